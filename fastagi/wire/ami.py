@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: MIT
+"""The Asterisk Manager Interface as bytes: messages in, actions out.
+
+Owns the grammar: the banner, messages that end with a blank line, headers in their
+order with repeated ones kept, and what Asterisk refuses to read. Must not know
+sockets, clocks, logging, or what any action or event means.
+
+Text. Asterisk passes on the bytes it was given, and nobody promises that a caller's
+name is UTF-8. A message is read as UTF-8; when that fails, each header that is not
+UTF-8 is read as Latin-1, which is what such names are nearly always in. So every byte
+gives a character, no character is a lone surrogate (which a database or a log would
+refuse later), and one bad name does not spoil its neighbours. Sending is UTF-8 only.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections import deque
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Final, Literal
+
+import attrs
+
+from fastagi.wire.errors import LocalProtocolError, RemoteProtocolError
+
+#: main/manager.c:get_input: a line of 1023 bytes before its CRLF is refused as "line
+#: too long", and what follows it is then read as a message of its own.
+MAX_LINE_BYTES: Final = 1022
+#: AST_MAX_MANHEADERS: one more and the whole message is refused, its ActionID unread.
+MAX_HEADERS: Final = 128
+#: A reply to Command carries its whole output in one message. Some megabytes is more
+#: than any command prints, and little enough to hold while waiting for the end.
+MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+#: "Asterisk Call Manager/11.0.0" has 28.
+MAX_BANNER_BYTES: Final = 256
+
+_EOL: Final = b"\r\n"
+_END: Final = b"\r\n\r\n"
+_BANNER: Final = b"Asterisk Call Manager"
+_EVENT: Final = b"Event: "
+_RESPONSE: Final = b"Response: "
+_ACTION_ID: Final = b"\r\nActionID: "
+
+_TOKEN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_FORBIDDEN: Final = re.compile(r"[\r\n\0]")
+
+
+class NeedData(enum.Enum):
+    """What `AmiParser.next_event` says when no whole message has come yet."""
+
+    NEED_DATA = "need data"
+
+
+NEED_DATA: Final = NeedData.NEED_DATA
+
+Header = tuple[str, str]
+Kind = Literal["event", "response", "other"]
+
+
+@attrs.frozen
+class Banner:
+    """The one line Asterisk sends first."""
+
+    text: str
+
+    @property
+    def ami_version(self) -> str:
+        """Return the version of the interface (not of Asterisk), such as 11.0.0."""
+        return self.text.partition("/")[2]
+
+
+@attrs.frozen(repr=False)
+class AmiMessage:
+    """One message as it came: an event, or the response to an action.
+
+    Only the bytes are kept. Headers are parsed when somebody first asks for one, so
+    that the many events nobody listens to cost next to nothing.
+    """
+
+    #: The message without the blank line that ends it.
+    raw: bytes
+
+    @classmethod
+    def from_headers(cls, headers: Iterable[Header]) -> AmiMessage:
+        """Build a message, as a test or a stand-in for Asterisk needs.
+
+        Raises:
+            LocalProtocolError: a header can not be written on the wire.
+        """
+        return cls(_EOL.join(_encode_header(name, value) for name, value in headers))
+
+    def to_bytes(self) -> bytes:
+        """Return the message as it goes over the wire."""
+        return self.raw + _END
+
+    @property
+    def kind(self) -> Kind:
+        """Say what it is: what has an Event header is an event.
+
+        OriginateResponse is an event that has a Response header as well.
+        """
+        if self.raw.startswith(_EVENT):
+            return "event"
+        if self.raw.startswith(_RESPONSE):
+            return "response"
+        if "event" in self._first:
+            return "event"
+        return "response" if "response" in self._first else "other"
+
+    @property
+    def event(self) -> str:
+        """Return the event's name, or "" for anything else."""
+        # Asterisk writes this header first, so the rest need not be parsed.
+        if self.raw.startswith(_EVENT):
+            end = self.raw.find(_EOL)
+            name = self.raw[len(_EVENT) : end if end >= 0 else None]
+            return _decode(name)
+        if self.raw.startswith(_RESPONSE):
+            return ""
+        return self.get("Event")
+
+    @property
+    def action_id(self) -> str:
+        """Return the id of the action this answers, or ""."""
+        start = self.raw.find(_ACTION_ID)
+        if start >= 0:
+            start += len(_ACTION_ID)
+            end = self.raw.find(_EOL, start)
+            return _decode(self.raw[start : end if end >= 0 else None])
+        # Asterisk spells it like that and never puts it first; others may not.
+        return "" if self.raw.startswith(_EVENT) else self.get("ActionID")
+
+    @cached_property
+    def headers(self) -> tuple[Header, ...]:
+        """All headers in order, repeated ones too.
+
+        A line without a colon is kept as a header with the name "".
+        """
+        try:
+            lines = self.raw.decode("utf-8").split("\r\n")
+        except UnicodeDecodeError:
+            lines = [_decode(line) for line in self.raw.split(_EOL)]
+        # One blank belongs to the grammar, more to the value: "Output:    Members: ".
+        return tuple(
+            (name, value[1:] if value[:1] == " " else value) if colon else ("", name)
+            for name, colon, value in [line.partition(":") for line in lines]
+        )
+
+    @cached_property
+    def _first(self) -> dict[str, str]:
+        # Walked from the end, so that the first of equal names wins.
+        return {name.lower(): value for name, value in reversed(self.headers)}
+
+    def get(self, name: str, default: str = "") -> str:
+        """Return the first value of a header, whatever the case of its name."""
+        return self._first.get(name.lower(), default)
+
+    def all(self, name: str) -> list[str]:
+        """Return every value of a header in order (Output, ChanVariable)."""
+        wanted = name.lower()
+        return [value for header, value in self.headers if header.lower() == wanted]
+
+    def __repr__(self) -> str:
+        # Names only: values may be secrets, and callers' numbers.
+        what = self.event or self.get("Response") or self.get("Action")
+        names = ", ".join(name for name, _ in self.headers)
+        return f"<AmiMessage {self.kind} {what!a} with {names}>"
+
+
+class AmiParser:
+    """Cuts a stream of bytes into messages. No socket, no clock, no callback.
+
+    `receive_data` only stores; `next_event` returns the next whole message. The
+    messages do not depend on how the stream was cut into pieces, and each byte is
+    looked at a fixed number of times, however slowly it drips in.
+
+    Args:
+        expect_banner: False to read what a client sends, as a stand-in for Asterisk.
+        max_message_bytes: a longer message is taken for a fault of the peer.
+    """
+
+    def __init__(
+        self,
+        *,
+        expect_banner: bool = True,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
+        self._expect_banner = expect_banner
+        self._max_message_bytes = max_message_bytes
+        self._banner: Banner | None = None
+        self._whole: deque[bytes] = deque()
+        self._rest = bytearray()
+        self._searched = 0
+        self._failure = ""
+
+    def receive_data(self, data: bytes) -> None:
+        """Take the next bytes of the stream; never raises."""
+        if self._failure:
+            return
+        rest = self._rest
+        if self._expect_banner:
+            rest += data
+            end = rest.find(_EOL, 0, MAX_BANNER_BYTES + len(_EOL))
+            if end < 0:
+                return
+            self._expect_banner = False
+            self._take_banner(bytes(rest[:end]))
+            data = bytes(rest[end + len(_EOL) :])
+            rest.clear()
+        elif rest:
+            rest += data
+            if rest.find(_END, self._searched) < 0:
+                self._searched = max(0, len(rest) - len(_END) + 1)
+                return
+            data = bytes(rest)
+        *whole, last = data.split(_END)
+        self._whole.extend(whole)
+        self._rest = bytearray(last)
+        self._searched = max(0, len(last) - len(_END) + 1)
+
+    def next_event(self) -> Banner | AmiMessage | NeedData:
+        """Return the next thing the peer said, or NEED_DATA.
+
+        Raises:
+            RemoteProtocolError: the peer is no Asterisk manager, or a message has no
+                end. Nothing more can be read; each further call raises it again.
+        """
+        if self._banner is not None:
+            banner, self._banner = self._banner, None
+            return banner
+        while self._whole:
+            raw = self._whole.popleft()
+            if len(raw) > self._max_message_bytes:
+                self._fail_too_long()
+                break
+            while raw.startswith(_EOL):
+                # Some actions end what they print with a blank line too many.
+                raw = raw[len(_EOL) :]
+            if raw:
+                return AmiMessage(raw)
+        if self._expect_banner:
+            if len(self._rest) >= MAX_BANNER_BYTES + len(_EOL):
+                self._fail_no_manager(bytes(self._rest))
+        # Up to three bytes of the rest may belong to the end of the message.
+        elif len(self._rest) > self._max_message_bytes + len(_END) - 1:
+            self._fail_too_long()
+        if self._failure:
+            raise RemoteProtocolError(self._failure)
+        return NEED_DATA
+
+    def _take_banner(self, line: bytes) -> None:
+        if line.startswith(_BANNER):
+            self._banner = Banner(_decode(line))
+        else:
+            self._fail_no_manager(line)
+
+    def _fail_no_manager(self, line: bytes) -> None:
+        said = ascii(_decode(line[:60]))
+        self._fail(f"this is no Asterisk manager, its first words are {said}")
+
+    def _fail_too_long(self) -> None:
+        self._fail(
+            f"a message of more than {self._max_message_bytes} bytes without an end"
+        )
+
+    def _fail(self, message: str) -> None:
+        self._failure = message
+        self._whole.clear()
+        self._rest = bytearray()
+
+
+def encode_action(name: str, headers: Iterable[Header], action_id: str) -> bytes:
+    """Return an action as bytes, its ActionID right behind its name.
+
+    Raises:
+        LocalProtocolError: Asterisk would misread it: CR, LF or NUL anywhere, a line
+            over 1022 bytes, more than 128 headers, a header name or an action name
+            that is no plain word, or text that is not Unicode.
+    """
+    if not _TOKEN.fullmatch(name):
+        raise LocalProtocolError(f"{name!a} is no name of an action")
+    if not action_id:
+        raise LocalProtocolError(f"{name} has no ActionID, its reply would be lost")
+    lines = [_encode_header("Action", name), _encode_header("ActionID", action_id)]
+    for header, value in headers:
+        if header.lower() in ("action", "actionid"):
+            raise LocalProtocolError(f"{name} has a second {header} header")
+        lines.append(_encode_header(header, value))
+    if len(lines) > MAX_HEADERS:
+        raise LocalProtocolError(
+            f"{name} has {len(lines)} headers, Asterisk reads {MAX_HEADERS} at most"
+        )
+    return _EOL.join(lines) + _END
+
+
+def _encode_header(name: str, value: str) -> bytes:
+    # Messages of these errors name the header and never its value: it may be a secret.
+    if not _TOKEN.fullmatch(name):
+        raise LocalProtocolError(f"{name!a} is no name of a header")
+    if _FORBIDDEN.search(value):
+        raise LocalProtocolError(f"the value of {name} has a CR, LF or NUL in it")
+    try:
+        line = f"{name}: {value}".encode()
+    except UnicodeEncodeError:
+        raise LocalProtocolError(f"the value of {name} is not Unicode") from None
+    if len(line) > MAX_LINE_BYTES:
+        raise LocalProtocolError(
+            f"the line of {name} has {len(line)} bytes,"
+            f" Asterisk reads {MAX_LINE_BYTES} at most"
+        )
+    return line
+
+
+def _decode(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")

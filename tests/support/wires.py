@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: MIT
+"""Stream connections in memory, and everything that can happen to one.
+
+Bytes move only in :meth:`Net.carry`, so that nobody is called from inside his own
+call, as with real sockets. Must not know what the bytes mean.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import (
+    ConnectionAborted,
+    ConnectionDone,
+    ConnectionLost,
+    ConnectionRefusedError,
+)
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+    ITransport,
+)
+from twisted.internet.task import Clock
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+#: Called with each write and the function that does it; it need not call it.
+OnWrite = Callable[[bytes, Callable[[], None]], object]
+
+
+def just_write(data: bytes, send: Callable[[], None]) -> None:
+    """Do it."""
+    send()
+
+
+@implementer(ITransport)
+class End:
+    """One side of a connection: the transport of its protocol."""
+
+    _log = Logger()
+
+    def __init__(self, protocol: Any, host: str, on_write: OnWrite) -> None:
+        self.protocol = protocol
+        self.host = host
+        self.other: End
+        #: A frozen process neither reads nor writes; its kernel still does.
+        self.frozen = False
+        #: Closed on this side: no more of its protocol's calls go anywhere.
+        self.closed = False
+        self.disconnecting = False
+        self._on_write = on_write
+        self._aborting = False
+        #: Runs a function when what is sent now arrives.
+        self.arrive: Callable[[Callable[[], None]], None] = lambda function: function()
+        self._unsent: list[bytes] = []
+        self._inbox: deque[bytes] = deque()
+        #: Why nothing comes after the inbox.
+        self._end: Exception | None = None
+
+    # -- what a protocol calls ---------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, if the connection is still there."""
+        if self.closed or self.disconnecting or self._aborting:
+            return
+        self._on_write(data, lambda: self._unsent.append(bytes(data)))
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """Send bytes in pieces."""
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        """Close when everything is sent."""
+        self.disconnecting = True
+
+    def abortConnection(self) -> None:
+        """Close at once."""
+        self._aborting = True
+        self._unsent.clear()
+
+    def getPeer(self) -> IPv4Address:
+        """Return the other side's address."""
+        return IPv4Address("TCP", self.other.host, 40000)
+
+    def getHost(self) -> IPv4Address:
+        """Return this side's address."""
+        return IPv4Address("TCP", self.host, 5038)
+
+    # -- what the wire does ------------------------------------------------
+
+    def carry(self, piece: int) -> bool:
+        """Move what can be moved; return whether anything was."""
+        moved = self._send()
+        return self._deliver(piece) or moved
+
+    def _send(self) -> bool:
+        if self.closed or self.frozen:
+            return False
+        moved = bool(self._unsent)
+        self._send_unsent()
+        if self._aborting:
+            self.arrive(lambda: self.other.end(ConnectionLost()))
+            self.close(ConnectionAborted())
+            return True
+        if self.disconnecting:
+            self.arrive(lambda: self.other.end(ConnectionDone()))
+            self.close(ConnectionDone())
+            return True
+        return moved
+
+    def _send_unsent(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if unsent:
+            self.arrive(lambda: self.other._inbox.extend(unsent))
+
+    def _deliver(self, piece: int) -> bool:
+        if self.closed or self.frozen:
+            return False
+        moved = False
+        while self._inbox and not self.closed:
+            moved = True
+            data = b"".join(self._inbox)
+            self._inbox.clear()
+            for start in range(0, len(data), piece):
+                if self.closed or self._aborting:
+                    break
+                self._tell(self.protocol.dataReceived, data[start : start + piece])
+        if self._end is not None and not self.closed:
+            self.close(self._end)
+            return True
+        return moved
+
+    def end(self, reason: Exception) -> None:
+        """The other side is gone: nothing comes after what is in the inbox."""
+        if self._end is None:
+            self._end = reason
+
+    def close(self, reason: Exception) -> None:
+        """End this side now."""
+        if not self.closed:
+            self.closed = True
+            self._unsent.clear()
+            self._inbox.clear()
+            self._tell(self.protocol.connectionLost, Failure(reason))
+
+    def vanish(self) -> None:
+        """The process on this side is killed: its kernel closes, it hears nothing."""
+        if not self.closed:
+            self.closed = True
+            # What was written before is in the kernel's hands.
+            self._send_unsent()
+            self.arrive(lambda: self.other.end(ConnectionLost()))
+
+    def _tell(self, function: Callable[..., object], *args: object) -> None:
+        # As a reactor does: log what the protocol raises and drop the connection.
+        try:
+            function(*args)
+        except Exception:
+            self._log.failure("a protocol failed")
+            self.abortConnection()
+
+
+class Wire:
+    """One connection."""
+
+    def __init__(self, client: End, server: End) -> None:
+        self.client = client
+        self.server = server
+        client.other, server.other = server, client
+        #: Nothing moves and nobody is told: the network between them is gone.
+        self.dead = False
+
+    def delay(self, clock: Clock, seconds: float) -> None:
+        """From now on bytes are that long on their way."""
+
+        def later(function: Callable[[], None]) -> None:
+            clock.callLater(seconds, function)
+
+        self.client.arrive = self.server.arrive = later
+
+    @property
+    def open(self) -> bool:
+        """Whether at least one side still holds it."""
+        return not (self.client.closed and self.server.closed)
+
+    def cut(self) -> None:
+        """Both sides lose it now, and what was under way is lost."""
+        for end in (self.client, self.server):
+            end.close(ConnectionLost())
+
+    def carry(self, piece: int) -> bool:
+        """Move bytes in both directions."""
+        if self.dead:
+            return False
+        client = self.client.carry(piece)
+        return self.server.carry(piece) or client
+
+
+class Net:
+    """All connections of a test."""
+
+    def __init__(self) -> None:
+        self.wires: list[Wire] = []
+        #: Most bytes handed over at a time; a small number splits every message.
+        self.piece = 65536
+
+    def join(
+        self,
+        client: IProtocol,
+        server: IProtocol,
+        *,
+        client_host: str = "127.0.0.1",
+        client_writes: OnWrite = just_write,
+        server_writes: OnWrite = just_write,
+    ) -> Wire:
+        """Connect two protocols."""
+        wire = Wire(
+            End(client, client_host, client_writes),
+            End(server, "127.0.0.1", server_writes),
+        )
+        self.wires.append(wire)
+        server.makeConnection(wire.server)
+        client.makeConnection(wire.client)
+        return wire
+
+    def carry(self) -> bool:
+        """Move bytes until nothing moves any more; return whether anything did."""
+        moved = False
+        again = True
+        while again:
+            again = False
+            for wire in list(self.wires):
+                again = wire.carry(self.piece) or again
+            self.wires = [wire for wire in self.wires if wire.open]
+            moved = moved or again
+        return moved
+
+
+@implementer(IStreamClientEndpoint)
+class ClientEndpoint:
+    """Connects to whatever ``accept`` builds; refuses while it returns None."""
+
+    def __init__(
+        self,
+        net: Net,
+        accept: Callable[[], IProtocol | None],
+        on_wire: Callable[[Wire], object] = lambda wire: None,
+        on_write: OnWrite = just_write,
+    ) -> None:
+        self._net = net
+        self._accept = accept
+        self._on_wire = on_wire
+        self._on_write = on_write
+        #: How often somebody tried.
+        self.attempts = 0
+        self.wires: list[Wire] = []
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect now or fail now."""
+        self.attempts += 1
+        server = self._accept()
+        if server is None:
+            return fail(ConnectionRefusedError())
+        client = protocolFactory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 5038))
+        assert client is not None
+        wire = self._net.join(client, server, client_writes=self._on_write)
+        self.wires.append(wire)
+        self._on_wire(wire)
+        return succeed(client)
+
+
+@implementer(IListeningPort)
+class _Port:
+    def __init__(self, endpoint: ServerEndpoint) -> None:
+        self._endpoint = endpoint
+
+    def startListening(self) -> None:
+        """It listens already."""
+
+    def stopListening(self) -> Deferred[None]:
+        """Take no more connections."""
+        self._endpoint.factory = None
+        return succeed(None)
+
+    def getHost(self) -> IPv4Address:
+        """Return some address."""
+        return IPv4Address("TCP", "127.0.0.1", 4573)
+
+
+@implementer(IStreamServerEndpoint)
+class ServerEndpoint:
+    """Takes connections made with :meth:`dial`."""
+
+    def __init__(self, net: Net, on_write: OnWrite = just_write) -> None:
+        self._net = net
+        self._on_write = on_write
+        self.factory: IProtocolFactory | None = None
+        self.wires: list[Wire] = []
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Take connections from now on."""
+        self.factory = protocolFactory
+        return succeed(_Port(self))
+
+    def dial(self, client: IProtocol, host: str = "127.0.0.1") -> Wire | None:
+        """Connect a client; None if nobody listens or nobody is let in."""
+        address = IPv4Address("TCP", host, 40000)
+        server = None if self.factory is None else self.factory.buildProtocol(address)
+        if server is None:
+            return None
+        wire = self._net.join(
+            client, server, client_host=host, server_writes=self._on_write
+        )
+        self.wires.append(wire)
+        return wire
