@@ -1,0 +1,1 @@
+"""The domain: no Twisted, no SQL, no bytes; the time is always an argument."""

@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: MIT
+"""One attempt of a task: member leg, caller leg, and the one verdict on both.
+
+An attempt is followed from several sources (manager events, the dialplan's own
+report, what Asterisk kept over a crash). They may come late, twice, out of order
+or not at all, so :class:`Progress` only ever gathers facts, and :func:`judge` is
+a pure function of what was gathered.
+
+Contract: an attempt is placed at most once and judged exactly once.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from attrs import define, field, frozen
+
+
+class Disposition(StrEnum):
+    """How an attempt ended; Asterisk's word where Asterisk has one."""
+
+    #: The two talked for at least the success duration.
+    ANSWERED = "ANSWERED"
+    #: The two talked, but for less.
+    SHORT = "SHORT"
+    BUSY = "BUSY"
+    NO_ANSWER = "NO ANSWER"
+    CONGESTION = "CONGESTION"
+    #: The number or the way to it does not exist (CHANUNAVAIL).
+    UNAVAILABLE = "UNAVAILABLE"
+    #: The member hung up while the caller's phone rang.
+    CANCEL = "CANCEL"
+    #: No member answered, or the member left before the caller was dialled.
+    MEMBER_NO_ANSWER = "MEMBER NO ANSWER"
+    #: Asterisk refused the Originate.
+    NOT_PLACED = "NOT PLACED"
+    #: Asterisk no longer knows the call and kept no record of its end.
+    UNKNOWN = "UNKNOWN"
+
+
+#: Those in which the caller's phone was, or may have been, rung.
+COUNTED: Final = frozenset(Disposition) - {
+    Disposition.MEMBER_NO_ANSWER,
+    Disposition.NOT_PLACED,
+}
+
+#: DIALSTATUS of the caller leg to disposition, where nobody talked.
+_DIALSTATUS: Final = {
+    "BUSY": Disposition.BUSY,
+    "NOANSWER": Disposition.NO_ANSWER,
+    "CONGESTION": Disposition.CONGESTION,
+    "CHANUNAVAIL": Disposition.UNAVAILABLE,
+    "INVALIDARGS": Disposition.UNAVAILABLE,
+    "CANCEL": Disposition.CANCEL,
+    "ABORT": Disposition.CANCEL,
+    # Answered, yet never bridged: gone in the same moment.
+    "ANSWER": Disposition.SHORT,
+}
+
+#: Where sources tell different DIALSTATUS, the one that got furthest is believed.
+_FURTHEST_LAST: Final = (
+    "",
+    "INVALIDARGS",
+    "CHANUNAVAIL",
+    "CONGESTION",
+    "ABORT",
+    "CANCEL",
+    "NOANSWER",
+    "BUSY",
+    "ANSWER",
+)
+
+#: What an attempt comes to that we end ourselves.
+_WITHDRAWN: Final = frozenset(
+    {Disposition.CANCEL, Disposition.MEMBER_NO_ANSWER, Disposition.NOT_PLACED}
+)
+
+_WORDS: Final = {
+    Disposition.BUSY: "the client was busy",
+    Disposition.NO_ANSWER: "the client did not answer",
+    Disposition.CONGESTION: "the network could not reach the client (congestion)",
+    Disposition.UNAVAILABLE: "the client's number could not be reached",
+    Disposition.CANCEL: "the agent hung up while the client's phone rang",
+    Disposition.MEMBER_NO_ANSWER: "no agent answered",
+    Disposition.NOT_PLACED: "Asterisk did not place the call",
+    Disposition.UNKNOWN: "the call ended while nobody was watching",
+}
+
+
+@frozen(kw_only=True)
+class Attempt:
+    """One stored attempt."""
+
+    id: int
+    task_id: int
+    #: Base of the two channel ids given to Originate.
+    channel_id: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    disposition: Disposition | None = None
+    #: Interface of the member who answered; empty if none did.
+    member: str = ""
+    talk_s: float = 0.0
+    reason: str = ""
+
+    @property
+    def caller_channel_id(self) -> str:
+        """Uniqueid of the half that dials the caller (``Local;1``)."""
+        return f"{self.channel_id}-1"
+
+    @property
+    def member_channel_id(self) -> str:
+        """Uniqueid of the half that enters the queue (``Local;2``)."""
+        return f"{self.channel_id}-2"
+
+
+def attempt_of(uniqueid: str) -> str:
+    """Return the attempt's ``channel_id`` for the uniqueid of one of its halves."""
+    base, dash, half = uniqueid.rpartition("-")
+    return base if dash and half in {"1", "2"} else ""
+
+
+@frozen(kw_only=True)
+class Verdict:
+    """The one judgement on an attempt."""
+
+    disposition: Disposition
+    talk_s: float
+    member: str
+    reason: str
+
+    @property
+    def success(self) -> bool:
+        """Whether the task is done."""
+        return self.disposition is Disposition.ANSWERED
+
+    @property
+    def counts(self) -> bool:
+        """Whether it costs the caller one of the attempts."""
+        return self.disposition in COUNTED
+
+
+@define(kw_only=True)
+class Progress:
+    """Facts gathered about one attempt; times are epoch seconds.
+
+    The facts may be told late, twice and in any order: what they add up to is the
+    same.
+    """
+
+    #: Why Asterisk refused the Originate; empty if it did not.
+    refused: str = ""
+    ringing: set[str] = field(factory=set)
+    rung: list[str] = field(factory=list)
+    #: Interface of the member who answered, the first if several are told.
+    member: str = ""
+    member_answered_at: float | None = None
+    caller_dialled_at: float | None = None
+    dialstatus: str = ""
+    #: DIALSTATUS as the dialplan itself read it. It knows better than the events:
+    #: for a number that does not exist behind a Local channel DialEnd says NOANSWER
+    #: (22.10 and 16.28), the variable CHANUNAVAIL.
+    reported_dialstatus: str = ""
+    #: Talk time as the dialplan measured it, when events were missed.
+    reported_talk_s: float = 0.0
+    #: Our half that dials the caller is gone: nothing can follow.
+    ended_at: float | None = None
+    #: The end itself was missed: until when the two talked is not known.
+    end_unseen: bool = False
+    #: Why we ended it ourselves; empty if we did not.
+    withdrawn: str = ""
+    #: Nobody saw the end: Asterisk was asked and knows the call no more.
+    lost: bool = False
+    #: When the two began (True) and ceased (False) to hear each other.
+    _bridge: set[tuple[float, bool]] = field(factory=set, init=False)
+    #: Interfaces said to have answered, and when.
+    _answers: set[tuple[float, str]] = field(factory=set, init=False)
+
+    @property
+    def waits_for_member(self) -> bool:
+        """Neither rings a member nor has one: it will take the next free one."""
+        return (
+            self.ended_at is None
+            and self.member_answered_at is None
+            and not self.ringing
+        )
+
+    @property
+    def was_bridged(self) -> bool:
+        """Whether member and caller ever heard each other."""
+        return any(together for _, together in self._bridge)
+
+    @property
+    def bridged_at(self) -> float | None:
+        """Since when they hear each other; None if they do not."""
+        return None if self.ended_at is not None else self._talk()[1]
+
+    @property
+    def talk_s(self) -> float:
+        """How long they heard each other, as far as it was seen to end."""
+        talk_s, since = self._talk()
+        if since is None or self.ended_at is None or self.end_unseen or self.lost:
+            return talk_s
+        return talk_s + self.ended_at - since
+
+    def member_rings(self, interface: str) -> None:
+        """A member's phone rings for this attempt."""
+        self.ringing.add(interface)
+        if interface not in self.rung:
+            self.rung.append(interface)
+
+    def member_stops_ringing(self, interface: str) -> None:
+        """The ring ended without an answer."""
+        self.ringing.discard(interface)
+
+    def member_answers(self, interface: str, at: float) -> None:
+        """A member took the call."""
+        self.ringing.clear()
+        self.member_answered_at = _earlier(self.member_answered_at, at)
+        if interface:
+            self._answers.add((at, interface))
+            self.member = min(self._answers)[1]
+
+    def caller_dialled(self, at: float) -> None:
+        """The caller's phone is being rung."""
+        self.caller_dialled_at = _earlier(self.caller_dialled_at, at)
+
+    def caller_dial_ended(self, dialstatus: str, at: float) -> None:
+        """Dial of the caller came to ``dialstatus``; empty: it never ran."""
+        if dialstatus:
+            self.caller_dialled(at)
+            self.dialstatus = max(self.dialstatus, dialstatus, key=_reach)
+
+    def caller_reported(self, dialstatus: str, talk_s: float, at: float) -> None:
+        """The dialplan told how the caller leg went; empty: Dial never ran."""
+        if dialstatus:
+            self.caller_dialled(at)
+            self.reported_dialstatus = max(
+                self.reported_dialstatus, dialstatus, key=_reach
+            )
+        self.reported_talk_s = max(self.reported_talk_s, talk_s)
+
+    def bridged(self, at: float) -> None:
+        """Member and caller hear each other."""
+        self.caller_dialled(at)
+        self._bridge.add((at, True))
+
+    def unbridged(self, at: float) -> None:
+        """They no longer do; a hold or transfer may bring them back."""
+        self._bridge.add((at, False))
+
+    def ended(self, at: float) -> None:
+        """The half that dials the caller was hung up."""
+        self.ended_at = _earlier(self.ended_at, at)
+
+    def _talk(self) -> tuple[float, float | None]:
+        """Return the seconds of talk that came to an end, and since when more runs."""
+        talk_s = 0.0
+        since: float | None = None
+        limit = math.inf if self.ended_at is None else self.ended_at
+        for at, together in sorted(self._bridge):
+            if at > limit or (at, not together) in self._bridge:
+                # Together and apart in one moment changes nothing.
+                continue
+            if together and since is None:
+                since = at
+            elif not together and since is not None:
+                talk_s += at - since
+                since = None
+        return talk_s, since
+
+
+def _earlier(known: float | None, told: float) -> float:
+    return told if known is None else min(known, told)
+
+
+def _reach(dialstatus: str) -> tuple[int, str]:
+    """Order DIALSTATUS by how far the call got; one we do not know, not far."""
+    known = dialstatus in _FURTHEST_LAST
+    return (_FURTHEST_LAST.index(dialstatus) if known else 1, dialstatus)
+
+
+def judge(progress: Progress, success_duration_s: float) -> Verdict:
+    """Return the verdict on a finished attempt.
+
+    It does not matter who hung up first: what counts is how long the two talked.
+
+    Args:
+        progress: everything that was seen of it.
+        success_duration_s: least talk time of a success, in seconds.
+    """
+    talk_s = max(progress.talk_s, progress.reported_talk_s)
+    unwatched = progress.lost and talk_s < success_duration_s
+    if (talk_s > 0 or progress.was_bridged) and not unwatched:
+        disposition = (
+            Disposition.ANSWERED if talk_s >= success_duration_s else Disposition.SHORT
+        )
+        # Cut, not rounded: 4.96 s must not read as the 5 s it falls short of.
+        reason = f"they talked for {math.floor(talk_s * 10) / 10:.1f} s"
+        if disposition is Disposition.SHORT:
+            reason += f", less than the {success_duration_s:g} s of a success"
+        return Verdict(
+            disposition=disposition,
+            talk_s=talk_s,
+            member=progress.member,
+            reason=reason,
+        )
+    dialled = progress.caller_dialled_at is not None
+    dialstatus = progress.reported_dialstatus or progress.dialstatus
+    if dialstatus and not (progress.lost and dialstatus == "ANSWER"):
+        disposition = _DIALSTATUS.get(dialstatus, Disposition.UNAVAILABLE)
+    elif progress.refused and not dialled:
+        disposition = Disposition.NOT_PLACED
+    elif progress.lost:
+        disposition = Disposition.UNKNOWN
+    elif dialled:
+        disposition = Disposition.CANCEL
+    else:
+        disposition = Disposition.MEMBER_NO_ANSWER
+    return Verdict(
+        disposition=disposition,
+        talk_s=talk_s,
+        member=progress.member,
+        reason=_reason(disposition, progress),
+    )
+
+
+def _reason(disposition: Disposition, progress: Progress) -> str:
+    if progress.withdrawn and disposition in _WITHDRAWN:
+        return progress.withdrawn
+    if disposition is Disposition.NOT_PLACED:
+        return f"{_WORDS[disposition]}: {progress.refused}"
+    if disposition is Disposition.SHORT:
+        return "the client answered and was gone at once"
+    if disposition is Disposition.MEMBER_NO_ANSWER:
+        if progress.member_answered_at is not None:
+            return "the agent hung up before the client was dialled"
+        if progress.rung:
+            return f"no agent answered (rung: {', '.join(progress.rung)})"
+        return "no agent could be rung"
+    if disposition is Disposition.UNKNOWN and (
+        progress.was_bridged or progress.dialstatus == "ANSWER"
+    ):
+        return "the client answered, but nobody watched how long they talked"
+    return _WORDS[disposition]

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: MIT
+"""The live picture of Asterisk's queues: members, who is free, who waits.
+
+Holds what was told and answers questions; who tells it (manager events, a model
+in a test) is not its business. All times are epoch seconds of one clock, passed
+in. The picture is thrown away and told anew whenever the source was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Final
+
+from attrs import define, evolve, field, frozen
+
+
+class DeviceState(IntEnum):
+    """Asterisk's device states (``include/asterisk/devicestate.h``)."""
+
+    UNKNOWN = 0
+    NOT_INUSE = 1
+    INUSE = 2
+    BUSY = 3
+    INVALID = 4
+    UNAVAILABLE = 5
+    RINGING = 6
+    RINGINUSE = 7
+    ONHOLD = 8
+
+    @classmethod
+    def parse(cls, text: str) -> DeviceState:
+        """Read a number, or a name such as ``NOT_INUSE``; else UNKNOWN."""
+        try:
+            return cls(int(text)) if text.isdigit() else cls[text.upper()]
+        except (KeyError, ValueError):
+            return cls.UNKNOWN
+
+
+_RINGABLE: Final = frozenset({DeviceState.NOT_INUSE, DeviceState.UNKNOWN})
+_IN_USE: Final = frozenset(
+    {
+        DeviceState.INUSE,
+        DeviceState.BUSY,
+        DeviceState.RINGING,
+        DeviceState.RINGINUSE,
+        DeviceState.ONHOLD,
+    }
+)
+
+
+@frozen(kw_only=True)
+class Member:
+    """One member of one queue, as Asterisk last described it."""
+
+    interface: str
+    name: str = ""
+    state: DeviceState = DeviceState.UNKNOWN
+    paused: bool = False
+    in_call: bool = False
+    #: End of the member's last call, epoch seconds; 0 if there was none.
+    last_call: float = 0.0
+    #: The member's own wrap-up time in seconds; 0 means the queue's.
+    wrapuptime_s: float = 0.0
+
+    def free_at(self, queue_wrapuptime_s: float) -> float | None:
+        """Return from when the member is free, or None while it can not be.
+
+        "Free" means that Asterisk would ring it: not in use (or of a kind whose state
+        nobody knows), not paused, not in a call of the queue, and past its wrap-up
+        time (``apps/app_queue.c:is_member_available``). Being registered is not
+        enough.
+        """
+        if self.state not in _RINGABLE or self.paused or self.in_call:
+            return None
+        if not self.last_call:
+            return 0.0
+        return self.last_call + (self.wrapuptime_s or queue_wrapuptime_s)
+
+
+@frozen(kw_only=True)
+class WaitingCaller:
+    """A live caller in a queue."""
+
+    uniqueid: str
+    #: When it first joined this queue; kept over leaving and coming back.
+    joined_at: float
+    number: str = ""
+    name: str = ""
+
+
+@define
+class _Queue:
+    name: str
+    members: dict[str, Member] = field(factory=dict)
+    callers: dict[str, WaitingCaller] = field(factory=dict)
+
+
+@define
+class LiveQueues:
+    """All queues we were told of."""
+
+    #: By name without regard to case, as Asterisk finds them
+    #: (``apps/app_queue.c:queue_cmp_cb``).
+    _queues: dict[str, _Queue] = field(factory=dict, init=False)
+    #: Interfaces in use, and the queues that say so. A change is told of for one queue
+    #: after the other; until the last has said it, nobody takes the agent for free.
+    _in_use: dict[str, set[str]] = field(factory=dict, init=False)
+    #: Interfaces being rung by a queue whose device state does not say so yet.
+    _called: dict[str, set[str]] = field(factory=dict, init=False)
+    #: When a channel first joined a queue, until the channel is gone.
+    _first_joined: dict[tuple[str, str], float] = field(factory=dict, init=False)
+
+    # -- telling -----------------------------------------------------------
+
+    def clear(self) -> None:
+        """Forget all queues; places of callers and rings outlive a lost link."""
+        self._queues.clear()
+        self._in_use.clear()
+
+    def add_queue(self, queue: str) -> None:
+        """A queue exists, even if it has no members."""
+        self._queue(queue)
+
+    def set_member(self, queue: str, member: Member) -> None:
+        """A member was added or changed."""
+        self._queue(queue).members[member.interface] = member
+        if member.in_call or member.state in _IN_USE:
+            self._in_use.setdefault(member.interface, set()).add(queue.lower())
+        else:
+            self._not_in_use(queue, member.interface)
+        if member.state not in _RINGABLE:
+            # The device state has caught up with the ring.
+            self._called.pop(member.interface, None)
+
+    def remove_member(self, queue: str, interface: str) -> None:
+        """A member was taken out of a queue."""
+        self._queue(queue).members.pop(interface, None)
+        self._not_in_use(queue, interface)
+
+    def member_called(self, interface: str, uniqueid: str) -> None:
+        """A queue has begun to ring a member for the caller ``uniqueid``."""
+        if any(
+            interface in queue.members and queue.members[interface].state in _RINGABLE
+            for queue in self._queues.values()
+        ):
+            self._called.setdefault(interface, set()).add(uniqueid)
+
+    def member_released(self, interface: str, uniqueid: str) -> None:
+        """That ring is over, whatever came of it."""
+        waiting = self._called.get(interface)
+        if waiting is not None:
+            waiting.discard(uniqueid)
+            if not waiting:
+                del self._called[interface]
+
+    def caller_joined(self, queue: str, caller: WaitingCaller) -> None:
+        """A caller entered, or came back with its old place."""
+        joined_at = self._first_joined.setdefault(
+            (caller.uniqueid, queue.lower()), caller.joined_at
+        )
+        self._queue(queue).callers[caller.uniqueid] = evolve(
+            caller, joined_at=joined_at
+        )
+
+    def caller_left(self, queue: str, uniqueid: str) -> None:
+        """A caller left the queue; its call may go on."""
+        self._queue(queue).callers.pop(uniqueid, None)
+
+    def channel_gone(self, uniqueid: str) -> None:
+        """A channel was hung up: forget its places and its rings."""
+        for name, queue in self._queues.items():
+            queue.callers.pop(uniqueid, None)
+            self._first_joined.pop((uniqueid, name), None)
+        for interface in list(self._called):
+            self.member_released(interface, uniqueid)
+
+    def keep_channels(self, alive: set[str]) -> set[str]:
+        """Forget places and rings of channels not ``alive``; return whose places."""
+        for interface, calls in list(self._called.items()):
+            for uniqueid in calls - alive:
+                self.member_released(interface, uniqueid)
+        gone = {uniqueid for uniqueid, _ in self._first_joined} - alive
+        for uniqueid, queue in list(self._first_joined):
+            if uniqueid in gone:
+                del self._first_joined[uniqueid, queue]
+        return gone
+
+    # -- asking ------------------------------------------------------------
+
+    def __contains__(self, queue: str) -> bool:
+        return queue.lower() in self._queues
+
+    def names(self) -> list[str]:
+        """Return the queues Asterisk has, sorted."""
+        return sorted(queue.name for queue in self._queues.values())
+
+    def members(self, queue: str) -> list[Member]:
+        """Return the queue's members in Asterisk's order."""
+        found = self._queues.get(queue.lower())
+        return list(found.members.values()) if found else []
+
+    def waiting(self, queue: str) -> list[WaitingCaller]:
+        """Return the live callers of a queue, first in line first."""
+        found = self._queues.get(queue.lower())
+        if not found:
+            return []
+        return sorted(found.callers.values(), key=lambda caller: caller.joined_at)
+
+    def is_waiting(self, queue: str, uniqueid: str) -> bool:
+        """Return whether a live caller is in the queue now."""
+        found = self._queues.get(queue.lower())
+        return found is not None and uniqueid in found.callers
+
+    def joined_at(self, queue: str, uniqueid: str) -> float | None:
+        """Return when a channel first joined the queue, also after it left."""
+        return self._first_joined.get((uniqueid, queue.lower()))
+
+    def place_of(self, joined_at: float, queue: str) -> int:
+        """Return the position, from 1, of one who joined at that time."""
+        return 1 + sum(c.joined_at < joined_at for c in self.waiting(queue))
+
+    def free(self, queue: str, wrapuptime_s: float, now: float) -> set[str]:
+        """Return the interfaces that the queue could ring now."""
+        return {
+            interface
+            for interface, free_at in self._free_times(queue, wrapuptime_s)
+            if free_at <= now
+        }
+
+    def next_free_at(self, queue: str, wrapuptime_s: float, now: float) -> float | None:
+        """Return when the next wrap-up ends, or None if none is running."""
+        return min(
+            (at for _, at in self._free_times(queue, wrapuptime_s) if at > now),
+            default=None,
+        )
+
+    def _free_times(
+        self, queue: str, wrapuptime_s: float
+    ) -> Iterator[tuple[str, float]]:
+        for member in self.members(queue):
+            free_at = member.free_at(wrapuptime_s)
+            taken = member.interface in self._in_use or member.interface in self._called
+            if free_at is not None and not taken:
+                yield member.interface, free_at
+
+    def _not_in_use(self, queue: str, interface: str) -> None:
+        queues = self._in_use.get(interface)
+        if queues is not None:
+            queues.discard(queue.lower())
+            if not queues:
+                del self._in_use[interface]
+
+    def _queue(self, queue: str) -> _Queue:
+        return self._queues.setdefault(queue.lower(), _Queue(queue))

@@ -1,0 +1,396 @@
+# SPDX-License-Identifier: MIT
+"""One verdict from facts that come late, twice, in any order or not at all."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastagi.calls.attempt import (
+    Attempt,
+    Disposition,
+    Progress,
+    Verdict,
+    attempt_of,
+    judge,
+)
+
+Fact = Callable[[Progress], None]
+
+
+def rings(interface: str) -> Fact:
+    return lambda progress: progress.member_rings(interface)
+
+
+def stops(interface: str) -> Fact:
+    return lambda progress: progress.member_stops_ringing(interface)
+
+
+def member(interface: str, at: float) -> Fact:
+    return lambda progress: progress.member_answers(interface, at)
+
+
+def dialled(at: float) -> Fact:
+    return lambda progress: progress.caller_dialled(at)
+
+
+def dial_ended(status: str, at: float) -> Fact:
+    return lambda progress: progress.caller_dial_ended(status, at)
+
+
+def together(at: float) -> Fact:
+    return lambda progress: progress.bridged(at)
+
+
+def apart(at: float) -> Fact:
+    return lambda progress: progress.unbridged(at)
+
+
+def hung_up(at: float) -> Fact:
+    return lambda progress: progress.ended(at)
+
+
+def reported(talk_s: float) -> Fact:
+    def tell(progress: Progress) -> None:
+        progress.reported_talk_s = talk_s
+
+    return tell
+
+
+def refused(progress: Progress) -> None:
+    progress.refused = "no such channel technology"
+
+
+def lost(progress: Progress) -> None:
+    progress.lost = True
+
+
+def end_unseen(progress: Progress) -> None:
+    progress.end_unseen = True
+
+
+def told(*facts: Fact) -> Progress:
+    progress = Progress()
+    for fact in facts:
+        fact(progress)
+    return progress
+
+
+ANSWERS = [rings("PJSIP/1"), member("PJSIP/1", 10)]
+DIALS = [*ANSWERS, dialled(12)]
+#: What was seen, what it comes to, and words its reason must have.
+CASES: dict[str, tuple[list[Fact], str, str]] = {
+    "nothing": ([], "MEMBER NO ANSWER", "no agent could be rung"),
+    "hung up at once": ([hung_up(5)], "MEMBER NO ANSWER", "no agent could be rung"),
+    "refused": ([refused], "NOT PLACED", "no such channel technology"),
+    "refused, hung up": ([refused, hung_up(1)], "NOT PLACED", "did not place"),
+    "agents rung": (
+        [rings("PJSIP/1"), stops("PJSIP/1"), rings("PJSIP/2"), hung_up(30)],
+        "MEMBER NO ANSWER",
+        "(rung: PJSIP/1, PJSIP/2)",
+    ),
+    "agent left before the dial": (
+        [*ANSWERS, hung_up(11)],
+        "MEMBER NO ANSWER",
+        "the agent hung up before the client was dialled",
+    ),
+    "the dialplan never dialled": (
+        [*ANSWERS, dial_ended("", 11), hung_up(11)],
+        "MEMBER NO ANSWER",
+        "the agent hung up before the client was dialled",
+    ),
+    "agent left while it rang": ([*DIALS, hung_up(20)], "CANCEL", "the agent hung up"),
+    "cancel": ([*DIALS, dial_ended("CANCEL", 20)], "CANCEL", "the agent hung up"),
+    "abort": ([*DIALS, dial_ended("ABORT", 20)], "CANCEL", "the agent hung up"),
+    "busy": ([*DIALS, dial_ended("BUSY", 20)], "BUSY", "busy"),
+    "no answer": ([*DIALS, dial_ended("NOANSWER", 20)], "NO ANSWER", "did not answer"),
+    "congestion": (
+        [*DIALS, dial_ended("CONGESTION", 20)],
+        "CONGESTION",
+        "could not reach",
+    ),
+    "no channel": (
+        [*DIALS, dial_ended("CHANUNAVAIL", 20)],
+        "UNAVAILABLE",
+        "could not be reached",
+    ),
+    "bad dial string": (
+        [*DIALS, dial_ended("INVALIDARGS", 20)],
+        "UNAVAILABLE",
+        "could not be reached",
+    ),
+    "a word we do not know": (
+        [*DIALS, dial_ended("TORTURE", 20)],
+        "UNAVAILABLE",
+        "could not be reached",
+    ),
+    "answered, never bridged": (
+        [*DIALS, dial_ended("ANSWER", 20), hung_up(20)],
+        "SHORT",
+        "gone at once",
+    ),
+    "bridged and gone in one moment": (
+        [*DIALS, together(20), apart(20), hung_up(20)],
+        "SHORT",
+        "they talked for 0.0 s, less than the 5 s",
+    ),
+    "talked too little": (
+        [*DIALS, together(20), apart(24.96), hung_up(25)],
+        "SHORT",
+        "they talked for 4.9 s, less than the 5 s",
+    ),
+    "talked just enough": (
+        [*DIALS, together(20), apart(25), hung_up(25)],
+        "ANSWERED",
+        "they talked for 5.0 s",
+    ),
+    "the hang-up ends the talk": (
+        [*DIALS, together(20), hung_up(26)],
+        "ANSWERED",
+        "they talked for 6.0 s",
+    ),
+    "talk in two parts": (
+        [*DIALS, together(20), apart(23), together(30), apart(33), hung_up(33)],
+        "ANSWERED",
+        "they talked for 6.0 s",
+    ),
+    "only the dialplan saw them talk": (
+        [*ANSWERS, dial_ended("ANSWER", 40), reported(8.0), hung_up(40)],
+        "ANSWERED",
+        "they talked for 8.0 s",
+    ),
+    "only the dialplan saw them talk, briefly": (
+        [*ANSWERS, dial_ended("ANSWER", 40), reported(2.0), hung_up(40)],
+        "SHORT",
+        "less than",
+    ),
+    "the longer of two measures": (
+        [*DIALS, together(20), apart(22), reported(7.0), hung_up(40)],
+        "ANSWERED",
+        "they talked for 7.0 s",
+    ),
+    "rung in spite of a refusal": (
+        [refused, dialled(5), hung_up(9)],
+        "CANCEL",
+        "client's phone rang",
+    ),
+    "busy in spite of a refusal": ([refused, dial_ended("BUSY", 5)], "BUSY", "busy"),
+    "lost": ([lost, hung_up(99)], "UNKNOWN", "nobody was watching"),
+    "lost while the client rang": ([*DIALS, lost, hung_up(99)], "UNKNOWN", "watching"),
+    "lost, but the dial was over": (
+        [*DIALS, dial_ended("BUSY", 15), lost, hung_up(99)],
+        "BUSY",
+        "busy",
+    ),
+    "lost after the answer": (
+        [*DIALS, dial_ended("ANSWER", 15), lost, hung_up(99)],
+        "UNKNOWN",
+        "nobody watched how long they talked",
+    ),
+    "lost while they talked": (
+        [*DIALS, together(20), lost, hung_up(9999)],
+        "UNKNOWN",
+        "nobody watched how long they talked",
+    ),
+    "lost after a talk that was enough": (
+        [*DIALS, together(20), apart(26), together(27), lost, hung_up(9999)],
+        "ANSWERED",
+        "they talked for 6.0 s",
+    ),
+    "end unseen, the dialplan kept a short talk": (
+        [*DIALS, together(20), end_unseen, reported(3.0), hung_up(9999)],
+        "SHORT",
+        "they talked for 3.0 s",
+    ),
+    "end unseen, the dialplan kept a long talk": (
+        [*DIALS, together(20), end_unseen, reported(300.0), hung_up(9999)],
+        "ANSWERED",
+        "they talked for 300.0 s",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_was_seen_comes_to(case: str) -> None:
+    facts, disposition, words = CASES[case]
+
+    verdict = judge(told(*facts), 5.0)
+
+    assert verdict.disposition.value == disposition
+    assert words in verdict.reason
+
+
+def test_every_disposition_is_reached() -> None:
+    assert {disposition for _, disposition, _ in CASES.values()} == {
+        disposition.value for disposition in Disposition
+    }
+
+
+def _core(verdict: Verdict) -> tuple[object, ...]:
+    return verdict.disposition, verdict.talk_s, verdict.member
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_order_in_which_facts_come_does_not_matter(case: str) -> None:
+    facts, _, _ = CASES[case]
+    expected = judge(told(*facts), 5.0)
+
+    if len(facts) <= 5:
+        orders = list(itertools.permutations(facts))
+    else:
+        chance = random.Random(len(facts))
+        orders = [tuple(chance.sample(facts, len(facts))) for _ in range(300)]
+    for shuffled in orders:
+        assert _core(judge(told(*shuffled), 5.0)) == _core(expected)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_fact_told_twice_changes_nothing(case: str) -> None:
+    facts, _, _ = CASES[case]
+
+    assert judge(told(*facts, *facts), 5.0) == judge(told(*facts), 5.0)
+    assert _core(judge(told(*reversed(facts), *facts), 5.0)) == _core(
+        judge(told(*facts), 5.0)
+    )
+
+
+_MOMENTS = st.integers(0, 6).map(float)
+_FACTS = st.one_of(
+    st.builds(member, st.sampled_from(["", "PJSIP/1", "PJSIP/2"]), _MOMENTS),
+    st.builds(dialled, _MOMENTS),
+    st.builds(
+        dial_ended,
+        st.sampled_from(["", "ANSWER", "BUSY", "NOANSWER", "CHANUNAVAIL", "X", "Y"]),
+        _MOMENTS,
+    ),
+    st.builds(together, _MOMENTS),
+    st.builds(apart, _MOMENTS),
+    st.builds(hung_up, _MOMENTS),
+    st.sampled_from([refused, lost, end_unseen, rings("PJSIP/1"), stops("PJSIP/1")]),
+)
+
+
+@given(st.lists(_FACTS, max_size=10), st.randoms(use_true_random=False))
+def test_any_facts_in_any_order_told_any_number_of_times(facts, chance) -> None:
+    again = facts + chance.choices(facts, k=len(facts)) if facts else []
+    chance.shuffle(again)
+
+    assert _core(judge(told(*again), 3.0)) == _core(judge(told(*facts), 3.0))
+
+
+@given(st.lists(_FACTS, max_size=10))
+def test_a_caller_whose_phone_rang_has_had_an_attempt(facts) -> None:
+    progress = told(*facts)
+
+    if progress.caller_dialled_at is not None:
+        assert judge(progress, 3.0).counts
+
+
+@given(st.lists(_FACTS, max_size=12))
+def test_talk_is_never_negative_nor_longer_than_the_call(facts) -> None:
+    assert 0 <= judge(told(*facts, hung_up(6)), 3.0).talk_s <= 6
+
+
+def test_a_transfer_within_one_moment_does_not_interrupt_the_talk() -> None:
+    progress = told(together(10), apart(15), together(15), hung_up(20))
+
+    assert judge(progress, 5.0).talk_s == 10
+
+
+def test_together_and_apart_in_one_moment_is_no_talk_until_the_hang_up() -> None:
+    progress = told(together(10), apart(10), hung_up(300))
+
+    assert judge(progress, 5.0).disposition is Disposition.SHORT
+
+
+def test_no_success_duration_makes_every_talk_a_success() -> None:
+    progress = told(together(10), apart(10), hung_up(10))
+
+    assert judge(progress, 0.0).disposition is Disposition.ANSWERED
+
+
+def test_it_waits_for_a_member_until_one_rings_answers_or_it_is_over() -> None:
+    progress = Progress()
+    assert progress.waits_for_member
+
+    progress.member_rings("PJSIP/1")
+    assert not progress.waits_for_member
+    progress.member_rings("PJSIP/2")
+    progress.member_stops_ringing("PJSIP/1")
+    assert not progress.waits_for_member
+    progress.member_stops_ringing("PJSIP/2")
+    assert progress.waits_for_member
+
+    progress.member_answers("PJSIP/1", 10)
+    assert not progress.waits_for_member
+
+
+def test_an_ended_attempt_waits_for_nobody() -> None:
+    assert not told(hung_up(3)).waits_for_member
+
+
+def test_it_tells_since_when_they_talk() -> None:
+    progress = told(together(10))
+    assert (progress.bridged_at, progress.talk_s) == (10, 0)
+
+    progress.unbridged(14)
+    assert (progress.bridged_at, progress.talk_s) == (None, 4)
+
+    progress.bridged(20)
+    assert (progress.bridged_at, progress.talk_s) == (20, 4)
+
+    progress.ended(21)
+    assert (progress.bridged_at, progress.talk_s) == (None, 5)
+
+
+def test_the_member_known_before_a_restart_is_kept() -> None:
+    progress = Progress(member="PJSIP/1")
+    progress.lost = True
+
+    assert judge(progress, 5.0).member == "PJSIP/1"
+
+
+def test_an_attempt_that_we_ended_says_so() -> None:
+    ringing = Progress(withdrawn="the client rang in")
+    ringing.member_rings("PJSIP/alice")
+    verdict = judge(ringing, 5)
+    assert verdict.disposition is Disposition.MEMBER_NO_ANSWER
+    assert verdict.reason == "the client rang in"
+    ringing.member_answers("PJSIP/alice", 1)
+    ringing.caller_dialled(2)
+    verdict = judge(ringing, 5)
+    assert (verdict.disposition, verdict.reason) == (
+        Disposition.CANCEL,
+        "the client rang in",
+    )
+
+
+def test_an_attempt_that_went_on_tells_its_own_end() -> None:
+    progress = Progress(withdrawn="the client rang in")
+    progress.bridged(1)
+    progress.ended(9)
+    assert judge(progress, 5).reason == "they talked for 8.0 s"
+
+
+def test_channel_ids_of_both_halves_lead_back_to_the_attempt() -> None:
+    attempt = Attempt(
+        id=1,
+        task_id=1,
+        channel_id="callback-1f-2",
+        started_at=datetime(2026, 3, 1, tzinfo=UTC),
+    )
+
+    assert attempt_of(attempt.caller_channel_id) == attempt.channel_id
+    assert attempt_of(attempt.member_channel_id) == attempt.channel_id
+    assert attempt.caller_channel_id != attempt.member_channel_id
+
+
+@pytest.mark.parametrize("uniqueid", ["", "1712.5", "a-3", "a-11", "a-", "-", "a1"])
+def test_a_channel_that_is_not_ours_has_no_attempt(uniqueid: str) -> None:
+    assert attempt_of(uniqueid) == ""
