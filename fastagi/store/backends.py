@@ -1,0 +1,418 @@
+# SPDX-License-Identifier: MIT
+"""SQLite and PostgreSQL: the only file that knows one from the other.
+
+Owns how a connection is opened so that a commit survives a power failure, how a
+transaction begins, and what an engine's errors mean to an operator. Knows nothing of
+tables, threads or Twisted.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from attrs import frozen
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import NullPool
+
+from fastagi.store.errors import StoreUnavailable
+
+#: One look at a locked file, in seconds; who waits longer looks again.
+_LOOK_S: Final = 0.1
+#: What a migration waits for others to finish, in seconds.
+_MIGRATION_WAIT_S: Final = 15.0
+#: RETURNING came with it.
+_OLDEST_SQLITE: Final = (3, 35, 0)
+_UPGRADE: Final = "run: callback-queue db upgrade"
+
+
+class Trouble(Enum):
+    """What an engine's error allows to be done next."""
+
+    #: Another process holds what we need; it may let go.
+    LOCKED = auto()
+    #: Two processes were in each other's way; the same again may work.
+    RACE = auto()
+    #: The connection is gone; a new one may work.
+    LOST = auto()
+    #: Nothing helps until a person has done something.
+    UNUSABLE = auto()
+
+
+@frozen
+class Explained:
+    """An engine's error in an operator's words."""
+
+    trouble: Trouble
+    text: str
+
+    def as_error(self) -> StoreUnavailable:
+        """Return what the store's callers are told."""
+        return StoreUnavailable(self.text)
+
+
+class Backend(Protocol):
+    """What differs between the engines."""
+
+    @property
+    def engine(self) -> sa.Engine:
+        """SQLAlchemy's engine; it pools nothing."""
+
+    def create(self) -> None:
+        """Make the database if this engine can, and it does not exist.
+
+        Raises:
+            StoreUnavailable: it can not be made.
+        """
+
+    def begin(self, conn: sa.Connection) -> None:
+        """Begin a transaction that may write."""
+
+    def begin_migration(self, conn: sa.Connection) -> None:
+        """Begin a transaction that may change tables, alone."""
+
+    def check_migration(self, conn: sa.Connection) -> None:
+        """Raise StoreUnavailable if a migration broke references between rows."""
+
+    def check_commit(self) -> None:
+        """Raise StoreUnavailable if what is committed now would be lost."""
+
+    def copy(self, version: str) -> Path | None:
+        """Copy the database aside, if this engine's is a file; return where to."""
+
+    def explain(self, error: BaseException) -> Explained | None:
+        """Say what an error of the engine means; None if it is a fault of ours."""
+
+
+def backend_for(url: str) -> Backend:
+    """Return the backend of a database URL.
+
+    Raises:
+        StoreUnavailable: no such engine, or its driver is not installed.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        # The URL may hold a password: it is not repeated.
+        raise StoreUnavailable("the database URL can not be read") from None
+    match parsed.get_backend_name():
+        case "sqlite":
+            return SqliteBackend(parsed.database or "")
+        case "postgresql":
+            return PostgresBackend(parsed)
+        case other:
+            raise StoreUnavailable(
+                f"{other} is no database this service can use; use sqlite or postgresql"
+            )
+
+
+class SqliteBackend:
+    """One file, one writer at a time, write-ahead log, every commit on the disk."""
+
+    def __init__(self, database: str) -> None:
+        in_memory = database in {"", ":memory:"}
+        self._path = None if in_memory else Path(database).absolute()
+        #: Device and inode of the file the connection has open.
+        self._opened: tuple[int, int] | None = None
+        self.engine = sa.create_engine(
+            URL.create("sqlite"),
+            creator=self._open,
+            poolclass=NullPool,
+            hide_parameters=True,
+        )
+
+    def create(self) -> None:
+        """Make the file, readable and writable by its owner only."""
+        if self._path is None:
+            return
+        self._check_directory(self._path.parent)
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{self._path} can not be made: {error.strerror}; let the user this"
+                f" service runs as write to {self._path.parent}"
+            ) from error
+        if os.geteuid() == 0:
+            # Made for the service, whose directory this is, not for root.
+            owner = self._path.parent.stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        os.close(descriptor)
+        _sync_directory(self._path.parent)
+
+    def begin(self, conn: sa.Connection) -> None:
+        """Take the write lock at once: a lock taken later can fail half-way."""
+        conn.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def begin_migration(self, conn: sa.Connection) -> None:
+        """Begin with the settings SQLite asks for when a table is made anew."""
+        conn.exec_driver_sql("PRAGMA foreign_keys=OFF")
+        conn.exec_driver_sql("PRAGMA legacy_alter_table=ON")
+        conn.exec_driver_sql(f"PRAGMA busy_timeout={_MIGRATION_WAIT_S * 1000:.0f}")
+        conn.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def check_migration(self, conn: sa.Connection) -> None:
+        """Look for references that lead nowhere."""
+        broken = conn.exec_driver_sql("PRAGMA foreign_key_check").all()
+        if broken:
+            raise StoreUnavailable(
+                f"the upgrade would leave {len(broken)} rows without the row they"
+                f" belong to; {self._path} is left as it was"
+            )
+
+    def check_commit(self) -> None:
+        """Notice a file that was deleted or put in place of the one we write to."""
+        if self._path is not None and self._identity(self._path) != self._opened:
+            raise StoreUnavailable(
+                f"{self._path} was moved, deleted or replaced while in use; put it"
+                " back, or restart the service to begin with an empty one"
+            )
+
+    def copy(self, version: str) -> Path | None:
+        """Copy what is committed; a plain copy of the file would miss the log."""
+        if self._path is None:
+            return None
+        target = self._free_name(f"{self._path.name}.backup-{version or 'empty'}")
+        unfinished = target.with_name(f"{target.name}.unfinished")
+        unfinished.unlink(missing_ok=True)
+        os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        with (
+            closing(sqlite3.connect(self._uri(self._path), uri=True)) as source,
+            closing(sqlite3.connect(self._uri(unfinished), uri=True)) as copy,
+        ):
+            source.backup(copy)
+            # In a log of its own the copy would be more than one file.
+            copy.execute("PRAGMA journal_mode=DELETE")
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        unfinished.rename(target)
+        _sync_directory(target.parent)
+        return target
+
+    def explain(self, error: BaseException) -> Explained | None:
+        """Tell SQLite's result codes (https://sqlite.org/rescode.html) in words."""
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        code = getattr(cause, "sqlite_errorcode", None)
+        if not isinstance(cause, sqlite3.Error) or code is None:
+            return None
+        where = self._path or "the database in memory"
+        match code & 0xFF:
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                return Explained(
+                    Trouble.LOCKED,
+                    f"{where} is locked by another process; find it with:"
+                    f" fuser -v {where}",
+                )
+            case sqlite3.SQLITE_FULL:
+                text = f"no room left for {where}; make room on its disk"
+            case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+                text = (
+                    f"{where} can not be written; let the user this service runs as"
+                    " write to the file and to its directory"
+                )
+            case sqlite3.SQLITE_CANTOPEN:
+                text = (
+                    f"{where} can not be opened; let the user this service runs as"
+                    " read and write the file and its directory"
+                )
+            case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+                text = (
+                    f"{where} is damaged or no database ({cause}); stop the service,"
+                    " move the file away and put a copy back in its place"
+                )
+            case sqlite3.SQLITE_IOERR:
+                text = f"{where} can not be read or written ({cause}); check its disk"
+            case sqlite3.SQLITE_ERROR if "no such table" in str(cause):
+                text = f"{where} has not the tables of this service; {_UPGRADE}"
+            case sqlite3.SQLITE_ERROR | sqlite3.SQLITE_CONSTRAINT:
+                return None
+            case sqlite3.SQLITE_MISUSE | sqlite3.SQLITE_RANGE | sqlite3.SQLITE_MISMATCH:
+                return None
+            case _:
+                text = f"{where} can not be used: {cause}"
+        return Explained(Trouble.UNUSABLE, text)
+
+    def _open(self) -> sqlite3.Connection:
+        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+            raise StoreUnavailable(
+                f"SQLite {sqlite3.sqlite_version} is too old; 3.35 or newer is needed"
+            )
+        if self._path is not None:
+            self._check_directory(self._path.parent)
+            self._opened = self._identity(self._path)
+            if self._opened is None:
+                raise StoreUnavailable(
+                    f"{self._path} does not exist; put it back, or to begin with an"
+                    f" empty one {_UPGRADE}"
+                )
+        conn = sqlite3.connect(
+            self._uri(self._path),
+            uri=True,
+            timeout=_LOOK_S,
+            # The driver begins no transactions of its own: begin() does.
+            isolation_level=None,
+        )
+        try:
+            mode = conn.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            # A promise must survive a power failure: each commit waits for the disk.
+            conn.execute("PRAGMA synchronous=FULL")
+            conn.execute("PRAGMA foreign_keys=ON")
+        except BaseException:
+            conn.close()
+            raise
+        if self._path is not None and mode != "wal":
+            conn.close()
+            raise StoreUnavailable(
+                f"{self._path} can not have a write-ahead log; move it to a local disk"
+            )
+        return conn
+
+    @staticmethod
+    def _uri(path: Path | None) -> str:
+        # Without "rw" a missing file would be made, empty and readable by all.
+        return f"file:{quote(str(path))}?mode=rw" if path else "file::memory:"
+
+    @staticmethod
+    def _identity(path: Path) -> tuple[int, int] | None:
+        try:
+            status = path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+    @staticmethod
+    def _check_directory(directory: Path) -> None:
+        if not directory.is_dir():
+            raise StoreUnavailable(
+                f"the directory {directory} does not exist; make it, for the user this"
+                " service runs as"
+            )
+
+    def _free_name(self, name: str) -> Path:
+        assert self._path is not None
+        target, count = self._path.with_name(name), 1
+        while target.exists():
+            count += 1
+            target = self._path.with_name(f"{name}.{count}")
+        return target
+
+
+def _sync_directory(directory: Path) -> None:
+    """Let a new name survive a power failure."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+#: SQLSTATE to what it means; two characters stand for the whole class.
+_SQLSTATES: Final[dict[str, tuple[Trouble, str]]] = {
+    "55P03": (Trouble.LOCKED, "its rows are locked by another session"),
+    "57014": (Trouble.LOCKED, "it takes too long to answer"),
+    "40": (Trouble.RACE, "another session was in the way"),
+    "08": (Trouble.LOST, "the connection is lost"),
+    "57P": (Trouble.LOST, "the server is shutting down or starting"),
+    "53100": (Trouble.UNUSABLE, "its disk is full; make room on the server"),
+    "53": (Trouble.UNUSABLE, "the server has no resources left"),
+    "25006": (Trouble.UNUSABLE, "it is read-only; connect to the primary server"),
+    "42P01": (Trouble.UNUSABLE, f"it has not the tables of this service; {_UPGRADE}"),
+    "42501": (Trouble.UNUSABLE, "its user lacks a right; grant it"),
+    "28": (Trouble.UNUSABLE, "it refuses user or password; correct the database URL"),
+    "3D": (Trouble.UNUSABLE, "it does not exist; make it with createdb"),
+    "58": (Trouble.UNUSABLE, "the server can not read or write its files"),
+    "XX": (Trouble.UNUSABLE, "its files are damaged; see the server's log"),
+}
+
+
+class PostgresBackend:
+    """A server; the driver is optional and only needed here."""
+
+    def __init__(self, url: URL) -> None:
+        self._name = url.set(drivername="postgresql").render_as_string(
+            hide_password=True
+        )
+        try:
+            self.engine = sa.create_engine(
+                url.set(drivername="postgresql+psycopg"),
+                poolclass=NullPool,
+                hide_parameters=True,
+                isolation_level="READ COMMITTED",
+                connect_args={
+                    "connect_timeout": 2,
+                    "client_encoding": "utf8",
+                    "application_name": "callback-queue",
+                    # A server that is gone without a word is noticed in seconds.
+                    "tcp_user_timeout": 3000,
+                    "keepalives_idle": 10,
+                    "keepalives_interval": 3,
+                    "keepalives_count": 3,
+                },
+            )
+        except ImportError:
+            raise StoreUnavailable(
+                "the driver for PostgreSQL is missing; install"
+                " asterisk-callback-queue[postgres]"
+            ) from None
+        sa.event.listen(self.engine, "connect", self._prepare)
+
+    @staticmethod
+    def _prepare(connection: Any, _record: object) -> None:
+        """Bound every wait, and let each commit reach the server's disk."""
+        connection.execute("SET lock_timeout = '2s'")
+        connection.execute("SET statement_timeout = '10s'")
+        connection.execute(
+            "SELECT set_config('synchronous_commit', 'on', false)"
+            " WHERE current_setting('synchronous_commit') = 'off'"
+        )
+        connection.commit()
+
+    def create(self) -> None:
+        """Make nothing: that is for the server's administrator."""
+
+    def begin(self, conn: sa.Connection) -> None:
+        """Say so to SQLAlchemy; the driver begins with the first statement."""
+        conn.begin()
+
+    def begin_migration(self, conn: sa.Connection) -> None:
+        """Keep other migrations out until ours is committed."""
+        for name in ("lock_timeout", "statement_timeout"):
+            conn.exec_driver_sql(f"SET LOCAL {name} = '{_MIGRATION_WAIT_S:.0f}s'")
+        conn.exec_driver_sql("SELECT pg_advisory_xact_lock(4573)")
+        conn.exec_driver_sql("SET LOCAL statement_timeout = 0")
+
+    def check_migration(self, conn: sa.Connection) -> None:
+        """Nothing to look for: the server always checks."""
+
+    def check_commit(self) -> None:
+        """Nothing to look for: the server answers for what it commits."""
+
+    def copy(self, version: str) -> Path | None:
+        """Copy nothing: pg_dump is for that."""
+        return None
+
+    def explain(self, error: BaseException) -> Explained | None:
+        """Tell SQLSTATEs (appendix A of PostgreSQL's manual) in words."""
+        if not isinstance(error, DBAPIError):
+            return None
+        state = getattr(error.orig, "sqlstate", None)
+        for length in (5, 3, 2):
+            if state and (known := _SQLSTATES.get(state[:length])):
+                trouble, text = known
+                return Explained(trouble, f"the database {self._name}: {text}")
+        if error.connection_invalidated or (
+            state is None and isinstance(error, sa.exc.OperationalError)
+        ):
+            # Psycopg tells a refused password without a SQLSTATE too.
+            detail = str(error.orig).strip().splitlines()[0]
+            return Explained(Trouble.LOST, f"the database {self._name}: {detail}")
+        return None

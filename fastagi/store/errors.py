@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MIT
+"""What can go wrong in the store, told apart by what the caller can do about it."""
+
+from __future__ import annotations
+
+from fastagi.errors import CallbackError
+
+
+class StoreUnavailable(CallbackError):
+    """The database can not be used at the moment.
+
+    Nothing may be promised. If it came while the work was being committed, the work
+    may or may not be in the database; it is safe to ask for it again.
+    """
+
+
+class NoSuchTask(CallbackError):
+    """There is no such task."""
+
+
+class StaleTask(CallbackError):
+    """The task or attempt has changed meanwhile; what was to be done is void."""
+
+
+class AlreadyOpen(CallbackError):
+    """Another open task has the same number."""
+
+    def __init__(self, task_id: int) -> None:
+        super().__init__(f"task {task_id} is open for the same number")
+        self.task_id = task_id
+
+
+class SchemaMismatch(CallbackError):
+    """The database is not of the version this service works with."""
+
+
+class SchemaOutdated(SchemaMismatch):
+    """The database is of an older version."""
+
+
+class SchemaTooNew(SchemaMismatch):
+    """The database was used by a newer version of this service."""
+
+
+class ForeignDatabase(SchemaMismatch):
+    """The database belongs to something else."""

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: MIT
+"""Run by Alembic; the connection and its transaction are those of the caller."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from fastagi.store.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,
+)
+context.run_migrations()

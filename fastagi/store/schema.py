@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""The tables. What must never be true is refused here, whoever writes.
+
+Times are epoch seconds, words are those of :mod:`fastagi.calls`. The migrations make
+the tables; a test holds both together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+
+from fastagi.calls.attempt import Disposition
+from fastagi.calls.task import OPEN, Kind, Move, Status
+
+
+def _one_of(column: str, words: Iterable[StrEnum]) -> str:
+    return f"{column} IN ({', '.join(repr(word.value) for word in words)})"
+
+
+def _flag(name: str) -> Boolean:
+    return Boolean(create_constraint=True, name=name)
+
+
+#: An index that is for open tasks only is used only where the same words stand.
+OPEN_ONLY: Final = _one_of("status", [status for status in Status if status in OPEN])
+PENDING_ONLY: Final = f"status = '{Status.PENDING.value}'"
+#: Likewise for attempts.
+UNDER_WAY: Final = "ended_at IS NULL"
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+task = Table(
+    "task",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("number", Text, nullable=False),
+    Column("number_key", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("language", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("linkedid", Text, nullable=False),
+    Column("joined_at", Double, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("attempts", Integer, nullable=False),
+    Column("member_attempts", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("cancel_requested", _flag("cancel_requested"), nullable=False),
+    Column("served", _flag("served"), nullable=False),
+    CheckConstraint(_one_of("kind", Kind), name="kind"),
+    CheckConstraint(_one_of("status", Status), name="status"),
+    CheckConstraint(f"({OPEN_ONLY}) = (ended_at IS NULL)", name="ended"),
+    CheckConstraint("number <> '' AND number_key <> ''", name="number"),
+    CheckConstraint("attempts >= 0 AND member_attempts >= 0", name="attempts"),
+    # An id stands in logs and commands: it is never given to another task.
+    sqlite_autoincrement=True,
+)
+Index(
+    "uq_task_open_number_key",
+    task.c.number_key,
+    unique=True,
+    sqlite_where=text(OPEN_ONLY),
+    postgresql_where=text(OPEN_ONLY),
+)
+Index("ix_task_queue_status_due_at", task.c.queue, task.c.status, task.c.due_at)
+Index(
+    "ix_task_pending_expires_at",
+    task.c.expires_at,
+    sqlite_where=text(PENDING_ONLY),
+    postgresql_where=text(PENDING_ONLY),
+)
+Index(None, task.c.number_key)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("task_id", ForeignKey(task.c.id), nullable=False),
+    Column("channel_id", Text, nullable=False, unique=True),
+    Column("started_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("disposition", Text),
+    Column("member", Text, nullable=False),
+    Column("talk_s", Double, nullable=False),
+    Column("reason", Text, nullable=False),
+    CheckConstraint(_one_of("disposition", Disposition), name="disposition"),
+    CheckConstraint(f"({UNDER_WAY}) = (disposition IS NULL)", name="ended"),
+    CheckConstraint("talk_s >= 0", name="talk"),
+    sqlite_autoincrement=True,
+)
+Index(None, attempt.c.task_id)
+Index(
+    "uq_attempt_under_way_task_id",
+    attempt.c.task_id,
+    unique=True,
+    sqlite_where=text(UNDER_WAY),
+    postgresql_where=text(UNDER_WAY),
+)
+
+#: Only ever added to: triggers refuse to change a line, and to delete one of a task
+#: that is still open.
+task_event = Table(
+    "task_event",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("task_id", ForeignKey(task.c.id), nullable=False),
+    Column("attempt_id", ForeignKey(attempt.c.id)),
+    Column("at", Double, nullable=False),
+    Column("move", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    #: The call that caused it, for those a caller causes; empty for the others.
+    Column("linkedid", Text, nullable=False),
+    CheckConstraint(_one_of("move", Move), name="move"),
+    CheckConstraint(_one_of("status", Status), name="status"),
+    sqlite_autoincrement=True,
+)
+Index(None, task_event.c.task_id)
+Index(
+    "ix_task_event_linkedid",
+    task_event.c.linkedid,
+    sqlite_where=text("linkedid <> ''"),
+    postgresql_where=text("linkedid <> ''"),
+)

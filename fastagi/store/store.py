@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: MIT
+"""The task store as the services use it: every method is one transaction.
+
+Each method finishes after its COMMIT. Besides what its docstring names, each raises
+StoreUnavailable when the database can not be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from fastagi.calls.attempt import Attempt, Verdict
+from fastagi.calls.retry import RetryRules
+from fastagi.calls.task import CallbackTask, NewTask, Status, TaskEvent
+from fastagi.store import tasks
+from fastagi.store.engine import Database
+from fastagi.store.tasks import Begun, Recorded
+
+__all__ = ["Begun", "Recorded", "TaskStore"]
+
+
+class TaskStore:
+    """Durable tasks, their attempts and their history."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, new: NewTask, now: datetime, *, once: bool = False) -> Recorded:
+        """Make a task, or renew the one that is open for the same number.
+
+        The open one keeps its place, its queue and the time it is due; it becomes a
+        requested one if it is requested now, lives as long as the longer-lived of
+        both, and what was to end it after its attempt is void.
+
+        Args:
+            new: the task to be.
+            now: the time.
+            once: change nothing if the same call (its linkedid) has been taken in
+                before, even if that task has ended.
+        """
+        return await self._database.run("add", tasks.add, new, now, once)
+
+    async def begin_attempts(
+        self,
+        queues: Collection[str],
+        channel_ids: Sequence[str],
+        now: datetime,
+        *,
+        busy_keys: Collection[str] = (),
+    ) -> list[Begun]:
+        """Begin attempts of due tasks, the longest in line first.
+
+        Args:
+            queues: whose tasks may be called now.
+            channel_ids: one for each attempt that may begin.
+            now: a task is due from ``due_at`` on, and too old from ``expires_at`` on.
+            busy_keys: number keys that must not be called now.
+        """
+        if not queues or not channel_ids:
+            return []
+        return await self._database.run(
+            "begin attempts",
+            tasks.begin_attempts,
+            tuple(queues),
+            tuple(channel_ids),
+            tuple(busy_keys),
+            now,
+        )
+
+    async def progress(
+        self, attempt_id: int, text: str, now: datetime, *, member: str = ""
+    ) -> None:
+        """Add a line to the story of a task, and who answered if given.
+
+        Raises:
+            StaleTask: the attempt has ended.
+            NoSuchTask: there is no such attempt.
+        """
+        await self._database.run(
+            "progress", tasks.progress, attempt_id, text, now, member
+        )
+
+    async def close_attempt(
+        self, attempt_id: int, verdict: Verdict, rules: RetryRules, now: datetime
+    ) -> CallbackTask:
+        """End an attempt and do with its task what the rules say; return the task.
+
+        Raises:
+            StaleTask: it has ended before, nothing was changed.
+            NoSuchTask: there is no such attempt.
+        """
+        return await self._database.run(
+            "close attempt", tasks.close_attempt, attempt_id, verdict, rules, now
+        )
+
+    async def open_attempts(self) -> list[Begun]:
+        """Return the attempts that have begun and not ended, the oldest first."""
+        return await self._database.run("open attempts", tasks.open_attempts)
+
+    async def next_due(
+        self,
+        queues: Collection[str],
+        now: datetime,
+        *,
+        busy_keys: Collection[str] = (),
+    ) -> datetime | None:
+        """Return the least ``due_at`` of the waiting tasks that are not too old.
+
+        Those with one of ``busy_keys`` are left out, as in :meth:`begin_attempts`.
+        """
+        if not queues:
+            return None
+        return await self._database.run(
+            "next due", tasks.next_due, tuple(queues), tuple(busy_keys), now
+        )
+
+    async def next_expiry(self) -> datetime | None:
+        """Return the least ``expires_at`` of the waiting tasks."""
+        return await self._database.run("next expiry", tasks.next_expiry)
+
+    async def expire(self, now: datetime) -> list[CallbackTask]:
+        """End the waiting tasks that are too old and return them."""
+        return await self._database.run("expire", tasks.expire, now)
+
+    async def cancel(self, task_id: int, reason: str, now: datetime) -> CallbackTask:
+        """End a task: at once, or, if it is being called, after this attempt.
+
+        Raises:
+            NoSuchTask: there is none.
+            IllegalMove: it has ended.
+        """
+        return await self._database.run("cancel", tasks.cancel, task_id, reason, now)
+
+    async def take_back(
+        self, task_id: int, reason: str, now: datetime
+    ) -> CallbackTask | None:
+        """Cancel a task whose caller was never told of it.
+
+        Returns:
+            The task; None when it was asked for again since and so must stand.
+
+        Raises:
+            IllegalMove: it has ended already.
+            StoreUnavailable: nothing was changed.
+        """
+        return await self._database.run(
+            "take_back", tasks.take_back, task_id, reason, now
+        )
+
+    async def serve(
+        self, number_key: str, reason: str, now: datetime
+    ) -> CallbackTask | None:
+        """End the number's open task, as its caller was served in another way.
+
+        At once, or, if it is being called, after this attempt.
+
+        Returns:
+            The task, or None if the number has no open one.
+        """
+        return await self._database.run("serve", tasks.serve, number_key, reason, now)
+
+    async def retry(
+        self, task_id: int, reason: str, now: datetime, expires_at: datetime
+    ) -> CallbackTask:
+        """Put a task back in line, due at once; an ended one begins from zero.
+
+        Raises:
+            NoSuchTask: there is none.
+            IllegalMove: it is being called, has succeeded, or was served.
+            AlreadyOpen: its number has another open task.
+        """
+        return await self._database.run(
+            "retry", tasks.retry, task_id, reason, now, expires_at
+        )
+
+    async def find(self, task_id: int) -> CallbackTask | None:
+        """Return a task, or None if there is none."""
+        return await self._database.run("find", tasks.find, task_id)
+
+    async def listing(
+        self,
+        statuses: Collection[Status] | None = None,
+        queue: str | None = None,
+        number_key: str | None = None,
+        limit: int = 100,
+    ) -> list[CallbackTask]:
+        """Return at most ``limit`` tasks, the newest first; None means any."""
+        chosen = None if statuses is None else tuple(statuses)
+        return await self._database.run(
+            "listing", tasks.listing, chosen, queue, number_key, limit
+        )
+
+    async def history(self, task_id: int) -> list[TaskEvent]:
+        """Return the task's story from its beginning.
+
+        Raises:
+            NoSuchTask: there is none.
+        """
+        return await self._database.run("history", tasks.history, task_id)
+
+    async def attempts(self, task_id: int) -> list[Attempt]:
+        """Return the task's attempts from the first.
+
+        Raises:
+            NoSuchTask: there is none.
+        """
+        return await self._database.run("attempts", tasks.attempts, task_id)
+
+    async def counts(self) -> dict[Status, int]:
+        """Return how many tasks there are of each status."""
+        return await self._database.run("counts", tasks.counts)
+
+    async def ping(self) -> None:
+        """Finish if the database can be used."""
+        await self._database.run("ping", tasks.ping)

@@ -1,0 +1,689 @@
+# SPDX-License-Identifier: MIT
+"""What can be done to stored tasks, each as one function inside a transaction.
+
+Every change of a task goes through the table of :mod:`fastagi.calls.task` and writes
+one line of its history in the same transaction. The functions may run twice and touch
+nothing but the database. They know no threads, no Asterisk and no settings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import sqlalchemy as sa
+from attrs import evolve, frozen
+from sqlalchemy import bindparam, func, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from fastagi.calls.attempt import Attempt, Disposition, Verdict
+from fastagi.calls.retry import RetryRules, decide
+from fastagi.calls.task import (
+    OPEN,
+    CallbackTask,
+    Kind,
+    Move,
+    NewTask,
+    Status,
+    TaskEvent,
+    after,
+)
+from fastagi.store import schema
+from fastagi.store.engine import TryAgain
+from fastagi.store.errors import AlreadyOpen, NoSuchTask, StaleTask
+
+
+@frozen
+class Recorded:
+    """What came of a new task."""
+
+    task: CallbackTask
+    #: False: the caller had an open task already, which was kept.
+    created: bool
+
+
+@frozen
+class Begun:
+    """A task together with its attempt under way."""
+
+    task: CallbackTask
+    attempt: Attempt
+
+
+_task: Final = schema.task
+_attempt: Final = schema.attempt
+_event: Final = schema.task_event
+_open: Final = text(schema.OPEN_ONLY)
+_pending: Final = text(schema.PENDING_ONLY)
+
+_INSERT_TASK: Final = insert(_task)
+_INSERT_ATTEMPT: Final = insert(_attempt)
+_INSERT_EVENT: Final = insert(_event)
+_BY_ID: Final = select(_task).where(_task.c.id == bindparam("task_id"))
+_LOCK_BY_ID: Final = _BY_ID.with_for_update()
+#: Locks the row, so that nobody else changes it before the transaction ends.
+_LOCK_OPEN_BY_KEY: Final = (
+    select(_task)
+    .where(_task.c.number_key == bindparam("number_key"), _open)
+    .with_for_update()
+)
+_BY_CALL: Final = (
+    select(_task)
+    .join(_event, _event.c.task_id == _task.c.id)
+    .where(
+        _event.c.linkedid == bindparam("linkedid"),
+        text("task_event.linkedid <> ''"),
+        _task.c.number_key == bindparam("number_key"),
+    )
+    .order_by(_task.c.id.desc())
+    .limit(1)
+)
+#: Everything in a task that is told at its beginning.
+_NEW: Final = tuple(column.name for column in _task.c if column.name != "id")
+#: Everything in a task that may ever change.
+_CHANGING: Final = (
+    "kind",
+    "status",
+    "name",
+    "language",
+    "due_at",
+    "expires_at",
+    "ended_at",
+    "attempts",
+    "member_attempts",
+    "reason",
+    "cancel_requested",
+    "served",
+)
+_SAVE_TASK: Final = (
+    update(_task)
+    .where(_task.c.id == bindparam("old_id"), _task.c.status == bindparam("old_status"))
+    .values({name: bindparam(f"new_{name}") for name in _CHANGING})
+)
+_DUE: Final = (
+    select(_task)
+    .where(
+        _pending,
+        _task.c.queue.in_(bindparam("queues", expanding=True)),
+        _task.c.due_at <= bindparam("now"),
+        _task.c.expires_at > bindparam("now"),
+        _task.c.number_key.not_in(bindparam("busy_keys", expanding=True)),
+    )
+    .order_by(_task.c.joined_at, _task.c.id)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_NEXT_DUE: Final = select(func.min(_task.c.due_at)).where(
+    _pending,
+    _task.c.queue.in_(bindparam("queues", expanding=True)),
+    _task.c.expires_at > bindparam("now"),
+    _task.c.number_key.not_in(bindparam("busy_keys", expanding=True)),
+)
+_NEXT_EXPIRY: Final = select(func.min(_task.c.expires_at)).where(_pending)
+_EXPIRED: Final = (
+    select(_task)
+    .where(_pending, _task.c.expires_at <= bindparam("now"))
+    .order_by(_task.c.expires_at, _task.c.id)
+    .limit(200)
+    .with_for_update(skip_locked=True)
+)
+_ATTEMPT_BY_ID: Final = select(_attempt).where(_attempt.c.id == bindparam("attempt_id"))
+_END_ATTEMPT: Final = (
+    update(_attempt)
+    .where(_attempt.c.id == bindparam("old_id"), text(schema.UNDER_WAY))
+    .values(
+        {
+            name: bindparam(f"new_{name}")
+            for name in ("ended_at", "disposition", "member", "talk_s", "reason")
+        }
+    )
+)
+_SET_MEMBER: Final = (
+    update(_attempt)
+    .where(_attempt.c.id == bindparam("old_id"))
+    .values(member=bindparam("new_member"))
+)
+
+#: What PostgreSQL or UTF-8 can not hold; a stranger's caller name may.
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+
+
+# -- changes ---------------------------------------------------------------
+
+
+def add(conn: sa.Connection, new: NewTask, now: datetime, once: bool) -> Recorded:
+    """Make a task, or renew the open one of the same number.
+
+    Args:
+        conn: in a transaction.
+        new: what is known.
+        now: the time.
+        once: leave all as it is if the same call was taken in before, whatever
+            became of it since.
+    """
+    number_key = new.number_key
+    linkedid = _storable(new.linkedid)
+    if once and linkedid:
+        row = conn.execute(
+            _BY_CALL, {"linkedid": linkedid, "number_key": number_key}
+        ).first()
+        if row is not None:
+            return Recorded(_task_of(row), created=False)
+    row = conn.execute(_LOCK_OPEN_BY_KEY, {"number_key": number_key}).first()
+    if row is not None:
+        return Recorded(_renew(conn, _task_of(row), new, now), created=False)
+    task = CallbackTask(
+        id=0,
+        kind=new.kind,
+        status=Status.PENDING,
+        number=new.number,
+        number_key=number_key,
+        name=_storable(new.name),
+        language=_storable(new.language),
+        queue=new.queue,
+        linkedid=linkedid,
+        joined_at=new.joined_at,
+        created_at=now,
+        due_at=new.due_at,
+        expires_at=new.expires_at,
+        reason=_storable(new.reason),
+    )
+    try:
+        task_id = _insert(conn, _INSERT_TASK, _values(task, _NEW))
+    except IntegrityError as error:
+        raise _again_if_open(error) from error
+    _tell(conn, task_id, Move.CREATE, task.status, now, task.reason, linkedid=linkedid)
+    return Recorded(evolve(task, id=task_id), created=True)
+
+
+def _renew(
+    conn: sa.Connection, task: CallbackTask, new: NewTask, now: datetime
+) -> CallbackTask:
+    """Take in that the caller of an open task asks again; its place is kept."""
+    return _move(
+        conn,
+        task,
+        Move.REPEAT,
+        now,
+        new.reason,
+        linkedid=_storable(new.linkedid),
+        kind=new.kind if new.kind is Kind.REQUESTED else task.kind,
+        name=task.name or _storable(new.name),
+        language=task.language or _storable(new.language),
+        expires_at=max(task.expires_at, new.expires_at),
+        # The wish is newer than what was to end the task.
+        cancel_requested=False,
+        served=False,
+    )
+
+
+def begin_attempts(
+    conn: sa.Connection,
+    queues: Sequence[str],
+    channel_ids: Sequence[str],
+    busy_keys: Sequence[str],
+    now: datetime,
+) -> list[Begun]:
+    """Begin an attempt for each of the first due tasks, one per channel id."""
+    rows = conn.execute(
+        _DUE,
+        {
+            "queues": queues,
+            "busy_keys": busy_keys,
+            "now": _seconds(now),
+            "most": len(channel_ids),
+        },
+    ).all()
+    return [
+        _begin(conn, _task_of(row), channel_id, now)
+        for row, channel_id in zip(rows, channel_ids, strict=False)
+    ]
+
+
+def _begin(
+    conn: sa.Connection, task: CallbackTask, channel_id: str, now: datetime
+) -> Begun:
+    attempt = Attempt(id=0, task_id=task.id, channel_id=channel_id, started_at=now)
+    attempt_id = _insert(
+        conn,
+        _INSERT_ATTEMPT,
+        {
+            "task_id": attempt.task_id,
+            "channel_id": attempt.channel_id,
+            "started_at": _seconds(attempt.started_at),
+            "ended_at": None,
+            "disposition": None,
+            "member": attempt.member,
+            "talk_s": attempt.talk_s,
+            "reason": attempt.reason,
+        },
+    )
+    number = task.attempts + task.member_attempts + 1
+    moved = _move(
+        conn,
+        task,
+        Move.BEGIN,
+        now,
+        f"attempt {number} begins, channel id {channel_id}",
+        attempt_id=attempt_id,
+    )
+    return Begun(moved, evolve(attempt, id=attempt_id))
+
+
+def progress(
+    conn: sa.Connection, attempt_id: int, words: str, now: datetime, member: str
+) -> None:
+    """Add a line to the story of a task whose attempt is under way."""
+    task, attempt = _under_way(conn, attempt_id)
+    status = after(task.status, Move.PROGRESS)
+    if member:
+        conn.execute(
+            _SET_MEMBER, {"old_id": attempt_id, "new_member": _storable(member)}
+        )
+    _tell(conn, task.id, Move.PROGRESS, status, now, words, attempt_id=attempt.id)
+
+
+def close_attempt(
+    conn: sa.Connection,
+    attempt_id: int,
+    verdict: Verdict,
+    rules: RetryRules,
+    now: datetime,
+) -> CallbackTask:
+    """End an attempt and do with its task what the rules say."""
+    task, attempt = _under_way(conn, attempt_id)
+    decision = decide(task, verdict, rules, now)
+    ended = conn.execute(
+        _END_ATTEMPT,
+        {
+            "old_id": attempt_id,
+            "new_ended_at": _seconds(now),
+            "new_disposition": verdict.disposition.value,
+            "new_member": _storable(verdict.member) or attempt.member,
+            "new_talk_s": verdict.talk_s,
+            "new_reason": _storable(verdict.reason),
+        },
+    )
+    if ended.rowcount != 1:
+        raise StaleTask(f"attempt {attempt_id} has ended already")
+    return _move(
+        conn,
+        task,
+        decision.move,
+        now,
+        decision.reason,
+        attempt_id=attempt_id,
+        due_at=decision.due_at or task.due_at,
+        attempts=task.attempts + verdict.counts,
+        member_attempts=task.member_attempts + (not verdict.counts),
+    )
+
+
+def expire(conn: sa.Connection, now: datetime) -> list[CallbackTask]:
+    """End waiting tasks that are too old; those being called are left alone.
+
+    At most so many at once that a caller's request need not wait long for its turn;
+    none means that there are no more.
+    """
+    rows = conn.execute(_EXPIRED, {"now": _seconds(now)}).all()
+    expired = []
+    for task in map(_task_of, rows):
+        tried = [
+            f"{count} {what}"
+            for count, what in (
+                (task.attempts, "calls without success"),
+                (task.member_attempts, "tries without an agent"),
+            )
+            if count
+        ]
+        reason = f"too old; {', '.join(tried) or 'it was never called'}"
+        expired.append(_move(conn, task, Move.EXPIRE, now, reason))
+    return expired
+
+
+def cancel(
+    conn: sa.Connection, task_id: int, reason: str, now: datetime
+) -> CallbackTask:
+    """End a task: at once, or when its attempt under way has ended."""
+    task = _locked(conn, task_id)
+    if task.status is Status.CALLING:
+        return _move(conn, task, Move.CANCEL_LATER, now, reason, cancel_requested=True)
+    return _move(conn, task, Move.CANCEL, now, reason)
+
+
+def take_back(
+    conn: sa.Connection, task_id: int, reason: str, now: datetime
+) -> CallbackTask | None:
+    """Cancel a task whose caller was never told of it.
+
+    None: it was asked for again since, and that time the caller was told.
+    """
+    task = _locked(conn, task_id)
+    repeated = select(_event.c.id).where(
+        _event.c.task_id == task_id, _event.c.move == Move.REPEAT.value
+    )
+    if conn.execute(repeated.limit(1)).first() is not None:
+        return None
+    return cancel(conn, task.id, reason, now)
+
+
+def serve(
+    conn: sa.Connection, number_key: str, reason: str, now: datetime
+) -> CallbackTask | None:
+    """End the number's open task because its caller was served in another way."""
+    row = conn.execute(_LOCK_OPEN_BY_KEY, {"number_key": number_key}).first()
+    if row is None:
+        return None
+    task = _task_of(row)
+    if task.status is Status.CALLING:
+        return _move(conn, task, Move.SERVE_LATER, now, reason, served=True)
+    return _move(conn, task, Move.SERVE, now, reason)
+
+
+def retry(
+    conn: sa.Connection,
+    task_id: int,
+    reason: str,
+    now: datetime,
+    expires_at: datetime,
+) -> CallbackTask:
+    """Put a task back in line, due at once."""
+    task = _locked(conn, task_id)
+    after(task.status, Move.REOPEN)
+    if task.is_open:
+        changes: dict[str, Any] = {"expires_at": max(task.expires_at, expires_at)}
+    else:
+        other = conn.execute(_LOCK_OPEN_BY_KEY, {"number_key": task.number_key}).first()
+        if other is not None:
+            raise AlreadyOpen(other.id)
+        changes = {
+            "expires_at": expires_at,
+            "attempts": 0,
+            "member_attempts": 0,
+            "cancel_requested": False,
+            "served": False,
+        }
+    try:
+        return _move(conn, task, Move.REOPEN, now, reason, due_at=now, **changes)
+    except IntegrityError as error:
+        raise _again_if_open(error) from error
+
+
+# -- questions -------------------------------------------------------------
+
+
+def find(conn: sa.Connection, task_id: int) -> CallbackTask | None:
+    """Return a task, or None if there is none."""
+    row = conn.execute(_BY_ID, {"task_id": task_id}).first()
+    return None if row is None else _task_of(row)
+
+
+def listing(
+    conn: sa.Connection,
+    statuses: Collection[Status] | None,
+    queue: str | None,
+    number_key: str | None,
+    limit: int,
+) -> list[CallbackTask]:
+    """Return tasks, the newest first."""
+    wanted = select(_task).order_by(_task.c.id.desc()).limit(limit)
+    if statuses is not None:
+        wanted = wanted.where(_task.c.status.in_([status.value for status in statuses]))
+    if queue is not None:
+        wanted = wanted.where(_task.c.queue == queue)
+    if number_key is not None:
+        wanted = wanted.where(_task.c.number_key == number_key)
+    return [_task_of(row) for row in conn.execute(wanted)]
+
+
+def history(conn: sa.Connection, task_id: int) -> list[TaskEvent]:
+    """Return the task's story from its beginning."""
+    _found(conn, task_id)
+    rows = conn.execute(
+        select(_event).where(_event.c.task_id == task_id).order_by(_event.c.id)
+    )
+    return [
+        TaskEvent(
+            task_id=row.task_id,
+            at=_when(row.at),
+            move=Move(row.move),
+            status=Status(row.status),
+            text=row.text,
+            attempt_id=row.attempt_id,
+        )
+        for row in rows
+    ]
+
+
+def attempts(conn: sa.Connection, task_id: int) -> list[Attempt]:
+    """Return the task's attempts from the first."""
+    _found(conn, task_id)
+    rows = conn.execute(
+        select(_attempt).where(_attempt.c.task_id == task_id).order_by(_attempt.c.id)
+    )
+    return [_attempt_of(row) for row in rows]
+
+
+def open_attempts(conn: sa.Connection) -> list[Begun]:
+    """Return the attempts under way with their tasks, from the first."""
+    rows = conn.execute(
+        select(_attempt).where(text(schema.UNDER_WAY)).order_by(_attempt.c.id)
+    ).all()
+    return [Begun(_found(conn, row.task_id), _attempt_of(row)) for row in rows]
+
+
+def next_due(
+    conn: sa.Connection,
+    queues: Sequence[str],
+    busy_keys: Sequence[str],
+    now: datetime,
+) -> datetime | None:
+    """Return when the next of the waiting tasks that are not too old is due."""
+    due = conn.execute(
+        _NEXT_DUE, {"queues": queues, "busy_keys": busy_keys, "now": _seconds(now)}
+    ).scalar()
+    return None if due is None else _when(due)
+
+
+def next_expiry(conn: sa.Connection) -> datetime | None:
+    """Return when the next of the waiting tasks becomes too old."""
+    at = conn.execute(_NEXT_EXPIRY).scalar()
+    return None if at is None else _when(at)
+
+
+def counts(conn: sa.Connection) -> dict[Status, int]:
+    """Return how many tasks there are of each status."""
+    rows = conn.execute(
+        select(_task.c.status, func.count()).group_by(_task.c.status)
+    ).all()
+    return dict.fromkeys(Status, 0) | {Status(status): count for status, count in rows}
+
+
+def ping(conn: sa.Connection) -> None:
+    """Do nothing but use the database."""
+    conn.execute(select(_task.c.id).limit(1)).all()
+
+
+# -- parts -----------------------------------------------------------------
+
+
+def _move(
+    conn: sa.Connection,
+    task: CallbackTask,
+    move: Move,
+    now: datetime,
+    reason: str,
+    *,
+    attempt_id: int | None = None,
+    linkedid: str = "",
+    **changes: Any,
+) -> CallbackTask:
+    """Move a task and write the line of its history.
+
+    Raises:
+        IllegalMove: the table has no such arrow.
+        StaleTask: the task is not where ``task`` says any more.
+    """
+    status = after(task.status, move)
+    moved = evolve(
+        task,
+        status=status,
+        ended_at=None if status in OPEN else now,
+        reason=_storable(reason),
+        **changes,
+    )
+    saved = conn.execute(
+        _SAVE_TASK,
+        {
+            "old_id": task.id,
+            "old_status": task.status.value,
+            **_values(moved, _CHANGING, "new_"),
+        },
+    )
+    if saved.rowcount != 1:
+        raise StaleTask(f"task {task.id} is not {task.status} any more")
+    _tell(
+        conn,
+        task.id,
+        move,
+        status,
+        now,
+        reason,
+        attempt_id=attempt_id,
+        linkedid=linkedid,
+    )
+    return moved
+
+
+def _tell(
+    conn: sa.Connection,
+    task_id: int,
+    move: Move,
+    status: Status,
+    now: datetime,
+    words: str,
+    *,
+    attempt_id: int | None = None,
+    linkedid: str = "",
+) -> None:
+    conn.execute(
+        _INSERT_EVENT,
+        {
+            "task_id": task_id,
+            "attempt_id": attempt_id,
+            "at": _seconds(now),
+            "move": move.value,
+            "status": status.value,
+            "text": _storable(words),
+            "linkedid": linkedid,
+        },
+    )
+
+
+def _values(
+    task: CallbackTask, names: Sequence[str], prefix: str = ""
+) -> dict[str, Any]:
+    """Return what is stored for the named fields of a task."""
+    values = {}
+    for name in names:
+        value = getattr(task, name)
+        if isinstance(value, datetime):
+            value = _seconds(value)
+        elif isinstance(value, StrEnum):
+            value = value.value
+        values[prefix + name] = value
+    return values
+
+
+def _again_if_open(error: IntegrityError) -> Exception:
+    """Tell another process's open task for the number from any other fault."""
+    return TryAgain() if "number_key" in str(error.orig) else error
+
+
+def _insert(conn: sa.Connection, statement: sa.Insert, values: dict[str, Any]) -> int:
+    key = conn.execute(statement, values).inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def _found(conn: sa.Connection, task_id: int) -> CallbackTask:
+    task = find(conn, task_id)
+    if task is None:
+        raise NoSuchTask(f"there is no task {task_id}")
+    return task
+
+
+def _locked(conn: sa.Connection, task_id: int) -> CallbackTask:
+    """Return a task that nobody else changes before this transaction ends."""
+    row = conn.execute(_LOCK_BY_ID, {"task_id": task_id}).first()
+    if row is None:
+        raise NoSuchTask(f"there is no task {task_id}")
+    return _task_of(row)
+
+
+def _under_way(conn: sa.Connection, attempt_id: int) -> tuple[CallbackTask, Attempt]:
+    """Return an attempt under way and its task, locked: always the task first."""
+    row = conn.execute(_ATTEMPT_BY_ID, {"attempt_id": attempt_id}).first()
+    if row is None:
+        raise NoSuchTask(f"there is no attempt {attempt_id}")
+    task = _locked(conn, row.task_id)
+    # Read once more: it may have ended while we waited for the lock.
+    row = conn.execute(_ATTEMPT_BY_ID, {"attempt_id": attempt_id}).one()
+    if row.ended_at is not None:
+        raise StaleTask(f"attempt {attempt_id} has ended already")
+    return task, _attempt_of(row)
+
+
+def _task_of(row: sa.Row[Any]) -> CallbackTask:
+    return CallbackTask(
+        id=row.id,
+        kind=Kind(row.kind),
+        status=Status(row.status),
+        number=row.number,
+        number_key=row.number_key,
+        name=row.name,
+        language=row.language,
+        queue=row.queue,
+        linkedid=row.linkedid,
+        joined_at=_when(row.joined_at),
+        created_at=_when(row.created_at),
+        due_at=_when(row.due_at),
+        expires_at=_when(row.expires_at),
+        ended_at=None if row.ended_at is None else _when(row.ended_at),
+        attempts=row.attempts,
+        member_attempts=row.member_attempts,
+        reason=row.reason,
+        cancel_requested=row.cancel_requested,
+        served=row.served,
+    )
+
+
+def _attempt_of(row: sa.Row[Any]) -> Attempt:
+    return Attempt(
+        id=row.id,
+        task_id=row.task_id,
+        channel_id=row.channel_id,
+        started_at=_when(row.started_at),
+        ended_at=None if row.ended_at is None else _when(row.ended_at),
+        disposition=None if row.disposition is None else Disposition(row.disposition),
+        member=row.member,
+        talk_s=row.talk_s,
+        reason=row.reason,
+    )
+
+
+def _seconds(at: datetime) -> float:
+    if at.utcoffset() is None:
+        raise ValueError("a time without a zone")
+    return at.timestamp()
+
+
+def _when(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _storable(words: str) -> str:
+    return _UNSTORABLE.sub("\ufffd", words)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""Another process on the same database; the tests tell it what to do.
+
+It says a line when it is ready and waits for a line before each step, so that a test
+and it meet without sleeping.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sqlite3
+import sys
+
+from twisted.internet.defer import Deferred
+
+from fastagi.store.engine import Database
+from fastagi.store.errors import StoreUnavailable
+from fastagi.store.store import TaskStore
+from tests.store.harness import NOW, Loop, done, new_task
+
+
+def meet(word: str = "ready") -> None:
+    """Say a word and wait to be told to go on."""
+    print(word, flush=True)
+    sys.stdin.readline()
+
+
+def add_and_hang(url: str) -> None:
+    """Add a task, say so when the Deferred has fired, and wait to be killed."""
+    loop = Loop()
+    store = TaskStore(Database(url, deliver=loop.deliver))
+    recorded = loop.wait(store.add(new_task(), NOW))
+    meet(f"added {recorded.task.id}")
+
+
+def add_many(url: str, first: str, count: str, copies: str) -> None:
+    """Add tasks, all at once, several times the same numbers."""
+    loop = Loop()
+    database = Database(url, deliver=loop.deliver, lock_wait_s=15)
+    store = TaskStore(database)
+    loop.wait(store.ping())
+    meet()
+    numbers = [int(first) + i for i in range(int(count))] * int(copies)
+    works = [Deferred.fromCoroutine(store.add(new_task(f"{n}"), NOW)) for n in numbers]
+    for recorded in loop.outcomes(works):
+        print("created" if recorded.created else "repeated", recorded.task.id)
+    loop.wait(database.close())
+
+
+def begin_all(url: str, name: str) -> None:
+    """Begin attempts, one transaction each, until nothing is due."""
+    database = Database(url, deliver=None, lock_wait_s=15)
+    store = TaskStore(database)
+    done(store.ping())
+    meet()
+    count = 0
+    while begun := done(store.begin_attempts({"support"}, [f"{name}-{count}"], NOW)):
+        count += 1
+        print(begun[0].task.id)
+    done(database.close())
+
+
+def hold_lock(path: str) -> None:
+    """Keep the write lock of a SQLite file until told to let go."""
+    conn = sqlite3.connect(path, isolation_level=None)
+    conn.execute("BEGIN IMMEDIATE")
+    meet("locked")
+    conn.execute("ROLLBACK")
+    meet("free")
+
+
+def try_add(url: str, user: str = "") -> None:
+    """Try to add a task and print what came of it."""
+    if user:
+        os.setgroups([])
+        os.setgid(int(user))
+        os.setuid(int(user))
+    try:
+        database = Database(url, deliver=None)
+        done(TaskStore(database).add(new_task(), NOW))
+        done(database.close())
+    except StoreUnavailable as error:
+        print(error)
+    else:
+        print("added")
+
+
+def fill_up(url: str, limit: str) -> None:
+    """Add tasks until no file may grow any more, then lift the limit."""
+    database = Database(url, deliver=None)
+    store = TaskStore(database)
+    done(store.ping())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
+    added, text = 0, "x" * 2000
+    try:
+        while added < 10_000:
+            done(store.add(new_task(f"{added}", name=text), NOW))
+            added += 1
+    except StoreUnavailable as error:
+        print(error)
+    print(added)
+    print(sum(done(store.counts()).values()))
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    )
+    done(store.add(new_task("last"), NOW))
+    print(sum(done(store.counts()).values()))
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])

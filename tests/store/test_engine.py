@@ -1,0 +1,935 @@
+# SPDX-License-Identifier: MIT
+"""Durability, group commit, and every way in which a database can fail."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import LogLevel, capturedLogs
+
+from fastagi.calls.task import Status
+from fastagi.store import migrate, tasks
+from fastagi.store.engine import Database, TryAgain
+from fastagi.store.errors import NoSuchTask, StoreUnavailable
+from fastagi.store.store import TaskStore
+from tests.store.harness import NOW, Loop, OtherProcess, done, new_task
+
+
+def add(conn: sa.Connection, number: str) -> bool:
+    """Add a task; for :meth:`Database.run`."""
+    return tasks.add(conn, new_task(number), NOW, False).created
+
+
+def count(conn: sa.Connection) -> int:
+    """Count all tasks."""
+    return sum(tasks.counts(conn).values())
+
+
+def numbers(database: Database) -> list[str]:
+    """Return the numbers of all tasks, as another connection sees them."""
+    fresh = Database(_url_of(database), deliver=None)
+    found = [task.number_key for task in done(TaskStore(fresh).listing())]
+    done(fresh.close())
+    return sorted(found)
+
+
+def _url_of(database: Database) -> str:
+    return database.test_url  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def threaded(url: str, loop: Loop) -> Iterator[Database]:
+    """A database with its thread, as in the service."""
+    database = Database(url, deliver=loop.deliver)
+    database.test_url = url  # type: ignore[attr-defined]
+    yield database
+    loop.wait(database.close())
+
+
+class Gate:
+    """Keeps the worker busy, so that requests gather behind it."""
+
+    def __init__(self, database: Database) -> None:
+        self._entered = threading.Event()
+        self._open = threading.Event()
+        database.run("gate", self._pass)
+        assert self._entered.wait(20)
+
+    def _pass(self, _conn: sa.Connection) -> None:
+        self._entered.set()
+        assert self._open.wait(20)
+
+    def open(self) -> None:
+        """Let the worker go on."""
+        self._open.set()
+
+
+# -- durability ------------------------------------------------------------
+
+
+def test_every_commit_waits_for_the_disk(sqlite_url: str, loop: Loop) -> None:
+    database = Database(sqlite_url, deliver=loop.deliver)
+
+    def settings(conn: sa.Connection) -> list[object]:
+        names = ["journal_mode", "synchronous", "foreign_keys"]
+        return [conn.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names]
+
+    # 2 is FULL: https://sqlite.org/pragma.html#pragma_synchronous
+    assert loop.wait(database.run("settings", settings)) == ["wal", 2, 1]
+    loop.wait(database.close())
+
+
+def test_postgresql_waits_for_its_disk_even_if_told_not_to(postgres_url: str) -> None:
+    lax = sa.make_url(postgres_url)
+    options = f"{lax.query['options']} -c synchronous_commit=off"
+    lax = lax.update_query_dict({"options": options})
+    database = Database(lax.render_as_string(hide_password=False), deliver=None)
+
+    def setting(conn: sa.Connection) -> object:
+        return conn.exec_driver_sql("SHOW synchronous_commit").scalar()
+
+    assert database.run_now("setting", setting) == "on"
+    done(database.close())
+
+
+def test_what_was_told_survives_a_kill(url: str) -> None:
+    with OtherProcess("add_and_hang", url) as other:
+        assert other.line().startswith("added ")
+        other.kill()
+
+    database = Database(url, deliver=None)
+    (task,) = done(TaskStore(database).listing())
+    assert (task.number_key, task.status) == ("100", Status.PENDING)
+    assert len(done(TaskStore(database).history(task.id))) == 1
+    done(database.close())
+
+
+def test_nothing_is_told_before_the_commit(threaded: Database, loop: Loop) -> None:
+    gate = Gate(threaded)
+    seen: list[list[str]] = []
+    added = [threaded.run("add", add, f"{n}") for n in range(3)]
+    for deferred in added:
+        deferred.addCallback(lambda _: seen.append(numbers(threaded)))
+    gate.open()
+
+    loop.outcomes(added)
+
+    assert seen == [["0", "1", "2"]] * 3
+
+
+def test_a_new_file_can_be_read_by_its_owner_only(tmp_path: Path) -> None:
+    old_mask = os.umask(0)
+    try:
+        path = tmp_path / "new.db"
+        migrate.upgrade(f"sqlite:///{path}")
+        database = Database(f"sqlite:///{path}", deliver=None)
+        database.run_now("add", add, "1")
+        for file in tmp_path.iterdir():
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+        assert {file.name for file in tmp_path.iterdir()} == {
+            *["new.db", "new.db-wal", "new.db-shm"]
+        }
+        done(database.close())
+    finally:
+        os.umask(old_mask)
+
+
+@pytest.mark.parametrize("name", ["a b.db", "50%25.db", "x?mode=ro", "#1.db", "ü&=.db"])
+def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
+    url = sa.URL.create("sqlite", database=str(tmp_path / name))
+    text = url.render_as_string()
+    migrate.upgrade(text)
+    database = Database(text, deliver=None)
+
+    database.run_now("add", add, "1")
+    done(database.close())
+
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    assert sqlite3.connect(tmp_path / name).execute("SELECT number FROM task")
+
+
+# -- the thread ------------------------------------------------------------
+
+
+def test_no_function_runs_on_the_reactors_thread(
+    threaded: Database, loop: Loop
+) -> None:
+    def where(_conn: sa.Connection) -> int:
+        return threading.get_ident()
+
+    idents = {loop.wait(threaded.run("where", where)) for _ in range(3)}
+
+    assert len(idents) == 1
+    assert threading.get_ident() not in idents
+
+
+def test_results_are_told_on_the_reactors_thread(
+    threaded: Database, loop: Loop
+) -> None:
+    told: list[int] = []
+    work = threaded.run("count", count)
+    work.addCallback(lambda _: told.append(threading.get_ident()))
+
+    loop.wait(work)
+
+    assert told == [threading.get_ident()]
+
+
+def test_nothing_is_opened_before_the_first_request(tmp_path: Path) -> None:
+    threads = threading.active_count()
+    database = Database(f"sqlite:///{tmp_path}/none/x.db", deliver=Loop().deliver)
+
+    assert threading.active_count() == threads
+    done(database.close())
+
+
+def test_waiting_requests_share_one_transaction(threaded: Database, loop: Loop) -> None:
+    loop.wait(threaded.run("count", count))
+    gate = Gate(threaded)
+    before = threaded.commits
+
+    added = [threaded.run("add", add, f"{n}") for n in range(50)]
+    gate.open()
+
+    assert loop.outcomes(added) == [True] * 50
+    # One for the gate, one for all that gathered behind it.
+    assert threaded.commits - before == 2
+    assert loop.wait(threaded.run("count", count)) == 50
+
+
+def test_fifty_at_once_need_few_commits(threaded: Database, loop: Loop) -> None:
+    added = [threaded.run("add", add, f"{n}") for n in range(50)]
+
+    assert loop.outcomes(added) == [True] * 50
+    assert threaded.commits <= 10
+
+
+def test_requests_are_carried_out_in_their_order(
+    threaded: Database, loop: Loop
+) -> None:
+    order: list[int] = []
+    gate = Gate(threaded)
+    works = [threaded.run("note", lambda _, n=n: order.append(n)) for n in range(500)]
+    gate.open()
+
+    loop.outcomes(works)
+
+    assert order == list(range(500))
+
+
+def test_too_many_waiting_are_refused_at_once(url: str, loop: Loop) -> None:
+    database = Database(url, deliver=loop.deliver, most_waiting=5)
+    started = threading.Event()
+    gate = Gate(database)
+    first = database.run("first", lambda _: started.set())
+    works = [first] + [database.run("add", add, f"{n}") for n in range(9)]
+
+    refused = [work for work in works if work.called]
+    gate.open()
+    outcomes = loop.outcomes(works)
+
+    assert refused
+    failed = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    assert len(failed) == len(refused)
+    assert all(isinstance(error, StoreUnavailable) for error in failed)
+    assert "5 requests wait already" in str(failed[0])
+    assert loop.wait(database.run("count", count)) == 9 - len(refused)
+    loop.wait(database.close())
+
+
+def test_closing_carries_out_what_waits(url: str, loop: Loop) -> None:
+    database = Database(url, deliver=loop.deliver)
+    gate = Gate(database)
+    added = [database.run("add", add, f"{n}") for n in range(5)]
+
+    closed, again = database.close(), database.close()
+    late = database.run("add", add, "late")
+    gate.open()
+    loop.wait(closed)
+
+    assert done(again) is None
+    assert [done(work) for work in added] == [True] * 5
+    with pytest.raises(StoreUnavailable, match="closed"):
+        done(late)
+    assert done(database.close()) is None
+    assert "database" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_cancelled_request_tells_its_owner_and_nobody_else(
+    threaded: Database, loop: Loop
+) -> None:
+    gate = Gate(threaded)
+    first, second = (threaded.run("add", add, number) for number in "12")
+    first.cancel()
+    gate.open()
+
+    with pytest.raises(CancelledError):
+        done(first)
+    assert loop.wait(second) is True
+
+
+def test_it_does_not_block_the_reactors_thread(threaded: Database) -> None:
+    with pytest.raises(RuntimeError, match="block"):
+        threaded.run_now("count", count)
+
+
+# -- functions that fail ---------------------------------------------------
+
+
+def _add_then_fail(conn: sa.Connection, number: str) -> None:
+    add(conn, number)
+    raise NoSuchTask(f"for {number}")
+
+
+def _add_then_break_a_rule(conn: sa.Connection, number: str) -> None:
+    add(conn, number)
+    conn.exec_driver_sql("UPDATE task SET kind = 'other'")
+
+
+def _add_then_mistype(conn: sa.Connection, number: str) -> None:
+    add(conn, number)
+    conn.exec_driver_sql("SELEKT 1")
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        (_add_then_fail, NoSuchTask),
+        (_add_then_break_a_rule, sa.exc.IntegrityError),
+        (_add_then_mistype, sa.exc.DBAPIError),
+    ],
+)
+def test_a_function_that_fails_harms_no_other(
+    threaded: Database, loop: Loop, bad, error: type[Exception]
+) -> None:
+    gate = Gate(threaded)
+    before = threaded.commits
+    works = [
+        threaded.run("add", add, "1"),
+        threaded.run("bad", bad, "2"),
+        threaded.run("add", add, "3"),
+        threaded.run("bad", bad, "4"),
+    ]
+    gate.open()
+
+    outcomes = loop.outcomes(works)
+
+    assert [outcomes[0], outcomes[2]] == [True, True]
+    assert isinstance(outcomes[1], error)
+    assert isinstance(outcomes[3], error)
+    assert outcomes[1] is not outcomes[3]
+    assert numbers(threaded) == ["1", "3"]
+    assert threaded.commits - before == 2
+
+
+def test_numbers_do_not_leak_into_the_text_of_errors(database: Database) -> None:
+    with pytest.raises(sa.exc.IntegrityError) as caught:
+        database.run_now(
+            "bad",
+            lambda conn: (
+                conn.execute(
+                    sa.text("INSERT INTO task (number) VALUES (:n)"),
+                    {"n": "+4930123456"},
+                ).rowcount
+            ),
+        )
+
+    assert "SQL" in str(caught.value)
+    assert "[parameters: hidden]" not in str(caught.value.orig)
+    assert "parameters hidden" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda conn: conn.exec_driver_sql("SELECT 1"),
+        lambda conn: conn.exec_driver_sql("SELECT 1").one(),
+        lambda conn: conn.exec_driver_sql("SELECT 1").all(),
+        lambda conn: conn.exec_driver_sql("SELECT 1 AS x").mappings().one(),
+        lambda conn: (row for row in conn.exec_driver_sql("SELECT 1")),
+        lambda conn: conn,
+    ],
+)
+def test_what_lives_only_in_its_transaction_does_not_leave_it(
+    database: Database, function
+) -> None:
+    with pytest.raises(TypeError, match="must not leave its transaction"):
+        database.run_now("leak", function)
+
+
+def _close_connection(conn: sa.Connection) -> None:
+    conn.close()
+
+
+def _commit(conn: sa.Connection) -> None:
+    conn.commit()
+
+
+def _commit_and_go_on(conn: sa.Connection) -> int:
+    conn.commit()
+    return count(conn)
+
+
+def _roll_back(conn: sa.Connection) -> None:
+    conn.rollback()
+
+
+@pytest.mark.parametrize(
+    "fault", [_close_connection, _commit, _commit_and_go_on, _roll_back]
+)
+def test_a_faulty_function_leaves_nobody_waiting(
+    threaded: Database, loop: Loop, fault
+) -> None:
+    with capturedLogs():
+        error = loop.outcomes([threaded.run("fault", fault)])[0]
+
+    assert isinstance(error, RuntimeError)
+    assert "fault ended the transaction" in str(error)
+    assert loop.wait(threaded.run("add", add, "1")) is True
+
+
+def test_a_lost_race_is_run_again(database: Database) -> None:
+    tries: list[int] = []
+
+    def race(conn: sa.Connection) -> int:
+        tries.append(add(conn, f"{len(tries)}"))
+        if len(tries) < 3:
+            raise TryAgain
+        return len(tries)
+
+    assert database.run_now("race", race) == 3
+    # What the lost ones did is undone.
+    assert database.run_now("count", count) == 1
+
+
+def test_who_always_loses_is_told_in_the_end(threaded: Database, loop: Loop) -> None:
+    tries: list[int] = []
+
+    def race(_conn: sa.Connection) -> None:
+        tries.append(1)
+        raise TryAgain
+
+    gate = Gate(threaded)
+    works = [threaded.run("race", race), threaded.run("add", add, "1")]
+    gate.open()
+    lost, added = loop.outcomes(works)
+
+    assert isinstance(lost, StoreUnavailable)
+    assert "race: other processes" in str(lost)
+    assert len(tries) == 4
+    assert added is True
+
+
+# -- commits that fail -----------------------------------------------------
+
+
+def _make_late_check(conn: sa.Connection) -> None:
+    conn.exec_driver_sql("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
+    conn.exec_driver_sql(
+        "CREATE TABLE child (id INTEGER REFERENCES parent (id)"
+        " DEFERRABLE INITIALLY DEFERRED)"
+    )
+
+
+def _fail_commit(conn: sa.Connection) -> str:
+    """Do what is refused only when it is committed."""
+    conn.exec_driver_sql("INSERT INTO child (id) VALUES (1)")
+    return "fine so far"
+
+
+def _drop_late_check(conn: sa.Connection) -> None:
+    conn.exec_driver_sql("DROP TABLE child")
+    conn.exec_driver_sql("DROP TABLE parent")
+
+
+def test_a_failed_commit_fails_all_in_it(threaded: Database, loop: Loop) -> None:
+    loop.wait(threaded.run("make", _make_late_check))
+    gate = Gate(threaded)
+    works: list[Deferred[object]] = [
+        threaded.run("add", add, "1"),
+        threaded.run("late", _fail_commit),
+        threaded.run("bad", _add_then_fail, "2"),
+        threaded.run("add", add, "3"),
+    ]
+    gate.open()
+
+    outcomes = loop.outcomes(works)
+
+    for index, name in [(0, "add"), (1, "late"), (3, "add")]:
+        assert isinstance(outcomes[index], StoreUnavailable)
+        assert str(outcomes[index]).startswith(f"{name}: it could not be committed")
+    assert isinstance(outcomes[2], NoSuchTask)
+    assert loop.wait(threaded.run("count", count)) == 0
+    assert loop.wait(threaded.run("add", add, "1")) is True
+    loop.wait(threaded.run("drop", _drop_late_check))
+
+
+# -- SQLite: no room -------------------------------------------------------
+
+
+def _add_much(conn: sa.Connection, number: str) -> bool:
+    new = new_task(number, name="x" * 100_000)
+    return tasks.add(conn, new, NOW, False).created
+
+
+def test_no_room_left_fails_only_who_needs_room(sqlite_url: str, loop: Loop) -> None:
+    def add_without_room(conn: sa.Connection, number: str) -> bool:
+        conn.exec_driver_sql("PRAGMA max_page_count = 1")
+        return _add_much(conn, number)
+
+    database = Database(sqlite_url, deliver=loop.deliver)
+    gate = Gate(database)
+    works: list[Deferred[object]] = [
+        database.run("add", add, "1"),
+        database.run("much", add_without_room, "2"),
+        database.run("add", add, "3"),
+        database.run("count", count),
+    ]
+    gate.open()
+
+    added, error, also_added, counted = loop.outcomes(works)
+
+    assert isinstance(error, StoreUnavailable)
+    assert "much: no room left for " in str(error)
+    assert "callbacks.db" in str(error)
+    assert (added, also_added, counted) == (True, True, 2)
+    # With room again, nothing has to be restarted.
+    assert loop.wait(database.run("much", _add_much, "2")) is True
+    loop.wait(database.close())
+
+
+def test_a_disk_that_takes_no_more_loses_nothing_that_was_told(
+    sqlite_url: str,
+) -> None:
+    with OtherProcess("fill_up", sqlite_url, "1000000") as other:
+        error, added, counted, at_last = other.lines()
+
+    assert "callbacks.db" in error
+    assert int(added) > 10
+    assert counted == added
+    assert int(at_last) == int(added) + 1
+    conn = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))
+    assert conn.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    conn.close()
+
+
+# -- SQLite: locked --------------------------------------------------------
+
+
+def test_a_lock_held_too_long_fails_and_a_later_request_works(
+    sqlite_url: str, sqlite_path: Path, loop: Loop
+) -> None:
+    database = Database(sqlite_url, deliver=loop.deliver, lock_wait_s=0.5)
+    loop.wait(database.run("count", count))
+    with OtherProcess("hold_lock", str(sqlite_path)) as other:
+        assert other.line() == "locked"
+        began = time.monotonic()
+        outcomes = loop.outcomes([database.run("add", add, f"{n}") for n in range(5)])
+        took_s = time.monotonic() - began
+
+        assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes)
+        assert f"{sqlite_path} is locked by another process" in str(outcomes[0])
+        assert "fuser" in str(outcomes[0])
+        assert 0.5 <= took_s < 5
+        other.go()
+        assert other.line() == "free"
+
+    assert loop.wait(database.run("add", add, "1")) is True
+    assert loop.wait(database.run("count", count)) == 1
+    loop.wait(database.close())
+
+
+def test_a_lock_let_go_in_time_is_not_noticed(
+    sqlite_url: str, sqlite_path: Path, loop: Loop
+) -> None:
+    database = Database(sqlite_url, deliver=loop.deliver, lock_wait_s=15)
+    loop.wait(database.run("count", count))
+    with OtherProcess("hold_lock", str(sqlite_path)) as other:
+        assert other.line() == "locked"
+        added = database.run("add", add, "1")
+        impatient = Database(sqlite_url, deliver=None, lock_wait_s=0.3)
+        with pytest.raises(StoreUnavailable, match="locked"):
+            impatient.run_now("add", add, "2")
+        done(impatient.close())
+        other.go()
+        assert loop.wait(added) is True
+    loop.wait(database.close())
+
+
+def test_a_file_locked_from_the_beginning(sqlite_url: str, sqlite_path: Path) -> None:
+    other = sqlite3.connect(sqlite_path, isolation_level=None)
+    other.execute("PRAGMA locking_mode=EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+    database = Database(sqlite_url, deliver=None, lock_wait_s=0.3)
+
+    with pytest.raises(StoreUnavailable, match="locked by another process"):
+        database.run_now("add", add, "1")
+
+    other.close()
+    assert database.run_now("add", add, "1") is True
+    done(database.close())
+
+
+# -- SQLite: files ---------------------------------------------------------
+
+
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/none/callbacks.db"
+    database = Database(url, deliver=None)
+
+    with pytest.raises(StoreUnavailable, match=f"directory {tmp_path}/none does not"):
+        database.run_now("add", add, "1")
+    with pytest.raises(StoreUnavailable, match=f"directory {tmp_path}/none does not"):
+        migrate.prepare(url)
+
+    assert not (tmp_path / "none").exists()
+    done(database.close())
+
+
+def test_a_missing_file_is_named_and_not_made(
+    sqlite_url: str, sqlite_path: Path
+) -> None:
+    sqlite_path.unlink()
+    database = Database(sqlite_url, deliver=None)
+
+    with pytest.raises(StoreUnavailable, match=f"{sqlite_path} does not exist"):
+        database.run_now("add", add, "1")
+
+    assert not sqlite_path.exists()
+    migrate.upgrade(sqlite_url)
+    assert database.run_now("add", add, "1") is True
+    done(database.close())
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_no_promise_goes_into_a_file_that_is_no_longer_there(
+    sqlite_url: str, sqlite_path: Path, replaced: bool
+) -> None:
+    copy = sqlite_path.with_name("copy.db")
+    shutil.copy2(sqlite_path, copy)
+    database = Database(sqlite_url, deliver=None)
+    database.run_now("add", add, "1")
+    for name in ("callbacks.db", "callbacks.db-wal", "callbacks.db-shm"):
+        sqlite_path.with_name(name).unlink()
+    if replaced:
+        copy.rename(sqlite_path)
+
+    with pytest.raises(StoreUnavailable, match=f"{sqlite_path} was moved, deleted or"):
+        database.run_now("add", add, "2")
+
+    if replaced:
+        assert database.run_now("add", add, "3") is True
+        assert database.run_now("count", count) == 1
+    else:
+        with pytest.raises(StoreUnavailable, match="does not exist"):
+            database.run_now("add", add, "3")
+        assert not sqlite_path.exists()
+    done(database.close())
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "callbacks.db"
+    path.write_bytes(b"Dear diary, " * 1000)
+    database = Database(f"sqlite:///{path}", deliver=None)
+
+    with pytest.raises(StoreUnavailable, match=f"{path} is damaged or no database"):
+        database.run_now("add", add, "1")
+
+    assert path.read_bytes().startswith(b"Dear diary")
+    done(database.close())
+
+
+def test_a_damaged_file(sqlite_url: str, sqlite_path: Path) -> None:
+    intact = sqlite_path.read_bytes()
+    sqlite_path.write_bytes(intact[:4096] + b"\xff" * (len(intact) - 4096))
+    database = Database(sqlite_url, deliver=None)
+
+    with pytest.raises(StoreUnavailable, match="is damaged or no database"):
+        database.run_now("add", add, "1")
+
+    # The operator puts a copy back; nothing has to be restarted.
+    sqlite_path.write_bytes(intact)
+    for name in ("callbacks.db-wal", "callbacks.db-shm"):
+        sqlite_path.with_name(name).unlink(missing_ok=True)
+    assert database.run_now("add", add, "1") is True
+    done(database.close())
+
+
+@pytest.fixture
+def public_directory() -> Iterator[Path]:
+    """A directory every user of the machine can enter."""
+    path = Path(tempfile.mkdtemp())
+    path.chmod(0o755)
+    yield path
+    path.chmod(0o755)
+    shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("what", ["file", "directory"])
+def test_a_file_that_can_not_be_written(public_directory: Path, what: str) -> None:
+    path = public_directory / "callbacks.db"
+    url = f"sqlite:///{path}"
+    migrate.upgrade(url)
+    # Root may write anywhere, so it becomes somebody else.
+    user = "65534" if os.geteuid() == 0 else ""
+    path.chmod(0o444 if what == "file" else 0o666)
+    public_directory.chmod(0o555)
+
+    with OtherProcess("try_add", url, user) as other:
+        (said,) = other.lines()
+
+    assert f"add: {path} can not be " in said
+    assert "let the user this service runs as" in said
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_directory_where_no_file_can_be_made(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    with pytest.raises(StoreUnavailable, match="can not be made: Permission denied"):
+        migrate.prepare(f"sqlite:///{tmp_path}/callbacks.db")
+
+
+# -- PostgreSQL ------------------------------------------------------------
+
+
+def _end_all_sessions(url: str) -> None:
+    parsed = sa.make_url(url).set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(parsed, poolclass=sa.NullPool)
+    with engine.begin() as conn:
+        conn.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'callback-queue'"
+            " AND datname = current_database()"
+        )
+
+
+def test_a_connection_cut_while_idle_is_not_noticed(
+    postgres_url: str, loop: Loop
+) -> None:
+    database = Database(postgres_url, deliver=loop.deliver)
+    loop.wait(database.run("add", add, "1"))
+    _end_all_sessions(postgres_url)
+
+    added = [database.run("add", add, number) for number in "234"]
+
+    assert loop.outcomes(added) == [True] * 3
+    assert loop.wait(database.run("count", count)) == 4
+    loop.wait(database.close())
+
+
+def test_a_connection_cut_in_the_middle_does_the_work_once(
+    postgres_url: str, loop: Loop
+) -> None:
+    database = Database(postgres_url, deliver=loop.deliver, lock_wait_s=15)
+    cut: list[int] = []
+
+    def add_and_be_cut(conn: sa.Connection) -> bool:
+        created = add(conn, "2")
+        if not cut:
+            cut.append(1)
+            _end_all_sessions(postgres_url)
+            add(conn, "3")
+        return created
+
+    gate = Gate(database)
+    works = [database.run("add", add, "1"), database.run("cut", add_and_be_cut)]
+    gate.open()
+
+    assert loop.outcomes(works) == [True, True]
+    assert loop.wait(database.run("count", count)) == 2
+    loop.wait(database.close())
+
+
+def test_a_connection_cut_at_the_commit_is_not_called_a_success(
+    postgres_url: str,
+) -> None:
+    database = Database(postgres_url, deliver=None)
+    database.run_now("add", add, "1")
+    # The last thing that happens before the commit is sent.
+    database._backend.check_commit = lambda: _end_all_sessions(postgres_url)
+
+    with pytest.raises(StoreUnavailable, match="add: it could not be committed"):
+        database.run_now("add", add, "2")
+
+    del database._backend.check_commit
+    assert database.run_now("count", count) == 1
+    done(database.close())
+
+
+def test_two_sessions_in_each_others_way_both_get_through(postgres_url: str) -> None:
+    setup = Database(postgres_url, deliver=None)
+    setup.run_now("add", add, "1")
+    setup.run_now("add", add, "2")
+    done(setup.close())
+    meeting = threading.Barrier(2)
+
+    def touch(conn: sa.Connection, number: str) -> None:
+        conn.execute(
+            sa.text("UPDATE task SET attempts = attempts + 1 WHERE number_key = :n"),
+            {"n": number},
+        )
+
+    def both(conn: sa.Connection, first: str, second: str) -> str:
+        touch(conn, first)
+        if not meeting.broken:
+            try:
+                meeting.wait(5)
+                meeting.abort()
+            except threading.BrokenBarrierError:
+                pass
+        touch(conn, second)
+        return "done"
+
+    loops = [Loop(), Loop()]
+    databases = [
+        Database(postgres_url, deliver=loop.deliver, lock_wait_s=15) for loop in loops
+    ]
+    works = [
+        databases[0].run("both", both, "1", "2"),
+        databases[1].run("both", both, "2", "1"),
+    ]
+    for loop, database, work in zip(loops, databases, works, strict=True):
+        assert loop.wait(work) == "done"
+        loop.wait(database.close())
+
+    check = Database(postgres_url, deliver=None)
+    assert [task.attempts for task in done(TaskStore(check).listing())] == [2, 2]
+    done(check.close())
+
+
+def test_a_number_taken_by_another_session_in_the_same_moment(
+    postgres_url: str,
+) -> None:
+    database = Database(postgres_url, deliver=None)
+    other = Database(postgres_url, deliver=None)
+    taken: list[bool] = []
+
+    def take_it_first(_conn, _cursor, statement: str, *_rest) -> None:
+        if statement.startswith("INSERT INTO task ") and len(tries) == 2 and not taken:
+            taken.append(other.run_now("add", add, "1"))
+
+    tries: list[int] = []
+
+    def late(conn: sa.Connection) -> bool:
+        tries.append(1)
+        if len(tries) == 1:
+            raise TryAgain
+        return add(conn, "1")
+
+    sa.event.listen(database._backend.engine, "before_cursor_execute", take_it_first)
+
+    assert database.run_now("add", late) is False
+    assert taken == [True]
+    assert len(tries) == 3
+    assert database.run_now("count", count) == 1
+    for one in (database, other):
+        done(one.close())
+
+
+def test_a_row_locked_too_long_fails_alone(postgres_url: str, loop: Loop) -> None:
+    database = Database(postgres_url, deliver=loop.deliver)
+    loop.wait(database.run("add", add, "1"))
+    engine = sa.create_engine(
+        sa.make_url(postgres_url).set(drivername="postgresql+psycopg"),
+        poolclass=sa.NullPool,
+    )
+    with engine.begin() as conn:
+        conn.exec_driver_sql("SELECT * FROM task FOR UPDATE")
+        gate = Gate(database)
+        works = [database.run("add", add, "1"), database.run("add", add, "2")]
+        began = time.monotonic()
+        gate.open()
+        stuck, added = loop.outcomes(works)
+        took_s = time.monotonic() - began
+
+    assert took_s < 3.5
+    assert isinstance(stuck, StoreUnavailable)
+    assert "locked by another session" in str(stuck)
+    assert added is True
+    loop.wait(database.close())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"port": 1}, "refused"),
+        ({"database": "no_such_database"}, "does not exist"),
+    ],
+)
+def test_a_server_that_can_not_be_used(
+    postgres_url: str, changes: dict[str, object], words: str
+) -> None:
+    url = sa.make_url(postgres_url).set(password="s3cret", **changes)
+    database = Database(url.render_as_string(hide_password=False), deliver=None)
+
+    with pytest.raises(StoreUnavailable, match=words) as caught:
+        database.run_now("add", add, "1")
+
+    assert "postgresql://" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+    done(database.close())
+
+
+def test_a_server_that_is_not_there_is_told_soon() -> None:
+    pytest.importorskip("psycopg")
+    database = Database("postgresql://u:s3cret@127.0.0.1:1/x", deliver=None)
+
+    with pytest.raises(StoreUnavailable, match="the database postgresql://u:"):
+        database.run_now("add", add, "1")
+
+    done(database.close())
+
+
+# -- URLs ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "mysql://u:s3cret@h/d"])
+def test_a_url_that_is_no_database_of_ours(url: str) -> None:
+    with pytest.raises(StoreUnavailable) as caught:
+        Database(url, deliver=None)
+
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+
+    with pytest.raises(StoreUnavailable, match=r"install asterisk-callback-queue\[pos"):
+        Database("postgresql://u:s3cret@127.0.0.1/x", deliver=None)
+
+
+# -- the log ---------------------------------------------------------------
+
+
+def test_trouble_and_its_end_are_logged_once(
+    sqlite_url: str, sqlite_path: Path
+) -> None:
+    database = Database(sqlite_url, deliver=None)
+    hidden = sqlite_path.with_name("hidden")
+    sqlite_path.rename(hidden)
+
+    with capturedLogs() as events:
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                done(database.run("add", add, "1"))
+        hidden.rename(sqlite_path)
+        for _ in range(3):
+            done(database.run("add", add, "1"))
+
+    assert [event["log_level"] for event in events] == [LogLevel.error, LogLevel.info]
+    assert "does not exist" in events[0]["error"]
+    assert events[0]["name"] == "add"
+    done(database.close())

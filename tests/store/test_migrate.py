@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: MIT
+"""A database comes to this version from nothing and from any older one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from fastagi.store import migrate
+from fastagi.store.backends import backend_for
+from fastagi.store.engine import Database
+from fastagi.store.errors import (
+    ForeignDatabase,
+    SchemaOutdated,
+    SchemaTooNew,
+    StoreUnavailable,
+)
+from fastagi.store.schema import metadata
+from fastagi.store.store import TaskStore
+from tests.store.harness import NOW, RULES, done, new_task, verdict
+
+#: A step further than this version: a table is made anew, as batches do on SQLite, with
+#: one more column that the old rows must get a value for.
+NEXT = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "{revision}"
+down_revision = "{down_revision}"
+
+
+def upgrade():
+    on_sqlite = op.get_bind().dialect.name == "sqlite"
+    recreate = "always" if on_sqlite else "never"
+    with op.batch_alter_table("task", recreate=recreate) as batch:
+        batch.add_column(
+            sa.Column("colour", sa.Text, nullable=False, server_default="blue")
+        )
+    op.create_table("later", sa.Column("id", sa.Integer, primary_key=True))
+    {more}
+"""
+
+
+@pytest.fixture
+def newer(tmp_path: Path) -> Callable[..., Path]:
+    """Make a copy of the migrations that knows one more version."""
+
+    def make(more: str = "pass") -> Path:
+        target = tmp_path / "newer"
+        shutil.copytree(migrate._MIGRATIONS, target, dirs_exist_ok=True)
+        head = migrate._script(migrate._MIGRATIONS).get_current_head()
+        (target / "versions" / "9999_next.py").write_text(
+            NEXT.format(revision="9999", down_revision=head, more=more)
+        )
+        return target
+
+    return make
+
+
+def connect(url: str) -> sa.Engine:
+    """Return an engine that knows nothing of ours."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    return sa.create_engine(parsed, poolclass=sa.NullPool)
+
+
+def everything(url: str) -> dict[str, list[tuple[object, ...]]]:
+    """Return all rows of all tables."""
+    with connect(url).connect() as conn:
+        return {
+            name: sorted(map(tuple, conn.execute(sa.text(f"SELECT * FROM {name}"))))
+            for name in sa.inspect(conn).get_table_names()
+        }
+
+
+def fill(url: str) -> None:
+    """Put a task of each kind of life into the database."""
+    database = Database(url, deliver=None)
+    store = TaskStore(database)
+    for number in "123":
+        done(store.add(new_task(number, name="Jörg"), NOW))
+    first, _ = done(store.begin_attempts({"support"}, ["a", "b"], NOW))
+    done(store.progress(first.attempt.id, "rings", NOW, member="PJSIP/1"))
+    done(store.close_attempt(first.attempt.id, verdict("ANSWERED"), RULES, NOW))
+    done(database.close())
+
+
+# -- from nothing ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [migrate.prepare, migrate.upgrade])
+def test_an_empty_database_gets_all_tables(empty_url: str, how) -> None:
+    made = how(empty_url)
+
+    assert (made.before, made.copy, made.changed) == ("", None, True)
+    migrate.check_current(empty_url)
+    fill(empty_url)
+    again = how(empty_url)
+    assert (again.before, again.after, again.changed) == (
+        made.after,
+        made.after,
+        False,
+    )
+    assert len(everything(empty_url)["task"]) == 3
+
+
+def test_a_file_without_a_byte_is_an_empty_database(sqlite_path: Path) -> None:
+    sqlite_path.touch()
+
+    assert migrate.prepare(f"sqlite:///{sqlite_path}").changed
+
+
+def test_a_database_in_memory_has_all_tables() -> None:
+    database = migrate.in_memory()
+
+    assert done(TaskStore(database).add(new_task(), NOW)).created
+    done(database.close())
+
+
+def test_two_processes_that_start_at_once_make_it_once(empty_url: str) -> None:
+    made: list[migrate.Upgraded] = []
+    threads = [
+        threading.Thread(target=lambda: made.append(migrate.prepare(empty_url)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(upgraded.changed for upgraded in made) == [False] * 3 + [True]
+    migrate.check_current(empty_url)
+
+
+# -- head and schema -------------------------------------------------------
+
+
+def test_the_migrations_lead_to_the_schema(url: str) -> None:
+    with connect(url).connect() as conn:
+        context = MigrationContext.configure(
+            conn, opts={"compare_server_default": True, "compare_type": True}
+        )
+        assert compare_metadata(context, metadata) == []
+
+
+def _sqlite_schema(path: Path) -> dict[str, str]:
+    rows = sqlite3.connect(path).execute(
+        "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+        " AND type <> 'trigger' AND tbl_name <> 'alembic_version'"
+    )
+    return {name: _same_order(sql) for name, sql in rows}
+
+
+def _same_order(sql: str) -> str:
+    """Bring the constraints of a table, not its columns, into one order."""
+    lines = [line.strip().rstrip(",") for line in sql.splitlines()]
+    constraints = sorted(line for line in lines if line.startswith("CONSTRAINT"))
+    rest = [line for line in lines if line and not line.startswith("CONSTRAINT")]
+    return re.sub(r"\s+", " ", "\n".join(rest + constraints))
+
+
+def test_head_and_schema_are_the_same_to_the_letter_on_sqlite(tmp_path: Path) -> None:
+    migrate.upgrade(f"sqlite:///{tmp_path}/migrated.db")
+    metadata.create_all(sa.create_engine(f"sqlite:///{tmp_path}/created.db"))
+
+    created = _sqlite_schema(tmp_path / "created.db")
+    assert _sqlite_schema(tmp_path / "migrated.db") == created
+    assert {"task", "uq_task_open_number_key", "ix_task_number_key"} <= set(created)
+
+
+def test_head_and_schema_are_the_same_to_the_letter_on_postgresql(
+    empty_postgres_url: str,
+) -> None:
+    engine = connect(empty_postgres_url)
+
+    def described() -> dict[str, list[tuple[object, ...]]]:
+        here = "connamespace = current_schema()::regnamespace"
+        with engine.connect() as conn:
+            return {
+                what: sorted(map(tuple, conn.exec_driver_sql(query)))
+                for what, query in {
+                    "columns": "SELECT table_name, column_name, ordinal_position,"
+                    " data_type, is_nullable, column_default"
+                    " FROM information_schema.columns"
+                    " WHERE table_schema = current_schema()"
+                    " AND table_name <> 'alembic_version'",
+                    "constraints": "SELECT conrelid::regclass::text, conname,"
+                    f" pg_get_constraintdef(oid) FROM pg_constraint WHERE {here}"
+                    " AND contype <> 't' AND conname <> 'alembic_version_pkc'",
+                    "indexes": "SELECT indexname, indexdef FROM pg_indexes"
+                    " WHERE schemaname = current_schema()"
+                    " AND tablename <> 'alembic_version'",
+                }.items()
+            }
+
+    metadata.create_all(engine)
+    created = described()
+    metadata.drop_all(engine)
+    migrate.upgrade(empty_postgres_url)
+
+    assert described() == created
+    assert len(created["constraints"]) > 15
+
+
+# -- from an older version -------------------------------------------------
+
+
+def test_an_upgrade_keeps_every_row(url_of_its_own: str, newer) -> None:
+    fill(url_of_its_own)
+    before = everything(url_of_its_own)
+
+    upgraded = migrate.upgrade(url_of_its_own, migrations=newer())
+
+    after = everything(url_of_its_own)
+    assert (upgraded.before, upgraded.after) == ("0001", "9999")
+    assert after.pop("later") == []
+    assert after.pop("alembic_version") == [("9999",)]
+    assert before.pop("alembic_version") == [("0001",)]
+    assert [row[:-1] for row in after["task"]] == before["task"]
+    assert {row[-1] for row in after.pop("task")} == {"blue"}
+    before.pop("task")
+    assert after == before
+    # What the database refused before, it refuses still.
+    with connect(url_of_its_own).connect() as conn:
+        for change in (
+            "UPDATE task_event SET text = 'x'",
+            "DELETE FROM task_event",
+            "UPDATE task SET status = 'pending', ended_at = NULL, number_key = '2'",
+            "UPDATE task SET kind = 'x'",
+        ):
+            with pytest.raises(sa.exc.IntegrityError):
+                conn.exec_driver_sql(change)
+            conn.rollback()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url_of_its_own(request: pytest.FixtureRequest) -> str:
+    """A database of this version whose tables nobody else uses."""
+    if request.param == "sqlite":
+        return request.getfixturevalue("sqlite_url")
+    url: str = request.getfixturevalue("empty_postgres_url")
+    migrate.upgrade(url)
+    return url
+
+
+def test_a_copy_is_made_before_a_file_is_upgraded(
+    sqlite_url: str, sqlite_path: Path, newer
+) -> None:
+    fill(sqlite_url)
+    before = everything(sqlite_url)
+    # Rows that are still in the log only belong into the copy too.
+    unclosed = Database(sqlite_url, deliver=None)
+    done(TaskStore(unclosed).add(new_task("4"), NOW))
+
+    upgraded = migrate.upgrade(sqlite_url, migrations=newer())
+
+    assert upgraded.copy == sqlite_path.with_name("callbacks.db.backup-0001")
+    copied = everything(f"sqlite:///{upgraded.copy}")
+    assert len(copied["task"]) == len(before["task"]) + 1
+    assert copied["attempt"] == before["attempt"]
+    assert stat.S_IMODE(upgraded.copy.stat().st_mode) == 0o600
+    migrate.check_current(f"sqlite:///{upgraded.copy}")
+    assert not list(sqlite_path.parent.glob("*.unfinished"))
+    done(unclosed.close())
+
+
+def test_an_upgrade_says_what_it_did(sqlite_path: Path, newer) -> None:
+    url = f"sqlite:///{sqlite_path}"
+
+    assert str(migrate.upgrade(url)) == "the database was made, version 0001"
+    assert str(migrate.upgrade(url)) == "the database is of version 0001 already"
+    assert str(migrate.upgrade(url, migrations=newer())) == (
+        "the database was upgraded from version 0001 to 9999;"
+        f" as it was before: {sqlite_path}.backup-0001"
+    )
+
+
+def test_an_earlier_copy_is_never_overwritten(
+    sqlite_url: str, sqlite_path: Path, newer
+) -> None:
+    taken = sqlite_path.with_name("callbacks.db.backup-0001")
+    taken.write_text("precious")
+
+    upgraded = migrate.upgrade(sqlite_url, migrations=newer())
+
+    assert upgraded.copy == sqlite_path.with_name("callbacks.db.backup-0001.2")
+    assert taken.read_text() == "precious"
+
+
+def test_an_upgrade_that_fails_leaves_all_as_it_was(url_of_its_own: str, newer) -> None:
+    fill(url_of_its_own)
+    before = everything(url_of_its_own)
+
+    with pytest.raises(RuntimeError, match="half-way"):
+        migrate.upgrade(
+            url_of_its_own, migrations=newer("raise RuntimeError('half-way')")
+        )
+
+    assert everything(url_of_its_own) == before
+    migrate.check_current(url_of_its_own)
+    fill_again = Database(url_of_its_own, deliver=None)
+    assert done(TaskStore(fill_again).add(new_task("9"), NOW)).created
+    done(fill_again.close())
+
+
+def test_an_upgrade_that_would_orphan_rows_is_undone(sqlite_url: str, newer) -> None:
+    fill(sqlite_url)
+    before = everything(sqlite_url)
+    orphan = 'op.execute("UPDATE attempt SET task_id = 77 WHERE id = 1")'
+
+    with pytest.raises(StoreUnavailable, match="without the row they belong to"):
+        migrate.upgrade(sqlite_url, migrations=newer(orphan))
+
+    assert everything(sqlite_url) == before
+
+
+def test_an_upgrade_waits_for_nobody_for_ever(sqlite_url: str, newer) -> None:
+    backends_wait = "fastagi.store.backends._MIGRATION_WAIT_S"
+    other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backends_wait, 0.2)
+        with pytest.raises(StoreUnavailable, match="locked by another process"):
+            migrate.upgrade(sqlite_url, migrations=newer())
+
+    other.close()
+
+
+# -- checks ----------------------------------------------------------------
+
+
+def test_the_service_does_not_upgrade_by_itself(url_of_its_own: str, newer) -> None:
+    before = everything(url_of_its_own)
+
+    for check in (migrate.prepare, migrate.check_current):
+        with pytest.raises(SchemaOutdated, match="callback-queue db upgrade") as caught:
+            check(url_of_its_own, migrations=newer())
+        assert "version 0001, version 9999 is needed" in str(caught.value)
+
+    assert everything(url_of_its_own) == before
+
+
+def test_a_newer_database_is_left_alone(url_of_its_own: str, newer) -> None:
+    migrate.upgrade(url_of_its_own, migrations=newer())
+    before = everything(url_of_its_own)
+
+    for check in (migrate.prepare, migrate.check_current, migrate.upgrade):
+        with pytest.raises(SchemaTooNew, match="version 9999, this service knows only"):
+            check(url_of_its_own)
+
+    assert everything(url_of_its_own) == before
+
+
+def test_an_empty_database_is_not_of_this_version(empty_url: str) -> None:
+    backend_for(empty_url).create()
+
+    with pytest.raises(SchemaOutdated, match="is empty"):
+        migrate.check_current(empty_url)
+
+
+def test_a_missing_file_is_not_made_by_a_check(sqlite_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="does not exist"):
+        migrate.check_current(f"sqlite:///{sqlite_path}")
+
+    assert not sqlite_path.exists()
+
+
+def test_a_database_of_something_else_is_left_alone(empty_url: str) -> None:
+    backend_for(empty_url).create()
+    with connect(empty_url).begin() as conn:
+        conn.exec_driver_sql("CREATE TABLE customers (id INTEGER)")
+
+    for check in (migrate.prepare, migrate.check_current, migrate.upgrade):
+        with pytest.raises(ForeignDatabase, match="customers"):
+            check(empty_url)
+
+    assert list(everything(empty_url)) == ["customers"]

@@ -1,0 +1,1057 @@
+# SPDX-License-Identifier: MIT
+"""What the store promises, the same on every engine."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import attrs
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fastagi.calls.attempt import Disposition
+from fastagi.calls.task import IllegalMove, Kind, Move, Status
+from fastagi.store import migrate, tasks
+from fastagi.store.engine import Database
+from fastagi.store.errors import AlreadyOpen, NoSuchTask, StaleTask, StoreUnavailable
+from fastagi.store.schema import attempt as attempt_table
+from fastagi.store.schema import task as task_table
+from fastagi.store.schema import task_event as event_table
+from fastagi.store.store import Begun, TaskStore
+from tests.store.harness import NOW, RULES, at, done, new_task, verdict
+
+
+def add(store: TaskStore, number: str = "100", seconds: float = 0, **changes):
+    return done(store.add(new_task(number, **changes), at(seconds))).task
+
+
+def begin(store: TaskStore, channel_id: str = "c1", seconds: float = 0) -> Begun:
+    (begun,) = done(store.begin_attempts({"support"}, [channel_id], at(seconds)))
+    return begun
+
+
+def close(store: TaskStore, begun: Begun, disposition: str, seconds: float = 0, **v):
+    return done(
+        store.close_attempt(
+            begun.attempt.id, verdict(disposition, **v), RULES, at(seconds)
+        )
+    )
+
+
+def story(store: TaskStore, task_id: int) -> list[tuple[str, str]]:
+    return [(e.move.value, e.status.value) for e in done(store.history(task_id))]
+
+
+def end_in(store: TaskStore, status: str):
+    """Return a task that has come to the given end."""
+    task = add(store)
+    match status:
+        case "completed":
+            return close(store, begin(store), "ANSWERED")
+        case "failed":
+            for n in range(RULES.attempts):
+                task = close(store, begin(store, f"c{n}", n * 30), "BUSY", n * 30)
+            return task
+        case "expired":
+            return done(store.expire(task.expires_at))[0]
+        case "cancelled":
+            return done(store.cancel(task.id, "by hand", NOW))
+        case "served":
+            return done(store.serve(task.number_key, "rang again", NOW))
+    raise AssertionError(status)
+
+
+ENDS = ["completed", "failed", "expired", "cancelled", "served"]
+
+# -- asking ----------------------------------------------------------------
+
+
+def test_a_request_is_kept_as_it_was_made(store: TaskStore) -> None:
+    new = new_task(
+        name='Jörg "der" Müller',
+        language="de",
+        linkedid="1712.5",
+        joined_at=at(-90.123456),
+        due_at=at(0.000001),
+    )
+
+    recorded = done(store.add(new, at(1)))
+
+    assert recorded.created
+    task = recorded.task
+    assert done(store.find(task.id)) == task
+    for field in attrs.fields(type(new)):
+        assert getattr(task, field.name) == getattr(new, field.name), field.name
+    assert task.created_at == at(1)
+    assert (task.status, task.ended_at) == (Status.PENDING, None)
+    assert (task.attempts, task.member_attempts) == (0, 0)
+    assert (task.cancel_requested, task.served) == (False, False)
+    (event,) = done(store.history(task.id))
+    assert (event.move, event.status, event.at) == (
+        Move.CREATE,
+        Status.PENDING,
+        at(1),
+    )
+    assert event.text == new.reason
+    assert event.attempt_id is None
+
+
+def test_asking_again_keeps_the_place_and_makes_no_second_task(
+    store: TaskStore,
+) -> None:
+    first = add(store, kind=Kind.MISSED, joined_at=at(-60), due_at=at(5))
+
+    again = done(
+        store.add(
+            new_task(
+                queue="sales",
+                name="Ann",
+                language="de",
+                joined_at=at(10),
+                due_at=at(10),
+                expires_at=at(7200),
+                reason="pressed the key once more",
+            ),
+            at(10),
+        )
+    )
+
+    assert not again.created
+    assert again.task == attrs.evolve(
+        first,
+        kind=Kind.REQUESTED,
+        name="Ann",
+        language="de",
+        expires_at=at(7200),
+        reason="pressed the key once more",
+    )
+    assert done(store.find(first.id)) == again.task
+    assert story(store, first.id) == [("create", "pending"), ("repeat", "pending")]
+    assert len(done(store.listing())) == 1
+
+
+@pytest.mark.parametrize("first", list(Kind))
+@pytest.mark.parametrize("second", list(Kind))
+def test_a_task_becomes_a_requested_one_and_stays_so(
+    store: TaskStore, first: Kind, second: Kind
+) -> None:
+    add(store, kind=first)
+
+    expected = Kind.REQUESTED if second is Kind.REQUESTED else first
+    assert add(store, kind=second).kind is expected
+
+
+def test_asking_again_never_shortens_the_life_nor_changes_the_name(
+    store: TaskStore,
+) -> None:
+    first = add(store, name="Ann", language="en", expires_at=at(3600))
+
+    again = add(store, name="Bob", language="de", expires_at=at(60))
+
+    assert (again.name, again.language) == ("Ann", "en")
+    assert again.expires_at == first.expires_at
+
+
+def test_asking_again_between_two_attempts_does_not_hasten_the_next(
+    store: TaskStore,
+) -> None:
+    add(store)
+    close(store, begin(store), "BUSY", 10)
+
+    again = add(store, seconds=20, due_at=at(20))
+
+    assert again.due_at == at(40)
+    assert again.attempts == 1
+
+
+def test_asking_again_while_being_called_leaves_the_attempt_alone(
+    store: TaskStore,
+) -> None:
+    add(store)
+    begun = begin(store)
+
+    again = add(store, seconds=3)
+
+    assert again.status is Status.CALLING
+    assert story(store, again.id)[-1] == ("repeat", "calling")
+    assert [b.attempt for b in done(store.open_attempts())] == [begun.attempt]
+
+
+@pytest.mark.parametrize("how", ["cancel", "serve"])
+def test_asking_again_is_newer_than_what_was_to_end_the_task(
+    store: TaskStore, how: str
+) -> None:
+    task = add(store)
+    begun = begin(store)
+    if how == "cancel":
+        done(store.cancel(task.id, "by hand", at(1)))
+    else:
+        done(store.serve(task.number_key, "rang again", at(1)))
+
+    add(store, seconds=2)
+
+    assert close(store, begun, "BUSY", 3).status is Status.PENDING
+
+
+@pytest.mark.parametrize("status", ENDS)
+def test_after_its_end_the_same_number_may_ask_anew(
+    store: TaskStore, status: str
+) -> None:
+    ended = end_in(store, status)
+
+    recorded = done(store.add(new_task(), at(9000)))
+
+    assert recorded.created
+    assert recorded.task.id != ended.id
+    assert done(store.find(ended.id)) == ended
+
+
+def test_a_call_taken_in_before_is_not_taken_in_once_more(store: TaskStore) -> None:
+    task = add(store, linkedid="1712.5")
+    add(store, linkedid="1712.9")
+    ended = done(store.cancel(task.id, "by hand", at(1)))
+
+    for linkedid in ("1712.5", "1712.9"):
+        again = done(store.add(new_task(linkedid=linkedid), at(2), once=True))
+        assert (again.created, again.task) == (False, ended)
+
+    assert len(story(store, task.id)) == 3
+    assert done(store.add(new_task(linkedid="1712.7"), at(3), once=True)).created
+
+
+def test_once_says_nothing_of_other_numbers_and_of_calls_without_an_id(
+    store: TaskStore,
+) -> None:
+    add(store, "100", linkedid="1712.5")
+    done(store.cancel(add(store, "300", linkedid="").id, "by hand", NOW))
+
+    for number, linkedid in [("200", "1712.5"), ("300", "")]:
+        new = new_task(number, linkedid=linkedid)
+        assert done(store.add(new, NOW, once=True)).created
+
+
+_WORDS = st.text(max_size=20) | st.sampled_from(
+    ["\x00", "J\udcf6rg", "'; DROP TABLE task; --", "%s {x} :name ?", "\r\nAction: x"]
+)
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.integers(0), _WORDS, _WORDS, _WORDS)
+def test_a_stranger_can_have_any_name(
+    store: TaskStore, number: int, name: str, reason: str, step: str
+) -> None:
+    task = add(store, f"1{number}", name=name, reason=reason, linkedid=step)
+
+    def kept(words: str) -> str:
+        return re.sub("[\x00\ud800-\udfff]", "\ufffd", words)
+
+    try:
+        assert done(store.find(task.id)) == task
+        assert (task.name, task.reason) == (kept(name), kept(reason))
+        begun = begin(store)
+        done(store.progress(begun.attempt.id, step, NOW, member=name))
+        close(store, begun, "ANSWERED", reason=reason)
+        assert done(store.history(task.id))[2].text == kept(step)
+        assert done(store.attempts(task.id))[0].member == kept(name)
+    finally:
+        done(store.cancel(task.id, "x", NOW)) if done(
+            store.find(task.id)
+        ).is_open else None
+        done(store._database.run("clear", _forget_channels))
+
+
+def _forget_channels(conn: sa.Connection) -> None:
+    conn.execute(
+        sa.update(attempt_table).values(channel_id=sa.cast(attempt_table.c.id, sa.Text))
+    )
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    st.datetimes(datetime(1970, 1, 2), datetime(2099, 12, 31), timezones=st.just(UTC))
+)
+def test_a_time_comes_back_to_the_microsecond(
+    store: TaskStore, moment: datetime
+) -> None:
+    task = add(store, joined_at=moment)
+
+    try:
+        assert done(store.find(task.id)).joined_at == moment
+    finally:
+        done(store.cancel(task.id, "x", NOW))
+
+
+def test_a_time_without_a_zone_never_reaches_the_database(store: TaskStore) -> None:
+    bare = NOW.replace(tzinfo=None)
+    with pytest.raises(ValueError, match="without a zone"):
+        done(store.add(new_task(), bare))
+    assert done(store.listing()) == []
+
+    task = add(store)
+    begun = begin(store)
+    for work in (
+        store.progress(begun.attempt.id, "rings", bare),
+        store.close_attempt(begun.attempt.id, verdict("BUSY"), RULES, bare),
+        store.begin_attempts({"support"}, ["c2"], bare),
+        store.expire(bare),
+    ):
+        with pytest.raises((ValueError, TypeError)):
+            done(work)
+    assert story(store, task.id) == [("create", "pending"), ("begin", "calling")]
+
+
+# -- beginning -------------------------------------------------------------
+
+
+def test_the_longest_in_line_is_called_first(store: TaskStore) -> None:
+    for number, joined in [("1", 5), ("2", -5), ("3", 0), ("4", -5)]:
+        add(store, number, joined_at=at(joined))
+
+    begun = done(store.begin_attempts({"support"}, ["a", "b", "c"], at(10)))
+
+    assert [b.task.number_key for b in begun] == ["2", "4", "3"]
+    assert [b.attempt.channel_id for b in begun] == ["a", "b", "c"]
+    rest = done(store.begin_attempts({"support"}, ["d", "e"], at(10)))
+    assert [b.task.number_key for b in rest] == ["1"]
+    assert done(store.begin_attempts({"support"}, ["f"], at(10))) == []
+
+
+def test_what_a_begun_attempt_looks_like(store: TaskStore) -> None:
+    task = add(store)
+
+    begun = begin(store, "callback-7", 3)
+
+    assert begun.task.status is Status.CALLING
+    assert begun.task == done(store.find(task.id))
+    assert begun.attempt.channel_id == "callback-7"
+    assert begun.attempt.started_at == at(3)
+    assert (begun.attempt.ended_at, begun.attempt.disposition) == (None, None)
+    assert done(store.attempts(task.id)) == [begun.attempt]
+    assert done(store.open_attempts()) == [begun]
+    event = done(store.history(task.id))[-1]
+    assert (event.move, event.status) == (Move.BEGIN, Status.CALLING)
+    assert event.attempt_id == begun.attempt.id
+    assert "callback-7" in event.text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (9.999999, False),
+        (10, True),
+        (10.000001, True),
+        (59.999999, True),
+        (60, False),
+        (60.000001, False),
+    ],
+)
+def test_a_task_is_due_from_one_instant_to_another(
+    store: TaskStore, seconds: float, expected: bool
+) -> None:
+    add(store, due_at=at(10), expires_at=at(60))
+
+    begun = done(store.begin_attempts({"support"}, ["c"], at(seconds)))
+
+    assert bool(begun) is expected
+
+
+def test_only_the_queues_named_are_called(store: TaskStore) -> None:
+    add(store, "1", queue="sales")
+    add(store, "2", queue="support")
+    add(store, "3", queue="billing", joined_at=at(-1))
+
+    begun = done(store.begin_attempts({"support", "billing"}, ["a", "b", "c"], NOW))
+
+    assert [b.task.number_key for b in begun] == ["3", "2"]
+
+
+def test_no_queue_or_no_channel_begins_nothing(store: TaskStore) -> None:
+    add(store)
+
+    assert done(store.begin_attempts(set(), ["c"], NOW)) == []
+    assert done(store.begin_attempts({"support"}, [], NOW)) == []
+    assert done(store.next_due(set(), NOW)) is None
+
+
+def test_who_is_on_the_phone_with_us_is_not_called(store: TaskStore) -> None:
+    add(store, "1")
+    add(store, "2")
+
+    begun = done(
+        store.begin_attempts({"support"}, ["a", "b"], NOW, busy_keys={"1", "9"})
+    )
+
+    assert [b.task.number_key for b in begun] == ["2"]
+
+
+def test_a_channel_id_is_never_used_twice(store: TaskStore) -> None:
+    add(store)
+    close(store, begin(store, "c1"), "BUSY")
+
+    with pytest.raises(sa.exc.IntegrityError):
+        begin(store, "c1", 30)
+
+    assert done(store.listing())[0].status is Status.PENDING
+    assert done(store.open_attempts()) == []
+
+
+# -- during ----------------------------------------------------------------
+
+
+def test_the_steps_of_an_attempt_are_told_in_order(store: TaskStore) -> None:
+    task = add(store)
+    begun = begin(store)
+
+    done(store.progress(begun.attempt.id, "PJSIP/1 rings", at(1)))
+    done(store.progress(begun.attempt.id, "PJSIP/1 answered", at(2), member="PJSIP/1"))
+    done(store.progress(begun.attempt.id, "dialling", at(3)))
+
+    told = done(store.history(task.id))[2:]
+    assert [(e.text, e.at) for e in told] == [
+        ("PJSIP/1 rings", at(1)),
+        ("PJSIP/1 answered", at(2)),
+        ("dialling", at(3)),
+    ]
+    assert {(e.move, e.status) for e in told} == {(Move.PROGRESS, Status.CALLING)}
+    assert {e.attempt_id for e in told} == {begun.attempt.id}
+    assert done(store.open_attempts())[0].attempt.member == "PJSIP/1"
+
+
+def test_the_member_who_answered_is_remembered_at_the_end(store: TaskStore) -> None:
+    task = add(store)
+    begun = begin(store)
+    done(store.progress(begun.attempt.id, "answered", at(1), member="PJSIP/1"))
+
+    close(store, begun, "BUSY", 2)
+
+    assert done(store.attempts(task.id))[0].member == "PJSIP/1"
+
+
+def test_a_step_told_too_late_is_void(store: TaskStore) -> None:
+    task = add(store)
+    begun = begin(store)
+    close(store, begun, "BUSY")
+    before = done(store.history(task.id))
+
+    with pytest.raises(StaleTask, match=f"attempt {begun.attempt.id}"):
+        done(store.progress(begun.attempt.id, "late", at(1), member="PJSIP/1"))
+
+    assert done(store.history(task.id)) == before
+    assert done(store.attempts(task.id))[0].member == ""
+
+
+# -- ending ----------------------------------------------------------------
+
+
+def test_a_success_completes_the_task(store: TaskStore) -> None:
+    task = add(store)
+    begun = begin(store, seconds=1)
+
+    ended = close(
+        store, begun, "ANSWERED", 20, member="PJSIP/1", talk_s=7.25, reason="talked"
+    )
+
+    assert ended == done(store.find(task.id))
+    assert (ended.status, ended.ended_at) == (Status.COMPLETED, at(20))
+    assert (ended.attempts, ended.reason) == (1, "talked")
+    (attempt,) = done(store.attempts(task.id))
+    assert attempt == attrs.evolve(
+        begun.attempt,
+        ended_at=at(20),
+        disposition=Disposition.ANSWERED,
+        member="PJSIP/1",
+        talk_s=7.25,
+        reason="talked",
+    )
+    assert done(store.open_attempts()) == []
+    assert story(store, task.id) == [
+        ("create", "pending"),
+        ("begin", "calling"),
+        ("complete", "completed"),
+    ]
+
+
+def test_the_attempts_are_used_up_one_by_one_after_each_delay(
+    store: TaskStore,
+) -> None:
+    task = add(store)
+    moment = 0.0
+    for used in (1, 2):
+        begun = begin(store, f"c{used}", moment)
+        task = close(store, begun, "NO ANSWER", moment + 12)
+        assert (task.status, task.attempts) == (Status.PENDING, used)
+        assert task.due_at == at(moment + 12 + 30)
+        too_early = at(moment + 12 + 29.999999)
+        assert done(store.begin_attempts({"support"}, ["early"], too_early)) == []
+        moment += 42
+
+    task = close(store, begin(store, "c3", moment), "NO ANSWER", moment + 12)
+
+    assert (task.status, task.attempts) == (Status.FAILED, 3)
+    assert task.ended_at == at(moment + 12)
+    assert "all 3 attempts used up" in task.reason
+    assert [e.move.value for e in done(store.history(task.id))] == [
+        *["create", "begin", "retry", "begin", "retry", "begin", "give_up"]
+    ]
+    assert done(store.begin_attempts({"support"}, ["c4"], at(3000))) == []
+
+
+def test_an_agent_who_does_not_answer_costs_no_attempt(store: TaskStore) -> None:
+    add(store)
+
+    task = close(store, begin(store), "MEMBER NO ANSWER", 10)
+
+    assert (task.attempts, task.member_attempts) == (0, 1)
+    assert task.due_at == at(17)
+
+
+def test_closing_twice_changes_nothing(store: TaskStore) -> None:
+    task = add(store)
+    begun = begin(store)
+    closed = close(store, begun, "BUSY")
+    attempts, history = done(store.attempts(task.id)), story(store, task.id)
+
+    with pytest.raises(StaleTask, match=f"attempt {begun.attempt.id}"):
+        close(store, begun, "ANSWERED")
+
+    assert done(store.find(task.id)) == closed
+    assert done(store.attempts(task.id)) == attempts
+    assert story(store, task.id) == history
+
+
+def test_closing_the_earlier_attempt_does_not_touch_the_one_under_way(
+    store: TaskStore,
+) -> None:
+    add(store)
+    first = begin(store, "c1")
+    close(store, first, "BUSY")
+    second = begin(store, "c2", 30)
+
+    with pytest.raises(StaleTask):
+        close(store, first, "ANSWERED", 31)
+
+    assert done(store.open_attempts()) == [second]
+
+
+@pytest.mark.parametrize("disposition", [d.value for d in Disposition])
+def test_every_disposition_can_be_stored(store: TaskStore, disposition: str) -> None:
+    task = add(store)
+
+    close(store, begin(store), disposition)
+
+    assert done(store.attempts(task.id))[0].disposition == disposition
+
+
+@pytest.mark.parametrize(
+    ("seconds", "status"),
+    [(59.999999, "pending"), (60, "expired"), (60.000001, "expired")],
+)
+def test_a_waiting_task_expires_exactly_then(
+    store: TaskStore, seconds: float, status: str
+) -> None:
+    task = add(store, expires_at=at(60))
+
+    expired = done(store.expire(at(seconds)))
+
+    now = done(store.find(task.id))
+    assert now.status.value == status
+    assert expired == ([now] if status == "expired" else [])
+    assert (now.ended_at is not None) is (status == "expired")
+
+
+def test_what_expired_says_what_was_tried(store: TaskStore) -> None:
+    add(store, "1", expires_at=at(50))
+    add(store, "2", expires_at=at(60), joined_at=at(1))
+    first = begin(store, "c1")
+    assert first.task.number_key == "1"
+    close(store, first, "MEMBER NO ANSWER", 1)
+    close(store, begin(store, "c2", 8), "BUSY", 8)
+    second = begin(store, "c3", 9)
+    close(store, second, "BUSY", 10)
+
+    expired = done(store.expire(at(60)))
+
+    assert [task.number_key for task in expired] == ["1", "2"]
+    assert [task.status for task in expired] == [Status.EXPIRED] * 2
+    assert "too old" in expired[0].reason
+    assert story(store, expired[0].id)[-1] == ("expire", "expired")
+    assert done(store.expire(at(61))) == []
+
+
+def test_what_was_never_called_says_so_when_it_expires(store: TaskStore) -> None:
+    add(store, expires_at=at(50))
+
+    assert done(store.expire(at(50)))[0].reason == "too old; it was never called"
+
+
+def test_a_task_being_called_does_not_expire_under_the_call(store: TaskStore) -> None:
+    task = add(store, expires_at=at(60))
+    begun = begin(store, seconds=59)
+
+    assert done(store.expire(at(100))) == []
+    assert done(store.next_expiry()) is None
+    assert done(store.find(task.id)).status is Status.CALLING
+    assert close(store, begun, "BUSY", 100).status is Status.EXPIRED
+
+
+def test_cancelling_a_waiting_task_ends_it_at_once(store: TaskStore) -> None:
+    task = add(store)
+
+    ended = done(store.cancel(task.id, "the operator said so", at(5)))
+
+    assert (ended.status, ended.ended_at) == (Status.CANCELLED, at(5))
+    assert ended.reason == "the operator said so"
+    assert story(store, task.id)[-1] == ("cancel", "cancelled")
+
+
+def test_cancelling_during_a_call_takes_effect_at_its_end(store: TaskStore) -> None:
+    task = add(store)
+    begun = begin(store)
+
+    noted = done(store.cancel(task.id, "by hand", at(1)))
+
+    assert (noted.status, noted.cancel_requested) == (Status.CALLING, True)
+    assert done(store.find(task.id)) == noted
+    ended = close(store, begun, "BUSY", 2)
+    assert ended.status is Status.CANCELLED
+    assert [move for move, _ in story(store, task.id)][-2:] == [
+        "cancel_later",
+        "cancel",
+    ]
+
+
+def test_a_success_is_told_even_if_it_was_cancelled_meanwhile(
+    store: TaskStore,
+) -> None:
+    task = add(store)
+    begun = begin(store)
+    done(store.cancel(task.id, "by hand", at(1)))
+
+    assert close(store, begun, "ANSWERED", 9).status is Status.COMPLETED
+
+
+def test_a_client_served_in_another_way_is_not_called(store: TaskStore) -> None:
+    task = add(store)
+
+    ended = done(store.serve("100", "rang again and was answered", at(5)))
+
+    assert (ended.id, ended.status) == (task.id, Status.SERVED)
+    assert ended.reason == "rang again and was answered"
+    assert done(store.begin_attempts({"support"}, ["c"], at(6))) == []
+    assert done(store.serve("100", "once more", at(7))) is None
+    assert story(store, task.id)[-1] == ("serve", "served")
+
+
+def test_a_client_served_during_an_attempt_is_not_called_again(
+    store: TaskStore,
+) -> None:
+    task = add(store)
+    begun = begin(store)
+
+    noted = done(store.serve("100", "rang again", at(1)))
+
+    assert (noted.status, noted.served) == (Status.CALLING, True)
+    assert not done(store.add(new_task("100", linkedid="x"), at(1))).created
+    done(store.serve("100", "rang again", at(2)))
+    ended = close(store, begun, "CANCEL", 3)
+    assert ended.status is Status.SERVED
+    assert [move for move, _ in story(store, task.id)][-2:] == ["serve_later", "serve"]
+
+
+def test_serving_a_number_nobody_waits_with_is_nothing(store: TaskStore) -> None:
+    add(store, "100")
+
+    assert done(store.serve("999", "rang", NOW)) is None
+    assert done(store.listing())[0].status is Status.PENDING
+
+
+# -- putting back in line --------------------------------------------------
+
+
+def test_a_waiting_task_put_back_is_due_at_once(store: TaskStore) -> None:
+    add(store, due_at=at(0), expires_at=at(3600))
+    task = close(store, begin(store), "BUSY")
+    assert task.due_at == at(30)
+
+    again = done(store.retry(task.id, "now, please", at(2), at(1000)))
+
+    assert again == attrs.evolve(task, due_at=at(2), reason="now, please")
+    assert story(store, task.id)[-1] == ("reopen", "pending")
+    assert done(store.find(task.id)) == again
+
+
+@pytest.mark.parametrize("status", ["failed", "expired", "cancelled"])
+def test_an_ended_task_put_back_begins_from_zero(store: TaskStore, status: str) -> None:
+    ended = end_in(store, status)
+
+    again = done(store.retry(ended.id, "try once more", at(5000), at(9000)))
+
+    assert again == attrs.evolve(
+        ended,
+        status=Status.PENDING,
+        due_at=at(5000),
+        expires_at=at(9000),
+        ended_at=None,
+        attempts=0,
+        member_attempts=0,
+        reason="try once more",
+    )
+    assert done(store.find(ended.id)) == again
+    assert begin(store, "again", 5000).task.id == ended.id
+
+
+def test_a_cancelled_call_put_back_forgets_the_cancel(store: TaskStore) -> None:
+    task = add(store)
+    begun = begin(store)
+    done(store.cancel(task.id, "by hand", at(1)))
+    close(store, begun, "BUSY", 2)
+
+    again = done(store.retry(task.id, "after all", at(3), at(1000)))
+
+    assert not again.cancel_requested
+    assert close(store, begin(store, "c2", 3), "BUSY", 4).status is Status.PENDING
+
+
+@pytest.mark.parametrize("status", ["completed", "served"])
+def test_what_is_done_can_not_be_put_back(store: TaskStore, status: str) -> None:
+    ended = end_in(store, status)
+
+    with pytest.raises(IllegalMove):
+        done(store.retry(ended.id, "again", at(100), at(1000)))
+
+    assert done(store.find(ended.id)) == ended
+
+
+def test_what_is_being_called_can_not_be_put_back(store: TaskStore) -> None:
+    begun = begin(store) if add(store) else None
+
+    with pytest.raises(IllegalMove):
+        done(store.retry(begun.task.id, "again", at(100), at(1000)))
+
+
+def test_two_open_tasks_of_one_number_can_not_be_made_by_hand_either(
+    store: TaskStore,
+) -> None:
+    ended = end_in(store, "cancelled")
+    other = add(store)
+
+    with pytest.raises(AlreadyOpen, match=f"task {other.id}") as caught:
+        done(store.retry(ended.id, "again", at(1), at(1000)))
+
+    assert caught.value.task_id == other.id
+    assert done(store.find(ended.id)) == ended
+
+
+@pytest.mark.parametrize("status", ENDS)
+def test_an_ended_task_can_not_be_cancelled(store: TaskStore, status: str) -> None:
+    ended = end_in(store, status)
+    before = story(store, ended.id)
+
+    with pytest.raises(IllegalMove):
+        done(store.cancel(ended.id, "too late", at(9000)))
+
+    assert done(store.find(ended.id)) == ended
+    assert story(store, ended.id) == before
+
+
+# -- asking the store ------------------------------------------------------
+
+
+def test_what_is_not_there(store: TaskStore) -> None:
+    assert done(store.find(7)) is None
+    for work in (
+        store.history(7),
+        store.attempts(7),
+        store.cancel(7, "x", NOW),
+        store.retry(7, "x", NOW, at(1)),
+        store.progress(7, "x", NOW),
+        store.close_attempt(7, verdict("BUSY"), RULES, NOW),
+    ):
+        with pytest.raises(NoSuchTask, match="7"):
+            done(work)
+
+
+def test_when_the_next_task_is_due(store: TaskStore) -> None:
+    assert done(store.next_due({"support"}, NOW)) is None
+    add(store, "1", due_at=at(30))
+    add(store, "2", due_at=at(20), queue="sales")
+    add(store, "3", due_at=at(10), expires_at=at(60))
+    add(store, "4", due_at=at(5))
+    begin(store, "c", 5)
+
+    assert done(store.next_due({"support"}, at(5))) == at(10)
+    assert done(store.next_due({"support", "sales"}, at(59.999999))) == at(10)
+    assert done(store.next_due({"support", "sales"}, at(60))) == at(20)
+    assert done(store.next_due({"support"}, at(60))) == at(30)
+    assert done(store.next_due({"support"}, at(5), busy_keys={"3"})) == at(30)
+    assert done(store.next_due({"support"}, at(5), busy_keys={"1", "3"})) is None
+
+
+def test_when_the_next_task_expires(store: TaskStore) -> None:
+    assert done(store.next_expiry()) is None
+    add(store, "1", expires_at=at(30))
+    task = add(store, "2", expires_at=at(20))
+
+    assert done(store.next_expiry()) == at(20)
+    done(store.cancel(task.id, "x", NOW))
+    assert done(store.next_expiry()) == at(30)
+
+
+def test_the_attempts_under_way_are_listed_with_their_tasks(store: TaskStore) -> None:
+    add(store, "1")
+    add(store, "2", joined_at=at(1))
+    first, second = done(store.begin_attempts({"support"}, ["a", "b"], at(2)))
+
+    assert done(store.open_attempts()) == [first, second]
+    close(store, first, "BUSY")
+    assert done(store.open_attempts()) == [second]
+
+
+def test_tasks_are_listed_newest_first_by_what_is_asked(store: TaskStore) -> None:
+    one = add(store, "1")
+    two = add(store, "2", queue="sales")
+    done(store.cancel(one.id, "x", NOW))
+    three = add(store, "1")
+
+    def ids(**wanted) -> list[int]:
+        return [task.id for task in done(store.listing(**wanted))]
+
+    assert ids() == [three.id, two.id, one.id]
+    assert ids(limit=2) == [three.id, two.id]
+    assert ids(queue="support") == [three.id, one.id]
+    assert ids(number_key="1") == [three.id, one.id]
+    assert ids(number_key="1", statuses={Status.CANCELLED}) == [one.id]
+    assert ids(statuses=[Status.PENDING, Status.CALLING]) == [three.id, two.id]
+    assert ids(statuses=[]) == []
+
+
+def test_tasks_are_counted_by_status(store: TaskStore) -> None:
+    assert done(store.counts()) == dict.fromkeys(Status, 0)
+    add(store, "1")
+    add(store, "2")
+    begin(store)
+    done(store.cancel(add(store, "3").id, "x", NOW))
+
+    assert done(store.counts()) == dict.fromkeys(Status, 0) | {
+        Status.PENDING: 1,
+        Status.CALLING: 1,
+        Status.CANCELLED: 1,
+    }
+
+
+def test_a_database_without_tables_does_not_answer(empty_url: str) -> None:
+    if empty_url.startswith("sqlite"):
+        migrate.backend_for(empty_url).create()
+    database = Database(empty_url, deliver=None)
+
+    with pytest.raises(StoreUnavailable, match="callback-queue db upgrade"):
+        done(TaskStore(database).ping())
+
+    done(database.close())
+
+
+# -- what the database itself refuses --------------------------------------
+
+
+def _row(**changes):
+    def insert(conn: sa.Connection) -> None:
+        values = {
+            "kind": "requested",
+            "status": "pending",
+            "number": "1",
+            "number_key": "1",
+            "name": "",
+            "language": "",
+            "queue": "q",
+            "linkedid": "",
+            "joined_at": 0.0,
+            "created_at": 0.0,
+            "due_at": 0.0,
+            "expires_at": 0.0,
+            "ended_at": None,
+            "attempts": 0,
+            "member_attempts": 0,
+            "reason": "",
+            "cancel_requested": False,
+            "served": False,
+        }
+        conn.execute(sa.insert(task_table), values | changes)
+
+    return insert
+
+
+def test_the_row_that_all_refused_rows_are_made_of_is_taken(
+    database: Database,
+) -> None:
+    database.run_now("insert", _row())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kind": "other"},
+        {"status": "other"},
+        {"status": "completed"},
+        {"ended_at": 1.0},
+        {"number": ""},
+        {"number_key": ""},
+        {"attempts": -1},
+        {"member_attempts": -1},
+        {"due_at": None},
+        {"queue": None},
+    ],
+)
+def test_a_row_that_can_not_be_true_is_refused(
+    database: Database, changes: dict[str, object]
+) -> None:
+    with pytest.raises(sa.exc.IntegrityError):
+        database.run_now("insert", _row(**changes))
+
+
+def test_a_second_open_row_of_a_number_is_refused(database: Database) -> None:
+    database.run_now("insert", _row(status="calling"))
+    database.run_now("insert", _row(status="served", ended_at=1.0))
+
+    with pytest.raises(sa.exc.IntegrityError):
+        database.run_now("insert", _row())
+
+
+def test_a_second_attempt_under_way_is_refused(
+    database: Database, store: TaskStore
+) -> None:
+    task = add(store)
+    begin(store)
+
+    def insert(conn: sa.Connection) -> None:
+        conn.execute(
+            sa.insert(attempt_table),
+            {
+                "task_id": task.id,
+                "channel_id": "c2",
+                "started_at": 0.0,
+                "member": "",
+                "talk_s": 0.0,
+                "reason": "",
+            },
+        )
+
+    with pytest.raises(sa.exc.IntegrityError):
+        database.run_now("insert", insert)
+
+
+def test_an_attempt_without_a_task_is_refused(database: Database) -> None:
+    def insert(conn: sa.Connection) -> None:
+        tasks._insert(
+            conn,
+            sa.insert(attempt_table),
+            {
+                "task_id": 77,
+                "channel_id": "c",
+                "started_at": 0.0,
+                "member": "",
+                "talk_s": 0.0,
+                "reason": "",
+            },
+        )
+
+    with pytest.raises(sa.exc.IntegrityError):
+        database.run_now("insert", insert)
+
+
+def test_history_can_not_be_rewritten(database: Database, store: TaskStore) -> None:
+    task = add(store)
+
+    def rewrite(conn: sa.Connection) -> None:
+        conn.execute(sa.update(event_table).values(text="it never happened"))
+
+    def erase(conn: sa.Connection) -> int:
+        return conn.execute(sa.delete(event_table)).rowcount
+
+    for change in (rewrite, erase):
+        with pytest.raises(sa.exc.IntegrityError, match="only ever added to"):
+            database.run_now("change", change)
+    done(store.cancel(task.id, "x", NOW))
+    with pytest.raises(sa.exc.IntegrityError, match="only ever added to"):
+        database.run_now("change", rewrite)
+    assert len(done(store.history(task.id))) == 2
+
+    # Of an ended task it may be pruned, on purpose.
+    assert database.run_now("change", erase) == 2
+
+
+def test_a_task_with_a_history_can_not_be_deleted(
+    database: Database, store: TaskStore
+) -> None:
+    add(store)
+
+    with pytest.raises(sa.exc.IntegrityError):
+        database.run_now(
+            "delete", lambda conn: conn.execute(sa.delete(task_table)).rowcount
+        )
+
+
+def test_a_task_that_moved_meanwhile_is_stale(database: Database) -> None:
+    """Beneath the locks there is one more guard: the state is in the WHERE."""
+    store = TaskStore(database)
+    task = add(store)
+    done(store.cancel(task.id, "x", NOW))
+
+    with pytest.raises(StaleTask, match=f"task {task.id} is not pending any more"):
+        database.run_now(
+            "move", lambda conn: tasks._move(conn, task, Move.EXPIRE, NOW, "late")
+        )
+
+    assert len(done(store.history(task.id))) == 2
+
+
+def test_the_first_in_line_is_found_without_reading_all_tasks(
+    sqlite_url: str,
+) -> None:
+    database = Database(sqlite_url, deliver=None)
+
+    def plan(conn: sa.Connection, query: sa.Select, values: dict[str, object]) -> str:
+        seen = []
+
+        def note(_conn, _cursor, statement, parameters, *_) -> None:
+            seen.append((statement, parameters))
+
+        sa.event.listen(conn, "before_cursor_execute", note)
+        conn.execute(query, values).all()
+        sa.event.remove(conn, "before_cursor_execute", note)
+        (statement, parameters), *_ = seen
+        rows = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        return " ".join(row.detail for row in rows)
+
+    due = {"queues": ["a", "b"], "busy_keys": ["x"], "now": 1.0, "most": 3}
+    assert "ix_task_queue_status_due_at" in database.run_now(
+        "plan", plan, tasks._DUE, due
+    )
+    assert "uq_task_open_number_key" in database.run_now(
+        "plan", plan, tasks._LOCK_OPEN_BY_KEY, {"number_key": "1"}
+    )
+    assert "ix_task_pending_expires_at" in database.run_now(
+        "plan", plan, tasks._NEXT_EXPIRY, {}
+    )
+    assert "ix_task_event_linkedid" in database.run_now(
+        "plan", plan, tasks._BY_CALL, {"linkedid": "x", "number_key": "1"}
+    )
+    done(database.close())
+
+
+def test_a_delay_is_counted_from_the_end_of_the_attempt(store: TaskStore) -> None:
+    add(store)
+
+    task = close(store, begin(store, seconds=5), "BUSY", 105.5)
+
+    assert task.due_at - at(105.5) == timedelta(seconds=30)
