@@ -1,0 +1,1 @@
+"""Settings: one YAML file, checked as a whole before anything uses it."""

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""Lengths of time as people write them in the settings: ``30s``, ``5m``, ``1h30m``.
+
+This module owns that notation, both ways. It must not know any setting.
+
+A duration is held as a ``timedelta``, not as a number of seconds: the domain adds it
+to datetimes, the field keeps the setting's own name without a unit in it, and nobody
+can hand it to a timer without saying ``total_seconds()``.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from fastagi.config.errors import BadValue, shown
+
+_SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_NOTATION = re.compile("".join(f"(?:([0-9]{{1,9}}){unit})?" for unit in _SECONDS))
+_NEARLY = re.compile(
+    r"([0-9]{1,9}) *(?:(s)(?:ec(?:ond)?s?)?|(m)(?:in(?:ute)?s?)?"
+    r"|(h)(?:(?:ou)?rs?)?|(d)(?:ays?)?)",
+    re.IGNORECASE,
+)
+_LONGEST = timedelta(days=36_500)
+_FORM = "must be a time such as 30s, 5m, 2h or 1h30m"
+
+
+def parse_duration(value: object) -> timedelta:
+    """Read a duration: days, hours, minutes and seconds, in that order, or plain 0.
+
+    Args:
+        value: the text, or the number 0. A number without a unit is refused because
+            nobody can tell seconds from minutes by looking at it.
+
+    Raises:
+        BadValue: this is no duration, or it is longer than a century.
+    """
+    if value == 0 and isinstance(value, int) and not isinstance(value, bool):
+        return timedelta(0)
+    if isinstance(value, int) and not isinstance(value, bool):
+        remedy = f"write {value}s if seconds are meant" if value > 0 else ""
+        raise BadValue(f"{_FORM} (got {value})", remedy)
+    if not isinstance(value, str):
+        raise BadValue(f"{_FORM} (got {shown(value)})")
+    if value == "0":
+        return timedelta(0)
+    found = _NOTATION.fullmatch(value)
+    if not found or not value:
+        raise BadValue(f"{_FORM} (got {shown(value)})", _correction(value))
+    seconds = sum(
+        int(count) * unit
+        for count, unit in zip(found.groups("0"), _SECONDS.values(), strict=True)
+    )
+    if seconds > _LONGEST.total_seconds():
+        raise BadValue(f"is longer than a hundred years (got {shown(value)})")
+    return timedelta(seconds=seconds)
+
+
+def format_duration(duration: timedelta) -> str:
+    """Write a duration of whole seconds so that ``parse_duration`` reads it back."""
+    rest = int(duration.total_seconds())
+    words = []
+    for unit, length in _SECONDS.items():
+        count, rest = divmod(rest, length)
+        if count:
+            words.append(f"{count}{unit}")
+    return "".join(words) or "0"
+
+
+def _correction(text: str) -> str:
+    found = _NEARLY.fullmatch(text)
+    return f"write {found[1]}{found[found.lastindex or 0].lower()}" if found else ""

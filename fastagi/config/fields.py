@@ -1,0 +1,503 @@
+# SPDX-License-Identifier: MIT
+"""The kinds of value a setting can have, and what each of them may hold.
+
+This module owns the grammar of every text that will reach Asterisk: what passes here
+holds no line break, no quote, none of ``, & ; |`` and no ``${``, so it can stand in an
+AMI header, in the arguments of an application and in a dial string. It must not know
+which settings there are, nor where in a file a value stood.
+
+Each ``parse_...`` function takes whatever the file held and returns the value or
+raises ``BadValue``. Each also takes its own result, so that settings can be built in
+code from values.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import re
+import warnings
+from collections.abc import Sequence
+from datetime import timedelta
+from difflib import get_close_matches
+from typing import TypeVar
+
+from pydantic import SecretStr
+
+from fastagi.config.durations import format_duration, parse_duration
+from fastagi.config.errors import BadValue, shown
+
+E = TypeVar("E", bound=enum.Enum)
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# main/manager.c:get_input takes lines of 1022 bytes; the longest header name we
+# send before one of these texts leaves far more room than this.
+_LONGEST_TEXT = 200
+_LONGEST_SECRET_BYTES = 512
+_LONGEST_SOCKET_PATH_BYTES = 107  # sun_path is 108 bytes with its closing NUL
+
+_DEVICE_CHARS = r"A-Za-z0-9_.@+*#:/-"
+_TECH = r"[A-Za-z][A-Za-z0-9_]*"
+_DEVICE = re.compile(rf"{_TECH}/[{_DEVICE_CHARS}]+")
+_STATE_INTERFACE = re.compile(rf"{_TECH}[/:][{_DEVICE_CHARS}]+")
+_CHANNEL = re.compile(rf"{_TECH}/[{{}}{_DEVICE_CHARS}]+")
+_QUEUE_NAME = re.compile(r"[A-Za-z0-9_.+-]+(?: [A-Za-z0-9_.+-]+)*")
+# include/asterisk/channel.h: AST_MAX_CONTEXT is 80 with its closing NUL.
+_CONTEXT = re.compile(r"[A-Za-z0-9_.@+-]+")
+_USERNAME = re.compile(r"[A-Za-z0-9_.@+-]+")
+_LETTERS = re.compile(r"[A-Za-z]*")
+_LANGUAGE = re.compile(r"(?:[A-Za-z]{2,8}(?:[_-][A-Za-z0-9]{1,8})*)?")
+_SOUND = re.compile(r"/?[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
+_SOUND_EXTENSION = re.compile(
+    r"\.(?:wav|wav16|wav49|gsm|ulaw|alaw|mulaw|pcm|al|ul|sln[0-9]*|slin|g722|g729|g723"
+    r"|ogg|opus|mp3|siren7|siren14|vox|au)",
+    re.IGNORECASE,
+)
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+_ALL_DIGITS = re.compile(r"[0-9.]+")
+_HOST_AND_PORT = re.compile(r"([A-Za-z0-9_.-]+):([0-9]+)")
+_CALLER_NUMBER = re.compile(r"\+?[0-9]{1,20}")
+_CALLER_ID = re.compile(r'"([^"]*)" *<([^<>]*)>')
+_BARE_CALLER_ID = re.compile(r"([^\"<>]*[^\"<> ]) *<(\+?[0-9]{1,20})>")
+_NAME_PUNCTUATION = frozenset(" .'-_/+*#:!")
+_SQLITE_FILE = re.compile(r"sqlite:////[^\s?#]*[^\s?#/]")
+_POSTGRESQL = re.compile(r"postgresql(?:\+psycopg)?://[!-~]+")
+
+
+def parse_text(value: object) -> str:
+    """Take text as it is; say how to make text of anything else."""
+    match value:
+        case str():
+            return value
+        case bool():
+            word = shown(value)
+            raise BadValue(f"must be text (got {word})", f'put it in quotes: "{word}"')
+        case int():
+            raise BadValue(
+                f"must be text (got the number {value})",
+                f'put it in quotes: "{value}"',
+            )
+        case dict():
+            raise BadValue(
+                f"must be text (got {shown(value)})",
+                "put the text in quotes if it starts with {",
+            )
+        case list():
+            raise BadValue(
+                "must be one text (got a list)",
+                "put the text in quotes if it starts with [ or -",
+            )
+        case _:
+            raise BadValue(f"must be text (got {shown(value)})")
+
+
+def parse_number(value: object, lowest: int, highest: int) -> int:
+    """Take a whole number within limits."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        remedy = ""
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
+            remedy = f"write {int(value)} without quotes or leading zeros"
+        raise BadValue(f"must be a whole number (got {shown(value)})", remedy)
+    if value < lowest:
+        raise BadValue(f"must be {lowest} or more (got {value})")
+    if value > highest:
+        raise BadValue(f"must be {highest} or less (got {value})")
+    return value
+
+
+def parse_span(value: object, shortest: timedelta, longest: timedelta) -> timedelta:
+    """Take a duration within limits."""
+    span = value if isinstance(value, timedelta) else parse_duration(value)
+    if span < shortest:
+        raise BadValue(
+            f"must be {format_duration(shortest)} or more (got {_span(value)})"
+        )
+    if span > longest:
+        raise BadValue(
+            f"must be {format_duration(longest)} or less (got {_span(value)})"
+        )
+    return span
+
+
+def parse_switch(value: object) -> bool:
+    """Take true or false."""
+    if isinstance(value, bool):
+        return value
+    remedy = ""
+    if isinstance(value, str):
+        known = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+        word = known.get(value.lower(), value.lower())
+        remedy = f"write {word} without quotes" if word in ("true", "false") else ""
+    raise BadValue(f"must be true or false (got {shown(value)})", remedy)
+
+
+def parse_choice(value: object, choices: type[E]) -> E:
+    """Take one word of a closed set."""
+    if isinstance(value, choices):
+        return value
+    words = [str(choice.value) for choice in choices]
+    if isinstance(value, str):
+        if value in words:
+            return choices(value)
+        near = get_close_matches(value.lower(), words, n=1)
+        remedy = f"did you mean {near[0]}?" if near else ""
+    else:
+        remedy = ""
+    raise BadValue(f"must be {_one_of(words)} (got {shown(value)})", remedy)
+
+
+def parse_list(value: object) -> object:
+    """Take a list; pydantic looks at what is in it."""
+    if isinstance(value, list | tuple):
+        return tuple(value)
+    remedy = ""
+    if isinstance(value, str | int):
+        text = shown(value) if isinstance(value, str) else f'"{value}"'
+        remedy = f"write [{text}]"
+    raise BadValue(f"must be a list (got {shown(value)})", remedy)
+
+
+def parse_queue_name(value: object) -> str:
+    """Take the name of a queue as it may stand in queues.conf."""
+    name = _plain(value, _QUEUE_NAME, 79, "letters, digits, spaces and _ . + -")
+    if name.lower() == "general":
+        raise BadValue("is not a queue: [general] holds settings for all queues")
+    return name
+
+
+def parse_context(value: object) -> str:
+    """Take the name of a context of the dialplan."""
+    return _plain(value, _CONTEXT, 79, "letters, digits and _ . + - @")
+
+
+def parse_username(value: object) -> str:
+    """Take the name of a user in manager.conf."""
+    return _plain(value, _USERNAME, 79, "letters, digits and _ . + - @")
+
+
+def parse_secret(value: object) -> SecretStr:
+    """Take a secret; no message ever shows it."""
+    if isinstance(value, SecretStr):
+        return value
+    if not isinstance(value, str):
+        raise BadValue("must be text", "put the secret in quotes")
+    return SecretStr(check_secret(value))
+
+
+def check_secret(text: str) -> str:
+    """Make sure that a secret can be sent in an AMI header."""
+    if not text:
+        raise BadValue("is empty")
+    if any(ord(char) < 32 or ord(char) == 127 for char in text):
+        raise BadValue("holds a line break or another control character")
+    if text != text.strip(" "):
+        raise BadValue("has a space at its beginning or end")
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        # How Python keeps bytes of the environment that are no text.
+        raise BadValue("is no UTF-8 text")
+    if len(text.encode("utf-8")) > _LONGEST_SECRET_BYTES:
+        raise BadValue(f"is longer than {_LONGEST_SECRET_BYTES} bytes")
+    return text
+
+
+def parse_path(value: object) -> str:
+    """Take the full path of a file."""
+    path = parse_text(value)
+    if not path.startswith("/"):
+        raise BadValue(
+            f"must be a full path which starts with / (got {shown(path)})",
+        )
+    if not path.isprintable() or path.endswith("/"):
+        raise BadValue(f"must be the path of a file (got {shown(path)})")
+    return path
+
+
+def parse_directory(value: object) -> str:
+    """Take the full path of a directory."""
+    path = parse_text(value)
+    return parse_path(path.rstrip("/") or path)
+
+
+def parse_socket_path(value: object) -> str:
+    """Take the full path of a Unix socket."""
+    path = parse_path(value)
+    if len(path.encode("utf-8")) > _LONGEST_SOCKET_PATH_BYTES:
+        raise BadValue(
+            f"must be no longer than {_LONGEST_SOCKET_PATH_BYTES} bytes, which is all "
+            f"the system allows (got {shown(path)})"
+        )
+    return path
+
+
+def parse_host(value: object) -> str:
+    """Take a host name or an IP address."""
+    host = parse_text(value)
+    if _is_address(host):
+        return host
+    if len(host) <= 253 and _HOST.fullmatch(host) and not _ALL_DIGITS.fullmatch(host):
+        return host
+    remedy = ""
+    if found := _HOST_AND_PORT.fullmatch(host):
+        remedy = f"write host: {found[1]} and port: {found[2]}"
+    raise BadValue(f"must be a host name or an IP address (got {shown(host)})", remedy)
+
+
+def parse_address(value: object) -> str:
+    """Take an IP address of this machine."""
+    address = parse_text(value)
+    if _is_address(address):
+        return address
+    remedy = ""
+    if address == "localhost":
+        remedy = "write 127.0.0.1"
+    elif found := _HOST_AND_PORT.fullmatch(address):
+        remedy = f"write listen: {found[1]} and port: {found[2]}"
+    raise BadValue(
+        f"must be an IP address such as 127.0.0.1 or 0.0.0.0 (got {shown(address)})",
+        remedy,
+    )
+
+
+def parse_network(value: object) -> Network:
+    """Take an IP address or a network with the length of its prefix."""
+    if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
+        return value
+    text = parse_text(value)
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise BadValue(
+            f"must be an IP address or a network such as 10.0.0.0/8 (got {shown(text)})"
+        ) from None
+    machine, slash, _ = text.partition("/")
+    if slash and ipaddress.ip_address(machine) != network.network_address:
+        raise BadValue(
+            f"is one machine, not a network (got {shown(text)})",
+            f'write "{network}" for the network or "{machine}" for the machine',
+        )
+    return network
+
+
+def parse_networks(value: object) -> object:
+    """Take a list of networks with something in it."""
+    networks = parse_list(value)
+    if not networks:
+        raise BadValue("must name at least one address", 'write ["127.0.0.0/8"]')
+    return networks
+
+
+def parse_database_url(value: object) -> str:
+    """Take the address of a database that outlives the service.
+
+    No message shows it, as it may hold a password.
+    """
+    if not isinstance(value, str):
+        raise BadValue("must be text such as sqlite:////var/lib/callback-queue/cb.db")
+    if _SQLITE_FILE.fullmatch(value) or _POSTGRESQL.fullmatch(value):
+        return value
+    scheme = value.partition(":")[0].lower()
+    if scheme.startswith("sqlite"):
+        if "memory" in value or value.rstrip("/") == "sqlite:":
+            raise BadValue(
+                "must name a file: requests in memory would be lost at a restart",
+                "write sqlite:////var/lib/callback-queue/callback-queue.db",
+            )
+        raise BadValue(
+            "must name a file by its full path",
+            "write four slashes: sqlite:////var/lib/callback-queue/callback-queue.db",
+        )
+    if scheme.startswith("postgres"):
+        raise BadValue(
+            "is no address of a PostgreSQL database",
+            "write postgresql://USER:PASSWORD@HOST/DATABASE",
+        )
+    raise BadValue("must start with sqlite://// or postgresql://")
+
+
+def parse_device(value: object) -> str:
+    """Take what Dial() takes for one device."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    device = str(value) if is_number else parse_text(value)
+    if len(device) <= _LONGEST_TEXT and _DEVICE.fullmatch(device):
+        return device
+    remedy = ""
+    if re.fullmatch(r"[0-9A-Za-z_]+", device):
+        remedy = f"write PJSIP/{device} if that is its kind"
+    raise BadValue(
+        f"must be one device such as PJSIP/101 (got {shown(device)})", remedy
+    )
+
+
+def parse_state_interface(value: object) -> str:
+    """Take a device whose state Asterisk knows."""
+    device = parse_text(value)
+    if is_local(device):
+        raise BadValue(
+            f"must not be a Local/ channel (got {shown(device)})",
+            "Asterisk cannot tell whether it is free; name the phone behind it",
+        )
+    if len(device) <= _LONGEST_TEXT and _STATE_INTERFACE.fullmatch(device):
+        return device
+    raise BadValue(
+        "must be a device such as PJSIP/101 or a hint such as "
+        f"hint:101@from-internal (got {shown(device)})"
+    )
+
+
+def is_local(device: str) -> bool:
+    """Tell whether a device is a Local channel (Asterisk ignores the case)."""
+    return device.lower().startswith("local/")
+
+
+def parse_channel_template(value: object) -> str:
+    """Take what Dial() takes, with ``{number}`` where the client's number goes."""
+    template = parse_text(value)
+    got = f"(got {shown(template)})"
+    rest = template.replace("{number}", "")
+    count = (len(template) - len(rest)) // len("{number}")
+    if "{" in rest or "}" in rest:
+        raise BadValue(
+            f"may hold nothing but {{number}} in braces {got}",
+            "dialplan variables are not known here"
+            if "${" in rest
+            else "write {number} where the client's number goes",
+        )
+    if count != 1:
+        raise BadValue(
+            f"must hold {{number}} exactly once {got}",
+            "write {number} where the client's number goes",
+        )
+    if bad := re.search(rf"[^{{}}{_DEVICE_CHARS}]", template):
+        raise BadValue(f"must not hold {_character(bad[0])} {got}")
+    if not _CHANNEL.fullmatch(template) or len(template) > _LONGEST_TEXT:
+        raise BadValue(f"must look like PJSIP/{{number}}@trunk {got}")
+    return template
+
+
+def parse_caller_id(value: object) -> str:
+    """Take ``"Name" <number>``, a number, or nothing."""
+    text = parse_text(value)
+    if not text or _CALLER_NUMBER.fullmatch(text):
+        return text
+    form = f"""must be '"Name" <number>' or a number (got {shown(text)})"""
+    found = _CALLER_ID.fullmatch(text)
+    if not found:
+        bare = _BARE_CALLER_ID.fullmatch(text)
+        remedy = f"""write '"{bare[1]}" <{bare[2]}>'""" if bare else ""
+        raise BadValue(form, remedy)
+    if not _CALLER_NUMBER.fullmatch(found[2]):
+        raise BadValue(form, "the number may hold only digits, with + before them")
+    _check_name(found[1], 80)
+    return f'"{found[1]}" <{found[2]}>'
+
+
+def parse_display_prefix(value: object) -> str:
+    """Take a few characters for the display of a phone."""
+    text = parse_text(value)
+    _check_name(text, 20)
+    return text
+
+
+def parse_queue_options(value: object) -> str:
+    """Take the letters of Queue() options that need no argument."""
+    return _plain(value, _LETTERS, 30, "letters, as Queue() takes them")
+
+
+def parse_language(value: object) -> str:
+    """Take a language as Asterisk names it, or nothing."""
+    text = parse_text(value)
+    # include/asterisk/channel.h: MAX_LANGUAGE is 40 with its closing NUL.
+    if len(text) < 40 and _LANGUAGE.fullmatch(text):
+        return text
+    raise BadValue(f"must be a language such as en or pt_BR (got {shown(text)})")
+
+
+def parse_sound(value: object) -> str:
+    """Take the name of one sound file as Playback() takes it."""
+    name = parse_text(value)
+    got = f"(got {shown(name)})"
+    if not name:
+        raise BadValue("must name a sound file", "write silence/1 to play nothing")
+    if "&" in name:
+        raise BadValue(f"must name one sound file, not several {got}")
+    stem, dot, extension = name.rpartition(".")
+    if dot and _SOUND_EXTENSION.fullmatch(dot + extension):
+        raise BadValue(
+            f"must be without extension {got}",
+            f"write {stem}; Asterisk looks for the best format by itself",
+        )
+    if len(name) > _LONGEST_TEXT or not _SOUND.fullmatch(name):
+        raise BadValue(
+            "must be the name of a sound file, of letters, digits and _ . - / "
+            f"only {got}"
+        )
+    return name
+
+
+def parse_number_pattern(value: object) -> re.Pattern[str]:
+    """Take a regular expression for telephone numbers."""
+    if isinstance(value, re.Pattern):
+        return value
+    text = parse_text(value)
+    got = f"(got {shown(text)})"
+    if not text:
+        raise BadValue("must be a regular expression, not empty text")
+    if len(text) > _LONGEST_TEXT:
+        raise BadValue(f"must be no longer than {_LONGEST_TEXT} characters {got}")
+    if text.startswith("_"):
+        raise BadValue(
+            f"must be a regular expression, not a pattern of the dialplan {got}",
+            "write 0049[0-9]+ instead of _0049X.",
+        )
+    try:
+        with warnings.catch_warnings():
+            # Python warns of forms it may read otherwise one day.
+            warnings.simplefilter("ignore")
+            return re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        reason = error.msg if isinstance(error, re.error) else "it is too large"
+        remedy = r"write \+ for a plus sign" if text.startswith("+") else ""
+        raise BadValue(
+            f"must be a regular expression {got}: {reason}", remedy
+        ) from None
+
+
+def _plain(value: object, pattern: re.Pattern[str], longest: int, may_hold: str) -> str:
+    text = parse_text(value)
+    if not pattern.fullmatch(text):
+        raise BadValue(f"may hold only {may_hold} (got {shown(text)})")
+    if len(text) > longest:
+        raise BadValue(f"must be no longer than {longest} characters")
+    return text
+
+
+def _check_name(name: str, longest: int) -> None:
+    for char in name:
+        if not (char.isalnum() or char in _NAME_PUNCTUATION):
+            raise BadValue(
+                f"must not hold {_character(char)} in the text (got {shown(name)})",
+                "letters, digits, spaces and . ' - _ / + * # : ! may stand there",
+            )
+    if len(name) > longest:
+        raise BadValue(f"must be no longer than {longest} characters")
+
+
+def _character(char: str) -> str:
+    names = {",": "a comma", " ": "a space", '"': "a quote", "\n": "a line break"}
+    return names.get(char) or shown(char)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _one_of(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _span(value: object) -> str:
+    return format_duration(value) if isinstance(value, timedelta) else str(value)

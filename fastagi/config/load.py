@@ -1,0 +1,511 @@
+# SPDX-License-Identifier: MIT
+"""From a file to ``Settings``, or to the list of all its faults.
+
+This module owns the order in which a file is judged and the words for what is missing
+or unknown. It must not know Twisted, and it reads no file but the settings and the
+secret they point to. It never waits: a pipe in the place of the secret is refused.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import stat
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any, Generic, TypeVar
+
+import attrs
+from pydantic import SecretStr, ValidationError
+
+from fastagi.config import model
+from fastagi.config.errors import BadValue, ConfigError, ConfigErrors, shown
+from fastagi.config.fields import check_secret, parse_queue_name
+from fastagi.config.source import (
+    LARGEST_BYTES,
+    Fault,
+    Place,
+    Source,
+    SourceFaults,
+    read_source,
+)
+
+S = TypeVar("S", bound=model.Section)
+
+SECRET_VARIABLE = "CALLBACK_QUEUE_AMI_SECRET"
+
+_SECTIONS: dict[str, type[model.Section]] = {
+    "ami": model.AmiSection,
+    "fastagi": model.FastAgiSettings,
+    "database": model.DatabaseSettings,
+    "control": model.ControlSettings,
+    "asterisk": model.AsteriskSettings,
+    "log": model.LogSettings,
+    "missed": model.MissedSettings,
+    "defaults": model.QueueLayer,
+}
+_TOP = (*_SECTIONS, "queues")
+# What people write who know the thing under another name.
+_OTHER_WORDS = {
+    "password": "secret",
+    "user": "username",
+    "bind": "listen",
+    "path": "socket",
+    "retries": "attempts",
+    "extension": "target_extension",
+    "trunk": "outbound_channel",
+}
+_GROUP = "must be a group of settings, one `name: value` on each line"
+_FROM_SAMPLE = "start from the sample callback-queue.yaml"
+_NAME_A_QUEUE = "write `queues:` and below it, indented, `support:` or what yours is"
+_SIMPLE_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_LARGEST_SECRET_FILE_BYTES = 4096
+
+
+def load_settings(
+    path: str | os.PathLike[str], environ: Mapping[str, str] | None = None
+) -> model.Settings:
+    """Read and check a settings file.
+
+    Args:
+        path: the file.
+        environ: where ``CALLBACK_QUEUE_AMI_SECRET`` may be; the process's own
+            environment if left out.
+
+    Raises:
+        ConfigErrors: the file cannot be used. It holds every fault, not the first.
+    """
+    name = os.fspath(path)
+    try:
+        with open(path, "rb") as file:
+            data = file.read(LARGEST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        message, remedy = _file_trouble(error, name)
+        raise ConfigErrors(
+            [ConfigError(file=name, line=0, path="", message=message, remedy=remedy)]
+        ) from None
+    return parse_settings(data, file=name, environ=environ)
+
+
+def parse_settings(
+    data: bytes | str,
+    *,
+    file: str = "callback-queue.yaml",
+    environ: Mapping[str, str] | None = None,
+) -> model.Settings:
+    """Check the contents of a settings file.
+
+    Args:
+        data: what the file holds.
+        file: its name, for the messages.
+        environ: as for ``load_settings``.
+
+    Raises:
+        ConfigErrors: every fault found.
+    """
+    if isinstance(data, str):
+        data = data.encode("utf-8", "surrogatepass")
+    try:
+        source = read_source(data)
+    except SourceFaults as unreadable:
+        faults = unreadable.faults
+    else:
+        judge = _Judge(source, os.environ if environ is None else environ)
+        settings = judge.settings()
+        if settings is not None:
+            return settings
+        faults = judge.faults
+    raise ConfigErrors(
+        ConfigError(
+            file=file,
+            line=fault.line,
+            path=_dotted(fault.place),
+            message=fault.message,
+            remedy=fault.remedy,
+        )
+        for fault in faults
+    )
+
+
+@attrs.frozen
+class _Layer(Generic[S]):
+    """A group of settings as far as it is right.
+
+    Attributes:
+        section: what is right; the rest has the built-in values.
+        given: the names the file gives, right or wrong.
+        wrong: the names whose value is not known, so that no rule is judged on them.
+    """
+
+    section: S
+    given: frozenset[str]
+    wrong: frozenset[str]
+
+
+class _Judge:
+    """Finds every fault of one file."""
+
+    def __init__(self, source: Source, environ: Mapping[str, str]) -> None:
+        self.faults = list(source.faults)
+        self._source = source
+        self._environ = environ
+
+    def settings(self) -> model.Settings | None:
+        """Give the settings, or None if there are faults."""
+        top = self._source.value
+        if top is None:
+            self._fault((), "the file holds no settings", _FROM_SAMPLE)
+            return None
+        if not isinstance(top, dict):
+            self._fault((), f"the file {_GROUP} (got {_kind(top)})", _FROM_SAMPLE)
+            return None
+        for name in top:
+            if name not in _TOP:
+                self._fault((name,), "unknown setting", _meant(name, _TOP))
+        ami = self._layer(model.AmiSection, top.get("ami"), ("ami",))
+        fastagi = self._layer(model.FastAgiSettings, top.get("fastagi"), ("fastagi",))
+        database = self._layer(
+            model.DatabaseSettings, top.get("database"), ("database",)
+        )
+        control = self._layer(model.ControlSettings, top.get("control"), ("control",))
+        asterisk = self._layer(
+            model.AsteriskSettings, top.get("asterisk"), ("asterisk",)
+        )
+        log = self._layer(model.LogSettings, top.get("log"), ("log",))
+        missed = self._layer(model.MissedSettings, top.get("missed"), ("missed",))
+        secret = self._secret(ami)
+        defaults = self._layer(model.QueueLayer, top.get("defaults"), ("defaults",))
+        queues = self._queues(top, defaults)
+        self._check_missed(missed.section, queues)
+        if self.faults or secret is None:
+            return None
+        return model.Settings(
+            ami=model.AmiSettings(**{**dict(ami.section), "secret": secret}),
+            fastagi=fastagi.section,
+            database=database.section,
+            control=control.section,
+            asterisk=asterisk.section,
+            log=log.section,
+            missed=missed.section,
+            defaults=defaults.section,
+            queues={
+                name: model.QueueSettings(name=name, **values)
+                for name, values in queues.items()
+            },
+        )
+
+    def _fault(
+        self, place: Place, message: str, remedy: str = "", *, at: Place | None = None
+    ) -> None:
+        line = self._source.line(place if at is None else at)
+        self.faults.append(Fault(line, place, message, remedy))
+
+    def _layer(self, kind: type[S], value: object, place: Place) -> _Layer[S]:
+        """Check each setting of a group by itself."""
+        if value is not None and not isinstance(value, dict):
+            self._fault(place, f"{_GROUP} (got {_kind(value)})", _regroup(value))
+            return _Layer(kind(), frozenset(), frozenset(kind.model_fields))
+        given = frozenset(value or ())
+        wrong: set[str] = set()
+        data = self._known(kind, value or {}, place, wrong)
+        try:
+            section = kind.model_validate(data)
+        except ValidationError as error:
+            for fault in error.errors(include_url=False, include_input=False):
+                problem = fault.get("ctx", {}).get("error")
+                # All checks are in fields.py, and they raise nothing else.
+                assert isinstance(problem, BadValue), fault["type"]
+                self._fault((*place, *fault["loc"]), problem.message, problem.remedy)
+                wrong.add(str(fault["loc"][0]))
+                _prune(data, fault["loc"])
+            section = kind.model_validate(data)
+        return _Layer(section, given, frozenset(wrong))
+
+    def _known(
+        self,
+        kind: type[model.Section],
+        values: Mapping[str, object],
+        place: Place,
+        wrong: set[str],
+    ) -> dict[str, Any]:
+        """Keep the settings that exist and have a value."""
+        known: dict[str, Any] = {}
+        for name, value in values.items():
+            inner = (*place, name)
+            field = kind.model_fields.get(name)
+            if field is None:
+                self._fault(inner, "unknown setting", _meant(name, kind.model_fields))
+                continue
+            group = field.annotation
+            if isinstance(group, type) and issubclass(group, model.Section):
+                if value is None or isinstance(value, dict):
+                    wrong_inside: set[str] = set()
+                    known[name] = self._known(group, value or {}, inner, wrong_inside)
+                    if not wrong_inside:
+                        continue
+                else:
+                    self._fault(
+                        inner, f"{_GROUP} (got {_kind(value)})", _regroup(value)
+                    )
+            elif value is not None:
+                known[name] = value
+                continue
+            else:
+                self._fault(
+                    inner,
+                    "has no value",
+                    "write one after the colon, or delete the line",
+                )
+            wrong.add(name)
+        return known
+
+    def _queues(
+        self, top: Mapping[str, object], defaults: _Layer[model.QueueLayer]
+    ) -> dict[str, dict[str, Any]]:
+        """Check all queues and give their merged settings."""
+        queues = top.get("queues")
+        merged: dict[str, dict[str, Any]] = {}
+        if "queues" not in top:
+            self._fault(("queues",), "is missing", _NAME_A_QUEUE)
+        elif queues is not None and not isinstance(queues, dict):
+            self._fault(("queues",), f"{_GROUP} (got {_kind(queues)})", _NAME_A_QUEUE)
+        elif not queues:
+            self._fault(("queues",), "must name at least one queue", _NAME_A_QUEUE)
+        else:
+            self._check_names(list(queues))
+            for name, value in queues.items():
+                if name in model.QueueLayer.model_fields and _is_setting(value):
+                    self._fault(
+                        ("queues", name),
+                        "is a setting, not a queue",
+                        "write it under defaults or under the name of a queue",
+                    )
+                    continue
+                own = self._layer(model.QueueLayer, value, ("queues", name))
+                merged[name] = self._merged(name, defaults, own)
+        return merged
+
+    def _check_missed(
+        self, missed: model.MissedSettings, queues: Mapping[str, object]
+    ) -> None:
+        """Make sure that the queue for other missed calls is one of this file."""
+        known = {name.lower() for name in queues}
+        if missed.queue is not None and queues and missed.queue.lower() not in known:
+            near = get_close_matches(missed.queue, list(queues), n=1)
+            self._fault(
+                ("missed", "queue"),
+                f"{shown(missed.queue)} is none of the queues of this file",
+                f"did you mean {near[0]}?" if near else "name it under queues",
+            )
+
+    def _check_names(self, names: list[str]) -> None:
+        known: dict[str, str] = {}
+        for name in names:
+            place = ("queues", name)
+            try:
+                parse_queue_name(name)
+            except BadValue as problem:
+                self._fault(place, problem.message, problem.remedy)
+            other = known.setdefault(name.lower(), name)
+            if other != name:
+                line = self._source.line(("queues", other))
+                self._fault(
+                    place,
+                    f"is the same queue as {other} in line {line}: Asterisk does not "
+                    "tell small letters from capitals",
+                    "delete one of the two",
+                )
+
+    def _merged(
+        self,
+        name: str,
+        defaults: _Layer[model.QueueLayer],
+        own: _Layer[model.QueueLayer],
+    ) -> dict[str, Any]:
+        """Merge the layers of a queue and judge the rules between its settings."""
+        values = model.merge_layers(defaults.section, own.section)
+        wrong = defaults.wrong | own.wrong
+        if values["outbound_channel"] is None and "outbound_channel" not in wrong:
+            self._fault(
+                ("queues", name, "outbound_channel"),
+                "is missing",
+                "write here or under defaults how to reach the outside, "
+                "e.g. PJSIP/{number}@trunk",
+            )
+        judged = dict(values)
+        if wrong & set(model.TARGET):
+            judged.update(dict.fromkeys(model.TARGET))
+        if "numbers" in wrong:
+            del judged["numbers"]
+        for broken in model.broken_rules(judged):
+            place = self._said(name, own, broken.settings)
+            self._fault(place, broken.problem.message, broken.problem.remedy)
+        return values
+
+    def _said(
+        self, name: str, own: _Layer[model.QueueLayer], settings: Iterable[str]
+    ) -> Place:
+        """Find where one of some settings is given, in the queue or the defaults."""
+        places: list[Place] = [
+            (*layer, *setting.split("."))
+            for layer in (("queues", name), ("defaults",))
+            for setting in settings
+        ]
+        return next(place for place in places if place in self._source.lines)
+
+    def _secret(self, ami: _Layer[model.AmiSection]) -> SecretStr | None:
+        """Get the secret of the AMI user from the one place that holds it."""
+        given: list[Place] = [
+            ("ami", name) for name in ("secret", "secret_file") if name in ami.given
+        ]
+        variable = self._environ.get(SECRET_VARIABLE, "")
+        if len(given) > 1:
+            given.sort(key=self._source.line)
+            first = self._source.line(given[0])
+            self._fault(
+                given[1],
+                f"the secret is given twice, here and in line {first}",
+                "delete one of the two",
+            )
+        elif given and variable:
+            self._fault(
+                given[0],
+                "the secret is given twice, here and in the environment as "
+                f"{SECRET_VARIABLE}",
+                "delete one of the two",
+            )
+        elif not given and not variable and "secret" not in ami.wrong:
+            self._fault(
+                ("ami", "secret"),
+                "is missing",
+                f"write secret or secret_file here, or set {SECRET_VARIABLE} in the "
+                "environment",
+            )
+        elif variable:
+            try:
+                return SecretStr(check_secret(variable))
+            except BadValue as problem:
+                self._fault(
+                    ("ami", "secret"),
+                    f"{SECRET_VARIABLE} in the environment {problem.message}",
+                )
+        elif ami.section.secret_file is not None:
+            try:
+                return SecretStr(_read_secret(ami.section.secret_file))
+            except BadValue as problem:
+                self._fault(("ami", "secret_file"), problem.message, problem.remedy)
+        return ami.section.secret
+
+
+def _read_secret(path: str) -> str:
+    try:
+        # Without O_NONBLOCK a pipe in this place would hold us up for good; a
+        # terminal must not become ours.
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        handle = os.open(path, flags)
+        try:
+            mode = os.fstat(handle).st_mode
+            data = b""
+            if stat.S_ISREG(mode):
+                data = os.read(handle, _LARGEST_SECRET_FILE_BYTES + 1)
+        finally:
+            os.close(handle)
+    except (OSError, ValueError) as error:
+        message, remedy = _file_trouble(error, path)
+        raise BadValue(f"{path} {message}", remedy) from None
+    if not stat.S_ISREG(mode):
+        raise BadValue(f"{path} is no plain file")
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        raise BadValue(
+            f"{path} is open to every user of this machine "
+            f"(its mode is {stat.S_IMODE(mode):04o})",
+            f"chmod 640 {path}",
+        )
+    try:
+        if len(data) > _LARGEST_SECRET_FILE_BYTES:
+            raise BadValue("is far too long")
+        text = data.decode("utf-8")
+        return check_secret(text.removesuffix("\n").removesuffix("\r"))
+    except UnicodeDecodeError:
+        raise BadValue(f"the secret in {path} is no UTF-8 text") from None
+    except BadValue as problem:
+        raise BadValue(f"the secret in {path} {problem.message}") from None
+
+
+def _file_trouble(error: OSError | ValueError, path: str) -> tuple[str, str]:
+    match error:
+        case FileNotFoundError():
+            return "does not exist", ""
+        case PermissionError():
+            return (
+                "may not be read by the user this runs as",
+                f"let its group read it: chgrp callback-queue {path}; chmod 640 {path}",
+            )
+        case OSError(strerror=str(reason)):
+            return f"cannot be read: {reason.lower()}", ""
+        case _:
+            return "cannot be a file name", ""
+
+
+def _prune(data: dict[str, Any], place: Place) -> None:
+    """Take a setting out; with a list, all of it."""
+    *above, name = [part for part in place if isinstance(part, str)]
+    for part in above:
+        data = data[part]
+    data.pop(name, None)
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """Guess what somebody meant by a name that is not known."""
+    known = list(known)
+    tidy = name.strip().lower().replace("-", "_")
+    if _OTHER_WORDS.get(tidy) in known:
+        return f"did you mean {_OTHER_WORDS[tidy]}?"
+    if near := get_close_matches(tidy, known, n=1):
+        return f"did you mean {near[0]}?"
+    homes = _HOMES.get(tidy)
+    return f"it belongs under {homes}" if homes else ""
+
+
+def _homes() -> dict[str, str]:
+    """Tell for each setting the group it belongs to."""
+    homes: dict[str, str] = {}
+    for group in (model.Sounds, model.Numbers):
+        homes |= dict.fromkeys(group.model_fields, group.__name__.lower())
+    homes |= dict.fromkeys(model.QueueLayer.model_fields, "defaults or a queue")
+    for name, section in _SECTIONS.items():
+        if name != "defaults":
+            for setting in section.model_fields:
+                # Such as port: there are two of it, so there is nothing to say.
+                homes[setting] = "" if setting in homes else name
+    return homes
+
+
+_HOMES = _homes()
+
+
+def _is_setting(value: object) -> bool:
+    return value is not None and not isinstance(value, dict)
+
+
+def _kind(value: object) -> str:
+    # Not the text itself: `secret:s3cret` is text where a group should be.
+    return "text" if isinstance(value, str) else shown(value)
+
+
+def _regroup(value: object) -> str:
+    if isinstance(value, list):
+        return "delete the - in front of each line"
+    if isinstance(value, str) and re.match(r"[a-z_]+:[^ ]", value):
+        return "write a space after the colon: `name: value`"
+    return ""
+
+
+def _dotted(place: Place) -> str:
+    """Write a place with dots; the items of a list have no name of their own."""
+    words = itertools.takewhile(lambda part: isinstance(part, str), place)
+    return ".".join(
+        word if _SIMPLE_NAME.fullmatch(word) else shown(word)
+        for word in map(str, words)
+    )

@@ -1,0 +1,576 @@
+# SPDX-License-Identifier: MIT
+"""The settings: which there are, their defaults, and the rules between them.
+
+This module owns the tree of settings and the way the layers of a queue's settings
+(built in, then ``defaults``, then the queue's own) become one. It must not know
+files, lines or YAML; ``load`` knows those.
+
+Everything here is frozen, can be compared with ``==`` (so a reload can tell what
+changed) and hashed.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from typing import Annotated, Any, TypeAlias
+
+import attrs
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    SecretStr,
+    model_validator,
+)
+
+from fastagi.calls.inbound import CountingRules
+from fastagi.calls.numbers import NumberRules
+from fastagi.calls.retry import RetryRules
+from fastagi.config import fields
+from fastagi.config.durations import format_duration, parse_duration
+from fastagi.config.errors import BadValue
+
+HIDDEN = "(hidden)"
+_TO_DIAL = re.compile(r"[+*#]?[0-9*#]{1,40}")
+
+
+class AmiLogin(enum.StrEnum):
+    """How the secret is proved to Asterisk."""
+
+    MD5 = "md5"
+    PLAIN = "plain"
+
+
+class LogLevel(enum.StrEnum):
+    """The least weighty line that is still written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
+
+
+class LogFormat(enum.StrEnum):
+    """The form of a line in the log."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def _number(lowest: int, highest: int) -> PlainValidator:
+    return PlainValidator(lambda value: fields.parse_number(value, lowest, highest))
+
+
+def _span(shortest: str, longest: str) -> PlainValidator:
+    low, high = parse_duration(shortest), parse_duration(longest)
+    return PlainValidator(lambda value: fields.parse_span(value, low, high))
+
+
+def _choice(choices: type[enum.Enum]) -> PlainValidator:
+    return PlainValidator(lambda value: fields.parse_choice(value, choices))
+
+
+def _or_empty(parse: Callable[[object], str]) -> PlainValidator:
+    return PlainValidator(lambda value: parse(value) if value else "")
+
+
+Port: TypeAlias = Annotated[int, _number(1, 65535)]
+Switch: TypeAlias = Annotated[bool, PlainValidator(fields.parse_switch)]
+Host: TypeAlias = Annotated[str, PlainValidator(fields.parse_host)]
+Address: TypeAlias = Annotated[str, PlainValidator(fields.parse_address)]
+Path: TypeAlias = Annotated[str, PlainValidator(fields.parse_path)]
+Directory: TypeAlias = Annotated[str, PlainValidator(fields.parse_directory)]
+SocketPath: TypeAlias = Annotated[str, PlainValidator(fields.parse_socket_path)]
+Username: TypeAlias = Annotated[str, PlainValidator(fields.parse_username)]
+Secret: TypeAlias = Annotated[SecretStr, PlainValidator(fields.parse_secret)]
+DatabaseUrl: TypeAlias = Annotated[
+    str, PlainValidator(fields.parse_database_url), Field(repr=False)
+]
+Network: TypeAlias = Annotated[fields.Network, PlainValidator(fields.parse_network)]
+Networks: TypeAlias = Annotated[
+    tuple[Network, ...], BeforeValidator(fields.parse_networks)
+]
+QueueName: TypeAlias = Annotated[str, PlainValidator(fields.parse_queue_name)]
+Device: TypeAlias = Annotated[str, PlainValidator(fields.parse_device)]
+StateInterface: TypeAlias = Annotated[str, PlainValidator(fields.parse_state_interface)]
+ChannelTemplate: TypeAlias = Annotated[
+    str, PlainValidator(fields.parse_channel_template)
+]
+QueueNameOrEmpty: TypeAlias = Annotated[str, _or_empty(fields.parse_queue_name)]
+DeviceOrEmpty: TypeAlias = Annotated[str, _or_empty(fields.parse_device)]
+StateInterfaceOrEmpty: TypeAlias = Annotated[
+    str, _or_empty(fields.parse_state_interface)
+]
+ChannelTemplateOrEmpty: TypeAlias = Annotated[
+    str, _or_empty(fields.parse_channel_template)
+]
+CallerId: TypeAlias = Annotated[str, PlainValidator(fields.parse_caller_id)]
+DisplayPrefix: TypeAlias = Annotated[str, PlainValidator(fields.parse_display_prefix)]
+QueueOptions: TypeAlias = Annotated[str, PlainValidator(fields.parse_queue_options)]
+Language: TypeAlias = Annotated[str, PlainValidator(fields.parse_language)]
+Sound: TypeAlias = Annotated[str, PlainValidator(fields.parse_sound)]
+ContextName: TypeAlias = Annotated[str, PlainValidator(fields.parse_context)]
+ContextNames: TypeAlias = Annotated[
+    tuple[ContextName, ...], BeforeValidator(fields.parse_list)
+]
+NumberPattern: TypeAlias = Annotated[
+    re.Pattern[str], PlainValidator(fields.parse_number_pattern)
+]
+NumberPatterns: TypeAlias = Annotated[
+    tuple[NumberPattern, ...], BeforeValidator(fields.parse_list)
+]
+
+
+class Section(BaseModel):
+    """A group of settings. Each is checked by itself; rules between them are below."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, hide_input_in_errors=True
+    )
+
+    def describe(self) -> dict[str, Any]:
+        """Give all settings as they would be written, fit for JSON, no secrets."""
+        return {name: _written(getattr(self, name)) for name in type(self).model_fields}
+
+
+class AmiSection(Section):
+    """``ami`` as it stands in the file: the secret may be elsewhere."""
+
+    host: Host = "127.0.0.1"
+    port: Port = 5038
+    username: Username = "callback-queue"
+    secret: Secret | None = None
+    secret_file: Path | None = None
+    login: Annotated[AmiLogin, _choice(AmiLogin)] = AmiLogin.MD5
+    ping_interval: Annotated[timedelta, _span("1s", "10m")] = timedelta(seconds=15)
+    timeout: Annotated[timedelta, _span("1s", "2m")] = timedelta(seconds=10)
+
+    @property
+    def ping_interval_s(self) -> float:
+        """The setting in seconds."""
+        return self.ping_interval.total_seconds()
+
+    @property
+    def timeout_s(self) -> float:
+        """The setting in seconds."""
+        return self.timeout.total_seconds()
+
+
+class AmiSettings(AmiSection):
+    """How to reach Asterisk's manager interface, with the secret at hand."""
+
+    secret: Secret
+
+
+class FastAgiSettings(Section):
+    """Where the dialplan reaches this service."""
+
+    listen: Address = "127.0.0.1"
+    port: Port = 4573
+    max_connections: Annotated[int, _number(1, 10_000)] = 200
+    allowed_peers: Networks = (
+        fields.parse_network("127.0.0.0/8"),
+        fields.parse_network("::1/128"),
+    )
+
+
+class DatabaseSettings(Section):
+    """Where tasks are kept. The address may hold a password and is not shown."""
+
+    url: DatabaseUrl = "sqlite:////var/lib/callback-queue/callback-queue.db"
+
+    def describe(self) -> dict[str, Any]:
+        """Give the address without its password."""
+        address, query, _ = self.url.partition("?")
+        # Greedy: a password may hold an @ that nobody wrote as %40.
+        address = re.sub(r"://([^:/@]*):.*@", rf"://\1:{HIDDEN}@", address)
+        return {"url": f"{address}?{HIDDEN}" if query else address}
+
+
+class ControlSettings(Section):
+    """Where the command line reaches the running service."""
+
+    socket: SocketPath = "/run/callback-queue/control.sock"
+
+
+class AsteriskSettings(Section):
+    """Where Asterisk keeps its files; only ``check`` looks at them."""
+
+    config_dir: Directory = "/etc/asterisk"
+    sounds_dir: Directory = "/usr/share/asterisk/sounds"
+
+
+class LogSettings(Section):
+    """What is written to the log."""
+
+    level: Annotated[LogLevel, _choice(LogLevel)] = LogLevel.INFO
+    format: Annotated[LogFormat, _choice(LogFormat)] = LogFormat.TEXT
+    mask_numbers: Switch = False
+
+
+class MissedSettings(Section):
+    """Which calls count as missed besides those that were in a queue."""
+
+    contexts: ContextNames = ()
+    numbers: NumberPatterns = ()
+    queue: QueueName | None = None
+    min_duration: Annotated[timedelta, _span("0", "1h")] = timedelta(0)
+
+
+class Sounds(Section):
+    """The sound files of a queue, as Playback() takes them."""
+
+    accepted: Sound = "callback-queue/accepted"
+    already_registered: Sound = "callback-queue/already-registered"
+    cannot_call: Sound = "callback-queue/cannot-call"
+    hold_on: Sound = "callback-queue/hold-on"
+    member_alert: Sound = "callback-queue/member-alert"
+
+
+class Numbers(Section):
+    """Which numbers may be called back."""
+
+    min_digits: Annotated[int, _number(1, 20)] = 5
+    max_digits: Annotated[int, _number(1, 20)] = 15
+    allow: NumberPatterns = ()
+    deny: NumberPatterns = ()
+
+
+class QueueLayer(Section):
+    """One layer of a queue's settings: ``defaults``, or what a queue says itself.
+
+    ``model_fields_set`` tells what the layer says; the rest is what is built in.
+    """
+
+    target_queue: QueueName | None = None
+    target_extension: Device | None = None
+    state_interface: StateInterface | None = None
+    outbound_channel: ChannelTemplate | None = None
+    outbound_caller_id: CallerId = ""
+    attempts: Annotated[int, _number(1, 100)] = 5
+    retry_delay: Annotated[timedelta, _span("0", "1d")] = timedelta(seconds=30)
+    success_duration: Annotated[timedelta, _span("0", "1h")] = timedelta(seconds=5)
+    request_expiry: Annotated[timedelta, _span("1s", "30d")] = timedelta(hours=4)
+    missed_calls: Switch = True
+    missed_window: Annotated[timedelta, _span("1s", "30d")] = timedelta(minutes=5)
+    member_ring_time: Annotated[timedelta, _span("5s", "10m")] = timedelta(seconds=60)
+    member_retry_delay: Annotated[timedelta, _span("1s", "1h")] = timedelta(seconds=30)
+    member_attempts: Annotated[int, _number(1, 10_000)] = 200
+    caller_ring_time: Annotated[timedelta, _span("5s", "10m")] = timedelta(seconds=45)
+    queue_options: QueueOptions = ""
+    wrapuptime: Annotated[timedelta, _span("0", "1h")] = timedelta(0)
+    display_prefix: DisplayPrefix = ""
+    member_language: Language = ""
+    sounds: Sounds = Sounds()
+    numbers: Numbers = Numbers()
+
+    @property
+    def success_duration_s(self) -> float:
+        """The setting in seconds."""
+        return self.success_duration.total_seconds()
+
+    @property
+    def request_expiry_s(self) -> float:
+        """The setting in seconds."""
+        return self.request_expiry.total_seconds()
+
+    @property
+    def missed_window_s(self) -> float:
+        """The setting in seconds."""
+        return self.missed_window.total_seconds()
+
+    @property
+    def member_ring_time_s(self) -> float:
+        """The setting in seconds."""
+        return self.member_ring_time.total_seconds()
+
+    @property
+    def caller_ring_time_s(self) -> float:
+        """The setting in seconds."""
+        return self.caller_ring_time.total_seconds()
+
+    @property
+    def wrapuptime_s(self) -> float:
+        """The setting in seconds."""
+        return self.wrapuptime.total_seconds()
+
+    @property
+    def retry_rules(self) -> RetryRules:
+        """How often and how soon, as the domain takes it."""
+        return RetryRules(
+            attempts=self.attempts,
+            retry_delay=self.retry_delay,
+            success_duration_s=self.success_duration_s,
+            member_attempts=self.member_attempts,
+            member_retry_delay=self.member_retry_delay,
+        )
+
+    @property
+    def number_rules(self) -> NumberRules:
+        """Which numbers may be called, as the domain takes it."""
+        return NumberRules(
+            min_digits=self.numbers.min_digits,
+            max_digits=self.numbers.max_digits,
+            allow=self.numbers.allow,
+            deny=self.numbers.deny,
+        )
+
+
+@attrs.frozen
+class BrokenRule:
+    """Settings of one queue that are right by themselves and wrong together.
+
+    Attributes:
+        settings: whose rule it is; the one to change comes first.
+        problem: what is wrong and what to do about it.
+    """
+
+    settings: tuple[str, ...]
+    problem: BadValue
+
+
+class QueueSettings(QueueLayer):
+    """All settings of one queue, each with its value.
+
+    Attributes:
+        name: as in queues.conf.
+        target_queue: the queue that takes the callback, or empty if
+            ``target_extension`` does. Left out, it is the queue itself.
+        target_extension: the device that takes the callback, or empty.
+        state_interface: whose state tells whether ``target_extension`` is free;
+            empty if a queue takes the callback.
+        outbound_channel: never empty in settings that were loaded from a file.
+    """
+
+    name: QueueName
+    target_queue: QueueNameOrEmpty = ""
+    target_extension: DeviceOrEmpty = ""
+    state_interface: StateInterfaceOrEmpty = ""
+    outbound_channel: ChannelTemplateOrEmpty = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_target(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        values = {name: value for name, value in values.items() if value is not None}
+        extension = values.get("target_extension")
+        if not extension:
+            return {"target_queue": values.get("name"), **values}
+        if isinstance(extension, str) and not fields.is_local(extension):
+            return {"state_interface": extension, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _keep_rules(self) -> QueueSettings:
+        for broken in broken_rules(dict(self)):
+            raise broken.problem
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        """Give all settings as they would be written, fit for JSON."""
+        return {"name": self.name, **super().describe()}
+
+    def outbound_channel_for(self, number: str) -> str:
+        """Give the channel that calls a number.
+
+        Raises:
+            ValueError: the number holds something that no number holds. It should
+                have been refused long before; this is the last gate before a dial
+                string.
+        """
+        if not self.outbound_channel or not _TO_DIAL.fullmatch(number):
+            raise ValueError("this is no number to dial, or nothing to dial it with")
+        return self.outbound_channel.replace("{number}", number)
+
+
+def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
+    """Find what is wrong between the settings of one queue.
+
+    Args:
+        values: merged settings by name. What is missing, empty or None is not looked
+            at, so that the rest can be judged while something else is still wrong.
+    """
+    queue = values.get("target_queue")
+    extension = values.get("target_extension")
+    state = values.get("state_interface")
+    if queue and extension:
+        yield BrokenRule(
+            ("target_extension", "target_queue"),
+            BadValue(
+                "cannot stand beside target_queue: only one takes the callback",
+                "delete one of the two",
+            ),
+        )
+    elif extension and fields.is_local(state or extension):
+        yield BrokenRule(
+            ("target_extension",),
+            BadValue(
+                "is a Local/ channel, and Asterisk cannot tell whether one is free",
+                "add state_interface with the phone behind it, e.g. PJSIP/101",
+            ),
+        )
+    elif state and not extension:
+        yield BrokenRule(
+            ("state_interface",),
+            BadValue(
+                "has no use without target_extension",
+                "delete it or add target_extension",
+            ),
+        )
+    numbers = values.get("numbers")
+    if numbers is not None and numbers.min_digits > numbers.max_digits:
+        yield BrokenRule(
+            ("numbers.min_digits", "numbers.max_digits"),
+            BadValue(
+                f"min_digits, {numbers.min_digits}, must not be more than max_digits, "
+                f"{numbers.max_digits}"
+            ),
+        )
+
+
+TARGET = ("target_queue", "target_extension", "state_interface")
+
+
+def merge_layers(*layers: QueueLayer) -> dict[str, Any]:
+    """Lay a queue's own settings over the defaults, over what is built in.
+
+    ``sounds`` and ``numbers`` are merged key by key. A layer that names a target
+    replaces the whole target of the layers below, so that a queue with a
+    ``target_extension`` is not at odds with a ``target_queue`` in the defaults.
+
+    Args:
+        layers: the lowest first.
+
+    Returns:
+        the values by name; None where no layer says one and none is built in.
+    """
+    built_in = QueueLayer()
+    values = {name: getattr(built_in, name) for name in QueueLayer.model_fields}
+    for layer in layers:
+        said = layer.model_fields_set
+        if said & {"target_queue", "target_extension"}:
+            values.update(dict.fromkeys(TARGET))
+        for name in said:
+            value = getattr(layer, name)
+            if isinstance(value, Section):
+                own = {key: getattr(value, key) for key in value.model_fields_set}
+                value = values[name].model_copy(update=own)
+            values[name] = value
+    return values
+
+
+class QueueTable(Mapping[str, QueueSettings]):
+    """Queues by name, in the order of the file and with the names as in the file.
+
+    A name is looked up as Asterisk does it, without regard to case
+    (apps/app_queue.c:queue_cmp_cb uses strcasecmp).
+    """
+
+    def __init__(self, queues: Mapping[str, QueueSettings]) -> None:
+        if any(name != queue.name for name, queue in queues.items()):
+            raise ValueError("a queue stands under another name than its own")
+        self._by_folded_name = {name.lower(): q for name, q in queues.items()}
+
+    def __getitem__(self, name: str) -> QueueSettings:
+        return self._by_folded_name[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return (queue.name for queue in self._by_folded_name.values())
+
+    def __len__(self) -> int:
+        return len(self._by_folded_name)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._by_folded_name))
+
+    def __repr__(self) -> str:
+        return f"QueueTable({dict(self)!r})"
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """All settings of the service.
+
+    Attributes:
+        queues: the queues that have callbacks. ``queues.get(name)`` tells whether a
+            queue does.
+        defaults: what a queue has that says nothing itself.
+    """
+
+    ami: AmiSettings
+    fastagi: FastAgiSettings = attrs.field(factory=FastAgiSettings)
+    database: DatabaseSettings = attrs.field(factory=DatabaseSettings)
+    control: ControlSettings = attrs.field(factory=ControlSettings)
+    asterisk: AsteriskSettings = attrs.field(factory=AsteriskSettings)
+    log: LogSettings = attrs.field(factory=LogSettings)
+    missed: MissedSettings = attrs.field(factory=MissedSettings)
+    defaults: QueueLayer = attrs.field(factory=QueueLayer)
+    queues: QueueTable = attrs.field(converter=QueueTable)
+
+    def queue(self, name: str) -> QueueSettings:
+        """Give the settings of a queue, whether or not it has callbacks.
+
+        A queue may leave the settings while a call for it is under way; then the
+        defaults hold for it. ``queues`` tells which may have new callbacks.
+        """
+        return self.queues.get(name) or QueueSettings(
+            name=name, **merge_layers(self.defaults)
+        )
+
+    @property
+    def counting_rules(self) -> CountingRules:
+        """Which calls may be missed ones, as the domain takes it."""
+        return CountingRules(
+            queues=frozenset(
+                name.lower()
+                for name, queue in self.queues.items()
+                if queue.missed_calls
+            ),
+            contexts=frozenset(self.missed.contexts),
+            numbers=self.missed.numbers,
+            min_duration_s=self.missed.min_duration.total_seconds(),
+        )
+
+    @property
+    def queue_for_others(self) -> str:
+        """Name of the queue that calls back who was in none."""
+        return self.missed.queue or next(iter(self.queues), "")
+
+    def describe(self) -> dict[str, Any]:
+        """Give all settings as they would be written, fit for JSON, no secrets."""
+        return {
+            "ami": self.ami.describe(),
+            "fastagi": self.fastagi.describe(),
+            "database": self.database.describe(),
+            "control": self.control.describe(),
+            "asterisk": self.asterisk.describe(),
+            "log": self.log.describe(),
+            "missed": self.missed.describe(),
+            "queues": {name: queue.describe() for name, queue in self.queues.items()},
+        }
+
+
+def _written(value: Any) -> Any:
+    match value:
+        case timedelta():
+            return format_duration(value)
+        case SecretStr():
+            return HIDDEN
+        case enum.Enum():
+            return value.value
+        case re.Pattern():
+            return value.pattern
+        case Section():
+            return value.describe()
+        case tuple():
+            return [_written(item) for item in value]
+        case None | bool() | int() | str():
+            return value
+        case _:
+            return str(value)

@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: MIT
+"""A settings file as plain values, each with the line it stands in.
+
+This module owns YAML: what of it is allowed, and how its complaints are put into
+words. It must not know which settings there are.
+
+It reads the events of PyYAML's parser and builds the values itself. So nothing is
+ever constructed from a tag, no alias can grow or loop, a key is always text (a queue
+may be called 600), and only ``true``, ``false``, ``null`` and plain whole numbers
+are more than text: ``10:00``, ``0123456``, ``+4930123456``, ``NO`` and ``1.10`` stay
+what was written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import attrs
+import yaml
+
+from fastagi.config.errors import shown
+
+Place: TypeAlias = tuple[str | int, ...]
+
+LARGEST_BYTES = 256 * 1024
+_DEEPEST = 16
+_INT = re.compile(r"-?(?:0|[1-9][0-9]{0,30})")
+_WORDS = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_MISSING_SPACE = re.compile(r" *[A-Za-z_]+:[^ ]")
+_QUOTED_THEN_MORE = re.compile(r""": *"[^"]*" *<""")
+
+
+@attrs.frozen
+class Fault:
+    """Something in the file that is no question of which setting it is."""
+
+    line: int
+    place: Place
+    message: str
+    remedy: str = ""
+
+
+class SourceFaults(Exception):
+    """The text cannot be read at all.
+
+    Attributes:
+        faults: each reason.
+    """
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__()
+        self.faults = faults
+
+
+@attrs.frozen
+class Source:
+    """What a file says.
+
+    Attributes:
+        value: dicts with text keys, lists, text, int, bool and None.
+        lines: the line of each key and each item of a list.
+        faults: keys that are given twice; the first of each is kept.
+    """
+
+    value: object
+    lines: dict[Place, int]
+    faults: list[Fault]
+
+    def line(self, place: Place) -> int:
+        """Give the line of a place, or of the nearest place around it."""
+        while place not in self.lines and place:
+            place = place[:-1]
+        return self.lines.get(place, 1)
+
+
+def read_source(data: bytes) -> Source:
+    """Read a settings file.
+
+    Raises:
+        SourceFaults: it is no YAML, or holds a kind of YAML that is not allowed.
+    """
+    text = _decode(data)
+    builder = _Builder(text)
+    try:
+        source = builder.build()
+    except yaml.YAMLError as error:
+        raise SourceFaults([_in_words(error, text)]) from None
+    except (ValueError, OverflowError):
+        # An escape in quotes beyond the last character, or a %YAML version with
+        # thousands of digits: PyYAML lets Python's own error through.
+        line = builder.line
+        raise SourceFaults(
+            [Fault(line, (), "there is a number here that is far too large")]
+        ) from None
+    if builder.refused:
+        raise SourceFaults(builder.refused)
+    return source
+
+
+class _Builder:
+    """Makes values of the parser's events."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._events: Iterator[yaml.Event] = iter(())
+        self._lines: dict[Place, int] = {}
+        self._twice: list[Fault] = []
+        self.refused: list[Fault] = []
+        self.line = 1
+
+    def build(self) -> Source:
+        self._events = yaml.parse(self._text, Loader=yaml.SafeLoader)
+        value: object = None
+        documents = 0
+        for event in self._events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    self._refuse(
+                        event,
+                        "a second document starts here, and only one is read",
+                        "delete the --- in this line",
+                    )
+            elif isinstance(event, yaml.NodeEvent):
+                node = self._node(event, ())
+                value = node if documents == 1 else value
+        return Source(value, self._lines, self._twice)
+
+    def _next(self) -> yaml.Event:
+        event = next(self._events)
+        self.line = _line_of(event)
+        return event
+
+    def _node(self, event: yaml.Event, place: Place) -> object:
+        self.line = line = _line_of(event)
+        self._lines.setdefault(place, line)
+        if len(place) > _DEEPEST:
+            raise SourceFaults([Fault(line, (), "settings are nested too deeply here")])
+        match event:
+            case yaml.MappingStartEvent():
+                self._check_marks(event, event.anchor, event.tag)
+                return self._mapping(place)
+            case yaml.SequenceStartEvent():
+                self._check_marks(event, event.anchor, event.tag)
+                return self._list(place)
+            case yaml.ScalarEvent():
+                self._check_marks(event, event.anchor, event.tag)
+                return self._scalar(event)
+            case _:
+                self._refuse_mark(event, "*", "an alias")
+                return None
+
+    def _mapping(self, place: Place) -> dict[str, object]:
+        values: dict[str, object] = {}
+        while not isinstance(event := self._next(), yaml.MappingEndEvent):
+            line = _line_of(event)
+            if not isinstance(event, yaml.ScalarEvent):
+                self._refuse(
+                    event,
+                    "the name of a setting must be plain text",
+                    "put a value that starts with { or [ in quotes",
+                )
+                self._node(event, (*place, "?"))
+                self._node(self._next(), (*place, "?"))
+                continue
+            self._check_marks(event, event.anchor, event.tag)
+            key: str = event.value
+            inner = (*place, key)
+            if key in values:
+                first = self._lines[inner]
+                self._twice.append(
+                    Fault(
+                        line,
+                        inner,
+                        f"is given twice, here and in line {first}",
+                        "delete one of the two",
+                    )
+                )
+                # Whatever stands below is read, to get past it, and not used.
+                self._node(self._next(), inner)
+                continue
+            self._lines[inner] = line
+            values[key] = self._node(self._next(), inner)
+        return values
+
+    def _list(self, place: Place) -> list[object]:
+        values: list[object] = []
+        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+            values.append(self._node(event, (*place, len(values))))
+        return values
+
+    def _scalar(self, event: yaml.ScalarEvent) -> object:
+        text: str = event.value
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            self._refuse(event, r"\u and what follows it make no character here")
+        if event.style is not None:
+            return text
+        if text in _WORDS:
+            return _WORDS[text]
+        return int(text) if _INT.fullmatch(text) else text
+
+    def _check_marks(
+        self, event: yaml.Event, anchor: str | None, tag: str | None
+    ) -> None:
+        if anchor is not None:
+            self._refuse_mark(event, "&", "an anchor")
+        if tag is not None:
+            self._refuse_mark(event, "!", "a tag")
+
+    def _refuse(self, event: yaml.Event, message: str, remedy: str = "") -> None:
+        self.refused.append(Fault(_line_of(event), (), message, remedy))
+
+    def _refuse_mark(self, event: yaml.Event, mark: str, what: str) -> None:
+        self._refuse(
+            event,
+            f"text that starts with {mark} is taken for {what}, which is not used here",
+            "put the text in quotes",
+        )
+
+
+def _line_of(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark else 1
+
+
+def _decode(data: bytes) -> str:
+    if len(data) > LARGEST_BYTES:
+        raise SourceFaults([Fault(0, (), "is far too large for a settings file")])
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SourceFaults(
+            [
+                Fault(
+                    line,
+                    (),
+                    f"the byte 0x{data[error.start]:02x} here is no UTF-8",
+                    "save the file as UTF-8",
+                )
+            ]
+        ) from None
+    return text
+
+
+def _in_words(error: yaml.YAMLError, text: str) -> Fault:
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        code = error.character if isinstance(error.character, int) else 0
+        return Fault(
+            line,
+            (),
+            f"there is a control character here (number {code})",
+            "delete it",
+        )
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return Fault(1, (), "this is no YAML")
+    line = error.problem_mark.line + 1
+    column = error.problem_mark.column
+    started = error.context_mark.line + 1 if error.context_mark else line
+    here, above = _text_line(text, line), _text_line(text, line - 1)
+    context, problem = error.context or "", error.problem or ""
+    colon = "write a space after the colon: `name: value`"
+    quotes = "put the text in quotes"
+
+    if "\t" in here[: column + 1]:
+        return Fault(
+            line, (), "there is a tab here, and YAML allows only spaces", "use spaces"
+        )
+    if "quoted scalar" in context:
+        if "escape" in problem or "hexadecimal" in problem:
+            return Fault(
+                line,
+                (),
+                r"inside double quotes a \ has a meaning of its own",
+                "use single quotes: 'text'",
+            )
+        return Fault(
+            started,
+            (),
+            "a quote is opened here and never closed",
+            "close it, or put the whole text in the other kind of quotes",
+        )
+    if "flow sequence" in context:
+        return Fault(
+            started, (), "a list is opened here with [ and not closed well", "add ]"
+        )
+    if "flow mapping" in context:
+        return Fault(
+            started,
+            (),
+            "a { is opened here and not closed well",
+            "put text which starts with { in quotes",
+        )
+    if "simple key" in context:
+        return Fault(started, (), "there is no value here, or no colon", colon)
+    if "mapping values" in problem:
+        if _MISSING_SPACE.match(above) and ": " not in here[:column]:
+            return Fault(line - 1, (), "a space is missing after the colon", colon)
+        if here[:column].count(": ") or here[:column].count(" :"):
+            return Fault(
+                line,
+                (),
+                "there is a second colon here, which YAML takes for a new setting",
+                quotes,
+            )
+        return Fault(
+            line,
+            (),
+            "this line is indented more than the one above",
+            "begin settings of one group in the same column",
+        )
+    if "cannot start any token" in problem:
+        return Fault(
+            line,
+            (),
+            f"text cannot start with {shown(here[column : column + 1])}",
+            quotes,
+        )
+    if "alias" in context or "anchor" in context or "tag" in context:
+        return Fault(line, (), "text cannot start with *, & or !", quotes)
+    if "node content" in problem:
+        return Fault(
+            line,
+            (),
+            f"text cannot start with {shown(here[column : column + 1])}",
+            quotes,
+        )
+    if "block" in context and "block scalar" not in context:
+        if _QUOTED_THEN_MORE.search(here):
+            return Fault(
+                line,
+                (),
+                "there is text after a closing quote",
+                """put the whole in single quotes: '"Name" <number>'""",
+            )
+        if "<scalar>" in problem:
+            return Fault(
+                line,
+                (),
+                "there is text after a closing quote",
+                "put the whole text in single quotes",
+            )
+        return Fault(
+            line,
+            (),
+            "this line does not begin in the same column as the others of its group",
+            "correct the spaces before it",
+        )
+    if "block scalar" in context:
+        return Fault(line, (), "text cannot start with | or >", quotes)
+    for number, content in enumerate(_text_lines(text), start=1):
+        if content.startswith("..."):
+            return Fault(
+                number,
+                (),
+                "... ends the settings, and there is more below",
+                "delete it",
+            )
+        if content.startswith("%"):
+            return Fault(number, (), "a line cannot start with %", "delete the %")
+    return Fault(
+        line, (), "this is no YAML", "write `name: value`, text with signs in quotes"
+    )
+
+
+def _text_line(text: str, line: int) -> str:
+    lines = _text_lines(text)
+    return lines[line - 1] if 0 < line <= len(lines) else ""
+
+
+def _text_lines(text: str) -> list[str]:
+    # PyYAML counts these as the ends of lines.
+    return re.split("\r\n|[\n\r\x85\u2028\u2029]", text)

@@ -1,0 +1,452 @@
+# SPDX-License-Identifier: MIT
+"""What loaded settings say, and how the layers of a queue become one."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from datetime import timedelta
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from fastagi.config.errors import ConfigErrors
+from fastagi.config.load import parse_settings
+from fastagi.config.model import (
+    AmiLogin,
+    AmiSettings,
+    DatabaseSettings,
+    LogLevel,
+    Numbers,
+    QueueSettings,
+    QueueTable,
+    Settings,
+)
+
+_AMI = "ami:\n  secret: s3cret\n"
+
+
+def _load(text: str) -> Settings:
+    return parse_settings(_AMI + text, environ={})
+
+
+def _queue(text: str, defaults: str = "") -> QueueSettings:
+    """Load one queue: settings of its own, over defaults, in one line each."""
+    return _load(
+        "defaults: {outbound_channel: 'PJSIP/{number}@trunk', "
+        f"{defaults}}}\nqueues: {{support: {{{text}}}}}\n"
+    ).queues["support"]
+
+
+class TestLayers:
+    def test_built_in_then_defaults_then_the_queue(self) -> None:
+        settings = _load(
+            "defaults:\n"
+            "  outbound_channel: PJSIP/{number}@trunk\n"
+            "  attempts: 3\n"
+            "  retry_delay: 1m\n"
+            "queues:\n"
+            "  support:\n"
+            "  sales:\n"
+            "    retry_delay: 1h30m\n"
+            "    outbound_channel: Local/{number}@outbound-routes\n"
+        )
+        support, sales = settings.queues["support"], settings.queues["sales"]
+        assert (support.attempts, support.retry_delay) == (3, timedelta(minutes=1))
+        assert (sales.attempts, sales.retry_delay) == (3, timedelta(minutes=90))
+        assert support.outbound_channel == "PJSIP/{number}@trunk"
+        assert sales.outbound_channel == "Local/{number}@outbound-routes"
+        assert support.member_attempts == sales.member_attempts == 200
+
+    def test_a_queue_may_go_back_to_what_is_built_in(self) -> None:
+        queue = _queue(
+            "attempts: 5, sounds: {hold_on: callback-queue/hold-on}",
+            "attempts: 3, sounds: {hold_on: beep}",
+        )
+        assert queue == _queue("")
+
+    def test_sounds_and_numbers_are_merged_key_by_key(self) -> None:
+        queue = _queue(
+            "sounds: {accepted: mine}, numbers: {max_digits: 12}",
+            "sounds: {hold_on: ours, accepted: ours}, numbers: {min_digits: 7}",
+        )
+        assert queue.sounds.accepted == "mine"
+        assert queue.sounds.hold_on == "ours"
+        assert queue.sounds.cannot_call == "callback-queue/cannot-call"
+        assert (queue.numbers.min_digits, queue.numbers.max_digits) == (7, 12)
+
+    def test_lists_are_replaced_as_a_whole(self) -> None:
+        queue = _queue("numbers: {deny: ['1']}", "numbers: {deny: ['2', '3']}")
+        assert queue.numbers.deny == (re.compile("1"),)
+
+    def test_target_is_the_queue_itself(self) -> None:
+        queue = _queue("")
+        assert queue.target_queue == "support"
+        assert (queue.target_extension, queue.state_interface) == ("", "")
+
+    def test_state_interface_is_the_extension(self) -> None:
+        queue = _queue("target_extension: PJSIP/101")
+        assert queue.target_queue == ""
+        assert queue.target_extension == queue.state_interface == "PJSIP/101"
+
+    def test_state_interface_of_its_own(self) -> None:
+        queue = _queue(
+            "target_extension: Local/101@agents/n, "
+            "state_interface: 'hint:101@from-internal'"
+        )
+        assert queue.state_interface == "hint:101@from-internal"
+
+    def test_queue_with_an_extension_leaves_the_target_queue_of_the_defaults(
+        self,
+    ) -> None:
+        queue = _queue("target_extension: PJSIP/101", "target_queue: callbacks")
+        assert (queue.target_queue, queue.target_extension) == ("", "PJSIP/101")
+
+    def test_queue_with_a_target_queue_leaves_the_extension_of_the_defaults(
+        self,
+    ) -> None:
+        queue = _queue(
+            "target_queue: callbacks",
+            "target_extension: Local/1@agents, state_interface: PJSIP/1",
+        )
+        assert queue.target_queue == "callbacks"
+        assert (queue.target_extension, queue.state_interface) == ("", "")
+
+    def test_state_of_another_extension_is_not_taken_over(self) -> None:
+        queue = _queue(
+            "target_extension: PJSIP/102",
+            "target_extension: PJSIP/101, state_interface: PJSIP/101-desk",
+        )
+        assert queue.state_interface == "PJSIP/102"
+
+    def test_queue_may_change_only_the_state_interface(self) -> None:
+        queue = _queue(
+            "state_interface: PJSIP/7",
+            "target_extension: Local/1@agents, state_interface: PJSIP/1",
+        )
+        assert queue.target_extension == "Local/1@agents"
+        assert queue.state_interface == "PJSIP/7"
+
+
+class TestQueues:
+    _QUEUES = (
+        "defaults:\n  outbound_channel: PJSIP/{number}@trunk\n  attempts: 9\n"
+        "queues:\n  600:\n  Sales Team:\n  no:\n  null:\n    attempts: 1\n"
+    )
+
+    def test_name_of_a_queue_is_what_is_written(self) -> None:
+        assert list(_load(self._QUEUES).queues) == ["600", "Sales Team", "no", "null"]
+
+    @pytest.mark.parametrize("name", ["Sales Team", "sales team", "SALES TEAM"])
+    def test_queue_is_found_as_asterisk_does(self, name: str) -> None:
+        settings = _load(self._QUEUES)
+        assert settings.queue(name).name == "Sales Team"
+        assert settings.queues.get(name) is settings.queue(name)
+        assert name in settings.queues
+
+    def test_unknown_queue_has_no_callbacks(self) -> None:
+        queues = _load(self._QUEUES).queues
+        assert queues.get("other") is None
+        assert "other" not in queues
+
+    def test_queue_that_left_the_settings_has_the_defaults(self) -> None:
+        queue = _load(self._QUEUES).queue("former")
+        assert (queue.name, queue.target_queue) == ("former", "former")
+        assert queue.attempts == 9
+        assert queue.outbound_channel == "PJSIP/{number}@trunk"
+
+    def test_a_queue_cannot_stand_under_another_name(self) -> None:
+        with pytest.raises(ValueError, match="another name"):
+            QueueTable({"support": QueueSettings(name="sales")})
+
+
+class TestEquality:
+    _TEXT = (
+        "log:\n  level: info\n"
+        "queues:\n"
+        "  support:\n"
+        "    outbound_channel: PJSIP/{number}@trunk\n"
+        "    numbers:\n      allow: ['0.*']\n"
+    )
+
+    def test_same_text_gives_equal_settings(self) -> None:
+        one, other = _load(self._TEXT), _load(self._TEXT)
+        assert one == other
+        assert hash(one) == hash(other)
+
+    def test_default_written_out_is_no_change(self) -> None:
+        shorter = self._TEXT.replace("log:\n  level: info\n", "")
+        assert _load(shorter) == _load(self._TEXT)
+        assert hash(_load(shorter)) == hash(_load(self._TEXT))
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [("info", "debug"), ("@trunk", "@other"), ("0.*", "1.*"), ("support", "sales")],
+    )
+    def test_change_is_seen(self, old: str, new: str) -> None:
+        assert _load(self._TEXT.replace(old, new)) != _load(self._TEXT)
+
+    def test_change_of_the_secret_is_seen(self) -> None:
+        text = _AMI + self._TEXT
+        other = parse_settings(text.replace("s3cret", "other"), environ={})
+        assert other.ami != parse_settings(text, environ={}).ami
+
+    def test_change_of_one_queue_leaves_the_others_equal(self) -> None:
+        text = self._TEXT + "  sales:\n    outbound_channel: PJSIP/{number}@trunk\n"
+        before, after = _load(text), _load(text + "    attempts: 2\n")
+        assert before.queues != after.queues
+        assert before.queue("support") == after.queue("support")
+        assert before.queue("sales") != after.queue("sales")
+
+    def test_settings_cannot_be_changed(self) -> None:
+        settings = _load(self._TEXT)
+        with pytest.raises(AttributeError):
+            settings.ami = settings.ami  # type: ignore[misc]
+        with pytest.raises(ValidationError):
+            settings.queue("support").attempts = 1  # type: ignore[misc]
+        with pytest.raises(TypeError):
+            settings.queues["x"] = settings.queue("support")  # type: ignore[index]
+
+
+class TestSecretsStaySecret:
+    _TEXT = (
+        "database:\n  url: 'postgresql+psycopg://callback:hu%40sh@hu:sh@db/callback"
+        "?password=hush'\n"
+        "queues:\n  support:\n    outbound_channel: PJSIP/{number}@trunk\n"
+    )
+
+    def test_nothing_that_is_shown_holds_a_secret(self) -> None:
+        settings = _load(self._TEXT)
+        for text in (repr(settings), str(settings), json.dumps(settings.describe())):
+            assert "s3cret" not in text
+            assert "hu%40sh" not in text
+            assert "hush" not in text
+            assert "hu:sh" not in text
+
+    def test_address_of_the_database_is_shown_without_its_password(self) -> None:
+        assert _load(self._TEXT).database.describe() == {
+            "url": "postgresql+psycopg://callback:(hidden)@db/callback?(hidden)"
+        }
+
+    def test_password_alone_is_hidden_too(self) -> None:
+        settings = DatabaseSettings(url="postgresql://callback:hush@db/callback")
+        assert settings.describe() == {
+            "url": "postgresql://callback:(hidden)@db/callback"
+        }
+
+    def test_address_without_a_password_is_shown_as_it_is(self) -> None:
+        url = "sqlite:////var/lib/callback-queue/callback-queue.db"
+        assert DatabaseSettings().describe() == {"url": url}
+
+    def test_faults_never_show_a_secret(self) -> None:
+        text = (
+            "ami:\n  secret: ' s3cret'\ndatabase:\n  url: mysql://u:s3cret@h/d\n"
+            "queues:\n"
+        )
+        with pytest.raises(ConfigErrors) as raised:
+            parse_settings(text, environ={})
+        assert len(raised.value.errors) == 3
+        assert "s3cret" not in str(raised.value)
+        assert "s3cret" not in repr(raised.value.errors)
+
+
+class TestValues:
+    def test_values_have_their_kinds(self) -> None:
+        settings = _load(
+            "  login: plain\n  timeout: 5s\n"
+            "fastagi:\n  allowed_peers: [10.1.2.3, 10.0.0.0/8, 'fd00::/8']\n"
+            "log:\n  level: warn\n  mask_numbers: true\n"
+            "queues:\n  support:\n    outbound_channel: PJSIP/{number}@trunk\n"
+            "    numbers:\n      allow: ['0[0-9]+']\n"
+        )
+        assert settings.ami.login is AmiLogin.PLAIN
+        assert settings.ami.timeout == timedelta(seconds=5)
+        assert (settings.ami.timeout_s, settings.ami.ping_interval_s) == (5.0, 15.0)
+        assert settings.log.level is LogLevel.WARN
+        assert settings.log.mask_numbers is True
+        assert settings.fastagi.allowed_peers == (
+            ipaddress.ip_network("10.1.2.3/32"),
+            ipaddress.ip_network("10.0.0.0/8"),
+            ipaddress.ip_network("fd00::/8"),
+        )
+        assert settings.queue("support").numbers.allow[0].fullmatch("0123")
+
+    def test_seconds_of_a_queue(self) -> None:
+        queue = _queue("success_duration: 1m, request_expiry: 1h, wrapuptime: 2s")
+        assert queue.success_duration_s == 60.0
+        assert queue.request_expiry_s == 3600.0
+        assert queue.wrapuptime_s == 2.0
+        assert queue.member_ring_time_s == 60.0
+        assert queue.caller_ring_time_s == 45.0
+
+    def test_rules_for_the_domain(self) -> None:
+        queue = _queue(
+            "attempts: 3, retry_delay: 1m, success_duration: 7s, member_attempts: 4, "
+            "member_retry_delay: 2s, "
+            "numbers: {min_digits: 6, max_digits: 9, allow: ['0.*'], deny: ['09.*']}"
+        )
+        rules = queue.retry_rules
+        assert (rules.attempts, rules.member_attempts) == (3, 4)
+        assert rules.retry_delay == timedelta(minutes=1)
+        assert rules.member_retry_delay == timedelta(seconds=2)
+        assert rules.success_duration_s == 7.0
+        numbers = queue.number_rules
+        assert (numbers.min_digits, numbers.max_digits) == (6, 9)
+        assert (numbers.allow, numbers.deny) == (
+            (re.compile("0.*"),),
+            (re.compile("09.*"),),
+        )
+
+    @pytest.mark.parametrize(
+        "text",
+        ["4930123456", "+4930123456", '"Jörg O\'Neill" <+49>', '"" <1>', ""],
+    )
+    def test_caller_id_is_taken(self, text: str) -> None:
+        queue = QueueSettings(name="support", outbound_caller_id=text)
+        assert queue.outbound_caller_id == text
+
+    @pytest.mark.parametrize(
+        "channel",
+        [
+            "PJSIP/{number}@trunk",
+            "PJSIP/trunk/sip:+{number}@10.0.0.1:5060",
+            "Local/{number}@outbound-routes/n",
+            "DAHDI/g1/9{number}",
+            "IAX2/provider/{number}",
+        ],
+    )
+    def test_channel_is_taken(self, channel: str) -> None:
+        queue = QueueSettings(name="support", outbound_channel=channel)
+        assert queue.outbound_channel_for("+4930") == channel.replace(
+            "{number}", "+4930"
+        )
+
+    @pytest.mark.parametrize("number", ["", "+", "1,2", "1&2", "{number}", "1\n", "a"])
+    def test_only_numbers_are_dialled(self, number: str) -> None:
+        queue = QueueSettings(name="support", outbound_channel="PJSIP/{number}@trunk")
+        with pytest.raises(ValueError, match="no number to dial"):
+            queue.outbound_channel_for(number)
+
+    def test_nothing_is_dialled_without_a_channel(self) -> None:
+        with pytest.raises(ValueError, match="nothing to dial"):
+            QueueSettings(name="support").outbound_channel_for("123")
+
+    @pytest.mark.parametrize(
+        "sound",
+        ["beep", "custom/ok", "/var/lib/asterisk/sounds/de/ok", "v1.2/ok", "silence/1"],
+    )
+    def test_sound_is_taken(self, sound: str) -> None:
+        assert _queue(f"sounds: {{accepted: {sound}}}").sounds.accepted == sound
+
+    @pytest.mark.parametrize(
+        "host", ["localhost", "pbx-1.example.com", "10.0.0.1", "fd00::1", "my_pbx"]
+    )
+    def test_host_is_taken(self, host: str) -> None:
+        settings = AmiSettings(host=host, secret=SecretStr("s3cret"))
+        assert settings.host == host
+
+    def test_what_looks_like_a_number_or_a_word_stays_text(self) -> None:
+        settings = parse_settings(
+            "ami:\n  secret: 0123456\n  username: NO\nqueues:\n  1e3:\n"
+            "    outbound_channel: PJSIP/{number}@trunk\n"
+            "    outbound_caller_id: +4930123456\n    target_queue: 08\n"
+            "    numbers: {allow: [0900, yes]}\n",
+            environ={},
+        )
+        assert settings.ami.secret.get_secret_value() == "0123456"
+        assert settings.ami.username == "NO"
+        queue = settings.queues["1e3"]
+        assert queue.outbound_caller_id == "+4930123456"
+        assert queue.target_queue == "08"
+        assert queue.numbers.allow == (re.compile("0900"), re.compile("yes"))
+
+    def test_sections_may_be_empty(self) -> None:
+        text = "queues:\n  support:\n    outbound_channel: PJSIP/{number}@trunk\n"
+        empty = (
+            "fastagi:\ndatabase:\ncontrol:\nlog:\ndefaults:\n"
+            + text
+            + "    sounds:\n    numbers:\n"
+        )
+        assert _load(empty) == _load(text)
+
+
+class TestBuiltInCode:
+    """Settings built in code, as tests of other parts do, keep the same rules."""
+
+    def test_short_way(self) -> None:
+        settings = Settings(
+            ami=AmiSettings(secret=SecretStr("s3cret")),
+            queues={
+                "support": QueueSettings(
+                    name="support", outbound_channel="PJSIP/{number}@trunk"
+                )
+            },
+        )
+        assert settings == _load(
+            "queues:\n  support:\n    outbound_channel: PJSIP/{number}@trunk\n"
+        )
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"name": "a,b"},
+            {"attempts": 0},
+            {"retry_delay": timedelta(days=2)},
+            {"retry_delay": 5},
+            {"target_queue": "sales", "target_extension": "PJSIP/1"},
+            {"target_extension": "Local/1@agents"},
+            {"state_interface": "PJSIP/1"},
+            {"numbers": Numbers(min_digits=9, max_digits=8)},
+            {"outbound_channel": "PJSIP/trunk"},
+            {"color": "red"},
+        ],
+    )
+    def test_rules_hold(self, wrong: dict[str, object]) -> None:
+        with pytest.raises(ValidationError):
+            QueueSettings.model_validate({"name": "support", **wrong})
+
+
+def test_description_of_a_queue_is_read_back_as_the_same_queue() -> None:
+    queue = _queue(
+        "attempts: 3, retry_delay: 90s, outbound_caller_id: '\"A\" <1>', "
+        "target_extension: Local/1@a, state_interface: PJSIP/1, "
+        "sounds: {accepted: beep}, numbers: {deny: ['09.*']}"
+    )
+    described = queue.describe()
+    assert described["retry_delay"] == "1m30s"
+    assert next(iter(described)) == "name"
+    name = described.pop("name")
+    del described["target_queue"]
+    text = json.dumps({name: described})
+    assert _load(f"queues: {text}\n").queue("support") == queue
+
+
+class TestMissedCalls:
+    _QUEUES = (
+        "defaults:\n  outbound_channel: PJSIP/{number}@trunk\n"
+        "queues:\n  Support:\n  sales:\n    missed_calls: false\n"
+    )
+
+    def test_every_queue_counts_that_does_not_say_otherwise(self) -> None:
+        rules = _load(self._QUEUES).counting_rules
+        assert rules.queues == {"support"}
+        assert (rules.contexts, rules.numbers) == (frozenset(), ())
+
+    def test_calls_outside_of_queues(self) -> None:
+        settings = _load(
+            "missed:\n  contexts: [from-trunk]\n  numbers: ['4930[0-9]+']\n"
+            "  min_duration: 5s\n  queue: SALES\n" + self._QUEUES
+        )
+        rules = settings.counting_rules
+        assert rules.contexts == {"from-trunk"}
+        assert rules.numbers == (re.compile("4930[0-9]+"),)
+        assert rules.min_duration_s == 5
+        assert settings.queues[settings.queue_for_others].name == "sales"
+
+    def test_the_first_queue_takes_calls_that_were_in_none(self) -> None:
+        assert _load(self._QUEUES).queue_for_others == "Support"
+
+    def test_window_is_the_queues_own(self) -> None:
+        assert _queue("").missed_window_s == 300
+        assert _queue("missed_window: 1h", "missed_window: 10m").missed_window_s == 3600
