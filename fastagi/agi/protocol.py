@@ -1,0 +1,338 @@
+# SPDX-License-Identifier: MIT
+"""One FastAGI connection: bytes to events, one command in flight, every wait bounded.
+
+Owns the connection from its first byte to its last: reading the request, matching a
+reply to its command, time limits, and the way a session is given up. Must not know
+which scripts exist or what a command means.
+
+Rules of this protocol, from ``res/res_agi.c`` and tried on Asterisk 16.28 and 22.10:
+
+1. Asterisk reads one line, runs it, answers, and only then waits for more. A second
+   line sent early lies unseen in its buffer. So there is one command at a time.
+2. Replies carry no id. When one is late, is abandoned or is not understood, nothing
+   that follows can be trusted: the connection is given up.
+3. A connection that just closes is AGISTATUS=SUCCESS. Only a line that begins with
+   ``failure`` is AGISTATUS=FAILURE, and it ends a playback at once. So every session
+   that is given up ends with that line.
+4. After that line Asterisk closes. We wait a moment for it, reading and dropping what
+   still comes: a socket closed with bytes unread is reset, and a reset may overtake
+   the line.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import Final, Protocol, cast
+
+import attrs
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IReactorTime,
+    ITCPTransport,
+    ITransport,
+)
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from fastagi.agi.errors import (
+    AgiConnectionLost,
+    AgiError,
+    AgiHungUp,
+    AgiMisunderstood,
+    AgiTimedOut,
+)
+from fastagi.errors import CallbackError
+from fastagi.wire.agi import NEED_DATA, AgiHangup, AgiParser, AgiReply, AgiRequest
+from fastagi.wire.errors import LocalProtocolError, RemoteProtocolError
+
+#: What Asterisk takes for a script that could not run (``res_agi.c:run_agi``).
+FAILURE_LINE: Final = b"failure\n"
+
+
+def abort(transport: ITransport | None) -> None:
+    """Close a stream connection without waiting for what is unsent."""
+    if transport is not None:
+        # Twisted's types promise this of TCP only; its other streams have it too.
+        cast(ITCPTransport, transport).abortConnection()
+
+
+@attrs.frozen(kw_only=True)
+class AgiLimits:
+    """How long a connection may take over what."""
+
+    #: From the first moment to the end of the header block.
+    header_timeout_s: float = 3.0
+    #: From a command to its reply, unless the command says otherwise.
+    command_timeout_s: float = 5.0
+    #: From the first moment to the last.
+    session_timeout_s: float = 30.0
+    #: From the failure line to our closing, when Asterisk does not close.
+    linger_s: float = 1.0
+
+
+class LinkOwner(Protocol):
+    """What a connection needs of the server it belongs to."""
+
+    def request_received(self, link: AgiProtocol, request: AgiRequest) -> None:
+        """The header block is complete."""
+
+    def session_expired(self, link: AgiProtocol) -> None:
+        """The whole time is over; the connection has been given up."""
+
+    def link_closed(self, link: AgiProtocol) -> None:
+        """The connection is gone. Said once, and last."""
+
+
+class _State(enum.Enum):
+    HEADERS = enum.auto()
+    OPEN = enum.auto()
+    #: Our side has ended; waiting for the other to close.
+    LEAVING = enum.auto()
+    CLOSED = enum.auto()
+
+
+class AgiProtocol(TwistedProtocol):
+    """One connection from Asterisk."""
+
+    _log = Logger()
+
+    def __init__(
+        self, *, owner: LinkOwner, clock: IReactorTime, limits: AgiLimits, peer: str
+    ) -> None:
+        self.peer = peer
+        #: Did Asterisk say that the channel was hung up?
+        self.hung_up = False
+        self._owner = owner
+        self._clock = clock
+        self._limits = limits
+        self._parser = AgiParser()
+        self._state = _State.HEADERS
+        self._waiting: Deferred[AgiReply] | None = None
+        self._error: AgiError | None = None
+        # One timer for the life of the connection. It is moved only when something
+        # is due earlier than it fires; otherwise it looks again when it does.
+        self._timer: IDelayedCall | None = None
+        self._timer_fires = math.inf
+        self._deadline = 0.0
+        self._session_deadline = 0.0
+
+    @property
+    def closed(self) -> bool:
+        """Is the connection gone?"""
+        return self._state is _State.CLOSED
+
+    # -- what a session does
+
+    def send_command(
+        self, line: bytes, timeout_s: float | None = None
+    ) -> Deferred[AgiReply]:
+        """Send one encoded command.
+
+        Args:
+            line: From `fastagi.wire.agi.encode_command`.
+            timeout_s: How long the reply may take; the usual time if None. The session
+                may not last longer for it.
+
+        Returns:
+            A Deferred that fires with the reply, whatever its code. Fails with
+            `AgiTimedOut`, `AgiHungUp` (Asterisk left after a hang-up),
+            `AgiMisunderstood` or `AgiConnectionLost`; in each case the connection is
+            gone or going, and whether Asterisk ran the command is not known.
+            Cancelling it gives up the connection too.
+
+        Raises:
+            AgiError: The connection had ended before; nothing was sent.
+            LocalProtocolError: A command is still waiting for its reply.
+        """
+        if self._state is not _State.OPEN:
+            raise self._ended()
+        if self._waiting is not None:
+            raise LocalProtocolError("the command before still waits for its reply")
+        if timeout_s is None:
+            timeout_s = self._limits.command_timeout_s
+        waiting: Deferred[AgiReply] = Deferred(self._abandoned)
+        self._waiting = waiting
+        deadline = self._clock.seconds() + timeout_s
+        self._watch(min(deadline, self._session_deadline))
+        self._write(line)
+        return waiting
+
+    def finish(self) -> None:
+        """End the session in peace: the script has done its work."""
+        if self._state is _State.OPEN:
+            self._leave(AgiConnectionLost("The session has ended."))
+            self._lose()
+
+    def give_up(self, error: AgiError) -> None:
+        """End the session so that Asterisk goes on with AGISTATUS=FAILURE.
+
+        A command still waiting fails with `error`, and so does each one after it.
+        """
+        if self._state not in (_State.HEADERS, _State.OPEN):
+            return
+        self._log.debug(
+            "FastAGI connection from {peer} given up: {reason!s}",
+            peer=self.peer,
+            reason=error,
+        )
+        self._write(FAILURE_LINE)
+        self._leave(error)
+
+    def abort(self) -> None:
+        """Close at once, whatever is unsent."""
+        abort(self.transport)
+
+    # -- what Twisted calls
+
+    def connectionMade(self) -> None:
+        now = self._clock.seconds()
+        self._session_deadline = now + self._limits.session_timeout_s
+        self._watch(min(now + self._limits.header_timeout_s, self._session_deadline))
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._state not in (_State.HEADERS, _State.OPEN):
+            return
+        try:
+            message = self._read(data)
+        except RemoteProtocolError as error:
+            self._misunderstood(error)
+            return
+        if message is None:
+            return
+        # Nobody is told before all bytes were looked at: see `_read`.
+        self._deadline = self._session_deadline
+        if isinstance(message, AgiRequest):
+            self._state = _State.OPEN
+            self._owner.request_received(self, message)
+            return
+        waiting, self._waiting = self._waiting, None
+        assert waiting is not None
+        waiting.callback(message)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._state is _State.HEADERS:
+            self._log.debug(
+                "FastAGI connection from {peer} closed before it asked for anything",
+                peer=self.peer,
+            )
+        if self._error is None:
+            self._error = (
+                AgiHungUp()
+                if self.hung_up
+                else AgiConnectionLost("Asterisk closed the connection.")
+            )
+        self._state = _State.CLOSED
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._fail_waiting()
+        self._owner.link_closed(self)
+
+    # -- inside
+
+    def _read(self, data: bytes) -> AgiRequest | AgiReply | None:
+        """Return the one request or reply in these bytes, if there is one.
+
+        More than one, or bytes behind it that are no ``HANGUP``, means that a value
+        held a newline and what follows is not Asterisk's own word.
+        """
+        found: AgiRequest | AgiReply | None = None
+        parser = self._parser
+        parser.receive_data(data)
+        while (event := parser.next_event()) is not NEED_DATA:
+            if isinstance(event, AgiHangup):
+                self.hung_up = True
+            elif isinstance(event, AgiReply):
+                if event.code < 200:
+                    # "100 Trying": the reply comes later.
+                    continue
+                if found is not None or self._waiting is None:
+                    raise RemoteProtocolError("a reply came that nobody waits for")
+                found = event
+            elif isinstance(event, AgiRequest):
+                found = event
+        if found is not None and not parser.between_messages:
+            raise RemoteProtocolError("bytes follow a message that was complete")
+        return found
+
+    def _misunderstood(self, error: RemoteProtocolError) -> None:
+        reason = AgiMisunderstood(f"Asterisk was not understood: {error}")
+        if self._state is _State.HEADERS and not self._parser.request_began:
+            # Not Asterisk at all, so nobody is waiting for a word from us.
+            self._log.debug(
+                "FastAGI connection from {peer} closed: {reason!s}",
+                peer=self.peer,
+                reason=error,
+            )
+            self._leave(reason)
+            self.abort()
+            return
+        self.give_up(reason)
+
+    def _abandoned(self, waiting: Deferred[AgiReply]) -> None:
+        if self._waiting is waiting:
+            self._waiting = None
+            self.give_up(AgiConnectionLost("A command was abandoned."))
+
+    def _leave(self, error: AgiError) -> None:
+        self._state = _State.LEAVING
+        self._error = error
+        self._watch(self._clock.seconds() + self._limits.linger_s)
+        self._fail_waiting()
+
+    def _fail_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.errback(self._ended())
+
+    def _ended(self) -> CallbackError:
+        """Return a new exception that says why there is no connection any more."""
+        if self._error is None:
+            return LocalProtocolError("the request has not come yet")
+        return type(self._error)(str(self._error))
+
+    def _write(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(data)
+
+    def _lose(self) -> None:
+        assert self.transport is not None
+        self.transport.loseConnection()
+
+    def _watch(self, deadline: float) -> None:
+        self._deadline = deadline
+        if deadline >= self._timer_fires:
+            return
+        self._timer_fires = deadline
+        delay_s = max(0.0, deadline - self._clock.seconds())
+        if self._timer is None:
+            self._timer = self._clock.callLater(delay_s, self._look)
+        else:
+            self._timer.reset(delay_s)
+
+    def _look(self) -> None:
+        self._timer, self._timer_fires = None, math.inf
+        if self._clock.seconds() < self._deadline:
+            self._watch(self._deadline)
+        elif self._state is _State.LEAVING:
+            self.abort()
+        elif self._state is _State.HEADERS:
+            self.give_up(
+                AgiTimedOut(
+                    f"No complete request within {self._limits.header_timeout_s:g} s."
+                )
+            )
+        elif self._deadline < self._session_deadline:
+            self.give_up(AgiTimedOut("Asterisk did not answer a command in time."))
+        else:
+            self.give_up(
+                AgiTimedOut(
+                    f"The session lasted over {self._limits.session_timeout_s:g} s."
+                )
+            )
+            self._owner.session_expired(self)

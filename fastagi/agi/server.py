@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: MIT
+"""The FastAGI server: who may connect, how many, and which script a path means.
+
+Owns the listening port and the scripts under way. Must not know what a script does, nor
+settings files.
+
+A session that cannot be served is told so at once (see `fastagi.agi.protocol`, rule 3):
+the dialplan goes on with AGISTATUS=FAILURE instead of keeping a caller in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any, Final
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IListeningPort,
+    IReactorTime,
+    IStreamServerEndpoint,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from fastagi.agi.errors import (
+    AgiConnectionLost,
+    AgiError,
+    AgiHungUp,
+    AgiMisunderstood,
+    AgiTimedOut,
+)
+from fastagi.agi.protocol import FAILURE_LINE, AgiLimits, AgiProtocol, abort
+from fastagi.agi.session import AgiSession
+from fastagi.wire.agi import AgiRequest
+
+Script = Callable[[AgiSession], Coroutine[Any, Any, None]]
+Network = IPv4Network | IPv6Network
+
+LOOPBACK: Final[tuple[Network, ...]] = (
+    ip_network("127.0.0.0/8"),
+    ip_network("::1/128"),
+)
+
+
+class FastAgiServer(Service):
+    """Runs one script for each connection from Asterisk.
+
+    Args:
+        endpoint: Where to listen.
+        scripts: Script by path, the path as in ``AGI(agi://HOST/PATH)`` without query.
+        clock: Of every time limit.
+        max_connections: Sessions at one time. One more is answered with ``failure``.
+        header_timeout_s: How long the header block may take.
+        command_timeout_s: How long a reply may take, where the verb says nothing else.
+        session_timeout_s: How long a session may take altogether.
+        stop_timeout_s: How long `stopService` waits for scripts under way.
+        allowed_peers: Who gets an answer. Others are closed without a byte.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        endpoint: IStreamServerEndpoint,
+        scripts: Mapping[str, Script],
+        clock: IReactorTime,
+        max_connections: int = 200,
+        header_timeout_s: float = 3.0,
+        command_timeout_s: float = 5.0,
+        session_timeout_s: float = 30.0,
+        stop_timeout_s: float = 5.0,
+        allowed_peers: tuple[Network, ...] = LOOPBACK,
+    ) -> None:
+        self._endpoint = endpoint
+        self._scripts = dict(scripts)
+        self._clock = clock
+        self._max_connections = max_connections
+        self._limits = AgiLimits(
+            header_timeout_s=header_timeout_s,
+            command_timeout_s=command_timeout_s,
+            session_timeout_s=session_timeout_s,
+        )
+        self._stop_timeout_s = stop_timeout_s
+        self._allowed_peers = allowed_peers
+        # Nearly every connection comes from the same host.
+        self._allows = lru_cache(maxsize=256)(self._is_allowed)
+        self._listening: IListeningPort | None = None
+        self._starting = False
+        self._listen_failure: Failure | None = None
+        #: Connections that hold a place: not closed, or their script not ended.
+        self._links: set[AgiProtocol] = set()
+        self._running: dict[AgiProtocol, Deferred[None]] = {}
+        self._refusals: set[_Refusal] = set()
+        self._full = False
+        self._all_ended: list[Deferred[None]] = []
+
+    # -- life
+
+    @property
+    def active(self) -> int:
+        """Sessions that hold a place now."""
+        return len(self._links)
+
+    @property
+    def port(self) -> int:
+        """The TCP port listened on; 0 when not listening."""
+        if self._listening is None:
+            return 0
+        return int(getattr(self._listening.getHost(), "port", 0))
+
+    def startService(self) -> None:
+        """Begin to listen.
+
+        Raises:
+            Exception: What the endpoint says when it cannot listen, such as
+                `twisted.internet.error.CannotListenError`. An endpoint that says so
+                later gets it logged.
+        """
+        super().startService()
+        failure = self._listen()
+        if failure is not None:
+            self.running = False
+            failure.raiseException()
+
+    def stopService(self) -> Deferred[None]:
+        """Stop listening, let the scripts under way end, then drop what is left.
+
+        Returns:
+            A Deferred that fires when no connection is left, at the latest a moment
+            after the stop time-out. Never fails.
+        """
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    def _listen(self) -> Failure | None:
+        self._starting, self._listen_failure = True, None
+        listening = self._endpoint.listen(FastAgiFactory(self))
+        _ = listening.addCallbacks(self._listens, self._cannot_listen)
+        self._starting = False
+        return self._listen_failure
+
+    def _listens(self, port: IListeningPort) -> None:
+        self._listening = port
+        if not self.running:
+            # Stopped before it had begun.
+            self._listening = None
+            port.stopListening()
+
+    def _cannot_listen(self, failure: Failure) -> None:
+        self._listen_failure = failure
+        if not self._starting:
+            self._log.failure("cannot listen for FastAGI", failure)
+
+    async def _stop(self) -> None:
+        port, self._listening = self._listening, None
+        if port is not None:
+            await maybeDeferred(port.stopListening)
+        stopping = AgiConnectionLost("The service is stopping.")
+        for link in self._links - self._running.keys():
+            link.give_up(stopping)
+        for refusal in list(self._refusals):
+            refusal.abort()
+        if await self._wait_for_end(self._stop_timeout_s):
+            return
+        self._log.warn(
+            "{count} FastAGI scripts did not end in time and are dropped",
+            count=len(self._running),
+        )
+        for link in list(self._links):
+            link.give_up(stopping)
+        for script in list(self._running.values()):
+            script.cancel()
+        if await self._wait_for_end(2 * self._limits.linger_s):
+            return
+        for link in list(self._links):
+            link.abort()
+
+    async def _wait_for_end(self, timeout_s: float) -> bool:
+        if not self._links:
+            return True
+        ended: Deferred[None] = Deferred()
+        self._all_ended.append(ended)
+        try:
+            await ended.addTimeout(timeout_s, self._clock)
+        except TimeoutError:
+            return False
+        return True
+
+    # -- who gets in
+
+    def accept(self, address: IAddress | None) -> Protocol | None:
+        """Return the protocol for a new connection; None closes it unanswered."""
+        host = getattr(address, "host", "")
+        if not self.running or not self._allows(host):
+            self._log.debug("FastAGI connection from {peer!r} refused", peer=host)
+            return None
+        if len(self._links) >= self._max_connections:
+            return self._refuse()
+        if 2 * len(self._links) <= self._max_connections:
+            self._full = False
+        link = AgiProtocol(
+            owner=self, clock=self._clock, limits=self._limits, peer=host
+        )
+        self._links.add(link)
+        return link
+
+    def _is_allowed(self, host: str) -> bool:
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return False
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._allowed_peers)
+
+    def _refuse(self) -> Protocol:
+        if not self._full:
+            self._full = True
+            self._log.warn(
+                "all {count} FastAGI connections are in use, more are refused",
+                count=self._max_connections,
+            )
+        # Those who are told so and do not leave are limited too.
+        linger = len(self._refusals) < self._max_connections
+        linger_s = self._limits.linger_s if linger else 0.0
+        return _Refusal(self._clock, linger_s, self._refusals)
+
+    # -- what a connection tells us
+
+    def request_received(self, link: AgiProtocol, request: AgiRequest) -> None:
+        """Start the script that the request asks for."""
+        script = self._scripts.get(request.script)
+        if script is None:
+            self._log.warn(
+                "FastAGI request for {script!r} refused: there is no such script",
+                script=request.script,
+                uniqueid=request.uniqueid,
+            )
+            link.give_up(AgiError("There is no such script."))
+            return
+        running = Deferred.fromCoroutine(self._run(link, request, script))
+        self._running[link] = running
+        _ = running.addBoth(self._script_ended, link)
+
+    def session_expired(self, link: AgiProtocol) -> None:
+        """Stop a script that waits for something other than Asterisk."""
+        script = self._running.get(link)
+        if script is not None:
+            script.cancel()
+
+    def link_closed(self, link: AgiProtocol) -> None:
+        """Free the place, unless the script is still at work."""
+        self._release(link)
+
+    async def _run(
+        self, link: AgiProtocol, request: AgiRequest, script: Script
+    ) -> None:
+        try:
+            await script(AgiSession(request=request, link=link))
+        except AgiHungUp:
+            link.finish()
+        except AgiMisunderstood as error:
+            self._warn(request, str(error))
+        except AgiConnectionLost as error:
+            self._log.debug(
+                "script {script!r} cut short: {reason!s}",
+                script=request.script,
+                uniqueid=request.uniqueid,
+                reason=error,
+            )
+            link.give_up(error)
+        except (AgiTimedOut, CancelledError) as error:
+            self._warn(request, str(error) or "it took too long")
+            link.give_up(AgiTimedOut())
+        except Exception:
+            self._log.failure(
+                "script {script!r} failed",
+                script=request.script,
+                uniqueid=request.uniqueid,
+            )
+            link.give_up(AgiError("The script failed."))
+        else:
+            link.finish()
+
+    def _warn(self, request: AgiRequest, reason: str) -> None:
+        self._log.warn(
+            "script {script!r} given up: {reason}",
+            script=request.script,
+            uniqueid=request.uniqueid,
+            reason=reason,
+        )
+
+    def _script_ended(self, result: object, link: AgiProtocol) -> None:
+        del self._running[link]
+        self._release(link)
+        if isinstance(result, Failure):
+            self._log.failure("a FastAGI session ended badly", result)
+
+    def _release(self, link: AgiProtocol) -> None:
+        if not link.closed or link in self._running:
+            return
+        self._links.discard(link)
+        if not self._links:
+            waiting, self._all_ended = self._all_ended, []
+            for ended in waiting:
+                if not ended.called:
+                    ended.callback(None)
+
+
+class FastAgiFactory(Factory):
+    """Asks the server about each connection."""
+
+    noisy = False
+
+    def __init__(self, server: FastAgiServer) -> None:
+        self._server = server
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        return self._server.accept(addr)
+
+
+class _Refusal(Protocol):
+    """A connection too many: says ``failure``, drops what comes, closes.
+
+    Without time to linger it closes at once. Linux hands the line over all the same;
+    other systems may drop it for the reset that follows.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, linger_s: float, refusals: set[_Refusal]
+    ) -> None:
+        self._clock = clock
+        self._linger_s = linger_s
+        self._refusals = refusals
+        self._timer: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(FAILURE_LINE)
+        if not self._linger_s:
+            self.transport.loseConnection()
+            return
+        self._refusals.add(self)
+        self._timer = self._clock.callLater(self._linger_s, self.abort)
+
+    def abort(self) -> None:
+        abort(self.transport)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._refusals.discard(self)
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()

@@ -1,0 +1,471 @@
+# SPDX-License-Identifier: MIT
+"""The lasting relation with one Asterisk manager, over any number of connections.
+
+Owns login, readiness, listeners and the decision when to connect again. Must not know
+what any action or event is good for. Nothing is ever sent a second time by itself.
+
+The life of a link is a straight line: connect, log in, wait until Asterisk has booted,
+serve until it is gone. It is written as one coroutine (`AmiSession._live`) and repeated
+by another (`AmiSession._run`). Only two things can come in between, "stop" and "the
+link is gone", and both arrive as the failure of whatever is being waited for; a state
+machine would say the same with more words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Generic, Literal, ParamSpec
+
+import attrs
+
+from twisted.application.internet import backoffPolicy
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import (
+    IAddress,
+    IProtocol,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from fastagi.ami import actions
+from fastagi.ami.actions import Action
+from fastagi.ami.errors import ActionFailed, LoginRefused, NotConnected
+from fastagi.ami.protocol import AmiProtocol, Waiters
+from fastagi.errors import CallbackError
+from fastagi.wire.ami import AmiMessage
+
+P = ParamSpec("P")
+
+#: Asterisk takes logins while it still loads its modules, and then knows no
+#: QueueStatus yet. Once it is up, FullyBooted follows the login at once, but only for a
+#: user who may read the class "system". After this time the session goes on without it
+#: and warns: to refuse for ever would turn one word missing in manager.conf into a
+#: service that never works.
+FULLY_BOOTED_TIMEOUT_S: Final = 30.0
+#: How long to wait for Asterisk's goodbye when the service stops.
+LOGOFF_TIMEOUT_S: Final = 2.0
+
+
+@attrs.frozen(kw_only=True)
+class Credentials:
+    """A user of manager.conf."""
+
+    username: str
+    secret: str = attrs.field(repr=False)
+    #: "md5" never sends the secret itself.
+    auth: Literal["md5", "plain"] = "md5"
+
+
+class Callbacks(Generic[P]):
+    """Functions to call, none of which can harm another or the caller."""
+
+    _log = Logger()
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._entries: dict[object, Callable[P, object]] = {}
+
+    def add(self, callback: Callable[P, object]) -> Callable[[], None]:
+        """Add one; the function returned removes it, and may be called again."""
+        key = object()
+        self._entries[key] = callback
+
+        def remove() -> None:
+            self._entries.pop(key, None)
+
+        return remove
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Call each that is here now and still is when its turn comes."""
+        for key, callback in list(self._entries.items()):
+            if key in self._entries:
+                try:
+                    callback(*args, **kwargs)
+                except Exception:
+                    self._log.failure("a listener of {what} failed", what=self._what)
+
+
+class _LinkFactory(Factory):
+    """Builds the protocol of a new link."""
+
+    noisy = False
+
+    def __init__(self, build: Callable[[], AmiProtocol]) -> None:
+        self._build = build
+
+    def buildProtocol(self, addr: IAddress | None) -> AmiProtocol:
+        return self._build()
+
+
+def _fire(waiter: Deferred[None]) -> None:
+    waiter.callback(None)
+
+
+class AmiSession(Service):
+    """Keeps a logged-in connection to the manager, and connects again for ever.
+
+    Args:
+        endpoint: where the manager listens.
+        clock: the one clock of the process.
+        credentials: as whom to log in.
+        backoff: from the number of failures in a row (1, 2, ...) to the seconds to wait
+            before the next try. A refused connection and a refused login count alike;
+            a link that was lost after a login is the first failure.
+        ping_interval_s: after so long a silence Asterisk is asked whether it is there.
+        action_timeout_s: how long to wait for the reply to an action, for a connection
+            and for Asterisk's first line.
+        event_mask: the classes of events to ask for, such as "call,agent,user"; "on"
+            for all that the user may read.
+        fully_booted_timeout_s: see `FULLY_BOOTED_TIMEOUT_S`.
+        address: what the log calls the other side.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        endpoint: IStreamClientEndpoint,
+        clock: IReactorTime,
+        credentials: Credentials,
+        backoff: Callable[[int], float] | None = None,
+        ping_interval_s: float = 15.0,
+        action_timeout_s: float = 10.0,
+        event_mask: str = "on",
+        fully_booted_timeout_s: float = FULLY_BOOTED_TIMEOUT_S,
+        address: str = "Asterisk",
+    ) -> None:
+        #: The version of the Asterisk last logged in to; "" if it did not tell.
+        self.asterisk_version = ""
+        #: Why there is no connection, in words; "" while there is one.
+        self.last_error = ""
+        self._endpoint = endpoint
+        self._clock = clock
+        self._credentials = credentials
+        self._backoff = backoff or backoffPolicy(
+            initialDelay=0.5, maxDelay=30.0, factor=1.5
+        )
+        self._ping_interval_s = ping_interval_s
+        self._action_timeout_s = action_timeout_s
+        self._event_mask = event_mask
+        self._fully_booted_timeout_s = fully_booted_timeout_s
+        self._address = address
+        self._listeners: dict[str, Callbacks[[AmiMessage]]] = {}
+        self._on_connected: Callbacks[[]] = Callbacks("the connection")
+        self._on_disconnected: Callbacks[[]] = Callbacks("the loss of the connection")
+        self._awaiting_connected: Waiters[None] = Waiters()
+        #: The link being logged in or served; there is never a second one.
+        self._link: AmiProtocol | None = None
+        self._ready = False
+        #: What Asterisk said of the end of the link before it came.
+        self._announced = ""
+        #: What is waited for while there is no link: a connection, or time.
+        self._waiting_for: Deferred[IProtocol] | Deferred[None] | None = None
+        self._alive = False
+        self._loop: Deferred[None] | None = None
+        self._farewell: Deferred[None] | None = None
+        self._awaiting_stop: Waiters[None] = Waiters()
+
+    # -- what others use ---------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """Whether actions can be sent: logged in, and Asterisk has booted."""
+        return self._ready
+
+    async def send(self, action: Action, timeout_s: float | None = None) -> AmiMessage:
+        """Send an action and return Asterisk's response.
+
+        Raises:
+            NotConnected: there is no connection, or it went before the reply came
+                (its ``sent`` says which).
+            ActionFailed: Asterisk refused the action.
+            ActionTimedOut: no reply in time; what Asterisk did is not known.
+        """
+        return await self._ready_link().send(action, timeout_s)
+
+    async def send_list(
+        self, action: Action, timeout_s: float | None = None
+    ) -> list[AmiMessage]:
+        """Send an action and return the list of events that answers it.
+
+        These events do not go to the listeners. Raises what `send` raises.
+        """
+        return await self._ready_link().send_list(action, timeout_s)
+
+    def listen(
+        self, event_name: str, callback: Callable[[AmiMessage], object]
+    ) -> Callable[[], None]:
+        """Call ``callback(message)`` for each event of that name; "*" means every one.
+
+        Listeners stay over any number of connections. Events come in Asterisk's order,
+        and only between the calls of `on_connected` and `on_disconnected`. What a
+        listener raises is logged; it stops neither the others nor the session.
+
+        Returns:
+            A function that removes the listener.
+        """
+        if event_name not in self._listeners:
+            self._listeners[event_name] = Callbacks(f"the event {event_name}")
+        return self._listeners[event_name].add(callback)
+
+    def on_connected(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call ``callback()`` on each login, and at once if there is a connection."""
+        if self._ready:
+            now: Callbacks[[]] = Callbacks("the connection")
+            now.add(callback)
+            now.call()
+        return self._on_connected.add(callback)
+
+    def on_disconnected(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call ``callback()`` on each end of a connection that was logged in.
+
+        It is called before the actions that wait are failed.
+        """
+        return self._on_disconnected.add(callback)
+
+    def when_connected(self) -> Deferred[None]:
+        """Return a new Deferred that fires when there is a connection.
+
+        It fails with NotConnected when the service stops before.
+        """
+        waiter = self._awaiting_connected.add()
+        if self._ready:
+            self._awaiting_connected.tell(_fire)
+        return waiter
+
+    def _ready_link(self) -> AmiProtocol:
+        if self._link is None or not self._ready:
+            raise NotConnected(
+                f"not connected to {self._address}: {self.last_error}"
+                if self.last_error
+                else ""
+            )
+        return self._link
+
+    # -- start and stop ----------------------------------------------------------
+
+    def startService(self) -> None:
+        """Begin to connect."""
+        super().startService()
+        if not self._alive:
+            self._alive = True
+            self._loop = Deferred.fromCoroutine(self._run())
+
+    def stopService(self) -> Deferred[None]:
+        """Log off; the Deferred fires when the link is closed."""
+        super().stopService()
+        stopped = self._awaiting_stop.add()
+        if not self._alive:
+            self._awaiting_stop.tell(_fire)
+        elif self._waiting_for is not None:
+            self._waiting_for.cancel()
+        elif self._link is not None and self._ready:
+            self._farewell = Deferred.fromCoroutine(self._log_off(self._link))
+        elif self._link is not None and self._farewell is None:
+            self._link.drop("the service stops")
+        return stopped
+
+    async def _log_off(self, link: AmiProtocol) -> None:
+        goodbye = link.send(actions.logoff(), LOGOFF_TIMEOUT_S)
+        self._not_ready("the service stops")
+        try:
+            await goodbye
+        except CallbackError as error:
+            self._log.debug("Asterisk said no goodbye: {error}", error=error)
+        link.drop("the service stops")
+
+    # -- one link after another --------------------------------------------------
+
+    async def _run(self) -> None:
+        failures = 0
+        while self.running:
+            served, problem = await self._live()
+            failures = 1 if served else failures + 1
+            self.last_error = str(problem)
+            if self.running:
+                await self._pause(self._backoff(failures), problem)
+        self._alive = False
+        self._farewell = None
+        self._log.info("disconnected from {address}", address=self._address)
+        self._awaiting_connected.tell(
+            lambda waiter: waiter.errback(NotConnected("the service stops"))
+        )
+        self._awaiting_stop.tell(_fire)
+
+    async def _live(self) -> tuple[bool, CallbackError]:
+        """Connect and serve until the link is closed.
+
+        Returns:
+            Whether the login succeeded, and why it is over.
+        """
+        self._announced = ""
+        served = False
+        try:
+            link = self._link = await self._connect()
+            try:
+                await self._log_in(link)
+                served = True
+                self._become_ready(link)
+                reason = await link.when_closed()
+            finally:
+                # Two links at once would bring each event twice, so the next one is
+                # not begun before this one is closed.
+                link.drop("not logged in")
+                await link.when_closed()
+                self._link = None
+        except CallbackError as error:
+            return served, error
+        except Exception:
+            # This loop has to go on for ever, whatever is wrong in it.
+            self._log.failure("the manager session failed")
+            return served, CallbackError("the manager session failed, see the log")
+        return served, CallbackError(
+            f"lost the connection to {self._address}: {self._announced or reason}"
+        )
+
+    async def _connect(self) -> AmiProtocol:
+        connecting = self._endpoint.connect(_LinkFactory(self._build_link)).addTimeout(
+            self._action_timeout_s, self._clock
+        )
+        self._waiting_for = connecting
+        try:
+            link = await connecting
+        except (ConnectError, CancelledError, TimeoutError, OSError) as error:
+            words = str(error).rstrip(".") or type(error).__name__
+            raise NotConnected(
+                f"can not connect to {self._address}: {words}. Is Asterisk running, and"
+                " does manager.conf say enabled = yes and this port?"
+            ) from error
+        finally:
+            self._waiting_for = None
+        assert isinstance(link, AmiProtocol)
+        return link
+
+    def _build_link(self) -> AmiProtocol:
+        return AmiProtocol(
+            clock=self._clock,
+            on_event=self._event_received,
+            on_end=self._link_ended,
+            action_timeout_s=self._action_timeout_s,
+        )
+
+    async def _log_in(self, link: AmiProtocol) -> None:
+        try:
+            await link.when_banner().addTimeout(self._action_timeout_s, self._clock)
+        except TimeoutError:
+            raise NotConnected(
+                f"{self._address} takes the connection but says nothing in"
+                f" {self._action_timeout_s:g} s. Either Asterisk hangs, or this is not"
+                " its manager port"
+            ) from None
+        except NotConnected as error:
+            raise NotConnected(
+                f"{self._address} did not greet as an Asterisk manager: {error}. Check"
+                " host and port"
+            ) from None
+        await self._authenticate(link)
+        try:
+            await link.when_fully_booted().addTimeout(
+                self._fully_booted_timeout_s, self._clock
+            )
+        except TimeoutError:
+            self._log.warn(
+                "no FullyBooted from {address} in {seconds:g} s, going on without it."
+                " Either Asterisk is still starting, or the user {username} lacks"
+                ' "system" in the line "read" of manager.conf.',
+                address=self._address,
+                seconds=self._fully_booted_timeout_s,
+                username=self._credentials.username,
+            )
+        if self._event_mask != "on":
+            await link.send(actions.events(self._event_mask))
+        try:
+            settings = await link.send(actions.core_settings())
+        except ActionFailed:
+            # Needs "system" or "reporting" in the line "write".
+            self.asterisk_version = ""
+        else:
+            self.asterisk_version = settings.get("AsteriskVersion")
+
+    async def _authenticate(self, link: AmiProtocol) -> None:
+        user = self._credentials
+        try:
+            if user.auth == "md5":
+                response = await link.send(actions.login_challenge())
+                login = actions.login_md5(
+                    user.username, user.secret, response.get("Challenge")
+                )
+            else:
+                login = actions.login_plain(user.username, user.secret)
+            await link.send(login)
+        except ActionFailed as error:
+            raise LoginRefused(
+                f"{self._address} refused the login of {user.username}:"
+                f" {error.response.get('Message')}. Check the section"
+                f" [{user.username}] of manager.conf, its secret and its permit and"
+                ' deny lines, then run "manager reload" in Asterisk'
+            ) from None
+        except NotConnected as error:
+            raise NotConnected(
+                f"the login of {user.username} to {self._address} failed: {error}"
+            ) from None
+
+    def _become_ready(self, link: AmiProtocol) -> None:
+        self._ready = True
+        self.last_error = ""
+        self._log.info(
+            "connected to {address} as {username}: Asterisk {version}",
+            address=self._address,
+            username=self._credentials.username,
+            version=self.asterisk_version or "of unknown version",
+        )
+        link.keep_alive(self._ping_interval_s)
+        self._on_connected.call()
+        if self._ready:
+            self._awaiting_connected.tell(_fire)
+
+    async def _pause(self, delay_s: float, problem: CallbackError) -> None:
+        refused = isinstance(problem, LoginRefused)
+        report = self._log.error if refused else self._log.warn
+        report(
+            "{problem} (next try in {delay_s:.1f} s)",
+            problem=str(problem),
+            delay_s=delay_s,
+        )
+        pause: Deferred[None] = deferLater(self._clock, delay_s)
+        self._waiting_for = pause
+        try:
+            await pause
+        except CancelledError:
+            return
+        finally:
+            self._waiting_for = None
+
+    # -- what the link tells -----------------------------------------------------
+
+    def _event_received(self, message: AmiMessage) -> None:
+        if not self._ready:
+            return
+        name = message.event
+        if name == "Shutdown":
+            restarts = message.get("Restart").lower() == "true"
+            self._announced = f"Asterisk {'restarts' if restarts else 'is stopped'}"
+        for wanted in (name, "*"):
+            if listeners := self._listeners.get(wanted):
+                listeners.call(message)
+
+    def _link_ended(self) -> None:
+        if self._link is not None:
+            self._not_ready(self._link.end_reason)
+
+    def _not_ready(self, reason: str) -> None:
+        if self._ready:
+            self._ready = False
+            self.last_error = reason
+            self._on_disconnected.call()
