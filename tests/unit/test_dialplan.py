@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""The names in ``fastagi.dialplan`` and those in the dialplan are the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from fastagi import dialplan
+
+FILE = Path(__file__).parents[2] / "dialplan" / "callback-queue.conf"
+CODE = "\n".join(
+    line for line in FILE.read_text().splitlines() if not line.startswith(";")
+)
+#: Set and read by the dialplan or the admin alone.
+ITS_OWN = {
+    "CALLBACK_AGI",
+    "CALLBACK_ALERT_STATUS",
+    "CALLBACK_ANSWERED_AT",
+    "CALLBACK_LOCAL",
+    "CALLBACK_QUEUE",
+    "CALLBACK_QUEUE_TIMEOUT",
+    "CALLBACK_RETURN",
+    "CALLBACK_TALK_MS",
+    "CALLBACK_TIME_LEFT",
+}
+
+
+def contexts() -> set[str]:
+    """Return the contexts of the dialplan."""
+    return set(re.findall(r"^\[([^\]]+)\]", CODE, re.MULTILINE))
+
+
+def test_every_context_the_service_names_is_there() -> None:
+    assert {
+        dialplan.REQUEST_CONTEXT,
+        dialplan.MEMBER_CONTEXT,
+        dialplan.CALLER_CONTEXT,
+        dialplan.OUTCOME_CONTEXT,
+    } <= contexts()
+
+
+def test_every_context_begins_with_our_name() -> None:
+    assert all(name.startswith("callback-") for name in contexts())
+
+
+def test_every_variable_of_the_dialplan_is_known() -> None:
+    used = set(re.findall(r"CALLBACK_[A-Z_]+", CODE))
+    shared = {variable.value for variable in dialplan.Variable}
+    # For whoever writes reports: the task's number is on every channel.
+    assert used - ITS_OWN == shared - {dialplan.Variable.TASK.value}
+
+
+def test_every_answer_the_dialplan_looks_for_is_one_the_service_gives() -> None:
+    asked = set(re.findall(r'"\$\{CALLBACK_STATUS\}" = "([A-Z]+)"', CODE))
+    assert asked == {dialplan.Answer.ACCEPTED.value, dialplan.Answer.ALREADY.value}
+
+
+def test_every_path_the_dialplan_asks_is_one_the_service_serves() -> None:
+    asked = set(re.findall(r"Gosub\(callback-ask,s,1\((\w+)\)\)", CODE))
+    assert asked == {path.value for path in dialplan.Path}
+
+
+def test_the_outcome_is_kept_and_said_under_the_names_the_service_reads() -> None:
+    assert f"DB({dialplan.OUTCOME_FAMILY}/" in CODE
+    assert f"={dialplan.DIALLING})" in CODE
+    assert f"UserEvent({dialplan.OUTCOME_EVENT}," in CODE

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: MIT
+"""The examples in etc/ cannot rot: what they say is held to the code.
+
+That Asterisk takes them is tested with real ones in tests/asterisk.
+"""
+
+from __future__ import annotations
+
+import configparser
+import ipaddress
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from fastagi import cli
+from fastagi.checks import dialplan
+from fastagi.checks.conf import Conf, Section, read_conf
+from fastagi.checks.manager import READ_CLASSES, WRITE_CLASSES, check_manager
+from fastagi.checks.place import Place
+from fastagi.checks.process import DEFAULT_USER
+from fastagi.checks.queues import check_queues
+from fastagi.config.load import SECRET_VARIABLE, load_settings
+from fastagi.config.model import ControlSettings, DatabaseSettings
+from tests.support.checking import log_in, settings, told, write
+from tests.support.scripted_manager import ScriptedManager, success
+
+_ROOT = Path(__file__).parents[2]
+_ETC = _ROOT / "etc"
+_ASTERISK = _ETC / "asterisk"
+#: How secure systemd takes a service to be: 10 is not at all.
+_MOST_EXPOSURE = 1.5
+
+
+def _read(name: str) -> Conf:
+    path = _ASTERISK / name
+    return read_conf(path.parent, path.name)
+
+
+def _value(section: Section | None, name: str) -> str:
+    assert section is not None
+    option = section.get(name)
+    assert option is not None, name
+    return option.value
+
+
+class TestManagerUser:
+    def test_it_has_the_rights_that_are_needed_and_no_others(self) -> None:
+        (user,) = _read("manager.d/callback-queue.conf").sections
+        assert _value(user, "read").split(",") == list(READ_CLASSES)
+        assert _value(user, "write").split(",") == list(WRITE_CLASSES)
+
+    def test_it_fits_the_sample_settings(self) -> None:
+        ami = load_settings(_ETC / "callback-queue.yaml", {}).ami
+        user = _read("manager.d/callback-queue.conf").section(ami.username)
+        assert _value(user, "secret") == ami.secret.get_secret_value()
+
+    def test_only_this_machine_may_log_in(self) -> None:
+        (user,) = _read("manager.d/callback-queue.conf").sections
+        denied = {ipaddress.ip_network(one.value) for one in user.all("deny")}
+        assert denied == {
+            ipaddress.ip_network("0.0.0.0/0"),
+            ipaddress.ip_network("::/0"),
+        }
+        permitted = [ipaddress.ip_network(one.value) for one in user.all("permit")]
+        assert len(permitted) == 2
+        assert all(network.is_loopback for network in permitted)
+
+    def test_check_finds_nothing_in_it(self, tmp_path: Path) -> None:
+        text = (_ASTERISK / "manager.d/callback-queue.conf").read_text()
+        write(tmp_path / "etc/manager.d/callback-queue.conf", text)
+        include = '[general]\nenabled = yes\n#include "manager.d/*.conf"\n'
+        write(tmp_path / "etc/manager.conf", include)
+        given = settings(tmp_path)
+        names = [one for several in WRITE_CLASSES.values() for one in several]
+        commands = success(
+            *((name, "?") for name in [*names, "DeviceStateList", "QueueStatus"])
+        )
+        script = {
+            "ListCommands": lambda _: (commands,),
+            "CoreSettings": lambda _: (success(("AsteriskVersion", "22.1.0")),),
+        }
+        with ScriptedManager(script) as manager, log_in(manager) as link:
+            assert told(check_manager(link, given.ami, Place(given))) == ["ok"]
+
+    def test_filters_hold_to_the_beginning(self) -> None:
+        """Else a caller's name could match, and hide the caller's events."""
+        (user,) = _read("manager.d/callback-queue.conf").sections
+        filters = [one.value for one in user.all("eventfilter")]
+        assert filters
+        assert all(text.startswith("!^Event: ") for text in filters)
+
+
+class TestQueues:
+    def test_check_finds_nothing_in_it(self, tmp_path: Path) -> None:
+        write(tmp_path / "etc/queues.conf", (_ASTERISK / "queues.conf").read_text())
+        given = settings(tmp_path)
+        assert told(check_queues(None, given, Place(given))) == [
+            "warning: Asterisk: which queues and members it has is not looked at: there"
+            " is no connection to the manager - put the connection right and run this"
+            " check again"
+        ]
+
+    def test_it_names_a_prompt_that_is_shipped(self) -> None:
+        prompt = _value(_read("queues.conf").section("support"), "periodic-announce")
+        assert (_ROOT / "sounds/en" / f"{prompt}.wav").exists()
+
+    def test_wrapuptime_that_the_sample_settings_explain(self) -> None:
+        assert _value(_read("queues.conf").section("support"), "wrapuptime") == "10"
+        assert "#wrapuptime: " in (_ETC / "callback-queue.yaml").read_text()
+
+
+class TestDialplan:
+    @pytest.fixture
+    def conf(self, tmp_path: Path) -> Conf:
+        shutil.copy(_ASTERISK / "extensions.conf", tmp_path)
+        shutil.copy(_ROOT / "dialplan" / dialplan.FILE, tmp_path)
+        return read_conf(tmp_path, "extensions.conf")
+
+    def test_it_includes_ours(self, conf: Conf) -> None:
+        assert conf.gaps == []
+        assert all(conf.section(name) for name in dialplan.CONTEXTS)
+
+    def test_variables_are_those_of_our_dialplan(self) -> None:
+        ours = (_ROOT / "dialplan" / dialplan.FILE).read_text()
+        example = (_ASTERISK / "extensions.conf").read_text()
+        used = set(re.findall(r"CALLBACK_[A-Z_]+", example))
+        assert {"CALLBACK_RETURN", "CALLBACK_POSITION", "CALLBACK_AGI"} <= used
+        assert all(f"{{{name}}}" in ours for name in used)
+
+    @pytest.mark.parametrize(("exten", "argument"), [("601", 9), ("602", 10)])
+    def test_position_is_the_argument_it_should_be(
+        self, conf: Conf, exten: str, argument: int
+    ) -> None:
+        text = (_ASTERISK / "extensions.conf").read_text()
+        part = text[text.index(f"exten => {exten},") :]
+        found = re.search(r"n\(queue\),Queue\((.*)\)$", part, re.MULTILINE)
+        assert found
+        assert found[1].split(",")[argument - 1 :] == ["${CALLBACK_POSITION}"]
+
+
+class TestUnit:
+    @pytest.fixture
+    def unit(self) -> configparser.RawConfigParser:
+        parser = configparser.RawConfigParser(strict=False)
+        parser.optionxform = str  # type: ignore[assignment, method-assign]
+        parser.read(_ETC / "callback-queue.service")
+        return parser
+
+    def test_it_runs_our_command_with_our_settings(
+        self, unit: configparser.RawConfigParser
+    ) -> None:
+        program, *arguments = unit["Service"]["ExecStart"].split()
+        (script,) = entry_points(group="console_scripts", name=Path(program).name)
+        assert script.value == "fastagi.cli:main"
+        assert arguments == ["run"]
+        assert "run" in cli.main.commands
+        text = (_ETC / "callback-queue.service").read_text()
+        assert cli.DEFAULT_CONFIG in text
+        assert SECRET_VARIABLE in text
+
+    def test_its_directories_are_the_default_ones(
+        self, unit: configparser.RawConfigParser
+    ) -> None:
+        service = unit["Service"]
+        database = DatabaseSettings().url.removeprefix("sqlite:///")
+        assert Path(database).parent == Path("/var/lib", service["StateDirectory"])
+        control = Path(ControlSettings().socket)
+        assert control.parent == Path("/run", service["RuntimeDirectory"])
+
+    def test_its_user_is_made(self, unit: configparser.RawConfigParser) -> None:
+        assert unit["Service"]["User"] == DEFAULT_USER
+        lines = (_ETC / "callback-queue.sysusers").read_text().splitlines()
+        (line,) = [line for line in lines if line and not line.startswith("#")]
+        assert line.split()[:2] == ["u", DEFAULT_USER]
+        assert line.split()[-1] == f"/var/lib/{unit['Service']['StateDirectory']}"
+
+    def test_wrong_settings_do_not_start_it_again_and_again(
+        self, unit: configparser.RawConfigParser, tmp_path: Path
+    ) -> None:
+        done = subprocess.run(
+            [shutil.which("callback-queue", path=_bin()) or "", "run"],
+            env={"CALLBACK_QUEUE_CONFIG": str(tmp_path / "gone.yaml")},
+            capture_output=True,
+            check=False,
+        )
+        assert str(done.returncode) == unit["Service"]["RestartPreventExitStatus"]
+
+    @pytest.mark.skipif(
+        shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze"
+    )
+    def test_systemd_understands_it_and_takes_it_for_secure(
+        self, tmp_path: Path
+    ) -> None:
+        text = (_ETC / "callback-queue.service").read_text()
+        # The program itself is not installed here.
+        text = text.replace("/opt/callback-queue/bin/callback-queue", "/bin/true")
+        unit = tmp_path / "callback-queue.service"
+        unit.write_text(text)
+        verified = subprocess.run(
+            ["systemd-analyze", "verify", str(unit)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        ours = [line for line in verified.stderr.splitlines() if unit.name in line]
+        assert ours == []
+        done = subprocess.run(
+            ["systemd-analyze", "security", "--offline=yes", str(unit)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        found = re.search(r"exposure level for \S+: ([0-9.]+)", done.stdout)
+        assert found, done.stderr
+        assert float(found[1]) <= _MOST_EXPOSURE
+
+    @pytest.mark.skipif(
+        shutil.which("systemd-sysusers") is None, reason="there is no systemd-sysusers"
+    )
+    def test_systemd_understands_the_user(self) -> None:
+        file = _ETC / "callback-queue.sysusers"
+        done = subprocess.run(
+            ["systemd-sysusers", "--dry-run", str(file)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == "" or DEFAULT_USER in done.stderr
+
+
+def _bin() -> str:
+    return str(Path(sys.executable).parent)
+
+
+@pytest.mark.parametrize("path", sorted(_ETC.rglob("*.*")), ids=lambda path: path.name)
+def test_lines_are_short_enough_to_read(path: Path) -> None:
+    lines = path.read_text().splitlines() if path.is_file() else []
+    assert [line for line in lines if len(line) > 88 or line != line.rstrip()] == []
+    assert not any("\t" in line for line in lines)
