@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: MIT
+"""Composition: builds the parts, wires them, starts and stops them in order."""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from attrs import frozen
+
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IReactorTime,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
+from twisted.logger import Logger
+
+from fastagi import __version__
+from fastagi.agi.server import FastAgiServer
+from fastagi.ami.session import AmiSession, Credentials
+from fastagi.calls.task import OPEN
+from fastagi.config.model import Settings
+from fastagi.dialplan import Path
+from fastagi.service.background import Background
+from fastagi.service.control import ControlFactory
+from fastagi.service.desk import Json, TaskDesk
+from fastagi.service.dialer import Dialer
+from fastagi.service.expiry import Expiry
+from fastagi.service.intake import Intake
+from fastagi.service.missed import MissedCalls
+from fastagi.service.picture import Picture
+from fastagi.service.reconcile import Reconciler
+from fastagi.service.scheduler import Scheduler
+from fastagi.service.targets import target_key, targets
+from fastagi.store.engine import Database
+from fastagi.store.errors import StoreUnavailable
+from fastagi.store.store import TaskStore
+
+
+@frozen(kw_only=True)
+class Endpoints:
+    """Where the service connects and listens."""
+
+    ami: IStreamClientEndpoint
+    fastagi: IStreamServerEndpoint
+    control: IStreamServerEndpoint
+
+
+class CallbackService:
+    """The whole service: FastAGI server, manager client, store and what moves them."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        database: Database,
+        endpoints: Endpoints,
+        clock: IReactorTime,
+        new_token: Callable[[], str] = lambda: secrets.token_hex(4),
+    ) -> None:
+        self._current = settings
+        #: As at the start: what can not change while the service runs is as it says.
+        self._fixed = settings
+        self._database = database
+        self._endpoints = endpoints
+        self._clock = clock
+        self._new_token = new_token
+        self._started_at = 0.0
+        self._running = False
+        self._control_port: IListeningPort | None = None
+        self._background = Background(clock)
+        store = TaskStore(database)
+        self._store = store
+        self.manager = AmiSession(
+            endpoint=endpoints.ami,
+            clock=clock,
+            credentials=_credentials(settings),
+            ping_interval_s=settings.ami.ping_interval_s,
+            action_timeout_s=settings.ami.timeout_s,
+        )
+        self.picture = Picture(
+            manager=self.manager,
+            clock=clock,
+            background=self._background,
+            targets=lambda: targets(self._current),
+        )
+        self.dialer = Dialer(
+            manager=self.manager,
+            store=store,
+            clock=clock,
+            background=self._background,
+        )
+        self._scheduler = Scheduler(
+            store=store,
+            picture=self.picture,
+            dialer=self.dialer,
+            clock=clock,
+            background=self._background,
+            settings=lambda: self._current,
+            new_channel_id=self._new_channel_id,
+            busy=lambda: self.missed.busy(),
+        )
+        self._expiry = Expiry(store=store, clock=clock, background=self._background)
+        self._reconciler = Reconciler(
+            manager=self.manager,
+            store=store,
+            dialer=self.dialer,
+            clock=clock,
+            background=self._background,
+            settings=lambda: self._current,
+        )
+        self.intake = Intake(
+            store=store,
+            picture=self.picture,
+            clock=clock,
+            background=self._background,
+            settings=lambda: self._current,
+            tasks_changed=self._tasks_changed,
+        )
+        self.missed = MissedCalls(
+            manager=self.manager,
+            store=store,
+            dialer=self.dialer,
+            intake=self.intake,
+            clock=clock,
+            background=self._background,
+            settings=lambda: self._current,
+            tasks_changed=self._tasks_changed,
+        )
+        self.agi = FastAgiServer(
+            endpoint=endpoints.fastagi,
+            scripts={
+                Path.REQUEST: self.intake.request,
+                Path.POSITION: self.intake.position,
+            },
+            clock=clock,
+            max_connections=settings.fastagi.max_connections,
+            allowed_peers=settings.fastagi.allowed_peers,
+        )
+        self._desk = TaskDesk(
+            store=store,
+            clock=clock,
+            settings=lambda: self._current,
+            tasks_changed=self._tasks_changed,
+        )
+        self.dialer.on_end(lambda _task: self._tasks_changed())
+        self.manager.on_connected(self._connected)
+        self.manager.on_disconnected(self._scheduler.disable)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._current
+
+    # -- start and stop ----------------------------------------------------
+
+    async def start(self) -> None:
+        """Start listening, connect to Asterisk and end what has expired.
+
+        Returns when both sockets listen; the connection to Asterisk comes by itself.
+
+        Raises:
+            CannotListenError: a socket is taken; nothing is left running.
+        """
+        self._started_at = self._clock.seconds()
+        commands = {"status": self._status, **self._desk.commands()}
+        factory = ControlFactory(commands, self._background)
+        self._control_port = await self._endpoints.control.listen(factory)
+        self._running = True
+        try:
+            self.agi.startService()
+        except CannotListenError:
+            await self.stop()
+            raise
+        self.manager.startService()
+        self._expiry.wake()
+        self._background.start("looking for orphans", self._warn_of_orphans())
+
+    async def stop(self) -> None:
+        """Take no new requests, place no new calls, and leave.
+
+        Calls under way stay up: Asterisk carries them, and the next start asks
+        what became of them.
+        """
+        if not self._running:
+            return
+        self._running = False
+        await self.agi.stopService()
+        if self._control_port is not None:
+            await maybeDeferred(self._control_port.stopListening)
+        self._scheduler.disable()
+        self._expiry.stop()
+        await self.manager.stopService()
+        await self._background.stop()
+        await self._database.close()
+
+    def _connected(self) -> None:
+        self._background.start("finding out which calls are under way", self._resume())
+
+    async def _resume(self) -> None:
+        known = await self.missed.learn() and await self._reconciler.run()
+        if known and self._running:
+            self.missed.spare()
+            self._scheduler.enable()
+            await self._reconciler.watch()
+
+    # -- settings ----------------------------------------------------------
+
+    def use(self, settings: Settings) -> None:
+        """Put new settings in force; attempts under way keep the old ones.
+
+        What the sockets and the database are is fixed until the next start.
+        """
+        self._current = settings
+        for section in ("ami", "fastagi", "database", "control"):
+            if getattr(self._fixed, section) != getattr(settings, section):
+                self._log.warn(
+                    "settings: a change of '{section}' takes effect at the next start",
+                    section=section,
+                )
+        self._log.info("settings loaded again", queues=sorted(settings.queues))
+        if self.manager.connected:
+            self.picture.sync()
+        self._tasks_changed()
+        self._background.start("looking for orphans", self._warn_of_orphans())
+
+    async def _warn_of_orphans(self) -> None:
+        """Say which tasks wait in vain: their queue is not in the settings."""
+        try:
+            waiting = await self._store.listing(statuses=sorted(OPEN), limit=10_000)
+        except StoreUnavailable:
+            # The database's own trouble is logged where it is met first.
+            return
+        counts = Counter(task.queue for task in waiting)
+        for queue, count in counts.items():
+            if queue not in self._current.queues:
+                self._log.warn(
+                    "{count} tasks wait for queue {queue}, which is not in the"
+                    " settings: add it under 'queues', or they expire",
+                    count=count,
+                    queue=queue,
+                )
+
+    # -- the rest ----------------------------------------------------------
+
+    def _tasks_changed(self) -> None:
+        self._scheduler.tasks_changed()
+        self._expiry.wake()
+
+    def _new_channel_id(self) -> str:
+        return f"callback-{self._clock.seconds():.0f}-{self._new_token()}"
+
+    async def _status(self, _request: Mapping[str, Any]) -> Json:
+        now = self._clock.seconds()
+        try:
+            counts = await self._store.counts()
+            tasks: Json | None = {status.value: n for status, n in counts.items()}
+            database = "ok"
+        except StoreUnavailable as error:
+            tasks, database = None, str(error)
+        started = datetime.fromtimestamp(self._started_at, UTC)
+        return {
+            "version": __version__,
+            "started_at": started.isoformat(timespec="seconds"),
+            "asterisk": {
+                "connected": self.manager.connected,
+                "version": self.manager.asterisk_version,
+                "error": self.manager.last_error,
+            },
+            "database": database,
+            "tasks": tasks,
+            "calls_under_way": len(self.dialer.running),
+            "queues": {
+                name: self._queue_status(name, now) for name in self._current.queues
+            },
+        }
+
+    def _queue_status(self, name: str, now: float) -> Json:
+        key = target_key(self._current.queues[name])
+        live = self.picture.queues
+        target = next(t for t in targets(self._current) if t.key == key)
+        return {
+            "target": key,
+            "known": key in live,
+            "members": len(live.members(key)),
+            "free": sorted(live.free(key, target.wrapuptime_s, now))
+            if self.picture.ready
+            else [],
+            "waiting": len(live.waiting(name)),
+        }
+
+
+def _credentials(settings: Settings) -> Credentials:
+    return Credentials(
+        username=settings.ami.username,
+        secret=settings.ami.secret.get_secret_value(),
+        auth=settings.ami.login.value,
+    )

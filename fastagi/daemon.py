@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: MIT
+"""The long-running process: reactor, signals, log, and the service inside."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ServerEndpoint,
+    TCP6ServerEndpoint,
+    UNIXServerEndpoint,
+)
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.logger import Logger
+
+from fastagi import __version__
+from fastagi.app import CallbackService, Endpoints
+from fastagi.config.errors import ConfigErrors
+from fastagi.config.model import LogFormat, Settings
+from fastagi.errors import CallbackError
+from fastagi.logs import Logs
+from fastagi.store import migrate
+from fastagi.store.engine import Database
+
+_log = Logger()
+#: Twisted types its reactor as a bare module.
+reactor: Any = _reactor
+
+
+def run(settings: Settings, load: Callable[[], Settings]) -> int:
+    """Run until told to stop; return the exit code.
+
+    Args:
+        settings: in force at the start.
+        load: reads the settings again; may raise ConfigErrors.
+    """
+    logs = Logs()
+    _use(logs, settings)
+    logs.begin()
+    try:
+        migrate.prepare(settings.database.url)
+        _make_directory_of(settings.control.socket)
+    except CallbackError as error:
+        _log.critical("{error}", error=error)
+        return 1
+    service = CallbackService(
+        settings=settings,
+        database=Database(settings.database.url, deliver=reactor.callFromThread),
+        endpoints=_endpoints(settings),
+        clock=reactor,
+    )
+    failed: list[int] = []
+
+    def start() -> None:
+        _ = Deferred.fromCoroutine(service.start()).addErrback(give_up)
+
+    def stop() -> Deferred[None]:
+        _log.info("callback-queue stops; calls under way stay up")
+        return Deferred.fromCoroutine(service.stop())
+
+    def give_up(failure: Any) -> None:
+        failed.append(1)
+        error = failure.getErrorMessage()
+        if failure.check(CannotListenError):
+            error += (
+                " - is another callback-queue running? (or another program on the"
+                " port: see 'callback-queue check')"
+            )
+        _log.critical("can not start: {error}", error=error)
+        reactor.stop()
+
+    def reload() -> None:
+        try:
+            new = load()
+        except ConfigErrors as errors:
+            for error in errors.errors:
+                _log.error("settings: {error}", error=error)
+            _log.error("settings: the old ones stay in force")
+        else:
+            _use(logs, new)
+            service.use(new)
+
+    reactor.callWhenRunning(start)
+    reactor.addSystemEventTrigger("before", "shutdown", stop)
+    signal.signal(signal.SIGHUP, lambda _signum, _frame: reactor.callFromThread(reload))
+    _log.info("callback-queue {version} starts", version=__version__, pid=os.getpid())
+    reactor.run()
+    return failed[0] if failed else 0
+
+
+def _use(logs: Logs, settings: Settings) -> None:
+    logs.use(
+        level=settings.log.level.value,
+        as_json=settings.log.format is LogFormat.JSON,
+        mask_numbers=settings.log.mask_numbers,
+    )
+
+
+def _make_directory_of(socket: str) -> None:
+    try:
+        Path(socket).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CallbackError(
+            f"the directory of control.socket, {Path(socket).parent}, can not be made:"
+            f" {error.strerror} - make it and let the user of the service write to it"
+        ) from None
+
+
+def _endpoints(settings: Settings) -> Endpoints:
+    return Endpoints(
+        ami=HostnameEndpoint(reactor, settings.ami.host, settings.ami.port),
+        fastagi=_listen(settings),
+        control=_unix(settings.control.socket),
+    )
+
+
+def _listen(settings: Settings) -> IStreamServerEndpoint:
+    address = settings.fastagi.listen
+    kind = TCP6ServerEndpoint if ":" in address else TCP4ServerEndpoint
+    return kind(reactor, settings.fastagi.port, interface=address)
+
+
+def _unix(path: str) -> IStreamServerEndpoint:
+    # wantPID: a lock file tells a live service from the leftover of a killed one.
+    return UNIXServerEndpoint(reactor, path, mode=0o600, wantPID=True)

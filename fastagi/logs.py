@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: MIT
+"""Where log lines go: text for people, or one JSON object a line for programs.
+
+Both are written to standard error, which systemd keeps in the journal.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+    formatEvent,
+    globalLogBeginner,
+)
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+#: Twisted's own fields; what else an event holds is data of the message.
+_TWISTED: Final = frozenset(
+    {"log_level", "log_format", "log_time", "log_namespace", "log_source"}
+    | {
+        "log_failure",
+        "log_logger",
+        "log_trace",
+        "log_text",
+        "log_system",
+        "log_flattened",
+    }
+    | {"message", "time", "system", "format", "isError", "why", "failure"}
+)
+#: Fields by which a story is followed; they hold long numbers that are nobody's.
+_IDS: Final = frozenset({"uniqueid", "linkedid", "channel_id"})
+#: What may be a person's number in text: five digits or more, perhaps grouped, and no
+#: part of a longer word such as an id.
+_NUMBER: Final = re.compile(r"(?<![\w.:-])\+?\d(?:[ ()/-]{0,2}\d){4,}(?![\w.:-]*\w)")
+_LEVELS: Final = list(LogLevel.iterconstants())
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def mask(text: str) -> str:
+    """Return the text with all but the last three digits of each number hidden."""
+
+    def hide(match: re.Match[str]) -> str:
+        return re.sub(r"\d", "*", match[0][:-3]) + match[0][-3:]
+
+    return _NUMBER.sub(hide, text)
+
+
+@implementer(ILogObserver)
+class LineObserver:
+    """Writes each event as one line."""
+
+    def __init__(self, out: TextIO, *, as_json: bool, mask_numbers: bool) -> None:
+        self._out = out
+        self.as_json = as_json
+        self.mask_numbers = mask_numbers
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write one event; one that can not be written must not stop the rest."""
+        if self.mask_numbers:
+            event = {name: _without_numbers(name, event[name]) for name in event}
+        line = self._json(event) if self.as_json else self._text(event)
+        try:
+            self._out.write(line + "\n")
+            self._out.flush()
+        except (OSError, ValueError):
+            # The reader of our log is gone; there is nobody left to tell.
+            return
+
+    def _trace(self, failure: Failure) -> str:
+        trace: str = failure.getTraceback().rstrip()
+        return mask(trace) if self.mask_numbers else trace
+
+    def _message(self, event: LogEvent) -> str:
+        text = formatEvent(event) or ""
+        failure = event.get("log_failure")
+        if failure is not None:
+            what = failure.getErrorMessage()
+            if self.mask_numbers:
+                what = mask(what)
+            text = f"{text}: {failure.type.__name__}: {what}"
+        return text
+
+    def _text(self, event: LogEvent) -> str:
+        at = datetime.fromtimestamp(event["log_time"], UTC).astimezone()
+        level = event["log_level"].name
+        line = f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d} {level:8} "
+        line += _CONTROL.sub(" ", self._message(event))
+        failure = event.get("log_failure")
+        if failure is not None:
+            line += "\n    " + self._trace(failure).replace("\n", "\n    ")
+        return line
+
+    def _json(self, event: LogEvent) -> str:
+        at = datetime.fromtimestamp(event["log_time"], UTC)
+        line: dict[str, Any] = {
+            "time": at.isoformat(timespec="milliseconds"),
+            "level": event["log_level"].name,
+            "message": self._message(event),
+            "logger": event.get("log_namespace", ""),
+        }
+        for name, value in event.items():
+            if name not in _TWISTED and name not in line:
+                line[name] = _plain(value)
+        failure = event.get("log_failure")
+        if failure is not None:
+            line["traceback"] = self._trace(failure)
+        return json.dumps(line)
+
+
+def _plain(value: object) -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return str(value)
+
+
+def _without_numbers(name: str, value: Any) -> Any:
+    if name in _TWISTED or name in _IDS or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_without_numbers(name, one) for one in value]
+    return value if value is None else mask(str(value))
+
+
+class Logs:
+    """The process's log: begun once, its form and level changeable."""
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._observer = LineObserver(
+            out or sys.stderr, as_json=False, mask_numbers=False
+        )
+        self._predicate = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)
+
+    def begin(self) -> None:
+        """Send everything that is logged from now on to the stream."""
+        globalLogBeginner.beginLoggingTo(
+            [FilteringLogObserver(self._observer, [self._predicate])],
+            redirectStandardIO=False,
+        )
+
+    def use(self, *, level: str, as_json: bool, mask_numbers: bool) -> None:
+        """Change what is written and how.
+
+        Args:
+            level: debug, info, warn or error; events of this level and above are
+                written, and of Twisted's own (ports opened and closed) only warnings.
+            as_json: one JSON object a line instead of text.
+            mask_numbers: hide all but the last digits of people's numbers.
+        """
+        self._observer.as_json = as_json
+        self._observer.mask_numbers = mask_numbers
+        wanted = LogLevel.levelWithName(level)
+        self._predicate.setLogLevelForNamespace("", wanted)
+        for namespace in ("twisted", "log_legacy", "__main__"):
+            self._predicate.setLogLevelForNamespace(
+                namespace, max(wanted, LogLevel.warn, key=_LEVELS.index)
+            )

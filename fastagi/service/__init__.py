@@ -1,0 +1,1 @@
+"""The moving parts: each a small class with its collaborators passed in."""

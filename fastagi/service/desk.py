@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: MIT
+"""What an operator can see of tasks and do to them.
+
+The same commands serve the running service (through its control socket) and the
+command line alone with the database; both speak in plain JSON values. Times are
+ISO 8601 in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+
+from fastagi.calls.attempt import Attempt
+from fastagi.calls.numbers import NotCallable, callable_number, display_name, number_key
+from fastagi.calls.task import OPEN, CallbackTask, Kind, NewTask, Status, TaskEvent
+from fastagi.config.model import QueueSettings, Settings
+from fastagi.errors import CallbackError
+from fastagi.store.errors import NoSuchTask
+from fastagi.store.store import TaskStore
+
+Json = dict[str, Any]
+
+
+class BadRequest(CallbackError):
+    """The command's arguments make no sense."""
+
+
+class TaskDesk:
+    """Lists, shows and changes tasks."""
+
+    def __init__(
+        self,
+        *,
+        store: TaskStore,
+        clock: IReactorTime,
+        settings: Callable[[], Settings],
+        tasks_changed: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._tasks_changed = tasks_changed
+
+    def commands(self) -> Mapping[str, Callable[[Mapping[str, Any]], Any]]:
+        """Return the commands by name; each takes one JSON object."""
+        return {
+            "tasks.list": self.list,
+            "tasks.show": self.show,
+            "tasks.add": self.add,
+            "tasks.cancel": self.cancel,
+            "tasks.retry": self.retry,
+        }
+
+    async def list(self, request: Mapping[str, Any]) -> list[Json]:
+        """Return tasks, the latest first: ``all``, ``queue``, ``number``, ``limit``."""
+        statuses = None if request.get("all") else sorted(OPEN)
+        if request.get("status"):
+            statuses = [_status(request["status"])]
+        number, queue = request.get("number") or "", request.get("queue")
+        tasks = await self._store.listing(
+            statuses=statuses,
+            queue=self._queue(queue).name if queue else None,
+            number_key=number_key(number) or None,
+            limit=int(request.get("limit", 100)),
+        )
+        return [task_json(task) for task in tasks]
+
+    async def show(self, request: Mapping[str, Any]) -> Json:
+        """Return one task with its attempts and its whole story: ``id``."""
+        task = await self._find(request)
+        return {
+            "task": task_json(task),
+            "attempts": [
+                attempt_json(attempt) for attempt in await self._store.attempts(task.id)
+            ],
+            "history": [
+                event_json(event) for event in await self._store.history(task.id)
+            ],
+        }
+
+    async def add(self, request: Mapping[str, Any]) -> Json:
+        """Add a task by hand: ``queue``, ``number`` and perhaps ``name``.
+
+        Raises:
+            BadRequest: there is no such queue, or the number can not be called.
+        """
+        name, raw = request.get("queue", ""), request.get("number", "")
+        settings = self._queue(name)
+        try:
+            number = callable_number(raw, settings.number_rules)
+        except NotCallable as refusal:
+            raise BadRequest(f"{raw!r} is no number to call: {refusal}") from None
+        now = self._now()
+        recorded = await self._store.add(
+            NewTask(
+                kind=Kind.MANUAL,
+                number=number,
+                number_key=number_key(number),
+                name=display_name(request.get("name", "")),
+                queue=settings.name,
+                joined_at=now,
+                due_at=now,
+                expires_at=now + timedelta(seconds=settings.request_expiry_s),
+                reason="added by hand",
+            ),
+            now,
+        )
+        self._tasks_changed()
+        return {"created": recorded.created, "task": task_json(recorded.task)}
+
+    async def cancel(self, request: Mapping[str, Any]) -> Json:
+        """End a task; one whose call is under way ends with that call: ``id``."""
+        reason = request.get("reason") or "cancelled by hand"
+        task = await self._store.cancel(_id(request), reason, self._now())
+        self._tasks_changed()
+        return {"task": task_json(task)}
+
+    async def retry(self, request: Mapping[str, Any]) -> Json:
+        """Put a task in line again, due at once, its attempts forgotten: ``id``."""
+        now = self._now()
+        task = await self._find(request)
+        settings = self._queue(task.queue)
+        task = await self._store.retry(
+            task.id,
+            "put back in line by hand",
+            now,
+            now + timedelta(seconds=settings.request_expiry_s),
+        )
+        self._tasks_changed()
+        return {"task": task_json(task)}
+
+    async def _find(self, request: Mapping[str, Any]) -> CallbackTask:
+        task = await self._store.find(_id(request))
+        if task is None:
+            raise NoSuchTask(f"there is no task {_id(request)}; see 'tasks list --all'")
+        return task
+
+    def _queue(self, name: str) -> QueueSettings:
+        settings = self._settings().queues.get(name)
+        if settings is None:
+            known = ", ".join(sorted(self._settings().queues))
+            raise BadRequest(f"no queue {name!r} in the settings (there are: {known})")
+        return settings
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.seconds(), UTC)
+
+
+def task_json(task: CallbackTask) -> Json:
+    """Return a task as plain values."""
+    return {
+        "id": task.id,
+        "kind": task.kind.value,
+        "status": task.status.value,
+        "number": task.number,
+        "name": task.name,
+        "language": task.language,
+        "queue": task.queue,
+        "joined_at": _iso(task.joined_at),
+        "created_at": _iso(task.created_at),
+        "due_at": _iso(task.due_at),
+        "expires_at": _iso(task.expires_at),
+        "ended_at": _iso(task.ended_at),
+        "attempts": task.attempts,
+        "member_attempts": task.member_attempts,
+        "reason": task.reason,
+        "cancel_requested": task.cancel_requested,
+        "linkedid": task.linkedid,
+    }
+
+
+def attempt_json(attempt: Attempt) -> Json:
+    """Return an attempt as plain values."""
+    return {
+        "id": attempt.id,
+        "channel_id": attempt.channel_id,
+        "started_at": _iso(attempt.started_at),
+        "ended_at": _iso(attempt.ended_at),
+        "disposition": attempt.disposition.value if attempt.disposition else None,
+        "member": attempt.member,
+        "talk_s": round(attempt.talk_s, 3),
+        "reason": attempt.reason,
+    }
+
+
+def event_json(event: TaskEvent) -> Json:
+    """Return one line of a task's story as plain values."""
+    return {
+        "at": _iso(event.at),
+        "move": event.move.value,
+        "status": event.status.value,
+        "text": event.text,
+        "attempt_id": event.attempt_id,
+    }
+
+
+def _iso(at: datetime | None) -> str | None:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds") if at else None
+
+
+def _id(request: Mapping[str, Any]) -> int:
+    try:
+        return int(request["id"])
+    except (KeyError, TypeError, ValueError):
+        raise BadRequest("a task's id is a number; see 'tasks list'") from None
+
+
+def _status(text: str) -> Status:
+    try:
+        return Status(text)
+    except ValueError:
+        known = ", ".join(Status)
+        raise BadRequest(f"no status {text!r} (there are: {known})") from None

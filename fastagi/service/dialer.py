@@ -1,0 +1,442 @@
+# SPDX-License-Identifier: MIT
+"""Carries out attempts: originate, follow both legs, judge once, store.
+
+An attempt comes here already committed to the store. It is placed by one
+Originate that is never sent again; whatever is not known for certain afterwards
+is left open for the reconciler, which asks Asterisk.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from attrs import define, evolve, field
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from fastagi import dialplan
+from fastagi.ami import actions
+from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
+from fastagi.ami.session import AmiSession
+from fastagi.calls.attempt import Attempt, Progress, attempt_of, judge
+from fastagi.calls.task import CallbackTask
+from fastagi.config.model import QueueSettings
+from fastagi.dialplan import Variable
+from fastagi.errors import CallbackError
+from fastagi.service.background import Background
+from fastagi.service.targets import target_key
+from fastagi.store.errors import StaleTask, StoreUnavailable
+from fastagi.store.store import Begun, TaskStore
+from fastagi.wire.ami import AmiMessage
+
+#: What the member leg may take beyond its own limit before Originate gives up.
+_ORIGINATE_MARGIN_S: Final = 5.0
+#: Until the channel of an attempt is there to be hung up.
+_WITHDRAW_TRIES: Final = 10
+_WITHDRAW_PAUSE_S: Final = 0.2
+#: After the store refused to take an attempt's end, in seconds.
+_STORE_RETRY_S: Final = 2.0
+#: Characters Asterisk would read as more than part of one variable's value.
+_UNSAFE_VALUE: Final = re.compile(r'[\x00-\x1f,;"\\|&$`]')
+_CALLER_ID: Final = re.compile(r'\s*(?:"(?P<name>[^"]*)"\s*)?<?(?P<num>[^<>"]*)>?\s*')
+
+
+@define(eq=False)
+class RunningAttempt:
+    """An attempt under way, with the settings it began with."""
+
+    task: CallbackTask
+    attempt: Attempt
+    settings: QueueSettings
+    progress: Progress = field(factory=Progress)
+    #: Judged; the store may still have to take it.
+    closing: bool = False
+
+    @property
+    def target(self) -> str:
+        """Name of its target in the live picture."""
+        return target_key(self.settings)
+
+
+class Dialer:
+    """All attempts under way."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        manager: AmiSession,
+        store: TaskStore,
+        clock: IReactorTime,
+        background: Background,
+    ) -> None:
+        self.running: dict[str, RunningAttempt] = {}
+        self._manager = manager
+        self._store = store
+        self._clock = clock
+        self._background = background
+        #: Ended attempts whose outcome Asterisk still keeps.
+        self._to_forget: deque[str] = deque(maxlen=1000)
+        self._ended: list[Callable[[CallbackTask], None]] = []
+        for event, listener in {
+            "OriginateResponse": self._originate_response,
+            "AgentCalled": self._agent_called,
+            "AgentRingNoAnswer": self._agent_ring_no_answer,
+            "AgentConnect": self._agent_connect,
+            "DialBegin": self._dial_begin,
+            "DialEnd": self._dial_end,
+            "BridgeEnter": self._bridge_enter,
+            "BridgeLeave": self._bridge_leave,
+            "UserEvent": self._user_event,
+            "Hangup": self._hangup,
+        }.items():
+            manager.listen(event, listener)
+
+    def on_end(self, callback: Callable[[CallbackTask], None]) -> None:
+        """Call ``callback(task)`` after the end of each attempt is stored."""
+        self._ended.append(callback)
+
+    def waiting_for_member(self, target: str) -> int:
+        """Return how many attempts will take the target's next free member."""
+        return sum(
+            running.target == target and running.progress.waits_for_member
+            for running in self.running.values()
+        )
+
+    # -- placing -----------------------------------------------------------
+
+    def place(self, begun: Begun, settings: QueueSettings) -> None:
+        """Send the Originate of an attempt that has just been stored."""
+        running = self._add(begun, settings)
+        self._background.start("originate", self._originate(running))
+
+    def withdraw(self, number_key: str, reason: str) -> None:
+        """End an attempt to reach this client, unless the two are talking already."""
+        for running in list(self.running.values()):
+            progress = running.progress
+            if running.task.number_key != number_key or running.closing:
+                continue
+            if not (progress.was_bridged or progress.withdrawn):
+                progress.withdrawn = reason
+                self._tell(running, reason)
+                self._background.start("ending an attempt", self._withdraw(running))
+
+    def drop(self, begun: Begun, settings: QueueSettings, reason: str) -> None:
+        """End an attempt that has just been stored, without a call."""
+        running = self._add(begun, settings)
+        running.progress.withdrawn = running.progress.refused = reason
+        self._close(running)
+
+    async def _withdraw(self, running: RunningAttempt) -> None:
+        problem = ""
+        for _ in range(_WITHDRAW_TRIES):
+            if running.closing or running.progress.was_bridged:
+                return
+            try:
+                await self._manager.send(
+                    actions.hangup(running.attempt.caller_channel_id)
+                )
+                return
+            except NotConnected:
+                return
+            except (ActionFailed, ActionTimedOut) as error:
+                # The Originate that makes the channel may still be at work.
+                problem = str(error)
+            await self._background.pause(_WITHDRAW_PAUSE_S)
+        self._log.warn(
+            "task {task_id}: {reason}, but the callback under way can not be ended:"
+            " {error}; does the manager user have 'call' among its write classes?",
+            task_id=running.task.id,
+            attempt_id=running.attempt.id,
+            reason=running.progress.withdrawn,
+            error=problem,
+        )
+
+    def follow(self, begun: Begun, settings: QueueSettings, progress: Progress) -> None:
+        """Take up an attempt that Asterisk is carrying out already."""
+        self._add(begun, settings).progress = progress
+
+    def settle(self, begun: Begun, settings: QueueSettings, progress: Progress) -> None:
+        """Judge an attempt that Asterisk knows no more."""
+        running = self.running.get(begun.attempt.channel_id)
+        if running is None:
+            running = self._add(begun, settings)
+            running.progress = progress
+        self._close(running)
+
+    def _add(self, begun: Begun, settings: QueueSettings) -> RunningAttempt:
+        running = RunningAttempt(begun.task, begun.attempt, settings)
+        self.running[begun.attempt.channel_id] = running
+        return running
+
+    async def _originate(self, running: RunningAttempt) -> None:
+        attempt, task = running.attempt, running.task
+        self._log.info(
+            "task {task_id}: calling an agent of {target} for {number}",
+            task_id=task.id,
+            attempt_id=attempt.id,
+            queue=task.queue,
+            target=running.target,
+            number=task.number,
+        )
+        try:
+            action = self._action(running)
+        except (ValueError, CallbackError) as error:
+            self._log.failure(
+                "task {task_id}: no call can be made of it", task_id=task.id
+            )
+            running.progress.refused = str(error)
+            self._close(running)
+            return
+        try:
+            await self._manager.send(action)
+        except ActionFailed as error:
+            running.progress.refused = str(error)
+            self._close(running)
+        except NotConnected as error:
+            if error.sent:
+                self._leave_open(running, error)
+            else:
+                running.progress.refused = str(error)
+                self._close(running)
+        except ActionTimedOut as error:
+            self._leave_open(running, error)
+
+    def _leave_open(self, running: RunningAttempt, error: Exception) -> None:
+        self._log.warn(
+            "task {task_id}: not known whether the call was placed, asking Asterisk"
+            " before anything else: {error}",
+            task_id=running.task.id,
+            attempt_id=running.attempt.id,
+            error=error,
+        )
+
+    def _action(self, running: RunningAttempt) -> actions.Action:
+        settings, task, attempt = running.settings, running.task, running.attempt
+        exten = "extension" if settings.target_extension else "queue"
+        match = _CALLER_ID.fullmatch(settings.outbound_caller_id)
+        caller_name, caller_num = (
+            (match["name"] or "", match["num"].strip()) if match else ("", "")
+        )
+        # Nothing else is open, so nothing kept in Asterisk is still of use.
+        forget = "all" if len(self.running) == 1 else ""
+        if not forget and self._to_forget:
+            forget = self._to_forget.popleft()
+        variables = {
+            f"__{Variable.ID}": attempt.channel_id,
+            f"__{Variable.TASK}": str(task.id),
+            Variable.TARGET: settings.target_extension or settings.target_queue,
+            Variable.QUEUE_OPTIONS: settings.queue_options,
+            Variable.MEMBER_RING_TIME: f"{settings.member_ring_time_s:.0f}",
+            Variable.CALLER_RING_TIME: f"{settings.caller_ring_time_s:.0f}",
+            Variable.CHANNEL: settings.outbound_channel_for(task.number),
+            Variable.ALERT: settings.sounds.member_alert,
+            Variable.ALERT_LANGUAGE: settings.member_language,
+            Variable.CALLERID_NAME: caller_name,
+            Variable.CALLERID_NUM: caller_num,
+            Variable.FORGET: forget,
+        }
+        for name, value in variables.items():
+            if _UNSAFE_VALUE.search(value):
+                raise ValueError(f"{name} can not be passed to Asterisk: {value!r}")
+        name = f"{settings.display_prefix}{task.name}"
+        return actions.originate(
+            channel=f"Local/{exten}@{dialplan.MEMBER_CONTEXT}/n",
+            context=dialplan.CALLER_CONTEXT,
+            exten=dialplan.CALLER_EXTEN,
+            priority=1,
+            caller_id=f'"{name}" <{task.number}>',
+            channel_id=attempt.caller_channel_id,
+            other_channel_id=attempt.member_channel_id,
+            variables=variables,
+            timeout_s=settings.member_ring_time_s + _ORIGINATE_MARGIN_S,
+        )
+
+    # -- following ---------------------------------------------------------
+
+    def _of(self, message: AmiMessage, half: str) -> RunningAttempt | None:
+        uniqueid = message.get("Uniqueid")
+        if not uniqueid.endswith(half):
+            return None
+        return self.running.get(attempt_of(uniqueid))
+
+    def _originate_response(self, message: AmiMessage) -> None:
+        running = self._of(message, "-1")
+        if running and message.get("Response") == "Failure":
+            self._close(running)
+
+    def _agent_called(self, message: AmiMessage) -> None:
+        if running := self._of(message, "-2"):
+            self._member_rings(running, message.get("Interface"))
+
+    def _agent_ring_no_answer(self, message: AmiMessage) -> None:
+        if running := self._of(message, "-2"):
+            interface = message.get("Interface")
+            running.progress.member_stops_ringing(interface)
+            self._tell(running, f"{interface} did not answer")
+
+    def _agent_connect(self, message: AmiMessage) -> None:
+        if running := self._of(message, "-2"):
+            self._member_answers(running, message.get("Interface"))
+
+    def _dial_begin(self, message: AmiMessage) -> None:
+        if (running := self._of(message, "-2")) and running.settings.target_extension:
+            self._member_rings(running, running.settings.target_extension)
+        elif (running := self._of(message, "-1")) is not None:
+            running.progress.caller_dialled(self._clock.seconds())
+            self._tell(running, f"dialling {running.task.number}")
+
+    def _dial_end(self, message: AmiMessage) -> None:
+        status = message.get("DialStatus")
+        if (running := self._of(message, "-2")) and running.settings.target_extension:
+            if status == "ANSWER":
+                self._member_answers(running, running.settings.target_extension)
+            else:
+                running.progress.member_stops_ringing(running.settings.target_extension)
+        elif (running := self._of(message, "-1")) is not None:
+            running.progress.caller_dial_ended(status, self._clock.seconds())
+
+    def _bridge_enter(self, message: AmiMessage) -> None:
+        if running := self._of(message, "-1"):
+            running.progress.bridged(self._clock.seconds())
+            self._tell(running, "agent and client are talking")
+
+    def _bridge_leave(self, message: AmiMessage) -> None:
+        if running := self._of(message, "-1"):
+            running.progress.unbridged(self._clock.seconds())
+
+    def _user_event(self, message: AmiMessage) -> None:
+        if message.get("UserEvent") == dialplan.OUTCOME_EVENT:
+            running = self.running.get(message.get("CallbackID"))
+            if running:
+                self._report(
+                    running,
+                    dialstatus=message.get("DialStatus"),
+                    talk_ms=message.get("TalkMs"),
+                    alert_status=message.get("AlertStatus"),
+                )
+
+    def _report(
+        self,
+        running: RunningAttempt,
+        *,
+        dialstatus: str,
+        talk_ms: str,
+        alert_status: str,
+    ) -> None:
+        """Take the dialplan's own report of how the caller leg went."""
+        running.progress.caller_reported(
+            dialstatus, milliseconds(talk_ms), self._clock.seconds()
+        )
+        if alert_status == "FAILED":
+            self._log.warn(
+                "task {task_id}: the alert {sound} could not be played to the agent:"
+                " is the file in Asterisk's sounds directory, in the language of the"
+                " agent?",
+                task_id=running.task.id,
+                sound=running.settings.sounds.member_alert,
+            )
+
+    def _hangup(self, message: AmiMessage) -> None:
+        if running := self._of(message, "-1"):
+            running.progress.ended(self._clock.seconds())
+            self._close(running)
+
+    def _member_rings(self, running: RunningAttempt, interface: str) -> None:
+        running.progress.member_rings(interface)
+        self._tell(running, f"{interface} rings")
+
+    def _member_answers(self, running: RunningAttempt, interface: str) -> None:
+        running.progress.member_answers(interface, self._clock.seconds())
+        self._tell(running, f"{interface} answered", member=interface)
+
+    def _tell(self, running: RunningAttempt, text: str, member: str = "") -> None:
+        """Write one line of the task's story."""
+        if running.closing:
+            return
+        self._log.info(
+            "task {task_id}: {step}",
+            step=text,
+            task_id=running.task.id,
+            attempt_id=running.attempt.id,
+            queue=running.task.queue,
+        )
+        self._background.start(
+            "writing a task's story", self._write(running, text, member)
+        )
+
+    async def _write(self, running: RunningAttempt, text: str, member: str) -> None:
+        try:
+            await self._store.progress(
+                running.attempt.id, text, self._now(), member=member
+            )
+        except StoreUnavailable as error:
+            # The end is what must not be lost, and that is tried again.
+            self._log.warn("a line of a task's story is lost: {error}", error=error)
+
+    # -- ending ------------------------------------------------------------
+
+    def _close(self, running: RunningAttempt) -> None:
+        if not running.closing:
+            running.closing = True
+            running.progress.ended(self._clock.seconds())
+            self._background.start("ending an attempt", self._end(running))
+
+    async def _end(self, running: RunningAttempt) -> None:
+        settings = running.settings
+        rules = settings.retry_rules
+        if running.progress.withdrawn:
+            # Nobody failed to answer: it may go on as soon as the client is free.
+            rules = evolve(rules, member_retry_delay=timedelta(0))
+        verdict = judge(running.progress, settings.success_duration_s)
+        task: CallbackTask | None = None
+        stored = False
+        while not stored:
+            try:
+                task = await self._store.close_attempt(
+                    running.attempt.id, verdict, rules, self._now()
+                )
+                stored = True
+            except StaleTask as error:
+                self._log.warn(
+                    "task {task_id}: {error}", task_id=running.task.id, error=error
+                )
+                stored = True
+            except StoreUnavailable as error:
+                self._log.error(
+                    "task {task_id}: the end of the attempt ({verdict}) is not stored"
+                    " yet, trying again: {error}",
+                    task_id=running.task.id,
+                    verdict=verdict.reason,
+                    error=error,
+                )
+                await self._background.pause(_STORE_RETRY_S)
+        self.running.pop(running.attempt.channel_id, None)
+        self._to_forget.append(running.attempt.channel_id)
+        if task is not None:
+            self._log.info(
+                "task {task_id}: {status}: {reason}",
+                task_id=task.id,
+                attempt_id=running.attempt.id,
+                queue=task.queue,
+                status=task.status.value,
+                disposition=verdict.disposition.value,
+                talk_s=round(verdict.talk_s, 1),
+                reason=task.reason,
+            )
+            for callback in self._ended:
+                callback(task)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.seconds(), UTC)
+
+
+def milliseconds(text: str) -> float:
+    """Return in seconds what the dialplan gives in milliseconds; 0 for nonsense."""
+    return int(text) / 1000 if text.isdecimal() else 0.0

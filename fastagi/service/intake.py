@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: MIT
+"""Takes requests from the dialplan: decide, store, and only then promise.
+
+The scripts here only decide and set variables; prompts are played by the dialplan,
+so a session lasts milliseconds and a caller never depends on this process staying
+alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from fastagi.agi.errors import AgiError
+from fastagi.agi.session import AgiSession
+from fastagi.calls.numbers import (
+    NotCallable,
+    callable_number,
+    display_name,
+    is_withheld,
+    number_key,
+)
+from fastagi.calls.task import CallbackTask, IllegalMove, Kind, NewTask
+from fastagi.config.model import QueueSettings, Settings
+from fastagi.dialplan import Answer, Variable
+from fastagi.service.background import Background
+from fastagi.service.picture import Picture
+from fastagi.store.errors import StoreUnavailable
+from fastagi.store.store import Recorded, TaskStore
+from fastagi.wire.agi import AgiRequest
+
+#: The dialplan waits for one second (callback-ask), the answer included.
+_STORE_LIMIT_S: Final = 0.8
+#: After the store failed to take a request back, in seconds.
+_STORE_RETRY_S: Final = 2.0
+
+
+class Intake:
+    """The FastAGI scripts ``request`` and ``position``."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        store: TaskStore,
+        picture: Picture,
+        clock: IReactorTime,
+        background: Background,
+        settings: Callable[[], Settings],
+        tasks_changed: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._picture = picture
+        self._clock = clock
+        self._background = background
+        self._settings = settings
+        self._tasks_changed = tasks_changed
+        #: Tasks whose callers could not be told, by the caller's uniqueid.
+        self._untold: dict[str, CallbackTask] = {}
+        self._requested: list[Callable[[str, bool], None]] = []
+        picture.on_join(self._joined)
+        picture.on_hangup(self._hung_up)
+
+    def on_request(self, callback: Callable[[str, bool], None]) -> None:
+        """Call ``callback(uniqueid, kept)`` when a caller's request was kept, and
+        when it was taken back.
+        """
+        self._requested.append(callback)
+
+    @property
+    def untold(self) -> int:
+        """How many callers may be on the way back with a request that was kept."""
+        return len(self._untold)
+
+    async def request(self, agi: AgiSession) -> None:
+        """A caller pressed the key: keep the request and say what came of it."""
+        request = agi.request
+        queue = request.args[0] if request.args else ""
+        settings = self._settings().queues.get(queue)
+        if settings is None:
+            self._log.warn(
+                "a caller asked for a callback in queue {queue!r}, which is not in the"
+                " settings; add it under 'queues'",
+                queue=queue,
+                uniqueid=request.uniqueid,
+            )
+            await self._answer(agi, Answer.ERROR, "")
+            return
+        # As the settings spell it; Asterisk does not mind upper and lower case.
+        queue = settings.name
+        try:
+            number = self._number(request, settings)
+        except NotCallable as refusal:
+            self._log.info(
+                "request in queue {queue} refused: {reason}",
+                queue=queue,
+                reason=str(refusal),
+                number=request.callerid,
+                uniqueid=request.uniqueid,
+            )
+            await self._answer(agi, Answer.REFUSED, settings.sounds.cannot_call)
+            return
+        try:
+            recorded = await self._add_in_time(
+                self._new_task(request, queue, number, settings)
+            )
+        except StoreUnavailable as error:
+            self._log.error(
+                "a request in queue {queue} could not be kept, the caller is put back"
+                " in line: {error}",
+                queue=queue,
+                error=error,
+                uniqueid=request.uniqueid,
+            )
+            await self._answer(agi, Answer.ERROR, settings.sounds.hold_on)
+            return
+        task = recorded.task
+        self._tell(request.uniqueid, kept=True)
+        self._log.info(
+            "task {task_id}: callback to {number} requested in queue {queue}"
+            if recorded.created
+            else "task {task_id}: callback to {number} asked for again in {queue}",
+            task_id=task.id,
+            number=number,
+            queue=queue,
+            uniqueid=request.uniqueid,
+            linkedid=task.linkedid,
+        )
+        try:
+            if recorded.created:
+                await self._answer(agi, Answer.ACCEPTED, settings.sounds.accepted)
+            else:
+                await self._answer(
+                    agi, Answer.ALREADY, settings.sounds.already_registered
+                )
+        except AgiError:
+            if recorded.created:
+                self._background.start(
+                    "finding out whether a caller is back in line",
+                    self._could_not_tell(request.uniqueid, task),
+                )
+            raise
+        finally:
+            self._tasks_changed()
+
+    async def position(self, agi: AgiSession) -> None:
+        """A caller goes back in line: say at which position it belongs now."""
+        args = agi.request.args
+        if args and (joined_at := self._joined_at(agi.request, args[0])) is not None:
+            place = self._picture.queues.place_of(joined_at, args[0])
+            await agi.set_variable(Variable.POSITION, str(place))
+
+    async def _answer(self, agi: AgiSession, answer: Answer, prompt: str) -> None:
+        # The status comes last: without it the dialplan takes nothing as decided.
+        await agi.set_variable(Variable.PROMPT, prompt)
+        await agi.set_variable(Variable.STATUS, answer.value)
+
+    async def _add_in_time(self, new: NewTask) -> Recorded:
+        """Store a request before the dialplan gives up on us.
+
+        Raises:
+            StoreUnavailable: the database said no, or nothing yet. What it stores
+                later is taken back, for the caller is in line again by then.
+        """
+        adding = Deferred.fromCoroutine(self._store.add(new, self._now()))
+        in_time: Deferred[Recorded] = Deferred()
+
+        def stored(recorded: Recorded) -> None:
+            if not in_time.called:
+                in_time.callback(recorded)
+            elif recorded.created:
+                self._tell(new.linkedid, kept=False)
+                self._background.start(
+                    "taking back a request", self._take_back(recorded.task)
+                )
+
+        def failed(failure: Failure) -> None:
+            if not in_time.called:
+                in_time.errback(failure)
+
+        def too_late() -> None:
+            in_time.errback(
+                StoreUnavailable(f"the database took more than {_STORE_LIMIT_S} s")
+            )
+
+        _ = adding.addCallbacks(stored, failed)
+        timer = self._clock.callLater(_STORE_LIMIT_S, too_late)
+        try:
+            return await in_time
+        finally:
+            if timer.active():
+                timer.cancel()
+
+    def _number(self, request: AgiRequest, settings: QueueSettings) -> str:
+        if is_withheld(request.callingpres):
+            raise NotCallable("the caller withholds the number")
+        return callable_number(request.callerid, settings.number_rules)
+
+    def _new_task(
+        self, request: AgiRequest, queue: str, number: str, settings: QueueSettings
+    ) -> NewTask:
+        now = self._now()
+        joined_at = self._joined_at(request, queue)
+        return NewTask(
+            kind=Kind.REQUESTED,
+            number=number,
+            number_key=number_key(number),
+            name=display_name(request.calleridname),
+            language=request.language,
+            queue=queue,
+            joined_at=datetime.fromtimestamp(joined_at, UTC) if joined_at else now,
+            due_at=now,
+            expires_at=now + timedelta(seconds=settings.request_expiry_s),
+            linkedid=_linkedid(request),
+            reason=f"the client pressed the key in queue {queue}",
+        )
+
+    def _joined_at(self, request: AgiRequest, queue: str) -> float | None:
+        return self._picture.queues.joined_at(queue, request.uniqueid)
+
+    async def _could_not_tell(self, uniqueid: str, task: CallbackTask) -> None:
+        """Find out why a caller could not be told that the request is kept.
+
+        If the caller hung up, the request stands. If Asterisk gave up on us, the
+        caller is in line again, or will be in a moment.
+        """
+        self._untold[uniqueid] = task
+        await self._picture.catch_up()
+        # Without a link, what was heard of queues is of before the key.
+        waiting = self._picture.queues.is_waiting(task.queue, uniqueid)
+        if self._picture.ready and waiting:
+            self._joined(task.queue, uniqueid)
+
+    def _joined(self, queue: str, uniqueid: str) -> None:
+        """A caller joined a queue: was it one we could not tell?"""
+        task = self._untold.pop(uniqueid, None)
+        if task is not None:
+            self._tell(uniqueid, kept=False)
+            self._background.start("taking back a request", self._take_back(task))
+
+    def _hung_up(self, uniqueid: str) -> None:
+        self._untold.pop(uniqueid, None)
+
+    def _tell(self, uniqueid: str, *, kept: bool) -> None:
+        for callback in self._requested:
+            callback(uniqueid, kept)
+
+    async def _take_back(self, task: CallbackTask) -> None:
+        reason = "the caller could not be told in time and is back in line"
+        taken: CallbackTask | None = None
+        while taken is None:
+            try:
+                taken = await self._store.take_back(task.id, reason, self._now())
+                if taken is None:
+                    return
+            except StoreUnavailable as error:
+                self._log.error(
+                    "task {task_id} is not taken back yet, trying again: {error}",
+                    task_id=task.id,
+                    error=error,
+                )
+                await self._background.pause(_STORE_RETRY_S)
+            except IllegalMove as error:
+                self._log.info("task {task_id}: {error}", task_id=task.id, error=error)
+                return
+        self._log.warn("task {task_id}: {reason}", task_id=task.id, reason=reason)
+        self._tasks_changed()
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.seconds(), UTC)
+
+
+def _linkedid(request: AgiRequest) -> str:
+    """Return the third argument of the dialplan's request; older ones had two."""
+    return request.args[2][:150] if len(request.args) > 2 else request.uniqueid

@@ -1,0 +1,478 @@
+# SPDX-License-Identifier: MIT
+"""Follows all calls: makes tasks of missed ones and ends tasks of clients served.
+
+Hands what the manager tells to :class:`InboundCalls` and carries out what follows
+from it. It also knows which clients are in a call with us, so that nobody rings them
+meanwhile. What happened while nobody listened is not its business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from attrs import define, field
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from fastagi.ami import actions
+from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
+from fastagi.ami.session import AmiSession
+from fastagi.calls.inbound import (
+    Contact,
+    Ended,
+    InboundCalls,
+    Meeting,
+    Outcome,
+    Place,
+)
+from fastagi.calls.numbers import (
+    NotCallable,
+    NumberRules,
+    callable_number,
+    display_name,
+    number_key,
+)
+from fastagi.calls.task import OPEN, CallbackTask, Kind, NewTask
+from fastagi.config.model import Settings
+from fastagi.service.background import Background
+from fastagi.service.dialer import Dialer
+from fastagi.service.intake import Intake
+from fastagi.service.picture import OWN_CHANNEL
+from fastagi.store.errors import StoreUnavailable
+from fastagi.store.store import Recorded, TaskStore
+from fastagi.wire.ami import AmiMessage
+
+#: After Asterisk or the store failed to answer, in seconds.
+_RETRY_S: Final = 5.0
+#: While client and agent do not hear each other, such as on hold, in seconds.
+_ON_HOLD_S: Final = 0.5
+#: A bridge in which nobody hears another: parking lots, waiting rooms.
+_HOLDING: Final = "holding_bridge"
+#: Applications that put a channel in such a bridge; CoreShowChannels tells no more.
+_HOLDING_APPLICATIONS: Final = frozenset({"Park", "ParkAndAnnounce", "BridgeWait"})
+#: More digits than any number has.
+_MOST_DIGITS: Final = 32
+
+
+@define
+class _Meanwhile:
+    gone: set[str] = field(factory=set)
+    #: The bridge that a channel entered last; empty if it left it.
+    bridges: dict[str, str] = field(factory=dict)
+
+
+class MissedCalls:
+    """The live detection of missed calls and of clients served."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        manager: AmiSession,
+        store: TaskStore,
+        dialer: Dialer,
+        intake: Intake,
+        clock: IReactorTime,
+        background: Background,
+        settings: Callable[[], Settings],
+        tasks_changed: Callable[[], None],
+    ) -> None:
+        self.calls = InboundCalls(client_key=self._client_key, is_own=_is_own)
+        self._manager = manager
+        self._store = store
+        self._dialer = dialer
+        self._clock = clock
+        self._background = background
+        self._settings = settings
+        self._tasks_changed = tasks_changed
+        #: What was heard while the list of channels was on its way.
+        self._meanwhile: _Meanwhile | None = None
+        #: Calls made by hand that are followed: channel and key of the client.
+        self._followed: set[tuple[str, str]] = set()
+        #: How long the talk on such a channel was when it was hung up.
+        self._talked: dict[str, float] = {}
+        intake.on_request(self.calls.requested)
+        for event, listener in {
+            "Newchannel": self._new_channel,
+            "QueueCallerJoin": self._caller_joined,
+            "QueueCallerLeave": self._caller_left,
+            "DialBegin": self._dial_begin,
+            "BridgeEnter": self._bridge_enter,
+            "BridgeLeave": self._bridge_leave,
+            "Hangup": self._hangup,
+        }.items():
+            manager.listen(event, listener)
+        manager.on_disconnected(self.calls.interrupted)
+
+    def busy(self) -> set[str]:
+        """Return the keys of the clients who are in a call with us."""
+        return self.calls.clients()
+
+    def spare(self) -> None:
+        """End the attempts under way to reach a client who is in a call with us."""
+        self._rang(self.busy())
+
+    # -- learning ----------------------------------------------------------
+
+    async def learn(self) -> bool:
+        """Ask which calls are under way.
+
+        Returns:
+            True when they are known; False when the link was lost meanwhile, and the
+            next connect has to begin again.
+        """
+        while self._manager.connected:
+            self._meanwhile = heard = _Meanwhile()
+            try:
+                channels = await self._manager.send_list(actions.core_show_channels())
+            except NotConnected:
+                return False
+            except (ActionFailed, ActionTimedOut) as error:
+                self._log.error(
+                    "no call is placed until it is known who is in a call: {error}",
+                    error=error,
+                )
+                await self._background.pause(_RETRY_S)
+            else:
+                self._take_over(channels, heard)
+                return True
+            finally:
+                self._meanwhile = None
+        return False
+
+    def _take_over(self, channels: list[AmiMessage], heard: _Meanwhile) -> None:
+        now = self._clock.seconds()
+        alive = {
+            message.get("Uniqueid"): message
+            for message in channels
+            if message.get("Uniqueid") not in heard.gone
+        }
+        # An event is never older than the list that comes after it.
+        bridges = {
+            uniqueid: message.get("BridgeId")
+            for uniqueid, message in alive.items()
+            if message.get("Application") not in _HOLDING_APPLICATIONS
+        } | heard.bridges
+        self.calls.keep(alive)
+        for uniqueid, message in alive.items():
+            self.calls.born(
+                uniqueid,
+                message.get("Linkedid"),
+                name=message.get("Channel"),
+                place=_place(message),
+                number=message.get("CallerIDNum"),
+                caller=message.get("CallerIDName"),
+                language=message.get("Language"),
+                at=now,
+                whole=False,
+            )
+        for uniqueid, message in alive.items():
+            if uniqueid == message.get("Linkedid"):
+                # What it dials, or is connected to, is all that is known of the call.
+                self.calls.dialled(
+                    uniqueid,
+                    uniqueid,
+                    "",
+                    (message.get("Exten"), message.get("ConnectedLineNum")),
+                )
+        self._meet(self.calls.bridges_are(bridges.items(), now))
+
+    # -- hearing -----------------------------------------------------------
+
+    def _new_channel(self, message: AmiMessage) -> None:
+        place = _place(message)
+        keys = self.calls.born(
+            message.get("Uniqueid"),
+            message.get("Linkedid"),
+            name=message.get("Channel"),
+            place=place,
+            number=message.get("CallerIDNum"),
+            caller=message.get("CallerIDName"),
+            language=message.get("Language"),
+            at=self._clock.seconds(),
+        )
+        self._rang(keys)
+        if keys and self._settings().counting_rules.count_from(place):
+            self._ask_presentation(message.get("Uniqueid"))
+
+    def _caller_joined(self, message: AmiMessage) -> None:
+        self._rang(
+            self.calls.joined_queue(
+                message.get("Uniqueid"),
+                message.get("Queue"),
+                number=message.get("CallerIDNum"),
+                caller=message.get("CallerIDName"),
+                at=self._clock.seconds(),
+            )
+        )
+
+        settings = self._settings().queues.get(message.get("Queue"))
+        uniqueid = message.get("Uniqueid")
+        if settings and settings.missed_calls and self.calls.clients_with(uniqueid):
+            self._ask_presentation(uniqueid)
+
+    def _caller_left(self, message: AmiMessage) -> None:
+        self.calls.left_queue(
+            message.get("Uniqueid"),
+            message.get("Queue"),
+            _place(message),
+            self._clock.seconds(),
+        )
+
+    def _dial_begin(self, message: AmiMessage) -> None:
+        for key in self.calls.dialled(
+            message.get("Uniqueid"),
+            message.get("Linkedid"),
+            message.get("DialString"),
+            (message.get("DestCallerIDNum"),),
+        ):
+            self._dialer.withdraw(key, "the client was called by hand meanwhile")
+
+    def _bridge_enter(self, message: AmiMessage) -> None:
+        if message.get("BridgeTechnology") == _HOLDING:
+            return
+        if self._meanwhile is not None:
+            bridge = message.get("BridgeUniqueid")
+            self._meanwhile.bridges[message.get("Uniqueid")] = bridge
+        self._meet(
+            self.calls.entered_bridge(
+                message.get("Uniqueid"),
+                message.get("BridgeUniqueid"),
+                name=message.get("Channel"),
+                linkedid=message.get("Linkedid"),
+                at=self._clock.seconds(),
+            )
+        )
+
+    def _bridge_leave(self, message: AmiMessage) -> None:
+        if self._meanwhile is not None:
+            self._meanwhile.bridges[message.get("Uniqueid")] = ""
+        self.calls.left_bridge(
+            message.get("Uniqueid"),
+            message.get("BridgeUniqueid"),
+            self._clock.seconds(),
+        )
+
+    def _hangup(self, message: AmiMessage) -> None:
+        uniqueid = message.get("Uniqueid")
+        if self._meanwhile is not None:
+            self._meanwhile.gone.add(uniqueid)
+            self._meanwhile.bridges.pop(uniqueid, None)
+        freed = self.calls.clients_with(uniqueid)
+        if any(uniqueid == followed for followed, _ in self._followed):
+            self._talked[uniqueid] = self.calls.talk_s(uniqueid, self._clock.seconds())
+        ended = self.calls.hung_up(
+            uniqueid,
+            _place(message),
+            self._settings().counting_rules,
+            self._clock.seconds(),
+        )
+        if ended is not None:
+            self._log.debug(
+                "call of {number}: {outcome}: {how}",
+                number=ended.number,
+                outcome=ended.outcome.value,
+                how=ended.how,
+                linkedid=ended.uniqueid,
+            )
+            if ended.outcome is Outcome.MISSED:
+                self._background.start("keeping a missed call", self._keep(ended))
+        if freed - self.calls.clients():
+            # Their tasks need not wait any longer.
+            self._tasks_changed()
+
+    def _ask_presentation(self, uniqueid: str) -> None:
+        """Events show a withheld number like any other: ask what it is."""
+        self._background.start(
+            "asking whether a number is withheld", self._learn_presentation(uniqueid)
+        )
+
+    async def _learn_presentation(self, uniqueid: str) -> None:
+        try:
+            answer = await self._manager.send(
+                actions.get_var("CALLERID(num-pres)", uniqueid)
+            )
+        except (NotConnected, ActionFailed, ActionTimedOut):
+            # Most often the caller is gone already.
+            return
+        if answer.get("Value").startswith("prohib"):
+            self.calls.number_withheld(uniqueid)
+
+    def _rang(self, keys: set[str]) -> None:
+        for key in keys:
+            self._dialer.withdraw(key, "the client rang in meanwhile")
+
+    def _client_key(self, number: str) -> str:
+        queues = self._settings().queues.values()
+        least = min((queue.numbers.min_digits for queue in queues), default=1)
+        rules = NumberRules(min_digits=least, max_digits=_MOST_DIGITS)
+        try:
+            return number_key(callable_number(number, rules))
+        except NotCallable:
+            return ""
+
+    # -- a missed call -----------------------------------------------------
+
+    async def _keep(self, ended: Ended) -> None:
+        """Make a task of a missed call, or renew the client's open one."""
+        settings = self._settings()
+        name = ended.queue or settings.queue_for_others
+        queue = settings.queues.get(name)
+        if queue is None:
+            return
+        try:
+            number = callable_number(ended.number, queue.number_rules)
+        except NotCallable as refusal:
+            self._log.info(
+                "missed call of {number} in queue {queue} is not called back: {reason}",
+                number=ended.number,
+                queue=queue.name,
+                reason=str(refusal),
+                linkedid=ended.uniqueid,
+            )
+            return
+        at = datetime.fromtimestamp(ended.ended_at, UTC)
+        new = NewTask(
+            kind=Kind.MISSED,
+            number=number,
+            number_key=number_key(number),
+            name=display_name(ended.name),
+            language=ended.language,
+            queue=queue.name,
+            joined_at=datetime.fromtimestamp(ended.since, UTC),
+            due_at=at,
+            expires_at=at + timedelta(seconds=queue.missed_window_s),
+            linkedid=ended.queue_uniqueid,
+            reason=f"missed call: {ended.how}",
+        )
+        recorded: Recorded | None = None
+        while recorded is None:
+            try:
+                recorded = await self._store.add(
+                    new, self._now(), once=not ended.taken_back
+                )
+            except StoreUnavailable as error:
+                if self._now() >= new.expires_at:
+                    self._log.error(
+                        "a missed call of {number} is lost: {error}",
+                        number=number,
+                        queue=queue.name,
+                        error=error,
+                    )
+                    return
+                self._log.error(
+                    "a missed call is not stored yet, trying again: {error}",
+                    error=error,
+                )
+                await self._background.pause(_RETRY_S)
+        self._log.info(
+            "task {task_id}: missed call of {number} in queue {queue}: {how}"
+            if recorded.created
+            else "task {task_id}: missed again: {number} in queue {queue}: {how}",
+            task_id=recorded.task.id,
+            number=number,
+            queue=queue.name,
+            how=ended.how,
+            linkedid=ended.uniqueid,
+        )
+        self._tasks_changed()
+
+    # -- a client served ---------------------------------------------------
+
+    def _meet(self, meetings: list[Meeting]) -> None:
+        for meeting in meetings:
+            if meeting.contact is Contact.RANG:
+                self._background.start(
+                    "ending a task of a client served",
+                    self._serve(
+                        meeting.key,
+                        f"the client rang again and {meeting.who} answered",
+                    ),
+                )
+            elif (meeting.uniqueid, meeting.key) not in self._followed:
+                self._followed.add((meeting.uniqueid, meeting.key))
+                self._background.start(
+                    "following a call made by hand", self._follow(meeting)
+                )
+
+    async def _follow(self, meeting: Meeting) -> None:
+        """Wait until a client called by hand has talked for long enough."""
+        uniqueid = meeting.uniqueid
+        try:
+            while task := await self._open_task(meeting.key):
+                settings = self._settings().queue(task.queue)
+                now = self._clock.seconds()
+                final = self._talked.get(uniqueid)
+                talk_s = self.calls.talk_s(uniqueid, now) if final is None else final
+                missing_s = settings.success_duration_s - talk_s
+                if missing_s <= 0:
+                    await self._serve(
+                        meeting.key,
+                        f"{meeting.who} called the client by hand and they talked for"
+                        f" {talk_s:.0f} s",
+                    )
+                    return
+                if final is not None:
+                    return
+                if talk_s and not self.calls.talks(uniqueid):
+                    missing_s = max(missing_s, _ON_HOLD_S)
+                await self._background.pause(missing_s)
+        finally:
+            self._followed.discard((uniqueid, meeting.key))
+            if not any(uniqueid == followed for followed, _ in self._followed):
+                self._talked.pop(uniqueid, None)
+
+    async def _open_task(self, key: str) -> CallbackTask | None:
+        while True:
+            try:
+                found = await self._store.listing(
+                    statuses=sorted(OPEN), number_key=key, limit=1
+                )
+            except StoreUnavailable:
+                await self._background.pause(_RETRY_S)
+            else:
+                return found[0] if found else None
+
+    async def _serve(self, key: str, reason: str) -> None:
+        at = self._now()
+        task: CallbackTask | None = None
+        stored = False
+        while not stored:
+            try:
+                task = await self._store.serve(key, reason, at)
+                stored = True
+            except StoreUnavailable as error:
+                self._log.error(
+                    "that a client was served is not stored yet, trying again: {error}",
+                    error=error,
+                )
+                await self._background.pause(_RETRY_S)
+        if task is not None:
+            self._log.info(
+                "task {task_id}: {status}: {reason}",
+                task_id=task.id,
+                queue=task.queue,
+                number=task.number,
+                status=task.status.value,
+                reason=reason,
+            )
+            self._tasks_changed()
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.seconds(), UTC)
+
+
+def _is_own(uniqueid: str) -> bool:
+    return OWN_CHANNEL.fullmatch(uniqueid) is not None
+
+
+def _place(message: AmiMessage) -> Place:
+    return Place(
+        context=message.get("Context"),
+        exten=message.get("Exten"),
+        priority=message.get("Priority"),
+    )

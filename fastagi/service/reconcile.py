@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: MIT
+"""Settles attempts whose end nobody saw, by asking Asterisk.
+
+Runs at start and after each loss of the manager link, before any new call is
+placed. Until it has asked, an open attempt is unknown: neither ended nor retried.
+While calls are under way it asks now and then, so that none can hang for ever because
+one event or reply was missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from fastagi import dialplan
+from fastagi.ami import actions
+from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
+from fastagi.ami.session import AmiSession
+from fastagi.calls.attempt import Progress
+from fastagi.config.model import Settings
+from fastagi.service.background import Background
+from fastagi.service.dialer import Dialer, RunningAttempt, milliseconds
+from fastagi.store.errors import StoreUnavailable
+from fastagi.store.store import Begun, TaskStore
+from fastagi.wire.ami import AmiMessage
+
+#: Between two looks for a call that was not there.
+_SETTLE_S: Final = 2.0
+#: Between two looks at the calls under way.
+_WATCH_S: Final = 60.0
+#: After the store or Asterisk failed to answer, in seconds.
+_RETRY_S: Final = 5.0
+
+
+class Reconciler:
+    """Compares the open attempts with the channels Asterisk has."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        manager: AmiSession,
+        store: TaskStore,
+        dialer: Dialer,
+        clock: IReactorTime,
+        background: Background,
+        settings: Callable[[], Settings],
+    ) -> None:
+        self._manager = manager
+        self._store = store
+        self._dialer = dialer
+        self._clock = clock
+        self._background = background
+        self._settings = settings
+        #: Counts the links, so that the watch over an old one ends.
+        self._link = 0
+
+    async def run(self) -> bool:
+        """Settle or take up every open attempt.
+
+        Returns:
+            True when all is known; False when the link was lost meanwhile, and
+            the next connect has to begin again.
+        """
+        while self._manager.connected:
+            try:
+                await self._run()
+            except NotConnected:
+                return False
+            except (ActionFailed, ActionTimedOut, StoreUnavailable) as error:
+                self._log.error(
+                    "no call is placed until it is known which are under way: {error}",
+                    error=error,
+                )
+                await self._background.pause(_RETRY_S)
+            else:
+                return True
+        return False
+
+    async def watch(self) -> None:
+        """Look after the calls under way for as long as this link lasts."""
+        self._link += 1
+        link = self._link
+        while True:
+            await self._background.pause(_WATCH_S)
+            if link != self._link or not self._manager.connected:
+                return
+            if self._dialer.running:
+                try:
+                    await self._run()
+                except (
+                    ActionFailed,
+                    ActionTimedOut,
+                    NotConnected,
+                    StoreUnavailable,
+                ) as error:
+                    self._log.debug("can not look after calls: {error}", error=error)
+
+    async def _run(self) -> None:
+        missing = await self._look(await self._store.open_attempts())
+        if not missing:
+            return
+        # What was sent on a connection that is gone may be read after the login on a
+        # new one (tried by freezing Asterisk), so not to be there counts when it is
+        # so twice.
+        await self._background.pause(_SETTLE_S)
+        ids = {begun.attempt.id for begun in missing}
+        opened = await self._store.open_attempts()
+        missing = await self._look([b for b in opened if b.attempt.id in ids])
+        for begun in missing:
+            self._end(begun)
+
+    async def _look(self, opened: list[Begun]) -> list[Begun]:
+        """Follow what is under way and settle what left a record; return the rest."""
+        if not opened:
+            return []
+        channels = {
+            message.get("Uniqueid"): message
+            for message in await self._manager.send_list(actions.core_show_channels())
+        }
+        missing = []
+        for begun in opened:
+            known = self._dialer.running.get(begun.attempt.channel_id)
+            # The other half may outlive this one for a moment; nothing follows it.
+            caller_half = channels.get(begun.attempt.caller_channel_id)
+            if caller_half is not None:
+                self._follow(begun, known, caller_half)
+            elif known is not None and known.closing:
+                continue
+            elif not await self._recall(begun):
+                missing.append(begun)
+        return missing
+
+    def _follow(
+        self, begun: Begun, known: RunningAttempt | None, caller_half: AmiMessage
+    ) -> None:
+        now = self._clock.seconds()
+        if known is None:
+            self._log.info(
+                "task {task_id}: its call is under way, following it",
+                task_id=begun.task.id,
+                attempt_id=begun.attempt.id,
+            )
+            settings = self._settings().queue(begun.task.queue)
+            self._dialer.follow(
+                begun, settings, _seen(caller_half, begun.attempt.member, now)
+            )
+        elif caller_half.get("ChannelStateDesc") == "Up":
+            known.progress.member_answers("", now)
+
+    async def _recall(self, begun: Begun) -> bool:
+        """Settle an attempt by what the dialplan kept of its end, if it did."""
+        try:
+            kept = await self._manager.send_list(
+                actions.db_get(dialplan.OUTCOME_FAMILY, begun.attempt.channel_id)
+            )
+        except ActionFailed as error:
+            # "Database entry not found": the dialplan makes one just before it dials
+            # the client.
+            self._log.debug(
+                "task {task_id}: no record of its call: {error}",
+                task_id=begun.task.id,
+                error=error,
+            )
+            return False
+        self._end(begun, [message.get("Val") for message in kept])
+        return True
+
+    def _end(self, begun: Begun, kept: Sequence[str] = ()) -> None:
+        attempt = begun.attempt
+        known = self._dialer.running.get(attempt.channel_id)
+        if known is not None and known.closing:
+            return
+        progress = known.progress if known else Progress(member=attempt.member)
+        # Until when the two talked is known to the dialplan at most.
+        progress.end_unseen = True
+        # Without an entry the client was never dialled; unless that was seen, and
+        # Asterisk was killed before its database had the entry.
+        progress.lost = progress.caller_dialled_at is not None and not kept
+        now = self._clock.seconds()
+        for value in kept:
+            dialstatus, _, rest = value.partition(":")
+            talk_ms, _, _alert = rest.partition(":")
+            if dialstatus == dialplan.DIALLING:
+                # Asterisk was killed in the middle of it.
+                progress.caller_dialled(now)
+                progress.lost = True
+            else:
+                progress.caller_reported(dialstatus, milliseconds(talk_ms), now)
+        self._log.info(
+            "task {task_id}: its call is over, judged by what Asterisk kept",
+            task_id=begun.task.id,
+            attempt_id=attempt.id,
+        )
+        self._dialer.settle(begun, self._settings().queue(begun.task.queue), progress)
+
+
+def _seen(caller_half: AmiMessage | None, member: str, now: float) -> Progress:
+    """Return what CoreShowChannels tells of an attempt under way."""
+    progress = Progress(member=member)
+    if caller_half is not None and caller_half.get("ChannelStateDesc") == "Up":
+        progress.member_answers(member, now)
+        if caller_half.get("Application") == "Dial":
+            progress.caller_dialled(now)
+        if caller_half.get("BridgeId"):
+            progress.bridged(now)
+    return progress

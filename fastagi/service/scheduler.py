@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: MIT
+"""Brings due tasks and free agents together.
+
+Reacts to what happens (an agent turns free, a task falls due) and never polls:
+one pass runs at a time, and whatever happens meanwhile causes one more. It grants
+callbacks only as :class:`Capacity` allows and leaves the calling to the dialer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from typing import Final
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from fastagi.calls.capacity import Capacity
+from fastagi.config.model import Settings
+from fastagi.service.background import Background
+from fastagi.service.dialer import Dialer
+from fastagi.service.picture import Picture
+from fastagi.service.targets import Target, targets
+from fastagi.store.errors import StoreUnavailable
+from fastagi.store.store import TaskStore
+
+#: A timer never sleeps longer, so that a clock set forward is noticed.
+MAX_SLEEP_S: Final = 60.0
+#: After the store failed, in seconds.
+_STORE_RETRY_S: Final = 2.0
+
+
+class Scheduler:
+    """Decides which task is called back when."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        store: TaskStore,
+        picture: Picture,
+        dialer: Dialer,
+        clock: IReactorTime,
+        background: Background,
+        settings: Callable[[], Settings],
+        new_channel_id: Callable[[], str],
+        busy: Callable[[], Collection[str]],
+    ) -> None:
+        self._store = store
+        self._picture = picture
+        self._dialer = dialer
+        self._clock = clock
+        self._background = background
+        self._settings = settings
+        self._new_channel_id = new_channel_id
+        #: Keys of clients who are in a call with us: they are not called.
+        self._busy = busy
+        self._running = False
+        self._again = False
+        self._enabled = False
+        self._timer: IDelayedCall | None = None
+        #: No task is due before; None when that is not known.
+        self._next_due: float | None = None
+        picture.on_change(self.wake)
+
+    def enable(self) -> None:
+        """Begin, or begin again, to place calls."""
+        self._enabled = True
+        self.tasks_changed()
+
+    def disable(self) -> None:
+        """Place no new calls; those under way are not touched."""
+        self._enabled = False
+        self._set_timer(None)
+
+    def tasks_changed(self) -> None:
+        """A task was added, changed or put back in line."""
+        self._next_due = None
+        self.wake()
+
+    def wake(self) -> None:
+        """Something changed: look whether a call can be placed."""
+        if not self._enabled or not self._picture.ready:
+            return
+        if self._running:
+            self._again = True
+            return
+        self._running = True
+        self._background.start("scheduling", self._run())
+
+    async def _run(self) -> None:
+        try:
+            self._again = True
+            while self._again and self._enabled and self._picture.ready:
+                self._again = False
+                await self._pass()
+        except StoreUnavailable as error:
+            self._log.error("no callback can be placed: {error}", error=error)
+            self._set_timer(self._clock.seconds() + _STORE_RETRY_S)
+        finally:
+            self._running = False
+
+    async def _pass(self) -> None:
+        now = self._clock.seconds()
+        settings = self._settings()
+        wanted = targets(settings)
+        if self._next_due is not None and self._next_due > now:
+            self._sleep(wanted, now)
+            return
+        capacity = self._capacity(wanted, now)
+        while spare := frozenset().union(
+            *(t.queues for t in wanted if capacity.spare(t.key.lower()))
+        ):
+            begun = await self._store.begin_attempts(
+                spare, [self._new_channel_id()], _utc(now), busy_keys=self._busy()
+            )
+            if not begun:
+                break
+            queue = settings.queues[begun[0].task.queue]
+            if begun[0].task.number_key in self._busy():
+                self._dialer.drop(begun[0], queue, "the client rang in meanwhile")
+            else:
+                self._dialer.place(begun[0], queue)
+            if not (self._enabled and self._picture.ready):
+                return
+            # The store took its time: agents may be gone, callers may have come.
+            now = self._clock.seconds()
+            capacity = self._capacity(wanted, now)
+        else:
+            # No agent is free: the next change of the picture wakes us.
+            self._sleep(wanted, now)
+            return
+        every = frozenset().union(*(target.queues for target in wanted))
+        due = await self._store.next_due(every, _utc(now), busy_keys=self._busy())
+        if not self._again:
+            # Another process may add tasks without a word to this one.
+            latest = now + MAX_SLEEP_S
+            self._next_due = min(due.timestamp(), latest) if due else latest
+            self._sleep(wanted, now)
+
+    def _capacity(self, wanted: list[Target], now: float) -> Capacity:
+        queues = self._picture.queues
+        free: dict[str, set[str]] = {}
+        claimed: dict[str, int] = {}
+        # Live callers of every queue count, also of those without callbacks: an
+        # agent may be a member of several.
+        for name in queues.names():
+            if callers := queues.waiting(name):
+                free[name.lower()] = queues.free(name, 0.0, now)
+                claimed[name.lower()] = len(callers)
+        for target in wanted:
+            key = target.key.lower()
+            free[key] = queues.free(target.key, target.wrapuptime_s, now)
+            claimed[key] = claimed.get(key, 0) + self._dialer.waiting_for_member(
+                target.key
+            )
+        return Capacity(free, claimed)
+
+    def _sleep(self, wanted: list[Target], now: float) -> None:
+        """Set the timer for the next thing that happens by itself."""
+        queues = self._picture.queues
+        moments = [queues.next_free_at(t.key, t.wrapuptime_s, now) for t in wanted]
+        moments.append(self._next_due)
+        at = min((m for m in moments if m is not None and m > now), default=None)
+        self._set_timer(at)
+
+    def _set_timer(self, at: float | None) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        if at is not None:
+            delay = min(max(0.0, at - self._clock.seconds()), MAX_SLEEP_S)
+            self._timer = self._clock.callLater(delay, self.wake)
+
+
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
