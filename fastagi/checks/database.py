@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: MIT
+"""The database: is it there, may it be written, is it whole and of our version."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from sqlalchemy.engine import make_url
+
+from fastagi.checks.finding import Notes
+from fastagi.checks.process import User
+from fastagi.store import migrate
+from fastagi.store.engine import Database
+from fastagi.store.errors import SchemaMismatch, SchemaOutdated, StoreUnavailable
+
+#: StateDirectory of the systemd unit.
+MADE_BY_SYSTEMD: Final = Path("/var/lib/callback-queue")
+_UPGRADE: Final = (
+    "systemctl stop callback-queue; callback-queue db upgrade;"
+    " systemctl start callback-queue"
+)
+#: A look at every page of a database of some gigabytes would take longer.
+_LONGEST_LOOK_S: Final = 10.0
+
+
+def check_database(
+    url: str, user: User, check_current: Callable[[str], None] = migrate.check_current
+) -> Notes:
+    """Look at the database without changing anything in it.
+
+    Args:
+        url: of the database.
+        user: who the service runs as.
+        check_current: raises if the database is not of the service's version.
+    """
+    notes = Notes("database")
+    file = _file(url)
+    if file is None or _usable_file(file, user, notes):
+        _check_contents(url, check_current, str(file or "database.url"), notes)
+    return notes
+
+
+def _file(url: str) -> Path | None:
+    parsed = make_url(url)
+    is_file = parsed.get_backend_name() == "sqlite" and parsed.database
+    return Path(str(parsed.database)) if is_file else None
+
+
+def _usable_file(file: Path, user: User, notes: Notes) -> bool:
+    """Look at a SQLite file from outside; say whether to look inside."""
+    directory = file.parent
+    own = f"chown {user.owner}"
+    try:
+        there = directory.is_dir()
+    except PermissionError:
+        notes.fault(
+            directory,
+            f"{user.name} may not pass to the directory of the database",
+            "let all users pass (chmod o+x) through the directories above it",
+        )
+        return False
+    if not there:
+        make = f"install -d -m 750 -o {user.owner.replace(':', ' -g ')} {directory}"
+        problem = "the directory of the database does not exist"
+        if directory == MADE_BY_SYSTEMD:
+            start = "the first 'systemctl start callback-queue' makes it; or: "
+            notes.warn(directory, f"{problem} yet", start + make)
+        else:
+            notes.fault(directory, problem, make)
+        return False
+    if not (user.may("w", directory) and user.may("x", directory)):
+        notes.fault(
+            directory,
+            f"{user.name} may not write to the directory of the database",
+            f"{own} {directory}; chmod 750 {directory}",
+        )
+        return False
+    if not file.exists() or file.stat().st_size == 0:
+        # It is made at the first start.
+        return False
+    usable = True
+    # A log left by somebody else, such as root, keeps the service from opening it.
+    for path in (file, Path(f"{file}-wal"), Path(f"{file}-shm")):
+        if path.exists() and not (user.may("r", path) and user.may("w", path)):
+            notes.fault(path, f"{user.name} may not read and write it", f"{own} {path}")
+            usable = False
+    return usable and _is_whole(file, notes)
+
+
+def _is_whole(file: Path, notes: Notes) -> bool:
+    """Look for damage, reading only: this may be no database of ours at all."""
+    give_up_at = time.monotonic() + _LONGEST_LOOK_S
+    try:
+        uri = f"file:{quote(str(file))}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True)) as conn:
+            conn.set_progress_handler(lambda: time.monotonic() > give_up_at, 10_000)
+            (answer,) = conn.execute("PRAGMA quick_check(1)").fetchone()
+            tables = "SELECT name FROM sqlite_master WHERE type = 'table'"
+            names = {name for (name,) in conn.execute(tables)}
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        if code == sqlite3.SQLITE_INTERRUPT:
+            notes.warn(
+                file,
+                f"not looked at as a whole, it would take over {_LONGEST_LOOK_S:.0f} s",
+                f"sqlite3 {file} 'PRAGMA quick_check'",
+            )
+            return True
+        if code is not None and code & 0xFF == sqlite3.SQLITE_BUSY:
+            _locked(file, notes)
+            return False
+        answer, names = str(error), {""}
+    if answer != "ok":
+        notes.fault(
+            file,
+            f"it is damaged or no database: {answer}",
+            "stop the service, move the file away and put a copy back in its place;"
+            " a copy is beside it after each 'callback-queue db upgrade'",
+        )
+        return False
+    if names and "alembic_version" not in names:
+        notes.fault(
+            file,
+            f"it belongs to something else: it has a table {sorted(names)[0]}",
+            "write the path of a file that does not exist yet as database.url",
+        )
+        return False
+    # The first start makes the tables where there are none.
+    return bool(names)
+
+
+def _locked(file: Path, notes: Notes) -> None:
+    notes.fault(
+        file, "it is locked by another process", f"find it with: fuser -v {file}"
+    )
+
+
+def _check_contents(
+    url: str, check_current: Callable[[str], None], where: str, notes: Notes
+) -> None:
+    try:
+        check_current(url)
+        database = Database(url, deliver=None)
+        try:
+            # An empty transaction, to see whether one can be begun.
+            database.run_now("check", lambda _conn: None)
+        finally:
+            _ = database.close()
+    except SchemaOutdated as error:
+        notes.fault(where, _problem(error), _UPGRADE)
+    except (SchemaMismatch, StoreUnavailable) as error:
+        problem, _, remedy = str(error).partition("; ")
+        notes.fault(where, problem, remedy or "see database.url in the settings")
+
+
+def _problem(error: Exception) -> str:
+    return str(error).partition("; ")[0]

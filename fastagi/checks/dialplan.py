@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: MIT
+"""The dialplan: is ours loaded, is it of this version, does it know where we are."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from fastagi import dialplan
+from fastagi.ami import actions
+from fastagi.ami.actions import Action
+from fastagi.checks.finding import Notes
+from fastagi.checks.manager_link import LinkFailed, ManagerLink, Refused
+from fastagi.checks.place import NotVisible, Place
+from fastagi.config.model import FastAgiSettings
+
+#: What ``dialplan/callback-queue.conf`` of this version has in VERSION_CONTEXT.
+VERSION: Final = 1
+VERSION_CONTEXT: Final = "callback-version"
+#: The file, as it is included in extensions.conf.
+FILE: Final = "callback-queue.conf"
+CONTEXTS: Final = (
+    dialplan.REQUEST_CONTEXT,
+    "callback-ask",
+    "callback-return",
+    dialplan.MEMBER_CONTEXT,
+    "callback-forget",
+    dialplan.CALLER_CONTEXT,
+    "callback-answered",
+    dialplan.OUTCOME_CONTEXT,
+)
+#: What Asterisk says, in small letters, of a context it does not have.
+NO_CONTEXT: Final = "did not find context"
+#: Where the dialplan looks for the service unless CALLBACK_AGI says otherwise.
+_DEFAULT_AGI: Final = "agi://127.0.0.1:4573"
+_AGI_URL: Final = re.compile(r"h?agi://(\[[^\]]*\]|[^:/\[]*)(?::([0-9]+))?(?:/.*)?")
+_AGI_PORT: Final = 4573
+_RELOAD: Final = "asterisk -rx 'dialplan reload'"
+
+
+def check_dialplan(
+    link: ManagerLink | None, fastagi: FastAgiSettings, place: Place
+) -> Notes:
+    """Look at the dialplan Asterisk has loaded, or else at its files."""
+    notes = Notes("dialplan")
+    if link is not None:
+        try:
+            _check_loaded(link, place, notes)
+            _check_address(link, fastagi, notes)
+            return notes
+        except (Refused, LinkFailed) as error:
+            notes.warn(
+                "Asterisk",
+                f"the dialplan it has loaded is not looked at: {error}",
+                "give the manager user the class 'reporting'; or run: asterisk -rx"
+                f" 'dialplan show {dialplan.REQUEST_CONTEXT}'",
+            )
+    _check_files(place, notes)
+    return notes
+
+
+def show_context(context: str) -> Action:
+    """Ask for one context (a list of ListDialplan)."""
+    return Action("ShowDialPlan", (("Context", context),))
+
+
+def _check_loaded(link: ManagerLink, place: Place, notes: Notes) -> None:
+    missing = [context for context in CONTEXTS if not _is_loaded(link, context)]
+    if len(missing) == len(CONTEXTS):
+        notes.fault(
+            "extensions.conf",
+            "Asterisk has not loaded our dialplan",
+            _how_to_load(place),
+        )
+        return
+    if missing:
+        notes.fault(
+            FILE,
+            f"contexts are missing: {', '.join(missing)}",
+            "copy dialplan/callback-queue.conf of this version over it; then run:"
+            f" {_RELOAD}",
+        )
+        return
+    version = _loaded_version(link)
+    if version < VERSION:
+        notes.fault(
+            FILE,
+            f"the dialplan Asterisk has loaded is of version {version or 'none'}, this"
+            f" service works with version {VERSION}",
+            "copy dialplan/callback-queue.conf of this version over it; then run:"
+            f" {_RELOAD}",
+        )
+    elif version > VERSION:
+        notes.fault(
+            FILE,
+            f"the dialplan Asterisk has loaded is of version {version}, this service"
+            f" knows only up to version {VERSION}",
+            "install the service the dialplan came with, or copy the dialplan of this"
+            f" version over it and run: {_RELOAD}",
+        )
+
+
+def _is_loaded(link: ManagerLink, context: str) -> bool:
+    try:
+        link.ask_list(show_context(context))
+    except Refused as refused:
+        if NO_CONTEXT in str(refused).lower():
+            return False
+        raise
+    return True
+
+
+def _loaded_version(link: ManagerLink) -> int:
+    """Return the number in the mark; 0 if there is none."""
+    try:
+        shown = link.ask_list(show_context(VERSION_CONTEXT))
+    except Refused:
+        return 0
+    numbers = [message.get("AppData") for message in shown]
+    return next((int(text) for text in numbers if text.isdecimal()), 0)
+
+
+def _how_to_load(place: Place) -> str:
+    include = f'#include "{FILE}"'
+    conf = place.conf_or_none("extensions.conf")
+    if conf is not None and conf.section(dialplan.REQUEST_CONTEXT):
+        # It is in the files: somebody forgot the reload.
+        return f"run: {_RELOAD}"
+    if conf is not None and (place.config_dir / FILE).exists():
+        return f"write {include} at the end of {conf.path}; then run: {_RELOAD}"
+    return (
+        f"copy dialplan/callback-queue.conf to {place.config_dir}, write {include} at"
+        f" the end of extensions.conf; then run: {_RELOAD}"
+    )
+
+
+def _check_files(place: Place, notes: Notes) -> None:
+    """Without Asterisk's own word: look for the contexts in its files."""
+    try:
+        conf = place.conf("extensions.conf")
+    except NotVisible as error:
+        notes.warn(
+            "extensions.conf",
+            str(error),
+            f"on Asterisk's machine run: asterisk -rx 'dialplan show"
+            f" {dialplan.REQUEST_CONTEXT}'",
+        )
+        return
+    missing = [context for context in CONTEXTS if conf.section(context) is None]
+    if not missing:
+        return
+    if conf.gaps:
+        notes.warn(
+            conf.gaps[0],
+            f"not looked at; contexts not found elsewhere: {', '.join(missing)}",
+            f"run: asterisk -rx 'dialplan show {dialplan.REQUEST_CONTEXT}'",
+        )
+    else:
+        notes.fault(
+            conf.path,
+            f"our dialplan is not included: contexts missing: {', '.join(missing)}",
+            _how_to_load(place),
+        )
+
+
+def _check_address(link: ManagerLink, fastagi: FastAgiSettings, notes: Notes) -> None:
+    """Compare where the dialplan looks for us with where we listen."""
+    where = "CALLBACK_AGI in the dialplan"
+    given = link.ask(actions.get_var("CALLBACK_AGI")).get("Value")
+    url = given or _DEFAULT_AGI
+    own = f"agi://{_host(fastagi.listen)}:{fastagi.port}"
+    remedy = (
+        f"write under [globals] in extensions.conf: CALLBACK_AGI = {own}; then run:"
+        f" {_RELOAD}"
+    )
+    found = _AGI_URL.fullmatch(url)
+    if found is None:
+        notes.fault(where, f"{url} is no address of a FastAGI server", remedy)
+        return
+    host, port = found[1].strip("[]"), int(found[2] or _AGI_PORT)
+    if port != fastagi.port:
+        notes.fault(
+            where,
+            f"it is {url}, and fastagi.port is {fastagi.port}",
+            remedy,
+        )
+    elif _differs(host, fastagi.listen):
+        notes.fault(
+            where, f"it is {url}, and fastagi.listen is {fastagi.listen}", remedy
+        )
+
+
+def _host(listen: str) -> str:
+    return f"[{listen}]" if ":" in listen else listen
+
+
+def _differs(host: str, listen: str) -> bool:
+    everywhere = listen in ("0.0.0.0", "::")
+    is_name = not re.fullmatch(r"[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*", host)
+    return not everywhere and not is_name and host != listen

@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: MIT
+"""The manager interface: can we log in, what may we do, what will we hear."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Final
+
+import attrs
+
+from fastagi.ami import actions
+from fastagi.checks.conf import Conf, Option, Section
+from fastagi.checks.finding import Notes
+from fastagi.checks.manager_link import (
+    LinkFailed,
+    ManagerLink,
+    Refused,
+    Trouble,
+    connect,
+)
+from fastagi.checks.place import NotVisible, Place
+from fastagi.config.model import AmiLogin, AmiSettings
+
+OLDEST_ASTERISK: Final = 16
+#: AMI 5 came with Asterisk 16.
+_OLDEST_AMI: Final = 5
+
+#: Which class of ``write`` gives which of the actions that are needed. The others,
+#: such as QueueStatus and Ping, need none.
+WRITE_CLASSES: Final = {
+    "call": ("Hangup",),
+    "originate": ("Originate",),
+    "reporting": ("CoreSettings", "CoreShowChannels", "DBGet"),
+}
+#: Needed too, and given by each of call and reporting.
+_DEVICES: Final = "DeviceStateList"
+#: Actions that come with a module, and those any user may send.
+_MODULES: Final = {
+    _DEVICES: "res_manager_devicestate.so",
+    "QueueStatus": "app_queue.so",
+}
+#: Which class of ``read`` brings which of the events that are listened to.
+READ_CLASSES: Final = {
+    "agent": (
+        "AgentCalled",
+        "AgentConnect",
+        "AgentRingNoAnswer",
+        "QueueCallerJoin",
+        "QueueCallerLeave",
+        "QueueMemberAdded",
+        "QueueMemberPause",
+        "QueueMemberRemoved",
+        "QueueMemberStatus",
+    ),
+    "call": (
+        "BridgeEnter",
+        "BridgeLeave",
+        "DeviceStateChange",
+        "DialBegin",
+        "DialEnd",
+        "ExtensionStatus",
+        "Hangup",
+        "Newchannel",
+        "OriginateResponse",
+    ),
+    "system": ("FullyBooted", "Reload", "Shutdown"),
+    "user": ("UserEvent",),
+}
+_READ: Final = "read = " + ",".join(READ_CLASSES)
+_WRITE: Final = "write = " + ",".join(WRITE_CLASSES)
+_RELOAD: Final = "asterisk -rx 'manager reload'"
+
+
+def log_in(ami: AmiSettings) -> ManagerLink:
+    """Connect and log in as the settings say.
+
+    Raises:
+        LinkFailed: it can not be done.
+    """
+    return ManagerLink(
+        connect(ami.host, ami.port, ami.timeout_s),
+        username=ami.username,
+        secret=ami.secret.get_secret_value(),
+        plain=ami.login is AmiLogin.PLAIN,
+        timeout_s=ami.timeout_s,
+    )
+
+
+def explain_failure(error: LinkFailed, ami: AmiSettings, place: Place) -> Notes:
+    """Tell why there is no connection to the manager."""
+    notes = Notes("manager")
+    where = f"{ami.host}:{ami.port}"
+    conf = place.conf_or_none("manager.conf")
+    match error.trouble:
+        case Trouble.NO_ADDRESS:
+            notes.fault(
+                "ami.host", f"{ami.host} has no address: {error}", "correct ami.host"
+            )
+        case Trouble.REFUSED:
+            notes.fault(
+                where, f"no manager interface: {error}", _port_advice(conf, ami)
+            )
+        case Trouble.UNREACHABLE:
+            notes.fault(
+                where,
+                f"no manager interface: {error}",
+                "correct ami.host and ami.port, or let a firewall pass this port",
+            )
+        case Trouble.LOGIN_REFUSED:
+            notes.fault(
+                *_login_advice(error, conf, ami)
+                or (
+                    where,
+                    f"Asterisk refuses the login of {ami.username}: {error}",
+                    "compare ami.username and ami.secret with manager.conf, let its"
+                    " permit lines name the address of this machine, then run:"
+                    f" {_RELOAD}",
+                )
+            )
+        case Trouble.NOT_ASTERISK:
+            notes.fault(
+                where,
+                f"something else answers there: {error}",
+                "correct ami.port: it is 'port' in manager.conf",
+            )
+        case Trouble.SILENT | Trouble.LOST:
+            notes.fault(
+                where,
+                f"the manager interface does not answer: {error}",
+                "see whether Asterisk is well: asterisk -rx 'core show uptime'",
+            )
+    return notes
+
+
+def _port_advice(conf: Conf | None, ami: AmiSettings) -> str:
+    general = conf.section("general") if conf else None
+    if general is not None:
+        enabled, port = general.get("enabled"), general.get("port")
+        if enabled is None or not enabled.is_true:
+            place = enabled.where if enabled else general.where
+            return (
+                f"write enabled = yes under [general] in manager.conf ({place});"
+                f" then run: {_RELOAD}"
+            )
+        theirs = port.value if port else "5038"
+        if theirs != str(ami.port):
+            place = port.where if port else general.where
+            return f"write port: {theirs} under ami, as manager.conf has it ({place})"
+    return (
+        "see whether Asterisk runs (systemctl status asterisk) and whether ami.port is"
+        " the port in manager.conf"
+    )
+
+
+def _login_advice(
+    error: LinkFailed, conf: Conf | None, ami: AmiSettings
+) -> tuple[str, str, str] | None:
+    """Tell from manager.conf why a login is refused, if it tells."""
+    if "already in use" in str(error).lower():
+        return (
+            f"[{ami.username}] in manager.conf",
+            "it may log in only once, and the service is logged in",
+            f"write there: allowmultiplelogin = yes; then run: {_RELOAD}",
+        )
+    if conf is None:
+        return None
+    user = conf.section(ami.username)
+    if user is None or ami.username.lower() == "general":
+        if conf.gaps:
+            return None
+        return (
+            str(conf.path),
+            f"there is no user [{ami.username}]",
+            "copy the example etc/asterisk/manager.d/callback-queue.conf there, or"
+            f" correct ami.username; then run: {_RELOAD}",
+        )
+    secret = user.get("secret")
+    if secret is None or secret.value != ami.secret.get_secret_value():
+        return (
+            secret.where if secret else user.where,
+            f"the secret of [{ami.username}] is not the one in the settings",
+            f"write the same secret in both; then run: {_RELOAD}",
+        )
+    return None
+
+
+def check_manager(link: ManagerLink, ami: AmiSettings, place: Place) -> Notes:
+    """Look at what Asterisk allows us and will tell us."""
+    notes = Notes("manager")
+    granted = _granted(ami, place)
+    try:
+        _check_actions(link, ami, granted, notes)
+        _check_version(link, notes)
+        _check_events(link, ami, place, granted, notes)
+    except (Refused, LinkFailed) as error:
+        notes.fault(f"{ami.host}:{ami.port}", str(error), "run this check again")
+    return notes
+
+
+@attrs.frozen
+class _Granted:
+    """The classes of a user of the manager, and who says so.
+
+    Attributes:
+        read: the classes; None if nobody could be asked.
+        where: the section of manager.conf, or its name.
+    """
+
+    read: Collection[str] | None
+    where: str
+    section: Section | None
+
+
+def _granted(ami: AmiSettings, place: Place) -> _Granted:
+    conf = place.conf_or_none("manager.conf")
+    section = conf.section(ami.username) if conf else None
+    where = section.where if section else f"[{ami.username}] in manager.conf"
+    # What Asterisk has loaded counts more than what the file says by now.
+    shown = place.console(f"manager show user {ami.username}") or ""
+    if found := re.search(r"^\s*read perm:(.*)$", shown, re.MULTILINE):
+        return _Granted(_classes(found[1]), where, section)
+    if section is not None and (option := section.get("read")):
+        return _Granted(_classes(option.value), where, section)
+    return _Granted(set() if section else None, where, section)
+
+
+def _classes(text: str) -> set[str]:
+    return {name.strip().lower() for name in re.split(r"[,&]", text)}
+
+
+def _check_actions(
+    link: ManagerLink, ami: AmiSettings, granted: _Granted, notes: Notes
+) -> None:
+    may = {name for name, _ in link.ask(actions.list_commands()).headers}
+    for name, needed in WRITE_CLASSES.items():
+        missing = [action for action in needed if action not in may]
+        # Where the class is there, it is a module that is not.
+        if len(missing) == len(needed):
+            notes.fault(
+                granted.where,
+                f"{ami.username} may not use {', '.join(missing)}:"
+                f" write has no '{name}'",
+                f"write there: {_WRITE}; then run: {_RELOAD}",
+            )
+            may.update(missing, [_DEVICES])
+    for action, module in _MODULES.items():
+        if action not in may:
+            notes.fault(
+                "modules.conf",
+                f"Asterisk has no action {action}: {module} is not loaded",
+                f"load = {module} in modules.conf; then run:"
+                f" asterisk -rx 'module load {module}'",
+            )
+
+
+def _check_version(link: ManagerLink, notes: Notes) -> None:
+    try:
+        text = link.ask(actions.core_settings()).get("AsteriskVersion")
+    except Refused:
+        text = ""
+    if found := re.search(r"\d+", text):
+        old = int(found[0]) < OLDEST_ASTERISK
+    elif found := re.match(r"\d+", link.ami_version):
+        old, text = int(found[0]) < _OLDEST_AMI, f"with AMI {link.ami_version}"
+    else:
+        return
+    if old:
+        notes.fault(
+            "Asterisk",
+            f"Asterisk {text} is too old",
+            f"install Asterisk {OLDEST_ASTERISK} or newer",
+        )
+
+
+def _check_events(
+    link: ManagerLink,
+    ami: AmiSettings,
+    place: Place,
+    granted: _Granted,
+    notes: Notes,
+) -> None:
+    remedy = f"write there: {_READ}; then run: {_RELOAD}"
+    if granted.read is None:
+        try:
+            gaps = place.conf("manager.conf").gaps
+            reason = f"not looked at: {gaps[0] if gaps else 'it is not in the file'}"
+        except NotVisible as error:
+            reason = str(error)
+        notes.warn(
+            granted.where,
+            f"which events {ami.username} may read is {reason}",
+            "run this check as root on Asterisk's machine; or run there: asterisk -rx"
+            f" 'manager show user {ami.username}' and compare its 'read perm' with:"
+            f" {_READ}",
+        )
+        # This one event comes by itself, and tells of one class at least.
+        missing = [] if "FullyBooted" in link.heard else ["system"]
+    elif "all" in granted.read:
+        missing = []
+    else:
+        missing = [name for name in READ_CLASSES if name not in granted.read]
+    for name in missing:
+        events = READ_CLASSES[name]
+        shown = ", ".join(events[:3]) + (", ..." if len(events) > 3 else "")
+        notes.fault(
+            granted.where,
+            f"{ami.username} does not hear {shown}: read has no '{name}'",
+            remedy,
+        )
+    if granted.section is not None:
+        _check_filters(granted.section, notes)
+
+
+def _check_filters(user: Section, notes: Notes) -> None:
+    """Look for event filters that keep away what is listened to."""
+    filters = [
+        one for one in user.options if one.name.lower().startswith("eventfilter")
+    ]
+    including: list[tuple[Option, re.Pattern[str]]] = []
+    excluding: list[tuple[Option, re.Pattern[str]]] = []
+    for one in filters:
+        if one.name.lower() != "eventfilter":
+            notes.warn(
+                one.where,
+                "not looked at: an event filter in the form of newer versions",
+                "make sure that it lets through: " + ", ".join(_all_events()),
+            )
+            return
+        bad = one.value.startswith("!")
+        pattern = one.value.removeprefix("!")
+        try:
+            (excluding if bad else including).append((one, re.compile(pattern)))
+        except re.error:
+            notes.warn(
+                one.where,
+                f"not looked at: the event filter {pattern}",
+                "make sure that it lets through: " + ", ".join(_all_events()),
+            )
+            return
+    lost: dict[str, list[str]] = {}
+    for event in _all_events():
+        text = f"Event: {event}\r\nPrivilege: "
+        stopped = next((one for one, p in excluding if p.search(text)), None)
+        if (
+            stopped is None
+            and including
+            and not any(p.search(text) for _, p in including)
+        ):
+            stopped = including[0][0]
+        if stopped is not None:
+            lost.setdefault(stopped.where, []).append(event)
+    for where, events in lost.items():
+        notes.fault(
+            where,
+            f"this event filter keeps away {', '.join(events)}",
+            f"delete it or take the filter of the example; then run: {_RELOAD}",
+        )
+
+
+def _all_events() -> list[str]:
+    return sorted(event for events in READ_CLASSES.values() for event in events)

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: MIT
+"""Where the service listens: the FastAGI port and the control socket."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from pathlib import Path
+from typing import Final
+
+from fastagi.checks.finding import Notes
+from fastagi.checks.place import Address, Place
+from fastagi.checks.process import Running, User
+from fastagi.config.model import FastAgiSettings
+
+_TIMEOUT_S: Final = 3.0
+#: RuntimeDirectory of the systemd unit.
+_MADE_BY_SYSTEMD: Final = Path("/run/callback-queue")
+_UNPRIVILEGED: Final = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+
+
+def check_fastagi(
+    fastagi: FastAgiSettings,
+    place: Place,
+    running: Running | None,
+    user: User,
+    *,
+    control_refused: bool,
+) -> Notes:
+    """Look at the port, and at who may connect to it."""
+    notes = Notes("FastAGI")
+    where = f"{fastagi.listen}:{fastagi.port}"
+    if running is not None:
+        _check_answer(fastagi, where, notes)
+    elif control_refused:
+        notes.warn(
+            where,
+            "not looked at: this user may not ask whether the service runs",
+            "run this check as root",
+        )
+    else:
+        _check_free(fastagi, where, user, notes)
+    _check_peers(fastagi, place, notes)
+    return notes
+
+
+def _check_answer(fastagi: FastAgiSettings, where: str, notes: Notes) -> None:
+    """The service runs: does it listen where the settings say?"""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(fastagi.listen, fastagi.listen)
+    try:
+        socket.create_connection((host, fastagi.port), _TIMEOUT_S).close()
+    except OSError as error:
+        notes.fault(
+            where,
+            f"the service runs, and does not listen here: {error.strerror or error}",
+            "put the settings in force: systemctl restart callback-queue",
+        )
+
+
+def _check_free(fastagi: FastAgiSettings, where: str, user: User, notes: Notes) -> None:
+    """The service does not run: could it listen here?"""
+    family = socket.AF_INET6 if ":" in fastagi.listen else socket.AF_INET
+    first = _first_unprivileged()
+    if fastagi.port < first and user.uid != 0:
+        notes.fault(
+            where,
+            f"{user.name} may not listen on a port below {first}",
+            "write another fastagi.port, and the same in CALLBACK_AGI",
+        )
+        return
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # As the service itself will: a port just closed is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((fastagi.listen, fastagi.port))
+            # Two may bind to one port, but only one may listen.
+            probe.listen(1)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            problem = "another program has this port"
+            remedy = (
+                f"see which: ss -ltnp 'sport = :{fastagi.port}'; stop it, or write"
+                " another fastagi.port, and the same in CALLBACK_AGI"
+            )
+        elif error.errno == errno.EADDRNOTAVAIL:
+            problem = f"this machine has no address {fastagi.listen}"
+            remedy = (
+                "write one of those that 'ip -brief address' shows as fastagi.listen"
+            )
+        else:
+            problem = f"the port can not be used: {error.strerror}"
+            remedy = "write another fastagi.listen or fastagi.port"
+        notes.fault(where, problem, remedy)
+
+
+def _first_unprivileged() -> int:
+    try:
+        return int(_UNPRIVILEGED.read_text())
+    except (OSError, ValueError):
+        return 1024
+
+
+def _check_peers(fastagi: FastAgiSettings, place: Place, notes: Notes) -> None:
+    """Look whether Asterisk may connect, and whether the whole world may."""
+    listens_to_itself = ipaddress.ip_address(fastagi.listen).is_loopback
+    remote = [] if place.is_here else place.addresses
+    if remote and listens_to_itself:
+        notes.fault(
+            "fastagi.listen",
+            f"Asterisk is on another machine and can not reach {fastagi.listen}",
+            "write the address of this machine that Asterisk can reach",
+        )
+    elif remote and not any(_is_allowed(address, fastagi) for address in remote):
+        addresses = ", ".join(map(str, remote))
+        notes.fault(
+            "fastagi.allowed_peers",
+            f"Asterisk ({addresses}) is not among those who may connect",
+            f"write allowed_peers: [{remote[0]}]",
+        )
+    if not listens_to_itself:
+        for network in fastagi.allowed_peers:
+            if not network.is_private:
+                notes.warn(
+                    "fastagi.allowed_peers",
+                    f"{network} lets strangers ask for callbacks: FastAGI knows no"
+                    " password",
+                    "name only the addresses of your Asterisk machines",
+                )
+
+
+def _is_allowed(address: Address, fastagi: FastAgiSettings) -> bool:
+    return any(address in network for network in fastagi.allowed_peers)
+
+
+def check_control(
+    socket_path: str, running: Running | None, user: User, *, control_refused: bool
+) -> Notes:
+    """Look at the socket on which the commands reach the service."""
+    notes = Notes("control socket")
+    directory = Path(socket_path).parent
+    if control_refused:
+        notes.warn(
+            socket_path,
+            "not looked at: this user may not open it",
+            "run this check as root",
+        )
+    elif running is not None:
+        if running.status is None:
+            notes.fault(
+                socket_path,
+                "the service has it open and does not answer",
+                "see its log: journalctl -u callback-queue; then: systemctl restart"
+                " callback-queue",
+            )
+    elif directory.is_dir():
+        if not (user.may("w", directory) and user.may("x", directory)):
+            notes.fault(
+                directory,
+                f"{user.name} may not make the control socket here",
+                f"chown {user.owner} {directory}",
+            )
+    # The unit has this one made at each start.
+    elif directory != _MADE_BY_SYSTEMD:
+        above = next(path for path in directory.parents if path.is_dir())
+        if not user.may("w", above):
+            notes.fault(
+                directory,
+                "the directory of the control socket does not exist, and"
+                f" {user.name} may not make it",
+                f"install -d -m 750 -o {user.owner.replace(':', ' -g ')} {directory};"
+                " or write RuntimeDirectory= in the unit",
+            )
+    return notes

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""Where Asterisk is, and what of it this machine can see."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from functools import cached_property
+from pathlib import Path
+
+from fastagi.checks.conf import Conf, ConfUnreadable, read_conf
+from fastagi.checks.console import console_socket, run_command
+from fastagi.config.model import Settings
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_ON_ANOTHER_MACHINE = (
+    "not looked at: Asterisk is on another machine (ami.host is {host})"
+)
+
+
+class NotVisible(Exception):
+    """Something of Asterisk can not be seen from here; the text says why."""
+
+
+class Place:
+    """The machine of Asterisk, its files and its console.
+
+    Args:
+        settings: which name the machine and the directories.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.config_dir = Path(settings.asterisk.config_dir)
+        self.sounds_dir = Path(settings.asterisk.sounds_dir)
+        self._confs: dict[str, Conf | ConfUnreadable] = {}
+
+    @cached_property
+    def addresses(self) -> list[Address]:
+        """The addresses of ami.host; none if it has none."""
+        try:
+            found = socket.getaddrinfo(
+                self._settings.ami.host, None, type=socket.SOCK_STREAM
+            )
+        except OSError:
+            return []
+        texts = {str(address[0]).partition("%")[0] for *_, address in found}
+        return sorted(map(ipaddress.ip_address, texts), key=str)
+
+    @cached_property
+    def is_here(self) -> bool:
+        """Whether Asterisk is on this machine, so that files here are its files."""
+        return any(_is_ours(address) for address in self.addresses)
+
+    def conf(self, name: str) -> Conf:
+        """Return one of Asterisk's configuration files.
+
+        Raises:
+            NotVisible: it is elsewhere, or not to be read.
+        """
+        if not self.is_here:
+            raise NotVisible(self._elsewhere)
+        if name not in self._confs:
+            try:
+                self._confs[name] = read_conf(self.config_dir, name)
+            except ConfUnreadable as unreadable:
+                self._confs[name] = unreadable
+        found = self._confs[name]
+        if isinstance(found, ConfUnreadable):
+            raise NotVisible(f"not looked at: {found}") from found
+        return found
+
+    def conf_or_none(self, name: str) -> Conf | None:
+        """Return one of Asterisk's configuration files if it can be seen."""
+        try:
+            return self.conf(name)
+        except NotVisible:
+            return None
+
+    def sounds(self) -> Path:
+        """Return the directory of Asterisk's sounds.
+
+        Raises:
+            NotVisible: it is elsewhere.
+        """
+        if not self.is_here:
+            raise NotVisible(self._elsewhere)
+        return self.sounds_dir
+
+    def console(self, command: str) -> str | None:
+        """Run a command of Asterisk's console; None if it can not be reached."""
+        if not self.is_here:
+            return None
+        return run_command(
+            console_socket(self.config_dir), command, self._settings.ami.timeout_s
+        )
+
+    @property
+    def _elsewhere(self) -> str:
+        return _ON_ANOTHER_MACHINE.format(host=self._settings.ami.host)
+
+
+def _is_ours(address: Address) -> bool:
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        # Only an address of this machine can be bound to.
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((str(address), 0))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+"""The service as a process: does it run, as which user, and what may that user do.
+
+``check`` is mostly run by root, who may do anything. What counts is what the user of
+the service may do, so that is who the file system is asked for.
+"""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import pwd
+import socket
+import struct
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+#: The user that the systemd unit names.
+DEFAULT_USER: Final = "callback-queue"
+_TIMEOUT_S: Final = 10.0
+#: struct ucred: process, user, group.
+_CREDENTIALS: Final = struct.Struct("3i")
+
+
+@attrs.frozen
+class Running:
+    """What the running service says of itself.
+
+    Attributes:
+        uid: the user it runs as.
+        status: its answer to ``status``; None if it does not answer.
+    """
+
+    uid: int
+    status: Mapping[str, Any] | None
+
+
+class ControlRefused(Exception):
+    """There is a control socket, and this user may not open it."""
+
+
+def running_service(socket_path: str) -> Running | None:
+    """Ask the control socket who is there.
+
+    Returns:
+        None if nobody is.
+
+    Raises:
+        ControlRefused: this user may not ask.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:
+        control.settimeout(_TIMEOUT_S)
+        try:
+            control.connect(socket_path)
+        except PermissionError:
+            raise ControlRefused from None
+        except OSError:
+            return None
+        credentials = control.getsockopt(
+            socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
+        )
+        _pid, uid, _gid = _CREDENTIALS.unpack(credentials)
+        try:
+            control.sendall(b'{"command": "status"}\n')
+            with control.makefile("rb") as answers:
+                answer = json.loads(answers.readline())
+        except (OSError, ValueError):
+            return Running(uid, None)
+    usable = isinstance(answer, dict) and answer.get("ok") is True
+    return Running(uid, answer["result"] if usable else None)
+
+
+@attrs.frozen
+class User:
+    """Who the service runs as."""
+
+    name: str
+    uid: int
+
+    @property
+    def is_us(self) -> bool:
+        """Whether this process has the same rights."""
+        return self.uid == os.geteuid()
+
+    def may(self, mode: str, path: Path) -> bool:
+        """Ask the file system whether the user may do that with a path.
+
+        Args:
+            mode: one of "r", "w" and "x".
+            path: must exist.
+        """
+        flag = {"r": os.R_OK, "w": os.W_OK, "x": os.X_OK}[mode]
+        if self.is_us:
+            return os.access(path, flag, effective_ids=True)
+        entry = pwd.getpwuid(self.uid)
+        done = subprocess.run(
+            ["test", f"-{mode}", str(path)],
+            cwd="/",
+            user=entry.pw_uid,
+            group=entry.pw_gid,
+            extra_groups=os.getgrouplist(entry.pw_name, entry.pw_gid),
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+        return done.returncode == 0
+
+    @property
+    def owner(self) -> str:
+        """User and group as chown takes them."""
+        try:
+            entry = pwd.getpwuid(self.uid)
+            return f"{entry.pw_name}:{grp.getgrgid(entry.pw_gid).gr_name}"
+        except KeyError:
+            return str(self.uid)
+
+
+def service_user(running: Running | None) -> User:
+    """Find out who the service runs as, or will.
+
+    Only root looks for another user than itself: nobody else could ask for one.
+    """
+    if os.geteuid() != 0:
+        return _user(os.geteuid())
+    if running is not None:
+        return _user(running.uid)
+    try:
+        return _user(pwd.getpwnam(DEFAULT_USER).pw_uid)
+    except KeyError:
+        return _user(0)
+
+
+def _user(uid: int) -> User:
+    try:
+        return User(pwd.getpwuid(uid).pw_name, uid)
+    except KeyError:
+        # As in a container that knows its user by number only.
+        return User(f"user {uid}", uid)

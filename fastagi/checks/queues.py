@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: MIT
+"""The queues of the settings, as Asterisk has them and as queues.conf has them."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import Final
+
+from fastagi import dialplan
+from fastagi.ami import actions
+from fastagi.checks.conf import Conf, Section
+from fastagi.checks.dialplan import NO_CONTEXT, show_context
+from fastagi.checks.finding import Notes
+from fastagi.checks.manager_link import LinkFailed, ManagerLink, Refused
+from fastagi.checks.place import NotVisible, Place
+from fastagi.config.model import QueueSettings, Settings
+from fastagi.wire.errors import LocalProtocolError
+
+#: Not "queue reload all": that raises no event, so the service hears of it late.
+_RELOAD: Final = "asterisk -rx 'module reload app_queue.so'"
+#: Local/{number}@CONTEXT, perhaps with options behind it.
+_LOCAL: Final = re.compile(r"Local/[^@]*@([^/@]+)(?:/[a-z]*)?", re.IGNORECASE)
+#: PJSIP/{number}@ENDPOINT or PJSIP/ENDPOINT/sip:{number}@HOST
+_PJSIP: Final = re.compile(
+    r"PJSIP/(?:([^/{}]+)/.*|[^/@]*\{number\}[^/@]*@([^/@]+))", re.IGNORECASE
+)
+#: QueueMember's Status of a device Asterisk does not know.
+_INVALID: Final = "4"
+
+
+def check_queues(link: ManagerLink | None, settings: Settings, place: Place) -> Notes:
+    """Look at each queue and at who takes its callbacks."""
+    notes = Notes("queues")
+    conf = _conf(place, notes)
+    realtime = _realtime(place)
+    members: dict[str, list[tuple[str, str]]] | None = None
+    if link is None:
+        notes.warn(
+            "Asterisk",
+            "which queues and members it has is not looked at: there is no connection"
+            " to the manager",
+            "put the connection right and run this check again",
+        )
+    else:
+        try:
+            members = _members(link)
+        except (Refused, LinkFailed) as error:
+            notes.fault("Asterisk", f"it does not tell its queues: {error}", _RELOAD)
+    for queue in settings.queues.values():
+        names = dict.fromkeys((queue.name, queue.target_queue or queue.name))
+        if members is not None:
+            for name in names:
+                _check_existence(name, members, conf, realtime, notes)
+            target = queue.target_queue
+            if target and target.lower() in members:
+                _check_members(target, members[target.lower()], notes)
+        _check_options(queue.name, conf, realtime, link, notes)
+        if queue.target_extension and link is not None:
+            _check_extension(link, queue, notes)
+    channels = [queue.outbound_channel for queue in settings.queues.values()]
+    for channel in dict.fromkeys(channels):
+        if link is not None:
+            _check_outbound(link, channel, notes)
+    return notes
+
+
+def _conf(place: Place, notes: Notes) -> Conf | None:
+    try:
+        conf = place.conf("queues.conf")
+    except NotVisible as error:
+        notes.warn(
+            "queues.conf",
+            str(error),
+            "run this check as root on Asterisk's machine; or see there that each queue"
+            f" has: context = {dialplan.REQUEST_CONTEXT}, setqueuevar = yes,"
+            " announce-to-first-user = yes and a periodic-announce",
+        )
+        return None
+    for gap in conf.gaps:
+        notes.warn(
+            gap,
+            "not looked at",
+            "let this file be read, or see by hand what it says of your queues",
+        )
+    return conf
+
+
+def _realtime(place: Place) -> bool:
+    """Tell whether Asterisk keeps queues in a database."""
+    conf = place.conf_or_none("extconfig.conf")
+    section = conf.section("settings") if conf else None
+    return section is not None and section.get("queues") is not None
+
+
+def _members(link: ManagerLink) -> dict[str, list[tuple[str, str]]]:
+    """Return each queue's members and their device states, by its folded name."""
+    queues: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for message in link.ask_list(actions.queue_status()):
+        name = message.get("Queue").lower()
+        if message.event == "QueueParams":
+            queues[name] = queues[name]
+        elif message.event == "QueueMember":
+            interface = message.get("StateInterface") or message.get("Location")
+            queues[name].append((interface, message.get("Status")))
+    return dict(queues)
+
+
+def _check_existence(
+    name: str,
+    members: dict[str, list[tuple[str, str]]],
+    conf: Conf | None,
+    realtime: bool,
+    notes: Notes,
+) -> None:
+    if name.lower() in members:
+        return
+    problem = f"Asterisk has no queue {name}"
+    section = conf.section(name) if conf else None
+    if section is not None:
+        notes.fault(section.where, f"{problem}, though it is here", f"run: {_RELOAD}")
+    elif realtime:
+        notes.warn(
+            f"queue {name}",
+            "not looked at: queues are kept in a database, and Asterisk knows one only"
+            " after a call to it",
+            f"run: asterisk -rx 'queue show {name}'",
+        )
+    else:
+        notes.fault(
+            "queues.conf",
+            problem,
+            f"add [{name}] to queues.conf and run: {_RELOAD}; or correct the name under"
+            " queues in the settings",
+        )
+
+
+def _check_members(name: str, members: list[tuple[str, str]], notes: Notes) -> None:
+    where = f"queue {name}"
+    if not members:
+        notes.warn(
+            where,
+            "it has no members, so nobody is called back as long as that is so",
+            "add a line such as member => PJSIP/101 to queues.conf, or let agents log"
+            " in to the queue",
+        )
+    for interface, status in members:
+        if status == _INVALID:
+            notes.warn(
+                where,
+                f"Asterisk does not know the device of its member {interface}",
+                f"correct the member, or configure {interface}",
+            )
+
+
+def _check_options(
+    name: str, conf: Conf | None, realtime: bool, link: ManagerLink | None, notes: Notes
+) -> None:
+    """Look at what only queues.conf tells."""
+    if conf is None:
+        return
+    section = conf.section(name)
+    if section is None:
+        if realtime:
+            notes.warn(
+                f"queue {name}",
+                "its options are not looked at: they are kept in a database",
+                f"run: asterisk -rx 'realtime load queues name {name}' and see that it"
+                f" has context {dialplan.REQUEST_CONTEXT}, setqueuevar yes,"
+                " announce_to_first_user yes and a periodic_announce",
+            )
+        return
+    _check_key(section, link, notes)
+    if not _is_on(section, "setqueuevar"):
+        option = section.get("setqueuevar")
+        notes.fault(
+            option.where if option else section.where,
+            f"[{name}] does not tell its name to the dialplan: setqueuevar is not yes",
+            f"write there: setqueuevar = yes; then run: {_RELOAD}",
+        )
+    _check_announcement(section, conf, notes)
+
+
+def _check_key(section: Section, link: ManagerLink | None, notes: Notes) -> None:
+    option = section.get("context")
+    remedy = f"context = {dialplan.REQUEST_CONTEXT}; then run: {_RELOAD}"
+    if option is None or not option.value:
+        notes.fault(
+            section.where,
+            f"[{section.name}] has no context, so nothing happens when a caller"
+            " presses 1",
+            f"write there: {remedy}",
+        )
+    elif option.value != dialplan.REQUEST_CONTEXT:
+        leads = None if link is None else _leads_to_us(link, option.value)
+        if leads is None:
+            notes.warn(
+                option.where,
+                f"whether the context {option.value} leads to"
+                f" {dialplan.REQUEST_CONTEXT} is not looked at",
+                f"run: asterisk -rx 'dialplan show {option.value}'",
+            )
+        elif not leads:
+            notes.fault(
+                option.where,
+                f"key 1 leads to the context {option.value}, which does not go on to"
+                f" {dialplan.REQUEST_CONTEXT}",
+                f"write: {remedy}; or write include => {dialplan.REQUEST_CONTEXT} in"
+                f" the context {option.value}",
+            )
+
+
+def _leads_to_us(link: ManagerLink, context: str) -> bool | None:
+    """Tell whether a context of the administrator's own goes on to ours."""
+    try:
+        shown = link.ask_list(show_context(context))
+    except Refused as refused:
+        return False if NO_CONTEXT in str(refused).lower() else None
+    except (LinkFailed, LocalProtocolError):
+        return None
+    return any(
+        message.get("IncludeContext") == dialplan.REQUEST_CONTEXT
+        or dialplan.REQUEST_CONTEXT in message.get("AppData")
+        for message in shown
+    )
+
+
+def _check_announcement(section: Section, conf: Conf, notes: Notes) -> None:
+    """Look whether callers are told of the key at all."""
+    prompt = section.get("periodic-announce")
+    frequency = section.get("periodic-announce-frequency")
+    often = frequency is not None and frequency.value.strip("0 ") != ""
+    if prompt is None or not prompt.value or not often:
+        notes.warn(
+            section.where,
+            f"[{section.name}] has no periodic announcement, so no caller is told to"
+            " press 1",
+            "write there: periodic-announce = callback-queue/offer and"
+            f" periodic-announce-frequency = 30; then run: {_RELOAD}",
+        )
+    # With autofill, while nobody is free, the first in line waits like the others.
+    elif not (_is_on(section, "announce-to-first-user") or _fills(section, conf)):
+        notes.warn(
+            section.where,
+            f"the first caller in line of [{section.name}] never hears the periodic"
+            " announcement",
+            f"write there: announce-to-first-user = yes; then run: {_RELOAD}",
+        )
+
+
+def _fills(section: Section, conf: Conf) -> bool:
+    general = conf.section("general")
+    own = section.get("autofill")
+    return own.is_true if own else general is not None and _is_on(general, "autofill")
+
+
+def _is_on(section: Section, name: str) -> bool:
+    option = section.get(name)
+    return option is not None and option.is_true
+
+
+def _check_extension(link: ManagerLink, queue: QueueSettings, notes: Notes) -> None:
+    """Ask for the device whose state tells whether the extension is free."""
+    device = queue.state_interface
+    where = f"queues.{queue.name}.target_extension"
+    try:
+        if device.lower().startswith("hint:"):
+            exten, _, context = device[len("hint:") :].partition("@")
+            answer = link.ask(actions.extension_state(exten, context))
+            known = answer.get("Status") != "-1"
+        else:
+            known = _knows(link, device)
+    except (Refused, LinkFailed) as error:
+        notes.warn(
+            where,
+            f"whether Asterisk knows {device} is not looked at: {error}",
+            f"run: asterisk -rx 'core show hints', and look for {device} there",
+        )
+        return
+    if not known:
+        notes.fault(
+            where,
+            f"Asterisk does not know the device {device}, so it is never free",
+            "correct target_extension, or state_interface if it is given; the names of"
+            " PJSIP devices are in: asterisk -rx 'pjsip show endpoints'",
+        )
+
+
+def _knows(link: ManagerLink, device: str) -> bool:
+    state = link.ask(actions.get_var(f"DEVICE_STATE({device})")).get("Value")
+    if state:
+        return state != "INVALID"
+    # func_devstate.so is not loaded; then the list has to do.
+    listed = link.ask_list(actions.device_state_list())
+    return any(one.get("Device") == device for one in listed)
+
+
+def _check_outbound(link: ManagerLink, channel: str, notes: Notes) -> None:
+    """Look whether there is anything where clients are dialled."""
+    where = "outbound_channel"
+    try:
+        if found := _LOCAL.fullmatch(channel):
+            link.ask_list(show_context(found[1]))
+        elif (found := _PJSIP.fullmatch(channel)) and not _knows(
+            link, f"PJSIP/{found[1] or found[2]}"
+        ):
+            notes.fault(
+                where,
+                f"it is {channel}, and Asterisk has no PJSIP endpoint"
+                f" {found[1] or found[2]}",
+                "correct it; the names are in: asterisk -rx 'pjsip show endpoints'",
+            )
+    except (Refused, LinkFailed, LocalProtocolError) as error:
+        if NO_CONTEXT in str(error).lower():
+            notes.fault(
+                where,
+                f"it is {channel}, and Asterisk has no such context",
+                "write the context of your outbound routes, or a trunk such as"
+                " PJSIP/{number}@trunk",
+            )
+        else:
+            notes.warn(
+                where,
+                f"where {channel} leads is not looked at: {error}",
+                "add a task by hand and see whether the client is called:"
+                " callback-queue tasks add QUEUE NUMBER",
+            )

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""All areas, one after another; none of them can keep another from being looked at."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+
+from fastagi.checks.database import check_database
+from fastagi.checks.dialplan import check_dialplan
+from fastagi.checks.files import check_settings_file
+from fastagi.checks.finding import Finding, Notes
+from fastagi.checks.manager import check_manager, explain_failure, log_in
+from fastagi.checks.manager_link import LinkFailed, ManagerLink
+from fastagi.checks.network import check_control, check_fastagi
+from fastagi.checks.place import Place
+from fastagi.checks.process import ControlRefused, running_service, service_user
+from fastagi.checks.queues import check_queues
+from fastagi.checks.sounds import check_sounds
+from fastagi.config.errors import ConfigErrors
+from fastagi.config.load import load_settings
+from fastagi.config.model import Settings
+from fastagi.errors import CallbackError
+
+
+def run(config: str) -> list[Finding]:
+    """Look at everything.
+
+    Args:
+        config: path of the settings.
+
+    Returns:
+        what was found, by area; an area with nothing to say has one finding that says
+        ok.
+    """
+    try:
+        settings = load_settings(config)
+    except ConfigErrors as errors:
+        return list(_wrong_settings(config, errors))
+    return [finding for notes in _look(config, settings) for finding in notes]
+
+
+def _wrong_settings(config: str, errors: ConfigErrors) -> Notes:
+    notes = Notes("settings")
+    for error in errors.errors:
+        place = f"{error.file}:{error.line}" if error.line else error.file
+        where = f"{place}: {error.path}" if error.path else place
+        notes.fault(where, error.message, error.remedy)
+    notes.warn(
+        config,
+        "nothing else was looked at: it depends on the settings",
+        "put them right and run this check again",
+    )
+    return notes
+
+
+def _look(config: str, settings: Settings) -> Iterator[Notes]:
+    place = Place(settings)
+    running, control_refused = None, False
+    try:
+        running = running_service(settings.control.socket)
+    except ControlRefused:
+        control_refused = True
+    user = service_user(running)
+    yield _area("settings", lambda: check_settings_file(config, settings.ami, user))
+    yield _area("database", lambda: check_database(settings.database.url, user))
+    try:
+        link = log_in(settings.ami)
+    except LinkFailed as error:
+        failed = error
+        yield _area("manager", lambda: explain_failure(failed, settings.ami, place))
+        yield from _look_at_asterisk(None, settings, place)
+    else:
+        with link:
+            yield _area("manager", lambda: check_manager(link, settings.ami, place))
+            yield from _look_at_asterisk(link, settings, place)
+    yield _area("sounds", lambda: check_sounds(settings, place))
+    yield _area(
+        "FastAGI",
+        lambda: check_fastagi(
+            settings.fastagi, place, running, user, control_refused=control_refused
+        ),
+    )
+    yield _area(
+        "control socket",
+        lambda: check_control(
+            settings.control.socket, running, user, control_refused=control_refused
+        ),
+    )
+
+
+def _look_at_asterisk(
+    link: ManagerLink | None, settings: Settings, place: Place
+) -> Iterator[Notes]:
+    yield _area("dialplan", lambda: check_dialplan(link, settings.fastagi, place))
+    yield _area("queues", lambda: check_queues(link, settings, place))
+
+
+def _area(name: str, look: Callable[[], Notes]) -> Notes:
+    try:
+        return look()
+    except (OSError, CallbackError, subprocess.SubprocessError) as error:
+        notes = Notes(name)
+        notes.warn(name, f"not looked at: {error}", "run this check as root")
+        return notes

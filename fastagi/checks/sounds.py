@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MIT
+"""The sound files: does Asterisk have each prompt in each language it may want."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from fastagi.checks.finding import Notes
+from fastagi.checks.place import NotVisible, Place
+from fastagi.config.model import QueueSettings, Settings
+
+#: File name extensions of Asterisk's formats; which are loaded is not looked at.
+_FORMATS: Final = frozenset(
+    {
+        *("wav", "wav16", "WAV", "wav49", "gsm", "ulaw", "ul", "mu", "ulw", "pcm"),
+        *("alaw", "al", "alw", "sln", "sln8", "sln12", "sln16", "sln24", "sln32"),
+        *("sln44", "sln48", "sln96", "sln192", "raw", "slin", "slin16", "g722"),
+        *("g729", "g723", "g726", "g719", "ilbc", "ogg", "opus", "mp3", "siren7"),
+        *("siren14", "vox", "au"),
+    }
+)
+#: The language of a channel that says no other, and what is heard for want of another.
+_DEFAULT_LANGUAGE: Final = "en"
+_OWN: Final = "callback-queue"
+
+
+def check_sounds(settings: Settings, place: Place) -> Notes:
+    """Look for each prompt of each queue."""
+    notes = Notes("sounds")
+    wanted = sorted(
+        {pair for queue in settings.queues.values() for pair in _prompts(queue)}
+    )
+    try:
+        directory = place.sounds()
+        _check_directory(directory, place, notes)
+    except NotVisible as error:
+        notes.warn(
+            "sounds",
+            str(error),
+            f"look there, below {place.sounds_dir}, for: "
+            + ", ".join(dict.fromkeys(name for _, name, _ in wanted)),
+        )
+        return notes
+    if not directory.is_dir():
+        return notes
+    languages = _languages(directory)
+    for setting, name, language in wanted:
+        for one in [language] if language else languages:
+            _check_sound(directory, setting, name, one, notes)
+    return notes
+
+
+def _check_sound(
+    directory: Path, setting: str, name: str, language: str, notes: Notes
+) -> None:
+    if _exists(directory, name, language):
+        return
+    where = name if name.startswith("/") else str(directory / language / name)
+    remedy = _remedy(directory, name, language)
+    if _exists(directory, name, _DEFAULT_LANGUAGE):
+        notes.warn(
+            where,
+            f"there is no such sound file for {setting}, so it is heard in English",
+            remedy,
+        )
+    else:
+        notes.fault(where, f"there is no such sound file for {setting}", remedy)
+
+
+def _prompts(queue: QueueSettings) -> Iterator[tuple[str, str, str]]:
+    """Give each prompt's setting, its name, and its language if that is settled."""
+    for setting, name in dict(queue.sounds).items():
+        language = queue.member_language if setting == "member_alert" else ""
+        yield f"sounds.{setting}", name, language
+
+
+def _check_directory(directory: Path, place: Place, notes: Notes) -> None:
+    """Compare the setting with what asterisk.conf says."""
+    conf = place.conf_or_none("asterisk.conf")
+    directories = conf.section("directories") if conf else None
+    option = directories.get("astdatadir") if directories else None
+    remedy = "write the directory of Asterisk's sounds as asterisk.sounds_dir"
+    if option is not None and Path(option.value, "sounds").resolve() != (
+        directory.resolve()
+    ):
+        notes.fault(
+            option.where,
+            f"Asterisk's sounds are in {option.value}/sounds, the settings say"
+            f" {directory}",
+            f"write asterisk.sounds_dir: {option.value}/sounds",
+        )
+    elif not directory.is_dir():
+        notes.fault(directory, "there is no such directory", remedy)
+
+
+def _languages(directory: Path) -> list[str]:
+    """Return the languages that have prompts of ours, English always."""
+    found = {path.parent.name for path in directory.glob(f"*/{_OWN}") if path.is_dir()}
+    return sorted(found | {_DEFAULT_LANGUAGE})
+
+
+def _exists(directory: Path, name: str, language: str) -> bool:
+    """Look where Asterisk does (main/file.c:fileexists_core).
+
+    At last it looks for English; that is for the caller to do.
+    """
+    if name.startswith("/"):
+        return _has_file(Path(name))
+    places = [directory / name]
+    while language:
+        places.append(directory / language / name)
+        # en_GB_male, then en_GB, then en.
+        language = language.rpartition("_")[0]
+    return any(map(_has_file, places))
+
+
+def _has_file(path: Path) -> bool:
+    # A name may hold dots, so it is not taken apart.
+    return any(
+        found.name[len(path.name) + 1 :] in _FORMATS
+        for found in path.parent.glob(f"{path.name}.*")
+        if found.is_file()
+    )
+
+
+def _remedy(directory: Path, name: str, language: str) -> str:
+    if name.startswith(f"{_OWN}/"):
+        target = directory / language
+        return (
+            f"in the source of this service: mkdir -p {target};"
+            f" cp -r sounds/{language}/{_OWN} {target}/"
+        )
+    return "put the file there, or correct the name in the settings"

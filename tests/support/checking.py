@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""What tests of ``callback-queue check`` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fastagi.checks.finding import Finding, Notes
+from fastagi.checks.manager_link import ManagerLink
+from fastagi.config.load import parse_settings
+from fastagi.config.model import Settings
+from tests.support.scripted_manager import ScriptedManager
+
+
+def settings(home: Path, **sections: Any) -> Settings:
+    """Return settings whose Asterisk is below a directory of the test."""
+    given: dict[str, Any] = {
+        "ami": {"secret": "s3cret"},
+        "asterisk": {
+            "config_dir": str(home / "etc"),
+            "sounds_dir": str(home / "sounds"),
+        },
+        # Of a kind whose other end can not be looked at.
+        "defaults": {"outbound_channel": "DAHDI/g0/{number}"},
+        "queues": {"support": {}},
+    }
+    for name, section in sections.items():
+        given[name] = {**given.get(name, {}), **section}
+    return parse_settings(yaml.safe_dump(given), environ={})
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file, and make its directory."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def log_in(manager: ScriptedManager, timeout_s: float = 5.0) -> ManagerLink:
+    """Return a link to a scripted manager."""
+    return ManagerLink(
+        manager.client,
+        username="callback-queue",
+        secret="s3cret",
+        plain=False,
+        timeout_s=timeout_s,
+    )
+
+
+def told(notes: Notes | Iterable[Finding]) -> list[str]:
+    """Return findings as "level: where: problem - remedy"; ok alone for none."""
+    return [
+        "ok"
+        if finding.is_ok
+        else f"{finding.level}: {finding.where}: {finding.problem} - {finding.remedy}"
+        for finding in notes
+    ]
+
+
+def only(notes: Notes | Iterable[Finding]) -> str:
+    """Return the one finding there is."""
+    (text,) = told(notes)
+    return text

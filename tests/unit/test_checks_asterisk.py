@@ -1,0 +1,699 @@
+# SPDX-License-Identifier: MIT
+"""What ``check`` finds by asking the manager, and in Asterisk's files."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twisted.internet.endpoints import UNIXClientEndpoint, UNIXServerEndpoint
+from twisted.internet.task import Clock
+
+from fastagi.ami.session import AmiSession
+from fastagi.app import CallbackService, Endpoints
+from fastagi.checks import dialplan
+from fastagi.checks.dialplan import check_dialplan
+from fastagi.checks.finding import Notes
+from fastagi.checks.manager import (
+    READ_CLASSES,
+    WRITE_CLASSES,
+    check_manager,
+    explain_failure,
+)
+from fastagi.checks.manager_link import LinkFailed, Trouble, connect
+from fastagi.checks.place import Place
+from fastagi.checks.queues import check_queues
+from fastagi.config.model import Settings
+from fastagi.store.engine import Database
+from fastagi.wire.ami import AmiMessage, Header
+from tests.support.checking import log_in, only, settings, told, write
+from tests.support.scripted_manager import (
+    Answer,
+    Script,
+    ScriptedManager,
+    error,
+    listing,
+    success,
+)
+
+_OURS = Path(__file__).parents[2] / "dialplan" / "callback-queue.conf"
+_BOOTED: Sequence[Header] = (("Event", "FullyBooted"), ("ActionID", ""))
+_EVERY_ACTION = [
+    "DeviceStateList",
+    *(name for names in WRITE_CLASSES.values() for name in names),
+]
+
+
+def _may(*names: str, heard: bool = True) -> Script:
+    """The right answers of an Asterisk 22, for a user with these actions."""
+    commands = [(name, f"{name}. (Priv: some)") for name in (*names, "QueueStatus")]
+    events = (_BOOTED,) if heard else ()
+    return {
+        "ListCommands": lambda _: (*events, success(*commands)),
+        "CoreSettings": lambda _: (success(("AsteriskVersion", "22.10.1")),),
+    }
+
+
+class TestManager:
+    def _check(self, home: Path, script: Script, banner: bytes = b"") -> Notes:
+        given = settings(home)
+        with ScriptedManager(script, banner) as manager, log_in(manager) as link:
+            return check_manager(link, given.ami, Place(given))
+
+    def _configure(self, home: Path, *lines: str) -> None:
+        text = "\n".join(["[general]", "enabled = yes", "[callback-queue]", *lines])
+        write(home / "etc/manager.conf", text)
+
+    def test_user_with_all_rights_is_ok(self, tmp_path: Path) -> None:
+        self._configure(tmp_path, "read = agent, call,system,user,cdr")
+        assert told(self._check(tmp_path, _may(*_EVERY_ACTION))) == ["ok"]
+
+    def test_read_all_is_ok(self, tmp_path: Path) -> None:
+        self._configure(tmp_path, "read = all")
+        assert told(self._check(tmp_path, _may(*_EVERY_ACTION))) == ["ok"]
+
+    @pytest.mark.parametrize("name", WRITE_CLASSES)
+    def test_class_missing_in_write(self, tmp_path: Path, name: str) -> None:
+        self._configure(tmp_path, "read = all")
+        may = [one for one in _EVERY_ACTION if one not in WRITE_CLASSES[name]]
+        assert only(self._check(tmp_path, _may(*may))) == (
+            f"fault: {tmp_path}/etc/manager.conf:3: callback-queue may not use"
+            f" {', '.join(WRITE_CLASSES[name])}: write has no '{name}' - write there:"
+            " write = call,originate,reporting; then run: asterisk -rx 'manager reload'"
+        )
+
+    @pytest.mark.parametrize("name", READ_CLASSES)
+    def test_class_missing_in_read(self, tmp_path: Path, name: str) -> None:
+        classes = ",".join(one for one in READ_CLASSES if one != name)
+        self._configure(tmp_path, f"read = {classes}")
+        text = only(self._check(tmp_path, _may(*_EVERY_ACTION)))
+        assert text.startswith(f"fault: {tmp_path}/etc/manager.conf:3: ")
+        assert f"read has no '{name}'" in text
+        assert "write there: read = agent,call,system,user; then run: " in text
+
+    def test_module_missing(self, tmp_path: Path) -> None:
+        self._configure(tmp_path, "read = all")
+        may = [one for one in _EVERY_ACTION if one != "DeviceStateList"]
+        assert only(self._check(tmp_path, _may(*may))) == (
+            "fault: modules.conf: Asterisk has no action DeviceStateList:"
+            " res_manager_devicestate.so is not loaded - load ="
+            " res_manager_devicestate.so in modules.conf; then run: asterisk -rx"
+            " 'module load res_manager_devicestate.so'"
+        )
+
+    @pytest.mark.parametrize(
+        ("version", "ok"), [("16.28.0~dfsg", True), ("13.38.3", False), ("22", True)]
+    )
+    def test_age_of_asterisk(self, tmp_path: Path, version: str, ok: bool) -> None:
+        self._configure(tmp_path, "read = all")
+        script = {
+            **_may(*_EVERY_ACTION),
+            "CoreSettings": lambda _: (success(("AsteriskVersion", version)),),
+        }
+        texts = told(self._check(tmp_path, script))
+        assert (texts == ["ok"]) == ok
+        if not ok:
+            assert texts == [
+                f"fault: Asterisk: Asterisk {version} is too old - install Asterisk 16"
+                " or newer"
+            ]
+
+    def test_age_of_an_asterisk_that_may_not_be_asked(self, tmp_path: Path) -> None:
+        self._configure(tmp_path, "read = all")
+        script = {"ListCommands": _may("Originate")["ListCommands"]}
+        banner = b"Asterisk Call Manager/2.10.6\r\n"
+        texts = told(self._check(tmp_path, script, banner))
+        assert any("Asterisk with AMI 2.10.6 is too old" in text for text in texts)
+
+    def test_rights_that_can_not_be_read_are_told_as_a_doubt(
+        self, tmp_path: Path
+    ) -> None:
+        text = only(self._check(tmp_path, _may(*_EVERY_ACTION)))
+        assert text == (
+            "warning: [callback-queue] in manager.conf: which events callback-queue may"
+            f" read is not looked at: {tmp_path}/etc/manager.conf does not exist - run"
+            " this check as root on Asterisk's machine; or run there: asterisk -rx"
+            " 'manager show user callback-queue' and compare its 'read perm' with: read"
+            " = agent,call,system,user"
+        )
+
+    def test_user_in_a_file_that_can_not_be_read(self, tmp_path: Path) -> None:
+        write(tmp_path / "etc/manager.conf", "#include gone.conf\n[general]\n")
+        text = only(self._check(tmp_path, _may(*_EVERY_ACTION)))
+        assert f"is not looked at: {tmp_path}/etc/manager.conf:1: " in text
+        assert "gone.conf does not exist - run this check as root" in text
+
+    def test_event_that_did_not_come_is_a_fault_all_the_same(
+        self, tmp_path: Path
+    ) -> None:
+        script = _may(*_EVERY_ACTION, heard=False)
+        fault, _doubt = told(self._check(tmp_path, script))
+        assert fault.startswith("fault: [callback-queue] in manager.conf: ")
+        assert "read has no 'system'" in fault
+
+    @pytest.mark.parametrize(
+        ("lines", "lost"),
+        [
+            (["eventfilter = !^Event: (VarSet|Newexten)"], ""),
+            (["eventfilter = !Event: Queue"], "QueueCallerJoin"),
+            (["eventfilter = !^Event: Hang", "eventfilter=!DialEnd"], "Hangup"),
+            (["eventfilter = ^Event: (Agent|Queue)"], "BridgeEnter"),
+            (["eventfilter = Event: "], ""),
+            (["eventfilter = Event: ", "eventfilter = !Event: UserEvent"], "UserEvent"),
+        ],
+    )
+    def test_event_filters(self, tmp_path: Path, lines: list[str], lost: str) -> None:
+        self._configure(tmp_path, "read = all", *lines)
+        texts = told(self._check(tmp_path, _may(*_EVERY_ACTION)))
+        if lost:
+            (text,) = [one for one in texts if f"keeps away {lost}" in one]
+            number = 6 if lost == "UserEvent" else 5
+            assert text.startswith(f"fault: {tmp_path}/etc/manager.conf:{number}: ")
+        else:
+            assert texts == ["ok"]
+
+    @pytest.mark.parametrize(
+        "line", ["eventfilter(action(exclude),name(Hangup)) =", "eventfilter = ("]
+    )
+    def test_filter_we_do_not_understand(self, tmp_path: Path, line: str) -> None:
+        self._configure(tmp_path, "read = all", line)
+        text = only(self._check(tmp_path, _may(*_EVERY_ACTION)))
+        assert text.startswith("warning: ")
+        assert "not looked at" in text
+
+    def test_manager_that_falls_silent(self, tmp_path: Path) -> None:
+        given = settings(tmp_path)
+        script: Script = {"ListCommands": lambda _: ()}
+        with ScriptedManager(script) as manager, log_in(manager, 0.05) as link:
+            text = only(check_manager(link, given.ami, Place(given)))
+        assert "no answer within 0.05 s" in text
+
+
+class TestNoConnection:
+    def _explain(self, home: Path, failed: LinkFailed) -> str:
+        given = settings(home)
+        return only(explain_failure(failed, given.ami, Place(given)))
+
+    def _log_in(self, script: Script, banner: bytes = b"") -> LinkFailed:
+        with (
+            ScriptedManager(script, banner) as manager,
+            pytest.raises(LinkFailed) as raised,
+        ):
+            log_in(manager)
+        return raised.value
+
+    def _refused(self, text: str = "Authentication failed") -> LinkFailed:
+        return self._log_in({"Login": lambda _: (error(text),)})
+
+    def test_nothing_listens(self, tmp_path: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            with pytest.raises(LinkFailed) as raised:
+                connect("127.0.0.1", free.getsockname()[1], 5.0)
+        text = self._explain(tmp_path, raised.value)
+        assert text.startswith("fault: 127.0.0.1:5038: no manager interface: the conn")
+        assert "systemctl status asterisk" in text
+        # The files tell more, if they can be read.
+        path = tmp_path / "etc/manager.conf"
+        write(path, "[general]\nenabled = yes\nport = 5039\n")
+        text = self._explain(tmp_path, raised.value)
+        assert text.endswith(
+            f"write port: 5039 under ami, as manager.conf has it ({path}:3)"
+        )
+        write(path, "[general]\nenabled = no\nport = 5038\n")
+        text = self._explain(tmp_path, raised.value)
+        assert f"write enabled = yes under [general] in manager.conf ({path}:2)" in text
+
+    def test_host_without_an_address(self, tmp_path: Path) -> None:
+        with pytest.raises(LinkFailed) as raised:
+            connect("nosuchhost.invalid", 5038, 5.0)
+        assert raised.value.trouble is Trouble.NO_ADDRESS
+        assert self._explain(tmp_path, raised.value).endswith("correct ami.host")
+
+    def test_something_else_listens(self, tmp_path: Path) -> None:
+        text = self._explain(tmp_path, self._log_in({}, b"SSH-2.0-OpenSSH_9.2\r\n"))
+        assert "something else answers there: " in text
+        assert "SSH-2.0" in text
+
+    def test_login_refused(self, tmp_path: Path) -> None:
+        text = self._explain(tmp_path, self._refused())
+        assert text.startswith(
+            "fault: 127.0.0.1:5038: Asterisk refuses the login of callback-queue:"
+            " Authentication failed - compare ami.username and ami.secret with"
+        )
+
+    def test_login_refused_and_the_file_tells_why(self, tmp_path: Path) -> None:
+        path = tmp_path / "etc/manager.conf"
+        write(path, "[general]\n[other]\nsecret = s3cret\n")
+        text = self._explain(tmp_path, self._refused())
+        assert text.startswith(f"fault: {path}: there is no user [callback-queue] - ")
+        write(path, "[callback-queue]\nsecret = an0ther\n")
+        text = self._explain(tmp_path, self._refused())
+        assert text.startswith(f"fault: {path}:2: the secret of [callback-queue] is")
+        assert "s3cret" not in text
+        assert "an0ther" not in text
+        write(path, "[callback-queue]\nsecret = s3cret\n")
+        assert "permit lines" in self._explain(tmp_path, self._refused())
+
+    def test_user_may_log_in_only_once(self, tmp_path: Path) -> None:
+        text = self._explain(tmp_path, self._refused("Login Already In Use"))
+        assert "write there: allowmultiplelogin = yes" in text
+
+    def test_connection_that_is_closed_at_once(self, tmp_path: Path) -> None:
+        with ScriptedManager({}) as manager, pytest.raises(LinkFailed) as raised:
+            manager.hang_up()
+            log_in(manager)
+        text = self._explain(tmp_path, raised.value)
+        assert "does not answer: Asterisk closed the connection" in text
+
+
+def _contexts(
+    contexts: dict[str, list[dict[str, str]]], agi: str = ""
+) -> dict[str, Any]:
+    """Answers of an Asterisk that has loaded these contexts."""
+
+    def show(action: AmiMessage) -> Answer:
+        name = action.get("Context")
+        if name not in contexts:
+            return (error(f"Did not find context {name}"),)
+        items = contexts[name]
+        return listing(
+            *([("Event", "ListDialplan"), *item.items()] for item in items),
+        )
+
+    return {
+        "ShowDialPlan": show,
+        "Getvar": lambda _: (success(("Variable", "CALLBACK_AGI"), ("Value", agi)),),
+    }
+
+
+def _loaded(version: str = str(dialplan.VERSION)) -> dict[str, list[dict[str, str]]]:
+    contexts: dict[str, list[dict[str, str]]] = {name: [] for name in dialplan.CONTEXTS}
+    if version:
+        contexts[dialplan.VERSION_CONTEXT] = [
+            {"Application": "NoOp", "AppData": version}
+        ]
+    return contexts
+
+
+class TestDialplan:
+    def _check(self, given: Settings, script: Script) -> Notes:
+        with ScriptedManager(script) as manager, log_in(manager) as link:
+            return check_dialplan(link, given.fastagi, Place(given))
+
+    def test_our_dialplan_is_ok(self, tmp_path: Path) -> None:
+        assert told(self._check(settings(tmp_path), _contexts(_loaded()))) == ["ok"]
+
+    def test_dialplan_is_not_there(self, tmp_path: Path) -> None:
+        given = settings(tmp_path)
+        assert only(self._check(given, _contexts({}))) == (
+            "fault: extensions.conf: Asterisk has not loaded our dialplan - copy"
+            f" dialplan/callback-queue.conf to {tmp_path}/etc, write #include"
+            ' "callback-queue.conf" at the end of extensions.conf; then run: asterisk'
+            " -rx 'dialplan reload'"
+        )
+        write(tmp_path / "etc/extensions.conf", "[from-outside]\n")
+        write(tmp_path / "etc/callback-queue.conf", _OURS.read_text())
+        text = only(self._check(given, _contexts({})))
+        assert (
+            f'- write #include "callback-queue.conf" at the end of {tmp_path}' in text
+        )
+        write(tmp_path / "etc/extensions.conf", "#include callback-queue.conf\n")
+        text = only(self._check(given, _contexts({})))
+        assert text.endswith("- run: asterisk -rx 'dialplan reload'")
+
+    @pytest.mark.parametrize("missing", dialplan.CONTEXTS)
+    def test_context_missing(self, tmp_path: Path, missing: str) -> None:
+        contexts = _loaded()
+        del contexts[missing]
+        text = only(self._check(settings(tmp_path), _contexts(contexts)))
+        assert f"contexts are missing: {missing} - copy " in text
+
+    @pytest.mark.parametrize(
+        ("version", "words"),
+        [
+            ("", "is of version none"),
+            ("999", "is of version 999, this service knows only up to version"),
+            ("later", "is of version none"),
+        ],
+    )
+    def test_another_version(self, tmp_path: Path, version: str, words: str) -> None:
+        script = _contexts(_loaded(version))
+        assert words in only(self._check(settings(tmp_path), script))
+
+    @pytest.mark.parametrize(
+        ("agi", "words"),
+        [
+            ("agi://127.0.0.1:4573", ""),
+            ("agi://127.0.0.1", ""),
+            ("agi://pbx.example.com:4573", ""),
+            ("agi://127.0.0.1:4574", "it is agi://127.0.0.1:4574, and fastagi.port is"),
+            ("agi://127.0.0.2", "it is agi://127.0.0.2, and fastagi.listen is 127"),
+            ("http://127.0.0.1", "http://127.0.0.1 is no address of a FastAGI server"),
+        ],
+    )
+    def test_where_the_dialplan_looks_for_us(
+        self, tmp_path: Path, agi: str, words: str
+    ) -> None:
+        notes = self._check(settings(tmp_path), _contexts(_loaded(), agi))
+        if words:
+            text = only(notes)
+            assert words in text
+            assert "CALLBACK_AGI = agi://127.0.0.1:4573; then run: " in text
+        else:
+            assert told(notes) == ["ok"]
+
+    def test_port_in_the_settings_that_the_dialplan_does_not_know(
+        self, tmp_path: Path
+    ) -> None:
+        given = settings(tmp_path, fastagi={"port": 4600, "listen": "0.0.0.0"})
+        text = only(self._check(given, _contexts(_loaded())))
+        assert "it is agi://127.0.0.1:4573, and fastagi.port is 4600" in text
+
+    def test_without_rights_the_files_are_looked_at(self, tmp_path: Path) -> None:
+        given = settings(tmp_path)
+        script: Script = {"ShowDialPlan": lambda _: (error("Permission denied"),)}
+        doubt, other = told(self._check(given, script))
+        assert "is not looked at: Permission denied" in doubt
+        assert f"not looked at: {tmp_path}/etc/extensions.conf does not exist" in other
+        write(tmp_path / "etc/extensions.conf", "[from-outside]\n")
+        fault, _doubt = told(self._check(given, script))
+        assert fault.startswith(f"fault: {tmp_path}/etc/extensions.conf: our dialplan")
+        write(tmp_path / "etc/extensions.conf", "#exec /bin/true\n")
+        doubts = told(self._check(given, script))
+        assert all(text.startswith("warning: ") for text in doubts)
+        write(tmp_path / "etc/extensions.conf", "#include callback-queue.conf\n")
+        write(tmp_path / "etc/callback-queue.conf", _OURS.read_text())
+        assert len(told(self._check(given, script))) == 1
+
+
+_GOOD = "context = callback-request\nsetqueuevar = yes\n"
+_OFFER = (
+    "periodic-announce = callback-queue/offer\nperiodic-announce-frequency = 30\n"
+    "announce-to-first-user = yes\n"
+)
+
+
+class TestQueues:
+    def _status(self, **queues: list[tuple[str, str]]) -> Script:
+        items: list[Sequence[Header]] = []
+        for name, members in queues.items():
+            items.append((("Event", "QueueParams"), ("Queue", name)))
+            items += [
+                (
+                    ("Event", "QueueMember"),
+                    ("Queue", name),
+                    ("Location", interface),
+                    ("StateInterface", interface),
+                    ("Status", status),
+                )
+                for interface, status in members
+            ]
+        return {"QueueStatus": lambda _: listing(*items)}
+
+    def _check(
+        self, home: Path, conf: str | None, script: Script | None = None, **given: Any
+    ) -> Notes:
+        if conf is not None:
+            write(home / "etc/queues.conf", conf)
+        known = settings(home)
+        if given:
+            known = settings(home, queues=given)
+        both = {**self._status(support=[("PJSIP/1", "1")]), **(script or {})}
+        with ScriptedManager(both) as manager, log_in(manager) as link:
+            return check_queues(link, known, Place(known))
+
+    def test_right_queue_is_ok(self, tmp_path: Path) -> None:
+        conf = f"[callback](!)\n{_GOOD}{_OFFER}[Support](callback)\n"
+        assert told(self._check(tmp_path, conf)) == ["ok"]
+
+    def test_queue_that_asterisk_does_not_have(self, tmp_path: Path) -> None:
+        nothing = self._status()
+        text = told(self._check(tmp_path, "[general]\n", nothing))[0]
+        assert text.startswith("fault: queues.conf: Asterisk has no queue support - ")
+        assert "add [support] to queues.conf" in text
+        text = told(self._check(tmp_path, f"[support]\n{_GOOD}{_OFFER}", nothing))[0]
+        assert text == (
+            f"fault: {tmp_path}/etc/queues.conf:1: Asterisk has no queue support,"
+            " though it is here - run: asterisk -rx 'module reload app_queue.so'"
+        )
+
+    def test_queue_in_a_database_is_told_as_a_doubt(self, tmp_path: Path) -> None:
+        write(tmp_path / "etc/extconfig.conf", "[settings]\nqueues => odbc,asterisk\n")
+        texts = told(self._check(tmp_path, "[general]\n", self._status()))
+        assert len(texts) == 2
+        assert all(text.startswith("warning: queue support: ") for text in texts)
+        assert "asterisk -rx 'queue show support'" in texts[0]
+        assert "asterisk -rx 'realtime load queues name support'" in texts[1]
+
+    def test_target_that_asterisk_does_not_have(self, tmp_path: Path) -> None:
+        notes = self._check(
+            tmp_path, f"[support]\n{_GOOD}{_OFFER}", support={"target_queue": "sales"}
+        )
+        assert only(notes).startswith("fault: queues.conf: Asterisk has no queue sales")
+
+    @pytest.mark.parametrize(
+        ("members", "words"),
+        [
+            ([], "it has no members, so nobody is called back as long as that is so"),
+            ([("PJSIP/9", "4")], "does not know the device of its member PJSIP/9"),
+        ],
+    )
+    def test_members(
+        self, tmp_path: Path, members: list[tuple[str, str]], words: str
+    ) -> None:
+        script = self._status(support=members)
+        text = only(self._check(tmp_path, f"[support]\n{_GOOD}{_OFFER}", script))
+        assert text.startswith("warning: queue support: ")
+        assert words in text
+
+    def test_members_of_a_queue_whose_callbacks_others_take(
+        self, tmp_path: Path
+    ) -> None:
+        script = self._status(support=[], sales=[("PJSIP/1", "1")])
+        conf = f"[support]\n{_GOOD}{_OFFER}"
+        notes = self._check(tmp_path, conf, script, support={"target_queue": "sales"})
+        assert told(notes) == ["ok"]
+
+    def test_queue_without_context(self, tmp_path: Path) -> None:
+        text = only(self._check(tmp_path, f"[support]\nsetqueuevar = yes\n{_OFFER}"))
+        assert text == (
+            f"fault: {tmp_path}/etc/queues.conf:1: [support] has no context, so nothing"
+            " happens when a caller presses 1 - write there: context ="
+            " callback-request; then run: asterisk -rx 'module reload app_queue.so'"
+        )
+
+    @pytest.mark.parametrize(
+        ("item", "leads"),
+        [
+            ({"IncludeContext": "callback-request"}, True),
+            ({"Extension": "1", "AppData": "callback-request,1,1"}, True),
+            ({"Extension": "1", "AppData": "somewhere,1,1"}, False),
+        ],
+    )
+    def test_queue_with_a_context_of_its_own(
+        self, tmp_path: Path, item: dict[str, str], leads: bool
+    ) -> None:
+        conf = f"[support]\nsetqueuevar = yes\ncontext = keys\n{_OFFER}"
+        notes = self._check(tmp_path, conf, _contexts({"keys": [item]}))
+        if leads:
+            assert told(notes) == ["ok"]
+        else:
+            assert only(notes).startswith(
+                f"fault: {tmp_path}/etc/queues.conf:3: key 1 leads to the context keys,"
+            )
+
+    def test_context_that_does_not_exist(self, tmp_path: Path) -> None:
+        conf = f"[support]\nsetqueuevar = yes\ncontext = gone\n{_OFFER}"
+        text = only(self._check(tmp_path, conf, _contexts({})))
+        assert "key 1 leads to the context gone, which does not go on" in text
+
+    def test_context_that_may_not_be_looked_at(self, tmp_path: Path) -> None:
+        conf = f"[support]\nsetqueuevar = yes\ncontext = keys\n{_OFFER}"
+        script: Script = {"ShowDialPlan": lambda _: (error("Permission denied"),)}
+        text = only(self._check(tmp_path, conf, script))
+        assert text.startswith("warning: ")
+        assert "asterisk -rx 'dialplan show keys'" in text
+
+    @pytest.mark.parametrize("line", ["", "setqueuevar = no\n"])
+    def test_queue_that_does_not_tell_its_name(self, tmp_path: Path, line: str) -> None:
+        conf = f"[support]\ncontext = callback-request\n{line}{_OFFER}"
+        text = only(self._check(tmp_path, conf))
+        place = 3 if line else 1
+        assert text.startswith(f"fault: {tmp_path}/etc/queues.conf:{place}: [support]")
+        assert "write there: setqueuevar = yes; then run: " in text
+
+    @pytest.mark.parametrize(
+        "lines",
+        [
+            "",
+            "periodic-announce = x\n",
+            "periodic-announce-frequency = 5\n",
+            "periodic-announce = x\nperiodic-announce-frequency = 0\n",
+        ],
+    )
+    def test_queue_that_does_not_offer_it(self, tmp_path: Path, lines: str) -> None:
+        text = only(self._check(tmp_path, f"[support]\n{_GOOD}{lines}"))
+        assert text.startswith(f"warning: {tmp_path}/etc/queues.conf:1: ")
+        assert "no caller is told to press 1" in text
+
+    def test_queue_that_does_not_offer_it_to_the_first(self, tmp_path: Path) -> None:
+        offer = _OFFER.replace("announce-to-first-user = yes\n", "")
+        text = only(self._check(tmp_path, f"[support]\n{_GOOD}{offer}"))
+        assert "the first caller in line of [support] never hears" in text
+        conf = f"[general]\nautofill = yes\n[support]\n{_GOOD}{offer}"
+        assert told(self._check(tmp_path, conf)) == ["ok"]
+        assert told(self._check(tmp_path, f"{conf}autofill = no\n")) != ["ok"]
+
+    def test_file_that_can_not_be_read(self, tmp_path: Path) -> None:
+        text = only(self._check(tmp_path, None))
+        assert text.startswith("warning: queues.conf: not looked at: ")
+        assert "context = callback-request, setqueuevar = yes" in text
+
+    def test_part_of_the_file_that_can_not_be_read(self, tmp_path: Path) -> None:
+        conf = f"#include gone.conf\n[support]\n{_GOOD}{_OFFER}"
+        text = only(self._check(tmp_path, conf))
+        assert text.startswith(f"warning: {tmp_path}/etc/queues.conf:1: {tmp_path}/etc")
+
+    def test_without_a_connection_the_files_are_looked_at(self, tmp_path: Path) -> None:
+        write(tmp_path / "etc/queues.conf", f"[support]\n{_OFFER}setqueuevar = yes\n")
+        given = settings(tmp_path)
+        fault, doubt = told(check_queues(None, given, Place(given)))
+        assert "[support] has no context" in fault
+        assert "there is no connection to the manager" in doubt
+
+    @pytest.mark.parametrize(
+        ("answers", "known"),
+        [
+            ({"Getvar": success(("Value", "NOT_INUSE"))}, True),
+            ({"Getvar": success(("Value", "INVALID"))}, False),
+            ({"Getvar": success(("Value", "")), "DeviceStateList": "PJSIP/7"}, True),
+            ({"Getvar": success(("Value", "")), "DeviceStateList": "PJSIP/8"}, False),
+        ],
+    )
+    def test_device_of_an_extension(
+        self, tmp_path: Path, answers: dict[str, Any], known: bool
+    ) -> None:
+        device = answers.get("DeviceStateList", "")
+        script: Script = {
+            "Getvar": lambda _: (answers["Getvar"],),
+            "DeviceStateList": lambda _: listing([("Device", device)]),
+        }
+        conf = f"[support]\n{_GOOD}{_OFFER}"
+        notes = self._check(
+            tmp_path, conf, script, support={"target_extension": "PJSIP/7"}
+        )
+        if known:
+            assert told(notes) == ["ok"]
+        else:
+            assert only(notes).startswith(
+                "fault: queues.support.target_extension: Asterisk does not know the"
+                " device PJSIP/7, so it is never free - "
+            )
+
+    @pytest.mark.parametrize(
+        ("channel", "words"),
+        [
+            ("Local/{number}@outside", ""),
+            ("Local/{number}@outside/n", ""),
+            ("Local/{number}@gone/n", "and Asterisk has no such context"),
+            ("PJSIP/{number}@trunk", ""),
+            ("PJSIP/{number}@gone", "and Asterisk has no PJSIP endpoint gone"),
+            ("PJSIP/trunk/sip:{number}@example.com", ""),
+            ("PJSIP/gone/sip:{number}@example.com", "no PJSIP endpoint gone"),
+            ("SIP/gone/{number}", ""),
+        ],
+    )
+    def test_way_to_the_outside(self, tmp_path: Path, channel: str, words: str) -> None:
+        def state(action: AmiMessage) -> Answer:
+            trunk = action.get("Variable") == "DEVICE_STATE(PJSIP/trunk)"
+            return (success(("Value", "UNAVAILABLE" if trunk else "INVALID")),)
+
+        script = {**_contexts({"outside": []}), "Getvar": state}
+        conf = f"[support]\n{_GOOD}{_OFFER}"
+        own = {"support": {"outbound_channel": channel}}
+        notes = self._check(tmp_path, conf, script, **own)
+        if words:
+            text = only(notes)
+            assert text.startswith(f"fault: outbound_channel: it is {channel}, ")
+            assert words in text
+        else:
+            assert told(notes) == ["ok"]
+
+    def test_way_to_the_outside_that_may_not_be_looked_at(self, tmp_path: Path) -> None:
+        script: Script = {"ShowDialPlan": lambda _: (error("Permission denied"),)}
+        conf = f"[support]\n{_GOOD}{_OFFER}"
+        own = {"support": {"outbound_channel": "Local/{number}@outside"}}
+        text = only(self._check(tmp_path, conf, script, **own))
+        assert text.startswith("warning: outbound_channel: where Local/{number}@outsi")
+
+    @pytest.mark.parametrize(("status", "known"), [("0", True), ("-1", False)])
+    def test_hint_of_an_extension(
+        self, tmp_path: Path, status: str, known: bool
+    ) -> None:
+        asked: list[AmiMessage] = []
+
+        def state(action: AmiMessage) -> Answer:
+            asked.append(action)
+            return (success(("Status", status)),)
+
+        notes = self._check(
+            tmp_path,
+            f"[support]\n{_GOOD}{_OFFER}",
+            {"ExtensionState": state},
+            support={
+                "target_extension": "Local/7@agents",
+                "state_interface": "hint:7@agents",
+            },
+        )
+        assert (told(notes) == ["ok"]) == known
+        assert [(one.get("Exten"), one.get("Context")) for one in asked] == [
+            ("7", "agents")
+        ]
+
+
+def test_every_event_the_service_listens_to_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listened: set[str] = set()
+    listen = AmiSession.listen
+
+    def recording(
+        session: AmiSession, name: str, callback: Callable[[AmiMessage], object]
+    ) -> Callable[[], None]:
+        listened.add(name)
+        return listen(session, name, callback)
+
+    monkeypatch.setattr(AmiSession, "listen", recording)
+    clock = Clock()
+    nowhere = UNIXServerEndpoint(None, "")
+    CallbackService(
+        settings=settings(tmp_path),
+        database=Database("sqlite://", deliver=None),
+        endpoints=Endpoints(
+            ami=UNIXClientEndpoint(None, ""), fastagi=nowhere, control=nowhere
+        ),
+        clock=clock,
+    )
+    # The session itself waits for these two.
+    listened |= {"FullyBooted", "Shutdown"}
+    assert listened == {name for names in READ_CLASSES.values() for name in names}
+
+
+def test_our_own_file_has_the_contexts_and_the_version(tmp_path: Path) -> None:
+    """Held here, so that neither the file nor the check can change alone."""
+    write(tmp_path / "etc/extensions.conf", _OURS.read_text())
+    conf = Place(settings(tmp_path)).conf("extensions.conf")
+    assert {section.name for section in conf.sections} == {
+        *dialplan.CONTEXTS,
+        dialplan.VERSION_CONTEXT,
+    }
+    mark = conf.section(dialplan.VERSION_CONTEXT)
+    assert mark is not None
+    assert [one.value for one in mark.options] == [
+        f"version,1,NoOp({dialplan.VERSION})"
+    ]

@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: MIT
+"""What ``check`` finds in files: the database, the sounds, the control socket."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pwd
+import shutil
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from fastagi.checks.database import check_database
+from fastagi.checks.files import check_settings_file
+from fastagi.checks.finding import Notes
+from fastagi.checks.network import check_control
+from fastagi.checks.place import Place
+from fastagi.checks.process import Running, User, service_user
+from fastagi.checks.sounds import check_sounds
+from fastagi.store import migrate
+from tests.support.checking import only, settings, told, write
+
+_US = User(pwd.getpwuid(os.geteuid()).pw_name, os.geteuid())
+_NOBODY = User("nobody", pwd.getpwnam("nobody").pw_uid)
+_as_root_only = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root can ask what another user may do"
+)
+
+
+class TestDatabase:
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        return tmp_path / "callback-queue.db"
+
+    def _check(self, file: Path, user: User = _US) -> Notes:
+        return check_database(f"sqlite:///{file}", user)
+
+    def test_database_of_this_version_is_ok(self, file: Path) -> None:
+        migrate.upgrade(f"sqlite:///{file}")
+        assert told(self._check(file)) == ["ok"]
+
+    @pytest.mark.parametrize("content", [None, b""])
+    def test_database_that_the_first_start_makes_is_ok(
+        self, file: Path, content: bytes | None
+    ) -> None:
+        if content is not None:
+            file.write_bytes(content)
+        assert told(self._check(file)) == ["ok"]
+        assert not file.exists() or file.stat().st_size == 0
+
+    def test_missing_directory(self, tmp_path: Path) -> None:
+        text = only(self._check(tmp_path / "gone" / "cq.db"))
+        assert text.startswith(
+            f"fault: {tmp_path}/gone: the directory of the database does not exist"
+            " - install -d -m 750 -o "
+        )
+
+    def test_directory_that_systemd_makes_is_no_fault(self) -> None:
+        if Path("/var/lib/callback-queue").exists():
+            pytest.skip("this machine has it")
+        text = only(self._check(Path("/var/lib/callback-queue/cq.db")))
+        assert text.startswith("warning: /var/lib/callback-queue: ")
+        assert "systemctl start callback-queue" in text
+
+    @_as_root_only
+    def test_directory_the_service_may_not_write_to(self, file: Path) -> None:
+        _open_above(file.parent)
+        assert only(self._check(file, _NOBODY)) == (
+            f"fault: {file.parent}: nobody may not write to the directory of the"
+            f" database - chown nobody:nogroup {file.parent}; chmod 750 {file.parent}"
+        )
+
+    @_as_root_only
+    def test_file_left_by_root_is_found(self, file: Path) -> None:
+        _open_above(file.parent)
+        file.parent.chmod(0o777)
+        migrate.upgrade(f"sqlite:///{file}")
+        assert told(self._check(file, _NOBODY)) == [
+            f"fault: {file}: nobody may not read and write it"
+            f" - chown nobody:nogroup {file}"
+        ]
+
+    @_as_root_only
+    def test_check_by_root_leaves_nothing_of_roots(self, file: Path) -> None:
+        _open_above(file.parent)
+        migrate.upgrade(f"sqlite:///{file}")
+        for path in (file, file.parent):
+            os.chown(path, _NOBODY.uid, -1)
+        with closing(sqlite3.connect(file)) as conn:
+            # Keeps the log, so that a check works on it.
+            conn.execute("SELECT * FROM task").fetchall()
+            assert told(self._check(file, _NOBODY)) == ["ok"]
+            owners = {path.stat().st_uid for path in file.parent.iterdir()}
+        assert owners == {_NOBODY.uid}
+
+    def test_file_without_tables_is_ok(self, file: Path) -> None:
+        with closing(sqlite3.connect(file)) as conn:
+            conn.execute("CREATE TABLE calls (x)")
+            conn.execute("DROP TABLE calls")
+        assert told(self._check(file)) == ["ok"]
+
+    def test_outdated_database(self, file: Path, tmp_path: Path) -> None:
+        migrate.upgrade(f"sqlite:///{file}")
+        ours = Path(migrate.__file__).with_name("migrations")
+        newer = tmp_path / "migrations"
+        shutil.copytree(ours, newer)
+        (head,) = sorted((newer / "versions").glob("[0-9]*.py"))[-1:]
+        text = f"revision = '9999'\ndown_revision = '{head.name[:4]}'\n"
+        (newer / "versions/9999_more.py").write_text(text + "upgrade = print\n")
+        current = functools.partial(migrate.check_current, migrations=newer)
+        version = head.name[:4]
+        assert only(check_database(f"sqlite:///{file}", _US, current)) == (
+            f"fault: {file}: the database is of version {version}, version 9999 is"
+            " needed - systemctl stop callback-queue; callback-queue db upgrade;"
+            " systemctl start callback-queue"
+        )
+
+    def test_database_of_a_newer_version(self, file: Path) -> None:
+        migrate.upgrade(f"sqlite:///{file}")
+        with closing(sqlite3.connect(file)) as conn:
+            conn.execute("UPDATE alembic_version SET version_num = '9999'")
+            conn.commit()
+        text = only(self._check(file))
+        assert text.startswith(f"fault: {file}: the database is of version 9999, ")
+        assert " - install the newer service again" in text
+
+    def test_database_of_somebody_else_is_left_alone(self, file: Path) -> None:
+        with closing(sqlite3.connect(file)) as conn:
+            conn.execute("CREATE TABLE calls (x)")
+        before = file.read_bytes()
+        assert "it belongs to something else: it has a table calls" in only(
+            self._check(file)
+        )
+        # Not even turned over to a write-ahead log.
+        assert file.read_bytes() == before
+
+    @pytest.mark.parametrize("damage", ["no database", "lost pages"])
+    def test_damaged_database(self, file: Path, damage: str) -> None:
+        if damage == "no database":
+            file.write_bytes(b"Hello, I am a letter. " * 100)
+        else:
+            migrate.upgrade(f"sqlite:///{file}")
+            data = file.read_bytes()
+            file.write_bytes(data[:8192] + b"\xff" * (len(data) - 8192))
+        text = only(self._check(file))
+        assert text.startswith(f"fault: {file}: it is damaged or no database: ")
+
+    def test_locked_database(self, file: Path) -> None:
+        migrate.upgrade(f"sqlite:///{file}")
+        with closing(sqlite3.connect(file, isolation_level=None)) as conn:
+            conn.execute("BEGIN IMMEDIATE")
+            text = only(self._check(file))
+        assert "is locked by another process" in text
+        assert f"fuser -v {file}" in text
+
+
+class TestSounds:
+    def _install(self, home: Path, language: str, *names: str) -> None:
+        for name in names or (
+            "accepted",
+            "already-registered",
+            "cannot-call",
+            "hold-on",
+        ):
+            write(home / "sounds" / language / f"callback-queue/{name}.wav", "")
+        if not names:
+            write(home / "sounds" / language / "callback-queue/member-alert.gsm", "")
+
+    def _check(self, home: Path, **queue: object) -> Notes:
+        given = settings(home, queues={"support": queue})
+        return check_sounds(given, Place(given))
+
+    def test_prompts_that_are_there_are_ok(self, tmp_path: Path) -> None:
+        self._install(tmp_path, "en")
+        assert told(self._check(tmp_path)) == ["ok"]
+
+    def test_missing_prompt(self, tmp_path: Path) -> None:
+        self._install(tmp_path, "en")
+        (tmp_path / "sounds/en/callback-queue/accepted.wav").unlink()
+        assert only(self._check(tmp_path)) == (
+            f"fault: {tmp_path}/sounds/en/callback-queue/accepted: there is no such"
+            " sound file for sounds.accepted - in the source of this service: mkdir -p"
+            f" {tmp_path}/sounds/en; cp -r sounds/en/callback-queue"
+            f" {tmp_path}/sounds/en/"
+        )
+
+    def test_prompt_in_no_format_of_asterisk(self, tmp_path: Path) -> None:
+        self._install(tmp_path, "en")
+        path = tmp_path / "sounds/en/callback-queue/accepted.wav"
+        path.rename(path.with_suffix(".txt"))
+        assert "sounds.accepted" in only(self._check(tmp_path))
+
+    def test_prompt_of_another_name(self, tmp_path: Path) -> None:
+        self._install(tmp_path, "en")
+        text = only(self._check(tmp_path, sounds={"accepted": "custom/yes.sir"}))
+        assert text.endswith("put the file there, or correct the name in the settings")
+        write(tmp_path / "sounds/custom/yes.sir.ulaw", "")
+        assert told(self._check(tmp_path, sounds={"accepted": "custom/yes.sir"})) == [
+            "ok"
+        ]
+
+    def test_full_path(self, tmp_path: Path) -> None:
+        self._install(tmp_path, "en")
+        sounds = {"accepted": f"{tmp_path}/yes"}
+        assert f"fault: {tmp_path}/yes: " in only(self._check(tmp_path, sounds=sounds))
+        write(tmp_path / "yes.sln16", "")
+        assert told(self._check(tmp_path, sounds=sounds)) == ["ok"]
+
+    def test_prompt_missing_in_one_of_the_languages(self, tmp_path: Path) -> None:
+        self._install(tmp_path, "en")
+        self._install(tmp_path, "de", "accepted", "hold-on")
+        texts = told(self._check(tmp_path))
+        assert len(texts) == 3
+        assert all(text.startswith("warning: ") for text in texts)
+        assert all("so it is heard in English" in text for text in texts)
+
+    def test_alert_missing_in_the_language_of_the_agents(self, tmp_path: Path) -> None:
+        self._install(tmp_path, "en")
+        text = only(self._check(tmp_path, member_language="de_AT"))
+        assert "/sounds/de_AT/callback-queue/member-alert: " in text
+        self._install(tmp_path, "de")
+        assert told(self._check(tmp_path, member_language="de_AT")) == ["ok"]
+
+    def test_missing_directory(self, tmp_path: Path) -> None:
+        assert only(self._check(tmp_path)) == (
+            f"fault: {tmp_path}/sounds: there is no such directory - write the"
+            " directory of Asterisk's sounds as asterisk.sounds_dir"
+        )
+
+    def test_asterisk_has_its_sounds_elsewhere(self, tmp_path: Path) -> None:
+        self._install(tmp_path, "en")
+        text = "[directories](!)\nastdatadir => /usr/share/other\n"
+        write(tmp_path / "etc/asterisk.conf", text)
+        # A template makes no section of its own ...
+        assert told(self._check(tmp_path)) == ["ok"]
+        write(tmp_path / "etc/asterisk.conf", text.replace("(!)", ""))
+        assert only(self._check(tmp_path)) == (
+            f"fault: {tmp_path}/etc/asterisk.conf:2: Asterisk's sounds are in"
+            f" /usr/share/other/sounds, the settings say {tmp_path}/sounds"
+            " - write asterisk.sounds_dir: /usr/share/other/sounds"
+        )
+
+    def test_asterisk_on_another_machine(self, tmp_path: Path) -> None:
+        given = settings(tmp_path, ami={"secret": "x", "host": "192.0.2.1"})
+        text = only(check_sounds(given, Place(given)))
+        assert text.startswith(
+            "warning: sounds: not looked at: Asterisk is on another machine (ami.host"
+            " is 192.0.2.1)"
+        )
+        assert "callback-queue/accepted" in text
+
+
+class TestControlSocket:
+    def _check(self, path: Path, user: User = _US, running: object = None) -> Notes:
+        assert running is None or isinstance(running, Running)
+        return check_control(str(path), running, user, control_refused=False)
+
+    def test_directory_that_is_there_is_ok(self, tmp_path: Path) -> None:
+        assert told(self._check(tmp_path / "control.sock")) == ["ok"]
+
+    def test_directory_that_the_service_can_make_is_ok(self, tmp_path: Path) -> None:
+        assert told(self._check(tmp_path / "a/b/control.sock")) == ["ok"]
+
+    def test_directory_that_systemd_makes_is_ok(self) -> None:
+        path = Path("/run/callback-queue/control.sock")
+        assert told(self._check(path, _NOBODY)) == ["ok"]
+
+    @_as_root_only
+    def test_directory_the_service_may_not_write_to(self, tmp_path: Path) -> None:
+        _open_above(tmp_path)
+        assert only(self._check(tmp_path / "control.sock", _NOBODY)) == (
+            f"fault: {tmp_path}: nobody may not make the control socket here"
+            f" - chown nobody:nogroup {tmp_path}"
+        )
+
+    @_as_root_only
+    def test_directory_the_service_can_not_make(self, tmp_path: Path) -> None:
+        _open_above(tmp_path)
+        text = only(self._check(tmp_path / "a/control.sock", _NOBODY))
+        assert text.startswith(
+            f"fault: {tmp_path}/a: the directory of the control socket does not exist,"
+            " and nobody may not make it - install -d -m 750 -o nobody -g nogroup"
+        )
+
+    def test_service_that_does_not_answer(self, tmp_path: Path) -> None:
+        running = Running(uid=_US.uid, status=None)
+        text = only(self._check(tmp_path / "control.sock", running=running))
+        assert text.startswith(f"fault: {tmp_path}/control.sock: the service has it")
+
+    def test_service_that_answers_is_ok(self, tmp_path: Path) -> None:
+        running = Running(uid=_US.uid, status={})
+        path = tmp_path / "gone" / "control.sock"
+        assert told(self._check(path, running=running)) == ["ok"]
+
+    def test_socket_we_may_not_open(self, tmp_path: Path) -> None:
+        notes = check_control(
+            f"{tmp_path}/control.sock", None, _US, control_refused=True
+        )
+        assert only(notes).endswith("- run this check as root")
+
+
+class TestSettingsFile:
+    def _check(
+        self, path: Path, user: User = _US, mode: int = 0o640, **ami: str
+    ) -> Notes:
+        path.write_text("ami:\n")
+        path.chmod(mode)
+        given = settings(path.parent, ami={"secret": "s3cret"}).ami
+        return check_settings_file(str(path), given.model_copy(update=ami), user)
+
+    def test_file_for_the_service_alone_is_ok(self, tmp_path: Path) -> None:
+        assert told(self._check(tmp_path / "cq.yaml")) == ["ok"]
+
+    @_as_root_only
+    def test_file_the_service_may_not_read(self, tmp_path: Path) -> None:
+        path = tmp_path / "cq.yaml"
+        assert only(self._check(path, _NOBODY)) == (
+            f"fault: {path}: nobody may not read it - chgrp nogroup {path}; chmod 640"
+            f" {path}; and let nobody pass to its directory"
+        )
+
+    def test_secret_that_everybody_may_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "cq.yaml"
+        text = only(self._check(path, mode=0o644))
+        assert text.startswith(f"warning: {path}: it holds the secret and every user")
+        # There is no secret in it:
+        secret = tmp_path / "secret"
+        secret.touch(mode=0o640)
+        assert told(self._check(path, mode=0o644, secret_file=str(secret))) == ["ok"]
+        monkeypatch.setenv("CALLBACK_QUEUE_AMI_SECRET", "x")
+        assert told(self._check(path, mode=0o644)) == ["ok"]
+
+
+class TestUser:
+    def test_somebody_asks_for_himself(self) -> None:
+        with _as_nobody() if os.geteuid() == 0 else _nothing():
+            user = service_user(Running(uid=0, status=None))
+            assert user.is_us
+            assert not user.may("w", Path("/"))
+            assert user.may("r", Path("/"))
+
+    @_as_root_only
+    def test_root_asks_for_the_user_of_the_running_service(self) -> None:
+        user = service_user(Running(uid=_NOBODY.uid, status=None))
+        assert user == _NOBODY
+        assert user.owner == "nobody:nogroup"
+        assert not user.may("w", Path("/"))
+        assert user.may("r", Path("/"))
+        assert user.may("x", Path("/"))
+
+
+def _open_above(directory: Path) -> None:
+    """Let everybody pass to a directory of the test, which pytest keeps closed."""
+    for path in (directory, *directory.parents):
+        if path.owner() == _US.name and path != Path("/"):
+            mode = path.stat().st_mode
+            if not mode & stat.S_IXOTH:
+                path.chmod(mode | stat.S_IXOTH | stat.S_IROTH)
+
+
+@contextmanager
+def _as_nobody() -> Iterator[None]:
+    os.seteuid(_NOBODY.uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield

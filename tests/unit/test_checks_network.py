@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: MIT
+"""What ``check`` finds on the network, and how all findings are put together.
+
+These use real sockets on the loopback address: what the system says of them is what
+is looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from fastagi import checks, cli, report
+from fastagi.checks import runner
+from fastagi.checks.finding import Finding, Level, Notes
+from fastagi.checks.network import check_fastagi
+from fastagi.checks.place import NotVisible, Place
+from fastagi.checks.process import Running, User, running_service
+from tests.support.checking import only, settings, told, write
+
+_ROOT = User("root", 0)
+_SOMEBODY = User("somebody", 12345)
+_RUNNING = Running(uid=os.geteuid(), status={})
+
+
+@contextmanager
+def _listener(host: str = "127.0.0.1") -> Iterator[int]:
+    with socket.create_server((host, 0)) as server:
+        yield server.getsockname()[1]
+
+
+def _free_port() -> int:
+    with _listener() as port:
+        return port
+
+
+class TestFastAgi:
+    def _check(
+        self,
+        home: Path,
+        *,
+        running: Running | None = None,
+        user: User = _ROOT,
+        host: str = "127.0.0.1",
+        **fastagi: Any,
+    ) -> Notes:
+        given = settings(home, fastagi=fastagi, ami={"secret": "x", "host": host})
+        return check_fastagi(
+            given.fastagi, Place(given), running, user, control_refused=False
+        )
+
+    def test_free_port_is_ok(self, tmp_path: Path) -> None:
+        assert told(self._check(tmp_path, port=_free_port())) == ["ok"]
+
+    def test_port_of_another_program(self, tmp_path: Path) -> None:
+        with _listener() as port:
+            text = only(self._check(tmp_path, port=port))
+        assert text == (
+            f"fault: 127.0.0.1:{port}: another program has this port - see which: ss"
+            f" -ltnp 'sport = :{port}'; stop it, or write another fastagi.port, and the"
+            " same in CALLBACK_AGI"
+        )
+
+    def test_address_of_another_machine(self, tmp_path: Path) -> None:
+        text = only(self._check(tmp_path, listen="192.0.2.1", port=_free_port()))
+        assert "this machine has no address 192.0.2.1" in text
+
+    def test_port_only_root_may_have(self, tmp_path: Path) -> None:
+        first = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+        text = only(self._check(tmp_path, port=first - 1, user=_SOMEBODY))
+        assert f"somebody may not listen on a port below {first}" in text
+
+    @pytest.mark.parametrize("listen", ["127.0.0.1", "0.0.0.0"])
+    def test_running_service_that_listens_is_ok(
+        self, tmp_path: Path, listen: str
+    ) -> None:
+        with _listener() as port:
+            notes = self._check(tmp_path, running=_RUNNING, port=port, listen=listen)
+            assert told(notes) == ["ok"]
+
+    def test_running_service_that_does_not_listen_here(self, tmp_path: Path) -> None:
+        port = _free_port()
+        text = only(self._check(tmp_path, running=_RUNNING, port=port))
+        assert text.startswith(
+            f"fault: 127.0.0.1:{port}: the service runs, and does not listen here: "
+        )
+        assert text.endswith("systemctl restart callback-queue")
+
+    def test_service_we_may_not_ask(self, tmp_path: Path) -> None:
+        given = settings(tmp_path)
+        notes = check_fastagi(
+            given.fastagi, Place(given), None, _ROOT, control_refused=True
+        )
+        assert only(notes).startswith("warning: 127.0.0.1:4573: not looked at: ")
+
+    def test_whole_world_may_connect(self, tmp_path: Path) -> None:
+        peers = ["127.0.0.0/8", "10.0.0.0/8", "0.0.0.0/0"]
+        port = _free_port()
+        text = only(
+            self._check(tmp_path, port=port, listen="0.0.0.0", allowed_peers=peers)
+        )
+        assert text.startswith(
+            "warning: fastagi.allowed_peers: 0.0.0.0/0 lets strangers ask for callbacks"
+        )
+        assert told(self._check(tmp_path, port=port, allowed_peers=peers)) == ["ok"]
+
+    def test_asterisk_elsewhere_can_not_reach_us(self, tmp_path: Path) -> None:
+        text = only(self._check(tmp_path, port=_free_port(), host="192.0.2.7"))
+        assert text.startswith("fault: fastagi.listen: Asterisk is on another machine")
+
+    def test_asterisk_elsewhere_is_not_let_in(self, tmp_path: Path) -> None:
+        port = _free_port()
+        given: dict[str, Any] = {"listen": "0.0.0.0", "port": port, "host": "192.0.2.7"}
+        text = only(self._check(tmp_path, **given))
+        assert text == (
+            "fault: fastagi.allowed_peers: Asterisk (192.0.2.7) is not among those who"
+            " may connect - write allowed_peers: [192.0.2.7]"
+        )
+        peers = ["192.0.2.7/32"]
+        assert told(self._check(tmp_path, **given, allowed_peers=peers)) == ["ok"]
+
+
+class TestRunningService:
+    @contextmanager
+    def _service(self, path: Path, answer: bytes) -> Iterator[None]:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+            server.listen()
+
+            def serve() -> None:
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(100)
+                    connection.sendall(answer)
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            yield
+            thread.join(10)
+
+    @pytest.mark.parametrize(
+        ("answer", "status"),
+        [
+            (b'{"ok": true, "result": {"version": "1"}}\n', {"version": "1"}),
+            (b'{"ok": false, "error": "x"}\n', None),
+            (b"nonsense\n", None),
+            (b"", None),
+        ],
+    )
+    def test_what_it_says(
+        self, tmp_path: Path, answer: bytes, status: dict[str, str] | None
+    ) -> None:
+        path = tmp_path / "control.sock"
+        with self._service(path, answer):
+            found = running_service(str(path))
+        assert found == Running(uid=os.geteuid(), status=status)
+
+    def test_nobody_is_there(self, tmp_path: Path) -> None:
+        path = tmp_path / "control.sock"
+        assert running_service(str(path)) is None
+        # What a service that was killed leaves behind.
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+        assert running_service(str(path)) is None
+
+
+class TestPlace:
+    def test_files_of_this_machine_are_read_once(self, tmp_path: Path) -> None:
+        write(tmp_path / "etc/queues.conf", "[a]\n")
+        place = Place(settings(tmp_path, ami={"secret": "x", "host": "localhost"}))
+        conf = place.conf("queues.conf")
+        (tmp_path / "etc/queues.conf").unlink()
+        assert place.conf("queues.conf") is conf
+        assert place.is_here
+
+    def test_files_of_another_machine_are_not_ours(self, tmp_path: Path) -> None:
+        write(tmp_path / "etc/queues.conf", "[a]\n")
+        place = Place(settings(tmp_path, ami={"secret": "x", "host": "192.0.2.1"}))
+        with pytest.raises(NotVisible, match="Asterisk is on another machine"):
+            place.conf("queues.conf")
+        assert place.conf_or_none("queues.conf") is None
+        assert place.console("core show version") is None
+
+    def test_host_without_an_address(self, tmp_path: Path) -> None:
+        place = Place(
+            settings(tmp_path, ami={"secret": "x", "host": "nosuchhost.invalid"})
+        )
+        assert place.addresses == []
+        assert not place.is_here
+
+    def test_no_console(self, tmp_path: Path) -> None:
+        text = f"[directories]\nastrundir => {tmp_path}\n"
+        write(tmp_path / "etc/asterisk.conf", text)
+        assert Place(settings(tmp_path)).console("core show version") is None
+
+
+class TestRun:
+    def _configure(self, home: Path, **sections: Any) -> str:
+        path = home / "callback-queue.yaml"
+        given = {
+            "ami": {"secret": "x", "port": _free_port()},
+            "fastagi": {"port": _free_port()},
+            "database": {"url": f"sqlite:///{home}/cq.db"},
+            "control": {"socket": f"{home}/control.sock"},
+            "asterisk": {"config_dir": f"{home}/etc", "sounds_dir": f"{home}/sounds"},
+            "defaults": {"outbound_channel": "PJSIP/{number}@trunk"},
+            "queues": {"support": {}},
+            **sections,
+        }
+        path.touch(mode=0o640)
+        path.write_text(yaml.safe_dump(given))
+        return str(path)
+
+    def test_every_area_is_told_of(self, tmp_path: Path) -> None:
+        found = checks.run(self._configure(tmp_path))
+        assert list(dict.fromkeys(finding.area for finding in found)) == [
+            *("settings", "database", "manager", "dialplan", "queues", "sounds"),
+            *("FastAGI", "control socket"),
+        ]
+        by_area = {finding.area: finding for finding in found}
+        assert by_area["settings"].is_ok
+        assert by_area["database"].is_ok
+        assert by_area["manager"].is_fault
+        assert not by_area["dialplan"].is_ok
+        # Whatever is wrong comes with its place and its remedy.
+        assert all(
+            finding.is_ok or (finding.where and finding.problem and finding.remedy)
+            for finding in found
+        )
+
+    def test_wrong_settings_are_all_there_is_to_say(self, tmp_path: Path) -> None:
+        path = self._configure(tmp_path, fastagi={"prot": 1, "port": 0})
+        assert told(checks.run(path)) == [
+            f"fault: {path}:14: fastagi.port: must be 1 or more (got 0) - ",
+            f"fault: {path}:15: fastagi.prot: unknown setting - did you mean port?",
+            f"warning: {path}: nothing else was looked at: it depends on the settings -"
+            " put them right and run this check again",
+        ]
+
+    def test_an_area_that_fails_does_not_keep_others_from_being_looked_at(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(_settings: object, _place: object) -> Notes:
+            raise PermissionError(13, "Permission denied", "/sound")
+
+        monkeypatch.setattr(runner, "check_sounds", fail)
+        found = checks.run(self._configure(tmp_path))
+        (text,) = told(finding for finding in found if finding.area == "sounds")
+        assert text == (
+            "warning: sounds: not looked at: [Errno 13] Permission denied: '/sound'"
+            " - run this check as root"
+        )
+        assert found[-1].area == "control socket"
+
+    def test_command_tells_people_and_programs(self, tmp_path: Path) -> None:
+        path = self._configure(tmp_path)
+        done = CliRunner().invoke(cli.main, ["check", "--config", path])
+        assert done.exit_code == 1
+        assert done.output.startswith(
+            "settings        ok\ndatabase        ok\nmanager "
+        )
+        done = CliRunner().invoke(cli.main, ["check", "--json", "--config", path])
+        assert done.exit_code == 1
+        found = json.loads(done.output)
+        assert {"area", "where", "problem", "remedy", "level"} == set(found[0])
+        assert found[0]["level"] == "ok"
+
+    def test_warnings_alone_are_no_failure(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        doubt = Finding(
+            area="queues", where="here", problem="?", remedy="!", level=Level.WARNING
+        )
+        monkeypatch.setattr(checks, "run", lambda _config: [doubt])
+        done = CliRunner().invoke(cli.main, ["check"])
+        assert done.exit_code == 0
+        assert done.output == (
+            "queues  WARNING: here: ?\n          -> !\n\nno faults, 1 warning\n"
+        )
+
+
+def test_report_of_a_clean_system_has_one_line_for_each_area() -> None:
+    areas = [*Notes("settings"), *Notes("control socket")]
+    assert report.findings(areas) == "settings        ok\ncontrol socket  ok"
+
+
+def test_faults_of_an_area_come_first_and_nothing_twice() -> None:
+    notes = Notes("queues")
+    notes.warn("a", "b", "c")
+    notes.fault("d", "e", "f")
+    notes.fault("d", "e", "f")
+    assert told(notes) == ["fault: d: e - f", "warning: a: b - c"]
