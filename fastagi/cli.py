@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: MIT
+"""The command ``callback-queue``.
+
+Exit codes: 0 done, 1 the command failed or ``check`` found a fault, 2 the arguments
+or the settings are wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn, TypeVar
+
+import click
+
+from fastagi import __version__, report
+from fastagi.config.errors import ConfigErrors
+from fastagi.config.load import load_settings
+from fastagi.config.model import Settings
+from fastagi.errors import CallbackError
+
+DEFAULT_CONFIG: Final = "/etc/callback-queue/callback-queue.yaml"
+#: How long the running service may take to answer a command, in seconds.
+_CONTROL_TIMEOUT_S: Final = 10.0
+
+#: What the database can hold.
+_TASK_ID: Final = click.IntRange(1, 2**63 - 1)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _config_option(command: F) -> F:
+    return click.option(
+        "--config",
+        "-c",
+        default=DEFAULT_CONFIG,
+        envvar="CALLBACK_QUEUE_CONFIG",
+        show_default=True,
+        show_envvar=True,
+        help="The settings file.",
+    )(command)
+
+
+def _json_option(command: F) -> F:
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print JSON, for programs."
+    )(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="callback-queue")
+def main() -> None:
+    """Queue callback for Asterisk: press 1, hang up, be called back."""
+
+
+@main.command()
+@_config_option
+def run(config: str) -> None:
+    """Run the service in the foreground.
+
+    SIGHUP loads the settings again; SIGTERM stops. Calls under way stay up.
+    """
+    settings = _load(config)
+    # Imported here: it installs the reactor, which no other command needs.
+    from fastagi import daemon
+
+    sys.exit(daemon.run(settings, lambda: load_settings(config)))
+
+
+@main.command()
+@_config_option
+@_json_option
+def check(config: str, as_json: bool) -> None:
+    """Look for mistakes in the settings, the database and Asterisk."""
+    from fastagi import checks
+
+    findings = checks.run(config)
+    click.echo(report.findings_json(findings) if as_json else report.findings(findings))
+    sys.exit(1 if any(finding.is_fault for finding in findings) else 0)
+
+
+@main.command()
+@_config_option
+@_json_option
+def status(config: str, as_json: bool) -> None:
+    """Show what the running service sees: Asterisk, queues, tasks."""
+    settings = _load(config)
+    answer = _ask_service(settings, {"command": "status"})
+    if answer is None:
+        _fail(
+            "the service is not running (no answer on"
+            f" {settings.control.socket}) - start it with"
+            " 'systemctl start callback-queue', or see its log with"
+            " 'journalctl -u callback-queue'"
+        )
+    click.echo(json.dumps(answer, indent=2) if as_json else report.status(answer))
+    sys.exit(0 if answer["asterisk"]["connected"] else 1)
+
+
+@main.group()
+def tasks() -> None:
+    """List, show and change callback tasks."""
+
+
+@tasks.command("list")
+@_config_option
+@_json_option
+@click.option("--all", "-a", "everything", is_flag=True, help="Ended tasks as well.")
+@click.option("--status", help="Only tasks of this status.")
+@click.option("--queue", help="Only tasks of this queue.")
+@click.option("--number", help="Only tasks of this number.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 100_000),
+    default=100,
+    show_default=True,
+    help="At most so many.",
+)
+def tasks_list(
+    config: str,
+    as_json: bool,
+    everything: bool,
+    status: str | None,
+    queue: str | None,
+    number: str | None,
+    limit: int,
+) -> None:
+    """List tasks, the latest first; without options, the open ones."""
+    answer = _command(
+        config,
+        {
+            "command": "tasks.list",
+            "all": everything,
+            "status": status,
+            "queue": queue,
+            "number": number,
+            "limit": limit,
+        },
+    )
+    click.echo(json.dumps(answer, indent=2) if as_json else report.tasks(answer))
+
+
+@tasks.command("show")
+@_config_option
+@_json_option
+@click.argument("task_id", type=_TASK_ID)
+def tasks_show(config: str, as_json: bool, task_id: int) -> None:
+    """Tell the whole story of one task."""
+    answer = _command(config, {"command": "tasks.show", "id": task_id})
+    click.echo(json.dumps(answer, indent=2) if as_json else report.story(answer))
+
+
+@tasks.command("add")
+@_config_option
+@_json_option
+@click.argument("queue")
+@click.argument("number")
+@click.option("--name", default="", help="Name to show the agent.")
+def tasks_add(config: str, as_json: bool, queue: str, number: str, name: str) -> None:
+    """Have NUMBER called back by QUEUE."""
+    request = {"command": "tasks.add", "queue": queue, "number": number, "name": name}
+    answer = _command(config, request)
+    what = "added" if answer["created"] else "is open already"
+    _done(answer, as_json, f"task {answer['task']['id']} {what}")
+
+
+@tasks.command("cancel")
+@_config_option
+@_json_option
+@click.argument("task_id", type=_TASK_ID)
+@click.option("--reason", default="cancelled by hand", show_default=True)
+def tasks_cancel(config: str, as_json: bool, task_id: int, reason: str) -> None:
+    """End a task; if its call is under way, with the end of that call."""
+    request = {"command": "tasks.cancel", "id": task_id, "reason": reason}
+    answer = _command(config, request)
+    later = answer["task"]["cancel_requested"]
+    words = "ends with the call under way" if later else "cancelled"
+    _done(answer, as_json, f"task {task_id} {words}")
+
+
+@tasks.command("retry")
+@_config_option
+@_json_option
+@click.argument("task_id", type=_TASK_ID)
+def tasks_retry(config: str, as_json: bool, task_id: int) -> None:
+    """Put a task in line again, due at once."""
+    answer = _command(config, {"command": "tasks.retry", "id": task_id})
+    _done(answer, as_json, f"task {task_id} is in line again")
+
+
+@main.group()
+def db() -> None:
+    """Look after the database."""
+
+
+@db.command("upgrade")
+@_config_option
+def db_upgrade(config: str) -> None:
+    """Bring the database to this version, after making a copy of it."""
+    from fastagi.store import migrate
+
+    settings = _load(config)
+    try:
+        done = migrate.upgrade(settings.database.url)
+    except CallbackError as error:
+        _fail(str(error))
+    click.echo(done)
+
+
+def _load(config: str) -> Settings:
+    try:
+        return load_settings(config)
+    except ConfigErrors as errors:
+        click.echo(str(errors), err=True)
+        sys.exit(2)
+
+
+def _command(config: str, request: Mapping[str, Any]) -> Any:
+    """Have the running service do it, or do it here if there is none."""
+    settings = _load(config)
+    answer = _ask_service(settings, request)
+    return _do_here(settings, request) if answer is None else answer
+
+
+def _ask_service(settings: Settings, request: Mapping[str, Any]) -> Any:
+    """Return the service's answer, or None when no service is running."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(_CONTROL_TIMEOUT_S)
+        try:
+            connection.connect(settings.control.socket)
+        except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
+            return None
+        except PermissionError:
+            _fail(
+                f"{settings.control.socket} may not be opened by this user - run the"
+                " command as the user of the service or as root"
+            )
+        try:
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            with connection.makefile("rb") as stream:
+                line = stream.readline()
+        except OSError as error:
+            _fail(f"the service does not answer: {error}")
+    if not line:
+        _fail("the service closed the connection without an answer; see its log")
+    answer = json.loads(line)
+    if not answer["ok"]:
+        _fail(answer["error"])
+    return answer["result"]
+
+
+def _do_here(settings: Settings, request: Mapping[str, Any]) -> Any:
+    from fastagi import offline
+
+    try:
+        return offline.command(settings, request)
+    except CallbackError as error:
+        _fail(str(error))
+
+
+def _done(answer: Any, as_json: bool, words: str) -> None:
+    click.echo(json.dumps(answer, indent=2) if as_json else words)
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(message, err=True)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

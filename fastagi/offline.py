@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+"""Commands of the command line when no service is running: on the database alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from fastagi.config.model import Settings
+from fastagi.service.desk import TaskDesk
+from fastagi.store import migrate
+from fastagi.store.engine import Database
+from fastagi.store.store import TaskStore
+
+
+def command(settings: Settings, request: Mapping[str, Any]) -> Any:
+    """Carry out one command and return its answer.
+
+    Raises:
+        CallbackError: it can not be done; the text says why.
+    """
+    # Not made here: it would belong to whoever gives the command.
+    migrate.check_current(settings.database.url)
+    clock = Clock()
+    clock.advance(datetime.now(UTC).timestamp())
+    database = Database(settings.database.url, deliver=None)
+    desk = TaskDesk(
+        store=TaskStore(database),
+        clock=cast(IReactorTime, clock),
+        settings=lambda: settings,
+        # Nobody to tell: the next start of the service looks for itself.
+        tasks_changed=lambda: None,
+    )
+    answers: list[Any] = []
+    work = desk.commands()[request["command"]](request)
+    _ = Deferred.fromCoroutine(work).addBoth(answers.append)
+    _ = database.close()
+    # The database answers at once, so the coroutine has ended by now.
+    (answer,) = answers
+    if isinstance(answer, Failure):
+        answer.raiseException()
+    return answer

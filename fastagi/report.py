@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: MIT
+"""What the command line prints for people; times are in this machine's own zone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    # Only for its name: the checks import half the service, which takes a while.
+    from fastagi.checks.finding import Finding
+
+_WAYS = {"requested": "pressed the key", "missed": "missed call", "manual": "by hand"}
+
+
+def tasks(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of tasks."""
+    if not rows:
+        return "no tasks"
+    head = ("TASK", "STATUS", "NUMBER", "QUEUE", "WAITING SINCE", "TRIES", "WHY")
+    body = [
+        (
+            str(task["id"]),
+            task["status"],
+            task["number"],
+            task["queue"],
+            _when(task["joined_at"]),
+            str(task["attempts"]),
+            task["reason"],
+        )
+        for task in rows
+    ]
+    return _table(head, body)
+
+
+def story(answer: Mapping[str, Any]) -> str:
+    """Return the whole story of one task."""
+    task = answer["task"]
+    name = f" ({task['name']})" if task["name"] else ""
+    lines = [
+        f"Task {task['id']}: {task['number']}{name}, queue {task['queue']},"
+        f" {_WAYS[task['kind']]}",
+        f"  {task['status']}: {task['reason']}",
+    ]
+    if task["ended_at"] is None:
+        lines.append(
+            f"  due {_when(task['due_at'])}, at most until {_when(task['expires_at'])}"
+        )
+    if task["cancel_requested"] and task["ended_at"] is None:
+        lines.append("  will be cancelled when the call under way ends")
+    lines.append("")
+    lines += [
+        f"  {_when(event['at'], exact=True)}  {event['text']}"
+        for event in answer["history"]
+    ]
+    if answer["attempts"]:
+        lines.append("")
+        rows = [
+            (
+                str(number),
+                _when(attempt["started_at"], exact=True),
+                attempt["disposition"] or "under way",
+                attempt["member"] or "-",
+                f"{attempt['talk_s']:.1f} s",
+                attempt["reason"],
+            )
+            for number, attempt in enumerate(answer["attempts"], 1)
+        ]
+        head = ("TRY", "STARTED", "RESULT", "AGENT", "TALK", "WHY")
+        lines.append(_table(head, rows))
+    return "\n".join(lines)
+
+
+def status(answer: Mapping[str, Any]) -> str:
+    """Return what the running service sees."""
+    asterisk = answer["asterisk"]
+    if asterisk["connected"]:
+        link = f"connected ({asterisk['version'] or 'version unknown'})"
+    else:
+        link = f"NOT CONNECTED: {asterisk['error'] or 'no attempt has succeeded yet'}"
+    lines = [
+        f"callback-queue {answer['version']}, running since"
+        f" {_when(answer['started_at'])}",
+        f"Asterisk:  {link}",
+        f"Database:  {answer['database']}",
+    ]
+    if answer["tasks"] is not None:
+        counts = [f"{n} {status}" for status, n in answer["tasks"].items() if n]
+        lines.append(f"Tasks:     {', '.join(counts) or 'none'}")
+    lines += [f"Calls:     {answer['calls_under_way']} under way", ""]
+    rows = [
+        (
+            name,
+            queue["target"],
+            str(queue["members"]) if queue["known"] else "not in Asterisk",
+            ", ".join(queue["free"]) or "-",
+            str(queue["waiting"]),
+        )
+        for name, queue in answer["queues"].items()
+    ]
+    lines.append(_table(("QUEUE", "TARGET", "AGENTS", "FREE", "WAITING"), rows))
+    return "\n".join(lines)
+
+
+def findings(found: Sequence[Finding]) -> str:
+    """Return what a check found: one line for each area in order, the rest below it."""
+    lines: list[str] = []
+    width = max(len(finding.area) for finding in found)
+    for finding in found:
+        head = finding.area.ljust(width)
+        if finding.is_ok:
+            lines.append(f"{head}  ok")
+            continue
+        lines.append(
+            f"{head}  {finding.level.upper()}: {finding.where}: {finding.problem}"
+        )
+        if finding.remedy:
+            lines.append(f"{'':{width}}    -> {finding.remedy}")
+    faults = sum(finding.is_fault for finding in found)
+    warnings = sum(not (finding.is_fault or finding.is_ok) for finding in found)
+    if faults or warnings:
+        lines += ["", f"{_count(faults, 'fault')}, {_count(warnings, 'warning')}"]
+    return "\n".join(lines)
+
+
+def findings_json(found: Sequence[Finding]) -> str:
+    """Return what a check found, for programs."""
+    return json.dumps([attrs.asdict(finding) for finding in found], indent=2)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number or 'no'} {what}s"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    table = [head, *rows]
+    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in table
+    )
+
+
+def _when(iso: str, *, exact: bool = False) -> str:
+    at = datetime.fromisoformat(iso).astimezone()
+    text = f"{at:%Y-%m-%d %H:%M:%S}"
+    return f"{text}.{at.microsecond // 1000:03d}" if exact else text

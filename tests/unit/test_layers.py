@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""The layers import one way: each only what stands before it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fastagi
+
+PACKAGE = Path(fastagi.__file__).parent
+
+#: Each layer and those it may import besides itself.
+_PURE = {"errors", "dialplan"}
+_DOMAIN = _PURE | {"wire", "calls"}
+_EDGES = _DOMAIN | {"config", "store", "ami", "agi"}
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "dialplan": set(),
+    "wire": {"errors"},
+    "calls": {"errors"},
+    "config": {"errors", "calls"},
+    "store": {"errors", "calls"},
+    "ami": {"errors", "wire"},
+    "agi": {"errors", "wire"},
+    "service": _EDGES,
+    "logs": set(),
+    "report": {"checks"},
+    "checks": _EDGES | {"service"},
+    "app": _EDGES | {"service"},
+    "offline": _EDGES | {"service"},
+    "daemon": _EDGES | {"service", "app", "logs"},
+    "cli": _EDGES | {"daemon", "offline", "checks", "report"},
+}
+#: Packages that must not know the network, the database or the clock.
+PURE = {"wire": {"twisted", "sqlalchemy"}, "calls": {"twisted", "sqlalchemy"}}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the dotted name of every module that a file imports, wherever it does."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def modules() -> list[Path]:
+    """Return every module but the migrations, which Alembic loads by path."""
+    return [path for path in PACKAGE.rglob("*.py") if "migrations" not in path.parts]
+
+
+def layer_of(path: Path) -> str:
+    """Return the layer a file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_module_imports_only_from_layers_before_it(path: Path) -> None:
+    layer = layer_of(path)
+    if layer == "__init__":
+        return
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] != "fastagi" or len(parts) < 2 or parts[1] == "__version__":
+            continue
+        other = parts[1]
+        assert other == layer or other in ALLOWED[layer], f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("layer", PURE)
+def test_the_pure_layers_know_neither_network_nor_database(layer: str) -> None:
+    for path in (PACKAGE / layer).rglob("*.py"):
+        known = {name.split(".")[0] for name in imports(path)}
+        assert not known & PURE[layer], path
+
+
+def test_no_layer_is_forgotten() -> None:
+    layers = {layer_of(path) for path in modules()} - {"__init__"}
+    assert layers == set(ALLOWED)
+
+
+def test_the_order_has_no_circle() -> None:
+    def reach(layer: str, seen: tuple[str, ...]) -> None:
+        assert layer not in seen, f"{layer} imports itself by way of {seen}"
+        for other in ALLOWED[layer] - {layer}:
+            reach(other, (*seen, layer))
+
+    for layer in ALLOWED:
+        reach(layer, ())
