@@ -1,0 +1,563 @@
+# SPDX-License-Identifier: MIT
+"""A model of Asterisk on a fake clock, good enough for this service.
+
+Queues with members, live callers, callbacks through ``dialplan/callback-queue.conf``,
+agents and clients that behave as told, AstDB, the manager port and AGI. It raises the
+events that a real Asterisk was recorded to raise, in the same order per channel and
+with the headers somebody reads (`test_fake_asterisk.py` holds it against the
+recordings). Everything happens on one `twisted.internet.task.Clock`, at the instant it
+is due, so a test can tell to the second what must happen when.
+
+Must not know the service, nor share code with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import attrs
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import Clock
+
+from tests.support.callback_scenarios import NO_ANSWER
+from tests.support.fake_calls import AgiRun, Callback, LiveCall
+from tests.support.fake_manager import (
+    Action,
+    Answer,
+    FakeManager,
+    Handler,
+    Header,
+    Told,
+    User,
+    error,
+    listed,
+    success,
+)
+from tests.support.fake_phones import (
+    CAUSES,
+    NO_CAUSE,
+    NORMAL,
+    UNKNOWN,
+    Bridge,
+    Channel,
+    Phone,
+)
+from tests.support.fake_queues import Queue, Visit
+from tests.support.wires import (
+    ClientEndpoint,
+    End,
+    Net,
+    OnWrite,
+    ServerEndpoint,
+    Wire,
+    just_write,
+)
+
+
+class FakeAsterisk:
+    """One Asterisk.
+
+    Args:
+        clock: the one clock.
+        net: where its connections are.
+        version: the version it says it is.
+        user: the manager user there is.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        net: Net,
+        *,
+        version: str = "22.10.1",
+        user: User | None = None,
+    ) -> None:
+        self.clock = clock
+        self.net = net
+        self.queues: dict[str, Queue] = {}
+        self.phones: dict[str, Phone] = {}
+        self.clients: dict[str, Phone] = {}
+        self.channels: dict[str, Channel] = {}
+        self.callbacks: list[Callback] = []
+        self.astdb: dict[tuple[str, str], str] = {}
+        #: Every event that was raised, whoever got it.
+        self.told: list[Told] = []
+        self.agi_runs: list[AgiRun] = []
+        #: How long the agent hears the alert, and the caller a prompt.
+        self.alert_s = 1.0
+        self.prompt_s = 2.0
+        self.missing_sounds: set[str] = set()
+        self.manager_wires: list[Wire] = []
+        #: Whether the manager is frozen, and how long bytes are on their way to it.
+        self.frozen = False
+        self.latency_s = 0.0
+        #: Where AGI() connects to; a service listens on it.
+        self.agi = ServerEndpoint(net)
+        self._numbers = 0
+        self._locals = 0
+        self._bridges = 0
+        self._life = 0
+        handlers: dict[str, Handler] = {
+            "CoreSettings": self._core_settings,
+            "CoreShowChannels": self._core_show_channels,
+            "DBDel": self._db_del,
+            "DBGet": self._db_get,
+            "DBPut": self._db_put,
+            "DeviceStateList": self._device_state_list,
+            "Getvar": self._get_var,
+            "Hangup": self._hangup,
+            "Originate": self._originate,
+            "Ping": self._ping,
+            "QueueStatus": self._queue_status,
+        }
+        self.manager = FakeManager(clock, version, handlers, user or User())
+        #: Of a caller who hangs up in a queue.
+        self.abandon_cause = NORMAL if version.startswith("16.") else NO_CAUSE
+
+    # -- setting up --------------------------------------------------------
+
+    def add_queue(
+        self, name: str, members: Iterable[str] = (), **options: object
+    ) -> Queue:
+        """Add a queue with the interfaces of its members."""
+        queue = Queue(pbx=self, name=name, **options)  # type: ignore[arg-type]
+        self.queues[name.lower()] = queue
+        for interface in members:
+            queue.add(interface, dynamic=False)
+        return queue
+
+    def phone(self, interface: str) -> Phone:
+        """Return the phone of an agent, new ones answer at once and talk."""
+        if interface not in self.phones:
+            self.phones[interface] = Phone(self, interface)
+        return self.phones[interface]
+
+    def client(self, number: str) -> Phone:
+        """Return the phone of a client; unless told otherwise nobody answers it."""
+        if number not in self.clients:
+            self.clients[number] = Phone(
+                self, "PJSIP/trunk", watched=False, otherwise=NO_ANSWER
+            )
+        return self.clients[number]
+
+    def manager_endpoint(self, on_write: OnWrite = just_write) -> ClientEndpoint:
+        """Return an endpoint that connects to the manager port."""
+        return ClientEndpoint(self.net, self.manager.accept, self._connected, on_write)
+
+    def _connected(self, wire: Wire) -> None:
+        self.manager_wires.append(wire)
+        wire.server.frozen = self.frozen
+        if self.latency_s:
+            wire.delay(self.clock, self.latency_s)
+
+    # -- what people do ----------------------------------------------------
+
+    def call(
+        self,
+        queue: str,
+        number: str = "0301234567",
+        *,
+        name: str = "",
+        callingpres: str = "0",
+        talks_s: float | None = 30.0,
+        queue_timeout_s: float | None = None,
+    ) -> LiveCall:
+        """Somebody calls in and enters a queue."""
+        return LiveCall(
+            self,
+            queue,
+            number=number,
+            name=name,
+            callingpres=callingpres,
+            talks_s=talks_s,
+            queue_timeout_s=queue_timeout_s,
+        )
+
+    # -- what breaks -------------------------------------------------------
+
+    def cut_links(self) -> None:
+        """Every manager connection breaks; Asterisk itself goes on."""
+        for wire in self.manager_wires:
+            wire.cut()
+
+    def freeze(self) -> None:
+        """The manager neither reads nor writes; calls go on, nothing is lost."""
+        self.frozen = True
+        for wire in self.manager_wires:
+            wire.server.frozen = True
+
+    def thaw(self, old_after_s: float = 0.0) -> None:
+        """It goes on where it was.
+
+        Each connection is a thread of its own: those whose client is gone may come
+        later than the others to read what was sent to them.
+        """
+        self.frozen = False
+        for wire in self.manager_wires:
+            if wire.client.closed and old_after_s:
+                self.later(old_after_s, partial(_thaw, wire.server))
+            else:
+                _thaw(wire.server)
+
+    def kill(self) -> None:
+        """The process is gone: no events, no calls, no connections. AstDB stays."""
+        self._life += 1
+        self.manager.close_all()
+        self.manager.listening = False
+        self.manager.booted = False
+        for run in self.agi_runs:
+            if run.wire is not None:
+                run.wire.client.vanish()
+        for channel in self.channels.values():
+            channel.hung_up = lambda: None
+        self.channels.clear()
+        self.callbacks.clear()
+        for queue in self.queues.values():
+            queue.visits.clear()
+            queue.members = [member for member in queue.members if not member.dynamic]
+            for member in queue.members:
+                member.in_call = member.paused = False
+                member.last_call = member.calls_taken = 0
+        for phone in (*self.phones.values(), *self.clients.values()):
+            for fact in phone.rung:
+                if fact.ended_at is None:
+                    fact.ended_at = self.now
+            phone.channels.clear()
+            phone.told = phone.state
+
+    def start(self, boots_s: float = 0.0) -> None:
+        """Start again after :meth:`kill`; loading the modules takes a while."""
+        self.manager.listening = True
+        self.later(boots_s, self.manager.boot)
+
+    # -- for the parts above -----------------------------------------------
+
+    @property
+    def now(self) -> float:
+        """The time."""
+        return float(self.clock.seconds())
+
+    def later(self, seconds: float, function: Callable[[], object]) -> IDelayedCall:
+        """Run a function later in this life of the process."""
+        life = self._life
+
+        def run() -> None:
+            if life == self._life:
+                function()
+
+        call: IDelayedCall = self.clock.callLater(seconds, run)
+        return call
+
+    def visits(self) -> Iterable[Visit]:
+        """Return every visit of every queue."""
+        return [visit for queue in self.queues.values() for visit in queue.visits]
+
+    def next_number(self) -> int:
+        """Return the number of the next channel of a technology."""
+        self._numbers += 1
+        return self._numbers - 1
+
+    def next_local(self) -> int:
+        """Return the number of the next pair of Local channels."""
+        self._locals += 1
+        return self._locals - 1
+
+    def new_channel(
+        self,
+        name: str,
+        *,
+        uniqueid: str = "",
+        linkedid: str = "",
+        state: str = "Down",
+        context: str = "",
+        exten: str = "",
+        number: str = UNKNOWN,
+        caller: str = UNKNOWN,
+    ) -> Channel:
+        """Make a channel and tell of it."""
+        uniqueid = uniqueid or f"{int(self.now)}.{self.next_number()}"
+        channel = Channel(
+            name=name,
+            uniqueid=uniqueid,
+            linkedid=linkedid or uniqueid,
+            since=self.now,
+            state=state,
+            context=context,
+            exten=exten,
+            number=number,
+            caller=caller,
+        )
+        self.channels[uniqueid] = channel
+        self.tell("Newchannel", "call", *channel.headers())
+        return channel
+
+    def hang_up(self, channel: Channel, cause: int) -> None:
+        """Remove a channel and tell of it."""
+        del self.channels[channel.uniqueid]
+        self.tell(
+            "Hangup",
+            "call",
+            *channel.headers(),
+            ("Cause", str(cause)),
+            ("Cause-txt", CAUSES[cause]),
+        )
+
+    def dial(
+        self, channel: Channel, dest: Channel, name: str, *headers: Header
+    ) -> None:
+        """Tell of DialBegin or DialEnd."""
+        self.tell(name, "call", *channel.headers(), *dest.headers("Dest"), *headers)
+
+    def dial_end(self, channel: Channel, dest: Channel, status: str) -> None:
+        """Tell of DialEnd."""
+        self.dial(channel, dest, "DialEnd", ("DialStatus", status))
+
+    def bridge(self, *channels: Channel) -> None:
+        """Let channels hear each other."""
+        self._bridges += 1
+        bridge = Bridge(f"bridge-{self._bridges}")
+        for channel in channels:
+            bridge.channels.append(channel)
+            channel.bridge = bridge
+            self._tell_bridge("BridgeEnter", bridge, channel)
+
+    def unbridge(self, *channels: Channel) -> None:
+        """They no longer do; they leave in this order."""
+        for channel in channels:
+            bridge = channel.bridge
+            if bridge is not None:
+                bridge.channels.remove(channel)
+                channel.bridge = None
+                self._tell_bridge("BridgeLeave", bridge, channel)
+
+    def _tell_bridge(self, name: str, bridge: Bridge, channel: Channel) -> None:
+        self.tell(
+            name,
+            "call",
+            ("BridgeUniqueid", bridge.uniqueid),
+            ("BridgeType", "basic"),
+            ("BridgeTechnology", "simple_bridge"),
+            ("BridgeCreator", UNKNOWN),
+            ("BridgeName", UNKNOWN),
+            ("BridgeNumChannels", str(len(bridge.channels))),
+            ("BridgeVideoSourceMode", "none"),
+            *channel.headers(),
+        )
+
+    def device_changed(self, phone: Phone) -> None:
+        """Tell of a phone's state if it is another one now."""
+        state = phone.state
+        if state == phone.told:
+            return
+        phone.told = state
+        if not phone.watched:
+            return
+        self.tell(
+            "DeviceStateChange", "call", ("Device", phone.interface), ("State", state)
+        )
+        for queue in self.queues.values():
+            for member in queue.members:
+                if member.phone is phone:
+                    self.tell("QueueMemberStatus", "agent", *member.headers(queue.name))
+                    queue.look(queue.notice_s)
+
+    def forget(self, family: str) -> None:
+        """Remove a family from AstDB."""
+        self.astdb = {key: v for key, v in self.astdb.items() if key[0] != family}
+
+    def tell(self, name: str, privilege: str, *headers: Header) -> None:
+        """Raise an event."""
+        told = Told(self.now, name, privilege, tuple(headers))
+        self.told.append(told)
+        self.manager.tell(told)
+
+    def originate_response(
+        self,
+        action: Action,
+        response: str,
+        *,
+        channel: str,
+        uniqueid: str,
+        number: str = UNKNOWN,
+        caller: str = UNKNOWN,
+    ) -> None:
+        """Tell what came of an Originate."""
+        self.tell(
+            "OriginateResponse",
+            "call",
+            ("ActionID", action.get("ActionID")),
+            ("Response", response),
+            ("Channel", channel),
+            ("Context", action.get("Context")),
+            ("Exten", action.get("Exten")),
+            ("Reason", "4" if response == "Success" else "0"),
+            ("Uniqueid", uniqueid),
+            ("CallerIDNum", number),
+            ("CallerIDName", caller),
+        )
+
+    def events(self, *names: str) -> list[Told]:
+        """Return the events of these names so far."""
+        return [told for told in self.told if told.name in names]
+
+    def told_of(self, name: str, uniqueid: str) -> list[Told]:
+        """Return the events of this name about channels whose id begins so."""
+        return [t for t in self.events(name) if t["Uniqueid"].startswith(uniqueid)]
+
+    # -- actions -----------------------------------------------------------
+
+    def _ping(self, action: Action) -> Answer:
+        stamp = f"{self.now:.6f}"
+        return Answer((("Response", "Success"), ("Ping", "Pong"), ("Timestamp", stamp)))
+
+    def _core_settings(self, action: Action) -> Answer:
+        return Answer(
+            (
+                ("Response", "Success"),
+                ("AMIversion", "11.0.0"),
+                ("AsteriskVersion", self.manager.version),
+                ("SystemName", ""),
+            )
+        )
+
+    def _core_show_channels(self, action: Action) -> Answer:
+        return listed(
+            "Channels will follow",
+            [
+                ("CoreShowChannel", self._shown(channel))
+                for channel in self.channels.values()
+            ],
+            "CoreShowChannelsComplete",
+        )
+
+    def _shown(self, channel: Channel) -> tuple[Header, ...]:
+        age = int(self.now - channel.since)
+        return (
+            *channel.headers(),
+            ("Application", channel.application),
+            ("ApplicationData", channel.data),
+            ("Duration", f"{age // 3600:02}:{age // 60 % 60:02}:{age % 60:02}"),
+            ("BridgeId", channel.bridge.uniqueid if channel.bridge else ""),
+        )
+
+    def _device_state_list(self, action: Action) -> Answer:
+        return listed(
+            "Device State Changes will follow",
+            [
+                (
+                    "DeviceStateChange",
+                    (("Device", phone.interface), ("State", phone.state)),
+                )
+                for phone in self.phones.values()
+            ],
+            "DeviceStateListComplete",
+        )
+
+    def _queue_status(self, action: Action) -> Answer:
+        wanted = action.get("Queue").lower()
+        items: list[tuple[str, tuple[Header, ...]]] = []
+        if self.manager.booted:
+            for name, queue in self.queues.items():
+                if not wanted or name == wanted:
+                    items += self._queue_items(queue)
+        return listed("Queue status will follow", items, "QueueStatusComplete")
+
+    def _queue_items(self, queue: Queue) -> list[tuple[str, tuple[Header, ...]]]:
+        params: tuple[Header, ...] = (
+            ("Queue", queue.name),
+            ("Max", "0"),
+            ("Strategy", queue.strategy),
+            ("Calls", str(len(queue.visits))),
+        )
+        items = [("QueueParams", params)]
+        for member in queue.members:
+            headers = dict(member.headers(queue.name))
+            # The same facts under other names than in QueueMemberStatus.
+            renamed = {"MemberName": "Name", "Interface": "Location"}
+            del headers["Ringinuse"]
+            items.append(
+                (
+                    "QueueMember",
+                    tuple((renamed.get(name, name), v) for name, v in headers.items()),
+                )
+            )
+        for visit in queue.visits:
+            channel = visit.channel
+            items.append(
+                (
+                    "QueueEntry",
+                    (
+                        ("Queue", queue.name),
+                        ("Position", str(visit.position)),
+                        ("Channel", channel.name),
+                        ("Uniqueid", channel.uniqueid),
+                        ("CallerIDNum", channel.number),
+                        ("CallerIDName", channel.caller),
+                        ("ConnectedLineNum", channel.number),
+                        ("ConnectedLineName", channel.caller),
+                        ("Wait", str(int(self.now - visit.joined_at))),
+                        ("Priority", "0"),
+                    ),
+                )
+            )
+        return items
+
+    def _channel(self, action: Action) -> Channel | None:
+        wanted = action.get("Channel")
+        by_name = (one for one in self.channels.values() if one.name == wanted)
+        return next(by_name, None) or self.channels.get(wanted)
+
+    def _get_var(self, action: Action) -> Answer:
+        channel = self._channel(action)
+        if channel is None:
+            return error("No such channel")
+        variable = action.get("Variable")
+        return success("Success", Variable=variable, Value=channel.presentation)
+
+    def _hangup(self, action: Action) -> Answer:
+        channel = self._channel(action)
+        if channel is None:
+            return error("No such channel")
+        self.later(0, channel.hung_up)
+        return success("Channel Hungup")
+
+    def _db_get(self, action: Action) -> Answer:
+        family, key = action.get("Family"), action.get("Key")
+        value = self.astdb.get((family, key))
+        if value is None:
+            return error("Database entry not found")
+        headers = (("Family", family), ("Key", key), ("Val", value))
+        return listed(
+            "Result will follow", [("DBGetResponse", headers)], "DBGetComplete"
+        )
+
+    def _db_put(self, action: Action) -> Answer:
+        self.astdb[action.get("Family"), action.get("Key")] = action.get("Val")
+        return success("Updated database successfully")
+
+    def _db_del(self, action: Action) -> Answer:
+        if self.astdb.pop((action.get("Family"), action.get("Key")), None) is None:
+            return error("Database entry could not be deleted")
+        return success("Key deleted successfully")
+
+    def _originate(self, action: Action) -> Answer:
+        assert action.get("Async").lower() == "true", "it would block the session"
+        return attrs.evolve(
+            success("Originate successfully queued"),
+            then=lambda: self.later(0, lambda: self._make(action)),
+        )
+
+    def _make(self, action: Action) -> None:
+        ids = (action.get("ChannelId"), action.get("OtherChannelId"))
+        if any(uniqueid in self.channels for uniqueid in ids):
+            self.originate_response(
+                action, "Failure", channel=action.get("Channel"), uniqueid=ids[0]
+            )
+            return
+        self.callbacks.append(Callback(self, action))
+
+
+def _thaw(end: End) -> None:
+    end.frozen = False

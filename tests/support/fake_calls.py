@@ -1,0 +1,652 @@
+# SPDX-License-Identifier: MIT
+"""Calls in the fake Asterisk: callbacks, and people who call in.
+
+What ``dialplan/callback-queue.conf`` does with each is written out here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.interfaces import IDelayedCall
+
+from tests.support.agi_client import AgiClientProtocol, AsteriskAgi
+from tests.support.callback_scenarios import Refuses
+from tests.support.fake_manager import Action
+from tests.support.fake_phones import NO_CAUSE, NORMAL, REFUSALS, UNKNOWN, Ring
+from tests.support.fake_queues import Visit
+from tests.support.wires import Wire
+
+if TYPE_CHECKING:
+    from tests.support.fake_asterisk import FakeAsterisk
+
+#: Where an outbound channel such as PJSIP/0301234567@trunk has its number.
+_NUMBER: Final = re.compile(r"/(?:trunk/sip:)?(\+?[0-9*#]+)@")
+
+
+class Callback:
+    """One Originate with the dialplan's two legs, from Newchannel to Hangup.
+
+    ``member_half`` is ``Local;2``: it runs Queue() or Dial() to reach an agent.
+    ``caller_half`` is ``Local;1``: once an agent has answered it plays the alert and
+    dials the client.
+    """
+
+    def __init__(self, pbx: FakeAsterisk, action: Action) -> None:
+        self._pbx = pbx
+        self._action = action
+        self._variables = dict(
+            _unquote(one).split("=", 1) for one in action.all("Variable")
+        )
+        self._visit: Visit | None = None
+        self._agent: Ring | None = None
+        self._client: Ring | None = None
+        self._timers: set[IDelayedCall] = set()
+        self._dialstatus = ""
+        self._alert_status = ""
+        self._answered_at: float | None = None
+        self._responded = False
+        self._ended = False
+        resource = action.get("Channel").removeprefix("Local/")
+        exten, _, rest = resource.partition("@")
+        self._how = exten
+        context = rest.partition("/")[0]
+        name, number = _caller_id(action.get("CallerID"))
+        local = f"Local/{exten}@{context}-{pbx.next_local():08x}"
+        self.caller_half = pbx.new_channel(
+            f"{local};1",
+            uniqueid=action.get("ChannelId"),
+            context=context,
+            exten=exten,
+        )
+        self.member_half = pbx.new_channel(
+            f"{local};2",
+            uniqueid=action.get("OtherChannelId"),
+            linkedid=self.caller_half.uniqueid,
+            state="Ring",
+            context=context,
+            exten=exten,
+        )
+        for half in (self.caller_half, self.member_half):
+            half.number, half.caller = number, name
+        self.caller_half.hung_up = self._withdrawn
+        self.caller_half.application = "AppDial2"
+        self.caller_half.data = "(Outgoing Line)"
+        pbx.tell(
+            "DialBegin",
+            "call",
+            *self.caller_half.headers("Dest"),
+            ("DialString", resource),
+        )
+        self._later(int(action.get("Timeout") or 30000) / 1000, self._too_long)
+        self._run_member_leg()
+
+    def _variable(self, name: str) -> str:
+        value = self._variables.get(name)
+        return self._variables.get(f"__{name}", "") if value is None else value
+
+    # -- the agent's leg ---------------------------------------------------
+
+    def _run_member_leg(self) -> None:
+        pbx, half = self._pbx, self.member_half
+        forget = self._variable("CALLBACK_FORGET")
+        if forget == "all":
+            pbx.forget("callback-outcome")
+        else:
+            pbx.astdb.pop(("callback-outcome", forget), None)
+        target = self._variable("CALLBACK_TARGET")
+        ring_s = float(self._variable("CALLBACK_MEMBER_RING_TIME"))
+        if self._how == "queue":
+            half.at(half.context, "queue", 2, "Queue", f"{target},,,,{ring_s:.0f}")
+            queue = pbx.queues.get(target.lower())
+            if queue is None:
+                # Queue() fails at once for a queue that does not exist.
+                self._later(0, self._member_leg_failed)
+                return
+            self._visit = Visit(
+                queue,
+                half,
+                answered=self._agent_answers,
+                left=self._member_leg_failed,
+                timeout_s=ring_s,
+            )
+            return
+        half.at(half.context, "extension", 2, "Dial", f"{target},{ring_s:.0f}")
+        phone = pbx.phone(target)
+        if not phone.registered:
+            self._later(0, self._member_leg_failed)
+            return
+        self._agent = Ring(
+            phone,
+            half,
+            context="agents",
+            application="AppDial",
+            answered=self._extension_answers,
+            refused=self._extension_refuses,
+        )
+        pbx.dial(half, self._agent.channel, "DialBegin", ("DialString", phone.resource))
+        self._agent.begin()
+        self._later(ring_s, self._extension_rang_in_vain)
+
+    def _extension_answers(self, ring: Ring) -> None:
+        self._stop_timers()
+        self._pbx.dial_end(self.member_half, ring.channel, "ANSWER")
+        self._agent_answers(ring)
+
+    def _extension_refuses(self, ring: Ring, how: Refuses) -> None:
+        self._pbx.dial_end(self.member_half, ring.channel, REFUSALS[how][0])
+        cause = REFUSALS[how][2]
+        ring.end(cause)
+        self._member_leg_failed(REFUSALS[how][0], cause)
+
+    def _extension_rang_in_vain(self) -> None:
+        assert self._agent is not None
+        self._pbx.dial_end(self.member_half, self._agent.channel, "NOANSWER")
+        self._agent.end(NO_CAUSE)
+        self._member_leg_failed()
+
+    def _member_leg_failed(self, status: str = "NOANSWER", cause: int = NORMAL) -> None:
+        self._respond("Failure")
+        self._end_member_half(cause)
+        self._dial_of_caller_half_ends(status)
+        self._end_caller_half(cause)
+
+    def _too_long(self) -> None:
+        """Originate's own time-out: the channel it made is hung up."""
+        if self._visit is not None and not self._visit.over:
+            self._visit.abandon()
+        elif self._agent is not None:
+            self._pbx.dial_end(self.member_half, self._agent.channel, "CANCEL")
+            self._agent.end(NO_CAUSE)
+        self._member_leg_failed()
+
+    def _agent_answers(self, ring: Ring) -> None:
+        self._stop_timers()
+        self._agent = ring
+        ring.channel.hung_up = self._agent_hangs_up
+        self.member_half.state = self.caller_half.state = "Up"
+        self._respond("Success")
+        self._dial_of_caller_half_ends("ANSWER")
+        self._pbx.bridge(ring.channel, self.member_half)
+        self._play_alert()
+
+    def _dial_of_caller_half_ends(self, status: str) -> None:
+        self._pbx.tell(
+            "DialEnd",
+            "call",
+            *self.caller_half.headers("Dest"),
+            ("DialStatus", status),
+        )
+
+    def _respond(self, response: str) -> None:
+        if self._responded:
+            return
+        self._responded = True
+        half = self.caller_half
+        asked_for = self._action.get("Channel")
+        self._pbx.originate_response(
+            self._action,
+            response,
+            channel=half.name if response == "Success" else asked_for,
+            uniqueid=half.uniqueid,
+            number=half.number,
+            caller=half.caller,
+        )
+
+    # -- the client's leg --------------------------------------------------
+
+    def _play_alert(self) -> None:
+        sound = self._variable("CALLBACK_ALERT")
+        self.caller_half.at("callback-caller", "s", 3, "Playback", sound)
+        if sound in self._pbx.missing_sounds:
+            self._alert_over("FAILED")
+        else:
+            self._later(self._pbx.alert_s, lambda: self._alert_over("SUCCESS"))
+
+    def _alert_over(self, status: str) -> None:
+        self._alert_status = status
+        half = self.caller_half
+        half.number = self._variable("CALLBACK_CALLERID_NUM")
+        half.caller = self._variable("CALLBACK_CALLERID_NAME")
+        outbound = self._variable("CALLBACK_CHANNEL")
+        ring_s = float(self._variable("CALLBACK_CALLER_RING_TIME"))
+        self._pbx.astdb["callback-outcome", self._variable("CALLBACK_ID")] = "DIALLING"
+        half.at(
+            "callback-caller",
+            "s",
+            8,
+            "Dial",
+            f"{outbound},{ring_s:.0f},IU(callback-answered)",
+        )
+        match = _NUMBER.search(outbound)
+        assert match is not None, f"no number in {outbound!r}"
+        client = self._pbx.client(match[1])
+        if not client.registered:
+            # No way to the network: Dial() can not even make a channel.
+            self._client_leg_over("CHANUNAVAIL", NO_CAUSE)
+            return
+        self._client = Ring(
+            client,
+            half,
+            context="inbound",
+            application="AppDial",
+            answered=self._client_answers,
+            refused=self._client_refuses,
+        )
+        self._pbx.dial(
+            half,
+            self._client.channel,
+            "DialBegin",
+            ("DialString", f"{match[1]}@trunk"),
+        )
+        self._client.begin()
+        self._later(ring_s, self._client_rang_in_vain)
+
+    def _client_answers(self, ring: Ring) -> None:
+        self._stop_timers()
+        ring.channel.hung_up = self._client_hangs_up
+        self._dialstatus = "ANSWER"
+        self._answered_at = self._pbx.now
+        self._pbx.dial_end(self.caller_half, ring.channel, "ANSWER")
+        self._pbx.bridge(ring.channel, self.caller_half)
+
+    def _client_refuses(self, ring: Ring, how: Refuses) -> None:
+        in_event, in_dialplan, cause = REFUSALS[how]
+        self._pbx.dial_end(self.caller_half, ring.channel, in_event)
+        ring.end(cause)
+        self._client_leg_over(in_dialplan, cause)
+
+    def _client_rang_in_vain(self) -> None:
+        assert self._client is not None
+        self._pbx.dial_end(self.caller_half, self._client.channel, "NOANSWER")
+        self._client.end(NO_CAUSE)
+        self._client_leg_over("NOANSWER", NORMAL)
+
+    def _client_leg_over(self, status: str, cause: int) -> None:
+        self._dialstatus = status
+        self._stop_timers()
+        self._run_hangup_handler()
+        self._end_caller_half(cause)
+        self._end_agent("caller", cause)
+
+    # -- somebody hangs up -------------------------------------------------
+
+    def _client_hangs_up(self) -> None:
+        assert self._client is not None
+        self._pbx.unbridge(self._client.channel, self.caller_half)
+        self._client.end(NORMAL)
+        self._run_hangup_handler()
+        self._end_caller_half(NORMAL)
+        self._end_agent("caller", NORMAL)
+
+    def _agent_hangs_up(self) -> None:
+        self._stop_timers()
+        self._end_agent("agent", NORMAL)
+        if self._client is not None:
+            if self._client.fact.answered_at is None:
+                self._dialstatus = "CANCEL"
+                self._pbx.dial_end(self.caller_half, self._client.channel, "CANCEL")
+            else:
+                self._pbx.unbridge(self.caller_half, self._client.channel)
+            self._client.end(NORMAL)
+        self._run_hangup_handler()
+        self._end_caller_half(NORMAL)
+
+    def _withdrawn(self) -> None:
+        """The service hangs up the half that dials the client."""
+        if self._ended:
+            return
+        if self._agent is None or self._agent.fact.answered_at is None:
+            self._too_long()
+        elif self._client is None:
+            self._client_leg_over("", NORMAL)
+        else:
+            self._pbx.dial_end(self.caller_half, self._client.channel, "CANCEL")
+            self._client.end(NO_CAUSE)
+            self._client_leg_over("CANCEL", NORMAL)
+
+    def _end_agent(self, who: str, cause: int) -> None:
+        assert self._agent is not None
+        if self._visit is not None:
+            self._visit.complete(who)
+        if who == "agent":
+            self._pbx.unbridge(self._agent.channel, self.member_half)
+            self._agent.end(cause)
+            self._end_member_half(cause)
+        else:
+            self._pbx.unbridge(self.member_half, self._agent.channel)
+            self._end_member_half(cause)
+            self._agent.end(cause)
+
+    def _run_hangup_handler(self) -> None:
+        """What the context callback-outcome does."""
+        talk_ms = 0
+        if self._answered_at is not None:
+            talk_ms = round((self._pbx.now - self._answered_at) * 1000)
+        callback_id = self._variable("CALLBACK_ID")
+        self._pbx.astdb["callback-outcome", callback_id] = (
+            f"{self._dialstatus}:{talk_ms}:{self._alert_status}"
+        )
+        self.caller_half.at("callback-outcome", "s", 4, "UserEvent", "")
+        self._pbx.tell(
+            "UserEvent",
+            "user",
+            *self.caller_half.headers(),
+            ("UserEvent", "CallbackOutcome"),
+            ("CallbackID", callback_id),
+            ("DialStatus", self._dialstatus),
+            ("TalkMs", str(talk_ms)),
+            ("AlertStatus", self._alert_status),
+        )
+
+    def _end_member_half(self, cause: int) -> None:
+        self._pbx.hang_up(self.member_half, cause)
+
+    def _end_caller_half(self, cause: int) -> None:
+        self._stop_timers()
+        self._ended = True
+        self._pbx.hang_up(self.caller_half, cause)
+
+    # -- time --------------------------------------------------------------
+
+    def _later(self, seconds: float, function: Callable[[], object]) -> None:
+        def run() -> None:
+            self._timers.discard(timer)
+            if not self._ended:
+                function()
+
+        timer = self._pbx.later(seconds, run)
+        self._timers.add(timer)
+
+    def _stop_timers(self) -> None:
+        timers, self._timers = self._timers, set()
+        for timer in timers:
+            timer.cancel()
+
+
+# -- a live call ---------------------------------------------------------------
+
+
+class LiveCall:
+    """Somebody who called in and is in a queue."""
+
+    def __init__(
+        self,
+        pbx: FakeAsterisk,
+        queue: str,
+        *,
+        number: str,
+        name: str,
+        callingpres: str,
+        talks_s: float | None,
+        queue_timeout_s: float | None,
+    ) -> None:
+        self._pbx = pbx
+        self._queue = pbx.queues[queue.lower()]
+        self._queue_name = queue
+        self._callingpres = callingpres
+        self._talks_s = talks_s
+        self._queue_timeout_s = queue_timeout_s
+        self._timers: set[IDelayedCall] = set()
+        self._agi: AgiRun | None = None
+        self._agent: Ring | None = None
+        self._variables: dict[str, str] = {}
+        #: Prompts the caller heard to their end, or until it hung up.
+        self.heard: list[str] = []
+        #: Positions at which it joined.
+        self.positions: list[int] = []
+        self.answered_at: float | None = None
+        self.ended_at: float | None = None
+        self.channel = pbx.new_channel(
+            f"PJSIP/trunk-{pbx.next_number():08x}",
+            state="Ring",
+            context="inbound",
+            exten=self._queue.name,
+            number=number or UNKNOWN,
+            caller=name or UNKNOWN,
+        )
+        self._number, self._name = number, name
+        self.channel.state = "Up"
+        self.channel.hung_up = self.hang_up
+        if int(callingpres) & 0x20:
+            self.channel.presentation = "prohib_passed_screen"
+        self.visit: Visit | None = None
+        self._join(None)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it is in the queue."""
+        return self.visit is not None and not self.visit.over
+
+    @property
+    def gone(self) -> bool:
+        """Whether its channel is hung up."""
+        return self.ended_at is not None
+
+    @property
+    def position(self) -> int | None:
+        """Its place in the queue, None if it is not there."""
+        return self.visit.position if self.visit and self.waiting else None
+
+    @property
+    def talking(self) -> bool:
+        """Whether it talks with an agent."""
+        return self.answered_at is not None and not self.gone
+
+    def press(self) -> None:
+        """Press 1."""
+        if self.visit is None or not self.waiting or not self._queue.context:
+            return
+        position = self.visit.leave_by_key()
+        self._variables = {
+            "CALLBACK_STATUS": "",
+            "CALLBACK_PROMPT": "",
+            "CALLBACK_QUEUE": self._queue_name,
+            "CALLBACK_POSITION": str(position),
+        }
+        self.channel.at("callback-request", "1", 1, "AGI", "")
+        self._ask("request", self._decided)
+
+    def hang_up(self) -> None:
+        """Put the receiver down."""
+        if self.gone:
+            return
+        if self._agi is not None:
+            self._agi.hang_up()
+        if self.visit is not None and self.waiting:
+            self.visit.abandon()
+            self._end(self._pbx.abandon_cause)
+        elif self._agent is not None and self.visit is not None:
+            self.visit.complete("caller")
+            self._pbx.unbridge(self.channel, self._agent.channel)
+            self._end(NORMAL)
+            self._agent.end(NORMAL)
+        else:
+            self._end(NO_CAUSE)
+
+    # -- in the queue ------------------------------------------------------
+
+    def _join(self, position: int | None) -> None:
+        self.channel.at("inbound", self._queue.name, 2, "Queue", self._queue.name)
+        self.visit = Visit(
+            self._queue,
+            self.channel,
+            answered=self._agent_answers,
+            left=self._ran_out_of_time,
+            timeout_s=self._queue_timeout_s,
+            position=position,
+        )
+        self.positions.append(self.visit.position)
+
+    def _agent_answers(self, ring: Ring) -> None:
+        self._agent = ring
+        self.answered_at = self._pbx.now
+        ring.channel.hung_up = self._agent_hangs_up
+        self._pbx.bridge(ring.channel, self.channel)
+        if self._talks_s is not None:
+            self._later(self._talks_s, self.hang_up)
+
+    def _agent_hangs_up(self) -> None:
+        assert self._agent is not None and self.visit is not None
+        self.visit.complete("agent")
+        self._pbx.unbridge(self._agent.channel, self.channel)
+        self._agent.end(NORMAL)
+        self._end(NORMAL)
+
+    def _ran_out_of_time(self) -> None:
+        self._end(NORMAL)
+
+    # -- after the key -----------------------------------------------------
+
+    def _ask(self, script: str, then: Callable[[], object]) -> None:
+        def ended() -> None:
+            self._agi = None
+            if not self.gone:
+                then()
+
+        self._agi = AgiRun(self._pbx, script, self._agi_headers(), self._variables)
+        self._agi.start(ended)
+
+    def _agi_headers(self) -> dict[str, str]:
+        return {
+            "agi_channel": self.channel.name,
+            "agi_uniqueid": self.channel.uniqueid,
+            "agi_version": self._pbx.manager.version,
+            "agi_callerid": self._number or "unknown",
+            "agi_calleridname": self._name or "unknown",
+            "agi_callingpres": self._callingpres,
+            "agi_context": "callback-ask",
+            "agi_extension": "s",
+            "agi_priority": "6",
+        }
+
+    def _decided(self) -> None:
+        if self._variables["CALLBACK_STATUS"] in ("ACCEPTED", "ALREADY"):
+            self._play(self._variables["CALLBACK_PROMPT"], lambda: self._end(NORMAL))
+            return
+        prompt = self._variables["CALLBACK_PROMPT"] or "callback-queue/hold-on"
+        self._play(prompt, self._go_back)
+
+    def _go_back(self) -> None:
+        if self._variables["CALLBACK_STATUS"]:
+            self._ask("position", self._rejoin)
+        else:
+            self._rejoin()
+
+    def _rejoin(self) -> None:
+        position = self._variables["CALLBACK_POSITION"]
+        self._join(int(position) if position.isdigit() else None)
+
+    def _play(self, sound: str, then: Callable[[], object]) -> None:
+        self.channel.at("callback-request", "1", 7, "Playback", sound)
+        if sound in self._pbx.missing_sounds or not sound:
+            then()
+            return
+        self.heard.append(sound)
+        self._later(self._pbx.prompt_s, then)
+
+    # -- the end -----------------------------------------------------------
+
+    def _end(self, cause: int) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        self.ended_at = self._pbx.now
+        self._pbx.hang_up(self.channel, cause)
+
+    def _later(self, seconds: float, function: Callable[[], object]) -> None:
+        def run() -> None:
+            self._timers.discard(timer)
+            if not self.gone:
+                function()
+
+        timer = self._pbx.later(seconds, run)
+        self._timers.add(timer)
+
+
+class AgiRun:
+    """``AGI(agi://...)`` with the one second limit of the context callback-ask."""
+
+    LIMIT_S = 1.0
+
+    def __init__(
+        self,
+        pbx: FakeAsterisk,
+        script: str,
+        headers: dict[str, str],
+        variables: dict[str, str],
+    ) -> None:
+        self._pbx = pbx
+        self._variables = variables
+        arguments = (variables["CALLBACK_QUEUE"], variables["CALLBACK_POSITION"])
+        self.channel = AsteriskAgi(
+            script,
+            arguments,
+            headers=headers,
+            variables={**variables, "AGIEXITONHANGUP": "yes"},
+        )
+        self.client = AgiClientProtocol(self.channel)
+        self.wire: Wire | None = None
+        self._timer: IDelayedCall | None = None
+        self._ran_out = False
+
+    def start(self, then: Callable[[], object]) -> None:
+        """Connect; ``then()`` when AGI() has ended, for whatever reason."""
+
+        def ended(_: object) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            self._take_variables()
+            # The dialplan goes on in the channel's own thread.
+            self._pbx.later(0, then)
+
+        self._pbx.agi_runs.append(self)
+        self.wire = self._pbx.agi.dial(self.client)
+        if self.wire is None:
+            self._pbx.later(0, then)
+            return
+        _ = self.client.ended.addCallback(ended)
+        self._timer = self._pbx.later(self.LIMIT_S, self._too_long)
+
+    def hang_up(self) -> None:
+        """The caller hangs up meanwhile."""
+        if self.wire is not None and not self.channel.ended:
+            self.client.hang_up()
+
+    def cut(self) -> None:
+        """The connection breaks, with nothing said."""
+        assert self.wire is not None
+        self.wire.cut()
+
+    def stall(self, seconds: float) -> None:
+        """For so long the service neither hears nor is heard."""
+        assert self.wire is not None
+        end = self.wire.server
+        end.frozen = True
+        self._pbx.later(seconds, lambda: setattr(end, "frozen", False))
+
+    def _too_long(self) -> None:
+        self._timer = None
+        self._ran_out = True
+        self.hang_up()
+
+    def _take_variables(self) -> None:
+        said = self.channel.variables
+        for name in ("CALLBACK_STATUS", "CALLBACK_PROMPT", "CALLBACK_POSITION"):
+            self._variables[name] = said.get(name, "")
+        if self._ran_out:
+            # Extension T of callback-ask.
+            self._variables["CALLBACK_STATUS"] = ""
+
+
+def _caller_id(text: str) -> tuple[str, str]:
+    match = re.fullmatch(r'"(.*)" <(.*)>', text)
+    return (match[1], match[2]) if match else ("", text)
+
+
+def _unquote(assignment: str) -> str:
+    """Read one Variable header as Asterisk does: a backslash keeps what follows."""
+    return re.sub(r"\\(.)", r"\1", assignment)

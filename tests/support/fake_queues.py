@@ -1,0 +1,427 @@
+# SPDX-License-Identifier: MIT
+"""Queues of the fake Asterisk: members, and the visits of callers.
+
+Written from what ``apps/app_queue.c`` was recorded to do with the strategies ringall
+and linear. Must not know where a caller comes from or goes to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import attrs
+
+from twisted.internet.interfaces import IDelayedCall
+
+from tests.support.callback_scenarios import Refuses
+from tests.support.fake_manager import Header
+from tests.support.fake_phones import (
+    ANSWERED_ELSEWHERE,
+    DEVICE_STATES,
+    NO_CAUSE,
+    REFUSALS,
+    Channel,
+    Phone,
+    Ring,
+)
+
+if TYPE_CHECKING:
+    from tests.support.fake_asterisk import FakeAsterisk
+
+
+@attrs.define(eq=False)
+class Member:
+    """A phone in one queue."""
+
+    phone: Phone
+    name: str
+    paused: bool = False
+    in_call: bool = False
+    last_call: int = 0
+    calls_taken: int = 0
+    wrapuptime_s: int = 0
+    dynamic: bool = False
+
+    @property
+    def interface(self) -> str:
+        """What the queue rings."""
+        return self.phone.interface
+
+    def headers(self, queue: str) -> tuple[Header, ...]:
+        """Return what QueueMemberStatus and its like say."""
+        return (
+            ("Queue", queue),
+            ("MemberName", self.name),
+            ("Interface", self.interface),
+            ("StateInterface", self.interface),
+            ("Membership", "dynamic" if self.dynamic else "static"),
+            ("Penalty", "0"),
+            ("CallsTaken", str(self.calls_taken)),
+            ("LastCall", str(self.last_call)),
+            ("LastPause", "0"),
+            ("LoginTime", "0"),
+            ("InCall", str(int(self.in_call))),
+            ("Status", str(DEVICE_STATES[self.phone.state])),
+            ("Paused", str(int(self.paused))),
+            ("PausedReason", ""),
+            ("Ringinuse", "0"),
+            ("Wrapuptime", str(self.wrapuptime_s)),
+        )
+
+
+@attrs.define(eq=False, kw_only=True)
+class Queue:
+    """One queue of queues.conf."""
+
+    pbx: FakeAsterisk
+    name: str
+    strategy: str = "ringall"
+    timeout_s: float = 15.0
+    retry_s: float = 1.0
+    wrapuptime_s: float = 0.0
+    #: Until a waiting caller is given a member that turned free: app_queue looks
+    #: once a second.
+    notice_s: float = 0.0
+    #: Where key 1 leads; without it the key does nothing.
+    context: str = "callback-request"
+    members: list[Member] = attrs.field(factory=list)
+    visits: list[Visit] = attrs.field(factory=list)
+    _look: IDelayedCall | None = None
+
+    def member(self, interface: str) -> Member:
+        """Return one member by its interface."""
+        return next(m for m in self.members if m.interface == interface)
+
+    def add(self, interface: str, *, dynamic: bool = True) -> Member:
+        """Make a phone a member."""
+        phone = self.pbx.phone(interface)
+        name = interface.rpartition("/")[2].capitalize()
+        member = Member(phone, name, dynamic=dynamic)
+        self.members.append(member)
+        if dynamic:
+            self.pbx.tell("QueueMemberAdded", "agent", *member.headers(self.name))
+        self.look()
+        return member
+
+    def remove(self, interface: str) -> None:
+        """Take a member out."""
+        member = self.member(interface)
+        self.members.remove(member)
+        self.pbx.tell("QueueMemberRemoved", "agent", *member.headers(self.name))
+
+    def pause(self, interface: str, paused: bool = True) -> None:
+        """Pause a member, or end its pause."""
+        member = self.member(interface)
+        member.paused = paused
+        self.pbx.tell("QueueMemberPause", "agent", *member.headers(self.name))
+        self.look(self.notice_s)
+
+    def can_ring(self, member: Member) -> bool:
+        """Whether app_queue would ring the member now."""
+        wrapuptime_s = member.wrapuptime_s or self.wrapuptime_s
+        rested = int(self.pbx.now) - member.last_call >= wrapuptime_s
+        return (
+            member.phone.state == "NOT_INUSE"
+            and not member.paused
+            and not member.in_call
+            and (rested or not member.last_call)
+            and not any(visit.rings(member) for visit in self.pbx.visits())
+        )
+
+    def rested_in(self) -> float | None:
+        """Return the seconds until the next member is past its wrap-up time."""
+        waits = [
+            m.last_call + (m.wrapuptime_s or self.wrapuptime_s) - self.pbx.now
+            for m in self.members
+            if m.last_call
+        ]
+        return min((wait for wait in waits if wait > 0), default=None)
+
+    def look(self, after_s: float = 0.0) -> None:
+        """Something changed: give members to those who wait."""
+        if self._look is not None and self._look.active():
+            if self._look.getTime() <= self.pbx.now + after_s:
+                return
+            self._look.cancel()
+        self._look = self.pbx.later(after_s, self._give)
+
+    def _give(self) -> None:
+        self._look = None
+        for visit in list(self.visits):
+            if visit.idle:
+                free = [member for member in self.members if self.can_ring(member)]
+                if not free:
+                    break
+                visit.ring(free)
+        if any(visit.idle for visit in self.visits):
+            rested_in = self.rested_in()
+            if rested_in is not None:
+                self.look(rested_in)
+
+
+class Visit:
+    """One channel's stay in one queue."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        channel: Channel,
+        *,
+        answered: Callable[[Ring], object],
+        left: Callable[[], object],
+        timeout_s: float | None = None,
+        position: int | None = None,
+    ) -> None:
+        self.queue = queue
+        self.channel = channel
+        self.over = False
+        self.joined_at = queue.pbx.now
+        self._pbx = queue.pbx
+        self._answered = answered
+        self._left = left
+        self._rings: dict[Ring, Member] = {}
+        self._ring_began = 0.0
+        self._tried: set[Member] = set()
+        self._resting = False
+        self._ring_timer: IDelayedCall | None = None
+        self._timer: IDelayedCall | None = None
+        self.member: Member | None = None
+        self._ring: Ring | None = None
+        place = len(queue.visits)
+        if position is not None:
+            place = min(max(position - 1, 0), place)
+        queue.visits.insert(place, self)
+        self.original_position = self.position
+        self._tell("QueueCallerJoin", ("Position", str(self.position)), self._count())
+        if timeout_s is not None:
+            self._timer = self._pbx.later(timeout_s, self._time_is_over)
+        queue.look()
+
+    @property
+    def position(self) -> int:
+        """Place in line, from 1."""
+        return self.queue.visits.index(self) + 1
+
+    @property
+    def idle(self) -> bool:
+        """Waits for a member and rings none."""
+        return not (self.over or self._rings or self._resting)
+
+    def rings(self, member: Member) -> bool:
+        """Whether it rings that member's phone."""
+        return any(ring.phone is member.phone for ring in self._rings)
+
+    # -- ringing -----------------------------------------------------------
+
+    def ring(self, free: list[Member]) -> None:
+        """Ring members that are free."""
+        if self.queue.strategy == "ringall":
+            # The last to be added is rung first.
+            chosen = free[::-1]
+        else:
+            untried = [member for member in free if member not in self._tried]
+            if not untried:
+                self._tried.clear()
+                untried = free
+            chosen = untried[:1]
+        self._tried.update(chosen)
+        self._ring_began = self._pbx.now
+        self._ring_timer = self._pbx.later(self.queue.timeout_s, self._no_answer)
+        for member in chosen:
+            self._ring_one(member)
+
+    def _ring_one(self, member: Member) -> None:
+        ring = Ring(
+            member.phone,
+            self.channel,
+            context="agents",
+            application="AppQueue",
+            answered=self._member_answers,
+            refused=self._member_refuses,
+        )
+        self._rings[ring] = member
+        self._tell_of(ring, "AgentCalled", *self._who(member))
+        self._dial(ring, "DialBegin", ("DialString", member.phone.resource))
+        ring.begin()
+
+    def _member_answers(self, ring: Ring) -> None:
+        member = self._rings.pop(ring)
+        others, self._rings = list(self._rings), {}
+        self._dial_end(ring, "ANSWER")
+        for other in others:
+            self._dial_end(other, "CANCEL")
+            self._dial_end(other, "CANCEL")
+        self.member, self._ring = member, ring
+        member.in_call = True
+        hold_s = int(self._pbx.now - self.joined_at)
+        self._leave()
+        self._tell_of(
+            ring,
+            "AgentConnect",
+            *self._who(member),
+            ("HoldTime", str(hold_s)),
+            ("RingTime", str(int(self._pbx.now - self._ring_began))),
+        )
+        for other in others:
+            other.end(ANSWERED_ELSEWHERE)
+        self._answered(ring)
+
+    def _member_refuses(self, ring: Ring, how: Refuses) -> None:
+        # app_queue calls it NOANSWER whatever it was.
+        self._dial_end(ring, "NOANSWER")
+        self._rang_in_vain(ring)
+        member = self._rings.pop(ring)
+        ring.end(REFUSALS[how][2])
+        if not self._rings:
+            untried = any(
+                m not in self._tried and self.queue.can_ring(m)
+                for m in self.queue.members
+                if m is not member
+            )
+            self._stop_ring_timer()
+            self._rest(0.0 if untried else self.queue.retry_s)
+
+    def _no_answer(self) -> None:
+        for ring in list(self._rings):
+            self._give_up(ring)
+        self._rest(self.queue.retry_s)
+
+    def _give_up(self, ring: Ring) -> None:
+        self._rang_in_vain(ring)
+        self._dial_end(ring, "NOANSWER")
+        self._dial_end(ring, "CANCEL")
+        del self._rings[ring]
+        ring.end(NO_CAUSE)
+
+    def _rang_in_vain(self, ring: Ring) -> None:
+        rung_ms = round((self._pbx.now - self._ring_began) * 1000)
+        self._tell_of(
+            ring,
+            "AgentRingNoAnswer",
+            *self._who(self._rings[ring]),
+            ("RingTime", str(rung_ms)),
+        )
+
+    def _rest(self, seconds: float) -> None:
+        self._resting = True
+
+        def go_on() -> None:
+            self._resting = False
+            if not self.over:
+                self.queue.look()
+
+        self._pbx.later(seconds, go_on)
+
+    # -- leaving -----------------------------------------------------------
+
+    def abandon(self) -> None:
+        """The caller hangs up."""
+        self._cancel_rings()
+        self._abandoned()
+        self._end_rings()
+
+    def leave_by_key(self) -> int:
+        """The caller pressed the key of the queue's context; return the position."""
+        position = self.position
+        self._cancel_rings()
+        self._leave()
+        self._end_rings()
+        return position
+
+    def _time_is_over(self) -> None:
+        self._timer = None
+        for ring in list(self._rings):
+            self._give_up(ring)
+        self._abandoned()
+        self._left()
+
+    def _cancel_rings(self) -> None:
+        for ring in self._rings:
+            self._dial_end(ring, "CANCEL")
+            self._dial_end(ring, "CANCEL")
+
+    def _end_rings(self) -> None:
+        rings, self._rings = self._rings, {}
+        for ring in rings:
+            ring.end(NO_CAUSE)
+
+    def _abandoned(self) -> None:
+        self._tell(
+            "QueueCallerAbandon",
+            ("Position", str(self.position)),
+            ("OriginalPosition", str(self.original_position)),
+            ("HoldTime", str(int(self._pbx.now - self.joined_at))),
+        )
+        self._leave()
+
+    def _leave(self) -> None:
+        position = self.position
+        self.over = True
+        self.queue.visits.remove(self)
+        self._stop_ring_timer()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        self._tell("QueueCallerLeave", ("Position", str(position)), self._count())
+        self.queue.look()
+
+    def _stop_ring_timer(self) -> None:
+        if self._ring_timer is not None and self._ring_timer.active():
+            self._ring_timer.cancel()
+        self._ring_timer = None
+
+    # -- after the answer --------------------------------------------------
+
+    def complete(self, who: str) -> None:
+        """The talk with the member is over; ``who`` ended it."""
+        member, ring = self.member, self._ring
+        assert member is not None and ring is not None
+        answered_at = ring.fact.answered_at or 0.0
+        member.in_call = False
+        member.last_call = int(self._pbx.now)
+        member.calls_taken += 1
+        self._tell_of(
+            ring,
+            "AgentComplete",
+            *self._who(member),
+            ("HoldTime", str(int(answered_at - self.joined_at))),
+            ("TalkTime", str(int(self._pbx.now - answered_at))),
+            ("Reason", who),
+        )
+
+    # -- telling -----------------------------------------------------------
+
+    def _who(self, member: Member) -> tuple[Header, ...]:
+        return (
+            ("Queue", self.queue.name),
+            ("Interface", member.interface),
+            ("MemberName", member.name),
+        )
+
+    def _count(self) -> Header:
+        return "Count", str(len(self.queue.visits))
+
+    def _tell(self, name: str, *headers: Header) -> None:
+        self._pbx.tell(
+            name,
+            "agent",
+            *self.channel.headers(),
+            ("Queue", self.queue.name),
+            *headers,
+        )
+
+    def _tell_of(self, ring: Ring, name: str, *headers: Header) -> None:
+        self._pbx.tell(
+            name,
+            "agent",
+            *self.channel.headers(),
+            *ring.channel.headers("Dest"),
+            *headers,
+        )
+
+    def _dial(self, ring: Ring, name: str, *headers: Header) -> None:
+        self._pbx.dial(self.channel, ring.channel, name, *headers)
+
+    def _dial_end(self, ring: Ring, status: str) -> None:
+        self._dial(ring, "DialEnd", ("DialStatus", status))

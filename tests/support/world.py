@@ -1,0 +1,523 @@
+# SPDX-License-Identifier: MIT
+"""The whole service in memory: one clock, one fake Asterisk, one database file.
+
+`World` owns the time. `ServiceProcess` is one life of the service: it can be started,
+stopped in peace, and killed at any of its *points*, which are the moments right before
+and right after each COMMIT and each write to a socket. What a killed process still
+does reaches nobody.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import attrs
+import sqlalchemy as sa
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from fastagi.app import CallbackService, Endpoints
+from fastagi.calls.attempt import Attempt
+from fastagi.calls.task import CallbackTask, TaskEvent
+from fastagi.config.model import AmiSettings, QueueSettings, Settings
+from fastagi.store import migrate
+from fastagi.store import tasks as stored
+from fastagi.store.engine import Database
+from fastagi.store.errors import StoreUnavailable
+from tests.support.fake_asterisk import FakeAsterisk
+from tests.support.wires import Net, ServerEndpoint
+
+T = TypeVar("T")
+
+#: When every test begins.
+START: Final = 1_800_000_000.0
+#: More turns at one instant than any sound program needs.
+_MOST_TURNS: Final = 20_000
+
+
+# -- settings ------------------------------------------------------------------
+
+
+def queue_settings(name: str = "support", **values: Any) -> QueueSettings:
+    """Return the settings of a queue; what is not said is as the product has it."""
+    return QueueSettings(
+        name=name, **{"outbound_channel": "PJSIP/{number}@trunk", **values}
+    )
+
+
+def settings(*queues: QueueSettings, **sections: Any) -> Settings:
+    """Return settings with these queues; one of them if none is given."""
+    chosen = queues or (queue_settings(),)
+    return Settings(
+        ami=AmiSettings.model_validate({"secret": "secret"}),
+        queues={queue.name: queue for queue in chosen},
+        **sections,
+    )
+
+
+# -- one life of the service ---------------------------------------------------
+
+
+class ProcessClock(Clock):
+    """The clock of one process, which the world drives as long as it is alive."""
+
+    _log = Logger()
+
+    def callLater(  # type: ignore[override]
+        self, when: float, what: Callable[..., object], *args: Any, **kw: Any
+    ) -> IDelayedCall:
+        """Run a function later; as in a reactor, what it raises is logged."""
+
+        def run() -> None:
+            try:
+                what(*args, **kw)
+            except Exception:
+                self._log.failure("a timed call failed")
+
+        call: IDelayedCall = super().callLater(when, run)
+        return call
+
+
+class PacedDatabase(Database):
+    """The real database without its thread, as slow or as broken as a test wants.
+
+    Every result comes in a later turn of the reactor, as it does from the thread.
+    """
+
+    def __init__(self, url: str, clock: IReactorTime, process: ServiceProcess) -> None:
+        super().__init__(url, deliver=None)
+        self._paced_clock = clock
+        self._process = process
+        #: How long the COMMIT takes.
+        self.takes_s: Callable[[str], float] = lambda name: 0.0
+        #: Names of requests that fail, with what they say.
+        self.broken: dict[str, str] = {}
+        self.unavailable = ""
+        self._pending: list[Deferred[Any]] = []
+        self._all_done: list[Deferred[None]] = []
+
+    def run(  # type: ignore[override]
+        self, name: str, fn: Callable[..., T], *args: Any
+    ) -> Deferred[T]:
+        """Run it when its time has come, and tell later."""
+        result: Deferred[T] = Deferred()
+        if self._process.dead:
+            return fail(StoreUnavailable("the process is dead"))
+        self._pending.append(result)
+        delay_s = self.takes_s(name)
+        self._paced_clock.callLater(delay_s, self._do, result, name, fn, args)
+        return result
+
+    def _do(
+        self, result: Deferred[T], name: str, fn: Callable[..., T], args: Any
+    ) -> None:
+        process = self._process
+        trouble = self.unavailable or self.broken.get(name)
+        if trouble:
+            done: Deferred[T] = fail(StoreUnavailable(f"{name}: {trouble}"))
+        else:
+            if not process.point(f"before COMMIT of {name}"):
+                return
+            done = super().run(name, fn, *args)
+            if not process.point(f"after COMMIT of {name}"):
+                # Nobody hears of it, and a failure is nobody's.
+                _ = done.addErrback(lambda failure: None)
+                return
+        _ = done.addBoth(self._deliver_later, result)
+
+    def _deliver_later(self, value: Any, result: Deferred[Any]) -> None:
+        self._paced_clock.callLater(0, self._tell, value, result)
+
+    def _tell(self, value: Any, result: Deferred[Any]) -> None:
+        self._pending.remove(result)
+        if isinstance(value, Failure):
+            result.errback(value)
+        else:
+            result.callback(value)
+        if not self._pending:
+            waiting, self._all_done = self._all_done, []
+            for one in waiting:
+                one.callback(None)
+
+    def bury(self) -> None:
+        """Fail whatever still waits."""
+        for result in list(self._pending):
+            self._tell(Failure(StoreUnavailable("the process is dead")), result)
+
+    def close(self) -> Deferred[None]:
+        """Finish what waits, then close."""
+        if not self._pending:
+            return super().close()
+        done: Deferred[None] = Deferred()
+        self._all_done.append(done)
+        return done.addCallback(lambda _: super(PacedDatabase, self).close())
+
+
+class ServiceProcess:
+    """One life of the service, from start to stop or to being killed."""
+
+    _log = Logger()
+
+    def __init__(
+        self, world: World, settings: Settings, *, kill_at: int | None = None
+    ) -> None:
+        self._world = world
+        self._kill_at = kill_at
+        #: The points it came by, in order.
+        self.points: list[str] = []
+        self._at: dict[str, list[Callable[[], object]]] = {}
+        self.dead = False
+        self.clock = ProcessClock()
+        self.clock.rightNow = world.clock.seconds()
+        self.database = PacedDatabase(world.url, self.clock, self)
+        net, asterisk = world.net, world.asterisk
+        self.agi = ServerEndpoint(net, self._around("AGI"))
+        self.control = ServerEndpoint(net, self._around("control"))
+        self.ami = asterisk.manager_endpoint(self._around("AMI"))
+        asterisk.agi = self.agi
+        tokens = (f"{random.getrandbits(32):08x}" for _ in iter(int, 1))
+        self.service = CallbackService(
+            settings=settings,
+            database=self.database,
+            endpoints=Endpoints(ami=self.ami, fastagi=self.agi, control=self.control),
+            clock=self.clock,
+            new_token=lambda: next(tokens),
+        )
+        self.started: list[object] = []
+        self.stopped: list[object] = []
+
+    def start(self) -> None:
+        """Begin; failures are kept in ``started``."""
+        starting = Deferred.fromCoroutine(self.service.start())
+        _ = starting.addBoth(self.started.append)
+
+    def stop(self) -> None:
+        """Ask it to stop."""
+        stopping = Deferred.fromCoroutine(self.service.stop())
+        _ = stopping.addBoth(self.stopped.append)
+
+    def kill(self) -> None:
+        """End it without a word: SIGKILL."""
+        self.dead = True
+        self.agi.factory = self.control.factory = None
+        for end in self._ends():
+            end.vanish()
+
+    def bury(self) -> None:
+        """Let what is left of a killed process come to an end; nobody hears of it."""
+        gone = Failure(ConnectionLost())
+        for end in self._ends():
+            with suppress(Exception):
+                end.protocol.connectionLost(gone)
+        self.database.bury()
+        self.stop()
+        for _ in range(30):
+            self.database.bury()
+            self.clock.advance(10)
+
+    def _ends(self) -> Iterator[Any]:
+        for wire in self._world.asterisk.manager_wires:
+            if wire.client in self._clients:
+                yield wire.client
+        for endpoint in (self.agi, self.control):
+            for wire in endpoint.wires:
+                yield wire.server
+
+    @property
+    def _clients(self) -> list[Any]:
+        return [wire.client for wire in self.ami.wires]
+
+    @property
+    def open_wires(self) -> int:
+        """How many connections it holds."""
+        return sum(not end.closed for end in self._ends())
+
+    def point(self, name: str) -> bool:
+        """A moment at which it may be killed; False if it is dead from here on.
+
+        What it still does then reaches nobody: its sockets are closed, its database
+        answers nothing, and its time stands still.
+        """
+        if self.dead:
+            return False
+        self.points.append(name)
+        for function in self._at.pop(name, []):
+            self.clock.callLater(0, function)
+        if len(self.points) == self._kill_at:
+            self.kill()
+        return not self.dead
+
+    def at(self, name: str, function: Callable[[], object]) -> None:
+        """Run a function right after the next point of that name."""
+        self._at.setdefault(name, []).append(function)
+
+    def _around(self, what: str) -> Callable[[bytes, Callable[[], None]], None]:
+        def around(data: bytes, send: Callable[[], None]) -> None:
+            first = data.partition(b"\r\n")[0][:40].decode("utf-8", "replace")
+            if self.point(f"before sending {what} {first.strip()}"):
+                send()
+                self.point(f"after sending {what} {first.strip()}")
+
+        return around
+
+
+# -- the world -----------------------------------------------------------------
+
+
+class ControlClient(Protocol):
+    """The command line's side of the control socket."""
+
+    def __init__(self, request: Mapping[str, Any]) -> None:
+        self._request = request
+        self._data = b""
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(json.dumps(self._request).encode() + b"\n")
+
+    def dataReceived(self, data: bytes) -> None:
+        self._data += data
+
+    @property
+    def answer(self) -> Any:
+        """The service's answer, None if there is none yet."""
+        return json.loads(self._data) if self._data.endswith(b"\n") else None
+
+    def close(self) -> None:
+        """Close the connection."""
+        assert self.transport is not None
+        self.transport.loseConnection()
+
+
+_template: list[Path] = []
+
+
+def _empty_database() -> Path:
+    """Return a file with the tables in it, made once for all tests."""
+    if not _template:
+        directory = Path(tempfile.mkdtemp(prefix="callback-template-", dir=_ram()))
+        atexit.register(shutil.rmtree, directory, ignore_errors=True)
+        path = directory / "empty.db"
+        migrate.prepare(f"sqlite:///{path}")
+        _template.append(path)
+    return _template[0]
+
+
+def _ram() -> str | None:
+    # Every COMMIT waits for the disk; thousands of tests need not.
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+@attrs.define(eq=False)
+class World:
+    """Everything there is, and the time."""
+
+    version: str = "22.10.1"
+    clock: Clock = attrs.field(factory=Clock)
+    net: Net = attrs.field(factory=Net)
+    asterisk: FakeAsterisk = attrs.field(init=False)
+    directory: Path = attrs.field(init=False)
+    processes: list[ServiceProcess] = attrs.field(factory=list)
+    #: Called at each instant when nothing moves any more.
+    watchers: list[Callable[[], object]] = attrs.field(factory=list)
+    _engine: sa.Engine | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Begin at the usual time with an empty database."""
+        self.clock.rightNow = START
+        self.asterisk = FakeAsterisk(self.clock, self.net, version=self.version)
+        self.directory = Path(tempfile.mkdtemp(prefix="callback-world-", dir=_ram()))
+        shutil.copy(_empty_database(), self.directory / "callback.db")
+        # The back-off after a lost link has jitter.
+        random.seed(1)
+
+    @property
+    def url(self) -> str:
+        """The database of every process."""
+        return f"sqlite:///{self.directory / 'callback.db'}"
+
+    # -- processes ---------------------------------------------------------
+
+    def begin(
+        self, settings: Settings, *, kill_at: int | None = None
+    ) -> ServiceProcess:
+        """Start a service and let it connect."""
+        process = ServiceProcess(self, settings, kill_at=kill_at)
+        self.processes.append(process)
+        process.start()
+        self.settle()
+        return process
+
+    def close(self) -> None:
+        """Remove what is on the disk."""
+        for process in self.processes:
+            if not process.dead:
+                process.kill()
+            process.bury()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    # -- time --------------------------------------------------------------
+
+    @property
+    def t(self) -> float:
+        """Seconds since the test began, to the millisecond."""
+        return self.since(self.clock.seconds())
+
+    @staticmethod
+    def since(moment: float | datetime) -> float:
+        """Return a moment as seconds since the test began."""
+        if isinstance(moment, datetime):
+            moment = moment.timestamp()
+        return round(moment - START, 3)
+
+    def _clocks(self) -> list[Clock]:
+        return [self.clock, *(p.clock for p in self.processes if not p.dead)]
+
+    def _next(self) -> float | None:
+        """Return when the next timed call is due."""
+        calls = [call for clock in self._clocks() for call in clock.getDelayedCalls()]
+        return min((call.getTime() for call in calls), default=None)
+
+    def _set(self, moment: float) -> None:
+        for clock in self._clocks():
+            clock.rightNow = moment
+
+    def settle(self) -> None:
+        """Let everything happen that is due at this instant."""
+        for _ in range(_MOST_TURNS):
+            moved = self.net.carry()
+            if not (self._turn() or moved):
+                break
+        else:
+            raise AssertionError(f"an endless loop at {self.t}")
+        for watcher in self.watchers:
+            watcher()
+
+    def _turn(self) -> bool:
+        """Run what is due now; what that makes due at once waits for the next turn."""
+        due: list[tuple[Clock, Any]] = [
+            (clock, call)
+            for clock in self._clocks()
+            for call in clock.getDelayedCalls()
+            if call.getTime() <= clock.seconds()
+        ]
+        for clock, call in due:
+            if call.active() and clock in self._clocks():
+                clock.calls.remove(call)
+                call.called = 1
+                call.func(*call.args, **call.kw)
+        return bool(due)
+
+    def _step(self, end: float) -> bool:
+        """Go to the next instant at which something is due, if it is before the end."""
+        following = self._next()
+        if following is None or following >= end:
+            return False
+        self._set(following)
+        self.settle()
+        return True
+
+    def run(self, seconds: float) -> None:
+        """Let time pass; each instant at which something is due is visited."""
+        end = self.clock.seconds() + seconds
+        self.settle()
+        while self._step(end):
+            pass
+        self._set(end)
+        self.settle()
+
+    def run_until(
+        self, condition: Callable[[], object], most_s: float = 3600.0
+    ) -> None:
+        """Let time pass until something is so.
+
+        Raises:
+            AssertionError: it did not become so.
+        """
+        end = self.clock.seconds() + most_s
+        self.settle()
+        while not condition():
+            if not self._step(end):
+                raise AssertionError(f"it is not so after {most_s} s")
+
+    # -- looking -----------------------------------------------------------
+
+    def ask(self, command: str, **arguments: Any) -> Any:
+        """Ask the running service through its control socket; return its answer."""
+        client = ControlClient({"command": command, **arguments})
+        wire = self.processes[-1].control.dial(client)
+        assert wire is not None, "no service listens on the control socket"
+        self.run_until(lambda: client.answer is not None, 60)
+        client.close()
+        self.settle()
+        return client.answer
+
+    def _read(self, fn: Callable[..., T], *args: Any) -> T:
+        """Read the database with a connection of its own."""
+        if self._engine is None:
+            self._engine = sa.create_engine(self.url, poolclass=sa.NullPool)
+        with self._engine.connect() as conn:
+            return fn(conn, *args)
+
+    def tasks(self) -> list[CallbackTask]:
+        """Return all tasks, the oldest first."""
+        return list(reversed(self._read(stored.listing, None, None, None, 10_000)))
+
+    def task(self) -> CallbackTask:
+        """Return the only task."""
+        (task,) = self.tasks()
+        return task
+
+    def attempts(self, task_id: int = 1) -> list[Attempt]:
+        """Return the attempts of a task."""
+        return self._read(stored.attempts, task_id)
+
+    def history(self, task_id: int = 1) -> list[TaskEvent]:
+        """Return the story of a task."""
+        return self._read(stored.history, task_id)
+
+    def story(self, task_id: int = 1) -> list[tuple[float, str, str]]:
+        """Return the story of a task as time, move and words."""
+        return [
+            (self.since(event.at), event.move.value, event.text)
+            for event in self.history(task_id)
+        ]
+
+    def originates(self) -> list[tuple[float, str]]:
+        """Return when which number was to be called, as Asterisk heard it."""
+        return [
+            (self.since(at), action.get("ChannelId").removesuffix("-1"))
+            for at, action in self.asterisk.manager.actions
+            if action.name == "Originate"
+        ]
+
+
+def utc(seconds: float) -> datetime:
+    """Return the moment so many seconds after a test began."""
+    return datetime.fromtimestamp(START + seconds, UTC)
+
+
+@contextmanager
+def a_world(version: str = "22.10.1") -> Iterator[World]:
+    """A world that is cleaned up."""
+    world = World(version)
+    try:
+        yield world
+    finally:
+        world.close()

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: MIT
+"""What the tests of the whole service share: a world, and rules that always hold."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from twisted.logger import (
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    formatEvent,
+    globalLogPublisher,
+)
+from twisted.trial.unittest import SynchronousTestCase
+
+from fastagi.config.model import QueueSettings, Settings
+from tests.support.callback_scenarios import Answers
+from tests.support.fake_calls import LiveCall
+from tests.support.fake_manager import Action, Answer
+from tests.support.fake_phones import Phone
+from tests.support.world import START, ServiceProcess, World, queue_settings, settings
+
+NUMBER: Final = "0301234567"
+ALICE: Final = "PJSIP/alice"
+BOB: Final = "PJSIP/bob"
+CAROL: Final = "PJSIP/carol"
+
+#: An agent who answers after two seconds and stays.
+ANSWERS: Final = Answers(after_s=2)
+#: A client who answers after three seconds and talks for ten.
+TALKS_10S: Final = Answers(after_s=3, hangs_up_after_s=10)
+
+
+class ServiceTestCase(SynchronousTestCase):
+    """A world with the queue ``support`` and one agent in it."""
+
+    members: tuple[str, ...] = (ALICE,)
+
+    def setUp(self) -> None:
+        self.world = World()
+        self.addCleanup(self._close)
+        self.asterisk = self.world.asterisk
+        self.support = self.asterisk.add_queue("support", self.members)
+        self.alice = self.asterisk.phone(ALICE).always(ANSWERS)
+        self.client = self.asterisk.client(NUMBER).always(TALKS_10S)
+        self.logged: list[LogEvent] = []
+        observer = cast(ILogObserver, self.logged.append)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self._guard_originates()
+        # Runs before the clean-ups above.
+        self.addCleanup(self._check)
+
+    def again(self) -> None:
+        """End the world with all its checks, and begin anew in the same test."""
+        while self._cleanups:
+            function, args, kwargs = self._cleanups.pop()
+            function(*args, **kwargs)
+        self.setUp()
+
+    def _close(self) -> None:
+        buries = any(process.dead for process in self.world.processes)
+        self.world.close()
+        if buries:
+            # What a killed process still says is of no interest, and it says some of
+            # it only when it is collected.
+            del self.world, self.asterisk, self.support, self.alice, self.client
+            self.logged.clear()
+            gc.collect()
+            self.flushLoggedErrors()
+
+    def _check(self) -> None:
+        self.check_rules()
+        for process in self.world.processes:
+            if not process.dead:
+                self.check_stops(process)
+
+    # -- doing -------------------------------------------------------------
+
+    def begin(
+        self, *queues: QueueSettings, kill_at: int | None = None, **sections: Any
+    ) -> ServiceProcess:
+        """Start the service with the settings of these queues."""
+        return self.world.begin(settings(*queues, **sections), kill_at=kill_at)
+
+    def add(self, number: str = NUMBER, queue: str = "support") -> None:
+        """Have a number called back, as an operator would; it takes no time."""
+        answer = self.world.ask("tasks.add", queue=queue, number=number)
+        self.assertTrue(answer["ok"], answer)
+
+    def request(self, number: str = NUMBER, queue: str = "support") -> LiveCall:
+        """Have somebody call in, press 1 at once, hear the prompt and be gone.
+
+        It takes the two seconds of the prompt. A free agent's phone rings briefly.
+        """
+        call = self.asterisk.call(queue, number)
+        self.world.settle()
+        call.press()
+        self.world.run(2)
+        return call
+
+    def run_to(self, t: float) -> None:
+        """Let time pass until so many seconds after the beginning."""
+        self.world.run(START + t - self.world.clock.seconds())
+
+    # -- looking -----------------------------------------------------------
+
+    @property
+    def originates(self) -> list[float]:
+        """When Asterisk was told to place a callback."""
+        return [at for at, _ in self.world.originates()]
+
+    def rung_at(self, phone: Phone) -> list[float]:
+        """Return when a phone began to ring."""
+        return [self.world.since(ring.at) for ring in phone.rung]
+
+    def warnings(self) -> list[str]:
+        """Return what was logged as a warning or worse."""
+        grave = (LogLevel.warn, LogLevel.error, LogLevel.critical)
+        return [
+            formatEvent(event) for event in self.logged if event["log_level"] in grave
+        ]
+
+    def assert_warned(self, text: str) -> None:
+        """Some warning says this."""
+        self.assertTrue(
+            any(text in warning for warning in self.warnings()), self.warnings()
+        )
+
+    def assert_status(self, status: str, reason: str = "", task_id: int = 1) -> None:
+        """Check where a task stands and why."""
+        task = next(task for task in self.world.tasks() if task.id == task_id)
+        self.assertEqual(task.status.value, status, self.world.story(task_id))
+        self.assertIn(reason, task.reason)
+
+    def dispositions(self, task_id: int = 1) -> list[str]:
+        """Return how the attempts of a task ended."""
+        return [
+            attempt.disposition.value if attempt.disposition else "under way"
+            for attempt in self.world.attempts(task_id)
+        ]
+
+    # -- what always holds -------------------------------------------------
+
+    def _guard_originates(self) -> None:
+        """No call is placed before its attempt is in the database."""
+        handlers = self.asterisk.manager.handlers
+        originate: Callable[[Action], Answer] = handlers["Originate"]
+
+        def guarded(action: Action) -> Answer:
+            channel_id = action.get("ChannelId").removesuffix("-1")
+            stored = [
+                attempt.channel_id
+                for task in self.world.tasks()
+                for attempt in self.world.attempts(task.id)
+            ]
+            self.assertIn(channel_id, stored, "placed before its COMMIT")
+            sent = [name for _, name in self.world.originates()]
+            self.assertEqual(sent.count(channel_id), 1, "an Originate was sent again")
+            return originate(action)
+
+        handlers["Originate"] = guarded
+
+    def check_rules(self) -> None:
+        """Check what must hold of everything that has happened."""
+        for number, phone in self.asterisk.clients.items():
+            end = 0.0
+            for ring in phone.rung:
+                self.assertLessEqual(end, ring.at, f"two calls to {number} at once")
+                end = ring.ended_at or float("inf")
+            by = [ring.by for ring in phone.rung]
+            self.assertEqual(len(by), len(set(by)), f"{number} rung twice in one try")
+        for task in self.world.tasks():
+            self.assertTrue(task.reason)
+            self.assertEqual(task.is_open, task.ended_at is None)
+            moves = [event.move.value for event in self.world.history(task.id)]
+            self.assertEqual(moves[0], "create")
+
+    def check_stops(self, process: ServiceProcess) -> None:
+        """Stop the service: nothing of it is left behind."""
+        process.database.unavailable = ""
+        process.database.broken.clear()
+        process.database.takes_s = lambda name: 0.0
+        self.asterisk.thaw()
+        if not process.stopped:
+            process.stop()
+        self.world.run(10)
+        self.assertEqual(process.stopped, [None])
+        self.assertEqual(process.clock.getDelayedCalls(), [])
+        self.assertEqual(process.open_wires, 0)
+
+
+def gaps(moments: list[float]) -> list[float]:
+    """Return the time from each moment to the next."""
+    return [round(b - a, 3) for a, b in itertools.pairwise(moments)]
+
+
+__all__ = [
+    "ALICE",
+    "ANSWERS",
+    "BOB",
+    "CAROL",
+    "NUMBER",
+    "TALKS_10S",
+    "ServiceTestCase",
+    "Settings",
+    "gaps",
+    "queue_settings",
+    "settings",
+]

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: MIT
+"""Never more callbacks than free agents less waiting callers, whatever comes when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+
+from tests.support.callback_scenarios import Answers
+from tests.support.fake_asterisk import FakeAsterisk
+from tests.support.fake_manager import Action, Answer
+from tests.support.world import ControlClient, World, a_world, queue_settings
+from tests.support.world import settings as service_settings
+from tests.system.harness import ALICE, ServiceTestCase
+
+AGENTS = (ALICE, "PJSIP/bob", "PJSIP/carol")
+#: The last one has no callbacks: the settings do not name it.
+QUEUES = ("support", "sales", "plain")
+WITH_CALLBACKS = QUEUES[:2]
+
+
+@attrs.frozen
+class Event:
+    """Something that happens; ``after_s`` the one before it."""
+
+    what: str
+    after_s: int
+    queue: str
+    agent: str
+
+
+events = st.builds(
+    Event,
+    what=st.sampled_from(
+        ["live call"] * 3 + ["request"] * 4 + ["free"] * 3 + ["busy", "pause", "resume"]
+    ),
+    after_s=st.integers(0, 5),
+    queue=st.sampled_from(QUEUES),
+    agent=st.sampled_from(AGENTS),
+)
+members = st.fixed_dictionaries(
+    {queue: st.sets(st.sampled_from(AGENTS), min_size=1) for queue in QUEUES}
+)
+
+
+def largest_matching(wanted: Sequence[str], free: dict[str, set[str]]) -> int:
+    """Return how many can have an agent each, by trying everything.
+
+    Args:
+        wanted: the queue of each who waits.
+        free: the free agents of each queue.
+    """
+    if not wanted:
+        return 0
+    first, *others = wanted
+    best = largest_matching(others, free)
+    for agent in free[first]:
+        without = {queue: agents - {agent} for queue, agents in free.items()}
+        best = max(best, 1 + largest_matching(others, without))
+    return best
+
+
+def check_capacity(asterisk: FakeAsterisk, targets: dict[str, str]) -> None:
+    """Check what Asterisk knows at the moment a callback is to be placed."""
+    free = {
+        name: {m.interface for m in queue.members if queue.can_ring(m)}
+        for name, queue in asterisk.queues.items()
+    }
+    waiting = {
+        visit.channel.uniqueid: visit.queue.name
+        for visit in asterisk.visits()
+        if visit.idle
+    }
+    callers = [
+        queue for who, queue in waiting.items() if not who.startswith("callback")
+    ]
+    # Those that Asterisk has not begun with yet, and those that wait in the queue.
+    begun = {callback.member_half.uniqueid for callback in asterisk.callbacks}
+    callbacks = [queue for who, queue in waiting.items() if who.startswith("callback")]
+    callbacks += [
+        queue for channel, queue in targets.items() if f"{channel}-2" not in begun
+    ]
+    with_callers = largest_matching(callers, free)
+    assert largest_matching(callers + callbacks, free) == with_callers + len(
+        callbacks
+    ), f"at {asterisk.now}: {callbacks=} beside {callers=} with {free=}"
+
+
+def guard(world: World) -> None:
+    """Check each Originate in the moment Asterisk reads it."""
+    handlers = world.asterisk.manager.handlers
+    originate = handlers["Originate"]
+    targets: dict[str, str] = {}
+
+    def guarded(action: Action) -> Answer:
+        variables = dict(one.split("=", 1) for one in action.all("Variable"))
+        channel_id = action.get("ChannelId").removesuffix("-1")
+        targets[channel_id] = variables["CALLBACK_TARGET"]
+        check_capacity(world.asterisk, targets)
+        return originate(action)
+
+    handlers["Originate"] = guarded
+
+
+def play(world: World, members: dict[str, set[str]], happening: list[Event]) -> None:
+    """Let it all happen; no two things at the same instant."""
+    asterisk = world.asterisk
+    at_s = 0
+    for number, event in enumerate(happening):
+        at_s += event.after_s
+        asterisk.later(
+            at_s + (number + 1) / 1009,
+            lambda event=event, number=number: happen(world, event, number),  # type: ignore[misc]
+        )
+    world.run(at_s + 1)
+
+
+def happen(world: World, event: Event, number: int) -> None:
+    """Let one event happen."""
+    asterisk = world.asterisk
+    caller = f"0300{number:06}"
+    match event.what:
+        case "live call":
+            asterisk.call(event.queue, caller, talks_s=12)
+        case "request":
+            if event.queue in WITH_CALLBACKS:
+                asterisk.client(caller).always(Answers(after_s=3, hangs_up_after_s=7))
+                request(world, event.queue, caller)
+        case "busy" | "free":
+            asterisk.phone(event.agent).busy(event.what == "busy")
+        case "pause" | "resume":
+            queue = asterisk.queues[event.queue]
+            if any(m.interface == event.agent for m in queue.members):
+                queue.pause(event.agent, event.what == "pause")
+
+
+def request(world: World, queue: str, number: str) -> None:
+    """Have a number called back, without waiting for the answer."""
+    client = ControlClient({"command": "tasks.add", "queue": queue, "number": number})
+    assert world.processes[-1].control.dial(client) is not None
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    members=members,
+    happening=st.lists(events, min_size=10, max_size=40),
+    strategy=st.sampled_from(["ringall", "linear"]),
+    notice_s=st.sampled_from([0.0, 1.0]),
+    wrapuptime_s=st.sampled_from([0, 5]),
+)
+def test_callbacks_take_only_what_live_callers_leave(
+    members: dict[str, set[str]],
+    happening: list[Event],
+    strategy: str,
+    notice_s: float,
+    wrapuptime_s: int,
+) -> None:
+    """And every request is called back in the end."""
+    with a_world() as world:
+        asterisk = world.asterisk
+        for name in QUEUES:
+            asterisk.add_queue(
+                name,
+                sorted(members[name]),
+                strategy=strategy,
+                notice_s=notice_s,
+                wrapuptime_s=wrapuptime_s,
+            )
+        for agent in AGENTS:
+            asterisk.phone(agent).always(Answers(after_s=2)).busy()
+        guard(world)
+        queues = [
+            queue_settings(name, wrapuptime=f"{wrapuptime_s}s")
+            for name in WITH_CALLBACKS
+        ]
+        process = world.begin(service_settings(*queues))
+        play(world, members, happening)
+        for agent in AGENTS:
+            asterisk.phone(agent).busy(False)
+            for queue in asterisk.queues.values():
+                if any(m.interface == agent for m in queue.members):
+                    queue.pause(agent, False)
+        world.run(1500)
+        note(str([world.story(task.id) for task in world.tasks()]))
+        assert {task.status.value for task in world.tasks()} <= {"completed"}
+        assert all(len(world.attempts(t.id)) == 1 for t in world.tasks())
+        process.stop()
+        world.run(5)
+        assert process.stopped == [None]
+
+
+class SharedAgentTests(ServiceTestCase):
+    """One agent in two queues."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.plain = self.asterisk.add_queue("plain", [ALICE])
+        # app_queue looks once a second whether an agent has turned free.
+        self.plain.notice_s = self.support.notice_s = 1.0
+        self.alice.busy()
+
+    def free_alice(self) -> None:
+        self.run_to(10)
+        self.alice.busy(False)
+        self.run_to(12)
+
+    def test_a_caller_of_the_same_queue_comes_first(self) -> None:
+        self.begin()
+        self.add()
+        live = self.asterisk.call("support", talks_s=20)
+        self.free_alice()
+        self.assertEqual(self.originates, [])
+        self.run_to(100)
+        self.assertEqual(self.originates, [self.world.since(live.ended_at or 0)])
+
+    def test_a_caller_of_another_queue_with_callbacks_comes_first(self) -> None:
+        self.begin(queue_settings("support"), queue_settings("plain"))
+        self.add()
+        self.asterisk.call("plain", talks_s=20)
+        self.free_alice()
+        self.assertEqual(self.originates, [])
+
+    def test_a_caller_of_a_queue_without_callbacks_comes_first(self) -> None:
+        self.begin(queue_settings("support"))
+        self.add()
+        self.asterisk.call("plain", talks_s=20)
+        self.free_alice()
+        self.assertEqual(self.originates, [])
+
+    def test_a_callback_that_waits_for_an_agent_takes_the_next_one(self) -> None:
+        """Not two Originates for one agent."""
+        self.begin()
+        self.add("0301111111")
+        self.add("0302222222")
+        self.free_alice()
+        self.assertEqual(self.originates, [10])
+
+    def test_an_agent_in_two_queues_is_one_agent(self) -> None:
+        self.begin(queue_settings("support"), queue_settings("plain"))
+        self.add("0301111111", "support")
+        self.add("0302222222", "plain")
+        self.free_alice()
+        self.assertEqual(self.originates, [10])
+
+
+def test_the_brute_force_is_right() -> None:
+    """Where the greedy choice is wrong."""
+    free: dict[str, Any] = {"a": {"x", "y"}, "b": {"x"}, "c": set()}
+    assert largest_matching(["a", "b"], free) == 2
+    assert largest_matching(["b", "b"], free) == 1
+    assert largest_matching(["a", "b", "c"], free) == 2
+    assert largest_matching([], free) == 0

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: MIT
+"""Missed calls and clients served, with the service, its link and its store failing."""
+
+from __future__ import annotations
+
+from tests.support.callback_scenarios import NO_ANSWER
+from tests.support.fake_calls import LiveCall
+from tests.system.harness import (
+    BOB,
+    NUMBER,
+    ServiceTestCase,
+    queue_settings,
+)
+
+
+class MissedTestCase(ServiceTestCase):
+    """The one agent of the queue is busy; bob is an extension that is free."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.bob = self.asterisk.phone(BOB)
+        self.alice.busy()
+
+    def call(self, number: str = NUMBER, **more: str) -> LiveCall:
+        """Somebody calls in and waits."""
+        call = self.asterisk.call("support", number, **more)  # type: ignore[arg-type]
+        self.world.settle()
+        return call
+
+    def miss(self, number: str = NUMBER, **more: str) -> None:
+        """Somebody waits for five seconds and hangs up."""
+        call = self.call(number, **more)
+        self.world.run(5)
+        call.hang_up()
+        self.world.settle()
+
+
+class DetectionTests(MissedTestCase):
+    """What becomes a task."""
+
+    def test_caller_hangs_up_and_is_called_back(self) -> None:
+        self.begin()
+        self.run_to(10)
+        self.miss("+49 (30) 123-4567", name="Ann")
+        task = self.world.task()
+        self.assertEqual((task.kind.value, task.number), ("missed", "+49301234567"))
+        self.assertEqual((task.name, task.queue), ("Ann", "support"))
+        self.assertEqual(self.world.since(task.joined_at), 10)
+        self.assertEqual(self.world.since(task.due_at), 15)
+        self.assertEqual(self.world.since(task.expires_at), 15 + 300)
+        self.assertEqual(task.reason, "missed call: hung up after 5 s in queue support")
+
+    def test_free_agent_rings_at_the_same_instant(self) -> None:
+        self.begin(queue_settings(target_extension=BOB))
+        self.run_to(10)
+        self.miss()
+        self.assertEqual(self.originates, [15])
+
+    def test_answered_call_is_no_task(self) -> None:
+        self.begin()
+        self.alice.busy(False)
+        self.call()
+        self.world.run(60)
+        self.assertEqual(self.world.tasks(), [])
+
+    def test_withheld_number_is_not_called(self) -> None:
+        self.begin()
+        self.miss(callingpres="35")
+        self.assertEqual(self.world.tasks(), [])
+
+    def test_number_that_may_not_be_called(self) -> None:
+        self.begin(queue_settings(numbers={"deny": ["030.*"]}))
+        self.miss()
+        self.assertEqual(self.world.tasks(), [])
+
+    def test_call_that_was_under_way_when_the_link_was_lost(self) -> None:
+        self.begin()
+        call = self.call()
+        self.asterisk.cut_links()
+        self.world.run(30)
+        call.hang_up()
+        self.world.run(1)
+        # What happened in between is for the history to say.
+        self.assertEqual(self.world.tasks(), [])
+
+    def test_database_is_away_for_a_while(self) -> None:
+        process = self.begin()
+        self.run_to(10)
+        process.database.unavailable = "disk full"
+        self.miss()
+        self.run_to(20)
+        process.database.unavailable = ""
+        self.run_to(40)
+        task = self.world.task()
+        self.assertEqual(self.world.since(task.due_at), 15)
+        self.assertEqual(self.world.since(task.expires_at), 15 + 300)
+        self.assert_warned("a missed call is not stored yet")
+
+    def test_database_is_away_for_longer_than_the_window(self) -> None:
+        process = self.begin(queue_settings(missed_window="10s"))
+        process.database.unavailable = "disk full"
+        self.miss()
+        self.run_to(60)
+        process.database.unavailable = ""
+        self.world.run(30)
+        self.assertEqual(self.world.tasks(), [])
+        self.assert_warned("a missed call of 0301234567 is lost")
+
+    def test_caller_hangs_up_whose_request_came_too_late(self) -> None:
+        """It was taken back, so the call is missed after all."""
+        process = self.begin()
+        process.database.takes_s = lambda name: 3.0 if name == "add" else 0.0
+        call = self.call()
+        call.press()
+        self.world.run(10)
+        self.assertTrue(call.waiting)
+        self.assert_status("cancelled")
+        call.hang_up()
+        self.world.run(10)
+        self.assert_status("pending", "hung up after", task_id=2)
+
+    def test_caller_hangs_up_who_could_not_be_told_of_the_request(self) -> None:
+        process = self.begin()
+        call = self.call()
+        process.at("after COMMIT of add", lambda: self.asterisk.agi_runs[-1].cut())
+        call.press()
+        self.world.run(10)
+        self.assertTrue(call.waiting)
+        self.assert_status("cancelled")
+        call.hang_up()
+        self.world.run(1)
+        self.assert_status("pending", "hung up after", task_id=2)
+
+    def test_request_is_kept_while_its_caller_hangs_up(self) -> None:
+        """One task, whichever of the two is told first."""
+        process = self.begin()
+        process.database.takes_s = lambda name: 0.5 if name == "add" else 0.0
+        call = self.call()
+        call.press()
+        self.world.run(0.2)
+        call.hang_up()
+        self.world.run(5)
+        self.assertEqual(self.world.task().kind.value, "requested")
+        self.assertEqual(len(self.world.history(1)), 1)
+
+
+class ServedTests(MissedTestCase):
+    """The client is in a call with us."""
+
+    def begin_for_bob(self) -> None:
+        self.begin(queue_settings(target_extension=BOB))
+
+    def test_no_call_while_the_client_waits_again(self) -> None:
+        self.bob.busy()
+        self.begin_for_bob()
+        self.run_to(10)
+        self.miss()
+        again = self.call()
+        self.bob.busy(False)
+        self.world.run(60)
+        self.assertEqual(self.originates, [])
+        again.hang_up()
+        self.world.settle()
+        self.assertEqual(self.originates, [self.world.t])
+        self.assertEqual(len(self.world.tasks()), 1)
+        self.world.run(60)
+        self.assert_status("completed")
+
+    def test_answered_again_is_served(self) -> None:
+        self.bob.busy()
+        self.begin_for_bob()
+        self.run_to(10)
+        self.miss()
+        self.call()
+        self.alice.busy(False)
+        self.world.run(60)
+        self.assert_status("served", "the client rang again and PJSIP/alice answered")
+        self.bob.busy(False)
+        self.world.run(60)
+        self.assertEqual(self.originates, [])
+
+    def test_client_rings_in_while_the_agents_phone_rings(self) -> None:
+        self.bob.always(NO_ANSWER)
+        self.begin_for_bob()
+        self.run_to(10)
+        self.miss()
+        self.assertEqual(self.originates, [15])
+        self.run_to(20)
+        again = self.call()
+        self.world.run(1)
+        (ring,) = self.bob.rung
+        self.assertEqual(self.world.since(ring.ended_at or 0), 20)
+        self.assertEqual(self.dispositions(), ["MEMBER NO ANSWER"])
+        self.assert_status("pending", "the client rang in meanwhile")
+        self.world.run(60)
+        self.assertEqual(len(self.originates), 1)
+        again.hang_up()
+        self.world.settle()
+        self.assertEqual(len(self.originates), 2)
+        self.assertEqual(self.client.rung, [])
+
+    def test_client_rings_in_while_its_own_phone_rings(self) -> None:
+        self.client.always(NO_ANSWER)
+        self.begin_for_bob()
+        self.run_to(10)
+        self.miss()
+        self.run_to(25)
+        self.assertEqual(len(self.client.rung), 1)
+        self.call()
+        self.alice.busy(False)
+        self.world.run(30)
+        (ring,) = self.client.rung
+        self.assertEqual(self.world.since(ring.ended_at or 0), 25)
+        self.assertEqual(self.dispositions(), ["CANCEL"])
+        self.assert_status("served", "PJSIP/alice answered")
+
+    def test_client_rings_in_while_the_attempt_is_stored(self) -> None:
+        process = self.begin(queue_settings(target_extension=BOB))
+        process.database.takes_s = lambda name: 1.0 if name == "begin attempts" else 0.0
+        self.run_to(10)
+        self.miss()
+        self.run_to(15.5)
+        self.call()
+        self.run_to(60)
+        self.assertEqual(self.originates, [])
+        self.assert_status("pending", "the client rang in meanwhile")
+
+    def test_service_is_killed_between_the_commit_and_the_answer(self) -> None:
+        """The request stands, and its caller is back in line."""
+        process = self.begin(queue_settings(target_extension=BOB))
+        self.bob.busy()
+        call = self.call()
+        process.at("after COMMIT of add", process.kill)
+        call.press()
+        self.world.run(5)
+        self.assertTrue(process.dead)
+        self.assertTrue(call.waiting)
+        self.bob.busy(False)
+        self.begin_for_bob()
+        self.world.run(60)
+        self.assertTrue(call.waiting)
+        self.assertEqual(self.originates, [])
+        self.assertEqual(self.world.task().kind.value, "requested")
+
+        call.hang_up()
+        self.world.settle()
+        self.assertEqual(len(self.originates), 1)
+        self.world.run(60)
+        self.assert_status("completed")
+
+    def test_answered_while_the_link_was_lost(self) -> None:
+        self.bob.busy()
+        self.begin_for_bob()
+        self.run_to(10)
+        self.miss()
+        self.asterisk.cut_links()
+        self.alice.busy(False)
+        self.call()
+        self.world.run(20)
+        self.assert_status("served", "PJSIP/alice answered")
