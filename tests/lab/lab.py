@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+"""One test's laboratory: an Asterisk, its witness, and whoever takes part.
+
+Owns: the order in which all of it is taken down, and the report of a failed test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from tests.lab.asterisk import Asterisk
+from tests.lab.errors import LabError
+from tests.lab.phones import Agent, Caller, Client, Phone
+from tests.lab.scenarios import Behaviour, Step
+from tests.lab.service import Service
+from tests.lab.witness import Witness
+
+_LOG_TAIL = 12_000
+
+AnyPhone = TypeVar("AnyPhone", bound=Phone)
+
+
+class Lab:
+    """What a test holds in its hands; everything it makes is closed with it."""
+
+    def __init__(self, asterisk: Asterisk) -> None:
+        self.asterisk = asterisk
+        self.witness = Witness(asterisk.ports.ami)
+        self.witness.connect()
+        self._phones: list[Phone] = []
+        self._services: list[Service] = []
+
+    def agent(self, name: str, *behaviours: Behaviour) -> Agent:
+        """Plug in the phone of alice, bob, carol or dave."""
+        return self._keep(Agent(self.asterisk, name, *behaviours))
+
+    def client(self, number: str, *behaviours: Behaviour) -> Client:
+        """Plug in the phone of a client."""
+        return self._keep(Client(self.asterisk, number, *behaviours))
+
+    def caller(
+        self,
+        exten: str,
+        *steps: Step,
+        number: str = "+4930123456",
+        display_name: str = "",
+        withheld: bool = False,
+        headers: Iterable[str] = (),
+        keys_as_rtp: bool = False,
+    ) -> Caller:
+        """Have somebody call an extension of [inbound]."""
+        return self._keep(
+            Caller(
+                self.asterisk,
+                exten,
+                *steps,
+                number=number,
+                display_name=display_name,
+                withheld=withheld,
+                headers=headers,
+                keys_as_rtp=keys_as_rtp,
+            )
+        )
+
+    def service(
+        self, settings: Mapping[str, Any] | None = None, *, start: bool = True
+    ) -> Service:
+        """Run the product beside this Asterisk."""
+        service = Service(self.asterisk, settings)
+        self._services.append(service)
+        if start:
+            service.start()
+        return service
+
+    def _keep(self, phone: AnyPhone) -> AnyPhone:
+        self._phones.append(phone)
+        return phone
+
+    def close(self) -> None:
+        """Take everything down; Asterisk itself stays."""
+        for service in self._services:
+            service.close()
+        # The phones are still there to answer the BYEs, so none is sent again later.
+        with suppress(LabError):
+            self.asterisk.thaw()
+            self.asterisk.hang_up_everything()
+        for phone in self._phones:
+            phone.close()
+        self.witness.close()
+
+    def report(self) -> list[tuple[str, str]]:
+        """Tell what everybody saw: titles and texts."""
+        sections = [
+            (f"Asterisk {self.asterisk.version}: log", self.asterisk.log[-_LOG_TAIL:]),
+            ("witness: latest events", self.witness.report()),
+        ]
+        sections += [(f"phone {one.name}", one.report()) for one in self._phones]
+        sections += [("service", one.report()) for one in self._services]
+        return sections

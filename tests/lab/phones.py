@@ -1,0 +1,492 @@
+# SPDX-License-Identifier: MIT
+"""Real SIP phones: SIPp as callers, queue members and clients, with a voice each.
+
+Owns: the SIPp processes and what their traces tell. A trace comes through a pipe and
+is read as it is written, so a test can wait for a message instead of for a while.
+Must not know: the product, AMI.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+import attrs
+
+from tests.lab import config
+from tests.lab.asterisk import Asterisk
+from tests.lab.errors import DeadlinePassed, LabError
+from tests.lab.media import Media
+from tests.lab.processes import LabProcess, pauses
+from tests.lab.scenarios import (
+    Answer,
+    Behaviour,
+    CallerId,
+    Step,
+    caller_scenario,
+    phone_scenario,
+)
+
+_START_DEADLINE_S = 10.0
+#: No call of a test lasts longer; SIPp ends by itself then.
+_LIFETIME_S = 300
+
+#: Voices: multiples of 5 Hz, and none of them the music on hold.
+_CALLER_HZ = 2000
+_CLIENT_HZ = 1600
+_AGENT_HZ = 700
+
+_HEAD = re.compile(
+    rb"-{20,} (\S+?)[ T](\S+?)Z?\n"
+    rb"UDP message (received|sent) [\[(](\d+)\]? ?bytes\)? ?:\n\n"
+)
+
+
+@attrs.frozen
+class SipMessage:
+    """One message that a phone sent or received."""
+
+    sent: bool
+    at: datetime.datetime
+    start_line: str
+    #: In order, with names as they were written.
+    headers: tuple[tuple[str, str], ...]
+    body: str
+
+    @property
+    def status(self) -> int | None:
+        """The status code of a response, None for a request."""
+        if self.start_line.startswith("SIP/2.0 "):
+            return int(self.start_line.split()[1])
+        return None
+
+    @property
+    def method(self) -> str:
+        """The method of a request, or the one that a response answers."""
+        if self.status is None:
+            return self.start_line.split()[0]
+        return self.get("CSeq").split()[-1]
+
+    @property
+    def call_id(self) -> str:
+        """The Call-ID."""
+        return self.get("Call-ID")
+
+    def get(self, name: str) -> str:
+        """Return the first value of a header, "" when there is none."""
+        for header, value in self.headers:
+            if header.lower() == name.lower():
+                return value
+        return ""
+
+    def name_and_number(self, header: str = "From") -> tuple[str, str]:
+        """Return the display name and the user part of an address header."""
+        found = re.match(
+            r'\s*(?:"((?:[^"\\]|\\.)*)"|([^<]*))\s*<sip:([^@>]*)', self.get(header)
+        )
+        if found is None:
+            return "", ""
+        quoted, plain, user = found.groups()
+        name = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else plain.strip()
+        return name, user
+
+    def __str__(self) -> str:
+        arrow = ">" if self.sent else "<"
+        return f"{self.at:%H:%M:%S.%f} {arrow} {self.start_line} ({self.get('CSeq')})"
+
+
+SipPredicate = Callable[[SipMessage], object]
+
+
+def request(method: str, *, sent: bool = False) -> SipPredicate:
+    """Return a predicate: a request that the phone received, or sent."""
+    return lambda one: one.status is None and one.method == method and one.sent is sent
+
+
+def response(
+    status: int, method: str = "INVITE", *, sent: bool = False
+) -> SipPredicate:
+    """Return a predicate: a response that the phone received, or sent."""
+    return lambda one: (
+        one.status == status and one.method == method and one.sent is sent
+    )
+
+
+class TraceParser:
+    """Cuts SIPp's message trace into messages, whatever the pieces it comes in."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def receive(self, data: bytes) -> list[SipMessage]:
+        """Take bytes; return the messages they complete."""
+        self._buffer += data
+        messages = []
+        while found := _HEAD.search(self._buffer):
+            end = found.end() + int(found[4])
+            if len(self._buffer) < end:
+                break
+            raw = self._buffer[found.end() : end]
+            self._buffer = self._buffer[end:]
+            at = datetime.datetime.fromisoformat(
+                f"{found[1].decode()}T{found[2].decode()}"
+            )
+            messages.append(_parse_message(raw, found[3] == b"sent", at))
+        return messages
+
+
+def _parse_message(raw: bytes, sent: bool, at: datetime.datetime) -> SipMessage:
+    text = raw.decode("utf-8", "replace").replace("\r\n", "\n")
+    head, _, body = text.partition("\n\n")
+    start_line, *lines = head.split("\n")
+    headers = []
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers.append((name.strip(), value.strip()))
+    return SipMessage(
+        sent, at.replace(tzinfo=datetime.UTC), start_line, tuple(headers), body
+    )
+
+
+class Phone:
+    """One SIPp process and its trace."""
+
+    def __init__(
+        self,
+        asterisk: Asterisk,
+        name: str,
+        scenario: str,
+        *,
+        slot: int,
+        voice_hz: int,
+        arguments: Sequence[str] = (),
+    ) -> None:
+        self.name = name
+        self.port = slot
+        self.media = Media(slot + 6, voice_hz)
+        self._messages: list[SipMessage] = []
+        self._changed = threading.Condition()
+        self._ended = False
+        unique = f"{time.time_ns():x}"
+        home = asterisk.home / "phones" / f"{name}-{unique}"
+        home.mkdir()
+        self._home = home
+        (home / "scenario.xml").write_text(scenario)
+        os.mkfifo(home / "trace")
+        # Opened for reading without waiting; SIPp then opens it for writing at once.
+        self._trace = os.open(home / "trace", os.O_RDONLY | os.O_NONBLOCK)
+        os.set_blocking(self._trace, True)
+        # Held open, so that the reader does not see an end before SIPp's beginning.
+        self._keep_open = os.open(home / "trace", os.O_WRONLY)
+        self._process = LabProcess(
+            asterisk.tree,
+            [
+                *("sipp", f"127.0.0.1:{asterisk.ports.sip}"),
+                *("-sf", str(home / "scenario.xml")),
+                *("-i", "127.0.0.1", "-p", str(slot), "-bind_local"),
+                *("-key", "voice_port", str(slot + 6)),
+                *("-key", "unique", unique, "-cid_str", f"{unique}-%u@%s"),
+                *("-ci", "127.0.0.1", "-cp", str(slot + 1)),
+                *("-mi", "127.0.0.1", "-mp", str(slot + 2)),
+                *("-nostdin", "-aa", "-timeout", f"{_LIFETIME_S}s"),
+                *("-trace_msg", "-message_file", str(home / "trace")),
+                *("-trace_err", "-error_file", str(home / "errors")),
+                *arguments,
+            ],
+            output=home / "screen",
+        )
+        self._reader = threading.Thread(
+            target=self._read, name=f"trace of {name}", daemon=True
+        )
+        self._reader.start()
+
+    def __enter__(self) -> Phone:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _read(self) -> None:
+        parser = TraceParser()
+        while data := os.read(self._trace, 65536):
+            if messages := parser.receive(data):
+                with self._changed:
+                    self._messages += messages
+                    self._changed.notify_all()
+                for one in messages:
+                    self._speak_or_not(one)
+        os.close(self._trace)
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _speak_or_not(self, one: SipMessage) -> None:
+        if one.method in ("BYE", "CANCEL") and one.status is None:
+            self.media.be_silent()
+        elif one.method == "INVITE" and one.status == 200 and one.sent:
+            offers = [past for past in self.messages if past.call_id == one.call_id]
+            self._speak_to(offers[0])
+        elif one.method == "INVITE" and one.status == 200:
+            self._speak_to(one)
+
+    def _speak_to(self, described: SipMessage) -> None:
+        host = re.search(r"^c=IN IP4 (\S+)", described.body, re.MULTILINE)
+        port = re.search(r"^m=audio (\d+)", described.body, re.MULTILINE)
+        if host and port:
+            self.media.speak_to(host[1], int(port[1]))
+
+    def close(self) -> None:
+        """Pull the plug: no BYE, nothing. What was traced stays readable."""
+        self._process.kill()
+        self.media.close()
+        self._let_trace_end()
+        self._reader.join(5)
+
+    def _let_trace_end(self) -> None:
+        keep_open, self._keep_open = self._keep_open, -1
+        if keep_open != -1:
+            os.close(keep_open)
+
+    def wait_until_listening(self) -> None:
+        """Wait until the phone can be called.
+
+        Raises:
+            LabError: SIPp ended; the text holds what it said.
+        """
+        for _ in pauses(_START_DEADLINE_S):
+            if self.port in _bound_udp_ports():
+                return
+            if not self._process.running:
+                break
+        raise LabError(f"the phone {self.name} did not start:\n{self.report()}")
+
+    # -- what happened
+
+    @property
+    def exit_code(self) -> int | None:
+        """SIPp's exit code: 0 when all went as SIP allows, None while it runs."""
+        return self._process.exit_code
+
+    def wait_for_end(self, deadline_s: float = 10.0) -> int:
+        """Wait until SIPp has ended and the whole trace was read; return its code."""
+        try:
+            code = self._process.wait(deadline_s)
+        except DeadlinePassed:
+            raise DeadlinePassed(
+                f"{self.name} did not finish within {deadline_s} s:\n{self.report()}"
+            ) from None
+        self._let_trace_end()
+        self._reader.join(5)
+        return code
+
+    @property
+    def messages(self) -> list[SipMessage]:
+        """Everything sent and received so far, in order."""
+        with self._changed:
+            return list(self._messages)
+
+    def matching(self, predicate: SipPredicate) -> list[SipMessage]:
+        """Return the messages so far for which the predicate is true."""
+        return [one for one in self.messages if predicate(one)]
+
+    @property
+    def invites(self) -> list[SipMessage]:
+        """The INVITEs that began calls to this phone, without repeats."""
+        first: dict[str, SipMessage] = {}
+        for one in self.matching(request("INVITE")):
+            first.setdefault(one.call_id, one)
+        return list(first.values())
+
+    def wait_for(
+        self, predicate: SipPredicate, deadline_s: float = 10.0, *, count: int = 1
+    ) -> SipMessage:
+        """Wait for the count-th matching message, old or new, and return it.
+
+        Raises:
+            DeadlinePassed: it did not come; the text holds the trace.
+        """
+        end = time.monotonic() + deadline_s
+        with self._changed:
+            while True:
+                found = [one for one in self._messages if predicate(one)]
+                if len(found) >= count:
+                    return found[count - 1]
+                if not self._wait_for_more(end):
+                    break
+        raise DeadlinePassed(
+            f"{self.name}: {len(found)} of {count} awaited messages within "
+            f"{deadline_s} s:\n{self.report()}"
+        )
+
+    def _wait_for_more(self, end: float) -> bool:
+        """Wait a little for messages; say whether waiting on makes sense."""
+        if not self._process.running:
+            # Nothing more is written: let the reader come to its end.
+            self._let_trace_end()
+        left_s = end - time.monotonic()
+        self._changed.wait(min(left_s, 0.2))
+        return left_s > 0 and not self._ended
+
+    # -- what is heard
+
+    @property
+    def voice_hz(self) -> int:
+        """The tone this phone speaks with."""
+        return self.media.hertz
+
+    def wait_to_hear(self, other: Phone, deadline_s: float = 5.0) -> None:
+        """Wait until the other phone's voice is heard in this one.
+
+        Raises:
+            DeadlinePassed: it is not heard in time.
+        """
+        try:
+            self.media.wait_to_hear(other.voice_hz, deadline_s)
+        except DeadlinePassed as error:
+            raise DeadlinePassed(
+                f"{self.name} does not hear {other.name}: {error}\n{self.report()}"
+            ) from None
+
+    def report(self) -> str:
+        """Tell what the phone saw, and what SIPp complained of, for a person."""
+        told = [f"-- {self.name} on port {self.port}, exit code {self.exit_code}"]
+        told += [str(one) for one in self.messages]
+        with suppress(FileNotFoundError):
+            told.append((self._home / "errors").read_text(errors="replace"))
+        if self.exit_code not in (None, 0):
+            told.append(self._process.text()[-1500:])
+        return "\n".join(told)
+
+
+class Caller(Phone):
+    """Somebody who calls in.
+
+    Keys are pressed by the steps, as SIP INFO; or, with `keys_as_rtp`, when the test
+    says :meth:`press`, as RFC 4733 events.
+    """
+
+    def __init__(
+        self,
+        asterisk: Asterisk,
+        exten: str,
+        *steps: Step,
+        number: str = "+4930123456",
+        display_name: str = "",
+        withheld: bool = False,
+        headers: Iterable[str] = (),
+        keys_as_rtp: bool = False,
+    ) -> None:
+        caller_id = CallerId(number=number, name=display_name, withheld=withheld)
+        super().__init__(
+            asterisk,
+            f"caller-{number or 'unknown'}",
+            caller_scenario(caller_id, steps, headers, keys_as_rtp=keys_as_rtp),
+            slot=asterisk.ports.phone_slot(),
+            voice_hz=_CALLER_HZ,
+            arguments=["-s", exten, "-m", "1", "-recv_timeout", f"{_LIFETIME_S}s"],
+        )
+
+    def press(self, digits: str) -> None:
+        """Press keys now; needs `keys_as_rtp`."""
+        self.media.press(digits)
+
+    def wait_until_answered(self, deadline_s: float = 10.0) -> SipMessage:
+        """Wait until Asterisk answered the call."""
+        return self.wait_for(response(200), deadline_s)
+
+    def wait_until_hung_up(self, deadline_s: float = 10.0) -> SipMessage:
+        """Wait until Asterisk hung up (or the caller's own BYE was sent)."""
+        return self.wait_for(
+            lambda one: one.status is None and one.method == "BYE", deadline_s
+        )
+
+    @property
+    def got_bye(self) -> bool:
+        """Whether Asterisk, and not the caller, hung up."""
+        return bool(self.matching(request("BYE")))
+
+
+class CalledPhone(Phone):
+    """A phone that is called; it behaves in turn as it was told."""
+
+    def __init__(
+        self,
+        asterisk: Asterisk,
+        name: str,
+        behaviours: Sequence[Behaviour],
+        *,
+        slot: int,
+        voice_hz: int,
+    ) -> None:
+        super().__init__(
+            asterisk,
+            name,
+            phone_scenario(behaviours or (Answer(),)),
+            slot=slot,
+            voice_hz=voice_hz,
+        )
+        try:
+            self.wait_until_listening()
+        except LabError:
+            self.close()
+            raise
+
+    def wait_for_call(self, deadline_s: float = 10.0, *, count: int = 1) -> SipMessage:
+        """Wait for the count-th call and return its INVITE."""
+        end = time.monotonic() + deadline_s
+        with self._changed:
+            while True:
+                calls = self.invites
+                if len(calls) >= count:
+                    return calls[count - 1]
+                if not self._wait_for_more(end):
+                    break
+        raise DeadlinePassed(
+            f"{self.name} was called {len(self.invites)} times, not {count}, within "
+            f"{deadline_s} s:\n{self.report()}"
+        )
+
+
+class Agent(CalledPhone):
+    """The phone of a queue member: alice, bob, carol or dave."""
+
+    def __init__(self, asterisk: Asterisk, name: str, *behaviours: Behaviour) -> None:
+        slot = asterisk.agent_slots[name]
+        voice_hz = _AGENT_HZ + 100 * config.AGENTS.index(name)
+        super().__init__(asterisk, name, behaviours, slot=slot, voice_hz=voice_hz)
+
+
+class Client(CalledPhone):
+    """The phone of a client: reached by its number through [outbound-routes]."""
+
+    def __init__(self, asterisk: Asterisk, number: str, *behaviours: Behaviour) -> None:
+        self.number = number
+        self._asterisk = asterisk
+        slot = asterisk.ports.phone_slot()
+        super().__init__(
+            asterisk, f"client-{number}", behaviours, slot=slot, voice_hz=_CLIENT_HZ
+        )
+        asterisk.cli(f"database put {config.ROUTE_FAMILY} {number} {slot}")
+
+    def close(self) -> None:
+        """Take the number out of the network and pull the plug."""
+        with suppress(LabError):
+            self._asterisk.cli(f"database del {config.ROUTE_FAMILY} {self.number}")
+        super().close()
+
+
+def _bound_udp_ports() -> set[int]:
+    lines = Path("/proc/net/udp").read_text().splitlines()[1:]
+    return {int(line.split()[1].rpartition(":")[2], 16) for line in lines}

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+"""Ports for one laboratory, which no other laboratory on the machine will use.
+
+A block is held by a lock on a file for as long as the process lives, and lies below
+the kernel's ephemeral range, so that neither a second test run nor an outgoing
+connection can take a port between the choice and its use.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from contextlib import suppress
+from typing import IO
+
+from tests.lab.errors import LabError
+from tests.lab.trees import SHARED
+
+_FIRST = 12000
+_SIZE = 600
+_BLOCKS = 33
+
+_PHONES = 10
+_PHONE_PORTS = 8
+_PHONE_SLOTS = 50
+_RTP = _PHONES + _PHONES + _PHONE_PORTS * _PHONE_SLOTS
+
+
+class PortBlock:
+    """Six hundred ports of 127.0.0.1: AMI, SIP, AGI, phones and Asterisk's RTP."""
+
+    def __init__(self) -> None:
+        self._next_slot = 0
+        for number in range(_BLOCKS):
+            base = _FIRST + number * _SIZE
+            lock = _try_lock(number)
+            if lock is None:
+                continue
+            if _is_free(socket.SOCK_STREAM, base) and _is_free(
+                socket.SOCK_DGRAM, base + 1
+            ):
+                self._lock = lock
+                #: Unique among the laboratories of this user that are running now.
+                self.number = number
+                self.base = base
+                return
+            lock.close()
+        raise LabError("no free block of ports: stop other laboratories")
+
+    @property
+    def ami(self) -> int:
+        """TCP port of the manager interface."""
+        return self.base
+
+    @property
+    def sip(self) -> int:
+        """UDP port of chan_pjsip."""
+        return self.base + 1
+
+    @property
+    def agi(self) -> int:
+        """TCP port where the FastAGI server under test listens."""
+        return self.base + 2
+
+    @property
+    def spare(self) -> int:
+        """TCP port for whatever else a test needs (a proxy, a status page)."""
+        return self.base + 3
+
+    @property
+    def rtp(self) -> tuple[int, int]:
+        """First and last UDP port of Asterisk's RTP range."""
+        return self.base + _RTP, self.base + _SIZE - 1
+
+    def phone_slot(self) -> int:
+        """Return the first of a phone's eight ports.
+
+        SIP, SIPp's control port, two that SIPp takes for media and two that come with
+        them, then the phone's own RTP and RTCP.
+
+        Slots go round, so that a late packet for a closed phone meets nobody.
+        """
+        slot = self._next_slot
+        self._next_slot = (slot + 1) % _PHONE_SLOTS
+        return self.base + _PHONES + slot * _PHONE_PORTS
+
+    def release(self) -> None:
+        """Let others have the block."""
+        self._lock.close()
+
+
+def _try_lock(number: int) -> IO[str] | None:
+    path = SHARED / f"callback-queue-lab-ports-{os.getuid()}-{number:02}.lock"
+    lock = path.open("a")
+    with suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock
+    lock.close()
+    return None
+
+
+def _is_free(kind: socket.SocketKind, port: int) -> bool:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        if kind is socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: MIT
+"""The product, run the way a user runs it: a settings file and a command.
+
+Owns: the process ``callback-queue run`` and its log. Must not know: anything of the
+product but its command line, its settings file, its log lines and its exit codes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import yaml
+
+from tests.lab.asterisk import Asterisk
+from tests.lab.errors import DeadlinePassed, LabError
+from tests.lab.processes import pauses
+
+_READY_DEADLINE_S = 15.0
+_STOP_DEADLINE_S = 15.0
+_COMMAND_DEADLINE_S = 30.0
+
+LogLine = Mapping[str, Any]
+
+
+def says(pattern: str, **fields: object) -> Callable[[LogLine], object]:
+    """Return a predicate: a log line whose message and fields are these."""
+    compiled = re.compile(pattern)
+
+    def matches(line: LogLine) -> bool:
+        return bool(compiled.search(str(line.get("message", "")))) and all(
+            line.get(name) == value for name, value in fields.items()
+        )
+
+    return matches
+
+
+class CommandResult:
+    """What one ``callback-queue`` command answered."""
+
+    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
+        self.exit_code = done.returncode
+        self.out = done.stdout
+        self.err = done.stderr
+
+    def json(self) -> Any:
+        """Return the answer to ``--json``.
+
+        Raises:
+            LabError: the command failed, or said something else.
+        """
+        try:
+            return json.loads(self.out)
+        except json.JSONDecodeError:
+            raise LabError(
+                f"exit code {self.exit_code}, no JSON:\n{self.out}\n{self.err}"
+            ) from None
+
+
+class Service:
+    """One ``callback-queue run`` beside one Asterisk.
+
+    The settings, the database and the socket stay over :meth:`kill` and
+    :meth:`start`, as on a real machine.
+    """
+
+    def __init__(
+        self, asterisk: Asterisk, settings: Mapping[str, Any] | None = None
+    ) -> None:
+        self.home = asterisk.home / "service" / f"{time.monotonic_ns()}"
+        self.home.mkdir(parents=True)
+        self.config = self.home / "callback-queue.yaml"
+        self.settings = merged(default_settings(asterisk, self.home), settings or {})
+        self.write_settings()
+        self._lines: list[LogLine] = []
+        self._changed = threading.Condition()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
+
+    def __enter__(self) -> Service:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- settings
+
+    def write_settings(self, changes: Mapping[str, Any] | None = None) -> None:
+        """Write the settings file, with these changes on top of the present ones."""
+        self.settings = merged(self.settings, changes or {})
+        self.config.write_text(yaml.safe_dump(self.settings, sort_keys=False))
+
+    def reload(self) -> None:
+        """Send SIGHUP: load the settings again."""
+        self._signal(signal.SIGHUP)
+
+    # -- its life
+
+    def start(self, *, ready: bool = True) -> None:
+        """Start it; by default wait until it knows Asterisk and every queue.
+
+        Raises:
+            LabError: it ended; the text holds what it said.
+        """
+        if self.running:
+            raise LabError("the service runs already")
+        self._process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", str(_program()), *self._run_arguments()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=_environment(),
+            cwd=self.home,
+        )
+        self._reader = threading.Thread(
+            target=self._read, args=(self._process,), name="service log", daemon=True
+        )
+        self._reader.start()
+        if ready:
+            self.wait_until_ready()
+
+    def _run_arguments(self) -> list[str]:
+        return ["run", "--config", str(self.config)]
+
+    def wait_until_ready(self, deadline_s: float = _READY_DEADLINE_S) -> None:
+        """Wait until it says that it is connected and sees its queues.
+
+        Raises:
+            LabError: it ended; the text holds what it said.
+            DeadlinePassed: it is not ready in time; the text holds its last answer.
+        """
+        answer: Any = None
+        socket = Path(self.settings["control"]["socket"])
+        for _ in pauses(deadline_s):
+            if not self.running:
+                raise LabError(f"the service ended:\n{self.report()}")
+            if not socket.exists():
+                continue
+            answer = self.status()
+            if answer is None or not answer["asterisk"]["connected"]:
+                continue
+            if all(queue["known"] for queue in answer["queues"].values()):
+                return
+        raise DeadlinePassed(
+            f"the service is not ready after {deadline_s} s; it says {answer}\n"
+            f"{self.report()}"
+        )
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        if self._process is None:
+            raise LabError("the service was not started")
+        return self._process.pid
+
+    def stop(self, deadline_s: float = _STOP_DEADLINE_S) -> int:
+        """Send SIGTERM and wait for the end; return the exit code.
+
+        Raises:
+            DeadlinePassed: it did not end; it still runs.
+        """
+        self._signal(signal.SIGTERM)
+        return self.wait(deadline_s)
+
+    def kill(self) -> None:
+        """End it at once (kill -9)."""
+        if self._process is not None:
+            self._process.kill()
+            self.wait(_STOP_DEADLINE_S)
+
+    def freeze(self) -> None:
+        """Stop the process in its tracks (SIGSTOP): connections stay open."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen process go on (SIGCONT)."""
+        self._signal(signal.SIGCONT)
+
+    def wait(self, deadline_s: float) -> int:
+        """Wait for the end of the process; return its exit code."""
+        if self._process is None or self._reader is None:
+            raise LabError("the service was not started")
+        try:
+            code = self._process.wait(deadline_s)
+        except subprocess.TimeoutExpired:
+            raise DeadlinePassed(
+                f"the service did not end within {deadline_s} s:\n{self.report()}"
+            ) from None
+        self._reader.join(5)
+        return code
+
+    def close(self) -> None:
+        """End it, however it is."""
+        self.kill()
+
+    def _signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    # -- its log
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        with process.stdout as stream:
+            for raw in stream:
+                text = raw.decode("utf-8", "replace").rstrip("\n")
+                with self._changed:
+                    self._lines.append(_parse(text))
+                    self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
+
+    @property
+    def lines(self) -> list[LogLine]:
+        """Every log line so far, of all its lives.
+
+        What is no JSON, such as a crash of the interpreter, has level "raw".
+        """
+        with self._changed:
+            return list(self._lines)
+
+    def wait_for(
+        self,
+        predicate: Callable[[LogLine], object],
+        deadline_s: float = 10.0,
+        *,
+        count: int = 1,
+    ) -> LogLine:
+        """Wait for the count-th log line that matches, old or new; return it.
+
+        Raises:
+            DeadlinePassed: it did not come; the text holds the log.
+        """
+        end = time.monotonic() + deadline_s
+        found: list[LogLine] = []
+        looked_at = 0
+        with self._changed:
+            while True:
+                found += filter(predicate, self._lines[looked_at:])
+                looked_at = len(self._lines)
+                if len(found) >= count:
+                    return found[count - 1]
+                if not self._changed.wait(end - time.monotonic()):
+                    break
+        raise DeadlinePassed(
+            f"{len(found)} of {count} awaited log lines within {deadline_s} s:\n"
+            f"{self.report()}"
+        )
+
+    def report(self) -> str:
+        """Tell the log for a person to read."""
+        return "\n".join(
+            f"{line.get('time', '')} {line.get('level', '')} {line.get('message', '')}"
+            + (f"\n{line['traceback']}" if "traceback" in line else "")
+            for line in self.lines
+        )
+
+    # -- its commands
+
+    def cli(self, *arguments: str) -> CommandResult:
+        """Run ``callback-queue ARGUMENTS --config FILE`` and return what it said."""
+        done = subprocess.run(
+            [str(_program()), *arguments, "--config", str(self.config)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_COMMAND_DEADLINE_S,
+            env=_environment(),
+            cwd=self.home,
+            check=False,
+        )
+        return CommandResult(done)
+
+    def status(self) -> Any:
+        """Return what ``callback-queue status --json`` says; None: no answer yet."""
+        result = self.cli("status", "--json")
+        return result.json() if result.exit_code == 0 else None
+
+    def tasks(self, *arguments: str) -> Any:
+        """Return what ``callback-queue tasks list --all --json`` says."""
+        return self.cli("tasks", "list", "--all", "--json", *arguments).json()
+
+
+def default_settings(asterisk: Asterisk, home: Path) -> dict[str, Any]:
+    """Return settings that fit the laboratory; what is not here has its default."""
+    return {
+        "ami": {
+            "host": "127.0.0.1",
+            "port": asterisk.ports.ami,
+            "username": asterisk.service_user.name,
+            "secret": asterisk.service_user.secret,
+        },
+        "fastagi": {"listen": "127.0.0.1", "port": asterisk.ports.agi},
+        "database": {"url": f"sqlite:///{home}/callback-queue.db"},
+        "control": {"socket": str(home / "control.sock")},
+        "log": {"level": "debug", "format": "json"},
+        "defaults": {"outbound_channel": "Local/{number}@outbound-routes/n"},
+        "queues": {
+            queue.name: {}
+            for queue in asterisk.queues
+            if queue.context == "callback-request"
+        },
+    }
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the base with the changes laid over it, section by section."""
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            value = merged(old, value)
+        result[key] = value
+    return result
+
+
+def _program() -> Path:
+    return Path(sys.executable).with_name("callback-queue")
+
+
+def _environment() -> dict[str, str]:
+    # Every warning of the product is shown, and none of them may go unseen.
+    return {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default"}
+
+
+def _parse(text: str) -> LogLine:
+    try:
+        line = json.loads(text)
+    except json.JSONDecodeError:
+        line = None
+    return line if isinstance(line, dict) else {"level": "raw", "message": text}

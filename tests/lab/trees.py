@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: MIT
+"""Where an Asterisk of a wanted version lives, and how a program of it is run.
+
+Owns: the choice between the machine's own Asterisk and an installed tree, and the
+wrapping of a command so that it runs inside the tree, sees the machine's /tmp, and
+dies with the process that started it. Must not know: what the programs are for.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+
+from tests.lab.errors import LabError
+
+#: Everything that both sides of a chroot must see lives below here. It is also
+#: short: the path of a Unix socket may not be longer than 107 bytes.
+SHARED = Path("/tmp")
+
+_MODULE_GLOBS = (
+    "usr/lib/*/asterisk/modules",
+    "usr/lib*/asterisk/modules",
+    "usr/local/lib*/asterisk/modules",
+)
+#: Where the documentation (Asterisk does not start without) and the prompts are.
+_DATA = ("usr/share/asterisk", "var/lib/asterisk")
+
+# First argument: the tree. The mounts are in a namespace of their own and go with it.
+_ENTER = """
+mount --bind /tmp "$1/tmp"
+mount -t proc proc "$1/proc"
+mount --rbind /dev "$1/dev"
+exec chroot "$@"
+"""
+
+_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+    "HOME": str(SHARED),
+    # SIPp's screen wants a terminal type even when nobody looks at it.
+    "TERM": "xterm",
+}
+
+
+def lab_home() -> Path:
+    """Return the directory that holds the installed trees."""
+    if chosen := os.environ.get("CALLBACK_QUEUE_LAB"):
+        return Path(chosen)
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "callback-queue-lab"
+
+
+@attrs.frozen(kw_only=True)
+class Tree:
+    """One installed Asterisk: a directory to chroot into, or the machine itself."""
+
+    major: int
+    #: What the binary says of itself, such as ``22.10.1``.
+    version: str
+    #: None: ``asterisk`` and ``sipp`` are on the PATH.
+    root: Path | None
+
+    def command(self, *argv: str) -> list[str]:
+        """Wrap a command so that it runs in this tree and dies with its parent."""
+        leash = ["setpriv", "--pdeathsig", "KILL"]
+        if self.root is None:
+            return [*leash, *argv]
+        return [
+            *leash,
+            *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
+            *_namespace_options(),
+            *("sh", "-ec", _ENTER, "sh", str(self.root), *argv),
+        ]
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment for a program of this tree."""
+        if self.root is None:
+            return {**os.environ, "TERM": _ENVIRONMENT["TERM"]}
+        return dict(_ENVIRONMENT)
+
+    def modules(self) -> Path:
+        """Return the module directory, as the program itself sees it."""
+        base = self.root or Path("/")
+        for pattern in _MODULE_GLOBS:
+            for found in base.glob(pattern):
+                if (found / "app_queue.so").exists():
+                    return Path("/") / found.relative_to(base)
+        raise LabError(
+            f"there is no app_queue.so below {base}; remove {base} and run `make lab`"
+        )
+
+    def data(self) -> Path:
+        """Return the directory of what Asterisk ships, as the program sees it."""
+        for name in _DATA:
+            if (self.outside(Path("/") / name) / "documentation").is_dir():
+                return Path("/") / name
+        raise LabError(f"Asterisk {self.version} has no documentation directory")
+
+    def outside(self, path: Path) -> Path:
+        """Return the path by which this process reaches a file of the tree."""
+        return self.root / path.relative_to("/") if self.root else path
+
+
+@functools.cache
+def find_tree(major: int) -> Tree:
+    """Find the Asterisk of a major version.
+
+    Raises:
+        LabError: there is none; the text names the command that installs it.
+    """
+    version = _version_of(["asterisk", "-V"])
+    if version and version.split(".")[0] == str(major) and shutil.which("sipp"):
+        return Tree(major=major, version=version, root=None)
+    root = lab_home() / f"asterisk-{major}"
+    binary = root / "usr/sbin/asterisk"
+    if not binary.exists():
+        raise LabError(
+            f"there is no Asterisk {major} in {root} and none on the PATH: "
+            "run `make lab` (about two minutes, once)"
+        )
+    probe = Tree(major=major, version="", root=root)
+    version = _version_of(probe.command("asterisk", "-V"))
+    if version is None or version.split(".")[0] != str(major):
+        raise LabError(
+            f"{binary} says it is {version or 'nothing at all'}, not {major}: "
+            f"remove {root} and run `make lab`"
+        )
+    return attrs.evolve(probe, version=version)
+
+
+def _version_of(command: Sequence[str]) -> str | None:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r"Asterisk (\d+(?:\.\d+)*)", done.stdout)
+    return found.group(1) if found else None
+
+
+@functools.cache
+def _namespace_options() -> tuple[str, ...]:
+    """Say how `unshare` may mount and chroot: as root, or as root of a namespace."""
+    if os.geteuid() == 0:
+        return ()
+    mapped = ("--map-root-user",)
+    tried = subprocess.run(
+        ["unshare", *mapped, "--mount", "--pid", "--fork", "true"],
+        capture_output=True,
+        timeout=20,
+        check=False,
+    )
+    if tried.returncode:
+        raise LabError(
+            "this user may not make a mount namespace: run the tests as root, or "
+            "allow it with `sudo sysctl kernel.unprivileged_userns_clone=1`"
+        )
+    return mapped
