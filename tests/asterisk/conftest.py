@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures for tests against real Asterisks.
+
+A test that asks for `lab` (or `asterisk`) runs once with each version. One Asterisk
+per version is started and made as good as new between two tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from tests.lab.asterisk import Asterisk
+from tests.lab.errors import LabError
+from tests.lab.lab import Lab
+from tests.lab.summary import MAJOR, VERSION
+
+MAJORS = (22, 16)
+_PARAMETER = "booted_asterisk"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pyst2 use what Python has deprecated; every other warning is an error."""
+    config.addinivalue_line(
+        "filterwarnings", r"ignore::DeprecationWarning:asterisk\.manager"
+    )
+    config.addinivalue_line("markers", "xdist_group(name): tests for the same worker")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Keep the tests of one version together, so that both versions run at once.
+
+    With more than two workers each version is shared out among several of them; each
+    worker has an Asterisk of its own.
+    """
+    worker = getattr(config, "workerinput", {"workercount": 1})
+    shares = max(1, worker["workercount"] // len(MAJORS))
+    for number, item in enumerate(items):
+        callspec = getattr(item, "callspec", None)
+        if callspec is None or _PARAMETER not in callspec.params:
+            continue
+        major = callspec.params[_PARAMETER]
+        item.user_properties.append((MAJOR, major))
+        # The two versions of one test are neighbours: count pairs.
+        share = number // len(MAJORS) % shares
+        item.add_marker(pytest.mark.xdist_group(f"asterisk{major}-{share}"))
+
+
+@pytest.fixture(
+    scope="session", params=MAJORS, ids=[f"asterisk{major}" for major in MAJORS]
+)
+def booted_asterisk(request: pytest.FixtureRequest) -> Iterator[Asterisk]:
+    """Start one Asterisk of each version; a missing one is an error, not a skip."""
+    try:
+        asterisk = Asterisk(request.param)
+    except LabError as error:
+        pytest.fail(str(error), pytrace=False)
+    try:
+        asterisk.start()
+        yield asterisk
+    finally:
+        asterisk.close()
+
+
+@pytest.fixture
+def asterisk(
+    booted_asterisk: Asterisk, request: pytest.FixtureRequest
+) -> Iterator[Asterisk]:
+    """Return an Asterisk that is as good as new."""
+    booted_asterisk.reset()
+    request.node.user_properties.append((VERSION, booted_asterisk.version))
+    yield booted_asterisk
+
+
+@pytest.fixture
+def lab(asterisk: Asterisk) -> Iterator[Lab]:
+    """Return the laboratory of one test, with the witness already watching."""
+    lab = Lab(asterisk)
+    yield lab
+    lab.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to a failed test what Asterisk, the phones and the service saw."""
+    report = yield
+    lab = getattr(item, "funcargs", {}).get("lab")
+    if report.failed and call.when == "call" and isinstance(lab, Lab):
+        report.sections += lab.report()
+    return report

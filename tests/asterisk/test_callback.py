@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: MIT
+"""A caller presses 1 and is called back: on real Asterisk, from end to end."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from tests.asterisk.callback import (
+    CLIENT,
+    QUICK,
+    ask,
+    change_queue,
+    dispositions,
+    hung_up_by_asterisk,
+    only_task,
+    originates,
+    pause,
+    requested,
+    settled,
+    story,
+    unpause,
+)
+from tests.lab.lab import Lab
+from tests.lab.phones import request, response
+from tests.lab.scenarios import (
+    BUSY,
+    CONGESTION,
+    NOT_FOUND,
+    Answer,
+    HangUp,
+    NoAnswer,
+    Press,
+    Refuse,
+)
+from tests.lab.service import merged, says
+from tests.lab.witness import bridges_of_the_client_leg, event
+
+TALK = Answer(steps=(HangUp(after_ms=1500),))
+CUT_SHORT = Answer(steps=(HangUp(after_ms=300),))
+
+
+def test_caller_presses_1_and_is_called_back(lab: Lab) -> None:
+    alice = lab.agent("alice")
+    client = lab.client(CLIENT, Answer(steps=(HangUp(after_ms=2500),)))
+    service = lab.service(QUICK)
+
+    caller = ask(lab, service, display_name="Ada Client")
+    hung_up_by_asterisk(caller)
+    client.wait_for(response(200, "INVITE", sent=True))
+
+    # Both hear each other, so the bridge carries sound both ways.
+    alice.wait_to_hear(client)
+    client.wait_to_hear(alice)
+    assert alice.invites[0].name_and_number() == ("Ada Client", CLIENT)
+    settled(service, "completed")
+    lab.witness.fence()
+    assert len(bridges_of_the_client_leg(lab.witness)) == 1
+    assert dispositions(service) == ["ANSWERED"]
+    assert len(client.invites) == 1
+
+
+def test_agent_is_busy_first_and_rings_within_200_ms_of_turning_free(lab: Lab) -> None:
+    change_queue(lab, "support", members=("alice",))
+    alice = lab.agent("alice")
+    lab.client(CLIENT, TALK)
+    service = lab.service(QUICK)
+    other = lab.caller("support", number="4989111111")
+    talking = lab.witness.wait_for(event("AgentConnect"))
+
+    caller = lab.caller("support", Press("1"), number=CLIENT)
+    requested(service)
+    # Nobody rings for a client who still listens to the promise.
+    hung_up_by_asterisk(caller)
+    assert len(alice.invites) == 1
+    lab.witness.hang_up(talking["Channel"])
+
+    # Both moments as the agent's phone saw them.
+    free = alice.wait_for(request("BYE"))
+    ringing = alice.wait_for_call(count=2)
+    assert ringing.at - free.at < datetime.timedelta(milliseconds=200)
+    settled(service, "completed")
+    assert other.got_bye
+
+
+def test_no_agent_is_logged_in_and_the_task_waits_for_one(lab: Lab) -> None:
+    change_queue(lab, "support", members=())
+    alice = lab.agent("alice")
+    lab.client(CLIENT, TALK)
+    service = lab.service(QUICK)
+    lab.caller("support", Press("1"), number=CLIENT)
+    requested(service)
+    assert originates(lab) == []
+
+    lab.asterisk.cli("queue add member PJSIP/alice to support")
+
+    alice.wait_for_call()
+    settled(service, "completed")
+
+
+def test_first_agent_does_not_answer_and_the_next_does(lab: Lab) -> None:
+    change_queue(lab, "support", timeout_s=1)
+    alice = lab.agent("alice", NoAnswer())
+    bob = lab.agent("bob")
+    lab.client(CLIENT, TALK)
+    service = lab.service(QUICK)
+
+    ask(lab, service)
+    settled(service, "completed")
+
+    assert len(alice.invites) == len(bob.invites) == 1
+    task = story(service)
+    assert [attempt["member"] for attempt in task["attempts"]] == ["PJSIP/bob"]
+    assert "PJSIP/alice did not answer" in [line["text"] for line in task["history"]]
+
+
+def test_no_agent_answers_and_it_costs_the_client_no_attempt(lab: Lab) -> None:
+    lab.agent("alice", NoAnswer(), Answer())
+    lab.agent("bob", NoAnswer(), NoAnswer())
+    client = lab.client(CLIENT, TALK)
+    service = lab.service(merged(QUICK, {"defaults": {"member_ring_time": "5s"}}))
+
+    ask(lab, service)
+    settled(service, "completed", 30)
+
+    assert dispositions(service) == ["MEMBER NO ANSWER", "ANSWERED"]
+    task = only_task(service)
+    assert (task["attempts"], task["member_attempts"]) == (1, 1)
+    assert len(client.invites) == 1
+
+
+@pytest.mark.parametrize("first", ["agent", "client"])
+def test_either_hangs_up_first_and_the_verdict_is_the_same(
+    lab: Lab, first: str
+) -> None:
+    # The agent's time begins with the alert, before the client answers.
+    leaves = Answer(steps=(HangUp(after_ms=2500),))
+    lab.agent("alice", leaves if first == "agent" else Answer())
+    lab.client(CLIENT, TALK if first == "client" else Answer())
+    service = lab.service(QUICK)
+
+    ask(lab, service)
+    settled(service, "completed")
+
+    (attempt,) = story(service)["attempts"]
+    assert attempt["disposition"] == "ANSWERED"
+    assert 0.95 <= attempt["talk_s"] < 5
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "disposition"),
+    [
+        (BUSY, "BUSY"),
+        (NoAnswer(), "NO ANSWER"),
+        (CONGESTION, "CONGESTION"),
+        (NOT_FOUND, "UNAVAILABLE"),
+        (CUT_SHORT, "SHORT"),
+    ],
+)
+def test_client_is_not_reached_and_the_next_attempt_succeeds(
+    lab: Lab, behaviour: Refuse | NoAnswer | Answer, disposition: str
+) -> None:
+    lab.agent("alice", Answer(), Answer())
+    client = lab.client(CLIENT, behaviour, TALK)
+    service = lab.service(QUICK)
+
+    ask(lab, service)
+    settled(service, "completed")
+
+    assert dispositions(service) == [disposition, "ANSWERED"]
+    first, second = client.invites
+    # One second of delay, counted from the end of the first attempt.
+    assert second.at - first.at > datetime.timedelta(seconds=1)
+
+
+def test_attempts_are_used_up(lab: Lab) -> None:
+    lab.agent("alice", Answer(), Answer(), Answer())
+    client = lab.client(CLIENT, BUSY, BUSY, BUSY)
+    service = lab.service(merged(QUICK, {"defaults": {"attempts": 2}}))
+
+    ask(lab, service)
+    failed = settled(service, "failed")
+
+    assert "all 2 attempts used up" in failed["reason"]
+    assert len(client.invites) == 2
+    assert only_task(service)["ended_at"] is not None
+
+
+def test_agent_hangs_up_while_the_clients_phone_rings(lab: Lab) -> None:
+    lab.agent("alice", Answer(steps=(HangUp(after_ms=2000),)), Answer())
+    client = lab.client(CLIENT, NoAnswer(), TALK)
+    service = lab.service(QUICK)
+
+    ask(lab, service)
+    settled(service, "completed")
+
+    assert dispositions(service) == ["CANCEL", "ANSWERED"]
+    assert client.matching(request("CANCEL"))
+
+
+def test_request_expires_and_nobody_is_called(lab: Lab) -> None:
+    pause(lab, "support")
+    alice = lab.agent("alice")
+    service = lab.service(merged(QUICK, {"defaults": {"request_expiry": "3s"}}))
+
+    lab.caller("support", Press("1"), number=CLIENT)
+    requested(service)
+    expired = settled(service, "expired")
+    assert expired["reason"]
+
+    # Too late now: a free agent is not rung for it.
+    unpause(lab, "support")
+    lab.witness.fence()
+    service.status()
+    assert originates(lab) == []
+    assert alice.invites == []
+
+
+def test_target_is_an_extension(lab: Lab) -> None:
+    dave = lab.agent("dave")
+    alice = lab.agent("alice")
+    client = lab.client(CLIENT, TALK)
+    service = lab.service(
+        merged(QUICK, {"queues": {"support": {"target_extension": "PJSIP/dave"}}})
+    )
+
+    ask(lab, service)
+    settled(service, "completed")
+
+    assert len(dave.invites) == len(client.invites) == 1
+    assert alice.invites == []
+    assert story(service)["attempts"][0]["member"] == "PJSIP/dave"
+
+
+def test_target_is_an_extension_behind_a_local_channel(lab: Lab) -> None:
+    lab.asterisk.set_dialplan(extra="[phones]\nexten => 7,hint,PJSIP/dave\n")
+    dave = lab.agent("dave")
+    lab.client(CLIENT, TALK)
+    target = {
+        "target_extension": "Local/dave@agents/n",
+        "state_interface": "hint:7@phones",
+    }
+    service = lab.service(merged(QUICK, {"queues": {"support": target}}))
+
+    ask(lab, service)
+    settled(service, "completed")
+
+    assert len(dave.invites) == 1
+
+
+def test_alert_is_missing_and_the_call_goes_on(lab: Lab) -> None:
+    lab.agent("alice")
+    lab.client(CLIENT, TALK)
+    service = lab.service(
+        merged(QUICK, {"defaults": {"sounds": {"member_alert": "no-such-file"}}})
+    )
+
+    ask(lab, service)
+    settled(service, "completed")
+
+    warning = service.wait_for(says("could not be played"))
+    assert warning["level"] == "warn"
+    assert warning["sound"] == "no-such-file"
+
+
+def test_two_queues_have_settings_of_their_own(lab: Lab) -> None:
+    lab.agent("alice")
+    lab.agent("carol")
+    lab.client("4930000001", TALK)
+    lab.client("4930000002", BUSY)
+    service = lab.service(
+        merged(
+            QUICK,
+            {
+                "queues": {
+                    "support": {"outbound_caller_id": '"Help Desk" <4930999>'},
+                    "sales": {"attempts": 1, "outbound_caller_id": "4930888"},
+                }
+            },
+        )
+    )
+
+    ask(lab, service, "support", "4930000001")
+    ask(lab, service, "sales", "4930000002")
+    settled(service, "completed")
+    settled(service, "failed")
+
+    by_queue = {task["queue"]: task for task in service.tasks()}
+    assert by_queue["support"]["status"] == "completed"
+    assert by_queue["sales"]["status"] == "failed"
+
+
+def test_outbound_caller_id_is_the_queues_own(lab: Lab) -> None:
+    lab.agent("alice")
+    client = lab.client(CLIENT, TALK)
+    service = lab.service(
+        merged(
+            QUICK,
+            {"queues": {"support": {"outbound_caller_id": '"Help Desk" <4930999>'}}},
+        )
+    )
+
+    ask(lab, service, display_name="Ada Client")
+    settled(service, "completed")
+
+    assert client.invites[0].name_and_number() == ("Help Desk", "4930999")
+
+
+def test_settings_are_reloaded_while_a_callback_is_in_progress(lab: Lab) -> None:
+    lab.agent("alice", Answer(), Answer())
+    client = lab.client(CLIENT, BUSY, Answer(ring_ms=1500, steps=(HangUp(1500),)))
+    service = lab.service(merged(QUICK, {"defaults": {"attempts": 2}}))
+    ask(lab, service)
+    client.wait_for_call(count=2)
+
+    # With one attempt the task would have failed; this one began with two.
+    service.write_settings({"defaults": {"attempts": 1, "success_duration": "1h"}})
+    service.reload()
+    service.wait_for(says("settings loaded again"))
+
+    settled(service, "completed")
+    assert dispositions(service) == ["BUSY", "ANSWERED"]
+
+
+def test_wrong_settings_are_not_taken_on_reload(lab: Lab) -> None:
+    lab.agent("alice")
+    lab.client(CLIENT, TALK)
+    service = lab.service(QUICK)
+    service.write_settings({"defaults": {"attempts": -1}})
+    service.reload()
+    refused = service.wait_for(says("attempts"))
+    assert "callback-queue.yaml" in refused["message"]
+    service.wait_for(says("the old ones stay in force"))
+
+    ask(lab, service)
+    settled(service, "completed")

@@ -1,0 +1,464 @@
+# SPDX-License-Identifier: MIT
+"""``callback-queue check`` on real Asterisks.
+
+A right installation has no faults; then mistakes are made in it, one at a time, and
+each is named with its remedy.
+"""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastagi import checks
+from fastagi.checks.finding import Finding
+from fastagi.checks.manager import READ_CLASSES, WRITE_CLASSES
+from tests.lab.config import Queue
+from tests.lab.lab import Lab
+
+_OFFER = {
+    "periodic-announce": "callback-queue/offer",
+    "periodic-announce-frequency": "30",
+    "announce-to-first-user": "yes",
+}
+_SUPPORT = Queue(name="support", members=("alice",), options=_OFFER)
+_SALES = Queue(name="sales", members=("bob",), options=_OFFER)
+_AREAS = (
+    *("settings", "database", "manager", "dialplan", "queues", "sounds"),
+    *("FastAGI", "control socket"),
+)
+
+
+class Installation:
+    """An Asterisk and a service beside it, put up as the documentation says."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.asterisk = lab.asterisk
+        self.etc: Path = lab.asterisk.home / "etc"
+        self.sounds: Path = lab.asterisk.home / "data/sounds"
+        self.asterisk.set_queues([_SUPPORT, _SALES])
+        self.service = lab.service(
+            {
+                "asterisk": {
+                    "config_dir": str(self.etc),
+                    "sounds_dir": str(self.sounds),
+                }
+            },
+            start=False,
+        )
+        self.service.config.chmod(0o640)
+
+    def close(self) -> None:
+        """Put the files right that the next test does not write anew by itself."""
+        self.asterisk.write_configuration()
+        self.asterisk.cli("manager reload")
+
+    def edit(self, name: str, old: str, new: str, then: str = "") -> None:
+        """Replace text in a file of Asterisk's, and have Asterisk read it."""
+        path = self.etc / name
+        text = path.read_text()
+        assert old in text, f"{old!r} is not in {path}"
+        path.write_text(text.replace(old, new))
+        if then:
+            self.asterisk.cli(then)
+
+    def configure(self, changes: Mapping[str, Any]) -> None:
+        """Change settings."""
+        self.service.write_settings(changes)
+
+    def check(self) -> tuple[int, list[Finding]]:
+        """Return the exit code and what was found, without what is ok."""
+        found = checks.run(str(self.service.config))
+        areas = list(dict.fromkeys(one.area for one in found))
+        assert areas == list(_AREAS) or (areas == ["settings"] and found[0].is_fault)
+        code = 1 if any(one.is_fault for one in found) else 0
+        return code, [one for one in found if not one.is_ok]
+
+    def fault(self) -> Finding:
+        """Return the only thing found, which is a fault with its remedy."""
+        code, found = self.check()
+        assert code == 1
+        (fault,) = found
+        assert fault.level == "fault"
+        assert fault.remedy
+        return fault
+
+
+@pytest.fixture
+def installation(lab: Lab) -> Iterator[Installation]:
+    with closing(Installation(lab)) as installation:
+        yield installation
+
+
+def test_right_installation_has_nothing_to_say(installation: Installation) -> None:
+    told = "".join(f"{area:14}  ok\n" for area in _AREAS)
+    before_the_first_start = installation.service.cli("check")
+    assert (before_the_first_start.exit_code, before_the_first_start.out) == (0, told)
+    installation.service.start()
+    assert installation.service.cli("check").out == told
+    as_json = installation.service.cli("check", "--json").json()
+    assert [one["level"] for one in as_json] == ["ok"] * len(_AREAS)
+
+
+def test_check_changes_nothing(installation: Installation) -> None:
+    home = installation.service.home
+    before = sorted(home.rglob("*"))
+    installation.check()
+    assert sorted(home.rglob("*")) == before
+    assert installation.asterisk.channels() == []
+
+
+def test_misspelt_setting(installation: Installation) -> None:
+    installation.configure({"fastagi": {"prot": 4573}})
+    code, found = installation.check()
+    assert code == 1
+    assert found[0].where.endswith(": fastagi.prot")
+    assert found[0].remedy == "did you mean port?"
+
+
+# -- the manager
+
+
+def test_wrong_port_of_the_manager(installation: Installation) -> None:
+    right = installation.asterisk.ports.ami
+    installation.configure({"ami": {"port": installation.asterisk.ports.spare}})
+    code, found = installation.check()
+    assert code == 1
+    fault = found[0]
+    assert fault.problem == "no manager interface: the connection is refused"
+    assert f"write port: {right} under ami, as manager.conf has it" in fault.remedy
+    # What depends on it is not taken for right.
+    assert {one.area for one in found} == {"manager", "queues"}
+
+
+def test_something_else_on_the_port_of_the_manager(
+    installation: Installation, lab: Lab
+) -> None:
+    with socket.create_server(("127.0.0.1", lab.asterisk.ports.spare)):
+        installation.configure(
+            {"ami": {"port": lab.asterisk.ports.spare, "timeout": "1s"}}
+        )
+        _code, found = installation.check()
+    assert "does not answer: no answer within 1 s" in found[0].problem
+
+
+def test_wrong_secret(installation: Installation) -> None:
+    installation.configure({"ami": {"secret": "wrong"}})
+    _code, found = installation.check()
+    assert found[0].where.startswith(f"{installation.etc}/manager.d/")
+    assert "is not the one in the settings" in found[0].problem
+    assert "asterisk -rx 'manager reload'" in found[0].remedy
+
+
+def test_unknown_user(installation: Installation) -> None:
+    installation.configure({"ami": {"username": "somebody"}})
+    _code, found = installation.check()
+    assert found[0].problem == "there is no user [somebody]"
+    assert "etc/asterisk/manager.d/callback-queue.conf" in found[0].remedy
+
+
+def test_user_from_elsewhere(installation: Installation) -> None:
+    installation.edit(
+        "manager.d/callback-queue.conf",
+        "permit = 127.0.0.1",
+        "permit = 192.0.2.1",
+        "manager reload",
+    )
+    _code, found = installation.check()
+    assert "Asterisk refuses the login of" in found[0].problem
+    assert "permit lines" in found[0].remedy
+
+
+@pytest.mark.parametrize("name", WRITE_CLASSES)
+def test_user_without_a_class_of_write(installation: Installation, name: str) -> None:
+    classes = ",".join(one for one in WRITE_CLASSES if one != name)
+    installation.edit(
+        "manager.d/callback-queue.conf",
+        "write = " + ",".join(WRITE_CLASSES),
+        f"write = {classes}",
+        "manager reload",
+    )
+    code, found = installation.check()
+    assert code == 1
+    fault = found[0]
+    assert f"may not use {', '.join(WRITE_CLASSES[name])}" in fault.problem
+    assert f"write has no '{name}'" in fault.problem
+    assert "write there: write = call,originate,reporting" in fault.remedy
+    # Without the right to look at the dialplan its files are read.
+    assert all(one.level == "warning" for one in found[1:])
+
+
+@pytest.mark.parametrize("name", READ_CLASSES)
+def test_user_without_a_class_of_read(installation: Installation, name: str) -> None:
+    classes = ",".join(one for one in READ_CLASSES if one != name)
+    installation.edit(
+        "manager.d/callback-queue.conf",
+        "read = " + ",".join(READ_CLASSES),
+        f"read = {classes}",
+        "manager reload",
+    )
+    fault = installation.fault()
+    assert f"read has no '{name}'" in fault.problem
+    assert "write there: read = agent,call,system,user" in fault.remedy
+
+
+def test_rights_that_are_in_the_file_and_not_in_force(
+    installation: Installation,
+) -> None:
+    name = "manager.d/callback-queue.conf"
+    installation.edit(name, "read = agent,", "read = ", "manager reload")
+    installation.edit(name, "read = ", "read = agent,")
+    assert "read has no 'agent'" in installation.fault().problem
+
+
+def test_event_filter_that_keeps_too_much_away(installation: Installation) -> None:
+    installation.edit(
+        "manager.d/callback-queue.conf", "!^Event: (HangupHandler|", "!^Event: (Hangup|"
+    )
+    fault = installation.fault()
+    assert fault.problem == "this event filter keeps away Hangup"
+
+
+def test_user_that_may_log_in_only_once(installation: Installation) -> None:
+    installation.service.start()
+    installation.edit(
+        "manager.d/callback-queue.conf",
+        "allowmultiplelogin = yes",
+        "allowmultiplelogin = no",
+        "manager reload",
+    )
+    _code, found = installation.check()
+    assert "may log in only once" in found[0].problem
+    assert "allowmultiplelogin = yes" in found[0].remedy
+
+
+def test_module_that_is_not_loaded(installation: Installation) -> None:
+    module = "res_manager_devicestate.so"
+    installation.asterisk.cli(f"module unload {module}")
+    try:
+        fault = installation.fault()
+    finally:
+        installation.asterisk.cli(f"module load {module}")
+    assert f"no action DeviceStateList: {module} is not loaded" in fault.problem
+    assert f"asterisk -rx 'module load {module}'" in fault.remedy
+
+
+# -- the dialplan
+
+
+def test_dialplan_that_is_not_included(installation: Installation) -> None:
+    file = installation.etc / "callback-queue.conf"
+    installation.edit("extensions.conf", f'#include "{file}"', "", "dialplan reload")
+    fault = installation.fault()
+    assert fault.problem == "Asterisk has not loaded our dialplan"
+    assert 'write #include "callback-queue.conf" at the end of' in fault.remedy
+    file.unlink()
+    fault = installation.fault()
+    assert fault.remedy.startswith("copy dialplan/callback-queue.conf to ")
+
+
+def test_dialplan_that_is_not_reloaded(installation: Installation) -> None:
+    include = f'#include "{installation.etc}/callback-queue.conf"'
+    installation.edit("extensions.conf", include, ";later", "dialplan reload")
+    installation.edit("extensions.conf", ";later", include)
+    assert installation.fault().remedy == "run: asterisk -rx 'dialplan reload'"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("[callback-version]", "[elsewhere]", "is of version none"),
+        ("version,1,NoOp(1)", "version,1,NoOp(0)", "is of version none"),
+        ("version,1,NoOp(1)", "version,1,NoOp(99)", "is of version 99"),
+        ("[callback-outcome]", "[elsewhere]", "contexts are missing: callback-outcome"),
+    ],
+)
+def test_dialplan_of_another_version(
+    installation: Installation, old: str, new: str, problem: str
+) -> None:
+    installation.edit("callback-queue.conf", old, new, "dialplan reload")
+    fault = installation.fault()
+    assert problem in fault.problem
+    assert "dialplan/callback-queue.conf" in fault.remedy or "dialplan of this" in (
+        fault.remedy
+    )
+
+
+def test_dialplan_that_looks_for_the_service_elsewhere(
+    installation: Installation,
+) -> None:
+    installation.configure({"fastagi": {"port": installation.asterisk.ports.spare}})
+    fault = installation.fault()
+    assert fault.area == "dialplan"
+    wanted = f"CALLBACK_AGI = agi://127.0.0.1:{installation.asterisk.ports.spare}"
+    assert wanted in fault.remedy
+
+
+# -- the queues
+
+
+def _without(option: str) -> Callable[[Installation], None]:
+    def change(installation: Installation) -> None:
+        path = installation.etc / "queues.conf"
+        lines = path.read_text().splitlines()
+        kept = [line for line in lines if not line.startswith(f"{option} =")]
+        path.write_text("\n".join(kept) + "\n")
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("option", "problem"),
+    [
+        ("context", "has no context, so nothing happens when a caller presses 1"),
+        ("setqueuevar", "does not tell its name to the dialplan"),
+    ],
+)
+def test_option_missing_in_queues_conf(
+    installation: Installation, option: str, problem: str
+) -> None:
+    _without(option)(installation)
+    code, found = installation.check()
+    assert code == 1
+    assert len(found) == 2
+    for name, fault in zip(("support", "sales"), found, strict=True):
+        assert fault.problem.startswith(f"[{name}] {problem}")
+        assert f"write there: {option} = " in fault.remedy
+        assert "asterisk -rx 'module reload app_queue.so'" in fault.remedy
+
+
+def test_queue_that_offers_nothing_is_a_doubt(installation: Installation) -> None:
+    _without("periodic-announce")(installation)
+    code, found = installation.check()
+    assert code == 0
+    assert {one.level for one in found} == {"warning"}
+
+
+def test_queue_that_asterisk_does_not_have(installation: Installation) -> None:
+    installation.configure({"queues": {"suport": {}}})
+    fault = installation.fault()
+    assert fault.problem == "Asterisk has no queue suport"
+    assert "add [suport] to queues.conf" in fault.remedy
+
+
+def test_queue_that_is_not_reloaded(installation: Installation) -> None:
+    path = installation.etc / "queues.conf"
+    text = path.read_text()
+    path.write_text(text + text[text.index("[sales]") :].replace("sales", "later"))
+    installation.configure({"queues": {"later": {}}})
+    fault = installation.fault()
+    assert "Asterisk has no queue later, though it is here" in fault.problem
+    installation.asterisk.cli("module reload app_queue.so")
+    assert installation.check() == (0, [])
+
+
+def test_queue_with_a_context_of_its_own(installation: Installation) -> None:
+    installation.asterisk.set_dialplan(
+        extra="[keys]\nexten => 2,1,Hangup()\n[menu]\ninclude => callback-request\n"
+    )
+    installation.edit("queues.conf", "context = callback-request", "context = menu")
+    assert installation.check() == (0, [])
+    installation.edit("queues.conf", "context = menu", "context = keys")
+    _code, found = installation.check()
+    assert len(found) == 2
+    assert "key 1 leads to the context keys, which does not go" in found[0].problem
+
+
+def test_queue_without_members_is_a_doubt(installation: Installation) -> None:
+    members = Queue(name="sales", options=_OFFER)
+    installation.asterisk.set_queues([_SUPPORT, members])
+    code, (doubt,) = installation.check()
+    assert code == 0
+    assert doubt.where == "queue sales"
+
+
+def test_extension_that_asterisk_does_not_know(installation: Installation) -> None:
+    installation.configure({"queues": {"sales": {"target_extension": "PJSIP/carol"}}})
+    assert installation.check() == (0, [])
+    installation.configure({"queues": {"sales": {"target_extension": "PJSIP/nobody"}}})
+    fault = installation.fault()
+    assert fault.where == "queues.sales.target_extension"
+    assert "does not know the device PJSIP/nobody" in fault.problem
+
+
+def test_way_to_the_outside_that_does_not_exist(installation: Installation) -> None:
+    for channel in ("Local/{number}@nowhere/n", "PJSIP/{number}@nobody"):
+        installation.configure({"defaults": {"outbound_channel": channel}})
+        fault = installation.fault()
+        assert fault.problem.startswith(f"it is {channel}, and Asterisk has no ")
+    installation.configure({"defaults": {"outbound_channel": "PJSIP/{number}@trunk"}})
+    assert installation.check() == (0, [])
+
+
+# -- files, and the service itself
+
+
+def test_secret_that_everybody_may_read(installation: Installation) -> None:
+    installation.service.config.chmod(0o644)
+    code, (doubt,) = installation.check()
+    assert code == 0
+    assert "every user of this machine may read it" in doubt.problem
+
+
+def test_missing_sound(installation: Installation) -> None:
+    (installation.sounds / "en/callback-queue/accepted.wav").unlink()
+    _code, found = installation.check()
+    assert all("sounds.accepted" in one.problem for one in found)
+    assert found[0].level == "fault"
+    assert "cp -r sounds/en/callback-queue " in found[0].remedy
+
+
+def test_directory_of_the_database_is_missing(installation: Installation) -> None:
+    home = installation.service.home
+    installation.configure({"database": {"url": f"sqlite:///{home}/gone/cq.db"}})
+    fault = installation.fault()
+    assert fault.where == f"{home}/gone"
+    assert fault.remedy.startswith("install -d -m 750 ")
+
+
+def test_database_of_another_version(installation: Installation) -> None:
+    installation.service.start()
+    installation.service.stop()
+    file = installation.service.home / "callback-queue.db"
+    with closing(sqlite3.connect(file)) as conn:
+        conn.execute("UPDATE alembic_version SET version_num = '9999'")
+        conn.commit()
+    fault = installation.fault()
+    assert "the database is of version 9999" in fault.problem
+
+
+def test_port_that_is_taken(installation: Installation) -> None:
+    port = installation.asterisk.ports.agi
+    with socket.create_server(("127.0.0.1", port)):
+        fault = installation.fault()
+    assert fault.problem == "another program has this port"
+    assert f"ss -ltnp 'sport = :{port}'" in fault.remedy
+
+
+def test_service_that_listens_elsewhere(installation: Installation) -> None:
+    installation.service.start()
+    spare = installation.asterisk.ports.spare
+    installation.configure({"fastagi": {"port": spare}})
+    installation.asterisk.set_dialplan(
+        global_variables={"CALLBACK_AGI": f"agi://127.0.0.1:{spare}"}
+    )
+    fault = installation.fault()
+    assert "the service runs, and does not listen here" in fault.problem
+    assert fault.remedy.endswith("systemctl restart callback-queue")
+
+
+def test_service_that_hangs(installation: Installation) -> None:
+    installation.service.start()
+    installation.service.freeze()
+    try:
+        fault = installation.fault()
+    finally:
+        installation.service.thaw()
+    assert fault.area == "control socket"
+    assert fault.problem == "the service has it open and does not answer"

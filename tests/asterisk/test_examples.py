@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""The examples for queues.conf and extensions.conf, on real Asterisks."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lab.asterisk import REPOSITORY, Asterisk
+from tests.lab.lab import Lab
+from tests.lab.scenarios import Press
+from tests.lab.witness import event
+
+_EXAMPLES = REPOSITORY / "etc/asterisk"
+
+
+def _install(asterisk: Asterisk) -> None:
+    """Put the examples in place of the laboratory's files, with its own phones."""
+    queues = (_EXAMPLES / "queues.conf").read_text()
+    for given, ours in {"PJSIP/101": "PJSIP/alice", "PJSIP/102": "PJSIP/bob"}.items():
+        assert given in queues
+        queues = queues.replace(given, ours)
+    (asterisk.home / "etc/queues.conf").write_text(queues)
+    extensions = (_EXAMPLES / "extensions.conf").read_text()
+    # The laboratory's trunk leads to this context.
+    extensions += "\n[inbound]\ninclude => from-outside\n"
+    (asterisk.home / "etc/extensions.conf").write_text(extensions)
+    asterisk.cli("dialplan reload")
+    asterisk.cli("module reload app_queue.so")
+
+
+def test_asterisk_takes_them_without_a_word(asterisk: Asterisk) -> None:
+    _install(asterisk)
+    assert "WARNING" not in asterisk.log
+    assert "ERROR" not in asterisk.log
+    shown = asterisk.cli("queue show support")
+    assert "PJSIP/alice" in shown
+    assert "PJSIP/bob" in shown
+    assert "'rrmemory' strategy" in shown
+    assert asterisk.cli("dialplan show callback-request").startswith("[ Context")
+
+
+def test_check_finds_nothing_in_them(lab: Lab) -> None:
+    _install(lab.asterisk)
+    home = lab.asterisk.home
+    directories = {
+        "config_dir": str(home / "etc"),
+        "sounds_dir": str(home / "data/sounds"),
+    }
+    # Without CALLBACK_AGI, which is a comment in the example, it has the default port.
+    lab.asterisk.cli(
+        f"dialplan set global CALLBACK_AGI agi://127.0.0.1:{lab.asterisk.ports.agi}"
+    )
+    service = lab.service(
+        {"asterisk": directories, "queues": {"support": {}}}, start=False
+    )
+    service.write_settings({"queues": {}})
+    service.settings["queues"].pop("sales")
+    service.write_settings(
+        {"defaults": {"outbound_channel": "Local/{number}@to-outside"}}
+    )
+    service.config.chmod(0o640)
+    done = service.cli("check")
+    assert (done.exit_code, done.err) == (0, "")
+    assert "WARNING" not in done.out
+
+
+@pytest.mark.parametrize("way", ["of ours", "of your own"])
+def test_caller_comes_back_to_the_same_place(lab: Lab, way: str) -> None:
+    """Nobody answers for the service, so the request can not be taken."""
+    _install(lab.asterisk)
+    own = "601" if lab.asterisk.major >= 21 else "602"
+    exten = "600" if way == "of ours" else own
+    lab.asterisk.cli("queue pause member PJSIP/alice")
+    lab.asterisk.cli("queue pause member PJSIP/bob")
+
+    first = lab.caller(exten, Press("1", after_ms=2500), number="030111")
+    joined = lab.witness.wait_for(event("QueueCallerJoin", CallerIDNum="030111"))
+    assert joined["Position"] == "1"
+    lab.caller(exten, number="030222")
+    lab.witness.wait_for(event("QueueCallerJoin", CallerIDNum="030222", Position="2"))
+
+    lab.witness.wait_for(event("QueueCallerLeave", CallerIDNum="030111"))
+    again = lab.witness.wait_for(
+        event("QueueCallerJoin", CallerIDNum="030111"), 15, count=2
+    )
+    assert again["Position"] == "1"
+    assert again["Uniqueid"] == joined["Uniqueid"]
+    assert "callback-queue/hold-on" in lab.asterisk.log
+    # Who ran Queue() again: our dialplan, or the same line as before.
+    ran = [
+        one["Context"]
+        for one in lab.witness.events("Newexten", Application="Queue")
+        if one["Uniqueid"] == again["Uniqueid"]
+    ]
+    assert ran[0] == "inbound"
+    assert ran[-1] == ("callback-return" if way == "of ours" else "inbound")
+    first.close()
