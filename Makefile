@@ -1,0 +1,44 @@
+# Two commands do all the set-up on a fresh Debian 12 machine:
+#
+#   make demo    a caller presses 1 and is called back, on a real Asterisk
+#   make test    every test, on real Asterisk 22 and 16
+#
+# The first run installs Asterisk apart from the system (in ~/.cache) and takes a
+# few minutes; later runs take what is there.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint fast-test asterisk-test lab sounds clean
+
+demo: .venv/ready
+	@$(BIN)/python -m tests.lab.install 22
+	@$(BIN)/python -m tests.lab.demo
+
+test: lint fast-test asterisk-test
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Units, the store, and the whole service in memory.
+fast-test: .venv/ready
+	$(BIN)/python -m pytest -n 2 tests --ignore tests/asterisk
+
+# On real Asterisk, both versions at the same time.
+asterisk-test: lab
+	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/asterisk
+
+lab: .venv/ready
+	@$(BIN)/python -m tests.lab.install 22 16
+
+# Build the prompts anew after a change of sounds/texts; needs the speech engine.
+sounds: .venv/ready
+	$(BIN)/python sounds/build.py
+
+.venv/ready: setup.cfg constraints.txt tools/make-venv.sh
+	@PYTHON=$(PYTHON) tools/make-venv.sh
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
