@@ -119,14 +119,20 @@ class Queue:
 
     def can_ring(self, member: Member) -> bool:
         """Whether app_queue would ring the member now."""
+        return (
+            member.phone.state == "NOT_INUSE"
+            and self.is_ready(member)
+            and not any(visit.rings(member) for visit in self.pbx.visits())
+        )
+
+    def is_ready(self, member: Member) -> bool:
+        """Whether the member takes calls of this queue, once the phone is idle."""
         wrapuptime_s = member.wrapuptime_s or self.wrapuptime_s
         rested = int(self.pbx.now) - member.last_call >= wrapuptime_s
         return (
-            member.phone.state == "NOT_INUSE"
-            and not member.paused
+            not member.paused
             and not member.in_call
             and (rested or not member.last_call)
-            and not any(visit.rings(member) for visit in self.pbx.visits())
         )
 
     def rested_in(self) -> float | None:
