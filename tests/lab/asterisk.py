@@ -46,7 +46,7 @@ _STOP_DEADLINE_S = 5.0
 
 _DIRECTORIES = (
     "etc run var/keys spool/monitor spool/outgoing spool/tmp log/cdr-csv "
-    "data/agi-bin data/sounds data/moh phones service"
+    "log/cdr-custom data/agi-bin data/sounds data/moh phones service"
 )
 
 #: cdr_csv writes its columns in this order and without a heading.
@@ -269,6 +269,8 @@ class Asterisk:
             "musiconhold.conf": config.musiconhold_conf(self.home / "data/moh"),
             "queues.conf": config.queues_conf(self._queues),
             "cdr.conf": config.cdr_conf(),
+            "cdr_custom.conf": config.cdr_custom_conf(),
+            "cdr_sqlite3_custom.conf": config.cdr_sqlite3_custom_conf(),
             "res_parking.conf": config.parking_conf(),
             "extensions.conf": self._extensions_conf(),
             "indications.conf": config.indications_conf(),

@@ -87,7 +87,7 @@ _MODULES = """
     app_controlplayback app_milliwatt app_originate app_channelredirect app_softhangup
     app_while app_system app_chanisavail app_playtones app_waitforcond app_chanspy
     app_bridgewait app_directed_pickup app_sayunixtime app_forkcdr app_transfer
-    cdr_csv
+    res_cdrel_custom cdr_csv cdr_custom cdr_sqlite3_custom
     func_callerid func_cdr func_channel func_cut func_db func_devstate func_dialplan
     func_env func_global func_groupcount func_hangupcause func_lock func_logic
     func_math func_md5 func_pjsip_aor func_pjsip_contact func_pjsip_endpoint func_rand
@@ -338,6 +338,58 @@ def cdr_conf() -> str:
             },
         }
     )
+
+
+#: The columns of FreePBX's table ``cdr`` that Asterisk itself fills, each with the
+#: property of the CDR that goes into it.
+FREEPBX_CDR = {
+    "calldate": "start",
+    **{
+        name: name
+        for name in [
+            "clid",
+            "src",
+            "dst",
+            "dcontext",
+            "channel",
+            "dstchannel",
+            "lastapp",
+            "lastdata",
+            "duration",
+            "billsec",
+            "disposition",
+            "amaflags",
+            "accountcode",
+            "uniqueid",
+            "userfield",
+            "linkedid",
+            "peeraccount",
+            "sequence",
+        ]
+    },
+}
+
+
+def cdr_sqlite3_custom_conf() -> str:
+    """Write each CDR into master.db as well, in a table like FreePBX's."""
+    values = ",".join(f"'${{CDR({name})}}'" for name in FREEPBX_CDR.values())
+    return _sections(
+        {
+            "master": {
+                "table": "cdr",
+                "columns": ", ".join(FREEPBX_CDR),
+                "values": values,
+            }
+        }
+    )
+
+
+def cdr_custom_conf() -> str:
+    """Write each CDR into a CSV file with these columns as well."""
+    values = ",".join(
+        f"${{CSV_QUOTE(${{CDR({name})}})}}" for name in FREEPBX_CDR.values()
+    )
+    return f"[mappings]\nfreepbx.csv => {values}\n"
 
 
 def extensions_conf(
