@@ -46,6 +46,21 @@ _MOST_VISITS: Final = 50
 _MOST_DIALLED: Final = 20
 
 
+def is_person(name: str) -> bool:
+    """Whether somebody may hold a channel of that name in a hand."""
+    return name.partition("/")[0] not in _NO_PERSON
+
+
+def interface_of(name: str) -> str:
+    """Return the interface of a channel, such as ``PJSIP/alice``."""
+    return name.rpartition("-")[0] or name
+
+
+def numbers_in(dialstring: str) -> list[str]:
+    """Return the numbers in what was dialled."""
+    return _DIALLED.findall(dialstring)
+
+
 class Outcome(StrEnum):
     """What a call that has ended was to us."""
 
@@ -196,11 +211,11 @@ class _Channel:
 
     @property
     def is_person(self) -> bool:
-        return self.name.partition("/")[0] not in _NO_PERSON
+        return is_person(self.name)
 
     @property
     def interface(self) -> str:
-        return self.name.rpartition("-")[0] or self.name
+        return interface_of(self.name)
 
 
 @define(eq=False)
@@ -377,7 +392,7 @@ class InboundCalls:
         first = self._channels.get(linkedid)
         if call is None or self._is_own(linkedid) or not uniqueid:
             return set()
-        found = [*_DIALLED.findall(dialstring), *numbers]
+        found = [*numbers_in(dialstring), *numbers]
         if first is not None:
             found.append(first.born_in.exten)
         fresh = {self._client_key(number) for number in found} - {"", *call.dialled}

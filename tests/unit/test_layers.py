@@ -16,7 +16,7 @@ PACKAGE = Path(fastagi.__file__).parent
 #: Each layer and those it may import besides itself.
 _PURE = {"errors", "dialplan"}
 _DOMAIN = _PURE | {"wire", "calls"}
-_EDGES = _DOMAIN | {"config", "store", "ami", "agi"}
+_EDGES = _DOMAIN | {"config", "store", "ami", "agi", "history"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "dialplan": set(),
@@ -26,6 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "store": {"errors", "calls"},
     "ami": {"errors", "wire"},
     "agi": {"errors", "wire"},
+    "history": {"errors", "dialplan", "calls"},
     "service": _EDGES,
     "logs": set(),
     "report": {"checks"},

@@ -1,0 +1,423 @@
+# SPDX-License-Identifier: MIT
+"""Reads call detail records: rows to facts about calls.
+
+A row is a mapping of column names to values, from whatever table or file it comes; the
+names are those of Asterisk's CDR properties and of FreePBX's table. One call may have
+several rows: one for each phone that rang, and one for each half of a Local channel
+(``main/cdr.c``). Knows no files and no databases.
+
+Times stand there without a time zone, often in that of the machine, sometimes in UTC.
+The uniqueid tells: it begins with the second in which its channel came into being.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from attrs import field, frozen
+
+from fastagi.calls.inbound import Place, interface_of, is_person, numbers_in
+from fastagi.dialplan import REQUEST_CONTEXT
+from fastagi.history.facts import PastCall, PastVisit
+
+NAME: Final = "the CDRs"
+
+#: What ``cdr_csv`` writes, in this order (``cdr/cdr_csv.c``); what follows depends on
+#: the options loguniqueid, loguserfield and newcdrcolumns.
+_MASTER: Final = (
+    "accountcode",
+    "src",
+    "dst",
+    "dcontext",
+    "clid",
+    "channel",
+    "dstchannel",
+    "lastapp",
+    "lastdata",
+    "start",
+    "answer",
+    "end",
+    "duration",
+    "billsec",
+    "disposition",
+    "amaflags",
+)
+_NEW_COLUMNS: Final = ("peeraccount", "linkedid", "sequence")
+#: Other names of the same column.
+_ALIASES: Final = {"calldate": "start"}
+#: Without these a row tells nothing.
+NEEDED: Final = ("start", "src", "dst", "channel", "disposition", "uniqueid")
+#: What is read besides.
+USEFUL: Final = [
+    "answer",
+    "end",
+    "duration",
+    "billsec",
+    "dcontext",
+    "clid",
+    "dstchannel",
+    "lastapp",
+    "lastdata",
+    "linkedid",
+    "sequence",
+    "did",
+    "cnum",
+    "cnam",
+]
+#: ``cdr_odbc`` may write the number of a disposition (``include/asterisk/cdr.h``).
+_ANSWERED: Final = frozenset({"ANSWERED", "8"})
+_EPOCH: Final = re.compile(r"(?:^|-)([0-9]{9,11})\.[0-9]+$", re.ASCII)
+_CLID: Final = re.compile(r'^"?(.*?)"?\s*<([^<>]*)>\s*$', re.DOTALL)
+#: Zones differ from UTC by multiples of this.
+_QUARTER_S: Final = 900
+#: Between the birth of a channel and the start of its first CDR at most.
+_BIRTH_S: Final = 5
+_LONGEST: Final = 16_384
+
+
+def canonical(name: str) -> str:
+    """Return the name by which a column is known here."""
+    name = name.strip().lower()
+    return _ALIASES.get(name, name)
+
+
+# -- lines of a CSV file ---------------------------------------------------
+
+
+def parse_csv(raw: bytes, columns: Sequence[str] = ()) -> dict[str, str] | None:
+    """Take a line of a CSV file apart; None if it is no CDR.
+
+    Args:
+        raw: with or without its line break.
+        columns: what is in it; those of ``cdr_csv`` if none are given.
+    """
+    if len(raw) > _LONGEST:
+        return None
+    text = raw.strip(b"\0\r\n").decode("utf-8", "replace")
+    try:
+        values = next(csv.reader([text]), [])
+    except csv.Error:
+        return None
+    names = [canonical(name) for name in columns] or _master_columns(values)
+    if len(values) != len(names):
+        return None
+    row = dict(zip(names, values, strict=True))
+    return row if _naive(row.get("start")) is not None else None
+
+
+def _master_columns(values: Sequence[str]) -> list[str]:
+    names = list(_MASTER)
+    more = len(values) - len(names)
+    new = list(_NEW_COLUMNS) if more >= len(_NEW_COLUMNS) else []
+    match more - len(new):
+        case 1 if _EPOCH.search(values[len(names)]):
+            names.append("uniqueid")
+        case 1:
+            names.append("userfield")
+        case 2:
+            names += ["uniqueid", "userfield"]
+    return names + new
+
+
+def time_of_csv(raw: bytes, columns: Sequence[str] = ()) -> float | None:
+    """Return about when a line was written; None if it is no CDR."""
+    row = parse_csv(raw, columns)
+    moment = None if row is None else _naive(row.get("end") or row.get("start"))
+    if row is None or moment is None:
+        return None
+    born_at = _born_at(row.get("uniqueid", ""))
+    start = _naive(row.get("start"))
+    if born_at is None or start is None:
+        return _epoch(moment, None)
+    return born_at + max(0.0, (_utc(moment) - _utc(start)).total_seconds())
+
+
+# -- rows ------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class Row:
+    """One CDR."""
+
+    uniqueid: str
+    linkedid: str
+    number: str
+    name: str
+    place: Place
+    did: str
+    channel: str
+    dstchannel: str
+    lastapp: str
+    lastdata: str
+    start: float
+    end: float
+    billsec: float
+    answered: bool
+    #: Names of the Local channels in it, without their halves.
+    locals: frozenset[str] = field(factory=frozenset)
+
+    @property
+    def reached(self) -> bool:
+        """Whether somebody took the call."""
+        return self.answered and bool(self.dstchannel) and is_person(self.dstchannel)
+
+    @property
+    def queue(self) -> str:
+        """The queue in which it was at its end; empty if it was in none."""
+        if self.lastapp.lower() != "queue":
+            return ""
+        return self.lastdata.partition(",")[0].strip()
+
+
+@frozen
+class Rows:
+    """Rows of a history, and how far their clock is from the truth."""
+
+    rows: list[Row]
+    #: So many seconds ahead their times are, by their uniqueids; they are put right.
+    shift_s: float
+    #: Rows that can not be used: they have no uniqueid.
+    without_uniqueid: int
+
+
+def read_rows(records: Iterable[Mapping[str, object]]) -> Rows:
+    """Make rows of what stands in a table or file, in any order."""
+    usable, without = [], 0
+    for record in records:
+        values = {canonical(name): value for name, value in record.items()}
+        if _naive(values.get("start")) is None:
+            continue
+        if _text(values, "uniqueid"):
+            usable.append(values)
+        else:
+            without += 1
+    shift_s = _shift_s(usable)
+    return Rows([_row(values, shift_s) for values in usable], shift_s, without)
+
+
+def _shift_s(records: Iterable[Mapping[str, object]]) -> float:
+    """Return by how much all times are ahead of those in the uniqueids."""
+    first: dict[str, float] = {}
+    for values in records:
+        uniqueid = _text(values, "uniqueid")
+        born_at, start = _born_at(uniqueid), _naive(values.get("start"))
+        if born_at is not None and start is not None:
+            ahead = _epoch(start, born_at) - born_at
+            first[uniqueid] = min(ahead, first.get(uniqueid, ahead))
+    # Only a call's first row starts with its channel.
+    shifts = Counter(
+        shift
+        for ahead in first.values()
+        if abs(ahead - (shift := round(ahead / _QUARTER_S) * _QUARTER_S)) <= _BIRTH_S
+    )
+    if not shifts or shifts[0]:
+        return 0.0
+    shift, count = shifts.most_common(1)[0]
+    return float(shift) if count * 2 > len(first) else 0.0
+
+
+def _row(values: Mapping[str, object], shift_s: float) -> Row:
+    uniqueid = _text(values, "uniqueid")
+    born_at = _born_at(uniqueid)
+    start_said = _naive(values["start"])
+    assert start_said is not None
+    start = _epoch(start_said, None if born_at is None else born_at + shift_s) - shift_s
+    duration_s = _seconds(values, "duration")
+    if duration_s is None:
+        end_said = _naive(values.get("end")) or start_said
+        duration_s = max(0.0, (_utc(end_said) - _utc(start_said)).total_seconds())
+    said = _CLID.match(_text(values, "clid"))
+    channel, dstchannel = _text(values, "channel"), _text(values, "dstchannel")
+    return Row(
+        uniqueid=uniqueid,
+        linkedid=_text(values, "linkedid"),
+        number=_text(values, "cnum")
+        or _text(values, "src")
+        or (said[2].strip() if said else ""),
+        name=_text(values, "cnam") or (said[1].replace("\\", "") if said else ""),
+        place=Place(context=_text(values, "dcontext"), exten=_text(values, "dst")),
+        did=_text(values, "did"),
+        channel=channel,
+        dstchannel=dstchannel,
+        lastapp=_text(values, "lastapp"),
+        lastdata=_text(values, "lastdata"),
+        start=start,
+        end=start + duration_s,
+        billsec=_seconds(values, "billsec") or 0.0,
+        answered=_text(values, "disposition").upper() in _ANSWERED,
+        locals=frozenset(
+            name.rpartition(";")[0]
+            for name in (channel, dstchannel)
+            if name.startswith("Local/") and name[-2:] in (";1", ";2")
+        ),
+    )
+
+
+def _text(values: Mapping[str, object], name: str) -> str:
+    value = values.get(name)
+    return "" if value is None else str(value).strip()
+
+
+def _seconds(values: Mapping[str, object], name: str) -> float | None:
+    try:
+        return max(0.0, float(_text(values, name)))
+    except ValueError:
+        return None
+
+
+def _born_at(uniqueid: str) -> float | None:
+    found = _EPOCH.search(uniqueid)
+    return float(found[1]) if found else None
+
+
+def _naive(value: object) -> datetime | None:
+    """Return a moment as it is written, with its zone only if one is written."""
+    if isinstance(value, datetime):
+        return value
+    text = "" if value is None else str(value).strip()
+    try:
+        if re.fullmatch(r"[0-9]{9,11}(\.[0-9]*)?", text, re.ASCII):
+            return datetime.fromtimestamp(float(text), UTC)
+        return datetime.fromisoformat(text) if len(text) > 10 else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _epoch(moment: datetime, not_before: float | None) -> float:
+    """Return epoch seconds of a moment in the zone of this machine, or its own.
+
+    When clocks are set back an hour comes twice: then it is the first that is not
+    before something known.
+    """
+    try:
+        first = moment.replace(fold=0).timestamp()
+        second = moment.replace(fold=1).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return 0.0
+    if not_before is None or first >= not_before - _BIRTH_S:
+        return first
+    return second if second > first else first
+
+
+def local_time(at: float) -> datetime:
+    """Return the moment as this machine's clock shows it, without a zone."""
+    return datetime.fromtimestamp(at, UTC).astimezone().replace(tzinfo=None)
+
+
+# -- calls -----------------------------------------------------------------
+
+
+def past_calls(rows: Iterable[Row]) -> list[PastCall]:
+    """Return the calls that rows tell of."""
+    return [_past(group) for group in _groups(list(rows))]
+
+
+def _groups(rows: list[Row]) -> list[list[Row]]:
+    """Put the rows of one call together."""
+    root = list(range(len(rows)))
+
+    def find(index: int) -> int:
+        while root[index] != index:
+            root[index] = root[root[index]]
+            index = root[index]
+        return index
+
+    by_name: dict[str, int] = {}
+    by_local: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        for name in filter(None, (row.linkedid, row.uniqueid)):
+            root[find(index)] = find(by_name.setdefault(name, index))
+        if not row.linkedid:
+            for local in row.locals:
+                for other in by_local.setdefault(local, []):
+                    # Asterisk counts them from zero again after a restart.
+                    if _overlap(row, rows[other]):
+                        root[find(index)] = find(other)
+                by_local[local].append(index)
+    groups: dict[int, list[Row]] = {}
+    for index, row in enumerate(rows):
+        groups.setdefault(find(index), []).append(row)
+    return [
+        sorted(group, key=lambda row: (row.start, row.end)) for group in groups.values()
+    ]
+
+
+def _overlap(one: Row, other: Row) -> bool:
+    return one.start <= other.end + _BIRTH_S and other.start <= one.end + _BIRTH_S
+
+
+def _past(rows: list[Row]) -> PastCall:
+    first = _first(rows)
+    own = [row for row in rows if row.uniqueid == first.uniqueid]
+    reached = [row for row in rows if row.reached]
+    dids = [Place(context="", exten=row.did) for row in own if row.did]
+    last_app = own[-1].lastapp.lower()
+    return PastCall(
+        ids=frozenset(
+            name for row in rows for name in (row.uniqueid, row.linkedid) if name
+        ),
+        uniqueid=first.uniqueid,
+        caller=interface_of(first.channel),
+        number=first.number,
+        name=first.name,
+        began_at=min(row.start for row in rows),
+        ended_at=max(row.end for row in rows),
+        places=tuple(dict.fromkeys([*(row.place for row in own), *dids])),
+        visits=_visits(rows),
+        who=interface_of(reached[0].dstchannel) if reached else "",
+        answered_at=max(reached[0].start, reached[0].end - reached[0].billsec)
+        if reached
+        else None,
+        talk_s=max((row.billsec for row in reached), default=0.0),
+        dialled=tuple(
+            dict.fromkeys(number for row in rows for number in _dialled(row))
+        ),
+        by_key=last_app != "queue"
+        and any(row.place.context == REQUEST_CONTEXT for row in own),
+        sources=frozenset({NAME}),
+    )
+
+
+def _first(rows: list[Row]) -> Row:
+    """Return the row of the caller's channel."""
+    for row in rows:
+        if row.linkedid and row.uniqueid == row.linkedid:
+            return row
+    return next((row for row in rows if is_person(row.channel)), rows[0])
+
+
+def _visits(rows: list[Row]) -> tuple[PastVisit, ...]:
+    found: dict[tuple[str, str], PastVisit] = {}
+    for row in rows:
+        if not row.queue:
+            continue
+        known = found.get((row.uniqueid, row.queue))
+        found[row.uniqueid, row.queue] = PastVisit(
+            queue=row.queue,
+            uniqueid=row.uniqueid,
+            joined_at=row.start if known is None else known.joined_at,
+            left_at=row.end if known is None else max(row.end, known.left_at),
+            to_the_end=not any(
+                other.uniqueid == row.uniqueid
+                and (other.start, other.end) > (row.start, row.end)
+                and not other.queue
+                for other in rows
+            ),
+        )
+    return tuple(found.values())
+
+
+def _dialled(row: Row) -> list[str]:
+    numbers = [row.place.exten]
+    if row.lastapp.lower() == "dial":
+        numbers += numbers_in(row.lastdata.partition(",")[0])
+    return [number for number in numbers if number]

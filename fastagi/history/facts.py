@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT
+"""What a history tells of one call, whichever history it is.
+
+Owns the form of these facts, and how the facts of several histories about one call
+become one. What they mean is judged elsewhere. All times are epoch seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from attrs import evolve, field, frozen
+
+from fastagi.calls.inbound import Place
+
+#: More in one call tells nothing new.
+_MOST_VISITS: Final = 50
+_MOST_NAMES: Final = 50
+
+
+@frozen(kw_only=True)
+class PastVisit:
+    """A stay in a queue."""
+
+    queue: str
+    #: Of the channel that was in the queue.
+    uniqueid: str
+    joined_at: float
+    left_at: float
+    #: The caller was in the queue when the call ended.
+    to_the_end: bool = True
+
+
+@frozen(kw_only=True)
+class PastCall:
+    """A call as a history has it."""
+
+    #: Every uniqueid and linkedid by which the call is known.
+    ids: frozenset[str]
+    #: Of the caller's channel.
+    uniqueid: str
+    #: Interface of the caller, such as ``PJSIP/101``; empty if it is not known.
+    caller: str = ""
+    number: str = ""
+    name: str = ""
+    began_at: float
+    #: None: it may go on still.
+    ended_at: float | None
+    #: Where it was in the dialplan; the exten of the first is what was called.
+    places: tuple[Place, ...] = ()
+    visits: tuple[PastVisit, ...] = ()
+    #: The first person the caller spoke to, when, and for how long.
+    who: str = ""
+    answered_at: float | None = None
+    talk_s: float = 0.0
+    #: Numbers it called, in any form.
+    dialled: tuple[str, ...] = ()
+    #: It left a queue by the key of this service; which queue is not known.
+    by_key: bool = False
+    #: Which histories have it, in words.
+    sources: frozenset[str] = field(factory=frozenset)
+
+
+def together(*histories: Iterable[PastCall]) -> list[PastCall]:
+    """Make one call of all that is known of it, in the order of their beginnings.
+
+    Args:
+        histories: the one that is believed first where they differ comes first.
+    """
+    calls: dict[int, PastCall] = {}
+    by_id: dict[str, int] = {}
+    for number, call in enumerate(call for history in histories for call in history):
+        known = {by_id[one] for one in call.ids if one in by_id}
+        for other in sorted(known):
+            call = _merged(calls.pop(other), call)
+        calls[number] = call
+        by_id.update(dict.fromkeys(call.ids, number))
+    return sorted(calls.values(), key=lambda call: call.began_at)
+
+
+def _merged(first: PastCall, second: PastCall) -> PastCall:
+    talking = first if first.answered_at is not None else second
+    ends = [one.ended_at for one in (first, second) if one.ended_at is not None]
+    return evolve(
+        first,
+        ids=first.ids | second.ids,
+        caller=first.caller or second.caller,
+        number=first.number or second.number,
+        name=first.name or second.name,
+        began_at=min(first.began_at, second.began_at),
+        ended_at=max(ends, default=None),
+        places=(*first.places, *second.places)[:_MOST_NAMES],
+        visits=_visits(first, second),
+        who=talking.who,
+        answered_at=talking.answered_at,
+        talk_s=max(first.talk_s, second.talk_s),
+        dialled=tuple(dict.fromkeys((*first.dialled, *second.dialled)))[:_MOST_NAMES],
+        by_key=first.by_key or second.by_key,
+        sources=first.sources | second.sources,
+    )
+
+
+def _visits(first: PastCall, second: PastCall) -> tuple[PastVisit, ...]:
+    # Two histories tell of the same stays, each in its own way; one history of
+    # different ones.
+    if first.sources != second.sources:
+        return first.visits or second.visits
+    visits = sorted((*first.visits, *second.visits), key=lambda one: one.joined_at)
+    return tuple(visits[:_MOST_VISITS])

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: MIT
+"""Judges what a history tells: which calls were missed, which clients were served.
+
+The rules are those of live calls (:mod:`fastagi.calls.inbound`); what differs is what
+is known. A history does not say that a number was withheld. All times are epoch
+seconds, passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+from attrs import field, frozen
+
+from fastagi.calls.inbound import Contact, CountingRules, Ended, Outcome
+from fastagi.history.facts import PastCall, PastVisit
+
+
+@frozen(kw_only=True)
+class PastContact:
+    """A client and a person of ours spoke to each other."""
+
+    contact: Contact
+    #: The client's.
+    key: str
+    who: str
+    at: float
+    talk_s: float
+
+
+@frozen
+class Judged:
+    """What came of calls that are over."""
+
+    #: Those that were missed, the earliest first; their clients may have been served
+    #: since.
+    missed: list[Ended] = field(factory=list)
+    contacts: list[PastContact] = field(factory=list)
+    #: All that are over and could be judged.
+    known: list[Ended] = field(factory=list)
+
+
+def judge(
+    calls: Iterable[PastCall],
+    rules: CountingRules,
+    *,
+    client_key: Callable[[str], str],
+    is_own: Callable[[str], bool],
+    skip: Callable[[Collection[str]], bool],
+) -> Judged:
+    """Judge calls.
+
+    Args:
+        calls: in the order of their beginnings.
+        rules: which calls count.
+        client_key: gives the key of a client's number, or nothing if it can not be
+            a client's.
+        is_own: tells an id of a callback from others.
+        skip: given the ids of a call, tells that it is not to be judged, as it is
+            under way or was judged live.
+    """
+    judged = Judged()
+    for call in calls:
+        if call.ended_at is None or any(map(is_own, call.ids)) or skip(call.ids):
+            continue
+        key = client_key(call.number)
+        ended = _ended(call, key, call.ended_at, rules)
+        judged.known.append(ended)
+        if ended.outcome is Outcome.MISSED:
+            judged.missed.append(ended)
+        if call.answered_at is not None:
+            at = call.answered_at
+            judged.contacts.extend(_contacts(call, key, at, client_key))
+    judged.missed.sort(key=lambda ended: ended.ended_at)
+    return judged
+
+
+def _contacts(
+    call: PastCall, key: str, at: float, client_key: Callable[[str], str]
+) -> Iterable[PastContact]:
+    if key:
+        yield PastContact(
+            contact=Contact.RANG, key=key, who=call.who, at=at, talk_s=call.talk_s
+        )
+    for other in {client_key(number) for number in call.dialled} - {"", key}:
+        yield PastContact(
+            contact=Contact.CALLED,
+            key=other,
+            who=call.caller,
+            at=at,
+            talk_s=call.talk_s,
+        )
+
+
+def _ended(call: PastCall, key: str, ended_at: float, rules: CountingRules) -> Ended:
+    visits = _visits(call, rules, ended_at)
+    counted = [visit for visit in visits if visit.queue.lower() in rules.queues]
+    return Ended(
+        outcome=_outcome(call, key, ended_at, bool(counted), rules),
+        uniqueid=call.uniqueid,
+        queue_uniqueid=counted[-1].uniqueid if counted else call.uniqueid,
+        key=key,
+        number=call.number,
+        name=call.name,
+        language="",
+        queue=counted[-1].queue if counted else "",
+        since=counted[0].joined_at if counted else call.began_at,
+        ended_at=ended_at,
+        how=_how(call, visits, ended_at),
+        who=call.who,
+        answered_at=call.answered_at,
+        talk_s=call.talk_s,
+    )
+
+
+def _visits(
+    call: PastCall, rules: CountingRules, ended_at: float
+) -> tuple[PastVisit, ...]:
+    """Return the stays in queues.
+
+    A CDR names the queue only if the call ended in it. What it always has is the
+    extension, and that is mostly called like its queue: in FreePBX it must be.
+    """
+    if call.visits:
+        return call.visits
+    return tuple(
+        PastVisit(
+            queue=place.exten,
+            uniqueid=call.uniqueid,
+            joined_at=call.began_at,
+            left_at=ended_at,
+            to_the_end=False,
+        )
+        for place in call.places
+        if place.exten.lower() in rules.queues
+    )
+
+
+def _outcome(
+    call: PastCall, key: str, ended_at: float, in_queue: bool, rules: CountingRules
+) -> Outcome:
+    if not key:
+        return Outcome.INTERNAL
+    if call.answered_at is not None:
+        return Outcome.ANSWERED
+    if not (in_queue or call.by_key or any(map(rules.count_from, call.places))):
+        return Outcome.NOT_COUNTED
+    if ended_at - call.began_at < rules.min_duration_s:
+        return Outcome.TOO_SHORT
+    return Outcome.MISSED
+
+
+def _how(call: PastCall, visits: tuple[PastVisit, ...], ended_at: float) -> str:
+    found = f"found in {' and '.join(sorted(call.sources))}"
+    if call.answered_at is not None:
+        return f"answered by {call.who or 'somebody'} ({found})"
+    if not visits:
+        called = call.places[0].exten if call.places else "us"
+        waited_s = ended_at - call.began_at
+        return f"the call to {called} ended unanswered after {waited_s:.0f} s ({found})"
+    visit = visits[-1]
+    waited_s = visit.left_at - visit.joined_at
+    if visit.to_the_end:
+        how = f"hung up after {waited_s:.0f} s in queue {visit.queue}"
+    else:
+        how = f"left queue {visit.queue} unanswered after {waited_s:.0f} s"
+    before = list(dict.fromkeys(one.queue for one in visits[:-1]))
+    if before and before != [visit.queue]:
+        how += f" (before that in queue {', '.join(before)})"
+    return f"{how} ({found})"

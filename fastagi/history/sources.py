@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""The histories there are, read together.
+
+Each is a queue_log, a CSV file of CDRs or a table of CDRs. Where several tell of one
+call they complete each other: queue_log knows the queues, the CDRs know who answered
+after them. Blocks while it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final, Protocol
+
+from attrs import field, frozen
+
+from fastagi.history import cdr, queue_log
+from fastagi.history.database import CdrTable
+from fastagi.history.errors import HistoryUnreadable
+from fastagi.history.facts import PastCall, together
+from fastagi.history.files import lines_since
+
+#: Who is longer in a queue than this has no number in what is read.
+LONGEST_WAIT_S: Final = 4 * 3600.0
+#: No zone is further from another; the times of CDRs may be in any.
+_ZONES_S: Final = 15 * 3600.0
+
+
+@frozen
+class Reading:
+    """What one history says."""
+
+    calls: list[PastCall]
+    #: What the admin should know of it, each with its remedy.
+    remarks: tuple[str, ...] = ()
+
+
+@frozen
+class Past:
+    """What all histories say together."""
+
+    calls: list[PastCall]
+    remarks: list[str] = field(factory=list)
+    #: Those that could not be read.
+    troubles: list[HistoryUnreadable] = field(factory=list)
+
+
+class Source(Protocol):
+    """One history."""
+
+    @property
+    def name(self) -> str:
+        """Which it is, in words."""
+
+    def read(self, since: float) -> Reading:
+        """Return the calls that ended since a time, and perhaps others.
+
+        Raises:
+            HistoryUnreadable: it can not be read.
+        """
+
+
+@frozen
+class QueueLog:
+    """A queue_log."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    def read(self, since: float) -> Reading:
+        """Return the calls that ended since a time, and perhaps others."""
+        lines = lines_since(self.path, since - LONGEST_WAIT_S, queue_log.time_of)
+        return Reading(queue_log.past_calls(lines))
+
+
+@frozen
+class CdrFile:
+    """A CSV file of CDRs."""
+
+    path: Path
+    #: What is in it; those of ``cdr_csv`` if there are none.
+    columns: Sequence[str] = ()
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    def read(self, since: float) -> Reading:
+        """Return the calls that ended since a time, and perhaps others."""
+        time_of = partial(cdr.time_of_csv, columns=self.columns)
+        lines = lines_since(self.path, since - LONGEST_WAIT_S, time_of)
+        parsed = (cdr.parse_csv(line, self.columns) for line in lines)
+        rows = cdr.read_rows(row for row in parsed if row is not None)
+        remarks = []
+        if rows.without_uniqueid:
+            remarks.append(
+                f"{self.path}: {rows.without_uniqueid} CDRs have no uniqueid and are of"
+                " no use; write loguniqueid = yes under [csv] in cdr.conf"
+            )
+        if lines and not rows.rows and not rows.without_uniqueid:
+            remarks.append(
+                f"{self.path}: no line is a CDR with the columns expected; correct"
+                " history.cdr_columns in the settings"
+            )
+        return Reading(cdr.past_calls(rows.rows), tuple(remarks))
+
+
+@frozen
+class CdrDatabase:
+    """A table of CDRs."""
+
+    table: CdrTable
+
+    @property
+    def name(self) -> str:
+        """The database and the table."""
+        return self.table.name
+
+    def read(self, since: float) -> Reading:
+        """Return the calls that ended since a time, and perhaps others."""
+        earliest = cdr.local_time(since - LONGEST_WAIT_S - _ZONES_S)
+        rows = cdr.read_rows(self.table.rows_since(earliest))
+        calls = [
+            call
+            for call in cdr.past_calls(rows.rows)
+            if call.ended_at is not None and call.ended_at >= since - LONGEST_WAIT_S
+        ]
+        remarks = []
+        if rows.without_uniqueid:
+            remarks.append(
+                f"{self.name}: {rows.without_uniqueid} CDRs have no uniqueid and are of"
+                " no use; have Asterisk write it"
+            )
+        return Reading(calls, tuple(remarks))
+
+
+def read_all(sources: Sequence[Source], since: float) -> Past:
+    """Read all histories; what can not be read harms no other.
+
+    Args:
+        sources: the one that is believed first where they differ comes first.
+        since: epoch seconds.
+    """
+    readings, troubles = [], []
+    for source in sources:
+        try:
+            readings.append(source.read(since))
+        except HistoryUnreadable as trouble:
+            troubles.append(trouble)
+    return Past(
+        calls=together(*(reading.calls for reading in readings)),
+        remarks=[remark for reading in readings for remark in reading.remarks],
+        troubles=troubles,
+    )

@@ -1,0 +1,489 @@
+# SPDX-License-Identifier: MIT
+"""Lines of queue_log and CDRs become facts, and the facts are judged."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastagi.calls.inbound import CountingRules, Outcome
+from fastagi.history import cdr, queue_log
+from fastagi.history.database import CdrTable
+from fastagi.history.errors import HistoryUnreadable
+from fastagi.history.facts import PastCall, together
+from tests.support.past_calls import (
+    FREEPBX,
+    MADE,
+    NUMBERS,
+    QUEUES,
+    VERSIONS,
+    freepbx_rows,
+    from_custom_csv,
+    from_master_csv,
+    from_queue_log,
+    judged,
+    lines,
+    make_cdr_table,
+    outcomes,
+)
+
+each_version = pytest.mark.parametrize("version", VERSIONS)
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Put this machine into Germany."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def from_table(version: str, tmp_path: Path) -> list[PastCall]:
+    path = tmp_path / "cdr.db"
+    make_cdr_table(path, freepbx_rows(version))
+    table = CdrTable(f"sqlite:///{path}", "cdr")
+    rows = table.rows_since(datetime(2000, 1, 1))
+    return cdr.past_calls(cdr.read_rows(rows).rows)
+
+
+# -- what Asterisk recorded
+
+
+@each_version
+def test_queue_log_tells_which_calls_were_missed(version: str) -> None:
+    found = outcomes(judged(from_queue_log(version), QUEUES))
+    for number, made in zip(NUMBERS, MADE, strict=True):
+        expected = {made.in_queue_log} - {""}
+        assert found.get(number, set()) == expected, made.what
+
+
+@each_version
+@pytest.mark.parametrize("read", [from_master_csv, from_custom_csv])
+def test_cdrs_in_a_file_tell_which_calls_were_missed(
+    version: str, read: Callable[[str], list[PastCall]]
+) -> None:
+    check_cdrs(read(version))
+
+
+@each_version
+def test_cdrs_in_a_table_tell_which_calls_were_missed(
+    version: str, tmp_path: Path
+) -> None:
+    check_cdrs(from_table(version, tmp_path))
+
+
+def check_cdrs(calls: list[PastCall]) -> None:
+    found = outcomes(judged(calls))
+    for number, made in zip(NUMBERS, MADE, strict=True):
+        assert found.get(number, set()) == {made.in_cdrs} - {""}, made.what
+
+
+@each_version
+def test_both_together_know_the_queue_and_who_answered_after_it(
+    version: str, tmp_path: Path
+) -> None:
+    calls = together(from_queue_log(version), from_table(version, tmp_path))
+    found = judged(calls, QUEUES)
+    missed = {ended.key: ended for ended in found.missed}
+    for number, made in zip(NUMBERS, MADE, strict=True):
+        was_missed = made.in_queue_log == "missed" and made.in_cdrs != "answered"
+        assert (number in missed) == was_missed, made.what
+        if was_missed:
+            assert missed[number].queue == made.queue, made.what
+    assert len(found.missed) == len(missed), "a call is found twice"
+
+
+@each_version
+def test_live_detection_and_history_know_a_call_by_the_same_id(version: str) -> None:
+    (through_local,) = (
+        ended
+        for ended in judged(from_custom_csv(version)).missed
+        if ended.key == NUMBERS[10]
+    )
+    (in_queue,) = (
+        ended
+        for ended in judged(from_queue_log(version)).missed
+        if ended.key == NUMBERS[10]
+    )
+    assert through_local.queue_uniqueid == in_queue.queue_uniqueid
+    assert through_local.uniqueid != through_local.queue_uniqueid
+
+
+@each_version
+def test_callbacks_are_no_calls_of_their_clients(version: str) -> None:
+    calls = [*from_queue_log(version), *from_custom_csv(version)]
+    own = [call for call in calls if any("callback-" in one for one in call.ids)]
+    assert len(own) == 2
+    assert judged(own).known == []
+    assert judged(own).contacts == []
+
+
+def test_call_by_hand_tells_who_called_and_for_how_long(tmp_path: Path) -> None:
+    contacts = judged(from_table("22.10", tmp_path)).contacts
+    (called,) = (contact for contact in contacts if contact.key == NUMBERS[20])
+    assert called.who == "PJSIP/dave"
+    assert called.talk_s == 2
+
+
+# -- queue_log
+
+
+def log(*written: str) -> list[PastCall]:
+    return queue_log.past_calls(line.encode() for line in written)
+
+
+ENTER = "100|1.1|support|NONE|ENTERQUEUE||030123456|1"
+
+
+def test_reasons_are_told_in_words() -> None:
+    (left,) = judged(
+        log(
+            ENTER,
+            "105|1.1|support|NONE|EXITWITHTIMEOUT|1|1|5",
+            "105|1.1|sales|NONE|ENTERQUEUE||030123456|1",
+            "112|1.1|sales|NONE|ABANDON|1|1|7",
+        ),
+        QUEUES,
+    ).missed
+    assert left.how == (
+        "hung up after 7 s in queue sales (before that in queue support)"
+        " (found in queue_log)"
+    )
+    assert (left.queue, left.since, left.ended_at) == ("sales", 100, 112)
+
+
+def test_only_queues_that_count() -> None:
+    rules = CountingRules(queues=frozenset({"sales"}))
+    found = judged(log(ENTER, "105|1.1|support|NONE|ABANDON|1|1|5"), rules)
+    assert [ended.outcome for ended in found.known] == [Outcome.NOT_COUNTED]
+
+
+def test_queue_names_are_the_same_in_capitals() -> None:
+    enter = "100|1.1|Support|NONE|ENTERQUEUE||030123456|1"
+    (ended,) = judged(log(enter, "105|1.1|Support|NONE|ABANDON|1|1|5")).missed
+    assert ended.queue == "Support"
+
+
+def test_short_calls_do_not_count() -> None:
+    rules = CountingRules(queues=QUEUES.queues, min_duration_s=6)
+    found = judged(log(ENTER, "105|1.1|support|NONE|ABANDON|1|1|5"), rules)
+    assert [ended.outcome for ended in found.known] == [Outcome.TOO_SHORT]
+
+
+@pytest.mark.parametrize("number", ["101", "", "anonymous"])
+def test_internal_and_unknown_callers_do_not_count(number: str) -> None:
+    enter = f"100|1.1|support|NONE|ENTERQUEUE||{number}|1"
+    found = judged(log(enter, "105|1.1|support|NONE|ABANDON|1|1|5"))
+    assert [ended.outcome for ended in found.known] == [Outcome.INTERNAL]
+
+
+def test_call_without_an_end_is_not_judged() -> None:
+    ringing = log(ENTER, "105|1.1|support|Ann|RINGNOANSWER|5000")
+    talking = log(ENTER, "105|1.1|support|Ann|CONNECT|5|1.2|4")
+    for calls in (ringing, talking):
+        assert judged(calls).known == []
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        "COMPLETEAGENT|5|20|1",
+        "COMPLETECALLER|5|20|1",
+        "BLINDTRANSFER|200|default|5|20|1",
+        "ATTENDEDTRANSFER|BRIDGE|3|5|20|1",
+        "TRANSFER|200|default|5|20|1",
+    ],
+)
+def test_call_is_answered_whose_answer_is_not_in_what_was_read(event: str) -> None:
+    found = judged(log(ENTER, f"125|1.1|support|Ann|{event}"))
+    assert [ended.outcome for ended in found.known] == [Outcome.ANSWERED]
+    assert [(one.key, one.who) for one in found.contacts] == [("030123456", "Ann")]
+
+
+def test_caller_of_whom_only_the_end_was_read_is_nobody() -> None:
+    found = judged(log("125|1.1|support|NONE|ABANDON|1|1|20000"))
+    assert [ended.outcome for ended in found.known] == [Outcome.INTERNAL]
+
+
+def test_call_that_goes_on_after_a_start_of_the_log_is_not_cut() -> None:
+    (ended,) = judged(
+        log(
+            ENTER,
+            "103|NONE|NONE|NONE|QUEUESTART|",
+            "109|1.1|support|NONE|ABANDON|1|1|9",
+        )
+    ).missed
+    assert ended.ended_at == 109
+
+
+def test_entries_of_this_service_and_others_change_nothing() -> None:
+    calls = log(
+        ENTER,
+        "105|1.1|support|NONE|ABANDON|1|1|5",
+        "200|1.1|support|NONE|CALLBACKMISSED|7",
+        "201|1.1|support|NONE|DID|12345",
+        "202|NONE|NONE|NONE|CONFIGRELOAD|",
+    )
+    assert [call.ended_at for call in calls] == [105]
+
+
+def test_times_in_words(berlin: None) -> None:
+    line = b"2026-07-01 12:00:00.123456|1.1|support|NONE|ABANDON|1|1|5"
+    noon = datetime(2026, 7, 1, 10, 0, 0, 123456, UTC)
+    assert queue_log.time_of(line) == noon.timestamp()
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_line_or_none(raw: bytes) -> None:
+    queue_log.parse_line(raw)
+    cdr.parse_csv(raw)
+    cdr.time_of_csv(raw)
+
+
+@given(
+    st.lists(
+        st.builds(
+            "{}|{}|support|Ann|{}|{}".format,
+            st.integers(0, 200),
+            st.sampled_from(["1.1", "1.2", "NONE"]),
+            st.sampled_from(
+                [
+                    "ENTERQUEUE",
+                    "CONNECT",
+                    "ABANDON",
+                    "EXITWITHKEY",
+                    "EXITWITHTIMEOUT",
+                    "COMPLETEAGENT",
+                    "QUEUESTART",
+                    "RINGNOANSWER",
+                    "WITHDRAW",
+                ]
+            ),
+            st.sampled_from(["", "|030123456|1", "1|1|5", "x|y|z"]),
+        ),
+        max_size=12,
+    )
+)
+def test_any_order_of_events_can_be_judged(written: list[str]) -> None:
+    found = judged(log(*written))
+    answered = {line.split("|")[1] for line in written if "CONNECT" in line}
+    assert not answered & {ended.uniqueid for ended in found.missed}
+
+
+@given(st.data())
+def test_broken_lines_harm_no_other(data: st.DataObject) -> None:
+    whole = lines("22.10", "queue_log")
+    broken = list(whole)
+    for junk in data.draw(st.lists(st.binary(max_size=60), max_size=5)):
+        # Such junk as is a line of another call is no junk.
+        if queue_log.parse_line(junk) is None:
+            broken.insert(data.draw(st.integers(0, len(broken))), junk)
+    assert queue_log.past_calls(broken) == queue_log.past_calls(whole)
+
+
+# -- CDRs
+
+
+def row(**values: object) -> dict[str, object]:
+    at = datetime(2026, 7, 1, 10, 0, 0, tzinfo=UTC).timestamp()
+    return {
+        "calldate": "2026-07-01 12:00:00",
+        "clid": '"Ann" <030123456>',
+        "src": "030123456",
+        "dst": "support",
+        "dcontext": "inbound",
+        "channel": "PJSIP/trunk-00000001",
+        "dstchannel": "",
+        "lastapp": "Queue",
+        "lastdata": "support,t,,,60",
+        "duration": 30,
+        "billsec": 30,
+        "disposition": "ANSWERED",
+        "uniqueid": f"{at:.0f}.1",
+        "linkedid": f"{at:.0f}.1",
+        **values,
+    }
+
+
+def past(*rows: dict[str, object]) -> list[PastCall]:
+    return cdr.past_calls(cdr.read_rows(rows).rows)
+
+
+def test_queue_that_answered_but_no_person(berlin: None) -> None:
+    (ended,) = judged(past(row())).missed
+    assert (ended.key, ended.queue, ended.name) == ("030123456", "support", "Ann")
+    assert ended.ended_at == datetime(2026, 7, 1, 10, 0, 30, tzinfo=UTC).timestamp()
+    assert ended.how == "hung up after 30 s in queue support (found in the CDRs)"
+
+
+def test_times_in_utc_are_put_right(berlin: None) -> None:
+    rows = cdr.read_rows([row(calldate="2026-07-01 10:00:00")])
+    assert rows.shift_s == -7200
+    at = datetime(2026, 7, 1, 10, 0, 0, tzinfo=UTC).timestamp()
+    assert (rows.rows[0].start, rows.rows[0].end) == (at, at + 30)
+
+
+def test_call_that_was_transferred_after_a_quarter_of_an_hour_shifts_nothing(
+    berlin: None,
+) -> None:
+    later = row(calldate="2026-07-01 12:15:00")
+    assert cdr.read_rows([row(), later]).shift_s == 0
+    at = datetime(2026, 7, 1, 10, 0, 0, tzinfo=UTC).timestamp()
+    other = row(
+        calldate="2026-07-01 12:15:00", uniqueid=f"{at + 900:.0f}.7", linkedid=""
+    )
+    assert cdr.read_rows([later, other]).shift_s == 0
+
+
+@pytest.mark.parametrize("hour_utc", [0, 1])
+def test_hour_that_comes_twice(berlin: None, hour_utc: int) -> None:
+    """On 2026-10-25 it is half past two at 0:30 and at 1:30 UTC."""
+    at = datetime(2026, 10, 25, hour_utc, 30, tzinfo=UTC).timestamp()
+    one = row(calldate="2026-10-25 02:30:00", uniqueid=f"pbx-{at:.0f}.1")
+    assert cdr.read_rows([one]).rows[0].start == at
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "1782900000",
+        "1782900000.25",
+        "2026-07-01T10:00:00+00:00",
+        datetime(2026, 7, 1, 10, tzinfo=UTC),
+        datetime(2026, 7, 1, 12),
+    ],
+)
+def test_start_in_other_forms(berlin: None, start: object) -> None:
+    one = row(calldate=start)
+    assert cdr.read_rows([one]).rows[0].start == pytest.approx(1782900000, abs=1)
+
+
+def test_disposition_as_a_number() -> None:
+    (call,) = past(row(disposition=8, dstchannel="PJSIP/ann-01"))
+    assert call.who == "PJSIP/ann"
+    (call,) = past(row(disposition="NO ANSWER", dstchannel="PJSIP/ann-01"))
+    assert call.answered_at is None
+
+
+def test_one_call_in_two_rows_is_answered_by_the_second() -> None:
+    first = row(disposition="NO ANSWER", dstchannel="PJSIP/ann-01")
+    second = row(dstchannel="PJSIP/bob-02")
+    found = judged(past(second, first))
+    assert [ended.outcome for ended in found.known] == [Outcome.ANSWERED]
+
+
+def test_halves_of_a_local_channel_belong_together_without_linkedid() -> None:
+    caller = row(dstchannel="Local/ann@agents-01;1", linkedid="")
+    member = row(
+        channel="Local/ann@agents-01;2",
+        dstchannel="PJSIP/ann-02",
+        uniqueid="1782900001.9",
+        linkedid="",
+        lastapp="Dial",
+        lastdata="PJSIP/ann",
+    )
+    found = judged(past(caller, member))
+    assert [ended.outcome for ended in found.known] == [Outcome.ANSWERED]
+    later = {**member, "calldate": "2026-07-01 13:00:00", "uniqueid": "1782903600.9"}
+    assert [one.outcome for one in judged(past(caller, later)).missed] == ["missed"]
+
+
+def test_number_that_was_called_in_freepbx() -> None:
+    one = row(dst="s", dcontext="ivr-1", lastapp="BackGround", did="4930555")
+    assert judged(past(one)).missed == []
+    rules = CountingRules(numbers=(re.compile("4930555"),))
+    assert len(judged(past(one), rules).missed) == 1
+
+
+def test_name_of_a_queue_as_the_extension(berlin: None) -> None:
+    """A CDR of a call that left its queue does not name the queue."""
+    one = row(dst="support", lastapp="Hangup", lastdata="")
+    (ended,) = judged(past(one), QUEUES).missed
+    assert ended.how == "left queue support unanswered after 30 s (found in the CDRs)"
+
+
+def test_rows_without_uniqueid_are_counted() -> None:
+    rows = cdr.read_rows([row(uniqueid=""), row(uniqueid=None), row()])
+    assert (rows.without_uniqueid, len(rows.rows)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("more", "names"),
+    [
+        ([], []),
+        (["1782900000.1"], ["uniqueid"]),
+        (["note"], ["userfield"]),
+        (["1782900000.1", "note"], ["uniqueid", "userfield"]),
+        (["pa", "l", "0"], ["peeraccount", "linkedid", "sequence"]),
+        (["pbx-1782900000.1", "pa", "l", "0"], ["uniqueid", "peeraccount"]),
+        (["1782900000.1", "n", "pa", "l", "0"], ["uniqueid", "userfield", "linkedid"]),
+    ],
+)
+def test_options_of_cdr_csv_add_columns(more: list[str], names: list[str]) -> None:
+    values = ["", "030", "1", "c", "x", "P/1-1", "", "Wait", ""]
+    values += ["2026-07-01 12:00:00", "", "2026-07-01 12:00:05", "5", "0", "NO ANSWER"]
+    line = ",".join(f'"{value}"' for value in [*values, "DOCUMENTATION", *more])
+    parsed = cdr.parse_csv(line.encode())
+    assert parsed is not None
+    assert set(names) <= set(parsed)
+
+
+# -- a table
+
+
+def test_table_without_uniqueid_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    columns = [name for name in FREEPBX if name != "uniqueid"]
+    make_cdr_table(tmp_path / "cdr.db", [], columns)
+    table = CdrTable(f"sqlite:///{tmp_path / 'cdr.db'}", "cdr")
+    with pytest.raises(HistoryUnreadable, match=r"no column uniqueid.*cdr_table"):
+        table.rows_since(datetime(2026, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("table", "path", "says"),
+    [("cdrs", "cdr.db", "no such table"), ("cdr", "gone.db", "unable to open")],
+)
+def test_table_or_file_that_is_not_there(
+    tmp_path: Path, table: str, path: str, says: str
+) -> None:
+    make_cdr_table(tmp_path / "cdr.db", [])
+    with pytest.raises(HistoryUnreadable, match=says):
+        CdrTable(f"sqlite:///{tmp_path / path}", table).newest()
+    assert not (tmp_path / "gone.db").exists()
+
+
+def test_only_rows_since_a_time_are_read(tmp_path: Path) -> None:
+    rows = freepbx_rows("22.10")
+    make_cdr_table(tmp_path / "cdr.db", rows)
+    table = CdrTable(f"sqlite:///{tmp_path / 'cdr.db'}", "cdr")
+    middle = datetime.fromisoformat(rows[len(rows) // 2][0])
+    found = table.rows_since(middle)
+    assert 0 < len(found) < len(rows)
+    assert min(str(one["start"]) for one in found) == str(middle)
+    newest = table.newest()
+    assert newest is not None
+    assert newest["start"] == max(one[0] for one in rows)
+
+
+def test_driver_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pymysql", None)
+    with pytest.raises(HistoryUnreadable, match=r"asterisk-callback-queue\[mysql\]"):
+        CdrTable("mysql://reader:secret@db/asteriskcdrdb", "cdr")
+
+
+def test_nothing_is_said_of_the_password() -> None:
+    """Whether the driver is there or not: nobody answers at that port."""
+    with pytest.raises(HistoryUnreadable) as caught:
+        CdrTable("postgresql://reader:secret@127.0.0.1:1/cdr", "public.cdr").newest()
+    assert "secret" not in str(caught.value)
+    assert "127.0.0.1" in str(caught.value)
