@@ -150,3 +150,11 @@ Index(
     sqlite_where=text("linkedid <> ''"),
     postgresql_where=text("linkedid <> ''"),
 )
+
+#: Moments the service must know after a restart.
+mark = Table(
+    "mark",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("at", Double, nullable=False),
+)

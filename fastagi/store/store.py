@@ -13,7 +13,7 @@ from datetime import datetime
 from fastagi.calls.attempt import Attempt, Verdict
 from fastagi.calls.retry import RetryRules
 from fastagi.calls.task import CallbackTask, NewTask, Status, TaskEvent
-from fastagi.store import tasks
+from fastagi.store import marks, tasks
 from fastagi.store.engine import Database
 from fastagi.store.tasks import Begun, Recorded
 
@@ -149,16 +149,30 @@ class TaskStore:
         )
 
     async def serve(
-        self, number_key: str, reason: str, now: datetime
+        self,
+        number_key: str,
+        reason: str,
+        now: datetime,
+        *,
+        served_at: datetime | None = None,
     ) -> CallbackTask | None:
         """End the number's open task, as its caller was served in another way.
 
         At once, or, if it is being called, after this attempt.
 
+        Args:
+            number_key: of the caller.
+            reason: in words.
+            now: the time.
+            served_at: when, if that was before now: a task whose caller joined the
+                line later is left alone.
+
         Returns:
-            The task, or None if the number has no open one.
+            The task, or None if the number has no such open one.
         """
-        return await self._database.run("serve", tasks.serve, number_key, reason, now)
+        return await self._database.run(
+            "serve", tasks.serve, number_key, reason, now, served_at
+        )
 
     async def retry(
         self, task_id: int, reason: str, now: datetime, expires_at: datetime
@@ -210,6 +224,14 @@ class TaskStore:
     async def counts(self) -> dict[Status, int]:
         """Return how many tasks there are of each status."""
         return await self._database.run("counts", tasks.counts)
+
+    async def mark(self, name: str) -> datetime | None:
+        """Return a moment that was kept; None if it never was."""
+        return await self._database.run("mark", marks.get, name)
+
+    async def set_mark(self, name: str, at: datetime) -> None:
+        """Keep a moment in the place of the one of that name."""
+        await self._database.run("set mark", marks.put, name, at)
 
     async def ping(self) -> None:
         """Finish if the database can be used."""

@@ -371,13 +371,22 @@ def take_back(
 
 
 def serve(
-    conn: sa.Connection, number_key: str, reason: str, now: datetime
+    conn: sa.Connection,
+    number_key: str,
+    reason: str,
+    now: datetime,
+    served_at: datetime | None = None,
 ) -> CallbackTask | None:
-    """End the number's open task because its caller was served in another way."""
+    """End the number's open task because its caller was served in another way.
+
+    A task whose caller joined the line after that is left alone.
+    """
     row = conn.execute(_LOCK_OPEN_BY_KEY, {"number_key": number_key}).first()
     if row is None:
         return None
     task = _task_of(row)
+    if served_at is not None and task.joined_at > served_at:
+        return None
     if task.status is Status.CALLING:
         return _move(conn, task, Move.SERVE_LATER, now, reason, served=True)
     return _move(conn, task, Move.SERVE, now, reason)

@@ -29,6 +29,9 @@ from fastagi.store.schema import metadata
 from fastagi.store.store import TaskStore
 from tests.store.harness import NOW, RULES, done, new_task, verdict
 
+#: The newest version there is.
+HEAD = str(migrate._script(migrate._MIGRATIONS).get_current_head())
+
 #: A step further than this version: a table is made anew, as batches do on SQLite, with
 #: one more column that the old rows must get a value for.
 NEXT = """
@@ -58,9 +61,8 @@ def newer(tmp_path: Path) -> Callable[..., Path]:
     def make(more: str = "pass") -> Path:
         target = tmp_path / "newer"
         shutil.copytree(migrate._MIGRATIONS, target, dirs_exist_ok=True)
-        head = migrate._script(migrate._MIGRATIONS).get_current_head()
         (target / "versions" / "9999_next.py").write_text(
-            NEXT.format(revision="9999", down_revision=head, more=more)
+            NEXT.format(revision="9999", down_revision=HEAD, more=more)
         )
         return target
 
@@ -223,10 +225,10 @@ def test_an_upgrade_keeps_every_row(url_of_its_own: str, newer) -> None:
     upgraded = migrate.upgrade(url_of_its_own, migrations=newer())
 
     after = everything(url_of_its_own)
-    assert (upgraded.before, upgraded.after) == ("0001", "9999")
+    assert (upgraded.before, upgraded.after) == (HEAD, "9999")
     assert after.pop("later") == []
     assert after.pop("alembic_version") == [("9999",)]
-    assert before.pop("alembic_version") == [("0001",)]
+    assert before.pop("alembic_version") == [(HEAD,)]
     assert [row[:-1] for row in after["task"]] == before["task"]
     assert {row[-1] for row in after.pop("task")} == {"blue"}
     before.pop("task")
@@ -265,7 +267,7 @@ def test_a_copy_is_made_before_a_file_is_upgraded(
 
     upgraded = migrate.upgrade(sqlite_url, migrations=newer())
 
-    assert upgraded.copy == sqlite_path.with_name("callbacks.db.backup-0001")
+    assert upgraded.copy == sqlite_path.with_name(f"callbacks.db.backup-{HEAD}")
     copied = everything(f"sqlite:///{upgraded.copy}")
     assert len(copied["task"]) == len(before["task"]) + 1
     assert copied["attempt"] == before["attempt"]
@@ -278,23 +280,23 @@ def test_a_copy_is_made_before_a_file_is_upgraded(
 def test_an_upgrade_says_what_it_did(sqlite_path: Path, newer) -> None:
     url = f"sqlite:///{sqlite_path}"
 
-    assert str(migrate.upgrade(url)) == "the database was made, version 0001"
-    assert str(migrate.upgrade(url)) == "the database is of version 0001 already"
+    assert str(migrate.upgrade(url)) == f"the database was made, version {HEAD}"
+    assert str(migrate.upgrade(url)) == f"the database is of version {HEAD} already"
     assert str(migrate.upgrade(url, migrations=newer())) == (
-        "the database was upgraded from version 0001 to 9999;"
-        f" as it was before: {sqlite_path}.backup-0001"
+        f"the database was upgraded from version {HEAD} to 9999;"
+        f" as it was before: {sqlite_path}.backup-{HEAD}"
     )
 
 
 def test_an_earlier_copy_is_never_overwritten(
     sqlite_url: str, sqlite_path: Path, newer
 ) -> None:
-    taken = sqlite_path.with_name("callbacks.db.backup-0001")
+    taken = sqlite_path.with_name(f"callbacks.db.backup-{HEAD}")
     taken.write_text("precious")
 
     upgraded = migrate.upgrade(sqlite_url, migrations=newer())
 
-    assert upgraded.copy == sqlite_path.with_name("callbacks.db.backup-0001.2")
+    assert upgraded.copy == sqlite_path.with_name(f"callbacks.db.backup-{HEAD}.2")
     assert taken.read_text() == "precious"
 
 
@@ -347,7 +349,7 @@ def test_the_service_does_not_upgrade_by_itself(url_of_its_own: str, newer) -> N
     for check in (migrate.prepare, migrate.check_current):
         with pytest.raises(SchemaOutdated, match="callback-queue db upgrade") as caught:
             check(url_of_its_own, migrations=newer())
-        assert "version 0001, version 9999 is needed" in str(caught.value)
+        assert f"version {HEAD}, version 9999 is needed" in str(caught.value)
 
     assert everything(url_of_its_own) == before
 

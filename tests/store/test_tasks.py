@@ -669,6 +669,29 @@ def test_a_client_served_during_an_attempt_is_not_called_again(
     assert [move for move, _ in story(store, task.id)][-2:] == ["serve_later", "serve"]
 
 
+def test_client_who_joined_the_line_after_being_served_is_still_called(
+    store: TaskStore,
+) -> None:
+    add(store, joined_at=at(10))
+
+    assert done(store.serve("100", "rang", at(60), served_at=at(9))) is None
+    assert done(store.listing())[0].status is Status.PENDING
+
+    ended = done(store.serve("100", "rang again", at(61), served_at=at(11)))
+    assert ended.status is Status.SERVED
+
+
+def test_moments_are_kept_by_their_names(store: TaskStore) -> None:
+    assert done(store.mark("heard until")) is None
+
+    done(store.set_mark("heard until", at(1.25)))
+    done(store.set_mark("other", at(5)))
+    done(store.set_mark("heard until", at(2.5)))
+
+    assert done(store.mark("heard until")) == at(2.5)
+    assert done(store.mark("other")) == at(5)
+
+
 def test_serving_a_number_nobody_waits_with_is_nothing(store: TaskStore) -> None:
     add(store, "100")
 
