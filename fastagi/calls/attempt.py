@@ -12,11 +12,14 @@ Contract: an attempt is placed at most once and judged exactly once.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
 from attrs import define, field, frozen
+
+from fastagi.calls import causes
 
 
 class Disposition(StrEnum):
@@ -28,9 +31,12 @@ class Disposition(StrEnum):
     SHORT = "SHORT"
     BUSY = "BUSY"
     NO_ANSWER = "NO ANSWER"
+    #: The way to the number is in trouble.
     CONGESTION = "CONGESTION"
-    #: The number or the way to it does not exist (CHANUNAVAIL).
+    #: The network knows the number and could not reach it, or gave no reason.
     UNAVAILABLE = "UNAVAILABLE"
+    #: There is no such number.
+    INVALID_NUMBER = "INVALID NUMBER"
     #: The member hung up while the caller's phone rang.
     CANCEL = "CANCEL"
     #: No member answered, or the member left before the caller was dialled.
@@ -60,6 +66,10 @@ _DIALSTATUS: Final = {
     "ANSWER": Disposition.SHORT,
 }
 
+#: What the network said is better known than these, which are also what an outbound
+#: route ends in on its own.
+_EXPLAINED: Final = frozenset({"BUSY", "CONGESTION", "CHANUNAVAIL"})
+
 #: Where sources tell different DIALSTATUS, the one that got furthest is believed.
 _FURTHEST_LAST: Final = (
     "",
@@ -73,6 +83,17 @@ _FURTHEST_LAST: Final = (
     "ANSWER",
 )
 
+#: In which the network may have said why.
+_REFUSED: Final = frozenset(
+    {
+        Disposition.BUSY,
+        Disposition.NO_ANSWER,
+        Disposition.CONGESTION,
+        Disposition.UNAVAILABLE,
+        Disposition.INVALID_NUMBER,
+    }
+)
+
 #: What an attempt comes to that we end ourselves.
 _WITHDRAWN: Final = frozenset(
     {Disposition.CANCEL, Disposition.MEMBER_NO_ANSWER, Disposition.NOT_PLACED}
@@ -83,6 +104,7 @@ _WORDS: Final = {
     Disposition.NO_ANSWER: "the client did not answer",
     Disposition.CONGESTION: "the network could not reach the client (congestion)",
     Disposition.UNAVAILABLE: "the client's number could not be reached",
+    Disposition.INVALID_NUMBER: "there is no such number",
     Disposition.CANCEL: "the agent hung up while the client's phone rang",
     Disposition.MEMBER_NO_ANSWER: "no agent answered",
     Disposition.NOT_PLACED: "Asterisk did not place the call",
@@ -164,6 +186,10 @@ class Progress:
     #: for a number that does not exist behind a Local channel DialEnd says NOANSWER
     #: (22.10 and 16.28), the variable CHANUNAVAIL.
     reported_dialstatus: str = ""
+    #: HANGUPCAUSE as the dialplan read it; 0 if it told none.
+    reported_cause: int = 0
+    #: SIP's answers to the calls that the dialplan tried.
+    reported_sip: set[int] = field(factory=set)
     #: Talk time as the dialplan measured it, when events were missed.
     reported_talk_s: float = 0.0
     #: Our half that dials the caller is gone: nothing can follow.
@@ -234,14 +260,32 @@ class Progress:
             self.caller_dialled(at)
             self.dialstatus = max(self.dialstatus, dialstatus, key=_reach)
 
-    def caller_reported(self, dialstatus: str, talk_s: float, at: float) -> None:
-        """The dialplan told how the caller leg went; empty: Dial never ran."""
+    def caller_reported(
+        self,
+        dialstatus: str,
+        talk_s: float,
+        at: float,
+        *,
+        cause: int = 0,
+        sip: Collection[int] = (),
+    ) -> None:
+        """The dialplan told how the caller leg went.
+
+        Args:
+            dialstatus: empty if Dial never ran.
+            talk_s: seconds from the client's answer, 0 if there was none.
+            at: epoch seconds.
+            cause: HANGUPCAUSE, 0 if none is known.
+            sip: SIP's answers to the calls that were tried.
+        """
         if dialstatus:
             self.caller_dialled(at)
             self.reported_dialstatus = max(
                 self.reported_dialstatus, dialstatus, key=_reach
             )
         self.reported_talk_s = max(self.reported_talk_s, talk_s)
+        self.reported_cause = max(self.reported_cause, cause)
+        self.reported_sip.update(sip)
 
     def bridged(self, at: float) -> None:
         """Member and caller hear each other."""
@@ -311,7 +355,7 @@ def judge(progress: Progress, success_duration_s: float) -> Verdict:
     dialled = progress.caller_dialled_at is not None
     dialstatus = progress.reported_dialstatus or progress.dialstatus
     if dialstatus and not (progress.lost and dialstatus == "ANSWER"):
-        disposition = _DIALSTATUS.get(dialstatus, Disposition.UNAVAILABLE)
+        disposition = _of_dial(dialstatus, progress)
     elif progress.refused and not dialled:
         disposition = Disposition.NOT_PLACED
     elif progress.lost:
@@ -326,6 +370,22 @@ def judge(progress: Progress, success_duration_s: float) -> Verdict:
         member=progress.member,
         reason=_reason(disposition, progress),
     )
+
+
+def _of_dial(dialstatus: str, progress: Progress) -> Disposition:
+    """Return what Dial() came to, as far as it is not a talk."""
+    cause = causes.told(progress.reported_cause, progress.reported_sip)
+    if not cause or dialstatus not in _EXPLAINED:
+        return _DIALSTATUS.get(dialstatus, Disposition.UNAVAILABLE)
+    if cause in causes.INVALID_NUMBER:
+        return Disposition.INVALID_NUMBER
+    if cause == causes.USER_BUSY:
+        return Disposition.BUSY
+    if cause == causes.NO_ANSWER:
+        return Disposition.NO_ANSWER
+    if cause in causes.NETWORK:
+        return Disposition.CONGESTION
+    return Disposition.UNAVAILABLE
 
 
 def _reason(disposition: Disposition, progress: Progress) -> str:
@@ -345,4 +405,13 @@ def _reason(disposition: Disposition, progress: Progress) -> str:
         progress.was_bridged or progress.dialstatus == "ANSWER"
     ):
         return "the client answered, but nobody watched how long they talked"
+    if disposition in _REFUSED:
+        return _refusal(disposition, progress)
     return _WORDS[disposition]
+
+
+def _refusal(disposition: Disposition, progress: Progress) -> str:
+    cause, sip = progress.reported_cause, progress.reported_sip
+    words = causes.in_words(causes.told(cause, sip)) or _WORDS[disposition]
+    source = causes.source(cause, sip)
+    return f"{words} ({source})" if source else words

@@ -29,6 +29,7 @@ from fastagi.config.model import QueueSettings
 from fastagi.dialplan import Variable
 from fastagi.errors import CallbackError
 from fastagi.service.background import Background
+from fastagi.service.outcome import Outcome
 from fastagi.service.targets import target_key
 from fastagi.store.errors import StaleTask, StoreUnavailable
 from fastagi.store.store import Begun, TaskStore
@@ -315,26 +316,12 @@ class Dialer:
         if message.get("UserEvent") == dialplan.OUTCOME_EVENT:
             running = self.running.get(message.get("CallbackID"))
             if running:
-                self._report(
-                    running,
-                    dialstatus=message.get("DialStatus"),
-                    talk_ms=message.get("TalkMs"),
-                    alert_status=message.get("AlertStatus"),
-                )
+                self._report(running, Outcome.said(message))
 
-    def _report(
-        self,
-        running: RunningAttempt,
-        *,
-        dialstatus: str,
-        talk_ms: str,
-        alert_status: str,
-    ) -> None:
+    def _report(self, running: RunningAttempt, outcome: Outcome) -> None:
         """Take the dialplan's own report of how the caller leg went."""
-        running.progress.caller_reported(
-            dialstatus, milliseconds(talk_ms), self._clock.seconds()
-        )
-        if alert_status == "FAILED":
+        outcome.tell(running.progress, self._clock.seconds())
+        if outcome.alert_status == "FAILED":
             self._log.warn(
                 "task {task_id}: the alert {sound} could not be played to the agent:"
                 " is the file in Asterisk's sounds directory, in the language of the"
@@ -435,8 +422,3 @@ class Dialer:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.seconds(), UTC)
-
-
-def milliseconds(text: str) -> float:
-    """Return in seconds what the dialplan gives in milliseconds; 0 for nonsense."""
-    return int(text) / 1000 if text.isdecimal() else 0.0

@@ -22,7 +22,8 @@ from fastagi.ami.session import AmiSession
 from fastagi.calls.attempt import Progress
 from fastagi.config.model import Settings
 from fastagi.service.background import Background
-from fastagi.service.dialer import Dialer, RunningAttempt, milliseconds
+from fastagi.service.dialer import Dialer, RunningAttempt
+from fastagi.service.outcome import Outcome
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import Begun, TaskStore
 from fastagi.wire.ami import AmiMessage
@@ -183,14 +184,13 @@ class Reconciler:
         progress.lost = progress.caller_dialled_at is not None and not kept
         now = self._clock.seconds()
         for value in kept:
-            dialstatus, _, rest = value.partition(":")
-            talk_ms, _, _alert = rest.partition(":")
-            if dialstatus == dialplan.DIALLING:
+            outcome = Outcome.kept(value)
+            if outcome.dialstatus == dialplan.DIALLING:
                 # Asterisk was killed in the middle of it.
                 progress.caller_dialled(now)
                 progress.lost = True
             else:
-                progress.caller_reported(dialstatus, milliseconds(talk_ms), now)
+                outcome.tell(progress, now)
         self._log.info(
             "task {task_id}: its call is over, judged by what Asterisk kept",
             task_id=begun.task.id,

@@ -29,7 +29,7 @@ class Refuses(enum.Enum):
     """Ends the call without an answer; the SIP code that means it."""
 
     BUSY = 486
-    #: Declined: to Asterisk the same as busy.
+    #: Refused: the person's own wish, or the network's.
     DECLINE = 603
     CONGESTION = 503
     #: No such number.

@@ -46,6 +46,8 @@ class Callback:
         self._timers: set[IDelayedCall] = set()
         self._dialstatus = ""
         self._alert_status = ""
+        #: What SIP said last to the call that was tried.
+        self._sip = ""
         self._answered_at: float | None = None
         self._responded = False
         self._ended = False
@@ -241,6 +243,7 @@ class Callback:
             "DialBegin",
             ("DialString", f"{match[1]}@trunk"),
         )
+        self._sip = "+180"
         self._client.begin()
         self._later(ring_s, self._client_rang_in_vain)
 
@@ -248,12 +251,14 @@ class Callback:
         self._stop_timers()
         ring.channel.hung_up = self._client_hangs_up
         self._dialstatus = "ANSWER"
+        self._sip = "+200"
         self._answered_at = self._pbx.now
         self._pbx.dial_end(self.caller_half, ring.channel, "ANSWER")
         self._pbx.bridge(ring.channel, self.caller_half)
 
     def _client_refuses(self, ring: Ring, how: Refuses) -> None:
         in_event, in_dialplan, cause = REFUSALS[how]
+        self._sip = f"+{how.value}"
         self._pbx.dial_end(self.caller_half, ring.channel, in_event)
         ring.end(cause)
         self._client_leg_over(in_dialplan, cause)
@@ -267,7 +272,7 @@ class Callback:
     def _client_leg_over(self, status: str, cause: int) -> None:
         self._dialstatus = status
         self._stop_timers()
-        self._run_hangup_handler()
+        self._run_hangup_handler(cause or NORMAL)
         self._end_caller_half(cause)
         self._end_agent("caller", cause)
 
@@ -320,16 +325,16 @@ class Callback:
             self._end_member_half(cause)
             self._agent.end(cause)
 
-    def _run_hangup_handler(self) -> None:
+    def _run_hangup_handler(self, cause: int = NORMAL) -> None:
         """What the context callback-outcome does."""
         talk_ms = 0
         if self._answered_at is not None:
             talk_ms = round((self._pbx.now - self._answered_at) * 1000)
         callback_id = self._variable("CALLBACK_ID")
         self._pbx.astdb["callback-outcome", callback_id] = (
-            f"{self._dialstatus}:{talk_ms}:{self._alert_status}"
+            f"{self._dialstatus}:{talk_ms}:{self._alert_status}:{cause}:{self._sip}"
         )
-        self.caller_half.at("callback-outcome", "s", 4, "UserEvent", "")
+        self.caller_half.at("callback-outcome", "s", 9, "UserEvent", "")
         self._pbx.tell(
             "UserEvent",
             "user",
@@ -339,6 +344,8 @@ class Callback:
             ("DialStatus", self._dialstatus),
             ("TalkMs", str(talk_ms)),
             ("AlertStatus", self._alert_status),
+            ("Cause", str(cause)),
+            ("SIP", self._sip),
         )
 
     def _end_member_half(self, cause: int) -> None:

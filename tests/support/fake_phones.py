@@ -25,6 +25,7 @@ NO_CAUSE: Final = 0
 UNALLOCATED: Final = 1
 NORMAL: Final = 16
 USER_BUSY: Final = 17
+CALL_REJECTED: Final = 21
 ANSWERED_ELSEWHERE: Final = 26
 CONGESTED: Final = 34
 
@@ -33,6 +34,7 @@ CAUSES: Final = {
     UNALLOCATED: "Unallocated (unassigned) number",
     NORMAL: "Normal Clearing",
     USER_BUSY: "User busy",
+    CALL_REJECTED: "Call Rejected",
     ANSWERED_ELSEWHERE: "Answered elsewhere",
     CONGESTED: "Circuit/channel congestion",
 }
@@ -44,11 +46,11 @@ DEVICE_STATES: Final = {
     "RINGING": 6,
     "RINGINUSE": 7,
 }
-#: How Dial() and its DialEnd event call the end of a call, and its cause. They differ
-#: for a number that does not exist (recorded on 16.28 and 22.10).
+#: How DialEnd and Dial() itself call the end of a call, and its cause. They differ for
+#: a number that does not exist and a call refused (seen on 16.28 and 22.10).
 REFUSALS: Final = {
     Refuses.BUSY: ("BUSY", "BUSY", USER_BUSY),
-    Refuses.DECLINE: ("BUSY", "BUSY", USER_BUSY),
+    Refuses.DECLINE: ("NOANSWER", "CHANUNAVAIL", CALL_REJECTED),
     Refuses.CONGESTION: ("CONGESTION", "CONGESTION", CONGESTED),
     Refuses.NOT_FOUND: ("NOANSWER", "CHANUNAVAIL", UNALLOCATED),
 }

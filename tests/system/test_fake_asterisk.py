@@ -49,7 +49,14 @@ _READ: Mapping[str, tuple[str, ...]] = {
     "QueueCallerJoin": ("Queue", "Position", "Count", "CallerIDNum", "CallerIDName"),
     "QueueCallerLeave": ("Queue", "Position", "Count"),
     "QueueMemberStatus": ("Queue", "Interface", "Status", "Paused", "CallsTaken"),
-    "UserEvent": ("UserEvent", "CallbackID", "DialStatus", "AlertStatus"),
+    "UserEvent": (
+        "UserEvent",
+        "CallbackID",
+        "DialStatus",
+        "AlertStatus",
+        "Cause",
+        "SIP",
+    ),
 }
 #: Raised past the message bus that keeps the order of the others, so they may come
 #: earlier or later than what happened at the same moment.

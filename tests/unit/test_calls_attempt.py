@@ -63,6 +63,12 @@ def reported(talk_s: float) -> Fact:
     return tell
 
 
+def outcome(status: str, at: float, cause: int = 0, *sip: int) -> Fact:
+    return lambda progress: progress.caller_reported(
+        status, 0.0, at, cause=cause, sip=sip
+    )
+
+
 def refused(progress: Progress) -> None:
     progress.refused = "no such channel technology"
 
@@ -129,6 +135,91 @@ CASES: dict[str, tuple[list[Fact], str, str]] = {
         [*DIALS, dial_ended("TORTURE", 20)],
         "UNAVAILABLE",
         "could not be reached",
+    ),
+    "a number that does not exist": (
+        [*DIALS, dial_ended("NOANSWER", 20), outcome("CHANUNAVAIL", 20, 1, 404)],
+        "INVALID NUMBER",
+        "there is no such number (SIP 404)",
+    ),
+    "a number of a wrong form, without SIP": (
+        [*DIALS, outcome("CHANUNAVAIL", 20, 28)],
+        "INVALID NUMBER",
+        "not complete, or of a wrong form (cause 28)",
+    ),
+    "a number that has changed": (
+        [*DIALS, outcome("CHANUNAVAIL", 20, 22, 410)],
+        "INVALID NUMBER",
+        "has changed (SIP 410)",
+    ),
+    "an exchange that is broken": (
+        [*DIALS, outcome("CHANUNAVAIL", 20, 38, 500)],
+        "CONGESTION",
+        "(congestion) (SIP 500)",
+    ),
+    "a trunk that is not there": (
+        [*DIALS, outcome("CHANUNAVAIL", 20, 3)],
+        "CONGESTION",
+        "no route to the client's number (cause 3)",
+    ),
+    "a phone that is off": (
+        [*DIALS, outcome("CHANUNAVAIL", 20, 20)],
+        "UNAVAILABLE",
+        "not in the network (cause 20)",
+    ),
+    "a call that was refused": (
+        [*DIALS, outcome("CHANUNAVAIL", 20, 21, 603)],
+        "UNAVAILABLE",
+        "the call to the client was refused (SIP 603)",
+    ),
+    "no answer by word of the network": (
+        [*DIALS, outcome("NOANSWER", 20, 19, 480)],
+        "NO ANSWER",
+        "did not answer (SIP 480)",
+    ),
+    "a route that ends in Congestion() after a wrong number": (
+        [*DIALS, dial_ended("CONGESTION", 20), outcome("CONGESTION", 20, 16, 404)],
+        "INVALID NUMBER",
+        "there is no such number (SIP 404)",
+    ),
+    "a route that ends in Congestion() after busy": (
+        [*DIALS, outcome("CONGESTION", 20, 16, 486)],
+        "BUSY",
+        "the client was busy (SIP 486)",
+    ),
+    "a route that ends in Busy() after no answer": (
+        [*DIALS, outcome("BUSY", 20, 16, 480)],
+        "NO ANSWER",
+        "did not answer (SIP 480)",
+    ),
+    "two trunks of different minds": (
+        [*DIALS, outcome("CONGESTION", 20, 16, 404, 503)],
+        "CONGESTION",
+        "(congestion) (SIP 404, 503)",
+    ),
+    "two trunks of one mind": (
+        [*DIALS, outcome("CONGESTION", 20, 16, 404, 404)],
+        "INVALID NUMBER",
+        "there is no such number (SIP 404)",
+    ),
+    "a SIP answer that we do not know": (
+        [*DIALS, outcome("CONGESTION", 20, 16, 699)],
+        "CONGESTION",
+        "(congestion) (SIP 699)",
+    ),
+    "rang before it was refused": (
+        [*DIALS, outcome("CHANUNAVAIL", 20, 0, 180, 404)],
+        "INVALID NUMBER",
+        "there is no such number (SIP 404)",
+    ),
+    "no answer in time": (
+        [*DIALS, outcome("NOANSWER", 20, 16, 180)],
+        "NO ANSWER",
+        "the client did not answer",
+    ),
+    "agent left while it rang, with a cause": (
+        [*DIALS, outcome("CANCEL", 20, 1, 404)],
+        "CANCEL",
+        "the agent hung up",
     ),
     "answered, never bridged": (
         [*DIALS, dial_ended("ANSWER", 20), hung_up(20)],
@@ -234,6 +325,12 @@ def test_every_disposition_is_reached() -> None:
 
 def _core(verdict: Verdict) -> tuple[object, ...]:
     return verdict.disposition, verdict.talk_s, verdict.member
+
+
+def test_a_reason_names_no_source_where_the_network_said_nothing() -> None:
+    verdict = judge(told(*DIALS, outcome("NOANSWER", 20, 16, 180)), 5.0)
+
+    assert verdict.reason == "the client did not answer"
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+"""What the dialplan says of the client's leg is read, whatever version said it."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastagi.calls.attempt import Progress
+from fastagi.service.outcome import Outcome
+from fastagi.wire.ami import AmiMessage
+
+
+def message(**headers: str) -> AmiMessage:
+    return AmiMessage.from_headers(headers.items())
+
+
+@pytest.mark.parametrize(
+    ("value", "outcome"),
+    [
+        ("ANSWER:8100:SUCCESS", ("ANSWER", 8.1, "SUCCESS", 0, ())),
+        ("BUSY:0:SUCCESS:17:+486", ("BUSY", 0.0, "SUCCESS", 17, (486,))),
+        ("ABORT:0:FAILED:16:+404+503", ("ABORT", 0, "FAILED", 16, (404, 503))),
+        ("CHANUNAVAIL:0:SUCCESS:3:", ("CHANUNAVAIL", 0, "SUCCESS", 3, ())),
+        ("::::", ("", 0, "", 0, ())),
+        ("", ("", 0, "", 0, ())),
+        ("DIALLING", ("DIALLING", 0, "", 0, ())),
+        ("BUSY:-1:x:y:+4x4+:more", ("BUSY", 0, "x", 0, ())),
+        (f"BUSY:{'9' * 5000}::{'1' * 5000}:", ("BUSY", 0, "", 0, ())),
+    ],
+)
+def test_what_is_kept_in_astdb(value: str, outcome: tuple[object, ...]) -> None:
+    read = Outcome.kept(value)
+
+    assert (
+        read.dialstatus,
+        read.talk_s,
+        read.alert_status,
+        read.cause,
+        read.sip,
+    ) == outcome
+
+
+def test_the_event_says_the_same_as_what_is_kept() -> None:
+    event = message(
+        Event="UserEvent",
+        DialStatus="CONGESTION",
+        TalkMs="1500",
+        AlertStatus="SUCCESS",
+        Cause="16",
+        SIP="+404+503",
+    )
+
+    assert Outcome.said(event) == Outcome.kept("CONGESTION:1500:SUCCESS:16:+404+503")
+
+
+def test_the_event_of_an_older_dialplan_tells_no_cause() -> None:
+    event = message(DialStatus="BUSY", TalkMs="0", AlertStatus="SUCCESS")
+
+    assert Outcome.said(event) == Outcome.kept("BUSY:0:SUCCESS")
+
+
+def test_it_adds_to_what_is_known() -> None:
+    progress = Progress()
+
+    Outcome.kept("CHANUNAVAIL:0:SUCCESS:1:+404").tell(progress, 20.0)
+
+    assert progress.caller_dialled_at == 20.0
+    assert progress.reported_dialstatus == "CHANUNAVAIL"
+    assert (progress.reported_cause, progress.reported_sip) == (1, {404})
