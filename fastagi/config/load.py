@@ -336,8 +336,8 @@ class _Judge:
         judged = dict(values)
         if wrong & set(model.TARGET):
             judged.update(dict.fromkeys(model.TARGET))
-        if "numbers" in wrong:
-            del judged["numbers"]
+        for group in wrong & {"numbers", "attempts", "retry"}:
+            del judged[group]
         for broken in model.broken_rules(judged):
             place = self._said(name, own, broken.settings)
             self._fault(place, broken.problem.message, broken.problem.remedy)
@@ -471,7 +471,7 @@ def _meant(name: str, known: Iterable[str]) -> str:
 def _homes() -> dict[str, str]:
     """Tell for each setting the group it belongs to."""
     homes: dict[str, str] = {}
-    for group in (model.Sounds, model.Numbers):
+    for group in (model.Sounds, model.Numbers, model.Retry):
         homes |= dict.fromkeys(group.model_fields, group.__name__.lower())
     homes |= dict.fromkeys(model.QueueLayer.model_fields, "defaults or a queue")
     for name, section in _SECTIONS.items():

@@ -28,9 +28,10 @@ from pydantic import (
     model_validator,
 )
 
+from fastagi.calls.attempt import Disposition
 from fastagi.calls.inbound import CountingRules
 from fastagi.calls.numbers import NumberRules
-from fastagi.calls.retry import RetryRules
+from fastagi.calls.retry import ResultRule, RetryRules
 from fastagi.config import fields
 from fastagi.config.durations import format_duration, parse_duration
 from fastagi.config.errors import BadValue
@@ -241,6 +242,48 @@ class Numbers(Section):
     deny: NumberPatterns = ()
 
 
+Attempts: TypeAlias = Annotated[int, _number(1, 100)]
+RetryDelay: TypeAlias = Annotated[timedelta, _span("0", "1d")]
+
+
+class Result(Section):
+    """What is different after attempts that ended in one way; None: nothing."""
+
+    attempts: Attempts | None = None
+    delay: RetryDelay | None = None
+
+
+class InvalidNumber(Section):
+    """The same for a number that does not exist: it will not exist in a minute."""
+
+    attempts: Attempts = 1
+    delay: RetryDelay | None = None
+
+
+class Retry(Section):
+    """How a client is tried again, by how the attempt before ended."""
+
+    busy: Result = Result()
+    no_answer: Result = Result()
+    congestion: Result = Result()
+    unreachable: Result = Result()
+    invalid_number: InvalidNumber = InvalidNumber()
+    short: Result = Result()
+    agent_hung_up: Result = Result()
+
+
+#: Which attempts the groups of ``Retry`` are about.
+RESULTS: Mapping[str, Disposition] = {
+    "busy": Disposition.BUSY,
+    "no_answer": Disposition.NO_ANSWER,
+    "congestion": Disposition.CONGESTION,
+    "unreachable": Disposition.UNAVAILABLE,
+    "invalid_number": Disposition.INVALID_NUMBER,
+    "short": Disposition.SHORT,
+    "agent_hung_up": Disposition.CANCEL,
+}
+
+
 class QueueLayer(Section):
     """One layer of a queue's settings: ``defaults``, or what a queue says itself.
 
@@ -252,15 +295,16 @@ class QueueLayer(Section):
     state_interface: StateInterface | None = None
     outbound_channel: ChannelTemplate | None = None
     outbound_caller_id: CallerId = ""
-    attempts: Annotated[int, _number(1, 100)] = 5
-    retry_delay: Annotated[timedelta, _span("0", "1d")] = timedelta(seconds=30)
+    attempts: Attempts = 5
+    retry_delay: RetryDelay = timedelta(seconds=30)
+    retry: Retry = Retry()
     success_duration: Annotated[timedelta, _span("0", "1h")] = timedelta(seconds=5)
     request_expiry: Annotated[timedelta, _span("1s", "30d")] = timedelta(hours=4)
     missed_calls: Switch = True
     missed_window: Annotated[timedelta, _span("1s", "30d")] = timedelta(minutes=5)
     member_ring_time: Annotated[timedelta, _span("5s", "10m")] = timedelta(seconds=60)
     member_retry_delay: Annotated[timedelta, _span("1s", "1h")] = timedelta(seconds=30)
-    member_attempts: Annotated[int, _number(1, 10_000)] = 200
+    member_attempts: Annotated[int, _number(1, 10_000)] = 30
     caller_ring_time: Annotated[timedelta, _span("5s", "10m")] = timedelta(seconds=45)
     queue_options: QueueOptions = ""
     wrapuptime: Annotated[timedelta, _span("0", "1h")] = timedelta(0)
@@ -308,6 +352,10 @@ class QueueLayer(Section):
             success_duration_s=self.success_duration_s,
             member_attempts=self.member_attempts,
             member_retry_delay=self.member_retry_delay,
+            by_result={
+                RESULTS[name]: ResultRule(attempts=result.attempts, delay=result.delay)
+                for name, result in self.retry
+            },
         )
 
     @property
@@ -432,6 +480,18 @@ def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
                 f"{numbers.max_digits}"
             ),
         )
+    attempts, retry = values.get("attempts"), values.get("retry")
+    if attempts is not None and retry is not None:
+        for name, result in retry:
+            if result.attempts is not None and result.attempts > attempts:
+                yield BrokenRule(
+                    (f"retry.{name}.attempts", "attempts"),
+                    BadValue(
+                        f"retry.{name}.attempts, {result.attempts}, must not be more "
+                        f"than attempts, {attempts}, which counts the calls to a "
+                        "client whatever they come to"
+                    ),
+                )
 
 
 TARGET = ("target_queue", "target_extension", "state_interface")
@@ -440,7 +500,7 @@ TARGET = ("target_queue", "target_extension", "state_interface")
 def merge_layers(*layers: QueueLayer) -> dict[str, Any]:
     """Lay a queue's own settings over the defaults, over what is built in.
 
-    ``sounds`` and ``numbers`` are merged key by key. A layer that names a target
+    Groups such as ``sounds`` are merged key by key. A layer that names a target
     replaces the whole target of the layers below, so that a queue with a
     ``target_extension`` is not at odds with a ``target_queue`` in the defaults.
 
@@ -458,11 +518,18 @@ def merge_layers(*layers: QueueLayer) -> dict[str, Any]:
             values.update(dict.fromkeys(TARGET))
         for name in said:
             value = getattr(layer, name)
-            if isinstance(value, Section):
-                own = {key: getattr(value, key) for key in value.model_fields_set}
-                value = values[name].model_copy(update=own)
-            values[name] = value
+            values[name] = _laid_over(values[name], value)
     return values
+
+
+def _laid_over(below: Any, above: Any) -> Any:
+    if not isinstance(above, Section):
+        return above
+    said = {
+        name: _laid_over(getattr(below, name), getattr(above, name))
+        for name in above.model_fields_set
+    }
+    return below.model_copy(update=said)
 
 
 class QueueTable(Mapping[str, QueueSettings]):
@@ -567,7 +634,8 @@ def _written(value: Any) -> Any:
         case re.Pattern():
             return value.pattern
         case Section():
-            return value.describe()
+            said = value.describe()
+            return {name: text for name, text in said.items() if text is not None}
         case tuple():
             return [_written(item) for item in value]
         case None | bool() | int() | str():

@@ -131,6 +131,13 @@ _EXPIRED: Final = (
     .with_for_update(skip_locked=True)
 )
 _ATTEMPT_BY_ID: Final = select(_attempt).where(_attempt.c.id == bindparam("attempt_id"))
+#: How the attempts of a task ended, the last first.
+_ENDS: Final = (
+    select(_attempt.c.disposition)
+    .where(_attempt.c.task_id == bindparam("task_id"), _attempt.c.ended_at.is_not(None))
+    .order_by(_attempt.c.id.desc())
+    .limit(bindparam("most"))
+)
 _END_ATTEMPT: Final = (
     update(_attempt)
     .where(_attempt.c.id == bindparam("old_id"), text(schema.UNDER_WAY))
@@ -295,7 +302,7 @@ def close_attempt(
 ) -> CallbackTask:
     """End an attempt and do with its task what the rules say."""
     task, attempt = _under_way(conn, attempt_id)
-    decision = decide(task, verdict, rules, now)
+    decision = decide(task, verdict, rules, now, _earlier(conn, task))
     ended = conn.execute(
         _END_ATTEMPT,
         {
@@ -320,6 +327,14 @@ def close_attempt(
         attempts=task.attempts + verdict.counts,
         member_attempts=task.member_attempts + (not verdict.counts),
     )
+
+
+def _earlier(conn: sa.Connection, task: CallbackTask) -> list[Disposition]:
+    """Return how the attempts since the task was put in line ended, in order."""
+    # The counters begin anew when a task is put in line again; its attempts stay.
+    most = task.attempts + task.member_attempts
+    ends = conn.execute(_ENDS, {"task_id": task.id, "most": most}).scalars().all()
+    return [Disposition(end) for end in reversed(ends)]
 
 
 def expire(conn: sa.Connection, now: datetime) -> list[CallbackTask]:

@@ -27,7 +27,10 @@ from tests.lab.phones import request, response
 from tests.lab.scenarios import (
     BUSY,
     CONGESTION,
+    DECLINE,
+    INCOMPLETE,
     NOT_FOUND,
+    TEMPORARILY_UNAVAILABLE,
     Answer,
     HangUp,
     NoAnswer,
@@ -39,6 +42,11 @@ from tests.lab.witness import bridges_of_the_client_leg, event
 
 TALK = Answer(steps=(HangUp(after_ms=1500),))
 CUT_SHORT = Answer(steps=(HangUp(after_ms=300),))
+ROUTE_OF_ITS_OWN = """
+[own-routes]
+exten => _X.,1,Dial(PJSIP/trunk/sip:${{EXTEN}}@127.0.0.1:${{DB(lab/${{EXTEN}})}})
+ same => n,{end}
+"""
 
 
 def test_caller_presses_1_and_is_called_back(lab: Lab) -> None:
@@ -149,17 +157,22 @@ def test_either_hangs_up_first_and_the_verdict_is_the_same(
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "disposition"),
+    ("behaviour", "disposition", "reason"),
     [
-        (BUSY, "BUSY"),
-        (NoAnswer(), "NO ANSWER"),
-        (CONGESTION, "CONGESTION"),
-        (NOT_FOUND, "UNAVAILABLE"),
-        (CUT_SHORT, "SHORT"),
+        (BUSY, "BUSY", "the client was busy (SIP 486)"),
+        (NoAnswer(), "NO ANSWER", "the client did not answer"),
+        (
+            TEMPORARILY_UNAVAILABLE,
+            "NO ANSWER",
+            "the client did not answer (SIP 480)",
+        ),
+        (CONGESTION, "CONGESTION", "the network is congested (SIP 503)"),
+        (DECLINE, "UNAVAILABLE", "the call to the client was refused (SIP 603)"),
+        (CUT_SHORT, "SHORT", "less than the 1 s of a success"),
     ],
 )
 def test_client_is_not_reached_and_the_next_attempt_succeeds(
-    lab: Lab, behaviour: Refuse | NoAnswer | Answer, disposition: str
+    lab: Lab, behaviour: Refuse | NoAnswer | Answer, disposition: str, reason: str
 ) -> None:
     lab.agent("alice", Answer(), Answer())
     client = lab.client(CLIENT, behaviour, TALK)
@@ -168,10 +181,37 @@ def test_client_is_not_reached_and_the_next_attempt_succeeds(
     ask(lab, service)
     settled(service, "completed")
 
-    assert dispositions(service) == [disposition, "ANSWERED"]
+    attempts = story(service)["attempts"]
+    assert [one["disposition"] for one in attempts] == [disposition, "ANSWERED"]
+    assert attempts[0]["reason"].endswith(reason)
     first, second = client.invites
     # One second of delay, counted from the end of the first attempt.
     assert second.at - first.at > datetime.timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "end_of_the_route"),
+    [
+        (NOT_FOUND, "Hangup()"),
+        # As many outbound routes do: what is told at the end is no longer the cause.
+        (INCOMPLETE, "Congestion(1)"),
+    ],
+)
+def test_number_that_does_not_exist_is_not_called_again(
+    lab: Lab, behaviour: Refuse, end_of_the_route: str
+) -> None:
+    lab.asterisk.set_dialplan(extra=ROUTE_OF_ITS_OWN.format(end=end_of_the_route))
+    lab.agent("alice")
+    client = lab.client(CLIENT, behaviour)
+    channel = "Local/{number}@own-routes/n"
+    service = lab.service(merged(QUICK, {"defaults": {"outbound_channel": channel}}))
+
+    ask(lab, service)
+    failed = settled(service, "failed")
+
+    assert failed["reason"].endswith(f"(SIP {behaviour.status}); not tried again")
+    assert dispositions(service) == ["INVALID NUMBER"]
+    assert len(client.invites) == 1
 
 
 def test_attempts_are_used_up(lab: Lab) -> None:

@@ -64,6 +64,8 @@ BUSY = Refuse(486, "Busy Here")
 DECLINE = Refuse(603, "Decline")
 CONGESTION = Refuse(503, "Service Unavailable")
 NOT_FOUND = Refuse(404, "Not Found")
+TEMPORARILY_UNAVAILABLE = Refuse(480, "Temporarily Unavailable")
+INCOMPLETE = Refuse(484, "Address Incomplete")
 
 Behaviour = Answer | NoAnswer | Refuse
 

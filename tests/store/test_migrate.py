@@ -54,9 +54,6 @@ def upgrade():
 """
 
 
-HEAD = migrate._script(migrate._MIGRATIONS).get_current_head()
-
-
 @pytest.fixture
 def newer(tmp_path: Path) -> Callable[..., Path]:
     """Make a copy of the migrations that knows one more version."""

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastagi.calls.attempt import Disposition
-from fastagi.calls.task import IllegalMove, Kind, Move, Status
+from fastagi.calls.retry import ResultRule, RetryRules
+from fastagi.calls.task import CallbackTask, IllegalMove, Kind, Move, Status
 from fastagi.store import migrate, tasks
 from fastagi.store.engine import Database
 from fastagi.store.errors import AlreadyOpen, NoSuchTask, StaleTask, StoreUnavailable
@@ -33,10 +34,17 @@ def begin(store: TaskStore, channel_id: str = "c1", seconds: float = 0) -> Begun
     return begun
 
 
-def close(store: TaskStore, begun: Begun, disposition: str, seconds: float = 0, **v):
+def close(
+    store: TaskStore,
+    begun: Begun,
+    disposition: str,
+    seconds: float = 0,
+    rules: RetryRules = RULES,
+    **v,
+):
     return done(
         store.close_attempt(
-            begun.attempt.id, verdict(disposition, **v), RULES, at(seconds)
+            begun.attempt.id, verdict(disposition, **v), rules, at(seconds)
         )
     )
 
@@ -514,6 +522,65 @@ def test_an_agent_who_does_not_answer_costs_no_attempt(store: TaskStore) -> None
 
     assert (task.attempts, task.member_attempts) == (0, 1)
     assert task.due_at == at(17)
+
+
+_TWICE_BUSY = attrs.evolve(
+    RULES,
+    attempts=9,
+    member_attempts=9,
+    by_result={Disposition.BUSY: ResultRule(attempts=2, delay=timedelta(0))},
+)
+
+
+def ends(store: TaskStore, *dispositions: str, since: float = 0) -> CallbackTask:
+    """Let the attempts end like that, one after another; return the task."""
+    for n, disposition in enumerate(dispositions):
+        seconds = since + n * 100
+        begun = begin(store, f"c{seconds}", seconds)
+        task = close(store, begun, disposition, seconds, _TWICE_BUSY)
+    return task
+
+
+def test_the_attempts_that_ended_in_one_way_are_counted_by_the_database(
+    store: TaskStore,
+) -> None:
+    add(store)
+
+    task = ends(store, "BUSY", "NO ANSWER", "MEMBER NO ANSWER", "NO ANSWER")
+    assert task.status is Status.PENDING
+    task = ends(store, "BUSY", since=1000)
+
+    assert task.status is Status.FAILED
+    assert task.reason == "it was BUSY; given up after 2 attempts that ended so"
+    assert (task.attempts, task.member_attempts) == (4, 1)
+
+
+def test_the_attempts_of_another_task_do_not_count(store: TaskStore) -> None:
+    add(store, "1")
+    assert ends(store, "BUSY", "BUSY").status is Status.FAILED
+    add(store, "1", expires_at=at(9999))
+
+    assert ends(store, "BUSY", since=500).status is Status.PENDING
+
+
+def test_a_task_put_back_in_line_is_counted_from_there(store: TaskStore) -> None:
+    task = add(store)
+    ends(store, "BUSY", "MEMBER NO ANSWER", "BUSY")
+    done(store.retry(task.id, "by hand", at(500), at(9999)))
+
+    assert ends(store, "NO ANSWER", "BUSY", since=500).status is Status.PENDING
+    assert ends(store, "BUSY", since=1000).status is Status.FAILED
+
+
+def test_tries_without_an_agent_in_a_row_wait_longer_each_time(
+    store: TaskStore,
+) -> None:
+    add(store)
+    silent = "MEMBER NO ANSWER"
+
+    assert ends(store, silent).due_at == at(7)
+    assert ends(store, silent, since=100).due_at == at(114)
+    assert ends(store, "NO ANSWER", silent, since=200).due_at == at(307)
 
 
 def test_closing_twice_changes_nothing(store: TaskStore) -> None:

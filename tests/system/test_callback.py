@@ -271,7 +271,7 @@ class AgentTests(ServiceTestCase):
         self.add()
         first = self.originates[0]
         self.run_to(300)
-        self.assertEqual(self.originates, [first, first + 30, first + 60])
+        self.assertEqual(self.originates, [first, first + 30, first + 70])
         self.assertEqual(self.dispositions(), ["MEMBER NO ANSWER"] * 3)
         self.assert_status(
             "failed",

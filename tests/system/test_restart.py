@@ -178,6 +178,36 @@ class KillTests(RestartTestCase):
         self.run_to(200)
         self.assertEqual(self.rung_at(self.client), [3, 66])
 
+    def test_killed_while_the_network_says_that_there_is_no_such_number(self) -> None:
+        self.client.always(Refuses.NOT_FOUND)
+        process = self.begin()
+        self.add()
+        self.run_to(2.5)
+        process.kill()
+        self.run_to(40)
+        self.assertEqual(len(self.client.rung), 1)
+        self.begin()
+        self.run_to(600)
+        self.assert_status("failed", "there is no such number (SIP 404); not tried")
+        self.assertEqual(len(self.originates), 1)
+
+    def test_killed_while_an_older_dialplan_is_loaded(self) -> None:
+        self.client.will(Refuses.NOT_FOUND).always(TALKS_10S)
+        process = self.begin()
+        self.add()
+        self.run_to(2.5)
+        process.kill()
+        self.run_to(10)
+        kept = self.asterisk.astdb
+        (key,) = kept
+        # As version 1 of the dialplan kept it: it did not tell why.
+        kept[key] = kept[key].rsplit(":", 2)[0]
+        self.assertEqual(kept[key], "CHANUNAVAIL:0:SUCCESS")
+        self.begin()
+        self.run_to(600)
+        self.assert_status("completed")
+        self.assertEqual(self.dispositions(), ["UNAVAILABLE", "ANSWERED"])
+
     def test_what_expired_while_it_was_down_is_ended_at_the_start(self) -> None:
         self.alice.busy()
         process = self.begin(queue_settings(request_expiry="10m"))

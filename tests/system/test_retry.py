@@ -11,6 +11,7 @@ from tests.system.harness import (
     ServiceTestCase,
     gaps,
     queue_settings,
+    settings,
 )
 
 
@@ -49,10 +50,25 @@ class RetryTests(ServiceTestCase):
         self.retries(Answers(after_s=3, hangs_up_after_s=4))
         self.assertEqual(self.dispositions(), ["SHORT", "ANSWERED"])
 
-    def test_a_number_that_does_not_exist(self) -> None:
-        self.retries(Refuses.NOT_FOUND)
+    def test_a_number_that_does_not_exist_is_not_tried_again(self) -> None:
+        self.client.always(Refuses.NOT_FOUND)
+        self.begin()
+        self.add()
+        self.run_to(300)
         # DialEnd says NOANSWER here; only Dial() itself knows better.
+        self.assertEqual(self.dispositions(), ["INVALID NUMBER"])
+        self.assert_status(
+            "failed", "there is no such number (SIP 404); not tried again"
+        )
+        self.assertEqual(len(self.originates), 1)
+
+    def test_a_call_that_was_refused(self) -> None:
+        self.retries(Refuses.DECLINE)
         self.assertEqual(self.dispositions(), ["UNAVAILABLE", "ANSWERED"])
+        self.assertEqual(
+            self.world.attempts()[0].reason,
+            "the call to the client was refused (SIP 603)",
+        )
 
     def test_no_way_to_the_network(self) -> None:
         self.client.unplug()
@@ -94,6 +110,38 @@ class RetryTests(ServiceTestCase):
         self.assertEqual(gaps(self.originates), [33, 33, 33, 33])
         self.assert_status("failed", "all 5 attempts used up; the client was busy")
         self.assertEqual(self.dispositions(), ["BUSY"] * 5)
+
+    def test_each_result_has_its_own_delay_and_limit(self) -> None:
+        self.client.will(
+            NO_ANSWER, Refuses.BUSY, Refuses.CONGESTION, Refuses.BUSY, Refuses.BUSY
+        )
+        self.begin(
+            queue_settings(
+                caller_ring_time="20s",
+                retry={
+                    "busy": {"attempts": 3, "delay": "5m"},
+                    "no_answer": {"delay": "30m"},
+                },
+            )
+        )
+        self.add()
+        self.run_to(4 * 3600 - 1)
+        # Each attempt takes 3 s until the client is dialled.
+        self.assertEqual(gaps(self.originates), [23 + 1800, 3 + 300, 3 + 30, 3 + 300])
+        self.assert_status(
+            "failed",
+            "the client was busy (SIP 486); given up after 3 attempts that ended so",
+        )
+
+    def test_settings_loaded_again_hold_from_the_next_attempt(self) -> None:
+        self.client.always(Refuses.BUSY)
+        process = self.begin(queue_settings(retry_delay="30s"))
+        self.add()
+        self.run_to(10)
+        process.service.use(settings(queue_settings(retry={"busy": {"attempts": 2}})))
+        self.run_to(600)
+        self.assertEqual(self.originates, [0, 33])
+        self.assert_status("failed", "given up after 2 attempts that ended so")
 
     def test_a_delay_of_nothing_is_no_delay(self) -> None:
         self.client.always(Refuses.BUSY)

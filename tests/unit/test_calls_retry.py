@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from fastagi.calls.attempt import Disposition, Verdict
-from fastagi.calls.retry import RetryRules, decide
+from fastagi.calls.retry import Decision, ResultRule, RetryRules, decide
 from fastagi.calls.task import CallbackTask, Kind, Move, Status, after
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -46,6 +46,22 @@ def verdict(disposition: str) -> Verdict:
     )
 
 
+def after_attempts(
+    disposition: str, *earlier: str, rules: RetryRules = RULES
+) -> Decision:
+    """Decide after an attempt with such a disposition and others before it."""
+    ends = [Disposition(end) for end in earlier]
+    costly = sum(end.value in COSTLY for end in ends)
+    task = attrs.evolve(TASK, attempts=costly, member_attempts=len(ends) - costly)
+    return decide(task, verdict(disposition), rules, NOW, ends)
+
+
+def in_s(decision: Decision) -> float:
+    """Return the delay of a retry in seconds."""
+    assert decision.due_at is not None, decision
+    return (decision.due_at - NOW).total_seconds()
+
+
 @pytest.mark.parametrize("disposition", [d.value for d in Disposition])
 def test_which_dispositions_cost_the_caller_an_attempt(disposition: str) -> None:
     judged = verdict(disposition)
@@ -64,7 +80,7 @@ def test_a_failed_call_is_tried_again_until_the_attempts_are_used_up(
     # Many tries without an agent do not shorten the caller's own attempts.
     task = attrs.evolve(TASK, attempts=used, member_attempts=99)
 
-    decision = decide(task, verdict(disposition), RULES, NOW)
+    decision = decide(task, verdict(disposition), RULES, NOW, ())
 
     assert decision.move.value == move
     assert "its reason" in decision.reason
@@ -84,11 +100,11 @@ def test_an_agent_who_does_not_answer_costs_the_caller_nothing(
 ) -> None:
     task = attrs.evolve(TASK, attempts=2, member_attempts=used)
 
-    decision = decide(task, verdict(disposition), RULES, NOW)
+    decision = decide(task, verdict(disposition), RULES, NOW, ())
 
     assert decision.move.value == move
     if move == "retry":
-        assert decision.due_at == NOW + timedelta(seconds=7)
+        assert in_s(decision) == 7
     else:
         assert decision.due_at is None
         assert "all 4 tries to reach an agent used up" in decision.reason
@@ -109,7 +125,7 @@ def test_a_success_is_a_success_whatever_else_happened(
         expires_at=NOW - timedelta(seconds=late_s),
     )
 
-    decision = decide(task, verdict("ANSWERED"), RULES, NOW)
+    decision = decide(task, verdict("ANSWERED"), RULES, NOW, ())
 
     assert (decision.move, decision.due_at) == (Move.COMPLETE, None)
     assert decision.reason == "its reason"
@@ -138,7 +154,7 @@ def test_what_ends_a_task_before_its_attempts_are_used_up(
         expires_at=NOW + timedelta(microseconds=left_us),
     )
 
-    decision = decide(task, verdict(disposition), RULES, NOW)
+    decision = decide(task, verdict(disposition), RULES, NOW, ())
 
     assert decision.move.value == move
     assert "its reason" in decision.reason
@@ -148,7 +164,7 @@ def test_what_ends_a_task_before_its_attempts_are_used_up(
 def test_a_task_served_meanwhile_keeps_the_words_of_who_served_it() -> None:
     task = attrs.evolve(TASK, served=True, reason="rang again, alice answered")
 
-    decision = decide(task, verdict("CANCEL"), RULES, NOW)
+    decision = decide(task, verdict("CANCEL"), RULES, NOW, ())
 
     assert decision.reason == (
         "rang again, alice answered; the attempt under way: its reason"
@@ -162,8 +178,99 @@ def test_every_decision_is_a_legal_move_that_ends_the_task_or_sets_a_time(
 ) -> None:
     task = attrs.evolve(TASK, attempts=used, member_attempts=used)
 
-    decision = decide(task, verdict(disposition), RULES, NOW)
+    decision = decide(task, verdict(disposition), RULES, NOW, ())
 
     status = after(Status.CALLING, decision.move)
     assert (decision.due_at is not None) is (status is Status.PENDING)
     assert decision.reason
+
+
+# -- agents who do not answer ----------------------------------------------
+
+
+def test_agents_who_do_not_answer_are_rung_ever_more_seldom() -> None:
+    rules = attrs.evolve(RULES, member_attempts=99)
+    silent = "MEMBER NO ANSWER"
+
+    delays = [
+        in_s(after_attempts(silent, *[silent] * n, rules=rules)) for n in range(4)
+    ]
+
+    assert delays == [7, 14, 21, 28]
+
+
+def test_once_an_agent_has_answered_the_pauses_begin_anew() -> None:
+    rules = attrs.evolve(RULES, member_attempts=99, attempts=99)
+    silent = "MEMBER NO ANSWER"
+
+    assert in_s(after_attempts(silent, silent, silent, "BUSY", rules=rules)) == 7
+    assert in_s(after_attempts(silent, silent, "BUSY", "NOT PLACED", rules=rules)) == 14
+
+
+# -- what is different by result -------------------------------------------
+
+BY_RESULT = attrs.evolve(
+    RULES,
+    attempts=6,
+    by_result={
+        Disposition.BUSY: ResultRule(attempts=2, delay=timedelta(seconds=300)),
+        Disposition.NO_ANSWER: ResultRule(delay=timedelta(seconds=1800)),
+        Disposition.CONGESTION: ResultRule(attempts=3),
+        Disposition.INVALID_NUMBER: ResultRule(attempts=1),
+        Disposition.SHORT: ResultRule(delay=timedelta(0)),
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("disposition", "delay_s"),
+    [
+        ("BUSY", 300),
+        ("NO ANSWER", 1800),
+        ("CONGESTION", 30),
+        ("SHORT", 0),
+        ("CANCEL", 30),
+        ("UNAVAILABLE", 30),
+    ],
+)
+def test_each_result_has_its_own_delay(disposition: str, delay_s: float) -> None:
+    assert in_s(after_attempts(disposition, rules=BY_RESULT)) == delay_s
+
+
+def test_a_result_is_counted_apart_from_the_others() -> None:
+    decision = after_attempts("BUSY", "NO ANSWER", "CONGESTION", rules=BY_RESULT)
+    assert decision.move is Move.RETRY
+
+    decision = after_attempts("BUSY", "BUSY", "NO ANSWER", rules=BY_RESULT)
+    assert decision.move is Move.GIVE_UP
+    assert decision.reason == "its reason; given up after 2 attempts that ended so"
+
+
+def test_a_number_that_does_not_exist_is_not_tried_again() -> None:
+    decision = after_attempts("INVALID NUMBER", rules=BY_RESULT)
+
+    assert (decision.move, decision.due_at) == (Move.GIVE_UP, None)
+    assert decision.reason == "its reason; not tried again"
+
+
+def test_the_attempts_bound_all_results_together() -> None:
+    earlier = ["CONGESTION", "NO ANSWER", "NO ANSWER", "SHORT", "CONGESTION"]
+
+    assert after_attempts("SHORT", *earlier[1:], rules=BY_RESULT).move is Move.RETRY
+    decision = after_attempts("SHORT", *earlier, rules=BY_RESULT)
+
+    assert decision.move is Move.GIVE_UP
+    assert decision.reason == "all 6 attempts used up; its reason"
+
+
+def test_tries_without_an_agent_are_no_calls_that_ended_so() -> None:
+    earlier = ["MEMBER NO ANSWER", "NOT PLACED", "MEMBER NO ANSWER"]
+
+    assert after_attempts("BUSY", *earlier, rules=BY_RESULT).move is Move.RETRY
+
+
+def test_a_success_and_an_end_from_outside_come_before_any_result() -> None:
+    task = attrs.evolve(TASK, served=True, reason="rang again")
+    decision = decide(task, verdict("INVALID NUMBER"), BY_RESULT, NOW, ())
+    assert decision.move is Move.SERVE
+    assert after_attempts("ANSWERED", rules=BY_RESULT).move is Move.COMPLETE

@@ -11,6 +11,8 @@ from datetime import timedelta
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from fastagi.calls.attempt import Disposition
+from fastagi.calls.retry import ResultRule
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import parse_settings
 from fastagi.config.model import (
@@ -57,7 +59,7 @@ class TestLayers:
         assert (sales.attempts, sales.retry_delay) == (3, timedelta(minutes=90))
         assert support.outbound_channel == "PJSIP/{number}@trunk"
         assert sales.outbound_channel == "Local/{number}@outbound-routes"
-        assert support.member_attempts == sales.member_attempts == 200
+        assert support.member_attempts == sales.member_attempts == 30
 
     def test_a_queue_may_go_back_to_what_is_built_in(self) -> None:
         queue = _queue(
@@ -65,6 +67,19 @@ class TestLayers:
             "attempts: 3, sounds: {hold_on: beep}",
         )
         assert queue == _queue("")
+
+    def test_what_is_different_by_result_is_merged_key_by_key(self) -> None:
+        queue = _queue(
+            "retry: {busy: {attempts: 3}}",
+            "retry: {busy: {delay: 10m, attempts: 2}, short: {delay: 1m}}",
+        )
+        rules = queue.retry_rules.by_result
+        assert rules[Disposition.BUSY] == ResultRule(
+            attempts=3, delay=timedelta(minutes=10)
+        )
+        assert rules[Disposition.SHORT] == ResultRule(delay=timedelta(minutes=1))
+        assert rules[Disposition.INVALID_NUMBER] == ResultRule(attempts=1)
+        assert rules[Disposition.NO_ANSWER] == ResultRule()
 
     def test_sounds_and_numbers_are_merged_key_by_key(self) -> None:
         queue = _queue(
