@@ -206,6 +206,7 @@ class CallbackService:
         self._background.start("finding out which calls are under way", self._resume())
 
     async def _resume(self) -> None:
+        await self._use_number_plan()
         known = await self.missed.learn() and await self._reconciler.run()
         if known and self._running:
             self.missed.spare()
@@ -229,8 +230,26 @@ class CallbackService:
         self._log.info("settings loaded again", queues=sorted(settings.queues))
         if self.manager.connected:
             self.picture.sync()
+        self._background.start("recognising clients anew", self._use_number_plan())
         self._tasks_changed()
         self._background.start("looking for orphans", self._warn_of_orphans())
+
+    async def _use_number_plan(self) -> None:
+        """Recognise the clients of open tasks by what numbers mean now."""
+        now = datetime.fromtimestamp(self._clock.seconds(), UTC)
+        try:
+            ended = await self._store.rekey(self._current.plan.key, now)
+        except StoreUnavailable as error:
+            self._log.error(
+                "clients with open tasks may not be recognised in every form of their"
+                " number until Asterisk is connected again: {error}",
+                error=error,
+            )
+            return
+        for task in ended:
+            self._log.info(
+                "task {task_id}: {reason}", task_id=task.id, reason=task.reason
+            )
 
     async def _warn_of_orphans(self) -> None:
         """Say which tasks wait in vain: their queue is not in the settings."""

@@ -24,6 +24,7 @@ from typing import TypeVar
 
 from pydantic import SecretStr
 
+from fastagi.calls.numbers import REGIONS
 from fastagi.config.durations import format_duration, parse_duration
 from fastagi.config.errors import BadValue, shown
 
@@ -168,6 +169,17 @@ def parse_queue_name(value: object) -> str:
 def parse_context(value: object) -> str:
     """Take the name of a context of the dialplan."""
     return _plain(value, _CONTEXT, 79, "letters, digits and _ . + - @")
+
+
+def parse_region(value: object) -> str:
+    """Take a country, as two letters of ISO 3166-1."""
+    region = parse_text(value).upper()
+    if region not in REGIONS:
+        raise BadValue(
+            f"must be a country, such as DE or RU (got {shown(value)})",
+            "write its two letters as in ISO 3166-1, UK being GB",
+        )
+    return region
 
 
 def parse_username(value: object) -> str:

@@ -42,6 +42,7 @@ _SECTIONS: dict[str, type[model.Section]] = {
     "control": model.ControlSettings,
     "asterisk": model.AsteriskSettings,
     "log": model.LogSettings,
+    "number_plan": model.NumberPlanSettings,
     "missed": model.MissedSettings,
     "defaults": model.QueueLayer,
 }
@@ -55,6 +56,7 @@ _OTHER_WORDS = {
     "retries": "attempts",
     "extension": "target_extension",
     "trunk": "outbound_channel",
+    "country": "region",
 }
 _GROUP = "must be a group of settings, one `name: value` on each line"
 _FROM_SAMPLE = "start from the sample callback-queue.yaml"
@@ -173,6 +175,9 @@ class _Judge:
             model.AsteriskSettings, top.get("asterisk"), ("asterisk",)
         )
         log = self._layer(model.LogSettings, top.get("log"), ("log",))
+        number_plan = self._layer(
+            model.NumberPlanSettings, top.get("number_plan"), ("number_plan",)
+        )
         missed = self._layer(model.MissedSettings, top.get("missed"), ("missed",))
         secret = self._secret(ami)
         defaults = self._layer(model.QueueLayer, top.get("defaults"), ("defaults",))
@@ -187,6 +192,7 @@ class _Judge:
             control=control.section,
             asterisk=asterisk.section,
             log=log.section,
+            number_plan=number_plan.section,
             missed=missed.section,
             defaults=defaults.section,
             queues={

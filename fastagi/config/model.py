@@ -30,7 +30,7 @@ from pydantic import (
 
 from fastagi.calls.attempt import Disposition
 from fastagi.calls.inbound import CountingRules
-from fastagi.calls.numbers import NumberRules
+from fastagi.calls.numbers import DialAs, NumberPlan, NumberRules
 from fastagi.calls.retry import ResultRule, RetryRules
 from fastagi.config import fields
 from fastagi.config.durations import format_duration, parse_duration
@@ -115,6 +115,7 @@ DisplayPrefix: TypeAlias = Annotated[str, PlainValidator(fields.parse_display_pr
 QueueOptions: TypeAlias = Annotated[str, PlainValidator(fields.parse_queue_options)]
 Language: TypeAlias = Annotated[str, PlainValidator(fields.parse_language)]
 Sound: TypeAlias = Annotated[str, PlainValidator(fields.parse_sound)]
+Region: TypeAlias = Annotated[str, PlainValidator(fields.parse_region)]
 ContextName: TypeAlias = Annotated[str, PlainValidator(fields.parse_context)]
 ContextNames: TypeAlias = Annotated[
     tuple[ContextName, ...], BeforeValidator(fields.parse_list)
@@ -214,6 +215,12 @@ class LogSettings(Section):
     mask_numbers: Switch = False
 
 
+class NumberPlanSettings(Section):
+    """What numbers mean where this Asterisk is."""
+
+    region: Region | None = None
+
+
 class MissedSettings(Section):
     """Which calls count as missed besides those that were in a queue."""
 
@@ -240,6 +247,7 @@ class Numbers(Section):
     max_digits: Annotated[int, _number(1, 20)] = 15
     allow: NumberPatterns = ()
     deny: NumberPatterns = ()
+    dial_as: Annotated[DialAs, _choice(DialAs)] = DialAs.AS_RECEIVED
 
 
 Attempts: TypeAlias = Annotated[int, _number(1, 100)]
@@ -356,16 +364,6 @@ class QueueLayer(Section):
                 RESULTS[name]: ResultRule(attempts=result.attempts, delay=result.delay)
                 for name, result in self.retry
             },
-        )
-
-    @property
-    def number_rules(self) -> NumberRules:
-        """Which numbers may be called, as the domain takes it."""
-        return NumberRules(
-            min_digits=self.numbers.min_digits,
-            max_digits=self.numbers.max_digits,
-            allow=self.numbers.allow,
-            deny=self.numbers.deny,
         )
 
 
@@ -576,6 +574,7 @@ class Settings:
     control: ControlSettings = attrs.field(factory=ControlSettings)
     asterisk: AsteriskSettings = attrs.field(factory=AsteriskSettings)
     log: LogSettings = attrs.field(factory=LogSettings)
+    number_plan: NumberPlanSettings = attrs.field(factory=NumberPlanSettings)
     missed: MissedSettings = attrs.field(factory=MissedSettings)
     defaults: QueueLayer = attrs.field(factory=QueueLayer)
     queues: QueueTable = attrs.field(converter=QueueTable)
@@ -588,6 +587,23 @@ class Settings:
         """
         return self.queues.get(name) or QueueSettings(
             name=name, **merge_layers(self.defaults)
+        )
+
+    @property
+    def plan(self) -> NumberPlan:
+        """What numbers mean, as the domain takes it."""
+        return NumberPlan(self.number_plan.region or "")
+
+    def number_rules(self, queue: QueueSettings) -> NumberRules:
+        """Which numbers a queue may call and how, as the domain takes it."""
+        numbers = queue.numbers
+        return NumberRules(
+            min_digits=numbers.min_digits,
+            max_digits=numbers.max_digits,
+            allow=numbers.allow,
+            deny=numbers.deny,
+            dial_as=numbers.dial_as,
+            plan=self.plan,
         )
 
     @property
@@ -618,6 +634,7 @@ class Settings:
             "control": self.control.describe(),
             "asterisk": self.asterisk.describe(),
             "log": self.log.describe(),
+            "number_plan": self.number_plan.describe(),
             "missed": self.missed.describe(),
             "queues": {name: queue.describe() for name, queue in self.queues.items()},
         }

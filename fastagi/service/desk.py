@@ -15,7 +15,12 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 
 from fastagi.calls.attempt import Attempt
-from fastagi.calls.numbers import NotCallable, callable_number, display_name, number_key
+from fastagi.calls.numbers import (
+    NotCallable,
+    callable_number,
+    display_name,
+    without_separators,
+)
 from fastagi.calls.task import OPEN, CallbackTask, Kind, NewTask, Status, TaskEvent
 from fastagi.config.model import QueueSettings, Settings
 from fastagi.errors import CallbackError
@@ -64,7 +69,7 @@ class TaskDesk:
         tasks = await self._store.listing(
             statuses=statuses,
             queue=self._queue(queue).name if queue else None,
-            number_key=number_key(number) or None,
+            number_key=self._settings().plan.key(without_separators(number)) or None,
             limit=int(request.get("limit", 100)),
         )
         return [task_json(task) for task in tasks]
@@ -91,7 +96,7 @@ class TaskDesk:
         name, raw = request.get("queue", ""), request.get("number", "")
         settings = self._queue(name)
         try:
-            number = callable_number(raw, settings.number_rules)
+            number = callable_number(raw, self._settings().number_rules(settings))
         except NotCallable as refusal:
             raise BadRequest(f"{raw!r} is no number to call: {refusal}") from None
         now = self._now()
@@ -99,7 +104,7 @@ class TaskDesk:
             NewTask(
                 kind=Kind.MANUAL,
                 number=number,
-                number_key=number_key(number),
+                number_key=self._settings().plan.key(number),
                 name=display_name(request.get("name", "")),
                 queue=settings.name,
                 joined_at=now,

@@ -24,7 +24,6 @@ from fastagi.calls.numbers import (
     callable_number,
     display_name,
     is_withheld,
-    number_key,
 )
 from fastagi.calls.task import CallbackTask, IllegalMove, Kind, NewTask
 from fastagi.config.model import QueueSettings, Settings
@@ -201,7 +200,8 @@ class Intake:
     def _number(self, request: AgiRequest, settings: QueueSettings) -> str:
         if is_withheld(request.callingpres):
             raise NotCallable("the caller withholds the number")
-        return callable_number(request.callerid, settings.number_rules)
+        rules = self._settings().number_rules(settings)
+        return callable_number(request.callerid, rules)
 
     def _new_task(
         self, request: AgiRequest, queue: str, number: str, settings: QueueSettings
@@ -211,7 +211,7 @@ class Intake:
         return NewTask(
             kind=Kind.REQUESTED,
             number=number,
-            number_key=number_key(number),
+            number_key=self._settings().plan.key(number),
             name=display_name(request.calleridname),
             language=request.language,
             queue=queue,

@@ -33,7 +33,6 @@ from fastagi.calls.numbers import (
     NumberRules,
     callable_number,
     display_name,
-    number_key,
 )
 from fastagi.calls.task import OPEN, CallbackTask, Kind, NewTask
 from fastagi.config.model import Settings
@@ -310,8 +309,9 @@ class MissedCalls:
         queues = self._settings().queues.values()
         least = min((queue.numbers.min_digits for queue in queues), default=1)
         rules = NumberRules(min_digits=least, max_digits=_MOST_DIGITS)
+        plan = self._settings().plan
         try:
-            return number_key(callable_number(number, rules))
+            return plan.key(callable_number(number, rules))
         except NotCallable:
             return ""
 
@@ -325,7 +325,7 @@ class MissedCalls:
         if queue is None:
             return
         try:
-            number = callable_number(ended.number, queue.number_rules)
+            number = callable_number(ended.number, settings.number_rules(queue))
         except NotCallable as refusal:
             self._log.info(
                 "missed call of {number} in queue {queue} is not called back: {reason}",
@@ -339,7 +339,7 @@ class MissedCalls:
         new = NewTask(
             kind=Kind.MISSED,
             number=number,
-            number_key=number_key(number),
+            number_key=settings.plan.key(number),
             name=display_name(ended.name),
             language=ended.language,
             queue=queue.name,

@@ -7,7 +7,7 @@ StoreUnavailable when the database can not be used.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 from fastagi.calls.attempt import Attempt, Verdict
@@ -173,6 +173,20 @@ class TaskStore:
         return await self._database.run(
             "serve", tasks.serve, number_key, reason, now, served_at
         )
+
+    async def rekey(
+        self, key_of: Callable[[str], str], now: datetime
+    ) -> list[CallbackTask]:
+        """Recognise callers of open tasks anew, after it changed what numbers mean.
+
+        Args:
+            key_of: gives the key of a number; called outside the reactor's thread.
+            now: the time.
+
+        Returns:
+            The tasks that ended because their caller has another one.
+        """
+        return await self._database.run("rekey", tasks.rekey, key_of, now)
 
     async def retry(
         self, task_id: int, reason: str, now: datetime, expires_at: datetime

@@ -9,7 +9,7 @@ nothing but the database. They know no threads, no Asterisk and no settings.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -405,6 +405,46 @@ def serve(
     if task.status is Status.CALLING:
         return _move(conn, task, Move.SERVE_LATER, now, reason, served=True)
     return _move(conn, task, Move.SERVE, now, reason)
+
+
+def rekey(
+    conn: sa.Connection, key_of: Callable[[str], str], now: datetime
+) -> list[CallbackTask]:
+    """Give the open tasks the keys their numbers have now; return those ended by it.
+
+    Where several turn out to be of one caller, the one being called stays, else the
+    first in line; the others end. Two that are being called stay as they are until
+    the next time.
+    """
+    rows = conn.execute(select(_task).where(_open).with_for_update())
+    tasks = sorted(
+        (_task_of(row) for row in rows),
+        key=lambda task: (task.status is not Status.CALLING, task.joined_at, task.id),
+    )
+    stays: dict[str, CallbackTask] = {}
+    changed: dict[int, str] = {}
+    ended: list[CallbackTask] = []
+    for task in tasks:
+        key = key_of(task.number)
+        first = stays.setdefault(key, task)
+        if first is task:
+            if key != task.number_key:
+                changed[task.id] = key
+        elif task.status is Status.PENDING:
+            reason = f"the same client as that of task {first.id}, which stays"
+            ended.append(_move(conn, task, Move.CANCEL, now, reason))
+    taken = {task.number_key: task.id for task in tasks if task not in ended}
+    for task_id, key in list(changed.items()):
+        if taken.get(key, task_id) not in {task_id, *changed}:
+            # Of one that is being called, too, under its old key.
+            del changed[task_id]
+    for keys in ({task_id: f"task {task_id}" for task_id in changed}, changed):
+        # By way of keys that no number has, so that two can change places.
+        for task_id, key in keys.items():
+            conn.execute(
+                update(_task).where(_task.c.id == task_id).values(number_key=key)
+            )
+    return ended
 
 
 def retry(

@@ -25,8 +25,9 @@ from fastagi.store.store import Begun, TaskStore
 from tests.store.harness import NOW, RULES, at, done, new_task, verdict
 
 
-def add(store: TaskStore, number: str = "100", seconds: float = 0, **changes):
-    return done(store.add(new_task(number, **changes), at(seconds))).task
+def add(store: TaskStore, number_key: str = "100", seconds: float = 0, **changes):
+    new = attrs.evolve(new_task(number_key), **changes)
+    return done(store.add(new, at(seconds))).task
 
 
 def begin(store: TaskStore, channel_id: str = "c1", seconds: float = 0) -> Begun:
@@ -1145,3 +1146,79 @@ def test_a_delay_is_counted_from_the_end_of_the_attempt(store: TaskStore) -> Non
     task = close(store, begin(store, seconds=5), "BUSY", 105.5)
 
     assert task.due_at - at(105.5) == timedelta(seconds=30)
+
+
+# -- when numbers mean something else --------------------------------------
+
+
+def russian(number: str) -> str:
+    """Give the key of a number where +7 and 8 mean the same."""
+    return re.sub(r"^(\+7|8)", "7", number)
+
+
+def test_open_tasks_get_the_keys_their_numbers_have_now(store: TaskStore) -> None:
+    task = add(store, "89031234567", number="89031234567")
+
+    assert done(store.rekey(russian, at(1))) == []
+
+    found = done(store.find(task.id))
+    assert (found.number, found.number_key) == ("89031234567", "79031234567")
+    assert add(store, "79031234567", 2).id == task.id
+
+
+def test_of_two_tasks_of_one_client_the_first_in_line_stays(store: TaskStore) -> None:
+    later = add(store, "89031234567", number="89031234567", joined_at=at(-10))
+    earlier = add(store, "+79031234567", number="+79031234567", joined_at=at(-60))
+
+    (ended,) = done(store.rekey(russian, at(1)))
+
+    assert (ended.id, ended.status) == (later.id, Status.CANCELLED)
+    assert f"task {earlier.id}" in ended.reason
+    assert story(store, later.id)[-1] == ("cancel", "cancelled")
+    assert done(store.find(earlier.id)).number_key == "79031234567"
+
+
+def test_of_two_tasks_of_one_client_the_one_being_called_stays(
+    store: TaskStore,
+) -> None:
+    calling = add(store, "89031234567", number="89031234567", joined_at=at(-10))
+    begin(store)
+    waiting = add(store, "+79031234567", number="+79031234567", joined_at=at(-60))
+
+    (ended,) = done(store.rekey(russian, at(1)))
+
+    assert ended.id == waiting.id
+    assert done(store.find(calling.id)).number_key == "79031234567"
+
+
+def test_two_tasks_of_one_client_that_are_both_being_called_are_left_alone(
+    store: TaskStore,
+) -> None:
+    first, second = (
+        add(store, "89031234567", number="89031234567"),
+        add(store, "+79031234567", number="+79031234567"),
+    )
+    begin(store, "c1")
+    begin(store, "c2")
+
+    assert done(store.rekey(russian, at(1))) == []
+
+    keys = {done(store.find(task.id)).number_key for task in (first, second)}
+    assert len(keys) == 2
+
+
+def test_keys_can_change_places(store: TaskStore) -> None:
+    one = add(store, "200", number="100")
+    two = add(store, "100", number="200")
+
+    assert done(store.rekey(str, at(1))) == []
+
+    assert done(store.find(one.id)).number_key == "100"
+    assert done(store.find(two.id)).number_key == "200"
+
+
+def test_ended_tasks_keep_their_keys(store: TaskStore) -> None:
+    task = add(store, "89031234567", number="89031234567")
+    done(store.cancel(task.id, "by hand", NOW))
+    assert done(store.rekey(russian, at(1))) == []
+    assert done(store.find(task.id)).number_key == task.number_key

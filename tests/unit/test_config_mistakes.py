@@ -14,7 +14,7 @@ from fastagi.config.load import parse_settings
 
 _AMI = "ami:\n  secret: s3cret\n"
 _QUEUE = "queues:\n  support:\n    outbound_channel: PJSIP/{number}@trunk\n"
-_ENTRY = re.compile(r"^=== (?P<where>[a-z ]+): (?P<title>.+)\n", re.MULTILINE)
+_ENTRY = re.compile(r"^=== (?P<where>[a-z_ ]+): (?P<title>.+)\n", re.MULTILINE)
 
 
 def _whole_file(where: str, text: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from fastagi.calls.attempt import Disposition
+from fastagi.calls.numbers import DialAs, NumberPlan
 from fastagi.calls.retry import ResultRule
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import parse_settings
@@ -299,19 +300,25 @@ class TestValues:
         queue = _queue(
             "attempts: 3, retry_delay: 1m, success_duration: 7s, member_attempts: 4, "
             "member_retry_delay: 2s, "
-            "numbers: {min_digits: 6, max_digits: 9, allow: ['0.*'], deny: ['09.*']}"
+            "numbers: {min_digits: 6, max_digits: 9, allow: ['0.*'], deny: ['09.*'], "
+            "dial_as: e164}"
         )
         rules = queue.retry_rules
         assert (rules.attempts, rules.member_attempts) == (3, 4)
         assert rules.retry_delay == timedelta(minutes=1)
         assert rules.member_retry_delay == timedelta(seconds=2)
         assert rules.success_duration_s == 7.0
-        numbers = queue.number_rules
+        settings = _load(
+            "number_plan: {region: de}\n"
+            "queues: {support: {outbound_channel: 'PJSIP/{number}@trunk'}}\n"
+        )
+        numbers = settings.number_rules(queue)
         assert (numbers.min_digits, numbers.max_digits) == (6, 9)
         assert (numbers.allow, numbers.deny) == (
             (re.compile("0.*"),),
             (re.compile("09.*"),),
         )
+        assert (numbers.dial_as, numbers.plan) == (DialAs.E164, NumberPlan("DE"))
 
     @pytest.mark.parametrize(
         "text",

@@ -35,6 +35,7 @@ _SECTIONS: dict[str, type[model.Section]] = {
     "control": model.ControlSettings,
     "asterisk": model.AsteriskSettings,
     "log": model.LogSettings,
+    "number_plan": model.NumberPlanSettings,
     "missed": model.MissedSettings,
     "defaults": model.QueueLayer,
     "defaults.sounds": model.Sounds,
@@ -49,6 +50,7 @@ _SECTIONS: dict[str, type[model.Section]] = {
 _IN_WORDS = {
     "ami.secret": "(none; one of the three places is needed)",
     "ami.secret_file": "(none)",
+    "number_plan.region": "(none)",
     "missed.queue": "(the first of the queues below)",
     "defaults.target_queue": "(the queue the caller was in)",
     "defaults.target_extension": "(none; a queue takes them)",
@@ -236,7 +238,9 @@ def test_each_time_and_count_tells_its_bounds() -> None:
     kinds = {entry.path: entry.told("Unit") for entry in _ENTRIES.values()}
     bounded = {param.id for param in _bounded()}  # type: ignore[attr-defined]
     for path, kind in kinds.items():
-        assert (path in bounded) == kind.startswith(("time", "count", "digits")), path
+        assert (path in bounded) == kind.startswith(("time,", "count,", "digits,")), (
+            path
+        )
 
 
 def test_examples_under_the_queues_work_too() -> None:
