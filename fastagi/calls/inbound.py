@@ -628,7 +628,8 @@ def _outcome(
         return Outcome.NOT_COUNTED
     if channel.withheld:
         return Outcome.WITHHELD
-    if at - channel.born_at < rules.min_duration_s:
+    # A call that ended before it began was not short: the clock was set back.
+    if 0 <= at - channel.born_at < rules.min_duration_s:
         return Outcome.TOO_SHORT
     return Outcome.MISSED
 

@@ -176,6 +176,12 @@ class TestMissed:
         calls.join()
         assert calls.outcome(rules) is Outcome.TOO_SHORT
 
+    def test_clock_set_back_makes_no_call_short(self, calls: Calls) -> None:
+        calls.caller()
+        calls.join()
+        calls.now -= 3600
+        assert calls.outcome() is Outcome.MISSED
+
     def test_internal_caller(self, calls: Calls) -> None:
         calls.caller("101")
         assert calls.outcome() is Outcome.INTERNAL
