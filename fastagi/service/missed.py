@@ -8,6 +8,7 @@ meanwhile. What happened while nobody listened is not its business.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -92,6 +93,8 @@ class MissedCalls:
         self._meanwhile: _Meanwhile | None = None
         #: Calls made by hand that are followed: channel and key of the client.
         self._followed: set[tuple[str, str]] = set()
+        #: Clients served of whom the store does not know it yet, and how often.
+        self._served: Counter[str] = Counter()
         #: How long the talk on such a channel was when it was hung up.
         self._talked: dict[str, float] = {}
         intake.on_request(self.calls.requested)
@@ -108,12 +111,14 @@ class MissedCalls:
         manager.on_disconnected(self.calls.interrupted)
 
     def busy(self) -> set[str]:
-        """Return the keys of the clients who are in a call with us."""
-        return self.calls.clients()
+        """Return the keys of the clients who are in a call with us, or were served
+        and the store does not know it yet.
+        """
+        return self.calls.clients() | self._served.keys()
 
     def spare(self) -> None:
         """End the attempts under way to reach a client who is in a call with us."""
-        self._rang(self.busy())
+        self._rang(self.calls.clients())
 
     # -- learning ----------------------------------------------------------
 
@@ -438,6 +443,13 @@ class MissedCalls:
                 return found[0] if found else None
 
     async def _serve(self, key: str, reason: str) -> None:
+        self._served[key] += 1
+        try:
+            await self._store_served(key, reason)
+        finally:
+            self._served -= Counter([key])
+
+    async def _store_served(self, key: str, reason: str) -> None:
         at = self._now()
         task: CallbackTask | None = None
         stored = False

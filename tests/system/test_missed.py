@@ -179,6 +179,21 @@ class ServedTests(MissedTestCase):
         self.world.run(60)
         self.assertEqual(self.originates, [])
 
+    def test_served_while_the_database_is_away(self) -> None:
+        """Whoever has been served is not called, though the store knows it last."""
+        process = self.begin()
+        self.add()
+        self.run_to(10)
+        process.database.unavailable = "database is locked"
+        self.alice.busy(False)
+        self.asterisk.call("support", NUMBER, talks_s=5)
+        # The scheduler tries again sooner than what ends the task.
+        self.run_to(19.2)
+        process.database.unavailable = ""
+        self.run_to(100)
+        self.assertEqual(self.originates, [])
+        self.assert_status("served")
+
     def test_client_rings_in_while_the_agents_phone_rings(self) -> None:
         self.bob.always(NO_ANSWER)
         self.begin_for_bob()
