@@ -89,6 +89,10 @@ class FakeAsterisk:
         self.alert_s = 1.0
         self.prompt_s = 2.0
         self.missing_sounds: set[str] = set()
+        #: Told which prompt a caller begins to hear.
+        self.on_prompt: Callable[[LiveCall, str], object] = lambda call, sound: None
+        #: By how much the machine's clock is wrong.
+        self.skew_s = 0.0
         self.manager_wires: list[Wire] = []
         #: Whether the manager is frozen, and how long bytes are on their way to it.
         self.frozen = False
@@ -238,6 +242,11 @@ class FakeAsterisk:
     def now(self) -> float:
         """The time."""
         return float(self.clock.seconds())
+
+    @property
+    def wall_clock(self) -> int:
+        """What the machine's clock shows, in whole seconds as ``time(NULL)`` does."""
+        return int(self.now + self.skew_s)
 
     def later(self, seconds: float, function: Callable[[], object]) -> IDelayedCall:
         """Run a function later in this life of the process."""

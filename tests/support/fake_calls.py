@@ -392,7 +392,10 @@ class LiveCall:
     ) -> None:
         self._pbx = pbx
         self._queue = pbx.queues[queue.lower()]
-        self._queue_name = queue
+        self.queue = queue
+        self.number = number
+        #: The caller asked the network not to show the number.
+        self.withheld = bool(int(callingpres) & 0x20)
         self._callingpres = callingpres
         self._talks_s = talks_s
         self._queue_timeout_s = queue_timeout_s
@@ -414,10 +417,10 @@ class LiveCall:
             number=number or UNKNOWN,
             caller=name or UNKNOWN,
         )
-        self._number, self._name = number, name
+        self._name = name
         self.channel.state = "Up"
         self.channel.hung_up = self.hang_up
-        if int(callingpres) & 0x20:
+        if self.withheld:
             self.channel.presentation = "prohib_passed_screen"
         self.visit: Visit | None = None
         self._join(None)
@@ -450,7 +453,7 @@ class LiveCall:
         self._variables = {
             "CALLBACK_STATUS": "",
             "CALLBACK_PROMPT": "",
-            "CALLBACK_QUEUE": self._queue_name,
+            "CALLBACK_QUEUE": self.queue,
             "CALLBACK_POSITION": str(position),
         }
         self.channel.at("callback-request", "1", 1, "AGI", "")
@@ -521,7 +524,7 @@ class LiveCall:
             "agi_channel": self.channel.name,
             "agi_uniqueid": self.channel.uniqueid,
             "agi_version": self._pbx.manager.version,
-            "agi_callerid": self._number or "unknown",
+            "agi_callerid": self.number or "unknown",
             "agi_calleridname": self._name or "unknown",
             "agi_callingpres": self._callingpres,
             "agi_context": "callback-ask",
@@ -552,6 +555,7 @@ class LiveCall:
             then()
             return
         self.heard.append(sound)
+        self._pbx.on_prompt(self, sound)
         self._later(self._pbx.prompt_s, then)
 
     # -- the end -----------------------------------------------------------

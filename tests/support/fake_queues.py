@@ -128,7 +128,7 @@ class Queue:
     def is_ready(self, member: Member) -> bool:
         """Whether the member takes calls of this queue, once the phone is idle."""
         wrapuptime_s = member.wrapuptime_s or self.wrapuptime_s
-        rested = int(self.pbx.now) - member.last_call >= wrapuptime_s
+        rested = self.pbx.wall_clock - member.last_call >= wrapuptime_s
         return (
             not member.paused
             and not member.in_call
@@ -138,7 +138,9 @@ class Queue:
     def rested_in(self) -> float | None:
         """Return the seconds until the next member is past its wrap-up time."""
         waits = [
-            m.last_call + (m.wrapuptime_s or self.wrapuptime_s) - self.pbx.now
+            m.last_call
+            + (m.wrapuptime_s or self.wrapuptime_s)
+            - (self.pbx.now + self.pbx.skew_s)
             for m in self.members
             if m.last_call
         ]
@@ -385,7 +387,7 @@ class Visit:
         assert member is not None and ring is not None
         answered_at = ring.fact.answered_at or 0.0
         member.in_call = False
-        member.last_call = int(self._pbx.now)
+        member.last_call = self._pbx.wall_clock
         member.calls_taken += 1
         self._tell_of(
             ring,

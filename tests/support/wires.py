@@ -151,6 +151,11 @@ class End:
             self._inbox.clear()
             self._tell(self.protocol.connectionLost, Failure(reason))
 
+    def give_up(self) -> None:
+        """Close without a word to the other side if the protocol wants to close."""
+        if self._aborting or self.disconnecting:
+            self.close(ConnectionAborted())
+
     def vanish(self) -> None:
         """The process on this side is killed: its kernel closes, it hears nothing."""
         if not self.closed:
@@ -199,6 +204,8 @@ class Wire:
     def carry(self, piece: int) -> bool:
         """Move bytes in both directions."""
         if self.dead:
+            for end in (self.client, self.server):
+                end.give_up()
             return False
         client = self.client.carry(piece)
         return self.server.carry(piece) or client

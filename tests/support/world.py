@@ -49,6 +49,9 @@ T = TypeVar("T")
 START: Final = 1_800_000_000.0
 #: More turns at one instant than any sound program needs.
 _MOST_TURNS: Final = 20_000
+#: At which of its points a process is killed: the how-manieth, or where the function
+#: says so of the point's name.
+KillAt = int | Callable[[str], bool] | None
 
 
 # -- settings ------------------------------------------------------------------
@@ -100,8 +103,16 @@ class PacedDatabase(Database):
     Every result comes in a later turn of the reactor, as it does from the thread.
     """
 
-    def __init__(self, url: str, clock: IReactorTime, process: ServiceProcess) -> None:
+    def __init__(
+        self,
+        url: str,
+        thread_clock: IReactorTime,
+        clock: IReactorTime,
+        process: ServiceProcess,
+    ) -> None:
         super().__init__(url, deliver=None)
+        #: The thread works on whatever the machine's clock is set to.
+        self._thread_clock = thread_clock
         self._paced_clock = clock
         self._process = process
         #: How long the COMMIT takes.
@@ -121,13 +132,15 @@ class PacedDatabase(Database):
             return fail(StoreUnavailable("the process is dead"))
         self._pending.append(result)
         delay_s = self.takes_s(name)
-        self._paced_clock.callLater(delay_s, self._do, result, name, fn, args)
+        self._thread_clock.callLater(delay_s, self._do, result, name, fn, args)
         return result
 
     def _do(
         self, result: Deferred[T], name: str, fn: Callable[..., T], args: Any
     ) -> None:
         process = self._process
+        if process.dead:
+            return
         trouble = self.unavailable or self.broken.get(name)
         if trouble:
             done: Deferred[T] = fail(StoreUnavailable(f"{name}: {trouble}"))
@@ -145,6 +158,9 @@ class PacedDatabase(Database):
         self._paced_clock.callLater(0, self._tell, value, result)
 
     def _tell(self, value: Any, result: Deferred[Any]) -> None:
+        if result not in self._pending:
+            # It was told when the process was buried.
+            return
         self._pending.remove(result)
         if isinstance(value, Failure):
             result.errback(value)
@@ -175,7 +191,7 @@ class ServiceProcess:
     _log = Logger()
 
     def __init__(
-        self, world: World, settings: Settings, *, kill_at: int | None = None
+        self, world: World, settings: Settings, *, kill_at: KillAt = None
     ) -> None:
         self._world = world
         self._kill_at = kill_at
@@ -184,8 +200,8 @@ class ServiceProcess:
         self._at: dict[str, list[Callable[[], object]]] = {}
         self.dead = False
         self.clock = ProcessClock()
-        self.clock.rightNow = world.clock.seconds()
-        self.database = PacedDatabase(world.url, self.clock, self)
+        self.clock.rightNow = world.wall_clock
+        self.database = PacedDatabase(world.url, world.clock, self.clock, self)
         net, asterisk = world.net, world.asterisk
         self.agi = ServerEndpoint(net, self._around("AGI"))
         self.control = ServerEndpoint(net, self._around("control"))
@@ -259,7 +275,8 @@ class ServiceProcess:
         self.points.append(name)
         for function in self._at.pop(name, []):
             self.clock.callLater(0, function)
-        if len(self.points) == self._kill_at:
+        at = self._kill_at
+        if at(name) if callable(at) else len(self.points) == at:
             self.kill()
         return not self.dead
 
@@ -271,6 +288,8 @@ class ServiceProcess:
         def around(data: bytes, send: Callable[[], None]) -> None:
             first = data.partition(b"\r\n")[0][:40].decode("utf-8", "replace")
             if self.point(f"before sending {what} {first.strip()}"):
+                for listener in self._world.listeners:
+                    listener(what, data)
                 send()
                 self.point(f"after sending {what} {first.strip()}")
 
@@ -283,8 +302,9 @@ class ServiceProcess:
 class ControlClient(Protocol):
     """The command line's side of the control socket."""
 
-    def __init__(self, request: Mapping[str, Any]) -> None:
+    def __init__(self, request: Mapping[str, Any], *, hangs_up: bool = False) -> None:
         self._request = request
+        self._hangs_up = hangs_up
         self._data = b""
 
     def connectionMade(self) -> None:
@@ -293,6 +313,8 @@ class ControlClient(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self._data += data
+        if self._hangs_up and self.answer is not None:
+            self.close()
 
     @property
     def answer(self) -> Any:
@@ -336,6 +358,12 @@ class World:
     processes: list[ServiceProcess] = attrs.field(factory=list)
     #: Called at each instant when nothing moves any more.
     watchers: list[Callable[[], object]] = attrs.field(factory=list)
+    #: Called with what a service writes to a socket ("AMI", "AGI", "control"), before
+    #: it is sent.
+    listeners: list[Callable[[str, bytes], object]] = attrs.field(factory=list)
+    #: By how much the machine's clock is wrong: it was set. Asterisk's timers and the
+    #: people go by the true time.
+    skew_s: float = 0.0
     _engine: sa.Engine | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -354,14 +382,17 @@ class World:
 
     # -- processes ---------------------------------------------------------
 
-    def begin(
-        self, settings: Settings, *, kill_at: int | None = None
-    ) -> ServiceProcess:
+    def begin(self, settings: Settings, *, kill_at: KillAt = None) -> ServiceProcess:
         """Start a service and let it connect."""
+        process = self.launch(settings, kill_at=kill_at)
+        self.settle()
+        return process
+
+    def launch(self, settings: Settings, *, kill_at: KillAt = None) -> ServiceProcess:
+        """Start a service; it gets on as time does."""
         process = ServiceProcess(self, settings, kill_at=kill_at)
         self.processes.append(process)
         process.start()
-        self.settle()
         return process
 
     def close(self) -> None:
@@ -386,17 +417,32 @@ class World:
             moment = moment.timestamp()
         return round(moment - START, 3)
 
+    @property
+    def wall_clock(self) -> float:
+        """What the machine's clock shows."""
+        return float(self.clock.seconds()) + self.skew_s
+
+    def set_wall_clock(self, by_s: float) -> None:
+        """Set the machine's clock forward, or back."""
+        self.skew_s += by_s
+        self.asterisk.skew_s = self.skew_s
+        self._set(self.clock.seconds())
+
     def _clocks(self) -> list[Clock]:
         return [self.clock, *(p.clock for p in self.processes if not p.dead)]
 
     def _next(self) -> float | None:
         """Return when the next timed call is due."""
-        calls = [call for clock in self._clocks() for call in clock.getDelayedCalls()]
-        return min((call.getTime() for call in calls), default=None)
+        due = [call.getTime() for call in self.clock.getDelayedCalls()]
+        for clock in self._clocks()[1:]:
+            due += [call.getTime() - self.skew_s for call in clock.getDelayedCalls()]
+        # Never back, were it by the last digit of a sum.
+        return max(min(due), self.clock.seconds()) if due else None
 
     def _set(self, moment: float) -> None:
-        for clock in self._clocks():
-            clock.rightNow = moment
+        self.clock.rightNow = moment
+        for clock in self._clocks()[1:]:
+            clock.rightNow = self.wall_clock
 
     def settle(self) -> None:
         """Let everything happen that is due at this instant."""

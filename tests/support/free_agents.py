@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""How many callbacks the model of Asterisk has agents for, by trying everything.
+
+The independent judge of :mod:`fastagi.calls.capacity`; shares no code with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tests.support.fake_asterisk import FakeAsterisk
+
+
+def largest_matching(wanted: Sequence[set[str]]) -> int:
+    """Return how many can have an agent each, by trying everything.
+
+    Args:
+        wanted: whom each of those who wait could have.
+    """
+    if not wanted:
+        return 0
+    first, *others = wanted
+    best = largest_matching(others)
+    for agent in first:
+        best = max(best, 1 + largest_matching([rest - {agent} for rest in others]))
+    return best
+
+
+def too_many(asterisk: FakeAsterisk, targets: Mapping[str, str]) -> str:
+    """Say how the callbacks exceed what Asterisk has for them; empty if they do not."""
+    visits = [visit for visit in asterisk.visits() if not visit.over]
+    # Of the phones that one call rings at the same time it will take only one.
+    free = {
+        name: {
+            member.interface
+            for member in queue.members
+            if queue.can_ring(member)
+            or (queue.is_ready(member) and any(v.rings(member) for v in visits))
+        }
+        for name, queue in asterisk.queues.items()
+    }
+    served: list[set[str]] = []
+    placed: list[set[str]] = []
+    for visit in visits:
+        rung = {m.interface for m in visit.queue.members if visit.rings(m)}
+        mine = not rung and visit.channel.uniqueid.startswith("callback")
+        (placed if mine else served).append(rung or free[visit.queue.name])
+    begun = {callback.member_half.uniqueid for callback in asterisk.callbacks}
+    # Those that Asterisk has not begun with yet.
+    placed += [free[q] for channel, q in targets.items() if f"{channel}-2" not in begun]
+    if largest_matching(served + placed) == largest_matching(served) + len(placed):
+        return ""
+    return f"at {asterisk.now}: {placed=} beside {served=}"
