@@ -20,7 +20,7 @@ from fastagi.config.model import Settings
 from fastagi.service.background import Background
 from fastagi.service.dialer import Dialer
 from fastagi.service.picture import Picture
-from fastagi.service.targets import Target, targets
+from fastagi.service.targets import Target, target_key, targets
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
 
@@ -91,6 +91,8 @@ class Scheduler:
 
     async def _run(self) -> None:
         try:
+            # An event that wakes us may tell others something, too: they come first.
+            await self._background.pause(0)
             self._again = True
             while self._again and self._enabled and self._picture.ready:
                 self._again = False
@@ -118,15 +120,17 @@ class Scheduler:
             if not begun:
                 break
             queue = settings.queues[begun[0].task.queue]
+            # The store took its time: agents may be gone, callers may have come.
+            now = self._clock.seconds()
+            capacity = self._capacity(wanted, now)
             if begun[0].task.number_key in self._busy():
                 self._dialer.drop(begun[0], queue, "the client rang in meanwhile")
+            elif not capacity.take(target_key(queue).lower()):
+                self._dialer.drop(begun[0], queue, "the agent was taken meanwhile")
             else:
                 self._dialer.place(begun[0], queue)
             if not (self._enabled and self._picture.ready):
                 return
-            # The store took its time: agents may be gone, callers may have come.
-            now = self._clock.seconds()
-            capacity = self._capacity(wanted, now)
         else:
             # No agent is free: the next change of the picture wakes us.
             self._sleep(wanted, now)

@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import attrs
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
-from tests.support.callback_scenarios import Answers
-from tests.support.fake_asterisk import FakeAsterisk
+from tests.support.callback_scenarios import Answers, Refuses
 from tests.support.fake_manager import Action, Answer
+from tests.support.free_agents import largest_matching, too_many
 from tests.support.world import ControlClient, World, a_world, queue_settings
 from tests.support.world import settings as service_settings
 from tests.system.harness import ALICE, ServiceTestCase
@@ -44,48 +42,6 @@ events = st.builds(
 members = st.fixed_dictionaries(
     {queue: st.sets(st.sampled_from(AGENTS), min_size=1) for queue in QUEUES}
 )
-
-
-def largest_matching(wanted: Sequence[set[str]]) -> int:
-    """Return how many can have an agent each, by trying everything.
-
-    Args:
-        wanted: whom each of those who wait could have.
-    """
-    if not wanted:
-        return 0
-    first, *others = wanted
-    best = largest_matching(others)
-    for agent in first:
-        best = max(best, 1 + largest_matching([rest - {agent} for rest in others]))
-    return best
-
-
-def too_many(asterisk: FakeAsterisk, targets: dict[str, str]) -> str:
-    """Say how the callbacks exceed what Asterisk has for them; empty if they do not."""
-    visits = [visit for visit in asterisk.visits() if not visit.over]
-    # Of the phones that one call rings at the same time it will take only one.
-    free = {
-        name: {
-            member.interface
-            for member in queue.members
-            if queue.can_ring(member)
-            or (queue.is_ready(member) and any(v.rings(member) for v in visits))
-        }
-        for name, queue in asterisk.queues.items()
-    }
-    served: list[set[str]] = []
-    placed: list[set[str]] = []
-    for visit in visits:
-        rung = {m.interface for m in visit.queue.members if visit.rings(m)}
-        mine = not rung and visit.channel.uniqueid.startswith("callback")
-        (placed if mine else served).append(rung or free[visit.queue.name])
-    begun = {callback.member_half.uniqueid for callback in asterisk.callbacks}
-    # Those that Asterisk has not begun with yet.
-    placed += [free[q] for channel, q in targets.items() if f"{channel}-2" not in begun]
-    if largest_matching(served + placed) == largest_matching(served) + len(placed):
-        return ""
-    return f"at {asterisk.now}: {placed=} beside {served=}"
 
 
 def guard(world: World) -> list[str]:
@@ -253,6 +209,31 @@ class SharedAgentTests(ServiceTestCase):
         self.add("0302222222", "plain")
         self.free_alice()
         self.assertEqual(self.originates, [10])
+
+    def test_an_agent_who_declines_at_once_is_still_one_agent(self) -> None:
+        """The call goes on to wait for an agent; not a second one beside it."""
+        self.alice.always(Refuses.DECLINE)
+        self.begin()
+        self.add("0301111111")
+        self.add("0302222222")
+        self.free_alice()
+        self.assertEqual(self.originates, [10])
+
+    def test_a_caller_who_takes_the_agent_during_the_commit_comes_first(self) -> None:
+        process = self.begin(queue_settings(retry_delay="1m"))
+        self.add()
+        process.database.takes_s = lambda name: 2.0 if name == "begin attempts" else 0.0
+        self.asterisk.later(
+            11, lambda: self.asterisk.call("support", "0307654321", talks_s=20)
+        )
+        self.free_alice()
+        self.assertEqual(self.originates, [])
+        self.run_to(100)
+        self.assert_status("completed")
+        self.assertEqual(self.dispositions(), ["NOT PLACED", "ANSWERED"])
+        self.assertEqual(
+            self.world.attempts()[0].reason, "the agent was taken meanwhile"
+        )
 
 
 def test_the_brute_force_is_right() -> None:
