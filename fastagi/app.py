@@ -36,6 +36,7 @@ from fastagi.service.intake import Intake
 from fastagi.service.missed import MissedCalls
 from fastagi.service.picture import Picture
 from fastagi.service.reconcile import Reconciler
+from fastagi.service.records import Records
 from fastagi.service.scheduler import Scheduler
 from fastagi.service.targets import target_key, targets
 from fastagi.store.engine import Database
@@ -108,7 +109,19 @@ class CallbackService:
             new_channel_id=self._new_channel_id,
             busy=lambda: self.missed.busy(),
         )
-        self._expiry = Expiry(store=store, clock=clock, background=self._background)
+        self._records = Records(
+            manager=self.manager,
+            store=store,
+            clock=clock,
+            background=self._background,
+            enabled=lambda: self._current.reports.queue_log,
+        )
+        self._expiry = Expiry(
+            store=store,
+            clock=clock,
+            background=self._background,
+            on_expired=self._records.wake,
+        )
         self._reconciler = Reconciler(
             manager=self.manager,
             store=store,
@@ -198,6 +211,7 @@ class CallbackService:
             await maybeDeferred(self._control_port.stopListening)
         self._scheduler.disable()
         self._expiry.stop()
+        self._records.stop()
         await self.manager.stopService()
         await self._background.stop()
         await self._database.close()
@@ -211,6 +225,7 @@ class CallbackService:
         if known and self._running:
             self.missed.spare()
             self._scheduler.enable()
+            self._records.wake()
             await self._reconciler.watch()
 
     # -- settings ----------------------------------------------------------
@@ -273,6 +288,7 @@ class CallbackService:
     def _tasks_changed(self) -> None:
         self._scheduler.tasks_changed()
         self._expiry.wake()
+        self._records.wake()
 
     def _new_channel_id(self) -> str:
         return f"callback-{self._clock.seconds():.0f}-{self._new_token()}"

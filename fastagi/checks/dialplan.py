@@ -15,7 +15,7 @@ from fastagi.checks.place import NotVisible, Place
 from fastagi.config.model import FastAgiSettings
 
 #: What ``dialplan/callback-queue.conf`` of this version has in VERSION_CONTEXT.
-VERSION: Final = 2
+VERSION: Final = 3
 VERSION_CONTEXT: Final = "callback-version"
 #: The file, as it is included in extensions.conf.
 FILE: Final = "callback-queue.conf"

@@ -20,7 +20,7 @@ from fastagi.checks.manager_link import (
     connect,
 )
 from fastagi.checks.place import NotVisible, Place
-from fastagi.config.model import AmiLogin, AmiSettings
+from fastagi.config.model import AmiLogin, AmiSettings, Settings
 
 OLDEST_ASTERISK: Final = 16
 #: AMI 5 came with Asterisk 16.
@@ -29,6 +29,7 @@ _OLDEST_AMI: Final = 5
 #: Which class of ``write`` gives which of the actions that are needed. The others,
 #: such as QueueStatus and Ping, need none.
 WRITE_CLASSES: Final = {
+    "agent": ("QueueLog",),
     "call": ("Hangup",),
     "originate": ("Originate",),
     "reporting": ("CoreSettings", "CoreShowChannels", "DBGet"),
@@ -185,12 +186,13 @@ def _login_advice(
     return None
 
 
-def check_manager(link: ManagerLink, ami: AmiSettings, place: Place) -> Notes:
+def check_manager(link: ManagerLink, settings: Settings, place: Place) -> Notes:
     """Look at what Asterisk allows us and will tell us."""
     notes = Notes("manager")
+    ami = settings.ami
     granted = _granted(ami, place)
     try:
-        _check_actions(link, ami, granted, notes)
+        _check_actions(link, settings, granted, notes)
         _check_version(link, notes)
         _check_events(link, ami, place, granted, notes)
     except (Refused, LinkFailed) as error:
@@ -230,16 +232,19 @@ def _classes(text: str) -> set[str]:
 
 
 def _check_actions(
-    link: ManagerLink, ami: AmiSettings, granted: _Granted, notes: Notes
+    link: ManagerLink, settings: Settings, granted: _Granted, notes: Notes
 ) -> None:
     may = {name for name, _ in link.ask(actions.list_commands()).headers}
+    if not settings.reports.queue_log or "QueueStatus" not in may:
+        # Not needed; or its module is not loaded, which is told below.
+        may.add("QueueLog")
     for name, needed in WRITE_CLASSES.items():
         missing = [action for action in needed if action not in may]
         # Where the class is there, it is a module that is not.
         if len(missing) == len(needed):
             notes.fault(
                 granted.where,
-                f"{ami.username} may not use {', '.join(missing)}:"
+                f"{settings.ami.username} may not use {', '.join(missing)}:"
                 f" write has no '{name}'",
                 f"write there: {_WRITE}; then run: {_RELOAD}",
             )

@@ -72,7 +72,7 @@ def _look(config: str, settings: Settings) -> Iterator[Notes]:
         yield from _look_at_asterisk(None, settings, place)
     else:
         with link:
-            yield _area("manager", lambda: check_manager(link, settings.ami, place))
+            yield _area("manager", lambda: check_manager(link, settings, place))
             yield from _look_at_asterisk(link, settings, place)
     yield _area("sounds", lambda: check_sounds(settings, place))
     yield _area(

@@ -44,6 +44,7 @@ _SECTIONS: dict[str, type[model.Section]] = {
     "log": model.LogSettings,
     "number_plan": model.NumberPlanSettings,
     "missed": model.MissedSettings,
+    "reports": model.ReportSettings,
     "defaults": model.QueueLayer,
 }
 _TOP = (*_SECTIONS, "queues")
@@ -179,6 +180,7 @@ class _Judge:
             model.NumberPlanSettings, top.get("number_plan"), ("number_plan",)
         )
         missed = self._layer(model.MissedSettings, top.get("missed"), ("missed",))
+        reports = self._layer(model.ReportSettings, top.get("reports"), ("reports",))
         secret = self._secret(ami)
         defaults = self._layer(model.QueueLayer, top.get("defaults"), ("defaults",))
         queues = self._queues(top, defaults)
@@ -194,6 +196,7 @@ class _Judge:
             log=log.section,
             number_plan=number_plan.section,
             missed=missed.section,
+            reports=reports.section,
             defaults=defaults.section,
             queues={
                 name: model.QueueSettings(name=name, **values)

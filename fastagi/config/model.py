@@ -230,6 +230,12 @@ class MissedSettings(Section):
     min_duration: Annotated[timedelta, _span("0", "1h")] = timedelta(0)
 
 
+class ReportSettings(Section):
+    """What Asterisk is told for the sake of reports."""
+
+    queue_log: Switch = True
+
+
 class Sounds(Section):
     """The sound files of a queue, as Playback() takes them."""
 
@@ -576,6 +582,7 @@ class Settings:
     log: LogSettings = attrs.field(factory=LogSettings)
     number_plan: NumberPlanSettings = attrs.field(factory=NumberPlanSettings)
     missed: MissedSettings = attrs.field(factory=MissedSettings)
+    reports: ReportSettings = attrs.field(factory=ReportSettings)
     defaults: QueueLayer = attrs.field(factory=QueueLayer)
     queues: QueueTable = attrs.field(converter=QueueTable)
 
@@ -636,6 +643,7 @@ class Settings:
             "log": self.log.describe(),
             "number_plan": self.number_plan.describe(),
             "missed": self.missed.describe(),
+            "reports": self.reports.describe(),
             "queues": {name: queue.describe() for name, queue in self.queues.items()},
         }
 

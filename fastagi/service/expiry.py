@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -25,11 +26,17 @@ class Expiry:
     _log = Logger()
 
     def __init__(
-        self, *, store: TaskStore, clock: IReactorTime, background: Background
+        self,
+        *,
+        store: TaskStore,
+        clock: IReactorTime,
+        background: Background,
+        on_expired: Callable[[], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._background = background
+        self._on_expired = on_expired
         self._timer: IDelayedCall | None = None
         self._running = False
         self._again = False
@@ -58,7 +65,9 @@ class Expiry:
                 self._again = False
                 now = self._clock.seconds()
                 ended = await self._store.expire(datetime.fromtimestamp(now, UTC))
-                self._again |= bool(ended)
+                if ended:
+                    self._again = True
+                    self._on_expired()
                 for task in ended:
                     self._log.info(
                         "task {task_id}: {status}: {reason}",

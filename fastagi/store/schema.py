@@ -151,10 +151,34 @@ Index(
     postgresql_where=text("linkedid <> ''"),
 )
 
+#: In what way a task was asked for, of those events in which it was.
+asked = Table(
+    "asked",
+    metadata,
+    Column(
+        "event_id",
+        ForeignKey(task_event.c.id, ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("kind", Text, nullable=False),
+    CheckConstraint(_one_of("kind", Kind), name="kind"),
+)
+
 #: Moments the service must know after a restart.
 mark = Table(
     "mark",
     metadata,
     Column("name", Text, primary_key=True),
     Column("at", Double, nullable=False),
+)
+
+#: How far in the table of events somebody who tells them elsewhere has come.
+position = Table(
+    "position",
+    metadata,
+    Column("name", Text, primary_key=True),
+    #: The last event that is told to its end.
+    Column("event_id", Integer, nullable=False),
+    #: How many entries are told of the event after that one.
+    Column("entries", Integer, nullable=False),
 )

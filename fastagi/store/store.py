@@ -11,10 +11,12 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 from fastagi.calls.attempt import Attempt, Verdict
+from fastagi.calls.records import Happening
 from fastagi.calls.retry import RetryRules
 from fastagi.calls.task import CallbackTask, NewTask, Status, TaskEvent
-from fastagi.store import marks, tasks
+from fastagi.store import marks, positions, tasks
 from fastagi.store.engine import Database
+from fastagi.store.positions import Position
 from fastagi.store.tasks import Begun, Recorded
 
 __all__ = ["Begun", "Recorded", "TaskStore"]
@@ -246,6 +248,22 @@ class TaskStore:
     async def set_mark(self, name: str, at: datetime) -> None:
         """Keep a moment in the place of the one of that name."""
         await self._database.run("set mark", marks.put, name, at)
+
+    async def events_after(self, event_id: int, most: int) -> list[Happening]:
+        """Return the events of all tasks after that one, at most so many, in order."""
+        return await self._database.run("events", positions.after, event_id, most)
+
+    async def position(self, reader: str) -> Position:
+        """Return how far a reader of the events has come."""
+        return await self._database.run("position", positions.get, reader)
+
+    async def set_position(self, reader: str, position: Position) -> None:
+        """Keep how far a reader of the events has come."""
+        await self._database.run("set position", positions.put, reader, position)
+
+    async def skip_events(self, reader: str) -> None:
+        """Have a reader leave out every event until now."""
+        await self._database.run("skip events", positions.put_last, reader)
 
     async def ping(self) -> None:
         """Finish if the database can be used."""

@@ -62,6 +62,7 @@ _pending: Final = text(schema.PENDING_ONLY)
 _INSERT_TASK: Final = insert(_task)
 _INSERT_ATTEMPT: Final = insert(_attempt)
 _INSERT_EVENT: Final = insert(_event)
+_INSERT_ASKED: Final = insert(schema.asked)
 _BY_ID: Final = select(_task).where(_task.c.id == bindparam("task_id"))
 _LOCK_BY_ID: Final = _BY_ID.with_for_update()
 #: Locks the row, so that nobody else changes it before the transaction ends.
@@ -202,7 +203,16 @@ def add(conn: sa.Connection, new: NewTask, now: datetime, once: bool) -> Recorde
         task_id = _insert(conn, _INSERT_TASK, _values(task, _NEW))
     except IntegrityError as error:
         raise _again_if_open(error) from error
-    _tell(conn, task_id, Move.CREATE, task.status, now, task.reason, linkedid=linkedid)
+    _tell(
+        conn,
+        task_id,
+        Move.CREATE,
+        task.status,
+        now,
+        task.reason,
+        linkedid=linkedid,
+        asked=new.kind,
+    )
     return Recorded(evolve(task, id=task_id), created=True)
 
 
@@ -217,6 +227,7 @@ def _renew(
         now,
         new.reason,
         linkedid=_storable(new.linkedid),
+        asked=new.kind,
         kind=new.kind if new.kind is Kind.REQUESTED else task.kind,
         name=task.name or _storable(new.name),
         language=task.language or _storable(new.language),
@@ -583,6 +594,7 @@ def _move(
     *,
     attempt_id: int | None = None,
     linkedid: str = "",
+    asked: Kind | None = None,
     **changes: Any,
 ) -> CallbackTask:
     """Move a task and write the line of its history.
@@ -618,6 +630,7 @@ def _move(
         reason,
         attempt_id=attempt_id,
         linkedid=linkedid,
+        asked=asked,
     )
     return moved
 
@@ -632,8 +645,10 @@ def _tell(
     *,
     attempt_id: int | None = None,
     linkedid: str = "",
+    asked: Kind | None = None,
 ) -> None:
-    conn.execute(
+    event_id = _insert(
+        conn,
         _INSERT_EVENT,
         {
             "task_id": task_id,
@@ -645,6 +660,8 @@ def _tell(
             "linkedid": linkedid,
         },
     )
+    if asked is not None:
+        conn.execute(_INSERT_ASKED, {"event_id": event_id, "kind": asked.value})
 
 
 def _values(

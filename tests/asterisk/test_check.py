@@ -189,7 +189,7 @@ def test_user_without_a_class_of_write(installation: Installation, name: str) ->
     fault = found[0]
     assert f"may not use {', '.join(WRITE_CLASSES[name])}" in fault.problem
     assert f"write has no '{name}'" in fault.problem
-    assert "write there: write = call,originate,reporting" in fault.remedy
+    assert "write there: write = agent,call,originate,reporting" in fault.remedy
     # Without the right to look at the dialplan its files are read.
     assert all(one.level == "warning" for one in found[1:])
 
@@ -274,8 +274,8 @@ def test_dialplan_that_is_not_reloaded(installation: Installation) -> None:
     ("old", "new", "problem"),
     [
         ("[callback-version]", "[elsewhere]", "is of version none"),
-        ("version,1,NoOp(2)", "version,1,NoOp(0)", "is of version none"),
-        ("version,1,NoOp(2)", "version,1,NoOp(99)", "is of version 99"),
+        ("version,1,NoOp(3)", "version,1,NoOp(0)", "is of version none"),
+        ("version,1,NoOp(3)", "version,1,NoOp(99)", "is of version 99"),
         ("[callback-outcome]", "[elsewhere]", "contexts are missing: callback-outcome"),
     ],
 )

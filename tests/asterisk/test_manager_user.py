@@ -206,6 +206,7 @@ def test_each_class_of_write_allows_the_actions_it_is_there_for(
         "CoreShowChannels": lambda: link.ask_list(actions.core_show_channels()),
         "DBGet": lambda: link.ask_list(actions.db_get("callback-outcome", "x")),
         "DeviceStateList": lambda: link.ask_list(actions.device_state_list()),
+        "QueueLog": lambda: link.ask(actions.queue_log("support", "CALLBACKREQUEST")),
         "QueueStatus": lambda: link.ask_list(actions.queue_status()),
         "Ping": lambda: link.ask(actions.ping()),
         "ListCommands": lambda: link.ask(actions.list_commands()),

@@ -114,8 +114,11 @@ class FakeAsterisk:
             "Hangup": self._hangup,
             "Originate": self._originate,
             "Ping": self._ping,
+            "QueueLog": self._queue_log,
             "QueueStatus": self._queue_status,
         }
+        #: Lines of queue_log that the manager was asked to write, without their time.
+        self.queue_log: list[str] = []
         self.manager = FakeManager(clock, version, handlers, user or User())
         #: Of a caller who hangs up in a queue.
         self.abandon_cause = NORMAL if version.startswith("16.") else NO_CAUSE
@@ -420,6 +423,15 @@ class FakeAsterisk:
     def _ping(self, action: Action) -> Answer:
         stamp = f"{self.now:.6f}"
         return Answer((("Response", "Success"), ("Ping", "Pong"), ("Timestamp", stamp)))
+
+    def _queue_log(self, action: Action) -> Answer:
+        if not (action.get("Queue") and action.get("Event")):
+            return error("Need 'Queue' and 'Event' parameters.")
+        uniqueid = action.get("Uniqueid") or "NONE"
+        agent = action.get("Interface") or "NONE"
+        fields = (uniqueid, action.get("Queue"), agent, action.get("Event"))
+        self.queue_log.append("|".join([*fields, action.get("Message")]))
+        return success("Event added successfully")
 
     def _core_settings(self, action: Action) -> Answer:
         return Answer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -177,8 +178,13 @@ class ServiceTestCase(SynchronousTestCase):
         for task in self.world.tasks():
             self.assertTrue(task.reason)
             self.assertEqual(task.is_open, task.ended_at is None)
+            self.assertFalse(self._doubled(), "written twice into queue_log")
             moves = [event.move.value for event in self.world.history(task.id)]
             self.assertEqual(moves[0], "create")
+
+    def _doubled(self) -> list[str]:
+        counts = Counter(self.asterisk.queue_log)
+        return [line for line, count in counts.items() if count > 1]
 
     def check_stops(self, process: ServiceProcess) -> None:
         """Stop the service: nothing of it is left behind."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from twisted.internet.endpoints import UNIXClientEndpoint, UNIXServerEndpoint
@@ -27,7 +28,7 @@ from fastagi.checks.manager import (
 from fastagi.checks.manager_link import LinkFailed, Trouble, connect
 from fastagi.checks.place import Place
 from fastagi.checks.queues import check_queues
-from fastagi.config.model import Settings
+from fastagi.config.model import ReportSettings, Settings
 from fastagi.store.engine import Database
 from fastagi.wire.ami import AmiMessage, Header
 from tests.support.checking import log_in, only, settings, told, write
@@ -62,7 +63,7 @@ class TestManager:
     def _check(self, home: Path, script: Script, banner: bytes = b"") -> Notes:
         given = settings(home)
         with ScriptedManager(script, banner) as manager, log_in(manager) as link:
-            return check_manager(link, given.ami, Place(given))
+            return check_manager(link, given, Place(given))
 
     def _configure(self, home: Path, *lines: str) -> None:
         text = "\n".join(["[general]", "enabled = yes", "[callback-queue]", *lines])
@@ -83,8 +84,18 @@ class TestManager:
         assert only(self._check(tmp_path, _may(*may))) == (
             f"fault: {tmp_path}/etc/manager.conf:3: callback-queue may not use"
             f" {', '.join(WRITE_CLASSES[name])}: write has no '{name}' - write there:"
-            " write = call,originate,reporting; then run: asterisk -rx 'manager reload'"
+            " write = agent,call,originate,reporting; then run: asterisk -rx"
+            " 'manager reload'"
         )
+
+    def test_class_that_is_there_for_reports_only(self, tmp_path: Path) -> None:
+        self._configure(tmp_path, "read = all")
+        given = attrs.evolve(
+            settings(tmp_path), reports=ReportSettings(queue_log=False)
+        )
+        may = [one for one in _EVERY_ACTION if one != "QueueLog"]
+        with ScriptedManager(_may(*may), b"") as manager, log_in(manager) as link:
+            assert told(check_manager(link, given, Place(given))) == ["ok"]
 
     @pytest.mark.parametrize("name", READ_CLASSES)
     def test_class_missing_in_read(self, tmp_path: Path, name: str) -> None:
@@ -189,7 +200,7 @@ class TestManager:
         given = settings(tmp_path)
         script: Script = {"ListCommands": lambda _: ()}
         with ScriptedManager(script) as manager, log_in(manager, 0.05) as link:
-            text = only(check_manager(link, given.ami, Place(given)))
+            text = only(check_manager(link, given, Place(given)))
         assert "no answer within 0.05 s" in text
 
 

@@ -37,6 +37,7 @@ _SECTIONS: dict[str, type[model.Section]] = {
     "log": model.LogSettings,
     "number_plan": model.NumberPlanSettings,
     "missed": model.MissedSettings,
+    "reports": model.ReportSettings,
     "defaults": model.QueueLayer,
     "defaults.sounds": model.Sounds,
     "defaults.numbers": model.Numbers,

@@ -85,7 +85,7 @@ class TestManagerUser:
             "CoreSettings": lambda _: (success(("AsteriskVersion", "22.1.0")),),
         }
         with ScriptedManager(script) as manager, log_in(manager) as link:
-            assert told(check_manager(link, given.ami, Place(given))) == ["ok"]
+            assert told(check_manager(link, given, Place(given))) == ["ok"]
 
     def test_filters_hold_to_the_beginning(self) -> None:
         """Else a caller's name could match, and hide the caller's events."""

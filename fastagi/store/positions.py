@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""The events of all tasks in their order, and how far a reader of them has come.
+
+The functions run inside a transaction, may run twice and touch nothing but the
+database. An event never gets a lower number than one that was read before it, as one
+thread of one process writes them.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+import sqlalchemy as sa
+from attrs import frozen
+from sqlalchemy import bindparam, func, insert, select, update
+
+from fastagi.calls.attempt import Disposition
+from fastagi.calls.records import Happening
+from fastagi.calls.task import Kind, Move, Status
+from fastagi.store import schema
+
+
+@frozen(order=True)
+class Position:
+    """How far a reader has come."""
+
+    #: The last event that is told to its end.
+    event_id: int = 0
+    #: How many entries are told of the event after that one.
+    entries: int = 0
+
+
+_position: Final = schema.position
+_GET: Final = select(_position).where(_position.c.name == bindparam("name"))
+_MOVE: Final = (
+    update(_position)
+    .where(_position.c.name == bindparam("old_name"))
+    .values(event_id=bindparam("to_event"), entries=bindparam("to_entries"))
+)
+_MAKE: Final = insert(_position)
+
+_event: Final = schema.task_event
+_asked: Final = schema.asked
+_task: Final = schema.task
+_attempt: Final = schema.attempt
+_AFTER: Final = (
+    select(
+        _event.c.id,
+        _event.c.at,
+        _event.c.move,
+        _event.c.status,
+        _asked.c.kind,
+        _event.c.linkedid,
+        _task.c.id.label("task_id"),
+        _task.c.queue,
+        _task.c.number,
+        _task.c.linkedid.label("first_linkedid"),
+        _attempt.c.channel_id,
+        _attempt.c.disposition,
+        _attempt.c.member,
+        _attempt.c.talk_s,
+    )
+    .join(_task, _task.c.id == _event.c.task_id)
+    .outerjoin(_asked, _asked.c.event_id == _event.c.id)
+    .outerjoin(_attempt, _attempt.c.id == _event.c.attempt_id)
+    .where(_event.c.id > bindparam("event_id"))
+    .order_by(_event.c.id)
+    .limit(bindparam("most"))
+)
+
+
+def get(conn: sa.Connection, name: str) -> Position:
+    """Return how far a reader has come."""
+    row = conn.execute(_GET, {"name": name}).first()
+    return Position() if row is None else Position(row.event_id, row.entries)
+
+
+def put(conn: sa.Connection, name: str, position: Position) -> None:
+    """Keep how far a reader has come."""
+    event_id, entries = position.event_id, position.entries
+    moved = conn.execute(
+        _MOVE, {"old_name": name, "to_event": event_id, "to_entries": entries}
+    )
+    if not moved.rowcount:
+        conn.execute(_MAKE, {"name": name, "event_id": event_id, "entries": entries})
+
+
+def put_last(conn: sa.Connection, name: str) -> None:
+    """Have a reader leave out all that has happened until now."""
+    last = Position(conn.execute(select(func.max(_event.c.id))).scalar() or 0)
+    if get(conn, name) != last:
+        put(conn, name, last)
+
+
+def after(conn: sa.Connection, event_id: int, most: int) -> list[Happening]:
+    """Return the next events, at most so many."""
+    rows = conn.execute(_AFTER, {"event_id": event_id, "most": most})
+    return [
+        Happening(
+            event_id=row.id,
+            at=datetime.fromtimestamp(row.at, UTC),
+            move=Move(row.move),
+            status=Status(row.status),
+            asked=None if row.kind is None else Kind(row.kind),
+            task_id=row.task_id,
+            queue=row.queue,
+            number=row.number,
+            linkedid=row.linkedid or row.first_linkedid,
+            channel_id=row.channel_id or "",
+            disposition=(
+                None if row.disposition is None else Disposition(row.disposition)
+            ),
+            member=row.member or "",
+            talk_s=row.talk_s or 0.0,
+        )
+        for row in rows
+    ]

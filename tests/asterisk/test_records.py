@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""Reports see every callback: in queue_log and in the CDRs, by a real Asterisk."""
+
+from __future__ import annotations
+
+from tests.asterisk.callback import (
+    CLIENT,
+    QUICK,
+    ask,
+    joins,
+    only_task,
+    pause,
+    settled,
+    story,
+    unpause,
+)
+from tests.lab.asterisk import QueueLogRow
+from tests.lab.lab import Lab
+from tests.lab.processes import wait_until
+from tests.lab.scenarios import Answer, HangUp, Refuse
+from tests.lab.service import Service, says
+
+TALK = Answer(steps=(HangUp(after_ms=1500),))
+
+
+def ours(lab: Lab, count: int) -> list[QueueLogRow]:
+    """Return our own lines, when there are so many."""
+
+    def found() -> list[QueueLogRow]:
+        rows = lab.asterisk.queue_log()
+        return [row for row in rows if row.event.startswith("CALLBACK")]
+
+    wait_until(lambda: len(found()) >= count, 10, f"{count} lines in queue_log")
+    lab.witness.fence()
+    return found()
+
+
+def test_request_that_succeeds_at_the_second_attempt(lab: Lab) -> None:
+    lab.agent("alice")
+    lab.client(CLIENT, Refuse(486, "Busy Here"), TALK)
+    service = lab.service(QUICK)
+    ask(lab, service)
+    settled(service, "completed")
+
+    rows = ours(lab, 4)
+
+    assert [row.event for row in rows] == [
+        "CALLBACKREQUEST",
+        "CALLBACKATTEMPT",
+        "CALLBACKATTEMPT",
+        "CALLBACKDONE",
+    ]
+    first, second = (one["channel_id"] for one in story(service)["attempts"])
+    callid = only_task(service)["linkedid"]
+    assert [row.callid for row in rows] == [callid, first, second, callid]
+    assert {row.queue for row in rows} == {"support"}
+    assert [row.agent for row in rows[1:]] == ["PJSIP/alice"] * 3
+    assert all(row.data[:2] == ("1", CLIENT) for row in rows)
+    assert [row.data[3] for row in rows] == [
+        "requested",
+        "BUSY",
+        "ANSWERED",
+        "completed",
+    ]
+    # The caller's own call and the two callbacks, as Asterisk itself tells of them.
+    entered = [
+        row.callid for row in lab.asterisk.queue_log() if row.event == "ENTERQUEUE"
+    ]
+    assert entered == [callid, f"{first}-2", f"{second}-2"]
+    _every_cdr_of_the_callback_has_the_task(lab)
+
+
+def _every_cdr_of_the_callback_has_the_task(lab: Lab) -> None:
+    def callbacks() -> list[dict[str, str]]:
+        return [
+            cdr
+            for cdr in lab.asterisk.cdrs()
+            if cdr["dcontext"].startswith("callback-")
+            and cdr["dcontext"] != "callback-request"
+        ]
+
+    wait_until(lambda: len(callbacks()) >= 4, 10, "the CDRs of the callback")
+    assert {cdr["userfield"] for cdr in callbacks()} == {"callback-task-1"}
+    others = [cdr for cdr in lab.asterisk.cdrs() if cdr not in callbacks()]
+    assert {cdr["userfield"] for cdr in others} == {""}
+
+
+def test_missed_call_whose_client_is_served_meanwhile(lab: Lab) -> None:
+    lab.agent("alice", TALK)
+    service = lab.service(QUICK)
+    pause(lab, "support")
+    lab.caller("support", HangUp(after_ms=300), number=CLIENT)
+    service.wait_for(says("missed", number=CLIENT, level="info"))
+    lab.caller("support", number=CLIENT)
+    joins(lab, CLIENT, 2)
+    unpause(lab, "support")
+    settled(service, "served")
+
+    rows = ours(lab, 2)
+
+    assert [row.event for row in rows] == ["CALLBACKMISSED", "CALLBACKDONE"]
+    assert {row.callid for row in rows} == {only_task(service)["linkedid"]}
+    assert rows[-1].data[3] == "served"
+
+
+def test_restarted_service_writes_nothing_again(lab: Lab) -> None:
+    lab.agent("alice")
+    lab.client(CLIENT, TALK)
+    service: Service = lab.service(QUICK)
+    ask(lab, service)
+    settled(service, "completed")
+    before = ours(lab, 3)
+    service.stop()
+    service.start()
+    assert ours(lab, 3) == before
