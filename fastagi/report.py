@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     # Only for its name: the checks import half the service, which takes a while.
     from fastagi.checks.finding import Finding
 
-_WAYS = {"requested": "pressed the key", "missed": "missed call", "manual": "by hand"}
+_WAYS = {
+    "requested": "The client asked to be called back.",
+    "missed": "A call of the client was missed.",
+    "manual": "The callback was asked for by hand.",
+}
 
 
 def tasks(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -40,32 +44,30 @@ def tasks(rows: Sequence[Mapping[str, Any]]) -> str:
 def story(answer: Mapping[str, Any]) -> str:
     """Return the whole story of one task."""
     task = answer["task"]
-    name = f" ({task['name']})" if task["name"] else ""
+    who = f"{task['name']}, {task['number']}" if task["name"] else task["number"]
     lines = [
-        f"Task {task['id']}: {task['number']}{name}, queue {task['queue']},"
-        f" {_WAYS[task['kind']]}",
-        f"  {task['status']}: {task['reason']}",
+        f"Task {task['id']}: {who}, queue {task['queue']}",
+        f"  {_WAYS[task['kind']]}",
+        f"  {_standing(task)}",
     ]
-    if task["ended_at"] is None:
-        lines.append(
-            f"  due {_when(task['due_at'])}, at most until {_when(task['expires_at'])}"
-        )
-    if task["cancel_requested"] and task["ended_at"] is None:
-        lines.append("  will be cancelled when the call under way ends")
-    lines.append("")
-    lines += [
-        f"  {_when(event['at'], exact=True)}  {event['text']}"
-        for event in answer["history"]
-    ]
+    day = ""
+    for event in answer["history"]:
+        at = _when(event["at"], exact=True)
+        if at[:10] != day:
+            day = at[:10]
+            lines += ["", f"  {day}"]
+        ends = event["status"] == task["status"] and event["at"] == task["ended_at"]
+        words = f"{task['status']}: {event['text']}" if ends else event["text"]
+        lines.append(f"  {at[11:]}  {words}")
     if answer["attempts"]:
         lines.append("")
         rows = [
             (
                 str(number),
-                _when(attempt["started_at"], exact=True),
+                _when(attempt["started_at"]),
                 attempt["disposition"] or "under way",
                 attempt["member"] or "-",
-                f"{attempt['talk_s']:.1f} s",
+                f"{attempt['talk_s']:.1f} s" if attempt["talk_s"] else "-",
                 attempt["reason"],
             )
             for number, attempt in enumerate(answer["attempts"], 1)
@@ -73,6 +75,22 @@ def story(answer: Mapping[str, Any]) -> str:
         head = ("TRY", "STARTED", "RESULT", "AGENT", "TALK", "WHY")
         lines.append(_table(head, rows))
     return "\n".join(lines)
+
+
+def _standing(task: Mapping[str, Any]) -> str:
+    """Say where a task stands, in a sentence or two."""
+    if task["ended_at"] is not None:
+        status = task["status"].capitalize()
+        return f"{status} at {_when(task['ended_at'])}: {task['reason']}."
+    if task["status"] == "calling":
+        said = f"A call is under way; {task['reason']}."
+        if task["cancel_requested"]:
+            return f"{said} The task is cancelled when it ends."
+        return said
+    return (
+        f"Waits, {task['reason']}. To be called from {_when(task['due_at'])} on, when"
+        f" an agent is free, until {_when(task['expires_at'])}."
+    )
 
 
 def status(answer: Mapping[str, Any]) -> str:

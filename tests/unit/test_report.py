@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+"""What an admin reads of a task."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from fastagi import report
+
+
+@pytest.fixture(autouse=True)
+def _utc(monkeypatch: pytest.MonkeyPatch) -> Any:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def task(**more: object) -> dict[str, object]:
+    return {
+        "id": 17,
+        "kind": "missed",
+        "status": "pending",
+        "number": "+4930123456",
+        "name": "Ada",
+        "queue": "support",
+        "due_at": "2026-11-24T16:24:30.000+00:00",
+        "expires_at": "2026-11-24T16:29:00.000+00:00",
+        "ended_at": None,
+        "cancel_requested": False,
+        "reason": "busy (SIP 486); next try in 30 s",
+        **more,
+    }
+
+
+def event(at: str, status: str, text: str) -> dict[str, object]:
+    return {"at": f"2026-11-{at}+00:00", "status": status, "text": text}
+
+
+ATTEMPT = {
+    "started_at": "2026-11-24T23:59:58.000+00:00",
+    "disposition": "BUSY",
+    "member": "PJSIP/alice",
+    "talk_s": 0.0,
+    "reason": "busy (SIP 486)",
+}
+
+
+def test_story_of_a_task_that_has_ended() -> None:
+    answer = {
+        "task": task(
+            status="served",
+            reason="the client rang again and PJSIP/alice answered",
+            ended_at="2026-11-25T00:01:09.250+00:00",
+        ),
+        "history": [
+            event("24T23:59:58.000", "calling", "attempt 1 begins"),
+            event("25T00:00:01.500", "pending", "busy; next try in 30 s"),
+            event("25T00:01:09.250", "served", "the client rang again"),
+        ],
+        "attempts": [ATTEMPT],
+    }
+    assert (
+        report.story(answer)
+        == """\
+Task 17: Ada, +4930123456, queue support
+  A call of the client was missed.
+  Served at 2026-11-25 00:01:09: the client rang again and PJSIP/alice answered.
+
+  2026-11-24
+  23:59:58.000  attempt 1 begins
+
+  2026-11-25
+  00:00:01.500  busy; next try in 30 s
+  00:01:09.250  served: the client rang again
+
+TRY  STARTED              RESULT  AGENT        TALK  WHY
+1    2026-11-24 23:59:58  BUSY    PJSIP/alice  -     busy (SIP 486)"""
+    )
+
+
+def test_story_of_a_task_that_waits() -> None:
+    story = report.story({"task": task(name=""), "history": [], "attempts": []})
+    assert (
+        story
+        == """\
+Task 17: +4930123456, queue support
+  A call of the client was missed.
+  Waits, busy (SIP 486); next try in 30 s. To be called from 2026-11-24 16:24:30 on,\
+ when an agent is free, until 2026-11-24 16:29:00."""
+    )
+
+
+@pytest.mark.parametrize(
+    ("cancelled", "end"),
+    [(False, ""), (True, " The task is cancelled when it ends.")],
+)
+def test_story_of_a_task_that_is_being_called(cancelled: bool, end: str) -> None:
+    calling = task(
+        status="calling", reason="attempt 2 begins", cancel_requested=cancelled
+    )
+    story = report.story({"task": calling, "history": [], "attempts": []})
+    assert story.endswith(f"\n  A call is under way; attempt 2 begins.{end}")
