@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: MIT
 """The main job, for somebody to watch: ``python -m tests.lab.demo``.
 
-A caller waits, hears the offer, presses 1 and hangs up; the agent, busy at first,
-becomes free, rings, hears the alert; the client rings; they talk. One line for each
-step, at the moment it happens. Exit code 0 only if the two really heard each other.
+First act: a caller waits, hears the offer, presses 1 and hangs up; the agent, busy at
+first, becomes free, rings, hears the alert; the client rings; they talk.
+
+Second act: a caller hangs up unanswered, rings again and is served, so there is no
+callback; another one is busy at the first attempt and answers the second.
+
+One line for each step, at the moment it happens. Exit code 0 only if all of it really
+happened.
 """
 
 from __future__ import annotations
@@ -11,22 +16,45 @@ from __future__ import annotations
 import datetime
 import sys
 import time
+from typing import Any
 
 from tests.lab.asterisk import Asterisk
 from tests.lab.config import DEFAULT_QUEUES, Queue
 from tests.lab.errors import LabError
 from tests.lab.lab import Lab
-from tests.lab.phones import request, response
+from tests.lab.phones import Agent, request, response
 from tests.lab.processes import wait_until
-from tests.lab.scenarios import Answer, HangUp
-from tests.lab.service import says
+from tests.lab.scenarios import BUSY, Answer, HangUp, NoAnswer
+from tests.lab.service import Service, says
 from tests.lab.witness import bridges_of_the_client_leg, event
 
 CLIENT = "4930123456"
+#: Rings again after the missed call.
+IMPATIENT = "4930222222"
+#: Is on the phone when called back first.
+BUSY_FIRST = "4930333333"
 #: The original's: a callback succeeds when the two talked for five seconds.
 _TALK_MS = 6000
 #: From the agent's becoming free to the ring of the agent's phone.
 _MOST_MS = 200
+#: From the hang-up of a caller who was missed to the ring of a free agent's phone.
+_MOST_MISSED_MS = 300
+_SETTINGS = {"defaults": {"retry_delay": "3s"}}
+
+#: Alice's six calls, in order.
+_ALICE = (
+    # The other caller, while the client waits.
+    Answer(ring_ms=300),
+    # The callback to the client.
+    Answer(ring_ms=1500),
+    # The impatient client, who rings again.
+    Answer(ring_ms=700, steps=(HangUp(after_ms=2000),)),
+    # The last client, who hangs up before she answers.
+    NoAnswer(),
+    # The two callbacks to that one.
+    Answer(ring_ms=700),
+    Answer(ring_ms=700),
+)
 
 _SUPPORT = Queue(
     name="support",
@@ -61,7 +89,7 @@ def main() -> int:
         asterisk.start()
         lab = Lab(asterisk)
         try:
-            return _callback(tell, asterisk, lab)
+            return _play(tell, asterisk, lab)
         finally:
             lab.close()
     except LabError as error:
@@ -72,12 +100,23 @@ def main() -> int:
             asterisk.close()
 
 
-def _callback(tell: Storyteller, asterisk: Asterisk, lab: Lab) -> int:
+def _play(tell: Storyteller, asterisk: Asterisk, lab: Lab) -> int:
     tell.say(f"Asterisk {asterisk.version} is up; starting the callback service")
-    service = lab.service()
+    service = lab.service(_SETTINGS)
     tell.say("the service is connected and listens for FastAGI")
+    alice = lab.agent("alice", *_ALICE)
+    print("\nFirst act: a caller asks to be called back\n")
+    delay_ms = _asked_for(tell, asterisk, lab, service, alice)
+    print("\nSecond act: two missed calls\n")
+    _served(tell, asterisk, lab, service)
+    missed_ms = _missed(tell, lab, service, alice)
+    _print_stories(service)
+    return _verdict(lab, service.tasks("--all"), delay_ms, missed_ms)
 
-    alice = lab.agent("alice", Answer(ring_ms=300), Answer(ring_ms=1500))
+
+def _asked_for(
+    tell: Storyteller, asterisk: Asterisk, lab: Lab, service: Service, alice: Agent
+) -> float:
     client = lab.client(
         CLIENT, Answer(ring_ms=1500, steps=(HangUp(after_ms=_TALK_MS),))
     )
@@ -133,24 +172,106 @@ def _callback(tell: Storyteller, asterisk: Asterisk, lab: Lab) -> int:
     done = service.wait_for(says("talked", task_id=requested["task_id"]), 20)
     tell.say(f"the client hangs up; {done['message']}")
 
-    print("\nThe task's story, as the database keeps it:\n")
-    story = service.cli("tasks", "show", str(requested["task_id"]))
-    print(story.out)
-    return _verdict(lab, service.tasks(), delay_ms)
+    return delay_ms
 
 
-def _verdict(lab: Lab, tasks: list[dict[str, object]], delay_ms: float) -> int:
+def _served(tell: Storyteller, asterisk: Asterisk, lab: Lab, service: Service) -> None:
+    asterisk.cli("queue pause member PJSIP/alice queue support")
+    tell.say("Alice takes a break")
+    lab.caller("support", HangUp(after_ms=2000), number=IMPATIENT)
+    lab.witness.wait_for(event("QueueCallerJoin", CallerIDNum=IMPATIENT))
+    tell.say(f"caller {IMPATIENT} enters the queue and waits")
+    task = service.wait_for(says("missed call", number=IMPATIENT))
+    tell.say(f"the caller hangs up: {task['message']}")
+    lab.caller("support", number=IMPATIENT)
+    lab.witness.wait_for(event("QueueCallerJoin", CallerIDNum=IMPATIENT), count=2)
+    tell.say("the same client rings again and waits")
+    asterisk.cli("queue unpause member PJSIP/alice queue support")
+    tell.say("Alice is back")
+    served = service.wait_for(says("served", task_id=task["task_id"]), 20)
+    tell.say(f"they talk; {served['message']}")
+    ended = lab.witness.wait_for(event("QueueCallerLeave"), count=_leaves(lab))
+    lab.witness.wait_for(event("Hangup", Uniqueid=ended["Uniqueid"]))
+    tell.say("they hang up; nobody calls this client back")
+
+
+def _leaves(lab: Lab) -> int:
+    lab.witness.fence()
+    return len(lab.witness.events("QueueCallerLeave"))
+
+
+def _missed(tell: Storyteller, lab: Lab, service: Service, alice: Agent) -> float:
+    client = lab.client(
+        BUSY_FIRST, BUSY, Answer(ring_ms=1000, steps=(HangUp(after_ms=_TALK_MS),))
+    )
+    caller = lab.caller("support", HangUp(after_ms=2000), number=BUSY_FIRST)
+    lab.witness.wait_for(event("QueueCallerJoin", CallerIDNum=BUSY_FIRST))
+    tell.say(f"caller {BUSY_FIRST} enters the queue and waits")
+    alice.wait_for_call(count=4)
+    tell.say("Alice's phone rings, she does not answer")
+    gone = caller.wait_for(request("BYE", sent=True))
+    tell.say("the caller hangs up ...")
+    # Both moments as the phones saw them.
+    ringing = alice.wait_for_call(count=5)
+    missed_ms = (ringing.at - gone.at) / datetime.timedelta(milliseconds=1)
+    tell.say(f"missed caller's hang-up to agent's ring: {missed_ms:.0f} ms")
+    task = service.wait_for(says("missed call", number=BUSY_FIRST))
+    tell.say(task["message"])
+    client.wait_for(response(486, "INVITE", sent=True), 20)
+    tell.say("Alice answers, hears the alert; the client is dialled: busy")
+    again = service.wait_for(says("next try", task_id=task["task_id"]))
+    tell.say(again["message"])
+    alice.wait_for_call(count=6)
+    tell.say("Alice's phone rings again")
+    client.wait_for(response(200, "INVITE", sent=True), 20)
+    tell.say("this time the client answers")
+    client.wait_to_hear(alice)
+    alice.wait_to_hear(client)
+    tell.say("they talk: each hears the other's voice")
+    done = service.wait_for(says("talked", task_id=task["task_id"]), 20)
+    tell.say(f"the client hangs up; {done['message']}")
+    return missed_ms
+
+
+def _print_stories(service: Service) -> None:
+    print("\nThe tasks' stories, as the database keeps them:")
+    for task_id in (1, 2, 3):
+        print()
+        print(service.cli("tasks", "show", str(task_id)).out)
+
+
+def _verdict(
+    lab: Lab, tasks: list[dict[str, Any]], delay_ms: float, missed_ms: float
+) -> int:
+    ended = {task["number"]: (task["status"], task["attempts"]) for task in tasks}
+    expected = {
+        CLIENT: ("completed", 1),
+        IMPATIENT: ("served", 0),
+        BUSY_FIRST: ("completed", 2),
+    }
     faults = []
-    if [task["status"] for task in tasks] != ["completed"]:
-        faults.append(f"the task did not complete: {tasks}")
+    if ended != expected or len(tasks) != len(expected):
+        faults.append(f"the tasks ended as {ended}, not as {expected}")
     if delay_ms >= _MOST_MS:
         faults.append(f"Alice's phone rang after {delay_ms:.0f} ms, not {_MOST_MS}")
-    if not bridges_of_the_client_leg(lab.witness):
-        faults.append("the witness saw no bridge with the client")
+    if missed_ms >= _MOST_MISSED_MS:
+        faults.append(
+            f"Alice's phone rang {missed_ms:.0f} ms after the hang-up of the caller who"
+            f" was missed, not {_MOST_MISSED_MS}"
+        )
+    if len(bridges_of_the_client_leg(lab.witness)) < 2:
+        faults.append("the witness did not see two bridges with a client")
+    originates = [
+        one
+        for one in lab.witness.events("Newchannel")
+        if one["Uniqueid"].startswith("callback-") and one["Uniqueid"].endswith("-1")
+    ]
+    if len(originates) != 3:
+        faults.append(f"Asterisk placed {len(originates)} callbacks, not 3")
     for fault in faults:
         print(f"FAULT: {fault}", file=sys.stderr)
     if not faults:
-        print("The callback works: asked for, kept, rung, bridged, done.")
+        print("Callbacks work: asked for or missed, kept, rung, bridged, done.")
     return 1 if faults else 0
 
 
