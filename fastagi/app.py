@@ -33,6 +33,7 @@ from fastagi.service.desk import Json, TaskDesk
 from fastagi.service.dialer import Dialer
 from fastagi.service.expiry import Expiry
 from fastagi.service.intake import Intake
+from fastagi.service.kept import KeptRequests
 from fastagi.service.missed import MissedCalls
 from fastagi.service.picture import Picture
 from fastagi.service.reconcile import Reconciler
@@ -138,6 +139,16 @@ class CallbackService:
             settings=lambda: self._current,
             tasks_changed=self._tasks_changed,
         )
+        self._kept = KeptRequests(
+            manager=self.manager,
+            store=store,
+            intake=self.intake,
+            clock=clock,
+            background=self._background,
+            settings=lambda: self._current,
+            new_channel_id=self._new_channel_id,
+            tasks_changed=self._tasks_changed,
+        )
         self.missed = MissedCalls(
             manager=self.manager,
             store=store,
@@ -226,6 +237,7 @@ class CallbackService:
             self.missed.spare()
             self._scheduler.enable()
             self._records.wake()
+            self._kept.wake()
             await self._reconciler.watch()
 
     # -- settings ----------------------------------------------------------
@@ -245,6 +257,7 @@ class CallbackService:
         self._log.info("settings loaded again", queues=sorted(settings.queues))
         if self.manager.connected:
             self.picture.sync()
+            self._kept.wake()
         self._background.start("recognising clients anew", self._use_number_plan())
         self._tasks_changed()
         self._background.start("looking for orphans", self._warn_of_orphans())

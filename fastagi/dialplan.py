@@ -26,6 +26,14 @@ DIALLING: Final = "DIALLING"
 #: Name of the user event that says the same.
 OUTCOME_EVENT: Final = "CallbackOutcome"
 
+#: AstDB family in which the dialplan keeps requests that the service did not answer.
+REQUEST_FAMILY: Final = "callback-request"
+#: Name of the user event that says that there is one more.
+KEPT_EVENT: Final = "CallbackKept"
+#: Context and extension that forget a kept request.
+FORGET_CONTEXT: Final = "callback-forget"
+FORGET_REQUEST_EXTEN: Final = "request"
+
 
 class Path(StrEnum):
     """FastAGI request paths."""

@@ -15,13 +15,14 @@ from fastagi.checks.place import NotVisible, Place
 from fastagi.config.model import FastAgiSettings
 
 #: What ``dialplan/callback-queue.conf`` of this version has in VERSION_CONTEXT.
-VERSION: Final = 3
+VERSION: Final = 4
 VERSION_CONTEXT: Final = "callback-version"
 #: The file, as it is included in extensions.conf.
 FILE: Final = "callback-queue.conf"
 CONTEXTS: Final = (
     dialplan.REQUEST_CONTEXT,
     "callback-ask",
+    "callback-keep",
     "callback-return",
     dialplan.MEMBER_CONTEXT,
     "callback-forget",

@@ -8,6 +8,7 @@ alive.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -38,6 +39,10 @@ from fastagi.wire.agi import AgiRequest
 _STORE_LIMIT_S: Final = 0.8
 #: After the store failed to take a request back, in seconds.
 _STORE_RETRY_S: Final = 2.0
+#: The reason of a task that was cancelled because its caller is in line again.
+TAKEN_BACK: Final = "the caller could not be told in time and is back in line"
+#: How many calls are remembered whose requests Asterisk keeps.
+_MOST_KEPT: Final = 1000
 
 
 class Intake:
@@ -63,6 +68,8 @@ class Intake:
         self._tasks_changed = tasks_changed
         #: Tasks whose callers could not be told, by the caller's uniqueid.
         self._untold: dict[str, CallbackTask] = {}
+        #: Calls, by Linkedid, whose callers were told that Asterisk keeps the request.
+        self._kept: deque[str] = deque(maxlen=_MOST_KEPT)
         self._requested: list[Callable[[str, bool], None]] = []
         picture.on_join(self._joined)
         picture.on_hangup(self._hung_up)
@@ -72,6 +79,12 @@ class Intake:
         when it was taken back.
         """
         self._requested.append(callback)
+
+    def kept_by_asterisk(self, uniqueid: str, linkedid: str) -> None:
+        """We gave no answer, and the caller was told that the request is kept."""
+        self._kept.append(linkedid)
+        self._untold.pop(uniqueid, None)
+        self._tell(uniqueid, kept=True)
 
     @property
     def untold(self) -> int:
@@ -253,11 +266,12 @@ class Intake:
             callback(uniqueid, kept)
 
     async def _take_back(self, task: CallbackTask) -> None:
-        reason = "the caller could not be told in time and is back in line"
         taken: CallbackTask | None = None
         while taken is None:
+            if task.linkedid in self._kept:
+                return
             try:
-                taken = await self._store.take_back(task.id, reason, self._now())
+                taken = await self._store.take_back(task.id, TAKEN_BACK, self._now())
                 if taken is None:
                     return
             except StoreUnavailable as error:
@@ -270,7 +284,7 @@ class Intake:
             except IllegalMove as error:
                 self._log.info("task {task_id}: {error}", task_id=task.id, error=error)
                 return
-        self._log.warn("task {task_id}: {reason}", task_id=task.id, reason=reason)
+        self._log.warn("task {task_id}: {reason}", task_id=task.id, reason=TAKEN_BACK)
         self._tasks_changed()
 
     def _now(self) -> datetime:

@@ -22,7 +22,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 
 from tests.support.callback_scenarios import NO_ANSWER
-from tests.support.fake_calls import AgiRun, Callback, LiveCall
+from tests.support.fake_calls import FORGETS, AgiRun, Callback, LiveCall
 from tests.support.fake_manager import (
     Action,
     Answer,
@@ -82,6 +82,8 @@ class FakeAsterisk:
         self.channels: dict[str, Channel] = {}
         self.callbacks: list[Callback] = []
         self.astdb: dict[tuple[str, str], str] = {}
+        #: CALLBACK_WHEN_DOWN is "keep".
+        self.keeps_requests = False
         #: Every event that was raised, whoever got it.
         self.told: list[Told] = []
         self.agi_runs: list[AgiRun] = []
@@ -531,10 +533,14 @@ class FakeAsterisk:
         return next(by_name, None) or self.channels.get(wanted)
 
     def _get_var(self, action: Action) -> Answer:
+        variable = action.get("Variable")
+        if variable.startswith("DB_KEYS("):
+            family = variable.removeprefix("DB_KEYS(").removesuffix(")")
+            keys = ",".join(key for of, key in self.astdb if of == family)
+            return success("Success", Variable=variable, Value=keys)
         channel = self._channel(action)
         if channel is None:
             return error("No such channel")
-        variable = action.get("Variable")
         return success("Success", Variable=variable, Value=channel.presentation)
 
     def _hangup(self, action: Action) -> Answer:
@@ -571,6 +577,9 @@ class FakeAsterisk:
         )
 
     def _make(self, action: Action) -> None:
+        if action.get("Channel").startswith(FORGETS):
+            self._forget_request(action)
+            return
         ids = (action.get("ChannelId"), action.get("OtherChannelId"))
         if any(uniqueid in self.channels for uniqueid in ids):
             self.originate_response(
@@ -578,6 +587,18 @@ class FakeAsterisk:
             )
             return
         self.callbacks.append(Callback(self, action))
+
+    def _forget_request(self, action: Action) -> None:
+        for assignment in action.all("Variable"):
+            name, _, key = assignment.partition("=")
+            if name == "__CALLBACK_FORGET":
+                self.astdb.pop(("callback-request", key), None)
+        self.originate_response(
+            action,
+            "Failure",
+            channel=action.get("Channel"),
+            uniqueid=action.get("ChannelId"),
+        )
 
 
 def _thaw(end: End) -> None:

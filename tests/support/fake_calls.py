@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from twisted.internet.interfaces import IDelayedCall
 
@@ -18,6 +19,9 @@ from tests.support.fake_manager import Action
 from tests.support.fake_phones import NO_CAUSE, NORMAL, REFUSALS, UNKNOWN, Ring
 from tests.support.fake_queues import Visit
 from tests.support.wires import Wire
+
+#: The channel that forgets a kept request.
+FORGETS: Final = "Local/request@callback-forget"
 
 if TYPE_CHECKING:
     from tests.support.fake_asterisk import FakeAsterisk
@@ -536,8 +540,35 @@ class LiveCall:
         if self._variables["CALLBACK_STATUS"] in ("ACCEPTED", "ALREADY"):
             self._play(self._variables["CALLBACK_PROMPT"], lambda: self._end(NORMAL))
             return
+        if self._pbx.keeps_requests and not self._variables["CALLBACK_STATUS"]:
+            self._keep()
+            return
         prompt = self._variables["CALLBACK_PROMPT"] or "callback-queue/hold-on"
         self._play(prompt, self._go_back)
+
+    def _keep(self) -> None:
+        """Do what the context callback-keep does."""
+        fields = (
+            "1",
+            f"{self._pbx.wall_clock}",
+            self.queue,
+            self._variables["CALLBACK_POSITION"],
+            self.number,
+            "en",
+            self.channel.uniqueid,
+            self._name,
+        )
+        key = self.channel.uniqueid
+        value = ":".join(quote(field) for field in fields)
+        self._pbx.astdb["callback-request", key] = value
+        self._pbx.tell(
+            "UserEvent",
+            "user",
+            *self.channel.headers(),
+            ("UserEvent", "CallbackKept"),
+            ("Key", key),
+        )
+        self._play("callback-queue/noted", lambda: self._end(NORMAL))
 
     def _go_back(self) -> None:
         if self._variables["CALLBACK_STATUS"]:

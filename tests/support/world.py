@@ -41,6 +41,7 @@ from fastagi.store import tasks as stored
 from fastagi.store.engine import Database
 from fastagi.store.errors import StoreUnavailable
 from tests.support.fake_asterisk import FakeAsterisk
+from tests.support.fake_calls import FORGETS
 from tests.support.wires import Net, ServerEndpoint
 
 T = TypeVar("T")
@@ -551,6 +552,7 @@ class World:
             (self.since(at), action.get("ChannelId").removesuffix("-1"))
             for at, action in self.asterisk.manager.actions
             if action.name == "Originate"
+            and not action.get("Channel").startswith(FORGETS)
         ]
 
 

@@ -19,13 +19,17 @@ ITS_OWN = {
     "CALLBACK_ANSWER",
     "CALLBACK_ANSWERED_AT",
     "CALLBACK_CALLS",
+    "CALLBACK_KEPT",
+    "CALLBACK_KEY",
     "CALLBACK_LOCAL",
+    "CALLBACK_NOTED",
     "CALLBACK_QUEUE",
     "CALLBACK_QUEUE_TIMEOUT",
     "CALLBACK_RETURN",
     "CALLBACK_SIP",
     "CALLBACK_TALK_MS",
     "CALLBACK_TIME_LEFT",
+    "CALLBACK_WHEN_DOWN",
 }
 
 
@@ -55,7 +59,11 @@ def test_every_variable_of_the_dialplan_is_known() -> None:
 
 def test_every_answer_the_dialplan_looks_for_is_one_the_service_gives() -> None:
     asked = set(re.findall(r'"\$\{CALLBACK_STATUS\}" = "([A-Z]+)"', CODE))
-    assert asked == {dialplan.Answer.ACCEPTED.value, dialplan.Answer.ALREADY.value}
+    # Empty: it gave none.
+    assert asked - {""} == {
+        dialplan.Answer.ACCEPTED.value,
+        dialplan.Answer.ALREADY.value,
+    }
 
 
 def test_every_path_the_dialplan_asks_is_one_the_service_serves() -> None:
@@ -67,3 +75,13 @@ def test_the_outcome_is_kept_and_said_under_the_names_the_service_reads() -> Non
     assert f"DB({dialplan.OUTCOME_FAMILY}/" in CODE
     assert f"={dialplan.DIALLING})" in CODE
     assert f"UserEvent({dialplan.OUTCOME_EVENT}," in CODE
+
+
+def test_a_kept_request_is_where_the_service_looks_for_it_and_can_be_forgotten() -> (
+    None
+):
+    assert f"Set(DB({dialplan.REQUEST_FAMILY}/" in CODE
+    assert f"DB_DELETE({dialplan.REQUEST_FAMILY}/" in CODE
+    assert f"UserEvent({dialplan.KEPT_EVENT},Key:" in CODE
+    forget = CODE.partition(f"[{dialplan.FORGET_CONTEXT}]")[2].partition("\n[")[0]
+    assert f"exten => {dialplan.FORGET_REQUEST_EXTEN},1," in forget

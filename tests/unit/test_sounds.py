@@ -33,6 +33,7 @@ NAMES: Final = frozenset(
         "cannot-call",
         "hold-on",
         "member-alert",
+        "noted",
     )
 )
 FILES: Final = sorted(SOUNDS.glob("*/callback-queue/*"))

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: MIT
+"""The service does not answer and Asterisk keeps the request: taken over once."""
+
+from __future__ import annotations
+
+from fastagi.calls.task import TaskEvent
+from tests.support.fake_calls import LiveCall
+from tests.system.harness import NUMBER, ServiceTestCase, queue_settings, settings
+
+NOTED = "callback-queue/noted"
+FAMILY = "callback-request"
+
+
+class KeptTestCase(ServiceTestCase):
+    """The one agent is busy, and Asterisk is set to keep requests."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.alice.busy()
+        self.asterisk.keeps_requests = True
+
+    def press(self, number: str = NUMBER, **more: str) -> LiveCall:
+        """Somebody waits for ten seconds, presses 1, and gets no answer in time."""
+        call = self.asterisk.call("support", number, **more)  # type: ignore[arg-type]
+        self.world.run(10)
+        call.press()
+        self.world.run(5)
+        return call
+
+    @property
+    def kept(self) -> list[str]:
+        """What Asterisk keeps."""
+        return [key for family, key in self.asterisk.astdb if family == FAMILY]
+
+    def texts(self, task_id: int = 1) -> list[str]:
+        """Return the story of a task."""
+        events: list[TaskEvent] = self.world.history(task_id)
+        return [event.text for event in events]
+
+
+class ServiceDownTests(KeptTestCase):
+    """Nobody listens when the key is pressed."""
+
+    def test_the_next_start_makes_a_task_of_it(self) -> None:
+        call = self.press("+49 30 123456", name="Ann: 50% & more")
+        self.assertEqual(call.heard, [NOTED])
+        self.assertTrue(call.gone)
+        self.assertEqual(len(self.kept), 1)
+        self.world.run(600)
+        self.begin(queue_settings(request_expiry="1h"))
+        task = self.world.task()
+        self.assertEqual(task.number, "+4930123456")
+        self.assertEqual(task.name, "Ann: 50 more")
+        self.assertEqual(task.kind.value, "requested")
+        self.assertEqual(self.world.since(task.joined_at), 10)
+        self.assertEqual(self.world.since(task.expires_at), 10 + 3600)
+        self.assertIn("Asterisk kept the request", task.reason)
+        self.world.run(1)
+        self.assertEqual(self.kept, [])
+
+    def test_the_client_is_called(self) -> None:
+        self.press()
+        self.begin()
+        self.alice.busy(False)
+        self.world.run(60)
+        self.assert_status("completed")
+
+    def test_more_than_one_answer_of_the_manager_can_hold(self) -> None:
+        for i in range(1, 91):
+            key = f"{i}-{'x' * 20}"
+            value = f"1:1800000000:support:1:0301{i:06}:en:call-{i}:"
+            self.asterisk.astdb[FAMILY, key] = value
+        self.begin()
+        self.world.run(5)
+        self.assertEqual(len(self.world.tasks()), 90)
+        self.assertEqual(self.kept, [])
+
+    def test_it_is_read_twice_and_makes_one_task(self) -> None:
+        self.press()
+        entry = dict(self.asterisk.astdb)
+        process = self.begin()
+        self.world.run(1)
+        process.kill()
+        # As if the process had died between the COMMIT and the clearing.
+        self.asterisk.astdb.update(entry)
+        self.begin()
+        self.world.run(1)
+        self.assertEqual(len(self.world.tasks()), 1)
+        self.assertEqual(self.kept, [])
+        self.assertEqual(len(self.texts()), 1)
+
+    def test_it_is_read_again_after_its_task_has_ended(self) -> None:
+        self.press()
+        entry = dict(self.asterisk.astdb)
+        process = self.begin()
+        self.alice.busy(False)
+        self.world.run(60)
+        self.assert_status("completed")
+        process.kill()
+        self.asterisk.astdb.update(entry)
+        self.begin()
+        self.world.run(60)
+        self.assertEqual(len(self.world.tasks()), 1)
+        self.assertEqual(len(self.originates), 1)
+
+    def test_it_stays_until_the_database_takes_it(self) -> None:
+        self.press()
+        process = self.world.launch(settings(queue_settings()))
+        process.database.broken["add"] = "no room left"
+        self.world.run(30)
+        self.assertEqual(self.world.tasks(), [])
+        self.assertEqual(len(self.kept), 1)
+        self.assert_warned("not taken over yet")
+        process.database.broken.clear()
+        self.world.run(10)
+        self.assertEqual(len(self.world.tasks()), 1)
+        self.assertEqual(self.kept, [])
+
+    def test_one_that_is_too_old_ends_with_a_reason_and_nobody_is_rung(self) -> None:
+        self.press()
+        self.world.run(7200)
+        self.alice.busy(False)
+        self.begin(queue_settings(request_expiry="1h"))
+        self.world.run(60)
+        self.assert_status("expired", "too old")
+        self.assertEqual(self.alice.rung, [])
+
+    def test_a_number_that_may_not_be_called_is_not(self) -> None:
+        self.press()
+        self.begin(queue_settings(numbers={"deny": [NUMBER]}))
+        self.world.run(1)
+        self.assertEqual(self.world.tasks(), [])
+        self.assertEqual(self.kept, [])
+        self.assert_warned("is not called back: the number is on the list")
+
+    def test_a_queue_that_is_not_in_the_settings_waits_for_them(self) -> None:
+        self.press()
+        process = self.begin(queue_settings("sales"))
+        self.world.run(1)
+        self.assertEqual(len(self.kept), 1)
+        self.assert_warned("'support', which is not in the settings")
+        process.service.use(settings(queue_settings()))
+        self.world.run(1)
+        self.assertEqual(len(self.world.tasks()), 1)
+        self.assertEqual(self.kept, [])
+
+    def test_what_the_dialplan_did_not_write_is_deleted_and_said(self) -> None:
+        values = ("", "x", "2:1:support:1:030123456:en:x:", "1:é::::::")
+        for i, value in enumerate(values):
+            self.asterisk.astdb[FAMILY, f"bad-{i}"] = value
+        self.begin()
+        self.world.run(1)
+        self.assertEqual(self.world.tasks(), [])
+        self.assertEqual(self.kept, ["bad-0"])
+        self.assert_warned("is no request and is deleted")
+
+
+class LateTests(KeptTestCase):
+    """The service is there, but its answer comes too late for the caller."""
+
+    def late(self, *, add_takes_s: float) -> LiveCall:
+        """Press while the connection stalls and the database is slow."""
+        process = self.begin()
+        takes_s = {"add": add_takes_s, "take_back": 2.0}
+        process.database.takes_s = lambda name: takes_s.get(name, 0.0)
+        call = self.asterisk.call("support", NUMBER)
+        self.world.run(10)
+        call.press()
+        self.world.run(0.1)
+        self.asterisk.agi_runs[-1].cut()
+        self.world.run(20)
+        return call
+
+    def test_stored_in_time_but_not_told(self) -> None:
+        call = self.late(add_takes_s=0.5)
+        self.assertEqual(call.heard, [NOTED])
+        self.assert_status("pending")
+        self.assertEqual(len(self.world.tasks()), 1)
+        self.assertEqual(self.kept, [])
+
+    def test_stored_when_the_request_had_been_given_up(self) -> None:
+        for add_takes_s in (0.9, 1.5, 3.0):
+            with self.subTest(add_takes_s):
+                self.late(add_takes_s=add_takes_s)
+                open_tasks = [task for task in self.world.tasks() if task.is_open]
+                self.assertEqual(len(open_tasks), 1, self.world.tasks())
+                self.assertEqual(self.kept, [])
+            self.again()
+
+    def test_taken_back_before_it_is_known_that_asterisk_keeps_it(self) -> None:
+        self.asterisk.keeps_requests = False
+        process = self.begin()
+        process.database.takes_s = lambda name: 3.0 if name == "add" else 0.0
+        call = self.asterisk.call("support", NUMBER)
+        self.world.run(10)
+        call.press()
+        self.world.run(10)
+        self.assert_status("cancelled", "back in line")
+        process.database.takes_s = lambda name: 0.0
+        call.hang_up()
+        self.asterisk.keeps_requests = True
+        # The same call, as the dialplan keeps it.
+        value = f"1:1800000010:support:1:{NUMBER}:en:{call.channel.uniqueid}:"
+        self.asterisk.astdb[FAMILY, "x"] = value
+        process.kill()
+        self.begin()
+        self.world.run(1)
+        open_tasks = [task for task in self.world.tasks() if task.is_open]
+        self.assertEqual(len(open_tasks), 1)
+        self.assertEqual(self.kept, [])
+
+
+class LinkTests(KeptTestCase):
+    """What can happen to the link meanwhile."""
+
+    def test_a_request_kept_while_connected_is_taken_over_at_once(self) -> None:
+        self.begin()
+        call = self.asterisk.call("support", NUMBER)
+        self.world.run(10)
+        call.press()
+        self.asterisk.agi_runs[-1].cut()
+        self.world.run(3)
+        self.assertEqual(call.heard, [NOTED])
+        self.assertEqual(len(self.world.tasks()), 1)
+        self.assertEqual(self.kept, [])
+
+    def test_the_process_is_killed_at_every_step_of_taking_over(self) -> None:
+        for kill_at in range(1, 60):
+            with self.subTest(kill_at):
+                self.press()
+                process = self.begin(kill_at=kill_at)
+                self.world.run(3)
+                died = process.dead
+                process.kill()
+                self.begin()
+                self.world.run(3)
+                self.assertEqual(len(self.world.tasks()), 1)
+                self.assertEqual(self.kept, [])
+            self.again()
+            if not died:
+                break
+        else:
+            self.fail("there are more steps than that")
