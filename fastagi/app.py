@@ -6,12 +6,13 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from attrs import frozen
 
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import TimeoutError, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IListeningPort,
@@ -209,23 +210,36 @@ class CallbackService:
         self._background.start("looking for orphans", self._warn_of_orphans())
 
     async def stop(self) -> None:
-        """Take no new requests, place no new calls, and leave.
+        """Place no new calls, follow those under way for a while, and leave.
 
-        Calls under way stay up: Asterisk carries them, and the next start asks
-        what became of them.
+        What is under way then stays up: Asterisk carries it, and the next start asks
+        what became of it. Until then requests are still taken.
         """
         if not self._running:
             return
         self._running = False
+        self._scheduler.disable()
+        await self._follow_to_the_end()
         await self.agi.stopService()
         if self._control_port is not None:
             await maybeDeferred(self._control_port.stopListening)
-        self._scheduler.disable()
         self._expiry.stop()
         self._records.stop()
         await self.manager.stopService()
         await self._background.stop()
         await self._database.close()
+
+    async def _follow_to_the_end(self) -> None:
+        limit_s = self._current.control.stop_timeout.total_seconds()
+        if not self.dialer.running or not limit_s:
+            return
+        self._log.info(
+            "{count} calls are under way, following them for {limit_s:g} s at most",
+            count=len(self.dialer.running),
+            limit_s=limit_s,
+        )
+        with suppress(TimeoutError):
+            await self.dialer.idle().addTimeout(limit_s, self._clock)
 
     def _connected(self) -> None:
         self._background.start("finding out which calls are under way", self._resume())

@@ -63,7 +63,7 @@ def run(settings: Settings, load: Callable[[], Settings]) -> int:
         _ = Deferred.fromCoroutine(service.start()).addErrback(give_up)
 
     def stop() -> Deferred[None]:
-        _log.info("callback-queue stops; calls under way stay up")
+        _log.info("callback-queue is told to stop; calls under way stay up")
         return Deferred.fromCoroutine(service.stop())
 
     def give_up(failure: Any) -> None:

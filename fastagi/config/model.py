@@ -195,9 +195,14 @@ class DatabaseSettings(Section):
 
 
 class ControlSettings(Section):
-    """Where the command line reaches the running service."""
+    """How the running service is reached, and how it is stopped.
+
+    Attributes:
+        stop_timeout: how long calls under way are followed after the order to stop.
+    """
 
     socket: SocketPath = "/run/callback-queue/control.sock"
+    stop_timeout: Annotated[timedelta, _span("0", "1h")] = timedelta(seconds=5)
 
 
 class AsteriskSettings(Section):

@@ -16,6 +16,7 @@ from typing import Final
 
 from attrs import define, evolve, field
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -85,6 +86,7 @@ class Dialer:
         #: Ended attempts whose outcome Asterisk still keeps.
         self._to_forget: deque[str] = deque(maxlen=1000)
         self._ended: list[Callable[[CallbackTask], None]] = []
+        self._waiting: list[Deferred[None]] = []
         for event, listener in {
             "OriginateResponse": self._originate_response,
             "AgentCalled": self._agent_called,
@@ -102,6 +104,19 @@ class Dialer:
     def on_end(self, callback: Callable[[CallbackTask], None]) -> None:
         """Call ``callback(task)`` after the end of each attempt is stored."""
         self._ended.append(callback)
+
+    def idle(self) -> Deferred[None]:
+        """Fire when no attempt is under way; may be cancelled."""
+        waiting: Deferred[None] = Deferred(lambda gone: self._waiting.remove(gone))
+        self._waiting.append(waiting)
+        self._tell_idle()
+        return waiting
+
+    def _tell_idle(self) -> None:
+        if not self.running:
+            waiting, self._waiting = self._waiting, []
+            for deferred in waiting:
+                deferred.callback(None)
 
     def waiting_for_member(self, target: str) -> int:
         """Return how many attempts will take the target's next free member."""
@@ -419,6 +434,7 @@ class Dialer:
             )
             for callback in self._ended:
                 callback(task)
+        self._tell_idle()
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.seconds(), UTC)
