@@ -401,7 +401,16 @@ def extensions_conf(
 ) -> str:
     """Write the laboratory's dialplan around the product's own file."""
     parts = [
-        _sections({"general": {"static": "yes", "writeprotect": "yes"}}),
+        # What one test sets must not be left to the next.
+        _sections(
+            {
+                "general": {
+                    "static": "yes",
+                    "writeprotect": "yes",
+                    "clearglobalvars": "yes",
+                }
+            }
+        ),
         _sections({"globals": dict(global_variables or {})}),
         "".join(f'#include "{path}"\n' for path in included),
         _inbound(queues),
