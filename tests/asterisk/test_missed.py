@@ -172,6 +172,28 @@ def test_queue_takes_nobody_and_the_call_ends(lab: Lab, how: str) -> None:
     check_missed(service)
 
 
+def test_queue_is_emptied_while_the_caller_waits(lab: Lab) -> None:
+    lab.agent("alice", NoAnswer())
+    # Asterisk looks who is left when a ring has ended.
+    change_queue(
+        lab,
+        "support",
+        members=("alice",),
+        timeout_s=1,
+        options={"leavewhenempty": "paused"},
+    )
+    service = lab.service(QUICK)
+    caller = lab.caller("support", number=CLIENT)
+    joins(lab, CLIENT, 1)
+    pause(lab, "support")
+
+    line = missed(service)
+
+    assert "left queue support unanswered" in line["how"]
+    hung_up_by_asterisk(caller)
+    check_missed(service)
+
+
 def test_caller_hangs_up_in_a_menu(lab: Lab) -> None:
     pause(lab, "support")
     service = lab.service(INBOUND)
@@ -271,6 +293,21 @@ def test_answered_call_is_not_missed(lab: Lab) -> None:
     lab.caller("support", number=CLIENT)
     line = ended_as(service, "answered")
     assert "answered by PJSIP/alice" in line["how"]
+    assert service.tasks() == []
+
+
+@pytest.mark.parametrize(
+    ("exten", "who"), [("then-queue", "carol"), ("then-extension", "dave")]
+)
+def test_call_is_answered_after_a_queue_timed_out(
+    lab: Lab, exten: str, who: str
+) -> None:
+    change_queue(lab, "sales", members=("carol",))
+    pause(lab, "support")
+    lab.agent(who, Answer(steps=(HangUp(after_ms=500),)))
+    service = lab.service(INBOUND)
+    lab.caller(exten, number=CLIENT)
+    assert f"answered by PJSIP/{who}" in ended_as(service, "answered")["how"]
     assert service.tasks() == []
 
 
