@@ -9,7 +9,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint fast-test asterisk-test lab sounds clean
+.PHONY: demo test lint fast-test simulate asterisk-test lab sounds clean
 
 demo: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22
@@ -22,9 +22,18 @@ lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Units, the store, and the whole service in memory.
+# Units, the store, and the whole service in memory: a thousand runs by chance, too.
 fast-test: .venv/ready
 	$(BIN)/python -m pytest -n 2 tests --ignore tests/asterisk
+
+# As many runs by chance as wanted, or one of them with its whole story:
+#   make simulate SEEDS=20000 FIRST=1000      make simulate SEED=4711
+# Or the proof that faults put into the code are found:   make simulate FAULTS=1
+SEEDS ?= 20000
+FIRST ?= 0
+simulate: .venv/ready
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST) \
+		$(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults)
 
 # On real Asterisk, both versions at the same time.
 asterisk-test: lab

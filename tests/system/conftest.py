@@ -7,11 +7,7 @@ import gc
 
 import pytest
 
-from twisted.logger import globalLogBeginner
-
-# Until somebody begins to log, Twisted keeps the last 65536 events, and with them
-# whatever logged them: the whole service, some hundred times.
-globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
+from tests.support import quiet_log as quiet_log
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+"""Many seeds, in several processes."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import time
+from collections.abc import Iterator, Sequence
+
+from tests.simulation.simulation import Failed, simulate
+from tests.support import quiet_log as quiet_log
+
+#: Seeds that one process plays before it tells of it.
+_CHUNK = 25
+_TELL_EACH_S = 10.0
+
+
+def chunks(first: int, count: int) -> Iterator[range]:
+    """Return all seeds in pieces."""
+    for start in range(first, first + count, _CHUNK):
+        yield range(start, min(start + _CHUNK, first + count))
+
+
+def play(seeds: Sequence[int]) -> Failed | None:
+    """Play some seeds, up to the first in which a rule is broken."""
+    gc.disable()
+    try:
+        return next(filter(None, map(simulate, seeds)), None)
+    finally:
+        # What the processes killed leave behind is one big circle.
+        gc.collect()
+
+
+def play_all(first: int, count: int, jobs: int) -> Failed | None:
+    """Play them in several processes, and say how far it is."""
+    began = told = time.monotonic()
+    done = 0
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        for failed in pool.imap(play, chunks(first, count)):
+            if failed is not None:
+                return failed
+            done = min(done + _CHUNK, count)
+            now = time.monotonic()
+            if now - told >= _TELL_EACH_S:
+                told = now
+                left_s = (now - began) / done * (count - done)
+                print(f"{done} of {count} seeds, {left_s:.0f} s to go", flush=True)
+    took_s = time.monotonic() - began
+    print(f"{count} seeds from {first} in {took_s:.0f} s: no rule is broken")
+    return None

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: MIT
+"""Faults put into the service on purpose, to prove that the simulation finds them.
+
+Each is a mistake that somebody could make in good faith. Its rule is the one that the
+simulation must find broken, and its seeds are how many it may need at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import attrs
+
+from fastagi.calls import retry
+from fastagi.calls.attempt import Verdict
+from fastagi.calls.queues import LiveQueues
+from fastagi.calls.task import CallbackTask, NewTask, Status
+from fastagi.service.dialer import Dialer
+from fastagi.service.intake import Intake
+from fastagi.service.missed import MissedCalls
+from fastagi.service.reconcile import Reconciler
+from fastagi.service.scheduler import Scheduler
+from fastagi.store.errors import StaleTask, StoreUnavailable
+from fastagi.store.store import Recorded, TaskStore
+from tests.simulation.simulation import Failed, simulate
+
+
+@attrs.frozen
+class Fault:
+    """One of them."""
+
+    name: str
+    rules: frozenset[str]
+    #: Puts it in for as long as the context lasts.
+    put_in: Callable[[], Any]
+    within_seeds: int = 400
+
+
+FAULTS: list[Fault] = []
+
+
+def _fault(name: str, *rules: str) -> Callable[[Callable[[], Iterator[None]]], None]:
+    def keep(function: Callable[[], Iterator[None]]) -> None:
+        FAULTS.append(Fault(name, frozenset(rules), contextmanager(function)))
+
+    return keep
+
+
+@_fault("the promise comes before the COMMIT", "no promise before its COMMIT")
+def _promise_first() -> Iterator[None]:
+    async def add_in_time(self: Any, new: NewTask) -> Recorded:
+        self._background.start("x", self._store.add(new, self._now()))
+        known = attrs.asdict(new, recurse=False)
+        del known["reason"]
+        task = CallbackTask(
+            id=0, status=Status.PENDING, created_at=self._now(), reason="?", **known
+        )
+        return Recorded(task, created=True)
+
+    with mock.patch.object(Intake, "_add_in_time", add_in_time):
+        yield
+
+
+@_fault(
+    "the Originate is sent again when the link is back",
+    "an Originate is never sent again",
+    "no call before its COMMIT",
+)
+def _send_again() -> Iterator[None]:
+    leave_open = Dialer._leave_open
+
+    def again(self: Any, running: Any, error: Exception) -> None:
+        leave_open(self, running, error)
+        connected = self._manager.when_connected()
+        _ = connected.addCallback(
+            lambda _: self._background.start("x", self._originate(running))
+        )
+
+    with mock.patch.object(Dialer, "_leave_open", again):
+        yield
+
+
+@_fault(
+    "what is not known is tried again without asking Asterisk",
+    "each call to the client counts",
+    "never two calls to one client",
+    "no client is rung for an attempt that has ended",
+    "no attempt comes sooner than the delay",
+    "talk is success",
+)
+def _ask_nobody() -> Iterator[None]:
+    async def look(self: Any, opened: list[Any]) -> list[Any]:
+        return opened
+
+    with mock.patch.object(Reconciler, "_look", look):
+        yield
+
+
+@_fault("waiting callers are not counted", "callbacks take only agents to spare")
+def _no_callers() -> Iterator[None]:
+    capacity = Scheduler._capacity
+
+    def blind(self: Any, wanted: Any, now: float) -> Any:
+        with mock.patch.object(LiveQueues, "waiting", lambda self, queue: []):
+            return capacity(self, wanted, now)
+
+    with mock.patch.object(Scheduler, "_capacity", blind):
+        yield
+
+
+@_fault("each call makes a task of its own", "one open task per client")
+def _task_per_call() -> Iterator[None]:
+    add = TaskStore.add
+
+    async def of_its_own(self: Any, new: NewTask, *args: Any, **more: Any) -> Recorded:
+        key = f"{new.number_key}-{new.linkedid}"
+        return await add(self, attrs.evolve(new, number_key=key), *args, **more)
+
+    async def no_rekey(self: Any, key_of: Any, now: Any) -> list[Any]:
+        return []
+
+    with (
+        mock.patch.object(TaskStore, "add", of_its_own),
+        mock.patch.object(TaskStore, "rekey", no_rekey),
+    ):
+        yield
+
+
+@_fault("the delay is forgotten", "no attempt comes sooner than the delay")
+def _no_delay() -> Iterator[None]:
+    again = retry._again
+
+    def at_once(verdict: Any, delay: Any, now: Any) -> Any:
+        return attrs.evolve(again(verdict, delay, now), due_at=now)
+
+    with mock.patch.object(retry, "_again", at_once):
+        yield
+
+
+@_fault("one attempt more than the limit", "attempts never exceed the limit")
+def _one_more() -> Iterator[None]:
+    decide = retry._after_a_call
+
+    def more(task: Any, verdict: Any, rules: Any, *rest: Any) -> Any:
+        rules = attrs.evolve(rules, attempts=rules.attempts + 1)
+        return decide(task, verdict, rules, *rest)
+
+    with mock.patch.object(retry, "_after_a_call", more):
+        yield
+
+
+@_fault(
+    "an agent who does not answer costs an attempt",
+    "an agent who does not answer costs no attempt",
+)
+def _dear_agents() -> Iterator[None]:
+    with mock.patch.object(Verdict, "counts", property(lambda self: True)):
+        yield
+
+
+@_fault("the end of an attempt is stored at the first try or never", "every task ends")
+def _one_try() -> Iterator[None]:
+    close_attempt = TaskStore.close_attempt
+
+    async def once(self: Any, *args: Any) -> CallbackTask:
+        try:
+            return await close_attempt(self, *args)
+        except StoreUnavailable as error:
+            raise StaleTask("never mind") from error
+
+    with mock.patch.object(TaskStore, "close_attempt", once):
+        yield
+
+
+@_fault(
+    "clients who are in a call with us are called",
+    "no client is called who is in a call with us",
+)
+def _busy_or_not() -> Iterator[None]:
+    def nobody(self: Any) -> set[str]:
+        return set()
+
+    with (
+        mock.patch.object(MissedCalls, "busy", nobody),
+        mock.patch.object(Dialer, "withdraw", lambda self, key, reason: None),
+    ):
+        yield
+
+
+def search(fault: Fault) -> tuple[int, Failed | None]:
+    """Play seeds with a fault put in until it is found.
+
+    Returns:
+        How many seeds it took, and what was found; None if it was not.
+    """
+    with fault.put_in():
+        for seed in range(fault.within_seeds):
+            failed = simulate(seed)
+            if failed is not None and failed.rule in fault.rules:
+                return seed + 1, failed
+    return fault.within_seeds, None

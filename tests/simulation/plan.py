@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: MIT
+"""What happens in a simulated run, drawn from its seed and from nothing else.
+
+A plan is data: who calls when, how people behave, what breaks and when. It knows
+neither the service nor the model that carries it out.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+from tests.support.callback_scenarios import NO_ANSWER, Answers, Behaviour, Refuses
+
+#: For so long things happen; then all is mended and comes to its end.
+ACTION_S: Final = 300
+_AGENTS: Final = ("PJSIP/alice", "PJSIP/bob", "PJSIP/carol")
+#: The first ones have callbacks; ``plain`` shares their agents and has none.
+_QUEUES: Final = ("support", "sales", "plain")
+WITH_CALLBACKS: Final = _QUEUES[:2]
+
+#: Where a service is killed: words in the names of its points.
+_DEADLY: Final = (
+    "COMMIT of add",
+    "COMMIT of begin attempts",
+    "COMMIT of close attempt",
+    "COMMIT of progress",
+    "COMMIT of open attempts",
+    "COMMIT of serve",
+    "COMMIT of take_back",
+    "COMMIT",
+    "sending AMI Action: Originate",
+    "sending AMI Action: Hangup",
+    "sending AMI Action: CoreShowChannels",
+    "sending AMI Action: DBGet",
+    "sending AMI",
+    "sending AGI SET VARIABLE CALLBACK_PROMPT",
+    "sending AGI SET VARIABLE CALLBACK_STATUS",
+    "sending AGI",
+    "sending",
+    "",
+)
+#: What trouble comes right after: points of the service, and events of Asterisk.
+_MOMENTS: Final = (
+    *_DEADLY[:-3],
+    "Newchannel",
+    "QueueCallerJoin",
+    "QueueCallerLeave",
+    "QueueCallerAbandon",
+    "AgentCalled",
+    "AgentConnect",
+    "DialBegin",
+    "DialEnd",
+    "BridgeEnter",
+    "BridgeLeave",
+    "UserEvent",
+    "Hangup",
+)
+
+
+@attrs.frozen
+class Event:
+    """Something that happens at a moment, in seconds from the beginning."""
+
+    at: float
+    what: str
+    facts: Mapping[str, Any] = attrs.field(factory=dict)
+
+    def __str__(self) -> str:
+        facts = ", ".join(f"{name}={value}" for name, value in self.facts.items())
+        return f"{self.at:8.3f} {self.what} {facts}"
+
+
+@attrs.frozen
+class Cue:
+    """Trouble that comes at the n-th moment of a kind, whenever that is."""
+
+    moment: str
+    count: int
+    event: Event
+
+    def __str__(self) -> str:
+        return f"at {self.moment!r} ({self.count}): {self.event}"
+
+
+@attrs.frozen
+class Death:
+    """Where one life of the service ends: at the n-th of its points named so."""
+
+    at: str
+    count: int
+    #: Until the next life begins.
+    down_s: float
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """One run."""
+
+    seed: int
+    version: str
+    #: Members of each queue.
+    queues: Mapping[str, tuple[str, ...]]
+    strategy: str
+    #: Until app_queue gives a free member to a caller.
+    notice_s: float
+    wrapuptime_s: int
+    attempts: int
+    retry_delay_s: int
+    request_expiry_s: int
+    missed_window_s: int
+    #: How phones behave, ring after ring; the last for ever.
+    agents: Mapping[str, tuple[Behaviour, ...]]
+    clients: Mapping[str, tuple[Behaviour, ...]]
+    #: How long a COMMIT takes, at most.
+    commit_s: float
+    #: How many events in a hundred come twice.
+    doubled: int
+    deaths: tuple[Death, ...]
+    cues: tuple[Cue, ...]
+    events: tuple[Event, ...]
+
+    def __str__(self) -> str:
+        facts = [
+            f"{field.name}: {getattr(self, field.name)}"
+            for field in attrs.fields(Plan)
+            if field.name not in ("events", "cues", "deaths")
+        ]
+        deaths = [f"killed at {d.at!r} ({d.count}), {d.down_s} s" for d in self.deaths]
+        return "\n".join(
+            [*facts, *deaths, *map(str, self.cues), *map(str, self.events)]
+        )
+
+
+def plan(seed: int) -> Plan:
+    """Return the plan of a seed; the same in every process."""
+    dice = random.Random(seed)
+    agents = _AGENTS[: dice.choice((1, 1, 2, 3))]
+    queues = _QUEUES[: dice.choice((1, 1, 2, 3))]
+    clients = [f"03012345{number:02}" for number in range(dice.randint(1, 4))]
+    troubles = [_trouble(dice) for _ in range(dice.choice((0, 1, 1, 2, 3)))]
+    cued = [dice.random() < 0.6 for _ in troubles]
+    return Plan(
+        seed=seed,
+        version=dice.choice(("22.10.1", "16.28.0")),
+        queues={name: _some(dice, agents) for name in queues},
+        strategy=dice.choice(("ringall", "linear")),
+        notice_s=dice.choice((0.0, 1.0)),
+        wrapuptime_s=dice.choice((0, 0, 5)),
+        attempts=dice.randint(1, 3),
+        retry_delay_s=dice.choice((20, 60)),
+        request_expiry_s=dice.choice((300, 900)),
+        missed_window_s=dice.choice((120, 300)),
+        agents={name: _behaviours(dice, _agent) for name in agents},
+        clients={number: _behaviours(dice, _client) for number in clients},
+        commit_s=dice.choice((0.002, 0.02, 0.2)),
+        doubled=dice.choice((0, 0, 0, 20)),
+        deaths=_deaths(dice),
+        cues=tuple(
+            Cue(dice.choice(_MOMENTS), dice.randint(1, 8), trouble)
+            for trouble, by_cue in zip(troubles, cued, strict=True)
+            if by_cue
+        ),
+        events=tuple(
+            sorted(
+                [
+                    *_people(dice, agents, queues, clients),
+                    *(
+                        t
+                        for t, by_cue in zip(troubles, cued, strict=True)
+                        if not by_cue
+                    ),
+                ],
+                key=lambda event: event.at,
+            )
+        ),
+    )
+
+
+def _some(dice: random.Random, agents: tuple[str, ...]) -> tuple[str, ...]:
+    chosen = dice.sample(agents, dice.randint(1, len(agents)))
+    return tuple(sorted(chosen))
+
+
+def _behaviours(dice: random.Random, one: Any) -> tuple[Behaviour, ...]:
+    return tuple(one(dice) for _ in range(dice.randint(1, 6)))
+
+
+def _agent(dice: random.Random) -> Behaviour:
+    match dice.randrange(10):
+        case 0:
+            return NO_ANSWER
+        case 1:
+            return Refuses.DECLINE
+        case 2 | 3:
+            return Answers(
+                after_s=_moment(dice, 0.2, 8), hangs_up_after_s=_moment(dice, 0.5, 25)
+            )
+        case _:
+            return Answers(after_s=_moment(dice, 0.2, 8))
+
+
+def _client(dice: random.Random) -> Behaviour:
+    match dice.randrange(10):
+        case 0:
+            return NO_ANSWER
+        case 1:
+            return Refuses.BUSY
+        case 2:
+            return dice.choice((Refuses.DECLINE, Refuses.CONGESTION, Refuses.NOT_FOUND))
+        case 3:
+            return Answers(
+                after_s=_moment(dice, 0.5, 10), hangs_up_after_s=_moment(dice, 0.5, 6)
+            )
+        case _:
+            return Answers(
+                after_s=_moment(dice, 0.5, 10), hangs_up_after_s=_moment(dice, 6, 30)
+            )
+
+
+def _moment(dice: random.Random, least: float, most: float) -> float:
+    return round(dice.uniform(least, most), 3)
+
+
+# -- people --------------------------------------------------------------------
+
+
+def _people(
+    dice: random.Random,
+    agents: tuple[str, ...],
+    queues: tuple[str, ...],
+    clients: list[str],
+) -> list[Event]:
+    events = []
+    for _ in range(dice.randint(1, 8)):
+        at = _moment(dice, 0, ACTION_S * 0.7)
+        facts: dict[str, Any] = {
+            "queue": dice.choice(queues),
+            "number": dice.choice(clients),
+            "talks_s": _moment(dice, 1, 40),
+            "withheld": dice.random() < 0.05,
+            "runs_out_after_s": dice.choice((None, None, None, 15)),
+        }
+        match dice.randrange(4):
+            case 0:
+                facts["hangs_up_after_s"] = _moment(dice, 0.3, 60)
+            case 1:
+                # In the middle of what the key sets off.
+                facts["presses_after_s"] = presses = _moment(dice, 0.5, 30)
+                facts["hangs_up_after_s"] = round(presses + _moment(dice, 0, 3), 3)
+            case _:
+                facts["presses_after_s"] = _moment(dice, 0.5, 30)
+                facts["hangs_up_after_s"] = _moment(dice, 60, 120)
+        events.append(Event(at, "call", facts))
+    for agent in agents:
+        busy = dice.random() < 0.7
+        events.append(Event(0.0, "busy", {"agent": agent, "busy": busy}))
+        at = 0.0
+        for _ in range(dice.randint(1, 5)):
+            at = round(at + dice.uniform(1, 60), 3)
+            busy = not busy
+            events.append(Event(at, "busy", {"agent": agent, "busy": busy}))
+        if dice.random() < 0.2:
+            at = _moment(dice, 0, ACTION_S)
+            events.append(Event(at, "pause", {"agent": agent, "paused": True}))
+            at = _moment(dice, at, ACTION_S)
+            events.append(Event(at, "pause", {"agent": agent, "paused": False}))
+    for _ in range(dice.choice((0, 0, 1, 2))):
+        command = dice.choice(("tasks.add", "tasks.cancel", "tasks.retry"))
+        facts = {"command": command, "number": dice.choice(clients)}
+        facts["id"] = dice.randint(1, 3)
+        facts["queue"] = dice.choice([q for q in queues if q in WITH_CALLBACKS])
+        events.append(Event(_moment(dice, 0, ACTION_S), "operator", facts))
+    return events
+
+
+# -- trouble -------------------------------------------------------------------
+
+
+def _deaths(dice: random.Random) -> tuple[Death, ...]:
+    return tuple(
+        Death(
+            at := dice.choice(_DEADLY),
+            dice.randint(1, 150 if at in ("", "sending", "COMMIT") else 8),
+            dice.choice((0.0, 0.3, 2.0, 20.0, 90.0)),
+        )
+        for _ in range(dice.choice((0, 0, 1, 1, 2, 4)))
+    )
+
+
+def _trouble(dice: random.Random) -> Event:
+    at = _moment(dice, 0, ACTION_S)
+    for_s = dice.choice((0.0, 1.0, 5.0, 30.0, 90.0))
+    match dice.randrange(12):
+        case 0 | 1:
+            return Event(at, "cut", {"down_s": for_s})
+        case 2:
+            old = dice.choice((0.0, 0.5, 1.5))
+            return Event(at, "freeze", {"for_s": for_s, "old_after_s": old})
+        case 3:
+            return Event(at, "half-open")
+        case 4:
+            return Event(at, "slow link", {"latency_s": dice.choice((0.05, 0.5, 2.0))})
+        case 5 | 6:
+            boots_s = dice.choice((0.0, 5.0))
+            return Event(at, "asterisk dies", {"down_s": for_s, "boots_s": boots_s})
+        case 7 | 8:
+            words = dice.choice(("database is locked", "disk is full"))
+            return Event(at, "database fails", {"for_s": for_s, "words": words})
+        case 9:
+            facts = {"for_s": for_s, "takes_s": dice.choice((0.5, 0.79, 1.5))}
+            return Event(at, "slow database", facts)
+        case 10:
+            by_s = dice.choice((-3600, -40, -2, 2, 40, 3600))
+            return Event(at, "clock is set", {"by_s": by_s})
+    return Event(at, dice.choice(("stop", "agi breaks")))

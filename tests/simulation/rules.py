@@ -1,0 +1,499 @@
+# SPDX-License-Identifier: MIT
+"""The rules that must always hold, checked against what really happened.
+
+What really happened is what the model of Asterisk knows: whose phone rang, who heard
+which prompt, who talked for how long. What the service believes is in its database,
+read here with plain SQL. Must not share code with the service.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterable
+from typing import Any, Final
+
+import attrs
+
+from tests.simulation.plan import WITH_CALLBACKS, Plan
+from tests.support.fake_calls import LiveCall
+from tests.support.fake_phones import Ringing
+from tests.support.free_agents import too_many
+from tests.support.world import World
+
+_PROMISES: Final = frozenset(
+    {"callback-queue/accepted", "callback-queue/already-registered"}
+)
+_OPEN: Final = frozenset({"pending", "calling"})
+#: Attempts in which no client was dialled.
+_FREE_OF_CHARGE: Final = frozenset({"MEMBER NO ANSWER", "NOT PLACED"})
+SUCCESS_S: Final = 5.0
+#: What the dialplan's milliseconds and the service's clock may differ by.
+_HAIR_S: Final = 0.05
+#: From something that happens to when the service must act on it: a COMMIT, a pause
+#: after the database failed, another COMMIT.
+_NOTICE_S: Final = 8.0
+_NUMBER: Final = re.compile(rb"CALLBACK_CHANNEL=PJSIP/([0-9+]+)@")
+_TARGET: Final = re.compile(rb"CALLBACK_TARGET=([^\r]+)")
+_CHANNEL_ID: Final = re.compile(rb"\r\nChannelId: (.+?)-1\r\n")
+
+
+class BrokenRule(Exception):
+    """Something happened that must never happen."""
+
+    def __init__(self, rule: str, words: str) -> None:
+        super().__init__(f"{rule}: {words}")
+        self.rule = rule
+        self.words = words
+
+
+@attrs.define(eq=False)
+class _Missed:
+    call: LiveCall
+    #: Lives of the service so far when the call ended.
+    lives: int
+
+
+@attrs.define(eq=False)
+class Rules:
+    """Watches one run. Every breach is kept, and raised at the end of its step."""
+
+    world: World
+    plan: Plan
+    calls: list[LiveCall] = attrs.field(factory=list)
+    broken: list[BrokenRule] = attrs.field(factory=list)
+    #: Since when nothing is between the service and Asterisk.
+    calm_since: float = 0.0
+    #: When the machine's clock was set, and by how much.
+    clock_steps: list[tuple[float, float]] = attrs.field(factory=list)
+    asterisk_died: bool = False
+    #: Whether the database failed for a while.
+    database_failed: bool = False
+    _db: sqlite3.Connection = attrs.field(init=False)
+    _version: int = -1
+    _tasks: dict[int, sqlite3.Row] = attrs.field(factory=dict)
+    _attempts: dict[str, sqlite3.Row] = attrs.field(factory=dict)
+    _events: dict[int, list[sqlite3.Row]] = attrs.field(factory=dict)
+    _last_event: int = 0
+    _sent: dict[str, str] = attrs.field(factory=dict)
+    _rings_seen: dict[str, int] = attrs.field(factory=dict)
+    _missed: list[_Missed] = attrs.field(factory=list)
+    _ended_calls: set[int] = attrs.field(factory=set)
+    _promised: list[tuple[LiveCall, int]] = attrs.field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        """Begin to watch."""
+        path = self.world.directory / "callback.db"
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.row_factory = sqlite3.Row
+        self.world.watchers.append(self.after_step)
+        self.world.listeners.append(self._sends)
+        self.world.asterisk.on_prompt = self._hears
+        self.calm_since = self._now
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._db.close()
+
+    # -- what the service is asked for -------------------------------------
+
+    @property
+    def _now(self) -> float:
+        return float(self.world.clock.seconds())
+
+    def _break(self, rule: str, words: str) -> None:
+        self.broken.append(BrokenRule(rule, f"at {self.world.t}: {words}"))
+
+    def open_tasks(self) -> list[int]:
+        """Return the ids of the tasks that have not ended."""
+        self._read()
+        return [id_ for id_, task in self._tasks.items() if task["status"] in _OPEN]
+
+    def after_step(self) -> None:
+        """Check what can be checked at each step."""
+        self._look_at_the_link()
+        self._read()
+        self._check_rings()
+        self._check_calls()
+        if self.broken:
+            raise self.broken[0]
+
+    def _look_at_the_link(self) -> None:
+        world = self.world
+        process = world.processes[-1] if world.processes else None
+        wires = [wire for wire in world.asterisk.manager_wires if wire.open]
+        calm = (
+            process is not None
+            and not process.dead
+            and not process.stopped
+            and process.service.manager.connected
+            and process.service.picture.ready
+            and not world.asterisk.frozen
+            and not world.asterisk.latency_s
+            and not any(wire.dead or wire.server.frozen for wire in wires)
+        )
+        if not calm:
+            self.calm_since = self._now
+
+    # -- the database ------------------------------------------------------
+
+    def _read(self) -> None:
+        """Take in what was committed since the last look, and check it."""
+        (version,) = self._db.execute("PRAGMA data_version").fetchone()
+        if version == self._version:
+            return
+        self._version = version
+        events = self._db.execute(
+            "SELECT * FROM task_event WHERE id > ? ORDER BY id", (self._last_event,)
+        ).fetchall()
+        tasks = {row["id"]: row for row in self._db.execute("SELECT * FROM task")}
+        if lost := self._tasks.keys() - tasks.keys():
+            self._break("nothing is ever deleted", f"tasks {lost} are gone")
+        for event in events:
+            story = self._events.setdefault(event["task_id"], [])
+            self._check_event(story, event)
+            story.append(event)
+            self._last_event = event["id"]
+        self._tasks = tasks
+        for attempt in self._db.execute("SELECT * FROM attempt").fetchall():
+            before = self._attempts.get(attempt["channel_id"])
+            self._attempts[attempt["channel_id"]] = attempt
+            was_over = before is not None and before["ended_at"] is not None
+            if attempt["ended_at"] is not None and not was_over:
+                self._check_verdict(attempt)
+            elif was_over and dict(before or {}) != dict(attempt):
+                self._break("an attempt is judged once", f"{dict(attempt)}")
+        self._check_tasks()
+
+    def _check_event(self, story: list[sqlite3.Row], event: sqlite3.Row) -> None:
+        id_ = event["task_id"]
+        if (event["move"] == "create") != (not story):
+            self._break("a story has one beginning", f"task {id_}: {event['text']}")
+        elif story and story[-1]["status"] not in _OPEN and event["move"] != "reopen":
+            self._break("a task ends once", f"task {id_}: {event['text']}")
+        if not event["text"]:
+            self._break("every step says why", f"task {id_}: {event['move']}")
+
+    def _check_tasks(self) -> None:
+        open_numbers: dict[str, int] = {}
+        for id_, task in self._tasks.items():
+            if task["status"] in _OPEN:
+                other = open_numbers.setdefault(task["number"], id_)
+                if other != id_:
+                    self._break(
+                        "one open task per client",
+                        f"{task['number']} has tasks {other} and {id_}",
+                    )
+            if (task["ended_at"] is None) != (task["status"] in _OPEN):
+                self._break("every end is written", f"task {id_}: {task['status']}")
+            if self._events[id_][-1]["status"] != task["status"]:
+                self._break("the story is whole", f"task {id_}: {task['status']}")
+
+            self._check_counter(task)
+
+    def _check_counter(self, task: sqlite3.Row) -> None:
+        if any(event["move"] == "reopen" for event in self._events[task["id"]]):
+            return
+        counted = sum(
+            attempt["ended_at"] is not None
+            and attempt["disposition"] not in _FREE_OF_CHARGE
+            for attempt in self._attempts.values()
+            if attempt["task_id"] == task["id"]
+        )
+        if task["attempts"] > counted:
+            self._break(
+                "an agent who does not answer costs no attempt",
+                f"task {task['id']} counts {task['attempts']} attempts, not {counted}",
+            )
+        elif task["attempts"] < counted:
+            self._break(
+                "each call to the client counts",
+                f"task {task['id']} counts {task['attempts']} attempts, not {counted}",
+            )
+
+    def _check_verdict(self, attempt: sqlite3.Row) -> None:
+        """Was it judged as it went?"""
+        base = attempt["channel_id"]
+        disposition = attempt["disposition"]
+        ring = self._ring_of(base)
+        callback = next(
+            (
+                one
+                for one in self.world.asterisk.callbacks
+                if one.caller_half.uniqueid == f"{base}-1"
+            ),
+            None,
+        )
+        words = f"{base} is {disposition} ({attempt['reason']})"
+        if disposition in _FREE_OF_CHARGE:
+            if ring is not None:
+                self._break(
+                    "each call to the client counts",
+                    f"{words}, but the client's phone rang at {ring.at}",
+                )
+            return
+        if ring is None and not self.asterisk_died:
+            what = "never placed" if callback is None else "not dialled to the client"
+            self._break(
+                "an agent who does not answer costs no attempt",
+                f"{words}, but it was {what}",
+            )
+        talk_s = self._talk_s(ring)
+        if self.clock_steps or ring is None:
+            return
+        if disposition == "ANSWERED" and talk_s < SUCCESS_S - _HAIR_S:
+            self._break("success is talk", f"{words}, but they talked {talk_s:.2f} s")
+        if disposition not in ("ANSWERED", "UNKNOWN") and talk_s > SUCCESS_S + _HAIR_S:
+            self._break("talk is success", f"{words}, but they talked {talk_s:.2f} s")
+        if disposition == "UNKNOWN" and not self.asterisk_died:
+            self._break("what Asterisk kept is read", words)
+
+    # -- rings -------------------------------------------------------------
+
+    def _rings(self) -> Iterable[tuple[str, Ringing]]:
+        for number, phone in self.world.asterisk.clients.items():
+            for ring in phone.rung:
+                yield number, ring
+
+    def _ring_of(self, base: str) -> Ringing | None:
+        by = f"{base}-1"
+        return next((ring for _, ring in self._rings() if ring.by == by), None)
+
+    @staticmethod
+    def _talk_s(ring: Ringing | None) -> float:
+        if ring is None or ring.answered_at is None or ring.ended_at is None:
+            return 0.0
+        return ring.ended_at - ring.answered_at
+
+    def _check_rings(self) -> None:
+        for number, phone in self.world.asterisk.clients.items():
+            rings = phone.rung
+            for at in range(self._rings_seen.get(number, 0), len(rings)):
+                self._check_ring(number, rings[:at], rings[at])
+            self._rings_seen[number] = len(rings)
+
+    def _check_ring(self, number: str, earlier: list[Ringing], ring: Ringing) -> None:
+        if any(one.ended_at is None or one.ended_at > ring.at for one in earlier):
+            self._break("never two calls to one client", f"{number} by {ring.by}")
+        if any(one.by == ring.by for one in earlier):
+            self._break("no client is rung twice for one attempt", f"{ring.by}")
+        attempt = self._attempts.get(ring.by.removesuffix("-1"))
+        if attempt is None:
+            self._break("no call before its COMMIT", f"{number} rings by {ring.by}")
+        elif attempt["ended_at"] is not None and ring.ended_at is None:
+            self._break(
+                "no client is rung for an attempt that has ended",
+                f"{number} by {ring.by}: {attempt['reason']}",
+            )
+
+    # -- what the service sends --------------------------------------------
+
+    def _sends(self, what: str, data: bytes) -> None:
+        if what == "AMI" and data.startswith(b"Action: Originate\r\n"):
+            self._read()
+            channel_id, number, target = (
+                match[1].decode() if (match := pattern.search(data)) else "?"
+                for pattern in (_CHANNEL_ID, _NUMBER, _TARGET)
+            )
+            self._check_originate(channel_id, number, target)
+
+    def _check_originate(self, base: str, number: str, target: str) -> None:
+        if base in self._sent:
+            self._break("an Originate is never sent again", base)
+        self._sent[base] = target
+        attempt = self._attempts.get(base)
+        if attempt is None or attempt["ended_at"] is not None:
+            self._break("no call before its COMMIT", f"{base} to {number}")
+            return
+        task = self._tasks[attempt["task_id"]]
+        if task["status"] != "calling" or task["number"] != number:
+            self._break("a call is its task's", f"{base} to {number}: {dict(task)}")
+        self._look_at_the_link()
+        self._check_attempts_and_delay(task, base)
+        self._check_not_busy(task, number)
+        if self.calm_since < self._now:
+            under_way = {
+                base: target
+                for base, target in self._sent.items()
+                if self._attempts[base]["ended_at"] is None
+            }
+            words = too_many(self.world.asterisk, under_way)
+            if words:
+                self._break("callbacks take only agents to spare", f"{base}: {words}")
+
+    def _check_attempts_and_delay(self, task: sqlite3.Row, base: str) -> None:
+        story = self._events[task["id"]]
+        begun = max(
+            (event["id"] for event in story if event["move"] == "reopen"), default=0
+        )
+        bases = {
+            attempt["channel_id"]
+            for attempt in self._attempts.values()
+            if attempt["task_id"] == task["id"]
+            and any(
+                event["attempt_id"] == attempt["id"] and event["id"] > begun
+                for event in story
+            )
+        }
+        rings = [r for _, r in self._rings() if r.by.removesuffix("-1") in bases]
+        if len(rings) >= self.plan.attempts:
+            self._break(
+                "attempts never exceed the limit",
+                f"{base} comes after {len(rings)} of {self.plan.attempts}",
+            )
+        for ring in rings:
+            if ring.ended_at is None:
+                self._break("never two calls to one client", f"{base}: {ring.by}")
+                continue
+            waited_s = self._wall_s(ring.ended_at)
+            if waited_s < self.plan.retry_delay_s - _HAIR_S:
+                self._break(
+                    "no attempt comes sooner than the delay",
+                    f"{base} comes {waited_s:.2f} s after {ring.by} ended",
+                )
+
+    def _wall_s(self, since: float) -> float:
+        """Return the seconds since a moment by the machine's clock."""
+        steps = sum(by_s for at, by_s in self.clock_steps if at >= since)
+        return self._now - since + steps
+
+    def _check_not_busy(self, task: sqlite3.Row, number: str) -> None:
+        """A client who talks to us, or was served since, is not called."""
+        known = self._now - _NOTICE_S
+        if self.calm_since > known:
+            return
+        asked_at = max(
+            event["at"] - self._skew
+            for event in self._events[task["id"]]
+            if event["move"] in ("create", "repeat", "reopen")
+        )
+        for call in self.calls:
+            if call.number != number:
+                continue
+            alive = call.channel.uniqueid in self.world.asterisk.channels
+            if alive and call.channel.since < known:
+                self._break(
+                    "no client is called who is in a call with us",
+                    f"{number} rang in at {self.world.since(call.channel.since)}",
+                )
+            answered_at = call.answered_at
+            if answered_at is not None and (
+                max(asked_at, self.calm_since - 1) < answered_at < known
+            ):
+                self._break(
+                    "no client is called who was served since",
+                    f"{number} was answered at {self.world.since(answered_at)}",
+                )
+
+    @property
+    def _skew(self) -> float:
+        return self.world.skew_s
+
+    # -- what callers hear, and how their calls end ------------------------
+
+    def _hears(self, call: LiveCall, sound: str) -> None:
+        if sound not in _PROMISES:
+            return
+        self._read()
+        for id_, story in self._events.items():
+            if any(event["linkedid"] == call.channel.uniqueid for event in story):
+                self._promised.append((call, id_))
+                return
+        self._break("no promise before its COMMIT", f"{call.number} hears {sound}")
+
+    def _check_calls(self) -> None:
+        """Note which calls end missed before the service's eyes."""
+        for number, call in enumerate(self.calls):
+            if not call.gone or number in self._ended_calls:
+                continue
+            self._ended_calls.add(number)
+            promised = any(one is call for one, _ in self._promised)
+            if (
+                call.answered_at is None
+                and not promised
+                and call.queue in WITH_CALLBACKS
+                and not call.withheld
+                and self.calm_since < call.channel.since
+            ):
+                self._missed.append(_Missed(call, len(self.world.processes)))
+        if self._missed:
+            self._missed = [one for one in self._missed if self._is_due(one)]
+
+    def _is_due(self, missed: _Missed) -> bool:
+        known = any(
+            event["linkedid"] == missed.call.channel.uniqueid
+            for story in self._events.values()
+            for event in story
+        )
+        # One that had not been stored is found in the history alone.
+        gone = len(self.world.processes) > missed.lives or (
+            self.world.processes[-1].dead or self.world.processes[-1].stopped
+        )
+        return not known and not gone
+
+    # -- the end -----------------------------------------------------------
+
+    def check_the_end(self) -> None:
+        """Everything has had its time: all must have come to one written end."""
+        self._read()
+        for id_, task in self._tasks.items():
+            story = f"task {id_}: {task['status']}: {task['reason']}"
+            if task["status"] in _OPEN:
+                self._break("every task ends", story)
+            if not task["reason"]:
+                self._break("every end has a reason", story)
+            if task["status"] == "served" and not any(
+                call.number == task["number"] and call.answered_at is not None
+                for call in self.calls
+            ):
+                self._break("served is served", story)
+            if task["status"] == "completed" and not any(
+                attempt["disposition"] == "ANSWERED"
+                for attempt in self._attempts.values()
+                if attempt["task_id"] == id_
+            ):
+                self._break("completed is talked", story)
+        for call, id_ in self._promised:
+            if "could not be told" in self._tasks[id_]["reason"]:
+                self._break("a promise is kept", f"{call.number}: task {id_}")
+        for missed in self._missed:
+            self._break("no missed call is lost", f"{missed.call.number}")
+        self._check_doubles()
+        if self.broken:
+            raise self.broken[0]
+
+    def _check_doubles(self) -> None:
+        """One call makes at most one task that stands."""
+        made: dict[str, list[int]] = {}
+        for id_, story in self._events.items():
+            for uniqueid in {event["linkedid"] for event in story} - {""}:
+                if "could not be told" not in self._tasks[id_]["reason"]:
+                    made.setdefault(uniqueid, []).append(id_)
+        for uniqueid, ids in made.items():
+            if len(ids) > 1:
+                self._break("one call makes one task", f"{uniqueid}: tasks {ids}")
+
+    def story(self) -> str:
+        """Tell what the database and the phones have to say."""
+        lines: list[str] = []
+        for id_, story in self._events.items():
+            task = self._tasks[id_]
+            lines.append(f"task {id_} for {task['number']}: {task['status']}")
+            lines += [
+                f"  {self.world.since(e['at']):9.3f} {e['move']}: {e['text']}"
+                for e in story
+            ]
+        for number, ring in self._rings():
+            times: list[Any] = [
+                None if at is None else self.world.since(at)
+                for at in (ring.at, ring.answered_at, ring.ended_at)
+            ]
+            lines.append(f"phone of {number} rang by {ring.by}: {times}")
+        for call in self.calls:
+            ended = None if call.ended_at is None else self.world.since(call.ended_at)
+            lines.append(
+                f"call {call.channel.uniqueid} of {call.number} into {call.queue} at"
+                f" {self.world.since(call.channel.since)}, heard {call.heard},"
+                f" answered {call.answered_at is not None}, gone {ended}"
+            )
+        return "\n".join(lines)

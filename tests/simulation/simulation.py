@@ -1,0 +1,394 @@
+# SPDX-License-Identifier: MIT
+"""Carries out a plan: the service, the model of Asterisk, people and trouble."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import attrs
+
+from twisted.logger import (
+    ILogObserver,
+    LogEvent,
+    formatEvent,
+    globalLogPublisher,
+)
+
+from fastagi.config.model import Settings
+from tests.simulation.plan import ACTION_S, WITH_CALLBACKS, Death, Event, Plan, plan
+from tests.simulation.rules import BrokenRule, Rules
+from tests.support.callback_scenarios import Answers
+from tests.support.fake_manager import Told
+from tests.support.world import (
+    ControlClient,
+    ServiceProcess,
+    World,
+    queue_settings,
+    settings,
+)
+
+#: Each link has a prefix for these that nobody can foresee; nothing depends on it.
+_ACTION_ID: Final = re.compile(r"ActionID=callback-[0-9a-f]+-")
+#: For so long after the trouble everything must have come to its end.
+_MOST_S: Final = 2 * 3600.0
+#: What may come after the last end, and must not.
+_QUIET_S: Final = 120.0
+
+
+@attrs.frozen
+class Failed:
+    """A run in which a rule was broken."""
+
+    seed: int
+    rule: str
+    words: str
+    story: str
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}: {self.rule}\n{self.words}\n\n{self.story}"
+
+
+def simulate(seed: int) -> Failed | None:
+    """Play the plan of a seed; return what is wrong, None if nothing is."""
+    simulation = Simulation(plan(seed))
+    try:
+        simulation.play()
+    except BrokenRule as broken:
+        return Failed(seed, broken.rule, broken.words, simulation.story())
+    except Exception as error:
+        words = f"{type(error).__name__}: {error}"
+        return Failed(seed, "the service runs", words, simulation.story())
+    finally:
+        simulation.close()
+    return None
+
+
+def trace(seed: int) -> str:
+    """Return everything that happens in the run of a seed."""
+    simulation = Simulation(plan(seed))
+    try:
+        simulation.play()
+    except BrokenRule as broken:
+        return f"{simulation.trace()}\n{broken}"
+    else:
+        return simulation.trace()
+    finally:
+        simulation.close()
+
+
+class Simulation:
+    """One run."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._world = World(plan.version)
+        # Back-off and tokens of the service.
+        random.seed(plan.seed)
+        self._dice = random.Random(plan.seed)
+        self._asterisk = self._world.asterisk
+        self._deaths = list(plan.deaths)
+        self._trouble = ""
+        self._commit_s = plan.commit_s
+        self._ends = False
+        #: Whether the next life of the service is on its way.
+        self._reborn = False
+        self._points: list[list[str]] = []
+        self._log = self._observe
+        globalLogPublisher.addObserver(cast(ILogObserver, self._log))
+        self._build()
+        self.rules = Rules(self._world, plan)
+        self._world.watchers.append(self._look_after_the_service)
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        globalLogPublisher.removeObserver(cast(ILogObserver, self._log))
+        self.rules.close()
+        self._world.close()
+
+    def _observe(self, event: LogEvent) -> None:
+        """What fails unforeseen in a service that lives is a broken rule."""
+        if "log_failure" not in event or self._process.dead:
+            return
+        if event["log_namespace"].startswith(("fastagi", "tests")):
+            traceback = event["log_failure"].getTraceback()
+            self.rules.broken.append(
+                BrokenRule("nothing fails unforeseen", formatEvent(event) + traceback)
+            )
+
+    # -- the stage ---------------------------------------------------------
+
+    def _build(self) -> None:
+        chosen, asterisk = self._plan, self._asterisk
+        for name, members in chosen.queues.items():
+            asterisk.add_queue(
+                name,
+                members,
+                strategy=chosen.strategy,
+                notice_s=chosen.notice_s,
+                wrapuptime_s=chosen.wrapuptime_s,
+                context="callback-request" if name in WITH_CALLBACKS else "",
+            )
+        for interface, behaviours in chosen.agents.items():
+            asterisk.phone(interface).will(*behaviours).always(behaviours[-1])
+        for number, behaviours in chosen.clients.items():
+            asterisk.client(number).will(*behaviours).always(behaviours[-1])
+        if chosen.doubled:
+            asterisk.manager.deliver = self._deliver
+        self._cues = [(cue, [cue.count]) for cue in chosen.cues]
+        if self._cues:
+            tell = asterisk.tell
+
+            def tells(name: str, *rest: Any) -> None:
+                self._moment_comes(name)
+                tell(name, *rest)
+
+            asterisk.tell = tells  # type: ignore[method-assign]
+        for event in chosen.events:
+            self._world.clock.callLater(event.at, self._happen, event)
+
+    def _deliver(self, told: Told) -> tuple[float, ...]:
+        twice = not self._ends and self._dice.randrange(100) < self._plan.doubled
+        return (0.0, 0.0) if twice else (0.0,)
+
+    def _settings(self) -> Settings:
+        chosen = self._plan
+        queues = [
+            queue_settings(
+                name,
+                attempts=chosen.attempts,
+                retry_delay=f"{chosen.retry_delay_s}s",
+                request_expiry=f"{chosen.request_expiry_s}s",
+                missed_window=f"{chosen.missed_window_s}s",
+                wrapuptime=f"{chosen.wrapuptime_s}s",
+                member_ring_time="30s",
+            )
+            for name in chosen.queues
+            if name in WITH_CALLBACKS
+        ]
+        return settings(*queues)
+
+    # -- the service -------------------------------------------------------
+
+    @property
+    def _process(self) -> ServiceProcess:
+        return self._world.processes[-1]
+
+    def _begin(self) -> None:
+        self._reborn = False
+        death = self._deaths.pop(0) if self._deaths and not self._ends else None
+        kill_at = self._executioner(death)
+        process = self._world.launch(self._settings(), kill_at=kill_at)
+        process.down_s = 1.0 if death is None else death.down_s  # type: ignore[attr-defined]
+        self._points.append(process.points)
+        self._pace(process)
+
+    def _executioner(self, death: Death | None) -> Callable[[str], bool]:
+        left = 0 if death is None else death.count
+
+        def dies(point: str) -> bool:
+            nonlocal left
+            self._moment_comes(point)
+            if death is None:
+                return False
+            left -= death.at in point
+            return not self._ends and left == 0 and death.at in point
+
+        return dies
+
+    def _pace(self, process: ServiceProcess) -> None:
+        """The database does one thing after the other, as fast as it is now."""
+        done_at = 0.0
+
+        def takes_s(name: str) -> float:
+            nonlocal done_at
+            now = self._world.clock.seconds()
+            done_at = max(done_at, now) + self._dice.uniform(0.1, 1) * self._commit_s
+            return done_at - now
+
+        process.database.takes_s = takes_s
+        process.database.unavailable = self._trouble
+
+    def _look_after_the_service(self) -> None:
+        """What systemd does."""
+        process = self._process
+        if (process.dead or process.stopped) and not self._reborn:
+            self._reborn = True
+            down_s: float = process.down_s  # type: ignore[attr-defined]
+            self._world.clock.callLater(0.0 if self._ends else down_s, self._begin)
+
+    # -- what happens ------------------------------------------------------
+
+    def play(self) -> None:
+        """Let it happen.
+
+        Raises:
+            BrokenRule: it must not.
+        """
+        self._begin()
+        self._world.run(ACTION_S)
+        self._mend()
+        end = self._world.t + _MOST_S
+        self._world.run(60)
+        while self.rules.open_tasks() and self._world.t < end:
+            self._world.run(30)
+        self._world.run(_QUIET_S)
+        self.rules.check_the_end()
+        process = self._process
+        process.stop()
+        self._world.run(10)
+        if process.stopped != [None] or process.open_wires:
+            raise BrokenRule("the service stops", f"{process.stopped}")
+
+    def _moment_comes(self, name: str) -> None:
+        for cue, left in self._cues:
+            if cue.moment in name:
+                left[0] -= 1
+                if left[0] == 0:
+                    # Not in the middle of what Asterisk or the service is doing.
+                    self._world.clock.callLater(0, self._happen, cue.event)
+
+    def _happen(self, event: Event) -> None:
+        if self._ends:
+            return
+        what = event.what.replace(" ", "_").replace("-", "_")
+        getattr(self, f"_on_{what}")(**event.facts)
+
+    def _mend(self) -> None:
+        """No more trouble, and every agent is there."""
+        self._ends = True
+        asterisk = self._asterisk
+        asterisk.thaw()
+        self._come_back()
+        if asterisk.latency_s:
+            asterisk.latency_s = 0.0
+            asterisk.cut_links()
+        self._end_of_trouble()
+        for interface in self._plan.agents:
+            phone = asterisk.phone(interface)
+            phone.plan.clear()
+            phone.always(Answers(after_s=1)).busy(False)
+            for queue in asterisk.queues.values():
+                if any(m.interface == interface for m in queue.members):
+                    queue.pause(interface, False)
+
+    # -- people ------------------------------------------------------------
+
+    def _on_call(
+        self,
+        queue: str,
+        number: str,
+        talks_s: float,
+        withheld: bool,
+        hangs_up_after_s: float,
+        runs_out_after_s: float | None,
+        presses_after_s: float | None = None,
+    ) -> None:
+        asterisk = self._asterisk
+        if not asterisk.manager.listening and not asterisk.manager.booted:
+            return
+        if any(
+            call.number == number and call.channel.uniqueid in asterisk.channels
+            for call in self.rules.calls
+        ) or any(ring.ended_at is None for ring in asterisk.client(number).rung):
+            # Nobody rings in while on the phone.
+            return
+        call = asterisk.call(
+            queue,
+            number,
+            callingpres="32" if withheld else "0",
+            talks_s=talks_s,
+            queue_timeout_s=runs_out_after_s,
+        )
+        self.rules.calls.append(call)
+        if presses_after_s is not None:
+            asterisk.later(presses_after_s, call.press)
+        asterisk.later(hangs_up_after_s, lambda: call.talking or call.hang_up())
+
+    def _on_busy(self, agent: str, busy: bool) -> None:
+        self._asterisk.phone(agent).busy(busy)
+
+    def _on_pause(self, agent: str, paused: bool) -> None:
+        for queue in self._asterisk.queues.values():
+            if any(member.interface == agent for member in queue.members):
+                queue.pause(agent, paused)
+
+    def _on_operator(self, command: str, **arguments: Any) -> None:
+        client = ControlClient({"command": command, **arguments}, hangs_up=True)
+        _ = self._process.control.dial(client)
+
+    # -- trouble -----------------------------------------------------------
+
+    def _later(self, seconds: float, function: Callable[[], object]) -> None:
+        self._world.clock.callLater(seconds, function)
+
+    def _come_back(self) -> None:
+        manager = self._asterisk.manager
+        manager.listening = True
+        if not manager.booted:
+            self._asterisk.start()
+
+    def _on_cut(self, down_s: float) -> None:
+        self._asterisk.cut_links()
+        manager = self._asterisk.manager
+        if manager.booted and down_s:
+            manager.listening = False
+            self._later(down_s, lambda: setattr(manager, "listening", True))
+
+    def _on_freeze(self, for_s: float, old_after_s: float) -> None:
+        self._asterisk.freeze()
+        self._later(for_s, lambda: self._asterisk.thaw(old_after_s))
+
+    def _on_half_open(self) -> None:
+        """The network between them is gone, and nobody is told."""
+        for wire in self._asterisk.manager_wires:
+            wire.dead = True
+
+    def _on_slow_link(self, latency_s: float) -> None:
+        self._asterisk.latency_s = latency_s
+        self._asterisk.cut_links()
+
+    def _on_asterisk_dies(self, down_s: float, boots_s: float) -> None:
+        self.rules.asterisk_died = True
+        self._asterisk.kill()
+        self._later(down_s, lambda: self._ends or self._asterisk.start(boots_s))
+
+    def _on_database_fails(self, for_s: float, words: str) -> None:
+        self._trouble = words
+        self._process.database.unavailable = words
+        self._later(for_s, self._end_of_trouble)
+
+    def _on_slow_database(self, for_s: float, takes_s: float) -> None:
+        self._commit_s = takes_s
+        self._later(for_s, self._end_of_trouble)
+
+    def _end_of_trouble(self) -> None:
+        self._trouble = ""
+        self._commit_s = self._plan.commit_s
+        self._process.database.unavailable = ""
+
+    def _on_clock_is_set(self, by_s: float) -> None:
+        self.rules.clock_steps.append((self._world.clock.seconds(), by_s))
+        self._world.set_wall_clock(by_s)
+
+    def _on_stop(self) -> None:
+        self._process.stop()
+
+    def _on_agi_breaks(self) -> None:
+        for run in self._asterisk.agi_runs:
+            if run.wire is not None and run.wire.open:
+                run.cut()
+
+    # -- telling -----------------------------------------------------------
+
+    def story(self) -> str:
+        """Tell the plan and what came of it."""
+        return f"{self._plan}\n\n{self.rules.story()}"
+
+    def trace(self) -> str:
+        """Tell everything, to the last event."""
+        told = [_ACTION_ID.sub("", str(one)) for one in self._asterisk.told]
+        points = [point for life in self._points for point in life]
+        return "\n".join([*told, *points, self.story()])

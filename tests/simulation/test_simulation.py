@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""A thousand runs by chance, and the proof that they find what is wrong."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.batches import chunks, play
+from tests.simulation.faults import FAULTS, Fault, search
+from tests.simulation.simulation import trace
+
+_KEPT = Path(__file__).with_name("seeds.txt")
+_ROOT = Path(__file__).parents[2]
+
+
+def kept_seeds() -> list[int]:
+    """Return the seeds in which a rule was once broken."""
+    lines = _KEPT.read_text().splitlines()
+    return [int(line.split()[0]) for line in lines if line and line[0] != "#"]
+
+
+@pytest.mark.parametrize("seeds", list(chunks(0, 1000)), ids=str)
+def test_no_rule_is_broken(seeds: range) -> None:
+    failed = play(seeds)
+    assert failed is None, str(failed)
+
+
+@pytest.mark.parametrize("seed", kept_seeds())
+def test_no_rule_is_broken_again(seed: int) -> None:
+    failed = play([seed])
+    assert failed is None, str(failed)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_put_in_on_purpose_is_found(fault: Fault) -> None:
+    try:
+        seeds, failed = search(fault)
+    finally:
+        gc.collect()
+    assert failed is not None, f"not found in {seeds} seeds"
+    print(f"{fault.name}: found by seed {seeds - 1}: {failed.rule}")
+
+
+def test_a_seed_is_the_same_run_in_every_process() -> None:
+    """To the last event, whatever the order of Python's sets."""
+    script = (
+        "from tests.simulation.simulation import trace; from tests.support import"
+        " quiet_log; print(*map(trace, range(20)), sep='#')"
+    )
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=_ROOT,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=300,
+        ).stdout.split("#")
+        for hash_seed in ("1", "2")
+    ]
+    assert runs[0] == runs[1]
+    here = trace(1)
+    assert here == trace(1) == runs[0][1].removesuffix("\n")
+    assert len(here.splitlines()) > 100
+    gc.collect()
