@@ -20,6 +20,7 @@ from fastagi.calls.queues import LiveQueues
 from fastagi.calls.task import CallbackTask, NewTask, Status
 from fastagi.service.dialer import Dialer
 from fastagi.service.intake import Intake
+from fastagi.service.kept import KeptRequests
 from fastagi.service.missed import MissedCalls
 from fastagi.service.reconcile import Reconciler
 from fastagi.service.scheduler import Scheduler
@@ -187,6 +188,21 @@ def _busy_or_not() -> Iterator[None]:
         mock.patch.object(MissedCalls, "busy", nobody),
         mock.patch.object(Dialer, "withdraw", lambda self, key, reason: None),
     ):
+        yield
+
+
+@_fault(
+    "a kept request is forgotten before its COMMIT",
+    "a kept request is forgotten after its COMMIT",
+)
+def _forgetful() -> Iterator[None]:
+    take = KeptRequests._take
+
+    async def early(self: Any, key: str) -> bool:
+        await self._forget(key)
+        return await take(self, key)
+
+    with mock.patch.object(KeptRequests, "_take", early):
         yield
 
 

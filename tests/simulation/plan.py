@@ -122,6 +122,8 @@ class Plan:
     deaths: tuple[Death, ...]
     cues: tuple[Cue, ...]
     events: tuple[Event, ...]
+    #: Asterisk keeps a request that the service does not answer.
+    keeps_requests: bool
 
     def __str__(self) -> str:
         facts = [
@@ -177,6 +179,8 @@ def plan(seed: int) -> Plan:
                 key=lambda event: event.at,
             )
         ),
+        # What is new is drawn last, so that the seeds kept stay what they were.
+        keeps_requests=dice.random() < 0.5,
     )
 
 

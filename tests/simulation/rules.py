@@ -24,6 +24,8 @@ from tests.support.world import World
 _PROMISES: Final = frozenset(
     {"callback-queue/accepted", "callback-queue/already-registered"}
 )
+#: The promise of the dialplan alone, when the service does not answer.
+_NOTED: Final = "callback-queue/noted"
 _OPEN: Final = frozenset({"pending", "calling"})
 #: Attempts in which no client was dialled.
 _FREE_OF_CHARGE: Final = frozenset({"MEMBER NO ANSWER", "NOT PLACED"})
@@ -35,6 +37,7 @@ _HAIR_S: Final = 0.05
 _NOTICE_S: Final = 8.0
 _NUMBER: Final = re.compile(rb"CALLBACK_CHANNEL=PJSIP/([0-9+]+)@")
 _TARGET: Final = re.compile(rb"CALLBACK_TARGET=([^\r]+)")
+_FORGETS: Final = re.compile(rb"__CALLBACK_FORGET=([^\r]+)")
 _CHANNEL_ID: Final = re.compile(rb"\r\nChannelId: (.+?)-1\r\n")
 
 
@@ -80,6 +83,7 @@ class Rules:
     _missed: list[_Missed] = attrs.field(factory=list)
     _ended_calls: set[int] = attrs.field(factory=set)
     _promised: list[tuple[LiveCall, int]] = attrs.field(factory=list)
+    _noted: list[LiveCall] = attrs.field(factory=list)
 
     def __attrs_post_init__(self) -> None:
         """Begin to watch."""
@@ -291,11 +295,28 @@ class Rules:
     def _sends(self, what: str, data: bytes) -> None:
         if what == "AMI" and data.startswith(b"Action: Originate\r\n"):
             self._read()
+            if b"\r\nChannel: Local/request@callback-forget" in data:
+                self._check_forgets(data)
+                return
             channel_id, number, target = (
                 match[1].decode() if (match := pattern.search(data)) else "?"
                 for pattern in (_CHANNEL_ID, _NUMBER, _TARGET)
             )
             self._check_originate(channel_id, number, target)
+
+    def _check_forgets(self, data: bytes) -> None:
+        match = _FORGETS.search(data)
+        key = match[1].decode() if match else "?"
+        if not self._is_known(key):
+            self._break("a kept request is forgotten after its COMMIT", key)
+
+    def _is_known(self, uniqueid: str) -> bool:
+        """Whether some task tells of this call."""
+        return any(
+            event["linkedid"] == uniqueid
+            for story in self._events.values()
+            for event in story
+        )
 
     def _check_originate(self, base: str, number: str, target: str) -> None:
         if base in self._sent:
@@ -392,6 +413,8 @@ class Rules:
     # -- what callers hear, and how their calls end ------------------------
 
     def _hears(self, call: LiveCall, sound: str) -> None:
+        if sound == _NOTED:
+            self._noted.append(call)
         if sound not in _PROMISES:
             return
         self._read()
@@ -411,6 +434,7 @@ class Rules:
             if (
                 call.answered_at is None
                 and not promised
+                and call not in self._noted
                 and call.queue in WITH_CALLBACKS
                 and not call.withheld
                 and self.calm_since < call.channel.since
@@ -420,11 +444,7 @@ class Rules:
             self._missed = [one for one in self._missed if self._is_due(one)]
 
     def _is_due(self, missed: _Missed) -> bool:
-        known = any(
-            event["linkedid"] == missed.call.channel.uniqueid
-            for story in self._events.values()
-            for event in story
-        )
+        known = self._is_known(missed.call.channel.uniqueid)
         # One that had not been stored is found in the history alone.
         gone = len(self.world.processes) > missed.lives or (
             self.world.processes[-1].dead or self.world.processes[-1].stopped
@@ -456,6 +476,11 @@ class Rules:
         for call, id_ in self._promised:
             if "could not be told" in self._tasks[id_]["reason"]:
                 self._break("a promise is kept", f"{call.number}: task {id_}")
+        for call in self._noted:
+            if not self._is_known(call.channel.uniqueid):
+                self._break("no kept request is lost", f"{call.number}")
+        if any(of == "callback-request" for of, _ in self.world.asterisk.astdb):
+            self._break("a kept request is taken over once", "it is still kept")
         for missed in self._missed:
             self._break("no missed call is lost", f"{missed.call.number}")
         self._check_doubles()

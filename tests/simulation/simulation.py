@@ -135,6 +135,7 @@ class Simulation:
             asterisk.phone(interface).will(*behaviours).always(behaviours[-1])
         for number, behaviours in chosen.clients.items():
             asterisk.client(number).will(*behaviours).always(behaviours[-1])
+        asterisk.keeps_requests = chosen.keeps_requests
         if chosen.doubled:
             asterisk.manager.deliver = self._deliver
         self._cues = [(cue, [cue.count]) for cue in chosen.cues]
