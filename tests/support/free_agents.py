@@ -27,7 +27,12 @@ def largest_matching(wanted: Sequence[set[str]]) -> int:
 
 
 def too_many(asterisk: FakeAsterisk, targets: Mapping[str, str]) -> str:
-    """Say how the callbacks exceed what Asterisk has for them; empty if they do not."""
+    """Say how the last callback exceeds what Asterisk has for it; empty if it does not.
+
+    Args:
+        asterisk: the model.
+        targets: the queue of each callback by its channel id; the last is the newest.
+    """
     visits = [visit for visit in asterisk.visits() if not visit.over]
     # Of the phones that one call rings at the same time it will take only one.
     free = {
@@ -48,6 +53,8 @@ def too_many(asterisk: FakeAsterisk, targets: Mapping[str, str]) -> str:
     begun = {callback.member_half.uniqueid for callback in asterisk.callbacks}
     # Those that Asterisk has not begun with yet.
     placed += [free[q] for channel, q in targets.items() if f"{channel}-2" not in begun]
-    if largest_matching(served + placed) == largest_matching(served) + len(placed):
+    # One placed earlier may wait in vain: its agent has taken another call since.
+    others = [*served, *placed[:-1]]
+    if not placed or largest_matching([*others, placed[-1]]) > largest_matching(others):
         return ""
     return f"at {asterisk.now}: {placed=} beside {served=}"
