@@ -242,6 +242,10 @@ class Progress:
         """The ring ended without an answer."""
         self.ringing.discard(interface)
 
+    def rings_unwatched(self) -> None:
+        """Whom a queue rings is not told for a while."""
+        self.ringing.clear()
+
     def member_answers(self, interface: str, at: float) -> None:
         """A member took the call."""
         self.ringing.clear()

@@ -100,6 +100,7 @@ class Dialer:
             "Hangup": self._hangup,
         }.items():
             manager.listen(event, listener)
+        manager.on_disconnected(self._link_lost)
 
     def on_end(self, callback: Callable[[CallbackTask], None]) -> None:
         """Call ``callback(task)`` after the end of each attempt is stored."""
@@ -275,6 +276,12 @@ class Dialer:
         )
 
     # -- following ---------------------------------------------------------
+
+    def _link_lost(self) -> None:
+        # Who is thought to ring may be free before the link is back, and then the call
+        # takes the next free agent.
+        for running in self.running.values():
+            running.progress.rings_unwatched()
 
     def _of(self, message: AmiMessage, half: str) -> RunningAttempt | None:
         uniqueid = message.get("Uniqueid")

@@ -243,6 +243,21 @@ class BrokenLinkTests(ServiceTestCase):
         self.run_to(700)
         self.assert_status("completed")
 
+    def test_a_ring_that_ends_while_the_link_is_away_leaves_one_agent(self) -> None:
+        """The call waits for the agent again; no second one takes the agent."""
+        self.alice.always(NO_ANSWER)
+        self.support.retry_s = 10
+        self.begin()
+        self.add("0301111111")
+        self.add("0302222222")
+        self.run_to(14.9)
+        self.asterisk.manager.listening = False
+        self.asterisk.cut_links()
+        self.run_to(15.1)
+        self.asterisk.manager.listening = True
+        self.run_to(24)
+        self.assertEqual(self.originates, [0])
+
     def test_a_short_freeze_is_waited_out(self) -> None:
         self.begin()
         self.asterisk.freeze()
