@@ -9,7 +9,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint fast-test simulate asterisk-test lab sounds clean
+.PHONY: demo test lint fast-test simulate soak asterisk-test lab sounds clean
 
 demo: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22
@@ -34,6 +34,15 @@ FIRST ?= 0
 simulate: .venv/ready
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST) \
 		$(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults)
+
+# Half an hour of calls and trouble by chance on a real Asterisk, and the books kept:
+#   make soak MINUTES=120      make soak SEED=4711      make soak CALLS=90
+MINUTES ?= 30
+CALLS ?= 60
+soak: .venv/ready
+	@$(BIN)/python -m tests.lab.install 22
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES) --calls $(CALLS) \
+		$(if $(SEED),--seed $(SEED))
 
 # On real Asterisk, both versions at the same time.
 asterisk-test: lab

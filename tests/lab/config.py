@@ -68,7 +68,7 @@ _MODULES = """
     pbx_config
     res_timing_timerfd res_musiconhold res_agi res_manager_devicestate res_stasis
     res_sorcery_config res_sorcery_memory res_sorcery_astdb
-    res_clialiases res_crypto res_rtp_asterisk res_pjproject res_speech
+    res_clialiases res_clioriginate res_crypto res_rtp_asterisk res_pjproject res_speech
     res_http_websocket
     res_pjsip res_pjsip_session res_pjsip_sdp_rtp res_pjsip_caller_id
     res_pjsip_endpoint_identifier_ip res_pjsip_endpoint_identifier_user

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+"""The soak in short, on a real Asterisk: so that the long one can not rot."""
+
+from __future__ import annotations
+
+from tests.soak.plan import Plan, Trouble
+from tests.soak.soak import Pace, Soak
+
+#: A restart takes long and adds little to a kill.
+_TROUBLES = tuple(one for one in Trouble if one is not Trouble.RESTART_ASTERISK)
+
+
+def test_callers_are_called_back_through_one_trouble_after_the_other() -> None:
+    plan = Plan(
+        seed=38,
+        duration_s=9.0,
+        calls_per_min=200,
+        trouble_every_s=1.0,
+        troubles=_TROUBLES,
+        talk_s=1.3,
+    )
+    pace = Pace(retry_delay_s=1, success_s=1, attempts=2)
+    with Soak(plan, pace, tell=lambda _: None) as soak:
+        verdict = soak.run()
+
+    assert verdict.good, f"\n{verdict}\n\n{soak.service.report()}"
+    # It was a soak, and not a quiet time.
+    assert [one.trouble for one in soak.disturbances] == list(_TROUBLES)
+    assert soak.books is not None
+    assert len(soak.books.tasks) >= 3, str(verdict)
+    assert len(soak.books.attempts) >= 3, str(verdict)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT
+"""Let the service work under trouble: ``python -m tests.soak --minutes 30``."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+
+from tests.lab.errors import LabError
+from tests.soak.plan import Plan
+from tests.soak.soak import Soak
+
+
+def main() -> int:
+    """Run and tell; 1 means that a rule was broken."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak")
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--seed", type=int, help="people and trouble of a run before")
+    parser.add_argument("--calls", type=float, default=60, help="of clients a minute")
+    parser.add_argument("--trouble-every", type=float, default=30, help="seconds")
+    options = parser.parse_args()
+    seed = random.randrange(10_000) if options.seed is None else options.seed
+    plan = Plan(
+        seed=seed,
+        duration_s=options.minutes * 60,
+        calls_per_min=options.calls,
+        trouble_every_s=options.trouble_every,
+    )
+    print(
+        f"soak of {options.minutes:g} min, seed {seed}: {options.calls:g} calls of"
+        f" clients a minute, trouble every {options.trouble_every:g} s",
+        flush=True,
+    )
+    try:
+        with Soak(plan, tell=lambda text: print(text, flush=True)) as soak:
+            verdict = soak.run()
+    except LabError as error:
+        print(f"the soak could not be done: {error}", file=sys.stderr)
+        return 2
+    print(f"\n{verdict}\n")
+    print("nothing lost, nothing done twice" if verdict.good else "RULES WERE BROKEN")
+    return 0 if verdict.good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

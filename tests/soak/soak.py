@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: MIT
+"""One soak: the town calls, the service calls back, things break, books are kept.
+
+Owns: the run, its pace and its end. Everything that breaks is mended here.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import attrs
+
+from tests.lab.errors import DeadlinePassed, LabError
+from tests.lab.processes import wait_until
+from tests.lab.service import LogLine, Service
+from tests.soak.link import Link
+from tests.soak.plan import Break, Call, Plan, Trouble
+from tests.soak.rules import Books, Disturbance, Limits, Verdict
+from tests.soak.town import CLIENT_RINGS, Town
+
+#: The service is as good as new so long after it is connected.
+_SETTLES_S = 3.0
+_READY_DEADLINE_S = 60.0
+#: Twisted keeps a file in reserve for when there are no more, and never closes it.
+_RESERVED = "unclosed file <_io.TextIOWrapper name='/dev/null'"
+_SOUNDS = (
+    "accepted",
+    "already_registered",
+    "member_alert",
+    "hold_on",
+    "cannot_call",
+)
+
+
+@attrs.frozen(kw_only=True)
+class Pace:
+    """How fast everything is, in seconds."""
+
+    retry_delay_s: int = 6
+    success_s: int = 2
+    attempts: int = 3
+    request_expiry_s: int = 240
+    missed_window_s: int = 120
+    #: At the end: until every task that is due must have had its call.
+    drain_s: float = 150.0
+
+    def settings(self, town: Town, link: Link) -> dict[str, Any]:
+        """Return the service's settings."""
+        return {
+            "ami": {"port": link.port},
+            "log": {"level": "info"},
+            "control": {"stop_timeout": "1s"},
+            "defaults": {
+                "outbound_channel": town.outbound_channel,
+                "display_prefix": "Callback ",
+                "attempts": self.attempts,
+                "retry_delay": f"{self.retry_delay_s}s",
+                "member_retry_delay": f"{self.retry_delay_s}s",
+                "success_duration": f"{self.success_s}s",
+                "request_expiry": f"{self.request_expiry_s}s",
+                "missed_window": f"{self.missed_window_s}s",
+                "member_ring_time": "10s",
+                "caller_ring_time": "5s",
+                "sounds": dict.fromkeys(_SOUNDS, "beep"),
+            },
+        }
+
+
+class Soak:
+    """A town, an exchange and the service between them."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        pace: Pace | None = None,
+        tell: Callable[[str], object] = print,
+    ) -> None:
+        self._plan = plan
+        self._pace = pace or Pace()
+        self._tell = tell
+        self.town = Town(plan)
+        self._link = Link(self.town.exchange.ports.spare, self.town.exchange.ports.ami)
+        self.service = Service(
+            self.town.exchange, self._pace.settings(self.town, self._link)
+        )
+        #: What broke so far.
+        self.disturbances: list[Disturbance] = []
+        #: What was written down, once it is over.
+        self.books: Books | None = None
+        #: What is to be done later, and when.
+        self._later: list[tuple[float, Callable[[], object]]] = []
+        self._began = 0.0
+        #: When the exchange died of what breaks now.
+        self._died: float | None = None
+        self._told_at = 0.0
+        self._calls = 0
+        self._not_made = 0
+
+    def __enter__(self) -> Soak:
+        self.town.start()
+        self.service.start(ready=False)
+        self.service.wait_until_ready(_READY_DEADLINE_S)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.service.close()
+        self._link.close()
+        self.town.close()
+
+    # -- the run
+
+    def run(self) -> Verdict:
+        """Let it all happen; return what came of it."""
+        self._began = self._told_at = time.monotonic()
+        for event in self._plan.events():
+            self._wait_until(event.at_s)
+            if isinstance(event, Call):
+                self._call(event)
+            else:
+                self._break(event)
+        self._wait_until(self._plan.duration_s)
+        return self._end()
+
+    def _wait_until(self, at_s: float) -> None:
+        """Let time pass, and do on the way what is due."""
+        while True:
+            now_s = time.monotonic() - self._began
+            if time.monotonic() - self._told_at >= 60:
+                self._told_at += 60
+                self._tell_progress(round(now_s / 60))
+            due = [one for one in self._later if one[0] <= now_s]
+            for one in due:
+                self._later.remove(one)
+                one[1]()
+            if due:
+                continue
+            if now_s >= at_s:
+                return
+            next_s = min([at_s, *(one[0] for one in self._later)])
+            time.sleep(min(max(0.0, next_s - now_s), 1.0))
+
+    def _call(self, call: Call) -> None:
+        try:
+            self.town.call(call)
+            self._calls += 1
+        except LabError:
+            self._not_made += 1
+
+    # -- what breaks, and how it is mended
+
+    def _break(self, event: Break) -> None:
+        self._heal()
+        began = time.time()
+        self._died = None
+        mend = self._begin(event.trouble)
+        died = self._died
+
+        def mended() -> None:
+            mend()
+            self.disturbances.append(
+                Disturbance(event.trouble, began, time.time(), died)
+            )
+
+        self._later.append((time.monotonic() - self._began + event.for_s, mended))
+
+    def _begin(self, trouble: Trouble) -> Callable[[], object]:
+        """Break something; return what mends it."""
+        exchange, service = self.town.exchange, self.service
+        match trouble:
+            case Trouble.KILL_SERVICE:
+                service.kill()
+                return partial(service.start, ready=False)
+            case Trouble.FREEZE_SERVICE:
+                service.freeze()
+                return service.thaw
+            case Trouble.RELOAD:
+                # systemd does not let a service be reloaded before it runs.
+                service.wait_until_ready(_READY_DEADLINE_S)
+                delay_s = self._pace.retry_delay_s + len(self.disturbances) % 2
+                service.write_settings({"defaults": {"retry_delay": f"{delay_s}s"}})
+                service.reload()
+            case Trouble.CUT:
+                self._link.cut()
+            case Trouble.FREEZE_ASTERISK:
+                exchange.freeze()
+                return exchange.thaw
+            case Trouble.KILL_ASTERISK:
+                exchange.kill()
+                self._died = time.time()
+                exchange.start()
+            case Trouble.RESTART_ASTERISK:
+                exchange.stop()
+                self._died = time.time()
+                exchange.start()
+        return _nothing
+
+    def _heal(self) -> None:
+        """Mend now what was to be mended later."""
+        later, self._later = self._later, []
+        for _, mend in later:
+            mend()
+
+    # -- the end
+
+    def _end(self) -> Verdict:
+        self._heal()
+        self._tell("no more calls; waiting until all is done")
+        self.service.wait_until_ready(_READY_DEADLINE_S)
+        with suppress(DeadlinePassed):
+            # What is still open then must be explained.
+            wait_until(lambda: not self._open_tasks(), self._pace.drain_s, "the end")
+        exit_code = self.service.stop()
+        now = time.time()
+        self.books = Books(
+            self._database,
+            self.town.saw(),
+            self.town.promised(),
+            [self._with_recovery(one) for one in self.disturbances],
+        )
+        verdict = self.books.judge(
+            Limits(attempts=self._pace.attempts, success_s=self._pace.success_s), now
+        )
+        if self._not_made:
+            verdict.figures["calls the town could not make"] = f"{self._not_made}"
+        verdict.rule("failures in the service's log", self._failures())
+        verdict.rule(
+            "unclean end of the service", [f"exit code {exit_code}"] * bool(exit_code)
+        )
+        return verdict
+
+    def _open_tasks(self) -> list[Any]:
+        return self._ask("SELECT id FROM task WHERE ended_at IS NULL")
+
+    def _failures(self) -> list[str]:
+        return [
+            f"{line.get('time')} {line.get('message')}"
+            for line in self.service.lines
+            if ("traceback" in line or line.get("level") in ("critical", "raw"))
+            and _RESERVED not in str(line.get("message"))
+        ]
+
+    def _with_recovery(self, one: Disturbance) -> Disturbance:
+        """Return it with the time the service takes to be connected again."""
+        over = one.over
+        if one.trouble not in (
+            Trouble.RELOAD,
+            Trouble.FREEZE_SERVICE,
+            Trouble.FREEZE_ASTERISK,
+        ):
+            connected = (
+                at for at in map(_connected_at, self.service.lines) if at > one.began
+            )
+            over = max(over, next(connected, time.time()))
+        return attrs.evolve(one, over=over + _SETTLES_S)
+
+    @property
+    def _database(self) -> Path:
+        return self.service.home / "callback-queue.db"
+
+    def _ask(self, question: str) -> list[Any]:
+        db = sqlite3.connect(self._database)
+        try:
+            return db.execute(question).fetchall()
+        finally:
+            db.close()
+
+    # -- what is told meanwhile
+
+    def _tell_progress(self, minute: int) -> None:
+        tasks = Counter(
+            dict(self._ask("SELECT status, count(*) FROM task GROUP BY status"))
+        )
+        rung = sum(line.word == CLIENT_RINGS for line in self.town.saw())
+        told = ", ".join(f"{n} {status}" for status, n in tasks.most_common())
+        troubles = Counter(one.trouble.value for one in self.disturbances)
+        broke = ", ".join(f"{n} {what}" for what, n in troubles.most_common())
+        self._tell(
+            f"{minute:3} min: {self._calls} calls in, {rung} clients rung;"
+            f" tasks: {told or 'none'}; memory {self._memory()}; {broke or 'calm'}"
+        )
+
+    def _memory(self) -> str:
+        with suppress(OSError, LabError):
+            status = Path(f"/proc/{self.service.pid}/status").read_text()
+            if found := re.search(r"VmRSS:\s+(\d+)", status):
+                return f"{int(found[1]) / 1024:.0f} MB"
+        return "-"
+
+
+def _connected_at(line: LogLine) -> float:
+    """Return when a log line says that Asterisk is connected; 0 for any other."""
+    if not str(line.get("message", "")).startswith("connected to"):
+        return 0.0
+    return datetime.fromisoformat(str(line["time"])).timestamp()
+
+
+def _nothing() -> None:
+    """Mend nothing: it is whole already."""
