@@ -36,6 +36,7 @@ from fastagi.service.expiry import Expiry
 from fastagi.service.intake import Intake
 from fastagi.service.kept import KeptRequests
 from fastagi.service.missed import MissedCalls
+from fastagi.service.missed_tasks import MissedTasks
 from fastagi.service.picture import Picture
 from fastagi.service.reconcile import Reconciler
 from fastagi.service.records import Records
@@ -150,11 +151,19 @@ class CallbackService:
             new_channel_id=self._new_channel_id,
             tasks_changed=self._tasks_changed,
         )
+        missed_tasks = MissedTasks(
+            store=store,
+            clock=clock,
+            background=self._background,
+            settings=lambda: self._current,
+            tasks_changed=self._tasks_changed,
+        )
         self.missed = MissedCalls(
             manager=self.manager,
             store=store,
             dialer=self.dialer,
             intake=self.intake,
+            tasks=missed_tasks,
             clock=clock,
             background=self._background,
             settings=lambda: self._current,

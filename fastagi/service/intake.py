@@ -26,7 +26,7 @@ from fastagi.calls.numbers import (
     display_name,
     is_withheld,
 )
-from fastagi.calls.task import CallbackTask, IllegalMove, Kind, NewTask
+from fastagi.calls.task import CallbackTask, IllegalMove, Kind, NewTask, Status
 from fastagi.config.model import QueueSettings, Settings
 from fastagi.dialplan import Answer, Variable
 from fastagi.service.background import Background
@@ -289,6 +289,16 @@ class Intake:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.seconds(), UTC)
+
+
+def was_taken_back(recorded: Recorded) -> bool:
+    """Whether a call is known by a task that was taken back, as nobody heard of it."""
+    task = recorded.task
+    return (
+        not recorded.created
+        and task.status is Status.CANCELLED
+        and task.reason == TAKEN_BACK
+    )
 
 
 def _linkedid(request: AgiRequest) -> str:

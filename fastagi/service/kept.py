@@ -25,13 +25,13 @@ from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.session import AmiSession
 from fastagi.calls.numbers import NotCallable, callable_number, display_name
-from fastagi.calls.task import Kind, NewTask, Status
+from fastagi.calls.task import Kind, NewTask
 from fastagi.config.model import QueueSettings, Settings
 from fastagi.dialplan import Variable
 from fastagi.service.background import Background
-from fastagi.service.intake import TAKEN_BACK, Intake
+from fastagi.service.intake import Intake, was_taken_back
 from fastagi.store.errors import StoreUnavailable
-from fastagi.store.store import Recorded, TaskStore
+from fastagi.store.store import TaskStore
 from fastagi.wire.ami import AmiMessage
 
 #: After the store or Asterisk failed to answer, in seconds.
@@ -249,7 +249,7 @@ class KeptRequests:
 
     async def _store_it(self, new: NewTask) -> None:
         recorded = await self._store.add(new, self._now(), once=True)
-        if _taken_back(recorded):
+        if was_taken_back(recorded):
             # Stored too late for an answer and taken back, for all that was known; the
             # caller was told otherwise.
             recorded = await self._store.add(new, self._now())
@@ -283,12 +283,3 @@ class KeptRequests:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.seconds(), UTC)
-
-
-def _taken_back(recorded: Recorded) -> bool:
-    task = recorded.task
-    return (
-        not recorded.created
-        and task.status is Status.CANCELLED
-        and task.reason == TAKEN_BACK
-    )

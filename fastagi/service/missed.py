@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from attrs import define, field
@@ -23,26 +23,21 @@ from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.session import AmiSession
 from fastagi.calls.inbound import (
     Contact,
-    Ended,
     InboundCalls,
     Meeting,
     Outcome,
     Place,
 )
-from fastagi.calls.numbers import (
-    NotCallable,
-    NumberRules,
-    callable_number,
-    display_name,
-)
-from fastagi.calls.task import OPEN, CallbackTask, Kind, NewTask
+from fastagi.calls.numbers import NotCallable, NumberRules, callable_number
+from fastagi.calls.task import OPEN, CallbackTask
 from fastagi.config.model import Settings
 from fastagi.service.background import Background
 from fastagi.service.dialer import Dialer
 from fastagi.service.intake import Intake
+from fastagi.service.missed_tasks import MissedTasks
 from fastagi.service.picture import OWN_CHANNEL
 from fastagi.store.errors import StoreUnavailable
-from fastagi.store.store import Recorded, TaskStore
+from fastagi.store.store import TaskStore
 from fastagi.wire.ami import AmiMessage
 
 #: After Asterisk or the store failed to answer, in seconds.
@@ -76,6 +71,7 @@ class MissedCalls:
         store: TaskStore,
         dialer: Dialer,
         intake: Intake,
+        tasks: MissedTasks,
         clock: IReactorTime,
         background: Background,
         settings: Callable[[], Settings],
@@ -85,6 +81,7 @@ class MissedCalls:
         self._manager = manager
         self._store = store
         self._dialer = dialer
+        self._tasks = tasks
         self._clock = clock
         self._background = background
         self._settings = settings
@@ -284,7 +281,7 @@ class MissedCalls:
                 linkedid=ended.uniqueid,
             )
             if ended.outcome is Outcome.MISSED:
-                self._background.start("keeping a missed call", self._keep(ended))
+                self._background.start("keeping a missed call", self._tasks.keep(ended))
         if freed - self.calls.clients():
             # Their tasks need not wait any longer.
             self._tasks_changed()
@@ -319,72 +316,6 @@ class MissedCalls:
             return plan.key(callable_number(number, rules))
         except NotCallable:
             return ""
-
-    # -- a missed call -----------------------------------------------------
-
-    async def _keep(self, ended: Ended) -> None:
-        """Make a task of a missed call, or renew the client's open one."""
-        settings = self._settings()
-        name = ended.queue or settings.queue_for_others
-        queue = settings.queues.get(name)
-        if queue is None:
-            return
-        try:
-            number = callable_number(ended.number, settings.number_rules(queue))
-        except NotCallable as refusal:
-            self._log.info(
-                "missed call of {number} in queue {queue} is not called back: {reason}",
-                number=ended.number,
-                queue=queue.name,
-                reason=str(refusal),
-                linkedid=ended.uniqueid,
-            )
-            return
-        at = datetime.fromtimestamp(ended.ended_at, UTC)
-        new = NewTask(
-            kind=Kind.MISSED,
-            number=number,
-            number_key=settings.plan.key(number),
-            name=display_name(ended.name),
-            language=ended.language,
-            queue=queue.name,
-            joined_at=datetime.fromtimestamp(ended.since, UTC),
-            due_at=at,
-            expires_at=at + timedelta(seconds=queue.missed_window_s),
-            linkedid=ended.queue_uniqueid,
-            reason=f"missed call: {ended.how}",
-        )
-        recorded: Recorded | None = None
-        while recorded is None:
-            try:
-                recorded = await self._store.add(
-                    new, self._now(), once=not ended.taken_back
-                )
-            except StoreUnavailable as error:
-                if self._now() >= new.expires_at:
-                    self._log.error(
-                        "a missed call of {number} is lost: {error}",
-                        number=number,
-                        queue=queue.name,
-                        error=error,
-                    )
-                    return
-                self._log.error(
-                    "a missed call is not stored yet, trying again: {error}",
-                    error=error,
-                )
-                await self._background.pause(_RETRY_S)
-        self._log.info(
-            "task {task_id}: missed call of {number} in queue {queue}: {how}"
-            if recorded.created
-            else "task {task_id}: missed again: {number} in queue {queue}: {how}",
-            task_id=recorded.task.id,
-            number=number,
-            queue=queue.name,
-            how=ended.how,
-            linkedid=ended.uniqueid,
-        )
-        self._tasks_changed()
 
     # -- a client served ---------------------------------------------------
 

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: MIT
+"""From a call that was missed to the task of its client, whoever found it missed.
+
+Live detection and the history come here with the same facts, and so to the same task:
+whether the number may be called, whose queue calls back, the place in line, how long
+it is worth while. How a missed call is recognised is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from fastagi.calls.inbound import Ended
+from fastagi.calls.numbers import NotCallable, callable_number, display_name
+from fastagi.calls.task import Kind, NewTask
+from fastagi.config.model import QueueSettings, Settings
+from fastagi.service.background import Background
+from fastagi.store.errors import StoreUnavailable
+from fastagi.store.store import Recorded, TaskStore
+
+#: After the store failed, in seconds.
+_RETRY_S: Final = 5.0
+
+
+def queue_of(ended: Ended, settings: Settings) -> QueueSettings | None:
+    """Return the queue whose agents call back; None if there is none."""
+    return settings.queues.get(ended.queue or settings.queue_for_others)
+
+
+def new_task(ended: Ended, queue: QueueSettings, settings: Settings) -> NewTask:
+    """Return the task that a missed call makes.
+
+    Args:
+        ended: the call.
+        queue: whose agents call back.
+        settings: those in force.
+
+    Raises:
+        NotCallable: its number may not be called.
+    """
+    number = callable_number(ended.number, settings.number_rules(queue))
+    at = datetime.fromtimestamp(ended.ended_at, UTC)
+    return NewTask(
+        kind=Kind.MISSED,
+        number=number,
+        number_key=settings.plan.key(number),
+        name=display_name(ended.name),
+        language=ended.language,
+        queue=queue.name,
+        joined_at=datetime.fromtimestamp(ended.since, UTC),
+        due_at=at,
+        expires_at=at + timedelta(seconds=queue.missed_window_s),
+        linkedid=ended.queue_uniqueid,
+        reason=f"missed call: {ended.how}",
+    )
+
+
+class MissedTasks:
+    """Stores the tasks of missed calls."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        store: TaskStore,
+        clock: IReactorTime,
+        background: Background,
+        settings: Callable[[], Settings],
+        tasks_changed: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._background = background
+        self._settings = settings
+        self._tasks_changed = tasks_changed
+
+    async def keep(self, ended: Ended) -> None:
+        """Make a task of a missed call, or renew the client's open one.
+
+        Returns after its COMMIT, or when it is known that there will be none: the log
+        says why. A call that was kept before changes nothing.
+        """
+        settings = self._settings()
+        queue = queue_of(ended, settings)
+        if queue is None:
+            return
+        try:
+            new = new_task(ended, queue, settings)
+        except NotCallable as refusal:
+            self._log.info(
+                "missed call of {number} in queue {queue} is not called back: {reason}",
+                number=ended.number,
+                queue=queue.name,
+                reason=str(refusal),
+                linkedid=ended.uniqueid,
+            )
+            return
+        recorded: Recorded | None = None
+        while recorded is None:
+            try:
+                recorded = await self._add(ended, new)
+            except StoreUnavailable as error:
+                if self._now() >= new.expires_at:
+                    self._log.error(
+                        "a missed call of {number} is lost: {error}",
+                        number=new.number,
+                        queue=queue.name,
+                        error=error,
+                    )
+                    return
+                self._log.error(
+                    "a missed call is not stored yet, trying again: {error}",
+                    error=error,
+                )
+                await self._background.pause(_RETRY_S)
+        self._log.info(
+            "task {task_id}: missed call of {number} in queue {queue}: {how}"
+            if recorded.created
+            else "task {task_id}: missed again: {number} in queue {queue}: {how}",
+            task_id=recorded.task.id,
+            number=new.number,
+            queue=queue.name,
+            how=ended.how,
+            linkedid=ended.uniqueid,
+        )
+        self._tasks_changed()
+
+    async def _add(self, ended: Ended, new: NewTask) -> Recorded:
+        return await self._store.add(new, self._now(), once=not ended.taken_back)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.seconds(), UTC)
