@@ -27,6 +27,7 @@ from pydantic import SecretStr
 from fastagi.calls.numbers import REGIONS
 from fastagi.config.durations import format_duration, parse_duration
 from fastagi.config.errors import BadValue, shown
+from fastagi.history.cdr import lacking_columns
 
 E = TypeVar("E", bound=enum.Enum)
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -63,6 +64,12 @@ _BARE_CALLER_ID = re.compile(r"([^\"<>]*[^\"<> ]) *<(\+?[0-9]{1,20})>")
 _NAME_PUNCTUATION = frozenset(" .'-_/+*#:!")
 _SQLITE_FILE = re.compile(r"sqlite:////[^\s?#]*[^\s?#/]")
 _POSTGRESQL = re.compile(r"postgresql(?:\+psycopg)?://[!-~]+")
+_CDR_SERVER = re.compile(
+    r"(?:mysql(?:\+pymysql)?|mariadb(?:\+pymysql)?|postgresql(?:\+psycopg)?)"
+    r"://[!-~]+/[^/?#\s]+(?:\?[!-~]*)?"
+)
+_TABLE = re.compile(r"[A-Za-z0-9_$-]+(?:\.[A-Za-z0-9_$-]+)?")
+_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def parse_text(value: object) -> str:
@@ -224,6 +231,13 @@ def parse_path(value: object) -> str:
     return path
 
 
+def parse_path_or_none(value: object) -> str:
+    """Take the full path of a file, or nothing."""
+    if value is False:
+        raise BadValue("must be text (got false)", 'write "" if there is none')
+    return parse_path(value) if value != "" else ""
+
+
 def parse_directory(value: object) -> str:
     """Take the full path of a directory."""
     path = parse_text(value)
@@ -324,6 +338,52 @@ def parse_database_url(value: object) -> str:
             "write postgresql://USER:PASSWORD@HOST/DATABASE",
         )
     raise BadValue("must start with sqlite://// or postgresql://")
+
+
+def parse_cdr_url(value: object) -> str:
+    """Take the address of a database that Asterisk writes CDRs to.
+
+    No message shows it, as it may hold a password.
+    """
+    if not isinstance(value, str):
+        raise BadValue("must be text such as mysql://USER@127.0.0.1/asteriskcdrdb")
+    if _SQLITE_FILE.fullmatch(value) or _CDR_SERVER.fullmatch(value):
+        return value
+    scheme = value.partition(":")[0].lower()
+    if scheme.startswith("sqlite"):
+        raise BadValue(
+            "must name a file by its full path",
+            "write four slashes: sqlite:////var/log/asterisk/master.db",
+        )
+    for kind in ("mysql", "mariadb", "postgresql"):
+        if scheme.startswith(kind[:5]):
+            raise BadValue(
+                "is no address of a database", f"write {kind}://USER@HOST/DATABASE"
+            )
+    raise BadValue("must start with sqlite:////, mysql://, mariadb:// or postgresql://")
+
+
+def parse_table(value: object) -> str:
+    """Take the name of a table, with its schema before a dot if it needs one."""
+    return _plain(value, _TABLE, 130, "letters, digits and _ $ -, and one dot")
+
+
+def parse_column(value: object) -> str:
+    """Take the name of a column of CDRs, as Asterisk names the property in it."""
+    return _plain(value, _COLUMN, 64, "letters, digits and _")
+
+
+def parse_columns(value: object) -> object:
+    """Take the columns of a file of CDRs; those that must be there are."""
+    columns = parse_list(value)
+    assert isinstance(columns, tuple)
+    lacking = lacking_columns(str(column) for column in columns) if columns else []
+    if lacking:
+        raise BadValue(
+            f"must name the column {lacking[0]}: nothing can be told without it",
+            "have Asterisk write it, and name the columns in the order of the file",
+        )
+    return columns
 
 
 def parse_device(value: object) -> str:

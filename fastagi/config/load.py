@@ -34,6 +34,7 @@ from fastagi.config.source import (
 S = TypeVar("S", bound=model.Section)
 
 SECRET_VARIABLE = "CALLBACK_QUEUE_AMI_SECRET"
+CDR_PASSWORD_VARIABLE = "CALLBACK_QUEUE_CDR_PASSWORD"
 
 _SECTIONS: dict[str, type[model.Section]] = {
     "ami": model.AmiSection,
@@ -44,6 +45,7 @@ _SECTIONS: dict[str, type[model.Section]] = {
     "log": model.LogSettings,
     "number_plan": model.NumberPlanSettings,
     "missed": model.MissedSettings,
+    "history": model.HistorySection,
     "reports": model.ReportSettings,
     "defaults": model.QueueLayer,
 }
@@ -180,6 +182,8 @@ class _Judge:
             model.NumberPlanSettings, top.get("number_plan"), ("number_plan",)
         )
         missed = self._layer(model.MissedSettings, top.get("missed"), ("missed",))
+        history = self._layer(model.HistorySection, top.get("history"), ("history",))
+        cdr_password = self._cdr_password(history)
         reports = self._layer(model.ReportSettings, top.get("reports"), ("reports",))
         secret = self._secret(ami)
         defaults = self._layer(model.QueueLayer, top.get("defaults"), ("defaults",))
@@ -196,6 +200,9 @@ class _Judge:
             log=log.section,
             number_plan=number_plan.section,
             missed=missed.section,
+            history=model.HistorySettings(
+                **dict(history.section), cdr_password=cdr_password
+            ),
             reports=reports.section,
             defaults=defaults.section,
             queues={
@@ -405,6 +412,54 @@ class _Judge:
             except BadValue as problem:
                 self._fault(("ami", "secret_file"), problem.message, problem.remedy)
         return ami.section.secret
+
+    def _cdr_password(self, history: _Layer[model.HistorySection]) -> SecretStr | None:
+        """Get the password of the CDR database, if it is not in its address."""
+        section = history.section
+        file = section.cdr_password_file
+        variable = self._environ.get(CDR_PASSWORD_VARIABLE, "")
+        if "cdr_url" in history.wrong:
+            return None
+        place: Place = ("history", "cdr_password_file")
+        if file is not None and (section.cdr_url or "sqlite").startswith("sqlite"):
+            self._fault(
+                place,
+                "there is no database with a password",
+                "name one in cdr_url, or delete this line",
+            )
+        elif file is not None and variable:
+            self._fault(
+                place,
+                "the password is given twice, here and in the environment as "
+                f"{CDR_PASSWORD_VARIABLE}",
+                "delete one of the two",
+            )
+        elif (file or variable) and _has_password(section.cdr_url or ""):
+            where = CDR_PASSWORD_VARIABLE if variable else "cdr_password_file"
+            self._fault(
+                ("history", "cdr_url"),
+                f"the password is given twice, here and in {where}",
+                "delete the one in the address: USER@HOST",
+            )
+        elif file is not None:
+            try:
+                return SecretStr(_read_secret(file))
+            except BadValue as problem:
+                self._fault(place, problem.message, problem.remedy)
+        elif variable:
+            try:
+                return SecretStr(check_secret(variable))
+            except BadValue as problem:
+                self._fault(
+                    place,
+                    f"{CDR_PASSWORD_VARIABLE} in the environment {problem.message}",
+                )
+        return None
+
+
+def _has_password(url: str) -> bool:
+    user, at, _ = url.partition("://")[2].rpartition("@")
+    return bool(at) and ":" in user
 
 
 def _read_secret(path: str) -> str:

@@ -92,6 +92,13 @@ Secret: TypeAlias = Annotated[SecretStr, PlainValidator(fields.parse_secret)]
 DatabaseUrl: TypeAlias = Annotated[
     str, PlainValidator(fields.parse_database_url), Field(repr=False)
 ]
+CdrUrl: TypeAlias = Annotated[str, PlainValidator(fields.parse_cdr_url)]
+TableName: TypeAlias = Annotated[str, PlainValidator(fields.parse_table)]
+Column: TypeAlias = Annotated[str, PlainValidator(fields.parse_column)]
+Columns: TypeAlias = Annotated[
+    tuple[Column, ...], BeforeValidator(fields.parse_columns)
+]
+PathOrEmpty: TypeAlias = Annotated[str, PlainValidator(fields.parse_path_or_none)]
 Network: TypeAlias = Annotated[fields.Network, PlainValidator(fields.parse_network)]
 Networks: TypeAlias = Annotated[
     tuple[Network, ...], BeforeValidator(fields.parse_networks)
@@ -188,10 +195,7 @@ class DatabaseSettings(Section):
 
     def describe(self) -> dict[str, Any]:
         """Give the address without its password."""
-        address, query, _ = self.url.partition("?")
-        # Greedy: a password may hold an @ that nobody wrote as %40.
-        address = re.sub(r"://([^:/@]*):.*@", rf"://\1:{HIDDEN}@", address)
-        return {"url": f"{address}?{HIDDEN}" if query else address}
+        return {"url": _without_password(self.url)}
 
 
 class ControlSettings(Section):
@@ -233,6 +237,35 @@ class MissedSettings(Section):
     numbers: NumberPatterns = ()
     queue: QueueName | None = None
     min_duration: Annotated[timedelta, _span("0", "1h")] = timedelta(0)
+
+
+class HistorySection(Section):
+    """``history`` as it stands in the file: the password may be elsewhere."""
+
+    enabled: Switch = True
+    queue_log: PathOrEmpty = "/var/log/asterisk/queue_log"
+    cdr_csv: Path | None = None
+    cdr_columns: Columns = ()
+    cdr_url: CdrUrl | None = Field(default=None, repr=False)
+    cdr_table: TableName = "cdr"
+    cdr_password_file: Path | None = None
+
+
+class HistorySettings(HistorySection):
+    """Where Asterisk writes down what happened while this service did not listen.
+
+    Attributes:
+        cdr_password: for ``cdr_url``, if it is given elsewhere.
+    """
+
+    cdr_password: Secret | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Give all settings as they would be written, no password."""
+        said = super().describe()
+        if self.cdr_url is not None:
+            said["cdr_url"] = _without_password(self.cdr_url)
+        return said
 
 
 class ReportSettings(Section):
@@ -587,6 +620,7 @@ class Settings:
     log: LogSettings = attrs.field(factory=LogSettings)
     number_plan: NumberPlanSettings = attrs.field(factory=NumberPlanSettings)
     missed: MissedSettings = attrs.field(factory=MissedSettings)
+    history: HistorySettings = attrs.field(factory=HistorySettings)
     reports: ReportSettings = attrs.field(factory=ReportSettings)
     defaults: QueueLayer = attrs.field(factory=QueueLayer)
     queues: QueueTable = attrs.field(converter=QueueTable)
@@ -648,9 +682,17 @@ class Settings:
             "log": self.log.describe(),
             "number_plan": self.number_plan.describe(),
             "missed": self.missed.describe(),
+            "history": self.history.describe(),
             "reports": self.reports.describe(),
             "queues": {name: queue.describe() for name, queue in self.queues.items()},
         }
+
+
+def _without_password(url: str) -> str:
+    address, query, _ = url.partition("?")
+    # Greedy: a password may hold an @ that nobody wrote as %40.
+    address = re.sub(r"://([^:/@]*):.*@", rf"://\1:{HIDDEN}@", address)
+    return f"{address}?{HIDDEN}" if query else address
 
 
 def _written(value: Any) -> Any:

@@ -86,6 +86,12 @@ def canonical(name: str) -> str:
     return _ALIASES.get(name, name)
 
 
+def lacking_columns(names: Iterable[str]) -> list[str]:
+    """Return what is needed and not among the columns."""
+    known = {canonical(name) for name in names}
+    return [name for name in NEEDED if name not in known]
+
+
 # -- lines of a CSV file ---------------------------------------------------
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from fastagi.history.cdr import NEEDED, USEFUL, canonical
+from fastagi.history.cdr import NEEDED, USEFUL, canonical, lacking_columns
 from fastagi.history.errors import HistoryUnreadable
 
 #: To connect, in seconds.
@@ -129,7 +129,7 @@ class CdrTable:
             for column in table.columns
             if canonical(column.name) in wanted
         }
-        lacking = [name for name in NEEDED if name not in found]
+        lacking = lacking_columns(found)
         if lacking:
             raise HistoryUnreadable(
                 self.name,

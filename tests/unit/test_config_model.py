@@ -7,6 +7,7 @@ import ipaddress
 import json
 import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
@@ -472,3 +473,55 @@ class TestMissedCalls:
     def test_window_is_the_queues_own(self) -> None:
         assert _queue("").missed_window_s == 300
         assert _queue("missed_window: 1h", "missed_window: 10m").missed_window_s == 3600
+
+
+class TestHistory:
+    _URL = "history:\n  cdr_url: mysql://reader@db.example.com/asteriskcdrdb\n"
+    _SECRET = "s3cr3t:@/"
+    _REST = "queues:\n  support:\n    outbound_channel: PJSIP/{number}@trunk\n"
+
+    def test_password_comes_from_the_environment_and_is_not_shown(self) -> None:
+        settings = parse_settings(
+            _AMI + self._URL + self._REST,
+            environ={"CALLBACK_QUEUE_CDR_PASSWORD": self._SECRET},
+        )
+        password = settings.history.cdr_password
+        assert password is not None
+        assert password.get_secret_value() == self._SECRET
+        assert self._SECRET not in repr(settings) + str(settings.describe())
+
+    def test_password_comes_from_a_file(self, tmp_path: Path) -> None:
+        file = tmp_path / "password"
+        file.write_text(f"{self._SECRET}\n")
+        file.chmod(0o600)
+        line = f"  cdr_password_file: {file}\n"
+        settings = _load(self._URL + line + self._REST)
+        password = settings.history.cdr_password
+        assert password is not None
+        assert password.get_secret_value() == self._SECRET
+
+    def test_password_in_the_address_is_not_shown(self) -> None:
+        url = self._URL.replace("reader@", "reader:geheim@")
+        settings = _load(url + self._REST)
+        assert "geheim" not in repr(settings) + str(settings.describe())
+        shown = "mysql://reader:(hidden)@db.example.com/asteriskcdrdb"
+        assert settings.history.describe()["cdr_url"] == shown
+
+    def test_password_in_the_environment_and_in_the_address(self) -> None:
+        url = self._URL.replace("reader@", "reader:geheim@")
+        with pytest.raises(ConfigErrors, match="given twice") as caught:
+            parse_settings(
+                _AMI + url + self._REST,
+                environ={"CALLBACK_QUEUE_CDR_PASSWORD": self._SECRET},
+            )
+        assert "geheim" not in str(caught.value)
+
+    def test_password_nobody_can_use(self) -> None:
+        with pytest.raises(ConfigErrors, match=r"PASSWORD in the environment .*line"):
+            parse_settings(
+                _AMI + self._URL + self._REST,
+                environ={"CALLBACK_QUEUE_CDR_PASSWORD": "two\nlines"},
+            )
+
+    def test_no_queue_log(self) -> None:
+        assert _load("history:\n  queue_log: ''\n" + self._REST).history.queue_log == ""

@@ -37,6 +37,7 @@ _SECTIONS: dict[str, type[model.Section]] = {
     "log": model.LogSettings,
     "number_plan": model.NumberPlanSettings,
     "missed": model.MissedSettings,
+    "history": model.HistorySection,
     "reports": model.ReportSettings,
     "defaults": model.QueueLayer,
     "defaults.sounds": model.Sounds,
@@ -53,6 +54,9 @@ _IN_WORDS = {
     "ami.secret_file": "(none)",
     "number_plan.region": "(none)",
     "missed.queue": "(the first of the queues below)",
+    "history.cdr_csv": "(none)",
+    "history.cdr_url": "(none)",
+    "history.cdr_password_file": "(none)",
     "defaults.target_queue": "(the queue the caller was in)",
     "defaults.target_extension": "(none; a queue takes them)",
     "defaults.state_interface": "(the same as target_extension)",
@@ -65,7 +69,10 @@ _IN_WORDS = {
     },
 }
 #: What else must stand in the file for an example to make sense.
-_NEEDS = {"defaults.state_interface": "defaults.target_extension"}
+_NEEDS = {
+    "defaults.state_interface": "defaults.target_extension",
+    "history.cdr_password_file": "history.cdr_url",
+}
 
 
 @frozen
@@ -178,11 +185,12 @@ def test_example_works_and_is_not_the_default(entry: _Entry, tmp_path: Path) -> 
     needed = _NEEDS.get(entry.path)
     text = _turn_on(entry.path, *([needed] if needed else []))
     if entry.path == "ami.secret_file":
-        secret = tmp_path / "ami-secret"
+        text = text.replace('  secret: "change-me"\n', "")
+    if entry.path in ("ami.secret_file", "history.cdr_password_file"):
+        secret = tmp_path / "secret"
         secret.write_text("other")
         secret.chmod(0o600)
-        text = text.replace('  secret: "change-me"\n', "")
-        text = text.replace("/etc/callback-queue/ami-secret", str(secret))
+        text = text.replace(entry.value, str(secret))
     before, after = load_settings(_PATH, {}), parse_settings(text, environ={})
     if entry.path.startswith("defaults."):
         assert before.queue("support") != after.queue("support")
