@@ -138,6 +138,10 @@ class Ended:
     talk_s: float = 0.0
     #: A request made in this call was kept, and then taken back.
     taken_back: bool = False
+    #: It was seen from its beginning without a gap.
+    whole: bool = True
+    #: Further ids by which the call may be known.
+    ids: frozenset[str] = frozenset()
 
 
 class Contact(Enum):
@@ -256,6 +260,10 @@ class InboundCalls:
 
     def __len__(self) -> int:
         return len(self._channels)
+
+    def __contains__(self, uniqueid: object) -> bool:
+        """Whether a channel is there."""
+        return uniqueid in self._channels
 
     # -- asking ------------------------------------------------------------
 
@@ -465,6 +473,10 @@ class InboundCalls:
                 self._take_out(channel)
                 channel.bridge = bridge
                 self._bridges.setdefault(bridge, set()).add(uniqueid)
+        return self.meetings(at)
+
+    def meetings(self, at: float) -> list[Meeting]:
+        """Return who hears whom now."""
         return self._look_at(set(self._channels), at)
 
     # -- parts -------------------------------------------------------------
@@ -610,6 +622,7 @@ def _judge(channel: _Channel, place: Place, rules: CountingRules, at: float) -> 
         answered_at=channel.met_at,
         talk_s=_talk_s(channel, at),
         taken_back=channel.requested is False,
+        whole=channel.whole,
     )
 
 

@@ -17,6 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from attrs import field, frozen
@@ -49,7 +50,7 @@ _MASTER: Final = (
 )
 _NEW_COLUMNS: Final = ("peeraccount", "linkedid", "sequence")
 #: Other names of the same column.
-_ALIASES: Final = {"calldate": "start"}
+_ALIASES: Final = {"calldate": "start", "num_pres": "presentation"}
 #: Without these a row tells nothing.
 NEEDED: Final = ("start", "src", "dst", "channel", "disposition", "uniqueid")
 #: What is read besides.
@@ -68,6 +69,8 @@ USEFUL: Final = [
     "did",
     "cnum",
     "cnam",
+    # No property of a CDR, but what the dialplan may add: CALLERID(num-pres).
+    "presentation",
 ]
 #: ``cdr_odbc`` may write the number of a disposition (``include/asterisk/cdr.h``).
 _ANSWERED: Final = frozenset({"ANSWERED", "8"})
@@ -80,6 +83,7 @@ _BIRTH_S: Final = 5
 _LONGEST: Final = 16_384
 
 
+@lru_cache(maxsize=256)
 def canonical(name: str) -> str:
     """Return the name by which a column is known here."""
     name = name.strip().lower()
@@ -164,6 +168,7 @@ class Row:
     end: float
     billsec: float
     answered: bool
+    withheld: bool
     #: Names of the Local channels in it, without their halves.
     locals: frozenset[str] = field(factory=frozenset)
 
@@ -256,6 +261,7 @@ def _row(values: Mapping[str, object], shift_s: float) -> Row:
         end=start + duration_s,
         billsec=_seconds(values, "billsec") or 0.0,
         answered=_text(values, "disposition").upper() in _ANSWERED,
+        withheld=_text(values, "presentation").lower().startswith("prohib"),
         locals=frozenset(
             name.rpartition(";")[0]
             for name in (channel, dstchannel)
@@ -387,6 +393,7 @@ def _past(rows: list[Row]) -> PastCall:
         dialled=tuple(
             dict.fromkeys(number for row in rows for number in _dialled(row))
         ),
+        withheld=any(row.withheld for row in own),
         by_key=last_app != "queue"
         and any(row.place.context == REQUEST_CONTEXT for row in own),
         sources=frozenset({NAME}),

@@ -51,17 +51,20 @@ _DRIVERS["mariadb"] = ("mariadb+pymysql", *_DRIVERS["mysql"][1:])
 class CdrTable:
     """A table of CDRs."""
 
-    def __init__(self, url: str, table: str) -> None:
+    def __init__(self, url: str, table: str, password: str | None = None) -> None:
         """Prepare; nothing is opened before the first reading.
 
         Args:
             url: in SQLAlchemy's form.
             table: its name, with its schema before a dot if it needs one.
+            password: of the user in ``url``, if it is not there.
 
         Raises:
             HistoryUnreadable: the driver is missing.
         """
         parsed = make_url(url)
+        if password is not None:
+            parsed = parsed.set(password=password)
         schema, _, name = table.rpartition(".")
         self._table, self._schema = name, schema or None
         self.name = f"{_shown(parsed)}, table {table}"

@@ -56,6 +56,8 @@ class PastCall:
     talk_s: float = 0.0
     #: Numbers it called, in any form.
     dialled: tuple[str, ...] = ()
+    #: The caller asked the network not to show the number.
+    withheld: bool = False
     #: It left a queue by the key of this service; which queue is not known.
     by_key: bool = False
     #: Which histories have it, in words.
@@ -96,6 +98,7 @@ def _merged(first: PastCall, second: PastCall) -> PastCall:
         answered_at=talking.answered_at,
         talk_s=max(first.talk_s, second.talk_s),
         dialled=tuple(dict.fromkeys((*first.dialled, *second.dialled)))[:_MOST_NAMES],
+        withheld=first.withheld or second.withheld,
         by_key=first.by_key or second.by_key,
         sources=first.sources | second.sources,
     )

@@ -2,13 +2,13 @@
 """Judges what a history tells: which calls were missed, which clients were served.
 
 The rules are those of live calls (:mod:`fastagi.calls.inbound`); what differs is what
-is known. A history does not say that a number was withheld. All times are epoch
-seconds, passed in.
+is known. That a number was withheld a history says only if the dialplan wrote it into
+the CDR. All times are epoch seconds, passed in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 
 from attrs import field, frozen
 
@@ -27,6 +27,16 @@ class PastContact:
     at: float
     talk_s: float
 
+    @property
+    def words(self) -> str:
+        """How the client was served."""
+        if self.contact is Contact.RANG:
+            return f"the client rang again and {self.who or 'somebody'} answered"
+        return (
+            f"{self.who or 'somebody'} called the client by hand and they talked for"
+            f" {self.talk_s:.0f} s"
+        )
+
 
 @frozen
 class Judged:
@@ -40,13 +50,32 @@ class Judged:
     known: list[Ended] = field(factory=list)
 
 
+def served_after(
+    at: float, contacts: Iterable[PastContact], success_duration_s: float
+) -> PastContact | None:
+    """Return the last contact that served a client since a moment; None if none did.
+
+    Args:
+        at: the moment, such as when a call of the client was missed.
+        contacts: the client's.
+        success_duration_s: how long a talk must have been if we called the client; who
+            rang us and was answered is served, as in live calls.
+    """
+    serving = [
+        contact
+        for contact in contacts
+        if contact.at >= at
+        and (contact.contact is Contact.RANG or contact.talk_s >= success_duration_s)
+    ]
+    return max(serving, key=lambda contact: contact.at, default=None)
+
+
 def judge(
     calls: Iterable[PastCall],
     rules: CountingRules,
     *,
     client_key: Callable[[str], str],
     is_own: Callable[[str], bool],
-    skip: Callable[[Collection[str]], bool],
 ) -> Judged:
     """Judge calls.
 
@@ -56,12 +85,10 @@ def judge(
         client_key: gives the key of a client's number, or nothing if it can not be
             a client's.
         is_own: tells an id of a callback from others.
-        skip: given the ids of a call, tells that it is not to be judged, as it is
-            under way or was judged live.
     """
     judged = Judged()
     for call in calls:
-        if call.ended_at is None or any(map(is_own, call.ids)) or skip(call.ids):
+        if call.ended_at is None or any(map(is_own, call.ids)):
             continue
         key = client_key(call.number)
         ended = _ended(call, key, call.ended_at, rules)
@@ -110,6 +137,7 @@ def _ended(call: PastCall, key: str, ended_at: float, rules: CountingRules) -> E
         who=call.who,
         answered_at=call.answered_at,
         talk_s=call.talk_s,
+        ids=call.ids,
     )
 
 
@@ -145,6 +173,8 @@ def _outcome(
         return Outcome.ANSWERED
     if not (in_queue or call.by_key or any(map(rules.count_from, call.places))):
         return Outcome.NOT_COUNTED
+    if call.withheld:
+        return Outcome.WITHHELD
     if ended_at - call.began_at < rules.min_duration_s:
         return Outcome.TOO_SHORT
     return Outcome.MISSED

@@ -49,10 +49,6 @@ class Past:
 class Source(Protocol):
     """One history."""
 
-    @property
-    def name(self) -> str:
-        """Which it is, in words."""
-
     def read(self, since: float) -> Reading:
         """Return the calls that ended since a time, and perhaps others.
 
@@ -67,11 +63,6 @@ class QueueLog:
 
     path: Path
 
-    @property
-    def name(self) -> str:
-        """The path."""
-        return str(self.path)
-
     def read(self, since: float) -> Reading:
         """Return the calls that ended since a time, and perhaps others."""
         lines = lines_since(self.path, since - LONGEST_WAIT_S, queue_log.time_of)
@@ -85,11 +76,6 @@ class CdrFile:
     path: Path
     #: What is in it; those of ``cdr_csv`` if there are none.
     columns: Sequence[str] = ()
-
-    @property
-    def name(self) -> str:
-        """The path."""
-        return str(self.path)
 
     def read(self, since: float) -> Reading:
         """Return the calls that ended since a time, and perhaps others."""
@@ -115,17 +101,23 @@ class CdrFile:
 class CdrDatabase:
     """A table of CDRs."""
 
-    table: CdrTable
+    url: str = field(repr=False)
+    table: str
+    password: str | None = field(default=None, repr=False)
 
-    @property
-    def name(self) -> str:
-        """The database and the table."""
-        return self.table.name
+    def open(self) -> CdrTable:
+        """Return the table.
+
+        Raises:
+            HistoryUnreadable: the driver is missing.
+        """
+        return CdrTable(self.url, self.table, self.password)
 
     def read(self, since: float) -> Reading:
         """Return the calls that ended since a time, and perhaps others."""
+        table = self.open()
         earliest = cdr.local_time(since - LONGEST_WAIT_S - _ZONES_S)
-        rows = cdr.read_rows(self.table.rows_since(earliest))
+        rows = cdr.read_rows(table.rows_since(earliest))
         calls = [
             call
             for call in cdr.past_calls(rows.rows)
@@ -134,8 +126,8 @@ class CdrDatabase:
         remarks = []
         if rows.without_uniqueid:
             remarks.append(
-                f"{self.name}: {rows.without_uniqueid} CDRs have no uniqueid and are of"
-                " no use; have Asterisk write it"
+                f"{table.name}: {rows.without_uniqueid} CDRs have no uniqueid and are"
+                " of no use; have Asterisk write it"
             )
         return Reading(calls, tuple(remarks))
 

@@ -7,7 +7,7 @@ StoreUnavailable when the database can not be used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 from fastagi.calls.attempt import Attempt, Verdict
@@ -28,7 +28,14 @@ class TaskStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, new: NewTask, now: datetime, *, once: bool = False) -> Recorded:
+    async def add(
+        self,
+        new: NewTask,
+        now: datetime,
+        *,
+        once: bool = False,
+        ids: Collection[str] = (),
+    ) -> Recorded:
         """Make a task, or renew the one that is open for the same number.
 
         The open one keeps its place, its queue and the time it is due; it becomes a
@@ -40,8 +47,9 @@ class TaskStore:
             now: the time.
             once: change nothing if the same call (its linkedid) has been taken in
                 before, even if that task has ended.
+            ids: further ids by which that call may be known.
         """
-        return await self._database.run("add", tasks.add, new, now, once)
+        return await self._database.run("add", tasks.add, new, now, once, tuple(ids))
 
     async def begin_attempts(
         self,
@@ -157,6 +165,7 @@ class TaskStore:
         now: datetime,
         *,
         served_at: datetime | None = None,
+        asked_at: Mapping[str, datetime] | None = None,
     ) -> CallbackTask | None:
         """End the number's open task, as its caller was served in another way.
 
@@ -166,14 +175,16 @@ class TaskStore:
             number_key: of the caller.
             reason: in words.
             now: the time.
-            served_at: when, if that was before now: a task whose caller joined the
-                line later is left alone.
+            served_at: when, if that was before now: a task that was asked for later
+                is left alone.
+            asked_at: when calls asked for it, by their linkedids, where that is not
+                when it was stored.
 
         Returns:
             The task, or None if the number has no such open one.
         """
         return await self._database.run(
-            "serve", tasks.serve, number_key, reason, now, served_at
+            "serve", tasks.serve, number_key, reason, now, served_at, asked_at
         )
 
     async def rekey(

@@ -9,7 +9,7 @@ nothing but the database. They know no threads, no Asterisk and no settings.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -43,6 +43,8 @@ class Recorded:
     task: CallbackTask
     #: False: the caller had an open task already, which was kept.
     created: bool
+    #: The same call was taken in before, and nothing was changed.
+    known: bool = False
 
 
 @frozen
@@ -75,12 +77,17 @@ _BY_CALL: Final = (
     select(_task)
     .join(_event, _event.c.task_id == _task.c.id)
     .where(
-        _event.c.linkedid == bindparam("linkedid"),
+        _event.c.linkedid.in_(bindparam("linkedids", expanding=True)),
         text("task_event.linkedid <> ''"),
         _task.c.number_key == bindparam("number_key"),
     )
     .order_by(_task.c.id.desc())
     .limit(1)
+)
+#: When a task was asked for, and by which calls.
+_ASKS: Final = select(_event.c.at, _event.c.linkedid).where(
+    _event.c.task_id == bindparam("task_id"),
+    _event.c.move.in_([Move.CREATE.value, Move.REPEAT.value, Move.REOPEN.value]),
 )
 #: Everything in a task that is told at its beginning.
 _NEW: Final = tuple(column.name for column in _task.c if column.name != "id")
@@ -162,7 +169,13 @@ _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 # -- changes ---------------------------------------------------------------
 
 
-def add(conn: sa.Connection, new: NewTask, now: datetime, once: bool) -> Recorded:
+def add(
+    conn: sa.Connection,
+    new: NewTask,
+    now: datetime,
+    once: bool,
+    ids: Collection[str] = (),
+) -> Recorded:
     """Make a task, or renew the open one of the same number.
 
     Args:
@@ -171,15 +184,17 @@ def add(conn: sa.Connection, new: NewTask, now: datetime, once: bool) -> Recorde
         now: the time.
         once: leave all as it is if the same call was taken in before, whatever
             became of it since.
+        ids: further ids by which that call may be known.
     """
     number_key = new.number_key
     linkedid = _storable(new.linkedid)
-    if once and linkedid:
+    linkedids = sorted({linkedid, *map(_storable, ids)} - {""})
+    if once and linkedids:
         row = conn.execute(
-            _BY_CALL, {"linkedid": linkedid, "number_key": number_key}
+            _BY_CALL, {"linkedids": linkedids, "number_key": number_key}
         ).first()
         if row is not None:
-            return Recorded(_task_of(row), created=False)
+            return Recorded(_task_of(row), created=False, known=True)
     row = conn.execute(_LOCK_OPEN_BY_KEY, {"number_key": number_key}).first()
     if row is not None:
         return Recorded(_renew(conn, _task_of(row), new, now), created=False)
@@ -402,17 +417,21 @@ def serve(
     reason: str,
     now: datetime,
     served_at: datetime | None = None,
+    asked_at: Mapping[str, datetime] | None = None,
 ) -> CallbackTask | None:
     """End the number's open task because its caller was served in another way.
 
-    A task whose caller joined the line after that is left alone.
+    A task that was asked for after that is left alone.
     """
     row = conn.execute(_LOCK_OPEN_BY_KEY, {"number_key": number_key}).first()
     if row is None:
         return None
     task = _task_of(row)
-    if served_at is not None and task.joined_at > served_at:
-        return None
+    if served_at is not None:
+        known = asked_at or {}
+        asks = conn.execute(_ASKS, {"task_id": task.id}).all()
+        if any(known.get(ask.linkedid, _when(ask.at)) > served_at for ask in asks):
+            return None
     if task.status is Status.CALLING:
         return _move(conn, task, Move.SERVE_LATER, now, reason, served=True)
     return _move(conn, task, Move.SERVE, now, reason)

@@ -737,16 +737,55 @@ def test_a_client_served_during_an_attempt_is_not_called_again(
     assert [move for move, _ in story(store, task.id)][-2:] == ["serve_later", "serve"]
 
 
-def test_client_who_joined_the_line_after_being_served_is_still_called(
+def test_client_who_asked_after_being_served_is_still_called(
     store: TaskStore,
 ) -> None:
-    add(store, joined_at=at(10))
+    add(store, seconds=10)
 
     assert done(store.serve("100", "rang", at(60), served_at=at(9))) is None
     assert done(store.listing())[0].status is Status.PENDING
 
     ended = done(store.serve("100", "rang again", at(61), served_at=at(11)))
     assert ended.status is Status.SERVED
+
+
+def test_client_who_asked_again_after_being_served_is_still_called(
+    store: TaskStore,
+) -> None:
+    add(store)
+    add(store, seconds=20)
+
+    assert done(store.serve("100", "rang", at(60), served_at=at(19))) is None
+    assert done(store.serve("100", "rang", at(60), served_at=at(21))) is not None
+
+
+def test_client_asked_when_the_call_was_and_not_when_it_was_stored(
+    store: TaskStore,
+) -> None:
+    add(store)
+    add(store, seconds=50, linkedid="found later")
+    asked_at = {"found later": at(10)}
+
+    def serve(served_at: float) -> CallbackTask | None:
+        return done(
+            store.serve(
+                "100", "rang", at(60), served_at=at(served_at), asked_at=asked_at
+            )
+        )
+
+    assert serve(9) is None
+    assert serve(11) is not None
+
+
+def test_call_is_known_by_any_of_its_ids(store: TaskStore) -> None:
+    first = add(store, linkedid="1.1")
+    call = new_task("100", linkedid="1.2")
+
+    known = done(store.add(call, at(1), once=True, ids=["1.3", "1.1"]))
+    assert (known.known, known.created, known.task.id) == (True, False, first.id)
+    again = done(store.add(call, at(2), once=True, ids=["1.3"]))
+    assert (again.known, again.created) == (False, False)
+    assert [move for move, _ in story(store, first.id)] == ["create", "repeat"]
 
 
 def test_moments_are_kept_by_their_names(store: TaskStore) -> None:
@@ -1135,7 +1174,10 @@ def test_the_first_in_line_is_found_without_reading_all_tasks(
         "plan", plan, tasks._NEXT_EXPIRY, {}
     )
     assert "ix_task_event_linkedid" in database.run_now(
-        "plan", plan, tasks._BY_CALL, {"linkedid": "x", "number_key": "1"}
+        "plan", plan, tasks._BY_CALL, {"linkedids": ["x"], "number_key": "1"}
+    )
+    assert "SCAN" not in database.run_now(
+        "plan", plan, tasks._BY_CALL, {"linkedids": ["x", "y"], "number_key": "1"}
     )
     done(database.close())
 

@@ -12,7 +12,7 @@ import csv
 import io
 import re
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -115,7 +115,6 @@ def client_key(number: str) -> str:
 def judged(
     calls: Sequence[PastCall],
     rules: CountingRules = INBOUND,
-    skip: Callable[..., bool] = lambda ids: False,
 ) -> Judged:
     """Judge calls as the service does."""
     return judge(
@@ -123,7 +122,6 @@ def judged(
         rules,
         client_key=client_key,
         is_own=lambda uniqueid: uniqueid.startswith("callback-"),
-        skip=skip,
     )
 
 
