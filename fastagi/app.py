@@ -33,6 +33,7 @@ from fastagi.service.control import ControlFactory
 from fastagi.service.desk import Json, TaskDesk
 from fastagi.service.dialer import Dialer
 from fastagi.service.expiry import Expiry
+from fastagi.service.history import History
 from fastagi.service.intake import Intake
 from fastagi.service.kept import KeptRequests
 from fastagi.service.missed import MissedCalls
@@ -42,6 +43,7 @@ from fastagi.service.reconcile import Reconciler
 from fastagi.service.records import Records
 from fastagi.service.scheduler import Scheduler
 from fastagi.service.targets import target_key, targets
+from fastagi.service.threads import InThread
 from fastagi.store.engine import Database
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
@@ -68,6 +70,7 @@ class CallbackService:
         database: Database,
         endpoints: Endpoints,
         clock: IReactorTime,
+        in_thread: InThread,
         new_token: Callable[[], str] = lambda: secrets.token_hex(4),
     ) -> None:
         self._current = settings
@@ -79,6 +82,8 @@ class CallbackService:
         self._new_token = new_token
         self._started_at = 0.0
         self._running = False
+        #: Counts the connects.
+        self._link = 0
         self._control_port: IListeningPort | None = None
         self._background = Background(clock)
         store = TaskStore(database)
@@ -169,6 +174,16 @@ class CallbackService:
             settings=lambda: self._current,
             tasks_changed=self._tasks_changed,
         )
+        self._history = History(
+            store=store,
+            missed=self.missed,
+            tasks=missed_tasks,
+            clock=clock,
+            background=self._background,
+            settings=lambda: self._current,
+            in_thread=in_thread,
+            tasks_changed=self._tasks_changed,
+        )
         self.agi = FastAgiServer(
             endpoint=endpoints.fastagi,
             scripts={
@@ -234,6 +249,7 @@ class CallbackService:
             await maybeDeferred(self._control_port.stopListening)
         self._expiry.stop()
         self._records.stop()
+        self._history.stop()
         await self.manager.stopService()
         await self._background.stop()
         await self._database.close()
@@ -251,16 +267,22 @@ class CallbackService:
             await self.dialer.idle().addTimeout(limit_s, self._clock)
 
     def _connected(self) -> None:
+        self._link += 1
         self._background.start("finding out which calls are under way", self._resume())
 
     async def _resume(self) -> None:
+        link = self._link
         await self._use_number_plan()
         known = await self.missed.learn() and await self._reconciler.run()
-        if known and self._running:
+        if not (known and self._running):
+            return
+        self._records.wake()
+        self._kept.wake()
+        # Until it is known who was served meanwhile nobody is called.
+        await self._history.catch_up()
+        if self._running and self.manager.connected and link == self._link:
             self.missed.spare()
             self._scheduler.enable()
-            self._records.wake()
-            self._kept.wake()
             await self._reconciler.watch()
 
     # -- settings ----------------------------------------------------------

@@ -27,6 +27,7 @@ from fastagi.config.errors import ConfigErrors
 from fastagi.config.model import LogFormat, Settings
 from fastagi.errors import CallbackError
 from fastagi.logs import Logs
+from fastagi.service.threads import OwnThread
 from fastagi.store import migrate
 from fastagi.store.engine import Database
 
@@ -56,6 +57,7 @@ def run(settings: Settings, load: Callable[[], Settings]) -> int:
         database=Database(settings.database.url, deliver=reactor.callFromThread),
         endpoints=_endpoints(settings),
         clock=reactor,
+        in_thread=OwnThread(reactor.callFromThread),
     )
     failed: list[int] = []
 

@@ -25,13 +25,13 @@ from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.session import AmiSession
 from fastagi.calls.numbers import NotCallable, callable_number, display_name
-from fastagi.calls.task import Kind, NewTask
+from fastagi.calls.task import Kind, NewTask, Status
 from fastagi.config.model import QueueSettings, Settings
 from fastagi.dialplan import Variable
 from fastagi.service.background import Background
 from fastagi.service.intake import Intake, was_taken_back
 from fastagi.store.errors import StoreUnavailable
-from fastagi.store.store import TaskStore
+from fastagi.store.store import Recorded, TaskStore
 from fastagi.wire.ami import AmiMessage
 
 #: After the store or Asterisk failed to answer, in seconds.
@@ -249,9 +249,9 @@ class KeptRequests:
 
     async def _store_it(self, new: NewTask) -> None:
         recorded = await self._store.add(new, self._now(), once=True)
-        if was_taken_back(recorded):
-            # Stored too late for an answer and taken back, for all that was known; the
-            # caller was told otherwise.
+        if was_taken_back(recorded) or _was_missed(recorded):
+            # Stored too late for an answer and taken back, for all that was known; or
+            # found missed in a history. The caller was told otherwise.
             recorded = await self._store.add(new, self._now())
         self._log.info(
             "task {task_id}: callback to {number} requested in queue {queue} while"
@@ -283,3 +283,13 @@ class KeptRequests:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.seconds(), UTC)
+
+
+def _was_missed(recorded: Recorded) -> bool:
+    """Whether a call is known as missed, and its client was not reached yet."""
+    task = recorded.task
+    return (
+        recorded.known
+        and task.kind is Kind.MISSED
+        and (task.is_open or task.status is Status.EXPIRED)
+    )

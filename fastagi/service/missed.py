@@ -8,8 +8,9 @@ meanwhile. What happened while nobody listened is not its business.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final
 
@@ -23,6 +24,7 @@ from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.session import AmiSession
 from fastagi.calls.inbound import (
     Contact,
+    Ended,
     InboundCalls,
     Meeting,
     Outcome,
@@ -31,6 +33,7 @@ from fastagi.calls.inbound import (
 from fastagi.calls.numbers import NotCallable, NumberRules, callable_number
 from fastagi.calls.task import OPEN, CallbackTask
 from fastagi.config.model import Settings
+from fastagi.history.judge import PastContact
 from fastagi.service.background import Background
 from fastagi.service.dialer import Dialer
 from fastagi.service.intake import Intake
@@ -50,6 +53,9 @@ _HOLDING: Final = "holding_bridge"
 _HOLDING_APPLICATIONS: Final = frozenset({"Park", "ParkAndAnnounce", "BridgeWait"})
 #: More digits than any number has.
 _MOST_DIGITS: Final = 32
+#: How many ended calls, and talks, are remembered for who reads of them later.
+_MOST_JUDGED: Final = 10_000
+_MOST_CONTACTS: Final = 1000
 
 
 @define
@@ -77,7 +83,10 @@ class MissedCalls:
         settings: Callable[[], Settings],
         tasks_changed: Callable[[], None],
     ) -> None:
-        self.calls = InboundCalls(client_key=self._client_key, is_own=_is_own)
+        self.calls = InboundCalls(
+            client_key=lambda number: client_key(self._settings(), number),
+            is_own=is_own,
+        )
         self._manager = manager
         self._store = store
         self._dialer = dialer
@@ -94,6 +103,16 @@ class MissedCalls:
         self._served: Counter[str] = Counter()
         #: How long the talk on such a channel was when it was hung up.
         self._talked: dict[str, float] = {}
+        #: Clients and people of ours who have spoken to each other.
+        self.contacts: deque[PastContact] = deque(maxlen=_MOST_CONTACTS)
+        #: Clients called by hand, by channel, until it is hung up.
+        self._called: dict[str, dict[str, Meeting]] = {}
+        #: Ids of calls that were judged, the oldest first.
+        self._judged: dict[str, None] = {}
+        #: Moments of which the store does not know yet what happened.
+        self._unstored: Counter[float] = Counter()
+        self._heard_at = 0.0
+        self._ended: list[Callable[[Ended, bool], None]] = []
         intake.on_request(self.calls.requested)
         for event, listener in {
             "Newchannel": self._new_channel,
@@ -106,6 +125,26 @@ class MissedCalls:
         }.items():
             manager.listen(event, listener)
         manager.on_disconnected(self.calls.interrupted)
+
+    def on_ended(self, callback: Callable[[Ended, bool], None]) -> None:
+        """Call ``callback(ended, seen)`` when a call is over.
+
+        Not seen: it had begun before anybody listened, and what it was is not known.
+        """
+        self._ended.append(callback)
+
+    @property
+    def heard_until(self) -> float:
+        """The moment before which all that happened is known to the store."""
+        return min([self._heard_at, *self._unstored])
+
+    def knows(self, ids: Iterable[str]) -> bool:
+        """Whether a call, by its ids, is under way or was judged here."""
+        return any(one in self.calls or one in self._judged for one in ids)
+
+    def meet_again(self) -> None:
+        """End tasks made since of clients who talk with us now."""
+        self._meet(self.calls.meetings(self._clock.seconds()))
 
     def busy(self) -> set[str]:
         """Return the keys of the clients who are in a call with us, or were served
@@ -146,7 +185,7 @@ class MissedCalls:
         return False
 
     def _take_over(self, channels: list[AmiMessage], heard: _Meanwhile) -> None:
-        now = self._clock.seconds()
+        now = self._heard_at = self._clock.seconds()
         alive = {
             message.get("Uniqueid"): message
             for message in channels
@@ -260,12 +299,16 @@ class MissedCalls:
 
     def _hangup(self, message: AmiMessage) -> None:
         uniqueid = message.get("Uniqueid")
+        self._heard_at = self._clock.seconds()
         if self._meanwhile is not None:
             self._meanwhile.gone.add(uniqueid)
             self._meanwhile.bridges.pop(uniqueid, None)
         freed = self.calls.clients_with(uniqueid)
+        talk_s = self.calls.talk_s(uniqueid, self._clock.seconds())
         if any(uniqueid == followed for followed, _ in self._followed):
-            self._talked[uniqueid] = self.calls.talk_s(uniqueid, self._clock.seconds())
+            self._talked[uniqueid] = talk_s
+        for meeting in self._called.pop(uniqueid, {}).values():
+            self._remember(meeting, talk_s)
         ended = self.calls.hung_up(
             uniqueid,
             _place(message),
@@ -281,10 +324,32 @@ class MissedCalls:
                 linkedid=ended.uniqueid,
             )
             if ended.outcome is Outcome.MISSED:
-                self._background.start("keeping a missed call", self._tasks.keep(ended))
+                self._background.start("keeping a missed call", self._keep(ended))
+            self._tell_ended(ended)
         if freed - self.calls.clients():
             # Their tasks need not wait any longer.
             self._tasks_changed()
+
+    async def _keep(self, ended: Ended) -> None:
+        with self._not_stored_yet(ended.ended_at):
+            await self._tasks.keep(ended)
+
+    @contextmanager
+    def _not_stored_yet(self, at: float) -> Iterator[None]:
+        self._unstored[at] += 1
+        try:
+            yield
+        finally:
+            self._unstored -= Counter([at])
+
+    def _tell_ended(self, ended: Ended) -> None:
+        seen = ended.whole or ended.outcome in {Outcome.ANSWERED, Outcome.REQUESTED}
+        if seen:
+            self._judged |= dict.fromkeys((ended.uniqueid, ended.queue_uniqueid))
+            while len(self._judged) > _MOST_JUDGED:
+                del self._judged[next(iter(self._judged))]
+        for callback in self._ended:
+            callback(ended, seen)
 
     def _ask_presentation(self, uniqueid: str) -> None:
         """Events show a withheld number like any other: ask what it is."""
@@ -307,21 +372,14 @@ class MissedCalls:
         for key in keys:
             self._dialer.withdraw(key, "the client rang in meanwhile")
 
-    def _client_key(self, number: str) -> str:
-        queues = self._settings().queues.values()
-        least = min((queue.numbers.min_digits for queue in queues), default=1)
-        rules = NumberRules(min_digits=least, max_digits=_MOST_DIGITS)
-        plan = self._settings().plan
-        try:
-            return plan.key(callable_number(number, rules))
-        except NotCallable:
-            return ""
-
     # -- a client served ---------------------------------------------------
 
     def _meet(self, meetings: list[Meeting]) -> None:
         for meeting in meetings:
+            if meeting.contact is Contact.CALLED:
+                self._called.setdefault(meeting.uniqueid, {})[meeting.key] = meeting
             if meeting.contact is Contact.RANG:
+                self._remember(meeting, 0.0)
                 self._background.start(
                     "ending a task of a client served",
                     self._serve(
@@ -334,6 +392,17 @@ class MissedCalls:
                 self._background.start(
                     "following a call made by hand", self._follow(meeting)
                 )
+
+    def _remember(self, meeting: Meeting, talk_s: float) -> None:
+        self.contacts.append(
+            PastContact(
+                contact=meeting.contact,
+                key=meeting.key,
+                who=meeting.who,
+                at=meeting.at,
+                talk_s=talk_s,
+            )
+        )
 
     async def _follow(self, meeting: Meeting) -> None:
         """Wait until a client called by hand has talked for long enough."""
@@ -376,7 +445,8 @@ class MissedCalls:
     async def _serve(self, key: str, reason: str) -> None:
         self._served[key] += 1
         try:
-            await self._store_served(key, reason)
+            with self._not_stored_yet(self._clock.seconds()):
+                await self._store_served(key, reason)
         finally:
             self._served -= Counter([key])
 
@@ -409,7 +479,19 @@ class MissedCalls:
         return datetime.fromtimestamp(self._clock.seconds(), UTC)
 
 
-def _is_own(uniqueid: str) -> bool:
+def client_key(settings: Settings, number: str) -> str:
+    """Return the key of a client's number; empty if it can not be a client's."""
+    queues = settings.queues.values()
+    least = min((queue.numbers.min_digits for queue in queues), default=1)
+    rules = NumberRules(min_digits=least, max_digits=_MOST_DIGITS)
+    try:
+        return settings.plan.key(callable_number(number, rules))
+    except NotCallable:
+        return ""
+
+
+def is_own(uniqueid: str) -> bool:
+    """Whether an id is that of a callback."""
     return OWN_CHANNEL.fullmatch(uniqueid) is not None
 
 

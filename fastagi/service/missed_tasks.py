@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
 from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
@@ -20,11 +21,22 @@ from fastagi.calls.numbers import NotCallable, callable_number, display_name
 from fastagi.calls.task import Kind, NewTask
 from fastagi.config.model import QueueSettings, Settings
 from fastagi.service.background import Background
+from fastagi.service.intake import was_taken_back
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import Recorded, TaskStore
 
 #: After the store failed, in seconds.
 _RETRY_S: Final = 5.0
+
+
+class Kept(Enum):
+    """What came of a missed call."""
+
+    STORED = auto()
+    #: It was kept before.
+    KNOWN = auto()
+    #: There will be no task; the log says why.
+    NOT = auto()
 
 
 def queue_of(ended: Ended, settings: Settings) -> QueueSettings | None:
@@ -80,16 +92,16 @@ class MissedTasks:
         self._settings = settings
         self._tasks_changed = tasks_changed
 
-    async def keep(self, ended: Ended) -> None:
+    async def keep(self, ended: Ended) -> Kept:
         """Make a task of a missed call, or renew the client's open one.
 
-        Returns after its COMMIT, or when it is known that there will be none: the log
-        says why. A call that was kept before changes nothing.
+        Returns after the COMMIT, or when it is known that there will be none. A call
+        that was kept before changes nothing.
         """
         settings = self._settings()
         queue = queue_of(ended, settings)
         if queue is None:
-            return
+            return Kept.NOT
         try:
             new = new_task(ended, queue, settings)
         except NotCallable as refusal:
@@ -100,7 +112,17 @@ class MissedTasks:
                 reason=str(refusal),
                 linkedid=ended.uniqueid,
             )
-            return
+            return Kept.NOT
+        if new.expires_at <= self._now():
+            self._log.info(
+                "missed call of {number} in queue {queue} is not called back: it was"
+                " too long ago ({how})",
+                number=new.number,
+                queue=queue.name,
+                how=ended.how,
+                linkedid=ended.uniqueid,
+            )
+            return Kept.NOT
         recorded: Recorded | None = None
         while recorded is None:
             try:
@@ -113,12 +135,14 @@ class MissedTasks:
                         queue=queue.name,
                         error=error,
                     )
-                    return
+                    return Kept.NOT
                 self._log.error(
                     "a missed call is not stored yet, trying again: {error}",
                     error=error,
                 )
                 await self._background.pause(_RETRY_S)
+        if recorded.known:
+            return Kept.KNOWN
         self._log.info(
             "task {task_id}: missed call of {number} in queue {queue}: {how}"
             if recorded.created
@@ -130,9 +154,16 @@ class MissedTasks:
             linkedid=ended.uniqueid,
         )
         self._tasks_changed()
+        return Kept.STORED
 
     async def _add(self, ended: Ended, new: NewTask) -> Recorded:
-        return await self._store.add(new, self._now(), once=not ended.taken_back)
+        recorded = await self._store.add(
+            new, self._now(), once=not ended.taken_back, ids=ended.ids
+        )
+        if was_taken_back(recorded):
+            # Its request was; that the caller then hung up was not seen.
+            recorded = await self._store.add(new, self._now())
+        return recorded
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.seconds(), UTC)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 
 import attrs
 
@@ -121,6 +122,8 @@ class FakeAsterisk:
         }
         #: Lines of queue_log that the manager was asked to write, without their time.
         self.queue_log: list[str] = []
+        #: Where queue_log is written; nowhere if it is None.
+        self.queue_log_file: Path | None = None
         self.manager = FakeManager(clock, version, handlers, user or User())
         #: Of a caller who hangs up in a queue.
         self.abandon_cause = NORMAL if version.startswith("16.") else NO_CAUSE
@@ -238,6 +241,7 @@ class FakeAsterisk:
 
     def start(self, boots_s: float = 0.0) -> None:
         """Start again after :meth:`kill`; loading the modules takes a while."""
+        self.log_queue("NONE", "NONE", "NONE", "QUEUESTART", "")
         self.manager.listening = True
         self.later(boots_s, self.manager.boot)
 
@@ -252,6 +256,12 @@ class FakeAsterisk:
     def wall_clock(self) -> int:
         """What the machine's clock shows, in whole seconds as ``time(NULL)`` does."""
         return int(self.now + self.skew_s)
+
+    def log_queue(self, *fields: str) -> None:
+        """Write a line into queue_log."""
+        if self.queue_log_file is not None:
+            with self.queue_log_file.open("a") as file:
+                file.write("|".join((str(self.wall_clock), *fields)) + "\n")
 
     def later(self, seconds: float, function: Callable[[], object]) -> IDelayedCall:
         """Run a function later in this life of the process."""

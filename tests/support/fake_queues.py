@@ -201,6 +201,7 @@ class Visit:
             place = min(max(position - 1, 0), place)
         queue.visits.insert(place, self)
         self.original_position = self.position
+        self._log("ENTERQUEUE", "", channel.number, str(self.position))
         self._tell("QueueCallerJoin", ("Position", str(self.position)), self._count())
         if timeout_s is not None:
             self._timer = self._pbx.later(timeout_s, self._time_is_over)
@@ -263,13 +264,21 @@ class Visit:
         self.member, self._ring = member, ring
         member.in_call = True
         hold_s = int(self._pbx.now - self.joined_at)
+        rung_s = int(self._pbx.now - self._ring_began)
+        self._log(
+            "CONNECT",
+            str(hold_s),
+            ring.channel.uniqueid,
+            str(rung_s),
+            agent=member.name,
+        )
         self._leave()
         self._tell_of(
             ring,
             "AgentConnect",
             *self._who(member),
             ("HoldTime", str(hold_s)),
-            ("RingTime", str(int(self._pbx.now - self._ring_began))),
+            ("RingTime", str(rung_s)),
         )
         for other in others:
             other.end(ANSWERED_ELSEWHERE)
@@ -325,6 +334,7 @@ class Visit:
 
     def abandon(self) -> None:
         """The caller hangs up."""
+        self._log_leaving("ABANDON")
         self._cancel_rings()
         self._abandoned()
         self._end_rings()
@@ -332,6 +342,7 @@ class Visit:
     def leave_by_key(self) -> int:
         """The caller pressed the key of the queue's context; return the position."""
         position = self.position
+        self._log("EXITWITHKEY", "1", str(position))
         self._cancel_rings()
         self._leave()
         self._end_rings()
@@ -341,6 +352,7 @@ class Visit:
         self._timer = None
         for ring in list(self._rings):
             self._give_up(ring)
+        self._log_leaving("EXITWITHTIMEOUT")
         self._abandoned()
         self._left()
 
@@ -389,16 +401,32 @@ class Visit:
         member.in_call = False
         member.last_call = self._pbx.wall_clock
         member.calls_taken += 1
+        hold_s = int(answered_at - self.joined_at)
+        talk_s = int(self._pbx.now - answered_at)
+        self._log(
+            f"COMPLETE{who.upper()}",
+            str(hold_s),
+            str(talk_s),
+            str(self.original_position),
+            agent=member.name,
+        )
         self._tell_of(
             ring,
             "AgentComplete",
             *self._who(member),
-            ("HoldTime", str(int(answered_at - self.joined_at))),
-            ("TalkTime", str(int(self._pbx.now - answered_at))),
+            ("HoldTime", str(hold_s)),
+            ("TalkTime", str(talk_s)),
             ("Reason", who),
         )
 
     # -- telling -----------------------------------------------------------
+
+    def _log(self, event: str, *data: str, agent: str = "NONE") -> None:
+        self._pbx.log_queue(self.channel.uniqueid, self.queue.name, agent, event, *data)
+
+    def _log_leaving(self, event: str) -> None:
+        waited_s = str(int(self._pbx.now - self.joined_at))
+        self._log(event, str(self.position), str(self.original_position), waited_s)
 
     def _who(self, member: Member) -> tuple[Header, ...]:
         return (

@@ -35,7 +35,12 @@ from twisted.python.failure import Failure
 from fastagi.app import CallbackService, Endpoints
 from fastagi.calls.attempt import Attempt
 from fastagi.calls.task import CallbackTask, TaskEvent
-from fastagi.config.model import AmiSettings, QueueSettings, Settings
+from fastagi.config.model import (
+    AmiSettings,
+    HistorySettings,
+    QueueSettings,
+    Settings,
+)
 from fastagi.store import migrate
 from fastagi.store import tasks as stored
 from fastagi.store.engine import Database
@@ -68,6 +73,7 @@ def queue_settings(name: str = "support", **values: Any) -> QueueSettings:
 def settings(*queues: QueueSettings, **sections: Any) -> Settings:
     """Return settings with these queues; one of them if none is given."""
     chosen = queues or (queue_settings(),)
+    sections.setdefault("history", HistorySettings(enabled=False))
     return Settings(
         ami=AmiSettings.model_validate({"secret": "secret"}),
         queues={queue.name: queue for queue in chosen},
@@ -200,6 +206,8 @@ class ServiceProcess:
         self.points: list[str] = []
         self._at: dict[str, list[Callable[[], object]]] = {}
         self.dead = False
+        #: How long the histories take to be read.
+        self.reading_takes_s = 0.0
         self.clock = ProcessClock()
         self.clock.rightNow = world.wall_clock
         self.database = PacedDatabase(world.url, world.clock, self.clock, self)
@@ -214,10 +222,26 @@ class ServiceProcess:
             database=self.database,
             endpoints=Endpoints(ami=self.ami, fastagi=self.agi, control=self.control),
             clock=self.clock,
+            in_thread=self.in_thread,
             new_token=lambda: next(tokens),
         )
         self.started: list[object] = []
         self.stopped: list[object] = []
+
+    def in_thread(self, work: Callable[[], T]) -> Deferred[T]:
+        """Do what blocks, and tell as late as the test wants."""
+        done: Deferred[T] = Deferred()
+
+        def do() -> None:
+            if not self.dead:
+                try:
+                    result: Any = work()
+                except Exception:
+                    result = Failure()
+                self.clock.callLater(0, done.callback, result)
+
+        self._world.clock.callLater(self.reading_takes_s, do)
+        return done
 
     def start(self) -> None:
         """Begin; failures are kept in ``started``."""

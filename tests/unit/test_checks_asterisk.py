@@ -29,6 +29,7 @@ from fastagi.checks.manager_link import LinkFailed, Trouble, connect
 from fastagi.checks.place import Place
 from fastagi.checks.queues import check_queues
 from fastagi.config.model import ReportSettings, Settings
+from fastagi.service.threads import OwnThread
 from fastagi.store.engine import Database
 from fastagi.wire.ami import AmiMessage, Header
 from tests.support.checking import log_in, only, settings, told, write
@@ -689,6 +690,7 @@ def test_every_event_the_service_listens_to_is_looked_for(
             ami=UNIXClientEndpoint(None, ""), fastagi=nowhere, control=nowhere
         ),
         clock=clock,
+        in_thread=OwnThread(lambda *_: None),
     )
     # The session itself waits for these two.
     listened |= {"FullyBooted", "Shutdown"}

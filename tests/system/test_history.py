@@ -1,0 +1,543 @@
+# SPDX-License-Identifier: MIT
+"""Calls missed while the service was down, or its link lost, are found afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import datetime
+from typing import Any
+
+from fastagi.config.model import HistorySettings, MissedSettings, QueueSettings
+from tests.support.callback_scenarios import NO_ANSWER
+from tests.support.fake_calls import LiveCall
+from tests.support.world import START, ServiceProcess
+from tests.system.harness import (
+    ALICE,
+    BOB,
+    NUMBER,
+    ServiceTestCase,
+    queue_settings,
+)
+
+OTHER = "0307654321"
+
+
+class HistoryTestCase(ServiceTestCase):
+    """The one agent of the queue is busy; bob is an extension that is free."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.log = self.world.directory / "queue_log"
+        self.asterisk.queue_log_file = self.log
+        self.asterisk.log_queue("NONE", "NONE", "NONE", "QUEUESTART", "")
+        self.bob = self.asterisk.phone(BOB)
+        self.alice.busy()
+
+    def begin(self, *queues: QueueSettings, **sections: Any) -> ServiceProcess:  # type: ignore[override]
+        """Start the service; it reads queue_log unless told otherwise."""
+        sections.setdefault("history", HistorySettings(queue_log=str(self.log)))
+        return super().begin(*queues, **sections)
+
+    def stop(self) -> None:
+        """Stop the service."""
+        process = self.world.processes[-1]
+        if not process.stopped:
+            process.stop()
+            self.world.run_until(lambda: process.stopped)
+
+    def call(self, number: str = NUMBER, **more: Any) -> LiveCall:
+        """Somebody calls in and waits."""
+        call = self.asterisk.call("support", number, **more)
+        self.world.settle()
+        return call
+
+    def miss(self, number: str = NUMBER, **more: Any) -> None:
+        """Somebody waits for five seconds and hangs up."""
+        call = self.call(number, **more)
+        self.world.run(5)
+        call.hang_up()
+        self.world.settle()
+
+    def says(self, text: str) -> int:
+        """Return in how many warnings and worse this is said."""
+        return sum(text in warning for warning in self.warnings())
+
+
+class DownTests(HistoryTestCase):
+    """The service was down."""
+
+    def test_missed_call_becomes_the_task_it_would_have_been(self) -> None:
+        self.run_to(10)
+        self.miss("+49 (30) 123-4567")
+        self.run_to(60)
+        self.begin()
+        task = self.world.task()
+        self.assertEqual((task.kind.value, task.number), ("missed", "+49301234567"))
+        self.assertEqual(task.queue, "support")
+        self.assertEqual(self.world.since(task.joined_at), 10)
+        self.assertEqual(self.world.since(task.due_at), 15)
+        self.assertEqual(self.world.since(task.expires_at), 15 + 300)
+        self.assertEqual(
+            task.reason,
+            "missed call: hung up after 5 s in queue support (found in queue_log)",
+        )
+
+    def test_it_is_called_back(self) -> None:
+        self.miss()
+        self.begin(queue_settings(target_extension=BOB))
+        self.world.run(60)
+        self.assertEqual(len(self.client.rung), 1)
+        self.assert_status("completed")
+
+    def test_nothing_older_than_the_window(self) -> None:
+        self.miss()
+        self.run_to(200)
+        self.miss(OTHER)
+        self.run_to(310)
+        self.begin()
+        self.assertEqual(self.world.task().number, OTHER)
+
+    def test_window_of_its_own_queue(self) -> None:
+        self.asterisk.add_queue("sales", (ALICE,))
+        self.miss()
+        self.run_to(100)
+        self.begin(
+            queue_settings(missed_window="1m"),
+            queue_settings("sales"),
+        )
+        self.assertEqual(self.world.tasks(), [])
+
+    def test_only_what_happened_since_it_listened(self) -> None:
+        self.begin()
+        self.run_to(10)
+        self.miss()
+        task_id = self.world.task().id
+        self.world.ask("tasks.cancel", id=task_id)
+        self.stop()
+        self.world.run(10)
+        self.miss(OTHER)
+        self.begin()
+        self.assertEqual(
+            [(task.number, task.status.value) for task in self.world.tasks()],
+            [(NUMBER, "cancelled"), (OTHER, "pending")],
+        )
+
+    def test_each_call_is_found_once_over_many_starts(self) -> None:
+        self.miss()
+        for _ in range(4):
+            self.begin()
+            self.world.run(5)
+            self.stop()
+        self.assertEqual([move for _, move, _ in self.world.story()], ["create"])
+
+    def test_client_rang_again_and_was_answered(self) -> None:
+        self.miss()
+        self.alice.busy(False)
+        self.call(talks_s=1)
+        self.run_to(60)
+        self.begin(queue_settings(target_extension=BOB))
+        self.world.run(60)
+        self.assertEqual(self.world.tasks(), [])
+        self.assertEqual(self.client.rung, [])
+
+    def test_client_was_answered_and_missed_later(self) -> None:
+        self.alice.busy(False)
+        self.call(talks_s=1)
+        self.run_to(20)
+        self.alice.busy()
+        self.miss()
+        self.begin()
+        self.assert_status("pending")
+
+    def test_open_task_of_a_client_served_meanwhile(self) -> None:
+        self.begin()
+        self.add()
+        self.run_to(10)
+        self.stop()
+        self.alice.busy(False)
+        self.call(talks_s=1)
+        self.run_to(60)
+        self.begin(queue_settings(target_extension=BOB))
+        self.assert_status("served", "rang again and Alice answered while this service")
+        self.world.run(60)
+        self.assertEqual(self.client.rung, [])
+
+    def test_open_task_of_a_client_served_and_missed_again(self) -> None:
+        self.begin()
+        self.add()
+        self.run_to(10)
+        self.stop()
+        self.alice.busy(False)
+        self.call(talks_s=1)
+        self.run_to(30)
+        self.alice.busy()
+        self.miss()
+        self.begin()
+        self.assert_status("served")
+        self.assert_status("pending", task_id=2)
+
+    def test_request_of_a_client_stays_that_was_made_after_being_served(self) -> None:
+        """Asterisk kept it, and said so."""
+        self.asterisk.keeps_requests = True
+        self.alice.busy(False)
+        self.call(talks_s=1)
+        self.run_to(20)
+        self.alice.busy()
+        call = self.call()
+        self.world.run(1)
+        call.press()
+        self.run_to(60)
+        self.begin()
+        self.assertEqual(self.world.task().kind.value, "requested")
+        self.assert_status("pending")
+
+    def test_call_whose_request_asterisk_kept_is_one_request(self) -> None:
+        self.asterisk.keeps_requests = True
+        call = self.call()
+        self.world.run(1)
+        call.press()
+        self.run_to(10)
+        for when in ("before ", "after "):
+            process = self.begin()
+            process.reading_takes_s = 3.0 if when == "after " else 0.0
+            self.world.run(20)
+            task = self.world.task()
+            self.assertEqual(task.kind.value, "requested", self.world.story())
+            self.assertGreater(self.world.since(task.expires_at), 3600)
+            self.stop()
+
+    def test_internal_caller_and_our_own_callback(self) -> None:
+        self.begin()
+        self.add()
+        self.miss("101")
+        self.alice.will(NO_ANSWER).busy(False)
+        self.world.run(20)
+        self.alice.busy()
+        self.stop()
+        self.assertIn("callback-", self.log.read_text())
+        self.begin()
+        self.assertEqual(len(self.world.tasks()), 1)
+
+    def test_number_that_may_not_be_called(self) -> None:
+        self.miss()
+        self.begin(queue_settings(numbers={"deny": ["030.*"]}))
+        self.assertEqual(self.world.tasks(), [])
+
+    def test_queue_whose_missed_calls_do_not_count(self) -> None:
+        self.miss()
+        self.begin(queue_settings(missed_calls=False))
+        self.assertEqual(self.world.tasks(), [])
+
+    def test_asterisk_died_with_callers_in_line(self) -> None:
+        self.begin()
+        self.call()
+        self.world.run(10)
+        self.asterisk.kill()
+        self.world.run(20)
+        self.asterisk.start()
+        self.world.run(60)
+        self.assert_status("pending", "found in queue_log")
+
+    def test_history_is_switched_off(self) -> None:
+        self.miss()
+        self.begin(history=HistorySettings(enabled=False, queue_log=str(self.log)))
+        self.assertEqual(self.world.tasks(), [])
+
+
+class LinkTests(HistoryTestCase):
+    """The link was lost."""
+
+    def lose_link(self) -> None:
+        self.asterisk.cut_links()
+        self.asterisk.manager.listening = False
+
+    def find_link(self) -> None:
+        self.asterisk.manager.listening = True
+        self.world.run(60)
+
+    def test_call_missed_without_a_link(self) -> None:
+        self.begin()
+        self.run_to(10)
+        self.lose_link()
+        self.miss()
+        self.find_link()
+        self.assert_status("pending", "found in queue_log")
+
+    def test_call_that_was_under_way_when_the_link_was_lost(self) -> None:
+        self.begin()
+        call = self.call()
+        self.world.run(5)
+        self.lose_link()
+        self.world.run(10)
+        call.hang_up()
+        self.find_link()
+        self.assert_status("pending", "hung up after 15 s in queue support")
+
+    def test_call_that_outlives_the_loss(self) -> None:
+        """It is left to the live detection, which did not see its beginning."""
+        self.begin()
+        call = self.call()
+        self.lose_link()
+        self.find_link()
+        self.assertEqual(self.world.tasks(), [])
+        call.hang_up()
+        self.world.run(10)
+        self.assert_status("pending", "found in queue_log")
+
+    def test_call_that_outlives_the_loss_and_is_answered(self) -> None:
+        self.begin()
+        self.call(talks_s=30)
+        self.lose_link()
+        self.find_link()
+        self.alice.busy(False)
+        self.world.run(100)
+        self.assertEqual(self.world.tasks(), [])
+
+    def test_call_seen_live_is_not_found_once_more(self) -> None:
+        self.begin()
+        self.run_to(10)
+        self.miss()
+        for _ in range(3):
+            self.lose_link()
+            self.find_link()
+        self.assertEqual([move for _, move, _ in self.world.story()], ["create"])
+
+    def test_withheld_number_that_was_seen_live(self) -> None:
+        """queue_log does not say that it was withheld."""
+        self.begin()
+        self.run_to(10)
+        self.miss(callingpres="35")
+        self.world.run(10)
+        self.lose_link()
+        self.find_link()
+        self.stop()
+        self.begin()
+        self.world.run(400)
+        self.assertEqual(self.world.tasks(), [])
+
+    def test_client_rings_and_is_answered_while_the_history_is_read(self) -> None:
+        process = self.begin(queue_settings(target_extension=BOB))
+        self.run_to(10)
+        self.lose_link()
+        self.miss()
+        process.reading_takes_s = 8.0
+        self.asterisk.manager.listening = True
+        self.world.run_until(lambda: process.service.manager.connected)
+        self.alice.busy(False)
+        self.call(talks_s=2)
+        self.world.run(60)
+        self.assertEqual(self.client.rung, [])
+        self.assertEqual([t for t in self.world.tasks() if t.is_open], [])
+
+
+class WaitingTests(HistoryTestCase):
+    """Who may be called before the history is known."""
+
+    def serve_meanwhile(self) -> None:
+        """A client with an open task rings, and is answered, while we are down."""
+        self.begin(queue_settings(target_extension=BOB))
+        self.bob.busy()
+        self.add()
+        self.run_to(10)
+        self.stop()
+        self.alice.busy(False)
+        self.call(talks_s=1)
+        self.bob.busy(False)
+        self.run_to(60)
+
+    def launch(self, takes_s: float) -> None:
+        process = self.world.launch(self.world.processes[-1].service.settings)
+        process.reading_takes_s = takes_s
+
+    def test_nobody_is_called_until_it_is_read(self) -> None:
+        self.serve_meanwhile()
+        self.launch(9.0)
+        self.world.run(60)
+        self.assertEqual(self.client.rung, [])
+        self.assert_status("served")
+
+    def test_callbacks_do_not_wait_for_ever(self) -> None:
+        self.begin(queue_settings(target_extension=BOB))
+        self.bob.busy()
+        self.add()
+        self.run_to(10)
+        self.stop()
+        self.bob.busy(False)
+        self.launch(50.0)
+        self.world.run(30)
+        self.assertEqual(self.originates, [20])
+        self.assert_warned("the history is not read after 10 s")
+
+    def test_what_is_read_late_is_taken_in(self) -> None:
+        self.miss()
+        self.begin()
+        self.stop()
+        self.miss(OTHER)
+        self.launch(50.0)
+        self.world.run(60)
+        self.assertEqual([t.number for t in self.world.tasks()], [NUMBER, OTHER])
+
+    def test_reading_that_hangs_is_begun_once(self) -> None:
+        self.begin()
+        self.stop()
+        self.launch(3000.0)
+        self.world.run(1000)
+        self.assertEqual(self.says("could not be read within 60 s"), 1)
+        self.assertEqual(self.says("has not come to an end"), 1)
+
+    def test_stop_while_it_is_read(self) -> None:
+        self.begin()
+        self.stop()
+        self.launch(50.0)
+        self.world.run(3)
+        self.stop()
+        self.assertEqual(self.world.processes[-1].stopped, [None])
+
+
+class TroubleTests(HistoryTestCase):
+    """A history can not be read."""
+
+    def test_missing_queue_log_is_said_once_and_the_service_goes_on(self) -> None:
+        self.log.unlink()
+        self.begin(queue_settings(target_extension=BOB))
+        self.add()
+        self.world.run(600)
+        self.assert_status("completed")
+        self.assertEqual(self.says("does not exist; correct the section 'history'"), 1)
+
+    def test_it_is_read_when_it_can_be(self) -> None:
+        self.miss()
+        hidden = self.log.with_name("hidden")
+        shutil.move(self.log, hidden)
+        self.begin()
+        self.world.run(30)
+        self.assertEqual(self.world.tasks(), [])
+        shutil.move(hidden, self.log)
+        self.world.run(60)
+        self.assert_status("pending", "found in queue_log")
+
+    def test_log_is_rotated_while_we_are_down(self) -> None:
+        self.miss()
+        os.utime(self.log, (self.world.clock.seconds(),) * 2)
+        shutil.move(self.log, self.log.with_name("queue_log.1"))
+        self.run_to(20)
+        self.miss(OTHER)
+        self.begin()
+        self.assertEqual([t.number for t in self.world.tasks()], [NUMBER, OTHER])
+
+    def test_database_is_away_when_the_history_is_read(self) -> None:
+        self.miss()
+        process = self.begin()
+        self.assertEqual(len(self.world.tasks()), 1)
+        self.stop()
+        self.world.run(10)
+        self.miss(OTHER)
+        process = self.world.launch(process.service.settings)
+        process.database.broken["mark"] = "disk full"
+        self.world.run(5)
+        self.assertEqual(len(self.world.tasks()), 1)
+        self.assert_warned("what happened meanwhile is not known, trying again")
+        del process.database.broken["mark"]
+        self.world.run(70)
+        self.assertEqual(len(self.world.tasks()), 2)
+
+
+class LateTests(HistoryTestCase):
+    """CDRs are written later than the call ended."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.cdrs = self.world.directory / "Master.csv"
+        self.cdrs.touch()
+
+    def cdr(self, at: float, number: str = NUMBER, *, answered: bool = False) -> None:
+        """A call of half a minute to an extension is over and written down."""
+
+        def moment(seconds: float) -> str:
+            return str(datetime.fromtimestamp(START + seconds))
+
+        values = [
+            "",
+            number,
+            "direct",
+            "inbound",
+            f'""Ann"" <{number}>',
+            "PJSIP/trunk-1",
+            "PJSIP/bob-2",
+            "Dial",
+            "PJSIP/bob",
+            moment(at),
+            moment(at + 10) if answered else "",
+            moment(at + 30),
+            "30",
+            "20" if answered else "0",
+            "ANSWERED" if answered else "NO ANSWER",
+            "DOCUMENTATION",
+            f"{START + at:.0f}.77",
+            "",
+        ]
+        with self.cdrs.open("a") as file:
+            file.write(",".join(f'"{value}"' for value in values) + "\n")
+
+    def begin_with_cdrs(self, **more: Any) -> ServiceProcess:
+        return self.begin(
+            queue_settings(**more),
+            missed=MissedSettings.model_validate({"contexts": ["inbound"]}),
+            history=HistorySettings(queue_log=str(self.log), cdr_csv=str(self.cdrs)),
+        )
+
+    def test_missed_call_is_found_when_it_is_written(self) -> None:
+        self.run_to(100)
+        self.begin_with_cdrs()
+        self.world.run(10)
+        self.assertEqual(self.world.tasks(), [])
+        self.cdr(50)
+        self.world.run(10)
+        self.assert_status("pending", "direct ended unanswered after 30 s")
+
+    def test_batch_of_five_minutes(self) -> None:
+        self.run_to(100)
+        self.begin_with_cdrs(missed_window="10m")
+        self.world.run(300)
+        self.cdr(50)
+        self.world.run(31)
+        self.assert_status("pending", "direct ended unanswered after 30 s")
+
+    def test_call_is_answered_after_its_queue(self) -> None:
+        """queue_log alone would have it missed."""
+        self.run_to(40)
+        call = self.call()
+        self.world.run(10)
+        call.hang_up()
+        self.run_to(60)
+        self.cdr(51, answered=True)
+        self.run_to(100)
+        self.begin_with_cdrs()
+        self.world.run(400)
+        self.assertEqual(self.world.tasks(), [])
+
+    def test_client_was_served_and_it_is_written_late(self) -> None:
+        self.run_to(40)
+        self.miss()
+        self.run_to(100)
+        self.begin_with_cdrs()
+        self.world.run(1)
+        self.assert_status("pending")
+        self.cdr(50, answered=True)
+        self.world.run(20)
+        self.assert_status("served", "rang again and PJSIP/bob answered")
+
+    def test_crash_before_the_last_look(self) -> None:
+        """What was not written at the first look is looked for by the next life."""
+        self.run_to(100)
+        self.begin_with_cdrs()
+        self.world.run(70)
+        # A call that is seen live does not move the mark too far.
+        self.miss(OTHER)
+        self.world.processes[-1].kill()
+        self.cdr(50)
+        self.begin_with_cdrs()
+        self.assertEqual(
+            sorted(task.number for task in self.world.tasks()), [NUMBER, OTHER]
+        )
