@@ -33,11 +33,13 @@ class Running:
 
     Attributes:
         uid: the user it runs as.
+        groups: those the process has besides its own; None if they are not known.
         status: its answer to ``status``; None if it does not answer.
     """
 
     uid: int
     status: Mapping[str, Any] | None
+    groups: tuple[int, ...] | None = None
 
 
 class ControlRefused(Exception):
@@ -64,15 +66,26 @@ def running_service(socket_path: str) -> Running | None:
         credentials = control.getsockopt(
             socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
         )
-        _pid, uid, _gid = _CREDENTIALS.unpack(credentials)
+        pid, uid, _gid = _CREDENTIALS.unpack(credentials)
+        groups = _groups_of(pid)
         try:
             control.sendall(b'{"command": "status"}\n')
             with control.makefile("rb") as answers:
                 answer = json.loads(answers.readline())
         except (OSError, ValueError):
-            return Running(uid, None)
+            return Running(uid, None, groups)
     usable = isinstance(answer, dict) and answer.get("ok") is True
-    return Running(uid, answer["result"] if usable else None)
+    return Running(uid, answer["result"] if usable else None, groups)
+
+
+def _groups_of(pid: int) -> tuple[int, ...] | None:
+    """Return the supplementary groups of a process, as systemd may have given them."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        line = next(one for one in status.splitlines() if one.startswith("Groups:"))
+        return tuple(int(group) for group in line.split()[1:])
+    except (OSError, StopIteration, ValueError):
+        return None
 
 
 @attrs.frozen
@@ -81,6 +94,8 @@ class User:
 
     name: str
     uid: int
+    #: Of the process, if it runs; what the user would have by now may be more.
+    groups: tuple[int, ...] | None = None
 
     @property
     def is_us(self) -> bool:
@@ -103,7 +118,9 @@ class User:
             cwd="/",
             user=entry.pw_uid,
             group=entry.pw_gid,
-            extra_groups=os.getgrouplist(entry.pw_name, entry.pw_gid),
+            extra_groups=self.groups
+            if self.groups is not None
+            else os.getgrouplist(entry.pw_name, entry.pw_gid),
             timeout=_TIMEOUT_S,
             check=False,
         )
@@ -127,16 +144,16 @@ def service_user(running: Running | None) -> User:
     if os.geteuid() != 0:
         return _user(os.geteuid())
     if running is not None:
-        return _user(running.uid)
+        return _user(running.uid, running.groups)
     try:
         return _user(pwd.getpwnam(DEFAULT_USER).pw_uid)
     except KeyError:
         return _user(0)
 
 
-def _user(uid: int) -> User:
+def _user(uid: int, groups: tuple[int, ...] | None = None) -> User:
     try:
-        return User(pwd.getpwuid(uid).pw_name, uid)
+        return User(pwd.getpwuid(uid).pw_name, uid, groups)
     except KeyError:
         # As in a container that knows its user by number only.
-        return User(f"user {uid}", uid)
+        return User(f"user {uid}", uid, groups)

@@ -10,6 +10,7 @@ from fastagi.checks.database import check_database
 from fastagi.checks.dialplan import check_dialplan
 from fastagi.checks.files import check_settings_file
 from fastagi.checks.finding import Finding, Notes
+from fastagi.checks.history import check_history
 from fastagi.checks.manager import check_manager, explain_failure, log_in
 from fastagi.checks.manager_link import LinkFailed, ManagerLink
 from fastagi.checks.network import check_control, check_fastagi
@@ -74,6 +75,7 @@ def _look(config: str, settings: Settings) -> Iterator[Notes]:
         with link:
             yield _area("manager", lambda: check_manager(link, settings, place))
             yield from _look_at_asterisk(link, settings, place)
+    yield _area("history", lambda: check_history(settings, place, user))
     yield _area("sounds", lambda: check_sounds(settings, place))
     yield _area(
         "FastAGI",

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: MIT
+"""The histories: may the service read them, have they what it needs, are they alive."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy.engine import make_url
+
+from fastagi.checks.finding import Notes
+from fastagi.checks.place import NotVisible, Place
+from fastagi.checks.process import User
+from fastagi.config.model import HistorySettings, Settings
+from fastagi.history import cdr, queue_log
+from fastagi.history.errors import HistoryUnreadable
+from fastagi.history.files import LineTime, lines_since
+from fastagi.history.sources import CdrDatabase, CdrFile
+
+#: A busy history is written each minute, a quiet one not every day.
+_QUIET_S: Final = 7 * 86_400.0
+#: How far back to look for the newest line.
+_LOOK_BACK_S: Final = 2 * 86_400.0
+#: Asterisk's own, in seconds (``main/cdr.c``).
+_BATCH_S: Final = 300
+
+
+def check_history(settings: Settings, place: Place, user: User) -> Notes:
+    """Look at each history as the user of the service sees it.
+
+    Args:
+        settings: which histories there are.
+        place: where Asterisk is.
+        user: who the service runs as.
+    """
+    notes = Notes("history")
+    history = settings.history
+    if not history.enabled:
+        return notes
+    newest = _Newest(place)
+    if history.queue_log:
+        _look_at_queue_log(Path(history.queue_log), place, user, newest, notes)
+    if history.cdr_csv is not None:
+        _look_at_csv(Path(history.cdr_csv), history, place, user, newest, notes)
+    if history.cdr_url is not None:
+        _look_at_table(history.cdr_url, history, user, newest, notes)
+    if history.cdr_csv is not None or history.cdr_url is not None:
+        _look_at_conf(settings, place, notes)
+    newest.compare(notes)
+    return notes
+
+
+class _Newest:
+    """When the newest entry of each history was written."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._times: dict[str, float] = {}
+
+    def note(self, where: str, at: float) -> None:
+        """Take in when something was last written."""
+        self._times[where] = at
+
+    def compare(self, notes: Notes) -> None:
+        """Find those that nobody writes any more."""
+        if not self._times:
+            return
+        now = time.time()
+        up_since = self._up_since()
+        latest = max(self._times.values())
+        for where, at in self._times.items():
+            if latest - at > _QUIET_S:
+                why = f"another history is written until {_when(latest)}"
+            elif now - max(at, up_since) > _QUIET_S:
+                why = "Asterisk has been running for longer than a week since"
+            else:
+                continue
+            notes.warn(
+                where,
+                f"its newest entry is of {_when(at)}, and {why}: it may be that of"
+                " another Asterisk",
+                "correct the section 'history' of the settings; asterisk -rx 'core show"
+                " settings' names the directory of its logs",
+            )
+
+    def _up_since(self) -> float:
+        said = self._place.console("core show uptime seconds") or ""
+        found = re.search(r"uptime: ([0-9]+)", said)
+        return time.time() - int(found[1]) if found else 0.0
+
+
+def _when(at: float) -> str:
+    return datetime.fromtimestamp(at).astimezone().isoformat(" ", "minutes")[:16]
+
+
+# -- files ---------------------------------------------------------------------
+
+
+def _look_at_queue_log(
+    path: Path, place: Place, user: User, newest: _Newest, notes: Notes
+) -> None:
+    elsewhere = (
+        "write queue_log: \"\" in the section 'history', or share the directory of"
+        " Asterisk's logs with this machine"
+    )
+    here = (
+        "write its path as history.queue_log; or have Asterisk write it, which it does"
+        " with queue_log = yes under [general] in logger.conf"
+    )
+    missing = here if place.is_here else elsewhere
+    conf = place.conf_or_none("logger.conf")
+    general = conf.section("general") if conf else None
+    option = general.get("queue_log") if general else None
+    if option is not None and not option.is_true:
+        notes.fault(
+            option.where,
+            "Asterisk writes no queue_log",
+            "write queue_log = yes; then: asterisk -rx 'logger reload'",
+        )
+    if _may_read(path, user, missing, notes):
+        _look_for_newest(path, queue_log.time_of, newest, notes)
+
+
+def _look_at_csv(
+    path: Path,
+    history: HistorySettings,
+    place: Place,
+    user: User,
+    newest: _Newest,
+    notes: Notes,
+) -> None:
+    missing = "write its path as history.cdr_csv"
+    if not history.cdr_columns:
+        conf = place.conf_or_none("cdr.conf")
+        section = conf.section("csv") if conf else None
+        option = section.get("loguniqueid") if section else None
+        if conf is not None and (option is None or not option.is_true):
+            notes.fault(
+                option.where if option else conf.path,
+                "CDRs are written without their uniqueid and are of no use",
+                "write loguniqueid = yes under [csv]; then: asterisk -rx 'module reload"
+                " cdr_csv.so'",
+            )
+    if not _may_read(path, user, missing, notes):
+        return
+    time_of = partial(cdr.time_of_csv, columns=history.cdr_columns)
+    _look_for_newest(path, time_of, newest, notes)
+    try:
+        reading = CdrFile(path, history.cdr_columns).read(time.time() - _LOOK_BACK_S)
+    except HistoryUnreadable as error:
+        notes.fault(error.where, error.problem, error.remedy)
+        return
+    for remark in reading.remarks:
+        where, _, rest = remark.partition(": ")
+        problem, _, remedy = rest.partition("; ")
+        notes.fault(where, problem, remedy)
+
+
+def _may_read(path: Path, user: User, missing: str, notes: Notes) -> bool:
+    """Note why the user may not read a file; tell whether we can look at it."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        notes.fault(path, "it does not exist", missing)
+        return False
+    except PermissionError:
+        group = ""
+        is_ours = True
+    else:
+        group = _group_of(path)
+        is_ours = user.may("r", path)
+        if is_ours and not path.is_file():
+            notes.fault(path, "it is no file", missing)
+            return False
+        if is_ours:
+            return status.st_size > 0
+    notes.fault(
+        path,
+        f"{user.name} may not read it",
+        f"usermod -a -G {group or 'asterisk'} {user.name}; systemctl restart"
+        " callback-queue",
+    )
+    return False
+
+
+def _group_of(path: Path) -> str:
+    try:
+        return path.group()
+    except (KeyError, OSError):
+        return ""
+
+
+def _look_for_newest(
+    path: Path, time_of: LineTime, newest: _Newest, notes: Notes
+) -> None:
+    try:
+        lines = lines_since(path, time.time() - _LOOK_BACK_S, time_of)
+    except HistoryUnreadable as error:
+        notes.fault(error.where, error.problem, error.remedy)
+        return
+    at = next((at for at in map(time_of, reversed(lines)) if at is not None), None)
+    if at is not None:
+        newest.note(str(path), at)
+
+
+# -- a table -------------------------------------------------------------------
+
+
+def _look_at_table(
+    url: str, history: HistorySettings, user: User, newest: _Newest, notes: Notes
+) -> None:
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and not _may_read(
+        Path(str(parsed.database)), user, "correct history.cdr_url", notes
+    ):
+        return
+    password = history.cdr_password
+    source = CdrDatabase(
+        url,
+        history.cdr_table,
+        None if password is None else password.get_secret_value(),
+    )
+    try:
+        table = source.open()
+        row = table.newest()
+    except HistoryUnreadable as error:
+        notes.fault(error.where, error.problem, error.remedy)
+        return
+    if row is None:
+        notes.warn(
+            table.name, "there is no CDR in it yet", "make a call and look again"
+        )
+        return
+    rows = cdr.read_rows([row])
+    if rows.without_uniqueid:
+        notes.fault(
+            table.name,
+            "its newest CDR has no uniqueid, and those are of no use",
+            "have Asterisk write it: loguniqueid = yes in the file of its CDR module",
+        )
+    for one in rows.rows:
+        newest.note(table.name, one.end)
+
+
+# -- cdr.conf ------------------------------------------------------------------
+
+
+def _look_at_conf(settings: Settings, place: Place, notes: Notes) -> None:
+    try:
+        conf = place.conf("cdr.conf")
+    except NotVisible:
+        return
+    general = conf.section("general")
+    options = {
+        name: general.get(name) if general else None
+        for name in ("enable", "unanswered", "batch", "time")
+    }
+    enable, unanswered = options["enable"], options["unanswered"]
+    reload = "; then: asterisk -rx 'module reload cdr'"
+    if enable is not None and not enable.is_true:
+        notes.fault(
+            enable.where, "Asterisk writes no CDRs", f"write enable = yes{reload}"
+        )
+    if unanswered is None or not unanswered.is_true:
+        notes.warn(
+            unanswered.where if unanswered else conf.path,
+            "calls that ended before they rang anybody have no CDR",
+            f"write unanswered = yes under [general]{reload}",
+        )
+    batch, longest = options["batch"], options["time"]
+    if batch is not None and batch.is_true:
+        late_s = _BATCH_S
+        if longest is not None and longest.value.isdecimal():
+            late_s = int(longest.value)
+        windows = [queue.missed_window_s for queue in settings.queues.values()]
+        if late_s >= min(windows):
+            notes.warn(
+                batch.where,
+                f"CDRs are written up to {late_s} s late, when a missed call may be"
+                " older than missed_window",
+                f"write batch = no, or a shorter time{reload}",
+            )

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: MIT
+"""``check`` says of each history what keeps the service from reading it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastagi.checks.history import check_history
+from fastagi.checks.place import Place
+from fastagi.checks.process import User
+from tests.support.checking import only, settings, told, write
+from tests.support.past_calls import FREEPBX, make_cdr_table
+
+_US = User("us", os.geteuid())
+_CDR_CONF = "[general]\nunanswered = yes\n[csv]\nloguniqueid = yes\n"
+
+
+def check(home: Path, user: User = _US, **history: Any) -> list[str]:
+    """Look at these histories; there are no others."""
+    given = settings(home, history={"queue_log": "", **history})
+    return told(check_history(given, Place(given), user))
+
+
+def line(at: float) -> str:
+    return f"{at:.0f}|1.1|support|NONE|ABANDON|1|1|5\n"
+
+
+def cdr_line(at: float, uniqueid: bool = True) -> str:
+    start = str(datetime.fromtimestamp(at))[:19]
+    values = ["", "0301234567", "support", "inbound", "", "PJSIP/t-1", "", "Queue", ""]
+    values += [start, "", start, "0", "0", "NO ANSWER", "DOCUMENTATION"]
+    values += [f"{at:.0f}.1"] * uniqueid
+    return ",".join(f'"{value}"' for value in values) + "\n"
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "log/queue_log"
+    write(path, line(time.time() - 60))
+    write(tmp_path / "etc/cdr.conf", _CDR_CONF)
+    return path
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Path:
+    path = tmp_path / "log/Master.csv"
+    write(path, cdr_line(time.time() - 60))
+    write(tmp_path / "etc/cdr.conf", _CDR_CONF)
+    return path
+
+
+def test_queue_log_that_is_written_is_ok(tmp_path: Path, log: Path) -> None:
+    assert check(tmp_path, queue_log=str(log)) == ["ok"]
+
+
+def test_no_history_is_wanted(tmp_path: Path) -> None:
+    assert check(tmp_path, enabled=False, queue_log="/nowhere/queue_log") == ["ok"]
+
+
+def test_queue_log_is_not_there(tmp_path: Path) -> None:
+    (text,) = check(tmp_path, queue_log="/nowhere/queue_log")
+    assert text.startswith("fault: /nowhere/queue_log: it does not exist - write its")
+    assert "queue_log = yes under [general] in logger.conf" in text
+
+
+def test_queue_log_of_an_asterisk_on_another_machine(tmp_path: Path) -> None:
+    given = settings(tmp_path, ami={"host": "192.0.2.1"})
+    text = only(check_history(given, Place(given), _US))
+    assert 'write queue_log: ""' in text
+
+
+def test_asterisk_is_told_to_write_none(tmp_path: Path, log: Path) -> None:
+    write(tmp_path / "etc/logger.conf", "[general]\nqueue_log = no\n")
+    (text,) = check(tmp_path, queue_log=str(log))
+    assert f"{tmp_path}/etc/logger.conf:2: Asterisk writes no queue_log" in text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can ask for others")
+def test_user_of_the_service_may_not_read_it(log: Path) -> None:
+    # Nobody may pass to the directories that pytest makes.
+    for directory in log.parents:
+        if directory.stat().st_mode & 0o005 != 0o005:
+            directory.chmod(0o755)
+    log.chmod(0o640)
+    nobody = pwd.getpwnam("nobody")
+    group = nobody.pw_gid
+    os.chown(log, 0, group + 1)
+    user = User("nobody", nobody.pw_uid)
+    (text,) = check(log.parents[1], user, queue_log=str(log))
+    assert text.startswith(f"fault: {log}: nobody may not read it - usermod -a -G")
+    assert text.endswith("systemctl restart callback-queue")
+    # As systemd gives them, or as usermod did before the last start.
+    for groups, expected in (((group + 1,), ["ok"]), ((), [text])):
+        running = User("nobody", nobody.pw_uid, groups)
+        assert check(log.parents[1], running, queue_log=str(log)) == expected
+
+
+def test_queue_log_that_nobody_writes_any_more(tmp_path: Path, log: Path) -> None:
+    write(log, line(time.time() - 8 * 86_400))
+    (text,) = check(tmp_path, queue_log=str(log))
+    assert text.startswith(f"warning: {log}: its newest entry is of 20")
+    assert "that of another Asterisk - correct the section 'history'" in text
+
+
+def test_csv_that_is_written_is_ok(tmp_path: Path, csv: Path) -> None:
+    assert check(tmp_path, cdr_csv=str(csv)) == ["ok"]
+
+
+def test_csv_without_uniqueid(tmp_path: Path, csv: Path) -> None:
+    write(csv, cdr_line(time.time() - 60, uniqueid=False))
+    write(tmp_path / "etc/cdr.conf", "[general]\nunanswered = yes\n[csv]\n")
+    first, second = check(tmp_path, cdr_csv=str(csv))
+    assert "cdr.conf: CDRs are written without their uniqueid" in first
+    assert "write loguniqueid = yes under [csv]" in first
+    assert "1 CDRs have no uniqueid and are of no use - write loguniqueid" in second
+
+
+def test_csv_of_other_columns(tmp_path: Path, csv: Path) -> None:
+    columns = ["start", "src", "dst", "channel", "disposition", "uniqueid"]
+    (text,) = check(tmp_path, cdr_csv=str(csv), cdr_columns=columns)
+    assert "no line is a CDR with the columns expected" in text
+    assert "correct history.cdr_columns" in text
+
+
+def rows(at: float, uniqueid: str = "1.1") -> list[list[object]]:
+    values = {
+        "calldate": str(datetime.fromtimestamp(at))[:19],
+        "uniqueid": uniqueid,
+        "src": "0301234567",
+        "channel": "PJSIP/t-1",
+        "disposition": "NO ANSWER",
+        "duration": 5,
+    }
+    return [[values.get(name, "") for name in FREEPBX]]
+
+
+def test_table_that_is_written_is_ok(tmp_path: Path, log: Path) -> None:
+    make_cdr_table(tmp_path / "cdr.db", rows(time.time() - 60))
+    assert check(tmp_path, cdr_url=f"sqlite:///{tmp_path}/cdr.db") == ["ok"]
+
+
+def test_table_of_another_name(tmp_path: Path, log: Path) -> None:
+    make_cdr_table(tmp_path / "cdr.db", [])
+    (text,) = check(tmp_path, cdr_url=f"sqlite:///{tmp_path}/cdr.db", cdr_table="cdrs")
+    assert "there is no such table - correct history.cdr_table" in text
+
+
+def test_table_without_uniqueids(tmp_path: Path, log: Path) -> None:
+    make_cdr_table(tmp_path / "cdr.db", rows(time.time() - 60, uniqueid=""))
+    (text,) = check(tmp_path, cdr_url=f"sqlite:///{tmp_path}/cdr.db")
+    assert "its newest CDR has no uniqueid" in text
+
+
+def test_table_that_is_empty(tmp_path: Path, log: Path) -> None:
+    make_cdr_table(tmp_path / "cdr.db", [])
+    (text,) = check(tmp_path, cdr_url=f"sqlite:///{tmp_path}/cdr.db")
+    assert text.startswith("warning:")
+    assert "there is no CDR in it yet" in text
+
+
+def test_table_file_that_is_not_there(tmp_path: Path, log: Path) -> None:
+    (text,) = check(tmp_path, cdr_url=f"sqlite:///{tmp_path}/cdr.db")
+    assert f"{tmp_path}/cdr.db: it does not exist - correct history.cdr_url" in text
+
+
+def test_server_that_does_not_answer_and_no_password_is_shown(
+    tmp_path: Path, log: Path
+) -> None:
+    url = "mysql://reader:geheim@127.0.0.1:1/asteriskcdrdb"
+    (text,) = check(tmp_path, cdr_url=url)
+    assert "reader:***@127.0.0.1:1/asteriskcdrdb, table cdr" in text
+    assert "geheim" not in text
+
+
+def test_table_that_stopped_while_queue_log_goes_on(tmp_path: Path, log: Path) -> None:
+    make_cdr_table(tmp_path / "cdr.db", rows(time.time() - 9 * 86_400, ""))
+    make_cdr_table(
+        tmp_path / "old.db",
+        rows(time.time() - 9 * 86_400, f"{time.time() - 9 * 86_400:.0f}.1"),
+    )
+    (text,) = check(
+        tmp_path, queue_log=str(log), cdr_url=f"sqlite:///{tmp_path}/old.db"
+    )
+    assert text.startswith(f"warning: {tmp_path}/old.db, table cdr: its newest entry")
+    assert "another history is written until" in text
+
+
+@pytest.mark.parametrize(
+    ("conf", "says"),
+    [
+        ("[general]\nenable = no\nunanswered = yes\n", "fault: {}:2: Asterisk writes"),
+        ("[general]\n", "warning: {}: calls that ended before they rang anybody"),
+        ("[general]\nunanswered = no\n", "warning: {}:2: calls that ended before"),
+        (
+            "[general]\nunanswered = yes\nbatch = yes\n",
+            "warning: {}:3: CDRs are written up to 300 s late",
+        ),
+        ("[general]\nunanswered = yes\nbatch = yes\ntime = 60\n", "ok"),
+    ],
+)
+def test_cdr_conf(tmp_path: Path, csv: Path, conf: str, says: str) -> None:
+    path = tmp_path / "etc/cdr.conf"
+    write(path, conf + "[csv]\nloguniqueid = yes\n")
+    (text,) = check(tmp_path, cdr_csv=str(csv))
+    assert text.startswith(says.format(path))
