@@ -313,6 +313,11 @@ def default_settings(asterisk: Asterisk, home: Path) -> dict[str, Any]:
         "fastagi": {"listen": "127.0.0.1", "port": asterisk.ports.agi},
         "database": {"url": f"sqlite:///{home}/callback-queue.db"},
         "control": {"socket": str(home / "control.sock")},
+        # It tells of the calls of other tests.
+        "history": {
+            "enabled": False,
+            "queue_log": str(asterisk.home / "log/queue_log"),
+        },
         "log": {"level": "debug", "format": "json"},
         "defaults": {"outbound_channel": "Local/{number}@outbound-routes/n"},
         "queues": {

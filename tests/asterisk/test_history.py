@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: MIT
+"""Calls missed while nobody listened are found in what Asterisk wrote down.
+
+Each history is read by a service of its own, with an empty database, after the same
+calls. What a history can not know is said with each call.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from tests.asterisk.callback import (
+    CLIENT,
+    QUICK,
+    joins,
+    only_task,
+    pause,
+    settled,
+    unpause,
+)
+from tests.asterisk.test_missed import DIALPLAN, TALK
+from tests.lab.config import FREEPBX_CDR
+from tests.lab.lab import Lab
+from tests.lab.phones import Caller
+from tests.lab.processes import wait_until
+from tests.lab.scenarios import Answer, HangUp, NoAnswer, Press, Step
+from tests.lab.service import Service, merged, says
+from tests.lab.witness import event
+
+MORE_DIALPLAN = """
+[inbound](+)
+exten => then-answered,1,Answer()
+ same => n,Queue(support,,,,1)
+ same => n,Dial(PJSIP/bob,10)
+ same => n,Hangup()
+"""
+OLD = "4930555099"
+HANGS_UP = HangUp(after_ms=700)
+RUNS_OUT = ("X-Queue-Timeout: 1",)
+
+
+@attrs.frozen
+class Call:
+    """A call from outside."""
+
+    exten: str
+    steps: tuple[Step, ...] = (HANGS_UP,)
+    headers: tuple[str, ...] = ()
+    #: The queue of its task.
+    queue: str = "support"
+    #: No queue, so queue_log knows nothing of it.
+    only_in_cdrs: bool = False
+
+
+#: Each is missed; the number tells which it is.
+MISSED: Mapping[str, Call] = {
+    f"49305550{number:02}": call
+    for number, call in enumerate(
+        [
+            Call("support"),
+            Call("sales", queue="sales"),
+            Call("support", (), RUNS_OUT),
+            Call("sales", (), RUNS_OUT, queue="sales"),
+            Call("then-queue", (), queue="sales"),
+            Call("then-queue", (HangUp(after_ms=1600),), queue="sales"),
+            Call("then-extension", ()),
+            Call("then-voicemail", (HangUp(after_ms=2500),)),
+            Call("through-local"),
+            Call("through-local", (HangUp(after_ms=1500),)),
+            Call("support", (Press("1"), HangUp(after_ms=200))),
+            Call("support", (Press("1"), HangUp(after_ms=4500))),
+            Call("support", (HangUp(after_ms=100),)),
+            Call("support", (HangUp(after_ms=1400),)),
+            Call("support", (HangUp(after_ms=2100),)),
+            Call("sales", (HangUp(after_ms=2800),), queue="sales"),
+            Call("menu", only_in_cdrs=True),
+            Call("direct", (), only_in_cdrs=True),
+            Call("park", only_in_cdrs=True),
+        ]
+    )
+}
+#: Somebody without a phone, on a Local channel.
+LOCAL = "4930555050"
+#: Missed, and answered when it rang again.
+RANG_AGAIN = "4930555061"
+#: Missed, and called by hand since; only CDRs know that.
+CALLED = "4930555062"
+#: Answered at an extension after its queue ran out; only CDRs know that.
+AFTER_QUEUE = "4930555063"
+ANSWERED = "4930555064"
+INTERNAL = "101"
+
+IN_QUEUE_LOG = {n for n, call in MISSED.items() if not call.only_in_cdrs} | {LOCAL}
+IN_CDRS = {*MISSED, LOCAL}
+OURS = re.compile(r"49305550\d\d|101")
+
+
+def sources(lab: Lab) -> dict[str, tuple[dict[str, Any], set[str]]]:
+    """Return settings for each history, and the numbers that it tells of."""
+    log = lab.asterisk.home / "log"
+    queue_log = {"queue_log": str(log / "queue_log")}
+    custom = {
+        "cdr_csv": str(log / "cdr-custom/freepbx.csv"),
+        "cdr_columns": list(FREEPBX_CDR),
+    }
+    table = {"cdr_url": f"sqlite:///{log / 'master.db'}"}
+    return {
+        # It takes these for missed, as what comes after it knows only the CDR.
+        "queue_log": (queue_log, IN_QUEUE_LOG | {CALLED, AFTER_QUEUE}),
+        "cdr_csv": ({"cdr_csv": str(log / "cdr-csv/Master.csv")}, IN_CDRS),
+        "cdr_custom": (custom, IN_CDRS),
+        "table": (table, IN_CDRS),
+        "all": ({**queue_log, **custom, **table}, IN_CDRS),
+    }
+
+
+def settings(history: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of a service that reads only these histories."""
+    return merged(
+        QUICK,
+        {
+            "missed": {"contexts": ["inbound"]},
+            "history": {"enabled": True, "queue_log": "", **history},
+        },
+    )
+
+
+def found(service: Service) -> list[tuple[str, str]]:
+    """Return number and queue of what was found, of the calls of this test."""
+    service.wait_for(says("^the history since"), 20)
+    return [
+        (task["number"], task["queue"])
+        for task in service.tasks()
+        if OURS.fullmatch(task["number"])
+    ]
+
+
+def make_calls(lab: Lab) -> None:
+    """Make all the calls, most of them at once, and wait until they are over."""
+    lab.agent("dave", *[NoAnswer()] * 4)
+    lab.agent("carol", TALK)
+    lab.agent("bob", *[Answer(steps=(HangUp(after_ms=1500),))] * 2)
+    client = lab.client(CALLED, Answer())
+    for queue in ("support", "sales"):
+        pause(lab, queue)
+    lab.witness.originate("Local/support@inbound/n", caller_id=f'"Eve" <{LOCAL}>')
+    for number, call in MISSED.items():
+        lab.caller(
+            call.exten,
+            *call.steps,
+            number=number,
+            headers=call.headers,
+        )
+    for number in (RANG_AGAIN, CALLED, INTERNAL):
+        lab.caller("support", HANGS_UP, number=number)
+    lab.caller("then-answered", number=AFTER_QUEUE)
+    lab.asterisk.cli(f"channel request hangup {joins(lab, LOCAL, 1)['Channel']}")
+    over(lab)
+    unpause(lab, "sales")
+    lab.caller("sales", number=RANG_AGAIN)
+    lab.witness.originate(
+        "PJSIP/bob", context="outbound-routes", exten=CALLED, timeout_s=10
+    )
+    client.wait_for_call()
+    over(lab)
+
+
+def over(lab: Lab) -> None:
+    """Wait until no call is left."""
+    wait_until(lambda: not lab.asterisk.channels(), 20, "the end of all calls")
+
+
+@pytest.fixture
+def lab(lab: Lab) -> Lab:
+    """Return a laboratory whose inbound calls can go all those ways.
+
+    Its queue_log tells of no other test.
+    """
+    lab.asterisk.set_dialplan(extra=DIALPLAN + MORE_DIALPLAN)
+    rotate(lab)
+    for old in (lab.asterisk.home / "log").glob("queue_log.*"):
+        old.unlink()
+    return lab
+
+
+def rotate(lab: Lab) -> Path:
+    """Have queue_log begun anew, as logrotate does it; return the old one."""
+    log = lab.asterisk.home / "log/queue_log"
+    number = len(list(log.parent.glob("queue_log.*"))) + 1
+    old = log.rename(log.with_name(f"queue_log.{number}"))
+    lab.asterisk.cli("logger reload")
+    wait_until(log.exists, 5, "a new queue_log")
+    return old
+
+
+def test_calls_missed_while_the_service_was_down_are_found_in_each_history(
+    lab: Lab,
+) -> None:
+    make_calls(lab)
+    # Nothing is older than the window, though it is read.
+    ended_at = int(time.time()) - 310
+    old = rotate(lab)
+    lines = [
+        f"{ended_at - 5}|{ended_at - 6}.1|support|NONE|ENTERQUEUE||{OLD}|1",
+        f"{ended_at}|{ended_at - 6}.1|support|NONE|ABANDON|1|1|5",
+    ]
+    old.write_text("\n".join(lines) + "\n" + old.read_text())
+
+    for name, (history, numbers) in sources(lab).items():
+        service = lab.service(settings(history))
+        told = found(service)
+        assert sorted(number for number, _ in told) == sorted(numbers), name
+        for number, queue in told:
+            call = MISSED.get(number)
+            # A CDR of a call that left its queue does not say which it was.
+            if call is not None and "queue_log" in history:
+                assert queue == call.queue, (name, number)
+        assert service.stop() == 0
+
+
+def test_calls_missed_while_the_link_was_lost_are_found_and_called_back(
+    lab: Lab,
+) -> None:
+    lab.agent("alice")
+    client = lab.client(CLIENT, TALK)
+    pause(lab, "support")
+    log = str(lab.asterisk.home / "log/queue_log")
+    service = lab.service(settings({"queue_log": log}))
+    outlives = lab.caller("support", HangUp(after_ms=6000), number="4989000001")
+    joins(lab, "4989000001", 1)
+    lose_link(lab, service)
+    miss(lab, CLIENT)
+    miss(lab, "4989000002")
+    rotate(lab)
+    service.thaw()
+
+    service.wait_for(says("^task .*: missed call", number="4989000002"), 20)
+    service.wait_for(says("^task .*: missed call", number=CLIENT))
+    outlives.wait_until_hung_up(15)
+    line = service.wait_for(says("^task .*: missed call", number="4989000001"), 15)
+    assert "found in queue_log" in line["how"]
+    unpause(lab, "support")
+    settled(service, "completed")
+    assert len(client.invites) == 1
+    assert [task["number"] for task in service.tasks()].count(CLIENT) == 1
+
+
+def test_client_served_while_the_service_was_down_is_not_called(lab: Lab) -> None:
+    lab.agent("carol", TALK)
+    lab.agent("alice")
+    client = lab.client(CLIENT, TALK)
+    pause(lab, "support")
+    log = str(lab.asterisk.home / "log/queue_log")
+    service = lab.service(settings({"queue_log": log}))
+    miss(lab, CLIENT)
+    service.wait_for(says("^task .*: missed call", number=CLIENT))
+    service.kill()
+    lab.caller("sales", number=CLIENT)
+    lab.witness.wait_for(event("AgentComplete"))
+    over(lab)
+    unpause(lab, "support")
+
+    service.start()
+
+    served = settled(service, "served")
+    assert "rang again and Carol answered" in served["reason"]
+    assert only_task(service)["status"] == "served"
+    assert client.invites == []
+
+
+def miss(lab: Lab, number: str) -> Caller:
+    """Have a call missed in the queue support, whose agents are paused."""
+    caller = lab.caller("support", HANGS_UP, number=number)
+    caller.wait_until_hung_up()
+    return caller
+
+
+def lose_link(lab: Lab, service: Service) -> None:
+    """Have Asterisk end the service's session, and the service not connect again.
+
+    Until it is thawed it is as if the network between them were gone.
+    """
+    service.freeze()
+    user = lab.asterisk.service_user.name
+    sessions = [
+        line.split()
+        for line in lab.asterisk.cli("manager show connected").splitlines()
+        if line.split()[0] == user
+    ]
+    assert len(sessions) == 1, sessions
+    # Username, IP address, start, elapsed, file descriptor, ...
+    lab.asterisk.cli(f"manager kick session {sessions[0][4]}")
