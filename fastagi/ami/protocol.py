@@ -125,6 +125,8 @@ class AmiProtocol(protocol.Protocol):
     ) -> None:
         #: Why the link can no longer be used; "" while it can.
         self.end_reason = ""
+        #: When the last bytes came; epoch seconds.
+        self.heard_at = 0.0
         self._clock = clock
         self._on_event = on_event
         self._on_end = on_end
@@ -298,6 +300,7 @@ class AmiProtocol(protocol.Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from Asterisk."""
         self._heard = True
+        self.heard_at = self._clock.seconds()
         self._parser.receive_data(data)
         try:
             while (

@@ -161,6 +161,7 @@ class AmiSession(Service):
         self._awaiting_connected: Waiters[None] = Waiters()
         #: The link being logged in or served; there is never a second one.
         self._link: AmiProtocol | None = None
+        self._heard_at = 0.0
         self._ready = False
         #: What Asterisk said of the end of the link before it came.
         self._announced = ""
@@ -177,6 +178,14 @@ class AmiSession(Service):
     def connected(self) -> bool:
         """Whether actions can be sent: logged in, and Asterisk has booted."""
         return self._ready
+
+    @property
+    def heard_at(self) -> float:
+        """When the last word came on this link, or on the last one; epoch seconds.
+
+        What Asterisk tells comes in order, so nothing of before is missing.
+        """
+        return self._heard_at if self._link is None else self._link.heard_at
 
     async def send(self, action: Action, timeout_s: float | None = None) -> AmiMessage:
         """Send an action and return Asterisk's response.
@@ -318,6 +327,7 @@ class AmiSession(Service):
                 # not begun before this one is closed.
                 link.drop("not logged in")
                 await link.when_closed()
+                self._heard_at = link.heard_at
                 self._link = None
         except CallbackError as error:
             return served, error

@@ -108,7 +108,7 @@ _WORDS: Final = {
     Disposition.CANCEL: "the agent hung up while the client's phone rang",
     Disposition.MEMBER_NO_ANSWER: "no agent answered",
     Disposition.NOT_PLACED: "Asterisk did not place the call",
-    Disposition.UNKNOWN: "the call ended while nobody was watching",
+    Disposition.UNKNOWN: "Asterisk ended in the middle of the call",
 }
 
 
@@ -200,6 +200,10 @@ class Progress:
     withdrawn: str = ""
     #: Nobody saw the end: Asterisk was asked and knows the call no more.
     lost: bool = False
+    #: Up to here everything was told, whatever came afterwards.
+    watched_until: float | None = None
+    #: Members who are known to have ceased to ring, until they ring again.
+    _quiet: set[str] = field(factory=set, init=False)
     #: When the two began (True) and ceased (False) to hear each other.
     _bridge: set[tuple[float, bool]] = field(factory=set, init=False)
     #: Interfaces said to have answered, and when.
@@ -226,37 +230,51 @@ class Progress:
 
     @property
     def talk_s(self) -> float:
-        """How long they heard each other, as far as it was seen to end."""
+        """How long they heard each other, as far as it was seen."""
         talk_s, since = self._talk()
-        if since is None or self.ended_at is None or self.end_unseen or self.lost:
+        if since is None or self.ended_at is None:
             return talk_s
-        return talk_s + self.ended_at - since
+        until = self.ended_at
+        if self.end_unseen or self.lost:
+            until = min(until, self.watched_until or since)
+        return talk_s + max(0.0, until - since)
 
-    def member_rings(self, interface: str) -> None:
-        """A member's phone rings for this attempt."""
+    def member_rings(self, interface: str) -> bool:
+        """A member's phone rings for this attempt; return whether that is news."""
+        news = interface not in self.ringing and self.member_answered_at is None
         self.ringing.add(interface)
+        self._quiet.discard(interface)
         if interface not in self.rung:
             self.rung.append(interface)
+        return news
 
-    def member_stops_ringing(self, interface: str) -> None:
-        """The ring ended without an answer."""
+    def member_stops_ringing(self, interface: str) -> bool:
+        """The ring ended without an answer; return whether that is news."""
+        news = interface not in self._quiet
         self.ringing.discard(interface)
+        self._quiet.add(interface)
+        return news
 
-    def rings_unwatched(self) -> None:
-        """Whom a queue rings is not told for a while."""
+    def unwatched(self, since: float) -> None:
+        """What happens is not told for a while."""
         self.ringing.clear()
+        self.watched_until = max(since, self.watched_until or since)
 
-    def member_answers(self, interface: str, at: float) -> None:
-        """A member took the call."""
+    def member_answers(self, interface: str, at: float) -> bool:
+        """A member took the call; return whether that is news."""
+        news = bool(interface) and interface not in {who for _, who in self._answers}
         self.ringing.clear()
         self.member_answered_at = _earlier(self.member_answered_at, at)
         if interface:
             self._answers.add((at, interface))
             self.member = min(self._answers)[1]
+        return news
 
-    def caller_dialled(self, at: float) -> None:
-        """The caller's phone is being rung."""
+    def caller_dialled(self, at: float) -> bool:
+        """The caller's phone is being rung; return whether that is news."""
+        news = self.caller_dialled_at is None
         self.caller_dialled_at = _earlier(self.caller_dialled_at, at)
+        return news
 
     def caller_dial_ended(self, dialstatus: str, at: float) -> None:
         """Dial of the caller came to ``dialstatus``; empty: it never ran."""
@@ -291,10 +309,12 @@ class Progress:
         self.reported_cause = max(self.reported_cause, cause)
         self.reported_sip.update(sip)
 
-    def bridged(self, at: float) -> None:
-        """Member and caller hear each other."""
+    def bridged(self, at: float) -> bool:
+        """Member and caller hear each other; return whether that is news."""
+        news = self._talk()[1] is None
         self.caller_dialled(at)
         self._bridge.add((at, True))
+        return news
 
     def unbridged(self, at: float) -> None:
         """They no longer do; a hold or transfer may bring them back."""
@@ -348,6 +368,8 @@ def judge(progress: Progress, success_duration_s: float) -> Verdict:
         )
         # Cut, not rounded: 4.96 s must not read as the 5 s it falls short of.
         reason = f"they talked for {math.floor(talk_s * 10) / 10:.1f} s"
+        if progress.lost:
+            reason += " at least, until Asterisk ended"
         if disposition is Disposition.SHORT:
             reason += f", less than the {success_duration_s:g} s of a success"
         return Verdict(

@@ -279,9 +279,10 @@ class Dialer:
 
     def _link_lost(self) -> None:
         # Who is thought to ring may be free before the link is back, and then the call
-        # takes the next free agent.
+        # takes the next free agent. Who talked until the last word from Asterisk did
+        # so for that long, were it gone for good.
         for running in self.running.values():
-            running.progress.rings_unwatched()
+            running.progress.unwatched(self._manager.heard_at)
 
     def _of(self, message: AmiMessage, half: str) -> RunningAttempt | None:
         uniqueid = message.get("Uniqueid")
@@ -301,8 +302,8 @@ class Dialer:
     def _agent_ring_no_answer(self, message: AmiMessage) -> None:
         if running := self._of(message, "-2"):
             interface = message.get("Interface")
-            running.progress.member_stops_ringing(interface)
-            self._tell(running, f"{interface} did not answer")
+            if running.progress.member_stops_ringing(interface):
+                self._tell(running, f"{interface} did not answer")
 
     def _agent_connect(self, message: AmiMessage) -> None:
         if running := self._of(message, "-2"):
@@ -311,8 +312,9 @@ class Dialer:
     def _dial_begin(self, message: AmiMessage) -> None:
         if (running := self._of(message, "-2")) and running.settings.target_extension:
             self._member_rings(running, running.settings.target_extension)
-        elif (running := self._of(message, "-1")) is not None:
-            running.progress.caller_dialled(self._clock.seconds())
+        elif (running := self._of(message, "-1")) and running.progress.caller_dialled(
+            self._clock.seconds()
+        ):
             self._tell(running, f"dialling {running.task.number}")
 
     def _dial_end(self, message: AmiMessage) -> None:
@@ -326,8 +328,9 @@ class Dialer:
             running.progress.caller_dial_ended(status, self._clock.seconds())
 
     def _bridge_enter(self, message: AmiMessage) -> None:
-        if running := self._of(message, "-1"):
-            running.progress.bridged(self._clock.seconds())
+        if (running := self._of(message, "-1")) and running.progress.bridged(
+            self._clock.seconds()
+        ):
             self._tell(running, "agent and client are talking")
 
     def _bridge_leave(self, message: AmiMessage) -> None:
@@ -358,12 +361,12 @@ class Dialer:
             self._close(running)
 
     def _member_rings(self, running: RunningAttempt, interface: str) -> None:
-        running.progress.member_rings(interface)
-        self._tell(running, f"{interface} rings")
+        if running.progress.member_rings(interface):
+            self._tell(running, f"{interface} rings")
 
     def _member_answers(self, running: RunningAttempt, interface: str) -> None:
-        running.progress.member_answers(interface, self._clock.seconds())
-        self._tell(running, f"{interface} answered", member=interface)
+        if running.progress.member_answers(interface, self._clock.seconds()):
+            self._tell(running, f"{interface} answered", member=interface)
 
     def _tell(self, running: RunningAttempt, text: str, member: str = "") -> None:
         """Write one line of the task's story."""

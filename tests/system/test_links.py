@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import attrs
@@ -328,13 +329,45 @@ class BrokenLinkTests(ServiceTestCase):
     def test_asterisk_restarts_after_enough_talk_and_that_was_seen(self) -> None:
         self.client.always(Answers(after_s=3, hangs_up_after_s=100))
         self.restarted_at(60)
-        # They talked for 54 s as far as anybody saw; when it ended, nobody knows.
-        self.assertIn(self.dispositions()[0], ("UNKNOWN", "ANSWERED"))
-        self.assert_status("completed")
+        self.assertEqual(self.dispositions(), ["ANSWERED"])
+        self.assertEqual(len(self.client.rung), 1)
+        # They talked for 54 s. The last word from Asterisk, the reply to a ping, is
+        # of up to 15 s before its end.
+        (attempt,) = self.world.attempts()
+        self.assertTrue(39 <= attempt.talk_s <= 54, attempt)
+        self.assert_status("completed", "at least, until Asterisk ended")
+
+    def test_asterisk_dies_after_a_silence_in_which_nothing_was_heard_of_the_talk(
+        self,
+    ) -> None:
+        self.client.always(Answers(after_s=3, hangs_up_after_s=100))
+        self.begin(queue_settings(retry_delay="1m"))
+        self.add()
+        self.run_to(8)
+        for wire in self.asterisk.manager_wires:
+            wire.dead = True
+        self.run_to(20)
+        self.asterisk.kill()
+        self.asterisk.start()
+        self.run_to(600)
+        self.assertEqual(self.dispositions(), ["UNKNOWN", "ANSWERED"])
+
+    def test_asterisk_dies_in_a_talk_that_the_service_took_up(self) -> None:
+        """How long it saw them talk counts, from when it began to see."""
+        self.client.always(Answers(after_s=3, hangs_up_after_s=300))
+        process = self.begin(queue_settings(retry_delay="1m"))
+        self.add()
+        self.run_to(8)
+        process.kill()
+        self.run_to(30)
+        self.restarted_at(60)
+        (attempt,) = self.world.attempts()
+        self.assertTrue(15 <= attempt.talk_s <= 30, attempt)
 
     def restarted_at(self, t: float) -> None:
         self.begin(queue_settings(retry_delay="1m"))
-        self.add()
+        if not self.world.tasks():
+            self.add()
         self.run_to(t)
         self.asterisk.kill()
         self.run_to(t + 20)
@@ -382,6 +415,11 @@ class WrongEventsTests(ServiceTestCase):
         self.assertEqual(self.world.task().status.value, story.status)
         self.assertEqual(len(self.client.rung), story.rings)
         self.assertEqual(tuple(self.dispositions()), story.dispositions)
+        # Each step of each attempt is in the task's story once.
+        steps = Counter(
+            (event.attempt_id, event.text) for event in self.world.history()
+        )
+        self.assertEqual({step for step in steps if steps[step] > 1}, set())
 
     def test_twice(self) -> None:
         for story in STORIES:

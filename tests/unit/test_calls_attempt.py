@@ -21,7 +21,7 @@ from fastagi.calls.attempt import (
     judge,
 )
 
-Fact = Callable[[Progress], None]
+Fact = Callable[[Progress], object]
 
 
 def rings(interface: str) -> Fact:
@@ -79,6 +79,10 @@ def lost(progress: Progress) -> None:
 
 def end_unseen(progress: Progress) -> None:
     progress.end_unseen = True
+
+
+def unwatched(since: float) -> Fact:
+    return lambda progress: progress.unwatched(since)
 
 
 def told(*facts: Fact) -> Progress:
@@ -272,8 +276,12 @@ CASES: dict[str, tuple[list[Fact], str, str]] = {
         "client's phone rang",
     ),
     "busy in spite of a refusal": ([refused, dial_ended("BUSY", 5)], "BUSY", "busy"),
-    "lost": ([lost, hung_up(99)], "UNKNOWN", "nobody was watching"),
-    "lost while the client rang": ([*DIALS, lost, hung_up(99)], "UNKNOWN", "watching"),
+    "lost": ([lost, hung_up(99)], "UNKNOWN", "Asterisk ended"),
+    "lost while the client rang": (
+        [*DIALS, lost, hung_up(99)],
+        "UNKNOWN",
+        "in the middle",
+    ),
     "lost, but the dial was over": (
         [*DIALS, dial_ended("BUSY", 15), lost, hung_up(99)],
         "BUSY",
@@ -286,6 +294,26 @@ CASES: dict[str, tuple[list[Fact], str, str]] = {
     ),
     "lost while they talked": (
         [*DIALS, together(20), lost, hung_up(9999)],
+        "UNKNOWN",
+        "nobody watched how long they talked",
+    ),
+    "lost while they talked, for long enough before the link was lost": (
+        [*DIALS, together(20), unwatched(26), lost, hung_up(9999)],
+        "ANSWERED",
+        "they talked for 6.0 s at least, until Asterisk ended",
+    ),
+    "lost while they talked, for too short before the link was lost": (
+        [*DIALS, together(20), unwatched(24), lost, hung_up(9999)],
+        "UNKNOWN",
+        "nobody watched how long they talked",
+    ),
+    "lost twice while they talked": (
+        [*DIALS, together(20), unwatched(22), unwatched(28), lost, hung_up(9999)],
+        "ANSWERED",
+        "they talked for 8.0 s at least",
+    ),
+    "lost after the link was lost before they talked": (
+        [*DIALS, unwatched(14), together(20), lost, hung_up(9999)],
         "UNKNOWN",
         "nobody watched how long they talked",
     ),
@@ -369,6 +397,7 @@ _FACTS = st.one_of(
     st.builds(together, _MOMENTS),
     st.builds(apart, _MOMENTS),
     st.builds(hung_up, _MOMENTS),
+    st.builds(unwatched, _MOMENTS),
     st.sampled_from([refused, lost, end_unseen, rings("PJSIP/1"), stops("PJSIP/1")]),
 )
 
@@ -444,6 +473,29 @@ def test_it_tells_since_when_they_talk() -> None:
 
     progress.ended(21)
     assert (progress.bridged_at, progress.talk_s) == (None, 5)
+
+
+def test_what_is_told_again_is_no_news() -> None:
+    progress = Progress()
+    for tell in (
+        lambda: progress.member_rings("PJSIP/1"),
+        lambda: progress.member_stops_ringing("PJSIP/1"),
+        lambda: progress.member_rings("PJSIP/1"),
+        lambda: progress.member_answers("PJSIP/1", 10),
+        lambda: progress.caller_dialled(11),
+        lambda: progress.bridged(12),
+    ):
+        assert (tell(), tell()) == (True, False)
+    progress.unbridged(13)
+    assert progress.bridged(14)
+
+
+def test_a_ring_that_is_told_after_the_answer_is_no_news() -> None:
+    assert not told(member("PJSIP/1", 10)).member_rings("PJSIP/1")
+
+
+def test_an_answer_is_news_though_it_was_known_that_somebody_answered() -> None:
+    assert told(member("", 10)).member_answers("PJSIP/1", 10)
 
 
 def test_the_member_known_before_a_restart_is_kept() -> None:
