@@ -18,6 +18,10 @@ from tests.lab.summary import MAJOR, VERSION
 
 MAJORS = (22, 16)
 _PARAMETER = "booted_asterisk"
+#: For tests of what does not depend on Asterisk's version, and takes long.
+ONLY_22 = pytest.mark.parametrize(
+    _PARAMETER, [22], ids=["asterisk22"], indirect=True, scope="session"
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import attrs
 
 #: Everybody who can be a queue member, in the order of their phone slots.
-AGENTS = ("alice", "bob", "carol", "dave")
+AGENTS = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi")
 
 #: The laboratory's own AstDB family: client number -> port of its phone.
 ROUTE_FAMILY = "lab"

@@ -27,18 +27,23 @@ class Lab:
 
     def __init__(self, asterisk: Asterisk) -> None:
         self.asterisk = asterisk
+        #: Whether the phones to come speak and listen. Each that does is a thread that
+        #: sends fifty packets a second: too much for dozens of them.
+        self.voices = True
         self.witness = Witness(asterisk.ports.ami)
         self.witness.connect()
         self._phones: list[Phone] = []
         self._services: list[Service] = []
 
     def agent(self, name: str, *behaviours: Behaviour) -> Agent:
-        """Plug in the phone of alice, bob, carol or dave."""
-        return self._keep(Agent(self.asterisk, name, *behaviours))
+        """Plug in the phone of one of `config.AGENTS`, such as alice."""
+        return self._keep(Agent(self.asterisk, name, *behaviours, speaks=self.voices))
 
     def client(self, number: str, *behaviours: Behaviour) -> Client:
         """Plug in the phone of a client."""
-        return self._keep(Client(self.asterisk, number, *behaviours))
+        return self._keep(
+            Client(self.asterisk, number, *behaviours, speaks=self.voices)
+        )
 
     def caller(
         self,
@@ -61,6 +66,7 @@ class Lab:
                 withheld=withheld,
                 headers=headers,
                 keys_as_rtp=keys_as_rtp,
+                speaks=self.voices,
             )
         )
 

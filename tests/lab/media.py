@@ -31,9 +31,12 @@ _EVENT_FRAMES = 5
 
 
 class Media:
-    """One RTP socket: it speaks while it knows to whom, and remembers what it hears."""
+    """One RTP socket: it speaks while it knows to whom, and remembers what it hears.
 
-    def __init__(self, port: int, hertz: int) -> None:
+    With `speaks` off it does neither.
+    """
+
+    def __init__(self, port: int, hertz: int, *, speaks: bool = True) -> None:
         self.hertz = hertz
         self._voice = _tone(hertz)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -45,7 +48,8 @@ class Media:
         self._pending_digits: list[str] = []
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="voice", daemon=True)
-        self._thread.start()
+        if speaks:
+            self._thread.start()
 
     def speak_to(self, host: str, port: int) -> None:
         """Speak to this address from now on."""
@@ -66,7 +70,8 @@ class Media:
     def close(self) -> None:
         """Give the socket back."""
         self._closed = True
-        self._thread.join(5)
+        if self._thread.ident is not None:
+            self._thread.join(5)
         self._socket.close()
 
     # -- what is heard

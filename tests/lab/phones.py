@@ -166,11 +166,12 @@ class Phone:
         *,
         slot: int,
         voice_hz: int,
+        speaks: bool = True,
         arguments: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.port = slot
-        self.media = Media(slot + 6, voice_hz)
+        self.media = Media(slot + 6, voice_hz, speaks=speaks)
         self._messages: list[SipMessage] = []
         self._changed = threading.Condition()
         self._ended = False
@@ -387,6 +388,7 @@ class Caller(Phone):
         withheld: bool = False,
         headers: Iterable[str] = (),
         keys_as_rtp: bool = False,
+        speaks: bool = True,
     ) -> None:
         caller_id = CallerId(number=number, name=display_name, withheld=withheld)
         super().__init__(
@@ -395,6 +397,7 @@ class Caller(Phone):
             caller_scenario(caller_id, steps, headers, keys_as_rtp=keys_as_rtp),
             slot=asterisk.ports.phone_slot(),
             voice_hz=_CALLER_HZ,
+            speaks=speaks,
             arguments=["-s", exten, "-m", "1", "-recv_timeout", f"{_LIFETIME_S}s"],
         )
 
@@ -429,6 +432,7 @@ class CalledPhone(Phone):
         *,
         slot: int,
         voice_hz: int,
+        speaks: bool,
     ) -> None:
         super().__init__(
             asterisk,
@@ -436,6 +440,7 @@ class CalledPhone(Phone):
             phone_scenario(behaviours or (Answer(),)),
             slot=slot,
             voice_hz=voice_hz,
+            speaks=speaks,
         )
         try:
             self.wait_until_listening()
@@ -460,23 +465,45 @@ class CalledPhone(Phone):
 
 
 class Agent(CalledPhone):
-    """The phone of a queue member: alice, bob, carol or dave."""
+    """The phone of a queue member: alice, bob or another of `config.AGENTS`."""
 
-    def __init__(self, asterisk: Asterisk, name: str, *behaviours: Behaviour) -> None:
-        slot = asterisk.agent_slots[name]
-        voice_hz = _AGENT_HZ + 100 * config.AGENTS.index(name)
-        super().__init__(asterisk, name, behaviours, slot=slot, voice_hz=voice_hz)
+    def __init__(
+        self,
+        asterisk: Asterisk,
+        name: str,
+        *behaviours: Behaviour,
+        speaks: bool = True,
+    ) -> None:
+        super().__init__(
+            asterisk,
+            name,
+            behaviours,
+            slot=asterisk.agent_slots[name],
+            voice_hz=_AGENT_HZ + 100 * config.AGENTS.index(name),
+            speaks=speaks,
+        )
 
 
 class Client(CalledPhone):
     """The phone of a client: reached by its number through [outbound-routes]."""
 
-    def __init__(self, asterisk: Asterisk, number: str, *behaviours: Behaviour) -> None:
+    def __init__(
+        self,
+        asterisk: Asterisk,
+        number: str,
+        *behaviours: Behaviour,
+        speaks: bool = True,
+    ) -> None:
         self.number = number
         self._asterisk = asterisk
         slot = asterisk.ports.phone_slot()
         super().__init__(
-            asterisk, f"client-{number}", behaviours, slot=slot, voice_hz=_CLIENT_HZ
+            asterisk,
+            f"client-{number}",
+            behaviours,
+            slot=slot,
+            voice_hz=_CLIENT_HZ,
+            speaks=speaks,
         )
         asterisk.cli(f"database put {config.ROUTE_FAMILY} {number} {slot}")
 

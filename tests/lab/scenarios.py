@@ -44,6 +44,8 @@ class Answer:
 
     ring_ms: int = 100
     steps: tuple[Step, ...] = ()
+    #: Say that it rings; else nothing is heard of it before the answer.
+    tells: bool = True
 
 
 @attrs.frozen
@@ -360,8 +362,8 @@ def _behave(script: _Script, behaviour: Behaviour, end: str) -> None:
                 _ring(script, ring_ms, cancelled)
             script.send(_reply(status, reason), retrans="500")
             script.receive(request="ACK", next=end)
-        case Answer(ring_ms, steps):
-            _ring(script, ring_ms, cancelled)
+        case Answer(ring_ms, steps, tells):
+            _ring(script, ring_ms, cancelled, tells=tells)
             script.send(
                 _reply(200, "OK", "Content-Type: application/sdp"),
                 body=_SDP,
@@ -386,9 +388,9 @@ def _behave(script: _Script, behaviour: Behaviour, end: str) -> None:
     script.receive(request="ACK", next=end)
 
 
-def _ring(script: _Script, ring_ms: int, cancelled: str) -> None:
+def _ring(script: _Script, ring_ms: int, cancelled: str, *, tells: bool = True) -> None:
     done = script.new_label()
-    script.send(_reply(180, "Ringing"))
+    script.send(_reply(180, "Ringing") if tells else _reply(100, "Trying"))
     script.receive(
         request="CANCEL", timeout=str(max(ring_ms, 1)), ontimeout=done, next=cancelled
     )

@@ -180,8 +180,12 @@ class Service:
         Raises:
             DeadlinePassed: it did not end; it still runs.
         """
-        self._signal(signal.SIGTERM)
+        self.order_to_stop()
         return self.wait(deadline_s)
+
+    def order_to_stop(self) -> None:
+        """Send SIGTERM and do not wait."""
+        self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End it at once (kill -9)."""
