@@ -11,7 +11,6 @@ phone.
 from __future__ import annotations
 
 import datetime
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -248,13 +247,6 @@ class Stage:
             for agent in self.agents.values()
             for invite in agent.invites
         )
-
-
-@pytest.fixture
-def ram() -> Iterator[Path]:
-    """Return a directory in the machine's memory."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
-        yield Path(directory)
 
 
 @pytest.fixture

@@ -188,7 +188,6 @@ class Proxy:
                 if moment.way is way and moment.left and moment.matches(message):
                     moment.left -= 1
                     if not moment.left:
-                        # Told only when its fate is sealed: see `come`.
                         self._moments.remove(moment)
                         moment.come.set()
                         if moment.fate is not Fate.PASSES:
@@ -244,12 +243,9 @@ class _Link:
             self.cut()
 
     def _carry(self, way: Way, message: bytes, sink: socket.socket) -> None:
-        fate = self._proxy.fate_of(way, message)
-        if fate is Fate.LOST:
-            self._lost = True
         if self._lost:
             return
-        match fate:
+        match self._proxy.fate_of(way, message):
             case Fate.PASSES:
                 sink.sendall(message)
             case Fate.TWICE:
@@ -263,3 +259,5 @@ class _Link:
             case Fate.HELD:
                 self._proxy.wait_for_release()
                 sink.sendall(message)
+            case Fate.LOST:
+                self._lost = True
