@@ -18,15 +18,17 @@ from twisted.internet.endpoints import (
     UNIXServerEndpoint,
 )
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndpoint
 from twisted.logger import Logger
 
 from fastagi import __version__
+from fastagi.ami.tls import TlsClientEndpoint
 from fastagi.app import CallbackService, Endpoints
 from fastagi.config.errors import ConfigErrors
-from fastagi.config.model import LogFormat, Settings
+from fastagi.config.model import AmiSettings, LogFormat, Settings
 from fastagi.errors import CallbackError
 from fastagi.logs import Logs
+from fastagi.service.manager_tls import manager_tls
 from fastagi.service.threads import OwnThread
 from fastagi.store import migrate
 from fastagi.store.engine import Database
@@ -49,13 +51,14 @@ def run(settings: Settings, load: Callable[[], Settings]) -> int:
     try:
         migrate.prepare(settings.database.url)
         _make_directory_of(settings.control.socket)
+        endpoints = _endpoints(settings)
     except CallbackError as error:
         _log.critical("{error}", error=error)
         return 1
     service = CallbackService(
         settings=settings,
         database=Database(settings.database.url, deliver=reactor.callFromThread),
-        endpoints=_endpoints(settings),
+        endpoints=endpoints,
         clock=reactor,
         in_thread=OwnThread(reactor.callFromThread),
     )
@@ -118,10 +121,16 @@ def _make_directory_of(socket: str) -> None:
 
 def _endpoints(settings: Settings) -> Endpoints:
     return Endpoints(
-        ami=HostnameEndpoint(reactor, settings.ami.host, settings.ami.port),
+        ami=_manager(settings.ami),
         fastagi=_listen(settings),
         control=_unix(settings.control.socket),
     )
+
+
+def _manager(ami: AmiSettings) -> IStreamClientEndpoint:
+    endpoint = HostnameEndpoint(reactor, ami.host, ami.tcp_port)
+    tls = manager_tls(ami)
+    return endpoint if tls is None else TlsClientEndpoint(endpoint, tls, reactor)
 
 
 def _listen(settings: Settings) -> IStreamServerEndpoint:

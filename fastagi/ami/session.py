@@ -36,6 +36,7 @@ from fastagi.ami import actions
 from fastagi.ami.actions import Action
 from fastagi.ami.errors import ActionFailed, LoginRefused, NotConnected
 from fastagi.ami.protocol import AmiProtocol, Waiters
+from fastagi.ami.tls import TlsFailed
 from fastagi.errors import CallbackError
 from fastagi.wire.ami import AmiMessage
 
@@ -346,6 +347,8 @@ class AmiSession(Service):
         self._waiting_for = connecting
         try:
             link = await connecting
+        except TlsFailed as error:
+            raise NotConnected(f"no TLS with {self._address}: {error}") from error
         except (ConnectError, CancelledError, TimeoutError, OSError) as error:
             words = str(error).rstrip(".") or type(error).__name__
             raise NotConnected(
@@ -372,7 +375,7 @@ class AmiSession(Service):
             raise NotConnected(
                 f"{self._address} takes the connection but says nothing in"
                 f" {self._action_timeout_s:g} s. Either Asterisk hangs, or this is not"
-                " its manager port"
+                " its manager port, or one where it speaks TLS (ami.tls)"
             ) from None
         except NotConnected as error:
             raise NotConnected(

@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 
 from fastagi.ami import actions
+from fastagi.ami.tls import TlsMisconfigured
 from fastagi.checks.conf import Conf, Option, Section
 from fastagi.checks.finding import Notes
 from fastagi.checks.manager_link import (
@@ -20,7 +21,14 @@ from fastagi.checks.manager_link import (
     connect,
 )
 from fastagi.checks.place import NotVisible, Place
-from fastagi.config.model import AmiLogin, AmiSettings, Settings
+from fastagi.config.model import (
+    AMI_PORT,
+    AMI_TLS_PORT,
+    AmiLogin,
+    AmiSettings,
+    Settings,
+)
+from fastagi.service.manager_tls import manager_tls
 
 OLDEST_ASTERISK: Final = 16
 #: AMI 5 came with Asterisk 16.
@@ -79,8 +87,13 @@ def log_in(ami: AmiSettings) -> ManagerLink:
     Raises:
         LinkFailed: it can not be done.
     """
+    try:
+        tls = manager_tls(ami)
+    except TlsMisconfigured as error:
+        problem, _, remedy = str(error).partition(" - ")
+        raise LinkFailed(Trouble.NO_TLS, problem, remedy) from error
     return ManagerLink(
-        connect(ami.host, ami.port, ami.timeout_s),
+        connect(ami.host, ami.tcp_port, ami.timeout_s, tls),
         username=ami.username,
         secret=ami.secret.get_secret_value(),
         plain=ami.login is AmiLogin.PLAIN,
@@ -91,7 +104,7 @@ def log_in(ami: AmiSettings) -> ManagerLink:
 def explain_failure(error: LinkFailed, ami: AmiSettings, place: Place) -> Notes:
     """Tell why there is no connection to the manager."""
     notes = Notes("manager")
-    where = f"{ami.host}:{ami.port}"
+    where = f"{ami.host}:{ami.tcp_port}"
     conf = place.conf_or_none("manager.conf")
     match error.trouble:
         case Trouble.NO_ADDRESS:
@@ -125,6 +138,15 @@ def explain_failure(error: LinkFailed, ami: AmiSettings, place: Place) -> Notes:
                 f"something else answers there: {error}",
                 "correct ami.port: it is 'port' in manager.conf",
             )
+        case Trouble.NO_TLS:
+            notes.fault(where, f"no TLS: {error}", error.remedy)
+        case Trouble.SILENT if not ami.tls.enabled:
+            notes.fault(
+                where,
+                f"the manager interface does not answer: {error}",
+                "see whether Asterisk is well: asterisk -rx 'core show uptime'; if this"
+                " port is that of tlsbindaddr in manager.conf, write ami.tls",
+            )
         case Trouble.SILENT | Trouble.LOST:
             notes.fault(
                 where,
@@ -144,13 +166,38 @@ def _port_advice(conf: Conf | None, ami: AmiSettings) -> str:
                 f"write enabled = yes under [general] in manager.conf ({place});"
                 f" then run: {_RELOAD}"
             )
-        theirs = port.value if port else "5038"
-        if theirs != str(ami.port):
+        if ami.tls.enabled:
+            return _tls_port_advice(general, ami)
+        theirs = port.value if port else str(AMI_PORT)
+        if theirs != str(ami.tcp_port):
             place = port.where if port else general.where
             return f"write port: {theirs} under ami, as manager.conf has it ({place})"
     return (
         "see whether Asterisk runs (systemctl status asterisk) and whether ami.port is"
         " the port in manager.conf"
+    )
+
+
+def _tls_port_advice(general: Section, ami: AmiSettings) -> str:
+    """Tell from manager.conf why nobody speaks TLS where the settings say."""
+    enabled, address = general.get("tlsenable"), general.get("tlsbindaddr")
+    if enabled is None or not enabled.is_true:
+        place = enabled.where if enabled else general.where
+        return (
+            "write tlsenable = yes, tlscertfile and tlsprivatekey under [general] in"
+            f" manager.conf ({place}); then restart Asterisk"
+        )
+    # "0.0.0.0:5039", "[::]:5039", or no port at all.
+    found = re.search(r":(\d+)$", address.value) if address else None
+    theirs = found[1] if found else str(AMI_TLS_PORT)
+    if address is not None and theirs != str(ami.tcp_port):
+        return (
+            f"write port: {theirs} under ami, as tlsbindaddr in manager.conf has it"
+            f" ({address.where})"
+        )
+    return (
+        "see whether Asterisk runs (systemctl status asterisk) and could read"
+        " tlscertfile and tlsprivatekey; it reads them when it starts"
     )
 
 
@@ -191,13 +238,29 @@ def check_manager(link: ManagerLink, settings: Settings, place: Place) -> Notes:
     notes = Notes("manager")
     ami = settings.ami
     granted = _granted(ami, place)
+    _check_clear_text(ami, place, notes)
     try:
         _check_actions(link, settings, granted, notes)
         _check_version(link, notes)
         _check_events(link, ami, place, granted, notes)
     except (Refused, LinkFailed) as error:
-        notes.fault(f"{ami.host}:{ami.port}", str(error), "run this check again")
+        notes.fault(f"{ami.host}:{ami.tcp_port}", str(error), "run this check again")
     return notes
+
+
+def _check_clear_text(ami: AmiSettings, place: Place, notes: Notes) -> None:
+    """Look whether what is said to Asterisk crosses a network for all to hear."""
+    if ami.tls.enabled or place.is_here:
+        return
+    heard = "hear every call and number and place calls of his own"
+    if ami.login is AmiLogin.PLAIN:
+        heard = f"read the secret of {ami.username}, {heard}"
+    notes.warn(
+        "ami.tls",
+        f"the manager interface of {ami.host} is reached in clear text: who is between"
+        f" here and there can {heard}",
+        "set up TLS as in docs/tls.md, or let the connection go through a tunnel",
+    )
 
 
 @attrs.frozen

@@ -11,10 +11,12 @@ import socket
 import time
 from enum import Enum, auto
 from types import TracebackType
-from typing import Final
+from typing import Final, Protocol
 
 from fastagi.ami import actions
 from fastagi.ami.actions import Action
+from fastagi.ami.tls import ManagerTls, TlsFailed
+from fastagi.checks.tls_socket import TlsSocket
 from fastagi.errors import CallbackError
 from fastagi.wire.ami import NEED_DATA, AmiMessage, AmiParser, Banner
 from fastagi.wire.errors import RemoteProtocolError
@@ -32,14 +34,37 @@ class Trouble(Enum):
     NOT_ASTERISK = auto()
     LOGIN_REFUSED = auto()
     LOST = auto()
+    NO_TLS = auto()
 
 
 class LinkFailed(CallbackError):
-    """There is no connection, or there is none any more."""
+    """There is no connection, or there is none any more.
 
-    def __init__(self, trouble: Trouble, message: str) -> None:
+    Attributes:
+        trouble: of which kind.
+        remedy: what to do, where the kind alone does not tell.
+    """
+
+    def __init__(self, trouble: Trouble, message: str, remedy: str = "") -> None:
         super().__init__(message)
         self.trouble = trouble
+        self.remedy = remedy
+
+
+class Connection(Protocol):
+    """What is needed of a socket, with or without TLS."""
+
+    def settimeout(self, timeout_s: float, /) -> None:
+        """Limit how long each of the other calls may wait."""
+
+    def sendall(self, data: bytes, /) -> None:
+        """Send bytes."""
+
+    def recv(self, size: int, /) -> bytes:
+        """Wait for bytes; none at the end of the connection."""
+
+    def close(self) -> None:
+        """End the connection."""
 
 
 class Refused(CallbackError):
@@ -62,7 +87,7 @@ class ManagerLink:
 
     def __init__(
         self,
-        connection: socket.socket,
+        connection: Connection,
         *,
         username: str,
         secret: str,
@@ -181,20 +206,24 @@ class ManagerLink:
             raise LinkFailed(
                 Trouble.SILENT, f"no answer within {self._timeout_s:g} s"
             ) from None
+        except TlsFailed as error:
+            raise LinkFailed(Trouble.NO_TLS, error.problem, error.remedy) from error
         except OSError as error:
             raise LinkFailed(Trouble.LOST, f"the connection broke: {error}") from error
         assert isinstance(message, AmiMessage | Banner)
         return message
 
 
-def connect(host: str, port: int, timeout_s: float) -> socket.socket:
-    """Connect to the manager's port.
+def connect(
+    host: str, port: int, timeout_s: float, tls: ManagerTls | None = None
+) -> Connection:
+    """Connect to the manager's port, and agree on TLS there if it is given.
 
     Raises:
         LinkFailed: the text says why.
     """
     try:
-        return socket.create_connection((host, port), timeout_s)
+        plain = socket.create_connection((host, port), timeout_s)
     except socket.gaierror as error:
         trouble, reason = Trouble.NO_ADDRESS, error.strerror or str(error)
     except ConnectionRefusedError:
@@ -203,4 +232,21 @@ def connect(host: str, port: int, timeout_s: float) -> socket.socket:
         trouble, reason = Trouble.UNREACHABLE, f"no answer within {timeout_s:g} s"
     except OSError as error:
         trouble, reason = Trouble.UNREACHABLE, (error.strerror or str(error)).lower()
+    else:
+        return plain if tls is None else _secured(plain, tls, timeout_s)
     raise LinkFailed(trouble, reason)
+
+
+def _secured(plain: socket.socket, tls: ManagerTls, timeout_s: float) -> TlsSocket:
+    try:
+        return TlsSocket(plain, tls, timeout_s)
+    except TlsFailed as error:
+        raise LinkFailed(Trouble.NO_TLS, error.problem, error.remedy) from error
+    except TimeoutError:
+        raise LinkFailed(
+            Trouble.NO_TLS,
+            f"no answer to the TLS handshake within {timeout_s:g} s",
+            "see whether this is the port of tlsbindaddr in manager.conf",
+        ) from None
+    except OSError as error:
+        raise LinkFailed(Trouble.LOST, f"the connection broke: {error}") from error

@@ -186,6 +186,7 @@ class _Judge:
         cdr_password = self._cdr_password(history)
         reports = self._layer(model.ReportSettings, top.get("reports"), ("reports",))
         secret = self._secret(ami)
+        self._check_tls(ami.section.tls)
         defaults = self._layer(model.QueueLayer, top.get("defaults"), ("defaults",))
         queues = self._queues(top, defaults)
         self._check_missed(missed.section, queues)
@@ -301,6 +302,20 @@ class _Judge:
                 own = self._layer(model.QueueLayer, value, ("queues", name))
                 merged[name] = self._merged(name, defaults, own)
         return merged
+
+    def _check_tls(self, tls: model.AmiTls) -> None:
+        """Make sure that nobody believes to have TLS who has not."""
+        given = [
+            name
+            for name in type(tls).model_fields
+            if name != "enabled" and ("ami", "tls", name) in self._source.lines
+        ]
+        if given and ("ami", "tls", "enabled") not in self._source.lines:
+            self._fault(
+                ("ami", "tls", given[0]),
+                "has no effect without enabled",
+                "write enabled: true beside it, or enabled: false for clear text",
+            )
 
     def _check_missed(
         self, missed: model.MissedSettings, queues: Mapping[str, object]

@@ -147,17 +147,42 @@ class Section(BaseModel):
         return {name: _written(getattr(self, name)) for name in type(self).model_fields}
 
 
+class AmiTls(Section):
+    """How the manager interface is encrypted and who is believed to be Asterisk."""
+
+    enabled: Switch = False
+    ca_file: Path | None = None
+    server_name: Host | None = None
+
+
+#: main/manager.c: DEFAULT_MANAGER_PORT and DEFAULT_MANAGER_TLS_PORT.
+AMI_PORT = 5038
+AMI_TLS_PORT = 5039
+
+
 class AmiSection(Section):
-    """``ami`` as it stands in the file: the secret may be elsewhere."""
+    """``ami`` as it stands in the file: the secret may be elsewhere.
+
+    Attributes:
+        port: None: the usual one, see ``tcp_port``.
+    """
 
     host: Host = "127.0.0.1"
-    port: Port = 5038
+    port: Port | None = None
+    tls: AmiTls = AmiTls()
     username: Username = "callback-queue"
     secret: Secret | None = None
     secret_file: Path | None = None
     login: Annotated[AmiLogin, _choice(AmiLogin)] = AmiLogin.MD5
     ping_interval: Annotated[timedelta, _span("1s", "10m")] = timedelta(seconds=15)
     timeout: Annotated[timedelta, _span("1s", "2m")] = timedelta(seconds=10)
+
+    @property
+    def tcp_port(self) -> int:
+        """The port of the manager interface, given or usual."""
+        if self.port is not None:
+            return self.port
+        return AMI_TLS_PORT if self.tls.enabled else AMI_PORT
 
     @property
     def ping_interval_s(self) -> float:

@@ -92,6 +92,8 @@ class Asterisk:
             **(global_variables or {}),
         }
         self._given_dialplan = self._extra_dialplan = extra_dialplan
+        self._manager_tls: dict[str, str] = {}
+        self._manager_tls_ports = iter(self.ports.ami_tls)
         self._process: LabProcess | None = None
         self._marks: dict[Path, int] = {}
         self._make_directories()
@@ -262,7 +264,10 @@ class Asterisk:
             "modules.conf": config.modules_conf(available),
             "logger.conf": config.logger_conf(),
             "manager.conf": config.manager_conf(
-                self.ports.ami, users, include=_MANAGER_USER.exists()
+                self.ports.ami,
+                users,
+                include=_MANAGER_USER.exists(),
+                tls=self._manager_tls,
             ),
             "pjsip.conf": config.pjsip_conf(self.ports.sip, self.agent_slots),
             "rtp.conf": config.rtp_conf(*self.ports.rtp),
@@ -298,6 +303,31 @@ class Asterisk:
         if global_variables is not None:
             self._global_variables = {**self._given_globals, **global_variables}
         self._write_and_reload()
+
+    def open_manager_tls(self, certificate: Path, key: Path, **options: str) -> int:
+        """Open AMI with TLS too, and return its port; options go to manager.conf.
+
+        A new port each time: 16 looks at its certificate again only with a new address.
+        """
+        port = next(self._manager_tls_ports)
+        self._manager_tls = {
+            "tlsenable": "yes",
+            "tlsbindaddr": f"127.0.0.1:{port}",
+            "tlscertfile": str(certificate),
+            "tlsprivatekey": str(key),
+            **options,
+        }
+        self.write_configuration()
+        self.cli("manager reload")
+        return port
+
+    def close_manager_tls(self) -> None:
+        """Have AMI without TLS alone again."""
+        if self._manager_tls:
+            self._manager_tls = {}
+            self._manager_tls_ports = iter(self.ports.ami_tls)
+            self.write_configuration()
+            self.cli("manager reload")
 
     def _write_and_reload(self) -> None:
         self.write_configuration()
@@ -385,6 +415,7 @@ class Asterisk:
             self.start()
         self.hang_up_everything()
         self.clear_database()
+        self.close_manager_tls()
         # Queues that were gone for a moment remember nobody's last call or pause.
         self._queues = ()
         self._write_and_reload()

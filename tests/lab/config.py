@@ -166,9 +166,16 @@ def logger_conf() -> str:
 
 
 def manager_conf(
-    port: int, users: Iterable[ManagerUser], *, include: bool = False
+    port: int,
+    users: Iterable[ManagerUser],
+    *,
+    include: bool = False,
+    tls: Mapping[str, str] | None = None,
 ) -> str:
-    """Open AMI on the loopback address for these users and those in manager.d."""
+    """Open AMI on the loopback address for these users and those in manager.d.
+
+    `tls` holds the options that begin with "tls".
+    """
     general = {
         "enabled": "yes",
         "webenabled": "no",
@@ -176,6 +183,7 @@ def manager_conf(
         "port": str(port),
         "allowmultiplelogin": "yes",
         "displayconnects": "no",
+        **(tls or {}),
     }
     sections: dict[str, dict[str, str]] = {"general": general}
     for user in users:

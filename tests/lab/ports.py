@@ -69,6 +69,11 @@ class PortBlock:
         return self.base + 3
 
     @property
+    def ami_tls(self) -> tuple[int, ...]:
+        """TCP ports for the manager interface with TLS, one for each certificate."""
+        return tuple(range(self.base + 4, self.base + _PHONES))
+
+    @property
     def rtp(self) -> tuple[int, int]:
         """First and last UDP port of Asterisk's RTP range."""
         return self.base + _RTP, self.base + _SIZE - 1

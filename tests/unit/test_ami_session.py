@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.session import AmiSession, Credentials
+from fastagi.ami.tls import TlsFailed
 from fastagi.wire.ami import AmiMessage
 from fastagi.wire.errors import LocalProtocolError
 from tests.support.ami import ManagerEnd, ManagerEndpoint
@@ -101,6 +102,20 @@ class SessionCase(SynchronousTestCase):
         self.settings(asterisk)
         self.assertTrue(self.session.connected)
         return asterisk
+
+
+class TlsTests(SessionCase):
+    def test_reason_of_no_tls_is_told_and_tried_again(self) -> None:
+        with capturedLogs() as logs:
+            ((_, attempt),) = self.endpoint.waiting
+            self.endpoint.waiting = []
+            attempt.errback(TlsFailed("its certificate expired", "renew it"))
+        words = "no TLS with 127.0.0.1:5038: its certificate expired - renew it"
+        self.assertEqual(self.session.last_error, words)
+        self.assertIn(words, str(formatEvent(logs[-1])))
+        self.assertEqual(self.tries, [1])
+        self.clock.advance(1)
+        self.connect()
 
 
 class LoginTests(SessionCase):

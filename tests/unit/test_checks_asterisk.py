@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 
 from fastagi.ami.session import AmiSession
 from fastagi.app import CallbackService, Endpoints
-from fastagi.checks import dialplan
+from fastagi.checks import dialplan, manager
 from fastagi.checks.dialplan import check_dialplan
 from fastagi.checks.finding import Notes
 from fastagi.checks.manager import (
@@ -204,6 +204,31 @@ class TestManager:
             text = only(check_manager(link, given, Place(given)))
         assert "no answer within 0.05 s" in text
 
+    @pytest.mark.parametrize(
+        ("ami", "words"),
+        [
+            ({}, None),
+            (
+                {"host": "192.0.2.1"},
+                "in clear text: who is between here and there can hear every call",
+            ),
+            (
+                {"host": "192.0.2.1", "login": "plain"},
+                "can read the secret of callback-queue, hear every call",
+            ),
+            ({"host": "192.0.2.1", "tls": {"enabled": True}}, None),
+        ],
+    )
+    def test_clear_text_to_another_machine_is_a_doubt(
+        self, ami: dict[str, Any], words: str | None, tmp_path: Path
+    ) -> None:
+        given = settings(tmp_path, ami={"secret": "s3cret", **ami})
+        with ScriptedManager({}) as manager, log_in(manager) as link:
+            found = told(check_manager(link, given, Place(given)))
+        about_it = [text for text in found if text.startswith("warning: ami.tls: ")]
+        assert len(about_it) == (0 if words is None else 1)
+        assert words is None or words in about_it[0]
+
 
 class TestNoConnection:
     def _explain(self, home: Path, failed: LinkFailed) -> str:
@@ -281,6 +306,48 @@ class TestNoConnection:
             log_in(manager)
         text = self._explain(tmp_path, raised.value)
         assert "does not answer: Asterisk closed the connection" in text
+
+    @pytest.mark.parametrize(
+        ("conf", "advice"),
+        [
+            ("tlsenable = no\n", "write tlsenable = yes, tlscertfile and"),
+            ("", "write tlsenable = yes, tlscertfile and"),
+            (
+                "tlsenable = yes\ntlsbindaddr = 0.0.0.0:5040\n",
+                "write port: 5040 under ami, as tlsbindaddr in manager.conf has it",
+            ),
+            (
+                "tlsenable = yes\ntlsbindaddr = [::]\n",
+                "could read tlscertfile and tlsprivatekey",
+            ),
+        ],
+    )
+    def test_nothing_listens_with_tls(
+        self, conf: str, advice: str, tmp_path: Path
+    ) -> None:
+        given = settings(tmp_path, ami={"tls": {"enabled": True}})
+        write(tmp_path / "etc/manager.conf", f"[general]\nenabled = yes\n{conf}")
+        failed = LinkFailed(Trouble.REFUSED, "the connection is refused")
+        text = only(explain_failure(failed, given.ami, Place(given)))
+        assert text.startswith("fault: 127.0.0.1:5039: no manager interface: ")
+        assert advice in text
+
+    def test_file_for_tls_that_is_not_there(self, tmp_path: Path) -> None:
+        given = settings(
+            tmp_path, ami={"tls": {"enabled": True, "ca_file": "/nowhere/ca.crt"}}
+        )
+        with pytest.raises(LinkFailed) as raised:
+            manager.log_in(given.ami)
+        text = only(explain_failure(raised.value, given.ami, Place(given)))
+        assert text == (
+            "fault: 127.0.0.1:5039: no TLS: ami.tls.ca_file: /nowhere/ca.crt can not be"
+            " read: No such file or directory - correct the path, or let the service"
+            " read it: chmod 644 /nowhere/ca.crt"
+        )
+
+    def test_silence_may_be_tls(self, tmp_path: Path) -> None:
+        text = self._explain(tmp_path, LinkFailed(Trouble.SILENT, "no answer"))
+        assert "if this port is that of tlsbindaddr" in text
 
 
 def _contexts(

@@ -8,6 +8,7 @@ is no value), then the setting with an example, behind ``#`` if it is not needed
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ _SETTING = re.compile(
 )
 _SECTIONS: dict[str, type[model.Section]] = {
     "ami": model.AmiSection,
+    "ami.tls": model.AmiTls,
     "fastagi": model.FastAgiSettings,
     "database": model.DatabaseSettings,
     "control": model.ControlSettings,
@@ -52,6 +54,9 @@ _SECTIONS: dict[str, type[model.Section]] = {
 _IN_WORDS = {
     "ami.secret": "(none; one of the three places is needed)",
     "ami.secret_file": "(none)",
+    "ami.port": "(5038, and with tls 5039)",
+    "ami.tls.ca_file": "(those of the system)",
+    "ami.tls.server_name": "(the same as host)",
     "number_plan.region": "(none)",
     "missed.queue": "(the first of the queues below)",
     "history.cdr_csv": "(none)",
@@ -70,8 +75,10 @@ _IN_WORDS = {
 }
 #: What else must stand in the file for an example to make sense.
 _NEEDS = {
-    "defaults.state_interface": "defaults.target_extension",
-    "history.cdr_password_file": "history.cdr_url",
+    "defaults.state_interface": ["defaults.target_extension"],
+    "ami.tls.ca_file": ["ami.tls.enabled"],
+    "ami.tls.server_name": ["ami.tls.enabled"],
+    "history.cdr_password_file": ["history.cdr_url"],
 }
 
 
@@ -182,8 +189,7 @@ def test_only_what_has_no_default_is_turned_on(entry: _Entry) -> None:
 def test_example_works_and_is_not_the_default(entry: _Entry, tmp_path: Path) -> None:
     if not entry.off:
         return
-    needed = _NEEDS.get(entry.path)
-    text = _turn_on(entry.path, *([needed] if needed else []))
+    text = _turn_on(entry.path, *_NEEDS.get(entry.path, []))
     if entry.path == "ami.secret_file":
         text = text.replace('  secret: "change-me"\n', "")
     if entry.path in ("ami.secret_file", "history.cdr_password_file"):
@@ -200,9 +206,8 @@ def test_example_works_and_is_not_the_default(entry: _Entry, tmp_path: Path) -> 
         for part in name.split("."):
             was, now = was.get(part), now.get(part)
     else:
-        group, _, name = entry.path.partition(".")
-        was = getattr(getattr(before, group), name)
-        now = getattr(getattr(after, group), name)
+        found = operator.attrgetter(entry.path)
+        was, now = found(before), found(after)
     assert was != now
 
 

@@ -1,0 +1,434 @@
+# SPDX-License-Identifier: MIT
+"""TLS with Asterisk's manager: who is believed to be Asterisk, and why somebody is not.
+
+Owns the certificates, the verdict on the other side's, and the words for both. Must
+not know what is said over the connection, or when to connect again.
+
+There is no way from here to a connection in clear text: `TlsClientEndpoint` hands out
+a connection when the handshake is over and the certificate is believed, or none. The
+verdict is given inside the handshake, so that not even the first byte is read from,
+or written to, somebody else. ``callback-queue check`` uses the same `ManagerTls` and
+so comes to the same verdict.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import stat
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final, cast
+
+import attrs
+from cryptography import x509
+from OpenSSL import SSL, crypto
+from service_identity import CertificateError, VerificationError
+from service_identity.cryptography import (
+    verify_certificate_hostname,
+    verify_certificate_ip_address,
+)
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionClosed
+from twisted.internet.interfaces import (
+    IAddress,
+    IHandshakeListener,
+    IOpenSSLClientConnectionCreator,
+    IProtocol,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamClientEndpoint,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from fastagi.errors import CallbackError
+
+#: All certificates that a system believes have some hundred kilobytes.
+_LARGEST_FILE_BYTES: Final = 4 * 1024 * 1024
+#: Names of a certificate that are shown when none of them is the right one.
+_NAMES_SHOWN: Final = 5
+
+# openssl/x509_vfy.h
+_UNKNOWN_ISSUER: Final = (2, 18, 19, 20, 21)
+_NOT_YET_VALID: Final = 9
+_EXPIRED: Final = 10
+
+_TRUST: Final = (
+    "write the certificate of the CA that signed it as ami.tls.ca_file; a certificate"
+    " that signed itself is its own CA"
+)
+#: What OpenSSL says, and what it means here. The first that fits counts.
+_ALERTS: Final[tuple[tuple[tuple[str, ...], str, str], ...]] = (
+    (
+        ("wrong version number", "packet length too long", "record layer failure"),
+        "the port speaks no TLS",
+        "write as ami.port the port of tlsbindaddr in manager.conf, with tlsenable ="
+        " yes there",
+    ),
+    (
+        ("unsupported protocol", "protocol version"),
+        "Asterisk offers no TLS of version 1.2 or later",
+        "delete tlsdisablev12 and the like from manager.conf",
+    ),
+)
+
+
+class TlsMisconfigured(CallbackError):
+    """TLS can not be set up; the text names the setting, its file and what to do."""
+
+
+class TlsFailed(CallbackError):
+    """There is no TLS connection with the Asterisk that was meant.
+
+    Attributes:
+        problem: what went wrong.
+        remedy: what to do about it.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem} - {remedy}")
+        self.problem = problem
+        self.remedy = remedy
+
+
+@attrs.define(eq=False)
+class Handshake:
+    """One try to agree on TLS: OpenSSL's side of it, and the verdict.
+
+    Attributes:
+        connection: without a socket; whoever has it moves the bytes.
+    """
+
+    connection: SSL.Connection
+    _verdict: TlsFailed | None = None
+
+    def judge(self, failed: TlsFailed) -> bool:
+        """Keep why the other side is not believed; returns False, for OpenSSL."""
+        self._verdict = failed
+        return False
+
+    def explain(self, error: BaseException | None) -> TlsFailed:
+        """Tell why there is no connection, from what OpenSSL or the network said."""
+        if self._verdict is not None:
+            return self._verdict
+        return _alert(error) or TlsFailed(
+            "the connection was closed in the TLS handshake",
+            "see whether manager.conf says tlsenable = yes and names this port in"
+            " tlsbindaddr",
+        )
+
+
+def _alert(error: BaseException | None) -> TlsFailed | None:
+    """Put into words what OpenSSL says; None if it says nothing."""
+    if not isinstance(error, SSL.Error) or not error.args or not error.args[0]:
+        return None
+    said = ", ".join(reason for *_, reason in error.args[0])
+    for parts, problem, remedy in _ALERTS:
+        if any(part in said for part in parts):
+            return TlsFailed(problem, remedy)
+    return TlsFailed(
+        f"the TLS handshake failed: {said}",
+        "see whether Asterisk's log tells more",
+    )
+
+
+class ManagerTls:
+    """Whom to believe to be Asterisk, and who we are.
+
+    Args:
+        server_name: the host name or IP address that must be in the certificate.
+        ca_file: certificates of CAs, or one that signed itself, in PEM; None for those
+            that the system believes. It is read now, and not again.
+
+    Raises:
+        TlsMisconfigured: a file can not be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        server_name: str,
+        ca_file: str | None = None,
+    ) -> None:
+        self._name = server_name
+        self._is_address = _is_address(server_name)
+        context = self._context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        context.set_min_proto_version(SSL.TLS1_2_VERSION)
+        context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+        if ca_file is None:
+            context.set_default_verify_paths()
+        else:
+            store = context.get_cert_store()
+            assert store is not None
+            for one in _certificates(ca_file):
+                store.add_cert(crypto.X509.from_cryptography(one))
+
+    def begin(self) -> Handshake:
+        """Prepare one handshake, as the client."""
+        handshake = Handshake(SSL.Connection(self._context, None))
+        connection = handshake.connection
+        connection.set_connect_state()
+        # RFC 6066: no address may stand there.
+        if not self._is_address:
+            connection.set_tlsext_host_name(self._name.encode("ascii"))
+        connection.set_verify(
+            SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, self._verifier(handshake)
+        )
+        return handshake
+
+    def _verifier(
+        self, handshake: Handshake
+    ) -> Callable[[SSL.Connection, crypto.X509, int, int, int], bool]:
+        """Return what OpenSSL asks about each certificate, the other side's last."""
+
+        def verify(
+            _connection: SSL.Connection,
+            shown: crypto.X509,
+            code: int,
+            depth: int,
+            believed: int,
+        ) -> bool:
+            # An exception would be lost inside OpenSSL, and must mean "no".
+            try:
+                certificate = shown.to_cryptography()
+                if not believed:
+                    return handshake.judge(_chain_words(certificate, code, depth))
+                if depth == 0:
+                    self._check_name(certificate)
+            except TlsFailed as failed:
+                return handshake.judge(failed)
+            except Exception as error:
+                return handshake.judge(
+                    TlsFailed(
+                        f"its certificate can not be read: {error}",
+                        "make a new one",
+                    )
+                )
+            return True
+
+        return verify
+
+    def _check_name(self, certificate: x509.Certificate) -> None:
+        check = (
+            verify_certificate_ip_address
+            if self._is_address
+            else verify_certificate_hostname
+        )
+        try:
+            check(certificate, self._name)
+        except (VerificationError, CertificateError):
+            kind = "IP" if self._is_address else "DNS"
+            raise TlsFailed(
+                f"its certificate is for {_names(certificate)} and not for"
+                f" {self._name}",
+                f"give it the subjectAltName {kind}:{self._name}, or write as"
+                " ami.tls.server_name the name it has",
+            ) from None
+
+
+def _chain_words(certificate: x509.Certificate, code: int, depth: int) -> TlsFailed:
+    whose = "its certificate" if depth == 0 else "the certificate of its CA"
+    if code == _EXPIRED:
+        return TlsFailed(
+            f"{whose} expired on {_day(certificate.not_valid_after_utc)}",
+            "renew it, then restart Asterisk",
+        )
+    if code == _NOT_YET_VALID:
+        return TlsFailed(
+            f"{whose} is valid from {_day(certificate.not_valid_before_utc)} only",
+            "see whether the clocks of both machines are right",
+        )
+    if code in _UNKNOWN_ISSUER:
+        return TlsFailed(
+            "its certificate is signed by nobody whom we believe:"
+            f" {_shown(certificate.issuer.rfc4514_string())}",
+            _TRUST,
+        )
+    return TlsFailed(
+        f"{whose} is not believed (X509_V_ERR {code} of OpenSSL)",
+        "man 1 openssl-verification-options explains the number; make a new one",
+    )
+
+
+def _names(certificate: x509.Certificate) -> str:
+    try:
+        names = certificate.extensions.get_extension_for_class(
+            x509.SubjectAlternativeName
+        ).value
+    except x509.ExtensionNotFound:
+        return "nobody (it has no subjectAltName)"
+    found = [_shown(str(name.value)) for name in names]
+    return ", ".join(found[:_NAMES_SHOWN]) or "nobody"
+
+
+def _shown(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text[:100])
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d}"
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+# -- files
+
+
+def _certificates(path: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(_read(path))
+    except ValueError:
+        raise TlsMisconfigured(
+            f"ami.tls.ca_file: {path} holds no certificate in PEM - write the file that"
+            " begins with -----BEGIN CERTIFICATE-----"
+        ) from None
+
+
+def _read(path: str) -> bytes:
+    try:
+        # Without O_NONBLOCK a pipe in this place would hold us up for good.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            mode = os.fstat(handle).st_mode
+            data = b""
+            if stat.S_ISREG(mode):
+                data = os.read(handle, _LARGEST_FILE_BYTES)
+        finally:
+            os.close(handle)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise TlsMisconfigured(
+            f"ami.tls.ca_file: {path} can not be read: {reason} - correct the path, or"
+            f" let the service read it: chmod 644 {path}"
+        ) from None
+    if not stat.S_ISREG(mode):
+        raise TlsMisconfigured(
+            f"ami.tls.ca_file: {path} is no plain file - correct the path"
+        )
+    return data
+
+
+# -- the endpoint
+
+
+@implementer(IStreamClientEndpoint)
+class TlsClientEndpoint:
+    """Connects with TLS, and only with TLS.
+
+    Args:
+        endpoint: where the other side listens.
+        tls: whom to believe.
+        clock: the one clock of the process.
+    """
+
+    def __init__(
+        self, endpoint: IStreamClientEndpoint, tls: ManagerTls, clock: IReactorTime
+    ) -> None:
+        self._endpoint = endpoint
+        self._tls = tls
+        self._clock = clock
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect, agree on TLS and make sure who the other side is.
+
+        The protocol is built only then. Fails with what the endpoint fails with, or
+        with `TlsFailed`; then the connection is closed. Cancelling it closes it too.
+        """
+        return Deferred.fromCoroutine(self._connect(protocolFactory))
+
+    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
+        handshake = self._tls.begin()
+        waiting = _UntilSecured(factory)
+        creator = _Creator(handshake)
+        await self._endpoint.connect(
+            TLSMemoryBIOFactory(creator, True, waiting, clock=self._clock)
+        )
+        try:
+            return await waiting.secured
+        except (SSL.Error, ConnectionClosed) as error:
+            raise handshake.explain(error) from None
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _Creator:
+    """Gives Twisted the OpenSSL connection that was made before."""
+
+    def __init__(self, handshake: Handshake) -> None:
+        self._handshake = handshake
+
+    def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
+        return self._handshake.connection
+
+
+class _UntilSecured(Factory):
+    """Builds the protocol, but not before the handshake is over."""
+
+    noisy = False
+
+    def __init__(self, factory: IProtocolFactory) -> None:
+        self._factory = factory
+        self._stand_in: _StandIn | None = None
+        #: Fires with the protocol, or fails with why the connection was closed.
+        self.secured: Deferred[IProtocol] = Deferred(self._give_up)
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        self._stand_in = _StandIn(
+            lambda: self._factory.buildProtocol(cast(IAddress, addr)), self.secured
+        )
+        return self._stand_in
+
+    def _give_up(self, secured: Deferred[IProtocol]) -> None:
+        secured.errback(
+            TlsFailed(
+                "no answer to the TLS handshake",
+                "see whether this is the port of tlsbindaddr in manager.conf",
+            )
+        )
+        if self._stand_in is not None and self._stand_in.transport is not None:
+            self._stand_in.transport.abortConnection()
+
+
+@implementer(IHandshakeListener)
+class _StandIn(Protocol):
+    """What TLS talks to: nobody during the handshake, the protocol after it."""
+
+    #: Narrower than Twisted's, as TLS has it.
+    transport: ITCPTransport | None = None
+
+    def __init__(
+        self, build: Callable[[], IProtocol | None], secured: Deferred[IProtocol]
+    ) -> None:
+        self._build = build
+        self._secured = secured
+        self._protocol: IProtocol | None = None
+
+    def handshakeCompleted(self) -> None:
+        self._protocol = self._build()
+        assert self._protocol is not None
+        assert self.transport is not None
+        self._protocol.makeConnection(self.transport)
+        self._secured.callback(self._protocol)
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self._protocol is not None
+        self._protocol.dataReceived(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._protocol is None:
+            if not self._secured.called:
+                self._secured.errback(reason)
+            return
+        if (words := _alert(reason.value)) is not None:
+            reason = Failure(words)
+        self._protocol.connectionLost(reason)

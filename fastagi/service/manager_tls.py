@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: MIT
+"""From the settings under ``ami.tls`` to what the connection needs."""
+
+from __future__ import annotations
+
+from fastagi.ami.tls import ManagerTls
+from fastagi.config.model import AmiSettings
+
+
+def manager_tls(ami: AmiSettings) -> ManagerTls | None:
+    """Read the certificates that the settings name; None if TLS is off.
+
+    Raises:
+        TlsMisconfigured: a file can not be used.
+    """
+    if not ami.tls.enabled:
+        return None
+    return ManagerTls(
+        server_name=ami.tls.server_name or ami.host,
+        ca_file=ami.tls.ca_file,
+    )

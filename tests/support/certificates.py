@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""Certificates for tests: a CA, what it signs, and every way to be wrong."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import attrs
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+#: A certificate of the tests is valid from a day before to a day after.
+DAY = timedelta(days=1)
+
+
+@attrs.frozen
+class Identity:
+    """A certificate and its key."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+    #: What a client must believe to believe this one; itself if it signed itself.
+    issuer: x509.Certificate
+
+    @property
+    def pem(self) -> bytes:
+        """The certificate."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    @property
+    def key_pem(self) -> bytes:
+        """The key, without a password."""
+        return self.key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+
+    @property
+    def issuer_pem(self) -> bytes:
+        """The certificate of who signed."""
+        return self.issuer.public_bytes(serialization.Encoding.PEM)
+
+    def save(self, directory: Path, name: str) -> tuple[Path, Path]:
+        """Write certificate and key; the key is its owner's alone."""
+        paths = directory / f"{name}.crt", directory / f"{name}.key"
+        paths[0].write_bytes(self.pem)
+        paths[1].touch(0o600)
+        paths[1].write_bytes(self.key_pem)
+        return paths
+
+
+def issue(
+    *names: str,
+    by: Identity | None = None,
+    common_name: str = "test",
+    valid_from: timedelta = -DAY,
+    valid_for: timedelta = 2 * DAY,
+    authority: bool = False,
+) -> Identity:
+    """Make a certificate.
+
+    Args:
+        names: host names and IP addresses of its subjectAltName; none without any.
+        by: who signs; it signs itself if nobody does.
+        common_name: of its subject.
+        valid_from: from now.
+        valid_for: from then.
+        authority: whether it may sign others.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    begin = datetime.now(UTC) + valid_from
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(by.certificate.subject if by else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + valid_for)
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), True)
+    )
+    if names:
+        builder = builder.add_extension(
+            x509.SubjectAlternativeName(list(_alternatives(names))), False
+        )
+    certificate = builder.sign(by.key if by else key, hashes.SHA256())
+    return Identity(certificate, key, by.certificate if by else certificate)
+
+
+def authority(common_name: str = "Test CA", **validity: timedelta) -> Identity:
+    """Make a CA."""
+    return issue(common_name=common_name, authority=True, **validity)
+
+
+def expired(*names: str, by: Identity | None = None) -> Identity:
+    """Make one that was valid until yesterday."""
+    return issue(*names, by=by, valid_from=-3 * DAY, valid_for=2 * DAY)
+
+
+def _alternatives(names: Iterable[str]) -> Iterable[x509.GeneralName]:
+    for name in names:
+        try:
+            yield x509.IPAddress(ipaddress.ip_address(name))
+        except ValueError:
+            yield x509.DNSName(name)
