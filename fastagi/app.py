@@ -192,6 +192,8 @@ class CallbackService:
             },
             clock=clock,
             max_connections=settings.fastagi.max_connections,
+            max_connections_per_peer=settings.fastagi.share_of_one_peer,
+            max_rate_per_peer=settings.fastagi.max_rate_per_peer,
             allowed_peers=settings.fastagi.allowed_peers,
         )
         self._desk = TaskDesk(

@@ -8,6 +8,7 @@ or the settings are wrong.
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -53,6 +54,9 @@ def _json_option(command: F) -> F:
 @click.version_option(__version__, prog_name="callback-queue")
 def main() -> None:
     """Queue callback for Asterisk: press 1, hang up, be called back."""
+    # The database, copies of it and the control socket are nobody else's to read,
+    # whatever the shell or systemd says. SQLite makes its -wal and -shm like the file.
+    os.umask(0o077)
 
 
 @main.command()
@@ -66,7 +70,7 @@ def run(config: str) -> None:
     # Imported here: it installs the reactor, which no other command needs.
     from fastagi import daemon
 
-    sys.exit(daemon.run(settings, lambda: load_settings(config)))
+    sys.exit(daemon.run(config, settings))
 
 
 @main.command()

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,9 @@ from fastagi import __version__
 from fastagi.ami.tls import TlsClientEndpoint
 from fastagi.app import CallbackService, Endpoints
 from fastagi.config.errors import ConfigErrors
+from fastagi.config.load import load_settings
 from fastagi.config.model import AmiSettings, LogFormat, Settings
+from fastagi.config.secrecy import open_doors
 from fastagi.errors import CallbackError
 from fastagi.logs import Logs
 from fastagi.service.manager_tls import manager_tls
@@ -38,16 +39,17 @@ _log = Logger()
 reactor: Any = _reactor
 
 
-def run(settings: Settings, load: Callable[[], Settings]) -> int:
+def run(config: str, settings: Settings) -> int:
     """Run until told to stop; return the exit code.
 
     Args:
+        config: path of the settings, which are read again when the user says so.
         settings: in force at the start.
-        load: reads the settings again; may raise ConfigErrors.
     """
     logs = Logs()
     _use(logs, settings)
     logs.begin()
+    _warn_of_open_doors(config, settings)
     try:
         migrate.prepare(settings.database.url)
         _make_directory_of(settings.control.socket)
@@ -84,13 +86,14 @@ def run(settings: Settings, load: Callable[[], Settings]) -> int:
 
     def reload() -> None:
         try:
-            new = load()
+            new = load_settings(config)
         except ConfigErrors as errors:
             for error in errors.errors:
                 _log.error("settings: {error}", error=error)
             _log.error("settings: the old ones stay in force")
         else:
             _use(logs, new)
+            _warn_of_open_doors(config, new)
             service.use(new)
 
     reactor.callWhenRunning(start)
@@ -107,6 +110,20 @@ def _use(logs: Logs, settings: Settings) -> None:
         as_json=settings.log.format is LogFormat.JSON,
         mask_numbers=settings.log.mask_numbers,
     )
+
+
+def _warn_of_open_doors(config: str, settings: Settings) -> None:
+    try:
+        for door in open_doors(config, settings, "callback-queue", os.environ):
+            _log.warn(
+                "{file}: {problem} - {remedy}",
+                file=config,
+                problem=door.problem,
+                remedy=door.remedy,
+            )
+    except OSError:
+        # It was there a moment ago; whoever changes it now will load it again.
+        return
 
 
 def _make_directory_of(socket: str) -> None:

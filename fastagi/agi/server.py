@@ -11,8 +11,7 @@ the dialplan goes on with AGISTATUS=FAILURE instead of keeping a caller in silen
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import ip_network
 from typing import Any, Final
 
 from twisted.application.service import Service
@@ -35,12 +34,12 @@ from fastagi.agi.errors import (
     AgiMisunderstood,
     AgiTimedOut,
 )
+from fastagi.agi.peers import Complaints, Network, Peers, Verdict
 from fastagi.agi.protocol import FAILURE_LINE, AgiLimits, AgiProtocol, abort
 from fastagi.agi.session import AgiSession
 from fastagi.wire.agi import AgiRequest
 
 Script = Callable[[AgiSession], Coroutine[Any, Any, None]]
-Network = IPv4Network | IPv6Network
 
 LOOPBACK: Final[tuple[Network, ...]] = (
     ip_network("127.0.0.0/8"),
@@ -56,6 +55,10 @@ class FastAgiServer(Service):
         scripts: Script by path, the path as in ``AGI(agi://HOST/PATH)`` without query.
         clock: Of every time limit.
         max_connections: Sessions at one time. One more is answered with ``failure``.
+        max_connections_per_peer: The same for one peer, so that there is room for a
+            second one whatever the first does; None for no limit.
+        max_rate_per_peer: Connections that one peer may make in a second. One more is
+            answered with ``failure``. None for no limit.
         header_timeout_s: How long the header block may take.
         command_timeout_s: How long a reply may take, where the verb says nothing else.
         session_timeout_s: How long a session may take altogether.
@@ -72,6 +75,8 @@ class FastAgiServer(Service):
         scripts: Mapping[str, Script],
         clock: IReactorTime,
         max_connections: int = 200,
+        max_connections_per_peer: int | None = None,
+        max_rate_per_peer: int | None = None,
         header_timeout_s: float = 3.0,
         command_timeout_s: float = 5.0,
         session_timeout_s: float = 30.0,
@@ -88,9 +93,17 @@ class FastAgiServer(Service):
             session_timeout_s=session_timeout_s,
         )
         self._stop_timeout_s = stop_timeout_s
-        self._allowed_peers = allowed_peers
-        # Nearly every connection comes from the same host.
-        self._allows = lru_cache(maxsize=256)(self._is_allowed)
+        self._peers = Peers(
+            clock=clock,
+            allowed=allowed_peers,
+            max_at_once=max_connections_per_peer,
+            max_per_second=max_rate_per_peer,
+        )
+        self._complaints = {
+            Verdict.STRANGER: Complaints(clock, self._tell_of_strangers),
+            Verdict.TOO_MANY: Complaints(clock, self._tell_of_too_many),
+            Verdict.TOO_FAST: Complaints(clock, self._tell_of_too_fast),
+        }
         self._listening: IListeningPort | None = None
         self._starting = False
         self._listen_failure: Failure | None = None
@@ -198,11 +211,16 @@ class FastAgiServer(Service):
     def accept(self, address: IAddress | None) -> Protocol | None:
         """Return the protocol for a new connection; None closes it unanswered."""
         host = getattr(address, "host", "")
-        if not self.running or not self._allows(host):
-            self._log.debug("FastAGI connection from {peer!r} refused", peer=host)
+        if not self.running:
             return None
+        verdict = self._peers.admit(host)
+        if verdict is not Verdict.WELCOME:
+            self._complaints[verdict].add(host)
+            return None if verdict is Verdict.STRANGER else self._refusal()
         if len(self._links) >= self._max_connections:
-            return self._refuse()
+            self._peers.release(host)
+            self._tell_of_being_full()
+            return self._refusal()
         if 2 * len(self._links) <= self._max_connections:
             self._full = False
         link = AgiProtocol(
@@ -211,22 +229,39 @@ class FastAgiServer(Service):
         self._links.add(link)
         return link
 
-    def _is_allowed(self, host: str) -> bool:
-        try:
-            address = ip_address(host)
-        except ValueError:
-            return False
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        return any(address in network for network in self._allowed_peers)
-
-    def _refuse(self) -> Protocol:
+    def _tell_of_being_full(self) -> None:
         if not self._full:
             self._full = True
             self._log.warn(
                 "all {count} FastAGI connections are in use, more are refused",
                 count=self._max_connections,
             )
+
+    def _tell_of_strangers(self, count: int, peer: str) -> None:
+        self._log.warn(
+            "{count} FastAGI connections were closed unanswered, the latest from"
+            " {peer}: it is not in fastagi.allowed_peers",
+            count=count,
+            peer=peer,
+        )
+
+    def _tell_of_too_many(self, count: int, peer: str) -> None:
+        self._log.warn(
+            "{count} FastAGI connections were refused, the latest from {peer}: it has"
+            " fastagi.max_connections_per_peer of them",
+            count=count,
+            peer=peer,
+        )
+
+    def _tell_of_too_fast(self, count: int, peer: str) -> None:
+        self._log.warn(
+            "{count} FastAGI connections were refused, the latest from {peer}: it made"
+            " more in a second than fastagi.max_rate_per_peer",
+            count=count,
+            peer=peer,
+        )
+
+    def _refusal(self) -> Protocol:
         # Those who are told so and do not leave are limited too.
         linger = len(self._refusals) < self._max_connections
         linger_s = self._limits.linger_s if linger else 0.0
@@ -306,7 +341,9 @@ class FastAgiServer(Service):
     def _release(self, link: AgiProtocol) -> None:
         if not link.closed or link in self._running:
             return
-        self._links.discard(link)
+        if link in self._links:
+            self._links.remove(link)
+            self._peers.release(link.peer)
         if not self._links:
             waiting, self._all_ended = self._all_ended, []
             for ended in waiting:

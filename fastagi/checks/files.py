@@ -4,20 +4,19 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
 from fastagi.checks.finding import Notes
 from fastagi.checks.process import User
-from fastagi.config.load import SECRET_VARIABLE
-from fastagi.config.model import AmiSettings
+from fastagi.config.model import Settings
+from fastagi.config.secrecy import open_doors
 
 
-def check_settings_file(config: str, ami: AmiSettings, user: User) -> Notes:
+def check_settings_file(config: str, settings: Settings, user: User) -> Notes:
     """Look whether the service can read its settings, and others their secret."""
     notes = Notes("settings")
     group = user.owner.partition(":")[2] or user.owner
-    for name in filter(None, (config, ami.secret_file)):
+    for name in filter(None, (config, settings.ami.secret_file)):
         if not user.may("r", Path(name)):
             notes.fault(
                 name,
@@ -25,11 +24,6 @@ def check_settings_file(config: str, ami: AmiSettings, user: User) -> Notes:
                 f"chgrp {group} {name}; chmod 640 {name}; and let {user.name} pass to"
                 " its directory",
             )
-    holds_secret = ami.secret_file is None and not os.environ.get(SECRET_VARIABLE)
-    if holds_secret and Path(config).stat().st_mode & stat.S_IROTH:
-        notes.warn(
-            config,
-            "it holds the secret and every user of this machine may read it",
-            f"chgrp {group} {config}; chmod 640 {config}",
-        )
+    for door in open_doors(config, settings, group, os.environ):
+        notes.warn(config, door.problem, door.remedy)
     return notes

@@ -63,7 +63,7 @@ def _look(config: str, settings: Settings) -> Iterator[Notes]:
     except ControlRefused:
         control_refused = True
     user = service_user(running)
-    yield _area("settings", lambda: check_settings_file(config, settings.ami, user))
+    yield _area("settings", lambda: check_settings_file(config, settings, user))
     yield _area("database", lambda: check_database(settings.database.url, user))
     try:
         link = log_in(settings.ami)

@@ -207,10 +207,19 @@ class FastAgiSettings(Section):
     listen: Address = "127.0.0.1"
     port: Port = 4573
     max_connections: Annotated[int, _number(1, 10_000)] = 200
+    max_connections_per_peer: Annotated[int, _number(1, 10_000)] | None = None
+    max_rate_per_peer: Annotated[int, _number(1, 100_000)] = 500
     allowed_peers: Networks = (
         fields.parse_network("127.0.0.0/8"),
         fields.parse_network("::1/128"),
     )
+
+    @property
+    def share_of_one_peer(self) -> int:
+        """How many of all connections one peer may have."""
+        if self.max_connections_per_peer is not None:
+            return self.max_connections_per_peer
+        return max(1, self.max_connections * 3 // 4)
 
 
 class DatabaseSettings(Section):

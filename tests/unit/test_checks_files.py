@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import attrs
 import pytest
 
 from fastagi.checks.database import check_database
@@ -310,8 +311,9 @@ class TestSettingsFile:
     ) -> Notes:
         path.write_text("ami:\n")
         path.chmod(mode)
-        given = settings(path.parent, ami={"secret": "s3cret"}).ami
-        return check_settings_file(str(path), given.model_copy(update=ami), user)
+        given = settings(path.parent, ami={"secret": "s3cret"})
+        changed = attrs.evolve(given, ami=given.ami.model_copy(update=ami))
+        return check_settings_file(str(path), changed, user)
 
     def test_file_for_the_service_alone_is_ok(self, tmp_path: Path) -> None:
         assert told(self._check(tmp_path / "cq.yaml")) == ["ok"]
@@ -336,6 +338,22 @@ class TestSettingsFile:
         assert told(self._check(path, mode=0o644, secret_file=str(secret))) == ["ok"]
         monkeypatch.setenv("CALLBACK_QUEUE_AMI_SECRET", "x")
         assert told(self._check(path, mode=0o644)) == ["ok"]
+
+    def test_password_that_everybody_may_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CALLBACK_QUEUE_AMI_SECRET", "x")
+        path = tmp_path / "cq.yaml"
+        path.touch(mode=0o644)
+        url = "postgresql://callback:s3cret@db.example.com/callback"
+        given = settings(tmp_path, ami={"secret": "x"}, database={"url": url})
+        text = only(check_settings_file(str(path), given, _US))
+        assert text.startswith(f"warning: {path}: it holds a password and every user")
+        assert "s3cret" not in text
+
+    def test_file_that_everybody_may_change(self, tmp_path: Path) -> None:
+        text = only(self._check(tmp_path / "cq.yaml", mode=0o642))
+        assert "every user of this machine may change it" in text
 
 
 class TestUser:

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+"""Who may look at the settings file, and whether there is a secret in it to see."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+
+import attrs
+
+from fastagi.config.load import SECRET_VARIABLE
+from fastagi.config.model import HIDDEN, Settings
+
+
+@attrs.frozen
+class OpenDoor:
+    """Something that users of the machine may do with the settings, and should not."""
+
+    problem: str
+    remedy: str
+
+
+def open_doors(
+    config: str, settings: Settings, group: str, environ: Mapping[str, str]
+) -> Iterator[OpenDoor]:
+    """Find what is open to users of this machine whom it does not concern.
+
+    Args:
+        config: path of the settings file.
+        settings: what it says.
+        group: the group of the service, for the remedy.
+        environ: where the secret of the manager user may be instead.
+
+    Raises:
+        OSError: the file can not be looked at.
+    """
+    mode = os.stat(config).st_mode
+    remedy = f"chgrp {group} {config}; chmod 640 {config}"
+    if mode & stat.S_IWOTH:
+        yield OpenDoor(
+            "every user of this machine may change it, and so decide whom the service"
+            " calls and what it costs",
+            remedy,
+        )
+    if mode & stat.S_IROTH and (what := _secret_in_it(settings, environ)):
+        yield OpenDoor(
+            f"it holds {what} and every user of this machine may read it", remedy
+        )
+
+
+def _secret_in_it(settings: Settings, environ: Mapping[str, str]) -> str:
+    """Name the secret that stands in the file itself; "" if none does."""
+    if settings.ami.secret_file is None and not environ.get(SECRET_VARIABLE):
+        return "the secret"
+    told = {name: value for name, value in settings.describe().items() if name != "ami"}
+    return "a password" if HIDDEN in str(told) else ""

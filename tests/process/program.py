@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: MIT
+"""``callback-queue`` as an administrator runs it, in a directory of the test."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import yaml
+
+_DEADLINE_S = 30.0
+_PAUSE_S = 0.02
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def wait_until(true: Callable[[], object], what: str) -> None:
+    """Wait for something, with a deadline."""
+    end = time.monotonic() + _DEADLINE_S
+    while not true():
+        assert time.monotonic() < end, f"no {what} in {_DEADLINE_S:g} s"
+        time.sleep(_PAUSE_S)
+
+
+class Program:
+    """The command ``callback-queue`` with its settings file.
+
+    Args:
+        home: a directory of the test.
+        sections: of the settings, over those that make it run without Asterisk.
+        umask: of every process that is started.
+        environ: variables over those of the test.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        umask: int = 0o022,
+        environ: Mapping[str, str] | None = None,
+        **sections: Mapping[str, Any],
+    ) -> None:
+        self.home = home
+        self.config = home / "callback-queue.yaml"
+        self.log = home / "log"
+        self.agi_port = free_port()
+        self._umask = umask
+        self._environ = {"PATH": "/usr/bin:/bin", **(environ or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+        given: dict[str, Any] = {
+            # Nobody is there, and the service tries again for ever.
+            "ami": {"port": free_port(), "secret": "s3cret"},
+            "fastagi": {"port": self.agi_port},
+            "database": {"url": f"sqlite:///{home}/data/callback-queue.db"},
+            "control": {"socket": str(home / "run/control.sock")},
+            "log": {"level": "debug"},
+            "defaults": {"outbound_channel": "PJSIP/{number}@trunk"},
+            "queues": {"support": {}},
+        }
+        for name, section in sections.items():
+            given[name] = {**given.get(name, {}), **section}
+        (home / "data").mkdir(exist_ok=True)
+        self.config.write_text(yaml.safe_dump(given))
+        self.config.chmod(0o600)
+
+    def __enter__(self) -> Program:
+        with self.log.open("ab") as log:
+            self._process = self._start("run", stdout=log)
+        wait_until(self._listens, "FastAGI port")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        try:
+            self._process.wait(_DEADLINE_S)
+        finally:
+            self._process.kill()
+
+    def _listens(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self.log.read_text()
+        return _can_connect(self.agi_port)
+
+    def _start(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "fastagi.cli", *words, "--config", self.config],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+            umask=self._umask,
+            env=self._environ,
+            cwd=Path(__file__).parents[2],
+            **options,
+        )
+
+    def command(self, *words: str) -> tuple[int, str]:
+        """Run another command to its end; return its exit code and what it said."""
+        process = self._start(*words, stdout=subprocess.PIPE)
+        output, _ = process.communicate(timeout=_DEADLINE_S)
+        return process.returncode, output.decode()
+
+
+def _can_connect(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""The FastAGI port on a real socket: strangers, slow peers, and one peer of two.
+
+Every address of 127.0.0.0/8 is this machine, so a test can be three of them.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.process.program import Program, wait_until
+
+ASTERISK, OTHER_ASTERISK, STRANGER = "127.0.0.1", "127.0.0.2", "127.0.0.3"
+#: Of eight connections one peer may have six.
+MOST, SHARE = 8, 6
+RATE = 40
+HEADERS = (
+    b"agi_network: yes\nagi_network_script: request\n"
+    b"agi_request: agi://127.0.0.1/request\nagi_channel: PJSIP/x-1\n"
+    b"agi_language: en\nagi_type: PJSIP\nagi_uniqueid: 1.1\nagi_version: 22.0.0\n"
+    b"agi_callerid: unknown\nagi_calleridname: unknown\nagi_callingpres: 0\n"
+    b"agi_callingani2: 0\nagi_callington: 0\nagi_callingtns: 0\nagi_dnid: unknown\n"
+    b"agi_rdnis: unknown\nagi_context: callback-request\nagi_extension: 1\n"
+    b"agi_priority: 7\nagi_enhanced: 0.0\nagi_accountcode:\nagi_threadid: 1\n"
+    b"agi_arg_1: support\nagi_arg_2: 1\n\n"
+)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    doors = {
+        "max_connections": MOST,
+        "max_connections_per_peer": SHARE,
+        "max_rate_per_peer": RATE,
+        "allowed_peers": [f"{ASTERISK}/32", f"{OTHER_ASTERISK}/32"],
+    }
+    with Program(tmp_path_factory.mktemp("doors"), fastagi=doors) as program:
+        yield program
+
+
+def call(program: Program, host: str) -> socket.socket:
+    """Connect as somebody."""
+    connection = socket.create_connection(
+        ("127.0.0.1", program.agi_port), 10, source_address=(host, 0)
+    )
+    connection.settimeout(10)
+    return connection
+
+
+def heard(connection: socket.socket) -> bytes:
+    """Return everything that is said until the connection is closed."""
+    data = b""
+    try:
+        while part := connection.recv(4096):
+            data += part
+    except ConnectionResetError:
+        # Closed with bytes of ours unread.
+        return data
+    return data
+
+
+def is_served(program: Program, host: str) -> bool:
+    """Ask for something, and see whether a command comes back."""
+    with call(program, host) as connection:
+        connection.sendall(HEADERS)
+        return connection.recv(4096).startswith(b"SET VARIABLE")
+
+
+def second(program: Program) -> None:
+    """Wait until the connections before no longer count against the rate."""
+    begun = time.monotonic()
+    wait_until(lambda: time.monotonic() - begun > 1.05, "next second")
+
+
+def test_stranger_is_closed_at_once_without_a_byte(program: Program) -> None:
+    for says in (b"", HEADERS, b"GET / HTTP/1.1\r\n\r\n"):
+        begun = time.monotonic()
+        with call(program, STRANGER) as connection:
+            try:
+                connection.sendall(says)
+            except ConnectionError:
+                continue
+            assert heard(connection) == b""
+        # Long before any time limit for those who may connect.
+        assert time.monotonic() - begun < 2
+    log = program.log.read_text()
+    assert log.count("closed unanswered") == 1
+    assert f"the latest from {STRANGER}: it is not in fastagi.allowed_peers" in log
+
+
+def test_peer_that_takes_all_it_gets_leaves_room_for_another(program: Program) -> None:
+    second(program)
+    with ExitStack() as stack:
+        slow = [stack.enter_context(call(program, ASTERISK)) for _ in range(20)]
+        for connection in slow[:SHARE]:
+            connection.sendall(HEADERS[:40])
+        # Told so at once, so that Asterisk goes on with the caller.
+        for connection in slow[SHARE:]:
+            assert heard(connection) == b"failure\n"
+        assert is_served(program, OTHER_ASTERISK)
+        # And those who never finish their request do not stay for ever.
+        for connection in slow[:SHARE]:
+            assert heard(connection) == b"failure\n"
+    assert "fastagi.max_connections_per_peer of them" in program.log.read_text()
+    wait_until(lambda: is_served(program, ASTERISK), "room for the first again")
+
+
+def test_peer_that_connects_too_often_is_told_so(program: Program) -> None:
+    second(program)
+    said = []
+    for _ in range(3 * RATE):
+        with call(program, ASTERISK) as connection:
+            connection.sendall(b"agi_network: yes\nagi_network_script: x\n\n")
+            connection.shutdown(socket.SHUT_WR)
+            said.append(heard(connection))
+    assert is_served(program, OTHER_ASTERISK)
+    assert set(said) <= {b"failure\n", b""}
+    log = program.log.read_text()
+    assert "more in a second than fastagi.max_rate_per_peer" in log
+    second(program)
+    assert is_served(program, ASTERISK)
