@@ -146,7 +146,7 @@ class CallbackService:
             settings=lambda: self._current,
             tasks_changed=self._tasks_changed,
         )
-        self._kept = KeptRequests(
+        self.kept = KeptRequests(
             manager=self.manager,
             store=store,
             intake=self.intake,
@@ -279,7 +279,7 @@ class CallbackService:
         if not (known and self._running):
             return
         self._records.wake()
-        self._kept.wake()
+        self.kept.wake()
         # Until it is known who was served meanwhile nobody is called.
         await self._history.catch_up()
         if self._running and self.manager.connected and link == self._link:
@@ -304,7 +304,7 @@ class CallbackService:
         self._log.info("settings loaded again", queues=sorted(settings.queues))
         if self.manager.connected:
             self.picture.sync()
-            self._kept.wake()
+            self.kept.wake()
         self._background.start("recognising clients anew", self._use_number_plan())
         self._tasks_changed()
         self._background.start("looking for orphans", self._warn_of_orphans())

@@ -43,6 +43,8 @@ _STORE_RETRY_S: Final = 2.0
 TAKEN_BACK: Final = "the caller could not be told in time and is back in line"
 #: How many calls are remembered whose requests Asterisk keeps.
 _MOST_KEPT: Final = 1000
+#: How many callers are remembered who may be on the way back.
+_MOST_UNTOLD: Final = 1000
 
 
 class Intake:
@@ -245,7 +247,12 @@ class Intake:
         caller is in line again, or will be in a moment.
         """
         self._untold[uniqueid] = task
-        await self._picture.catch_up()
+        if len(self._untold) > _MOST_UNTOLD:
+            # Of a call whose end nobody told us.
+            del self._untold[next(iter(self._untold))]
+        if await self._picture.is_gone(uniqueid):
+            self._hung_up(uniqueid)
+            return
         # Without a link, what was heard of queues is of before the key.
         waiting = self._picture.queues.is_waiting(task.queue, uniqueid)
         if self._picture.ready and waiting:

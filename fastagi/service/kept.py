@@ -110,6 +110,11 @@ class KeptRequests:
         self._again = False
         manager.listen("UserEvent", self._user_event)
 
+    @property
+    def remembered(self) -> int:
+        """How many entries are known that Asterisk may still have."""
+        return len(self._seen)
+
     def wake(self) -> None:
         """Look for entries; those of queues that were unknown get a second look."""
         self._seen.clear()
@@ -155,7 +160,13 @@ class KeptRequests:
 
     async def _take_all(self) -> None:
         # Asterisk answers with a thousand characters at most: the rest comes next.
-        while fresh := [key for key in await self._keys() if key not in self._seen]:
+        while True:
+            keys = await self._keys()
+            # Those that Asterisk has forgotten need not be remembered.
+            self._seen &= set(keys)
+            fresh = [key for key in keys if key not in self._seen]
+            if not fresh:
+                return
             for key in fresh:
                 if await self._take(key):
                     await self._forget(key)

@@ -43,6 +43,9 @@ _EXTENSION_STATE: Final = {
     "16": DeviceState.ONHOLD,
 }
 
+#: What Getvar is answered with then (16 to 22).
+_NO_CHANNEL: Final = "No such channel"
+
 #: After a failed attempt to learn the state, in seconds.
 _RESYNC_DELAY_S: Final = 5.0
 
@@ -107,15 +110,19 @@ class Picture:
         """
         self._gone.append(callback)
 
-    async def catch_up(self) -> None:
-        """Wait until what Asterisk did before this moment has been heard.
+    async def is_gone(self, uniqueid: str) -> bool:
+        """Return whether a channel is surely gone.
 
-        Returns at once when there is no link, and gives up with it.
+        What Asterisk did before this moment has been heard then. Without a link
+        nothing is sure.
         """
         try:
-            await self._manager.send(actions.ping())
-        except (NotConnected, ActionFailed, ActionTimedOut):
-            return
+            await self._manager.send(actions.get_var("CHANNEL(name)", uniqueid))
+        except ActionFailed as error:
+            return error.response.get("Message") == _NO_CHANNEL
+        except (NotConnected, ActionTimedOut):
+            return False
+        return False
 
     def sync(self) -> None:
         """Ask Asterisk for the whole state."""

@@ -213,6 +213,18 @@ class LateTests(KeptTestCase):
 class LinkTests(KeptTestCase):
     """What can happen to the link meanwhile."""
 
+    def test_what_asterisk_has_forgotten_is_not_remembered(self) -> None:
+        process = self.begin()
+        for number in range(5):
+            call = self.asterisk.call("support", f"030123456{number}")
+            self.world.run(10)
+            call.press()
+            self.asterisk.agi_runs[-1].cut()
+            self.world.run(3)
+        self.assertEqual(len(self.world.tasks()), 5)
+        self.assertEqual(self.kept, [])
+        self.assertLessEqual(process.service.kept.remembered, 1)
+
     def test_a_request_kept_while_connected_is_taken_over_at_once(self) -> None:
         self.begin()
         call = self.asterisk.call("support", NUMBER)

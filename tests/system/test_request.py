@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from fastagi.service import intake
 from tests.support.callback_scenarios import Answers
 from tests.support.fake_calls import LiveCall
 from tests.system.harness import NUMBER, TALKS_10S, ServiceTestCase, queue_settings
@@ -329,6 +330,32 @@ class FailedTests(RequestTestCase):
         call = self.call()
         process.at("after COMMIT of add", call.hang_up)
         call.press()
+        self.world.run(10)
+        self.assert_status("pending")
+        self.assertEqual(process.service.intake.untold, 0)
+
+    def test_only_so_many_are_remembered_whose_end_nobody_told(self) -> None:
+        self.patch(intake, "_MOST_UNTOLD", 2)
+        process = self.begin()
+        self.asterisk.manager.listening = False
+        self.asterisk.cut_links()
+        for number in range(4):
+            call = self.call(f"030222222{number}")
+            process.at("after COMMIT of add", lambda: self.asterisk.agi_runs[-1].cut())
+            call.press()
+            self.world.run(1)
+            call.hang_up()
+            self.world.run(1)
+        self.assertEqual(len(self.world.tasks()), 4)
+        self.assertLessEqual(process.service.intake.untold, 2)
+
+    def test_nothing_is_remembered_of_a_caller_who_left_a_slow_database(self) -> None:
+        process = self.begin()
+        call = self.call()
+        process.database.takes_s = lambda name: 0.5 * (name == "add")
+        call.press()
+        self.world.run(0.2)
+        call.hang_up()
         self.world.run(10)
         self.assert_status("pending")
         self.assertEqual(process.service.intake.untold, 0)
