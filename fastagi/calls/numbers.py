@@ -20,7 +20,9 @@ from phonenumbers import (
     NumberParseException,
     PhoneNumber,
     PhoneNumberFormat,
+    PhoneNumberType,
     ValidationResult,
+    shortnumberinfo,
 )
 
 from fastagi.errors import CallbackError
@@ -38,6 +40,87 @@ _NO_NUMBER: Final = frozenset(
 #: (``include/asterisk/callerid.h``, AST_PRES_RESTRICTION).
 _PRES_RESTRICTION: Final = 0x60
 _CONTROL: Final = re.compile(r"[^\w .,:+()/-]+")
+#: All that is kept of what was shown as a number and is none.
+_UNFIT: Final = re.compile(r"[^A-Za-z0-9+*#@._ -]")
+_LONGEST_SHOWN: Final = 40
+
+#: In a list of countries: each of them.
+EVERYWHERE: Final = "all"
+#: The library's word for numbers that belong to no country, such as +870.
+_WORLD: Final = "001"
+
+
+class NumberKind(StrEnum):
+    """What a number is for, and so what a call to it may cost."""
+
+    FIXED_LINE = "fixed_line"
+    MOBILE = "mobile"
+    VOIP = "voip"
+    TOLL_FREE = "toll_free"
+    SHARED_COST = "shared_cost"
+    PREMIUM_RATE = "premium_rate"
+    #: Follows a person from phone to phone, at the expense of who calls.
+    PERSONAL = "personal"
+    PAGER = "pager"
+    #: One number of a firm for the whole country, often at a price of its own.
+    UAN = "uan"
+    VOICEMAIL = "voicemail"
+    #: Satellites, and other networks that belong to no country.
+    SATELLITE = "satellite"
+    #: Invented, internal, or of a range too new for the library.
+    UNKNOWN = "unknown"
+
+
+#: Those at which a person is reached, at the usual price.
+USUAL_KINDS: Final = frozenset(
+    {
+        NumberKind.FIXED_LINE,
+        NumberKind.MOBILE,
+        NumberKind.VOIP,
+        NumberKind.TOLL_FREE,
+    }
+)
+_KINDS: Final = {
+    PhoneNumberType.FIXED_LINE: (NumberKind.FIXED_LINE,),
+    PhoneNumberType.MOBILE: (NumberKind.MOBILE,),
+    PhoneNumberType.FIXED_LINE_OR_MOBILE: (NumberKind.FIXED_LINE, NumberKind.MOBILE),
+    PhoneNumberType.TOLL_FREE: (NumberKind.TOLL_FREE,),
+    PhoneNumberType.PREMIUM_RATE: (NumberKind.PREMIUM_RATE,),
+    PhoneNumberType.SHARED_COST: (NumberKind.SHARED_COST,),
+    PhoneNumberType.VOIP: (NumberKind.VOIP,),
+    PhoneNumberType.PERSONAL_NUMBER: (NumberKind.PERSONAL,),
+    PhoneNumberType.PAGER: (NumberKind.PAGER,),
+    PhoneNumberType.UAN: (NumberKind.UAN,),
+    PhoneNumberType.VOICEMAIL: (NumberKind.VOICEMAIL,),
+}
+_KIND_WORDS: Final = {
+    NumberKind.FIXED_LINE: "a number of a fixed line",
+    NumberKind.MOBILE: "a number of a mobile phone",
+    NumberKind.VOIP: "a VoIP number",
+    NumberKind.TOLL_FREE: "a toll-free number",
+    NumberKind.SHARED_COST: "a shared-cost number",
+    NumberKind.PREMIUM_RATE: "a premium-rate number",
+    NumberKind.PERSONAL: "a personal number that may lead anywhere",
+    NumberKind.PAGER: "a number of a pager",
+    NumberKind.UAN: "a universal access number",
+    NumberKind.VOICEMAIL: "a number of a voicemail",
+    NumberKind.SATELLITE: "a number of a satellite or another worldwide network",
+    NumberKind.UNKNOWN: "no number that is known in the public network",
+}
+#: By the code that stands where a country's stands (ITU-T E.164, list of assigned
+#: codes). What the library calls some of them, such as mobile, would hide the price.
+_WORLD_KINDS: Final = {
+    800: NumberKind.TOLL_FREE,
+    808: NumberKind.SHARED_COST,
+    870: NumberKind.SATELLITE,
+    878: NumberKind.PERSONAL,
+    881: NumberKind.SATELLITE,
+    882: NumberKind.SATELLITE,
+    883: NumberKind.SATELLITE,
+    979: NumberKind.PREMIUM_RATE,
+}
+#: Emergency numbers, wherever they are, mostly have three digits; clients have more.
+_MOST_EMERGENCY_DIGITS: Final = 3
 
 
 class NotCallable(CallbackError):
@@ -97,13 +180,27 @@ class NumberRules:
     """Which numbers may be dialled; the patterns must match in full.
 
     A number is denied, or allowed, if one of its forms is: who may not be called at
-    ``0900123456`` may not be called at ``+49900123456`` either.
+    ``0900123456`` may not be called at ``+49900123456`` either. Every rule must let a
+    number pass.
+
+    Without a region, what a number is for and where it belongs is known of numbers
+    with ``+`` or ``00`` alone; the others pass, and nothing is known to be abroad.
     """
 
     min_digits: int = 5
     max_digits: int = 15
     allow: tuple[re.Pattern[str], ...] = field(default=())
     deny: tuple[re.Pattern[str], ...] = field(default=())
+    #: What may be called.
+    kinds: frozenset[NumberKind] = USUAL_KINDS
+    #: Countries that may be called besides the plan's region; or EVERYWHERE.
+    allow_regions: frozenset[str] = frozenset()
+    #: Countries that may not be called, whatever else allows it.
+    deny_regions: frozenset[str] = frozenset()
+    #: Numbers at which this Asterisk itself is reached.
+    own: tuple[re.Pattern[str], ...] = field(default=())
+    #: More of them, by their keys.
+    own_keys: frozenset[str] = frozenset()
     dial_as: DialAs = DialAs.AS_RECEIVED
     plan: NumberPlan = NumberPlan()
 
@@ -118,17 +215,27 @@ def without_separators(raw: str) -> str:
     return raw.strip().translate(_SEPARATORS)
 
 
-def callable_number(raw: str, rules: NumberRules) -> str:
-    """Return the number to dial for what the caller ID says.
+def plain_number(raw: str) -> str:
+    """Return the number that the caller ID shows: digits, perhaps with a plus.
 
     Raises:
-        NotCallable: with the reason in words.
+        NotCallable: it shows none.
     """
     number = without_separators(raw)
     if number.lower() in _NO_NUMBER:
         raise NotCallable("there is no number")
     if not _PLAIN.fullmatch(number):
         raise NotCallable("it is not a plain number")
+    return number
+
+
+def callable_number(raw: str, rules: NumberRules) -> str:
+    """Return the number to dial for what the caller ID says.
+
+    Raises:
+        NotCallable: with the reason in words.
+    """
+    number = plain_number(raw)
     digits = len(number.removeprefix("+"))
     if digits < rules.min_digits:
         raise NotCallable(
@@ -138,12 +245,54 @@ def callable_number(raw: str, rules: NumberRules) -> str:
         raise NotCallable(
             f"the number has {digits} digits, more than the {rules.max_digits} allowed"
         )
+    if _is_short(number, rules.plan.region):
+        raise NotCallable("it is an emergency number or another short one")
     forms = rules.plan.forms(number)
+    if _any_matches(rules.own, forms) or rules.plan.key(number) in rules.own_keys:
+        raise NotCallable("it is a number of our own")
     if _any_matches(rules.deny, forms):
         raise NotCallable("the number is on the list of numbers not to call")
     if rules.allow and not _any_matches(rules.allow, forms):
         raise NotCallable("the number is not among those allowed")
+    _check_origin(number, rules)
     return rules.plan.write(number, rules.dial_as)
+
+
+def why_not_any_more(number: str, key: str, rules: NumberRules) -> str:
+    """Say why a number that was found callable may not be dialled any more.
+
+    Args:
+        number: as it will be dialled.
+        key: of the same number.
+        rules: those in force now.
+
+    Returns:
+        the reason in words; empty if it may be dialled.
+    """
+    try:
+        # Written as digits alone, a number abroad does not say any more that it is.
+        if callable_number(f"+{key}", rules) == number:
+            return ""
+    except NotCallable:
+        # Or it was never one of the public network.
+        pass
+    try:
+        callable_number(number, rules)
+    except NotCallable as refusal:
+        return str(refusal)
+    return ""
+
+
+def shown_number(raw: str) -> str:
+    """Return what was shown as a number, fit to be kept and printed.
+
+    Nothing but plain ASCII remains, of a length that a flood of callers can not fill a
+    disk with.
+    """
+    shown = _UNFIT.sub("?", raw.strip())
+    if len(shown) > _LONGEST_SHOWN:
+        return shown[: _LONGEST_SHOWN - 3] + "..."
+    return shown
 
 
 def display_name(raw: str) -> str:
@@ -155,6 +304,106 @@ def display_name(raw: str) -> str:
 
 def _any_matches(patterns: tuple[re.Pattern[str], ...], forms: set[str]) -> bool:
     return any(pattern.fullmatch(form) for pattern in patterns for form in forms)
+
+
+def _check_origin(number: str, rules: NumberRules) -> None:
+    """Raise NotCallable for a number of a kind or a country that is not called."""
+    home = rules.plan.region
+    origin = _origin(number, home)
+    if origin is None:
+        return
+    if not origin.kinds & rules.kinds:
+        kind = min(origin.kinds)
+        raise NotCallable(f"it is {_KIND_WORDS[kind]}")
+    region = origin.region
+    if region in rules.deny_regions:
+        raise NotCallable(f"it is a number of {region}, where nobody is called")
+    if home and region == home:
+        return
+    if region == _WORLD and NumberKind.SATELLITE in origin.kinds:
+        # Whoever allows the kind can mean no other numbers.
+        return
+    allowed = rules.allow_regions
+    nothing_is_abroad = not home and not allowed
+    if not (nothing_is_abroad or EVERYWHERE in allowed or region in allowed):
+        where = "no country" if region == _WORLD else region or "an unknown country"
+        known = ", ".join(sorted(allowed | {home} - {""}))
+        raise NotCallable(
+            f"it is a number of {where}, and only those of {known} are called"
+        )
+
+
+@frozen
+class _Origin:
+    """Where a number belongs and what it is for.
+
+    Attributes:
+        region: a country; _WORLD; or empty, if its code is shared by several and it
+            can not be told.
+        kinds: one; two where a country does not tell fixed lines from mobiles.
+    """
+
+    region: str
+    kinds: frozenset[NumberKind]
+
+
+@lru_cache(maxsize=4096)
+def _origin(number: str, home: str) -> _Origin | None:
+    """Return what is known of a number; None if nothing can be."""
+    parsed = (home and _read(number, home)) or _explicit(number, home)
+    if not parsed:
+        unknown = frozenset({NumberKind.UNKNOWN})
+        return _Origin(home, unknown) if home else None
+    code = parsed.country_code or 0
+    if code in phonenumbers.COUNTRY_CODES_FOR_NON_GEO_REGIONS:
+        kind = _WORLD_KINDS.get(code, NumberKind.UNKNOWN)
+        return _Origin(_WORLD, frozenset({kind}))
+    regions = phonenumbers.region_codes_for_country_code(code)
+    region = phonenumbers.region_code_for_number(parsed)
+    if region is None and len(regions) == 1:
+        region = regions[0]
+    kinds = _KINDS.get(phonenumbers.number_type(parsed), (NumberKind.UNKNOWN,))
+    if not home and NumberKind.UNKNOWN in kinds:
+        # Where it is not known what numbers mean, this proves nothing.
+        return None
+    return _Origin(region or "", frozenset(kinds))
+
+
+def _explicit(number: str, home: str) -> PhoneNumber | None:
+    """Return a number that says itself where it belongs, valid or not."""
+    texts = [number] if home or number.startswith("+") else []
+    if number.startswith("00"):
+        texts.append(f"+{number[2:]}")
+    for text in texts:
+        parsed = _parsed(text, home)
+        if (
+            parsed is not None
+            and parsed.country_code_source != CountryCodeSource.FROM_DEFAULT_COUNTRY
+        ):
+            return parsed
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _is_short(number: str, home: str) -> bool:
+    """Tell whether a number may reach emergency or other services of a country."""
+    digits = number.removeprefix("+")
+    if len(digits) <= _MOST_EMERGENCY_DIGITS:
+        return True
+    if not home:
+        return False
+    parsed = _read(number, home)
+    if parsed is not None and phonenumbers.is_valid_number(parsed):
+        # In some countries those of subscribers begin like those of emergencies.
+        return False
+    if shortnumberinfo.connects_to_emergency_number(digits, home):
+        return True
+    national = _parsed(number, home)
+    if national is None:
+        return False
+    return len(
+        str(national.national_number)
+    ) <= _MOST_EMERGENCY_DIGITS or shortnumberinfo.is_valid_short_number(national)
 
 
 @lru_cache(maxsize=4096)
@@ -184,7 +433,7 @@ def _read(number: str, region: str) -> PhoneNumber | None:
 
 def _parsed(text: str, region: str) -> PhoneNumber | None:
     try:
-        return phonenumbers.parse(text, region, keep_raw_input=True)
+        return phonenumbers.parse(text, region or None, keep_raw_input=True)
     except NumberParseException:
         return None
 

@@ -24,7 +24,7 @@ from typing import TypeVar
 
 from pydantic import SecretStr
 
-from fastagi.calls.numbers import REGIONS
+from fastagi.calls.numbers import EVERYWHERE, REGIONS
 from fastagi.config.durations import format_duration, parse_duration
 from fastagi.config.errors import BadValue, shown
 from fastagi.history.cdr import lacking_columns
@@ -187,6 +187,12 @@ def parse_region(value: object) -> str:
             "write its two letters as in ISO 3166-1, UK being GB",
         )
     return region
+
+
+def parse_region_or_all(value: object) -> str:
+    """Take a country, or the word for each of them."""
+    text = parse_text(value)
+    return EVERYWHERE if text.lower() == EVERYWHERE else parse_region(text)
 
 
 def parse_username(value: object) -> str:

@@ -44,6 +44,7 @@ _SECTIONS: dict[str, type[model.Section]] = {
     "asterisk": model.AsteriskSettings,
     "log": model.LogSettings,
     "number_plan": model.NumberPlanSettings,
+    "limits": model.LimitSettings,
     "missed": model.MissedSettings,
     "history": model.HistorySection,
     "reports": model.ReportSettings,
@@ -181,6 +182,7 @@ class _Judge:
         number_plan = self._layer(
             model.NumberPlanSettings, top.get("number_plan"), ("number_plan",)
         )
+        limits = self._layer(model.LimitSettings, top.get("limits"), ("limits",))
         missed = self._layer(model.MissedSettings, top.get("missed"), ("missed",))
         history = self._layer(model.HistorySection, top.get("history"), ("history",))
         cdr_password = self._cdr_password(history)
@@ -200,6 +202,7 @@ class _Judge:
             asterisk=asterisk.section,
             log=log.section,
             number_plan=number_plan.section,
+            limits=limits.section,
             missed=missed.section,
             history=model.HistorySettings(
                 **dict(history.section), cdr_password=cdr_password
@@ -541,10 +544,12 @@ def _meant(name: str, known: Iterable[str]) -> str:
     tidy = name.strip().lower().replace("-", "_")
     if _OTHER_WORDS.get(tidy) in known:
         return f"did you mean {_OTHER_WORDS[tidy]}?"
-    if near := get_close_matches(tidy, known, n=1):
-        return f"did you mean {near[0]}?"
-    homes = _HOMES.get(tidy)
-    return f"it belongs under {homes}" if homes else ""
+    near = get_close_matches(tidy, known, n=1)
+    # Another setting's name to the letter means more than a likeness.
+    homes = "" if get_close_matches(tidy, near, cutoff=0.9) else _HOMES.get(tidy)
+    if homes:
+        return f"it belongs under {homes}"
+    return f"did you mean {near[0]}?" if near else ""
 
 
 def _homes() -> dict[str, str]:

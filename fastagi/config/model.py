@@ -30,13 +30,21 @@ from pydantic import (
 
 from fastagi.calls.attempt import Disposition
 from fastagi.calls.inbound import CountingRules
-from fastagi.calls.numbers import DialAs, NumberPlan, NumberRules
+from fastagi.calls.limits import CallLimits
+from fastagi.calls.numbers import (
+    USUAL_KINDS,
+    DialAs,
+    NumberKind,
+    NumberPlan,
+    NumberRules,
+)
 from fastagi.calls.retry import ResultRule, RetryRules
 from fastagi.config import fields
 from fastagi.config.durations import format_duration, parse_duration
 from fastagi.config.errors import BadValue
 
 HIDDEN = "(hidden)"
+_SHOWN_NUMBER = re.compile(r"(\+?[0-9]+)>?$")
 _TO_DIAL = re.compile(r"[+*#]?[0-9*#]{1,40}")
 
 
@@ -132,6 +140,15 @@ NumberPattern: TypeAlias = Annotated[
 ]
 NumberPatterns: TypeAlias = Annotated[
     tuple[NumberPattern, ...], BeforeValidator(fields.parse_list)
+]
+Regions: TypeAlias = Annotated[tuple[Region, ...], BeforeValidator(fields.parse_list)]
+RegionsOrAll: TypeAlias = Annotated[
+    tuple[Annotated[str, PlainValidator(fields.parse_region_or_all)], ...],
+    BeforeValidator(fields.parse_list),
+]
+NumberKinds: TypeAlias = Annotated[
+    tuple[Annotated[NumberKind, _choice(NumberKind)], ...],
+    BeforeValidator(fields.parse_list),
 ]
 
 
@@ -262,6 +279,19 @@ class NumberPlanSettings(Section):
     """What numbers mean where this Asterisk is."""
 
     region: Region | None = None
+    own_numbers: NumberPatterns = ()
+
+
+class LimitSettings(Section):
+    """How many calls are placed at most, whatever is asked for; 0: no limit.
+
+    Attributes:
+        calls_per_number: to one number within 24 hours.
+        calls_per_minute: in all.
+    """
+
+    calls_per_number: Annotated[int, _number(0, 1000)] = 10
+    calls_per_minute: Annotated[int, _number(0, 10_000)] = 120
 
 
 class MissedSettings(Section):
@@ -325,6 +355,9 @@ class Numbers(Section):
     max_digits: Annotated[int, _number(1, 20)] = 15
     allow: NumberPatterns = ()
     deny: NumberPatterns = ()
+    kinds: NumberKinds = tuple(kind for kind in NumberKind if kind in USUAL_KINDS)
+    allow_regions: RegionsOrAll = ()
+    deny_regions: Regions = ()
     dial_as: Annotated[DialAs, _choice(DialAs)] = DialAs.AS_RECEIVED
 
 
@@ -392,6 +425,7 @@ class QueueLayer(Section):
     member_retry_delay: Annotated[timedelta, _span("1s", "1h")] = timedelta(seconds=30)
     member_attempts: Annotated[int, _number(1, 10_000)] = 30
     caller_ring_time: Annotated[timedelta, _span("5s", "10m")] = timedelta(seconds=45)
+    calls_per_hour: Annotated[int, _number(0, 100_000)] = 0
     queue_options: QueueOptions = ""
     wrapuptime: Annotated[timedelta, _span("0", "1h")] = timedelta(0)
     display_prefix: DisplayPrefix = ""
@@ -499,6 +533,12 @@ class QueueSettings(QueueLayer):
     def describe(self) -> dict[str, Any]:
         """Give all settings as they would be written, fit for JSON."""
         return {"name": self.name, **super().describe()}
+
+    @property
+    def outbound_number(self) -> str:
+        """The number that the client sees, without the name; may be empty."""
+        match = _SHOWN_NUMBER.search(self.outbound_caller_id)
+        return match[1] if match else ""
 
     def outbound_channel_for(self, number: str) -> str:
         """Give the channel that calls a number.
@@ -653,6 +693,7 @@ class Settings:
     asterisk: AsteriskSettings = attrs.field(factory=AsteriskSettings)
     log: LogSettings = attrs.field(factory=LogSettings)
     number_plan: NumberPlanSettings = attrs.field(factory=NumberPlanSettings)
+    limits: LimitSettings = attrs.field(factory=LimitSettings)
     missed: MissedSettings = attrs.field(factory=MissedSettings)
     history: HistorySettings = attrs.field(factory=HistorySettings)
     reports: ReportSettings = attrs.field(factory=ReportSettings)
@@ -682,8 +723,31 @@ class Settings:
             max_digits=numbers.max_digits,
             allow=numbers.allow,
             deny=numbers.deny,
+            kinds=frozenset(numbers.kinds),
+            allow_regions=frozenset(numbers.allow_regions),
+            deny_regions=frozenset(numbers.deny_regions),
+            own=self.number_plan.own_numbers,
+            own_keys=self._shown_keys(),
             dial_as=numbers.dial_as,
             plan=self.plan,
+        )
+
+    def _shown_keys(self) -> frozenset[str]:
+        """Keys of the numbers that clients see when they are called."""
+        numbers = (queue.outbound_number for queue in self.queues.values())
+        return frozenset(self.plan.key(number) for number in numbers if number)
+
+    @property
+    def call_limits(self) -> CallLimits:
+        """How many calls are placed at most, as the domain takes it."""
+        return CallLimits(
+            per_number=self.limits.calls_per_number,
+            per_minute=self.limits.calls_per_minute,
+            per_hour={
+                name: queue.calls_per_hour
+                for name, queue in self.queues.items()
+                if queue.calls_per_hour
+            },
         )
 
     @property
@@ -715,6 +779,7 @@ class Settings:
             "asterisk": self.asterisk.describe(),
             "log": self.log.describe(),
             "number_plan": self.number_plan.describe(),
+            "limits": self.limits.describe(),
             "missed": self.missed.describe(),
             "history": self.history.describe(),
             "reports": self.reports.describe(),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import phonenumbers
 import pytest
@@ -13,11 +14,14 @@ from hypothesis import strategies as st
 from fastagi.calls.numbers import (
     DialAs,
     NotCallable,
+    NumberKind,
     NumberPlan,
     NumberRules,
     callable_number,
     display_name,
     is_withheld,
+    plain_number,
+    shown_number,
     without_separators,
 )
 
@@ -103,13 +107,20 @@ def test_the_key_of_a_key_is_the_key(number: str, region: str) -> None:
 def test_a_number_is_dialled_in_the_form_that_is_set(
     form: DialAs, home: str, abroad: str
 ) -> None:
-    rules = NumberRules(dial_as=form, plan=NumberPlan("DE"))
+    rules = NumberRules(
+        dial_as=form, plan=NumberPlan("DE"), allow_regions=frozenset({"FR"})
+    )
     assert callable_number("030 / 123 45 67", rules) == home
     assert callable_number("+33 6 12345678", rules) == abroad
 
 
 def test_a_number_the_plan_does_not_know_is_dialled_as_it_came() -> None:
-    rules = NumberRules(dial_as=DialAs.E164, plan=NumberPlan("DE"), min_digits=3)
+    rules = NumberRules(
+        dial_as=DialAs.E164,
+        plan=NumberPlan("DE"),
+        min_digits=3,
+        kinds=frozenset({NumberKind.UNKNOWN}),
+    )
     assert callable_number("1234", rules) == "1234"
     without_region = NumberRules(dial_as=DialAs.E164)
     assert callable_number("0301234567", without_region) == "0301234567"
@@ -162,6 +173,194 @@ def test_nothing_but_a_plain_number_ever_comes_out(
     except NotCallable:
         return
     assert re.fullmatch(r"\+?[0-9]{5,34}", number, re.ASCII)
+
+
+# -- which kinds and which countries -----------------------------------------
+
+
+def refusal(number: str, region: str = "", **rules: object) -> str:
+    """Return why a number is not called; empty if it is."""
+    try:
+        callable_number(number, NumberRules(plan=NumberPlan(region), **rules))
+    except NotCallable as why:
+        return str(why)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("region", "number", "what"),
+    [
+        ("DE", "09001234567", "premium-rate"),
+        ("DE", "+499001234567", "premium-rate"),
+        ("DE", "01801234567", "shared-cost"),
+        ("GB", "07012345678", "personal"),
+        ("GB", "03001234567", "universal access"),
+        ("US", "19002345678", "premium-rate"),
+        ("US", "9002345678", "premium-rate"),
+        ("RU", "88091234567", "premium-rate"),
+        ("DE", "+870773112345", "satellite"),
+        ("DE", "00881612345678", "satellite"),
+        ("DE", "+88213123456789", "satellite"),
+        ("DE", "+883130012345", "satellite"),
+        ("DE", "+979123456789", "premium-rate"),
+        ("DE", "+33899123456", "premium-rate"),
+        ("DE", "+493012", "no number that is known"),
+        ("DE", "7012345", "no number that is known"),
+        ("", "+870773112345", "satellite"),
+        ("", "00870773112345", "satellite"),
+        ("", "+499001234567", "premium-rate"),
+        ("", "00499001234567", "premium-rate"),
+        ("", "+33899123456", "premium-rate"),
+    ],
+)
+def test_what_may_cost_money_is_refused(region: str, number: str, what: str) -> None:
+    everywhere = frozenset({"all"})
+    assert what in refusal(number, region, allow_regions=everywhere)
+    # And it is for this reason alone.
+    kinds = frozenset(NumberKind)
+    assert refusal(number, region, allow_regions=everywhere, kinds=kinds) == ""
+
+
+def examples(kind: str) -> Iterator[tuple[str, str]]:
+    """Yield each country that has numbers of a kind, with one of them."""
+    for region in REGIONS:
+        number = phonenumbers.example_number_for_type(
+            region, getattr(phonenumbers.PhoneNumberType, kind)
+        )
+        # Some small countries have theirs in common with a neighbour.
+        if number and phonenumbers.region_code_for_number(number) == region:
+            yield (
+                region,
+                phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164),
+            )
+
+
+@pytest.mark.parametrize("kind", ["PREMIUM_RATE", "SHARED_COST", "PERSONAL_NUMBER"])
+def test_in_every_country_an_expensive_number_is_refused(kind: str) -> None:
+    everywhere = frozenset({"all"})
+    for region, number in examples(kind):
+        assert refusal(number), number
+        for form in NumberPlan(region).forms(number):
+            assert refusal(form, region, allow_regions=everywhere), form
+
+
+@pytest.mark.parametrize("kind", ["FIXED_LINE", "MOBILE", "VOIP"])
+def test_in_every_country_a_usual_number_is_called(kind: str) -> None:
+    for region, number in examples(kind):
+        # In the smallest countries numbers are as short as internal ones elsewhere.
+        assert refusal(number, min_digits=4) == ""
+        for form in NumberPlan(region).forms(number):
+            assert refusal(form, region, min_digits=4) == "", form
+
+
+@pytest.mark.parametrize("number", ["08001234567", "+498001234567"])
+def test_a_toll_free_number_is_called(number: str) -> None:
+    assert refusal(number, "DE") == ""
+
+
+@pytest.mark.parametrize(
+    ("region", "number", "country"),
+    [
+        ("DE", "+33612345678", "FR"),
+        ("DE", "0033612345678", "FR"),
+        # One country code, many countries: what looks like a number next door.
+        ("US", "8765551234", "JM"),
+        ("US", "+18765551234", "JM"),
+        ("US", "4165551234", "CA"),
+        ("RU", "+77011234567", "KZ"),
+        ("GB", "07781123456", "GG"),
+        ("DE", "+80012345678", "no country"),
+    ],
+)
+def test_a_number_abroad_is_refused_unless_its_country_is_allowed(
+    region: str, number: str, country: str
+) -> None:
+    assert f"a number of {country}, and only" in refusal(number, region)
+    assert refusal(number, region, allow_regions=frozenset({"all"})) == ""
+    if country != "no country":
+        allowed = frozenset({country})
+        assert refusal(number, region, allow_regions=allowed) == ""
+        denied = refusal(number, region, allow_regions=allowed, deny_regions=allowed)
+        assert "where nobody is called" in denied
+
+
+def test_without_a_region_nothing_is_abroad_unless_countries_are_named() -> None:
+    assert refusal("+33612345678") == ""
+    assert refusal("0612345678", allow_regions=frozenset({"DE"})) == ""
+    assert "FR" in refusal("+33612345678", allow_regions=frozenset({"DE"}))
+    assert "FR" in refusal("0033612345678", allow_regions=frozenset({"DE"}))
+    assert "FR" in refusal("+33612345678", deny_regions=frozenset({"FR"}))
+
+
+def test_without_a_region_a_number_nobody_knows_is_called() -> None:
+    for number in ("0049123", "+12345", "12345", "09001234567", "+999123456"):
+        assert refusal(number) == ""
+
+
+def test_a_satellite_number_is_called_if_the_kind_is_allowed() -> None:
+    kinds = frozenset({NumberKind.SATELLITE})
+    assert refusal("+870773112345", "DE", kinds=kinds) == ""
+
+
+@pytest.mark.parametrize(
+    ("region", "number"),
+    [
+        ("DE", "112"),
+        ("DE", "110"),
+        ("DE", "911"),
+        ("DE", "+49112"),
+        ("DE", "112123456"),
+        ("DE", "116117"),
+        ("DE", "+49116117"),
+        ("US", "911"),
+        ("US", "9116661212"),
+        ("RU", "101"),
+        ("", "112"),
+        ("", "911"),
+        ("", "000"),
+    ],
+)
+def test_no_setting_allows_an_emergency_or_short_number(
+    region: str, number: str
+) -> None:
+    everything = {
+        "min_digits": 1,
+        "kinds": frozenset(NumberKind),
+        "allow_regions": frozenset({"all"}),
+        "allow": (re.compile(".*"),),
+    }
+    assert "emergency" in refusal(number, region, **everything)
+
+
+def test_our_own_numbers_are_refused_in_each_of_their_forms() -> None:
+    own = (re.compile(r"\+493012345[0-9]+"),)
+    shown = frozenset({"4989999999"})
+    for number in ("03012345678", "+493012345678", "089999999", "+4989999999"):
+        assert "our own" in refusal(number, "DE", own=own, own_keys=shown), number
+    assert refusal("03022345678", "DE", own=own, own_keys=shown) == ""
+
+
+@given(st.text(), st.sampled_from(["", "DE", "US", "RU"]))
+def test_any_rules_let_no_more_pass_than_the_plain_ones(raw: str, region: str) -> None:
+    """Whatever is called is a plain number, in every form it may have."""
+    try:
+        number = plain_number(raw)
+    except NotCallable:
+        assert refusal(raw, region)
+        return
+    assert re.fullmatch(r"\+?[0-9]{1,32}", number, re.ASCII)
+
+
+@given(st.text())
+def test_what_was_shown_is_kept_in_a_safe_form(raw: str) -> None:
+    shown = shown_number(raw)
+    assert len(shown) <= 40
+    assert re.fullmatch(r"[A-Za-z0-9+*#@._ ?-]*", shown)
+
+
+def test_what_is_safe_of_what_was_shown_stays() -> None:
+    assert shown_number(" +49 30-123456 ") == "+49 30-123456"
+    assert shown_number("a\r\nb;c\x1b[31m") == "a??b?c??31m"
 
 
 def test_marks_that_make_a_number_readable_are_no_part_of_it() -> None:

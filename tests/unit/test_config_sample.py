@@ -38,6 +38,7 @@ _SECTIONS: dict[str, type[model.Section]] = {
     "asterisk": model.AsteriskSettings,
     "log": model.LogSettings,
     "number_plan": model.NumberPlanSettings,
+    "limits": model.LimitSettings,
     "missed": model.MissedSettings,
     "history": model.HistorySection,
     "reports": model.ReportSettings,
