@@ -75,7 +75,8 @@ def decide(
             Move.SERVE, f"{task.reason}; the attempt under way: {verdict.reason}"
         )
     if task.cancel_requested:
-        return _end(Move.CANCEL, f"cancelled by hand; {verdict.reason}")
+        # Likewise.
+        return _end(Move.CANCEL, f"{task.reason}; {verdict.reason}")
     if now >= task.expires_at:
         return _end(Move.EXPIRE, f"too old for another attempt; {verdict.reason}")
     if verdict.counts:

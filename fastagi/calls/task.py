@@ -59,6 +59,7 @@ class Move(StrEnum):
     BEGIN = "begin"
     #: A step of the attempt under way, told for the story's sake.
     PROGRESS = "progress"
+    #: Due again later: after an attempt, or until the number may be called again.
     RETRY = "retry"
     COMPLETE = "complete"
     GIVE_UP = "give_up"
@@ -77,6 +78,8 @@ class Move(StrEnum):
 TRANSITIONS: Final[dict[tuple[Status, Move], Status]] = {
     (Status.PENDING, Move.REPEAT): Status.PENDING,
     (Status.PENDING, Move.BEGIN): Status.CALLING,
+    (Status.PENDING, Move.RETRY): Status.PENDING,
+    (Status.PENDING, Move.GIVE_UP): Status.FAILED,
     (Status.PENDING, Move.EXPIRE): Status.EXPIRED,
     (Status.PENDING, Move.CANCEL): Status.CANCELLED,
     (Status.PENDING, Move.SERVE): Status.SERVED,

@@ -117,6 +117,8 @@ attempt = Table(
     sqlite_autoincrement=True,
 )
 Index(None, attempt.c.task_id)
+#: Limits count the latest.
+Index(None, attempt.c.started_at)
 Index(
     "uq_attempt_under_way_task_id",
     attempt.c.task_id,
@@ -181,4 +183,35 @@ position = Table(
     Column("event_id", Integer, nullable=False),
     #: How many entries are told of the event after that one.
     Column("entries", Integer, nullable=False),
+)
+
+#: Numbers that are never called, whatever asks for it.
+blocked = Table(
+    "blocked",
+    metadata,
+    Column("number_key", Text, primary_key=True),
+    #: As it was blocked: digits, perhaps a leading ``+``.
+    Column("number", Text, nullable=False),
+    #: The region by which the key was made; empty for none.
+    Column("region", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    CheckConstraint("number <> '' AND number_key <> ''", name="number"),
+)
+
+#: Requests and missed calls that are not called back, the latest of them.
+refusal = Table(
+    "refusal",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    #: What was shown as caller ID, in a safe form; empty if it was withheld.
+    Column("number", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("linkedid", Text, nullable=False),
+    CheckConstraint(_one_of("kind", Kind), name="kind"),
+    # An id is never given again: by it is told which are the latest.
+    sqlite_autoincrement=True,
 )

@@ -9,17 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 from fastagi.calls.attempt import Attempt, Verdict
+from fastagi.calls.guards import BlockedNumber, Refusal
+from fastagi.calls.limits import CallLimits
+from fastagi.calls.numbers import NotCallable, NumberPlan
 from fastagi.calls.records import Happening
 from fastagi.calls.retry import RetryRules
 from fastagi.calls.task import CallbackTask, NewTask, Status, TaskEvent
-from fastagi.store import marks, positions, tasks
+from fastagi.store import guards, marks, positions, tasks
 from fastagi.store.engine import Database
 from fastagi.store.positions import Position
-from fastagi.store.tasks import Begun, Recorded
+from fastagi.store.tasks import Beginnings, Begun, Blocked, Recorded, Refused
 
-__all__ = ["Begun", "Recorded", "TaskStore"]
+__all__ = ["Beginnings", "Begun", "Blocked", "Recorded", "TaskStore"]
+
+_NO_LIMITS: Final = CallLimits()
+
+
+def _nothing(_task: CallbackTask) -> str:
+    return ""
 
 
 class TaskStore:
@@ -35,6 +45,7 @@ class TaskStore:
         *,
         once: bool = False,
         ids: Collection[str] = (),
+        most_calls: int = 0,
     ) -> Recorded:
         """Make a task, or renew the one that is open for the same number.
 
@@ -48,8 +59,18 @@ class TaskStore:
             once: change nothing if the same call (its linkedid) has been taken in
                 before, even if that task has ended.
             ids: further ids by which that call may be known.
+            most_calls: to one number within a day; 0 is no limit.
+
+        Raises:
+            NotCallable: the number is blocked, or was called so often that it can not
+                be called again before the task is too old. Nothing was changed.
         """
-        return await self._database.run("add", tasks.add, new, now, once, tuple(ids))
+        recorded = await self._database.run(
+            "add", tasks.add, new, now, once, tuple(ids), most_calls
+        )
+        if isinstance(recorded, Refused):
+            raise NotCallable(recorded.reason)
+        return recorded
 
     async def begin_attempts(
         self,
@@ -58,17 +79,25 @@ class TaskStore:
         now: datetime,
         *,
         busy_keys: Collection[str] = (),
-    ) -> list[Begun]:
+        most: CallLimits = _NO_LIMITS,
+        why_not: Callable[[CallbackTask], str] = _nothing,
+    ) -> Beginnings:
         """Begin attempts of due tasks, the longest in line first.
+
+        A task whose number may not be called now, or ever, is put off: it ends with a
+        reason, or is due again when the number may be called.
 
         Args:
             queues: whose tasks may be called now.
             channel_ids: one for each attempt that may begin.
             now: a task is due from ``due_at`` on, and too old from ``expires_at`` on.
             busy_keys: number keys that must not be called now.
+            most: what calls there may be, these included.
+            why_not: says why a task must not be called any more, empty if it may;
+                called outside the reactor's thread.
         """
         if not queues or not channel_ids:
-            return []
+            return Beginnings([], [])
         return await self._database.run(
             "begin attempts",
             tasks.begin_attempts,
@@ -76,6 +105,8 @@ class TaskStore:
             tuple(channel_ids),
             tuple(busy_keys),
             now,
+            most,
+            why_not,
         )
 
     async def progress(
@@ -114,15 +145,18 @@ class TaskStore:
         now: datetime,
         *,
         busy_keys: Collection[str] = (),
+        most: CallLimits = _NO_LIMITS,
     ) -> datetime | None:
-        """Return the least ``due_at`` of the waiting tasks that are not too old.
+        """Return when the next of the waiting tasks may be called.
 
-        Those with one of ``busy_keys`` are left out, as in :meth:`begin_attempts`.
+        That is the least ``due_at`` of those that are not too old, or later if there
+        were as many calls as may be. Those with one of ``busy_keys`` are left out, as
+        in :meth:`begin_attempts`.
         """
         if not queues:
             return None
         return await self._database.run(
-            "next due", tasks.next_due, tuple(queues), tuple(busy_keys), now
+            "next due", tasks.next_due, tuple(queues), tuple(busy_keys), now, most
         )
 
     async def next_expiry(self) -> datetime | None:
@@ -210,10 +244,14 @@ class TaskStore:
             NoSuchTask: there is none.
             IllegalMove: it is being called, has succeeded, or was served.
             AlreadyOpen: its number has another open task.
+            NotCallable: its number is blocked.
         """
-        return await self._database.run(
+        task = await self._database.run(
             "retry", tasks.retry, task_id, reason, now, expires_at
         )
+        if isinstance(task, Refused):
+            raise NotCallable(task.reason)
+        return task
 
     async def find(self, task_id: int) -> CallbackTask | None:
         """Return a task, or None if there is none."""
@@ -251,6 +289,41 @@ class TaskStore:
     async def counts(self) -> dict[Status, int]:
         """Return how many tasks there are of each status."""
         return await self._database.run("counts", tasks.counts)
+
+    async def block(self, number: BlockedNumber, region: str) -> Blocked:
+        """Have a number never called again, in whatever form.
+
+        Its open task ends: at once, or, if it is being called, after this attempt.
+
+        Args:
+            number: which, why and when.
+            region: by which its key was made.
+        """
+        return await self._database.run("block", tasks.block, number, region, number.at)
+
+    async def unblock(self, number_key: str) -> BlockedNumber | None:
+        """Let a number be called again; None if it was not blocked."""
+        return await self._database.run("unblock", guards.unblock, number_key)
+
+    async def blocked(self, most: int) -> list[BlockedNumber]:
+        """Return the numbers that are never called, the latest first."""
+        return await self._database.run("blocked", guards.listing, most)
+
+    async def rekey_blocked(self, plan: NumberPlan) -> int:
+        """Recognise blocked numbers anew, after it changed what numbers mean.
+
+        Returns:
+            How many had been blocked by another plan.
+        """
+        return await self._database.run("rekey blocked", guards.rekey, plan)
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """Keep that somebody is not called back; the oldest are forgotten."""
+        await self._database.run("refuse", guards.refuse, refusal)
+
+    async def refusals(self, queue: str | None, most: int) -> list[Refusal]:
+        """Return who was not called back, the latest first."""
+        return await self._database.run("refusals", guards.refusals, queue, most)
 
     async def mark(self, name: str) -> datetime | None:
         """Return a moment that was kept; None if it never was."""

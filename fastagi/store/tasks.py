@@ -20,6 +20,8 @@ from sqlalchemy import bindparam, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from fastagi.calls.attempt import Attempt, Disposition, Verdict
+from fastagi.calls.guards import BlockedNumber
+from fastagi.calls.limits import CallLimits, called_too_often
 from fastagi.calls.retry import RetryRules, decide
 from fastagi.calls.task import (
     OPEN,
@@ -31,7 +33,7 @@ from fastagi.calls.task import (
     TaskEvent,
     after,
 )
-from fastagi.store import schema
+from fastagi.store import guards, limits, schema
 from fastagi.store.engine import TryAgain
 from fastagi.store.errors import AlreadyOpen, NoSuchTask, StaleTask
 
@@ -48,11 +50,39 @@ class Recorded:
 
 
 @frozen
+class Refused:
+    """Nothing came of a task, and nothing was changed."""
+
+    reason: str
+
+
+@frozen
 class Begun:
     """A task together with its attempt under way."""
 
     task: CallbackTask
     attempt: Attempt
+
+
+@frozen
+class Beginnings:
+    """What came of due tasks."""
+
+    begun: list[Begun]
+    #: Those that could not begin: they ended, or wait until their numbers may be
+    #: called again.
+    put_off: list[CallbackTask]
+
+
+@frozen
+class Blocked:
+    """What came of blocking a number."""
+
+    number: BlockedNumber
+    #: False: it was blocked before.
+    created: bool
+    #: Its open task, which ends.
+    task: CallbackTask | None
 
 
 _task: Final = schema.task
@@ -162,6 +192,9 @@ _SET_MEMBER: Final = (
     .values(member=bindparam("new_member"))
 )
 
+#: Tasks that one transaction may put off: a caller's request waits behind it.
+_MOST_PUT_OFF: Final = 100
+
 #: What PostgreSQL or UTF-8 can not hold; a stranger's caller name may.
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
@@ -175,8 +208,12 @@ def add(
     now: datetime,
     once: bool,
     ids: Collection[str] = (),
-) -> Recorded:
+    most_calls: int = 0,
+) -> Recorded | Refused:
     """Make a task, or renew the open one of the same number.
+
+    Refused if the number is blocked, or was called so often that it could not be
+    called again before the task is too old.
 
     Args:
         conn: in a transaction.
@@ -185,6 +222,7 @@ def add(
         once: leave all as it is if the same call was taken in before, whatever
             became of it since.
         ids: further ids by which that call may be known.
+        most_calls: to one number within a day; 0 is no limit.
     """
     number_key = new.number_key
     linkedid = _storable(new.linkedid)
@@ -195,6 +233,11 @@ def add(
         ).first()
         if row is not None:
             return Recorded(_task_of(row), created=False, known=True)
+    if (known := guards.blocked(conn, number_key)) is not None:
+        return Refused(known.words)
+    again_at = limits.number_free_at(conn, number_key, most_calls, now)
+    if again_at is not None and again_at >= new.expires_at:
+        return Refused(called_too_often(most_calls, again_at))
     row = conn.execute(_LOCK_OPEN_BY_KEY, {"number_key": number_key}).first()
     if row is not None:
         return Recorded(_renew(conn, _task_of(row), new, now), created=False)
@@ -259,21 +302,75 @@ def begin_attempts(
     channel_ids: Sequence[str],
     busy_keys: Sequence[str],
     now: datetime,
-) -> list[Begun]:
-    """Begin an attempt for each of the first due tasks, one per channel id."""
-    rows = conn.execute(
-        _DUE,
-        {
-            "queues": queues,
-            "busy_keys": busy_keys,
-            "now": _seconds(now),
-            "most": len(channel_ids),
-        },
-    ).all()
-    return [
-        _begin(conn, _task_of(row), channel_id, now)
-        for row, channel_id in zip(rows, channel_ids, strict=False)
-    ]
+    most: CallLimits,
+    why_not: Callable[[CallbackTask], str],
+) -> Beginnings:
+    """Begin an attempt for each of the first due tasks, one per channel id.
+
+    Args:
+        conn: in a transaction.
+        queues: whose tasks may be called now.
+        channel_ids: of the attempts.
+        busy_keys: number keys that must not be called now.
+        now: the time.
+        most: what calls there may be, these included.
+        why_not: says why a task must not be called any more; empty if it may.
+    """
+    begun: list[Begun] = []
+    put_off: list[CallbackTask] = []
+    for channel_id in channel_ids:
+        task = _next_to_call(conn, queues, busy_keys, now, most, why_not, put_off)
+        if task is None:
+            break
+        begun.append(_begin(conn, task, channel_id, now))
+    return Beginnings(begun, put_off)
+
+
+def _next_to_call(
+    conn: sa.Connection,
+    queues: Sequence[str],
+    busy_keys: Sequence[str],
+    now: datetime,
+    most: CallLimits,
+    why_not: Callable[[CallbackTask], str],
+    put_off: list[CallbackTask],
+) -> CallbackTask | None:
+    """Return the first due task that may be called; put off those before it."""
+    if limits.all_free_at(conn, most, now) is not None:
+        return None
+    free = [q for q in queues if limits.queue_free_at(conn, q, most, now) is None]
+    due = {"queues": free, "busy_keys": busy_keys, "now": _seconds(now), "most": 1}
+    while free and len(put_off) < _MOST_PUT_OFF:
+        row = conn.execute(_DUE, due).first()
+        if row is None:
+            return None
+        task = _task_of(row)
+        moved = _put_off(conn, task, now, most.per_number, why_not)
+        if moved is None:
+            return task
+        put_off.append(moved)
+    return None
+
+
+def _put_off(
+    conn: sa.Connection,
+    task: CallbackTask,
+    now: datetime,
+    most_calls: int,
+    why_not: Callable[[CallbackTask], str],
+) -> CallbackTask | None:
+    """End a due task that must not be called, or have it wait; None: it may be."""
+    if (known := guards.blocked(conn, task.number_key)) is not None:
+        return _move(conn, task, Move.CANCEL, now, known.words)
+    if refusal := why_not(task):
+        return _move(conn, task, Move.GIVE_UP, now, refusal)
+    again_at = limits.number_free_at(conn, task.number_key, most_calls, now)
+    if again_at is None:
+        return None
+    reason = called_too_often(most_calls, again_at)
+    if again_at >= task.expires_at:
+        return _move(conn, task, Move.GIVE_UP, now, f"{reason}, which is too late")
+    return _move(conn, task, Move.RETRY, now, reason, due_at=again_at)
 
 
 def _begin(
@@ -395,6 +492,18 @@ def cancel(
     return _move(conn, task, Move.CANCEL, now, reason)
 
 
+def block(
+    conn: sa.Connection, number: BlockedNumber, region: str, now: datetime
+) -> Blocked:
+    """Have a number never called again; its open task ends as if cancelled."""
+    number = evolve(number, reason=_storable(number.reason))
+    created = guards.put(conn, number, region)
+    known = guards.blocked(conn, number.number_key) or number
+    row = conn.execute(_LOCK_OPEN_BY_KEY, {"number_key": number.number_key}).first()
+    task = None if row is None else cancel(conn, row.id, known.words, now)
+    return Blocked(known, created, task)
+
+
 def take_back(
     conn: sa.Connection, task_id: int, reason: str, now: datetime
 ) -> CallbackTask | None:
@@ -483,10 +592,12 @@ def retry(
     reason: str,
     now: datetime,
     expires_at: datetime,
-) -> CallbackTask:
-    """Put a task back in line, due at once."""
+) -> CallbackTask | Refused:
+    """Put a task back in line, due at once; refused if its number is blocked."""
     task = _locked(conn, task_id)
     after(task.status, Move.REOPEN)
+    if (known := guards.blocked(conn, task.number_key)) is not None:
+        return Refused(known.words)
     if task.is_open:
         changes: dict[str, Any] = {"expires_at": max(task.expires_at, expires_at)}
     else:
@@ -574,8 +685,31 @@ def next_due(
     queues: Sequence[str],
     busy_keys: Sequence[str],
     now: datetime,
+    most: CallLimits,
 ) -> datetime | None:
-    """Return when the next of the waiting tasks that are not too old is due."""
+    """Return when the next of the waiting tasks that are not too old may be called."""
+    free: list[str] = []
+    moments: list[datetime] = []
+    for queue in queues:
+        at = limits.queue_free_at(conn, queue, most, now)
+        if at is None:
+            free.append(queue)
+        elif (due := _next_due(conn, [queue], busy_keys, now)) is not None:
+            moments.append(max(due, at))
+    if free and (due := _next_due(conn, free, busy_keys, now)) is not None:
+        moments.append(due)
+    if not moments:
+        return None
+    at = limits.all_free_at(conn, most, now)
+    return min(moments) if at is None else max(min(moments), at)
+
+
+def _next_due(
+    conn: sa.Connection,
+    queues: Sequence[str],
+    busy_keys: Sequence[str],
+    now: datetime,
+) -> datetime | None:
     due = conn.execute(
         _NEXT_DUE, {"queues": queues, "busy_keys": busy_keys, "now": _seconds(now)}
     ).scalar()

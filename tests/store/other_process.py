@@ -55,7 +55,9 @@ def begin_all(url: str, name: str) -> None:
     done(store.ping())
     meet()
     count = 0
-    while begun := done(store.begin_attempts({"support"}, [f"{name}-{count}"], NOW)):
+    while begun := done(
+        store.begin_attempts({"support"}, [f"{name}-{count}"], NOW)
+    ).begun:
         count += 1
         print(begun[0].task.id)
     done(database.close())

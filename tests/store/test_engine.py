@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import LogLevel, capturedLogs
 
-from fastagi.calls.task import Status
+from fastagi.calls.task import NewTask, Status
 from fastagi.store import migrate, tasks
 from fastagi.store.engine import Database, TryAgain
 from fastagi.store.errors import NoSuchTask, StoreUnavailable
@@ -28,9 +28,16 @@ from fastagi.store.store import TaskStore
 from tests.store.harness import NOW, Loop, OtherProcess, done, new_task
 
 
+def add_task(conn: sa.Connection, new: NewTask) -> bool:
+    """Add a task that nothing keeps from being made."""
+    recorded = tasks.add(conn, new, NOW, False)
+    assert isinstance(recorded, tasks.Recorded)
+    return recorded.created
+
+
 def add(conn: sa.Connection, number: str) -> bool:
     """Add a task; for :meth:`Database.run`."""
-    return tasks.add(conn, new_task(number), NOW, False).created
+    return add_task(conn, new_task(number))
 
 
 def count(conn: sa.Connection) -> int:
@@ -482,7 +489,7 @@ def test_a_failed_commit_fails_all_in_it(threaded: Database, loop: Loop) -> None
 
 def _add_much(conn: sa.Connection, number: str) -> bool:
     new = new_task(number, name="x" * 100_000)
-    return tasks.add(conn, new, NOW, False).created
+    return add_task(conn, new)
 
 
 def test_no_room_left_fails_only_who_needs_room(sqlite_url: str, loop: Loop) -> None:

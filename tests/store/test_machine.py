@@ -187,7 +187,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.channels += most
         begun = done(
             self.store.begin_attempts(queues, channels, at(self.now_s), busy_keys=busy)
-        )
+        ).begun
         assert [b.task.id for b in begun] == [task_id for _, task_id in due]
         for one in begun:
             model = self.models[one.task.id]

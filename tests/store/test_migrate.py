@@ -92,7 +92,7 @@ def fill(url: str) -> None:
     store = TaskStore(database)
     for number in "123":
         done(store.add(new_task(number, name="Jörg"), NOW))
-    first, _ = done(store.begin_attempts({"support"}, ["a", "b"], NOW))
+    first, _ = done(store.begin_attempts({"support"}, ["a", "b"], NOW)).begun
     done(store.progress(first.attempt.id, "rings", NOW, member="PJSIP/1"))
     done(store.close_attempt(first.attempt.id, verdict("ANSWERED"), RULES, NOW))
     done(database.close())

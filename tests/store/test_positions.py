@@ -23,7 +23,7 @@ def play(store: TaskStore) -> None:
     asked = attrs.evolve(new_task("100"), kind=Kind.REQUESTED, linkedid="2.2")
     done(store.add(missed, at(0)))
     done(store.add(asked, at(1)))
-    (begun,) = done(store.begin_attempts({"support"}, ["c1"], at(2)))
+    (begun,) = done(store.begin_attempts({"support"}, ["c1"], at(2))).begun
     done(store.progress(begun.attempt.id, "rings", at(3), member="PJSIP/alice"))
     done(
         store.close_attempt(

@@ -31,7 +31,7 @@ def add(store: TaskStore, number_key: str = "100", seconds: float = 0, **changes
 
 
 def begin(store: TaskStore, channel_id: str = "c1", seconds: float = 0) -> Begun:
-    (begun,) = done(store.begin_attempts({"support"}, [channel_id], at(seconds)))
+    (begun,) = done(store.begin_attempts({"support"}, [channel_id], at(seconds))).begun
     return begun
 
 
@@ -327,13 +327,13 @@ def test_the_longest_in_line_is_called_first(store: TaskStore) -> None:
     for number, joined in [("1", 5), ("2", -5), ("3", 0), ("4", -5)]:
         add(store, number, joined_at=at(joined))
 
-    begun = done(store.begin_attempts({"support"}, ["a", "b", "c"], at(10)))
+    begun = done(store.begin_attempts({"support"}, ["a", "b", "c"], at(10))).begun
 
     assert [b.task.number_key for b in begun] == ["2", "4", "3"]
     assert [b.attempt.channel_id for b in begun] == ["a", "b", "c"]
-    rest = done(store.begin_attempts({"support"}, ["d", "e"], at(10)))
+    rest = done(store.begin_attempts({"support"}, ["d", "e"], at(10))).begun
     assert [b.task.number_key for b in rest] == ["1"]
-    assert done(store.begin_attempts({"support"}, ["f"], at(10))) == []
+    assert done(store.begin_attempts({"support"}, ["f"], at(10))).begun == []
 
 
 def test_what_a_begun_attempt_looks_like(store: TaskStore) -> None:
@@ -370,7 +370,7 @@ def test_a_task_is_due_from_one_instant_to_another(
 ) -> None:
     add(store, due_at=at(10), expires_at=at(60))
 
-    begun = done(store.begin_attempts({"support"}, ["c"], at(seconds)))
+    begun = done(store.begin_attempts({"support"}, ["c"], at(seconds))).begun
 
     assert bool(begun) is expected
 
@@ -380,7 +380,9 @@ def test_only_the_queues_named_are_called(store: TaskStore) -> None:
     add(store, "2", queue="support")
     add(store, "3", queue="billing", joined_at=at(-1))
 
-    begun = done(store.begin_attempts({"support", "billing"}, ["a", "b", "c"], NOW))
+    begun = done(
+        store.begin_attempts({"support", "billing"}, ["a", "b", "c"], NOW)
+    ).begun
 
     assert [b.task.number_key for b in begun] == ["3", "2"]
 
@@ -388,8 +390,8 @@ def test_only_the_queues_named_are_called(store: TaskStore) -> None:
 def test_no_queue_or_no_channel_begins_nothing(store: TaskStore) -> None:
     add(store)
 
-    assert done(store.begin_attempts(set(), ["c"], NOW)) == []
-    assert done(store.begin_attempts({"support"}, [], NOW)) == []
+    assert done(store.begin_attempts(set(), ["c"], NOW)).begun == []
+    assert done(store.begin_attempts({"support"}, [], NOW)).begun == []
     assert done(store.next_due(set(), NOW)) is None
 
 
@@ -399,7 +401,7 @@ def test_who_is_on_the_phone_with_us_is_not_called(store: TaskStore) -> None:
 
     begun = done(
         store.begin_attempts({"support"}, ["a", "b"], NOW, busy_keys={"1", "9"})
-    )
+    ).begun
 
     assert [b.task.number_key for b in begun] == ["2"]
 
@@ -502,7 +504,7 @@ def test_the_attempts_are_used_up_one_by_one_after_each_delay(
         assert (task.status, task.attempts) == (Status.PENDING, used)
         assert task.due_at == at(moment + 12 + 30)
         too_early = at(moment + 12 + 29.999999)
-        assert done(store.begin_attempts({"support"}, ["early"], too_early)) == []
+        assert done(store.begin_attempts({"support"}, ["early"], too_early)).begun == []
         moment += 42
 
     task = close(store, begin(store, "c3", moment), "NO ANSWER", moment + 12)
@@ -513,7 +515,7 @@ def test_the_attempts_are_used_up_one_by_one_after_each_delay(
     assert [e.move.value for e in done(store.history(task.id))] == [
         *["create", "begin", "retry", "begin", "retry", "begin", "give_up"]
     ]
-    assert done(store.begin_attempts({"support"}, ["c4"], at(3000))) == []
+    assert done(store.begin_attempts({"support"}, ["c4"], at(3000))).begun == []
 
 
 def test_an_agent_who_does_not_answer_costs_no_attempt(store: TaskStore) -> None:
@@ -716,7 +718,7 @@ def test_a_client_served_in_another_way_is_not_called(store: TaskStore) -> None:
 
     assert (ended.id, ended.status) == (task.id, Status.SERVED)
     assert ended.reason == "rang again and was answered"
-    assert done(store.begin_attempts({"support"}, ["c"], at(6))) == []
+    assert done(store.begin_attempts({"support"}, ["c"], at(6))).begun == []
     assert done(store.serve("100", "once more", at(7))) is None
     assert story(store, task.id)[-1] == ("serve", "served")
 
@@ -941,7 +943,7 @@ def test_when_the_next_task_expires(store: TaskStore) -> None:
 def test_the_attempts_under_way_are_listed_with_their_tasks(store: TaskStore) -> None:
     add(store, "1")
     add(store, "2", joined_at=at(1))
-    first, second = done(store.begin_attempts({"support"}, ["a", "b"], at(2)))
+    first, second = done(store.begin_attempts({"support"}, ["a", "b"], at(2))).begun
 
     assert done(store.open_attempts()) == [first, second]
     close(store, first, "BUSY")

@@ -29,6 +29,8 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ARROWS = {
     ("pending", "repeat", "pending"),
     ("pending", "begin", "calling"),
+    ("pending", "retry", "pending"),
+    ("pending", "give_up", "failed"),
     ("pending", "expire", "expired"),
     ("pending", "cancel", "cancelled"),
     ("pending", "serve", "served"),

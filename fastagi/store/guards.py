@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: MIT
+"""Stored numbers that are never called, and who was refused, as functions.
+
+They run inside a transaction, may run twice and touch nothing but the database. That a
+number is blocked is looked up by its key, so every form of it is found.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, delete, insert, select, update
+
+from fastagi.calls.guards import BlockedNumber, Refusal
+from fastagi.calls.numbers import NumberPlan
+from fastagi.calls.task import Kind
+from fastagi.store import schema
+
+#: So many refusals are kept, the latest: some megabytes, however many callers come.
+MOST_REFUSALS: Final = 10_000
+
+_blocked: Final = schema.blocked
+_refusal: Final = schema.refusal
+_BY_KEY: Final = select(_blocked).where(
+    _blocked.c.number_key == bindparam("number_key")
+)
+_BLOCK: Final = insert(_blocked)
+_UNBLOCK: Final = delete(_blocked).where(_blocked.c.number_key == bindparam("old_key"))
+_SAY_WHY: Final = (
+    update(_blocked)
+    .where(_blocked.c.number_key == bindparam("old_key"))
+    .values(reason=bindparam("new_reason"))
+)
+_OF_OTHER_REGIONS: Final = (
+    select(_blocked)
+    .where(_blocked.c.region != bindparam("region"))
+    .order_by(_blocked.c.at, _blocked.c.number_key)
+)
+_REFUSE: Final = insert(_refusal)
+_FORGET_OLD: Final = delete(_refusal).where(_refusal.c.id <= bindparam("last"))
+
+
+# -- blocked numbers -------------------------------------------------------
+
+
+def blocked(conn: sa.Connection, number_key: str) -> BlockedNumber | None:
+    """Return what is known of a number if it is never called."""
+    row = conn.execute(_BY_KEY, {"number_key": number_key}).first()
+    return None if row is None else _blocked_of(row)
+
+
+def put(conn: sa.Connection, number: BlockedNumber, region: str) -> bool:
+    """Block a number; tell whether it was not blocked before."""
+    if blocked(conn, number.number_key) is not None:
+        if number.reason:
+            conn.execute(
+                _SAY_WHY, {"old_key": number.number_key, "new_reason": number.reason}
+            )
+        return False
+    conn.execute(_BLOCK, _values(number, region))
+    return True
+
+
+def unblock(conn: sa.Connection, number_key: str) -> BlockedNumber | None:
+    """Let a number be called again; return what was known of it, None if nothing."""
+    known = blocked(conn, number_key)
+    conn.execute(_UNBLOCK, {"old_key": number_key})
+    return known
+
+
+def listing(conn: sa.Connection, most: int) -> list[BlockedNumber]:
+    """Return blocked numbers, the latest first."""
+    rows = conn.execute(
+        select(_blocked)
+        .order_by(_blocked.c.at.desc(), _blocked.c.number_key)
+        .limit(most)
+    )
+    return [_blocked_of(row) for row in rows]
+
+
+def rekey(conn: sa.Connection, plan: NumberPlan) -> int:
+    """Give numbers that were blocked by another region the keys they have now.
+
+    Returns:
+        How many there were.
+    """
+    rows = conn.execute(_OF_OTHER_REGIONS, {"region": plan.region}).all()
+    for row in rows:
+        conn.execute(_UNBLOCK, {"old_key": row.number_key})
+    for row in rows:
+        number = _blocked_of(row)
+        key = plan.key(number.number)
+        # Two forms of one number may have been blocked: the first one stays.
+        if blocked(conn, key) is None:
+            conn.execute(_BLOCK, {**_values(number, plan.region), "number_key": key})
+    return len(rows)
+
+
+def _values(number: BlockedNumber, region: str) -> dict[str, Any]:
+    return {
+        "number_key": number.number_key,
+        "number": number.number,
+        "region": region,
+        "reason": number.reason,
+        "at": number.at.timestamp(),
+    }
+
+
+def _blocked_of(row: sa.Row[Any]) -> BlockedNumber:
+    return BlockedNumber(
+        number=row.number,
+        number_key=row.number_key,
+        reason=row.reason,
+        at=datetime.fromtimestamp(row.at, UTC),
+    )
+
+
+# -- refusals --------------------------------------------------------------
+
+
+def refuse(conn: sa.Connection, refusal: Refusal, most: int = MOST_REFUSALS) -> None:
+    """Keep a refusal, and forget the oldest if there are too many."""
+    key = conn.execute(
+        _REFUSE,
+        {
+            "at": refusal.at.timestamp(),
+            "kind": refusal.kind.value,
+            "queue": refusal.queue,
+            "number": refusal.number,
+            "reason": refusal.reason,
+            "linkedid": refusal.linkedid,
+        },
+    ).inserted_primary_key
+    assert key is not None
+    conn.execute(_FORGET_OLD, {"last": key[0] - most})
+
+
+def refusals(conn: sa.Connection, queue: str | None, most: int) -> list[Refusal]:
+    """Return refusals, the latest first."""
+    wanted = select(_refusal).order_by(_refusal.c.id.desc()).limit(most)
+    if queue is not None:
+        wanted = wanted.where(_refusal.c.queue == queue)
+    return [
+        Refusal(
+            at=datetime.fromtimestamp(row.at, UTC),
+            kind=Kind(row.kind),
+            queue=row.queue,
+            number=row.number,
+            reason=row.reason,
+            linkedid=row.linkedid,
+        )
+        for row in conn.execute(wanted)
+    ]

@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: MIT
+"""Blocked numbers, refusals and limits, the same on every engine."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import attrs
+import pytest
+
+from fastagi.calls.guards import BlockedNumber, Refusal
+from fastagi.calls.limits import CallLimits
+from fastagi.calls.numbers import NotCallable, NumberPlan
+from fastagi.calls.task import CallbackTask, Kind
+from fastagi.store import guards
+from fastagi.store.engine import Database
+from fastagi.store.store import Beginnings, TaskStore
+from tests.store.harness import NOW, RULES, at, done, new_task, verdict
+
+DAY_S = 24 * 3600
+
+
+def blocked(number: str = "100", reason: str = "", seconds: float = 0) -> BlockedNumber:
+    return BlockedNumber(
+        number=number, number_key=number, reason=reason, at=at(seconds)
+    )
+
+
+def add(store: TaskStore, key: str = "100", **more) -> CallbackTask:
+    return done(store.add(new_task(key, **more), more.get("due_at", NOW))).task
+
+
+def begin(
+    store: TaskStore, seconds: float = 0, *, count: int = 1, queues=("support",), **more
+) -> Beginnings:
+    """Let so many agents turn free."""
+    begin.channels += count
+    channels = [f"c{begin.channels - n}" for n in range(count)]
+    return done(store.begin_attempts(queues, channels, at(seconds), **more))
+
+
+begin.channels = 0
+
+
+def call(store: TaskStore, key: str, seconds: float, how: str = "ANSWERED") -> None:
+    """Have somebody called back at a moment."""
+    moment = at(seconds)
+    task = add(
+        store,
+        key,
+        joined_at=moment,
+        due_at=moment,
+        expires_at=at(seconds + 3600),
+    )
+    (begun,) = begin(store, seconds).begun
+    assert begun.task.id == task.id
+    done(store.close_attempt(begun.attempt.id, verdict(how), RULES, moment))
+    if how != "ANSWERED":
+        done(store.cancel(task.id, "enough", moment))
+
+
+# -- blocked numbers -------------------------------------------------------
+
+
+def test_a_blocked_number_makes_no_task(store: TaskStore) -> None:
+    created = done(store.block(blocked(reason="asked us to"), ""))
+    assert (created.created, created.task) == (True, None)
+
+    with pytest.raises(NotCallable, match="the number is blocked: asked us to"):
+        add(store)
+
+    assert done(store.listing()) == []
+    assert add(store, "200").number_key == "200"
+    assert done(store.blocked(10)) == [blocked(reason="asked us to")]
+
+
+def test_a_number_that_is_no_more_blocked_makes_one(store: TaskStore) -> None:
+    done(store.block(blocked(), ""))
+    assert done(store.unblock("100")) == blocked()
+    assert done(store.unblock("100")) is None
+    assert add(store).is_open
+    assert done(store.blocked(10)) == []
+
+
+def test_blocking_ends_the_task_that_waits(store: TaskStore) -> None:
+    task = add(store)
+
+    ended = done(store.block(blocked(reason="no calls"), "")).task
+
+    assert ended is not None
+    assert (ended.id, ended.status.value) == (task.id, "cancelled")
+    assert ended.reason == "the number is blocked: no calls"
+    assert done(store.history(task.id))[-1].text == ended.reason
+
+
+def test_blocking_ends_the_task_that_is_called_with_its_call(store: TaskStore) -> None:
+    add(store)
+    (begun,) = begin(store).begun
+
+    ended = done(store.block(blocked(reason="no calls"), "")).task
+    assert ended is not None
+    assert (ended.status.value, ended.cancel_requested) == ("calling", True)
+    # Whoever asks again is refused, so nothing can undo it.
+    with pytest.raises(NotCallable):
+        add(store)
+
+    task = done(store.close_attempt(begun.attempt.id, verdict("BUSY"), RULES, NOW))
+    assert task.status.value == "cancelled"
+    assert task.reason == "the number is blocked: no calls; it was BUSY"
+
+
+def test_blocked_once_more_keeps_the_first_moment(store: TaskStore) -> None:
+    done(store.block(blocked(reason="first"), ""))
+    again = done(store.block(blocked(seconds=60), ""))
+    assert (again.created, again.number) == (False, blocked(reason="first"))
+    done(store.block(blocked(reason="second", seconds=60), ""))
+    assert done(store.blocked(10)) == [blocked(reason="second")]
+
+
+def test_a_blocked_number_can_not_be_put_back_in_line(store: TaskStore) -> None:
+    task = add(store)
+    done(store.block(blocked(), ""))
+    with pytest.raises(NotCallable, match="the number is blocked"):
+        done(store.retry(task.id, "by hand", NOW, at(3600)))
+    assert done(store.find(task.id)).status.value == "cancelled"
+
+
+def test_a_task_whose_number_turns_out_to_be_blocked_is_not_called(
+    store: TaskStore,
+) -> None:
+    """As after a change of the region: asked for before it was known."""
+    done(store.block(blocked("0301234567", reason="no calls"), ""))
+    add(store, "49301234567")
+    done(store.rekey_blocked(NumberPlan("DE")))
+    outcome = begin(store)
+
+    assert outcome.begun == []
+    (ended,) = outcome.put_off
+    assert (ended.status.value, ended.reason) == (
+        "cancelled",
+        "the number is blocked: no calls",
+    )
+    assert done(store.attempts(ended.id)) == []
+
+
+def test_blocked_numbers_are_recognised_anew_in_another_region(
+    store: TaskStore,
+) -> None:
+    for number, seconds in (("0301234567", 0), ("+49301234567", 1), ("101", 2)):
+        done(
+            store.block(
+                BlockedNumber(
+                    number=number,
+                    number_key=NumberPlan().key(number),
+                    reason="",
+                    at=at(seconds),
+                ),
+                "",
+            )
+        )
+    plan = NumberPlan("DE")
+
+    assert done(store.rekey_blocked(plan)) == 3
+    assert done(store.rekey_blocked(plan)) == 0
+
+    assert [(one.number, one.number_key) for one in done(store.blocked(10))] == [
+        ("101", "101"),
+        ("0301234567", "49301234567"),
+    ]
+    with pytest.raises(NotCallable):
+        add(store, "49301234567")
+
+
+# -- refusals --------------------------------------------------------------
+
+
+def refusal(n: int, queue: str = "support") -> Refusal:
+    return Refusal(
+        at=at(n),
+        kind=Kind.REQUESTED,
+        queue=queue,
+        number=f"0900{n}",
+        reason="it is a premium-rate number",
+        linkedid=f"1.{n}",
+    )
+
+
+def test_refusals_are_kept_the_latest_first(store: TaskStore) -> None:
+    done(store.refuse(refusal(1)))
+    done(store.refuse(refusal(2, "sales")))
+    assert done(store.refusals(None, 10)) == [refusal(2, "sales"), refusal(1)]
+    assert done(store.refusals("support", 10)) == [refusal(1)]
+    assert done(store.refusals(None, 1)) == [refusal(2, "sales")]
+
+
+def test_a_flood_of_refusals_takes_no_more_room(database: Database) -> None:
+    for n in range(25):
+        done(database.run("refuse", guards.refuse, refusal(n), 10))
+    kept = done(TaskStore(database).refusals(None, 100))
+    assert kept == [refusal(n) for n in reversed(range(15, 25))]
+
+
+# -- limits ----------------------------------------------------------------
+
+THREE_A_DAY = CallLimits(per_number=3)
+
+
+def test_a_number_is_not_called_more_often_in_a_day(store: TaskStore) -> None:
+    for n in range(3):
+        call(store, "100", n * 3600)
+    call(store, "200", 3 * 3600)
+    moment = 4 * 3600.0
+    task = add(store, due_at=at(moment), joined_at=at(moment), expires_at=at(2 * DAY_S))
+
+    outcome = begin(store, moment, most=THREE_A_DAY)
+
+    assert outcome.begun == []
+    (waits,) = outcome.put_off
+    assert (waits.id, waits.status.value) == (task.id, "pending")
+    # The first of the three was at 0.
+    assert 0 <= (waits.due_at - at(DAY_S)).total_seconds() < 0.01
+    assert "called 3 times within 24 hours" in waits.reason
+    assert "from 2026-03-02 12:00 UTC on" in waits.reason
+    # And it is not looked at again before.
+    assert begin(store, moment, most=THREE_A_DAY) == Beginnings([], [])
+    assert (
+        done(store.next_due({"support"}, at(moment), most=THREE_A_DAY)) == waits.due_at
+    )
+    (begun,) = begin(store, DAY_S + 0.01, most=THREE_A_DAY).begun
+    assert begun.task.id == task.id
+
+
+def test_a_task_for_which_that_would_be_too_late_ends(store: TaskStore) -> None:
+    add(store, expires_at=at(3600))
+    done(store.add(new_task("200", expires_at=at(3600)), NOW))
+    for n in range(3):
+        (begun,) = begin(store, n * 30, most=THREE_A_DAY).begun
+        assert begun.task.number_key == "100"
+        done(
+            store.close_attempt(
+                begun.attempt.id,
+                verdict("BUSY"),
+                attrs.evolve(RULES, attempts=9),
+                at(n * 30),
+            )
+        )
+
+    outcome = begin(store, 90, most=THREE_A_DAY)
+
+    (ended,) = outcome.put_off
+    assert (ended.status.value, ended.number_key) == ("failed", "100")
+    assert ended.reason.endswith("UTC on, which is too late")
+    # The next in line takes the agent.
+    assert [one.task.number_key for one in outcome.begun] == ["200"]
+
+
+def test_who_asks_for_a_call_that_can_not_come_in_time_is_refused(
+    store: TaskStore,
+) -> None:
+    for n in range(3):
+        call(store, "100", n * 60)
+    moment = at(300)
+    soon = new_task(joined_at=moment, due_at=moment, expires_at=at(3600))
+    with pytest.raises(NotCallable, match="called 3 times within 24 hours"):
+        done(store.add(soon, moment, most_calls=3))
+    assert done(store.add(soon, moment, most_calls=4)).created
+    late = new_task("100", expires_at=at(DAY_S + 60))
+    # One that lives long enough waits.
+    assert not done(store.add(late, moment, most_calls=3)).created
+
+
+@pytest.mark.parametrize("how", ["MEMBER NO ANSWER", "NOT PLACED"])
+def test_attempts_in_which_no_client_was_dialled_do_not_count(
+    store: TaskStore, how: str
+) -> None:
+    for n in range(3):
+        call(store, "100", n * 60, how)
+    call(store, "100", 200)
+    limits = CallLimits(per_number=2, per_minute=2, per_hour={"support": 2})
+    add(store, joined_at=at(210), due_at=at(210), expires_at=at(3600))
+    assert len(begin(store, 210, most=limits).begun) == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "window_s"),
+    [
+        (CallLimits(per_minute=3), 60.0),
+        (CallLimits(per_hour={"support": 3}), 3600.0),
+    ],
+)
+def test_no_more_calls_begin_within_a_window(
+    store: TaskStore, limits: CallLimits, window_s: float
+) -> None:
+    for key in "12345":
+        add(store, key, expires_at=at(2 * DAY_S))
+
+    first = begin(store, 0, count=1, most=limits)
+    rest = begin(store, 10, count=4, most=limits)
+
+    # Those under way count, in the same transaction too.
+    assert (len(first.begun), len(rest.begun)) == (1, 2)
+    assert rest.put_off == []
+    free_at = done(store.next_due({"support"}, at(10), most=limits))
+    assert free_at is not None
+    assert 0 <= (free_at - at(window_s)).total_seconds() < 0.01
+    just_before = (free_at - NOW).total_seconds() - 0.01
+    assert begin(store, just_before, most=limits).begun == []
+    # At the moment that was told there is room, and for one alone.
+    then = (free_at - NOW).total_seconds()
+    assert len(begin(store, then, count=2, most=limits).begun) == 1
+
+
+def test_the_limit_of_one_queue_is_none_of_another(store: TaskStore) -> None:
+    limits = CallLimits(per_hour={"support": 1})
+    both = {"support", "sales"}
+    add(store, "1")
+    add(store, "2", expires_at=at(2 * 3600))
+    add(store, "3", queue="sales", joined_at=at(5), due_at=at(20))
+
+    (first,) = begin(store, 0, count=3, queues=both, most=limits).begun
+    assert first.task.number_key == "1"
+    assert done(store.next_due(both, at(1), most=limits)) == at(20)
+    (other,) = begin(store, 20, count=3, queues=both, most=limits).begun
+    assert other.task.number_key == "3"
+    free_at = done(store.next_due(both, at(21), most=limits))
+    assert free_at is not None
+    assert 0 <= (free_at - at(3600)).total_seconds() < 0.01
+
+
+def test_a_limit_never_makes_a_task_due_sooner(store: TaskStore) -> None:
+    limits = CallLimits(per_minute=1, per_hour={"support": 1})
+    add(store, "1")
+    begin(store, 0, most=limits)
+    add(store, "2", due_at=at(2 * 3600), expires_at=at(DAY_S))
+    assert done(store.next_due({"support"}, at(1), most=limits)) == at(2 * 3600)
+
+
+def test_a_clock_set_back_forgets_no_call_and_blocks_none_for_long(
+    store: TaskStore,
+) -> None:
+    limits = CallLimits(per_minute=1)
+    add(store, "1", due_at=at(-9999))
+    add(store, "2", due_at=at(-9999))
+    begin(store, 0, most=limits)
+    assert begin(store, -30, most=limits).begun == []
+    # An hour before, the call is nowhere near.
+    assert len(begin(store, -3600, most=limits).begun) == 1
+
+
+def test_without_limits_nothing_is_counted(store: TaskStore) -> None:
+    for key in "123456789":
+        add(store, key)
+    assert len(begin(store, 0, count=9, most=CallLimits()).begun) == 9
+
+
+# -- the settings in force -------------------------------------------------
+
+
+def test_a_task_that_must_not_be_called_any_more_ends(store: TaskStore) -> None:
+    add(store, "1")
+    add(store, "2")
+
+    def why_not(task: CallbackTask) -> str:
+        return "it is a premium-rate number" if task.number_key == "1" else ""
+
+    outcome = begin(store, 0, why_not=why_not)
+
+    assert [one.task.number_key for one in outcome.begun] == ["2"]
+    (ended,) = outcome.put_off
+    assert (ended.status.value, ended.reason) == (
+        "failed",
+        "it is a premium-rate number",
+    )
+    assert ended.ended_at == NOW
+    assert done(store.attempts(ended.id)) == []
+
+
+def test_many_tasks_that_must_not_be_called_hold_up_nobody_for_long(
+    store: TaskStore,
+) -> None:
+    for n in range(130):
+        add(store, f"{n}")
+    ended: list[datetime] = []
+    for _ in range(3):
+        outcome = begin(store, 0, why_not=lambda task: "no")
+        assert outcome.begun == []
+        ended += [task.ended_at for task in outcome.put_off if task.ended_at]
+    assert len(ended) == 130
+    assert begin(store, 0, why_not=lambda task: "no") == Beginnings([], [])
