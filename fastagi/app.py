@@ -38,9 +38,11 @@ from fastagi.service.intake import Intake
 from fastagi.service.kept import KeptRequests
 from fastagi.service.missed import MissedCalls
 from fastagi.service.missed_tasks import MissedTasks
+from fastagi.service.number_desk import NumberDesk
 from fastagi.service.picture import Picture
 from fastagi.service.reconcile import Reconciler
 from fastagi.service.records import Records
+from fastagi.service.refusals import Refusals
 from fastagi.service.scheduler import Scheduler
 from fastagi.service.targets import target_key, targets
 from fastagi.service.threads import InThread
@@ -116,7 +118,9 @@ class CallbackService:
             settings=lambda: self._current,
             new_channel_id=self._new_channel_id,
             busy=lambda: self.missed.busy(),
+            put_off=lambda: self._records.wake(),
         )
+        refusals = Refusals(store=store, clock=clock, background=self._background)
         self._records = Records(
             manager=self.manager,
             store=store,
@@ -144,6 +148,7 @@ class CallbackService:
             clock=clock,
             background=self._background,
             settings=lambda: self._current,
+            refusals=refusals,
             tasks_changed=self._tasks_changed,
         )
         self.kept = KeptRequests(
@@ -153,6 +158,7 @@ class CallbackService:
             clock=clock,
             background=self._background,
             settings=lambda: self._current,
+            refusals=refusals,
             new_channel_id=self._new_channel_id,
             tasks_changed=self._tasks_changed,
         )
@@ -161,6 +167,7 @@ class CallbackService:
             clock=clock,
             background=self._background,
             settings=lambda: self._current,
+            refusals=refusals,
             tasks_changed=self._tasks_changed,
         )
         self.missed = MissedCalls(
@@ -202,6 +209,13 @@ class CallbackService:
             settings=lambda: self._current,
             tasks_changed=self._tasks_changed,
         )
+        self._number_desk = NumberDesk(
+            store=store,
+            clock=clock,
+            settings=lambda: self._current,
+            tasks_changed=self._tasks_changed,
+            withdraw=self.dialer.withdraw,
+        )
         self.dialer.on_end(lambda _task: self._tasks_changed())
         self.manager.on_connected(self._connected)
         self.manager.on_disconnected(self._scheduler.disable)
@@ -222,7 +236,11 @@ class CallbackService:
             CannotListenError: a socket is taken; nothing is left running.
         """
         self._started_at = self._clock.seconds()
-        commands = {"status": self._status, **self._desk.commands()}
+        commands = {
+            "status": self._status,
+            **self._desk.commands(),
+            **self._number_desk.commands(),
+        }
         factory = ControlFactory(commands, self._background)
         self._control_port = await self._endpoints.control.listen(factory)
         self._running = True
@@ -233,6 +251,7 @@ class CallbackService:
             raise
         self.manager.startService()
         self._expiry.wake()
+        self._background.start("recognising blocked numbers", self._use_number_plan())
         self._background.start("looking for orphans", self._warn_of_orphans())
 
     async def stop(self) -> None:
@@ -313,6 +332,7 @@ class CallbackService:
         """Recognise the clients of open tasks by what numbers mean now."""
         now = datetime.fromtimestamp(self._clock.seconds(), UTC)
         try:
+            await self._store.rekey_blocked(self._current.plan)
             ended = await self._store.rekey(self._current.plan.key, now)
         except StoreUnavailable as error:
             self._log.error(

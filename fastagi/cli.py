@@ -50,6 +50,16 @@ def _json_option(command: F) -> F:
     )(command)
 
 
+def _limit_option(command: F) -> F:
+    return click.option(
+        "--limit",
+        type=click.IntRange(1, 100_000),
+        default=100,
+        show_default=True,
+        help="At most so many.",
+    )(command)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="callback-queue")
 def main() -> None:
@@ -115,13 +125,7 @@ def tasks() -> None:
 @click.option("--status", help="Only tasks of this status.")
 @click.option("--queue", help="Only tasks of this queue.")
 @click.option("--number", help="Only tasks of this number.")
-@click.option(
-    "--limit",
-    type=click.IntRange(1, 100_000),
-    default=100,
-    show_default=True,
-    help="At most so many.",
-)
+@_limit_option
 def tasks_list(
     config: str,
     as_json: bool,
@@ -192,6 +196,60 @@ def tasks_retry(config: str, as_json: bool, task_id: int) -> None:
     """Put a task in line again, due at once."""
     answer = _command(config, {"command": "tasks.retry", "id": task_id})
     _done(answer, as_json, f"task {task_id} is in line again")
+
+
+@main.group()
+def numbers() -> None:
+    """Block numbers that must never be called, and see who was refused."""
+
+
+@numbers.command("block")
+@_config_option
+@_json_option
+@click.argument("number")
+@click.option("--reason", default="", help="Why, for whoever asks later.")
+def numbers_block(config: str, as_json: bool, number: str, reason: str) -> None:
+    """Never call NUMBER again; its open task ends."""
+    request = {"command": "numbers.block", "number": number, "reason": reason}
+    answer = _command(config, request)
+    what = "is blocked" if answer["created"] else "was blocked already"
+    words = f"{answer['blocked']['number']} {what}"
+    if task := answer["task"]:
+        later = "with the call under way" if task["cancel_requested"] else "now"
+        words += f"; task {task['id']} ends {later}"
+    _done(answer, as_json, words)
+
+
+@numbers.command("unblock")
+@_config_option
+@_json_option
+@click.argument("number")
+def numbers_unblock(config: str, as_json: bool, number: str) -> None:
+    """Let NUMBER be called again."""
+    answer = _command(config, {"command": "numbers.unblock", "number": number})
+    _done(answer, as_json, f"{answer['unblocked']['number']} may be called again")
+
+
+@numbers.command("list")
+@_config_option
+@_json_option
+@_limit_option
+def numbers_list(config: str, as_json: bool, limit: int) -> None:
+    """List the numbers that are never called, the latest first."""
+    answer = _command(config, {"command": "numbers.list", "limit": limit})
+    click.echo(json.dumps(answer, indent=2) if as_json else report.blocked(answer))
+
+
+@numbers.command("refused")
+@_config_option
+@_json_option
+@click.option("--queue", help="Only those of this queue.")
+@_limit_option
+def numbers_refused(config: str, as_json: bool, queue: str | None, limit: int) -> None:
+    """List who was not called back and why, the latest first."""
+    request = {"command": "numbers.refused", "queue": queue, "limit": limit}
+    answer = _command(config, request)
+    click.echo(json.dumps(answer, indent=2) if as_json else report.refused(answer))
 
 
 @main.group()

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from fastagi.config.model import Settings
 from fastagi.service.desk import TaskDesk
+from fastagi.service.number_desk import NumberDesk
 from fastagi.store import migrate
 from fastagi.store.engine import Database
 from fastagi.store.store import TaskStore
@@ -30,15 +31,25 @@ def command(settings: Settings, request: Mapping[str, Any]) -> Any:
     clock = Clock()
     clock.advance(datetime.now(UTC).timestamp())
     database = Database(settings.database.url, deliver=None)
+    store = TaskStore(database)
     desk = TaskDesk(
-        store=TaskStore(database),
+        store=store,
         clock=cast(IReactorTime, clock),
         settings=lambda: settings,
         # Nobody to tell: the next start of the service looks for itself.
         tasks_changed=lambda: None,
     )
+    number_desk = NumberDesk(
+        store=store,
+        clock=cast(IReactorTime, clock),
+        settings=lambda: settings,
+        tasks_changed=lambda: None,
+        # No call of ours is followed by anybody.
+        withdraw=lambda _key, _reason: None,
+    )
+    commands = {**desk.commands(), **number_desk.commands()}
     answers: list[Any] = []
-    work = desk.commands()[request["command"]](request)
+    work = commands[request["command"]](request)
     _ = Deferred.fromCoroutine(work).addBoth(answers.append)
     _ = database.close()
     # The database answers at once, so the coroutine has ended by now.

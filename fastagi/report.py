@@ -41,6 +41,33 @@ def tasks(rows: Sequence[Mapping[str, Any]]) -> str:
     return _table(head, body)
 
 
+def blocked(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of numbers that are never called."""
+    if not rows:
+        return "no number is blocked"
+    body = [(row["number"], _when(row["at"]), row["reason"] or "-") for row in rows]
+    return _table(("NUMBER", "BLOCKED SINCE", "WHY"), body)
+
+
+def refused(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of those who were not called back."""
+    if not rows:
+        return "nobody was refused"
+    head = ("WHEN", "QUEUE", "HOW", "NUMBER", "CALL", "WHY")
+    body = [
+        (
+            _when(row["at"]),
+            row["queue"],
+            row["kind"],
+            row["number"] or "-",
+            row["linkedid"] or "-",
+            row["reason"],
+        )
+        for row in rows
+    ]
+    return _table(head, body)
+
+
 def story(answer: Mapping[str, Any]) -> str:
     """Return the whole story of one task."""
     task = answer["task"]

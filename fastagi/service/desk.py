@@ -19,6 +19,7 @@ from fastagi.calls.numbers import (
     NotCallable,
     callable_number,
     display_name,
+    why_not_any_more,
     without_separators,
 )
 from fastagi.calls.task import OPEN, CallbackTask, Kind, NewTask, Status, TaskEvent
@@ -95,25 +96,26 @@ class TaskDesk:
         """
         name, raw = request.get("queue", ""), request.get("number", "")
         settings = self._queue(name)
+        now = self._now()
         try:
             number = callable_number(raw, self._settings().number_rules(settings))
+            recorded = await self._store.add(
+                NewTask(
+                    kind=Kind.MANUAL,
+                    number=number,
+                    number_key=self._settings().plan.key(number),
+                    name=display_name(request.get("name", "")),
+                    queue=settings.name,
+                    joined_at=now,
+                    due_at=now,
+                    expires_at=now + timedelta(seconds=settings.request_expiry_s),
+                    reason="added by hand",
+                ),
+                now,
+                most_calls=self._settings().limits.calls_per_number,
+            )
         except NotCallable as refusal:
             raise BadRequest(f"{raw!r} is no number to call: {refusal}") from None
-        now = self._now()
-        recorded = await self._store.add(
-            NewTask(
-                kind=Kind.MANUAL,
-                number=number,
-                number_key=self._settings().plan.key(number),
-                name=display_name(request.get("name", "")),
-                queue=settings.name,
-                joined_at=now,
-                due_at=now,
-                expires_at=now + timedelta(seconds=settings.request_expiry_s),
-                reason="added by hand",
-            ),
-            now,
-        )
         self._tasks_changed()
         return {"created": recorded.created, "task": task_json(recorded.task)}
 
@@ -129,6 +131,9 @@ class TaskDesk:
         now = self._now()
         task = await self._find(request)
         settings = self._queue(task.queue)
+        rules = self._settings().number_rules(settings)
+        if refusal := why_not_any_more(task.number, task.number_key, rules):
+            raise BadRequest(f"{task.number} is not called any more: {refusal}")
         task = await self._store.retry(
             task.id,
             "put back in line by hand",
@@ -165,11 +170,11 @@ def task_json(task: CallbackTask) -> Json:
         "name": task.name,
         "language": task.language,
         "queue": task.queue,
-        "joined_at": _iso(task.joined_at),
-        "created_at": _iso(task.created_at),
-        "due_at": _iso(task.due_at),
-        "expires_at": _iso(task.expires_at),
-        "ended_at": _iso(task.ended_at),
+        "joined_at": iso(task.joined_at),
+        "created_at": iso(task.created_at),
+        "due_at": iso(task.due_at),
+        "expires_at": iso(task.expires_at),
+        "ended_at": iso(task.ended_at),
         "attempts": task.attempts,
         "member_attempts": task.member_attempts,
         "reason": task.reason,
@@ -183,8 +188,8 @@ def attempt_json(attempt: Attempt) -> Json:
     return {
         "id": attempt.id,
         "channel_id": attempt.channel_id,
-        "started_at": _iso(attempt.started_at),
-        "ended_at": _iso(attempt.ended_at),
+        "started_at": iso(attempt.started_at),
+        "ended_at": iso(attempt.ended_at),
         "disposition": attempt.disposition.value if attempt.disposition else None,
         "member": attempt.member,
         "talk_s": round(attempt.talk_s, 3),
@@ -195,7 +200,7 @@ def attempt_json(attempt: Attempt) -> Json:
 def event_json(event: TaskEvent) -> Json:
     """Return one line of a task's story as plain values."""
     return {
-        "at": _iso(event.at),
+        "at": iso(event.at),
         "move": event.move.value,
         "status": event.status.value,
         "text": event.text,
@@ -203,7 +208,8 @@ def event_json(event: TaskEvent) -> Json:
     }
 
 
-def _iso(at: datetime | None) -> str | None:
+def iso(at: datetime | None) -> str | None:
+    """Return a moment as text."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds") if at else None
 
 

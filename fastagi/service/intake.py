@@ -25,12 +25,14 @@ from fastagi.calls.numbers import (
     callable_number,
     display_name,
     is_withheld,
+    shown_number,
 )
 from fastagi.calls.task import CallbackTask, IllegalMove, Kind, NewTask, Status
 from fastagi.config.model import QueueSettings, Settings
 from fastagi.dialplan import Answer, Variable
 from fastagi.service.background import Background
 from fastagi.service.picture import Picture
+from fastagi.service.refusals import Refusals
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import Recorded, TaskStore
 from fastagi.wire.agi import AgiRequest
@@ -60,6 +62,7 @@ class Intake:
         clock: IReactorTime,
         background: Background,
         settings: Callable[[], Settings],
+        refusals: Refusals,
         tasks_changed: Callable[[], None],
     ) -> None:
         self._store = store
@@ -67,6 +70,7 @@ class Intake:
         self._clock = clock
         self._background = background
         self._settings = settings
+        self._refusals = refusals
         self._tasks_changed = tasks_changed
         #: Tasks whose callers could not be told, by the caller's uniqueid.
         self._untold: dict[str, CallbackTask] = {}
@@ -111,20 +115,13 @@ class Intake:
         queue = settings.name
         try:
             number = self._number(request, settings)
-        except NotCallable as refusal:
-            self._log.info(
-                "request in queue {queue} refused: {reason}",
-                queue=queue,
-                reason=str(refusal),
-                number=request.callerid,
-                uniqueid=request.uniqueid,
-            )
-            await self._answer(agi, Answer.REFUSED, settings.sounds.cannot_call)
-            return
-        try:
             recorded = await self._add_in_time(
                 self._new_task(request, queue, number, settings)
             )
+        except NotCallable as refusal:
+            self._refuse(request, queue, str(refusal))
+            await self._answer(agi, Answer.REFUSED, settings.sounds.cannot_call)
+            return
         except StoreUnavailable as error:
             self._log.error(
                 "a request in queue {queue} could not be kept, the caller is put back"
@@ -171,6 +168,18 @@ class Intake:
             place = self._picture.queues.place_of(joined_at, args[0])
             await agi.set_variable(Variable.POSITION, str(place))
 
+    def _refuse(self, request: AgiRequest, queue: str, reason: str) -> None:
+        """Keep that a caller's number may not be called."""
+        number = "" if is_withheld(request.callingpres) else request.callerid
+        self._log.info(
+            "request in queue {queue} refused: {reason}",
+            queue=queue,
+            reason=reason,
+            number=shown_number(number),
+            uniqueid=request.uniqueid,
+        )
+        self._refusals.keep(Kind.REQUESTED, queue, number, reason, _linkedid(request))
+
     async def _answer(self, agi: AgiSession, answer: Answer, prompt: str) -> None:
         # The status comes last: without it the dialplan takes nothing as decided.
         await agi.set_variable(Variable.PROMPT, prompt)
@@ -180,10 +189,14 @@ class Intake:
         """Store a request before the dialplan gives up on us.
 
         Raises:
+            NotCallable: the number is blocked, or was called too often.
             StoreUnavailable: the database said no, or nothing yet. What it stores
                 later is taken back, for the caller is in line again by then.
         """
-        adding = Deferred.fromCoroutine(self._store.add(new, self._now()))
+        most_calls = self._settings().limits.calls_per_number
+        adding = Deferred.fromCoroutine(
+            self._store.add(new, self._now(), most_calls=most_calls)
+        )
         in_time: Deferred[Recorded] = Deferred()
 
         def stored(recorded: Recorded) -> None:

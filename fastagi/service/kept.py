@@ -24,12 +24,18 @@ from fastagi import dialplan
 from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.session import AmiSession
-from fastagi.calls.numbers import NotCallable, callable_number, display_name
+from fastagi.calls.numbers import (
+    NotCallable,
+    callable_number,
+    display_name,
+    shown_number,
+)
 from fastagi.calls.task import Kind, NewTask, Status
 from fastagi.config.model import QueueSettings, Settings
 from fastagi.dialplan import Variable
 from fastagi.service.background import Background
 from fastagi.service.intake import Intake, was_taken_back
+from fastagi.service.refusals import Refusals
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import Recorded, TaskStore
 from fastagi.wire.ami import AmiMessage
@@ -93,6 +99,7 @@ class KeptRequests:
         clock: IReactorTime,
         background: Background,
         settings: Callable[[], Settings],
+        refusals: Refusals,
         new_channel_id: Callable[[], str],
         tasks_changed: Callable[[], None],
     ) -> None:
@@ -102,6 +109,7 @@ class KeptRequests:
         self._clock = clock
         self._background = background
         self._settings = settings
+        self._refusals = refusals
         self._new_channel_id = new_channel_id
         self._tasks_changed = tasks_changed
         #: Entries that need no second look while they are still there.
@@ -209,17 +217,23 @@ class KeptRequests:
             number = callable_number(
                 kept.number, self._settings().number_rules(settings)
             )
+            await self._store_it(self._new_task(kept, number, settings))
         except NotCallable as refusal:
             self._log.warn(
                 "a request that Asterisk kept for queue {queue} is not called back:"
                 " {reason}",
                 queue=settings.name,
                 reason=str(refusal),
-                number=kept.number,
+                number=shown_number(kept.number),
                 linkedid=kept.linkedid,
             )
-            return True
-        await self._store_it(self._new_task(kept, number, settings))
+            self._refusals.keep(
+                Kind.REQUESTED,
+                settings.name,
+                kept.number,
+                str(refusal),
+                kept.linkedid,
+            )
         return True
 
     def _is_strange(self, kept: KeptRequest) -> bool:
@@ -259,11 +273,14 @@ class KeptRequests:
         )
 
     async def _store_it(self, new: NewTask) -> None:
-        recorded = await self._store.add(new, self._now(), once=True)
+        most_calls = self._settings().limits.calls_per_number
+        recorded = await self._store.add(
+            new, self._now(), once=True, most_calls=most_calls
+        )
         if was_taken_back(recorded) or _was_missed(recorded):
             # Stored too late for an answer and taken back, for all that was known; or
             # found missed in a history. The caller was told otherwise.
-            recorded = await self._store.add(new, self._now())
+            recorded = await self._store.add(new, self._now(), most_calls=most_calls)
         self._log.info(
             "task {task_id}: callback to {number} requested in queue {queue} while"
             " there was no answer, kept by Asterisk until now"

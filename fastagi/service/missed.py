@@ -30,7 +30,7 @@ from fastagi.calls.inbound import (
     Outcome,
     Place,
 )
-from fastagi.calls.numbers import NotCallable, NumberRules, callable_number
+from fastagi.calls.numbers import NotCallable, plain_number
 from fastagi.calls.task import OPEN, CallbackTask
 from fastagi.config.model import Settings
 from fastagi.history.judge import PastContact
@@ -51,8 +51,6 @@ _ON_HOLD_S: Final = 0.5
 _HOLDING: Final = "holding_bridge"
 #: Applications that put a channel in such a bridge; CoreShowChannels tells no more.
 _HOLDING_APPLICATIONS: Final = frozenset({"Park", "ParkAndAnnounce", "BridgeWait"})
-#: More digits than any number has.
-_MOST_DIGITS: Final = 32
 #: How many ended calls, and talks, are remembered for who reads of them later.
 _MOST_JUDGED: Final = 10_000
 _MOST_CONTACTS: Final = 1000
@@ -483,11 +481,13 @@ def client_key(settings: Settings, number: str) -> str:
     """Return the key of a client's number; empty if it can not be a client's."""
     queues = settings.queues.values()
     least = min((queue.numbers.min_digits for queue in queues), default=1)
-    rules = NumberRules(min_digits=least, max_digits=_MOST_DIGITS)
     try:
-        return settings.plan.key(callable_number(number, rules))
+        plain = plain_number(number)
     except NotCallable:
         return ""
+    if len(plain.removeprefix("+")) < least:
+        return ""
+    return settings.plan.key(plain)
 
 
 def is_own(uniqueid: str) -> bool:

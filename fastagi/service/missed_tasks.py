@@ -17,11 +17,17 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from fastagi.calls.inbound import Ended
-from fastagi.calls.numbers import NotCallable, callable_number, display_name
+from fastagi.calls.numbers import (
+    NotCallable,
+    callable_number,
+    display_name,
+    shown_number,
+)
 from fastagi.calls.task import Kind, NewTask
 from fastagi.config.model import QueueSettings, Settings
 from fastagi.service.background import Background
 from fastagi.service.intake import was_taken_back
+from fastagi.service.refusals import Refusals
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import Recorded, TaskStore
 
@@ -84,12 +90,14 @@ class MissedTasks:
         clock: IReactorTime,
         background: Background,
         settings: Callable[[], Settings],
+        refusals: Refusals,
         tasks_changed: Callable[[], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._background = background
         self._settings = settings
+        self._refusals = refusals
         self._tasks_changed = tasks_changed
 
     async def keep(self, ended: Ended) -> Kept:
@@ -105,13 +113,7 @@ class MissedTasks:
         try:
             new = new_task(ended, queue, settings)
         except NotCallable as refusal:
-            self._log.info(
-                "missed call of {number} in queue {queue} is not called back: {reason}",
-                number=ended.number,
-                queue=queue.name,
-                reason=str(refusal),
-                linkedid=ended.uniqueid,
-            )
+            self._refuse(ended, queue.name, str(refusal))
             return Kept.NOT
         if new.expires_at <= self._now():
             self._log.info(
@@ -127,6 +129,9 @@ class MissedTasks:
         while recorded is None:
             try:
                 recorded = await self._add(ended, new)
+            except NotCallable as refusal:
+                self._refuse(ended, queue.name, str(refusal))
+                return Kept.NOT
             except StoreUnavailable as error:
                 if self._now() >= new.expires_at:
                     self._log.error(
@@ -157,13 +162,31 @@ class MissedTasks:
         return Kept.STORED
 
     async def _add(self, ended: Ended, new: NewTask) -> Recorded:
+        most_calls = self._settings().limits.calls_per_number
         recorded = await self._store.add(
-            new, self._now(), once=not ended.taken_back, ids=ended.ids
+            new,
+            self._now(),
+            once=not ended.taken_back,
+            ids=ended.ids,
+            most_calls=most_calls,
         )
         if was_taken_back(recorded):
             # Its request was; that the caller then hung up was not seen.
-            recorded = await self._store.add(new, self._now())
+            recorded = await self._store.add(new, self._now(), most_calls=most_calls)
         return recorded
+
+    def _refuse(self, ended: Ended, queue: str, reason: str) -> None:
+        """Keep that a missed call is not called back."""
+        self._log.info(
+            "missed call of {number} in queue {queue} is not called back: {reason}",
+            number=shown_number(ended.number),
+            queue=queue,
+            reason=reason,
+            linkedid=ended.uniqueid,
+        )
+        self._refusals.keep(
+            Kind.MISSED, queue, ended.number, reason, ended.queue_uniqueid
+        )
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.seconds(), UTC)

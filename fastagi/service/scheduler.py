@@ -16,6 +16,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from fastagi.calls.capacity import Capacity
+from fastagi.calls.numbers import why_not_any_more
+from fastagi.calls.task import CallbackTask
 from fastagi.config.model import Settings
 from fastagi.service.background import Background
 from fastagi.service.dialer import Dialer
@@ -46,6 +48,7 @@ class Scheduler:
         settings: Callable[[], Settings],
         new_channel_id: Callable[[], str],
         busy: Callable[[], Collection[str]],
+        put_off: Callable[[], None],
     ) -> None:
         self._store = store
         self._picture = picture
@@ -56,6 +59,8 @@ class Scheduler:
         self._new_channel_id = new_channel_id
         #: Keys of clients who are in a call with us: they are not called.
         self._busy = busy
+        #: Called when tasks ended, or wait, instead of being called.
+        self._put_off = put_off
         self._running = False
         self._again = False
         self._enabled = False
@@ -114,21 +119,30 @@ class Scheduler:
         while spare := frozenset().union(
             *(t.queues for t in wanted if capacity.spare(t.key.lower()))
         ):
-            begun = await self._store.begin_attempts(
-                spare, [self._new_channel_id()], _utc(now), busy_keys=self._busy()
+            due = await self._store.begin_attempts(
+                spare,
+                [self._new_channel_id()],
+                _utc(now),
+                busy_keys=self._busy(),
+                most=settings.call_limits,
+                why_not=_judge(settings),
             )
-            if not begun:
+            self._tell(due.put_off)
+            if not due.begun:
+                if due.put_off:
+                    continue
                 break
-            queue = settings.queues[begun[0].task.queue]
+            (begun,) = due.begun
+            queue = settings.queues[begun.task.queue]
             # The store took its time: agents may be gone, callers may have come.
             now = self._clock.seconds()
             capacity = self._capacity(wanted, now)
-            if begun[0].task.number_key in self._busy():
-                self._dialer.drop(begun[0], queue, "the client rang in meanwhile")
+            if begun.task.number_key in self._busy():
+                self._dialer.drop(begun, queue, "the client rang in meanwhile")
             elif not capacity.take(target_key(queue).lower()):
-                self._dialer.drop(begun[0], queue, "the agent was taken meanwhile")
+                self._dialer.drop(begun, queue, "the agent was taken meanwhile")
             else:
-                self._dialer.place(begun[0], queue)
+                self._dialer.place(begun, queue)
             if not (self._enabled and self._picture.ready):
                 return
         else:
@@ -136,12 +150,27 @@ class Scheduler:
             self._sleep(wanted, now)
             return
         every = frozenset().union(*(target.queues for target in wanted))
-        due = await self._store.next_due(every, _utc(now), busy_keys=self._busy())
+        at = await self._store.next_due(
+            every, _utc(now), busy_keys=self._busy(), most=settings.call_limits
+        )
         if not self._again:
             # Another process may add tasks without a word to this one.
             latest = now + MAX_SLEEP_S
-            self._next_due = min(due.timestamp(), latest) if due else latest
+            self._next_due = min(at.timestamp(), latest) if at else latest
             self._sleep(wanted, now)
+
+    def _tell(self, put_off: list[CallbackTask]) -> None:
+        """Say which tasks ended, or wait, instead of being called."""
+        for task in put_off:
+            self._log.info(
+                "task {task_id}: not called: {reason}",
+                task_id=task.id,
+                queue=task.queue,
+                status=task.status.value,
+                reason=task.reason,
+            )
+        if put_off:
+            self._put_off()
 
     def _capacity(self, wanted: list[Target], now: float) -> Capacity:
         queues = self._picture.queues
@@ -176,6 +205,17 @@ class Scheduler:
         if at is not None:
             delay = min(max(0.0, at - self._clock.seconds()), MAX_SLEEP_S)
             self._timer = self._clock.callLater(delay, self.wake)
+
+
+def _judge(settings: Settings) -> Callable[[CallbackTask], str]:
+    """Return what says why a task must not be called by these settings."""
+
+    def why_not(task: CallbackTask) -> str:
+        rules = settings.number_rules(settings.queue(task.queue))
+        refusal = why_not_any_more(task.number, task.number_key, rules)
+        return f"the settings do not allow it any more: {refusal}" if refusal else ""
+
+    return why_not
 
 
 def _utc(seconds: float) -> datetime:
