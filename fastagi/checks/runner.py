@@ -14,6 +14,7 @@ from fastagi.checks.history import check_history
 from fastagi.checks.manager import check_manager, explain_failure, log_in
 from fastagi.checks.manager_link import LinkFailed, ManagerLink
 from fastagi.checks.network import check_control, check_fastagi
+from fastagi.checks.numbers import check_numbers
 from fastagi.checks.place import Place
 from fastagi.checks.process import ControlRefused, running_service, service_user
 from fastagi.checks.queues import check_queues
@@ -64,6 +65,7 @@ def _look(config: str, settings: Settings) -> Iterator[Notes]:
         control_refused = True
     user = service_user(running)
     yield _area("settings", lambda: check_settings_file(config, settings, user))
+    yield _area("numbers", lambda: check_numbers(settings))
     yield _area("database", lambda: check_database(settings.database.url, user))
     try:
         link = log_in(settings.ami)

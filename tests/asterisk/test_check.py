@@ -30,8 +30,8 @@ _OFFER = {
 _SUPPORT = Queue(name="support", members=("alice",), options=_OFFER)
 _SALES = Queue(name="sales", members=("bob",), options=_OFFER)
 _AREAS = (
-    *("settings", "database", "manager", "dialplan", "queues", "sounds"),
-    *("FastAGI", "control socket"),
+    *("settings", "numbers", "database", "manager", "dialplan", "queues"),
+    *("sounds", "FastAGI", "control socket"),
 )
 
 

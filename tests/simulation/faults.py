@@ -24,6 +24,7 @@ from fastagi.service.kept import KeptRequests
 from fastagi.service.missed import MissedCalls
 from fastagi.service.reconcile import Reconciler
 from fastagi.service.scheduler import Scheduler
+from fastagi.store import limits, schema, tasks
 from fastagi.store.errors import StaleTask, StoreUnavailable
 from fastagi.store.store import Recorded, TaskStore
 from tests.simulation.simulation import Failed, simulate
@@ -203,6 +204,25 @@ def _forgetful() -> Iterator[None]:
         return await take(self, key)
 
     with mock.patch.object(KeptRequests, "_take", early):
+        yield
+
+
+@_fault("the calls of a minute are not counted", "the limits hold")
+def _hasty() -> Iterator[None]:
+    with mock.patch.object(limits, "all_free_at", lambda *_: None):
+        yield
+
+
+@_fault("a number's calls count for one task alone", "the limits hold")
+def _new_task_new_count() -> Iterator[None]:
+    of_task = limits._OF_NUMBER.where(schema.task.c.ended_at.is_(None))
+    with mock.patch.object(limits, "_OF_NUMBER", of_task):
+        yield
+
+
+@_fault("nobody asks whether a number is blocked", "no blocked number is called")
+def _deaf_ears() -> Iterator[None]:
+    with mock.patch.object(tasks.guards, "blocked", lambda conn, key: None):
         yield
 
 

@@ -124,6 +124,10 @@ class Plan:
     events: tuple[Event, ...]
     #: Asterisk keeps a request that the service does not answer.
     keeps_requests: bool
+    #: The most calls, 0 for no limit: to a number, in a minute, for a queue in an hour.
+    calls_per_number: int
+    calls_per_minute: int
+    calls_per_hour: int
 
     def __str__(self) -> str:
         facts = [
@@ -145,7 +149,7 @@ def plan(seed: int) -> Plan:
     clients = [f"03012345{number:02}" for number in range(dice.randint(1, 4))]
     troubles = [_trouble(dice) for _ in range(dice.choice((0, 1, 1, 2, 3)))]
     cued = [dice.random() < 0.6 for _ in troubles]
-    return Plan(
+    drawn = Plan(
         seed=seed,
         version=dice.choice(("22.10.1", "16.28.0")),
         queues={name: _some(dice, agents) for name in queues},
@@ -181,7 +185,11 @@ def plan(seed: int) -> Plan:
         ),
         # What is new is drawn last, so that the seeds kept stay what they were.
         keeps_requests=dice.random() < 0.5,
+        calls_per_number=dice.choice((0, 0, 0, 1, 2)),
+        calls_per_minute=dice.choice((0, 0, 0, 1, 2)),
+        calls_per_hour=dice.choice((0, 0, 0, 0, 2)),
     )
+    return attrs.evolve(drawn, events=(*drawn.events, *_blocks(dice, clients)))
 
 
 def _some(dice: random.Random, agents: tuple[str, ...]) -> tuple[str, ...]:
@@ -279,6 +287,14 @@ def _people(
         facts["queue"] = dice.choice([q for q in queues if q in WITH_CALLBACKS])
         events.append(Event(_moment(dice, 0, ACTION_S), "operator", facts))
     return events
+
+
+def _blocks(dice: random.Random, clients: list[str]) -> list[Event]:
+    """Somebody does not want to be called any more."""
+    if dice.random() < 0.6:
+        return []
+    facts = {"command": "numbers.block", "number": dice.choice(clients)}
+    return [Event(_moment(dice, 0, ACTION_S * 0.5), "operator", facts)]
 
 
 # -- trouble -------------------------------------------------------------------

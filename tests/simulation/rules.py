@@ -84,6 +84,8 @@ class Rules:
     _ended_calls: set[int] = attrs.field(factory=set)
     _promised: list[tuple[LiveCall, int]] = attrs.field(factory=list)
     _noted: list[LiveCall] = attrs.field(factory=list)
+    #: Numbers that are blocked, with the last attempt of before.
+    _blocked: dict[str, int] = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
         """Begin to watch."""
@@ -159,6 +161,7 @@ class Rules:
             story.append(event)
             self._last_event = event["id"]
         self._tasks = tasks
+        last = max((row["id"] for row in self._attempts.values()), default=0)
         for attempt in self._db.execute("SELECT * FROM attempt").fetchall():
             before = self._attempts.get(attempt["channel_id"])
             self._attempts[attempt["channel_id"]] = attempt
@@ -167,6 +170,8 @@ class Rules:
                 self._check_verdict(attempt)
             elif was_over and dict(before or {}) != dict(attempt):
                 self._break("an attempt is judged once", f"{dict(attempt)}")
+        for row in self._db.execute("SELECT number FROM blocked"):
+            self._blocked.setdefault(row["number"], last)
         self._check_tasks()
 
     def _check_event(self, story: list[sqlite3.Row], event: sqlite3.Row) -> None:
@@ -307,7 +312,11 @@ class Rules:
     def _check_forgets(self, data: bytes) -> None:
         match = _FORGETS.search(data)
         key = match[1].decode() if match else "?"
-        if not self._is_known(key):
+        of_refused = any(
+            call.channel.uniqueid == key and self._may_be_refused(call.number)
+            for call in self.calls
+        )
+        if not (of_refused or self._is_known(key)):
             self._break("a kept request is forgotten after its COMMIT", key)
 
     def _is_known(self, uniqueid: str) -> bool:
@@ -331,6 +340,7 @@ class Rules:
             self._break("a call is its task's", f"{base} to {number}: {dict(task)}")
         self._look_at_the_link()
         self._check_attempts_and_delay(task, base)
+        self._check_guards(task, attempt)
         self._check_not_busy(task, number)
         if self.calm_since < self._now:
             under_way = {
@@ -372,6 +382,51 @@ class Rules:
                     "no attempt comes sooner than the delay",
                     f"{base} comes {waited_s:.2f} s after {ring.by} ended",
                 )
+
+    def _check_guards(self, task: sqlite3.Row, attempt: sqlite3.Row) -> None:
+        """Is there room for this call, and does the client want it?"""
+        number, base = task["number"], attempt["channel_id"]
+        if attempt["id"] > self._blocked.get(number, attempt["id"]):
+            self._break("no blocked number is called", f"{number} by {base}")
+        rings = len(self.world.asterisk.client(number).rung)
+        if 0 < self.plan.calls_per_number <= rings:
+            self._break(
+                "the limits hold",
+                f"{number} by {base}: its phone rang {rings} times, of"
+                f" {self.plan.calls_per_number} in a day",
+            )
+        queues = {id_: row["queue"] for id_, row in self._tasks.items()}
+        before = [
+            other
+            for other in self._attempts.values()
+            if other["id"] < attempt["id"]
+            and other["disposition"] not in _FREE_OF_CHARGE
+        ]
+        of_queue = [
+            other for other in before if queues[other["task_id"]] == task["queue"]
+        ]
+        for what, others, most, window_s in (
+            ("all", before, self.plan.calls_per_minute, 60),
+            (task["queue"], of_queue, self.plan.calls_per_hour, 3600),
+        ):
+            near = sum(
+                abs(attempt["started_at"] - other["started_at"]) < window_s
+                for other in others
+            )
+            if 0 < most <= near:
+                self._break(
+                    "the limits hold",
+                    f"{base} is one more than {most} of {what} in {window_s} s",
+                )
+
+    def _may_be_refused(self, number: str) -> bool:
+        """Whether who shows this number need not be called back."""
+        called = sum(
+            self._tasks[attempt["task_id"]]["number"] == number
+            and attempt["disposition"] not in _FREE_OF_CHARGE
+            for attempt in self._attempts.values()
+        )
+        return number in self._blocked or 0 < self.plan.calls_per_number <= called
 
     def _wall_s(self, since: float) -> float:
         """Return the seconds since a moment by the machine's clock."""
@@ -449,7 +504,7 @@ class Rules:
         gone = len(self.world.processes) > missed.lives or (
             self.world.processes[-1].dead or self.world.processes[-1].stopped
         )
-        return not known and not gone
+        return not (known or gone or self._may_be_refused(missed.call.number))
 
     # -- the end -----------------------------------------------------------
 
@@ -477,7 +532,10 @@ class Rules:
             if "could not be told" in self._tasks[id_]["reason"]:
                 self._break("a promise is kept", f"{call.number}: task {id_}")
         for call in self._noted:
-            if not self._is_known(call.channel.uniqueid):
+            if not (
+                self._is_known(call.channel.uniqueid)
+                or self._may_be_refused(call.number)
+            ):
                 self._break("no kept request is lost", f"{call.number}")
         if any(of == "callback-request" for of, _ in self.world.asterisk.astdb):
             self._break("a kept request is taken over once", "it is still kept")

@@ -17,7 +17,7 @@ from twisted.logger import (
     globalLogPublisher,
 )
 
-from fastagi.config.model import Settings
+from fastagi.config.model import LimitSettings, Settings
 from tests.simulation.plan import ACTION_S, WITH_CALLBACKS, Death, Event, Plan, plan
 from tests.simulation.rules import BrokenRule, Rules
 from tests.support.callback_scenarios import Answers
@@ -165,11 +165,16 @@ class Simulation:
                 missed_window=f"{chosen.missed_window_s}s",
                 wrapuptime=f"{chosen.wrapuptime_s}s",
                 member_ring_time="30s",
+                calls_per_hour=chosen.calls_per_hour,
             )
             for name in chosen.queues
             if name in WITH_CALLBACKS
         ]
-        return settings(*queues)
+        limits = LimitSettings(
+            calls_per_number=chosen.calls_per_number,
+            calls_per_minute=chosen.calls_per_minute,
+        )
+        return settings(*queues, limits=limits)
 
     # -- the service -------------------------------------------------------
 
