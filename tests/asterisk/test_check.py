@@ -48,7 +48,8 @@ class Installation:
                 "asterisk": {
                     "config_dir": str(self.etc),
                     "sounds_dir": str(self.sounds),
-                }
+                },
+                "number_plan": {"region": "DE", "own_numbers": ["4930000000"]},
             },
             start=False,
         )

@@ -56,7 +56,11 @@ def test_check_finds_nothing_in_them(lab: Lab) -> None:
     service.write_settings({"queues": {}})
     service.settings["queues"].pop("sales")
     service.write_settings(
-        {"defaults": {"outbound_channel": "Local/{number}@to-outside"}}
+        {
+            "defaults": {"outbound_channel": "Local/{number}@to-outside"},
+            # What only the admin can know.
+            "number_plan": {"region": "DE", "own_numbers": ["4930123456"]},
+        }
     )
     service.config.chmod(0o640)
     done = service.cli("check")
