@@ -1,10 +1,10 @@
 # Two commands do all the set-up on a fresh Debian 12 machine:
 #
 #   make demo    a caller presses 1 and is called back, on a real Asterisk
-#   make test    every test, on real Asterisk 22 and 16
+#   make test    every test, on real Asterisk 22 and 16 and real databases
 #
-# The first run installs Asterisk apart from the system (in ~/.cache) and takes a
-# few minutes; later runs take what is there.
+# The first run installs Asterisk, PostgreSQL and MariaDB apart from the system (in
+# ~/.cache) and takes a few minutes; later runs take what is there.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -22,8 +22,10 @@ lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Units, the store, and the whole service in memory: a thousand runs by chance, too.
+# Units, the store on each database, and the whole service in memory: a thousand runs
+# by chance, too.
 fast-test: .venv/ready
+	@$(BIN)/python -m tests.lab.install databases
 	$(BIN)/python -m pytest -n 2 tests --ignore tests/asterisk
 
 # As many runs by chance as wanted, or one of them with its whole story:
@@ -49,7 +51,7 @@ asterisk-test: lab
 	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/asterisk
 
 lab: .venv/ready
-	@$(BIN)/python -m tests.lab.install 22 16
+	@$(BIN)/python -m tests.lab.install 22 16 databases
 
 # Build the prompts anew after a change of sounds/texts; needs the speech engine.
 sounds: .venv/ready

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Install the Asterisks of the laboratory: ``python -m tests.lab.install 22 16``.
+"""Install what the laboratory runs: ``python -m tests.lab.install 22 16 databases``.
 
-A version that is on the PATH is used as it is. Any other gets a small Debian tree of
-its own, from the machine's own Debian mirror, with Asterisk and SIPp in it; nothing
-of the machine itself changes (but debootstrap is installed when it is missing).
+What is on the machine is used as it is: an Asterisk of that version with SIPp, the
+servers of PostgreSQL and MariaDB. Anything else gets a small Debian tree of its own,
+from the machine's own Debian mirror; nothing of the machine itself changes (but
+debootstrap is installed when it is missing).
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
 
 from tests.lab.errors import LabError
-from tests.lab.trees import Tree, find_tree, lab_home
+from tests.lab.trees import find_server, find_tree, lab_home
 
 _SCRIPTS = Path("/usr/share/debootstrap/scripts")
 _TRIES = 3
@@ -34,49 +35,93 @@ _PAUSE_BEFORE_RETRY_S = 5.0
 _BYTES_PER_TREE = 1_200_000_000
 
 
-@attrs.frozen
-class _Suite:
-    """The Debian suite that holds an Asterisk version."""
+@attrs.frozen(kw_only=True)
+class _Recipe:
+    """What can be installed, and how."""
 
-    name: str
+    #: What people call it.
+    subject: str
+    #: The tree's directory.
+    directory: str
+    #: The Debian suite that has it.
+    suite: str
     #: debootstrap's script, where it does not know the suite by its name yet.
     script: str
+    packages: str
+    #: What to put on the PATH instead.
+    instead: str
+    #: Says what is there already; LabError if it is not.
+    find: Callable[[], str]
 
 
-_SUITES = {22: _Suite("forky", "sid"), 16: _Suite("bullseye", "bullseye")}
+def _asterisk(major: int, suite: str, script: str) -> _Recipe:
+    def find() -> str:
+        tree = find_tree(major)
+        return f"{tree.version} is ready ({tree.root or 'on the PATH'})"
+
+    return _Recipe(
+        subject=f"Asterisk {major}",
+        directory=f"asterisk-{major}",
+        suite=suite,
+        script=script,
+        packages="asterisk,sip-tester",
+        instead=f"an Asterisk {major} and sipp",
+        find=find,
+    )
+
+
+def _find_databases() -> str:
+    roots = [find_server(name)[0].root for name in ("postgres", "mariadbd")]
+    where = " and ".join(str(root or "on the machine") for root in dict.fromkeys(roots))
+    return f"PostgreSQL and MariaDB are ready ({where})"
+
+
+_RECIPES = {
+    "22": _asterisk(22, "forky", "sid"),
+    "16": _asterisk(16, "bullseye", "bullseye"),
+    "databases": _Recipe(
+        subject="databases",
+        directory="databases",
+        suite="bookworm",
+        script="bookworm",
+        packages="postgresql-15,mariadb-server",
+        instead="the servers of PostgreSQL and MariaDB",
+        find=_find_databases,
+    ),
+}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Install the wanted major versions; return the exit code."""
-    try:
-        majors = [int(argument) for argument in arguments] or list(_SUITES)
-        install(majors)
-    except ValueError:
-        print("usage: python -m tests.lab.install [22] [16]", file=sys.stderr)
+    """Install what is named, or all; return the exit code."""
+    unknown = [argument for argument in arguments if argument not in _RECIPES]
+    if unknown:
+        names = " ".join(f"[{name}]" for name in _RECIPES)
+        print(
+            f"{unknown[0]} can not be installed; "
+            f"usage: python -m tests.lab.install {names}",
+            file=sys.stderr,
+        )
         return 2
+    try:
+        install(arguments or list(_RECIPES))
     except LabError as error:
         print(f"laboratory: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def install(majors: Sequence[int]) -> None:
-    """Install what is missing of the wanted major versions, all at the same time.
+def install(names: Sequence[str]) -> None:
+    """Install what is missing of what is named, all at the same time.
 
     Raises:
         LabError: one could not be installed; the others are finished all the same.
     """
     missing = []
-    for major in dict.fromkeys(majors):
-        if tree := _installed(major):
-            _say(major, f"{tree.version} is ready ({tree.root or 'on the PATH'})")
-        elif major in _SUITES:
-            missing.append(major)
+    for recipe in [_RECIPES[name] for name in dict.fromkeys(names)]:
+        if found := _installed(recipe):
+            _say(recipe, found)
         else:
-            raise LabError(
-                f"Asterisk {major} can only be used when it is on the PATH, together "
-                f"with sipp; this program installs {', '.join(map(str, _SUITES))}"
-            )
+            missing.append(recipe)
     if not missing:
         return
     home = lab_home()
@@ -91,75 +136,74 @@ def install(majors: Sequence[int]) -> None:
     _install_debootstrap(home)
     mirror = _mirror()
     with concurrent.futures.ThreadPoolExecutor(len(missing)) as pool:
-        jobs = [pool.submit(_install_one, major, home, mirror) for major in missing]
+        jobs = [pool.submit(_install_one, recipe, home, mirror) for recipe in missing]
         concurrent.futures.wait(jobs)
     failures = [str(job.exception()) for job in jobs if job.exception()]
     if failures:
         raise LabError("\n".join(failures))
 
 
-def _installed(major: int) -> Tree | None:
+def _installed(recipe: _Recipe) -> str | None:
     try:
-        return find_tree(major)
+        return recipe.find()
     except LabError:
         return None
 
 
-def _install_one(major: int, home: Path, mirror: str) -> None:
-    with _locked(home / f"asterisk-{major}.lock", f"Asterisk {major}"):
+def _install_one(recipe: _Recipe, home: Path, mirror: str) -> None:
+    with _locked(home / f"{recipe.directory}.lock", recipe.subject):
         # Another run may have made it while this one waited for the lock.
-        if tree := _installed(major):
-            _say(major, f"{tree.version} is ready ({tree.root})")
+        if found := _installed(recipe):
+            _say(recipe, found)
             return
         started = time.monotonic()
-        suite = _SUITES[major]
-        _say(major, f"making a Debian {suite.name} tree, usually in about 2 minutes")
-        final = home / f"asterisk-{major}"
+        _say(recipe, f"making a Debian {recipe.suite} tree, usually in about 2 minutes")
+        final = home / recipe.directory
         for leftover in [*home.glob(f"{final.name}.making*"), final]:
             _remove(leftover)
         making = home / f"{final.name}.making"
         try:
-            _debootstrap(major, suite, making, mirror)
+            _debootstrap(recipe, making, mirror)
             making.rename(final)
-            tree = find_tree(major)
+            found = recipe.find()
         except BaseException:
             _remove(making)
             raise
         took_s = time.monotonic() - started
-        _say(major, f"{tree.version} is ready after {took_s:.0f} s ({final})")
+        _say(recipe, f"{found}, after {took_s:.0f} s")
 
 
-def _debootstrap(major: int, suite: _Suite, target: Path, mirror: str) -> None:
-    script = _SCRIPTS / suite.name
+def _debootstrap(recipe: _Recipe, target: Path, mirror: str) -> None:
+    script = _SCRIPTS / recipe.suite
     if not script.exists():
-        script = _SCRIPTS / suite.script
+        script = _SCRIPTS / recipe.script
     command = [
         *_as_root(),
         # Its mounts and its processes go when it goes.
         *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
         *(["env", f"http_proxy={_proxy()}"] if _proxy() else []),
-        *("debootstrap", "--variant=minbase", "--include=asterisk,sip-tester"),
-        *(suite.name, str(target), mirror, str(script)),
+        *("debootstrap", "--variant=minbase", f"--include={recipe.packages}"),
+        *(recipe.suite, str(target), mirror, str(script)),
     ]
     tail = ""
     for attempt in range(1, _TRIES + 1):
-        output = _run_and_tell(major, command)
+        output = _run_and_tell(recipe, command)
         if output is None:
             _as_root_run("sh", "-c", f"rm -f '{target}'/var/cache/apt/archives/*.deb")
             return
         tail = "\n    ".join(output[-5:])
         if attempt == _TRIES or not _worth_a_retry(output):
             break
-        _say(major, f"failed, trying again ({attempt} of {_TRIES}):\n    {tail}")
+        _say(recipe, f"failed, trying again ({attempt} of {_TRIES}):\n    {tail}")
         # Packages that came are kept; one that was half unpacked is not.
         if not any("Couldn't download" in line for line in output):
             _remove(target)
         time.sleep(_PAUSE_BEFORE_RETRY_S * attempt)
     raise LabError(
-        f"Asterisk {major}: debootstrap could not make a {suite.name} tree:\n"
+        f"{recipe.subject}: debootstrap could not make a {recipe.suite} tree:\n"
         f"    {tail}\n"
-        f"Check that the Debian mirror of this machine holds {suite.name}, or put an "
-        f"Asterisk {major} and sipp on the PATH"
+        f"Check that the Debian mirror of this machine holds {recipe.suite}, or put "
+        f"{recipe.instead} on the PATH"
     )
 
 
@@ -169,14 +213,14 @@ def _worth_a_retry(output: Sequence[str]) -> bool:
     return not any(reason in line for line in output for reason in hopeless)
 
 
-def _run_and_tell(major: int, command: Sequence[str]) -> list[str] | None:
+def _run_and_tell(recipe: _Recipe, command: Sequence[str]) -> list[str] | None:
     """Run debootstrap and tell its stages; return its output if it failed."""
     stages = {
         "I: Retrieving Release": "reading what the mirror has",
         "I: Validating ": "downloading packages (30 s)",
         "I: Extracting ": "unpacking the base system (10 s)",
         "I: Installing core packages": "installing the base system (20 s)",
-        "I: Unpacking ": "installing Asterisk and SIPp (40 s)",
+        "I: Unpacking ": f"installing {recipe.packages} (40 s)",
     }
     output: list[str] = []
     with subprocess.Popen(
@@ -193,7 +237,7 @@ def _run_and_tell(major: int, command: Sequence[str]) -> list[str] | None:
             output.append(line.rstrip())
             for beginning in list(stages):
                 if line.startswith(beginning):
-                    _say(major, stages.pop(beginning))
+                    _say(recipe, stages.pop(beginning))
     return output if process.returncode else None
 
 
@@ -206,7 +250,7 @@ def _install_debootstrap(home: Path) -> None:
     if shutil.which("apt-get") is None:
         raise LabError(
             "this machine has no apt-get: install debootstrap yourself, or put "
-            "Asterisk and sipp on the PATH"
+            "what the tests run on the PATH"
         )
     with _locked(home / "debootstrap.lock", "debootstrap"):
         _say(None, "installing debootstrap (10 s)")
@@ -248,7 +292,8 @@ def _mirror() -> str:
             return uri.rstrip("/")
     raise LabError(
         "apt has no source for the main Debian archive of this machine's own release "
-        "(see /etc/apt/sources.list.d): add one, or put Asterisk and sipp on the PATH"
+        "(see /etc/apt/sources.list.d): add one, or put what the tests run on the "
+        "PATH"
     )
 
 
@@ -287,7 +332,7 @@ def _as_root() -> tuple[str, ...]:
             return ("sudo", *asks)
     raise LabError(
         "installing needs root, and sudo is not there or says no: run `make lab` as "
-        "root, or put Asterisk and sipp on the PATH"
+        "root, or put what the tests run on the PATH"
     )
 
 
@@ -317,8 +362,8 @@ def _locked(path: Path, what: str) -> Iterator[None]:
         yield
 
 
-def _say(major: int | None, text: str) -> None:
-    subject = "laboratory" if major is None else f"Asterisk {major}"
+def _say(recipe: _Recipe | None, text: str) -> None:
+    subject = recipe.subject if recipe else "laboratory"
     print(f"{subject}: {text}", flush=True)
 
 

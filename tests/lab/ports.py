@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Ports for one laboratory, which no other laboratory on the machine will use.
 
-A block is held by a lock on a file for as long as the process lives, and lies below
-the kernel's ephemeral range, so that neither a second test run nor an outgoing
-connection can take a port between the choice and its use.
+A block, or a single port, is held by a lock on a file for as long as the process
+lives, and lies below the kernel's ephemeral range, so that neither a second test run
+nor an outgoing connection can take a port between the choice and its use.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from tests.lab.trees import SHARED
 _FIRST = 12000
 _SIZE = 600
 _BLOCKS = 33
+#: Single ports, below the blocks.
+_SINGLE = range(11900, 12000)
 
 _PHONES = 10
 _PHONE_PORTS = 8
@@ -34,7 +36,7 @@ class PortBlock:
         self._next_slot = 0
         for number in range(_BLOCKS):
             base = _FIRST + number * _SIZE
-            lock = _try_lock(number)
+            lock = _try_lock(f"ports-{os.getuid()}-{number:02}")
             if lock is None:
                 continue
             if _is_free(socket.SOCK_STREAM, base) and _is_free(
@@ -95,9 +97,28 @@ class PortBlock:
         self._lock.close()
 
 
-def _try_lock(number: int) -> IO[str] | None:
-    path = SHARED / f"callback-queue-lab-ports-{os.getuid()}-{number:02}.lock"
-    lock = path.open("a")
+class HeldPort:
+    """One TCP port of 127.0.0.1, for a server that is not of an Asterisk."""
+
+    def __init__(self) -> None:
+        for number in _SINGLE:
+            lock = _try_lock(f"port-{os.getuid()}-{number}")
+            if lock is None:
+                continue
+            if _is_free(socket.SOCK_STREAM, number):
+                self._lock = lock
+                self.number = number
+                return
+            lock.close()
+        raise LabError("no free port: stop other laboratories")
+
+    def release(self) -> None:
+        """Let others have the port."""
+        self._lock.close()
+
+
+def _try_lock(name: str) -> IO[str] | None:
+    lock = (SHARED / f"callback-queue-lab-{name}.lock").open("a")
     with suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return lock

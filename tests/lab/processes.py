@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from tests.lab.errors import DeadlinePassed, LabError
-from tests.lab.trees import Tree
+from tests.lab.trees import Programs
 
 _FIRST_PAUSE_S = 0.002
 _LONGEST_PAUSE_S = 0.02
@@ -56,21 +56,22 @@ class LabProcess:
 
     def __init__(
         self,
-        tree: Tree,
+        programs: Programs,
         argv: Sequence[str],
         *,
         output: Path,
         cwd: Path | None = None,
+        as_root: bool = True,
     ) -> None:
         self.output = output
-        self._wrapped = tree.root is not None
+        self._wrapped = programs.root is not None
         with output.open("ab") as sink:
             self._popen = subprocess.Popen(
-                tree.command(*argv),
+                programs.command(*argv, as_root=as_root),
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
-                env=tree.environment(),
+                env=programs.environment(),
                 cwd=cwd,
             )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where an Asterisk of a wanted version lives, and how a program of it is run.
+"""Where the programs of the laboratory live, and how one of them is run.
 
 Owns: the choice between the machine's own Asterisk and an installed tree, and the
 wrapping of a command so that it runs inside the tree, sees the machine's /tmp, and
@@ -24,6 +24,11 @@ from tests.lab.errors import LabError
 #: short: the path of a Unix socket may not be longer than 107 bytes.
 SHARED = Path("/tmp")
 
+#: Debian keeps PostgreSQL's programs off the PATH, as there may be several versions.
+_SERVERS = {
+    "postgres": "usr/lib/postgresql/*/bin/postgres",
+    "mariadbd": "usr/sbin/mariadbd",
+}
 _MODULE_GLOBS = (
     "usr/lib/*/asterisk/modules",
     "usr/lib*/asterisk/modules",
@@ -39,6 +44,23 @@ mount -t proc proc "$1/proc"
 mount --rbind /dev "$1/dev"
 exec chroot "$@"
 """
+
+# The same, for programs that refuse to run as root: only below a real root, not in a
+# chroot, may a user who is root of a namespace stop to be it.
+_ENTER_AS_USER = """
+mount --bind "$1" "$1"
+cd "$1"
+shift
+mount --bind /tmp tmp
+mount -t proc proc proc
+mount --rbind /dev dev
+pivot_root . mnt
+cd /
+exec unshare --user --map-user={uid} --map-group={uid} "$@"
+"""
+
+#: Debian's user ``nobody``.
+NOBODY = 65534
 
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -58,25 +80,34 @@ def lab_home() -> Path:
 
 
 @attrs.frozen(kw_only=True)
-class Tree:
-    """One installed Asterisk: a directory to chroot into, or the machine itself."""
+class Programs:
+    """Where programs are: in a directory to chroot into, or on the machine itself."""
 
-    major: int
-    #: What the binary says of itself, such as ``22.10.1``.
-    version: str
-    #: None: ``asterisk`` and ``sipp`` are on the PATH.
+    #: None: they are on the PATH.
     root: Path | None
 
-    def command(self, *argv: str) -> list[str]:
-        """Wrap a command so that it runs in this tree and dies with its parent."""
+    def command(self, *argv: str, as_root: bool = True) -> list[str]:
+        """Wrap a command so that it runs in this tree and dies with its parent.
+
+        Args:
+            argv: the command.
+            as_root: whether it may run as root (or as a namespace's root).
+        """
         leash = ["setpriv", "--pdeathsig", "KILL"]
+        demoted = ["--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"]
+        drops = not as_root and os.geteuid() == 0
         if self.root is None:
-            return [*leash, *argv]
+            return [*leash, *(demoted if drops else ()), *argv]
+        enter = _ENTER
+        if drops:
+            argv = ("setpriv", *demoted, *argv)
+        elif not as_root:
+            enter = _ENTER_AS_USER.format(uid=NOBODY)
         return [
             *leash,
             *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
             *_namespace_options(),
-            *("sh", "-ec", _ENTER, "sh", str(self.root), *argv),
+            *("sh", "-ec", enter, "sh", str(self.root), *argv),
         ]
 
     def environment(self) -> dict[str, str]:
@@ -84,6 +115,19 @@ class Tree:
         if self.root is None:
             return {**os.environ, "TERM": _ENVIRONMENT["TERM"]}
         return dict(_ENVIRONMENT)
+
+    def outside(self, path: Path) -> Path:
+        """Return the path by which this process reaches a file of the tree."""
+        return self.root / path.relative_to("/") if self.root else path
+
+
+@attrs.frozen(kw_only=True)
+class Tree(Programs):
+    """One installed Asterisk, together with SIPp."""
+
+    major: int
+    #: What the binary says of itself, such as ``22.10.1``.
+    version: str
 
     def modules(self) -> Path:
         """Return the module directory, as the program itself sees it."""
@@ -102,10 +146,6 @@ class Tree:
             if (self.outside(Path("/") / name) / "documentation").is_dir():
                 return Path("/") / name
         raise LabError(f"Asterisk {self.version} has no documentation directory")
-
-    def outside(self, path: Path) -> Path:
-        """Return the path by which this process reaches a file of the tree."""
-        return self.root / path.relative_to("/") if self.root else path
 
 
 @functools.cache
@@ -133,6 +173,30 @@ def find_tree(major: int) -> Tree:
             f"remove {root} and run `make lab`"
         )
     return attrs.evolve(probe, version=version)
+
+
+@functools.cache
+def find_server(name: str) -> tuple[Programs, Path]:
+    """Find a database server, on the machine or in the laboratory's tree.
+
+    Args:
+        name: ``postgres`` or ``mariadbd``.
+
+    Returns:
+        Where it is, and the server's own path there.
+
+    Raises:
+        LabError: it is nowhere; the text names the command that installs it.
+    """
+    tree = lab_home() / "databases"
+    for root in (None, tree):
+        base = root or Path("/")
+        if found := sorted(base.glob(_SERVERS[name])):
+            return Programs(root=root), Path("/") / found[-1].relative_to(base)
+    raise LabError(
+        f"there is no {name} in {tree} and none on this machine: "
+        "run `make lab` (about two minutes, once)"
+    )
 
 
 def _version_of(command: Sequence[str]) -> str | None:

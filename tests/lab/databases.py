@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: MIT
+"""Real servers of PostgreSQL and MariaDB, each with its own directory and port.
+
+Owns: the files, the processes, and empty databases for tests. Must not know: what is
+put into them. A server is gone with the test process that started it. It does not wait
+for the disk: nothing in it outlives a test run.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import sqlalchemy as sa
+
+from tests.lab.errors import DeadlinePassed, LabError
+from tests.lab.ports import HeldPort
+from tests.lab.processes import LabProcess, pauses
+from tests.lab.trees import NOBODY, SHARED, find_server
+
+_START_DEADLINE_S = 30.0
+_STOP_DEADLINE_S = 10.0
+_MAKING_DEADLINE_S = 120.0
+_USER = "callback"
+
+
+class DatabaseServer(ABC):
+    """One server on 127.0.0.1.
+
+    Use as a context manager, or call :meth:`start` and :meth:`close`.
+    """
+
+    #: The server's program.
+    program: str
+    #: What SQLAlchemy calls the engine, with the driver the tests use themselves.
+    driver: str
+
+    def __init__(self) -> None:
+        self.programs, self._path = find_server(self.program)
+        self._held = HeldPort()
+        self.port = self._held.number
+        self._password = secrets.token_hex(8)
+        self.home = Path(
+            tempfile.mkdtemp(prefix=f"callback-queue-{self.program}-", dir=SHARED)
+        )
+        # Below the home, which is root's: whoever is nobody owns it and no more.
+        self.data = self.home / "data"
+        self.data.mkdir(mode=0o700)
+        self.home.chmod(0o755)
+        if os.geteuid() == 0:
+            os.chown(self.data, NOBODY, NOBODY)
+        self._process: LabProcess | None = None
+        self._made = False
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- its life
+
+    def start(self) -> None:
+        """Start and wait until it answers; its databases are as they were.
+
+        Raises:
+            LabError: it ended; the text holds what it said.
+            DeadlinePassed: it does not answer in time.
+        """
+        if self.running:
+            raise LabError(f"this {self.program} runs already")
+        if not self._made:
+            self._make()
+        self._process = process = LabProcess(
+            self.programs,
+            self._server(),
+            output=self.home / "output",
+            cwd=SHARED,
+            as_root=False,
+        )
+        for _ in pauses(_START_DEADLINE_S):
+            if not process.running:
+                raise LabError(
+                    f"{self.program} ended with {process.exit_code}:\n"
+                    f"{process.text()[-4000:]}"
+                )
+            with suppress(sa.exc.OperationalError), self._administration() as conn:
+                conn.exec_driver_sql("SELECT 1")
+                self._made = True
+                return
+        raise DeadlinePassed(
+            f"{self.program} does not answer after {_START_DEADLINE_S} s:\n"
+            f"{process.text()[-4000:]}"
+        )
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.running
+
+    def stop(self) -> None:
+        """End it the way an administrator would who waits for nobody."""
+        if self._process is not None:
+            self._process.signal(self.stop_signal)
+            self._process.wait(_STOP_DEADLINE_S)
+            self._process = None
+
+    def kill(self) -> None:
+        """End it without a warning."""
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
+
+    def freeze(self) -> None:
+        """Stop all its processes in their tracks; connections stay open."""
+        for pid in self._pids():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen server go on."""
+        for pid in self._pids():
+            os.kill(pid, signal.SIGCONT)
+
+    def _pids(self) -> list[int]:
+        if self._process is None:
+            raise LabError(f"this {self.program} does not run")
+        pids = [self._process.pid]
+        # Grows while it is read: children of children come too.
+        for pid in pids:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+            pids += [int(child) for child in children.split()]
+        return pids
+
+    def close(self) -> None:
+        """End it at once and remove every trace."""
+        self.kill()
+        self._held.release()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    # -- its databases
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """Make an empty database, yield its URL, and drop it."""
+        name = f"test_{secrets.token_hex(8)}"
+        with self._administration() as conn:
+            conn.exec_driver_sql(f"CREATE DATABASE {name}")
+        try:
+            yield self.url(name)
+        finally:
+            with self._administration() as conn:
+                conn.exec_driver_sql(self._drop(name))
+
+    def url(self, database: str) -> str:
+        """Return the URL of a database, as the product's settings have it."""
+        return self._url(database).render_as_string(hide_password=False)
+
+    def _url(self, database: str) -> sa.URL:
+        return sa.URL.create(
+            self.driver.partition("+")[0],
+            username=_USER,
+            password=self._password,
+            host="127.0.0.1",
+            port=self.port,
+            database=database,
+        )
+
+    @contextmanager
+    def _administration(self) -> Iterator[sa.Connection]:
+        engine = sa.create_engine(
+            self._url(self.first_database).set(drivername=self.driver),
+            isolation_level="AUTOCOMMIT",
+            poolclass=sa.NullPool,
+            connect_args={"connect_timeout": 5},
+        )
+        with engine.connect() as conn:
+            yield conn
+
+    def _run(self, *argv: str) -> None:
+        """Run a program of the server to its end, as the server's user."""
+        done = subprocess.run(
+            self.programs.command(*argv, as_root=False),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=self.programs.environment(),
+            cwd=SHARED,
+            timeout=_MAKING_DEADLINE_S,
+            check=False,
+        )
+        if done.returncode:
+            raise LabError(f"{argv[0]} failed:\n{done.stdout[-4000:]}")
+
+    #: Asks the server to end, and to throw its sessions out.
+    stop_signal: signal.Signals
+    #: One that is always there.
+    first_database: str
+
+    @abstractmethod
+    def _make(self) -> None:
+        """Make the server's own files."""
+
+    @abstractmethod
+    def _server(self) -> Sequence[str]:
+        """Return the command that is the server."""
+
+    @abstractmethod
+    def _drop(self, database: str) -> str:
+        """Return the statement that drops a database, with sessions in it or not."""
+
+
+class PostgreSQL(DatabaseServer):
+    """A PostgreSQL server."""
+
+    program = "postgres"
+    driver = "postgresql+psycopg"
+    stop_signal = signal.SIGINT
+    first_database = "postgres"
+
+    def _make(self) -> None:
+        password = self.home / "password"
+        password.write_text(self._password)
+        self._run(
+            str(self._path.with_name("initdb")),
+            *("--pgdata", str(self.data), "--username", _USER),
+            *("--pwfile", str(password), "--auth", "scram-sha-256"),
+            *("--encoding", "UTF8", "--no-locale", "--wal-segsize", "1"),
+            "--no-sync",
+        )
+
+    def _server(self) -> Sequence[str]:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": self.port,
+            "unix_socket_directories": self.data,
+            "max_connections": 50,
+            "shared_buffers": "16MB",
+            "fsync": "off",
+            "full_page_writes": "off",
+        }
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        return [str(self._path), "-D", str(self.data), *options]
+
+    def _drop(self, database: str) -> str:
+        return f"DROP DATABASE {database} WITH (FORCE)"
+
+
+class MariaDB(DatabaseServer):
+    """A MariaDB server."""
+
+    program = "mariadbd"
+    driver = "mysql+pymysql"
+    stop_signal = signal.SIGTERM
+    first_database = "mysql"
+
+    def _make(self) -> None:
+        self._run(
+            *("/usr/bin/mariadb-install-db", "--no-defaults", "--skip-test-db"),
+            *("--auth-root-authentication-method=normal", f"--datadir={self.data}"),
+            *self._storage(),
+        )
+        (self.home / "first.sql").write_text(
+            f"CREATE USER {_USER}@'127.0.0.1' IDENTIFIED BY '{self._password}';\n"
+            f"GRANT ALL ON *.* TO {_USER}@'127.0.0.1';\n"
+        )
+
+    def _server(self) -> Sequence[str]:
+        first = self.home / "first.sql"
+        once = [f"--init-file={first}"] if not self._made else []
+        return [
+            *(str(self._path), "--no-defaults", f"--datadir={self.data}"),
+            *("--bind-address=127.0.0.1", f"--port={self.port}", "--skip-name-resolve"),
+            *(f"--socket={self.data}/socket", f"--pid-file={self.data}/pid"),
+            *self._storage(),
+            *once,
+        ]
+
+    @staticmethod
+    def _storage() -> Sequence[str]:
+        return (
+            "--innodb-flush-log-at-trx-commit=0",
+            "--innodb-log-file-size=4M",
+            "--innodb-buffer-pool-size=16M",
+            "--innodb-doublewrite=0",
+        )
+
+    def _drop(self, database: str) -> str:
+        return f"DROP DATABASE {database}"
