@@ -3,24 +3,18 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from fastagi.store import migrate
 from fastagi.store.engine import Database
 from fastagi.store.schema import metadata
 from fastagi.store.store import TaskStore
+from tests.lab.databases import PostgreSQL
 from tests.store.harness import Loop, done
-
-#: An empty PostgreSQL database that tests may make schemas in.
-POSTGRES = os.environ.get("TEST_POSTGRES_URL", "")
 
 
 @pytest.fixture
@@ -43,34 +37,15 @@ def sqlite_url(_sqlite_with_tables: Path, sqlite_path: Path) -> str:
     return f"sqlite:///{sqlite_path}"
 
 
-@contextmanager
-def _postgres_schema() -> Iterator[str]:
-    """Make a schema of its own and yield the URL that leads into it."""
-    if not POSTGRES:
-        pytest.skip("TEST_POSTGRES_URL is not set")
-    schema = f"test_{uuid.uuid4().hex}"
-    parsed = sa.make_url(POSTGRES).set(drivername="postgresql+psycopg")
-    engine = sa.create_engine(parsed, poolclass=sa.NullPool)
-    with engine.begin() as conn:
-        conn.exec_driver_sql(f"CREATE SCHEMA {schema}")
-    url = parsed.set(drivername="postgresql").update_query_dict(
-        {"options": f"-c search_path={schema}"}
-    )
-    yield url.render_as_string(hide_password=False)
-    with engine.begin() as conn:
-        conn.exec_driver_sql(f"DROP SCHEMA {schema} CASCADE")
-
-
 @pytest.fixture
-def empty_postgres_url() -> Iterator[str]:
-    """The URL of a schema with nothing in it."""
-    with _postgres_schema() as url:
-        yield url
+def empty_postgres_url(postgresql_url: str) -> str:
+    """The URL of a PostgreSQL database with nothing in it."""
+    return postgresql_url
 
 
 @pytest.fixture(scope="session")
-def _shared_postgres_url() -> Iterator[str]:
-    with _postgres_schema() as url:
+def _shared_postgres_url(postgresql: PostgreSQL) -> Iterator[str]:
+    with postgresql.database() as url:
         migrate.upgrade(url)
         yield url
 
