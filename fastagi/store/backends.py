@@ -9,6 +9,7 @@ tables, threads or Twisted.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from enum import Enum, auto
@@ -28,6 +29,8 @@ from fastagi.store.errors import StoreUnavailable
 _LOOK_S: Final = 0.1
 #: What a migration waits for others to finish, in seconds.
 _MIGRATION_WAIT_S: Final = 15.0
+#: What SQLite needs to open a file, in bytes.
+_LEAST_ROOM: Final = 64 * 1024
 #: RETURNING came with it.
 _OLDEST_SQLITE: Final = (3, 35, 0)
 _UPGRADE: Final = "run: callback-queue db upgrade"
@@ -84,6 +87,9 @@ class Backend(Protocol):
     def check_commit(self) -> None:
         """Raise StoreUnavailable if what is committed now would be lost."""
 
+    def has_written(self, conn: sa.Connection) -> bool:
+        """Say whether the transaction has changed anything so far."""
+
     def copy(self, version: str) -> Path | None:
         """Copy the database aside, if this engine's is a file; return where to."""
 
@@ -119,6 +125,8 @@ class SqliteBackend:
     def __init__(self, database: str) -> None:
         in_memory = database in {"", ":memory:"}
         self._path = None if in_memory else Path(database).absolute()
+        #: Rows changed on the connection before the transaction.
+        self._changes = 0
         #: Device and inode of the file the connection has open.
         self._opened: tuple[int, int] | None = None
         self.engine = sa.create_engine(
@@ -152,6 +160,7 @@ class SqliteBackend:
     def begin(self, conn: sa.Connection) -> None:
         """Take the write lock at once: a lock taken later can fail half-way."""
         conn.exec_driver_sql("BEGIN IMMEDIATE")
+        self._changes = self._total_changes(conn)
 
     def begin_migration(self, conn: sa.Connection) -> None:
         """Begin with the settings SQLite asks for when a table is made anew."""
@@ -176,6 +185,16 @@ class SqliteBackend:
                 f"{self._path} was moved, deleted or replaced while in use; put it"
                 " back, or restart the service to begin with an empty one"
             )
+
+    def has_written(self, conn: sa.Connection) -> bool:
+        """Compare the driver's count."""
+        return self._total_changes(conn) > self._changes
+
+    @staticmethod
+    def _total_changes(conn: sa.Connection) -> int:
+        driver: Any = conn.connection.driver_connection
+        changes: int = driver.total_changes
+        return changes
 
     def copy(self, version: str) -> Path | None:
         """Copy what is committed; a plain copy of the file would miss the log."""
@@ -213,6 +232,9 @@ class SqliteBackend:
                     f" fuser -v {where}",
                 )
             case sqlite3.SQLITE_FULL:
+                text = f"no room left for {where}; make room on its disk"
+            case sqlite3.SQLITE_IOERR if self._path and not _has_room(self._path):
+                # Its file of shared memory could not be made.
                 text = f"no room left for {where}; make room on its disk"
             case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
                 text = (
@@ -306,6 +328,13 @@ class SqliteBackend:
         return target
 
 
+def _has_room(path: Path) -> bool:
+    try:
+        return shutil.disk_usage(path.parent).free > _LEAST_ROOM
+    except OSError:
+        return True
+
+
 def _sync_directory(directory: Path) -> None:
     """Let a new name survive a power failure."""
     descriptor = os.open(directory, os.O_RDONLY)
@@ -342,6 +371,8 @@ class PostgresBackend:
             hide_password=True
         )
         try:
+            from fastagi.store.patience import PatientConnection
+
             self.engine = sa.create_engine(
                 url.set(drivername="postgresql+psycopg"),
                 poolclass=NullPool,
@@ -363,13 +394,19 @@ class PostgresBackend:
                 "the driver for PostgreSQL is missing; install"
                 " asterisk-callback-queue[postgres]"
             ) from None
+
+        def connect(_dialect: Any, _record: Any, args: Any, options: Any) -> Any:
+            return PatientConnection.connect(*args, **options)
+
+        sa.event.listen(self.engine, "do_connect", connect)
         sa.event.listen(self.engine, "connect", self._prepare)
 
     @staticmethod
     def _prepare(connection: Any, _record: object) -> None:
         """Bound every wait, and let each commit reach the server's disk."""
         connection.execute("SET lock_timeout = '2s'")
-        connection.execute("SET statement_timeout = '10s'")
+        # Before we give the whole server up: see PatientConnection.
+        connection.execute("SET statement_timeout = '5s'")
         connection.execute(
             "SELECT set_config('synchronous_commit', 'on', false)"
             " WHERE current_setting('synchronous_commit') = 'off'"
@@ -385,6 +422,9 @@ class PostgresBackend:
 
     def begin_migration(self, conn: sa.Connection) -> None:
         """Keep other migrations out until ours is committed."""
+        driver: Any = conn.connection.driver_connection
+        # Tables may be large; whoever started it can stop it.
+        driver.patience_s = None
         for name in ("lock_timeout", "statement_timeout"):
             conn.exec_driver_sql(f"SET LOCAL {name} = '{_MIGRATION_WAIT_S:.0f}s'")
         conn.exec_driver_sql("SELECT pg_advisory_xact_lock(4573)")
@@ -395,6 +435,11 @@ class PostgresBackend:
 
     def check_commit(self) -> None:
         """Nothing to look for: the server answers for what it commits."""
+
+    def has_written(self, conn: sa.Connection) -> bool:
+        """Ask: a transaction has an id once it has written something."""
+        asked = "SELECT txid_current_if_assigned() IS NOT NULL"
+        return bool(conn.exec_driver_sql(asked).scalar())
 
     def copy(self, version: str) -> Path | None:
         """Copy nothing: pg_dump is for that."""
@@ -414,5 +459,9 @@ class PostgresBackend:
         ):
             # Psycopg tells a refused password without a SQLSTATE too.
             detail = str(error.orig).strip().splitlines()[0]
-            return Explained(Trouble.LOST, f"the database {self._name}: {detail}")
+            return Explained(
+                Trouble.LOST,
+                f"the database {self._name}: {detail}; see whether its server runs and"
+                " answers, and its log",
+            )
         return None
