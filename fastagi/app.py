@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from attrs import frozen
 
-from twisted.internet.defer import TimeoutError, maybeDeferred
+from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IListeningPort,
@@ -49,6 +49,12 @@ from fastagi.service.threads import InThread
 from fastagi.store.engine import Database
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
+
+#: How long who asks for the status waits for the database, in seconds.
+_DATABASE_S: Final = 3.0
+
+#: The moment at which somebody last asked for the status.
+_STATUS_MARK: Final = "status"
 
 
 @frozen(kw_only=True)
@@ -375,12 +381,19 @@ class CallbackService:
 
     async def _status(self, _request: Mapping[str, Any]) -> Json:
         now = self._clock.seconds()
+        tasks: Json | None = None
+        # Reading alone would work on a full disk, where no request can be kept.
+        asked_at = datetime.fromtimestamp(now, UTC)
+        writing = Deferred.fromCoroutine(self._store.set_mark(_STATUS_MARK, asked_at))
         try:
+            await writing.addTimeout(_DATABASE_S, self._clock)
             counts = await self._store.counts()
-            tasks: Json | None = {status.value: n for status, n in counts.items()}
+            tasks = {status.value: n for status, n in counts.items()}
             database = "ok"
         except StoreUnavailable as error:
-            tasks, database = None, str(error)
+            database = str(error)
+        except TimeoutError:
+            database = f"it has not answered for {_DATABASE_S:g} s; see the log"
         started = datetime.fromtimestamp(self._started_at, UTC)
         return {
             "version": __version__,

@@ -99,7 +99,10 @@ def check(config: str, as_json: bool) -> None:
 @_config_option
 @_json_option
 def status(config: str, as_json: bool) -> None:
-    """Show what the running service sees: Asterisk, queues, tasks."""
+    """Show what the running service sees: Asterisk, queues, tasks.
+
+    Exit code 1 if it does not run, has no Asterisk or can not use its database.
+    """
     settings = _load(config)
     answer = _ask_service(settings, {"command": "status"})
     if answer is None:
@@ -110,7 +113,8 @@ def status(config: str, as_json: bool) -> None:
             " 'journalctl -u callback-queue'"
         )
     click.echo(json.dumps(answer, indent=2) if as_json else report.status(answer))
-    sys.exit(0 if answer["asterisk"]["connected"] else 1)
+    sound = answer["asterisk"]["connected"] and answer["database"] == "ok"
+    sys.exit(0 if sound else 1)
 
 
 @main.group()

@@ -127,11 +127,14 @@ def status(answer: Mapping[str, Any]) -> str:
         link = f"connected ({asterisk['version'] or 'version unknown'})"
     else:
         link = f"NOT CONNECTED: {asterisk['error'] or 'no attempt has succeeded yet'}"
+    database = answer["database"]
+    if database != "ok":
+        database = f"CAN NOT BE USED: {database}"
     lines = [
         f"callback-queue {answer['version']}, running since"
         f" {_when(answer['started_at'])}",
         f"Asterisk:  {link}",
-        f"Database:  {answer['database']}",
+        f"Database:  {database}",
     ]
     if answer["tasks"] is not None:
         counts = [f"{n} {status}" for status, n in answer["tasks"].items() if n]

@@ -461,7 +461,7 @@ class PostgresBackend:
             detail = str(error.orig).strip().splitlines()[0]
             return Explained(
                 Trouble.LOST,
-                f"the database {self._name}: {detail}; see whether its server runs and"
-                " answers, and its log",
+                f"the database {self._name}: {detail}; see whether its server runs,"
+                " answers and takes this URL, and what its log says",
             )
         return None

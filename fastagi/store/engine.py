@@ -82,6 +82,8 @@ class _Request:
     #: Lost a race: to be run once more in the next transaction.
     again: bool = False
     tries: int = 0
+    #: Its success says that the database can be used: something was written.
+    proves: bool = False
 
     def run(self, conn: sa.Connection) -> None:
         """Call the function and keep what it returns."""
@@ -146,7 +148,8 @@ class Database:
         self._closing = False
         self._closed = False
         self._closers: list[Deferred[None]] = []
-        self._usable = True
+        #: Why the database can not be used, as last logged; empty while it can.
+        self._trouble = ""
 
     @property
     def commits(self) -> int:
@@ -241,16 +244,21 @@ class Database:
             request.settle()
 
     def _notice(self, request: _Request) -> None:
-        usable = not isinstance(request.error, StoreUnavailable)
-        if usable and not self._usable:
-            self._log.info("the database can be used again")
-        elif self._usable and not usable:
+        """Log trouble when it begins, when it becomes another, and when it ends."""
+        trouble = ""
+        if isinstance(request.error, StoreUnavailable):
+            # Without the name of the request, which differs from one to the next.
+            trouble = str(request.error.__cause__ or request.error)
+        if trouble and trouble != self._trouble:
             self._log.error(
                 "{name}: the database can not be used: {error}",
                 name=request.name,
-                error=str(request.error),
+                error=trouble,
             )
-        self._usable = usable
+        elif self._trouble and request.proves:
+            self._log.info("the database can be used again")
+        if trouble or request.proves:
+            self._trouble = trouble
 
     def _over(self) -> None:
         assert self._thread is not None
@@ -294,12 +302,15 @@ class _Transactions:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._conn: sa.Connection | None = None
+        #: Since the last success that proves otherwise, the database failed. On a full
+        #: disk reading works.
+        self._failed = False
         #: Transactions committed so far.
         self.commits = 0
 
     def process(self, group: list[_Request]) -> None:
         """Carry out requests; each has a value or an error afterwards."""
-        group = list(group)
+        requests, group = group, list(group)
         savepoints = False
         try:
             while group:
@@ -311,6 +322,8 @@ class _Transactions:
             self._log.failure("the database's worker failed")
             _fail(group, error)
             self.disconnect()
+        if any(isinstance(request.error, StoreUnavailable) for request in requests):
+            self._failed = True
 
     def disconnect(self) -> None:
         """Give the connection up; the next request opens a new one."""
@@ -446,6 +459,7 @@ class _Transactions:
     def _commit(self, conn: sa.Connection, done: list[_Request]) -> None:
         try:
             self._backend.check_commit()
+            proves = not self._failed or self._backend.has_written(conn)
             conn.commit()
         except (sa.exc.DBAPIError, StoreUnavailable) as error:
             self.disconnect()
@@ -454,6 +468,9 @@ class _Transactions:
             _fail(done, StoreUnavailable(f"it could not be committed: {text}"))
         else:
             self.commits += 1
+            self._failed = self._failed and not proves
+            for request in done:
+                request.proves = proves
 
     def _roll_back(self, conn: sa.Connection) -> None:
         try:

@@ -9,7 +9,7 @@ to it, so that TCP notices nothing either. Importing this needs the driver.
 from __future__ import annotations
 
 import time
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
@@ -27,7 +27,8 @@ class PatientConnection(psycopg.Connection[TupleRow]):
     #: None: wait as long as it takes.
     patience_s: float | None = PATIENCE_S
 
-    def wait(self, gen: PQGen[T], *args: float, **options: float) -> T:
+    # Later versions of the driver pass more, which goes on as it is.
+    def wait(self, gen: PQGen[T], *args: Any, **options: Any) -> T:
         """Carry out one exchange with the server.
 
         Raises:
