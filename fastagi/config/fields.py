@@ -17,13 +17,16 @@ import enum
 import ipaddress
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
+from itertools import pairwise
 from typing import TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import SecretStr
 
+from fastagi.calls.hours import CLOSED, DAY, DayHours, Range, SpecialDay
 from fastagi.calls.numbers import EVERYWHERE, REGIONS
 from fastagi.config.durations import format_duration, parse_duration
 from fastagi.config.errors import BadValue, shown
@@ -70,6 +73,14 @@ _CDR_SERVER = re.compile(
 )
 _TABLE = re.compile(r"[A-Za-z0-9_$-]+(?:\.[A-Za-z0-9_$-]+)?")
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ZONE = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*")
+_TIME = r"([0-9]{1,2})(?::([0-9]{2}))?"
+_RANGE = re.compile(rf" *{_TIME} *[-\u2013] *{_TIME} *")
+_DATE = re.compile(r"(?:([0-9]{4})-)?([0-9]{2})-([0-9]{2})")
+#: As in many countries: the day before the month.
+_DAY_FIRST = re.compile(r"([0-9]{1,2})\.([0-9]{1,2})\.?([0-9]{4})?")
+_SOME_HOURS = "must be hours such as 09:00-17:00 or 09:00-12:00, 13:00-17:00, or closed"
+_SOME_DAY = "must be a day such as 2026-12-24 or, for every year, 12-24"
 
 
 def parse_text(value: object) -> str:
@@ -538,6 +549,114 @@ def parse_number_pattern(value: object) -> re.Pattern[str]:
         raise BadValue(
             f"must be a regular expression {got}: {reason}", remedy
         ) from None
+
+
+def parse_zone(value: object) -> ZoneInfo:
+    """Take the name of a time zone."""
+    if isinstance(value, ZoneInfo):
+        return value
+    name = parse_text(value)
+    form = f"must be a time zone such as Europe/Berlin (got {shown(name)})"
+    # ZoneInfo() would take some of the rest for the path of a file.
+    if len(name) <= _LONGEST_TEXT and _ZONE.fullmatch(name):
+        try:
+            return ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            pass
+    # The machine's list may hold names such as localtime, too.
+    known = {zone.lower(): zone for zone in available_timezones() if "/" in zone}
+    tidy = name[:_LONGEST_TEXT].strip().lower().replace(" ", "_")
+    cities = {zone.rpartition("/")[2]: zone for zone in sorted(known, reverse=True)}
+    near = get_close_matches(tidy, known, n=1) or [
+        cities[city] for city in get_close_matches(tidy, cities, n=1)
+    ]
+    raise BadValue(form, f"did you mean {known[near[0]]}?" if near else "")
+
+
+def parse_day_hours(value: object) -> DayHours:
+    """Take the hours of a day: ranges with commas between them, or ``closed``."""
+    if isinstance(value, DayHours):
+        return value
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        raise BadValue(
+            f"{_SOME_HOURS} (got a list)",
+            f'write "{", ".join(value)}"' if value else "",
+        )
+    if not isinstance(value, str):
+        raise BadValue(f"{_SOME_HOURS} (got {shown(value)})")
+    if value == "closed":
+        return CLOSED
+    ranges = sorted(_range(part, value) for part in value.split(","))
+    for before, after in pairwise(ranges):
+        if after.begin < before.end:
+            raise BadValue(
+                f"has two ranges that overlap: {before} and {after}",
+                "make one of them, or correct a time",
+            )
+    return DayHours(tuple(ranges))
+
+
+def _range(text: str, whole: str) -> Range:
+    found = _RANGE.fullmatch(text)
+    if not found:
+        word = whole.strip().lower()
+        remedy = "write closed" if word in ("closed", "none", "off", "") else ""
+        if word in ("open", "always", "24h", "24/7", "all day"):
+            remedy = "write 00:00-24:00"
+        raise BadValue(f"{_SOME_HOURS} (got {shown(whole)})", remedy)
+    hour, minute, end_hour, end_minute = found.groups()
+    if minute is None or end_minute is None:
+        times = (
+            f"{int(hour):02}:{minute or '00'}-{int(end_hour):02}:{end_minute or '00'}"
+        )
+        raise BadValue(f"{_SOME_HOURS} (got {shown(whole)})", f"write {times}")
+    begin = _minutes(hour, minute, DAY - 1, text)
+    end = _minutes(end_hour, end_minute, DAY, text)
+    if begin == end:
+        raise BadValue(
+            f"has a range that ends when it begins: {text.strip()}",
+            "write 00:00-24:00 for the whole day, or closed",
+        )
+    # Past midnight.
+    return Range(begin, end if end > begin else end + DAY)
+
+
+def _minutes(hour: str, minute: str, most: int, text: str) -> int:
+    minutes = 60 * int(hour) + int(minute)
+    if int(minute) > 59 or minutes > most:
+        last = f"{most // 60:02}:{most % 60:02}"
+        raise BadValue(
+            f"holds {hour}:{minute} in {text.strip()}; times go from 00:00 to {last}"
+        )
+    return minutes
+
+
+def parse_special_days(value: object) -> object:
+    """Take days with hours of their own; pydantic looks at each."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise BadValue(
+        "must be a group of days, one `12-24: closed` on each line "
+        f"(got {shown(value)})"
+    )
+
+
+def parse_special_day(value: object) -> SpecialDay:
+    """Take one day of a year, or of every year."""
+    if isinstance(value, SpecialDay):
+        return value
+    text = parse_text(value)
+    found = _DATE.fullmatch(text)
+    if not found:
+        remedy = ""
+        if other := _DAY_FIRST.fullmatch(text):
+            year = f"{other[3]}-" if other[3] else ""
+            remedy = f"write {year}{int(other[2]):02}-{int(other[1]):02}"
+        raise BadValue(f"{_SOME_DAY} (got {shown(text)})", remedy)
+    try:
+        return SpecialDay(int(found[1] or 0), int(found[2]), int(found[3]))
+    except ValueError:
+        raise BadValue(f"is no day of the calendar (got {shown(text)})") from None
 
 
 def _plain(value: object, pattern: re.Pattern[str], longest: int, may_hold: str) -> str:

@@ -61,6 +61,10 @@ _OTHER_WORDS = {
     "extension": "target_extension",
     "trunk": "outbound_channel",
     "country": "region",
+    "timezone": "time_zone",
+    "tz": "time_zone",
+    "holidays": "days",
+    **{day[:3]: day for day in model.DAYS_OF_WEEK},
 }
 _GROUP = "must be a group of settings, one `name: value` on each line"
 _FROM_SAMPLE = "start from the sample callback-queue.yaml"
@@ -236,9 +240,11 @@ class _Judge:
                 problem = fault.get("ctx", {}).get("error")
                 # All checks are in fields.py, and they raise nothing else.
                 assert isinstance(problem, BadValue), fault["type"]
-                self._fault((*place, *fault["loc"]), problem.message, problem.remedy)
-                wrong.add(str(fault["loc"][0]))
-                _prune(data, fault["loc"])
+                # How pydantic says that it is the name that is wrong, not the value.
+                inner = tuple(part for part in fault["loc"] if part != "[key]")
+                self._fault((*place, *inner), problem.message, problem.remedy)
+                wrong.add(str(inner[0]))
+                _prune(data, inner)
             section = kind.model_validate(data)
         return _Layer(section, given, frozenset(wrong))
 
@@ -370,7 +376,7 @@ class _Judge:
         judged = dict(values)
         if wrong & set(model.TARGET):
             judged.update(dict.fromkeys(model.TARGET))
-        for group in wrong & {"numbers", "attempts", "retry"}:
+        for group in wrong & {"numbers", "attempts", "retry", "opening_hours"}:
             del judged[group]
         for broken in model.broken_rules(judged):
             place = self._said(name, own, broken.settings)
@@ -555,8 +561,11 @@ def _meant(name: str, known: Iterable[str]) -> str:
 def _homes() -> dict[str, str]:
     """Tell for each setting the group it belongs to."""
     homes: dict[str, str] = {}
-    for group in (model.Sounds, model.Numbers, model.Retry):
-        homes |= dict.fromkeys(group.model_fields, group.__name__.lower())
+    for name, field in model.QueueLayer.model_fields.items():
+        if isinstance(group := field.annotation, type) and issubclass(
+            group, model.Section
+        ):
+            homes |= dict.fromkeys(group.model_fields, name)
     homes |= dict.fromkeys(model.QueueLayer.model_fields, "defaults or a queue")
     for name, section in _SECTIONS.items():
         if name != "defaults":

@@ -14,11 +14,14 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
+from functools import lru_cache
 from typing import Annotated, Any, TypeAlias
+from zoneinfo import ZoneInfo
 
 import attrs
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -29,6 +32,14 @@ from pydantic import (
 )
 
 from fastagi.calls.attempt import Disposition
+from fastagi.calls.hours import (
+    ALL_DAY,
+    ALWAYS,
+    CLOSED,
+    DayHours,
+    OpeningHours,
+    SpecialDay,
+)
 from fastagi.calls.inbound import CountingRules
 from fastagi.calls.limits import CallLimits
 from fastagi.calls.numbers import (
@@ -39,9 +50,11 @@ from fastagi.calls.numbers import (
     NumberRules,
 )
 from fastagi.calls.retry import ResultRule, RetryRules
+from fastagi.calls.task import Kind
 from fastagi.config import fields
 from fastagi.config.durations import format_duration, parse_duration
 from fastagi.config.errors import BadValue
+from fastagi.config.zones import machine_zone
 
 HIDDEN = "(hidden)"
 _SHOWN_NUMBER = re.compile(r"(\+?[0-9]+)>?$")
@@ -69,6 +82,36 @@ class LogFormat(enum.StrEnum):
 
     TEXT = "text"
     JSON = "json"
+
+
+class CarryOver(enum.StrEnum):
+    """What the time while a queue is closed does not count for."""
+
+    NONE = "none"
+    MISSED = "missed"
+    ALL = "all"
+
+
+class Days(Mapping[SpecialDay, DayHours]):
+    """Hours of single days; like a dict, and never changes."""
+
+    def __init__(self, days: Mapping[SpecialDay, DayHours] | None = None) -> None:
+        self._days = dict(sorted((days or {}).items()))
+
+    def __getitem__(self, day: SpecialDay) -> DayHours:
+        return self._days[day]
+
+    def __iter__(self) -> Iterator[SpecialDay]:
+        return iter(self._days)
+
+    def __len__(self) -> int:
+        return len(self._days)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._days.items()))
+
+    def __repr__(self) -> str:
+        return f"Days({self._days!r})"
 
 
 def _number(lowest: int, highest: int) -> PlainValidator:
@@ -149,6 +192,17 @@ RegionsOrAll: TypeAlias = Annotated[
 NumberKinds: TypeAlias = Annotated[
     tuple[Annotated[NumberKind, _choice(NumberKind)], ...],
     BeforeValidator(fields.parse_list),
+]
+
+Zone: TypeAlias = Annotated[ZoneInfo, PlainValidator(fields.parse_zone)]
+HoursOfDay: TypeAlias = Annotated[DayHours, PlainValidator(fields.parse_day_hours)]
+HoursOfDays: TypeAlias = Annotated[
+    Mapping[
+        Annotated[SpecialDay, PlainValidator(fields.parse_special_day)],
+        HoursOfDay,
+    ],
+    BeforeValidator(fields.parse_special_days),
+    AfterValidator(Days),
 ]
 
 
@@ -361,6 +415,71 @@ class Numbers(Section):
     dial_as: Annotated[DialAs, _choice(DialAs)] = DialAs.AS_RECEIVED
 
 
+class Hours(Section):
+    """When the queue's clients are called.
+
+    Attributes:
+        time_zone: None is the machine's own.
+        monday: and the other days of the week: None is open all day if no day says
+            anything, else closed.
+        days: instead of those of the week; merged day by day.
+    """
+
+    enabled: Switch = True
+    time_zone: Zone | None = None
+    monday: HoursOfDay | None = None
+    tuesday: HoursOfDay | None = None
+    wednesday: HoursOfDay | None = None
+    thursday: HoursOfDay | None = None
+    friday: HoursOfDay | None = None
+    saturday: HoursOfDay | None = None
+    sunday: HoursOfDay | None = None
+    days: HoursOfDays = Days()
+    carry_over: Annotated[CarryOver, _choice(CarryOver)] = CarryOver.NONE
+
+    @property
+    def week(self) -> tuple[DayHours | None, ...]:
+        """What each day of the week says, from Monday on."""
+        return (
+            self.monday,
+            self.tuesday,
+            self.wednesday,
+            self.thursday,
+            self.friday,
+            self.saturday,
+            self.sunday,
+        )
+
+    @property
+    def in_use(self) -> bool:
+        """Whether there is anything but "always open"."""
+        return self.enabled and (self.has_week or bool(self.days))
+
+    @property
+    def has_week(self) -> bool:
+        """Whether any day of the week says something."""
+        return any(day is not None for day in self.week)
+
+    @property
+    def zone(self) -> tzinfo | None:
+        """The time zone; None if it is the machine's, and that is not known."""
+        return self.time_zone or machine_zone()
+
+
+@lru_cache(maxsize=1024)
+def _opening_hours(hours: Hours) -> OpeningHours:
+    if not hours.in_use:
+        return ALWAYS
+    zone = hours.zone
+    assert zone is not None, "broken_rules() lets nobody do without one"
+    unsaid = CLOSED if hours.has_week else ALL_DAY
+    return OpeningHours(
+        week=tuple(unsaid if day is None else day for day in hours.week),
+        days=hours.days,
+        zone=zone,
+    )
+
+
 Attempts: TypeAlias = Annotated[int, _number(1, 100)]
 RetryDelay: TypeAlias = Annotated[timedelta, _span("0", "1d")]
 
@@ -421,6 +540,7 @@ class QueueLayer(Section):
     request_expiry: Annotated[timedelta, _span("1s", "30d")] = timedelta(hours=4)
     missed_calls: Switch = True
     missed_window: Annotated[timedelta, _span("1s", "30d")] = timedelta(minutes=5)
+    opening_hours: Hours = Hours()
     member_ring_time: Annotated[timedelta, _span("5s", "10m")] = timedelta(seconds=60)
     member_retry_delay: Annotated[timedelta, _span("1s", "1h")] = timedelta(seconds=30)
     member_attempts: Annotated[int, _number(1, 10_000)] = 30
@@ -540,6 +660,29 @@ class QueueSettings(QueueLayer):
         match = _SHOWN_NUMBER.search(self.outbound_caller_id)
         return match[1] if match else ""
 
+    @property
+    def hours(self) -> OpeningHours:
+        """When clients are called, as the domain takes it."""
+        return _opening_hours(self.opening_hours)
+
+    def expires_at(self, kind: Kind, at: datetime) -> datetime:
+        """Tell when a task that came about at a moment is too old.
+
+        What is carried over does not age while the queue is closed. Who adds a task by
+        hand means it to be called, so that one always is.
+        """
+        missed = kind is Kind.MISSED
+        lasts = self.missed_window if missed else self.request_expiry
+        carried = {CarryOver.ALL, CarryOver.MISSED} if missed else {CarryOver.ALL}
+        if kind is Kind.MANUAL or self.opening_hours.carry_over in carried:
+            return self.hours.after(at, lasts)
+        return at + lasts
+
+    def opens_between(self, at: datetime, end: datetime) -> bool:
+        """Tell whether the queue is open at some moment from ``at`` until ``end``."""
+        opening = self.hours.next_opening(at)
+        return opening is not None and opening < end
+
     def outbound_channel_for(self, number: str) -> str:
         """Give the channel that calls a number.
 
@@ -596,6 +739,15 @@ def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
                 f"{numbers.max_digits}"
             ),
         )
+    hours = values.get("opening_hours")
+    if hours is not None and hours.in_use and hours.zone is None:
+        yield BrokenRule(
+            tuple(f"opening_hours.{name}" for name in (*DAYS_OF_WEEK, "days")),
+            BadValue(
+                "needs a time zone, and this machine's own cannot be found out",
+                "add time_zone, e.g. time_zone: Europe/Berlin",
+            ),
+        )
     attempts, retry = values.get("attempts"), values.get("retry")
     if attempts is not None and retry is not None:
         for name, result in retry:
@@ -610,13 +762,23 @@ def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
                 )
 
 
+DAYS_OF_WEEK = (
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+    "sunday",
+)
 TARGET = ("target_queue", "target_extension", "state_interface")
 
 
 def merge_layers(*layers: QueueLayer) -> dict[str, Any]:
     """Lay a queue's own settings over the defaults, over what is built in.
 
-    Groups such as ``sounds`` are merged key by key. A layer that names a target
+    Groups such as ``sounds`` are merged key by key, days with hours of their own day by
+    day. A layer that names a target
     replaces the whole target of the layers below, so that a queue with a
     ``target_extension`` is not at odds with a ``target_queue`` in the defaults.
 
@@ -639,6 +801,8 @@ def merge_layers(*layers: QueueLayer) -> dict[str, Any]:
 
 
 def _laid_over(below: Any, above: Any) -> Any:
+    if isinstance(above, Days):
+        return Days({**below, **above})
     if not isinstance(above, Section):
         return above
     said = {
@@ -804,6 +968,8 @@ def _written(value: Any) -> Any:
             return value.value
         case re.Pattern():
             return value.pattern
+        case Days():
+            return {str(day): str(hours) for day, hours in value.items()}
         case Section():
             said = value.describe()
             return {name: text for name, text in said.items() if text is not None}

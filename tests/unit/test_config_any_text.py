@@ -47,6 +47,7 @@ _names = sorted(
         *model.QueueLayer.model_fields,
         *model.Sounds.model_fields,
         *model.Numbers.model_fields,
+        *model.Hours.model_fields,
         *("url", "socket", "support", "sales", "Support"),
     }
 )
@@ -59,6 +60,8 @@ _nasty = st.sampled_from(
         *("sqlite:////x", "sqlite:///x", "postgresql://u:p@h/d", "127.0.0.1"),
         *("10.0.0.5/8", "::1/128", "md5", "MD5", "info", "true", "general"),
         *("(", "[0-9]+", "+49", "_X.", "[[a]", "(" * 99, "(?:(?:a{99}){99}){99}"),
+        *("09:00-17:00", "9-5", "22:00-02:00", "closed", "12-24", "2027-02-29"),
+        *("Europe/Berlin", "/etc/localtime", "..", "Europe/"),
         *("a" * 300, "beep.wav", "../x", "silence/1", "\N{ARABIC-INDIC DIGIT THREE}"),
         *("/x", "/dev/null", "/dev/zero", "/proc/self/mem", "/dev/tty", "/tmp"),
     ]

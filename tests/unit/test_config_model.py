@@ -6,15 +6,27 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
 from fastagi.calls.attempt import Disposition
+from fastagi.calls.hours import (
+    ALL_DAY,
+    ALWAYS,
+    CLOSED,
+    DayHours,
+    OpeningHours,
+    Range,
+    SpecialDay,
+)
 from fastagi.calls.numbers import DialAs, NumberPlan
 from fastagi.calls.retry import ResultRule
+from fastagi.calls.task import Kind
+from fastagi.config import model
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import parse_settings
 from fastagi.config.model import (
@@ -525,3 +537,118 @@ class TestHistory:
 
     def test_no_queue_log(self) -> None:
         assert _load("history:\n  queue_log: ''\n" + self._REST).history.queue_log == ""
+
+
+class TestOpeningHours:
+    """2026-11-23 is a Monday."""
+
+    MONDAY_NOON = datetime(2026, 11, 23, 12, tzinfo=ZoneInfo("Europe/Berlin"))
+    _BERLIN = "time_zone: Europe/Berlin"
+
+    def hours(self, text: str, defaults: str = "") -> OpeningHours:
+        below = f"opening_hours: {{{defaults}}}" if defaults else ""
+        return _queue(f"opening_hours: {{{text}}}", below).hours
+
+    def test_a_queue_is_always_open_if_nothing_is_said(self) -> None:
+        assert _queue("").hours is ALWAYS
+        assert self.hours(self._BERLIN) is ALWAYS
+
+    def test_days_that_say_nothing_are_closed_if_another_has_hours(self) -> None:
+        hours = self.hours("monday: 09:00-17:00")
+        assert hours.week == (DayHours((Range(540, 1020),)), *[CLOSED] * 6)
+
+    def test_days_of_the_week_are_open_if_only_single_days_have_hours(self) -> None:
+        hours = self.hours("days: {12-25: closed}")
+        assert hours.week == (ALL_DAY,) * 7
+        assert hours.days == {SpecialDay(0, 12, 25): CLOSED}
+
+    def test_days_are_added_to_those_of_the_defaults(self) -> None:
+        hours = self.hours(
+            "monday: 10:00-11:00, days: {12-24: closed, 01-01: closed}",
+            f"{self._BERLIN}, monday: closed, tuesday: 09:00-17:00,"
+            " days: {12-24: 09:00-12:00, 12-25: closed}",
+        )
+        assert str(hours.zone) == "Europe/Berlin"
+        assert [str(day) for day in hours.week[:3]] == [
+            "10:00-11:00",
+            "09:00-17:00",
+            "closed",
+        ]
+        assert {str(day): str(hours) for day, hours in hours.days.items()} == {
+            "01-01": "closed",
+            "12-24": "closed",
+            "12-25": "closed",
+        }
+
+    def test_a_queue_may_be_open_whatever_the_defaults_say(self) -> None:
+        assert self.hours("enabled: false", "monday: closed") is ALWAYS
+
+    def test_the_time_zone_is_that_of_the_machine(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(model, "machine_zone", lambda: ZoneInfo("Asia/Tokyo"))
+        assert str(self.hours("monday: 09:00-17:01").zone) == "Asia/Tokyo"
+
+    def test_a_machine_without_a_time_zone_needs_one_in_the_settings(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(model, "machine_zone", lambda: None)
+        with pytest.raises(ConfigErrors) as raised:
+            _load(
+                "queues:\n  support:\n    outbound_channel: PJSIP/{number}@trunk\n"
+                "    opening_hours:\n      sunday: 09:00-17:00\n"
+            )
+        assert str(raised.value) == (
+            "callback-queue.yaml:7: queues.support.opening_hours.sunday: needs a time"
+            " zone, and this machine's own cannot be found out - add time_zone, e.g."
+            " time_zone: Europe/Berlin"
+        )
+        assert self.hours(f"{self._BERLIN}, monday: closed").is_never
+        assert self.hours("enabled: false, monday: closed") is ALWAYS
+
+    def test_they_are_described_as_they_are_written(self) -> None:
+        text = f"{self._BERLIN}, friday: 22:00-02:00, days: {{2026-12-24: closed}}"
+        described = _queue(f"opening_hours: {{{text}}}").describe()["opening_hours"]
+        assert described == {
+            "enabled": True,
+            "time_zone": "Europe/Berlin",
+            "friday": "22:00-02:00",
+            "days": {"2026-12-24": "closed"},
+            "carry_over": "none",
+        }
+        described = json.loads(json.dumps(described))
+        again = QueueSettings.model_validate(
+            {
+                "name": "support",
+                "opening_hours": described,
+                "outbound_channel": "PJSIP/{number}@trunk",
+            }
+        )
+        assert again == _queue(f"opening_hours: {{{text}}}")
+        assert hash(again) == hash(_queue(f"opening_hours: {{{text}}}"))
+
+    @pytest.mark.parametrize(
+        ("carry_over", "kind", "days"),
+        [
+            ("none", Kind.REQUESTED, 0),
+            ("none", Kind.MISSED, 0),
+            ("none", Kind.MANUAL, 1),
+            ("missed", Kind.REQUESTED, 0),
+            ("missed", Kind.MISSED, 1),
+            ("missed", Kind.MANUAL, 1),
+            ("all", Kind.REQUESTED, 1),
+            ("all", Kind.MISSED, 1),
+            ("all", Kind.MANUAL, 1),
+        ],
+    )
+    def test_what_is_carried_over_grows_no_older_while_the_queue_is_closed(
+        self, carry_over: str, kind: Kind, days: int
+    ) -> None:
+        queue = _queue(
+            "request_expiry: 30m, missed_window: 30m, opening_hours:"
+            f" {{{self._BERLIN}, monday: 08:00-12:00, tuesday: 12:00-20:00,"
+            f" carry_over: {carry_over}}}"
+        )
+        expires_at = queue.expires_at(kind, self.MONDAY_NOON)
+        assert expires_at == self.MONDAY_NOON + timedelta(days=days, minutes=30)
+        assert queue.opens_between(self.MONDAY_NOON, expires_at) == bool(days)

@@ -45,6 +45,7 @@ _SECTIONS: dict[str, type[model.Section]] = {
     "defaults": model.QueueLayer,
     "defaults.sounds": model.Sounds,
     "defaults.numbers": model.Numbers,
+    "defaults.opening_hours": model.Hours,
     "defaults.retry": model.Retry,
     **{
         f"defaults.retry.{result}": type(field.default)
@@ -68,6 +69,14 @@ _IN_WORDS = {
     "defaults.target_extension": "(none; a queue takes them)",
     "defaults.state_interface": "(the same as target_extension)",
     "defaults.outbound_channel": "(none; it must be given)",
+    "defaults.opening_hours.time_zone": "(that of this machine)",
+    **dict.fromkeys(
+        (f"defaults.opening_hours.{day}" for day in model.DAYS_OF_WEEK),
+        "(as for monday)",
+    ),
+    "defaults.opening_hours.monday": (
+        "(open all day; closed if some other day of the week has hours)"
+    ),
     **{
         f"defaults.retry.{result}.{name}": f"(the same as {same})"
         for result in model.Retry.model_fields
