@@ -39,6 +39,7 @@ from fastagi.service.kept import KeptRequests
 from fastagi.service.missed import MissedCalls
 from fastagi.service.missed_tasks import MissedTasks
 from fastagi.service.number_desk import NumberDesk
+from fastagi.service.openings import Openings
 from fastagi.service.picture import Picture
 from fastagi.service.reconcile import Reconciler
 from fastagi.service.records import Records
@@ -115,6 +116,7 @@ class CallbackService:
             clock=clock,
             background=self._background,
         )
+        self._openings = Openings(lambda: self._current)
         self._scheduler = Scheduler(
             store=store,
             picture=self.picture,
@@ -122,6 +124,7 @@ class CallbackService:
             clock=clock,
             background=self._background,
             settings=lambda: self._current,
+            openings=self._openings,
             new_channel_id=self._new_channel_id,
             busy=lambda: self.missed.busy(),
             put_off=lambda: self._records.wake(),
@@ -415,7 +418,11 @@ class CallbackService:
         key = target_key(self._current.queues[name])
         live = self.picture.queues
         target = next(t for t in targets(self._current) if t.key == key)
+        standing = self._openings.standing(name, now)
+        until = standing.until
         return {
+            "open": standing.is_open,
+            "until": until.isoformat(timespec="seconds") if until else None,
             "target": key,
             "known": key in live,
             "members": len(live.members(key)),

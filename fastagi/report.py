@@ -34,7 +34,7 @@ def tasks(rows: Sequence[Mapping[str, Any]]) -> str:
             task["queue"],
             _when(task["joined_at"]),
             str(task["attempts"]),
-            task["reason"],
+            _why(task),
         )
         for task in rows
     ]
@@ -66,6 +66,24 @@ def refused(rows: Sequence[Mapping[str, Any]]) -> str:
         for row in rows
     ]
     return _table(head, body)
+
+
+def _why(task: Mapping[str, Any]) -> str:
+    """Say why a task stands where it stands, and why it does not get on."""
+    if not task["queue_closed"]:
+        return str(task["reason"])
+    if task["opens_at"] is None:
+        return f"{task['reason']}; the queue is closed"
+    early = " and expires before" if _expires_first(task) else ""
+    return (
+        f"{task['reason']}; waits for the queue to open at"
+        f" {_when(task['opens_at'])}{early}"
+    )
+
+
+def _expires_first(task: Mapping[str, Any]) -> bool:
+    opens_at, expires_at = task["opens_at"], task["expires_at"]
+    return datetime.fromisoformat(expires_at) <= datetime.fromisoformat(opens_at)
 
 
 def story(answer: Mapping[str, Any]) -> str:
@@ -114,9 +132,24 @@ def _standing(task: Mapping[str, Any]) -> str:
         if task["cancel_requested"]:
             return f"{said} The task is cancelled when it ends."
         return said
+    until = _when(task["expires_at"])
+    if not task["queue_closed"]:
+        return (
+            f"Waits, {task['reason']}. To be called from {_when(task['due_at'])} on,"
+            f" when an agent is free, until {until}."
+        )
+    if task["opens_at"] is None:
+        when = "and is not known to open again"
+    else:
+        when = f"until {_when(task['opens_at'])}"
+    if task["opens_at"] is None or _expires_first(task):
+        return (
+            f"Waits, {task['reason']}. The queue is closed {when}; the task expires"
+            f" before, at {until}."
+        )
     return (
-        f"Waits, {task['reason']}. To be called from {_when(task['due_at'])} on, when"
-        f" an agent is free, until {_when(task['expires_at'])}."
+        f"Waits, {task['reason']}. The queue is closed {when}; to be called then, when"
+        f" an agent is free, until {until}."
     )
 
 
@@ -143,6 +176,7 @@ def status(answer: Mapping[str, Any]) -> str:
     rows = [
         (
             name,
+            _opening(queue),
             queue["target"],
             str(queue["members"]) if queue["known"] else "not in Asterisk",
             ", ".join(queue["free"]) or "-",
@@ -150,8 +184,15 @@ def status(answer: Mapping[str, Any]) -> str:
         )
         for name, queue in answer["queues"].items()
     ]
-    lines.append(_table(("QUEUE", "TARGET", "AGENTS", "FREE", "WAITING"), rows))
+    lines.append(_table(("QUEUE", "OPEN", "TARGET", "AGENTS", "FREE", "WAITING"), rows))
     return "\n".join(lines)
+
+
+def _opening(queue: Mapping[str, Any]) -> str:
+    if queue["until"] is None:
+        return "always" if queue["open"] else "never"
+    until = _when(queue["until"])
+    return f"until {until}" if queue["open"] else f"no, closed until {until}"
 
 
 def findings(found: Sequence[Finding]) -> str:

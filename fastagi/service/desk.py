@@ -9,7 +9,7 @@ ISO 8601 in UTC.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -25,6 +25,7 @@ from fastagi.calls.numbers import (
 from fastagi.calls.task import OPEN, CallbackTask, Kind, NewTask, Status, TaskEvent
 from fastagi.config.model import QueueSettings, Settings
 from fastagi.errors import CallbackError
+from fastagi.service.openings import Openings
 from fastagi.store.errors import NoSuchTask
 from fastagi.store.store import TaskStore
 
@@ -50,6 +51,7 @@ class TaskDesk:
         self._clock = clock
         self._settings = settings
         self._tasks_changed = tasks_changed
+        self._openings = Openings(settings)
 
     def commands(self) -> Mapping[str, Callable[[Mapping[str, Any]], Any]]:
         """Return the commands by name; each takes one JSON object."""
@@ -73,13 +75,13 @@ class TaskDesk:
             number_key=self._settings().plan.key(without_separators(number)) or None,
             limit=int(request.get("limit", 100)),
         )
-        return [task_json(task) for task in tasks]
+        return [self._json(task) for task in tasks]
 
     async def show(self, request: Mapping[str, Any]) -> Json:
         """Return one task with its attempts and its whole story: ``id``."""
         task = await self._find(request)
         return {
-            "task": task_json(task),
+            "task": self._json(task),
             "attempts": [
                 attempt_json(attempt) for attempt in await self._store.attempts(task.id)
             ],
@@ -108,7 +110,7 @@ class TaskDesk:
                     queue=settings.name,
                     joined_at=now,
                     due_at=now,
-                    expires_at=now + timedelta(seconds=settings.request_expiry_s),
+                    expires_at=settings.expires_at(Kind.MANUAL, now),
                     reason="added by hand",
                 ),
                 now,
@@ -117,14 +119,14 @@ class TaskDesk:
         except NotCallable as refusal:
             raise BadRequest(f"{raw!r} is no number to call: {refusal}") from None
         self._tasks_changed()
-        return {"created": recorded.created, "task": task_json(recorded.task)}
+        return {"created": recorded.created, "task": self._json(recorded.task)}
 
     async def cancel(self, request: Mapping[str, Any]) -> Json:
         """End a task; one whose call is under way ends with that call: ``id``."""
         reason = request.get("reason") or "cancelled by hand"
         task = await self._store.cancel(_id(request), reason, self._now())
         self._tasks_changed()
-        return {"task": task_json(task)}
+        return {"task": self._json(task)}
 
     async def retry(self, request: Mapping[str, Any]) -> Json:
         """Put a task in line again, due at once, its attempts forgotten: ``id``."""
@@ -138,10 +140,19 @@ class TaskDesk:
             task.id,
             "put back in line by hand",
             now,
-            now + timedelta(seconds=settings.request_expiry_s),
+            settings.expires_at(Kind.MANUAL, now),
         )
         self._tasks_changed()
-        return {"task": task_json(task)}
+        return {"task": self._json(task)}
+
+    def _json(self, task: CallbackTask) -> Json:
+        """Return a task as plain values, and whether it waits for its queue to open."""
+        closed, opens_at = False, None
+        if task.status is Status.PENDING:
+            standing = self._openings.standing(task.queue, self._clock.seconds())
+            if not standing.is_open:
+                closed, opens_at = True, standing.until
+        return {**task_json(task), "queue_closed": closed, "opens_at": iso(opens_at)}
 
     async def _find(self, request: Mapping[str, Any]) -> CallbackTask:
         task = await self._store.find(_id(request))

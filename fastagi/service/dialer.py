@@ -140,15 +140,27 @@ class Dialer:
             if running.task.number_key != number_key or running.closing:
                 continue
             if not (progress.was_bridged or progress.withdrawn):
-                progress.withdrawn = reason
-                self._tell(running, reason)
-                self._background.start("ending an attempt", self._withdraw(running))
+                self._end_by_us(running, reason)
+
+    def end_ringing(self, is_open: Callable[[str], bool], reason: str) -> None:
+        """End attempts that no agent has answered yet, of queues that are not open."""
+        for running in list(self.running.values()):
+            progress = running.progress
+            if running.closing or progress.withdrawn or is_open(running.task.queue):
+                continue
+            if progress.member_answered_at is None and not progress.caller_dialled_at:
+                self._end_by_us(running, reason)
 
     def drop(self, begun: Begun, settings: QueueSettings, reason: str) -> None:
         """End an attempt that has just been stored, without a call."""
         running = self._add(begun, settings)
         running.progress.withdrawn = running.progress.refused = reason
         self._close(running)
+
+    def _end_by_us(self, running: RunningAttempt, reason: str) -> None:
+        running.progress.withdrawn = reason
+        self._tell(running, reason)
+        self._background.start("ending an attempt", self._withdraw(running))
 
     async def _withdraw(self, running: RunningAttempt) -> None:
         problem = ""

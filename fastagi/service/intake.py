@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -41,6 +41,11 @@ from fastagi.wire.agi import AgiRequest
 _STORE_LIMIT_S: Final = 0.8
 #: After the store failed to take a request back, in seconds.
 _STORE_RETRY_S: Final = 2.0
+#: Why a request is refused while the queue is closed.
+TOO_LATE: Final = (
+    "the queue is closed, and when it opens the request would be too old; see"
+    " opening_hours in the settings"
+)
 #: The reason of a task that was cancelled because its caller is in line again.
 TAKEN_BACK: Final = "the caller could not be told in time and is back in line"
 #: How many calls are remembered whose requests Asterisk keeps.
@@ -115,9 +120,17 @@ class Intake:
         queue = settings.name
         try:
             number = self._number(request, settings)
-            recorded = await self._add_in_time(
-                self._new_task(request, queue, number, settings)
-            )
+        except NotCallable as refusal:
+            self._refuse(request, queue, str(refusal))
+            await self._answer(agi, Answer.REFUSED, settings.sounds.cannot_call)
+            return
+        new = self._new_task(request, queue, number, settings)
+        if not settings.opens_between(new.due_at, new.expires_at):
+            self._refuse(request, queue, TOO_LATE)
+            await self._answer(agi, Answer.REFUSED, settings.sounds.hold_on)
+            return
+        try:
+            recorded = await self._add_in_time(new)
         except NotCallable as refusal:
             self._refuse(request, queue, str(refusal))
             await self._answer(agi, Answer.REFUSED, settings.sounds.cannot_call)
@@ -245,7 +258,7 @@ class Intake:
             queue=queue,
             joined_at=datetime.fromtimestamp(joined_at, UTC) if joined_at else now,
             due_at=now,
-            expires_at=now + timedelta(seconds=settings.request_expiry_s),
+            expires_at=settings.expires_at(Kind.REQUESTED, now),
             linkedid=_linkedid(request),
             reason=f"the client pressed the key in queue {queue}",
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final, Self
 from urllib.parse import unquote
 
@@ -266,7 +266,7 @@ class KeptRequests:
             queue=settings.name,
             joined_at=at,
             due_at=at,
-            expires_at=at + timedelta(seconds=settings.request_expiry_s),
+            expires_at=settings.expires_at(Kind.REQUESTED, at),
             linkedid=kept.linkedid,
             reason=f"the client pressed the key in queue {settings.name}{place} while"
             " this service did not answer; Asterisk kept the request",

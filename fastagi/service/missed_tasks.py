@@ -9,7 +9,7 @@ it is worth while. How a missed call is recognised is not known here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Final
 
@@ -72,7 +72,7 @@ def new_task(ended: Ended, queue: QueueSettings, settings: Settings) -> NewTask:
         queue=queue.name,
         joined_at=datetime.fromtimestamp(ended.since, UTC),
         due_at=at,
-        expires_at=at + timedelta(seconds=queue.missed_window_s),
+        expires_at=queue.expires_at(Kind.MISSED, at),
         linkedid=ended.queue_uniqueid,
         reason=f"missed call: {ended.how}",
     )

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Brings due tasks and free agents together.
 
-Reacts to what happens (an agent turns free, a task falls due) and never polls:
-one pass runs at a time, and whatever happens meanwhile causes one more. It grants
-callbacks only as :class:`Capacity` allows and leaves the calling to the dialer.
+Reacts to what happens (an agent turns free, a task falls due, a queue opens) and never
+polls: one pass runs at a time, and whatever happens meanwhile causes one more. It
+grants callbacks only as :class:`Capacity` allows and leaves the calling to the dialer.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from fastagi.calls.task import CallbackTask
 from fastagi.config.model import Settings
 from fastagi.service.background import Background
 from fastagi.service.dialer import Dialer
+from fastagi.service.openings import Openings
 from fastagi.service.picture import Picture
 from fastagi.service.targets import Target, target_key, targets
 from fastagi.store.errors import StoreUnavailable
@@ -28,6 +29,8 @@ from fastagi.store.store import TaskStore
 
 #: A timer never sleeps longer, so that a clock set forward is noticed.
 MAX_SLEEP_S: Final = 60.0
+#: Why an attempt that was about to begin, or rang agents, came to nothing.
+CLOSED: Final = "the queue closed meanwhile"
 #: After the store failed, in seconds.
 _STORE_RETRY_S: Final = 2.0
 
@@ -46,6 +49,7 @@ class Scheduler:
         clock: IReactorTime,
         background: Background,
         settings: Callable[[], Settings],
+        openings: Openings,
         new_channel_id: Callable[[], str],
         busy: Callable[[], Collection[str]],
         put_off: Callable[[], None],
@@ -56,6 +60,7 @@ class Scheduler:
         self._clock = clock
         self._background = background
         self._settings = settings
+        self._openings = openings
         self._new_channel_id = new_channel_id
         #: Keys of clients who are in a call with us: they are not called.
         self._busy = busy
@@ -67,6 +72,8 @@ class Scheduler:
         self._timer: IDelayedCall | None = None
         #: No task is due before; None when that is not known.
         self._next_due: float | None = None
+        #: The queues that were open at the last pass.
+        self._open: frozenset[str] = frozenset()
         picture.on_change(self.wake)
 
     def enable(self) -> None:
@@ -112,11 +119,13 @@ class Scheduler:
         now = self._clock.seconds()
         settings = self._settings()
         wanted = targets(settings)
-        if self._next_due is not None and self._next_due > now:
+        self._look_who_is_open(now)
+        # One further ahead than that is of before the clock was set back.
+        if self._next_due and now < self._next_due <= now + MAX_SLEEP_S:
             self._sleep(wanted, now)
             return
         capacity = self._capacity(wanted, now)
-        while spare := frozenset().union(
+        while spare := self._open & frozenset().union(
             *(t.queues for t in wanted if capacity.spare(t.key.lower()))
         ):
             due = await self._store.begin_attempts(
@@ -136,8 +145,11 @@ class Scheduler:
             queue = settings.queues[begun.task.queue]
             # The store took its time: agents may be gone, callers may have come.
             now = self._clock.seconds()
+            self._look_who_is_open(now)
             capacity = self._capacity(wanted, now)
-            if begun.task.number_key in self._busy():
+            if begun.task.queue not in self._open:
+                self._dialer.drop(begun, queue, CLOSED)
+            elif begun.task.number_key in self._busy():
                 self._dialer.drop(begun, queue, "the client rang in meanwhile")
             elif not capacity.take(target_key(queue).lower()):
                 self._dialer.drop(begun, queue, "the agent was taken meanwhile")
@@ -149,9 +161,8 @@ class Scheduler:
             # No agent is free: the next change of the picture wakes us.
             self._sleep(wanted, now)
             return
-        every = frozenset().union(*(target.queues for target in wanted))
         at = await self._store.next_due(
-            every, _utc(now), busy_keys=self._busy(), most=settings.call_limits
+            self._open, _utc(now), busy_keys=self._busy(), most=settings.call_limits
         )
         if not self._again:
             # Another process may add tasks without a word to this one.
@@ -171,6 +182,17 @@ class Scheduler:
             )
         if put_off:
             self._put_off()
+
+    def _look_who_is_open(self, now: float) -> None:
+        """Learn which queues are open; where one is not, no agent is rung any more."""
+        is_open = self._openings.open_queues(now)
+        if is_open - self._open:
+            # Tasks have waited for it.
+            self._next_due = None
+        self._open = is_open
+        self._dialer.end_ringing(
+            lambda queue: self._openings.standing(queue, now).is_open, CLOSED
+        )
 
     def _capacity(self, wanted: list[Target], now: float) -> Capacity:
         queues = self._picture.queues
@@ -194,7 +216,7 @@ class Scheduler:
         """Set the timer for the next thing that happens by itself."""
         queues = self._picture.queues
         moments = [queues.next_free_at(t.key, t.wrapuptime_s, now) for t in wanted]
-        moments.append(self._next_due)
+        moments += [self._next_due, self._openings.next_change(now)]
         at = min((m for m in moments if m is not None and m > now), default=None)
         self._set_timer(at)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -32,6 +33,8 @@ def task(**more: object) -> dict[str, object]:
         "expires_at": "2026-11-24T16:29:00.000+00:00",
         "ended_at": None,
         "cancel_requested": False,
+        "queue_closed": False,
+        "opens_at": None,
         "reason": "busy (SIP 486); next try in 30 s",
         **more,
     }
@@ -93,6 +96,67 @@ Task 17: +4930123456, queue support
   Waits, busy (SIP 486); next try in 30 s. To be called from 2026-11-24 16:24:30 on,\
  when an agent is free, until 2026-11-24 16:29:00."""
     )
+
+
+@pytest.mark.parametrize(
+    ("opens_at", "standing", "why"),
+    [
+        (
+            "2026-11-24T16:28:00.000+00:00",
+            "The queue is closed until 2026-11-24 16:28:00; to be called then, when an"
+            " agent is free, until 2026-11-24 16:29:00.",
+            "; waits for the queue to open at 2026-11-24 16:28:00",
+        ),
+        (
+            "2026-11-24T16:29:00.000+00:00",
+            "The queue is closed until 2026-11-24 16:29:00; the task expires before, at"
+            " 2026-11-24 16:29:00.",
+            "; waits for the queue to open at 2026-11-24 16:29:00 and expires before",
+        ),
+        (
+            None,
+            "The queue is closed and is not known to open again; the task expires"
+            " before, at 2026-11-24 16:29:00.",
+            "; the queue is closed",
+        ),
+    ],
+)
+def test_task_that_waits_for_its_queue_to_open(
+    opens_at: str | None, standing: str, why: str
+) -> None:
+    waits = task(queue_closed=True, opens_at=opens_at)
+    story = report.story({"task": waits, "history": [], "attempts": []})
+    assert story.endswith(f"\n  Waits, {waits['reason']}. {standing}")
+    row = {**waits, "joined_at": "2026-11-24T16:24:00.000+00:00", "attempts": 1}
+    assert report.tasks([row]).endswith(f"{waits['reason']}{why}")
+
+
+def test_status_says_which_queue_is_open_and_until_when() -> None:
+    at = "2026-11-24T17:00:00+00:00"
+    queue = {"target": "t", "known": True, "members": 1, "free": [], "waiting": 0}
+    told = report.status(
+        {
+            "version": "1",
+            "started_at": at,
+            "asterisk": {"connected": True, "version": "22", "error": ""},
+            "database": "ok",
+            "tasks": None,
+            "calls_under_way": 0,
+            "queues": {
+                "a": {**queue, "open": True, "until": at},
+                "b": {**queue, "open": False, "until": at},
+                "c": {**queue, "open": True, "until": None},
+                "d": {**queue, "open": False, "until": None},
+            },
+        }
+    )
+    opening = [re.split("  +", line)[1] for line in told.splitlines()[-4:]]
+    assert opening == [
+        "until 2026-11-24 17:00:00",
+        "no, closed until 2026-11-24 17:00:00",
+        "always",
+        "never",
+    ]
 
 
 @pytest.mark.parametrize(
