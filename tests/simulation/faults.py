@@ -22,6 +22,7 @@ from fastagi.service.dialer import Dialer
 from fastagi.service.intake import Intake
 from fastagi.service.kept import KeptRequests
 from fastagi.service.missed import MissedCalls
+from fastagi.service.openings import Openings
 from fastagi.service.reconcile import Reconciler
 from fastagi.service.scheduler import Scheduler
 from fastagi.store import limits, schema, tasks
@@ -223,6 +224,17 @@ def _new_task_new_count() -> Iterator[None]:
 @_fault("nobody asks whether a number is blocked", "no blocked number is called")
 def _deaf_ears() -> Iterator[None]:
     with mock.patch.object(tasks.guards, "blocked", lambda conn, key: None):
+        yield
+
+
+@_fault(
+    "tasks of closed queues are begun", "no client is rung while the queue is closed"
+)
+def _no_hours() -> Iterator[None]:
+    def all_open(self: Any, now: float) -> frozenset[str]:
+        return frozenset(self._settings().queues)
+
+    with mock.patch.object(Openings, "open_queues", all_open):
         yield
 
 

@@ -128,6 +128,9 @@ class Plan:
     calls_per_number: int
     calls_per_minute: int
     calls_per_hour: int
+    #: Minutes after the beginning, by the machine's clock, in which a queue is closed.
+    closed: Mapping[str, tuple[int, int]]
+    carry_over: str
 
     def __str__(self) -> str:
         facts = [
@@ -188,6 +191,12 @@ def plan(seed: int) -> Plan:
         calls_per_number=dice.choice((0, 0, 0, 1, 2)),
         calls_per_minute=dice.choice((0, 0, 0, 1, 2)),
         calls_per_hour=dice.choice((0, 0, 0, 0, 2)),
+        closed={
+            name: _break(dice)
+            for name in queues
+            if name in WITH_CALLBACKS and dice.random() < 0.3
+        },
+        carry_over=dice.choice(("none", "missed", "all")),
     )
     return attrs.evolve(drawn, events=(*drawn.events, *_blocks(dice, clients)))
 
@@ -195,6 +204,11 @@ def plan(seed: int) -> Plan:
 def _some(dice: random.Random, agents: tuple[str, ...]) -> tuple[str, ...]:
     chosen = dice.sample(agents, dice.randint(1, len(agents)))
     return tuple(sorted(chosen))
+
+
+def _break(dice: random.Random) -> tuple[int, int]:
+    begin = dice.randrange(ACTION_S // 60)
+    return begin, begin + dice.randint(1, 4)
 
 
 def _behaviours(dice: random.Random, one: Any) -> tuple[Behaviour, ...]:

@@ -19,7 +19,7 @@ from tests.simulation.plan import WITH_CALLBACKS, Plan
 from tests.support.fake_calls import LiveCall
 from tests.support.fake_phones import Ringing
 from tests.support.free_agents import too_many
-from tests.support.world import World
+from tests.support.world import START, World
 
 _PROMISES: Final = frozenset(
     {"callback-queue/accepted", "callback-queue/already-registered"}
@@ -35,6 +35,10 @@ _HAIR_S: Final = 0.05
 #: From something that happens to when the service must act on it: a COMMIT, a pause
 #: after the database failed, another COMMIT.
 _NOTICE_S: Final = 8.0
+_DAY_S: Final = 24 * 3600
+_CLOSED: Final = "no client is rung while the queue is closed"
+#: From the closing until no agent is rung any more: what is being stored comes first.
+_CLOSES_S: Final = 1.5
 _NUMBER: Final = re.compile(rb"CALLBACK_CHANNEL=PJSIP/([0-9+]+)@")
 _TARGET: Final = re.compile(rb"CALLBACK_TARGET=([^\r]+)")
 _FORGETS: Final = re.compile(rb"__CALLBACK_FORGET=([^\r]+)")
@@ -295,6 +299,39 @@ class Rules:
                 f"{number} by {ring.by}: {attempt['reason']}",
             )
 
+        self._check_hours(number, ring)
+
+    def _check_hours(self, number: str, ring: Ringing) -> None:
+        """Once the queue has closed no agent may answer any more, if we could know."""
+        base = ring.by.removesuffix("-1")
+        attempt = self._attempts.get(base)
+        if attempt is None or self.clock_steps or self._slow_database:
+            return
+        since = self._closed_since(self._tasks[attempt["task_id"]]["queue"], ring.at)
+        if since is None or self.calm_since > since:
+            return
+        late = [
+            name
+            for name, phone in self.world.asterisk.phones.items()
+            for one in phone.rung
+            if one.by == f"{base}-2" and (one.answered_at or 0) > since + _CLOSES_S
+        ]
+        if late:
+            self._break(_CLOSED, f"{number} by {base}: {late} answered after closing")
+
+    @property
+    def _slow_database(self) -> bool:
+        trouble = (*self.plan.events, *(cue.event for cue in self.plan.cues))
+        return any("database" in event.what for event in trouble)
+
+    def _closed_since(self, queue: str, at: float) -> float | None:
+        """Return since when a queue has been closed at a moment; None if it is open."""
+        if queue not in self.plan.closed:
+            return None
+        begin, end = self.plan.closed[queue]
+        second = (at + self._skew - START) % _DAY_S
+        return at - second + 60 * begin if 60 * begin <= second < 60 * end else None
+
     # -- what the service sends --------------------------------------------
 
     def _sends(self, what: str, data: bytes) -> None:
@@ -339,6 +376,8 @@ class Rules:
         if task["status"] != "calling" or task["number"] != number:
             self._break("a call is its task's", f"{base} to {number}: {dict(task)}")
         self._look_at_the_link()
+        if self._closed_since(task["queue"], self._now) is not None:
+            self._break(_CLOSED, f"{base} to {number} begins")
         self._check_attempts_and_delay(task, base)
         self._check_guards(task, attempt)
         self._check_not_busy(task, number)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 import attrs
@@ -17,12 +18,13 @@ from twisted.logger import (
     globalLogPublisher,
 )
 
-from fastagi.config.model import LimitSettings, Settings
+from fastagi.config.model import DAYS_OF_WEEK, LimitSettings, Settings
 from tests.simulation.plan import ACTION_S, WITH_CALLBACKS, Death, Event, Plan, plan
 from tests.simulation.rules import BrokenRule, Rules
 from tests.support.callback_scenarios import Answers
 from tests.support.fake_manager import Told
 from tests.support.world import (
+    START,
     ControlClient,
     ServiceProcess,
     World,
@@ -36,6 +38,11 @@ _ACTION_ID: Final = re.compile(r"ActionID=callback-[0-9a-f]+-")
 _MOST_S: Final = 2 * 3600.0
 #: What may come after the last end, and must not.
 _QUIET_S: Final = 120.0
+
+
+def _clock(minute: int) -> str:
+    """Return what the clock shows so many minutes after the beginning."""
+    return f"{datetime.fromtimestamp(START + 60 * minute, UTC):%H:%M}"
 
 
 @attrs.frozen
@@ -166,6 +173,7 @@ class Simulation:
                 wrapuptime=f"{chosen.wrapuptime_s}s",
                 member_ring_time="30s",
                 calls_per_hour=chosen.calls_per_hour,
+                opening_hours=self._opening_hours(name),
             )
             for name in chosen.queues
             if name in WITH_CALLBACKS
@@ -175,6 +183,18 @@ class Simulation:
             calls_per_minute=chosen.calls_per_minute,
         )
         return settings(*queues, limits=limits)
+
+    def _opening_hours(self, queue: str) -> dict[str, str]:
+        """Each day is the same, so that no clock that is set leads out of the hours."""
+        if queue not in self._plan.closed:
+            return {}
+        begin, end = (_clock(minute) for minute in self._plan.closed[queue])
+        hours = f"00:00-{begin}, {end}-24:00"
+        return {
+            "time_zone": "UTC",
+            "carry_over": self._plan.carry_over,
+            **dict.fromkeys(DAYS_OF_WEEK, hours),
+        }
 
     # -- the service -------------------------------------------------------
 
