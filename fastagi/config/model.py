@@ -56,6 +56,8 @@ from fastagi.config.durations import format_duration, parse_duration
 from fastagi.config.errors import BadValue
 from fastagi.config.zones import machine_zone
 
+#: How far back a closed queue may have been open.
+_LONGEST_NIGHT = timedelta(days=7)
 HIDDEN = "(hidden)"
 _SHOWN_NUMBER = re.compile(r"(\+?[0-9]+)>?$")
 _TO_DIAL = re.compile(r"[+*#]?[0-9*#]{1,40}")
@@ -677,6 +679,21 @@ class QueueSettings(QueueLayer):
         if kind is Kind.MANUAL or self.opening_hours.carry_over in carried:
             return self.hours.after(at, lasts)
         return at + lasts
+
+    def missed_since(self, now: datetime) -> datetime:
+        """Tell since when a missed call is not too old yet.
+
+        Where missed calls are carried over, further back than a week is not looked.
+        """
+        latest = now - self.missed_window
+        earliest = min(latest, now - _LONGEST_NIGHT)
+        while latest - earliest > timedelta(seconds=1):
+            middle = earliest + (latest - earliest) / 2
+            if self.expires_at(Kind.MISSED, middle) > now:
+                latest = middle
+            else:
+                earliest = middle
+        return latest
 
     def opens_between(self, at: datetime, end: datetime) -> bool:
         """Tell whether the queue is open at some moment from ``at`` until ``end``."""

@@ -256,12 +256,13 @@ class History:
                     waiter.callback(None)
 
     async def _since(self, now: float) -> float:
+        at = datetime.fromtimestamp(now, UTC)
         windows = [
-            queue.missed_window_s
+            queue.missed_since(at).timestamp()
             for queue in self._settings().queues.values()
             if queue.missed_calls
         ]
-        oldest = now - max(windows, default=0.0)
+        oldest = min(windows, default=now)
         mark = await self._store.mark(MARK)
         if mark is None:
             return oldest

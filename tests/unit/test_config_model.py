@@ -628,6 +628,26 @@ class TestOpeningHours:
         assert hash(again) == hash(_queue(f"opening_hours: {{{text}}}"))
 
     @pytest.mark.parametrize(
+        ("carry_over", "since"),
+        [
+            ("none", "2026-11-23 07:50"),
+            # 20 minutes of this morning, and 10 before it closed.
+            ("missed", "2026-11-22 23:50"),
+        ],
+    )
+    def test_a_missed_call_of_the_night_is_looked_for_in_the_morning(
+        self, carry_over: str, since: str
+    ) -> None:
+        queue = _queue(
+            f"missed_window: 30m, opening_hours: {{{self._BERLIN}, monday: 08:00-24:00,"
+            f" sunday: 08:00-24:00, carry_over: {carry_over}}}"
+        )
+        zone = self.MONDAY_NOON.tzinfo
+        found = queue.missed_since(datetime(2026, 11, 23, 8, 20, tzinfo=zone))
+        wanted = datetime.fromisoformat(since).replace(tzinfo=zone)
+        assert abs(found - wanted) <= timedelta(seconds=1)
+
+    @pytest.mark.parametrize(
         ("carry_over", "kind", "days"),
         [
             ("none", Kind.REQUESTED, 0),
