@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 from fastagi.checks.database import check_database
 from fastagi.checks.dialplan import check_dialplan
 from fastagi.checks.files import check_settings_file
 from fastagi.checks.finding import Finding, Notes
 from fastagi.checks.history import check_history
+from fastagi.checks.hours import check_hours, have_hours
 from fastagi.checks.manager import check_manager, explain_failure, log_in
 from fastagi.checks.manager_link import LinkFailed, ManagerLink
 from fastagi.checks.network import check_control, check_fastagi
@@ -98,6 +100,8 @@ def _look_at_asterisk(
 ) -> Iterator[Notes]:
     yield _area("dialplan", lambda: check_dialplan(link, settings.fastagi, place))
     yield _area("queues", lambda: check_queues(link, settings, place))
+    if have_hours(settings):
+        yield _area("opening hours", lambda: check_hours(settings, datetime.now(UTC)))
 
 
 def _area(name: str, look: Callable[[], Notes]) -> Notes:

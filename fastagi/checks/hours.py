@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+"""Opening hours that can be taken as they are and hardly be meant."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from fastagi.calls.hours import HORIZON
+from fastagi.calls.task import Kind
+from fastagi.checks.finding import Notes
+from fastagi.config.model import QueueSettings, Settings
+
+#: Every night and weekend of an ordinary week is within it.
+_SOME_NIGHTS: Final = timedelta(days=8)
+
+
+def have_hours(settings: Settings) -> bool:
+    """Tell whether any queue ever closes."""
+    return any(queue.opening_hours.in_use for queue in settings.queues.values())
+
+
+def check_hours(settings: Settings, now: datetime) -> Notes:
+    """Look at the hours of each queue, as they are from now on."""
+    notes = Notes("opening hours")
+    for queue in settings.queues.values():
+        if not queue.opening_hours.in_use:
+            continue
+        if queue.hours.next_opening(now) is None:
+            notes.fault(
+                _place(queue),
+                f"the queue is not open within {HORIZON.days} days: nobody is called"
+                " back",
+                "give it hours, or write enabled: false if it is always open",
+            )
+            continue
+        if not _lasts(queue, now):
+            notes.warn(
+                f"queues.{queue.name}.request_expiry",
+                "a request that is not called back before the queue closes is too old"
+                " when it opens again",
+                "write carry_over: all under opening_hours, or a longer request_expiry",
+            )
+        _check_days(queue, now, notes)
+        if queue.opening_hours.time_zone is None and _is_utc(queue):
+            notes.warn(
+                _place(queue),
+                "the hours are in UTC, the time zone of this machine",
+                "write time_zone, e.g. time_zone: Europe/Berlin",
+            )
+    return notes
+
+
+def _place(queue: QueueSettings) -> str:
+    return f"queues.{queue.name}.opening_hours"
+
+
+def _lasts(queue: QueueSettings, now: datetime) -> bool:
+    """Tell whether a request lasts over at least one of the nights to come."""
+    hours, end = queue.hours, now + _SOME_NIGHTS
+    closes, found = hours.next_closing(now), False
+    while closes is not None and closes < end:
+        found = True
+        opens = hours.next_opening(closes)
+        if opens is None:
+            break
+        if queue.expires_at(Kind.REQUESTED, closes) > opens:
+            return True
+        closes = hours.next_closing(opens)
+    return not found
+
+
+def _check_days(queue: QueueSettings, now: datetime, notes: Notes) -> None:
+    of_one_year = [str(day) for day in queue.opening_hours.days if day.year]
+    today = now.astimezone(queue.hours.zone).date().isoformat()
+    if of_one_year and max(of_one_year) < today:
+        notes.warn(
+            f"{_place(queue)}.days",
+            f"the last day of a single year, {max(of_one_year)}, is over",
+            "add those to come, such as holidays that move; or delete the old ones",
+        )
+
+
+def _is_utc(queue: QueueSettings) -> bool:
+    zone = queue.hours.zone
+    summer, winter = (datetime(2026, month, 1, tzinfo=UTC) for month in (7, 1))
+    return not any(at.astimezone(zone).utcoffset() for at in (summer, winter))

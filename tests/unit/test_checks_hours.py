@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""What ``check`` says of opening hours."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from fastagi.checks.hours import check_hours, have_hours
+from fastagi.config import model
+from tests.support.checking import only, settings, told
+
+_NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+_WORKDAYS = dict.fromkeys(
+    ("monday", "tuesday", "wednesday", "thursday", "friday"), "09:00-17:00"
+)
+
+
+def found(home: Path, hours: dict[str, Any], **queue: Any) -> list[str]:
+    """Return what is said of a queue with these hours."""
+    hours = {"time_zone": "Europe/Berlin", **hours}
+    given = settings(home, queues={"support": {"opening_hours": hours, **queue}})
+    assert have_hours(given)
+    return told(check_hours(given, _NOW))
+
+
+def test_usual_hours_are_right(tmp_path: Path) -> None:
+    assert found(tmp_path, {**_WORKDAYS, "carry_over": "all"}) == ["ok"]
+    assert found(tmp_path, _WORKDAYS, request_expiry="17h") == ["ok"]
+
+
+def test_a_queue_that_is_always_open_is_not_looked_at(tmp_path: Path) -> None:
+    given = settings(tmp_path)
+    assert not have_hours(given)
+    assert told(check_hours(given, _NOW)) == ["ok"]
+
+
+@pytest.mark.parametrize(
+    "hours",
+    [
+        {"monday": "closed"},
+        {"monday": "closed", "days": {"2026-01-05": "09:00-17:00"}},
+    ],
+    ids=["at all", "again"],
+)
+def test_a_queue_that_never_opens(hours: dict[str, Any], tmp_path: Path) -> None:
+    (finding,) = found(tmp_path, hours)
+    assert finding == (
+        "fault: queues.support.opening_hours: the queue is not open within 400 days:"
+        " nobody is called back - give it hours, or write enabled: false if it is"
+        " always open"
+    )
+
+
+def test_requests_that_last_over_no_night(tmp_path: Path) -> None:
+    (finding,) = found(tmp_path, _WORKDAYS, request_expiry="16h")
+    assert finding.startswith(
+        "warning: queues.support.request_expiry: a request that is not called back"
+        " before the queue closes is too old when it opens again - write"
+    )
+
+
+def test_requests_that_last_over_a_break_at_noon(tmp_path: Path) -> None:
+    hours = {**_WORKDAYS, "monday": "09:00-12:00, 13:00-17:00"}
+    assert found(tmp_path, hours, request_expiry="2h") == ["ok"]
+
+
+def test_holidays_of_a_year_that_is_over(tmp_path: Path) -> None:
+    days = {"2026-04-03": "closed", "2026-11-24": "closed", "12-25": "closed"}
+    (finding,) = found(tmp_path, {**_WORKDAYS, "days": days, "carry_over": "all"})
+    assert finding.startswith(
+        "warning: queues.support.opening_hours.days: the last day of a single year,"
+        " 2026-11-24, is over - add"
+    )
+    days["2026-11-25"] = "closed"
+    assert found(tmp_path, {**_WORKDAYS, "days": days, "carry_over": "all"}) == ["ok"]
+
+
+def test_hours_in_utc_that_nobody_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours = {**_WORKDAYS, "carry_over": "all"}
+    monkeypatch.setattr(model, "machine_zone", lambda: ZoneInfo("UTC"))
+    model._opening_hours.cache_clear()
+    queues = {"support": {"opening_hours": hours}}
+    finding = only(check_hours(settings(tmp_path, queues=queues), _NOW))
+    assert finding.startswith(
+        "warning: queues.support.opening_hours: the hours are in UTC, the time zone of"
+        " this machine - write time_zone"
+    )
+    assert found(tmp_path, {**hours, "time_zone": "UTC"}) == ["ok"]
