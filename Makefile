@@ -9,7 +9,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint fast-test simulate soak asterisk-test lab sounds clean
+.PHONY: demo test lint fast-test simulate fuzz soak asterisk-test lab sounds clean
 
 demo: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22
@@ -46,6 +46,19 @@ soak: .venv/ready
 	@$(BIN)/python -m tests.soak --minutes $(MINUTES) --calls $(CALLS) \
 		$(if $(SEED),--seed $(SEED))
 
+# Made-up bytes for each parser of what comes from outside, all at the same time:
+#   make fuzz SECONDS=600      make fuzz TARGETS="ami settings"
+SECONDS = 60
+TARGETS = agi ami settings queue_log cdr kept
+fuzz: .venv/ready
+	@mkdir -p .fuzz
+	@pids=; for name in $(TARGETS); do \
+		$(BIN)/python -m tests.fuzz $$name -max_total_time=$(SECONDS) -timeout=60 \
+			-artifact_prefix=.fuzz/$$name- >.fuzz/$$name.log 2>&1 & pids="$$pids $$!"; \
+	done; failed=0; for pid in $$pids; do wait $$pid || failed=1; done; \
+	for name in $(TARGETS); do echo "$$name: $$(tail -1 .fuzz/$$name.log)"; done; \
+	if [ $$failed = 1 ]; then echo "Found: see .fuzz/"; ls .fuzz; exit 1; fi
+
 # On real Asterisk, both versions at the same time.
 asterisk-test: lab
 	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/asterisk
@@ -61,4 +74,4 @@ sounds: .venv/ready
 	@PYTHON=$(PYTHON) tools/make-venv.sh
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .fuzz build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

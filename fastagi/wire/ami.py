@@ -165,7 +165,7 @@ class AmiMessage:
     def __repr__(self) -> str:
         # Names only: values may be secrets, and callers' numbers.
         what = self.event or self.get("Response") or self.get("Action")
-        names = ", ".join(name for name, _ in self.headers)
+        names = ascii(", ".join(name for name, _ in self.headers))[1:-1]
         return f"<AmiMessage {self.kind} {what!a} with {names}>"
 
 
@@ -206,7 +206,8 @@ class AmiParser:
             if end < 0:
                 return
             self._expect_banner = False
-            self._take_banner(bytes(rest[:end]))
+            if not self._take_banner(bytes(rest[:end])):
+                return
             data = bytes(rest[end + len(_EOL) :])
             rest.clear()
         elif rest:
@@ -250,11 +251,12 @@ class AmiParser:
             raise RemoteProtocolError(self._failure)
         return NEED_DATA
 
-    def _take_banner(self, line: bytes) -> None:
+    def _take_banner(self, line: bytes) -> bool:
         if line.startswith(_BANNER):
             self._banner = Banner(_decode(line))
-        else:
-            self._fail_no_manager(line)
+            return True
+        self._fail_no_manager(line)
+        return False
 
     def _fail_no_manager(self, line: bytes) -> None:
         said = ascii(_decode(line[:60]))

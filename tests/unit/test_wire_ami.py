@@ -79,6 +79,17 @@ class TestRecordedDialogues:
             _, _, data = data.partition(b"\r\n")
         assert b"".join(message.to_bytes() for message in messages_of(data)) == data
 
+    def test_strange_name_of_a_header_is_shown_in_plain_letters(self) -> None:
+        shown = repr(AmiMessage("Eve\x1b[2J\nnt\xf6: x".encode()))
+        assert shown == "<AmiMessage other '' with Eve\\x1b[2J\\nnt\\xf6>"
+
+    def test_nothing_is_believed_of_who_did_not_begin_with_a_banner(self) -> None:
+        said = b"Response: Success\r\nActionID: 1\r\n\r\nEvent: Hangup\r\n\r\n"
+        for data in ([said], [said[:20], said[20:]], [b"SSH-2.0\r\n" + said]):
+            events, error = outcome(AmiParser(), data)
+            assert events == []
+            assert "this is no Asterisk manager" in error
+
     @pytest.mark.parametrize("name", dialogue_names("ami-*-originate"))
     def test_the_quick_look_agrees_with_the_parsed_headers(self, name: str) -> None:
         for message in messages_of(read_dialogue(name).from_asterisk):

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: MIT
+"""What is fuzzed: one function for each parser, and the bytes to begin with.
+
+A target takes any bytes and returns, or raises what must not happen: any exception
+that the parser does not promise, or an AssertionError where two ways to read the same
+bytes differ. Must not know who makes up the bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import attrs
+
+from fastagi.config.errors import ConfigErrors
+from fastagi.config.load import parse_settings
+from fastagi.history import cdr, queue_log
+from fastagi.service.kept import KeptRequest
+from fastagi.wire import agi, ami
+from fastagi.wire.errors import LocalProtocolError, RemoteProtocolError
+from tests.support.dialogue import dialogue_names, read_dialogue
+
+_CORPUS = Path(__file__).with_name("corpus")
+_HISTORIES = Path(__file__).parents[1] / "support" / "histories"
+_SAMPLE = Path(__file__).parents[2] / "etc" / "callback-queue.yaml"
+#: A secret that no message may repeat.
+SECRET = "5eb6c1d9-s3cret"
+
+
+@attrs.frozen
+class Target:
+    """One parser.
+
+    Attributes:
+        run: the function; see the module.
+        seeds: gives bytes that are worth changing a little.
+        runs: how many inputs the tests look at, in a few seconds.
+        max_len: how many bytes an input may have.
+    """
+
+    run: Callable[[bytes], None]
+    seeds: Callable[[], Iterator[bytes]]
+    runs: int
+    max_len: int = 1200
+
+
+# -- the two protocols
+
+
+def _cut(data: bytes) -> Iterator[bytes]:
+    """Cut bytes into pieces; where, is told by the bytes themselves."""
+    size = 1 + (data[0] if data else 0) % 31
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+def fuzz_agi(data: bytes) -> None:
+    """Read a session of AGI at once and in pieces."""
+    whole = _agi_events([data])
+    assert whole == _agi_events(_cut(data)), "it depends on how the bytes were cut"
+    for event in whole:
+        if isinstance(event, agi.AgiRequest):
+            assert isinstance(event.callingpres, int)
+            for text in (
+                *(event.script, event.channel, event.callerid, event.version),
+                *event.args,
+                *event.query,
+                *event.query.values(),
+            ):
+                # What a database or a log would refuse later.
+                text.encode()
+
+
+def _agi_events(pieces: Iterator[bytes] | list[bytes]) -> list[object]:
+    parser = agi.AgiParser()
+    events: list[object] = []
+    for piece in pieces:
+        parser.receive_data(piece)
+        try:
+            while (event := parser.next_event()) is not agi.NEED_DATA:
+                events.append(event)
+        except RemoteProtocolError:
+            return events
+        assert isinstance(parser.between_messages, bool)
+    return events
+
+
+def fuzz_ami(data: bytes) -> None:
+    """Read what a manager says at once and in pieces, with and without its banner."""
+    for banner in (True, False):
+        whole = _ami_events([data], banner)
+        assert whole == _ami_events(_cut(data), banner), "it depends on the cut"
+        for event in whole:
+            if isinstance(event, ami.AmiMessage):
+                _look_at(event)
+
+
+def _look_at(message: ami.AmiMessage) -> None:
+    assert message.kind in ("event", "response", "other")
+    assert repr(message).isascii()
+    for name, value in message.headers:
+        assert "\r\n" not in value
+        value.encode()
+        assert value in message.all(name)
+    if message.raw.startswith(b"Event: "):
+        assert message.event == message.get("Event")
+    # What can be written is read as it was.
+    try:
+        written = ami.AmiMessage.from_headers(message.headers)
+    except LocalProtocolError:
+        return
+    assert written.headers == message.headers
+
+
+def _ami_events(pieces: Iterator[bytes] | list[bytes], banner: bool) -> list[object]:
+    parser = ami.AmiParser(expect_banner=banner)
+    events: list[object] = []
+    for piece in pieces:
+        parser.receive_data(piece)
+        try:
+            while (event := parser.next_event()) is not ami.NEED_DATA:
+                events.append(event)
+        except RemoteProtocolError:
+            return events
+    return events
+
+
+def _dialogues(pattern: str) -> Iterator[bytes]:
+    for name in dialogue_names(pattern):
+        yield read_dialogue(name).from_asterisk
+
+
+def _agi_seeds() -> Iterator[bytes]:
+    for said in _dialogues("agi-*"):
+        yield said.replace(b"\r\n", b"\n")
+
+
+def _ami_seeds() -> Iterator[bytes]:
+    for said in _dialogues("ami-*"):
+        yield said
+        # Each message by itself is easier to change.
+        for message in said.split(b"\r\n\r\n")[:4]:
+            yield message + b"\r\n\r\n"
+
+
+# -- the settings
+
+
+def fuzz_settings(data: bytes) -> None:
+    """Read settings: they are right, or each fault is told in words."""
+    for environ in ({}, {"CALLBACK_QUEUE_AMI_SECRET": SECRET}):
+        try:
+            found = parse_settings(data, environ=environ)
+        except ConfigErrors as errors:
+            assert errors.errors
+            for error in errors.errors:
+                assert error.message
+                assert "\n" not in str(error)
+                assert SECRET not in str(error)
+                str(error).encode()
+        else:
+            assert SECRET not in repr(found)
+            assert SECRET not in str(found.describe())
+
+
+def _settings_seeds() -> Iterator[bytes]:
+    sample = _SAMPLE.read_text("utf-8").replace("change-me", SECRET)
+    lines = [line for line in sample.split("\n") if not line.lstrip().startswith("# ")]
+    yield "\n".join(lines).encode()
+    yield "\n".join(line.replace("#", "", 1) for line in lines).encode()
+    yield (
+        f"ami: {{secret: {SECRET}}}\n"
+        "queues: {support: {outbound_channel: PJSIP/{number}@trunk}}\n"
+    ).encode()
+    yield f"ami:\n  secret: &a {SECRET}\nlog: *a\nqueues:\n  ? [x]\n".encode()
+
+
+# -- the history and what Asterisk keeps
+
+
+def fuzz_queue_log(data: bytes) -> None:
+    """Read lines of queue_log, and what they tell of calls."""
+    lines = data.split(b"\n")
+    for line in lines:
+        at = queue_log.time_of(line)
+        assert at is None or at == at
+    for call in queue_log.past_calls(lines):
+        repr(call).encode()
+
+
+def fuzz_cdr(data: bytes) -> None:
+    """Read lines of Master.csv, and what they tell of calls."""
+    records = []
+    for line in data.split(b"\n"):
+        cdr.time_of_csv(line)
+        record = cdr.parse_csv(line)
+        if record is not None:
+            records.append(record)
+    for call in cdr.past_calls(cdr.read_rows(records).rows):
+        repr(call).encode()
+
+
+def fuzz_kept(data: bytes) -> None:
+    """Read an entry of AstDB that the dialplan, or somebody else, wrote."""
+    try:
+        kept = KeptRequest.read(data.decode("utf-8", "replace"))
+    except ValueError:
+        return
+    assert kept.at.timestamp() >= 0
+    assert kept.position >= 0
+    repr(kept).encode()
+
+
+def _histories(name: str) -> Iterator[bytes]:
+    for path in sorted(_HISTORIES.glob(f"*/{name}")):
+        data = path.read_bytes()
+        yield data
+        yield b"\n".join(data.split(b"\n")[:3])
+
+
+def _kept_seeds() -> Iterator[bytes]:
+    yield b"1:1800000000:support:2:%2B4930123456:en:1800000000.1:J%C3%B6rg%20M"
+    yield b"1:1800000000:support:::::"
+
+
+TARGETS = {
+    "agi": Target(fuzz_agi, _agi_seeds, 1_000),
+    "ami": Target(fuzz_ami, _ami_seeds, 800),
+    "settings": Target(fuzz_settings, _settings_seeds, 200),
+    "queue_log": Target(fuzz_queue_log, lambda: _histories("queue_log"), 1_000),
+    "cdr": Target(fuzz_cdr, lambda: _histories("Master.csv"), 800),
+    "kept": Target(fuzz_kept, _kept_seeds, 10_000, 300),
+}
+
+
+def seeds_of(name: str) -> Iterator[bytes]:
+    """Give what a target begins with: its seeds, and what was found worth keeping."""
+    yield from TARGETS[name].seeds()
+    for path in sorted((_CORPUS / name).glob("*")):
+        yield path.read_bytes()

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+"""A short look by the fuzzer, the same in every run; ``make fuzz`` looks longer."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.targets import TARGETS, seeds_of
+
+_DEADLINE_S = 400.0
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_each_seed_is_read(name: str) -> None:
+    seeds = list(seeds_of(name))
+    assert seeds
+    for seed in seeds:
+        TARGETS[name].run(seed)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("atheris") is None,
+    reason="atheris, the fuzzer, is not made for this Python or this machine",
+)
+def test_fuzzer_finds_nothing(tmp_path: Path) -> None:
+    # All at the same time: each spends some of it in starting.
+    started = {
+        name: subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tests.fuzz", name, f"-runs={target.runs}"),
+                *("-seed=1", "-timeout=60", "-print_final_stats=1"),
+                f"-artifact_prefix={tmp_path}/{name}-",
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=Path(__file__).parents[2],
+        )
+        for name, target in TARGETS.items()
+    }
+    told = []
+    for name, process in started.items():
+        output = process.communicate(timeout=_DEADLINE_S)[0].decode(errors="replace")
+        if process.returncode or "number_of_executed_units" not in output:
+            told.append(f"{name} ended with {process.returncode}:\n{output[-4000:]}")
+    for path in sorted(tmp_path.glob("*-*")):
+        told.append(f"{path.name}: {path.read_bytes()!r}")
+    assert not told, "\n".join(told)
