@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: MIT
+"""The secret and passwords are in no log, at any level, and in nothing printed."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastagi.ami import actions
+from fastagi.ami.session import Credentials
+from fastagi.app import _credentials
+from fastagi.config.load import load_settings
+from fastagi.wire.ami import NEED_DATA, AmiMessage, AmiParser
+from tests.process.program import Program, wait_until
+
+SECRET = "5eb6c1d9-the-secret"
+PASSWORD = "77ab-the-password"
+
+
+@contextmanager
+def manager_that_refuses() -> Iterator[tuple[int, list[str]]]:
+    """Refuse each login, as a manager; gives the port and what was asked."""
+    asked: list[str] = []
+
+    def talk(client: socket.socket) -> None:
+        parser = AmiParser(expect_banner=False)
+        client.sendall(b"Asterisk Call Manager/11.0.0\r\n")
+        while data := client.recv(4096):
+            parser.receive_data(data)
+            while (message := parser.next_event()) is not NEED_DATA:
+                assert isinstance(message, AmiMessage)
+                asked.append(message.get("Action"))
+                login = message.get("Action") == "Login"
+                answer = [
+                    ("Response", "Error" if login else "Success"),
+                    ("ActionID", message.action_id),
+                    ("Challenge", "123"),
+                    ("Message", "Authentication failed" if login else "ok"),
+                ]
+                client.sendall(AmiMessage.from_headers(answer).to_bytes())
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            with client:
+                client.settimeout(30)
+                try:
+                    talk(client)
+                except OSError:
+                    continue
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1], asked
+        # Wakes the thread, which would wait for ever on a closed socket.
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(30)
+
+
+@pytest.mark.parametrize(("login", "form"), [("plain", "text"), ("md5", "json")])
+def test_secret_is_in_nothing_that_is_logged_or_printed(
+    login: str, form: str, tmp_path: Path
+) -> None:
+    with manager_that_refuses() as (port, asked):
+        ami: dict[str, Any] = {"port": port, "secret": SECRET, "login": login}
+        log = {"level": "debug", "format": form}
+        with Program(tmp_path, ami=ami, log=log) as program:
+            wait_until(lambda: "Login" in asked, "login")
+            wait_until(
+                lambda: "refused the login" in program.log.read_text(), "line of it"
+            )
+            said = [
+                program.command(*words)[1]
+                for words in (["status"], ["check", "--json"])
+            ]
+        said.append(program.log.read_text())
+    assert "Authentication failed" in said[1]
+    for text in said:
+        assert text
+        assert SECRET not in text
+
+
+def test_password_of_the_database_is_in_nothing_that_is_logged_or_printed(
+    tmp_path: Path,
+) -> None:
+    url = f"postgresql://callback:{PASSWORD}@127.0.0.1:1/callback"
+    program = Program(tmp_path, database={"url": url})
+    for words in (["run"], ["check", "--json"], ["db", "upgrade"]):
+        code, said = program.command(*words)
+        assert code == 1
+        assert said
+        assert PASSWORD not in said
+
+
+def test_settings_show_neither_whatever_way_they_are_shown(tmp_path: Path) -> None:
+    url = f"postgresql://callback:{PASSWORD}@127.0.0.1:1/callback"
+    program = Program(tmp_path, ami={"secret": SECRET}, database={"url": url})
+    settings = load_settings(program.config, {})
+    credentials = _credentials(settings)
+    assert isinstance(credentials, Credentials)
+    shown = [
+        f"{one!r} {one!s}"
+        for one in (
+            settings,
+            settings.ami,
+            settings.database,
+            settings.describe(),
+            credentials,
+            actions.login_plain(credentials.username, credentials.secret),
+        )
+    ]
+    for text in shown:
+        assert SECRET not in text
+        assert PASSWORD not in text
