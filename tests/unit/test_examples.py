@@ -190,6 +190,27 @@ class TestUnit:
         )
         assert str(done.returncode) == unit["Service"]["RestartPreventExitStatus"]
 
+    def test_it_may_do_nothing_that_it_does_not_need(
+        self, unit: configparser.RawConfigParser
+    ) -> None:
+        # Where there is no systemd-analyze, too: these were measured with it.
+        service = unit["Service"]
+        for directive in (
+            *("NoNewPrivileges", "RestrictSUIDSGID", "PrivateUsers", "ProtectHome"),
+            *("PrivateTmp", "PrivateDevices", "ProtectKernelTunables"),
+            *("ProtectKernelModules", "ProtectKernelLogs", "ProtectControlGroups"),
+            *("ProtectClock", "ProtectHostname", "RestrictNamespaces"),
+            *("RestrictRealtime", "LockPersonality", "MemoryDenyWriteExecute"),
+        ):
+            assert service[directive] == "yes", directive
+        assert service["CapabilityBoundingSet"] == ""
+        assert service["ProtectSystem"] == "strict"
+        assert service["UMask"] == "0077"
+        assert service["User"] != "root"
+        # TCP to Asterisk, and a database on TCP or a socket of this machine.
+        families = service["RestrictAddressFamilies"].split()
+        assert families == ["AF_UNIX", "AF_INET", "AF_INET6"]
+
     @pytest.mark.skipif(
         shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze"
     )
