@@ -30,7 +30,7 @@ _OFFER = {
 _SUPPORT = Queue(name="support", members=("alice",), options=_OFFER)
 _SALES = Queue(name="sales", members=("bob",), options=_OFFER)
 _AREAS = (
-    *("settings", "numbers", "database", "manager", "dialplan", "queues"),
+    *("settings", "numbers", "database", "manager", "dialplan", "queues", "history"),
     *("sounds", "FastAGI", "control socket"),
 )
 
