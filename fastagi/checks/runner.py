@@ -20,6 +20,7 @@ from fastagi.checks.numbers import check_numbers
 from fastagi.checks.place import Place
 from fastagi.checks.process import ControlRefused, running_service, service_user
 from fastagi.checks.queues import check_queues
+from fastagi.checks.service import check_service
 from fastagi.checks.sounds import check_sounds
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import load_settings
@@ -92,6 +93,10 @@ def _look(config: str, settings: Settings) -> Iterator[Notes]:
         lambda: check_control(
             settings.control.socket, running, user, control_refused=control_refused
         ),
+    )
+    yield _area(
+        "service",
+        lambda: check_service(running, control_refused=control_refused),
     )
 
 

@@ -31,7 +31,7 @@ _SUPPORT = Queue(name="support", members=("alice",), options=_OFFER)
 _SALES = Queue(name="sales", members=("bob",), options=_OFFER)
 _AREAS = (
     *("settings", "numbers", "database", "manager", "dialplan", "queues", "history"),
-    *("sounds", "FastAGI", "control socket"),
+    *("sounds", "FastAGI", "control socket", "service"),
 )
 
 
@@ -74,12 +74,15 @@ class Installation:
         self.service.write_settings(changes)
 
     def check(self) -> tuple[int, list[Finding]]:
-        """Return the exit code and what was found, without what is ok."""
+        """Return the exit code and what was found, without what is ok.
+
+        That the service does not run is true of most tests here, and left out.
+        """
         found = checks.run(str(self.service.config))
         areas = list(dict.fromkeys(one.area for one in found))
         assert areas == list(_AREAS) or (areas == ["settings"] and found[0].is_fault)
         code = 1 if any(one.is_fault for one in found) else 0
-        return code, [one for one in found if not one.is_ok]
+        return code, [one for one in found if not one.is_ok and one.area != "service"]
 
     def fault(self) -> Finding:
         """Return the only thing found, which is a fault with its remedy."""
@@ -100,7 +103,10 @@ def installation(lab: Lab) -> Iterator[Installation]:
 def test_right_installation_has_nothing_to_say(installation: Installation) -> None:
     told = "".join(f"{area:14}  ok\n" for area in _AREAS)
     before_the_first_start = installation.service.cli("check")
-    assert (before_the_first_start.exit_code, before_the_first_start.out) == (0, told)
+    *others, service, _remedy, _blank, _counts = before_the_first_start.out.splitlines()
+    assert before_the_first_start.exit_code == 0
+    assert others == told.splitlines()[:-1]
+    assert service.startswith("service         WARNING: callback-queue.service: the se")
     installation.service.start()
     assert installation.service.cli("check").out == told
     as_json = installation.service.cli("check", "--json").json()

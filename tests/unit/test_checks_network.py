@@ -20,12 +20,13 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from fastagi import checks, cli, report
+from fastagi import __version__, checks, cli, report
 from fastagi.checks import runner
 from fastagi.checks.finding import Finding, Level, Notes
 from fastagi.checks.network import check_fastagi
 from fastagi.checks.place import NotVisible, Place
 from fastagi.checks.process import Running, User, running_service
+from fastagi.checks.service import check_service
 from tests.support.checking import only, settings, told, write
 
 _ROOT = User("root", 0)
@@ -204,6 +205,37 @@ class TestPlace:
         assert Place(settings(tmp_path)).console("core show version") is None
 
 
+class TestService:
+    def test_service_that_is_connected_is_ok(self) -> None:
+        status = {"version": __version__, "asterisk": {"connected": True}}
+        running = Running(uid=0, status=status)
+        assert told(check_service(running, control_refused=False)) == ["ok"]
+
+    def test_service_that_does_not_run_is_no_fault_but_told(self) -> None:
+        text = only(check_service(None, control_refused=False))
+        assert text.startswith("warning: callback-queue.service: the service is not ru")
+        assert "systemctl start callback-queue" in text
+
+    def test_service_we_may_not_ask(self) -> None:
+        assert told(check_service(None, control_refused=True)) == ["ok"]
+
+    def test_service_that_answers_nothing_is_told_elsewhere(self) -> None:
+        running = Running(uid=0, status=None)
+        assert told(check_service(running, control_refused=False)) == ["ok"]
+
+    def test_program_that_was_updated_and_not_started_anew(self) -> None:
+        status = {"version": "0.0.9", "asterisk": {"connected": True}}
+        text = only(check_service(Running(uid=0, status=status), control_refused=False))
+        assert f"version 0.0.9 is running, and {__version__} is installed" in text
+
+    def test_service_without_asterisk_says_why(self) -> None:
+        asterisk = {"connected": False, "error": "refused the login"}
+        status = {"version": __version__, "asterisk": asterisk}
+        text = only(check_service(Running(uid=0, status=status), control_refused=False))
+        assert text.startswith("fault: ")
+        assert "not connected to Asterisk: refused the login" in text
+
+
 class TestRun:
     def _configure(self, home: Path, **sections: Any) -> str:
         path = home / "callback-queue.yaml"
@@ -225,7 +257,7 @@ class TestRun:
         found = checks.run(self._configure(tmp_path))
         assert list(dict.fromkeys(finding.area for finding in found)) == [
             *("settings", "database", "manager", "dialplan", "queues", "sounds"),
-            *("FastAGI", "control socket"),
+            *("FastAGI", "control socket", "service"),
         ]
         by_area = {finding.area: finding for finding in found}
         assert by_area["settings"].is_ok
@@ -260,7 +292,7 @@ class TestRun:
             "warning: sounds: not looked at: [Errno 13] Permission denied: '/sound'"
             " - run this check as root"
         )
-        assert found[-1].area == "control socket"
+        assert found[-1].area == "service"
 
     def test_command_tells_people_and_programs(self, tmp_path: Path) -> None:
         path = self._configure(tmp_path)

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+"""The running service: whether it is there, and whether it is what is installed here.
+
+Nothing else that is looked at needs the service to run, so a system without a fault
+may still call nobody.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastagi import __version__
+from fastagi.checks.finding import Notes
+from fastagi.checks.process import Running
+
+_WHERE: Final = "callback-queue.service"
+_RESTART: Final = "systemctl restart callback-queue"
+
+
+def check_service(running: Running | None, *, control_refused: bool) -> Notes:
+    """Look whether the service runs, and what it says of itself."""
+    notes = Notes("service")
+    if running is None:
+        # Whoever may not ask is told so where the control socket is looked at.
+        if not control_refused:
+            notes.warn(
+                _WHERE,
+                "the service is not running: nobody is called back",
+                "systemctl start callback-queue; if it does not stay up, its log tells"
+                " why: journalctl -u callback-queue",
+            )
+        return notes
+    if running.status is None:
+        return notes
+    version = running.status.get("version", __version__)
+    if version != __version__:
+        notes.warn(
+            _WHERE,
+            f"version {version} is running, and {__version__} is installed",
+            _RESTART,
+        )
+    asterisk = running.status.get("asterisk", {})
+    if not asterisk.get("connected", True):
+        reason = asterisk.get("error") or "no attempt has succeeded yet"
+        notes.fault(
+            _WHERE,
+            f"the service is not connected to Asterisk: {reason}",
+            "put right what is found under manager; if nothing is, the service was"
+            f" started with other settings: {_RESTART}",
+        )
+    return notes
