@@ -303,13 +303,16 @@ def _ask_service(settings: Settings, request: Mapping[str, Any]) -> Any:
                 f"{settings.control.socket} may not be opened by this user - run the"
                 " command as the user of the service or as root"
             )
+        except OSError as error:
+            # Its name is too long, or too many wait at a service that hangs.
+            _fail(f"{settings.control.socket} can not be used: {error}")
         try:
             connection.sendall(json.dumps(request).encode() + b"\n")
             with connection.makefile("rb") as stream:
                 line = stream.readline()
         except OSError as error:
             _fail(f"the service does not answer: {error}")
-    if not line:
+    if not line.endswith(b"\n"):
         _fail("the service closed the connection without an answer; see its log")
     answer = json.loads(line)
     if not answer["ok"]:

@@ -70,17 +70,16 @@ def run(config: str, settings: Settings) -> int:
         _ = Deferred.fromCoroutine(service.start()).addErrback(give_up)
 
     def stop() -> Deferred[None]:
-        _log.info("callback-queue is told to stop; calls under way stay up")
+        if not failed:
+            _log.info("callback-queue is told to stop; calls under way stay up")
         return Deferred.fromCoroutine(service.stop())
 
     def give_up(failure: Any) -> None:
         failed.append(1)
-        error = failure.getErrorMessage()
         if failure.check(CannotListenError):
-            error += (
-                " - is another callback-queue running? (or another program on the"
-                " port: see 'callback-queue check')"
-            )
+            error = what_is_taken(failure.value)
+        else:
+            error = failure.getErrorMessage()
         _log.critical("can not start: {error}", error=error)
         reactor.stop()
 
@@ -102,6 +101,20 @@ def run(config: str, settings: Settings) -> int:
     _log.info("callback-queue {version} starts", version=__version__, pid=os.getpid())
     reactor.run()
     return failed[0] if failed else 0
+
+
+def what_is_taken(error: CannotListenError) -> str:
+    """Say in words what can not be listened on, a port or a Unix socket."""
+    where = (
+        error.port.decode(errors="replace")
+        if isinstance(error.port, bytes)
+        else f"{error.interface}:{error.port}"
+    )
+    return (
+        f"{where} can not be listened on ({error.socketError}) - is another"
+        " callback-queue running? (or another program on the port: see"
+        " 'callback-queue check')"
+    )
 
 
 def _use(logs: Logs, settings: Settings) -> None:

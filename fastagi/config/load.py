@@ -92,6 +92,8 @@ def load_settings(
             data = file.read(LARGEST_BYTES + 1)
     except (OSError, ValueError) as error:
         message, remedy = _file_trouble(error, name)
+        if isinstance(error, FileNotFoundError):
+            remedy = "copy the sample etc/callback-queue.yaml there and fill it in"
         raise ConfigErrors(
             [ConfigError(file=name, line=0, path="", message=message, remedy=remedy)]
         ) from None
@@ -528,7 +530,9 @@ def _file_trouble(error: OSError | ValueError, path: str) -> tuple[str, str]:
         case PermissionError():
             return (
                 "may not be read by the user this runs as",
-                f"let its group read it: chgrp callback-queue {path}; chmod 640 {path}",
+                "if that is the service, let its group read it:"
+                f" chgrp callback-queue {path}; chmod 640 {path}; if it is you, run"
+                " the command with sudo",
             )
         case OSError(strerror=str(reason)):
             return f"cannot be read: {reason.lower()}", ""

@@ -51,7 +51,10 @@ class TestSettingsFile:
 
     def test_missing_file(self, tmp_path: Path) -> None:
         path = tmp_path / "cq.yaml"
-        assert _told(path) == f"{path}: does not exist"
+        assert _told(path) == (
+            f"{path}: does not exist - copy the sample etc/callback-queue.yaml there"
+            " and fill it in"
+        )
 
     def test_directory(self, tmp_path: Path) -> None:
         assert _told(tmp_path) == f"{tmp_path}: cannot be read: is a directory"
@@ -66,8 +69,9 @@ class TestSettingsFile:
         with _as_somebody_without_rights():
             told = _told(path)
         assert told == (
-            f"{path}: may not be read by the user this runs as - let its group read "
-            f"it: chgrp callback-queue {path}; chmod 640 {path}"
+            f"{path}: may not be read by the user this runs as - if that is the"
+            f" service, let its group read it: chgrp callback-queue {path}; chmod 640"
+            f" {path}; if it is you, run the command with sudo"
         )
 
     def test_endless_file_is_not_read_to_its_end(self) -> None:
@@ -134,8 +138,9 @@ class TestSecret:
             parse_settings(text, file="cq.yaml", environ={})
         assert str(raised.value) == (
             f"cq.yaml:2: ami.secret_file: {secret} may not be read by the user this "
-            f"runs as - let its group read it: chgrp callback-queue {secret}; "
-            f"chmod 640 {secret}"
+            f"runs as - if that is the service, let its group read it: chgrp"
+            f" callback-queue {secret}; chmod 640 {secret}; if it is you, run the"
+            " command with sudo"
         )
 
     def test_pipe_in_the_place_of_the_secret_does_not_hold_us_up(

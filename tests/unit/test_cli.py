@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MIT
+"""What the command line says when the service is not there, or not as it should be."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from twisted.internet.error import CannotListenError
+
+from fastagi import cli, daemon
+
+
+class _Home:
+    """A directory with settings, and perhaps something at the control socket."""
+
+    def __init__(self, path: Path, keep: ExitStack) -> None:
+        self.socket = path / "control.sock"
+        self._keep = keep
+        self._config = path / "callback-queue.yaml"
+        self._config.write_text(
+            yaml.safe_dump(
+                {
+                    "ami": {"secret": "x"},
+                    "database": {"url": f"sqlite:///{path}/cq.db"},
+                    "control": {"socket": str(self.socket)},
+                    "defaults": {"outbound_channel": "PJSIP/{number}@trunk"},
+                    "queues": {"support": {}},
+                }
+            )
+        )
+
+    def run(self, *words: str) -> Result:
+        return CliRunner().invoke(cli.main, [*words, "--config", str(self._config)])
+
+    def listen(self, backlog: int = 5) -> socket.socket:
+        server = self._keep.enter_context(socket.socket(socket.AF_UNIX))
+        server.bind(str(self.socket))
+        server.listen(backlog)
+        return server
+
+    def answer(self, data: bytes) -> None:
+        """Have the next who asks get these bytes and no more."""
+        server = self.listen()
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection, connection.makefile("rb") as lines:
+                lines.readline()
+                connection.sendall(data)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        self._keep.callback(thread.join, 5)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[_Home]:
+    with ExitStack() as keep:
+        yield _Home(tmp_path, keep)
+
+
+def test_status_without_a_service_says_how_to_start_it(home: _Home) -> None:
+    done = home.run("status")
+    assert done.exit_code == 1
+    assert "the service is not running" in done.stderr
+    assert "systemctl start callback-queue" in done.stderr
+
+
+@pytest.mark.parametrize("data", [b"", b'{"ok": tr'])
+def test_service_that_dies_in_the_middle_of_its_answer(
+    home: _Home, data: bytes
+) -> None:
+    home.answer(data)
+    done = home.run("tasks", "list")
+    assert done.exit_code == 1
+    assert done.stderr == (
+        "the service closed the connection without an answer; see its log\n"
+    )
+
+
+def test_service_that_hangs_while_many_ask_it(home: _Home) -> None:
+    home.listen(backlog=0)
+    with socket.socket(socket.AF_UNIX) as first:
+        first.connect(str(home.socket))
+        done = home.run("status")
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"{home.socket} can not be used: ")
+
+
+def test_tasks_of_a_database_that_is_not_there_yet(home: _Home) -> None:
+    done = home.run("tasks", "list")
+    assert done.exit_code == 1
+    assert "cq.db does not exist" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("interface", "port", "where"),
+    [
+        (
+            "any",
+            b"/run/callback-queue/control.sock",
+            "/run/callback-queue/control.sock",
+        ),
+        ("127.0.0.1", 4573, "127.0.0.1:4573"),
+    ],
+)
+def test_second_service_is_told_what_is_taken(
+    interface: str, port: bytes | int, where: str
+) -> None:
+    text = daemon.what_is_taken(CannotListenError(interface, port, OSError("in use")))
+    assert text.startswith(f"{where} can not be listened on (in use) - is another")
