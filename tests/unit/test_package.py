@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""What a wheel holds for an admin who has nothing but the wheel."""
+
+from __future__ import annotations
+
+import configparser
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+_ROOT: Final = Path(__file__).parents[2]
+_SHARE: Final = Path("share/callback-queue")
+
+
+def _shipped() -> dict[Path, Path]:
+    """Return the files of setup.cfg's data_files by the place they go to."""
+    config = configparser.ConfigParser()
+    config.read(_ROOT / "setup.cfg")
+    shipped = {}
+    for place, patterns in config["options.data_files"].items():
+        for pattern in patterns.split():
+            found = sorted(_ROOT.glob(pattern))
+            assert found, f"setup.cfg: {pattern} names nothing"
+            shipped |= {Path(place, path.name): path for path in found}
+    return shipped
+
+
+def _ours(*below: str) -> set[Path]:
+    """Return the files git knows, or would, below these."""
+    told = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", *below],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if told.returncode:
+        pytest.skip("this is no git checkout")
+    return {Path(line) for line in told.stdout.splitlines() if (_ROOT / line).exists()}
+
+
+def test_whatever_an_admin_copies_is_in_the_wheel_where_readme_looks_for_it() -> None:
+    prompts = {path for path in _ours("sounds") if path.parent.name == "callback-queue"}
+    wanted = {*_ours("dialplan", "etc"), *prompts, Path("README.md")}
+    assert len(prompts) >= 2
+    shipped = _shipped()
+    assert {_SHARE / path for path in wanted} <= set(shipped)
+    assert all(_ROOT / to.relative_to(_SHARE) == it for to, it in shipped.items())
+
+
+def test_readme_names_no_file_that_is_not_there() -> None:
+    steps = (_ROOT / "README.md").read_text().partition("## Install it")[2]
+    steps = steps.partition("\n## ")[0]
+    words = {word.strip("`,.;:()") for word in steps.split()}
+    named = {w for w in words if w.startswith(("etc/", "dialplan/", "sounds/$"))}
+    assert len(named) > 5
+    for name in named:
+        path = name.replace("$language", "en")
+        assert _SHARE / path in _shipped() or any(
+            (_SHARE / path) in place.parents for place in _shipped()
+        ), name
