@@ -330,7 +330,8 @@ def was_taken_back(recorded: Recorded) -> bool:
     return (
         not recorded.created
         and task.status is Status.CANCELLED
-        and task.reason == TAKEN_BACK
+        # More words follow if it was being called just then.
+        and task.reason.startswith(TAKEN_BACK)
     )
 
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from fastagi.calls.task import TaskEvent
+from fastagi.service.intake import TAKEN_BACK
+from tests.support.callback_scenarios import NO_ANSWER
 from tests.support.fake_calls import LiveCall
 from tests.system.harness import NUMBER, ServiceTestCase, queue_settings, settings
 
@@ -208,6 +210,28 @@ class LateTests(KeptTestCase):
         open_tasks = [task for task in self.world.tasks() if task.is_open]
         self.assertEqual(len(open_tasks), 1)
         self.assertEqual(self.kept, [])
+
+    def test_taken_back_while_its_call_was_under_way(self) -> None:
+        """The end of that call adds its words to why it was taken back."""
+        self.asterisk.keeps_requests = False
+        process = self.begin()
+        call = self.asterisk.call("support", NUMBER)
+        self.world.run(10)
+        call.press()
+        self.world.run(5)
+        self.client.always(NO_ANSWER)
+        self.alice.busy(False)
+        self.world.run_until(lambda: self.client.rung)
+        self.world.ask("tasks.cancel", id=1, reason=TAKEN_BACK)
+        self.world.run(60)
+        self.assert_status("cancelled", "the client did not answer")
+        self.alice.busy()
+        value = f"1:1800000010:support:1:{NUMBER}:en:{call.channel.uniqueid}:"
+        self.asterisk.astdb[FAMILY, "x"] = value
+        process.kill()
+        self.begin()
+        self.world.run(1)
+        self.assert_status("pending", "Asterisk kept the request", task_id=2)
 
 
 class LinkTests(KeptTestCase):
