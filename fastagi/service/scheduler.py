@@ -147,7 +147,9 @@ class Scheduler:
             now = self._clock.seconds()
             self._look_who_is_open(now)
             capacity = self._capacity(wanted, now)
-            if begun.task.queue not in self._open:
+            if not (self._enabled and self._picture.ready):
+                self._dialer.drop(begun, queue, "the service stops, or lost Asterisk")
+            elif begun.task.queue not in self._open:
                 self._dialer.drop(begun, queue, CLOSED)
             elif begun.task.number_key in self._busy():
                 self._dialer.drop(begun, queue, "the client rang in meanwhile")

@@ -259,6 +259,21 @@ class BrokenLinkTests(ServiceTestCase):
         self.run_to(24)
         self.assertEqual(self.originates, [0])
 
+    def test_what_was_asked_on_a_link_that_is_gone_is_no_leave_to_call(self) -> None:
+        process = self.begin()
+        connects: list[float] = []
+        process.service.manager.on_connected(lambda: connects.append(self.world.t))
+        process.database.takes_s = lambda name: 3.0 if name == "open attempts" else 0.0
+        self.asterisk.cut_links()
+        self.world.run_until(lambda: len(connects) == 2)
+        self.asterisk.cut_links()
+        self.world.run_until(lambda: len(connects) == 3)
+        self.add()
+        self.run_to(20)
+        _, first, second = connects
+        self.assertLess(second, first + 3, "the first was known before the second")
+        self.assertEqual(self.originates, [second + 3])
+
     def test_a_short_freeze_is_waited_out(self) -> None:
         self.begin()
         self.asterisk.freeze()

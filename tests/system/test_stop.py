@@ -45,6 +45,20 @@ class StopTests(ServiceTestCase):
         self.assertEqual(len(self.originates), 1)
         self.assert_status("pending", task_id=2)
 
+    def test_what_was_about_to_be_called_when_it_was_told_is_not(self) -> None:
+        process = self.world.begin(stopping("30s"))
+        self.support.add("PJSIP/bob", dynamic=False)
+        self.add()
+        self.run_to(8)
+        process.database.takes_s = lambda name: 1.0 if name == "begin attempts" else 0.0
+        self.add("0309999999")
+        self.run_to(8.5)
+        process.stop()
+        self.run_to(20)
+        self.assertEqual(process.stopped, [None])
+        self.assertEqual(self.originates, [0])
+        self.assert_status("pending", "the service stops", task_id=2)
+
     def test_after_the_time_the_next_start_takes_it_up(self) -> None:
         self.client.always(Answers(after_s=3, hangs_up_after_s=60))
         process = self.world.begin(stopping("4s"))
