@@ -24,6 +24,8 @@ _FORMATS: Final = frozenset(
 #: The language of a channel that says no other, and what is heard for want of another.
 _DEFAULT_LANGUAGE: Final = "en"
 _OWN: Final = "callback-queue"
+#: Languages of the prompts that come with this service.
+SHIPPED: Final = frozenset({"en", "ru"})
 
 
 def check_sounds(settings: Settings, place: Place) -> Notes:
@@ -96,9 +98,17 @@ def _check_directory(directory: Path, place: Place, notes: Notes) -> None:
 
 
 def _languages(directory: Path) -> list[str]:
-    """Return the languages that have prompts of ours, English always."""
-    found = {path.parent.name for path in directory.glob(f"*/{_OWN}") if path.is_dir()}
-    return sorted(found | {_DEFAULT_LANGUAGE})
+    """Return the languages that have prompts of ours, English always.
+
+    Debian makes en a link to en_US_f_Allison: each directory counts once, by its
+    shortest name.
+    """
+    found = [path.parent for path in directory.glob(f"*/{_OWN}") if path.is_dir()]
+    found.append(directory / _DEFAULT_LANGUAGE)
+    by_place: dict[Path, str] = {}
+    for path in sorted(found, key=lambda path: (len(path.name), path.name)):
+        by_place.setdefault(path.resolve(), path.name)
+    return sorted(by_place.values())
 
 
 def _exists(directory: Path, name: str, language: str) -> bool:
@@ -128,8 +138,11 @@ def _has_file(path: Path) -> bool:
 def _remedy(directory: Path, name: str, language: str) -> str:
     if name.startswith(f"{_OWN}/"):
         target = directory / language
+        spoken = language.partition("_")[0]
+        if spoken not in SHIPPED:
+            return "record it and put it there; sounds/README.md tells what it says"
         return (
             f"in the source of this service: mkdir -p {target};"
-            f" cp -r sounds/{language}/{_OWN} {target}/"
+            f" cp -r sounds/{spoken}/{_OWN} {target}/"
         )
     return "put the file there, or correct the name in the settings"

@@ -22,7 +22,7 @@ from fastagi.checks.finding import Notes
 from fastagi.checks.network import check_control
 from fastagi.checks.place import Place
 from fastagi.checks.process import Running, User, service_user
-from fastagi.checks.sounds import check_sounds
+from fastagi.checks.sounds import SHIPPED, check_sounds
 from fastagi.store import migrate
 from tests.support.checking import only, settings, told, write
 
@@ -219,6 +219,31 @@ class TestSounds:
         assert len(texts) == 3
         assert all(text.startswith("warning: ") for text in texts)
         assert all("so it is heard in English" in text for text in texts)
+
+    def test_language_that_is_a_link_to_another_counts_once(
+        self, tmp_path: Path
+    ) -> None:
+        self._install(tmp_path, "en_US_f_Allison")
+        for link, target in (("en_US", "en_US_f_Allison"), ("en", "en_US")):
+            (tmp_path / "sounds" / link).symlink_to(target)
+        assert told(self._check(tmp_path)) == ["ok"]
+        (tmp_path / "sounds/en/callback-queue/hold-on.wav").unlink()
+        assert f"cp -r sounds/en/callback-queue {tmp_path}/sounds/en/" in only(
+            self._check(tmp_path)
+        )
+
+    def test_prompt_missing_in_a_language_that_we_do_not_speak(
+        self, tmp_path: Path
+    ) -> None:
+        self._install(tmp_path, "en")
+        self._install(tmp_path, "de", "accepted", "already-registered", "cannot-call")
+        texts = told(self._check(tmp_path))
+        assert texts
+        assert all("record it and put it there" in text for text in texts)
+
+    def test_languages_that_we_speak_are_those_with_prompts(self) -> None:
+        prompts = Path(__file__).parents[2].glob("sounds/*/callback-queue")
+        assert {path.parent.name for path in prompts} == SHIPPED
 
     def test_alert_missing_in_the_language_of_the_agents(self, tmp_path: Path) -> None:
         self._install(tmp_path, "en")
