@@ -162,16 +162,6 @@ def command(command: str) -> Action:
     return _action("Command", ("Command", command))
 
 
-def reload(module: str | None = None) -> Action:
-    """Reload a module, or all of them."""
-    return _action("Reload", ("Module", module))
-
-
-def user_event(event: str, **headers: str) -> Action:
-    """Raise a UserEvent of that name for every listener of Asterisk."""
-    return _action("UserEvent", ("UserEvent", event), *headers.items())
-
-
 # -- channels -------------------------------------------------------------------
 
 
@@ -252,13 +242,6 @@ def _with_backslash(match: re.Match[str]) -> str:
     return "\\" + match[0]
 
 
-def absolute_timeout(channel: str, timeout_s: float) -> Action:
-    """Hang a channel up after that time; 0 takes the limit away."""
-    return _action(
-        "AbsoluteTimeout", ("Channel", channel), ("Timeout", round(timeout_s))
-    )
-
-
 def get_var(variable: str, channel: str | None = None) -> Action:
     """Ask for the Value of a variable of a channel, or of a global one."""
     return _action("Getvar", ("Channel", channel), ("Variable", variable))
@@ -276,29 +259,6 @@ def hangup(channel: str, cause: int | None = None) -> Action:
     return _action("Hangup", ("Channel", channel), ("Cause", cause))
 
 
-def redirect(
-    channel: str,
-    context: str,
-    exten: str,
-    priority: int = 1,
-    extra_channel: str | None = None,
-) -> Action:
-    """Send a channel elsewhere in the dialplan, and the one it talks to as well."""
-    return _action(
-        "Redirect",
-        ("Channel", channel),
-        ("ExtraChannel", extra_channel),
-        ("Context", context),
-        ("Exten", exten),
-        ("Priority", priority),
-    )
-
-
-def status(channel: str | None = None) -> Action:
-    """Ask for one channel or all (a list of Status)."""
-    return _action("Status", ("Channel", channel))
-
-
 # -- queues ---------------------------------------------------------------------
 
 
@@ -308,37 +268,6 @@ def queue_status(queue: str | None = None, member: str | None = None) -> Action:
     Asterisk answers a queue it does not know with an empty list.
     """
     return _action("QueueStatus", ("Queue", queue), ("Member", member))
-
-
-def queue_summary(queue: str | None = None) -> Action:
-    """Ask for the numbers of queues (a list of QueueSummary)."""
-    return _action("QueueSummary", ("Queue", queue))
-
-
-def queue_add(
-    queue: str,
-    interface: str,
-    *,
-    penalty: int | None = None,
-    paused: bool | None = None,
-    member_name: str | None = None,
-    state_interface: str | None = None,
-) -> Action:
-    """Make an interface a member of a queue."""
-    return _action(
-        "QueueAdd",
-        ("Queue", queue),
-        ("Interface", interface),
-        ("Penalty", penalty),
-        ("Paused", paused),
-        ("MemberName", member_name),
-        ("StateInterface", state_interface),
-    )
-
-
-def queue_remove(queue: str, interface: str) -> Action:
-    """Take a member out of a queue."""
-    return _action("QueueRemove", ("Queue", queue), ("Interface", interface))
 
 
 def queue_pause(
@@ -354,13 +283,6 @@ def queue_pause(
         ("Paused", paused),
         ("Queue", queue),
         ("Reason", reason),
-    )
-
-
-def queue_penalty(interface: str, penalty: int, queue: str | None = None) -> Action:
-    """Change the penalty of a member, in one queue or in all."""
-    return _action(
-        "QueuePenalty", ("Interface", interface), ("Penalty", penalty), ("Queue", queue)
     )
 
 
@@ -396,13 +318,3 @@ def db_get(family: str, key: str) -> Action:
 def db_put(family: str, key: str, value: str) -> Action:
     """Write one entry."""
     return _action("DBPut", ("Family", family), ("Key", key), ("Val", value))
-
-
-def db_del(family: str, key: str) -> Action:
-    """Delete one entry."""
-    return _action("DBDel", ("Family", family), ("Key", key))
-
-
-def db_del_tree(family: str, key: str | None = None) -> Action:
-    """Delete a family, or what is below one key of it."""
-    return _action("DBDelTree", ("Family", family), ("Key", key))
