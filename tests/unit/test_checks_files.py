@@ -369,7 +369,9 @@ class TestSettingsFile:
     ) -> None:
         monkeypatch.setenv("CALLBACK_QUEUE_AMI_SECRET", "x")
         path = tmp_path / "cq.yaml"
-        path.touch(mode=0o644)
+        path.touch()
+        # A command that ran in this process may have set the umask.
+        path.chmod(0o644)
         url = "postgresql://callback:s3cret@db.example.com/callback"
         given = settings(tmp_path, ami={"secret": "x"}, database={"url": url})
         text = only(check_settings_file(str(path), given, _US))
