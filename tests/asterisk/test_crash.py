@@ -19,9 +19,13 @@ import attrs
 import pytest
 
 from tests.asterisk.callback import (
+    CLIENT,
     QUICK,
+    ask,
+    change_queue,
     pause,
     requested,
+    settled,
     stories,
     unpause,
 )
@@ -36,6 +40,8 @@ from tests.lab.witness import Seen, event
 
 pytestmark = ONLY_22
 
+OTHER = "4930222222"
+THIRD = "4930333333"
 #: How long a phone rings that is to ring when something dies.
 LONG_MS = 9000
 #: Sounds of nine and of seven seconds.
@@ -371,3 +377,39 @@ def test_service_is_stopped_at_these_moments(lab: Lab, agi: Proxy, ram: Path) ->
     for one in held:
         stage.check(told, one, "completed", ["ANSWERED"], rung=1)
         assert stage.rung_for(one) == 1
+
+
+def test_asterisk_is_restarted_in_a_talk_after_its_queues_were_read_anew(
+    lab: Lab,
+) -> None:
+    change_queue(lab, "support", members=("alice",))
+    alice = lab.agent("alice")
+    lab.agent("carol")
+    client, other = lab.client(CLIENT, Answer()), lab.client(OTHER, TALK)
+    third = lab.client(THIRD, TALK)
+    service = lab.service(QUICK)
+    ask(lab, service)
+    client.wait_to_hear(alice)
+    for command in ("queue reload all", "module reload app_queue.so"):
+        lab.asterisk.cli(command)
+    lab.caller("support", Press("1", after_ms=100), number=THIRD)
+    requested(service, THIRD)
+    # Its talk is longer than a success, and those two have begun before.
+    ask(lab, service, "sales", OTHER)
+    settled(service, "completed")
+    # Whatever was read anew, the one agent is in a call.
+    assert len(alice.invites) == 1
+
+    lab.asterisk.cli("core restart now")
+    service.wait_for(says("Asterisk restarts"))
+    service.wait_for(says(r"^task \d+: completed"), 30, count=3)
+
+    told = stories(service)
+    for number, phone in ((CLIENT, client), (OTHER, other), (THIRD, third)):
+        dispositions = [one["disposition"] for one in told[number]["attempts"]]
+        assert dispositions[-1] == "ANSWERED"
+        assert len(phone.invites) == 1
+    # It hung up the two before it ended, and kept for how long they had talked.
+    (attempt,) = told[CLIENT]["attempts"]
+    assert attempt["reason"].startswith("they talked for")
+    assert "at least" not in attempt["reason"]

@@ -36,8 +36,8 @@ from tests.lab.witness import event
 
 pytestmark = ONLY_22
 
-TALK = Answer(steps=(HangUp(after_ms=1500),))
-TALK_S = 1.5
+TALK = Answer(steps=(HangUp(after_ms=1200),))
+TALK_S = 1.2
 #: What the dialplan measures may differ from it by so much.
 CLOSE_S = 0.4
 
@@ -74,12 +74,10 @@ class Trouble:
 BREAKS = [
     Trouble(Way.OUT, ORIGINATE, Fate.LAST),
     Trouble(Way.OUT, ORIGINATE, Fate.HALF, AGAIN),
-    Trouble(Way.IN, says_of_callback("Newchannel", "-2"), Fate.LAST),
     Trouble(Way.IN, says_of_callback("AgentCalled", "-2"), Fate.HALF),
     Trouble(Way.IN, says_of_callback("AgentConnect", "-2"), Fate.HALF),
     Trouble(Way.IN, says_of_callback("DialBegin", "-1"), Fate.HALF),
     Trouble(Way.IN, says_of_callback("BridgeEnter", "-1"), Fate.LAST),
-    Trouble(Way.IN, says_of_callback("BridgeLeave", "-1"), Fate.LAST),
     Trouble(Way.IN, says_of_callback("UserEvent", "-1", "CallbackOutcome"), Fate.HALF),
     Trouble(Way.IN, says_of_callback("Hangup", "-1"), Fate.HALF),
 ]
@@ -146,7 +144,7 @@ def play(lab: Lab, service: Service, link: Proxy, troubles: Sequence[Trouble]) -
     assert len(alice.invites) == len(troubles)
 
 
-def test_link_breaks_at_ten_moments(lab: Lab, link: Proxy, ram: Path) -> None:
+def test_link_breaks_at_eight_moments(lab: Lab, link: Proxy, ram: Path) -> None:
     service = serve(lab, link, ram)
     play(lab, service, link, BREAKS)
     assert link.connections == 1 + len(BREAKS)

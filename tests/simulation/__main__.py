@@ -18,7 +18,7 @@ def show_faults() -> int:
     for fault in FAULTS:
         seeds, failed = search(fault)
         missed += failed is None
-        found = f"found by seed {seeds - 1}: {failed.rule}" if failed else "NOT FOUND"
+        found = f"found by seed {failed.seed}: {failed.rule}" if failed else "NOT FOUND"
         print(f"{fault.name}: {found} ({seeds} seeds)", flush=True)
     return 1 if missed else 0
 

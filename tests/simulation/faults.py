@@ -15,7 +15,7 @@ from unittest import mock
 import attrs
 
 from fastagi.calls import retry
-from fastagi.calls.attempt import Verdict
+from fastagi.calls.attempt import Progress, Verdict
 from fastagi.calls.queues import LiveQueues
 from fastagi.calls.task import CallbackTask, NewTask, Status
 from fastagi.service.dialer import Dialer
@@ -40,14 +40,19 @@ class Fault:
     #: Puts it in for as long as the context lasts.
     put_in: Callable[[], Any]
     within_seeds: int = 400
+    #: Where to begin; a rare one need not be looked for from the first seed each time.
+    first_seed: int = 0
 
 
 FAULTS: list[Fault] = []
 
 
-def _fault(name: str, *rules: str) -> Callable[[Callable[[], Iterator[None]]], None]:
+def _fault(
+    name: str, *rules: str, first_seed: int = 0
+) -> Callable[[Callable[[], Iterator[None]]], None]:
     def keep(function: Callable[[], Iterator[None]]) -> None:
-        FAULTS.append(Fault(name, frozenset(rules), contextmanager(function)))
+        put_in = contextmanager(function)
+        FAULTS.append(Fault(name, frozenset(rules), put_in, first_seed=first_seed))
 
     return keep
 
@@ -238,6 +243,31 @@ def _no_hours() -> Iterator[None]:
         yield
 
 
+@_fault("what is told twice is written twice", "a step is told once")
+def _parrot() -> Iterator[None]:
+    dialled = Progress.caller_dialled
+
+    def always(self: Any, at: float) -> bool:
+        dialled(self, at)
+        return True
+
+    with mock.patch.object(Progress, "caller_dialled", always):
+        yield
+
+
+@_fault(
+    "a talk that was seen is forgotten when Asterisk dies",
+    "a talk that was seen is a talk",
+    first_seed=240,
+)
+def _blind_to_talk() -> Iterator[None]:
+    def unwatched(self: Any, since: float) -> None:
+        self.ringing.clear()
+
+    with mock.patch.object(Progress, "unwatched", unwatched):
+        yield
+
+
 def search(fault: Fault) -> tuple[int, Failed | None]:
     """Play seeds with a fault put in until it is found.
 
@@ -245,8 +275,8 @@ def search(fault: Fault) -> tuple[int, Failed | None]:
         How many seeds it took, and what was found; None if it was not.
     """
     with fault.put_in():
-        for seed in range(fault.within_seeds):
-            failed = simulate(seed)
+        for played in range(fault.within_seeds):
+            failed = simulate(fault.first_seed + played)
             if failed is not None and failed.rule in fault.rules:
-                return seed + 1, failed
+                return played + 1, failed
     return fault.within_seeds, None

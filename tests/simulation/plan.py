@@ -43,6 +43,8 @@ _DEADLY: Final = (
     "sending",
     "",
 )
+#: Client and agent of a callback begin to talk.
+TALK: Final = "talk of a callback"
 #: What trouble comes right after: points of the service, and events of Asterisk.
 _MOMENTS: Final = (
     *_DEADLY[:-3],
@@ -81,9 +83,11 @@ class Cue:
     moment: str
     count: int
     event: Event
+    after_s: float = 0.0
 
     def __str__(self) -> str:
-        return f"at {self.moment!r} ({self.count}): {self.event}"
+        when = f" + {self.after_s} s" if self.after_s else ""
+        return f"at {self.moment!r} ({self.count}){when}: {self.event}"
 
 
 @attrs.frozen
@@ -119,9 +123,20 @@ class Plan:
     commit_s: float
     #: How many events in a hundred come twice.
     doubled: int
+    #: How much later the second of them may come, where a picture of what is there now
+    #: is not made of it.
+    doubled_after_s: float = 0.0
+    #: How late those come that Asterisk raises past the bus that keeps their order.
+    unordered_s: float = 0.0
+    #: Asterisk ends as by "core restart now", and not as by a power cut.
+    shuts_down: bool = False
     deaths: tuple[Death, ...]
     cues: tuple[Cue, ...]
     events: tuple[Event, ...]
+    #: queues.conf is changed and read anew.
+    reloads: tuple[Event, ...] = ()
+    #: Asterisk dies in the middle of a talk.
+    ends_of_talks: tuple[Cue, ...] = ()
     #: Asterisk keeps a request that the service does not answer.
     keeps_requests: bool
     #: The most calls, 0 for no limit: to a number, in a minute, for a queue in an hour.
@@ -136,11 +151,19 @@ class Plan:
         facts = [
             f"{field.name}: {getattr(self, field.name)}"
             for field in attrs.fields(Plan)
-            if field.name not in ("events", "cues", "deaths")
+            if field.name
+            not in ("events", "cues", "deaths", "reloads", "ends_of_talks")
         ]
         deaths = [f"killed at {d.at!r} ({d.count}), {d.down_s} s" for d in self.deaths]
         return "\n".join(
-            [*facts, *deaths, *map(str, self.cues), *map(str, self.events)]
+            [
+                *facts,
+                *deaths,
+                *map(str, self.cues),
+                *map(str, self.events),
+                *map(str, self.reloads),
+                *map(str, self.ends_of_talks),
+            ]
         )
 
 
@@ -198,7 +221,15 @@ def plan(seed: int) -> Plan:
         },
         carry_over=dice.choice(("none", "missed", "all")),
     )
-    return attrs.evolve(drawn, events=(*drawn.events, *_blocks(dice, clients)))
+    return attrs.evolve(
+        drawn,
+        events=(*drawn.events, *_blocks(dice, clients)),
+        doubled_after_s=dice.choice((0.0, 0.0, 1.5)),
+        unordered_s=dice.choice((0.0, 0.0, 0.5)),
+        shuts_down=dice.random() < 0.5,
+        reloads=_reloads(dice, agents, queues),
+        ends_of_talks=_ends_of_talks(dice),
+    )
 
 
 def _some(dice: random.Random, agents: tuple[str, ...]) -> tuple[str, ...]:
@@ -323,6 +354,38 @@ def _deaths(dice: random.Random) -> tuple[Death, ...]:
         )
         for _ in range(dice.choice((0, 0, 1, 1, 2, 4)))
     )
+
+
+def _reloads(
+    dice: random.Random, agents: tuple[str, ...], queues: tuple[str, ...]
+) -> tuple[Event, ...]:
+    """A member is taken out of queues.conf, or put in, or nothing is changed."""
+    return tuple(
+        Event(
+            _moment(dice, 0, ACTION_S),
+            "reload",
+            {
+                "queue": dice.choice(queues),
+                "agent": dice.choice(agents),
+                "changes": dice.random() < 0.7,
+                # "module reload" is told on the manager port, "queue reload" is not.
+                "told": dice.random() < 0.5,
+            },
+        )
+        for _ in range(dice.choice((0, 0, 0, 1, 2)))
+    )
+
+
+def _ends_of_talks(dice: random.Random) -> tuple[Cue, ...]:
+    if dice.random() < 0.5:
+        return ()
+    facts = {
+        "down_s": dice.choice((0.0, 5.0, 30.0)),
+        "boots_s": 0.0,
+        "at_once": True,
+    }
+    event = Event(0.0, "asterisk dies", facts)
+    return (Cue(TALK, dice.choice((1, 1, 1, 2)), event, after_s=_moment(dice, 1, 28)),)
 
 
 def _trouble(dice: random.Random) -> Event:

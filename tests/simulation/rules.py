@@ -32,6 +32,8 @@ _FREE_OF_CHARGE: Final = frozenset({"MEMBER NO ANSWER", "NOT PLACED"})
 SUCCESS_S: Final = 5.0
 #: What the dialplan's milliseconds and the service's clock may differ by.
 _HAIR_S: Final = 0.05
+#: The queues are asked for each minute.
+_ASKS_EACH_S: Final = 61.0
 #: From something that happens to when the service must act on it: a COMMIT, a pause
 #: after the database failed, another COMMIT.
 _NOTICE_S: Final = 8.0
@@ -74,6 +76,13 @@ class Rules:
     #: When the machine's clock was set, and by how much.
     clock_steps: list[tuple[float, float]] = attrs.field(factory=list)
     asterisk_died: bool = False
+    #: How long clients had talked when Asterisk died, up to its last word, by channel
+    #: id; and the life of the service that saw them talk without a gap.
+    _seen_talking: dict[str, tuple[float, int]] = attrs.field(factory=dict)
+    #: How often the queues had been asked for when they were last read anew; and when
+    #: they must have been again.
+    _asked_before: int | None = None
+    _asks_until: float = 0.0
     #: Whether the database failed for a while.
     database_failed: bool = False
     _db: sqlite3.Connection = attrs.field(init=False)
@@ -100,6 +109,32 @@ class Rules:
         self.world.listeners.append(self._sends)
         self.world.asterisk.on_prompt = self._hears
         self.calm_since = self._now
+
+    def asterisk_dies(self) -> None:
+        """Asterisk is about to be killed: note who is seen to talk."""
+        self.asterisk_died = True
+        self._look_at_the_link()
+        manager = self.world.asterisk.manager
+        # Every action, such as a ping, is answered at once.
+        told = self.world.asterisk.told[-1:]
+        heard_at = max(
+            [*(one.at for one in told), *(at for at, _ in manager.actions[-1:])],
+            default=0.0,
+        )
+        for _, ring in self._rings():
+            answered_at = ring.answered_at
+            if ring.ended_at is None and answered_at and self.calm_since < answered_at:
+                talk_s = heard_at - answered_at
+                life = len(self.world.processes)
+                self._seen_talking[ring.by.removesuffix("-1")] = (talk_s, life)
+
+    def queues_reloaded(self) -> None:
+        """The queues may be others now, and nobody is told until somebody asks."""
+        self._asked_before = self._asked_for_queues()
+        self._asks_until = self._now + _ASKS_EACH_S
+
+    def _asked_for_queues(self) -> int:
+        return len(self.world.asterisk.manager.asked("QueueStatus"))
 
     def close(self) -> None:
         """Stop watching."""
@@ -142,6 +177,11 @@ class Rules:
             and not world.asterisk.latency_s
             and not any(wire.dead or wire.server.frozen for wire in wires)
         )
+        if self._asked_before is not None and (
+            self._asked_for_queues() > self._asked_before
+            or self._asks_until < self._now
+        ):
+            self._asked_before = None
         if not calm:
             self.calm_since = self._now
 
@@ -186,6 +226,12 @@ class Rules:
             self._break("a task ends once", f"task {id_}: {event['text']}")
         if not event["text"]:
             self._break("every step says why", f"task {id_}: {event['move']}")
+        # A client is dialled once in an attempt; an agent may ring again and again.
+        if event["text"].startswith("dialling ") and any(
+            (one["attempt_id"], one["text"]) == (event["attempt_id"], event["text"])
+            for one in story
+        ):
+            self._break("a step is told once", f"task {id_}: {event['text']}")
 
     def _check_tasks(self) -> None:
         open_numbers: dict[str, int] = {}
@@ -260,6 +306,14 @@ class Rules:
             self._break("talk is success", f"{words}, but they talked {talk_s:.2f} s")
         if disposition == "UNKNOWN" and not self.asterisk_died:
             self._break("what Asterisk kept is read", words)
+        # A new life knows nothing of what an earlier one saw.
+        seen_s, life = self._seen_talking.get(base, (0.0, 0))
+        remembers = life == len(self.world.processes)
+        if disposition == "UNKNOWN" and remembers and seen_s > SUCCESS_S + _HAIR_S:
+            self._break(
+                "a talk that was seen is a talk",
+                f"{words}, but they were seen to talk for {seen_s:.2f} s",
+            )
 
     # -- rings -------------------------------------------------------------
 
@@ -381,7 +435,7 @@ class Rules:
         self._check_attempts_and_delay(task, base)
         self._check_guards(task, attempt)
         self._check_not_busy(task, number)
-        if self.calm_since < self._now:
+        if self.calm_since < self._now and self._asked_before is None:
             under_way = {
                 base: target
                 for base, target in self._sent.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
@@ -19,10 +19,18 @@ from twisted.logger import (
 )
 
 from fastagi.config.model import DAYS_OF_WEEK, LimitSettings, Settings
-from tests.simulation.plan import ACTION_S, WITH_CALLBACKS, Death, Event, Plan, plan
+from tests.simulation.plan import (
+    ACTION_S,
+    TALK,
+    WITH_CALLBACKS,
+    Death,
+    Event,
+    Plan,
+    plan,
+)
 from tests.simulation.rules import BrokenRule, Rules
 from tests.support.callback_scenarios import Answers
-from tests.support.fake_manager import Told
+from tests.support.fake_manager import Header, Told
 from tests.support.world import (
     START,
     ControlClient,
@@ -34,6 +42,13 @@ from tests.support.world import (
 
 #: Each link has a prefix for these that nobody can foresee; nothing depends on it.
 _ACTION_ID: Final = re.compile(r"ActionID=callback-[0-9a-f]+-")
+#: What is raised past the message bus that keeps the order of the others: see
+#: `tests.system.test_fake_asterisk`.
+_UNORDERED: Final = frozenset({"OriginateResponse", "AgentComplete"})
+#: Events of a callback's two halves of which no picture of the queues is made.
+_OF_CALLBACKS: Final = frozenset(
+    {"OriginateResponse", "DialBegin", "DialEnd", "BridgeEnter", "UserEvent"}
+)
 #: For so long after the trouble everything must have come to its end.
 _MOST_S: Final = 2 * 3600.0
 #: What may come after the last end, and must not.
@@ -84,6 +99,15 @@ def trace(seed: int) -> str:
         return simulation.trace()
     finally:
         simulation.close()
+
+
+def _is_caller_half(headers: Iterable[Header]) -> bool:
+    uniqueid = dict(headers).get("Uniqueid", "")
+    return uniqueid.startswith("callback-") and uniqueid.endswith("-1")
+
+
+def _is_of_callback(told: Told) -> bool:
+    return told.name in _OF_CALLBACKS and told["Uniqueid"].startswith("callback-")
 
 
 class Simulation:
@@ -143,23 +167,35 @@ class Simulation:
         for number, behaviours in chosen.clients.items():
             asterisk.client(number).will(*behaviours).always(behaviours[-1])
         asterisk.keeps_requests = chosen.keeps_requests
-        if chosen.doubled:
+        if chosen.doubled or chosen.unordered_s:
             asterisk.manager.deliver = self._deliver
-        self._cues = [(cue, [cue.count]) for cue in chosen.cues]
+        cues = (*chosen.cues, *chosen.ends_of_talks)
+        self._cues = [(cue, [cue.count]) for cue in cues]
         if self._cues:
             tell = asterisk.tell
 
-            def tells(name: str, *rest: Any) -> None:
+            def tells(name: str, privilege: str, *headers: Header) -> None:
                 self._moment_comes(name)
-                tell(name, *rest)
+                if name == "BridgeEnter" and _is_caller_half(headers):
+                    self._moment_comes(TALK)
+                tell(name, privilege, *headers)
 
             asterisk.tell = tells  # type: ignore[method-assign]
-        for event in chosen.events:
+        for event in (*chosen.events, *chosen.reloads):
             self._world.clock.callLater(event.at, self._happen, event)
 
     def _deliver(self, told: Told) -> tuple[float, ...]:
-        twice = not self._ends and self._dice.randrange(100) < self._plan.doubled
-        return (0.0, 0.0) if twice else (0.0,)
+        if self._ends:
+            return (0.0,)
+        chosen = self._plan
+        first = again = 0.0
+        if chosen.unordered_s and told.name in _UNORDERED:
+            first = self._dice.uniform(0, chosen.unordered_s)
+        if self._dice.randrange(100) >= chosen.doubled:
+            return (first,)
+        if chosen.doubled_after_s and _is_of_callback(told):
+            again = self._dice.uniform(0, chosen.doubled_after_s)
+        return (first, first + again)
 
     def _settings(self) -> Settings:
         chosen = self._plan
@@ -274,7 +310,7 @@ class Simulation:
                 left[0] -= 1
                 if left[0] == 0:
                     # Not in the middle of what Asterisk or the service is doing.
-                    self._world.clock.callLater(0, self._happen, cue.event)
+                    self._later(cue.after_s, lambda e=cue.event: self._happen(e))
 
     def _happen(self, event: Event) -> None:
         if self._ends:
@@ -376,10 +412,28 @@ class Simulation:
         self._asterisk.latency_s = latency_s
         self._asterisk.cut_links()
 
-    def _on_asterisk_dies(self, down_s: float, boots_s: float) -> None:
-        self.rules.asterisk_died = True
-        self._asterisk.kill()
+    def _on_asterisk_dies(
+        self, down_s: float, boots_s: float, at_once: bool = False
+    ) -> None:
+        shuts_down = self._plan.shuts_down and not at_once
+        if shuts_down and self._asterisk.manager.booted:
+            self._asterisk.shut_down()
+        else:
+            self.rules.asterisk_dies()
+            self._asterisk.kill()
         self._later(down_s, lambda: self._ends or self._asterisk.start(boots_s))
+
+    def _on_reload(self, queue: str, agent: str, changes: bool, told: bool) -> None:
+        if not self._asterisk.manager.booted:
+            return
+        reloaded = self._asterisk.queues[queue]
+        members = [member.interface for member in reloaded.members]
+        if changes and agent not in members:
+            members.append(agent)
+        elif changes and len(members) > 1:
+            members.remove(agent)
+        self.rules.queues_reloaded()
+        reloaded.reload(members, told=told)
 
     def _on_database_fails(self, for_s: float, words: str) -> None:
         self._trouble = words

@@ -213,6 +213,21 @@ class FakeAsterisk:
             else:
                 _thaw(wire.server)
 
+    def shut_down(self, *, restarts: bool = True) -> None:
+        """``core restart now``: hang up every channel, say so, and be gone."""
+        for callback in list(self.callbacks):
+            callback.cut_off()
+        for channel in list(self.channels.values()):
+            if channel.uniqueid in self.channels:
+                channel.hung_up()
+        self.tell(
+            "Shutdown",
+            "system",
+            ("Shutdown", "Cleanly"),
+            ("Restart", str(restarts)),
+        )
+        self.kill()
+
     def kill(self) -> None:
         """The process is gone: no events, no calls, no connections. AstDB stays."""
         self._life += 1

@@ -303,6 +303,13 @@ class Callback:
         self._run_hangup_handler()
         self._end_caller_half(NORMAL)
 
+    def cut_off(self) -> None:
+        """Asterisk hangs up all its channels."""
+        if self._client is None or self._client.fact.answered_at is None:
+            self._withdrawn()
+        elif not self._ended:
+            self._client_hangs_up()
+
     def _withdrawn(self) -> None:
         """The service hangs up the half that dials the client."""
         if self._ended:

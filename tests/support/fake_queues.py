@@ -7,7 +7,7 @@ and linear. Must not know where a caller comes from or goes to.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -95,9 +95,7 @@ class Queue:
 
     def add(self, interface: str, *, dynamic: bool = True) -> Member:
         """Make a phone a member."""
-        phone = self.pbx.phone(interface)
-        name = interface.rpartition("/")[2].capitalize()
-        member = Member(phone, name, dynamic=dynamic)
+        member = self._new_member(interface, dynamic=dynamic)
         self.members.append(member)
         if dynamic:
             self.pbx.tell("QueueMemberAdded", "agent", *member.headers(self.name))
@@ -109,6 +107,26 @@ class Queue:
         member = self.member(interface)
         self.members.remove(member)
         self.pbx.tell("QueueMemberRemoved", "agent", *member.headers(self.name))
+
+    def reload(self, interfaces: Sequence[str], *, told: bool = False) -> None:
+        """Read queues.conf anew with these static members.
+
+        Only "module reload" is told; of no member that comes or goes there is a word.
+        """
+        stayed = {m.interface: m for m in self.members if not m.dynamic}
+        dynamic = [member for member in self.members if member.dynamic]
+        self.members = [
+            *(stayed.get(one) or self._new_member(one) for one in interfaces),
+            *dynamic,
+        ]
+        if told:
+            facts = (("Module", "app_queue.so"), ("Status", "0"))
+            self.pbx.tell("Reload", "system", *facts)
+        self.look(self.notice_s)
+
+    def _new_member(self, interface: str, *, dynamic: bool = False) -> Member:
+        name = interface.rpartition("/")[2].capitalize()
+        return Member(self.pbx.phone(interface), name, dynamic=dynamic)
 
     def pause(self, interface: str, paused: bool = True) -> None:
         """Pause a member, or end its pause."""

@@ -11,6 +11,7 @@ import attrs
 from tests.support.callback_scenarios import NO_ANSWER, Answers, Behaviour, Refuses
 from tests.support.fake_manager import Told
 from tests.system.harness import (
+    ALICE,
     ANSWERS,
     TALKS_10S,
     ServiceTestCase,
@@ -378,6 +379,34 @@ class BrokenLinkTests(ServiceTestCase):
         self.restarted_at(60)
         (attempt,) = self.world.attempts()
         self.assertTrue(15 <= attempt.talk_s <= 30, attempt)
+
+    def test_asterisk_is_restarted_in_peace_and_says_how_long_they_talked(self) -> None:
+        self.client.always(Answers(after_s=3, hangs_up_after_s=100))
+        self.begin()
+        self.add()
+        self.run_to(20)
+        self.asterisk.shut_down()
+        self.run_to(30)
+        self.asterisk.start(boots_s=5)
+        self.run_to(100)
+        self.assert_status("completed", "they talked for 14.0 s")
+        self.assertEqual(len(self.client.rung), 1)
+
+    def test_a_member_who_is_taken_out_of_the_queue_without_a_word(self) -> None:
+        """It is known at the latest when the queues are asked for again."""
+        self.alice.busy()
+        self.begin()
+        self.add()
+        self.run_to(5)
+        self.support.reload([])
+        self.run_to(70)
+        self.alice.busy(False)
+        self.run_to(100)
+        self.assertEqual(self.originates, [])
+        self.support.reload([ALICE], told=True)
+        self.run_to(130)
+        self.assertEqual(self.originates, [100])
+        self.assert_status("completed")
 
     def restarted_at(self, t: float) -> None:
         self.begin(queue_settings(retry_delay="1m"))
