@@ -83,6 +83,7 @@ class CallbackService:
         new_token: Callable[[], str] = lambda: secrets.token_hex(4),
     ) -> None:
         self._current = settings
+        self._targets = targets(settings)
         #: As at the start: what can not change while the service runs is as it says.
         self._fixed = settings
         self._database = database
@@ -108,7 +109,7 @@ class CallbackService:
             manager=self.manager,
             clock=clock,
             background=self._background,
-            targets=lambda: targets(self._current),
+            targets=lambda: self._targets,
         )
         self.dialer = Dialer(
             manager=self.manager,
@@ -125,6 +126,7 @@ class CallbackService:
             background=self._background,
             settings=lambda: self._current,
             openings=self._openings,
+            targets=lambda: self._targets,
             new_channel_id=self._new_channel_id,
             busy=lambda: self.missed.busy(),
             put_off=lambda: self._records.wake(),
@@ -323,6 +325,7 @@ class CallbackService:
         What the sockets and the database are is fixed until the next start.
         """
         self._current = settings
+        self._targets = targets(settings)
         for section in ("ami", "fastagi", "database", "control"):
             if getattr(self._fixed, section) != getattr(settings, section):
                 self._log.warn(
@@ -417,7 +420,7 @@ class CallbackService:
     def _queue_status(self, name: str, now: float) -> Json:
         key = target_key(self._current.queues[name])
         live = self.picture.queues
-        target = next(t for t in targets(self._current) if t.key == key)
+        target = next(t for t in self._targets if t.key == key)
         standing = self._openings.standing(name, now)
         until = standing.until
         return {

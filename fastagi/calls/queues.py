@@ -63,6 +63,11 @@ class Member:
     #: The member's own wrap-up time in seconds; 0 means the queue's.
     wrapuptime_s: float = 0.0
 
+    @property
+    def is_ringable(self) -> bool:
+        """Whether the member is free, or only its wrap-up time keeps it from it."""
+        return self.state in _RINGABLE and not (self.paused or self.in_call)
+
     def free_at(self, queue_wrapuptime_s: float) -> float | None:
         """Return from when the member is free, or None while it can not be.
 
@@ -71,7 +76,7 @@ class Member:
         time (``apps/app_queue.c:is_member_available``). Being registered is not
         enough.
         """
-        if self.state not in _RINGABLE or self.paused or self.in_call:
+        if not self.is_ringable:
             return None
         if not self.last_call:
             return 0.0
@@ -93,6 +98,9 @@ class WaitingCaller:
 class _Queue:
     name: str
     members: dict[str, Member] = field(factory=dict)
+    #: Those of them that are free, or will be when their wrap-up time is over: in a
+    #: busy queue a few of many.
+    ringable: dict[str, Member] = field(factory=dict)
     callers: dict[str, WaitingCaller] = field(factory=dict)
 
 
@@ -124,7 +132,12 @@ class LiveQueues:
 
     def set_member(self, queue: str, member: Member) -> None:
         """A member was added or changed."""
-        self._queue(queue).members[member.interface] = member
+        known = self._queue(queue)
+        known.members[member.interface] = member
+        if member.is_ringable:
+            known.ringable[member.interface] = member
+        else:
+            known.ringable.pop(member.interface, None)
         if member.in_call or member.state in _IN_USE:
             self._in_use.setdefault(member.interface, set()).add(queue.lower())
         else:
@@ -135,7 +148,9 @@ class LiveQueues:
 
     def remove_member(self, queue: str, interface: str) -> None:
         """A member was taken out of a queue."""
-        self._queue(queue).members.pop(interface, None)
+        known = self._queue(queue)
+        known.members.pop(interface, None)
+        known.ringable.pop(interface, None)
         self._not_in_use(queue, interface)
 
     def member_called(self, interface: str, uniqueid: str) -> None:
@@ -167,13 +182,21 @@ class LiveQueues:
         """A caller left the queue; its call may go on."""
         self._queue(queue).callers.pop(uniqueid, None)
 
-    def channel_gone(self, uniqueid: str) -> None:
-        """A channel was hung up: forget its places and its rings."""
+    def channel_gone(self, uniqueid: str) -> bool:
+        """A channel was hung up: forget its places and its rings.
+
+        Returns:
+            Whether there were any.
+        """
+        had_any = False
         for name, queue in self._queues.items():
-            queue.callers.pop(uniqueid, None)
+            had_any |= queue.callers.pop(uniqueid, None) is not None
             self._first_joined.pop((uniqueid, name), None)
-        for interface in list(self._called):
-            self.member_released(interface, uniqueid)
+        for interface, calls in list(self._called.items()):
+            if uniqueid in calls:
+                had_any = True
+                self.member_released(interface, uniqueid)
+        return had_any
 
     def keep_channels(self, alive: set[str]) -> set[str]:
         """Forget places and rings of channels not ``alive``; return whose places."""
@@ -238,7 +261,8 @@ class LiveQueues:
     def _free_times(
         self, queue: str, wrapuptime_s: float
     ) -> Iterator[tuple[str, float]]:
-        for member in self.members(queue):
+        found = self._queues.get(queue.lower())
+        for member in found.ringable.values() if found else ():
             free_at = member.free_at(wrapuptime_s)
             taken = member.interface in self._in_use or member.interface in self._called
             if free_at is not None and not taken:

@@ -215,9 +215,10 @@ class Picture:
 
     def _channel_gone(self, message: AmiMessage) -> None:
         uniqueid = message.get("Uniqueid")
-        self.queues.channel_gone(uniqueid)
+        had_any = self.queues.channel_gone(uniqueid)
         self._tell_gone(uniqueid)
-        self._tell()
+        if had_any:
+            self._tell()
 
     def _device_changed(self, message: AmiMessage) -> None:
         if self._set_device(message):

@@ -23,7 +23,7 @@ from fastagi.service.background import Background
 from fastagi.service.dialer import Dialer
 from fastagi.service.openings import Openings
 from fastagi.service.picture import Picture
-from fastagi.service.targets import Target, target_key, targets
+from fastagi.service.targets import Target, target_key
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
 
@@ -50,6 +50,7 @@ class Scheduler:
         background: Background,
         settings: Callable[[], Settings],
         openings: Openings,
+        targets: Callable[[], list[Target]],
         new_channel_id: Callable[[], str],
         busy: Callable[[], Collection[str]],
         put_off: Callable[[], None],
@@ -61,6 +62,7 @@ class Scheduler:
         self._background = background
         self._settings = settings
         self._openings = openings
+        self._targets = targets
         self._new_channel_id = new_channel_id
         #: Keys of clients who are in a call with us: they are not called.
         self._busy = busy
@@ -118,7 +120,7 @@ class Scheduler:
     async def _pass(self) -> None:
         now = self._clock.seconds()
         settings = self._settings()
-        wanted = targets(settings)
+        wanted = self._targets()
         self._look_who_is_open(now)
         # One further ahead than that is of before the clock was set back.
         if self._next_due and now < self._next_due <= now + MAX_SLEEP_S:
