@@ -9,7 +9,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint fast-test simulate fuzz soak asterisk-test lab sounds clean
+.PHONY: demo test lint fast-test simulate fuzz soak memory bench asterisk-test lab
+.PHONY: sounds clean
 
 demo: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22
@@ -58,6 +59,15 @@ fuzz: .venv/ready
 	done; failed=0; for pid in $$pids; do wait $$pid || failed=1; done; \
 	for name in $(TARGETS); do echo "$$name: $$(tail -1 .fuzz/$$name.log)"; done; \
 	if [ $$failed = 1 ]; then echo "Found: see .fuzz/"; ls .fuzz; exit 1; fi
+
+# Whether memory grows with the number of requests, to the 100,000th.
+memory: .venv/ready
+	@$(BIN)/python -m tests.bench.memory
+
+# What the service can take and what it costs; all of it, or some by name:
+#   make bench      make bench BENCH="requests free"
+bench: .venv/ready
+	@$(BIN)/python -m tests.bench $(BENCH)
 
 # On real Asterisk, both versions at the same time.
 asterisk-test: lab

@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: MIT
+"""Measure what the service can take: ``python -m tests.bench [NAME ...]``.
+
+Every figure is taken from the real process, between a model of Asterisk on a real
+manager port and callers over real FastAGI connections. Processor time is what the
+kernel counts for the service; time on the clock depends on what else the machine does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from fastagi.calls.task import Kind, NewTask
+from fastagi.store import tasks
+from fastagi.store.engine import Database
+from tests.bench.rig import Rig, at_once, pause, run
+from tests.support.dialogue import read_dialogue
+from tests.support.fake_manager import Action, Answer, error
+
+_DEFAULTS = {"outbound_channel": "PJSIP/{number}@trunk", "request_expiry": "4h"}
+_RELOADED = b"Event: Reload\r\nPrivilege: system,all\r\nModule: app_queue\r\n\r\n"
+
+
+def _settings(**sections: Any) -> dict[str, Any]:
+    return {"log": {"level": "warn"}, "defaults": _DEFAULTS, **sections}
+
+
+# -- FastAGI -----------------------------------------------------------------
+
+
+async def requests() -> None:
+    """Requests, each of a new number, promised after its COMMIT."""
+    for callers in (1, 50):
+        rig = Rig(_settings(), ["support"])
+        try:
+            await rig.listen()
+            await rig.start()
+            count = 200 * callers if callers == 1 else 4000
+            left = iter(range(count))
+
+            async def ask(rig: Rig = rig, left: Any = left) -> None:
+                for number in left:
+                    await rig.press(f"4930{number:08}", "support", f"1.{number}")
+
+            began, cpu_s = time.perf_counter(), rig.cpu_s
+            await at_once(ask, callers)
+            took_s, cpu_s = time.perf_counter() - began, rig.cpu_s - cpu_s
+            kept = (await rig.ask("status"))["tasks"]["pending"]
+            _say(
+                f"FastAGI requests, {callers} at once",
+                f"{count / took_s:.0f}/s, {1000 * cpu_s / count:.2f} ms of CPU each,"
+                f" {kept} of {count} stored",
+            )
+        finally:
+            rig.close()
+
+
+# -- manager events ----------------------------------------------------------
+
+
+def _call(number: int, queue: str) -> bytes:
+    """Return all events of an answered call, as a real Asterisk was recorded."""
+    text = read_dialogue("live-22.10-answered").from_asterisk
+    for old, new in (
+        (b"1795379016.58", b"%d.1" % number),
+        (b"1795379016.59", b"%d.2" % number),
+        (b"trunk-0000001c", b"trunk-%08x" % number),
+        (b"alice-0000001d", b"alice-%08x" % number),
+        (b"5551002", b"4930%08d" % number),
+        (b"support", queue.encode()),
+    ):
+        text = text.replace(old, new)
+    return text
+
+
+async def events() -> None:
+    """Manager events of live calls, as fast as they are taken."""
+    rig = Rig(_settings(), ["support"])
+    try:
+        await rig.listen()
+        await rig.start()
+        # What it asks after each connect is asked by then.
+        await pause(3)
+        calls = 2000
+        stream = [_call(number, "support") for number in range(calls)]
+        count = sum(one.count(b"\r\n\r\n") for one in stream)
+        done: list[float] = []
+        _wrap(rig, "CoreShowChannels", lambda: done.append(time.perf_counter()))
+        began, cpu_s = time.perf_counter(), rig.cpu_s
+        (session,) = rig.asterisk.manager.sessions
+        assert session.transport is not None
+        session.transport.write(b"".join(stream) + _RELOADED)
+        await rig.until(_true(done), 120)
+        took_s, cpu_s = done[0] - began, rig.cpu_s - cpu_s
+        _say(
+            "manager events of calls in a queue",
+            f"{count / took_s:.0f}/s, {1e6 * cpu_s / count:.0f} us of CPU each",
+        )
+    finally:
+        rig.close()
+
+
+# -- an agent turns free -----------------------------------------------------
+
+_QUEUES = 50
+_AGENTS = 500
+_QUEUES_OF_AN_AGENT = 5
+#: Calls that are made of no concern to us.
+_FOREIGN = 100
+
+
+async def free() -> None:
+    """From the event that an agent is free to the Originate."""
+    for open_tasks in (1, 100, 1000, 10_000):
+        names = [f"queue{number}" for number in range(_QUEUES)]
+        # Nothing else happens: the time of queue_log is not of interest here.
+        rig = Rig(_settings(reports={"queue_log": False}), names)
+        try:
+            await _staff(rig, names)
+            await rig.listen()
+            _fill(rig.database_url, names, open_tasks)
+            await rig.start()
+            await _turn_free(rig, open_tasks)
+        finally:
+            rig.close()
+
+
+async def _staff(rig: Rig, names: Sequence[str]) -> None:
+    for number in range(_AGENTS):
+        phone = rig.asterisk.phone(f"PJSIP/{number}")
+        phone.elsewhere = True
+        phone.told = phone.state
+        own = {(number + 7 * turn) % len(names) for turn in range(_QUEUES_OF_AN_AGENT)}
+        for place in own:
+            rig.asterisk.queues[names[place]].add(phone.interface, dynamic=False)
+
+
+async def _turn_free(rig: Rig, open_tasks: int) -> None:
+    originated: list[float] = []
+    _wrap(
+        rig,
+        "Originate",
+        lambda: originated.append(time.perf_counter()),
+        # Asterisk refuses, so the next one finds everything as it was.
+        error("busy measuring"),
+    )
+    waits: list[float] = []
+    cpu: list[float] = []
+    for number in range(min(20, open_tasks)):
+        phone = rig.asterisk.phone(f"PJSIP/{number}")
+        originated.clear()
+        began, cpu_s = time.perf_counter(), rig.cpu_s
+        phone.busy(False)
+        await rig.until(_true(originated), 30)
+        phone.busy()
+        await pause(0.3)
+        waits.append(originated[0] - began)
+        cpu.append(rig.cpu_s - cpu_s)
+    _say(
+        f"agent free to Originate, {open_tasks} open tasks",
+        f"median {1000 * statistics.median(waits):.1f} ms, longest"
+        f" {1000 * max(waits):.1f} ms, {1000 * statistics.fmean(cpu):.0f} ms of CPU"
+        " each, with the refusal and the agent's next call",
+    )
+
+
+def _fill(url: str, queues: Sequence[str], count: int) -> None:
+    now = datetime.now(UTC)
+
+    def fill(conn: sa.Connection) -> None:
+        for number in range(count):
+            # So many could be called that it is not always the same queue.
+            new = NewTask(
+                kind=Kind.REQUESTED,
+                number=f"4930{number:08}",
+                number_key=f"4930{number:08}",
+                queue=queues[number % len(queues)] if count > 1 else queues[0],
+                joined_at=now + timedelta(microseconds=number),
+                due_at=now,
+                expires_at=now + timedelta(hours=4),
+                reason="to be measured",
+            )
+            tasks.add(conn, new, now, False)
+
+    database = Database(url, deliver=None)
+    database.run_now("fill", fill)
+    database.close()
+
+
+# -- start and idleness ------------------------------------------------------
+
+
+async def start() -> None:
+    """From the command to a service that sees its queues."""
+    for open_tasks in (0, 10_000):
+        rig = Rig(_settings(), ["support"])
+        try:
+            await rig.listen()
+            _fill(rig.database_url, ["support"], open_tasks)
+            took_s = await rig.start()
+            _say(
+                f"start, {open_tasks} open tasks",
+                f"{took_s:.2f} s, {rig.cpu_s:.2f} s of CPU,"
+                f" {rig.memory_kb / 1024:.0f} MB",
+            )
+        finally:
+            rig.close()
+
+
+async def foreign() -> None:
+    """Calls that have nothing to do with callbacks, 200 a minute."""
+    many = [f"queue{number}" for number in range(_QUEUES)]
+    for names, open_tasks in ((many[:1], 0), (many[:1], 1000), (many, 1000)):
+        rig = Rig(_settings(), names)
+        try:
+            rig.asterisk.add_queue("foreign")
+            # Nobody is free, so that the tasks have to wait.
+            await _staff(rig, names)
+            await rig.listen()
+            _fill(rig.database_url, names, open_tasks)
+            await rig.start()
+            await pause(2)
+            began, cpu_s = time.perf_counter(), rig.cpu_s
+            (session,) = rig.asterisk.manager.sessions
+            for number in range(_FOREIGN):
+                assert session.transport is not None
+                session.transport.write(_call(number, "foreign"))
+                await pause(60 / 200)
+            took_s, cpu_s = time.perf_counter() - began, rig.cpu_s - cpu_s
+            _say(
+                f"200 foreign calls a minute, {len(names)} queues, {open_tasks} tasks",
+                f"{100 * cpu_s / took_s:.1f} % of one processor",
+            )
+        finally:
+            rig.close()
+
+
+# -- parts -------------------------------------------------------------------
+
+
+def _wrap(
+    rig: Rig,
+    action_name: str,
+    then: Callable[[], object],
+    answer: Answer | None = None,
+) -> None:
+    """Notice an action, and perhaps answer it in another way."""
+    handlers = rig.asterisk.manager.handlers
+    before = handlers[action_name]
+
+    def handle(action: Action) -> Answer:
+        then()
+        return answer or before(action)
+
+    handlers[action_name] = handle
+
+
+def _true(found: Sequence[object]) -> Callable[[], Awaitable[bool]]:
+    async def is_so() -> bool:
+        return bool(found)
+
+    return is_so
+
+
+def _say(what: str, found: str) -> None:
+    print(f"{what:48}  {found}", flush=True)
+
+
+BENCHMARKS: Mapping[str, Callable[[], Awaitable[None]]] = {
+    "requests": requests,
+    "events": events,
+    "free": free,
+    "start": start,
+    "foreign": foreign,
+}
+
+
+async def _measure(names: Sequence[str], rounds: int) -> int:
+    for number in range(1, rounds + 1):
+        print(f"round {number} of {rounds}", flush=True)
+        for name in names or BENCHMARKS:
+            await BENCHMARKS[name]()
+    return 0
+
+
+def main() -> int:
+    """Read the arguments and measure."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--rounds", type=int, default=2)
+    options = parser.parse_args()
+    return run(_measure(options.names, options.rounds))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: MIT
+"""The real service process between a model of Asterisk and callers, on real ports.
+
+Owns: the process, the ports, and what the kernel says of time and memory. The service
+runs as in production: its own process, its own SQLite file, every COMMIT on the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import (
+    TCP4ClientEndpoint,
+    TCP4ServerEndpoint,
+    UNIXClientEndpoint,
+    connectProtocol,
+)
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+from twisted.protocols.basic import LineOnlyReceiver
+
+from fastagi.store import migrate
+from tests.support.agi_client import AgiClientProtocol, AsteriskAgi
+from tests.support.fake_asterisk import FakeAsterisk
+from tests.support.fake_manager import User
+from tests.support.wires import Net
+
+#: Twisted types its reactor as a bare module.
+reactor: Any = _reactor
+
+_READY_DEADLINE_S = 60.0
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+class _Nothing(deque[Any]):
+    """A list that forgets: what a short test looks at would fill a long one."""
+
+    def __init__(self) -> None:
+        super().__init__(maxlen=0)
+
+
+class _ManagerPort(Factory):
+    noisy = False
+
+    def __init__(self, asterisk: FakeAsterisk) -> None:
+        self._asterisk = asterisk
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        return self._asterisk.manager.accept()
+
+
+class _Question(LineOnlyReceiver):
+    """One question over the control socket."""
+
+    delimiter = b"\n"
+    MAX_LENGTH = 10_000_000
+
+    def __init__(self, question: Mapping[str, Any]) -> None:
+        self._question = question
+        self.answer: Deferred[Any] = Deferred()
+
+    def connectionMade(self) -> None:
+        self.sendLine(json.dumps(self._question).encode())
+
+    def lineReceived(self, line: bytes) -> None:
+        self.answer.callback(json.loads(line))
+        assert self.transport is not None
+        self.transport.loseConnection()
+
+
+class Rig:
+    """One service process, and everything around it."""
+
+    def __init__(self, settings: Mapping[str, Any], queues: Iterable[str]) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="callback-queue-bench-"))
+        self.database_url = f"sqlite:///{self.home}/callback-queue.db"
+        self.asterisk = FakeAsterisk(
+            reactor, Net(), user=User(name="bench", secret="bench")
+        )
+        self.asterisk.alert_s = 0.0
+        self.asterisk.told = _Nothing()  # type: ignore[assignment]
+        self.asterisk.queue_log = _Nothing()  # type: ignore[assignment]
+        self.asterisk.manager.actions = _Nothing()  # type: ignore[assignment]
+        for queue in queues:
+            self.asterisk.add_queue(queue)
+        self._socket = self.home / "control.sock"
+        self._settings = dict(settings)
+        self._queues = list(queues)
+        self._agi_port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    # -- its life
+
+    async def listen(self) -> None:
+        """Open the manager port, write the settings and make the database."""
+        port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(
+            _ManagerPort(self.asterisk)
+        )
+        # A port that was free a moment ago: the service binds it itself.
+        probe = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(
+            Factory.forProtocol(Protocol)
+        )
+        self._agi_port = probe.getHost().port
+        await probe.stopListening()
+        settings = {
+            "ami": {
+                "host": "127.0.0.1",
+                "port": port.getHost().port,
+                "username": "bench",
+                "secret": "bench",
+            },
+            "fastagi": {"listen": "127.0.0.1", "port": self._agi_port},
+            "database": {"url": self.database_url},
+            "control": {"socket": str(self._socket)},
+            "queues": {queue: {} for queue in self._queues},
+            **self._settings,
+        }
+        (self.home / "settings.yaml").write_text(yaml.safe_dump(settings))
+        migrate.prepare(self.database_url)
+
+    async def start(self) -> float:
+        """Start the service; return how long it took until it saw its queues."""
+        program = Path(sys.executable).with_name("callback-queue")
+        began = time.perf_counter()
+        with (self.home / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *("setpriv", "--pdeathsig", "KILL", str(program)),
+                    *("run", "--config", str(self.home / "settings.yaml")),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        await self.until(self._is_ready, _READY_DEADLINE_S)
+        return time.perf_counter() - began
+
+    async def _is_ready(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise RuntimeError(f"the service ended:\n{self.log()}")
+        if not self._socket.exists():
+            return False
+        try:
+            status = await self.ask("status")
+        except ConnectError:
+            return False
+        return bool(status["asterisk"]["connected"]) and all(
+            queue["known"] for queue in status["queues"].values()
+        )
+
+    def stop(self) -> None:
+        """End the service."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait(10)
+        self._process = None
+
+    def close(self) -> None:
+        """End the service and remove every trace."""
+        self.stop()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def log(self) -> str:
+        """Return what the service wrote."""
+        return (self.home / "log").read_text(errors="replace")[-5000:]
+
+    # -- what it is asked
+
+    async def ask(self, command: str, **arguments: Any) -> Any:
+        """Ask it over its control socket."""
+        asking = _Question({"command": command, **arguments})
+        await connectProtocol(UNIXClientEndpoint(reactor, str(self._socket)), asking)
+        answer = await asking.answer
+        if not answer["ok"]:
+            raise RuntimeError(answer["error"])
+        return answer["result"]
+
+    async def press(self, number: str, queue: str, uniqueid: str) -> str:
+        """Press 1: run AGI() as Asterisk does, return CALLBACK_STATUS."""
+        channel = AsteriskAgi(
+            "request",
+            (queue, "1", uniqueid),
+            headers={"agi_callerid": number, "agi_uniqueid": uniqueid},
+        )
+        client = AgiClientProtocol(channel)
+        await connectProtocol(
+            TCP4ClientEndpoint(reactor, "127.0.0.1", self._agi_port), client
+        )
+        await client.ended
+        return channel.variables.get("CALLBACK_STATUS", "")
+
+    async def until(
+        self, condition: Callable[[], Awaitable[bool]], deadline_s: float
+    ) -> None:
+        """Wait until something is so.
+
+        Raises:
+            TimeoutError: it is not.
+        """
+        end = time.monotonic() + deadline_s
+        while not await condition():
+            if time.monotonic() > end:
+                raise TimeoutError(f"not in {deadline_s} s:\n{self.log()}")
+            await pause(0.02)
+
+    # -- what the kernel says
+
+    @property
+    def cpu_s(self) -> float:
+        """Seconds of processor time the service has used, of all its threads."""
+        assert self._process is not None
+        stat = Path(f"/proc/{self._process.pid}/stat").read_text()
+        fields = stat.rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+    @property
+    def memory_kb(self) -> int:
+        """Memory of the service that is in RAM, in kilobytes."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+)", status)
+        assert found is not None
+        return int(found[1])
+
+
+def pause(seconds: float) -> Deferred[None]:
+    """Let time pass."""
+    return deferLater(reactor, seconds)
+
+
+async def at_once(work: Callable[[], Coroutine[Any, Any, None]], count: int) -> None:
+    """Do the same thing several times at once; fail with the first that fails."""
+    running = [Deferred.fromCoroutine(work()) for _ in range(count)]
+    await gatherResults(running, consumeErrors=True)
+
+
+def run(work: Coroutine[Any, Any, int]) -> int:
+    """Run a coroutine on the reactor; return its exit code."""
+    codes: list[int] = []
+
+    def failed(failure: Any) -> None:
+        print(failure.getTraceback(), file=sys.stderr)
+        codes.append(2)
+
+    def begin() -> None:
+        running = Deferred.fromCoroutine(work).addCallbacks(codes.append, failed)
+        running.addBoth(lambda _: reactor.stop())
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    return codes[0]

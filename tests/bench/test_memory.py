@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: MIT
+"""Memory does not grow with the number of requests: ``make memory`` in short."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+_REPOSITORY = Path(__file__).resolve().parents[2]
+#: Caches still fill up between these two; a few kilobytes kept of each request do not
+#: fit in.
+_MILESTONES = ("300", "900")
+_MOST_PERCENT = "6"
+
+
+def test_memory_does_not_grow_with_requests() -> None:
+    # A process of its own: a reactor runs but once.
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "tests.bench.memory", *_MILESTONES),
+            *("--most-percent", _MOST_PERCENT),
+        ],
+        cwd=_REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
