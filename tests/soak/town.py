@@ -201,8 +201,8 @@ exten => s,1,{saw(CLIENT_GONE, "${NUMBER}", attempt)}
 [client-answers]
 exten => s,1,Ringing()
  same => n,Wait(0.4)
- same => n,Answer()
  same => n,{saw(CLIENT_ANSWERS, "${NUMBER}", attempt)}
+ same => n,Answer()
  same => n,Return()
 
 [client-0]
@@ -238,8 +238,9 @@ exten => s,1,Set(GLOBAL(AGENT_RINGS)=$[(${{AGENT_RINGS}} + 1) % {AGENT_ACTS}])
  same => n,Ringing()
  same => n,Wait(${{IF($["${{ACT}}" = "1"]?2:0.4)}})
  same => n,GotoIf($["${{ACT}}" = "2"]?silent)
- same => n,Answer()
+; Answer() returns a while after the other side knows of it, or never.
  same => n,{saw(AGENT_ANSWERS, "${CALLERID(num)}")}
+ same => n,Answer()
  same => n,GotoIf($["${{ACT}}" = "4"]?soon)
 ; The client of a callback hangs up when all is said; a caller waits for the agent to.
  same => n,Set(CALLBACK=$["${{CALLERID(name):0:8}}" = "Callback"])
