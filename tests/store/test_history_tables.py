@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: MIT
+"""CDRs that a real Asterisk wrote are read back from real MariaDB and PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+import sqlalchemy as sa
+
+from fastagi.history import cdr
+from fastagi.history.database import CdrTable
+from fastagi.history.errors import HistoryUnreadable
+from tests.support.past_calls import (
+    FREEPBX,
+    MADE,
+    NUMBERS,
+    VERSIONS,
+    freepbx_rows,
+    judged,
+    outcomes,
+)
+
+#: As FreePBX makes it, with the columns that are its own.
+_TABLE = """
+CREATE TABLE cdr (
+    calldate {time} NOT NULL,
+    clid varchar(80) NOT NULL DEFAULT '',
+    src varchar(80) NOT NULL DEFAULT '',
+    dst varchar(80) NOT NULL DEFAULT '',
+    dcontext varchar(80) NOT NULL DEFAULT '',
+    channel varchar(80) NOT NULL DEFAULT '',
+    dstchannel varchar(80) NOT NULL DEFAULT '',
+    lastapp varchar(80) NOT NULL DEFAULT '',
+    lastdata varchar(80) NOT NULL DEFAULT '',
+    duration integer NOT NULL DEFAULT 0,
+    billsec integer NOT NULL DEFAULT 0,
+    disposition varchar(45) NOT NULL DEFAULT '',
+    amaflags varchar(20) NOT NULL DEFAULT '',
+    accountcode varchar(20) NOT NULL DEFAULT '',
+    uniqueid varchar(64) NOT NULL DEFAULT '',
+    userfield varchar(255) NOT NULL DEFAULT '',
+    did varchar(50) NOT NULL DEFAULT '',
+    recordingfile varchar(255) NOT NULL DEFAULT '',
+    cnum varchar(80) NOT NULL DEFAULT '',
+    cnam varchar(80) NOT NULL DEFAULT '',
+    linkedid varchar(150) NOT NULL DEFAULT '',
+    peeraccount varchar(80) NOT NULL DEFAULT '',
+    sequence integer NOT NULL DEFAULT 0
+)
+"""
+_SERVERS = [
+    pytest.param(("mariadb_url", "datetime"), id="MariaDB"),
+    pytest.param(("postgresql_url", "timestamp"), id="PostgreSQL"),
+    pytest.param(("postgresql_url", "timestamptz"), id="PostgreSQL with a zone"),
+]
+_DRIVERS = {"mysql": "mysql+pymysql", "postgresql": "postgresql+psycopg"}
+
+
+def fill(url: str, version: str, time: str) -> list[list[str]]:
+    """Make the table and put the recorded CDRs into it; return them."""
+    rows = freepbx_rows(version)
+    parsed = sa.make_url(url)
+    engine = sa.create_engine(
+        parsed.set(drivername=_DRIVERS[parsed.get_backend_name()]),
+        poolclass=sa.NullPool,
+    )
+    names, marks = ", ".join(FREEPBX), ", ".join(f":{name}" for name in FREEPBX)
+    with engine.begin() as conn:
+        conn.exec_driver_sql(_TABLE.format(time=time))
+        conn.execute(
+            sa.text(f"INSERT INTO cdr ({names}) VALUES ({marks})"),
+            [_typed(dict(zip(FREEPBX, row, strict=True))) for row in rows],
+        )
+    return rows
+
+
+def _typed(row: dict[str, str]) -> dict[str, object]:
+    numbers = ("duration", "billsec", "sequence")
+    return {**row, **{name: int(row[name]) for name in numbers}}
+
+
+@pytest.fixture(params=_SERVERS)
+def server(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """The URL of an empty database, and its type for times."""
+    fixture, time = request.param
+    return request.getfixturevalue(fixture), time
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_recorded_cdrs_tell_the_same_as_in_a_file(
+    server: tuple[str, str], version: str
+) -> None:
+    url, time = server
+    rows = fill(url, version, time)
+    table = CdrTable(url, "cdr")
+
+    read = table.rows_since(datetime(2000, 1, 1))
+    found = outcomes(judged(cdr.past_calls(cdr.read_rows(read).rows)))
+
+    assert len(read) == len(rows)
+    for number, made in zip(NUMBERS, MADE, strict=True):
+        assert found.get(number, set()) == {made.in_cdrs} - {""}, made.what
+
+
+def test_only_what_is_needed_is_read(server: tuple[str, str]) -> None:
+    url, time = server
+    rows = fill(url, VERSIONS[0], time)
+    table = CdrTable(url, "cdr")
+    middle = datetime.fromisoformat(rows[len(rows) // 2][0])
+    assert 0 < len(table.rows_since(middle)) < len(rows)
+    newest = table.newest()
+    assert newest is not None
+    assert str(newest["start"])[:19] == max(row[0] for row in rows)
+
+
+def test_password_from_elsewhere(server: tuple[str, str]) -> None:
+    url, time = server
+    fill(url, VERSIONS[0], time)
+    given = sa.make_url(url)
+    bare = given.set(password=None).render_as_string(hide_password=False)
+    assert CdrTable(bare, "cdr", given.password).newest() is not None
+    with pytest.raises(HistoryUnreadable, match=r"can not be read: .*") as caught:
+        CdrTable(bare, "cdr", "wr0ng").newest()
+    assert "wr0ng" not in str(caught.value)
+    assert str(given.password) not in str(caught.value)
+
+
+def test_table_that_is_not_there(server: tuple[str, str]) -> None:
+    url, _ = server
+    with pytest.raises(HistoryUnreadable, match=r"no such table.*cdr_table"):
+        CdrTable(url, "cdr").newest()
