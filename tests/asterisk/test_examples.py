@@ -63,6 +63,7 @@ def test_check_finds_nothing_in_them(lab: Lab) -> None:
         }
     )
     service.config.chmod(0o640)
+    service.start()
     done = service.cli("check")
     assert (done.exit_code, done.err) == (0, "")
     assert "WARNING" not in done.out
