@@ -130,12 +130,15 @@ class DatabaseServer(ABC):
     def freeze(self) -> None:
         """Stop all its processes in their tracks; connections stay open."""
         for pid in self._pids():
-            os.kill(pid, signal.SIGSTOP)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let a frozen server go on."""
         for pid in self._pids():
-            os.kill(pid, signal.SIGCONT)
+            # One that was awake already may end before the others are.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def _pids(self) -> list[int]:
         if self._process is None:
@@ -143,8 +146,9 @@ class DatabaseServer(ABC):
         pids = [self._process.pid]
         # Grows while it is read: children of children come too.
         for pid in pids:
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-            pids += [int(child) for child in children.split()]
+            with suppress(FileNotFoundError, ProcessLookupError):
+                children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+                pids += [int(child) for child in children.split()]
         return pids
 
     def close(self) -> None:
