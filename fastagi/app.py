@@ -16,7 +16,6 @@ from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IListeningPort,
-    IReactorTime,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
@@ -26,6 +25,7 @@ from fastagi import __version__
 from fastagi.agi.server import FastAgiServer
 from fastagi.ami.session import AmiSession, Credentials
 from fastagi.calls.task import OPEN
+from fastagi.clock import MachineClock
 from fastagi.config.model import Settings
 from fastagi.dialplan import Path
 from fastagi.service.background import Background
@@ -78,7 +78,7 @@ class CallbackService:
         settings: Settings,
         database: Database,
         endpoints: Endpoints,
-        clock: IReactorTime,
+        clock: MachineClock,
         in_thread: InThread,
         new_token: Callable[[], str] = lambda: secrets.token_hex(4),
     ) -> None:
@@ -100,7 +100,7 @@ class CallbackService:
         self._store = store
         self.manager = AmiSession(
             endpoint=endpoints.ami,
-            clock=clock,
+            clock=clock.steady,
             credentials=_credentials(settings),
             ping_interval_s=settings.ami.ping_interval_s,
             action_timeout_s=settings.ami.timeout_s,
@@ -208,7 +208,7 @@ class CallbackService:
                 Path.REQUEST: self.intake.request,
                 Path.POSITION: self.intake.position,
             },
-            clock=clock,
+            clock=clock.steady,
             max_connections=settings.fastagi.max_connections,
             max_connections_per_peer=settings.fastagi.share_of_one_peer,
             max_rate_per_peer=settings.fastagi.max_rate_per_peer,

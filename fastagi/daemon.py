@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from twisted.logger import Logger
 from fastagi import __version__
 from fastagi.ami.tls import TlsClientEndpoint
 from fastagi.app import CallbackService, Endpoints
+from fastagi.clock import MachineClock
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import load_settings
 from fastagi.config.model import AmiSettings, LogFormat, Settings
@@ -57,11 +59,13 @@ def run(config: str, settings: Settings) -> int:
     except CallbackError as error:
         _log.critical("{error}", error=error)
         return 1
+    # Before anything is timed; the time of day comes from MachineClock.
+    reactor.seconds = time.monotonic
     service = CallbackService(
         settings=settings,
         database=Database(settings.database.url, deliver=reactor.callFromThread),
         endpoints=endpoints,
-        clock=reactor,
+        clock=MachineClock(reactor),
         in_thread=OwnThread(reactor.callFromThread),
     )
     failed: list[int] = []

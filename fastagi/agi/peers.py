@@ -38,7 +38,7 @@ class Peers:
     """Judges each new connection by where it comes from.
 
     Args:
-        clock: the one clock of the process.
+        clock: a steady one.
         allowed: who gets an answer.
         max_at_once: connections of one peer at one time; None for no limit.
         max_per_second: connections that one peer may make in a second; None for no
@@ -113,7 +113,7 @@ class Complaints:
     first one that comes when the minute is over.
 
     Args:
-        clock: the one clock of the process.
+        clock: a steady one.
         tell: called with how many there were, and who was the latest.
         interval_s: from one time to the next.
     """

@@ -53,7 +53,7 @@ class FastAgiServer(Service):
     Args:
         endpoint: Where to listen.
         scripts: Script by path, the path as in ``AGI(agi://HOST/PATH)`` without query.
-        clock: Of every time limit.
+        clock: Of every time limit; a steady one.
         max_connections: Sessions at one time. One more is answered with ``failure``.
         max_connections_per_peer: The same for one peer, so that there is room for a
             second one whatever the first does; None for no limit.

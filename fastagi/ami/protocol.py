@@ -99,7 +99,7 @@ class AmiProtocol(protocol.Protocol):
     """One connection: actions go out, replies find those who asked, events come out.
 
     Args:
-        clock: the one clock of the process.
+        clock: a steady one.
         on_event: called with each event that is no part of a list somebody asked for.
             It must not raise.
         on_end: called once, when the link can no longer be used and before anything
@@ -125,7 +125,7 @@ class AmiProtocol(protocol.Protocol):
     ) -> None:
         #: Why the link can no longer be used; "" while it can.
         self.end_reason = ""
-        #: When the last bytes came; epoch seconds.
+        #: When the last bytes came, in seconds of the clock.
         self.heard_at = 0.0
         self._clock = clock
         self._on_event = on_event

@@ -112,7 +112,7 @@ class AmiSession(Service):
 
     Args:
         endpoint: where the manager listens.
-        clock: the one clock of the process.
+        clock: a steady one.
         credentials: as whom to log in.
         backoff: from the number of failures in a row (1, 2, ...) to the seconds to wait
             before the next try. A refused connection and a refused login count alike;
@@ -182,7 +182,7 @@ class AmiSession(Service):
 
     @property
     def heard_at(self) -> float:
-        """When the last word came on this link, or on the last one; epoch seconds.
+        """When the last word came on this link, or on the last one; by the clock.
 
         What Asterisk tells comes in order, so nothing of before is missing.
         """

@@ -329,7 +329,7 @@ class TlsClientEndpoint:
     Args:
         endpoint: where the other side listens.
         tls: whom to believe.
-        clock: the one clock of the process.
+        clock: a steady one.
     """
 
     def __init__(

@@ -167,7 +167,7 @@ class Verdict:
 
 @define(kw_only=True)
 class Progress:
-    """Facts gathered about one attempt; times are epoch seconds.
+    """Facts gathered about one attempt; times are seconds of a steady clock.
 
     The facts may be told late, twice and in any order: what they add up to is the
     same.
@@ -296,7 +296,7 @@ class Progress:
         Args:
             dialstatus: empty if Dial never ran.
             talk_s: seconds from the client's answer, 0 if there was none.
-            at: epoch seconds.
+            at: seconds of a steady clock.
             cause: HANGUPCAUSE, 0 if none is known.
             sip: SIP's answers to the calls that were tried.
         """

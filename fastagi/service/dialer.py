@@ -17,7 +17,6 @@ from typing import Final
 from attrs import define, evolve, field
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from fastagi import dialplan
@@ -26,6 +25,7 @@ from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.session import AmiSession
 from fastagi.calls.attempt import Attempt, Progress, attempt_of, judge
 from fastagi.calls.task import CallbackTask
+from fastagi.clock import MachineClock
 from fastagi.config.model import QueueSettings
 from fastagi.dialplan import Variable
 from fastagi.errors import CallbackError
@@ -75,7 +75,7 @@ class Dialer:
         *,
         manager: AmiSession,
         store: TaskStore,
-        clock: IReactorTime,
+        clock: MachineClock,
         background: Background,
     ) -> None:
         self.running: dict[str, RunningAttempt] = {}
@@ -325,7 +325,7 @@ class Dialer:
         if (running := self._of(message, "-2")) and running.settings.target_extension:
             self._member_rings(running, running.settings.target_extension)
         elif (running := self._of(message, "-1")) and running.progress.caller_dialled(
-            self._clock.seconds()
+            self._moment()
         ):
             self._tell(running, f"dialling {running.task.number}")
 
@@ -337,17 +337,17 @@ class Dialer:
             else:
                 running.progress.member_stops_ringing(running.settings.target_extension)
         elif (running := self._of(message, "-1")) is not None:
-            running.progress.caller_dial_ended(status, self._clock.seconds())
+            running.progress.caller_dial_ended(status, self._moment())
 
     def _bridge_enter(self, message: AmiMessage) -> None:
         if (running := self._of(message, "-1")) and running.progress.bridged(
-            self._clock.seconds()
+            self._moment()
         ):
             self._tell(running, "agent and client are talking")
 
     def _bridge_leave(self, message: AmiMessage) -> None:
         if running := self._of(message, "-1"):
-            running.progress.unbridged(self._clock.seconds())
+            running.progress.unbridged(self._moment())
 
     def _user_event(self, message: AmiMessage) -> None:
         if message.get("UserEvent") == dialplan.OUTCOME_EVENT:
@@ -357,7 +357,7 @@ class Dialer:
 
     def _report(self, running: RunningAttempt, outcome: Outcome) -> None:
         """Take the dialplan's own report of how the caller leg went."""
-        outcome.tell(running.progress, self._clock.seconds())
+        outcome.tell(running.progress, self._moment())
         if outcome.alert_status == "FAILED":
             self._log.warn(
                 "task {task_id}: the alert {sound} could not be played to the agent:"
@@ -369,7 +369,7 @@ class Dialer:
 
     def _hangup(self, message: AmiMessage) -> None:
         if running := self._of(message, "-1"):
-            running.progress.ended(self._clock.seconds())
+            running.progress.ended(self._moment())
             self._close(running)
 
     def _member_rings(self, running: RunningAttempt, interface: str) -> None:
@@ -377,7 +377,7 @@ class Dialer:
             self._tell(running, f"{interface} rings")
 
     def _member_answers(self, running: RunningAttempt, interface: str) -> None:
-        if running.progress.member_answers(interface, self._clock.seconds()):
+        if running.progress.member_answers(interface, self._moment()):
             self._tell(running, f"{interface} answered", member=interface)
 
     def _tell(self, running: RunningAttempt, text: str, member: str = "") -> None:
@@ -409,7 +409,7 @@ class Dialer:
     def _close(self, running: RunningAttempt) -> None:
         if not running.closing:
             running.closing = True
-            running.progress.ended(self._clock.seconds())
+            running.progress.ended(self._moment())
             self._background.start("ending an attempt", self._end(running))
 
     async def _end(self, running: RunningAttempt) -> None:
@@ -457,6 +457,10 @@ class Dialer:
             for callback in self._ended:
                 callback(task)
         self._tell_idle()
+
+    def _moment(self) -> float:
+        """Return the moment as an attempt's progress counts it."""
+        return self._clock.steady.seconds()
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.seconds(), UTC)

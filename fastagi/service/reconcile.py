@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from fastagi import dialplan
@@ -20,6 +19,7 @@ from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.session import AmiSession
 from fastagi.calls.attempt import Progress
+from fastagi.clock import MachineClock
 from fastagi.config.model import Settings
 from fastagi.service.background import Background
 from fastagi.service.dialer import Dialer, RunningAttempt
@@ -47,7 +47,7 @@ class Reconciler:
         manager: AmiSession,
         store: TaskStore,
         dialer: Dialer,
-        clock: IReactorTime,
+        clock: MachineClock,
         background: Background,
         settings: Callable[[], Settings],
     ) -> None:
@@ -139,7 +139,7 @@ class Reconciler:
     def _follow(
         self, begun: Begun, known: RunningAttempt | None, caller_half: AmiMessage
     ) -> None:
-        now = self._clock.seconds()
+        now = self._clock.steady.seconds()
         if known is None:
             self._log.info(
                 "task {task_id}: its call is under way, following it",
@@ -182,7 +182,7 @@ class Reconciler:
         # Without an entry the client was never dialled; unless that was seen, and
         # Asterisk was killed before its database had the entry.
         progress.lost = progress.caller_dialled_at is not None and not kept
-        now = self._clock.seconds()
+        now = self._clock.steady.seconds()
         for value in kept:
             outcome = Outcome.kept(value)
             if outcome.dialstatus == dialplan.DIALLING:

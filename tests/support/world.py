@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import attrs
 import sqlalchemy as sa
@@ -35,6 +35,7 @@ from twisted.python.failure import Failure
 from fastagi.app import CallbackService, Endpoints
 from fastagi.calls.attempt import Attempt
 from fastagi.calls.task import CallbackTask, TaskEvent
+from fastagi.clock import MachineClock
 from fastagi.config.model import (
     AmiSettings,
     HistorySettings,
@@ -209,7 +210,7 @@ class ServiceProcess:
         #: How long the histories take to be read.
         self.reading_takes_s = 0.0
         self.clock = ProcessClock()
-        self.clock.rightNow = world.wall_clock
+        self.clock.rightNow = world.clock.seconds()
         self.database = PacedDatabase(world.url, world.clock, self.clock, self)
         net, asterisk = world.net, world.asterisk
         self.agi = ServerEndpoint(net, self._around("AGI"))
@@ -221,7 +222,10 @@ class ServiceProcess:
             settings=settings,
             database=self.database,
             endpoints=Endpoints(ami=self.ami, fastagi=self.agi, control=self.control),
-            clock=self.clock,
+            clock=MachineClock(
+                cast(IReactorTime, self.clock),
+                lambda: self.clock.seconds() + world.skew_s,
+            ),
             in_thread=self.in_thread,
             new_token=lambda: next(tokens),
         )
@@ -451,23 +455,19 @@ class World:
         """Set the machine's clock forward, or back."""
         self.skew_s += by_s
         self.asterisk.skew_s = self.skew_s
-        self._set(self.clock.seconds())
 
     def _clocks(self) -> list[Clock]:
         return [self.clock, *(p.clock for p in self.processes if not p.dead)]
 
     def _next(self) -> float | None:
         """Return when the next timed call is due."""
-        due = [call.getTime() for call in self.clock.getDelayedCalls()]
-        for clock in self._clocks()[1:]:
-            due += [call.getTime() - self.skew_s for call in clock.getDelayedCalls()]
+        due = [c.getTime() for clock in self._clocks() for c in clock.getDelayedCalls()]
         # Never back, were it by the last digit of a sum.
         return max(min(due), self.clock.seconds()) if due else None
 
     def _set(self, moment: float) -> None:
-        self.clock.rightNow = moment
-        for clock in self._clocks()[1:]:
-            clock.rightNow = self.wall_clock
+        for clock in self._clocks():
+            clock.rightNow = moment
 
     def settle(self) -> None:
         """Let everything happen that is due at this instant."""

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
 """The machine's clock is set: delays and windows hold by the new time.
 
-Each timer sleeps a minute at most, so a clock set forward is noticed within one.
+Who waits for a time of day sleeps a minute at most, so a clock set forward is noticed
+within one. Spans, such as time-outs and the length of a talk, are as long as they were.
 """
 
 from __future__ import annotations
 
-from tests.support.callback_scenarios import Refuses
+from twisted.internet.protocol import Protocol
+
+from tests.support.callback_scenarios import Answers, Refuses
 from tests.system.harness import NUMBER, ServiceTestCase, queue_settings
 
 HOUR_S = 3600.0
@@ -63,6 +66,16 @@ class SetForwardTests(ServiceTestCase):
         self.assert_status("completed")
         self.assertEqual(self.dispositions(), ["ANSWERED"])
 
+    def test_a_short_talk_does_not_become_a_long_one(self) -> None:
+        self.client.always(Answers(after_s=3, hangs_up_after_s=2))
+        self.begin()
+        self.add()
+        self.world.run_until(lambda: self.asterisk.told_of("BridgeEnter", "callback-"))
+        self.world.set_wall_clock(2 * HOUR_S)
+        self.world.run(10)
+        self.assertEqual(self.dispositions(), ["SHORT"])
+        self.assertEqual(self.world.attempts()[0].talk_s, 2)
+
 
 class SetBackTests(ServiceTestCase):
     """By an hour."""
@@ -77,6 +90,51 @@ class SetBackTests(ServiceTestCase):
         self.world.run(60)
         self.assertEqual(self.originates, [at])
         self.assert_status("completed")
+
+    def test_a_long_talk_does_not_become_a_short_one(self) -> None:
+        self.begin()
+        self.add()
+        self.world.run_until(lambda: self.asterisk.told_of("BridgeEnter", "callback-"))
+        self.world.run(5)
+        self.world.set_wall_clock(-HOUR_S)
+        self.world.run(10)
+        self.assertEqual(self.dispositions(), ["ANSWERED"])
+        self.assertEqual(self.world.attempts()[0].talk_s, 10)
+
+    def test_a_caller_waits_no_longer_for_the_answer_to_the_key(self) -> None:
+        self.alice.busy()
+        process = self.begin()
+        process.database.takes_s = lambda name: 5.0 if name == "add" else 0.0
+        call = self.asterisk.call("support", NUMBER)
+        self.world.run(5)
+        call.press()
+        self.world.run(0.5)
+        self.world.set_wall_clock(-HOUR_S)
+        self.world.run(1.5)
+        self.assertEqual(call.heard, ["callback-queue/hold-on"])
+        self.world.run(2)
+        self.assertTrue(call.waiting)
+
+    def test_a_dead_link_is_noticed_and_a_new_one_made(self) -> None:
+        process = self.begin()
+        self.world.run(5)
+        before = process.ami.attempts
+        self.asterisk.freeze()
+        self.world.set_wall_clock(-HOUR_S)
+        self.world.run_until(lambda: process.ami.attempts > before, 60)
+        self.asterisk.thaw()
+        self.add()
+        self.world.run(90)
+        self.assert_status("completed")
+
+    def test_a_silent_connection_is_closed_in_time(self) -> None:
+        process = self.begin()
+        process.agi.dial(Protocol())
+        self.world.run(1)
+        open_before = process.open_wires
+        self.world.set_wall_clock(-HOUR_S)
+        self.world.run(60)
+        self.assertEqual(process.open_wires, open_before - 1)
 
     def test_a_retry_comes_no_sooner_than_its_delay(self) -> None:
         self.client.will(Refuses.BUSY)

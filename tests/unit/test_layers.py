@@ -16,10 +16,11 @@ PACKAGE = Path(fastagi.__file__).parent
 #: Each layer and those it may import besides itself.
 _PURE = {"errors", "dialplan"}
 _DOMAIN = _PURE | {"wire", "calls"}
-_EDGES = _DOMAIN | {"config", "store", "ami", "agi", "history"}
+_EDGES = _DOMAIN | {"clock", "config", "store", "ami", "agi", "history"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "dialplan": set(),
+    "clock": set(),
     "wire": {"errors"},
     "calls": {"errors"},
     # The history says which columns it can not do without.
