@@ -18,6 +18,7 @@ from typing import TypeVar
 import pytest
 from hypothesis import settings
 
+from fastagi.store import migrate
 from tests.lab.databases import DatabaseServer, MariaDB, PostgreSQL
 from tests.lab.errors import LabError
 from tests.lab.summary import pytest_terminal_summary
@@ -59,6 +60,14 @@ def _started(kind: type[S]) -> Iterator[S]:
 def postgresql_url(postgresql: PostgreSQL) -> Iterator[str]:
     """The URL of an empty PostgreSQL database, gone after the test."""
     with postgresql.database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgresql_with_tables(postgresql: PostgreSQL) -> Iterator[str]:
+    """The URL of a PostgreSQL database with our tables, which tests share."""
+    with postgresql.database() as url:
+        migrate.upgrade(url)
         yield url
 
 

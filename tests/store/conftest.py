@@ -11,10 +11,9 @@ import pytest
 
 from fastagi.store import migrate
 from fastagi.store.engine import Database
-from fastagi.store.schema import metadata
 from fastagi.store.store import TaskStore
-from tests.lab.databases import PostgreSQL
 from tests.store.harness import Loop, done
+from tests.support.tables import empty_tables
 
 
 @pytest.fixture
@@ -43,26 +42,11 @@ def empty_postgres_url(postgresql_url: str) -> str:
     return postgresql_url
 
 
-@pytest.fixture(scope="session")
-def _shared_postgres_url(postgresql: PostgreSQL) -> Iterator[str]:
-    with postgresql.database() as url:
-        migrate.upgrade(url)
-        yield url
-
-
 @pytest.fixture
-def postgres_url(_shared_postgres_url: str) -> str:
-    """The URL of a schema that has all tables and no rows."""
-    database = Database(_shared_postgres_url, deliver=None)
-    names = ", ".join(table.name for table in metadata.sorted_tables)
-    database.run_now(
-        "clear",
-        lambda conn: (
-            conn.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY").rowcount
-        ),
-    )
-    done(database.close())
-    return _shared_postgres_url
+def postgres_url(postgresql_with_tables: str) -> str:
+    """The URL of a PostgreSQL database that has all tables and no rows."""
+    empty_tables(postgresql_with_tables)
+    return postgresql_with_tables
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -44,6 +44,7 @@ from fastagi.config.model import (
 )
 from fastagi.store import migrate
 from fastagi.store import tasks as stored
+from fastagi.store.backends import backend_for
 from fastagi.store.engine import Database
 from fastagi.store.errors import StoreUnavailable
 from tests.support.fake_asterisk import FakeAsterisk
@@ -380,6 +381,8 @@ class World:
     """Everything there is, and the time."""
 
     version: str = "22.10.1"
+    #: The database of every process, all tables empty; by default a file of its own.
+    url: str = ""
     clock: Clock = attrs.field(factory=Clock)
     net: Net = attrs.field(factory=Net)
     asterisk: FakeAsterisk = attrs.field(init=False)
@@ -400,14 +403,12 @@ class World:
         self.clock.rightNow = START
         self.asterisk = FakeAsterisk(self.clock, self.net, version=self.version)
         self.directory = Path(tempfile.mkdtemp(prefix="callback-world-", dir=_ram()))
-        shutil.copy(_empty_database(), self.directory / "callback.db")
+        if not self.url:
+            file = self.directory / "callback.db"
+            shutil.copy(_empty_database(), file)
+            self.url = f"sqlite:///{file}"
         # The back-off after a lost link has jitter.
         random.seed(1)
-
-    @property
-    def url(self) -> str:
-        """The database of every process."""
-        return f"sqlite:///{self.directory / 'callback.db'}"
 
     # -- processes ---------------------------------------------------------
 
@@ -542,7 +543,7 @@ class World:
     def _read(self, fn: Callable[..., T], *args: Any) -> T:
         """Read the database with a connection of its own."""
         if self._engine is None:
-            self._engine = sa.create_engine(self.url, poolclass=sa.NullPool)
+            self._engine = backend_for(self.url).engine
         with self._engine.connect() as conn:
             return fn(conn, *args)
 

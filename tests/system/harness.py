@@ -42,7 +42,7 @@ class ServiceTestCase(SynchronousTestCase):
     members: tuple[str, ...] = (ALICE,)
 
     def setUp(self) -> None:
-        self.world = World()
+        self.world = self.make_world()
         self.addCleanup(self._close)
         self.asterisk = self.world.asterisk
         self.support = self.asterisk.add_queue("support", self.members)
@@ -55,6 +55,10 @@ class ServiceTestCase(SynchronousTestCase):
         self._guard_originates()
         # Runs before the clean-ups above.
         self.addCleanup(self._check)
+
+    def make_world(self) -> World:
+        """Make the world of one test, with an empty database."""
+        return World()
 
     def again(self) -> None:
         """End the world with all its checks, and begin anew in the same test."""
