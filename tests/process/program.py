@@ -74,6 +74,9 @@ class Program:
         self.config.chmod(0o600)
 
     def __enter__(self) -> Program:
+        # Whatever another test has made of the umask of this process.
+        self.log.touch()
+        self.log.chmod(0o644)
         with self.log.open("ab") as log:
             self._process = self._start("run", stdout=log)
         wait_until(self._listens, "FastAGI port")
