@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from signal import SIGHUP, SIGTERM
 from typing import Any, Final, NoReturn, TypeVar
 
+import attrs
 import click
 
 from fastagi import __version__, report
@@ -273,6 +278,47 @@ def db_upgrade(config: str) -> None:
     except CallbackError as error:
         _fail(str(error))
     click.echo(done)
+
+
+@db.command("backup")
+@_config_option
+@_json_option
+@click.argument("file", required=False)
+def db_backup(config: str, as_json: bool, file: str | None) -> None:
+    """Copy the database, whether the service runs or not.
+
+    FILE is a new file, or a folder: the copy then gets a name with the date and the
+    time (UTC). Without FILE it is made beside the database. Nothing is overwritten.
+    The copy is one file with all that was committed when the command began; only who
+    gave the command can read it. docs/database.md tells how to put it back.
+    """
+    from fastagi.store import backup
+
+    settings = _load(config)
+    try:
+        with _signals_as_ctrl_c():
+            done = backup.back_up(settings.database.url, file, datetime.now(UTC))
+    except CallbackError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("interrupted; what was not finished is removed")
+    answer = attrs.asdict(done) | {"path": str(done.path)}
+    _done(answer, as_json, report.backup(answer))
+
+
+@contextmanager
+def _signals_as_ctrl_c() -> Iterator[None]:
+    """Let a command tidy up when systemd ends it, or the terminal is closed."""
+    before = {number: signal.getsignal(number) for number in (SIGTERM, SIGHUP)}
+    for number, handler in before.items():
+        # nohup has it ignored.
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _load(config: str) -> Settings:

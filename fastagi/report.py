@@ -41,6 +41,26 @@ def tasks(rows: Sequence[Mapping[str, Any]]) -> str:
     return _table(head, body)
 
 
+def backup(answer: Mapping[str, Any]) -> str:
+    """Return what is in a copy of the database."""
+    size = answer["size_bytes"] / 1_000_000
+    tasks = f"{answer['tasks']:,} task{'s' if answer['tasks'] != 1 else ''}"
+    text = f"{answer['path']}: {tasks}, {size:,.1f} MB"
+    version, needed = answer["version"], answer["needed_version"]
+    if version < needed:
+        text += (
+            f"\nThe database is of version {version or 'unknown'}, this program works"
+            f" with {needed}: when the copy is put back, run 'callback-queue db"
+            " upgrade' before the start."
+        )
+    elif version > needed:
+        text += (
+            f"\nThe database is of version {version}, newer than this program's"
+            f" {needed}: the copy can be put back only for the newer program."
+        )
+    return text
+
+
 def blocked(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return a table of numbers that are never called."""
     if not rows:

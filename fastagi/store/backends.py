@@ -9,13 +9,14 @@ tables, threads or Twisted.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sqlite3
-from contextlib import closing
+from collections.abc import Callable
+from datetime import datetime
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any, Final, Protocol
-from urllib.parse import quote
+from typing import Any, Final, Protocol, TypeVar
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -23,7 +24,10 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
-from fastagi.store.errors import StoreUnavailable
+from fastagi.store.errors import CopyFailed, StoreUnavailable
+from fastagi.store.sqlite_copy import code_of, copy_file, sync_directory, uri
+
+T = TypeVar("T")
 
 #: One look at a locked file, in seconds; who waits longer looks again.
 _LOOK_S: Final = 0.1
@@ -93,6 +97,27 @@ class Backend(Protocol):
     def copy(self, version: str) -> Path | None:
         """Copy the database aside, if this engine's is a file; return where to."""
 
+    def back_up(
+        self,
+        given: str | None,
+        now: datetime,
+        look: Callable[[sqlite3.Connection], T],
+    ) -> tuple[Path, T]:
+        """Copy the database for an administrator, if this engine's is a file.
+
+        Args:
+            given: a new file, or a folder; None: beside the database.
+            now: for the copy's name where none is given.
+            look: is shown the copy and raises if it is of no use.
+
+        Returns:
+            Where the copy is, and what ``look`` returned.
+
+        Raises:
+            CopyFailed: it can not be made; the text says what to do instead.
+            StoreUnavailable: the database can not be used.
+        """
+
     def explain(self, error: BaseException) -> Explained | None:
         """Say what an error of the engine means; None if it is a fault of ours."""
 
@@ -155,7 +180,7 @@ class SqliteBackend:
             owner = self._path.parent.stat()
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
         os.close(descriptor)
-        _sync_directory(self._path.parent)
+        sync_directory(self._path.parent)
 
     def begin(self, conn: sa.Connection) -> None:
         """Take the write lock at once: a lock taken later can fail half-way."""
@@ -201,21 +226,51 @@ class SqliteBackend:
         if self._path is None:
             return None
         target = self._free_name(f"{self._path.name}.backup-{version or 'empty'}")
-        unfinished = target.with_name(f"{target.name}.unfinished")
-        unfinished.unlink(missing_ok=True)
-        os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        with (
-            closing(sqlite3.connect(self._uri(self._path), uri=True)) as source,
-            closing(sqlite3.connect(self._uri(unfinished), uri=True)) as copy,
-        ):
-            source.backup(copy)
-            # In a log of its own the copy would be more than one file.
-            copy.execute("PRAGMA journal_mode=DELETE")
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-        unfinished.rename(target)
-        _sync_directory(target.parent)
+        self._copy(self._path, target, lambda _copy: None)
         return target
+
+    def back_up(
+        self,
+        given: str | None,
+        now: datetime,
+        look: Callable[[sqlite3.Connection], T],
+    ) -> tuple[Path, T]:
+        """Copy what is committed; whoever writes meanwhile does not wait for it."""
+        if self._path is None:
+            raise CopyFailed("a database in memory can not be copied; it ends with us")
+        dated = f"{self._path.stem}-{now:%Y%m%dT%H%M%SZ}{self._path.suffix}"
+        if given is None:
+            target = self._path.with_name(dated)
+        elif given.endswith("/") or os.path.isdir(given):
+            target = Path(given, dated).absolute()
+        else:
+            target = Path(given).absolute()
+        return target, self._copy(self._path, target, look)
+
+    def _copy(
+        self, path: Path, target: Path, look: Callable[[sqlite3.Connection], T]
+    ) -> T:
+        try:
+            path.stat()
+            return copy_file(path, target, look)
+        except (FileNotFoundError, NotADirectoryError):
+            raise StoreUnavailable(
+                f"{path} does not exist, so there is nothing to copy; see database.url"
+                " in the settings"
+            ) from None
+        except OSError as error:
+            raise _unreadable(path, error.strerror or "") from error
+        except sqlite3.Error as error:
+            if code_of(error) & 0xFF in {
+                sqlite3.SQLITE_CANTOPEN,
+                sqlite3.SQLITE_PERM,
+                sqlite3.SQLITE_READONLY,
+            }:
+                raise _unreadable(path, str(error)) from error
+            explained = self.explain(error)
+            if explained is None:
+                raise
+            raise explained.as_error() from error
 
     def explain(self, error: BaseException) -> Explained | None:
         """Tell SQLite's result codes (https://sqlite.org/rescode.html) in words."""
@@ -277,7 +332,8 @@ class SqliteBackend:
                     f" empty one {_UPGRADE}"
                 )
         conn = sqlite3.connect(
-            self._uri(self._path),
+            # Without "rw" a missing file would be made, empty and readable by all.
+            uri(self._path, "rw") if self._path else "file::memory:",
             uri=True,
             timeout=_LOOK_S,
             # The driver begins no transactions of its own: begin() does.
@@ -297,11 +353,6 @@ class SqliteBackend:
                 f"{self._path} can not have a write-ahead log; move it to a local disk"
             )
         return conn
-
-    @staticmethod
-    def _uri(path: Path | None) -> str:
-        # Without "rw" a missing file would be made, empty and readable by all.
-        return f"file:{quote(str(path))}?mode=rw" if path else "file::memory:"
 
     @staticmethod
     def _identity(path: Path) -> tuple[int, int] | None:
@@ -335,13 +386,11 @@ def _has_room(path: Path) -> bool:
         return True
 
 
-def _sync_directory(directory: Path) -> None:
-    """Let a new name survive a power failure."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _unreadable(path: Path, why: str) -> CopyFailed:
+    return CopyFailed(
+        f"{path} can not be read ({why}); run this command as root or as the user of"
+        " the service"
+    )
 
 
 #: SQLSTATE to what it means; two characters stand for the whole class.
@@ -367,9 +416,8 @@ class PostgresBackend:
     """A server; the driver is optional and only needed here."""
 
     def __init__(self, url: URL) -> None:
-        self._name = url.set(drivername="postgresql").render_as_string(
-            hide_password=True
-        )
+        self._url = url.set(drivername="postgresql")
+        self._name = self._url.render_as_string(hide_password=True)
         try:
             from fastagi.store.patience import PatientConnection
 
@@ -445,6 +493,23 @@ class PostgresBackend:
         """Copy nothing: pg_dump is for that."""
         return None
 
+    def back_up(
+        self,
+        given: str | None,
+        now: datetime,
+        look: Callable[[sqlite3.Connection], T],
+    ) -> tuple[Path, T]:
+        """Say how pg_dump is told to do it."""
+        if given is None:
+            given = f"callback-queue-{now:%Y%m%dT%H%M%SZ}.dump"
+        shown = _without_password(self._url)
+        raise CopyFailed(
+            "a PostgreSQL database is copied with PostgreSQL's own program: pg_dump"
+            f" --format=custom {shlex.quote(f'--file={given}')}"
+            f" {shlex.quote(f'--dbname={shown}')} - it asks for the"
+            " password, or finds it in ~/.pgpass as host:port:database:user:password"
+        )
+
     def explain(self, error: BaseException) -> Explained | None:
         """Tell SQLSTATEs (appendix A of PostgreSQL's manual) in words."""
         if not isinstance(error, DBAPIError):
@@ -465,3 +530,18 @@ class PostgresBackend:
                 " answers and takes this URL, and what its log says",
             )
         return None
+
+
+def _without_password(url: URL) -> str:
+    """Return a URL as psql and pg_dump take it, for everybody's eyes."""
+    shown = URL.create(
+        url.drivername,
+        username=url.username,
+        host=url.host,
+        port=url.port,
+        database=url.database,
+        query={
+            name: value for name, value in url.query.items() if "password" not in name
+        },
+    )
+    return shown.render_as_string(hide_password=False)

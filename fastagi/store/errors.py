@@ -14,6 +14,10 @@ class StoreUnavailable(CallbackError):
     """
 
 
+class CopyFailed(CallbackError):
+    """No copy of the database was made, and nothing is left of it."""
+
+
 class NoSuchTask(CallbackError):
     """There is no such task."""
 

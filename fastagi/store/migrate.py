@@ -62,6 +62,7 @@ def upgrade(url: str, *, migrations: Path = _MIGRATIONS) -> Upgraded:
     Raises:
         SchemaTooNew: it is newer than this service.
         ForeignDatabase: it belongs to something else.
+        CopyFailed: the copy of it can not be made.
         StoreUnavailable: it can not be used.
     """
     backend = backend_for(url)
@@ -100,6 +101,11 @@ def check_current(url: str, *, migrations: Path = _MIGRATIONS) -> None:
         version = _version(conn, script)
         if version != script.get_current_head():
             raise _outdated(version, script)
+
+
+def newest_version(*, migrations: Path = _MIGRATIONS) -> str:
+    """Return the version of a database this service works with."""
+    return _script(migrations).get_current_head() or ""
 
 
 def in_memory() -> Database:

@@ -41,6 +41,9 @@ def test_with_umask_0_nobody_else_may_touch_what_the_service_makes(
         name = "callback-queue.db"
         assert data == {name, f"{name}-wal", f"{name}-shm"}
         assert (tmp_path / "run/control.sock").is_socket()
+        code, said = program.command("db", "backup", str(tmp_path / "copy.db"))
+        assert code == 0, said
+        assert (tmp_path / "copy.db").is_file()
         open_to_others = others_may(tmp_path)
         assert open_to_others.keys() == {"log"}, open_to_others
 

@@ -151,6 +151,12 @@ class OtherProcess:
         self._process.stdin.write("\n")
         self._process.stdin.flush()
 
+    def signal(self, number: int) -> tuple[int, list[str]]:
+        """Send it a signal; return its exit code and what it said before it ended."""
+        self._process.send_signal(number)
+        out, _ = self._process.communicate(timeout=PATIENCE_S)
+        return self._process.returncode, out.splitlines()
+
     def kill(self) -> None:
         """Kill it with -9, as a power failure of its own."""
         self._process.kill()

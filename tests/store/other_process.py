@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import sqlite3
 import sys
+import time
 
 from twisted.internet.defer import Deferred
 
+from fastagi import cli
+from fastagi.store import sqlite_copy
 from fastagi.store.engine import Database
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
@@ -108,6 +112,39 @@ def fill_up(url: str, limit: str) -> None:
     )
     done(store.add(new_task("last"), NOW))
     print(sum(done(store.counts()).values()))
+
+
+def commit_until_told(url: str, first: str) -> None:
+    """Add tasks, a COMMIT each, for as long as nobody says a line.
+
+    Says how many, and how long the slowest took in ms.
+    """
+    # The time limit is that of the service.
+    database = Database(url, deliver=None)
+    store = TaskStore(database)
+    done(store.ping())
+    meet()
+    count, slowest_s = 0, 0.0
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        begun = time.monotonic()
+        done(store.add(new_task(f"{int(first) + count}"), NOW))
+        slowest_s = max(slowest_s, time.monotonic() - begun)
+        count += 1
+        if count == 1:
+            print("first", flush=True)
+    done(database.close())
+    print(count)
+    print(f"{slowest_s * 1000:.0f}")
+
+
+def run_with_stops(*arguments: str) -> None:
+    """Run a command of the command line that says so when it pauses in a copy."""
+
+    def pause(_seconds: float) -> None:
+        meet("copying")
+
+    sqlite_copy.time.sleep = pause  # type: ignore[assignment]
+    cli.main(arguments)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import shutil
 import sqlite3
 import stat
@@ -20,6 +21,7 @@ from fastagi.store import migrate
 from fastagi.store.backends import backend_for
 from fastagi.store.engine import Database
 from fastagi.store.errors import (
+    CopyFailed,
     ForeignDatabase,
     SchemaOutdated,
     SchemaTooNew,
@@ -351,6 +353,28 @@ def test_a_copy_is_made_before_a_file_is_upgraded(
     migrate.check_current(f"sqlite:///{upgraded.copy}")
     assert not list(sqlite_path.parent.glob("*.unfinished"))
     done(unclosed.close())
+
+
+def test_an_upgrade_is_not_begun_when_no_copy_can_be_made(
+    sqlite_url: str, sqlite_path: Path, newer
+) -> None:
+    fill(sqlite_url)
+    before = everything(sqlite_url)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (sqlite_path.stat().st_size - 1, limit[1])
+    )
+    try:
+        with pytest.raises(CopyFailed, match=f"backup-{HEAD} can not be written: "):
+            migrate.upgrade(sqlite_url, migrations=newer())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+    assert everything(sqlite_url) == before
+    assert [
+        path for path in sqlite_path.parent.iterdir() if "backup" in path.name
+    ] == []
+    migrate.check_current(sqlite_url)
 
 
 def test_an_upgrade_says_what_it_did(sqlite_path: Path, newer) -> None:

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
+from signal import SIGHUP, SIGTERM
 
 import pytest
 import yaml
@@ -16,12 +20,15 @@ from click.testing import CliRunner, Result
 from twisted.internet.error import CannotListenError
 
 from fastagi import cli, daemon
+from fastagi.store import migrate
 
 
 class _Home:
     """A directory with settings, and perhaps something at the control socket."""
 
-    def __init__(self, path: Path, keep: ExitStack) -> None:
+    def __init__(self, path: Path, keep: ExitStack, url: str = "") -> None:
+        self.path = path
+        self.url = url or f"sqlite:///{path}/cq.db"
         self.socket = path / "control.sock"
         self._keep = keep
         self._config = path / "callback-queue.yaml"
@@ -29,7 +36,7 @@ class _Home:
             yaml.safe_dump(
                 {
                     "ami": {"secret": "x"},
-                    "database": {"url": f"sqlite:///{path}/cq.db"},
+                    "database": {"url": self.url},
                     "control": {"socket": str(self.socket)},
                     "defaults": {"outbound_channel": "PJSIP/{number}@trunk"},
                     "queues": {"support": {}},
@@ -99,6 +106,75 @@ def test_tasks_of_a_database_that_is_not_there_yet(home: _Home) -> None:
     done = home.run("tasks", "list")
     assert done.exit_code == 1
     assert "cq.db does not exist" in done.stderr
+
+
+def test_copy_tells_where_it_is_and_what_is_in_it(home: _Home) -> None:
+    assert home.run("db", "upgrade").exit_code == 0
+    assert home.run("tasks", "add", "support", "+4930123456").exit_code == 0
+    copy = home.path / "copy.db"
+
+    done = home.run("db", "backup", str(copy))
+
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout == f"{copy}: 1 task, {copy.stat().st_size / 1e6:,.1f} MB\n"
+    again = home.run("db", "backup", str(copy), "--json")
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert again.stderr.startswith(f"{copy} exists already and is left as it is; ")
+
+
+def test_copy_for_programs_gets_a_name_of_its_own(home: _Home) -> None:
+    assert home.run("db", "upgrade").exit_code == 0
+    begun = datetime.now(UTC).replace(microsecond=0)
+
+    done = home.run("db", "backup", "--json")
+
+    assert done.exit_code == 0, done.stderr
+    answer = json.loads(done.stdout)
+    copy = Path(answer.pop("path"))
+    stamp = datetime.strptime(copy.name, "cq-%Y%m%dT%H%M%SZ.db").replace(tzinfo=UTC)
+    assert begun <= stamp <= datetime.now(UTC)
+    version = migrate.newest_version()
+    assert answer == {
+        "size_bytes": copy.stat().st_size,
+        "tasks": 0,
+        "version": version,
+        "needed_version": version,
+    }
+
+
+def test_copy_leaves_signals_as_they_were(home: _Home) -> None:
+    assert home.run("db", "upgrade").exit_code == 0
+    before = [signal.getsignal(number) for number in (SIGTERM, SIGHUP)]
+    assert home.run("db", "backup").exit_code == 0
+    assert [signal.getsignal(number) for number in (SIGTERM, SIGHUP)] == before
+
+
+@pytest.mark.parametrize(
+    ("url", "words", "command"),
+    [
+        (
+            "postgresql+psycopg://callback:s3cret@db.example.com/callback",
+            ["my copy.dump"],
+            "'--file=my copy.dump'"
+            " --dbname=postgresql://callback@db.example.com/callback - ",
+        ),
+        (
+            "postgresql://u:s3%20cret@/cb?host=/run/pg&password=s3cret&sslmode=require",
+            [],
+            "Z.dump '--dbname=postgresql://u@/cb?host=%2Frun%2Fpg&sslmode=require' - ",
+        ),
+    ],
+)
+def test_postgresql_is_copied_with_its_own_program(
+    tmp_path: Path, url: str, words: list[str], command: str
+) -> None:
+    with ExitStack() as keep:
+        done = _Home(tmp_path, keep, url).run("db", "backup", *words)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "own program: pg_dump --format=custom " in done.stderr
+    assert command in done.stderr
+    assert "~/.pgpass" in done.stderr
+    assert "s3" not in done.stderr
 
 
 @pytest.mark.parametrize(

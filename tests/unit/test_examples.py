@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import configparser
 import ipaddress
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import time
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -26,6 +29,7 @@ from fastagi.checks.process import DEFAULT_USER
 from fastagi.checks.queues import check_queues
 from fastagi.config.load import SECRET_VARIABLE, load_settings
 from fastagi.config.model import ControlSettings, DatabaseSettings
+from fastagi.store import migrate
 from tests.support.checking import log_in, settings, told, write
 from tests.support.scripted_manager import ScriptedManager, success
 
@@ -183,7 +187,7 @@ class TestUnit:
         self, unit: configparser.RawConfigParser, tmp_path: Path
     ) -> None:
         done = subprocess.run(
-            [shutil.which("callback-queue", path=_bin()) or "", "run"],
+            [_program(), "run"],
             env={"CALLBACK_QUEUE_CONFIG": str(tmp_path / "gone.yaml")},
             capture_output=True,
             check=False,
@@ -253,6 +257,77 @@ class TestUnit:
         )
         assert done.returncode == 0, done.stderr
         assert done.stderr == "" or DEFAULT_USER in done.stderr
+
+
+class TestNightlyCopy:
+    """The systemd units that docs/database.md has an admin write."""
+
+    @pytest.fixture
+    def units(self) -> dict[str, str]:
+        text = (_ROOT / "docs/database.md").read_text()
+        pattern = r"^cat >/etc/systemd/system/(\S+) <<'END'\n(.*?)^END$"
+        found = re.findall(pattern, text, re.MULTILINE | re.DOTALL)
+        assert [name for name, _ in found] == [
+            "callback-queue-backup.service",
+            "callback-queue-backup.timer",
+        ]
+        return dict(found)
+
+    def test_it_makes_a_copy_and_removes_old_ones_only_then(
+        self, units: dict[str, str], tmp_path: Path
+    ) -> None:
+        copies = tmp_path / "copies"
+        copies.mkdir()
+        unit = units["callback-queue-backup.service"]
+        unit = unit.replace("/opt/callback-queue/bin/callback-queue", _program())
+        unit = unit.replace("/var/backups/callback-queue", str(copies))
+        back_up, tidy_up = re.findall("^ExecStart=(.*)$", unit, re.MULTILINE)
+        url = f"sqlite:///{tmp_path}/{Path(DatabaseSettings().url).name}"
+        migrate.upgrade(url)
+        config = tmp_path / "callback-queue.yaml"
+        config.write_text(
+            f"ami: {{secret: x}}\ndatabase: {{url: '{url}'}}\nqueues: {{support:"
+            " {outbound_channel: 'PJSIP/{number}@trunk'}}\n"
+        )
+        for name, days in (("old", 20), ("new", 10), ("other", 20)):
+            prefix = "" if name == "other" else "callback-queue-"
+            path = copies / f"{prefix}{name}.db"
+            path.touch()
+            os.utime(path, (time.time() - days * 86400,) * 2)
+
+        for command in (back_up, tidy_up):
+            subprocess.run(
+                shlex.split(command),
+                check=True,
+                env={**os.environ, "CALLBACK_QUEUE_CONFIG": str(config)},
+            )
+
+        names = sorted(path.name for path in copies.iterdir())
+        assert len(names) == 3
+        assert names[0].startswith("callback-queue-20")
+        assert names[1:] == ["callback-queue-new.db", "other.db"]
+
+    @pytest.mark.skipif(
+        shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze"
+    )
+    def test_systemd_understands_it(
+        self, units: dict[str, str], tmp_path: Path
+    ) -> None:
+        for name, text in units.items():
+            program = "/opt/callback-queue/bin/callback-queue"
+            (tmp_path / name).write_text(text.replace(program, "/bin/true"))
+        done = subprocess.run(
+            ["systemd-analyze", "verify", *map(str, tmp_path.iterdir())],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        ours = [line for line in done.stderr.splitlines() if "backup" in line]
+        assert ours == []
+
+
+def _program() -> str:
+    return shutil.which("callback-queue", path=_bin()) or ""
 
 
 def _bin() -> str:

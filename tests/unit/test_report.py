@@ -169,3 +169,28 @@ def test_story_of_a_task_that_is_being_called(cancelled: bool, end: str) -> None
     )
     story = report.story({"task": calling, "history": [], "attempts": []})
     assert story.endswith(f"\n  A call is under way; attempt 2 begins.{end}")
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("0003", "works with 0005: when the copy is put back, run 'callback-queue db"),
+        ("0007", "newer than this program's 0005"),
+    ],
+)
+def test_copy_of_a_database_of_another_version_says_so(
+    version: str, words: str
+) -> None:
+    told = report.backup(
+        {
+            "path": "/var/backups/cq.db",
+            "size_bytes": 1_234_567_890,
+            "tasks": 1_234_567,
+            "version": version,
+            "needed_version": "0005",
+        }
+    )
+    first, second = told.splitlines()
+    assert first == "/var/backups/cq.db: 1,234,567 tasks, 1,234.6 MB"
+    assert second.startswith(f"The database is of version {version}, ")
+    assert words in second
