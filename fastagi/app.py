@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import secrets
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -24,7 +23,6 @@ from twisted.logger import Logger
 from fastagi import __version__
 from fastagi.agi.server import FastAgiServer
 from fastagi.ami.session import AmiSession, Credentials
-from fastagi.calls.task import OPEN
 from fastagi.clock import MachineClock
 from fastagi.config.model import Settings
 from fastagi.dialplan import Path
@@ -361,11 +359,10 @@ class CallbackService:
     async def _warn_of_orphans(self) -> None:
         """Say which tasks wait in vain: their queue is not in the settings."""
         try:
-            waiting = await self._store.listing(statuses=sorted(OPEN), limit=10_000)
+            counts = await self._store.open_by_queue()
         except StoreUnavailable:
             # The database's own trouble is logged where it is met first.
             return
-        counts = Counter(task.queue for task in waiting)
         for queue, count in counts.items():
             if queue not in self._current.queues:
                 self._log.warn(

@@ -290,6 +290,10 @@ class TaskStore:
         """Return how many tasks there are of each status."""
         return await self._database.run("counts", tasks.counts)
 
+    async def open_by_queue(self) -> dict[str, int]:
+        """Return how many open tasks each queue has that has any."""
+        return await self._database.run("open by queue", tasks.open_by_queue)
+
     async def block(self, number: BlockedNumber, region: str) -> Blocked:
         """Have a number never called again, in whatever form.
 

@@ -730,6 +730,16 @@ def counts(conn: sa.Connection) -> dict[Status, int]:
     return dict.fromkeys(Status, 0) | {Status(status): count for status, count in rows}
 
 
+def open_by_queue(conn: sa.Connection) -> dict[str, int]:
+    """Return how many open tasks each queue has that has any."""
+    rows = conn.execute(
+        select(_task.c.queue, func.count().label("open"))
+        .where(_task.c.status.in_([status.value for status in OPEN]))
+        .group_by(_task.c.queue)
+    )
+    return {row.queue: row.open for row in rows}
+
+
 def ping(conn: sa.Connection) -> None:
     """Do nothing but use the database."""
     conn.execute(select(_task.c.id).limit(1)).all()

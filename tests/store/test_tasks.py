@@ -982,6 +982,18 @@ def test_tasks_are_counted_by_status(store: TaskStore) -> None:
     }
 
 
+def test_open_tasks_are_counted_by_queue(store: TaskStore) -> None:
+    assert done(store.open_by_queue()) == {}
+    add(store, "1")
+    add(store, "2", queue="sales")
+    begin(store)
+    add(store, "3", queue="sales")
+    done(store.cancel(add(store, "4").id, "x", NOW))
+    done(store.cancel(add(store, "5", queue="gone").id, "x", NOW))
+
+    assert done(store.open_by_queue()) == {"support": 1, "sales": 2}
+
+
 def test_a_database_without_tables_does_not_answer(empty_url: str) -> None:
     if empty_url.startswith("sqlite"):
         migrate.backend_for(empty_url).create()

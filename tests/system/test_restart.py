@@ -228,3 +228,20 @@ class KillTests(RestartTestCase):
         self.run_to(100)
         self.assert_status("completed", "they talked for 10.0 s")
         self.assertEqual(self.originates, [0])
+
+    def test_tasks_of_a_queue_that_has_left_the_settings_are_told_of(self) -> None:
+        self.alice.busy()
+        process = self.begin(queue_settings(), queue_settings("sales"))
+        for number, queue in ((NUMBER, "support"), ("111111", "sales")):
+            self.add(number, queue)
+        self.add("222222", "sales")
+        process.kill()
+        self.assertEqual(self.warnings(), [])
+        self.begin()
+        self.run_to(5)
+        (warning,) = self.warnings()
+        self.assertEqual(
+            warning,
+            "2 tasks wait for queue sales, which is not in the settings: add it under"
+            " 'queues', or they expire",
+        )
