@@ -2,7 +2,8 @@
 """The command ``callback-queue``.
 
 Exit codes: 0 done, 1 the command failed or ``check`` found a fault, 2 the arguments
-or the settings are wrong.
+or the settings are wrong. ``run`` ends with 2, too, when the database is of another
+version: systemd starts it again after 1, and leaves it to a person after 2.
 """
 
 from __future__ import annotations

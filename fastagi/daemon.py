@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
@@ -35,6 +35,11 @@ from fastagi.service.manager_tls import manager_tls
 from fastagi.service.threads import OwnThread
 from fastagi.store import migrate
 from fastagi.store.engine import Database
+from fastagi.store.errors import SchemaMismatch
+
+#: The exit code after which systemd does not start the service again, as with wrong
+#: settings: RestartPreventExitStatus in callback-queue.service.
+WAITS_FOR_A_PERSON: Final = 2
 
 _log = Logger()
 #: Twisted types its reactor as a bare module.
@@ -56,7 +61,11 @@ def run(config: str, settings: Settings) -> int:
         migrate.prepare(settings.database.url)
         _make_directory_of(settings.control.socket)
         endpoints = _endpoints(settings)
+    except SchemaMismatch as error:
+        _log.critical("{error}", error=error)
+        return WAITS_FOR_A_PERSON
     except CallbackError as error:
+        # Such as a database server that is not up yet: worth another try.
         _log.critical("{error}", error=error)
         return 1
     # Before anything is timed; the time of day comes from MachineClock.

@@ -191,5 +191,5 @@ def _outdated(version: str, script: ScriptDirectory) -> SchemaOutdated:
     found = f"of version {version}" if version else "empty"
     return SchemaOutdated(
         f"the database is {found}, version {script.get_current_head()} is needed;"
-        " stop the service and run: callback-queue db upgrade"
+        " stop the service, run 'callback-queue db upgrade' and start it again"
     )

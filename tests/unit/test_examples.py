@@ -12,9 +12,12 @@ import os
 import re
 import shlex
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import closing
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -183,16 +186,49 @@ class TestUnit:
         assert line.split()[:2] == ["u", DEFAULT_USER]
         assert line.split()[-1] == f"/var/lib/{unit['Service']['StateDirectory']}"
 
-    def test_wrong_settings_do_not_start_it_again_and_again(
-        self, unit: configparser.RawConfigParser, tmp_path: Path
+    @pytest.fixture
+    def ends(self, tmp_path: Path) -> Callable[[str], int]:
+        """Run the service with a database; return its exit code."""
+
+        def run(url: str) -> int:
+            config = tmp_path / "callback-queue.yaml"
+            if url:
+                _write_settings(config, url)
+            done = subprocess.run(
+                [_program(), "run"],
+                env={**os.environ, "CALLBACK_QUEUE_CONFIG": str(config)},
+                capture_output=True,
+                check=False,
+                timeout=60,
+            )
+            return done.returncode
+
+        return run
+
+    def test_what_stays_wrong_does_not_start_it_again_and_again(
+        self,
+        unit: configparser.RawConfigParser,
+        ends: Callable[[str], int],
+        tmp_path: Path,
     ) -> None:
-        done = subprocess.run(
-            [_program(), "run"],
-            env={"CALLBACK_QUEUE_CONFIG": str(tmp_path / "gone.yaml")},
-            capture_output=True,
-            check=False,
-        )
-        assert str(done.returncode) == unit["Service"]["RestartPreventExitStatus"]
+        for_a_person = {int(unit["Service"]["RestartPreventExitStatus"])}
+        no_settings = ends("")
+        path = tmp_path / "callbacks.db"
+        migrate.upgrade(f"sqlite:///{path}")
+        versions = set()
+        for version in ("0001", "9999"):
+            with closing(sqlite3.connect(path)) as conn, conn:
+                conn.execute("UPDATE alembic_version SET version_num = ?", (version,))
+            versions.add(ends(f"sqlite:///{path}"))
+        assert {no_settings} == versions == for_a_person
+
+    def test_what_may_come_right_by_itself_starts_it_again(
+        self, unit: configparser.RawConfigParser, ends: Callable[[str], int]
+    ) -> None:
+        assert unit["Service"]["Restart"] == "on-failure"
+        # The server has not started yet.
+        code = ends("postgresql://callback@127.0.0.1:1/callback")
+        assert code not in {0, int(unit["Service"]["RestartPreventExitStatus"])}
 
     def test_it_may_do_nothing_that_it_does_not_need(
         self, unit: configparser.RawConfigParser
@@ -285,10 +321,7 @@ class TestNightlyCopy:
         url = f"sqlite:///{tmp_path}/{Path(DatabaseSettings().url).name}"
         migrate.upgrade(url)
         config = tmp_path / "callback-queue.yaml"
-        config.write_text(
-            f"ami: {{secret: x}}\ndatabase: {{url: '{url}'}}\nqueues: {{support:"
-            " {outbound_channel: 'PJSIP/{number}@trunk'}}\n"
-        )
+        _write_settings(config, url)
         for name, days in (("old", 20), ("new", 10), ("other", 20)):
             prefix = "" if name == "other" else "callback-queue-"
             path = copies / f"{prefix}{name}.db"
@@ -324,6 +357,13 @@ class TestNightlyCopy:
         )
         ours = [line for line in done.stderr.splitlines() if "backup" in line]
         assert ours == []
+
+
+def _write_settings(config: Path, url: str) -> None:
+    config.write_text(
+        f"ami: {{secret: x}}\ndatabase: {{url: '{url}'}}\n"
+        "queues: {support: {outbound_channel: 'PJSIP/{number}@trunk'}}\n"
+    )
 
 
 def _program() -> str:
