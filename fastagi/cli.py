@@ -59,10 +59,10 @@ def _json_option(command: F) -> F:
 def _limit_option(command: F) -> F:
     return click.option(
         "--limit",
-        type=click.IntRange(1, 100_000),
+        type=click.IntRange(1),
         default=100,
         show_default=True,
-        help="At most so many.",
+        help="At most so many, up to 10,000.",
     )(command)
 
 

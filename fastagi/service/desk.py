@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -30,6 +30,9 @@ from fastagi.store.errors import NoSuchTask
 from fastagi.store.store import TaskStore
 
 Json = dict[str, Any]
+
+#: In one answer. It is built on the reactor's thread, where calls have to wait for it.
+MOST_LISTED: Final = 10_000
 
 
 class BadRequest(CallbackError):
@@ -64,7 +67,11 @@ class TaskDesk:
         }
 
     async def list(self, request: Mapping[str, Any]) -> list[Json]:
-        """Return tasks, the latest first: ``all``, ``queue``, ``number``, ``limit``."""
+        """Return tasks, the latest first: ``all``, ``queue``, ``number``, ``limit``.
+
+        Raises:
+            BadRequest: there is no such queue or status, or the limit is none.
+        """
         statuses = None if request.get("all") else sorted(OPEN)
         if request.get("status"):
             statuses = [_status(request["status"])]
@@ -73,7 +80,7 @@ class TaskDesk:
             statuses=statuses,
             queue=self._queue(queue).name if queue else None,
             number_key=self._settings().plan.key(without_separators(number)) or None,
-            limit=int(request.get("limit", 100)),
+            limit=limit_of(request),
         )
         return [self._json(task) for task in tasks]
 
@@ -229,6 +236,23 @@ def _id(request: Mapping[str, Any]) -> int:
         return int(request["id"])
     except (KeyError, TypeError, ValueError):
         raise BadRequest("a task's id is a number; see 'tasks list'") from None
+
+
+def limit_of(request: Mapping[str, Any]) -> int:
+    """Return how many are to be listed at most: ``limit``.
+
+    Raises:
+        BadRequest: so many can not be listed.
+    """
+    limit = request.get("limit", 100)
+    # A bool is an int to Python.
+    if type(limit) is not int or not 1 <= limit <= MOST_LISTED:
+        raise BadRequest(
+            f"{limit!r} can not be the limit, which is 1 to {MOST_LISTED:,}: list less"
+            " with the other options (see --help); for all, make a copy with"
+            " 'callback-queue db backup' and ask that"
+        )
+    return limit
 
 
 def _status(text: str) -> Status:

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from fastagi.calls.guards import BlockedNumber, Refusal
 from fastagi.calls.numbers import NotCallable, plain_number
 from fastagi.config.model import Settings
-from fastagi.service.desk import BadRequest, Json, iso, task_json
+from fastagi.service.desk import BadRequest, Json, iso, limit_of, task_json
 from fastagi.store.store import TaskStore
 
 _LONGEST_REASON: Final = 200
@@ -107,20 +107,28 @@ class NumberDesk:
         return {"unblocked": blocked_json(known)}
 
     async def blocked(self, request: Mapping[str, Any]) -> list[Json]:
-        """Return the numbers that are never called, the latest first: ``limit``."""
+        """Return the numbers that are never called, the latest first: ``limit``.
+
+        Raises:
+            BadRequest: the limit is none.
+        """
         return [
             blocked_json(number)
-            for number in await self._store.blocked(int(request.get("limit", 100)))
+            for number in await self._store.blocked(limit_of(request))
         ]
 
     async def refused(self, request: Mapping[str, Any]) -> list[Json]:
-        """Return who was not called back, the latest first: ``queue``, ``limit``."""
+        """Return who was not called back, the latest first: ``queue``, ``limit``.
+
+        Raises:
+            BadRequest: the limit is none.
+        """
         queue = request.get("queue") or None
         if queue is not None:
             settings = self._settings().queues.get(queue)
             # A queue that has left the settings may still have some.
             queue = queue if settings is None else settings.name
-        found = await self._store.refusals(queue, int(request.get("limit", 100)))
+        found = await self._store.refusals(queue, limit_of(request))
         return [refusal_json(refusal) for refusal in found]
 
     def _number(self, request: Mapping[str, Any]) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 from twisted.internet.error import CannotListenError
 
 from fastagi import cli, daemon
+from fastagi.service.desk import MOST_LISTED, BadRequest, limit_of
 from fastagi.store import migrate
 
 
@@ -106,6 +107,25 @@ def test_tasks_of_a_database_that_is_not_there_yet(home: _Home) -> None:
     done = home.run("tasks", "list")
     assert done.exit_code == 1
     assert "cq.db does not exist" in done.stderr
+
+
+@pytest.mark.parametrize("words", ["tasks list", "numbers list", "numbers refused"])
+def test_no_more_are_listed_than_calls_can_wait_for(home: _Home, words: str) -> None:
+    assert home.run("db", "upgrade").exit_code == 0
+    assert home.run(*words.split(), "--limit", str(MOST_LISTED)).exit_code == 0
+    done = home.run(*words.split(), "--limit", str(MOST_LISTED + 1))
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        "10001 can not be the limit, which is 1 to 10,000: list less with the other"
+        " options (see --help); for all, make a copy with 'callback-queue db backup'"
+        " and ask that\n"
+    )
+
+
+@pytest.mark.parametrize("limit", [0, -1, 2.5, True, "5", None, 10**30])
+def test_service_takes_no_other_limit_either(limit: object) -> None:
+    with pytest.raises(BadRequest, match="can not be the limit"):
+        limit_of({"limit": limit})
 
 
 def test_copy_tells_where_it_is_and_what_is_in_it(home: _Home) -> None:
