@@ -5,10 +5,14 @@ Owns the certificates, the verdict on the other side's, and the words for both. 
 not know what is said over the connection, or when to connect again.
 
 There is no way from here to a connection in clear text: `TlsClientEndpoint` hands out
-a connection when the handshake is over and the certificate is believed, or none. The
-verdict is given inside the handshake, so that not even the first byte is read from,
-or written to, somebody else. ``callback-queue check`` uses the same `ManagerTls` and
-so comes to the same verdict.
+a connection when the handshake is over and the certificate is believed, or none.
+OpenSSL judges the chain of signatures and the dates inside the handshake; whose
+certificate it is, is judged as soon as the handshake is over. So not even the first
+byte is read from, or written to, somebody else. ``callback-queue check`` uses the same
+`ManagerTls` and so comes to the same verdict.
+
+Nothing here may have OpenSSL call Python: pyOpenSSL would have to make code at run
+time for that, which the systemd unit forbids (``MemoryDenyWriteExecute``).
 """
 
 from __future__ import annotations
@@ -39,10 +43,9 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IReactorTime,
     IStreamClientEndpoint,
-    ITCPTransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -62,6 +65,9 @@ _TRUST: Final = (
     "write the certificate of the CA that signed it as ami.tls.ca_file; a certificate"
     " that signed itself is its own CA"
 )
+_SEE_LOG: Final = "see whether Asterisk's log tells more"
+#: What OpenSSL says of a chain it refuses, whatever the reason.
+_NOT_BELIEVED: Final = "certificate verify failed"
 #: What OpenSSL says, and what it means here. The first that fits counts.
 _ALERTS: Final[tuple[tuple[tuple[str, ...], str, str], ...]] = (
     (
@@ -101,40 +107,70 @@ class Handshake:
     """One try to agree on TLS: OpenSSL's side of it, and the verdict.
 
     Attributes:
-        connection: without a socket; whoever has it moves the bytes.
+        connection: without a socket; whoever has it moves the bytes. It refuses a
+            chain that is not believed by itself.
     """
 
     connection: SSL.Connection
-    _verdict: TlsFailed | None = None
+    _store: crypto.X509Store
+    _server_name: str
 
-    def judge(self, failed: TlsFailed) -> bool:
-        """Keep why the other side is not believed; returns False, for OpenSSL."""
-        self._verdict = failed
-        return False
+    def confirm(self) -> None:
+        """Make sure whose certificate it is that was shown.
+
+        To be called when the handshake is over, before anything is read or written.
+
+        Raises:
+            TlsFailed: it is somebody else's.
+        """
+        try:
+            shown = self.connection.get_peer_certificate(as_cryptography=True)
+            if shown is None:
+                raise TlsFailed("no certificate was shown", _SEE_LOG)
+            _check_name(shown, self._server_name)
+        except TlsFailed:
+            raise
+        except Exception as error:
+            # Libraries read what a stranger made up; whatever they say means "no".
+            raise _unreadable(error) from None
 
     def explain(self, error: BaseException | None) -> TlsFailed:
         """Tell why there is no connection, from what OpenSSL or the network said."""
-        if self._verdict is not None:
-            return self._verdict
-        return _alert(error) or TlsFailed(
+        said = _said(error)
+        if _NOT_BELIEVED in said:
+            return self._fault_of_chain()
+        return _alert(said) or TlsFailed(
             "the connection was closed in the TLS handshake",
             "see whether manager.conf says tlsenable = yes and names this port in"
             " tlsbindaddr",
         )
 
+    def _fault_of_chain(self) -> TlsFailed:
+        """Look once more at what OpenSSL refused, since it gives no reason itself."""
+        try:
+            return _chain_fault(self._store, self.connection.get_peer_cert_chain())
+        except Exception as error:
+            return _unreadable(error)
 
-def _alert(error: BaseException | None) -> TlsFailed | None:
-    """Put into words what OpenSSL says; None if it says nothing."""
-    if not isinstance(error, SSL.Error) or not error.args or not error.args[0]:
+
+def _said(error: BaseException | None) -> str:
+    """Return what OpenSSL says; "" if it says nothing."""
+    if not isinstance(error, SSL.Error) or not error.args:
+        return ""
+    return ", ".join(reason for *_, reason in error.args[0])
+
+
+def _alert(said: str) -> TlsFailed | None:
+    if not said:
         return None
-    said = ", ".join(reason for *_, reason in error.args[0])
     for parts, problem, remedy in _ALERTS:
         if any(part in said for part in parts):
             return TlsFailed(problem, remedy)
-    return TlsFailed(
-        f"the TLS handshake failed: {said}",
-        "see whether Asterisk's log tells more",
-    )
+    return TlsFailed(f"the TLS handshake failed: {said}", _SEE_LOG)
+
+
+def _unreadable(error: Exception) -> TlsFailed:
+    return TlsFailed(f"its certificate can not be read: {error}", "make a new one")
 
 
 class ManagerTls:
@@ -156,79 +192,57 @@ class ManagerTls:
         ca_file: str | None = None,
     ) -> None:
         self._name = server_name
-        self._is_address = _is_address(server_name)
         context = self._context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
         context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+        context.set_verify(SSL.VERIFY_PEER)
+        store = context.get_cert_store()
+        assert store is not None
+        self._store = store
         if ca_file is None:
             context.set_default_verify_paths()
         else:
-            store = context.get_cert_store()
-            assert store is not None
             for one in _certificates(ca_file):
                 store.add_cert(crypto.X509.from_cryptography(one))
 
     def begin(self) -> Handshake:
         """Prepare one handshake, as the client."""
-        handshake = Handshake(SSL.Connection(self._context, None))
-        connection = handshake.connection
+        connection = SSL.Connection(self._context, None)
         connection.set_connect_state()
         # RFC 6066: no address may stand there.
-        if not self._is_address:
+        if not _is_address(self._name):
             connection.set_tlsext_host_name(self._name.encode("ascii"))
-        connection.set_verify(
-            SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, self._verifier(handshake)
-        )
-        return handshake
+        return Handshake(connection, self._store, self._name)
 
-    def _verifier(
-        self, handshake: Handshake
-    ) -> Callable[[SSL.Connection, crypto.X509, int, int, int], bool]:
-        """Return what OpenSSL asks about each certificate, the other side's last."""
 
-        def verify(
-            _connection: SSL.Connection,
-            shown: crypto.X509,
-            code: int,
-            depth: int,
-            believed: int,
-        ) -> bool:
-            # An exception would be lost inside OpenSSL, and must mean "no".
-            try:
-                certificate = shown.to_cryptography()
-                if not believed:
-                    return handshake.judge(_chain_words(certificate, code, depth))
-                if depth == 0:
-                    self._check_name(certificate)
-            except TlsFailed as failed:
-                return handshake.judge(failed)
-            except Exception as error:
-                return handshake.judge(
-                    TlsFailed(
-                        f"its certificate can not be read: {error}",
-                        "make a new one",
-                    )
-                )
-            return True
+def _check_name(certificate: x509.Certificate, name: str) -> None:
+    is_address = _is_address(name)
+    check = verify_certificate_ip_address if is_address else verify_certificate_hostname
+    try:
+        check(certificate, name)
+    except (VerificationError, CertificateError):
+        kind = "IP" if is_address else "DNS"
+        raise TlsFailed(
+            f"its certificate is for {_names(certificate)} and not for {name}",
+            f"give it the subjectAltName {kind}:{name}, or write as"
+            " ami.tls.server_name the name it has",
+        ) from None
 
-        return verify
 
-    def _check_name(self, certificate: x509.Certificate) -> None:
-        check = (
-            verify_certificate_ip_address
-            if self._is_address
-            else verify_certificate_hostname
-        )
-        try:
-            check(certificate, self._name)
-        except (VerificationError, CertificateError):
-            kind = "IP" if self._is_address else "DNS"
-            raise TlsFailed(
-                f"its certificate is for {_names(certificate)} and not for"
-                f" {self._name}",
-                f"give it the subjectAltName {kind}:{self._name}, or write as"
-                " ami.tls.server_name the name it has",
-            ) from None
+def _chain_fault(store: crypto.X509Store, chain: list[crypto.X509] | None) -> TlsFailed:
+    if not chain:
+        return TlsFailed("no certificate was shown", _SEE_LOG)
+    try:
+        crypto.X509StoreContext(store, chain[0], chain[1:]).verify_certificate()
+    except crypto.X509StoreContextError as error:
+        code, depth, _ = error.errors
+        return _chain_words(error.certificate.to_cryptography(), code, depth)
+    # Here nothing is asked but the chain; the handshake asks for more.
+    return TlsFailed(
+        "its certificate is not believed: it is none for a server, or its key or"
+        " signature is too weak",
+        "make a new one, as docs/tls.md does",
+    )
 
 
 def _chain_words(certificate: x509.Certificate, code: int, depth: int) -> TlsFailed:
@@ -349,7 +363,7 @@ class TlsClientEndpoint:
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
         handshake = self._tls.begin()
-        waiting = _UntilSecured(factory)
+        waiting = _UntilSecured(factory, handshake)
         creator = _Creator(handshake)
         await self._endpoint.connect(
             TLSMemoryBIOFactory(creator, True, waiting, clock=self._clock)
@@ -372,19 +386,22 @@ class _Creator:
 
 
 class _UntilSecured(Factory):
-    """Builds the protocol, but not before the handshake is over."""
+    """Builds the protocol, but not before it is sure who the other side is."""
 
     noisy = False
 
-    def __init__(self, factory: IProtocolFactory) -> None:
+    def __init__(self, factory: IProtocolFactory, handshake: Handshake) -> None:
         self._factory = factory
+        self._handshake = handshake
         self._stand_in: _StandIn | None = None
         #: Fires with the protocol, or fails with why the connection was closed.
         self.secured: Deferred[IProtocol] = Deferred(self._give_up)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         self._stand_in = _StandIn(
-            lambda: self._factory.buildProtocol(cast(IAddress, addr)), self.secured
+            lambda: self._factory.buildProtocol(cast(IAddress, addr)),
+            self._handshake,
+            self.secured,
         )
         return self._stand_in
 
@@ -404,19 +421,28 @@ class _StandIn(Protocol):
     """What TLS talks to: nobody during the handshake, the protocol after it."""
 
     #: Narrower than Twisted's, as TLS has it.
-    transport: ITCPTransport | None = None
+    transport: TLSMemoryBIOProtocol | None = None
 
     def __init__(
-        self, build: Callable[[], IProtocol | None], secured: Deferred[IProtocol]
+        self,
+        build: Callable[[], IProtocol | None],
+        handshake: Handshake,
+        secured: Deferred[IProtocol],
     ) -> None:
         self._build = build
+        self._handshake = handshake
         self._secured = secured
         self._protocol: IProtocol | None = None
 
     def handshakeCompleted(self) -> None:
+        assert self.transport is not None
+        try:
+            self._handshake.confirm()
+        except TlsFailed:
+            self.transport.failVerification(Failure())
+            return
         self._protocol = self._build()
         assert self._protocol is not None
-        assert self.transport is not None
         self._protocol.makeConnection(self.transport)
         self._secured.callback(self._protocol)
 
@@ -429,6 +455,6 @@ class _StandIn(Protocol):
             if not self._secured.called:
                 self._secured.errback(reason)
             return
-        if (words := _alert(reason.value)) is not None:
+        if (words := _alert(_said(reason.value))) is not None:
             reason = Failure(words)
         self._protocol.connectionLost(reason)

@@ -47,6 +47,7 @@ class TlsSocket:
             except SSL.Error as error:
                 raise self._handshake.explain(error) from None
             else:
+                self._handshake.confirm()
                 self._send_what_is_ready()
                 return
             self.settimeout(max(0.001, deadline - time.monotonic()))

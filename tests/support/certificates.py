@@ -12,7 +12,7 @@ import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtensionOID, NameOID
 
 #: A certificate of the tests is valid from a day before to a day after.
 DAY = timedelta(days=1)
@@ -62,6 +62,8 @@ def issue(
     valid_from: timedelta = -DAY,
     valid_for: timedelta = 2 * DAY,
     authority: bool = False,
+    usage: x509.ObjectIdentifier | None = None,
+    alternatives: bytes | None = None,
 ) -> Identity:
     """Make a certificate.
 
@@ -72,6 +74,8 @@ def issue(
         valid_from: from now.
         valid_for: from then.
         authority: whether it may sign others.
+        usage: what alone it may be used for; None for anything.
+        alternatives: a subjectAltName in place of `names`, whatever is in it.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
@@ -89,6 +93,13 @@ def issue(
     if names:
         builder = builder.add_extension(
             x509.SubjectAlternativeName(list(_alternatives(names))), False
+        )
+    if usage is not None:
+        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), False)
+    if alternatives is not None:
+        oid = ExtensionOID.SUBJECT_ALTERNATIVE_NAME
+        builder = builder.add_extension(
+            x509.UnrecognizedExtension(oid, alternatives), False
         )
     certificate = builder.sign(by.key if by else key, hashes.SHA256())
     return Identity(certificate, key, by.certificate if by else certificate)

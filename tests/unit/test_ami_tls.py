@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
@@ -139,11 +140,12 @@ class PeerTransport(StringTransport):
         super().__init__()
         self.peer, self.protocol = peer, protocol
         self.closed = False
+        self._aborting = False
 
     def carry(self) -> None:
         """Move bytes until nobody has more to say."""
         self._deliver(self.peer.greeting())
-        while not self.closed and (data := self.value()):
+        while not self.closed and (data := self.value()) and not self._aborting:
             self.clear()
             if isinstance(self.peer, ClosingPeer):
                 self._lose(ConnectionDone())
@@ -151,13 +153,16 @@ class PeerTransport(StringTransport):
             self._deliver(self.peer.answer(data))
             if self.disconnecting:
                 self._lose(ConnectionDone())
+        if self._aborting:
+            self._lose(ConnectionAborted())
 
     def _deliver(self, data: bytes) -> None:
         if data and not self.closed:
             self.protocol.dataReceived(data)
 
     def abortConnection(self) -> None:
-        self._lose(ConnectionAborted())
+        # As a reactor's: the protocol is told in a turn of its own.
+        self._aborting = True
 
     def _lose(self, reason: Exception) -> None:
         if not self.closed:
@@ -322,6 +327,17 @@ def test_certificate_that_signed_itself_is_believed_if_it_is_the_one_given(
         ),
         # Signed by what may not sign.
         (issue(NAME, by=GOOD), NAME, "its certificate is signed by nobody"),
+        (
+            issue(NAME, by=CA, usage=ExtendedKeyUsageOID.CLIENT_AUTH),
+            NAME,
+            "its certificate is not believed: it is none for a server",
+        ),
+        # A host name of bytes that are no text.
+        (
+            issue(by=CA, alternatives=b"\x30\x05\x82\x03\xff\xfea"),
+            NAME,
+            "its certificate can not be read: ",
+        ),
     ],
 )
 def test_who_is_not_believed(
@@ -391,6 +407,7 @@ def test_silence_in_the_handshake_ends_with_the_time_limit_of_the_service(
     client = Client(SilentPeer(), believes())
     assert client.result is None
     client.connecting.cancel()
+    client.transport.carry()
     assert isinstance(client.result, Failure)
     assert client.result.check(TlsFailed)
     assert client.result.value.problem == "no answer to the TLS handshake"
