@@ -332,10 +332,13 @@ class AmiSession(Service):
                 self._link = None
         except CallbackError as error:
             return served, error
-        except Exception:
+        except Exception as error:
             # This loop has to go on for ever, whatever is wrong in it.
             self._log.failure("the manager session failed")
-            return served, CallbackError("the manager session failed, see the log")
+            return served, CallbackError(
+                f"the manager session failed: {type(error).__name__}: {error}. That is"
+                " a fault of the service; its log tells more"
+            )
         return served, CallbackError(
             f"lost the connection to {self._address}: {self._announced or reason}"
         )

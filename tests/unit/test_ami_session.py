@@ -118,6 +118,17 @@ class TlsTests(SessionCase):
         self.connect()
 
 
+class UnexpectedTests(SessionCase):
+    def test_fault_that_nobody_thought_of_is_named_and_tried_again(self) -> None:
+        ((_, attempt),) = self.endpoint.waiting
+        self.endpoint.waiting = []
+        attempt.errback(MemoryError("no room for it"))
+        self.assertEqual(len(self.flushLoggedErrors(MemoryError)), 1)
+        self.assertIn("MemoryError: no room for it", self.session.last_error)
+        self.clock.advance(1)
+        self.connect()
+
+
 class LoginTests(SessionCase):
     def test_md5_login_sends_the_digest_and_never_the_secret(self) -> None:
         asterisk = self.accept()
