@@ -336,8 +336,10 @@ def parse_database_url(value: object) -> str:
     """
     if not isinstance(value, str):
         raise BadValue("must be text such as sqlite:////var/lib/callback-queue/cb.db")
-    if _SQLITE_FILE.fullmatch(value) or _POSTGRESQL.fullmatch(value):
+    if _SQLITE_FILE.fullmatch(value):
         return value
+    if _POSTGRESQL.fullmatch(value):
+        return _unambiguous(value)
     scheme = value.partition(":")[0].lower()
     if scheme.startswith("sqlite"):
         if "memory" in value or value.rstrip("/") == "sqlite:":
@@ -364,8 +366,10 @@ def parse_cdr_url(value: object) -> str:
     """
     if not isinstance(value, str):
         raise BadValue("must be text such as mysql://USER@127.0.0.1/asteriskcdrdb")
-    if _SQLITE_FILE.fullmatch(value) or _CDR_SERVER.fullmatch(value):
+    if _SQLITE_FILE.fullmatch(value):
         return value
+    if _CDR_SERVER.fullmatch(value):
+        return _unambiguous(value)
     scheme = value.partition(":")[0].lower()
     if scheme.startswith("sqlite"):
         raise BadValue(
@@ -378,6 +382,22 @@ def parse_cdr_url(value: object) -> str:
                 "is no address of a database", f"write {kind}://USER@HOST/DATABASE"
             )
     raise BadValue("must start with sqlite:////, mysql://, mariadb:// or postgresql://")
+
+
+def _unambiguous(url: str) -> str:
+    """Make sure that everybody finds the same end of the password in an address.
+
+    SQLAlchemy ends it at the first @ and takes the rest for the host, which is shown.
+    """
+    credentials, _, _ = url.partition("://")[2].rpartition("@")
+    if "@" in credentials:
+        raise BadValue("holds more than one @", "write @ in a password as %40")
+    if "/" in credentials or "?" in credentials:
+        raise BadValue(
+            "holds a / or ? before the @",
+            "write / in a password as %2F and ? as %3F; an @ behind the host as %40",
+        )
+    return url
 
 
 def parse_table(value: object) -> str:

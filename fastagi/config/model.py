@@ -970,8 +970,7 @@ class Settings:
 
 def _without_password(url: str) -> str:
     address, query, _ = url.partition("?")
-    # Greedy: a password may hold an @ that nobody wrote as %40.
-    address = re.sub(r"://([^:/@]*):.*@", rf"://\1:{HIDDEN}@", address)
+    address = re.sub(r"://([^:/@]*):[^@]*@", rf"://\1:{HIDDEN}@", address)
     return f"{address}?{HIDDEN}" if query else address
 
 

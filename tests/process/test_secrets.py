@@ -102,6 +102,24 @@ def test_password_of_the_database_is_in_nothing_that_is_logged_or_printed(
         assert PASSWORD not in said
 
 
+def test_password_that_ends_at_the_wrong_place_is_refused_and_not_printed(
+    tmp_path: Path,
+) -> None:
+    """Whoever takes such an address apart shows the rest of it as the host."""
+    start, rest = "77ab-the", "pass-word"
+    program = Program(
+        tmp_path,
+        database={"url": f"postgresql://callback:{start}@{rest}@127.0.0.1:1/callback"},
+        history={"cdr_url": f"mysql://reader:{start}@{rest}@127.0.0.1:1/cdr"},
+    )
+    for words in (["run"], ["check", "--json"], ["db", "upgrade"]):
+        code, said = program.command(*words)
+        assert code == (1 if "check" in words else 2)
+        assert said.count("write @ in a password as %40") == 2
+        assert start not in said
+        assert rest not in said
+
+
 def test_settings_show_neither_whatever_way_they_are_shown(tmp_path: Path) -> None:
     url = f"postgresql://callback:{PASSWORD}@127.0.0.1:1/callback"
     program = Program(tmp_path, ami={"secret": SECRET}, database={"url": url})

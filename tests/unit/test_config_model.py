@@ -240,7 +240,7 @@ class TestEquality:
 
 class TestSecretsStaySecret:
     _TEXT = (
-        "database:\n  url: 'postgresql+psycopg://callback:hu%40sh@hu:sh@db/callback"
+        "database:\n  url: 'postgresql+psycopg://callback:hu%40sh:hu:sh@db/callback"
         "?password=hush'\n"
         "queues:\n  support:\n    outbound_channel: PJSIP/{number}@trunk\n"
     )
