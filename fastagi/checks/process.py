@@ -14,7 +14,7 @@ import pwd
 import socket
 import struct
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,8 @@ import attrs
 
 #: The user that the systemd unit names.
 DEFAULT_USER: Final = "callback-queue"
+#: Of whom nothing is known: the one that owns nothing.
+_NO_GROUP: Final = 65534
 _TIMEOUT_S: Final = 10.0
 #: struct ucred: process, user, group.
 _CREDENTIALS: Final = struct.Struct("3i")
@@ -35,11 +37,13 @@ class Running:
         uid: the user it runs as.
         groups: those the process has besides its own; None if they are not known.
         status: its answer to ``status``; None if it does not answer.
+        gid: the group it runs as; None if that is not known.
     """
 
     uid: int
     status: Mapping[str, Any] | None
     groups: tuple[int, ...] | None = None
+    gid: int | None = None
 
 
 class ControlRefused(Exception):
@@ -66,16 +70,16 @@ def running_service(socket_path: str) -> Running | None:
         credentials = control.getsockopt(
             socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
         )
-        pid, uid, _gid = _CREDENTIALS.unpack(credentials)
+        pid, uid, gid = _CREDENTIALS.unpack(credentials)
         groups = _groups_of(pid)
         try:
             control.sendall(b'{"command": "status"}\n')
             with control.makefile("rb") as answers:
                 answer = json.loads(answers.readline())
         except (OSError, ValueError):
-            return Running(uid, None, groups)
+            return Running(uid, None, groups, gid)
     usable = isinstance(answer, dict) and answer.get("ok") is True
-    return Running(uid, answer["result"] if usable else None, groups)
+    return Running(uid, answer["result"] if usable else None, groups, gid)
 
 
 def _groups_of(pid: int) -> tuple[int, ...] | None:
@@ -96,6 +100,8 @@ class User:
     uid: int
     #: Of the process, if it runs; what the user would have by now may be more.
     groups: tuple[int, ...] | None = None
+    #: Of the process, too.
+    gid: int | None = None
 
     @property
     def is_us(self) -> bool:
@@ -112,19 +118,25 @@ class User:
         flag = {"r": os.R_OK, "w": os.W_OK, "x": os.X_OK}[mode]
         if self.is_us:
             return os.access(path, flag, effective_ids=True)
-        entry = pwd.getpwuid(self.uid)
+        group, groups = self._usual_groups()
         done = subprocess.run(
             ["test", f"-{mode}", str(path)],
             cwd="/",
-            user=entry.pw_uid,
-            group=entry.pw_gid,
-            extra_groups=self.groups
-            if self.groups is not None
-            else os.getgrouplist(entry.pw_name, entry.pw_gid),
+            user=self.uid,
+            group=group if self.gid is None else self.gid,
+            extra_groups=groups if self.groups is None else self.groups,
             timeout=_TIMEOUT_S,
             check=False,
         )
         return done.returncode == 0
+
+    def _usual_groups(self) -> tuple[int, Sequence[int]]:
+        """Return the group of the user, and all those a new process would have."""
+        try:
+            entry = pwd.getpwuid(self.uid)
+        except KeyError:
+            return _NO_GROUP, ()
+        return entry.pw_gid, os.getgrouplist(entry.pw_name, entry.pw_gid)
 
     @property
     def owner(self) -> str:
@@ -144,16 +156,19 @@ def service_user(running: Running | None) -> User:
     if os.geteuid() != 0:
         return _user(os.geteuid())
     if running is not None:
-        return _user(running.uid, running.groups)
+        return _user(running.uid, running.groups, running.gid)
     try:
         return _user(pwd.getpwnam(DEFAULT_USER).pw_uid)
     except KeyError:
         return _user(0)
 
 
-def _user(uid: int, groups: tuple[int, ...] | None = None) -> User:
+def _user(
+    uid: int, groups: tuple[int, ...] | None = None, gid: int | None = None
+) -> User:
     try:
-        return User(pwd.getpwuid(uid).pw_name, uid, groups)
+        name = pwd.getpwuid(uid).pw_name
     except KeyError:
         # As in a container that knows its user by number only.
-        return User(f"user {uid}", uid, groups)
+        name = f"user {uid}"
+    return User(name, uid, groups, gid)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import subprocess
+import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
@@ -110,9 +111,18 @@ def _look_at_asterisk(
 
 
 def _area(name: str, look: Callable[[], Notes]) -> Notes:
+    notes = Notes(name)
     try:
         return look()
     except (OSError, CallbackError, subprocess.SubprocessError) as error:
-        notes = Notes(name)
         notes.warn(name, f"not looked at: {error}", "run this check as root")
-        return notes
+    except Exception as error:
+        # Not what it says: that may be a piece of a password.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        notes.fault(
+            name,
+            f"not looked at: {type(error).__name__} in {place.filename}:{place.lineno}",
+            "look for what is special in the settings of this area; it is a mistake of"
+            " this program, too: please report it",
+        )
+    return notes

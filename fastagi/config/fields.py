@@ -28,6 +28,7 @@ from pydantic import SecretStr
 
 from fastagi.calls.hours import CLOSED, DAY, DayHours, Range, SpecialDay
 from fastagi.calls.numbers import EVERYWHERE, REGIONS
+from fastagi.config.addresses import check_server
 from fastagi.config.durations import format_duration, parse_duration
 from fastagi.config.errors import BadValue, shown
 from fastagi.history.cdr import lacking_columns
@@ -339,7 +340,7 @@ def parse_database_url(value: object) -> str:
     if _SQLITE_FILE.fullmatch(value):
         return value
     if _POSTGRESQL.fullmatch(value):
-        return _unambiguous(value)
+        return check_server(value)
     scheme = value.partition(":")[0].lower()
     if scheme.startswith("sqlite"):
         if "memory" in value or value.rstrip("/") == "sqlite:":
@@ -369,7 +370,7 @@ def parse_cdr_url(value: object) -> str:
     if _SQLITE_FILE.fullmatch(value):
         return value
     if _CDR_SERVER.fullmatch(value):
-        return _unambiguous(value)
+        return check_server(value)
     scheme = value.partition(":")[0].lower()
     if scheme.startswith("sqlite"):
         raise BadValue(
@@ -382,22 +383,6 @@ def parse_cdr_url(value: object) -> str:
                 "is no address of a database", f"write {kind}://USER@HOST/DATABASE"
             )
     raise BadValue("must start with sqlite:////, mysql://, mariadb:// or postgresql://")
-
-
-def _unambiguous(url: str) -> str:
-    """Make sure that everybody finds the same end of the password in an address.
-
-    SQLAlchemy ends it at the first @ and takes the rest for the host, which is shown.
-    """
-    credentials, _, _ = url.partition("://")[2].rpartition("@")
-    if "@" in credentials:
-        raise BadValue("holds more than one @", "write @ in a password as %40")
-    if "/" in credentials or "?" in credentials:
-        raise BadValue(
-            "holds a / or ? before the @",
-            "write / in a password as %2F and ? as %3F; an @ behind the host as %40",
-        )
-    return url
 
 
 def parse_table(value: object) -> str:

@@ -20,6 +20,7 @@ import attrs
 from pydantic import SecretStr, ValidationError
 
 from fastagi.config import model
+from fastagi.config.addresses import has_password
 from fastagi.config.errors import BadValue, ConfigError, ConfigErrors, shown
 from fastagi.config.fields import check_secret, parse_queue_name
 from fastagi.config.source import (
@@ -460,7 +461,7 @@ class _Judge:
                 f"{CDR_PASSWORD_VARIABLE}",
                 "delete one of the two",
             )
-        elif (file or variable) and _has_password(section.cdr_url or ""):
+        elif (file or variable) and has_password(section.cdr_url or ""):
             where = CDR_PASSWORD_VARIABLE if variable else "cdr_password_file"
             self._fault(
                 ("history", "cdr_url"),
@@ -481,11 +482,6 @@ class _Judge:
                     f"{CDR_PASSWORD_VARIABLE} in the environment {problem.message}",
                 )
         return None
-
-
-def _has_password(url: str) -> bool:
-    user, at, _ = url.partition("://")[2].rpartition("@")
-    return bool(at) and ":" in user
 
 
 def _read_secret(path: str) -> str:

@@ -52,13 +52,13 @@ from fastagi.calls.numbers import (
 from fastagi.calls.retry import ResultRule, RetryRules
 from fastagi.calls.task import Kind
 from fastagi.config import fields
+from fastagi.config.addresses import HIDDEN, without_password
 from fastagi.config.durations import format_duration, parse_duration
 from fastagi.config.errors import BadValue
 from fastagi.config.zones import machine_zone
 
 #: How far back a closed queue may have been open.
 _LONGEST_NIGHT = timedelta(days=7)
-HIDDEN = "(hidden)"
 _SHOWN_NUMBER = re.compile(r"(\+?[0-9]+)>?$")
 _TO_DIAL = re.compile(r"[+*#]?[0-9*#]{1,40}")
 
@@ -302,7 +302,7 @@ class DatabaseSettings(Section):
 
     def describe(self) -> dict[str, Any]:
         """Give the address without its password."""
-        return {"url": _without_password(self.url)}
+        return {"url": without_password(self.url)}
 
 
 class ControlSettings(Section):
@@ -384,7 +384,7 @@ class HistorySettings(HistorySection):
         """Give all settings as they would be written, no password."""
         said = super().describe()
         if self.cdr_url is not None:
-            said["cdr_url"] = _without_password(self.cdr_url)
+            said["cdr_url"] = without_password(self.cdr_url)
         return said
 
 
@@ -966,12 +966,6 @@ class Settings:
             "reports": self.reports.describe(),
             "queues": {name: queue.describe() for name, queue in self.queues.items()},
         }
-
-
-def _without_password(url: str) -> str:
-    address, query, _ = url.partition("?")
-    address = re.sub(r"://([^:/@]*):[^@]*@", rf"://\1:{HIDDEN}@", address)
-    return f"{address}?{HIDDEN}" if query else address
 
 
 def _written(value: Any) -> Any:

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 
 import attrs
 
+from fastagi.config.addresses import HIDDEN
 from fastagi.config.load import SECRET_VARIABLE
-from fastagi.config.model import HIDDEN, Settings
+from fastagi.config.model import Settings
 
 
 @attrs.frozen

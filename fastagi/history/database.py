@@ -60,7 +60,7 @@ class CdrTable:
             password: of the user in ``url``, if it is not there.
 
         Raises:
-            HistoryUnreadable: the driver is missing.
+            HistoryUnreadable: the driver is missing, or does not take the URL.
         """
         parsed = make_url(url)
         if password is not None:
@@ -78,16 +78,17 @@ class CdrTable:
                 "sqlite://", creator=lambda: _open_sqlite(path), **common
             )
         driver, options, extra = _DRIVERS[url.get_backend_name()]
-        try:
-            return sa.create_engine(
-                url.set(drivername=driver), connect_args=options, **common
-            )
-        except ImportError:
-            raise HistoryUnreadable(
-                self.name,
-                "its driver is missing",
-                f"install asterisk-callback-queue[{extra}]",
-            ) from None
+        with self._trouble_in_words():
+            try:
+                return sa.create_engine(
+                    url.set(drivername=driver), connect_args=options, **common
+                )
+            except ImportError:
+                raise HistoryUnreadable(
+                    self.name,
+                    "its driver is missing",
+                    f"install asterisk-callback-queue[{extra}]",
+                ) from None
 
     def rows_since(self, since: datetime) -> list[Mapping[str, object]]:
         """Return the rows of CDRs that started since a time.
@@ -151,12 +152,17 @@ class CdrTable:
                 "there is no such table",
                 "correct history.cdr_table in the settings",
             ) from None
-        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        except HistoryUnreadable:
+            raise
+        # Drivers raise anything at all for an option in the URL that they can not use.
+        except Exception as error:
             cause = getattr(error, "orig", None) or error
-            said = str(cause).strip().splitlines() or [type(cause).__name__]
+            said = next(iter(str(cause).strip().splitlines()), "")
+            if not isinstance(error, SQLAlchemyError | sqlite3.Error | OSError):
+                said = f"{type(error).__name__}: {said}"
             raise HistoryUnreadable(
                 self.name,
-                f"it can not be read: {said[0]}",
+                f"it can not be read: {said or type(cause).__name__}",
                 "correct history.cdr_url in the settings, or the rights of its user",
             ) from None
 

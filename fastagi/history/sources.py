@@ -15,12 +15,15 @@ from typing import Final, Protocol
 
 from attrs import field, frozen
 
+from twisted.logger import Logger
+
 from fastagi.history import cdr, queue_log
 from fastagi.history.database import CdrTable
 from fastagi.history.errors import HistoryUnreadable
 from fastagi.history.facts import PastCall, together
 from fastagi.history.files import lines_since
 
+_log: Final = Logger()
 #: Who is longer in a queue than this has no number in what is read.
 LONGEST_WAIT_S: Final = 4 * 3600.0
 #: No zone is further from another; the times of CDRs may be in any.
@@ -145,6 +148,14 @@ def read_all(sources: Sequence[Source], since: float) -> Past:
             readings.append(source.read(since))
         except HistoryUnreadable as trouble:
             troubles.append(trouble)
+        # Whatever it is, the calls in the other histories are called back.
+        except Exception as error:
+            _log.failure("a history can not be read: {source}", source=source)
+            troubles.append(
+                HistoryUnreadable(
+                    source, f"{type(error).__name__}", "see the lines before this one"
+                )
+            )
     return Past(
         calls=together(*(reading.calls for reading in readings)),
         remarks=[remark for reading in readings for remark in reading.remarks],

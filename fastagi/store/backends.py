@@ -130,7 +130,7 @@ def backend_for(url: str) -> Backend:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         # The URL may hold a password: it is not repeated.
         raise StoreUnavailable("the database URL can not be read") from None
     match parsed.get_backend_name():
@@ -417,12 +417,21 @@ class PostgresBackend:
 
     def __init__(self, url: URL) -> None:
         self._url = url.set(drivername="postgresql")
-        self._name = self._url.render_as_string(hide_password=True)
+        self._name = self._url.set(query={}).render_as_string(hide_password=True)
         try:
-            from fastagi.store.patience import PatientConnection
+            from psycopg import Error
+            from psycopg.conninfo import make_conninfo
 
+            from fastagi.store.patience import PatientConnection
+        except ImportError:
+            raise StoreUnavailable(
+                "the driver for PostgreSQL is missing; install"
+                " asterisk-callback-queue[postgres]"
+            ) from None
+        url = url.set(drivername="postgresql+psycopg")
+        try:
             self.engine = sa.create_engine(
-                url.set(drivername="postgresql+psycopg"),
+                url,
                 poolclass=NullPool,
                 hide_parameters=True,
                 isolation_level="READ COMMITTED",
@@ -437,10 +446,16 @@ class PostgresBackend:
                     "keepalives_count": 3,
                 },
             )
-        except ImportError:
+            _, options = self.engine.dialect.create_connect_args(url)
+            # SQLAlchemy's own.
+            options.pop("context", None)
+            # Those of the server's library, and not autocommit or the like.
+            make_conninfo(**options)
+        except (ArgumentError, ValueError, Error) as error:
+            reason = str(error).strip().splitlines()[0]
             raise StoreUnavailable(
-                "the driver for PostgreSQL is missing; install"
-                " asterisk-callback-queue[postgres]"
+                f"the database {self._name}: {reason}; correct database.url in the"
+                " settings"
             ) from None
 
         def connect(_dialect: Any, _record: Any, args: Any, options: Any) -> Any:

@@ -93,7 +93,7 @@ def test_secret_is_in_nothing_that_is_logged_or_printed(
 def test_password_of_the_database_is_in_nothing_that_is_logged_or_printed(
     tmp_path: Path,
 ) -> None:
-    url = f"postgresql://callback:{PASSWORD}@127.0.0.1:1/callback"
+    url = f"postgresql://callback:{PASSWORD}@127.0.0.1:1/cb?password={PASSWORD}"
     program = Program(tmp_path, database={"url": url})
     for words in (["run"], ["check", "--json"], ["db", "upgrade"]):
         code, said = program.command(*words)

@@ -159,6 +159,21 @@ class TestDatabase:
         assert "is locked by another process" in text
         assert f"fuser -v {file}" in text
 
+    @pytest.mark.parametrize(
+        ("option", "says"),
+        [
+            ("foo=bar", 'invalid connection option "foo"'),
+            ("autocommit=1", 'invalid connection option "autocommit"'),
+            ("plugin=foo", "Can't load plugin"),
+        ],
+    )
+    def test_option_that_the_driver_does_not_know(self, option: str, says: str) -> None:
+        url = f"postgresql://callback@127.0.0.1:1/callback?{option}"
+        text = only(check_database(url, _US))
+        assert text.startswith("fault: database.url: ")
+        assert says in text
+        assert text.endswith("correct database.url in the settings")
+
 
 class TestSounds:
     def _install(self, home: Path, language: str, *names: str) -> None:
@@ -399,6 +414,15 @@ class TestUser:
         assert not user.may("w", Path("/"))
         assert user.may("r", Path("/"))
         assert user.may("x", Path("/"))
+
+    def test_user_whom_the_machine_knows_by_number_only(self) -> None:
+        user = User("user 54321", 54321, gid=54321)
+        if os.geteuid() == 0:
+            assert not user.may("w", Path("/"))
+            assert user.may("r", Path("/"))
+        else:
+            with pytest.raises(PermissionError):
+                user.may("r", Path("/"))
 
 
 def _open_above(directory: Path) -> None:

@@ -179,6 +179,24 @@ def test_server_that_does_not_answer_and_no_password_is_shown(
     assert "geheim" not in text
 
 
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("mysql://u@127.0.0.1:1/db?charset=foo", "can not be read: AttributeError: "),
+        ("mysql://u@127.0.0.1:1/db?foo=bar", "unexpected keyword argument 'foo'"),
+        ("mysql://u@127.0.0.1:1/db?plugin=foo", "Can't load plugin"),
+        ("postgresql://u@127.0.0.1:1/db?foo=bar", 'invalid connection option "foo"'),
+    ],
+)
+def test_server_with_an_option_that_nobody_knows(
+    tmp_path: Path, log: Path, url: str, says: str
+) -> None:
+    (text,) = check(tmp_path, cdr_url=url)
+    assert text.startswith("fault: ")
+    assert says in text
+    assert "correct history.cdr_url in the settings" in text
+
+
 def test_table_that_stopped_while_queue_log_goes_on(tmp_path: Path, log: Path) -> None:
     make_cdr_table(tmp_path / "cdr.db", rows(time.time() - 9 * 86_400, ""))
     make_cdr_table(

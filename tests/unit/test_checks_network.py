@@ -295,6 +295,22 @@ class TestRun:
         )
         assert found[-1].area == "service"
 
+    def test_mistake_of_ours_is_a_finding_that_tells_no_secret(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(_settings: object, _place: object) -> Notes:
+            raise ValueError("invalid: 'a piece of a password'")
+
+        monkeypatch.setattr(runner, "check_sounds", fail)
+        found = checks.run(self._configure(tmp_path))
+        (text,) = told(finding for finding in found if finding.area == "sounds")
+        assert text.startswith(
+            f"fault: sounds: not looked at: ValueError in {__file__}"
+        )
+        assert "report it" in text
+        assert "password" not in text
+        assert found[-1].area == "service"
+
     def test_command_tells_people_and_programs(self, tmp_path: Path) -> None:
         path = self._configure(tmp_path)
         done = CliRunner().invoke(cli.main, ["check", "--config", path])

@@ -14,11 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twisted.logger import capturedLogs
+
 from fastagi.calls.inbound import CountingRules, Outcome
 from fastagi.history import cdr, queue_log
 from fastagi.history.database import CdrTable
 from fastagi.history.errors import HistoryUnreadable
 from fastagi.history.facts import PastCall, together
+from fastagi.history.sources import QueueLog, Reading, read_all
 from tests.support.past_calls import (
     FREEPBX,
     MADE,
@@ -473,6 +476,21 @@ def test_only_rows_since_a_time_are_read(tmp_path: Path) -> None:
     newest = table.newest()
     assert newest is not None
     assert newest["start"] == max(one[0] for one in rows)
+
+
+def test_history_that_fails_in_any_way_harms_no_other(tmp_path: Path) -> None:
+    class Broken:
+        def read(self, since: float) -> Reading:
+            raise TypeError("unheard of")
+
+    path = tmp_path / "queue_log"
+    path.write_bytes(b"100|1.1|support|NONE|ABANDON|1|1|5\n")
+    with capturedLogs() as logs:
+        past = read_all([Broken(), QueueLog(path)], since=0)
+    assert [call.uniqueid for call in past.calls] == ["1.1"]
+    (trouble,) = past.troubles
+    assert "TypeError" in str(trouble)
+    assert "unheard of" in str(logs[0]["log_failure"])
 
 
 def test_driver_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+"""The addresses of databases on a server, and what of them is a secret.
+
+What passes here SQLAlchemy takes apart in the same way, and no other part of it than
+the password holds some of the password.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import parse_qsl
+
+from fastagi.config.errors import BadValue
+
+HIDDEN: Final = "(hidden)"
+
+_HOST_AND_PORT: Final = re.compile(r"(?:\[[^][]+\]|[^][:]*)(?::([^:]*))?")
+#: Options of the drivers.
+_SECRETS: Final = frozenset({"password", "passwd", "sslpassword"})
+
+
+def check_server(url: str) -> str:
+    """Make sure that everybody takes an address apart in the same way.
+
+    Without that the password ends at the first @, and its rest is shown as the host.
+
+    Args:
+        url: it has ``://``.
+
+    Raises:
+        BadValue: it can not be used. No message repeats any of it.
+    """
+    credentials, _, address = url.partition("://")[2].rpartition("@")
+    if "@" in credentials:
+        raise BadValue("holds more than one @", "write @ in a password as %40")
+    if "/" in credentials or "?" in credentials:
+        raise BadValue(
+            "holds a / or ? before the @",
+            "write / in a password as %2F and ? as %3F; an @ behind the host as %40",
+        )
+    found = _HOST_AND_PORT.fullmatch(re.split("[/?]", address, maxsplit=1)[0])
+    if not found:
+        raise BadValue(
+            "holds no name or address of a host",
+            "write an IPv6 address as [2001:db8::1]",
+        )
+    options = parse_qsl(url.partition("?")[2])
+    ports = [
+        port for name, value in options if name == "port" for port in value.split(",")
+    ]
+    if found[1] is not None:
+        ports.append(found[1])
+    for port in ports:
+        if not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+            raise BadValue(
+                "holds a port that is no number from 1 to 65535",
+                "write USER@HOST:PORT/DATABASE, or no colon behind the host",
+            )
+    return url
+
+
+def has_password(url: str) -> bool:
+    """Tell whether an address holds a password."""
+    credentials = url.partition("://")[2].rpartition("@")[0]
+    options = {name for name, _ in parse_qsl(url.partition("?")[2])}
+    return bool(credentials.partition(":")[2]) or not options.isdisjoint(_SECRETS)
+
+
+def without_password(url: str) -> str:
+    """Return an address fit to be shown."""
+    address, query, _ = url.partition("?")
+    address = re.sub(r"://([^:/@]*):[^@]*@", rf"://\1:{HIDDEN}@", address)
+    return f"{address}?{HIDDEN}" if query else address
