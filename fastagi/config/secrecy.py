@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import attrs
 
-from fastagi.config.addresses import HIDDEN
+from fastagi.config.addresses import has_password
 from fastagi.config.load import SECRET_VARIABLE
 from fastagi.config.model import Settings
 
@@ -54,5 +54,5 @@ def _secret_in_it(settings: Settings, environ: Mapping[str, str]) -> str:
     """Name the secret that stands in the file itself; "" if none does."""
     if settings.ami.secret_file is None and not environ.get(SECRET_VARIABLE):
         return "the secret"
-    told = {name: value for name, value in settings.describe().items() if name != "ami"}
-    return "a password" if HIDDEN in str(told) else ""
+    addresses = (settings.database.url, settings.history.cdr_url or "")
+    return "a password" if any(map(has_password, addresses)) else ""

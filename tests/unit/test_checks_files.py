@@ -15,6 +15,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+import yaml
 
 from fastagi.checks.database import check_database
 from fastagi.checks.files import check_settings_file
@@ -23,6 +24,7 @@ from fastagi.checks.network import check_control
 from fastagi.checks.place import Place
 from fastagi.checks.process import Running, User, service_user
 from fastagi.checks.sounds import SHIPPED, check_sounds
+from fastagi.config.load import load_settings
 from fastagi.store import migrate
 from tests.support.checking import only, settings, told, write
 
@@ -392,6 +394,31 @@ class TestSettingsFile:
         text = only(check_settings_file(str(path), given, _US))
         assert text.startswith(f"warning: {path}: it holds a password and every user")
         assert "s3cret" not in text
+
+    def test_password_that_is_not_in_the_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CALLBACK_QUEUE_AMI_SECRET", "x")
+        monkeypatch.setenv("CALLBACK_QUEUE_CDR_PASSWORD", "s3cret")
+        path = tmp_path / "cq.yaml"
+        text = yaml.safe_dump(
+            {
+                "database": {
+                    "url": "postgresql://callback@db/callback?sslmode=require"
+                },
+                "history": {"cdr_url": "mysql://callback@db/cdr?charset=utf8mb4"},
+                "defaults": {"outbound_channel": "PJSIP/{number}@trunk"},
+                "queues": {"support": {}},
+            }
+        )
+        path.write_text(text)
+        path.chmod(0o644)
+        assert told(check_settings_file(str(path), load_settings(path), _US)) == ["ok"]
+        # And one that is.
+        path.write_text(text.replace("utf8mb4", "utf8mb4&passwd=x"))
+        monkeypatch.delenv("CALLBACK_QUEUE_CDR_PASSWORD")
+        found = only(check_settings_file(str(path), load_settings(path), _US))
+        assert "it holds a password and every user" in found
 
     def test_file_that_everybody_may_change(self, tmp_path: Path) -> None:
         text = only(self._check(tmp_path / "cq.yaml", mode=0o642))
