@@ -228,6 +228,7 @@ class CallbackService:
         self.dialer.on_end(lambda _task: self._tasks_changed())
         self.manager.on_connected(self._connected)
         self.manager.on_disconnected(self._scheduler.disable)
+        self.manager.on_disconnected(self._history.link_lost)
 
     @property
     def settings(self) -> Settings:
@@ -304,7 +305,7 @@ class CallbackService:
         link = self._link
         await self._use_number_plan()
         known = await self.missed.learn() and await self._reconciler.run()
-        if not (known and self._running):
+        if not (known and self._running and link == self._link):
             return
         self._records.wake()
         self.kept.wake()

@@ -143,6 +143,8 @@ class History:
         self._give_up_at = 0.0
         self._timer: IDelayedCall | None = None
         self._looking = False
+        #: Something happened that nobody heard, and no look for it is in ``_due`` yet.
+        self._gap = True
         self._stopped = False
         #: A thread is still at work, perhaps for nobody any more.
         self._reading = False
@@ -161,11 +163,15 @@ class History:
         histories could not be read, or not in time: the log says so, and they are
         looked at again later.
         """
-        if self._stopped or not self._settings().history.enabled:
+        if self._stopped:
+            return
+        if not self._settings().history.enabled:
+            self._gap = False
             return
         looked: Deferred[None] = Deferred()
         self._waiters.append(looked)
         self._look_at([0.0, *self._later()])
+        self._gap = False
         try:
             await looked.addTimeout(HOLD_S, self._clock)
         except TimeoutError:
@@ -174,6 +180,10 @@ class History:
                 " it, and what it tells is taken in when it comes",
                 limit_s=HOLD_S,
             )
+
+    def link_lost(self) -> None:
+        """From now on things happen that nobody hears, until :meth:`catch_up`."""
+        self._gap = True
 
     def stop(self) -> None:
         """Look no more; who waits for it waits no longer."""
@@ -393,19 +403,23 @@ class History:
 
     def _move_mark(self) -> None:
         """Keep until when all is known, unless a look is still to come."""
-        if not (self._due or self._looking or self._marking or self._stopped):
+        if not (self._looking or self._marking or self._holds_mark):
             self._marking = True
             self._background.start("keeping the mark of the history", self._keep_mark())
 
     async def _keep_mark(self) -> None:
         until: float | None = None
         try:
-            while until != self._missed.heard_until and not self._due:
+            while until != self._missed.heard_until and not self._holds_mark:
                 until = self._missed.heard_until
                 with suppress(StoreUnavailable):
                     await self._store.set_mark(MARK, datetime.fromtimestamp(until, UTC))
         finally:
             self._marking = False
+
+    @property
+    def _holds_mark(self) -> bool:
+        return bool(self._due or self._gap or self._stopped)
 
     def _tell_waiters(self) -> None:
         waiters, self._waiters = self._waiters, []

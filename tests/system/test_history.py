@@ -316,6 +316,60 @@ class LinkTests(HistoryTestCase):
         self.world.run(400)
         self.assertEqual(self.world.tasks(), [])
 
+    def test_call_that_ends_right_after_the_connect(self) -> None:
+        """What was missed without a link is not read yet at that time."""
+        self.bob.busy()
+        process = self.begin(queue_settings(target_extension=BOB))
+        self.run_to(10)
+        self.alice.busy(False)
+        talk = self.call(OTHER, talks_s=500)
+        self.world.run(5)
+        self.lose_link()
+        self.miss()
+        self.world.run(20)
+        process.database.takes_s = lambda name: 0.05
+        self.asterisk.manager.listening = True
+        self.world.run_until(lambda: process.service.manager.connected)
+        talk.hang_up()
+        self.world.run(60)
+        self.assert_status("pending", "found in queue_log")
+
+    def test_call_seen_while_it_is_asked_for_the_attempts_under_way(self) -> None:
+        process = self.begin()
+        self.run_to(10)
+        self.lose_link()
+        self.miss()
+        self.world.run(20)
+        process.database.takes_s = lambda name: 3.0 * (name == "open attempts")
+        self.asterisk.manager.listening = True
+        self.world.run_until(lambda: process.service.manager.connected)
+        self.world.run(0.5)
+        call = self.call(OTHER)
+        self.world.run(1)
+        call.hang_up()
+        self.world.run(60)
+        self.assertEqual({t.number for t in self.world.tasks()}, {NUMBER, OTHER})
+
+    def test_link_lost_once_more_while_the_history_is_read(self) -> None:
+        process = self.begin()
+        self.run_to(10)
+        self.lose_link()
+        process.reading_takes_s = 5.0
+        self.asterisk.manager.listening = True
+        self.world.run_until(lambda: process.service.manager.connected)
+        self.world.run(1)
+        self.lose_link()
+        self.world.run(2)
+        self.miss()
+        process.database.takes_s = lambda name: 3.0 * (name == "open attempts")
+        self.asterisk.manager.listening = True
+        self.world.run_until(lambda: process.service.manager.connected)
+        call = self.call(OTHER)
+        self.world.run(1)
+        call.hang_up()
+        self.world.run(60)
+        self.assertEqual({t.number for t in self.world.tasks()}, {NUMBER, OTHER})
+
     def test_client_rings_and_is_answered_while_the_history_is_read(self) -> None:
         process = self.begin(queue_settings(target_extension=BOB))
         self.run_to(10)
