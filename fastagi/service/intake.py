@@ -9,9 +9,9 @@ alive.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -33,7 +33,7 @@ from fastagi.dialplan import Answer, Variable
 from fastagi.service.background import Background
 from fastagi.service.picture import Picture
 from fastagi.service.refusals import Refusals
-from fastagi.store.errors import StoreUnavailable
+from fastagi.store.errors import CommitUnknown, StoreUnavailable
 from fastagi.store.store import Recorded, TaskStore
 from fastagi.wire.agi import AgiRequest
 
@@ -130,7 +130,7 @@ class Intake:
             await self._answer(agi, Answer.REFUSED, settings.sounds.hold_on)
             return
         try:
-            recorded = await self._add_in_time(new)
+            recorded = await self._add_in_time(request.uniqueid, new)
         except NotCallable as refusal:
             self._refuse(request, queue, str(refusal))
             await self._answer(agi, Answer.REFUSED, settings.sounds.cannot_call)
@@ -198,37 +198,45 @@ class Intake:
         await agi.set_variable(Variable.PROMPT, prompt)
         await agi.set_variable(Variable.STATUS, answer.value)
 
-    async def _add_in_time(self, new: NewTask) -> Recorded:
+    async def _add_in_time(self, uniqueid: str, new: NewTask) -> Recorded:
         """Store a request before the dialplan gives up on us.
 
         Raises:
             NotCallable: the number is blocked, or was called too often.
             StoreUnavailable: the database said no, or nothing yet. What it stores
-                later is taken back, for the caller is in line again by then.
+                after all is taken back, unless the caller has hung up by now.
         """
+        asked_at = self._now()
         most_calls = self._settings().limits.calls_per_number
         adding = Deferred.fromCoroutine(
-            self._store.add(new, self._now(), most_calls=most_calls)
+            self._store.add(new, asked_at, most_calls=most_calls)
         )
         in_time: Deferred[Recorded] = Deferred()
+        late: Deferred[Recorded] = Deferred()
+
+        def undo() -> None:
+            self._background.start(
+                "taking back what may be stored late",
+                self._undo(uniqueid, new, asked_at, late),
+            )
 
         def stored(recorded: Recorded) -> None:
-            if not in_time.called:
-                in_time.callback(recorded)
-            elif recorded.created:
-                self._tell(new.linkedid, kept=False)
-                self._background.start(
-                    "taking back a request", self._take_back(recorded.task)
-                )
+            (late if in_time.called else in_time).callback(recorded)
 
         def failed(failure: Failure) -> None:
-            if not in_time.called:
-                in_time.errback(failure)
+            if in_time.called:
+                late.errback(failure)
+                return
+            in_time.errback(failure)
+            if failure.check(CommitUnknown):
+                late.errback(failure)
+                undo()
 
         def too_late() -> None:
             in_time.errback(
                 StoreUnavailable(f"the database took more than {_STORE_LIMIT_S} s")
             )
+            undo()
 
         _ = adding.addCallbacks(stored, failed)
         timer = self._clock.callLater(_STORE_LIMIT_S, too_late)
@@ -237,6 +245,33 @@ class Intake:
         finally:
             if timer.active():
                 timer.cancel()
+
+    async def _undo(
+        self,
+        uniqueid: str,
+        new: NewTask,
+        asked_at: datetime,
+        adding: Deferred[Recorded],
+    ) -> None:
+        """Take back what becomes of a request whose caller goes back in line.
+
+        Who has hung up before that does not, and the request stands if it is stored.
+        """
+        hung_up = await self._picture.is_gone(uniqueid)
+        if not hung_up and new.linkedid not in self._kept:
+            # If he hangs up in line it is a missed call, which this request is not.
+            self._tell(uniqueid, kept=False)
+        try:
+            recorded = await adding
+        except CommitUnknown:
+            if not hung_up:
+                await self._take_back_unheard(new, asked_at)
+        except (NotCallable, StoreUnavailable):
+            return
+        else:
+            if recorded.created and not hung_up:
+                await self._take_back(recorded.task)
+        self._tasks_changed()
 
     def _number(self, request: AgiRequest, settings: QueueSettings) -> str:
         if is_withheld(request.callingpres):
@@ -299,25 +334,48 @@ class Intake:
             callback(uniqueid, kept)
 
     async def _take_back(self, task: CallbackTask) -> None:
+        await self._until_taken_back(
+            task.linkedid,
+            lambda: self._store.take_back(task.id, TAKEN_BACK, self._now()),
+        )
+
+    async def _take_back_unheard(self, new: NewTask, asked_at: datetime) -> None:
+        await self._until_taken_back(
+            new.linkedid,
+            lambda: self._store.take_back_unheard(
+                new, asked_at, TAKEN_BACK, self._now()
+            ),
+        )
+
+    async def _until_taken_back(
+        self,
+        linkedid: str,
+        take_back: Callable[[], Coroutine[Deferred[Any], Any, CallbackTask | None]],
+    ) -> None:
+        """Take a request back, as soon as the database can be used."""
         taken: CallbackTask | None = None
         while taken is None:
-            if task.linkedid in self._kept:
+            if linkedid in self._kept:
                 return
             try:
-                taken = await self._store.take_back(task.id, TAKEN_BACK, self._now())
+                taken = await take_back()
                 if taken is None:
                     return
             except StoreUnavailable as error:
                 self._log.error(
-                    "task {task_id} is not taken back yet, trying again: {error}",
-                    task_id=task.id,
+                    "a request is not taken back yet, trying again: {error}",
+                    linkedid=linkedid,
                     error=error,
                 )
                 await self._background.pause(_STORE_RETRY_S)
             except IllegalMove as error:
-                self._log.info("task {task_id}: {error}", task_id=task.id, error=error)
+                self._log.info(
+                    "a request is not taken back: {error}",
+                    linkedid=linkedid,
+                    error=error,
+                )
                 return
-        self._log.warn("task {task_id}: {reason}", task_id=task.id, reason=TAKEN_BACK)
+        self._log.warn("task {task_id}: {reason}", task_id=taken.id, reason=TAKEN_BACK)
         self._tasks_changed()
 
     def _now(self) -> datetime:

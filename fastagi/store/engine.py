@@ -24,7 +24,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
 from fastagi.store.backends import Backend, Explained, Trouble, backend_for
-from fastagi.store.errors import StoreUnavailable
+from fastagi.store.errors import CommitUnknown, StoreUnavailable
 
 __all__ = ["Database", "Deliver", "StoreUnavailable", "TryAgain"]
 
@@ -457,15 +457,17 @@ class _Transactions:
             self.process([request])
 
     def _commit(self, conn: sa.Connection, done: list[_Request]) -> None:
+        failure: type[StoreUnavailable] = StoreUnavailable
         try:
             self._backend.check_commit()
             proves = not self._failed or self._backend.has_written(conn)
+            failure = CommitUnknown
             conn.commit()
         except (sa.exc.DBAPIError, StoreUnavailable) as error:
             self.disconnect()
             explained = self._backend.explain(error)
             text = explained.text if explained else str(_origin(error))
-            _fail(done, StoreUnavailable(f"it could not be committed: {text}"))
+            _fail(done, failure(f"it could not be committed: {text}"))
         else:
             self.commits += 1
             self._failed = self._failed and not proves
@@ -486,7 +488,7 @@ def _fail(requests: Iterable[_Request], error: Exception) -> None:
         request.error = error
         if isinstance(error, StoreUnavailable):
             # Each is raised in a place of its own, so each gets its own.
-            request.error = StoreUnavailable(f"{request.name}: {error}")
+            request.error = type(error)(f"{request.name}: {error}")
             request.error.__cause__ = error
 
 

@@ -9,8 +9,15 @@ from fastagi.errors import CallbackError
 class StoreUnavailable(CallbackError):
     """The database can not be used at the moment.
 
-    Nothing may be promised. If it came while the work was being committed, the work
-    may or may not be in the database; it is safe to ask for it again.
+    Nothing may be promised, and nothing was changed; see :class:`CommitUnknown`.
+    """
+
+
+class CommitUnknown(StoreUnavailable):
+    """It came while the work was being committed.
+
+    The work may be in the database or not, or get there later: a server that hangs
+    does what it was told when it goes on. It is safe to ask for the work again.
     """
 
 

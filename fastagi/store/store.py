@@ -192,6 +192,29 @@ class TaskStore:
             "take_back", tasks.take_back, task_id, reason, now
         )
 
+    async def take_back_unheard(
+        self, new: NewTask, asked_at: datetime, reason: str, now: datetime
+    ) -> CallbackTask | None:
+        """Take back what became of an :meth:`add` that ended in CommitUnknown.
+
+        Args:
+            new: as given to it.
+            asked_at: the time that was given to it.
+            reason: in words.
+            now: the time.
+
+        Returns:
+            The task; None when it was not stored and never will be, or was asked for
+            again since and so must stand.
+
+        Raises:
+            IllegalMove: it has ended already.
+            StoreUnavailable: it is still not known.
+        """
+        return await self._database.run(
+            "take_back", tasks.take_back_unheard, new, asked_at, reason, now
+        )
+
     async def serve(
         self,
         number_key: str,

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import evolve, frozen
-from sqlalchemy import bindparam, func, insert, select, text, update
+from sqlalchemy import bindparam, delete, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from fastagi.calls.attempt import Attempt, Disposition, Verdict
@@ -97,6 +97,8 @@ _INSERT_EVENT: Final = insert(_event)
 _INSERT_ASKED: Final = insert(schema.asked)
 _BY_ID: Final = select(_task).where(_task.c.id == bindparam("task_id"))
 _LOCK_BY_ID: Final = _BY_ID.with_for_update()
+#: For what was stored in the same transaction: no task is ever deleted.
+_DELETE: Final = delete(_task).where(_task.c.id == bindparam("task_id"))
 #: Locks the row, so that nobody else changes it before the transaction ends.
 _LOCK_OPEN_BY_KEY: Final = (
     select(_task)
@@ -241,16 +243,32 @@ def add(
     row = conn.execute(_LOCK_OPEN_BY_KEY, {"number_key": number_key}).first()
     if row is not None:
         return Recorded(_renew(conn, _task_of(row), new, now), created=False)
+    task = _create(conn, new, now)
+    _tell(
+        conn,
+        task.id,
+        Move.CREATE,
+        task.status,
+        now,
+        task.reason,
+        linkedid=linkedid,
+        asked=new.kind,
+    )
+    return Recorded(task, created=True)
+
+
+def _create(conn: sa.Connection, new: NewTask, now: datetime) -> CallbackTask:
+    """Store a task; waits for whoever is just about to store one of its number."""
     task = CallbackTask(
         id=0,
         kind=new.kind,
         status=Status.PENDING,
         number=new.number,
-        number_key=number_key,
+        number_key=new.number_key,
         name=_storable(new.name),
         language=_storable(new.language),
         queue=new.queue,
-        linkedid=linkedid,
+        linkedid=_storable(new.linkedid),
         joined_at=new.joined_at,
         created_at=now,
         due_at=new.due_at,
@@ -261,17 +279,7 @@ def add(
         task_id = _insert(conn, _INSERT_TASK, _values(task, _NEW))
     except IntegrityError as error:
         raise _again_if_open(error) from error
-    _tell(
-        conn,
-        task_id,
-        Move.CREATE,
-        task.status,
-        now,
-        task.reason,
-        linkedid=linkedid,
-        asked=new.kind,
-    )
-    return Recorded(evolve(task, id=task_id), created=True)
+    return evolve(task, id=task_id)
 
 
 def _renew(
@@ -518,6 +526,33 @@ def take_back(
     if conn.execute(repeated.limit(1)).first() is not None:
         return None
     return cancel(conn, task.id, reason, now)
+
+
+def take_back_unheard(
+    conn: sa.Connection, new: NewTask, asked_at: datetime, reason: str, now: datetime
+) -> CallbackTask | None:
+    """Take back a task of which nobody heard whether it was stored.
+
+    None: it was not and never will be, or it was asked for again since.
+
+    Args:
+        conn: in a transaction.
+        new: what was to be stored.
+        asked_at: when.
+        reason: in words.
+        now: the time.
+    """
+    row = conn.execute(_LOCK_OPEN_BY_KEY, {"number_key": new.number_key}).first()
+    if row is None:
+        # The server may still be at work on it for a connection that is gone. Of two
+        # open tasks of one number the second waits for the first.
+        trial = _create(conn, new, now)
+        conn.execute(_DELETE, {"task_id": trial.id})
+        return None
+    task = _task_of(row)
+    if task.linkedid != _storable(new.linkedid) or task.created_at != asked_at:
+        return None
+    return take_back(conn, task.id, reason, now)
 
 
 def serve(

@@ -23,9 +23,9 @@ from twisted.logger import LogLevel, capturedLogs
 from fastagi.calls.task import NewTask, Status
 from fastagi.store import migrate, tasks
 from fastagi.store.engine import Database, TryAgain
-from fastagi.store.errors import NoSuchTask, StoreUnavailable
+from fastagi.store.errors import CommitUnknown, NoSuchTask, StoreUnavailable
 from fastagi.store.store import TaskStore
-from tests.store.harness import NOW, Loop, OtherProcess, done, new_task
+from tests.store.harness import NOW, PATIENCE_S, Loop, OtherProcess, done, new_task
 
 
 def add_task(conn: sa.Connection, new: NewTask) -> bool:
@@ -475,7 +475,7 @@ def test_a_failed_commit_fails_all_in_it(threaded: Database, loop: Loop) -> None
     outcomes = loop.outcomes(works)
 
     for index, name in [(0, "add"), (1, "late"), (3, "add")]:
-        assert isinstance(outcomes[index], StoreUnavailable)
+        assert isinstance(outcomes[index], CommitUnknown)
         assert str(outcomes[index]).startswith(f"{name}: it could not be committed")
     assert isinstance(outcomes[2], NoSuchTask)
     assert loop.wait(threaded.run("count", count)) == 0
@@ -766,12 +766,48 @@ def test_a_connection_cut_at_the_commit_is_not_called_a_success(
     # The last thing that happens before the commit is sent.
     database._backend.check_commit = lambda: _end_all_sessions(postgres_url)
 
-    with pytest.raises(StoreUnavailable, match="add: it could not be committed"):
+    with pytest.raises(CommitUnknown, match="add: it could not be committed"):
         database.run_now("add", add, "2")
 
     del database._backend.check_commit
     assert database.run_now("count", count) == 1
     done(database.close())
+
+
+def test_a_request_that_is_still_being_stored_is_taken_back_in_the_end(
+    postgres_url: str, loop: Loop
+) -> None:
+    """The server has not heard yet that its client has given it up."""
+    new = new_task("1", linkedid="1800000000.1")
+    stored, leave = threading.Event(), threading.Event()
+
+    def add_slowly(conn: sa.Connection) -> None:
+        tasks.add(conn, new, NOW, once=False)
+        stored.set()
+        assert leave.wait(PATIENCE_S)
+
+    slow, quick, other = (Database(postgres_url, deliver=loop.deliver) for _ in "123")
+    adding = slow.run("add", add_slowly)
+    assert stored.wait(PATIENCE_S)
+    taking = quick.run("take_back", tasks.take_back_unheard, new, NOW, "late", NOW)
+    while not loop.wait(other.run("look", _some_session_waits)):
+        pass
+    leave.set()
+
+    assert loop.outcomes([adding])[0] is None
+    taken = loop.wait(taking)
+
+    assert taken is not None and taken.status is Status.CANCELLED
+    assert loop.wait(other.run("listing", tasks.listing, None, None, None, 9)) == [
+        taken
+    ]
+    for database in (slow, quick, other):
+        loop.wait(database.close())
+
+
+def _some_session_waits(conn: sa.Connection) -> bool:
+    waiting = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    return bool(conn.execute(waiting).scalar())
 
 
 def test_two_sessions_in_each_others_way_both_get_through(postgres_url: str) -> None:

@@ -675,6 +675,40 @@ def test_a_task_being_called_does_not_expire_under_the_call(store: TaskStore) ->
     assert close(store, begun, "BUSY", 100).status is Status.EXPIRED
 
 
+def test_a_request_that_may_be_stored_is_taken_back_if_it_is(store: TaskStore) -> None:
+    new = new_task(linkedid="1800000000.1")
+    task = done(store.add(new, at(1))).task
+    taken = done(store.take_back_unheard(new, at(1), "late", at(2)))
+    assert taken is not None
+    assert (taken.id, taken.status, taken.reason) == (task.id, Status.CANCELLED, "late")
+
+
+def test_nothing_is_left_of_looking_for_what_was_not_stored(store: TaskStore) -> None:
+    new = new_task(linkedid="1800000000.1")
+    assert done(store.take_back_unheard(new, at(1), "late", at(2))) is None
+    assert done(store.listing()) == []
+
+
+@pytest.mark.parametrize(
+    "other", [{"linkedid": "1800000000.2"}, {"seconds": 2}], ids=["call", "moment"]
+)
+def test_what_was_stored_by_another_is_not_taken_back(
+    store: TaskStore, other: dict[str, object]
+) -> None:
+    new = new_task(linkedid="1800000000.1")
+    task = add(store, **{"linkedid": new.linkedid, "seconds": 1, **other})
+    assert done(store.take_back_unheard(new, at(1), "late", at(3))) is None
+    assert done(store.find(task.id)) == task
+
+
+def test_what_was_asked_for_again_is_not_taken_back_unheard(store: TaskStore) -> None:
+    new = new_task(linkedid="1800000000.1")
+    done(store.add(new, at(1)))
+    done(store.add(new, at(2)))
+    assert done(store.take_back_unheard(new, at(1), "late", at(3))) is None
+    assert [task.status for task in done(store.listing())] == [Status.PENDING]
+
+
 def test_cancelling_a_waiting_task_ends_it_at_once(store: TaskStore) -> None:
     task = add(store)
 

@@ -46,7 +46,7 @@ from fastagi.store import migrate
 from fastagi.store import tasks as stored
 from fastagi.store.backends import backend_for
 from fastagi.store.engine import Database
-from fastagi.store.errors import StoreUnavailable
+from fastagi.store.errors import CommitUnknown, StoreUnavailable
 from tests.support.fake_asterisk import FakeAsterisk
 from tests.support.fake_calls import FORGETS
 from tests.support.wires import Net, ServerEndpoint
@@ -129,6 +129,8 @@ class PacedDatabase(Database):
         #: Names of requests that fail, with what they say.
         self.broken: dict[str, str] = {}
         self.unavailable = ""
+        #: Names of requests that are committed, and nobody hears of it.
+        self.unheard: set[str] = set()
         self._pending: list[Deferred[Any]] = []
         self._all_done: list[Deferred[None]] = []
 
@@ -161,6 +163,9 @@ class PacedDatabase(Database):
                 # Nobody hears of it, and a failure is nobody's.
                 _ = done.addErrback(lambda failure: None)
                 return
+            if name in self.unheard:
+                _ = done.addErrback(lambda failure: None)
+                done = fail(CommitUnknown(f"{name}: the server does not answer"))
         _ = done.addBoth(self._deliver_later, result)
 
     def _deliver_later(self, value: Any, result: Deferred[Any]) -> None:

@@ -197,6 +197,7 @@ class ServiceTestCase(SynchronousTestCase):
         """Stop the service: nothing of it is left behind."""
         process.database.unavailable = ""
         process.database.broken.clear()
+        process.database.unheard.clear()
         process.database.takes_s = lambda name: 0.0
         self.asterisk.thaw()
         if not process.stopped:

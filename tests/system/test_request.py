@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from fastagi.service import intake
 from tests.support.callback_scenarios import Answers
 from tests.support.fake_calls import LiveCall
@@ -252,6 +254,39 @@ class FailedTests(RequestTestCase):
         self.world.run(5)
         self.assert_status("cancelled", "the caller could not be told in time")
 
+    def test_a_commit_nobody_heard_of_is_taken_back(self) -> None:
+        process = self.begin()
+        process.database.unheard = {"add"}
+        process.database.broken["take_back"] = "no answer"
+        ours = self.press_and_wait()
+        self.assert_back_in_line(ours, HOLD_ON)
+        self.assert_status("pending")
+        process.database.broken.clear()
+        self.world.run(5)
+        self.assert_status("cancelled", "the caller could not be told in time")
+
+    def test_a_late_commit_nobody_heard_of_is_taken_back(self) -> None:
+        process = self.begin()
+        process.database.unheard = {"add"}
+        process.database.takes_s = lambda name: 3.0 if name == "add" else 0.0
+        ours = self.press_and_wait()
+        self.assert_back_in_line(ours, HOLD_ON)
+        self.assert_status("cancelled", "the caller could not be told in time")
+
+    def test_what_is_asked_for_again_is_not_taken_back(self) -> None:
+        """The first request was stored, and nobody knew."""
+        process = self.begin()
+        process.database.unheard = {"add"}
+        process.database.broken["take_back"] = "no answer"
+        ours = self.press_and_wait(7)
+        process.database.unheard = set()
+        ours.press()
+        self.world.run(1)
+        process.database.broken.clear()
+        self.world.run(10)
+        self.assertIn(ALREADY, ours.heard)
+        self.assert_status("pending")
+
     def test_a_commit_just_in_time_counts(self) -> None:
         process = self.begin()
         process.database.takes_s = lambda name: 0.7 if name == "add" else 0.0
@@ -359,6 +394,39 @@ class FailedTests(RequestTestCase):
         self.world.run(10)
         self.assert_status("pending")
         self.assertEqual(process.service.intake.untold, 0)
+
+    def hang_up_after(self, seconds: float, *, unheard: bool = False) -> None:
+        """Press 1 and hang up while the database does nothing for two seconds."""
+        process = self.begin()
+        process.database.unheard = {"add"} if unheard else set()
+        until = self.world.clock.seconds() + 2
+        count = itertools.count(1)
+
+        def takes_s(_name: str) -> float:
+            # First come, first served.
+            wait_s: float = max(0.0, until - self.world.clock.seconds())
+            return wait_s + next(count) * 1e-4
+
+        process.database.takes_s = takes_s
+        call = self.call()
+        call.press()
+        self.world.run(seconds)
+        call.hang_up()
+        self.world.run(5)
+
+    def test_the_caller_hangs_up_before_a_slow_database_is_given_up(self) -> None:
+        self.hang_up_after(0.3)
+        self.assert_status("pending", "the client pressed the key")
+
+    def test_the_caller_hangs_up_after_a_slow_database_was_given_up(self) -> None:
+        """Before it is known that the request was stored, and has to be taken back."""
+        self.hang_up_after(1.2)
+        (pending,) = [task for task in self.world.tasks() if task.is_open]
+        self.assertIn("missed call", pending.reason)
+
+    def test_who_hangs_up_before_an_unheard_commit_is_not_taken_back(self) -> None:
+        self.hang_up_after(0.3, unheard=True)
+        self.assert_status("pending", "the client pressed the key")
 
 
 class BackInLineTests(RequestTestCase):
