@@ -3,8 +3,8 @@
 
 Runs at start and after each loss of the manager link, before any new call is
 placed. Until it has asked, an open attempt is unknown: neither ended nor retried.
-While calls are under way it asks now and then, so that none can hang for ever because
-one event or reply was missed.
+From then on it asks now and then, so that none can hang for ever because one event or
+reply was missed.
 """
 
 from __future__ import annotations
@@ -83,23 +83,23 @@ class Reconciler:
         return False
 
     async def watch(self) -> None:
-        """Look after the calls under way for as long as this link lasts."""
+        """Look after open attempts for as long as this link lasts."""
         self._link += 1
         link = self._link
         while True:
             await self._background.pause(_WATCH_S)
             if link != self._link or not self._manager.connected:
                 return
-            if self._dialer.running:
-                try:
-                    await self._run()
-                except (
-                    ActionFailed,
-                    ActionTimedOut,
-                    NotConnected,
-                    StoreUnavailable,
-                ) as error:
-                    self._log.debug("can not look after calls: {error}", error=error)
+            # Also if none is known here: nobody may have heard of its COMMIT.
+            try:
+                await self._run()
+            except (
+                ActionFailed,
+                ActionTimedOut,
+                NotConnected,
+                StoreUnavailable,
+            ) as error:
+                self._log.debug("can not look after calls: {error}", error=error)
 
     async def _run(self) -> None:
         missing = await self._look(await self._store.open_attempts())

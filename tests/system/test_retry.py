@@ -228,6 +228,37 @@ class ExpiryTests(ServiceTestCase):
         self.assert_status("expired")
 
 
+class UnheardCommitTests(ServiceTestCase):
+    """The database commits, and the connection is lost before it says so."""
+
+    def lose_one(self, name: str) -> None:
+        """Let nobody hear of the next COMMIT of that name."""
+        process = self.begin(queue_settings(request_expiry="1h"))
+        process.database.unheard.add(name)
+        process.at(
+            f"after COMMIT of {name}",
+            lambda: process.database.unheard.clear(),
+        )
+
+    def test_an_attempt_that_began_and_was_never_placed(self) -> None:
+        self.lose_one("begin attempts")
+        self.add()
+        self.world.run(1)
+        self.assert_status("calling")
+        self.assertEqual(self.originates, [])
+        self.world.run(120)
+        self.assert_status("completed")
+        self.assertEqual(self.dispositions(), ["MEMBER NO ANSWER", "ANSWERED"])
+
+    def test_an_attempt_that_ended(self) -> None:
+        self.client.will(Refuses.BUSY)
+        self.lose_one("close attempt")
+        self.add()
+        self.world.run(60)
+        self.assert_status("completed")
+        self.assertEqual(self.dispositions(), ["BUSY", "ANSWERED"])
+
+
 class NumberTests(ServiceTestCase):
     """What is dialled."""
 
