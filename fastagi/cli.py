@@ -17,16 +17,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from signal import SIGHUP, SIGTERM
-from typing import Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import attrs
 import click
 
 from fastagi import __version__, report
-from fastagi.config.errors import ConfigErrors
-from fastagi.config.load import load_settings
-from fastagi.config.model import Settings
 from fastagi.errors import CallbackError
+from fastagi.supervisor import ReloadRequests
+
+if TYPE_CHECKING:
+    # The settings are imported where they are read: that takes half a second, in which
+    # SIGHUP would end the process.
+    from fastagi.config.model import Settings
 
 DEFAULT_CONFIG: Final = "/etc/callback-queue/callback-queue.yaml"
 #: How long the running service may take to answer a command, in seconds.
@@ -82,11 +85,12 @@ def run(config: str) -> None:
 
     SIGHUP loads the settings again; SIGTERM stops. Calls under way stay up.
     """
+    reloads = ReloadRequests()
     settings = _load(config)
     # Imported here: it installs the reactor, which no other command needs.
     from fastagi import daemon
 
-    sys.exit(daemon.run(config, settings))
+    sys.exit(daemon.run(config, settings, reloads))
 
 
 @main.command()
@@ -323,6 +327,9 @@ def _signals_as_ctrl_c() -> Iterator[None]:
 
 
 def _load(config: str) -> Settings:
+    from fastagi.config.errors import ConfigErrors
+    from fastagi.config.load import load_settings
+
     try:
         return load_settings(config)
     except ConfigErrors as errors:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +35,7 @@ from fastagi.service.threads import OwnThread
 from fastagi.store import migrate
 from fastagi.store.engine import Database
 from fastagi.store.errors import SchemaMismatch
+from fastagi.supervisor import ReloadRequests, notify
 
 #: The exit code after which systemd does not start the service again, as with wrong
 #: settings: RestartPreventExitStatus in callback-queue.service.
@@ -46,12 +46,14 @@ _log = Logger()
 reactor: Any = _reactor
 
 
-def run(config: str, settings: Settings) -> int:
+def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
     """Run until told to stop; return the exit code.
 
     Args:
         config: path of the settings, which are read again when the user says so.
         settings: in force at the start.
+        reloads: when the user says so. What was said since `settings` were read is
+            done as soon as the service has started.
     """
     logs = Logs()
     _use(logs, settings)
@@ -80,11 +82,17 @@ def run(config: str, settings: Settings) -> int:
     failed: list[int] = []
 
     def start() -> None:
-        _ = Deferred.fromCoroutine(service.start()).addErrback(give_up)
+        _ = Deferred.fromCoroutine(begin()).addErrback(give_up)
+
+    async def begin() -> None:
+        await service.start()
+        reloads.use(lambda: reactor.callFromThread(reload))
+        _tell_supervisor("READY=1")
 
     def stop() -> Deferred[None]:
         if not failed:
             _log.info("callback-queue is told to stop; calls under way stay up")
+        _tell_supervisor("STOPPING=1")
         return Deferred.fromCoroutine(service.stop())
 
     def give_up(failure: Any) -> None:
@@ -110,7 +118,6 @@ def run(config: str, settings: Settings) -> int:
 
     reactor.callWhenRunning(start)
     reactor.addSystemEventTrigger("before", "shutdown", stop)
-    signal.signal(signal.SIGHUP, lambda _signum, _frame: reactor.callFromThread(reload))
     _log.info("callback-queue {version} starts", version=__version__, pid=os.getpid())
     reactor.run()
     return failed[0] if failed else 0
@@ -128,6 +135,17 @@ def what_is_taken(error: CannotListenError) -> str:
         " callback-queue running? (or another program on the port: see"
         " 'callback-queue check')"
     )
+
+
+def _tell_supervisor(state: str) -> None:
+    try:
+        notify(state, os.environ)
+    except OSError as error:
+        _log.warn(
+            "{state} can not be told to NOTIFY_SOCKET: {error}",
+            state=state,
+            error=error,
+        )
 
 
 def _use(logs: Logs, settings: Settings) -> None:

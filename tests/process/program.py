@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -70,16 +71,12 @@ class Program:
         for name, section in sections.items():
             given[name] = {**given.get(name, {}), **section}
         (home / "data").mkdir(exist_ok=True)
-        self.config.write_text(yaml.safe_dump(given))
-        self.config.chmod(0o600)
+        self._given = given
+        self.write_settings()
 
     def __enter__(self) -> Program:
-        # Whatever another test has made of the umask of this process.
-        self.log.touch()
-        self.log.chmod(0o644)
-        with self.log.open("ab") as log:
-            self._process = self._start("run", stdout=log)
-        wait_until(self._listens, "FastAGI port")
+        self.begin()
+        wait_until(self.listens, "FastAGI port")
         return self
 
     def __exit__(
@@ -88,17 +85,48 @@ class Program:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.end()
+
+    @contextmanager
+    def begun(self) -> Iterator[int]:
+        """Start the service and wait for nothing; yields its process id."""
+        pid = self.begin()
+        try:
+            yield pid
+        finally:
+            self.end()
+
+    def begin(self) -> int:
+        """Start the service and wait for nothing; return its process id."""
+        # Whatever another test has made of the umask of this process.
+        self.log.touch()
+        self.log.chmod(0o644)
+        with self.log.open("ab") as log:
+            self._process = self._start("run", stdout=log)
+        return self._process.pid
+
+    def end(self) -> int:
+        """Tell the service to stop and wait for it; return its exit code."""
         assert self._process is not None
         self._process.terminate()
         try:
-            self._process.wait(_DEADLINE_S)
+            return self._process.wait(_DEADLINE_S)
         finally:
             self._process.kill()
 
-    def _listens(self) -> bool:
+    def listens(self) -> bool:
+        """Say whether FastAGI can be reached; the service must not have ended."""
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text()
         return _can_connect(self.agi_port)
+
+    def write_settings(self, **sections: Mapping[str, Any]) -> None:
+        """Write the settings file anew, with sections over those at the beginning."""
+        given = {**self._given, **sections}
+        new = self.config.with_suffix(".new")
+        new.touch(0o600)
+        new.write_text(yaml.safe_dump(given))
+        new.rename(self.config)
 
     def _start(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
         return subprocess.Popen(

@@ -170,6 +170,14 @@ class TestUnit:
         assert cli.DEFAULT_CONFIG in text
         assert SECRET_VARIABLE in text
 
+    def test_it_is_started_when_the_service_says_that_it_listens(
+        self, unit: configparser.RawConfigParser
+    ) -> None:
+        # That it says so is tested in tests/process/test_supervisor.py.
+        assert unit["Service"]["Type"] == "notify"
+        assert unit["Service"]["NotifyAccess"] == "main"
+        assert "AF_UNIX" in unit["Service"]["RestrictAddressFamilies"].split()
+
     def test_its_directories_are_the_default_ones(
         self, unit: configparser.RawConfigParser
     ) -> None:

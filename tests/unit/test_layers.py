@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "dialplan": set(),
     "clock": set(),
+    "supervisor": set(),
     "wire": {"errors"},
     "calls": {"errors"},
     # The history says which columns it can not do without.
@@ -35,8 +36,8 @@ ALLOWED: dict[str, set[str]] = {
     "checks": _EDGES | {"service"},
     "app": _EDGES | {"service"},
     "offline": _EDGES | {"service"},
-    "daemon": _EDGES | {"service", "app", "logs"},
-    "cli": _EDGES | {"daemon", "offline", "checks", "report"},
+    "daemon": _EDGES | {"service", "app", "logs", "supervisor"},
+    "cli": _EDGES | {"daemon", "offline", "checks", "report", "supervisor"},
 }
 #: Packages that must not know the network, the database or the clock.
 PURE = {"wire": {"twisted", "sqlalchemy"}, "calls": {"twisted", "sqlalchemy"}}

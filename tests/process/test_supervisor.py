@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""What systemd and the service tell each other while it starts and stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.process.program import Program, wait_until
+
+_DEADLINE_S = 30.0
+#: Importing these takes a good part of a second.
+_SLOW = {"pydantic", "phonenumbers", "sqlalchemy", "twisted", "yaml"}
+
+
+def takes_sighup(pid: int) -> bool:
+    """Say whether SIGHUP does not end a process any more (proc(5), SigCgt)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    assert caught, status
+    return bool(int(caught[1], 16) >> (signal.SIGHUP - 1) & 1)
+
+
+def test_nothing_slow_is_imported_before_a_reload_is_harmless() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, fastagi.cli; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=_DEADLINE_S,
+    )
+    assert set(done.stdout.split()) & _SLOW == set()
+
+
+def test_reloads_at_every_moment_of_a_start_do_not_end_it(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    with program.begun() as pid:
+        wait_until(lambda: takes_sighup(pid), "handler of SIGHUP")
+
+        def listens() -> bool:
+            os.kill(pid, signal.SIGHUP)
+            return program.listens()
+
+        wait_until(listens, "FastAGI port")
+        wait_until(lambda: "settings loaded again" in program.log.read_text(), "reload")
+
+
+def test_reload_during_the_start_is_done_after_it(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    # The log then says so as soon as the settings are read.
+    program.config.chmod(0o644)
+    with closing(sqlite3.connect(tmp_path / "data/callback-queue.db")) as other:
+        # The service waits for it, as for an upgrade.
+        other.execute("BEGIN EXCLUSIVE")
+        with program.begun() as pid:
+            wait_until(lambda: "chmod" in program.log.read_text(), "word of the log")
+            program.write_settings(queues={"support": {}, "sales": {}})
+            os.kill(pid, signal.SIGHUP)
+            assert not program.listens()
+            other.rollback()
+            wait_until(program.listens, "FastAGI port")
+            wait_until(
+                lambda: "settings loaded again" in program.log.read_text(), "reload"
+            )
+            status = json.loads(program.command("status", "--json")[1])
+            assert set(status["queues"]) == {"support", "sales"}
+
+
+@pytest.fixture(params=["path", "abstract"])
+def supervisor(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[tuple[socket.socket, str]]:
+    """Return a socket as systemd has one, and what the service is told of it."""
+    name = str(tmp_path / "notify")
+    if request.param == "abstract":
+        name = f"@callback-queue-{os.getpid()}-{tmp_path.name}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind(name.replace("@", "\0"))
+        heard.settimeout(_DEADLINE_S)
+        yield heard, name
+
+
+def test_supervisor_is_told_when_the_service_listens_and_when_it_stops(
+    supervisor: tuple[socket.socket, str], tmp_path: Path
+) -> None:
+    heard, name = supervisor
+    program = Program(tmp_path, environ={"NOTIFY_SOCKET": name})
+    with program.begun():
+        assert heard.recv(4096) == b"READY=1"
+        assert program.listens()
+        assert program.end() == 0
+        assert heard.recv(4096) == b"STOPPING=1"
+
+
+def test_service_that_can_not_listen_is_never_called_ready(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind(str(tmp_path / "notify"))
+        heard.setblocking(False)
+        program = Program(tmp_path, environ={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        with socket.create_server(("127.0.0.1", program.agi_port)):
+            code, said = program.command("run")
+        assert code == 1, said
+        told = b""
+        with pytest.raises(BlockingIOError):
+            while True:
+                told += heard.recv(4096)
+        assert b"READY" not in told
+
+
+def test_supervisor_that_went_away_harms_nobody(tmp_path: Path) -> None:
+    program = Program(tmp_path, environ={"NOTIFY_SOCKET": str(tmp_path / "gone")})
+    with program:
+        wait_until(
+            lambda: "READY=1 can not be told" in program.log.read_text(), "warning"
+        )
