@@ -48,4 +48,14 @@ def check_service(running: Running | None, *, control_refused: bool) -> Notes:
             "put right what is found under manager; if nothing is, the service was"
             f" started with other settings: {_RESTART}",
         )
+    database = running.status.get("database", "ok")
+    if database != "ok":
+        problem, _, remedy = str(database).partition("; ")
+        notes.fault(
+            _WHERE,
+            f"the service can not use its database: {problem}",
+            remedy
+            or "put right what is found under database; if nothing is, see the log:"
+            " journalctl -u callback-queue",
+        )
     return notes

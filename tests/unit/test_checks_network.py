@@ -236,6 +236,18 @@ class TestService:
         assert text.startswith("fault: ")
         assert "not connected to Asterisk: refused the login" in text
 
+    def test_service_that_can_not_use_its_database_says_why(self) -> None:
+        trouble = "no room left for /var/lib/x.db; make room on its disk"
+        status = {"version": __version__, "database": trouble}
+        text = only(check_service(Running(uid=0, status=status), control_refused=False))
+        assert text == (
+            "fault: callback-queue.service: the service can not use its database: no"
+            " room left for /var/lib/x.db - make room on its disk"
+        )
+        status["database"] = "it has not answered for 5 s"
+        text = only(check_service(Running(uid=0, status=status), control_refused=False))
+        assert " - put right what is found under database" in text
+
 
 class TestRun:
     def _configure(self, home: Path, **sections: Any) -> str:
