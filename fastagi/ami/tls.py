@@ -18,8 +18,6 @@ time for that, which the systemd unit forbids (``MemoryDenyWriteExecute``).
 from __future__ import annotations
 
 import ipaddress
-import os
-import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, cast
@@ -50,6 +48,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from fastagi.errors import CallbackError
+from fastagi.plain_file import NoPlainFile, open_plain
 
 #: All certificates that a system believes have some hundred kilobytes.
 _LARGEST_FILE_BYTES: Final = 4 * 1024 * 1024
@@ -311,26 +310,18 @@ def _certificates(path: str) -> list[x509.Certificate]:
 
 def _read(path: str) -> bytes:
     try:
-        # Without O_NONBLOCK a pipe in this place would hold us up for good.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        try:
-            mode = os.fstat(handle).st_mode
-            data = b""
-            if stat.S_ISREG(mode):
-                data = os.read(handle, _LARGEST_FILE_BYTES)
-        finally:
-            os.close(handle)
+        with open_plain(path) as file:
+            return file.read(_LARGEST_FILE_BYTES)
+    except NoPlainFile:
+        raise TlsMisconfigured(
+            f"ami.tls.ca_file: {path} is no plain file - correct the path"
+        ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise TlsMisconfigured(
             f"ami.tls.ca_file: {path} can not be read: {reason} - correct the path, or"
             f" let the service read it: chmod 644 {path}"
         ) from None
-    if not stat.S_ISREG(mode):
-        raise TlsMisconfigured(
-            f"ami.tls.ca_file: {path} is no plain file - correct the path"
-        )
-    return data
 
 
 # -- the endpoint

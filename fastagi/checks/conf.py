@@ -12,7 +12,6 @@ from __future__ import annotations
 import glob
 import os
 import re
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -21,6 +20,7 @@ import attrs
 from asterisk.config import Item, ParseError
 
 from fastagi.errors import CallbackError
+from fastagi.plain_file import NoPlainFile, open_plain
 
 #: main/config.c:MAX_INCLUDE_LEVEL
 _DEEPEST_INCLUDE: Final = 10
@@ -201,17 +201,17 @@ class _Reader:
 
 def _text(path: Path) -> str:
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ConfUnreadable(path, "is no plain file")
-        if status.st_size > _LARGEST_BYTES:
-            raise ConfUnreadable(path, "is far too large")
-        data = path.read_bytes()
+        with open_plain(path) as file:
+            data = file.read(_LARGEST_BYTES + 1)
+    except NoPlainFile:
+        raise ConfUnreadable(path, "is no plain file") from None
     except FileNotFoundError:
         raise ConfUnreadable(path, "does not exist", missing=True) from None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ConfUnreadable(path, f"can not be read: {reason}") from None
+    if len(data) > _LARGEST_BYTES:
+        raise ConfUnreadable(path, "is far too large")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -31,6 +31,7 @@ from fastagi.config.source import (
     SourceFaults,
     read_source,
 )
+from fastagi.plain_file import NoPlainFile, open_plain
 
 S = TypeVar("S", bound=model.Section)
 
@@ -486,22 +487,14 @@ class _Judge:
 
 def _read_secret(path: str) -> str:
     try:
-        # Without O_NONBLOCK a pipe in this place would hold us up for good; a
-        # terminal must not become ours.
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        handle = os.open(path, flags)
-        try:
-            mode = os.fstat(handle).st_mode
-            data = b""
-            if stat.S_ISREG(mode):
-                data = os.read(handle, _LARGEST_SECRET_FILE_BYTES + 1)
-        finally:
-            os.close(handle)
+        with open_plain(path) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            data = file.read(_LARGEST_SECRET_FILE_BYTES + 1)
+    except NoPlainFile:
+        raise BadValue(f"{path} is no plain file") from None
     except (OSError, ValueError) as error:
         message, remedy = _file_trouble(error, path)
         raise BadValue(f"{path} {message}", remedy) from None
-    if not stat.S_ISREG(mode):
-        raise BadValue(f"{path} is no plain file")
     if mode & (stat.S_IROTH | stat.S_IWOTH):
         raise BadValue(
             f"{path} is open to every user of this machine "

@@ -12,13 +12,13 @@ import bz2
 import gzip
 import lzma
 import os
-import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
 from fastagi.history.errors import HistoryUnreadable
+from fastagi.plain_file import NoPlainFile, open_plain
 
 #: Tells when a line was written, in epoch seconds; None if it is no line.
 LineTime = Callable[[bytes], float | None]
@@ -52,14 +52,16 @@ def lines_since(path: Path, since: float, time_of: LineTime) -> list[bytes]:
     seen: set[tuple[int, int]] = set()
     for candidate in _newest_first(path, since):
         try:
-            with candidate.open("rb") as file:
+            with open_plain(candidate) as file:
                 status = os.fstat(file.fileno())
-                if not stat.S_ISREG(status.st_mode):
-                    continue
                 if (status.st_dev, status.st_ino) in seen:
                     continue
                 seen.add((status.st_dev, status.st_ino))
                 lines, enough = _read(candidate, file, since, time_of)
+        except NoPlainFile as error:
+            if candidate == path:
+                trouble = error
+            continue
         except FileNotFoundError:
             # Rotated this very moment; it is among the older ones.
             continue

@@ -89,6 +89,16 @@ def test_older_ones_are_missing_or_damaged(log: Path) -> None:
     assert read(log, since=1) == [5, 6]
 
 
+def test_pipe_in_the_place_of_a_log_holds_nobody_up(log: Path) -> None:
+    os.mkfifo(log.with_name("queue_log.1"))
+    write(log, 5, 6)
+    assert read(log, since=1) == [5, 6]
+    log.unlink()
+    os.mkfifo(log)
+    with pytest.raises(HistoryUnreadable, match="it is no plain file"):
+        read(log, since=1)
+
+
 def test_no_older_file_is_opened_than_is_needed(log: Path) -> None:
     write(log.with_name("queue_log.2"), 1, 2)
     write(log.with_name("queue_log.1"), 3, 4)
@@ -148,10 +158,10 @@ def test_file_in_the_wrong_place_is_told(tmp_path: Path) -> None:
 def test_file_that_may_not_be_read_is_told_with_the_remedy(
     log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: Path, mode: str) -> None:
-        raise PermissionError(13, "Permission denied", str(self))
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
 
     write(log, 1)
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(files, "open_plain", refuse)
     with pytest.raises(HistoryUnreadable, match=r"may not read it; .*usermod"):
         read(log)

@@ -14,22 +14,23 @@ import fastagi
 PACKAGE = Path(fastagi.__file__).parent
 
 #: Each layer and those it may import besides itself.
-_PURE = {"errors", "dialplan"}
+_PURE = {"errors", "dialplan", "plain_file"}
 _DOMAIN = _PURE | {"wire", "calls"}
 _EDGES = _DOMAIN | {"clock", "config", "store", "ami", "agi", "history"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "dialplan": set(),
+    "plain_file": set(),
     "clock": set(),
     "supervisor": set(),
     "wire": {"errors"},
     "calls": {"errors"},
     # The history says which columns it can not do without.
-    "config": {"errors", "calls", "history"},
+    "config": {"errors", "plain_file", "calls", "history"},
     "store": {"errors", "calls"},
-    "ami": {"errors", "wire"},
+    "ami": {"errors", "plain_file", "wire"},
     "agi": {"errors", "wire"},
-    "history": {"errors", "dialplan", "calls"},
+    "history": {"errors", "dialplan", "plain_file", "calls"},
     "service": _EDGES,
     "logs": set(),
     "report": {"checks"},
