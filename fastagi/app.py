@@ -303,15 +303,22 @@ class CallbackService:
 
     async def _resume(self) -> None:
         link = self._link
+
+        def goes_on() -> bool:
+            return self._running and self.manager.connected and link == self._link
+
         await self._use_number_plan()
         known = await self.missed.learn() and await self._reconciler.run()
-        if not (known and self._running and link == self._link):
+        if not (known and goes_on()):
             return
         self._records.wake()
-        self.kept.wake()
-        # Until it is known who was served meanwhile nobody is called.
+        # Until it is known who waits, and who was served meanwhile, nobody is called.
+        asked_at = await self.kept.take_over()
+        if not goes_on():
+            return
+        self.missed.meet_again(asked_at)
         await self._history.catch_up()
-        if self._running and self.manager.connected and link == self._link:
+        if goes_on():
             self.missed.spare()
             self._scheduler.enable()
             await self._reconciler.watch()

@@ -473,11 +473,19 @@ class InboundCalls:
                 self._take_out(channel)
                 channel.bridge = bridge
                 self._bridges.setdefault(bridge, set()).add(uniqueid)
-        return self.meetings(at)
-
-    def meetings(self, at: float) -> list[Meeting]:
-        """Return who hears whom now."""
         return self._look_at(set(self._channels), at)
+
+    def meetings(self) -> list[Meeting]:
+        """Return who hears whom now, and since when."""
+        meetings: list[Meeting] = []
+        for channel in self._channels.values():
+            people = [c for c in self._connected(channel.uniqueid) if c.is_person]
+            other = next((one for one in people if one is not channel), None)
+            if other is not None and channel.together_since is not None:
+                meetings += self._meetings(
+                    channel, other, len(people), channel.together_since
+                )
+        return meetings
 
     # -- parts -------------------------------------------------------------
 

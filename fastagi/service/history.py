@@ -14,7 +14,7 @@ judged in :mod:`fastagi.history`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -325,7 +325,12 @@ class History:
             and not self._missed.knows(ended.ids)
             and ended.uniqueid not in self._told
         ]
-        await self._serve(judged.missed, contacts)
+        asked_at = {
+            one: datetime.fromtimestamp(ended.ended_at, UTC)
+            for ended in judged.missed
+            for one in ended.ids
+        }
+        await self._serve(asked_at, contacts)
         kept = 0
         for ended in missed:
             served = self._served(ended, contacts.get(ended.key, []))
@@ -342,19 +347,16 @@ class History:
                 kept=kept,
             )
         if kept:
-            self._missed.meet_again()
+            self._missed.meet_again(asked_at)
 
     async def _serve(
-        self, missed: Iterable[Ended], contacts: dict[str, list[PastContact]]
+        self,
+        asked_at: Mapping[str, datetime],
+        contacts: dict[str, list[PastContact]],
     ) -> None:
         """End open tasks of clients who were served since they asked."""
         if not contacts:
             return
-        asked_at = {
-            one: datetime.fromtimestamp(ended.ended_at, UTC)
-            for ended in missed
-            for one in ended.ids
-        }
         for task in await self._store.listing(statuses=sorted(OPEN), limit=_MOST_OPEN):
             settings = self._settings().queue(task.queue)
             contact = served_after(

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from attrs import frozen
 
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -42,6 +43,8 @@ from fastagi.wire.ami import AmiMessage
 
 #: After the store or Asterisk failed to answer, in seconds.
 _RETRY_S: Final = 5.0
+#: Callbacks wait so long for kept requests after a connect, in seconds.
+HOLD_S: Final = 10.0
 #: How long an entry of a queue that is not in the settings is left, in seconds.
 _STRANGE_S: Final = 24 * 3600.0
 #: How long the channel may live that forgets an entry; it needs no time.
@@ -116,12 +119,38 @@ class KeptRequests:
         self._seen: set[str] = set()
         self._working = False
         self._again = False
+        self._waiters: list[Deferred[None]] = []
+        #: When what was taken over since the connect was asked for, by linkedid.
+        self._asked_at: dict[str, datetime] = {}
         manager.listen("UserEvent", self._user_event)
 
     @property
     def remembered(self) -> int:
         """How many entries are known that Asterisk may still have."""
         return len(self._seen)
+
+    async def take_over(self) -> dict[str, datetime]:
+        """Take over what Asterisk has kept, after a connect.
+
+        Finishes when all of it is stored; or when that is not possible, or not in time:
+        the log says so, and what comes later is taken in then.
+
+        Returns:
+            When what is stored was asked for, by the linkedids of the calls.
+        """
+        self._asked_at.clear()
+        done: Deferred[None] = Deferred(lambda gone: self._waiters.remove(gone))
+        self._waiters.append(done)
+        self.wake()
+        try:
+            await done.addTimeout(HOLD_S, self._clock)
+        except TimeoutError:
+            self._log.error(
+                "what requests Asterisk keeps is not known after {limit_s:g} s;"
+                " callbacks go on without them",
+                limit_s=HOLD_S,
+            )
+        return dict(self._asked_at)
 
     def wake(self) -> None:
         """Look for entries; those of queues that were unknown get a second look."""
@@ -165,6 +194,9 @@ class KeptRequests:
                     await self._background.pause(_RETRY_S)
         finally:
             self._working = False
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                waiter.callback(None)
 
     async def _take_all(self) -> None:
         # Asterisk answers with a thousand characters at most: the rest comes next.
@@ -217,7 +249,10 @@ class KeptRequests:
             number = callable_number(
                 kept.number, self._settings().number_rules(settings)
             )
-            await self._store_it(self._new_task(kept, number, settings))
+            new = self._new_task(kept, number, settings)
+            await self._store_it(new)
+            if self._waiters:
+                self._asked_at[new.linkedid] = new.due_at
         except NotCallable as refusal:
             self._log.warn(
                 "a request that Asterisk kept for queue {queue} is not called back:"

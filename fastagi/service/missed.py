@@ -9,7 +9,7 @@ meanwhile. What happened while nobody listened is not its business.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final
@@ -140,9 +140,20 @@ class MissedCalls:
         """Whether a call, by its ids, is under way or was judged here."""
         return any(one in self.calls or one in self._judged for one in ids)
 
-    def meet_again(self) -> None:
-        """End tasks made since of clients who talk with us now."""
-        self._meet(self.calls.meetings(self._clock.seconds()))
+    def meet_again(self, asked_at: Mapping[str, datetime]) -> None:
+        """End tasks of clients who talk with us now and asked for them before that.
+
+        Args:
+            asked_at: when calls asked for a callback, by their linkedids, where that
+                is not when it was stored.
+        """
+        for meeting in self.calls.meetings():
+            if meeting.contact is Contact.RANG:
+                met_at = datetime.fromtimestamp(meeting.at, UTC)
+                self._background.start(
+                    "ending a task of a client served",
+                    self._serve(meeting.key, _rang(meeting), met_at, asked_at),
+                )
 
     def busy(self) -> set[str]:
         """Return the keys of the clients who are in a call with us, or were served
@@ -380,10 +391,7 @@ class MissedCalls:
                 self._remember(meeting, 0.0)
                 self._background.start(
                     "ending a task of a client served",
-                    self._serve(
-                        meeting.key,
-                        f"the client rang again and {meeting.who} answered",
-                    ),
+                    self._serve(meeting.key, _rang(meeting)),
                 )
             elif (meeting.uniqueid, meeting.key) not in self._followed:
                 self._followed.add((meeting.uniqueid, meeting.key))
@@ -440,23 +448,39 @@ class MissedCalls:
             else:
                 return found[0] if found else None
 
-    async def _serve(self, key: str, reason: str) -> None:
+    async def _serve(
+        self,
+        key: str,
+        reason: str,
+        served_at: datetime | None = None,
+        asked_at: Mapping[str, datetime] | None = None,
+    ) -> None:
         self._served[key] += 1
         try:
             with self._not_stored_yet(self._clock.seconds()):
-                await self._store_served(key, reason)
+                await self._store_served(key, reason, served_at, asked_at)
         finally:
             self._served -= Counter([key])
 
-    async def _store_served(self, key: str, reason: str) -> None:
+    async def _store_served(
+        self,
+        key: str,
+        reason: str,
+        served_at: datetime | None,
+        asked_at: Mapping[str, datetime] | None,
+    ) -> None:
         at = self._now()
         task: CallbackTask | None = None
         stored = False
         while not stored:
             try:
-                task = await self._store.serve(key, reason, at)
+                task = await self._store.serve(
+                    key, reason, at, served_at=served_at, asked_at=asked_at
+                )
                 stored = True
             except StoreUnavailable as error:
+                # Who asks for a callback until the next try wants one.
+                served_at = served_at or at
                 self._log.error(
                     "that a client was served is not stored yet, trying again: {error}",
                     error=error,
@@ -488,6 +512,10 @@ def client_key(settings: Settings, number: str) -> str:
     if len(plain.removeprefix("+")) < least:
         return ""
     return settings.plan.key(plain)
+
+
+def _rang(meeting: Meeting) -> str:
+    return f"the client rang again and {meeting.who} answered"
 
 
 def is_own(uniqueid: str) -> bool:

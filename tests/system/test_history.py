@@ -192,6 +192,59 @@ class DownTests(HistoryTestCase):
         self.assertEqual(self.world.task().kind.value, "requested")
         self.assert_status("pending")
 
+    def test_client_was_served_whose_request_asterisk_kept(self) -> None:
+        """His is the last of many that are to be taken over."""
+        self.asterisk.keeps_requests = True
+        for number in [*(f"030777770{i}" for i in range(5)), NUMBER]:
+            call = self.call(number)
+            self.world.run(1)
+            call.press()
+            self.world.run(3)
+        self.alice.busy(False)
+        self.call(talks_s=5)
+        self.run_to(60)
+        self.begin(queue_settings(target_extension=BOB))
+        self.world.run(300)
+        self.assertEqual(self.client.rung, [])
+        self.assert_status("served", "while this service did not listen", task_id=6)
+
+    def test_client_is_being_served_whose_request_asterisk_kept(self) -> None:
+        self.asterisk.keeps_requests = True
+        call = self.call()
+        self.world.run(1)
+        call.press()
+        self.run_to(20)
+        self.alice.busy(False)
+        self.call(talks_s=50)
+        self.run_to(40)
+        self.begin(
+            queue_settings(target_extension=BOB), history=HistorySettings(enabled=False)
+        )
+        self.world.run(1)
+        self.assert_status("served", "rang again and PJSIP/alice answered")
+
+    def test_link_is_lost_while_requests_are_taken_over(self) -> None:
+        """Nothing is looked for then, and all of it at the next connect."""
+        process = self.begin()
+        self.run_to(10)
+        self.asterisk.cut_links()
+        self.world.run_until(lambda: not process.service.manager.connected)
+        process.database.takes_s = lambda name: 3.0 * (name == "add")
+        call = self.asterisk.astdb
+        call["callback-request", "x"] = f"1:1800000010:support:1:{OTHER}:en:x.1:"
+        self.world.run_until(lambda: process.service.manager.connected)
+        self.world.run(1)
+        self.asterisk.cut_links()
+        self.asterisk.manager.listening = False
+        self.miss()
+        self.world.run(20)
+        process.database.takes_s = lambda name: 3.0 * (name == "open attempts")
+        self.asterisk.manager.listening = True
+        self.world.run_until(lambda: process.service.manager.connected)
+        self.miss("0301111111")
+        self.world.run(60)
+        self.assertEqual(len(self.world.tasks()), 3)
+
     def test_call_whose_request_asterisk_kept_is_one_request(self) -> None:
         self.asterisk.keeps_requests = True
         call = self.call()

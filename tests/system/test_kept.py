@@ -118,6 +118,17 @@ class ServiceDownTests(KeptTestCase):
         self.assertEqual(len(self.world.tasks()), 1)
         self.assertEqual(self.kept, [])
 
+    def test_callbacks_do_not_wait_for_it_for_ever(self) -> None:
+        self.press()
+        process = self.world.launch(settings(queue_settings()))
+        process.database.broken["add"] = "no room left"
+        self.world.run(30)
+        self.assert_warned("not known after 10 s; callbacks go on")
+        self.alice.busy(False)
+        process.database.broken.clear()
+        self.world.run(60)
+        self.assert_status("completed")
+
     def test_one_that_is_too_old_ends_with_a_reason_and_nobody_is_rung(self) -> None:
         self.press()
         self.world.run(7200)
