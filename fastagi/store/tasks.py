@@ -607,7 +607,8 @@ def rekey(
         elif task.status is Status.PENDING:
             reason = f"the same client as that of task {first.id}, which stays"
             ended.append(_move(conn, task, Move.CANCEL, now, reason))
-    taken = {task.number_key: task.id for task in tasks if task not in ended}
+    gone = {task.id for task in ended}
+    taken = {task.number_key: task.id for task in tasks if task.id not in gone}
     for task_id, key in list(changed.items()):
         if taken.get(key, task_id) not in {task_id, *changed}:
             # Of one that is being called, too, under its old key.

@@ -1257,8 +1257,8 @@ def test_open_tasks_get_the_keys_their_numbers_have_now(store: TaskStore) -> Non
 
 
 def test_of_two_tasks_of_one_client_the_first_in_line_stays(store: TaskStore) -> None:
-    later = add(store, "89031234567", number="89031234567", joined_at=at(-10))
-    earlier = add(store, "+79031234567", number="+79031234567", joined_at=at(-60))
+    later = add(store, "79031234567", number="+79031234567", joined_at=at(-10))
+    earlier = add(store, "89031234567", number="89031234567", joined_at=at(-60))
 
     (ended,) = done(store.rekey(russian, at(1)))
 
@@ -1273,7 +1273,7 @@ def test_of_two_tasks_of_one_client_the_one_being_called_stays(
 ) -> None:
     calling = add(store, "89031234567", number="89031234567", joined_at=at(-10))
     begin(store)
-    waiting = add(store, "+79031234567", number="+79031234567", joined_at=at(-60))
+    waiting = add(store, "79031234567", number="+79031234567", joined_at=at(-60))
 
     (ended,) = done(store.rekey(russian, at(1)))
 
@@ -1286,7 +1286,7 @@ def test_two_tasks_of_one_client_that_are_both_being_called_are_left_alone(
 ) -> None:
     first, second = (
         add(store, "89031234567", number="89031234567"),
-        add(store, "+79031234567", number="+79031234567"),
+        add(store, "79031234567", number="+79031234567"),
     )
     begin(store, "c1")
     begin(store, "c2")
