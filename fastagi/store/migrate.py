@@ -3,6 +3,9 @@
 
 The service itself only ever makes an empty database; anything else is left to the
 operator's ``callback-queue db upgrade``, which copies a SQLite file aside first.
+
+Alembic does what there is to do. Whether there is anything is asked without it: loading
+it takes longer than all else that a command needs.
 """
 
 from __future__ import annotations
@@ -13,10 +16,6 @@ from pathlib import Path
 from typing import Final
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from attrs import frozen
 from sqlalchemy.exc import DBAPIError
 
@@ -25,6 +24,11 @@ from fastagi.store.engine import Database
 from fastagi.store.errors import ForeignDatabase, SchemaOutdated, SchemaTooNew
 
 _MIGRATIONS: Final = Path(__file__).with_name("migrations")
+#: Where Alembic keeps which steps were taken.
+_VERSION_TABLE: Final = "alembic_version"
+_VERSIONS_TAKEN: Final[sa.TextClause] = sa.text(
+    f"SELECT version_num FROM {_VERSION_TABLE}"
+)
 
 
 @frozen
@@ -97,38 +101,36 @@ def check_current(url: str, *, migrations: Path = _MIGRATIONS) -> None:
     """
     backend = backend_for(url)
     with _connected(backend) as conn:
-        script = _script(migrations)
-        version = _version(conn, script)
-        if version != script.get_current_head():
-            raise _outdated(version, script)
+        version = _version(conn, migrations)
+        if version != newest_version(migrations=migrations):
+            raise _outdated(version, migrations)
 
 
 def newest_version(*, migrations: Path = _MIGRATIONS) -> str:
     """Return the version of a database this service works with."""
-    return _script(migrations).get_current_head() or ""
+    return max(_versions(migrations))
 
 
 def in_memory() -> Database:
     """Return an empty database in memory, without a thread; it is for tests."""
     database = Database("sqlite://", deliver=None)
-    database.run_now("make tables", _run_migrations, _config(_MIGRATIONS))
+    database.run_now("make tables", _run_migrations, _MIGRATIONS)
     return database
 
 
 def _upgrade(
     conn: sa.Connection, backend: Backend, migrations: Path, *, only_empty: bool
 ) -> Upgraded:
-    script = _script(migrations)
     # Whoever else wants to upgrade waits here, and then finds nothing to do.
     backend.begin_migration(conn)
-    before = _version(conn, script)
-    head = script.get_current_head() or ""
+    before = _version(conn, migrations)
+    head = newest_version(migrations=migrations)
     if before == head:
         return Upgraded(before, head, None)
     if before and only_empty:
-        raise _outdated(before, script)
+        raise _outdated(before, migrations)
     copy = backend.copy(before) if before else None
-    _run_migrations(conn, _config(migrations))
+    _run_migrations(conn, migrations)
     backend.check_migration(conn)
     conn.commit()
     return Upgraded(before, head, copy)
@@ -147,49 +149,54 @@ def _connected(backend: Backend) -> Iterator[sa.Connection]:
         raise explained.as_error() from error
 
 
-def _config(migrations: Path) -> Config:
+def _versions(migrations: Path) -> set[str]:
+    """Return all versions there ever were: each file of a step begins with its own."""
+    steps = (migrations / "versions").glob("[0-9]*_*.py")
+    return {step.name.partition("_")[0] for step in steps}
+
+
+def _run_migrations(conn: sa.Connection, migrations: Path) -> None:
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
-    return config
-
-
-def _script(migrations: Path) -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config(migrations))
-
-
-def _run_migrations(conn: sa.Connection, config: Config) -> None:
     config.attributes["connection"] = conn
     command.upgrade(config, "head")
 
 
-def _version(conn: sa.Connection, script: ScriptDirectory) -> str:
+def _version(conn: sa.Connection, migrations: Path) -> str:
     """Return the database's version; empty if there is nothing in it.
 
     Raises:
         SchemaTooNew: it is not known here.
         ForeignDatabase: there is something in it, but no version.
     """
-    heads = MigrationContext.configure(conn).get_current_heads()
+    tables = sa.inspect(conn).get_table_names()
+    heads: list[str] = []
+    if _VERSION_TABLE in tables:
+        heads += conn.scalars(_VERSIONS_TAKEN)
     if not heads:
-        if tables := sa.inspect(conn).get_table_names():
+        if tables:
             raise ForeignDatabase(
                 "the database belongs to something else: it has tables such as"
                 f" {tables[0]}, but no version of this service; use one of its own"
             )
         return ""
-    known = {revision.revision for revision in script.walk_revisions()}
+    known = _versions(migrations)
     if unknown := [head for head in heads if head not in known]:
         raise SchemaTooNew(
             f"the database is of version {unknown[0]}, this service knows only up to"
-            f" {script.get_current_head()}; install the newer service again, or put"
+            f" {max(known)}; install the newer service again, or put"
             " back the copy made before the upgrade"
         )
     return heads[0]
 
 
-def _outdated(version: str, script: ScriptDirectory) -> SchemaOutdated:
+def _outdated(version: str, migrations: Path) -> SchemaOutdated:
     found = f"of version {version}" if version else "empty"
+    needed = newest_version(migrations=migrations)
     return SchemaOutdated(
-        f"the database is {found}, version {script.get_current_head()} is needed;"
+        f"the database is {found}, version {needed} is needed;"
         " stop the service, run 'callback-queue db upgrade' and start it again"
     )

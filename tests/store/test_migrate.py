@@ -8,6 +8,8 @@ import resource
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from fastagi.store import migrate
 from fastagi.store.backends import backend_for
@@ -32,7 +36,7 @@ from fastagi.store.store import TaskStore
 from tests.store.harness import NOW, RULES, done, new_task, verdict
 
 #: The newest version there is.
-HEAD = str(migrate._script(migrate._MIGRATIONS).get_current_head())
+HEAD = migrate.newest_version()
 
 #: A step further than this version: a table is made anew, as batches do on SQLite, with
 #: one more column that the old rows must get a value for.
@@ -69,6 +73,29 @@ def newer(tmp_path: Path) -> Callable[..., Path]:
         return target
 
     return make
+
+
+def test_each_file_of_a_step_begins_with_its_version() -> None:
+    """As the service takes for granted, which asks without Alembic."""
+    config = Config()
+    config.set_main_option("script_location", str(migrate._MIGRATIONS))
+    script = ScriptDirectory.from_config(config)
+    assert script.get_current_head() == HEAD
+    assert {step.revision for step in script.walk_revisions()} == migrate._versions(
+        migrate._MIGRATIONS
+    )
+
+
+def test_nothing_to_do_is_found_without_loading_alembic(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/callback.db"
+    migrate.prepare(url)
+    ask = (
+        "import sys; from fastagi.store import migrate;"
+        f" migrate.prepare({url!r}); migrate.check_current({url!r});"
+        " print('alembic' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", ask], capture_output=True, check=True)
+    assert said.stdout == b"False\n"
 
 
 def connect(url: str) -> sa.Engine:
