@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import json
-import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -94,8 +92,7 @@ def only_task(service: Service) -> dict[str, Any]:
 
 def story(service: Service, task_id: int = 1) -> dict[str, Any]:
     """Return what ``tasks show`` says of a task."""
-    answer: dict[str, Any] = service.cli("tasks", "show", str(task_id), "--json").json()
-    return answer
+    return dict(service.task(task_id))
 
 
 def dispositions(service: Service, task_id: int = 1) -> list[str]:
@@ -126,23 +123,9 @@ def joins(lab: Lab, number: str, count: int) -> Seen:
 
 
 def stories(service: Service) -> dict[str, dict[str, Any]]:
-    """Return what ``tasks show`` says of each task, by the client's number.
-
-    Asks the control socket itself: a command for each of many tasks takes seconds.
-    """
+    """Return what ``tasks show`` says of each task, by the client's number."""
     found = {}
-    for task in _control(service, "tasks.list", all=True):
+    for task in service.tasks():
         assert task["number"] not in found, f"two tasks for {task['number']}"
-        found[task["number"]] = _control(service, "tasks.show", id=task["id"])
+        found[task["number"]] = service.task(task["id"])
     return found
-
-
-def _control(service: Service, command: str, **arguments: Any) -> Any:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
-        link.settimeout(10)
-        link.connect(service.settings["control"]["socket"])
-        link.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
-        with link.makefile("rb") as answers:
-            answer = json.loads(answers.readline())
-    assert answer["ok"], answer
-    return answer["result"]

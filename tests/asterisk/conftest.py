@@ -7,9 +7,7 @@ per version is started and made as good as new between two tests.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Generator, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -88,13 +86,6 @@ def lab(asterisk: Asterisk) -> Iterator[Lab]:
     lab = Lab(asterisk)
     yield lab
     lab.close()
-
-
-@pytest.fixture
-def ram() -> Iterator[Path]:
-    """Return a directory in the machine's memory."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
-        yield Path(directory)
 
 
 @pytest.hookimpl(wrapper=True)

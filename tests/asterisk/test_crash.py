@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -105,7 +104,7 @@ LATE_CALLERS = (KEY, STORED, PROMPT)
 class Stage:
     """Twelve callbacks, and everybody who takes part in them."""
 
-    def __init__(self, lab: Lab, agi: Proxy, ram: Path, **control: str) -> None:
+    def __init__(self, lab: Lab, agi: Proxy, **control: str) -> None:
         lab.voices = False
         self.lab = lab
         lab.asterisk.set_dialplan(
@@ -134,8 +133,6 @@ class Stage:
                 {
                     "defaults": long,
                     "control": control,
-                    # How long a disk takes is not what this is about.
-                    "database": {"url": f"sqlite:///{ram}/callback-queue.db"},
                     "queues": {
                         queue: {"sounds": {**QUICK["defaults"]["sounds"], **own}}
                         for queue, own in sounds.items()
@@ -263,8 +260,8 @@ def agi(lab: Lab) -> Iterator[Proxy]:
         yield proxy
 
 
-def test_service_is_killed_at_twelve_moments(lab: Lab, agi: Proxy, ram: Path) -> None:
-    stage = Stage(lab, agi, ram)
+def test_service_is_killed_at_twelve_moments(lab: Lab, agi: Proxy) -> None:
+    stage = Stage(lab, agi)
     service = stage.service
     stage.set_the_stage()
     # From here on the service has no second left before it dies.
@@ -311,8 +308,8 @@ def test_service_is_killed_at_twelve_moments(lab: Lab, agi: Proxy, ram: Path) ->
     assert stage.rung_for(KEY) == stage.rung_for(STORED) == 1
 
 
-def test_asterisk_is_killed_at_these_moments(lab: Lab, agi: Proxy, ram: Path) -> None:
-    stage = Stage(lab, agi, ram)
+def test_asterisk_is_killed_at_these_moments(lab: Lab, agi: Proxy) -> None:
+    stage = Stage(lab, agi)
     service = stage.service
     stage.set_the_stage()
     stage.hang_up_the_client(HUNG_UP)
@@ -348,8 +345,8 @@ def test_asterisk_is_killed_at_these_moments(lab: Lab, agi: Proxy, ram: Path) ->
     stage.check(told, TALKING, "completed", ["ANSWERED"], rung=1)
 
 
-def test_service_is_stopped_at_these_moments(lab: Lab, agi: Proxy, ram: Path) -> None:
-    stage = Stage(lab, agi, ram, stop_timeout="3s")
+def test_service_is_stopped_at_these_moments(lab: Lab, agi: Proxy) -> None:
+    stage = Stage(lab, agi, stop_timeout="3s")
     service = stage.service
     stage.set_the_stage()
     unpause(lab, ORIGINATE.queue)

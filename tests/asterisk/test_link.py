@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -96,12 +95,11 @@ def link(lab: Lab) -> Iterator[Proxy]:
         yield proxy
 
 
-def serve(lab: Lab, link: Proxy, ram: Path, **ami: str) -> Service:
+def serve(lab: Lab, link: Proxy, **ami: str) -> Service:
     """Run the service behind the proxy."""
     lab.voices = False
     settings = {
         "ami": {"port": link.port, **ami},
-        "database": {"url": f"sqlite:///{ram}/callback-queue.db"},
     }
     return lab.service(merged(QUICK, settings))
 
@@ -144,30 +142,30 @@ def play(lab: Lab, service: Service, link: Proxy, troubles: Sequence[Trouble]) -
     assert len(alice.invites) == len(troubles)
 
 
-def test_link_breaks_at_eight_moments(lab: Lab, link: Proxy, ram: Path) -> None:
-    service = serve(lab, link, ram)
+def test_link_breaks_at_eight_moments(lab: Lab, link: Proxy) -> None:
+    service = serve(lab, link)
     play(lab, service, link, BREAKS)
     assert link.connections == 1 + len(BREAKS)
 
 
-def test_link_goes_silent_at_three_moments(lab: Lab, link: Proxy, ram: Path) -> None:
+def test_link_goes_silent_at_three_moments(lab: Lab, link: Proxy) -> None:
     # One that soon notices when Asterisk is silent.
-    service = serve(lab, link, ram, ping_interval="1s", timeout="1s")
+    service = serve(lab, link, ping_interval="1s", timeout="1s")
     play(lab, service, link, SILENCES)
     assert link.connections == 1 + len(SILENCES)
 
 
-def test_everything_is_said_twice(lab: Lab, link: Proxy, ram: Path) -> None:
-    service = serve(lab, link, ram)
+def test_everything_is_said_twice(lab: Lab, link: Proxy) -> None:
+    service = serve(lab, link)
     link.always(Way.IN, Fate.TWICE)
     play(lab, service, link, [Trouble(Way.OUT, ORIGINATE, Fate.PASSES)])
     assert link.connections == 1
 
 
 def test_all_after_the_agents_answer_comes_when_the_talk_is_over(
-    lab: Lab, link: Proxy, ram: Path
+    lab: Lab, link: Proxy
 ) -> None:
-    service = serve(lab, link, ram)
+    service = serve(lab, link)
     change_queue(lab, "support", members=("alice",))
     lab.agent("alice")
     client = lab.client(CLIENT, TALK)

@@ -50,4 +50,4 @@ def test_server_hangs_while_the_key_is_pressed(
     # Well again, the next one is heard without anybody having done anything.
     lab.caller("support", Press("1"), number=CLIENT)
     requested(service)
-    assert [task["number"] for task in service.tasks("--status", "pending")] == [CLIENT]
+    assert [task["number"] for task in service.tasks(status="pending")] == [CLIENT]

@@ -111,7 +111,7 @@ def _play(tell: Storyteller, asterisk: Asterisk, lab: Lab) -> int:
     _served(tell, asterisk, lab, service)
     missed_ms = _missed(tell, lab, service, alice)
     _print_stories(service)
-    return _verdict(lab, service.tasks("--all"), delay_ms, missed_ms)
+    return _verdict(lab, service.tasks(), delay_ms, missed_ms)
 
 
 def _asked_for(

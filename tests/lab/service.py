@@ -11,6 +11,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -77,7 +78,7 @@ class Service:
     def __init__(
         self, asterisk: Asterisk, settings: Mapping[str, Any] | None = None
     ) -> None:
-        self.home = asterisk.home / "service" / f"{time.monotonic_ns()}"
+        self.home = asterisk.ram / f"{time.monotonic_ns()}"
         self.home.mkdir(parents=True)
         self.config = self.home / "callback-queue.yaml"
         self.settings = merged(default_settings(asterisk, self.home), settings or {})
@@ -146,12 +147,9 @@ class Service:
             DeadlinePassed: it is not ready in time; the text holds its last answer.
         """
         answer: Any = None
-        socket = Path(self.settings["control"]["socket"])
         for _ in pauses(deadline_s):
             if not self.running:
                 raise LabError(f"the service ended:\n{self.report()}")
-            if not socket.exists():
-                continue
             answer = self.status()
             if answer is None or not answer["asterisk"]["connected"]:
                 continue
@@ -295,14 +293,43 @@ class Service:
         )
         return CommandResult(done)
 
-    def status(self) -> Any:
-        """Return what ``callback-queue status --json`` says; None: no answer yet."""
-        result = self.cli("status", "--json")
-        return result.json() if result.exit_code == 0 else None
+    # -- what it answers: what the commands print with --json, without a process for
+    #    each, of which there would be more than of all else
 
-    def tasks(self, *arguments: str) -> Any:
-        """Return what ``callback-queue tasks list --all --json`` says."""
-        return self.cli("tasks", "list", "--all", "--json", *arguments).json()
+    def ask(self, command: str, **arguments: Any) -> Any:
+        """Ask the running service as a command does.
+
+        Raises:
+            OSError: it does not run.
+            LabError: it refuses.
+        """
+        with socket.socket(socket.AF_UNIX) as link:
+            link.settimeout(_COMMAND_DEADLINE_S)
+            link.connect(self.settings["control"]["socket"])
+            link.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
+            with link.makefile("rb") as answers:
+                line = answers.readline()
+        if not line:
+            raise ConnectionResetError("the service ended before it answered")
+        answer = json.loads(line)
+        if not answer["ok"]:
+            raise LabError(f"{command}: {answer}")
+        return answer["result"]
+
+    def status(self) -> Any:
+        """Return its status; None if it does not answer yet."""
+        try:
+            return self.ask("status")
+        except OSError:
+            return None
+
+    def tasks(self, **filters: str) -> Any:
+        """Return the tasks, those that ended too, the latest first."""
+        return self.ask("tasks.list", all=True, **filters)
+
+    def task(self, task_id: int) -> Any:
+        """Return a task with its attempts and its story."""
+        return self.ask("tasks.show", id=task_id)
 
 
 def default_settings(asterisk: Asterisk, home: Path) -> dict[str, Any]:

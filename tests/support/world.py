@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import atexit
 import json
-import os
 import random
 import shutil
 import tempfile
@@ -49,6 +48,7 @@ from fastagi.store.engine import Database
 from fastagi.store.errors import CommitUnknown, StoreUnavailable
 from tests.support.fake_asterisk import FakeAsterisk
 from tests.support.fake_calls import FORGETS
+from tests.support.ram import ram
 from tests.support.wires import Net, ServerEndpoint
 
 T = TypeVar("T")
@@ -368,17 +368,12 @@ _template: list[Path] = []
 def _empty_database() -> Path:
     """Return a file with the tables in it, made once for all tests."""
     if not _template:
-        directory = Path(tempfile.mkdtemp(prefix="callback-template-", dir=_ram()))
+        directory = Path(tempfile.mkdtemp(prefix="callback-template-", dir=ram()))
         atexit.register(shutil.rmtree, directory, ignore_errors=True)
         path = directory / "empty.db"
         migrate.prepare(f"sqlite:///{path}")
         _template.append(path)
     return _template[0]
-
-
-def _ram() -> str | None:
-    # Every COMMIT waits for the disk; thousands of tests need not.
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 @attrs.define(eq=False)
@@ -407,7 +402,7 @@ class World:
         """Begin at the usual time with an empty database."""
         self.clock.rightNow = START
         self.asterisk = FakeAsterisk(self.clock, self.net, version=self.version)
-        self.directory = Path(tempfile.mkdtemp(prefix="callback-world-", dir=_ram()))
+        self.directory = Path(tempfile.mkdtemp(prefix="callback-world-", dir=ram()))
         if not self.url:
             file = self.directory / "callback.db"
             shutil.copy(_empty_database(), file)
