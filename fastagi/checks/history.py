@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -154,7 +155,11 @@ def _look_at_csv(
     except HistoryUnreadable as error:
         notes.fault(error.where, error.problem, error.remedy)
         return
-    for remark in reading.remarks:
+    _tell(reading.remarks, notes)
+
+
+def _tell(remarks: Iterable[str], notes: Notes) -> None:
+    for remark in remarks:
         where, _, rest = remark.partition(": ")
         problem, _, remedy = rest.partition("; ")
         notes.fault(where, problem, remedy)
@@ -198,11 +203,13 @@ def _look_for_newest(
     path: Path, time_of: LineTime, newest: _Newest, notes: Notes
 ) -> None:
     try:
-        lines = lines_since(path, time.time() - _LOOK_BACK_S, time_of)
+        log = lines_since(path, time.time() - _LOOK_BACK_S, time_of)
     except HistoryUnreadable as error:
         notes.fault(error.where, error.problem, error.remedy)
         return
-    at = next((at for at in map(time_of, reversed(lines)) if at is not None), None)
+    _tell(log.remarks, notes)
+    times = map(time_of, reversed(log.lines))
+    at = next((at for at in times if at is not None), None)
     if at is not None:
         newest.note(str(path), at)
 

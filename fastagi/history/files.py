@@ -13,9 +13,13 @@ import gzip
 import lzma
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
+
+from attrs import frozen
 
 from fastagi.history.errors import HistoryUnreadable
 from fastagi.plain_file import NoPlainFile, open_plain
@@ -24,16 +28,41 @@ from fastagi.plain_file import NoPlainFile, open_plain
 LineTime = Callable[[bytes], float | None]
 
 _FIRST_BLOCK: Final = 256 * 1024
-#: More than a busy machine writes in a month.
-_MOST_BYTES: Final = 512 * 1024 * 1024
-_COMPRESSED: Final[dict[str, Callable[[bytes], bytes]]] = {
-    ".gz": gzip.decompress,
-    ".bz2": bz2.decompress,
-    ".xz": lzma.decompress,
+#: What has no line in so much is no log of the kind that is wanted, in bytes.
+_NO_LOG_BYTES: Final = 1024 * 1024
+#: Read in all, in bytes: more than a busy machine writes in a week.
+_MOST_BYTES: Final = 64 * 1024 * 1024
+#: Unpacked of one compressed file, in bytes, to come to its end.
+_MOST_UNPACKED_BYTES: Final = 512 * 1024 * 1024
+_CHUNK_BYTES: Final = 1024 * 1024
+_COMPRESSED: Final[dict[str, Callable[[IO[bytes]], BufferedIOBase]]] = {
+    ".gz": lambda file: gzip.GzipFile(fileobj=file),
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
 }
+_CORRECT: Final = "correct the section 'history' of the settings"
 
 
-def lines_since(path: Path, since: float, time_of: LineTime) -> list[bytes]:
+@frozen
+class Lines:
+    """The end of a log."""
+
+    #: Oldest first.
+    lines: list[bytes]
+    #: What of it can not be read, each with its remedy.
+    remarks: tuple[str, ...] = ()
+
+
+@frozen
+class _Part:
+    """What one file gives."""
+
+    lines: list[bytes]
+    size: int
+    reaches_back: bool
+
+
+def lines_since(path: Path, since: float, time_of: LineTime) -> Lines:
     """Return the lines written since a time, and perhaps some before, oldest first.
 
     A last line without its line break is left out: it is not written to its end.
@@ -47,8 +76,9 @@ def lines_since(path: Path, since: float, time_of: LineTime) -> list[bytes]:
     Raises:
         HistoryUnreadable: neither the file nor an older one can be read.
     """
-    parts: list[list[bytes]] = []
-    trouble: OSError | None = None
+    parts: list[_Part] = []
+    troubles: list[HistoryUnreadable] = []
+    left = _MOST_BYTES
     seen: set[tuple[int, int]] = set()
     for candidate in _newest_first(path, since):
         try:
@@ -57,25 +87,34 @@ def lines_since(path: Path, since: float, time_of: LineTime) -> list[bytes]:
                 if (status.st_dev, status.st_ino) in seen:
                     continue
                 seen.add((status.st_dev, status.st_ino))
-                lines, enough = _read(candidate, file, since, time_of)
-        except NoPlainFile as error:
-            if candidate == path:
-                trouble = error
-            continue
+                part = _read(candidate, file, since, time_of, left)
         except FileNotFoundError:
             # Rotated this very moment; it is among the older ones.
             continue
-        except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
-            trouble = error if isinstance(error, OSError) else OSError(0, str(error))
+        except NoPlainFile as error:
+            # Such as a directory that is named like an older one.
+            if candidate == path:
+                troubles.append(_unreadable(candidate, error))
             continue
-        parts.append(lines)
-        if enough:
+        except HistoryUnreadable as trouble:
+            troubles.append(trouble)
+            continue
+        except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
+            troubles.append(_unreadable(candidate, error))
+            continue
+        parts.append(part)
+        left -= part.size
+        if part.reaches_back:
+            break
+        if left <= 0:
+            troubles.append(_too_much(candidate))
             break
     if not parts:
-        raise _unreadable(path, trouble)
+        raise troubles[0] if troubles else _missing(path)
     # copytruncate leaves the same lines in two files for a moment.
-    joined = (line for part in reversed(parts) for line in part)
-    return list(dict.fromkeys(joined)) if len(parts) > 1 else parts[0]
+    joined = (line for part in reversed(parts) for line in part.lines)
+    lines = list(dict.fromkeys(joined)) if len(parts) > 1 else parts[0].lines
+    return Lines(lines, tuple(map(str, troubles)))
 
 
 def _newest_first(path: Path, since: float) -> Iterator[Path]:
@@ -99,53 +138,90 @@ def _newest_first(path: Path, since: float) -> Iterator[Path]:
 
 
 def _read(
-    path: Path, file: IO[bytes], since: float, time_of: LineTime
-) -> tuple[list[bytes], bool]:
-    """Return the lines of a file, and whether they reach back far enough."""
+    path: Path, file: IO[bytes], since: float, time_of: LineTime, most: int
+) -> _Part:
+    """Return the end of a file.
+
+    Args:
+        most: not more than so many bytes of it.
+
+    Raises:
+        HistoryUnreadable: it is no log of this kind, or can not be unpacked.
+        OSError, EOFError, ValueError, lzma.LZMAError, zlib.error: it can not be read.
+    """
     unpack = _COMPRESSED.get(path.suffix)
     if unpack is not None:
-        lines = _whole_lines(unpack(file.read(_MOST_BYTES)))
-        return lines, _is_old(lines, since, time_of)
+        data, whole = _unpacked(path, unpack(file), most)
+        return _part(path, data, whole, since, time_of)
     size = file.seek(0, os.SEEK_END)
     block = _FIRST_BLOCK
     while True:
-        begin = max(0, size - min(block, _MOST_BYTES))
+        begin = max(0, size - min(block, most))
         file.seek(begin)
         data = file.read(size - begin)
-        if begin:
-            # The first line is cut.
-            data = data.partition(b"\n")[2]
-        lines = _whole_lines(data)
-        enough = _is_old(lines, since, time_of)
-        if enough or not begin or block >= _MOST_BYTES:
-            return lines, enough
+        part = _part(path, data, not begin, since, time_of)
+        if part.reaches_back or not begin or block >= most:
+            return part
         block *= 4
 
 
-def _whole_lines(data: bytes) -> list[bytes]:
-    return data.split(b"\n")[:-1]
+def _unpacked(path: Path, packed: BufferedIOBase, most: int) -> tuple[bytes, bool]:
+    """Return the end of what is in a compressed file, and whether that is all of it."""
+    chunks: deque[bytes] = deque()
+    size = total = 0
+    while chunk := packed.read(_CHUNK_BYTES):
+        chunks.append(chunk)
+        size += len(chunk)
+        total += len(chunk)
+        if total > _MOST_UNPACKED_BYTES:
+            raise HistoryUnreadable(
+                path,
+                f"it holds more than {_MOST_UNPACKED_BYTES >> 20} MB",
+                "have the log rotated more often",
+            )
+        while size - len(chunks[0]) >= most:
+            size -= len(chunks.popleft())
+    return b"".join(chunks)[-most:], total <= most
 
 
-def _is_old(lines: Iterable[bytes], since: float, time_of: LineTime) -> bool:
+def _part(
+    path: Path, data: bytes, whole: bool, since: float, time_of: LineTime
+) -> _Part:
+    # The first line is cut where more stands before it; the last is not at its end.
+    lines = data.split(b"\n")[0 if whole else 1 : -1]
     first = next((at for at in map(time_of, lines) if at is not None), None)
-    return first is not None and first < since
+    if first is None and len(data) >= _NO_LOG_BYTES:
+        raise HistoryUnreadable(
+            path,
+            f"in {_NO_LOG_BYTES >> 20} MB of it there is no line of such a log",
+            _CORRECT,
+        )
+    return _Part(lines, len(data), first is not None and first < since)
 
 
-def _unreadable(path: Path, trouble: Any) -> HistoryUnreadable:
-    match trouble:
-        case PermissionError():
-            return HistoryUnreadable(
-                path,
-                "the user of this service may not read it",
-                "put the user into the group that owns it, such as:"
-                " usermod -a -G asterisk callback-queue; then restart the service",
-            )
-        case OSError():
-            reason = (trouble.strerror or str(trouble)).lower()
-            return HistoryUnreadable(path, f"it can not be read: {reason}", "mend it")
-        case _:
-            return HistoryUnreadable(
-                path,
-                "it does not exist",
-                "correct the section 'history' of the settings",
-            )
+def _too_much(path: Path) -> HistoryUnreadable:
+    return HistoryUnreadable(
+        path,
+        f"no more than the newest {_MOST_BYTES >> 20} MB of the log are read, and what"
+        " stands before them is not known",
+        "make missed_window shorter, or look there for calls that were missed",
+    )
+
+
+def _unreadable(path: Path, trouble: Exception) -> HistoryUnreadable:
+    if isinstance(trouble, PermissionError):
+        return HistoryUnreadable(
+            path,
+            "the user of this service may not read it",
+            "'callback-queue check', as root, says how to let it",
+        )
+    reason = getattr(trouble, "strerror", None) or str(trouble) or "it is damaged"
+    return HistoryUnreadable(
+        path,
+        f"it can not be read: {reason.lower()}",
+        "the calls in it are not known; mend it or move it away",
+    )
+
+
+def _missing(path: Path) -> HistoryUnreadable:
+    return HistoryUnreadable(path, "it does not exist", _CORRECT)

@@ -18,7 +18,7 @@ from attrs import field, frozen
 from twisted.logger import Logger
 
 from fastagi.history import cdr, queue_log
-from fastagi.history.database import CdrTable
+from fastagi.history.database import MOST_ROWS, CdrTable
 from fastagi.history.errors import HistoryUnreadable
 from fastagi.history.facts import PastCall, together
 from fastagi.history.files import lines_since
@@ -68,8 +68,8 @@ class QueueLog:
 
     def read(self, since: float) -> Reading:
         """Return the calls that ended since a time, and perhaps others."""
-        lines = lines_since(self.path, since - LONGEST_WAIT_S, queue_log.time_of)
-        return Reading(queue_log.past_calls(lines))
+        log = lines_since(self.path, since - LONGEST_WAIT_S, queue_log.time_of)
+        return Reading(queue_log.past_calls(log.lines), log.remarks)
 
 
 @frozen
@@ -83,16 +83,16 @@ class CdrFile:
     def read(self, since: float) -> Reading:
         """Return the calls that ended since a time, and perhaps others."""
         time_of = partial(cdr.time_of_csv, columns=self.columns)
-        lines = lines_since(self.path, since - LONGEST_WAIT_S, time_of)
-        parsed = (cdr.parse_csv(line, self.columns) for line in lines)
+        log = lines_since(self.path, since - LONGEST_WAIT_S, time_of)
+        parsed = (cdr.parse_csv(line, self.columns) for line in log.lines)
         rows = cdr.read_rows(row for row in parsed if row is not None)
-        remarks = []
+        remarks = list(log.remarks)
         if rows.without_uniqueid:
             remarks.append(
                 f"{self.path}: {rows.without_uniqueid} CDRs have no uniqueid and are of"
                 " no use; write loguniqueid = yes under [csv] in cdr.conf"
             )
-        if lines and not rows.rows and not rows.without_uniqueid:
+        if log.lines and not rows.rows and not rows.without_uniqueid:
             remarks.append(
                 f"{self.path}: no line is a CDR with the columns expected; correct"
                 " history.cdr_columns in the settings"
@@ -120,7 +120,8 @@ class CdrDatabase:
         """Return the calls that ended since a time, and perhaps others."""
         table = self.open()
         earliest = cdr.local_time(since - LONGEST_WAIT_S - _ZONES_S)
-        rows = cdr.read_rows(table.rows_since(earliest))
+        found = table.rows_since(earliest)
+        rows = cdr.read_rows(found)
         calls = [
             call
             for call in cdr.past_calls(rows.rows)
@@ -131,6 +132,11 @@ class CdrDatabase:
             remarks.append(
                 f"{table.name}: {rows.without_uniqueid} CDRs have no uniqueid and are"
                 " of no use; have Asterisk write it"
+            )
+        if len(found) >= MOST_ROWS:
+            remarks.append(
+                f"{table.name}: no more than the newest {MOST_ROWS} CDRs are read, and"
+                " those before them are not known; make missed_window shorter"
             )
         return Reading(calls, tuple(remarks))
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from twisted.logger import capturedLogs
 
 from fastagi.calls.inbound import CountingRules, Outcome
-from fastagi.history import cdr, queue_log
+from fastagi.history import cdr, database, queue_log, sources
 from fastagi.history.database import CdrTable
 from fastagi.history.errors import HistoryUnreadable
 from fastagi.history.facts import PastCall, together
-from fastagi.history.sources import QueueLog, Reading, read_all
+from fastagi.history.sources import CdrDatabase, CdrFile, QueueLog, Reading, read_all
 from tests.support.past_calls import (
     FREEPBX,
     MADE,
@@ -476,6 +476,29 @@ def test_only_rows_since_a_time_are_read(tmp_path: Path) -> None:
     newest = table.newest()
     assert newest is not None
     assert newest["start"] == max(one[0] for one in rows)
+
+
+def test_only_the_newest_rows_are_read_and_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = freepbx_rows("22.10")
+    make_cdr_table(tmp_path / "cdr.db", rows)
+    source = CdrDatabase(f"sqlite:///{tmp_path / 'cdr.db'}", "cdr")
+    assert source.read(since=0).remarks == ()
+    for module in (database, sources):
+        monkeypatch.setattr(module, "MOST_ROWS", 3)
+    assert len(source.open().rows_since(datetime(2000, 1, 1))) == 3
+    (remark,) = source.read(since=0).remarks
+    assert "no more than the newest 3 CDRs are read" in remark
+    assert remark.endswith("; make missed_window shorter")
+
+
+def test_what_of_a_log_can_not_be_read_is_told(tmp_path: Path) -> None:
+    for source in (QueueLog(tmp_path / "log"), CdrFile(tmp_path / "log")):
+        source.path.write_bytes(b"")
+        source.path.with_name("log.1.gz").write_bytes(b"no gzip")
+        (remark,) = source.read(since=0).remarks
+        assert remark.startswith(f"{tmp_path}/log.1.gz: it can not be read: ")
 
 
 def test_history_that_fails_in_any_way_harms_no_other(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import gzip
 import lzma
 import os
 import shutil
+import tracemalloc
 from pathlib import Path
+from typing import IO
 
 import pytest
 from hypothesis import given
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from fastagi.history import files
 from fastagi.history.errors import HistoryUnreadable
 from fastagi.history.files import lines_since
+from fastagi.plain_file import open_plain
 
 
 def time_of(raw: bytes) -> float | None:
@@ -32,7 +35,8 @@ def write(path: Path, *times: int, written_at: float | None = None) -> None:
 
 def read(path: Path, since: float = 0) -> list[int]:
     found = lines_since(path, since, time_of)
-    return [int(at) for line in found if (at := time_of(line)) is not None]
+    assert found.remarks == ()
+    return [int(at) for line in found.lines if (at := time_of(line)) is not None]
 
 
 @pytest.fixture
@@ -81,12 +85,119 @@ def test_older_ones_are_compressed(log: Path, suffix: str, pack: object) -> None
     assert read(log) == [1, 2, 3, 4, 5]
 
 
-def test_older_ones_are_missing_or_damaged(log: Path) -> None:
+def test_older_ones_are_missing(log: Path) -> None:
     write(log, 5, 6)
     assert read(log, since=1) == [5, 6]
-    log.with_name("queue_log.1.gz").write_bytes(b"no gzip")
     log.with_name("queue_log.2").mkdir()
     assert read(log, since=1) == [5, 6]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content"),
+    [
+        (".gz", b"no gzip"),
+        (".gz", gzip.compress(b"1 line\n2 line\n")[:-6]),
+        (".bz2", b"no bzip2"),
+        (".xz", lzma.compress(b"1 line\n")[:20]),
+    ],
+)
+def test_older_one_that_is_damaged_is_told(
+    log: Path, suffix: str, content: bytes
+) -> None:
+    write(log, 5, 6)
+    damaged = log.with_name(f"queue_log.1{suffix}")
+    damaged.write_bytes(content)
+    found = lines_since(log, 1, time_of)
+    assert found.lines == [b"5 line", b"6 line"]
+    (remark,) = found.remarks
+    assert remark.startswith(f"{damaged}: it can not be read: ")
+    assert remark.endswith("; the calls in it are not known; mend it or move it away")
+
+
+def test_older_one_that_may_not_be_read_is_told(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = log.with_name("queue_log.1")
+
+    def refuse(path: Path) -> IO[bytes]:
+        if path == older:
+            raise PermissionError(13, "Permission denied", str(path))
+        return open_plain(path)
+
+    write(older, 1, 2)
+    write(log, 5, 6)
+    monkeypatch.setattr(files, "open_plain", refuse)
+    found = lines_since(log, 1, time_of)
+    assert found.lines == [b"5 line", b"6 line"]
+    (remark,) = found.remarks
+    assert remark.startswith(f"{older}: the user of this service may not read it; ")
+
+
+def test_file_that_is_no_such_log_is_soon_given_up(log: Path) -> None:
+    with log.open("wb") as file:
+        for _ in range(2000):
+            file.write(b"no time at all\n" * 70)
+        file.truncate(1 << 40)
+    with pytest.raises(HistoryUnreadable, match=r"in 1 MB .* no line .*'history'"):
+        read(log)
+    # And it harms no other.
+    older = log.with_name("queue_log.1")
+    write(older, 1, 2)
+    found = lines_since(log, 0, time_of)
+    assert found.lines == [b"1 line", b"2 line"]
+    assert len(found.remarks) == 1
+
+
+def test_no_more_of_a_log_is_read_than_fits(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_FIRST_BLOCK", 100)
+    monkeypatch.setattr(files, "_MOST_BYTES", 1000)
+    write(log.with_name("queue_log.1"), *range(900))
+    write(log, *range(900, 950))
+    found = lines_since(log, 1, time_of)
+    assert sum(len(line) + 1 for line in found.lines) <= 1000
+    times = [time_of(line) for line in found.lines]
+    assert times == list(range(950 - len(times), 950))
+    (remark,) = found.remarks
+    assert "what stands before them is not known; make missed_window shorter" in remark
+    # So much is all that is asked for.
+    assert lines_since(log, 890, time_of).remarks == ()
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz"])
+def test_compressed_log_is_unpacked_within_limits(
+    log: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(files, "_CHUNK_BYTES", 100)
+    pack = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}[suffix]
+    packed = log.with_name(f"queue_log.1{suffix}")
+    packed.write_bytes(pack(b"".join(b"%d line\n" % at for at in range(900))))
+    found = lines_since(log, 1, time_of)
+    times = [time_of(line) for line in found.lines]
+    assert times == list(range(900 - len(times), 900))
+    assert 900 < sum(len(line) + 1 for line in found.lines) <= 1000
+    assert len(found.remarks) == 1
+    monkeypatch.setattr(files, "_MOST_UNPACKED_BYTES", 7000)
+    with pytest.raises(HistoryUnreadable, match="it holds more than"):
+        lines_since(log, 1, time_of)
+
+
+def test_little_memory_is_needed_for_much_that_was_compressed(log: Path) -> None:
+    packed = log.with_name("queue_log.1.gz")
+    with gzip.open(packed, "wb", compresslevel=1) as file:
+        for _ in range(200):
+            file.write(b"1 line\n" + b"x" * (1 << 20))
+    write(log, 5, 6)
+    tracemalloc.start()
+    try:
+        found = lines_since(log, 0, time_of)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.lines[-1] == b"6 line"
+    assert most < 4 * files._MOST_BYTES
 
 
 def test_pipe_in_the_place_of_a_log_holds_nobody_up(log: Path) -> None:
@@ -163,5 +274,5 @@ def test_file_that_may_not_be_read_is_told_with_the_remedy(
 
     write(log, 1)
     monkeypatch.setattr(files, "open_plain", refuse)
-    with pytest.raises(HistoryUnreadable, match=r"may not read it; .*usermod"):
+    with pytest.raises(HistoryUnreadable, match=r"may not read it; .*check.*root"):
         read(log)
