@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import stat
 import time
 from collections.abc import Iterable
 from datetime import datetime
@@ -173,23 +174,47 @@ def _may_read(path: Path, user: User, missing: str, notes: Notes) -> bool:
         notes.fault(path, "it does not exist", missing)
         return False
     except PermissionError:
-        group = ""
-        is_ours = True
-    else:
-        group = _group_of(path)
-        is_ours = user.may("r", path)
-        if is_ours and not path.is_file():
+        status = None
+    if status is not None:
+        if not stat.S_ISREG(status.st_mode):
             notes.fault(path, "it is no file", missing)
             return False
-        if is_ours:
+        if user.may("r", path):
             return status.st_size > 0
-    notes.fault(
-        path,
-        f"{user.name} may not read it",
-        f"usermod -a -G {group or 'asterisk'} {user.name}; systemctl restart"
-        " callback-queue",
-    )
+    if user.is_service:
+        notes.fault(path, f"{user.name} may not read it", _let_in(path, user))
+    else:
+        notes.warn(
+            path,
+            f"not looked at: {user.name} may not read it",
+            "run this check as root, who can look at it as the user of the service",
+        )
     return False
+
+
+def _let_in(path: Path, user: User) -> str:
+    """Say how a user gets to read a file."""
+    above = [one for one in reversed(path.parents) if one.is_dir()]
+    closed = next((one for one in above if not user.may("x", one)), None)
+    if closed is not None:
+        where, letter, bit = closed, "x", stat.S_IXGRP
+    else:
+        where, letter, bit = path, "r", stat.S_IRGRP
+    group = _group_of(where)
+    if group in {"", "root"}:
+        # Whoever is in that group may do more than is needed here.
+        name = user.owner.partition(":")[0]
+        more = (
+            ""
+            if closed
+            else f"; setfacl -m d:u:{name}:r {path.parent}, for those to come"
+        )
+        return f"setfacl -m u:{name}:{letter} {where}{more}"
+    open_to_it = "" if where.stat().st_mode & bit else f"chmod g+{letter} {where}; "
+    return (
+        f"{open_to_it}usermod -a -G {group} {user.name}; systemctl restart"
+        " callback-queue"
+    )
 
 
 def _group_of(path: Path) -> str:

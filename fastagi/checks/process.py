@@ -102,6 +102,8 @@ class User:
     groups: tuple[int, ...] | None = None
     #: Of the process, too.
     gid: int | None = None
+    #: Whether it is the one of the service; else whoever started this.
+    is_service: bool = True
 
     @property
     def is_us(self) -> bool:
@@ -153,8 +155,12 @@ def service_user(running: Running | None) -> User:
 
     Only root looks for another user than itself: nobody else could ask for one.
     """
-    if os.geteuid() != 0:
-        return _user(os.geteuid())
+    us = os.geteuid()
+    if us != 0:
+        user = _user(us)
+        runs = running is not None and running.uid == us
+        is_service = runs or user.name == DEFAULT_USER
+        return attrs.evolve(user, is_service=is_service)
     if running is not None:
         return _user(running.uid, running.groups, running.gid)
     try:

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
+import shutil
 import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from fastagi.checks.history import check_history
@@ -82,24 +85,74 @@ def test_asterisk_is_told_to_write_none(tmp_path: Path, log: Path) -> None:
     assert f"{tmp_path}/etc/logger.conf:2: Asterisk writes no queue_log" in text
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can ask for others")
-def test_user_of_the_service_may_not_read_it(log: Path) -> None:
-    # Nobody may pass to the directories that pytest makes.
-    for directory in log.parents:
-        if directory.stat().st_mode & 0o005 != 0o005:
+class TestWhoMayNotRead:
+    """The file belongs to root, or whoever runs the tests, and to some group."""
+
+    _GROUP = grp.getgrgid(os.getgid() or 1).gr_name
+
+    @pytest.fixture
+    def closed(self, log: Path) -> Path:
+        # Nobody may pass to the directories that pytest makes.
+        for directory in log.parents:
+            if directory.owner() == log.owner() and directory != Path("/"):
+                directory.chmod(directory.stat().st_mode | 0o055)
+        shutil.chown(log, group=self._GROUP)
+        log.chmod(0o240 if os.geteuid() else 0o640)
+        return log
+
+    @pytest.fixture
+    def service(self) -> User:
+        if os.geteuid():
+            return attrs.evolve(_US, name=pwd.getpwuid(os.geteuid()).pw_name)
+        return User("nobody", pwd.getpwnam("nobody").pw_uid)
+
+    def test_group_that_may(self, closed: Path, service: User) -> None:
+        (text,) = check(closed.parents[1], service, queue_log=str(closed))
+        assert text == (
+            f"fault: {closed}: {service.name} may not read it - usermod -a -G"
+            f" {self._GROUP} {service.name}; systemctl restart callback-queue"
+        )
+        if os.geteuid() == 0:
+            # As systemd gives them, or as usermod did before the last start.
+            gid = closed.stat().st_gid
+            for groups, expected in (((gid,), ["ok"]), ((), [text])):
+                running = attrs.evolve(service, groups=groups)
+                said = check(closed.parents[1], running, queue_log=str(closed))
+                assert said == expected
+
+    def test_group_that_may_not_either(self, closed: Path, service: User) -> None:
+        closed.chmod(closed.stat().st_mode & ~0o040)
+        (text,) = check(closed.parents[1], service, queue_log=str(closed))
+        assert f" - chmod g+r {closed}; usermod -a -G {self._GROUP} " in text
+
+    def test_directory_above_is_closed(self, closed: Path, service: User) -> None:
+        log, directory = closed, closed.parent
+        log.chmod(0o644)
+        shutil.chown(directory, group=self._GROUP)
+        directory.chmod(0o650 if os.geteuid() else 0o750)
+        try:
+            (text,) = check(log.parents[1], service, queue_log=str(log))
+        finally:
             directory.chmod(0o755)
-    log.chmod(0o640)
-    nobody = pwd.getpwnam("nobody")
-    group = nobody.pw_gid
-    os.chown(log, 0, group + 1)
-    user = User("nobody", nobody.pw_uid)
-    (text,) = check(log.parents[1], user, queue_log=str(log))
-    assert text.startswith(f"fault: {log}: nobody may not read it - usermod -a -G")
-    assert text.endswith("systemctl restart callback-queue")
-    # As systemd gives them, or as usermod did before the last start.
-    for groups, expected in (((group + 1,), ["ok"]), ((), [text])):
-        running = User("nobody", nobody.pw_uid, groups)
-        assert check(log.parents[1], running, queue_log=str(log)) == expected
+        assert f"{service.name} may not read it - usermod -a -G {self._GROUP}" in text
+
+    def test_nobody_is_told_to_join_the_group_of_root(
+        self, closed: Path, service: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Path, "group", lambda _path: "root")
+        (text,) = check(closed.parents[1], service, queue_log=str(closed))
+        assert text.endswith(
+            f"- setfacl -m u:{service.name}:r {closed}; setfacl -m"
+            f" d:u:{service.name}:r {closed.parent}, for those to come"
+        )
+
+    def test_whoever_runs_the_check_is_not_the_service(
+        self, closed: Path, service: User
+    ) -> None:
+        somebody = attrs.evolve(service, is_service=False)
+        (text,) = check(closed.parents[1], somebody, queue_log=str(closed))
+        assert text.startswith(f"warning: {closed}: not looked at: ")
+        assert "run this check as root" in text
 
 
 def test_queue_log_that_nobody_writes_any_more(tmp_path: Path, log: Path) -> None:
