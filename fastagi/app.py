@@ -11,7 +11,12 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
+from twisted.internet.defer import (
+    Deferred,
+    DeferredList,
+    TimeoutError,
+    maybeDeferred,
+)
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IListeningPort,
@@ -51,6 +56,9 @@ from fastagi.store.store import TaskStore
 
 #: How long who asks for the status waits for the database, in seconds.
 _DATABASE_S: Final = 3.0
+
+#: After the store failed, in seconds.
+_STORE_RETRY_S: Final = 5.0
 
 #: The moment at which somebody last asked for the status.
 _STATUS_MARK: Final = "status"
@@ -261,7 +269,7 @@ class CallbackService:
             raise
         self.manager.startService()
         self._expiry.wake()
-        self._background.start("recognising blocked numbers", self._use_number_plan())
+        self._background.start("recognising clients", self._recognise_anew())
         self._background.start("looking for orphans", self._warn_of_orphans())
 
     async def stop(self) -> None:
@@ -330,8 +338,11 @@ class CallbackService:
 
         What the sockets and the database are is fixed until the next start.
         """
-        self._current = settings
+        former, self._current = self._current, settings
         self._targets = targets(settings)
+        if former.plan != settings.plan:
+            self.missed.rekey()
+            self.dialer.rekey(settings.plan.key)
         for section in ("ami", "fastagi", "database", "control"):
             if getattr(self._fixed, section) != getattr(settings, section):
                 self._log.warn(
@@ -342,27 +353,45 @@ class CallbackService:
         if self.manager.connected:
             self.picture.sync()
             self.kept.wake()
-        self._background.start("recognising clients anew", self._use_number_plan())
+        self._background.start("recognising clients anew", self._recognise_anew())
         self._tasks_changed()
         self._background.start("looking for orphans", self._warn_of_orphans())
 
-    async def _use_number_plan(self) -> None:
-        """Recognise the clients of open tasks by what numbers mean now."""
+    async def _recognise_anew(self) -> None:
+        while not await self._use_number_plan():
+            await self._background.pause(_STORE_RETRY_S)
+        # An attempt may have begun meanwhile, under an older key.
+        self.dialer.rekey(self._current.plan.key)
+        self._tasks_changed()
+
+    async def _use_number_plan(self) -> bool:
+        """Recognise the clients of open tasks by what numbers mean now.
+
+        Returns:
+            Whether that could be done; the log says why not.
+        """
         now = datetime.fromtimestamp(self._clock.seconds(), UTC)
-        try:
-            await self._store.rekey_blocked(self._current.plan)
-            ended = await self._store.rekey(self._current.plan.key, now)
-        except StoreUnavailable as error:
-            self._log.error(
-                "clients with open tasks may not be recognised in every form of their"
-                " number until Asterisk is connected again: {error}",
-                error=error,
-            )
-            return
-        for task in ended:
+        plan = self._current.plan
+        # Both are in line before anything else may be done by the new plan.
+        blocked = Deferred.fromCoroutine(self._store.rekey_blocked(plan))
+        tasks = Deferred.fromCoroutine(self._store.rekey(plan.key, now))
+        done: list[tuple[bool, Any]] = await DeferredList(
+            [blocked, tasks], consumeErrors=True
+        )
+        for worked, result in done:
+            if not worked:
+                result.trap(StoreUnavailable)
+                self._log.error(
+                    "clients with open tasks may not be recognised in every form of"
+                    " their number yet: {error}",
+                    error=result.value,
+                )
+                return False
+        for task in done[1][1]:
             self._log.info(
                 "task {task_id}: {reason}", task_id=task.id, reason=task.reason
             )
+        return True
 
     async def _warn_of_orphans(self) -> None:
         """Say which tasks wait in vain: their queue is not in the settings."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import Enum, StrEnum
 from typing import Final
 
@@ -228,10 +228,16 @@ class _Call:
 
     linkedid: str
     channels: set[str] = field(factory=set)
-    #: Keys of the numbers that were dialled in it.
-    dialled: list[str] = field(factory=list)
-    #: Keys of the clients who rang in.
-    rang: set[str] = field(factory=set)
+    #: The numbers that were dialled in it, by their keys.
+    dialled: dict[str, str] = field(factory=dict)
+    #: The numbers of the clients who rang in, by their keys.
+    rang: dict[str, str] = field(factory=dict)
+
+    def takes_dialled(self, numbers: Mapping[str, str]) -> None:
+        """Note what was dialled, as far as there is room."""
+        fresh = [key for key in sorted(numbers) if key not in self.dialled]
+        for key in fresh[: _MOST_DIALLED - len(self.dialled)]:
+            self.dialled[key] = numbers[key]
 
 
 class InboundCalls:
@@ -403,11 +409,12 @@ class InboundCalls:
         found = [*numbers_in(dialstring), *numbers]
         if first is not None:
             found.append(first.born_in.exten)
-        fresh = {self._client_key(number) for number in found} - {"", *call.dialled}
+        numbers = self._by_key(found)
         if first is not None:
-            fresh.discard(first.key)
-        call.dialled += sorted(fresh)[: _MOST_DIALLED - len(call.dialled)]
-        return fresh & set(call.dialled)
+            numbers.pop(first.key, None)
+        before = set(call.dialled)
+        call.takes_dialled(numbers)
+        return call.dialled.keys() - before
 
     def entered_bridge(
         self, uniqueid: str, bridge: str, *, name: str, linkedid: str, at: float
@@ -447,6 +454,15 @@ class InboundCalls:
         others = self._forget(channel)
         self._look_at(others, at)
         return ended
+
+    def rekey(self) -> None:
+        """From now on keys are what they are now."""
+        for channel in self._channels.values():
+            if channel.key:
+                channel.key = self._client_key(channel.number)
+        for call in self._calls.values():
+            call.rang = self._by_key(call.rang.values())
+            call.dialled = self._by_key(call.dialled.values())
 
     # -- after a gap -------------------------------------------------------
 
@@ -489,13 +505,18 @@ class InboundCalls:
 
     # -- parts -------------------------------------------------------------
 
+    def _by_key(self, numbers: Iterable[str]) -> dict[str, str]:
+        keys = {self._client_key(number): number for number in numbers}
+        keys.pop("", None)
+        return keys
+
     def _is_caller(self, channel: _Channel, number: str) -> set[str]:
         key = self._client_key(number)
         channel.number = number or channel.number
         if not key or key == channel.key:
             return set()
         channel.key = key
-        self._calls[channel.linkedid].rang.add(key)
+        self._calls[channel.linkedid].rang[key] = channel.number
         return {key}
 
     def _caller_of(self, channel: _Channel) -> _Channel:
@@ -512,8 +533,7 @@ class InboundCalls:
         old = self._calls[channel.linkedid]
         new = self._calls.setdefault(linkedid, _Call(linkedid))
         new.rang |= old.rang
-        new.dialled += [key for key in old.dialled if key not in new.dialled]
-        del new.dialled[_MOST_DIALLED:]
+        new.takes_dialled(old.dialled)
         self._leave_call(channel)
         channel.linkedid = linkedid
         new.channels.add(channel.uniqueid)

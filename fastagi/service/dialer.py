@@ -142,6 +142,12 @@ class Dialer:
             if not (progress.was_bridged or progress.withdrawn):
                 self._end_by_us(running, reason)
 
+    def rekey(self, key_of: Callable[[str], str]) -> None:
+        """Recognise the clients of attempts under way by what numbers mean now."""
+        for running in self.running.values():
+            task = running.task
+            running.task = evolve(task, number_key=key_of(task.number))
+
     def end_ringing(self, is_open: Callable[[str], bool], reason: str) -> None:
         """End attempts that no agent has answered yet, of queues that are not open."""
         for running in list(self.running.values()):

@@ -12,9 +12,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -54,6 +54,9 @@ _HOLDING_APPLICATIONS: Final = frozenset({"Park", "ParkAndAnnounce", "BridgeWait
 #: How many ended calls, and talks, are remembered for who reads of them later.
 _MOST_JUDGED: Final = 10_000
 _MOST_CONTACTS: Final = 1000
+
+
+Known = TypeVar("Known", Meeting, PastContact)
 
 
 @define
@@ -160,6 +163,19 @@ class MissedCalls:
         and the store does not know it yet.
         """
         return self.calls.clients() | self._served.keys()
+
+    def rekey(self) -> None:
+        """Recognise clients by what their numbers mean now."""
+        self.calls.rekey()
+        self.contacts = deque(map(self._as_now, self.contacts), maxlen=_MOST_CONTACTS)
+        self._called = {
+            uniqueid: {one.key: one for one in map(self._as_now, meetings.values())}
+            for uniqueid, meetings in self._called.items()
+        }
+
+    def _as_now(self, known: Known) -> Known:
+        # The key of a key is the key itself.
+        return evolve(known, key=self._settings().plan.key(known.key))
 
     def spare(self) -> None:
         """End the attempts under way to reach a client who is in a call with us."""
@@ -414,7 +430,7 @@ class MissedCalls:
         """Wait until a client called by hand has talked for long enough."""
         uniqueid = meeting.uniqueid
         try:
-            while task := await self._open_task(meeting.key):
+            while task := await self._open_task(self._as_now(meeting).key):
                 settings = self._settings().queue(task.queue)
                 now = self._clock.seconds()
                 final = self._talked.get(uniqueid)
@@ -422,7 +438,7 @@ class MissedCalls:
                 missing_s = settings.success_duration_s - talk_s
                 if missing_s <= 0:
                     await self._serve(
-                        meeting.key,
+                        task.number_key,
                         f"{meeting.who} called the client by hand and they talked for"
                         f" {talk_s:.0f} s",
                     )

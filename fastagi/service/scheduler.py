@@ -153,7 +153,7 @@ class Scheduler:
                 self._dialer.drop(begun, queue, "the service stops, or lost Asterisk")
             elif begun.task.queue not in self._open:
                 self._dialer.drop(begun, queue, CLOSED)
-            elif begun.task.number_key in self._busy():
+            elif self._settings().plan.key(begun.task.number) in self._busy():
                 self._dialer.drop(begun, queue, "the client rang in meanwhile")
             elif not capacity.take(target_key(queue).lower()):
                 self._dialer.drop(begun, queue, "the agent was taken meanwhile")

@@ -8,7 +8,13 @@ from typing import Any
 from fastagi.config.model import NumberPlanSettings, Settings
 from tests.support.callback_scenarios import NO_ANSWER
 from tests.support.fake_calls import LiveCall
-from tests.system.harness import ServiceTestCase, queue_settings, settings
+from tests.system.harness import (
+    ANSWERS,
+    BOB,
+    ServiceTestCase,
+    queue_settings,
+    settings,
+)
 
 #: One client, as four networks show the number.
 NATIONAL, INTERNATIONAL, OLD, PLAIN = (
@@ -97,3 +103,55 @@ class NumberPlanTests(ServiceTestCase):
         self.world.settle()
         self.assert_status("pending", task_id=1)
         self.assert_status("cancelled", "the same client as that of task 1", task_id=2)
+
+    def test_a_client_who_talks_with_us_when_the_region_changes(self) -> None:
+        """He is not rung, whatever form his number has, and however slow it is."""
+        for takes_s, asks_as, rings_as in (
+            (0.0, INTERNATIONAL, NATIONAL),
+            (2.0, NATIONAL, INTERNATIONAL),
+        ):
+            with self.subTest(takes_s):
+                process = self.begin(queue_settings(target_extension=BOB))
+                bob = self.asterisk.phone(BOB).always(ANSWERS).busy()
+                self.request(asks_as)
+                self.alice.busy(False)
+                call = self.asterisk.call("support", rings_as, talks_s=60)
+                self.world.run(10)
+                process.database.takes_s = lambda name, s=takes_s: s
+                process.service.use(russian(target_extension=BOB))
+                bob.busy(False)
+                self.world.run(20)
+                self.assertEqual(self.asterisk.client(asks_as).rung, [])
+                self.assertEqual(bob.rung, [])
+                self.assertFalse(call.gone)
+            self.again()
+            self.alice.busy()
+
+    def test_a_client_who_talks_is_about_to_be_called_when_the_region_changes(
+        self,
+    ) -> None:
+        process = self.begin(queue_settings(target_extension=BOB))
+        bob = self.asterisk.phone(BOB).always(ANSWERS).busy()
+        self.request(NATIONAL)
+        self.alice.busy(False)
+        self.asterisk.call("support", INTERNATIONAL, talks_s=60)
+        self.world.run(10)
+        process.database.takes_s = lambda name: 2.0
+        bob.busy(False)
+        self.world.settle()
+        process.service.use(russian(target_extension=BOB))
+        self.world.run(20)
+        self.assertEqual(bob.rung, [])
+        self.assertEqual(self.dispositions(), ["NOT PLACED"])
+
+    def test_a_client_rings_in_whose_callback_began_before_the_region(self) -> None:
+        process = self.begin(queue_settings(target_extension=BOB))
+        self.asterisk.phone(BOB).always(NO_ANSWER)
+        self.request(NATIONAL)
+        self.world.run(5)
+        process.service.use(russian(target_extension=BOB))
+        self.world.run(1)
+        self.call(INTERNATIONAL)
+        self.world.run(2)
+        self.assertEqual(self.dispositions(), ["MEMBER NO ANSWER"])
+        self.assertIn("rang in meanwhile", self.world.attempts()[0].reason)
