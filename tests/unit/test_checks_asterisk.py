@@ -28,6 +28,7 @@ from fastagi.checks.manager import (
 from fastagi.checks.manager_link import LinkFailed, Trouble, connect
 from fastagi.checks.place import Place
 from fastagi.checks.queues import check_queues
+from fastagi.clock import MachineClock
 from fastagi.config.model import ReportSettings, Settings
 from fastagi.service.threads import OwnThread
 from fastagi.store.engine import Database
@@ -748,7 +749,7 @@ def test_every_event_the_service_listens_to_is_looked_for(
         return listen(session, name, callback)
 
     monkeypatch.setattr(AmiSession, "listen", recording)
-    clock = Clock()
+    clock = MachineClock(Clock())
     nowhere = UNIXServerEndpoint(None, "")
     CallbackService(
         settings=settings(tmp_path),
