@@ -4,6 +4,10 @@
 Owns the verbs: how each is put into words, and what its result means. Must not know
 sockets or timers, nor what the service uses a verb for.
 
+The verbs are those that the scripts of a call centre are made of, and each is called
+after its command, as in starpy: a script of another kind needs nothing below this. The
+service's own script sets variables only, as each command costs a round trip.
+
 Each verb waits for Asterisk's reply and raises
 
 - `AgiHungUp` when the channel is gone (Asterisk then still runs the verbs about

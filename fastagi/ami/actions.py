@@ -132,11 +132,6 @@ def core_settings() -> Action:
     return _action("CoreSettings")
 
 
-def core_status() -> Action:
-    """Ask since when Asterisk runs, and for the number of calls."""
-    return _action("CoreStatus")
-
-
 def core_show_channels() -> Action:
     """Ask for all channels (a list of CoreShowChannel)."""
     return _action("CoreShowChannels")
@@ -247,13 +242,6 @@ def get_var(variable: str, channel: str | None = None) -> Action:
     return _action("Getvar", ("Channel", channel), ("Variable", variable))
 
 
-def set_var(variable: str, value: str, channel: str | None = None) -> Action:
-    """Set a variable of a channel, or a global one."""
-    return _action(
-        "Setvar", ("Channel", channel), ("Variable", variable), ("Value", value)
-    )
-
-
 def hangup(channel: str, cause: int | None = None) -> Action:
     """Hang up a channel, named by its name or its Uniqueid."""
     return _action("Hangup", ("Channel", channel), ("Cause", cause))
@@ -268,22 +256,6 @@ def queue_status(queue: str | None = None, member: str | None = None) -> Action:
     Asterisk answers a queue it does not know with an empty list.
     """
     return _action("QueueStatus", ("Queue", queue), ("Member", member))
-
-
-def queue_pause(
-    interface: str,
-    paused: bool = True,
-    queue: str | None = None,
-    reason: str | None = None,
-) -> Action:
-    """Pause a member or end its pause, in one queue or in all."""
-    return _action(
-        "QueuePause",
-        ("Interface", interface),
-        ("Paused", paused),
-        ("Queue", queue),
-        ("Reason", reason),
-    )
 
 
 def queue_log(
@@ -313,8 +285,3 @@ def db_get(family: str, key: str) -> Action:
     Asterisk refuses the action when there is no such entry.
     """
     return _action("DBGet", ("Family", family), ("Key", key))
-
-
-def db_put(family: str, key: str, value: str) -> Action:
-    """Write one entry."""
-    return _action("DBPut", ("Family", family), ("Key", key), ("Val", value))

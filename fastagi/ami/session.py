@@ -159,7 +159,6 @@ class AmiSession(Service):
         self._listeners: dict[str, Callbacks[[AmiMessage]]] = {}
         self._on_connected: Callbacks[[]] = Callbacks("the connection")
         self._on_disconnected: Callbacks[[]] = Callbacks("the loss of the connection")
-        self._awaiting_connected: Waiters[None] = Waiters()
         #: The link being logged in or served; there is never a second one.
         self._link: AmiProtocol | None = None
         self._heard_at = 0.0
@@ -239,16 +238,6 @@ class AmiSession(Service):
         """
         return self._on_disconnected.add(callback)
 
-    def when_connected(self) -> Deferred[None]:
-        """Return a new Deferred that fires when there is a connection.
-
-        It fails with NotConnected when the service stops before.
-        """
-        waiter = self._awaiting_connected.add()
-        if self._ready:
-            self._awaiting_connected.tell(_fire)
-        return waiter
-
     def _ready_link(self) -> AmiProtocol:
         if self._link is None or not self._ready:
             raise NotConnected(
@@ -303,9 +292,6 @@ class AmiSession(Service):
         self._alive = False
         self._farewell = None
         self._log.info("disconnected from {address}", address=self._address)
-        self._awaiting_connected.tell(
-            lambda waiter: waiter.errback(NotConnected("the service stops"))
-        )
         self._awaiting_stop.tell(_fire)
 
     async def _live(self) -> tuple[bool, CallbackError]:
@@ -443,8 +429,6 @@ class AmiSession(Service):
         )
         link.keep_alive(self._ping_interval_s)
         self._on_connected.call()
-        if self._ready:
-            self._awaiting_connected.tell(_fire)
 
     async def _pause(self, delay_s: float, problem: CallbackError) -> None:
         refused = isinstance(problem, LoginRefused)

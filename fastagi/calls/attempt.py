@@ -224,11 +224,6 @@ class Progress:
         return any(together for _, together in self._bridge)
 
     @property
-    def bridged_at(self) -> float | None:
-        """Since when they hear each other; None if they do not."""
-        return None if self.ended_at is not None else self._talk()[1]
-
-    @property
     def talk_s(self) -> float:
         """How long they heard each other, as far as it was seen."""
         talk_s, since = self._talk()

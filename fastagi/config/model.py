@@ -561,11 +561,6 @@ class QueueLayer(Section):
         return self.success_duration.total_seconds()
 
     @property
-    def request_expiry_s(self) -> float:
-        """The setting in seconds."""
-        return self.request_expiry.total_seconds()
-
-    @property
     def missed_window_s(self) -> float:
         """The setting in seconds."""
         return self.missed_window.total_seconds()

@@ -97,11 +97,6 @@ class Intake:
         self._untold.pop(uniqueid, None)
         self._tell(uniqueid, kept=True)
 
-    @property
-    def untold(self) -> int:
-        """How many callers may be on the way back with a request that was kept."""
-        return len(self._untold)
-
     async def request(self, agi: AgiSession) -> None:
         """A caller pressed the key: keep the request and say what came of it."""
         request = agi.request

@@ -152,11 +152,6 @@ class AgiRequest:
         return int(text)
 
     @property
-    def dnid(self) -> str:
-        """Number that was dialled, ``unknown`` where the channel knows none."""
-        return self.variables.get("agi_dnid", "")
-
-    @property
     def context(self) -> str:
         """Dialplan context of the channel."""
         return self.variables.get("agi_context", "")

@@ -82,19 +82,6 @@ class AmiMessage:
     #: The message without the blank line that ends it.
     raw: bytes
 
-    @classmethod
-    def from_headers(cls, headers: Iterable[Header]) -> AmiMessage:
-        """Build a message, as a test or a stand-in for Asterisk needs.
-
-        Raises:
-            LocalProtocolError: a header can not be written on the wire.
-        """
-        return cls(_EOL.join(_encode_header(name, value) for name, value in headers))
-
-    def to_bytes(self) -> bytes:
-        """Return the message as it goes over the wire."""
-        return self.raw + _END
-
     @property
     def kind(self) -> Kind:
         """Say what it is: what has an Event header is an event.

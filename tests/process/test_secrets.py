@@ -18,6 +18,7 @@ from fastagi.app import _credentials
 from fastagi.config.load import load_settings
 from fastagi.wire.ami import NEED_DATA, AmiMessage, AmiParser
 from tests.process.program import Program, wait_until
+from tests.support.messages import message_of, written
 
 SECRET = "5eb6c1d9-the-secret"
 PASSWORD = "77ab-the-password"
@@ -33,17 +34,17 @@ def manager_that_refuses() -> Iterator[tuple[int, list[str]]]:
         client.sendall(b"Asterisk Call Manager/11.0.0\r\n")
         while data := client.recv(4096):
             parser.receive_data(data)
-            while (message := parser.next_event()) is not NEED_DATA:
-                assert isinstance(message, AmiMessage)
-                asked.append(message.get("Action"))
-                login = message.get("Action") == "Login"
+            while (action := parser.next_event()) is not NEED_DATA:
+                assert isinstance(action, AmiMessage)
+                asked.append(action.get("Action"))
+                login = action.get("Action") == "Login"
                 answer = [
                     ("Response", "Error" if login else "Success"),
-                    ("ActionID", message.action_id),
+                    ("ActionID", action.action_id),
                     ("Challenge", "123"),
                     ("Message", "Authentication failed" if login else "ok"),
                 ]
-                client.sendall(AmiMessage.from_headers(answer).to_bytes())
+                client.sendall(written(message_of(answer)))
 
     def serve() -> None:
         while True:

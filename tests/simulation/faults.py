@@ -82,10 +82,14 @@ def _send_again() -> Iterator[None]:
 
     def again(self: Any, running: Any, error: Exception) -> None:
         leave_open(self, running, error)
-        connected = self._manager.when_connected()
-        _ = connected.addCallback(
-            lambda _: self._background.start("x", self._originate(running))
-        )
+        sent: list[Any] = []
+
+        def send() -> None:
+            if not sent:
+                sent.append(running)
+                self._background.start("x", self._originate(running))
+
+        self._manager.on_connected(send)
 
     with mock.patch.object(Dialer, "_leave_open", again):
         yield

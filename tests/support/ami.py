@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from fastagi.wire.ami import NEED_DATA, AmiMessage, AmiParser
+from tests.support.messages import message_of, written
 
 
 class ManagerEnd(StringTransport):
@@ -33,7 +34,7 @@ class ManagerEnd(StringTransport):
 
     def say(self, *headers: tuple[str, str]) -> None:
         """Send one message."""
-        self.say_bytes(AmiMessage.from_headers(headers).to_bytes())
+        self.say_bytes(written(message_of(headers)))
 
     def say_bytes(self, data: bytes) -> None:
         """Send bytes."""

@@ -10,6 +10,7 @@ from contextlib import suppress
 from types import TracebackType
 
 from fastagi.wire.ami import NEED_DATA, AmiMessage, AmiParser, Header
+from tests.support.messages import message_of, written
 
 #: What follows a response: None for the response alone, else the list of events.
 Answer = Sequence[Sequence[Header]]
@@ -93,4 +94,4 @@ class ScriptedManager:
             own = () if "actionid" in names else (("ActionID", action.action_id),)
             headers = [*message, *own]
             with suppress(BrokenPipeError):
-                self._socket.sendall(AmiMessage.from_headers(headers).to_bytes())
+                self._socket.sendall(written(message_of(headers)))

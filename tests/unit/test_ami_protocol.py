@@ -50,11 +50,11 @@ class ReplyTests(ProtocolCase):
         self,
     ) -> None:
         ping = self.link.send(actions.ping())
-        status = self.link.send(actions.core_status())
-        asked = [self.asterisk.asked("Ping"), self.asterisk.asked("CoreStatus")]
-        self.asterisk.answer(asked[1], "Success", ("CoreCurrentCalls", "3"))
+        status = self.link.send(actions.core_settings())
+        asked = [self.asterisk.asked("Ping"), self.asterisk.asked("CoreSettings")]
+        self.asterisk.answer(asked[1], "Success", ("CoreRealTimeEnabled", "3"))
         self.assertNoResult(ping)
-        self.assertEqual(self.successResultOf(status).get("CoreCurrentCalls"), "3")
+        self.assertEqual(self.successResultOf(status).get("CoreRealTimeEnabled"), "3")
         self.asterisk.answer(asked[0], "Success", ("Ping", "Pong"))
         self.assertEqual(self.successResultOf(ping).get("Ping"), "Pong")
 
@@ -379,7 +379,7 @@ class KeepAliveTests(ProtocolCase):
 
     def test_link_without_a_reply_to_the_ping_is_dropped(self) -> None:
         self.clock.advance(15)
-        waiting = self.link.send(actions.core_status(), timeout_s=100)
+        waiting = self.link.send(actions.core_settings(), timeout_s=100)
         self.clock.advance(9.9)
         self.assertFalse(self.asterisk.closed)
         self.clock.advance(0.1)

@@ -18,6 +18,7 @@ from fastagi.ami.tls import TlsFailed
 from fastagi.wire.ami import AmiMessage
 from fastagi.wire.errors import LocalProtocolError
 from tests.support.ami import ManagerEnd, ManagerEndpoint
+from tests.support.messages import message_of, written
 
 T = TypeVar("T")
 
@@ -190,9 +191,9 @@ class LoginTests(SessionCase):
         asterisk.say_bytes(b"Event: Early\r\n\r\nEvent: FullyBooted\r\n\r\n")
         settings = asterisk.asked("CoreSettings")
         asterisk.say_bytes(
-            AmiMessage.from_headers(
-                [("Response", "Success"), ("ActionID", settings.action_id)]
-            ).to_bytes()
+            written(
+                message_of([("Response", "Success"), ("ActionID", settings.action_id)])
+            )
             + b"Event: First\r\n\r\n"
         )
         # What came before on_connected is not told: who then asks for the whole
@@ -390,8 +391,8 @@ class ReconnectTests(SessionCase):
 class ActionTests(SessionCase):
     def test_send_returns_the_response(self) -> None:
         asterisk = self.connect()
-        reply = self.run_(self.session.send(actions.core_status()))
-        asterisk.answer(asterisk.asked("CoreStatus"), "Success", ("A", "1"))
+        reply = self.run_(self.session.send(actions.core_settings()))
+        asterisk.answer(asterisk.asked("CoreSettings"), "Success", ("A", "1"))
         self.assertEqual(self.successResultOf(reply).get("A"), "1")
 
     def test_send_list_returns_the_items(self) -> None:
@@ -468,7 +469,7 @@ class ActionTests(SessionCase):
     def test_what_would_be_misread_is_not_sent(self) -> None:
         asterisk = self.connect()
         with self.assertRaises(LocalProtocolError):
-            actions.set_var("A", "1\r\nAction: Command\r\nCommand: core stop now")
+            actions.hangup("1\r\nAction: Command\r\nCommand: core stop now")
         self.assertTrue(asterisk.asked_nothing())
 
 
@@ -568,29 +569,6 @@ class ListenerTests(SessionCase):
         self.successResultOf(replies[0])
 
 
-class WaitingTests(SessionCase):
-    def test_each_who_waits_is_told(self) -> None:
-        first, second, third = (self.session.when_connected() for _ in range(3))
-        first.addCallback(lambda _: second.cancel())
-        second.addErrback(lambda _: None)
-        self.connect()
-        for waiter in (first, second, third, self.session.when_connected()):
-            self.assertIsNone(self.successResultOf(waiter))
-
-    def test_waiting_outlives_failures(self) -> None:
-        waiter = self.session.when_connected()
-        self.endpoint.refuse()
-        self.clock.advance(1)
-        self.assertNoResult(waiter)
-        self.connect()
-        self.successResultOf(waiter)
-
-    def test_stop_ends_the_waiting(self) -> None:
-        waiter = self.session.when_connected()
-        self.session.stopService()
-        self.failureResultOf(waiter, NotConnected)
-
-
 class StopTests(SessionCase):
     def stop(self) -> Deferred[None]:
         return self.session.stopService()
@@ -643,7 +621,6 @@ class StopTests(SessionCase):
     def test_stop_by_a_callback_of_the_connection(self) -> None:
         stops: list[Deferred[None]] = []
         self.session.on_connected(lambda: stops.append(self.stop()))
-        waiter = self.session.when_connected()
         asterisk = self.accept()
         self.log_in(asterisk)
         asterisk.event("FullyBooted")
@@ -651,7 +628,6 @@ class StopTests(SessionCase):
         asterisk.asked("Logoff")
         asterisk.close()
         self.successResultOf(stops[0])
-        self.failureResultOf(waiter, NotConnected)
 
     def test_stop_by_a_callback_of_the_loss(self) -> None:
         stops: list[Deferred[None]] = []

@@ -461,18 +461,18 @@ def test_an_ended_attempt_waits_for_nobody() -> None:
     assert not told(hung_up(3)).waits_for_member
 
 
-def test_it_tells_since_when_they_talk() -> None:
+def test_it_tells_how_long_they_have_talked() -> None:
     progress = told(together(10))
-    assert (progress.bridged_at, progress.talk_s) == (10, 0)
+    assert progress.talk_s == 0
 
     progress.unbridged(14)
-    assert (progress.bridged_at, progress.talk_s) == (None, 4)
+    assert progress.talk_s == 4
 
     progress.bridged(20)
-    assert (progress.bridged_at, progress.talk_s) == (20, 4)
+    assert progress.talk_s == 4
 
     progress.ended(21)
-    assert (progress.bridged_at, progress.talk_s) == (None, 5)
+    assert progress.talk_s == 5
 
 
 def test_what_is_told_again_is_no_news() -> None:

@@ -302,9 +302,8 @@ class TestValues:
         assert settings.queue("support").numbers.allow[0].fullmatch("0123")
 
     def test_seconds_of_a_queue(self) -> None:
-        queue = _queue("success_duration: 1m, request_expiry: 1h, wrapuptime: 2s")
+        queue = _queue("success_duration: 1m, wrapuptime: 2s")
         assert queue.success_duration_s == 60.0
-        assert queue.request_expiry_s == 3600.0
         assert queue.wrapuptime_s == 2.0
         assert queue.member_ring_time_s == 60.0
         assert queue.caller_ring_time_s == 45.0

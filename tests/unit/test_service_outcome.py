@@ -8,10 +8,11 @@ import pytest
 from fastagi.calls.attempt import Progress
 from fastagi.service.outcome import Outcome
 from fastagi.wire.ami import AmiMessage
+from tests.support.messages import message_of
 
 
-def message(**headers: str) -> AmiMessage:
-    return AmiMessage.from_headers(headers.items())
+def told(**headers: str) -> AmiMessage:
+    return message_of(headers.items())
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_what_is_kept_in_astdb(value: str, outcome: tuple[object, ...]) -> None:
 
 
 def test_the_event_says_the_same_as_what_is_kept() -> None:
-    event = message(
+    event = told(
         Event="UserEvent",
         DialStatus="CONGESTION",
         TalkMs="1500",
@@ -54,7 +55,7 @@ def test_the_event_says_the_same_as_what_is_kept() -> None:
 
 
 def test_the_event_of_an_older_dialplan_tells_no_cause() -> None:
-    event = message(DialStatus="BUSY", TalkMs="0", AlertStatus="SUCCESS")
+    event = told(DialStatus="BUSY", TalkMs="0", AlertStatus="SUCCESS")
 
     assert Outcome.said(event) == Outcome.kept("BUSY:0:SUCCESS")
 

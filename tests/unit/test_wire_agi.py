@@ -125,7 +125,6 @@ class TestDialogues:
         # UTF-8 with bytes that are none among it is read as Latin-1.
         assert found.calleridname == 'J\xc3\xb6rg "Q" \\, \xe4\xffx'
         assert found.callingpres == 0
-        assert found.dnid == "800"
         assert found.language == "en"
         assert (found.context, found.extension) == ("run", "args")
         assert found.version.startswith(version)
