@@ -6,13 +6,14 @@ Owns: the order in which all of it is taken down, and the report of a failed tes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from tests.lab.asterisk import Asterisk
 from tests.lab.errors import LabError
 from tests.lab.phones import Agent, Caller, Client, Phone
+from tests.lab.program import Program, run_command
 from tests.lab.scenarios import Behaviour, Step
 from tests.lab.service import Service
 from tests.lab.witness import Witness
@@ -25,8 +26,11 @@ AnyPhone = TypeVar("AnyPhone", bound=Phone)
 class Lab:
     """What a test holds in its hands; everything it makes is closed with it."""
 
-    def __init__(self, asterisk: Asterisk) -> None:
+    def __init__(
+        self, asterisk: Asterisk, *, launch: Callable[..., Program] = run_command
+    ) -> None:
         self.asterisk = asterisk
+        self._launch = launch
         #: Whether the phones to come speak and listen. Each that does is a thread that
         #: sends fifty packets a second: too much for dozens of them.
         self.voices = True
@@ -74,7 +78,7 @@ class Lab:
         self, settings: Mapping[str, Any] | None = None, *, start: bool = True
     ) -> Service:
         """Run the product beside this Asterisk."""
-        service = Service(self.asterisk, settings)
+        service = Service(self.asterisk, settings, launch=self._launch)
         self._services.append(service)
         if start:
             service.start()

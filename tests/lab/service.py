@@ -27,6 +27,7 @@ import yaml
 from tests.lab.asterisk import Asterisk
 from tests.lab.errors import DeadlinePassed, LabError
 from tests.lab.processes import pauses
+from tests.lab.program import Program, run_command
 
 _READY_DEADLINE_S = 15.0
 _STOP_DEADLINE_S = 15.0
@@ -78,8 +79,13 @@ class Service:
     """
 
     def __init__(
-        self, asterisk: Asterisk, settings: Mapping[str, Any] | None = None
+        self,
+        asterisk: Asterisk,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        launch: Callable[..., Program] = run_command,
     ) -> None:
+        self._launch = launch
         self.home = asterisk.ram / f"{time.monotonic_ns()}"
         self.home.mkdir(parents=True)
         self.config = self.home / "callback-queue.yaml"
@@ -87,7 +93,7 @@ class Service:
         self.write_settings()
         self._lines: list[LogLine] = []
         self._changed = threading.Condition()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Program | None = None
         self._reader: threading.Thread | None = None
 
     def __enter__(self) -> Service:
@@ -124,13 +130,10 @@ class Service:
         if self.running:
             raise LabError("the service runs already")
         self._provide_database()
-        self._process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", str(_program()), *self._run_arguments()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=_environment(),
+        self._process = self._launch(
+            ["run", "--config", str(self.config)],
             cwd=self.home,
+            environment=_environment(),
         )
         self._reader = threading.Thread(
             target=self._read, args=(self._process,), name="service log", daemon=True
@@ -152,9 +155,6 @@ class Service:
         if made.exit_code:
             raise LabError(f"no database could be made:\n{made.out}{made.err}")
         shutil.copy(file, empty)
-
-    def _run_arguments(self) -> list[str]:
-        return ["run", "--config", str(self.config)]
 
     def wait_until_ready(self, deadline_s: float = _READY_DEADLINE_S) -> None:
         """Wait until it says that it is connected and sees its queues.
@@ -238,7 +238,7 @@ class Service:
 
     # -- its log
 
-    def _read(self, process: subprocess.Popen[bytes]) -> None:
+    def _read(self, process: Program) -> None:
         assert process.stdout is not None
         with process.stdout as stream:
             for raw in stream:
