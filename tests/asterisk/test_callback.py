@@ -69,6 +69,7 @@ def test_caller_presses_1_and_is_called_back(lab: Lab) -> None:
     assert len(client.invites) == 1
 
 
+@pytest.mark.stopwatch
 def test_agent_is_busy_first_and_rings_within_200_ms_of_turning_free(lab: Lab) -> None:
     change_queue(lab, "support", members=("alice",))
     alice = lab.agent("alice")

@@ -542,6 +542,7 @@ def test_client_waits_in_a_queue_again_and_is_not_called_meanwhile(lab: Lab) -> 
 # -- how soon
 
 
+@pytest.mark.stopwatch
 def test_agent_rings_within_300_ms_of_the_hang_up_in_a_menu(lab: Lab) -> None:
     alice = lab.agent("alice")
     lab.client(CLIENT, TALK)
@@ -553,6 +554,7 @@ def test_agent_rings_within_300_ms_of_the_hang_up_in_a_menu(lab: Lab) -> None:
     settled(service, "completed")
 
 
+@pytest.mark.stopwatch
 def test_agent_rings_again_within_300_ms_of_the_hang_up_in_the_queue(lab: Lab) -> None:
     alice = lab.agent("alice", NoAnswer(), Answer())
     lab.client(CLIENT, TALK)
