@@ -120,7 +120,8 @@ def _check_peers(fastagi: FastAgiSettings, place: Place, notes: Notes) -> None:
         )
     if not listens_to_itself:
         for network in fastagi.allowed_peers:
-            if not network.is_private:
+            # One address is Asterisk's. Global is what anybody on the Internet can have.
+            if network.is_global and network.num_addresses > 1:
                 notes.warn(
                     "fastagi.allowed_peers",
                     f"{network} lets strangers ask for callbacks: FastAGI knows no"

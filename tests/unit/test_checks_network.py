@@ -115,6 +115,21 @@ class TestFastAgi:
         )
         assert told(self._check(tmp_path, port=port, allowed_peers=peers)) == ["ok"]
 
+    @pytest.mark.parametrize(
+        "peers", ["8.8.8.8", "2001:4860::1", "100.64.0.0/10", "fd00::/8"]
+    )
+    def test_one_address_or_a_network_of_nobody_elses_is_no_stranger(
+        self, tmp_path: Path, peers: str
+    ) -> None:
+        given: dict[str, Any] = {"listen": "0.0.0.0", "allowed_peers": [peers]}
+        assert told(self._check(tmp_path, **given, port=_free_port())) == ["ok"]
+
+    @pytest.mark.parametrize("peers", ["8.8.8.0/31", "2001:4860::/32", "100.0.0.0/8"])
+    def test_network_of_strangers_is_named(self, tmp_path: Path, peers: str) -> None:
+        given: dict[str, Any] = {"listen": "0.0.0.0", "allowed_peers": [peers]}
+        text = only(self._check(tmp_path, **given, port=_free_port()))
+        assert f"{peers} lets strangers ask for callbacks" in text
+
     def test_asterisk_elsewhere_can_not_reach_us(self, tmp_path: Path) -> None:
         text = only(self._check(tmp_path, port=_free_port(), host="192.0.2.7"))
         assert text.startswith("fault: fastagi.listen: Asterisk is on another machine")
