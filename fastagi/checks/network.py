@@ -120,7 +120,7 @@ def _check_peers(fastagi: FastAgiSettings, place: Place, notes: Notes) -> None:
         )
     if not listens_to_itself:
         for network in fastagi.allowed_peers:
-            # One address is Asterisk's. Global is what anybody on the Internet can have.
+            # One address is Asterisk's. Global ones anybody on the Internet may have.
             if network.is_global and network.num_addresses > 1:
                 notes.warn(
                     "fastagi.allowed_peers",
