@@ -354,6 +354,12 @@ class AmiProtocol(protocol.Protocol):
         if last:
             del self._waiters[action_id]
             waiter.reply.callback(message)
+        elif message.is_doubtful:
+            self._log.warn(
+                "an entry of a list, {name}, has a header twice and is not believed: a"
+                " caller's number with line breaks in it can do that",
+                name=message.event,
+            )
         else:
             waiter.items.append(message)
         return True

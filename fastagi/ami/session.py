@@ -456,9 +456,16 @@ class AmiSession(Service):
         if name == "Shutdown":
             restarts = message.get("Restart").lower() == "true"
             self._announced = f"Asterisk {'restarts' if restarts else 'is stopped'}"
-        for wanted in (name, "*"):
-            if listeners := self._listeners.get(wanted):
-                listeners.call(message)
+        wanted = [self._listeners[one] for one in (name, "*") if one in self._listeners]
+        if wanted and message.is_doubtful:
+            self._log.warn(
+                "{name} has a header twice and is not believed: a caller's number with"
+                " line breaks in it can do that",
+                name=name,
+            )
+            return
+        for listeners in wanted:
+            listeners.call(message)
 
     def _link_ended(self) -> None:
         if self._link is not None:

@@ -76,6 +76,8 @@ READ_CLASSES: Final = {
     "system": ("FullyBooted", "Reload", "Shutdown"),
     "user": ("UserEvent",),
 }
+#: A class of characters that only Asterisk's regular expressions know.
+_CONTROL: Final = ("[:cntrl:]", r"\x00-\x1f\x7f")
 _READ: Final = "read = " + ",".join(READ_CLASSES)
 _WRITE: Final = "write = " + ",".join(WRITE_CLASSES)
 _RELOAD: Final = "asterisk -rx 'manager reload'"
@@ -398,7 +400,8 @@ def _check_filters(user: Section, notes: Notes) -> None:
         bad = one.value.startswith("!")
         pattern = one.value.removeprefix("!")
         try:
-            (excluding if bad else including).append((one, re.compile(pattern)))
+            compiled = re.compile(pattern.replace(*_CONTROL))
+            (excluding if bad else including).append((one, compiled))
         except re.error:
             notes.warn(
                 one.where,

@@ -43,6 +43,9 @@ _EVENT: Final = b"Event: "
 _RESPONSE: Final = b"Response: "
 _ACTION_ID: Final = b"\r\nActionID: "
 
+#: How the names of headers begin that may come more than once in an event.
+_REPEATED: Final = ("chanvariable", "destchanvariable", "variable", "output")
+
 _TOKEN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _FORBIDDEN: Final = re.compile(r"[\r\n\0]")
 
@@ -139,6 +142,20 @@ class AmiMessage:
     def _first(self) -> dict[str, str]:
         # Walked from the end, so that the first of equal names wins.
         return {name.lower(): value for name, value in reversed(self.headers)}
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Say whether it has a header twice of those that Asterisk writes only once.
+
+        Asterisk writes a caller's number as it came, with CR and LF if there are any;
+        so what stands behind the first of two may be a caller's invention.
+        """
+        names = [
+            name.lower()
+            for name, _ in self.headers
+            if not name.lower().startswith(_REPEATED)
+        ]
+        return len(set(names)) < len(names)
 
     def get(self, name: str, default: str = "") -> str:
         """Return the first value of a header, whatever the case of its name."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -176,6 +177,31 @@ def test_nobody_can_hide_behind_a_name(lab: Lab, users: Users) -> None:
         lab.witness.fence()
         deceived.wait_for(event("UserEvent", UserEvent="LabFence"))
         assert deceived.events("QueueCallerJoin") == []
+
+
+def test_nobody_can_make_up_an_event_with_his_number(lab: Lab, users: Users) -> None:
+    """Asterisk writes CR and LF of a SIP address into its events as they are."""
+    port = lab.asterisk.ports.ami
+    careless = users.add("careless", eventfilter=None)
+    forged = "Event: QueueCallerAbandon\r\nQueue: support"
+    number = "4930123" + quote("\r\n\r\n" + forged, safe="")
+    with (
+        Witness(port, lab.asterisk.service_user) as service,
+        Witness(port, careless) as deceived,
+    ):
+        lab.caller("sales", HangUp(500), number=number)
+        # Why there is a filter against it.
+        made_up = deceived.wait_for(event("QueueCallerAbandon"))
+        assert made_up["Queue"] == "support"
+        deceived.wait_for(event("Hangup"))
+        lab.caller("sales", HangUp(500), number="4930456")
+        service.wait_for(event("QueueCallerLeave", CallerIDNum="4930456"))
+        numbers = {
+            one["CallerIDNum"]
+            for name in ("QueueCallerJoin", "QueueCallerAbandon")
+            for one in service.events(name)
+        }
+        assert numbers == {"4930456"}
 
 
 def _hang_up_nobody(link: ManagerLink) -> AmiMessage:

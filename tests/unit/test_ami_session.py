@@ -488,6 +488,15 @@ class ListenerTests(SessionCase):
         asterisk.event("Newchannel", ("Uniqueid", "1.2"))
         self.assertEqual(self.heard, ["1.1"])
 
+    def test_event_with_a_header_twice_is_heard_by_nobody(self) -> None:
+        self.session.listen("Hangup", self.hear)
+        self.session.listen("*", self.hear)
+        asterisk = self.connect()
+        asterisk.event("Hangup", ("Uniqueid", "callback-1"), ("Uniqueid", "1.1"))
+        self.assertEqual(self.heard, [])
+        asterisk.event("Hangup", ("Uniqueid", "1.2"))
+        self.assertEqual(self.heard, ["1.2", "1.2"])
+
     def test_one_bad_listener_stops_nobody(self) -> None:
         def bad(message: AmiMessage) -> None:
             raise ZeroDivisionError("bad listener")

@@ -172,6 +172,8 @@ class TestManager:
         ("lines", "lost"),
         [
             (["eventfilter = !^Event: (VarSet|Newexten)"], ""),
+            (["eventfilter = ![[:cntrl:]]{3}[^[:cntrl:]]"], ""),
+            (["eventfilter = ![[:cntrl:]]{2}[^[:cntrl:]]"], "Agent"),
             (["eventfilter = !Event: Queue"], "QueueCallerJoin"),
             (["eventfilter = !^Event: Hang", "eventfilter=!DialEnd"], "Hangup"),
             (["eventfilter = ^Event: (Agent|Queue)"], "BridgeEnter"),

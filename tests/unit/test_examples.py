@@ -99,7 +99,9 @@ class TestManagerUser:
         (user,) = _read("manager.d/callback-queue.conf").sections
         filters = [one.value for one in user.all("eventfilter")]
         assert filters
-        assert all(text.startswith("!^Event: ") for text in filters)
+        *of_names, of_empty_lines = filters
+        assert all(text.startswith("!^Event: ") for text in of_names)
+        assert of_empty_lines == "![[:cntrl:]]{3}[^[:cntrl:]]"
 
 
 class TestQueues:

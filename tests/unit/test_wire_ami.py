@@ -80,6 +80,19 @@ class TestRecordedDialogues:
             _, _, data = data.partition(b"\r\n")
         assert b"".join(map(written, messages_of(data))) == data
 
+    @pytest.mark.parametrize("name", dialogue_names("[!a]*") + dialogue_names("ami-*"))
+    def test_no_event_of_a_real_asterisk_is_doubtful(self, name: str) -> None:
+        for message in messages_of(read_dialogue(name).from_asterisk):
+            assert not (message.kind == "event" and message.is_doubtful), message
+
+    def test_event_with_a_line_break_in_a_number_is_doubtful(self) -> None:
+        event = AmiMessage(
+            b"Event: Hangup\r\nCallerIDNum: 4930\r\nUniqueid: callback-1-ab-1\r\n"
+            b"ChanVariable: a=1\r\nChanVariable: b=2\r\nUniqueID: 1.1"
+        )
+        assert event.is_doubtful
+        assert not AmiMessage(event.raw.rpartition(b"\r\n")[0]).is_doubtful
+
     def test_strange_name_of_a_header_is_shown_in_plain_letters(self) -> None:
         shown = repr(AmiMessage("Eve\x1b[2J\nnt\xf6: x".encode()))
         assert shown == "<AmiMessage other '' with Eve\\x1b[2J\\nnt\\xf6>"
