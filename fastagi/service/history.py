@@ -244,6 +244,8 @@ class History:
         failed = True
         try:
             since = await self._since(began_at)
+            if self._stopped:
+                raise Stopping
             found = await self._read(since)
             if found is not None:
                 self._say([*found.troubles, *found.remarks])

@@ -502,6 +502,20 @@ class WaitingTests(HistoryTestCase):
         self.assertEqual(self.world.processes[-1].stopped, [None])
 
 
+    def test_stop_before_it_is_read(self) -> None:
+        """It is known from when on only when the service has been told to stop."""
+        self.begin()
+        self.stop()
+        self.launch(50.0)
+        process = self.world.processes[-1]
+        process.database.takes_s = lambda name: 0.5 * (name == "mark")
+        self.world.run_until(lambda: process.service.manager.connected)
+        self.world.run(0.2)
+        process.stop()
+        self.world.run(2)
+        self.assertEqual(process.stopped, [None])
+
+
 class TroubleTests(HistoryTestCase):
     """A history can not be read."""
 
