@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, or_, select, update
 
 from fastagi.calls.guards import BlockedNumber, Refusal
 from fastagi.calls.numbers import NumberPlan
@@ -26,8 +26,17 @@ _refusal: Final = schema.refusal
 _BY_KEY: Final = select(_blocked).where(
     _blocked.c.number_key == bindparam("number_key")
 )
+#: Ends the key of a number of which another form is blocked too: it is found by no key,
+#: and has one of its own when numbers mean something else.
+_ALSO: Final = "#"
 _BLOCK: Final = insert(_blocked)
-_UNBLOCK: Final = delete(_blocked).where(_blocked.c.number_key == bindparam("old_key"))
+_REMOVE: Final = delete(_blocked).where(_blocked.c.number_key == bindparam("old_key"))
+_UNBLOCK: Final = delete(_blocked).where(
+    or_(
+        _blocked.c.number_key == bindparam("old_key"),
+        _blocked.c.number_key.startswith(bindparam("also"), autoescape=False),
+    )
+)
 _SAY_WHY: Final = (
     update(_blocked)
     .where(_blocked.c.number_key == bindparam("old_key"))
@@ -66,7 +75,7 @@ def put(conn: sa.Connection, number: BlockedNumber, region: str) -> bool:
 def unblock(conn: sa.Connection, number_key: str) -> BlockedNumber | None:
     """Let a number be called again; return what was known of it, None if nothing."""
     known = blocked(conn, number_key)
-    conn.execute(_UNBLOCK, {"old_key": number_key})
+    conn.execute(_UNBLOCK, {"old_key": number_key, "also": f"{number_key}{_ALSO}"})
     return known
 
 
@@ -74,6 +83,7 @@ def listing(conn: sa.Connection, most: int) -> list[BlockedNumber]:
     """Return blocked numbers, the latest first."""
     rows = conn.execute(
         select(_blocked)
+        .where(~_blocked.c.number_key.contains(_ALSO))
         .order_by(_blocked.c.at.desc(), _blocked.c.number_key)
         .limit(most)
     )
@@ -83,18 +93,24 @@ def listing(conn: sa.Connection, most: int) -> list[BlockedNumber]:
 def rekey(conn: sa.Connection, plan: NumberPlan) -> int:
     """Give numbers that were blocked by another region the keys they have now.
 
+    Of two that turn out to be one the first is shown, and unblocked for both. The other
+    is kept for a region in which they are two again.
+
     Returns:
         How many there were.
     """
     rows = conn.execute(_OF_OTHER_REGIONS, {"region": plan.region}).all()
     for row in rows:
-        conn.execute(_UNBLOCK, {"old_key": row.number_key})
+        conn.execute(_REMOVE, {"old_key": row.number_key})
     for row in rows:
         number = _blocked_of(row)
         key = plan.key(number.number)
-        # Two forms of one number may have been blocked: the first one stays.
-        if blocked(conn, key) is None:
-            conn.execute(_BLOCK, {**_values(number, plan.region), "number_key": key})
+        known = blocked(conn, key)
+        if known is not None:
+            key += f"{_ALSO}{number.number}"
+            if known.number == number.number or blocked(conn, key) is not None:
+                continue
+        conn.execute(_BLOCK, {**_values(number, plan.region), "number_key": key})
     return len(rows)
 
 

@@ -189,6 +189,7 @@ position = Table(
 blocked = Table(
     "blocked",
     metadata,
+    #: The same for each form of it; of a further form that was blocked, with that form.
     Column("number_key", Text, primary_key=True),
     #: As it was blocked: digits, perhaps a leading ``+``.
     Column("number", Text, nullable=False),

@@ -20,9 +20,11 @@ from tests.store.harness import NOW, RULES, at, done, new_task, verdict
 DAY_S = 24 * 3600
 
 
-def blocked(number: str = "100", reason: str = "", seconds: float = 0) -> BlockedNumber:
+def blocked(
+    number: str = "100", reason: str = "", seconds: float = 0, key: str = ""
+) -> BlockedNumber:
     return BlockedNumber(
-        number=number, number_key=number, reason=reason, at=at(seconds)
+        number=number, number_key=key or number, reason=reason, at=at(seconds)
     )
 
 
@@ -172,6 +174,39 @@ def test_blocked_numbers_are_recognised_anew_in_another_region(
 
 
 # -- refusals --------------------------------------------------------------
+
+
+def block_two_forms(store: TaskStore) -> None:
+    for number, seconds in (("0301234567", 0), ("+49301234567", 1)):
+        key = NumberPlan().key(number)
+        done(store.block(blocked(number, seconds=seconds, key=key), ""))
+    done(store.rekey_blocked(NumberPlan("DE")))
+
+
+def test_two_forms_of_a_number_are_two_again_without_the_region(
+    store: TaskStore,
+) -> None:
+    block_two_forms(store)
+    done(store.rekey_blocked(NumberPlan("FR")))
+    done(store.rekey_blocked(NumberPlan("DE")))
+    done(store.rekey_blocked(NumberPlan()))
+
+    assert [one.number for one in done(store.blocked(10))] == [
+        "+49301234567",
+        "0301234567",
+    ]
+    for key in ("0301234567", "49301234567"):
+        with pytest.raises(NotCallable):
+            add(store, key)
+
+
+def test_to_unblock_a_number_means_all_of_its_forms(store: TaskStore) -> None:
+    block_two_forms(store)
+    assert done(store.unblock("49301234567")) is not None
+    done(store.rekey_blocked(NumberPlan()))
+
+    assert done(store.blocked(10)) == []
+    assert add(store, "49301234567").is_open
 
 
 def refusal(n: int, queue: str = "support") -> Refusal:

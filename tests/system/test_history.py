@@ -501,7 +501,6 @@ class WaitingTests(HistoryTestCase):
         self.stop()
         self.assertEqual(self.world.processes[-1].stopped, [None])
 
-
     def test_stop_before_it_is_read(self) -> None:
         """It is known from when on only when the service has been told to stop."""
         self.begin()
