@@ -9,7 +9,7 @@ meanwhile. What happened while nobody listened is not its business.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final, TypeVar
@@ -223,6 +223,7 @@ class MissedCalls:
             if message.get("Application") not in _HOLDING_APPLICATIONS
         } | heard.bridges
         self.calls.keep(alive)
+        self._forget_called(alive)
         for uniqueid, message in alive.items():
             self.calls.born(
                 uniqueid,
@@ -245,6 +246,17 @@ class MissedCalls:
                     (message.get("Exten"), message.get("ConnectedLineNum")),
                 )
         self._meet(self.calls.bridges_are(bridges.items(), now))
+
+    def _forget_called(self, alive: Collection[str]) -> None:
+        """Forget calls made by hand whose end nobody saw: the history may know it."""
+        self._called = {
+            uniqueid: called
+            for uniqueid, called in self._called.items()
+            if uniqueid in alive
+        }
+        for uniqueid, _ in self._followed:
+            if uniqueid not in alive:
+                self._talked.setdefault(uniqueid, 0.0)
 
     # -- hearing -----------------------------------------------------------
 

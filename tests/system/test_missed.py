@@ -273,3 +273,55 @@ class ServedTests(MissedTestCase):
         self.call()
         self.world.run(20)
         self.assert_status("served", "PJSIP/alice answered")
+
+
+class CalledByHandTests(MissedTestCase):
+    """An agent calls a client who waits to be called back."""
+
+    def dial_by_hand(self) -> None:
+        """Alice dials the client, who answers at once."""
+
+        def channel(name: str, uniqueid: str, exten: str) -> list[tuple[str, str]]:
+            return [
+                ("Channel", name),
+                ("Uniqueid", uniqueid),
+                ("Linkedid", "hand.1"),
+                ("Context", "agents"),
+                ("Exten", exten),
+                ("Priority", "1"),
+                ("CallerIDNum", "101"),
+            ]
+
+        alice = channel("PJSIP/alice-00000001", "hand.1", NUMBER)
+        trunk = channel("PJSIP/trunk-00000002", "hand.2", "s")
+        bridge = ("BridgeUniqueid", "bridge-9")
+        tell = self.asterisk.tell
+        tell("Newchannel", "call", *alice)
+        tell("Newchannel", "call", *trunk)
+        tell("DialBegin", "call", *alice, ("DialString", f"{NUMBER}@trunk"))
+        tell("BridgeEnter", "call", *alice, bridge)
+        tell("BridgeEnter", "call", *trunk, bridge)
+        self.world.settle()
+
+    def test_a_talk_that_is_long_enough_is_a_success(self) -> None:
+        self.begin()
+        self.add()
+        self.dial_by_hand()
+        self.world.run(4)
+        self.assert_status("pending")
+        self.world.run(2)
+        self.assert_status("served", "PJSIP/alice called the client by hand")
+
+    def test_a_call_whose_end_nobody_saw_is_followed_no_more(self) -> None:
+        process = self.begin()
+        self.add()
+        self.dial_by_hand()
+        self.world.run(1)
+        self.asterisk.cut_links()
+        self.world.run_until(lambda: process.service.manager.connected)
+        # It may have been about to be looked at.
+        self.world.run(6)
+        asked = len(process.points)
+        self.world.run(20)
+        self.assertEqual(process.points[asked:].count("before COMMIT of listing"), 0)
+        self.assert_status("pending")
