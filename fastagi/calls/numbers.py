@@ -289,10 +289,15 @@ def shown_number(raw: str) -> str:
     Nothing but plain ASCII remains, of a length that a flood of callers can not fill a
     disk with.
     """
-    shown = _UNFIT.sub("?", raw.strip())
+    shown = printable(raw.strip())
     if len(shown) > _LONGEST_SHOWN:
         return shown[: _LONGEST_SHOWN - 3] + "..."
     return shown
+
+
+def printable(raw: str) -> str:
+    """Return what a stranger may have typed as plain ASCII."""
+    return _UNFIT.sub("?", raw)
 
 
 def display_name(raw: str) -> str:

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from fastagi.calls.guards import Refusal
-from fastagi.calls.numbers import shown_number
+from fastagi.calls.numbers import printable, shown_number
 from fastagi.calls.task import Kind
 from fastagi.service.background import Background
 from fastagi.store.errors import StoreUnavailable
@@ -63,7 +63,7 @@ class Refusals:
             queue=queue,
             number=shown_number(number),
             reason=reason[:_LONGEST_REASON],
-            linkedid=shown_number(linkedid[:_LONGEST_ID]),
+            linkedid=printable(linkedid[:_LONGEST_ID]),
         )
         self._waiting += 1
         self._background.start("keeping a refusal", self._write(refusal))

@@ -113,6 +113,16 @@ class RefusedTests(GuardsTestCase):
         self.assertEqual(refusal["number"][:17], "0900??31m??--9999")
         self.assertEqual(len(refusal["number"]), 40)
 
+    def test_the_id_of_a_call_is_kept_as_it_is(self) -> None:
+        """With ``systemname`` in asterisk.conf it may be long."""
+        linkedid = f"pbx-{'a' * 60}.example.com-1800000000.17"
+        process = self.world.begin(german())
+        process.service.intake._refusals.keep(
+            Kind.REQUESTED, "support", PREMIUM, "no", linkedid
+        )
+        self.world.settle()
+        self.assertEqual(self.refusals()[0]["linkedid"], linkedid)
+
     def test_a_flood_of_refusals_waits_for_no_database(self) -> None:
         process = self.world.begin(german())
         process.database.takes_s = lambda name: 3600.0 if name == "refuse" else 0.0
