@@ -70,15 +70,20 @@ class TaskDesk:
         """Return tasks, the latest first: ``all``, ``queue``, ``number``, ``limit``.
 
         Raises:
-            BadRequest: there is no such queue or status, or the limit is none.
+            BadRequest: there is no such status, or the limit is none.
         """
         statuses = None if request.get("all") else sorted(OPEN)
         if request.get("status"):
             statuses = [_status(request["status"])]
-        number, queue = request.get("number") or "", request.get("queue")
+        number = request.get("number") or ""
+        queue = request.get("queue") or None
+        if queue is not None:
+            settings = self._settings().queues.get(queue)
+            # A queue that has left the settings may still have some.
+            queue = queue if settings is None else settings.name
         tasks = await self._store.listing(
             statuses=statuses,
-            queue=self._queue(queue).name if queue else None,
+            queue=queue,
             number_key=self._settings().plan.key(without_separators(number)) or None,
             limit=limit_of(request),
         )

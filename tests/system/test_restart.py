@@ -245,3 +245,5 @@ class KillTests(RestartTestCase):
             "2 tasks wait for queue sales, which is not in the settings: add it under"
             " 'queues', or they expire",
         )
+        listed = self.world.ask("tasks.list", queue="sales")["result"]
+        self.assertEqual([task["number"] for task in listed], ["222222", "111111"])
