@@ -7,11 +7,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -41,6 +41,7 @@ class Program:
         sections: of the settings, over those that make it run without Asterisk.
         umask: of every process that is started.
         environ: variables over those of the test.
+        runs_in: the words of a command that in the end becomes the service.
     """
 
     def __init__(
@@ -49,34 +50,41 @@ class Program:
         *,
         umask: int = 0o022,
         environ: Mapping[str, str] | None = None,
+        runs_in: Sequence[str] = (),
         **sections: Mapping[str, Any],
     ) -> None:
         self.home = home
         self.config = home / "callback-queue.yaml"
         self.log = home / "log"
-        self.agi_port = free_port()
+        self.socket = home / "run/control.sock"
+        self._runs_in = runs_in
         self._umask = umask
         self._environ = {"PATH": "/usr/bin:/bin", **(environ or {})}
         self._process: subprocess.Popen[bytes] | None = None
         given: dict[str, Any] = {
             # Nobody is there, and the service tries again for ever.
             "ami": {"port": free_port(), "secret": "s3cret"},
-            "fastagi": {"port": self.agi_port},
+            "fastagi": {"port": free_port()},
             "database": {"url": f"sqlite:///{home}/data/callback-queue.db"},
-            "control": {"socket": str(home / "run/control.sock")},
+            "control": {"socket": str(self.socket)},
             "log": {"level": "debug"},
             "defaults": {"outbound_channel": "PJSIP/{number}@trunk"},
             "queues": {"support": {}},
         }
         for name, section in sections.items():
             given[name] = {**given.get(name, {}), **section}
+        self.agi_port: int = given["fastagi"]["port"]
         (home / "data").mkdir(exist_ok=True)
         self._given = given
         self.write_settings()
 
-    def __enter__(self) -> Program:
+    def __enter__(self) -> Self:
         self.begin()
-        wait_until(self.listens, "FastAGI port")
+        try:
+            wait_until(self.listens, "FastAGI port")
+        except BaseException:
+            self.end()
+            raise
         return self
 
     def __exit__(
@@ -102,8 +110,21 @@ class Program:
         self.log.touch()
         self.log.chmod(0o644)
         with self.log.open("ab") as log:
-            self._process = self._start("run", stdout=log)
+            # Nothing of it outlives the tests, however they end.
+            words = ("setpriv", "--pdeathsig", "KILL", *self._runs_in)
+            self._process = self._start("run", before=words, stdout=log)
+        return self.pid
+
+    @property
+    def pid(self) -> int:
+        """The process id of the service."""
+        assert self._process is not None
         return self._process.pid
+
+    @property
+    def said(self) -> str:
+        """What the service has said so far."""
+        return self.log.read_text()
 
     def end(self) -> int:
         """Tell the service to stop and wait for it; return its exit code."""
@@ -116,9 +137,13 @@ class Program:
 
     def listens(self) -> bool:
         """Say whether FastAGI can be reached; the service must not have ended."""
-        assert self._process is not None
-        assert self._process.poll() is None, self.log.read_text()
+        self.assert_runs()
         return _can_connect(self.agi_port)
+
+    def assert_runs(self) -> None:
+        """Fail with what the service said if it has ended."""
+        assert self._process is not None
+        assert self._process.poll() is None, self.said
 
     def write_settings(self, **sections: Mapping[str, Any]) -> None:
         """Write the settings file anew, with sections over those at the beginning."""
@@ -128,9 +153,13 @@ class Program:
         new.write_text(yaml.safe_dump(given))
         new.rename(self.config)
 
-    def _start(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
+    def _start(
+        self, *words: str, before: Sequence[str] = (), **options: Any
+    ) -> subprocess.Popen[bytes]:
+        # Not the script beside the interpreter: it may be of another working copy.
+        program = (sys.executable, "-m", "fastagi.cli")
         return subprocess.Popen(
-            [sys.executable, "-m", "fastagi.cli", *words, "--config", self.config],
+            [*before, *program, *words, "--config", self.config],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.STDOUT,
             umask=self._umask,

@@ -88,7 +88,7 @@ def test_stranger_is_closed_at_once_without_a_byte(program: Program) -> None:
             assert heard(connection) == b""
         # Long before any time limit for those who may connect.
         assert time.monotonic() - begun < 2
-    log = program.log.read_text()
+    log = program.said
     assert log.count("closed unanswered") == 1
     assert f"the latest from {STRANGER}: it is not in fastagi.allowed_peers" in log
 
@@ -106,7 +106,7 @@ def test_peer_that_takes_all_it_gets_leaves_room_for_another(program: Program) -
         # And those who never finish their request do not stay for ever.
         for connection in slow[:SHARE]:
             assert heard(connection) == b"failure\n"
-    assert "fastagi.max_connections_per_peer of them" in program.log.read_text()
+    assert "fastagi.max_connections_per_peer of them" in program.said
     wait_until(lambda: is_served(program, ASTERISK), "room for the first again")
 
 
@@ -120,7 +120,7 @@ def test_peer_that_connects_too_often_is_told_so(program: Program) -> None:
             said.append(heard(connection))
     assert is_served(program, OTHER_ASTERISK)
     assert set(said) <= {b"failure\n", b""}
-    log = program.log.read_text()
+    log = program.said
     assert "more in a second than fastagi.max_rate_per_peer" in log
     second(program)
     assert is_served(program, ASTERISK)

@@ -77,14 +77,12 @@ def test_secret_is_in_nothing_that_is_logged_or_printed(
         log = {"level": "debug", "format": form}
         with Program(tmp_path, ami=ami, log=log) as program:
             wait_until(lambda: "Login" in asked, "login")
-            wait_until(
-                lambda: "refused the login" in program.log.read_text(), "line of it"
-            )
+            wait_until(lambda: "refused the login" in program.said, "line of it")
             said = [
                 program.command(*words)[1]
                 for words in (["status"], ["check", "--json"])
             ]
-        said.append(program.log.read_text())
+        said.append(program.said)
     assert "Authentication failed" in said[1]
     for text in said:
         assert text

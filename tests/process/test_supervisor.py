@@ -53,7 +53,7 @@ def test_reloads_at_every_moment_of_a_start_do_not_end_it(tmp_path: Path) -> Non
             return program.listens()
 
         wait_until(listens, "FastAGI port")
-        wait_until(lambda: "settings loaded again" in program.log.read_text(), "reload")
+        wait_until(lambda: "settings loaded again" in program.said, "reload")
 
 
 def test_reload_during_the_start_is_done_after_it(tmp_path: Path) -> None:
@@ -64,15 +64,13 @@ def test_reload_during_the_start_is_done_after_it(tmp_path: Path) -> None:
         # The service waits for it, as for an upgrade.
         other.execute("BEGIN EXCLUSIVE")
         with program.begun() as pid:
-            wait_until(lambda: "chmod" in program.log.read_text(), "word of the log")
+            wait_until(lambda: "chmod" in program.said, "word of the log")
             program.write_settings(queues={"support": {}, "sales": {}})
             os.kill(pid, signal.SIGHUP)
             assert not program.listens()
             other.rollback()
             wait_until(program.listens, "FastAGI port")
-            wait_until(
-                lambda: "settings loaded again" in program.log.read_text(), "reload"
-            )
+            wait_until(lambda: "settings loaded again" in program.said, "reload")
             status = json.loads(program.command("status", "--json")[1])
             assert set(status["queues"]) == {"support", "sales"}
 
@@ -121,6 +119,4 @@ def test_service_that_can_not_listen_is_never_called_ready(tmp_path: Path) -> No
 def test_supervisor_that_went_away_harms_nobody(tmp_path: Path) -> None:
     program = Program(tmp_path, environ={"NOTIFY_SOCKET": str(tmp_path / "gone")})
     with program:
-        wait_until(
-            lambda: "READY=1 can not be told" in program.log.read_text(), "warning"
-        )
+        wait_until(lambda: "READY=1 can not be told" in program.said, "warning")

@@ -12,22 +12,15 @@ import os
 import re
 import secrets
 import select
-import shutil
 import socket
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-
-import yaml
+from typing import Any
 
 from fastagi.dialplan import Variable
 from tests.lab.ports import HeldPort
+from tests.process.program import Program
 from tests.store.harness import PATIENCE_S
 from tests.support.agi_client import AsteriskAgi
 
@@ -39,89 +32,45 @@ SMALL_DISK_BYTES = 2_000_000
 _PAUSE_S = 0.02
 
 
-class RunningService:
-    """``callback-queue run`` with the queue ``support``."""
+class RunningService(Program):
+    """``callback-queue run`` with the queue ``support``.
 
-    def __init__(self, url: str, *, small_disk: Path | None = None) -> None:
-        """Start it.
+    Args:
+        home: a directory of the test.
+        url: of its database.
+        small_disk: a directory that is a small disk of the service's own.
+    """
 
-        Args:
-            url: of its database.
-            small_disk: a directory that is a small disk of the service's own.
-        """
+    def __init__(self, home: Path, url: str, *, small_disk: Path | None = None) -> None:
         self.url = url
-        self.home = Path(tempfile.mkdtemp(prefix="callback-queue-service-"))
-        self._agi = HeldPort()
-        self._ami = HeldPort()
-        self._socket = self.home / "control.sock"
-        config = self.home / "callback-queue.yaml"
-        settings = {
-            "ami": {"port": self._ami.number, "secret": "nobody listens"},
-            "fastagi": {"port": self._agi.number},
-            "database": {"url": url},
-            "control": {"socket": str(self._socket)},
-            "queues": {"support": {"outbound_channel": "PJSIP/{number}@trunk"}},
-        }
-        config.write_text(yaml.safe_dump(settings))
-        self.arguments = ("--config", str(config))
-        self._log = self.home / "log"
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    *("setpriv", "--pdeathsig", "KILL"),
-                    *_on_small_disk(small_disk),
-                    *_program("run", *self.arguments),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONWARNINGS": "default"},
-            )
+        # Nobody else gets them while a test takes its time.
+        self._ports = HeldPort(), HeldPort()
+        agi, ami = self._ports
+        super().__init__(
+            home,
+            runs_in=_on_small_disk(small_disk),
+            environ={"PYTHONWARNINGS": "default"},
+            ami={"port": ami.number},
+            fastagi={"port": agi.number},
+            database={"url": url},
+            log={"level": "info"},
+        )
 
-    def __enter__(self) -> Self:
-        try:
-            # It listens here last.
-            self.wait_until(self._listens)
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End it at once and remove every trace."""
-        self.process.kill()
-        self.process.wait()
-        for port in (self._agi, self._ami):
+    def end(self) -> int:
+        """End it at once: its database may be one that holds it up."""
+        assert self._process is not None
+        self._process.kill()
+        for port in self._ports:
             port.release()
-        shutil.rmtree(self.home)
-
-    def _listens(self) -> bool:
-        with suppress(OSError):
-            address = ("127.0.0.1", self._agi.number)
-            with socket.create_connection(address, timeout=DIALPLAN_S):
-                return True
-        return False
+        return self._process.wait()
 
     def seen(self, path: Path) -> Path:
         """Return where a file of the service's own disk is for everybody else."""
-        return Path(f"/proc/{self.process.pid}/root") / path.relative_to("/")
-
-    @property
-    def log(self) -> str:
-        """What it has said so far."""
-        return self._log.read_text()
+        return Path(f"/proc/{self.pid}/root") / path.relative_to("/")
 
     def log_says(self, pattern: str) -> bool:
         """Whether some line of its log says so."""
-        return re.search(pattern, self.log) is not None
+        return re.search(pattern, self.said) is not None
 
     def wait_until(self, condition: Callable[[], object]) -> None:
         """Wait until something is so.
@@ -131,25 +80,15 @@ class RunningService:
         """
         end = time.monotonic() + PATIENCE_S
         while not condition():
-            assert self.process.poll() is None, self.log
-            assert time.monotonic() < end, self.log
+            self.assert_runs()
+            assert time.monotonic() < end, self.said
             time.sleep(_PAUSE_S)
-
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of the command line."""
-        return subprocess.run(
-            _program(*arguments, *self.arguments),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
 
     def ask(self, command: str, **arguments: Any) -> Any:
         """Ask through the control socket."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(PATIENCE_S)
-            connection.connect(str(self._socket))
+            connection.connect(str(self.socket))
             request = {"command": command, **arguments}
             connection.sendall(json.dumps(request).encode() + b"\n")
             answer = json.loads(connection.makefile("rb").readline())
@@ -179,7 +118,7 @@ class RunningService:
             args=("support", "1", uniqueid),
             headers={"agi_uniqueid": uniqueid, "agi_callerid": number},
         )
-        address = ("127.0.0.1", self._agi.number)
+        address = ("127.0.0.1", self.agi_port)
         end = time.monotonic() + DIALPLAN_S
         with socket.create_connection(address, timeout=DIALPLAN_S) as connection:
             connection.sendall(channel.start())
@@ -205,8 +144,3 @@ def _on_small_disk(directory: Path | None) -> list[str]:
         return []
     as_root = () if os.geteuid() == 0 else ("--map-root-user",)
     return ["unshare", "--mount", *as_root, "sh", "-ec", _WITH_DISK, str(directory)]
-
-
-def _program(*arguments: str) -> list[str]:
-    # Not the script beside the interpreter: it may be of another working copy.
-    return [sys.executable, "-m", "fastagi.cli", *arguments]

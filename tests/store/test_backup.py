@@ -245,19 +245,19 @@ def test_service_goes_on_and_another_one_starts_from_the_copy(
     sqlite_path: Path, home: Path
 ) -> None:
     copy = home / "callbacks.db"
-    with RunningService(f"sqlite:///{sqlite_path}") as service:
+    with RunningService(sqlite_path.parent, f"sqlite:///{sqlite_path}") as service:
         for number in ("4930111", "4930222"):
             service.press_until_accepted(number)
         promised = service.numbers()
-        told = service.command("db", "backup", str(copy), "--json")
-        assert told.returncode == 0, told.stderr
-        answer = json.loads(told.stdout)
+        code, told = service.command("db", "backup", str(copy), "--json")
+        assert code == 0, told
+        answer = json.loads(told)
         assert (answer["path"], answer["tasks"]) == (str(copy), 2)
         assert answer["size_bytes"] == copy.stat().st_size
         service.press_until_accepted("4930333")
         assert service.database == "ok"
 
-    with RunningService(f"sqlite:///{copy}") as restored:
+    with RunningService(sqlite_path.parent, f"sqlite:///{copy}") as restored:
         assert restored.numbers() == promised
         restored.press_until_accepted("4930444")
         assert len(restored.numbers()) == 3

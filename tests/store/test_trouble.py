@@ -51,7 +51,7 @@ def _goes_wrong_and_well_again(
             if keep_up:
                 keep_up()
             # Nothing in time has the same end: the caller is back in line.
-            assert service.press(number) in {"ERROR", ""}, service.log
+            assert service.press(number) in {"ERROR", ""}, service.said
             service.wait_until(told)
         assert service.log_says("the database can not be used: .*" + words)
     service.wait_until(lambda: service.database == "ok")
@@ -73,7 +73,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def on_file(path: Path) -> Iterator[RunningService]:
     """A service on a SQLite file; each test leaves it as it should be."""
-    with RunningService(f"sqlite:///{path}") as service:
+    with RunningService(path.parent, f"sqlite:///{path}") as service:
         yield service
 
 
@@ -127,8 +127,11 @@ def _damaged(path: Path) -> Iterator[None]:
 
 
 def test_disk_is_full(tmp_path: Path) -> None:
-    file = tmp_path / "callbacks.db"
-    with RunningService(f"sqlite:///{file}", small_disk=tmp_path) as service:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    file = disk / "callbacks.db"
+    url = f"sqlite:///{file}"
+    with RunningService(tmp_path, url, small_disk=disk) as service:
         trouble = _full(service.seen(file))
         _goes_wrong_and_well_again(service, trouble, "make room on its disk")
 
@@ -158,9 +161,12 @@ def server() -> Iterator[PostgreSQL]:
 
 
 @pytest.fixture(scope="module")
-def on_server(server: PostgreSQL) -> Iterator[RunningService]:
+def on_server(
+    server: PostgreSQL, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningService]:
     """A service on PostgreSQL; each test leaves it as it should be."""
-    with server.database() as url, RunningService(url) as service:
+    home = tmp_path_factory.mktemp("on-server")
+    with server.database() as url, RunningService(home, url) as service:
         yield service
 
 
@@ -232,18 +238,20 @@ def test_damaged_file_at_the_start_is_refused_and_left_alone(tmp_path: Path) -> 
     damaged = b"\xff" * path.stat().st_size
     path.write_bytes(damaged)
 
-    said = _refuses_to_start(f"sqlite:///{path}")
+    said = _refuses_to_start(tmp_path, f"sqlite:///{path}")
 
     assert f"{path} is damaged or no database" in said
     assert "move the file away and put a copy back in its place" in said
     assert path.read_bytes() == damaged
 
 
-def test_server_that_does_not_answer_at_the_start(server: PostgreSQL) -> None:
+def test_server_that_does_not_answer_at_the_start(
+    server: PostgreSQL, tmp_path: Path
+) -> None:
     with server.database() as url:
         server.freeze()
         try:
-            said = _refuses_to_start(url)
+            said = _refuses_to_start(tmp_path, url)
         finally:
             server.thaw()
 
@@ -251,9 +259,9 @@ def test_server_that_does_not_answer_at_the_start(server: PostgreSQL) -> None:
     assert ":***@" in said
 
 
-def _refuses_to_start(url: str) -> str:
+def _refuses_to_start(home: Path, url: str) -> str:
     """Start the service, which is to end at once; return what it says."""
-    with pytest.raises(AssertionError) as caught, RunningService(url):
+    with pytest.raises(AssertionError) as caught, RunningService(home, url):
         pass
     assert "critical" in str(caught.value)
     assert "starts" not in str(caught.value)
