@@ -100,6 +100,7 @@ def test_older_ones_are_missing(log: Path) -> None:
         (".bz2", b"no bzip2"),
         (".xz", lzma.compress(b"1 line\n")[:20]),
     ],
+    ids=["no gzip", "cut gzip", "no bzip2", "cut xz"],
 )
 def test_older_one_that_is_damaged_is_told(
     log: Path, suffix: str, content: bytes
