@@ -43,6 +43,8 @@ class Disposition(StrEnum):
     MEMBER_NO_ANSWER = "MEMBER NO ANSWER"
     #: Asterisk refused the Originate.
     NOT_PLACED = "NOT PLACED"
+    #: We ended it, or did not place it, before the caller was dialled.
+    WITHDRAWN = "WITHDRAWN"
     #: Asterisk no longer knows the call and kept no record of its end.
     UNKNOWN = "UNKNOWN"
 
@@ -51,6 +53,7 @@ class Disposition(StrEnum):
 COUNTED: Final = frozenset(Disposition) - {
     Disposition.MEMBER_NO_ANSWER,
     Disposition.NOT_PLACED,
+    Disposition.WITHDRAWN,
 }
 
 #: DIALSTATUS of the caller leg to disposition, where nobody talked.
@@ -94,10 +97,8 @@ _REFUSED: Final = frozenset(
     }
 )
 
-#: What an attempt comes to that we end ourselves.
-_WITHDRAWN: Final = frozenset(
-    {Disposition.CANCEL, Disposition.MEMBER_NO_ANSWER, Disposition.NOT_PLACED}
-)
+#: What an attempt comes to that we end while the caller's phone rings, or before.
+_WITHDRAWN: Final = frozenset({Disposition.CANCEL, Disposition.WITHDRAWN})
 
 _WORDS: Final = {
     Disposition.BUSY: "the client was busy",
@@ -163,6 +164,11 @@ class Verdict:
     def counts(self) -> bool:
         """Whether it costs the caller one of the attempts."""
         return self.disposition in COUNTED
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether it is as if it had never begun."""
+        return self.disposition is Disposition.WITHDRAWN
 
 
 @define(kw_only=True)
@@ -377,6 +383,8 @@ def judge(progress: Progress, success_duration_s: float) -> Verdict:
     dialstatus = progress.reported_dialstatus or progress.dialstatus
     if dialstatus and not (progress.lost and dialstatus == "ANSWER"):
         disposition = _of_dial(dialstatus, progress)
+    elif progress.withdrawn and not (dialled or progress.lost):
+        disposition = Disposition.WITHDRAWN
     elif progress.refused and not dialled:
         disposition = Disposition.NOT_PLACED
     elif progress.lost:

@@ -65,7 +65,7 @@ def decide(
         rules: of the task's queue.
         now: when it ended.
         earlier: how the attempts before it ended, from the first since the task was
-            put in line.
+            put in line; without those that were withdrawn.
     """
     if verdict.success:
         return Decision(move=Move.COMPLETE, due_at=None, reason=verdict.reason)
@@ -79,6 +79,9 @@ def decide(
         return _end(Move.CANCEL, f"{task.reason}; {verdict.reason}")
     if now >= task.expires_at:
         return _end(Move.EXPIRE, f"too old for another attempt; {verdict.reason}")
+    if verdict.withdrawn:
+        # Nobody failed to answer: it may go on as soon as what ended it is over.
+        return Decision(move=Move.RETRY, due_at=now, reason=verdict.reason)
     if verdict.counts:
         return _after_a_call(task, verdict, rules, now, earlier)
     used, limit = task.member_attempts + 1, rules.member_attempts

@@ -180,7 +180,7 @@ class CallbackTask:
     ended_at: datetime | None = field(default=None, validator=_aware)
     #: Attempts that count: those in which the caller was dialled.
     attempts: int = field(default=0, validator=validators.ge(0))
-    #: Attempts that cost nothing: no member answered.
+    #: Attempts that cost the caller nothing: no member answered.
     member_attempts: int = field(default=0, validator=validators.ge(0))
     #: Why it stands where it stands, in words.
     reason: str

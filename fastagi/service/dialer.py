@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from attrs import define, evolve, field
@@ -420,17 +420,13 @@ class Dialer:
 
     async def _end(self, running: RunningAttempt) -> None:
         settings = running.settings
-        rules = settings.retry_rules
-        if running.progress.withdrawn:
-            # Nobody failed to answer: it may go on as soon as the client is free.
-            rules = evolve(rules, member_retry_delay=timedelta(0))
         verdict = judge(running.progress, settings.success_duration_s)
         task: CallbackTask | None = None
         stored = False
         while not stored:
             try:
                 task = await self._store.close_attempt(
-                    running.attempt.id, verdict, rules, self._now()
+                    running.attempt.id, verdict, settings.retry_rules, self._now()
                 )
                 stored = True
             except StaleTask as error:

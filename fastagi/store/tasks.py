@@ -171,10 +171,13 @@ _EXPIRED: Final = (
     .with_for_update(skip_locked=True)
 )
 _ATTEMPT_BY_ID: Final = select(_attempt).where(_attempt.c.id == bindparam("attempt_id"))
-#: How the attempts of a task ended, the last first.
+#: How the attempts of a task ended that are counted in some way, the last first.
 _ENDS: Final = (
     select(_attempt.c.disposition)
-    .where(_attempt.c.task_id == bindparam("task_id"), _attempt.c.ended_at.is_not(None))
+    .where(
+        _attempt.c.task_id == bindparam("task_id"),
+        _attempt.c.disposition != Disposition.WITHDRAWN.value,
+    )
     .order_by(_attempt.c.id.desc())
     .limit(bindparam("most"))
 )
@@ -456,7 +459,8 @@ def close_attempt(
         attempt_id=attempt_id,
         due_at=decision.due_at or task.due_at,
         attempts=task.attempts + verdict.counts,
-        member_attempts=task.member_attempts + (not verdict.counts),
+        member_attempts=task.member_attempts
+        + (not verdict.counts and not verdict.withdrawn),
     )
 
 

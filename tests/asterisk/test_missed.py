@@ -466,7 +466,7 @@ def test_client_rings_again_and_is_answered_while_a_phone_rings(
     assert len(client.invites) == (rings == "client")
     assert len(originates(lab)) == 1
     (disposition,) = dispositions(service)
-    assert disposition == ("CANCEL" if rings == "client" else "MEMBER NO ANSWER")
+    assert disposition == ("CANCEL" if rings == "client" else "WITHDRAWN")
 
 
 def test_client_is_called_by_hand_and_talks(lab: Lab) -> None:

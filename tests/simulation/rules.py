@@ -28,7 +28,7 @@ _PROMISES: Final = frozenset(
 _NOTED: Final = "callback-queue/noted"
 _OPEN: Final = frozenset({"pending", "calling"})
 #: Attempts in which no client was dialled.
-_FREE_OF_CHARGE: Final = frozenset({"MEMBER NO ANSWER", "NOT PLACED"})
+_FREE_OF_CHARGE: Final = frozenset({"MEMBER NO ANSWER", "NOT PLACED", "WITHDRAWN"})
 SUCCESS_S: Final = 5.0
 #: What the dialplan's milliseconds and the service's clock may differ by.
 _HAIR_S: Final = 0.05

@@ -46,7 +46,7 @@ QUEUES = st.sampled_from(["support", "sales"])
 COSTLY = [
     d.value
     for d in Disposition
-    if d.value not in {"ANSWERED", "MEMBER NO ANSWER", "NOT PLACED"}
+    if d.value not in {"ANSWERED", "MEMBER NO ANSWER", "NOT PLACED", "WITHDRAWN"}
 ]
 
 
@@ -216,6 +216,10 @@ class StoreMachine(RuleBasedStateMachine):
     def no_agent_answers(self, begun: Begun) -> None:
         self.end(begun, "MEMBER NO ANSWER")
 
+    @rule(begun=attempts)
+    def it_is_withdrawn(self, begun: Begun) -> None:
+        self.end(begun, "WITHDRAWN")
+
     @rule(begun=consumes(attempts))
     def they_talk(self, begun: Begun) -> None:
         self.end(begun, "ANSWERED")
@@ -230,9 +234,10 @@ class StoreMachine(RuleBasedStateMachine):
             return
         done(work)
         model.attempt_id = None
-        costs = disposition not in {"MEMBER NO ANSWER", "NOT PLACED"}
+        withdrawn = disposition == "WITHDRAWN"
+        costs = disposition not in {"MEMBER NO ANSWER", "NOT PLACED", "WITHDRAWN"}
         model.attempts += costs
-        model.member_attempts += not costs
+        model.member_attempts += not costs and not withdrawn
         if disposition == "ANSWERED":
             model.go("complete", "completed")
         elif model.served:
@@ -241,6 +246,9 @@ class StoreMachine(RuleBasedStateMachine):
             model.go("cancel", "cancelled")
         elif self.now_s >= model.expires_s:
             model.go("expire", "expired")
+        elif withdrawn:
+            model.go("retry", "pending")
+            model.due_s = self.now_s
         elif model.attempts >= 2 if costs else model.member_attempts >= 3:
             model.go("give_up", "failed")
         else:

@@ -275,7 +275,7 @@ def unmade_url(request: pytest.FixtureRequest, sqlite_path: Path) -> str:
     return url
 
 
-def test_a_database_of_the_first_version_learns_what_an_invalid_number_is(
+def test_a_database_of_the_first_version_learns_how_attempts_can_end(
     unmade_url: str, older
 ) -> None:
     migrate.upgrade(unmade_url, migrations=older("0001"))
@@ -288,7 +288,8 @@ def test_a_database_of_the_first_version_learns_what_an_invalid_number_is(
     assert after["attempt"] == before["attempt"]
     assert after["task_event"] == before["task_event"]
     with connect(unmade_url).connect() as conn:
-        conn.exec_driver_sql("UPDATE attempt SET disposition = 'INVALID NUMBER'")
+        for newer in ("INVALID NUMBER", "WITHDRAWN"):
+            conn.exec_driver_sql(f"UPDATE attempt SET disposition = '{newer}'")
         conn.rollback()
         # What the database refused before, it refuses still.
         for change in (

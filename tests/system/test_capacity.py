@@ -230,7 +230,7 @@ class SharedAgentTests(ServiceTestCase):
         self.assertEqual(self.originates, [])
         self.run_to(100)
         self.assert_status("completed")
-        self.assertEqual(self.dispositions(), ["NOT PLACED", "ANSWERED"])
+        self.assertEqual(self.dispositions(), ["WITHDRAWN", "ANSWERED"])
         self.assertEqual(
             self.world.attempts()[0].reason, "the agent was taken meanwhile"
         )

@@ -243,7 +243,18 @@ class ClosingTests(HoursTestCase):
         self.go_to("2026-11-24 18:12")
         self.assertEqual(self.rung(), ["2026-11-24 18:10:03"])
         task = self.world.task()
-        self.assertEqual((task.attempts, task.member_attempts), (1, 1))
+        self.assertEqual((task.attempts, task.member_attempts), (1, 0))
+
+    def test_closing_again_and_again_ends_no_task(self) -> None:
+        """Nor does it say that it is called in a moment."""
+        self.alice.always(NO_ANSWER)
+        self.go_to("2026-11-24 17:59:50")
+        self.begin(self.open_support(member_attempts=1))
+        self.add()
+        self.go_to("2026-11-24 18:00:01")
+        self.assert_status("pending")
+        self.assertEqual(self.world.task().reason, "the queue closed meanwhile")
+        self.assertEqual(self.dispositions(), ["WITHDRAWN"])
 
     def test_no_call_is_placed_that_was_stored_too_late(self) -> None:
         self.go_to("2026-11-24 17:59:59")

@@ -205,7 +205,7 @@ class ServedTests(MissedTestCase):
         self.world.run(1)
         (ring,) = self.bob.rung
         self.assertEqual(self.world.since(ring.ended_at or 0), 20)
-        self.assertEqual(self.dispositions(), ["MEMBER NO ANSWER"])
+        self.assertEqual(self.dispositions(), ["WITHDRAWN"])
         self.assert_status("pending", "the client rang in meanwhile")
         self.world.run(60)
         self.assertEqual(len(self.originates), 1)

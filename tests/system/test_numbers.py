@@ -142,7 +142,7 @@ class NumberPlanTests(ServiceTestCase):
         process.service.use(russian(target_extension=BOB))
         self.world.run(20)
         self.assertEqual(bob.rung, [])
-        self.assertEqual(self.dispositions(), ["NOT PLACED"])
+        self.assertEqual(self.dispositions(), ["WITHDRAWN"])
 
     def test_a_client_rings_in_whose_callback_began_before_the_region(self) -> None:
         process = self.begin(queue_settings(target_extension=BOB))
@@ -153,5 +153,5 @@ class NumberPlanTests(ServiceTestCase):
         self.world.run(1)
         self.call(INTERNATIONAL)
         self.world.run(2)
-        self.assertEqual(self.dispositions(), ["MEMBER NO ANSWER"])
+        self.assertEqual(self.dispositions(), ["WITHDRAWN"])
         self.assertIn("rang in meanwhile", self.world.attempts()[0].reason)

@@ -84,7 +84,8 @@ class RestartTestCase(ServiceTestCase):
             counted = [
                 one
                 for one in self.world.attempts(task.id)
-                if one.disposition not in ("MEMBER NO ANSWER", "NOT PLACED")
+                if one.disposition
+                not in ("MEMBER NO ANSWER", "NOT PLACED", "WITHDRAWN")
             ]
             self.assertLessEqual(len(rung), len(counted), story)
 

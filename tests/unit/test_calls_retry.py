@@ -37,7 +37,7 @@ TASK = CallbackTask(
     reason="",
 )
 FREE = {"MEMBER NO ANSWER", "NOT PLACED"}
-COSTLY = {d.value for d in Disposition} - FREE - {"ANSWERED"}
+COSTLY = {d.value for d in Disposition} - FREE - {"ANSWERED", "WITHDRAWN"}
 
 
 def verdict(disposition: str) -> Verdict:
@@ -66,7 +66,7 @@ def in_s(decision: Decision) -> float:
 def test_which_dispositions_cost_the_caller_an_attempt(disposition: str) -> None:
     judged = verdict(disposition)
 
-    assert judged.counts is (disposition not in FREE)
+    assert judged.counts is (disposition not in {*FREE, "WITHDRAWN"})
     assert judged.success is (disposition == "ANSWERED")
 
 
@@ -205,6 +205,15 @@ def test_once_an_agent_has_answered_the_pauses_begin_anew() -> None:
 
     assert in_s(after_attempts(silent, silent, silent, "BUSY", rules=rules)) == 7
     assert in_s(after_attempts(silent, silent, "BUSY", "NOT PLACED", rules=rules)) == 14
+
+
+def test_an_attempt_that_we_withdrew_is_as_if_it_had_not_been() -> None:
+    rules = attrs.evolve(RULES, member_attempts=1)
+
+    decision = after_attempts("WITHDRAWN", rules=rules)
+
+    assert (decision.move, decision.due_at) == (Move.RETRY, NOW)
+    assert decision.reason == "its reason"
 
 
 # -- what is different by result -------------------------------------------

@@ -174,8 +174,8 @@ def test_story_of_a_task_that_is_being_called(cancelled: bool, end: str) -> None
 @pytest.mark.parametrize(
     ("version", "words"),
     [
-        ("0003", "works with 0005: when the copy is put back, run 'callback-queue db"),
-        ("0007", "newer than this program's 0005"),
+        ("0003", "works with 0006: when the copy is put back, run 'callback-queue db"),
+        ("0007", "newer than this program's 0006"),
     ],
 )
 def test_copy_of_a_database_of_another_version_says_so(
@@ -187,7 +187,7 @@ def test_copy_of_a_database_of_another_version_says_so(
             "size_bytes": 1_234_567_890,
             "tasks": 1_234_567,
             "version": version,
-            "needed_version": "0005",
+            "needed_version": "0006",
         }
     )
     first, second = told.splitlines()
