@@ -14,7 +14,7 @@ from urllib.parse import quote
 from sqlalchemy.engine import make_url
 
 from fastagi.checks.finding import Notes
-from fastagi.checks.process import User
+from fastagi.checks.process import User, note_missing_right
 from fastagi.store import migrate
 from fastagi.store.engine import Database
 from fastagi.store.errors import SchemaMismatch, SchemaOutdated, StoreUnavailable
@@ -59,9 +59,11 @@ def _usable_file(file: Path, user: User, notes: Notes) -> bool:
     try:
         there = directory.is_dir()
     except PermissionError:
-        notes.fault(
+        note_missing_right(
+            notes,
+            user,
             directory,
-            f"{user.name} may not pass to the directory of the database",
+            "may not pass to the directory of the database",
             "let all users pass (chmod o+x) through the directories above it",
         )
         return False
@@ -75,9 +77,11 @@ def _usable_file(file: Path, user: User, notes: Notes) -> bool:
             notes.fault(directory, problem, make)
         return False
     if not (user.may("w", directory) and user.may("x", directory)):
-        notes.fault(
+        note_missing_right(
+            notes,
+            user,
             directory,
-            f"{user.name} may not write to the directory of the database",
+            "may not write to the directory of the database",
             f"{own} {directory}; chmod 750 {directory}",
         )
         return False
@@ -88,7 +92,9 @@ def _usable_file(file: Path, user: User, notes: Notes) -> bool:
     # A log left by somebody else, such as root, keeps the service from opening it.
     for path in (file, Path(f"{file}-wal"), Path(f"{file}-shm")):
         if path.exists() and not (user.may("r", path) and user.may("w", path)):
-            notes.fault(path, f"{user.name} may not read and write it", f"{own} {path}")
+            note_missing_right(
+                notes, user, path, "may not read and write it", f"{own} {path}"
+            )
             usable = False
     return usable and _is_whole(file, notes)
 

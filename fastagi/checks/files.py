@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from fastagi.checks.finding import Notes
-from fastagi.checks.process import User
+from fastagi.checks.process import User, note_missing_right
 from fastagi.config.model import Settings
 from fastagi.config.secrecy import open_doors
 
@@ -22,9 +22,11 @@ def check_settings_file(config: str, settings: Settings, user: User) -> Notes:
     secret = (config, settings.ami.secret_file, settings.history.cdr_password_file)
     for name in filter(None, secret):
         if not user.may("r", Path(name)):
-            notes.fault(
+            note_missing_right(
+                notes,
+                user,
                 name,
-                f"{user.name} may not read it",
+                "may not read it",
                 f"chgrp {group} {name}; chmod 640 {name}; and let {user.name} pass to"
                 " its directory",
             )
@@ -32,9 +34,11 @@ def check_settings_file(config: str, settings: Settings, user: User) -> Notes:
     ca_file = tls.ca_file if tls.enabled else None
     # Where it is missing, that is told with the rest of the connection.
     if ca_file and os.path.exists(ca_file) and not user.may("r", Path(ca_file)):
-        notes.fault(
+        note_missing_right(
+            notes,
+            user,
             ca_file,
-            f"{user.name} may not read it",
+            "may not read it",
             f"chmod 644 {ca_file}; and let {user.name} pass to its directory",
         )
     for door in open_doors(config, settings, group, os.environ):

@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 
 from fastagi.checks.finding import Notes
 from fastagi.checks.place import NotVisible, Place
-from fastagi.checks.process import User
+from fastagi.checks.process import User, note_missing_right
 from fastagi.config.model import HistorySettings, Settings
 from fastagi.history import cdr, queue_log
 from fastagi.history.errors import HistoryUnreadable
@@ -181,14 +181,9 @@ def _may_read(path: Path, user: User, missing: str, notes: Notes) -> bool:
             return False
         if user.may("r", path):
             return status.st_size > 0
-    if user.is_service:
-        notes.fault(path, f"{user.name} may not read it", _let_in(path, user))
-    else:
-        notes.warn(
-            path,
-            f"not looked at: {user.name} may not read it",
-            "run this check as root, who can look at it as the user of the service",
-        )
+    # Whoever may not look at it can not say either how to let others.
+    remedy = _let_in(path, user) if user.is_service else ""
+    note_missing_right(notes, user, path, "may not read it", remedy)
     return False
 
 

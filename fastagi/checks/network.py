@@ -11,7 +11,7 @@ from typing import Final
 
 from fastagi.checks.finding import Notes
 from fastagi.checks.place import Address, Place
-from fastagi.checks.process import Running, User
+from fastagi.checks.process import Running, User, note_missing_right
 from fastagi.config.model import FastAgiSettings
 
 _TIMEOUT_S: Final = 3.0
@@ -156,19 +156,22 @@ def check_control(
             )
     elif directory.is_dir():
         if not (user.may("w", directory) and user.may("x", directory)):
-            notes.fault(
+            note_missing_right(
+                notes,
+                user,
                 directory,
-                f"{user.name} may not make the control socket here",
+                "may not make the control socket here",
                 f"chown {user.owner} {directory}",
             )
     # The unit has this one made at each start.
     elif directory != _MADE_BY_SYSTEMD:
         above = next(path for path in directory.parents if path.is_dir())
         if not user.may("w", above):
-            notes.fault(
+            note_missing_right(
+                notes,
+                user,
                 directory,
-                "the directory of the control socket does not exist, and"
-                f" {user.name} may not make it",
+                "may not make the directory of the control socket",
                 f"install -d -m 750 -o {user.owner.replace(':', ' -g ')} {directory};"
                 " or write RuntimeDirectory= in the unit",
             )

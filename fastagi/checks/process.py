@@ -20,6 +20,8 @@ from typing import Any, Final
 
 import attrs
 
+from fastagi.checks.finding import Notes
+
 #: The user that the systemd unit names.
 DEFAULT_USER: Final = "callback-queue"
 #: Of whom nothing is known: the one that owns nothing.
@@ -148,6 +150,28 @@ class User:
             return f"{entry.pw_name}:{grp.getgrgid(entry.pw_gid).gr_name}"
         except KeyError:
             return str(self.uid)
+
+
+def note_missing_right(
+    notes: Notes, user: User, where: object, what: str, remedy: str
+) -> None:
+    """Note what a user may not do, if it is the one of the service.
+
+    Args:
+        notes: of the area.
+        user: from ``service_user``.
+        where: the file or directory.
+        what: such as "may not read it".
+        remedy: how to let the service.
+    """
+    if user.is_service:
+        notes.fault(where, f"{user.name} {what}", remedy)
+    else:
+        notes.warn(
+            where,
+            f"not looked at: {user.name} {what}",
+            "run this check as root, who can look at it as the user of the service",
+        )
 
 
 def service_user(running: Running | None) -> User:

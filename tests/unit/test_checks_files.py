@@ -108,6 +108,20 @@ class TestDatabase:
             owners = {path.stat().st_uid for path in file.parent.iterdir()}
         assert owners == {_STRANGER.uid}
 
+    def test_whoever_is_not_the_service_is_not_told_to_take_its_files(
+        self, file: Path
+    ) -> None:
+        _open_above(file.parent)
+        migrate.upgrade(f"sqlite:///{file}")
+        somebody = attrs.evolve(_STRANGER, is_service=False)
+        for closed, bits in ((file, 0), (file.parent, 5)):
+            let_stranger(file.parent, 7)
+            let_stranger(closed, bits)
+            text = only(self._check(file, somebody))
+            assert text.startswith(f"warning: {closed}: not looked at: ")
+            assert "chown" not in text
+            assert "run this check as root" in text
+
     def test_file_without_tables_is_ok(self, file: Path) -> None:
         with closing(sqlite3.connect(file)) as conn:
             conn.execute("CREATE TABLE calls (x)")
@@ -334,8 +348,8 @@ class TestControlSocket:
         user, _, group = _STRANGER.owner.partition(":")
         text = only(self._check(tmp_path / "a/control.sock", _STRANGER))
         assert text.startswith(
-            f"fault: {tmp_path}/a: the directory of the control socket does not exist,"
-            f" and {user} may not make it - install -d -m 750 -o {user} -g {group}"
+            f"fault: {tmp_path}/a: {user} may not make the directory of the control"
+            f" socket - install -d -m 750 -o {user} -g {group}"
         )
 
     def test_service_that_does_not_answer(self, tmp_path: Path) -> None:
