@@ -31,7 +31,7 @@ from fastagi.checks.place import Place
 from fastagi.checks.process import DEFAULT_USER
 from fastagi.checks.queues import check_queues
 from fastagi.config.load import SECRET_VARIABLE, load_settings
-from fastagi.config.model import ControlSettings, DatabaseSettings
+from fastagi.config.model import ControlSettings, DatabaseSettings, HistorySettings
 from fastagi.store import migrate
 from tests.support.checking import log_in, settings, told, write
 from tests.support.scripted_manager import ScriptedManager, success
@@ -244,6 +244,23 @@ class TestUnit:
         # The server has not started yet.
         code = ends("postgresql://callback@127.0.0.1:1/callback")
         assert code not in {0, int(unit["Service"]["RestartPreventExitStatus"])}
+
+    def test_of_asterisk_it_sees_the_logs_and_no_secrets(
+        self, unit: configparser.RawConfigParser
+    ) -> None:
+        # The group of Asterisk's logs would open all of these.
+        text = (_ETC / "callback-queue.service").read_text()
+        hidden = [
+            Path(path.removeprefix("-"))
+            for line in re.findall("^InaccessiblePaths=(.*)$", text, re.MULTILINE)
+            for path in line.split()
+        ]
+        for directory in ("etc", "run", "var/run", "var/lib", "var/spool"):
+            assert Path("/", directory, "asterisk") in hidden
+        needed = [cli.DEFAULT_CONFIG, HistorySettings().queue_log]
+        needed += ["/var/log/asterisk/cdr-csv/Master.csv", ControlSettings().socket]
+        for path in needed:
+            assert not any(Path(path).is_relative_to(one) for one in hidden), path
 
     def test_it_may_do_nothing_that_it_does_not_need(
         self, unit: configparser.RawConfigParser
