@@ -17,6 +17,7 @@ from fastagi.wire.ami import AmiMessage
 from tests.lab.asterisk import REPOSITORY, Asterisk
 from tests.lab.config import ManagerUser, Queue
 from tests.lab.lab import Lab
+from tests.lab.processes import wait_until
 from tests.lab.scenarios import Answer, HangUp, NoAnswer
 from tests.lab.witness import Witness, event
 
@@ -251,6 +252,28 @@ def test_each_class_of_write_allows_the_actions_it_is_there_for(
     # Any of these lists would be empty if it was asked for in vain.
     for name in {"DBGet", "DeviceStateList", "QueueStatus"} - refused:
         assert answers[name], name
+
+
+def test_what_the_secret_opens_beyond_calls(lab: Lab) -> None:
+    """As SECURITY.md says: keep the port closed, whatever the rights are."""
+    here = lab.asterisk.home
+    lab.asterisk.set_dialplan(
+        extra=f"[careless]\nexten => s,1,System(touch {here}/by-dialplan)\n"
+    )
+    file = here / "a file of Asterisk's"
+    file.write_text("old\n")
+    write = {"application": "Set", "data": f"FILE({file},,,al)=new"}
+    with _log_in(lab.asterisk, lab.asterisk.service_user) as link:
+        link.ask(
+            actions.originate(channel="Local/wait@lab/n", context="careless", exten="s")
+        )
+        wait_until((here / "by-dialplan").exists, 10, "the file of System()")
+        if lab.asterisk.major >= 18:
+            with pytest.raises(Refused, match="Forbidden"):
+                link.ask(actions.originate(channel="Local/wait@lab/n", **write))
+        else:
+            link.ask(actions.originate(channel="Local/wait@lab/n", **write))
+            wait_until(lambda: "new" in file.read_text(), 10, "the line of FILE()")
 
 
 def test_others_may_not_log_in_from_elsewhere(asterisk: Asterisk) -> None:
