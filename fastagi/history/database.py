@@ -8,6 +8,7 @@ time. Knows nothing of what the rows mean. Blocks while it reads; every wait is 
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -29,12 +30,12 @@ _CONNECT_S: Final = 5
 _ANSWER_S: Final = 20
 #: Read at most, the newest: more than a busy machine writes in a day.
 MOST_ROWS: Final = 100_000
-#: The driver for each engine, its options, and the extra that brings it.
+#: For each kind of URL: SQLAlchemy's driver, its options, and the package it is in.
 _DRIVERS: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
     "mysql": (
         "mysql+pymysql",
         {"connect_timeout": _CONNECT_S, "read_timeout": _ANSWER_S},
-        "mysql",
+        "pymysql",
     ),
     "postgresql": (
         "postgresql+psycopg",
@@ -42,7 +43,7 @@ _DRIVERS: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
             "connect_timeout": _CONNECT_S,
             "options": f"-c statement_timeout={_ANSWER_S * 1000}",
         },
-        "postgres",
+        "psycopg[binary]",
     ),
 }
 _DRIVERS["mariadb"] = ("mariadb+pymysql", *_DRIVERS["mysql"][1:])
@@ -77,7 +78,7 @@ class CdrTable:
             return sa.create_engine(
                 "sqlite://", creator=lambda: _open_sqlite(path), **common
             )
-        driver, options, extra = _DRIVERS[url.get_backend_name()]
+        driver, options, package = _DRIVERS[url.get_backend_name()]
         with self._trouble_in_words():
             try:
                 return sa.create_engine(
@@ -87,7 +88,7 @@ class CdrTable:
                 raise HistoryUnreadable(
                     self.name,
                     "its driver is missing",
-                    f"install asterisk-callback-queue[{extra}]",
+                    f"install it: {sys.prefix}/bin/pip install '{package}'",
                 ) from None
 
     def rows_since(self, since: datetime) -> list[Mapping[str, object]]:

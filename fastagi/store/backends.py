@@ -12,6 +12,7 @@ import os
 import shlex
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from enum import Enum, auto
@@ -425,8 +426,8 @@ class PostgresBackend:
             from fastagi.store.patience import PatientConnection
         except ImportError:
             raise StoreUnavailable(
-                "the driver for PostgreSQL is missing; install"
-                " asterisk-callback-queue[postgres]"
+                "the driver for PostgreSQL is missing; install it:"
+                f" {sys.prefix}/bin/pip install 'psycopg[binary]'"
             ) from None
         url = url.set(drivername="postgresql+psycopg")
         try:

@@ -518,7 +518,7 @@ def test_history_that_fails_in_any_way_harms_no_other(tmp_path: Path) -> None:
 
 def test_driver_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pymysql", None)
-    with pytest.raises(HistoryUnreadable, match=r"asterisk-callback-queue\[mysql\]"):
+    with pytest.raises(HistoryUnreadable, match=r"/bin/pip install 'pymysql'"):
         CdrTable("mysql://reader:secret@db/asteriskcdrdb", "cdr")
 
 
