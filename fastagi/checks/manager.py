@@ -76,6 +76,10 @@ READ_CLASSES: Final = {
     "system": ("FullyBooted", "Reload", "Shutdown"),
     "user": ("UserEvent",),
 }
+#: The event filter against what a caller writes into his number: Asterisk passes CR and
+#: LF on, so what follows an empty line there would be an event of its own.
+NO_EMPTY_LINE: Final = "![[:cntrl:]]{3}[^[:cntrl:]]"
+_MADE_UP: Final = "Event: Newchannel\r\nCallerIDNum: 1\r\n\r\nEvent: Hangup\r\n"
 #: A class of characters that only Asterisk's regular expressions know.
 _CONTROL: Final = ("[:cntrl:]", r"\x00-\x1f\x7f")
 _READ: Final = "read = " + ",".join(READ_CLASSES)
@@ -426,6 +430,13 @@ def _check_filters(user: Section, notes: Notes) -> None:
             where,
             f"this event filter keeps away {', '.join(events)}",
             f"delete it or take the filter of the example; then run: {_RELOAD}",
+        )
+    if not any(pattern.search(_MADE_UP) for _, pattern in excluding):
+        notes.warn(
+            user.where,
+            "a caller can make up events: no event filter keeps away those with an"
+            " empty line in a number",
+            f"write there: eventfilter = {NO_EMPTY_LINE}; then run: {_RELOAD}",
         )
 
 

@@ -20,6 +20,7 @@ from fastagi.checks import dialplan, manager
 from fastagi.checks.dialplan import check_dialplan
 from fastagi.checks.finding import Notes
 from fastagi.checks.manager import (
+    NO_EMPTY_LINE,
     READ_CLASSES,
     WRITE_CLASSES,
     check_manager,
@@ -68,7 +69,8 @@ class TestManager:
             return check_manager(link, given, Place(given))
 
     def _configure(self, home: Path, *lines: str) -> None:
-        text = "\n".join(["[general]", "enabled = yes", "[callback-queue]", *lines])
+        known = ["[general]", "enabled = yes", "[callback-queue]"]
+        text = "\n".join([*known, *lines, f"eventfilter = {NO_EMPTY_LINE}"])
         write(home / "etc/manager.conf", text)
 
     def test_user_with_all_rights_is_ok(self, tmp_path: Path) -> None:
@@ -199,6 +201,14 @@ class TestManager:
         text = only(self._check(tmp_path, _may(*_EVERY_ACTION)))
         assert text.startswith("warning: ")
         assert "not looked at" in text
+
+    def test_nothing_keeps_made_up_events_away(self, tmp_path: Path) -> None:
+        self._configure(tmp_path, "read = all", "eventfilter = !^Event: VarSet")
+        conf = tmp_path / "etc/manager.conf"
+        conf.write_text(conf.read_text().replace(NO_EMPTY_LINE, "!^Event: RTCP"))
+        text = only(self._check(tmp_path, _may(*_EVERY_ACTION)))
+        assert text.startswith(f"warning: {conf}:3: ")
+        assert f"eventfilter = {NO_EMPTY_LINE}" in text
 
     def test_manager_that_falls_silent(self, tmp_path: Path) -> None:
         given = settings(tmp_path)

@@ -26,7 +26,12 @@ import pytest
 from fastagi import cli
 from fastagi.checks import dialplan
 from fastagi.checks.conf import Conf, Section, read_conf
-from fastagi.checks.manager import READ_CLASSES, WRITE_CLASSES, check_manager
+from fastagi.checks.manager import (
+    NO_EMPTY_LINE,
+    READ_CLASSES,
+    WRITE_CLASSES,
+    check_manager,
+)
 from fastagi.checks.place import Place
 from fastagi.checks.process import DEFAULT_USER
 from fastagi.checks.queues import check_queues
@@ -106,7 +111,7 @@ class TestManagerUser:
         assert filters
         *of_names, of_empty_lines = filters
         assert all(text.startswith("!^Event: ") for text in of_names)
-        assert of_empty_lines == "![[:cntrl:]]{3}[^[:cntrl:]]"
+        assert of_empty_lines == NO_EMPTY_LINE
 
 
 class TestQueues:
