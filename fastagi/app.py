@@ -28,6 +28,7 @@ from twisted.logger import Logger
 from fastagi import __version__
 from fastagi.agi.server import FastAgiServer
 from fastagi.ami.session import AmiSession, Credentials
+from fastagi.calls.task import CallbackTask
 from fastagi.clock import MachineClock
 from fastagi.config.model import Settings
 from fastagi.dialplan import Path
@@ -270,6 +271,7 @@ class CallbackService:
         self.manager.startService()
         self._expiry.wake()
         self._background.start("recognising clients", self._recognise_anew())
+        self._background.start("using the limit of calls", self._use_limit())
         self._background.start("looking for orphans", self._warn_of_orphans())
 
     async def stop(self) -> None:
@@ -354,6 +356,8 @@ class CallbackService:
             self.picture.sync()
             self.kept.wake()
         self._background.start("recognising clients anew", self._recognise_anew())
+        if former.limits.calls_per_number != settings.limits.calls_per_number:
+            self._background.start("using the limit of calls", self._use_limit())
         self._tasks_changed()
         self._background.start("looking for orphans", self._warn_of_orphans())
 
@@ -392,6 +396,30 @@ class CallbackService:
                 "task {task_id}: {reason}", task_id=task.id, reason=task.reason
             )
         return True
+
+    async def _use_limit(self) -> None:
+        """Let nobody wait for what only the limit of former settings forbade."""
+        earlier: list[CallbackTask] | None = None
+        while earlier is None:
+            most_calls = self._current.limits.calls_per_number
+            now = datetime.fromtimestamp(self._clock.seconds(), UTC)
+            try:
+                earlier = await self._store.use_limit(most_calls, now)
+            except StoreUnavailable as error:
+                self._log.error(
+                    "tasks may wait for a limit of calls that is not in force any"
+                    " more, trying again: {error}",
+                    error=error,
+                )
+                await self._background.pause(_STORE_RETRY_S)
+        for task in earlier:
+            self._log.info(
+                "task {task_id}: due earlier: {reason}",
+                task_id=task.id,
+                reason=task.reason,
+            )
+        if earlier:
+            self._tasks_changed()
 
     async def _warn_of_orphans(self) -> None:
         """Say which tasks wait in vain: their queue is not in the settings."""

@@ -258,6 +258,18 @@ class TaskStore:
         """
         return await self._database.run("rekey", tasks.rekey, key_of, now)
 
+    async def use_limit(self, most_calls: int, now: datetime) -> list[CallbackTask]:
+        """Let tasks wait no longer for their numbers than a new limit has them wait.
+
+        Args:
+            most_calls: to one number within a day; 0 is no limit.
+            now: the time.
+
+        Returns:
+            The tasks that are due earlier by it.
+        """
+        return await self._database.run("use limit", tasks.use_limit, most_calls, now)
+
     async def retry(
         self, task_id: int, reason: str, now: datetime, expires_at: datetime
     ) -> CallbackTask:

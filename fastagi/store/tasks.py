@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -197,6 +197,36 @@ _SET_MEMBER: Final = (
     .values(member=bindparam("new_member"))
 )
 
+_setting: Final = _event.alias("setting")
+#: The last event that decided when a task is due.
+_SET_DUE: Final = (
+    select(func.max(_setting.c.id))
+    .where(
+        _setting.c.task_id == _task.c.id,
+        _setting.c.move.in_([Move.RETRY.value, Move.REOPEN.value]),
+    )
+    .correlate(_task)
+    .scalar_subquery()
+)
+#: Tasks that wait until their numbers may be called again: no attempt put them off.
+_PUT_OFF: Final = (
+    select(_task)
+    .select_from(_task.join(_event, _event.c.task_id == _task.c.id))
+    .where(
+        _event.c.id == _SET_DUE,
+        # Both tables have a status; a bound one would not be found in the index.
+        text(f"task.{schema.PENDING_ONLY}"),
+        _task.c.expires_at > bindparam("now"),
+        _task.c.due_at > bindparam("now"),
+        _event.c.move == Move.RETRY.value,
+        _event.c.attempt_id.is_(None),
+    )
+    .order_by(_task.c.expires_at, _task.c.id)
+    .with_for_update(of=_task)
+)
+#: Moments that differ by less are the same.
+_HAIR: Final = timedelta(seconds=1)
+
 #: Tasks that one transaction may put off: a caller's request waits behind it.
 _MOST_PUT_OFF: Final = 100
 
@@ -382,6 +412,33 @@ def _put_off(
     if again_at >= task.expires_at:
         return _move(conn, task, Move.GIVE_UP, now, f"{reason}, which is too late")
     return _move(conn, task, Move.RETRY, now, reason, due_at=again_at)
+
+
+def use_limit(
+    conn: sa.Connection, most_calls: int, now: datetime
+) -> list[CallbackTask]:
+    """Let tasks wait no longer for their numbers than a new limit has them wait.
+
+    Args:
+        conn: in a transaction.
+        most_calls: to one number within a day; 0 is no limit.
+        now: the time.
+
+    Returns:
+        Those that are due earlier by it.
+    """
+    earlier = []
+    for task in map(_task_of, conn.execute(_PUT_OFF, {"now": _seconds(now)}).all()):
+        at = limits.number_free_at(conn, task.number_key, most_calls, now)
+        if at is None:
+            reason = "the settings allow more calls to the number"
+        else:
+            reason = called_too_often(most_calls, at)
+        due_at = now if at is None else at
+        if task.due_at - due_at > _HAIR:
+            moved = _move(conn, task, Move.RETRY, now, reason, due_at=due_at)
+            earlier.append(moved)
+    return earlier
 
 
 def _begin(

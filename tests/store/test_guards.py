@@ -304,6 +304,45 @@ def test_who_asks_for_a_call_that_can_not_come_in_time_is_refused(
     assert not done(store.add(late, moment, most_calls=3)).created
 
 
+def wait_for_number(store: TaskStore) -> CallbackTask:
+    """Have a task wait as its number was called twice."""
+    for seconds in (0, 100):
+        call(store, "100", seconds)
+    add(store, "100", joined_at=at(200), due_at=at(200), expires_at=at(3 * DAY_S))
+    (task,) = begin(store, 200, most=CallLimits(per_number=2)).put_off
+    assert task.due_at >= at(DAY_S)
+    return task
+
+
+@pytest.mark.parametrize("most", [0, 3])
+def test_a_higher_limit_lets_a_task_be_due(store: TaskStore, most: int) -> None:
+    task = wait_for_number(store)
+
+    (earlier,) = done(store.use_limit(most, at(300)))
+
+    assert (earlier.id, earlier.due_at) == (task.id, at(300))
+    assert done(store.history(task.id))[-1].text == earlier.reason
+    assert done(store.use_limit(most, at(300))) == []
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_limit_that_is_not_higher_changes_nothing(
+    store: TaskStore, most: int
+) -> None:
+    task = wait_for_number(store)
+    assert done(store.use_limit(most, at(300))) == []
+    assert done(store.find(task.id)) == task
+
+
+def test_a_task_that_waits_after_an_attempt_is_no_matter_of_limits(
+    store: TaskStore,
+) -> None:
+    add(store, "100", expires_at=at(3 * DAY_S))
+    (begun,) = begin(store, 0).begun
+    done(store.close_attempt(begun.attempt.id, verdict("BUSY"), RULES, at(10)))
+    assert done(store.use_limit(0, at(11))) == []
+
+
 @pytest.mark.parametrize("how", ["MEMBER NO ANSWER", "NOT PLACED"])
 def test_attempts_in_which_no_client_was_dialled_do_not_count(
     store: TaskStore, how: str

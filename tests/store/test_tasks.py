@@ -1221,6 +1221,9 @@ def test_the_first_in_line_is_found_without_reading_all_tasks(
     assert "ix_task_pending_expires_at" in database.run_now(
         "plan", plan, tasks._NEXT_EXPIRY, {}
     )
+    assert "ix_task_pending_expires_at" in database.run_now(
+        "plan", plan, tasks._PUT_OFF, {"now": 1.0}
+    )
     assert "ix_task_event_linkedid" in database.run_now(
         "plan", plan, tasks._BY_CALL, {"linkedids": ["x"], "number_key": "1"}
     )

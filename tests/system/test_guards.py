@@ -310,6 +310,51 @@ class LimitTests(GuardsTestCase):
         self.assertEqual(len(rings), 4)
         self.assertGreaterEqual(rings[2] - rings[0], 24 * 3600 - 5)
 
+    def wait_for_number(self, **limits: int) -> Settings:
+        """Have a task wait as its number was called once; return other settings."""
+        queue = queue_settings(attempts=9, retry_delay="5s", request_expiry="3d")
+        self.world.begin(settings(queue, limits=LimitSettings(calls_per_number=1)))
+        self.client.will(Refuses.BUSY)
+        self.ask_for_callback()
+        self.alice.busy(False)
+        self.world.run(600)
+        self.assert_status("pending", "called once within 24 hours")
+        return settings(queue, limits=LimitSettings(**limits))
+
+    def test_a_limit_that_is_raised_lets_the_client_be_called_at_once(self) -> None:
+        raised = self.wait_for_number(calls_per_number=2)
+        self.world.processes[-1].service.use(raised)
+        self.world.run(60)
+        self.assert_status("completed")
+        self.assertEqual(len(self.client.rung), 2)
+
+    def test_a_limit_that_is_taken_away_while_the_service_is_down(self) -> None:
+        without = self.wait_for_number(calls_per_number=0)
+        self.world.processes[-1].kill()
+        self.world.begin(without)
+        self.world.run(60)
+        self.assert_status("completed")
+
+    def test_a_limit_that_still_holds_is_waited_for(self) -> None:
+        same = self.wait_for_number(calls_per_number=1)
+        before = self.world.story()
+        self.world.processes[-1].kill()
+        self.world.begin(same).service.use(same)
+        self.world.run(60)
+        self.assertEqual(self.world.story(), before)
+
+    def test_a_delay_is_no_matter_of_limits(self) -> None:
+        patient = settings(queue_settings(retry_delay="1h"))
+        self.world.begin(patient)
+        self.client.will(Refuses.BUSY)
+        self.ask_for_callback()
+        self.alice.busy(False)
+        self.world.run(60)
+        self.world.processes[-1].kill()
+        self.world.begin(patient)
+        self.world.run(60)
+        self.assertEqual(len(self.client.rung), 1)
+
     def test_no_more_calls_begin_in_a_minute_and_none_is_slept_through(self) -> None:
         self.world.begin(limited(calls_per_minute=2))
         for n in range(5):
