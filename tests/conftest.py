@@ -11,7 +11,6 @@ is no deadline for a single example: how fast the machine is says nothing of the
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Iterator
 from typing import TypeVar
@@ -77,13 +76,3 @@ def mariadb_url(mariadb: MariaDB) -> Iterator[str]:
     """The URL of an empty MariaDB database, gone after the test."""
     with mariadb.database() as url:
         yield url
-
-
-def pytest_collection_finish() -> None:
-    """Take what the collection made out of the garbage collector's sight.
-
-    Tests that kill a service collect what is left of it, thousands of times in all, and
-    each time would look at every test there is.
-    """
-    gc.collect()
-    gc.freeze()

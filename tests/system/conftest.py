@@ -10,8 +10,13 @@ import pytest
 from tests.support import quiet_log as quiet_log
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def quick_collections() -> None:
-    """Let the collector, which these tests call often, not look at all modules."""
+    """Take what is there out of the garbage collector's sight.
+
+    Tests that kill a service collect what is left of it, thousands of times in all;
+    each time would look at every module, every test, and all that tests before have
+    left in memory.
+    """
     gc.collect()
     gc.freeze()
