@@ -58,6 +58,8 @@ class RunningAttempt:
     progress: Progress = field(factory=Progress)
     #: Judged; the store may still have to take it.
     closing: bool = False
+    #: We have asked Asterisk to end it, or are about to.
+    ending: bool = False
 
     @property
     def target(self) -> str:
@@ -136,11 +138,8 @@ class Dialer:
     def withdraw(self, number_key: str, reason: str) -> None:
         """End an attempt to reach this client, unless the two are talking already."""
         for running in list(self.running.values()):
-            progress = running.progress
-            if running.task.number_key != number_key or running.closing:
-                continue
-            if not (progress.was_bridged or progress.withdrawn):
-                self._end_by_us(running, reason)
+            if running.task.number_key == number_key:
+                self._end_by_us(running, reason, _talk)
 
     def rekey(self, key_of: Callable[[str], str]) -> None:
         """Recognise the clients of attempts under way by what numbers mean now."""
@@ -151,11 +150,8 @@ class Dialer:
     def end_ringing(self, is_open: Callable[[str], bool], reason: str) -> None:
         """End attempts that no agent has answered yet, of queues that are not open."""
         for running in list(self.running.values()):
-            progress = running.progress
-            if running.closing or progress.withdrawn or is_open(running.task.queue):
-                continue
-            if progress.member_answered_at is None and not progress.caller_dialled_at:
-                self._end_by_us(running, reason)
+            if not is_open(running.task.queue):
+                self._end_by_us(running, reason, _is_answered)
 
     def drop(self, begun: Begun, settings: QueueSettings, reason: str) -> None:
         """End an attempt that has just been stored, without a call."""
@@ -163,35 +159,55 @@ class Dialer:
         running.progress.withdrawn = running.progress.refused = reason
         self._close(running)
 
-    def _end_by_us(self, running: RunningAttempt, reason: str) -> None:
+    def _end_by_us(
+        self, running: RunningAttempt, reason: str, too_late: Callable[[Progress], bool]
+    ) -> None:
+        if running.closing or running.ending or too_late(running.progress):
+            return
+        running.ending = True
         running.progress.withdrawn = reason
         self._tell(running, reason)
-        self._background.start("ending an attempt", self._withdraw(running))
+        self._background.start(
+            "ending an attempt", self._withdraw(running, reason, too_late)
+        )
 
-    async def _withdraw(self, running: RunningAttempt) -> None:
+    async def _withdraw(
+        self, running: RunningAttempt, reason: str, too_late: Callable[[Progress], bool]
+    ) -> None:
         problem = ""
         for _ in range(_WITHDRAW_TRIES):
-            if running.closing or running.progress.was_bridged:
+            if running.closing:
+                return
+            if too_late(running.progress):
+                self._let_go_on(running)
                 return
             try:
                 await self._manager.send(
                     actions.hangup(running.attempt.caller_channel_id)
                 )
                 return
-            except NotConnected:
+            except NotConnected as error:
+                if not error.sent:
+                    self._let_go_on(running)
                 return
             except (ActionFailed, ActionTimedOut) as error:
                 # The Originate that makes the channel may still be at work.
                 problem = str(error)
             await self._background.pause(_WITHDRAW_PAUSE_S)
+        # Whatever comes of it now is not our doing.
+        running.progress.withdrawn = ""
         self._log.warn(
             "task {task_id}: {reason}, but the callback under way can not be ended:"
             " {error}; does the manager user have 'call' among its write classes?",
             task_id=running.task.id,
             attempt_id=running.attempt.id,
-            reason=running.progress.withdrawn,
+            reason=reason,
             error=problem,
         )
+
+    def _let_go_on(self, running: RunningAttempt) -> None:
+        running.ending = False
+        running.progress.withdrawn = ""
 
     def follow(self, begun: Begun, settings: QueueSettings, progress: Progress) -> None:
         """Take up an attempt that Asterisk is carrying out already."""
@@ -466,3 +482,16 @@ class Dialer:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.seconds(), UTC)
+
+
+def _talk(progress: Progress) -> bool:
+    """Whether agent and client have heard each other."""
+    return progress.was_bridged
+
+
+def _is_answered(progress: Progress) -> bool:
+    """Whether an agent has answered, or even the client is being called."""
+    return (
+        progress.member_answered_at is not None
+        or progress.caller_dialled_at is not None
+    )

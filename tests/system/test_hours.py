@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from fastagi.config.model import QueueSettings
 from tests.support.callback_scenarios import NO_ANSWER, Answers, Refuses
 from tests.support.fake_calls import LiveCall
+from tests.support.fake_manager import error
 from tests.support.world import START
 from tests.system.harness import (
     NUMBER,
@@ -255,6 +256,22 @@ class ClosingTests(HoursTestCase):
         self.assert_status("pending")
         self.assertEqual(self.world.task().reason, "the queue closed meanwhile")
         self.assertEqual(self.dispositions(), ["WITHDRAWN"])
+
+    def test_an_agent_answers_who_could_not_be_hung_up_on_at_once(self) -> None:
+        """Then the call goes on, although hanging up is tried again."""
+        handlers = self.asterisk.manager.handlers
+        hang_up = handlers["Hangup"]
+        self.alice.always(Answers(after_s=10.5))
+        self.go_to("2026-11-24 17:59:50")
+        self.begin(self.open_support())
+        handlers["Hangup"] = lambda action: error("No such channel")
+        self.add()
+        self.go_to("2026-11-24 18:00:00")
+        self.assertEqual(self.world.story()[-1][2], "the queue closed meanwhile")
+        self.world.run(0.6)
+        handlers["Hangup"] = hang_up
+        self.go_to("2026-11-24 18:02")
+        self.assert_status("completed", "they talked for 10.0 s")
 
     def test_no_call_is_placed_that_was_stored_too_late(self) -> None:
         self.go_to("2026-11-24 17:59:59")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from tests.support.callback_scenarios import NO_ANSWER
 from tests.support.fake_calls import LiveCall
+from tests.support.fake_manager import error
 from tests.system.harness import (
     BOB,
     NUMBER,
@@ -213,6 +214,21 @@ class ServedTests(MissedTestCase):
         self.world.settle()
         self.assertEqual(len(self.originates), 2)
         self.assertEqual(self.client.rung, [])
+
+    def test_client_rings_in_and_the_agents_phone_can_not_be_hung_up(self) -> None:
+        """No agent answered, then, and that is what counts."""
+        refused = error("Permission denied")
+        self.asterisk.manager.handlers["Hangup"] = lambda action: refused
+        self.bob.always(NO_ANSWER)
+        self.begin_for_bob()
+        self.run_to(10)
+        self.miss()
+        self.run_to(20)
+        self.call()
+        self.run_to(100)
+        self.assertEqual(self.dispositions(), ["MEMBER NO ANSWER"])
+        self.assert_warned("can not be ended: ")
+        self.assertEqual(len(self.warnings()), 1)
 
     def test_client_rings_in_while_its_own_phone_rings(self) -> None:
         self.client.always(NO_ANSWER)
