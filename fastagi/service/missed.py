@@ -96,6 +96,8 @@ class MissedCalls:
         self._background = background
         self._settings = settings
         self._tasks_changed = tasks_changed
+        #: Counts the links, so that what belongs to an old one ends.
+        self._link = 0
         #: What was heard while the list of channels was on its way.
         self._meanwhile: _Meanwhile | None = None
         #: Calls made by hand that are followed: channel and key of the client.
@@ -125,7 +127,11 @@ class MissedCalls:
             "Hangup": self._hangup,
         }.items():
             manager.listen(event, listener)
-        manager.on_disconnected(self.calls.interrupted)
+        manager.on_disconnected(self._lost)
+
+    def _lost(self) -> None:
+        self._link += 1
+        self.calls.interrupted()
 
     def on_ended(self, callback: Callable[[Ended, bool], None]) -> None:
         """Call ``callback(ended, seen)`` when a call is over.
@@ -190,7 +196,8 @@ class MissedCalls:
             True when they are known; False when the link was lost meanwhile, and the
             next connect has to begin again.
         """
-        while self._manager.connected:
+        link = self._link
+        while self._manager.connected and link == self._link:
             self._meanwhile = heard = _Meanwhile()
             try:
                 channels = await self._manager.send_list(actions.core_show_channels())
@@ -206,7 +213,8 @@ class MissedCalls:
                 self._take_over(channels, heard)
                 return True
             finally:
-                self._meanwhile = None
+                if self._meanwhile is heard:
+                    self._meanwhile = None
         return False
 
     def _take_over(self, channels: list[AmiMessage], heard: _Meanwhile) -> None:

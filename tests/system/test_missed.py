@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from tests.support.callback_scenarios import NO_ANSWER
 from tests.support.fake_calls import LiveCall
-from tests.support.fake_manager import error
+from tests.support.fake_manager import Action, Answer, error
 from tests.system.harness import (
     BOB,
     NUMBER,
@@ -289,6 +289,31 @@ class ServedTests(MissedTestCase):
         self.call()
         self.world.run(20)
         self.assert_status("served", "PJSIP/alice answered")
+
+
+class LearningTests(MissedTestCase):
+    """Which calls are under way is asked for at each connect."""
+
+    def test_what_an_old_link_was_to_be_asked_again_is_not(self) -> None:
+        """The answer to the new one's question would be taken for its own."""
+        handlers = self.asterisk.manager.handlers
+        show = handlers["CoreShowChannels"]
+        asked: list[float] = []
+
+        def answer(action: Action) -> Answer:
+            asked.append(self.world.t)
+            # The live picture asks first.
+            return error("Permission denied") if len(asked) == 2 else show(action)
+
+        handlers["CoreShowChannels"] = answer
+        process = self.begin()
+        self.assertEqual(asked, [0, 0])
+        self.world.run(1)
+        self.asterisk.cut_links()
+        self.world.run_until(lambda: process.service.manager.connected)
+        self.assertLess(self.world.t, 5)
+        self.world.run(10)
+        self.assertEqual(len(asked), 4)
 
 
 class CalledByHandTests(MissedTestCase):
