@@ -26,7 +26,7 @@ from fastagi.service.openings import Openings
 from fastagi.service.reconcile import Reconciler
 from fastagi.service.scheduler import Scheduler
 from fastagi.store import limits, schema, tasks
-from fastagi.store.errors import StaleTask, StoreUnavailable
+from fastagi.store.errors import StaleTask
 from fastagi.store.store import Recorded, TaskStore
 from tests.simulation.simulation import Failed, simulate
 
@@ -173,17 +173,24 @@ def _dear_agents() -> Iterator[None]:
         yield
 
 
-@_fault("the end of an attempt is stored at the first try or never", "every task ends")
-def _one_try() -> Iterator[None]:
+@_fault(
+    "the end of each fifth attempt is neither stored nor looked for", "every task ends"
+)
+def _forgotten() -> Iterator[None]:
     close_attempt = TaskStore.close_attempt
 
-    async def once(self: Any, *args: Any) -> CallbackTask:
-        try:
-            return await close_attempt(self, *args)
-        except StoreUnavailable as error:
-            raise StaleTask("never mind") from error
+    async def forgetful(self: Any, attempt_id: int, *args: Any) -> CallbackTask:
+        if attempt_id % 5 == 0:
+            raise StaleTask("never mind")
+        return await close_attempt(self, attempt_id, *args)
 
-    with mock.patch.object(TaskStore, "close_attempt", once):
+    async def never(self: Any) -> None:
+        return
+
+    with (
+        mock.patch.object(TaskStore, "close_attempt", forgetful),
+        mock.patch.object(Reconciler, "watch", never),
+    ):
         yield
 
 

@@ -948,7 +948,7 @@ def test_a_url_that_is_no_database_of_ours(url: str) -> None:
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
 
-    with pytest.raises(StoreUnavailable, match=r"install asterisk-callback-queue\[pos"):
+    with pytest.raises(StoreUnavailable, match=r"pip install 'psycopg\[bin"):
         Database("postgresql://u:s3cret@127.0.0.1/x", deliver=None)
 
 
