@@ -120,6 +120,7 @@ class PacedDatabase(Database):
         process: ServiceProcess,
     ) -> None:
         super().__init__(url, deliver=None)
+        _share_statements(self._backend.engine)
         #: The thread works on whatever the machine's clock is set to.
         self._thread_clock = thread_clock
         self._paced_clock = clock
@@ -280,6 +281,8 @@ class ServiceProcess:
         self.stop()
         for _ in range(30):
             self.database.bury()
+            if self.stopped:
+                break
             self.clock.advance(10)
 
     def _ends(self) -> Iterator[Any]:
@@ -360,6 +363,16 @@ class ControlClient(Protocol):
         """Close the connection."""
         assert self.transport is not None
         self.transport.loseConnection()
+
+
+_dialects: dict[str, sa.Dialect] = {}
+_compiled: dict[Any, Any] = {}
+
+
+def _share_statements(engine: sa.Engine) -> None:
+    """Have each statement compiled once for all processes of all worlds."""
+    engine.dialect = _dialects.setdefault(engine.dialect.name, engine.dialect)
+    engine.update_execution_options(compiled_cache=_compiled)
 
 
 _template: list[Path] = []
