@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support import quiet_log as quiet_log
 from tests.support.tables import empty_tables
 from tests.support.world import World
 from tests.system import test_callback as callback
