@@ -30,7 +30,6 @@ from tests.lab.errors import DeadlinePassed, LabError
 from tests.lab.ports import PortBlock
 from tests.lab.processes import LabProcess, pauses, read_text, wait_until
 from tests.lab.trees import SHARED, Tree, find_tree
-from tests.support.ram import ram
 
 #: What somebody who waits hears.
 MUSIC_HZ = 440
@@ -86,8 +85,6 @@ class Asterisk:
         self.tree: Tree = find_tree(major)
         self.ports = PortBlock()
         self.home = SHARED / f"callback-queue-lab-{os.getuid()}-{self.ports.number:02}"
-        #: For what belongs to it and is read by no Asterisk.
-        self.ram = ram() / f"{self.home.name}-ram"
         self.agent_slots = self._allot_slots()
         self._given_queues = self._queues = tuple(queues)
         self._given_globals = self._global_variables = {
@@ -217,8 +214,7 @@ class Asterisk:
         """End it at once and remove every trace."""
         self.kill()
         self.ports.release()
-        for directory in (self.home, self.ram):
-            shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(self.home, ignore_errors=True)
 
     # -- its command line
 
@@ -359,8 +355,7 @@ class Asterisk:
 
     def _make_directories(self) -> None:
         # The lock on the ports is ours, so what is here was left by a killed run.
-        for directory in (self.home, self.ram):
-            shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(self.home, ignore_errors=True)
         for name in _DIRECTORIES.split():
             (self.home / name).mkdir(parents=True)
         shipped = self.tree.data()

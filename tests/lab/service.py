@@ -86,7 +86,7 @@ class Service:
         launch: Callable[..., Program] = run_command,
     ) -> None:
         self._launch = launch
-        self.home = asterisk.ram / f"{time.monotonic_ns()}"
+        self.home = asterisk.home / "service" / f"{time.monotonic_ns()}"
         self.home.mkdir(parents=True)
         self.config = self.home / "callback-queue.yaml"
         self.settings = merged(default_settings(asterisk, self.home), settings or {})

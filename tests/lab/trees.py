@@ -2,8 +2,9 @@
 """Where the programs of the laboratory live, and how one of them is run.
 
 Owns: the choice between the machine's own Asterisk and an installed tree, and the
-wrapping of a command so that it runs inside the tree, sees the machine's /tmp, and
-dies with the process that started it. Must not know: what the programs are for.
+wrapping of a command so that it runs inside the tree, sees the machine's /tmp and
+/dev, and dies with the process that started it. Must not know: what the programs are
+for.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from pathlib import Path
 import attrs
 
 from tests.lab.errors import LabError
+from tests.support.ram import ram
 
-#: Everything that both sides of a chroot must see lives below here. It is also
-#: short: the path of a Unix socket may not be longer than 107 bytes.
-SHARED = Path("/tmp")
+#: Everything that both sides of a chroot must see lives below here: both see /tmp and
+#: /dev. It is also short: the path of a Unix socket may not be longer than 107 bytes.
+SHARED = ram()
 
 #: Debian keeps PostgreSQL's programs off the PATH, as there may be several versions.
 _SERVERS = {
