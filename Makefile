@@ -9,44 +9,31 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test first lint fast-test real-clock-test fake-clock-test asterisk-test
-.PHONY: stopwatch-test simulate fuzz soak memory bench lab
+.PHONY: demo test lint before-asterisk fast-test simulate fuzz soak memory bench asterisk-test lab
 .PHONY: sounds clean
 
 demo: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22
 	@$(BIN)/python -m tests.lab.demo
 
-# Asterisk is installed while what does not need it runs; and while Asterisk's tests wait
-# for phones, those with a clock of their own have what they leave of the processors.
+# Asterisk is installed while what does not need it runs.
 test: .venv/ready
-	@$(MAKE) --no-print-directory -j 2 first lab
-	@$(MAKE) --no-print-directory -j 2 asterisk-test fake-clock-test
-	@$(MAKE) --no-print-directory stopwatch-test
+	@$(MAKE) --no-print-directory -j 2 before-asterisk lab
+	@$(MAKE) --no-print-directory asterisk-test
 
-first: lint
-	@$(MAKE) --no-print-directory real-clock-test
+before-asterisk: lint
+	@$(MAKE) --no-print-directory fast-test
 
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# All that needs no Asterisk.
-fast-test: real-clock-test fake-clock-test
-
-# Units, the store on each database, the program as a process.
-real-clock-test: .venv/ready
+# Units, the store on each database, and the whole service in memory: a thousand runs
+# by chance, too.
+fast-test: .venv/ready
 	@$(BIN)/python -m tests.lab.install databases
-	$(BIN)/python -m pytest -n 2 tests --ignore tests/asterisk \
-		$(addprefix --ignore ,$(FAKE_CLOCK))
-
-# The whole service in memory, a thousand runs by chance, too; told when they are over.
-FAKE_CLOCK := tests/system tests/simulation
-fake-clock-test: .venv/ready
-	@told=$$(mktemp); \
-	nice -n 19 $(BIN)/python -m pytest -n 2 $(FAKE_CLOCK) >$$told 2>&1; failed=$$?; \
-	cat $$told; rm $$told; exit $$failed
+	$(BIN)/python -m pytest -n 2 tests --ignore tests/asterisk
 
 # As many runs by chance as wanted, or one of them with its whole story:
 #   make simulate SEEDS=20000 FIRST=1000      make simulate SEED=4711
@@ -88,12 +75,10 @@ memory: .venv/ready
 bench: .venv/ready
 	@$(BIN)/python -m tests.bench $(BENCH)
 
-# On real Asterisk, two of each version at the same time.
+# On real Asterisk, two of each version at the same time. Where milliseconds count, the
+# others must not be in the way.
 asterisk-test: lab
 	$(BIN)/python -m pytest -n 4 --dist loadgroup -m "not stopwatch" tests/asterisk
-
-# Those in which milliseconds count: nothing else must be in their way.
-stopwatch-test: lab
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m stopwatch tests/asterisk
 
 lab: .venv/ready

@@ -250,10 +250,12 @@ class Phone:
 
     def close(self) -> None:
         """Pull the plug: no BYE, nothing. What was traced stays readable."""
-        self._process.kill()
-        self.media.close()
-        self._let_trace_end()
-        self._reader.join(5)
+        try:
+            self._process.kill()
+        finally:
+            self.media.close()
+            self._let_trace_end()
+            self._reader.join(5)
 
     def _let_trace_end(self) -> None:
         keep_open, self._keep_open = self._keep_open, -1

@@ -21,6 +21,8 @@ from tests.lab.trees import Programs
 
 _FIRST_PAUSE_S = 0.002
 _LONGEST_PAUSE_S = 0.02
+#: The kernel takes its time over the namespaces of what was killed on a busy machine.
+_GONE_DEADLINE_S = 20.0
 
 
 def pauses(deadline_s: float) -> Iterator[None]:
@@ -126,11 +128,11 @@ class LabProcess:
         """End the program at once and wait until it is gone."""
         self.signal(signal.SIGKILL)
         try:
-            self._popen.wait(2)
+            self._popen.wait(5)
         except subprocess.TimeoutExpired:
             # The program had not begun: take the wrapper, which takes it along.
             self._popen.kill()
-            self._popen.wait(5)
+            self._popen.wait(_GONE_DEADLINE_S)
 
     def text(self) -> str:
         """Return what the program wrote to its standard output and error."""
