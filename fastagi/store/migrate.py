@@ -121,6 +121,9 @@ def in_memory() -> Database:
 def _upgrade(
     conn: sa.Connection, backend: Backend, migrations: Path, *, only_empty: bool
 ) -> Upgraded:
+    if _has_work(backend, migrations):
+        # Not under the lock, for which others do not wait long.
+        _load_alembic()
     # Whoever else wants to upgrade waits here, and then finds nothing to do.
     backend.begin_migration(conn)
     before = _version(conn, migrations)
@@ -153,6 +156,21 @@ def _versions(migrations: Path) -> set[str]:
     """Return all versions there ever were: each file of a step begins with its own."""
     steps = (migrations / "versions").glob("[0-9]*_*.py")
     return {step.name.partition("_")[0] for step in steps}
+
+
+def _has_work(backend: Backend, migrations: Path) -> bool:
+    """Look whether there is anything to do, as far as can be seen without the lock."""
+    try:
+        with backend.engine.connect() as conn:
+            versions = conn.scalars(_VERSIONS_TAKEN).all()
+    except DBAPIError:
+        return True
+    return versions != [newest_version(migrations=migrations)]
+
+
+def _load_alembic() -> None:
+    from alembic import command as command
+    from alembic.config import Config as Config
 
 
 def _run_migrations(conn: sa.Connection, migrations: Path) -> None:
