@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "filterwarnings", r"ignore::DeprecationWarning:asterisk\.manager"
     )
     config.addinivalue_line("markers", "xdist_group(name): tests for the same worker")
-    config.addinivalue_line("markers", "stopwatch: milliseconds count; not under load")
+    config.addinivalue_line("markers", "stopwatch: milliseconds count; runs alone")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -37,6 +37,8 @@ from tests.lab.scenarios import Answer, Behaviour, HangUp, Press
 from tests.lab.service import Service, merged, says
 from tests.lab.witness import Seen, event
 
+pytestmark = pytest.mark.stopwatch
+
 pytestmark = ONLY_22
 
 OTHER = "4930222222"

@@ -8,11 +8,15 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.asterisk.callback import CLIENT, QUICK, ask, settled
 from tests.lab.lab import Lab
 from tests.lab.processes import wait_until
 from tests.lab.scenarios import Answer, HangUp
 from tests.lab.service import Service
+
+pytestmark = pytest.mark.stopwatch
 
 COUNT = 1000
 #: Resident memory may differ by this much between 100 and 1,100 strangers.

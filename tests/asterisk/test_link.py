@@ -33,6 +33,8 @@ from tests.lab.scenarios import Answer, HangUp, Press
 from tests.lab.service import Service, merged, says
 from tests.lab.witness import event
 
+pytestmark = pytest.mark.stopwatch
+
 pytestmark = ONLY_22
 
 TALK = Answer(steps=(HangUp(after_ms=1200),))

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.soak.plan import Plan, Trouble
 from tests.soak.soak import Pace, Soak
+
+pytestmark = pytest.mark.stopwatch
 
 #: A restart takes long and adds little to a kill.
 _TROUBLES = tuple(one for one in Trouble if one is not Trouble.RESTART_ASTERISK)
