@@ -37,9 +37,7 @@ from tests.lab.scenarios import Answer, Behaviour, HangUp, Press
 from tests.lab.service import Service, merged, says
 from tests.lab.witness import Seen, event
 
-pytestmark = pytest.mark.stopwatch
-
-pytestmark = ONLY_22
+pytestmark = [ONLY_22, pytest.mark.stopwatch]
 
 OTHER = "4930222222"
 THIRD = "4930333333"
