@@ -70,23 +70,22 @@ class TaskDesk:
         """Return tasks, the latest first: ``all``, ``queue``, ``number``, ``limit``.
 
         Raises:
-            BadRequest: there is no such status, or the limit is none.
+            BadRequest: there is no such status, or the limit is none; or there is no
+                such queue, and no task that it had before it left the settings.
         """
         statuses = None if request.get("all") else sorted(OPEN)
         if request.get("status"):
             statuses = [_status(request["status"])]
         number = request.get("number") or ""
-        queue = request.get("queue") or None
-        if queue is not None:
-            settings = self._settings().queues.get(queue)
-            # A queue that has left the settings may still have some.
-            queue = queue if settings is None else settings.name
+        queue = queue_of(request, self._settings())
         tasks = await self._store.listing(
             statuses=statuses,
             queue=queue,
             number_key=self._settings().plan.key(without_separators(number)) or None,
             limit=limit_of(request),
         )
+        if not tasks and queue is not None:
+            self._queue(queue)
         return [self._json(task) for task in tasks]
 
     async def show(self, request: Mapping[str, Any]) -> Json:
@@ -258,6 +257,16 @@ def limit_of(request: Mapping[str, Any]) -> int:
             " 'callback-queue db backup' and ask that"
         )
     return limit
+
+
+def queue_of(request: Mapping[str, Any], settings: Settings) -> str | None:
+    """Return the name of the queue that is asked for: ``queue``; None: of all.
+
+    A queue that has left the settings may still have something to list.
+    """
+    name = request.get("queue") or None
+    known = None if name is None else settings.queues.get(name)
+    return name if known is None else known.name
 
 
 def _status(text: str) -> Status:

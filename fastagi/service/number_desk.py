@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from fastagi.calls.guards import BlockedNumber, Refusal
 from fastagi.calls.numbers import NotCallable, plain_number
 from fastagi.config.model import Settings
-from fastagi.service.desk import BadRequest, Json, iso, limit_of, task_json
+from fastagi.service.desk import BadRequest, Json, iso, limit_of, queue_of, task_json
 from fastagi.store.store import TaskStore
 
 _LONGEST_REASON: Final = 200
@@ -123,11 +123,7 @@ class NumberDesk:
         Raises:
             BadRequest: the limit is none.
         """
-        queue = request.get("queue") or None
-        if queue is not None:
-            settings = self._settings().queues.get(queue)
-            # A queue that has left the settings may still have some.
-            queue = queue if settings is None else settings.name
+        queue = queue_of(request, self._settings())
         found = await self._store.refusals(queue, limit_of(request))
         return [refusal_json(refusal) for refusal in found]
 

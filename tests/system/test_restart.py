@@ -248,3 +248,6 @@ class KillTests(RestartTestCase):
         )
         listed = self.world.ask("tasks.list", queue="sales")["result"]
         self.assertEqual([task["number"] for task in listed], ["222222", "111111"])
+        mistyped = self.world.ask("tasks.list", queue="slaes")
+        self.assertFalse(mistyped["ok"])
+        self.assertIn("no queue 'slaes' in the settings", mistyped["error"])
