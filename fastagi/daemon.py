@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndp
 from twisted.logger import Logger
 
 from fastagi import __version__
-from fastagi.ami.tls import TlsClientEndpoint
+from fastagi.ami.tls import TlsClientEndpoint, TlsMisconfigured
 from fastagi.app import CallbackService, Endpoints
 from fastagi.clock import MachineClock
 from fastagi.config.errors import ConfigErrors
@@ -63,7 +63,7 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
         migrate.prepare(settings.database.url)
         _make_directory_of(settings.control.socket)
         endpoints = _endpoints(settings)
-    except SchemaMismatch as error:
+    except (SchemaMismatch, TlsMisconfigured) as error:
         _log.critical("{error}", error=error)
         return WAITS_FOR_A_PERSON
     except CallbackError as error:

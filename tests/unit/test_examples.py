@@ -207,13 +207,13 @@ class TestUnit:
         assert line.split()[-1] == f"/var/lib/{unit['Service']['StateDirectory']}"
 
     @pytest.fixture
-    def ends(self, tmp_path: Path) -> Callable[[str], int]:
+    def ends(self, tmp_path: Path) -> Callable[..., int]:
         """Run the service with a database; return its exit code."""
 
-        def run(url: str) -> int:
+        def run(url: str, ami: str = "") -> int:
             config = tmp_path / "callback-queue.yaml"
             if url:
-                _write_settings(config, url)
+                _write_settings(config, url, ami)
             done = subprocess.run(
                 [_program(), "run"],
                 env={**os.environ, "CALLBACK_QUEUE_CONFIG": str(config)},
@@ -228,12 +228,14 @@ class TestUnit:
     def test_what_stays_wrong_does_not_start_it_again_and_again(
         self,
         unit: configparser.RawConfigParser,
-        ends: Callable[[str], int],
+        ends: Callable[..., int],
         tmp_path: Path,
     ) -> None:
         for_a_person = {int(unit["Service"]["RestartPreventExitStatus"])}
         no_settings = ends("")
         path = tmp_path / "callbacks.db"
+        no_ca = f", tls: {{enabled: true, ca_file: {tmp_path}/ca.pem}}"
+        assert {ends(f"sqlite:///{path}", no_ca)} == for_a_person
         migrate.upgrade(f"sqlite:///{path}")
         versions = set()
         for version in ("0001", "9999"):
@@ -243,7 +245,7 @@ class TestUnit:
         assert {no_settings} == versions == for_a_person
 
     def test_what_may_come_right_by_itself_starts_it_again(
-        self, unit: configparser.RawConfigParser, ends: Callable[[str], int]
+        self, unit: configparser.RawConfigParser, ends: Callable[..., int]
     ) -> None:
         assert unit["Service"]["Restart"] == "on-failure"
         # The server has not started yet.
@@ -390,9 +392,9 @@ class TestNightlyCopy:
         assert ours == []
 
 
-def _write_settings(config: Path, url: str) -> None:
+def _write_settings(config: Path, url: str, ami: str = "") -> None:
     config.write_text(
-        f"ami: {{secret: x}}\ndatabase: {{url: '{url}'}}\n"
+        f"ami: {{secret: x{ami}}}\ndatabase: {{url: '{url}'}}\n"
         "queues: {support: {outbound_channel: 'PJSIP/{number}@trunk'}}\n"
     )
 
