@@ -252,11 +252,12 @@ class Intake:
 
         Who has hung up before that does not, and the request stands if it is stored.
         """
-        hung_up = await self._picture.is_gone(uniqueid)
-        if not hung_up and new.linkedid not in self._kept:
-            # If he hangs up in line it is a missed call, which this request is not.
-            self._tell(uniqueid, kept=False)
+        hung_up = False
         try:
+            hung_up = await self._picture.is_gone(uniqueid)
+            if not hung_up and new.linkedid not in self._kept:
+                # If he hangs up in line it is a missed call, which this request is not.
+                self._tell(uniqueid, kept=False)
             recorded = await adding
         except CommitUnknown:
             if not hung_up:
@@ -266,6 +267,9 @@ class Intake:
         else:
             if recorded.created and not hung_up:
                 await self._take_back(recorded.task)
+        finally:
+            # When the service stops in between, what the database says is nobody's.
+            _ = adding.addErrback(lambda _failure: None)
         self._tasks_changed()
 
     def _number(self, request: AgiRequest, settings: QueueSettings) -> str:
