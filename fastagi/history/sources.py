@@ -159,7 +159,7 @@ def read_all(sources: Sequence[Source], since: float) -> Past:
             _log.failure("a history can not be read: {source}", source=source)
             troubles.append(
                 HistoryUnreadable(
-                    source, f"{type(error).__name__}", "see the lines before this one"
+                    source, type(error).__name__, "see the lines before this one"
                 )
             )
     return Past(

@@ -10,6 +10,7 @@ it takes longer than all else that a command needs.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -169,8 +170,7 @@ def _has_work(backend: Backend, migrations: Path) -> bool:
 
 
 def _load_alembic() -> None:
-    from alembic import command as command
-    from alembic.config import Config as Config
+    importlib.import_module("alembic.config")
 
 
 def _run_migrations(conn: sa.Connection, migrations: Path) -> None:
