@@ -61,8 +61,8 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
     _warn_of_open_doors(config, settings)
     try:
         migrate.prepare(settings.database.url)
-        _make_directory_of(settings.control.socket)
         endpoints = _endpoints(settings)
+        _make_directory_of(settings.control.socket)
     except (SchemaMismatch, TlsMisconfigured) as error:
         _log.critical("{error}", error=error)
         return WAITS_FOR_A_PERSON

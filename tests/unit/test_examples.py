@@ -395,6 +395,7 @@ class TestNightlyCopy:
 def _write_settings(config: Path, url: str, ami: str = "") -> None:
     config.write_text(
         f"ami: {{secret: x{ami}}}\ndatabase: {{url: '{url}'}}\n"
+        f"control: {{socket: '{config.parent}/control.sock'}}\n"
         "queues: {support: {outbound_channel: 'PJSIP/{number}@trunk'}}\n"
     )
 
