@@ -75,10 +75,12 @@ memory: .venv/ready
 bench: .venv/ready
 	@$(BIN)/python -m tests.bench $(BENCH)
 
-# On real Asterisk, two of each version at the same time. Where milliseconds count, or
-# dozens of calls are under way, the others must not be in the way.
+# On real Asterisk, two of each version at the same time; then the tests with a crowd of
+# calls, two at a time; then those in which milliseconds count, alone.
 asterisk-test: lab
-	$(BIN)/python -m pytest -n 4 --dist loadgroup -m "not stopwatch" tests/asterisk
+	$(BIN)/python -m pytest -n 4 --dist loadgroup -m "not crowd and not stopwatch" \
+		tests/asterisk
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m crowd tests/asterisk
 	$(BIN)/python -m pytest -m stopwatch tests/asterisk
 
 lab: .venv/ready

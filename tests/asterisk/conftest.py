@@ -31,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "filterwarnings", r"ignore::DeprecationWarning:asterisk\.manager"
     )
     config.addinivalue_line("markers", "xdist_group(name): tests for the same worker")
+    config.addinivalue_line("markers", "crowd: a dozen calls at once; needs room")
     config.addinivalue_line("markers", "stopwatch: milliseconds count; runs alone")
 
 
@@ -41,7 +42,8 @@ def pytest_collection_modifyitems(
     """Keep the tests of one version together, so that both versions run at once.
 
     With more than two workers each version is shared out among several of them; each
-    worker has an Asterisk of its own.
+    worker has an Asterisk of its own. The few tests with a crowd of calls take long:
+    those of one file stay together, and a worker that is free takes the next file.
     """
     worker = getattr(config, "workerinput", {"workercount": 1})
     shares = max(1, worker["workercount"] // len(MAJORS))
@@ -52,7 +54,9 @@ def pytest_collection_modifyitems(
         major = callspec.params[_PARAMETER]
         item.user_properties.append((MAJOR, major))
         # The two versions of one test are neighbours: count pairs.
-        share = number // len(MAJORS) % shares
+        share: object = number // len(MAJORS) % shares
+        if item.get_closest_marker("crowd") is not None:
+            share = item.path.stem
         item.add_marker(pytest.mark.xdist_group(f"asterisk{major}-{share}"))
 
 

@@ -37,7 +37,7 @@ from tests.lab.scenarios import Answer, Behaviour, HangUp, Press
 from tests.lab.service import Service, merged, says
 from tests.lab.witness import Seen, event
 
-pytestmark = [ONLY_22, pytest.mark.stopwatch]
+pytestmark = [ONLY_22, pytest.mark.crowd]
 
 OTHER = "4930222222"
 THIRD = "4930333333"

@@ -33,7 +33,7 @@ from tests.lab.scenarios import Answer, HangUp, Press
 from tests.lab.service import Service, merged, says
 from tests.lab.witness import event
 
-pytestmark = [ONLY_22, pytest.mark.stopwatch]
+pytestmark = [ONLY_22, pytest.mark.crowd]
 
 TALK = Answer(steps=(HangUp(after_ms=1200),))
 TALK_S = 1.2

@@ -8,7 +8,7 @@ import pytest
 from tests.soak.plan import Plan, Trouble
 from tests.soak.soak import Pace, Soak
 
-pytestmark = pytest.mark.stopwatch
+pytestmark = pytest.mark.crowd
 
 #: A restart takes long and adds little to a kill.
 _TROUBLES = tuple(one for one in Trouble if one is not Trouble.RESTART_ASTERISK)
