@@ -33,7 +33,7 @@ lint: .venv/ready
 # by chance, too.
 fast-test: .venv/ready
 	@$(BIN)/python -m tests.lab.install databases
-	$(BIN)/python -m pytest -n 2 tests --ignore tests/asterisk
+	$(BIN)/python -m pytest -n 3 --dist worksteal tests --ignore tests/asterisk
 
 # As many runs by chance as wanted, or one of them with its whole story:
 #   make simulate SEEDS=20000 FIRST=1000      make simulate SEED=4711
