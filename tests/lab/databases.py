@@ -212,6 +212,15 @@ class DatabaseServer(ABC):
         if done.returncode:
             raise LabError(f"{argv[0]} failed:\n{done.stdout[-4000:]}")
 
+    def _file(self, name: str, text: str) -> Path:
+        """Write a file that the server's user may read, and nobody else."""
+        path = self.home / name
+        path.touch(mode=0o600)
+        if os.geteuid() == 0:
+            os.chown(path, NOBODY, NOBODY)
+        path.write_text(text)
+        return path
+
     #: Asks the server to end, and to throw its sessions out.
     stop_signal: signal.Signals
     #: One that is always there.
@@ -239,8 +248,7 @@ class PostgreSQL(DatabaseServer):
     first_database = "postgres"
 
     def _make(self) -> None:
-        password = self.home / "password"
-        password.write_text(self._password)
+        password = self._file("password", self._password)
         self._run(
             str(self._path.with_name("initdb")),
             *("--pgdata", str(self.data), "--username", _USER),
@@ -280,9 +288,10 @@ class MariaDB(DatabaseServer):
             *("--auth-root-authentication-method=normal", f"--datadir={self.data}"),
             *self._storage(),
         )
-        (self.home / "first.sql").write_text(
+        self._file(
+            "first.sql",
             f"CREATE USER {_USER}@'127.0.0.1' IDENTIFIED BY '{self._password}';\n"
-            f"GRANT ALL ON *.* TO {_USER}@'127.0.0.1';\n"
+            f"GRANT ALL ON *.* TO {_USER}@'127.0.0.1';\n",
         )
 
     def _server(self) -> Sequence[str]:

@@ -106,9 +106,6 @@ class Program:
 
     def begin(self) -> int:
         """Start the service and wait for nothing; return its process id."""
-        # Whatever another test has made of the umask of this process.
-        self.log.touch()
-        self.log.chmod(0o644)
         with self.log.open("ab") as log:
             # Nothing of it outlives the tests, however they end.
             words = ("setpriv", "--pdeathsig", "KILL", *self._runs_in)

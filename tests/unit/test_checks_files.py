@@ -435,8 +435,6 @@ class TestSettingsFile:
         monkeypatch.setenv("CALLBACK_QUEUE_AMI_SECRET", "x")
         path = tmp_path / "cq.yaml"
         path.touch()
-        # A command that ran in this process may have set the umask.
-        path.chmod(0o644)
         url = "postgresql://callback:s3cret@db.example.com/callback"
         given = settings(tmp_path, ami={"secret": "x"}, database={"url": url})
         text = only(check_settings_file(str(path), given, _US))
