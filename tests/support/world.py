@@ -409,7 +409,7 @@ class World:
     #: By how much the machine's clock is wrong: it was set. Asterisk's timers and the
     #: people go by the true time.
     skew_s: float = 0.0
-    _engine: sa.Engine | None = None
+    _reading: sa.Connection | None = None
 
     def __attrs_post_init__(self) -> None:
         """Begin at the usual time with an empty database."""
@@ -444,6 +444,8 @@ class World:
             if not process.dead:
                 process.kill()
             process.bury()
+        if self._reading is not None:
+            self._reading.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     # -- time --------------------------------------------------------------
@@ -555,10 +557,10 @@ class World:
 
     def _read(self, fn: Callable[..., T], *args: Any) -> T:
         """Read the database with a connection of its own."""
-        if self._engine is None:
-            self._engine = backend_for(self.url).engine
-        with self._engine.connect() as conn:
-            return fn(conn, *args)
+        if self._reading is None:
+            self._reading = backend_for(self.url).engine.connect()
+        with self._reading.begin():
+            return fn(self._reading, *args)
 
     def tasks(self) -> list[CallbackTask]:
         """Return all tasks, the oldest first."""
