@@ -150,6 +150,8 @@ class AmiMessage:
         Asterisk writes a caller's number as it came, with CR and LF if there are any;
         so what stands behind the first of two may be a caller's invention.
         """
+        if len(self._first) == len(self.headers):
+            return False
         names = [
             name.lower()
             for name, _ in self.headers
