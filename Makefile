@@ -33,7 +33,7 @@ lint: .venv/ready
 # by chance, too.
 fast-test: .venv/ready
 	@$(BIN)/python -m tests.lab.install databases
-	$(BIN)/python -m pytest -n 3 --dist worksteal tests --ignore tests/asterisk
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests --ignore tests/asterisk
 
 # As many runs by chance as wanted, or one of them with its whole story:
 #   make simulate SEEDS=20000 FIRST=1000      make simulate SEED=4711
@@ -75,12 +75,12 @@ memory: .venv/ready
 bench: .venv/ready
 	@$(BIN)/python -m tests.bench $(BENCH)
 
-# On real Asterisk, two of each version at the same time; then the tests with a crowd of
-# calls, two at a time; then those in which milliseconds count, alone.
+# On real Asterisk, three of each version at the same time; then the tests with a crowd of
+# calls, three at a time; then those in which milliseconds count, alone.
 asterisk-test: lab
-	$(BIN)/python -m pytest -n 4 --dist loadgroup -m "not crowd and not stopwatch" \
+	$(BIN)/python -m pytest -n 6 --dist loadgroup -m "not crowd and not stopwatch" \
 		tests/asterisk
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m crowd tests/asterisk
+	$(BIN)/python -m pytest -n 3 --dist loadgroup -m crowd tests/asterisk
 	$(BIN)/python -m pytest -m stopwatch tests/asterisk
 
 lab: .venv/ready
