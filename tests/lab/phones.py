@@ -320,27 +320,31 @@ class Phone:
         Raises:
             DeadlinePassed: it did not come; the text holds the trace.
         """
-        end = time.monotonic() + deadline_s
-        with self._changed:
-            while True:
-                found = [one for one in self._messages if predicate(one)]
-                if len(found) >= count:
-                    return found[count - 1]
-                if not self._wait_for_more(end):
-                    break
+        found = self._look_until(
+            lambda: [one for one in self._messages if predicate(one)], count, deadline_s
+        )
+        if len(found) >= count:
+            return found[count - 1]
         raise DeadlinePassed(
             f"{self.name}: {len(found)} of {count} awaited messages within "
             f"{deadline_s} s:\n{self.report()}"
         )
 
-    def _wait_for_more(self, end: float) -> bool:
-        """Wait a little for messages; say whether waiting on makes sense."""
-        if not self._process.running:
-            # Nothing more is written: let the reader come to its end.
-            self._let_trace_end()
-        left_s = end - time.monotonic()
-        self._changed.wait(min(left_s, 0.2))
-        return left_s > 0 and not self._ended
+    def _look_until(
+        self, look: Callable[[], list[SipMessage]], count: int, deadline_s: float
+    ) -> list[SipMessage]:
+        """Look again and again, until so many are found or no more can come."""
+        end = time.monotonic() + deadline_s
+        with self._changed:
+            while True:
+                is_last_look = self._ended or time.monotonic() >= end
+                found = look()
+                if is_last_look or len(found) >= count:
+                    return found
+                if not self._process.running:
+                    # Nothing more is written: let the reader come to its end.
+                    self._let_trace_end()
+                self._changed.wait(max(0.0, min(end - time.monotonic(), 0.2)))
 
     # -- what is heard
 
@@ -452,16 +456,11 @@ class CalledPhone(Phone):
 
     def wait_for_call(self, deadline_s: float = 10.0, *, count: int = 1) -> SipMessage:
         """Wait for the count-th call and return its INVITE."""
-        end = time.monotonic() + deadline_s
-        with self._changed:
-            while True:
-                calls = self.invites
-                if len(calls) >= count:
-                    return calls[count - 1]
-                if not self._wait_for_more(end):
-                    break
+        calls = self._look_until(lambda: self.invites, count, deadline_s)
+        if len(calls) >= count:
+            return calls[count - 1]
         raise DeadlinePassed(
-            f"{self.name} was called {len(self.invites)} times, not {count}, within "
+            f"{self.name} was called {len(calls)} times, not {count}, within "
             f"{deadline_s} s:\n{self.report()}"
         )
 
