@@ -469,7 +469,9 @@ class Rules:
             if ring.ended_at is None:
                 self._break("never two calls to one client", f"{base}: {ring.by}")
                 continue
-            waited_s = self._wall_s(ring.ended_at)
+            # A clock that is set right after a call, before the service has heard of
+            # its end, does not count.
+            waited_s = max(self._now - ring.ended_at, self._wall_s(ring.ended_at))
             if waited_s < self.plan.retry_delay_s - _HAIR_S:
                 self._break(
                     "no attempt comes sooner than the delay",
