@@ -9,7 +9,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint before-asterisk fast-test simulate fuzz soak memory bench asterisk-test lab
+.PHONY: demo test lint fast-test simulate fuzz soak memory bench asterisk-test lab
 .PHONY: sounds clean
 
 demo: .venv/ready
@@ -18,11 +18,8 @@ demo: .venv/ready
 
 # Asterisk is installed while what does not need it runs.
 test: .venv/ready
-	@$(MAKE) --no-print-directory -j 2 before-asterisk lab
+	@$(MAKE) --no-print-directory -j 3 lint fast-test lab
 	@$(MAKE) --no-print-directory asterisk-test
-
-before-asterisk: lint
-	@$(MAKE) --no-print-directory fast-test
 
 lint: .venv/ready
 	$(BIN)/ruff check .
