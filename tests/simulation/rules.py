@@ -91,6 +91,8 @@ class Rules:
     _attempts: dict[str, sqlite3.Row] = attrs.field(factory=dict)
     _events: dict[int, list[sqlite3.Row]] = attrs.field(factory=dict)
     _last_event: int = 0
+    #: When each event was seen to be committed.
+    _read_at: dict[int, float] = attrs.field(factory=dict)
     _sent: dict[str, str] = attrs.field(factory=dict)
     _rings_seen: dict[str, int] = attrs.field(factory=dict)
     _missed: list[_Missed] = attrs.field(factory=list)
@@ -203,6 +205,7 @@ class Rules:
             story = self._events.setdefault(event["task_id"], [])
             self._check_event(story, event)
             story.append(event)
+            self._read_at[event["id"]] = self._now
             self._last_event = event["id"]
         self._tasks = tasks
         last = max((row["id"] for row in self._attempts.values()), default=0)
@@ -534,7 +537,8 @@ class Rules:
         if self.calm_since > known:
             return
         asked_at = max(
-            event["at"] - self._skew
+            # What was written before the clock was set tells no true time.
+            self._read_at[event["id"]] if self.clock_steps else event["at"]
             for event in self._events[task["id"]]
             if event["move"] in ("create", "repeat", "reopen")
         )
