@@ -34,7 +34,7 @@ __all__ = ["pytest_terminal_summary"]
 
 @pytest.fixture(autouse=True)
 def _umask() -> Iterator[None]:
-    """Undo what a command that ran in this process has made of the umask."""
+    """Give each test the usual umask, whatever a command has made of it."""
     before = os.umask(0o022)
     yield
     os.umask(before)

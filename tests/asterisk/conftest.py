@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "filterwarnings", r"ignore::DeprecationWarning:asterisk\.manager"
     )
     config.addinivalue_line("markers", "xdist_group(name): tests for the same worker")
-    config.addinivalue_line("markers", "crowd: a dozen calls at once; needs room")
+    config.addinivalue_line("markers", "crowd: much happens; runs with few beside it")
     config.addinivalue_line("markers", "stopwatch: milliseconds count; runs alone")
 
 
@@ -41,9 +41,9 @@ def pytest_collection_modifyitems(
 ) -> None:
     """Keep the tests of one version together, so that both versions run at once.
 
-    With more than two workers each version is shared out among several of them; each
-    worker has an Asterisk of its own. The few tests with a crowd of calls take long:
-    those of one file stay together, and a worker that is free takes the next file.
+    With four workers or more each version is shared out among several of them; each
+    worker has an Asterisk of its own. The few tests of a crowd take long: those of one
+    file stay together, and the files are shared out.
     """
     worker = getattr(config, "workerinput", {"workercount": 1})
     shares = max(1, worker["workercount"] // len(MAJORS))

@@ -150,7 +150,7 @@ def test_link_breaks_at_eight_moments(lab: Lab, link: Proxy) -> None:
 
 def test_link_goes_silent_at_three_moments(lab: Lab, link: Proxy) -> None:
     # One that soon notices when Asterisk is silent.
-    service = serve(lab, link, ping_interval="1s", timeout="1s")
+    service = serve(lab, link, ping_interval="1s", timeout="2s")
     play(lab, service, link, SILENCES)
     assert link.connections == 1 + len(SILENCES)
 

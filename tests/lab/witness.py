@@ -90,7 +90,6 @@ class _Link:
         self.write = raw.write
         self.flush = raw.flush
         self.fileno = raw.fileno
-        # Not that of the buffer, which waits until nobody reads any more.
         self.close = raw.close
 
     def __iter__(self) -> Iterator[bytes]:
@@ -103,6 +102,11 @@ class _Manager(Manager):  # type: ignore[misc]
     def _receive_data(self) -> None:
         self._sock = _Link(self._sock)
         super()._receive_data()
+
+    def message_loop(self) -> None:
+        super().message_loop()
+        # Whoever asks at this moment is not counted yet among those who are told.
+        self._response_queue.put(None)
 
 
 class Witness:
