@@ -72,10 +72,10 @@ memory: .venv/ready
 bench: .venv/ready
 	@$(BIN)/python -m tests.bench $(BENCH)
 
-# On real Asterisk, three of each version at the same time; then those in which much
+# On real Asterisk, two of each version at the same time; then those in which much
 # happens, three tests at a time; then those in which milliseconds count, alone.
 asterisk-test: lab
-	$(BIN)/python -m pytest -n 6 --dist loadgroup -m "not crowd and not stopwatch" \
+	$(BIN)/python -m pytest -n 4 --dist loadgroup -m "not crowd and not stopwatch" \
 		tests/asterisk
 	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "crowd and not stopwatch" \
 		tests/asterisk
