@@ -77,7 +77,7 @@ MISSED: Mapping[str, Call] = {
             Call("through-local", (HangUp(after_ms=1500),)),
             Call("support", (Press("1"), HangUp(after_ms=200))),
             Call("support", (Press("1"), HangUp(after_ms=4500))),
-            Call("support", (HangUp(after_ms=100),)),
+            Call("support", (HangUp(after_ms=500),)),
             Call("support", (HangUp(after_ms=1400),)),
             Call("support", (HangUp(after_ms=2100),)),
             Call("sales", (HangUp(after_ms=2800),), queue="sales"),
