@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import Any, Final
 
 import attrs
@@ -91,8 +92,9 @@ class Rules:
     _attempts: dict[str, sqlite3.Row] = attrs.field(factory=dict)
     _events: dict[int, list[sqlite3.Row]] = attrs.field(factory=dict)
     _last_event: int = 0
-    #: When each event was seen to be committed.
+    #: When each event, and the end of each attempt, was seen to be committed.
     _read_at: dict[int, float] = attrs.field(factory=dict)
+    _end_read_at: dict[str, float] = attrs.field(factory=dict)
     _sent: dict[str, str] = attrs.field(factory=dict)
     _rings_seen: dict[str, int] = attrs.field(factory=dict)
     _missed: list[_Missed] = attrs.field(factory=list)
@@ -214,6 +216,7 @@ class Rules:
             self._attempts[attempt["channel_id"]] = attempt
             was_over = before is not None and before["ended_at"] is not None
             if attempt["ended_at"] is not None and not was_over:
+                self._end_read_at[attempt["channel_id"]] = self._now
                 self._check_verdict(attempt)
             elif was_over and dict(before or {}) != dict(attempt):
                 self._break("an attempt is judged once", f"{dict(attempt)}")
@@ -472,9 +475,12 @@ class Rules:
             if ring.ended_at is None:
                 self._break("never two calls to one client", f"{base}: {ring.by}")
                 continue
-            # A clock that is set right after a call, before the service has heard of
-            # its end, does not count.
-            waited_s = max(self._now - ring.ended_at, self._wall_s(ring.ended_at))
+            # If the clock is set after a call, before its end is stored, nobody knows
+            # whether the service had looked at it already.
+            stored_at = self._end_read_at.get(ring.by.removesuffix("-1"), self._now)
+            waited_s = (self._now - ring.ended_at) + max(
+                self._steps_s(ring.ended_at), self._steps_s(stored_at + _HAIR_S)
+            )
             if waited_s < self.plan.retry_delay_s - _HAIR_S:
                 self._break(
                     "no attempt comes sooner than the delay",
@@ -526,10 +532,16 @@ class Rules:
         )
         return number in self._blocked or 0 < self.plan.calls_per_number <= called
 
-    def _wall_s(self, since: float) -> float:
-        """Return the seconds since a moment by the machine's clock."""
-        steps = sum(by_s for at, by_s in self.clock_steps if at >= since)
-        return self._now - since + steps
+    def _steps_s(self, since: float) -> float:
+        """Return by how much the machine's clock was set since a moment."""
+        return sum(by_s for at, by_s in self.clock_steps if at >= since)
+
+    def _true_time(self, event: sqlite3.Row) -> float:
+        """Return the latest moment at which the machine's clock showed an event's."""
+        read_at = self._read_at[event["id"]]
+        skews = accumulate((by_s for _, by_s in self.clock_steps), initial=0.0)
+        moments = (event["at"] - skew for skew in skews)
+        return max((one for one in moments if one <= read_at), default=read_at)
 
     def _check_not_busy(self, task: sqlite3.Row, number: str) -> None:
         """A client who talks to us, or was served since, is not called."""
@@ -537,8 +549,7 @@ class Rules:
         if self.calm_since > known:
             return
         asked_at = max(
-            # What was written before the clock was set tells no true time.
-            self._read_at[event["id"]] if self.clock_steps else event["at"]
+            self._true_time(event)
             for event in self._events[task["id"]]
             if event["move"] in ("create", "repeat", "reopen")
         )
