@@ -11,6 +11,7 @@ it takes longer than all else that a command needs.
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ import sqlalchemy as sa
 from attrs import frozen
 from sqlalchemy.exc import DBAPIError
 
-from fastagi.store.backends import Backend, backend_for
+from fastagi.store.backends import Backend, Trouble, backend_for
 from fastagi.store.engine import Database
 from fastagi.store.errors import ForeignDatabase, SchemaOutdated, SchemaTooNew
 
@@ -30,6 +31,10 @@ _VERSION_TABLE: Final = "alembic_version"
 _VERSIONS_TAKEN: Final[sa.TextClause] = sa.text(
     f"SELECT version_num FROM {_VERSION_TABLE}"
 )
+#: What a connection waits for others to let go of the database, and how long between
+#: two tries, in seconds.
+_CONNECT_WAIT_S: Final = 5.0
+_PAUSE_S: Final = 0.01
 
 
 @frozen
@@ -144,13 +149,34 @@ def _upgrade(
 def _connected(backend: Backend) -> Iterator[sa.Connection]:
     """Connect, and tell the engine's errors in an operator's words."""
     try:
-        with backend.engine.connect() as conn:
+        with _connect(backend) as conn:
             yield conn
     except DBAPIError as error:
         explained = backend.explain(error)
         if explained is None:
             raise
         raise explained.as_error() from error
+
+
+def _connect(backend: Backend) -> sa.Connection:
+    """Connect, once more if somebody else holds the database.
+
+    Two that open a new SQLite file at once both want to give it its write-ahead log:
+    the one that is second is refused at once, whatever its busy timeout.
+
+    Raises:
+        DBAPIError: it can not be used, or is still held.
+    """
+    end = time.monotonic() + _CONNECT_WAIT_S
+    while True:
+        try:
+            return backend.engine.connect()
+        except DBAPIError as error:
+            explained = backend.explain(error)
+            held = explained is not None and explained.trouble is Trouble.LOCKED
+            if not held or time.monotonic() > end:
+                raise
+        time.sleep(_PAUSE_S)
 
 
 def _versions(migrations: Path) -> set[str]:

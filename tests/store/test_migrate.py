@@ -11,7 +11,8 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,41 @@ def test_two_processes_that_start_at_once_make_it_once(empty_url: str) -> None:
 
     assert sorted(upgraded.changed for upgraded in made) == [False] * 3 + [True]
     migrate.check_current(empty_url)
+
+
+@pytest.fixture
+def holder(sqlite_path: Path) -> Iterator[sqlite3.Connection]:
+    """Hold a new file as another does that is about to give it a write-ahead log."""
+    with closing(sqlite3.connect(sqlite_path, isolation_level=None)) as conn:
+        conn.execute("BEGIN EXCLUSIVE")
+        yield conn
+
+
+def test_a_file_that_is_held_is_opened_when_it_is_let_go(
+    sqlite_path: Path, holder: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            holder.rollback()
+
+    monkeypatch.setattr(migrate.time, "sleep", pause)
+
+    assert migrate.prepare(f"sqlite:///{sqlite_path}").changed
+    assert pauses == [migrate._PAUSE_S] * 2
+
+
+def test_a_file_that_is_held_for_too_long(
+    sqlite_path: Path, holder: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "_CONNECT_WAIT_S", 0.2)
+
+    with pytest.raises(StoreUnavailable, match="locked by another process; find it"):
+        migrate.prepare(f"sqlite:///{sqlite_path}")
+    holder.rollback()
+    assert migrate.prepare(f"sqlite:///{sqlite_path}").changed
 
 
 # -- head and schema -------------------------------------------------------
