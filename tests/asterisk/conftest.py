@@ -26,10 +26,7 @@ ONLY_22 = pytest.mark.parametrize(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let pyst2 use what Python has deprecated; every other warning is an error."""
-    config.addinivalue_line(
-        "filterwarnings", r"ignore::DeprecationWarning:asterisk\.manager"
-    )
+    """Say what the marks of these tests mean."""
     config.addinivalue_line("markers", "xdist_group(name): tests for the same worker")
     config.addinivalue_line("markers", "crowd: much happens; runs with few beside it")
     config.addinivalue_line("markers", "stopwatch: milliseconds count; runs alone")

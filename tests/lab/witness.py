@@ -90,6 +90,7 @@ class _Link:
         self.write = raw.write
         self.flush = raw.flush
         self.fileno = raw.fileno
+        # Not that of the buffer, which waits until nobody reads any more.
         self.close = raw.close
 
     def __iter__(self) -> Iterator[bytes]:
