@@ -31,8 +31,8 @@ _VERSION_TABLE: Final = "alembic_version"
 _VERSIONS_TAKEN: Final[sa.TextClause] = sa.text(
     f"SELECT version_num FROM {_VERSION_TABLE}"
 )
-#: What a connection waits for others to let go of the database, and how long between
-#: two tries, in seconds.
+#: How long to wait for others to let go of the database, and the pause between two
+#: tries, in seconds.
 _CONNECT_WAIT_S: Final = 5.0
 _PAUSE_S: Final = 0.01
 
@@ -159,7 +159,7 @@ def _connected(backend: Backend) -> Iterator[sa.Connection]:
 
 
 def _connect(backend: Backend) -> sa.Connection:
-    """Connect, once more if somebody else holds the database.
+    """Connect; while somebody else holds the database, try again for some seconds.
 
     Two that open a new SQLite file at once both want to give it its write-ahead log:
     the one that is second is refused at once, whatever its busy timeout.

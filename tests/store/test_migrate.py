@@ -175,11 +175,13 @@ def test_two_processes_that_start_at_once_make_it_once(empty_url: str) -> None:
     migrate.check_current(empty_url)
 
 
-@pytest.fixture
-def holder(sqlite_path: Path) -> Iterator[sqlite3.Connection]:
-    """Hold a new file as another does that is about to give it a write-ahead log."""
+@pytest.fixture(params=["IMMEDIATE", "EXCLUSIVE"])
+def holder(
+    sqlite_path: Path, request: pytest.FixtureRequest
+) -> Iterator[sqlite3.Connection]:
+    """Hold a new file as another does that gives it a write-ahead log, in two steps."""
     with closing(sqlite3.connect(sqlite_path, isolation_level=None)) as conn:
-        conn.execute("BEGIN EXCLUSIVE")
+        conn.execute(f"BEGIN {request.param}")
         yield conn
 
 
