@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: MIT
-"""Let a thousand runs leave little behind."""
+"""Keep the collections of garbage short in a thousand runs."""
 
 from tests.support.quick_collections import quick_collections as quick_collections

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterable
-from itertools import accumulate
+from itertools import pairwise
+from math import inf
 from typing import Any, Final
 
 import attrs
@@ -31,6 +32,8 @@ _OPEN: Final = frozenset({"pending", "calling"})
 #: Attempts in which no client was dialled.
 _FREE_OF_CHARGE: Final = frozenset({"MEMBER NO ANSWER", "NOT PLACED", "WITHDRAWN"})
 SUCCESS_S: Final = 5.0
+#: What is lost where times are written and read.
+_TICK_S: Final = 0.001
 #: What the dialplan's milliseconds and the service's clock may differ by.
 _HAIR_S: Final = 0.05
 #: The queues are asked for each minute.
@@ -62,6 +65,15 @@ class _Missed:
     call: LiveCall
     #: Lives of the service so far when the call ended.
     lives: int
+
+
+@attrs.frozen
+class _Moment:
+    """A time the machine's clock showed, put back to when that was."""
+
+    at: float
+    #: How often the clock had been set by then.
+    steps: int
 
 
 @attrs.define(eq=False)
@@ -475,12 +487,14 @@ class Rules:
             if ring.ended_at is None:
                 self._break("never two calls to one client", f"{base}: {ring.by}")
                 continue
-            # If the clock is set after a call, before its end is stored, nobody knows
-            # whether the service had looked at it already.
-            stored_at = self._end_read_at.get(ring.by.removesuffix("-1"), self._now)
-            waited_s = (self._now - ring.ended_at) + max(
-                self._steps_s(ring.ended_at), self._steps_s(stored_at + _HAIR_S)
-            )
+            row = self._attempts[ring.by.removesuffix("-1")]
+            if row["ended_at"] is None:
+                self._break("one attempt at a time", f"{base}: {ring.by} is not over")
+                continue
+            # The service counts from when it noticed, whatever was set before.
+            read_at = self._end_read_at[row["channel_id"]]
+            noticed = self._moment(row["ended_at"], read_at)
+            waited_s = (self._now - ring.ended_at) + self._steps_s(noticed)
             if waited_s < self.plan.retry_delay_s - _HAIR_S:
                 self._break(
                     "no attempt comes sooner than the delay",
@@ -532,16 +546,27 @@ class Rules:
         )
         return number in self._blocked or 0 < self.plan.calls_per_number <= called
 
-    def _steps_s(self, since: float) -> float:
-        """Return by how much the machine's clock was set since a moment."""
-        return sum(by_s for at, by_s in self.clock_steps if at >= since)
+    def _moment(self, shown: float, read_at: float) -> _Moment:
+        """Return the last moment at which the machine's clock showed a time.
 
-    def _true_time(self, event: sqlite3.Row) -> float:
-        """Return the latest moment at which the machine's clock showed an event's."""
-        read_at = self._read_at[event["id"]]
-        skews = accumulate((by_s for _, by_s in self.clock_steps), initial=0.0)
-        moments = (event["at"] - skew for skew in skews)
-        return max((one for one in moments if one <= read_at), default=read_at)
+        Args:
+            shown: the time, as the service wrote it.
+            read_at: when it was seen in the database.
+        """
+        found = None
+        edges = [-inf, *(at for at, _ in self.clock_steps), inf]
+        for steps, (since, until) in enumerate(pairwise(edges)):
+            at = shown - sum(by_s for _, by_s in self.clock_steps[:steps])
+            if since - _TICK_S <= at <= min(until, read_at) + _TICK_S:
+                found = _Moment(at, steps)
+        if found is None:
+            self._break("no time is made up", f"{shown} is read at {read_at}")
+            return _Moment(read_at, 0)
+        return found
+
+    def _steps_s(self, since: _Moment) -> float:
+        """Return by how much the machine's clock was set since a moment."""
+        return sum(by_s for _, by_s in self.clock_steps[since.steps :])
 
     def _check_not_busy(self, task: sqlite3.Row, number: str) -> None:
         """A client who talks to us, or was served since, is not called."""
@@ -549,7 +574,7 @@ class Rules:
         if self.calm_since > known:
             return
         asked_at = max(
-            self._true_time(event)
+            self._moment(event["at"], self._read_at[event["id"]]).at
             for event in self._events[task["id"]]
             if event["move"] in ("create", "repeat", "reopen")
         )
