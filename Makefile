@@ -9,8 +9,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint fast-test simulate fuzz soak memory bench asterisk-test lab
-.PHONY: sounds clean
+.PHONY: demo test lint style types fast-test simulate fuzz soak memory bench
+.PHONY: asterisk-test lab sounds clean
 
 demo: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22
@@ -18,12 +18,17 @@ demo: .venv/ready
 
 # Asterisk is installed while what does not need it runs.
 test: .venv/ready
-	@$(MAKE) --no-print-directory -j 3 lint fast-test lab
+	@$(MAKE) --no-print-directory style
+	@$(MAKE) --no-print-directory -j 3 types fast-test lab
 	@$(MAKE) --no-print-directory asterisk-test
 
-lint: .venv/ready
+lint: style types
+
+style: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: .venv/ready
 	$(BIN)/mypy
 
 # Units, the store on each database, and the whole service in memory: a thousand runs
