@@ -446,7 +446,6 @@ class World:
             process.bury()
         if self._reading is not None:
             self._reading.close()
-            self._reading = None
         shutil.rmtree(self.directory, ignore_errors=True)
 
     # -- time --------------------------------------------------------------
