@@ -24,8 +24,9 @@ ROUTE_FAMILY = "lab"
 class Queue:
     """One queue of queues.conf.
 
-    `members` are names of agents, or interfaces when they contain a slash. `options`
-    holds further queues.conf lines, such as ``{"periodic-announce": "beep"}``.
+    `members` are names of agents, or what stands behind ``member =>`` when they contain
+    a slash. `options` holds further queues.conf lines, such as
+    ``{"periodic-announce": "beep"}``.
     """
 
     name: str
@@ -289,15 +290,15 @@ def queues_conf(queues: Iterable[Queue]) -> str:
 
 
 def interface_of(member: str) -> str:
-    """Return the interface of an agent's name; an interface is itself."""
-    return member if "/" in member else f"PJSIP/{member}"
+    """Return the interface of an agent's name, or of the right side of a line."""
+    return member.partition(",")[0] if "/" in member else f"PJSIP/{member}"
 
 
 def member_line(member: str) -> str:
     """Return the right side of a ``member =>`` line."""
-    interface = interface_of(member)
     if "/" in member:
-        return interface
+        return member
+    interface = interface_of(member)
     return f"{interface},0,{member.capitalize()},{interface}"
 
 
