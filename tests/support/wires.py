@@ -98,12 +98,22 @@ class End:
 
     def carry(self, piece: int) -> bool:
         """Move what can be moved; return whether anything was."""
+        if self.closed or self.frozen or self._idle:
+            return False
         moved = self._send()
         return self._deliver(piece) or moved
 
+    @property
+    def _idle(self) -> bool:
+        return not (
+            self._unsent
+            or self._inbox
+            or self._end is not None
+            or self._aborting
+            or self.disconnecting
+        )
+
     def _send(self) -> bool:
-        if self.closed or self.frozen:
-            return False
         moved = bool(self._unsent)
         self._send_unsent()
         if self._aborting:
@@ -122,8 +132,6 @@ class End:
             self.arrive(lambda: self.other._inbox.extend(unsent))
 
     def _deliver(self, piece: int) -> bool:
-        if self.closed or self.frozen:
-            return False
         moved = False
         while self._inbox and not self.closed:
             moved = True
