@@ -124,7 +124,13 @@ class Dialer:
     def waiting_for_member(self, target: str) -> int:
         """Return how many attempts will take the target's next free member."""
         return sum(
-            running.target == target and running.progress.waits_for_member
+            running.target == target
+            and (
+                running.progress.waits_for_member
+                # The phone is said to ring some time after it is dialled, and until
+                # then it looks free.
+                or bool(running.settings.target_extension and not running.closing)
+            )
             for running in self.running.values()
         )
 

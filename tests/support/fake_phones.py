@@ -143,6 +143,8 @@ class Phone:
     plan: deque[Behaviour] = attrs.field(factory=deque)
     otherwise: Behaviour = TALKS
     registered: bool = True
+    #: From its INVITE to its "180 Ringing": until then it looks idle.
+    alerts_after_s: float = 0.0
     #: Its owner is on the phone in a way that has nothing to do with us.
     elsewhere: bool = False
     rung: list[Ringing] = attrs.field(factory=list)
@@ -240,7 +242,13 @@ class Ring:
         behaviour = self._behaviour
         if isinstance(behaviour, Refuses):
             self._timer = self._pbx.later(0, lambda: self._refused(self, behaviour))
-            return
+        elif self.phone.alerts_after_s:
+            self._timer = self._pbx.later(self.phone.alerts_after_s, self._alert)
+        else:
+            self._alert()
+
+    def _alert(self) -> None:
+        behaviour = self._behaviour
         self.channel.state = "Ringing"
         self.phone.channels.append(self.channel)
         self._pbx.device_changed(self.phone)

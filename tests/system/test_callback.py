@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from tests.support.callback_scenarios import NO_ANSWER, Answers, Refuses
 from tests.system.harness import (
     ALICE,
@@ -332,6 +334,21 @@ class ExtensionTests(ServiceTestCase):
         self.add()
         self.run_to(60)
         self.assertEqual(self.dispositions(), ["MEMBER NO ANSWER", "ANSWERED"])
+
+    def test_it_gets_one_callback_at_a_time_though_it_takes_long_to_ring(self) -> None:
+        self.boss.alerts_after_s = 2
+        self.begin(self.settings)
+        for number in (NUMBER, "0302222222", "0303333333"):
+            self.add(number)
+            self.world.run(0.5)
+        self.run_to(8)
+        self.assertEqual(len(self.boss.rung), 1)
+        self.run_to(120)
+        self.assertGreaterEqual(len(self.boss.rung), 3)
+        rings = list(pairwise(self.boss.rung))
+        for before, after in rings:
+            assert before.ended_at is not None
+            self.assertLessEqual(before.ended_at, after.at)
 
     def test_a_call_of_its_own_makes_it_busy(self) -> None:
         self.begin(self.settings)
