@@ -321,6 +321,7 @@ class CallbackService:
         known = await self.missed.learn() and await self._reconciler.run()
         if not (known and goes_on()):
             return
+        self.dialer.end_again()
         self._records.wake()
         # Until it is known who waits, and who was served meanwhile, nobody is called.
         asked_at = await self.kept.take_over()

@@ -48,6 +48,10 @@ _UNSAFE_VALUE: Final = re.compile(r'[\x00-\x1f,;"\\|&$`]')
 _CALLER_ID: Final = re.compile(r'\s*(?:"(?P<name>[^"]*)"\s*)?<?(?P<num>[^<>"]*)>?\s*')
 
 
+#: Whether it is too late to end an attempt.
+TooLate = Callable[[Progress], bool]
+
+
 @define(eq=False)
 class RunningAttempt:
     """An attempt under way, with the settings it began with."""
@@ -60,6 +64,9 @@ class RunningAttempt:
     closing: bool = False
     #: We have asked Asterisk to end it, or are about to.
     ending: bool = False
+    #: What Asterisk may not have heard of, because the link was lost: until when it
+    #: makes sense to end it, and why.
+    unheard: dict[TooLate, str] = field(factory=dict)
 
     @property
     def target(self) -> str:
@@ -159,6 +166,13 @@ class Dialer:
             if not is_open(running.task.queue):
                 self._end_by_us(running, reason, _is_answered)
 
+    def end_again(self) -> None:
+        """End what was to be ended when the link was lost, and goes on all the same."""
+        for running in list(self.running.values()):
+            unheard, running.unheard = running.unheard, {}
+            for too_late, reason in unheard.items():
+                self._end_by_us(running, reason, too_late)
+
     def drop(self, begun: Begun, settings: QueueSettings, reason: str) -> None:
         """End an attempt that has just been stored, without a call."""
         running = self._add(begun, settings)
@@ -166,7 +180,7 @@ class Dialer:
         self._close(running)
 
     def _end_by_us(
-        self, running: RunningAttempt, reason: str, too_late: Callable[[Progress], bool]
+        self, running: RunningAttempt, reason: str, too_late: TooLate
     ) -> None:
         if running.closing or running.ending or too_late(running.progress):
             return
@@ -178,7 +192,7 @@ class Dialer:
         )
 
     async def _withdraw(
-        self, running: RunningAttempt, reason: str, too_late: Callable[[Progress], bool]
+        self, running: RunningAttempt, reason: str, too_late: TooLate
     ) -> None:
         problem = ""
         for _ in range(_WITHDRAW_TRIES):
@@ -193,7 +207,11 @@ class Dialer:
                 )
                 return
             except NotConnected as error:
-                if not error.sent:
+                running.unheard[too_late] = reason
+                if error.sent:
+                    # If Asterisk has read it, this is why the attempt ends.
+                    running.ending = False
+                else:
                     self._let_go_on(running)
                 return
             except (ActionFailed, ActionTimedOut) as error:
@@ -201,7 +219,7 @@ class Dialer:
                 problem = str(error)
             await self._background.pause(_WITHDRAW_PAUSE_S)
         # Whatever comes of it now is not our doing.
-        running.progress.withdrawn = ""
+        self._let_go_on(running)
         self._log.warn(
             "task {task_id}: {reason}, but the callback under way can not be ended:"
             " {error}; does the manager user have 'call' among its write classes?",

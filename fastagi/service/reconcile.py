@@ -146,12 +146,14 @@ class Reconciler:
                 task_id=begun.task.id,
                 attempt_id=begun.attempt.id,
             )
+            progress = Progress(member=begun.attempt.member)
+            # What was before is not known.
+            progress.unwatched(now)
+            _note(progress, caller_half, begun.attempt.member, now)
             settings = self._settings().queue(begun.task.queue)
-            self._dialer.follow(
-                begun, settings, _seen(caller_half, begun.attempt.member, now)
-            )
-        elif caller_half.get("ChannelStateDesc") == "Up":
-            known.progress.member_answers("", now)
+            self._dialer.follow(begun, settings, progress)
+        else:
+            _note(known.progress, caller_half, "", now)
 
     async def _recall(self, begun: Begun) -> bool:
         """Settle an attempt by what the dialplan kept of its end, if it did."""
@@ -199,13 +201,12 @@ class Reconciler:
         self._dialer.settle(begun, self._settings().queue(begun.task.queue), progress)
 
 
-def _seen(caller_half: AmiMessage | None, member: str, now: float) -> Progress:
-    """Return what CoreShowChannels tells of an attempt under way."""
-    progress = Progress(member=member)
-    if caller_half is not None and caller_half.get("ChannelStateDesc") == "Up":
-        progress.member_answers(member, now)
-        if caller_half.get("Application") == "Dial":
-            progress.caller_dialled(now)
-        if caller_half.get("BridgeId"):
-            progress.bridged(now)
-    return progress
+def _note(progress: Progress, caller_half: AmiMessage, member: str, now: float) -> None:
+    """Note how far an attempt has come, by what CoreShowChannels tells of it."""
+    if caller_half.get("ChannelStateDesc") != "Up":
+        return
+    progress.member_answers(member, now)
+    if caller_half.get("Application") == "Dial":
+        progress.caller_dialled(now)
+    if caller_half.get("BridgeId"):
+        progress.bridged(now)

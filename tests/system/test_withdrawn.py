@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""A callback that is not wanted any more, and a link that breaks at that moment."""
+
+from __future__ import annotations
+
+from tests.support.callback_scenarios import Answers
+from tests.system.harness import BOB, NUMBER, ServiceTestCase, queue_settings
+
+
+class LostHangupTests(ServiceTestCase):
+    """The link breaks when the Hangup is written, before Asterisk has read it."""
+
+    #: Answers late, so that the link is back while the phone rings.
+    SLOW = Answers(after_s=12)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lost: list[float] = []
+        self.world.listeners.append(self._lose)
+
+    def _lose(self, kind: str, data: bytes) -> None:
+        if kind == "AMI" and data.startswith(b"Action: Hangup") and not self.lost:
+            self.lost.append(self.world.t)
+            self.asterisk.manager_wires[-1].server.frozen = True
+            self.asterisk.later(0, self.asterisk.cut_links)
+
+    def check_withdrawn(self, at: float) -> None:
+        """The Hangup was lost then, and went out again."""
+        self.assertEqual(self.lost, [at])
+        self.assertEqual(len(self.asterisk.manager.asked("Hangup")), 1)
+        self.assertEqual(self.client.rung, [])
+        self.assertEqual(self.dispositions(), ["WITHDRAWN"])
+
+    def test_client_rings_in_meanwhile(self) -> None:
+        self.asterisk.phone(BOB).always(self.SLOW)
+        self.alice.busy()
+        self.begin(queue_settings(target_extension=BOB))
+        self.run_to(10)
+        self.add()
+        self.run_to(11)
+        call = self.asterisk.call("support", NUMBER)
+        self.run_to(60)
+        self.assertTrue(call.waiting)
+        self.check_withdrawn(at=11)
+        self.assert_status("pending")
+
+    def test_number_is_blocked_meanwhile(self) -> None:
+        self.alice.always(self.SLOW)
+        self.begin()
+        self.add()
+        self.run_to(2)
+        self.world.ask("numbers.block", number=NUMBER, reason="asked us to")
+        self.run_to(60)
+        self.check_withdrawn(at=2)
+        self.assert_status("cancelled", "the number is blocked: asked us to")
+
+    def test_talk_that_began_meanwhile_goes_on(self) -> None:
+        self.alice.always(Answers(after_s=3))
+        self.client.always(Answers(after_s=2, hangs_up_after_s=60))
+        self.begin()
+        self.add()
+        self.run_to(2)
+        self.asterisk.manager.listening = False
+        self.world.ask("numbers.block", number=NUMBER, reason="asked us to")
+        self.run_to(20)
+        self.assertEqual(self.lost, [2])
+        self.asterisk.manager.listening = True
+        self.run_to(200)
+        (ring,) = self.client.rung
+        assert ring.answered_at is not None
+        self.assertEqual(ring.ended_at, ring.answered_at + 60)
+        self.assert_status("completed", "they talked for")
+
+
+class TalkInAGapTests(ServiceTestCase):
+    """The two have begun to talk while the link was away."""
+
+    def test_a_number_that_is_blocked_then_does_not_cut_them_off(self) -> None:
+        self.client.always(Answers(after_s=3, hangs_up_after_s=60))
+        process = self.begin()
+        self.add()
+        self.run_to(1)
+        self.asterisk.manager.listening = False
+        self.asterisk.cut_links()
+        self.run_to(11)
+        self.asterisk.manager.listening = True
+        self.world.run_until(lambda: process.service.manager.connected)
+        self.world.run(10)
+        self.world.ask("numbers.block", number=NUMBER, reason="asked us to")
+        self.run_to(120)
+        (ring,) = self.client.rung
+        assert ring.answered_at is not None
+        self.assertEqual(ring.ended_at, ring.answered_at + 60)
