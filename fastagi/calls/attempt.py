@@ -187,6 +187,7 @@ class Progress:
     member: str = ""
     member_answered_at: float | None = None
     caller_dialled_at: float | None = None
+    caller_answered_at: float | None = None
     dialstatus: str = ""
     #: DIALSTATUS as the dialplan itself read it. It knows better than the events:
     #: for a number that does not exist behind a Local channel DialEnd says NOANSWER
@@ -240,6 +241,18 @@ class Progress:
             until = min(until, self.watched_until or since)
         return talk_s + max(0.0, until - since)
 
+    @property
+    def most_talk_s(self) -> float:
+        """How long they can have talked at most, from the caller's answer to the end;
+        without limit if not all of that was watched.
+        """
+        watched = self.watched_until is None and not (self.end_unseen or self.lost)
+        if not (watched and self.was_bridged) or self.ended_at is None:
+            return math.inf
+        answered_at = min(at for at, together in self._bridge if together)
+        answered_at = _earlier(self.caller_answered_at, answered_at)
+        return max(0.0, self.ended_at - answered_at)
+
     def member_rings(self, interface: str) -> bool:
         """A member's phone rings for this attempt; return whether that is news."""
         news = interface not in self.ringing and self.member_answered_at is None
@@ -282,6 +295,8 @@ class Progress:
         if dialstatus:
             self.caller_dialled(at)
             self.dialstatus = max(self.dialstatus, dialstatus, key=_reach)
+        if dialstatus == "ANSWER":
+            self.caller_answered_at = _earlier(self.caller_answered_at, at)
 
     def caller_reported(
         self,
@@ -361,7 +376,9 @@ def judge(progress: Progress, success_duration_s: float) -> Verdict:
         progress: everything that was seen of it.
         success_duration_s: least talk time of a success, in seconds.
     """
-    talk_s = max(progress.talk_s, progress.reported_talk_s)
+    # The dialplan measures by the machine's clock, which may be set meanwhile.
+    reported_s = min(progress.reported_talk_s, progress.most_talk_s)
+    talk_s = max(progress.talk_s, reported_s)
     unwatched = progress.lost and talk_s < success_duration_s
     if (talk_s > 0 or progress.was_bridged) and not unwatched:
         disposition = (

@@ -78,9 +78,9 @@ class Member:
         """
         if not self.is_ringable:
             return None
-        if not self.last_call:
-            return 0.0
-        return self.last_call + (self.wrapuptime_s or queue_wrapuptime_s)
+        wrapuptime_s = self.wrapuptime_s or queue_wrapuptime_s
+        # Without one Asterisk does not look at the last call, whatever the clock says.
+        return self.last_call + wrapuptime_s if self.last_call and wrapuptime_s else 0.0
 
 
 @frozen(kw_only=True)

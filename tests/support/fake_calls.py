@@ -256,7 +256,8 @@ class Callback:
         ring.channel.hung_up = self._client_hangs_up
         self._dialstatus = "ANSWER"
         self._sip = "+200"
-        self._answered_at = self._pbx.now
+        # As the dialplan notes it: by the machine's clock.
+        self._answered_at = self._pbx.now + self._pbx.skew_s
         self._pbx.dial_end(self.caller_half, ring.channel, "ANSWER")
         self._pbx.bridge(ring.channel, self.caller_half)
 
@@ -340,7 +341,8 @@ class Callback:
         """What the context callback-outcome does."""
         talk_ms = 0
         if self._answered_at is not None:
-            talk_ms = round((self._pbx.now - self._answered_at) * 1000)
+            ended_at = self._pbx.now + self._pbx.skew_s
+            talk_ms = round((ended_at - self._answered_at) * 1000)
         callback_id = self._variable("CALLBACK_ID")
         self._pbx.astdb["callback-outcome", callback_id] = (
             f"{self._dialstatus}:{talk_ms}:{self._alert_status}:{cause}:{self._sip}"

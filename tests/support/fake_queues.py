@@ -146,11 +146,11 @@ class Queue:
     def is_ready(self, member: Member) -> bool:
         """Whether the member takes calls of this queue, once the phone is idle."""
         wrapuptime_s = member.wrapuptime_s or self.wrapuptime_s
-        rested = self.pbx.wall_clock - member.last_call >= wrapuptime_s
+        rests = self.pbx.wall_clock - member.last_call < wrapuptime_s
         return (
             not member.paused
             and not member.in_call
-            and (rested or not member.last_call)
+            and not (member.last_call and wrapuptime_s and rests)
         )
 
     def rested_in(self) -> float | None:
@@ -160,7 +160,7 @@ class Queue:
             + (m.wrapuptime_s or self.wrapuptime_s)
             - (self.pbx.now + self.pbx.skew_s)
             for m in self.members
-            if m.last_call
+            if m.last_call and (m.wrapuptime_s or self.wrapuptime_s)
         ]
         return min((wait for wait in waits if wait > 0), default=None)
 

@@ -17,7 +17,15 @@ HOUR_S = 3600.0
 NOTICED_S = 61.0
 
 
-class SetForwardTests(ServiceTestCase):
+class ClockTestCase(ServiceTestCase):
+    """What both directions need."""
+
+    def run_until_they_talk(self) -> None:
+        """Let the client answer."""
+        self.world.run_until(lambda: any(one.answered_at for one in self.client.rung))
+
+
+class SetForwardTests(ClockTestCase):
     """By two hours, while something waits for less."""
 
     def set_forward(self) -> float:
@@ -70,15 +78,27 @@ class SetForwardTests(ServiceTestCase):
         self.client.always(Answers(after_s=3, hangs_up_after_s=2))
         self.begin()
         self.add()
-        self.world.run_until(lambda: self.asterisk.told_of("BridgeEnter", "callback-"))
+        self.run_until_they_talk()
         self.world.set_wall_clock(2 * HOUR_S)
         self.world.run(10)
         self.assertEqual(self.dispositions(), ["SHORT"])
         self.assertEqual(self.world.attempts()[0].talk_s, 2)
 
 
-class SetBackTests(ServiceTestCase):
+class SetBackTests(ClockTestCase):
     """By an hour."""
+
+    def test_an_agent_who_has_talked_is_free(self) -> None:
+        self.begin()
+        live = self.asterisk.call("support", "0309999999", talks_s=10)
+        self.world.run(30)
+        self.assertIsNotNone(live.answered_at)
+        self.world.set_wall_clock(-HOUR_S)
+        self.world.run(NOTICED_S)
+        at = self.world.t
+        self.add()
+        self.world.run(60)
+        self.assertEqual(self.originates, [at])
 
     def test_a_new_request_is_called_at_once(self) -> None:
         self.begin()
@@ -94,7 +114,7 @@ class SetBackTests(ServiceTestCase):
     def test_a_long_talk_does_not_become_a_short_one(self) -> None:
         self.begin()
         self.add()
-        self.world.run_until(lambda: self.asterisk.told_of("BridgeEnter", "callback-"))
+        self.run_until_they_talk()
         self.world.run(5)
         self.world.set_wall_clock(-HOUR_S)
         self.world.run(10)

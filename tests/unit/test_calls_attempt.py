@@ -270,6 +270,11 @@ CASES: dict[str, tuple[list[Fact], str, str]] = {
         "ANSWERED",
         "they talked for 7.0 s",
     ),
+    "more talk than there was time for, by a clock that was set": (
+        [*DIALS, together(20), apart(22), reported(3600.0), hung_up(22)],
+        "SHORT",
+        "they talked for 2.0 s",
+    ),
     "rung in spite of a refusal": (
         [refused, dialled(5), hung_up(9)],
         "CANCEL",
