@@ -199,6 +199,7 @@ class CallbackService:
             settings=lambda: self._current,
             tasks_changed=self._tasks_changed,
         )
+        self.picture.on_channels(self.missed.channels_are)
         self._history = History(
             store=store,
             missed=self.missed,

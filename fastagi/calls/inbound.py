@@ -187,7 +187,10 @@ class _Channel:
     number: str
     caller: str
     language: str
-    key: str
+    #: Of the client it is, by the number shown last; empty if it is none.
+    key: str = ""
+    #: The numbers its caller has shown, by the keys of the clients they are.
+    rang: dict[str, str] = field(factory=dict)
     #: It began a call, and was not called itself.
     is_first: bool
     #: Seen from its beginning without a gap.
@@ -230,8 +233,6 @@ class _Call:
     channels: set[str] = field(factory=set)
     #: The numbers that were dialled in it, by their keys.
     dialled: dict[str, str] = field(factory=dict)
-    #: The numbers of the clients who rang in, by their keys.
-    rang: dict[str, str] = field(factory=dict)
 
     def takes_dialled(self, numbers: Mapping[str, str]) -> None:
         """Note what was dialled, as far as there is room."""
@@ -263,6 +264,8 @@ class InboundCalls:
         self._calls: dict[str, _Call] = {}
         self._bridges: dict[str, set[str]] = {}
         self._pairs: dict[str, set[str]] = {}
+        #: Those that were not in the last list of all channels.
+        self._absent: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._channels)
@@ -279,7 +282,7 @@ class InboundCalls:
             key
             for call in self._calls.values()
             if not self._is_own(call.linkedid)
-            for key in (*call.rang, *call.dialled)
+            for key in self._clients_of(call)
         }
 
     def clients_with(self, uniqueid: str) -> set[str]:
@@ -287,8 +290,13 @@ class InboundCalls:
         channel = self._channels.get(uniqueid)
         if channel is None or self._is_own(channel.linkedid):
             return set()
-        call = self._calls[channel.linkedid]
-        return {*call.rang, *call.dialled}
+        return set(self._clients_of(self._calls[channel.linkedid]))
+
+    def _clients_of(self, call: _Call) -> Iterator[str]:
+        """Yield those who were dialled, and those who rang in and are still there."""
+        yield from call.dialled
+        for uniqueid in call.channels:
+            yield from self._channels[uniqueid].rang
 
     def talk_s(self, uniqueid: str, now: float) -> float:
         """Return how long a channel has been connected to a person; 0 if gone."""
@@ -341,7 +349,6 @@ class InboundCalls:
             number=number,
             caller=caller,
             language=language,
-            key="",
             is_first=uniqueid == linkedid and not self._is_own(uniqueid),
             whole=whole,
         )
@@ -460,8 +467,8 @@ class InboundCalls:
         for channel in self._channels.values():
             if channel.key:
                 channel.key = self._client_key(channel.number)
+            channel.rang = self._by_key(channel.rang.values())
         for call in self._calls.values():
-            call.rang = self._by_key(call.rang.values())
             call.dialled = self._by_key(call.dialled.values())
 
     # -- after a gap -------------------------------------------------------
@@ -476,6 +483,17 @@ class InboundCalls:
         for channel in list(self._channels.values()):
             if not channel.whole and channel.uniqueid not in alive:
                 self._forget(channel)
+
+    def missing_from(self, alive: Collection[str]) -> None:
+        """Forget the channels that are in no list of all channels any more.
+
+        A channel may begin while such a list is on its way: only the second list in a
+        row counts.
+        """
+        absent = self._channels.keys() - set(alive)
+        for uniqueid in absent & self._absent:
+            self._forget(self._channels[uniqueid])
+        self._absent = absent - self._absent
 
     def bridges_are(
         self, bridges: Iterable[tuple[str, str]], at: float
@@ -516,7 +534,7 @@ class InboundCalls:
         if not key or key == channel.key:
             return set()
         channel.key = key
-        self._calls[channel.linkedid].rang[key] = channel.number
+        channel.rang[key] = channel.number
         return {key}
 
     def _caller_of(self, channel: _Channel) -> _Channel:
@@ -532,7 +550,6 @@ class InboundCalls:
             return
         old = self._calls[channel.linkedid]
         new = self._calls.setdefault(linkedid, _Call(linkedid))
-        new.rang |= old.rang
         new.takes_dialled(old.dialled)
         self._leave_call(channel)
         channel.linkedid = linkedid

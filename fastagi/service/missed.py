@@ -9,7 +9,7 @@ meanwhile. What happened while nobody listened is not its business.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final, TypeVar
@@ -255,7 +255,7 @@ class MissedCalls:
                 )
         self._meet(self.calls.bridges_are(bridges.items(), now))
 
-    def _forget_called(self, alive: Collection[str]) -> None:
+    def _forget_called(self, alive: Container[str]) -> None:
         """Forget calls made by hand whose end nobody saw: the history may know it."""
         self._called = {
             uniqueid: called
@@ -265,6 +265,18 @@ class MissedCalls:
         for uniqueid, _ in self._followed:
             if uniqueid not in alive:
                 self._talked.setdefault(uniqueid, 0.0)
+
+    def channels_are(self, alive: Collection[str]) -> None:
+        """Forget calls whose end was told so that nobody could understand it.
+
+        Args:
+            alive: the uniqueids of all channels there are.
+        """
+        before = self.calls.clients()
+        self.calls.missing_from(alive)
+        self._forget_called(self.calls)
+        if before - self.calls.clients():
+            self._tasks_changed()
 
     # -- hearing -----------------------------------------------------------
 

@@ -75,6 +75,7 @@ class Picture:
         self._changed: list[Callable[[], None]] = []
         self._joined: list[Callable[[str, str], None]] = []
         self._gone: list[Callable[[str], None]] = []
+        self._listed: list[Callable[[Collection[str]], None]] = []
         for event, listener in {
             "QueueMemberStatus": self._member_changed,
             "QueueMemberAdded": self._member_changed,
@@ -109,6 +110,10 @@ class Picture:
         was found to be after the link was lost.
         """
         self._gone.append(callback)
+
+    def on_channels(self, callback: Callable[[Collection[str]], None]) -> None:
+        """Call ``callback(uniqueids)`` with all channels there are, once a minute."""
+        self._listed.append(callback)
 
     async def is_gone(self, uniqueid: str) -> bool:
         """Return whether a channel is surely gone.
@@ -153,6 +158,8 @@ class Picture:
 
     def _take_channels(self, channels: list[AmiMessage]) -> None:
         alive = {message.get("Uniqueid") for message in channels}
+        for callback in self._listed:
+            callback(alive)
         for uniqueid in self.queues.keep_channels(alive):
             self._tell_gone(uniqueid)
 

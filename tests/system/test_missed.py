@@ -366,3 +366,28 @@ class CalledByHandTests(MissedTestCase):
         self.world.run(20)
         self.assertEqual(process.points[asked:].count("before COMMIT of listing"), 0)
         self.assert_status("pending")
+
+
+class UnreadableHangupTests(MissedTestCase):
+    """The dialplan gives a caller a name that breaks the events that show it."""
+
+    def check_called_back(self, name: str) -> None:
+        process = self.begin()
+        call = self.call()
+        call.channel.caller = name
+        self.run_to(5)
+        call.press()
+        self.run_to(10)
+        self.assertTrue(call.gone)
+        self.assertEqual(len(process.service.missed.calls), 1)
+        self.alice.busy(False)
+        # The queues, and all channels, are asked for each minute.
+        self.run_to(200)
+        self.assert_status("completed")
+        self.assertEqual(len(process.service.missed.calls), 0)
+
+    def test_line_breaks_with_headers(self) -> None:
+        self.check_called_back("Max\r\nX: 1\r\nX: 2")
+
+    def test_line_break_at_the_end(self) -> None:
+        self.check_called_back("Max Muster\r\n")

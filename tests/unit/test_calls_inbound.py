@@ -345,6 +345,36 @@ class TestGaps:
         assert calls.calls.clients() == {"4930555555"}
         assert len(calls.calls) == 1
 
+    def test_call_that_two_lists_in_a_row_do_not_know_is_forgotten(
+        self, calls: Calls
+    ) -> None:
+        calls.caller()
+        calls.born("b", number="4930555555")
+        for alive, known in (
+            ({"a", "b"}, 2),
+            # It may have begun after the list.
+            ({"b"}, 2),
+            ({"a", "b"}, 2),
+            ({"b"}, 2),
+            ({"b"}, 1),
+        ):
+            calls.calls.missing_from(alive)
+            assert len(calls.calls) == known
+        assert calls.calls.clients() == {"4930555555"}
+
+    def test_client_is_gone_though_the_call_goes_on(self, calls: Calls) -> None:
+        """Asterisk gives all in a bridge the Linkedid of the oldest channel there."""
+        calls.born("agent", number="101")
+        calls.caller()
+        calls.bridge("x", "agent", "a")
+        calls.calls.entered_bridge(
+            "a", "x", name="PJSIP/trunk-1", linkedid="agent", at=calls.now
+        )
+        assert calls.calls.clients() == {CLIENT}
+        calls.hang_up("a")
+        assert "agent" in calls.calls
+        assert calls.calls.clients() == set()
+
     def test_client_was_answered_unseen(self, calls: Calls) -> None:
         calls.caller()
         calls.calls.interrupted()
