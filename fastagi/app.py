@@ -273,7 +273,7 @@ class CallbackService:
         self._expiry.wake()
         self._background.start("recognising clients", self._recognise_anew())
         self._background.start("using the limit of calls", self._use_limit())
-        self._background.start("looking for orphans", self._warn_of_orphans())
+        self._background.start("looking for orphans", self._look_for_orphans())
 
     async def stop(self) -> None:
         """Place no new calls, follow those under way for a while, and leave.
@@ -361,7 +361,7 @@ class CallbackService:
         if former.limits.calls_per_number != settings.limits.calls_per_number:
             self._background.start("using the limit of calls", self._use_limit())
         self._tasks_changed()
-        self._background.start("looking for orphans", self._warn_of_orphans())
+        self._background.start("looking for orphans", self._look_for_orphans())
 
     async def _recognise_anew(self) -> None:
         while not await self._use_number_plan():
@@ -423,12 +423,25 @@ class CallbackService:
         if earlier:
             self._tasks_changed()
 
-    async def _warn_of_orphans(self) -> None:
-        """Say which tasks wait in vain: their queue is not in the settings."""
+    async def _look_for_orphans(self) -> None:
+        """Give open tasks the queues of the settings, and say which wait in vain."""
+        queues = self._current.queues
+
+        def name_of(queue: str) -> str | None:
+            known = queues.get(queue)
+            return None if known is None else known.name
+
         try:
+            if await self._store.respell(name_of):
+                self._tasks_changed()
             counts = await self._store.open_by_queue()
-        except StoreUnavailable:
-            # The database's own trouble is logged where it is met first.
+        except StoreUnavailable as error:
+            self._log.error(
+                "open tasks of a queue that is written otherwise now may wait: {error}",
+                error=error,
+            )
+            await self._background.pause(_STORE_RETRY_S)
+            self._background.start("looking for orphans", self._look_for_orphans())
             return
         for queue, count in counts.items():
             if queue not in self._current.queues:

@@ -325,6 +325,18 @@ class TaskStore:
         """Return how many tasks there are of each status."""
         return await self._database.run("counts", tasks.counts)
 
+    async def respell(self, name_of: Callable[[str], str | None]) -> int:
+        """Write the queues of open tasks as the settings do now.
+
+        Args:
+            name_of: gives the name of a queue in the settings, None if it is not
+                there; called outside the reactor's thread.
+
+        Returns:
+            How many tasks had another spelling.
+        """
+        return await self._database.run("respell", tasks.respell, name_of)
+
     async def open_by_queue(self) -> dict[str, int]:
         """Return how many open tasks each queue has that has any."""
         return await self._database.run("open by queue", tasks.open_by_queue)

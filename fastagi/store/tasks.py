@@ -837,6 +837,24 @@ def open_by_queue(conn: sa.Connection) -> dict[str, int]:
     return {row.queue: row.open for row in rows}
 
 
+def respell(conn: sa.Connection, name_of: Callable[[str], str | None]) -> int:
+    """Write the queues of open tasks as the settings do now.
+
+    Args:
+        name_of: gives the name of a queue in the settings, None if it is not there.
+
+    Returns:
+        How many tasks had another spelling.
+    """
+    names = {queue: name_of(queue) or queue for queue in open_by_queue(conn)}
+    changed = 0
+    for queue, name in names.items():
+        if name != queue:
+            of_queue = update(_task).where(_open, _task.c.queue == queue)
+            changed += conn.execute(of_queue.values(queue=name)).rowcount
+    return changed
+
+
 def ping(conn: sa.Connection) -> None:
     """Do nothing but use the database."""
     conn.execute(select(_task.c.id).limit(1)).all()

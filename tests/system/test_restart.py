@@ -18,6 +18,7 @@ from tests.system.harness import (
     TALKS_10S,
     ServiceTestCase,
     queue_settings,
+    settings,
 )
 
 ACCEPTED = "callback-queue/accepted"
@@ -42,9 +43,9 @@ class RestartTestCase(ServiceTestCase):
         self.client.always(client)
         self.alice.always(ANSWERS)
         self.alice.busy()
-        settings = queue_settings(attempts=2, retry_delay="1m")
-        self.world.watchers.append(lambda: self._start_again(settings, down_s))
-        self.begin(settings, kill_at=kill_at)
+        queue = queue_settings(attempts=2, retry_delay="1m")
+        self.world.watchers.append(lambda: self._start_again(queue, down_s))
+        self.begin(queue, kill_at=kill_at)
         disturb()
         call = self.asterisk.call("support", NUMBER, talks_s=20)
         self.run_to(5)
@@ -58,11 +59,11 @@ class RestartTestCase(ServiceTestCase):
         self.world.run(100)
         return call
 
-    def _start_again(self, settings: QueueSettings, down_s: float) -> None:
+    def _start_again(self, queue: QueueSettings, down_s: float) -> None:
         first, *others = self.world.processes
         if (first.dead or first.stopped) and not (others or self._follows):
             self._follows = True
-            self.asterisk.later(down_s, lambda: self.begin(settings))
+            self.asterisk.later(down_s, lambda: self.begin(queue))
 
     def check(self, call: LiveCall, status: str, message: str) -> None:
         """Whatever happened, nobody was lost and nobody was called too often."""
@@ -229,6 +230,21 @@ class KillTests(RestartTestCase):
         self.run_to(100)
         self.assert_status("completed", "they talked for 10.0 s")
         self.assertEqual(self.originates, [0])
+
+    def test_a_queue_that_is_written_otherwise_now_keeps_its_tasks(self) -> None:
+        self.alice.busy()
+        process = self.begin()
+        self.add()
+        process.service.use(settings(queue_settings("Support")))
+        self.run_to(5)
+        self.assertEqual(self.world.task().queue, "Support")
+        process.kill()
+        self.begin(queue_settings("SUPPORT"))
+        self.run_to(10)
+        self.alice.busy(False)
+        self.run_to(60)
+        self.assert_status("completed")
+        self.assertEqual(self.warnings(), [])
 
     def test_tasks_of_a_queue_that_has_left_the_settings_are_told_of(self) -> None:
         self.alice.busy()
