@@ -10,7 +10,7 @@ typed is in it, and goes through the same rules as a request that was answered.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Final, Self
 from urllib.parse import unquote
@@ -29,6 +29,7 @@ from fastagi.calls.numbers import (
     NotCallable,
     callable_number,
     display_name,
+    printable,
     shown_number,
 )
 from fastagi.calls.task import Kind, NewTask, Status
@@ -49,6 +50,12 @@ HOLD_S: Final = 10.0
 _STRANGE_S: Final = 24 * 3600.0
 #: How long the channel may live that forgets an entry; it needs no time.
 _FORGET_S: Final = 5.0
+#: An answer of so many characters may be cut off: it has 1,023 at most.
+_MOST_SHOWN: Final = 1000
+#: What the dialplan needs to delete what is given up, in seconds.
+_ROOM_S: Final = 0.5
+#: Characters of a queue's name that are kept when it is given up.
+_LONGEST_QUEUE: Final = 80
 #: Encoded by the dialplan's URIENCODE().
 _KEY: Final = re.compile(r"[A-Za-z0-9._~!*'()%-]{1,200}")
 
@@ -199,23 +206,65 @@ class KeptRequests:
                 waiter.callback(None)
 
     async def _take_all(self) -> None:
-        # Asterisk answers with a thousand characters at most: the rest comes next.
+        given_up: set[str] = set()
+        # Asterisk answers with 1,023 characters at most: the rest comes next.
         while True:
-            keys = await self._keys()
+            keys, is_cut = await self._keys()
             # Those that Asterisk has forgotten need not be remembered.
             self._seen &= set(keys)
             fresh = [key for key in keys if key not in self._seen]
-            if not fresh:
-                return
             for key in fresh:
                 if await self._take(key):
                     await self._forget(key)
                 self._seen.add(key)
+            if fresh:
+                continue
+            stale = await self._make_room(set(keys) - given_up) if is_cut else set()
+            if not stale:
+                return
+            given_up |= stale
+            await self._background.pause(_ROOM_S)
 
-    async def _keys(self) -> list[str]:
+    async def _keys(self) -> tuple[list[str], bool]:
+        """Return the keys of the first entries, and whether there are more."""
         keys = actions.get_var(f"DB_KEYS({dialplan.REQUEST_FAMILY})")
-        answer = await self._manager.send(keys)
-        return [key for key in answer.get("Value").split(",") if _KEY.fullmatch(key)]
+        value = (await self._manager.send(keys)).get("Value")
+        found = [key for key in value.split(",") if _KEY.fullmatch(key)]
+        return found, len(value) >= _MOST_SHOWN
+
+    async def _make_room(self, keys: Collection[str]) -> set[str]:
+        """Give up requests for unknown queues, which hide those behind them.
+
+        Returns:
+            The keys of those.
+        """
+        given_up = set()
+        for key in sorted(keys):
+            try:
+                kept = KeptRequest.read(await self._value(key))
+            except ValueError:
+                continue
+            if kept.queue in self._settings().queues:
+                continue
+            reason = "the queue is not in the settings, and other requests wait behind"
+            self._log.error(
+                "Asterisk keeps too many requests: the one for queue {queue!r} is given"
+                " up: {reason}",
+                queue=kept.queue,
+                reason=reason,
+                number=shown_number(kept.number),
+                linkedid=kept.linkedid,
+            )
+            self._refusals.keep(
+                Kind.REQUESTED,
+                printable(kept.queue[:_LONGEST_QUEUE]),
+                kept.number,
+                reason,
+                kept.linkedid,
+            )
+            await self._forget(key)
+            given_up.add(key)
+        return given_up
 
     async def _value(self, key: str) -> str:
         try:
@@ -332,17 +381,26 @@ class KeptRequests:
     async def _forget(self, key: str) -> None:
         """Have the dialplan delete an entry; our right to do so would allow more."""
         channel_id = self._new_channel_id()
-        await self._manager.send(
-            actions.originate(
-                channel=f"Local/{dialplan.FORGET_REQUEST_EXTEN}"
-                f"@{dialplan.FORGET_CONTEXT}/n",
-                application="Hangup",
-                channel_id=f"{channel_id}-1",
-                other_channel_id=f"{channel_id}-2",
-                variables={f"__{Variable.FORGET}": key},
-                timeout_s=_FORGET_S,
+        try:
+            await self._manager.send(
+                actions.originate(
+                    channel=f"Local/{dialplan.FORGET_REQUEST_EXTEN}"
+                    f"@{dialplan.FORGET_CONTEXT}/n",
+                    application="Hangup",
+                    channel_id=f"{channel_id}-1",
+                    other_channel_id=f"{channel_id}-2",
+                    variables={f"__{Variable.FORGET}": key},
+                    timeout_s=_FORGET_S,
+                )
             )
-        )
+        except ActionFailed as error:
+            self._log.error(
+                "AstDB {family}/{key} is of no more use, but stays there: {error};"
+                " give the manager user the classes of the example",
+                family=dialplan.REQUEST_FAMILY,
+                key=key,
+                error=error,
+            )
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.seconds(), UTC)

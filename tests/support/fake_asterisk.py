@@ -562,7 +562,7 @@ class FakeAsterisk:
         if variable.startswith("DB_KEYS("):
             family = variable.removeprefix("DB_KEYS(").removesuffix(")")
             keys = ",".join(key for of, key in self.astdb if of == family)
-            return success("Success", Variable=variable, Value=keys)
+            return success("Success", Variable=variable, Value=keys[:1023])
         channel = self._channel(action)
         if channel is None:
             return error("No such channel")

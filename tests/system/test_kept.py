@@ -7,6 +7,7 @@ from fastagi.calls.task import TaskEvent
 from fastagi.service.intake import TAKEN_BACK
 from tests.support.callback_scenarios import NO_ANSWER
 from tests.support.fake_calls import LiveCall
+from tests.support.fake_manager import Action, Answer, error
 from tests.system.harness import NUMBER, ServiceTestCase, queue_settings, settings
 
 NOTED = "callback-queue/noted"
@@ -76,6 +77,38 @@ class ServiceDownTests(KeptTestCase):
         self.world.run(5)
         self.assertEqual(len(self.world.tasks()), 90)
         self.assertEqual(self.kept, [])
+
+    def test_requests_for_an_unknown_queue_do_not_hide_the_others(self) -> None:
+        for i in range(80):
+            key = f"{1700000000 + i}.{'1' * 20}"
+            value = f"1:1800000000:elsewhere:1:0302{i:06}:en:call-{i}:"
+            self.asterisk.astdb[FAMILY, key] = value
+        self.press()
+        self.begin()
+        self.world.run(5)
+        self.assertEqual([task.number for task in self.world.tasks()], [NUMBER])
+        # Not all of them were given up, and it is written down which.
+        refused = self.world.ask("numbers.refused", queue="elsewhere", limit=100)
+        self.assertEqual(len(refused["result"]) + len(self.kept), 80)
+        self.assertGreater(len(self.kept), 5)
+        self.assert_warned("Asterisk keeps too many requests")
+
+    def test_one_that_asterisk_does_not_delete_hides_no_other(self) -> None:
+        for number in (NUMBER, "0302222222"):
+            self.press(number)
+        handlers = self.asterisk.manager.handlers
+        originate = handlers["Originate"]
+
+        def refuse(action: Action) -> Answer:
+            if "callback-forget" in action.get("Channel"):
+                return error("Permission denied")
+            return originate(action)
+
+        handlers["Originate"] = refuse
+        self.begin()
+        self.world.run(5)
+        self.assertEqual(len(self.world.tasks()), 2)
+        self.assert_warned("Permission denied; give the manager user")
 
     def test_it_is_read_twice_and_makes_one_task(self) -> None:
         self.press()
