@@ -293,7 +293,12 @@ class History:
             if not found.called:
                 found.callback(result)  # type: ignore[arg-type]
 
-        _ = self._in_thread(partial(find, self._settings(), since)).addBoth(done)
+        try:
+            _ = self._in_thread(partial(find, self._settings(), since)).addBoth(done)
+        except RuntimeError as error:
+            self._reading = False
+            self._say([f"the history: nothing can read it: {error}"])
+            return None
         self._waiting = found
         try:
             return await found.addTimeout(_READ_S, self._clock)

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
+from unittest import mock
 
 from fastagi.config.model import HistorySettings, MissedSettings, QueueSettings
 from tests.support.callback_scenarios import NO_ANSWER
@@ -62,6 +64,28 @@ class HistoryTestCase(ServiceTestCase):
     def says(self, text: str) -> int:
         """Return in how many warnings and worse this is said."""
         return sum(text in warning for warning in self.warnings())
+
+
+class NoThreadTests(HistoryTestCase):
+    """The machine has no thread left to read a history with."""
+
+    def test_it_is_read_when_there_is_one_again(self) -> None:
+        in_thread = ServiceProcess.in_thread
+        tries: list[float] = []
+
+        def refuse_once(process: ServiceProcess, work: Callable[[], Any]) -> Any:
+            tries.append(self.world.t)
+            if len(tries) == 1:
+                raise RuntimeError("can't start new thread")
+            return in_thread(process, work)
+
+        with mock.patch.object(ServiceProcess, "in_thread", refuse_once):
+            self.begin()
+            self.run_to(10)
+            self.assert_warned("nothing can read it: can't start new thread")
+            self.asterisk.cut_links()
+            self.run_to(60)
+        self.assertGreater(len(tries), 1)
 
 
 class DownTests(HistoryTestCase):
