@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -111,13 +112,17 @@ def test_settings_that_are_named_in_the_text_exist() -> None:
                 _default(name)
 
 
-def test_example_is_read_and_changes_no_default() -> None:
+def test_example_gives_the_values_of_the_original() -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", _TEXT, re.DOTALL)
     rest = "ami: {secret: s3cret}\nqueues:\n  a:\n    outbound_channel: A/{number}\n"
-    assert (
-        parse_settings(example + rest, environ={}).queues
-        == parse_settings(rest, environ={}).queues
-    )
+    queue = parse_settings(example + rest, environ={}).queue("a")
+    there = {_CODE.findall(row[2])[0]: row[1] for row in _SETTINGS}
+    named = set(re.findall(r"^  (\w+):", example, re.MULTILINE))
+    assert named == {name for name, value in there.items() if value[0].isdigit()}
+    for name in named:
+        value = getattr(queue, name)
+        seconds = value.total_seconds() if isinstance(value, timedelta) else value
+        assert seconds == int(there[name].removesuffix(" s")), name
 
 
 def test_every_end_and_every_kind_is_explained() -> None:
