@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import subprocess
 from pathlib import Path
 from typing import Final
@@ -50,6 +51,12 @@ def test_whatever_an_admin_copies_is_in_the_wheel_where_readme_looks_for_it() ->
     shipped = _shipped()
     assert {_SHARE / path for path in wanted} <= set(shipped)
     assert all(_ROOT / to.relative_to(_SHARE) == it for to, it in shipped.items())
+
+
+def test_every_link_of_readme_leads_to_a_file_of_the_wheel() -> None:
+    links = re.findall(r"\]\(([\w/.-]+)\)", (_ROOT / "README.md").read_text())
+    assert "SECURITY.md" in links
+    assert {_SHARE / link for link in links} <= set(_shipped())
 
 
 def test_readme_names_no_file_that_is_not_there() -> None:
