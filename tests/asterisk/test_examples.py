@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The examples for queues.conf and extensions.conf, on real Asterisks."""
+"""The examples for Asterisk, and what README asks of it, on real Asterisks."""
 
 from __future__ import annotations
+
+import re
+import subprocess
 
 import pytest
 
@@ -37,6 +40,17 @@ def test_asterisk_takes_them_without_a_word(asterisk: Asterisk) -> None:
     assert "PJSIP/bob" in shown
     assert "'rrmemory' strategy" in shown
     assert asterisk.cli("dialplan show callback-request").startswith("[ Context")
+
+
+def test_readme_finds_the_folder_of_the_sounds(asterisk: Asterisk) -> None:
+    text = (REPOSITORY / "README.md").read_text("utf-8")
+    # The same line where it is installed and where it is updated.
+    (script,) = set(re.findall(r"sed -n '(.*)'\)/sounds", text))
+    shown = asterisk.cli("core show settings")
+    found = subprocess.run(
+        ["sed", "-n", script], input=shown, capture_output=True, check=True, text=True
+    )
+    assert found.stdout == f"{asterisk.home / 'data'}\n"
 
 
 def test_check_finds_nothing_in_them(lab: Lab) -> None:
