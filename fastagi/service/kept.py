@@ -50,8 +50,8 @@ HOLD_S: Final = 10.0
 _STRANGE_S: Final = 24 * 3600.0
 #: How long the channel may live that forgets an entry; it needs no time.
 _FORGET_S: Final = 5.0
-#: An answer of so many characters may be cut off: it has 1,023 at most.
-_MOST_SHOWN: Final = 1000
+#: An answer of so many characters may be cut off: it has no more.
+_MOST_SHOWN: Final = 1023
 #: What the dialplan needs to delete what is given up, in seconds.
 _ROOM_S: Final = 0.5
 #: Characters of a queue's name that are kept when it is given up.
@@ -246,6 +246,9 @@ class KeptRequests:
                 continue
             if kept.queue in self._settings().queues:
                 continue
+            given_up.add(key)
+            if not await self._forget(key):
+                continue
             reason = "the queue is not in the settings, and other requests wait behind"
             self._log.error(
                 "Asterisk keeps too many requests: the one for queue {queue!r} is given"
@@ -262,8 +265,6 @@ class KeptRequests:
                 reason,
                 kept.linkedid,
             )
-            await self._forget(key)
-            given_up.add(key)
         return given_up
 
     async def _value(self, key: str) -> str:
@@ -378,8 +379,12 @@ class KeptRequests:
         )
         self._tasks_changed()
 
-    async def _forget(self, key: str) -> None:
-        """Have the dialplan delete an entry; our right to do so would allow more."""
+    async def _forget(self, key: str) -> bool:
+        """Have the dialplan delete an entry; our right to do so would allow more.
+
+        Returns:
+            False if Asterisk does not do it; the log says so.
+        """
         channel_id = self._new_channel_id()
         try:
             await self._manager.send(
@@ -401,6 +406,8 @@ class KeptRequests:
                 key=key,
                 error=error,
             )
+            return False
+        return True
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.seconds(), UTC)
