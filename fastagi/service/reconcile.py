@@ -123,18 +123,17 @@ class Reconciler:
             message.get("Uniqueid"): message
             for message in await self._manager.send_list(actions.core_show_channels())
         }
-        missing = []
+        gone = []
         for begun in opened:
             known = self._dialer.running.get(begun.attempt.channel_id)
             # The other half may outlive this one for a moment; nothing follows it.
             caller_half = channels.get(begun.attempt.caller_channel_id)
             if caller_half is not None:
                 self._follow(begun, known, caller_half)
-            elif known is not None and known.closing:
-                continue
-            elif not await self._recall(begun):
-                missing.append(begun)
-        return missing
+            elif known is None or not known.closing:
+                gone.append(begun)
+        # Only now: what is told while we ask is newer than the list.
+        return [begun for begun in gone if not await self._recall(begun)]
 
     def _follow(
         self, begun: Begun, known: RunningAttempt | None, caller_half: AmiMessage
