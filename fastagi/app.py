@@ -197,6 +197,7 @@ class CallbackService:
             clock=clock,
             background=self._background,
             settings=lambda: self._current,
+            is_gone=self.picture.is_gone,
             tasks_changed=self._tasks_changed,
         )
         self.picture.on_channels(self.missed.channels_are)

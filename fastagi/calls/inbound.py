@@ -484,16 +484,21 @@ class InboundCalls:
             if not channel.whole and channel.uniqueid not in alive:
                 self._forget(channel)
 
-    def missing_from(self, alive: Collection[str]) -> None:
-        """Forget the channels that are in no list of all channels any more.
+    def missing_from(self, alive: Collection[str]) -> set[str]:
+        """Return the channels that are in no list of all channels any more.
 
         A channel may begin while such a list is on its way: only the second list in a
         row counts.
         """
         absent = self._channels.keys() - set(alive)
-        for uniqueid in absent & self._absent:
-            self._forget(self._channels[uniqueid])
-        self._absent = absent - self._absent
+        twice, self._absent = absent & self._absent, absent
+        return twice
+
+    def gone(self, uniqueid: str, at: float) -> None:
+        """A channel is gone, and how it ended is not known."""
+        channel = self._channels.get(uniqueid)
+        if channel is not None:
+            self._look_at(self._forget(channel), at)
 
     def bridges_are(
         self, bridges: Iterable[tuple[str, str]], at: float
@@ -581,6 +586,9 @@ class InboundCalls:
             others |= halves
             if not halves:
                 del self._pairs[channel.pair]
+        if channel.is_local:
+            # The two talk on without it once Asterisk has optimised it away.
+            self._calls[channel.linkedid].takes_dialled(channel.rang)
         self._leave_call(channel)
         del self._channels[channel.uniqueid]
         return others

@@ -9,7 +9,15 @@ meanwhile. What happened while nobody listened is not its business.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Container,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final, TypeVar
@@ -82,6 +90,7 @@ class MissedCalls:
         clock: IReactorTime,
         background: Background,
         settings: Callable[[], Settings],
+        is_gone: Callable[[str], Awaitable[bool]],
         tasks_changed: Callable[[], None],
     ) -> None:
         self.calls = InboundCalls(
@@ -95,6 +104,7 @@ class MissedCalls:
         self._clock = clock
         self._background = background
         self._settings = settings
+        self._is_gone = is_gone
         self._tasks_changed = tasks_changed
         #: Counts the links, so that what belongs to an old one ends.
         self._link = 0
@@ -222,7 +232,7 @@ class MissedCalls:
         alive = {
             message.get("Uniqueid"): message
             for message in channels
-            if message.get("Uniqueid") not in heard.gone
+            if message.get("Uniqueid") not in {"", *heard.gone}
         }
         # An event is never older than the list that comes after it.
         bridges = {
@@ -272,8 +282,17 @@ class MissedCalls:
         Args:
             alive: the uniqueids of all channels there are.
         """
+        for uniqueid in self.calls.missing_from(alive):
+            self._background.start(
+                "asking whether a channel is gone", self._forget_if_gone(uniqueid)
+            )
+
+    async def _forget_if_gone(self, uniqueid: str) -> None:
+        # Its entry in the list may be as hard to understand as its Hangup.
+        if not await self._is_gone(uniqueid):
+            return
         before = self.calls.clients()
-        self.calls.missing_from(alive)
+        self.calls.gone(uniqueid, self._clock.seconds())
         self._forget_called(self.calls)
         if before - self.calls.clients():
             self._tasks_changed()

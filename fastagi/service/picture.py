@@ -112,7 +112,9 @@ class Picture:
         self._gone.append(callback)
 
     def on_channels(self, callback: Callable[[Collection[str]], None]) -> None:
-        """Call ``callback(uniqueids)`` with all channels there are, once a minute."""
+        """Call ``callback(uniqueids)`` with all channels there are, as far as that is
+        understood: once a minute at least.
+        """
         self._listed.append(callback)
 
     async def is_gone(self, uniqueid: str) -> bool:

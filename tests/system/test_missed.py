@@ -386,8 +386,27 @@ class UnreadableHangupTests(MissedTestCase):
         self.assert_status("completed")
         self.assertEqual(len(process.service.missed.calls), 0)
 
+    def check_not_called_while_waiting(self, name: str) -> None:
+        self.bob.busy()
+        self.begin(queue_settings(target_extension=BOB))
+        self.add()
+        self.run_to(5)
+        call = self.call()
+        call.channel.caller = name
+        self.run_to(200)
+        self.bob.busy(False)
+        self.run_to(300)
+        self.assertTrue(call.waiting)
+        self.assertEqual(self.originates, [])
+
     def test_line_breaks_with_headers(self) -> None:
         self.check_called_back("Max\r\nX: 1\r\nX: 2")
 
     def test_line_break_at_the_end(self) -> None:
         self.check_called_back("Max Muster\r\n")
+
+    def test_line_breaks_with_headers_of_one_who_still_waits(self) -> None:
+        self.check_not_called_while_waiting("Max\r\nX: 1\r\nX: 2")
+
+    def test_line_break_at_the_end_of_one_who_still_waits(self) -> None:
+        self.check_not_called_while_waiting("Max Muster\r\n")

@@ -345,22 +345,45 @@ class TestGaps:
         assert calls.calls.clients() == {"4930555555"}
         assert len(calls.calls) == 1
 
-    def test_call_that_two_lists_in_a_row_do_not_know_is_forgotten(
+    def test_call_that_two_lists_in_a_row_do_not_know_may_be_gone(
         self, calls: Calls
     ) -> None:
         calls.caller()
         calls.born("b", number="4930555555")
-        for alive, known in (
-            ({"a", "b"}, 2),
+        for alive, missing in (
+            ({"a", "b"}, set()),
             # It may have begun after the list.
-            ({"b"}, 2),
-            ({"a", "b"}, 2),
-            ({"b"}, 2),
-            ({"b"}, 1),
+            ({"b"}, set()),
+            ({"a", "b"}, set()),
+            ({"b"}, set()),
+            ({"b"}, {"a"}),
         ):
-            calls.calls.missing_from(alive)
-            assert len(calls.calls) == known
+            assert calls.calls.missing_from(alive) == missing
+        assert calls.calls.clients() == {CLIENT, "4930555555"}
+        calls.calls.gone("a", calls.now)
         assert calls.calls.clients() == {"4930555555"}
+
+    def test_who_talked_to_a_channel_that_is_gone_talks_no_more(
+        self, calls: Calls
+    ) -> None:
+        calls.caller()
+        calls.born("b", "a", name="PJSIP/alice-1")
+        calls.bridge("x", "a", "b")
+        calls.calls.gone("b", calls.now + 10)
+        assert not calls.calls.talks("a")
+        assert calls.calls.talk_s("a", 1000) == 10
+
+    def test_client_of_a_local_channel_that_was_optimised_away_is_still_there(
+        self, calls: Calls
+    ) -> None:
+        """A program had the agent rung first, with the client's number shown."""
+        calls.born("l", name="Local/support@x-1;1")
+        calls.join("l")
+        calls.born("b", "l", name="PJSIP/alice-1")
+        calls.born("c", "l", name="PJSIP/trunk-1")
+        calls.bridge("x", "b", "c")
+        calls.hang_up("l")
+        assert calls.calls.clients() == {CLIENT}
 
     def test_client_is_gone_though_the_call_goes_on(self, calls: Calls) -> None:
         """Asterisk gives all in a bridge the Linkedid of the oldest channel there."""
