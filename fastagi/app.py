@@ -426,24 +426,19 @@ class CallbackService:
 
     async def _look_for_orphans(self) -> None:
         """Give open tasks the queues of the settings, and say which wait in vain."""
-        queues = self._current.queues
-
-        def name_of(queue: str) -> str | None:
-            known = queues.get(queue)
-            return None if known is None else known.name
-
-        try:
-            if await self._store.respell(name_of):
-                self._tasks_changed()
-            counts = await self._store.open_by_queue()
-        except StoreUnavailable as error:
-            self._log.error(
-                "open tasks of a queue that is written otherwise now may wait: {error}",
-                error=error,
-            )
-            await self._background.pause(_STORE_RETRY_S)
-            self._background.start("looking for orphans", self._look_for_orphans())
-            return
+        counts: dict[str, int] | None = None
+        while counts is None:
+            try:
+                if await self._store.respell(self._current.queues.name_of):
+                    self._tasks_changed()
+                counts = await self._store.open_by_queue()
+            except StoreUnavailable as error:
+                self._log.error(
+                    "tasks of a queue that is written otherwise now may have to wait,"
+                    " trying again: {error}",
+                    error=error,
+                )
+                await self._background.pause(_STORE_RETRY_S)
         for queue, count in counts.items():
             if queue not in self._current.queues:
                 self._log.warn(
