@@ -186,6 +186,8 @@ class Progress:
     #: Interface of the member who answered, the first if several are told.
     member: str = ""
     member_answered_at: float | None = None
+    #: When it was sent to Asterisk; None if that was before a restart.
+    placed_at: float | None = None
     caller_dialled_at: float | None = None
     caller_answered_at: float | None = None
     dialstatus: str = ""
@@ -207,7 +209,7 @@ class Progress:
     withdrawn: str = ""
     #: Nobody saw the end: Asterisk was asked and knows the call no more.
     lost: bool = False
-    #: Up to here everything was told, whatever came afterwards.
+    #: Since then, or before it, not everything was told; None if all was.
     watched_until: float | None = None
     #: Members who are known to have ceased to ring, until they ring again.
     _quiet: set[str] = field(factory=set, init=False)
@@ -242,13 +244,21 @@ class Progress:
         return talk_s + max(0.0, until - since)
 
     @property
-    def most_talk_s(self) -> float:
-        """How long they can have talked at most, from the caller's answer to the end;
-        without limit if not all of that was watched.
+    def possible_talk_s(self) -> float:
+        """The talk time that the dialplan reported, as far as there was time for it.
+
+        The dialplan measures by the machine's clock. Only what it says of more time
+        than has passed since the Originate is the work of a clock that was set: the
+        caller's answer, as it is told, may be late.
         """
         watched = self.watched_until is None and not (self.end_unseen or self.lost)
-        if not (watched and self.was_bridged) or self.ended_at is None:
-            return math.inf
+        if (
+            not (watched and self.was_bridged)
+            or self.ended_at is None
+            or self.placed_at is None
+            or self.reported_talk_s <= self.ended_at - self.placed_at
+        ):
+            return self.reported_talk_s
         answered_at = min(at for at, together in self._bridge if together)
         answered_at = _earlier(self.caller_answered_at, answered_at)
         return max(0.0, self.ended_at - answered_at)
@@ -376,9 +386,7 @@ def judge(progress: Progress, success_duration_s: float) -> Verdict:
         progress: everything that was seen of it.
         success_duration_s: least talk time of a success, in seconds.
     """
-    # The dialplan measures by the machine's clock, which may be set meanwhile.
-    reported_s = min(progress.reported_talk_s, progress.most_talk_s)
-    talk_s = max(progress.talk_s, reported_s)
+    talk_s = max(progress.talk_s, progress.possible_talk_s)
     unwatched = progress.lost and talk_s < success_duration_s
     if (talk_s > 0 or progress.was_bridged) and not unwatched:
         disposition = (

@@ -129,7 +129,9 @@ class Dialer:
                 deferred.callback(None)
 
     def waiting_for_member(self, target: str) -> int:
-        """Return how many attempts will take the target's next free member."""
+        """Return how many attempts will take the target's next free member, or have
+        its only one.
+        """
         return sum(
             running.target == target
             and (
@@ -170,6 +172,9 @@ class Dialer:
         """End what was to be ended when the link was lost, and goes on all the same."""
         for running in list(self.running.values()):
             unheard, running.unheard = running.unheard, {}
+            if unheard and not running.closing:
+                # Until it is known that it is not too late.
+                self._let_go_on(running)
             for too_late, reason in unheard.items():
                 self._end_by_us(running, reason, too_late)
 
@@ -219,7 +224,7 @@ class Dialer:
                 problem = str(error)
             await self._background.pause(_WITHDRAW_PAUSE_S)
         # Whatever comes of it now is not our doing.
-        self._let_go_on(running)
+        running.progress.withdrawn = ""
         self._log.warn(
             "task {task_id}: {reason}, but the callback under way can not be ended:"
             " {error}; does the manager user have 'call' among its write classes?",
@@ -269,6 +274,7 @@ class Dialer:
             running.progress.refused = str(error)
             self._close(running)
             return
+        running.progress.placed_at = self._moment()
         try:
             await self._manager.send(action)
         except ActionFailed as error:

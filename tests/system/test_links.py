@@ -286,6 +286,23 @@ class BrokenLinkTests(ServiceTestCase):
         self.assertEqual(self.originates, [5])
         self.assertEqual(self.dispositions(), ["ANSWERED"])
 
+    def test_a_talk_that_is_told_late_is_as_long_as_it_was(self) -> None:
+        """The service's machine reads nothing for a while; the link stays."""
+        self.client.always(Answers(after_s=3, hangs_up_after_s=20))
+        process = self.begin()
+        self.add()
+        self.world.run_until(lambda: self.client.rung)
+        self.world.run(2)
+        link = self.asterisk.manager_wires[-1].client
+        link.frozen = True
+        self.world.run(24)
+        link.frozen = False
+        self.world.run(60)
+        self.assertTrue(process.service.manager.connected)
+        self.assertEqual(self.dispositions(), ["ANSWERED"])
+        self.assertEqual(self.world.attempts()[0].talk_s, 20)
+        self.assertEqual(len(self.client.rung), 1)
+
     def test_a_reply_after_its_time_is_no_reason_to_call_again(self) -> None:
         self.begin()
         self.asterisk.freeze()

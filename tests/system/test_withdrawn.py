@@ -71,6 +71,23 @@ class LostHangupTests(ServiceTestCase):
         self.assertEqual(ring.ended_at, ring.answered_at + 60)
         self.assert_status("completed", "they talked for")
 
+    def test_reason_is_not_given_when_it_was_too_late(self) -> None:
+        self.alice.always(Answers(after_s=4, hangs_up_after_s=12))
+        self.client.always(Answers(after_s=25))
+        process = self.begin()
+        self.add()
+        self.run_to(2)
+        self.asterisk.manager.listening = False
+        process.service.dialer.end_ringing(lambda queue: False, "the queue closed")
+        self.run_to(8)
+        self.assertEqual(self.lost, [2])
+        self.asterisk.manager.listening = True
+        self.run_to(20)
+        (attempt, *_) = self.world.attempts()
+        self.assertEqual(
+            attempt.reason, "the agent hung up while the client's phone rang"
+        )
+
 
 class TalkInAGapTests(ServiceTestCase):
     """The two have begun to talk while the link was away."""

@@ -44,6 +44,10 @@ def dial_ended(status: str, at: float) -> Fact:
     return lambda progress: progress.caller_dial_ended(status, at)
 
 
+def placed(at: float) -> Fact:
+    return lambda progress: setattr(progress, "placed_at", at)
+
+
 def together(at: float) -> Fact:
     return lambda progress: progress.bridged(at)
 
@@ -270,8 +274,13 @@ CASES: dict[str, tuple[list[Fact], str, str]] = {
         "ANSWERED",
         "they talked for 7.0 s",
     ),
+    "told late that they talk": (
+        [placed(0), *DIALS, together(39), apart(40), reported(20.0), hung_up(40)],
+        "ANSWERED",
+        "they talked for 20.0 s",
+    ),
     "more talk than there was time for, by a clock that was set": (
-        [*DIALS, together(20), apart(22), reported(3600.0), hung_up(22)],
+        [placed(0), *DIALS, together(20), apart(22), reported(3600.0), hung_up(22)],
         "SHORT",
         "they talked for 2.0 s",
     ),
