@@ -326,7 +326,7 @@ class InboundCalls:
         """A channel came into being; return the keys of clients who ring in.
 
         Args:
-            uniqueid: the channel's.
+            uniqueid: the channel's; empty, it is none.
             linkedid: of its call.
             name: the channel's, such as ``PJSIP/trunk-00000001``.
             place: where it begins: its exten is the number that was called.
@@ -336,7 +336,7 @@ class InboundCalls:
             at: when.
             whole: it has only just begun.
         """
-        if uniqueid in self._channels:
+        if not uniqueid or uniqueid in self._channels:
             return set()
         if len(self._channels) >= _MOST_CHANNELS:
             self._forget(self._channels[next(iter(self._channels))])
@@ -483,6 +483,14 @@ class InboundCalls:
         for channel in list(self._channels.values()):
             if not channel.whole and channel.uniqueid not in alive:
                 self._forget(channel)
+
+    def unlisted(self, listed: Collection[str]) -> list[str]:
+        """Return the channels that may have ended unseen, as a list lacks them."""
+        return [
+            channel.uniqueid
+            for channel in self._channels.values()
+            if not channel.whole and channel.uniqueid not in listed
+        ]
 
     def missing_from(self, alive: Collection[str]) -> set[str]:
         """Return the channels that are in no list of all channels any more.

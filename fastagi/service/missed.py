@@ -220,19 +220,30 @@ class MissedCalls:
                 )
                 await self._background.pause(_RETRY_S)
             else:
-                self._take_over(channels, heard)
+                listed = {message.get("Uniqueid") for message in channels}
+                # An entry of the list may be too hard to understand.
+                unread = {
+                    uniqueid
+                    for uniqueid in self.calls.unlisted(listed)
+                    if not await self._is_gone(uniqueid)
+                }
+                if link != self._link:
+                    return False
+                self._take_over(channels, heard, unread)
                 return True
             finally:
                 if self._meanwhile is heard:
                     self._meanwhile = None
         return False
 
-    def _take_over(self, channels: list[AmiMessage], heard: _Meanwhile) -> None:
+    def _take_over(
+        self, channels: list[AmiMessage], heard: _Meanwhile, unread: Collection[str]
+    ) -> None:
         now = self._heard_at = self._clock.seconds()
         alive = {
             message.get("Uniqueid"): message
             for message in channels
-            if message.get("Uniqueid") not in {"", *heard.gone}
+            if message.get("Uniqueid") not in heard.gone
         }
         # An event is never older than the list that comes after it.
         bridges = {
@@ -240,8 +251,9 @@ class MissedCalls:
             for uniqueid, message in alive.items()
             if message.get("Application") not in _HOLDING_APPLICATIONS
         } | heard.bridges
-        self.calls.keep(alive)
-        self._forget_called(alive)
+        kept = {*alive, *unread} - heard.gone
+        self.calls.keep(kept)
+        self._forget_called(kept)
         for uniqueid, message in alive.items():
             self.calls.born(
                 uniqueid,

@@ -563,6 +563,9 @@ class FakeAsterisk:
             family = variable.removeprefix("DB_KEYS(").removesuffix(")")
             keys = ",".join(key for of, key in self.astdb if of == family)
             return success("Success", Variable=variable, Value=keys[:1023])
+        if not action.get("Channel"):
+            # A global variable, which need not be there.
+            return success("Success", Variable=variable, Value="")
         channel = self._channel(action)
         if channel is None:
             return error("No such channel")

@@ -386,13 +386,16 @@ class UnreadableHangupTests(MissedTestCase):
         self.assert_status("completed")
         self.assertEqual(len(process.service.missed.calls), 0)
 
-    def check_not_called_while_waiting(self, name: str) -> None:
+    def check_not_called_while_waiting(self, name: str, *, cut: bool = False) -> None:
         self.bob.busy()
         self.begin(queue_settings(target_extension=BOB))
         self.add()
         self.run_to(5)
         call = self.call()
         call.channel.caller = name
+        self.run_to(20)
+        if cut:
+            self.asterisk.cut_links()
         self.run_to(200)
         self.bob.busy(False)
         self.run_to(300)
@@ -410,3 +413,23 @@ class UnreadableHangupTests(MissedTestCase):
 
     def test_line_break_at_the_end_of_one_who_still_waits(self) -> None:
         self.check_not_called_while_waiting("Max Muster\r\n")
+
+    def test_of_one_who_still_waits_when_the_link_was_lost(self) -> None:
+        for name in ("Max\r\nX: 1\r\nX: 2", "Max Muster\r\n"):
+            with self.subTest(name=name):
+                self.check_not_called_while_waiting(name, cut=True)
+            self.again()
+
+    def test_channel_without_an_id_is_none(self) -> None:
+        """What follows the empty line that a number ended in is lost."""
+        process = self.begin(queue_settings(target_extension=BOB))
+        channel = (
+            ("Channel", "PJSIP/trunk-00000099"),
+            ("CallerIDNum", f"{NUMBER}\r\n"),
+            ("Uniqueid", "strange.1"),
+            ("Linkedid", "strange.1"),
+        )
+        self.asterisk.tell("Newchannel", "call", *channel)
+        self.run_to(5)
+        self.assertEqual(process.service.missed.busy(), set())
+        self.assertEqual(len(process.service.missed.calls), 0)
