@@ -186,8 +186,10 @@ class Progress:
     #: Interface of the member who answered, the first if several are told.
     member: str = ""
     member_answered_at: float | None = None
-    #: When it was sent to Asterisk; None if that was before a restart.
+    #: When it was sent to Asterisk; None if it was not, or before a restart.
     placed_at: float | None = None
+    #: The service's own machine has had its clock set since.
+    clock_was_set: bool = False
     caller_dialled_at: float | None = None
     caller_answered_at: float | None = None
     dialstatus: str = ""
@@ -247,16 +249,19 @@ class Progress:
     def possible_talk_s(self) -> float:
         """The talk time that the dialplan reported, as far as there was time for it.
 
-        The dialplan measures by the machine's clock. Only what it says of more time
-        than has passed since the Originate is the work of a clock that was set: the
-        caller's answer, as it is told, may be late.
+        The dialplan measures by its machine's clock, which may be set meanwhile. Where
+        nothing speaks for that its report is right: what is told of the answer may be
+        late.
         """
         watched = self.watched_until is None and not (self.end_unseen or self.lost)
         if (
             not (watched and self.was_bridged)
             or self.ended_at is None
             or self.placed_at is None
-            or self.reported_talk_s <= self.ended_at - self.placed_at
+            or not (
+                self.clock_was_set
+                or self.reported_talk_s > self.ended_at - self.placed_at
+            )
         ):
             return self.reported_talk_s
         answered_at = min(at for at, together in self._bridge if together)

@@ -41,6 +41,10 @@ _ORIGINATE_MARGIN_S: Final = 5.0
 #: Until the channel of an attempt is there to be hung up.
 _WITHDRAW_TRIES: Final = 10
 _WITHDRAW_PAUSE_S: Final = 0.2
+#: Between two tries after that, in seconds.
+_WITHDRAW_AGAIN_S: Final = 2.0
+#: The machine's clock was set if it has gone by so much more or less, in seconds.
+_CLOCK_SET_S: Final = 1.0
 #: After the store refused to take an attempt's end, in seconds.
 _STORE_RETRY_S: Final = 2.0
 #: Characters Asterisk would read as more than part of one variable's value.
@@ -64,9 +68,11 @@ class RunningAttempt:
     closing: bool = False
     #: We have asked Asterisk to end it, or are about to.
     ending: bool = False
-    #: What Asterisk may not have heard of, because the link was lost: until when it
-    #: makes sense to end it, and why.
-    unheard: dict[TooLate, str] = field(factory=dict)
+    #: From the steady clock to the machine's when it was placed, in seconds.
+    clock_offset_s: float | None = None
+    #: Why it is to be ended, and until when that makes sense, where Asterisk has not
+    #: been asked yet, or may not have heard of it.
+    to_end: dict[TooLate, str] = field(factory=dict)
 
     @property
     def target(self) -> str:
@@ -171,12 +177,10 @@ class Dialer:
     def end_again(self) -> None:
         """End what was to be ended when the link was lost, and goes on all the same."""
         for running in list(self.running.values()):
-            unheard, running.unheard = running.unheard, {}
-            if unheard and not running.closing:
+            if running.to_end and not running.closing:
                 # Until it is known that it is not too late.
                 self._let_go_on(running)
-            for too_late, reason in unheard.items():
-                self._end_by_us(running, reason, too_late)
+                self._end_the_rest(running)
 
     def drop(self, begun: Begun, settings: QueueSettings, reason: str) -> None:
         """End an attempt that has just been stored, without a call."""
@@ -187,7 +191,10 @@ class Dialer:
     def _end_by_us(
         self, running: RunningAttempt, reason: str, too_late: TooLate
     ) -> None:
-        if running.closing or running.ending or too_late(running.progress):
+        if running.closing or too_late(running.progress):
+            return
+        if running.ending:
+            running.to_end.setdefault(too_late, reason)
             return
         running.ending = True
         running.progress.withdrawn = reason
@@ -199,20 +206,20 @@ class Dialer:
     async def _withdraw(
         self, running: RunningAttempt, reason: str, too_late: TooLate
     ) -> None:
-        problem = ""
-        for _ in range(_WITHDRAW_TRIES):
-            if running.closing:
-                return
+        tries = 0
+        while not running.closing:
             if too_late(running.progress):
                 self._let_go_on(running)
+                self._end_the_rest(running)
                 return
+            running.progress.withdrawn = reason
             try:
                 await self._manager.send(
                     actions.hangup(running.attempt.caller_channel_id)
                 )
                 return
             except NotConnected as error:
-                running.unheard[too_late] = reason
+                running.to_end[too_late] = reason
                 if error.sent:
                     # If Asterisk has read it, this is why the attempt ends.
                     running.ending = False
@@ -221,22 +228,37 @@ class Dialer:
                 return
             except (ActionFailed, ActionTimedOut) as error:
                 # The Originate that makes the channel may still be at work.
-                problem = str(error)
-            await self._background.pause(_WITHDRAW_PAUSE_S)
-        # Whatever comes of it now is not our doing.
-        running.progress.withdrawn = ""
+                tries += 1
+                if tries == _WITHDRAW_TRIES:
+                    self._warn_of_no_end(running, reason, error)
+            if tries < _WITHDRAW_TRIES:
+                await self._background.pause(_WITHDRAW_PAUSE_S)
+            else:
+                # Whatever comes of it now is not our doing.
+                running.progress.withdrawn = ""
+                await self._background.pause(_WITHDRAW_AGAIN_S)
+
+    def _warn_of_no_end(
+        self, running: RunningAttempt, reason: str, error: Exception
+    ) -> None:
         self._log.warn(
             "task {task_id}: {reason}, but the callback under way can not be ended:"
             " {error}; does the manager user have 'call' among its write classes?",
             task_id=running.task.id,
             attempt_id=running.attempt.id,
             reason=reason,
-            error=problem,
+            error=error,
         )
 
     def _let_go_on(self, running: RunningAttempt) -> None:
         running.ending = False
         running.progress.withdrawn = ""
+
+    def _end_the_rest(self, running: RunningAttempt) -> None:
+        """End it for the other reasons there are, if it is not too late for them."""
+        to_end, running.to_end = running.to_end, {}
+        for too_late, reason in to_end.items():
+            self._end_by_us(running, reason, too_late)
 
     def follow(self, begun: Begun, settings: QueueSettings, progress: Progress) -> None:
         """Take up an attempt that Asterisk is carrying out already."""
@@ -275,6 +297,7 @@ class Dialer:
             self._close(running)
             return
         running.progress.placed_at = self._moment()
+        running.clock_offset_s = self._clock.seconds() - self._moment()
         try:
             await self._manager.send(action)
         except ActionFailed as error:
@@ -462,6 +485,10 @@ class Dialer:
         if not running.closing:
             running.closing = True
             running.progress.ended(self._moment())
+            if running.clock_offset_s is not None:
+                offset_s = self._clock.seconds() - self._moment()
+                set_by_s = offset_s - running.clock_offset_s
+                running.progress.clock_was_set = abs(set_by_s) > _CLOCK_SET_S
             self._background.start("ending an attempt", self._end(running))
 
     async def _end(self, running: RunningAttempt) -> None:

@@ -84,6 +84,17 @@ class SetForwardTests(ClockTestCase):
         self.assertEqual(self.dispositions(), ["SHORT"])
         self.assertEqual(self.world.attempts()[0].talk_s, 2)
 
+    def test_a_short_talk_after_much_ringing_does_not_become_a_long_one(self) -> None:
+        self.alice.always(Answers(after_s=12))
+        self.client.always(Answers(after_s=10, hangs_up_after_s=2))
+        self.begin()
+        self.add()
+        self.run_until_they_talk()
+        self.world.set_wall_clock(15)
+        self.world.run(10)
+        self.assertEqual(self.dispositions(), ["SHORT"])
+        self.assertEqual(self.world.attempts()[0].talk_s, 2)
+
 
 class SetBackTests(ClockTestCase):
     """By an hour."""

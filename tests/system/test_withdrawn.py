@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from tests.support.callback_scenarios import Answers
+from tests.support.fake_manager import Action, Answer, error
 from tests.system.harness import BOB, NUMBER, ServiceTestCase, queue_settings
 
 
@@ -87,6 +88,49 @@ class LostHangupTests(ServiceTestCase):
         self.assertEqual(
             attempt.reason, "the agent hung up while the client's phone rang"
         )
+
+
+class RefusedHangupTests(ServiceTestCase):
+    """Asterisk does not end the attempt when it is asked to."""
+
+    def refuse_until(self, t: float) -> None:
+        """Have Asterisk refuse each Hangup before that."""
+        handlers = self.asterisk.manager.handlers
+        hang_up = handlers["Hangup"]
+
+        def refuse(action: Action) -> Answer:
+            return error("No such channel") if self.world.t < t else hang_up(action)
+
+        handlers["Hangup"] = refuse
+
+    def begin_to_ring(self) -> None:
+        """Have a phone ring for a client who rings in at 12."""
+        self.asterisk.phone(BOB).always(Answers(after_s=40))
+        self.alice.busy()
+        self.begin(queue_settings(target_extension=BOB, member_ring_time="1m"))
+        self.run_to(10)
+        self.add()
+        self.run_to(12)
+        self.asterisk.call("support", NUMBER)
+
+    def test_it_is_asked_until_it_does(self) -> None:
+        self.refuse_until(30)
+        self.begin_to_ring()
+        self.run_to(100)
+        self.assertEqual(self.client.rung, [])
+        self.assertEqual(self.dispositions(), ["WITHDRAWN"])
+
+    def test_it_is_said_once(self) -> None:
+        self.refuse_until(1000)
+        self.begin_to_ring()
+        process = self.world.processes[-1]
+        for t in range(13, 50):
+            self.run_to(t)
+            process.service.dialer.end_ringing(lambda queue: False, "it closed")
+        self.assertEqual(len(self.warnings()), 1)
+        self.assertLess(len(self.asterisk.manager.asked("Hangup")), 40)
+        texts = [text for _, _, text in self.world.story()]
+        self.assertLessEqual(texts.count("it closed"), 1)
 
 
 class TalkInAGapTests(ServiceTestCase):

@@ -48,6 +48,10 @@ def placed(at: float) -> Fact:
     return lambda progress: setattr(progress, "placed_at", at)
 
 
+def clock_set(progress: Progress) -> None:
+    progress.clock_was_set = True
+
+
 def together(at: float) -> Fact:
     return lambda progress: progress.bridged(at)
 
@@ -273,6 +277,19 @@ CASES: dict[str, tuple[list[Fact], str, str]] = {
         [*DIALS, together(20), apart(22), reported(7.0), hung_up(40)],
         "ANSWERED",
         "they talked for 7.0 s",
+    ),
+    "a little more talk than there was, by a clock that was set": (
+        [
+            placed(0),
+            clock_set,
+            *DIALS,
+            together(20),
+            apart(22),
+            reported(7),
+            hung_up(22),
+        ],
+        "SHORT",
+        "they talked for 2.0 s",
     ),
     "told late that they talk": (
         [placed(0), *DIALS, together(39), apart(40), reported(20.0), hung_up(40)],
