@@ -177,7 +177,7 @@ class Dialer:
     def end_again(self) -> None:
         """End what was to be ended when the link was lost, and goes on all the same."""
         for running in list(self.running.values()):
-            if running.to_end and not running.closing:
+            if running.to_end and not (running.closing or running.ending):
                 # Until it is known that it is not too late.
                 self._let_go_on(running)
                 self._end_the_rest(running)
