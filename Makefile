@@ -16,7 +16,7 @@ demo: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22
 	@$(BIN)/python -m tests.lab.demo
 
-# Asterisk is installed while what does not need it runs.
+# Asterisk and the databases are installed while what does not need them runs.
 test: .venv/ready
 	@$(MAKE) --no-print-directory style
 	@$(MAKE) --no-print-directory -j 3 types fast-test lab
@@ -34,7 +34,6 @@ types: .venv/ready
 # Units, the store on each database, and the whole service in memory: a thousand runs
 # by chance, too.
 fast-test: .venv/ready
-	@$(BIN)/python -m tests.lab.install databases
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests --ignore tests/asterisk
 
 # As many runs by chance as wanted, or one of them with its whole story:

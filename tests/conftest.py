@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What holds wherever the tests are started from: hooks, servers, hypothesis' profile.
 
-A database server is started by the first test that asks for one, once in each process
-that runs tests; a missing one is an error and not a skip.
+A database server is installed, if it is missing, and started by the first test that
+asks for one, once in each process that runs tests; where that is not possible it is an
+error and not a skip.
 
 Hypothesis looks at the same examples in every run, so that who changes something else
 is not stopped by an old fault; ``HYPOTHESIS_PROFILE=explore`` looks for new ones. There
@@ -21,6 +22,7 @@ from hypothesis import settings
 from fastagi.store import migrate
 from tests.lab.databases import DatabaseServer, MariaDB, PostgreSQL
 from tests.lab.errors import LabError
+from tests.lab.install import install
 from tests.lab.summary import pytest_terminal_summary
 
 S = TypeVar("S", bound=DatabaseServer)
@@ -54,6 +56,8 @@ def mariadb() -> Iterator[MariaDB]:
 
 def _started(kind: type[S]) -> Iterator[S]:
     try:
+        # Others may be at it, or done.
+        install(["databases"])
         server = kind()
     except LabError as error:
         pytest.fail(str(error), pytrace=False)
