@@ -8,18 +8,18 @@ below, on a plain Asterisk; what is put into it is what ``docs/freepbx.md`` says
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from tests.asterisk.callback import CLIENT, QUICK, ask, dispositions, settled
+from tests.lab.asterisk import REPOSITORY
 from tests.lab.config import Queue
 from tests.lab.lab import Lab
 from tests.lab.scenarios import Answer, HangUp, NoAnswer
 from tests.lab.service import merged, says
 from tests.lab.witness import event
 
-_DOCS = Path(__file__).parents[2] / "docs" / "freepbx.md"
+_DOCS = REPOSITORY / "docs" / "freepbx.md"
 _QUEUE = Queue(
     name="600", members=("Local/101@from-queue/n,0,Alice,hint:101@ext-local",)
 )

@@ -130,7 +130,8 @@ class RefusedHangupTests(ServiceTestCase):
         self.assertEqual(len(self.warnings()), 1)
         self.assertLess(len(self.asterisk.manager.asked("Hangup")), 40)
         texts = [text for _, _, text in self.world.story()]
-        self.assertLessEqual(texts.count("it closed"), 1)
+        self.assertEqual(texts.count("the client rang in meanwhile"), 1)
+        self.assertEqual(texts.count("it closed"), 0)
 
 
 class TalkInAGapTests(ServiceTestCase):
