@@ -138,6 +138,9 @@ class Ended:
     talk_s: float = 0.0
     #: A request made in this call was kept, and then taken back.
     taken_back: bool = False
+    #: Asterisk ended with the call in it, at some time between this one and
+    #: ``ended_at``; None if the end of the call itself is known.
+    cut_off_after: float | None = None
     #: It was seen from its beginning without a gap.
     whole: bool = True
     #: Further ids by which the call may be known.

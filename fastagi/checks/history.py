@@ -152,7 +152,8 @@ def _look_at_csv(
     time_of = partial(cdr.time_of_csv, columns=history.cdr_columns)
     _look_for_newest(path, time_of, newest, notes)
     try:
-        reading = CdrFile(path, history.cdr_columns).read(time.time() - _LOOK_BACK_S)
+        now = time.time()
+        reading = CdrFile(path, history.cdr_columns).read(now - _LOOK_BACK_S, now)
     except HistoryUnreadable as error:
         notes.fault(error.where, error.problem, error.remedy)
         return

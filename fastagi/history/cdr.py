@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
@@ -81,6 +81,8 @@ _QUARTER_S: Final = 900
 #: Between the birth of a channel and the start of its first CDR at most.
 _BIRTH_S: Final = 5
 _LONGEST: Final = 16_384
+#: Lines into which the fields of one record may be cut by a caller's line breaks.
+_MOST_PIECES: Final = 100
 
 
 @lru_cache(maxsize=256)
@@ -97,6 +99,27 @@ def lacking_columns(names: Iterable[str]) -> list[str]:
 
 
 # -- lines of a CSV file ---------------------------------------------------
+
+
+def whole_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Leave out lines that are pieces of a record with a line break in a field.
+
+    Asterisk doubles each quote inside of a field (``cdr/cdr_csv.c``, ``CSV_QUOTE``), so
+    a line with an odd number of them begins or ends such a field. A caller whose number
+    or name holds line breaks can so write no record of his own.
+    """
+    pieces = 0
+    for line in lines:
+        is_cut = line.count(b'"') % 2 == 1
+        if pieces:
+            pieces = 0 if is_cut else pieces + 1
+            if pieces > _MOST_PIECES:
+                # What began this was no field of a caller.
+                pieces = 0
+        elif is_cut:
+            pieces = 1
+        else:
+            yield line
 
 
 def parse_csv(raw: bytes, columns: Sequence[str] = ()) -> dict[str, str] | None:
@@ -396,6 +419,7 @@ def _past(rows: list[Row]) -> PastCall:
         withheld=any(row.withheld for row in own),
         by_key=last_app != "queue"
         and any(row.place.context == REQUEST_CONTEXT for row in own),
+        answered_in=frozenset({NAME}) if reached else frozenset(),
         sources=frozenset({NAME}),
     )
 

@@ -47,12 +47,17 @@ class PastCall:
     began_at: float
     #: None: it may go on still.
     ended_at: float | None
+    #: Asterisk ended with the call in it, at some time between this one and
+    #: ``ended_at``; None if the end of the call itself is known.
+    cut_off_after: float | None = None
     #: Where it was in the dialplan; the exten of the first is what was called.
     places: tuple[Place, ...] = ()
     visits: tuple[PastVisit, ...] = ()
     #: The first person the caller spoke to, when, and for how long.
     who: str = ""
     answered_at: float | None = None
+    #: Which histories say that a person answered.
+    answered_in: frozenset[str] = field(factory=frozenset)
     talk_s: float = 0.0
     #: Numbers it called, in any form.
     dialled: tuple[str, ...] = ()
@@ -92,16 +97,24 @@ def _merged(first: PastCall, second: PastCall) -> PastCall:
         name=first.name or second.name,
         began_at=min(first.began_at, second.began_at),
         ended_at=max(ends, default=None),
+        cut_off_after=_cut_off_after(first, second),
         places=(*first.places, *second.places)[:_MOST_NAMES],
         visits=_visits(first, second),
         who=talking.who,
         answered_at=talking.answered_at,
+        answered_in=first.answered_in | second.answered_in,
         talk_s=max(first.talk_s, second.talk_s),
         dialled=tuple(dict.fromkeys((*first.dialled, *second.dialled)))[:_MOST_NAMES],
         withheld=first.withheld or second.withheld,
         by_key=first.by_key or second.by_key,
         sources=first.sources | second.sources,
     )
+
+
+def _cut_off_after(first: PastCall, second: PastCall) -> float | None:
+    """Return when Asterisk was still alive, unless one of the two saw the end."""
+    known = {one.cut_off_after for one in (first, second) if one.ended_at is not None}
+    return None if None in known else max(filter(None, known), default=None)
 
 
 def _visits(first: PastCall, second: PastCall) -> tuple[PastVisit, ...]:

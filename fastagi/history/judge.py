@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from attrs import field, frozen
 
 from fastagi.calls.inbound import Contact, CountingRules, Ended, Outcome
+from fastagi.history import queue_log
 from fastagi.history.facts import PastCall, PastVisit
 
 
@@ -26,6 +27,8 @@ class PastContact:
     who: str
     at: float
     talk_s: float
+    #: Known by more than queue_log, into which a caller may be able to write.
+    confirmed: bool = True
 
     @property
     def words(self) -> str:
@@ -107,7 +110,12 @@ def _contacts(
 ) -> Iterable[PastContact]:
     if key:
         yield PastContact(
-            contact=Contact.RANG, key=key, who=call.who, at=at, talk_s=call.talk_s
+            contact=Contact.RANG,
+            key=key,
+            who=call.who,
+            at=at,
+            talk_s=call.talk_s,
+            confirmed=call.answered_in != {queue_log.NAME},
         )
     for other in {client_key(number) for number in call.dialled} - {"", key}:
         yield PastContact(
@@ -116,6 +124,7 @@ def _contacts(
             who=call.caller,
             at=at,
             talk_s=call.talk_s,
+            confirmed=call.answered_in != {queue_log.NAME},
         )
 
 
@@ -138,6 +147,7 @@ def _ended(call: PastCall, key: str, ended_at: float, rules: CountingRules) -> E
         answered_at=call.answered_at,
         talk_s=call.talk_s,
         ids=call.ids,
+        cut_off_after=call.cut_off_after,
     )
 
 
@@ -175,7 +185,8 @@ def _outcome(
         return Outcome.NOT_COUNTED
     if call.withheld:
         return Outcome.WITHHELD
-    if ended_at - call.began_at < rules.min_duration_s:
+    cut_off = call.cut_off_after is not None
+    if not cut_off and ended_at - call.began_at < rules.min_duration_s:
         return Outcome.TOO_SHORT
     return Outcome.MISSED
 
@@ -190,7 +201,13 @@ def _how(call: PastCall, visits: tuple[PastVisit, ...], ended_at: float) -> str:
         return f"the call to {called} ended unanswered after {waited_s:.0f} s ({found})"
     visit = visits[-1]
     waited_s = visit.left_at - visit.joined_at
-    if visit.to_the_end:
+    if call.cut_off_after is not None:
+        waited_s = max(0.0, call.cut_off_after - visit.joined_at)
+        how = (
+            f"waited at least {waited_s:.0f} s in queue {visit.queue} until Asterisk"
+            " ended"
+        )
+    elif visit.to_the_end:
         how = f"hung up after {waited_s:.0f} s in queue {visit.queue}"
     else:
         how = f"left queue {visit.queue} unanswered after {waited_s:.0f} s"

@@ -6,10 +6,18 @@ the callid the uniqueid of the channel in the queue (``main/logger.c``,
 ``apps/app_queue.c``). Knows no files: a line is bytes, and may hold anything.
 
 What happens to a call after its queue is not in this history.
+
+Asterisk (16.28 and 22.10) writes the caller's number into ENTERQUEUE as it is, line
+breaks included, so a caller may write whole lines of his own right after that event.
+What such a line can not be is left out here: dated after it was read, of another shape
+or with another kind of call id than Asterisk writes, or part of an ENTERQUEUE that was
+broken by it. A line that is forged well enough is still believed; so what is found in
+this history alone never ends a request of a client (:mod:`fastagi.history.judge`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
@@ -32,15 +40,44 @@ _ANSWERED: Final = frozenset(
         "ATTENDEDTRANSFER",
         "BLINDTRANSFER",
         "TRANSFER",
-        "AGENTDUMP",
     }
 )
+#: The other events about a call (``apps/app_queue.c`` of 16 and 22) say neither that a
+#: person was reached nor that the caller left: RINGNOANSWER and RINGCANCELED tell of an
+#: agent's phone, DID of the call's way in. After AGENTDUMP (the agent hung up during
+#: the announcement for agents) and SYSCOMPAT (the two channels did not fit) the caller
+#: waits on, or ABANDON follows.
+
+#: How many fields of data an event has at least, as Asterisk 16 to 22 write it.
+_DATA_FIELDS: Final = {
+    "ENTERQUEUE": 3,
+    "ABANDON": 3,
+    "CONNECT": 3,
+    "COMPLETEAGENT": 3,
+    "COMPLETECALLER": 3,
+    "EXITEMPTY": 3,
+    "EXITWITHKEY": 2,
+    "EXITWITHTIMEOUT": 1,
+}
 #: Events that end a talk, with the field that holds its seconds.
 _TALKED: Final = {"COMPLETEAGENT": 1, "COMPLETECALLER": 1}
 #: Asterisk has started: what waited before is gone.
 _START: Final = "QUEUESTART"
 #: The longest line that is looked at, in bytes; longer ones are no lines of Asterisk.
 _LONGEST: Final = 4096
+#: How a line of a broken ENTERQUEUE ends: Asterisk writes the caller's position last.
+_TAIL: Final = re.compile(rb"[^|]*\|[0-9]{1,6}\s*")
+#: What may follow a line break in a caller's number, in bytes. chan_pjsip and chan_sip
+#: keep less than 256 of it.
+_LONGEST_NUMBER: Final = 512
+#: A uniqueid that Asterisk made: perhaps the name of the system, then when the channel
+#: came into being. Programs that place calls (AMI, ARI) may choose another.
+_UNIQUEID: Final = re.compile(r"(?:[^|\s]{1,80}-)?([0-9]{1,11})\.[0-9]{1,9}", re.ASCII)
+_CHOSEN_ID: Final = re.compile(r"[^|\s]{1,150}")
+#: Nobody is in a call for longer, in seconds.
+_LONGEST_CALL_S: Final = 7 * 24 * 3600.0
+#: Clocks and rounding: by how much a time may be wrong, in seconds.
+_SLACK_S: Final = 2.0
 
 
 @frozen
@@ -88,6 +125,43 @@ def _time(text: str) -> float | None:
         return None
 
 
+def _is_credible(line: Line, until: float) -> bool:
+    """Whether Asterisk may have written this line about a call by itself."""
+    if line.at > until + _SLACK_S:
+        return False
+    if len(line.data) < _DATA_FIELDS.get(line.event, 0):
+        return False
+    callid = _UNIQUEID.fullmatch(line.callid)
+    if callid is None:
+        return _CHOSEN_ID.fullmatch(line.callid) is not None
+    born_at = float(callid[1])
+    return -_SLACK_S <= line.at - born_at <= _LONGEST_CALL_S
+
+
+class _BrokenEntry:
+    """Tells which lines may be part of an ENTERQUEUE that a line break cut in pieces.
+
+    They end with the piece that has the caller's position, and nothing else.
+    """
+
+    def __init__(self) -> None:
+        self._left = 0
+
+    def hides(self, raw: bytes, line: Line | None) -> bool:
+        """Whether not to believe a line; called for each in turn."""
+        if self._left > 0:
+            self._left -= len(raw) + 1
+            if line is None and _TAIL.fullmatch(raw):
+                self._left = 0
+            return True
+        if line is not None and line.event == "ENTERQUEUE":
+            whole = len(line.data) == _DATA_FIELDS["ENTERQUEUE"]
+            if not (whole and line.data[2].strip().isdecimal()):
+                self._left = _LONGEST_NUMBER
+                return True
+        return False
+
+
 @define(eq=False)
 class _Stay:
     queue: str
@@ -106,25 +180,32 @@ class _Call:
     answered_at: float | None = None
     talk_s: float = 0.0
     over: bool = False
+    #: Asterisk ended with the call in it; it was alive at this time.
+    cut_off_after: float | None = None
 
 
-def past_calls(lines: Iterable[bytes]) -> list[PastCall]:
+def past_calls(lines: Iterable[bytes], until: float) -> list[PastCall]:
     """Return the calls that a part of a queue_log tells of.
 
     Args:
         lines: in their order. Calls whose caller came into the queue before the
             first of them have no number.
+        until: when they were read, in epoch seconds; what is dated later is forged.
     """
     calls: dict[str, _Call] = {}
+    broken = _BrokenEntry()
+    #: The last time at which Asterisk is known to have been alive.
+    alive_at = 0.0
     for raw in lines:
         line = parse_line(raw)
-        if line is None:
+        if broken.hides(raw, line) or line is None or line.at > until + _SLACK_S:
             continue
         if line.event == _START:
             for call in calls.values():
-                _cut_off(call, line.at)
-        elif line.callid != "NONE":
+                _cut_off(call, line.at, alive_at)
+        elif line.callid != "NONE" and _is_credible(line, until):
             _tell(calls, line)
+        alive_at = line.at
     return [_past(callid, call) for callid, call in calls.items()]
 
 
@@ -139,6 +220,7 @@ def _tell(calls: dict[str, _Call], line: Line) -> None:
     call.last_at = max(call.last_at, line.at)
     if line.event == "ENTERQUEUE":
         call.over = False
+        call.cut_off_after = None
         call.number = _data(line, 1) or call.number
         call.stays.append(_Stay(line.queue, line.at))
         return
@@ -158,12 +240,18 @@ def _tell(calls: dict[str, _Call], line: Line) -> None:
             call.talk_s = _number(_data(line, _TALKED[line.event]))
 
 
-def _cut_off(call: _Call, at: float) -> None:
-    """Asterisk died and carried this call, unless it had ended before."""
+def _cut_off(call: _Call, at: float, alive_at: float) -> None:
+    """Asterisk died and carried this call, unless it had ended before.
+
+    Args:
+        at: when Asterisk started again.
+        alive_at: when it wrote its last line before that.
+    """
     if call.over:
         return
     call.over = True
     if call.answered_at is None:
+        call.cut_off_after = min(at, max(call.last_at, alive_at))
         call.stays[-1].left_at = call.last_at = at
         call.stays[-1].to_the_end = True
 
@@ -175,6 +263,7 @@ def _past(callid: str, call: _Call) -> PastCall:
         number=call.number,
         began_at=call.began_at,
         ended_at=call.last_at if call.over else None,
+        cut_off_after=call.cut_off_after,
         visits=tuple(
             PastVisit(
                 queue=stay.queue,
@@ -187,6 +276,7 @@ def _past(callid: str, call: _Call) -> PastCall:
         ),
         who=call.who,
         answered_at=call.answered_at,
+        answered_in=frozenset() if call.answered_at is None else frozenset({NAME}),
         talk_s=call.talk_s,
         sources=frozenset({NAME}),
     )

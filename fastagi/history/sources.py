@@ -52,8 +52,12 @@ class Past:
 class Source(Protocol):
     """One history."""
 
-    def read(self, since: float) -> Reading:
+    def read(self, since: float, until: float) -> Reading:
         """Return the calls that ended since a time, and perhaps others.
+
+        Args:
+            since: epoch seconds.
+            until: now, in epoch seconds.
 
         Raises:
             HistoryUnreadable: it can not be read.
@@ -66,10 +70,10 @@ class QueueLog:
 
     path: Path
 
-    def read(self, since: float) -> Reading:
+    def read(self, since: float, until: float) -> Reading:
         """Return the calls that ended since a time, and perhaps others."""
         log = lines_since(self.path, since - LONGEST_WAIT_S, queue_log.time_of)
-        return Reading(queue_log.past_calls(log.lines), log.remarks)
+        return Reading(queue_log.past_calls(log.lines, until), log.remarks)
 
 
 @frozen
@@ -80,11 +84,12 @@ class CdrFile:
     #: What is in it; those of ``cdr_csv`` if there are none.
     columns: Sequence[str] = ()
 
-    def read(self, since: float) -> Reading:
+    def read(self, since: float, until: float) -> Reading:
         """Return the calls that ended since a time, and perhaps others."""
         time_of = partial(cdr.time_of_csv, columns=self.columns)
         log = lines_since(self.path, since - LONGEST_WAIT_S, time_of)
-        parsed = (cdr.parse_csv(line, self.columns) for line in log.lines)
+        whole = cdr.whole_lines(log.lines)
+        parsed = (cdr.parse_csv(line, self.columns) for line in whole)
         rows = cdr.read_rows(row for row in parsed if row is not None)
         remarks = list(log.remarks)
         if rows.without_uniqueid:
@@ -116,7 +121,7 @@ class CdrDatabase:
         """
         return CdrTable(self.url, self.table, self.password)
 
-    def read(self, since: float) -> Reading:
+    def read(self, since: float, until: float) -> Reading:
         """Return the calls that ended since a time, and perhaps others."""
         table = self.open()
         earliest = cdr.local_time(since - LONGEST_WAIT_S - _ZONES_S)
@@ -141,17 +146,18 @@ class CdrDatabase:
         return Reading(calls, tuple(remarks))
 
 
-def read_all(sources: Sequence[Source], since: float) -> Past:
+def read_all(sources: Sequence[Source], since: float, until: float) -> Past:
     """Read all histories; what can not be read harms no other.
 
     Args:
         sources: the one that is believed first where they differ comes first.
         since: epoch seconds.
+        until: now, in epoch seconds.
     """
     readings, troubles = [], []
     for source in sources:
         try:
-            readings.append(source.read(since))
+            readings.append(source.read(since, until))
         except HistoryUnreadable as trouble:
             troubles.append(trouble)
         # Whatever it is, the calls in the other histories are called back.

@@ -21,14 +21,14 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from fastagi.calls.inbound import Ended
-from fastagi.calls.task import OPEN
+from fastagi.calls.task import OPEN, Kind
 from fastagi.config.model import HistorySettings, Settings
 from fastagi.history.judge import Judged, PastContact, judge, served_after
 from fastagi.history.sources import (
@@ -95,14 +95,15 @@ class Found:
     troubles: tuple[str, ...] = ()
 
 
-def find(settings: Settings, since: float) -> Found:
+def find(settings: Settings, since: float, until: float) -> Found:
     """Read and judge the histories; blocks.
 
     Args:
         settings: which histories, and which calls count.
         since: epoch seconds; what ended before is not of interest.
+        until: now, in epoch seconds; what is dated later is not believed.
     """
-    past = read_all(sources_of(settings.history), since)
+    past = read_all(sources_of(settings.history), since, until)
     judged = judge(
         past.calls,
         settings.counting_rules,
@@ -294,7 +295,9 @@ class History:
                 found.callback(result)  # type: ignore[arg-type]
 
         try:
-            _ = self._in_thread(partial(find, self._settings(), since)).addBoth(done)
+            until = self._clock.seconds()
+            work = partial(find, self._settings(), since, until)
+            _ = self._in_thread(work).addBoth(done)
         except RuntimeError as error:
             self._reading = False
             self._say([f"the history: nothing can read it: {error}"])
@@ -326,7 +329,7 @@ class History:
         for contact in [*judged.contacts, *self._missed.contacts]:
             contacts.setdefault(contact.key, []).append(contact)
         missed = [
-            ended
+            _ended_at_the_latest(ended, since)
             for ended in judged.missed
             if ended.ended_at >= since
             and not self._missed.knows(ended.ids)
@@ -366,9 +369,14 @@ class History:
             return
         for task in await self._store.listing(statuses=sorted(OPEN), limit=_MOST_OPEN):
             settings = self._settings().queue(task.queue)
-            contact = served_after(
-                0.0, contacts.get(task.number_key, ()), settings.success_duration_s
-            )
+            # A request is a promise: queue_log alone, into which a caller may be able
+            # to write, does not end it.
+            believed = [
+                contact
+                for contact in contacts.get(task.number_key, ())
+                if contact.confirmed or task.kind is Kind.MISSED
+            ]
+            contact = served_after(0.0, believed, settings.success_duration_s)
             if contact is None:
                 continue
             served = await self._store.serve(
@@ -438,3 +446,18 @@ class History:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.seconds(), UTC)
+
+
+def _ended_at_the_latest(ended: Ended, since: float) -> Ended:
+    """Put the end of a call that Asterisk took with it to where it was last alive.
+
+    Else a caller of three days ago would seem to have waited until Asterisk's start.
+
+    Args:
+        ended: the call.
+        since: until then the live detection heard Asterisk.
+    """
+    if ended.cut_off_after is None:
+        return ended
+    at = min(ended.ended_at, max(ended.cut_off_after, since))
+    return evolve(ended, ended_at=at)

@@ -289,6 +289,35 @@ def test_client_served_while_the_service_was_down_is_not_called(lab: Lab) -> Non
     assert client.invites == []
 
 
+def test_stranger_who_writes_into_queue_log_serves_nobody(lab: Lab) -> None:
+    """The user part of a SIP address holds line breaks, and behind them whole lines."""
+    lab.agent("alice")
+    client = lab.client(CLIENT, TALK)
+    pause(lab, "support")
+    log = lab.asterisk.home / "log/queue_log"
+    service = lab.service(settings({"queue_log": str(log)}))
+    miss(lab, CLIENT)
+    service.wait_for(says("^task .*: missed call", number=CLIENT))
+    service.kill()
+    now = int(time.time())
+    forged = [
+        f"{now}|{now}.5|support|NONE|ENTERQUEUE||{CLIENT}|1",
+        f"{now}|{now}.5|support|x|CONNECT|1|{now}.6|1",
+        f"{now}|{now}.5|support|x|COMPLETECALLER|3|60|1",
+    ]
+    for line in forged:
+        miss(lab, f"1%0A{line.replace('|', '%7C')}%0A")
+    # They stand there as if Asterisk had written them.
+    assert set(forged) <= set(log.read_text().splitlines())
+    miss(lab, "4989000002")
+
+    service.start()
+
+    # The log is read on behind what was forged.
+    is_found(service, "4989000002")
+    check_called_back(lab, service, client)
+
+
 def miss(lab: Lab, number: str) -> None:
     """Have a call missed in the queue support, and written down."""
     log = lab.asterisk.home / "log/queue_log"

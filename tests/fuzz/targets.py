@@ -20,6 +20,7 @@ from fastagi.service.kept import KeptRequest
 from fastagi.wire import agi, ami
 from fastagi.wire.errors import LocalProtocolError, RemoteProtocolError
 from tests.support.dialogue import dialogue_names, read_dialogue
+from tests.support.past_calls import LATER
 
 _CORPUS = Path(__file__).with_name("corpus")
 _HISTORIES = Path(__file__).parents[1] / "support" / "histories"
@@ -186,7 +187,7 @@ def fuzz_queue_log(data: bytes) -> None:
     for line in lines:
         at = queue_log.time_of(line)
         assert at is None or at == at
-    for call in queue_log.past_calls(lines):
+    for call in queue_log.past_calls(lines, LATER):
         repr(call).encode()
 
 

@@ -26,6 +26,8 @@ from fastagi.history.judge import Judged, judge
 
 HISTORIES: Final = Path(__file__).with_name("histories")
 VERSIONS: Final = ("22.10", "16.28")
+#: A moment after everything that was recorded, or is made up, in epoch seconds.
+LATER: Final = 4e9
 
 #: Columns of ``freepbx.csv``, and of FreePBX's table ``cdr`` as far as Asterisk fills
 #: it.
@@ -144,7 +146,7 @@ def lines(version: str, name: str) -> list[bytes]:
 
 def from_queue_log(version: str) -> list[PastCall]:
     """Read the recorded queue_log."""
-    return queue_log.past_calls(lines(version, "queue_log"))
+    return queue_log.past_calls(lines(version, "queue_log"), LATER)
 
 
 def from_master_csv(version: str) -> list[PastCall]:

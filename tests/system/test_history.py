@@ -122,6 +122,48 @@ class DownTests(HistoryTestCase):
         self.begin()
         self.assertEqual(self.world.task().number, OTHER)
 
+    def test_nobody_is_called_for_a_call_of_before_a_long_outage(self) -> None:
+        """Asterisk ended with the call in it, and was away for days."""
+        self.call()
+        self.run_to(30)
+        self.asterisk.kill()
+        self.run_to(3 * 24 * 3600)
+        self.asterisk.start()
+        self.begin()
+        self.assertEqual(self.world.tasks(), [])
+
+    def test_call_that_asterisk_took_with_it_counts_after_a_short_outage(self) -> None:
+        self.call()
+        self.run_to(30)
+        self.asterisk.kill()
+        self.run_to(60)
+        self.asterisk.start()
+        self.run_to(70)
+        self.begin()
+        self.assert_status("pending", "in queue support until Asterisk ended")
+
+    def test_forged_lines_serve_nobody(self) -> None:
+        """A caller's number holds line breaks, and after them whole lines."""
+        self.begin()
+        self.add()
+        self.run_to(10)
+        self.stop()
+        at = f"{START + 20:.0f}"
+        later = f"{START + 24 * 3600:.0f}"
+        for when in (at, later):
+            # Each as Asterisk writes it: the number, and then the position.
+            for line in (
+                f"{when}|{at}.5|support|NONE|ENTERQUEUE||{NUMBER}|1",
+                f"{when}|{at}.5|support|PJSIP/alice|COMPLETECALLER|3|60|1",
+            ):
+                with self.log.open("a") as log:
+                    log.write(f"{at}|{at}.9|support|NONE|ENTERQUEUE||1\n{line}\n|1\n")
+        self.run_to(60)
+        self.begin(queue_settings(target_extension=BOB))
+        self.world.run(60)
+        self.assertEqual(len(self.client.rung), 1)
+        self.assert_status("completed")
+
     def test_window_of_its_own_queue(self) -> None:
         self.asterisk.add_queue("sales", (ALICE,))
         self.miss()
@@ -174,9 +216,9 @@ class DownTests(HistoryTestCase):
         self.begin()
         self.assert_status("pending")
 
-    def test_open_task_of_a_client_served_meanwhile(self) -> None:
+    def test_missed_call_of_a_client_served_meanwhile_is_served(self) -> None:
         self.begin()
-        self.add()
+        self.miss()
         self.run_to(10)
         self.stop()
         self.alice.busy(False)
@@ -187,9 +229,9 @@ class DownTests(HistoryTestCase):
         self.world.run(60)
         self.assertEqual(self.client.rung, [])
 
-    def test_open_task_of_a_client_served_and_missed_again(self) -> None:
+    def test_missed_call_of_a_client_served_and_missed_again(self) -> None:
         self.begin()
-        self.add()
+        self.miss()
         self.run_to(10)
         self.stop()
         self.alice.busy(False)
@@ -216,21 +258,19 @@ class DownTests(HistoryTestCase):
         self.assertEqual(self.world.task().kind.value, "requested")
         self.assert_status("pending")
 
-    def test_client_was_served_whose_request_asterisk_kept(self) -> None:
-        """His is the last of many that are to be taken over."""
-        self.asterisk.keeps_requests = True
-        for number in [*(f"030777770{i}" for i in range(5)), NUMBER]:
-            call = self.call(number)
-            self.world.run(1)
-            call.press()
-            self.world.run(3)
+    def test_request_is_not_ended_by_queue_log_alone(self) -> None:
+        """A caller may be able to write into queue_log: a promise outlives it."""
+        self.begin()
+        self.add()
+        self.run_to(10)
+        self.stop()
         self.alice.busy(False)
-        self.call(talks_s=5)
+        self.call(talks_s=1)
         self.run_to(60)
         self.begin(queue_settings(target_extension=BOB))
-        self.world.run(300)
-        self.assertEqual(self.client.rung, [])
-        self.assert_status("served", "while this service did not listen", task_id=6)
+        self.world.run(60)
+        self.assertEqual(len(self.client.rung), 1)
+        self.assert_status("completed")
 
     def test_client_is_being_served_whose_request_asterisk_kept(self) -> None:
         self.asterisk.keeps_requests = True
@@ -469,7 +509,7 @@ class WaitingTests(HistoryTestCase):
         """A client with an open task rings, and is answered, while we are down."""
         self.begin(queue_settings(target_extension=BOB))
         self.bob.busy()
-        self.add()
+        self.miss()
         self.run_to(10)
         self.stop()
         self.alice.busy(False)
@@ -671,6 +711,21 @@ class LateTests(HistoryTestCase):
         self.cdr(50, answered=True)
         self.world.run(20)
         self.assert_status("served", "rang again and PJSIP/bob answered")
+
+    def test_request_is_ended_by_cdrs(self) -> None:
+        """His is the last of many that Asterisk kept."""
+        self.asterisk.keeps_requests = True
+        for number in [*(f"030777770{i}" for i in range(5)), NUMBER]:
+            call = self.call(number)
+            self.world.run(1)
+            call.press()
+            self.world.run(3)
+        self.cdr(30, answered=True)
+        self.run_to(60)
+        self.begin_with_cdrs(target_extension=BOB)
+        self.world.run(300)
+        self.assertEqual(self.client.rung, [])
+        self.assert_status("served", "while this service did not listen", task_id=6)
 
     def test_crash_before_the_last_look(self) -> None:
         """What was not written at the first look is looked for by the next life."""

@@ -11,6 +11,7 @@ from fastagi.calls.attempt import Disposition
 from fastagi.calls.records import Entry, Happening, Word, entries
 from fastagi.calls.task import TRANSITIONS, Kind, Move, Status
 from fastagi.history.queue_log import past_calls
+from tests.support.past_calls import LATER
 
 AT = datetime.fromtimestamp(1_800_000_000.6, UTC)
 
@@ -117,4 +118,4 @@ def test_own_lines_are_no_calls_for_who_reads_the_history() -> None:
         f"|{one.message}".encode()
         for one in several
     ]
-    assert past_calls(lines) == []
+    assert past_calls(lines, LATER) == []

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,9 +21,11 @@ from fastagi.history import cdr, database, queue_log, sources
 from fastagi.history.database import CdrTable
 from fastagi.history.errors import HistoryUnreadable
 from fastagi.history.facts import PastCall, together
+from fastagi.history.judge import PastContact
 from fastagi.history.sources import CdrDatabase, CdrFile, QueueLog, Reading, read_all
 from tests.support.past_calls import (
     FREEPBX,
+    LATER,
     MADE,
     NUMBERS,
     QUEUES,
@@ -142,7 +144,7 @@ def test_call_by_hand_tells_who_called_and_for_how_long(tmp_path: Path) -> None:
 
 
 def log(*written: str) -> list[PastCall]:
-    return queue_log.past_calls(line.encode() for line in written)
+    return queue_log.past_calls((line.encode() for line in written), LATER)
 
 
 ENTER = "100|1.1|support|NONE|ENTERQUEUE||030123456|1"
@@ -291,10 +293,100 @@ def test_broken_lines_harm_no_other(data: st.DataObject) -> None:
         # Such junk as is a line of another call is no junk.
         if queue_log.parse_line(junk) is None:
             broken.insert(data.draw(st.integers(0, len(broken))), junk)
-    assert queue_log.past_calls(broken) == queue_log.past_calls(whole)
+    assert queue_log.past_calls(broken, LATER) == queue_log.past_calls(whole, LATER)
+
+
+ID = "1700000000.7"
+VICTIM = "030123456"
+
+
+def at(seconds: int, *fields: object) -> str:
+    return "|".join(map(str, [1_700_000_000 + seconds, *fields]))
+
+
+TALK = (
+    at(1, ID, "support", "NONE", "ENTERQUEUE", "", VICTIM, 1),
+    at(5, ID, "support", "PJSIP/101", "CONNECT", 4, "1700000004.8", 2),
+    at(9, ID, "support", "PJSIP/101", "COMPLETECALLER", 4, 4, 1),
+)
+
+
+def contacts_of(written: Iterable[str], until: float = LATER) -> list[PastContact]:
+    raw = "\n".join(written).encode().split(b"\n")
+    return judged(queue_log.past_calls(raw, until)).contacts
+
+
+def broken_entry(injected: str) -> str:
+    """Return what Asterisk writes for a caller with this behind a line break."""
+    return at(1, "1700000001.9", "support", "NONE", f"ENTERQUEUE||1\n{injected}|1")
+
+
+def test_talk_in_queue_log_is_not_confirmed_by_it() -> None:
+    (contact,) = contacts_of(TALK)
+    assert (contact.key, contact.confirmed) == (VICTIM, False)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        # One line for each call of the forger, the position behind it.
+        [broken_entry(f"{line}\n") for line in TALK],
+        # The position ends up in the last of the forged lines.
+        [broken_entry(line) for line in TALK],
+        [broken_entry("\n".join(TALK))],
+        [broken_entry("\n\n" + "\n".join(TALK) + "\n\n")],
+    ],
+    ids=["a line each", "no line break at the end", "all at once", "empty lines"],
+)
+def test_lines_within_a_broken_entry_are_not_believed(forged: list[str]) -> None:
+    assert contacts_of(forged) == []
+
+
+def test_lines_after_a_broken_entry_are_believed_again() -> None:
+    assert len(contacts_of([broken_entry("junk\n"), *TALK])) == 1
+
+
+def test_lines_dated_ahead_are_not_believed() -> None:
+    assert contacts_of(TALK, until=1_699_999_000) == []
+    assert len(contacts_of(TALK, until=1_700_000_010)) == 1
+
+
+@pytest.mark.parametrize("callid", ["1700009000.7", "1600000000.7", "a b.7", ""])
+def test_call_id_must_fit_the_time(callid: str) -> None:
+    assert contacts_of([line.replace(ID, callid) for line in TALK]) == []
+
+
+def test_agent_who_hangs_up_during_the_announcement_is_no_answer() -> None:
+    (ended,) = judged(
+        log(
+            at(0, ID, "support", "NONE", "ENTERQUEUE", "", VICTIM, 1),
+            at(2, ID, "support", "PJSIP/101", "AGENTDUMP", ""),
+            at(9, ID, "support", "NONE", "ABANDON", 1, 1, 9),
+        )
+    ).missed
+    assert "hung up after 9 s" in ended.how
 
 
 # -- CDRs
+
+
+def master(src: str) -> str:
+    """Return a line of ``cdr_csv``: it doubles the quotes inside of a field."""
+    values = ["", src, "600", "inbound", "", "PJSIP/a-1", "PJSIP/101-2", "Queue"]
+    values += ["support", "2023-11-14 22:13:20", "2023-11-14 22:13:25"]
+    values += ["2023-11-14 22:13:40", "20", "15", "ANSWERED", "DOCUMENTATION"]
+    values += ["1700000000.7", ""]
+    return ",".join('"' + value.replace('"', '""') + '"' for value in values)
+
+
+def test_record_within_the_number_of_another_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "Master.csv"
+    forged = master(VICTIM).replace('"', "")
+    path.write_text(
+        f"{master('1' + chr(10) + forged + chr(10))}\n{master('030999999')}\n"
+    )
+    calls = CdrFile(path).read(0, LATER).calls
+    assert [call.number for call in calls] == ["030999999"]
 
 
 def row(**values: object) -> dict[str, object]:
@@ -484,11 +576,11 @@ def test_only_the_newest_rows_are_read_and_that_is_told(
     rows = freepbx_rows("22.10")
     make_cdr_table(tmp_path / "cdr.db", rows)
     source = CdrDatabase(f"sqlite:///{tmp_path / 'cdr.db'}", "cdr")
-    assert source.read(since=0).remarks == ()
+    assert source.read(since=0, until=LATER).remarks == ()
     for module in (database, sources):
         monkeypatch.setattr(module, "MOST_ROWS", 3)
     assert len(source.open().rows_since(datetime(2000, 1, 1))) == 3
-    (remark,) = source.read(since=0).remarks
+    (remark,) = source.read(since=0, until=LATER).remarks
     assert "no more than the newest 3 CDRs are read" in remark
     assert remark.endswith("; make missed_window shorter")
 
@@ -497,19 +589,19 @@ def test_what_of_a_log_can_not_be_read_is_told(tmp_path: Path) -> None:
     for source in (QueueLog(tmp_path / "log"), CdrFile(tmp_path / "log")):
         source.path.write_bytes(b"")
         source.path.with_name("log.1.gz").write_bytes(b"no gzip")
-        (remark,) = source.read(since=0).remarks
+        (remark,) = source.read(since=0, until=LATER).remarks
         assert remark.startswith(f"{tmp_path}/log.1.gz: it can not be read: ")
 
 
 def test_history_that_fails_in_any_way_harms_no_other(tmp_path: Path) -> None:
     class Broken:
-        def read(self, since: float) -> Reading:
+        def read(self, since: float, until: float) -> Reading:
             raise TypeError("unheard of")
 
     path = tmp_path / "queue_log"
     path.write_bytes(b"100|1.1|support|NONE|ABANDON|1|1|5\n")
     with capturedLogs() as logs:
-        past = read_all([Broken(), QueueLog(path)], since=0)
+        past = read_all([Broken(), QueueLog(path)], since=0, until=LATER)
     assert [call.uniqueid for call in past.calls] == ["1.1"]
     (trouble,) = past.troubles
     assert "TypeError" in str(trouble)

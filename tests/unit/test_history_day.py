@@ -13,7 +13,7 @@ from fastagi.config.model import HistorySettings, MissedSettings, Settings
 from fastagi.history.judge import PastContact, served_after
 from fastagi.service.history import find
 from tests.support import world
-from tests.support.past_calls import FREEPBX
+from tests.support.past_calls import FREEPBX, LATER
 from tests.support.recorded_day import BEGIN, DEATH, LENGTH_S, SUCCESS_S, Day
 
 
@@ -38,7 +38,7 @@ def settings(**history: object) -> Settings:
 
 def to_call(given: Settings, since: float) -> dict[str, str]:
     """Return id and client of each call that is to be called back."""
-    found = find(given, since)
+    found = find(given, since, LATER)
     assert (found.troubles, found.remarks) == ((), ())
     contacts: dict[str, list[PastContact]] = {}
     for contact in found.judged.contacts:
@@ -91,7 +91,7 @@ def test_callers_in_line_when_asterisk_died(tmp_path: Path) -> None:
     """There is no line of their end and no CDR."""
     day = Day(4, calls=3000)
     queue_log, _ = day.write(tmp_path)
-    found = find(settings(queue_log=str(queue_log)), BEGIN - 60)
+    found = find(settings(queue_log=str(queue_log)), BEGIN - 60, LATER)
     cut = {
         ended.uniqueid
         for ended in found.judged.missed
