@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from typing import Final
 
 from fastagi import dialplan
@@ -37,17 +38,28 @@ _DEFAULT_AGI: Final = "agi://127.0.0.1:4573"
 _AGI_URL: Final = re.compile(r"h?agi://(\[[^\]]*\]|[^:/\[]*)(?::([0-9]+))?(?:/.*)?")
 _AGI_PORT: Final = 4573
 _RELOAD: Final = "asterisk -rx 'dialplan reload'"
+#: Takes line breaks out of a caller's number, before Queue() writes it into queue_log.
+NUMBER_FILTER: Final = "Set(CALLERID(num)=${FILTER(0-9+*#,${CALLERID(num)})})"
+_FILTERS: Final = re.compile(r"CALLERID\(num(?:ber)?\)=.*FILTER\(", re.IGNORECASE)
 
 
 def check_dialplan(
-    link: ManagerLink | None, fastagi: FastAgiSettings, place: Place
+    link: ManagerLink | None,
+    fastagi: FastAgiSettings,
+    place: Place,
+    queues: Container[str] = (),
 ) -> Notes:
-    """Look at the dialplan Asterisk has loaded, or else at its files."""
+    """Look at the dialplan Asterisk has loaded, or else at its files.
+
+    Args:
+        queues: those that have callbacks.
+    """
     notes = Notes("dialplan")
     if link is not None:
         try:
             _check_loaded(link, place, notes)
             _check_address(link, fastagi, notes)
+            _check_number_filter(link, queues, notes)
             return notes
         except (Refused, LinkFailed) as error:
             notes.warn(
@@ -98,6 +110,34 @@ def _check_loaded(link: ManagerLink, place: Place, notes: Notes) -> None:
             f" knows only up to version {VERSION}",
             "install the service the dialplan came with, or copy the dialplan of this"
             f" version over it and run: {_RELOAD}",
+        )
+
+
+def _check_number_filter(
+    link: ManagerLink, queues: Container[str], notes: Notes
+) -> None:
+    """Warn if callers come into our queues with whatever stands in their number.
+
+    Where a filter stands somewhere in the dialplan, the admin knows of it: whether each
+    way into a queue passes it can not be told from here.
+    """
+    enters = ""
+    for message in link.ask_list(Action("ShowDialPlan")):
+        application, data = message.get("Application"), message.get("AppData")
+        if application == "Set" and _FILTERS.match(data):
+            return
+        if (
+            application == "Queue"
+            and data.partition(",")[0] in queues
+            and message.get("Context") not in CONTEXTS
+        ):
+            enters = enters or f"{message.get('Extension')}@{message.get('Context')}"
+    if enters:
+        notes.warn(
+            f"extension {enters}",
+            "a caller whose number holds line breaks can write lines of his own into"
+            " queue_log, where this service looks for missed calls",
+            f"for calls from outside, write before Queue(): {NUMBER_FILTER}",
         )
 
 

@@ -104,7 +104,10 @@ def _look(config: str, settings: Settings) -> Iterator[Notes]:
 def _look_at_asterisk(
     link: ManagerLink | None, settings: Settings, place: Place
 ) -> Iterator[Notes]:
-    yield _area("dialplan", lambda: check_dialplan(link, settings.fastagi, place))
+    queues = settings.queues
+    yield _area(
+        "dialplan", lambda: check_dialplan(link, settings.fastagi, place, queues)
+    )
     yield _area("queues", lambda: check_queues(link, settings, place))
     if have_hours(settings):
         yield _area("opening hours", lambda: check_hours(settings, datetime.now(UTC)))

@@ -445,6 +445,12 @@ def _inbound(queues: Iterable[Queue]) -> str:
 
 # A caller's wishes come as SIP headers, or as inherited variables on a Local channel.
 _LAB_CONTEXTS = """
+; The way from outside that the example recommends. Most tests take [inbound] itself, so
+; that numbers come in as strangers write them.
+[lab-filtered]
+exten => _.,1,Set(CALLERID(num)=${FILTER(0-9+*#,${CALLERID(num)})})
+ same => n,Goto(inbound,${EXTEN},1)
+
 [lab-arrival]
 exten => s,1,GotoIf($["${CHANNEL(channeltype)}" != "PJSIP"]?apply)
  same => n,Set(LAB_LANGUAGE=${PJSIP_HEADER(read,X-Language)})

@@ -370,6 +370,14 @@ def _contexts(
 
     def show(action: AmiMessage) -> Answer:
         name = action.get("Context")
+        if not name:
+            return listing(
+                *(
+                    [("Event", "ListDialplan"), ("Context", context), *item.items()]
+                    for context, items in contexts.items()
+                    for item in items
+                )
+            )
         if name not in contexts:
             return (error(f"Did not find context {name}"),)
         items = contexts[name]
@@ -399,6 +407,33 @@ class TestDialplan:
 
     def test_our_dialplan_is_ok(self, tmp_path: Path) -> None:
         assert told(self._check(settings(tmp_path), _contexts(_loaded()))) == ["ok"]
+
+    @pytest.mark.parametrize(
+        ("steps", "warned"),
+        [
+            ([("Queue", "support,t,,,600")], True),
+            ([("Set", dialplan.NUMBER_FILTER[4:-1]), ("Queue", "support,t")], False),
+            ([("Set", "CALLERID(num)=1"), ("Queue", "support")], True),
+            ([("Queue", "without-callbacks")], False),
+        ],
+    )
+    def test_number_is_not_filtered_before_the_queue(
+        self, tmp_path: Path, steps: list[tuple[str, str]], warned: bool
+    ) -> None:
+        given = settings(tmp_path)
+        loaded = _loaded()
+        loaded["inbound"] = [
+            {"Extension": "600", "Application": name, "AppData": data}
+            for name, data in steps
+        ]
+        with ScriptedManager(_contexts(loaded)) as manager, log_in(manager) as link:
+            notes = check_dialplan(link, given.fastagi, Place(given), {"support"})
+        if warned:
+            text = only(notes)
+            assert text.startswith("warning: extension 600@inbound: a caller whose")
+            assert text.endswith(dialplan.NUMBER_FILTER)
+        else:
+            assert told(notes) == ["ok"]
 
     def test_dialplan_is_not_there(self, tmp_path: Path) -> None:
         given = settings(tmp_path)
