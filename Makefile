@@ -57,7 +57,7 @@ soak: .venv/ready
 # Made-up bytes for each parser of what comes from outside, all at the same time:
 #   make fuzz SECONDS=600      make fuzz TARGETS="ami settings"
 SECONDS = 60
-TARGETS = agi ami settings queue_log cdr kept
+TARGETS = agi ami settings queue_log cdr kept control
 fuzz: .venv/ready
 	@mkdir -p .fuzz
 	@pids=; for name in $(TARGETS); do \

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -28,13 +28,21 @@ from twisted.logger import Logger
 from fastagi import __version__
 from fastagi.agi.server import FastAgiServer
 from fastagi.ami.session import AmiSession, Credentials
-from fastagi.calls.task import CallbackTask
+from fastagi.calls.task import CallbackTask, Status
 from fastagi.clock import MachineClock
 from fastagi.config.model import Settings
 from fastagi.dialplan import Path
 from fastagi.service.background import Background
+from fastagi.service.commands import (
+    Actor,
+    AsteriskStatus,
+    Dispatch,
+    QueueStatus,
+    ServiceStatus,
+    ShowStatus,
+)
 from fastagi.service.control import ControlFactory
-from fastagi.service.desk import Json, TaskDesk
+from fastagi.service.desk import TaskDesk
 from fastagi.service.dialer import Dialer
 from fastagi.service.expiry import Expiry
 from fastagi.service.history import History
@@ -257,12 +265,12 @@ class CallbackService:
             CannotListenError: a socket is taken; nothing is left running.
         """
         self._started_at = self._clock.seconds()
-        commands = {
-            "status": self._status,
-            **self._desk.commands(),
-            **self._number_desk.commands(),
-        }
-        factory = ControlFactory(commands, self._background)
+        dispatch = Dispatch(
+            {ShowStatus: self._status},
+            self._desk.handlers(),
+            self._number_desk.handlers(),
+        )
+        factory = ControlFactory(dispatch, self._background, self._clock)
         self._control_port = await self._endpoints.control.listen(factory)
         self._running = True
         try:
@@ -458,55 +466,58 @@ class CallbackService:
     def _new_channel_id(self) -> str:
         return f"callback-{self._clock.seconds():.0f}-{self._new_token()}"
 
-    async def _status(self, _request: Mapping[str, Any]) -> Json:
+    async def _status(self, _command: ShowStatus, _actor: Actor) -> ServiceStatus:
         now = self._clock.seconds()
-        tasks: Json | None = None
+        tasks: dict[Status, int] | None = None
+        oldest: dict[str, datetime] = {}
         # Reading alone would work on a full disk, where no request can be kept.
         asked_at = datetime.fromtimestamp(now, UTC)
         writing = Deferred.fromCoroutine(self._store.set_mark(_STATUS_MARK, asked_at))
         try:
             await writing.addTimeout(_DATABASE_S, self._clock)
-            counts = await self._store.counts()
-            tasks = {status.value: n for status, n in counts.items()}
+            tasks = await self._store.counts()
+            oldest = await self._store.oldest_open()
             database = "ok"
         except StoreUnavailable as error:
             database = str(error)
         except TimeoutError:
             database = f"it has not answered for {_DATABASE_S:g} s; see the log"
-        started = datetime.fromtimestamp(self._started_at, UTC)
-        return {
-            "version": __version__,
-            "started_at": started.isoformat(timespec="seconds"),
-            "asterisk": {
-                "connected": self.manager.connected,
-                "version": self.manager.asterisk_version,
-                "error": self.manager.last_error,
+        return ServiceStatus(
+            version=__version__,
+            started_at=datetime.fromtimestamp(self._started_at, UTC),
+            asterisk=AsteriskStatus(
+                connected=self.manager.connected,
+                version=self.manager.asterisk_version,
+                error=self.manager.last_error,
+            ),
+            database=database,
+            tasks=tasks,
+            oldest_task_since=min(oldest.values(), default=None),
+            calls_under_way=len(self.dialer.running),
+            queues={
+                name: self._queue_status(name, now, oldest.get(name))
+                for name in self._current.queues
             },
-            "database": database,
-            "tasks": tasks,
-            "calls_under_way": len(self.dialer.running),
-            "queues": {
-                name: self._queue_status(name, now) for name in self._current.queues
-            },
-        }
+        )
 
-    def _queue_status(self, name: str, now: float) -> Json:
+    def _queue_status(
+        self, name: str, now: float, oldest_task_since: datetime | None
+    ) -> QueueStatus:
         key = target_key(self._current.queues[name])
         live = self.picture.queues
         target = next(t for t in self._targets if t.key == key)
         standing = self._openings.standing(name, now)
-        until = standing.until
-        return {
-            "open": standing.is_open,
-            "until": until.isoformat(timespec="seconds") if until else None,
-            "target": key,
-            "known": key in live,
-            "members": len(live.members(key)),
-            "free": sorted(live.free(key, target.wrapuptime_s, now))
-            if self.picture.ready
-            else [],
-            "waiting": len(live.waiting(name)),
-        }
+        free = live.free(key, target.wrapuptime_s, now) if self.picture.ready else ()
+        return QueueStatus(
+            open=standing.is_open,
+            until=standing.until,
+            target=key,
+            known=key in live,
+            members=len(live.members(key)),
+            free=tuple(sorted(free)),
+            waiting=len(live.waiting(name)),
+            oldest_task_since=oldest_task_since,
+        )
 
 
 def _credentials(settings: Settings) -> Credentials:

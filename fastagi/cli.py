@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from signal import SIGHUP, SIGTERM
@@ -24,6 +25,7 @@ import click
 
 from fastagi import __version__, report
 from fastagi.errors import CallbackError
+from fastagi.service import codec, commands
 from fastagi.supervisor import ReloadRequests
 
 if TYPE_CHECKING:
@@ -35,8 +37,7 @@ DEFAULT_CONFIG: Final = "/etc/callback-queue/callback-queue.yaml"
 #: How long the running service may take to answer a command, in seconds.
 _CONTROL_TIMEOUT_S: Final = 10.0
 
-#: What the database can hold.
-_TASK_ID: Final = click.IntRange(1, 2**63 - 1)
+_TASK_ID: Final = click.IntRange(1, commands.HIGHEST_ID)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -114,7 +115,7 @@ def status(config: str, as_json: bool) -> None:
     Exit code 1 if it does not run, has no Asterisk or can not use its database.
     """
     settings = _load(config)
-    answer = _ask_service(settings, {"command": "status"})
+    answer = _ask_service(settings, commands.ShowStatus())
     if answer is None:
         _fail(
             "the service is not running (no answer on"
@@ -140,6 +141,9 @@ def tasks() -> None:
 @click.option("--queue", help="Only tasks of this queue.")
 @click.option("--number", help="Only tasks of this number.")
 @_limit_option
+@click.option(
+    "--before-id", type=_TASK_ID, help="Continue a list: tasks older than this one."
+)
 def tasks_list(
     config: str,
     as_json: bool,
@@ -148,18 +152,18 @@ def tasks_list(
     queue: str | None,
     number: str | None,
     limit: int,
+    before_id: int | None,
 ) -> None:
     """List tasks, the latest first; without options, the open ones."""
     answer = _command(
         config,
-        {
-            "command": "tasks.list",
-            "all": everything,
-            "status": status,
-            "queue": queue,
-            "number": number,
-            "limit": limit,
-        },
+        commands.ListTasks,
+        all=everything,
+        status=status,
+        queue=queue,
+        number=number,
+        limit=limit,
+        before_id=before_id,
     )
     click.echo(json.dumps(answer, indent=2) if as_json else report.tasks(answer))
 
@@ -170,7 +174,7 @@ def tasks_list(
 @click.argument("task_id", type=_TASK_ID)
 def tasks_show(config: str, as_json: bool, task_id: int) -> None:
     """Tell the whole story of one task."""
-    answer = _command(config, {"command": "tasks.show", "id": task_id})
+    answer = _command(config, commands.ShowTask, id=task_id)
     click.echo(json.dumps(answer, indent=2) if as_json else report.story(answer))
 
 
@@ -182,8 +186,7 @@ def tasks_show(config: str, as_json: bool, task_id: int) -> None:
 @click.option("--name", default="", help="Name to show the agent.")
 def tasks_add(config: str, as_json: bool, queue: str, number: str, name: str) -> None:
     """Have NUMBER called back by QUEUE."""
-    request = {"command": "tasks.add", "queue": queue, "number": number, "name": name}
-    answer = _command(config, request)
+    answer = _command(config, commands.AddTask, queue=queue, number=number, name=name)
     what = "added" if answer["created"] else "is open already"
     _done(answer, as_json, f"task {answer['task']['id']} {what}")
 
@@ -195,8 +198,7 @@ def tasks_add(config: str, as_json: bool, queue: str, number: str, name: str) ->
 @click.option("--reason", default="cancelled by hand", show_default=True)
 def tasks_cancel(config: str, as_json: bool, task_id: int, reason: str) -> None:
     """End a task; if its call is under way, with the end of that call."""
-    request = {"command": "tasks.cancel", "id": task_id, "reason": reason}
-    answer = _command(config, request)
+    answer = _command(config, commands.CancelTask, id=task_id, reason=reason)
     later = answer["task"]["cancel_requested"]
     words = "ends with the call under way" if later else "cancelled"
     _done(answer, as_json, f"task {task_id} {words}")
@@ -208,7 +210,7 @@ def tasks_cancel(config: str, as_json: bool, task_id: int, reason: str) -> None:
 @click.argument("task_id", type=_TASK_ID)
 def tasks_retry(config: str, as_json: bool, task_id: int) -> None:
     """Put a task in line again, due at once."""
-    answer = _command(config, {"command": "tasks.retry", "id": task_id})
+    answer = _command(config, commands.RetryTask, id=task_id)
     _done(answer, as_json, f"task {task_id} is in line again")
 
 
@@ -224,8 +226,7 @@ def numbers() -> None:
 @click.option("--reason", default="", help="Why, for whoever asks later.")
 def numbers_block(config: str, as_json: bool, number: str, reason: str) -> None:
     """Never call NUMBER again; its open task ends."""
-    request = {"command": "numbers.block", "number": number, "reason": reason}
-    answer = _command(config, request)
+    answer = _command(config, commands.BlockNumber, number=number, reason=reason)
     what = "is blocked" if answer["created"] else "was blocked already"
     words = f"{answer['blocked']['number']} {what}"
     if task := answer["task"]:
@@ -240,7 +241,7 @@ def numbers_block(config: str, as_json: bool, number: str, reason: str) -> None:
 @click.argument("number")
 def numbers_unblock(config: str, as_json: bool, number: str) -> None:
     """Let NUMBER be called again."""
-    answer = _command(config, {"command": "numbers.unblock", "number": number})
+    answer = _command(config, commands.UnblockNumber, number=number)
     _done(answer, as_json, f"{answer['unblocked']['number']} may be called again")
 
 
@@ -250,7 +251,7 @@ def numbers_unblock(config: str, as_json: bool, number: str) -> None:
 @_limit_option
 def numbers_list(config: str, as_json: bool, limit: int) -> None:
     """List the numbers that are never called, the latest first."""
-    answer = _command(config, {"command": "numbers.list", "limit": limit})
+    answer = _command(config, commands.ListBlocked, limit=limit)
     click.echo(json.dumps(answer, indent=2) if as_json else report.blocked(answer))
 
 
@@ -261,8 +262,7 @@ def numbers_list(config: str, as_json: bool, limit: int) -> None:
 @_limit_option
 def numbers_refused(config: str, as_json: bool, queue: str | None, limit: int) -> None:
     """List who was not called back and why, the latest first."""
-    request = {"command": "numbers.refused", "queue": queue, "limit": limit}
-    answer = _command(config, request)
+    answer = _command(config, commands.ListRefused, queue=queue, limit=limit)
     click.echo(json.dumps(answer, indent=2) if as_json else report.refused(answer))
 
 
@@ -337,14 +337,28 @@ def _load(config: str) -> Settings:
         sys.exit(2)
 
 
-def _command(config: str, request: Mapping[str, Any]) -> Any:
+def _command(config: str, kind: type[commands.Command], **fields: Any) -> Any:
     """Have the running service do it, or do it here if there is none."""
     settings = _load(config)
-    answer = _ask_service(settings, request)
-    return _do_here(settings, request) if answer is None else answer
+    try:
+        command = kind(**fields)
+    except CallbackError as error:
+        _fail(str(error))
+    answer = _ask_service(settings, command)
+    return _do_here(settings, command) if answer is None else answer
 
 
-def _ask_service(settings: Settings, request: Mapping[str, Any]) -> Any:
+def _actor() -> commands.Actor:
+    """Return who gives the command: before sudo, if it was given with that."""
+    uid = os.getuid()
+    name = os.environ.get("SUDO_USER", "") if uid == 0 else ""
+    try:
+        return commands.actor_of(name or pwd.getpwuid(uid).pw_name)
+    except (CallbackError, KeyError):
+        return commands.Actor(f"uid {uid}")
+
+
+def _ask_service(settings: Settings, command: commands.Command) -> Any:
     """Return the service's answer, or None when no service is running."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_CONTROL_TIMEOUT_S)
@@ -361,24 +375,27 @@ def _ask_service(settings: Settings, request: Mapping[str, Any]) -> Any:
             # Its name is too long, or too many wait at a service that hangs.
             _fail(f"{settings.control.socket} can not be used: {error}")
         try:
-            connection.sendall(json.dumps(request).encode() + b"\n")
+            connection.sendall(codec.write_request(command, _actor()))
             with connection.makefile("rb") as stream:
                 line = stream.readline()
         except OSError as error:
             _fail(f"the service does not answer: {error}")
     if not line.endswith(b"\n"):
         _fail("the service closed the connection without an answer; see its log")
-    answer = json.loads(line)
+    try:
+        answer = codec.read_answer(line)
+    except ValueError:
+        _fail(f"{settings.control.socket} answers, but not as callback-queue does")
     if not answer["ok"]:
         _fail(answer["error"])
     return answer["result"]
 
 
-def _do_here(settings: Settings, request: Mapping[str, Any]) -> Any:
+def _do_here(settings: Settings, command: commands.Command) -> Any:
     from fastagi import offline
 
     try:
-        return offline.command(settings, request)
+        return codec.answer_json(offline.do(settings, command, _actor()))
     except CallbackError as error:
         _fail(str(error))
 

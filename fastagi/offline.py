@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -13,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from fastagi.config.model import Settings
+from fastagi.service.commands import Actor, Answer, Command, Dispatch
 from fastagi.service.desk import TaskDesk
 from fastagi.service.number_desk import NumberDesk
 from fastagi.store import migrate
@@ -20,7 +20,7 @@ from fastagi.store.engine import Database
 from fastagi.store.store import TaskStore
 
 
-def command(settings: Settings, request: Mapping[str, Any]) -> Any:
+def do(settings: Settings, command: Command, actor: Actor) -> Answer:
     """Carry out one command and return its answer.
 
     Raises:
@@ -47,9 +47,9 @@ def command(settings: Settings, request: Mapping[str, Any]) -> Any:
         # No call of ours is followed by anybody.
         withdraw=lambda _key, _reason: None,
     )
-    commands = {**desk.commands(), **number_desk.commands()}
-    answers: list[Any] = []
-    work = commands[request["command"]](request)
+    dispatch = Dispatch(desk.handlers(), number_desk.handlers())
+    answers: list[Answer | Failure] = []
+    work = dispatch.do(command, actor)
     _ = Deferred.fromCoroutine(work).addBoth(answers.append)
     _ = database.close()
     # The database answers at once, so the coroutine has ended by now.

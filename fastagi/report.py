@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -192,6 +192,8 @@ def status(answer: Mapping[str, Any]) -> str:
     if answer["tasks"] is not None:
         counts = [f"{n} {status}" for status, n in answer["tasks"].items() if n]
         lines.append(f"Tasks:     {', '.join(counts) or 'none'}")
+    if (since := answer.get("oldest_task_since")) is not None:
+        lines.append(f"Oldest:    waits since {_when(since)} ({_age(since)})")
     lines += [f"Calls:     {answer['calls_under_way']} under way", ""]
     rows = [
         (
@@ -201,11 +203,30 @@ def status(answer: Mapping[str, Any]) -> str:
             str(queue["members"]) if queue["known"] else "not in Asterisk",
             ", ".join(queue["free"]) or "-",
             str(queue["waiting"]),
+            _oldest(queue),
         )
         for name, queue in answer["queues"].items()
     ]
-    lines.append(_table(("QUEUE", "OPEN", "TARGET", "AGENTS", "FREE", "WAITING"), rows))
+    head = ("QUEUE", "OPEN", "TARGET", "AGENTS", "FREE", "WAITING", "OLDEST TASK")
+    lines.append(_table(head, rows))
     return "\n".join(lines)
+
+
+def _oldest(queue: Mapping[str, Any]) -> str:
+    """Say how long the first open task of a queue has waited."""
+    since = queue.get("oldest_task_since")
+    return "-" if since is None else _age(since)
+
+
+def _age(since: str) -> str:
+    """Return how long ago a moment was, in minutes or what fits."""
+    minutes = int((datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds())
+    minutes = max(minutes, 0) // 60
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _opening(queue: Mapping[str, Any]) -> str:

@@ -40,3 +40,5 @@ class Refusal:
     reason: str
     #: Linkedid of the call.
     linkedid: str
+    #: In the database; 0 before it is there.
+    id: int = 0

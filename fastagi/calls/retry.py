@@ -72,11 +72,12 @@ def decide(
     if task.served:
         # Why it was served is what the task says of itself since.
         return _end(
-            Move.SERVE, f"{task.reason}; the attempt under way: {verdict.reason}"
+            Move.SERVE,
+            _both(task.reason, verdict.reason, "the attempt under way: "),
         )
     if task.cancel_requested:
         # Likewise.
-        return _end(Move.CANCEL, f"{task.reason}; {verdict.reason}")
+        return _end(Move.CANCEL, _both(task.reason, verdict.reason))
     if now >= task.expires_at:
         return _end(Move.EXPIRE, f"too old for another attempt; {verdict.reason}")
     if verdict.withdrawn:
@@ -129,6 +130,14 @@ def _again(verdict: Verdict, delay: timedelta, now: datetime) -> Decision:
         due_at=now + delay,
         reason=f"{verdict.reason}; next try in {delay.total_seconds():g} s",
     )
+
+
+def _both(why: str, ended: str, before: str = "") -> str:
+    """Return why a task ends and how its attempt ended, where that is another reason.
+
+    An attempt that was withdrawn because the task ends has the same.
+    """
+    return why if why == ended else f"{why}; {before}{ended}"
 
 
 def _end(move: Move, reason: str) -> Decision:

@@ -2,22 +2,37 @@
 """What an operator can see of the guards of numbers, and do to them.
 
 Like :mod:`fastagi.service.desk` it serves the running service and the command line
-alone with the database, in plain JSON values.
+alone with the database.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from fastagi.calls.guards import BlockedNumber, Refusal
+from fastagi.calls.guards import BlockedNumber
 from fastagi.calls.numbers import NotCallable, plain_number
 from fastagi.config.model import Settings
-from fastagi.service.desk import BadRequest, Json, iso, limit_of, queue_of, task_json
+from fastagi.service.commands import (
+    Actor,
+    BadRequest,
+    BlockedNumbers,
+    BlockNumber,
+    Command,
+    Handler,
+    ListBlocked,
+    ListRefused,
+    NumberBlocked,
+    NumberUnblocked,
+    RefusedCallers,
+    UnblockNumber,
+    shown,
+)
+from fastagi.service.desk import queue_of
 from fastagi.store.store import TaskStore
 
 _LONGEST_REASON: Final = 200
@@ -53,101 +68,72 @@ class NumberDesk:
         self._tasks_changed = tasks_changed
         self._withdraw = withdraw
 
-    def commands(self) -> Mapping[str, Callable[[Mapping[str, Any]], Any]]:
-        """Return the commands by name; each takes one JSON object."""
+    def handlers(self) -> Mapping[type[Command], Handler]:
+        """Return what carries out which command."""
         return {
-            "numbers.block": self.block,
-            "numbers.unblock": self.unblock,
-            "numbers.list": self.blocked,
-            "numbers.refused": self.refused,
+            BlockNumber: self.block,
+            UnblockNumber: self.unblock,
+            ListBlocked: self.blocked,
+            ListRefused: self.refused,
         }
 
-    async def block(self, request: Mapping[str, Any]) -> Json:
-        """Have a number never called again: ``number`` and perhaps ``reason``.
+    async def block(self, command: BlockNumber, actor: Actor) -> NumberBlocked:
+        """Have a number never called again.
 
         Raises:
             BadRequest: it is no number.
         """
-        number, key = self._number(request)
-        reason = " ".join(str(request.get("reason") or "").split())
+        number, key = self._number(command.number)
         blocked = await self._store.block(
             BlockedNumber(
                 number=number,
                 number_key=key,
-                reason=reason[:_LONGEST_REASON],
+                reason=command.reason[:_LONGEST_REASON],
                 at=datetime.fromtimestamp(self._clock.seconds(), UTC),
             ),
             self._settings().plan.region,
         )
         self._log.info(
-            "number {number} is never called: {reason}",
+            "number {number} is never called: {reason} ({actor})",
             number=number,
             reason=blocked.number.words,
+            actor=actor,
         )
         if blocked.task is not None:
             self._withdraw(key, blocked.number.words)
             self._tasks_changed()
-        return {
-            "created": blocked.created,
-            "blocked": blocked_json(blocked.number),
-            "task": None if blocked.task is None else task_json(blocked.task),
-        }
+        return NumberBlocked(
+            created=blocked.created, number=blocked.number, task=blocked.task
+        )
 
-    async def unblock(self, request: Mapping[str, Any]) -> Json:
-        """Let a number be called again: ``number``.
+    async def unblock(self, command: UnblockNumber, actor: Actor) -> NumberUnblocked:
+        """Let a number be called again.
 
         Raises:
             BadRequest: it is no number, or it is not blocked.
         """
-        number, key = self._number(request)
+        number, key = self._number(command.number)
         known = await self._store.unblock(key)
         if known is None:
             raise BadRequest(f"{number} is not blocked; see 'numbers list'")
-        self._log.info("number {number} may be called again", number=number)
-        return {"unblocked": blocked_json(known)}
+        self._log.info(
+            "number {number} may be called again ({actor})", number=number, actor=actor
+        )
+        return NumberUnblocked(number=known)
 
-    async def blocked(self, request: Mapping[str, Any]) -> list[Json]:
-        """Return the numbers that are never called, the latest first: ``limit``.
+    async def blocked(self, command: ListBlocked, actor: Actor) -> BlockedNumbers:
+        """Return the numbers that are never called, the latest first."""
+        return BlockedNumbers(numbers=tuple(await self._store.blocked(command.limit)))
 
-        Raises:
-            BadRequest: the limit is none.
-        """
-        return [
-            blocked_json(number)
-            for number in await self._store.blocked(limit_of(request))
-        ]
+    async def refused(self, command: ListRefused, actor: Actor) -> RefusedCallers:
+        """Return who was not called back, the latest first."""
+        queue = queue_of(command.queue, self._settings())
+        found = await self._store.refusals(queue, command.limit, command.before_id)
+        return RefusedCallers(refusals=tuple(found))
 
-    async def refused(self, request: Mapping[str, Any]) -> list[Json]:
-        """Return who was not called back, the latest first: ``queue``, ``limit``.
-
-        Raises:
-            BadRequest: the limit is none.
-        """
-        queue = queue_of(request, self._settings())
-        found = await self._store.refusals(queue, limit_of(request))
-        return [refusal_json(refusal) for refusal in found]
-
-    def _number(self, request: Mapping[str, Any]) -> tuple[str, str]:
-        raw = str(request.get("number", ""))
+    def _number(self, raw: str) -> tuple[str, str]:
         try:
             number = plain_number(raw)
         except NotCallable as refusal:
-            raise BadRequest(f"{raw!r} is no number: {refusal}") from None
+            raise BadRequest(f"{shown(raw)} is no number: {refusal}") from None
         return number, self._settings().plan.key(number)
-
-
-def blocked_json(number: BlockedNumber) -> Json:
-    """Return a blocked number as plain values."""
-    return {"number": number.number, "reason": number.reason, "at": iso(number.at)}
-
-
-def refusal_json(refusal: Refusal) -> Json:
-    """Return a refusal as plain values."""
-    return {
-        "at": iso(refusal.at),
-        "kind": refusal.kind.value,
-        "queue": refusal.queue,
-        "number": refusal.number,
-        "reason": refusal.reason,
-        "linkedid": refusal.linkedid,
-    }

@@ -153,13 +153,18 @@ def refuse(conn: sa.Connection, refusal: Refusal, most: int = MOST_REFUSALS) -> 
     conn.execute(_FORGET_OLD, {"last": key[0] - most})
 
 
-def refusals(conn: sa.Connection, queue: str | None, most: int) -> list[Refusal]:
-    """Return refusals, the latest first."""
+def refusals(
+    conn: sa.Connection, queue: str | None, most: int, before_id: int | None = None
+) -> list[Refusal]:
+    """Return refusals, the latest first: of all, or of those before one of them."""
     wanted = select(_refusal).order_by(_refusal.c.id.desc()).limit(most)
     if queue is not None:
         wanted = wanted.where(_refusal.c.queue == queue)
+    if before_id is not None:
+        wanted = wanted.where(_refusal.c.id < before_id)
     return [
         Refusal(
+            id=row.id,
             at=datetime.fromtimestamp(row.at, UTC),
             kind=Kind(row.kind),
             queue=row.queue,

@@ -298,11 +298,15 @@ class TaskStore:
         queue: str | None = None,
         number_key: str | None = None,
         limit: int = 100,
+        before_id: int | None = None,
     ) -> list[CallbackTask]:
-        """Return at most ``limit`` tasks, the newest first; None means any."""
+        """Return at most ``limit`` tasks, the newest first; None means any.
+
+        With ``before_id`` those that come after that task in the list.
+        """
         chosen = None if statuses is None else tuple(statuses)
         return await self._database.run(
-            "listing", tasks.listing, chosen, queue, number_key, limit
+            "listing", tasks.listing, chosen, queue, number_key, limit, before_id
         )
 
     async def history(self, task_id: int) -> list[TaskEvent]:
@@ -336,6 +340,10 @@ class TaskStore:
             How many tasks had another spelling.
         """
         return await self._database.run("respell", tasks.respell, name_of)
+
+    async def oldest_open(self) -> dict[str, datetime]:
+        """Return since when the first in line waits, for each queue with open tasks."""
+        return await self._database.run("oldest open", tasks.oldest_open)
 
     async def open_by_queue(self) -> dict[str, int]:
         """Return how many open tasks each queue has that has any."""
@@ -372,9 +380,13 @@ class TaskStore:
         """Keep that somebody is not called back; the oldest are forgotten."""
         await self._database.run("refuse", guards.refuse, refusal)
 
-    async def refusals(self, queue: str | None, most: int) -> list[Refusal]:
-        """Return who was not called back, the latest first."""
-        return await self._database.run("refusals", guards.refusals, queue, most)
+    async def refusals(
+        self, queue: str | None, most: int, before_id: int | None = None
+    ) -> list[Refusal]:
+        """Return who was not called back, the latest first, perhaps before one."""
+        return await self._database.run(
+            "refusals", guards.refusals, queue, most, before_id
+        )
 
     async def mark(self, name: str) -> datetime | None:
         """Return a moment that was kept; None if it never was."""

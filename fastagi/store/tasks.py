@@ -729,10 +729,16 @@ def listing(
     queue: str | None,
     number_key: str | None,
     limit: int,
+    before_id: int | None = None,
 ) -> list[CallbackTask]:
-    """Return tasks, the newest first."""
+    """Return tasks, the newest first: of all, or of those before one of them."""
     wanted = select(_task).order_by(_task.c.id.desc()).limit(limit)
-    if statuses is not None:
+    if before_id is not None:
+        wanted = wanted.where(_task.c.id < before_id)
+    if statuses is not None and set(statuses) == OPEN:
+        # In the words of the index of open tasks.
+        wanted = wanted.where(_open)
+    elif statuses is not None:
         wanted = wanted.where(_task.c.status.in_([status.value for status in statuses]))
     if queue is not None:
         wanted = wanted.where(_task.c.queue == queue)
@@ -827,11 +833,21 @@ def counts(conn: sa.Connection) -> dict[Status, int]:
     return dict.fromkeys(Status, 0) | {Status(status): count for status, count in rows}
 
 
+def oldest_open(conn: sa.Connection) -> dict[str, datetime]:
+    """Return since when the first in line waits, for each queue with open tasks."""
+    rows = conn.execute(
+        select(_task.c.queue, func.min(_task.c.joined_at).label("since"))
+        .where(_open)
+        .group_by(_task.c.queue)
+    )
+    return {row.queue: _when(row.since) for row in rows}
+
+
 def open_by_queue(conn: sa.Connection) -> dict[str, int]:
     """Return how many open tasks each queue has that has any."""
     rows = conn.execute(
         select(_task.c.queue, func.count().label("open"))
-        .where(_task.c.status.in_([status.value for status in OPEN]))
+        .where(_open)
         .group_by(_task.c.queue)
     )
     return {row.queue: row.open for row in rows}

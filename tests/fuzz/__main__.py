@@ -18,7 +18,10 @@ from pathlib import Path
 import atheris
 
 # The parsers alone: to look into all that is imported beside them takes a minute.
-PARSERS = ["fastagi.wire", "fastagi.config", "fastagi.history", "fastagi.service.kept"]
+PARSERS = [
+    *("fastagi.wire", "fastagi.config", "fastagi.history", "fastagi.service.kept"),
+    *("fastagi.service.codec", "fastagi.service.commands"),
+]
 
 with atheris.instrument_imports(include=PARSERS):
     from tests.fuzz.targets import TARGETS, seeds_of

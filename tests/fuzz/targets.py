@@ -16,6 +16,8 @@ import attrs
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import parse_settings
 from fastagi.history import cdr, queue_log
+from fastagi.service import codec
+from fastagi.service.commands import COMMANDS, Actor, BadRequest
 from fastagi.service.kept import KeptRequest
 from fastagi.wire import agi, ami
 from fastagi.wire.errors import LocalProtocolError, RemoteProtocolError
@@ -214,6 +216,39 @@ def fuzz_kept(data: bytes) -> None:
     repr(kept).encode()
 
 
+def fuzz_control(data: bytes) -> None:
+    """Read a line of the control socket: a command, or words that say why not."""
+    try:
+        request = codec.read_request(data.replace(b"\n", b" "))
+    except BadRequest as error:
+        assert str(error).isascii()
+        assert len(str(error)) < 400
+        return
+    command, actor = request.command, request.actor
+    for value in (actor.name, *attrs.astuple(command)):
+        if isinstance(value, str):
+            # What a database, a log or a terminal would refuse later.
+            assert "\0" not in value
+            assert "\n" not in value
+            value.encode()
+        elif value is not None:
+            assert 0 <= value < 2**31
+    # What was read once is read the same again.
+    line = codec.write_request(command, actor)
+    assert codec.read_request(line.removesuffix(b"\n")) == request
+
+
+def _control_seeds() -> Iterator[bytes]:
+    for name, kind in COMMANDS.items():
+        given = {"id": 7, "limit": 5, "queue": "support", "number": "+4930123456"}
+        names = {one.name for one in attrs.fields(kind)}
+        command = kind(**{name: given[name] for name in names & given.keys()})
+        assert name == command.NAME
+        yield codec.write_request(command, Actor("ada")).removesuffix(b"\n")
+    yield b'{"command": "tasks.list", "status": "pending", "all": true, "limit": 1e9}'
+    yield b'{"command": "numbers.block", "number": "\\ud83d\\ude00", "reason": null}'
+
+
 def _histories(name: str) -> Iterator[bytes]:
     for path in sorted(_HISTORIES.glob(f"*/{name}")):
         data = path.read_bytes()
@@ -232,6 +267,7 @@ TARGETS = {
     "settings": Target(fuzz_settings, _settings_seeds, 200),
     "queue_log": Target(fuzz_queue_log, lambda: _histories("queue_log"), 1_000),
     "cdr": Target(fuzz_cdr, lambda: _histories("Master.csv"), 800),
+    "control": Target(fuzz_control, _control_seeds, 2_000, 400),
     "kept": Target(fuzz_kept, _kept_seeds, 10_000, 300),
 }
 

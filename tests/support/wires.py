@@ -61,6 +61,8 @@ class End:
         #: Runs a function when what is sent now arrives.
         self.arrive: Callable[[Callable[[], None]], None] = lambda function: function()
         self._unsent: list[bytes] = []
+        #: The protocol takes no bytes for now.
+        self._paused = False
         self._inbox: deque[bytes] = deque()
         #: Why nothing comes after the inbox.
         self._end: Exception | None = None
@@ -85,6 +87,20 @@ class End:
         """Close at once."""
         self._aborting = True
         self._unsent.clear()
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        """Never pause who writes: there is room for everything here."""
+
+    def unregisterProducer(self) -> None:
+        """Forget who writes."""
+
+    def pauseProducing(self) -> None:
+        """Hand no bytes to the protocol."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """Hand bytes to the protocol again."""
+        self._paused = False
 
     def getPeer(self) -> IPv4Address:
         """Return the other side's address."""
@@ -133,15 +149,18 @@ class End:
 
     def _deliver(self, piece: int) -> bool:
         moved = False
-        while self._inbox and not self.closed:
+        while self._inbox and not self.closed and not self._paused:
             moved = True
             data = b"".join(self._inbox)
             self._inbox.clear()
             for start in range(0, len(data), piece):
                 if self.closed or self._aborting:
                     break
+                if self._paused:
+                    self._inbox.appendleft(data[start:])
+                    break
                 self._tell(self.protocol.dataReceived, data[start : start + piece])
-        if self._end is not None and not self.closed:
+        if self._end is not None and not self.closed and not self._inbox:
             self.close(self._end)
             return True
         return moved

@@ -235,6 +235,8 @@ class BlockedTests(GuardsTestCase):
         self.block()
         self.world.run(60)
         self.assert_status("cancelled", "the number is blocked: asked us to")
+        # Told once, though the attempt ended for the same reason.
+        self.assertEqual(self.world.task().reason.count("asked us to"), 1)
         self.assertEqual(self.client.rung, [])
 
     def test_blocking_while_they_talk_lets_them_talk(self) -> None:

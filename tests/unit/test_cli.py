@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from twisted.internet.error import CannotListenError
 
 from fastagi import cli, daemon
-from fastagi.service.desk import MOST_LISTED, BadRequest, limit_of
+from fastagi.service.commands import MOST_LISTED, BadRequest, ListTasks
 from fastagi.store import migrate
 
 
@@ -125,7 +125,7 @@ def test_no_more_are_listed_than_calls_can_wait_for(home: _Home, words: str) -> 
 @pytest.mark.parametrize("limit", [0, -1, 2.5, True, "5", None, 10**30])
 def test_service_takes_no_other_limit_either(limit: object) -> None:
     with pytest.raises(BadRequest, match="can not be the limit"):
-        limit_of({"limit": limit})
+        ListTasks(limit=limit)
 
 
 def test_copy_tells_where_it_is_and_what_is_in_it(home: _Home) -> None:

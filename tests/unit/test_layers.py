@@ -38,7 +38,8 @@ ALLOWED: dict[str, set[str]] = {
     "app": _EDGES | {"service"},
     "offline": _EDGES | {"service"},
     "daemon": _EDGES | {"service", "app", "logs", "supervisor"},
-    "cli": _EDGES | {"daemon", "offline", "checks", "report", "supervisor"},
+    # Of the service only the commands, and how they are written: see the test below.
+    "cli": _EDGES | {"service", "daemon", "offline", "checks", "report", "supervisor"},
 }
 #: Packages that must not know the network, the database or the clock.
 PURE = {"wire": {"twisted", "sqlalchemy"}, "calls": {"twisted", "sqlalchemy"}}
@@ -77,6 +78,16 @@ def test_a_module_imports_only_from_layers_before_it(path: Path) -> None:
             continue
         other = parts[1]
         assert other == layer or other in ALLOWED[layer], f"{path.name} imports {name}"
+
+
+def test_the_command_line_knows_of_the_service_only_its_commands() -> None:
+    known = {name for name in imports(PACKAGE / "cli.py") if ".service." in name}
+    assert {name.split(".")[2] for name in known} == {"codec", "commands"}
+
+
+def test_commands_know_neither_socket_nor_json() -> None:
+    names = {name.split(".")[0] for name in imports(PACKAGE / "service/commands.py")}
+    assert not names & {"twisted", "sqlalchemy", "pydantic", "json", "click", "socket"}
 
 
 @pytest.mark.parametrize("layer", PURE)

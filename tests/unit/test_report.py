@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -157,6 +158,48 @@ def test_status_says_which_queue_is_open_and_until_when() -> None:
         "always",
         "never",
     ]
+
+
+@pytest.mark.parametrize(
+    ("waited", "words"),
+    [
+        (timedelta(seconds=59), "0 min"),
+        (timedelta(minutes=61), "1 h 1 min"),
+        (timedelta(hours=49), "2 d 1 h"),
+        (timedelta(seconds=-5), "0 min"),
+    ],
+)
+def test_status_says_how_long_the_oldest_task_has_waited(
+    waited: timedelta, words: str
+) -> None:
+    since = (datetime.now(UTC) - waited).isoformat(timespec="seconds")
+    queue = {
+        "target": "t",
+        "known": True,
+        "members": 1,
+        "free": [],
+        "waiting": 0,
+        "open": True,
+        "until": None,
+    }
+    told = report.status(
+        {
+            "version": "1",
+            "started_at": "2026-11-24T17:00:00+00:00",
+            "asterisk": {"connected": True, "version": "22", "error": ""},
+            "database": "ok",
+            "tasks": {"pending": 1},
+            "oldest_task_since": since,
+            "calls_under_way": 0,
+            "queues": {
+                "a": {**queue, "oldest_task_since": since},
+                "b": {**queue, "oldest_task_since": None},
+            },
+        }
+    )
+    assert f"Oldest:    waits since {since[:10]}" in told
+    assert f" ({words})\n" in told
+    assert [re.split("  +", line)[6] for line in told.splitlines()[-2:]] == [words, "-"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""The control socket of the real process, and clients that behave badly."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.process.program import Program, wait_until
+
+_DEADLINE_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    with Program(tmp_path_factory.mktemp("control")) as program:
+        yield program
+
+
+def call(program: Program) -> socket.socket:
+    """Open a connection to the control socket."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(_DEADLINE_S)
+    connection.connect(str(program.socket))
+    return connection
+
+
+def ask(program: Program, line: bytes) -> Any:
+    """Send a line; return the answer."""
+    with call(program) as connection:
+        connection.sendall(line + b"\n")
+        with connection.makefile("rb") as answers:
+            return json.loads(answers.readline())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[" * 16_000,
+        b'{"command": "tasks.show", "id": 3000000000}',
+        b'{"command": "tasks.show", "id": 1e400}',
+        b'{"command": "tasks.add", "queue": "support", "number": "\\ud800"}',
+        b'{"command": "tasks.cancel", "id": 1, "reason": "a\\u0000b"}',
+        b"\0\xff",
+    ],
+)
+def test_nonsense_gets_an_answer_and_no_traceback(
+    program: Program, line: bytes
+) -> None:
+    answer = ask(program, line)
+    assert not answer["ok"]
+    assert "see its log" not in answer["error"]
+    assert "Traceback" not in program.said
+
+
+def test_log_says_who_gave_a_command(program: Program) -> None:
+    me = pwd.getpwuid(os.getuid()).pw_name
+    line = b'{"command": "tasks.add", "queue": "support", "number": "+4930123456"}'
+    assert ask(program, line)["ok"]
+    wait_until(lambda: f"added by hand ({me})" in program.said, "word of who it was")
+
+
+def test_many_who_send_half_a_line_and_hang_up_harm_nobody(program: Program) -> None:
+    with ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(call(program)).sendall(b'{"command": ')
+        assert ask(program, b'{"command": "status"}')["ok"]
+    for _ in range(10):
+        with ExitStack() as stack:
+            # No more than the kernel lets wait at a socket.
+            for _ in range(20):
+                stack.enter_context(call(program)).sendall(b'{"command": "status"}\n')
+        assert ask(program, b'{"command": "status"}')["ok"]
+
+
+def test_who_asks_and_asks_and_does_not_read_is_held_up_alone(program: Program) -> None:
+    with call(program) as greedy:
+        greedy.setblocking(False)
+        sent = 0
+        try:
+            while sent < 50_000_000:
+                sent += greedy.send(b'{"command": "status"}\n' * 1000)
+        except BlockingIOError:
+            pass
+        # The rest waits in the client: its answers fill nobody's memory.
+        assert sent < 5_000_000
+        assert ask(program, b'{"command": "status"}')["ok"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["tasks", "show", "3000000000"], "1<=x<=2147483647"),
+        (["tasks", "add", "support", "a\udcff"], "number holds a control character"),
+        (["numbers", "block", "1\x0123"], "number holds a control character"),
+        (["tasks", "retry", "1", "--json"], ""),
+    ],
+)
+def test_command_line_tells_it_without_a_traceback(
+    program: Program, words: list[str], told: str
+) -> None:
+    code, text = program.command(*words)
+    assert told in text
+    assert "Traceback" not in text
+    assert (code == 0) == (not told)

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""What an operator is answered through the control socket."""
+
+from __future__ import annotations
+
+from tests.support.world import START
+from tests.system.harness import NUMBER, ServiceTestCase
+
+
+class CommandTests(ServiceTestCase):
+    """Commands of the running service."""
+
+    def test_client_who_was_reached_is_called_again_only_by_a_new_task(self) -> None:
+        self.begin()
+        self.add()
+        self.world.run(60)
+        self.assert_status("completed")
+        answer = self.world.ask("tasks.retry", id=1)
+        self.assertEqual(
+            answer["error"],
+            "a task that is completed can not be put back in line: the client was"
+            " reached - for one more call, give 'callback-queue tasks add support"
+            f" {NUMBER}'",
+        )
+        self.assert_status("completed")
+
+    def test_status_tells_since_when_the_first_in_line_waits(self) -> None:
+        self.alice.busy()
+        self.begin()
+        status = self.world.ask("status")["result"]
+        self.assertIsNone(status["oldest_task_since"])
+        self.assertIsNone(status["queues"]["support"]["oldest_task_since"])
+        self.add("0301111111")
+        self.world.run(100)
+        self.add("0302222222")
+        status = self.world.ask("status")["result"]
+        first = self.world.tasks()[0].joined_at.isoformat(timespec="seconds")
+        self.assertEqual(status["oldest_task_since"], first)
+        self.assertEqual(status["queues"]["support"]["oldest_task_since"], first)
+
+    def test_list_is_continued_where_it_ended(self) -> None:
+        self.alice.busy()
+        self.begin()
+        for number in range(5):
+            self.add(f"030111111{number}")
+        ids = []
+        before_id = None
+        while rows := self.world.ask("tasks.list", limit=2, before_id=before_id)[
+            "result"
+        ]:
+            ids.append([row["id"] for row in rows])
+            before_id = rows[-1]["id"]
+        self.assertEqual(ids, [[5, 4], [3, 2], [1]])
+        self.assertEqual(
+            [row["id"] for row in self.world.ask("tasks.list")["result"]],
+            [5, 4, 3, 2, 1],
+        )
+
+    def test_refused_callers_are_listed_on_from_where_the_list_ended(self) -> None:
+        self.alice.busy()
+        self.begin()
+        for _ in range(3):
+            self.asterisk.call("support", "12").press()
+            self.world.run(5)
+        first = self.world.ask("numbers.refused", limit=2)["result"]
+        rest = self.world.ask("numbers.refused", before_id=first[-1]["id"])["result"]
+        self.assertEqual([row["id"] for row in first + rest], [3, 2, 1])
+        self.assertGreater(self.world.clock.seconds(), START)
