@@ -36,6 +36,42 @@ _SEPARATORS: Final = str.maketrans("", "", " -./()")
 _NO_NUMBER: Final = frozenset(
     {"", "anonymous", "unknown", "unavailable", "restricted", "private", "withheld"}
 )
+#: The same words as some gateways write them: each letter as its key of a phone, so
+#: that RESTRICTED is 7378742833.
+_KEYPAD: Final = dict(
+    zip("abcdefghijklmnopqrstuvwxyz", "22233344455566677778889999", strict=True)
+)
+_KEYPAD_WORDS: Final = {
+    "".join(_KEYPAD[letter] for letter in word): word
+    for word in (
+        *("anonymous", "unknown", "unavailable", "notavailable", "restricted"),
+        *("private", "privatenumber", "withheld", "blocked", "outofarea"),
+    )
+}
+#: The one that looks like a number of North America, where such gateways stand.
+_RESTRICTED: Final = "7378742833"
+_NORTH_AMERICA: Final = 1
+#: ``sip:+4930123456@example.com;user=phone`` and ``tel:+4930123456;cpc=ordinary``
+#: (RFC 3261, RFC 3966). Without a user a SIP address has an IP address where others
+#: have the number, so there it must be written without separators.
+_SIP: Final = re.compile(
+    r"sips?:(?:([^@:;<>]+)((?:;[^@;<>]*)*)(?::[^@<>]*)?@[^@<>]*|(\+?[0-9]+)(;[^@<>]*)?)",
+    re.ASCII | re.IGNORECASE,
+)
+_TEL: Final = re.compile(r"tel:", re.ASCII | re.IGNORECASE)
+_PARAMETERS: Final = re.compile(
+    r"(?:;[A-Za-z][A-Za-z0-9-]*(?:=[A-Za-z0-9_.!~*'()+%:/-]*)?)*", re.ASCII
+)
+_CONTEXT: Final = re.compile(
+    r";phone-context=(\+[0-9]{1,7})(?:;|$)", re.ASCII | re.IGNORECASE
+)
+#: Digits between the code of a country and its mobile numbers, which some networks
+#: leave out and others do not; without them the number is still that of one client.
+#: The library knows those in use; Mexico gave its up in 2019.
+_FORMER_MOBILE_TOKENS: Final = {52: "1"}
+_WITH_TOKEN_DIGITS: Final = 11
+#: Likewise what Mexicans dialled before their own numbers until then.
+_FORMER_MEXICAN: Final = re.compile(r"(?:01|044|045)([0-9]{10})", re.ASCII)
 #: Presentation bits of CALLERID(pres): restricted, or number not available
 #: (``include/asterisk/callerid.h``, AST_PRES_RESTRICTION).
 _PRES_RESTRICTION: Final = 0x60
@@ -154,15 +190,16 @@ class NumberPlan:
         """Return what is the same for each form of a number that means one caller.
 
         In a region these are the digits of the number's E.164 form, as far as it can
-        be one. The key of a key is the key itself.
+        be one, without the 9 of Argentine mobiles. The key of a key is the key itself.
         """
         digits = number.removeprefix("+")
         if not self.region:
             return digits
-        parsed = _read(number, self.region)
+        # A number abroad that was written as digits alone is known by its shape.
+        parsed = _read(number, self.region) or _mobile_abroad(digits)
         if parsed is None:
             return digits
-        return _e164(parsed).removeprefix("+")
+        return _without_mobile_token(_e164(parsed).removeprefix("+"), parsed)
 
     def write(self, number: str, form: DialAs) -> str:
         """Return a number in another form; one that is no valid number as it is."""
@@ -211,8 +248,37 @@ def is_withheld(callingpres: int) -> bool:
 
 
 def without_separators(raw: str) -> str:
-    """Return a number without the marks that make it readable."""
-    return raw.strip().translate(_SEPARATORS)
+    """Return a number without the marks that make it readable.
+
+    Of an address such as ``sip:`` and ``tel:`` the number in it, without parameters.
+    """
+    text = raw.strip()
+    if text.startswith("<") and text.endswith(">"):
+        text = text[1:-1].strip()
+    parameters = ""
+    if sip := _SIP.fullmatch(text):
+        text = sip[1] or sip[3]
+        parameters = sip[2] or sip[4] or ""
+    elif tel := _TEL.match(text):
+        text = text[tel.end() :]
+    text, semicolon, rest = text.partition(";")
+    parameters = f"{semicolon}{rest}{parameters}"
+    if not _PARAMETERS.fullmatch(parameters):
+        # Whatever this is, it must not become a number by being cut.
+        return raw.strip()
+    number = text.strip().translate(_SEPARATORS)
+    context = _CONTEXT.search(parameters)
+    if context and re.fullmatch("[0-9]+", number):
+        return _in_context(number, context[1])
+    return number
+
+
+def _in_context(number: str, context: str) -> str:
+    """Return a number of a country in its international form."""
+    parsed = _parsed(f"{context}{number}", "")
+    if parsed is not None and phonenumbers.is_valid_number(parsed):
+        return _e164(parsed)
+    return f"{context}{number}"
 
 
 def plain_number(raw: str) -> str:
@@ -236,6 +302,11 @@ def callable_number(raw: str, rules: NumberRules) -> str:
         NotCallable: with the reason in words.
     """
     number = plain_number(raw)
+    if number.startswith("+0"):
+        # Dialled without the plus it could lead anywhere.
+        raise NotCallable("it begins with +0, and no country's code begins with 0")
+    if word := _keypad_word(number, rules.plan.region):
+        raise NotCallable(f"there is no number: it says {word} on a phone's keys")
     digits = len(number.removeprefix("+"))
     if digits < rules.min_digits:
         raise NotCallable(
@@ -269,13 +340,16 @@ def why_not_any_more(number: str, key: str, rules: NumberRules) -> str:
     Returns:
         the reason in words; empty if it may be dialled.
     """
-    try:
-        # Written as digits alone, a number abroad does not say any more that it is.
-        if callable_number(f"+{key}", rules) == number:
-            return ""
-    except NotCallable:
-        # Or it was never one of the public network.
-        pass
+    # Written as digits alone, a number abroad does not say any more that it is. Its key
+    # may lack a digit of it. Or it was never one of the public network.
+    for explicit in (f"+{key}", f"+{number.removeprefix('+')}"):
+        if rules.plan.key(explicit) != key:
+            continue
+        try:
+            if callable_number(explicit, rules) == number:
+                return ""
+        except NotCallable:
+            pass
     try:
         callable_number(number, rules)
     except NotCallable as refusal:
@@ -321,16 +395,17 @@ def _check_origin(number: str, rules: NumberRules) -> None:
         kind = min(origin.kinds)
         raise NotCallable(f"it is {_KIND_WORDS[kind]}")
     region = origin.region
-    if region in rules.deny_regions:
+    if region in rules.deny_regions and home not in origin.shared_by:
         raise NotCallable(f"it is a number of {region}, where nobody is called")
-    if home and region == home:
+    if home and (region == home or home in origin.shared_by):
         return
     if region == _WORLD and NumberKind.SATELLITE in origin.kinds:
         # Whoever allows the kind can mean no other numbers.
         return
     allowed = rules.allow_regions
     nothing_is_abroad = not home and not allowed
-    if not (nothing_is_abroad or EVERYWHERE in allowed or region in allowed):
+    among = origin.shared_by | {region}
+    if not (nothing_is_abroad or EVERYWHERE in allowed or among & allowed):
         where = "no country" if region == _WORLD else region or "an unknown country"
         known = ", ".join(sorted(allowed | {home} - {""}))
         raise NotCallable(
@@ -346,10 +421,13 @@ class _Origin:
         region: a country; _WORLD; or empty, if its code is shared by several and it
             can not be told.
         kinds: one; two where a country does not tell fixed lines from mobiles.
+        shared_by: all countries whose number it may be, such as those of North America
+            for +1 800; empty if it can be told.
     """
 
     region: str
     kinds: frozenset[NumberKind]
+    shared_by: frozenset[str] = frozenset()
 
 
 @lru_cache(maxsize=4096)
@@ -371,14 +449,20 @@ def _origin(number: str, home: str) -> _Origin | None:
     if not home and NumberKind.UNKNOWN in kinds:
         # Where it is not known what numbers mean, this proves nothing.
         return None
-    return _Origin(region or "", frozenset(kinds))
+    shared_by = frozenset(
+        one for one in regions if phonenumbers.is_valid_number_for_region(parsed, one)
+    )
+    if len(shared_by) < 2:
+        shared_by = frozenset()
+    return _Origin(region or "", frozenset(kinds), shared_by)
 
 
 def _explicit(number: str, home: str) -> PhoneNumber | None:
     """Return a number that says itself where it belongs, valid or not."""
     texts = [number] if home or number.startswith("+") else []
     if number.startswith("00"):
-        texts.append(f"+{number[2:]}")
+        # Perhaps behind a 0 that takes a line.
+        texts.append(f"+{number.lstrip('0')}")
     for text in texts:
         parsed = _parsed(text, home)
         if (
@@ -417,7 +501,9 @@ def _read(number: str, region: str) -> PhoneNumber | None:
     texts = [number]
     if number.startswith("00"):
         # The prefix of most countries, and written so also in those with another.
-        texts.append(f"+{number[2:]}")
+        texts.append(f"+{number.lstrip('0')}")
+    elif region == "MX" and (former := _FORMER_MEXICAN.fullmatch(number)):
+        texts.append(former[1])
     elif number.startswith(str(phonenumbers.country_code_for_region(region))):
         # Complete but for the plus, as many networks send it. Abroad only the plus
         # would tell such a number from one of this country.
@@ -438,9 +524,64 @@ def _read(number: str, region: str) -> PhoneNumber | None:
 
 def _parsed(text: str, region: str) -> PhoneNumber | None:
     try:
-        return phonenumbers.parse(text, region or None, keep_raw_input=True)
+        parsed = phonenumbers.parse(text, region or None, keep_raw_input=True)
     except NumberParseException:
         return None
+    national = str(parsed.national_number)
+    former = _FORMER_MOBILE_TOKENS.get(parsed.country_code or 0)
+    explicit = parsed.country_code_source != CountryCodeSource.FROM_DEFAULT_COUNTRY
+    if (
+        former
+        and explicit
+        and len(national) == _WITH_TOKEN_DIGITS
+        and national.startswith(former)
+    ):
+        parsed.national_number = int(national[len(former) :])
+    return parsed
+
+
+def _without_mobile_token(digits: str, parsed: PhoneNumber) -> str:
+    """Return the digits of an E.164 number without what only mobiles have."""
+    code = str(parsed.country_code)
+    token = phonenumbers.country_mobile_token(parsed.country_code or 0)
+    national = digits.removeprefix(code)
+    if (
+        token
+        and national.startswith(token)
+        and len(national) == _WITH_TOKEN_DIGITS
+        and phonenumbers.is_valid_number(parsed)
+    ):
+        return code + national.removeprefix(token)
+    return digits
+
+
+def _mobile_abroad(digits: str) -> PhoneNumber | None:
+    """Return a number that is known only by its mobile token; None if it has none."""
+    parsed = _parsed(f"+{digits}", "")
+    if parsed is None or not phonenumbers.is_valid_number(parsed):
+        return None
+    return parsed if _without_mobile_token(digits, parsed) != digits else None
+
+
+def _keypad_word(number: str, home: str) -> str:
+    """Return the word that stands in the place of a number; empty if it is one.
+
+    What is a real number of this country, or says itself where it belongs, is one.
+    RESTRICTED is taken for the word throughout North America.
+    """
+    digits = number.removeprefix("+")
+    north_american = not home or (
+        phonenumbers.country_code_for_region(home) == _NORTH_AMERICA
+    )
+    if digits.removeprefix("1") == _RESTRICTED and (
+        north_american or digits != _RESTRICTED
+    ):
+        return _KEYPAD_WORDS[_RESTRICTED]
+    word = _KEYPAD_WORDS.get(digits, "")
+    if not word:
+        return ""
+    parsed = _read(number, home) if home else _explicit(number, home)
+    return "" if parsed and phonenumbers.is_valid_number(parsed) else word
 
 
 def _e164(number: PhoneNumber) -> str:

@@ -22,6 +22,7 @@ from fastagi.calls.numbers import (
     is_withheld,
     plain_number,
     shown_number,
+    why_not_any_more,
     without_separators,
 )
 
@@ -61,6 +62,64 @@ def test_each_form_of_a_number_means_one_client(
     assert {plan.key(form) for form in forms.split()} == {key}
 
 
+@pytest.mark.parametrize(
+    ("region", "forms", "key"),
+    [
+        # A mobile is shown with the 9, without it, or with 15 behind the area code.
+        (
+            "AR",
+            "+5491123456789 +541123456789 +54111523456789 01123456789 0111523456789"
+            " 91123456789 1123456789 5491123456789 541123456789",
+            "541123456789",
+        ),
+        ("DE", "+5491123456789 +541123456789 005491123456789", "541123456789"),
+        # Digits alone are known abroad by the 9, where they are no number at home.
+        ("FR", "+5491123456789 5491123456789", "541123456789"),
+        ("US", "+5493515123456 +543515123456 011543515123456", "543515123456"),
+        # Mexico gave up its 1, and what was dialled before its own numbers.
+        (
+            "MX",
+            "+5215512345678 +525512345678 5215512345678 5512345678 015512345678"
+            " 0445512345678 0455512345678",
+            "525512345678",
+        ),
+        ("DE", "+5215512345678 +525512345678 005215512345678", "525512345678"),
+        # Brazil's ninth digit belongs to the number.
+        ("BR", "+5511987654321 011987654321", "5511987654321"),
+        ("BR", "+551187654321", "551187654321"),
+        ("DE", "00493012345678 000493012345678", "493012345678"),
+    ],
+)
+def test_a_mobile_with_and_without_what_only_mobiles_have_is_one_client(
+    region: str, forms: str, key: str
+) -> None:
+    plan = NumberPlan(region)
+    assert {form: plan.key(form) for form in forms.split()} == dict.fromkeys(
+        forms.split(), key
+    )
+    assert plan.key(f"+{key}") == key
+
+
+def test_every_country_with_a_mobile_token_is_known() -> None:
+    """A new one in the library must be looked at: its keys change."""
+    codes = phonenumbers.COUNTRY_CODE_TO_REGION_CODE
+    assert {code for code in codes if phonenumbers.country_mobile_token(code)} == {54}
+
+
+@pytest.mark.parametrize("dial_as", DialAs)
+@pytest.mark.parametrize("region", ["AR", "DE"])
+@pytest.mark.parametrize("number", ["+5491123456789", "+5215512345678", "+33612345678"])
+def test_a_number_that_was_callable_is_found_so_again(
+    number: str, region: str, dial_as: DialAs
+) -> None:
+    """However it is dialled, and though its key lacks a digit."""
+    plan = NumberPlan(region)
+    rules = NumberRules(dial_as=dial_as, plan=plan, allow_regions=frozenset({"all"}))
+    dialled = callable_number(number, rules)
+    key = plan.key(number)
+    assert why_not_any_more(dialled, key, rules) == ""
+
+
 @pytest.mark.parametrize("region", REGIONS)
 def test_in_every_country_the_forms_of_a_number_have_one_key(region: str) -> None:
     plan = NumberPlan(region)
@@ -68,6 +127,12 @@ def test_in_every_country_the_forms_of_a_number_have_one_key(region: str) -> Non
         a_number_of(region), phonenumbers.PhoneNumberFormat.E164
     )
     assert {plan.key(form) for form in plan.forms(e164)} == {e164.removeprefix("+")}
+    mobile = phonenumbers.example_number_for_type(
+        region, phonenumbers.PhoneNumberType.MOBILE
+    )
+    if mobile is not None:
+        e164 = phonenumbers.format_number(mobile, phonenumbers.PhoneNumberFormat.E164)
+        assert len({plan.key(form) for form in plan.forms(e164)}) == 1
 
 
 @pytest.mark.parametrize("number", ["101", "1234", "70123"])
@@ -233,6 +298,132 @@ def examples(kind: str) -> Iterator[tuple[str, str]]:
                 region,
                 phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164),
             )
+
+
+@pytest.mark.parametrize("region", ["", "DE", "US"])
+@pytest.mark.parametrize(
+    "number", ["+00499001234567", "+0900123456", "000499001234567", "0000870773112345"]
+)
+def test_zeros_before_a_number_hide_nothing(number: str, region: str) -> None:
+    everything = frozenset({"all"})
+    kinds = frozenset(NumberKind) - {NumberKind.PREMIUM_RATE, NumberKind.SATELLITE}
+    assert refusal(number, region, allow_regions=everything, kinds=kinds)
+
+
+def test_a_number_behind_a_zero_that_takes_a_line_is_called() -> None:
+    assert refusal("000493012345678") == ""
+    assert refusal("000493012345678", "DE") == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "region"),
+    [
+        ("7378742833", ""),
+        ("7378742833", "US"),
+        ("7378742833", "CA"),
+        ("+17378742833", "US"),
+        ("17378742833", "DE"),
+        ("+7378742833", "RU"),
+        ("266696687", ""),
+        ("266696687", "US"),
+        ("266696687", "RU"),
+        ("86282452253", ""),
+        ("86282452253", "US"),
+        ("+86282452253", ""),
+        ("8656696", ""),
+        ("8656696", "US"),
+        ("7748283", "GB"),
+        ("94844353", "FR"),
+        ("2562533", "ES"),
+        ("688632732", "US"),
+    ],
+)
+def test_a_word_on_the_keys_of_a_phone_is_no_number(number: str, region: str) -> None:
+    kinds = frozenset(NumberKind)
+    everywhere = frozenset({"all"})
+    why = refusal(number, region, kinds=kinds, allow_regions=everywhere)
+    assert "on a phone's keys" in why
+
+
+@pytest.mark.parametrize(
+    ("number", "region"),
+    [
+        # A mobile in India, a fixed line in Prague, a number of Copenhagen.
+        ("7378742833", "IN"),
+        ("266696687", "CZ"),
+        ("94844353", "DK"),
+        ("+420266696687", ""),
+        ("+917378742833", "IN"),
+    ],
+)
+def test_a_real_number_that_spells_a_word_is_called(number: str, region: str) -> None:
+    assert refusal(number, region) == ""
+
+
+@pytest.mark.parametrize(
+    ("raw", "number"),
+    [
+        ("+4930123456;cpc=ordinary", "+4930123456"),
+        ("tel:+49-30-123456", "+4930123456"),
+        ("TEL:+4930123456;cpc=payphone;isub=1", "+4930123456"),
+        ("tel:030123456;phone-context=+49", "+4930123456"),
+        ("30123456;phone-context=+49", "+4930123456"),
+        ("030123456;phone-context=example.com", "030123456"),
+        ("+4930123456;phone-context=+33", "+4930123456"),
+        ("sip:+4930123456@example.com;user=phone", "+4930123456"),
+        ("sips:030123456;phone-context=+49@example.com", "+4930123456"),
+        ("<sip:030123456:secret@10.0.0.1:5060;user=phone>", "030123456"),
+        ("sip:+4930123456", "+4930123456"),
+    ],
+)
+def test_a_number_in_an_address_is_found(raw: str, number: str) -> None:
+    assert plain_number(raw) == number
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "sip:10.0.0.1",
+        "sip:10.0.0.1:5060",
+        "sip:anonymous@anonymous.invalid",
+        "sip:@example.com",
+        "tel:",
+        "123456;789",
+        "123456;a=b,c",
+        "123456;x=$(y)",
+        "123456;;",
+        "http:123456",
+        "sip:1@2@3",
+        "123456@example.com",
+    ],
+)
+def test_an_address_without_a_plain_number_is_refused(raw: str) -> None:
+    with pytest.raises(NotCallable):
+        plain_number(raw)
+
+
+@pytest.mark.parametrize(
+    ("region", "number"),
+    [
+        ("CA", "+18005551234"),
+        ("AX", "+358412345678"),
+        ("CX", "+61412345678"),
+        ("CC", "+61412345678"),
+        ("SJ", "+4741234567"),
+        ("VA", "+393123456789"),
+        ("EH", "+212650123456"),
+        ("BL", "+590690001234"),
+        ("MF", "+590690001234"),
+    ],
+)
+def test_a_number_of_a_range_that_several_countries_share_is_at_home(
+    region: str, number: str
+) -> None:
+    assert refusal(number, region) == ""
+    deny = frozenset({"US", "FI", "AU", "NO", "IT", "MA", "GP"})
+    assert refusal(number, region, deny_regions=deny) == ""
+    assert refusal(number, "DE", allow_regions=frozenset({region})) == ""
+    assert "where nobody is called" in refusal(number, "DE", deny_regions=deny)
 
 
 @pytest.mark.parametrize("kind", ["PREMIUM_RATE", "SHARED_COST", "PERSONAL_NUMBER"])
