@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from attrs import frozen
+from attrs import field, frozen
 
 from fastagi.calls.task import Kind
 
@@ -41,4 +41,4 @@ class Refusal:
     #: Linkedid of the call.
     linkedid: str
     #: In the database; 0 before it is there.
-    id: int = 0
+    id: int = field(default=0, eq=False)

@@ -89,6 +89,17 @@ class Backend(Protocol):
     def check_migration(self, conn: sa.Connection) -> None:
         """Raise StoreUnavailable if a migration broke references between rows."""
 
+    def look_at_rows(self, conn: sa.Connection, *, again: bool) -> bool:
+        """Let the engine learn what is in the tables, if its plans depend on it.
+
+        Args:
+            conn: in a transaction.
+            again: even if it has learnt it before.
+
+        Returns:
+            Whether anything was done.
+        """
+
     def check_commit(self) -> None:
         """Raise StoreUnavailable if what is committed now would be lost."""
 
@@ -203,6 +214,10 @@ class SqliteBackend:
                 f"the upgrade would leave {len(broken)} rows without the row they"
                 f" belong to; {self._path} is left as it was"
             )
+
+    def look_at_rows(self, conn: sa.Connection, *, again: bool) -> bool:
+        """Nothing to learn: the indexes are found without it."""
+        return False
 
     def check_commit(self) -> None:
         """Notice a file that was deleted or put in place of the one we write to."""
@@ -413,6 +428,17 @@ _SQLSTATES: Final[dict[str, tuple[Trouble, str]]] = {
 }
 
 
+#: Of the tables that grow. One without a row has none, and needs none.
+_HAS_STATISTICS: Final = (
+    "SELECT bool_and(EXISTS (SELECT 1 FROM pg_stats"
+    " WHERE schemaname = n.nspname AND tablename = c.relname)"
+    " OR pg_relation_size(c.oid) = 0)"
+    " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE c.oid IN (to_regclass('task'), to_regclass('attempt'),"
+    " to_regclass('task_event'))"
+)
+
+
 class PostgresBackend:
     """A server; the driver is optional and only needed here."""
 
@@ -496,6 +522,13 @@ class PostgresBackend:
 
     def check_migration(self, conn: sa.Connection) -> None:
         """Nothing to look for: the server always checks."""
+
+    def look_at_rows(self, conn: sa.Connection, *, again: bool) -> bool:
+        """Collect statistics: after a restore there are none, and plans are poor."""
+        if not again and conn.exec_driver_sql(_HAS_STATISTICS).scalar():
+            return False
+        conn.exec_driver_sql("ANALYZE task, attempt, task_event")
+        return True
 
     def check_commit(self) -> None:
         """Nothing to look for: the server answers for what it commits."""

@@ -135,12 +135,15 @@ def _upgrade(
     before = _version(conn, migrations)
     head = newest_version(migrations=migrations)
     if before == head:
+        if backend.look_at_rows(conn, again=False):
+            conn.commit()
         return Upgraded(before, head, None)
     if before and only_empty:
         raise _outdated(before, migrations)
     copy = backend.copy(before) if before else None
     _run_migrations(conn, migrations)
     backend.check_migration(conn)
+    backend.look_at_rows(conn, again=True)
     conn.commit()
     return Upgraded(before, head, copy)
 

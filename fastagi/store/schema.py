@@ -39,6 +39,8 @@ def _flag(name: str) -> Boolean:
 
 #: An index that is for open tasks only is used only where the same words stand.
 OPEN_ONLY: Final = _one_of("status", [status for status in Status if status in OPEN])
+#: It holds for each ended task (see the constraint), and for no other.
+ENDED_ONLY: Final = "ended_at IS NOT NULL"
 PENDING_ONLY: Final = f"status = '{Status.PENDING.value}'"
 #: Likewise for attempts.
 UNDER_WAY: Final = "ended_at IS NULL"
@@ -98,6 +100,23 @@ Index(
     postgresql_where=text(PENDING_ONLY),
 )
 Index(None, task.c.number_key)
+#: Among a million ended tasks the few open ones, by queue; the ended ones of one
+#: status, to list and to count them; and those of one queue.
+Index(
+    "ix_task_open_queue_joined_at",
+    task.c.queue,
+    task.c.joined_at,
+    sqlite_where=text(OPEN_ONLY),
+    postgresql_where=text(OPEN_ONLY),
+)
+Index(
+    "ix_task_ended_status_id",
+    task.c.status,
+    task.c.id,
+    sqlite_where=text(ENDED_ONLY),
+    postgresql_where=text(ENDED_ONLY),
+)
+Index(None, task.c.queue, task.c.id)
 
 attempt = Table(
     "attempt",

@@ -25,6 +25,8 @@ from fastagi.store.tasks import Beginnings, Begun, Blocked, Recorded, Refused
 
 __all__ = ["Beginnings", "Begun", "Blocked", "Recorded", "TaskStore"]
 
+#: Ids of tasks that one transaction counts: some milliseconds.
+_COUNTED_AT_ONCE: Final = 50_000
 _NO_LIMITS: Final = CallLimits()
 
 
@@ -326,8 +328,21 @@ class TaskStore:
         return await self._database.run("attempts", tasks.attempts, task_id)
 
     async def counts(self) -> dict[Status, int]:
-        """Return how many tasks there are of each status."""
-        return await self._database.run("counts", tasks.counts)
+        """Return how many tasks there are of each status.
+
+        Counted in several transactions, so that nobody waits long for it; what changes
+        meanwhile may be counted as it was before or after.
+        """
+        counted = dict.fromkeys(Status, 0)
+        after_id: int | None = 0
+        while after_id is not None:
+            some = await self._database.run(
+                "counts", tasks.counts, after_id, _COUNTED_AT_ONCE
+            )
+            for status, number in some.by_status.items():
+                counted[status] += number
+            after_id = some.more_after
+        return counted
 
     async def respell(self, name_of: Callable[[str], str | None]) -> int:
         """Write the queues of open tasks as the settings do now.

@@ -24,6 +24,7 @@ from fastagi.calls.guards import BlockedNumber
 from fastagi.calls.limits import CallLimits, called_too_often
 from fastagi.calls.retry import RetryRules, decide
 from fastagi.calls.task import (
+    ENDED,
     OPEN,
     CallbackTask,
     Kind,
@@ -85,11 +86,21 @@ class Blocked:
     task: CallbackTask | None
 
 
+@frozen
+class Counts:
+    """How many tasks there are of each status, among some of all."""
+
+    by_status: dict[Status, int]
+    #: The last id that was looked at; None: there are no more.
+    more_after: int | None
+
+
 _task: Final = schema.task
 _attempt: Final = schema.attempt
 _event: Final = schema.task_event
 _open: Final = text(schema.OPEN_ONLY)
 _pending: Final = text(schema.PENDING_ONLY)
+_ended: Final = text(schema.ENDED_ONLY)
 
 _INSERT_TASK: Final = insert(_task)
 _INSERT_ATTEMPT: Final = insert(_attempt)
@@ -195,6 +206,32 @@ _SET_MEMBER: Final = (
     update(_attempt)
     .where(_attempt.c.id == bindparam("old_id"))
     .values(member=bindparam("new_member"))
+)
+_LAST_ID: Final = select(func.max(_task.c.id))
+#: The open tasks, found by their own index before anything else is asked of them: a
+#: database that does not know how few they are would look through all tasks.
+_FEW: Final = (
+    select(_task.c.queue, _task.c.joined_at, _task.c.status, _task.c.number_key)
+    .where(_open)
+    .cte("few")
+    .prefix_with("MATERIALIZED")
+)
+_COUNT_OPEN: Final = select(_FEW.c.status, func.count()).group_by(_FEW.c.status)
+#: One question for each status, as each is found in the index of it.
+_COUNT_ENDED: Final = select(
+    *(
+        select(func.count())
+        .select_from(_task)
+        .where(
+            _task.c.status == status.value,
+            _ended,
+            _task.c.id > bindparam("after_id"),
+            _task.c.id <= bindparam("up_to"),
+        )
+        .scalar_subquery()
+        .label(status.value)
+        for status in sorted(ENDED)
+    )
 )
 
 _setting: Final = _event.alias("setting")
@@ -732,14 +769,23 @@ def listing(
     before_id: int | None = None,
 ) -> list[CallbackTask]:
     """Return tasks, the newest first: of all, or of those before one of them."""
-    wanted = select(_task).order_by(_task.c.id.desc()).limit(limit)
-    if before_id is not None:
-        wanted = wanted.where(_task.c.id < before_id)
+    wanted = select(_task).limit(limit)
     if statuses is not None and set(statuses) == OPEN:
-        # In the words of the index of open tasks.
-        wanted = wanted.where(_open)
-    elif statuses is not None:
-        wanted = wanted.where(_task.c.status.in_([status.value for status in statuses]))
+        # In the words of the index of open tasks, and with a sign that keeps databases
+        # from going through all tasks in the order of their ids instead.
+        wanted = wanted.where(_open).order_by(text("+task.id DESC"))
+        if before_id is not None:
+            before = text("+task.id < :before_id").bindparams(before_id=before_id)
+            wanted = wanted.where(before)
+    else:
+        wanted = wanted.order_by(_task.c.id.desc())
+        if before_id is not None:
+            wanted = wanted.where(_task.c.id < before_id)
+        if statuses is not None:
+            words = [status.value for status in statuses]
+            wanted = wanted.where(_task.c.status.in_(words))
+            if not set(statuses) & OPEN:
+                wanted = wanted.where(_ended)
     if queue is not None:
         wanted = wanted.where(_task.c.queue == queue)
     if number_key is not None:
@@ -777,10 +823,12 @@ def attempts(conn: sa.Connection, task_id: int) -> list[Attempt]:
 
 def open_attempts(conn: sa.Connection) -> list[Begun]:
     """Return the attempts under way with their tasks, from the first."""
-    rows = conn.execute(
-        select(_attempt).where(text(schema.UNDER_WAY)).order_by(_attempt.c.id)
-    ).all()
-    return [Begun(_found(conn, row.task_id), _attempt_of(row)) for row in rows]
+    # Ordered here: for the sake of the order a database would look through them all.
+    rows = conn.execute(select(_attempt).where(text(schema.UNDER_WAY))).all()
+    return [
+        Begun(_found(conn, row.task_id), _attempt_of(row))
+        for row in sorted(rows, key=lambda row: int(row.id))
+    ]
 
 
 def next_due(
@@ -825,31 +873,38 @@ def next_expiry(conn: sa.Connection) -> datetime | None:
     return None if at is None else _when(at)
 
 
-def counts(conn: sa.Connection) -> dict[Status, int]:
-    """Return how many tasks there are of each status."""
-    rows = conn.execute(
-        select(_task.c.status, func.count()).group_by(_task.c.status)
-    ).all()
-    return dict.fromkeys(Status, 0) | {Status(status): count for status, count in rows}
+def counts(conn: sa.Connection, after_id: int, most: int) -> Counts:
+    """Return how many tasks there are of each status, the ended ones among some of all.
+
+    Args:
+        conn: in a transaction.
+        after_id: counts those with higher ids.
+        most: so many ids, so that nobody waits long for it.
+    """
+    last = conn.execute(_LAST_ID).scalar() or 0
+    up_to = min(after_id + most, last)
+    counted = dict.fromkeys(Status, 0)
+    row = conn.execute(_COUNT_ENDED, {"after_id": after_id, "up_to": up_to}).one()
+    for status in ENDED:
+        counted[status] = row._mapping[status.value]
+    if not after_id:
+        # All of them at once: there are few.
+        for word, count in conn.execute(_COUNT_OPEN):
+            counted[Status(word)] = count
+    return Counts(counted, None if up_to >= last else up_to)
 
 
 def oldest_open(conn: sa.Connection) -> dict[str, datetime]:
     """Return since when the first in line waits, for each queue with open tasks."""
-    rows = conn.execute(
-        select(_task.c.queue, func.min(_task.c.joined_at).label("since"))
-        .where(_open)
-        .group_by(_task.c.queue)
-    )
+    wanted = select(_FEW.c.queue, func.min(_FEW.c.joined_at).label("since"))
+    rows = conn.execute(wanted.group_by(_FEW.c.queue))
     return {row.queue: _when(row.since) for row in rows}
 
 
 def open_by_queue(conn: sa.Connection) -> dict[str, int]:
     """Return how many open tasks each queue has that has any."""
-    rows = conn.execute(
-        select(_task.c.queue, func.count().label("open"))
-        .where(_open)
-        .group_by(_task.c.queue)
-    )
+    wanted = select(_FEW.c.queue, func.count().label("open"))
+    rows = conn.execute(wanted.group_by(_FEW.c.queue))
     return {row.queue: row.open for row in rows}
 
 

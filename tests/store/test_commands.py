@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from fastagi import offline
-from fastagi.calls.task import Status
+from fastagi.calls.numbers import NumberPlan
+from fastagi.calls.task import OPEN, Status
 from fastagi.config.model import DatabaseSettings, Settings
 from fastagi.errors import CallbackError
 from fastagi.service import codec
@@ -25,6 +30,8 @@ from fastagi.service.commands import (
     TaskList,
 )
 from fastagi.service.desk import TaskDesk
+from fastagi.store import migrate
+from fastagi.store.backends import backend_for
 from fastagi.store.engine import Database
 from fastagi.store.store import TaskStore
 from tests.store.harness import NOW, done, new_task
@@ -107,3 +114,109 @@ class _Clock:
     def seconds(self) -> float:
         """Return the time of the tests."""
         return NOW.timestamp()
+
+
+def test_tasks_are_counted_in_slices(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastagi.store.store._COUNTED_AT_ONCE", 2)
+    database = Database(url, deliver=None)
+    store = TaskStore(database)
+    assert sum(done(store.counts()).values()) == 0
+    for number in range(5):
+        done(store.add(new_task(f"{number}"), NOW))
+    done(store.cancel(3, "by hand", NOW))
+    before = database.commits
+    counts = done(store.counts())
+    assert (counts[Status.PENDING], counts[Status.CANCELLED]) == (4, 1)
+    assert sum(counts.values()) == 5
+    assert database.commits - before == 3
+    done(database.close())
+
+
+def test_few_open_tasks_are_found_without_a_look_at_those_that_ended(
+    sqlite_url: str,
+) -> None:
+    """Whatever is asked again and again, or while callers press the key."""
+    database = Database(sqlite_url, deliver=None)
+    store = TaskStore(database)
+    asked: list[tuple[str, Any]] = []
+    engine = database._backend.engine
+
+    def listen(_conn: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        asked.append((statement, values))
+
+    sa.event.listen(engine, "before_cursor_execute", listen)
+    for ask in (
+        store.open_attempts,
+        store.oldest_open,
+        store.open_by_queue,
+        store.counts,
+        lambda: store.listing(OPEN),
+        lambda: store.listing([Status.FAILED], before_id=9),
+        lambda: store.listing(queue="sales", limit=500),
+    ):
+        done(ask())  # type: ignore[arg-type]
+    sa.event.remove(engine, "before_cursor_execute", listen)
+
+    def plans(conn: sa.Connection) -> list[str]:
+        return [
+            row[3]
+            for statement, values in asked
+            if statement.startswith("SELECT")
+            for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+        ]
+
+    for step in database.run_now("plans", plans):
+        assert not re.match(
+            r"SCAN (task|attempt)(?! USING INDEX (uq|ix)_\w*(open|"
+            r"under_way))(?! USING COVERING INDEX \w*open)",
+            step,
+        ), step
+    done(database.close())
+
+
+def test_a_restored_postgresql_database_gets_statistics_at_the_start(
+    empty_postgres_url: str,
+) -> None:
+    migrate.upgrade(empty_postgres_url)
+    database = Database(empty_postgres_url, deliver=None)
+    done(TaskStore(database).add(new_task("1"), NOW))
+    done(database.close())
+
+    def analysed() -> int:
+        with backend_for(empty_postgres_url).engine.connect() as conn:
+            known = "SELECT count(DISTINCT tablename) FROM pg_stats WHERE tablename"
+            return int(
+                conn.exec_driver_sql(f"{known} IN ('task', 'task_event')").scalar_one()
+            )
+
+    # As after pg_restore: rows, and nothing known of them.
+    assert analysed() == 0
+    migrate.prepare(empty_postgres_url)
+    assert analysed() == 2
+
+
+@pytest.mark.parametrize("database_of", ["sqlite_path", "empty_postgres_url"])
+def test_a_number_blocked_before_its_key_changed_is_found_after_the_upgrade(
+    database_of: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    where = request.getfixturevalue(database_of)
+    url = where if database_of == "empty_postgres_url" else f"sqlite:///{where}"
+    before = tmp_path / "before"
+    shutil.copytree(migrate._MIGRATIONS, before)
+    for file in (before / "versions").glob("[0-9]*.py"):
+        if file.name >= "0009":
+            file.unlink()
+    migrate.upgrade(url, migrations=before)
+    with backend_for(url).engine.begin() as conn:
+        conn.exec_driver_sql(
+            "INSERT INTO blocked (number_key, number, region, reason, at) VALUES"
+            " ('5491123456789', '+5491123456789', 'AR', 'asked us to', 1)"
+        )
+    migrate.upgrade(url)
+    plan = NumberPlan("AR")
+    database = Database(url, deliver=None)
+    store = TaskStore(database)
+    assert done(store.rekey_blocked(plan)) == 1
+    assert done(store.rekey_blocked(plan)) == 0
+    assert done(store.unblock(plan.key("+541123456789"))) is not None
+    done(database.close())
