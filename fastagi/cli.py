@@ -97,8 +97,20 @@ def run(config: str) -> None:
 @main.command()
 @_config_option
 @_json_option
-def check(config: str, as_json: bool) -> None:
-    """Look for mistakes in the settings, the database and Asterisk."""
+@click.option(
+    "--settings",
+    "settings_only",
+    is_flag=True,
+    help="Only whether the settings can be loaded, as before a reload.",
+)
+def check(config: str, as_json: bool, settings_only: bool) -> None:
+    """Look for mistakes in the settings, the database and Asterisk.
+
+    With --settings only the settings file is read: exit code 2 if it has mistakes.
+    """
+    if settings_only:
+        _load(config)
+        return
     from fastagi import checks
 
     findings = checks.run(config)

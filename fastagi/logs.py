@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: MIT
 """Where log lines go: text for people, or one JSON object a line for programs.
 
-Both are written to standard error, which systemd keeps in the journal.
+Both are written to standard error, which systemd keeps in the journal. Text for the
+journal begins with its level as sd-daemon(3) has it, such as ``<3>``, so that
+``journalctl -p err`` finds errors; the journal takes it off.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
@@ -43,6 +47,14 @@ _IDS: Final = frozenset({"uniqueid", "linkedid", "channel_id"})
 #: part of a longer word such as an id.
 _NUMBER: Final = re.compile(r"(?<![\w.:-])\+?\d(?:[ ()/-]{0,2}\d){4,}(?![\w.:-]*\w)")
 _LEVELS: Final = list(LogLevel.iterconstants())
+#: Levels of syslog(3).
+_PRIORITIES: Final = {
+    LogLevel.debug: 7,
+    LogLevel.info: 6,
+    LogLevel.warn: 4,
+    LogLevel.error: 3,
+    LogLevel.critical: 2,
+}
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -59,8 +71,16 @@ def mask(text: str) -> str:
 class LineObserver:
     """Writes each event as one line."""
 
-    def __init__(self, out: TextIO, *, as_json: bool, mask_numbers: bool) -> None:
+    def __init__(
+        self,
+        out: TextIO,
+        *,
+        as_json: bool,
+        mask_numbers: bool,
+        to_journal: bool = False,
+    ) -> None:
         self._out = out
+        self._to_journal = to_journal
         self.as_json = as_json
         self.mask_numbers = mask_numbers
 
@@ -98,6 +118,10 @@ class LineObserver:
         failure = event.get("log_failure")
         if failure is not None:
             line += "\n    " + self._trace(failure).replace("\n", "\n    ")
+        if self._to_journal:
+            # Each line of a traceback is an entry of its own.
+            prefix = f"<{_PRIORITIES[event['log_level']]}>"
+            line = prefix + line.replace("\n", f"\n{prefix}")
         return line
 
     def _json(self, event: LogEvent) -> str:
@@ -133,12 +157,25 @@ def _without_numbers(name: str, value: Any) -> Any:
     return value if value is None else mask(str(value))
 
 
+def is_journal(out: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether a stream leads to systemd's journal (systemd.exec(5), JOURNAL_STREAM)."""
+    try:
+        found = os.fstat(out.fileno())
+    except (OSError, ValueError):
+        return False
+    return environ.get("JOURNAL_STREAM", "") == f"{found.st_dev}:{found.st_ino}"
+
+
 class Logs:
     """The process's log: begun once, its form and level changeable."""
 
     def __init__(self, out: TextIO | None = None) -> None:
+        out = out or sys.stderr
         self._observer = LineObserver(
-            out or sys.stderr, as_json=False, mask_numbers=False
+            out,
+            as_json=False,
+            mask_numbers=False,
+            to_journal=is_journal(out, os.environ),
         )
         self._predicate = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)
 

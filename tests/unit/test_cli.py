@@ -213,3 +213,23 @@ def test_second_service_is_told_what_is_taken(
 ) -> None:
     text = daemon.what_is_taken(CannotListenError(interface, port, OSError("in use")))
     assert text.startswith(f"{where} can not be listened on (in use) - is another")
+
+
+def test_reload_is_refused_before_it_begins_if_the_settings_have_mistakes(
+    home: _Home,
+) -> None:
+    assert home.run("check", "--settings").exit_code == 0
+    config = home.path / "callback-queue.yaml"
+    config.write_text(config.read_text().replace("outbound_channel", "outbound_chanel"))
+    done = home.run("check", "--settings")
+    assert done.exit_code == 2
+    assert "outbound_chanel" in done.stderr
+
+
+def test_unit_checks_the_settings_before_it_reloads() -> None:
+    unit = (Path(cli.__file__).parents[1] / "etc/callback-queue.service").read_text()
+    reloads = [line for line in unit.splitlines() if line.startswith("ExecReload=")]
+    assert [line.split()[1:] for line in reloads] == [
+        ["check", "--settings"],
+        ["-HUP", "$MAINPID"],
+    ]
