@@ -10,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: demo test lint style types fast-test simulate fuzz soak memory bench
-.PHONY: asterisk-test lab sounds clean
+.PHONY: asterisk-test stopwatch-test lab sounds clean
 
 demo: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22
@@ -21,6 +21,7 @@ test: .venv/ready
 	@$(MAKE) --no-print-directory style
 	@$(MAKE) --no-print-directory -j 3 types fast-test lab
 	@$(MAKE) --no-print-directory asterisk-test
+	@$(MAKE) --no-print-directory stopwatch-test
 
 lint: style types
 
@@ -34,7 +35,8 @@ types: .venv/ready
 # Units, the store on each database, and the whole service in memory: a thousand runs
 # by chance, too.
 fast-test: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests --ignore tests/asterisk
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not stopwatch" tests \
+		--ignore tests/asterisk
 
 # As many runs by chance as wanted, or one of them with its whole story:
 #   make simulate SEEDS=20000 FIRST=1000      make simulate SEED=4711
@@ -77,13 +79,16 @@ bench: .venv/ready
 	@$(BIN)/python -m tests.bench $(BENCH)
 
 # On real Asterisk, two of each version at the same time; then those in which much
-# happens, three tests at a time; then those in which milliseconds count, alone.
+# happens, three tests at a time.
 asterisk-test: lab
 	$(BIN)/python -m pytest -n 4 --dist loadgroup -m "not crowd and not stopwatch" \
 		tests/asterisk
 	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "crowd and not stopwatch" \
 		tests/asterisk
-	$(BIN)/python -m pytest -m stopwatch tests/asterisk
+
+# Tests in which milliseconds count, alone.
+stopwatch-test: lab
+	$(BIN)/python -m pytest -m stopwatch tests/process tests/store tests/asterisk
 
 lab: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22 16 databases

@@ -34,6 +34,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 __all__ = ["pytest_terminal_summary"]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what the mark means that tests in every folder have."""
+    config.addinivalue_line("markers", "stopwatch: milliseconds count; runs alone")
+
+
 @pytest.fixture(autouse=True)
 def _umask() -> Iterator[None]:
     """Give each test the usual umask, whatever a command has made of it."""

@@ -6,14 +6,20 @@ the worker turns to it shares one transaction and so one wait for the disk (a gr
 commit). If a function fails, all run once more, each in a savepoint of its own, so
 that the failure harms no other. No Deferred fires before the COMMIT. Knows no tables
 and imports no reactor.
+
+A request may have a deadline. One that has not begun by then is dropped. A group is
+committed before all of it is done if the first deadline would pass otherwise; the rest
+is carried out in the next transaction. Requests of one kind that follow each other may
+be carried out by one function, which needs fewer round trips to the server.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import GeneratorType
 from typing import Any, Final, TypeVar, TypeVarTuple
 
@@ -24,9 +30,9 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
 from fastagi.store.backends import Backend, Explained, Trouble, backend_for
-from fastagi.store.errors import CommitUnknown, StoreUnavailable
+from fastagi.store.errors import CommitUnknown, OutOfTime, StoreUnavailable
 
-__all__ = ["Database", "Deliver", "StoreUnavailable", "TryAgain"]
+__all__ = ["ALONE", "Alone", "Database", "Deliver", "StoreUnavailable", "TryAgain"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -40,6 +46,10 @@ _MOST_TRIES: Final = 4
 _PAUSE_S: Final = 0.005
 #: More in one transaction would make the first wait long for the last.
 _LARGEST_GROUP: Final = 200
+#: How much of an earlier, longer duration is still expected the next time.
+_FADES: Final = 0.9
+#: A step may take so many times as long as it did before.
+_SAFETY: Final = 2.0
 
 
 class TryAgain(Exception):
@@ -47,6 +57,13 @@ class TryAgain(Exception):
 
     Raised inside a function, never seen by who asked for it.
     """
+
+
+class Alone:
+    """In the results of a function for many requests: this one has to run alone."""
+
+
+ALONE: Final = Alone()
 
 
 class _Broken(Exception):
@@ -76,6 +93,10 @@ class _Request:
     args: tuple[Any, ...]
     #: In :func:`time.monotonic` seconds: when to stop waiting for others.
     give_up_at: float
+    #: Likewise: whoever asked does not wait for it any longer.
+    deadline: float = math.inf
+    #: Carries out several requests of this kind, given the arguments of each.
+    together: Callable[[sa.Connection, Sequence[Any]], Sequence[Any]] | None = None
     deferred: Deferred[Any] = field(factory=Deferred)
     value: Any = None
     error: Exception | None = None
@@ -85,22 +106,15 @@ class _Request:
     #: Its success says that the database can be used: something was written.
     proves: bool = False
 
-    def run(self, conn: sa.Connection) -> None:
-        """Call the function and keep what it returns."""
-        self.value = self.error = None
-        self.again = False
-        self.tries += 1
-        transaction = conn.get_transaction()
-        value = self.fn(conn, *self.args)
-        if transaction is None or conn.get_transaction() is not transaction:
-            raise RuntimeError(f"{self.name} ended the transaction it ran in")
-        _refuse_live(value)
-        self.value = value
-
     @property
     def may_wait(self) -> bool:
         """Whether there is time for another try."""
         return time.monotonic() < self.give_up_at
+
+    @property
+    def is_late(self) -> bool:
+        """Whether nobody waits for it any longer."""
+        return time.monotonic() >= self.deadline
 
     def settle(self) -> None:
         """Tell who waits for it."""
@@ -109,6 +123,81 @@ class _Request:
             self.deferred.callback(self.value)
         else:
             self.deferred.errback(self.error)
+
+
+@define(eq=False)
+class _Step:
+    """What one call of a function carries out: a request, or several of one kind."""
+
+    requests: list[_Request]
+    #: Carries out all of them; None: there is one, and its own function does.
+    together: Callable[[sa.Connection, Sequence[Any]], Sequence[Any]] | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the requests, which all have the same."""
+        return self.requests[0].name
+
+    def run(self, conn: sa.Connection) -> list[_Request]:
+        """Call the function and keep what it returns.
+
+        Returns:
+            Those that have to run alone after it.
+        """
+        for request in self.requests:
+            request.value = request.error = None
+            request.again = False
+            request.tries += 1
+        transaction = conn.get_transaction()
+        if self.together is None:
+            (request,) = self.requests
+            values: Sequence[Any] = [request.fn(conn, *request.args)]
+        else:
+            values = self.together(conn, [request.args for request in self.requests])
+        if transaction is None or conn.get_transaction() is not transaction:
+            raise RuntimeError(f"{self.name} ended the transaction it ran in")
+        alone = []
+        for request, value in zip(self.requests, values, strict=True):
+            if value is ALONE:
+                request.tries -= 1
+                request.together = None
+                alone.append(request)
+            else:
+                _refuse_live(value)
+                request.value = value
+        return alone
+
+    def apart(self) -> None:
+        """Have each of several run alone the next time."""
+        if self.together is not None:
+            for request in self.requests:
+                request.together = None
+
+
+def _steps(group: Iterable[_Request]) -> deque[_Step]:
+    """Put requests of one kind that follow each other into one step."""
+    steps: deque[_Step] = deque()
+    for request in group:
+        if steps and request.together and steps[-1].together == request.together:
+            steps[-1].requests.append(request)
+        else:
+            steps.append(_Step([request], request.together))
+    return steps
+
+
+class _Pace:
+    """How long the steps of a transaction took lately, in seconds."""
+
+    def __init__(self) -> None:
+        self._took: dict[str, float] = {}
+
+    def note(self, what: str, took_s: float) -> None:
+        """Keep how long something took; what is shorter is believed slowly."""
+        self._took[what] = max(took_s, _FADES * self._took.get(what, 0.0))
+
+    def expects(self, *what: str) -> float:
+        """Say how long the next of each may take, one after the other."""
+        return _SAFETY * sum(self._took.get(one, 0.0) for one in what)
 
 
 class Database:
@@ -121,7 +210,7 @@ class Database:
         url: str,
         *,
         deliver: Deliver | None,
-        most_waiting: int = 1000,
+        most_waiting: int = 2000,
         lock_wait_s: float = 2.0,
     ) -> None:
         """Prepare; nothing is opened before the first request.
@@ -157,7 +246,13 @@ class Database:
         return self._transactions.commits
 
     def run(
-        self, name: str, fn: Callable[[sa.Connection, *Ts], T], *args: *Ts
+        self,
+        name: str,
+        fn: Callable[[sa.Connection, *Ts], T],
+        *args: *Ts,
+        within_s: float | None = None,
+        together: Callable[[sa.Connection, Sequence[tuple[*Ts]]], Sequence[T | Alone]]
+        | None = None,
     ) -> Deferred[T]:
         """Run ``fn(conn, *args)`` in a transaction.
 
@@ -167,17 +262,26 @@ class Database:
                 but the database; it returns values, never rows or results; it neither
                 commits nor rolls back. An exception undoes what it did.
             args: for ``fn``.
+            within_s: how long whoever asks waits for it; None: for ever.
+            together: does the same for several requests that wait at the same time,
+                given the ``args`` of each. It returns a result for each, or ALONE for
+                one that ``fn`` has to carry out after it.
 
         Returns:
             A Deferred that fires after the COMMIT with what ``fn`` returned. It fails
-            with what ``fn`` raised, or with StoreUnavailable. Cancelling it does not
-            undo anything: the work may still be done.
+            with what ``fn`` raised, or with StoreUnavailable; with OutOfTime if its
+            time was over before it began, or before its COMMIT began. Cancelling it
+            does not undo anything: the work may still be done.
         """
         request = self._request(name, fn, args)
+        request.together = together
+        if within_s is not None:
+            request.deadline = time.monotonic() + within_s
+            request.give_up_at = min(request.give_up_at, request.deadline)
         if self._closing:
             return fail(StoreUnavailable(f"{name}: the database is closed"))
         if self._deliver is None:
-            self._transactions.process([request])
+            self._process_all([request])
             self._settle([request])
             return request.deferred
         with self._changed:
@@ -206,7 +310,7 @@ class Database:
         if self._closing:
             raise StoreUnavailable(f"{name}: the database is closed")
         request = self._request(name, fn, args)
-        self._transactions.process([request])
+        self._process_all([request])
         if request.error is not None:
             raise request.error
         value: T = request.value
@@ -236,6 +340,10 @@ class Database:
     ) -> _Request:
         return _Request(name, fn, args, time.monotonic() + self._lock_wait_s)
 
+    def _process_all(self, group: list[_Request]) -> None:
+        while group:
+            group = self._transactions.process(group)
+
     # -- on the reactor's thread -------------------------------------------
 
     def _settle(self, requests: Iterable[_Request]) -> None:
@@ -246,9 +354,10 @@ class Database:
     def _notice(self, request: _Request) -> None:
         """Log trouble when it begins, when it becomes another, and when it ends."""
         trouble = ""
-        if isinstance(request.error, StoreUnavailable):
+        error = request.error
+        if error is not None and _tells_of_trouble(error):
             # Without the name of the request, which differs from one to the next.
-            trouble = str(request.error.__cause__ or request.error)
+            trouble = str(error.__cause__ or error)
         if trouble and trouble != self._trouble:
             self._log.error(
                 "{name}: the database can not be used: {error}",
@@ -276,8 +385,11 @@ class Database:
     def _work(self) -> None:
         assert self._deliver is not None
         while group := self._next_group():
-            self._transactions.process(group)
-            self._deliver(self._settle, group)
+            left = self._transactions.process(group)
+            done = [request for request in group if request not in left]
+            self._deliver(self._settle, done)
+            with self._changed:
+                self._waiting.extendleft(reversed(left))
         self._transactions.disconnect()
         self._deliver(self._over)
 
@@ -302,19 +414,26 @@ class _Transactions:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._conn: sa.Connection | None = None
+        self._pace = _Pace()
         #: Since the last success that proves otherwise, the database failed. On a full
         #: disk reading works.
         self._failed = False
         #: Transactions committed so far.
         self.commits = 0
 
-    def process(self, group: list[_Request]) -> None:
-        """Carry out requests; each has a value or an error afterwards."""
+    def process(self, group: list[_Request]) -> list[_Request]:
+        """Carry out requests; each has a value or an error afterwards.
+
+        Returns:
+            Those that were not begun, so that the others are committed in time.
+        """
         requests, group = group, list(group)
+        left: list[_Request] = []
         savepoints = False
         try:
             while group:
-                group = self._together(group, savepoints=savepoints)
+                group, rest = self._together(group, savepoints=savepoints)
+                left = rest + left
                 # Savepoints cost as much as the work: they come when needed.
                 savepoints = True
         except Exception as error:
@@ -322,8 +441,9 @@ class _Transactions:
             self._log.failure("the database's worker failed")
             _fail(group, error)
             self.disconnect()
-        if any(isinstance(request.error, StoreUnavailable) for request in requests):
+        if any(_tells_of_trouble(request.error) for request in requests):
             self._failed = True
+        return left
 
     def disconnect(self) -> None:
         """Give the connection up; the next request opens a new one."""
@@ -332,29 +452,68 @@ class _Transactions:
             conn.invalidate()
             conn.close()
 
-    def _together(self, group: list[_Request], *, savepoints: bool) -> list[_Request]:
-        """Carry out requests in one transaction; return those to run once more."""
+    def _together(
+        self, group: list[_Request], *, savepoints: bool
+    ) -> tuple[list[_Request], list[_Request]]:
+        """Carry out requests in one transaction.
+
+        Returns:
+            Those to run once more, and those that were not begun.
+        """
         conn = self._begin(group)
         if conn is None:
-            return []
+            return [], []
+        steps = _steps(group)
+        #: All that has run in this transaction, or failed.
+        begun: list[_Request] = []
         try:
-            for request in group:
+            while steps:
+                step = steps.popleft()
+                late = [request for request in step.requests if request.is_late]
+                _fail(late, OutOfTime("its time was over before it began"))
+                begun += late
+                step.requests = [r for r in step.requests if r not in late]
+                if not step.requests:
+                    continue
+                if self._must_commit(begun, step):
+                    steps.appendleft(step)
+                    break
+                began = time.monotonic()
                 if savepoints:
-                    self._in_savepoint(conn, request)
-                elif not self._runs(conn, request):
-                    self._roll_back(conn)
-                    return [r for r in group if r.error is None]
+                    alone = self._in_savepoint(conn, step)
+                else:
+                    found = self._runs(conn, step)
+                    if found is None:
+                        self._roll_back(conn)
+                        return [r for r in group if r.error is None], []
+                    alone = found
+                self._pace.note(step.name, time.monotonic() - began)
+                begun += [r for r in step.requests if r not in alone]
+                steps.extendleft(_Step([request]) for request in reversed(alone))
         except _Broken as broken:
             self.disconnect()
-            self._apart(group, broken)
-            return []
-        done = [r for r in group if r.error is None and not r.again]
-        again = [r for r in group if r.again]
-        if done:
+            self._apart([r for r in group if r.error is None], broken)
+            return [], []
+        done = [r for r in begun if r.error is None and not r.again]
+        again = [r for r in begun if r.again]
+        if done and all(request.is_late for request in done):
+            # Nobody waits for any of it: better not stored than stored too late.
+            self._roll_back(conn)
+            _fail(done, OutOfTime("its time was over before it could be committed"))
+        elif done:
             self._commit(conn, done)
         else:
             self._roll_back(conn)
-        return again
+        return again, [request for step in steps for request in step.requests]
+
+    def _must_commit(self, begun: Iterable[_Request], step: _Step) -> bool:
+        """Say whether somebody would be late if the step came before the COMMIT."""
+        first = min(
+            (r.deadline for r in begun if r.error is None and not r.again),
+            default=math.inf,
+        )
+        ends = time.monotonic() + self._pace.expects(step.name, "COMMIT")
+        return ends > first
 
     def _begin(self, group: list[_Request]) -> sa.Connection | None:
         """Begin a transaction, waiting for other processes as long as requests may.
@@ -383,24 +542,30 @@ class _Transactions:
                 if not group:
                     return None
 
-    def _runs(self, conn: sa.Connection, request: _Request) -> bool:
-        """Run one request; if it fails, the transaction has to be undone.
+    def _runs(self, conn: sa.Connection, step: _Step) -> list[_Request] | None:
+        """Run one step; return those to run alone after it.
+
+        None: it failed, and the transaction has to be undone.
 
         Raises:
             _Broken: the connection is of no use any more.
         """
         try:
-            request.run(conn)
+            return step.run(conn)
         except Exception as error:
             explained = self._usable_after(error)
-            if explained is not None and explained.trouble is Trouble.LOCKED:
+            if step.together is not None:
+                step.apart()
+            elif explained is not None and explained.trouble is Trouble.LOCKED:
                 # It has waited as long as it may, and would again.
-                _fail([request], explained.as_error())
-            return False
-        return True
+                _fail(step.requests, explained.as_error())
+            return None
 
-    def _in_savepoint(self, conn: sa.Connection, request: _Request) -> None:
-        """Run one request, undoing only what it did if it fails.
+    def _in_savepoint(self, conn: sa.Connection, step: _Step) -> list[_Request]:
+        """Run one step, undoing only what it did if it fails.
+
+        Returns:
+            Those to run alone after it.
 
         Raises:
             _Broken: the transaction can not go on.
@@ -410,27 +575,42 @@ class _Transactions:
         except sa.exc.DBAPIError as error:
             raise _Broken(error, self._backend.explain(error)) from error
         try:
-            request.run(conn)
+            alone = step.run(conn)
             conn.exec_driver_sql("RELEASE SAVEPOINT request")
         except Exception as error:
             explained = self._usable_after(error)
-            lost_race = isinstance(error, TryAgain) or (
-                explained is not None and explained.trouble is Trouble.RACE
-            )
-            if lost_race and request.tries < _MOST_TRIES and request.may_wait:
-                request.again = True
-            elif explained is not None:
-                _fail([request], explained.as_error())
-            elif lost_race:
-                text = "other processes kept changing the same rows"
-                _fail([request], StoreUnavailable(text))
+            if step.together is not None:
+                step.apart()
+                alone = list(step.requests)
+                for request in alone:
+                    request.tries -= 1
             else:
-                _fail([request], error)
+                alone = []
+                self._judge(step.requests[0], error, explained)
             try:
                 conn.exec_driver_sql("ROLLBACK TO SAVEPOINT request")
                 conn.exec_driver_sql("RELEASE SAVEPOINT request")
             except sa.exc.SQLAlchemyError as worse:
                 raise _Broken(error, self._backend.explain(worse)) from worse
+        return alone
+
+    @staticmethod
+    def _judge(
+        request: _Request, error: Exception, explained: Explained | None
+    ) -> None:
+        """Fail a request that failed alone, or have it run once more."""
+        lost_race = isinstance(error, TryAgain) or (
+            explained is not None and explained.trouble is Trouble.RACE
+        )
+        if lost_race and request.tries < _MOST_TRIES and request.may_wait:
+            request.again = True
+        elif explained is not None:
+            _fail([request], explained.as_error())
+        elif lost_race:
+            text = "other processes kept changing the same rows"
+            _fail([request], StoreUnavailable(text))
+        else:
+            _fail([request], error)
 
     def _usable_after(self, error: Exception) -> Explained | None:
         """Explain a function's error.
@@ -462,7 +642,9 @@ class _Transactions:
             self._backend.check_commit()
             proves = not self._failed or self._backend.has_written(conn)
             failure = CommitUnknown
+            began = time.monotonic()
             conn.commit()
+            self._pace.note("COMMIT", time.monotonic() - began)
         except (sa.exc.DBAPIError, StoreUnavailable) as error:
             self.disconnect()
             explained = self._backend.explain(error)
@@ -490,6 +672,10 @@ def _fail(requests: Iterable[_Request], error: Exception) -> None:
             # Each is raised in a place of its own, so each gets its own.
             request.error = type(error)(f"{request.name}: {error}")
             request.error.__cause__ = error
+
+
+def _tells_of_trouble(error: Exception | None) -> bool:
+    return isinstance(error, StoreUnavailable) and not isinstance(error, OutOfTime)
 
 
 def _origin(error: Exception) -> BaseException:

@@ -21,6 +21,13 @@ class CommitUnknown(StoreUnavailable):
     """
 
 
+class OutOfTime(StoreUnavailable):
+    """Whoever asked does not wait for the work any longer, so it was not done.
+
+    It says nothing of the database: others may have been before it.
+    """
+
+
 class CopyFailed(CallbackError):
     """No copy of the database was made, and nothing is left of it."""
 

@@ -19,10 +19,11 @@ from fastagi.store import schema
 
 _task: Final = schema.task
 _attempt: Final = schema.attempt
-#: The call that must have left the window before there is room for one more.
-_IN_THE_WAY: Final = (
-    select(_attempt.c.started_at)
-    .where(
+
+
+def counted_within() -> tuple[sa.ColumnElement[bool], ...]:
+    """Return what holds of an attempt that counts within a window."""
+    return (
         _attempt.c.started_at > bindparam("after"),
         _attempt.c.started_at < bindparam("before"),
         or_(
@@ -30,6 +31,12 @@ _IN_THE_WAY: Final = (
             _attempt.c.disposition.in_(sorted(one.value for one in COUNTED)),
         ),
     )
+
+
+#: The call that must have left the window before there is room for one more.
+_IN_THE_WAY: Final = (
+    select(_attempt.c.started_at)
+    .where(*counted_within())
     .order_by(_attempt.c.started_at.desc())
     .limit(1)
     .offset(bindparam("room"))
@@ -39,6 +46,14 @@ _OF_QUEUE: Final = _OF_TASK.where(_task.c.queue == bindparam("queue"))
 _OF_NUMBER: Final = _OF_TASK.where(_task.c.number_key == bindparam("number_key"))
 #: A moment may lose its last digits on the way, and must not come too early by them.
 _HAIR: Final = timedelta(milliseconds=1)
+
+
+def day_around(first: datetime, last: datetime) -> dict[str, float]:
+    """Return a window that holds every call which counts for a number at any moment
+    between these two.
+    """
+    day_s = DAY.total_seconds()
+    return {"after": first.timestamp() - day_s, "before": last.timestamp() + day_s}
 
 
 def number_free_at(

@@ -48,6 +48,7 @@ class TaskStore:
         once: bool = False,
         ids: Collection[str] = (),
         most_calls: int = 0,
+        within_s: float | None = None,
     ) -> Recorded:
         """Make a task, or renew the one that is open for the same number.
 
@@ -62,13 +63,24 @@ class TaskStore:
                 before, even if that task has ended.
             ids: further ids by which that call may be known.
             most_calls: to one number within a day; 0 is no limit.
+            within_s: how long the caller waits for it; None: for ever.
 
         Raises:
             NotCallable: the number is blocked, or was called so often that it can not
                 be called again before the task is too old. Nothing was changed.
+            OutOfTime: the caller's time was over before it began, or before its COMMIT
+                began. Nothing was changed, and nothing will be.
         """
         recorded = await self._database.run(
-            "add", tasks.add, new, now, once, tuple(ids), most_calls
+            "add",
+            tasks.add,
+            new,
+            now,
+            once,
+            tuple(ids),
+            most_calls,
+            within_s=within_s,
+            together=tasks.add_many,
         )
         if isinstance(recorded, Refused):
             raise NotCallable(recorded.reason)

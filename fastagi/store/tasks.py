@@ -34,8 +34,8 @@ from fastagi.calls.task import (
     TaskEvent,
     after,
 )
-from fastagi.store import guards, limits, schema
-from fastagi.store.engine import TryAgain
+from fastagi.store import guards, limits, new_tasks, schema
+from fastagi.store.engine import ALONE, Alone, TryAgain
 from fastagi.store.errors import AlreadyOpen, NoSuchTask, StaleTask
 
 
@@ -327,9 +327,63 @@ def add(
     return Recorded(task, created=True)
 
 
+def add_many(
+    conn: sa.Connection,
+    asked: Sequence[tuple[NewTask, datetime, bool, Collection[str], int]],
+) -> list[Recorded | Refused | Alone]:
+    """Make tasks of numbers of which nothing is known, however many, in few statements.
+
+    Args:
+        conn: in a transaction.
+        asked: the arguments of an :func:`add` each.
+
+    Returns:
+        For each the new task; ALONE where :func:`add` has to be asked, since its
+        number is blocked, has an open task, was called as often as is allowed, or came
+        before in ``asked``, or since its call may be known.
+    """
+    unusual = new_tasks.unusual(
+        conn, [(new.number_key, most, now) for new, now, _, _, most in asked]
+    )
+    tasks: dict[str, CallbackTask] = {}
+    results: list[Recorded | Refused | Alone] = []
+    for new, now, once, _, _ in asked:
+        if once or new.number_key in unusual:
+            results.append(ALONE)
+            continue
+        # Of two with one number the second asks again.
+        unusual.add(new.number_key)
+        tasks[new.number_key] = _pending_task(new, now)
+        results.append(Recorded(tasks[new.number_key], created=True))
+    if not tasks:
+        return results
+    try:
+        ids = new_tasks.insert_all(
+            conn, [_values(task, _NEW) for task in tasks.values()]
+        )
+    except IntegrityError as error:
+        raise _again_if_open(error) from error
+    return [
+        evolve(one, task=evolve(one.task, id=ids[one.task.number_key]))
+        if isinstance(one, Recorded)
+        else one
+        for one in results
+    ]
+
+
 def _create(conn: sa.Connection, new: NewTask, now: datetime) -> CallbackTask:
     """Store a task; waits for whoever is just about to store one of its number."""
-    task = CallbackTask(
+    task = _pending_task(new, now)
+    try:
+        task_id = _insert(conn, _INSERT_TASK, _values(task, _NEW))
+    except IntegrityError as error:
+        raise _again_if_open(error) from error
+    return evolve(task, id=task_id)
+
+
+def _pending_task(new: NewTask, now: datetime) -> CallbackTask:
+    """Return a new task as it is to be stored; its id is not known yet."""
+    return CallbackTask(
         id=0,
         kind=new.kind,
         status=Status.PENDING,
@@ -345,11 +399,6 @@ def _create(conn: sa.Connection, new: NewTask, now: datetime) -> CallbackTask:
         expires_at=new.expires_at,
         reason=_storable(new.reason),
     )
-    try:
-        task_id = _insert(conn, _INSERT_TASK, _values(task, _NEW))
-    except IntegrityError as error:
-        raise _again_if_open(error) from error
-    return evolve(task, id=task_id)
 
 
 def _renew(

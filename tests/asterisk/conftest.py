@@ -29,7 +29,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """Say what the marks of these tests mean."""
     config.addinivalue_line("markers", "xdist_group(name): tests for the same worker")
     config.addinivalue_line("markers", "crowd: much happens; runs with few beside it")
-    config.addinivalue_line("markers", "stopwatch: milliseconds count; runs alone")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -11,8 +11,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -22,8 +23,13 @@ from twisted.logger import LogLevel, capturedLogs
 
 from fastagi.calls.task import NewTask, Status
 from fastagi.store import migrate, tasks
-from fastagi.store.engine import Database, TryAgain
-from fastagi.store.errors import CommitUnknown, NoSuchTask, StoreUnavailable
+from fastagi.store.engine import ALONE, Alone, Database, TryAgain
+from fastagi.store.errors import (
+    CommitUnknown,
+    NoSuchTask,
+    OutOfTime,
+    StoreUnavailable,
+)
 from fastagi.store.store import TaskStore
 from tests.store.harness import NOW, PATIENCE_S, Loop, OtherProcess, done, new_task
 
@@ -234,6 +240,153 @@ def test_requests_are_carried_out_in_their_order(
     loop.outcomes(works)
 
     assert order == list(range(500))
+
+
+# -- deadlines and many at once --------------------------------------------
+
+
+def _pass(seconds: float) -> None:
+    """Return when a deadline that many seconds from now is over."""
+    end = time.monotonic() + seconds
+    while (left_s := end - time.monotonic()) > 0:
+        time.sleep(left_s)
+
+
+def test_a_request_whose_time_is_over_before_it_began_is_never_run(
+    threaded: Database, loop: Loop
+) -> None:
+    gate = Gate(threaded)
+    late = [
+        threaded.run("add", add, "1", within_s=0.02),
+        threaded.run("add", add, "2", within_s=0.02, together=_add_many),
+    ]
+    patient = [threaded.run("add", add, "3"), threaded.run("add", add, "4")]
+    _pass(0.03)
+    with capturedLogs() as logged:
+        gate.open()
+        outcomes = loop.outcomes(late + patient)
+
+    assert [type(outcome) for outcome in outcomes] == [OutOfTime, OutOfTime, bool, bool]
+    assert numbers(threaded) == ["3", "4"]
+    # Others were before them: that says nothing of the database.
+    assert not [event for event in logged if "can not be used" in event["log_format"]]
+
+
+def test_what_can_not_be_committed_in_time_is_undone(
+    threaded: Database, loop: Loop
+) -> None:
+    def add_slowly(conn: sa.Connection) -> bool:
+        added = add(conn, "1")
+        _pass(0.2)
+        return added
+
+    outcomes = loop.outcomes([threaded.run("add", add_slowly, within_s=0.1)])
+
+    assert [type(outcome) for outcome in outcomes] == [OutOfTime]
+    assert numbers(threaded) == []
+
+
+def test_a_group_is_committed_before_its_first_would_be_late(
+    threaded: Database, loop: Loop
+) -> None:
+    ran: list[int] = []
+    ran_before: list[int] = []
+
+    def slow(_conn: sa.Connection, number: int) -> None:
+        _pass(0.1)
+        ran.append(number)
+
+    gate = Gate(threaded)
+    urgent = threaded.run("add", add, "1", within_s=0.5)
+    urgent.addCallback(lambda told: ran_before.extend(ran) or told)
+    others = [threaded.run("slow", slow, number) for number in range(8)]
+    gate.open()
+    outcomes = loop.outcomes([urgent, *others])
+
+    # In their order, none twice, and not all of them before it was told.
+    assert outcomes[0] is True
+    assert ran == list(range(8))
+    assert len(ran_before) < 8
+
+
+def _add_many(conn: sa.Connection, asked: Sequence[tuple[str]]) -> list[bool | Alone]:
+    return [ALONE if number == "alone" else add(conn, number) for (number,) in asked]
+
+
+def test_requests_of_one_kind_are_carried_out_by_one_call(
+    threaded: Database, loop: Loop
+) -> None:
+    calls: list[list[str]] = []
+
+    def many(conn: sa.Connection, asked: Sequence[tuple[str]]) -> list[bool | Alone]:
+        calls.append([number for (number,) in asked])
+        return _add_many(conn, asked)
+
+    def one(conn: sa.Connection, number: str) -> bool:
+        calls.append([number])
+        return add(conn, number)
+
+    gate = Gate(threaded)
+    works: list[Deferred[Any]] = [
+        threaded.run("add", one, number, together=many) for number in ("1", "alone")
+    ]
+    works.append(threaded.run("count", count))
+    works.append(threaded.run("add", one, "2", together=many))
+    before = threaded.commits
+    gate.open()
+
+    assert loop.outcomes(works) == [True, True, 2, True]
+    assert calls == [["1", "alone"], ["alone"], ["2"]]
+    # With that of the gate.
+    assert threaded.commits - before <= 2
+    assert numbers(threaded) == ["1", "2", "alone"]
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["", "beside a failure"])
+def test_one_of_many_that_fails_harms_no_other(
+    threaded: Database, loop: Loop, *, beside: bool
+) -> None:
+    def many(conn: sa.Connection, asked: Sequence[tuple[str]]) -> list[bool | Alone]:
+        return [one(conn, number) for (number,) in asked]
+
+    def one(conn: sa.Connection, number: str) -> bool:
+        if number == "2":
+            raise NoSuchTask("no")
+        return add(conn, number)
+
+    gate = Gate(threaded)
+    works: list[Deferred[Any]] = [
+        threaded.run("add", one, number, together=many) for number in "123"
+    ]
+    if beside:
+        works.append(threaded.run("fail", _add_then_fail, "4"))
+    gate.open()
+    outcomes = loop.outcomes(works)
+
+    assert [type(outcome) for outcome in outcomes[:3]] == [bool, NoSuchTask, bool]
+    assert numbers(threaded) == ["1", "3"]
+
+
+def test_fifty_new_tasks_need_as_few_statements_as_one(
+    url: str, store: TaskStore, database: Database
+) -> None:
+    statements: list[str] = []
+
+    def note(_conn, _cursor, statement: str, *_rest) -> None:
+        statements.append(statement)
+
+    def needed(first: int, number: int) -> int:
+        statements.clear()
+        asked = [(new_task(f"{first + n}"), NOW, False, (), 10) for n in range(number)]
+        database.run_now("add", tasks.add_many, asked)
+        return len(statements)
+
+    needed(1000, 1)
+    sa.event.listen(database._backend.engine, "before_cursor_execute", note)
+    assert needed(2000, 1) == needed(3000, 50)
+    # One looks the numbers up; the others store. The server is told all in one.
+    assert len(statements) <= (2 if url.startswith("postgresql") else 6)
+    assert len(done(store.listing())) == 52
 
 
 def test_too_many_waiting_are_refused_at_once(url: str, loop: Loop) -> None:

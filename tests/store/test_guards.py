@@ -11,10 +11,10 @@ import pytest
 from fastagi.calls.guards import BlockedNumber, Refusal
 from fastagi.calls.limits import CallLimits
 from fastagi.calls.numbers import NotCallable, NumberPlan
-from fastagi.calls.task import CallbackTask, Kind
-from fastagi.store import guards
-from fastagi.store.engine import Database
-from fastagi.store.store import Beginnings, TaskStore
+from fastagi.calls.task import CallbackTask, Kind, Move
+from fastagi.store import guards, tasks
+from fastagi.store.engine import ALONE, Database
+from fastagi.store.store import Beginnings, Recorded, TaskStore
 from tests.store.harness import NOW, RULES, at, done, new_task, verdict
 
 DAY_S = 24 * 3600
@@ -461,3 +461,34 @@ def test_many_tasks_that_must_not_be_called_hold_up_nobody_for_long(
         ended += [task.ended_at for task in outcome.put_off if task.ended_at]
     assert len(ended) == 130
     assert begin(store, 0, why_not=lambda task: "no") == Beginnings([], [])
+
+
+# -- many at once ----------------------------------------------------------
+
+
+def test_many_at_once_leave_to_one_by_one_what_depends_on_more(
+    store: TaskStore, database: Database
+) -> None:
+    done(store.block(blocked("1"), ""))
+    add(store, "2")
+    call(store, "3", -60)
+    asked = [
+        (new_task(number), NOW, number == "6", (), most)
+        for number, most in (
+            *(("1", 0), ("2", 0), ("3", 1)),
+            *(("4", 1), ("4", 1), ("5", 0), ("6", 0)),
+        )
+    ]
+
+    found = database.run_now("add", tasks.add_many, asked)
+
+    assert [one is ALONE for one in found] == [
+        *(True, True, True),
+        *(False, True, False, True),
+    ]
+    made = [one.task for one in found if isinstance(one, Recorded)]
+    assert [one.number_key for one in made] == ["4", "5"]
+    for one in made:
+        assert done(store.find(one.id)) == one
+        (event,) = done(store.history(one.id))
+        assert (event.move, event.at, event.text) == (Move.CREATE, NOW, one.reason)

@@ -136,19 +136,34 @@ class PacedDatabase(Database):
         self._all_done: list[Deferred[None]] = []
 
     def run(  # type: ignore[override]
-        self, name: str, fn: Callable[..., T], *args: Any
+        self,
+        name: str,
+        fn: Callable[..., T],
+        *args: Any,
+        within_s: float | None = None,
+        together: Any = None,
     ) -> Deferred[T]:
-        """Run it when its time has come, and tell later."""
+        """Run it when its time has come, and tell later.
+
+        What takes long is the COMMIT, so nothing is dropped for having begun late.
+        """
         result: Deferred[T] = Deferred()
         if self._process.dead:
             return fail(StoreUnavailable("the process is dead"))
         self._pending.append(result)
         delay_s = self.takes_s(name)
-        self._thread_clock.callLater(delay_s, self._do, result, name, fn, args)
+        self._thread_clock.callLater(
+            delay_s, self._do, result, name, fn, args, together
+        )
         return result
 
     def _do(
-        self, result: Deferred[T], name: str, fn: Callable[..., T], args: Any
+        self,
+        result: Deferred[T],
+        name: str,
+        fn: Callable[..., T],
+        args: Any,
+        together: Any,
     ) -> None:
         process = self._process
         if process.dead:
@@ -159,7 +174,7 @@ class PacedDatabase(Database):
         else:
             if not process.point(f"before COMMIT of {name}"):
                 return
-            done = super().run(name, fn, *args)
+            done = super().run(name, fn, *args, together=together)
             if not process.point(f"after COMMIT of {name}"):
                 # Nobody hears of it, and a failure is nobody's.
                 _ = done.addErrback(lambda failure: None)
