@@ -23,6 +23,8 @@ from __future__ import annotations
 
 import enum
 import math
+import socket
+import struct
 from typing import Final, Protocol, cast
 
 import attrs
@@ -52,6 +54,26 @@ from fastagi.wire.errors import LocalProtocolError, RemoteProtocolError
 
 #: What Asterisk takes for a script that could not run (``res_agi.c:run_agi``).
 FAILURE_LINE: Final = b"failure\n"
+
+
+#: ``tcpi_last_data_recv`` of Linux's ``struct tcp_info``, in milliseconds.
+_LAST_DATA_RECV: Final = struct.Struct("=52xI")
+
+
+def _unread_s(transport: ITransport | None) -> float:
+    """Return how long ago the last bytes came from the network, in seconds.
+
+    0 where the system does not tell.
+    """
+    try:
+        handle: socket.socket = transport.getHandle()  # type: ignore[union-attr]
+        info = handle.getsockopt(
+            socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_RECV.size
+        )
+        (milliseconds,) = _LAST_DATA_RECV.unpack(info)
+    except (AttributeError, OSError, struct.error):
+        return 0.0
+    return float(milliseconds / 1000)
 
 
 def abort(transport: ITransport | None) -> None:
@@ -107,6 +129,8 @@ class AgiProtocol(TwistedProtocol):
         self.peer = peer
         #: Did Asterisk say that the channel was hung up?
         self.hung_up = False
+        #: How long the request lay unread because this process was busy, in seconds.
+        self.unread_s = 0.0
         self._owner = owner
         self._clock = clock
         self._limits = limits
@@ -208,6 +232,7 @@ class AgiProtocol(TwistedProtocol):
         self._deadline = self._session_deadline
         if isinstance(message, AgiRequest):
             self._state = _State.OPEN
+            self.unread_s = _unread_s(self.transport)
             self._owner.request_received(self, message)
             return
         waiting, self._waiting = self._waiting, None

@@ -298,7 +298,8 @@ class FastAgiServer(Service):
         self, link: AgiProtocol, request: AgiRequest, script: Script
     ) -> None:
         try:
-            await script(AgiSession(request=request, link=link))
+            session = AgiSession(request=request, link=link, unread_s=link.unread_s)
+            await script(session)
         except AgiHungUp:
             link.finish()
         except AgiMisunderstood as error:

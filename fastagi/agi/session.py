@@ -64,6 +64,8 @@ class AgiSession:
     #: What Asterisk said at the start.
     request: AgiRequest
     _link: Link
+    #: How long the request lay unread, in seconds: Asterisk has waited that long.
+    unread_s: float = 0.0
 
     @property
     def hung_up(self) -> bool:

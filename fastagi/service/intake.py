@@ -125,7 +125,8 @@ class Intake:
             await self._answer(agi, Answer.REFUSED, settings.sounds.hold_on)
             return
         try:
-            recorded = await self._add_in_time(request.uniqueid, new)
+            left_s = _STORE_LIMIT_S - agi.unread_s
+            recorded = await self._add_in_time(request.uniqueid, new, left_s)
         except NotCallable as refusal:
             self._refuse(request, queue, str(refusal))
             await self._answer(agi, Answer.REFUSED, settings.sounds.cannot_call)
@@ -193,18 +194,29 @@ class Intake:
         await agi.set_variable(Variable.PROMPT, prompt)
         await agi.set_variable(Variable.STATUS, answer.value)
 
-    async def _add_in_time(self, uniqueid: str, new: NewTask) -> Recorded:
+    async def _add_in_time(
+        self, uniqueid: str, new: NewTask, left_s: float
+    ) -> Recorded:
         """Store a request before the dialplan gives up on us.
+
+        Args:
+            uniqueid: of the caller's channel.
+            new: the task to be.
+            left_s: how long it may take.
 
         Raises:
             NotCallable: the number is blocked, or was called too often.
             StoreUnavailable: the database said no, or nothing yet. What it stores
                 after all is taken back, unless the caller has hung up by now.
         """
+        if left_s <= 0:
+            raise StoreUnavailable(
+                "this service was too busy to read it within the caller's second"
+            )
         asked_at = self._now()
         most_calls = self._settings().limits.calls_per_number
         adding = Deferred.fromCoroutine(
-            self._store.add(new, asked_at, most_calls=most_calls)
+            self._store.add(new, asked_at, most_calls=most_calls, within_s=left_s)
         )
         in_time: Deferred[Recorded] = Deferred()
         late: Deferred[Recorded] = Deferred()
@@ -229,12 +241,12 @@ class Intake:
 
         def too_late() -> None:
             in_time.errback(
-                StoreUnavailable(f"the database took more than {_STORE_LIMIT_S} s")
+                StoreUnavailable(f"the database took more than {left_s:.2g} s")
             )
             undo()
 
         _ = adding.addCallbacks(stored, failed)
-        timer = self._clock.callLater(_STORE_LIMIT_S, too_late)
+        timer = self._clock.callLater(left_s, too_late)
         try:
             return await in_time
         finally:

@@ -59,7 +59,9 @@ def _fault(
 
 @_fault("the promise comes before the COMMIT", "no promise before its COMMIT")
 def _promise_first() -> Iterator[None]:
-    async def add_in_time(self: Any, uniqueid: str, new: NewTask) -> Recorded:
+    async def add_in_time(
+        self: Any, uniqueid: str, new: NewTask, left_s: float
+    ) -> Recorded:
         self._background.start("x", self._store.add(new, self._now()))
         known = attrs.asdict(new, recurse=False)
         del known["reason"]
