@@ -96,6 +96,7 @@ class CallbackService:
         clock: MachineClock,
         in_thread: InThread,
         new_token: Callable[[], str] = lambda: secrets.token_hex(4),
+        files_left: Callable[[], int] | None = None,
     ) -> None:
         self._current = settings
         self._targets = targets(settings)
@@ -230,6 +231,7 @@ class CallbackService:
             max_connections_per_peer=settings.fastagi.share_of_one_peer,
             max_rate_per_peer=settings.fastagi.max_rate_per_peer,
             allowed_peers=settings.fastagi.allowed_peers,
+            files_left=files_left,
         )
         self._desk = TaskDesk(
             store=store,

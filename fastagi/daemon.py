@@ -26,9 +26,10 @@ from fastagi.app import CallbackService, Endpoints
 from fastagi.clock import MachineClock
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import load_settings
-from fastagi.config.model import AmiSettings, LogFormat, Settings
+from fastagi.config.model import AmiSettings, FastAgiSettings, LogFormat, Settings
 from fastagi.config.secrecy import open_doors
 from fastagi.errors import CallbackError
+from fastagi.kernel_limits import allow_open_files, files_left, longest_backlog
 from fastagi.logs import Logs
 from fastagi.service.manager_tls import manager_tls
 from fastagi.service.threads import OwnThread
@@ -59,6 +60,7 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
     _use(logs, settings)
     logs.begin()
     _warn_of_open_doors(config, settings)
+    _warn_of_limits(settings.fastagi)
     try:
         migrate.prepare(settings.database.url)
         endpoints = _endpoints(settings)
@@ -78,6 +80,7 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
         endpoints=endpoints,
         clock=MachineClock(reactor),
         in_thread=OwnThread(reactor.callFromThread),
+        files_left=files_left,
     )
     failed: list[int] = []
 
@@ -170,6 +173,30 @@ def _warn_of_open_doors(config: str, settings: Settings) -> None:
         return
 
 
+def _warn_of_limits(fastagi: FastAgiSettings) -> None:
+    """Say where the system allows less than the settings need."""
+    allowed = allow_open_files(fastagi.open_files)
+    if allowed < fastagi.open_files:
+        _log.warn(
+            "this process may have {allowed} files open, and fastagi.max_connections:"
+            " {most} needs {needed}: callers are turned away before that - write"
+            " LimitNOFILE={needed} below [Service] (systemctl edit callback-queue), or"
+            " a lower max_connections",
+            allowed=allowed,
+            most=fastagi.max_connections,
+            needed=fastagi.open_files,
+        )
+    longest = longest_backlog()
+    if longest < fastagi.backlog:
+        _log.warn(
+            "the kernel holds {longest} connections to the FastAGI port until they are"
+            " accepted, and {backlog} are wanted: callers who press the key at the same"
+            " moment may wait - sysctl net.core.somaxconn={backlog}",
+            longest=longest,
+            backlog=fastagi.backlog,
+        )
+
+
 def _make_directory_of(socket: str) -> None:
     try:
         Path(socket).parent.mkdir(parents=True, exist_ok=True)
@@ -197,7 +224,12 @@ def _manager(ami: AmiSettings) -> IStreamClientEndpoint:
 def _listen(settings: Settings) -> IStreamServerEndpoint:
     address = settings.fastagi.listen
     kind = TCP6ServerEndpoint if ":" in address else TCP4ServerEndpoint
-    return kind(reactor, settings.fastagi.port, interface=address)
+    return kind(
+        reactor,
+        settings.fastagi.port,
+        backlog=settings.fastagi.backlog,
+        interface=address,
+    )
 
 
 def _unix(path: str) -> IStreamServerEndpoint:

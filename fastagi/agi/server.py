@@ -24,6 +24,7 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -40,6 +41,13 @@ from fastagi.agi.session import AgiSession
 from fastagi.wire.agi import AgiRequest
 
 Script = Callable[[AgiSession], Coroutine[Any, Any, None]]
+
+#: Open files that connections leave to the rest of the process.
+SPARE_FILES: Final = 24
+#: How many refused connections are waited for at the same time.
+_MOST_LINGERING: Final = 64
+#: Between two looks whether there are files again, in seconds.
+_LOOK_S: Final = 1.0
 
 LOOPBACK: Final[tuple[Network, ...]] = (
     ip_network("127.0.0.0/8"),
@@ -64,6 +72,9 @@ class FastAgiServer(Service):
         session_timeout_s: How long a session may take altogether.
         stop_timeout_s: How long `stopService` waits for scripts under way.
         allowed_peers: Who gets an answer. Others are closed without a byte.
+        files_left: How many files the process may still open; None: do not ask. While
+            fewer than `SPARE_FILES` are left, a connection is answered with
+            ``failure``, so that the database and the log find some.
     """
 
     _log = Logger()
@@ -82,6 +93,7 @@ class FastAgiServer(Service):
         session_timeout_s: float = 30.0,
         stop_timeout_s: float = 5.0,
         allowed_peers: tuple[Network, ...] = LOOPBACK,
+        files_left: Callable[[], int] | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._scripts = dict(scripts)
@@ -112,6 +124,9 @@ class FastAgiServer(Service):
         self._running: dict[AgiProtocol, Deferred[None]] = {}
         self._refusals: set[_Refusal] = set()
         self._full = False
+        self._files_left = files_left
+        #: Looks whether there are files again; None while there are.
+        self._looking: LoopingCall | None = None
         self._all_ended: list[Deferred[None]] = []
 
     # -- life
@@ -172,6 +187,7 @@ class FastAgiServer(Service):
             self._log.failure("cannot listen for FastAGI", failure)
 
     async def _stop(self) -> None:
+        self._stop_looking()
         port, self._listening = self._listening, None
         if port is not None:
             await maybeDeferred(port.stopListening)
@@ -221,6 +237,10 @@ class FastAgiServer(Service):
             self._peers.release(host)
             self._tell_of_being_full()
             return self._refusal()
+        if self._lacks_files():
+            self._peers.release(host)
+            # One that lingers would need a file, too.
+            return _Refusal(self._clock, 0.0, self._refusals)
         if 2 * len(self._links) <= self._max_connections:
             self._full = False
         link = AgiProtocol(
@@ -228,6 +248,37 @@ class FastAgiServer(Service):
         )
         self._links.add(link)
         return link
+
+    def _lacks_files(self) -> bool:
+        """Say whether too few open files are left, and log when that changes."""
+        if self._files_left is None:
+            return False
+        left = self._files_left()
+        if left < SPARE_FILES and self._looking is None:
+            self._log.error(
+                "no file descriptors are left for more FastAGI connections, with"
+                " {count} open: callers are turned away - raise LimitNOFILE in the"
+                " systemd unit (systemctl edit callback-queue), or lower"
+                " fastagi.max_connections",
+                count=len(self._links),
+            )
+            self._looking = LoopingCall(self._look_for_files)
+            self._looking.clock = self._clock
+            _ = self._looking.start(_LOOK_S, now=False)
+        return left < SPARE_FILES
+
+    def _look_for_files(self) -> None:
+        assert self._files_left is not None
+        # Some more than is needed, so that it is not told again and again.
+        if self._looking is None or self._files_left() < 2 * SPARE_FILES:
+            return
+        self._log.info("there are file descriptors for FastAGI connections again")
+        self._stop_looking()
+
+    def _stop_looking(self) -> None:
+        looking, self._looking = self._looking, None
+        if looking is not None and looking.running:
+            looking.stop()
 
     def _tell_of_being_full(self) -> None:
         if not self._full:
@@ -263,7 +314,7 @@ class FastAgiServer(Service):
 
     def _refusal(self) -> Protocol:
         # Those who are told so and do not leave are limited too.
-        linger = len(self._refusals) < self._max_connections
+        linger = len(self._refusals) < min(self._max_connections, _MOST_LINGERING)
         linger_s = self._limits.linger_s if linger else 0.0
         return _Refusal(self._clock, linger_s, self._refusals)
 

@@ -13,6 +13,7 @@ from fastagi.checks.finding import Notes
 from fastagi.checks.place import Address, Place
 from fastagi.checks.process import Running, User, note_missing_right
 from fastagi.config.model import FastAgiSettings
+from fastagi.kernel_limits import longest_backlog
 
 _TIMEOUT_S: Final = 3.0
 #: RuntimeDirectory of the systemd unit.
@@ -42,7 +43,34 @@ def check_fastagi(
     else:
         _check_free(fastagi, where, user, notes)
     _check_peers(fastagi, place, notes)
+    _check_limits(fastagi, running, notes)
     return notes
+
+
+def _check_limits(
+    fastagi: FastAgiSettings, running: Running | None, notes: Notes
+) -> None:
+    """Look whether the system allows as many connections as the settings do."""
+    files = None if running is None else running.open_files
+    if files is not None and files < fastagi.open_files:
+        notes.warn(
+            "fastagi.max_connections",
+            f"{fastagi.max_connections} connections need {fastagi.open_files} open"
+            f" files, and the service may have {files}",
+            f"write LimitNOFILE={fastagi.open_files} below [Service] (systemctl edit"
+            " callback-queue) and restart the service, or write a lower"
+            " max_connections",
+        )
+    longest = longest_backlog()
+    if longest < fastagi.backlog:
+        notes.warn(
+            "net.core.somaxconn",
+            f"the kernel holds {longest} connections until they are accepted, and"
+            f" {fastagi.backlog} are wanted: of callers who press the key at the same"
+            " moment some may wait for two seconds and then be put back in line",
+            f"run: sysctl -w net.core.somaxconn={fastagi.backlog}, write the same into"
+            " a file in /etc/sysctl.d, and restart the service",
+        )
 
 
 def _check_answer(fastagi: FastAgiSettings, where: str, notes: Notes) -> None:

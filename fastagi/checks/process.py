@@ -21,6 +21,7 @@ from typing import Any, Final
 import attrs
 
 from fastagi.checks.finding import Notes
+from fastagi.kernel_limits import open_files
 
 #: The user that the systemd unit names.
 DEFAULT_USER: Final = "callback-queue"
@@ -40,12 +41,14 @@ class Running:
         groups: those the process has besides its own; None if they are not known.
         status: its answer to ``status``; None if it does not answer.
         gid: the group it runs as; None if that is not known.
+        open_files: how many files it may have open; None if that is not known.
     """
 
     uid: int
     status: Mapping[str, Any] | None
     groups: tuple[int, ...] | None = None
     gid: int | None = None
+    open_files: int | None = None
 
 
 class ControlRefused(Exception):
@@ -73,15 +76,16 @@ def running_service(socket_path: str) -> Running | None:
             socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
         )
         pid, uid, gid = _CREDENTIALS.unpack(credentials)
-        groups = _groups_of(pid)
+        groups, files = _groups_of(pid), open_files(pid)
         try:
             control.sendall(b'{"command": "status"}\n')
             with control.makefile("rb") as answers:
                 answer = json.loads(answers.readline())
         except (OSError, ValueError):
-            return Running(uid, None, groups, gid)
+            return Running(uid, None, groups, gid, files)
     usable = isinstance(answer, dict) and answer.get("ok") is True
-    return Running(uid, answer["result"] if usable else None, groups, gid)
+    status = answer["result"] if usable else None
+    return Running(uid, status, groups, gid, files)
 
 
 def _groups_of(pid: int) -> tuple[int, ...] | None:

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 from zoneinfo import ZoneInfo
 
 import attrs
@@ -274,14 +274,19 @@ class AmiSettings(AmiSection):
     secret: Secret
 
 
+#: Files besides the connections that are served: those that are just refused, the
+#: manager, the database, the control socket, histories and the log.
+_OTHER_FILES: Final = 128
+
+
 class FastAgiSettings(Section):
     """Where the dialplan reaches this service."""
 
     listen: Address = "127.0.0.1"
     port: Port = 4573
-    max_connections: Annotated[int, _number(1, 10_000)] = 200
+    max_connections: Annotated[int, _number(1, 10_000)] = 1000
     max_connections_per_peer: Annotated[int, _number(1, 10_000)] | None = None
-    max_rate_per_peer: Annotated[int, _number(1, 100_000)] = 500
+    max_rate_per_peer: Annotated[int, _number(1, 100_000)] = 2000
     allowed_peers: Networks = (
         fields.parse_network("127.0.0.0/8"),
         fields.parse_network("::1/128"),
@@ -292,7 +297,31 @@ class FastAgiSettings(Section):
         """How many of all connections one peer may have."""
         if self.max_connections_per_peer is not None:
             return self.max_connections_per_peer
+        if self.has_one_peer:
+            return self.max_connections
         return max(1, self.max_connections * 3 // 4)
+
+    @property
+    def has_one_peer(self) -> bool:
+        """Whether only one machine may connect: there is nobody to leave room for."""
+        machines = {
+            "this machine" if network.is_loopback else str(network)
+            for network in self.allowed_peers
+        }
+        return len(machines) <= 1 and all(
+            network.is_loopback or network.num_addresses == 1
+            for network in self.allowed_peers
+        )
+
+    @property
+    def backlog(self) -> int:
+        """How many connections the kernel is to hold until they are accepted."""
+        return max(1024, self.max_connections)
+
+    @property
+    def open_files(self) -> int:
+        """How many files the process must be allowed to have open at one time."""
+        return self.max_connections + _OTHER_FILES
 
 
 class DatabaseSettings(Section):

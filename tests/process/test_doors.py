@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
+from tests.process.burst import press_at_once
 from tests.process.program import Program, wait_until
 
 ASTERISK, OTHER_ASTERISK, STRANGER = "127.0.0.1", "127.0.0.2", "127.0.0.3"
@@ -124,3 +127,67 @@ def test_peer_that_connects_too_often_is_told_so(program: Program) -> None:
     assert "more in a second than fastagi.max_rate_per_peer" in log
     second(program)
     assert is_served(program, ASTERISK)
+
+
+# -- a burst ---------------------------------------------------------------
+
+BURST = 500
+
+
+@pytest.mark.stopwatch
+def test_five_hundred_who_press_within_half_a_second_are_all_accepted(
+    tmp_path: Path,
+) -> None:
+    with Program(tmp_path, log={"level": "info"}) as program:
+        numbers = [f"4930{n:07}" for n in range(BURST)]
+        told = press_at_once(program.agi_port, numbers, within_s=0.5)
+        code, listed = program.command("tasks", "list", "--limit", "1000")
+
+    assert Counter(told.values()) == {"ACCEPTED": BURST}
+    assert code == 0
+    assert sum(number in listed for number in numbers) == BURST
+
+
+def test_more_than_may_ask_at_once_are_told_so_and_store_nothing(
+    tmp_path: Path,
+) -> None:
+    few = {"max_connections": 20}
+    with Program(tmp_path, fastagi=few, log={"level": "info"}) as program:
+        # They hold all places and ask for nothing.
+        with ExitStack() as stack:
+            held = [stack.enter_context(call(program, ASTERISK)) for _ in range(20)]
+            begun = time.monotonic()
+            told = press_at_once(program.agi_port, [f"4930{n:07}" for n in range(60)])
+            assert time.monotonic() - begun < 3
+            assert len(held) == 20
+        assert Counter(told.values()) == {"failure": 60}
+        code, listed = program.command("tasks", "list")
+    assert code == 0
+    assert "4930" not in listed
+
+
+def test_used_up_file_descriptors_are_told_once_and_so_is_their_end(
+    tmp_path: Path,
+) -> None:
+    limit = ("prlimit", "--nofile=64:64")
+    with Program(tmp_path, runs_in=limit, log={"level": "info"}) as program:
+        assert "and fastagi.max_connections: 1000 needs 1128" in program.said
+        with ExitStack() as stack:
+            held = [stack.enter_context(call(program, ASTERISK)) for _ in range(80)]
+            # Turned away with a word, or, in the worst moment, without.
+            assert heard(held[-1]) in {b"failure\n", b""}
+            told = "no file descriptors are left for more FastAGI connections"
+            wait_until(lambda: told in program.said, "line in the log")
+            assert "LimitNOFILE" in program.said
+            # The rest of the service still works.
+            assert program.command("tasks", "list")[0] == 0
+        wait_until(
+            lambda: (
+                "there are file descriptors for FastAGI connections again"
+                in program.said
+            ),
+            "line that it is over",
+        )
+        assert is_served(program, ASTERISK)
+    assert program.said.count(told) == 1
+    assert program.said.count("connections again") == 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import threading
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from fastagi import __version__, checks, cli, report
+from fastagi import __version__, checks, cli, kernel_limits, report
 from fastagi.checks import runner
 from fastagi.checks.finding import Finding, Level, Notes
 from fastagi.checks.network import check_fastagi
@@ -32,6 +33,7 @@ from tests.support.checking import only, settings, told, write
 _ROOT = User("root", 0)
 _SOMEBODY = User("somebody", 12345)
 _RUNNING = Running(uid=os.geteuid(), status={})
+_FEW_FILES = Running(uid=os.geteuid(), status={}, open_files=1024)
 
 
 @contextmanager
@@ -43,6 +45,53 @@ def _listener(host: str = "127.0.0.1") -> Iterator[int]:
 def _free_port() -> int:
     with _listener() as port:
         return port
+
+
+class TestLimits:
+    def test_files_for_fewer_connections_than_the_settings_allow(
+        self, tmp_path: Path
+    ) -> None:
+        given = settings(tmp_path, ami={"secret": "x"}, fastagi={"port": 1})
+        with _listener() as port:
+            fastagi = given.fastagi.model_copy(update={"port": port})
+            text = only(
+                check_fastagi(
+                    fastagi, Place(given), _FEW_FILES, _ROOT, control_refused=False
+                )
+            )
+        assert "1000 connections need 1128 open files" in text
+        assert "the service may have 1024" in text
+        assert "LimitNOFILE=1128" in text
+
+    def test_kernel_that_holds_fewer_connections(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limit = tmp_path / "somaxconn"
+        limit.write_text("128\n")
+        monkeypatch.setattr(kernel_limits, "_SOMAXCONN", limit)
+        given = settings(tmp_path, ami={"secret": "x"}, fastagi={"port": _free_port()})
+        text = only(
+            check_fastagi(
+                given.fastagi, Place(given), None, _ROOT, control_refused=False
+            )
+        )
+        assert "the kernel holds 128 connections" in text
+        assert "net.core.somaxconn=1024" in text
+
+    def test_running_service_tells_how_many_files_it_may_open(
+        self, tmp_path: Path
+    ) -> None:
+        path = str(tmp_path / "control.sock")
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path)
+            server.listen()
+            thread = threading.Thread(target=lambda: server.accept()[0].close())
+            thread.start()
+            running = running_service(path)
+            thread.join()
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        assert running is not None
+        assert running.open_files == soft
 
 
 class TestFastAgi:

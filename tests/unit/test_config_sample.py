@@ -59,7 +59,9 @@ _IN_WORDS = {
     "ami.port": "(5038, and with tls 5039)",
     "ami.tls.ca_file": "(those of the system)",
     "ami.tls.server_name": "(the same as host)",
-    "fastagi.max_connections_per_peer": "(three quarters of max_connections)",
+    "fastagi.max_connections_per_peer": (
+        "(three quarters of max_connections; all of them if there is one peer)"
+    ),
     "number_plan.region": "(none)",
     "missed.queue": "(the first of the queues below)",
     "history.cdr_csv": "(none)",
