@@ -127,7 +127,14 @@ class Rig:
                 "username": "bench",
                 "secret": "bench",
             },
-            "fastagi": {"listen": "127.0.0.1", "port": self._agi_port},
+            "fastagi": {
+                "listen": "127.0.0.1",
+                "port": self._agi_port,
+                # All callers are one peer; what is measured is the work.
+                "max_connections": 2000,
+                "max_connections_per_peer": 2000,
+                "max_rate_per_peer": 100_000,
+            },
             "database": {"url": self.database_url},
             "control": {"socket": str(self._socket)},
             "queues": {queue: {} for queue in self._queues},
