@@ -67,7 +67,12 @@ class SlowLink:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._to_port))
+                try:
+                    server = socket.create_connection(("127.0.0.1", self._to_port))
+                except OSError:
+                    # Nobody is there: whoever came is sent away.
+                    client.close()
+                    continue
                 for one in (client, server):
                     one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._sockets += [client, server]
@@ -100,7 +105,9 @@ class _Line:
             arrives_at, data = self.on_the_way.get()
             time.sleep(max(0.0, arrives_at - time.monotonic()))
             with suppress(OSError):
-                if not data:
+                if data:
+                    self.sink.sendall(data)
+                else:
                     self.sink.shutdown(socket.SHUT_WR)
-                    return
-                self.sink.sendall(data)
+            if not data:
+                return

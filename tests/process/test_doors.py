@@ -6,6 +6,8 @@ Every address of 127.0.0.0/8 is this machine, so a test can be three of them.
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import time
 from collections import Counter
@@ -146,6 +148,25 @@ def test_five_hundred_who_press_within_half_a_second_are_all_accepted(
     assert Counter(told.values()) == {"ACCEPTED": BURST}
     assert code == 0
     assert sum(number in listed for number in numbers) == BURST
+
+
+def test_request_that_lay_unread_for_its_callers_second_stores_nothing(
+    tmp_path: Path,
+) -> None:
+    with Program(tmp_path, log={"level": "info"}) as program:
+        os.kill(program.pid, signal.SIGSTOP)
+        try:
+            told = press_at_once(program.agi_port, [f"4930{n:07}" for n in range(20)])
+        finally:
+            os.kill(program.pid, signal.SIGCONT)
+        assert Counter(told.values()) == {"timed out": 20}
+        wait_until(
+            lambda: program.said.count("too busy to read it") == 20,
+            "word of each of them",
+        )
+        code, listed = program.command("tasks", "list", "--all")
+    assert code == 0
+    assert "4930" not in listed
 
 
 def test_more_than_may_ask_at_once_are_told_so_and_store_nothing(

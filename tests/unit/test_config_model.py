@@ -671,3 +671,22 @@ class TestOpeningHours:
         expires_at = queue.expires_at(kind, self.MONDAY_NOON)
         assert expires_at == self.MONDAY_NOON + timedelta(days=days, minutes=30)
         assert queue.opens_between(self.MONDAY_NOON, expires_at) == bool(days)
+
+
+@pytest.mark.parametrize(
+    ("peers", "share"),
+    [
+        (None, 1000),
+        (["127.0.0.1"], 1000),
+        (["192.0.2.7"], 1000),
+        (["127.0.0.0/8", "192.0.2.7"], 750),
+        (["192.0.2.7", "192.0.2.8"], 750),
+        (["192.0.2.0/24"], 750),
+    ],
+)
+def test_room_is_kept_for_a_second_peer_only_where_there_may_be_one(
+    peers: list[str] | None, share: int
+) -> None:
+    given = {} if peers is None else {"allowed_peers": peers}
+    fastagi = model.FastAgiSettings.model_validate(given)
+    assert fastagi.share_of_one_peer == share
