@@ -246,7 +246,7 @@ class CallbackService:
             tasks_changed=self._tasks_changed,
             withdraw=self.dialer.withdraw,
         )
-        self.dialer.on_end(lambda _task: self._tasks_changed())
+        self.dialer.on_end(self._tasks_changed)
         self.manager.on_connected(self._connected)
         self.manager.on_disconnected(self._scheduler.disable)
         self.manager.on_disconnected(self._history.link_lost)

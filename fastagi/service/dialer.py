@@ -23,7 +23,7 @@ from fastagi import dialplan
 from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.session import AmiSession
-from fastagi.calls.attempt import Attempt, Progress, attempt_of, judge
+from fastagi.calls.attempt import Attempt, Progress, Verdict, attempt_of, judge
 from fastagi.calls.task import CallbackTask
 from fastagi.clock import MachineClock
 from fastagi.config.model import QueueSettings
@@ -32,7 +32,7 @@ from fastagi.errors import CallbackError
 from fastagi.service.background import Background
 from fastagi.service.outcome import Outcome
 from fastagi.service.targets import target_key
-from fastagi.store.errors import StaleTask, StoreUnavailable
+from fastagi.store.errors import NoSuchTask, StaleTask, StoreUnavailable
 from fastagi.store.store import Begun, TaskStore
 from fastagi.wire.ami import AmiMessage
 
@@ -47,10 +47,18 @@ _WITHDRAW_AGAIN_S: Final = 2.0
 _CLOCK_SET_S: Final = 1.0
 #: After the store refused to take an attempt's end, in seconds.
 _STORE_RETRY_S: Final = 2.0
+#: Ended attempts whose verdict is remembered.
+_MOST_VERDICTS: Final = 1000
 #: Characters Asterisk would read as more than part of one variable's value.
 _UNSAFE_VALUE: Final = re.compile(r'[\x00-\x1f,;"\\|&$`]')
 _CALLER_ID: Final = re.compile(r'\s*(?:"(?P<name>[^"]*)"\s*)?<?(?P<num>[^<>"]*)>?\s*')
 
+
+#: Why the database may lack what was committed.
+_SET_BACK: Final = (
+    "the database was set back (a copy was restored, or a standby took over that"
+    " lacked the last transactions), and requests of that time may be lost"
+)
 
 #: Whether it is too late to end an attempt.
 TooLate = Callable[[Progress], bool]
@@ -66,6 +74,8 @@ class RunningAttempt:
     progress: Progress = field(factory=Progress)
     #: Judged; the store may still have to take it.
     closing: bool = False
+    #: The database was set back and lost the attempt, and it can not be stored again.
+    lost: bool = False
     #: We have asked Asterisk to end it, or are about to.
     ending: bool = False
     #: From the steady clock to the machine's when it was placed, in seconds.
@@ -100,7 +110,9 @@ class Dialer:
         self._background = background
         #: Ended attempts whose outcome Asterisk still keeps.
         self._to_forget: deque[str] = deque(maxlen=1000)
-        self._ended: list[Callable[[CallbackTask], None]] = []
+        #: How the latest attempts ended, by channel id.
+        self._verdicts: dict[str, Verdict] = {}
+        self._ended: list[Callable[[], None]] = []
         self._waiting: list[Deferred[None]] = []
         for event, listener in {
             "OriginateResponse": self._originate_response,
@@ -117,8 +129,8 @@ class Dialer:
             manager.listen(event, listener)
         manager.on_disconnected(self._link_lost)
 
-    def on_end(self, callback: Callable[[CallbackTask], None]) -> None:
-        """Call ``callback(task)`` after the end of each attempt is stored."""
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Call ``callback()`` after the end of each attempt is stored."""
         self._ended.append(callback)
 
     def idle(self) -> Deferred[None]:
@@ -148,6 +160,13 @@ class Dialer:
             )
             for running in self.running.values()
         )
+
+    def busy_keys(self) -> set[str]:
+        """Return the number keys of the clients of attempts under way.
+
+        The database may not know of them: it may have been set back.
+        """
+        return {running.task.number_key for running in self.running.values()}
 
     # -- placing -----------------------------------------------------------
 
@@ -263,6 +282,17 @@ class Dialer:
     def follow(self, begun: Begun, settings: QueueSettings, progress: Progress) -> None:
         """Take up an attempt that Asterisk is carrying out already."""
         self._add(begun, settings).progress = progress
+
+    def settle_as_before(self, begun: Begun, settings: QueueSettings) -> bool:
+        """End an attempt of which the end was stored before, and is lost.
+
+        Returns:
+            Whether it is one of those that are remembered.
+        """
+        if begun.attempt.channel_id not in self._verdicts:
+            return False
+        self._close(self._add(begun, settings))
+        return True
 
     def settle(self, begun: Begun, settings: QueueSettings, progress: Progress) -> None:
         """Judge an attempt that Asterisk knows no more."""
@@ -471,13 +501,59 @@ class Dialer:
         )
 
     async def _write(self, running: RunningAttempt, text: str, member: str) -> None:
+        channel_id, now = running.attempt.channel_id, self._now()
         try:
-            await self._store.progress(
-                running.attempt.id, text, self._now(), member=member
-            )
+            try:
+                await self._store.progress(channel_id, text, now, member=member)
+            except NoSuchTask:
+                if await self.restore(running):
+                    await self._store.progress(channel_id, text, now, member=member)
         except StoreUnavailable as error:
             # The end is what must not be lost, and that is tried again.
             self._log.warn("a line of a task's story is lost: {error}", error=error)
+        except (NoSuchTask, StaleTask) as error:
+            self._log.warn(
+                "task {task_id}: a line of its story is lost: {error}",
+                task_id=running.task.id,
+                error=error,
+            )
+
+    async def restore(self, running: RunningAttempt) -> bool:
+        """Store an attempt under way again that the database does not have any more.
+
+        Returns:
+            Whether the database has it now.
+
+        Raises:
+            StoreUnavailable: nobody knows.
+        """
+        if running.lost:
+            return False
+        begun = Begun(running.task, running.attempt)
+        restored = await self._store.restore_attempt(begun, self._now())
+        task_id, channel_id = running.task.id, running.attempt.channel_id
+        if restored is None:
+            if not running.lost:
+                self._log.warn(
+                    "task {task_id}: its attempt under way (channel id {channel_id})"
+                    " is not in the database any more, and the task is gone, has ended"
+                    " or is called in another attempt: {why}; the call goes on",
+                    task_id=task_id,
+                    channel_id=channel_id,
+                    why=_SET_BACK,
+                )
+            running.lost = True
+            return False
+        running.attempt = restored.attempt
+        if restored.anew:
+            self._log.warn(
+                "task {task_id}: its attempt under way (channel id {channel_id}) was"
+                " not in the database any more and is stored again: {why}",
+                task_id=task_id,
+                channel_id=channel_id,
+                why=_SET_BACK,
+            )
+        return True
 
     # -- ending ------------------------------------------------------------
 
@@ -492,19 +568,24 @@ class Dialer:
             self._background.start("ending an attempt", self._end(running))
 
     async def _end(self, running: RunningAttempt) -> None:
-        settings = running.settings
-        verdict = judge(running.progress, settings.success_duration_s)
+        channel_id = running.attempt.channel_id
+        verdict = self._verdicts.get(channel_id) or judge(
+            running.progress, running.settings.success_duration_s
+        )
+        self._remember(channel_id, verdict)
         task: CallbackTask | None = None
         stored = False
         while not stored:
             try:
-                task = await self._store.close_attempt(
-                    running.attempt.id, verdict, settings.retry_rules, self._now()
-                )
+                task = await self._store_end(running, verdict)
                 stored = True
-            except StaleTask as error:
+            except (NoSuchTask, StaleTask) as error:
                 self._log.warn(
-                    "task {task_id}: {error}", task_id=running.task.id, error=error
+                    "task {task_id}: the end of the attempt ({verdict}) is not stored:"
+                    " {error}",
+                    task_id=running.task.id,
+                    verdict=verdict.reason,
+                    error=error,
                 )
                 stored = True
             except StoreUnavailable as error:
@@ -516,8 +597,8 @@ class Dialer:
                     error=error,
                 )
                 await self._background.pause(_STORE_RETRY_S)
-        self.running.pop(running.attempt.channel_id, None)
-        self._to_forget.append(running.attempt.channel_id)
+        self.running.pop(channel_id, None)
+        self._to_forget.append(channel_id)
         if task is not None:
             self._log.info(
                 "task {task_id}: {status}: {reason}",
@@ -529,9 +610,45 @@ class Dialer:
                 talk_s=round(verdict.talk_s, 1),
                 reason=task.reason,
             )
-            for callback in self._ended:
-                callback(task)
+        for callback in self._ended:
+            callback()
         self._tell_idle()
+
+    def _remember(self, channel_id: str, verdict: Verdict) -> None:
+        """Keep a verdict: a database that is set back needs it once more."""
+        self._verdicts[channel_id] = verdict
+        while len(self._verdicts) > _MOST_VERDICTS:
+            del self._verdicts[next(iter(self._verdicts))]
+
+    async def _store_end(
+        self, running: RunningAttempt, verdict: Verdict
+    ) -> CallbackTask:
+        """Store the end of an attempt, and the attempt itself if it was lost.
+
+        Raises:
+            NoSuchTask: the attempt was lost and can not be stored again.
+            StaleTask: it has ended before.
+            StoreUnavailable: nobody knows.
+        """
+        channel_id, rules = running.attempt.channel_id, running.settings.retry_rules
+        close = self._store.close_attempt
+        try:
+            return await close(channel_id, verdict, rules, self._now())
+        except NoSuchTask:
+            # What stood in the way of it may have ended since.
+            running.lost = False
+            if await self.restore(running):
+                return await close(channel_id, verdict, rules, self._now())
+            if verdict.success:
+                served = await self._store.serve(
+                    running.task.number_key,
+                    f"{verdict.reason}, in an attempt that the database had lost",
+                    self._now(),
+                    served_at=running.attempt.started_at,
+                )
+                if served is not None:
+                    return served
+            raise
 
     def _moment(self) -> float:
         """Return the moment as an attempt's progress counts it."""

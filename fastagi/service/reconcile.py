@@ -102,18 +102,36 @@ class Reconciler:
                 self._log.debug("can not look after calls: {error}", error=error)
 
     async def _run(self) -> None:
-        missing = await self._look(await self._store.open_attempts())
+        under_way = list(self._dialer.running.values())
+        opened = await self._store.open_attempts()
+        await self._restore(under_way, opened)
+        missing = await self._look(opened)
         if not missing:
             return
         # What was sent on a connection that is gone may be read after the login on a
         # new one (tried by freezing Asterisk), so not to be there counts when it is
         # so twice.
         await self._background.pause(_SETTLE_S)
-        ids = {begun.attempt.id for begun in missing}
+        ids = {begun.attempt.channel_id for begun in missing}
         opened = await self._store.open_attempts()
-        missing = await self._look([b for b in opened if b.attempt.id in ids])
+        missing = await self._look([b for b in opened if b.attempt.channel_id in ids])
         for begun in missing:
             self._end(begun)
+
+    async def _restore(
+        self, under_way: list[RunningAttempt], opened: list[Begun]
+    ) -> None:
+        """Store again what is under way and was lost when the database was set back.
+
+        Args:
+            under_way: the attempts that had been committed before the database was
+                asked.
+            opened: what it answered.
+        """
+        known = {begun.attempt.channel_id for begun in opened}
+        for running in under_way:
+            if not running.closing and running.attempt.channel_id not in known:
+                await self._dialer.restore(running)
 
     async def _look(self, opened: list[Begun]) -> list[Begun]:
         """Follow what is under way and settle what left a record; return the rest."""
@@ -130,10 +148,28 @@ class Reconciler:
             caller_half = channels.get(begun.attempt.caller_channel_id)
             if caller_half is not None:
                 self._follow(begun, known, caller_half)
-            elif known is None or not known.closing:
+            elif known is not None:
+                if not known.closing:
+                    gone.append(begun)
+            elif self._settle_as_before(begun):
+                continue
+            else:
                 gone.append(begun)
         # Only now: what is told while we ask is newer than the list.
         return [begun for begun in gone if not await self._recall(begun)]
+
+    def _settle_as_before(self, begun: Begun) -> bool:
+        """Settle an attempt whose end was lost when the database was set back."""
+        settings = self._settings().queue(begun.task.queue)
+        settled = self._dialer.settle_as_before(begun, settings)
+        if settled:
+            self._log.warn(
+                "task {task_id}: the end of its attempt is not in the database any more"
+                " and is stored again",
+                task_id=begun.task.id,
+                attempt_id=begun.attempt.id,
+            )
+        return settled
 
     def _follow(
         self, begun: Begun, known: RunningAttempt | None, caller_half: AmiMessage

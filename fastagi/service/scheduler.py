@@ -65,7 +65,7 @@ class Scheduler:
         self._targets = targets
         self._new_channel_id = new_channel_id
         #: Keys of clients who are in a call with us: they are not called.
-        self._busy = busy
+        self._in_a_call = busy
         #: Called when tasks ended, or wait, instead of being called.
         self._put_off = put_off
         self._running = False
@@ -153,8 +153,10 @@ class Scheduler:
                 self._dialer.drop(begun, queue, "the service stops, or lost Asterisk")
             elif begun.task.queue not in self._open:
                 self._dialer.drop(begun, queue, CLOSED)
-            elif self._settings().plan.key(begun.task.number) in self._busy():
+            elif self._settings().plan.key(begun.task.number) in self._in_a_call():
                 self._dialer.drop(begun, queue, "the client rang in meanwhile")
+            elif begun.task.number_key in self._dialer.busy_keys():
+                self._dialer.drop(begun, queue, "the client is being called already")
             elif not capacity.take(target_key(queue).lower()):
                 self._dialer.drop(begun, queue, "the agent was taken meanwhile")
             else:
@@ -173,6 +175,10 @@ class Scheduler:
             latest = now + MAX_SLEEP_S
             self._next_due = min(at.timestamp(), latest) if at else latest
             self._sleep(wanted, now)
+
+    def _busy(self) -> set[str]:
+        """Return the keys of clients who must not be called now."""
+        return {*self._in_a_call(), *self._dialer.busy_keys()}
 
     def _tell(self, put_off: list[CallbackTask]) -> None:
         """Say which tasks ended, or wait, instead of being called."""

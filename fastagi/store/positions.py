@@ -13,7 +13,7 @@ from typing import Final
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, case, func, insert, select, update
 
 from fastagi.calls.attempt import Disposition
 from fastagi.calls.records import Happening
@@ -32,15 +32,23 @@ class Position:
 
 
 _position: Final = schema.position
+_event: Final = schema.task_event
+#: The last event there is.
+_LAST: Final = select(func.coalesce(func.max(_event.c.id), 0))
 _GET: Final = select(_position).where(_position.c.name == bindparam("name"))
 _MOVE: Final = (
     update(_position)
     .where(_position.c.name == bindparam("old_name"))
-    .values(event_id=bindparam("to_event"), entries=bindparam("to_entries"))
+    .values(
+        event_id=case(
+            (bindparam("to_event") > _LAST.scalar_subquery(), _LAST.scalar_subquery()),
+            else_=bindparam("to_event"),
+        ),
+        entries=bindparam("to_entries"),
+    )
 )
 _MAKE: Final = insert(_position)
 
-_event: Final = schema.task_event
 _asked: Final = schema.asked
 _task: Final = schema.task
 _attempt: Final = schema.attempt
@@ -77,7 +85,11 @@ def get(conn: sa.Connection, name: str) -> Position:
 
 
 def put(conn: sa.Connection, name: str, position: Position) -> None:
-    """Keep how far a reader has come."""
+    """Keep how far a reader has come.
+
+    Never further than the last event: a reader may have come further before the
+    database was set back, and the ids of what it has read are given again.
+    """
     event_id, entries = position.event_id, position.entries
     moved = conn.execute(
         _MOVE, {"old_name": name, "to_event": event_id, "to_entries": entries}
@@ -88,7 +100,7 @@ def put(conn: sa.Connection, name: str, position: Position) -> None:
 
 def put_last(conn: sa.Connection, name: str) -> None:
     """Have a reader leave out all that has happened until now."""
-    last = Position(conn.execute(select(func.max(_event.c.id))).scalar() or 0)
+    last = Position(conn.execute(_LAST).scalar_one())
     if get(conn, name) != last:
         put(conn, name, last)
 

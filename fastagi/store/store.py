@@ -21,7 +21,14 @@ from fastagi.calls.task import CallbackTask, NewTask, Status, TaskEvent
 from fastagi.store import guards, marks, positions, tasks
 from fastagi.store.engine import Database
 from fastagi.store.positions import Position
-from fastagi.store.tasks import Beginnings, Begun, Blocked, Recorded, Refused
+from fastagi.store.tasks import (
+    Beginnings,
+    Begun,
+    Blocked,
+    Recorded,
+    Refused,
+    Restored,
+)
 
 __all__ = ["Beginnings", "Begun", "Blocked", "Recorded", "TaskStore"]
 
@@ -124,29 +131,52 @@ class TaskStore:
         )
 
     async def progress(
-        self, attempt_id: int, text: str, now: datetime, *, member: str = ""
+        self, channel_id: str, text: str, now: datetime, *, member: str = ""
     ) -> None:
         """Add a line to the story of a task, and who answered if given.
+
+        Args:
+            channel_id: of the attempt under way.
+            text: the line.
+            now: the time.
+            member: who answered.
 
         Raises:
             StaleTask: the attempt has ended.
             NoSuchTask: there is no such attempt.
         """
         await self._database.run(
-            "progress", tasks.progress, attempt_id, text, now, member
+            "progress", tasks.progress, channel_id, text, now, member
+        )
+
+    async def restore_attempt(self, begun: Begun, now: datetime) -> Restored | None:
+        """Store an attempt under way again, if the database was set back and lost it.
+
+        Returns:
+            The attempt as it is stored now, under the same channel id; None if its
+            task is gone too, has ended, or has another attempt under way.
+        """
+        return await self._database.run(
+            "restore attempt", tasks.restore_attempt, begun, now
         )
 
     async def close_attempt(
-        self, attempt_id: int, verdict: Verdict, rules: RetryRules, now: datetime
+        self, channel_id: str, verdict: Verdict, rules: RetryRules, now: datetime
     ) -> CallbackTask:
         """End an attempt and do with its task what the rules say; return the task.
+
+        Args:
+            channel_id: of the attempt under way.
+            verdict: how it ended.
+            rules: of the task's queue.
+            now: the time.
 
         Raises:
             StaleTask: it has ended before, nothing was changed.
             NoSuchTask: there is no such attempt.
         """
         return await self._database.run(
-            "close attempt", tasks.close_attempt, attempt_id, verdict, rules, now
+            "close attempt", tasks.close_attempt, channel_id, verdict, rules, now
         )
 
     async def open_attempts(self) -> list[Begun]:

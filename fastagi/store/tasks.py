@@ -66,6 +66,15 @@ class Begun:
 
 
 @frozen
+class Restored:
+    """An attempt under way that the database may have lost, as it is stored now."""
+
+    attempt: Attempt
+    #: False: it was there.
+    anew: bool
+
+
+@frozen
 class Beginnings:
     """What came of due tasks."""
 
@@ -181,7 +190,11 @@ _EXPIRED: Final = (
     .limit(200)
     .with_for_update(skip_locked=True)
 )
-_ATTEMPT_BY_ID: Final = select(_attempt).where(_attempt.c.id == bindparam("attempt_id"))
+#: The id of a row may be given to another attempt when a database is set back to an
+#: earlier state; a channel id never is.
+_ATTEMPT_BY_CHANNEL: Final = select(_attempt).where(
+    _attempt.c.channel_id == bindparam("channel_id")
+)
 #: How the attempts of a task ended that are counted in some way, the last first.
 _ENDS: Final = (
     select(_attempt.c.disposition)
@@ -531,59 +544,102 @@ def _begin(
     conn: sa.Connection, task: CallbackTask, channel_id: str, now: datetime
 ) -> Begun:
     attempt = Attempt(id=0, task_id=task.id, channel_id=channel_id, started_at=now)
+    number = task.attempts + task.member_attempts + 1
+    reason = f"attempt {number} begins, channel id {channel_id}"
+    return _store_attempt(conn, task, attempt, now, reason)
+
+
+def _store_attempt(
+    conn: sa.Connection,
+    task: CallbackTask,
+    attempt: Attempt,
+    now: datetime,
+    reason: str,
+) -> Begun:
+    """Store an attempt under way of a pending task."""
     attempt_id = _insert(
         conn,
         _INSERT_ATTEMPT,
         {
-            "task_id": attempt.task_id,
+            "task_id": task.id,
             "channel_id": attempt.channel_id,
             "started_at": _seconds(attempt.started_at),
             "ended_at": None,
             "disposition": None,
             "member": attempt.member,
-            "talk_s": attempt.talk_s,
-            "reason": attempt.reason,
+            "talk_s": 0.0,
+            "reason": "",
         },
     )
-    number = task.attempts + task.member_attempts + 1
-    moved = _move(
-        conn,
-        task,
-        Move.BEGIN,
-        now,
-        f"attempt {number} begins, channel id {channel_id}",
-        attempt_id=attempt_id,
-    )
+    moved = _move(conn, task, Move.BEGIN, now, reason, attempt_id=attempt_id)
     return Begun(moved, evolve(attempt, id=attempt_id))
 
 
+def restore_attempt(
+    conn: sa.Connection, begun: Begun, now: datetime
+) -> Restored | None:
+    """Store an attempt under way again, if the database has lost it.
+
+    A database that was set back may have lost the task as well, or have given its id
+    to another one: the same task is the one that was created at the same moment.
+
+    Args:
+        conn: in a transaction.
+        begun: the attempt, as it was committed.
+        now: the time.
+
+    Returns:
+        The attempt as it is stored now; None if its task is gone, has ended, or has
+        another attempt under way.
+    """
+    known, attempt = begun.task, begun.attempt
+    row = conn.execute(_LOCK_BY_ID, {"task_id": known.id}).first()
+    found = conn.execute(
+        _ATTEMPT_BY_CHANNEL, {"channel_id": attempt.channel_id}
+    ).first()
+    if found is not None:
+        return Restored(_attempt_of(found), anew=False)
+    if row is None:
+        return None
+    task = _task_of(row)
+    is_same = (task.created_at, task.number) == (known.created_at, known.number)
+    if not is_same or task.status is not Status.PENDING:
+        return None
+    reason = (
+        f"the attempt with channel id {attempt.channel_id} is under way; the database"
+        " was set back and had lost it"
+    )
+    stored = _store_attempt(conn, task, attempt, now, reason)
+    return Restored(stored.attempt, anew=True)
+
+
 def progress(
-    conn: sa.Connection, attempt_id: int, words: str, now: datetime, member: str
+    conn: sa.Connection, channel_id: str, words: str, now: datetime, member: str
 ) -> None:
     """Add a line to the story of a task whose attempt is under way."""
-    task, attempt = _under_way(conn, attempt_id)
+    task, attempt = _under_way(conn, channel_id)
     status = after(task.status, Move.PROGRESS)
     if member:
         conn.execute(
-            _SET_MEMBER, {"old_id": attempt_id, "new_member": _storable(member)}
+            _SET_MEMBER, {"old_id": attempt.id, "new_member": _storable(member)}
         )
     _tell(conn, task.id, Move.PROGRESS, status, now, words, attempt_id=attempt.id)
 
 
 def close_attempt(
     conn: sa.Connection,
-    attempt_id: int,
+    channel_id: str,
     verdict: Verdict,
     rules: RetryRules,
     now: datetime,
 ) -> CallbackTask:
     """End an attempt and do with its task what the rules say."""
-    task, attempt = _under_way(conn, attempt_id)
+    task, attempt = _under_way(conn, channel_id)
     decision = decide(task, verdict, rules, now, _earlier(conn, task))
     ended = conn.execute(
         _END_ATTEMPT,
         {
-            "old_id": attempt_id,
+            "old_id": attempt.id,
             "new_ended_at": _seconds(now),
             "new_disposition": verdict.disposition.value,
             "new_member": _storable(verdict.member) or attempt.member,
@@ -592,14 +648,14 @@ def close_attempt(
         },
     )
     if ended.rowcount != 1:
-        raise StaleTask(f"attempt {attempt_id} has ended already")
+        raise StaleTask(f"attempt {attempt.id} has ended already")
     return _move(
         conn,
         task,
         decision.move,
         now,
         decision.reason,
-        attempt_id=attempt_id,
+        attempt_id=attempt.id,
         due_at=decision.due_at or task.due_at,
         attempts=task.attempts + verdict.counts,
         member_attempts=task.member_attempts
@@ -1103,16 +1159,17 @@ def _locked(conn: sa.Connection, task_id: int) -> CallbackTask:
     return _task_of(row)
 
 
-def _under_way(conn: sa.Connection, attempt_id: int) -> tuple[CallbackTask, Attempt]:
+def _under_way(conn: sa.Connection, channel_id: str) -> tuple[CallbackTask, Attempt]:
     """Return an attempt under way and its task, locked: always the task first."""
-    row = conn.execute(_ATTEMPT_BY_ID, {"attempt_id": attempt_id}).first()
+    wanted = {"channel_id": channel_id}
+    row = conn.execute(_ATTEMPT_BY_CHANNEL, wanted).first()
     if row is None:
-        raise NoSuchTask(f"there is no attempt {attempt_id}")
+        raise NoSuchTask(f"there is no attempt with channel id {channel_id}")
     task = _locked(conn, row.task_id)
     # Read once more: it may have ended while we waited for the lock.
-    row = conn.execute(_ATTEMPT_BY_ID, {"attempt_id": attempt_id}).one()
+    row = conn.execute(_ATTEMPT_BY_CHANNEL, wanted).one()
     if row.ended_at is not None:
-        raise StaleTask(f"attempt {attempt_id} has ended already")
+        raise StaleTask(f"attempt {row.id} has ended already")
     return task, _attempt_of(row)
 
 

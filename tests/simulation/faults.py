@@ -181,10 +181,10 @@ def _dear_agents() -> Iterator[None]:
 def _forgotten() -> Iterator[None]:
     close_attempt = TaskStore.close_attempt
 
-    async def forgetful(self: Any, attempt_id: int, *args: Any) -> CallbackTask:
-        if attempt_id % 5 == 0:
+    async def forgetful(self: Any, channel_id: str, *args: Any) -> CallbackTask:
+        if int(channel_id.rpartition("-")[2], 16) % 5 == 0:
             raise StaleTask("never mind")
-        return await close_attempt(self, attempt_id, *args)
+        return await close_attempt(self, channel_id, *args)
 
     async def never(self: Any) -> None:
         return

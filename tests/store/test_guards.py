@@ -56,7 +56,7 @@ def call(store: TaskStore, key: str, seconds: float, how: str = "ANSWERED") -> N
     )
     (begun,) = begin(store, seconds).begun
     assert begun.task.id == task.id
-    done(store.close_attempt(begun.attempt.id, verdict(how), RULES, moment))
+    done(store.close_attempt(begun.attempt.channel_id, verdict(how), RULES, moment))
     if how != "ANSWERED":
         done(store.cancel(task.id, "enough", moment))
 
@@ -106,7 +106,9 @@ def test_blocking_ends_the_task_that_is_called_with_its_call(store: TaskStore) -
     with pytest.raises(NotCallable):
         add(store)
 
-    task = done(store.close_attempt(begun.attempt.id, verdict("BUSY"), RULES, NOW))
+    task = done(
+        store.close_attempt(begun.attempt.channel_id, verdict("BUSY"), RULES, NOW)
+    )
     assert task.status.value == "cancelled"
     assert task.reason == "the number is blocked: no calls; it was BUSY"
 
@@ -273,7 +275,7 @@ def test_a_task_for_which_that_would_be_too_late_ends(store: TaskStore) -> None:
         assert begun.task.number_key == "100"
         done(
             store.close_attempt(
-                begun.attempt.id,
+                begun.attempt.channel_id,
                 verdict("BUSY"),
                 attrs.evolve(RULES, attempts=9),
                 at(n * 30),
@@ -339,7 +341,7 @@ def test_a_task_that_waits_after_an_attempt_is_no_matter_of_limits(
 ) -> None:
     add(store, "100", expires_at=at(3 * DAY_S))
     (begun,) = begin(store, 0).begun
-    done(store.close_attempt(begun.attempt.id, verdict("BUSY"), RULES, at(10)))
+    done(store.close_attempt(begun.attempt.channel_id, verdict("BUSY"), RULES, at(10)))
     assert done(store.use_limit(0, at(11))) == []
 
 

@@ -201,7 +201,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(begun=attempts)
     def something_is_told_of_a_call(self, begun: Begun) -> None:
         model = self.models[begun.task.id]
-        told = self.store.progress(begun.attempt.id, "rings", at(self.now_s))
+        told = self.store.progress(begun.attempt.channel_id, "rings", at(self.now_s))
         if model.attempt_id == begun.attempt.id:
             done(told)
             model.go("progress", "calling")
@@ -227,7 +227,7 @@ class StoreMachine(RuleBasedStateMachine):
     def end(self, begun: Begun, disposition: str) -> None:
         model = self.models[begun.task.id]
         work = self.store.close_attempt(
-            begun.attempt.id, verdict(disposition), RULES, at(self.now_s)
+            begun.attempt.channel_id, verdict(disposition), RULES, at(self.now_s)
         )
         if model.attempt_id != begun.attempt.id:
             self.refused(work, StaleTask)

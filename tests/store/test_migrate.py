@@ -123,8 +123,8 @@ def fill(url: str) -> None:
     for number in "123":
         done(store.add(new_task(number, name="Jörg"), NOW))
     first, _ = done(store.begin_attempts({"support"}, ["a", "b"], NOW)).begun
-    done(store.progress(first.attempt.id, "rings", NOW, member="PJSIP/1"))
-    done(store.close_attempt(first.attempt.id, verdict("ANSWERED"), RULES, NOW))
+    done(store.progress(first.attempt.channel_id, "rings", NOW, member="PJSIP/1"))
+    done(store.close_attempt(first.attempt.channel_id, verdict("ANSWERED"), RULES, NOW))
     done(database.close())
 
 

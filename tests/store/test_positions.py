@@ -24,10 +24,10 @@ def play(store: TaskStore) -> None:
     done(store.add(missed, at(0)))
     done(store.add(asked, at(1)))
     (begun,) = done(store.begin_attempts({"support"}, ["c1"], at(2))).begun
-    done(store.progress(begun.attempt.id, "rings", at(3), member="PJSIP/alice"))
+    done(store.progress(begun.attempt.channel_id, "rings", at(3), member="PJSIP/alice"))
     done(
         store.close_attempt(
-            begun.attempt.id, verdict("ANSWERED", talk_s=20), RULES, at(4)
+            begun.attempt.channel_id, verdict("ANSWERED", talk_s=20), RULES, at(4)
         )
     )
 
@@ -59,10 +59,22 @@ def test_events_are_read_on(store: TaskStore) -> None:
 
 def test_position_is_kept(store: TaskStore) -> None:
     assert done(store.position(READER)) == Position()
-    for position in (Position(5, 1), Position(6)):
+    play(store)
+    for position in (Position(2, 1), Position(3)):
         done(store.set_position(READER, position))
         assert done(store.position(READER)) == position
     assert done(store.position("another")) == Position()
+
+
+def test_position_is_never_beyond_the_last_event(store: TaskStore) -> None:
+    """A reader had come further when the database was set back."""
+    done(store.set_position(READER, Position(1)))
+    play(store)
+    last = events(store)[-1].event_id
+    done(store.set_position(READER, Position(last + 7)))
+    done(store.add(new_task("200"), at(9)))
+    told = events(store, done(store.position(READER)).event_id)
+    assert [one.number for one in told] == ["+200"]
 
 
 def test_what_has_happened_is_left_out(store: TaskStore) -> None:

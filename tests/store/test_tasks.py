@@ -45,7 +45,7 @@ def close(
 ):
     return done(
         store.close_attempt(
-            begun.attempt.id, verdict(disposition, **v), rules, at(seconds)
+            begun.attempt.channel_id, verdict(disposition, **v), rules, at(seconds)
         )
     )
 
@@ -265,7 +265,7 @@ def test_a_stranger_can_have_any_name(
         assert done(store.find(task.id)) == task
         assert (task.name, task.reason) == (kept(name), kept(reason))
         begun = begin(store)
-        done(store.progress(begun.attempt.id, step, NOW, member=name))
+        done(store.progress(begun.attempt.channel_id, step, NOW, member=name))
         close(store, begun, "ANSWERED", reason=reason)
         assert done(store.history(task.id))[2].text == kept(step)
         assert done(store.attempts(task.id))[0].member == kept(name)
@@ -310,8 +310,8 @@ def test_a_time_without_a_zone_never_reaches_the_database(store: TaskStore) -> N
     task = add(store)
     begun = begin(store)
     for work in (
-        store.progress(begun.attempt.id, "rings", bare),
-        store.close_attempt(begun.attempt.id, verdict("BUSY"), RULES, bare),
+        store.progress(begun.attempt.channel_id, "rings", bare),
+        store.close_attempt(begun.attempt.channel_id, verdict("BUSY"), RULES, bare),
         store.begin_attempts({"support"}, ["c2"], bare),
         store.expire(bare),
     ):
@@ -424,9 +424,13 @@ def test_the_steps_of_an_attempt_are_told_in_order(store: TaskStore) -> None:
     task = add(store)
     begun = begin(store)
 
-    done(store.progress(begun.attempt.id, "PJSIP/1 rings", at(1)))
-    done(store.progress(begun.attempt.id, "PJSIP/1 answered", at(2), member="PJSIP/1"))
-    done(store.progress(begun.attempt.id, "dialling", at(3)))
+    done(store.progress(begun.attempt.channel_id, "PJSIP/1 rings", at(1)))
+    done(
+        store.progress(
+            begun.attempt.channel_id, "PJSIP/1 answered", at(2), member="PJSIP/1"
+        )
+    )
+    done(store.progress(begun.attempt.channel_id, "dialling", at(3)))
 
     told = done(store.history(task.id))[2:]
     assert [(e.text, e.at) for e in told] == [
@@ -442,7 +446,7 @@ def test_the_steps_of_an_attempt_are_told_in_order(store: TaskStore) -> None:
 def test_the_member_who_answered_is_remembered_at_the_end(store: TaskStore) -> None:
     task = add(store)
     begun = begin(store)
-    done(store.progress(begun.attempt.id, "answered", at(1), member="PJSIP/1"))
+    done(store.progress(begun.attempt.channel_id, "answered", at(1), member="PJSIP/1"))
 
     close(store, begun, "BUSY", 2)
 
@@ -456,10 +460,82 @@ def test_a_step_told_too_late_is_void(store: TaskStore) -> None:
     before = done(store.history(task.id))
 
     with pytest.raises(StaleTask, match=f"attempt {begun.attempt.id}"):
-        done(store.progress(begun.attempt.id, "late", at(1), member="PJSIP/1"))
+        done(store.progress(begun.attempt.channel_id, "late", at(1), member="PJSIP/1"))
 
     assert done(store.history(task.id)) == before
     assert done(store.attempts(task.id))[0].member == ""
+
+
+# -- a database that was set back ------------------------------------------
+
+
+def lost(begun: Begun) -> Begun:
+    """Return an attempt of the same task that the database does not have."""
+    return attrs.evolve(begun, attempt=attrs.evolve(begun.attempt, channel_id="lost"))
+
+
+def test_lost_attempt_is_stored_again_under_its_channel_id(store: TaskStore) -> None:
+    task = add(store)
+    earlier = begin(store, "c1", 1)
+    close(store, earlier, "WITHDRAWN", 2)
+    restored = done(store.restore_attempt(lost(earlier), at(9)))
+    assert restored is not None
+    assert restored.anew
+    (opened,) = done(store.open_attempts())
+    assert opened.attempt == restored.attempt
+    assert (opened.attempt.channel_id, opened.attempt.started_at) == ("lost", at(1))
+    assert opened.task.id == task.id
+    assert opened.task.status is Status.CALLING
+    close(store, opened, "ANSWERED", 20)
+    assert story(store, task.id)[-2:] == [
+        ("begin", "calling"),
+        ("complete", "completed"),
+    ]
+
+
+def test_attempt_that_is_there_is_not_stored_again(store: TaskStore) -> None:
+    add(store)
+    begun = begin(store)
+    restored = done(store.restore_attempt(begun, at(9)))
+    assert restored is not None
+    assert (restored.attempt, restored.anew) == (begun.attempt, False)
+    assert done(store.open_attempts()) == [begun]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"created_at": at(1)}, {"number": "+200"}, {"id": 99}]
+)
+def test_attempt_of_a_lost_task_is_not_given_to_another(
+    store: TaskStore, changes: dict
+) -> None:
+    """The id of the lost task may be another one's by now."""
+    task = add(store)
+    begun = begin(store)
+    close(store, begun, "WITHDRAWN", 2)
+    other = attrs.evolve(lost(begun), task=attrs.evolve(task, **changes))
+    assert done(store.restore_attempt(other, at(9))) is None
+    assert done(store.open_attempts()) == []
+
+
+def test_attempt_is_not_stored_again_beside_another_or_after_the_end(
+    store: TaskStore,
+) -> None:
+    task = add(store)
+    begun = begin(store)
+    assert done(store.restore_attempt(lost(begun), at(9))) is None
+    close(store, begun, "ANSWERED", 10)
+    assert done(store.restore_attempt(lost(begun), at(11))) is None
+    assert story(store, task.id)[-1] == ("complete", "completed")
+
+
+def test_attempt_with_the_id_of_a_lost_one_is_not_ended_for_it(
+    store: TaskStore,
+) -> None:
+    add(store)
+    begun = begin(store)
+    with pytest.raises(NoSuchTask, match="lost"):
+        close(store, lost(begun), "ANSWERED", 9)
+    assert done(store.open_attempts()) == [begun]
 
 
 # -- ending ----------------------------------------------------------------
@@ -941,8 +1017,8 @@ def test_what_is_not_there(store: TaskStore) -> None:
         store.attempts(7),
         store.cancel(7, "x", NOW),
         store.retry(7, "x", NOW, at(1)),
-        store.progress(7, "x", NOW),
-        store.close_attempt(7, verdict("BUSY"), RULES, NOW),
+        store.progress("c7", "x", NOW),
+        store.close_attempt("c7", verdict("BUSY"), RULES, NOW),
     ):
         with pytest.raises(NoSuchTask, match="7"):
             done(work)

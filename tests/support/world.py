@@ -13,9 +13,10 @@ import atexit
 import json
 import random
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -404,6 +405,15 @@ def _empty_database() -> Path:
     return _template[0]
 
 
+def _copy(source: Path, target: Path) -> None:
+    """Have a database file hold what another one holds."""
+    with (
+        closing(sqlite3.connect(source)) as reading,
+        closing(sqlite3.connect(target)) as writing,
+    ):
+        reading.backup(writing)
+
+
 @attrs.define(eq=False)
 class World:
     """Everything there is, and the time."""
@@ -462,6 +472,34 @@ class World:
         if self._reading is not None:
             self._reading.close()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    # -- a database that is set back ---------------------------------------
+
+    @property
+    def _file(self) -> Path:
+        return self.directory / "callback.db"
+
+    def copy_database(self) -> Path:
+        """Copy the database as it is now, to be put back later."""
+        copy = self.directory / f"copy-{len(list(self.directory.iterdir()))}.db"
+        _copy(self._file, copy)
+        return copy
+
+    def set_back_database(self, copy: Path) -> None:
+        """Have the database as it was when it was copied, under a running service.
+
+        Connections stay open, as with a server that was set back: a standby took
+        over that lacked the last seconds.
+        """
+        _copy(copy, self._file)
+
+    def replace_database(self, copy: Path) -> None:
+        """Put a copy in the place of the file, as an administrator does."""
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None
+        shutil.copy(copy, f"{copy}.new")
+        Path(f"{copy}.new").replace(self._file)
 
     # -- time --------------------------------------------------------------
 
