@@ -46,6 +46,7 @@ from fastagi.service.desk import TaskDesk
 from fastagi.service.dialer import Dialer
 from fastagi.service.expiry import Expiry
 from fastagi.service.history import History
+from fastagi.service.hold import Hold
 from fastagi.service.intake import Intake
 from fastagi.service.kept import KeptRequests
 from fastagi.service.missed import MissedCalls
@@ -127,11 +128,13 @@ class CallbackService:
             background=self._background,
             targets=lambda: self._targets,
         )
+        self._hold = Hold(manager=self.manager, background=self._background)
         self.dialer = Dialer(
             manager=self.manager,
             store=store,
             clock=clock,
             background=self._background,
+            hold=self._hold,
         )
         self._openings = Openings(lambda: self._current)
         self._scheduler = Scheduler(
@@ -146,6 +149,7 @@ class CallbackService:
             new_channel_id=self._new_channel_id,
             busy=lambda: self.missed.busy(),
             put_off=lambda: self._records.wake(),
+            hold=self._hold,
         )
         refusals = Refusals(store=store, clock=clock, background=self._background)
         self._records = Records(
@@ -365,6 +369,7 @@ class CallbackService:
                     section=section,
                 )
         self._log.info("settings loaded again", queues=sorted(settings.queues))
+        self._hold.release()
         if self.manager.connected:
             self.picture.sync()
             self.kept.wake()

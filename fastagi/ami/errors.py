@@ -7,6 +7,8 @@ as `fastagi.wire.errors.LocalProtocolError`.
 
 from __future__ import annotations
 
+from typing import Final
+
 from fastagi.ami.actions import Action
 from fastagi.errors import CallbackError
 from fastagi.wire.ami import AmiMessage
@@ -26,6 +28,11 @@ class NotConnected(CallbackError):
         self.sent = sent
 
 
+#: What Asterisk answers to every action from ``core stop gracefully`` until it ends, or
+#: until ``core abort shutdown``.
+_SHUTTING_DOWN: Final = "Asterisk is shutting down"
+
+
 class ActionFailed(CallbackError):
     """Asterisk read the action and refused it.
 
@@ -39,6 +46,14 @@ class ActionFailed(CallbackError):
         super().__init__(f"Asterisk refused {action.name}: {reason}")
         self.action = action
         self.response = response
+
+    @property
+    def shutting_down(self) -> bool:
+        """Whether Asterisk refuses every action, as it is shutting down.
+
+        That says nothing of what was asked.
+        """
+        return self.response.get("Message").rstrip(".") == _SHUTTING_DOWN
 
 
 class ActionTimedOut(CallbackError):

@@ -407,6 +407,10 @@ class AmiSession(Service):
                 login = actions.login_plain(user.username, user.secret)
             await link.send(login)
         except ActionFailed as error:
+            if error.shutting_down:
+                raise NotConnected(
+                    f"{self._address} takes no login: {error.response.get('Message')}"
+                ) from None
             raise LoginRefused(
                 f"{self._address} refused the login of {user.username}:"
                 f" {error.response.get('Message')}. Check the section"

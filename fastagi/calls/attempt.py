@@ -431,6 +431,21 @@ def judge(progress: Progress, success_duration_s: float) -> Verdict:
     )
 
 
+def may_be_shutdown(progress: Progress, verdict: Verdict) -> bool:
+    """Whether the attempt may have ended only because Asterisk is shutting down.
+
+    From ``core stop gracefully`` on Asterisk makes no new channel: no agent can be
+    rung, and Dial() of the client ends at once as CHANUNAVAIL, without a cause.
+    """
+    if verdict.disposition is Disposition.MEMBER_NO_ANSWER:
+        return True
+    return (
+        verdict.disposition is Disposition.UNAVAILABLE
+        and not progress.reported_cause
+        and not progress.reported_sip
+    )
+
+
 def _of_dial(dialstatus: str, progress: Progress) -> Disposition:
     """Return what Dial() came to, as far as it is not a talk."""
     cause = causes.told(progress.reported_cause, progress.reported_sip)

@@ -23,13 +23,22 @@ from fastagi import dialplan
 from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.session import AmiSession
-from fastagi.calls.attempt import Attempt, Progress, Verdict, attempt_of, judge
+from fastagi.calls.attempt import (
+    Attempt,
+    Disposition,
+    Progress,
+    Verdict,
+    attempt_of,
+    judge,
+    may_be_shutdown,
+)
 from fastagi.calls.task import CallbackTask
 from fastagi.clock import MachineClock
 from fastagi.config.model import QueueSettings
 from fastagi.dialplan import Variable
 from fastagi.errors import CallbackError
 from fastagi.service.background import Background
+from fastagi.service.hold import Hold, refuses_all
 from fastagi.service.outcome import Outcome
 from fastagi.service.targets import target_key
 from fastagi.store.errors import NoSuchTask, StaleTask, StoreUnavailable
@@ -47,6 +56,8 @@ _WITHDRAW_AGAIN_S: Final = 2.0
 _CLOCK_SET_S: Final = 1.0
 #: After the store refused to take an attempt's end, in seconds.
 _STORE_RETRY_S: Final = 2.0
+#: Longest wait for Asterisk to say whether it is shutting down, in seconds.
+_ASK_S: Final = 2.0
 #: Ended attempts whose verdict is remembered.
 _MOST_VERDICTS: Final = 1000
 #: Characters Asterisk would read as more than part of one variable's value.
@@ -102,12 +113,14 @@ class Dialer:
         store: TaskStore,
         clock: MachineClock,
         background: Background,
+        hold: Hold,
     ) -> None:
         self.running: dict[str, RunningAttempt] = {}
         self._manager = manager
         self._store = store
         self._clock = clock
         self._background = background
+        self._hold = hold
         #: Ended attempts whose outcome Asterisk still keeps.
         self._to_forget: deque[str] = deque(maxlen=1000)
         #: How the latest attempts ended, by channel id.
@@ -260,9 +273,13 @@ class Dialer:
     def _warn_of_no_end(
         self, running: RunningAttempt, reason: str, error: Exception
     ) -> None:
+        shutting_down = isinstance(error, ActionFailed) and error.shutting_down
         self._log.warn(
             "task {task_id}: {reason}, but the callback under way can not be ended:"
-            " {error}; does the manager user have 'call' among its write classes?",
+            " {error}{remedy}",
+            remedy=""
+            if shutting_down
+            else "; does the manager user have 'call' among its write classes?",
             task_id=running.task.id,
             attempt_id=running.attempt.id,
             reason=reason,
@@ -328,10 +345,17 @@ class Dialer:
             return
         running.progress.placed_at = self._moment()
         running.clock_offset_s = self._clock.seconds() - self._moment()
+        self._hold.trying()
         try:
             await self._manager.send(action)
         except ActionFailed as error:
             running.progress.refused = str(error)
+            if refuses_all(error):
+                # It is not the task's fault.
+                running.progress.withdrawn = str(error)
+                self._hold.refused(error)
+            else:
+                self._hold.taken()
             self._close(running)
         except NotConnected as error:
             if error.sent:
@@ -341,6 +365,9 @@ class Dialer:
                 self._close(running)
         except ActionTimedOut as error:
             self._leave_open(running, error)
+            self._hold.not_known()
+        else:
+            self._hold.taken()
 
     def _leave_open(self, running: RunningAttempt, error: Exception) -> None:
         self._log.warn(
@@ -569,9 +596,7 @@ class Dialer:
 
     async def _end(self, running: RunningAttempt) -> None:
         channel_id = running.attempt.channel_id
-        verdict = self._verdicts.get(channel_id) or judge(
-            running.progress, running.settings.success_duration_s
-        )
+        verdict = self._verdicts.get(channel_id) or await self._judge(running)
         self._remember(channel_id, verdict)
         task: CallbackTask | None = None
         stored = False
@@ -613,6 +638,28 @@ class Dialer:
         for callback in self._ended:
             callback()
         self._tell_idle()
+
+    async def _judge(self, running: RunningAttempt) -> Verdict:
+        """Judge an attempt; one that only a shutdown of Asterisk ended is withdrawn."""
+        progress = running.progress
+        verdict = judge(progress, running.settings.success_duration_s)
+        if not may_be_shutdown(progress, verdict) or not self._manager.connected:
+            return verdict
+        try:
+            await self._manager.send(actions.ping(), _ASK_S)
+        except ActionFailed as error:
+            if error.shutting_down:
+                self._hold.refused(error)
+                return evolve(
+                    verdict, disposition=Disposition.WITHDRAWN, reason=str(error)
+                )
+        except (NotConnected, ActionTimedOut) as error:
+            self._log.debug(
+                "task {task_id}: not known whether Asterisk is shutting down: {error}",
+                task_id=running.task.id,
+                error=error,
+            )
+        return verdict
 
     def _remember(self, channel_id: str, verdict: Verdict) -> None:
         """Keep a verdict: a database that is set back needs it once more."""

@@ -186,6 +186,10 @@ class KeptRequests:
                 except NotConnected:
                     return
                 except ActionFailed as error:
+                    if error.shutting_down:
+                        self._again = True
+                        await self._background.pause(_RETRY_S)
+                        continue
                     self._log.error(
                         "what requests Asterisk keeps is not known: {error}; give the"
                         " manager user the classes of the example",
@@ -272,7 +276,9 @@ class KeptRequests:
             answers = await self._manager.send_list(
                 actions.db_get(dialplan.REQUEST_FAMILY, key)
             )
-        except ActionFailed:
+        except ActionFailed as error:
+            if error.shutting_down:
+                raise
             # Gone, or the last of a list that was cut off.
             return ""
         return next((answer.get("Val") for answer in answers), "")

@@ -148,7 +148,12 @@ class Picture:
         except NotConnected:
             return
         except (ActionFailed, ActionTimedOut) as error:
-            self._log.warn(
+            if isinstance(error, ActionFailed) and error.shutting_down:
+                # Nothing is placed meanwhile. It may go on: "core abort shutdown".
+                report = self._log.debug
+            else:
+                report = self._log.warn
+            report(
                 "can not learn the queues' state, trying again: {error}", error=error
             )
             await self._background.pause(_RESYNC_DELAY_S)

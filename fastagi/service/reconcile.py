@@ -197,6 +197,8 @@ class Reconciler:
                 actions.db_get(dialplan.OUTCOME_FAMILY, begun.attempt.channel_id)
             )
         except ActionFailed as error:
+            if error.shutting_down:
+                raise
             # "Database entry not found": the dialplan makes one just before it dials
             # the client.
             self._log.debug(

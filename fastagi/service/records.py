@@ -30,6 +30,8 @@ READER: Final = "queue_log"
 _MOST: Final = 100
 #: After the store failed, in seconds.
 _STORE_RETRY_S: Final = 5.0
+#: Pause before the next try while Asterisk is shutting down, in seconds.
+_SHUTDOWN_RETRY_S: Final = 15.0
 
 
 class Records:
@@ -87,8 +89,7 @@ class Records:
                     await self._write_all()
         except StoreUnavailable as error:
             self._log.error("queue_log waits for the database: {error}", error=error)
-            if not self._stopped:
-                self._timer = self._clock.callLater(_STORE_RETRY_S, self.wake)
+            self._wake_in(_STORE_RETRY_S)
         finally:
             self._running = False
 
@@ -141,6 +142,9 @@ class Records:
                 )
             )
         except ActionFailed as error:
+            if error.shutting_down:
+                self._wake_in(_SHUTDOWN_RETRY_S)
+                return False
             self._refused = True
             self._log.warn(
                 "nothing is written into queue_log until Asterisk is connected again:"
@@ -154,6 +158,11 @@ class Records:
         except ActionTimedOut:
             return True
         return True
+
+    def _wake_in(self, delay_s: float) -> None:
+        self._cancel_timer()
+        if not self._stopped:
+            self._timer = self._clock.callLater(delay_s, self.wake)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None and self._timer.active():

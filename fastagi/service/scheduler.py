@@ -21,6 +21,7 @@ from fastagi.calls.task import CallbackTask
 from fastagi.config.model import Settings
 from fastagi.service.background import Background
 from fastagi.service.dialer import Dialer
+from fastagi.service.hold import Hold
 from fastagi.service.openings import Openings
 from fastagi.service.picture import Picture
 from fastagi.service.targets import Target, target_key
@@ -54,6 +55,7 @@ class Scheduler:
         new_channel_id: Callable[[], str],
         busy: Callable[[], Collection[str]],
         put_off: Callable[[], None],
+        hold: Hold,
     ) -> None:
         self._store = store
         self._picture = picture
@@ -76,7 +78,9 @@ class Scheduler:
         self._next_due: float | None = None
         #: The queues that were open at the last pass.
         self._open: frozenset[str] = frozenset()
+        self._hold = hold
         picture.on_change(self.wake)
+        hold.on_release(self.tasks_changed)
 
     def enable(self) -> None:
         """Begin, or begin again, to place calls."""
@@ -122,6 +126,9 @@ class Scheduler:
         settings = self._settings()
         wanted = self._targets()
         self._look_who_is_open(now)
+        if self._hold.holds():
+            self._sleep(wanted, now)
+            return
         # One further ahead than that is of before the clock was set back.
         if self._next_due and now < self._next_due <= now + MAX_SLEEP_S:
             self._sleep(wanted, now)
@@ -151,6 +158,8 @@ class Scheduler:
             capacity = self._capacity(wanted, now)
             if not (self._enabled and self._picture.ready):
                 self._dialer.drop(begun, queue, "the service stops, or lost Asterisk")
+            elif self._hold.holds():
+                self._dialer.drop(begun, queue, "Asterisk takes no calls now")
             elif begun.task.queue not in self._open:
                 self._dialer.drop(begun, queue, CLOSED)
             elif self._settings().plan.key(begun.task.number) in self._in_a_call():
@@ -161,7 +170,7 @@ class Scheduler:
                 self._dialer.drop(begun, queue, "the agent was taken meanwhile")
             else:
                 self._dialer.place(begun, queue)
-            if not (self._enabled and self._picture.ready):
+            if not (self._enabled and self._picture.ready) or self._hold.holds():
                 return
         else:
             # No agent is free: the next change of the picture wakes us.

@@ -247,6 +247,40 @@ class PostgreSQL(DatabaseServer):
     stop_signal = signal.SIGINT
     first_database = "postgres"
 
+    @contextmanager
+    def copy(self, url: str) -> Iterator[str]:
+        """Copy a database in use, yield the name of the copy, and drop what is left.
+
+        Its sessions are thrown out meanwhile.
+        """
+        name = sa.make_url(url).database
+        copy = f"copy_{secrets.token_hex(8)}"
+        with self._administration() as conn:
+            self._close_to_sessions(conn, f"{name}")
+            conn.exec_driver_sql(f"CREATE DATABASE {copy} TEMPLATE {name}")
+            conn.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        try:
+            yield copy
+        finally:
+            with self._administration() as conn:
+                conn.exec_driver_sql(f"DROP DATABASE IF EXISTS {copy} WITH (FORCE)")
+
+    def set_back(self, url: str, copy: str) -> None:
+        """Put a copy in the place of a database in use; its sessions are thrown out."""
+        name = sa.make_url(url).database
+        with self._administration() as conn:
+            self._close_to_sessions(conn, f"{name}")
+            conn.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+            conn.exec_driver_sql(f"ALTER DATABASE {copy} RENAME TO {name}")
+
+    @staticmethod
+    def _close_to_sessions(conn: sa.Connection, name: str) -> None:
+        conn.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        conn.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            f" WHERE datname = '{name}'"
+        )
+
     def _make(self) -> None:
         password = self._file("password", self._password)
         self._run(

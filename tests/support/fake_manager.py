@@ -118,6 +118,8 @@ class FakeManager:
     booted: bool = True
     #: Whether connections are taken at all.
     listening: bool = True
+    #: Whether every action is refused: ``core stop gracefully``.
+    shutting_down: bool = False
     #: When to send an event, in seconds from now: once and at once unless a test
     #: wants it late, twice or never.
     deliver: Callable[[Told], Sequence[float]] = lambda told: (0.0,)
@@ -238,7 +240,9 @@ class _Session(Protocol):
             "Login": self._log_in,
             "Logoff": self._log_off,
         }
-        if action.name in own:
+        if self._manager.shutting_down:
+            self._reply(action, error("Asterisk is shutting down"))
+        elif action.name in own:
             self._reply(action, own[action.name](action))
         elif not self._logged_in:
             self._reply(action, error("Permission denied"))
