@@ -179,6 +179,7 @@ def _check_options(
             f"write there: setqueuevar = yes; then run: {_RELOAD}",
         )
     _check_announcement(section, conf, notes)
+    _check_position(section, notes)
 
 
 def _check_key(section: Section, link: ManagerLink | None, notes: Notes) -> None:
@@ -246,6 +247,35 @@ def _check_announcement(section: Section, conf: Conf, notes: Notes) -> None:
             " announcement",
             f"write there: announce-to-first-user = yes; then run: {_RELOAD}",
         )
+
+
+def _check_position(section: Section, notes: Notes) -> None:
+    """Look whether the position in line is spoken: Asterisk ignores keys meanwhile.
+
+    app_queue's say_position() takes the digit for true or false, and so for no key. Of
+    what it says only "you are next" and the hold time can be interrupted.
+    """
+    frequency = section.get("announce-frequency")
+    if frequency is None or not _is_positive(frequency.value):
+        return
+    position = section.get("announce-position")
+    if position is not None and not (
+        position.is_true or position.value.lower() in {"limit", "more"}
+    ):
+        return
+    notes.warn(
+        (position or frequency).where,
+        f"while [{section.name}] tells callers their position, Asterisk ignores the key"
+        " of all but the first in line: they have to press 1 again",
+        "write there: announce-position = no; announce-holdtime and periodic-announce"
+        f" can be interrupted by the key; then run: {_RELOAD}",
+    )
+
+
+def _is_positive(number: str) -> bool:
+    """Whether atoi() makes a positive number of it."""
+    found = re.match(r"\s*\+?(\d+)", number)
+    return found is not None and int(found[1]) > 0
 
 
 def _fills(section: Section, conf: Conf) -> bool:

@@ -61,6 +61,37 @@ def played(lab: Lab, sound: str) -> None:
     wait_until(lambda: f"Playing '{sound}." in lab.asterisk.log, 5, f"prompt {sound}")
 
 
+def test_key_is_lost_while_the_position_is_told_and_works_during_the_offer(
+    lab: Lab,
+) -> None:
+    service = lab.service()
+    pause(lab, "support")
+    sound = "callback-queue/offer"
+    told = {"announce-frequency": "60", "queue-thereare": sound}
+    change_queue(lab, "support", options=told)
+    lab.witness.originate("Local/support@inbound/n", caller_id="<4989000001>")
+    joins(lab, "4989000001", 1)
+    second = lab.caller("support", number=CLIENT, keys_as_rtp=True)
+    played(lab, sound)
+    second.press("1")
+    lab.witness.wait_for(event("DTMFEnd", Digit="1"))
+    # Asterisk breaks the announcement off and keeps the caller.
+    lab.witness.fence()
+    assert service.tasks() == []
+    second.press("1")
+    again = lab.witness.wait_for(event("DTMFBegin", Digit="1"), count=2)
+    requested(service)
+    left = lab.witness.wait_for(event("QueueCallerLeave", CallerIDNum=CLIENT))
+    assert again.clock < left.clock
+
+    offered = {"periodic-announce": sound, "periodic-announce-frequency": "1"}
+    change_queue(lab, "support", options=offered)
+    third = lab.caller("support", number="4930222222", keys_as_rtp=True)
+    wait_until(lambda: lab.asterisk.log.count(f"Playing '{sound}.") > 1, 10, sound)
+    third.press("1")
+    requested(service, "4930222222")
+
+
 def test_caller_hears_that_the_request_is_accepted_and_the_call_ends(lab: Lab) -> None:
     service = lab.service()
     pause(lab, "support")

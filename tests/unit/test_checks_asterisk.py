@@ -676,6 +676,36 @@ class TestQueues:
         assert told(self._check(tmp_path, conf)) == ["ok"]
         assert told(self._check(tmp_path, f"{conf}autofill = no\n")) != ["ok"]
 
+    @pytest.mark.parametrize(
+        "lines",
+        [
+            "announce-frequency = 90\n",
+            "announce-frequency = 90\nannounce-position = yes\n",
+            "announce-position = limit\nannounce-frequency = 15s\n",
+            "announce-position = more\nannounce-frequency = 15\n",
+        ],
+    )
+    def test_queue_that_tells_the_position_ignores_the_key(
+        self, tmp_path: Path, lines: str
+    ) -> None:
+        text = only(self._check(tmp_path, f"[support]\n{_GOOD}{_OFFER}{lines}"))
+        assert text.startswith(f"warning: {tmp_path}/etc/queues.conf:")
+        assert "write there: announce-position = no" in text
+
+    @pytest.mark.parametrize(
+        "lines",
+        [
+            "announce-position = yes\n",
+            "announce-position = yes\nannounce-frequency = 0\n",
+            "announce-position = no\nannounce-frequency = 90\n",
+        ],
+    )
+    def test_queue_that_does_not_tell_the_position(
+        self, tmp_path: Path, lines: str
+    ) -> None:
+        conf = f"[support]\n{_GOOD}{_OFFER}{lines}"
+        assert told(self._check(tmp_path, conf)) == ["ok"]
+
     def test_file_that_can_not_be_read(self, tmp_path: Path) -> None:
         text = only(self._check(tmp_path, None))
         assert text.startswith("warning: queues.conf: not looked at: ")
