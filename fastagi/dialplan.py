@@ -16,6 +16,8 @@ MEMBER_CONTEXT: Final = "callback-member"
 #: What the caller leg (``Local;1``) runs once the member has answered.
 CALLER_CONTEXT: Final = "callback-caller"
 CALLER_EXTEN: Final = "s"
+#: Where Asterisk sends a call that the client's phone forwards; it is ended there.
+NO_FORWARD_CONTEXT: Final = "callback-no-forward"
 #: Context of the hangup handler that reports how the attempt went.
 OUTCOME_CONTEXT: Final = "callback-outcome"
 

@@ -37,6 +37,8 @@ class Disposition(StrEnum):
     UNAVAILABLE = "UNAVAILABLE"
     #: There is no such number.
     INVALID_NUMBER = "INVALID NUMBER"
+    #: The caller's phone answered with another destination; nobody is called there.
+    FORWARDED = "FORWARDED"
     #: The member hung up while the caller's phone rang.
     CANCEL = "CANCEL"
     #: No member answered, or the member left before the caller was dialled.
@@ -94,6 +96,7 @@ _REFUSED: Final = frozenset(
         Disposition.CONGESTION,
         Disposition.UNAVAILABLE,
         Disposition.INVALID_NUMBER,
+        Disposition.FORWARDED,
     }
 )
 
@@ -106,6 +109,9 @@ _WORDS: Final = {
     Disposition.CONGESTION: "the network could not reach the client (congestion)",
     Disposition.UNAVAILABLE: "the client's number could not be reached",
     Disposition.INVALID_NUMBER: "there is no such number",
+    Disposition.FORWARDED: (
+        "the client's phone forwards calls; callbacks are not forwarded"
+    ),
     Disposition.CANCEL: "the agent hung up while the client's phone rang",
     Disposition.MEMBER_NO_ANSWER: "no agent answered",
     Disposition.NOT_PLACED: "Asterisk did not place the call",
@@ -201,6 +207,10 @@ class Progress:
     reported_cause: int = 0
     #: SIP's answers to the calls that the dialplan tried.
     reported_sip: set[int] = field(factory=set)
+    #: A phone answered with another destination.
+    forwarded: bool = False
+    #: Asterisk called that destination all the same: who answered is not the client.
+    forward_followed: bool = False
     #: Talk time as the dialplan measured it, when events were missed.
     reported_talk_s: float = 0.0
     #: Our half that dials the caller is gone: nothing can follow.
@@ -393,6 +403,13 @@ def judge(progress: Progress, success_duration_s: float) -> Verdict:
     """
     talk_s = max(progress.talk_s, progress.possible_talk_s)
     unwatched = progress.lost and talk_s < success_duration_s
+    if progress.forward_followed:
+        return Verdict(
+            disposition=Disposition.FORWARDED,
+            talk_s=0.0,
+            member=progress.member,
+            reason=_reason(Disposition.FORWARDED, progress),
+        )
     if (talk_s > 0 or progress.was_bridged) and not unwatched:
         disposition = (
             Disposition.ANSWERED if talk_s >= success_duration_s else Disposition.SHORT
@@ -411,7 +428,12 @@ def judge(progress: Progress, success_duration_s: float) -> Verdict:
         )
     dialled = progress.caller_dialled_at is not None
     dialstatus = progress.reported_dialstatus or progress.dialstatus
-    if dialstatus and not (progress.lost and dialstatus == "ANSWER"):
+    if dialstatus != "ANSWER" and (
+        progress.forwarded
+        or (dialstatus in _EXPLAINED and causes.says_moved(progress.reported_sip))
+    ):
+        disposition = Disposition.FORWARDED
+    elif dialstatus and not (progress.lost and dialstatus == "ANSWER"):
         disposition = _of_dial(dialstatus, progress)
     elif progress.withdrawn and not (dialled or progress.lost):
         disposition = Disposition.WITHDRAWN

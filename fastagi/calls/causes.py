@@ -43,6 +43,8 @@ _OF_SIP: Final = {
 }
 #: Below that, SIP's answers are no refusal.
 _FIRST_REFUSAL: Final = 300
+#: The phone that was called names another destination, as with 302.
+_MOVED: Final = range(300, 400)
 _WORDS: Final = {
     1: "there is no such number",
     2: "there is no route to the client's number",
@@ -70,6 +72,12 @@ def told(cause: int, sip: Collection[int]) -> int:
         return cause
     refusals = {code for code in sip if code >= _FIRST_REFUSAL}
     return _OF_SIP.get(refusals.pop(), 0) if len(refusals) == 1 else 0
+
+
+def says_moved(sip: Collection[int]) -> bool:
+    """Whether all calls that were tried were answered with another destination."""
+    refusals = [code for code in sip if code >= _FIRST_REFUSAL]
+    return bool(refusals) and all(code in _MOVED for code in refusals)
 
 
 def in_words(cause: int) -> str:

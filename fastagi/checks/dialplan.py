@@ -16,7 +16,7 @@ from fastagi.checks.place import NotVisible, Place
 from fastagi.config.model import FastAgiSettings
 
 #: What ``dialplan/callback-queue.conf`` of this version has in VERSION_CONTEXT.
-VERSION: Final = 4
+VERSION: Final = 5
 VERSION_CONTEXT: Final = "callback-version"
 #: The file, as it is included in extensions.conf.
 FILE: Final = "callback-queue.conf"
@@ -29,6 +29,7 @@ CONTEXTS: Final = (
     "callback-forget",
     dialplan.CALLER_CONTEXT,
     "callback-answered",
+    dialplan.NO_FORWARD_CONTEXT,
     dialplan.OUTCOME_CONTEXT,
 )
 #: What Asterisk says, in small letters, of a context it does not have.

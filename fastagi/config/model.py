@@ -537,6 +537,7 @@ class Retry(Section):
     congestion: Result = Result()
     unreachable: Result = Result()
     invalid_number: InvalidNumber = InvalidNumber()
+    forwarded: Result = Result()
     short: Result = Result()
     agent_hung_up: Result = Result()
 
@@ -548,6 +549,7 @@ RESULTS: Mapping[str, Disposition] = {
     "congestion": Disposition.CONGESTION,
     "unreachable": Disposition.UNAVAILABLE,
     "invalid_number": Disposition.INVALID_NUMBER,
+    "forwarded": Disposition.FORWARDED,
     "short": Disposition.SHORT,
     "agent_hung_up": Disposition.CANCEL,
 }

@@ -63,6 +63,10 @@ _MOST_VERDICTS: Final = 1000
 #: Characters Asterisk would read as more than part of one variable's value.
 _UNSAFE_VALUE: Final = re.compile(r'[\x00-\x1f,;"\\|&$`]')
 _CALLER_ID: Final = re.compile(r'\s*(?:"(?P<name>[^"]*)"\s*)?<?(?P<num>[^<>"]*)>?\s*')
+#: What Asterisk dials where the dialplan forbids to forward a call.
+_FORBIDDEN: Final = re.compile(rf"[^/@]+@{dialplan.NO_FORWARD_CONTEXT}")
+#: Why an attempt is ended whose client's phone forwards the call.
+FORWARDED: Final = "the client's phone forwards the call"
 
 
 #: Why the database may lack what was committed.
@@ -91,6 +95,8 @@ class RunningAttempt:
     ending: bool = False
     #: From the steady clock to the machine's when it was placed, in seconds.
     clock_offset_s: float | None = None
+    #: The channel whose call was just answered with another destination, if any.
+    forwarding: str = ""
     #: Why it is to be ended, and until when that makes sense, where Asterisk has not
     #: been asked yet, or may not have heard of it.
     to_end: dict[TooLate, str] = field(factory=dict)
@@ -453,7 +459,29 @@ class Dialer:
         if running := self._of(message, "-2"):
             self._member_answers(running, message.get("Interface"))
 
+    def _look_for_forwarding(self, message: AmiMessage) -> None:
+        """Learn that the client's phone forwards the call, and where it does, end it.
+
+        The dialplan forbids it, but can not in every case: a route's own Dial() takes
+        a destination with a slash as a channel, and an older dialplan forbids nothing.
+        """
+        running = self.running.get(attempt_of(message.get("Linkedid")))
+        if running is None or running.progress.caller_dialled_at is None:
+            # Until then it is an agent's phone that forwards: the queue's business.
+            return
+        dialler, running.forwarding = running.forwarding, ""
+        if message.event == "DialEnd":
+            if message.get("Forward"):
+                running.progress.forwarded = True
+                running.forwarding = message.get("Uniqueid")
+        elif dialler == message.get("Uniqueid") and not _FORBIDDEN.fullmatch(
+            message.get("DialString")
+        ):
+            running.progress.forward_followed = True
+            self._end_by_us(running, FORWARDED, _never)
+
     def _dial_begin(self, message: AmiMessage) -> None:
+        self._look_for_forwarding(message)
         if (running := self._of(message, "-2")) and running.settings.target_extension:
             self._member_rings(running, running.settings.target_extension)
         elif (running := self._of(message, "-1")) and running.progress.caller_dialled(
@@ -462,6 +490,7 @@ class Dialer:
             self._tell(running, f"dialling {running.task.number}")
 
     def _dial_end(self, message: AmiMessage) -> None:
+        self._look_for_forwarding(message)
         status = message.get("DialStatus")
         if (running := self._of(message, "-2")) and running.settings.target_extension:
             if status == "ANSWER":
@@ -708,6 +737,11 @@ class Dialer:
 def _talk(progress: Progress) -> bool:
     """Whether agent and client have heard each other."""
     return progress.was_bridged
+
+
+def _never(_progress: Progress) -> bool:
+    """It is never too late."""
+    return False
 
 
 def _is_answered(progress: Progress) -> bool:

@@ -32,21 +32,29 @@ class Outcome:
     cause: int
     #: SIP's answers to the calls that were tried.
     sip: tuple[int, ...]
+    #: A phone answered with another destination, and nobody was called there.
+    forwarded: bool
 
     @classmethod
     def said(cls, event: AmiMessage) -> Outcome:
         """Read the user event."""
-        names = ("DialStatus", "TalkMs", "AlertStatus", "Cause", "SIP")
+        names = ("DialStatus", "TalkMs", "AlertStatus", "Cause", "SIP", "Forwarded")
         return cls._read(*map(event.get, names))
 
     @classmethod
     def kept(cls, value: str) -> Outcome:
-        """Read the entry in AstDB; up to version 1 of the dialplan it ends earlier."""
-        return cls._read(*(value.split(":") + [""] * 4)[:5])
+        """Read the entry in AstDB; older versions of the dialplan end it earlier."""
+        return cls._read(*(value.split(":") + [""] * 5)[:6])
 
     @classmethod
     def _read(
-        cls, dialstatus: str, talk_ms: str, alert_status: str, cause: str, sip: str
+        cls,
+        dialstatus: str,
+        talk_ms: str,
+        alert_status: str,
+        cause: str,
+        sip: str,
+        forwarded: str,
     ) -> Outcome:
         return cls(
             dialstatus=dialstatus,
@@ -54,10 +62,13 @@ class Outcome:
             alert_status=alert_status,
             cause=_number(cause),
             sip=tuple(code for code in map(_number, sip.split("+")) if code),
+            forwarded=forwarded == "1",
         )
 
     def tell(self, progress: Progress, at: float) -> None:
         """Add it to what is known of an attempt."""
+        if self.forwarded:
+            progress.forwarded = True
         progress.caller_reported(
             self.dialstatus, self.talk_s, at, cause=self.cause, sip=self.sip
         )

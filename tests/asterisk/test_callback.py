@@ -32,6 +32,7 @@ from tests.lab.scenarios import (
     NOT_FOUND,
     TEMPORARILY_UNAVAILABLE,
     Answer,
+    Forward,
     HangUp,
     NoAnswer,
     Press,
@@ -213,6 +214,65 @@ def test_number_that_does_not_exist_is_not_called_again(
     assert failed["reason"].endswith(f"(SIP {behaviour.status}); not tried again")
     assert dispositions(service) == ["INVALID NUMBER"]
     assert len(client.invites) == 1
+
+
+@pytest.mark.parametrize(
+    ("channel", "user"),
+    [
+        # To an extension of the trunk's context.
+        ("PJSIP/trunk/sip:{number}@127.0.0.1:{port}", "sales"),
+        ("Local/{number}@own-routes/n", "sales"),
+        ("Local/{number}@own-routes", "sales"),
+        # To what Dial() takes for a channel of its own, whatever the context.
+        ("PJSIP/trunk/sip:{number}@127.0.0.1:{port}", "Local%2Fcarol%40agents"),
+    ],
+)
+def test_clients_phone_forwards_the_callback_and_nobody_else_is_called(
+    lab: Lab, channel: str, user: str
+) -> None:
+    lab.asterisk.set_dialplan(extra=ROUTE_OF_ITS_OWN.format(end="Hangup()"))
+    lab.agent("alice")
+    carol = lab.agent("carol", NoAnswer())
+    client = lab.client(CLIENT, Forward(user))
+    channel = channel.replace("{port}", str(client.port))
+    defaults = {
+        "outbound_channel": channel,
+        "retry": {"forwarded": {"attempts": 1}},
+    }
+    service = lab.service(merged(QUICK, {"defaults": defaults}))
+
+    ask(lab, service)
+    failed = settled(service, "failed")
+
+    assert "the client's phone forwards calls" in failed["reason"]
+    assert failed["reason"].endswith("not tried again")
+    assert dispositions(service) == ["FORWARDED"]
+    assert len(client.invites) == 1
+    # A call that had begun would have reached the phone before the attempt ended.
+    lab.witness.fence()
+    assert carol.invites == []
+
+
+def test_clients_phone_forwards_to_a_channel_behind_a_route_and_the_call_is_ended(
+    lab: Lab,
+) -> None:
+    lab.asterisk.set_dialplan(extra=ROUTE_OF_ITS_OWN.format(end="Hangup()"))
+    lab.agent("alice")
+    carol = lab.agent("carol", NoAnswer())
+    # The route's Dial() takes it for a channel, and only the service can end that.
+    lab.client(CLIENT, Forward("Local%2Fcarol%40agents"))
+    defaults = {
+        "outbound_channel": "Local/{number}@own-routes/n",
+        "retry": {"forwarded": {"attempts": 1}},
+    }
+    service = lab.service(merged(QUICK, {"defaults": defaults}))
+
+    ask(lab, service)
+    settled(service, "failed")
+
+    assert dispositions(service) == ["FORWARDED"]
+    for _ in carol.invites:
+        carol.wait_for(request("CANCEL"))
 
 
 def test_attempts_are_used_up(lab: Lab) -> None:

@@ -62,6 +62,13 @@ class Refuse:
     ring_ms: int = 0
 
 
+@attrs.frozen
+class Forward:
+    """Answers 302: the call is to go to `user`, as the user part of a SIP URI."""
+
+    user: str
+
+
 BUSY = Refuse(486, "Busy Here")
 DECLINE = Refuse(603, "Decline")
 CONGESTION = Refuse(503, "Service Unavailable")
@@ -69,7 +76,7 @@ NOT_FOUND = Refuse(404, "Not Found")
 TEMPORARILY_UNAVAILABLE = Refuse(480, "Temporarily Unavailable")
 INCOMPLETE = Refuse(484, "Address Incomplete")
 
-Behaviour = Answer | NoAnswer | Refuse
+Behaviour = Answer | NoAnswer | Refuse | Forward
 
 
 @attrs.frozen(kw_only=True)
@@ -361,6 +368,11 @@ def _behave(script: _Script, behaviour: Behaviour, end: str) -> None:
             if ring_ms:
                 _ring(script, ring_ms, cancelled)
             script.send(_reply(status, reason), retrans="500")
+            script.receive(request="ACK", next=end)
+        case Forward(user):
+            moved = _reply(302, "Moved Temporarily")
+            moved[moved.index(_CONTACT)] = f"Contact: <sip:{user}@127.0.0.1>"
+            script.send(moved, retrans="500")
             script.receive(request="ACK", next=end)
         case Answer(ring_ms, steps, tells):
             _ring(script, ring_ms, cancelled, tells=tells)

@@ -326,7 +326,7 @@ def test_a_database_of_the_first_version_learns_how_attempts_can_end(
     assert after["attempt"] == before["attempt"]
     assert after["task_event"] == before["task_event"]
     with connect(unmade_url).connect() as conn:
-        for newer in ("INVALID NUMBER", "WITHDRAWN"):
+        for newer in ("INVALID NUMBER", "WITHDRAWN", "FORWARDED"):
             conn.exec_driver_sql(f"UPDATE attempt SET disposition = '{newer}'")
         conn.rollback()
         # What the database refused before, it refuses still.

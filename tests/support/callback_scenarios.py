@@ -34,6 +34,8 @@ class Refuses(enum.Enum):
     CONGESTION = 503
     #: No such number.
     NOT_FOUND = 404
+    #: The phone names another destination; Dial() is told not to call it.
+    MOVED = 302
 
 
 class Rings(enum.Enum):

@@ -224,7 +224,7 @@ class Callback:
             "s",
             8,
             "Dial",
-            f"{outbound},{ring_s:.0f},IU(callback-answered)",
+            f"{outbound},{ring_s:.0f},iIU(callback-answered)",
         )
         match = _NUMBER.search(outbound)
         assert match is not None, f"no number in {outbound!r}"
@@ -264,6 +264,14 @@ class Callback:
     def _client_refuses(self, ring: Ring, how: Refuses) -> None:
         in_event, in_dialplan, cause = REFUSALS[how]
         self._sip = f"+{how.value}"
+        if how is Refuses.MOVED:
+            self._pbx.dial(
+                self.caller_half,
+                ring.channel,
+                "DialEnd",
+                ("Forward", "sales"),
+                ("DialStatus", "CANCEL"),
+            )
         self._pbx.dial_end(self.caller_half, ring.channel, in_event)
         ring.end(cause)
         self._client_leg_over(in_dialplan, cause)
@@ -345,7 +353,7 @@ class Callback:
             talk_ms = round((ended_at - self._answered_at) * 1000)
         callback_id = self._variable("CALLBACK_ID")
         self._pbx.astdb["callback-outcome", callback_id] = (
-            f"{self._dialstatus}:{talk_ms}:{self._alert_status}:{cause}:{self._sip}"
+            f"{self._dialstatus}:{talk_ms}:{self._alert_status}:{cause}:{self._sip}:"
         )
         self.caller_half.at("callback-outcome", "s", 9, "UserEvent", "")
         self._pbx.tell(

@@ -70,6 +70,24 @@ class RetryTests(ServiceTestCase):
             "the call to the client was refused (SIP 603)",
         )
 
+    def test_a_phone_that_forwards_calls(self) -> None:
+        self.retries(Refuses.MOVED)
+        self.assertEqual(self.dispositions(), ["FORWARDED", "ANSWERED"])
+        self.assertEqual(
+            self.world.attempts()[0].reason,
+            "the client's phone forwards calls; callbacks are not forwarded (SIP 302)",
+        )
+
+    def test_a_phone_that_forwards_calls_is_not_tried_again_by_the_settings(
+        self,
+    ) -> None:
+        self.client.always(Refuses.MOVED)
+        self.begin(queue_settings(retry={"forwarded": {"attempts": 1}}))
+        self.add()
+        self.run_to(300)
+        self.assertEqual(self.dispositions(), ["FORWARDED"])
+        self.assertEqual(len(self.originates), 1)
+
     def test_no_way_to_the_network(self) -> None:
         self.client.unplug()
         self.begin(queue_settings(attempts=2))

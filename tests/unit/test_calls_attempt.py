@@ -77,6 +77,14 @@ def outcome(status: str, at: float, cause: int = 0, *sip: int) -> Fact:
     )
 
 
+def forwards(progress: Progress) -> None:
+    progress.forwarded = True
+
+
+def forward_followed(progress: Progress) -> None:
+    progress.forward_followed = True
+
+
 def refused(progress: Progress) -> None:
     progress.refused = "no such channel technology"
 
@@ -232,6 +240,43 @@ CASES: dict[str, tuple[list[Fact], str, str]] = {
         [*DIALS, outcome("CANCEL", 20, 1, 404)],
         "CANCEL",
         "the agent hung up",
+    ),
+    "a phone that forwards": (
+        [*DIALS, outcome("BUSY", 20, 17, 302)],
+        "FORWARDED",
+        "the client's phone forwards calls; callbacks are not forwarded (SIP 302)",
+    ),
+    "a phone that forwards, without SIP": (
+        [*DIALS, forwards, outcome("BUSY", 20, 17)],
+        "FORWARDED",
+        "forwards calls",
+    ),
+    "a phone that forwards, behind a route that ends in Congestion()": (
+        [*DIALS, dial_ended("CONGESTION", 20), outcome("CONGESTION", 20, 16, 302)],
+        "FORWARDED",
+        "forwards calls",
+    ),
+    "a phone that forwards, and the next trunk finds busy": (
+        [*DIALS, outcome("BUSY", 20, 17, 302, 486)],
+        "BUSY",
+        "the client was busy",
+    ),
+    "a phone that forwards, and the next trunk reaches it": (
+        [*DIALS, forwards, dial_ended("ANSWER", 20), together(20), hung_up(30)],
+        "ANSWERED",
+        "they talked for 10.0 s",
+    ),
+    "somebody else answers the forwarded call": (
+        [
+            *DIALS,
+            forwards,
+            forward_followed,
+            dial_ended("ANSWER", 20),
+            together(20),
+            hung_up(30),
+        ],
+        "FORWARDED",
+        "forwards calls",
     ),
     "answered, never bridged": (
         [*DIALS, dial_ended("ANSWER", 20), hung_up(20)],

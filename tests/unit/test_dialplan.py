@@ -22,6 +22,7 @@ ITS_OWN = {
     "CALLBACK_KEPT",
     "CALLBACK_KEY",
     "CALLBACK_LOCAL",
+    "CALLBACK_FORWARDED",
     "CALLBACK_NOTED",
     "CALLBACK_QUEUE",
     "CALLBACK_QUEUE_TIMEOUT",
@@ -43,6 +44,7 @@ def test_every_context_the_service_names_is_there() -> None:
         dialplan.REQUEST_CONTEXT,
         dialplan.MEMBER_CONTEXT,
         dialplan.CALLER_CONTEXT,
+        dialplan.NO_FORWARD_CONTEXT,
         dialplan.OUTCOME_CONTEXT,
     } <= contexts()
 

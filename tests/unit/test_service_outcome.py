@@ -41,6 +41,23 @@ def test_what_is_kept_in_astdb(value: str, outcome: tuple[object, ...]) -> None:
     ) == outcome
 
 
+@pytest.mark.parametrize(
+    ("value", "forwarded"),
+    [
+        ("BUSY:0:SUCCESS:17:+302:1", True),
+        ("BUSY:0:SUCCESS:17:+486:", False),
+        ("BUSY:0:SUCCESS:17:+486", False),
+        ("BUSY:0:SUCCESS:17:+486:1:of a newer version", True),
+    ],
+)
+def test_a_phone_that_forwards_is_kept_in_astdb(value: str, forwarded: bool) -> None:
+    progress = Progress()
+
+    Outcome.kept(value).tell(progress, 1.0)
+
+    assert progress.forwarded is forwarded
+
+
 def test_the_event_says_the_same_as_what_is_kept() -> None:
     event = told(
         Event="UserEvent",
@@ -49,9 +66,11 @@ def test_the_event_says_the_same_as_what_is_kept() -> None:
         AlertStatus="SUCCESS",
         Cause="16",
         SIP="+404+503",
+        Forwarded="1",
     )
 
-    assert Outcome.said(event) == Outcome.kept("CONGESTION:1500:SUCCESS:16:+404+503")
+    kept = "CONGESTION:1500:SUCCESS:16:+404+503:1"
+    assert Outcome.said(event) == Outcome.kept(kept)
 
 
 def test_the_event_of_an_older_dialplan_tells_no_cause() -> None:
