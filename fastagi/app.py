@@ -127,6 +127,7 @@ class CallbackService:
             clock=clock,
             background=self._background,
             targets=lambda: self._targets,
+            is_member_leg=lambda *where: self.dialer.is_member_leg(*where),
         )
         self._hold = Hold(manager=self.manager, background=self._background)
         self.dialer = Dialer(

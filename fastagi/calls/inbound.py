@@ -281,17 +281,12 @@ class InboundCalls:
 
     def clients(self) -> set[str]:
         """Return the keys of the clients who are in a call with us now."""
-        return {
-            key
-            for call in self._calls.values()
-            if not self._is_own(call.linkedid)
-            for key in self._clients_of(call)
-        }
+        return {key for call in self._calls.values() for key in self._clients_of(call)}
 
     def clients_with(self, uniqueid: str) -> set[str]:
         """Return the keys of the clients in the call of a channel."""
         channel = self._channels.get(uniqueid)
-        if channel is None or self._is_own(channel.linkedid):
+        if channel is None:
             return set()
         return set(self._clients_of(self._calls[channel.linkedid]))
 
@@ -369,9 +364,14 @@ class InboundCalls:
     def joined_queue(
         self, uniqueid: str, queue: str, *, number: str, caller: str, at: float
     ) -> set[str]:
-        """A channel entered a queue; return the keys of clients who ring in."""
+        """A channel entered a queue; return the keys of clients who ring in.
+
+        The client of a callback who is transferred there with a channel of its own is
+        one of them. Our own channels are not, whatever they do: their client is busy as
+        long as the attempt is under way.
+        """
         channel = self._channels.get(uniqueid)
-        if channel is None or self._is_own(channel.linkedid) or self._is_own(uniqueid):
+        if channel is None or self._is_own(uniqueid):
             return set()
         owner = self._caller_of(channel)
         owner.caller = caller or owner.caller
@@ -629,8 +629,6 @@ class InboundCalls:
     def _meetings(
         self, channel: _Channel, other: _Channel, people: int, at: float
     ) -> Iterator[Meeting]:
-        if self._is_own(channel.linkedid):
-            return
         if channel.key:
             yield Meeting(
                 contact=Contact.RANG,
@@ -639,6 +637,8 @@ class InboundCalls:
                 at=at,
                 uniqueid=channel.uniqueid,
             )
+        if self._is_own(channel.linkedid):
+            return
         if channel.is_first and (channel.is_person or people > 1):
             for key in self._calls[channel.linkedid].dialled:
                 yield Meeting(

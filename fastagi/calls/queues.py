@@ -8,7 +8,7 @@ in. The picture is thrown away and told anew whenever the source was interrupted
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import Final
 
@@ -108,6 +108,9 @@ class _Queue:
 class LiveQueues:
     """All queues we were told of."""
 
+    #: Tells whether a channel in a queue, by its uniqueid and the queue's name, is our
+    #: own and waits there for an agent on behalf of a callback.
+    is_member_leg: Callable[[str, str], bool] = field(default=lambda *_: False)
     #: By name without regard to case, as Asterisk finds them
     #: (``apps/app_queue.c:queue_cmp_cb``).
     _queues: dict[str, _Queue] = field(factory=dict, init=False)
@@ -228,7 +231,12 @@ class LiveQueues:
         found = self._queues.get(queue.lower())
         if not found:
             return []
-        return sorted(found.callers.values(), key=lambda caller: caller.joined_at)
+        callers = [
+            caller
+            for caller in found.callers.values()
+            if not self.is_member_leg(caller.uniqueid, found.name)
+        ]
+        return sorted(callers, key=lambda caller: caller.joined_at)
 
     def is_waiting(self, queue: str, uniqueid: str) -> bool:
         """Return whether a live caller is in the queue now."""

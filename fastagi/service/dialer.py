@@ -187,6 +187,19 @@ class Dialer:
         """
         return {running.task.number_key for running in self.running.values()}
 
+    def is_member_leg(self, uniqueid: str, queue: str) -> bool:
+        """Whether a channel is ours and waits in this queue for an agent to answer.
+
+        Later, or in another queue, it is a caller: the client was transferred.
+        """
+        running = self.running.get(attempt_of(uniqueid))
+        return (
+            running is not None
+            and uniqueid == running.attempt.member_channel_id
+            and queue.lower() == running.target.lower()
+            and running.progress.member_answered_at is None
+        )
+
     # -- placing -----------------------------------------------------------
 
     def place(self, begun: Begun, settings: QueueSettings) -> None:

@@ -23,7 +23,8 @@ from fastagi.service.background import Background
 from fastagi.service.targets import Target
 from fastagi.wire.ami import AmiMessage
 
-#: Uniqueids we give to our own channels; they are no live callers.
+#: Uniqueids we give to our own channels. A name does not say whether one is a live
+#: caller: after a transfer it is.
 OWN_CHANNEL: Final = re.compile(r"callback-\d+-[0-9a-f]+-[12]")
 
 #: "queue reload" changes members without a word on the manager interface (16 to 22), so
@@ -62,8 +63,9 @@ class Picture:
         clock: IReactorTime,
         background: Background,
         targets: Callable[[], Collection[Target]],
+        is_member_leg: Callable[[str, str], bool],
     ) -> None:
-        self.queues = LiveQueues()
+        self.queues = LiveQueues(is_member_leg=is_member_leg)
         #: Whether the picture is whole: asked for since the last connect.
         self.ready = False
         #: Counts the connections, so that what belongs to an old one ends.
@@ -240,8 +242,6 @@ class Picture:
 
     def _caller_in_queue(self, message: AmiMessage, waited_s: float) -> None:
         uniqueid = message.get("Uniqueid")
-        if OWN_CHANNEL.fullmatch(uniqueid):
-            return
         queue = message.get("Queue")
         self.queues.caller_joined(
             queue,

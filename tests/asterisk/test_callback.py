@@ -21,6 +21,7 @@ from tests.asterisk.callback import (
     settled,
     story,
     unpause,
+    wait_until,
 )
 from tests.lab.lab import Lab
 from tests.lab.phones import request, response
@@ -273,6 +274,48 @@ def test_clients_phone_forwards_to_a_channel_behind_a_route_and_the_call_is_ende
     assert dispositions(service) == ["FORWARDED"]
     for _ in carol.invites:
         carol.wait_for(request("CANCEL"))
+
+
+@pytest.mark.parametrize("how", ["BlindTransfer", "Redirect"])
+def test_client_transferred_to_another_queue_waits_there_like_any_caller(
+    lab: Lab, how: str
+) -> None:
+    other = "4930999999"
+    alice = lab.agent("alice")
+    carol = lab.agent("carol")
+    client = lab.client(CLIENT, Answer())
+    lab.client(other, Answer())
+    service = lab.service(QUICK)
+    ask(lab, service)
+    service.wait_for(says("agent and client are talking"))
+    alice.wait_to_hear(client)
+    pause(lab, "sales")
+    lab.caller("sales", Press("1"), number=other)
+    requested(service, other)
+
+    if how == "BlindTransfer":
+        # The agent sends the client on.
+        talking = lab.witness.wait_for(event("AgentConnect"))["DestChannel"]
+        where = {"Channel": talking, "Context": "inbound", "Exten": "sales"}
+        lab.witness.action("BlindTransfer", **where)
+    else:
+        # A panel does so, with the client's own channel.
+        dialled = lab.witness.matching(
+            lambda one: one.name == "DialEnd" and one["DialStatus"] == "ANSWER"
+        )[-1]["DestChannel"]
+        where = {"Context": "inbound", "Exten": "sales", "Priority": "1"}
+        lab.witness.action("Redirect", Channel=dialled, **where)
+    lab.witness.wait_for(event("QueueCallerJoin", Queue="sales"), count=2)
+    wait_until(lambda: service.status()["queues"]["sales"]["waiting"] == 1)
+    unpause(lab, "sales")
+    lab.witness.wait_for(event("AgentConnect", Queue="sales"))
+
+    # The agent is the client's, and nobody is rung for the one who comes after.
+    carol.wait_to_hear(client)
+    lab.witness.fence()
+    service.status()
+    assert len(originates(lab)) == 1
+    assert len(carol.invites) == 1
 
 
 def test_attempts_are_used_up(lab: Lab) -> None:

@@ -125,6 +125,18 @@ def _no_callers() -> Iterator[None]:
         yield
 
 
+@_fault(
+    "a client who was transferred is taken for a callback that waits",
+    "callbacks take only agents to spare",
+)
+def _known_by_name() -> Iterator[None]:
+    def by_name(self: Any, uniqueid: str, queue: str) -> bool:
+        return uniqueid.startswith("callback-")
+
+    with mock.patch.object(Dialer, "is_member_leg", by_name):
+        yield
+
+
 @_fault("each call makes a task of its own", "one open task per client")
 def _task_per_call() -> Iterator[None]:
     add = TaskStore.add

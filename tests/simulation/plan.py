@@ -137,6 +137,8 @@ class Plan:
     reloads: tuple[Event, ...] = ()
     #: Asterisk dies in the middle of a talk.
     ends_of_talks: tuple[Cue, ...] = ()
+    #: An agent sends the client of a callback on to another queue.
+    transfers: tuple[Cue, ...] = ()
     #: Asterisk keeps a request that the service does not answer.
     keeps_requests: bool
     #: The most calls, 0 for no limit: to a number, in a minute, for a queue in an hour.
@@ -152,7 +154,7 @@ class Plan:
             f"{field.name}: {getattr(self, field.name)}"
             for field in attrs.fields(Plan)
             if field.name
-            not in ("events", "cues", "deaths", "reloads", "ends_of_talks")
+            not in ("events", "cues", "deaths", "reloads", "ends_of_talks", "transfers")
         ]
         deaths = [f"killed at {d.at!r} ({d.count}), {d.down_s} s" for d in self.deaths]
         return "\n".join(
@@ -163,6 +165,7 @@ class Plan:
                 *map(str, self.events),
                 *map(str, self.reloads),
                 *map(str, self.ends_of_talks),
+                *map(str, self.transfers),
             ]
         )
 
@@ -229,6 +232,7 @@ def plan(seed: int) -> Plan:
         shuts_down=dice.random() < 0.5,
         reloads=_reloads(dice, agents, queues),
         ends_of_talks=_ends_of_talks(dice),
+        transfers=_transfers(dice, queues),
     )
 
 
@@ -386,6 +390,13 @@ def _ends_of_talks(dice: random.Random) -> tuple[Cue, ...]:
     }
     event = Event(0.0, "asterisk dies", facts)
     return (Cue(TALK, dice.choice((1, 1, 1, 2)), event, after_s=_moment(dice, 1, 28)),)
+
+
+def _transfers(dice: random.Random, queues: tuple[str, ...]) -> tuple[Cue, ...]:
+    if dice.random() < 0.6:
+        return ()
+    event = Event(0.0, "transfer", {"queue": dice.choice(queues)})
+    return (Cue(TALK, dice.choice((1, 1, 2)), event, after_s=_moment(dice, 0.1, 8)),)
 
 
 def _trouble(dice: random.Random) -> Event:

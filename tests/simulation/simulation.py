@@ -169,7 +169,7 @@ class Simulation:
         asterisk.keeps_requests = chosen.keeps_requests
         if chosen.doubled or chosen.unordered_s:
             asterisk.manager.deliver = self._deliver
-        cues = (*chosen.cues, *chosen.ends_of_talks)
+        cues = (*chosen.cues, *chosen.ends_of_talks, *chosen.transfers)
         self._cues = [(cue, [cue.count]) for cue in cues]
         if self._cues:
             tell = asterisk.tell
@@ -376,6 +376,12 @@ class Simulation:
         for queue in self._asterisk.queues.values():
             if any(member.interface == agent for member in queue.members):
                 queue.pause(agent, paused)
+
+    def _on_transfer(self, queue: str) -> None:
+        for callback in self._asterisk.callbacks:
+            if callback.talking:
+                callback.transfer(self._asterisk.queues[queue])
+                return
 
     def _on_operator(self, command: str, **arguments: Any) -> None:
         client = ControlClient({"command": command, **arguments}, hangs_up=True)

@@ -17,7 +17,7 @@ from tests.support.agi_client import AgiClientProtocol, AsteriskAgi
 from tests.support.callback_scenarios import Refuses
 from tests.support.fake_manager import Action
 from tests.support.fake_phones import NO_CAUSE, NORMAL, REFUSALS, UNKNOWN, Ring
-from tests.support.fake_queues import Visit
+from tests.support.fake_queues import Queue, Visit
 from tests.support.wires import Wire
 
 #: The channel that forgets a kept request.
@@ -55,6 +55,8 @@ class Callback:
         self._answered_at: float | None = None
         self._responded = False
         self._ended = False
+        #: The agent has sent the client on to another queue.
+        self.transferred = False
         resource = action.get("Channel").removeprefix("Local/")
         exten, _, rest = resource.partition("@")
         self._how = exten
@@ -312,6 +314,34 @@ class Callback:
         self._run_hangup_handler()
         self._end_caller_half(NORMAL)
 
+    @property
+    def talking(self) -> bool:
+        """Whether agent and client talk."""
+        return (
+            not self._ended
+            and self._agent is not None
+            and self._client is not None
+            and self._client.fact.answered_at is not None
+        )
+
+    def transfer(self, queue: Queue) -> None:
+        """The agent sends the client on; the member's half is a caller then."""
+        assert self.talking
+        self.transferred = True
+        self._end_agent("agent", NORMAL, keep_member_half=True)
+        self._agent = None
+        self._visit = Visit(
+            queue,
+            self.member_half,
+            answered=self._next_agent_answers,
+            left=self._client_hangs_up,
+        )
+
+    def _next_agent_answers(self, ring: Ring) -> None:
+        self._agent = ring
+        ring.channel.hung_up = self._agent_hangs_up
+        self._pbx.bridge(ring.channel, self.member_half)
+
     def cut_off(self) -> None:
         """Asterisk hangs up all its channels."""
         if self._client is None or self._client.fact.answered_at is None:
@@ -323,7 +353,9 @@ class Callback:
         """The service hangs up the half that dials the client."""
         if self._ended:
             return
-        if self._agent is None or self._agent.fact.answered_at is None:
+        if self.transferred:
+            self._client_hangs_up()
+        elif self._agent is None or self._agent.fact.answered_at is None:
             self._too_long()
         elif self._client is None:
             self._client_leg_over("", NORMAL)
@@ -332,14 +364,23 @@ class Callback:
             self._client.end(NO_CAUSE)
             self._client_leg_over("CANCEL", NORMAL)
 
-    def _end_agent(self, who: str, cause: int) -> None:
+    def _end_agent(
+        self, who: str, cause: int, *, keep_member_half: bool = False
+    ) -> None:
+        if self._visit is not None and self.transferred and self._agent is None:
+            # The client waited for the next agent.
+            if not self._visit.over:
+                self._visit.abandon()
+            self._end_member_half(cause)
+            return
         assert self._agent is not None
         if self._visit is not None:
             self._visit.complete(who)
         if who == "agent":
             self._pbx.unbridge(self._agent.channel, self.member_half)
             self._agent.end(cause)
-            self._end_member_half(cause)
+            if not keep_member_half:
+                self._end_member_half(cause)
         else:
             self._pbx.unbridge(self.member_half, self._agent.channel)
             self._end_member_half(cause)

@@ -44,11 +44,13 @@ def too_many(asterisk: FakeAsterisk, targets: Mapping[str, str]) -> str:
         }
         for name, queue in asterisk.queues.items()
     }
+    # A client who was transferred is a caller like any other.
+    ours = {c.member_half.uniqueid for c in asterisk.callbacks if not c.transferred}
     served: list[set[str]] = []
     placed: list[set[str]] = []
     for visit in visits:
         rung = {m.interface for m in visit.queue.members if visit.rings(m)}
-        mine = not rung and visit.channel.uniqueid.startswith("callback")
+        mine = not rung and visit.channel.uniqueid in ours
         (placed if mine else served).append(rung or free[visit.queue.name])
     begun = {callback.member_half.uniqueid for callback in asterisk.callbacks}
     # Those that Asterisk has not begun with yet.
