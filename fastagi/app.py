@@ -243,6 +243,7 @@ class CallbackService:
             clock=clock,
             settings=lambda: self._current,
             tasks_changed=self._tasks_changed,
+            withdraw=self.dialer.withdraw_task,
         )
         self._number_desk = NumberDesk(
             store=store,

@@ -209,10 +209,10 @@ def tasks_add(config: str, as_json: bool, queue: str, number: str, name: str) ->
 @click.argument("task_id", type=_TASK_ID)
 @click.option("--reason", default="cancelled by hand", show_default=True)
 def tasks_cancel(config: str, as_json: bool, task_id: int, reason: str) -> None:
-    """End a task; if its call is under way, with the end of that call."""
+    """End a task. Its call is ended too, unless agent and client talk already."""
     answer = _command(config, commands.CancelTask, id=task_id, reason=reason)
     later = answer["task"]["cancel_requested"]
-    words = "ends with the call under way" if later else "cancelled"
+    words = "is cancelled; a talk under way goes on" if later else "cancelled"
     _done(answer, as_json, f"task {task_id} {words}")
 
 

@@ -38,6 +38,8 @@ def do(settings: Settings, command: Command, actor: Actor) -> Answer:
         settings=lambda: settings,
         # Nobody to tell: the next start of the service looks for itself.
         tasks_changed=lambda: None,
+        # The service ends the attempt when it follows it again.
+        withdraw=lambda _task_id, _reason: None,
     )
     number_desk = NumberDesk(
         store=store,

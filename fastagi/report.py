@@ -90,6 +90,8 @@ def refused(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _why(task: Mapping[str, Any]) -> str:
     """Say why a task stands where it stands, and why it does not get on."""
+    if task["status"] == "calling" and task["cancel_requested"]:
+        return f"{task['reason']}; ends with the call under way"
     if not task["queue_closed"]:
         return str(task["reason"])
     if task["opens_at"] is None:

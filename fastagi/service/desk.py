@@ -61,11 +61,14 @@ class TaskDesk:
         clock: IReactorTime,
         settings: Callable[[], Settings],
         tasks_changed: Callable[[], None],
+        withdraw: Callable[[int, str], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._settings = settings
         self._tasks_changed = tasks_changed
+        #: Ends the attempt of a task, by its id and with a reason.
+        self._withdraw = withdraw
         self._openings = Openings(settings)
 
     def handlers(self) -> Mapping[type[Command], Handler]:
@@ -153,10 +156,12 @@ class TaskDesk:
         return TaskAdded(created=recorded.created, state=self._state(recorded.task))
 
     async def cancel(self, command: CancelTask, actor: Actor) -> TaskChanged:
-        """End a task; one whose call is under way ends with that call."""
+        """End a task, and its attempt unless the two are talking already."""
         reason = command.reason or "cancelled by hand"
         task = await self._store.cancel(command.id, reason, self._now())
         self._tell(task, reason, actor)
+        if task.cancel_requested:
+            self._withdraw(task.id, task.reason)
         self._tasks_changed()
         return TaskChanged(state=self._state(task))
 

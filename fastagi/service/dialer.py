@@ -213,6 +213,12 @@ class Dialer:
             if running.task.number_key == number_key:
                 self._end_by_us(running, reason, _talk)
 
+    def withdraw_task(self, task_id: int, reason: str) -> None:
+        """End the attempt of a task, unless agent and client are talking already."""
+        for running in list(self.running.values()):
+            if running.task.id == task_id:
+                self._end_by_us(running, reason, _talk)
+
     def rekey(self, key_of: Callable[[str], str]) -> None:
         """Recognise the clients of attempts under way by what numbers mean now."""
         for running in self.running.values():
@@ -317,7 +323,11 @@ class Dialer:
 
     def follow(self, begun: Begun, settings: QueueSettings, progress: Progress) -> None:
         """Take up an attempt that Asterisk is carrying out already."""
-        self._add(begun, settings).progress = progress
+        running = self._add(begun, settings)
+        running.progress = progress
+        if begun.task.cancel_requested:
+            # Asterisk may not have been told of it yet.
+            self._end_by_us(running, begun.task.reason, _talk)
 
     def settle_as_before(self, begun: Begun, settings: QueueSettings) -> bool:
         """End an attempt of which the end was stored before, and is lost.

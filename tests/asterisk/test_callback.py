@@ -343,6 +343,32 @@ def test_agent_hangs_up_while_the_clients_phone_rings(lab: Lab) -> None:
     assert client.matching(request("CANCEL"))
 
 
+@pytest.mark.parametrize("killed", [False, True], ids=["", "killed"])
+def test_task_is_cancelled_while_the_agent_rings_and_the_client_is_not_called(
+    lab: Lab, killed: bool
+) -> None:
+    change_queue(lab, "support", members=("alice",))
+    alice = lab.agent("alice", NoAnswer())
+    client = lab.client(CLIENT, TALK)
+    service = lab.service(QUICK)
+    ask(lab, service)
+    alice.wait_for_call()
+
+    if killed:
+        # The database is told, and nobody tells Asterisk.
+        service.kill()
+        assert service.cli("tasks", "cancel", "1").exit_code == 0
+        service.start()
+    else:
+        assert service.cli("tasks", "cancel", "1").exit_code == 0
+
+    alice.wait_for(request("CANCEL"))
+    cancelled = settled(service, "cancelled")
+    assert cancelled["reason"] == "cancelled by hand"
+    assert dispositions(service) == ["WITHDRAWN"]
+    assert client.invites == []
+
+
 def test_request_expires_and_nobody_is_called(lab: Lab) -> None:
     pause(lab, "support")
     alice = lab.agent("alice")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from fastagi.calls.task import TaskEvent
 from fastagi.service.intake import TAKEN_BACK
-from tests.support.callback_scenarios import NO_ANSWER
+from tests.support.callback_scenarios import Answers
 from tests.support.fake_calls import LiveCall
 from tests.support.fake_manager import Action, Answer, error
 from tests.system.harness import NUMBER, ServiceTestCase, queue_settings, settings
@@ -263,12 +263,14 @@ class LateTests(KeptTestCase):
         self.world.run(10)
         call.press()
         self.world.run(5)
-        self.client.always(NO_ANSWER)
+        self.client.always(Answers(after_s=1, hangs_up_after_s=3))
         self.alice.busy(False)
-        self.world.run_until(lambda: self.client.rung)
+        self.world.run_until(
+            lambda: self.client.rung and self.client.rung[0].answered_at
+        )
         self.world.ask("tasks.cancel", id=1, reason=TAKEN_BACK)
         self.world.run(60)
-        self.assert_status("cancelled", "the client did not answer")
+        self.assert_status("cancelled", "they talked for 3.0 s")
         self.alice.busy()
         value = f"1:1800000010:support:1:{NUMBER}:en:{call.channel.uniqueid}:"
         self.asterisk.astdb[FAMILY, "x"] = value

@@ -3,9 +3,16 @@
 
 from __future__ import annotations
 
-from tests.support.callback_scenarios import Answers
+from tests.support.callback_scenarios import NO_ANSWER, Answers, Refuses
 from tests.support.fake_manager import Action, Answer, error
-from tests.system.harness import BOB, NUMBER, ServiceTestCase, queue_settings
+from tests.support.world import ControlClient
+from tests.system.harness import (
+    BOB,
+    NUMBER,
+    ServiceTestCase,
+    queue_settings,
+    settings,
+)
 
 
 class LostHangupTests(ServiceTestCase):
@@ -88,6 +95,93 @@ class LostHangupTests(ServiceTestCase):
         self.assertEqual(
             attempt.reason, "the agent hung up while the client's phone rang"
         )
+
+
+class CancelledTests(ServiceTestCase):
+    """An operator cancels a task whose attempt is under way."""
+
+    def cancel(self) -> None:
+        self.world.ask("tasks.cancel", id=1, reason="not wanted any more")
+
+    def check_client_was_spared(self) -> None:
+        self.assertEqual(self.client.rung, [])
+        self.assertEqual(self.dispositions(), ["WITHDRAWN"])
+        # Once, though task and attempt have the same reason.
+        self.assertEqual(self.world.task().reason, "not wanted any more")
+        self.assert_status("cancelled")
+
+    def test_while_an_agent_rings(self) -> None:
+        self.alice.always(Answers(after_s=12))
+        self.begin()
+        self.add()
+        self.run_to(2)
+        self.cancel()
+        self.run_to(3)
+        self.check_client_was_spared()
+        self.run_to(300)
+        self.check_client_was_spared()
+
+    def test_while_the_attempt_waits_for_an_agent(self) -> None:
+        self.alice.will(Refuses.DECLINE).always(Answers(after_s=1))
+        self.begin()
+        self.add()
+        # The queue rests for a second before it rings her again.
+        self.run_to(0.5)
+        self.assertIsNotNone(self.alice.rung[0].ended_at)
+        self.cancel()
+        self.run_to(300)
+        self.assertEqual(len(self.alice.rung), 1)
+        self.check_client_was_spared()
+
+    def test_while_the_alert_is_played_to_the_agent(self) -> None:
+        self.asterisk.alert_s = 5.0
+        self.begin()
+        self.add()
+        self.run_to(3)
+        self.cancel()
+        self.run_to(300)
+        self.check_client_was_spared()
+
+    def test_while_the_clients_phone_rings(self) -> None:
+        self.client.always(NO_ANSWER)
+        self.begin()
+        self.add()
+        self.run_to(5)
+        (ring,) = self.client.rung
+        self.assertIsNone(ring.ended_at)
+        self.cancel()
+        self.run_to(6)
+        self.assertIsNotNone(ring.ended_at)
+        self.assert_status("cancelled", "not wanted any more")
+
+    def test_while_they_talk(self) -> None:
+        self.client.always(Answers(after_s=1, hangs_up_after_s=60))
+        self.begin()
+        self.add()
+        self.run_to(20)
+        (ring,) = self.client.rung
+        self.cancel()
+        self.run_to(200)
+        assert ring.answered_at is not None
+        self.assertEqual(ring.ended_at, ring.answered_at + 60)
+        self.assert_status("completed", "they talked for")
+
+    def test_and_the_service_is_killed_before_asterisk_is_told(self) -> None:
+        self.alice.always(Answers(after_s=12))
+        self.world.begin(
+            settings(queue_settings()),
+            kill_at=lambda point: "Action: Hangup" in point,
+        )
+        self.add()
+        self.run_to(2)
+        client = ControlClient({"command": "tasks.cancel", "id": 1}, hangs_up=True)
+        _ = self.world.processes[-1].control.dial(client)
+        self.run_to(3)
+        self.assertTrue(self.world.processes[-1].dead)
+        self.begin()
+        self.run_to(300)
+        self.assertEqual(self.client.rung, [])
+        self.assert_status("cancelled", "cancelled by hand")
 
 
 class RefusedHangupTests(ServiceTestCase):

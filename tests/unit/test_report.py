@@ -160,6 +160,14 @@ def test_status_says_which_queue_is_open_and_until_when() -> None:
     ]
 
 
+def test_list_says_that_a_cancelled_task_still_has_a_call() -> None:
+    calling = task(status="calling", reason="cancelled by hand", cancel_requested=True)
+    row = {**calling, "joined_at": "2026-11-24T16:24:00.000+00:00", "attempts": 1}
+    assert report.tasks([row]).endswith(
+        "cancelled by hand; ends with the call under way"
+    )
+
+
 @pytest.mark.parametrize(
     ("waited", "words"),
     [
