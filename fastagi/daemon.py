@@ -14,7 +14,6 @@ from twisted.internet.endpoints import (
     HostnameEndpoint,
     TCP4ServerEndpoint,
     TCP6ServerEndpoint,
-    UNIXServerEndpoint,
 )
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndpoint
@@ -28,6 +27,7 @@ from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import load_settings
 from fastagi.config.model import AmiSettings, FastAgiSettings, LogFormat, Settings
 from fastagi.config.secrecy import open_doors
+from fastagi.control_socket import ControlSocketEndpoint
 from fastagi.errors import CallbackError
 from fastagi.kernel_limits import allow_open_files, files_left, longest_backlog
 from fastagi.logs import Logs
@@ -211,7 +211,7 @@ def _endpoints(settings: Settings) -> Endpoints:
     return Endpoints(
         ami=_manager(settings.ami),
         fastagi=_listen(settings),
-        control=_unix(settings.control.socket),
+        control=ControlSocketEndpoint(reactor, settings.control.socket),
     )
 
 
@@ -230,8 +230,3 @@ def _listen(settings: Settings) -> IStreamServerEndpoint:
         backlog=settings.fastagi.backlog,
         interface=address,
     )
-
-
-def _unix(path: str) -> IStreamServerEndpoint:
-    # wantPID: a lock file tells a live service from the leftover of a killed one.
-    return UNIXServerEndpoint(reactor, path, mode=0o600, wantPID=True)

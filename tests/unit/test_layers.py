@@ -14,13 +14,14 @@ import fastagi
 PACKAGE = Path(fastagi.__file__).parent
 
 #: Each layer and those it may import besides itself.
-_PURE = {"errors", "dialplan", "plain_file"}
+_PURE = {"errors", "dialplan", "plain_file", "file_lock"}
 _DOMAIN = _PURE | {"wire", "calls"}
 _EDGES = _DOMAIN | {"clock", "config", "store", "ami", "agi", "history"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "dialplan": set(),
     "plain_file": set(),
+    "file_lock": set(),
     "clock": set(),
     "supervisor": set(),
     "kernel_limits": set(),
@@ -28,17 +29,19 @@ ALLOWED: dict[str, set[str]] = {
     "calls": {"errors"},
     # The history says which columns it can not do without.
     "config": {"errors", "plain_file", "calls", "history"},
-    "store": {"errors", "calls"},
+    "store": {"errors", "file_lock", "calls"},
     "ami": {"errors", "plain_file", "wire"},
     "agi": {"errors", "wire"},
     "history": {"errors", "dialplan", "plain_file", "calls"},
     "service": _EDGES,
+    "control_socket": {"file_lock"},
     "logs": set(),
     "report": {"checks"},
     "checks": _EDGES | {"service", "kernel_limits"},
     "app": _EDGES | {"service"},
     "offline": _EDGES | {"service"},
-    "daemon": _EDGES | {"service", "app", "kernel_limits", "logs", "supervisor"},
+    "daemon": _EDGES
+    | {"service", "app", "control_socket", "kernel_limits", "logs", "supervisor"},
     # Of the service only the commands, and how they are written: see the test below.
     "cli": _EDGES | {"service", "daemon", "offline", "checks", "report", "supervisor"},
 }
