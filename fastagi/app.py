@@ -36,6 +36,7 @@ from fastagi.service.background import Background
 from fastagi.service.commands import (
     Actor,
     AsteriskStatus,
+    DatabaseHolder,
     Dispatch,
     QueueStatus,
     ServiceStatus,
@@ -53,6 +54,7 @@ from fastagi.service.missed import MissedCalls
 from fastagi.service.missed_tasks import MissedTasks
 from fastagi.service.number_desk import NumberDesk
 from fastagi.service.openings import Openings
+from fastagi.service.owner import Owner
 from fastagi.service.picture import Picture
 from fastagi.service.reconcile import Reconciler
 from fastagi.service.records import Records
@@ -62,6 +64,7 @@ from fastagi.service.targets import target_key, targets
 from fastagi.service.threads import InThread
 from fastagi.store.engine import Database
 from fastagi.store.errors import StoreUnavailable
+from fastagi.store.leases import Lease
 from fastagi.store.store import TaskStore
 
 #: How long who asks for the status waits for the database, in seconds.
@@ -96,6 +99,8 @@ class CallbackService:
         endpoints: Endpoints,
         clock: MachineClock,
         in_thread: InThread,
+        lease: Lease,
+        on_lease_lost: Callable[[str], None] = lambda _reason: None,
         new_token: Callable[[], str] = lambda: secrets.token_hex(4),
         files_left: Callable[[], int] | None = None,
     ) -> None:
@@ -113,8 +118,15 @@ class CallbackService:
         self._link = 0
         self._control_port: IListeningPort | None = None
         self._background = Background(clock)
-        store = TaskStore(database)
+        store = TaskStore(database, lease=lease)
         self._store = store
+        self._on_lease_lost = on_lease_lost
+        self._owner = Owner(
+            store=store,
+            lease=lease,
+            background=self._background,
+            on_lost=self._lease_lost,
+        )
         self.manager = AmiSession(
             endpoint=endpoints.ami,
             clock=clock.steady,
@@ -151,6 +163,7 @@ class CallbackService:
             busy=lambda: self.missed.busy(),
             put_off=lambda: self._records.wake(),
             hold=self._hold,
+            may_call=self._owner.may_call,
         )
         refusals = Refusals(store=store, clock=clock, background=self._background)
         self._records = Records(
@@ -281,6 +294,7 @@ class CallbackService:
         factory = ControlFactory(dispatch, self._background, self._clock)
         self._control_port = await self._endpoints.control.listen(factory)
         self._running = True
+        self._owner.start()
         try:
             self.agi.startService()
         except CannotListenError:
@@ -313,9 +327,14 @@ class CallbackService:
         await self._background.stop()
         await self._database.close()
 
+    def _lease_lost(self, reason: str) -> None:
+        """Do nothing any more that the process that has the database now does."""
+        self._scheduler.disable()
+        self._on_lease_lost(reason)
+
     async def _follow_to_the_end(self) -> None:
         limit_s = self._current.control.stop_timeout.total_seconds()
-        if not self.dialer.running or not limit_s:
+        if not self.dialer.running or not limit_s or self._owner.is_lost:
             return
         self._log.info(
             "{count} calls are under way, following them for {limit_s:g} s at most",
@@ -333,7 +352,12 @@ class CallbackService:
         link = self._link
 
         def goes_on() -> bool:
-            return self._running and self.manager.connected and link == self._link
+            return (
+                self._running
+                and not self._owner.is_lost
+                and self.manager.connected
+                and link == self._link
+            )
 
         await self._use_number_plan()
         known = await self.missed.learn() and await self._reconciler.run()
@@ -491,6 +515,7 @@ class CallbackService:
             database = str(error)
         except TimeoutError:
             database = f"it has not answered for {_DATABASE_S:g} s; see the log"
+        holder = self._owner.lease.held
         return ServiceStatus(
             version=__version__,
             started_at=datetime.fromtimestamp(self._started_at, UTC),
@@ -500,6 +525,9 @@ class CallbackService:
                 error=self.manager.last_error,
             ),
             database=database,
+            holder=DatabaseHolder(
+                host=holder.process.host, pid=holder.process.pid, since=holder.since
+            ),
             tasks=tasks,
             oldest_task_since=min(oldest.values(), default=None),
             calls_under_way=len(self.dialer.running),

@@ -3,7 +3,8 @@
 
 Exit codes: 0 done, 1 the command failed or ``check`` found a fault, 2 the arguments
 or the settings are wrong. ``run`` ends with 2, too, when the database is of another
-version: systemd starts it again after 1, and leaves it to a person after 2.
+version, or another service runs on it: systemd starts it again after 1, and leaves it
+to a person after 2.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def status(config: str, as_json: bool) -> None:
             "the service is not running (no answer on"
             f" {settings.control.socket}) - start it with"
             " 'systemctl start callback-queue', or see its log with"
-            " 'journalctl -u callback-queue'"
+            f" 'journalctl -u callback-queue'{_elsewhere(settings)}"
         )
     click.echo(json.dumps(answer, indent=2) if as_json else report.status(answer))
     sound = answer["asterisk"]["connected"] and answer["database"] == "ok"
@@ -401,6 +402,18 @@ def _ask_service(settings: Settings, command: commands.Command) -> Any:
     if not answer["ok"]:
         _fail(answer["error"])
     return answer["result"]
+
+
+def _elsewhere(settings: Settings) -> str:
+    """Say who runs the service on the database, if anybody does."""
+    from fastagi.store import leases, migrate
+
+    try:
+        migrate.check_current(settings.database.url)
+        holder = leases.holder(settings.database.url)
+    except CallbackError:
+        return ""
+    return f"; on its database it is run by {holder}" if holder else ""
 
 
 def _do_here(settings: Settings, command: commands.Command) -> Any:

@@ -35,11 +35,13 @@ from fastagi.service.manager_tls import manager_tls
 from fastagi.service.threads import OwnThread
 from fastagi.store import migrate
 from fastagi.store.engine import Database
-from fastagi.store.errors import SchemaMismatch
+from fastagi.store.errors import DatabaseHeld, SchemaMismatch
+from fastagi.store.leases import Ownership
 from fastagi.supervisor import ReloadRequests, notify
 
 #: The exit code after which systemd does not start the service again, as with wrong
-#: settings: RestartPreventExitStatus in callback-queue.service.
+#: settings, or when another service has the database: RestartPreventExitStatus in
+#: callback-queue.service.
 WAITS_FOR_A_PERSON: Final = 2
 
 _log = Logger()
@@ -65,7 +67,9 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
         migrate.prepare(settings.database.url)
         endpoints = _endpoints(settings)
         _make_directory_of(settings.control.socket)
-    except (SchemaMismatch, TlsMisconfigured) as error:
+        # Before anything listens, or asks Asterisk about calls under way.
+        ownership = Ownership.take(settings.database.url)
+    except (SchemaMismatch, TlsMisconfigured, DatabaseHeld) as error:
         _log.critical("{error}", error=error)
         return WAITS_FOR_A_PERSON
     except CallbackError as error:
@@ -81,6 +85,8 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
         clock=MachineClock(reactor),
         in_thread=OwnThread(reactor.callFromThread),
         files_left=files_left,
+        lease=ownership.lease,
+        on_lease_lost=lambda reason: lose(reason),
     )
     failed: list[int] = []
 
@@ -107,6 +113,11 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
         _log.critical("can not start: {error}", error=error)
         reactor.stop()
 
+    def lose(reason: str) -> None:
+        failed.append(1)
+        _log.critical("this service ends: {reason}", reason=reason)
+        reactor.stop()
+
     def reload() -> None:
         try:
             new = load_settings(config)
@@ -123,6 +134,7 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
     reactor.addSystemEventTrigger("before", "shutdown", stop)
     _log.info("callback-queue {version} starts", version=__version__, pid=os.getpid())
     reactor.run()
+    ownership.release()
     return failed[0] if failed else 0
 
 

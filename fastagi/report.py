@@ -185,6 +185,11 @@ def status(answer: Mapping[str, Any]) -> str:
     database = answer["database"]
     if database != "ok":
         database = f"CAN NOT BE USED: {database}"
+    elif holder := answer.get("holder"):
+        database += (
+            f", held by process {holder['pid']} on {holder['host']} since"
+            f" {_when(holder['since'])}"
+        )
     lines = [
         f"callback-queue {answer['version']}, running since"
         f" {_when(answer['started_at'])}",

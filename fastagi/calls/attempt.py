@@ -21,6 +21,9 @@ from attrs import define, field, frozen
 
 from fastagi.calls import causes
 
+#: The only Asterisk there is, as long as no other is named.
+DEFAULT_NODE: Final = "default"
+
 
 class Disposition(StrEnum):
     """How an attempt ended; Asterisk's word where Asterisk has one."""
@@ -134,6 +137,8 @@ class Attempt:
     member: str = ""
     talk_s: float = 0.0
     reason: str = ""
+    #: The Asterisk that makes the call.
+    node: str = DEFAULT_NODE
 
     @property
     def caller_channel_id(self) -> str:

@@ -14,8 +14,8 @@ from urllib.parse import quote
 from sqlalchemy.engine import make_url
 
 from fastagi.checks.finding import Notes
-from fastagi.checks.process import User, note_missing_right
-from fastagi.store import migrate
+from fastagi.checks.process import Running, User, note_missing_right
+from fastagi.store import leases, migrate
 from fastagi.store.engine import Database
 from fastagi.store.errors import SchemaMismatch, SchemaOutdated, StoreUnavailable
 
@@ -30,7 +30,11 @@ _LONGEST_LOOK_S: Final = 10.0
 
 
 def check_database(
-    url: str, user: User, check_current: Callable[[str], None] = migrate.check_current
+    url: str,
+    user: User,
+    check_current: Callable[[str], None] = migrate.check_current,
+    *,
+    running: Running | None = None,
 ) -> Notes:
     """Look at the database without changing anything in it.
 
@@ -38,11 +42,14 @@ def check_database(
         url: of the database.
         user: who the service runs as.
         check_current: raises if the database is not of the service's version.
+        running: the service on the control socket.
     """
     notes = Notes("database")
     file = _file(url)
     if file is None or _usable_file(file, user, notes):
-        _check_contents(url, check_current, str(file or "database.url"), notes)
+        where = str(file or "database.url")
+        if _check_contents(url, check_current, where, notes):
+            _check_holder(url, running, where, notes)
     return notes
 
 
@@ -90,7 +97,8 @@ def _usable_file(file: Path, user: User, notes: Notes) -> bool:
         return False
     usable = True
     # A log left by somebody else, such as root, keeps the service from opening it.
-    for path in (file, Path(f"{file}-wal"), Path(f"{file}-shm")):
+    beside = [Path(f"{file}{end}") for end in ("-wal", "-shm", "-lock")]
+    for path in (file, *beside):
         if path.exists() and not (user.may("r", path) and user.may("w", path)):
             note_missing_right(
                 notes, user, path, "may not read and write it", f"{own} {path}"
@@ -149,7 +157,7 @@ def _locked(file: Path, notes: Notes) -> None:
 
 def _check_contents(
     url: str, check_current: Callable[[str], None], where: str, notes: Notes
-) -> None:
+) -> bool:
     try:
         check_current(url)
         database = Database(url, deliver=None)
@@ -163,6 +171,29 @@ def _check_contents(
     except (SchemaMismatch, StoreUnavailable) as error:
         problem, _, remedy = str(error).partition("; ")
         notes.fault(where, problem, remedy or "see database.url in the settings")
+    else:
+        return True
+    return False
+
+
+def _check_holder(url: str, running: Running | None, where: str, notes: Notes) -> None:
+    """Look whether another service than that of these settings has the database."""
+    try:
+        holder = leases.holder(url)
+    except StoreUnavailable as error:
+        problem, _, remedy = str(error).partition("; ")
+        notes.warn(where, problem, remedy or "run this check as root")
+        return
+    if holder is None:
+        return
+    status = running.status if running is not None else None
+    if status is None or status.get("holder", holder.as_json) != holder.as_json:
+        notes.warn(
+            where,
+            f"the service is run on this database by {holder}, and does not answer on"
+            " the control socket of these settings",
+            "stop that one, or give this one a database of its own (database.url)",
+        )
 
 
 def _problem(error: Exception) -> str:

@@ -70,7 +70,10 @@ def _look(config: str, settings: Settings) -> Iterator[Notes]:
     user = service_user(running)
     yield _area("settings", lambda: check_settings_file(config, settings, user))
     yield _area("numbers", lambda: check_numbers(settings))
-    yield _area("database", lambda: check_database(settings.database.url, user))
+    yield _area(
+        "database",
+        lambda: check_database(settings.database.url, user, running=running),
+    )
     try:
         link = log_in(settings.ami)
     except LinkFailed as error:

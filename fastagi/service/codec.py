@@ -305,6 +305,11 @@ def status_json(status: ServiceStatus) -> Json:
         "started_at": _to_the_second(status.started_at),
         "asterisk": attrs.asdict(status.asterisk),
         "database": status.database,
+        "holder": {
+            "host": status.holder.host,
+            "pid": status.holder.pid,
+            "since": _to_the_second(status.holder.since),
+        },
         "tasks": None
         if tasks is None
         else {one.value: tasks.get(one, 0) for one in Status},

@@ -367,6 +367,15 @@ class AsteriskStatus:
 
 
 @frozen(kw_only=True)
+class DatabaseHolder:
+    """The process that runs the service on the database."""
+
+    host: str
+    pid: int
+    since: datetime
+
+
+@frozen(kw_only=True)
 class QueueStatus:
     """One queue of the settings."""
 
@@ -393,6 +402,8 @@ class ServiceStatus:
     asterisk: AsteriskStatus
     #: "ok", or what is wrong with it.
     database: str
+    #: This service, as it stands in the database for others to see.
+    holder: DatabaseHolder
     #: By status; None: not known.
     tasks: Mapping[Status, int] | None
     #: Of all open tasks, whatever their queue.

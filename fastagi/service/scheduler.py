@@ -8,7 +8,7 @@ grants callbacks only as :class:`Capacity` allows and leaves the calling to the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
 from typing import Final
 
@@ -56,6 +56,7 @@ class Scheduler:
         busy: Callable[[], Collection[str]],
         put_off: Callable[[], None],
         hold: Hold,
+        may_call: Callable[[], Awaitable[bool]],
     ) -> None:
         self._store = store
         self._picture = picture
@@ -70,6 +71,8 @@ class Scheduler:
         self._in_a_call = busy
         #: Called when tasks ended, or wait, instead of being called.
         self._put_off = put_off
+        #: Makes sure that no other service has taken the database over.
+        self._may_call = may_call
         self._running = False
         self._again = False
         self._enabled = False
@@ -137,6 +140,8 @@ class Scheduler:
         while spare := self._open & frozenset().union(
             *(t.queues for t in wanted if capacity.spare(t.key.lower()))
         ):
+            if not await self._may_call():
+                return
             due = await self._store.begin_attempts(
                 spare,
                 [self._new_channel_id()],
@@ -151,6 +156,9 @@ class Scheduler:
                     continue
                 break
             (begun,) = due.begun
+            # Since its COMMIT the process may have been frozen for a minute.
+            if not await self._may_call():
+                return
             queue = settings.queues[begun.task.queue]
             # The store took its time: agents may be gone, callers may have come.
             now = self._clock.seconds()

@@ -73,6 +73,10 @@ class Backend(Protocol):
     def engine(self) -> sa.Engine:
         """SQLAlchemy's engine; it pools nothing."""
 
+    @property
+    def lock_file(self) -> Path | None:
+        """The file that whoever runs the service locks; None: there is none."""
+
     def create(self) -> None:
         """Make the database if this engine can, and it does not exist.
 
@@ -172,6 +176,14 @@ class SqliteBackend:
             poolclass=NullPool,
             hide_parameters=True,
         )
+
+    @property
+    def lock_file(self) -> Path | None:
+        """A file beside the database, whatever link it is reached by."""
+        if self._path is None:
+            return None
+        path = self._path.resolve()
+        return path.with_name(f"{path.name}-lock")
 
     def create(self) -> None:
         """Make the file, readable and writable by its owner only."""
@@ -502,6 +514,11 @@ class PostgresBackend:
             " WHERE current_setting('synchronous_commit') = 'off'"
         )
         connection.commit()
+
+    @property
+    def lock_file(self) -> None:
+        """None: the holder renews its lease."""
+        return None
 
     def create(self) -> None:
         """Make nothing: that is for the server's administrator."""

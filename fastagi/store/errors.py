@@ -28,6 +28,17 @@ class OutOfTime(StoreUnavailable):
     """
 
 
+class LeaseLost(StoreUnavailable):
+    """Another process runs the service on this database now.
+
+    Nothing was changed, and nothing may be changed or called any more.
+    """
+
+
+class DatabaseHeld(CallbackError):
+    """Another process runs the service on this database."""
+
+
 class CopyFailed(CallbackError):
     """No copy of the database was made, and nothing is left of it."""
 

@@ -21,9 +21,16 @@ import sqlalchemy as sa
 from attrs import frozen
 from sqlalchemy.exc import DBAPIError
 
+from fastagi.store import leases
 from fastagi.store.backends import Backend, Trouble, backend_for
 from fastagi.store.engine import Database
-from fastagi.store.errors import ForeignDatabase, SchemaOutdated, SchemaTooNew
+from fastagi.store.errors import (
+    DatabaseHeld,
+    ForeignDatabase,
+    SchemaOutdated,
+    SchemaTooNew,
+)
+from fastagi.store.schema import lease
 
 _MIGRATIONS: Final = Path(__file__).with_name("migrations")
 #: Where Alembic keeps which steps were taken.
@@ -72,6 +79,7 @@ def upgrade(url: str, *, migrations: Path = _MIGRATIONS) -> Upgraded:
     Raises:
         SchemaTooNew: it is newer than this service.
         ForeignDatabase: it belongs to something else.
+        DatabaseHeld: there is something to do, and a service runs on it.
         CopyFailed: the copy of it can not be made.
         StoreUnavailable: it can not be used.
     """
@@ -140,12 +148,31 @@ def _upgrade(
         return Upgraded(before, head, None)
     if before and only_empty:
         raise _outdated(before, migrations)
+    if before:
+        _refuse_while_held(conn, backend)
     copy = backend.copy(before) if before else None
     _run_migrations(conn, migrations)
     backend.check_migration(conn)
     backend.look_at_rows(conn, again=True)
     conn.commit()
     return Upgraded(before, head, copy)
+
+
+def _refuse_while_held(conn: sa.Connection, backend: Backend) -> None:
+    """Change no table under a running service.
+
+    Raises:
+        DatabaseHeld: one runs on this database.
+    """
+    if not sa.inspect(conn).has_table(lease.name):
+        # Of a version that knows no lease.
+        return
+    if (held := leases.holder_in(conn, backend)) is not None:
+        raise DatabaseHeld(
+            f"the database is not upgraded while a service runs on it: {held}; stop it"
+            " ('systemctl stop callback-queue'), run 'callback-queue db upgrade' and"
+            " start it again"
+        )
 
 
 @contextmanager

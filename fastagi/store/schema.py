@@ -25,7 +25,7 @@ from sqlalchemy import (
     text,
 )
 
-from fastagi.calls.attempt import Disposition
+from fastagi.calls.attempt import DEFAULT_NODE, Disposition
 from fastagi.calls.task import OPEN, Kind, Move, Status
 
 
@@ -130,6 +130,8 @@ attempt = Table(
     Column("member", Text, nullable=False),
     Column("talk_s", Double, nullable=False),
     Column("reason", Text, nullable=False),
+    #: The Asterisk that makes the call.
+    Column("node", Text, nullable=False, server_default=DEFAULT_NODE),
     CheckConstraint(_one_of("disposition", Disposition), name="disposition"),
     CheckConstraint(f"({UNDER_WAY}) = (disposition IS NULL)", name="ended"),
     CheckConstraint("talk_s >= 0", name="talk"),
@@ -234,4 +236,26 @@ refusal = Table(
     CheckConstraint(_one_of("kind", Kind), name="kind"),
     # An id is never given again: by it is told which are the latest.
     sqlite_autoincrement=True,
+)
+
+#: Which process runs the service on this database.
+lease = Table(
+    "lease",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    #: Changes with each start of the machine; empty if it can not be read.
+    Column("boot_id", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    #: In which the process has that id: a container has one of its own.
+    Column("pid_space", Text, nullable=False),
+    #: When the process began; tells it from a later one with the same id.
+    Column("process_start", Text, nullable=False),
+    #: Of one run of the service; empty when nobody holds the lease.
+    Column("token", Text, nullable=False),
+    Column("since", Double, nullable=False),
+    #: Grows each time the lease is taken.
+    Column("epoch", Integer, nullable=False),
+    #: By the database's clock; NULL where a lock on a file says whether it is held.
+    Column("valid_until", Double),
 )

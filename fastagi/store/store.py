@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar, TypeVarTuple
 
-from fastagi.calls.attempt import Attempt, Verdict
+import sqlalchemy as sa
+
+from twisted.internet.defer import Deferred
+
+from fastagi.calls.attempt import DEFAULT_NODE, Attempt, Verdict
 from fastagi.calls.guards import BlockedNumber, Refusal
 from fastagi.calls.limits import CallLimits
 from fastagi.calls.numbers import NotCallable, NumberPlan
 from fastagi.calls.records import Happening
 from fastagi.calls.retry import RetryRules
 from fastagi.calls.task import CallbackTask, NewTask, Status, TaskEvent
-from fastagi.store import guards, marks, positions, tasks
+from fastagi.store import guards, leases, marks, positions, tasks
 from fastagi.store.engine import Database
+from fastagi.store.leases import Lease
 from fastagi.store.positions import Position
 from fastagi.store.tasks import (
     Beginnings,
@@ -31,6 +36,9 @@ from fastagi.store.tasks import (
 )
 
 __all__ = ["Beginnings", "Begun", "Blocked", "Recorded", "TaskStore"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 #: Ids of tasks that one transaction counts: some milliseconds.
 _COUNTED_AT_ONCE: Final = 50_000
@@ -44,8 +52,50 @@ def _nothing(_task: CallbackTask) -> str:
 class TaskStore:
     """Durable tasks, their attempts and their history."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        lease: Lease | None = None,
+        node: str = DEFAULT_NODE,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            database: where all is stored.
+            lease: without which no attempt begins or ends, nor is any position set;
+                None: whoever uses this store does none of that beside a service.
+            node: the Asterisk of the attempts.
+        """
         self._database = database
+        self._lease = lease
+        self._node = node
+
+    def _run_fenced(
+        self, name: str, fn: Callable[[sa.Connection, *Ts], T], *args: *Ts
+    ) -> Deferred[T]:
+        """Run it if, in the same transaction, the lease is still ours."""
+        if self._lease is None:
+            return self._database.run(name, fn, *args)
+        held = self._lease.held
+
+        def fenced(conn: sa.Connection) -> T:
+            leases.assert_held(conn, held)
+            return fn(conn, *args)
+
+        return self._database.run(name, fenced)
+
+    async def renew_lease(self) -> None:
+        """Hold the lease for longer.
+
+        Raises:
+            LeaseLost: another process has taken it.
+        """
+        lease = self._lease
+        if lease is not None:
+            asked_at = lease.seconds()
+            held = await self._database.run("renew lease", leases.renew, lease.held)
+            lease.renewed(held, asked_at)
 
     async def add(
         self,
@@ -119,7 +169,7 @@ class TaskStore:
         """
         if not queues or not channel_ids:
             return Beginnings([], [])
-        return await self._database.run(
+        return await self._run_fenced(
             "begin attempts",
             tasks.begin_attempts,
             tuple(queues),
@@ -128,6 +178,7 @@ class TaskStore:
             now,
             most,
             why_not,
+            self._node,
         )
 
     async def progress(
@@ -156,7 +207,7 @@ class TaskStore:
             The attempt as it is stored now, under the same channel id; None if its
             task is gone too, has ended, or has another attempt under way.
         """
-        return await self._database.run(
+        return await self._run_fenced(
             "restore attempt", tasks.restore_attempt, begun, now
         )
 
@@ -175,13 +226,15 @@ class TaskStore:
             StaleTask: it has ended before, nothing was changed.
             NoSuchTask: there is no such attempt.
         """
-        return await self._database.run(
+        return await self._run_fenced(
             "close attempt", tasks.close_attempt, channel_id, verdict, rules, now
         )
 
     async def open_attempts(self) -> list[Begun]:
-        """Return the attempts that have begun and not ended, the oldest first."""
-        return await self._database.run("open attempts", tasks.open_attempts)
+        """Return this node's attempts that have not ended, the oldest first."""
+        return await self._database.run(
+            "open attempts", tasks.open_attempts, self._node
+        )
 
     async def next_due(
         self,
@@ -463,7 +516,7 @@ class TaskStore:
 
     async def set_position(self, reader: str, position: Position) -> None:
         """Keep how far a reader of the events has come."""
-        await self._database.run("set position", positions.put, reader, position)
+        await self._run_fenced("set position", positions.put, reader, position)
 
     async def skip_events(self, reader: str) -> None:
         """Have a reader leave out every event until now."""

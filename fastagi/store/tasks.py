@@ -444,6 +444,7 @@ def begin_attempts(
     now: datetime,
     most: CallLimits,
     why_not: Callable[[CallbackTask], str],
+    node: str,
 ) -> Beginnings:
     """Begin an attempt for each of the first due tasks, one per channel id.
 
@@ -455,6 +456,7 @@ def begin_attempts(
         now: the time.
         most: what calls there may be, these included.
         why_not: says why a task must not be called any more; empty if it may.
+        node: the Asterisk that makes the calls.
     """
     begun: list[Begun] = []
     put_off: list[CallbackTask] = []
@@ -462,7 +464,7 @@ def begin_attempts(
         task = _next_to_call(conn, queues, busy_keys, now, most, why_not, put_off)
         if task is None:
             break
-        begun.append(_begin(conn, task, channel_id, now))
+        begun.append(_begin(conn, task, channel_id, now, node))
     return Beginnings(begun, put_off)
 
 
@@ -541,9 +543,15 @@ def use_limit(
 
 
 def _begin(
-    conn: sa.Connection, task: CallbackTask, channel_id: str, now: datetime
+    conn: sa.Connection,
+    task: CallbackTask,
+    channel_id: str,
+    now: datetime,
+    node: str,
 ) -> Begun:
-    attempt = Attempt(id=0, task_id=task.id, channel_id=channel_id, started_at=now)
+    attempt = Attempt(
+        id=0, task_id=task.id, channel_id=channel_id, started_at=now, node=node
+    )
     number = task.attempts + task.member_attempts + 1
     reason = f"attempt {number} begins, channel id {channel_id}"
     return _store_attempt(conn, task, attempt, now, reason)
@@ -569,6 +577,7 @@ def _store_attempt(
             "member": attempt.member,
             "talk_s": 0.0,
             "reason": "",
+            "node": attempt.node,
         },
     )
     moved = _move(conn, task, Move.BEGIN, now, reason, attempt_id=attempt_id)
@@ -926,10 +935,11 @@ def attempts(conn: sa.Connection, task_id: int) -> list[Attempt]:
     return [_attempt_of(row) for row in rows]
 
 
-def open_attempts(conn: sa.Connection) -> list[Begun]:
-    """Return the attempts under way with their tasks, from the first."""
+def open_attempts(conn: sa.Connection, node: str) -> list[Begun]:
+    """Return the attempts under way on a node with their tasks, from the first."""
     # Ordered here: for the sake of the order a database would look through them all.
-    rows = conn.execute(select(_attempt).where(text(schema.UNDER_WAY))).all()
+    here = select(_attempt).where(text(schema.UNDER_WAY), _attempt.c.node == node)
+    rows = conn.execute(here).all()
     return [
         Begun(_found(conn, row.task_id), _attempt_of(row))
         for row in sorted(rows, key=lambda row: int(row.id))
@@ -1208,6 +1218,7 @@ def _attempt_of(row: sa.Row[Any]) -> Attempt:
         member=row.member,
         talk_s=row.talk_s,
         reason=row.reason,
+        node=row.node,
     )
 
 

@@ -132,6 +132,17 @@ class Program:
         finally:
             self._process.kill()
 
+    def wait(self) -> int:
+        """Wait until the service ends by itself; return its exit code."""
+        assert self._process is not None
+        return self._process.wait(_DEADLINE_S)
+
+    def kill(self) -> None:
+        """End the service, even if it is frozen; it may have ended before."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(_DEADLINE_S)
+
     def listens(self) -> bool:
         """Say whether FastAGI can be reached; the service must not have ended."""
         self.assert_runs()

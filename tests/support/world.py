@@ -42,7 +42,7 @@ from fastagi.config.model import (
     QueueSettings,
     Settings,
 )
-from fastagi.store import migrate
+from fastagi.store import leases, migrate
 from fastagi.store import tasks as stored
 from fastagi.store.backends import backend_for
 from fastagi.store.engine import Database
@@ -230,6 +230,8 @@ class ServiceProcess:
         self.points: list[str] = []
         self._at: dict[str, list[Callable[[], object]]] = {}
         self.dead = False
+        #: Why it must end, if another service has taken the database.
+        self.lease_lost: list[str] = []
         #: How long the histories take to be read.
         self.reading_takes_s = 0.0
         self.clock = ProcessClock()
@@ -240,6 +242,14 @@ class ServiceProcess:
         self.control = ServerEndpoint(net, self._around("control"))
         self.ami = asterisk.manager_endpoint(self._around("AMI"))
         asterisk.agi = self.agi
+        # With SQLite it is held by a lock on a file, which the test's only process has.
+        held = Database(world.url, deliver=None).run_now(
+            "take lease",
+            leases.take,
+            leases.Process("pbx", "boot", len(world.processes) + 1, "pid", "0"),
+            f"run {len(world.processes) + 1}",
+            not world.url.startswith("sqlite"),
+        )
         tokens = (f"{random.getrandbits(32):08x}" for _ in iter(int, 1))
         self.service = CallbackService(
             settings=settings,
@@ -250,6 +260,8 @@ class ServiceProcess:
                 lambda: self.clock.seconds() + world.skew_s,
             ),
             in_thread=self.in_thread,
+            lease=leases.Lease(held, world.clock.seconds, world.clock.seconds()),
+            on_lease_lost=self.lease_lost.append,
             new_token=lambda: next(tokens),
         )
         self.started: list[object] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from fastagi.checks.queues import check_queues
 from fastagi.clock import MachineClock
 from fastagi.config.model import ReportSettings, Settings
 from fastagi.service.threads import OwnThread
+from fastagi.store import leases
 from fastagi.store.engine import Database
 from fastagi.wire.ami import AmiMessage, Header
 from tests.support.checking import log_in, only, settings, told, write
@@ -827,6 +829,8 @@ def test_every_event_the_service_listens_to_is_looked_for(
 
     monkeypatch.setattr(AmiSession, "listen", recording)
     clock = MachineClock(Clock())
+    process = leases.Process.this()
+    held = leases.Held(process, "token", 1, datetime.now(UTC), runs_out=False)
     nowhere = UNIXServerEndpoint(None, "")
     CallbackService(
         settings=settings(tmp_path),
@@ -836,6 +840,7 @@ def test_every_event_the_service_listens_to_is_looked_for(
         ),
         clock=clock,
         in_thread=OwnThread(lambda *_: None),
+        lease=leases.Lease(held, leases.steady_seconds, 0.0),
     )
     # The session itself waits for these two.
     listened |= {"FullyBooted", "Shutdown"}

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0009"
-down_revision = "0006"
+down_revision = "0008"
 
 _OPEN = "status IN ('pending', 'calling')"
 _ENDED = "ended_at IS NOT NULL"

@@ -1,0 +1,491 @@
+# SPDX-License-Identifier: MIT
+"""One service at a time on a database: who holds it, and what that allows.
+
+With SQLite a lock on a file beside the database is held as long as the process lives;
+the row only says by whom. PostgreSQL has no such lock that outlives a lost connection:
+there the row is a lease, which its holder renews and which runs out by the database's
+own clock. Each time it is taken its epoch grows. What must be done by the holder alone
+compares the epoch in its own transaction, so a holder that was frozen meanwhile changes
+nothing when it wakes.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Self
+
+import sqlalchemy as sa
+from attrs import define, evolve, frozen
+from sqlalchemy import bindparam, insert, select, update
+
+from twisted.logger import Logger
+
+from fastagi.file_lock import FileLock, is_locked
+from fastagi.store import schema
+from fastagi.store.backends import Backend, backend_for
+from fastagi.store.engine import Database, TryAgain
+from fastagi.store.errors import DatabaseHeld, LeaseLost, StoreUnavailable
+
+#: How long a lease lasts after it was renewed, and the pause between two renewals.
+LENGTH_S: Final = 15.0
+RENEW_S: Final = 4.0
+#: A holder counts on its lease for less, so that a call it has just asked for begins
+#: before anybody else may hold the lease.
+_MARGIN_S: Final = 3.0
+#: How much longer than a lease its end is waited for.
+_PATIENCE_S: Final = 2.0
+#: Between two looks at a lease that is about to run out, in seconds.
+_LOOK_S: Final = 0.25
+#: Somebody who only looks at the lock on a file has it for a moment.
+_MOMENT_S: Final = 1.0
+
+#: The one lease there is: running the service.
+_NAME: Final = "service"
+#: systemd hides the file from the service, and tells it: see callback-queue.service.
+_BOOT_ID_VARIABLE: Final = "SYSTEMD_BOOT_ID"
+
+_log = Logger()
+_lease: Final = schema.lease
+_ROW: Final = select(_lease).where(_lease.c.name == _NAME)
+_LOCK_ROW: Final = _ROW.with_for_update()
+#: Whoever takes the lease waits until the transaction that has found it ours has ended.
+_OURS: Final = (
+    select(_lease.c.epoch)
+    .where(
+        _lease.c.name == _NAME,
+        _lease.c.token == bindparam("token"),
+        _lease.c.epoch == bindparam("epoch"),
+    )
+    .with_for_update(read=True)
+)
+
+
+# -- processes -------------------------------------------------------------------
+
+
+@frozen
+class Process:
+    """One process on one machine."""
+
+    host: str
+    boot_id: str
+    pid: int
+    pid_space: str
+    start: str
+
+    @classmethod
+    def this(cls) -> Self:
+        """Return the process that asks."""
+        pid = os.getpid()
+        return cls(
+            host=socket.gethostname(),
+            boot_id=_boot_id(),
+            pid=pid,
+            pid_space=_pid_space(),
+            start=_start_of(pid),
+        )
+
+    def knows_ended(self, other: Process) -> bool:
+        """Say whether the other process has ended for certain.
+
+        That can be told only of one that ran since this machine started, where process
+        ids mean the same as here.
+        """
+        here = (self.host, self.boot_id, self.pid_space)
+        if not all(here) or here != (other.host, other.boot_id, other.pid_space):
+            return False
+        try:
+            os.kill(other.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            # Another user's. /proc may hide it.
+            pass
+        start = _start_of(other.pid)
+        return bool(start and other.start) and start != other.start
+
+
+def _boot_id() -> str:
+    try:
+        text = Path("/proc/sys/kernel/random/boot_id").read_text()
+    except OSError:
+        text = os.environ.get(_BOOT_ID_VARIABLE, "")
+    return text.strip().replace("-", "")
+
+
+def _pid_space() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _start_of(pid: int) -> str:
+    """Return when a process began, in ticks since the machine started (proc(5))."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    # The second field is a name in brackets, which may hold anything.
+    return stat.rpartition(")")[2].split()[19]
+
+
+# -- the row ---------------------------------------------------------------------
+
+
+@frozen
+class Held:
+    """The lease of one holder, as it stands in the database."""
+
+    process: Process
+    token: str
+    epoch: int
+    since: datetime
+    #: Whether it must be renewed, or runs out.
+    runs_out: bool
+    #: How long it still lasts, if it runs out.
+    left_s: float = 0.0
+
+    def __str__(self) -> str:
+        process = self.process
+        since = self.since.astimezone().isoformat(sep=" ", timespec="seconds")
+        return f"process {process.pid} on {process.host or 'a host'} since {since}"
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """What ``status --json`` says of it."""
+        return {
+            "host": self.process.host,
+            "pid": self.process.pid,
+            "since": self.since.astimezone(UTC).isoformat(timespec="seconds"),
+        }
+
+
+def read(conn: sa.Connection) -> Held | None:
+    """Return whose name is in the row; None if nobody's is.
+
+    With SQLite that process may have ended: the lock on the file says.
+    """
+    row = conn.execute(_ROW).first()
+    return None if row is None or not row.token else _held(conn, row)
+
+
+def _held(conn: sa.Connection, row: sa.Row[Any]) -> Held:
+    runs_out = row.valid_until is not None
+    return Held(
+        process=Process(
+            row.host, row.boot_id, row.pid, row.pid_space, row.process_start
+        ),
+        token=row.token,
+        epoch=row.epoch,
+        since=datetime.fromtimestamp(row.since, UTC),
+        runs_out=runs_out,
+        left_s=row.valid_until - _now(conn) if runs_out else 0.0,
+    )
+
+
+def _now(conn: sa.Connection) -> float:
+    """Return the database's time, which is the same for all who use it."""
+    if conn.dialect.name == "postgresql":
+        # Not that of the transaction, which may have waited for a lock.
+        asked = "SELECT extract(epoch FROM clock_timestamp())"
+        return float(conn.exec_driver_sql(asked).scalar_one())
+    # SQLite's database is on this machine.
+    return time.time()
+
+
+def take(conn: sa.Connection, process: Process, token: str, runs_out: bool) -> Held:
+    """Take the lease; return who holds it now, which may be another.
+
+    Args:
+        conn: in a transaction.
+        process: who takes it.
+        token: of this run of the service.
+        runs_out: the lease has to be renewed; else a lock is held by the taker.
+    """
+    row = conn.execute(_LOCK_ROW).first()
+    epoch = 0
+    if row is not None:
+        epoch = row.epoch
+        if row.token and row.token != token and runs_out:
+            other = _held(conn, row)
+            free = other.runs_out and other.left_s <= 0
+            if not free and not process.knows_ended(other.process):
+                return other
+    return _put(conn, process, token, epoch + 1, runs_out, new=row is None)
+
+
+def _put(
+    conn: sa.Connection,
+    process: Process,
+    token: str,
+    epoch: int,
+    runs_out: bool,
+    *,
+    new: bool,
+) -> Held:
+    now = _now(conn)
+    values = {
+        "host": process.host,
+        "boot_id": process.boot_id,
+        "pid": process.pid,
+        "pid_space": process.pid_space,
+        "process_start": process.start,
+        "token": token,
+        "since": now,
+        "epoch": epoch,
+        "valid_until": now + LENGTH_S if runs_out else None,
+    }
+    if new:
+        try:
+            conn.execute(insert(_lease).values(name=_NAME, **values))
+        except sa.exc.IntegrityError:
+            raise TryAgain from None
+    else:
+        conn.execute(update(_lease).where(_lease.c.name == _NAME).values(**values))
+    since = datetime.fromtimestamp(now, UTC)
+    return Held(process, token, epoch, since, runs_out, LENGTH_S if runs_out else 0.0)
+
+
+def renew(conn: sa.Connection, held: Held) -> Held:
+    """Let a lease last from now on; return it.
+
+    A database that was set back to an earlier state (a standby that lacks the last
+    seconds, a copy put back) has an older epoch: the lease is taken anew if nobody
+    else holds it there.
+
+    Raises:
+        LeaseLost: another holds it, or did.
+    """
+    row = conn.execute(_LOCK_ROW).first()
+    if row is None:
+        return _put(
+            conn, held.process, held.token, held.epoch + 1, held.runs_out, new=True
+        )
+    if (row.token, row.epoch) == (held.token, held.epoch):
+        if not held.runs_out:
+            return held
+        conn.execute(
+            update(_lease)
+            .where(_lease.c.name == _NAME)
+            .values(valid_until=_now(conn) + LENGTH_S)
+        )
+        return evolve(held, left_s=LENGTH_S)
+    other = _held(conn, row)
+    theirs = bool(row.token) and (not other.runs_out or other.left_s > 0)
+    if row.epoch >= held.epoch or (theirs and held.runs_out):
+        raise _lost(other if row.token else None)
+    return _put(
+        conn, held.process, held.token, held.epoch + 1, held.runs_out, new=False
+    )
+
+
+def release(conn: sa.Connection, held: Held) -> None:
+    """Let others take the lease at once; do nothing if it is not ours any more."""
+    conn.execute(
+        update(_lease)
+        .where(_lease.c.name == _NAME, _lease.c.token == held.token)
+        .values(token="", valid_until=0.0 if held.runs_out else None)
+    )
+
+
+def assert_held(conn: sa.Connection, held: Held) -> None:
+    """Return if the lease is still ours, and stays so until the transaction ends.
+
+    Raises:
+        LeaseLost: it is not.
+    """
+    key = {"token": held.token, "epoch": held.epoch}
+    if conn.execute(_OURS, key).first() is None:
+        raise _lost(read(conn))
+
+
+def _lost(other: Held | None) -> LeaseLost:
+    by = f"it is run by {other}" if other else "another process has run it meanwhile"
+    return LeaseLost(f"this process does not run the service on the database: {by}")
+
+
+# -- the holder ------------------------------------------------------------------
+
+
+@define(eq=False)
+class Lease:
+    """What the running service knows of its own lease.
+
+    Args:
+        held: as it was taken.
+        seconds: a clock that nobody sets, and that goes on while the machine sleeps.
+        taken_at: by that clock, no later than it was taken.
+    """
+
+    held: Held
+    seconds: Callable[[], float]
+    taken_at: float
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether nobody else can hold the lease at this moment."""
+        if not self.held.runs_out:
+            return True
+        return self.seconds() - self.taken_at < LENGTH_S - _MARGIN_S
+
+    def renewed(self, held: Held, asked_at: float) -> None:
+        """Count from when it was asked for: the answer may have taken long."""
+        self.held = held
+        self.taken_at = asked_at
+
+
+class Ownership:
+    """The database is held by this process, from before anything else until its end."""
+
+    def __init__(self, url: str, lease: Lease, lock: FileLock | None) -> None:
+        self._url = url
+        self.lease = lease
+        self._lock = lock
+
+    @classmethod
+    def take(cls, url: str, process: Process | None = None) -> Self:
+        """Hold the database; blocks while a lease of another machine runs out.
+
+        Raises:
+            DatabaseHeld: another process runs the service on it.
+            StoreUnavailable: the database can not be used.
+        """
+        process = process or Process.this()
+        backend = backend_for(url)
+        lock = _lock(backend, url)
+        try:
+            lease = _take_lease(url, process, runs_out=_runs_out(backend))
+        except BaseException:
+            if lock is not None:
+                lock.release()
+            raise
+        return cls(url, lease, lock)
+
+    def release(self) -> None:
+        """Let another process have it at once."""
+        try:
+            _now_in(self._url, "release lease", release, self.lease.held)
+        except StoreUnavailable as error:
+            _log.warn("the database is not given back: {error}", error=error)
+        if self._lock is not None:
+            self._lock.release()
+
+
+def _take_lease(url: str, process: Process, *, runs_out: bool) -> Lease:
+    token = secrets.token_hex(8)
+    give_up_at = time.monotonic() + LENGTH_S + _PATIENCE_S
+    seen: Held | None = None
+    while True:
+        asked_at = steady_seconds()
+        held: Held = _now_in(url, "take lease", take, process, token, runs_out)
+        if held.token == token:
+            return Lease(held, steady_seconds, asked_at)
+        if held.process.host == process.host and held.process.boot_id == (
+            process.boot_id
+        ):
+            same_space = held.process.pid_space == process.pid_space
+        else:
+            same_space = False
+        # Renewed meanwhile: somebody is there.
+        alive = seen is not None and (
+            held.token != seen.token or held.left_s > seen.left_s
+        )
+        if same_space or alive or time.monotonic() > give_up_at:
+            raise held_by(held)
+        if seen is None:
+            _log.info(
+                "the service is run by {holder}; if that has ended, this one takes"
+                " over in {seconds:.0f} s",
+                holder=str(held),
+                seconds=max(held.left_s, 1),
+            )
+        seen = held
+        time.sleep(_LOOK_S)
+
+
+def held_by(holder: Held | None) -> DatabaseHeld:
+    """Return what whoever may not have the database is told."""
+    if holder is None:
+        return DatabaseHeld(
+            "another process runs the service on this database; find it with 'pgrep -af"
+            " callback-queue' and stop it"
+        )
+    return DatabaseHeld(
+        f"the service is run on this database already, by {holder}; stop that one"
+        f" ('systemctl stop callback-queue' on {holder.process.host or 'its host'}), or"
+        " give this one a database of its own (database.url in its settings)"
+    )
+
+
+def holder(url: str) -> Held | None:
+    """Return who runs the service on a database of the current version, if anybody.
+
+    Raises:
+        StoreUnavailable: the database can not be used.
+    """
+    backend = backend_for(url)
+    found: Held | None = _now_in(url, "who holds the database", holder_in, backend)
+    return found
+
+
+def holder_in(conn: sa.Connection, backend: Backend) -> Held | None:
+    """Do the same in a transaction."""
+    held = read(conn)
+    if held is None:
+        return None
+    if backend.lock_file is not None:
+        return held if _is_locked(backend.lock_file) else None
+    free = held.runs_out and held.left_s <= 0
+    return None if free or Process.this().knows_ended(held.process) else held
+
+
+def steady_seconds() -> float:
+    """Return the seconds since the machine started, those it slept included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _runs_out(backend: Backend) -> bool:
+    return backend.engine.dialect.name == "postgresql"
+
+
+def _now_in(url: str, name: str, fn: Callable[..., Any], *args: Any) -> Any:
+    database = Database(url, deliver=None)
+    try:
+        return database.run_now(name, fn, *args)
+    finally:
+        _ = database.close()
+
+
+def _lock(backend: Backend, url: str) -> FileLock | None:
+    path = backend.lock_file
+    if path is None:
+        return None
+    end = time.monotonic() + _MOMENT_S
+    try:
+        while (lock := FileLock.take(path)) is None:
+            if time.monotonic() > end:
+                raise held_by(_now_in(url, "who holds the database", read))
+            time.sleep(_LOOK_S / 10)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"{path} can not be locked: {error.strerror}; let the user this service"
+            " runs as read and write it"
+        ) from error
+    return lock
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        return is_locked(path)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"{path} can not be read: {error.strerror}; run this command as root or as"
+            " the user of the service"
+        ) from error

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+"""Who runs the service on this database, and on which Asterisk an attempt is made."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0006"
+
+
+def upgrade() -> None:
+    """Make the table, and give every attempt the only Asterisk there was."""
+    op.create_table(
+        "lease",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("host", sa.Text, nullable=False),
+        sa.Column("boot_id", sa.Text, nullable=False),
+        sa.Column("pid", sa.Integer, nullable=False),
+        sa.Column("pid_space", sa.Text, nullable=False),
+        sa.Column("process_start", sa.Text, nullable=False),
+        sa.Column("token", sa.Text, nullable=False),
+        sa.Column("since", sa.Double, nullable=False),
+        sa.Column("epoch", sa.Integer, nullable=False),
+        sa.Column("valid_until", sa.Double),
+    )
+    op.add_column(
+        "attempt",
+        sa.Column("node", sa.Text, nullable=False, server_default="default"),
+    )
