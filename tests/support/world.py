@@ -225,6 +225,7 @@ class ServiceProcess:
         self, world: World, settings: Settings, *, kill_at: KillAt = None
     ) -> None:
         self._world = world
+        self._asterisk = world.asterisk
         self._kill_at = kill_at
         #: The points it came by, in order.
         self.points: list[str] = []
@@ -242,13 +243,12 @@ class ServiceProcess:
         self.control = ServerEndpoint(net, self._around("control"))
         self.ami = asterisk.manager_endpoint(self._around("AMI"))
         asterisk.agi = self.agi
-        # With SQLite it is held by a lock on a file, which the test's only process has.
         held = Database(world.url, deliver=None).run_now(
             "take lease",
             leases.take,
             leases.Process("pbx", "boot", len(world.processes) + 1, "pid", "0"),
             f"run {len(world.processes) + 1}",
-            not world.url.startswith("sqlite"),
+            world.leases_run_out,
         )
         tokens = (f"{random.getrandbits(32):08x}" for _ in iter(int, 1))
         self.service = CallbackService(
@@ -314,7 +314,7 @@ class ServiceProcess:
             self.clock.advance(10)
 
     def _ends(self) -> Iterator[Any]:
-        for wire in self._world.asterisk.manager_wires:
+        for wire in self._asterisk.manager_wires:
             if wire.client in self._clients:
                 yield wire.client
         for endpoint in (self.agi, self.control):
@@ -446,6 +446,8 @@ class World:
     #: By how much the machine's clock is wrong: it was set. Asterisk's timers and the
     #: people go by the true time.
     skew_s: float = 0.0
+    #: As with PostgreSQL; else a lock on a file is taken for held.
+    leases_run_out: bool = False
     _reading: sa.Connection | None = None
 
     def __attrs_post_init__(self) -> None:

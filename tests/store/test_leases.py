@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: MIT
+"""Who holds the database, and what another may not do meanwhile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import pytest
+import sqlalchemy as sa
+
+from fastagi.store import leases
+from fastagi.store.engine import Database
+from fastagi.store.errors import DatabaseHeld, LeaseLost
+from fastagi.store.leases import Held, Lease, Ownership, Process
+from fastagi.store.store import TaskStore
+from tests.store.harness import NOW, RULES, done, new_task, verdict
+
+OURS = Process("pbx1", "boot", 1, "pid:[1]", "1")
+THEIRS = Process("pbx2", "boot", 1, "pid:[1]", "1")
+
+
+def take(database: Database, process: Process, token: str) -> Held:
+    return database.run_now("take", leases.take, process, token, True)
+
+
+def run_out(database: Database) -> None:
+    database.run_now(
+        "run out",
+        lambda conn: conn.execute(sa.text("UPDATE lease SET valid_until = 1")).close(),
+    )
+
+
+def lease_of(held: Held) -> Lease:
+    return Lease(held, leases.steady_seconds, leases.steady_seconds())
+
+
+def test_lease_is_one_process_until_it_runs_out(database: Database) -> None:
+    held = take(database, OURS, "a")
+
+    assert (held.token, held.epoch) == ("a", 1)
+    assert take(database, THEIRS, "b") == attrs.evolve(
+        held, left_s=pytest.approx(leases.LENGTH_S, abs=2)
+    )
+    run_out(database)
+    assert database.run_now("renew", leases.renew, held).epoch == 1
+    assert take(database, THEIRS, "b").token == "a"
+    run_out(database)
+    assert (take(database, THEIRS, "b").epoch) == 2
+    with pytest.raises(LeaseLost, match="run by process 1 on pbx2 since"):
+        database.run_now("renew", leases.renew, held)
+
+
+def test_released_lease_is_taken_at_once(database: Database) -> None:
+    held = take(database, OURS, "a")
+    database.run_now("release", leases.release, held)
+
+    assert database.run_now("read", leases.read) is None
+    theirs = take(database, THEIRS, "b")
+    assert (theirs.token, theirs.epoch) == ("b", 2)
+    # Said too late, it changes nothing.
+    database.run_now("release", leases.release, held)
+    assert database.run_now("read", leases.read) is not None
+
+
+def test_attempts_begin_and_end_only_while_the_lease_is_held(
+    database: Database,
+) -> None:
+    frozen = TaskStore(database, lease=lease_of(take(database, OURS, "a")))
+    for number in "12":
+        done(frozen.add(new_task(number), NOW))
+    (begun,) = done(frozen.begin_attempts({"support"}, ["a"], NOW)).begun
+    run_out(database)
+    take(database, THEIRS, "b")
+
+    with pytest.raises(LeaseLost):
+        done(frozen.begin_attempts({"support"}, ["b"], NOW))
+    with pytest.raises(LeaseLost):
+        done(frozen.close_attempt(begun.attempt.id, verdict("BUSY"), RULES, NOW))
+
+    (open_one,) = done(frozen.open_attempts())
+    assert open_one.attempt.ended_at is None
+
+
+def test_attempts_of_another_node_are_not_looked_after(database: Database) -> None:
+    store, other = TaskStore(database), TaskStore(database, node="pbx2")
+    done(store.add(new_task(), NOW))
+    (begun,) = done(other.begin_attempts({"support"}, ["a"], NOW)).begun
+
+    assert begun.attempt.node == "pbx2"
+    assert done(store.open_attempts()) == []
+    assert done(other.open_attempts()) == [begun]
+
+
+def test_database_that_was_set_back_is_taken_anew(database: Database) -> None:
+    held = attrs.evolve(take(database, OURS, "a"), token="later", epoch=7)
+    run_out(database)
+
+    assert database.run_now("renew", leases.renew, held).epoch == 8
+
+
+def test_database_that_was_set_back_and_is_run_by_another_is_left_alone(
+    database: Database,
+) -> None:
+    held = attrs.evolve(take(database, OURS, "a"), token="later", epoch=7)
+
+    with pytest.raises(LeaseLost, match="run by process 1 on pbx1"):
+        database.run_now("renew", leases.renew, held)
+
+
+def test_holder_counts_on_its_lease_for_less_than_it_lasts(database: Database) -> None:
+    now = [100.0]
+    lease = Lease(take(database, OURS, "a"), lambda: now[0], 100.0)
+    assert lease.is_sure
+    now[0] += leases.LENGTH_S - 1
+    assert not lease.is_sure
+    lease.renewed(lease.held, now[0])
+    assert lease.is_sure
+
+
+def test_second_in_the_same_process_is_refused(url: str) -> None:
+    first = Ownership.take(url)
+    with pytest.raises(DatabaseHeld, match="by process .* since .* stop that one"):
+        Ownership.take(url)
+    first.release()
+    Ownership.take(url).release()
+
+
+def test_sqlite_file_is_one_by_whatever_name(sqlite_url: str, tmp_path: Path) -> None:
+    link = tmp_path / "elsewhere" / "link.db"
+    link.parent.mkdir()
+    link.symlink_to(tmp_path / "callbacks.db")
+    first = Ownership.take(sqlite_url)
+    with pytest.raises(DatabaseHeld):
+        Ownership.take(f"sqlite:///{link}")
+    first.release()

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""Two services on one database: who does not hold it touches nothing."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from fastagi.store import leases
+from fastagi.store.engine import Database
+from tests.support.callback_scenarios import Answers
+from tests.support.fake_asterisk import FakeAsterisk
+from tests.system.harness import (
+    ALICE,
+    NUMBER,
+    ServiceTestCase,
+    queue_settings,
+    settings,
+)
+
+TALKS_A_MINUTE = Answers(after_s=3, hangs_up_after_s=60)
+
+
+class OneOwnerTests(ServiceTestCase):
+    """A caller presses the key at 5, the agent turns free at 20."""
+
+    def ask_for_a_callback(self) -> None:
+        self.client.always(TALKS_A_MINUTE)
+        self.alice.busy()
+        call = self.asterisk.call("support", NUMBER, talks_s=20)
+        self.run_to(5)
+        call.press()
+        self.run_to(20)
+
+    def execute(self, statement: str) -> None:
+        database = Database(self.world.url, deliver=None)
+        database.run_now("test", lambda conn: conn.execute(sa.text(statement)).close())
+        _ = database.close()
+
+    def test_service_without_the_lease_ends_no_attempt_of_the_holder(self) -> None:
+        self.begin(queue_settings(retry_delay="1m"))
+        self.ask_for_a_callback()
+        self.alice.busy(False)
+        self.run_to(40)
+        self.assertEqual(len(self.client.rung), 1)
+
+        # Beside another Asterisk, which does not know the call.
+        other = FakeAsterisk(self.world.clock, self.world.net)
+        other.add_queue("support", (ALICE,))
+        self.world.asterisk, ours = other, self.asterisk
+        intruder = self.world.launch(settings(queue_settings(retry_delay="1m")))
+        self.world.asterisk = ours
+        self.execute("UPDATE lease SET token = 'run 1', epoch = 1")
+        self.run_to(60)
+
+        (task,) = self.world.tasks()
+        self.assertEqual(task.status.value, "calling")
+        self.assertEqual(len(self.client.rung), 1)
+        intruder.kill()
+        self.run_to(120)
+        (task,) = self.world.tasks()
+        self.assertEqual(task.status.value, "completed")
+
+    def test_call_is_not_placed_if_the_lease_was_taken_after_its_commit(self) -> None:
+        self.world.leases_run_out = True
+        process = self.begin(queue_settings(retry_delay="1m"))
+        self.ask_for_a_callback()
+        # As if the process was frozen for a minute with the COMMIT just done.
+        database = process.database
+        database.broken["renew lease"] = "frozen"
+        database.takes_s = lambda name: 60.0 if name == "begin attempts" else 0.0
+
+        def taken() -> None:
+            del database.broken["renew lease"]
+            self.execute("UPDATE lease SET token = 'another', epoch = 2")
+
+        process.at("after COMMIT of begin attempts", taken)
+        self.alice.busy(False)
+        self.run_to(100)
+
+        (task,) = self.world.tasks()
+        self.assertEqual(task.status.value, "calling")
+        self.assertEqual(self.client.rung, [])
+        self.assertEqual(len(process.lease_lost), 1)
+        process.kill()
+
+    def test_database_is_away_longer_than_the_lease_and_the_service_goes_on(
+        self,
+    ) -> None:
+        self.world.leases_run_out = True
+        process = self.begin(queue_settings(retry_delay="1m"))
+        self.ask_for_a_callback()
+        process.database.unavailable = "away"
+        self.alice.busy(False)
+        self.run_to(20 + 4 * leases.LENGTH_S)
+        self.assertEqual(self.client.rung, [])
+
+        process.database.unavailable = ""
+        self.run_to(300)
+
+        (task,) = self.world.tasks()
+        self.assertEqual(task.status.value, "completed")
+        self.assertEqual(process.lease_lost, [])
+        self.flushLoggedErrors()
