@@ -120,7 +120,7 @@ def test_holder_counts_on_its_lease_for_less_than_it_lasts(database: Database) -
 
 def test_second_in_the_same_process_is_refused(url: str) -> None:
     first = Ownership.take(url)
-    with pytest.raises(DatabaseHeld, match="by process .* since .* stop that one"):
+    with pytest.raises(DatabaseHeld, match=r"by process .* since .* stop that one"):
         Ownership.take(url)
     first.release()
     Ownership.take(url).release()
