@@ -39,7 +39,7 @@ def test_with_umask_0_nobody_else_may_touch_what_the_service_makes(
         assert code == 0, said
         data = {path.name for path in (tmp_path / "data").iterdir()}
         name = "callback-queue.db"
-        assert data == {name, f"{name}-wal", f"{name}-shm"}
+        assert data == {name, f"{name}-wal", f"{name}-shm", f"{name}-lock"}
         assert (tmp_path / "run/control.sock").is_socket()
         code, said = program.command("db", "backup", str(tmp_path / "copy.db"))
         assert code == 0, said
