@@ -137,6 +137,15 @@ def _known_by_name() -> Iterator[None]:
         yield
 
 
+@_fault(
+    "the attempt of a cancelled task goes on",
+    "no client is rung for a task that was cancelled",
+)
+def _cancels_later() -> Iterator[None]:
+    with mock.patch.object(Dialer, "withdraw_task", lambda self, task_id, reason: None):
+        yield
+
+
 @_fault("each call makes a task of its own", "one open task per client")
 def _task_per_call() -> Iterator[None]:
     add = TaskStore.add

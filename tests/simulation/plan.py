@@ -139,6 +139,8 @@ class Plan:
     ends_of_talks: tuple[Cue, ...] = ()
     #: An agent sends the client of a callback on to another queue.
     transfers: tuple[Cue, ...] = ()
+    #: An operator cancels a task while an agent is rung for it.
+    cancels: tuple[Cue, ...] = ()
     #: Asterisk keeps a request that the service does not answer.
     keeps_requests: bool
     #: The most calls, 0 for no limit: to a number, in a minute, for a queue in an hour.
@@ -154,7 +156,15 @@ class Plan:
             f"{field.name}: {getattr(self, field.name)}"
             for field in attrs.fields(Plan)
             if field.name
-            not in ("events", "cues", "deaths", "reloads", "ends_of_talks", "transfers")
+            not in (
+                "events",
+                "cues",
+                "deaths",
+                "reloads",
+                "ends_of_talks",
+                "transfers",
+                "cancels",
+            )
         ]
         deaths = [f"killed at {d.at!r} ({d.count}), {d.down_s} s" for d in self.deaths]
         return "\n".join(
@@ -166,6 +176,7 @@ class Plan:
                 *map(str, self.reloads),
                 *map(str, self.ends_of_talks),
                 *map(str, self.transfers),
+                *map(str, self.cancels),
             ]
         )
 
@@ -233,6 +244,7 @@ def plan(seed: int) -> Plan:
         reloads=_reloads(dice, agents, queues),
         ends_of_talks=_ends_of_talks(dice),
         transfers=_transfers(dice, queues),
+        cancels=_cancels(dice),
     )
 
 
@@ -397,6 +409,17 @@ def _transfers(dice: random.Random, queues: tuple[str, ...]) -> tuple[Cue, ...]:
         return ()
     event = Event(0.0, "transfer", {"queue": dice.choice(queues)})
     return (Cue(TALK, dice.choice((1, 1, 2)), event, after_s=_moment(dice, 0.1, 8)),)
+
+
+def _cancels(dice: random.Random) -> tuple[Cue, ...]:
+    if dice.random() < 0.6:
+        return ()
+    facts = {"command": "tasks.cancel", "id": dice.randint(1, 3)}
+    event = Event(0.0, "operator", facts)
+    moment = dice.choice(
+        ("sending AMI Action: Originate", "AgentCalled", "AgentConnect")
+    )
+    return (Cue(moment, dice.choice((1, 1, 2)), event, after_s=_moment(dice, 0, 3)),)
 
 
 def _trouble(dice: random.Random) -> Event:

@@ -43,6 +43,7 @@ _ASKS_EACH_S: Final = 61.0
 _NOTICE_S: Final = 8.0
 _DAY_S: Final = 24 * 3600
 _CLOSED: Final = "no client is rung while the queue is closed"
+_CANCELLED: Final = "no client is rung for a task that was cancelled"
 #: From the closing until no agent is rung any more: what is being stored comes first.
 _CLOSES_S: Final = 1.5
 _NUMBER: Final = re.compile(rb"CALLBACK_CHANNEL=PJSIP/([0-9+]+)@")
@@ -372,6 +373,21 @@ class Rules:
             )
 
         self._check_hours(number, ring)
+        self._check_cancelled(number, ring)
+
+    def _check_cancelled(self, number: str, ring: Ringing) -> None:
+        """Once its task is cancelled an attempt rings no client, if we could know."""
+        attempt = self._attempts.get(ring.by.removesuffix("-1"))
+        if attempt is None or self.clock_steps or self._slow_database:
+            return
+        story = self._events[attempt["task_id"]]
+        begun = min(one["id"] for one in story if one["attempt_id"] == attempt["id"])
+        for event in story:
+            if event["move"] != "cancel_later" or event["id"] < begun:
+                continue
+            since = self._read_at[event["id"]]
+            if self.calm_since <= since and ring.at > since + _CLOSES_S:
+                self._break(_CANCELLED, f"{number} by {ring.by}: {event['text']}")
 
     def _check_hours(self, number: str, ring: Ringing) -> None:
         """Once the queue has closed no agent may answer any more, if we could know."""

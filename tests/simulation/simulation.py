@@ -169,7 +169,7 @@ class Simulation:
         asterisk.keeps_requests = chosen.keeps_requests
         if chosen.doubled or chosen.unordered_s:
             asterisk.manager.deliver = self._deliver
-        cues = (*chosen.cues, *chosen.ends_of_talks, *chosen.transfers)
+        cues = (*chosen.cues, *chosen.ends_of_talks, *chosen.transfers, *chosen.cancels)
         self._cues = [(cue, [cue.count]) for cue in cues]
         if self._cues:
             tell = asterisk.tell
