@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -121,14 +120,6 @@ def joins(lab: Lab, number: str, count: int) -> Seen:
     return lab.witness.wait_for(
         event("QueueCallerJoin", CallerIDNum=number), count=count
     )
-
-
-def wait_until(holds: Callable[[], bool], deadline_s: float = 10.0) -> None:
-    """Wait until something holds that no event tells of."""
-    end = time.monotonic() + deadline_s
-    while not holds():
-        assert time.monotonic() < end, f"it does not hold within {deadline_s} s"
-        time.sleep(0.02)
 
 
 def stories(service: Service) -> dict[str, dict[str, Any]]:

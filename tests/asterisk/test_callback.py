@@ -21,10 +21,10 @@ from tests.asterisk.callback import (
     settled,
     story,
     unpause,
-    wait_until,
 )
 from tests.lab.lab import Lab
 from tests.lab.phones import request, response
+from tests.lab.processes import wait_until
 from tests.lab.scenarios import (
     BUSY,
     CONGESTION,
@@ -306,7 +306,11 @@ def test_client_transferred_to_another_queue_waits_there_like_any_caller(
         where = {"Context": "inbound", "Exten": "sales", "Priority": "1"}
         lab.witness.action("Redirect", Channel=dialled, **where)
     lab.witness.wait_for(event("QueueCallerJoin", Queue="sales"), count=2)
-    wait_until(lambda: service.status()["queues"]["sales"]["waiting"] == 1)
+    wait_until(
+        lambda: service.status()["queues"]["sales"]["waiting"] == 1,
+        10,
+        "a caller in sales",
+    )
     unpause(lab, "sales")
     lab.witness.wait_for(event("AgentConnect", Queue="sales"))
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import socket
 
 import pytest
 
@@ -203,6 +204,29 @@ def test_service_hangs_while_the_key_is_pressed(lab: Lab) -> None:
     service.thaw()
     service.wait_for(says("could not be told in time and is back in line"))
     assert only_task(service)["status"] == "cancelled"
+
+
+def test_time_is_up_between_prompt_and_status_and_accepted_is_not_heard(
+    lab: Lab,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        agi = f"agi://127.0.0.1:{server.getsockname()[1]}"
+        lab.asterisk.set_dialplan(global_variables={"CALLBACK_AGI": agi})
+        caller = queue_of_three(lab)
+        caller.press("1")
+        session, _ = server.accept()
+        with session, session.makefile("rwb") as stream:
+            while stream.readline().strip():
+                pass
+            stream.write(b'SET VARIABLE CALLBACK_PROMPT "callback-queue/accepted"\n')
+            stream.flush()
+            assert stream.readline() == b"200 result=1\n"
+            # The status never comes.
+            played(lab, "callback-queue/hold-on")
+
+    back = joins(lab, CLIENT, 2)
+    assert back["Position"] == "2"
+    assert "Playing 'callback-queue/accepted" not in lab.asterisk.log
 
 
 def test_those_ahead_are_answered_during_the_prompt_and_the_place_is_kept(

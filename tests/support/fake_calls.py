@@ -601,8 +601,9 @@ class LiveCall:
         if self._pbx.keeps_requests and not self._variables["CALLBACK_STATUS"]:
             self._keep()
             return
-        prompt = self._variables["CALLBACK_PROMPT"] or "callback-queue/hold-on"
-        self._play(prompt, self._go_back)
+        decided = self._variables["CALLBACK_STATUS"]
+        prompt = self._variables["CALLBACK_PROMPT"] if decided else ""
+        self._play(prompt or "callback-queue/hold-on", self._go_back)
 
     def _keep(self) -> None:
         """Do what the context callback-keep does."""
