@@ -261,27 +261,32 @@ class Progress:
         return talk_s + max(0.0, until - since)
 
     @property
-    def possible_talk_s(self) -> float:
-        """The talk time that the dialplan reported, as far as there was time for it.
+    def judged_talk_s(self) -> float:
+        """The talk time that counts.
 
-        The dialplan measures by its machine's clock, which may be set meanwhile. Where
-        nothing speaks for that its report is right: what is told of the answer may be
-        late.
+        The dialplan measures it where it happens, while an event may be read late, such
+        as by a service that was stopped for a while: its report is believed, and how
+        long the events were apart counts only if there is none.
+
+        The dialplan measures by its machine's clock, which may be set meanwhile. Then,
+        and where there was no time for what it tells, what was seen counts.
         """
-        watched = self.watched_until is None and not (self.end_unseen or self.lost)
-        if (
-            not (watched and self.was_bridged)
-            or self.ended_at is None
-            or self.placed_at is None
-            or not (
-                self.clock_was_set
-                or self.reported_talk_s > self.ended_at - self.placed_at
-            )
-        ):
+        if self.reported_talk_s <= 0:
+            return self.talk_s
+        placed_at, ended_at = self.placed_at, self.ended_at
+        too_long = (
+            placed_at is not None
+            and ended_at is not None
+            and self.reported_talk_s > ended_at - placed_at
+        )
+        if not (self.clock_was_set or too_long):
             return self.reported_talk_s
+        watched = self.watched_until is None and not (self.end_unseen or self.lost)
+        if not (watched and self.was_bridged) or ended_at is None:
+            return max(self.talk_s, self.reported_talk_s)
         answered_at = min(at for at, together in self._bridge if together)
         answered_at = _earlier(self.caller_answered_at, answered_at)
-        return max(0.0, self.ended_at - answered_at)
+        return max(self.talk_s, ended_at - answered_at)
 
     def member_rings(self, interface: str) -> bool:
         """A member's phone rings for this attempt; return whether that is news."""
@@ -406,7 +411,7 @@ def judge(progress: Progress, success_duration_s: float) -> Verdict:
         progress: everything that was seen of it.
         success_duration_s: least talk time of a success, in seconds.
     """
-    talk_s = max(progress.talk_s, progress.possible_talk_s)
+    talk_s = progress.judged_talk_s
     unwatched = progress.lost and talk_s < success_duration_s
     if progress.forward_followed:
         return Verdict(

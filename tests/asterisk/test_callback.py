@@ -71,6 +71,29 @@ def test_caller_presses_1_and_is_called_back(lab: Lab) -> None:
     assert len(client.invites) == 1
 
 
+def test_short_talk_stays_short_for_a_service_that_was_stopped_meanwhile(
+    lab: Lab,
+) -> None:
+    lab.agent("alice")
+    client = lab.client(CLIENT, TALK, Answer())
+    service = lab.service(merged(QUICK, {"defaults": {"success_duration": "4s"}}))
+    ask(lab, service)
+    service.wait_for(says("agent and client are talking"))
+
+    service.freeze()
+    bye = client.wait_for(request("BYE", sent=True))
+    # Longer than a success, counted from when the talk began.
+    until = bye.at + datetime.timedelta(seconds=4)
+    wait_until(
+        lambda: datetime.datetime.now(bye.at.tzinfo) > until, 10, "the end of the stop"
+    )
+    service.thaw()
+
+    client.wait_for_call(count=2)
+    assert dispositions(service)[0] == "SHORT"
+    assert story(service)["attempts"][0]["talk_s"] < 4
+
+
 @pytest.mark.stopwatch
 def test_agent_is_busy_first_and_rings_within_200_ms_of_turning_free(lab: Lab) -> None:
     change_queue(lab, "support", members=("alice",))

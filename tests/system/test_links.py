@@ -286,6 +286,22 @@ class BrokenLinkTests(ServiceTestCase):
         self.assertEqual(self.originates, [5])
         self.assertEqual(self.dispositions(), ["ANSWERED"])
 
+    def test_a_short_talk_whose_end_is_read_late_is_tried_again(self) -> None:
+        """The service is stopped for eight seconds in a talk of two."""
+        self.client.always(Answers(after_s=3, hangs_up_after_s=2))
+        self.begin(queue_settings(retry_delay="30s"))
+        self.add()
+        self.world.run_until(lambda: any(one.answered_at for one in self.client.rung))
+        self.world.run(1)
+        (wire,) = (wire for wire in self.asterisk.manager_wires if wire.open)
+        wire.client.frozen = True
+        self.world.run(8)
+        wire.client.frozen = False
+        self.world.run(1)
+        self.assertEqual(self.dispositions(), ["SHORT"])
+        self.assertEqual(self.world.attempts()[0].talk_s, 2)
+        self.assert_status("pending", "next try in 30 s")
+
     def test_a_talk_that_is_told_late_is_as_long_as_it_was(self) -> None:
         """The service's machine reads nothing for a while; the link stays."""
         self.client.always(Answers(after_s=3, hangs_up_after_s=20))

@@ -318,6 +318,16 @@ CASES: dict[str, tuple[list[Fact], str, str]] = {
         "SHORT",
         "less than",
     ),
+    "the end of a short talk was read late": (
+        [placed(0), *DIALS, together(20), reported(2.0), apart(28), hung_up(28)],
+        "SHORT",
+        "they talked for 2.0 s",
+    ),
+    "the beginning of a talk was read late": (
+        [placed(0), *DIALS, together(27), reported(8.0), apart(28), hung_up(28)],
+        "ANSWERED",
+        "they talked for 8.0 s",
+    ),
     "the longer of two measures": (
         [*DIALS, together(20), apart(22), reported(7.0), hung_up(40)],
         "ANSWERED",
