@@ -218,6 +218,8 @@ class Progress:
     forward_followed: bool = False
     #: Talk time as the dialplan measured it, when events were missed.
     reported_talk_s: float = 0.0
+    #: When the caller answered, in epoch seconds of Asterisk's clock; 0 if not told.
+    reported_answered_at: float = 0.0
     #: Our half that dials the caller is gone: nothing can follow.
     ended_at: float | None = None
     #: The end itself was missed: until when the two talked is not known.
@@ -341,6 +343,7 @@ class Progress:
         *,
         cause: int = 0,
         sip: Collection[int] = (),
+        answered_at: float = 0.0,
     ) -> None:
         """The dialplan told how the caller leg went.
 
@@ -350,6 +353,8 @@ class Progress:
             at: seconds of a steady clock.
             cause: HANGUPCAUSE, 0 if none is known.
             sip: SIP's answers to the calls that were tried.
+            answered_at: of the client, in epoch seconds of Asterisk's clock; 0 if
+                that is not told.
         """
         if dialstatus:
             self.caller_dialled(at)
@@ -359,6 +364,7 @@ class Progress:
         self.reported_talk_s = max(self.reported_talk_s, talk_s)
         self.reported_cause = max(self.reported_cause, cause)
         self.reported_sip.update(sip)
+        self.reported_answered_at = max(self.reported_answered_at, answered_at)
 
     def bridged(self, at: float) -> bool:
         """Member and caller hear each other; return whether that is news."""
@@ -508,7 +514,9 @@ def _reason(disposition: Disposition, progress: Progress) -> str:
             return f"no agent answered (rung: {', '.join(progress.rung)})"
         return "no agent could be rung"
     if disposition is Disposition.UNKNOWN and (
-        progress.was_bridged or progress.dialstatus == "ANSWER"
+        progress.was_bridged
+        or progress.dialstatus == "ANSWER"
+        or progress.reported_answered_at
     ):
         return "the client answered, but nobody watched how long they talked"
     if disposition in _REFUSED:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from attrs import define, evolve, field
@@ -93,6 +94,10 @@ class RunningAttempt:
     lost: bool = False
     #: We have asked Asterisk to end it, or are about to.
     ending: bool = False
+    #: When the service read that the client had answered.
+    answered_at: datetime | None = None
+    #: The same by the talk time that the dialplan told, once it has.
+    began_to_talk_at: datetime | None = None
     #: From the steady clock to the machine's when it was placed, in seconds.
     clock_offset_s: float | None = None
     #: The channel whose call was just answered with another destination, if any.
@@ -522,12 +527,19 @@ class Dialer:
                 running.progress.member_stops_ringing(running.settings.target_extension)
         elif (running := self._of(message, "-1")) is not None:
             running.progress.caller_dial_ended(status, self._moment())
+            if running.progress.caller_answered_at is not None:
+                running.answered_at = running.answered_at or self._now()
 
     def _bridge_enter(self, message: AmiMessage) -> None:
         if (running := self._of(message, "-1")) and running.progress.bridged(
             self._moment()
         ):
-            self._tell(running, "agent and client are talking")
+            running.answered_at = running.answered_at or self._now()
+            self._tell(
+                running,
+                "agent and client are talking",
+                answered_at=running.answered_at,
+            )
 
     def _bridge_leave(self, message: AmiMessage) -> None:
         if running := self._of(message, "-1"):
@@ -542,6 +554,9 @@ class Dialer:
     def _report(self, running: RunningAttempt, outcome: Outcome) -> None:
         """Take the dialplan's own report of how the caller leg went."""
         outcome.tell(running.progress, self._moment())
+        if outcome.talk_s:
+            began_at = self._now() - timedelta(seconds=outcome.talk_s)
+            running.began_to_talk_at = began_at
         if outcome.alert_status == "FAILED":
             self._log.warn(
                 "task {task_id}: the alert {sound} could not be played to the agent:"
@@ -564,7 +579,13 @@ class Dialer:
         if running.progress.member_answers(interface, self._moment()):
             self._tell(running, f"{interface} answered", member=interface)
 
-    def _tell(self, running: RunningAttempt, text: str, member: str = "") -> None:
+    def _tell(
+        self,
+        running: RunningAttempt,
+        text: str,
+        member: str = "",
+        answered_at: datetime | None = None,
+    ) -> None:
         """Write one line of the task's story."""
         if running.closing:
             return
@@ -576,17 +597,31 @@ class Dialer:
             queue=running.task.queue,
         )
         self._background.start(
-            "writing a task's story", self._write(running, text, member)
+            "writing a task's story", self._write(running, text, member, answered_at)
         )
 
-    async def _write(self, running: RunningAttempt, text: str, member: str) -> None:
+    async def _write(
+        self,
+        running: RunningAttempt,
+        text: str,
+        member: str,
+        answered_at: datetime | None,
+    ) -> None:
         channel_id, now = running.attempt.channel_id, self._now()
+        story = partial(
+            self._store.progress,
+            channel_id,
+            text,
+            now,
+            member=member,
+            answered_at=answered_at,
+        )
         try:
             try:
-                await self._store.progress(channel_id, text, now, member=member)
+                await story()
             except NoSuchTask:
                 if await self.restore(running):
-                    await self._store.progress(channel_id, text, now, member=member)
+                    await story()
         except StoreUnavailable as error:
             # The end is what must not be lost, and that is tried again.
             self._log.warn("a line of a task's story is lost: {error}", error=error)
@@ -730,7 +765,7 @@ class Dialer:
             StoreUnavailable: nobody knows.
         """
         channel_id, rules = running.attempt.channel_id, running.settings.retry_rules
-        close = self._store.close_attempt
+        close = partial(self._store.close_attempt, answered_at=_answered_at(running))
         try:
             return await close(channel_id, verdict, rules, self._now())
         except NoSuchTask:
@@ -755,6 +790,21 @@ class Dialer:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.seconds(), UTC)
+
+
+def _answered_at(running: RunningAttempt) -> datetime | None:
+    """Return when the client answered, as far as it is known.
+
+    The service may have read of it late, or not at all before it was restarted; the
+    dialplan tells the moment by the clock of its own machine. The earliest counts: a
+    request must not be lost because the moment is known only roughly.
+    """
+    known = [running.answered_at]
+    if not running.progress.clock_was_set:
+        known.append(running.began_to_talk_at)
+        if reported := running.progress.reported_answered_at:
+            known.append(datetime.fromtimestamp(reported, UTC))
+    return min((at for at in known if at is not None), default=None)
 
 
 def _talk(progress: Progress) -> bool:

@@ -77,8 +77,8 @@ class Intake:
         self._settings = settings
         self._refusals = refusals
         self._tasks_changed = tasks_changed
-        #: Tasks whose callers could not be told, by the caller's uniqueid.
-        self._untold: dict[str, CallbackTask] = {}
+        #: Requests whose callers could not be told, by the caller's uniqueid.
+        self._untold: dict[str, tuple[NewTask, Recorded]] = {}
         #: Calls, by Linkedid, whose callers were told that Asterisk keeps the request.
         self._kept: deque[str] = deque(maxlen=_MOST_KEPT)
         self._requested: list[Callable[[str, bool], None]] = []
@@ -161,10 +161,10 @@ class Intake:
                     agi, Answer.ALREADY, settings.sounds.already_registered
                 )
         except AgiError:
-            if recorded.created:
+            if _can_be_taken_back(recorded):
                 self._background.start(
                     "finding out whether a caller is back in line",
-                    self._could_not_tell(request.uniqueid, task),
+                    self._could_not_tell(request.uniqueid, new, recorded),
                 )
             raise
         finally:
@@ -277,8 +277,8 @@ class Intake:
         except (NotCallable, StoreUnavailable):
             return
         else:
-            if recorded.created and not hung_up:
-                await self._take_back(recorded.task)
+            if _can_be_taken_back(recorded) and not hung_up:
+                await self._take_back(new, recorded)
         finally:
             # When the service stops in between, what the database says is nobody's.
             _ = adding.addErrback(lambda _failure: None)
@@ -312,13 +312,15 @@ class Intake:
     def _joined_at(self, request: AgiRequest, queue: str) -> float | None:
         return self._picture.queues.joined_at(queue, request.uniqueid)
 
-    async def _could_not_tell(self, uniqueid: str, task: CallbackTask) -> None:
+    async def _could_not_tell(
+        self, uniqueid: str, new: NewTask, recorded: Recorded
+    ) -> None:
         """Find out why a caller could not be told that the request is kept.
 
         If the caller hung up, the request stands. If Asterisk gave up on us, the
         caller is in line again, or will be in a moment.
         """
-        self._untold[uniqueid] = task
+        self._untold[uniqueid] = (new, recorded)
         if len(self._untold) > _MOST_UNTOLD:
             # Of a call whose end nobody told us.
             del self._untold[next(iter(self._untold))]
@@ -326,16 +328,16 @@ class Intake:
             self._hung_up(uniqueid)
             return
         # Without a link, what was heard of queues is of before the key.
-        waiting = self._picture.queues.is_waiting(task.queue, uniqueid)
+        waiting = self._picture.queues.is_waiting(new.queue, uniqueid)
         if self._picture.ready and waiting:
-            self._joined(task.queue, uniqueid)
+            self._joined(new.queue, uniqueid)
 
     def _joined(self, queue: str, uniqueid: str) -> None:
         """A caller joined a queue: was it one we could not tell?"""
-        task = self._untold.pop(uniqueid, None)
-        if task is not None:
+        untold = self._untold.pop(uniqueid, None)
+        if untold is not None:
             self._tell(uniqueid, kept=False)
-            self._background.start("taking back a request", self._take_back(task))
+            self._background.start("taking back a request", self._take_back(*untold))
 
     def _hung_up(self, uniqueid: str) -> None:
         self._untold.pop(uniqueid, None)
@@ -344,10 +346,12 @@ class Intake:
         for callback in self._requested:
             callback(uniqueid, kept)
 
-    async def _take_back(self, task: CallbackTask) -> None:
+    async def _take_back(self, new: NewTask, recorded: Recorded) -> None:
         await self._until_taken_back(
-            task.linkedid,
-            lambda: self._store.take_back(task.id, TAKEN_BACK, self._now()),
+            new.linkedid,
+            lambda: self._store.take_back(
+                recorded.task.id, TAKEN_BACK, self._now(), recorded.later_id
+            ),
         )
 
     async def _take_back_unheard(self, new: NewTask, asked_at: datetime) -> None:
@@ -391,6 +395,11 @@ class Intake:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.seconds(), UTC)
+
+
+def _can_be_taken_back(recorded: Recorded) -> bool:
+    """Whether a request has done more than repeat one that stands anyway."""
+    return recorded.created or recorded.later_id is not None
 
 
 def was_taken_back(recorded: Recorded) -> bool:

@@ -15,8 +15,9 @@ from attrs import frozen
 from fastagi.calls.attempt import Progress
 from fastagi.wire.ami import AmiMessage
 
-#: More digits than any of the numbers has.
+#: More digits than any of the numbers has, and than a moment in milliseconds has.
 _TOO_LONG: Final = 12
+_TOO_LATE: Final = 15
 
 
 @frozen(kw_only=True)
@@ -34,17 +35,27 @@ class Outcome:
     sip: tuple[int, ...]
     #: A phone answered with another destination, and nobody was called there.
     forwarded: bool
+    #: When the client answered, in epoch seconds of Asterisk's clock; 0 if not told.
+    answered_at: float = 0.0
 
     @classmethod
     def said(cls, event: AmiMessage) -> Outcome:
         """Read the user event."""
-        names = ("DialStatus", "TalkMs", "AlertStatus", "Cause", "SIP", "Forwarded")
+        names = (
+            "DialStatus",
+            "TalkMs",
+            "AlertStatus",
+            "Cause",
+            "SIP",
+            "Forwarded",
+            "AnsweredMs",
+        )
         return cls._read(*map(event.get, names))
 
     @classmethod
     def kept(cls, value: str) -> Outcome:
         """Read the entry in AstDB; older versions of the dialplan end it earlier."""
-        return cls._read(*(value.split(":") + [""] * 5)[:6])
+        return cls._read(*(value.split(":") + [""] * 6)[:7])
 
     @classmethod
     def _read(
@@ -55,6 +66,7 @@ class Outcome:
         cause: str,
         sip: str,
         forwarded: str,
+        answered_ms: str,
     ) -> Outcome:
         return cls(
             dialstatus=dialstatus,
@@ -63,6 +75,7 @@ class Outcome:
             cause=_number(cause),
             sip=tuple(code for code in map(_number, sip.split("+")) if code),
             forwarded=forwarded == "1",
+            answered_at=_number(answered_ms, _TOO_LATE) / 1000,
         )
 
     def tell(self, progress: Progress, at: float) -> None:
@@ -70,9 +83,14 @@ class Outcome:
         if self.forwarded:
             progress.forwarded = True
         progress.caller_reported(
-            self.dialstatus, self.talk_s, at, cause=self.cause, sip=self.sip
+            self.dialstatus,
+            self.talk_s,
+            at,
+            cause=self.cause,
+            sip=self.sip,
+            answered_at=self.answered_at,
         )
 
 
-def _number(text: str) -> int:
-    return int(text) if text.isdecimal() and len(text) < _TOO_LONG else 0
+def _number(text: str, too_long: int = _TOO_LONG) -> int:
+    return int(text) if text.isdecimal() and len(text) < too_long else 0

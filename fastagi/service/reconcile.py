@@ -227,6 +227,7 @@ class Reconciler:
             if outcome.dialstatus == dialplan.DIALLING:
                 # Asterisk was killed in the middle of it.
                 progress.caller_dialled(now)
+                progress.reported_answered_at = outcome.answered_at
                 progress.lost = True
             else:
                 outcome.tell(progress, now)

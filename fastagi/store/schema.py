@@ -29,6 +29,24 @@ from fastagi.calls.attempt import DEFAULT_NODE, Disposition
 from fastagi.calls.task import OPEN, Kind, Move, Status
 
 
+class LaterState(StrEnum):
+    """What became of a request that came while its client was being called."""
+
+    #: The call is still under way.
+    OPEN = "open"
+    #: It came before the client answered: that call was the answer to it.
+    FULFILLED = "fulfilled"
+    #: The task that was being called waits for another attempt, or ended without the
+    #: client having answered.
+    STANDS = "stands"
+    #: It became a task of its own, or part of one.
+    TASK = "task"
+    #: It was cancelled, or its client was served after it.
+    ENDED = "ended"
+    #: Its caller could not be told of it in time, and is back in line.
+    TAKEN_BACK = "taken back"
+
+
 def _one_of(column: str, words: Iterable[StrEnum]) -> str:
     return f"{column} IN ({', '.join(repr(word.value) for word in words)})"
 
@@ -186,6 +204,50 @@ asked = Table(
     Column("kind", Text, nullable=False),
     CheckConstraint(_one_of("kind", Kind), name="kind"),
 )
+
+#: When the client of an attempt answered, as soon as that is known.
+answer = Table(
+    "answer",
+    metadata,
+    Column(
+        "attempt_id", ForeignKey(attempt.c.id, ondelete="CASCADE"), primary_key=True
+    ),
+    Column("at", Double, nullable=False),
+)
+
+#: Requests that came while their client was being called. One that came after the
+#: client had answered is not fulfilled by that call.
+later_request = Table(
+    "later_request",
+    metadata,
+    #: The repeat in the story of the task that was being called.
+    Column(
+        "event_id",
+        ForeignKey(task_event.c.id, ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    #: The call that was under way.
+    Column("attempt_id", ForeignKey(attempt.c.id, ondelete="CASCADE"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("number", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("language", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("linkedid", Text, nullable=False),
+    Column("joined_at", Double, nullable=False),
+    Column("asked_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("reason", Text, nullable=False),
+    #: Whether the client was known to have answered when it came.
+    Column("answered", _flag("answered"), nullable=False),
+    Column("state", Text, nullable=False),
+    #: Its event in the story of the task it became.
+    Column("next_event_id", ForeignKey(task_event.c.id, ondelete="CASCADE")),
+    CheckConstraint(_one_of("kind", Kind), name="kind"),
+    CheckConstraint(_one_of("state", LaterState), name="state"),
+)
+Index(None, later_request.c.attempt_id)
+Index(None, later_request.c.next_event_id)
 
 #: Moments the service must know after a restart.
 mark = Table(

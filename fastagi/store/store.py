@@ -182,22 +182,35 @@ class TaskStore:
         )
 
     async def progress(
-        self, channel_id: str, text: str, now: datetime, *, member: str = ""
+        self,
+        channel_id: str,
+        text: str,
+        now: datetime,
+        *,
+        member: str = "",
+        answered_at: datetime | None = None,
     ) -> None:
-        """Add a line to the story of a task, and who answered if given.
+        """Add a line to the story of a task.
 
         Args:
             channel_id: of the attempt under way.
             text: the line.
             now: the time.
-            member: who answered.
+            member: the agent who answered, if this is what it tells.
+            answered_at: when the client answered, likewise.
 
         Raises:
             StaleTask: the attempt has ended.
             NoSuchTask: there is no such attempt.
         """
         await self._database.run(
-            "progress", tasks.progress, channel_id, text, now, member
+            "progress",
+            tasks.progress,
+            channel_id,
+            text,
+            now,
+            member,
+            answered_at,
         )
 
     async def restore_attempt(self, begun: Begun, now: datetime) -> Restored | None:
@@ -212,22 +225,38 @@ class TaskStore:
         )
 
     async def close_attempt(
-        self, channel_id: str, verdict: Verdict, rules: RetryRules, now: datetime
+        self,
+        channel_id: str,
+        verdict: Verdict,
+        rules: RetryRules,
+        now: datetime,
+        *,
+        answered_at: datetime | None = None,
     ) -> CallbackTask:
         """End an attempt and do with its task what the rules say; return the task.
 
+        What was asked for after the client had answered outlives the attempt: if the
+        task ends, it becomes a new one.
+
         Args:
             channel_id: of the attempt under way.
-            verdict: how it ended.
+            verdict: how it went.
             rules: of the task's queue.
             now: the time.
+            answered_at: when the client answered, if that is known.
 
         Raises:
             StaleTask: it has ended before, nothing was changed.
             NoSuchTask: there is no such attempt.
         """
         return await self._run_fenced(
-            "close attempt", tasks.close_attempt, channel_id, verdict, rules, now
+            "close attempt",
+            tasks.close_attempt,
+            channel_id,
+            verdict,
+            rules,
+            now,
+            answered_at,
         )
 
     async def open_attempts(self) -> list[Begun]:
@@ -274,9 +303,16 @@ class TaskStore:
         return await self._database.run("cancel", tasks.cancel, task_id, reason, now)
 
     async def take_back(
-        self, task_id: int, reason: str, now: datetime
+        self, task_id: int, reason: str, now: datetime, later_id: int | None = None
     ) -> CallbackTask | None:
         """Cancel a task whose caller was never told of it.
+
+        Args:
+            task_id: of the task.
+            reason: in words.
+            now: the time.
+            later_id: of the request, if :meth:`add` told one: then only that request
+                is taken back.
 
         Returns:
             The task; None when it was asked for again since and so must stand.
@@ -286,7 +322,7 @@ class TaskStore:
             StoreUnavailable: nothing was changed.
         """
         return await self._database.run(
-            "take_back", tasks.take_back, task_id, reason, now
+            "take_back", tasks.take_back, task_id, reason, now, later_id
         )
 
     async def take_back_unheard(

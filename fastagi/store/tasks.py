@@ -34,9 +34,11 @@ from fastagi.calls.task import (
     TaskEvent,
     after,
 )
-from fastagi.store import guards, limits, new_tasks, schema
+from fastagi.store import guards, later, limits, new_tasks, schema
 from fastagi.store.engine import ALONE, Alone, TryAgain
 from fastagi.store.errors import AlreadyOpen, NoSuchTask, StaleTask
+from fastagi.store.later import LaterRequest
+from fastagi.store.schema import LaterState
 
 
 @frozen
@@ -48,6 +50,9 @@ class Recorded:
     created: bool
     #: The same call was taken in before, and nothing was changed.
     known: bool = False
+    #: The client was being called: by this the request is known until that call is
+    #: over, and after it.
+    later_id: int | None = None
 
 
 @frozen
@@ -107,6 +112,7 @@ class Counts:
 _task: Final = schema.task
 _attempt: Final = schema.attempt
 _event: Final = schema.task_event
+_later: Final = schema.later_request
 _open: Final = text(schema.OPEN_ONLY)
 _pending: Final = text(schema.PENDING_ONLY)
 _ended: Final = text(schema.ENDED_ONLY)
@@ -128,18 +134,25 @@ _LOCK_OPEN_BY_KEY: Final = (
 _BY_CALL: Final = (
     select(_task)
     .join(_event, _event.c.task_id == _task.c.id)
+    .outerjoin(_later, _later.c.event_id == _event.c.id)
     .where(
         _event.c.linkedid.in_(bindparam("linkedids", expanding=True)),
         text("task_event.linkedid <> ''"),
         _task.c.number_key == bindparam("number_key"),
+        # Of a repeat that was taken back nothing stands.
+        func.coalesce(_later.c.state, "") != LaterState.TAKEN_BACK.value,
     )
     .order_by(_task.c.id.desc())
     .limit(1)
 )
 #: When a task was asked for, and by which calls.
-_ASKS: Final = select(_event.c.at, _event.c.linkedid).where(
-    _event.c.task_id == bindparam("task_id"),
-    _event.c.move.in_([Move.CREATE.value, Move.REPEAT.value, Move.REOPEN.value]),
+_ASKS: Final = (
+    select(func.coalesce(_later.c.asked_at, _event.c.at).label("at"), _event.c.linkedid)
+    .outerjoin(_later, _later.c.next_event_id == _event.c.id)
+    .where(
+        _event.c.task_id == bindparam("task_id"),
+        _event.c.move.in_([Move.CREATE.value, Move.REPEAT.value, Move.REOPEN.value]),
+    )
 )
 #: Everything in a task that is told at its beginning.
 _NEW: Final = tuple(column.name for column in _task.c if column.name != "id")
@@ -280,6 +293,11 @@ _HAIR: Final = timedelta(seconds=1)
 #: Tasks that one transaction may put off: a caller's request waits behind it.
 _MOST_PUT_OFF: Final = 100
 
+#: How attempts end in which the client answered, or nobody knows whether.
+_MAY_HAVE_ANSWERED: Final = frozenset(
+    {Disposition.ANSWERED, Disposition.SHORT, Disposition.UNKNOWN}
+)
+
 #: What PostgreSQL or UTF-8 can not hold; a stranger's caller name may.
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
@@ -325,7 +343,11 @@ def add(
         return Refused(called_too_often(most_calls, again_at))
     row = conn.execute(_LOCK_OPEN_BY_KEY, {"number_key": number_key}).first()
     if row is not None:
-        return Recorded(_renew(conn, _task_of(row), new, now), created=False)
+        task = _renew(conn, _task_of(row), new, now)
+        later_id = None
+        if task.status is Status.CALLING:
+            later_id = later.keep(conn, task.id, _all_storable(new), now)
+        return Recorded(task, created=False, later_id=later_id)
     task = _create(conn, new, now)
     _tell(
         conn,
@@ -415,9 +437,22 @@ def _pending_task(new: NewTask, now: datetime) -> CallbackTask:
 
 
 def _renew(
-    conn: sa.Connection, task: CallbackTask, new: NewTask, now: datetime
+    conn: sa.Connection,
+    task: CallbackTask,
+    new: NewTask,
+    now: datetime,
+    *,
+    told: bool = False,
 ) -> CallbackTask:
-    """Take in that the caller of an open task asks again; its place is kept."""
+    """Take in that the caller of an open task asks again; its place is kept.
+
+    Args:
+        conn: in a transaction.
+        task: the open one.
+        new: what is asked for.
+        now: the time.
+        told: whether queue_log knows of it already.
+    """
     return _move(
         conn,
         task,
@@ -425,7 +460,7 @@ def _renew(
         now,
         new.reason,
         linkedid=_storable(new.linkedid),
-        asked=new.kind,
+        asked=None if told else new.kind,
         kind=new.kind if new.kind is Kind.REQUESTED else task.kind,
         name=task.name or _storable(new.name),
         language=task.language or _storable(new.language),
@@ -623,7 +658,12 @@ def restore_attempt(
 
 
 def progress(
-    conn: sa.Connection, channel_id: str, words: str, now: datetime, member: str
+    conn: sa.Connection,
+    channel_id: str,
+    words: str,
+    now: datetime,
+    member: str,
+    answered_at: datetime | None = None,
 ) -> None:
     """Add a line to the story of a task whose attempt is under way."""
     task, attempt = _under_way(conn, channel_id)
@@ -632,6 +672,8 @@ def progress(
         conn.execute(
             _SET_MEMBER, {"old_id": attempt.id, "new_member": _storable(member)}
         )
+    if answered_at is not None:
+        later.answered(conn, attempt.id, answered_at)
     _tell(conn, task.id, Move.PROGRESS, status, now, words, attempt_id=attempt.id)
 
 
@@ -641,10 +683,21 @@ def close_attempt(
     verdict: Verdict,
     rules: RetryRules,
     now: datetime,
+    answered_at: datetime | None = None,
 ) -> CallbackTask:
-    """End an attempt and do with its task what the rules say."""
+    """End an attempt and do with its task what the rules say.
+
+    A request that came after the client had answered goes on: with the task if that is
+    not over, else as a task of its own.
+    """
     task, attempt = _under_way(conn, channel_id)
     decision = decide(task, verdict, rules, now, _earlier(conn, task))
+    asked = later.still_open(conn, attempt.id)
+    outliving: list[LaterRequest] = []
+    if asked and verdict.disposition in _MAY_HAVE_ANSWERED:
+        at = later.answered_at(conn, attempt.id, attempt.started_at, answered_at, now)
+        outliving = [request for request in asked if request.outlives(at)]
+    goes_on = bool(outliving) and decision.due_at is None
     ended = conn.execute(
         _END_ATTEMPT,
         {
@@ -658,18 +711,64 @@ def close_attempt(
     )
     if ended.rowcount != 1:
         raise StaleTask(f"attempt {attempt.id} has ended already")
-    return _move(
+    moved = _move(
         conn,
         task,
         decision.move,
         now,
-        decision.reason,
+        f"{decision.reason}; asked for again in the talk: a new task"
+        if goes_on
+        else decision.reason,
         attempt_id=attempt.id,
         due_at=decision.due_at or task.due_at,
         attempts=task.attempts + verdict.counts,
         member_attempts=task.member_attempts
         + (not verdict.counts and not verdict.withdrawn),
     )
+    if goes_on:
+        _go_on(conn, moved, outliving, now)
+    for request in asked:
+        if request in outliving:
+            state = None if goes_on else LaterState.STANDS
+        elif verdict.success:
+            state = LaterState.FULFILLED
+        else:
+            state = LaterState.STANDS
+        if state is not None:
+            later.set_state(conn, request.event_id, state)
+    return moved
+
+
+def _go_on(
+    conn: sa.Connection,
+    former: CallbackTask,
+    requests: Sequence[LaterRequest],
+    now: datetime,
+) -> None:
+    """Make a task of what was asked for while the client talked in a former one.
+
+    queue_log was told of each request when it came, so it is not told again.
+    """
+    task: CallbackTask | None = None
+    for request in requests:
+        reason = f"{request.reason}, while the client talked in task {former.id}"
+        new = request.as_task(former.number_key, now, reason)
+        if task is None:
+            task = _create(conn, new, now)
+            _tell(
+                conn,
+                task.id,
+                Move.CREATE,
+                task.status,
+                now,
+                task.reason,
+                linkedid=new.linkedid,
+            )
+        else:
+            task = _renew(conn, task, new, now, told=True)
+        later.set_state(
+            conn, request.event_id, LaterState.TASK, later.last_event(conn, task.id)
+        )
 
 
 def _earlier(conn: sa.Connection, task: CallbackTask) -> list[Disposition]:
@@ -708,6 +807,7 @@ def cancel(
     """End a task: at once, or when its attempt under way has ended."""
     task = _locked(conn, task_id)
     if task.status is Status.CALLING:
+        later.end_all(conn, task.id)
         return _move(conn, task, Move.CANCEL_LATER, now, reason, cancel_requested=True)
     return _move(conn, task, Move.CANCEL, now, reason)
 
@@ -725,19 +825,69 @@ def block(
 
 
 def take_back(
-    conn: sa.Connection, task_id: int, reason: str, now: datetime
+    conn: sa.Connection,
+    task_id: int,
+    reason: str,
+    now: datetime,
+    later_id: int | None = None,
 ) -> CallbackTask | None:
     """Cancel a task whose caller was never told of it.
 
     None: it was asked for again since, and that time the caller was told.
+
+    Args:
+        conn: in a transaction.
+        task_id: of the task.
+        reason: in words.
+        now: the time.
+        later_id: of the request, if the client was being called: then the task goes
+            its way, and nothing comes of the request after it.
     """
+    if later_id is not None:
+        return _take_back_later(conn, task_id, later_id, reason, now)
     task = _locked(conn, task_id)
-    repeated = select(_event.c.id).where(
-        _event.c.task_id == task_id, _event.c.move == Move.REPEAT.value
-    )
-    if conn.execute(repeated.limit(1)).first() is not None:
+    if _is_repeated(conn, task_id):
         return None
     return cancel(conn, task.id, reason, now)
+
+
+def _is_repeated(conn: sa.Connection, task_id: int) -> bool:
+    """Whether a task was asked for again, and that stands."""
+    repeated = (
+        select(_event.c.id)
+        .outerjoin(_later, _later.c.event_id == _event.c.id)
+        .where(
+            _event.c.task_id == task_id,
+            _event.c.move == Move.REPEAT.value,
+            func.coalesce(_later.c.state, "") != LaterState.TAKEN_BACK.value,
+        )
+    )
+    return conn.execute(repeated.limit(1)).first() is not None
+
+
+def _take_back_later(
+    conn: sa.Connection, task_id: int, later_id: int, reason: str, now: datetime
+) -> CallbackTask | None:
+    """Take back a request that came while the client was being called."""
+    task = _locked(conn, task_id)
+    request = later.find(conn, later_id)
+    if request is None or request.state is LaterState.TAKEN_BACK:
+        return None
+    later.set_state(conn, later_id, LaterState.TAKEN_BACK, request.next_event_id)
+    if request.state is LaterState.OPEN:
+        status = after(task.status, Move.PROGRESS)
+        _tell(conn, task.id, Move.PROGRESS, status, now, f"asked again, but {reason}")
+        return task
+    if request.next_event_id is None:
+        return None
+    event = conn.execute(
+        select(_event.c.task_id, _event.c.move).where(
+            _event.c.id == request.next_event_id
+        )
+    ).one()
+    if event.move != Move.CREATE.value or _is_repeated(conn, event.task_id):
+        return None
+    return cancel(conn, event.task_id, reason, now)
 
 
 def take_back_unheard(
@@ -760,6 +910,10 @@ def take_back_unheard(
         # open tasks of one number the second waits for the first.
         trial = _create(conn, new, now)
         conn.execute(_DELETE, {"task_id": trial.id})
+    if repeated := later.of_call(conn, _storable(new.linkedid), asked_at):
+        task_id, later_id = repeated
+        return _take_back_later(conn, task_id, later_id, reason, now)
+    if row is None:
         return None
     task = _task_of(row)
     if task.linkedid != _storable(new.linkedid) or task.created_at != asked_at:
@@ -789,6 +943,7 @@ def serve(
         if any(known.get(ask.linkedid, _when(ask.at)) > served_at for ask in asks):
             return None
     if task.status is Status.CALLING:
+        later.end_all(conn, task.id)
         return _move(conn, task, Move.SERVE_LATER, now, reason, served=True)
     return _move(conn, task, Move.SERVE, now, reason)
 
@@ -1038,6 +1193,7 @@ def respell(conn: sa.Connection, name_of: Callable[[str], str | None]) -> int:
         if name != queue:
             of_queue = update(_task).where(_open, _task.c.queue == queue)
             changed += conn.execute(of_queue.values(queue=name)).rowcount
+    later.respell(conn, name_of)
     return changed
 
 
@@ -1234,3 +1390,13 @@ def _when(seconds: float) -> datetime:
 
 def _storable(words: str) -> str:
     return _UNSTORABLE.sub("\ufffd", words)
+
+
+def _all_storable(new: NewTask) -> NewTask:
+    return evolve(
+        new,
+        name=_storable(new.name),
+        language=_storable(new.language),
+        linkedid=_storable(new.linkedid),
+        reason=_storable(new.reason),
+    )

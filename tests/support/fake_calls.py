@@ -260,6 +260,9 @@ class Callback:
         self._sip = "+200"
         # As the dialplan notes it: by the machine's clock.
         self._answered_at = self._pbx.now + self._pbx.skew_s
+        callback_id = self._variable("CALLBACK_ID")
+        kept = f"DIALLING::::::{self._answered_ms}"
+        self._pbx.astdb["callback-outcome", callback_id] = kept
         self._pbx.dial_end(self.caller_half, ring.channel, "ANSWER")
         self._pbx.bridge(ring.channel, self.caller_half)
 
@@ -394,7 +397,8 @@ class Callback:
             talk_ms = round((ended_at - self._answered_at) * 1000)
         callback_id = self._variable("CALLBACK_ID")
         self._pbx.astdb["callback-outcome", callback_id] = (
-            f"{self._dialstatus}:{talk_ms}:{self._alert_status}:{cause}:{self._sip}:"
+            f"{self._dialstatus}:{talk_ms}:{self._alert_status}:{cause}:{self._sip}"
+            f"::{self._answered_ms}"
         )
         self.caller_half.at("callback-outcome", "s", 9, "UserEvent", "")
         self._pbx.tell(
@@ -408,7 +412,12 @@ class Callback:
             ("AlertStatus", self._alert_status),
             ("Cause", str(cause)),
             ("SIP", self._sip),
+            ("AnsweredMs", self._answered_ms),
         )
+
+    @property
+    def _answered_ms(self) -> str:
+        return f"{self._answered_at * 1000:.0f}" if self._answered_at else ""
 
     def _end_member_half(self, cause: int) -> None:
         self._pbx.hang_up(self.member_half, cause)

@@ -6,8 +6,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0012"
-down_revision = "0006"
+revision = "0010"
+down_revision = "0009"
 
 _DISPOSITION = (
     "disposition IN ('ANSWERED', 'SHORT', 'BUSY', 'NO ANSWER', 'CONGESTION',"

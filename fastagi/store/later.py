@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: MIT
+"""Requests that came while their client was being called, as functions.
+
+They run inside a transaction, may run twice and touch nothing but the database. One
+open task per client: such a request is a repeat of the task that is being called. If it
+came before the client answered, that call fulfils it. If it came later it must outlive
+that call, so all that is known of it is kept here until the call is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+from attrs import frozen
+from sqlalchemy import bindparam, func, insert, select, text, update
+
+from fastagi.calls.task import Kind, NewTask
+from fastagi.store import schema
+from fastagi.store.schema import LaterState
+
+#: A request that is stored so soon after it was made was made just now.
+_JUST_NOW: Final = timedelta(seconds=0.5)
+#: AstDB, queue_log and CDRs tell in which second something happened.
+_WHOLE_SECOND: Final = timedelta(seconds=1)
+
+_later: Final = schema.later_request
+_answer: Final = schema.answer
+_attempt: Final = schema.attempt
+_event: Final = schema.task_event
+
+_UNDER_WAY: Final = select(_attempt.c.id, _attempt.c.started_at).where(
+    _attempt.c.task_id == bindparam("task_id"), text(schema.UNDER_WAY)
+)
+_ANSWER: Final = select(_answer.c.at).where(
+    _answer.c.attempt_id == bindparam("attempt_id")
+)
+_LAST_EVENT: Final = select(func.max(_event.c.id)).where(
+    _event.c.task_id == bindparam("task_id")
+)
+_OPEN: Final = (
+    select(_later)
+    .where(
+        _later.c.attempt_id == bindparam("attempt_id"),
+        _later.c.state == LaterState.OPEN.value,
+    )
+    .order_by(_later.c.event_id)
+)
+_SET_STATE: Final = (
+    update(_later)
+    .where(_later.c.event_id == bindparam("old_id"))
+    .values(state=bindparam("new_state"), next_event_id=bindparam("new_next"))
+)
+_BY_EVENT: Final = select(_later).where(_later.c.event_id == bindparam("event_id"))
+_BY_CALL: Final = (
+    select(_later.c.event_id, _event.c.task_id)
+    .join(_event, _event.c.id == _later.c.event_id)
+    .where(
+        _event.c.linkedid == bindparam("linkedid"),
+        text("task_event.linkedid <> ''"),
+        _event.c.at == bindparam("at"),
+    )
+    .order_by(_later.c.event_id.desc())
+    .limit(1)
+)
+
+
+@frozen(kw_only=True)
+class LaterRequest:
+    """One of them."""
+
+    event_id: int
+    kind: Kind
+    number: str
+    name: str
+    language: str
+    queue: str
+    linkedid: str
+    joined_at: datetime
+    #: When it was made, at the latest.
+    asked_at: datetime
+    expires_at: datetime
+    reason: str
+    #: Whether the client was known to have answered when it came.
+    answered: bool
+    state: LaterState
+    next_event_id: int | None
+
+    def outlives(self, answered_at: datetime) -> bool:
+        """Whether it came after the client had answered."""
+        return self.answered or self.asked_at > answered_at
+
+    def as_task(self, number_key: str, now: datetime, reason: str) -> NewTask:
+        """Return the task that it becomes."""
+        return NewTask(
+            kind=self.kind,
+            number=self.number,
+            number_key=number_key,
+            name=self.name,
+            language=self.language,
+            queue=self.queue,
+            joined_at=self.joined_at,
+            due_at=now,
+            expires_at=self.expires_at,
+            linkedid=self.linkedid,
+            reason=reason,
+        )
+
+
+def answered(conn: sa.Connection, attempt_id: int, at: datetime) -> None:
+    """Note when the client of an attempt answered; the first time counts."""
+    if conn.execute(_ANSWER, {"attempt_id": attempt_id}).first() is None:
+        conn.execute(insert(_answer), {"attempt_id": attempt_id, "at": at.timestamp()})
+
+
+def answered_at(
+    conn: sa.Connection,
+    attempt_id: int,
+    started_at: datetime,
+    told: datetime | None,
+    now: datetime,
+) -> datetime:
+    """Return when the client of an attempt answered.
+
+    What is not known for certain must not cost a request: the earliest of what is
+    known counts, and the beginning of the attempt if nothing is, or if the clock was
+    set back since.
+
+    Args:
+        conn: in a transaction.
+        attempt_id: of the attempt.
+        started_at: its beginning.
+        told: the moment, as far as it is known to who ends the attempt.
+        now: the time.
+    """
+    stored = conn.execute(_ANSWER, {"attempt_id": attempt_id}).scalar()
+    known = [] if stored is None else [_when(stored)]
+    known += [] if told is None else [told]
+    if now < started_at:
+        return datetime.min.replace(tzinfo=UTC)
+    return max(started_at, min(known, default=started_at))
+
+
+def keep(conn: sa.Connection, task_id: int, new: NewTask, now: datetime) -> int | None:
+    """Keep a request that has just become a repeat of a task that is being called.
+
+    Returns:
+        By what it is known; None if no call is under way.
+    """
+    attempt = conn.execute(_UNDER_WAY, {"task_id": task_id}).first()
+    if attempt is None:
+        return None
+    event_id = int(conn.execute(_LAST_EVENT, {"task_id": task_id}).scalar_one())
+    asked_at = new.due_at
+    is_answered = (
+        now - asked_at < _JUST_NOW
+        and conn.execute(_ANSWER, {"attempt_id": attempt.id}).first() is not None
+    )
+    if not asked_at.microsecond:
+        asked_at += _WHOLE_SECOND
+    conn.execute(
+        insert(_later),
+        {
+            "event_id": event_id,
+            "attempt_id": attempt.id,
+            "kind": new.kind.value,
+            "number": new.number,
+            "name": new.name,
+            "language": new.language,
+            "queue": new.queue,
+            "linkedid": new.linkedid,
+            "joined_at": new.joined_at.timestamp(),
+            "asked_at": asked_at.timestamp(),
+            "expires_at": new.expires_at.timestamp(),
+            "reason": new.reason,
+            "answered": is_answered,
+            "state": LaterState.OPEN.value,
+            "next_event_id": None,
+        },
+    )
+    return event_id
+
+
+def still_open(conn: sa.Connection, attempt_id: int) -> list[LaterRequest]:
+    """Return what was asked for during an attempt and stands, in order."""
+    rows = conn.execute(_OPEN, {"attempt_id": attempt_id})
+    return [_request_of(row) for row in rows]
+
+
+def end_all(conn: sa.Connection, task_id: int) -> None:
+    """Have no request outlive the call under way: all are cancelled, or served."""
+    attempt = conn.execute(_UNDER_WAY, {"task_id": task_id}).first()
+    if attempt is not None:
+        for request in still_open(conn, attempt.id):
+            set_state(conn, request.event_id, LaterState.ENDED)
+
+
+def set_state(
+    conn: sa.Connection,
+    event_id: int,
+    state: LaterState,
+    next_event_id: int | None = None,
+) -> None:
+    """Say what became of a request."""
+    conn.execute(
+        _SET_STATE,
+        {"old_id": event_id, "new_state": state.value, "new_next": next_event_id},
+    )
+
+
+def find(conn: sa.Connection, event_id: int) -> LaterRequest | None:
+    """Return a request, or None if there is none."""
+    row = conn.execute(_BY_EVENT, {"event_id": event_id}).first()
+    return None if row is None else _request_of(row)
+
+
+def of_call(
+    conn: sa.Connection, linkedid: str, stored_at: datetime
+) -> tuple[int, int] | None:
+    """Return the task that a call repeated at that moment, and the request's id."""
+    row = conn.execute(
+        _BY_CALL, {"linkedid": linkedid, "at": stored_at.timestamp()}
+    ).first()
+    return None if row is None else (row.task_id, row.event_id)
+
+
+def last_event(conn: sa.Connection, task_id: int) -> int:
+    """Return the last event of a task."""
+    return int(conn.execute(_LAST_EVENT, {"task_id": task_id}).scalar_one())
+
+
+def respell(conn: sa.Connection, name_of: Callable[[str], str | None]) -> None:
+    """Write the queues of requests that may still become tasks as the settings do."""
+    is_open = _later.c.state == LaterState.OPEN.value
+    queues = conn.execute(select(_later.c.queue).where(is_open).distinct()).scalars()
+    for queue in queues.all():
+        name = name_of(queue) or queue
+        if name != queue:
+            of_queue = update(_later).where(is_open, _later.c.queue == queue)
+            conn.execute(of_queue.values(queue=name))
+
+
+def _request_of(row: sa.Row[Any]) -> LaterRequest:
+    return LaterRequest(
+        event_id=row.event_id,
+        kind=Kind(row.kind),
+        number=row.number,
+        name=row.name,
+        language=row.language,
+        queue=row.queue,
+        linkedid=row.linkedid,
+        joined_at=_when(row.joined_at),
+        asked_at=_when(row.asked_at),
+        expires_at=_when(row.expires_at),
+        reason=row.reason,
+        answered=row.answered,
+        state=LaterState(row.state),
+        next_event_id=row.next_event_id,
+    )
+
+
+def _when(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
