@@ -48,28 +48,42 @@ _ANSWERED: Final = frozenset(
 #: the announcement for agents) and SYSCOMPAT (the two channels did not fit) the caller
 #: waits on, or ABANDON follows.
 
-#: How many fields of data an event has at least, as Asterisk 16 to 22 write it.
-_DATA_FIELDS: Final = {
-    "ENTERQUEUE": 3,
-    "ABANDON": 3,
-    "CONNECT": 3,
-    "COMPLETEAGENT": 3,
-    "COMPLETECALLER": 3,
-    "EXITEMPTY": 3,
-    "EXITWITHKEY": 2,
-    "EXITWITHTIMEOUT": 1,
+
+def _form(text: str) -> re.Pattern[str]:
+    """Return a form of the fields behind an event: ``n`` a number, ``*`` a text."""
+    text = text.replace("|", r"\|").replace("*", "[^|]*").replace("n", "-?[0-9]+")
+    return re.compile(text, re.DOTALL)
+
+
+#: The fields of data of each event about a call, as Asterisk 16 to 22 write them.
+_FORMS: Final = {
+    "ENTERQUEUE": _form("*|*|n(|*)?"),
+    "ABANDON": _form("n|n|n"),
+    "CONNECT": _form("n|*|n"),
+    "COMPLETEAGENT": _form("n|n|n"),
+    "COMPLETECALLER": _form("n|n|n"),
+    "BLINDTRANSFER": _form("*|*|n|n(|n)?"),
+    "ATTENDEDTRANSFER": _form("*|*(|*)?|n|n(|n)?"),
+    # Until Asterisk 11.
+    "TRANSFER": _form("*|*|n|n(|n)?"),
+    "EXITEMPTY": _form("n|n|n"),
+    "EXITWITHKEY": _form("*|n(|n)?(|n)?"),
+    "EXITWITHTIMEOUT": _form("n(|n)?(|n)?"),
+    "WITHDRAW": _form("n|n|n(|*)?"),
 }
+#: In these the agent field says NONE.
+_WITHOUT_AGENT: Final = _LEFT | {"ENTERQUEUE"}
 #: Events that end a talk, with the field that holds its seconds.
 _TALKED: Final = {"COMPLETEAGENT": 1, "COMPLETECALLER": 1}
 #: Asterisk has started: what waited before is gone.
 _START: Final = "QUEUESTART"
 #: The longest line that is looked at, in bytes; longer ones are no lines of Asterisk.
 _LONGEST: Final = 4096
-#: How a line of a broken ENTERQUEUE ends: Asterisk writes the caller's position last.
-_TAIL: Final = re.compile(rb"[^|]*\|[0-9]{1,6}\s*")
-#: What may follow a line break in a caller's number, in bytes. chan_pjsip and chan_sip
-#: keep less than 256 of it.
-_LONGEST_NUMBER: Final = 512
+#: What Asterisk writes at once has no more bytes (``main/logger.c``).
+_ONE_WRITE: Final = 8192
+#: A broken ENTERQUEUE may reach so far, in bytes. Channels hold less than 256 of a
+#: number (chan_pjsip 80). Only a dialplan that sets it from a header can exceed this.
+_LONGEST_ENTRY: Final = 512
 #: A uniqueid that Asterisk made: perhaps the name of the system, then when the channel
 #: came into being. Programs that place calls (AMI, ARI) may choose another.
 _UNIQUEID: Final = re.compile(r"(?:[^|\s]{1,80}-)?([0-9]{1,11})\.[0-9]{1,9}", re.ASCII)
@@ -78,6 +92,8 @@ _CHOSEN_ID: Final = re.compile(r"[^|\s]{1,150}")
 _LONGEST_CALL_S: Final = 7 * 24 * 3600.0
 #: Clocks and rounding: by how much a time may be wrong, in seconds.
 _SLACK_S: Final = 2.0
+#: A clock that is put right is set back by less than this, in seconds.
+_SET_BACK_S: Final = 60.0
 
 
 @frozen
@@ -125,41 +141,82 @@ def _time(text: str) -> float | None:
         return None
 
 
-def _is_credible(line: Line, until: float) -> bool:
-    """Whether Asterisk may have written this line about a call by itself."""
-    if line.at > until + _SLACK_S:
+def _has_form(line: Line) -> bool:
+    """Whether the fields are those that Asterisk writes for this event."""
+    form = _FORMS.get(line.event)
+    if form is None:
+        return True
+    if line.event in _WITHOUT_AGENT and line.agent != "NONE":
         return False
-    if len(line.data) < _DATA_FIELDS.get(line.event, 0):
-        return False
+    return form.fullmatch("|".join(line.data).rstrip("|")) is not None
+
+
+def _has_credible_id(line: Line) -> bool:
     callid = _UNIQUEID.fullmatch(line.callid)
     if callid is None:
         return _CHOSEN_ID.fullmatch(line.callid) is not None
-    born_at = float(callid[1])
-    return -_SLACK_S <= line.at - born_at <= _LONGEST_CALL_S
+    return -_SLACK_S <= line.at - float(callid[1]) <= _LONGEST_CALL_S
 
 
-class _BrokenEntry:
-    """Tells which lines may be part of an ENTERQUEUE that a line break cut in pieces.
+@frozen
+class Believed:
+    """The lines that are believed, and what is to be said of the others."""
 
-    They end with the piece that has the caller's position, and nothing else.
+    lines: list[Line]
+    #: Times of the ENTERQUEUE lines that are broken, as by a number with a line break.
+    broken_at: list[float]
+
+
+def believed(lines: Iterable[bytes], until: float) -> Believed:
+    """Leave out lines that a caller may have typed.
+
+    - What is dated after now; or after a line that stands within the next 8,192 bytes,
+      the most that Asterisk writes at once.
+    - An event of Asterisk with other fields, or another call id, than Asterisk's.
+    - An ENTERQUEUE that is broken, and the 512 bytes behind it. Where in them the
+      number ends can not be told: all that shows it can be typed.
+
+    Args:
+        lines: in their order.
+        until: when they were read, in epoch seconds.
     """
+    kept: list[tuple[int, Line]] = []
+    broken_at: list[float] = []
+    latest = float("-inf")
+    begin = spoiled_until = 0
+    for raw in lines:
+        at_byte, begin = begin, begin + len(raw) + 1
+        line = parse_line(raw)
+        if line is None:
+            continue
+        has_form = _has_form(line)
+        if line.event == "ENTERQUEUE" and not has_form:
+            broken_at.append(line.at)
+            spoiled_until = at_byte + len(raw) + _LONGEST_ENTRY
+        if at_byte < spoiled_until or not has_form or line.at > until + _SLACK_S:
+            continue
+        if line.event in _FORMS and not _has_credible_id(line):
+            continue
+        if latest > line.at + _SET_BACK_S:
+            _drop_dated_ahead(kept, at_byte, line.at)
+            latest = kept[-1][1].at if kept else float("-inf")
+        kept.append((at_byte, line))
+        latest = max(latest, line.at)
+    return Believed([line for _, line in kept], broken_at)
 
-    def __init__(self) -> None:
-        self._left = 0
 
-    def hides(self, raw: bytes, line: Line | None) -> bool:
-        """Whether not to believe a line; called for each in turn."""
-        if self._left > 0:
-            self._left -= len(raw) + 1
-            if line is None and _TAIL.fullmatch(raw):
-                self._left = 0
-            return True
-        if line is not None and line.event == "ENTERQUEUE":
-            whole = len(line.data) == _DATA_FIELDS["ENTERQUEUE"]
-            if not (whole and line.data[2].strip().isdecimal()):
-                self._left = _LONGEST_NUMBER
-                return True
-        return False
+def _drop_dated_ahead(kept: list[tuple[int, Line]], at_byte: int, at: float) -> None:
+    """Drop the last lines that are dated after one that follows.
+
+    If that one is dated before what stands further up, too, it is the one that is
+    wrong, or the clock was set back: then nothing is dropped.
+    """
+    first = len(kept)
+    while first and kept[first - 1][0] > at_byte - _ONE_WRITE:
+        first -= 1
+    if first and kept[first - 1][1].at > at + _SET_BACK_S:
+        return
+    kept[first:] = [one for one in kept[first:] if one[1].at <= at + _SET_BACK_S]
 
 
 @define(eq=False)
@@ -192,18 +249,19 @@ def past_calls(lines: Iterable[bytes], until: float) -> list[PastCall]:
             first of them have no number.
         until: when they were read, in epoch seconds; what is dated later is forged.
     """
+    return calls_of(believed(lines, until).lines)
+
+
+def calls_of(lines: Iterable[Line]) -> list[PastCall]:
+    """Return the calls that lines tell of, in their order."""
     calls: dict[str, _Call] = {}
-    broken = _BrokenEntry()
     #: The last time at which Asterisk is known to have been alive.
     alive_at = 0.0
-    for raw in lines:
-        line = parse_line(raw)
-        if broken.hides(raw, line) or line is None or line.at > until + _SLACK_S:
-            continue
+    for line in lines:
         if line.event == _START:
             for call in calls.values():
                 _cut_off(call, line.at, alive_at)
-        elif line.callid != "NONE" and _is_credible(line, until):
+        elif line.callid != "NONE":
             _tell(calls, line)
         alive_at = line.at
     return [_past(callid, call) for callid, call in calls.items()]

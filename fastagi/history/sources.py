@@ -9,6 +9,7 @@ after them. Blocks while it reads.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
@@ -73,7 +74,18 @@ class QueueLog:
     def read(self, since: float, until: float) -> Reading:
         """Return the calls that ended since a time, and perhaps others."""
         log = lines_since(self.path, since - LONGEST_WAIT_S, queue_log.time_of)
-        return Reading(queue_log.past_calls(log.lines, until), log.remarks)
+        believed = queue_log.believed(log.lines, until)
+        remarks = list(log.remarks)
+        broken = [at for at in believed.broken_at if at >= since]
+        if broken:
+            first = datetime.fromtimestamp(broken[0], UTC).isoformat(" ", "seconds")
+            remarks.append(
+                f"{self.path}: {len(broken)} lines ENTERQUEUE are broken, the first of"
+                f" {first}, as by callers whose number holds a line break; they and"
+                " what stands close behind them are not believed; filter the numbers"
+                " before Queue(), as docs/history.md says"
+            )
+        return Reading(queue_log.calls_of(believed.lines), tuple(remarks))
 
 
 @frozen

@@ -12,16 +12,20 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import attrs
 import pytest
 
+from fastagi.checks.dialplan import NUMBER_FILTER
+from fastagi.history import queue_log
 from tests.asterisk.callback import (
     CLIENT,
     QUICK,
     joins,
     only_task,
     pause,
+    requested,
     settled,
     unpause,
 )
@@ -106,7 +110,7 @@ OURS = re.compile(r"49305550\d\d|101")
 def sources(lab: Lab) -> dict[str, tuple[dict[str, Any], set[str]]]:
     """Return settings for each history, and the numbers that it tells of."""
     log = lab.asterisk.home / "log"
-    queue_log = {"queue_log": str(log / "queue_log")}
+    in_queues = {"queue_log": str(log / "queue_log")}
     custom = {
         "cdr_csv": str(log / "cdr-custom/freepbx.csv"),
         "cdr_columns": list(FREEPBX_CDR),
@@ -114,11 +118,11 @@ def sources(lab: Lab) -> dict[str, tuple[dict[str, Any], set[str]]]:
     table = {"cdr_url": f"sqlite:///{log / 'master.db'}"}
     return {
         # It takes these for missed, as what comes after it knows only the CDR.
-        "queue_log": (queue_log, IN_QUEUE_LOG | {CALLED, AFTER_QUEUE}),
+        "queue_log": (in_queues, IN_QUEUE_LOG | {CALLED, AFTER_QUEUE}),
         "cdr_csv": ({"cdr_csv": str(log / "cdr-csv/Master.csv")}, IN_CDRS),
         "cdr_custom": (custom, IN_CDRS),
         "table": (table, IN_CDRS),
-        "all": ({**queue_log, **custom, **table}, IN_CDRS),
+        "all": ({**in_queues, **custom, **table}, IN_CDRS),
     }
 
 
@@ -309,6 +313,12 @@ def test_stranger_who_writes_into_queue_log_serves_nobody(lab: Lab) -> None:
         miss(lab, f"1%0A{line.replace('|', '%7C')}%0A")
     # They stand there as if Asterisk had written them.
     assert set(forged) <= set(log.read_text().splitlines())
+    # What stands close behind them is not believed.
+    size = log.stat().st_size
+    for _ in range(10):
+        unpause(lab, "support")
+        pause(lab, "support")
+    assert log.stat().st_size > size + 512
     miss(lab, "4989000002")
 
     service.start()
@@ -327,3 +337,80 @@ def miss(lab: Lab, number: str) -> None:
     wait_until(
         lambda: log.read_text().count("|ABANDON|") > before, 10, "the end of the call"
     )
+
+
+def test_stranger_can_not_end_the_request_of_another_with_his_number(lab: Lab) -> None:
+    """He writes into queue_log that the other was served, and all of it is plausible.
+
+    The number of a SIP address has room for one such line.
+    """
+    lab.agent("alice")
+    client = lab.client(CLIENT, TALK)
+    log = lab.asterisk.home / "log/queue_log"
+    given = settings({"queue_log": str(log)})
+    service = lab.service(given)
+    pause(lab, "support")
+    lab.caller("support", Press("1"), number=CLIENT)
+    requested(service)
+    over(lab)
+    service.kill()
+
+    now = int(time.time()) + 1
+    for line in (
+        f"{now}|{now}.9|support|NONE|ENTERQUEUE||{CLIENT}",
+        f"{now}|{now}.9|support|Al|COMPLETECALLER|1|60",
+    ):
+        write_with_a_number(lab, line)
+    over(lab)
+    wait_until(lambda: time.time() > now, 5, "the time of the lines")
+    # Nothing is wrong with them.
+    (made_up,) = (
+        call
+        for call in queue_log.past_calls(log.read_bytes().splitlines(), time.time())
+        if call.uniqueid == f"{now}.9"
+    )
+    assert (made_up.number, made_up.answered_at) == (CLIENT, now)
+
+    service.start()
+    service.wait_for(says("^the history since"), 20, count=1)
+    assert only_task(service)["status"] == "pending"
+    unpause(lab, "support")
+    settled(service, "completed")
+    assert len(client.invites) == 1
+
+
+def write_with_a_number(lab: Lab, line: str) -> None:
+    """Have Asterisk write a line into queue_log that is part of a caller's number."""
+    log = lab.asterisk.home / "log/queue_log"
+    number = f"1|1\n{line}"
+    assert len(number) < 80
+    lab.caller("support", HANGS_UP, number=quote(number, safe=""))
+    wait_until(lambda: f"\n{line}|" in log.read_text(), 10, "the line")
+
+
+def test_filter_of_the_example_lets_no_line_break_into_a_queue(lab: Lab) -> None:
+    lab.asterisk.set_dialplan(
+        extra=DIALPLAN
+        + f"""
+[inbound](+)
+exten => filtered,1,Answer()
+ same => n,{NUMBER_FILTER}
+ same => n,Queue(support)
+"""
+    )
+    numbers = {
+        "4930\n1|1.1|support|Al|COMPLETECALLER|1|60": "4930111160",
+        '+49 (30) "12-34*56#"),x}${EXTEN}': "+49301234*56#",
+        "anonymous": "",
+    }
+    for number in numbers:
+        lab.caller("filtered", HANGS_UP, number=quote(number, safe=""))
+    lab.witness.wait_for(event("QueueCallerAbandon"), count=len(numbers))
+    over(lab)
+    lines = (lab.asterisk.home / "log/queue_log").read_bytes().splitlines()
+    entered = [
+        line.data[1]
+        for line in map(queue_log.parse_line, lines)
+        if line is not None and line.event == "ENTERQUEUE"
+    ]
+    assert sorted(entered) == sorted(numbers.values())

@@ -342,8 +342,58 @@ def test_lines_within_a_broken_entry_are_not_believed(forged: list[str]) -> None
     assert contacts_of(forged) == []
 
 
+@pytest.mark.parametrize(
+    "injected",
+    [
+        # What looks like the end of the broken line.
+        "x\ny|1\n" + "\n".join(TALK),
+        "x|1\ny|1\n" + "\n".join(TALK),
+        f"x\n{'z' * 200}\n" + "\n".join(TALK),
+        # Every line is whole, but the last has a field too many.
+        "1|1\n" + "\n".join([TALK[0], TALK[-1]]),
+    ],
+)
+def test_end_of_a_broken_entry_can_not_be_made_up(injected: str) -> None:
+    assert contacts_of([broken_entry(injected)]) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("|NONE|ENTERQUEUE", "|PJSIP/101|ENTERQUEUE"),
+        ("|COMPLETECALLER|", "|COMPLETECALLER|x|"),
+    ],
+)
+def test_lines_that_asterisk_does_not_write_so_are_not_believed(
+    old: str, new: str
+) -> None:
+    talk = [TALK[0], TALK[-1]]
+    assert contacts_of(talk)
+    assert contacts_of([line.replace(old, new) for line in talk]) == []
+
+
 def test_lines_after_a_broken_entry_are_believed_again() -> None:
-    assert len(contacts_of([broken_entry("junk\n"), *TALK])) == 1
+    near = f"1700000001|NONE|NONE|{'x' * 70}|PAUSE|"
+    broken = broken_entry("junk\n")
+    assert len(contacts_of([broken, *[near] * 6, *TALK])) == 1
+    assert contacts_of([broken, *[near] * 2, *TALK]) == []
+
+
+def test_lines_dated_after_what_was_written_later_are_not_believed() -> None:
+    """Their time may have come when they are read."""
+    later = at(
+        -200, "1699999800.7", "support", "NONE", "ENTERQUEUE", "", "030111111", 1
+    )
+    assert contacts_of([*TALK, later]) == []
+
+
+def test_line_dated_back_harms_no_line_before_it() -> None:
+    before = [
+        at(n, f"1700000000.{n}", "q", "NONE", "ENTERQUEUE", "", f"0301{n:05}", 1)
+        for n in range(300)
+    ]
+    back = at(-9000, "1699991000.1", "q", "NONE", "ENTERQUEUE", "", "030999999", 1)
+    assert len(queue_log.past_calls(map(str.encode, [*before, back]), LATER)) == 301
 
 
 def test_lines_dated_ahead_are_not_believed() -> None:
