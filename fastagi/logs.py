@@ -117,7 +117,9 @@ class LineObserver:
         line += _CONTROL.sub(" ", self._message(event))
         failure = event.get("log_failure")
         if failure is not None:
-            line += "\n    " + self._trace(failure).replace("\n", "\n    ")
+            for part in self._trace(failure).split("\n"):
+                # What a caller typed may be in it, line breaks of any kind too.
+                line += "\n    " + _CONTROL.sub(" ", part)
         if self._to_journal:
             # Each line of a traceback is an entry of its own.
             prefix = f"<{_PRIORITIES[event['log_level']]}>"
