@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
@@ -81,8 +81,8 @@ _QUARTER_S: Final = 900
 #: Between the birth of a channel and the start of its first CDR at most.
 _BIRTH_S: Final = 5
 _LONGEST: Final = 16_384
-#: Lines into which the fields of one record may be cut by a caller's line breaks.
-_MOST_PIECES: Final = 100
+#: A record over several lines, in bytes. Those of ``cdr_csv`` have 1,024 at most.
+_LONGEST_RECORD: Final = 4096
 
 
 @lru_cache(maxsize=256)
@@ -101,25 +101,34 @@ def lacking_columns(names: Iterable[str]) -> list[str]:
 # -- lines of a CSV file ---------------------------------------------------
 
 
-def whole_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Leave out lines that are pieces of a record with a line break in a field.
+def whole_records(lines: Iterable[bytes]) -> list[bytes]:
+    """Put the lines of each record together.
 
-    Asterisk doubles each quote inside of a field (``cdr/cdr_csv.c``, ``CSV_QUOTE``), so
-    a line with an odd number of them begins or ends such a field. A caller whose number
-    or name holds line breaks can so write no record of his own.
+    A caller's number may hold line breaks, and what stands behind one may look like a
+    record. Asterisk writes it between quotes, and its quotes twice (``cdr_csv``, and
+    ``CSV_QUOTE()`` in ``cdr_custom``), so a record has an even number of them.
+
+    Args:
+        lines: in their order, without their line breaks.
     """
-    pieces = 0
-    for line in lines:
-        is_cut = line.count(b'"') % 2 == 1
-        if pieces:
-            pieces = 0 if is_cut else pieces + 1
-            if pieces > _MOST_PIECES:
-                # What began this was no field of a caller.
-                pieces = 0
-        elif is_cut:
-            pieces = 1
+    records: list[bytes] = []
+    waiting = deque(lines)
+    while waiting:
+        record = waiting.popleft()
+        taken: list[bytes] = []
+        size, is_open = len(record), record.count(b'"') % 2 == 1
+        while is_open and waiting and size <= _LONGEST_RECORD:
+            line = waiting.popleft()
+            taken.append(line)
+            size += len(line) + 1
+            is_open = line.count(b'"') % 2 == 0
+        if is_open:
+            # It is damaged, and that is no reason to lose those behind it.
+            waiting.extendleft(reversed(taken))
         else:
-            yield line
+            record = b"\n".join([record, *taken])
+        records.append(record)
+    return records
 
 
 def parse_csv(raw: bytes, columns: Sequence[str] = ()) -> dict[str, str] | None:

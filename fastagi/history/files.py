@@ -26,6 +26,8 @@ from fastagi.plain_file import NoPlainFile, open_plain
 
 #: Tells when a line was written, in epoch seconds; None if it is no line.
 LineTime = Callable[[bytes], float | None]
+#: Puts lines of one file together that are one entry.
+Join = Callable[[list[bytes]], list[bytes]]
 
 _FIRST_BLOCK: Final = 256 * 1024
 #: What has no line in so much is no log of the kind that is wanted, in bytes.
@@ -62,7 +64,9 @@ class _Part:
     reaches_back: bool
 
 
-def lines_since(path: Path, since: float, time_of: LineTime) -> Lines:
+def lines_since(
+    path: Path, since: float, time_of: LineTime, join: Join | None = None
+) -> Lines:
     """Return the lines written since a time, and perhaps some before, oldest first.
 
     A last line without its line break is left out: it is not written to its end.
@@ -72,6 +76,7 @@ def lines_since(path: Path, since: float, time_of: LineTime) -> Lines:
             after its name: ``.1``, ``-20261124``, ``.2.gz``.
         since: epoch seconds.
         time_of: tells when a line was written.
+        join: given where an entry may be of several lines.
 
     Raises:
         HistoryUnreadable: neither the file nor an older one can be read.
@@ -87,7 +92,7 @@ def lines_since(path: Path, since: float, time_of: LineTime) -> Lines:
                 if (status.st_dev, status.st_ino) in seen:
                     continue
                 seen.add((status.st_dev, status.st_ino))
-                part = _read(candidate, file, since, time_of, left)
+                part = _read(candidate, file, _Form(since, time_of, join), left)
         except FileNotFoundError:
             # Rotated this very moment; it is among the older ones.
             continue
@@ -117,6 +122,15 @@ def lines_since(path: Path, since: float, time_of: LineTime) -> Lines:
     return Lines(lines, tuple(map(str, troubles)))
 
 
+@frozen
+class _Form:
+    """What is looked for in a file, and how it is written there."""
+
+    since: float
+    time_of: LineTime
+    join: Join | None
+
+
 def _newest_first(path: Path, since: float) -> Iterator[Path]:
     yield path
     older: list[tuple[float, Path]] = []
@@ -137,9 +151,7 @@ def _newest_first(path: Path, since: float) -> Iterator[Path]:
         yield one
 
 
-def _read(
-    path: Path, file: IO[bytes], since: float, time_of: LineTime, most: int
-) -> _Part:
+def _read(path: Path, file: IO[bytes], form: _Form, most: int) -> _Part:
     """Return the end of a file.
 
     Args:
@@ -152,14 +164,14 @@ def _read(
     unpack = _COMPRESSED.get(path.suffix)
     if unpack is not None:
         data, whole = _unpacked(path, unpack(file), most)
-        return _part(path, data, whole, since, time_of)
+        return _part(path, data, whole, form)
     size = file.seek(0, os.SEEK_END)
     block = _FIRST_BLOCK
     while True:
         begin = max(0, size - min(block, most))
         file.seek(begin)
         data = file.read(size - begin)
-        part = _part(path, data, not begin, since, time_of)
+        part = _part(path, data, not begin, form)
         if part.reaches_back or not begin or block >= most:
             return part
         block *= 4
@@ -184,19 +196,19 @@ def _unpacked(path: Path, packed: BufferedIOBase, most: int) -> tuple[bytes, boo
     return b"".join(chunks)[-most:], total <= most
 
 
-def _part(
-    path: Path, data: bytes, whole: bool, since: float, time_of: LineTime
-) -> _Part:
+def _part(path: Path, data: bytes, whole: bool, form: _Form) -> _Part:
     # The first line is cut where more stands before it; the last is not at its end.
     lines = data.split(b"\n")[0 if whole else 1 : -1]
-    first = next((at for at in map(time_of, lines) if at is not None), None)
+    if form.join is not None:
+        lines = form.join(lines)
+    first = next((at for at in map(form.time_of, lines) if at is not None), None)
     if first is None and len(data) >= _NO_LOG_BYTES:
         raise HistoryUnreadable(
             path,
             f"in {_NO_LOG_BYTES >> 20} MB of it there is no line of such a log",
             _CORRECT,
         )
-    return _Part(lines, len(data), first is not None and first < since)
+    return _Part(lines, len(data), first is not None and first < form.since)
 
 
 def _too_much(path: Path) -> HistoryUnreadable:

@@ -99,9 +99,8 @@ class CdrFile:
     def read(self, since: float, until: float) -> Reading:
         """Return the calls that ended since a time, and perhaps others."""
         time_of = partial(cdr.time_of_csv, columns=self.columns)
-        log = lines_since(self.path, since - LONGEST_WAIT_S, time_of)
-        whole = cdr.whole_lines(log.lines)
-        parsed = (cdr.parse_csv(line, self.columns) for line in whole)
+        log = lines_since(self.path, since - LONGEST_WAIT_S, time_of, cdr.whole_records)
+        parsed = (cdr.parse_csv(line, self.columns) for line in log.lines)
         rows = cdr.read_rows(row for row in parsed if row is not None)
         remarks = list(log.remarks)
         if rows.without_uniqueid:
