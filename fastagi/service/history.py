@@ -27,7 +27,7 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from fastagi.calls.inbound import Ended
+from fastagi.calls.inbound import Contact, Ended
 from fastagi.calls.task import OPEN, Kind
 from fastagi.config.model import HistorySettings, Settings
 from fastagi.history.judge import Judged, PastContact, judge, served_after
@@ -326,7 +326,8 @@ class History:
 
     async def _use(self, judged: Judged, since: float) -> None:
         contacts: dict[str, list[PastContact]] = {}
-        for contact in [*judged.contacts, *self._missed.contacts]:
+        unheard = _unheard(judged.contacts, since)
+        for contact in [*unheard, *self._missed.contacts]:
             contacts.setdefault(contact.key, []).append(contact)
         missed = [
             _ended_at_the_latest(ended, since)
@@ -446,6 +447,19 @@ class History:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.seconds(), UTC)
+
+
+def _unheard(contacts: Iterable[PastContact], since: float) -> list[PastContact]:
+    """Return the contacts that nobody heard of live.
+
+    The live detection followed all others as they came about: what a history tells of
+    that time besides, a caller may have written into it.
+    """
+    return [
+        contact
+        for contact in contacts
+        if contact.at + contact.talk_s * (contact.contact is Contact.CALLED) >= since
+    ]
 
 
 def _ended_at_the_latest(ended: Ended, since: float) -> Ended:

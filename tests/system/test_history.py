@@ -142,6 +142,55 @@ class DownTests(HistoryTestCase):
         self.begin()
         self.assert_status("pending", "in queue support until Asterisk ended")
 
+    def forge(self, at: float) -> None:
+        """Somebody's number holds lines, by which another would have been served."""
+        at_s = int(START + at)
+        lines = (
+            f"{at_s}|{at_s}.9|support|NONE|ENTERQUEUE||{NUMBER}|1\n"
+            f"{at_s}|{at_s}.9|support|Alice|CONNECT|1|{at_s}.10|1\n"
+            f"{at_s}|{at_s}.9|support|Alice|COMPLETECALLER|1|60"
+        )
+        call = self.call(f"1|1\n{lines}")
+        self.world.run(1)
+        call.hang_up()
+        self.world.settle()
+
+    def test_forged_lines_of_when_the_service_listened_serve_nobody(self) -> None:
+        """It heard of every call of that time; nothing else is wrong with them."""
+        self.begin()
+        self.miss()
+        self.run_to(10)
+        self.forge(10)
+        self.run_to(20)
+        self.miss(OTHER)
+        self.stop()
+        self.run_to(40)
+        self.begin()
+        self.world.run(10)
+        self.assert_status("pending")
+
+    def test_forged_lines_dated_to_when_the_service_was_down_serve_nobody(
+        self,
+    ) -> None:
+        self.begin()
+        self.miss()
+        self.run_to(10)
+        self.forge(200)
+        self.run_to(60)
+        self.miss(OTHER)
+        self.run_to(190)
+        self.stop()
+        self.run_to(220)
+        self.begin()
+        self.world.run(10)
+        self.assert_status("pending")
+
+    def test_broken_lines_are_told(self) -> None:
+        self.run_to(10)
+        self.call("1\nx").hang_up()
+        self.begin()
+        self.assert_warned("1 lines ENTERQUEUE are broken")
+
     def test_forged_lines_serve_nobody(self) -> None:
         """A caller's number holds line breaks, and after them whole lines."""
         self.begin()
