@@ -48,6 +48,7 @@ def _attempt() -> sa.Table:
         sa.Column("member", sa.Text, nullable=False),
         sa.Column("talk_s", sa.Double, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("node", sa.Text, nullable=False, server_default="default"),
         sa.CheckConstraint("(ended_at IS NULL) = (disposition IS NULL)", name="ended"),
         sa.CheckConstraint("talk_s >= 0", name="talk"),
         sa.UniqueConstraint("channel_id"),
