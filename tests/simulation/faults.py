@@ -27,6 +27,7 @@ from fastagi.service.reconcile import Reconciler
 from fastagi.service.scheduler import Scheduler
 from fastagi.store import limits, schema, tasks
 from fastagi.store.errors import StaleTask
+from fastagi.store.later import LaterRequest
 from fastagi.store.store import Recorded, TaskStore
 from tests.simulation.simulation import Failed, simulate
 
@@ -299,6 +300,15 @@ def _blind_to_talk() -> Iterator[None]:
         self.ringing.clear()
 
     with mock.patch.object(Progress, "unwatched", unwatched):
+        yield
+
+
+@_fault(
+    "a call fulfils what is asked for while they talk",
+    "a promise is honoured",
+)
+def _hang_up_and_forget() -> Iterator[None]:
+    with mock.patch.object(LaterRequest, "outlives", lambda self, answered_at: False):
         yield
 
 

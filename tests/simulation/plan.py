@@ -141,6 +141,8 @@ class Plan:
     transfers: tuple[Cue, ...] = ()
     #: An operator cancels a task while an agent is rung for it.
     cancels: tuple[Cue, ...] = ()
+    #: Somebody with the number of a client who talks calls in.
+    calls_in_talks: tuple[Cue, ...] = ()
     #: Asterisk keeps a request that the service does not answer.
     keeps_requests: bool
     #: The most calls, 0 for no limit: to a number, in a minute, for a queue in an hour.
@@ -164,6 +166,7 @@ class Plan:
                 "ends_of_talks",
                 "transfers",
                 "cancels",
+                "calls_in_talks",
             )
         ]
         deaths = [f"killed at {d.at!r} ({d.count}), {d.down_s} s" for d in self.deaths]
@@ -177,6 +180,7 @@ class Plan:
                 *map(str, self.ends_of_talks),
                 *map(str, self.transfers),
                 *map(str, self.cancels),
+                *map(str, self.calls_in_talks),
             ]
         )
 
@@ -245,6 +249,7 @@ def plan(seed: int) -> Plan:
         ends_of_talks=_ends_of_talks(dice),
         transfers=_transfers(dice, queues),
         cancels=_cancels(dice),
+        calls_in_talks=_calls_in_talks(dice, queues),
     )
 
 
@@ -420,6 +425,22 @@ def _cancels(dice: random.Random) -> tuple[Cue, ...]:
         ("sending AMI Action: Originate", "AgentCalled", "AgentConnect")
     )
     return (Cue(moment, dice.choice((1, 1, 2)), event, after_s=_moment(dice, 0, 3)),)
+
+
+def _calls_in_talks(dice: random.Random, queues: tuple[str, ...]) -> tuple[Cue, ...]:
+    """A company has one number and many phones."""
+    cues = []
+    for _ in range(dice.choice((0, 1, 2))):
+        presses = dice.choice((None, _moment(dice, 0.2, 8)))
+        facts = {
+            "queue": dice.choice([q for q in queues if q in WITH_CALLBACKS]),
+            "presses_after_s": presses,
+            "hangs_up_after_s": _moment(dice, 0.3, 20) if presses is None else 60.0,
+        }
+        event = Event(0.0, "call in a talk", facts)
+        after_s = _moment(dice, 0, 20)
+        cues.append(Cue(TALK, dice.choice((1, 1, 2, 3)), event, after_s=after_s))
+    return tuple(cues)
 
 
 def _trouble(dice: random.Random) -> Event:

@@ -29,6 +29,8 @@ _PROMISES: Final = frozenset(
 #: The promise of the dialplan alone, when the service does not answer.
 _NOTED: Final = "callback-queue/noted"
 _OPEN: Final = frozenset({"pending", "calling"})
+#: From the COMMIT of a request to the prompt that tells of it, at most.
+_PROMISE_S: Final = 1.1
 #: Attempts in which no client was dialled.
 _FREE_OF_CHARGE: Final = frozenset({"MEMBER NO ANSWER", "NOT PLACED", "WITHDRAWN"})
 SUCCESS_S: Final = 5.0
@@ -114,6 +116,8 @@ class Rules:
     _ended_calls: set[int] = attrs.field(factory=set)
     _promised: list[tuple[LiveCall, int]] = attrs.field(factory=list)
     _noted: list[LiveCall] = attrs.field(factory=list)
+    #: Who was promised a call, in what way, and when.
+    _promises: list[tuple[str, str, float]] = attrs.field(factory=list)
     #: Numbers that are blocked, with the last attempt of before.
     _blocked: dict[str, int] = attrs.field(factory=dict)
 
@@ -219,6 +223,9 @@ class Rules:
         for event in events:
             story = self._events.setdefault(event["task_id"], [])
             self._check_event(story, event)
+            if event["text"] == "added by hand":
+                number = tasks[event["task_id"]]["number"]
+                self._promises.append((number, "is added by hand", self._now))
             story.append(event)
             self._read_at[event["id"]] = self._now
             self._last_event = event["id"]
@@ -621,6 +628,8 @@ class Rules:
     def _hears(self, call: LiveCall, sound: str) -> None:
         if sound == _NOTED:
             self._noted.append(call)
+        if sound == _NOTED or sound in _PROMISES:
+            self._promises.append((call.number, f"hears {sound}", self._now))
         if sound not in _PROMISES:
             return
         self._read()
@@ -693,6 +702,7 @@ class Rules:
         for missed in self._missed:
             self._break("no missed call is lost", f"{missed.call.number}")
         self._check_doubles()
+        self._check_promises()
         if self.broken:
             raise self.broken[0]
 
@@ -704,8 +714,67 @@ class Rules:
                 if "could not be told" not in self._tasks[id_]["reason"]:
                     made.setdefault(uniqueid, []).append(id_)
         for uniqueid, ids in made.items():
+            for id_ in ids[:-1]:
+                # What was asked for in a talk goes on when the talk is over.
+                if self._goes_on(uniqueid, ids[-1], id_):
+                    ids.remove(id_)
             if len(ids) > 1:
                 self._break("one call makes one task", f"{uniqueid}: tasks {ids}")
+
+    def _goes_on(self, uniqueid: str, id_: int, former: int) -> bool:
+        """Whether a task goes on with what a call asked a former one for."""
+        return any(
+            event["linkedid"] == uniqueid
+            and event["text"].endswith(f"while the client talked in task {former}")
+            for event in self._events[id_]
+        )
+
+    def _check_promises(self) -> None:
+        """Whoever was promised a call was called after that, or need not be.
+
+        A call that was answered before the promise is no answer to it.
+        """
+        for number, words, at in self._promises:
+            # From the COMMIT to what is heard of it.
+            since = at - _PROMISE_S
+            rings = self.world.asterisk.client(number).rung
+            called = any(
+                (ring.answered_at or ring.ended_at or inf) > since for ring in rings
+            )
+            served = any(
+                call.number == number and (call.answered_at or 0) > since
+                for call in self.calls
+            )
+            if not (
+                called
+                or served
+                or self._may_be_refused(number)
+                or any(self._ends_otherwise(task, since) for task in self._of(number))
+            ):
+                self._break(
+                    "a promise is honoured",
+                    f"{number} {words} at {self.world.since(at)}, and nobody calls",
+                )
+
+    def _of(self, number: str) -> list[sqlite3.Row]:
+        return [task for task in self._tasks.values() if task["number"] == number]
+
+    def _ends_otherwise(self, task: sqlite3.Row, since: float) -> bool:
+        """Whether a task ended after a moment in a way that needs no call after it."""
+        if self._read_at[self._events[task["id"]][-1]["id"]] <= since:
+            return False
+        if task["status"] in ("cancelled", "expired", "served"):
+            return "could not be told" not in task["reason"]
+        if task["status"] != "failed":
+            return False
+        # Nobody could be reached; but not: they talked, and that was the last attempt.
+        last = max(
+            (row for row in self._attempts.values() if row["task_id"] == task["id"]),
+            key=lambda row: int(row["id"]),
+            default=None,
+        )
+        ring = None if last is None else self._ring_of(last["channel_id"])
+        return ring is None or ring.answered_at is None
 
     def story(self) -> str:
         """Tell what the database and the phones have to say."""

@@ -169,7 +169,13 @@ class Simulation:
         asterisk.keeps_requests = chosen.keeps_requests
         if chosen.doubled or chosen.unordered_s:
             asterisk.manager.deliver = self._deliver
-        cues = (*chosen.cues, *chosen.ends_of_talks, *chosen.transfers, *chosen.cancels)
+        cues = (
+            *chosen.cues,
+            *chosen.ends_of_talks,
+            *chosen.transfers,
+            *chosen.cancels,
+            *chosen.calls_in_talks,
+        )
         self._cues = [(cue, [cue.count]) for cue in cues]
         if self._cues:
             tell = asterisk.tell
@@ -364,6 +370,23 @@ class Simulation:
             talks_s=talks_s,
             queue_timeout_s=runs_out_after_s,
         )
+        self.rules.calls.append(call)
+        if presses_after_s is not None:
+            asterisk.later(presses_after_s, call.press)
+        asterisk.later(hangs_up_after_s, lambda: call.talking or call.hang_up())
+
+    def _on_call_in_a_talk(
+        self, queue: str, presses_after_s: float | None, hangs_up_after_s: float
+    ) -> None:
+        asterisk = self._asterisk
+        talking = [
+            number
+            for number, phone in asterisk.clients.items()
+            if any(ring.answered_at and ring.ended_at is None for ring in phone.rung)
+        ]
+        if not (talking and asterisk.manager.booted):
+            return
+        call = asterisk.call(queue, talking[0], talks_s=10)
         self.rules.calls.append(call)
         if presses_after_s is not None:
             asterisk.later(presses_after_s, call.press)

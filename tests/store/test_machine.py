@@ -69,6 +69,12 @@ class Model:
     moves: list[str] = attrs.field(factory=lambda: ["create"])
     #: When a call to the client ended last: the next must not come sooner.
     called_s: float | None = None
+    #: When the attempt under way began, and the client answered.
+    begun_s: float = 0.0
+    answered_s: float | None = None
+    #: What was asked for since: queue, kind, when joined, when too old, when asked, and
+    #: whether the client was known to have answered.
+    later: list[tuple[str, str, float, float, float, bool]] = attrs.field(factory=list)
 
     @property
     def open(self) -> bool:
@@ -150,6 +156,12 @@ class StoreMachine(RuleBasedStateMachine):
         model.kind = "requested" if kind is Kind.REQUESTED else model.kind
         model.cancel = model.served = False
         model.go("repeat", model.status)
+        if model.status == "calling":
+            answered = model.answered_s is not None
+            asked_s = self.now_s + (self.now_s == int(self.now_s))
+            model.later.append(
+                (queue, kind.value, joined_s, expires_s, asked_s, answered)
+            )
 
     @rule(number=NUMBERS)
     def client_is_served_in_another_way(self, number: str) -> None:
@@ -162,6 +174,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert served is not None and served.id == task_id
         if model.status == "calling":
             model.served = True
+            model.later.clear()
             model.go("serve_later", "calling")
         else:
             model.go("serve", "served")
@@ -195,15 +208,24 @@ class StoreMachine(RuleBasedStateMachine):
                 assert self.now_s - model.called_s >= 30
             assert model.attempts < RULES.attempts
             model.attempt_id = one.attempt.id
+            model.begun_s, model.answered_s = self.now_s, None
+            model.later.clear()
             model.go("begin", "calling")
         return multiple(*begun)
 
-    @rule(begun=attempts)
-    def something_is_told_of_a_call(self, begun: Begun) -> None:
+    @rule(begun=attempts, answered=st.booleans())
+    def something_is_told_of_a_call(self, begun: Begun, answered: bool) -> None:
         model = self.models[begun.task.id]
-        told = self.store.progress(begun.attempt.channel_id, "rings", at(self.now_s))
+        told = self.store.progress(
+            begun.attempt.channel_id,
+            "rings",
+            at(self.now_s),
+            answered_at=at(self.now_s) if answered else None,
+        )
         if model.attempt_id == begun.attempt.id:
             done(told)
+            if answered and model.answered_s is None:
+                model.answered_s = self.now_s
             model.go("progress", "calling")
         else:
             self.refused(told, StaleTask)
@@ -256,6 +278,25 @@ class StoreMachine(RuleBasedStateMachine):
             model.go("retry", "pending")
         if costs:
             model.called_s = self.now_s
+        if not model.open and disposition in {"ANSWERED", "SHORT", "UNKNOWN"}:
+            self.what_was_asked_for_goes_on(model)
+
+    def what_was_asked_for_goes_on(self, former: Model) -> None:
+        """A request that came after the client had answered becomes a task."""
+        answered_s = former.begun_s if former.answered_s is None else former.answered_s
+        model: Model | None = None
+        for queue, kind, joined_s, expires_s, asked_s, answered in former.later:
+            if not (answered or asked_s > answered_s):
+                continue
+            if model is None:
+                model = Model(
+                    former.number, queue, joined_s, self.now_s, expires_s, kind
+                )
+                self.models[max(self.models) + 1] = model
+                continue
+            model.expires_s = max(model.expires_s, expires_s)
+            model.kind = "requested" if kind == "requested" else model.kind
+            model.go("repeat", "pending")
 
     # -- the janitor and the operator --------------------------------------
 
@@ -283,6 +324,7 @@ class StoreMachine(RuleBasedStateMachine):
         elif model.status == "calling":
             done(work)
             model.cancel = True
+            model.later.clear()
             model.go("cancel_later", "calling")
         else:
             self.refused(work, IllegalMove)
