@@ -8,6 +8,7 @@ meanwhile. What happened while nobody listened is not its business.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from collections.abc import (
     Awaitable,
@@ -64,7 +65,38 @@ _MOST_JUDGED: Final = 10_000
 _MOST_CONTACTS: Final = 1000
 
 
+#: A uniqueid ends so: the second in which the channel came into being, and a number.
+_BORN: Final = re.compile(r"(?:^|-)([0-9]{9,11})\.[0-9]+$", re.ASCII)
+#: By so many channels it is known how far Asterisk's clock is from ours.
+_CLOCK_CHANNELS: Final = 20
+#: A channel is not told later than that: a clock was set.
+_MOST_LATE_S: Final = 120.0
+
 Known = TypeVar("Known", Meeting, PastContact)
+
+
+class BirthTimes:
+    """When channels came into being, also if a service that was stopped reads it late.
+
+    Asterisk's clock may differ from ours by any constant: only what is later than with
+    other channels is late.
+    """
+
+    def __init__(self) -> None:
+        self._lags: deque[float] = deque(maxlen=_CLOCK_CHANNELS)
+
+    def born_at(self, uniqueid: str, read_at: float) -> float:
+        """Return when a channel began, at the latest, by our clock."""
+        match = _BORN.search(uniqueid)
+        if match is None:
+            return read_at
+        lag_s = read_at - (int(match[1]) + 1)
+        late_s = lag_s - min(self._lags, default=lag_s)
+        if abs(late_s) > _MOST_LATE_S:
+            self._lags.clear()
+            late_s = 0.0
+        self._lags.append(lag_s)
+        return read_at - max(0.0, late_s)
 
 
 @define
@@ -114,6 +146,7 @@ class MissedCalls:
         self._followed: set[tuple[str, str]] = set()
         #: Clients served of whom the store does not know it yet, and how often.
         self._served: Counter[str] = Counter()
+        self._birth_times = BirthTimes()
         #: How long the talk on such a channel was when it was hung up.
         self._talked: dict[str, float] = {}
         #: Clients and people of ours who have spoken to each other.
@@ -313,15 +346,16 @@ class MissedCalls:
 
     def _new_channel(self, message: AmiMessage) -> None:
         place = _place(message)
+        uniqueid = message.get("Uniqueid")
         keys = self.calls.born(
-            message.get("Uniqueid"),
+            uniqueid,
             message.get("Linkedid"),
             name=message.get("Channel"),
             place=place,
             number=message.get("CallerIDNum"),
             caller=message.get("CallerIDName"),
             language=message.get("Language"),
-            at=self._clock.seconds(),
+            at=self._birth_times.born_at(uniqueid, self._clock.seconds()),
         )
         self._rang(keys)
         if keys and self._settings().counting_rules.count_from(place):

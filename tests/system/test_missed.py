@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from fastagi.config.model import MissedSettings
 from tests.support.callback_scenarios import NO_ANSWER
 from tests.support.fake_calls import LiveCall
 from tests.support.fake_manager import Action, Answer, error
@@ -68,6 +69,37 @@ class DetectionTests(MissedTestCase):
         self.begin()
         self.miss(callingpres="35")
         self.assertEqual(self.world.tasks(), [])
+
+    def stop_reading(self, stopped: bool) -> None:
+        """Stop the service's process in its tracks, or let it go on."""
+        for wire in self.asterisk.manager_wires:
+            wire.client.frozen = stopped
+
+    def wait_for(self, seconds: float) -> None:
+        """Somebody waits so long and hangs up."""
+        call = self.call()
+        self.world.run(seconds)
+        call.hang_up()
+        self.world.settle()
+
+    def test_a_call_that_a_stopped_service_reads_of_late_is_not_too_short(
+        self,
+    ) -> None:
+        missed = MissedSettings.model_validate({"min_duration": "5s"})
+        self.begin(missed=missed)
+        self.run_to(1)
+        self.wait_for(3)
+        self.assertEqual(self.world.tasks(), [], "it was too short")
+        self.stop_reading(True)
+        self.wait_for(7)
+        self.stop_reading(False)
+        self.world.settle()
+        self.assertEqual(len(self.world.tasks()), 1)
+        self.stop_reading(True)
+        self.wait_for(3)
+        self.stop_reading(False)
+        self.world.settle()
+        self.assertEqual([m for _, m, _ in self.world.story()].count("repeat"), 0)
 
     def test_number_that_may_not_be_called(self) -> None:
         self.begin(queue_settings(numbers={"deny": ["030.*"]}))
