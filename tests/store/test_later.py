@@ -50,7 +50,10 @@ def talk(store: TaskStore) -> Begun:
     begun = begin(store)
     done(
         store.progress(
-            begun.attempt.id, "talking", at(ANSWERED_S), answered_at=at(ANSWERED_S)
+            begun.attempt.channel_id,
+            "talking",
+            at(ANSWERED_S),
+            answered_at=at(ANSWERED_S),
         )
     )
     return begun
@@ -66,7 +69,11 @@ def close(
     """End the attempt."""
     return done(
         store.close_attempt(
-            begun.attempt.id, verdict(how), RULES, at(seconds), answered_at=answered_at
+            begun.attempt.channel_id,
+            verdict(how),
+            RULES,
+            at(seconds),
+            answered_at=answered_at,
         )
     )
 
@@ -122,7 +129,7 @@ def test_a_request_before_the_answer_is_fulfilled_by_that_call(
     ask(store, 0, linkedid="17.1")
     begun = begin(store)
     ask_in_sales(store, 3.5)
-    done(store.progress(begun.attempt.id, "talking", at(5), answered_at=at(5)))
+    done(store.progress(begun.attempt.channel_id, "talking", at(5), answered_at=at(5)))
 
     close(store, begun)
 
@@ -162,7 +169,11 @@ def test_a_request_told_to_the_second_is_not_before_an_answer_in_that_second(
     """Kept by Asterisk at 5.9, read as 5; the client answered at 5.3."""
     ask(store, 0, linkedid="17.1")
     begun = begin(store)
-    done(store.progress(begun.attempt.id, "talking", at(5.3), answered_at=at(5.3)))
+    done(
+        store.progress(
+            begun.attempt.channel_id, "talking", at(5.3), answered_at=at(5.3)
+        )
+    )
     new = new_task(due_at=at(5), linkedid="17.2")
     done(store.add(new, at(9), once=True))
 
@@ -224,7 +235,11 @@ def test_a_short_talk_of_the_last_attempt_leaves_a_task_for_the_request(
     first = ask(store, 0).task
     use_up(store, first.id)
     begun = begin(store, "c1", 100)
-    done(store.progress(begun.attempt.id, "talking", at(105), answered_at=at(105)))
+    done(
+        store.progress(
+            begun.attempt.channel_id, "talking", at(105), answered_at=at(105)
+        )
+    )
     ask_in_sales(store, 110.5)
 
     close(store, begun, "SHORT", 120)
