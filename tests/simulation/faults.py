@@ -203,10 +203,12 @@ def _dear_agents() -> Iterator[None]:
 def _forgotten() -> Iterator[None]:
     close_attempt = TaskStore.close_attempt
 
-    async def forgetful(self: Any, channel_id: str, *args: Any) -> CallbackTask:
+    async def forgetful(
+        self: Any, channel_id: str, *args: Any, **more: Any
+    ) -> CallbackTask:
         if int(channel_id.rpartition("-")[2], 16) % 5 == 0:
             raise StaleTask("never mind")
-        return await close_attempt(self, channel_id, *args)
+        return await close_attempt(self, channel_id, *args, **more)
 
     async def never(self: Any) -> None:
         return
