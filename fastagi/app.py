@@ -28,11 +28,24 @@ from twisted.logger import Logger
 from fastagi import __version__
 from fastagi.agi.server import FastAgiServer
 from fastagi.ami.session import AmiSession, Credentials
-from fastagi.calls.task import CallbackTask, Status
-from fastagi.clock import MachineClock
 from fastagi.config.model import Settings
 from fastagi.dialplan import Path
-from fastagi.service.background import Background
+from fastagi.domain.task import CallbackTask, Status
+from fastagi.doors.control import ControlFactory
+from fastagi.node.agi_scripts import AgiScripts
+from fastagi.node.astdb_requests import AstDbRequests
+from fastagi.node.call_tracker import CallTracker
+from fastagi.node.catch_up import History
+from fastagi.node.dialer import Dialer
+from fastagi.node.hold import Hold
+from fastagi.node.queue_log_writer import QueueLogWriter
+from fastagi.node.queue_monitor import QueueMonitor
+from fastagi.node.reconciler import Reconciler
+from fastagi.node.scheduler import Scheduler
+from fastagi.node.targets import target_key, targets
+from fastagi.runtime.background import Background
+from fastagi.runtime.clock import MachineClock
+from fastagi.runtime.threads import InThread
 from fastagi.service.commands import (
     Actor,
     AsteriskStatus,
@@ -42,26 +55,13 @@ from fastagi.service.commands import (
     ServiceStatus,
     ShowStatus,
 )
-from fastagi.service.control import ControlFactory
-from fastagi.service.desk import TaskDesk
-from fastagi.service.dialer import Dialer
 from fastagi.service.expiry import Expiry
-from fastagi.service.history import History
-from fastagi.service.hold import Hold
-from fastagi.service.intake import Intake
-from fastagi.service.kept import KeptRequests
-from fastagi.service.missed import MissedCalls
 from fastagi.service.missed_tasks import MissedTasks
-from fastagi.service.number_desk import NumberDesk
-from fastagi.service.openings import Openings
+from fastagi.service.number_commands import NumberCommands
+from fastagi.service.opening_state import OpeningState
 from fastagi.service.owner import Owner
-from fastagi.service.picture import Picture
-from fastagi.service.reconcile import Reconciler
-from fastagi.service.records import Records
 from fastagi.service.refusals import Refusals
-from fastagi.service.scheduler import Scheduler
-from fastagi.service.targets import target_key, targets
-from fastagi.service.threads import InThread
+from fastagi.service.task_commands import TaskCommands
 from fastagi.store.engine import Database
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.leases import Lease
@@ -134,7 +134,7 @@ class CallbackService:
             ping_interval_s=settings.ami.ping_interval_s,
             action_timeout_s=settings.ami.timeout_s,
         )
-        self.picture = Picture(
+        self.queue_monitor = QueueMonitor(
             manager=self.manager,
             clock=clock,
             background=self._background,
@@ -149,15 +149,15 @@ class CallbackService:
             background=self._background,
             hold=self._hold,
         )
-        self._openings = Openings(lambda: self._current)
+        self._opening_state = OpeningState(lambda: self._current)
         self._scheduler = Scheduler(
             store=store,
-            picture=self.picture,
+            queue_monitor=self.queue_monitor,
             dialer=self.dialer,
             clock=clock,
             background=self._background,
             settings=lambda: self._current,
-            openings=self._openings,
+            opening_state=self._opening_state,
             targets=lambda: self._targets,
             new_channel_id=self._new_channel_id,
             busy=lambda: self.missed.busy(),
@@ -166,7 +166,7 @@ class CallbackService:
             may_call=self._owner.may_call,
         )
         refusals = Refusals(store=store, clock=clock, background=self._background)
-        self._records = Records(
+        self._records = QueueLogWriter(
             manager=self.manager,
             store=store,
             clock=clock,
@@ -187,19 +187,19 @@ class CallbackService:
             background=self._background,
             settings=lambda: self._current,
         )
-        self.intake = Intake(
+        self.agi_scripts = AgiScripts(
             store=store,
-            picture=self.picture,
+            queue_monitor=self.queue_monitor,
             clock=clock,
             background=self._background,
             settings=lambda: self._current,
             refusals=refusals,
             tasks_changed=self._tasks_changed,
         )
-        self.kept = KeptRequests(
+        self.kept = AstDbRequests(
             manager=self.manager,
             store=store,
-            intake=self.intake,
+            agi_scripts=self.agi_scripts,
             clock=clock,
             background=self._background,
             settings=lambda: self._current,
@@ -215,19 +215,19 @@ class CallbackService:
             refusals=refusals,
             tasks_changed=self._tasks_changed,
         )
-        self.missed = MissedCalls(
+        self.missed = CallTracker(
             manager=self.manager,
             store=store,
             dialer=self.dialer,
-            intake=self.intake,
+            agi_scripts=self.agi_scripts,
             tasks=missed_tasks,
             clock=clock,
             background=self._background,
             settings=lambda: self._current,
-            is_gone=self.picture.is_gone,
+            is_gone=self.queue_monitor.is_gone,
             tasks_changed=self._tasks_changed,
         )
-        self.picture.on_channels(self.missed.channels_are)
+        self.queue_monitor.on_channels(self.missed.channels_are)
         self._history = History(
             store=store,
             missed=self.missed,
@@ -241,8 +241,8 @@ class CallbackService:
         self.agi = FastAgiServer(
             endpoint=endpoints.fastagi,
             scripts={
-                Path.REQUEST: self.intake.request,
-                Path.POSITION: self.intake.position,
+                Path.REQUEST: self.agi_scripts.request,
+                Path.POSITION: self.agi_scripts.position,
             },
             clock=clock.steady,
             max_connections=settings.fastagi.max_connections,
@@ -251,14 +251,14 @@ class CallbackService:
             allowed_peers=settings.fastagi.allowed_peers,
             files_left=files_left,
         )
-        self._desk = TaskDesk(
+        self._desk = TaskCommands(
             store=store,
             clock=clock,
             settings=lambda: self._current,
             tasks_changed=self._tasks_changed,
             withdraw=self.dialer.withdraw_task,
         )
-        self._number_desk = NumberDesk(
+        self._number_desk = NumberCommands(
             store=store,
             clock=clock,
             settings=lambda: self._current,
@@ -397,7 +397,7 @@ class CallbackService:
         self._log.info("settings loaded again", queues=sorted(settings.queues))
         self._hold.release()
         if self.manager.connected:
-            self.picture.sync()
+            self.queue_monitor.sync()
             self.kept.wake()
         self._background.start("recognising clients anew", self._recognise_anew())
         if former.limits.calls_per_number != settings.limits.calls_per_number:
@@ -541,10 +541,12 @@ class CallbackService:
         self, name: str, now: float, oldest_task_since: datetime | None
     ) -> QueueStatus:
         key = target_key(self._current.queues[name])
-        live = self.picture.queues
+        live = self.queue_monitor.queues
         target = next(t for t in self._targets if t.key == key)
-        standing = self._openings.standing(name, now)
-        free = live.free(key, target.wrapuptime_s, now) if self.picture.ready else ()
+        standing = self._opening_state.standing(name, now)
+        free = (
+            live.free(key, target.wrapuptime_s, now) if self.queue_monitor.ready else ()
+        )
         return QueueStatus(
             open=standing.is_open,
             until=standing.until,

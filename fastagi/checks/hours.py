@@ -6,10 +6,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from fastagi.calls.hours import HORIZON
-from fastagi.calls.task import Kind
 from fastagi.checks.finding import Notes
 from fastagi.config.model import QueueSettings, Settings
+from fastagi.domain.hours import HORIZON
+from fastagi.domain.task import Kind
 
 #: Every night and weekend of an ordinary week is within it.
 _SOME_NIGHTS: Final = timedelta(days=8)

@@ -28,7 +28,7 @@ from fastagi.config.model import (
     AmiSettings,
     Settings,
 )
-from fastagi.service.manager_tls import manager_tls
+from fastagi.node.manager_tls import manager_tls
 
 OLDEST_ASTERISK: Final = 16
 #: AMI 5 came with Asterisk 16.

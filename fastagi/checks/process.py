@@ -21,7 +21,7 @@ from typing import Any, Final
 import attrs
 
 from fastagi.checks.finding import Notes
-from fastagi.kernel_limits import open_files
+from fastagi.runtime.kernel_limits import open_files
 
 #: The user that the systemd unit names.
 DEFAULT_USER: Final = "callback-queue"

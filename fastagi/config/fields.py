@@ -26,11 +26,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import SecretStr
 
-from fastagi.calls.hours import CLOSED, DAY, DayHours, Range, SpecialDay
-from fastagi.calls.numbers import EVERYWHERE, REGIONS
 from fastagi.config.addresses import check_server
 from fastagi.config.durations import format_duration, parse_duration
 from fastagi.config.errors import BadValue, shown
+from fastagi.domain.hours import CLOSED, DAY, DayHours, Range, SpecialDay
+from fastagi.domain.numbers import EVERYWHERE, REGIONS
 from fastagi.history.cdr import lacking_columns
 
 E = TypeVar("E", bound=enum.Enum)

@@ -31,8 +31,13 @@ from pydantic import (
     model_validator,
 )
 
-from fastagi.calls.attempt import Disposition
-from fastagi.calls.hours import (
+from fastagi.config import fields
+from fastagi.config.addresses import HIDDEN, without_password
+from fastagi.config.durations import format_duration, parse_duration
+from fastagi.config.errors import BadValue
+from fastagi.config.zones import machine_zone
+from fastagi.domain.attempt import Disposition
+from fastagi.domain.hours import (
     ALL_DAY,
     ALWAYS,
     CLOSED,
@@ -40,22 +45,17 @@ from fastagi.calls.hours import (
     OpeningHours,
     SpecialDay,
 )
-from fastagi.calls.inbound import CountingRules
-from fastagi.calls.limits import CallLimits
-from fastagi.calls.numbers import (
+from fastagi.domain.limits import CallLimits
+from fastagi.domain.live_calls import CountingRules
+from fastagi.domain.numbers import (
     USUAL_KINDS,
     DialAs,
     NumberKind,
     NumberPlan,
     NumberRules,
 )
-from fastagi.calls.retry import ResultRule, RetryRules
-from fastagi.calls.task import Kind
-from fastagi.config import fields
-from fastagi.config.addresses import HIDDEN, without_password
-from fastagi.config.durations import format_duration, parse_duration
-from fastagi.config.errors import BadValue
-from fastagi.config.zones import machine_zone
+from fastagi.domain.retry import ResultRule, RetryRules
+from fastagi.domain.task import Kind
 
 #: How far back a closed queue may have been open.
 _LONGEST_NIGHT = timedelta(days=7)

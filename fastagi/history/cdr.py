@@ -22,8 +22,8 @@ from typing import Final
 
 from attrs import field, frozen
 
-from fastagi.calls.inbound import Place, interface_of, is_person, numbers_in
 from fastagi.dialplan import REQUEST_CONTEXT
+from fastagi.domain.live_calls import Place, interface_of, is_person, numbers_in
 from fastagi.history.facts import PastCall, PastVisit
 
 NAME: Final = "the CDRs"

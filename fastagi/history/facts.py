@@ -12,7 +12,7 @@ from typing import Final
 
 from attrs import evolve, field, frozen
 
-from fastagi.calls.inbound import Place
+from fastagi.domain.live_calls import Place
 
 #: More in one call tells nothing new.
 _MOST_VISITS: Final = 50

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Judges what a history tells: which calls were missed, which clients were served.
 
-The rules are those of live calls (:mod:`fastagi.calls.inbound`); what differs is what
-is known. That a number was withheld a history says only if the dialplan wrote it into
-the CDR. All times are epoch seconds, passed in.
+The rules are those of live calls (:mod:`fastagi.domain.live_calls`); what differs is
+what is known. That a number was withheld a history says only if the dialplan wrote it
+into the CDR. All times are epoch seconds, passed in.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from attrs import field, frozen
 
-from fastagi.calls.inbound import Contact, CountingRules, Ended, Outcome
+from fastagi.domain.live_calls import Contact, CountingRules, Ended, Outcome
 from fastagi.history import queue_log
 from fastagi.history.facts import PastCall, PastVisit
 

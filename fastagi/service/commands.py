@@ -4,7 +4,7 @@
 Each command checks its own fields when it is made, so a command that exists can be
 carried out safely: ids fit into the database, texts hold nothing that the database, the
 log or a terminal can not take. Knows no JSON, no socket and no command line: those are
-edges (:mod:`fastagi.service.codec`). What carries a command out is a desk.
+edges (:mod:`fastagi.doors.codec`). What carries a command out is a desk.
 
 They are attrs classes, not pydantic models: the command line makes one for each call,
 and pydantic takes half a second to load.
@@ -19,9 +19,9 @@ from typing import Any, ClassVar, Final, TypeAlias
 
 from attrs import field, frozen
 
-from fastagi.calls.attempt import Attempt
-from fastagi.calls.guards import BlockedNumber, Refusal
-from fastagi.calls.task import CallbackTask, Status, TaskEvent
+from fastagi.domain.attempt import Attempt
+from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
+from fastagi.domain.task import CallbackTask, Status, TaskEvent
 from fastagi.errors import CallbackError
 
 #: The largest id that both databases can hold.

@@ -10,7 +10,7 @@ from typing import Final
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from fastagi.service.background import Background
+from fastagi.runtime.background import Background
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
 

@@ -16,18 +16,18 @@ from typing import Final
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from fastagi.calls.inbound import Ended
-from fastagi.calls.numbers import (
+from fastagi.config.model import QueueSettings, Settings
+from fastagi.domain.live_calls import Ended
+from fastagi.domain.numbers import (
     NotCallable,
     callable_number,
     display_name,
     shown_number,
 )
-from fastagi.calls.task import Kind, NewTask
-from fastagi.config.model import QueueSettings, Settings
-from fastagi.service.background import Background
-from fastagi.service.intake import was_taken_back
+from fastagi.domain.task import Kind, NewTask
+from fastagi.runtime.background import Background
 from fastagi.service.refusals import Refusals
+from fastagi.service.taking_back import was_taken_back
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import Recorded, TaskStore
 

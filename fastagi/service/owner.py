@@ -8,7 +8,7 @@ from typing import Final
 
 from twisted.logger import Logger
 
-from fastagi.service.background import Background
+from fastagi.runtime.background import Background
 from fastagi.store.errors import LeaseLost, StoreUnavailable
 from fastagi.store.leases import RENEW_S, Lease
 from fastagi.store.store import TaskStore

@@ -13,10 +13,10 @@ from typing import Final
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from fastagi.calls.guards import Refusal
-from fastagi.calls.numbers import printable, shown_number
-from fastagi.calls.task import Kind
-from fastagi.service.background import Background
+from fastagi.domain.blocked_numbers import Refusal
+from fastagi.domain.numbers import printable, shown_number
+from fastagi.domain.task import Kind
+from fastagi.runtime.background import Background
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
 

@@ -13,9 +13,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy import bindparam, delete, insert, or_, select, update
 
-from fastagi.calls.guards import BlockedNumber, Refusal
-from fastagi.calls.numbers import NumberPlan
-from fastagi.calls.task import Kind
+from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
+from fastagi.domain.numbers import NumberPlan
+from fastagi.domain.task import Kind
 from fastagi.store import schema
 
 #: So many refusals are kept, the latest: some megabytes, however many callers come.

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from attrs import frozen
 from sqlalchemy import bindparam, func, insert, select, text, update
 
-from fastagi.calls.task import Kind, NewTask
+from fastagi.domain.task import Kind, NewTask
 from fastagi.store import schema
 from fastagi.store.schema import LaterState
 

@@ -26,7 +26,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from twisted.logger import Logger
 
-from fastagi.file_lock import FileLock, is_locked
+from fastagi.runtime.file_lock import FileLock, is_locked
 from fastagi.store import schema
 from fastagi.store.backends import Backend, backend_for
 from fastagi.store.engine import Database, TryAgain

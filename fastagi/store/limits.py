@@ -2,7 +2,7 @@
 """From when on one more call may be placed, by the attempts that are stored.
 
 The functions run inside a transaction and only read. What counts, and what a window
-is, says :mod:`fastagi.calls.limits`.
+is, says :mod:`fastagi.domain.limits`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy import bindparam, or_, select
 
-from fastagi.calls.attempt import COUNTED
-from fastagi.calls.limits import DAY, HOUR, MINUTE, CallLimits
+from fastagi.domain.attempt import COUNTED
+from fastagi.domain.limits import DAY, HOUR, MINUTE, CallLimits
 from fastagi.store import schema
 
 _task: Final = schema.task

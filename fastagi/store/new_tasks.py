@@ -15,7 +15,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy import bindparam, func, insert, select, text, union_all
 
-from fastagi.calls.task import Move
+from fastagi.domain.task import Move
 from fastagi.store import limits, schema
 
 _task: Final = schema.task

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from attrs import frozen
 from sqlalchemy import bindparam, case, func, insert, select, update
 
-from fastagi.calls.attempt import Disposition
-from fastagi.calls.records import Happening
-from fastagi.calls.task import Kind, Move, Status
+from fastagi.domain.attempt import Disposition
+from fastagi.domain.queue_log_entries import EventRow
+from fastagi.domain.task import Kind, Move, Status
 from fastagi.store import schema
 
 
@@ -105,11 +105,11 @@ def put_last(conn: sa.Connection, name: str) -> None:
         put(conn, name, last)
 
 
-def after(conn: sa.Connection, event_id: int, most: int) -> list[Happening]:
+def after(conn: sa.Connection, event_id: int, most: int) -> list[EventRow]:
     """Return the next events, at most so many."""
     rows = conn.execute(_AFTER, {"event_id": event_id, "most": most})
     return [
-        Happening(
+        EventRow(
             event_id=row.id,
             at=datetime.fromtimestamp(row.at, UTC),
             move=Move(row.move),

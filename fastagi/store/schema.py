@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The tables. What must never be true is refused here, whoever writes.
 
-Times are epoch seconds, words are those of :mod:`fastagi.calls`. The migrations make
+Times are epoch seconds, words are those of :mod:`fastagi.domain`. The migrations make
 the tables; a test holds both together.
 """
 
@@ -25,8 +25,8 @@ from sqlalchemy import (
     text,
 )
 
-from fastagi.calls.attempt import DEFAULT_NODE, Disposition
-from fastagi.calls.task import OPEN, Kind, Move, Status
+from fastagi.domain.attempt import DEFAULT_NODE, Disposition
+from fastagi.domain.task import OPEN, Kind, Move, Status
 
 
 class LaterState(StrEnum):

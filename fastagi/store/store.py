@@ -15,13 +15,13 @@ import sqlalchemy as sa
 
 from twisted.internet.defer import Deferred
 
-from fastagi.calls.attempt import DEFAULT_NODE, Attempt, Verdict
-from fastagi.calls.guards import BlockedNumber, Refusal
-from fastagi.calls.limits import CallLimits
-from fastagi.calls.numbers import NotCallable, NumberPlan
-from fastagi.calls.records import Happening
-from fastagi.calls.retry import RetryRules
-from fastagi.calls.task import CallbackTask, NewTask, Status, TaskEvent
+from fastagi.domain.attempt import DEFAULT_NODE, Attempt, Verdict
+from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
+from fastagi.domain.limits import CallLimits
+from fastagi.domain.numbers import NotCallable, NumberPlan
+from fastagi.domain.queue_log_entries import EventRow
+from fastagi.domain.retry import RetryRules
+from fastagi.domain.task import CallbackTask, NewTask, Status, TaskEvent
 from fastagi.store import guards, leases, marks, positions, tasks
 from fastagi.store.engine import Database
 from fastagi.store.leases import Lease
@@ -542,7 +542,7 @@ class TaskStore:
         """Keep a moment in the place of the one of that name."""
         await self._database.run("set mark", marks.put, name, at)
 
-    async def events_after(self, event_id: int, most: int) -> list[Happening]:
+    async def events_after(self, event_id: int, most: int) -> list[EventRow]:
         """Return the events of all tasks after that one, at most so many, in order."""
         return await self._database.run("events", positions.after, event_id, most)
 

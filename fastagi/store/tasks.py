@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What can be done to stored tasks, each as one function inside a transaction.
 
-Every change of a task goes through the table of :mod:`fastagi.calls.task` and writes
+Every change of a task goes through the table of :mod:`fastagi.domain.task` and writes
 one line of its history in the same transaction. The functions may run twice and touch
 nothing but the database. They know no threads, no Asterisk and no settings.
 """
@@ -19,11 +19,11 @@ from attrs import evolve, frozen
 from sqlalchemy import bindparam, delete, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from fastagi.calls.attempt import Attempt, Disposition, Verdict
-from fastagi.calls.guards import BlockedNumber
-from fastagi.calls.limits import CallLimits, called_too_often
-from fastagi.calls.retry import RetryRules, decide
-from fastagi.calls.task import (
+from fastagi.domain.attempt import Attempt, Disposition, Verdict
+from fastagi.domain.blocked_numbers import BlockedNumber
+from fastagi.domain.limits import CallLimits, called_too_often
+from fastagi.domain.retry import RetryRules, decide
+from fastagi.domain.task import (
     ENDED,
     OPEN,
     CallbackTask,

@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fastagi.calls.task import Kind, NewTask
+from fastagi.domain.task import Kind, NewTask
 from fastagi.store import tasks
 from fastagi.store.engine import Database
 from tests.bench.rig import Rig, at_once, pause, run

@@ -19,8 +19,13 @@ import atheris
 
 # The parsers alone: to look into all that is imported beside them takes a minute.
 PARSERS = [
-    *("fastagi.wire", "fastagi.config", "fastagi.history", "fastagi.service.kept"),
-    *("fastagi.service.codec", "fastagi.service.commands"),
+    *(
+        "fastagi.wire",
+        "fastagi.config",
+        "fastagi.history",
+        "fastagi.node.astdb_requests",
+    ),
+    *("fastagi.doors.codec", "fastagi.service.commands"),
 ]
 
 with atheris.instrument_imports(include=PARSERS):

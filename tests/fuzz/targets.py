@@ -15,10 +15,10 @@ import attrs
 
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import parse_settings
+from fastagi.doors import codec
 from fastagi.history import cdr, queue_log
-from fastagi.service import codec
+from fastagi.node.astdb_requests import KeptRequest
 from fastagi.service.commands import COMMANDS, Actor, BadRequest
-from fastagi.service.kept import KeptRequest
 from fastagi.wire import agi, ami
 from fastagi.wire.errors import LocalProtocolError, RemoteProtocolError
 from tests.support.dialogue import dialogue_names, read_dialogue

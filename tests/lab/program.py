@@ -118,6 +118,6 @@ def _be_the_command(
     warnings.simplefilter("default")
     sys.argv = ["callback-queue", *arguments]
 
-    from fastagi.cli import main
+    from fastagi.command.cli import main
 
     main()

@@ -165,7 +165,7 @@ class Program:
         self, *words: str, before: Sequence[str] = (), **options: Any
     ) -> subprocess.Popen[bytes]:
         # Not the script beside the interpreter: it may be of another working copy.
-        program = (sys.executable, "-m", "fastagi.cli")
+        program = (sys.executable, "-m", "fastagi.command.cli")
         return subprocess.Popen(
             [*before, *program, *words, "--config", self.config],
             stdin=subprocess.DEVNULL,

@@ -34,7 +34,7 @@ def takes_sighup(pid: int) -> bool:
 
 def test_nothing_slow_is_imported_before_a_reload_is_harmless() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "import sys, fastagi.cli; print(*sys.modules)"],
+        [sys.executable, "-c", "import sys, fastagi.command.cli; print(*sys.modules)"],
         capture_output=True,
         text=True,
         check=True,

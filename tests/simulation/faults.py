@@ -14,17 +14,17 @@ from unittest import mock
 
 import attrs
 
-from fastagi.calls import retry
-from fastagi.calls.attempt import Progress, Verdict
-from fastagi.calls.queues import LiveQueues
-from fastagi.calls.task import CallbackTask, NewTask, Status
-from fastagi.service.dialer import Dialer
-from fastagi.service.intake import Intake
-from fastagi.service.kept import KeptRequests
-from fastagi.service.missed import MissedCalls
-from fastagi.service.openings import Openings
-from fastagi.service.reconcile import Reconciler
-from fastagi.service.scheduler import Scheduler
+from fastagi.domain import retry
+from fastagi.domain.attempt import Progress, Verdict
+from fastagi.domain.live_queues import LiveQueues
+from fastagi.domain.task import CallbackTask, NewTask, Status
+from fastagi.node.agi_scripts import AgiScripts
+from fastagi.node.astdb_requests import AstDbRequests
+from fastagi.node.call_tracker import CallTracker
+from fastagi.node.dialer import Dialer
+from fastagi.node.reconciler import Reconciler
+from fastagi.node.scheduler import Scheduler
+from fastagi.service.opening_state import OpeningState
 from fastagi.store import limits, schema, tasks
 from fastagi.store.errors import StaleTask
 from fastagi.store.later import LaterRequest
@@ -71,7 +71,7 @@ def _promise_first() -> Iterator[None]:
         )
         return Recorded(task, created=True)
 
-    with mock.patch.object(Intake, "_add_in_time", add_in_time):
+    with mock.patch.object(AgiScripts, "_add_in_time", add_in_time):
         yield
 
 
@@ -229,7 +229,7 @@ def _busy_or_not() -> Iterator[None]:
         return set()
 
     with (
-        mock.patch.object(MissedCalls, "busy", nobody),
+        mock.patch.object(CallTracker, "busy", nobody),
         mock.patch.object(Dialer, "withdraw", lambda self, key, reason: None),
     ):
         yield
@@ -240,13 +240,13 @@ def _busy_or_not() -> Iterator[None]:
     "a kept request is forgotten after its COMMIT",
 )
 def _forgetful() -> Iterator[None]:
-    take = KeptRequests._take
+    take = AstDbRequests._take
 
     async def early(self: Any, key: str) -> bool:
         await self._forget(key)
         return await take(self, key)
 
-    with mock.patch.object(KeptRequests, "_take", early):
+    with mock.patch.object(AstDbRequests, "_take", early):
         yield
 
 
@@ -276,7 +276,7 @@ def _no_hours() -> Iterator[None]:
     def all_open(self: Any, now: float) -> frozenset[str]:
         return frozenset(self._settings().queues)
 
-    with mock.patch.object(Openings, "open_queues", all_open):
+    with mock.patch.object(OpeningState, "open_queues", all_open):
         yield
 
 

@@ -193,7 +193,7 @@ class Rules:
             and not process.dead
             and not process.stopped
             and process.service.manager.connected
-            and process.service.picture.ready
+            and process.service.queue_monitor.ready
             and not world.asterisk.frozen
             and not world.asterisk.latency_s
             and not any(wire.dead or wire.server.frozen for wire in wires)

@@ -16,9 +16,9 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from fastagi.calls.attempt import Disposition, Verdict
-from fastagi.calls.retry import RetryRules
-from fastagi.calls.task import Kind, NewTask
+from fastagi.domain.attempt import Disposition, Verdict
+from fastagi.domain.retry import RetryRules
+from fastagi.domain.task import Kind, NewTask
 
 T = TypeVar("T")
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fastagi.calls.limits import CallLimits
-from fastagi.calls.task import OPEN, Status
+from fastagi.domain.limits import CallLimits
+from fastagi.domain.task import OPEN, Status
 from fastagi.store import migrate
 from fastagi.store.backends import backend_for
 from fastagi.store.engine import Database

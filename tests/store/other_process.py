@@ -16,7 +16,7 @@ import time
 
 from twisted.internet.defer import Deferred
 
-from fastagi import cli
+from fastagi.command import cli
 from fastagi.store import sqlite_copy
 from fastagi.store.engine import Database
 from fastagi.store.errors import StoreUnavailable

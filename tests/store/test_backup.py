@@ -356,7 +356,7 @@ def test_disk_of_the_copy_is_full(
 ) -> None:
     pad(sqlite_path, 2)
     config = _settings(sqlite_url, home.parent)
-    program = (sys.executable, "-m", "fastagi.cli", "db", "backup", str(home))
+    program = (sys.executable, "-m", "fastagi.command.cli", "db", "backup", str(home))
     # The disk is in a namespace of mounts, and goes with the command.
     as_root = () if os.geteuid() == 0 else ("--map-root-user",)
     told = subprocess.run(

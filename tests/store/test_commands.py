@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
 
-from fastagi import offline
-from fastagi.calls.numbers import NumberPlan
-from fastagi.calls.task import OPEN, Status
+from fastagi.command import offline
 from fastagi.config.model import DatabaseSettings, Settings
+from fastagi.domain.numbers import NumberPlan
+from fastagi.domain.task import OPEN, Status
+from fastagi.doors import codec
 from fastagi.errors import CallbackError
-from fastagi.service import codec
 from fastagi.service.commands import (
     COMMANDS,
     HIGHEST_ID,
@@ -29,7 +29,7 @@ from fastagi.service.commands import (
     ShowStatus,
     TaskList,
 )
-from fastagi.service.desk import TaskDesk
+from fastagi.service.task_commands import TaskCommands
 from fastagi.store import migrate
 from fastagi.store.backends import backend_for
 from fastagi.store.engine import Database
@@ -96,7 +96,7 @@ def test_a_long_list_is_read_in_several_transactions(url: str) -> None:
     store = TaskStore(database)
     for number in range(1200):
         done(store.add(new_task(f"{number}"), NOW))
-    desk = TaskDesk(
+    desk = TaskCommands(
         store=store,
         clock=_Clock(),
         settings=settings,

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import LogLevel, capturedLogs
 
-from fastagi.calls.task import NewTask, Status
+from fastagi.domain.task import NewTask, Status
 from fastagi.store import migrate, tasks
 from fastagi.store.engine import ALONE, Alone, Database, TryAgain
 from fastagi.store.errors import (

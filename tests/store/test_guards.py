@@ -8,10 +8,10 @@ from datetime import datetime
 import attrs
 import pytest
 
-from fastagi.calls.guards import BlockedNumber, Refusal
-from fastagi.calls.limits import CallLimits
-from fastagi.calls.numbers import NotCallable, NumberPlan
-from fastagi.calls.task import CallbackTask, Kind, Move
+from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
+from fastagi.domain.limits import CallLimits
+from fastagi.domain.numbers import NotCallable, NumberPlan
+from fastagi.domain.task import CallbackTask, Kind, Move
 from fastagi.store import guards, tasks
 from fastagi.store.engine import ALONE, Database
 from fastagi.store.store import Beginnings, Recorded, TaskStore

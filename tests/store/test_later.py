@@ -9,10 +9,10 @@ from typing import Any
 import attrs
 import pytest
 
-from fastagi.calls.guards import BlockedNumber
-from fastagi.calls.numbers import NotCallable
-from fastagi.calls.records import Word, entries
-from fastagi.calls.task import CallbackTask, Kind, Status
+from fastagi.domain.blocked_numbers import BlockedNumber
+from fastagi.domain.numbers import NotCallable
+from fastagi.domain.queue_log_entries import Word, entries
+from fastagi.domain.task import CallbackTask, Kind, Status
 from fastagi.store.store import Begun, Recorded, TaskStore
 from tests.store.harness import RULES, at, done, new_task, verdict
 

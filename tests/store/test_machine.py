@@ -18,9 +18,9 @@ from hypothesis.stateful import (
     rule,
 )
 
-from fastagi.calls.attempt import Disposition
-from fastagi.calls.retry import RetryRules
-from fastagi.calls.task import (
+from fastagi.domain.attempt import Disposition
+from fastagi.domain.retry import RetryRules
+from fastagi.domain.task import (
     OPEN,
     TRANSITIONS,
     CallbackTask,

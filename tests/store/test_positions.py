@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import attrs
 
-from fastagi.calls.task import Kind, Move
+from fastagi.domain.task import Kind, Move
 from fastagi.store.positions import Position
 from fastagi.store.store import TaskStore
 from tests.store.harness import RULES, at, done, new_task, verdict

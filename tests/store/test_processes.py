@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from fastagi.calls.task import Move
+from fastagi.domain.task import Move
 from fastagi.store.engine import Database
 from fastagi.store.store import TaskStore
 from tests.store.harness import NOW, OtherProcess, done, new_task

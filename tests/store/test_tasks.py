@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastagi.calls.attempt import Disposition
-from fastagi.calls.retry import ResultRule, RetryRules
-from fastagi.calls.task import CallbackTask, IllegalMove, Kind, Move, Status
+from fastagi.domain.attempt import Disposition
+from fastagi.domain.retry import ResultRule, RetryRules
+from fastagi.domain.task import CallbackTask, IllegalMove, Kind, Move, Status
 from fastagi.store import migrate, tasks
 from fastagi.store.engine import Database
 from fastagi.store.errors import AlreadyOpen, NoSuchTask, StaleTask, StoreUnavailable

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """How many callbacks the model of Asterisk has agents for, by trying everything.
 
-The independent judge of :mod:`fastagi.calls.capacity`; shares no code with it.
+The independent judge of :mod:`fastagi.domain.capacity`; shares no code with it.
 """
 
 from __future__ import annotations

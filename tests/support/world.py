@@ -33,15 +33,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from fastagi.app import CallbackService, Endpoints
-from fastagi.calls.attempt import Attempt
-from fastagi.calls.task import CallbackTask, TaskEvent
-from fastagi.clock import MachineClock
 from fastagi.config.model import (
     AmiSettings,
     HistorySettings,
     QueueSettings,
     Settings,
 )
+from fastagi.domain.attempt import Attempt
+from fastagi.domain.task import CallbackTask, TaskEvent
+from fastagi.runtime.clock import MachineClock
 from fastagi.store import leases, migrate
 from fastagi.store import tasks as stored
 from fastagi.store.backends import backend_for

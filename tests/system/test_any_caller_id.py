@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastagi.config.model import LimitSettings
-from fastagi.logs import LineObserver
+from fastagi.runtime.logs import LineObserver
 from tests.support.callback_scenarios import Answers
 from tests.system.harness import NUMBER, ServiceTestCase
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastagi.calls.task import Kind
 from fastagi.config.model import LimitSettings, NumberPlanSettings, Settings
+from fastagi.domain.task import Kind
 from tests.support.callback_scenarios import NO_ANSWER, Answers, Refuses
 from tests.support.fake_calls import LiveCall
 from tests.system.harness import NUMBER, ServiceTestCase, queue_settings, settings
@@ -117,7 +117,7 @@ class RefusedTests(GuardsTestCase):
         """With ``systemname`` in asterisk.conf it may be long."""
         linkedid = f"pbx-{'a' * 60}.example.com-1800000000.17"
         process = self.world.begin(german())
-        process.service.intake._refusals.keep(
+        process.service.agi_scripts._refusals.keep(
             Kind.REQUESTED, "support", PREMIUM, "no", linkedid
         )
         self.world.settle()
@@ -127,7 +127,7 @@ class RefusedTests(GuardsTestCase):
         process = self.world.begin(german())
         process.database.takes_s = lambda name: 3600.0 if name == "refuse" else 0.0
         for _ in range(150):
-            process.service.intake._refusals.keep(
+            process.service.agi_scripts._refusals.keep(
                 Kind.REQUESTED, "support", PREMIUM, "no", "1.1"
             )
         self.assertEqual(len(process.database._pending), 100)

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from fastagi.calls.task import TaskEvent
-from fastagi.service.intake import TAKEN_BACK
+from fastagi.domain.task import TaskEvent
+from fastagi.service.taking_back import TAKEN_BACK
 from tests.support.callback_scenarios import Answers
 from tests.support.fake_calls import LiveCall
 from tests.support.fake_manager import Action, Answer, error

@@ -30,9 +30,9 @@ from fastagi.checks.manager import (
 from fastagi.checks.manager_link import LinkFailed, Trouble, connect
 from fastagi.checks.place import Place
 from fastagi.checks.queues import check_queues
-from fastagi.clock import MachineClock
 from fastagi.config.model import ReportSettings, Settings
-from fastagi.service.threads import OwnThread
+from fastagi.runtime.clock import MachineClock
+from fastagi.runtime.threads import OwnThread
 from fastagi.store import leases
 from fastagi.store.engine import Database
 from fastagi.wire.ami import AmiMessage, Header

@@ -21,13 +21,15 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from fastagi import __version__, checks, cli, kernel_limits, report
+from fastagi import __version__, checks
 from fastagi.checks import runner
 from fastagi.checks.finding import Finding, Level, Notes
 from fastagi.checks.network import check_fastagi
 from fastagi.checks.place import NotVisible, Place
 from fastagi.checks.process import Running, User, running_service
 from fastagi.checks.service import check_service
+from fastagi.command import cli, render
+from fastagi.runtime import kernel_limits
 from tests.support.checking import only, settings, told, write
 
 _ROOT = User("root", 0)
@@ -414,7 +416,7 @@ class TestRun:
 
 def test_report_of_a_clean_system_has_one_line_for_each_area() -> None:
     areas = [*Notes("settings"), *Notes("control socket")]
-    assert report.findings(areas) == "settings        ok\ncontrol socket  ok"
+    assert render.findings(areas) == "settings        ok\ncontrol socket  ok"
 
 
 def test_faults_of_an_area_come_first_and_nothing_twice() -> None:

@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 
 from twisted.internet.error import CannotListenError
 
-from fastagi import cli, daemon
+from fastagi.command import cli, daemon
 from fastagi.service.commands import MOST_LISTED, BadRequest, ListTasks
 from fastagi.store import migrate
 

@@ -13,19 +13,6 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from fastagi.calls.attempt import Disposition
-from fastagi.calls.hours import (
-    ALL_DAY,
-    ALWAYS,
-    CLOSED,
-    DayHours,
-    OpeningHours,
-    Range,
-    SpecialDay,
-)
-from fastagi.calls.numbers import DialAs, NumberPlan
-from fastagi.calls.retry import ResultRule
-from fastagi.calls.task import Kind
 from fastagi.config import model
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import parse_settings
@@ -39,6 +26,19 @@ from fastagi.config.model import (
     QueueTable,
     Settings,
 )
+from fastagi.domain.attempt import Disposition
+from fastagi.domain.hours import (
+    ALL_DAY,
+    ALWAYS,
+    CLOSED,
+    DayHours,
+    OpeningHours,
+    Range,
+    SpecialDay,
+)
+from fastagi.domain.numbers import DialAs, NumberPlan
+from fastagi.domain.retry import ResultRule
+from fastagi.domain.task import Kind
 
 _AMI = "ami:\n  secret: s3cret\n"
 
@@ -467,7 +467,7 @@ class TestMissedCalls:
         assert rules.queues == {"support"}
         assert (rules.contexts, rules.numbers) == (frozenset(), ())
 
-    def test_calls_outside_of_queues(self) -> None:
+    def test_domain_outside_of_queues(self) -> None:
         settings = _load(
             "missed:\n  contexts: [from-trunk]\n  numbers: ['4930[0-9]+']\n"
             "  min_duration: 5s\n  queue: SALES\n" + self._QUEUES

@@ -17,10 +17,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from fastagi.calls.guards import BlockedNumber
+from fastagi.domain.blocked_numbers import BlockedNumber
+from fastagi.doors import codec
+from fastagi.doors.control import MOST_CONNECTIONS, ControlFactory
 from fastagi.errors import CallbackError
-from fastagi.service import codec, commands
-from fastagi.service.background import Background
+from fastagi.runtime.background import Background
+from fastagi.service import commands
 from fastagi.service.commands import (
     COMMANDS,
     Actor,
@@ -29,7 +31,6 @@ from fastagi.service.commands import (
     Dispatch,
     TaskList,
 )
-from fastagi.service.control import MOST_CONNECTIONS, ControlFactory
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -23,7 +23,6 @@ from pathlib import Path
 
 import pytest
 
-from fastagi import cli
 from fastagi.checks import dialplan
 from fastagi.checks.conf import Conf, Section, read_conf
 from fastagi.checks.manager import (
@@ -35,6 +34,7 @@ from fastagi.checks.manager import (
 from fastagi.checks.place import Place
 from fastagi.checks.process import DEFAULT_USER
 from fastagi.checks.queues import check_queues
+from fastagi.command import cli
 from fastagi.config.load import SECRET_VARIABLE, load_settings
 from fastagi.config.model import ControlSettings, DatabaseSettings, HistorySettings
 from fastagi.store import migrate
@@ -175,7 +175,7 @@ class TestUnit:
     ) -> None:
         program, *arguments = unit["Service"]["ExecStart"].split()
         (script,) = entry_points(group="console_scripts", name=Path(program).name)
-        assert script.value == "fastagi.cli:main"
+        assert script.value == "fastagi.command.cli:main"
         assert arguments == ["run"]
         assert "run" in cli.main.commands
         text = (_ETC / "callback-queue.service").read_text()

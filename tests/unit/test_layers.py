@@ -14,39 +14,32 @@ import fastagi
 PACKAGE = Path(fastagi.__file__).parent
 
 #: Each layer and those it may import besides itself.
-_PURE = {"errors", "dialplan", "plain_file", "file_lock"}
-_DOMAIN = _PURE | {"wire", "calls"}
-_EDGES = _DOMAIN | {"clock", "config", "store", "ami", "agi", "history"}
+_PURE = {"errors", "dialplan", "plain_file"}
+_SERVICE = _PURE | {"runtime", "domain", "config", "store", "history"}
+_NODE = _SERVICE | {"wire", "ami", "agi", "service"}
+_APP = _NODE | {"node", "doors"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "dialplan": set(),
     "plain_file": set(),
-    "file_lock": set(),
-    "clock": set(),
-    "supervisor": set(),
-    "kernel_limits": set(),
+    "runtime": set(),
     "wire": {"errors"},
-    "calls": {"errors"},
+    "domain": {"errors"},
     # The history says which columns it can not do without.
-    "config": {"errors", "plain_file", "calls", "history"},
-    "store": {"errors", "file_lock", "calls"},
+    "config": {"errors", "plain_file", "domain", "history"},
+    "store": {"errors", "runtime", "domain"},
     "ami": {"errors", "plain_file", "wire"},
     "agi": {"errors", "wire"},
-    "history": {"errors", "dialplan", "plain_file", "calls"},
-    "service": _EDGES,
-    "control_socket": {"file_lock"},
-    "logs": set(),
-    "report": {"checks"},
-    "checks": _EDGES | {"service", "kernel_limits"},
-    "app": _EDGES | {"service"},
-    "offline": _EDGES | {"service"},
-    "daemon": _EDGES
-    | {"service", "app", "control_socket", "kernel_limits", "logs", "supervisor"},
-    # Of the service only the commands, and how they are written: see the test below.
-    "cli": _EDGES | {"service", "daemon", "offline", "checks", "report", "supervisor"},
+    "history": {"errors", "dialplan", "plain_file", "domain"},
+    "service": _SERVICE,
+    "node": _NODE,
+    "doors": {"errors", "runtime", "domain", "service"},
+    "checks": _NODE | {"node"},
+    "app": _APP,
+    "command": _APP | {"app", "checks"},
 }
 #: Packages that must not know the network, the database or the clock.
-PURE = {"wire": {"twisted", "sqlalchemy"}, "calls": {"twisted", "sqlalchemy"}}
+PURE = {"wire": {"twisted", "sqlalchemy"}, "domain": {"twisted", "sqlalchemy"}}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -85,8 +78,10 @@ def test_a_module_imports_only_from_layers_before_it(path: Path) -> None:
 
 
 def test_the_command_line_knows_of_the_service_only_its_commands() -> None:
-    known = {name for name in imports(PACKAGE / "cli.py") if ".service." in name}
-    assert {name.split(".")[2] for name in known} == {"codec", "commands"}
+    names = imports(PACKAGE / "command" / "cli.py")
+    known = {name for name in names if name.split(".")[1:2] in (["service"], ["doors"])}
+    parts = {name.split(".")[2] for name in known if name.count(".") > 1}
+    assert parts == {"codec", "commands"}
 
 
 def test_commands_know_neither_socket_nor_json() -> None:

@@ -14,7 +14,7 @@ import pytest
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from fastagi.logs import LineObserver, is_journal
+from fastagi.runtime.logs import LineObserver, is_journal
 
 #: Whatever ends a line, somewhere.
 _BREAKS = [

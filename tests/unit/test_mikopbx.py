@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from fastagi.calls.task import ENDED, Kind, Status
 from fastagi.config import model
 from fastagi.config.load import parse_settings
+from fastagi.domain.task import ENDED, Kind, Status
 
 _ROOT = Path(__file__).parents[2]
 _TEXT = (_ROOT / "docs" / "mikopbx.md").read_text("utf-8")

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from fastagi.calls.attempt import Progress
-from fastagi.service.outcome import Outcome
+from fastagi.domain.attempt import Progress
+from fastagi.node.dialplan_report import Outcome
 from fastagi.wire.ami import AmiMessage
 from tests.support.messages import message_of
 

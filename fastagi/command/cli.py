@@ -1,0 +1,440 @@
+# SPDX-License-Identifier: MIT
+"""The command ``callback-queue``.
+
+Exit codes: 0 done, 1 the command failed or ``check`` found a fault, 2 the arguments
+or the settings are wrong. ``run`` ends with 2, too, when the database is of another
+version, or another service runs on it: systemd starts it again after 1, and leaves it
+to a person after 2.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from signal import SIGHUP, SIGTERM
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+
+import attrs
+import click
+
+from fastagi import __version__
+from fastagi.command import render
+from fastagi.command.supervisor import ReloadRequests
+from fastagi.doors import codec
+from fastagi.errors import CallbackError
+from fastagi.service import commands
+
+if TYPE_CHECKING:
+    # The settings are imported where they are read: that takes half a second, in which
+    # SIGHUP would end the process.
+    from fastagi.config.model import Settings
+
+DEFAULT_CONFIG: Final = "/etc/callback-queue/callback-queue.yaml"
+#: How long the running service may take to answer a command, in seconds.
+_CONTROL_TIMEOUT_S: Final = 10.0
+
+_TASK_ID: Final = click.IntRange(1, commands.HIGHEST_ID)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _config_option(command: F) -> F:
+    return click.option(
+        "--config",
+        "-c",
+        default=DEFAULT_CONFIG,
+        envvar="CALLBACK_QUEUE_CONFIG",
+        show_default=True,
+        show_envvar=True,
+        help="The settings file.",
+    )(command)
+
+
+def _json_option(command: F) -> F:
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print JSON, for programs."
+    )(command)
+
+
+def _limit_option(command: F) -> F:
+    return click.option(
+        "--limit",
+        type=click.IntRange(1),
+        default=100,
+        show_default=True,
+        help="At most so many, up to 10,000.",
+    )(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="callback-queue")
+def main() -> None:
+    """Queue callback for Asterisk: press 1, hang up, be called back."""
+    # The database, copies of it and the control socket are nobody else's to read,
+    # whatever the shell or systemd says. SQLite makes its -wal and -shm like the file.
+    os.umask(0o077)
+
+
+@main.command()
+@_config_option
+def run(config: str) -> None:
+    """Run the service in the foreground.
+
+    SIGHUP loads the settings again; SIGTERM stops. Calls under way stay up.
+    """
+    reloads = ReloadRequests()
+    settings = _load(config)
+    # Imported here: it installs the reactor, which no other command needs.
+    from fastagi.command import daemon
+
+    sys.exit(daemon.run(config, settings, reloads))
+
+
+@main.command()
+@_config_option
+@_json_option
+@click.option(
+    "--settings",
+    "settings_only",
+    is_flag=True,
+    help="Only whether the settings can be loaded, as before a reload.",
+)
+def check(config: str, as_json: bool, settings_only: bool) -> None:
+    """Look for mistakes in the settings, the database and Asterisk.
+
+    With --settings only the settings file is read: exit code 2 if it has mistakes.
+    """
+    if settings_only:
+        _load(config)
+        return
+    from fastagi import checks
+
+    findings = checks.run(config)
+    click.echo(render.findings_json(findings) if as_json else render.findings(findings))
+    sys.exit(1 if any(finding.is_fault for finding in findings) else 0)
+
+
+@main.command()
+@_config_option
+@_json_option
+def status(config: str, as_json: bool) -> None:
+    """Show what the running service sees: Asterisk, queues, tasks.
+
+    Exit code 1 if it does not run, has no Asterisk or can not use its database.
+    """
+    settings = _load(config)
+    answer = _ask_service(settings, commands.ShowStatus())
+    if answer is None:
+        _fail(
+            "the service is not running (no answer on"
+            f" {settings.control.socket}) - start it with"
+            " 'systemctl start callback-queue', or see its log with"
+            f" 'journalctl -u callback-queue'{_elsewhere(settings)}"
+        )
+    click.echo(json.dumps(answer, indent=2) if as_json else render.status(answer))
+    sound = answer["asterisk"]["connected"] and answer["database"] == "ok"
+    sys.exit(0 if sound else 1)
+
+
+@main.group()
+def tasks() -> None:
+    """List, show and change callback tasks."""
+
+
+@tasks.command("list")
+@_config_option
+@_json_option
+@click.option("--all", "-a", "everything", is_flag=True, help="Ended tasks as well.")
+@click.option("--status", help="Only tasks of this status.")
+@click.option("--queue", help="Only tasks of this queue.")
+@click.option("--number", help="Only tasks of this number.")
+@_limit_option
+@click.option(
+    "--before-id", type=_TASK_ID, help="Continue a list: tasks older than this one."
+)
+def tasks_list(
+    config: str,
+    as_json: bool,
+    everything: bool,
+    status: str | None,
+    queue: str | None,
+    number: str | None,
+    limit: int,
+    before_id: int | None,
+) -> None:
+    """List tasks, the latest first; without options, the open ones."""
+    answer = _command(
+        config,
+        commands.ListTasks,
+        all=everything,
+        status=status,
+        queue=queue,
+        number=number,
+        limit=limit,
+        before_id=before_id,
+    )
+    click.echo(json.dumps(answer, indent=2) if as_json else render.tasks(answer))
+
+
+@tasks.command("show")
+@_config_option
+@_json_option
+@click.argument("task_id", type=_TASK_ID)
+def tasks_show(config: str, as_json: bool, task_id: int) -> None:
+    """Tell the whole story of one task."""
+    answer = _command(config, commands.ShowTask, id=task_id)
+    click.echo(json.dumps(answer, indent=2) if as_json else render.story(answer))
+
+
+@tasks.command("add")
+@_config_option
+@_json_option
+@click.argument("queue")
+@click.argument("number")
+@click.option("--name", default="", help="Name to show the agent.")
+def tasks_add(config: str, as_json: bool, queue: str, number: str, name: str) -> None:
+    """Have NUMBER called back by QUEUE."""
+    answer = _command(config, commands.AddTask, queue=queue, number=number, name=name)
+    what = "added" if answer["created"] else "is open already"
+    _done(answer, as_json, f"task {answer['task']['id']} {what}")
+
+
+@tasks.command("cancel")
+@_config_option
+@_json_option
+@click.argument("task_id", type=_TASK_ID)
+@click.option("--reason", default="cancelled by hand", show_default=True)
+def tasks_cancel(config: str, as_json: bool, task_id: int, reason: str) -> None:
+    """End a task. Its call is ended too, unless agent and client talk already."""
+    answer = _command(config, commands.CancelTask, id=task_id, reason=reason)
+    later = answer["task"]["cancel_requested"]
+    words = "is cancelled; a talk under way goes on" if later else "cancelled"
+    _done(answer, as_json, f"task {task_id} {words}")
+
+
+@tasks.command("retry")
+@_config_option
+@_json_option
+@click.argument("task_id", type=_TASK_ID)
+def tasks_retry(config: str, as_json: bool, task_id: int) -> None:
+    """Put a task in line again, due at once."""
+    answer = _command(config, commands.RetryTask, id=task_id)
+    _done(answer, as_json, f"task {task_id} is in line again")
+
+
+@main.group()
+def numbers() -> None:
+    """Block numbers that must never be called, and see who was refused."""
+
+
+@numbers.command("block")
+@_config_option
+@_json_option
+@click.argument("number")
+@click.option("--reason", default="", help="Why, for whoever asks later.")
+def numbers_block(config: str, as_json: bool, number: str, reason: str) -> None:
+    """Never call NUMBER again; its open task ends."""
+    answer = _command(config, commands.BlockNumber, number=number, reason=reason)
+    what = "is blocked" if answer["created"] else "was blocked already"
+    words = f"{answer['blocked']['number']} {what}"
+    if task := answer["task"]:
+        later = "with the call under way" if task["cancel_requested"] else "now"
+        words += f"; task {task['id']} ends {later}"
+    _done(answer, as_json, words)
+
+
+@numbers.command("unblock")
+@_config_option
+@_json_option
+@click.argument("number")
+def numbers_unblock(config: str, as_json: bool, number: str) -> None:
+    """Let NUMBER be called again."""
+    answer = _command(config, commands.UnblockNumber, number=number)
+    _done(answer, as_json, f"{answer['unblocked']['number']} may be called again")
+
+
+@numbers.command("list")
+@_config_option
+@_json_option
+@_limit_option
+def numbers_list(config: str, as_json: bool, limit: int) -> None:
+    """List the numbers that are never called, the latest first."""
+    answer = _command(config, commands.ListBlocked, limit=limit)
+    click.echo(json.dumps(answer, indent=2) if as_json else render.blocked(answer))
+
+
+@numbers.command("refused")
+@_config_option
+@_json_option
+@click.option("--queue", help="Only those of this queue.")
+@_limit_option
+def numbers_refused(config: str, as_json: bool, queue: str | None, limit: int) -> None:
+    """List who was not called back and why, the latest first."""
+    answer = _command(config, commands.ListRefused, queue=queue, limit=limit)
+    click.echo(json.dumps(answer, indent=2) if as_json else render.refused(answer))
+
+
+@main.group()
+def db() -> None:
+    """Look after the database."""
+
+
+@db.command("upgrade")
+@_config_option
+def db_upgrade(config: str) -> None:
+    """Bring the database to this version, after making a copy of it."""
+    from fastagi.store import migrate
+
+    settings = _load(config)
+    try:
+        done = migrate.upgrade(settings.database.url)
+    except CallbackError as error:
+        _fail(str(error))
+    click.echo(done)
+
+
+@db.command("backup")
+@_config_option
+@_json_option
+@click.argument("file", required=False)
+def db_backup(config: str, as_json: bool, file: str | None) -> None:
+    """Copy the database, whether the service runs or not.
+
+    FILE is a new file, or a folder: the copy then gets a name with the date and the
+    time (UTC). Without FILE it is made beside the database. Nothing is overwritten.
+    The copy is one file with all that was committed when the command began; only who
+    gave the command can read it. docs/database.md tells how to put it back.
+    """
+    from fastagi.store import backup
+
+    settings = _load(config)
+    try:
+        with _signals_as_ctrl_c():
+            done = backup.back_up(settings.database.url, file, datetime.now(UTC))
+    except CallbackError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("interrupted; what was not finished is removed")
+    answer = attrs.asdict(done) | {"path": str(done.path)}
+    _done(answer, as_json, render.backup(answer))
+
+
+@contextmanager
+def _signals_as_ctrl_c() -> Iterator[None]:
+    """Let a command tidy up when systemd ends it, or the terminal is closed."""
+    before = {number: signal.getsignal(number) for number in (SIGTERM, SIGHUP)}
+    for number, handler in before.items():
+        # nohup has it ignored.
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _load(config: str) -> Settings:
+    from fastagi.config.errors import ConfigErrors
+    from fastagi.config.load import load_settings
+
+    try:
+        return load_settings(config)
+    except ConfigErrors as errors:
+        click.echo(str(errors), err=True)
+        sys.exit(2)
+
+
+def _command(config: str, kind: type[commands.Command], **fields: Any) -> Any:
+    """Have the running service do it, or do it here if there is none."""
+    settings = _load(config)
+    try:
+        command = kind(**fields)
+    except CallbackError as error:
+        _fail(str(error))
+    answer = _ask_service(settings, command)
+    return _do_here(settings, command) if answer is None else answer
+
+
+def _actor() -> commands.Actor:
+    """Return who gives the command: before sudo, if it was given with that."""
+    uid = os.getuid()
+    name = os.environ.get("SUDO_USER", "") if uid == 0 else ""
+    try:
+        return commands.actor_of(name or pwd.getpwuid(uid).pw_name)
+    except (CallbackError, KeyError):
+        return commands.Actor(f"uid {uid}")
+
+
+def _ask_service(settings: Settings, command: commands.Command) -> Any:
+    """Return the service's answer, or None when no service is running."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(_CONTROL_TIMEOUT_S)
+        try:
+            connection.connect(settings.control.socket)
+        except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
+            return None
+        except PermissionError:
+            _fail(
+                f"{settings.control.socket} may not be opened by this user - run the"
+                " command as the user of the service or as root"
+            )
+        except OSError as error:
+            # Its name is too long, or too many wait at a service that hangs.
+            _fail(f"{settings.control.socket} can not be used: {error}")
+        try:
+            connection.sendall(codec.write_request(command, _actor()))
+            with connection.makefile("rb") as stream:
+                line = stream.readline()
+        except OSError as error:
+            _fail(f"the service does not answer: {error}")
+    if not line.endswith(b"\n"):
+        _fail("the service closed the connection without an answer; see its log")
+    try:
+        answer = codec.read_answer(line)
+    except ValueError:
+        _fail(f"{settings.control.socket} answers, but not as callback-queue does")
+    if not answer["ok"]:
+        _fail(answer["error"])
+    return answer["result"]
+
+
+def _elsewhere(settings: Settings) -> str:
+    """Say who runs the service on the database, if anybody does."""
+    from fastagi.store import leases, migrate
+
+    try:
+        migrate.check_current(settings.database.url)
+        holder = leases.holder(settings.database.url)
+    except CallbackError:
+        return ""
+    return f"; on its database it is run by {holder}" if holder else ""
+
+
+def _do_here(settings: Settings, command: commands.Command) -> Any:
+    from fastagi.command import offline
+
+    try:
+        return codec.answer_json(offline.do(settings, command, _actor()))
+    except CallbackError as error:
+        _fail(str(error))
+
+
+def _done(answer: Any, as_json: bool, words: str) -> None:
+    click.echo(json.dumps(answer, indent=2) if as_json else words)
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(message, err=True)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

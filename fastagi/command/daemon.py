@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: MIT
+"""The long-running process: reactor, signals, log, and the service inside."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ServerEndpoint,
+    TCP6ServerEndpoint,
+)
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndpoint
+from twisted.logger import Logger
+
+from fastagi import __version__
+from fastagi.ami.tls import TlsClientEndpoint, TlsMisconfigured
+from fastagi.app import CallbackService, Endpoints
+from fastagi.command.supervisor import ReloadRequests, notify
+from fastagi.config.errors import ConfigErrors
+from fastagi.config.load import load_settings
+from fastagi.config.model import AmiSettings, FastAgiSettings, LogFormat, Settings
+from fastagi.config.secrecy import open_doors
+from fastagi.doors.control_socket import ControlSocketEndpoint
+from fastagi.errors import CallbackError
+from fastagi.node.manager_tls import manager_tls
+from fastagi.runtime.clock import MachineClock
+from fastagi.runtime.kernel_limits import allow_open_files, files_left, longest_backlog
+from fastagi.runtime.logs import Logs
+from fastagi.runtime.threads import OwnThread
+from fastagi.store import migrate
+from fastagi.store.engine import Database
+from fastagi.store.errors import DatabaseHeld, SchemaMismatch
+from fastagi.store.leases import Ownership
+
+#: The exit code after which systemd does not start the service again, as with wrong
+#: settings, or when another service has the database: RestartPreventExitStatus in
+#: callback-queue.service.
+WAITS_FOR_A_PERSON: Final = 2
+
+_log = Logger()
+#: Twisted types its reactor as a bare module.
+reactor: Any = _reactor
+
+
+def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
+    """Run until told to stop; return the exit code.
+
+    Args:
+        config: path of the settings, which are read again when the user says so.
+        settings: in force at the start.
+        reloads: when the user says so. What was said since `settings` were read is
+            done as soon as the service has started.
+    """
+    logs = Logs()
+    _use(logs, settings)
+    logs.begin()
+    _warn_of_open_doors(config, settings)
+    _warn_of_limits(settings.fastagi)
+    try:
+        migrate.prepare(settings.database.url)
+        endpoints = _endpoints(settings)
+        _make_directory_of(settings.control.socket)
+        # Before anything listens, or asks Asterisk about calls under way.
+        ownership = Ownership.take(settings.database.url)
+    except (SchemaMismatch, TlsMisconfigured, DatabaseHeld) as error:
+        _log.critical("{error}", error=error)
+        return WAITS_FOR_A_PERSON
+    except CallbackError as error:
+        # Such as a database server that is not up yet: worth another try.
+        _log.critical("{error}", error=error)
+        return 1
+    # Before anything is timed; the time of day comes from MachineClock.
+    reactor.seconds = time.monotonic
+    service = CallbackService(
+        settings=settings,
+        database=Database(settings.database.url, deliver=reactor.callFromThread),
+        endpoints=endpoints,
+        clock=MachineClock(reactor),
+        in_thread=OwnThread(reactor.callFromThread),
+        files_left=files_left,
+        lease=ownership.lease,
+        on_lease_lost=lambda reason: lose(reason),
+    )
+    failed: list[int] = []
+
+    def start() -> None:
+        _ = Deferred.fromCoroutine(begin()).addErrback(give_up)
+
+    async def begin() -> None:
+        await service.start()
+        reloads.use(lambda: reactor.callFromThread(reload))
+        _tell_supervisor("READY=1")
+
+    def stop() -> Deferred[None]:
+        if not failed:
+            _log.info("callback-queue is told to stop; calls under way stay up")
+        _tell_supervisor("STOPPING=1")
+        return Deferred.fromCoroutine(service.stop())
+
+    def give_up(failure: Any) -> None:
+        failed.append(1)
+        if failure.check(CannotListenError):
+            error = what_is_taken(failure.value)
+        else:
+            error = failure.getErrorMessage()
+        _log.critical("can not start: {error}", error=error)
+        reactor.stop()
+
+    def lose(reason: str) -> None:
+        failed.append(1)
+        _log.critical("this service ends: {reason}", reason=reason)
+        reactor.stop()
+
+    def reload() -> None:
+        try:
+            new = load_settings(config)
+        except ConfigErrors as errors:
+            for error in errors.errors:
+                _log.error("settings: {error}", error=error)
+            _log.error("settings: the old ones stay in force")
+        else:
+            _use(logs, new)
+            _warn_of_open_doors(config, new)
+            service.use(new)
+
+    reactor.callWhenRunning(start)
+    reactor.addSystemEventTrigger("before", "shutdown", stop)
+    _log.info("callback-queue {version} starts", version=__version__, pid=os.getpid())
+    reactor.run()
+    ownership.release()
+    return failed[0] if failed else 0
+
+
+def what_is_taken(error: CannotListenError) -> str:
+    """Say in words what can not be listened on, a port or a Unix socket."""
+    where = (
+        error.port.decode(errors="replace")
+        if isinstance(error.port, bytes)
+        else f"{error.interface}:{error.port}"
+    )
+    return (
+        f"{where} can not be listened on ({error.socketError}) - is another"
+        " callback-queue running? (or another program on the port: see"
+        " 'callback-queue check')"
+    )
+
+
+def _tell_supervisor(state: str) -> None:
+    try:
+        notify(state, os.environ)
+    except OSError as error:
+        _log.warn(
+            "{state} can not be told to NOTIFY_SOCKET: {error}",
+            state=state,
+            error=error,
+        )
+
+
+def _use(logs: Logs, settings: Settings) -> None:
+    logs.use(
+        level=settings.log.level.value,
+        as_json=settings.log.format is LogFormat.JSON,
+        mask_numbers=settings.log.mask_numbers,
+    )
+
+
+def _warn_of_open_doors(config: str, settings: Settings) -> None:
+    try:
+        for door in open_doors(config, settings, "callback-queue", os.environ):
+            _log.warn(
+                "{file}: {problem} - {remedy}",
+                file=config,
+                problem=door.problem,
+                remedy=door.remedy,
+            )
+    except OSError:
+        # It was there a moment ago; whoever changes it now will load it again.
+        return
+
+
+def _warn_of_limits(fastagi: FastAgiSettings) -> None:
+    """Say where the system allows less than the settings need."""
+    allowed = allow_open_files(fastagi.open_files)
+    if allowed < fastagi.open_files:
+        _log.warn(
+            "this process may have {allowed} files open, and fastagi.max_connections:"
+            " {most} needs {needed}: callers are turned away before that - write"
+            " LimitNOFILE={needed} below [Service] (systemctl edit callback-queue), or"
+            " a lower max_connections",
+            allowed=allowed,
+            most=fastagi.max_connections,
+            needed=fastagi.open_files,
+        )
+    longest = longest_backlog()
+    if longest < fastagi.backlog:
+        _log.warn(
+            "the kernel holds {longest} connections to the FastAGI port until they are"
+            " accepted, and {backlog} are wanted: callers who press the key at the same"
+            " moment may wait - sysctl net.core.somaxconn={backlog}",
+            longest=longest,
+            backlog=fastagi.backlog,
+        )
+
+
+def _make_directory_of(socket: str) -> None:
+    try:
+        Path(socket).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CallbackError(
+            f"the directory of control.socket, {Path(socket).parent}, can not be made:"
+            f" {error.strerror} - make it and let the user of the service write to it"
+        ) from None
+
+
+def _endpoints(settings: Settings) -> Endpoints:
+    return Endpoints(
+        ami=_manager(settings.ami),
+        fastagi=_listen(settings),
+        control=ControlSocketEndpoint(reactor, settings.control.socket),
+    )
+
+
+def _manager(ami: AmiSettings) -> IStreamClientEndpoint:
+    endpoint = HostnameEndpoint(reactor, ami.host, ami.tcp_port)
+    tls = manager_tls(ami)
+    return endpoint if tls is None else TlsClientEndpoint(endpoint, tls, reactor)
+
+
+def _listen(settings: Settings) -> IStreamServerEndpoint:
+    address = settings.fastagi.listen
+    kind = TCP6ServerEndpoint if ":" in address else TCP4ServerEndpoint
+    return kind(
+        reactor,
+        settings.fastagi.port,
+        backlog=settings.fastagi.backlog,
+        interface=address,
+    )

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: MIT
+"""When a queue is open: a weekly table, days with other hours, a time zone.
+
+A queue is open whenever a clock on the wall of its time zone shows a time within its
+hours. All else follows from that, also in the nights in which clocks are set: hours in
+the hour that is skipped are not held, those in the hour that comes twice are held
+twice, and whoever opens at half past two opens at three if it is three after two.
+
+Owns what hours mean. Must not know how they are written in the settings; the time is
+always an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from itertools import pairwise
+from typing import Any, Final, TypeAlias
+
+from attrs import Attribute, field, frozen
+
+#: A day in minutes.
+DAY: Final = 24 * 60
+#: No further ahead is looked for the next opening or closing.
+HORIZON: Final = timedelta(days=400)
+_ONE_DAY: Final = timedelta(days=1)
+#: How exactly it is known when clocks are set.
+_EXACT: Final = timedelta(seconds=1)
+
+
+@frozen(order=True)
+class Range:
+    """From one time of the day to another, in minutes after midnight.
+
+    ``end`` is after ``begin``, and beyond :data:`DAY` if it is on the next day.
+    """
+
+    begin: int
+    end: int
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what is no range."""
+        if not 0 <= self.begin < DAY or not self.begin < self.end <= self.begin + DAY:
+            raise ValueError(f"no range of a day: {self.begin} to {self.end}")
+
+    def __str__(self) -> str:
+        end = self.end if self.end <= DAY else self.end - DAY
+        return f"{_clock(self.begin)}-{_clock(end)}"
+
+
+def _clock(minutes: int) -> str:
+    return f"{minutes // 60:02}:{minutes % 60:02}"
+
+
+def _in_order(_instance: object, _attribute: Attribute[Any], ranges: Any) -> None:
+    for before, after in pairwise(ranges):
+        if after.begin < before.end:
+            raise ValueError(f"{before} and {after} overlap, or are not in order")
+
+
+@frozen
+class DayHours:
+    """The hours of one day: those that begin on it; none if it is closed."""
+
+    ranges: tuple[Range, ...] = field(default=(), validator=_in_order)
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.ranges)) or "closed"
+
+
+CLOSED: Final = DayHours()
+ALL_DAY: Final = DayHours((Range(0, DAY),))
+
+
+@frozen(order=True)
+class SpecialDay:
+    """A day of one year, or, with ``year`` 0, of every year."""
+
+    year: int
+    month: int
+    day: int
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a day that no calendar has."""
+        # In 2000, the 29th of February is one.
+        date(self.year or 2000, self.month, self.day)
+
+    def __str__(self) -> str:
+        year = f"{self.year:04}-" if self.year else ""
+        return f"{year}{self.month:02}-{self.day:02}"
+
+
+SpecialDays: TypeAlias = Mapping[SpecialDay, DayHours]
+
+
+@frozen
+class OpenState:
+    """Whether a queue is open, and until when; None: for as long as can be seen."""
+
+    is_open: bool
+    until: datetime | None
+
+
+@frozen(kw_only=True)
+class OpeningHours:
+    """The hours of one queue. Moments are aware datetimes; those returned are UTC."""
+
+    #: From Monday to Sunday.
+    week: tuple[DayHours, ...] = (ALL_DAY,) * 7
+    #: Instead of the weekly hours; a day of one year goes before one of every year.
+    days: SpecialDays = field(factory=dict)
+    zone: tzinfo = UTC
+
+    @property
+    def is_always(self) -> bool:
+        """Whether it never closes."""
+        return {*self.week, *self.days.values()} == {ALL_DAY}
+
+    @property
+    def is_never(self) -> bool:
+        """Whether it never opens."""
+        return not any(hours.ranges for hours in (*self.week, *self.days.values()))
+
+    def on(self, day: date) -> DayHours:
+        """Return the hours that begin on a day."""
+        for year in (day.year, 0):
+            hours = self.days.get(SpecialDay(year, day.month, day.day))
+            if hours is not None:
+                return hours
+        return self.week[day.weekday()]
+
+    def is_open(self, at: datetime) -> bool:
+        """Whether a clock on the wall shows a time within the hours."""
+        local = at.astimezone(self.zone)
+        today, minute = local.date(), 60 * local.hour + local.minute
+        return any(r.begin <= minute < r.end for r in self.on(today).ranges) or any(
+            minute + DAY < r.end for r in self.on(_before(today)).ranges
+        )
+
+    def next_opening(self, at: datetime) -> datetime | None:
+        """Return when it is open next: ``at`` itself if it is open then.
+
+        None: not within :data:`HORIZON`.
+        """
+        return None if self.is_never else self._next(at, is_open=True)
+
+    def next_closing(self, at: datetime) -> datetime | None:
+        """Return when it is closed next: ``at`` itself if it is closed then.
+
+        None: not within :data:`HORIZON`.
+        """
+        return None if self.is_always else self._next(at, is_open=False)
+
+    def standing(self, at: datetime) -> OpenState:
+        """Return whether it is open, and when that changes."""
+        if self.is_open(at):
+            return OpenState(True, self.next_closing(at))
+        return OpenState(False, self.next_opening(at))
+
+    def after(self, at: datetime, span: timedelta) -> datetime:
+        """Return when it has been open for ``span`` since ``at``.
+
+        Where it is not open for so long within :data:`HORIZON`, the time while it is
+        closed counts as well.
+        """
+        if self.is_always:
+            return at + span
+        left, now = span, at
+        while (opens := self.next_opening(now)) is not None:
+            closes = self.next_closing(opens)
+            if closes is None or opens + left <= closes:
+                return opens + left
+            left -= closes - opens
+            now = closes
+            if now - at > HORIZON:
+                break
+        return at + span
+
+    def _next(self, at: datetime, *, is_open: bool) -> datetime | None:
+        at = at.astimezone(UTC)
+        if self.is_open(at) == is_open:
+            return at
+        first = at.astimezone(self.zone).date()
+        for number in range(-1, HORIZON.days):
+            day = first + number * _ONE_DAY
+            # Where clocks are set at midnight, the days are not in order.
+            moments = sorted(
+                moment
+                for near in (_before(day), day, day + _ONE_DAY)
+                for moment in self._changes(near)
+                if moment > at
+            )
+            for moment in moments:
+                if self.is_open(moment) == is_open:
+                    if moment.astimezone(self.zone).date() <= day:
+                        return moment
+                    break
+        return None
+
+    def _changes(self, day: date) -> Iterator[datetime]:
+        """Yield each moment of a day at which it may open or close."""
+        readings = {r.begin for r in self.on(day).ranges}
+        readings |= {r.end for r in self.on(day).ranges if r.end < DAY}
+        readings |= {r.end - DAY for r in self.on(_before(day)).ranges if r.end >= DAY}
+        midnight = datetime.combine(day, time())
+        for minutes in readings:
+            yield from self._moments(midnight + timedelta(minutes=minutes))
+        yield from self._clock_is_set(midnight)
+
+    def _moments(self, reading: datetime) -> set[datetime]:
+        """Return when a clock on the wall shows a time: twice while it is set back.
+
+        For a time that is skipped, two moments before and after that.
+        """
+        return {
+            reading.replace(tzinfo=self.zone, fold=fold).astimezone(UTC)
+            for fold in (0, 1)
+        }
+
+    def _clock_is_set(self, midnight: datetime) -> Iterator[datetime]:
+        """Yield the moment of the day at which the clocks there are set, if any is."""
+        early = min(self._moments(midnight))
+        late = max(self._moments(midnight + _ONE_DAY))
+        offset = self._offset(early)
+        if self._offset(late) == offset:
+            return
+        while late - early > _EXACT:
+            middle = early + (late - early) / 2
+            if self._offset(middle) == offset:
+                early = middle
+            else:
+                late = middle
+        yield late.replace(microsecond=0)
+
+    def _offset(self, at: datetime) -> timedelta | None:
+        return at.astimezone(self.zone).utcoffset()
+
+
+def _before(day: date) -> date:
+    return day - _ONE_DAY
+
+
+ALWAYS: Final = OpeningHours()

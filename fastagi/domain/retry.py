@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""What becomes of a task after an attempt, as a pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import takewhile
+
+from attrs import field, frozen
+
+from fastagi.domain.attempt import COUNTED, Disposition, Verdict
+from fastagi.domain.task import CallbackTask, Move
+
+
+@frozen(kw_only=True)
+class ResultRule:
+    """How often and how soon after one kind of result; None: as after any other."""
+
+    #: Calls to the caller that may end so before we give up.
+    attempts: int | None = None
+    #: From the end of such a call to the next.
+    delay: timedelta | None = None
+
+
+@frozen(kw_only=True)
+class RetryRules:
+    """How often and how soon; from the settings of the task's queue."""
+
+    #: Calls to the caller before we give up, whatever they come to.
+    attempts: int
+    #: From the end of one call to the caller to the next.
+    retry_delay: timedelta
+    #: Least talk time of a success.
+    success_duration_s: float
+    #: Tries in which no member answered before we give up.
+    member_attempts: int
+    #: From such a try to the next; after two in a row twice as long, and so on.
+    member_retry_delay: timedelta
+    #: What is different after some results.
+    by_result: Mapping[Disposition, ResultRule] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class Decision:
+    """The task's next move. ``due_at`` is None when the move ends it."""
+
+    move: Move
+    due_at: datetime | None
+    reason: str
+
+
+def decide(
+    task: CallbackTask,
+    verdict: Verdict,
+    rules: RetryRules,
+    now: datetime,
+    earlier: Sequence[Disposition],
+) -> Decision:
+    """Return what becomes of ``task`` after an attempt with ``verdict``.
+
+    Args:
+        task: as stored, its counters not yet including this attempt.
+        verdict: how the attempt ended.
+        rules: of the task's queue.
+        now: when it ended.
+        earlier: how the attempts before it ended, from the first since the task was
+            put in line; without those that were withdrawn.
+    """
+    if verdict.success:
+        return Decision(move=Move.COMPLETE, due_at=None, reason=verdict.reason)
+    if task.served:
+        # Why it was served is what the task says of itself since.
+        return _end(
+            Move.SERVE,
+            _both(task.reason, verdict.reason, "the attempt under way: "),
+        )
+    if task.cancel_requested:
+        # Likewise.
+        return _end(Move.CANCEL, _both(task.reason, verdict.reason))
+    if now >= task.expires_at:
+        return _end(Move.EXPIRE, f"too old for another attempt; {verdict.reason}")
+    if verdict.withdrawn:
+        # Nobody failed to answer: it may go on as soon as what ended it is over.
+        return Decision(move=Move.RETRY, due_at=now, reason=verdict.reason)
+    if verdict.counts:
+        return _after_a_call(task, verdict, rules, now, earlier)
+    used, limit = task.member_attempts + 1, rules.member_attempts
+    if used >= limit:
+        return _end(
+            Move.GIVE_UP,
+            f"all {limit} tries to reach an agent used up; {verdict.reason}",
+        )
+    # Who did not answer just now may do so in a moment. Who has not answered many
+    # times is not there, and the phone disturbs those who are.
+    in_a_row = 1 + sum(1 for _ in takewhile(_without_agent, reversed(earlier)))
+    return _again(verdict, in_a_row * rules.member_retry_delay, now)
+
+
+def _without_agent(disposition: Disposition) -> bool:
+    return disposition not in COUNTED
+
+
+def _after_a_call(
+    task: CallbackTask,
+    verdict: Verdict,
+    rules: RetryRules,
+    now: datetime,
+    earlier: Sequence[Disposition],
+) -> Decision:
+    rule = rules.by_result.get(verdict.disposition, ResultRule())
+    ended_so = 1 + earlier.count(verdict.disposition)
+    if rule.attempts is not None and ended_so >= rule.attempts:
+        if rule.attempts == 1:
+            return _end(Move.GIVE_UP, f"{verdict.reason}; not tried again")
+        return _end(
+            Move.GIVE_UP,
+            f"{verdict.reason}; given up after {rule.attempts} attempts that ended so",
+        )
+    if task.attempts + 1 >= rules.attempts:
+        return _end(
+            Move.GIVE_UP, f"all {rules.attempts} attempts used up; {verdict.reason}"
+        )
+    return _again(verdict, rules.retry_delay if rule.delay is None else rule.delay, now)
+
+
+def _again(verdict: Verdict, delay: timedelta, now: datetime) -> Decision:
+    return Decision(
+        move=Move.RETRY,
+        due_at=now + delay,
+        reason=f"{verdict.reason}; next try in {delay.total_seconds():g} s",
+    )
+
+
+def _both(why: str, ended: str, before: str = "") -> str:
+    """Return why a task ends and how its attempt ended, where that is another reason.
+
+    An attempt that was withdrawn because the task ends has the same.
+    """
+    return why if why == ended else f"{why}; {before}{ended}"
+
+
+def _end(move: Move, reason: str) -> Decision:
+    return Decision(move=move, due_at=None, reason=reason)

@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: MIT
+"""Commands and answers as JSON, as they go through the control socket.
+
+A request is one object: ``{"command": "tasks.show", "id": 5}``, perhaps with the name
+of who asks (``actor``). An answer is ``{"ok": true, "result": …}`` or ``{"ok": false,
+"error": "…"}``. Times are ISO 8601 in UTC. Knows no socket and carries nothing out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import attrs
+from attrs import frozen
+
+from fastagi.domain.attempt import Attempt
+from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
+from fastagi.domain.task import CallbackTask, Status, TaskEvent
+from fastagi.service.commands import (
+    COMMANDS,
+    Actor,
+    Answer,
+    BadRequest,
+    BlockedNumbers,
+    Command,
+    NumberBlocked,
+    NumberUnblocked,
+    QueueStatus,
+    RefusedCallers,
+    ServiceStatus,
+    TaskAdded,
+    TaskChanged,
+    TaskList,
+    TaskState,
+    TaskStory,
+    actor_of,
+    shown,
+)
+
+Json = dict[str, Any]
+
+#: In bytes, without the line's end: a command has a few dozen, at most some thousand.
+LONGEST_REQUEST: Final = 16_384
+#: A request is one object without objects or lists in it.
+_MOST_BRACKETS: Final = 1
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKET: Final = re.compile(rb"[\[{]")
+_NOT_A_COMMAND: Final = "not a command of this service"
+#: How many rows of a list are written at a time: a few milliseconds of work.
+_ROWS_AT_A_TIME: Final = 200
+
+
+@frozen
+class Request:
+    """A command, and who gave it if the request says so."""
+
+    command: Command
+    actor: Actor
+
+
+# -- requests --------------------------------------------------------------
+
+
+def read_request(line: bytes) -> Request:
+    """Return what one line asks for.
+
+    Raises:
+        BadRequest: nothing that can be done; the text says why.
+    """
+    if len(line) > LONGEST_REQUEST:
+        raise too_long()
+    return request_of(_object(line))
+
+
+def too_long() -> BadRequest:
+    """Return what is said of a request that is too long."""
+    return BadRequest(f"{_NOT_A_COMMAND}: it is longer than {LONGEST_REQUEST:,} bytes")
+
+
+def request_of(said: Mapping[str, Any]) -> Request:
+    """Return what an object of JSON asks for.
+
+    Raises:
+        BadRequest: nothing that can be done; the text says why.
+    """
+    fields = dict(said)
+    name = fields.pop("command", None)
+    kind = COMMANDS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        known = ", ".join(COMMANDS)
+        raise BadRequest(
+            f"{_NOT_A_COMMAND}: {shown(name)} (there are: {known}); is the command line"
+            " of another version than the service?"
+        )
+    actor = actor_of(fields.pop("actor", None))
+    names = [one.name for one in attrs.fields(kind)]
+    if unknown := [one for one in fields if one not in names]:
+        known = ", ".join(names) or "none"
+        raise BadRequest(
+            f"{kind.NAME} has no field {shown(unknown[0])} (there are: {known})"
+        )
+    return Request(kind(**fields), actor)
+
+
+def request_json(command: Command, actor: Actor) -> Json:
+    """Return a command as an object of JSON; the service's side reads it again."""
+    said: Json = {"command": command.NAME}
+    if actor.name:
+        said["actor"] = actor.name
+    return said | attrs.asdict(command)
+
+
+def write_request(command: Command, actor: Actor) -> bytes:
+    """Return a command as one line."""
+    return json.dumps(request_json(command, actor)).encode() + b"\n"
+
+
+def _object(line: bytes) -> Json:
+    # Before it is parsed: thousands of brackets would exhaust the parser's stack.
+    if len(_BRACKET.findall(_STRING.sub(b"", line))) > _MOST_BRACKETS:
+        raise BadRequest(f"{_NOT_A_COMMAND}: it holds a list or an object in an object")
+    try:
+        said = json.loads(line.decode("utf-8"), parse_constant=_no_number)
+    except UnicodeDecodeError:
+        raise BadRequest(f"{_NOT_A_COMMAND}: it is no UTF-8 text") from None
+    except (ValueError, RecursionError):
+        raise BadRequest(f"{_NOT_A_COMMAND}: it is no JSON") from None
+    if not isinstance(said, dict):
+        raise BadRequest(f"{_NOT_A_COMMAND}: it is no object of JSON")
+    return said
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no JSON")
+
+
+# -- answers ---------------------------------------------------------------
+
+
+def answer_json(answer: Answer) -> Any:
+    """Return an answer as a value of JSON: an object, or a list for a list."""
+    rows = _rows(answer)
+    if rows is not None:
+        write, values = rows
+        return [write(value) for value in values]
+    return _object_of(answer)
+
+
+def answer_pieces(answer: Answer) -> Iterator[bytes]:
+    """Yield the line that tells an answer, in pieces that take little time each."""
+    rows = _rows(answer)
+    if rows is None:
+        yield json.dumps({"ok": True, "result": _object_of(answer)}).encode() + b"\n"
+        return
+    write, values = rows
+    yield b'{"ok": true, "result": ['
+    for start in range(0, len(values), _ROWS_AT_A_TIME):
+        some = [write(value) for value in values[start : start + _ROWS_AT_A_TIME]]
+        text = json.dumps(some)[1:-1]
+        yield (f", {text}" if start else text).encode()
+    yield b"]}\n"
+
+
+def error_line(error: str) -> bytes:
+    """Return the line that tells why a command was not carried out."""
+    return json.dumps({"ok": False, "error": error}).encode() + b"\n"
+
+
+def read_answer(line: bytes) -> Json:
+    """Return an answer as it was written.
+
+    Raises:
+        ValueError: it is none.
+    """
+    answer = json.loads(line)
+    if not isinstance(answer, dict) or not isinstance(answer.get("ok"), bool):
+        raise ValueError("no answer of the service")
+    return answer
+
+
+def _rows(
+    answer: Answer,
+) -> tuple[Callable[[Any], Json], Sequence[object]] | None:
+    match answer:
+        case TaskList():
+            return state_json, answer.tasks
+        case BlockedNumbers():
+            return blocked_json, answer.numbers
+        case RefusedCallers():
+            return refusal_json, answer.refusals
+        case _:
+            return None
+
+
+def _object_of(answer: Answer) -> Json:
+    match answer:
+        case TaskStory():
+            return {
+                "task": state_json(answer.state),
+                "attempts": [attempt_json(attempt) for attempt in answer.attempts],
+                "history": [event_json(event) for event in answer.history],
+            }
+        case TaskAdded():
+            return {"created": answer.created, "task": state_json(answer.state)}
+        case TaskChanged():
+            return {"task": state_json(answer.state)}
+        case NumberBlocked():
+            return {
+                "created": answer.created,
+                "blocked": blocked_json(answer.number),
+                "task": None if answer.task is None else task_json(answer.task),
+            }
+        case NumberUnblocked():
+            return {"unblocked": blocked_json(answer.number)}
+        case ServiceStatus():
+            return status_json(answer)
+        case _:
+            raise TypeError(f"no answer: {answer!r}")
+
+
+def state_json(state: TaskState) -> Json:
+    """Return a task and whether its queue is open as plain values."""
+    return {
+        **task_json(state.task),
+        "queue_closed": state.queue_closed,
+        "opens_at": iso(state.opens_at),
+    }
+
+
+def task_json(task: CallbackTask) -> Json:
+    """Return a task as plain values."""
+    return {
+        "id": task.id,
+        "kind": task.kind.value,
+        "status": task.status.value,
+        "number": task.number,
+        "name": task.name,
+        "language": task.language,
+        "queue": task.queue,
+        "joined_at": iso(task.joined_at),
+        "created_at": iso(task.created_at),
+        "due_at": iso(task.due_at),
+        "expires_at": iso(task.expires_at),
+        "ended_at": iso(task.ended_at),
+        "attempts": task.attempts,
+        "member_attempts": task.member_attempts,
+        "reason": task.reason,
+        "cancel_requested": task.cancel_requested,
+        "linkedid": task.linkedid,
+    }
+
+
+def attempt_json(attempt: Attempt) -> Json:
+    """Return an attempt as plain values."""
+    return {
+        "id": attempt.id,
+        "channel_id": attempt.channel_id,
+        "started_at": iso(attempt.started_at),
+        "ended_at": iso(attempt.ended_at),
+        "disposition": attempt.disposition.value if attempt.disposition else None,
+        "member": attempt.member,
+        "talk_s": round(attempt.talk_s, 3),
+        "reason": attempt.reason,
+    }
+
+
+def event_json(event: TaskEvent) -> Json:
+    """Return one line of a task's story as plain values."""
+    return {
+        "at": iso(event.at),
+        "move": event.move.value,
+        "status": event.status.value,
+        "text": event.text,
+        "attempt_id": event.attempt_id,
+    }
+
+
+def blocked_json(number: BlockedNumber) -> Json:
+    """Return a blocked number as plain values."""
+    return {"number": number.number, "reason": number.reason, "at": iso(number.at)}
+
+
+def refusal_json(refusal: Refusal) -> Json:
+    """Return a refusal as plain values."""
+    return {
+        "id": refusal.id,
+        "at": iso(refusal.at),
+        "kind": refusal.kind.value,
+        "queue": refusal.queue,
+        "number": refusal.number,
+        "reason": refusal.reason,
+        "linkedid": refusal.linkedid,
+    }
+
+
+def status_json(status: ServiceStatus) -> Json:
+    """Return what the running service sees as plain values."""
+    tasks = status.tasks
+    return {
+        "version": status.version,
+        "started_at": _to_the_second(status.started_at),
+        "asterisk": attrs.asdict(status.asterisk),
+        "database": status.database,
+        "holder": {
+            "host": status.holder.host,
+            "pid": status.holder.pid,
+            "since": _to_the_second(status.holder.since),
+        },
+        "tasks": None
+        if tasks is None
+        else {one.value: tasks.get(one, 0) for one in Status},
+        "oldest_task_since": _to_the_second(status.oldest_task_since),
+        "calls_under_way": status.calls_under_way,
+        "queues": {name: _queue_json(one) for name, one in status.queues.items()},
+    }
+
+
+def _queue_json(queue: QueueStatus) -> Json:
+    return {
+        "open": queue.open,
+        "until": _to_the_second(queue.until),
+        "target": queue.target,
+        "known": queue.known,
+        "members": queue.members,
+        "free": list(queue.free),
+        "waiting": queue.waiting,
+        "oldest_task_since": _to_the_second(queue.oldest_task_since),
+    }
+
+
+def iso(at: datetime | None) -> str | None:
+    """Return a moment as text."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds") if at else None
+
+
+def _to_the_second(at: datetime | None) -> str | None:
+    return at.isoformat(timespec="seconds") if at else None

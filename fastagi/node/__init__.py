@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""One Asterisk, and all that ends with the link to its manager interface."""

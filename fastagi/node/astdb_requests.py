@@ -1,0 +1,430 @@
+# SPDX-License-Identifier: MIT
+"""Takes over the requests that Asterisk kept while this service did not answer.
+
+The dialplan (``callback-keep``) writes one entry to AstDB and says so in a user event.
+An entry is forgotten only after the COMMIT of its task, so it may be read twice; the
+call it came from tells that it is the same. Owns the form of an entry. What strangers
+typed is in it, and goes through the same rules as a request that was answered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from typing import Final, Self
+from urllib.parse import unquote
+
+from attrs import frozen
+
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from fastagi import dialplan
+from fastagi.ami import actions
+from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
+from fastagi.ami.session import AmiSession
+from fastagi.config.model import QueueSettings, Settings
+from fastagi.dialplan import Variable
+from fastagi.domain.numbers import (
+    NotCallable,
+    callable_number,
+    display_name,
+    printable,
+    shown_number,
+)
+from fastagi.domain.task import Kind, NewTask, Status
+from fastagi.node.agi_scripts import AgiScripts
+from fastagi.runtime.background import Background
+from fastagi.service.refusals import Refusals
+from fastagi.service.taking_back import was_taken_back
+from fastagi.store.errors import StoreUnavailable
+from fastagi.store.store import Recorded, TaskStore
+from fastagi.wire.ami import AmiMessage
+
+#: After the store or Asterisk failed to answer, in seconds.
+_RETRY_S: Final = 5.0
+#: Callbacks wait so long for kept requests after a connect, in seconds.
+HOLD_S: Final = 10.0
+#: How long an entry of a queue that is not in the settings is left, in seconds.
+_STRANGE_S: Final = 24 * 3600.0
+#: How long the channel may live that forgets an entry; it needs no time.
+_FORGET_S: Final = 5.0
+#: An answer of so many characters may be cut off: it has no more.
+_MOST_SHOWN: Final = 1023
+#: What the dialplan needs to delete what is given up, in seconds.
+_ROOM_S: Final = 0.5
+#: Characters of a queue's name that are kept when it is given up.
+_LONGEST_QUEUE: Final = 80
+#: Encoded by the dialplan's URIENCODE().
+_KEY: Final = re.compile(r"[A-Za-z0-9._~!*'()%-]{1,200}")
+
+
+@frozen(kw_only=True)
+class KeptRequest:
+    """One entry: ``1:time:queue:position:number:language:linkedid:name``."""
+
+    at: datetime
+    queue: str
+    #: 0 if it is not known.
+    position: int
+    number: str
+    language: str
+    linkedid: str
+    name: str
+
+    @classmethod
+    def read(cls, value: str) -> Self:
+        """Read an entry.
+
+        Raises:
+            ValueError: the dialplan did not write this.
+        """
+        version, at, queue, position, *texts = value.split(":")
+        number, language, linkedid, name = map(unquote, texts)
+        if version != "1" or not (at.isdecimal() and len(at) < 12):
+            raise ValueError(f"not an entry of version 1: {value[:60]!a}")
+        return cls(
+            at=datetime.fromtimestamp(int(at), UTC),
+            queue=unquote(queue),
+            position=int(position) if position.isdecimal() else 0,
+            number=number,
+            language=language[:40],
+            linkedid=linkedid[:150],
+            name=name,
+        )
+
+
+class AstDbRequests:
+    """Empties the AstDB family ``callback-request`` into the store."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        manager: AmiSession,
+        store: TaskStore,
+        agi_scripts: AgiScripts,
+        clock: IReactorTime,
+        background: Background,
+        settings: Callable[[], Settings],
+        refusals: Refusals,
+        new_channel_id: Callable[[], str],
+        tasks_changed: Callable[[], None],
+    ) -> None:
+        self._manager = manager
+        self._store = store
+        self._agi_scripts = agi_scripts
+        self._clock = clock
+        self._background = background
+        self._settings = settings
+        self._refusals = refusals
+        self._new_channel_id = new_channel_id
+        self._tasks_changed = tasks_changed
+        #: Entries that need no second look while they are still there.
+        self._seen: set[str] = set()
+        self._working = False
+        self._again = False
+        self._waiters: list[Deferred[None]] = []
+        #: When what was taken over since the connect was asked for, by linkedid.
+        self._asked_at: dict[str, datetime] = {}
+        manager.listen("UserEvent", self._user_event)
+
+    @property
+    def remembered(self) -> int:
+        """How many entries are known that Asterisk may still have."""
+        return len(self._seen)
+
+    async def take_over(self) -> dict[str, datetime]:
+        """Take over what Asterisk has kept, after a connect.
+
+        Finishes when all of it is stored; or when that is not possible, or not in time:
+        the log says so, and what comes later is taken in then.
+
+        Returns:
+            When what is stored was asked for, by the linkedids of the calls.
+        """
+        self._asked_at.clear()
+        done: Deferred[None] = Deferred(lambda gone: self._waiters.remove(gone))
+        self._waiters.append(done)
+        self.wake()
+        try:
+            await done.addTimeout(HOLD_S, self._clock)
+        except TimeoutError:
+            self._log.error(
+                "what requests Asterisk keeps is not known after {limit_s:g} s;"
+                " callbacks go on without them",
+                limit_s=HOLD_S,
+            )
+        return dict(self._asked_at)
+
+    def wake(self) -> None:
+        """Look for entries; those of queues that were unknown get a second look."""
+        self._seen.clear()
+        self._look()
+
+    def _look(self) -> None:
+        self._again = True
+        if not self._working:
+            self._working = True
+            self._background.start("taking over kept requests", self._take_over())
+
+    def _user_event(self, message: AmiMessage) -> None:
+        if message.get("UserEvent") == dialplan.KEPT_EVENT:
+            self._agi_scripts.kept_by_asterisk(
+                message.get("Uniqueid"), message.get("Linkedid")
+            )
+            self._look()
+
+    async def _take_over(self) -> None:
+        try:
+            while self._again and self._manager.connected:
+                self._again = False
+                try:
+                    await self._take_all()
+                except NotConnected:
+                    return
+                except ActionFailed as error:
+                    if error.shutting_down:
+                        self._again = True
+                        await self._background.pause(_RETRY_S)
+                        continue
+                    self._log.error(
+                        "what requests Asterisk keeps is not known: {error}; give the"
+                        " manager user the classes of the example",
+                        error=error,
+                    )
+                except (ActionTimedOut, StoreUnavailable) as error:
+                    self._log.error(
+                        "requests that Asterisk keeps are not taken over yet, trying"
+                        " again: {error}",
+                        error=error,
+                    )
+                    self._again = True
+                    await self._background.pause(_RETRY_S)
+        finally:
+            self._working = False
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                waiter.callback(None)
+
+    async def _take_all(self) -> None:
+        given_up: set[str] = set()
+        # Asterisk answers with 1,023 characters at most: the rest comes next.
+        while True:
+            keys, is_cut = await self._keys()
+            # Those that Asterisk has forgotten need not be remembered.
+            self._seen &= set(keys)
+            fresh = [key for key in keys if key not in self._seen]
+            for key in fresh:
+                if await self._take(key):
+                    await self._forget(key)
+                self._seen.add(key)
+            if fresh:
+                continue
+            stale = await self._make_room(set(keys) - given_up) if is_cut else set()
+            if not stale:
+                return
+            given_up |= stale
+            await self._background.pause(_ROOM_S)
+
+    async def _keys(self) -> tuple[list[str], bool]:
+        """Return the keys of the first entries, and whether there are more."""
+        keys = actions.get_var(f"DB_KEYS({dialplan.REQUEST_FAMILY})")
+        value = (await self._manager.send(keys)).get("Value")
+        found = [key for key in value.split(",") if _KEY.fullmatch(key)]
+        return found, len(value) >= _MOST_SHOWN
+
+    async def _make_room(self, keys: Collection[str]) -> set[str]:
+        """Give up requests for unknown queues, which hide those behind them.
+
+        Returns:
+            The keys of those.
+        """
+        given_up = set()
+        for key in sorted(keys):
+            try:
+                kept = KeptRequest.read(await self._value(key))
+            except ValueError:
+                continue
+            if kept.queue in self._settings().queues:
+                continue
+            given_up.add(key)
+            if not await self._forget(key):
+                continue
+            reason = "the queue is not in the settings, and other requests wait behind"
+            self._log.error(
+                "Asterisk keeps too many requests: the one for queue {queue!r} is given"
+                " up: {reason}",
+                queue=kept.queue,
+                reason=reason,
+                number=shown_number(kept.number),
+                linkedid=kept.linkedid,
+            )
+            self._refusals.keep(
+                Kind.REQUESTED,
+                printable(kept.queue[:_LONGEST_QUEUE]),
+                kept.number,
+                reason,
+                kept.linkedid,
+            )
+        return given_up
+
+    async def _value(self, key: str) -> str:
+        try:
+            answers = await self._manager.send_list(
+                actions.db_get(dialplan.REQUEST_FAMILY, key)
+            )
+        except ActionFailed as error:
+            if error.shutting_down:
+                raise
+            # Gone, or the last of a list that was cut off.
+            return ""
+        return next((answer.get("Val") for answer in answers), "")
+
+    async def _take(self, key: str) -> bool:
+        """Make a task of an entry; tell whether the entry is of no more use."""
+        value = await self._value(key)
+        if not value:
+            return False
+        try:
+            kept = KeptRequest.read(value)
+        except ValueError as error:
+            self._log.error(
+                "AstDB {family}/{key} is no request and is deleted: {error}",
+                family=dialplan.REQUEST_FAMILY,
+                key=key,
+                error=error,
+            )
+            return True
+        settings = self._settings().queues.get(kept.queue)
+        if settings is None:
+            return self._is_strange(kept)
+        try:
+            number = callable_number(
+                kept.number, self._settings().number_rules(settings)
+            )
+            new = self._new_task(kept, number, settings)
+            await self._store_it(new)
+            if self._waiters:
+                self._asked_at[new.linkedid] = new.due_at
+        except NotCallable as refusal:
+            self._log.warn(
+                "a request that Asterisk kept for queue {queue} is not called back:"
+                " {reason}",
+                queue=settings.name,
+                reason=str(refusal),
+                number=shown_number(kept.number),
+                linkedid=kept.linkedid,
+            )
+            self._refusals.keep(
+                Kind.REQUESTED,
+                settings.name,
+                kept.number,
+                str(refusal),
+                kept.linkedid,
+            )
+        return True
+
+    def _is_strange(self, kept: KeptRequest) -> bool:
+        """Say that the queue is unknown; tell whether to wait for it no longer."""
+        old = (self._now() - kept.at).total_seconds() >= _STRANGE_S
+        self._log.error(
+            "Asterisk keeps a request for queue {queue!r}, which is not in the"
+            " settings; {what}",
+            queue=kept.queue,
+            what="it is older than a day and deleted"
+            if old
+            else "add it under 'queues' and load the settings again",
+            number=kept.number,
+            linkedid=kept.linkedid,
+        )
+        return old
+
+    def _new_task(
+        self, kept: KeptRequest, number: str, settings: QueueSettings
+    ) -> NewTask:
+        # Asterisk's clock may be ahead of ours.
+        at = min(kept.at, self._now())
+        place = f" at position {kept.position}" if kept.position else ""
+        return NewTask(
+            kind=Kind.REQUESTED,
+            number=number,
+            number_key=self._settings().plan.key(number),
+            name=display_name(kept.name),
+            language=kept.language,
+            queue=settings.name,
+            joined_at=at,
+            due_at=at,
+            expires_at=settings.expires_at(Kind.REQUESTED, at),
+            linkedid=kept.linkedid,
+            reason=f"the client pressed the key in queue {settings.name}{place} while"
+            " this service did not answer; Asterisk kept the request",
+        )
+
+    async def _store_it(self, new: NewTask) -> None:
+        most_calls = self._settings().limits.calls_per_number
+        recorded = await self._store.add(
+            new, self._now(), once=True, most_calls=most_calls
+        )
+        if was_taken_back(recorded) or _was_missed(recorded):
+            # Stored too late for an answer and taken back, for all that was known; or
+            # found missed in a history. The caller was told otherwise.
+            recorded = await self._store.add(new, self._now(), most_calls=most_calls)
+        self._log.info(
+            "task {task_id}: callback to {number} requested in queue {queue} while"
+            " there was no answer, kept by Asterisk until now"
+            if recorded.created
+            else "task {task_id}: the request of {number} in {queue} that Asterisk kept"
+            " is known",
+            task_id=recorded.task.id,
+            number=new.number,
+            queue=new.queue,
+            linkedid=new.linkedid,
+        )
+        self._tasks_changed()
+
+    async def _forget(self, key: str) -> bool:
+        """Have the dialplan delete an entry; our right to do so would allow more.
+
+        Returns:
+            False if Asterisk does not do it; the log says so.
+        """
+        channel_id = self._new_channel_id()
+        try:
+            await self._manager.send(
+                actions.originate(
+                    channel=f"Local/{dialplan.FORGET_REQUEST_EXTEN}"
+                    f"@{dialplan.FORGET_CONTEXT}/n",
+                    application="Hangup",
+                    channel_id=f"{channel_id}-1",
+                    other_channel_id=f"{channel_id}-2",
+                    variables={f"__{Variable.FORGET}": key},
+                    timeout_s=_FORGET_S,
+                )
+            )
+        except ActionFailed as error:
+            self._log.error(
+                "AstDB {family}/{key} is of no more use, but stays there: {error};"
+                " give the manager user the classes of the example",
+                family=dialplan.REQUEST_FAMILY,
+                key=key,
+                error=error,
+            )
+            return False
+        return True
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.seconds(), UTC)
+
+
+def _was_missed(recorded: Recorded) -> bool:
+    """Whether a call is known as missed, and its client was not reached yet."""
+    task = recorded.task
+    return (
+        recorded.known
+        and task.kind is Kind.MISSED
+        and (task.is_open or task.status is Status.EXPIRED)
+    )

@@ -1,0 +1,644 @@
+# SPDX-License-Identifier: MIT
+"""Follows all calls: makes tasks of missed ones and ends tasks of clients served.
+
+Hands what the manager tells to :class:`LiveCalls` and carries out what follows
+from it. It also knows which clients are in a call with us, so that nobody rings them
+meanwhile. What happened while nobody listened is not its business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, deque
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Container,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+from attrs import define, evolve, field
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from fastagi.ami import actions
+from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
+from fastagi.ami.session import AmiSession
+from fastagi.config.model import Settings
+from fastagi.domain.live_calls import (
+    Contact,
+    Ended,
+    LiveCalls,
+    Meeting,
+    Outcome,
+    Place,
+)
+from fastagi.domain.numbers import NotCallable, plain_number
+from fastagi.domain.task import OPEN, CallbackTask
+from fastagi.history.judge import PastContact
+from fastagi.node.agi_scripts import AgiScripts
+from fastagi.node.dialer import Dialer
+from fastagi.node.queue_monitor import OWN_CHANNEL
+from fastagi.runtime.background import Background
+from fastagi.service.missed_tasks import MissedTasks
+from fastagi.store.errors import StoreUnavailable
+from fastagi.store.store import TaskStore
+from fastagi.wire.ami import AmiMessage
+
+#: After Asterisk or the store failed to answer, in seconds.
+_RETRY_S: Final = 5.0
+#: While client and agent do not hear each other, such as on hold, in seconds.
+_ON_HOLD_S: Final = 0.5
+#: A bridge in which nobody hears another: parking lots, waiting rooms.
+_HOLDING: Final = "holding_bridge"
+#: Applications that put a channel in such a bridge; CoreShowChannels tells no more.
+_HOLDING_APPLICATIONS: Final = frozenset({"Park", "ParkAndAnnounce", "BridgeWait"})
+#: How many ended calls, and talks, are remembered for who reads of them later.
+_MOST_JUDGED: Final = 10_000
+_MOST_CONTACTS: Final = 1000
+
+
+#: A uniqueid ends so: the second in which the channel came into being, and a number.
+_BORN: Final = re.compile(r"(?:^|-)([0-9]{9,11})\.[0-9]+$", re.ASCII)
+#: By so many channels it is known how far Asterisk's clock is from ours.
+_CLOCK_CHANNELS: Final = 20
+#: A channel is not told later than that: a clock was set.
+_MOST_LATE_S: Final = 120.0
+
+Known = TypeVar("Known", Meeting, PastContact)
+
+
+class BirthTimes:
+    """When channels came into being, also if a service that was stopped reads it late.
+
+    Asterisk's clock may differ from ours by any constant: only what is later than with
+    other channels is late.
+    """
+
+    def __init__(self) -> None:
+        self._lags: deque[float] = deque(maxlen=_CLOCK_CHANNELS)
+
+    def born_at(self, uniqueid: str, read_at: float) -> float:
+        """Return when a channel began, at the latest, by our clock."""
+        match = _BORN.search(uniqueid)
+        if match is None:
+            return read_at
+        lag_s = read_at - (int(match[1]) + 1)
+        late_s = lag_s - min(self._lags, default=lag_s)
+        if abs(late_s) > _MOST_LATE_S:
+            self._lags.clear()
+            late_s = 0.0
+        self._lags.append(lag_s)
+        return read_at - max(0.0, late_s)
+
+
+@define
+class _Meanwhile:
+    gone: set[str] = field(factory=set)
+    #: The bridge that a channel entered last; empty if it left it.
+    bridges: dict[str, str] = field(factory=dict)
+
+
+class CallTracker:
+    """The live detection of missed calls and of clients served."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        manager: AmiSession,
+        store: TaskStore,
+        dialer: Dialer,
+        agi_scripts: AgiScripts,
+        tasks: MissedTasks,
+        clock: IReactorTime,
+        background: Background,
+        settings: Callable[[], Settings],
+        is_gone: Callable[[str], Awaitable[bool]],
+        tasks_changed: Callable[[], None],
+    ) -> None:
+        self.calls = LiveCalls(
+            client_key=lambda number: client_key(self._settings(), number),
+            is_own=is_own,
+        )
+        self._manager = manager
+        self._store = store
+        self._dialer = dialer
+        self._tasks = tasks
+        self._clock = clock
+        self._background = background
+        self._settings = settings
+        self._is_gone = is_gone
+        self._tasks_changed = tasks_changed
+        #: Counts the links, so that what belongs to an old one ends.
+        self._link = 0
+        #: What was heard while the list of channels was on its way.
+        self._meanwhile: _Meanwhile | None = None
+        #: Calls made by hand that are followed: channel and key of the client.
+        self._followed: set[tuple[str, str]] = set()
+        #: Clients served of whom the store does not know it yet, and how often.
+        self._served: Counter[str] = Counter()
+        self._birth_times = BirthTimes()
+        #: How long the talk on such a channel was when it was hung up.
+        self._talked: dict[str, float] = {}
+        #: Clients and people of ours who have spoken to each other.
+        self.contacts: deque[PastContact] = deque(maxlen=_MOST_CONTACTS)
+        #: Clients called by hand, by channel, until it is hung up.
+        self._called: dict[str, dict[str, Meeting]] = {}
+        #: Ids of calls that were judged, the oldest first.
+        self._judged: dict[str, None] = {}
+        #: Moments of which the store does not know yet what happened.
+        self._unstored: Counter[float] = Counter()
+        self._heard_at = 0.0
+        self._ended: list[Callable[[Ended, bool], None]] = []
+        agi_scripts.on_request(self.calls.requested)
+        for event, listener in {
+            "Newchannel": self._new_channel,
+            "QueueCallerJoin": self._caller_joined,
+            "QueueCallerLeave": self._caller_left,
+            "DialBegin": self._dial_begin,
+            "BridgeEnter": self._bridge_enter,
+            "BridgeLeave": self._bridge_leave,
+            "Hangup": self._hangup,
+        }.items():
+            manager.listen(event, listener)
+        manager.on_disconnected(self._lost)
+
+    def _lost(self) -> None:
+        self._link += 1
+        self.calls.interrupted()
+
+    def on_ended(self, callback: Callable[[Ended, bool], None]) -> None:
+        """Call ``callback(ended, seen)`` when a call is over.
+
+        Not seen: it had begun before anybody listened, and what it was is not known.
+        """
+        self._ended.append(callback)
+
+    @property
+    def heard_until(self) -> float:
+        """The moment before which all that happened is known to the store."""
+        return min([self._heard_at, *self._unstored])
+
+    def knows(self, ids: Iterable[str]) -> bool:
+        """Whether a call, by its ids, is under way or was judged here."""
+        return any(one in self.calls or one in self._judged for one in ids)
+
+    def meet_again(self, asked_at: Mapping[str, datetime]) -> None:
+        """End tasks of clients who talk with us now and asked for them before that.
+
+        Args:
+            asked_at: when calls asked for a callback, by their linkedids, where that
+                is not when it was stored.
+        """
+        for meeting in self.calls.meetings():
+            if meeting.contact is Contact.RANG:
+                met_at = datetime.fromtimestamp(meeting.at, UTC)
+                self._background.start(
+                    "ending a task of a client served",
+                    self._serve(meeting.key, _rang(meeting), met_at, asked_at),
+                )
+
+    def busy(self) -> set[str]:
+        """Return the keys of the clients who are in a call with us, or were served
+        and the store does not know it yet.
+        """
+        return self.calls.clients() | self._served.keys()
+
+    def rekey(self) -> None:
+        """Recognise clients by what their numbers mean now."""
+        self.calls.rekey()
+        self.contacts = deque(map(self._as_now, self.contacts), maxlen=_MOST_CONTACTS)
+        self._called = {
+            uniqueid: {one.key: one for one in map(self._as_now, meetings.values())}
+            for uniqueid, meetings in self._called.items()
+        }
+
+    def _as_now(self, known: Known) -> Known:
+        # The key of a key is the key itself.
+        return evolve(known, key=self._settings().plan.key(known.key))
+
+    def spare(self) -> None:
+        """End the attempts under way to reach a client who is in a call with us."""
+        self._rang(self.calls.clients())
+
+    # -- learning ----------------------------------------------------------
+
+    async def learn(self) -> bool:
+        """Ask which calls are under way.
+
+        Returns:
+            True when they are known; False when the link was lost meanwhile, and the
+            next connect has to begin again.
+        """
+        link = self._link
+        while self._manager.connected and link == self._link:
+            self._meanwhile = heard = _Meanwhile()
+            try:
+                channels = await self._manager.send_list(actions.core_show_channels())
+            except NotConnected:
+                return False
+            except (ActionFailed, ActionTimedOut) as error:
+                self._log.error(
+                    "no call is placed until it is known who is in a call: {error}",
+                    error=error,
+                )
+                await self._background.pause(_RETRY_S)
+            else:
+                listed = {message.get("Uniqueid") for message in channels}
+                # An entry of the list may be too hard to understand.
+                unread = {
+                    uniqueid
+                    for uniqueid in self.calls.unlisted(listed)
+                    if not await self._is_gone(uniqueid)
+                }
+                if link != self._link:
+                    return False
+                self._take_over(channels, heard, unread)
+                return True
+            finally:
+                if self._meanwhile is heard:
+                    self._meanwhile = None
+        return False
+
+    def _take_over(
+        self, channels: list[AmiMessage], heard: _Meanwhile, unread: Collection[str]
+    ) -> None:
+        now = self._heard_at = self._clock.seconds()
+        alive = {
+            message.get("Uniqueid"): message
+            for message in channels
+            if message.get("Uniqueid") not in heard.gone
+        }
+        # An event is never older than the list that comes after it.
+        bridges = {
+            uniqueid: message.get("BridgeId")
+            for uniqueid, message in alive.items()
+            if message.get("Application") not in _HOLDING_APPLICATIONS
+        } | heard.bridges
+        kept = {*alive, *unread} - heard.gone
+        self.calls.keep(kept)
+        self._forget_called(kept)
+        for uniqueid, message in alive.items():
+            self.calls.born(
+                uniqueid,
+                message.get("Linkedid"),
+                name=message.get("Channel"),
+                place=_place(message),
+                number=message.get("CallerIDNum"),
+                caller=message.get("CallerIDName"),
+                language=message.get("Language"),
+                at=now,
+                whole=False,
+            )
+        for uniqueid, message in alive.items():
+            if uniqueid == message.get("Linkedid"):
+                # What it dials, or is connected to, is all that is known of the call.
+                self.calls.dialled(
+                    uniqueid,
+                    uniqueid,
+                    "",
+                    (message.get("Exten"), message.get("ConnectedLineNum")),
+                )
+        self._meet(self.calls.bridges_are(bridges.items(), now))
+
+    def _forget_called(self, alive: Container[str]) -> None:
+        """Forget calls made by hand whose end nobody saw: the history may know it."""
+        self._called = {
+            uniqueid: called
+            for uniqueid, called in self._called.items()
+            if uniqueid in alive
+        }
+        for uniqueid, _ in self._followed:
+            if uniqueid not in alive:
+                self._talked.setdefault(uniqueid, 0.0)
+
+    def channels_are(self, alive: Collection[str]) -> None:
+        """Forget calls whose end was told so that nobody could understand it.
+
+        Args:
+            alive: the uniqueids of all channels there are.
+        """
+        for uniqueid in self.calls.missing_from(alive):
+            self._background.start(
+                "asking whether a channel is gone", self._forget_if_gone(uniqueid)
+            )
+
+    async def _forget_if_gone(self, uniqueid: str) -> None:
+        # Its entry in the list may be as hard to understand as its Hangup.
+        if not await self._is_gone(uniqueid):
+            return
+        before = self.calls.clients()
+        self.calls.gone(uniqueid, self._clock.seconds())
+        self._forget_called(self.calls)
+        if before - self.calls.clients():
+            self._tasks_changed()
+
+    # -- hearing -----------------------------------------------------------
+
+    def _new_channel(self, message: AmiMessage) -> None:
+        place = _place(message)
+        uniqueid = message.get("Uniqueid")
+        keys = self.calls.born(
+            uniqueid,
+            message.get("Linkedid"),
+            name=message.get("Channel"),
+            place=place,
+            number=message.get("CallerIDNum"),
+            caller=message.get("CallerIDName"),
+            language=message.get("Language"),
+            at=self._birth_times.born_at(uniqueid, self._clock.seconds()),
+        )
+        self._rang(keys)
+        if keys and self._settings().counting_rules.count_from(place):
+            self._ask_presentation(message.get("Uniqueid"))
+
+    def _caller_joined(self, message: AmiMessage) -> None:
+        self._rang(
+            self.calls.joined_queue(
+                message.get("Uniqueid"),
+                message.get("Queue"),
+                number=message.get("CallerIDNum"),
+                caller=message.get("CallerIDName"),
+                at=self._clock.seconds(),
+            )
+        )
+
+        settings = self._settings().queues.get(message.get("Queue"))
+        uniqueid = message.get("Uniqueid")
+        if settings and settings.missed_calls and self.calls.clients_with(uniqueid):
+            self._ask_presentation(uniqueid)
+
+    def _caller_left(self, message: AmiMessage) -> None:
+        self.calls.left_queue(
+            message.get("Uniqueid"),
+            message.get("Queue"),
+            _place(message),
+            self._clock.seconds(),
+        )
+
+    def _dial_begin(self, message: AmiMessage) -> None:
+        for key in self.calls.dialled(
+            message.get("Uniqueid"),
+            message.get("Linkedid"),
+            message.get("DialString"),
+            (message.get("DestCallerIDNum"),),
+        ):
+            self._dialer.withdraw(key, "the client was called by hand meanwhile")
+
+    def _bridge_enter(self, message: AmiMessage) -> None:
+        if message.get("BridgeTechnology") == _HOLDING:
+            return
+        if self._meanwhile is not None:
+            bridge = message.get("BridgeUniqueid")
+            self._meanwhile.bridges[message.get("Uniqueid")] = bridge
+        self._meet(
+            self.calls.entered_bridge(
+                message.get("Uniqueid"),
+                message.get("BridgeUniqueid"),
+                name=message.get("Channel"),
+                linkedid=message.get("Linkedid"),
+                at=self._clock.seconds(),
+            )
+        )
+
+    def _bridge_leave(self, message: AmiMessage) -> None:
+        if self._meanwhile is not None:
+            self._meanwhile.bridges[message.get("Uniqueid")] = ""
+        self.calls.left_bridge(
+            message.get("Uniqueid"),
+            message.get("BridgeUniqueid"),
+            self._clock.seconds(),
+        )
+
+    def _hangup(self, message: AmiMessage) -> None:
+        uniqueid = message.get("Uniqueid")
+        self._heard_at = self._clock.seconds()
+        if self._meanwhile is not None:
+            self._meanwhile.gone.add(uniqueid)
+            self._meanwhile.bridges.pop(uniqueid, None)
+        freed = self.calls.clients_with(uniqueid)
+        talk_s = self.calls.talk_s(uniqueid, self._clock.seconds())
+        if any(uniqueid == followed for followed, _ in self._followed):
+            self._talked[uniqueid] = talk_s
+        for meeting in self._called.pop(uniqueid, {}).values():
+            self._remember(meeting, talk_s)
+        ended = self.calls.hung_up(
+            uniqueid,
+            _place(message),
+            self._settings().counting_rules,
+            self._clock.seconds(),
+        )
+        if ended is not None:
+            self._log.debug(
+                "call of {number}: {outcome}: {how}",
+                number=ended.number,
+                outcome=ended.outcome.value,
+                how=ended.how,
+                linkedid=ended.uniqueid,
+            )
+            if ended.outcome is Outcome.MISSED:
+                self._background.start("keeping a missed call", self._keep(ended))
+            self._tell_ended(ended)
+        if freed - self.calls.clients():
+            # Their tasks need not wait any longer.
+            self._tasks_changed()
+
+    async def _keep(self, ended: Ended) -> None:
+        with self._not_stored_yet(ended.ended_at):
+            await self._tasks.keep(ended)
+
+    @contextmanager
+    def _not_stored_yet(self, at: float) -> Iterator[None]:
+        self._unstored[at] += 1
+        try:
+            yield
+        finally:
+            self._unstored -= Counter([at])
+
+    def _tell_ended(self, ended: Ended) -> None:
+        seen = ended.whole or ended.outcome in {Outcome.ANSWERED, Outcome.REQUESTED}
+        if seen:
+            self._judged |= dict.fromkeys((ended.uniqueid, ended.queue_uniqueid))
+            while len(self._judged) > _MOST_JUDGED:
+                del self._judged[next(iter(self._judged))]
+        for callback in self._ended:
+            callback(ended, seen)
+
+    def _ask_presentation(self, uniqueid: str) -> None:
+        """Events show a withheld number like any other: ask what it is."""
+        self._background.start(
+            "asking whether a number is withheld", self._learn_presentation(uniqueid)
+        )
+
+    async def _learn_presentation(self, uniqueid: str) -> None:
+        try:
+            answer = await self._manager.send(
+                actions.get_var("CALLERID(num-pres)", uniqueid)
+            )
+        except (NotConnected, ActionFailed, ActionTimedOut):
+            # Most often the caller is gone already.
+            return
+        if answer.get("Value").startswith("prohib"):
+            self.calls.number_withheld(uniqueid)
+
+    def _rang(self, keys: set[str]) -> None:
+        for key in keys:
+            self._dialer.withdraw(key, "the client rang in meanwhile")
+
+    # -- a client served ---------------------------------------------------
+
+    def _meet(self, meetings: list[Meeting]) -> None:
+        for meeting in meetings:
+            if meeting.contact is Contact.CALLED:
+                self._called.setdefault(meeting.uniqueid, {})[meeting.key] = meeting
+            if meeting.contact is Contact.RANG:
+                self._remember(meeting, 0.0)
+                self._background.start(
+                    "ending a task of a client served",
+                    self._serve(meeting.key, _rang(meeting)),
+                )
+            elif (meeting.uniqueid, meeting.key) not in self._followed:
+                self._followed.add((meeting.uniqueid, meeting.key))
+                self._background.start(
+                    "following a call made by hand", self._follow(meeting)
+                )
+
+    def _remember(self, meeting: Meeting, talk_s: float) -> None:
+        self.contacts.append(
+            PastContact(
+                contact=meeting.contact,
+                key=meeting.key,
+                who=meeting.who,
+                at=meeting.at,
+                talk_s=talk_s,
+            )
+        )
+
+    async def _follow(self, meeting: Meeting) -> None:
+        """Wait until a client called by hand has talked for long enough."""
+        uniqueid = meeting.uniqueid
+        try:
+            while task := await self._open_task(self._as_now(meeting).key):
+                settings = self._settings().queue(task.queue)
+                now = self._clock.seconds()
+                final = self._talked.get(uniqueid)
+                talk_s = self.calls.talk_s(uniqueid, now) if final is None else final
+                missing_s = settings.success_duration_s - talk_s
+                if missing_s <= 0:
+                    await self._serve(
+                        task.number_key,
+                        f"{meeting.who} called the client by hand and they talked for"
+                        f" {talk_s:.0f} s",
+                    )
+                    return
+                if final is not None:
+                    return
+                if talk_s and not self.calls.talks(uniqueid):
+                    missing_s = max(missing_s, _ON_HOLD_S)
+                await self._background.pause(missing_s)
+        finally:
+            self._followed.discard((uniqueid, meeting.key))
+            if not any(uniqueid == followed for followed, _ in self._followed):
+                self._talked.pop(uniqueid, None)
+
+    async def _open_task(self, key: str) -> CallbackTask | None:
+        while True:
+            try:
+                found = await self._store.listing(
+                    statuses=sorted(OPEN), number_key=key, limit=1
+                )
+            except StoreUnavailable:
+                await self._background.pause(_RETRY_S)
+            else:
+                return found[0] if found else None
+
+    async def _serve(
+        self,
+        key: str,
+        reason: str,
+        served_at: datetime | None = None,
+        asked_at: Mapping[str, datetime] | None = None,
+    ) -> None:
+        self._served[key] += 1
+        try:
+            with self._not_stored_yet(self._clock.seconds()):
+                await self._store_served(key, reason, served_at, asked_at)
+        finally:
+            self._served -= Counter([key])
+
+    async def _store_served(
+        self,
+        key: str,
+        reason: str,
+        served_at: datetime | None,
+        asked_at: Mapping[str, datetime] | None,
+    ) -> None:
+        at = self._now()
+        task: CallbackTask | None = None
+        stored = False
+        while not stored:
+            try:
+                task = await self._store.serve(
+                    key, reason, at, served_at=served_at, asked_at=asked_at
+                )
+                stored = True
+            except StoreUnavailable as error:
+                # Who asks for a callback until the next try wants one.
+                served_at = served_at or at
+                self._log.error(
+                    "that a client was served is not stored yet, trying again: {error}",
+                    error=error,
+                )
+                await self._background.pause(_RETRY_S)
+        if task is not None:
+            self._log.info(
+                "task {task_id}: {status}: {reason}",
+                task_id=task.id,
+                queue=task.queue,
+                number=task.number,
+                status=task.status.value,
+                reason=reason,
+            )
+            self._tasks_changed()
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.seconds(), UTC)
+
+
+def client_key(settings: Settings, number: str) -> str:
+    """Return the key of a client's number; empty if it can not be a client's."""
+    queues = settings.queues.values()
+    least = min((queue.numbers.min_digits for queue in queues), default=1)
+    try:
+        plain = plain_number(number)
+    except NotCallable:
+        return ""
+    if len(plain.removeprefix("+")) < least:
+        return ""
+    return settings.plan.key(plain)
+
+
+def _rang(meeting: Meeting) -> str:
+    return f"the client rang again and {meeting.who} answered"
+
+
+def is_own(uniqueid: str) -> bool:
+    """Whether an id is that of a callback."""
+    return OWN_CHANNEL.fullmatch(uniqueid) is not None
+
+
+def _place(message: AmiMessage) -> Place:
+    return Place(
+        context=message.get("Context"),
+        exten=message.get("Exten"),
+        priority=message.get("Priority"),
+    )

@@ -1,0 +1,825 @@
+# SPDX-License-Identifier: MIT
+"""Carries out attempts: originate, follow both legs, judge once, store.
+
+An attempt comes here already committed to the store. It is placed by one
+Originate that is never sent again; whatever is not known for certain afterwards
+is left open for the reconciler, which asks Asterisk.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Final
+
+from attrs import define, evolve, field
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from fastagi import dialplan
+from fastagi.ami import actions
+from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
+from fastagi.ami.session import AmiSession
+from fastagi.config.model import QueueSettings
+from fastagi.dialplan import Variable
+from fastagi.domain.attempt import (
+    Attempt,
+    Disposition,
+    Progress,
+    Verdict,
+    attempt_of,
+    judge,
+    may_be_shutdown,
+)
+from fastagi.domain.task import CallbackTask
+from fastagi.errors import CallbackError
+from fastagi.node.dialplan_report import Outcome
+from fastagi.node.hold import Hold, refuses_all
+from fastagi.node.targets import target_key
+from fastagi.runtime.background import Background
+from fastagi.runtime.clock import MachineClock
+from fastagi.store.errors import NoSuchTask, StaleTask, StoreUnavailable
+from fastagi.store.store import Begun, TaskStore
+from fastagi.wire.ami import AmiMessage
+
+#: What the member leg may take beyond its own limit before Originate gives up.
+_ORIGINATE_MARGIN_S: Final = 5.0
+#: Until the channel of an attempt is there to be hung up.
+_WITHDRAW_TRIES: Final = 10
+_WITHDRAW_PAUSE_S: Final = 0.2
+#: Between two tries after that, in seconds.
+_WITHDRAW_AGAIN_S: Final = 2.0
+#: The machine's clock was set if it has gone by so much more or less, in seconds.
+_CLOCK_SET_S: Final = 1.0
+#: After the store refused to take an attempt's end, in seconds.
+_STORE_RETRY_S: Final = 2.0
+#: Longest wait for Asterisk to say whether it is shutting down, in seconds.
+_ASK_S: Final = 2.0
+#: Ended attempts whose verdict is remembered.
+_MOST_VERDICTS: Final = 1000
+#: Characters Asterisk would read as more than part of one variable's value.
+_UNSAFE_VALUE: Final = re.compile(r'[\x00-\x1f,;"\\|&$`]')
+_CALLER_ID: Final = re.compile(r'\s*(?:"(?P<name>[^"]*)"\s*)?<?(?P<num>[^<>"]*)>?\s*')
+#: What Asterisk dials where the dialplan forbids to forward a call.
+_FORBIDDEN: Final = re.compile(rf"[^/@]+@{dialplan.NO_FORWARD_CONTEXT}")
+#: Why an attempt is ended whose client's phone forwards the call.
+FORWARDED: Final = "the client's phone forwards the call"
+
+
+#: Why the database may lack what was committed.
+_SET_BACK: Final = (
+    "the database was set back (a copy was restored, or a standby took over that"
+    " lacked the last transactions), and requests of that time may be lost"
+)
+
+#: Whether it is too late to end an attempt.
+TooLate = Callable[[Progress], bool]
+
+
+@define(eq=False)
+class RunningAttempt:
+    """An attempt under way, with the settings it began with."""
+
+    task: CallbackTask
+    attempt: Attempt
+    settings: QueueSettings
+    progress: Progress = field(factory=Progress)
+    #: Judged; the store may still have to take it.
+    closing: bool = False
+    #: The database was set back and lost the attempt, and it can not be stored again.
+    lost: bool = False
+    #: We have asked Asterisk to end it, or are about to.
+    ending: bool = False
+    #: When the service read that the client had answered.
+    answered_at: datetime | None = None
+    #: The same by the talk time that the dialplan told, once it has.
+    began_to_talk_at: datetime | None = None
+    #: From the steady clock to the machine's when it was placed, in seconds.
+    clock_offset_s: float | None = None
+    #: The channel whose call was just answered with another destination, if any.
+    forwarding: str = ""
+    #: Why it is to be ended, and until when that makes sense, where Asterisk has not
+    #: been asked yet, or may not have heard of it.
+    to_end: dict[TooLate, str] = field(factory=dict)
+
+    @property
+    def target(self) -> str:
+        """Name of its target in the live picture."""
+        return target_key(self.settings)
+
+
+class Dialer:
+    """All attempts under way."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        manager: AmiSession,
+        store: TaskStore,
+        clock: MachineClock,
+        background: Background,
+        hold: Hold,
+    ) -> None:
+        self.running: dict[str, RunningAttempt] = {}
+        self._manager = manager
+        self._store = store
+        self._clock = clock
+        self._background = background
+        self._hold = hold
+        #: Ended attempts whose outcome Asterisk still keeps.
+        self._to_forget: deque[str] = deque(maxlen=1000)
+        #: How the latest attempts ended, by channel id.
+        self._verdicts: dict[str, Verdict] = {}
+        self._ended: list[Callable[[], None]] = []
+        self._waiting: list[Deferred[None]] = []
+        for event, listener in {
+            "OriginateResponse": self._originate_response,
+            "AgentCalled": self._agent_called,
+            "AgentRingNoAnswer": self._agent_ring_no_answer,
+            "AgentConnect": self._agent_connect,
+            "DialBegin": self._dial_begin,
+            "DialEnd": self._dial_end,
+            "BridgeEnter": self._bridge_enter,
+            "BridgeLeave": self._bridge_leave,
+            "UserEvent": self._user_event,
+            "Hangup": self._hangup,
+        }.items():
+            manager.listen(event, listener)
+        manager.on_disconnected(self._link_lost)
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Call ``callback()`` after the end of each attempt is stored."""
+        self._ended.append(callback)
+
+    def idle(self) -> Deferred[None]:
+        """Fire when no attempt is under way; may be cancelled."""
+        waiting: Deferred[None] = Deferred(lambda gone: self._waiting.remove(gone))
+        self._waiting.append(waiting)
+        self._tell_idle()
+        return waiting
+
+    def _tell_idle(self) -> None:
+        if not self.running:
+            waiting, self._waiting = self._waiting, []
+            for deferred in waiting:
+                deferred.callback(None)
+
+    def waiting_for_member(self, target: str) -> int:
+        """Return how many attempts will take the target's next free member, or have
+        its only one.
+        """
+        return sum(
+            running.target == target
+            and (
+                running.progress.waits_for_member
+                # The phone is said to ring some time after it is dialled, and until
+                # then it looks free.
+                or bool(running.settings.target_extension and not running.closing)
+            )
+            for running in self.running.values()
+        )
+
+    def busy_keys(self) -> set[str]:
+        """Return the number keys of the clients of attempts under way.
+
+        The database may not know of them: it may have been set back.
+        """
+        return {running.task.number_key for running in self.running.values()}
+
+    def is_member_leg(self, uniqueid: str, queue: str) -> bool:
+        """Whether a channel is ours and waits in this queue for an agent to answer.
+
+        Later, or in another queue, it is a caller: the client was transferred.
+        """
+        running = self.running.get(attempt_of(uniqueid))
+        return (
+            running is not None
+            and uniqueid == running.attempt.member_channel_id
+            and queue.lower() == running.target.lower()
+            and running.progress.member_answered_at is None
+        )
+
+    # -- placing -----------------------------------------------------------
+
+    def place(self, begun: Begun, settings: QueueSettings) -> None:
+        """Send the Originate of an attempt that has just been stored."""
+        running = self._add(begun, settings)
+        self._background.start("originate", self._originate(running))
+
+    def withdraw(self, number_key: str, reason: str) -> None:
+        """End an attempt to reach this client, unless the two are talking already."""
+        for running in list(self.running.values()):
+            if running.task.number_key == number_key:
+                self._end_by_us(running, reason, _talk)
+
+    def withdraw_task(self, task_id: int, reason: str) -> None:
+        """End the attempt of a task, unless agent and client are talking already."""
+        for running in list(self.running.values()):
+            if running.task.id == task_id:
+                self._end_by_us(running, reason, _talk)
+
+    def rekey(self, key_of: Callable[[str], str]) -> None:
+        """Recognise the clients of attempts under way by what numbers mean now."""
+        for running in self.running.values():
+            task = running.task
+            running.task = evolve(task, number_key=key_of(task.number))
+
+    def end_ringing(self, is_open: Callable[[str], bool], reason: str) -> None:
+        """End attempts that no agent has answered yet, of queues that are not open."""
+        for running in list(self.running.values()):
+            if not is_open(running.task.queue):
+                self._end_by_us(running, reason, _is_answered)
+
+    def end_again(self) -> None:
+        """End what was to be ended when the link was lost, and goes on all the same."""
+        for running in list(self.running.values()):
+            if running.to_end and not (running.closing or running.ending):
+                # Until it is known that it is not too late.
+                self._let_go_on(running)
+                self._end_the_rest(running)
+
+    def drop(self, begun: Begun, settings: QueueSettings, reason: str) -> None:
+        """End an attempt that has just been stored, without a call."""
+        running = self._add(begun, settings)
+        running.progress.withdrawn = running.progress.refused = reason
+        self._close(running)
+
+    def _end_by_us(
+        self, running: RunningAttempt, reason: str, too_late: TooLate
+    ) -> None:
+        if running.closing or too_late(running.progress):
+            return
+        if running.ending:
+            running.to_end.setdefault(too_late, reason)
+            return
+        running.ending = True
+        running.progress.withdrawn = reason
+        self._tell(running, reason)
+        self._background.start(
+            "ending an attempt", self._withdraw(running, reason, too_late)
+        )
+
+    async def _withdraw(
+        self, running: RunningAttempt, reason: str, too_late: TooLate
+    ) -> None:
+        tries = 0
+        while not running.closing:
+            if too_late(running.progress):
+                self._let_go_on(running)
+                self._end_the_rest(running)
+                return
+            running.progress.withdrawn = reason
+            try:
+                await self._manager.send(
+                    actions.hangup(running.attempt.caller_channel_id)
+                )
+                return
+            except NotConnected as error:
+                running.to_end[too_late] = reason
+                if error.sent:
+                    # If Asterisk has read it, this is why the attempt ends.
+                    running.ending = False
+                else:
+                    self._let_go_on(running)
+                return
+            except (ActionFailed, ActionTimedOut) as error:
+                # The Originate that makes the channel may still be at work.
+                tries += 1
+                if tries == _WITHDRAW_TRIES:
+                    self._warn_of_no_end(running, reason, error)
+            if tries < _WITHDRAW_TRIES:
+                await self._background.pause(_WITHDRAW_PAUSE_S)
+            else:
+                # Whatever comes of it now is not our doing.
+                running.progress.withdrawn = ""
+                await self._background.pause(_WITHDRAW_AGAIN_S)
+
+    def _warn_of_no_end(
+        self, running: RunningAttempt, reason: str, error: Exception
+    ) -> None:
+        shutting_down = isinstance(error, ActionFailed) and error.shutting_down
+        self._log.warn(
+            "task {task_id}: {reason}, but the callback under way can not be ended:"
+            " {error}{remedy}",
+            remedy=""
+            if shutting_down
+            else "; does the manager user have 'call' among its write classes?",
+            task_id=running.task.id,
+            attempt_id=running.attempt.id,
+            reason=reason,
+            error=error,
+        )
+
+    def _let_go_on(self, running: RunningAttempt) -> None:
+        running.ending = False
+        running.progress.withdrawn = ""
+
+    def _end_the_rest(self, running: RunningAttempt) -> None:
+        """End it for the other reasons there are, if it is not too late for them."""
+        to_end, running.to_end = running.to_end, {}
+        for too_late, reason in to_end.items():
+            self._end_by_us(running, reason, too_late)
+
+    def follow(self, begun: Begun, settings: QueueSettings, progress: Progress) -> None:
+        """Take up an attempt that Asterisk is carrying out already."""
+        running = self._add(begun, settings)
+        running.progress = progress
+        if begun.task.cancel_requested:
+            # Asterisk may not have been told of it yet.
+            self._end_by_us(running, begun.task.reason, _talk)
+
+    def settle_as_before(self, begun: Begun, settings: QueueSettings) -> bool:
+        """End an attempt of which the end was stored before, and is lost.
+
+        Returns:
+            Whether it is one of those that are remembered.
+        """
+        if begun.attempt.channel_id not in self._verdicts:
+            return False
+        self._close(self._add(begun, settings))
+        return True
+
+    def settle(self, begun: Begun, settings: QueueSettings, progress: Progress) -> None:
+        """Judge an attempt that Asterisk knows no more."""
+        running = self.running.get(begun.attempt.channel_id)
+        if running is None:
+            running = self._add(begun, settings)
+            running.progress = progress
+        self._close(running)
+
+    def _add(self, begun: Begun, settings: QueueSettings) -> RunningAttempt:
+        running = RunningAttempt(begun.task, begun.attempt, settings)
+        self.running[begun.attempt.channel_id] = running
+        return running
+
+    async def _originate(self, running: RunningAttempt) -> None:
+        attempt, task = running.attempt, running.task
+        self._log.info(
+            "task {task_id}: calling an agent of {target} for {number}",
+            task_id=task.id,
+            attempt_id=attempt.id,
+            queue=task.queue,
+            target=running.target,
+            number=task.number,
+        )
+        try:
+            action = self._action(running)
+        except (ValueError, CallbackError) as error:
+            self._log.failure(
+                "task {task_id}: no call can be made of it", task_id=task.id
+            )
+            running.progress.refused = str(error)
+            self._close(running)
+            return
+        running.progress.placed_at = self._moment()
+        running.clock_offset_s = self._clock.seconds() - self._moment()
+        self._hold.trying()
+        try:
+            await self._manager.send(action)
+        except ActionFailed as error:
+            running.progress.refused = str(error)
+            if refuses_all(error):
+                # It is not the task's fault.
+                running.progress.withdrawn = str(error)
+                self._hold.refused(error)
+            else:
+                self._hold.taken()
+            self._close(running)
+        except NotConnected as error:
+            if error.sent:
+                self._leave_open(running, error)
+            else:
+                running.progress.refused = str(error)
+                self._close(running)
+        except ActionTimedOut as error:
+            self._leave_open(running, error)
+            self._hold.not_known()
+        else:
+            self._hold.taken()
+
+    def _leave_open(self, running: RunningAttempt, error: Exception) -> None:
+        self._log.warn(
+            "task {task_id}: not known whether the call was placed, asking Asterisk"
+            " before anything else: {error}",
+            task_id=running.task.id,
+            attempt_id=running.attempt.id,
+            error=error,
+        )
+
+    def _action(self, running: RunningAttempt) -> actions.Action:
+        settings, task, attempt = running.settings, running.task, running.attempt
+        exten = "extension" if settings.target_extension else "queue"
+        match = _CALLER_ID.fullmatch(settings.outbound_caller_id)
+        caller_name, caller_num = (
+            (match["name"] or "", match["num"].strip()) if match else ("", "")
+        )
+        # Nothing else is open, so nothing kept in Asterisk is still of use.
+        forget = "all" if len(self.running) == 1 else ""
+        if not forget and self._to_forget:
+            forget = self._to_forget.popleft()
+        variables = {
+            f"__{Variable.ID}": attempt.channel_id,
+            f"__{Variable.TASK}": str(task.id),
+            Variable.TARGET: settings.target_extension or settings.target_queue,
+            Variable.QUEUE_OPTIONS: settings.queue_options,
+            Variable.MEMBER_RING_TIME: f"{settings.member_ring_time_s:.0f}",
+            Variable.CALLER_RING_TIME: f"{settings.caller_ring_time_s:.0f}",
+            Variable.CHANNEL: settings.outbound_channel_for(task.number),
+            Variable.ALERT: settings.sounds.member_alert,
+            Variable.ALERT_LANGUAGE: settings.member_language,
+            Variable.CALLERID_NAME: caller_name,
+            Variable.CALLERID_NUM: caller_num,
+            Variable.FORGET: forget,
+        }
+        for name, value in variables.items():
+            if _UNSAFE_VALUE.search(value):
+                raise ValueError(f"{name} can not be passed to Asterisk: {value!r}")
+        name = f"{settings.display_prefix}{task.name}"
+        return actions.originate(
+            channel=f"Local/{exten}@{dialplan.MEMBER_CONTEXT}/n",
+            context=dialplan.CALLER_CONTEXT,
+            exten=dialplan.CALLER_EXTEN,
+            priority=1,
+            caller_id=f'"{name}" <{task.number}>',
+            channel_id=attempt.caller_channel_id,
+            other_channel_id=attempt.member_channel_id,
+            variables=variables,
+            timeout_s=settings.member_ring_time_s + _ORIGINATE_MARGIN_S,
+        )
+
+    # -- following ---------------------------------------------------------
+
+    def _link_lost(self) -> None:
+        # Who is thought to ring may be free before the link is back, and then the call
+        # takes the next free agent. Who talked until the last word from Asterisk did
+        # so for that long, were it gone for good.
+        for running in self.running.values():
+            running.progress.unwatched(self._manager.heard_at)
+
+    def _of(self, message: AmiMessage, half: str) -> RunningAttempt | None:
+        uniqueid = message.get("Uniqueid")
+        if not uniqueid.endswith(half):
+            return None
+        return self.running.get(attempt_of(uniqueid))
+
+    def _originate_response(self, message: AmiMessage) -> None:
+        running = self._of(message, "-1")
+        if running and message.get("Response") == "Failure":
+            self._close(running)
+
+    def _agent_called(self, message: AmiMessage) -> None:
+        if running := self._of(message, "-2"):
+            self._member_rings(running, message.get("Interface"))
+
+    def _agent_ring_no_answer(self, message: AmiMessage) -> None:
+        if running := self._of(message, "-2"):
+            interface = message.get("Interface")
+            if running.progress.member_stops_ringing(interface):
+                self._tell(running, f"{interface} did not answer")
+
+    def _agent_connect(self, message: AmiMessage) -> None:
+        if running := self._of(message, "-2"):
+            self._member_answers(running, message.get("Interface"))
+
+    def _look_for_forwarding(self, message: AmiMessage) -> None:
+        """Learn that the client's phone forwards the call, and where it does, end it.
+
+        The dialplan forbids it, but can not in every case: a route's own Dial() takes
+        a destination with a slash as a channel, and an older dialplan forbids nothing.
+        """
+        running = self.running.get(attempt_of(message.get("Linkedid")))
+        if running is None or running.progress.caller_dialled_at is None:
+            # Until then it is an agent's phone that forwards: the queue's business.
+            return
+        dialler, running.forwarding = running.forwarding, ""
+        if message.event == "DialEnd":
+            if message.get("Forward"):
+                running.progress.forwarded = True
+                running.forwarding = message.get("Uniqueid")
+        elif dialler == message.get("Uniqueid") and not _FORBIDDEN.fullmatch(
+            message.get("DialString")
+        ):
+            running.progress.forward_followed = True
+            self._end_by_us(running, FORWARDED, _never)
+
+    def _dial_begin(self, message: AmiMessage) -> None:
+        self._look_for_forwarding(message)
+        if (running := self._of(message, "-2")) and running.settings.target_extension:
+            self._member_rings(running, running.settings.target_extension)
+        elif (running := self._of(message, "-1")) and running.progress.caller_dialled(
+            self._moment()
+        ):
+            self._tell(running, f"dialling {running.task.number}")
+
+    def _dial_end(self, message: AmiMessage) -> None:
+        self._look_for_forwarding(message)
+        status = message.get("DialStatus")
+        if (running := self._of(message, "-2")) and running.settings.target_extension:
+            if status == "ANSWER":
+                self._member_answers(running, running.settings.target_extension)
+            else:
+                running.progress.member_stops_ringing(running.settings.target_extension)
+        elif (running := self._of(message, "-1")) is not None:
+            running.progress.caller_dial_ended(status, self._moment())
+            if running.progress.caller_answered_at is not None:
+                running.answered_at = running.answered_at or self._now()
+
+    def _bridge_enter(self, message: AmiMessage) -> None:
+        if (running := self._of(message, "-1")) and running.progress.bridged(
+            self._moment()
+        ):
+            running.answered_at = running.answered_at or self._now()
+            self._tell(
+                running,
+                "agent and client are talking",
+                answered_at=running.answered_at,
+            )
+
+    def _bridge_leave(self, message: AmiMessage) -> None:
+        if running := self._of(message, "-1"):
+            running.progress.unbridged(self._moment())
+
+    def _user_event(self, message: AmiMessage) -> None:
+        if message.get("UserEvent") == dialplan.OUTCOME_EVENT:
+            running = self.running.get(message.get("CallbackID"))
+            if running:
+                self._report(running, Outcome.said(message))
+
+    def _report(self, running: RunningAttempt, outcome: Outcome) -> None:
+        """Take the dialplan's own report of how the caller leg went."""
+        outcome.tell(running.progress, self._moment())
+        if outcome.talk_s:
+            began_at = self._now() - timedelta(seconds=outcome.talk_s)
+            running.began_to_talk_at = began_at
+        if outcome.alert_status == "FAILED":
+            self._log.warn(
+                "task {task_id}: the alert {sound} could not be played to the agent:"
+                " is the file in Asterisk's sounds directory, in the language of the"
+                " agent?",
+                task_id=running.task.id,
+                sound=running.settings.sounds.member_alert,
+            )
+
+    def _hangup(self, message: AmiMessage) -> None:
+        if running := self._of(message, "-1"):
+            running.progress.ended(self._moment())
+            self._close(running)
+
+    def _member_rings(self, running: RunningAttempt, interface: str) -> None:
+        if running.progress.member_rings(interface):
+            self._tell(running, f"{interface} rings")
+
+    def _member_answers(self, running: RunningAttempt, interface: str) -> None:
+        if running.progress.member_answers(interface, self._moment()):
+            self._tell(running, f"{interface} answered", member=interface)
+
+    def _tell(
+        self,
+        running: RunningAttempt,
+        text: str,
+        member: str = "",
+        answered_at: datetime | None = None,
+    ) -> None:
+        """Write one line of the task's story."""
+        if running.closing:
+            return
+        self._log.info(
+            "task {task_id}: {step}",
+            step=text,
+            task_id=running.task.id,
+            attempt_id=running.attempt.id,
+            queue=running.task.queue,
+        )
+        self._background.start(
+            "writing a task's story", self._write(running, text, member, answered_at)
+        )
+
+    async def _write(
+        self,
+        running: RunningAttempt,
+        text: str,
+        member: str,
+        answered_at: datetime | None,
+    ) -> None:
+        channel_id, now = running.attempt.channel_id, self._now()
+        story = partial(
+            self._store.progress,
+            channel_id,
+            text,
+            now,
+            member=member,
+            answered_at=answered_at,
+        )
+        try:
+            try:
+                await story()
+            except NoSuchTask:
+                if await self.restore(running):
+                    await story()
+        except StoreUnavailable as error:
+            # The end is what must not be lost, and that is tried again.
+            self._log.warn("a line of a task's story is lost: {error}", error=error)
+        except (NoSuchTask, StaleTask) as error:
+            self._log.warn(
+                "task {task_id}: a line of its story is lost: {error}",
+                task_id=running.task.id,
+                error=error,
+            )
+
+    async def restore(self, running: RunningAttempt) -> bool:
+        """Store an attempt under way again that the database does not have any more.
+
+        Returns:
+            Whether the database has it now.
+
+        Raises:
+            StoreUnavailable: nobody knows.
+        """
+        if running.lost:
+            return False
+        begun = Begun(running.task, running.attempt)
+        restored = await self._store.restore_attempt(begun, self._now())
+        task_id, channel_id = running.task.id, running.attempt.channel_id
+        if restored is None:
+            if not running.lost:
+                self._log.warn(
+                    "task {task_id}: its attempt under way (channel id {channel_id})"
+                    " is not in the database any more, and the task is gone, has ended"
+                    " or is called in another attempt: {why}; the call goes on",
+                    task_id=task_id,
+                    channel_id=channel_id,
+                    why=_SET_BACK,
+                )
+            running.lost = True
+            return False
+        running.attempt = restored.attempt
+        if restored.anew:
+            self._log.warn(
+                "task {task_id}: its attempt under way (channel id {channel_id}) was"
+                " not in the database any more and is stored again: {why}",
+                task_id=task_id,
+                channel_id=channel_id,
+                why=_SET_BACK,
+            )
+        return True
+
+    # -- ending ------------------------------------------------------------
+
+    def _close(self, running: RunningAttempt) -> None:
+        if not running.closing:
+            running.closing = True
+            running.progress.ended(self._moment())
+            if running.clock_offset_s is not None:
+                offset_s = self._clock.seconds() - self._moment()
+                set_by_s = offset_s - running.clock_offset_s
+                running.progress.clock_was_set = abs(set_by_s) > _CLOCK_SET_S
+            self._background.start("ending an attempt", self._end(running))
+
+    async def _end(self, running: RunningAttempt) -> None:
+        channel_id = running.attempt.channel_id
+        verdict = self._verdicts.get(channel_id) or await self._judge(running)
+        self._remember(channel_id, verdict)
+        task: CallbackTask | None = None
+        stored = False
+        while not stored:
+            try:
+                task = await self._store_end(running, verdict)
+                stored = True
+            except (NoSuchTask, StaleTask) as error:
+                self._log.warn(
+                    "task {task_id}: the end of the attempt ({verdict}) is not stored:"
+                    " {error}",
+                    task_id=running.task.id,
+                    verdict=verdict.reason,
+                    error=error,
+                )
+                stored = True
+            except StoreUnavailable as error:
+                self._log.error(
+                    "task {task_id}: the end of the attempt ({verdict}) is not stored"
+                    " yet, trying again: {error}",
+                    task_id=running.task.id,
+                    verdict=verdict.reason,
+                    error=error,
+                )
+                await self._background.pause(_STORE_RETRY_S)
+        self.running.pop(channel_id, None)
+        self._to_forget.append(channel_id)
+        if task is not None:
+            self._log.info(
+                "task {task_id}: {status}: {reason}",
+                task_id=task.id,
+                attempt_id=running.attempt.id,
+                queue=task.queue,
+                status=task.status.value,
+                disposition=verdict.disposition.value,
+                talk_s=round(verdict.talk_s, 1),
+                reason=task.reason,
+            )
+        for callback in self._ended:
+            callback()
+        self._tell_idle()
+
+    async def _judge(self, running: RunningAttempt) -> Verdict:
+        """Judge an attempt; one that only a shutdown of Asterisk ended is withdrawn."""
+        progress = running.progress
+        verdict = judge(progress, running.settings.success_duration_s)
+        if not may_be_shutdown(progress, verdict) or not self._manager.connected:
+            return verdict
+        try:
+            await self._manager.send(actions.ping(), _ASK_S)
+        except ActionFailed as error:
+            if error.shutting_down:
+                self._hold.refused(error)
+                return evolve(
+                    verdict, disposition=Disposition.WITHDRAWN, reason=str(error)
+                )
+        except (NotConnected, ActionTimedOut) as error:
+            self._log.debug(
+                "task {task_id}: not known whether Asterisk is shutting down: {error}",
+                task_id=running.task.id,
+                error=error,
+            )
+        return verdict
+
+    def _remember(self, channel_id: str, verdict: Verdict) -> None:
+        """Keep a verdict: a database that is set back needs it once more."""
+        self._verdicts[channel_id] = verdict
+        while len(self._verdicts) > _MOST_VERDICTS:
+            del self._verdicts[next(iter(self._verdicts))]
+
+    async def _store_end(
+        self, running: RunningAttempt, verdict: Verdict
+    ) -> CallbackTask:
+        """Store the end of an attempt, and the attempt itself if it was lost.
+
+        Raises:
+            NoSuchTask: the attempt was lost and can not be stored again.
+            StaleTask: it has ended before.
+            StoreUnavailable: nobody knows.
+        """
+        channel_id, rules = running.attempt.channel_id, running.settings.retry_rules
+        close = partial(self._store.close_attempt, answered_at=_answered_at(running))
+        try:
+            return await close(channel_id, verdict, rules, self._now())
+        except NoSuchTask:
+            # What stood in the way of it may have ended since.
+            running.lost = False
+            if await self.restore(running):
+                return await close(channel_id, verdict, rules, self._now())
+            if verdict.success:
+                served = await self._store.serve(
+                    running.task.number_key,
+                    f"{verdict.reason}, in an attempt that the database had lost",
+                    self._now(),
+                    served_at=running.attempt.started_at,
+                )
+                if served is not None:
+                    return served
+            raise
+
+    def _moment(self) -> float:
+        """Return the moment as an attempt's progress counts it."""
+        return self._clock.steady.seconds()
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.seconds(), UTC)
+
+
+def _answered_at(running: RunningAttempt) -> datetime | None:
+    """Return when the client answered, as far as it is known.
+
+    The service may have read of it late, or not at all before it was restarted; the
+    dialplan tells the moment by the clock of its own machine. The earliest counts: a
+    request must not be lost because the moment is known only roughly.
+    """
+    known = [running.answered_at]
+    if not running.progress.clock_was_set:
+        known.append(running.began_to_talk_at)
+        if reported := running.progress.reported_answered_at:
+            known.append(datetime.fromtimestamp(reported, UTC))
+    return min((at for at in known if at is not None), default=None)
+
+
+def _talk(progress: Progress) -> bool:
+    """Whether agent and client have heard each other."""
+    return progress.was_bridged
+
+
+def _never(_progress: Progress) -> bool:
+    """It is never too late."""
+    return False
+
+
+def _is_answered(progress: Progress) -> bool:
+    """Whether an agent has answered, or even the client is being called."""
+    return (
+        progress.member_answered_at is not None
+        or progress.caller_dialled_at is not None
+    )

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""How the dialplan tells what became of the client's leg.
+
+It says so in a user event and keeps the same in AstDB. Whatever is missing or makes no
+sense counts as not told: an older dialplan may still be loaded, and what an older one
+kept may be read after an update.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import frozen
+
+from fastagi.domain.attempt import Progress
+from fastagi.wire.ami import AmiMessage
+
+#: More digits than any of the numbers has, and than a moment in milliseconds has.
+_TOO_LONG: Final = 12
+_TOO_LATE: Final = 15
+
+
+@frozen(kw_only=True)
+class Outcome:
+    """One report of the context ``callback-outcome``."""
+
+    #: Empty: Dial() never ran.
+    dialstatus: str
+    talk_s: float
+    #: PLAYBACKSTATUS of the alert.
+    alert_status: str
+    #: HANGUPCAUSE; 0 if none was told.
+    cause: int
+    #: SIP's answers to the calls that were tried.
+    sip: tuple[int, ...]
+    #: A phone answered with another destination, and nobody was called there.
+    forwarded: bool
+    #: When the client answered, in epoch seconds of Asterisk's clock; 0 if not told.
+    answered_at: float = 0.0
+
+    @classmethod
+    def said(cls, event: AmiMessage) -> Outcome:
+        """Read the user event."""
+        names = (
+            "DialStatus",
+            "TalkMs",
+            "AlertStatus",
+            "Cause",
+            "SIP",
+            "Forwarded",
+            "AnsweredMs",
+        )
+        return cls._read(*map(event.get, names))
+
+    @classmethod
+    def kept(cls, value: str) -> Outcome:
+        """Read the entry in AstDB; older versions of the dialplan end it earlier."""
+        return cls._read(*(value.split(":") + [""] * 6)[:7])
+
+    @classmethod
+    def _read(
+        cls,
+        dialstatus: str,
+        talk_ms: str,
+        alert_status: str,
+        cause: str,
+        sip: str,
+        forwarded: str,
+        answered_ms: str,
+    ) -> Outcome:
+        return cls(
+            dialstatus=dialstatus,
+            talk_s=_number(talk_ms) / 1000,
+            alert_status=alert_status,
+            cause=_number(cause),
+            sip=tuple(code for code in map(_number, sip.split("+")) if code),
+            forwarded=forwarded == "1",
+            answered_at=_number(answered_ms, _TOO_LATE) / 1000,
+        )
+
+    def tell(self, progress: Progress, at: float) -> None:
+        """Add it to what is known of an attempt."""
+        if self.forwarded:
+            progress.forwarded = True
+        progress.caller_reported(
+            self.dialstatus,
+            self.talk_s,
+            at,
+            cause=self.cause,
+            sip=self.sip,
+            answered_at=self.answered_at,
+        )
+
+
+def _number(text: str, too_long: int = _TOO_LONG) -> int:
+    return int(text) if text.isdecimal() and len(text) < too_long else 0

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: MIT
+"""Tells Asterisk's queue_log what happens to tasks, for the sake of reports.
+
+It follows the table of events. The manager has no way to ask whether a line is written
+already, so one must be lost or doubled if this process dies between two writes. A
+report that counts a callback twice is worse than one that lacks a line: how far it has
+come is committed before each line is sent. What surely was not sent is sent later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from fastagi.ami import actions
+from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
+from fastagi.ami.session import AmiSession
+from fastagi.domain.queue_log_entries import Entry, entries
+from fastagi.runtime.background import Background
+from fastagi.store.errors import StoreUnavailable
+from fastagi.store.positions import Position
+from fastagi.store.store import TaskStore
+
+#: The reader's name in the table of positions.
+READER: Final = "queue_log"
+#: Events that are read at once.
+_MOST: Final = 100
+#: After the store failed, in seconds.
+_STORE_RETRY_S: Final = 5.0
+#: Pause before the next try while Asterisk is shutting down, in seconds.
+_SHUTDOWN_RETRY_S: Final = 15.0
+
+
+class QueueLogWriter:
+    """Writes entries one after another, as long as Asterisk is connected."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        manager: AmiSession,
+        store: TaskStore,
+        clock: IReactorTime,
+        background: Background,
+        enabled: Callable[[], bool],
+    ) -> None:
+        self._manager = manager
+        self._store = store
+        self._clock = clock
+        self._background = background
+        self._enabled = enabled
+        self._running = False
+        self._again = False
+        self._stopped = False
+        #: Asterisk does not let us; until the next connect it is not asked again.
+        self._refused = False
+        self._timer: IDelayedCall | None = None
+        manager.on_disconnected(self._disconnected)
+
+    def wake(self) -> None:
+        """Something may have happened to a task, or Asterisk is connected."""
+        if self._stopped:
+            return
+        self._again = True
+        if not self._running:
+            self._running = True
+            self._background.start("writing into queue_log", self._run())
+
+    def stop(self) -> None:
+        """Write nothing any more; what is left out is written after the next start."""
+        self._stopped = True
+        self._cancel_timer()
+
+    def _disconnected(self) -> None:
+        self._refused = False
+
+    async def _run(self) -> None:
+        self._cancel_timer()
+        try:
+            while self._again and not self._stopped:
+                self._again = False
+                if not self._enabled():
+                    await self._store.skip_events(READER)
+                elif self._ready:
+                    await self._write_all()
+        except StoreUnavailable as error:
+            self._log.error("queue_log waits for the database: {error}", error=error)
+            self._wake_in(_STORE_RETRY_S)
+        finally:
+            self._running = False
+
+    @property
+    def _ready(self) -> bool:
+        return self._manager.connected and not (self._refused or self._stopped)
+
+    async def _write_all(self) -> None:
+        """Write what has happened since the last time."""
+        position = await self._store.position(READER)
+        reached = position
+        while happenings := await self._store.events_after(position.event_id, _MOST):
+            for happening in happenings:
+                due = entries(happening)
+                for index, entry in enumerate(
+                    due[position.entries :], position.entries
+                ):
+                    after = (
+                        Position(happening.event_id)
+                        if index + 1 == len(due)
+                        else Position(position.event_id, index + 1)
+                    )
+                    if not (self._ready and self._enabled()):
+                        await self._keep(reached, position)
+                        return
+                    await self._store.set_position(READER, after)
+                    reached = after
+                    if not await self._write(entry):
+                        await self._store.set_position(READER, position)
+                        return
+                    position = after
+                position = Position(happening.event_id)
+        await self._keep(reached, position)
+
+    async def _keep(self, stored: Position, position: Position) -> None:
+        """Need not read again what nothing was to be written of."""
+        if stored != position:
+            await self._store.set_position(READER, position)
+
+    async def _write(self, entry: Entry) -> bool:
+        """Return False if the entry surely was not written."""
+        try:
+            await self._manager.send(
+                actions.queue_log(
+                    entry.queue,
+                    entry.word.value,
+                    uniqueid=entry.uniqueid or None,
+                    interface=entry.interface or None,
+                    message=entry.message,
+                )
+            )
+        except ActionFailed as error:
+            if error.shutting_down:
+                self._wake_in(_SHUTDOWN_RETRY_S)
+                return False
+            self._refused = True
+            self._log.warn(
+                "nothing is written into queue_log until Asterisk is connected again:"
+                " {error}; add 'agent' to 'write' of the manager user, or switch it off"
+                " with 'queue_log' under 'reports' in the settings",
+                error=error,
+            )
+            return False
+        except NotConnected as error:
+            return error.sent
+        except ActionTimedOut:
+            return True
+        return True
+
+    def _wake_in(self, delay_s: float) -> None:
+        self._cancel_timer()
+        if not self._stopped:
+            self._timer = self._clock.callLater(delay_s, self.wake)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None

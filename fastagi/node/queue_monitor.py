@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: MIT
+"""Keeps the live picture of queues true to Asterisk.
+
+The whole state is asked for at each connect and after each reload; events move it
+on in between. It decides nothing: whoever wants to know is told that something
+changed and looks for himself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from typing import Final
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from fastagi.ami import actions
+from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
+from fastagi.ami.session import AmiSession
+from fastagi.domain.live_queues import DeviceState, LiveQueues, Member, WaitingCaller
+from fastagi.node.targets import Target
+from fastagi.runtime.background import Background
+from fastagi.wire.ami import AmiMessage
+
+#: Uniqueids we give to our own channels. A name does not say whether one is a live
+#: caller: after a transfer it is.
+OWN_CHANNEL: Final = re.compile(r"callback-\d+-[0-9a-f]+-[12]")
+
+#: "queue reload" changes members without a word on the manager interface (16 to 22), so
+#: the whole state is asked for again after so many seconds.
+_RESYNC_S: Final = 60.0
+#: How a hint stands for a device in the settings: ``hint:EXTENSION@CONTEXT``.
+_HINT: Final = "hint:"
+#: States of extensions (``include/asterisk/pbx.h``, ast_extension_states) in which the
+#: phone may be free or not; every other means that it can not be rung.
+_EXTENSION_STATE: Final = {
+    "0": DeviceState.NOT_INUSE,
+    "1": DeviceState.INUSE,
+    "2": DeviceState.BUSY,
+    "4": DeviceState.UNAVAILABLE,
+    "8": DeviceState.RINGING,
+    "9": DeviceState.RINGINUSE,
+    "16": DeviceState.ONHOLD,
+}
+
+#: What Getvar is answered with then (16 to 22).
+_NO_CHANNEL: Final = "No such channel"
+
+#: After a failed attempt to learn the state, in seconds.
+_RESYNC_DELAY_S: Final = 5.0
+
+
+class QueueMonitor:
+    """Listens to the manager and tells :class:`LiveQueues` what it hears."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        manager: AmiSession,
+        clock: IReactorTime,
+        background: Background,
+        targets: Callable[[], Collection[Target]],
+        is_member_leg: Callable[[str, str], bool],
+    ) -> None:
+        self.queues = LiveQueues(is_member_leg=is_member_leg)
+        #: Whether the picture is whole: asked for since the last connect.
+        self.ready = False
+        #: Counts the connections, so that what belongs to an old one ends.
+        self._link = 0
+        self._manager = manager
+        self._clock = clock
+        self._background = background
+        self._targets = targets
+        self._changed: list[Callable[[], None]] = []
+        self._joined: list[Callable[[str, str], None]] = []
+        self._gone: list[Callable[[str], None]] = []
+        self._listed: list[Callable[[Collection[str]], None]] = []
+        for event, listener in {
+            "QueueMemberStatus": self._member_changed,
+            "QueueMemberAdded": self._member_changed,
+            "QueueMemberPause": self._member_changed,
+            "QueueMemberRemoved": self._member_removed,
+            "QueueCallerJoin": self._caller_joined,
+            "QueueCallerLeave": self._caller_left,
+            "AgentCalled": self._agent_called,
+            "AgentRingNoAnswer": self._agent_released,
+            "DeviceStateChange": self._device_changed,
+            "ExtensionStatus": self._hint_changed,
+            "Hangup": self._channel_gone,
+            "Reload": self._reloaded,
+        }.items():
+            manager.listen(event, listener)
+        manager.on_connected(self._connected)
+        manager.on_disconnected(self._lost)
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call ``callback()`` after each change that may matter."""
+        self._changed.append(callback)
+
+    def on_join(self, callback: Callable[[str, str], None]) -> None:
+        """Call ``callback(queue, uniqueid)`` when a live caller joins a queue.
+
+        After the link was lost it is called for each who is in a queue then.
+        """
+        self._joined.append(callback)
+
+    def on_hangup(self, callback: Callable[[str], None]) -> None:
+        """Call ``callback(uniqueid)`` when any channel was hung up, or a caller's
+        was found to be after the link was lost.
+        """
+        self._gone.append(callback)
+
+    def on_channels(self, callback: Callable[[Collection[str]], None]) -> None:
+        """Call ``callback(uniqueids)`` with all channels there are, as far as that is
+        understood: once a minute at least.
+        """
+        self._listed.append(callback)
+
+    async def is_gone(self, uniqueid: str) -> bool:
+        """Return whether a channel is surely gone.
+
+        What Asterisk did before this moment has been heard then. Without a link
+        nothing is sure.
+        """
+        try:
+            await self._manager.send(actions.get_var("CHANNEL(name)", uniqueid))
+        except ActionFailed as error:
+            return error.response.get("Message") == _NO_CHANNEL
+        except (NotConnected, ActionTimedOut):
+            return False
+        return False
+
+    def sync(self) -> None:
+        """Ask Asterisk for the whole state."""
+        self._background.start("learning the queues' state", self._sync())
+
+    async def _sync(self) -> None:
+        # Each answer is taken in the moment it is complete: what happens after it
+        # comes as an event, and an older answer must not undo that.
+        send_list = self._manager.send_list
+        try:
+            self._take_channels(await send_list(actions.core_show_channels()))
+            self._take_queues(await send_list(actions.queue_status()))
+            self._take_devices(await send_list(actions.device_state_list()))
+            for answer in await self._ask_hints():
+                self._set_hint(answer)
+        except NotConnected:
+            return
+        except (ActionFailed, ActionTimedOut) as error:
+            if isinstance(error, ActionFailed) and error.shutting_down:
+                # Nothing is placed meanwhile. It may go on: "core abort shutdown".
+                report = self._log.debug
+            else:
+                report = self._log.warn
+            report(
+                "can not learn the queues' state, trying again: {error}", error=error
+            )
+            await self._background.pause(_RESYNC_DELAY_S)
+            if self._manager.connected:
+                self.sync()
+            return
+        self.ready = True
+        self._tell()
+
+    def _take_channels(self, channels: list[AmiMessage]) -> None:
+        alive = {message.get("Uniqueid") for message in channels}
+        for callback in self._listed:
+            callback(alive)
+        for uniqueid in self.queues.keep_channels(alive):
+            self._tell_gone(uniqueid)
+
+    def _take_queues(self, status: list[AmiMessage]) -> None:
+        self.queues.clear()
+        for message in status:
+            match message.event:
+                case "QueueParams":
+                    self.queues.add_queue(message.get("Queue"))
+                case "QueueMember":
+                    self.queues.set_member(message.get("Queue"), _member(message))
+                case "QueueEntry":
+                    self._caller_in_queue(message, _number(message.get("Wait")))
+
+    def _take_devices(self, devices: list[AmiMessage]) -> None:
+        for message in devices:
+            self._set_device(message)
+
+    def _connected(self) -> None:
+        self._link += 1
+        self.sync()
+        self._background.start("keeping in step", self._keep_in_step(self._link))
+
+    async def _keep_in_step(self, link: int) -> None:
+        while True:
+            await self._background.pause(_RESYNC_S)
+            if link != self._link or not self._manager.connected:
+                return
+            await self._sync()
+
+    def _lost(self) -> None:
+        self.ready = False
+
+    def _reloaded(self, message: AmiMessage) -> None:
+        if "queue" in message.get("Module").lower() or message.get("Module") == "All":
+            self.sync()
+
+    def _member_changed(self, message: AmiMessage) -> None:
+        self.queues.set_member(message.get("Queue"), _member(message))
+        self._tell()
+
+    def _member_removed(self, message: AmiMessage) -> None:
+        self.queues.remove_member(message.get("Queue"), _interface(message))
+        self._tell()
+
+    def _agent_called(self, message: AmiMessage) -> None:
+        self.queues.member_called(_interface(message), message.get("DestUniqueid"))
+
+    def _agent_released(self, message: AmiMessage) -> None:
+        self.queues.member_released(_interface(message), message.get("DestUniqueid"))
+        self._tell()
+
+    def _caller_joined(self, message: AmiMessage) -> None:
+        self._caller_in_queue(message, waited_s=0.0)
+        self._tell()
+
+    def _caller_left(self, message: AmiMessage) -> None:
+        self.queues.caller_left(message.get("Queue"), message.get("Uniqueid"))
+        self._tell()
+
+    def _channel_gone(self, message: AmiMessage) -> None:
+        uniqueid = message.get("Uniqueid")
+        had_any = self.queues.channel_gone(uniqueid)
+        self._tell_gone(uniqueid)
+        if had_any:
+            self._tell()
+
+    def _device_changed(self, message: AmiMessage) -> None:
+        if self._set_device(message):
+            self._tell()
+
+    def _caller_in_queue(self, message: AmiMessage, waited_s: float) -> None:
+        uniqueid = message.get("Uniqueid")
+        queue = message.get("Queue")
+        self.queues.caller_joined(
+            queue,
+            WaitingCaller(
+                uniqueid=uniqueid,
+                joined_at=self._clock.seconds() - waited_s,
+                number=message.get("CallerIDNum"),
+                name=message.get("CallerIDName"),
+            ),
+        )
+        for callback in self._joined:
+            callback(queue, uniqueid)
+
+    def _tell_gone(self, uniqueid: str) -> None:
+        for callback in self._gone:
+            callback(uniqueid)
+
+    async def _ask_hints(self) -> list[AmiMessage]:
+        """Ask for the state of each hint that stands for a device."""
+        answers = []
+        for target in self._targets():
+            if target.device.lower().startswith(_HINT):
+                exten, _, context = target.device[len(_HINT) :].partition("@")
+                action = actions.extension_state(exten, context)
+                answers.append(await self._manager.send(action))
+        return answers
+
+    def _hint_changed(self, message: AmiMessage) -> None:
+        if self._set_hint(message):
+            self._tell()
+
+    def _set_hint(self, message: AmiMessage) -> bool:
+        hint = f"{_HINT}{message.get('Exten')}@{message.get('Context')}".lower()
+        state = _EXTENSION_STATE.get(message.get("Status"), DeviceState.INVALID)
+        return self._set_state(hint, state)
+
+    def _set_device(self, message: AmiMessage) -> bool:
+        state = DeviceState.parse(message.get("State"))
+        return self._set_state(message.get("Device").lower(), state)
+
+    def _set_state(self, device: str, state: DeviceState) -> bool:
+        """Set the state of a target that is a device; False if none is."""
+        found = False
+        for target in self._targets():
+            if target.device and target.device.lower() == device:
+                self.queues.set_member(
+                    target.key, Member(interface=target.device, state=state)
+                )
+                found = True
+        return found
+
+    def _tell(self) -> None:
+        if self.ready:
+            for callback in self._changed:
+                callback()
+
+
+def _interface(message: AmiMessage) -> str:
+    """Return the member's interface: QueueMember calls it Location."""
+    return message.get("Interface") or message.get("Location")
+
+
+def _member(message: AmiMessage) -> Member:
+    return Member(
+        interface=_interface(message),
+        name=message.get("MemberName") or message.get("Name"),
+        state=DeviceState.parse(message.get("Status")),
+        paused=message.get("Paused") == "1",
+        in_call=message.get("InCall") == "1",
+        last_call=_number(message.get("LastCall")),
+        wrapuptime_s=_number(message.get("Wrapuptime")),
+    )
+
+
+def _number(text: str) -> float:
+    return float(text) if text.isdecimal() else 0.0

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: MIT
+"""Brings due tasks and free agents together.
+
+Reacts to what happens (an agent turns free, a task falls due, a queue opens) and never
+polls: one pass runs at a time, and whatever happens meanwhile causes one more. It
+grants callbacks only as :class:`Capacity` allows and leaves the calling to the dialer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from datetime import UTC, datetime
+from typing import Final
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from fastagi.config.model import Settings
+from fastagi.domain.capacity import Capacity
+from fastagi.domain.numbers import why_not_any_more
+from fastagi.domain.task import CallbackTask
+from fastagi.node.dialer import Dialer
+from fastagi.node.hold import Hold
+from fastagi.node.queue_monitor import QueueMonitor
+from fastagi.node.targets import Target, target_key
+from fastagi.runtime.background import Background
+from fastagi.service.opening_state import OpeningState
+from fastagi.store.errors import StoreUnavailable
+from fastagi.store.store import TaskStore
+
+#: A timer never sleeps longer, so that a clock set forward is noticed.
+MAX_SLEEP_S: Final = 60.0
+#: Why an attempt that was about to begin, or rang agents, came to nothing.
+CLOSED: Final = "the queue closed meanwhile"
+#: After the store failed, in seconds.
+_STORE_RETRY_S: Final = 2.0
+
+
+class Scheduler:
+    """Decides which task is called back when."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        store: TaskStore,
+        queue_monitor: QueueMonitor,
+        dialer: Dialer,
+        clock: IReactorTime,
+        background: Background,
+        settings: Callable[[], Settings],
+        opening_state: OpeningState,
+        targets: Callable[[], list[Target]],
+        new_channel_id: Callable[[], str],
+        busy: Callable[[], Collection[str]],
+        put_off: Callable[[], None],
+        hold: Hold,
+        may_call: Callable[[], Awaitable[bool]],
+    ) -> None:
+        self._store = store
+        self._queue_monitor = queue_monitor
+        self._dialer = dialer
+        self._clock = clock
+        self._background = background
+        self._settings = settings
+        self._opening_state = opening_state
+        self._targets = targets
+        self._new_channel_id = new_channel_id
+        #: Keys of clients who are in a call with us: they are not called.
+        self._in_a_call = busy
+        #: Called when tasks ended, or wait, instead of being called.
+        self._put_off = put_off
+        #: Makes sure that no other service has taken the database over.
+        self._may_call = may_call
+        self._running = False
+        self._again = False
+        self._enabled = False
+        self._timer: IDelayedCall | None = None
+        #: No task is due before; None when that is not known.
+        self._next_due: float | None = None
+        #: The queues that were open at the last pass.
+        self._open: frozenset[str] = frozenset()
+        self._hold = hold
+        queue_monitor.on_change(self.wake)
+        hold.on_release(self.tasks_changed)
+
+    def enable(self) -> None:
+        """Begin, or begin again, to place calls."""
+        self._enabled = True
+        self.tasks_changed()
+
+    def disable(self) -> None:
+        """Place no new calls; those under way are not touched."""
+        self._enabled = False
+        self._set_timer(None)
+
+    def tasks_changed(self) -> None:
+        """A task was added, changed or put back in line."""
+        self._next_due = None
+        self.wake()
+
+    def wake(self) -> None:
+        """Something changed: look whether a call can be placed."""
+        if not self._enabled or not self._queue_monitor.ready:
+            return
+        if self._running:
+            self._again = True
+            return
+        self._running = True
+        self._background.start("scheduling", self._run())
+
+    async def _run(self) -> None:
+        try:
+            # An event that wakes us may tell others something, too: they come first.
+            await self._background.pause(0)
+            self._again = True
+            while self._again and self._enabled and self._queue_monitor.ready:
+                self._again = False
+                await self._pass()
+        except StoreUnavailable as error:
+            self._log.error("no callback can be placed: {error}", error=error)
+            self._set_timer(self._clock.seconds() + _STORE_RETRY_S)
+        finally:
+            self._running = False
+
+    async def _pass(self) -> None:
+        now = self._clock.seconds()
+        settings = self._settings()
+        wanted = self._targets()
+        self._look_who_is_open(now)
+        if self._hold.holds():
+            self._sleep(wanted, now)
+            return
+        # One further ahead than that is of before the clock was set back.
+        if self._next_due and now < self._next_due <= now + MAX_SLEEP_S:
+            self._sleep(wanted, now)
+            return
+        capacity = self._capacity(wanted, now)
+        while spare := self._open & frozenset().union(
+            *(t.queues for t in wanted if capacity.spare(t.key.lower()))
+        ):
+            if not await self._may_call():
+                return
+            due = await self._store.begin_attempts(
+                spare,
+                [self._new_channel_id()],
+                _utc(now),
+                busy_keys=self._busy(),
+                most=settings.call_limits,
+                why_not=_judge(settings),
+            )
+            self._tell(due.put_off)
+            if not due.begun:
+                if due.put_off:
+                    continue
+                break
+            (begun,) = due.begun
+            # Since its COMMIT the process may have been frozen for a minute.
+            if not await self._may_call():
+                return
+            queue = settings.queues[begun.task.queue]
+            # The store took its time: agents may be gone, callers may have come.
+            now = self._clock.seconds()
+            self._look_who_is_open(now)
+            capacity = self._capacity(wanted, now)
+            if not (self._enabled and self._queue_monitor.ready):
+                self._dialer.drop(begun, queue, "the service stops, or lost Asterisk")
+            elif self._hold.holds():
+                self._dialer.drop(begun, queue, "Asterisk takes no calls now")
+            elif begun.task.queue not in self._open:
+                self._dialer.drop(begun, queue, CLOSED)
+            elif self._settings().plan.key(begun.task.number) in self._in_a_call():
+                self._dialer.drop(begun, queue, "the client rang in meanwhile")
+            elif begun.task.number_key in self._dialer.busy_keys():
+                self._dialer.drop(begun, queue, "the client is being called already")
+            elif not capacity.take(target_key(queue).lower()):
+                self._dialer.drop(begun, queue, "the agent was taken meanwhile")
+            else:
+                self._dialer.place(begun, queue)
+            if not (self._enabled and self._queue_monitor.ready) or self._hold.holds():
+                return
+        else:
+            # No agent is free: the next change of the picture wakes us.
+            self._sleep(wanted, now)
+            return
+        at = await self._store.next_due(
+            self._open, _utc(now), busy_keys=self._busy(), most=settings.call_limits
+        )
+        if not self._again:
+            # Another process may add tasks without a word to this one.
+            latest = now + MAX_SLEEP_S
+            self._next_due = min(at.timestamp(), latest) if at else latest
+            self._sleep(wanted, now)
+
+    def _busy(self) -> set[str]:
+        """Return the keys of clients who must not be called now."""
+        return {*self._in_a_call(), *self._dialer.busy_keys()}
+
+    def _tell(self, put_off: list[CallbackTask]) -> None:
+        """Say which tasks ended, or wait, instead of being called."""
+        for task in put_off:
+            self._log.info(
+                "task {task_id}: not called: {reason}",
+                task_id=task.id,
+                queue=task.queue,
+                status=task.status.value,
+                reason=task.reason,
+            )
+        if put_off:
+            self._put_off()
+
+    def _look_who_is_open(self, now: float) -> None:
+        """Learn which queues are open; where one is not, no agent is rung any more."""
+        is_open = self._opening_state.open_queues(now)
+        if is_open - self._open:
+            # Tasks have waited for it.
+            self._next_due = None
+        self._open = is_open
+        self._dialer.end_ringing(
+            lambda queue: self._opening_state.standing(queue, now).is_open, CLOSED
+        )
+
+    def _capacity(self, wanted: list[Target], now: float) -> Capacity:
+        queues = self._queue_monitor.queues
+        free: dict[str, set[str]] = {}
+        claimed: dict[str, int] = {}
+        # Live callers of every queue count, also of those without callbacks: an
+        # agent may be a member of several.
+        for name in queues.names():
+            if callers := queues.waiting(name):
+                free[name.lower()] = queues.free(name, 0.0, now)
+                claimed[name.lower()] = len(callers)
+        for target in wanted:
+            key = target.key.lower()
+            free[key] = queues.free(target.key, target.wrapuptime_s, now)
+            claimed[key] = claimed.get(key, 0) + self._dialer.waiting_for_member(
+                target.key
+            )
+        return Capacity(free, claimed)
+
+    def _sleep(self, wanted: list[Target], now: float) -> None:
+        """Set the timer for the next thing that happens by itself."""
+        queues = self._queue_monitor.queues
+        moments = [queues.next_free_at(t.key, t.wrapuptime_s, now) for t in wanted]
+        moments += [self._next_due, self._opening_state.next_change(now)]
+        at = min((m for m in moments if m is not None and m > now), default=None)
+        self._set_timer(at)
+
+    def _set_timer(self, at: float | None) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        if at is not None:
+            delay = min(max(0.0, at - self._clock.seconds()), MAX_SLEEP_S)
+            self._timer = self._clock.callLater(delay, self.wake)
+
+
+def _judge(settings: Settings) -> Callable[[CallbackTask], str]:
+    """Return what says why a task must not be called by these settings."""
+
+    def why_not(task: CallbackTask) -> str:
+        rules = settings.number_rules(settings.queue(task.queue))
+        refusal = why_not_any_more(task.number, task.number_key, rules)
+        return f"the settings do not allow it any more: {refusal}" if refusal else ""
+
+    return why_not
+
+
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: MIT
+"""What an operator can see of the guards of numbers, and do to them.
+
+Like :mod:`fastagi.service.task_commands` it serves the running service and the
+command line alone with the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from fastagi.config.model import Settings
+from fastagi.domain.blocked_numbers import BlockedNumber
+from fastagi.domain.numbers import NotCallable, plain_number
+from fastagi.service.commands import (
+    Actor,
+    BadRequest,
+    BlockedNumbers,
+    BlockNumber,
+    Command,
+    Handler,
+    ListBlocked,
+    ListRefused,
+    NumberBlocked,
+    NumberUnblocked,
+    RefusedCallers,
+    UnblockNumber,
+    shown,
+)
+from fastagi.service.task_commands import queue_of
+from fastagi.store.store import TaskStore
+
+_LONGEST_REASON: Final = 200
+
+
+class NumberCommands:
+    """Blocks numbers, lists them, and lists who was refused."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        store: TaskStore,
+        clock: IReactorTime,
+        settings: Callable[[], Settings],
+        tasks_changed: Callable[[], None],
+        withdraw: Callable[[str, str], None],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            store: of the tasks.
+            clock: the time.
+            settings: those in force.
+            tasks_changed: called after a task has ended, or will.
+            withdraw: ends a call under way to reach the client with this key, with a
+                reason, unless the two are talking.
+        """
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._tasks_changed = tasks_changed
+        self._withdraw = withdraw
+
+    def handlers(self) -> Mapping[type[Command], Handler]:
+        """Return what carries out which command."""
+        return {
+            BlockNumber: self.block,
+            UnblockNumber: self.unblock,
+            ListBlocked: self.blocked,
+            ListRefused: self.refused,
+        }
+
+    async def block(self, command: BlockNumber, actor: Actor) -> NumberBlocked:
+        """Have a number never called again.
+
+        Raises:
+            BadRequest: it is no number.
+        """
+        number, key = self._number(command.number)
+        blocked = await self._store.block(
+            BlockedNumber(
+                number=number,
+                number_key=key,
+                reason=command.reason[:_LONGEST_REASON],
+                at=datetime.fromtimestamp(self._clock.seconds(), UTC),
+            ),
+            self._settings().plan.region,
+        )
+        self._log.info(
+            "number {number} is never called: {reason} ({actor})",
+            number=number,
+            reason=blocked.number.words,
+            actor=actor,
+        )
+        if blocked.task is not None:
+            self._withdraw(key, blocked.number.words)
+            self._tasks_changed()
+        return NumberBlocked(
+            created=blocked.created, number=blocked.number, task=blocked.task
+        )
+
+    async def unblock(self, command: UnblockNumber, actor: Actor) -> NumberUnblocked:
+        """Let a number be called again.
+
+        Raises:
+            BadRequest: it is no number, or it is not blocked.
+        """
+        number, key = self._number(command.number)
+        known = await self._store.unblock(key)
+        if known is None:
+            raise BadRequest(f"{number} is not blocked; see 'numbers list'")
+        self._log.info(
+            "number {number} may be called again ({actor})", number=number, actor=actor
+        )
+        return NumberUnblocked(number=known)
+
+    async def blocked(self, command: ListBlocked, actor: Actor) -> BlockedNumbers:
+        """Return the numbers that are never called, the latest first."""
+        return BlockedNumbers(numbers=tuple(await self._store.blocked(command.limit)))
+
+    async def refused(self, command: ListRefused, actor: Actor) -> RefusedCallers:
+        """Return who was not called back, the latest first."""
+        queue = queue_of(command.queue, self._settings())
+        found = await self._store.refusals(queue, command.limit, command.before_id)
+        return RefusedCallers(refusals=tuple(found))
+
+    def _number(self, raw: str) -> tuple[str, str]:
+        try:
+            number = plain_number(raw)
+        except NotCallable as refusal:
+            raise BadRequest(f"{shown(raw)} is no number: {refusal}") from None
+        return number, self._settings().plan.key(number)

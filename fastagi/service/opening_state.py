@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""Which queues are open now, as the settings in force have it.
+
+Remembers each answer until it changes, for the scheduler asks at everything that
+happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from attrs import frozen
+
+from fastagi.config.model import Settings
+from fastagi.domain.hours import OpeningHours, OpenState
+
+
+@frozen
+class _Known:
+    hours: OpeningHours
+    #: Epoch seconds.
+    since: float
+    standing: OpenState
+
+    def holds(self, hours: OpeningHours, now: float) -> bool:
+        """Whether it is still so; not after the clock was set back."""
+        until = self.standing.until
+        return (
+            self.hours is hours
+            and self.since <= now
+            and (until is None or now < until.timestamp())
+        )
+
+
+class OpeningState:
+    """The standing of each queue of the settings."""
+
+    def __init__(self, settings: Callable[[], Settings]) -> None:
+        self._settings = settings
+        self._of: Settings | None = None
+        self._hours: dict[str, OpeningHours] = {}
+        self._known: dict[str, _Known] = {}
+
+    def standing(self, queue: str, now: float) -> OpenState:
+        """Return whether a queue is open at a moment (epoch seconds), and until when.
+
+        For a queue that is not in the settings any more the defaults hold.
+        """
+        hours = self._hours_by_queue().get(queue)
+        if hours is None:
+            # Left out of the settings, or written in other letters, small or capital.
+            hours = self._settings().queue(queue).hours
+        known = self._known.get(queue)
+        if known is None or not known.holds(hours, now):
+            standing = hours.standing(datetime.fromtimestamp(now, UTC))
+            known = self._known[queue] = _Known(hours, now, standing)
+        return known.standing
+
+    def _hours_by_queue(self) -> dict[str, OpeningHours]:
+        settings = self._settings()
+        if settings is not self._of:
+            self._of = settings
+            self._known.clear()
+            self._hours = {name: queue.hours for name, queue in settings.queues.items()}
+        return self._hours
+
+    def open_queues(self, now: float) -> frozenset[str]:
+        """Return the names of the queues that are open at a moment."""
+        return frozenset(
+            name for name in self._hours_by_queue() if self.standing(name, now).is_open
+        )
+
+    def next_change(self, now: float) -> float | None:
+        """Return when the next queue opens or closes; None if none will."""
+        ends = [self.standing(name, now).until for name in self._hours_by_queue()]
+        return min((end.timestamp() for end in ends if end is not None), default=None)

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: MIT
+"""What an operator can see of tasks and do to them.
+
+The same commands serve the running service (through its control socket) and the
+command line alone with the database.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from fastagi.config.model import QueueSettings, Settings
+from fastagi.domain.numbers import (
+    NotCallable,
+    callable_number,
+    display_name,
+    why_not_any_more,
+    without_separators,
+)
+from fastagi.domain.task import OPEN, CallbackTask, Kind, NewTask, Status
+from fastagi.service.commands import (
+    Actor,
+    AddTask,
+    BadRequest,
+    CancelTask,
+    Command,
+    Handler,
+    ListTasks,
+    RetryTask,
+    ShowTask,
+    TaskAdded,
+    TaskChanged,
+    TaskList,
+    TaskState,
+    TaskStory,
+    shown,
+)
+from fastagi.service.opening_state import OpeningState
+from fastagi.store.errors import NoSuchTask
+from fastagi.store.store import TaskStore
+
+#: In one transaction: a caller who presses the key waits for no more of them.
+_SLICE: Final = 500
+
+
+class TaskCommands:
+    """Lists, shows and changes tasks."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        store: TaskStore,
+        clock: IReactorTime,
+        settings: Callable[[], Settings],
+        tasks_changed: Callable[[], None],
+        withdraw: Callable[[int, str], None],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._tasks_changed = tasks_changed
+        #: Ends the attempt of a task, by its id and with a reason.
+        self._withdraw = withdraw
+        self._opening_state = OpeningState(settings)
+
+    def handlers(self) -> Mapping[type[Command], Handler]:
+        """Return what carries out which command."""
+        return {
+            ListTasks: self.list,
+            ShowTask: self.show,
+            AddTask: self.add,
+            CancelTask: self.cancel,
+            RetryTask: self.retry,
+        }
+
+    async def list(self, command: ListTasks, actor: Actor) -> TaskList:
+        """Return tasks, the latest first.
+
+        Raises:
+            BadRequest: there is no such queue, and no task that it had before it left
+                the settings.
+        """
+        statuses = None if command.all else sorted(OPEN)
+        if command.status is not None:
+            statuses = [command.status]
+        queue = queue_of(command.queue, self._settings())
+        number = without_separators(command.number)
+        found: list[TaskState] = []
+        before_id = command.before_id
+        while (left := command.limit - len(found)) > 0:
+            tasks = await self._store.listing(
+                statuses=statuses,
+                queue=queue,
+                number_key=self._settings().plan.key(number) or None,
+                limit=min(left, _SLICE),
+                before_id=before_id,
+            )
+            found += [self._state(task) for task in tasks]
+            if len(tasks) < min(left, _SLICE):
+                break
+            before_id = tasks[-1].id
+        if not found and queue is not None:
+            self._queue(queue)
+        return TaskList(tasks=tuple(found))
+
+    async def show(self, command: ShowTask, actor: Actor) -> TaskStory:
+        """Return one task with its attempts and its whole story."""
+        task = await self._find(command.id)
+        return TaskStory(
+            state=self._state(task),
+            attempts=tuple(await self._store.attempts(task.id)),
+            history=tuple(await self._store.history(task.id)),
+        )
+
+    async def add(self, command: AddTask, actor: Actor) -> TaskAdded:
+        """Add a task by hand.
+
+        Raises:
+            BadRequest: there is no such queue, or the number can not be called.
+        """
+        settings = self._queue(command.queue)
+        now = self._now()
+        try:
+            number = callable_number(
+                command.number, self._settings().number_rules(settings)
+            )
+            recorded = await self._store.add(
+                NewTask(
+                    kind=Kind.MANUAL,
+                    number=number,
+                    number_key=self._settings().plan.key(number),
+                    name=display_name(command.name),
+                    queue=settings.name,
+                    joined_at=now,
+                    due_at=now,
+                    expires_at=settings.expires_at(Kind.MANUAL, now),
+                    reason="added by hand",
+                ),
+                now,
+                most_calls=self._settings().limits.calls_per_number,
+            )
+        except NotCallable as refusal:
+            raise BadRequest(
+                f"{shown(command.number)} is no number to call: {refusal}"
+            ) from None
+        self._tell(recorded.task, "added by hand", actor)
+        self._tasks_changed()
+        return TaskAdded(created=recorded.created, state=self._state(recorded.task))
+
+    async def cancel(self, command: CancelTask, actor: Actor) -> TaskChanged:
+        """End a task, and its attempt unless the two are talking already."""
+        reason = command.reason or "cancelled by hand"
+        task = await self._store.cancel(command.id, reason, self._now())
+        self._tell(task, reason, actor)
+        if task.cancel_requested:
+            self._withdraw(task.id, task.reason)
+        self._tasks_changed()
+        return TaskChanged(state=self._state(task))
+
+    async def retry(self, command: RetryTask, actor: Actor) -> TaskChanged:
+        """Put a task in line again, due at once, its attempts forgotten."""
+        now = self._now()
+        task = await self._find(command.id)
+        if task.status in {Status.COMPLETED, Status.SERVED}:
+            raise BadRequest(
+                f"a task that is {task.status} can not be put back in line: the client"
+                " was reached - for one more call, give 'callback-queue tasks add"
+                f" {shlex.quote(task.queue)} {task.number}'"
+            )
+        settings = self._queue(task.queue)
+        rules = self._settings().number_rules(settings)
+        if refusal := why_not_any_more(task.number, task.number_key, rules):
+            raise BadRequest(f"{task.number} is not called any more: {refusal}")
+        reason = "put back in line by hand"
+        task = await self._store.retry(
+            task.id, reason, now, settings.expires_at(Kind.MANUAL, now)
+        )
+        self._tell(task, reason, actor)
+        self._tasks_changed()
+        return TaskChanged(state=self._state(task))
+
+    def _tell(self, task: CallbackTask, what: str, actor: Actor) -> None:
+        self._log.info(
+            "task {task_id}: {what} ({actor})", task_id=task.id, what=what, actor=actor
+        )
+
+    def _state(self, task: CallbackTask) -> TaskState:
+        """Return a task, and whether it waits for its queue to open."""
+        if task.status is Status.PENDING:
+            standing = self._opening_state.standing(task.queue, self._clock.seconds())
+            if not standing.is_open:
+                return TaskState(task=task, queue_closed=True, opens_at=standing.until)
+        return TaskState(task=task)
+
+    async def _find(self, task_id: int) -> CallbackTask:
+        task = await self._store.find(task_id)
+        if task is None:
+            raise NoSuchTask(f"there is no task {task_id}; see 'tasks list --all'")
+        return task
+
+    def _queue(self, name: str) -> QueueSettings:
+        settings = self._settings().queues.get(name)
+        if settings is None:
+            known = ", ".join(sorted(self._settings().queues))
+            raise BadRequest(
+                f"no queue {shown(name)} in the settings (there are: {known})"
+            )
+        return settings
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.seconds(), UTC)
+
+
+def queue_of(name: str, settings: Settings) -> str | None:
+    """Return the name of the queue that is asked for; None: of all.
+
+    A queue that has left the settings may still have something to list.
+    """
+    known = settings.queues.get(name) if name else None
+    return known.name if known is not None else name or None

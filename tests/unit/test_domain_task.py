@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: MIT
+"""The life of a task: every arrow of the table, and every hole in it."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+
+import attrs
+import pytest
+
+from fastagi.domain.task import (
+    ENDED,
+    OPEN,
+    TRANSITIONS,
+    CallbackTask,
+    IllegalMove,
+    Kind,
+    Move,
+    NewTask,
+    Status,
+    TaskEvent,
+    after,
+)
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+#: Written out by hand, not taken from the code: a changed arrow must show here.
+ARROWS = {
+    ("pending", "repeat", "pending"),
+    ("pending", "begin", "calling"),
+    ("pending", "retry", "pending"),
+    ("pending", "give_up", "failed"),
+    ("pending", "expire", "expired"),
+    ("pending", "cancel", "cancelled"),
+    ("pending", "serve", "served"),
+    ("pending", "reopen", "pending"),
+    ("calling", "repeat", "calling"),
+    ("calling", "progress", "calling"),
+    ("calling", "retry", "pending"),
+    ("calling", "complete", "completed"),
+    ("calling", "give_up", "failed"),
+    ("calling", "expire", "expired"),
+    ("calling", "cancel_later", "calling"),
+    ("calling", "cancel", "cancelled"),
+    ("calling", "serve_later", "calling"),
+    ("calling", "serve", "served"),
+    ("failed", "reopen", "pending"),
+    ("expired", "reopen", "pending"),
+    ("cancelled", "reopen", "pending"),
+}
+HOLES = sorted(
+    set(itertools.product(Status, Move))
+    - {(Status(start), Move(move)) for start, move, _ in ARROWS}
+)
+
+
+@pytest.mark.parametrize(("start", "move", "end"), sorted(ARROWS))
+def test_an_arrow_of_the_table_leads_where_it_should(
+    start: str, move: str, end: str
+) -> None:
+    assert after(Status(start), Move(move)) is Status(end)
+
+
+@pytest.mark.parametrize(("status", "move"), HOLES)
+def test_a_hole_in_the_table_raises(status: Status, move: Move) -> None:
+    with pytest.raises(IllegalMove) as caught:
+        after(status, move)
+
+    assert caught.value.status is status
+    assert caught.value.move is move
+    assert status.value in str(caught.value)
+    assert "can not" in str(caught.value)
+
+
+def test_the_table_has_nothing_more() -> None:
+    assert {(s.value, m.value, e.value) for (s, m), e in TRANSITIONS.items()} == ARROWS
+
+
+def test_a_status_is_either_open_or_an_end() -> None:
+    assert {Status.PENDING, Status.CALLING} == OPEN
+    assert set(Status) == OPEN | ENDED
+    assert not OPEN & ENDED
+
+
+def test_every_status_is_reached_and_an_open_one_can_always_end() -> None:
+    assert {end for _, _, end in ARROWS} == {status.value for status in Status}
+    for status in OPEN:
+        assert {e for (s, _), e in TRANSITIONS.items() if s is status} & ENDED
+
+
+def test_nothing_but_an_operator_moves_an_ended_task() -> None:
+    assert {move for (s, move) in TRANSITIONS if s in ENDED} == {Move.REOPEN}
+
+
+def test_a_task_that_succeeded_stays_so() -> None:
+    assert not [m for (s, m) in TRANSITIONS if s in {Status.COMPLETED, Status.SERVED}]
+
+
+def a_task(**changes: object) -> CallbackTask:
+    task = CallbackTask(
+        id=1,
+        kind=Kind.REQUESTED,
+        status=Status.PENDING,
+        number="+4930123456",
+        number_key="4930123456",
+        name="",
+        language="",
+        queue="support",
+        linkedid="",
+        joined_at=NOW,
+        created_at=NOW,
+        due_at=NOW,
+        expires_at=NOW + timedelta(hours=4),
+        reason="asked for",
+    )
+    return attrs.evolve(task, **changes)
+
+
+@pytest.mark.parametrize(
+    "name", ["joined_at", "created_at", "due_at", "expires_at", "ended_at"]
+)
+def test_a_time_without_a_zone_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}: a time without a zone"):
+        a_task(**{name: datetime(2026, 3, 1, 12)})
+
+
+@pytest.mark.parametrize("name", ["joined_at", "due_at", "expires_at"])
+def test_a_new_task_without_a_zone_is_refused(name: str) -> None:
+    times = {"joined_at": NOW, "due_at": NOW, "expires_at": NOW}
+    times[name] = NOW.replace(tzinfo=None)
+    with pytest.raises(ValueError, match=name):
+        NewTask(
+            kind=Kind.MISSED,
+            number="1",
+            number_key="1",
+            queue="support",
+            reason="hung up",
+            **times,
+        )
+
+
+def test_an_event_without_a_zone_is_refused() -> None:
+    with pytest.raises(ValueError, match="at: a time without a zone"):
+        TaskEvent(
+            task_id=1,
+            at=NOW.replace(tzinfo=None),
+            move=Move.CREATE,
+            status=Status.PENDING,
+            text="",
+        )
+
+
+@pytest.mark.parametrize("name", ["attempts", "member_attempts"])
+def test_a_counter_is_never_negative(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        a_task(**{name: -1})
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_the_promise_stands_while_the_task_is_open(status: Status) -> None:
+    assert a_task(status=status).is_open is (status.value in {"pending", "calling"})
+
+
+def test_waiting_time_counts_from_joining_the_line() -> None:
+    task = a_task(joined_at=NOW - timedelta(minutes=3), created_at=NOW)
+
+    assert task.waited(NOW + timedelta(seconds=5)) == timedelta(minutes=3, seconds=5)

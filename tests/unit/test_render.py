@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: MIT
+"""What an admin reads of a task."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from fastagi.command import render
+
+
+@pytest.fixture(autouse=True)
+def _utc(monkeypatch: pytest.MonkeyPatch) -> Any:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def task(**more: object) -> dict[str, object]:
+    return {
+        "id": 17,
+        "kind": "missed",
+        "status": "pending",
+        "number": "+4930123456",
+        "name": "Ada",
+        "queue": "support",
+        "due_at": "2026-11-24T16:24:30.000+00:00",
+        "expires_at": "2026-11-24T16:29:00.000+00:00",
+        "ended_at": None,
+        "cancel_requested": False,
+        "queue_closed": False,
+        "opens_at": None,
+        "reason": "busy (SIP 486); next try in 30 s",
+        **more,
+    }
+
+
+def event(at: str, status: str, text: str) -> dict[str, object]:
+    return {"at": f"2026-11-{at}+00:00", "status": status, "text": text}
+
+
+ATTEMPT = {
+    "started_at": "2026-11-24T23:59:58.000+00:00",
+    "disposition": "BUSY",
+    "member": "PJSIP/alice",
+    "talk_s": 0.0,
+    "reason": "busy (SIP 486)",
+}
+
+
+def test_story_of_a_task_that_has_ended() -> None:
+    answer = {
+        "task": task(
+            status="served",
+            reason="the client rang again and PJSIP/alice answered",
+            ended_at="2026-11-25T00:01:09.250+00:00",
+        ),
+        "history": [
+            event("24T23:59:58.000", "calling", "attempt 1 begins"),
+            event("25T00:00:01.500", "pending", "busy; next try in 30 s"),
+            event("25T00:01:09.250", "served", "the client rang again"),
+        ],
+        "attempts": [ATTEMPT],
+    }
+    assert (
+        render.story(answer)
+        == """\
+Task 17: Ada, +4930123456, queue support
+  A call of the client was missed.
+  Served at 2026-11-25 00:01:09: the client rang again and PJSIP/alice answered.
+
+  2026-11-24
+  23:59:58.000  attempt 1 begins
+
+  2026-11-25
+  00:00:01.500  busy; next try in 30 s
+  00:01:09.250  served: the client rang again
+
+TRY  STARTED              RESULT  AGENT        TALK  WHY
+1    2026-11-24 23:59:58  BUSY    PJSIP/alice  -     busy (SIP 486)"""
+    )
+
+
+def test_story_of_a_task_that_waits() -> None:
+    story = render.story({"task": task(name=""), "history": [], "attempts": []})
+    assert (
+        story
+        == """\
+Task 17: +4930123456, queue support
+  A call of the client was missed.
+  Waits, busy (SIP 486); next try in 30 s. To be called from 2026-11-24 16:24:30 on,\
+ when an agent is free, until 2026-11-24 16:29:00."""
+    )
+
+
+@pytest.mark.parametrize(
+    ("opens_at", "standing", "why"),
+    [
+        (
+            "2026-11-24T16:28:00.000+00:00",
+            "The queue is closed until 2026-11-24 16:28:00; to be called then, when an"
+            " agent is free, until 2026-11-24 16:29:00.",
+            "; waits for the queue to open at 2026-11-24 16:28:00",
+        ),
+        (
+            "2026-11-24T16:29:00.000+00:00",
+            "The queue is closed until 2026-11-24 16:29:00; the task expires before, at"
+            " 2026-11-24 16:29:00.",
+            "; waits for the queue to open at 2026-11-24 16:29:00 and expires before",
+        ),
+        (
+            None,
+            "The queue is closed and is not known to open again; the task expires"
+            " before, at 2026-11-24 16:29:00.",
+            "; the queue is closed",
+        ),
+    ],
+)
+def test_task_that_waits_for_its_queue_to_open(
+    opens_at: str | None, standing: str, why: str
+) -> None:
+    waits = task(queue_closed=True, opens_at=opens_at)
+    story = render.story({"task": waits, "history": [], "attempts": []})
+    assert story.endswith(f"\n  Waits, {waits['reason']}. {standing}")
+    row = {**waits, "joined_at": "2026-11-24T16:24:00.000+00:00", "attempts": 1}
+    assert render.tasks([row]).endswith(f"{waits['reason']}{why}")
+
+
+def test_status_says_which_queue_is_open_and_until_when() -> None:
+    at = "2026-11-24T17:00:00+00:00"
+    queue = {"target": "t", "known": True, "members": 1, "free": [], "waiting": 0}
+    told = render.status(
+        {
+            "version": "1",
+            "started_at": at,
+            "asterisk": {"connected": True, "version": "22", "error": ""},
+            "database": "ok",
+            "tasks": None,
+            "calls_under_way": 0,
+            "queues": {
+                "a": {**queue, "open": True, "until": at},
+                "b": {**queue, "open": False, "until": at},
+                "c": {**queue, "open": True, "until": None},
+                "d": {**queue, "open": False, "until": None},
+            },
+        }
+    )
+    opening = [re.split("  +", line)[1] for line in told.splitlines()[-4:]]
+    assert opening == [
+        "until 2026-11-24 17:00:00",
+        "no, closed until 2026-11-24 17:00:00",
+        "always",
+        "never",
+    ]
+
+
+def test_list_says_that_a_cancelled_task_still_has_a_call() -> None:
+    calling = task(status="calling", reason="cancelled by hand", cancel_requested=True)
+    row = {**calling, "joined_at": "2026-11-24T16:24:00.000+00:00", "attempts": 1}
+    assert render.tasks([row]).endswith(
+        "cancelled by hand; ends with the call under way"
+    )
+
+
+@pytest.mark.parametrize(
+    ("waited", "words"),
+    [
+        (timedelta(seconds=59), "0 min"),
+        (timedelta(minutes=61), "1 h 1 min"),
+        (timedelta(hours=49), "2 d 1 h"),
+        (timedelta(seconds=-5), "0 min"),
+    ],
+)
+def test_status_says_how_long_the_oldest_task_has_waited(
+    waited: timedelta, words: str
+) -> None:
+    since = (datetime.now(UTC) - waited).isoformat(timespec="seconds")
+    queue = {
+        "target": "t",
+        "known": True,
+        "members": 1,
+        "free": [],
+        "waiting": 0,
+        "open": True,
+        "until": None,
+    }
+    told = render.status(
+        {
+            "version": "1",
+            "started_at": "2026-11-24T17:00:00+00:00",
+            "asterisk": {"connected": True, "version": "22", "error": ""},
+            "database": "ok",
+            "tasks": {"pending": 1},
+            "oldest_task_since": since,
+            "calls_under_way": 0,
+            "queues": {
+                "a": {**queue, "oldest_task_since": since},
+                "b": {**queue, "oldest_task_since": None},
+            },
+        }
+    )
+    assert f"Oldest:    waits since {since[:10]}" in told
+    assert f" ({words})\n" in told
+    assert [re.split("  +", line)[6] for line in told.splitlines()[-2:]] == [words, "-"]
+
+
+@pytest.mark.parametrize(
+    ("cancelled", "end"),
+    [(False, ""), (True, " The task is cancelled when it ends.")],
+)
+def test_story_of_a_task_that_is_being_called(cancelled: bool, end: str) -> None:
+    calling = task(
+        status="calling", reason="attempt 2 begins", cancel_requested=cancelled
+    )
+    story = render.story({"task": calling, "history": [], "attempts": []})
+    assert story.endswith(f"\n  A call is under way; attempt 2 begins.{end}")
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("0003", "works with 0006: when the copy is put back, run 'callback-queue db"),
+        ("0007", "newer than this program's 0006"),
+    ],
+)
+def test_copy_of_a_database_of_another_version_says_so(
+    version: str, words: str
+) -> None:
+    told = render.backup(
+        {
+            "path": "/var/backups/cq.db",
+            "size_bytes": 1_234_567_890,
+            "tasks": 1_234_567,
+            "version": version,
+            "needed_version": "0006",
+        }
+    )
+    first, second = told.splitlines()
+    assert first == "/var/backups/cq.db: 1,234,567 tasks, 1,234.6 MB"
+    assert second.startswith(f"The database is of version {version}, ")
+    assert words in second
