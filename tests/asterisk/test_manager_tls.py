@@ -10,10 +10,10 @@ from typing import Any
 from fastagi import checks
 from fastagi.checks.finding import Finding
 from tests.asterisk.callback import CLIENT, QUICK, ask, settled
+from tests.harness.certificates import authority, expired, issue
 from tests.lab.lab import Lab
 from tests.lab.scenarios import Answer, HangUp
 from tests.lab.service import Service, says
-from tests.support.certificates import authority, expired, issue
 
 CA = authority("The PBX's CA")
 #: For the address, and for a name that is no other's.

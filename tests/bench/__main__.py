@@ -21,8 +21,8 @@ from fastagi.domain.task import Kind, NewTask
 from fastagi.store import tasks
 from fastagi.store.engine import Database
 from tests.bench.rig import Rig, at_once, pause, run
-from tests.support.dialogue import read_dialogue
-from tests.support.fake_manager import Action, Answer, error
+from tests.emulator.manager import Action, Answer, error
+from tests.recordings.dialogue import read_dialogue
 
 _DEFAULTS = {"outbound_channel": "PJSIP/{number}@trunk", "request_expiry": "4h"}
 _RELOADED = b"Event: Reload\r\nPrivilege: system,all\r\nModule: app_queue\r\n\r\n"

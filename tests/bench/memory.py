@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from tests.bench.rig import Rig, at_once, run
-from tests.support.callback_scenarios import Answers
+from tests.emulator.scenarios import Answers
 
 _QUEUE = "support"
 _AT_ONCE = 25

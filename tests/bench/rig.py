@@ -38,10 +38,10 @@ from twisted.internet.task import deferLater
 from twisted.protocols.basic import LineOnlyReceiver
 
 from fastagi.store import migrate
-from tests.support.agi_client import AgiClientProtocol, AsteriskAgi
-from tests.support.fake_asterisk import FakeAsterisk
-from tests.support.fake_manager import User
-from tests.support.wires import Net
+from tests.emulator.agi_client import AgiClientProtocol, AsteriskAgi
+from tests.emulator.asterisk import FakeAsterisk
+from tests.emulator.manager import User
+from tests.emulator.wires import Net
 
 #: Twisted types its reactor as a bare module.
 reactor: Any = _reactor

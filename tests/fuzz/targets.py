@@ -21,11 +21,11 @@ from fastagi.node.astdb_requests import KeptRequest
 from fastagi.service.commands import COMMANDS, Actor, BadRequest
 from fastagi.wire import agi, ami
 from fastagi.wire.errors import LocalProtocolError, RemoteProtocolError
-from tests.support.dialogue import dialogue_names, read_dialogue
-from tests.support.past_calls import LATER
+from tests.recordings.dialogue import dialogue_names, read_dialogue
+from tests.recordings.past_calls import LATER
 
 _CORPUS = Path(__file__).with_name("corpus")
-_HISTORIES = Path(__file__).parents[1] / "support" / "histories"
+_HISTORIES = Path(__file__).parents[1] / "recordings" / "histories"
 _SAMPLE = Path(__file__).parents[2] / "etc" / "callback-queue.yaml"
 #: A secret that no message may repeat.
 SECRET = "5eb6c1d9-s3cret"

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import attrs
 
+from tests.harness.ram import ram
 from tests.lab.errors import LabError
-from tests.support.ram import ram
 
 #: Everything that both sides of a chroot must see lives below here: both see /tmp and
 #: /dev. It is also short: the path of a Unix socket may not be longer than 107 bytes.

@@ -15,7 +15,7 @@ from contextlib import suppress
 import attrs
 
 from fastagi.dialplan import Variable
-from tests.support.agi_client import AsteriskAgi
+from tests.emulator.agi_client import AsteriskAgi
 
 #: What the dialplan gives the service, in seconds: callback-ask.
 DIALPLAN_S = 1.0

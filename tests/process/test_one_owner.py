@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from fastagi.store import leases
 from fastagi.store.backends import backend_for
+from tests.harness.tables import empty_tables
 from tests.process.program import Program, wait_until
-from tests.support.tables import empty_tables
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -17,8 +17,8 @@ from fastagi.ami.session import Credentials
 from fastagi.app import _credentials
 from fastagi.config.load import load_settings
 from fastagi.wire.ami import NEED_DATA, AmiMessage, AmiParser
+from tests.harness.messages import message_of, written
 from tests.process.program import Program, wait_until
-from tests.support.messages import message_of, written
 
 SECRET = "5eb6c1d9-the-secret"
 PASSWORD = "77ab-the-password"

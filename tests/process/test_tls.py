@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.harness.certificates import authority, issue
 from tests.process.program import Program
-from tests.support.certificates import authority, issue
 
 #: Python runs this at its start. Linux knows PR_SET_MDWE since 6.3; where it does not,
 #: what it would refuse is refused here: the call of Python by OpenSSL.

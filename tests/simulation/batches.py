@@ -8,8 +8,8 @@ import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
 
+from tests.harness import quiet_log as quiet_log
 from tests.simulation.simulation import Failed, simulate
-from tests.support import quiet_log as quiet_log
 
 #: Seeds that one process plays before it tells of it.
 _CHUNK = 25

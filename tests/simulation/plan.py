@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import attrs
 
-from tests.support.callback_scenarios import NO_ANSWER, Answers, Behaviour, Refuses
+from tests.emulator.scenarios import NO_ANSWER, Answers, Behaviour, Refuses
 
 #: For so long things happen; then all is mended and comes to its end.
 ACTION_S: Final = 300

@@ -17,11 +17,11 @@ from typing import Any, Final
 
 import attrs
 
+from tests.emulator.calls import LiveCall
+from tests.emulator.free_agents import too_many
+from tests.emulator.phones import Ringing
+from tests.harness.world import START, World
 from tests.simulation.plan import WITH_CALLBACKS, Plan
-from tests.support.fake_calls import LiveCall
-from tests.support.fake_phones import Ringing
-from tests.support.free_agents import too_many
-from tests.support.world import START, World
 
 _PROMISES: Final = frozenset(
     {"callback-queue/accepted", "callback-queue/already-registered"}

@@ -19,6 +19,16 @@ from twisted.logger import (
 )
 
 from fastagi.config.model import DAYS_OF_WEEK, LimitSettings, Settings
+from tests.emulator.manager import Header, Told
+from tests.emulator.scenarios import Answers
+from tests.harness.world import (
+    START,
+    ControlClient,
+    ServiceProcess,
+    World,
+    queue_settings,
+    settings,
+)
 from tests.simulation.plan import (
     ACTION_S,
     TALK,
@@ -29,16 +39,6 @@ from tests.simulation.plan import (
     plan,
 )
 from tests.simulation.rules import BrokenRule, Rules
-from tests.support.callback_scenarios import Answers
-from tests.support.fake_manager import Header, Told
-from tests.support.world import (
-    START,
-    ControlClient,
-    ServiceProcess,
-    World,
-    queue_settings,
-    settings,
-)
 
 #: Each link has a prefix for these that nobody can foresee; nothing depends on it.
 _ACTION_ID: Final = re.compile(r"ActionID=callback-[0-9a-f]+-")

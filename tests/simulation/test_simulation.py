@@ -50,7 +50,7 @@ def test_a_fault_put_in_on_purpose_is_found(fault: Fault) -> None:
 def test_a_seed_is_the_same_run_in_every_process() -> None:
     """To the last event, whatever the order of Python's sets."""
     script = (
-        "from tests.simulation.simulation import trace; from tests.support import"
+        "from tests.simulation.simulation import trace; from tests.harness import"
         " quiet_log; print(*map(trace, range(20)), sep='#')"
     )
     runs = [

@@ -12,8 +12,8 @@ import pytest
 from fastagi.store import migrate
 from fastagi.store.engine import Database
 from fastagi.store.store import TaskStore
+from tests.harness.tables import empty_tables
 from tests.store.harness import Loop, done
-from tests.support.tables import empty_tables
 
 
 @pytest.fixture

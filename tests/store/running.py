@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from fastagi.dialplan import Variable
+from tests.emulator.agi_client import AsteriskAgi
 from tests.lab.ports import HeldPort
 from tests.process.program import Program
 from tests.store.harness import PATIENCE_S
-from tests.support.agi_client import AsteriskAgi
 
 #: What the dialplan gives the service, in seconds: callback-ask.
 DIALPLAN_S = 1.0

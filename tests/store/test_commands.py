@@ -34,8 +34,8 @@ from fastagi.store import migrate
 from fastagi.store.backends import backend_for
 from fastagi.store.engine import Database
 from fastagi.store.store import TaskStore
+from tests.harness.world import settings
 from tests.store.harness import NOW, done, new_task
-from tests.support.world import settings
 
 ADA = Actor("ada")
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from fastagi.history import cdr
 from fastagi.history.database import CdrTable
 from fastagi.history.errors import HistoryUnreadable
-from tests.support.past_calls import (
+from tests.recordings.past_calls import (
     FREEPBX,
     MADE,
     NUMBERS,

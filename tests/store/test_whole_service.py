@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support import quiet_log as quiet_log
-from tests.support.tables import empty_tables
-from tests.support.world import World
+from tests.harness import quiet_log as quiet_log
+from tests.harness.tables import empty_tables
+from tests.harness.world import World
 from tests.system import test_callback as callback
 from tests.system import test_missed as missed
 from tests.system import test_request as request

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
 """Let nothing outlive its test."""
 
-from tests.support import quiet_log as quiet_log
-from tests.support.quick_collections import quick_collections as quick_collections
+from tests.harness import quiet_log as quiet_log
+from tests.harness.quick_collections import quick_collections as quick_collections

@@ -19,11 +19,11 @@ from twisted.logger import (
 from twisted.trial.unittest import SynchronousTestCase
 
 from fastagi.config.model import QueueSettings, Settings
-from tests.support.callback_scenarios import Answers
-from tests.support.fake_calls import FORGETS, LiveCall
-from tests.support.fake_manager import Action, Answer
-from tests.support.fake_phones import Phone
-from tests.support.world import START, ServiceProcess, World, queue_settings, settings
+from tests.emulator.calls import FORGETS, LiveCall
+from tests.emulator.manager import Action, Answer
+from tests.emulator.phones import Phone
+from tests.emulator.scenarios import Answers
+from tests.harness.world import START, ServiceProcess, World, queue_settings, settings
 
 NUMBER: Final = "0301234567"
 ALICE: Final = "PJSIP/alice"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fastagi.config.model import LimitSettings
 from fastagi.runtime.logs import LineObserver
-from tests.support.callback_scenarios import Answers
+from tests.emulator.scenarios import Answers
 from tests.system.harness import NUMBER, ServiceTestCase
 
 #: A real Asterisk ends a line of AGI or of the manager with these, whoever shows them.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from tests.support.callback_scenarios import NO_ANSWER, Answers, Refuses
+from tests.emulator.scenarios import NO_ANSWER, Answers, Refuses
 from tests.system.harness import (
     ALICE,
     ANSWERS,

@@ -7,11 +7,11 @@ import attrs
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
-from tests.support.callback_scenarios import Answers, Refuses
-from tests.support.fake_manager import Action, Answer
-from tests.support.free_agents import largest_matching, too_many
-from tests.support.world import ControlClient, World, a_world, queue_settings
-from tests.support.world import settings as service_settings
+from tests.emulator.free_agents import largest_matching, too_many
+from tests.emulator.manager import Action, Answer
+from tests.emulator.scenarios import Answers, Refuses
+from tests.harness.world import ControlClient, World, a_world, queue_settings
+from tests.harness.world import settings as service_settings
 from tests.system.harness import ALICE, ServiceTestCase
 
 AGENTS = (ALICE, "PJSIP/bob", "PJSIP/carol")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from twisted.internet.protocol import Protocol
 
-from tests.support.callback_scenarios import Answers, Refuses
+from tests.emulator.scenarios import Answers, Refuses
 from tests.system.harness import NUMBER, ServiceTestCase, queue_settings
 
 HOUR_S = 3600.0

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from tests.support.world import START
+from tests.harness.world import START
 from tests.system.harness import NUMBER, ServiceTestCase
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from twisted.internet.protocol import Factory, Protocol
 
-from tests.support.callback_scenarios import (
+from tests.emulator.asterisk import FakeAsterisk
+from tests.emulator.scenarios import (
     CALLBACKS,
     CHANNELS,
     CHANNELS_AT_S,
@@ -25,9 +26,8 @@ from tests.support.callback_scenarios import (
     CallbackScenario,
     LiveScenario,
 )
-from tests.support.dialogue import dialogue_names, read_dialogue
-from tests.support.fake_asterisk import FakeAsterisk
-from tests.support.world import World, a_world
+from tests.harness.world import World, a_world
+from tests.recordings.dialogue import dialogue_names, read_dialogue
 
 Message = dict[str, str]
 

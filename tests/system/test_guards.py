@@ -7,8 +7,8 @@ from typing import Any
 
 from fastagi.config.model import LimitSettings, NumberPlanSettings, Settings
 from fastagi.domain.task import Kind
-from tests.support.callback_scenarios import NO_ANSWER, Answers, Refuses
-from tests.support.fake_calls import LiveCall
+from tests.emulator.calls import LiveCall
+from tests.emulator.scenarios import NO_ANSWER, Answers, Refuses
 from tests.system.harness import NUMBER, ServiceTestCase, queue_settings, settings
 
 ACCEPTED = "callback-queue/accepted"

@@ -11,9 +11,9 @@ from typing import Any
 from unittest import mock
 
 from fastagi.config.model import HistorySettings, MissedSettings, QueueSettings
-from tests.support.callback_scenarios import NO_ANSWER
-from tests.support.fake_calls import LiveCall
-from tests.support.world import START, ServiceProcess
+from tests.emulator.calls import LiveCall
+from tests.emulator.scenarios import NO_ANSWER
+from tests.harness.world import START, ServiceProcess
 from tests.system.harness import (
     ALICE,
     BOB,

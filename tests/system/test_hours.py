@@ -8,10 +8,10 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from fastagi.config.model import QueueSettings
-from tests.support.callback_scenarios import NO_ANSWER, Answers, Refuses
-from tests.support.fake_calls import LiveCall
-from tests.support.fake_manager import error
-from tests.support.world import START
+from tests.emulator.calls import LiveCall
+from tests.emulator.manager import error
+from tests.emulator.scenarios import NO_ANSWER, Answers, Refuses
+from tests.harness.world import START
 from tests.system.harness import (
     NUMBER,
     TALKS_10S,

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from fastagi.domain.task import TaskEvent
 from fastagi.service.taking_back import TAKEN_BACK
-from tests.support.callback_scenarios import Answers
-from tests.support.fake_calls import LiveCall
-from tests.support.fake_manager import Action, Answer, error
+from tests.emulator.calls import LiveCall
+from tests.emulator.manager import Action, Answer, error
+from tests.emulator.scenarios import Answers
 from tests.system.harness import NUMBER, ServiceTestCase, queue_settings, settings
 
 NOTED = "callback-queue/noted"

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from tests.support.callback_scenarios import Answers
-from tests.support.fake_calls import LiveCall
+from tests.emulator.calls import LiveCall
+from tests.emulator.scenarios import Answers
 from tests.system.harness import (
     BOB,
     NUMBER,

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 
-from tests.support.callback_scenarios import NO_ANSWER, Answers, Behaviour, Refuses
-from tests.support.fake_manager import Told
+from tests.emulator.manager import Told
+from tests.emulator.scenarios import NO_ANSWER, Answers, Behaviour, Refuses
 from tests.system.harness import (
     ALICE,
     ANSWERS,

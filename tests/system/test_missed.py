@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from fastagi.config.model import MissedSettings
-from tests.support.callback_scenarios import NO_ANSWER
-from tests.support.fake_calls import LiveCall
-from tests.support.fake_manager import Action, Answer, error
+from tests.emulator.calls import LiveCall
+from tests.emulator.manager import Action, Answer, error
+from tests.emulator.scenarios import NO_ANSWER
 from tests.system.harness import (
     BOB,
     NUMBER,

@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 from fastagi.config.model import NumberPlanSettings, Settings
-from tests.support.callback_scenarios import NO_ANSWER
-from tests.support.fake_calls import LiveCall
+from tests.emulator.calls import LiveCall
+from tests.emulator.scenarios import NO_ANSWER
 from tests.system.harness import (
     ANSWERS,
     BOB,

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 
 from fastagi.store import leases
 from fastagi.store.engine import Database
-from tests.support.callback_scenarios import Answers
-from tests.support.fake_asterisk import FakeAsterisk
+from tests.emulator.asterisk import FakeAsterisk
+from tests.emulator.scenarios import Answers
 from tests.system.harness import (
     ALICE,
     NUMBER,

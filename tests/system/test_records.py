@@ -6,7 +6,7 @@ from __future__ import annotations
 import attrs
 
 from fastagi.config.model import ReportSettings
-from tests.support.callback_scenarios import Refuses
+from tests.emulator.scenarios import Refuses
 from tests.system.harness import NUMBER, ServiceTestCase, queue_settings
 
 #: A request, a busy client, and an attempt that succeeds.

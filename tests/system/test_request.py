@@ -6,8 +6,8 @@ from __future__ import annotations
 import itertools
 
 from fastagi.node import agi_scripts
-from tests.support.callback_scenarios import Answers
-from tests.support.fake_calls import LiveCall
+from tests.emulator.calls import LiveCall
+from tests.emulator.scenarios import Answers
 from tests.system.harness import NUMBER, TALKS_10S, ServiceTestCase, queue_settings
 
 ACCEPTED = "callback-queue/accepted"

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fastagi.config.model import QueueSettings
-from tests.support.callback_scenarios import Answers, Behaviour, Refuses
-from tests.support.fake_calls import LiveCall
-from tests.support.fake_manager import Told
+from tests.emulator.calls import LiveCall
+from tests.emulator.manager import Told
+from tests.emulator.scenarios import Answers, Behaviour, Refuses
 from tests.system.harness import (
     ANSWERS,
     NUMBER,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from tests.support.callback_scenarios import NO_ANSWER, Answers, Behaviour, Refuses
+from tests.emulator.scenarios import NO_ANSWER, Answers, Behaviour, Refuses
 from tests.system.harness import (
     ALICE,
     NUMBER,

@@ -7,7 +7,7 @@ committed since is gone, and ids are given again to other rows.
 
 from __future__ import annotations
 
-from tests.support.callback_scenarios import Answers
+from tests.emulator.scenarios import Answers
 from tests.system.harness import ALICE, BOB, NUMBER, ServiceTestCase, queue_settings
 
 OTHER = "0307654321"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import attrs
 
-from tests.support.fake_manager import Action, Answer, error
+from tests.emulator.manager import Action, Answer, error
 from tests.system.harness import (
     ALICE,
     BOB,

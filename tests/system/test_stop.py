@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from fastagi.config.model import ControlSettings, Settings
-from tests.support.callback_scenarios import Answers
+from tests.emulator.scenarios import Answers
 from tests.system.harness import ServiceTestCase, queue_settings, settings
 
 

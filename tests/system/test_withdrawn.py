@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from tests.support.callback_scenarios import NO_ANSWER, Answers, Refuses
-from tests.support.fake_manager import Action, Answer, error
-from tests.support.world import ControlClient
+from tests.emulator.manager import Action, Answer, error
+from tests.emulator.scenarios import NO_ANSWER, Answers, Refuses
+from tests.harness.world import ControlClient
 from tests.system.harness import (
     BOB,
     NUMBER,

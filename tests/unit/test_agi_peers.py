@@ -10,7 +10,7 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from fastagi.agi.peers import Complaints, Peers, Verdict
 from fastagi.agi.session import AgiSession
-from tests.support.agi_client import AsteriskAgi
+from tests.emulator.agi_client import AsteriskAgi
 from tests.unit.test_agi_server import ServerTestCase, Stranger
 
 NETWORKS = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))

@@ -23,7 +23,7 @@ from fastagi.agi.errors import (
 from fastagi.agi.protocol import AgiLimits, AgiProtocol
 from fastagi.wire.agi import AgiReply, AgiRequest
 from fastagi.wire.errors import LocalProtocolError
-from tests.support.dialogue import dialogue_names, read_dialogue
+from tests.recordings.dialogue import dialogue_names, read_dialogue
 
 OPENING = (
     b"agi_network: yes\nagi_network_script: request\nagi_uniqueid: 1795377942.1\n\n"

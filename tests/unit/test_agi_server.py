@@ -32,7 +32,7 @@ from fastagi.agi.errors import (
 from fastagi.agi.server import FastAgiServer
 from fastagi.agi.session import AgiSession
 from fastagi.wire.errors import LocalProtocolError
-from tests.support.agi_client import AsteriskAgi, MemoryCall, MemoryEndpoint
+from tests.emulator.agi_client import AsteriskAgi, MemoryCall, MemoryEndpoint
 
 Script = Callable[[AgiSession], Coroutine[Any, Any, None]]
 

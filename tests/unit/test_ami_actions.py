@@ -13,7 +13,7 @@ from fastagi.ami import actions
 from fastagi.ami.actions import Action
 from fastagi.wire.ami import NEED_DATA, AmiMessage, AmiParser
 from fastagi.wire.errors import LocalProtocolError
-from tests.support.dialogue import dialogue_names, read_dialogue
+from tests.recordings.dialogue import dialogue_names, read_dialogue
 
 
 def said_by_client(name: str) -> list[AmiMessage]:

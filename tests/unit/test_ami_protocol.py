@@ -14,8 +14,8 @@ from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.protocol import AmiProtocol, OneShot
 from fastagi.wire.ami import AmiMessage
-from tests.support.ami import ManagerEnd
-from tests.support.dialogue import read_dialogue
+from tests.emulator.manager_end import ManagerEnd
+from tests.recordings.dialogue import read_dialogue
 
 
 class ProtocolCase(SynchronousTestCase):

@@ -17,8 +17,8 @@ from fastagi.ami.session import AmiSession, Credentials
 from fastagi.ami.tls import TlsFailed
 from fastagi.wire.ami import AmiMessage
 from fastagi.wire.errors import LocalProtocolError
-from tests.support.ami import ManagerEnd, ManagerEndpoint
-from tests.support.messages import message_of, written
+from tests.emulator.manager_end import ManagerEnd, ManagerEndpoint
+from tests.harness.messages import message_of, written
 
 T = TypeVar("T")
 

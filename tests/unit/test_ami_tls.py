@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 
 from fastagi.ami.tls import ManagerTls, TlsClientEndpoint, TlsFailed, TlsMisconfigured
 from fastagi.checks.tls_socket import TlsSocket
-from tests.support.certificates import DAY, Identity, authority, expired, issue
+from tests.harness.certificates import DAY, Identity, authority, expired, issue
 
 NAME = "pbx.example.com"
 BANNER = b"Asterisk Call Manager/11.0.0\r\n"

@@ -36,8 +36,7 @@ from fastagi.runtime.threads import OwnThread
 from fastagi.store import leases
 from fastagi.store.engine import Database
 from fastagi.wire.ami import AmiMessage, Header
-from tests.support.checking import log_in, only, settings, told, write
-from tests.support.scripted_manager import (
+from tests.emulator.scripted_manager import (
     Answer,
     Script,
     ScriptedManager,
@@ -45,6 +44,7 @@ from tests.support.scripted_manager import (
     listing,
     success,
 )
+from tests.harness.checking import log_in, only, settings, told, write
 
 _OURS = Path(__file__).parents[2] / "dialplan" / "callback-queue.conf"
 _BOOTED: Sequence[Header] = (("Event", "FullyBooted"), ("ActionID", ""))

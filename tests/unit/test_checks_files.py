@@ -27,7 +27,7 @@ from fastagi.checks.process import Running, User, service_user
 from fastagi.checks.sounds import SHIPPED, check_sounds
 from fastagi.config.load import load_settings, parse_settings
 from fastagi.store import migrate
-from tests.support.checking import only, settings, told, write
+from tests.harness.checking import only, settings, told, write
 
 _US = User(pwd.getpwuid(os.geteuid()).pw_name, os.geteuid())
 _NOBODY = User("nobody", pwd.getpwnam("nobody").pw_uid)

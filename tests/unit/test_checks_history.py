@@ -18,8 +18,8 @@ import pytest
 from fastagi.checks.history import check_history
 from fastagi.checks.place import Place
 from fastagi.checks.process import User
-from tests.support.checking import only, settings, told, write
-from tests.support.past_calls import FREEPBX, make_cdr_table
+from tests.harness.checking import only, settings, told, write
+from tests.recordings.past_calls import FREEPBX, make_cdr_table
 
 _US = User("us", os.geteuid())
 _CDR_CONF = "[general]\nunanswered = yes\n[csv]\nloguniqueid = yes\n"

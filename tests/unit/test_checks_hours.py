@@ -12,7 +12,7 @@ import pytest
 
 from fastagi.checks.hours import check_hours, have_hours
 from fastagi.config import model
-from tests.support.checking import only, settings, told
+from tests.harness.checking import only, settings, told
 
 _NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 _WORKDAYS = dict.fromkeys(

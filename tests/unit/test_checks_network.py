@@ -30,7 +30,7 @@ from fastagi.checks.process import Running, User, running_service
 from fastagi.checks.service import check_service
 from fastagi.command import cli, render
 from fastagi.runtime import kernel_limits
-from tests.support.checking import only, settings, told, write
+from tests.harness.checking import only, settings, told, write
 
 _ROOT = User("root", 0)
 _SOMEBODY = User("somebody", 12345)

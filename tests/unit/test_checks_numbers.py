@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastagi.checks.numbers import check_numbers
-from tests.support.checking import only, settings, told
+from tests.harness.checking import only, settings, told
 
 GUARDED = {
     "number_plan": {"region": "DE", "own_numbers": [r"\+4930123456"]},

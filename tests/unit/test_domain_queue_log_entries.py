@@ -11,7 +11,7 @@ from fastagi.domain.attempt import Disposition
 from fastagi.domain.queue_log_entries import Entry, EventRow, Word, entries
 from fastagi.domain.task import TRANSITIONS, Kind, Move, Status
 from fastagi.history.queue_log import past_calls
-from tests.support.past_calls import LATER
+from tests.recordings.past_calls import LATER
 
 AT = datetime.fromtimestamp(1_800_000_000.6, UTC)
 

@@ -38,8 +38,8 @@ from fastagi.command import cli
 from fastagi.config.load import SECRET_VARIABLE, load_settings
 from fastagi.config.model import ControlSettings, DatabaseSettings, HistorySettings
 from fastagi.store import migrate
-from tests.support.checking import log_in, settings, told, write
-from tests.support.scripted_manager import ScriptedManager, success
+from tests.emulator.scripted_manager import ScriptedManager, success
+from tests.harness.checking import log_in, settings, told, write
 
 _ROOT = Path(__file__).parents[2]
 _ETC = _ROOT / "etc"

@@ -23,7 +23,7 @@ from fastagi.history.errors import HistoryUnreadable
 from fastagi.history.facts import PastCall, together
 from fastagi.history.judge import PastContact
 from fastagi.history.sources import CdrDatabase, CdrFile, QueueLog, Reading, read_all
-from tests.support.past_calls import (
+from tests.recordings.past_calls import (
     FREEPBX,
     LATER,
     MADE,

@@ -12,9 +12,9 @@ import pytest
 from fastagi.config.model import HistorySettings, MissedSettings, Settings
 from fastagi.history.judge import PastContact, served_after
 from fastagi.node.catch_up import find
-from tests.support import world
-from tests.support.past_calls import FREEPBX, LATER
-from tests.support.recorded_day import BEGIN, DEATH, LENGTH_S, SUCCESS_S, Day
+from tests.harness import world
+from tests.recordings.past_calls import FREEPBX, LATER
+from tests.recordings.recorded_day import BEGIN, DEATH, LENGTH_S, SUCCESS_S, Day
 
 
 @pytest.fixture(autouse=True)

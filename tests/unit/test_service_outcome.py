@@ -8,7 +8,7 @@ import pytest
 from fastagi.domain.attempt import Progress
 from fastagi.node.dialplan_report import Outcome
 from fastagi.wire.ami import AmiMessage
-from tests.support.messages import message_of
+from tests.harness.messages import message_of
 
 
 def told(**headers: str) -> AmiMessage:

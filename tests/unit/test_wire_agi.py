@@ -23,8 +23,8 @@ from fastagi.wire.agi import (
     encode_command,
 )
 from fastagi.wire.errors import LocalProtocolError, RemoteProtocolError
-from tests.support.agi_client import split_words
-from tests.support.dialogue import dialogue_names, read_dialogue
+from tests.emulator.agi_client import split_words
+from tests.recordings.dialogue import dialogue_names, read_dialogue
 
 OPENING = b"agi_network: yes\nagi_network_script: request\n\n"
 BOTH = ("22.10", "16.28")

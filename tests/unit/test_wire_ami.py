@@ -21,8 +21,8 @@ from fastagi.wire.ami import (
     encode_action,
 )
 from fastagi.wire.errors import LocalProtocolError, RemoteProtocolError
-from tests.support.dialogue import dialogue_names, read_dialogue
-from tests.support.messages import written
+from tests.harness.messages import written
+from tests.recordings.dialogue import dialogue_names, read_dialogue
 
 BANNER = b"Asterisk Call Manager/11.0.0\r\n"
 

@@ -3,7 +3,7 @@
 
 Reads what the service writes as ``main/manager.c`` does, shares no code with it, and
 answers in the words that were recorded from a real one. What the actions are about
-(queues, channels, AstDB) is told by :mod:`tests.support.fake_asterisk`.
+(queues, channels, AstDB) is told by :mod:`tests.emulator.asterisk`.
 """
 
 from __future__ import annotations

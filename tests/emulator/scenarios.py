@@ -2,7 +2,7 @@
 """What happens in the recorded callbacks and live calls, as data.
 
 Each scenario is played twice: by real phones on a real Asterisk, which is recorded
-once (`tests.support.record_callbacks`), and by `tests.support.fake_asterisk` in a
+once (`tests.recordings.record_callbacks`), and by `tests.emulator.asterisk` in a
 test that compares what both say on the manager port. Must not know either.
 """
 

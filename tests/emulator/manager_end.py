@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from fastagi.wire.ami import NEED_DATA, AmiMessage, AmiParser
-from tests.support.messages import message_of, written
+from tests.harness.messages import message_of, written
 
 
 class ManagerEnd(StringTransport):

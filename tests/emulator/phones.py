@@ -14,11 +14,11 @@ import attrs
 
 from twisted.internet.interfaces import IDelayedCall
 
-from tests.support.callback_scenarios import TALKS, Answers, Behaviour, Refuses
-from tests.support.fake_manager import Header
+from tests.emulator.manager import Header
+from tests.emulator.scenarios import TALKS, Answers, Behaviour, Refuses
 
 if TYPE_CHECKING:
-    from tests.support.fake_asterisk import FakeAsterisk
+    from tests.emulator.asterisk import FakeAsterisk
 
 #: AST_CAUSE_*: why a channel was hung up.
 NO_CAUSE: Final = 0

@@ -22,9 +22,8 @@ import attrs
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 
-from tests.support.callback_scenarios import NO_ANSWER
-from tests.support.fake_calls import FORGETS, AgiRun, Callback, LiveCall
-from tests.support.fake_manager import (
+from tests.emulator.calls import FORGETS, AgiRun, Callback, LiveCall
+from tests.emulator.manager import (
     Action,
     Answer,
     FakeManager,
@@ -36,7 +35,7 @@ from tests.support.fake_manager import (
     listed,
     success,
 )
-from tests.support.fake_phones import (
+from tests.emulator.phones import (
     CAUSES,
     NO_CAUSE,
     NORMAL,
@@ -45,8 +44,9 @@ from tests.support.fake_phones import (
     Channel,
     Phone,
 )
-from tests.support.fake_queues import Queue, Visit
-from tests.support.wires import (
+from tests.emulator.queues import Queue, Visit
+from tests.emulator.scenarios import NO_ANSWER
+from tests.emulator.wires import (
     ClientEndpoint,
     End,
     Net,

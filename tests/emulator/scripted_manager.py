@@ -10,7 +10,7 @@ from contextlib import suppress
 from types import TracebackType
 
 from fastagi.wire.ami import NEED_DATA, AmiMessage, AmiParser, Header
-from tests.support.messages import message_of, written
+from tests.harness.messages import message_of, written
 
 #: What follows a response: None for the response alone, else the list of events.
 Answer = Sequence[Sequence[Header]]

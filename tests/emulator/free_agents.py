@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tests.support.fake_asterisk import FakeAsterisk
+from tests.emulator.asterisk import FakeAsterisk
 
 
 def largest_matching(wanted: Sequence[set[str]]) -> int:

@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 
 import attrs
 
-from tests.support.past_calls import FREEPBX
+from tests.recordings.past_calls import FREEPBX
 
 #: Clocks in Germany are set back at 1:00 UTC.
 BEGIN: Final = int(datetime(2026, 10, 24, 20, tzinfo=UTC).timestamp())

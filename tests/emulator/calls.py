@@ -13,18 +13,18 @@ from urllib.parse import quote
 
 from twisted.internet.interfaces import IDelayedCall
 
-from tests.support.agi_client import AgiClientProtocol, AsteriskAgi
-from tests.support.callback_scenarios import Refuses
-from tests.support.fake_manager import Action
-from tests.support.fake_phones import NO_CAUSE, NORMAL, REFUSALS, UNKNOWN, Ring
-from tests.support.fake_queues import Queue, Visit
-from tests.support.wires import Wire
+from tests.emulator.agi_client import AgiClientProtocol, AsteriskAgi
+from tests.emulator.manager import Action
+from tests.emulator.phones import NO_CAUSE, NORMAL, REFUSALS, UNKNOWN, Ring
+from tests.emulator.queues import Queue, Visit
+from tests.emulator.scenarios import Refuses
+from tests.emulator.wires import Wire
 
 #: The channel that forgets a kept request.
 FORGETS: Final = "Local/request@callback-forget"
 
 if TYPE_CHECKING:
-    from tests.support.fake_asterisk import FakeAsterisk
+    from tests.emulator.asterisk import FakeAsterisk
 
 #: Where an outbound channel such as PJSIP/0301234567@trunk has its number.
 _NUMBER: Final = re.compile(r"/(?:trunk/sip:)?(\+?[0-9*#]+)@")

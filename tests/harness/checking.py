@@ -13,7 +13,7 @@ from fastagi.checks.finding import Finding, Notes
 from fastagi.checks.manager_link import ManagerLink
 from fastagi.config.load import parse_settings
 from fastagi.config.model import Settings
-from tests.support.scripted_manager import ScriptedManager
+from tests.emulator.scripted_manager import ScriptedManager
 
 
 def settings(home: Path, **sections: Any) -> Settings:

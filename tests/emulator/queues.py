@@ -14,9 +14,8 @@ import attrs
 
 from twisted.internet.interfaces import IDelayedCall
 
-from tests.support.callback_scenarios import Refuses
-from tests.support.fake_manager import Header
-from tests.support.fake_phones import (
+from tests.emulator.manager import Header
+from tests.emulator.phones import (
     ANSWERED_ELSEWHERE,
     DEVICE_STATES,
     NO_CAUSE,
@@ -25,9 +24,10 @@ from tests.support.fake_phones import (
     Phone,
     Ring,
 )
+from tests.emulator.scenarios import Refuses
 
 if TYPE_CHECKING:
-    from tests.support.fake_asterisk import FakeAsterisk
+    from tests.emulator.asterisk import FakeAsterisk
 
 
 @attrs.define(eq=False)

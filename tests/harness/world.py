@@ -47,10 +47,10 @@ from fastagi.store import tasks as stored
 from fastagi.store.backends import backend_for
 from fastagi.store.engine import Database
 from fastagi.store.errors import CommitUnknown, StoreUnavailable
-from tests.support.fake_asterisk import FakeAsterisk
-from tests.support.fake_calls import FORGETS
-from tests.support.ram import ram
-from tests.support.wires import Net, ServerEndpoint
+from tests.emulator.asterisk import FakeAsterisk
+from tests.emulator.calls import FORGETS
+from tests.emulator.wires import Net, ServerEndpoint
+from tests.harness.ram import ram
 
 T = TypeVar("T")
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Records what Asterisk says of whole calls.
 
-``python -m tests.support.record_callbacks 22`` plays each scenario of
-`tests.support.callback_scenarios` with real phones on the laboratory's Asterisk and
+``python -m tests.recordings.record_callbacks 22`` plays each scenario of
+`tests.emulator.scenarios` with real phones on the laboratory's Asterisk and
 writes what a manager user with the service's rights hears into ``dialogues/``. Events
 that no part of the service or of its tests reads are left out, or a recording would be
 five times as long.
@@ -18,19 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.lab import config
-from tests.lab.asterisk import Asterisk
-from tests.lab.phones import Agent, Caller, Client
-from tests.lab.scenarios import (
-    Answer,
-    HangUp,
-    NoAnswer,
-    Press,
-    Refuse,
-    Step,
-)
-from tests.lab.scenarios import Behaviour as LabBehaviour
-from tests.support.callback_scenarios import (
+from tests.emulator.scenarios import (
     CALLBACKS,
     CHANNELS,
     CHANNELS_AT_S,
@@ -44,6 +32,18 @@ from tests.support.callback_scenarios import (
     LiveScenario,
     Refuses,
 )
+from tests.lab import config
+from tests.lab.asterisk import Asterisk
+from tests.lab.phones import Agent, Caller, Client
+from tests.lab.scenarios import (
+    Answer,
+    HangUp,
+    NoAnswer,
+    Press,
+    Refuse,
+    Step,
+)
+from tests.lab.scenarios import Behaviour as LabBehaviour
 
 _DIALOGUES = Path(__file__).with_name("dialogues")
 _KEPT = frozenset(
