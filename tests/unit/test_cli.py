@@ -227,7 +227,7 @@ def test_reload_is_refused_before_it_begins_if_the_settings_have_mistakes(
 
 
 def test_unit_checks_the_settings_before_it_reloads() -> None:
-    unit = (Path(cli.__file__).parents[1] / "etc/callback-queue.service").read_text()
+    unit = (Path(cli.__file__).parents[2] / "etc/callback-queue.service").read_text()
     reloads = [line for line in unit.splitlines() if line.startswith("ExecReload=")]
     assert [line.split()[1:] for line in reloads] == [
         ["check", "--settings"],
