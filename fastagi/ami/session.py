@@ -14,7 +14,7 @@ machine would say the same with more words.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Generic, Literal, ParamSpec
+from typing import Final, Literal
 
 import attrs
 
@@ -38,9 +38,8 @@ from fastagi.ami.errors import ActionFailed, LoginRefused, NotConnected
 from fastagi.ami.protocol import AmiProtocol, Waiters
 from fastagi.ami.tls import TlsFailed
 from fastagi.errors import CallbackError
+from fastagi.runtime.listeners import Listeners
 from fastagi.wire.ami import AmiMessage
-
-P = ParamSpec("P")
 
 #: Asterisk takes logins while it still loads its modules, and then knows no
 #: QueueStatus yet. Once it is up, FullyBooted follows the login at once, but only for a
@@ -60,35 +59,6 @@ class Credentials:
     secret: str = attrs.field(repr=False)
     #: "md5" never sends the secret itself.
     auth: Literal["md5", "plain"] = "md5"
-
-
-class Callbacks(Generic[P]):
-    """Functions to call, none of which can harm another or the caller."""
-
-    _log = Logger()
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._entries: dict[object, Callable[P, object]] = {}
-
-    def add(self, callback: Callable[P, object]) -> Callable[[], None]:
-        """Add one; the function returned removes it, and may be called again."""
-        key = object()
-        self._entries[key] = callback
-
-        def remove() -> None:
-            self._entries.pop(key, None)
-
-        return remove
-
-    def call(self, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Call each that is here now and still is when its turn comes."""
-        for key, callback in list(self._entries.items()):
-            if key in self._entries:
-                try:
-                    callback(*args, **kwargs)
-                except Exception:
-                    self._log.failure("a listener of {what} failed", what=self._what)
 
 
 class _LinkFactory(Factory):
@@ -156,9 +126,9 @@ class AmiSession(Service):
         self._event_mask = event_mask
         self._fully_booted_timeout_s = fully_booted_timeout_s
         self._address = address
-        self._listeners: dict[str, Callbacks[[AmiMessage]]] = {}
-        self._on_connected: Callbacks[[]] = Callbacks("the connection")
-        self._on_disconnected: Callbacks[[]] = Callbacks("the loss of the connection")
+        self._listeners: dict[str, Listeners[[AmiMessage]]] = {}
+        self._on_connected: Listeners[[]] = Listeners("the connection")
+        self._on_disconnected: Listeners[[]] = Listeners("the loss of the connection")
         #: The link being logged in or served; there is never a second one.
         self._link: AmiProtocol | None = None
         self._heard_at = 0.0
@@ -220,13 +190,13 @@ class AmiSession(Service):
             A function that removes the listener.
         """
         if event_name not in self._listeners:
-            self._listeners[event_name] = Callbacks(f"the event {event_name}")
+            self._listeners[event_name] = Listeners(f"the event {event_name}")
         return self._listeners[event_name].add(callback)
 
     def on_connected(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call ``callback()`` on each login, and at once if there is a connection."""
         if self._ready:
-            now: Callbacks[[]] = Callbacks("the connection")
+            now: Listeners[[]] = Listeners("the connection")
             now.add(callback)
             now.call()
         return self._on_connected.add(callback)

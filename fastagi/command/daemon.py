@@ -128,7 +128,7 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
         else:
             _use(logs, new)
             _warn_of_open_doors(config, new)
-            service.use(new)
+            service.settings.replace(new)
 
     reactor.callWhenRunning(start)
     reactor.addSystemEventTrigger("before", "shutdown", stop)

@@ -32,6 +32,7 @@ from fastagi.domain.numbers import (
 from fastagi.domain.task import CallbackTask, IllegalMove, Kind, NewTask
 from fastagi.node.queue_monitor import QueueMonitor
 from fastagi.runtime.background import Background
+from fastagi.runtime.listeners import Listeners
 from fastagi.service.refusals import Refusals
 from fastagi.service.taking_back import TAKEN_BACK
 from fastagi.store.errors import CommitUnknown, StoreUnavailable
@@ -80,21 +81,14 @@ class AgiScripts:
         self._untold: dict[str, tuple[NewTask, Recorded]] = {}
         #: Calls, by Linkedid, whose callers were told that Asterisk keeps the request.
         self._kept: deque[str] = deque(maxlen=_MOST_KEPT)
-        self._requested: list[Callable[[str, bool], None]] = []
-        queue_monitor.on_join(self._joined)
-        queue_monitor.on_hangup(self._hung_up)
-
-    def on_request(self, callback: Callable[[str, bool], None]) -> None:
-        """Call ``callback(uniqueid, kept)`` when a caller's request was kept, and
-        when it was taken back.
-        """
-        self._requested.append(callback)
+        #: Uniqueid of a caller, and whether the request stands or was taken back.
+        self.request_changed: Listeners[[str, bool]] = Listeners("a request")
 
     def kept_by_asterisk(self, uniqueid: str, linkedid: str) -> None:
         """We gave no answer, and the caller was told that the request is kept."""
         self._kept.append(linkedid)
         self._untold.pop(uniqueid, None)
-        self._tell(uniqueid, kept=True)
+        self.request_changed.call(uniqueid, True)
 
     async def request(self, agi: AgiSession) -> None:
         """A caller pressed the key: keep the request and say what came of it."""
@@ -141,7 +135,7 @@ class AgiScripts:
             await self._answer(agi, Answer.ERROR, settings.sounds.hold_on)
             return
         task = recorded.task
-        self._tell(request.uniqueid, kept=True)
+        self.request_changed.call(request.uniqueid, True)
         self._log.info(
             "task {task_id}: callback to {number} requested in queue {queue}"
             if recorded.created
@@ -268,7 +262,7 @@ class AgiScripts:
             hung_up = await self._queue_monitor.is_gone(uniqueid)
             if not hung_up and new.linkedid not in self._kept:
                 # If he hangs up in line it is a missed call, which this request is not.
-                self._tell(uniqueid, kept=False)
+                self.request_changed.call(uniqueid, False)
             recorded = await adding
         except CommitUnknown:
             if not hung_up:
@@ -324,26 +318,23 @@ class AgiScripts:
             # Of a call whose end nobody told us.
             del self._untold[next(iter(self._untold))]
         if await self._queue_monitor.is_gone(uniqueid):
-            self._hung_up(uniqueid)
+            self.channel_gone(uniqueid)
             return
         # Without a link, what was heard of queues is of before the key.
         waiting = self._queue_monitor.queues.is_waiting(new.queue, uniqueid)
         if self._queue_monitor.ready and waiting:
-            self._joined(new.queue, uniqueid)
+            self.caller_joined(new.queue, uniqueid)
 
-    def _joined(self, queue: str, uniqueid: str) -> None:
+    def caller_joined(self, queue: str, uniqueid: str) -> None:
         """A caller joined a queue: was it one we could not tell?"""
         untold = self._untold.pop(uniqueid, None)
         if untold is not None:
-            self._tell(uniqueid, kept=False)
+            self.request_changed.call(uniqueid, False)
             self._background.start("taking back a request", self._take_back(*untold))
 
-    def _hung_up(self, uniqueid: str) -> None:
+    def channel_gone(self, uniqueid: str) -> None:
+        """A channel was hung up: who it was does not come back into the line."""
         self._untold.pop(uniqueid, None)
-
-    def _tell(self, uniqueid: str, *, kept: bool) -> None:
-        for callback in self._requested:
-            callback(uniqueid, kept)
 
     async def _take_back(self, new: NewTask, recorded: Recorded) -> None:
         await self._until_taken_back(

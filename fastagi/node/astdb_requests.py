@@ -10,7 +10,7 @@ typed is in it, and goes through the same rules as a request that was answered.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Final, Self
 from urllib.parse import unquote
@@ -130,7 +130,11 @@ class AstDbRequests:
         self._waiters: list[Deferred[None]] = []
         #: When what was taken over since the connect was asked for, by linkedid.
         self._asked_at: dict[str, datetime] = {}
-        manager.listen("UserEvent", self._user_event)
+
+    @property
+    def manager_events(self) -> Mapping[str, Callable[[AmiMessage], None]]:
+        """The manager's events this part needs, each with what takes it in."""
+        return {"UserEvent": self._user_event}
 
     @property
     def remembered(self) -> int:

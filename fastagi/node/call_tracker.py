@@ -43,10 +43,10 @@ from fastagi.domain.live_calls import (
 from fastagi.domain.numbers import NotCallable, plain_number
 from fastagi.domain.task import OPEN, CallbackTask
 from fastagi.history.judge import PastContact
-from fastagi.node.agi_scripts import AgiScripts
 from fastagi.node.dialer import Dialer
 from fastagi.node.queue_monitor import OWN_CHANNEL
 from fastagi.runtime.background import Background
+from fastagi.runtime.listeners import Listeners
 from fastagi.service.missed_tasks import MissedTasks
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
@@ -117,7 +117,6 @@ class CallTracker:
         manager: AmiSession,
         store: TaskStore,
         dialer: Dialer,
-        agi_scripts: AgiScripts,
         tasks: MissedTasks,
         clock: IReactorTime,
         background: Background,
@@ -158,9 +157,14 @@ class CallTracker:
         #: Moments of which the store does not know yet what happened.
         self._unstored: Counter[float] = Counter()
         self._heard_at = 0.0
-        self._ended: list[Callable[[Ended, bool], None]] = []
-        agi_scripts.on_request(self.calls.requested)
-        for event, listener in {
+        #: A call is over, and whether it was seen from its beginning, or what it was is
+        #: known all the same.
+        self.call_ended: Listeners[[Ended, bool]] = Listeners("the end of a call")
+
+    @property
+    def manager_events(self) -> Mapping[str, Callable[[AmiMessage], None]]:
+        """The manager's events this part needs, each with what takes it in."""
+        return {
             "Newchannel": self._new_channel,
             "QueueCallerJoin": self._caller_joined,
             "QueueCallerLeave": self._caller_left,
@@ -168,20 +172,12 @@ class CallTracker:
             "BridgeEnter": self._bridge_enter,
             "BridgeLeave": self._bridge_leave,
             "Hangup": self._hangup,
-        }.items():
-            manager.listen(event, listener)
-        manager.on_disconnected(self._lost)
+        }
 
-    def _lost(self) -> None:
+    def disconnected(self) -> None:
+        """From now on things happen that nobody hears."""
         self._link += 1
         self.calls.interrupted()
-
-    def on_ended(self, callback: Callable[[Ended, bool], None]) -> None:
-        """Call ``callback(ended, seen)`` when a call is over.
-
-        Not seen: it had begun before anybody listened, and what it was is not known.
-        """
-        self._ended.append(callback)
 
     @property
     def heard_until(self) -> float:
@@ -470,8 +466,7 @@ class CallTracker:
             self._judged |= dict.fromkeys((ended.uniqueid, ended.queue_uniqueid))
             while len(self._judged) > _MOST_JUDGED:
                 del self._judged[next(iter(self._judged))]
-        for callback in self._ended:
-            callback(ended, seen)
+        self.call_ended.call(ended, seen)
 
     def _ask_presentation(self, uniqueid: str) -> None:
         """Events show a withheld number like any other: ask what it is."""

@@ -155,7 +155,6 @@ class History:
         #: Of what was told already: troubles and remarks, and calls.
         self._said: set[str] = set()
         self._told: deque[str] = deque(maxlen=_MOST_TOLD)
-        missed.on_ended(self._call_ended)
 
     async def catch_up(self) -> None:
         """Look what happened since the live detection stopped, after a connect.
@@ -182,7 +181,7 @@ class History:
                 limit_s=HOLD_S,
             )
 
-    def link_lost(self) -> None:
+    def disconnected(self) -> None:
         """From now on things happen that nobody hears, until :meth:`catch_up`."""
         self._gap = True
 
@@ -197,7 +196,7 @@ class History:
 
     # -- when to look ------------------------------------------------------
 
-    def _call_ended(self, ended: Ended, seen: bool) -> None:
+    def call_ended(self, ended: Ended, seen: bool) -> None:
         """A call of a client has ended before the eyes of the live detection."""
         if self._stopped or not self._settings().history.enabled:
             return

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
@@ -42,6 +42,7 @@ from fastagi.node.hold import Hold, refuses_all
 from fastagi.node.targets import target_key
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import MachineClock
+from fastagi.runtime.listeners import Listeners
 from fastagi.store.errors import NoSuchTask, StaleTask, StoreUnavailable
 from fastagi.store.store import Begun, TaskStore
 from fastagi.wire.ami import AmiMessage
@@ -136,9 +137,14 @@ class Dialer:
         self._to_forget: deque[str] = deque(maxlen=1000)
         #: How the latest attempts ended, by channel id.
         self._verdicts: dict[str, Verdict] = {}
-        self._ended: list[Callable[[], None]] = []
+        #: The end of an attempt is stored.
+        self.attempt_ended: Listeners[[]] = Listeners("the end of an attempt")
         self._waiting: list[Deferred[None]] = []
-        for event, listener in {
+
+    @property
+    def manager_events(self) -> Mapping[str, Callable[[AmiMessage], None]]:
+        """The manager's events this part needs, each with what takes it in."""
+        return {
             "OriginateResponse": self._originate_response,
             "AgentCalled": self._agent_called,
             "AgentRingNoAnswer": self._agent_ring_no_answer,
@@ -149,13 +155,7 @@ class Dialer:
             "BridgeLeave": self._bridge_leave,
             "UserEvent": self._user_event,
             "Hangup": self._hangup,
-        }.items():
-            manager.listen(event, listener)
-        manager.on_disconnected(self._link_lost)
-
-    def on_end(self, callback: Callable[[], None]) -> None:
-        """Call ``callback()`` after the end of each attempt is stored."""
-        self._ended.append(callback)
+        }
 
     def idle(self) -> Deferred[None]:
         """Fire when no attempt is under way; may be cancelled."""
@@ -455,7 +455,8 @@ class Dialer:
 
     # -- following ---------------------------------------------------------
 
-    def _link_lost(self) -> None:
+    def disconnected(self) -> None:
+        """What happens to the attempts under way is not told for a while."""
         # Who is thought to ring may be free before the link is back, and then the call
         # takes the next free agent. Who talked until the last word from Asterisk did
         # so for that long, were it gone for good.
@@ -722,8 +723,7 @@ class Dialer:
                 talk_s=round(verdict.talk_s, 1),
                 reason=task.reason,
             )
-        for callback in self._ended:
-            callback()
+        self.attempt_ended.call()
         self._tell_idle()
 
     async def _judge(self, running: RunningAttempt) -> Verdict:

@@ -8,7 +8,7 @@ pauses that grow.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from twisted.logger import Logger
@@ -17,6 +17,7 @@ from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.session import AmiSession
 from fastagi.runtime.background import Background
+from fastagi.runtime.listeners import Listeners
 from fastagi.wire.ami import AmiMessage
 
 #: First pause before the next try, in seconds; each further one is twice as long.
@@ -49,7 +50,8 @@ class Hold:
     def __init__(self, *, manager: AmiSession, background: Background) -> None:
         self._manager = manager
         self._background = background
-        self._changed: list[Callable[[], None]] = []
+        #: A call may be placed, or tried, again.
+        self.released: Listeners[[]] = Listeners("the end of a hold")
         #: Refusals since the last call that was placed.
         self._refusals = 0
         #: One call may be tried.
@@ -57,12 +59,11 @@ class Hold:
         #: Counts the pauses; one that was ended early is not the latest any more.
         self._pause = 0
         self._pausing = False
-        manager.on_connected(self.release)
-        manager.listen("Reload", self._reloaded)
 
-    def on_release(self, callback: Callable[[], None]) -> None:
-        """Call ``callback()`` when a call may be placed, or tried, again."""
-        self._changed.append(callback)
+    @property
+    def manager_events(self) -> Mapping[str, Callable[[AmiMessage], None]]:
+        """The manager's events this part needs, each with what takes it in."""
+        return {"Reload": self._reloaded}
 
     def holds(self) -> bool:
         """Return whether no call may be placed now."""
@@ -107,7 +108,7 @@ class Hold:
         self._may_try = self._pausing = False
         self._pause += 1
         if was_held:
-            self._tell()
+            self.released.call()
 
     def _reloaded(self, _message: AmiMessage) -> None:
         self.release()
@@ -141,8 +142,4 @@ class Hold:
         if pause == self._pause:
             self._pausing = False
             self._may_try = True
-            self._tell()
-
-    def _tell(self) -> None:
-        for callback in self._changed:
-            callback()
+            self.released.call()

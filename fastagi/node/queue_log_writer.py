@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.session import AmiSession
+from fastagi.config.model import Settings
 from fastagi.domain.queue_log_entries import Entry, entries
 from fastagi.runtime.background import Background
 from fastagi.store.errors import StoreUnavailable
@@ -46,20 +47,19 @@ class QueueLogWriter:
         store: TaskStore,
         clock: IReactorTime,
         background: Background,
-        enabled: Callable[[], bool],
+        settings: Callable[[], Settings],
     ) -> None:
         self._manager = manager
         self._store = store
         self._clock = clock
         self._background = background
-        self._enabled = enabled
+        self._settings = settings
         self._running = False
         self._again = False
         self._stopped = False
         #: Asterisk does not let us; until the next connect it is not asked again.
         self._refused = False
         self._timer: IDelayedCall | None = None
-        manager.on_disconnected(self._disconnected)
 
     def wake(self) -> None:
         """Something may have happened to a task, or Asterisk is connected."""
@@ -75,7 +75,8 @@ class QueueLogWriter:
         self._stopped = True
         self._cancel_timer()
 
-    def _disconnected(self) -> None:
+    def disconnected(self) -> None:
+        """The next connect may be as a user who is allowed to write."""
         self._refused = False
 
     async def _run(self) -> None:
@@ -83,7 +84,7 @@ class QueueLogWriter:
         try:
             while self._again and not self._stopped:
                 self._again = False
-                if not self._enabled():
+                if not self._settings().reports.queue_log:
                     await self._store.skip_events(READER)
                 elif self._ready:
                     await self._write_all()
@@ -112,7 +113,7 @@ class QueueLogWriter:
                         if index + 1 == len(due)
                         else Position(position.event_id, index + 1)
                     )
-                    if not (self._ready and self._enabled()):
+                    if not (self._ready and self._settings().reports.queue_log):
                         await self._keep(reached, position)
                         return
                     await self._store.set_position(READER, after)

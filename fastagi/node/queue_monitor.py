@@ -9,7 +9,7 @@ changed and looks for himself.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
@@ -21,6 +21,7 @@ from fastagi.ami.session import AmiSession
 from fastagi.domain.live_queues import DeviceState, LiveQueues, Member, WaitingCaller
 from fastagi.node.targets import Target
 from fastagi.runtime.background import Background
+from fastagi.runtime.listeners import Listeners
 from fastagi.wire.ami import AmiMessage
 
 #: Uniqueids we give to our own channels. A name does not say whether one is a live
@@ -74,11 +75,24 @@ class QueueMonitor:
         self._clock = clock
         self._background = background
         self._targets = targets
-        self._changed: list[Callable[[], None]] = []
-        self._joined: list[Callable[[str, str], None]] = []
-        self._gone: list[Callable[[str], None]] = []
-        self._listed: list[Callable[[Collection[str]], None]] = []
-        for event, listener in {
+        #: Something changed that may matter to who may be called.
+        self.changed: Listeners[[]] = Listeners("a change of the queues")
+        #: Queue and uniqueid of a live caller who joined. After the link was lost it is
+        #: told of each who is in a queue then.
+        self.caller_joined: Listeners[[str, str]] = Listeners("a caller who joined")
+        #: Uniqueid of a channel that was hung up, or of a caller's that was found to
+        #: be gone after the link was lost.
+        self.channel_gone: Listeners[[str]] = Listeners("a hangup")
+        #: Uniqueids of all channels there are, as far as they could be read: once a
+        #: minute at least.
+        self.channels_listed: Listeners[[Collection[str]]] = Listeners(
+            "the list of channels"
+        )
+
+    @property
+    def manager_events(self) -> Mapping[str, Callable[[AmiMessage], None]]:
+        """The manager's events this part needs, each with what takes it in."""
+        return {
             "QueueMemberStatus": self._member_changed,
             "QueueMemberAdded": self._member_changed,
             "QueueMemberPause": self._member_changed,
@@ -91,33 +105,7 @@ class QueueMonitor:
             "ExtensionStatus": self._hint_changed,
             "Hangup": self._channel_gone,
             "Reload": self._reloaded,
-        }.items():
-            manager.listen(event, listener)
-        manager.on_connected(self._connected)
-        manager.on_disconnected(self._lost)
-
-    def on_change(self, callback: Callable[[], None]) -> None:
-        """Call ``callback()`` after each change that may matter."""
-        self._changed.append(callback)
-
-    def on_join(self, callback: Callable[[str, str], None]) -> None:
-        """Call ``callback(queue, uniqueid)`` when a live caller joins a queue.
-
-        After the link was lost it is called for each who is in a queue then.
-        """
-        self._joined.append(callback)
-
-    def on_hangup(self, callback: Callable[[str], None]) -> None:
-        """Call ``callback(uniqueid)`` when any channel was hung up, or a caller's
-        was found to be after the link was lost.
-        """
-        self._gone.append(callback)
-
-    def on_channels(self, callback: Callable[[Collection[str]], None]) -> None:
-        """Call ``callback(uniqueids)`` with all channels there are, as far as that is
-        understood: once a minute at least.
-        """
-        self._listed.append(callback)
+        }
 
     async def is_gone(self, uniqueid: str) -> bool:
         """Return whether a channel is surely gone.
@@ -167,10 +155,9 @@ class QueueMonitor:
 
     def _take_channels(self, channels: list[AmiMessage]) -> None:
         alive = {message.get("Uniqueid") for message in channels}
-        for callback in self._listed:
-            callback(alive)
+        self.channels_listed.call(alive)
         for uniqueid in self.queues.keep_channels(alive):
-            self._tell_gone(uniqueid)
+            self.channel_gone.call(uniqueid)
 
     def _take_queues(self, status: list[AmiMessage]) -> None:
         self.queues.clear()
@@ -187,7 +174,8 @@ class QueueMonitor:
         for message in devices:
             self._set_device(message)
 
-    def _connected(self) -> None:
+    def connected(self) -> None:
+        """Ask for the whole state, and again each minute while this link lasts."""
         self._link += 1
         self.sync()
         self._background.start("keeping in step", self._keep_in_step(self._link))
@@ -199,7 +187,8 @@ class QueueMonitor:
                 return
             await self._sync()
 
-    def _lost(self) -> None:
+    def disconnected(self) -> None:
+        """What is known of the queues is out of date."""
         self.ready = False
 
     def _reloaded(self, message: AmiMessage) -> None:
@@ -232,7 +221,7 @@ class QueueMonitor:
     def _channel_gone(self, message: AmiMessage) -> None:
         uniqueid = message.get("Uniqueid")
         had_any = self.queues.channel_gone(uniqueid)
-        self._tell_gone(uniqueid)
+        self.channel_gone.call(uniqueid)
         if had_any:
             self._tell()
 
@@ -252,12 +241,7 @@ class QueueMonitor:
                 name=message.get("CallerIDName"),
             ),
         )
-        for callback in self._joined:
-            callback(queue, uniqueid)
-
-    def _tell_gone(self, uniqueid: str) -> None:
-        for callback in self._gone:
-            callback(uniqueid)
+        self.caller_joined.call(queue, uniqueid)
 
     async def _ask_hints(self) -> list[AmiMessage]:
         """Ask for the state of each hint that stands for a device."""
@@ -295,8 +279,7 @@ class QueueMonitor:
 
     def _tell(self) -> None:
         if self.ready:
-            for callback in self._changed:
-                callback()
+            self.changed.call()
 
 
 def _interface(message: AmiMessage) -> str:

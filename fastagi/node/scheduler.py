@@ -82,8 +82,6 @@ class Scheduler:
         #: The queues that were open at the last pass.
         self._open: frozenset[str] = frozenset()
         self._hold = hold
-        queue_monitor.on_change(self.wake)
-        hold.on_release(self.tasks_changed)
 
     def enable(self) -> None:
         """Begin, or begin again, to place calls."""

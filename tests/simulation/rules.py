@@ -192,8 +192,8 @@ class Rules:
             process is not None
             and not process.dead
             and not process.stopped
-            and process.service.manager.connected
-            and process.service.queue_monitor.ready
+            and process.service.node.manager.connected
+            and process.service.node.queue_monitor.ready
             and not world.asterisk.frozen
             and not world.asterisk.latency_s
             and not any(wire.dead or wire.server.frozen for wire in wires)

@@ -117,7 +117,7 @@ class RefusedTests(GuardsTestCase):
         """With ``systemname`` in asterisk.conf it may be long."""
         linkedid = f"pbx-{'a' * 60}.example.com-1800000000.17"
         process = self.world.begin(german())
-        process.service.agi_scripts._refusals.keep(
+        process.service.node.agi_scripts._refusals.keep(
             Kind.REQUESTED, "support", PREMIUM, "no", linkedid
         )
         self.world.settle()
@@ -127,7 +127,7 @@ class RefusedTests(GuardsTestCase):
         process = self.world.begin(german())
         process.database.takes_s = lambda name: 3600.0 if name == "refuse" else 0.0
         for _ in range(150):
-            process.service.agi_scripts._refusals.keep(
+            process.service.node.agi_scripts._refusals.keep(
                 Kind.REQUESTED, "support", PREMIUM, "no", "1.1"
             )
         self.assertEqual(len(process.database._pending), 100)
@@ -149,7 +149,7 @@ class DialTimeTests(GuardsTestCase):
         process = self.begin()
         self.ask_for_callback(PREMIUM)
         self.assert_status("pending")
-        process.service.use(german())
+        process.service.settings.replace(german())
         self.alice.busy(False)
         self.world.run(60)
         self.assert_status("failed", "it is a premium-rate number")
@@ -171,7 +171,7 @@ class DialTimeTests(GuardsTestCase):
         process = self.begin()
         self.ask_for_callback(PREMIUM)
         self.world.ask("tasks.cancel", id=1)
-        process.service.use(german())
+        process.service.settings.replace(german())
         answer = self.world.ask("tasks.retry", id=1)
         self.assertIn("is not called any more: it is a premium", answer["error"])
         self.assert_status("cancelled")
@@ -271,7 +271,7 @@ class BlockedTests(GuardsTestCase):
     def test_a_number_blocked_before_the_region_was_known(self) -> None:
         process = self.begin()
         self.block("0301234567")
-        process.service.use(german())
+        process.service.settings.replace(german())
         self.world.settle()
         self.assert_refused(self.ask_for_callback("+49301234567"), "blocked")
 
@@ -325,7 +325,7 @@ class LimitTests(GuardsTestCase):
 
     def test_a_limit_that_is_raised_lets_the_client_be_called_at_once(self) -> None:
         raised = self.wait_for_number(calls_per_number=2)
-        self.world.processes[-1].service.use(raised)
+        self.world.processes[-1].service.settings.replace(raised)
         self.world.run(60)
         self.assert_status("completed")
         self.assertEqual(len(self.client.rung), 2)
@@ -341,7 +341,7 @@ class LimitTests(GuardsTestCase):
         same = self.wait_for_number(calls_per_number=1)
         before = self.world.story()
         self.world.processes[-1].kill()
-        self.world.begin(same).service.use(same)
+        self.world.begin(same).service.settings.replace(same)
         self.world.run(60)
         self.assertEqual(self.world.story(), before)
 

@@ -341,11 +341,11 @@ class DownTests(HistoryTestCase):
         process = self.begin()
         self.run_to(10)
         self.asterisk.cut_links()
-        self.world.run_until(lambda: not process.service.manager.connected)
+        self.world.run_until(lambda: not process.service.node.manager.connected)
         process.database.takes_s = lambda name: 3.0 * (name == "add")
         call = self.asterisk.astdb
         call["callback-request", "x"] = f"1:1800000010:support:1:{OTHER}:en:x.1:"
-        self.world.run_until(lambda: process.service.manager.connected)
+        self.world.run_until(lambda: process.service.node.manager.connected)
         self.world.run(1)
         self.asterisk.cut_links()
         self.asterisk.manager.listening = False
@@ -353,7 +353,7 @@ class DownTests(HistoryTestCase):
         self.world.run(20)
         process.database.takes_s = lambda name: 3.0 * (name == "open attempts")
         self.asterisk.manager.listening = True
-        self.world.run_until(lambda: process.service.manager.connected)
+        self.world.run_until(lambda: process.service.node.manager.connected)
         self.miss("0301111111")
         self.world.run(60)
         self.assertEqual(len(self.world.tasks()), 3)
@@ -495,7 +495,7 @@ class LinkTests(HistoryTestCase):
         self.world.run(20)
         process.database.takes_s = lambda name: 0.05
         self.asterisk.manager.listening = True
-        self.world.run_until(lambda: process.service.manager.connected)
+        self.world.run_until(lambda: process.service.node.manager.connected)
         talk.hang_up()
         self.world.run(60)
         self.assert_status("pending", "found in queue_log")
@@ -508,7 +508,7 @@ class LinkTests(HistoryTestCase):
         self.world.run(20)
         process.database.takes_s = lambda name: 3.0 * (name == "open attempts")
         self.asterisk.manager.listening = True
-        self.world.run_until(lambda: process.service.manager.connected)
+        self.world.run_until(lambda: process.service.node.manager.connected)
         self.world.run(0.5)
         call = self.call(OTHER)
         self.world.run(1)
@@ -522,14 +522,14 @@ class LinkTests(HistoryTestCase):
         self.lose_link()
         process.reading_takes_s = 5.0
         self.asterisk.manager.listening = True
-        self.world.run_until(lambda: process.service.manager.connected)
+        self.world.run_until(lambda: process.service.node.manager.connected)
         self.world.run(1)
         self.lose_link()
         self.world.run(2)
         self.miss()
         process.database.takes_s = lambda name: 3.0 * (name == "open attempts")
         self.asterisk.manager.listening = True
-        self.world.run_until(lambda: process.service.manager.connected)
+        self.world.run_until(lambda: process.service.node.manager.connected)
         call = self.call(OTHER)
         self.world.run(1)
         call.hang_up()
@@ -543,7 +543,7 @@ class LinkTests(HistoryTestCase):
         self.miss()
         process.reading_takes_s = 8.0
         self.asterisk.manager.listening = True
-        self.world.run_until(lambda: process.service.manager.connected)
+        self.world.run_until(lambda: process.service.node.manager.connected)
         self.alice.busy(False)
         self.call(talks_s=2)
         self.world.run(60)
@@ -567,7 +567,7 @@ class WaitingTests(HistoryTestCase):
         self.run_to(60)
 
     def launch(self, takes_s: float) -> None:
-        process = self.world.launch(self.world.processes[-1].service.settings)
+        process = self.world.launch(self.world.processes[-1].service.settings())
         process.reading_takes_s = takes_s
 
     def test_nobody_is_called_until_it_is_read(self) -> None:
@@ -621,7 +621,7 @@ class WaitingTests(HistoryTestCase):
         self.launch(50.0)
         process = self.world.processes[-1]
         process.database.takes_s = lambda name: 0.5 * (name == "mark")
-        self.world.run_until(lambda: process.service.manager.connected)
+        self.world.run_until(lambda: process.service.node.manager.connected)
         self.world.run(0.2)
         process.stop()
         self.world.run(2)
@@ -666,7 +666,7 @@ class TroubleTests(HistoryTestCase):
         self.stop()
         self.world.run(10)
         self.miss(OTHER)
-        process = self.world.launch(process.service.settings)
+        process = self.world.launch(process.service.settings())
         process.database.broken["mark"] = "disk full"
         self.world.run(5)
         self.assertEqual(len(self.world.tasks()), 1)

@@ -329,7 +329,7 @@ class ReloadTests(HoursTestCase):
         process = self.begin(self.open_support("08:00-18:00"))
         self.add()
         self.go_to("2026-11-24 20:05")
-        process.service.use(settings(self.open_support("08:00-22:00")))
+        process.service.settings.replace(settings(self.open_support("08:00-22:00")))
         self.world.run(60)
         self.assertEqual(self.placed(), ["2026-11-24 20:05:00"])
 
@@ -339,7 +339,7 @@ class ReloadTests(HoursTestCase):
         process = self.begin(self.open_support("08:00-18:00", retry_delay="2m"))
         self.add()
         self.world.run(60)
-        process.service.use(settings(self.open_support("08:00-16:00")))
+        process.service.settings.replace(settings(self.open_support("08:00-16:00")))
         self.world.run(300)
         self.assertEqual(self.placed(), ["2026-11-24 16:00:00"])
 
@@ -348,7 +348,7 @@ class ReloadTests(HoursTestCase):
         process = self.begin(self.open_support("08:00-18:00"))
         self.add()
         hours = daily("08:00-18:00", time_zone="Europe/Moscow")
-        process.service.use(settings(queue_settings(opening_hours=hours)))
+        process.service.settings.replace(settings(queue_settings(opening_hours=hours)))
         self.world.run(60)
         self.assertEqual(self.placed(), ["2026-11-24 07:30:00"])
 

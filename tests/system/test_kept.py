@@ -185,7 +185,7 @@ class ServiceDownTests(KeptTestCase):
         self.world.run(1)
         self.assertEqual(len(self.kept), 1)
         self.assert_warned("'support', which is not in the settings")
-        process.service.use(settings(queue_settings()))
+        process.service.settings.replace(settings(queue_settings()))
         self.world.run(1)
         self.assertEqual(len(self.world.tasks()), 1)
         self.assertEqual(self.kept, [])
@@ -293,7 +293,7 @@ class LinkTests(KeptTestCase):
             self.world.run(3)
         self.assertEqual(len(self.world.tasks()), 5)
         self.assertEqual(self.kept, [])
-        self.assertLessEqual(process.service.kept.remembered, 1)
+        self.assertLessEqual(process.service.node.astdb_requests.remembered, 1)
 
     def test_a_request_kept_while_connected_is_taken_over_at_once(self) -> None:
         self.begin()

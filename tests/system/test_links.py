@@ -263,7 +263,7 @@ class BrokenLinkTests(ServiceTestCase):
     def test_what_was_asked_on_a_link_that_is_gone_is_no_leave_to_call(self) -> None:
         process = self.begin()
         connects: list[float] = []
-        process.service.manager.on_connected(lambda: connects.append(self.world.t))
+        process.service.node.manager.on_connected(lambda: connects.append(self.world.t))
         process.database.takes_s = lambda name: 3.0 if name == "open attempts" else 0.0
         self.asterisk.cut_links()
         self.world.run_until(lambda: len(connects) == 2)
@@ -314,7 +314,7 @@ class BrokenLinkTests(ServiceTestCase):
         self.world.run(24)
         link.frozen = False
         self.world.run(60)
-        self.assertTrue(process.service.manager.connected)
+        self.assertTrue(process.service.node.manager.connected)
         self.assertEqual(self.dispositions(), ["ANSWERED"])
         self.assertEqual(self.world.attempts()[0].talk_s, 20)
         self.assertEqual(len(self.client.rung), 1)

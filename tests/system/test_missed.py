@@ -342,7 +342,7 @@ class LearningTests(MissedTestCase):
         self.assertEqual(asked, [0, 0])
         self.world.run(1)
         self.asterisk.cut_links()
-        self.world.run_until(lambda: process.service.manager.connected)
+        self.world.run_until(lambda: process.service.node.manager.connected)
         self.assertLess(self.world.t, 5)
         self.world.run(10)
         self.assertEqual(len(asked), 4)
@@ -391,7 +391,7 @@ class CalledByHandTests(MissedTestCase):
         self.dial_by_hand()
         self.world.run(1)
         self.asterisk.cut_links()
-        self.world.run_until(lambda: process.service.manager.connected)
+        self.world.run_until(lambda: process.service.node.manager.connected)
         # It may have been about to be looked at.
         self.world.run(6)
         asked = len(process.points)
@@ -411,12 +411,12 @@ class UnreadableHangupTests(MissedTestCase):
         call.press()
         self.run_to(10)
         self.assertTrue(call.gone)
-        self.assertEqual(len(process.service.missed.calls), 1)
+        self.assertEqual(len(process.service.node.call_tracker.calls), 1)
         self.alice.busy(False)
         # The queues, and all channels, are asked for each minute.
         self.run_to(200)
         self.assert_status("completed")
-        self.assertEqual(len(process.service.missed.calls), 0)
+        self.assertEqual(len(process.service.node.call_tracker.calls), 0)
 
     def check_not_called_while_waiting(self, name: str, *, cut: bool = False) -> None:
         self.bob.busy()
@@ -463,5 +463,5 @@ class UnreadableHangupTests(MissedTestCase):
         )
         self.asterisk.tell("Newchannel", "call", *channel)
         self.run_to(5)
-        self.assertEqual(process.service.missed.busy(), set())
-        self.assertEqual(len(process.service.missed.calls), 0)
+        self.assertEqual(process.service.node.call_tracker.busy(), set())
+        self.assertEqual(len(process.service.node.call_tracker.calls), 0)

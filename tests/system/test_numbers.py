@@ -88,7 +88,7 @@ class NumberPlanTests(ServiceTestCase):
     def test_a_new_region_holds_for_the_open_tasks_too(self) -> None:
         process = self.begin()
         self.request(NATIONAL)
-        process.service.use(russian())
+        process.service.settings.replace(russian())
         self.world.settle()
         self.request(INTERNATIONAL)
         self.assertEqual(self.world.task().number, NATIONAL)
@@ -118,7 +118,7 @@ class NumberPlanTests(ServiceTestCase):
                 call = self.asterisk.call("support", rings_as, talks_s=60)
                 self.world.run(10)
                 process.database.takes_s = lambda name, s=takes_s: s
-                process.service.use(russian(target_extension=BOB))
+                process.service.settings.replace(russian(target_extension=BOB))
                 bob.busy(False)
                 self.world.run(20)
                 self.assertEqual(self.asterisk.client(asks_as).rung, [])
@@ -139,7 +139,7 @@ class NumberPlanTests(ServiceTestCase):
         process.database.takes_s = lambda name: 2.0
         bob.busy(False)
         self.world.settle()
-        process.service.use(russian(target_extension=BOB))
+        process.service.settings.replace(russian(target_extension=BOB))
         self.world.run(20)
         self.assertEqual(bob.rung, [])
         self.assertEqual(self.dispositions(), ["WITHDRAWN"])
@@ -149,7 +149,7 @@ class NumberPlanTests(ServiceTestCase):
         self.asterisk.phone(BOB).always(NO_ANSWER)
         self.request(NATIONAL)
         self.world.run(5)
-        process.service.use(russian(target_extension=BOB))
+        process.service.settings.replace(russian(target_extension=BOB))
         self.world.run(1)
         self.call(INTERNATIONAL)
         self.world.run(2)

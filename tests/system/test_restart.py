@@ -235,7 +235,7 @@ class KillTests(RestartTestCase):
         self.alice.busy()
         process = self.begin()
         self.add()
-        process.service.use(settings(queue_settings("Support")))
+        process.service.settings.replace(settings(queue_settings("Support")))
         self.run_to(5)
         self.assertEqual(self.world.task().queue, "Support")
         process.kill()

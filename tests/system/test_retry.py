@@ -156,7 +156,9 @@ class RetryTests(ServiceTestCase):
         process = self.begin(queue_settings(retry_delay="30s"))
         self.add()
         self.run_to(10)
-        process.service.use(settings(queue_settings(retry={"busy": {"attempts": 2}})))
+        process.service.settings.replace(
+            settings(queue_settings(retry={"busy": {"attempts": 2}}))
+        )
         self.run_to(600)
         self.assertEqual(self.originates, [0, 33])
         self.assert_status("failed", "given up after 2 attempts that ended so")

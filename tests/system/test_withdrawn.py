@@ -86,7 +86,7 @@ class LostHangupTests(ServiceTestCase):
         self.add()
         self.run_to(2)
         self.asterisk.manager.listening = False
-        process.service.dialer.end_ringing(lambda queue: False, "the queue closed")
+        process.service.node.dialer.end_ringing(lambda queue: False, "the queue closed")
         self.run_to(8)
         self.assertEqual(self.lost, [2])
         self.asterisk.manager.listening = True
@@ -220,7 +220,7 @@ class RefusedHangupTests(ServiceTestCase):
         process = self.world.processes[-1]
         for t in range(13, 50):
             self.run_to(t)
-            process.service.dialer.end_ringing(lambda queue: False, "it closed")
+            process.service.node.dialer.end_ringing(lambda queue: False, "it closed")
         self.assertEqual(len(self.warnings()), 1)
         self.assertLess(len(self.asterisk.manager.asked("Hangup")), 40)
         texts = [text for _, _, text in self.world.story()]
@@ -240,7 +240,7 @@ class TalkInAGapTests(ServiceTestCase):
         self.asterisk.cut_links()
         self.run_to(11)
         self.asterisk.manager.listening = True
-        self.world.run_until(lambda: process.service.manager.connected)
+        self.world.run_until(lambda: process.service.node.manager.connected)
         self.world.run(10)
         self.world.ask("numbers.block", number=NUMBER, reason="asked us to")
         self.run_to(120)

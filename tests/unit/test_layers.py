@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     # The history says which columns it can not do without.
     "config": {"errors", "plain_file", "domain", "history"},
     "store": {"errors", "runtime", "domain"},
-    "ami": {"errors", "plain_file", "wire"},
+    "ami": {"errors", "plain_file", "runtime", "wire"},
     "agi": {"errors", "wire"},
     "history": {"errors", "dialplan", "plain_file", "domain"},
     "service": _SERVICE,

@@ -1,0 +1,381 @@
+# SPDX-License-Identifier: MIT
+"""One Asterisk: its manager link, and all that ends with that link.
+
+Builds the parts, connects them in one place (:meth:`Node._edges`), and takes up the
+work after each connect in one written order (:meth:`Node._resume`). What is true
+whatever Asterisk is (requests, commands, expiry) is in :mod:`fastagi.service`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.logger import Logger
+
+from fastagi.agi.server import Script
+from fastagi.ami.session import AmiSession, Credentials
+from fastagi.config.model import Settings
+from fastagi.dialplan import Path
+from fastagi.node.agi_scripts import AgiScripts
+from fastagi.node.astdb_requests import AstDbRequests
+from fastagi.node.call_tracker import CallTracker
+from fastagi.node.catch_up import History
+from fastagi.node.dialer import Dialer
+from fastagi.node.hold import Hold
+from fastagi.node.queue_log_writer import QueueLogWriter
+from fastagi.node.queue_monitor import QueueMonitor
+from fastagi.node.reconciler import Reconciler
+from fastagi.node.scheduler import Scheduler
+from fastagi.node.targets import Target, target_key, targets
+from fastagi.runtime.background import Background
+from fastagi.runtime.clock import MachineClock
+from fastagi.runtime.threads import InThread
+from fastagi.service.commands import AsteriskStatus, QueueStatus
+from fastagi.service.missed_tasks import MissedTasks
+from fastagi.service.opening_state import OpeningState
+from fastagi.service.owner import Owner
+from fastagi.service.refusals import Refusals
+from fastagi.service.settings_in_force import SettingsInForce
+from fastagi.store.store import TaskStore
+
+#: Removes a listener.
+Remove = Callable[[], None]
+
+
+class Node:
+    """One Asterisk and the callbacks placed there."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        endpoint: IStreamClientEndpoint,
+        store: TaskStore,
+        clock: MachineClock,
+        background: Background,
+        settings: SettingsInForce,
+        opening_state: OpeningState,
+        owner: Owner,
+        refusals: Refusals,
+        missed_tasks: MissedTasks,
+        in_thread: InThread,
+        tasks_changed: Callable[[], None],
+        use_number_plan: Callable[[], Coroutine[Deferred[Any], Any, bool]],
+        new_token: Callable[[], str] = lambda: secrets.token_hex(4),
+    ) -> None:
+        """Build the parts; nothing listens or connects before :meth:`start`.
+
+        Args:
+            endpoint: of the manager interface.
+            owner: knows whether this process still holds the database.
+            missed_tasks: makes tasks of missed calls.
+            tasks_changed: to be called when this node changed a task.
+            use_number_plan: recognises clients in the database by the settings in
+                force; returns whether that worked.
+            new_token: returns a new part of the ids of our channels.
+        """
+        self._clock = clock
+        self._background = background
+        self._settings = settings
+        self._opening_state = opening_state
+        self._owner = owner
+        self._use_number_plan = use_number_plan
+        self._new_token = new_token
+        self._targets = targets(settings())
+        self._running = False
+        #: Number of connects so far: work for a former link ends when it changes.
+        self._link = 0
+        self._removers: list[Remove] = []
+        ami = settings().ami
+        self.manager = AmiSession(
+            endpoint=endpoint,
+            clock=clock.steady,
+            credentials=Credentials(
+                username=ami.username,
+                secret=ami.secret.get_secret_value(),
+                auth=ami.login.value,
+            ),
+            ping_interval_s=ami.ping_interval_s,
+            action_timeout_s=ami.timeout_s,
+        )
+        self.queue_monitor = QueueMonitor(
+            manager=self.manager,
+            clock=clock,
+            background=background,
+            targets=self._current_targets,
+            is_member_leg=self._is_member_leg,
+        )
+        self.hold = Hold(manager=self.manager, background=background)
+        self.dialer = Dialer(
+            manager=self.manager,
+            store=store,
+            clock=clock,
+            background=background,
+            hold=self.hold,
+        )
+        self.queue_log_writer = QueueLogWriter(
+            manager=self.manager,
+            store=store,
+            clock=clock,
+            background=background,
+            settings=settings,
+        )
+        self.reconciler = Reconciler(
+            manager=self.manager,
+            store=store,
+            dialer=self.dialer,
+            clock=clock,
+            background=background,
+            settings=settings,
+        )
+        self.agi_scripts = AgiScripts(
+            store=store,
+            queue_monitor=self.queue_monitor,
+            clock=clock,
+            background=background,
+            settings=settings,
+            refusals=refusals,
+            tasks_changed=tasks_changed,
+        )
+        self.astdb_requests = AstDbRequests(
+            manager=self.manager,
+            store=store,
+            agi_scripts=self.agi_scripts,
+            clock=clock,
+            background=background,
+            settings=settings,
+            refusals=refusals,
+            new_channel_id=self._new_channel_id,
+            tasks_changed=tasks_changed,
+        )
+        self.call_tracker = CallTracker(
+            manager=self.manager,
+            store=store,
+            dialer=self.dialer,
+            tasks=missed_tasks,
+            clock=clock,
+            background=background,
+            settings=settings,
+            is_gone=self.queue_monitor.is_gone,
+            tasks_changed=tasks_changed,
+        )
+        self.history = History(
+            store=store,
+            missed=self.call_tracker,
+            tasks=missed_tasks,
+            clock=clock,
+            background=background,
+            settings=settings,
+            in_thread=in_thread,
+            tasks_changed=tasks_changed,
+        )
+        self.scheduler = Scheduler(
+            store=store,
+            queue_monitor=self.queue_monitor,
+            dialer=self.dialer,
+            clock=clock,
+            background=background,
+            settings=settings,
+            opening_state=opening_state,
+            targets=self._current_targets,
+            new_channel_id=self._new_channel_id,
+            busy=self.call_tracker.busy,
+            put_off=self.queue_log_writer.wake,
+            hold=self.hold,
+            may_call=owner.may_call,
+        )
+        self.scripts: Final[dict[str, Script]] = {
+            Path.REQUEST: self.agi_scripts.request,
+            Path.POSITION: self.agi_scripts.position,
+        }
+        self._tasks_changed = tasks_changed
+        self._removers = list(self._edges())
+
+    def _edges(self) -> Iterator[Remove]:
+        """Connect the parts: every event of this node, and who hears it in which order.
+
+        An event of the manager goes to the parts in the order of this list.
+        """
+        manager = self.manager
+        for part in (
+            self.queue_monitor,
+            self.hold,
+            self.dialer,
+            self.astdb_requests,
+            self.call_tracker,
+        ):
+            for event, listener in part.manager_events.items():
+                yield manager.listen(event, listener)
+
+        yield manager.on_connected(self.queue_monitor.connected)
+        yield manager.on_connected(self.hold.release)
+        yield manager.on_connected(self._connected)
+        yield manager.on_disconnected(self.queue_monitor.disconnected)
+        yield manager.on_disconnected(self.dialer.disconnected)
+        yield manager.on_disconnected(self.queue_log_writer.disconnected)
+        yield manager.on_disconnected(self.call_tracker.disconnected)
+        yield manager.on_disconnected(self.scheduler.disable)
+        yield manager.on_disconnected(self.history.disconnected)
+
+        monitor = self.queue_monitor
+        yield monitor.changed.add(self.scheduler.wake)
+        yield self.hold.released.add(self.scheduler.tasks_changed)
+        yield monitor.caller_joined.add(self.agi_scripts.caller_joined)
+        yield monitor.channel_gone.add(self.agi_scripts.channel_gone)
+        yield monitor.channels_listed.add(self.call_tracker.channels_are)
+        yield self.agi_scripts.request_changed.add(self.call_tracker.calls.requested)
+        yield self.call_tracker.call_ended.add(self.history.call_ended)
+        yield self.dialer.attempt_ended.add(self._tasks_changed)
+
+    # -- start and stop ----------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to connect to Asterisk; what is due is called after the connect."""
+        self._running = True
+        self.manager.startService()
+
+    async def finish_calls(self, limit_s: float) -> None:
+        """Place no new calls, and follow those under way for so many seconds at most.
+
+        What is under way then stays up: Asterisk carries it, and the next start asks
+        what became of it.
+        """
+        self._running = False
+        self.scheduler.disable()
+        if not self.dialer.running or not limit_s or self._owner.is_lost:
+            return
+        self._log.info(
+            "{count} calls are under way, following them for {limit_s:g} s at most",
+            count=len(self.dialer.running),
+            limit_s=limit_s,
+        )
+        with suppress(TimeoutError):
+            await self.dialer.idle().addTimeout(limit_s, self._clock)
+
+    async def stop(self) -> None:
+        """Log off from Asterisk; nothing is heard any more."""
+        self.queue_log_writer.stop()
+        self.history.stop()
+        await self.manager.stopService()
+        for remove in self._removers:
+            remove()
+
+    # -- after a connect ---------------------------------------------------
+
+    def _connected(self) -> None:
+        self._link += 1
+        self._background.start("finding out which calls are under way", self._resume())
+
+    async def _resume(self) -> None:
+        """Take up the work after a connect.
+
+        No callback is placed before it is known which calls are under way, who waits,
+        and who was served meanwhile.
+        """
+        link = self._link
+
+        def goes_on() -> bool:
+            return (
+                self._running
+                and not self._owner.is_lost
+                and self.manager.connected
+                and link == self._link
+            )
+
+        await self._use_number_plan()
+        known = await self.call_tracker.learn() and await self.reconciler.run()
+        if not (known and goes_on()):
+            return
+        self.dialer.end_again()
+        self.queue_log_writer.wake()
+        asked_at = await self.astdb_requests.take_over()
+        if not goes_on():
+            return
+        self.call_tracker.meet_again(asked_at)
+        await self.history.catch_up()
+        if goes_on():
+            self.call_tracker.spare()
+            self.scheduler.enable()
+            await self.reconciler.watch()
+
+    # -- what changes from outside -----------------------------------------
+
+    def tasks_changed(self) -> None:
+        """A task was added, changed or put back in line, by whomever."""
+        self.scheduler.tasks_changed()
+        self.queue_log_writer.wake()
+
+    def settings_changed(self, former: Settings, settings: Settings) -> None:
+        """Use new settings."""
+        self._targets = targets(settings)
+        if former.plan != settings.plan:
+            self.call_tracker.rekey()
+            self.rekey_attempts()
+        self.hold.release()
+        if self.manager.connected:
+            self.queue_monitor.sync()
+            self.astdb_requests.wake()
+
+    def rekey_attempts(self) -> None:
+        """Recognise the clients of attempts under way by what numbers mean now."""
+        self.dialer.rekey(self._settings().plan.key)
+
+    # -- what is told ------------------------------------------------------
+
+    @property
+    def asterisk(self) -> AsteriskStatus:
+        """The state of the link to this Asterisk."""
+        return AsteriskStatus(
+            connected=self.manager.connected,
+            version=self.manager.asterisk_version,
+            error=self.manager.last_error,
+        )
+
+    @property
+    def calls_under_way(self) -> int:
+        """How many attempts are under way."""
+        return len(self.dialer.running)
+
+    def queue_status(
+        self, name: str, now: float, oldest_task_since: datetime | None
+    ) -> QueueStatus:
+        """Return the state of a queue of the settings.
+
+        Args:
+            name: as in the settings.
+            now: epoch seconds.
+            oldest_task_since: since when the oldest open task waits, if there is one.
+        """
+        key = target_key(self._settings().queues[name])
+        live = self.queue_monitor.queues
+        target = next(t for t in self._targets if t.key == key)
+        state = self._opening_state.standing(name, now)
+        free = (
+            live.free(key, target.wrapuptime_s, now) if self.queue_monitor.ready else ()
+        )
+        return QueueStatus(
+            open=state.is_open,
+            until=state.until,
+            target=key,
+            known=key in live,
+            members=len(live.members(key)),
+            free=tuple(sorted(free)),
+            waiting=len(live.waiting(name)),
+            oldest_task_since=oldest_task_since,
+        )
+
+    def _is_member_leg(self, uniqueid: str, queue: str) -> bool:
+        return self.dialer.is_member_leg(uniqueid, queue)
+
+    def _current_targets(self) -> list[Target]:
+        return self._targets
+
+    def _new_channel_id(self) -> str:
+        return f"callback-{self._clock.seconds():.0f}-{self._new_token()}"

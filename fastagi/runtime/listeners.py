@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+"""Lists of functions that are called when something happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, ParamSpec
+
+from twisted.logger import Logger
+
+P = ParamSpec("P")
+
+
+class Listeners(Generic[P]):
+    """Functions to call, none of which can harm another or the caller.
+
+    Args:
+        what: the event, as the log names it: "a listener of {what} failed".
+    """
+
+    _log = Logger()
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._entries: dict[object, Callable[P, object]] = {}
+
+    def add(self, listener: Callable[P, object]) -> Callable[[], None]:
+        """Add one; the function returned removes it, and may be called again."""
+        key = object()
+        self._entries[key] = listener
+
+        def remove() -> None:
+            self._entries.pop(key, None)
+
+        return remove
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Call each in the order in which they were added.
+
+        A listener that was removed by an earlier one is not called any more. What a
+        listener raises is logged with its traceback.
+        """
+        for key, listener in list(self._entries.items()):
+            if key in self._entries:
+                try:
+                    listener(*args, **kwargs)
+                except Exception:
+                    self._log.failure("a listener of {what} failed", what=self._what)
