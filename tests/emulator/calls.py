@@ -26,6 +26,8 @@ FORGETS: Final = "Local/request@callback-forget"
 if TYPE_CHECKING:
     from tests.emulator.asterisk import FakeAsterisk
 
+#: From a transfer to the end of the agent's own call, in seconds.
+_HANGS_UP_S: Final = 0.05
 #: Where an outbound channel such as PJSIP/0301234567@trunk has its number.
 _NUMBER: Final = re.compile(r"/(?:trunk/sip:)?(\+?[0-9*#]+)@")
 
@@ -330,15 +332,26 @@ class Callback:
     def transfer(self, queue: Queue) -> None:
         """The agent sends the client on; the member's half is a caller then."""
         assert self.talking
+        agent, visit = self._agent, self._visit
+        assert agent is not None
         self.transferred = True
-        self._end_agent("agent", NORMAL, keep_member_half=True)
         self._agent = None
+        agent.channel.hung_up = lambda: None
+        self._pbx.unbridge(agent.channel, self.member_half)
         self._visit = Visit(
             queue,
             self.member_half,
             answered=self._next_agent_answers,
             left=self._client_hangs_up,
         )
+
+        def hangs_up() -> None:
+            if visit is not None:
+                visit.complete("agent")
+            agent.end(NORMAL)
+
+        # The agent's phone is free a moment after the client is in the queue.
+        self._pbx.later(_HANGS_UP_S, hangs_up)
 
     def _next_agent_answers(self, ring: Ring) -> None:
         self._agent = ring
@@ -367,9 +380,7 @@ class Callback:
             self._client.end(NO_CAUSE)
             self._client_leg_over("CANCEL", NORMAL)
 
-    def _end_agent(
-        self, who: str, cause: int, *, keep_member_half: bool = False
-    ) -> None:
+    def _end_agent(self, who: str, cause: int) -> None:
         if self._visit is not None and self.transferred and self._agent is None:
             # The client waited for the next agent.
             if not self._visit.over:
@@ -382,8 +393,7 @@ class Callback:
         if who == "agent":
             self._pbx.unbridge(self._agent.channel, self.member_half)
             self._agent.end(cause)
-            if not keep_member_half:
-                self._end_member_half(cause)
+            self._end_member_half(cause)
         else:
             self._pbx.unbridge(self.member_half, self._agent.channel)
             self._end_member_half(cause)

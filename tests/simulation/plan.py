@@ -247,7 +247,7 @@ def plan(seed: int) -> Plan:
         shuts_down=dice.random() < 0.5,
         reloads=_reloads(dice, agents, queues),
         ends_of_talks=_ends_of_talks(dice),
-        transfers=_transfers(dice, queues),
+        transfers=_transfers(dice, queues, clients),
         cancels=_cancels(dice),
         calls_in_talks=_calls_in_talks(dice, queues),
     )
@@ -409,11 +409,20 @@ def _ends_of_talks(dice: random.Random) -> tuple[Cue, ...]:
     return (Cue(TALK, dice.choice((1, 1, 1, 2)), event, after_s=_moment(dice, 1, 28)),)
 
 
-def _transfers(dice: random.Random, queues: tuple[str, ...]) -> tuple[Cue, ...]:
-    if dice.random() < 0.6:
+def _transfers(
+    dice: random.Random, queues: tuple[str, ...], clients: list[str]
+) -> tuple[Cue, ...]:
+    """A client is sent on to a queue, and another one is to be called in it."""
+    if dice.random() < 0.4:
         return ()
-    event = Event(0.0, "transfer", {"queue": dice.choice(queues)})
-    return (Cue(TALK, dice.choice((1, 1, 2)), event, after_s=_moment(dice, 0.1, 8)),)
+    queue, talk = dice.choice(queues), dice.choice((1, 1, 1, 2))
+    after_s = _moment(dice, 0.1, 4)
+    cues = [Cue(TALK, talk, Event(0.0, "transfer", {"queue": queue}), after_s=after_s)]
+    if queue in WITH_CALLBACKS:
+        facts = {"command": "tasks.add", "number": dice.choice(clients)}
+        event = Event(0.0, "operator", {**facts, "queue": queue})
+        cues.insert(0, Cue(TALK, talk, event, after_s=after_s / 2))
+    return tuple(cues)
 
 
 def _cancels(dice: random.Random) -> tuple[Cue, ...]:

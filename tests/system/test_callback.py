@@ -404,3 +404,36 @@ class TwoQueueTests(ServiceTestCase):
         self.run_to(600)
         self.assertEqual(self.originates, [])
         self.assert_status("pending")
+
+
+class TransferTests(ServiceTestCase):
+    """The agent of a callback sends the client on to a queue."""
+
+    def transfer(self) -> None:
+        """Have the client of the first callback wait in support again."""
+        self.client.always(Answers(after_s=1, hangs_up_after_s=60))
+        queue = self.asterisk.queues["support"]
+        # As app_queue does: it looks for free agents once a second.
+        queue.notice_s = 1.0
+        self.begin()
+        self.add()
+        self.run_to(12)
+        self.add("0301234502")
+        (callback,) = self.asterisk.callbacks
+        callback.transfer(queue)
+
+    def test_client_is_waiting_there(self) -> None:
+        self.transfer()
+        self.run_to(12.5)
+        self.assertEqual(
+            self.world.ask("status")["result"]["queues"]["support"]["waiting"], 1
+        )
+
+    def test_agent_is_not_taken_by_another_callback(self) -> None:
+        self.transfer()
+        self.run_to(12.5)
+        self.assertEqual(len(self.originates), 1)
+        self.run_to(20)
+        # She has the client again.
+        self.assertEqual(len(self.alice.rung), 2)
+        self.assertEqual(len(self.originates), 1)
