@@ -38,21 +38,7 @@ S = TypeVar("S", bound=model.Section)
 SECRET_VARIABLE = "CALLBACK_QUEUE_AMI_SECRET"
 CDR_PASSWORD_VARIABLE = "CALLBACK_QUEUE_CDR_PASSWORD"
 
-_SECTIONS: dict[str, type[model.Section]] = {
-    "ami": model.AmiSection,
-    "fastagi": model.FastAgiSettings,
-    "database": model.DatabaseSettings,
-    "control": model.ControlSettings,
-    "asterisk": model.AsteriskSettings,
-    "log": model.LogSettings,
-    "number_plan": model.NumberPlanSettings,
-    "limits": model.LimitSettings,
-    "missed": model.MissedSettings,
-    "history": model.HistorySection,
-    "reports": model.ReportSettings,
-    "defaults": model.QueueLayer,
-}
-_TOP = (*_SECTIONS, "queues")
+_TOP = (*model.SECTIONS, "queues")
 # What people write who know the thing under another name.
 _OTHER_WORDS = {
     "password": "secret",
@@ -177,46 +163,29 @@ class _Judge:
         for name in top:
             if name not in _TOP:
                 self._fault((name,), "unknown setting", _meant(name, _TOP))
-        ami = self._layer(model.AmiSection, top.get("ami"), ("ami",))
-        fastagi = self._layer(model.FastAgiSettings, top.get("fastagi"), ("fastagi",))
-        database = self._layer(
-            model.DatabaseSettings, top.get("database"), ("database",)
-        )
-        control = self._layer(model.ControlSettings, top.get("control"), ("control",))
-        asterisk = self._layer(
-            model.AsteriskSettings, top.get("asterisk"), ("asterisk",)
-        )
-        log = self._layer(model.LogSettings, top.get("log"), ("log",))
-        number_plan = self._layer(
-            model.NumberPlanSettings, top.get("number_plan"), ("number_plan",)
-        )
-        limits = self._layer(model.LimitSettings, top.get("limits"), ("limits",))
-        missed = self._layer(model.MissedSettings, top.get("missed"), ("missed",))
-        history = self._layer(model.HistorySection, top.get("history"), ("history",))
-        cdr_password = self._cdr_password(history)
-        reports = self._layer(model.ReportSettings, top.get("reports"), ("reports",))
-        secret = self._secret(ami)
-        self._check_tls(ami.section.tls)
-        defaults = self._layer(model.QueueLayer, top.get("defaults"), ("defaults",))
-        queues = self._queues(top, defaults)
-        self._check_missed(missed.section, queues)
+        layers: dict[str, _Layer[Any]] = {
+            name: self._layer(kind, top.get(name), (name,))
+            for name, kind in model.SECTIONS.items()
+        }
+        sections: dict[str, Any] = {
+            name: layer.section for name, layer in layers.items()
+        }
+        secret = self._secret(layers["ami"])
+        cdr_password = self._cdr_password(layers["history"])
+        self._check_tls(sections["ami"].tls)
+        queues = self._queues(top, layers["defaults"])
+        self._check_missed(sections["missed"], queues)
         if self.faults or secret is None:
             return None
+        # What these two have beyond the file.
+        sections["ami"] = model.AmiSettings(
+            **{**dict(sections["ami"]), "secret": secret}
+        )
+        sections["history"] = model.HistorySettings(
+            **dict(sections["history"]), cdr_password=cdr_password
+        )
         return model.Settings(
-            ami=model.AmiSettings(**{**dict(ami.section), "secret": secret}),
-            fastagi=fastagi.section,
-            database=database.section,
-            control=control.section,
-            asterisk=asterisk.section,
-            log=log.section,
-            number_plan=number_plan.section,
-            limits=limits.section,
-            missed=missed.section,
-            history=model.HistorySettings(
-                **dict(history.section), cdr_password=cdr_password
-            ),
-            reports=reports.section,
-            defaults=defaults.section,
+            **sections,
             queues={
                 name: model.QueueSettings(name=name, **values)
                 for name, values in queues.items()
@@ -560,7 +529,7 @@ def _homes() -> dict[str, str]:
         ):
             homes |= dict.fromkeys(group.model_fields, name)
     homes |= dict.fromkeys(model.QueueLayer.model_fields, "defaults or a queue")
-    for name, section in _SECTIONS.items():
+    for name, section in model.SECTIONS.items():
         if name != "defaults":
             for setting in section.model_fields:
                 # Such as port: there are two of it, so there is nothing to say.

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias, cast
 from zoneinfo import ZoneInfo
 
 import attrs
@@ -888,9 +888,19 @@ class QueueTable(Mapping[str, QueueSettings]):
         return f"QueueTable({dict(self)!r})"
 
 
+#: What a section of the file is read as, where the service gets more than it says.
+_READ_AS = "read_as"
+#: Marks a section that is used at the start alone.
+_FIXED = {"fixed": True}
+
+
 @attrs.frozen(kw_only=True)
 class Settings:
     """All settings of the service.
+
+    A section of the file is one attribute here, and this is the only list of them:
+    what is read, shown and compared at a reload goes by it. Only ``queues`` is no
+    section.
 
     Attributes:
         queues: the queues that have callbacks. ``queues.get(name)`` tells whether a
@@ -898,16 +908,18 @@ class Settings:
         defaults: what a queue has that says nothing itself.
     """
 
-    ami: AmiSettings
-    fastagi: FastAgiSettings = attrs.field(factory=FastAgiSettings)
-    database: DatabaseSettings = attrs.field(factory=DatabaseSettings)
-    control: ControlSettings = attrs.field(factory=ControlSettings)
+    ami: AmiSettings = attrs.field(metadata={_READ_AS: AmiSection, **_FIXED})
+    fastagi: FastAgiSettings = attrs.field(factory=FastAgiSettings, metadata=_FIXED)
+    database: DatabaseSettings = attrs.field(factory=DatabaseSettings, metadata=_FIXED)
+    control: ControlSettings = attrs.field(factory=ControlSettings, metadata=_FIXED)
     asterisk: AsteriskSettings = attrs.field(factory=AsteriskSettings)
     log: LogSettings = attrs.field(factory=LogSettings)
     number_plan: NumberPlanSettings = attrs.field(factory=NumberPlanSettings)
     limits: LimitSettings = attrs.field(factory=LimitSettings)
     missed: MissedSettings = attrs.field(factory=MissedSettings)
-    history: HistorySettings = attrs.field(factory=HistorySettings)
+    history: HistorySettings = attrs.field(
+        factory=HistorySettings, metadata={_READ_AS: HistorySection}
+    )
     reports: ReportSettings = attrs.field(factory=ReportSettings)
     defaults: QueueLayer = attrs.field(factory=QueueLayer)
     queues: QueueTable = attrs.field(converter=QueueTable)
@@ -982,21 +994,26 @@ class Settings:
         return self.missed.queue or next(iter(self.queues), "")
 
     def describe(self) -> dict[str, Any]:
-        """Give all settings as they would be written, fit for JSON, no secrets."""
-        return {
-            "ami": self.ami.describe(),
-            "fastagi": self.fastagi.describe(),
-            "database": self.database.describe(),
-            "control": self.control.describe(),
-            "asterisk": self.asterisk.describe(),
-            "log": self.log.describe(),
-            "number_plan": self.number_plan.describe(),
-            "limits": self.limits.describe(),
-            "missed": self.missed.describe(),
-            "history": self.history.describe(),
-            "reports": self.reports.describe(),
-            "queues": {name: queue.describe() for name, queue in self.queues.items()},
-        }
+        """Give all settings as they would be written, fit for JSON, no secrets.
+
+        Without ``defaults``: each queue has all settings that hold for it.
+        """
+        sections = {name: getattr(self, name).describe() for name in SECTIONS}
+        del sections["defaults"]
+        queues = {name: queue.describe() for name, queue in self.queues.items()}
+        return {**sections, "queues": queues}
+
+
+#: Every section of the file and what it is read as, in the order of the sample.
+SECTIONS: Mapping[str, type[Section]] = {
+    field.name: cast(type[Section], field.metadata.get(_READ_AS, field.type))
+    for field in attrs.fields(attrs.resolve_types(Settings))
+    if field.name != "queues"
+}
+#: Sections of which a change takes effect at the next start.
+FIXED_SECTIONS = tuple(
+    field.name for field in attrs.fields(Settings) if field.metadata.get("fixed")
+)
 
 
 def _written(value: Any) -> Any:

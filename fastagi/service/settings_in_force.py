@@ -5,11 +5,8 @@ from __future__ import annotations
 
 from twisted.logger import Logger
 
-from fastagi.config.model import Settings
+from fastagi.config.model import FIXED_SECTIONS, Settings
 from fastagi.runtime.listeners import Listeners
-
-#: Sections that are read at the start alone: sockets and the database.
-_FIXED = ("ami", "fastagi", "database", "control")
 
 
 class SettingsInForce:
@@ -36,7 +33,7 @@ class SettingsInForce:
         says so if such a section differs.
         """
         former, self._current = self._current, settings
-        for section in _FIXED:
+        for section in FIXED_SECTIONS:
             if getattr(self._at_start, section) != getattr(settings, section):
                 self._log.warn(
                     "settings: a change of '{section}' takes effect at the next start",

@@ -30,19 +30,8 @@ _SETTING = re.compile(
     r"^(?P<indent> *)(?P<off>#?)(?P<name>[a-z_]+):(?: (?P<value>.*))?$"
 )
 _SECTIONS: dict[str, type[model.Section]] = {
-    "ami": model.AmiSection,
+    **model.SECTIONS,
     "ami.tls": model.AmiTls,
-    "fastagi": model.FastAgiSettings,
-    "database": model.DatabaseSettings,
-    "control": model.ControlSettings,
-    "asterisk": model.AsteriskSettings,
-    "log": model.LogSettings,
-    "number_plan": model.NumberPlanSettings,
-    "limits": model.LimitSettings,
-    "missed": model.MissedSettings,
-    "history": model.HistorySection,
-    "reports": model.ReportSettings,
-    "defaults": model.QueueLayer,
     "defaults.sounds": model.Sounds,
     "defaults.numbers": model.Numbers,
     "defaults.opening_hours": model.Hours,
