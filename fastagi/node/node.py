@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 from fastagi.agi.server import Script
 from fastagi.ami.session import AmiSession, Credentials
-from fastagi.config.model import Settings
+from fastagi.config.model import AmiSettings, Settings
 from fastagi.dialplan import Path
 from fastagi.node.agi_scripts import AgiScripts
 from fastagi.node.astdb_requests import AstDbRequests
@@ -97,11 +97,7 @@ class Node:
         self.manager = AmiSession(
             endpoint=endpoint,
             clock=clock.steady,
-            credentials=Credentials(
-                username=ami.username,
-                secret=ami.secret.get_secret_value(),
-                auth=ami.login.value,
-            ),
+            credentials=credentials_of(ami),
             ping_interval_s=ami.ping_interval_s,
             action_timeout_s=ami.timeout_s,
         )
@@ -379,3 +375,12 @@ class Node:
 
     def _new_channel_id(self) -> str:
         return f"callback-{self._clock.seconds():.0f}-{self._new_token()}"
+
+
+def credentials_of(ami: AmiSettings) -> Credentials:
+    """Return as whom to log in to the manager interface."""
+    return Credentials(
+        username=ami.username,
+        secret=ami.secret.get_secret_value(),
+        auth=ami.login.value,
+    )

@@ -556,7 +556,7 @@ class TaskStore:
 
     async def skip_events(self, reader: str) -> None:
         """Have a reader leave out every event until now."""
-        await self._database.run("skip events", positions.put_last, reader)
+        await self._run_fenced("skip events", positions.put_last, reader)
 
     async def ping(self) -> None:
         """Finish if the database can be used."""

@@ -14,8 +14,8 @@ import pytest
 
 from fastagi.ami import actions
 from fastagi.ami.session import Credentials
-from fastagi.app import _credentials
 from fastagi.config.load import load_settings
+from fastagi.node.node import credentials_of
 from fastagi.wire.ami import NEED_DATA, AmiMessage, AmiParser
 from tests.harness.messages import message_of, written
 from tests.process.program import Program, wait_until
@@ -123,7 +123,7 @@ def test_settings_show_neither_whatever_way_they_are_shown(tmp_path: Path) -> No
     url = f"postgresql://callback:{PASSWORD}@127.0.0.1:1/callback"
     program = Program(tmp_path, ami={"secret": SECRET}, database={"url": url})
     settings = load_settings(program.config, {})
-    credentials = _credentials(settings)
+    credentials = credentials_of(settings.ami)
     assert isinstance(credentials, Credentials)
     shown = [
         f"{one!r} {one!s}"
