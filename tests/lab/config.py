@@ -448,7 +448,7 @@ _LAB_CONTEXTS = """
 ; The way from outside that the example recommends. Most tests take [inbound] itself, so
 ; that numbers come in as strangers write them.
 [lab-filtered]
-exten => _.,1,Set(CALLERID(num)=${FILTER(0-9+*#,${CALLERID(num)})})
+exten => _[a-zA-Z0-9].,1,Set(CALLERID(num)=${FILTER(0-9+*#,${CALLERID(num)})})
  same => n,Goto(inbound,${EXTEN},1)
 
 [lab-arrival]
