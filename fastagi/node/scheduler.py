@@ -179,7 +179,7 @@ class Scheduler:
             if not (self._enabled and self._queue_monitor.ready) or self._hold.holds():
                 return
         else:
-            # No agent is free: the next change of the picture wakes us.
+            # No agent is free: the next change of a queue wakes this part.
             self._sleep(wanted, now)
             return
         at = await self._store.next_due(

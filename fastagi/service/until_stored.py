@@ -25,7 +25,6 @@ async def until_stored(
     background: Background,
     *,
     pause_s: float = STORE_RETRY_S,
-    on_failure: Callable[[StoreUnavailable], None] | None = None,
 ) -> T:
     """Return what ``work()`` returns, trying again while the database can not be used.
 
@@ -35,7 +34,6 @@ async def until_stored(
             "a missed call is not stored yet".
         background: ends the pauses when the service stops.
         pause_s: from one try to the next, in seconds.
-        on_failure: called after each failed try; what it raises ends the trying.
 
     Raises:
         Stopping: the service stopped before it succeeded.
@@ -44,7 +42,5 @@ async def until_stored(
         try:
             return await work()
         except StoreUnavailable as error:
-            if on_failure is not None:
-                on_failure(error)
             _log.error("{trouble}, trying again: {error}", trouble=trouble, error=error)
         await background.pause(pause_s)
