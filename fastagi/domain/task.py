@@ -7,7 +7,7 @@ of SQL, Asterisk or the settings file; the time is always an argument.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -193,10 +193,6 @@ class CallbackTask:
     def is_open(self) -> bool:
         """Whether the promise still stands."""
         return self.status in OPEN
-
-    def waited(self, now: datetime) -> timedelta:
-        """Time since the caller joined the line."""
-        return now - self.joined_at
 
 
 @frozen(kw_only=True)

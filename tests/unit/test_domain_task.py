@@ -160,9 +160,3 @@ def test_a_counter_is_never_negative(name: str) -> None:
 @pytest.mark.parametrize("status", list(Status))
 def test_the_promise_stands_while_the_task_is_open(status: Status) -> None:
     assert a_task(status=status).is_open is (status.value in {"pending", "calling"})
-
-
-def test_waiting_time_counts_from_joining_the_line() -> None:
-    task = a_task(joined_at=NOW - timedelta(minutes=3), created_at=NOW)
-
-    assert task.waited(NOW + timedelta(seconds=5)) == timedelta(minutes=3, seconds=5)
