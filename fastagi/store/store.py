@@ -22,11 +22,22 @@ from fastagi.domain.numbers import NotCallable, NumberPlan
 from fastagi.domain.queue_log_entries import EventRow
 from fastagi.domain.retry import RetryRules
 from fastagi.domain.task import CallbackTask, NewTask, Status, TaskEvent
-from fastagi.store import guards, leases, marks, positions, tasks
+from fastagi.store import (
+    attempts,
+    guards,
+    leases,
+    lifecycle,
+    marks,
+    positions,
+    queries,
+    requests,
+    rows,
+    settings_changes,
+)
 from fastagi.store.engine import Database
 from fastagi.store.leases import Lease
 from fastagi.store.positions import Position
-from fastagi.store.tasks import (
+from fastagi.store.results import (
     Beginnings,
     Begun,
     Blocked,
@@ -130,14 +141,14 @@ class TaskStore:
         """
         recorded = await self._database.run(
             "add",
-            tasks.add,
+            requests.add,
             new,
             now,
             once,
             tuple(ids),
             most_calls,
             within_s=within_s,
-            together=tasks.add_many,
+            together=requests.add_many,
         )
         if isinstance(recorded, Refused):
             raise NotCallable(recorded.reason)
@@ -171,7 +182,7 @@ class TaskStore:
             return Beginnings([], [])
         return await self._run_fenced(
             "begin attempts",
-            tasks.begin_attempts,
+            attempts.begin_attempts,
             tuple(queues),
             tuple(channel_ids),
             tuple(busy_keys),
@@ -205,7 +216,7 @@ class TaskStore:
         """
         await self._database.run(
             "progress",
-            tasks.progress,
+            attempts.progress,
             channel_id,
             text,
             now,
@@ -221,7 +232,7 @@ class TaskStore:
             task is gone too, has ended, or has another attempt under way.
         """
         return await self._run_fenced(
-            "restore attempt", tasks.restore_attempt, begun, now
+            "restore attempt", attempts.restore_attempt, begun, now
         )
 
     async def close_attempt(
@@ -251,7 +262,7 @@ class TaskStore:
         """
         return await self._run_fenced(
             "close attempt",
-            tasks.close_attempt,
+            attempts.close_attempt,
             channel_id,
             verdict,
             rules,
@@ -262,7 +273,7 @@ class TaskStore:
     async def open_attempts(self) -> list[Begun]:
         """Return this node's attempts that have not ended, the oldest first."""
         return await self._database.run(
-            "open attempts", tasks.open_attempts, self._node
+            "open attempts", attempts.open_attempts, self._node
         )
 
     async def next_due(
@@ -282,16 +293,16 @@ class TaskStore:
         if not queues:
             return None
         return await self._database.run(
-            "next due", tasks.next_due, tuple(queues), tuple(busy_keys), now, most
+            "next due", attempts.next_due, tuple(queues), tuple(busy_keys), now, most
         )
 
     async def next_expiry(self) -> datetime | None:
         """Return the least ``expires_at`` of the waiting tasks."""
-        return await self._database.run("next expiry", tasks.next_expiry)
+        return await self._database.run("next expiry", lifecycle.next_expiry)
 
     async def expire(self, now: datetime) -> list[CallbackTask]:
         """End the waiting tasks that are too old and return them."""
-        return await self._database.run("expire", tasks.expire, now)
+        return await self._database.run("expire", lifecycle.expire, now)
 
     async def cancel(self, task_id: int, reason: str, now: datetime) -> CallbackTask:
         """End a task: at once, or, if it is being called, after this attempt.
@@ -300,7 +311,9 @@ class TaskStore:
             NoSuchTask: there is none.
             IllegalMove: it has ended.
         """
-        return await self._database.run("cancel", tasks.cancel, task_id, reason, now)
+        return await self._database.run(
+            "cancel", lifecycle.cancel, task_id, reason, now
+        )
 
     async def take_back(
         self, task_id: int, reason: str, now: datetime, later_id: int | None = None
@@ -322,7 +335,7 @@ class TaskStore:
             StoreUnavailable: nothing was changed.
         """
         return await self._database.run(
-            "take_back", tasks.take_back, task_id, reason, now, later_id
+            "take_back", requests.take_back, task_id, reason, now, later_id
         )
 
     async def take_back_unheard(
@@ -345,7 +358,7 @@ class TaskStore:
             StoreUnavailable: it is still not known.
         """
         return await self._database.run(
-            "take_back", tasks.take_back_unheard, new, asked_at, reason, now
+            "take_back", requests.take_back_unheard, new, asked_at, reason, now
         )
 
     async def serve(
@@ -374,7 +387,7 @@ class TaskStore:
             The task, or None if the number has no such open one.
         """
         return await self._database.run(
-            "serve", tasks.serve, number_key, reason, now, served_at, asked_at
+            "serve", lifecycle.serve, number_key, reason, now, served_at, asked_at
         )
 
     async def rekey(
@@ -389,7 +402,7 @@ class TaskStore:
         Returns:
             The tasks that ended because their caller has another one.
         """
-        return await self._database.run("rekey", tasks.rekey, key_of, now)
+        return await self._database.run("rekey", settings_changes.rekey, key_of, now)
 
     async def use_limit(self, most_calls: int, now: datetime) -> list[CallbackTask]:
         """Let tasks wait no longer for their numbers than a new limit has them wait.
@@ -401,7 +414,9 @@ class TaskStore:
         Returns:
             The tasks that are due earlier by it.
         """
-        return await self._database.run("use limit", tasks.use_limit, most_calls, now)
+        return await self._database.run(
+            "use limit", settings_changes.use_limit, most_calls, now
+        )
 
     async def retry(
         self, task_id: int, reason: str, now: datetime, expires_at: datetime
@@ -415,7 +430,7 @@ class TaskStore:
             NotCallable: its number is blocked.
         """
         task = await self._database.run(
-            "retry", tasks.retry, task_id, reason, now, expires_at
+            "retry", lifecycle.retry, task_id, reason, now, expires_at
         )
         if isinstance(task, Refused):
             raise NotCallable(task.reason)
@@ -423,7 +438,7 @@ class TaskStore:
 
     async def find(self, task_id: int) -> CallbackTask | None:
         """Return a task, or None if there is none."""
-        return await self._database.run("find", tasks.find, task_id)
+        return await self._database.run("find", rows.find, task_id)
 
     async def listing(
         self,
@@ -439,7 +454,7 @@ class TaskStore:
         """
         chosen = None if statuses is None else tuple(statuses)
         return await self._database.run(
-            "listing", tasks.listing, chosen, queue, number_key, limit, before_id
+            "listing", queries.listing, chosen, queue, number_key, limit, before_id
         )
 
     async def history(self, task_id: int) -> list[TaskEvent]:
@@ -448,7 +463,7 @@ class TaskStore:
         Raises:
             NoSuchTask: there is none.
         """
-        return await self._database.run("history", tasks.history, task_id)
+        return await self._database.run("history", queries.history, task_id)
 
     async def attempts(self, task_id: int) -> list[Attempt]:
         """Return the task's attempts from the first.
@@ -456,7 +471,7 @@ class TaskStore:
         Raises:
             NoSuchTask: there is none.
         """
-        return await self._database.run("attempts", tasks.attempts, task_id)
+        return await self._database.run("attempts", queries.attempts, task_id)
 
     async def counts(self) -> dict[Status, int]:
         """Return how many tasks there are of each status.
@@ -468,7 +483,7 @@ class TaskStore:
         after_id: int | None = 0
         while after_id is not None:
             some = await self._database.run(
-                "counts", tasks.counts, after_id, _COUNTED_AT_ONCE
+                "counts", queries.counts, after_id, _COUNTED_AT_ONCE
             )
             for status, number in some.by_status.items():
                 counted[status] += number
@@ -485,15 +500,15 @@ class TaskStore:
         Returns:
             How many tasks had another spelling.
         """
-        return await self._database.run("respell", tasks.respell, name_of)
+        return await self._database.run("respell", settings_changes.respell, name_of)
 
     async def oldest_open(self) -> dict[str, datetime]:
         """Return since when the first in line waits, for each queue with open tasks."""
-        return await self._database.run("oldest open", tasks.oldest_open)
+        return await self._database.run("oldest open", queries.oldest_open)
 
     async def open_by_queue(self) -> dict[str, int]:
         """Return how many open tasks each queue has that has any."""
-        return await self._database.run("open by queue", tasks.open_by_queue)
+        return await self._database.run("open by queue", queries.open_by_queue)
 
     async def block(self, number: BlockedNumber, region: str) -> Blocked:
         """Have a number never called again, in whatever form.
@@ -504,7 +519,9 @@ class TaskStore:
             number: which, why and when.
             region: by which its key was made.
         """
-        return await self._database.run("block", tasks.block, number, region, number.at)
+        return await self._database.run(
+            "block", lifecycle.block, number, region, number.at
+        )
 
     async def unblock(self, number_key: str) -> BlockedNumber | None:
         """Let a number be called again; None if it was not blocked."""
@@ -557,7 +574,3 @@ class TaskStore:
     async def skip_events(self, reader: str) -> None:
         """Have a reader leave out every event until now."""
         await self._run_fenced("skip events", positions.put_last, reader)
-
-    async def ping(self) -> None:
-        """Finish if the database can be used."""
-        await self._database.run("ping", tasks.ping)

@@ -18,8 +18,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from fastagi.domain.task import Kind, NewTask
-from fastagi.store import tasks
 from fastagi.store.engine import Database
+from fastagi.store.requests import add
 from tests.bench.rig import Rig, at_once, pause, run
 from tests.emulator.manager import Action, Answer, error
 from tests.recordings.dialogue import read_dialogue
@@ -187,7 +187,7 @@ def _fill(url: str, queues: Sequence[str], count: int) -> None:
                 expires_at=now + timedelta(hours=4),
                 reason="to be measured",
             )
-            tasks.add(conn, new, now, False)
+            add(conn, new, now, False)
 
     database = Database(url, deliver=None)
     database.run_now("fill", fill)

@@ -42,8 +42,7 @@ from fastagi.config.model import (
 from fastagi.domain.attempt import Attempt
 from fastagi.domain.task import CallbackTask, TaskEvent
 from fastagi.runtime.clock import MachineClock
-from fastagi.store import leases, migrate
-from fastagi.store import tasks as stored
+from fastagi.store import leases, migrate, queries
 from fastagi.store.backends import backend_for
 from fastagi.store.engine import Database
 from fastagi.store.errors import CommitUnknown, StoreUnavailable
@@ -631,7 +630,7 @@ class World:
 
     def tasks(self) -> list[CallbackTask]:
         """Return all tasks, the oldest first."""
-        return list(reversed(self._read(stored.listing, None, None, None, 10_000)))
+        return list(reversed(self._read(queries.listing, None, None, None, 10_000)))
 
     def task(self) -> CallbackTask:
         """Return the only task."""
@@ -640,11 +639,11 @@ class World:
 
     def attempts(self, task_id: int = 1) -> list[Attempt]:
         """Return the attempts of a task."""
-        return self._read(stored.attempts, task_id)
+        return self._read(queries.attempts, task_id)
 
     def history(self, task_id: int = 1) -> list[TaskEvent]:
         """Return the story of a task."""
-        return self._read(stored.history, task_id)
+        return self._read(queries.history, task_id)
 
     def story(self, task_id: int = 1) -> list[tuple[float, str, str]]:
         """Return the story of a task as time, move and words."""

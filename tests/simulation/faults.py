@@ -25,7 +25,7 @@ from fastagi.node.dialer import Dialer
 from fastagi.node.reconciler import Reconciler
 from fastagi.node.scheduler import Scheduler
 from fastagi.service.opening_state import OpeningState
-from fastagi.store import limits, schema, tasks
+from fastagi.store import guards, limits, schema
 from fastagi.store.errors import StaleTask
 from fastagi.store.later import LaterRequest
 from fastagi.store.store import Recorded, TaskStore
@@ -265,7 +265,7 @@ def _new_task_new_count() -> Iterator[None]:
 
 @_fault("nobody asks whether a number is blocked", "no blocked number is called")
 def _deaf_ears() -> Iterator[None]:
-    with mock.patch.object(tasks.guards, "blocked", lambda conn, key: None):
+    with mock.patch.object(guards, "blocked", lambda conn, key: None):
         yield
 
 

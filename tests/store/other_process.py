@@ -43,7 +43,7 @@ def add_many(url: str, first: str, count: str, copies: str) -> None:
     loop = Loop()
     database = Database(url, deliver=loop.deliver, lock_wait_s=15)
     store = TaskStore(database)
-    loop.wait(store.ping())
+    loop.wait(store.find(0))
     meet()
     numbers = [int(first) + i for i in range(int(count))] * int(copies)
     works = [Deferred.fromCoroutine(store.add(new_task(f"{n}"), NOW)) for n in numbers]
@@ -56,7 +56,7 @@ def begin_all(url: str, name: str) -> None:
     """Begin attempts, one transaction each, until nothing is due."""
     database = Database(url, deliver=None, lock_wait_s=15)
     store = TaskStore(database)
-    done(store.ping())
+    done(store.find(0))
     meet()
     count = 0
     while begun := done(
@@ -96,7 +96,7 @@ def fill_up(url: str, limit: str) -> None:
     """Add tasks until no file may grow any more, then lift the limit."""
     database = Database(url, deliver=None)
     store = TaskStore(database)
-    done(store.ping())
+    done(store.find(0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
     added, text = 0, "x" * 2000
     try:
@@ -122,7 +122,7 @@ def commit_until_told(url: str, first: str) -> None:
     # The time limit is that of the service.
     database = Database(url, deliver=None)
     store = TaskStore(database)
-    done(store.ping())
+    done(store.find(0))
     meet()
     count, slowest_s = 0, 0.0
     while not select.select([sys.stdin], [], [], 0)[0]:

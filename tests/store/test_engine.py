@@ -22,7 +22,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import LogLevel, capturedLogs
 
 from fastagi.domain.task import NewTask, Status
-from fastagi.store import migrate, tasks
+from fastagi.store import migrate, queries, requests, results
 from fastagi.store.engine import ALONE, Alone, Database, TryAgain
 from fastagi.store.errors import (
     CommitUnknown,
@@ -36,8 +36,8 @@ from tests.store.harness import NOW, PATIENCE_S, Loop, OtherProcess, done, new_t
 
 def add_task(conn: sa.Connection, new: NewTask) -> bool:
     """Add a task that nothing keeps from being made."""
-    recorded = tasks.add(conn, new, NOW, False)
-    assert isinstance(recorded, tasks.Recorded)
+    recorded = requests.add(conn, new, NOW, False)
+    assert isinstance(recorded, results.Recorded)
     return recorded.created
 
 
@@ -48,7 +48,7 @@ def add(conn: sa.Connection, number: str) -> bool:
 
 def count(conn: sa.Connection) -> int:
     """Count all tasks."""
-    return sum(tasks.counts(conn, 0, 1_000_000).by_status.values())
+    return sum(queries.counts(conn, 0, 1_000_000).by_status.values())
 
 
 def numbers(database: Database) -> list[str]:
@@ -378,7 +378,7 @@ def test_fifty_new_tasks_need_as_few_statements_as_one(
     def needed(first: int, number: int) -> int:
         statements.clear()
         asked = [(new_task(f"{first + n}"), NOW, False, (), 10) for n in range(number)]
-        database.run_now("add", tasks.add_many, asked)
+        database.run_now("add", requests.add_many, asked)
         return len(statements)
 
     needed(1000, 1)
@@ -935,14 +935,14 @@ def test_a_request_that_is_still_being_stored_is_taken_back_in_the_end(
     stored, leave = threading.Event(), threading.Event()
 
     def add_slowly(conn: sa.Connection) -> None:
-        tasks.add(conn, new, NOW, once=False)
+        requests.add(conn, new, NOW, once=False)
         stored.set()
         assert leave.wait(PATIENCE_S)
 
     slow, quick, other = (Database(postgres_url, deliver=loop.deliver) for _ in "123")
     adding = slow.run("add", add_slowly)
     assert stored.wait(PATIENCE_S)
-    taking = quick.run("take_back", tasks.take_back_unheard, new, NOW, "late", NOW)
+    taking = quick.run("take_back", requests.take_back_unheard, new, NOW, "late", NOW)
     while not loop.wait(other.run("look", _some_session_waits)):
         pass
     leave.set()
@@ -951,7 +951,7 @@ def test_a_request_that_is_still_being_stored_is_taken_back_in_the_end(
     taken = loop.wait(taking)
 
     assert taken is not None and taken.status is Status.CANCELLED
-    assert loop.wait(other.run("listing", tasks.listing, None, None, None, 9)) == [
+    assert loop.wait(other.run("listing", queries.listing, None, None, None, 9)) == [
         taken
     ]
     for database in (slow, quick, other):

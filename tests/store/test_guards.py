@@ -12,7 +12,7 @@ from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
 from fastagi.domain.limits import CallLimits
 from fastagi.domain.numbers import NotCallable, NumberPlan
 from fastagi.domain.task import CallbackTask, Kind, Move
-from fastagi.store import guards, tasks
+from fastagi.store import guards, requests
 from fastagi.store.engine import ALONE, Database
 from fastagi.store.store import Beginnings, Recorded, TaskStore
 from tests.store.harness import NOW, RULES, at, done, new_task, verdict
@@ -482,7 +482,7 @@ def test_many_at_once_leave_to_one_by_one_what_depends_on_more(
         )
     ]
 
-    found = database.run_now("add", tasks.add_many, asked)
+    found = database.run_now("add", requests.add_many, asked)
 
     assert [one is ALONE for one in found] == [
         *(True, True, True),

@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from fastagi.domain.attempt import Disposition
 from fastagi.domain.retry import ResultRule, RetryRules
 from fastagi.domain.task import CallbackTask, IllegalMove, Kind, Move, Status
-from fastagi.store import migrate, tasks
+from fastagi.store import (
+    attempts,
+    events,
+    lifecycle,
+    migrate,
+    requests,
+    rows,
+    settings_changes,
+)
 from fastagi.store.engine import Database
 from fastagi.store.errors import AlreadyOpen, NoSuchTask, StaleTask, StoreUnavailable
 from fastagi.store.schema import attempt as attempt_table
@@ -1110,7 +1118,7 @@ def test_a_database_without_tables_does_not_answer(empty_url: str) -> None:
     database = Database(empty_url, deliver=None)
 
     with pytest.raises(StoreUnavailable, match="callback-queue db upgrade"):
-        done(TaskStore(database).ping())
+        done(TaskStore(database).find(1))
 
     done(database.close())
 
@@ -1206,7 +1214,7 @@ def test_a_second_attempt_under_way_is_refused(
 
 def test_an_attempt_without_a_task_is_refused(database: Database) -> None:
     def insert(conn: sa.Connection) -> None:
-        tasks._insert(
+        rows.insert_row(
             conn,
             sa.insert(attempt_table),
             {
@@ -1263,7 +1271,7 @@ def test_a_task_that_moved_meanwhile_is_stale(database: Database) -> None:
 
     with pytest.raises(StaleTask, match=f"task {task.id} is not pending any more"):
         database.run_now(
-            "move", lambda conn: tasks._move(conn, task, Move.EXPIRE, NOW, "late")
+            "move", lambda conn: events.move_task(conn, task, Move.EXPIRE, NOW, "late")
         )
 
     assert len(done(store.history(task.id))) == 2
@@ -1289,22 +1297,22 @@ def test_the_first_in_line_is_found_without_reading_all_tasks(
 
     due = {"queues": ["a", "b"], "busy_keys": ["x"], "now": 1.0, "most": 3}
     assert "ix_task_queue_status_due_at" in database.run_now(
-        "plan", plan, tasks._DUE, due
+        "plan", plan, attempts._DUE, due
     )
     assert "uq_task_open_number_key" in database.run_now(
-        "plan", plan, tasks._LOCK_OPEN_BY_KEY, {"number_key": "1"}
+        "plan", plan, rows.LOCK_OPEN_BY_KEY, {"number_key": "1"}
     )
     assert "ix_task_pending_expires_at" in database.run_now(
-        "plan", plan, tasks._NEXT_EXPIRY, {}
+        "plan", plan, lifecycle._NEXT_EXPIRY, {}
     )
     assert "ix_task_pending_expires_at" in database.run_now(
-        "plan", plan, tasks._PUT_OFF, {"now": 1.0}
+        "plan", plan, settings_changes._PUT_OFF, {"now": 1.0}
     )
     assert "ix_task_event_linkedid" in database.run_now(
-        "plan", plan, tasks._BY_CALL, {"linkedids": ["x"], "number_key": "1"}
+        "plan", plan, requests._BY_CALL, {"linkedids": ["x"], "number_key": "1"}
     )
     assert "SCAN" not in database.run_now(
-        "plan", plan, tasks._BY_CALL, {"linkedids": ["x", "y"], "number_key": "1"}
+        "plan", plan, requests._BY_CALL, {"linkedids": ["x", "y"], "number_key": "1"}
     )
     done(database.close())
 

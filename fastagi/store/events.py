@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: MIT
+"""Moves of stored tasks, each with its event in the same transaction.
+
+Every change of a task goes through the table of :mod:`fastagi.domain.task`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from attrs import evolve
+from sqlalchemy import bindparam, insert, update
+
+from fastagi.domain.task import OPEN, CallbackTask, Kind, Move, Status, after
+from fastagi.store import schema
+from fastagi.store.errors import StaleTask
+from fastagi.store.rows import insert_row, seconds, storable, values_of
+
+_task: Final = schema.task
+_event: Final = schema.task_event
+_INSERT_EVENT: Final = insert(_event)
+_INSERT_ASKED: Final = insert(schema.asked)
+#: Everything in a task that may ever change.
+_CHANGING: Final = (
+    "kind",
+    "status",
+    "name",
+    "language",
+    "due_at",
+    "expires_at",
+    "ended_at",
+    "attempts",
+    "member_attempts",
+    "reason",
+    "cancel_requested",
+    "served",
+)
+_SAVE_TASK: Final = (
+    update(_task)
+    .where(_task.c.id == bindparam("old_id"), _task.c.status == bindparam("old_status"))
+    .values({name: bindparam(f"new_{name}") for name in _CHANGING})
+)
+
+
+def move_task(
+    conn: sa.Connection,
+    task: CallbackTask,
+    move: Move,
+    now: datetime,
+    reason: str,
+    *,
+    attempt_id: int | None = None,
+    linkedid: str = "",
+    asked: Kind | None = None,
+    **changes: Any,
+) -> CallbackTask:
+    """Move a task and write the line of its history.
+
+    Raises:
+        IllegalMove: the table has no such arrow.
+        StaleTask: the task is not where ``task`` says any more.
+    """
+    status = after(task.status, move)
+    moved = evolve(
+        task,
+        status=status,
+        ended_at=None if status in OPEN else now,
+        reason=storable(reason),
+        **changes,
+    )
+    saved = conn.execute(
+        _SAVE_TASK,
+        {
+            "old_id": task.id,
+            "old_status": task.status.value,
+            **values_of(moved, _CHANGING, "new_"),
+        },
+    )
+    if saved.rowcount != 1:
+        raise StaleTask(f"task {task.id} is not {task.status} any more")
+    write_event(
+        conn,
+        task.id,
+        move,
+        status,
+        now,
+        reason,
+        attempt_id=attempt_id,
+        linkedid=linkedid,
+        asked=asked,
+    )
+    return moved
+
+
+def write_event(
+    conn: sa.Connection,
+    task_id: int,
+    move: Move,
+    status: Status,
+    now: datetime,
+    words: str,
+    *,
+    attempt_id: int | None = None,
+    linkedid: str = "",
+    asked: Kind | None = None,
+) -> None:
+    event_id = insert_row(
+        conn,
+        _INSERT_EVENT,
+        {
+            "task_id": task_id,
+            "attempt_id": attempt_id,
+            "at": seconds(now),
+            "move": move.value,
+            "status": status.value,
+            "text": storable(words),
+            "linkedid": linkedid,
+        },
+    )
+    if asked is not None:
+        conn.execute(_INSERT_ASKED, {"event_id": event_id, "kind": asked.value})

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: MIT
+"""Ends stored tasks without an attempt, and puts them back in line.
+
+The functions run inside a transaction, may run twice and touch nothing but the
+database. They know no threads, no Asterisk and no settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from attrs import evolve
+from sqlalchemy import bindparam, func, select, text
+from sqlalchemy.exc import IntegrityError
+
+from fastagi.domain.blocked_numbers import BlockedNumber
+from fastagi.domain.task import CallbackTask, Move, Status, after
+from fastagi.store import guards, later, schema
+from fastagi.store.errors import AlreadyOpen
+from fastagi.store.events import move_task
+from fastagi.store.results import Blocked, Refused
+from fastagi.store.rows import (
+    LOCK_OPEN_BY_KEY,
+    again_if_open,
+    locked,
+    moment,
+    seconds,
+    storable,
+    task_of,
+)
+
+_task: Final = schema.task
+_event: Final = schema.task_event
+_later: Final = schema.later_request
+_pending: Final = text(schema.PENDING_ONLY)
+#: When a task was asked for, and by which calls.
+_ASKS: Final = (
+    select(func.coalesce(_later.c.asked_at, _event.c.at).label("at"), _event.c.linkedid)
+    .outerjoin(_later, _later.c.next_event_id == _event.c.id)
+    .where(
+        _event.c.task_id == bindparam("task_id"),
+        _event.c.move.in_([Move.CREATE.value, Move.REPEAT.value, Move.REOPEN.value]),
+    )
+)
+_NEXT_EXPIRY: Final = select(func.min(_task.c.expires_at)).where(_pending)
+_EXPIRED: Final = (
+    select(_task)
+    .where(_pending, _task.c.expires_at <= bindparam("now"))
+    .order_by(_task.c.expires_at, _task.c.id)
+    .limit(200)
+    .with_for_update(skip_locked=True)
+)
+
+
+def expire(conn: sa.Connection, now: datetime) -> list[CallbackTask]:
+    """End waiting tasks that are too old; those being called are left alone.
+
+    At most so many at once that a caller's request need not wait long for its turn;
+    none means that there are no more.
+    """
+    rows = conn.execute(_EXPIRED, {"now": seconds(now)}).all()
+    expired = []
+    for task in map(task_of, rows):
+        tried = [
+            f"{count} {what}"
+            for count, what in (
+                (task.attempts, "calls without success"),
+                (task.member_attempts, "tries without an agent"),
+            )
+            if count
+        ]
+        reason = f"too old; {', '.join(tried) or 'it was never called'}"
+        expired.append(move_task(conn, task, Move.EXPIRE, now, reason))
+    return expired
+
+
+def cancel(
+    conn: sa.Connection, task_id: int, reason: str, now: datetime
+) -> CallbackTask:
+    """End a task: at once, or when its attempt under way has ended."""
+    task = locked(conn, task_id)
+    if task.status is Status.CALLING:
+        later.end_all(conn, task.id)
+        return move_task(
+            conn, task, Move.CANCEL_LATER, now, reason, cancel_requested=True
+        )
+    return move_task(conn, task, Move.CANCEL, now, reason)
+
+
+def block(
+    conn: sa.Connection, number: BlockedNumber, region: str, now: datetime
+) -> Blocked:
+    """Have a number never called again; its open task ends as if cancelled."""
+    number = evolve(number, reason=storable(number.reason))
+    created = guards.put(conn, number, region)
+    known = guards.blocked(conn, number.number_key) or number
+    row = conn.execute(LOCK_OPEN_BY_KEY, {"number_key": number.number_key}).first()
+    task = None if row is None else cancel(conn, row.id, known.words, now)
+    return Blocked(known, created, task)
+
+
+def serve(
+    conn: sa.Connection,
+    number_key: str,
+    reason: str,
+    now: datetime,
+    served_at: datetime | None = None,
+    asked_at: Mapping[str, datetime] | None = None,
+) -> CallbackTask | None:
+    """End the number's open task because its caller was served in another way.
+
+    A task that was asked for after that is left alone.
+    """
+    row = conn.execute(LOCK_OPEN_BY_KEY, {"number_key": number_key}).first()
+    if row is None:
+        return None
+    task = task_of(row)
+    if served_at is not None:
+        known = asked_at or {}
+        asks = conn.execute(_ASKS, {"task_id": task.id}).all()
+        if any(known.get(ask.linkedid, moment(ask.at)) > served_at for ask in asks):
+            return None
+    if task.status is Status.CALLING:
+        later.end_all(conn, task.id)
+        return move_task(conn, task, Move.SERVE_LATER, now, reason, served=True)
+    return move_task(conn, task, Move.SERVE, now, reason)
+
+
+def retry(
+    conn: sa.Connection,
+    task_id: int,
+    reason: str,
+    now: datetime,
+    expires_at: datetime,
+) -> CallbackTask | Refused:
+    """Put a task back in line, due at once; refused if its number is blocked."""
+    task = locked(conn, task_id)
+    after(task.status, Move.REOPEN)
+    if (known := guards.blocked(conn, task.number_key)) is not None:
+        return Refused(known.words)
+    if task.is_open:
+        changes: dict[str, Any] = {"expires_at": max(task.expires_at, expires_at)}
+    else:
+        other = conn.execute(LOCK_OPEN_BY_KEY, {"number_key": task.number_key}).first()
+        if other is not None:
+            raise AlreadyOpen(other.id)
+        changes = {
+            "expires_at": expires_at,
+            "attempts": 0,
+            "member_attempts": 0,
+            "cancel_requested": False,
+            "served": False,
+        }
+    try:
+        return move_task(conn, task, Move.REOPEN, now, reason, due_at=now, **changes)
+    except IntegrityError as error:
+        raise again_if_open(error) from error
+
+
+def next_expiry(conn: sa.Connection) -> datetime | None:
+    """Return when the next of the waiting tasks becomes too old."""
+    at = conn.execute(_NEXT_EXPIRY).scalar()
+    return None if at is None else moment(at)

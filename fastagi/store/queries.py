@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: MIT
+"""Reads stored tasks, for people and for counts.
+
+The functions run inside a transaction and change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, func, select, text
+
+from fastagi.domain.attempt import Attempt
+from fastagi.domain.task import ENDED, OPEN, CallbackTask, Move, Status, TaskEvent
+from fastagi.store import schema
+from fastagi.store.results import Counts
+from fastagi.store.rows import attempt_of, found, moment, task_of
+
+_task: Final = schema.task
+_attempt: Final = schema.attempt
+_event: Final = schema.task_event
+_open: Final = text(schema.OPEN_ONLY)
+_ended: Final = text(schema.ENDED_ONLY)
+_LAST_ID: Final = select(func.max(_task.c.id))
+#: The open tasks, found by their own index before anything else is asked of them: a
+#: database that does not know how few they are would look through all tasks.
+_FEW: Final = (
+    select(_task.c.queue, _task.c.joined_at, _task.c.status, _task.c.number_key)
+    .where(_open)
+    .cte("few")
+    .prefix_with("MATERIALIZED")
+)
+_COUNT_OPEN: Final = select(_FEW.c.status, func.count()).group_by(_FEW.c.status)
+#: One question for each status, as each is found in the index of it.
+_COUNT_ENDED: Final = select(
+    *(
+        select(func.count())
+        .select_from(_task)
+        .where(
+            _task.c.status == status.value,
+            _ended,
+            _task.c.id > bindparam("after_id"),
+            _task.c.id <= bindparam("up_to"),
+        )
+        .scalar_subquery()
+        .label(status.value)
+        for status in sorted(ENDED)
+    )
+)
+
+
+def listing(
+    conn: sa.Connection,
+    statuses: Collection[Status] | None,
+    queue: str | None,
+    number_key: str | None,
+    limit: int,
+    before_id: int | None = None,
+) -> list[CallbackTask]:
+    """Return tasks, the newest first: of all, or of those before one of them."""
+    wanted = select(_task).limit(limit)
+    if statuses is not None and set(statuses) == OPEN:
+        # In the words of the index of open tasks, and with a sign that keeps databases
+        # from going through all tasks in the order of their ids instead.
+        wanted = wanted.where(_open).order_by(text("+task.id DESC"))
+        if before_id is not None:
+            before = text("+task.id < :before_id").bindparams(before_id=before_id)
+            wanted = wanted.where(before)
+    else:
+        wanted = wanted.order_by(_task.c.id.desc())
+        if before_id is not None:
+            wanted = wanted.where(_task.c.id < before_id)
+        if statuses is not None:
+            words = [status.value for status in statuses]
+            wanted = wanted.where(_task.c.status.in_(words))
+            if not set(statuses) & OPEN:
+                wanted = wanted.where(_ended)
+    if queue is not None:
+        wanted = wanted.where(_task.c.queue == queue)
+    if number_key is not None:
+        wanted = wanted.where(_task.c.number_key == number_key)
+    return [task_of(row) for row in conn.execute(wanted)]
+
+
+def history(conn: sa.Connection, task_id: int) -> list[TaskEvent]:
+    """Return the task's story from its beginning."""
+    found(conn, task_id)
+    rows = conn.execute(
+        select(_event).where(_event.c.task_id == task_id).order_by(_event.c.id)
+    )
+    return [
+        TaskEvent(
+            task_id=row.task_id,
+            at=moment(row.at),
+            move=Move(row.move),
+            status=Status(row.status),
+            text=row.text,
+            attempt_id=row.attempt_id,
+        )
+        for row in rows
+    ]
+
+
+def attempts(conn: sa.Connection, task_id: int) -> list[Attempt]:
+    """Return the task's attempts from the first."""
+    found(conn, task_id)
+    rows = conn.execute(
+        select(_attempt).where(_attempt.c.task_id == task_id).order_by(_attempt.c.id)
+    )
+    return [attempt_of(row) for row in rows]
+
+
+def counts(conn: sa.Connection, after_id: int, most: int) -> Counts:
+    """Return how many tasks there are of each status, the ended ones among some of all.
+
+    Args:
+        conn: in a transaction.
+        after_id: counts those with higher ids.
+        most: so many ids, so that nobody waits long for it.
+    """
+    last = conn.execute(_LAST_ID).scalar() or 0
+    up_to = min(after_id + most, last)
+    counted = dict.fromkeys(Status, 0)
+    row = conn.execute(_COUNT_ENDED, {"after_id": after_id, "up_to": up_to}).one()
+    for status in ENDED:
+        counted[status] = row._mapping[status.value]
+    if not after_id:
+        # All of them at once: there are few.
+        for word, count in conn.execute(_COUNT_OPEN):
+            counted[Status(word)] = count
+    return Counts(counted, None if up_to >= last else up_to)
+
+
+def oldest_open(conn: sa.Connection) -> dict[str, datetime]:
+    """Return since when the first in line waits, for each queue with open tasks."""
+    wanted = select(_FEW.c.queue, func.min(_FEW.c.joined_at).label("since"))
+    rows = conn.execute(wanted.group_by(_FEW.c.queue))
+    return {row.queue: moment(row.since) for row in rows}
+
+
+def open_by_queue(conn: sa.Connection) -> dict[str, int]:
+    """Return how many open tasks each queue has that has any."""
+    wanted = select(_FEW.c.queue, func.count().label("open"))
+    rows = conn.execute(wanted.group_by(_FEW.c.queue))
+    return {row.queue: row.open for row in rows}

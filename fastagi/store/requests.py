@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: MIT
+"""Stores that somebody asked for a callback, and takes that back.
+
+The functions run inside a transaction, may run twice and touch nothing but the
+database. They know no threads, no Asterisk and no settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Final
+
+import sqlalchemy as sa
+from attrs import evolve
+from sqlalchemy import bindparam, delete, func, insert, select, text
+from sqlalchemy.exc import IntegrityError
+
+from fastagi.domain.limits import called_too_often
+from fastagi.domain.task import CallbackTask, Kind, Move, NewTask, Status, after
+from fastagi.store import guards, later, limits, new_tasks, schema
+from fastagi.store.engine import ALONE, Alone
+from fastagi.store.events import move_task, write_event
+from fastagi.store.lifecycle import cancel
+from fastagi.store.results import Recorded, Refused
+from fastagi.store.rows import (
+    LOCK_OPEN_BY_KEY,
+    again_if_open,
+    insert_row,
+    locked,
+    storable,
+    task_of,
+    values_of,
+)
+from fastagi.store.schema import LaterState
+
+_task: Final = schema.task
+_event: Final = schema.task_event
+_later: Final = schema.later_request
+_INSERT_TASK: Final = insert(_task)
+#: For what was stored in the same transaction: no task is ever deleted.
+_DELETE: Final = delete(_task).where(_task.c.id == bindparam("task_id"))
+_BY_CALL: Final = (
+    select(_task)
+    .join(_event, _event.c.task_id == _task.c.id)
+    .outerjoin(_later, _later.c.event_id == _event.c.id)
+    .where(
+        _event.c.linkedid.in_(bindparam("linkedids", expanding=True)),
+        text("task_event.linkedid <> ''"),
+        _task.c.number_key == bindparam("number_key"),
+        # Of a repeat that was taken back nothing stands.
+        func.coalesce(_later.c.state, "") != LaterState.TAKEN_BACK.value,
+    )
+    .order_by(_task.c.id.desc())
+    .limit(1)
+)
+#: Everything in a task that is told at its beginning.
+_NEW: Final = tuple(column.name for column in _task.c if column.name != "id")
+
+
+def add(
+    conn: sa.Connection,
+    new: NewTask,
+    now: datetime,
+    once: bool,
+    ids: Collection[str] = (),
+    most_calls: int = 0,
+) -> Recorded | Refused:
+    """Make a task, or renew the open one of the same number.
+
+    Refused if the number is blocked, or was called so often that it could not be
+    called again before the task is too old.
+
+    Args:
+        conn: in a transaction.
+        new: what is known.
+        now: the time.
+        once: leave all as it is if the same call was taken in before, whatever
+            became of it since.
+        ids: further ids by which that call may be known.
+        most_calls: to one number within a day; 0 is no limit.
+    """
+    number_key = new.number_key
+    linkedid = storable(new.linkedid)
+    linkedids = sorted({linkedid, *map(storable, ids)} - {""})
+    if once and linkedids:
+        row = conn.execute(
+            _BY_CALL, {"linkedids": linkedids, "number_key": number_key}
+        ).first()
+        if row is not None:
+            return Recorded(task_of(row), created=False, known=True)
+    if (known := guards.blocked(conn, number_key)) is not None:
+        return Refused(known.words)
+    again_at = limits.number_free_at(conn, number_key, most_calls, now)
+    if again_at is not None and again_at >= new.expires_at:
+        return Refused(called_too_often(most_calls, again_at))
+    row = conn.execute(LOCK_OPEN_BY_KEY, {"number_key": number_key}).first()
+    if row is not None:
+        task = renew(conn, task_of(row), new, now)
+        later_id = None
+        if task.status is Status.CALLING:
+            later_id = later.keep(conn, task.id, _all_storable(new), now)
+        return Recorded(task, created=False, later_id=later_id)
+    task = create(conn, new, now)
+    write_event(
+        conn,
+        task.id,
+        Move.CREATE,
+        task.status,
+        now,
+        task.reason,
+        linkedid=linkedid,
+        asked=new.kind,
+    )
+    return Recorded(task, created=True)
+
+
+def add_many(
+    conn: sa.Connection,
+    asked: Sequence[tuple[NewTask, datetime, bool, Collection[str], int]],
+) -> list[Recorded | Refused | Alone]:
+    """Make tasks of numbers of which nothing is known, however many, in few statements.
+
+    Args:
+        conn: in a transaction.
+        asked: the arguments of an :func:`add` each.
+
+    Returns:
+        For each the new task; ALONE where :func:`add` has to be asked, since its
+        number is blocked, has an open task, was called as often as is allowed, or came
+        before in ``asked``, or since its call may be known.
+    """
+    unusual = new_tasks.unusual(
+        conn, [(new.number_key, most, now) for new, now, _, _, most in asked]
+    )
+    tasks: dict[str, CallbackTask] = {}
+    results: list[Recorded | Refused | Alone] = []
+    for new, now, once, _, _ in asked:
+        if once or new.number_key in unusual:
+            results.append(ALONE)
+            continue
+        # Of two with one number the second asks again.
+        unusual.add(new.number_key)
+        tasks[new.number_key] = _pending_task(new, now)
+        results.append(Recorded(tasks[new.number_key], created=True))
+    if not tasks:
+        return results
+    try:
+        ids = new_tasks.insert_all(
+            conn, [values_of(task, _NEW) for task in tasks.values()]
+        )
+    except IntegrityError as error:
+        raise again_if_open(error) from error
+    return [
+        evolve(one, task=evolve(one.task, id=ids[one.task.number_key]))
+        if isinstance(one, Recorded)
+        else one
+        for one in results
+    ]
+
+
+def create(conn: sa.Connection, new: NewTask, now: datetime) -> CallbackTask:
+    """Store a task; waits for whoever is just about to store one of its number."""
+    task = _pending_task(new, now)
+    try:
+        task_id = insert_row(conn, _INSERT_TASK, values_of(task, _NEW))
+    except IntegrityError as error:
+        raise again_if_open(error) from error
+    return evolve(task, id=task_id)
+
+
+def _pending_task(new: NewTask, now: datetime) -> CallbackTask:
+    """Return a new task as it is to be stored; its id is not known yet."""
+    return CallbackTask(
+        id=0,
+        kind=new.kind,
+        status=Status.PENDING,
+        number=new.number,
+        number_key=new.number_key,
+        name=storable(new.name),
+        language=storable(new.language),
+        queue=new.queue,
+        linkedid=storable(new.linkedid),
+        joined_at=new.joined_at,
+        created_at=now,
+        due_at=new.due_at,
+        expires_at=new.expires_at,
+        reason=storable(new.reason),
+    )
+
+
+def renew(
+    conn: sa.Connection,
+    task: CallbackTask,
+    new: NewTask,
+    now: datetime,
+    *,
+    told: bool = False,
+) -> CallbackTask:
+    """Take in that the caller of an open task asks again; its place is kept.
+
+    Args:
+        conn: in a transaction.
+        task: the open one.
+        new: what is asked for.
+        now: the time.
+        told: whether queue_log knows of it already.
+    """
+    return move_task(
+        conn,
+        task,
+        Move.REPEAT,
+        now,
+        new.reason,
+        linkedid=storable(new.linkedid),
+        asked=None if told else new.kind,
+        kind=new.kind if new.kind is Kind.REQUESTED else task.kind,
+        name=task.name or storable(new.name),
+        language=task.language or storable(new.language),
+        expires_at=max(task.expires_at, new.expires_at),
+        # The wish is newer than what was to end the task.
+        cancel_requested=False,
+        served=False,
+    )
+
+
+def take_back(
+    conn: sa.Connection,
+    task_id: int,
+    reason: str,
+    now: datetime,
+    later_id: int | None = None,
+) -> CallbackTask | None:
+    """Cancel a task whose caller was never told of it.
+
+    None: it was asked for again since, and that time the caller was told.
+
+    Args:
+        conn: in a transaction.
+        task_id: of the task.
+        reason: in words.
+        now: the time.
+        later_id: of the request, if the client was being called: then the task goes
+            its way, and nothing comes of the request after it.
+    """
+    if later_id is not None:
+        return _take_back_later(conn, task_id, later_id, reason, now)
+    task = locked(conn, task_id)
+    if _is_repeated(conn, task_id):
+        return None
+    return cancel(conn, task.id, reason, now)
+
+
+def _is_repeated(conn: sa.Connection, task_id: int) -> bool:
+    """Whether a task was asked for again, and that stands."""
+    repeated = (
+        select(_event.c.id)
+        .outerjoin(_later, _later.c.event_id == _event.c.id)
+        .where(
+            _event.c.task_id == task_id,
+            _event.c.move == Move.REPEAT.value,
+            func.coalesce(_later.c.state, "") != LaterState.TAKEN_BACK.value,
+        )
+    )
+    return conn.execute(repeated.limit(1)).first() is not None
+
+
+def _take_back_later(
+    conn: sa.Connection, task_id: int, later_id: int, reason: str, now: datetime
+) -> CallbackTask | None:
+    """Take back a request that came while the client was being called."""
+    task = locked(conn, task_id)
+    request = later.find(conn, later_id)
+    if request is None or request.state is LaterState.TAKEN_BACK:
+        return None
+    later.set_state(conn, later_id, LaterState.TAKEN_BACK, request.next_event_id)
+    if request.state is LaterState.OPEN:
+        status = after(task.status, Move.PROGRESS)
+        write_event(
+            conn, task.id, Move.PROGRESS, status, now, f"asked again, but {reason}"
+        )
+        return task
+    if request.next_event_id is None:
+        return None
+    event = conn.execute(
+        select(_event.c.task_id, _event.c.move).where(
+            _event.c.id == request.next_event_id
+        )
+    ).one()
+    if event.move != Move.CREATE.value or _is_repeated(conn, event.task_id):
+        return None
+    return cancel(conn, event.task_id, reason, now)
+
+
+def take_back_unheard(
+    conn: sa.Connection, new: NewTask, asked_at: datetime, reason: str, now: datetime
+) -> CallbackTask | None:
+    """Take back a task of which nobody heard whether it was stored.
+
+    None: it was not and never will be, or it was asked for again since.
+
+    Args:
+        conn: in a transaction.
+        new: what was to be stored.
+        asked_at: when.
+        reason: in words.
+        now: the time.
+    """
+    row = conn.execute(LOCK_OPEN_BY_KEY, {"number_key": new.number_key}).first()
+    if row is None:
+        # The server may still be at work on it for a connection that is gone. Of two
+        # open tasks of one number the second waits for the first.
+        trial = create(conn, new, now)
+        conn.execute(_DELETE, {"task_id": trial.id})
+    if repeated := later.of_call(conn, storable(new.linkedid), asked_at):
+        task_id, later_id = repeated
+        return _take_back_later(conn, task_id, later_id, reason, now)
+    if row is None:
+        return None
+    task = task_of(row)
+    if task.linkedid != storable(new.linkedid) or task.created_at != asked_at:
+        return None
+    return take_back(conn, task.id, reason, now)
+
+
+def _all_storable(new: NewTask) -> NewTask:
+    return evolve(
+        new,
+        name=storable(new.name),
+        language=storable(new.language),
+        linkedid=storable(new.linkedid),
+        reason=storable(new.reason),
+    )

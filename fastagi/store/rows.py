@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT
+"""Stored tasks and attempts as rows: reading, locking and inserting them.
+
+The functions run inside a transaction, may run twice and touch nothing but the
+database.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, select, text
+from sqlalchemy.exc import IntegrityError
+
+from fastagi.domain.attempt import Attempt, Disposition
+from fastagi.domain.task import CallbackTask, Kind, Status
+from fastagi.store import schema
+from fastagi.store.engine import TryAgain
+from fastagi.store.errors import NoSuchTask, StaleTask
+
+_task: Final = schema.task
+_attempt: Final = schema.attempt
+_open: Final = text(schema.OPEN_ONLY)
+_BY_ID: Final = select(_task).where(_task.c.id == bindparam("task_id"))
+LOCK_BY_ID: Final = _BY_ID.with_for_update()
+#: Locks the row, so that nobody else changes it before the transaction ends.
+LOCK_OPEN_BY_KEY: Final = (
+    select(_task)
+    .where(_task.c.number_key == bindparam("number_key"), _open)
+    .with_for_update()
+)
+#: The id of a row may be given to another attempt when a database is set back to an
+#: earlier state; a channel id never is.
+ATTEMPT_BY_CHANNEL: Final = select(_attempt).where(
+    _attempt.c.channel_id == bindparam("channel_id")
+)
+#: What PostgreSQL or UTF-8 can not hold; a stranger's caller name may.
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+
+
+def find(conn: sa.Connection, task_id: int) -> CallbackTask | None:
+    """Return a task, or None if there is none."""
+    row = conn.execute(_BY_ID, {"task_id": task_id}).first()
+    return None if row is None else task_of(row)
+
+
+def values_of(
+    task: CallbackTask, names: Sequence[str], prefix: str = ""
+) -> dict[str, Any]:
+    """Return what is stored for the named fields of a task."""
+    values = {}
+    for name in names:
+        value = getattr(task, name)
+        if isinstance(value, datetime):
+            value = seconds(value)
+        elif isinstance(value, StrEnum):
+            value = value.value
+        values[prefix + name] = value
+    return values
+
+
+def again_if_open(error: IntegrityError) -> Exception:
+    """Tell another process's open task for the number from any other fault."""
+    return TryAgain() if "number_key" in str(error.orig) else error
+
+
+def insert_row(
+    conn: sa.Connection, statement: sa.Insert, values: dict[str, Any]
+) -> int:
+    key = conn.execute(statement, values).inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def found(conn: sa.Connection, task_id: int) -> CallbackTask:
+    task = find(conn, task_id)
+    if task is None:
+        raise NoSuchTask(f"there is no task {task_id}")
+    return task
+
+
+def locked(conn: sa.Connection, task_id: int) -> CallbackTask:
+    """Return a task that nobody else changes before this transaction ends."""
+    row = conn.execute(LOCK_BY_ID, {"task_id": task_id}).first()
+    if row is None:
+        raise NoSuchTask(f"there is no task {task_id}")
+    return task_of(row)
+
+
+def under_way(conn: sa.Connection, channel_id: str) -> tuple[CallbackTask, Attempt]:
+    """Return an attempt under way and its task, locked: always the task first."""
+    wanted = {"channel_id": channel_id}
+    row = conn.execute(ATTEMPT_BY_CHANNEL, wanted).first()
+    if row is None:
+        raise NoSuchTask(f"there is no attempt with channel id {channel_id}")
+    task = locked(conn, row.task_id)
+    # Read once more: it may have ended while we waited for the lock.
+    row = conn.execute(ATTEMPT_BY_CHANNEL, wanted).one()
+    if row.ended_at is not None:
+        raise StaleTask(f"attempt {row.id} has ended already")
+    return task, attempt_of(row)
+
+
+def task_of(row: sa.Row[Any]) -> CallbackTask:
+    return CallbackTask(
+        id=row.id,
+        kind=Kind(row.kind),
+        status=Status(row.status),
+        number=row.number,
+        number_key=row.number_key,
+        name=row.name,
+        language=row.language,
+        queue=row.queue,
+        linkedid=row.linkedid,
+        joined_at=moment(row.joined_at),
+        created_at=moment(row.created_at),
+        due_at=moment(row.due_at),
+        expires_at=moment(row.expires_at),
+        ended_at=None if row.ended_at is None else moment(row.ended_at),
+        attempts=row.attempts,
+        member_attempts=row.member_attempts,
+        reason=row.reason,
+        cancel_requested=row.cancel_requested,
+        served=row.served,
+    )
+
+
+def attempt_of(row: sa.Row[Any]) -> Attempt:
+    return Attempt(
+        id=row.id,
+        task_id=row.task_id,
+        channel_id=row.channel_id,
+        started_at=moment(row.started_at),
+        ended_at=None if row.ended_at is None else moment(row.ended_at),
+        disposition=None if row.disposition is None else Disposition(row.disposition),
+        member=row.member,
+        talk_s=row.talk_s,
+        reason=row.reason,
+        node=row.node,
+    )
+
+
+def seconds(at: datetime) -> float:
+    if at.utcoffset() is None:
+        raise ValueError("a time without a zone")
+    return at.timestamp()
+
+
+def moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def storable(words: str) -> str:
+    return _UNSTORABLE.sub("\ufffd", words)

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+"""Adapts open tasks to changed settings.
+
+The functions run inside a transaction, may run twice and touch nothing but the
+database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, func, select, text, update
+
+from fastagi.domain.limits import called_too_often
+from fastagi.domain.task import CallbackTask, Move, Status
+from fastagi.store import later, limits, schema
+from fastagi.store.events import move_task
+from fastagi.store.queries import open_by_queue
+from fastagi.store.rows import seconds, task_of
+
+_task: Final = schema.task
+_event: Final = schema.task_event
+_open: Final = text(schema.OPEN_ONLY)
+_setting: Final = _event.alias("setting")
+#: The last event that decided when a task is due.
+_SET_DUE: Final = (
+    select(func.max(_setting.c.id))
+    .where(
+        _setting.c.task_id == _task.c.id,
+        _setting.c.move.in_([Move.RETRY.value, Move.REOPEN.value]),
+    )
+    .correlate(_task)
+    .scalar_subquery()
+)
+#: Tasks that wait until their numbers may be called again: no attempt put them off.
+_PUT_OFF: Final = (
+    select(_task)
+    .select_from(_task.join(_event, _event.c.task_id == _task.c.id))
+    .where(
+        _event.c.id == _SET_DUE,
+        # Both tables have a status; a bound one would not be found in the index.
+        text(f"task.{schema.PENDING_ONLY}"),
+        _task.c.expires_at > bindparam("now"),
+        _task.c.due_at > bindparam("now"),
+        _event.c.move == Move.RETRY.value,
+        _event.c.attempt_id.is_(None),
+    )
+    .order_by(_task.c.expires_at, _task.c.id)
+    .with_for_update(of=_task)
+)
+#: Moments that differ by less are the same.
+_HAIR: Final = timedelta(seconds=1)
+
+
+def use_limit(
+    conn: sa.Connection, most_calls: int, now: datetime
+) -> list[CallbackTask]:
+    """Let tasks wait no longer for their numbers than a new limit has them wait.
+
+    Args:
+        conn: in a transaction.
+        most_calls: to one number within a day; 0 is no limit.
+        now: the time.
+
+    Returns:
+        Those that are due earlier by it.
+    """
+    earlier = []
+    for task in map(task_of, conn.execute(_PUT_OFF, {"now": seconds(now)}).all()):
+        at = limits.number_free_at(conn, task.number_key, most_calls, now)
+        if at is None:
+            reason = "the settings allow more calls to the number"
+        else:
+            reason = called_too_often(most_calls, at)
+        due_at = now if at is None else at
+        if task.due_at - due_at > _HAIR:
+            moved = move_task(conn, task, Move.RETRY, now, reason, due_at=due_at)
+            earlier.append(moved)
+    return earlier
+
+
+def rekey(
+    conn: sa.Connection, key_of: Callable[[str], str], now: datetime
+) -> list[CallbackTask]:
+    """Give the open tasks the keys their numbers have now; return those ended by it.
+
+    Where several turn out to be of one caller, the one being called stays, else the
+    first in line; the others end. Two that are being called stay as they are until
+    the next time.
+    """
+    rows = conn.execute(select(_task).where(_open).with_for_update())
+    tasks = sorted(
+        (task_of(row) for row in rows),
+        key=lambda task: (task.status is not Status.CALLING, task.joined_at, task.id),
+    )
+    stays: dict[str, CallbackTask] = {}
+    changed: dict[int, str] = {}
+    ended: list[CallbackTask] = []
+    for task in tasks:
+        key = key_of(task.number)
+        first = stays.setdefault(key, task)
+        if first is task:
+            if key != task.number_key:
+                changed[task.id] = key
+        elif task.status is Status.PENDING:
+            reason = f"the same client as that of task {first.id}, which stays"
+            ended.append(move_task(conn, task, Move.CANCEL, now, reason))
+    gone = {task.id for task in ended}
+    taken = {task.number_key: task.id for task in tasks if task.id not in gone}
+    for task_id, key in list(changed.items()):
+        if taken.get(key, task_id) not in {task_id, *changed}:
+            # Of one that is being called, too, under its old key.
+            del changed[task_id]
+    for keys in ({task_id: f"task {task_id}" for task_id in changed}, changed):
+        # By way of keys that no number has, so that two can change places.
+        for task_id, key in keys.items():
+            conn.execute(
+                update(_task).where(_task.c.id == task_id).values(number_key=key)
+            )
+    return ended
+
+
+def respell(conn: sa.Connection, name_of: Callable[[str], str | None]) -> int:
+    """Write the queues of open tasks as the settings do now.
+
+    Args:
+        name_of: gives the name of a queue in the settings, None if it is not there.
+
+    Returns:
+        How many tasks had another spelling.
+    """
+    names = {queue: name_of(queue) or queue for queue in open_by_queue(conn)}
+    changed = 0
+    for queue, name in names.items():
+        if name != queue:
+            of_queue = update(_task).where(_open, _task.c.queue == queue)
+            changed += conn.execute(of_queue.values(queue=name)).rowcount
+    later.respell(conn, name_of)
+    return changed
