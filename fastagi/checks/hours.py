@@ -64,7 +64,7 @@ def _lasts(queue: QueueSettings, now: datetime) -> bool:
         opens = hours.next_opening(closes)
         if opens is None:
             break
-        if queue.expires_at(Kind.REQUESTED, closes) > opens:
+        if queue.expiry_rules.expires_at(Kind.REQUESTED, closes) > opens:
             return True
         closes = hours.next_closing(opens)
     return not found

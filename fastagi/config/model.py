@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timedelta, tzinfo
+from datetime import timedelta, tzinfo
 from functools import lru_cache
 from typing import Annotated, Any, Final, TypeAlias, cast
 from zoneinfo import ZoneInfo
@@ -54,13 +54,10 @@ from fastagi.domain.numbers import (
     NumberPlan,
     NumberRules,
 )
+from fastagi.domain.policy import CarryOver, ExpiryRules
 from fastagi.domain.retry import ResultRule, RetryRules
-from fastagi.domain.task import Kind
 
-#: How far back a closed queue may have been open.
-_LONGEST_NIGHT = timedelta(days=7)
 _SHOWN_NUMBER = re.compile(r"(\+?[0-9]+)>?$")
-_TO_DIAL = re.compile(r"[+*#]?[0-9*#]{1,40}")
 
 
 class AmiLogin(enum.StrEnum):
@@ -84,14 +81,6 @@ class LogFormat(enum.StrEnum):
 
     TEXT = "text"
     JSON = "json"
-
-
-class CarryOver(enum.StrEnum):
-    """What the time while a queue is closed does not count for."""
-
-    NONE = "none"
-    MISSED = "missed"
-    ALL = "all"
 
 
 class Days(Mapping[SpecialDay, DayHours]):
@@ -693,50 +682,15 @@ class QueueSettings(QueueLayer):
         """When clients are called, as the domain takes it."""
         return _opening_hours(self.opening_hours)
 
-    def expires_at(self, kind: Kind, at: datetime) -> datetime:
-        """Tell when a task that came about at a moment is too old.
-
-        What is carried over does not age while the queue is closed. Who adds a task by
-        hand means it to be called, so that one always is.
-        """
-        missed = kind is Kind.MISSED
-        lasts = self.missed_window if missed else self.request_expiry
-        carried = {CarryOver.ALL, CarryOver.MISSED} if missed else {CarryOver.ALL}
-        if kind is Kind.MANUAL or self.opening_hours.carry_over in carried:
-            return self.hours.after(at, lasts)
-        return at + lasts
-
-    def missed_since(self, now: datetime) -> datetime:
-        """Tell since when a missed call is not too old yet.
-
-        Where missed calls are carried over, further back than a week is not looked.
-        """
-        latest = now - self.missed_window
-        earliest = min(latest, now - _LONGEST_NIGHT)
-        while latest - earliest > timedelta(seconds=1):
-            middle = earliest + (latest - earliest) / 2
-            if self.expires_at(Kind.MISSED, middle) > now:
-                latest = middle
-            else:
-                earliest = middle
-        return latest
-
-    def opens_between(self, at: datetime, end: datetime) -> bool:
-        """Tell whether the queue is open at some moment from ``at`` until ``end``."""
-        opening = self.hours.next_opening(at)
-        return opening is not None and opening < end
-
-    def outbound_channel_for(self, number: str) -> str:
-        """Give the channel that calls a number.
-
-        Raises:
-            ValueError: the number holds something that no number holds. It should
-                have been refused long before; this is the last gate before a dial
-                string.
-        """
-        if not self.outbound_channel or not _TO_DIAL.fullmatch(number):
-            raise ValueError("this is no number to dial, or nothing to dial it with")
-        return self.outbound_channel.replace("{number}", number)
+    @property
+    def expiry_rules(self) -> ExpiryRules:
+        """How long tasks may wait, as the domain takes it."""
+        return ExpiryRules(
+            request_expiry=self.request_expiry,
+            missed_window=self.missed_window,
+            hours=self.hours,
+            carry_over=self.opening_hours.carry_over,
+        )
 
 
 def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:

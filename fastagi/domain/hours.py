@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any, Final, TypeAlias
 
 from attrs import Attribute, field, frozen
@@ -165,16 +165,43 @@ class OpeningHours:
         """
         if self.is_always:
             return at + span
-        left, now = span, at
-        while (opens := self.next_opening(now)) is not None:
-            closes = self.next_closing(opens)
+        left = span
+        for opens, closes in self._periods(at):
             if closes is None or opens + left <= closes:
                 return opens + left
             left -= closes - opens
-            now = closes
-            if now - at > HORIZON:
+            if closes - at > HORIZON:
                 break
         return at + span
+
+    def before(self, at: datetime, span: timedelta, earliest: datetime) -> datetime:
+        """Return since when it has been open for ``span`` at ``at``.
+
+        It is ``earliest`` if it has been open for less than that since then, and
+        ``at - span`` if it does not open within :data:`HORIZON` after ``earliest``.
+        """
+        if self.is_always or self.next_opening(earliest) is None:
+            return at - span
+        left = span
+        periods = takewhile(lambda period: period[0] < at, self._periods(earliest))
+        for opens, closes in reversed(list(periods)):
+            ends = at if closes is None else min(closes, at)
+            if ends - opens >= left:
+                return ends - left
+            left -= ends - opens
+        return earliest
+
+    def opens_between(self, at: datetime, end: datetime) -> bool:
+        """Whether it is open at some moment from ``at`` until ``end``."""
+        opening = self.next_opening(at)
+        return opening is not None and opening < end
+
+    def _periods(self, at: datetime) -> Iterator[tuple[datetime, datetime | None]]:
+        """Yield when it opens and closes from ``at`` on; None if it does not close."""
+        closes: datetime | None = at
+        while closes is not None and (opens := self.next_opening(closes)) is not None:
+            closes = self.next_closing(opens)
+            yield opens, closes
 
     def _next(self, at: datetime, *, is_open: bool) -> datetime | None:
         at = at.astimezone(UTC)

@@ -113,7 +113,7 @@ class AgiScripts:
             await self._answer(agi, Answer.REFUSED, settings.sounds.cannot_call)
             return
         new = self._new_task(request, queue, number, settings)
-        if not settings.opens_between(new.due_at, new.expires_at):
+        if not settings.hours.opens_between(new.due_at, new.expires_at):
             self._refuse(request, queue, TOO_LATE)
             await self._answer(agi, Answer.REFUSED, settings.sounds.hold_on)
             return
@@ -297,7 +297,7 @@ class AgiScripts:
             queue=queue,
             joined_at=datetime.fromtimestamp(joined_at, UTC) if joined_at else now,
             due_at=now,
-            expires_at=settings.expires_at(Kind.REQUESTED, now),
+            expires_at=settings.expiry_rules.expires_at(Kind.REQUESTED, now),
             linkedid=_linkedid(request),
             reason=f"the client pressed the key in queue {queue}",
         )

@@ -362,7 +362,7 @@ class AstDbRequests:
             queue=settings.name,
             joined_at=at,
             due_at=at,
-            expires_at=settings.expires_at(Kind.REQUESTED, at),
+            expires_at=settings.expiry_rules.expires_at(Kind.REQUESTED, at),
             linkedid=kept.linkedid,
             reason=f"the client pressed the key in queue {settings.name}{place} while"
             " this service did not answer; Asterisk kept the request",

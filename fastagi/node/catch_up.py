@@ -270,7 +270,7 @@ class History:
     async def _since(self, now: float) -> float:
         at = datetime.fromtimestamp(now, UTC)
         windows = [
-            queue.missed_since(at).timestamp()
+            queue.expiry_rules.missed_since(at).timestamp()
             for queue in self._settings().queues.values()
             if queue.missed_calls
         ]

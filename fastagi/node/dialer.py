@@ -35,6 +35,7 @@ from fastagi.domain.attempt import (
     judge,
     may_be_shutdown,
 )
+from fastagi.domain.policy import dial_string
 from fastagi.domain.task import CallbackTask
 from fastagi.errors import CallbackError
 from fastagi.node.dialplan_report import Outcome
@@ -430,7 +431,7 @@ class Dialer:
             Variable.QUEUE_OPTIONS: settings.queue_options,
             Variable.MEMBER_RING_TIME: f"{settings.member_ring_time_s:.0f}",
             Variable.CALLER_RING_TIME: f"{settings.caller_ring_time_s:.0f}",
-            Variable.CHANNEL: settings.outbound_channel_for(task.number),
+            Variable.CHANNEL: dial_string(settings.outbound_channel, task.number),
             Variable.ALERT: settings.sounds.member_alert,
             Variable.ALERT_LANGUAGE: settings.member_language,
             Variable.CALLERID_NAME: caller_name,

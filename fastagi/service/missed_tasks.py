@@ -72,7 +72,7 @@ def new_task(ended: Ended, queue: QueueSettings, settings: Settings) -> NewTask:
         queue=queue.name,
         joined_at=datetime.fromtimestamp(ended.since, UTC),
         due_at=at,
-        expires_at=queue.expires_at(Kind.MISSED, at),
+        expires_at=queue.expiry_rules.expires_at(Kind.MISSED, at),
         linkedid=ended.queue_uniqueid,
         reason=f"missed call: {ended.how}",
     )

@@ -141,7 +141,7 @@ class TaskCommands:
                     queue=settings.name,
                     joined_at=now,
                     due_at=now,
-                    expires_at=settings.expires_at(Kind.MANUAL, now),
+                    expires_at=settings.expiry_rules.expires_at(Kind.MANUAL, now),
                     reason="added by hand",
                 ),
                 now,
@@ -181,7 +181,7 @@ class TaskCommands:
             raise BadRequest(f"{task.number} is not called any more: {refusal}")
         reason = "put back in line by hand"
         task = await self._store.retry(
-            task.id, reason, now, settings.expires_at(Kind.MANUAL, now)
+            task.id, reason, now, settings.expiry_rules.expires_at(Kind.MANUAL, now)
         )
         self._tell(task, reason, actor)
         self._tasks_changed()

@@ -37,8 +37,8 @@ from fastagi.domain.hours import (
     SpecialDay,
 )
 from fastagi.domain.numbers import DialAs, NumberPlan
+from fastagi.domain.policy import CarryOver, ExpiryRules
 from fastagi.domain.retry import ResultRule
-from fastagi.domain.task import Kind
 
 _AMI = "ami:\n  secret: s3cret\n"
 
@@ -352,19 +352,7 @@ class TestValues:
     )
     def test_channel_is_taken(self, channel: str) -> None:
         queue = QueueSettings(name="support", outbound_channel=channel)
-        assert queue.outbound_channel_for("+4930") == channel.replace(
-            "{number}", "+4930"
-        )
-
-    @pytest.mark.parametrize("number", ["", "+", "1,2", "1&2", "{number}", "1\n", "a"])
-    def test_only_numbers_are_dialled(self, number: str) -> None:
-        queue = QueueSettings(name="support", outbound_channel="PJSIP/{number}@trunk")
-        with pytest.raises(ValueError, match="no number to dial"):
-            queue.outbound_channel_for(number)
-
-    def test_nothing_is_dialled_without_a_channel(self) -> None:
-        with pytest.raises(ValueError, match="nothing to dial"):
-            QueueSettings(name="support").outbound_channel_for("123")
+        assert queue.outbound_channel == channel
 
     @pytest.mark.parametrize(
         "sound",
@@ -626,51 +614,17 @@ class TestOpeningHours:
         assert again == _queue(f"opening_hours: {{{text}}}")
         assert hash(again) == hash(_queue(f"opening_hours: {{{text}}}"))
 
-    @pytest.mark.parametrize(
-        ("carry_over", "since"),
-        [
-            ("none", "2026-11-23 07:50"),
-            # 20 minutes of this morning, and 10 before it closed.
-            ("missed", "2026-11-22 23:50"),
-        ],
-    )
-    def test_a_missed_call_of_the_night_is_looked_for_in_the_morning(
-        self, carry_over: str, since: str
-    ) -> None:
+    def test_expiry_goes_by_them(self) -> None:
         queue = _queue(
-            f"missed_window: 30m, opening_hours: {{{self._BERLIN}, monday: 08:00-24:00,"
-            f" sunday: 08:00-24:00, carry_over: {carry_over}}}"
+            "request_expiry: 30m, missed_window: 20m,"
+            f" opening_hours: {{{self._BERLIN}, monday: 08:00-12:00, carry_over: all}}"
         )
-        zone = self.MONDAY_NOON.tzinfo
-        found = queue.missed_since(datetime(2026, 11, 23, 8, 20, tzinfo=zone))
-        wanted = datetime.fromisoformat(since).replace(tzinfo=zone)
-        assert abs(found - wanted) <= timedelta(seconds=1)
-
-    @pytest.mark.parametrize(
-        ("carry_over", "kind", "days"),
-        [
-            ("none", Kind.REQUESTED, 0),
-            ("none", Kind.MISSED, 0),
-            ("none", Kind.MANUAL, 1),
-            ("missed", Kind.REQUESTED, 0),
-            ("missed", Kind.MISSED, 1),
-            ("missed", Kind.MANUAL, 1),
-            ("all", Kind.REQUESTED, 1),
-            ("all", Kind.MISSED, 1),
-            ("all", Kind.MANUAL, 1),
-        ],
-    )
-    def test_what_is_carried_over_grows_no_older_while_the_queue_is_closed(
-        self, carry_over: str, kind: Kind, days: int
-    ) -> None:
-        queue = _queue(
-            "request_expiry: 30m, missed_window: 30m, opening_hours:"
-            f" {{{self._BERLIN}, monday: 08:00-12:00, tuesday: 12:00-20:00,"
-            f" carry_over: {carry_over}}}"
+        assert queue.expiry_rules == ExpiryRules(
+            request_expiry=timedelta(minutes=30),
+            missed_window=timedelta(minutes=20),
+            hours=queue.hours,
+            carry_over=CarryOver.ALL,
         )
-        expires_at = queue.expires_at(kind, self.MONDAY_NOON)
-        assert expires_at == self.MONDAY_NOON + timedelta(days=days, minutes=30)
-        assert queue.opens_between(self.MONDAY_NOON, expires_at) == bool(days)
 
 
 @pytest.mark.parametrize(

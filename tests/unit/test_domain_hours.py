@@ -309,6 +309,19 @@ class TestOpenTime:
     ) -> None:
         assert OFFICE.after(at(moment), timedelta(minutes=minutes)) == at(then)
 
+    def test_counted_backwards_it_is_the_same_time(self) -> None:
+        earliest, now = at("2026-11-23 03:00"), at("2026-11-24 09:03")
+        assert OFFICE.before(now, timedelta(minutes=5), earliest) == at(
+            "2026-11-23 16:58"
+        )
+        assert OFFICE.before(now, timedelta(days=1), earliest) == earliest
+
+    def test_it_opens_between_two_moments_or_not(self) -> None:
+        night = at("2026-11-23 18:00")
+        assert not OFFICE.opens_between(night, at("2026-11-24 09:00"))
+        assert OFFICE.opens_between(night, at("2026-11-24 09:01"))
+        assert OFFICE.opens_between(at("2026-11-23 16:59"), night)
+
     def test_where_there_is_not_enough_of_it_closed_time_counts(self) -> None:
         table = weekly("closed", d12_24="09:00-09:10")
         now = at("2026-11-23 03:00")
@@ -454,3 +467,16 @@ def test_a_zone_that_never_sets_its_clocks() -> None:
     table = OpeningHours(week=(ALL_DAY, *[CLOSED] * 6), zone=zone)
     opening = table.next_opening(datetime(2026, 11, 22, tzinfo=UTC))
     assert opening == datetime(2026, 11, 23, 9, tzinfo=UTC)
+
+
+@given(_at_night(), st.integers(1, 5 * 3600))
+def test_open_time_is_the_same_counted_backwards(
+    drawn: tuple[OpeningHours, datetime], span_s: int
+) -> None:
+    table, moment = drawn
+    span, earliest = timedelta(seconds=span_s), moment - timedelta(days=7)
+    since = table.before(moment, span, earliest)
+    assert since <= moment - span
+    assert table.after(since + timedelta(seconds=1), span) > moment
+    if since > earliest:
+        assert table.after(since, span) <= moment
