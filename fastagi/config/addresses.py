@@ -13,8 +13,6 @@ from urllib.parse import parse_qsl
 
 from fastagi.config.errors import BadValue
 
-HIDDEN: Final = "(hidden)"
-
 _HOST_AND_PORT: Final = re.compile(r"(?:\[[^][]+\]|[^][:]*)(?::([^:]*))?")
 #: Options of the drivers.
 _SECRETS: Final = frozenset({"password", "passwd", "sslpassword"})
@@ -65,10 +63,3 @@ def has_password(url: str) -> bool:
     credentials = url.partition("://")[2].rpartition("@")[0]
     options = {name for name, _ in parse_qsl(url.partition("?")[2])}
     return bool(credentials.partition(":")[2]) or not options.isdisjoint(_SECRETS)
-
-
-def without_password(url: str) -> str:
-    """Return an address fit to be shown."""
-    address, query, _ = url.partition("?")
-    address = re.sub(r"://([^:/@]*):[^@]*@", rf"://\1:{HIDDEN}@", address)
-    return f"{address}?{HIDDEN}" if query else address

@@ -32,8 +32,7 @@ from pydantic import (
 )
 
 from fastagi.config import fields
-from fastagi.config.addresses import HIDDEN, without_password
-from fastagi.config.durations import format_duration, parse_duration
+from fastagi.config.durations import parse_duration
 from fastagi.config.errors import BadValue
 from fastagi.config.zones import machine_zone
 from fastagi.domain.attempt import Disposition
@@ -204,10 +203,6 @@ class Section(BaseModel):
         frozen=True, extra="forbid", strict=True, hide_input_in_errors=True
     )
 
-    def describe(self) -> dict[str, Any]:
-        """Give all settings as they would be written, fit for JSON, no secrets."""
-        return {name: _written(getattr(self, name)) for name in type(self).model_fields}
-
 
 class AmiTls(Section):
     """How the manager interface is encrypted and who is believed to be Asterisk."""
@@ -318,10 +313,6 @@ class DatabaseSettings(Section):
 
     url: DatabaseUrl = "sqlite:////var/lib/callback-queue/callback-queue.db"
 
-    def describe(self) -> dict[str, Any]:
-        """Give the address without its password."""
-        return {"url": without_password(self.url)}
-
 
 class ControlSettings(Section):
     """How the running service is reached, and how it is stopped.
@@ -397,13 +388,6 @@ class HistorySettings(HistorySection):
     """
 
     cdr_password: Secret | None = None
-
-    def describe(self) -> dict[str, Any]:
-        """Give all settings as they would be written, no password."""
-        said = super().describe()
-        if self.cdr_url is not None:
-            said["cdr_url"] = without_password(self.cdr_url)
-        return said
 
 
 class ReportSettings(Section):
@@ -666,10 +650,6 @@ class QueueSettings(QueueLayer):
         for broken in broken_rules(dict(self)):
             raise broken.problem
         return self
-
-    def describe(self) -> dict[str, Any]:
-        """Give all settings as they would be written, fit for JSON."""
-        return {"name": self.name, **super().describe()}
 
     @property
     def outbound_number(self) -> str:
@@ -947,16 +927,6 @@ class Settings:
         """Name of the queue that calls back who was in none."""
         return self.missed.queue or next(iter(self.queues), "")
 
-    def describe(self) -> dict[str, Any]:
-        """Give all settings as they would be written, fit for JSON, no secrets.
-
-        Without ``defaults``: each queue has all settings that hold for it.
-        """
-        sections = {name: getattr(self, name).describe() for name in SECTIONS}
-        del sections["defaults"]
-        queues = {name: queue.describe() for name, queue in self.queues.items()}
-        return {**sections, "queues": queues}
-
 
 #: Every section of the file and what it is read as, in the order of the sample.
 SECTIONS: Mapping[str, type[Section]] = {
@@ -968,26 +938,3 @@ SECTIONS: Mapping[str, type[Section]] = {
 FIXED_SECTIONS = tuple(
     field.name for field in attrs.fields(Settings) if field.metadata.get("fixed")
 )
-
-
-def _written(value: Any) -> Any:
-    match value:
-        case timedelta():
-            return format_duration(value)
-        case SecretStr():
-            return HIDDEN
-        case enum.Enum():
-            return value.value
-        case re.Pattern():
-            return value.pattern
-        case Days():
-            return {str(day): str(hours) for day, hours in value.items()}
-        case Section():
-            said = value.describe()
-            return {name: text for name, text in said.items() if text is not None}
-        case tuple():
-            return [_written(item) for item in value]
-        case None | bool() | int() | str():
-            return value
-        case _:
-            return str(value)

@@ -131,7 +131,7 @@ def test_settings_show_neither_whatever_way_they_are_shown(tmp_path: Path) -> No
             settings,
             settings.ami,
             settings.database,
-            settings.describe(),
+            settings.history,
             credentials,
             actions.login_plain(credentials.username, credentials.secret),
         )

@@ -10,7 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from sqlalchemy.engine import URL, make_url
 
-from fastagi.config.addresses import HIDDEN, check_server, without_password
+from fastagi.config.addresses import check_server, has_password
 from fastagi.config.errors import BadValue
 from fastagi.config.fields import parse_cdr_url, parse_database_url
 
@@ -31,8 +31,7 @@ def test_any_password_can_be_written(
     url = URL.create("postgresql", "callback", password, host, port, "callback")
     text = url.render_as_string(hide_password=False)
     assert make_url(parse_database_url(text)) == url
-    where = text.rpartition("@")[2]
-    assert without_password(text) == f"postgresql://callback:{HIDDEN}@{where}"
+    assert has_password(text)
 
 
 @given(_IN_A_URL)
@@ -51,9 +50,7 @@ def test_whatever_is_taken_has_its_password_where_it_seems_to_be(text: str) -> N
     credentials = text.rpartition("@")[0]
     assert (parsed.password or "") == unquote(credentials.partition(":")[2])
     assert "@" not in (parsed.host or "")
-    shown = without_password(url).partition("?")[0]
-    assert shown.endswith(text.rpartition("@")[2].partition("?")[0])
-    assert ":" not in credentials or HIDDEN in shown
+    assert has_password(url.partition("?")[0]) == bool(parsed.password)
 
 
 @pytest.mark.parametrize("parse", [parse_database_url, parse_cdr_url])

@@ -124,7 +124,7 @@ def _count_lines(data: str | bytes) -> int:
 
 def _check_settings(loaded: model.Settings) -> None:
     hash(loaded)
-    json.dumps(loaded.describe())
+    repr(loaded)
     for queue in loaded.queues.values():
         for name, value in dict(queue).items():
             if isinstance(value, str):
