@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from fastagi.checks.finding import Notes
-from fastagi.config.model import QueueSettings, Settings
+from fastagi.config.model import Settings
+from fastagi.config.queue_layers import QueueSettings
 from fastagi.domain.hours import HORIZON
 from fastagi.domain.task import Kind
 

@@ -21,13 +21,7 @@ from fastagi.checks.manager_link import (
     connect,
 )
 from fastagi.checks.place import NotVisible, Place
-from fastagi.config.model import (
-    AMI_PORT,
-    AMI_TLS_PORT,
-    AmiLogin,
-    AmiSettings,
-    Settings,
-)
+from fastagi.config.model import AMI_PORT, AMI_TLS_PORT, AmiLogin, AmiSettings, Settings
 from fastagi.node.manager_tls import manager_tls
 
 OLDEST_ASTERISK: Final = 16

@@ -14,7 +14,8 @@ from fastagi.checks.dialplan import NO_CONTEXT, show_context
 from fastagi.checks.finding import Notes
 from fastagi.checks.manager_link import LinkFailed, ManagerLink, Refused
 from fastagi.checks.place import NotVisible, Place
-from fastagi.config.model import QueueSettings, Settings
+from fastagi.config.model import Settings
+from fastagi.config.queue_layers import QueueSettings
 from fastagi.wire.errors import LocalProtocolError
 
 #: Not "queue reload all": that raises no event, so the service hears of it late.

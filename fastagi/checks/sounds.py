@@ -9,7 +9,8 @@ from typing import Final
 
 from fastagi.checks.finding import Notes
 from fastagi.checks.place import NotVisible, Place
-from fastagi.config.model import QueueSettings, Settings
+from fastagi.config.model import Settings
+from fastagi.config.queue_layers import QueueSettings
 
 #: File name extensions of Asterisk's formats; which are loaded is not looked at.
 _FORMATS: Final = frozenset(

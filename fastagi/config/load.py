@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 from pydantic import SecretStr, ValidationError
 
-from fastagi.config import model
+from fastagi.config import model, queue_layers
 from fastagi.config.addresses import has_password
 from fastagi.config.errors import BadValue, ConfigError, ConfigErrors, shown
 from fastagi.config.fields import check_secret, parse_queue_name
@@ -31,9 +31,10 @@ from fastagi.config.source import (
     SourceFaults,
     read_source,
 )
+from fastagi.config.values import Section
 from fastagi.plain_file import NoPlainFile, open_plain
 
-S = TypeVar("S", bound=model.Section)
+S = TypeVar("S", bound=Section)
 
 SECRET_VARIABLE = "CALLBACK_QUEUE_AMI_SECRET"
 CDR_PASSWORD_VARIABLE = "CALLBACK_QUEUE_CDR_PASSWORD"
@@ -52,7 +53,7 @@ _OTHER_WORDS = {
     "timezone": "time_zone",
     "tz": "time_zone",
     "holidays": "days",
-    **{day[:3]: day for day in model.DAYS_OF_WEEK},
+    **{day[:3]: day for day in queue_layers.DAYS_OF_WEEK},
 }
 _GROUP = "must be a group of settings, one `name: value` on each line"
 _FROM_SAMPLE = "start from the sample callback-queue.yaml"
@@ -187,7 +188,7 @@ class _Judge:
         return model.Settings(
             **sections,
             queues={
-                name: model.QueueSettings(name=name, **values)
+                name: queue_layers.QueueSettings(name=name, **values)
                 for name, values in queues.items()
             },
         )
@@ -223,7 +224,7 @@ class _Judge:
 
     def _known(
         self,
-        kind: type[model.Section],
+        kind: type[Section],
         values: Mapping[str, object],
         place: Place,
         wrong: set[str],
@@ -237,7 +238,7 @@ class _Judge:
                 self._fault(inner, "unknown setting", _meant(name, kind.model_fields))
                 continue
             group = field.annotation
-            if isinstance(group, type) and issubclass(group, model.Section):
+            if isinstance(group, type) and issubclass(group, Section):
                 if value is None or isinstance(value, dict):
                     wrong_inside: set[str] = set()
                     known[name] = self._known(group, value or {}, inner, wrong_inside)
@@ -260,7 +261,7 @@ class _Judge:
         return known
 
     def _queues(
-        self, top: Mapping[str, object], defaults: _Layer[model.QueueLayer]
+        self, top: Mapping[str, object], defaults: _Layer[queue_layers.QueueLayer]
     ) -> dict[str, dict[str, Any]]:
         """Check all queues and give their merged settings."""
         queues = top.get("queues")
@@ -274,14 +275,14 @@ class _Judge:
         else:
             self._check_names(list(queues))
             for name, value in queues.items():
-                if name in model.QueueLayer.model_fields and _is_setting(value):
+                if name in queue_layers.QueueLayer.model_fields and _is_setting(value):
                     self._fault(
                         ("queues", name),
                         "is a setting, not a queue",
                         "write it under defaults or under the name of a queue",
                     )
                     continue
-                own = self._layer(model.QueueLayer, value, ("queues", name))
+                own = self._layer(queue_layers.QueueLayer, value, ("queues", name))
                 merged[name] = self._merged(name, defaults, own)
         return merged
 
@@ -333,11 +334,11 @@ class _Judge:
     def _merged(
         self,
         name: str,
-        defaults: _Layer[model.QueueLayer],
-        own: _Layer[model.QueueLayer],
+        defaults: _Layer[queue_layers.QueueLayer],
+        own: _Layer[queue_layers.QueueLayer],
     ) -> dict[str, Any]:
         """Merge the layers of a queue and judge the rules between its settings."""
-        values = model.merge_layers(defaults.section, own.section)
+        values = queue_layers.merge_layers(defaults.section, own.section)
         wrong = defaults.wrong | own.wrong
         if values["outbound_channel"] is None and "outbound_channel" not in wrong:
             self._fault(
@@ -347,17 +348,17 @@ class _Judge:
                 "e.g. PJSIP/{number}@trunk",
             )
         judged = dict(values)
-        if wrong & set(model.TARGET):
-            judged.update(dict.fromkeys(model.TARGET))
+        if wrong & set(queue_layers.TARGET):
+            judged.update(dict.fromkeys(queue_layers.TARGET))
         for group in wrong & {"numbers", "attempts", "retry", "opening_hours"}:
             del judged[group]
-        for broken in model.broken_rules(judged):
+        for broken in queue_layers.broken_rules(judged):
             place = self._said(name, own, broken.settings)
             self._fault(place, broken.problem.message, broken.problem.remedy)
         return values
 
     def _said(
-        self, name: str, own: _Layer[model.QueueLayer], settings: Iterable[str]
+        self, name: str, own: _Layer[queue_layers.QueueLayer], settings: Iterable[str]
     ) -> Place:
         """Find where one of some settings is given, in the queue or the defaults."""
         places: list[Place] = [
@@ -523,12 +524,10 @@ def _meant(name: str, known: Iterable[str]) -> str:
 def _homes() -> dict[str, str]:
     """Tell for each setting the group it belongs to."""
     homes: dict[str, str] = {}
-    for name, field in model.QueueLayer.model_fields.items():
-        if isinstance(group := field.annotation, type) and issubclass(
-            group, model.Section
-        ):
+    for name, field in queue_layers.QueueLayer.model_fields.items():
+        if isinstance(group := field.annotation, type) and issubclass(group, Section):
             homes |= dict.fromkeys(group.model_fields, name)
-    homes |= dict.fromkeys(model.QueueLayer.model_fields, "defaults or a queue")
+    homes |= dict.fromkeys(queue_layers.QueueLayer.model_fields, "defaults or a queue")
     for name, section in model.SECTIONS.items():
         if name != "defaults":
             for setting in section.model_fields:

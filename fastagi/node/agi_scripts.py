@@ -20,7 +20,8 @@ from twisted.python.failure import Failure
 
 from fastagi.agi.errors import AgiError
 from fastagi.agi.session import AgiSession
-from fastagi.config.model import QueueSettings, Settings
+from fastagi.config.model import Settings
+from fastagi.config.queue_layers import QueueSettings
 from fastagi.dialplan import Answer, Variable
 from fastagi.domain.numbers import (
     NotCallable,

@@ -25,7 +25,8 @@ from fastagi import dialplan
 from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.session import AmiSession
-from fastagi.config.model import QueueSettings, Settings
+from fastagi.config.model import Settings
+from fastagi.config.queue_layers import QueueSettings
 from fastagi.dialplan import Variable
 from fastagi.domain.numbers import (
     NotCallable,

@@ -24,7 +24,7 @@ from fastagi import dialplan
 from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.session import AmiSession
-from fastagi.config.model import QueueSettings
+from fastagi.config.queue_layers import QueueSettings
 from fastagi.dialplan import Variable
 from fastagi.domain.attempt import (
     Attempt,

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 
 from attrs import frozen
 
-from fastagi.config.model import QueueSettings, Settings
+from fastagi.config.model import Settings
+from fastagi.config.queue_layers import QueueSettings
 
 _EXTENSION = "extension:"
 

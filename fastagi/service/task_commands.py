@@ -15,7 +15,8 @@ from typing import Final
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from fastagi.config.model import QueueSettings, Settings
+from fastagi.config.model import Settings
+from fastagi.config.queue_layers import QueueSettings
 from fastagi.domain.numbers import (
     NotCallable,
     callable_number,

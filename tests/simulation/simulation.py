@@ -18,7 +18,8 @@ from twisted.logger import (
     globalLogPublisher,
 )
 
-from fastagi.config.model import DAYS_OF_WEEK, LimitSettings, Settings
+from fastagi.config.model import LimitSettings, Settings
+from fastagi.config.queue_layers import DAYS_OF_WEEK
 from tests.emulator.manager import Header, Told
 from tests.emulator.scenarios import Answers
 from tests.harness.world import (

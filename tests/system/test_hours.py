@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from fastagi.config.model import QueueSettings
+from fastagi.config.queue_layers import QueueSettings
 from tests.emulator.calls import LiveCall
 from tests.emulator.manager import error
 from tests.emulator.scenarios import NO_ANSWER, Answers, Refuses

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fastagi.config.model import QueueSettings
+from fastagi.config.queue_layers import QueueSettings
 from tests.emulator.calls import LiveCall
 from tests.emulator.manager import Told
 from tests.emulator.scenarios import Answers, Behaviour, Refuses

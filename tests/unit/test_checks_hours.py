@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from fastagi.checks.hours import check_hours, have_hours
-from fastagi.config import model
+from fastagi.config import queue_layers
 from tests.harness.checking import only, settings, told
 
 _NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -84,8 +84,8 @@ def test_hours_in_utc_that_nobody_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hours = {**_WORKDAYS, "carry_over": "all"}
-    monkeypatch.setattr(model, "machine_zone", lambda: ZoneInfo("UTC"))
-    model._opening_hours.cache_clear()
+    monkeypatch.setattr(queue_layers, "machine_zone", lambda: ZoneInfo("UTC"))
+    queue_layers._opening_hours.cache_clear()
     queues = {"support": {"opening_hours": hours}}
     finding = only(check_hours(settings(tmp_path, queues=queues), _NOW))
     assert finding.startswith(

@@ -17,9 +17,10 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastagi.config import model
+from fastagi.config import model, queue_layers
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import SECRET_VARIABLE, load_settings, parse_settings
+from fastagi.config.values import Section
 
 _SAMPLE = (Path(__file__).parents[2] / "etc" / "callback-queue.yaml").read_text("utf-8")
 _ALL_ON = re.sub(r"(?m)^( *)#([a-z])", r"\1\2", _SAMPLE)
@@ -44,10 +45,10 @@ _names = sorted(
         *model.AmiSection.model_fields,
         *model.FastAgiSettings.model_fields,
         *model.LogSettings.model_fields,
-        *model.QueueLayer.model_fields,
-        *model.Sounds.model_fields,
-        *model.Numbers.model_fields,
-        *model.Hours.model_fields,
+        *queue_layers.QueueLayer.model_fields,
+        *queue_layers.Sounds.model_fields,
+        *queue_layers.Numbers.model_fields,
+        *queue_layers.Hours.model_fields,
         *("url", "socket", "support", "sales", "Support"),
     }
 )
@@ -76,13 +77,13 @@ _values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-def _group(section: type[model.Section]) -> st.SearchStrategy[Any]:
+def _group(section: type[Section]) -> st.SearchStrategy[Any]:
     return st.dictionaries(
         st.sampled_from(list(section.model_fields)), _values, max_size=5
     )
 
 
-_queue = _group(model.QueueLayer)
+_queue = _group(queue_layers.QueueLayer)
 _trees = st.fixed_dictionaries(
     {},
     optional={
@@ -196,7 +197,9 @@ def test_any_values_in_their_places(tree: dict[str, Any]) -> None:
     _check(yaml.safe_dump(tree, allow_unicode=True))
 
 
-@given(_nasty | st.text(), st.sampled_from(sorted(model.QueueLayer.model_fields)))
+@given(
+    _nasty | st.text(), st.sampled_from(sorted(queue_layers.QueueLayer.model_fields))
+)
 @settings(deadline=None)
 def test_any_text_in_a_setting_of_a_queue(value: str, name: str) -> None:
     queue = {"outbound_channel": "PJSIP/{number}@trunk", name: value}

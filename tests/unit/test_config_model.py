@@ -12,18 +12,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from fastagi.config import model
+from fastagi.config import model, queue_layers
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import parse_settings
-from fastagi.config.model import (
-    AmiLogin,
-    AmiSettings,
-    LogLevel,
-    Numbers,
-    QueueSettings,
-    QueueTable,
-    Settings,
-)
+from fastagi.config.model import AmiLogin, AmiSettings, LogLevel, Settings
+from fastagi.config.queue_layers import Numbers, QueueSettings, QueueTable
 from fastagi.domain.attempt import Disposition
 from fastagi.domain.hours import (
     ALL_DAY,
@@ -539,13 +532,15 @@ class TestOpeningHours:
     def test_the_time_zone_is_that_of_the_machine(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(model, "machine_zone", lambda: ZoneInfo("Asia/Tokyo"))
+        monkeypatch.setattr(
+            queue_layers, "machine_zone", lambda: ZoneInfo("Asia/Tokyo")
+        )
         assert str(self.hours("monday: 09:00-17:01").zone) == "Asia/Tokyo"
 
     def test_a_machine_without_a_time_zone_needs_one_in_the_settings(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(model, "machine_zone", lambda: None)
+        monkeypatch.setattr(queue_layers, "machine_zone", lambda: None)
         with pytest.raises(ConfigErrors) as raised:
             _load(
                 "queues:\n  support:\n    outbound_channel: PJSIP/{number}@trunk\n"

@@ -17,10 +17,11 @@ import pytest
 import yaml
 from attrs import frozen
 
-from fastagi.config import model
+from fastagi.config import model, queue_layers
 from fastagi.config.durations import format_duration, parse_duration
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import load_settings, parse_settings
+from fastagi.config.values import Section
 
 _PATH = Path(__file__).parents[2] / "etc" / "callback-queue.yaml"
 _TEXT = _PATH.read_text("utf-8")
@@ -28,16 +29,16 @@ _LINES = _TEXT.split("\n")
 _SETTING = re.compile(
     r"^(?P<indent> *)(?P<off>#?)(?P<name>[a-z_]+):(?: (?P<value>.*))?$"
 )
-_SECTIONS: dict[str, type[model.Section]] = {
+_SECTIONS: dict[str, type[Section]] = {
     **model.SECTIONS,
     "ami.tls": model.AmiTls,
-    "defaults.sounds": model.Sounds,
-    "defaults.numbers": model.Numbers,
-    "defaults.opening_hours": model.Hours,
-    "defaults.retry": model.Retry,
+    "defaults.sounds": queue_layers.Sounds,
+    "defaults.numbers": queue_layers.Numbers,
+    "defaults.opening_hours": queue_layers.Hours,
+    "defaults.retry": queue_layers.Retry,
     **{
         f"defaults.retry.{result}": type(field.default)
-        for result, field in model.Retry.model_fields.items()
+        for result, field in queue_layers.Retry.model_fields.items()
     },
 }
 #: Defaults that are no value, with what the code has in their place.
@@ -61,7 +62,7 @@ _IN_WORDS = {
     "defaults.outbound_channel": "(none; it must be given)",
     "defaults.opening_hours.time_zone": "(that of this machine)",
     **dict.fromkeys(
-        (f"defaults.opening_hours.{day}" for day in model.DAYS_OF_WEEK),
+        (f"defaults.opening_hours.{day}" for day in queue_layers.DAYS_OF_WEEK),
         "(as for monday)",
     ),
     "defaults.opening_hours.monday": (
@@ -69,7 +70,7 @@ _IN_WORDS = {
     ),
     **{
         f"defaults.retry.{result}.{name}": f"(the same as {same})"
-        for result in model.Retry.model_fields
+        for result in queue_layers.Retry.model_fields
         for name, same in (("attempts", "attempts above"), ("delay", "retry_delay"))
         if (result, name) != ("invalid_number", "attempts")
     },
@@ -119,7 +120,7 @@ _ENTRIES = {entry.path: entry for entry in _entries()}
 _each_entry = pytest.mark.parametrize("entry", _ENTRIES.values(), ids=list(_ENTRIES))
 
 
-def _field(path: str) -> tuple[type[model.Section], str]:
+def _field(path: str) -> tuple[type[Section], str]:
     group, _, name = path.rpartition(".")
     return _SECTIONS[group], name
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fastagi.config import model
+from fastagi.config import model, queue_layers
 from fastagi.config.load import parse_settings
 from fastagi.domain.task import ENDED, Kind, Status
 
@@ -42,7 +42,7 @@ def _default(setting: str) -> Any:
     """Return what a setting is if nobody sets it; fails if there is no such one."""
     if setting in {field.name for field in model.Settings.__attrs_attrs__}:
         return None
-    value: Any = model.QueueLayer()
+    value: Any = queue_layers.QueueLayer()
     for name in setting.split("."):
         assert name in type(value).model_fields, setting
         value = getattr(value, name)
@@ -82,7 +82,7 @@ def test_setting_exists_and_has_the_default_that_is_told(row: list[str]) -> None
     else:
         # As the same text in the file of settings is read.
         group, _, name = setting.rpartition(".")
-        built_in = _default(group) if group else model.QueueLayer()
+        built_in = _default(group) if group else queue_layers.QueueLayer()
         (text,) = _CODE.findall(default)
         value: Any = int(text) if text.isdigit() else text
         told = type(built_in).model_validate({name: value})

@@ -21,7 +21,7 @@ from typing import Final
 
 import pytest
 
-from fastagi.config.model import Sounds
+from fastagi.config.queue_layers import Sounds
 
 SOUNDS: Final = Path(__file__).resolve().parents[2] / "sounds"
 LANGUAGES: Final = ("en", "ru")

@@ -1,0 +1,483 @@
+# SPDX-License-Identifier: MIT
+"""The settings of a queue: the layers they stand in, and how these become one.
+
+What a queue does not say itself is taken from ``defaults``, and what these do not say
+is built in. This module also knows which settings of one queue contradict each other,
+and makes of them the values that the domain takes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta, tzinfo
+from functools import lru_cache
+from typing import Annotated, Any, TypeAlias
+
+import attrs
+from pydantic import model_validator
+
+from fastagi.config import fields
+from fastagi.config.errors import BadValue
+from fastagi.config.values import (
+    CallerId,
+    ChannelTemplate,
+    ChannelTemplateOrEmpty,
+    Days,
+    Device,
+    DeviceOrEmpty,
+    DisplayPrefix,
+    HoursOfDay,
+    HoursOfDays,
+    Language,
+    NumberKinds,
+    NumberPatterns,
+    QueueName,
+    QueueNameOrEmpty,
+    QueueOptions,
+    Regions,
+    RegionsOrAll,
+    Section,
+    Sound,
+    StateInterface,
+    StateInterfaceOrEmpty,
+    Switch,
+    Zone,
+    choice,
+    number,
+    span,
+)
+from fastagi.config.zones import machine_zone
+from fastagi.domain.attempt import Disposition
+from fastagi.domain.hours import ALL_DAY, ALWAYS, CLOSED, DayHours, OpeningHours
+from fastagi.domain.numbers import USUAL_KINDS, DialAs, NumberKind
+from fastagi.domain.policy import CarryOver, ExpiryRules
+from fastagi.domain.retry import ResultRule, RetryRules
+
+_SHOWN_NUMBER = re.compile(r"(\+?[0-9]+)>?$")
+
+DAYS_OF_WEEK = (
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+    "sunday",
+)
+#: The settings that name who takes the callback.
+TARGET = ("target_queue", "target_extension", "state_interface")
+
+
+class Sounds(Section):
+    """The sound files of a queue, as Playback() takes them."""
+
+    accepted: Sound = "callback-queue/accepted"
+    already_registered: Sound = "callback-queue/already-registered"
+    cannot_call: Sound = "callback-queue/cannot-call"
+    hold_on: Sound = "callback-queue/hold-on"
+    member_alert: Sound = "callback-queue/member-alert"
+
+
+class Numbers(Section):
+    """Which numbers may be called back."""
+
+    min_digits: Annotated[int, number(1, 20)] = 5
+    max_digits: Annotated[int, number(1, 20)] = 15
+    allow: NumberPatterns = ()
+    deny: NumberPatterns = ()
+    kinds: NumberKinds = tuple(kind for kind in NumberKind if kind in USUAL_KINDS)
+    allow_regions: RegionsOrAll = ()
+    deny_regions: Regions = ()
+    dial_as: Annotated[DialAs, choice(DialAs)] = DialAs.AS_RECEIVED
+
+
+class Hours(Section):
+    """When the queue's clients are called.
+
+    Attributes:
+        time_zone: None is the machine's own.
+        monday: and the other days of the week: None is open all day if no day says
+            anything, else closed.
+        days: instead of those of the week; merged day by day.
+    """
+
+    enabled: Switch = True
+    time_zone: Zone | None = None
+    monday: HoursOfDay | None = None
+    tuesday: HoursOfDay | None = None
+    wednesday: HoursOfDay | None = None
+    thursday: HoursOfDay | None = None
+    friday: HoursOfDay | None = None
+    saturday: HoursOfDay | None = None
+    sunday: HoursOfDay | None = None
+    days: HoursOfDays = Days()
+    carry_over: Annotated[CarryOver, choice(CarryOver)] = CarryOver.NONE
+
+    @property
+    def week(self) -> tuple[DayHours | None, ...]:
+        """What each day of the week says, from Monday on."""
+        return (
+            self.monday,
+            self.tuesday,
+            self.wednesday,
+            self.thursday,
+            self.friday,
+            self.saturday,
+            self.sunday,
+        )
+
+    @property
+    def in_use(self) -> bool:
+        """Whether there is anything but "always open"."""
+        return self.enabled and (self.has_week or bool(self.days))
+
+    @property
+    def has_week(self) -> bool:
+        """Whether any day of the week says something."""
+        return any(day is not None for day in self.week)
+
+    @property
+    def zone(self) -> tzinfo | None:
+        """The time zone; None if it is the machine's, and that is not known."""
+        return self.time_zone or machine_zone()
+
+
+@lru_cache(maxsize=1024)
+def _opening_hours(hours: Hours) -> OpeningHours:
+    if not hours.in_use:
+        return ALWAYS
+    zone = hours.zone
+    assert zone is not None, "broken_rules() lets nobody do without one"
+    unsaid = CLOSED if hours.has_week else ALL_DAY
+    return OpeningHours(
+        week=tuple(unsaid if day is None else day for day in hours.week),
+        days=hours.days,
+        zone=zone,
+    )
+
+
+Attempts: TypeAlias = Annotated[int, number(1, 100)]
+RetryDelay: TypeAlias = Annotated[timedelta, span("0", "1d")]
+
+
+class Result(Section):
+    """What is different after attempts that ended in one way; None: nothing."""
+
+    attempts: Attempts | None = None
+    delay: RetryDelay | None = None
+
+
+class InvalidNumber(Section):
+    """The same for a number that does not exist: it will not exist in a minute."""
+
+    attempts: Attempts = 1
+    delay: RetryDelay | None = None
+
+
+class Retry(Section):
+    """How a client is tried again, by how the attempt before ended."""
+
+    busy: Result = Result()
+    no_answer: Result = Result()
+    congestion: Result = Result()
+    unreachable: Result = Result()
+    invalid_number: InvalidNumber = InvalidNumber()
+    forwarded: Result = Result()
+    short: Result = Result()
+    agent_hung_up: Result = Result()
+
+
+#: Which attempts the groups of ``Retry`` are about.
+RESULTS: Mapping[str, Disposition] = {
+    "busy": Disposition.BUSY,
+    "no_answer": Disposition.NO_ANSWER,
+    "congestion": Disposition.CONGESTION,
+    "unreachable": Disposition.UNAVAILABLE,
+    "invalid_number": Disposition.INVALID_NUMBER,
+    "forwarded": Disposition.FORWARDED,
+    "short": Disposition.SHORT,
+    "agent_hung_up": Disposition.CANCEL,
+}
+
+
+class QueueLayer(Section):
+    """One layer of a queue's settings: ``defaults``, or what a queue says itself.
+
+    ``model_fields_set`` tells what the layer says; the rest is what is built in.
+    """
+
+    target_queue: QueueName | None = None
+    target_extension: Device | None = None
+    state_interface: StateInterface | None = None
+    outbound_channel: ChannelTemplate | None = None
+    outbound_caller_id: CallerId = ""
+    attempts: Attempts = 5
+    retry_delay: RetryDelay = timedelta(seconds=30)
+    retry: Retry = Retry()
+    success_duration: Annotated[timedelta, span("0", "1h")] = timedelta(seconds=5)
+    request_expiry: Annotated[timedelta, span("1s", "30d")] = timedelta(hours=4)
+    missed_calls: Switch = True
+    missed_window: Annotated[timedelta, span("1s", "30d")] = timedelta(minutes=5)
+    opening_hours: Hours = Hours()
+    member_ring_time: Annotated[timedelta, span("5s", "10m")] = timedelta(seconds=60)
+    member_retry_delay: Annotated[timedelta, span("1s", "1h")] = timedelta(seconds=30)
+    member_attempts: Annotated[int, number(1, 10_000)] = 30
+    caller_ring_time: Annotated[timedelta, span("5s", "10m")] = timedelta(seconds=45)
+    calls_per_hour: Annotated[int, number(0, 100_000)] = 0
+    queue_options: QueueOptions = ""
+    wrapuptime: Annotated[timedelta, span("0", "1h")] = timedelta(0)
+    display_prefix: DisplayPrefix = ""
+    member_language: Language = ""
+    sounds: Sounds = Sounds()
+    numbers: Numbers = Numbers()
+
+    @property
+    def success_duration_s(self) -> float:
+        """The setting in seconds."""
+        return self.success_duration.total_seconds()
+
+    @property
+    def missed_window_s(self) -> float:
+        """The setting in seconds."""
+        return self.missed_window.total_seconds()
+
+    @property
+    def member_ring_time_s(self) -> float:
+        """The setting in seconds."""
+        return self.member_ring_time.total_seconds()
+
+    @property
+    def caller_ring_time_s(self) -> float:
+        """The setting in seconds."""
+        return self.caller_ring_time.total_seconds()
+
+    @property
+    def wrapuptime_s(self) -> float:
+        """The setting in seconds."""
+        return self.wrapuptime.total_seconds()
+
+    @property
+    def retry_rules(self) -> RetryRules:
+        """How often and how soon, as the domain takes it."""
+        return RetryRules(
+            attempts=self.attempts,
+            retry_delay=self.retry_delay,
+            success_duration_s=self.success_duration_s,
+            member_attempts=self.member_attempts,
+            member_retry_delay=self.member_retry_delay,
+            by_result={
+                RESULTS[name]: ResultRule(attempts=result.attempts, delay=result.delay)
+                for name, result in self.retry
+            },
+        )
+
+
+@attrs.frozen
+class BrokenRule:
+    """Settings of one queue that are right by themselves and wrong together.
+
+    Attributes:
+        settings: whose rule it is; the one to change comes first.
+        problem: what is wrong and what to do about it.
+    """
+
+    settings: tuple[str, ...]
+    problem: BadValue
+
+
+class QueueSettings(QueueLayer):
+    """All settings of one queue, each with its value.
+
+    Attributes:
+        name: as in queues.conf.
+        target_queue: the queue that takes the callback, or empty if
+            ``target_extension`` does. Left out, it is the queue itself.
+        target_extension: the device that takes the callback, or empty.
+        state_interface: whose state tells whether ``target_extension`` is free;
+            empty if a queue takes the callback.
+        outbound_channel: never empty in settings that were loaded from a file.
+    """
+
+    name: QueueName
+    target_queue: QueueNameOrEmpty = ""
+    target_extension: DeviceOrEmpty = ""
+    state_interface: StateInterfaceOrEmpty = ""
+    outbound_channel: ChannelTemplateOrEmpty = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_target(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        values = {name: value for name, value in values.items() if value is not None}
+        extension = values.get("target_extension")
+        if not extension:
+            return {"target_queue": values.get("name"), **values}
+        if isinstance(extension, str) and not fields.is_local(extension):
+            return {"state_interface": extension, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _keep_rules(self) -> QueueSettings:
+        for broken in broken_rules(dict(self)):
+            raise broken.problem
+        return self
+
+    @property
+    def outbound_number(self) -> str:
+        """The number that the client sees, without the name; may be empty."""
+        match = _SHOWN_NUMBER.search(self.outbound_caller_id)
+        return match[1] if match else ""
+
+    @property
+    def hours(self) -> OpeningHours:
+        """When clients are called, as the domain takes it."""
+        return _opening_hours(self.opening_hours)
+
+    @property
+    def expiry_rules(self) -> ExpiryRules:
+        """How long tasks may wait, as the domain takes it."""
+        return ExpiryRules(
+            request_expiry=self.request_expiry,
+            missed_window=self.missed_window,
+            hours=self.hours,
+            carry_over=self.opening_hours.carry_over,
+        )
+
+
+def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
+    """Find what is wrong between the settings of one queue.
+
+    Args:
+        values: merged settings by name. What is missing, empty or None is not looked
+            at, so that the rest can be judged while something else is still wrong.
+    """
+    queue = values.get("target_queue")
+    extension = values.get("target_extension")
+    state = values.get("state_interface")
+    if queue and extension:
+        yield BrokenRule(
+            ("target_extension", "target_queue"),
+            BadValue(
+                "cannot stand beside target_queue: only one takes the callback",
+                "delete one of the two",
+            ),
+        )
+    elif extension and fields.is_local(state or extension):
+        yield BrokenRule(
+            ("target_extension",),
+            BadValue(
+                "is a Local/ channel, and Asterisk cannot tell whether one is free",
+                "add state_interface with the phone behind it, e.g. PJSIP/101",
+            ),
+        )
+    elif state and not extension:
+        yield BrokenRule(
+            ("state_interface",),
+            BadValue(
+                "has no use without target_extension",
+                "delete it or add target_extension",
+            ),
+        )
+    numbers = values.get("numbers")
+    if numbers is not None and numbers.min_digits > numbers.max_digits:
+        yield BrokenRule(
+            ("numbers.min_digits", "numbers.max_digits"),
+            BadValue(
+                f"min_digits, {numbers.min_digits}, must not be more than max_digits, "
+                f"{numbers.max_digits}"
+            ),
+        )
+    hours = values.get("opening_hours")
+    if hours is not None and hours.in_use and hours.zone is None:
+        yield BrokenRule(
+            tuple(f"opening_hours.{name}" for name in (*DAYS_OF_WEEK, "days")),
+            BadValue(
+                "needs a time zone, and this machine's own cannot be found out",
+                "add time_zone, e.g. time_zone: Europe/Berlin",
+            ),
+        )
+    attempts, retry = values.get("attempts"), values.get("retry")
+    if attempts is not None and retry is not None:
+        for name, result in retry:
+            if result.attempts is not None and result.attempts > attempts:
+                yield BrokenRule(
+                    (f"retry.{name}.attempts", "attempts"),
+                    BadValue(
+                        f"retry.{name}.attempts, {result.attempts}, must not be more "
+                        f"than attempts, {attempts}, which counts the calls to a "
+                        "client whatever they come to"
+                    ),
+                )
+
+
+def merge_layers(*layers: QueueLayer) -> dict[str, Any]:
+    """Lay a queue's own settings over the defaults, over what is built in.
+
+    Groups such as ``sounds`` are merged key by key, days with hours of their own day by
+    day. A layer that names a target
+    replaces the whole target of the layers below, so that a queue with a
+    ``target_extension`` is not at odds with a ``target_queue`` in the defaults.
+
+    Args:
+        layers: the lowest first.
+
+    Returns:
+        the values by name; None where no layer says one and none is built in.
+    """
+    built_in = QueueLayer()
+    values = {name: getattr(built_in, name) for name in QueueLayer.model_fields}
+    for layer in layers:
+        said = layer.model_fields_set
+        if said & {"target_queue", "target_extension"}:
+            values.update(dict.fromkeys(TARGET))
+        for name in said:
+            value = getattr(layer, name)
+            values[name] = _laid_over(values[name], value)
+    return values
+
+
+def _laid_over(below: Any, above: Any) -> Any:
+    if isinstance(above, Days):
+        return Days({**below, **above})
+    if not isinstance(above, Section):
+        return above
+    said = {
+        name: _laid_over(getattr(below, name), getattr(above, name))
+        for name in above.model_fields_set
+    }
+    return below.model_copy(update=said)
+
+
+class QueueTable(Mapping[str, QueueSettings]):
+    """Queues by name, in the order of the file and with the names as in the file.
+
+    A name is looked up as Asterisk does it, without regard to case
+    (apps/app_queue.c:queue_cmp_cb uses strcasecmp).
+    """
+
+    def __init__(self, queues: Mapping[str, QueueSettings]) -> None:
+        if any(name != queue.name for name, queue in queues.items()):
+            raise ValueError("a queue stands under another name than its own")
+        self._by_folded_name = {name.lower(): q for name, q in queues.items()}
+
+    def __getitem__(self, name: str) -> QueueSettings:
+        return self._by_folded_name[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return (queue.name for queue in self._by_folded_name.values())
+
+    def __len__(self) -> int:
+        return len(self._by_folded_name)
+
+    def name_of(self, name: str) -> str | None:
+        """Return a queue's name as in the file, None if it is not there."""
+        queue = self.get(name)
+        return None if queue is None else queue.name
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._by_folded_name))
+
+    def __repr__(self) -> str:
+        return f"QueueTable({dict(self)!r})"
