@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: MIT
+"""What it takes to add a setting or a section: done for real, in a copy of the code.
+
+A setting is declared in one place, told to the admin in the sample and used where it
+matters: three files. A section is declared in one place, too.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+MODEL: Final = "fastagi/config/model.py"
+QUEUE_LAYERS: Final = "fastagi/config/queue_layers.py"
+TARGETS: Final = "fastagi/node/targets.py"
+SAMPLE: Final = "etc/callback-queue.yaml"
+SAMPLE_TEST: Final = "tests/unit/test_config_sample.py"
+#: By file: the text after which something is added, and what.
+Additions = dict[str, list[tuple[str, str]]]
+
+SETTING: Final[Additions] = {
+    QUEUE_LAYERS: [
+        (
+            'wrapuptime: Annotated[timedelta, span("0", "1h")] = timedelta(0)\n',
+            '    breather: Annotated[timedelta, span("0", "5m")] = timedelta(0)\n',
+        )
+    ],
+    SAMPLE: [
+        (
+            "  #wrapuptime: 20s\n",
+            "\n  # How long an agent has a rest besides.\n"
+            "  # Unit: time, 0 to 5m\n  # Default: 0s\n  #breather: 3s\n",
+        )
+    ],
+    TARGETS: [("wrapuptime_s=about.wrapuptime_s", " + about.breather.total_seconds()")],
+}
+SECTION: Final[Additions] = {
+    MODEL: [
+        (
+            '    """What Asterisk is told for the sake of reports."""\n\n'
+            "    queue_log: Switch = True\n",
+            '\n\nclass WebSettings(Section):\n    """Where the console is."""\n\n'
+            "    enabled: Switch = False\n    listening_port: Port = 8080\n",
+        ),
+        (
+            "    reports: ReportSettings = attrs.field(factory=ReportSettings)\n",
+            "    web: WebSettings = attrs.field(factory=WebSettings)\n",
+        ),
+    ],
+    SAMPLE: [
+        (
+            "  #queue_log: false\n",
+            "\n# The console.\nweb:\n"
+            "  # Whether there is one.\n  # Unit: true or false\n  # Default: false\n"
+            "  #enabled: true\n\n"
+            "  # Where it listens.\n  # Unit: count, 1 to 65535\n  # Default: 8080\n"
+            "  #listening_port: 80\n",
+        )
+    ],
+}
+
+#: Run in the copy, with a file of settings and what is to be shown of them.
+SHOW: Final = """
+import sys
+import fastagi
+from fastagi.config.errors import ConfigErrors
+from fastagi.config.load import load_settings
+from fastagi.node.targets import targets
+print(fastagi.__file__)
+try:
+    settings = load_settings(sys.argv[1], {})
+    print(eval(sys.argv[2]))
+except ConfigErrors as errors:
+    print(errors)
+"""
+NEEDED: Final = (
+    "ami: {secret: s3cret}\n"
+    "queues: {support: {outbound_channel: 'PJSIP/{number}@trunk'}}\n"
+)
+
+
+class Copy:
+    """A copy of the code, the sample and the test of the sample."""
+
+    def __init__(self, directory: Path, additions: Additions) -> None:
+        self._root = directory / "copy"
+        self._settings = directory / "callback-queue.yaml"
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "fastagi", self._root / "fastagi", ignore=ignore)
+        for name in (SAMPLE, SAMPLE_TEST):
+            (self._root / name).parent.mkdir(parents=True)
+            shutil.copy(ROOT / name, self._root / name)
+        for name, pieces in additions.items():
+            file = self._root / name
+            text = file.read_text("utf-8")
+            for before, added in pieces:
+                assert text.count(before) == 1, (name, before)
+                text = text.replace(before, before + added)
+            file.write_text(text, "utf-8")
+
+    def shows(self, settings: str, what: str) -> str:
+        """Return what an expression about loaded settings is, or all their faults."""
+        self._settings.write_text(settings)
+        where, _, said = self._run(
+            "-c", SHOW, str(self._settings), what
+        ).stdout.partition("\n")
+        assert Path(where).is_relative_to(self._root)
+        return said.strip().replace(f"{self._settings}:", "")
+
+    def test_of_the_sample(self, new: str) -> subprocess.CompletedProcess[str]:
+        """Run what is said there of one setting, and of all of them."""
+        which = f"{new} or nothing_else"
+        return self._run(
+            *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", which, SAMPLE_TEST)
+        )
+
+    def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *words],
+            cwd=self._root,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+
+@pytest.mark.parametrize("additions", [SETTING, SECTION], ids=["setting", "section"])
+def test_three_files_are_enough(additions: Additions) -> None:
+    assert len(additions) <= 3
+    declared = [name for name in additions if name.startswith("fastagi/config/")]
+    assert len(declared) == 1
+
+
+def test_a_new_setting_is_read_merged_refused_and_used(tmp_path: Path) -> None:
+    copy = Copy(tmp_path, SETTING)
+    used = "targets(settings)[0].wrapuptime_s"
+    assert copy.shows(NEEDED, used) == "0.0"
+    assert copy.shows(f"defaults: {{breather: 3s}}\n{NEEDED}", used) == "3.0"
+    own = NEEDED.replace("support: {", "support: {breather: 4s, wrapuptime: 1s, ")
+    assert copy.shows(f"defaults: {{breather: 3s}}\n{own}", used) == "5.0"
+    assert copy.shows(f"defaults:\n  breather: 6m\n{NEEDED}", used) == (
+        "2: defaults.breather: must be 5m or less (got 6m)"
+    )
+    assert copy.shows(f"defaults:\n  breathr: 6m\n{NEEDED}", used) == (
+        "2: defaults.breathr: unknown setting - did you mean breather?"
+    )
+    told = copy.test_of_the_sample("breather")
+    assert told.returncode == 0, told.stdout
+
+
+def test_a_new_section_is_read_and_refused(tmp_path: Path) -> None:
+    copy = Copy(tmp_path, SECTION)
+    used = "settings.web"
+    assert copy.shows(NEEDED, used) == "enabled=False listening_port=8080"
+    assert copy.shows(f"web: {{enabled: true}}\n{NEEDED}", used) == (
+        "enabled=True listening_port=8080"
+    )
+    assert copy.shows(f"web:\n  listening_port: 0\n{NEEDED}", used) == (
+        "2: web.listening_port: must be 1 or more (got 0)"
+    )
+    assert copy.shows(f"wep:\n{NEEDED}", used) == (
+        "1: wep: unknown setting - did you mean web?"
+    )
+    assert copy.shows(f"log:\n  listening_port: 1\n{NEEDED}", used) == (
+        "2: log.listening_port: unknown setting - it belongs under web"
+    )
+    told = copy.test_of_the_sample("listening_port")
+    assert told.returncode == 0, told.stdout
+
+
+def test_a_setting_that_the_sample_does_not_have_is_found(tmp_path: Path) -> None:
+    """The tests above lean on this: the test of the sample looks at the copy."""
+    copy = Copy(tmp_path, {QUEUE_LAYERS: SETTING[QUEUE_LAYERS]})
+    told = copy.test_of_the_sample("breather")
+    assert told.returncode == 1
+    assert "defaults.breather" in told.stdout
