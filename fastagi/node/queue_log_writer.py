@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from fastagi.ami import actions
@@ -21,6 +21,7 @@ from fastagi.ami.session import AmiSession
 from fastagi.config.model import Settings
 from fastagi.domain.queue_log_entries import Entry, entries
 from fastagi.runtime.background import Background
+from fastagi.runtime.worker import Worker
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.positions import Position
 from fastagi.store.store import TaskStore
@@ -29,7 +30,7 @@ from fastagi.store.store import TaskStore
 READER: Final = "queue_log"
 #: Events that are read at once.
 _MOST: Final = 100
-#: After the store failed, in seconds.
+#: Pause before retrying after StoreUnavailable, in seconds.
 _STORE_RETRY_S: Final = 5.0
 #: Pause before the next try while Asterisk is shutting down, in seconds.
 _SHUTDOWN_RETRY_S: Final = 15.0
@@ -51,48 +52,39 @@ class QueueLogWriter:
     ) -> None:
         self._manager = manager
         self._store = store
-        self._clock = clock
-        self._background = background
         self._settings = settings
-        self._running = False
-        self._again = False
         self._stopped = False
         #: Asterisk does not let us; until the next connect it is not asked again.
         self._refused = False
-        self._timer: IDelayedCall | None = None
+        self._worker = Worker(
+            self._catch_up,
+            what="writing into queue_log",
+            background=background,
+            clock=clock,
+            trouble="queue_log waits for the database",
+            passing=StoreUnavailable,
+            retry_s=_STORE_RETRY_S,
+        )
 
     def wake(self) -> None:
         """Something may have happened to a task, or Asterisk is connected."""
-        if self._stopped:
-            return
-        self._again = True
-        if not self._running:
-            self._running = True
-            self._background.start("writing into queue_log", self._run())
+        self._worker.wake()
 
     def stop(self) -> None:
         """Write nothing any more; what is left out is written after the next start."""
         self._stopped = True
-        self._cancel_timer()
+        self._worker.stop()
 
     def disconnected(self) -> None:
         """The next connect may be as a user who is allowed to write."""
         self._refused = False
 
-    async def _run(self) -> None:
-        self._cancel_timer()
-        try:
-            while self._again and not self._stopped:
-                self._again = False
-                if not self._settings().reports.queue_log:
-                    await self._store.skip_events(READER)
-                elif self._ready:
-                    await self._write_all()
-        except StoreUnavailable as error:
-            self._log.error("queue_log waits for the database: {error}", error=error)
-            self._wake_in(_STORE_RETRY_S)
-        finally:
-            self._running = False
+    async def _catch_up(self) -> None:
+        """Write what is not written yet; pass over it if nothing is to be written."""
+        if not self._settings().reports.queue_log:
+            await self._store.skip_events(READER)
+        elif self._ready:
+            await self._write_all()
 
     @property
     def _ready(self) -> bool:
@@ -144,7 +136,7 @@ class QueueLogWriter:
             )
         except ActionFailed as error:
             if error.shutting_down:
-                self._wake_in(_SHUTDOWN_RETRY_S)
+                self._worker.wake_in(_SHUTDOWN_RETRY_S)
                 return False
             self._refused = True
             self._log.warn(
@@ -159,13 +151,3 @@ class QueueLogWriter:
         except ActionTimedOut:
             return True
         return True
-
-    def _wake_in(self, delay_s: float) -> None:
-        self._cancel_timer()
-        if not self._stopped:
-            self._timer = self._clock.callLater(delay_s, self.wake)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
