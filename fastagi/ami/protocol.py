@@ -125,6 +125,8 @@ class AmiProtocol(protocol.Protocol):
     ) -> None:
         #: Why the link can no longer be used; "" while it can.
         self.end_reason = ""
+        #: The error that ended it, if it was not given up on purpose.
+        self.end_error: BaseException | None = None
         #: When the last bytes came, in seconds of the clock.
         self.heard_at = 0.0
         self._clock = clock
@@ -312,6 +314,7 @@ class AmiProtocol(protocol.Protocol):
                 elif isinstance(event, AmiMessage):
                     self._message_received(event)
         except RemoteProtocolError as error:
+            self.end_error = error
             self.drop(str(error))
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
@@ -320,6 +323,8 @@ class AmiProtocol(protocol.Protocol):
             text = "the other side closed the connection"
         else:
             text = reason.getErrorMessage().rstrip(".")
+        if not self.end_reason:
+            self.end_error = reason.value
         self._end(text)
         self._closed.happen(self.end_reason)
 

@@ -61,6 +61,21 @@ class Credentials:
     auth: Literal["md5", "plain"] = "md5"
 
 
+async def authenticate(link: AmiProtocol, user: Credentials) -> None:
+    """Log in on a new link.
+
+    Raises:
+        ActionFailed: Asterisk refuses the login.
+        ActionTimedOut, NotConnected: no answer.
+    """
+    if user.auth == "plain":
+        await link.send(actions.login_plain(user.username, user.secret))
+        return
+    response = await link.send(actions.login_challenge())
+    challenge = response.get("Challenge")
+    await link.send(actions.login_md5(user.username, user.secret, challenge))
+
+
 class _LinkFactory(Factory):
     """Builds the protocol of a new link."""
 
@@ -368,14 +383,7 @@ class AmiSession(Service):
     async def _authenticate(self, link: AmiProtocol) -> None:
         user = self._credentials
         try:
-            if user.auth == "md5":
-                response = await link.send(actions.login_challenge())
-                login = actions.login_md5(
-                    user.username, user.secret, response.get("Challenge")
-                )
-            else:
-                login = actions.login_plain(user.username, user.secret)
-            await link.send(login)
+            await authenticate(link, user)
         except ActionFailed as error:
             if error.shutting_down:
                 raise NotConnected(

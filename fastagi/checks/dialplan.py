@@ -11,7 +11,7 @@ from fastagi import dialplan
 from fastagi.ami import actions
 from fastagi.ami.actions import Action
 from fastagi.checks.finding import Notes
-from fastagi.checks.manager_link import LinkFailed, ManagerLink, Refused
+from fastagi.checks.link import LinkFailed, ManagerLink, Refused
 from fastagi.checks.place import NotVisible, Place
 from fastagi.config.model import FastAgiSettings
 

@@ -10,16 +10,11 @@ from typing import Final
 import attrs
 
 from fastagi.ami import actions
+from fastagi.ami.session import Credentials
 from fastagi.ami.tls import TlsMisconfigured
 from fastagi.checks.conf import Conf, Option, Section
 from fastagi.checks.finding import Notes
-from fastagi.checks.manager_link import (
-    LinkFailed,
-    ManagerLink,
-    Refused,
-    Trouble,
-    connect,
-)
+from fastagi.checks.link import LinkFailed, ManagerLink, Refused, Trouble, Where
 from fastagi.checks.place import NotVisible, Place
 from fastagi.config.model import AMI_PORT, AMI_TLS_PORT, AmiLogin, AmiSettings, Settings
 from fastagi.node.manager_tls import manager_tls
@@ -93,11 +88,12 @@ def log_in(ami: AmiSettings) -> ManagerLink:
         problem, _, remedy = str(error).partition(" - ")
         raise LinkFailed(Trouble.NO_TLS, problem, remedy) from error
     return ManagerLink(
-        connect(ami.host, ami.tcp_port, ami.timeout_s, tls),
-        username=ami.username,
-        secret=ami.secret.get_secret_value(),
-        plain=ami.login is AmiLogin.PLAIN,
-        timeout_s=ami.timeout_s,
+        Where(host=ami.host, port=ami.tcp_port, timeout_s=ami.timeout_s, tls=tls),
+        Credentials(
+            username=ami.username,
+            secret=ami.secret.get_secret_value(),
+            auth="plain" if ami.login is AmiLogin.PLAIN else "md5",
+        ),
     )
 
 

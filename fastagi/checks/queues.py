@@ -12,7 +12,7 @@ from fastagi.ami import actions
 from fastagi.checks.conf import Conf, Section
 from fastagi.checks.dialplan import NO_CONTEXT, show_context
 from fastagi.checks.finding import Notes
-from fastagi.checks.manager_link import LinkFailed, ManagerLink, Refused
+from fastagi.checks.link import LinkFailed, ManagerLink, Refused
 from fastagi.checks.place import NotVisible, Place
 from fastagi.config.model import Settings
 from fastagi.config.queue_layers import QueueSettings

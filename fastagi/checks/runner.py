@@ -14,8 +14,8 @@ from fastagi.checks.files import check_settings_file
 from fastagi.checks.finding import Finding, Notes
 from fastagi.checks.history import check_history
 from fastagi.checks.hours import check_hours, have_hours
+from fastagi.checks.link import LinkFailed, ManagerLink
 from fastagi.checks.manager import check_manager, explain_failure, log_in
-from fastagi.checks.manager_link import LinkFailed, ManagerLink
 from fastagi.checks.network import check_control, check_fastagi
 from fastagi.checks.numbers import check_numbers
 from fastagi.checks.place import Place

@@ -11,8 +11,9 @@ from urllib.parse import quote
 import pytest
 
 from fastagi.ami import actions
+from fastagi.ami.session import Credentials
+from fastagi.checks.link import ManagerLink, Refused, Where
 from fastagi.checks.manager import READ_CLASSES, WRITE_CLASSES
-from fastagi.checks.manager_link import ManagerLink, Refused, connect
 from fastagi.wire.ami import AmiMessage
 from tests.lab.asterisk import REPOSITORY, Asterisk
 from tests.lab.config import ManagerUser, Queue
@@ -67,11 +68,8 @@ def users(asterisk: Asterisk) -> Iterator[Users]:
 
 def _log_in(asterisk: Asterisk, user: ManagerUser) -> ManagerLink:
     return ManagerLink(
-        connect("127.0.0.1", asterisk.ports.ami, 5.0),
-        username=user.name,
-        secret=user.secret,
-        plain=False,
-        timeout_s=5.0,
+        Where(host="127.0.0.1", port=asterisk.ports.ami, timeout_s=5.0),
+        Credentials(username=user.name, secret=user.secret),
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A manager that answers a blocking client by a script, over a pair of sockets."""
+"""A manager on a port of its own that answers one client by a script."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ class ScriptedManager:
 
     def __init__(self, script: Script, banner: bytes = b"") -> None:
         self.asked: list[AmiMessage] = []
-        self.client, self._socket = socket.socketpair()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        self._closes = False
         self._script = {
             "challenge": lambda _: (success(("Challenge", "123")),),
             "login": lambda _: (success(),),
@@ -61,37 +63,37 @@ class ScriptedManager:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.client.close()
+        # Ends a wait for a client that does not come.
+        self._listening.shutdown(socket.SHUT_RDWR)
         self._thread.join(10)
-        self._socket.close()
+        self._listening.close()
 
     def hang_up(self) -> None:
-        """Send nothing any more; what comes is still read."""
-        self._socket.shutdown(socket.SHUT_WR)
+        """Close the connection of the client that comes, and say nothing to it."""
+        self._closes = True
 
     def _serve(self) -> None:
+        with suppress(OSError):
+            client, _address = self._listening.accept()
+            with client:
+                if not self._closes:
+                    self._talk(client)
+
+    def _talk(self, client: socket.socket) -> None:
         parser = AmiParser(expect_banner=False)
-        with suppress(BrokenPipeError):
-            self._socket.sendall(self._banner)
-        while data := self._receive():
+        client.sendall(self._banner)
+        while data := client.recv(65536):
             parser.receive_data(data)
             while (action := parser.next_event()) is not NEED_DATA:
                 assert isinstance(action, AmiMessage)
                 self.asked.append(action)
-                self._answer(action)
+                self._answer(client, action)
 
-    def _receive(self) -> bytes:
-        try:
-            return self._socket.recv(65536)
-        except ConnectionError:
-            return b""
-
-    def _answer(self, action: AmiMessage) -> None:
+    def _answer(self, client: socket.socket, action: AmiMessage) -> None:
         name = action.get("Action").lower()
         answer = self._script.get(name, lambda _: (error("Invalid/unknown command"),))
         for message in answer(action):
             names = {header.lower() for header, _ in message}
             own = () if "actionid" in names else (("ActionID", action.action_id),)
             headers = [*message, *own]
-            with suppress(BrokenPipeError):
-                self._socket.sendall(written(message_of(headers)))
+            client.sendall(written(message_of(headers)))

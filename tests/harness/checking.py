@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
+from fastagi.ami.session import Credentials
 from fastagi.checks.finding import Finding, Notes
-from fastagi.checks.manager_link import ManagerLink
+from fastagi.checks.link import ManagerLink, Where
 from fastagi.config.load import parse_settings
 from fastagi.config.model import Settings
 from tests.emulator.scripted_manager import ScriptedManager
@@ -42,11 +43,8 @@ def write(path: Path, text: str) -> None:
 def log_in(manager: ScriptedManager, timeout_s: float = 5.0) -> ManagerLink:
     """Return a link to a scripted manager."""
     return ManagerLink(
-        manager.client,
-        username="callback-queue",
-        secret="s3cret",
-        plain=False,
-        timeout_s=timeout_s,
+        Where(host="127.0.0.1", port=manager.port, timeout_s=timeout_s),
+        Credentials(username="callback-queue", secret="s3cret"),
     )
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 import subprocess
 from collections.abc import Callable
@@ -22,8 +23,9 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from fastagi.ami.session import Credentials
 from fastagi.ami.tls import ManagerTls, TlsClientEndpoint, TlsFailed, TlsMisconfigured
-from fastagi.checks.tls_socket import TlsSocket
+from fastagi.checks.link import LinkFailed, ManagerLink, Trouble, Where
 from tests.harness.certificates import DAY, Identity, authority, expired, issue
 
 NAME = "pbx.example.com"
@@ -92,45 +94,7 @@ class ClosingPeer(SilentPeer):
 AnyPeer = Peer | PlainPeer
 
 
-# -- as `check` connects
-
-
-class FakeSocket:
-    def __init__(self, peer: AnyPeer) -> None:
-        self.closed = False
-        self._peer = peer
-        self._ready = peer.greeting()
-
-    def settimeout(self, timeout_s: float) -> None:
-        assert timeout_s > 0
-
-    def sendall(self, data: bytes) -> None:
-        self._ready += self._peer.answer(data)
-
-    def recv(self, size: int) -> bytes:
-        data, self._ready = self._ready[:size], self._ready[size:]
-        if not data and not isinstance(self._peer, ClosingPeer):
-            raise TimeoutError
-        return data
-
-    def close(self) -> None:
-        self.closed = True
-
-
-def checked(peer: AnyPeer, tls: ManagerTls) -> bytes:
-    """Connect as ``check`` does; return the greeting."""
-    plain = FakeSocket(peer)
-    try:
-        secured = TlsSocket(cast(Any, plain), tls, 5.0)
-    except BaseException:
-        assert plain.closed
-        raise
-    greeting = secured.recv(1000)
-    secured.sendall(b"Action: Logoff\r\n\r\n")
-    return greeting
-
-
-# -- as the service connects
+# -- as the service and `check` connect
 
 
 class PeerTransport(StringTransport):
@@ -244,10 +208,6 @@ def served(peer: AnyPeer, tls: ManagerTls) -> bytes:
     return protocol.data
 
 
-both = pytest.mark.parametrize("connect", [checked, served])
-Connect = Callable[[AnyPeer, ManagerTls], bytes]
-
-
 @pytest.fixture
 def believes(tmp_path: Path) -> Callable[..., ManagerTls]:
     """Return a function: whom to believe, and by which name."""
@@ -264,39 +224,36 @@ def believes(tmp_path: Path) -> Callable[..., ManagerTls]:
     return make
 
 
-def refused(connect: Connect, peer: AnyPeer, tls: ManagerTls) -> TlsFailed:
+def refused(peer: AnyPeer, tls: ManagerTls) -> TlsFailed:
     """Return why there is no connection; not a byte of ours was heard."""
     with pytest.raises(TlsFailed) as raised:
-        connect(peer, tls)
+        served(peer, tls)
     assert b"Action" not in peer.heard
     return raised.value
 
 
-@both
 @pytest.mark.parametrize("name", [NAME, "192.0.2.1", "2001:db8::1"])
 def test_asterisk_with_the_right_certificate_is_believed(
-    connect: Connect, name: str, believes: Callable[..., ManagerTls], tmp_path: Path
+    name: str, believes: Callable[..., ManagerTls], tmp_path: Path
 ) -> None:
     peer = Peer(GOOD.save(tmp_path, "peer"))
-    assert connect(peer, believes(name=name)) == BANNER
+    assert served(peer, believes(name=name)) == BANNER
     assert peer.heard == b"Action: Logoff\r\n\r\n"
 
 
-@both
 def test_certificate_that_signed_itself_is_believed_if_it_is_the_one_given(
-    connect: Connect, believes: Callable[..., ManagerTls], tmp_path: Path
+    believes: Callable[..., ManagerTls], tmp_path: Path
 ) -> None:
     alone = issue(NAME)
-    assert connect(Peer(alone.save(tmp_path, "peer")), believes(alone)) == BANNER
+    assert served(Peer(alone.save(tmp_path, "peer")), believes(alone)) == BANNER
     other = issue(NAME)
-    failed = refused(connect, Peer(other.save(tmp_path, "peer")), believes(alone))
+    failed = refused(Peer(other.save(tmp_path, "peer")), believes(alone))
     assert failed.problem == (
         "its certificate is signed by nobody whom we believe: CN=test"
     )
     assert "ami.tls.ca_file" in failed.remedy
 
 
-@both
 @pytest.mark.parametrize(
     ("identity", "name", "problem"),
     [
@@ -341,64 +298,65 @@ def test_certificate_that_signed_itself_is_believed_if_it_is_the_one_given(
     ],
 )
 def test_who_is_not_believed(
-    connect: Connect,
     identity: Identity,
     name: str,
     problem: str,
     believes: Callable[..., ManagerTls],
     tmp_path: Path,
 ) -> None:
-    failed = refused(
-        connect, Peer(identity.save(tmp_path, "peer")), believes(name=name)
-    )
+    failed = refused(Peer(identity.save(tmp_path, "peer")), believes(name=name))
     assert failed.problem.startswith(problem)
     assert failed.remedy
 
 
-@both
 def test_ca_that_expired_vouches_for_nobody(
-    connect: Connect, believes: Callable[..., ManagerTls], tmp_path: Path
+    believes: Callable[..., ManagerTls], tmp_path: Path
 ) -> None:
     old = authority(
         valid_from=-3
         * (GOOD.certificate.not_valid_after_utc - GOOD.certificate.not_valid_before_utc)
     )
-    failed = refused(
-        connect, Peer(issue(NAME, by=old).save(tmp_path, "peer")), believes(old)
-    )
+    failed = refused(Peer(issue(NAME, by=old).save(tmp_path, "peer")), believes(old))
     assert failed.problem.startswith("the certificate of its CA expired on ")
 
 
-@both
 def test_without_a_ca_file_those_of_the_system_count(
-    connect: Connect, believes: Callable[..., ManagerTls], tmp_path: Path
+    believes: Callable[..., ManagerTls], tmp_path: Path
 ) -> None:
-    failed = refused(connect, Peer(GOOD.save(tmp_path, "peer")), believes(None))
+    failed = refused(Peer(GOOD.save(tmp_path, "peer")), believes(None))
     assert "signed by nobody whom we believe" in failed.problem
 
 
-@both
 def test_port_without_tls_is_named_and_nothing_is_said_to_it(
-    connect: Connect, believes: Callable[..., ManagerTls]
+    believes: Callable[..., ManagerTls],
 ) -> None:
-    failed = refused(connect, PlainPeer(), believes())
+    failed = refused(PlainPeer(), believes())
     assert failed.problem == "the port speaks no TLS"
     assert "tlsbindaddr" in failed.remedy
 
 
-@both
 def test_connection_closed_in_the_handshake(
-    connect: Connect, believes: Callable[..., ManagerTls]
+    believes: Callable[..., ManagerTls],
 ) -> None:
-    failed = refused(connect, ClosingPeer(), believes())
+    failed = refused(ClosingPeer(), believes())
     assert failed.problem == "the connection was closed in the TLS handshake"
 
 
-def test_silence_in_the_handshake_runs_into_the_time_limit_of_check(
+def test_silence_in_the_handshake_ends_with_the_time_limit_of_check(
     believes: Callable[..., ManagerTls],
 ) -> None:
-    with pytest.raises(TimeoutError):
-        checked(SilentPeer(), believes())
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        where = Where(
+            host="127.0.0.1",
+            port=silent.getsockname()[1],
+            timeout_s=0.05,
+            tls=believes(),
+        )
+        with pytest.raises(LinkFailed) as raised:
+            ManagerLink(where, Credentials(username="u", secret="s"))
+    assert raised.value.trouble is Trouble.NO_TLS
+    assert str(raised.value) == "no answer to the TLS handshake within 0.05 s"
+    assert "tlsbindaddr" in raised.value.remedy
 
 
 def test_silence_in_the_handshake_ends_with_the_time_limit_of_the_service(
@@ -443,7 +401,7 @@ def test_one_of_several_certificates_in_the_file_is_enough(tmp_path: Path) -> No
     path = tmp_path / "ca.crt"
     path.write_bytes(authority("Another CA").pem + CA.pem)
     tls = ManagerTls(server_name=NAME, ca_file=str(path))
-    assert checked(Peer(GOOD.save(tmp_path, "peer")), tls) == BANNER
+    assert served(Peer(GOOD.save(tmp_path, "peer")), tls) == BANNER
 
 
 def test_commands_of_the_documentation_make_a_certificate_that_is_believed(
@@ -459,4 +417,4 @@ def test_commands_of_the_documentation_make_a_certificate_that_is_believed(
     for name in (NAME, "192.168.10.2"):
         tls = ManagerTls(server_name=name, ca_file=str(certificate))
         peer = Peer((certificate, tmp_path / "manager.key"))
-        assert checked(peer, tls) == BANNER
+        assert served(peer, tls) == BANNER

@@ -20,6 +20,7 @@ from fastagi.app import CallbackService, Endpoints
 from fastagi.checks import dialplan, manager
 from fastagi.checks.dialplan import check_dialplan
 from fastagi.checks.finding import Notes
+from fastagi.checks.link import LinkFailed, Trouble
 from fastagi.checks.manager import (
     NO_EMPTY_LINE,
     READ_CLASSES,
@@ -27,7 +28,6 @@ from fastagi.checks.manager import (
     check_manager,
     explain_failure,
 )
-from fastagi.checks.manager_link import LinkFailed, Trouble, connect
 from fastagi.checks.place import Place
 from fastagi.checks.queues import check_queues
 from fastagi.config.model import ReportSettings, Settings
@@ -264,8 +264,9 @@ class TestNoConnection:
     def test_nothing_listens(self, tmp_path: Path) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
+            ami = settings(tmp_path, ami={"port": free.getsockname()[1]}).ami
             with pytest.raises(LinkFailed) as raised:
-                connect("127.0.0.1", free.getsockname()[1], 5.0)
+                manager.log_in(ami)
         text = self._explain(tmp_path, raised.value)
         assert text.startswith("fault: 127.0.0.1:5038: no manager interface: the conn")
         assert "systemctl status asterisk" in text
@@ -281,8 +282,9 @@ class TestNoConnection:
         assert f"write enabled = yes under [general] in manager.conf ({path}:2)" in text
 
     def test_host_without_an_address(self, tmp_path: Path) -> None:
+        ami = settings(tmp_path, ami={"host": "nosuchhost.invalid"}).ami
         with pytest.raises(LinkFailed) as raised:
-            connect("nosuchhost.invalid", 5038, 5.0)
+            manager.log_in(ami)
         assert raised.value.trouble is Trouble.NO_ADDRESS
         assert self._explain(tmp_path, raised.value).endswith("correct ami.host")
 
@@ -740,7 +742,9 @@ class TestQueues:
         device = answers.get("DeviceStateList", "")
         script: Script = {
             "Getvar": lambda _: (answers["Getvar"],),
-            "DeviceStateList": lambda _: listing([("Device", device)]),
+            "DeviceStateList": lambda _: listing(
+                [("Event", "DeviceStateChange"), ("Device", device)]
+            ),
         }
         conf = f"[support]\n{_GOOD}{_OFFER}"
         notes = self._check(
