@@ -26,11 +26,11 @@ from fastagi.runtime.listeners import Listeners
 from fastagi.runtime.threads import InThread
 from fastagi.service.commands import Dispatch, ShowStatus
 from fastagi.service.expiry import Expiry
-from fastagi.service.missed_tasks import MissedTasks
 from fastagi.service.number_commands import NumberCommands
 from fastagi.service.opening_state import OpeningState
 from fastagi.service.owner import Owner
 from fastagi.service.refusals import Refusals
+from fastagi.service.requests import Requests
 from fastagi.service.settings_in_force import SettingsInForce
 from fastagi.service.status import StatusCommand
 from fastagi.service.stored_tasks import StoredTasks
@@ -83,7 +83,15 @@ class CallbackService:
             on_lost=self._lease_lost,
         )
         opening_state = OpeningState(self.settings)
-        refusals = Refusals(store=store, clock=clock, background=self._background)
+        self.refusals = Refusals(store=store, clock=clock, background=self._background)
+        requests = Requests(
+            store=store,
+            clock=clock,
+            background=self._background,
+            settings=self.settings,
+            refusals=self.refusals,
+            tasks_changed=self._tasks_changed.call,
+        )
         self._expiry = Expiry(
             store=store,
             clock=clock,
@@ -105,15 +113,7 @@ class CallbackService:
             settings=self.settings,
             opening_state=opening_state,
             owner=self._owner,
-            refusals=refusals,
-            missed_tasks=MissedTasks(
-                store=store,
-                clock=clock,
-                background=self._background,
-                settings=self.settings,
-                refusals=refusals,
-                tasks_changed=self._tasks_changed.call,
-            ),
+            requests=requests,
             in_thread=in_thread,
             tasks_changed=self._tasks_changed.call,
             use_number_plan=self._stored_tasks.use_number_plan,
@@ -138,6 +138,7 @@ class CallbackService:
         )
         tasks = TaskCommands(
             store=store,
+            requests=requests,
             clock=clock,
             settings=self.settings,
             tasks_changed=self._tasks_changed.call,

@@ -12,8 +12,11 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from fastagi.config.model import Settings
+from fastagi.runtime.background import Background
 from fastagi.service.commands import Actor, Answer, Command, Dispatch
 from fastagi.service.number_commands import NumberCommands
+from fastagi.service.refusals import Refusals
+from fastagi.service.requests import Requests
 from fastagi.service.task_commands import TaskCommands
 from fastagi.store import migrate
 from fastagi.store.engine import Database
@@ -32,8 +35,21 @@ def do(settings: Settings, command: Command, actor: Actor) -> Answer:
     clock.advance(datetime.now(UTC).timestamp())
     database = Database(settings.database.url, deliver=None)
     store = TaskStore(database)
+    background = Background(cast(IReactorTime, clock))
     desk = TaskCommands(
         store=store,
+        requests=Requests(
+            store=store,
+            clock=cast(IReactorTime, clock),
+            background=background,
+            settings=lambda: settings,
+            refusals=Refusals(
+                store=store,
+                clock=cast(IReactorTime, clock),
+                background=background,
+            ),
+            tasks_changed=lambda: None,
+        ),
         clock=cast(IReactorTime, clock),
         settings=lambda: settings,
         # Nobody to tell: the next start of the service looks for itself.

@@ -26,22 +26,17 @@ from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.session import AmiSession
 from fastagi.config.model import Settings
-from fastagi.config.queue_layers import QueueSettings
 from fastagi.dialplan import Variable
-from fastagi.domain.numbers import (
-    NotCallable,
-    callable_number,
-    display_name,
-    printable,
-    shown_number,
-)
-from fastagi.domain.task import Kind, NewTask, Status
-from fastagi.node.agi_scripts import AgiScripts
+from fastagi.domain.numbers import printable, shown_number
 from fastagi.runtime.background import Background
-from fastagi.service.refusals import Refusals
-from fastagi.service.taking_back import was_taken_back
+from fastagi.service.promises import Promises
+from fastagi.service.requests import (
+    KEPT_BY_ASTERISK,
+    CallbackRequest,
+    Refused,
+    Requests,
+)
 from fastagi.store.errors import StoreUnavailable
-from fastagi.store.store import Recorded, TaskStore
 from fastagi.wire.ami import AmiMessage
 
 #: After the store or Asterisk failed to answer, in seconds.
@@ -106,24 +101,20 @@ class AstDbRequests:
         self,
         *,
         manager: AmiSession,
-        store: TaskStore,
-        agi_scripts: AgiScripts,
+        requests: Requests,
+        promises: Promises,
         clock: IReactorTime,
         background: Background,
         settings: Callable[[], Settings],
-        refusals: Refusals,
         new_channel_id: Callable[[], str],
-        tasks_changed: Callable[[], None],
     ) -> None:
         self._manager = manager
-        self._store = store
-        self._agi_scripts = agi_scripts
+        self._requests = requests
+        self._promises = promises
         self._clock = clock
         self._background = background
         self._settings = settings
-        self._refusals = refusals
         self._new_channel_id = new_channel_id
-        self._tasks_changed = tasks_changed
         #: Entries that need no second look while they are still there.
         self._seen: set[str] = set()
         self._working = False
@@ -178,7 +169,7 @@ class AstDbRequests:
 
     def _user_event(self, message: AmiMessage) -> None:
         if message.get("UserEvent") == dialplan.KEPT_EVENT:
-            self._agi_scripts.kept_by_asterisk(
+            self._promises.kept_by_asterisk(
                 message.get("Uniqueid"), message.get("Linkedid")
             )
             self._look()
@@ -268,12 +259,8 @@ class AstDbRequests:
                 number=shown_number(kept.number),
                 linkedid=kept.linkedid,
             )
-            self._refusals.keep(
-                Kind.REQUESTED,
-                printable(kept.queue[:_LONGEST_QUEUE]),
-                kept.number,
-                reason,
-                kept.linkedid,
+            self._requests.keep_refusal(
+                _request(kept, kept.at), printable(kept.queue[:_LONGEST_QUEUE]), reason
             )
         return given_up
 
@@ -304,33 +291,13 @@ class AstDbRequests:
                 error=error,
             )
             return True
-        settings = self._settings().queues.get(kept.queue)
-        if settings is None:
+        if kept.queue not in self._settings().queues:
             return self._is_strange(kept)
-        try:
-            number = callable_number(
-                kept.number, self._settings().number_rules(settings)
-            )
-            new = self._new_task(kept, number, settings)
-            await self._store_it(new)
-            if self._waiters:
-                self._asked_at[new.linkedid] = new.due_at
-        except NotCallable as refusal:
-            self._log.warn(
-                "a request that Asterisk kept for queue {queue} is not called back:"
-                " {reason}",
-                queue=settings.name,
-                reason=str(refusal),
-                number=shown_number(kept.number),
-                linkedid=kept.linkedid,
-            )
-            self._refusals.keep(
-                Kind.REQUESTED,
-                settings.name,
-                kept.number,
-                str(refusal),
-                kept.linkedid,
-            )
+        # Asterisk's clock may be ahead of ours.
+        asked_at = min(kept.at, self._now())
+        answer = await self._requests.ask(_request(kept, asked_at))
+        if self._waiters and not isinstance(answer, Refused):
+            self._asked_at[kept.linkedid] = asked_at
         return True
 
     def _is_strange(self, kept: KeptRequest) -> bool:
@@ -347,49 +314,6 @@ class AstDbRequests:
             linkedid=kept.linkedid,
         )
         return old
-
-    def _new_task(
-        self, kept: KeptRequest, number: str, settings: QueueSettings
-    ) -> NewTask:
-        # Asterisk's clock may be ahead of ours.
-        at = min(kept.at, self._now())
-        place = f" at position {kept.position}" if kept.position else ""
-        return NewTask(
-            kind=Kind.REQUESTED,
-            number=number,
-            number_key=self._settings().plan.key(number),
-            name=display_name(kept.name),
-            language=kept.language,
-            queue=settings.name,
-            joined_at=at,
-            due_at=at,
-            expires_at=settings.expiry_rules.expires_at(Kind.REQUESTED, at),
-            linkedid=kept.linkedid,
-            reason=f"the client pressed the key in queue {settings.name}{place} while"
-            " this service did not answer; Asterisk kept the request",
-        )
-
-    async def _store_it(self, new: NewTask) -> None:
-        most_calls = self._settings().limits.calls_per_number
-        recorded = await self._store.add(
-            new, self._now(), once=True, most_calls=most_calls
-        )
-        if was_taken_back(recorded) or _was_missed(recorded):
-            # Stored too late for an answer and taken back, for all that was known; or
-            # found missed in a history. The caller was told otherwise.
-            recorded = await self._store.add(new, self._now(), most_calls=most_calls)
-        self._log.info(
-            "task {task_id}: callback to {number} requested in queue {queue} while"
-            " there was no answer, kept by Asterisk until now"
-            if recorded.created
-            else "task {task_id}: the request of {number} in {queue} that Asterisk kept"
-            " is known",
-            task_id=recorded.task.id,
-            number=new.number,
-            queue=new.queue,
-            linkedid=new.linkedid,
-        )
-        self._tasks_changed()
 
     async def _forget(self, key: str) -> bool:
         """Have the dialplan delete an entry; our right to do so would allow more.
@@ -425,11 +349,14 @@ class AstDbRequests:
         return datetime.fromtimestamp(self._clock.seconds(), UTC)
 
 
-def _was_missed(recorded: Recorded) -> bool:
-    """Whether a call is known as missed, and its client was not reached yet."""
-    task = recorded.task
-    return (
-        recorded.known
-        and task.kind is Kind.MISSED
-        and (task.is_open or task.status is Status.EXPIRED)
+def _request(kept: KeptRequest, asked_at: datetime) -> CallbackRequest:
+    return CallbackRequest(
+        source=KEPT_BY_ASTERISK,
+        queue=kept.queue,
+        number=kept.number,
+        name=kept.name,
+        language=kept.language,
+        asked_at=asked_at,
+        linkedid=kept.linkedid,
+        how=f" at position {kept.position}" if kept.position else "",
     )

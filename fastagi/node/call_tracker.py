@@ -47,7 +47,8 @@ from fastagi.node.dialer import Dialer
 from fastagi.node.queue_monitor import OWN_CHANNEL
 from fastagi.runtime.background import Background
 from fastagi.runtime.listeners import Listeners
-from fastagi.service.missed_tasks import MissedTasks
+from fastagi.service.missed_calls import request_of
+from fastagi.service.requests import Requests
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
 from fastagi.wire.ami import AmiMessage
@@ -117,7 +118,7 @@ class CallTracker:
         manager: AmiSession,
         store: TaskStore,
         dialer: Dialer,
-        tasks: MissedTasks,
+        requests: Requests,
         clock: IReactorTime,
         background: Background,
         settings: Callable[[], Settings],
@@ -131,7 +132,7 @@ class CallTracker:
         self._manager = manager
         self._store = store
         self._dialer = dialer
-        self._tasks = tasks
+        self._requests = requests
         self._clock = clock
         self._background = background
         self._settings = settings
@@ -450,7 +451,8 @@ class CallTracker:
 
     async def _keep(self, ended: Ended) -> None:
         with self._not_stored_yet(ended.ended_at):
-            await self._tasks.keep(ended)
+            request = request_of(ended, self._settings())
+            await self._requests.ask_until_stored(request)
 
     @contextmanager
     def _not_stored_yet(self, at: float) -> Iterator[None]:

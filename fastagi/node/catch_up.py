@@ -41,7 +41,8 @@ from fastagi.history.sources import (
 from fastagi.node.call_tracker import CallTracker, client_key, is_own
 from fastagi.runtime.background import Background, Stopping
 from fastagi.runtime.threads import InThread
-from fastagi.service.missed_tasks import Kept, MissedTasks, queue_of
+from fastagi.service.missed_calls import queue_of, request_of
+from fastagi.service.requests import Accepted, Known, Repeated, Requests
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
 
@@ -123,7 +124,7 @@ class History:
         *,
         store: TaskStore,
         missed: CallTracker,
-        tasks: MissedTasks,
+        requests: Requests,
         clock: IReactorTime,
         background: Background,
         settings: Callable[[], Settings],
@@ -132,7 +133,7 @@ class History:
     ) -> None:
         self._store = store
         self._missed = missed
-        self._tasks = tasks
+        self._requests = requests
         self._clock = clock
         self._background = background
         self._settings = settings
@@ -344,9 +345,13 @@ class History:
         kept = 0
         for ended in missed:
             served = self._served(ended, contacts.get(ended.key, []))
-            came_of_it = Kept.NOT if served else await self._tasks.keep(ended)
-            kept += came_of_it is Kept.STORED
-            if came_of_it is Kept.NOT:
+            if served:
+                self._told.append(ended.uniqueid)
+                continue
+            request = request_of(ended, self._settings())
+            answer = await self._requests.ask_until_stored(request)
+            kept += isinstance(answer, Accepted | Repeated)
+            if not isinstance(answer, Accepted | Repeated | Known):
                 self._told.append(ended.uniqueid)
         if missed:
             self._log.info(

@@ -37,10 +37,10 @@ from fastagi.runtime.background import Background
 from fastagi.runtime.clock import MachineClock
 from fastagi.runtime.threads import InThread
 from fastagi.service.commands import AsteriskStatus, QueueStatus
-from fastagi.service.missed_tasks import MissedTasks
 from fastagi.service.opening_state import OpeningState
 from fastagi.service.owner import Owner
-from fastagi.service.refusals import Refusals
+from fastagi.service.promises import Promises
+from fastagi.service.requests import Requests
 from fastagi.service.settings_in_force import SettingsInForce
 from fastagi.store.store import TaskStore
 
@@ -63,8 +63,7 @@ class Node:
         settings: SettingsInForce,
         opening_state: OpeningState,
         owner: Owner,
-        refusals: Refusals,
-        missed_tasks: MissedTasks,
+        requests: Requests,
         in_thread: InThread,
         tasks_changed: Callable[[], None],
         use_number_plan: Callable[[], Coroutine[Deferred[Any], Any, bool]],
@@ -75,7 +74,7 @@ class Node:
         Args:
             endpoint: of the manager interface.
             owner: knows whether this process still holds the database.
-            missed_tasks: makes tasks of missed calls.
+            requests: makes tasks of who asks for a callback.
             tasks_changed: to be called when this node changed a task.
             use_number_plan: recognises clients in the database by the settings in
                 force; returns whether that worked.
@@ -131,31 +130,33 @@ class Node:
             background=background,
             settings=settings,
         )
-        self.agi_scripts = AgiScripts(
+        self.promises = Promises(
+            requests=requests,
             store=store,
-            queue_monitor=self.queue_monitor,
+            line=self.queue_monitor,
             clock=clock,
             background=background,
-            settings=settings,
-            refusals=refusals,
             tasks_changed=tasks_changed,
+        )
+        self.agi_scripts = AgiScripts(
+            promises=self.promises,
+            queue_monitor=self.queue_monitor,
+            settings=settings,
         )
         self.astdb_requests = AstDbRequests(
             manager=self.manager,
-            store=store,
-            agi_scripts=self.agi_scripts,
+            requests=requests,
+            promises=self.promises,
             clock=clock,
             background=background,
             settings=settings,
-            refusals=refusals,
             new_channel_id=self._new_channel_id,
-            tasks_changed=tasks_changed,
         )
         self.call_tracker = CallTracker(
             manager=self.manager,
             store=store,
             dialer=self.dialer,
-            tasks=missed_tasks,
+            requests=requests,
             clock=clock,
             background=background,
             settings=settings,
@@ -165,7 +166,7 @@ class Node:
         self.history = History(
             store=store,
             missed=self.call_tracker,
-            tasks=missed_tasks,
+            requests=requests,
             clock=clock,
             background=background,
             settings=settings,
@@ -223,10 +224,10 @@ class Node:
         monitor = self.queue_monitor
         yield monitor.changed.add(self.scheduler.wake)
         yield self.hold.released.add(self.scheduler.tasks_changed)
-        yield monitor.caller_joined.add(self.agi_scripts.caller_joined)
-        yield monitor.channel_gone.add(self.agi_scripts.channel_gone)
+        yield monitor.caller_joined.add(self.promises.caller_joined)
+        yield monitor.channel_gone.add(self.promises.channel_gone)
         yield monitor.channels_listed.add(self.call_tracker.channels_are)
-        yield self.agi_scripts.request_changed.add(self.call_tracker.calls.requested)
+        yield self.promises.request_changed.add(self.call_tracker.calls.requested)
         yield self.call_tracker.call_ended.add(self.history.call_ended)
         yield self.dialer.attempt_ended.add(self._tasks_changed)
 

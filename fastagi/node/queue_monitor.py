@@ -121,6 +121,13 @@ class QueueMonitor:
             return False
         return False
 
+    def is_waiting(self, queue: str, uniqueid: str) -> bool:
+        """Return whether a caller is known to wait in a queue now.
+
+        Without a link, what was heard of the queues may be of before.
+        """
+        return self.ready and self.queues.is_waiting(queue, uniqueid)
+
     def sync(self) -> None:
         """Ask Asterisk for the whole state."""
         self._background.start("learning the queues' state", self._sync())

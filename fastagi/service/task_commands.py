@@ -17,14 +17,8 @@ from twisted.logger import Logger
 
 from fastagi.config.model import Settings
 from fastagi.config.queue_layers import QueueSettings
-from fastagi.domain.numbers import (
-    NotCallable,
-    callable_number,
-    display_name,
-    why_not_any_more,
-    without_separators,
-)
-from fastagi.domain.task import OPEN, CallbackTask, Kind, NewTask, Status
+from fastagi.domain.numbers import why_not_any_more, without_separators
+from fastagi.domain.task import OPEN, CallbackTask, Kind, Status
 from fastagi.service.commands import (
     Actor,
     AddTask,
@@ -43,6 +37,13 @@ from fastagi.service.commands import (
     shown,
 )
 from fastagi.service.opening_state import OpeningState
+from fastagi.service.requests import (
+    OPERATOR,
+    Accepted,
+    CallbackRequest,
+    Refused,
+    Requests,
+)
 from fastagi.store.errors import NoSuchTask
 from fastagi.store.store import TaskStore
 
@@ -59,12 +60,14 @@ class TaskCommands:
         self,
         *,
         store: TaskStore,
+        requests: Requests,
         clock: IReactorTime,
         settings: Callable[[], Settings],
         tasks_changed: Callable[[], None],
         withdraw: Callable[[int, str], None],
     ) -> None:
         self._store = store
+        self._requests = requests
         self._clock = clock
         self._settings = settings
         self._tasks_changed = tasks_changed
@@ -127,34 +130,23 @@ class TaskCommands:
         Raises:
             BadRequest: there is no such queue, or the number can not be called.
         """
-        settings = self._queue(command.queue)
-        now = self._now()
-        try:
-            number = callable_number(
-                command.number, self._settings().number_rules(settings)
+        queue = self._queue(command.queue)
+        answer = await self._requests.ask(
+            CallbackRequest(
+                source=OPERATOR,
+                queue=queue.name,
+                number=command.number,
+                name=command.name,
+                actor=str(actor),
             )
-            recorded = await self._store.add(
-                NewTask(
-                    kind=Kind.MANUAL,
-                    number=number,
-                    number_key=self._settings().plan.key(number),
-                    name=display_name(command.name),
-                    queue=settings.name,
-                    joined_at=now,
-                    due_at=now,
-                    expires_at=settings.expiry_rules.expires_at(Kind.MANUAL, now),
-                    reason="added by hand",
-                ),
-                now,
-                most_calls=self._settings().limits.calls_per_number,
-            )
-        except NotCallable as refusal:
+        )
+        if isinstance(answer, Refused):
             raise BadRequest(
-                f"{shown(command.number)} is no number to call: {refusal}"
-            ) from None
-        self._tell(recorded.task, "added by hand", actor)
-        self._tasks_changed()
-        return TaskAdded(created=recorded.created, state=self._state(recorded.task))
+                f"{shown(command.number)} is no number to call: {answer.reason}"
+            )
+        return TaskAdded(
+            created=isinstance(answer, Accepted), state=self._state(answer.task)
+        )
 
     async def cancel(self, command: CancelTask, actor: Actor) -> TaskChanged:
         """End a task, and its attempt unless the two are talking already."""

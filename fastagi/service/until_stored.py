@@ -25,6 +25,8 @@ async def until_stored(
     background: Background,
     *,
     pause_s: float = STORE_RETRY_S,
+    too_late: Callable[[], bool] = lambda: False,
+    **fields: object,
 ) -> T:
     """Return what ``work()`` returns, trying again while the database can not be used.
 
@@ -34,13 +36,23 @@ async def until_stored(
             "a missed call is not stored yet".
         background: ends the pauses when the service stops.
         pause_s: from one try to the next, in seconds.
+        too_late: asked after each failed try; True: there is no point in a further one.
+        fields: for the log, besides the words.
 
     Raises:
         Stopping: the service stopped before it succeeded.
+        StoreUnavailable: the last try failed, and it is too late for another.
     """
     while True:
         try:
             return await work()
         except StoreUnavailable as error:
-            _log.error("{trouble}, trying again: {error}", trouble=trouble, error=error)
+            if too_late():
+                raise
+            _log.error(
+                "{trouble}, trying again: {error}",
+                trouble=trouble,
+                error=error,
+                **fields,
+            )
         await background.pause(pause_s)

@@ -18,13 +18,13 @@ from fastagi.domain import retry
 from fastagi.domain.attempt import Progress, Verdict
 from fastagi.domain.live_queues import LiveQueues
 from fastagi.domain.task import CallbackTask, NewTask, Status
-from fastagi.node.agi_scripts import AgiScripts
 from fastagi.node.astdb_requests import AstDbRequests
 from fastagi.node.call_tracker import CallTracker
 from fastagi.node.dialer import Dialer
 from fastagi.node.reconciler import Reconciler
 from fastagi.node.scheduler import Scheduler
 from fastagi.service.opening_state import OpeningState
+from fastagi.service.promises import Promises
 from fastagi.store import guards, limits, schema
 from fastagi.store.errors import StaleTask
 from fastagi.store.later import LaterRequest
@@ -60,8 +60,8 @@ def _fault(
 
 @_fault("the promise comes before the COMMIT", "no promise before its COMMIT")
 def _promise_first() -> Iterator[None]:
-    async def add_in_time(
-        self: Any, uniqueid: str, new: NewTask, left_s: float
+    async def store_in_time(
+        self: Any, request: Any, new: NewTask, limit_s: float
     ) -> Recorded:
         self._background.start("x", self._store.add(new, self._now()))
         known = attrs.asdict(new, recurse=False)
@@ -71,7 +71,7 @@ def _promise_first() -> Iterator[None]:
         )
         return Recorded(task, created=True)
 
-    with mock.patch.object(AgiScripts, "_add_in_time", add_in_time):
+    with mock.patch.object(Promises, "_store_in_time", store_in_time):
         yield
 
 

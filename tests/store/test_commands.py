@@ -21,6 +21,7 @@ from fastagi.domain.numbers import NumberPlan
 from fastagi.domain.task import OPEN, Status
 from fastagi.doors import codec
 from fastagi.errors import CallbackError
+from fastagi.runtime.background import Background
 from fastagi.service.commands import (
     COMMANDS,
     HIGHEST_ID,
@@ -29,6 +30,8 @@ from fastagi.service.commands import (
     ShowStatus,
     TaskList,
 )
+from fastagi.service.refusals import Refusals
+from fastagi.service.requests import Requests
 from fastagi.service.task_commands import TaskCommands
 from fastagi.store import migrate
 from fastagi.store.backends import backend_for
@@ -96,9 +99,20 @@ def test_a_long_list_is_read_in_several_transactions(url: str) -> None:
     store = TaskStore(database)
     for number in range(1200):
         done(store.add(new_task(f"{number}"), NOW))
+    clock = _Clock()
+    background = Background(clock)
+    requests = Requests(
+        store=store,
+        clock=clock,
+        background=background,
+        settings=settings,
+        refusals=Refusals(store=store, clock=clock, background=background),
+        tasks_changed=lambda: None,
+    )
     desk = TaskCommands(
         store=store,
-        clock=_Clock(),
+        requests=requests,
+        clock=clock,
         settings=settings,
         tasks_changed=lambda: None,
         withdraw=lambda _task_id, _reason: None,

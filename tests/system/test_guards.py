@@ -117,7 +117,7 @@ class RefusedTests(GuardsTestCase):
         """With ``systemname`` in asterisk.conf it may be long."""
         linkedid = f"pbx-{'a' * 60}.example.com-1800000000.17"
         process = self.world.begin(german())
-        process.service.node.agi_scripts._refusals.keep(
+        process.service.refusals.keep(
             Kind.REQUESTED, "support", PREMIUM, "no", linkedid
         )
         self.world.settle()
@@ -127,7 +127,7 @@ class RefusedTests(GuardsTestCase):
         process = self.world.begin(german())
         process.database.takes_s = lambda name: 3600.0 if name == "refuse" else 0.0
         for _ in range(150):
-            process.service.node.agi_scripts._refusals.keep(
+            process.service.refusals.keep(
                 Kind.REQUESTED, "support", PREMIUM, "no", "1.1"
             )
         self.assertEqual(len(process.database._pending), 100)

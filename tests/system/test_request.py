@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 
-from fastagi.node import agi_scripts
+from fastagi.service import promises
 from tests.emulator.calls import LiveCall
 from tests.emulator.scenarios import Answers
 from tests.system.harness import NUMBER, TALKS_10S, ServiceTestCase, queue_settings
@@ -367,10 +367,10 @@ class FailedTests(RequestTestCase):
         call.press()
         self.world.run(10)
         self.assert_status("pending")
-        self.assertEqual(process.service.node.agi_scripts._untold, {})
+        self.assertEqual(process.service.node.promises._untold, {})
 
     def test_only_so_many_are_remembered_whose_end_nobody_told(self) -> None:
-        self.patch(agi_scripts, "_MOST_UNTOLD", 2)
+        self.patch(promises, "_MOST_UNTOLD", 2)
         process = self.begin()
         self.asterisk.manager.listening = False
         self.asterisk.cut_links()
@@ -382,7 +382,7 @@ class FailedTests(RequestTestCase):
             call.hang_up()
             self.world.run(1)
         self.assertEqual(len(self.world.tasks()), 4)
-        self.assertLessEqual(len(process.service.node.agi_scripts._untold), 2)
+        self.assertLessEqual(len(process.service.node.promises._untold), 2)
 
     def test_nothing_is_remembered_of_a_caller_who_left_a_slow_database(self) -> None:
         process = self.begin()
@@ -393,7 +393,7 @@ class FailedTests(RequestTestCase):
         call.hang_up()
         self.world.run(10)
         self.assert_status("pending")
-        self.assertEqual(process.service.node.agi_scripts._untold, {})
+        self.assertEqual(process.service.node.promises._untold, {})
 
     def hang_up_after(self, seconds: float, *, unheard: bool = False) -> None:
         """Press 1 and hang up while the database does nothing for two seconds."""
