@@ -19,6 +19,7 @@ from fastagi.checks.place import NotVisible, Place
 from fastagi.checks.process import User, note_missing_right
 from fastagi.config.model import HistorySettings, Settings
 from fastagi.history import cdr, queue_log
+from fastagi.history.cdr import NEEDED, lacking_columns
 from fastagi.history.errors import HistoryUnreadable
 from fastagi.history.files import LineTime, lines_since
 from fastagi.history.sources import CdrDatabase, CdrFile
@@ -136,6 +137,15 @@ def _look_at_csv(
     notes: Notes,
 ) -> None:
     missing = "write its path as history.cdr_csv"
+    source = CdrFile(path, history.cdr_columns)
+    readable = _may_read(path, user, missing, notes)
+    if readable and source.has_unnamed_columns():
+        notes.fault(
+            path,
+            "its columns are not those of cdr_csv, so nothing of it is known",
+            _name_columns(path, place),
+        )
+        return
     if not history.cdr_columns:
         conf = place.conf_or_none("cdr.conf")
         section = conf.section("csv") if conf else None
@@ -147,17 +157,41 @@ def _look_at_csv(
                 "write loguniqueid = yes under [csv]; then: asterisk -rx 'module reload"
                 " cdr_csv.so'",
             )
-    if not _may_read(path, user, missing, notes):
+    if not readable:
         return
     time_of = partial(cdr.time_of_csv, columns=history.cdr_columns)
     _look_for_newest(path, time_of, newest, notes)
     try:
         now = time.time()
-        reading = CdrFile(path, history.cdr_columns).read(now - _LOOK_BACK_S, now)
+        reading = source.read(now - _LOOK_BACK_S, now)
     except HistoryUnreadable as error:
         notes.fault(error.where, error.problem, error.remedy)
         return
     _tell(reading.remarks, notes)
+
+
+def _name_columns(path: Path, place: Place) -> str:
+    """Say what to write as history.cdr_columns, as far as cdr_custom.conf tells."""
+    conf = place.conf_or_none("cdr_custom.conf")
+    mappings = conf.section("mappings") if conf else None
+    mapping = mappings.get(path.name) if mappings else None
+    names = [] if mapping is None else _columns_of(mapping.value)
+    if mapping is None or lacking_columns(names):
+        return (
+            "if cdr_custom writes it, name its columns in their order:"
+            " history.cdr_columns; needed are " + ", ".join(NEEDED)
+        )
+    return f"as {mapping.where} has it: cdr_columns: [{', '.join(names)}]"
+
+
+def _columns_of(mapping: str) -> list[str]:
+    """Return the columns of a mapping of cdr_custom.conf."""
+    fields = mapping.split(",")
+    found = (
+        re.search(r"CDR\((\w+)", one) or re.fullmatch(r"\s*(\w+)\s*", one)
+        for one in fields
+    )
+    return [one[1] if one else "other" for one in found]
 
 
 def _tell(remarks: Iterable[str], notes: Notes) -> None:
@@ -252,24 +286,28 @@ def _look_at_table(
         history.cdr_table,
         None if password is None else password.get_secret_value(),
     )
+    now = time.time()
     try:
         table = source.open()
         row = table.newest()
+        reading = source.read(now - _LOOK_BACK_S, now)
     except HistoryUnreadable as error:
         notes.fault(error.where, error.problem, error.remedy)
         return
-    if row is None:
+    if row is None and not reading.remarks:
         notes.warn(
             table.name, "there is no CDR in it yet", "make a call and look again"
         )
         return
-    rows = cdr.read_rows([row])
+    rows = cdr.read_rows([] if row is None else [row])
     if rows.without_uniqueid:
         notes.fault(
             table.name,
             "its newest CDR has no uniqueid, and those are of no use",
             "have Asterisk write it: loguniqueid = yes in the file of its CDR module",
         )
+    else:
+        _tell(reading.remarks, notes)
     for one in rows.rows:
         newest.note(table.name, one.end)
 

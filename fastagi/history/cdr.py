@@ -25,6 +25,7 @@ from attrs import field, frozen
 from fastagi.dialplan import REQUEST_CONTEXT
 from fastagi.domain.live_calls import Place, interface_of, is_person, numbers_in
 from fastagi.history.facts import PastCall, PastVisit
+from fastagi.history.text import decoded
 
 NAME: Final = "the CDRs"
 
@@ -72,6 +73,10 @@ USEFUL: Final = [
     # No property of a CDR, but what the dialplan may add: CALLERID(num-pres).
     "presentation",
 ]
+#: What ``cdr_csv`` calls a disposition (``main/cdr.c``).
+_DISPOSITIONS: Final = frozenset(
+    {"NO ANSWER", "FAILED", "BUSY", "ANSWERED", "CONGESTION", "UNKNOWN"}
+)
 #: ``cdr_odbc`` may write the number of a disposition (``include/asterisk/cdr.h``).
 _ANSWERED: Final = frozenset({"ANSWERED", "8"})
 _EPOCH: Final = re.compile(r"(?:^|-)([0-9]{9,11})\.[0-9]+$", re.ASCII)
@@ -90,6 +95,29 @@ def canonical(name: str) -> str:
     """Return the name by which a column is known here."""
     name = name.strip().lower()
     return _ALIASES.get(name, name)
+
+
+def by_name(values: Iterable[tuple[str, object]]) -> dict[str, object]:
+    """Return the values of a row by the names of their columns known here.
+
+    A table may have two columns of one meaning, such as ``calldate`` and ``start``, one
+    of them empty. Of those that are filled the one with Asterisk's own name counts.
+    """
+    found: dict[str, tuple[bool, bool, object]] = {}
+    for column, value in values:
+        name = canonical(column)
+        known = found.get(name)
+        is_own = column.strip().lower() == name
+        rank = (_is_filled(name, value), is_own)
+        if known is None or rank > known[:2]:
+            found[name] = (*rank, value)
+    return {name: value for name, (_, _, value) in found.items()}
+
+
+def _is_filled(name: str, value: object) -> bool:
+    if name in {"start", "answer", "end"}:
+        return read_time(value) is not None
+    return value is not None and bool(str(value).strip())
 
 
 def lacking_columns(names: Iterable[str]) -> list[str]:
@@ -140,20 +168,33 @@ def parse_csv(raw: bytes, columns: Sequence[str] = ()) -> dict[str, str] | None:
     """
     if len(raw) > _LONGEST:
         return None
-    text = raw.strip(b"\0\r\n").decode("utf-8", "replace")
     try:
-        values = next(csv.reader([text]), [])
+        values = next(csv.reader([decoded(raw.strip(b"\0\r\n"))]), [])
     except csv.Error:
         return None
-    names = [canonical(name) for name in columns] or _master_columns(values)
+    names = list(columns) or _master_columns(values)
     if len(values) != len(names):
         return None
-    row = dict(zip(names, values, strict=True))
-    return row if _naive(row.get("start")) is not None else None
+    named = by_name(zip(names, values, strict=True))
+    row = {name: str(value) for name, value in named.items()}
+    return row if read_time(row.get("start")) is not None else None
+
+
+def is_custom(raw: bytes) -> bool:
+    """Whether this is a line of CSV that ``cdr_csv`` did not write."""
+    try:
+        values = next(csv.reader([decoded(raw.strip(b"\0\r\n"))]), [])
+    except csv.Error:
+        return False
+    has_all = len(values) >= len(NEEDED) and any(map(read_time, values))
+    return has_all and len(_master_columns(values)) != len(values)
 
 
 def _master_columns(values: Sequence[str]) -> list[str]:
+    """Return the columns of a line of ``cdr_csv``; none if it is not one."""
     names = list(_MASTER)
+    if len(values) < len(names) or values[14] not in _DISPOSITIONS:
+        return []
     more = len(values) - len(names)
     new = list(_NEW_COLUMNS) if more >= len(_NEW_COLUMNS) else []
     match more - len(new):
@@ -169,11 +210,13 @@ def _master_columns(values: Sequence[str]) -> list[str]:
 def time_of_csv(raw: bytes, columns: Sequence[str] = ()) -> float | None:
     """Return about when a line was written; None if it is no CDR."""
     row = parse_csv(raw, columns)
-    moment = None if row is None else _naive(row.get("end") or row.get("start"))
-    if row is None or moment is None:
+    if row is None:
+        return None
+    start = read_time(row.get("start"))
+    moment = read_time(row.get("end")) or start
+    if moment is None:
         return None
     born_at = _born_at(row.get("uniqueid", ""))
-    start = _naive(row.get("start"))
     if born_at is None or start is None:
         return _epoch(moment, None)
     return born_at + max(0.0, (_utc(moment) - _utc(start)).total_seconds())
@@ -224,23 +267,26 @@ class Rows:
     rows: list[Row]
     #: So many seconds ahead their times are, by their uniqueids; they are put right.
     shift_s: float
-    #: Rows that can not be used: they have no uniqueid.
+    #: Rows that can not be used: they have no uniqueid, or no time that can be read.
     without_uniqueid: int
+    without_time: int
 
 
 def read_rows(records: Iterable[Mapping[str, object]]) -> Rows:
     """Make rows of what stands in a table or file, in any order."""
-    usable, without = [], 0
+    usable: list[Mapping[str, object]] = []
+    without_uniqueid = without_time = 0
     for record in records:
-        values = {canonical(name): value for name, value in record.items()}
-        if _naive(values.get("start")) is None:
-            continue
-        if _text(values, "uniqueid"):
-            usable.append(values)
+        values = by_name(record.items())
+        if read_time(values.get("start")) is None:
+            without_time += 1
+        elif not _text(values, "uniqueid"):
+            without_uniqueid += 1
         else:
-            without += 1
+            usable.append(values)
     shift_s = _shift_s(usable)
-    return Rows([_row(values, shift_s) for values in usable], shift_s, without)
+    rows = [_row(values, shift_s) for values in usable]
+    return Rows(rows, shift_s, without_uniqueid, without_time)
 
 
 def _shift_s(records: Iterable[Mapping[str, object]]) -> float:
@@ -248,7 +294,7 @@ def _shift_s(records: Iterable[Mapping[str, object]]) -> float:
     first: dict[str, float] = {}
     for values in records:
         uniqueid = _text(values, "uniqueid")
-        born_at, start = _born_at(uniqueid), _naive(values.get("start"))
+        born_at, start = _born_at(uniqueid), read_time(values.get("start"))
         if born_at is not None and start is not None:
             ahead = _epoch(start, born_at) - born_at
             first[uniqueid] = min(ahead, first.get(uniqueid, ahead))
@@ -267,12 +313,12 @@ def _shift_s(records: Iterable[Mapping[str, object]]) -> float:
 def _row(values: Mapping[str, object], shift_s: float) -> Row:
     uniqueid = _text(values, "uniqueid")
     born_at = _born_at(uniqueid)
-    start_said = _naive(values["start"])
+    start_said = read_time(values["start"])
     assert start_said is not None
     start = _epoch(start_said, None if born_at is None else born_at + shift_s) - shift_s
     duration_s = _seconds(values, "duration")
     if duration_s is None:
-        end_said = _naive(values.get("end")) or start_said
+        end_said = read_time(values.get("end")) or start_said
         duration_s = max(0.0, (_utc(end_said) - _utc(start_said)).total_seconds())
     said = _CLID.match(_text(values, "clid"))
     channel, dstchannel = _text(values, "channel"), _text(values, "dstchannel")
@@ -319,8 +365,11 @@ def _born_at(uniqueid: str) -> float | None:
     return float(found[1]) if found else None
 
 
-def _naive(value: object) -> datetime | None:
-    """Return a moment as it is written, with its zone only if one is written."""
+def read_time(value: object) -> datetime | None:
+    """Return a moment as it is written, with its zone only if one is written.
+
+    None if it is none. Epoch seconds, as text or number, are in UTC.
+    """
     if isinstance(value, datetime):
         return value
     text = "" if value is None else str(value).strip()

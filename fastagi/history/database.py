@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""Reads call detail records from a database: SQLite, MariaDB or MySQL, PostgreSQL.
+"""Reads what Asterisk wrote into a database: SQLite, MariaDB or MySQL, PostgreSQL.
 
-It only reads. The table is somebody else's: which columns it has is asked for each
-time. Knows nothing of what the rows mean. Blocks while it reads; every wait is bounded.
+It only reads. The table is somebody else's: which columns it has, and in which form
+its times are, is asked for each time.
+Knows nothing of what the rows mean. Blocks while it reads; every wait is bounded.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -17,12 +18,21 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import sqlalchemy as sa
+from attrs import frozen
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from fastagi.history.cdr import NEEDED, USEFUL, canonical, lacking_columns
+from fastagi.history.cdr import (
+    NEEDED,
+    USEFUL,
+    by_name,
+    canonical,
+    lacking_columns,
+    read_time,
+)
 from fastagi.history.errors import HistoryUnreadable
+from fastagi.history.text import decoded
 
 #: To connect, in seconds.
 _CONNECT_S: Final = 5
@@ -30,6 +40,10 @@ _CONNECT_S: Final = 5
 _ANSWER_S: Final = 20
 #: Read at most, the newest: more than a busy machine writes in a day.
 MOST_ROWS: Final = 100_000
+#: Rows without a time are counted up to this number.
+MOST_COUNTED: Final = 1000
+#: No CDR is older; what is before it is no time.
+_FIRST: Final = datetime(2001, 9, 10)
 #: For each kind of URL: SQLAlchemy's driver, its options, and the package it is in.
 _DRIVERS: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
     "mysql": (
@@ -49,8 +63,11 @@ _DRIVERS: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
 _DRIVERS["mariadb"] = ("mariadb+pymysql", *_DRIVERS["mysql"][1:])
 
 
-class CdrTable:
-    """A table of CDRs."""
+class HistoryTable:
+    """A table that Asterisk fills."""
+
+    #: What it is called in the settings: ``cdr`` for ``history.cdr_table``.
+    _setting: str
 
     def __init__(self, url: str, table: str, password: str | None = None) -> None:
         """Prepare; nothing is opened before the first reading.
@@ -91,55 +108,55 @@ class CdrTable:
                     f"install it: {sys.prefix}/bin/pip install '{package}'",
                 ) from None
 
-    def rows_since(self, since: datetime) -> list[Mapping[str, object]]:
-        """Return the rows of CDRs that started since a time, ``MOST_ROWS`` at most.
-
-        Args:
-            since: without a zone, in that of the rows.
-
-        Raises:
-            HistoryUnreadable: the database or the table can not be used.
-        """
-        with self._trouble_in_words(), self._engine.connect() as conn:
-            columns = self._columns(conn)
-            rows = conn.execute(_query(columns, since)).mappings()
-            return [dict(row) for row in rows]
-
-    def newest(self) -> Mapping[str, object] | None:
-        """Return the row that started last; None if there is none.
-
-        Raises:
-            HistoryUnreadable: the database or the table can not be used.
-        """
-        with self._trouble_in_words(), self._engine.connect() as conn:
-            columns = self._columns(conn)
-            newest = _chosen(columns).order_by(columns["start"].desc()).limit(1)
-            row = conn.execute(newest).mappings().first()
-        return None if row is None else dict(row)
-
-    def _columns(self, conn: sa.Connection) -> dict[str, sa.ColumnElement[Any]]:
+    def _reflected(
+        self, conn: sa.Connection, wanted: set[str], canonical: Callable[[str], str]
+    ) -> list[sa.Column[Any]]:
+        """Return the columns that are wanted."""
         table = sa.Table(
             self._table,
             sa.MetaData(schema=self._schema),
             autoload_with=conn,
             resolve_fks=False,
         )
-        wanted = {*NEEDED, *USEFUL}
-        # SQLite says of any text that it is a date.
-        as_text = conn.dialect.name == "sqlite"
-        found: dict[str, sa.ColumnElement[Any]] = {
-            canonical(column.name): sa.type_coerce(column, sa.String)
-            if as_text
-            else column
-            for column in table.columns
-            if canonical(column.name) in wanted
-        }
-        lacking = lacking_columns(found)
+        if conn.dialect.name == "sqlite":
+            # It says of any text that it is a date.
+            for column in table.columns:
+                column.type = sa.types.NullType()
+        return [one for one in table.columns if canonical(one.name) in wanted]
+
+    def _check(self, lacking: Sequence[str]) -> None:
         if lacking:
             raise HistoryUnreadable(
                 self.name,
                 f"it has no column {' and no column '.join(lacking)}",
-                "name a table or view that has it in history.cdr_table",
+                f"name a table or view that has it in history.{self._setting}_table",
+            )
+
+    def _times(
+        self, conn: sa.Connection, columns: Sequence[sa.Column[Any]]
+    ) -> list[_Time]:
+        """Return those of columns that hold times, the one to be believed first.
+
+        Raises:
+            HistoryUnreadable: all of them hold something else.
+        """
+        found, unreadable = [], None
+        for column in columns:
+            greatest = sa.select(column).where(column.is_not(None))
+            value = conn.execute(greatest.order_by(column.desc()).limit(1)).scalar()
+            if value is None or not str(value).strip("0-: "):
+                # Nothing is in it yet.
+                continue
+            if read_time(value) is None:
+                unreadable = f"column {column.name} holds {str(value)[:40]!r}"
+                continue
+            found.append(_Time(column, value))
+        if unreadable is not None and not found:
+            raise HistoryUnreadable(
+                self.name,
+                f"its times can not be read: {unreadable}",
+                "name a view that shows them as 2026-01-31 12:00:00 in"
+                f" history.{self._setting}_table",
             )
         return found
 
@@ -151,7 +168,7 @@ class CdrTable:
             raise HistoryUnreadable(
                 self.name,
                 "there is no such table",
-                "correct history.cdr_table in the settings",
+                f"correct history.{self._setting}_table in the settings",
             ) from None
         except HistoryUnreadable:
             raise
@@ -164,29 +181,134 @@ class CdrTable:
             raise HistoryUnreadable(
                 self.name,
                 f"it can not be read: {said or type(cause).__name__}",
-                "correct history.cdr_url in the settings, or the rights of its user",
+                f"correct history.{self._setting}_url in the settings, or the rights of"
+                " its user",
             ) from None
 
 
-def _query(
-    columns: Mapping[str, sa.ColumnElement[Any]], since: datetime
-) -> sa.Select[tuple[Any, ...]]:
-    start = columns["start"]
-    bound: object = since
-    if isinstance(start.type, sa.types.String):
-        bound = since.isoformat(" ", "seconds")
-    elif isinstance(start.type, sa.types.Numeric | sa.types.Integer):
-        bound = since.timestamp()
-    elif isinstance(start.type, sa.types.DateTime) and start.type.timezone:
-        bound = since.astimezone()
-    newest_first = _chosen(columns).where(start >= bound).order_by(start.desc())
-    return newest_first.limit(MOST_ROWS)
+class CdrTable(HistoryTable):
+    """A table of CDRs."""
+
+    _setting = "cdr"
+
+    def rows_since(self, since: datetime) -> list[dict[str, object]]:
+        """Return the rows of CDRs that started since a time, ``MOST_ROWS`` at most.
+
+        Args:
+            since: without a zone, in that of the rows.
+
+        Raises:
+            HistoryUnreadable: the database or the table can not be used.
+        """
+        rows: list[dict[str, object]] = []
+        with self._trouble_in_words(), self._engine.connect() as conn:
+            columns = self._columns(conn)
+            others: list[sa.ColumnElement[bool]] = []
+            for time in self._times(conn, _of(columns, "start")):
+                newest_first = (
+                    sa.select(*columns)
+                    .where(time.column >= time.bound(since), *others)
+                    .order_by(time.column.desc())
+                    .limit(MOST_ROWS - len(rows))
+                )
+                rows += [by_name(row.items()) for row in _rows(conn, newest_first)]
+                # Those that were read by this column are not read by the next.
+                others.append(time.is_before(since))
+        return rows
+
+    def count_without_time(self, since: datetime) -> int:
+        """Return how many CDRs since a time have none, ``MOST_COUNTED`` at most.
+
+        When they were written is told by their uniqueids.
+
+        Raises:
+            HistoryUnreadable: the database or the table can not be used.
+        """
+        with self._trouble_in_words(), self._engine.connect() as conn:
+            columns = self._columns(conn)
+            born_since = [
+                sa.cast(column, sa.String) >= f"{since.timestamp():.0f}"
+                for column in _of(columns, "uniqueid")
+            ]
+            unset = [
+                time.is_before(_FIRST)
+                for time in self._times(conn, _of(columns, "start"))
+            ]
+            found = (
+                sa.select(sa.literal(1))
+                .select_from(*{column.table for column in columns})
+                .where(sa.or_(*born_since), *unset)
+                .limit(MOST_COUNTED)
+            )
+            return conn.execute(
+                sa.select(sa.func.count()).select_from(found.subquery())
+            ).scalar_one()
+
+    def newest(self) -> dict[str, object] | None:
+        """Return the row that started last; None if there is none.
+
+        Raises:
+            HistoryUnreadable: the database or the table can not be used.
+        """
+        found = []
+        with self._trouble_in_words(), self._engine.connect() as conn:
+            columns = self._columns(conn)
+            for time in self._times(conn, _of(columns, "start")):
+                newest_first = (
+                    sa.select(*columns)
+                    .where(time.column.is_not(None))
+                    .order_by(time.column.desc())
+                    .limit(1)
+                )
+                found += [by_name(row.items()) for row in _rows(conn, newest_first)]
+        rows = [(at, row) for row in found if (at := read_time(row["start"]))]
+        if not rows:
+            return found[0] if found else None
+        return max(rows, key=lambda one: one[0].timestamp())[1]
+
+    def _columns(self, conn: sa.Connection) -> list[sa.Column[Any]]:
+        columns = self._reflected(conn, {*NEEDED, *USEFUL}, canonical)
+        self._check(lacking_columns(column.name for column in columns))
+        return columns
 
 
-def _chosen(
-    columns: Mapping[str, sa.ColumnElement[Any]],
-) -> sa.Select[tuple[Any, ...]]:
-    return sa.select(*(column.label(name) for name, column in columns.items()))
+@frozen
+class _Time:
+    """A column of times."""
+
+    column: sa.Column[Any]
+    #: One of its values; tells in which form they are.
+    value: object
+
+    def bound(self, moment: datetime) -> object:
+        """Return a moment in the form of the column.
+
+        Args:
+            moment: without a zone, in that of the column.
+        """
+        if isinstance(self.value, datetime):
+            return moment.astimezone() if self.value.tzinfo else moment
+        if isinstance(self.value, str):
+            if self.value.strip()[:9].isdecimal():
+                return f"{moment.timestamp():.0f}"
+            return moment.isoformat(" ", "seconds")
+        return moment.timestamp()
+
+    def is_before(self, moment: datetime) -> sa.ColumnElement[bool]:
+        """Whether it is, or is not set."""
+        return sa.or_(self.column.is_(None), self.column < self.bound(moment))
+
+
+def _of(columns: Iterable[sa.Column[Any]], name: str) -> list[sa.Column[Any]]:
+    """Return the columns of one meaning, the one with Asterisk's own name first."""
+    found = [column for column in columns if canonical(column.name) == name]
+    return sorted(found, key=lambda column: column.name.lower() != name)
+
+
+def _rows(
+    conn: sa.Connection, query: sa.Select[tuple[Any, ...]]
+) -> Sequence[Mapping[str, object]]:
+    return conn.execute(query).mappings().all()  # type: ignore[return-value]
 
 
 def _shown(url: URL) -> str:
@@ -197,6 +319,9 @@ def _shown(url: URL) -> str:
 
 def _open_sqlite(path: Path) -> sqlite3.Connection:
     # "ro": a file that is missing is not made, and nothing can be changed.
-    return sqlite3.connect(
+    conn = sqlite3.connect(
         f"file:{quote(str(path))}?mode=ro", uri=True, timeout=_CONNECT_S
     )
+    # A single name in another charset would keep all rows from being read.
+    conn.text_factory = decoded
+    return conn

@@ -25,6 +25,7 @@ from typing import Final
 from attrs import define, field, frozen
 
 from fastagi.history.facts import PastCall, PastVisit
+from fastagi.history.text import decoded
 
 NAME: Final = "queue_log"
 
@@ -117,8 +118,7 @@ def parse_line(raw: bytes) -> Line | None:
     """
     if len(raw) > _LONGEST:
         return None
-    text = raw.strip(b"\0\r\n ").decode("utf-8", "replace")
-    fields = text.split("|")
+    fields = decoded(raw.strip(b"\0\r\n ")).split("|")
     if len(fields) < 5 or (at := _time(fields[0])) is None:
         return None
     callid, queue, agent, event = fields[1:5]

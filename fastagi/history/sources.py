@@ -8,6 +8,7 @@ after them. Blocks while it reads.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -19,16 +20,20 @@ from attrs import field, frozen
 from twisted.logger import Logger
 
 from fastagi.history import cdr, queue_log
-from fastagi.history.database import MOST_ROWS, CdrTable
+from fastagi.history.database import MOST_COUNTED, MOST_ROWS, CdrTable
 from fastagi.history.errors import HistoryUnreadable
 from fastagi.history.facts import PastCall, together
 from fastagi.history.files import lines_since
+from fastagi.history.text import decoded
+from fastagi.plain_file import open_plain
 
 _log: Final = Logger()
 #: Who is longer in a queue than this has no number in what is read.
 LONGEST_WAIT_S: Final = 4 * 3600.0
 #: No zone is further from another; the times of CDRs may be in any.
 _ZONES_S: Final = 15 * 3600.0
+#: Of the end of a file, to see what is in it.
+_SAMPLE_BYTES: Final = 65_536
 
 
 @frozen
@@ -98,22 +103,65 @@ class CdrFile:
 
     def read(self, since: float, until: float) -> Reading:
         """Return the calls that ended since a time, and perhaps others."""
+        if self.has_unnamed_columns():
+            raise HistoryUnreadable(
+                self.path,
+                "its columns are not those of cdr_csv",
+                "if cdr_custom writes it, name them in their order:"
+                " history.cdr_columns",
+            )
         time_of = partial(cdr.time_of_csv, columns=self.columns)
         log = lines_since(self.path, since - LONGEST_WAIT_S, time_of, cdr.whole_records)
-        parsed = (cdr.parse_csv(line, self.columns) for line in log.lines)
+        parsed = [cdr.parse_csv(line, self.columns) for line in log.lines]
         rows = cdr.read_rows(row for row in parsed if row is not None)
         remarks = list(log.remarks)
         if rows.without_uniqueid:
             remarks.append(
                 f"{self.path}: {rows.without_uniqueid} CDRs have no uniqueid and are of"
-                " no use; write loguniqueid = yes under [csv] in cdr.conf"
+                f" no use; {self._remedy_without_uniqueid}"
             )
-        if log.lines and not rows.rows and not rows.without_uniqueid:
+        written = [
+            (line, row)
+            for line, row in zip(log.lines, parsed, strict=True)
+            if line.strip(b"\0\r\n ")
+        ]
+        unreadable = [line for line, row in written if row is None]
+        if written and len(unreadable) == len(written):
             remarks.append(
                 f"{self.path}: no line is a CDR with the columns expected; correct"
                 " history.cdr_columns in the settings"
             )
+        elif unreadable:
+            remarks.append(
+                f"{self.path}: {len(unreadable)} of {len(written)} lines can not be"
+                " read as CDRs, and the calls in them are not known; if cdr_custom"
+                " writes the file, have it write each field with CSV_QUOTE(); such a"
+                f" line: {decoded(unreadable[-1][:60])!a}"
+            )
         return Reading(cdr.past_calls(rows.rows), tuple(remarks))
+
+    @property
+    def _remedy_without_uniqueid(self) -> str:
+        if self.columns:
+            return (
+                "history.cdr_columns names a column uniqueid that is empty: correct it,"
+                " or have cdr_custom write ${CDR(uniqueid)} there"
+            )
+        return "write loguniqueid = yes under [csv] in cdr.conf"
+
+    def has_unnamed_columns(self) -> bool:
+        """Whether ``cdr_custom`` writes the file and its columns are not named."""
+        if self.columns:
+            return False
+        try:
+            with open_plain(self.path) as file:
+                begin = max(0, file.seek(0, os.SEEK_END) - _SAMPLE_BYTES)
+                file.seek(begin)
+                lines = file.read(_SAMPLE_BYTES).split(b"\n")[bool(begin) : -1]
+        except (OSError, ValueError):
+            return False
+        lines = cdr.whole_records(lines)
+        return any(map(cdr.is_custom, lines)) and not any(map(cdr.parse_csv, lines))
 
 
 @frozen
@@ -144,6 +192,15 @@ class CdrDatabase:
             if call.ended_at is not None and call.ended_at >= since - LONGEST_WAIT_S
         ]
         remarks = []
+        without_time = rows.without_time + table.count_without_time(
+            cdr.local_time(since - LONGEST_WAIT_S)
+        )
+        if without_time:
+            count = f"{without_time}{'+' * (without_time >= MOST_COUNTED)}"
+            remarks.append(
+                f"{table.name}: {count} CDRs have no time and are of no use; have"
+                " Asterisk write the column calldate or start"
+            )
         if rows.without_uniqueid:
             remarks.append(
                 f"{table.name}: {rows.without_uniqueid} CDRs have no uniqueid and are"

@@ -57,14 +57,19 @@ _SERVERS = [
 _DRIVERS = {"mysql": "mysql+pymysql", "postgresql": "postgresql+psycopg"}
 
 
-def fill(url: str, version: str, time: str) -> list[list[str]]:
-    """Make the table and put the recorded CDRs into it; return them."""
-    rows = freepbx_rows(version)
+def engine_of(url: str) -> sa.Engine:
+    """Return an engine that may write."""
     parsed = sa.make_url(url)
-    engine = sa.create_engine(
+    return sa.create_engine(
         parsed.set(drivername=_DRIVERS[parsed.get_backend_name()]),
         poolclass=sa.NullPool,
     )
+
+
+def fill(url: str, version: str, time: str) -> list[list[str]]:
+    """Make the table and put the recorded CDRs into it; return them."""
+    rows = freepbx_rows(version)
+    engine = engine_of(url)
     names, marks = ", ".join(FREEPBX), ", ".join(f":{name}" for name in FREEPBX)
     with engine.begin() as conn:
         conn.exec_driver_sql(_TABLE.format(time=time))
@@ -101,6 +106,42 @@ def test_recorded_cdrs_tell_the_same_as_in_a_file(
     assert len(read) == len(rows)
     for number, made in zip(NUMBERS, MADE, strict=True):
         assert found.get(number, set()) == {made.in_cdrs} - {""}, made.what
+
+
+@pytest.mark.parametrize("used", ["calldate", "start"])
+@pytest.mark.parametrize("kind", ["{time}", "varchar(30)"])
+def test_table_with_two_columns_for_the_time_is_read_by_the_one_that_is_filled(
+    server: tuple[str, str], used: str, kind: str
+) -> None:
+    url, time = server
+    rows = fill(url, VERSIONS[0], time)
+    with engine_of(url).begin() as conn:
+        for change in (
+            f"ALTER TABLE cdr ADD COLUMN start {kind.format(time=time)} NULL",
+            "UPDATE cdr SET start = calldate" if used == "start" else "",
+            "ALTER TABLE cdr DROP COLUMN calldate" if used == "start" else "",
+            f"ALTER TABLE cdr ADD COLUMN calldate {time} NULL"
+            if used == "start"
+            else "",
+        ):
+            if change:
+                conn.exec_driver_sql(change)
+    table = CdrTable(url, "cdr")
+
+    read = table.rows_since(datetime(2000, 1, 1))
+
+    assert len(read) == len(rows)
+    newest = table.newest()
+    assert newest is not None
+    assert str(newest["start"])[:19] == max(row[0] for row in rows)
+    assert table.count_without_time(datetime(2002, 1, 1)) == 0
+    if used == "calldate":
+        return
+    with engine_of(url).begin() as conn:
+        conn.exec_driver_sql("UPDATE cdr SET start = NULL WHERE dst = 's'")
+    without = table.count_without_time(datetime(2002, 1, 1))
+    assert without > 0
+    assert len(table.rows_since(datetime(2000, 1, 1))) == len(rows) - without
 
 
 def test_only_what_is_needed_is_read(server: tuple[str, str]) -> None:

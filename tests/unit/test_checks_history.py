@@ -7,7 +7,9 @@ import grp
 import os
 import pwd
 import shutil
+import sqlite3
 import time
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -281,3 +283,53 @@ def test_cdr_conf(tmp_path: Path, csv: Path, conf: str, says: str) -> None:
     write(path, conf + "[csv]\nloguniqueid = yes\n")
     (text,) = check(tmp_path, cdr_csv=str(csv))
     assert text.startswith(says.format(path))
+
+
+CUSTOM_CONF = (
+    "[mappings]\nMaster.csv => ${CSV_QUOTE(${CDR(clid)})},${CSV_QUOTE(${CDR(src)})},"
+    "${CSV_QUOTE(${CDR(dst)})},${CSV_QUOTE(${CDR(channel)})},"
+    "${CSV_QUOTE(${CDR(start)})},${CSV_QUOTE(${CDR(disposition)})},"
+    "${CSV_QUOTE(${CDR(uniqueid)})}\n"
+)
+
+
+def custom_line(at: float) -> str:
+    start = str(datetime.fromtimestamp(at))[:19]
+    values = ["", "0301234567", "1", "PJSIP/t-1", start, "NO ANSWER", f"{at:.0f}.1"]
+    return ",".join(f'"{value}"' for value in values) + "\n"
+
+
+def test_file_of_cdr_custom_without_its_columns(tmp_path: Path, csv: Path) -> None:
+    write(csv, custom_line(time.time() - 60))
+    # Nobody who uses cdr_custom needs this.
+    write(tmp_path / "etc/cdr.conf", "[general]\nunanswered = yes\n")
+    (text,) = check(tmp_path, cdr_csv=str(csv))
+    assert text.startswith(f"fault: {csv}: its columns are not those of cdr_csv")
+    assert "name its columns in their order: history.cdr_columns" in text
+    write(tmp_path / "etc/cdr_custom.conf", CUSTOM_CONF)
+    (text,) = check(tmp_path, cdr_csv=str(csv))
+    _, _, columns = text.partition("cdr_columns: ")
+    assert columns == "[clid, src, dst, channel, start, disposition, uniqueid]"
+    names = columns[1:-1].split(", ")
+    assert check(tmp_path, cdr_csv=str(csv), cdr_columns=names) == ["ok"]
+
+
+def test_table_with_two_columns_for_the_time_of_which_none_is_filled(
+    tmp_path: Path, log: Path
+) -> None:
+    names = ["start", *FREEPBX]
+    (made,) = rows(time.time() - 60, uniqueid=f"{time.time() - 60:.0f}.1")
+    for times in ([None, made[0]], [made[0], None]):
+        make_table(tmp_path / "cdr.db", names, [[*times, *made[1:]]])
+        assert check(tmp_path, cdr_url=f"sqlite:///{tmp_path}/cdr.db") == ["ok"]
+    make_table(tmp_path / "cdr.db", names, [[None, None, *made[1:]]])
+    (text,) = check(tmp_path, cdr_url=f"sqlite:///{tmp_path}/cdr.db")
+    assert "table cdr: 1 CDRs have no time and are of no use - have Asterisk" in text
+
+
+def make_table(path: Path, names: list[str], made: list[list[object]]) -> None:
+    path.unlink(missing_ok=True)
+    with closing(sqlite3.connect(path)) as conn, conn:
+        conn.execute(f"CREATE TABLE cdr ({', '.join(names)})")
+        for one in made:
+            conn.execute(f"INSERT INTO cdr VALUES ({', '.join('?' * len(one))})", one)

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -707,3 +709,160 @@ def test_nothing_is_said_of_the_password() -> None:
         CdrTable("postgresql://reader:secret@127.0.0.1:1/cdr", "public.cdr").newest()
     assert "secret" not in str(caught.value)
     assert "127.0.0.1" in str(caught.value)
+
+
+#: Columns of a table that has two for the same time, as after a change of CDR module.
+TWO_TIMES = [name for name in FREEPBX if name != "calldate"]
+
+
+@pytest.mark.parametrize("unset", [None, "", "0000-00-00 00:00:00"])
+@pytest.mark.parametrize("used", ["calldate", "start"])
+@pytest.mark.parametrize("first", ["calldate", "start"])
+def test_table_with_two_columns_for_the_time_is_read_by_the_one_that_is_filled(
+    tmp_path: Path, first: str, used: str, unset: str | None
+) -> None:
+    path = tmp_path / "cdr.db"
+    make_table_of_two_times(path, first, used, unset)
+    calls = CdrDatabase(f"sqlite:///{path}", "cdr").read(0, LATER).calls
+    check_cdrs(calls)
+
+
+def make_table_of_two_times(
+    path: Path, first: str, used: str, unset: str | None
+) -> None:
+    """Make a table of CDRs with calldate and start, of which one is filled."""
+    second = "start" if first == "calldate" else "calldate"
+    names = [first, second, *TWO_TIMES]
+    with closing(sqlite3.connect(path)) as conn, conn:
+        conn.execute(f"CREATE TABLE cdr ({', '.join(names)})")
+        for recorded in freepbx_rows("22.10"):
+            values = dict(zip(FREEPBX, recorded, strict=True))
+            times = {first: unset, second: unset, used: values["calldate"]}
+            conn.execute(
+                f"INSERT INTO cdr VALUES ({', '.join('?' * len(names))})",
+                [times[first], times[second], *(values[one] for one in TWO_TIMES)],
+            )
+
+
+def test_file_with_two_columns_for_the_time(tmp_path: Path) -> None:
+    columns = ("calldate", "src", "dst", "channel", "disposition", "uniqueid")
+    for names, times in (
+        (("start", *columns), ("2023-11-14 22:13:20", "")),
+        (("start", *columns), ("", "2023-11-14 22:13:20")),
+    ):
+        values = [*times, VICTIM, "1", "PJSIP/a-1", "NO ANSWER", ID]
+        path = tmp_path / "cdr.csv"
+        path.write_text(",".join(f'"{value}"' for value in values) + "\n")
+        reading = CdrFile(path, names).read(0, LATER)
+        assert [call.number for call in reading.calls] == [VICTIM]
+        assert reading.remarks == ()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [1_700_000_000, 1_700_000_000.25, "1700000000", "1700000000.123456"],
+)
+def test_times_of_a_table_in_epoch_seconds(tmp_path: Path, written: object) -> None:
+    path = tmp_path / "cdr.db"
+    make_own_table(path, row(calldate=written, uniqueid=ID, linkedid=ID))
+    source = CdrDatabase(f"sqlite:///{path}", "cdr")
+    (call,) = source.read(1_700_000_000 - 5, LATER).calls
+    assert call.number == VICTIM
+    assert source.read(1_700_000_000 + 200_000, LATER).calls == []
+
+
+def make_own_table(path: Path, *rows: dict[str, object]) -> None:
+    """Make a table of CDRs with these rows, all of the same columns."""
+    with closing(sqlite3.connect(path)) as conn, conn:
+        conn.execute(f"CREATE TABLE cdr ({', '.join(rows[0])})")
+        for one in rows:
+            marks = ", ".join("?" * len(one))
+            conn.execute(f"INSERT INTO cdr VALUES ({marks})", list(one.values()))
+
+
+def test_table_whose_times_can_not_be_read_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "cdr.db"
+    make_own_table(path, row(calldate="14.11.2023 22:13"))
+    with pytest.raises(HistoryUnreadable) as caught:
+        CdrDatabase(f"sqlite:///{path}", "cdr").read(0, LATER)
+    assert "column calldate holds '14.11.2023 22:13'" in str(caught.value)
+    assert "name a view" in str(caught.value)
+
+
+def test_rows_of_a_table_without_a_time_are_counted_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "cdr.db"
+    good = row(calldate="2023-11-14 22:13:20", uniqueid=ID, linkedid=ID)
+    bad = row(calldate=None, uniqueid="1700000003.9", linkedid="1700000003.9")
+    old = row(calldate=None, uniqueid="1600000003.9", linkedid="1600000003.9")
+    make_own_table(path, good, bad, bad, old)
+    reading = CdrDatabase(f"sqlite:///{path}", "cdr").read(1_700_000_000, LATER)
+    assert len(reading.calls) == 1
+    (remark,) = reading.remarks
+    assert remark.startswith(
+        f"{path}, table cdr: 2 CDRs have no time and are of no use"
+    )
+
+
+def test_lines_of_a_file_that_are_no_cdrs_are_counted_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "Master.csv"
+    good = master(VICTIM)
+    bad = good.replace('"20"', '"20",""', 1)
+    path.write_text(f"{good}\n{bad}\n\n{bad}\n")
+    reading = CdrFile(path).read(1_699_000_000, LATER)
+    assert len(reading.calls) == 1
+    (remark,) = reading.remarks
+    assert remark.startswith(f"{path}: 2 of 3 lines can not be read as CDRs")
+
+
+#: As in Asterisk's sample of cdr_custom.conf.
+CUSTOM = (
+    *("clid", "src", "dst", "dcontext", "channel", "dstchannel", "lastapp", "lastdata"),
+    *("start", "answer", "end", "duration", "billsec", "disposition", "amaflags"),
+    *("accountcode", "uniqueid", "userfield", "sequence"),
+)
+
+
+def custom(**values: object) -> str:
+    made = row(start="2023-11-14 22:13:20", answer="2023-11-14 22:13:25", **values)
+    texts = [str(made.get(name, "")).replace('"', '""') for name in CUSTOM]
+    return ",".join(f'"{text}"' for text in texts)
+
+
+def test_file_of_cdr_custom_without_columns_gets_the_right_remedy(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "Master.csv"
+    path.write_text(custom(uniqueid=ID) + "\n")
+    with pytest.raises(HistoryUnreadable) as caught:
+        CdrFile(path).read(0, LATER)
+    assert "its columns are not those of cdr_csv" in caught.value.problem
+    assert "name them in their order: history.cdr_columns" in caught.value.remedy
+    assert len(CdrFile(path, CUSTOM).read(0, LATER).calls) == 1
+
+
+def test_names_in_latin_1_are_readable(tmp_path: Path) -> None:
+    path = tmp_path / "Master.csv"
+    named = master(VICTIM).replace('"inbound",""', f'"inbound","""Müller"" <{VICTIM}>"')
+    for charset in ("latin-1", "utf-8"):
+        path.write_bytes(named.encode(charset) + b"\n")
+        (call,) = CdrFile(path).read(0, LATER).calls
+        assert call.name == "Müller"
+
+
+def test_names_in_latin_1_in_a_table_are_readable(tmp_path: Path) -> None:
+    path = tmp_path / "cdr.db"
+    made = row(calldate="2023-11-14 22:13:20", uniqueid=ID, linkedid=ID)
+    make_own_table(path, made)
+    clid = f'"Müller" <{VICTIM}>'.encode("latin-1")
+    with closing(sqlite3.connect(path)) as conn, conn:
+        conn.execute("UPDATE cdr SET clid = CAST(? AS TEXT)", [clid])
+    (call,) = CdrDatabase(f"sqlite:///{path}", "cdr").read(0, LATER).calls
+    assert call.name == "Müller"
+
+
+def test_queue_in_latin_1_is_readable_in_queue_log() -> None:
+    line = queue_log.parse_line(
+        "1700000000|1.1|Empfang Süd|NONE|ABANDON|1|1|5".encode("latin-1")
+    )
+    assert line is not None
+    assert line.queue == "Empfang Süd"
