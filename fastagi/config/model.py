@@ -51,8 +51,8 @@ from fastagi.config.values import (
     number,
     span,
 )
+from fastagi.domain.counting import CountingRules
 from fastagi.domain.limits import CallLimits
-from fastagi.domain.live_calls import CountingRules
 from fastagi.domain.numbers import NumberPlan, NumberRules
 
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Calls that are under way, and at the end of each whether it was missed.
+"""Calls that are under way, and at the end of each the facts that decide what it was.
 
 Holds what was told of channels, queues and bridges, and says who was ever connected
-to a person. A call is judged when the caller's channel is hung up and not before: a
-queue that was left proves nothing, the call may go on. That a call was transferred,
-picked up or parked and fetched needs no rule, as each ends in a bridge with a person.
+to a person. A call is counted (:mod:`fastagi.domain.counting`) when the caller's
+channel is hung up and not before: a queue that was left proves nothing, the call may go
+on. That a call was transferred, picked up or parked and fetched needs no rule, as each
+ends in a bridge with a person.
 
 Calls that were not seen from their beginning are never judged missed here; what
 happened to them is known to the history alone. Who tells the facts is not this
@@ -16,10 +17,19 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from enum import Enum, StrEnum
+from enum import Enum
 from typing import Final
 
 from attrs import define, field, frozen
+
+from fastagi.domain.counting import (
+    CallFacts,
+    CountingRules,
+    Ended,
+    Place,
+    Visit,
+    count,
+)
 
 #: Channels that no person holds in a hand, by their technology.
 _NO_PERSON: Final = frozenset(
@@ -59,92 +69,6 @@ def interface_of(name: str) -> str:
 def numbers_in(dialstring: str) -> list[str]:
     """Return the numbers in what was dialled."""
     return _DIALLED.findall(dialstring)
-
-
-class Outcome(StrEnum):
-    """What a call that has ended was to us."""
-
-    #: The caller never spoke to a person.
-    MISSED = "missed"
-    ANSWERED = "answered"
-    #: The caller asked to be called back and left.
-    REQUESTED = "requested"
-    #: The caller is no client: an extension, or nobody who could be called.
-    INTERNAL = "internal"
-    #: The caller withholds the number: nobody is to use it.
-    WITHHELD = "withheld"
-    TOO_SHORT = "too short"
-    #: It was in none of the queues, contexts and numbers whose calls count.
-    NOT_COUNTED = "not counted"
-    #: Its beginning, or some of what followed, was not seen.
-    UNSEEN = "unseen"
-
-
-@frozen(kw_only=True)
-class Place:
-    """Where in the dialplan a channel is."""
-
-    context: str
-    exten: str
-    priority: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.exten}@{self.context}"
-
-
-@frozen(kw_only=True)
-class CountingRules:
-    """Which calls may be missed ones."""
-
-    #: Queues, in small letters.
-    queues: Collection[str] = frozenset()
-    #: Contexts in which calls begin.
-    contexts: Collection[str] = frozenset()
-    #: Numbers that were called; a pattern must match in full.
-    numbers: tuple[re.Pattern[str], ...] = ()
-    min_duration_s: float = 0.0
-
-    def count_from(self, born_in: Place) -> bool:
-        """Whether a call counts by where it began."""
-        return born_in.context in self.contexts or any(
-            pattern.fullmatch(born_in.exten) for pattern in self.numbers
-        )
-
-
-@frozen(kw_only=True)
-class Ended:
-    """A call that is over, and what it was."""
-
-    outcome: Outcome
-    #: Of the caller's channel.
-    uniqueid: str
-    #: Uniqueid of the channel that was in the queue; else the caller's.
-    queue_uniqueid: str
-    #: The same for each form of the caller's number; empty if it is no client.
-    key: str
-    number: str
-    name: str
-    language: str
-    #: The last queue that counts; empty if the call was in none.
-    queue: str
-    #: Since when the caller waited.
-    since: float
-    ended_at: float
-    #: How it ended, in words.
-    how: str
-    #: The first person the caller spoke to, and when.
-    who: str = ""
-    answered_at: float | None = None
-    talk_s: float = 0.0
-    #: A request made in this call was kept, and then taken back.
-    taken_back: bool = False
-    #: Asterisk ended with the call in it, at some time between this one and
-    #: ``ended_at``; None if the end of the call itself is known.
-    cut_off_after: float | None = None
-    #: It was seen from its beginning without a gap.
-    whole: bool = True
-    #: Further ids by which the call may be known.
-    ids: frozenset[str] = frozenset()
 
 
 class Contact(Enum):
@@ -460,7 +384,7 @@ class LiveCalls:
             return None
         ended = None
         if channel.is_first or channel.visits:
-            ended = _judge(channel, place, rules, at)
+            ended = count(_facts(channel, place, at), rules)
         others = self._forget(channel)
         self._look_at(others, at)
         return ended
@@ -668,73 +592,33 @@ def _talk_s(channel: _Channel, now: float) -> float:
     return channel.talked_s + (0.0 if since is None else max(0.0, now - since))
 
 
-def _judge(channel: _Channel, place: Place, rules: CountingRules, at: float) -> Ended:
-    counted = [one for one in channel.visits if one.queue.lower() in rules.queues]
-    return Ended(
-        outcome=_outcome(channel, bool(counted), rules, at),
+def _facts(channel: _Channel, ended_in: Place, at: float) -> CallFacts:
+    return CallFacts(
         uniqueid=channel.uniqueid,
-        queue_uniqueid=counted[-1].uniqueid if counted else channel.uniqueid,
         key=channel.key,
         number=channel.number,
         name=channel.caller,
         language=channel.language,
-        queue=counted[-1].queue if counted else "",
-        since=counted[0].joined_at if counted else channel.born_at,
+        began_at=channel.born_at,
         ended_at=at,
-        how=_how(channel, place, at),
+        places=(channel.born_in,),
+        visits=tuple(
+            Visit(
+                queue=one.queue,
+                uniqueid=one.uniqueid,
+                joined_at=one.joined_at,
+                left_at=at if one.left_at is None else one.left_at,
+                to_the_end=one.left_at is None
+                or one.left_from == ended_in
+                or one.uniqueid != channel.uniqueid,
+            )
+            for one in channel.visits
+        ),
         who=channel.who,
         answered_at=channel.met_at,
         talk_s=_talk_s(channel, at),
-        taken_back=channel.requested is False,
+        requested=channel.requested,
+        withheld=channel.withheld,
         whole=channel.whole,
+        ended_in=ended_in,
     )
-
-
-def _outcome(
-    channel: _Channel, in_counted_queue: bool, rules: CountingRules, at: float
-) -> Outcome:
-    if not channel.key:
-        return Outcome.INTERNAL
-    if channel.met_at is not None:
-        return Outcome.ANSWERED
-    if channel.requested:
-        return Outcome.REQUESTED
-    if not channel.whole:
-        return Outcome.UNSEEN
-    if not (in_counted_queue or rules.count_from(channel.born_in)):
-        return Outcome.NOT_COUNTED
-    if channel.withheld:
-        return Outcome.WITHHELD
-    # A call that ended before it began was not short: the clock was set back.
-    if 0 <= at - channel.born_at < rules.min_duration_s:
-        return Outcome.TOO_SHORT
-    return Outcome.MISSED
-
-
-def _how(channel: _Channel, place: Place, at: float) -> str:
-    if channel.met_at is not None:
-        talk_s = _talk_s(channel, at)
-        return f"answered by {channel.who}, they talked for {talk_s:.0f} s"
-    if not channel.visits:
-        called = channel.born_in.exten
-        waited_s = at - channel.born_at
-        return (
-            f"the call to {called} ended at {place} unanswered after {waited_s:.0f} s"
-        )
-    visit = channel.visits[-1]
-    waited_s = (at if visit.left_at is None else visit.left_at) - visit.joined_at
-    if (
-        visit.left_at is None
-        or visit.left_from == place
-        or visit.uniqueid != (channel.uniqueid)
-    ):
-        how = f"hung up after {waited_s:.0f} s in queue {visit.queue}"
-    else:
-        how = (
-            f"left queue {visit.queue} unanswered after {waited_s:.0f} s and the call"
-            f" ended at {place}"
-        )
-    before = list(dict.fromkeys(one.queue for one in channel.visits[:-1]))
-    if before and before != [visit.queue]:
-        how += f" (before that in queue {', '.join(before)})"
-    return how

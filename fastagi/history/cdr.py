@@ -23,8 +23,9 @@ from typing import Final
 from attrs import field, frozen
 
 from fastagi.dialplan import REQUEST_CONTEXT
-from fastagi.domain.live_calls import Place, interface_of, is_person, numbers_in
-from fastagi.history.facts import PastCall, PastVisit
+from fastagi.domain.counting import Place, Visit
+from fastagi.domain.live_calls import interface_of, is_person, numbers_in
+from fastagi.history.facts import PastCall
 from fastagi.history.text import decoded
 
 NAME: Final = "the CDRs"
@@ -490,13 +491,13 @@ def _first(rows: list[Row]) -> Row:
     return next((row for row in rows if is_person(row.channel)), rows[0])
 
 
-def _visits(rows: list[Row]) -> tuple[PastVisit, ...]:
-    found: dict[tuple[str, str], PastVisit] = {}
+def _visits(rows: list[Row]) -> tuple[Visit, ...]:
+    found: dict[tuple[str, str], Visit] = {}
     for row in rows:
         if not row.queue:
             continue
         known = found.get((row.uniqueid, row.queue))
-        found[row.uniqueid, row.queue] = PastVisit(
+        found[row.uniqueid, row.queue] = Visit(
             queue=row.queue,
             uniqueid=row.uniqueid,
             joined_at=row.start if known is None else known.joined_at,

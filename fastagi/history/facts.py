@@ -12,24 +12,11 @@ from typing import Final
 
 from attrs import evolve, field, frozen
 
-from fastagi.domain.live_calls import Place
+from fastagi.domain.counting import Place, Visit
 
 #: More in one call tells nothing new.
 _MOST_VISITS: Final = 50
 _MOST_NAMES: Final = 50
-
-
-@frozen(kw_only=True)
-class PastVisit:
-    """A stay in a queue."""
-
-    queue: str
-    #: Of the channel that was in the queue.
-    uniqueid: str
-    joined_at: float
-    left_at: float
-    #: The caller was in the queue when the call ended.
-    to_the_end: bool = True
 
 
 @frozen(kw_only=True)
@@ -52,7 +39,7 @@ class PastCall:
     cut_off_after: float | None = None
     #: Where it was in the dialplan; the exten of the first is what was called.
     places: tuple[Place, ...] = ()
-    visits: tuple[PastVisit, ...] = ()
+    visits: tuple[Visit, ...] = ()
     #: The first person the caller spoke to, when, and for how long.
     who: str = ""
     answered_at: float | None = None
@@ -117,7 +104,7 @@ def _cut_off_after(first: PastCall, second: PastCall) -> float | None:
     return None if None in known else max(filter(None, known), default=None)
 
 
-def _visits(first: PastCall, second: PastCall) -> tuple[PastVisit, ...]:
+def _visits(first: PastCall, second: PastCall) -> tuple[Visit, ...]:
     # Two histories tell of the same stays, each in its own way; one history of
     # different ones.
     if first.sources != second.sources:

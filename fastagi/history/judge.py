@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Judges what a history tells: which calls were missed, which clients were served.
 
-The rules are those of live calls (:mod:`fastagi.domain.live_calls`); what differs is
+The rules are those of live calls (:mod:`fastagi.domain.counting`); what differs is
 what is known. That a number was withheld a history says only if the dialplan wrote it
 into the CDR. All times are epoch seconds, passed in.
 """
@@ -12,9 +12,17 @@ from collections.abc import Callable, Iterable
 
 from attrs import field, frozen
 
-from fastagi.domain.live_calls import Contact, CountingRules, Ended, Outcome
+from fastagi.domain.counting import (
+    CallFacts,
+    CountingRules,
+    Ended,
+    Outcome,
+    Visit,
+    count,
+)
+from fastagi.domain.live_calls import Contact
 from fastagi.history import queue_log
-from fastagi.history.facts import PastCall, PastVisit
+from fastagi.history.facts import PastCall
 
 
 @frozen(kw_only=True)
@@ -94,7 +102,7 @@ def judge(
         if call.ended_at is None or any(map(is_own, call.ids)):
             continue
         key = client_key(call.number)
-        ended = _ended(call, key, call.ended_at, rules)
+        ended = count(_facts(call, key, call.ended_at, rules), rules)
         judged.known.append(ended)
         if ended.outcome is Outcome.MISSED:
             judged.missed.append(ended)
@@ -128,32 +136,30 @@ def _contacts(
         )
 
 
-def _ended(call: PastCall, key: str, ended_at: float, rules: CountingRules) -> Ended:
-    visits = _visits(call, rules, ended_at)
-    counted = [visit for visit in visits if visit.queue.lower() in rules.queues]
-    return Ended(
-        outcome=_outcome(call, key, ended_at, bool(counted), rules),
+def _facts(
+    call: PastCall, key: str, ended_at: float, rules: CountingRules
+) -> CallFacts:
+    return CallFacts(
         uniqueid=call.uniqueid,
-        queue_uniqueid=counted[-1].uniqueid if counted else call.uniqueid,
         key=key,
         number=call.number,
         name=call.name,
-        language="",
-        queue=counted[-1].queue if counted else "",
-        since=counted[0].joined_at if counted else call.began_at,
+        began_at=call.began_at,
         ended_at=ended_at,
-        how=_how(call, visits, ended_at),
+        places=call.places,
+        visits=_visits(call, rules, ended_at),
         who=call.who,
         answered_at=call.answered_at,
         talk_s=call.talk_s,
-        ids=call.ids,
+        withheld=call.withheld,
+        by_key=call.by_key,
         cut_off_after=call.cut_off_after,
+        ids=call.ids,
+        sources=call.sources,
     )
 
 
-def _visits(
-    call: PastCall, rules: CountingRules, ended_at: float
-) -> tuple[PastVisit, ...]:
+def _visits(call: PastCall, rules: CountingRules, ended_at: float) -> tuple[Visit, ...]:
     """Return the stays in queues.
 
     A CDR names the queue only if the call ended in it. What it always has is the
@@ -162,7 +168,7 @@ def _visits(
     if call.visits:
         return call.visits
     return tuple(
-        PastVisit(
+        Visit(
             queue=place.exten,
             uniqueid=call.uniqueid,
             joined_at=call.began_at,
@@ -172,46 +178,3 @@ def _visits(
         for place in call.places
         if place.exten.lower() in rules.queues
     )
-
-
-def _outcome(
-    call: PastCall, key: str, ended_at: float, in_queue: bool, rules: CountingRules
-) -> Outcome:
-    if not key:
-        return Outcome.INTERNAL
-    if call.answered_at is not None:
-        return Outcome.ANSWERED
-    if not (in_queue or call.by_key or any(map(rules.count_from, call.places))):
-        return Outcome.NOT_COUNTED
-    if call.withheld:
-        return Outcome.WITHHELD
-    cut_off = call.cut_off_after is not None
-    if not cut_off and ended_at - call.began_at < rules.min_duration_s:
-        return Outcome.TOO_SHORT
-    return Outcome.MISSED
-
-
-def _how(call: PastCall, visits: tuple[PastVisit, ...], ended_at: float) -> str:
-    found = f"found in {' and '.join(sorted(call.sources))}"
-    if call.answered_at is not None:
-        return f"answered by {call.who or 'somebody'} ({found})"
-    if not visits:
-        called = call.places[0].exten if call.places else "us"
-        waited_s = ended_at - call.began_at
-        return f"the call to {called} ended unanswered after {waited_s:.0f} s ({found})"
-    visit = visits[-1]
-    waited_s = visit.left_at - visit.joined_at
-    if call.cut_off_after is not None:
-        waited_s = max(0.0, call.cut_off_after - visit.joined_at)
-        how = (
-            f"waited at least {waited_s:.0f} s in queue {visit.queue} until Asterisk"
-            " ended"
-        )
-    elif visit.to_the_end:
-        how = f"hung up after {waited_s:.0f} s in queue {visit.queue}"
-    else:
-        how = f"left queue {visit.queue} unanswered after {waited_s:.0f} s"
-    before = list(dict.fromkeys(one.queue for one in visits[:-1]))
-    if before and before != [visit.queue]:
-        how += f" (before that in queue {', '.join(before)})"
-    return f"{how} ({found})"

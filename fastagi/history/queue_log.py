@@ -24,7 +24,8 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from fastagi.history.facts import PastCall, PastVisit
+from fastagi.domain.counting import Visit
+from fastagi.history.facts import PastCall
 from fastagi.history.text import decoded
 
 NAME: Final = "queue_log"
@@ -323,7 +324,7 @@ def _past(callid: str, call: _Call) -> PastCall:
         ended_at=call.last_at if call.over else None,
         cut_off_after=call.cut_off_after,
         visits=tuple(
-            PastVisit(
+            Visit(
                 queue=stay.queue,
                 uniqueid=callid,
                 joined_at=stay.joined_at,

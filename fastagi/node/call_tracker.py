@@ -32,14 +32,8 @@ from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.session import AmiSession
 from fastagi.config.model import Settings
-from fastagi.domain.live_calls import (
-    Contact,
-    Ended,
-    LiveCalls,
-    Meeting,
-    Outcome,
-    Place,
-)
+from fastagi.domain.counting import Ended, Outcome, Place
+from fastagi.domain.live_calls import Contact, LiveCalls, Meeting
 from fastagi.domain.numbers import NotCallable, plain_number
 from fastagi.domain.task import OPEN, CallbackTask
 from fastagi.history.judge import PastContact

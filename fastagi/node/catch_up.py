@@ -28,7 +28,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from fastagi.config.model import HistorySettings, Settings
-from fastagi.domain.live_calls import Contact, Ended
+from fastagi.domain.counting import Ended
+from fastagi.domain.live_calls import Contact
 from fastagi.domain.task import OPEN, Kind
 from fastagi.history.judge import Judged, PastContact, judge, served_after
 from fastagi.history.sources import (

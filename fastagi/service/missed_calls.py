@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from fastagi.config.model import Settings
 from fastagi.config.queue_layers import QueueSettings
-from fastagi.domain.live_calls import Ended
+from fastagi.domain.counting import Ended
 from fastagi.service.requests import MISSED_CALL, CallbackRequest
 
 

@@ -19,7 +19,7 @@ from typing import Final
 
 from attrs import frozen
 
-from fastagi.domain.live_calls import CountingRules
+from fastagi.domain.counting import CountingRules
 from fastagi.history import cdr, queue_log
 from fastagi.history.facts import PastCall
 from fastagi.history.judge import Judged, judge

@@ -8,15 +8,8 @@ import re
 import pytest
 
 from fastagi.domain import live_calls
-from fastagi.domain.live_calls import (
-    Contact,
-    CountingRules,
-    Ended,
-    LiveCalls,
-    Meeting,
-    Outcome,
-    Place,
-)
+from fastagi.domain.counting import CountingRules, Ended, Outcome, Place
+from fastagi.domain.live_calls import Contact, LiveCalls, Meeting
 
 CLIENT = "4930123456"
 RULES = CountingRules(queues={"support"})

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from twisted.logger import capturedLogs
 
-from fastagi.domain.live_calls import CountingRules, Outcome
+from fastagi.domain.counting import CountingRules, Outcome
 from fastagi.history import cdr, database, queue_log, sources
 from fastagi.history.database import CdrTable
 from fastagi.history.errors import HistoryUnreadable
