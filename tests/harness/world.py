@@ -53,6 +53,8 @@ T = TypeVar("T")
 START: Final = 1_800_000_000.0
 #: More turns at one instant than any sound program needs.
 _MOST_TURNS: Final = 20_000
+#: Above the largest process id that Linux gives.
+_NO_PID: Final = 2**22
 #: At which of its points a process is killed: the how-manieth, or where the function
 #: says so of the point's name.
 KillAt = int | Callable[[str], bool] | None
@@ -164,6 +166,9 @@ class PacedDatabase(Database):
         process = self._process
         if process.dead:
             return
+        if process.frozen:
+            process.when_thawed(lambda: self._do(result, name, fn, args, together))
+            return
         trouble = self.unavailable or self.broken.get(name)
         if trouble:
             done: Deferred[T] = fail(StoreUnavailable(f"{name}: {trouble}"))
@@ -217,7 +222,12 @@ class ServiceProcess:
     _log = Logger()
 
     def __init__(
-        self, world: World, settings: Settings, *, kill_at: KillAt = None
+        self,
+        world: World,
+        settings: Settings,
+        held: leases.Held,
+        *,
+        kill_at: KillAt = None,
     ) -> None:
         self._world = world
         self._asterisk = world.asterisk
@@ -226,6 +236,9 @@ class ServiceProcess:
         self.points: list[str] = []
         self._at: dict[str, list[Callable[[], object]]] = {}
         self.dead = False
+        #: Stopped by SIGSTOP, or its machine is.
+        self.frozen = False
+        self._when_thawed: list[Callable[[], object]] = []
         #: Why it must end, if another service has taken the database.
         self.lease_lost: list[str] = []
         #: How long the histories take to be read.
@@ -238,13 +251,6 @@ class ServiceProcess:
         self.control = ServerEndpoint(net, self._around("control"))
         self.ami = asterisk.manager_endpoint(self._around("AMI"))
         asterisk.agi = self.agi
-        held = Database(world.url, deliver=None).run_now(
-            "take lease",
-            leases.take,
-            leases.Process("pbx", "boot", len(world.processes) + 1, "pid", "0"),
-            f"run {len(world.processes) + 1}",
-            world.leases_run_out,
-        )
         tokens = (f"{random.getrandbits(32):08x}" for _ in iter(int, 1))
         self.service = CallbackService(
             settings=settings,
@@ -293,6 +299,31 @@ class ServiceProcess:
         self.agi.factory = self.control.factory = None
         for end in self._ends():
             end.vanish()
+
+    def freeze(self) -> None:
+        """Stop it where it is; its kernel goes on receiving for it."""
+        self.frozen = True
+        self._factories = self.agi.factory, self.control.factory
+        self.agi.factory = self.control.factory = None
+        for end in self._ends():
+            end.frozen = True
+
+    def thaw(self) -> None:
+        """Let it go on; it learns of the time that has passed, and of the rest."""
+        if not self.frozen or self.dead:
+            return
+        self.frozen = False
+        self.agi.factory, self.control.factory = self._factories
+        for end in self._ends():
+            end.frozen = False
+        self.clock.rightNow = self._world.clock.seconds()
+        waiting, self._when_thawed = self._when_thawed, []
+        for function in waiting:
+            self._world.clock.callLater(0, function)
+
+    def when_thawed(self, function: Callable[[], object]) -> None:
+        """Run a function when a frozen process goes on."""
+        self._when_thawed.append(function)
 
     def bury(self) -> None:
         """Let what is left of a killed process come to an end; nobody hears of it."""
@@ -465,9 +496,24 @@ class World:
         self.settle()
         return process
 
-    def launch(self, settings: Settings, *, kill_at: KillAt = None) -> ServiceProcess:
-        """Start a service; it gets on as time does."""
-        process = ServiceProcess(self, settings, kill_at=kill_at)
+    def launch(
+        self, settings: Settings, *, kill_at: KillAt = None, host: str = "pbx"
+    ) -> ServiceProcess:
+        """Start a service on a machine; it gets on as time does.
+
+        Raises:
+            DatabaseHeld: another service holds the database.
+        """
+        life = len(self.processes) + 1
+        token = f"run {life}"
+        # No process of this machine has such an id, so the last holder has ended.
+        process_id = leases.Process(host, "boot", _NO_PID + life, "pid", "0")
+        held = Database(self.url, deliver=None).run_now(
+            "take lease", leases.take, process_id, token, self.leases_run_out
+        )
+        if held.token != token:
+            raise leases.held_by(held)
+        process = ServiceProcess(self, settings, held, kill_at=kill_at)
         self.processes.append(process)
         process.start()
         return process
@@ -535,7 +581,8 @@ class World:
         self.asterisk.skew_s = self.skew_s
 
     def _clocks(self) -> list[Clock]:
-        return [self.clock, *(p.clock for p in self.processes if not p.dead)]
+        alive = (p for p in self.processes if not (p.dead or p.frozen))
+        return [self.clock, *(process.clock for process in alive)]
 
     def _next(self) -> float | None:
         """Return when the next timed call is due."""

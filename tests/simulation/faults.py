@@ -25,7 +25,7 @@ from fastagi.node.reconciler import Reconciler
 from fastagi.node.scheduler import Scheduler
 from fastagi.service.opening_state import OpeningState
 from fastagi.service.promises import Promises
-from fastagi.store import guards, limits, schema
+from fastagi.store import guards, leases, limits, schema
 from fastagi.store.errors import StaleTask
 from fastagi.store.later import LaterRequest
 from fastagi.store.store import Recorded, TaskStore
@@ -311,6 +311,22 @@ def _blind_to_talk() -> Iterator[None]:
 )
 def _hang_up_and_forget() -> Iterator[None]:
     with mock.patch.object(LaterRequest, "outlives", lambda self, answered_at: False):
+        yield
+
+
+@_fault(
+    "a service that was frozen goes on although another has taken over",
+    "never two calls to one client",
+    "no call before its COMMIT",
+    "no client is rung for an attempt that has ended",
+    "callbacks take only agents to spare",
+    first_seed=100,
+)
+def _wakes_and_calls() -> Iterator[None]:
+    with (
+        mock.patch.object(leases, "assert_held", lambda conn, held: None),
+        mock.patch.object(leases, "renew", lambda conn, held: held),
+    ):
         yield
 
 

@@ -143,6 +143,8 @@ class Plan:
     cancels: tuple[Cue, ...] = ()
     #: Somebody with the number of a client who talks calls in.
     calls_in_talks: tuple[Cue, ...] = ()
+    #: The service is frozen, and a second one on another machine tries to take over.
+    freezes: tuple[Cue, ...] = ()
     #: Asterisk keeps a request that the service does not answer.
     keeps_requests: bool
     #: The most calls, 0 for no limit: to a number, in a minute, for a queue in an hour.
@@ -167,6 +169,7 @@ class Plan:
                 "transfers",
                 "cancels",
                 "calls_in_talks",
+                "freezes",
             )
         ]
         deaths = [f"killed at {d.at!r} ({d.count}), {d.down_s} s" for d in self.deaths]
@@ -181,6 +184,7 @@ class Plan:
                 *map(str, self.transfers),
                 *map(str, self.cancels),
                 *map(str, self.calls_in_talks),
+                *map(str, self.freezes),
             ]
         )
 
@@ -250,6 +254,7 @@ def plan(seed: int) -> Plan:
         transfers=_transfers(dice, queues, clients),
         cancels=_cancels(dice),
         calls_in_talks=_calls_in_talks(dice, queues),
+        freezes=_freezes(dice),
     )
 
 
@@ -450,6 +455,25 @@ def _calls_in_talks(dice: random.Random, queues: tuple[str, ...]) -> tuple[Cue, 
         after_s = _moment(dice, 0, 20)
         cues.append(Cue(TALK, dice.choice((1, 1, 2, 3)), event, after_s=after_s))
     return tuple(cues)
+
+
+def _freezes(dice: random.Random) -> tuple[Cue, ...]:
+    """A lease lasts 15 s, so a second service takes over after the longer ones."""
+    if dice.random() < 0.7:
+        return ()
+    event = Event(0.0, "service freezes", {"for_s": dice.choice((5.0, 20.0, 60.0))})
+    moment = dice.choice(
+        (
+            "COMMIT of begin attempts",
+            "sending AMI Action: Originate",
+            "COMMIT of add",
+            "COMMIT of close attempt",
+            "BridgeEnter",
+            "Hangup",
+        )
+    )
+    after_s = dice.choice((0.0, _moment(dice, 0, 10)))
+    return (Cue(moment, dice.choice((1, 1, 2, 3)), event, after_s=after_s),)
 
 
 def _trouble(dice: random.Random) -> Event:

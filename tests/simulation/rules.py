@@ -191,6 +191,7 @@ class Rules:
         calm = (
             process is not None
             and not process.dead
+            and not process.frozen
             and not process.stopped
             and process.service.node.manager.connected
             and process.service.node.queue_monitor.ready

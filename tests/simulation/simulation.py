@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, cast
+from unittest import mock
 
 import attrs
 
@@ -20,6 +21,8 @@ from twisted.logger import (
 
 from fastagi.config.model import LimitSettings, Settings
 from fastagi.config.queue_layers import DAYS_OF_WEEK
+from fastagi.store import leases
+from fastagi.store.errors import DatabaseHeld
 from tests.emulator.manager import Header, Told
 from tests.emulator.scenarios import Answers
 from tests.harness.world import (
@@ -52,6 +55,8 @@ _OF_CALLBACKS: Final = frozenset(
 )
 #: For so long after the trouble everything must have come to its end.
 _MOST_S: Final = 2 * 3600.0
+#: For so long a second service tries to take over from one that is frozen.
+_GIVES_UP_S: Final = leases.LENGTH_S + 2.0
 #: What may come after the last end, and must not.
 _QUIET_S: Final = 120.0
 
@@ -128,6 +133,14 @@ class Simulation:
         #: Whether the next life of the service is on its way.
         self._reborn = False
         self._points: list[list[str]] = []
+        #: The machine on which the service runs.
+        self._host = "pbx"
+        self._world.leases_run_out = bool(plan.freezes)
+        # The database's clock.
+        self._database_clock = mock.patch.object(
+            leases, "_now", lambda conn: self._world.clock.seconds()
+        )
+        self._database_clock.start()
         self._log = self._observe
         globalLogPublisher.addObserver(cast(ILogObserver, self._log))
         self._build()
@@ -139,6 +152,7 @@ class Simulation:
         globalLogPublisher.removeObserver(cast(ILogObserver, self._log))
         self.rules.close()
         self._world.close()
+        self._database_clock.stop()
 
     def _observe(self, event: LogEvent) -> None:
         """What fails unforeseen in a service that lives is a broken rule."""
@@ -176,6 +190,7 @@ class Simulation:
             *chosen.transfers,
             *chosen.cancels,
             *chosen.calls_in_talks,
+            *chosen.freezes,
         )
         self._cues = [(cue, [cue.count]) for cue in cues]
         if self._cues:
@@ -249,7 +264,7 @@ class Simulation:
         self._reborn = False
         death = self._deaths.pop(0) if self._deaths and not self._ends else None
         kill_at = self._executioner(death)
-        process = self._world.launch(self._settings(), kill_at=kill_at)
+        process = self._world.launch(self._settings(), kill_at=kill_at, host=self._host)
         process.down_s = 1.0 if death is None else death.down_s  # type: ignore[attr-defined]
         self._points.append(process.points)
         self._pace(process)
@@ -282,6 +297,10 @@ class Simulation:
 
     def _look_after_the_service(self) -> None:
         """What systemd does."""
+        for process in self._world.processes:
+            if process.lease_lost and not process.dead:
+                # It ends itself at once, and is not started again: see the unit.
+                process.kill()
         process = self._process
         if (process.dead or process.stopped) and not self._reborn:
             self._reborn = True
@@ -467,7 +486,8 @@ class Simulation:
 
     def _on_database_fails(self, for_s: float, words: str) -> None:
         self._trouble = words
-        self._process.database.unavailable = words
+        for process in self._world.processes:
+            process.database.unavailable = words
         self._later(for_s, self._end_of_trouble)
 
     def _on_slow_database(self, for_s: float, takes_s: float) -> None:
@@ -477,7 +497,8 @@ class Simulation:
     def _end_of_trouble(self) -> None:
         self._trouble = ""
         self._commit_s = self._plan.commit_s
-        self._process.database.unavailable = ""
+        for process in self._world.processes:
+            process.database.unavailable = ""
 
     def _on_clock_is_set(self, by_s: float) -> None:
         self.rules.clock_steps.append((self._world.clock.seconds(), by_s))
@@ -485,6 +506,26 @@ class Simulation:
 
     def _on_stop(self) -> None:
         self._process.stop()
+
+    def _on_service_freezes(self, for_s: float) -> None:
+        """A second service on another machine tries to take over."""
+        process = self._process
+        if process.dead or process.stopped or process.frozen:
+            return
+        process.freeze()
+        self._later(for_s, process.thaw)
+        self._take_over(process, until=self._world.t + _GIVES_UP_S)
+
+    def _take_over(self, former: ServiceProcess, until: float) -> None:
+        if self._process is not former or former.dead or self._world.t > until:
+            return
+        host = self._host
+        self._host = "standby" if host == "pbx" else "pbx"
+        try:
+            self._begin()
+        except DatabaseHeld:
+            self._host = host
+            self._later(1.0, lambda: self._take_over(former, until))
 
     def _on_agi_breaks(self) -> None:
         for run in self._asterisk.agi_runs:
