@@ -91,7 +91,7 @@ def run(config: str) -> None:
     """
     reloads = ReloadRequests()
     settings = _load(config)
-    # Imported here: it installs the reactor, which no other command needs.
+    # Imported here: no other command needs a reactor.
     from fastagi.command import daemon
 
     sys.exit(daemon.run(config, settings, reloads))

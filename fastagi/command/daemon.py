@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import Any, Final
 
-from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import (
     HostnameEndpoint,
@@ -30,9 +28,11 @@ from fastagi.config.secrecy import open_doors
 from fastagi.doors.control_socket import ControlSocketEndpoint
 from fastagi.errors import CallbackError
 from fastagi.node.manager_tls import manager_tls
+from fastagi.runtime import steady_reactor
 from fastagi.runtime.clock import MachineClock
 from fastagi.runtime.kernel_limits import allow_open_files, files_left, longest_backlog
 from fastagi.runtime.logs import Logs
+from fastagi.runtime.steady_reactor import SteadyReactor
 from fastagi.runtime.threads import OwnThread
 from fastagi.store import migrate
 from fastagi.store.engine import Database
@@ -45,8 +45,6 @@ from fastagi.store.leases import Ownership
 WAITS_FOR_A_PERSON: Final = 2
 
 _log = Logger()
-#: Twisted types its reactor as a bare module.
-reactor: Any = _reactor
 
 
 def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
@@ -58,6 +56,7 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
         reloads: when the user says so. What was said since `settings` were read is
             done as soon as the service has started.
     """
+    reactor = steady_reactor.install()
     logs = Logs()
     _use(logs, settings)
     logs.begin()
@@ -65,7 +64,7 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
     _warn_of_limits(settings.fastagi)
     try:
         migrate.prepare(settings.database.url)
-        endpoints = _endpoints(settings)
+        endpoints = _endpoints(settings, reactor)
         _make_directory_of(settings.control.socket)
         # Before anything listens, or asks Asterisk about calls under way.
         ownership = Ownership.take(settings.database.url)
@@ -76,8 +75,6 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
         # Such as a database server that is not up yet: worth another try.
         _log.critical("{error}", error=error)
         return 1
-    # Before anything is timed; the time of day comes from MachineClock.
-    reactor.seconds = time.monotonic
     service = CallbackService(
         settings=settings,
         database=Database(settings.database.url, deliver=reactor.callFromThread),
@@ -219,21 +216,21 @@ def _make_directory_of(socket: str) -> None:
         ) from None
 
 
-def _endpoints(settings: Settings) -> Endpoints:
+def _endpoints(settings: Settings, reactor: SteadyReactor) -> Endpoints:
     return Endpoints(
-        ami=_manager(settings.ami),
-        fastagi=_listen(settings),
+        ami=_manager(settings.ami, reactor),
+        fastagi=_listen(settings, reactor),
         control=ControlSocketEndpoint(reactor, settings.control.socket),
     )
 
 
-def _manager(ami: AmiSettings) -> IStreamClientEndpoint:
+def _manager(ami: AmiSettings, reactor: SteadyReactor) -> IStreamClientEndpoint:
     endpoint = HostnameEndpoint(reactor, ami.host, ami.tcp_port)
     tls = manager_tls(ami)
     return endpoint if tls is None else TlsClientEndpoint(endpoint, tls, reactor)
 
 
-def _listen(settings: Settings) -> IStreamServerEndpoint:
+def _listen(settings: Settings, reactor: SteadyReactor) -> IStreamServerEndpoint:
     address = settings.fastagi.listen
     kind = TCP6ServerEndpoint if ":" in address else TCP4ServerEndpoint
     return kind(
