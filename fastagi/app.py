@@ -122,7 +122,7 @@ class CallbackService:
         self.agi = FastAgiServer(
             endpoint=endpoints.fastagi,
             scripts=self.node.scripts,
-            clock=clock.steady,
+            clock=clock.timers,
             max_connections=settings.fastagi.max_connections,
             max_connections_per_peer=settings.fastagi.share_of_one_peer,
             max_rate_per_peer=settings.fastagi.max_rate_per_peer,
@@ -174,7 +174,7 @@ class CallbackService:
         Raises:
             CannotListenError: a socket is taken; nothing is left running.
         """
-        self._status.started_at = self._clock.seconds()
+        self._status.started_at = self._clock.now()
         self._control_port = await self._control_endpoint.listen(self._control)
         self._running = True
         self._owner.start()

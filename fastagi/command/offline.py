@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import cast
 
 from twisted.internet.defer import Deferred
@@ -13,6 +12,7 @@ from twisted.python.failure import Failure
 
 from fastagi.config.model import Settings
 from fastagi.runtime.background import Background
+from fastagi.runtime.clock import MachineClock
 from fastagi.service.commands import Actor, Answer, Command, Dispatch
 from fastagi.service.number_commands import NumberCommands
 from fastagi.service.refusals import Refusals
@@ -31,26 +31,26 @@ def do(settings: Settings, command: Command, actor: Actor) -> Answer:
     """
     # Not made here: it would belong to whoever gives the command.
     migrate.check_current(settings.database.url)
-    clock = Clock()
-    clock.advance(datetime.now(UTC).timestamp())
+    # Its timers never run: a command waits for nothing but the database.
+    clock = MachineClock(cast(IReactorTime, Clock()))
     database = Database(settings.database.url, deliver=None)
     store = TaskStore(database)
-    background = Background(cast(IReactorTime, clock))
+    background = Background(clock)
     desk = TaskCommands(
         store=store,
         requests=Requests(
             store=store,
-            clock=cast(IReactorTime, clock),
+            clock=clock,
             background=background,
             settings=lambda: settings,
             refusals=Refusals(
                 store=store,
-                clock=cast(IReactorTime, clock),
+                clock=clock,
                 background=background,
             ),
             tasks_changed=lambda: None,
         ),
-        clock=cast(IReactorTime, clock),
+        clock=clock,
         settings=lambda: settings,
         # Nobody to tell: the next start of the service looks for itself.
         tasks_changed=lambda: None,
@@ -59,7 +59,7 @@ def do(settings: Settings, command: Command, actor: Actor) -> Answer:
     )
     number_desk = NumberCommands(
         store=store,
-        clock=cast(IReactorTime, clock),
+        clock=clock,
         settings=lambda: settings,
         tasks_changed=lambda: None,
         # No call of ours is followed by anybody.

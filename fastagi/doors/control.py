@@ -21,7 +21,6 @@ from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
     IPushProducer,
-    IReactorTime,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -31,6 +30,7 @@ from zope.interface import implementer
 from fastagi.doors import codec
 from fastagi.errors import CallbackError
 from fastagi.runtime.background import Background
+from fastagi.runtime.clock import Clock
 from fastagi.service.commands import Actor, Dispatch
 
 #: How long a client may take to send a whole line, or to read what it gets, in seconds.
@@ -165,7 +165,7 @@ class _ControlProtocol(Protocol):
 
     def _wait(self) -> None:
         self._stop_waiting()
-        self._timer = self._factory.clock.callLater(_PATIENCE_S, self._is_late)
+        self._timer = self._factory.clock.call_later(_PATIENCE_S, self._is_late)
 
     def _stop_waiting(self) -> None:
         timer, self._timer = self._timer, None
@@ -204,7 +204,7 @@ class ControlFactory(Factory):
     noisy = False
 
     def __init__(
-        self, dispatch: Dispatch, background: Background, clock: IReactorTime
+        self, dispatch: Dispatch, background: Background, clock: Clock
     ) -> None:
         self.dispatch = dispatch
         self.background = background

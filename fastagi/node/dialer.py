@@ -787,7 +787,7 @@ class Dialer:
 
     def _moment(self) -> float:
         """Return the moment as an attempt's progress counts it."""
-        return self._clock.steady.seconds()
+        return self._clock.steady()
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.seconds(), UTC)

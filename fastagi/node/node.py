@@ -95,7 +95,7 @@ class Node:
         ami = settings().ami
         self.manager = AmiSession(
             endpoint=endpoint,
-            clock=clock.steady,
+            clock=clock.timers,
             credentials=credentials_of(ami),
             ping_interval_s=ami.ping_interval_s,
             action_timeout_s=ami.timeout_s,

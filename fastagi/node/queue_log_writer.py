@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from fastagi.ami import actions
@@ -21,6 +20,7 @@ from fastagi.ami.session import AmiSession
 from fastagi.config.model import Settings
 from fastagi.domain.queue_log_entries import Entry, entries
 from fastagi.runtime.background import Background
+from fastagi.runtime.clock import Clock
 from fastagi.runtime.worker import Worker
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.positions import Position
@@ -46,7 +46,7 @@ class QueueLogWriter:
         *,
         manager: AmiSession,
         store: TaskStore,
-        clock: IReactorTime,
+        clock: Clock,
         background: Background,
         settings: Callable[[], Settings],
     ) -> None:

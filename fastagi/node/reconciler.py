@@ -174,7 +174,7 @@ class Reconciler:
     def _follow(
         self, begun: Begun, known: RunningAttempt | None, caller_half: AmiMessage
     ) -> None:
-        now = self._clock.steady.seconds()
+        now = self._clock.steady()
         if known is None:
             self._log.info(
                 "task {task_id}: its call is under way, following it",
@@ -221,7 +221,7 @@ class Reconciler:
         # Without an entry the client was never dialled; unless that was seen, and
         # Asterisk was killed before its database had the entry.
         progress.lost = progress.caller_dialled_at is not None and not kept
-        now = self._clock.steady.seconds()
+        now = self._clock.steady()
         for value in kept:
             outcome = Outcome.kept(value)
             if outcome.dialstatus == dialplan.DIALLING:

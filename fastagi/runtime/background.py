@@ -12,10 +12,11 @@ from collections.abc import Coroutine
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+
+from fastagi.runtime.clock import Clock
 
 
 class Stopping(Exception):
@@ -27,7 +28,7 @@ class Background:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._running: set[Deferred[Any]] = set()
         self._pauses: set[Deferred[None]] = set()
@@ -53,7 +54,7 @@ class Background:
         """
         if self._stopping:
             raise Stopping
-        pause: Deferred[None] = deferLater(self._clock, seconds)
+        pause: Deferred[None] = deferLater(self._clock.timers, seconds)
         self._pauses.add(pause)
         try:
             await pause

@@ -1,36 +1,77 @@
 # SPDX-License-Identifier: MIT
 """The time of day, and timers that do not mind when somebody sets the clock.
 
-A reactor times its calls by the machine's clock: when that is set back by an hour, each
-timer sleeps an hour longer, and with it every time-out, ping and retry. Here the two
-are apart.
+Two clocks that are easily mistaken for each other: the machine's, which tells the time
+of day and may be set, and a steady one, which counts seconds and never jumps. Spans are
+measured and timers run by the steady one.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 
+class Clock(Protocol):
+    """What the parts of the service know of time."""
+
+    @property
+    def timers(self) -> IReactorTime:
+        """The steady clock as Twisted's own functions take it."""
+
+    def now(self) -> datetime:
+        """Return what the machine's clock shows, in UTC; it may jump, also back."""
+
+    def epoch_s(self) -> float:
+        """Return the same as seconds of the epoch."""
+
+    def steady(self) -> float:
+        """Return seconds that count from nowhere in particular and never jump."""
+
+    def call_later(
+        self, delay_s: float, function: Callable[..., object], *args: object
+    ) -> IDelayedCall:
+        """Call a function after so many seconds that really passed."""
+
+
 @implementer(IReactorTime)
 class MachineClock:
-    """Tells what the machine's clock shows, and runs timers by a steady one.
+    """The clocks of this machine.
 
     Args:
-        steady: counts the seconds, whatever the machine's clock is set to.
-        time_of_day: returns epoch seconds.
+        timers: counts the seconds and calls functions, whatever the machine's clock is
+            set to.
+        time_of_day: returns seconds of the epoch.
     """
 
     def __init__(
-        self, steady: IReactorTime, time_of_day: Callable[[], float] = time.time
+        self, timers: IReactorTime, time_of_day: Callable[[], float] = time.time
     ) -> None:
-        #: For spans: its seconds count from nowhere in particular.
-        self.steady = steady
+        self.timers = timers
         self._time_of_day = time_of_day
+
+    def now(self) -> datetime:
+        """Return what the machine's clock shows, in UTC."""
+        return datetime.fromtimestamp(self._time_of_day(), UTC)
+
+    def epoch_s(self) -> float:
+        """Return the same as seconds of the epoch."""
+        return self._time_of_day()
+
+    def steady(self) -> float:
+        """Return the reading of the steady clock."""
+        return self.timers.seconds()
+
+    def call_later(
+        self, delay_s: float, function: Callable[..., object], *args: object
+    ) -> IDelayedCall:
+        """Call a function after so many seconds by the steady clock."""
+        return self.timers.callLater(delay_s, function, *args)
 
     def seconds(self) -> float:
         """Return the time of day in epoch seconds; it may jump, also back."""
@@ -40,8 +81,8 @@ class MachineClock:
         self, delay: float, callable: Callable[..., object], *args: Any, **kwargs: Any
     ) -> IDelayedCall:
         """Call a function after so many seconds that really passed."""
-        return self.steady.callLater(delay, callable, *args, **kwargs)
+        return self.timers.callLater(delay, callable, *args, **kwargs)
 
     def getDelayedCalls(self) -> Sequence[IDelayedCall]:
         """Return what waits to be called."""
-        return self.steady.getDelayedCalls()
+        return self.timers.getDelayedCalls()

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from fastagi.runtime.background import Background, Stopping
+from fastagi.runtime.clock import Clock
 
 #: The longest time until the next run that a timer is set for, in seconds: a run that
 #: is due at a time of day is not missed by more if the machine's clock is set forward.
@@ -43,7 +44,7 @@ class Worker:
         *,
         what: str,
         background: Background,
-        clock: IReactorTime,
+        clock: Clock,
         trouble: str,
         passing: type[Exception] | tuple[type[Exception], ...],
         retry_s: float,
@@ -81,7 +82,7 @@ class Worker:
         self.cancel_timer()
         if not self._stopped:
             delay_s = min(max(0.0, delay_s), MAX_SLEEP_S)
-            self._timer = self._clock.callLater(delay_s, self.wake)
+            self._timer = self._clock.call_later(delay_s, self.wake)
 
     def cancel_timer(self) -> None:
         """Do the work not before it is woken; a run under way is not touched."""

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Final
 
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from fastagi.runtime.background import Background
+from fastagi.runtime.clock import Clock
 from fastagi.runtime.worker import Worker
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
@@ -28,7 +27,7 @@ class Expiry:
         self,
         *,
         store: TaskStore,
-        clock: IReactorTime,
+        clock: Clock,
         background: Background,
         on_expired: Callable[[], None],
     ) -> None:
@@ -55,8 +54,7 @@ class Expiry:
 
     async def _expire(self) -> float | None:
         """End what is too old; return in how many seconds the next task will be."""
-        now = self._clock.seconds()
-        ended = await self._store.expire(datetime.fromtimestamp(now, UTC))
+        ended = await self._store.expire(self._clock.now())
         if ended:
             self._worker.wake()
             self._on_expired()
@@ -69,4 +67,4 @@ class Expiry:
                 reason=task.reason,
             )
         at = await self._store.next_expiry()
-        return None if at is None else at.timestamp() - self._clock.seconds()
+        return None if at is None else (at - self._clock.now()).total_seconds()

@@ -8,15 +8,14 @@ command line alone with the database.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Final
 
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from fastagi.config.model import Settings
 from fastagi.domain.blocked_numbers import BlockedNumber
 from fastagi.domain.numbers import NotCallable, plain_number
+from fastagi.runtime.clock import Clock
 from fastagi.service.commands import (
     Actor,
     BadRequest,
@@ -47,7 +46,7 @@ class NumberCommands:
         self,
         *,
         store: TaskStore,
-        clock: IReactorTime,
+        clock: Clock,
         settings: Callable[[], Settings],
         tasks_changed: Callable[[], None],
         withdraw: Callable[[str, str], None],
@@ -89,7 +88,7 @@ class NumberCommands:
                 number=number,
                 number_key=key,
                 reason=command.reason[:_LONGEST_REASON],
-                at=datetime.fromtimestamp(self._clock.seconds(), UTC),
+                at=self._clock.now(),
             ),
             self._settings().plan.region,
         )

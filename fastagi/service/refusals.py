@@ -7,16 +7,15 @@ a bounded size, and a bounded number of writes that wait.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Final
 
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from fastagi.domain.blocked_numbers import Refusal
 from fastagi.domain.numbers import printable, shown_number
 from fastagi.domain.task import Kind
 from fastagi.runtime.background import Background
+from fastagi.runtime.clock import Clock
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
 
@@ -35,7 +34,7 @@ class Refusals:
         self,
         *,
         store: TaskStore,
-        clock: IReactorTime,
+        clock: Clock,
         background: Background,
     ) -> None:
         self._store = store
@@ -58,7 +57,7 @@ class Refusals:
         if self._waiting >= _MOST_WAITING:
             return
         refusal = Refusal(
-            at=datetime.fromtimestamp(self._clock.seconds(), UTC),
+            at=self._clock.now(),
             kind=kind,
             queue=queue,
             number=shown_number(number),

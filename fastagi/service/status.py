@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.interfaces import IReactorTime
 
 from fastagi import __version__
 from fastagi.config.model import Settings
 from fastagi.domain.task import Status
+from fastagi.runtime.clock import Clock
 from fastagi.service.commands import (
     Actor,
     AsteriskStatus,
@@ -57,7 +57,7 @@ class StatusCommand:
         *,
         store: TaskStore,
         owner: Owner,
-        clock: IReactorTime,
+        clock: Clock,
         settings: Callable[[], Settings],
         node: NodeState,
     ) -> None:
@@ -66,19 +66,18 @@ class StatusCommand:
         self._clock = clock
         self._settings = settings
         self._node = node
-        #: When the service began to listen, in epoch seconds.
-        self.started_at = 0.0
+        #: When the service began to listen.
+        self.started_at = clock.now()
 
     async def status(self, _command: ShowStatus, _actor: Actor) -> ServiceStatus:
         """Return the whole status; its ``database`` is "ok" or says what is wrong."""
-        now = self._clock.seconds()
+        now = self._clock.now()
         tasks: dict[Status, int] | None = None
         oldest: dict[str, datetime] = {}
         # Reading alone would work on a full disk, where no request can be kept.
-        asked_at = datetime.fromtimestamp(now, UTC)
-        writing = Deferred.fromCoroutine(self._store.set_mark(_STATUS_MARK, asked_at))
+        writing = Deferred.fromCoroutine(self._store.set_mark(_STATUS_MARK, now))
         try:
-            await writing.addTimeout(_DATABASE_S, self._clock)
+            await writing.addTimeout(_DATABASE_S, self._clock.timers)
             tasks = await self._store.counts()
             oldest = await self._store.oldest_open()
             database = "ok"
@@ -89,7 +88,7 @@ class StatusCommand:
         holder = self._owner.lease.held
         return ServiceStatus(
             version=__version__,
-            started_at=datetime.fromtimestamp(self.started_at, UTC),
+            started_at=self.started_at,
             asterisk=self._node.asterisk,
             database=database,
             holder=DatabaseHolder(
@@ -99,7 +98,7 @@ class StatusCommand:
             oldest_task_since=min(oldest.values(), default=None),
             calls_under_way=self._node.calls_under_way,
             queues={
-                name: self._node.queue_status(name, now, oldest.get(name))
+                name: self._node.queue_status(name, now.timestamp(), oldest.get(name))
                 for name in self._settings().queues
             },
         )

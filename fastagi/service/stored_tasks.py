@@ -9,16 +9,15 @@ Three things in the database depend on settings: by which key a client is recogn
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from fastagi.config.model import Settings
 from fastagi.domain.task import CallbackTask
 from fastagi.runtime.background import Background
+from fastagi.runtime.clock import Clock
 from fastagi.runtime.listeners import Listeners
 from fastagi.service.until_stored import until_stored
 from fastagi.store.errors import StoreUnavailable
@@ -37,7 +36,7 @@ class StoredTasks:
         self,
         *,
         store: TaskStore,
-        clock: IReactorTime,
+        clock: Clock,
         background: Background,
         settings: Callable[[], Settings],
         tasks_changed: Callable[[], None],
@@ -69,7 +68,7 @@ class StoredTasks:
         Returns:
             Whether that could be done; the log says why not.
         """
-        now = self._now()
+        now = self._clock.now()
         plan = self._settings().plan
         # Both are in line before anything else may be done by the new plan.
         blocked = Deferred.fromCoroutine(self._store.rekey_blocked(plan))
@@ -104,7 +103,7 @@ class StoredTasks:
 
         async def use() -> list[CallbackTask]:
             most_calls = self._settings().limits.calls_per_number
-            return await self._store.use_limit(most_calls, self._now())
+            return await self._store.use_limit(most_calls, self._clock.now())
 
         earlier = await until_stored(
             use,
@@ -141,6 +140,3 @@ class StoredTasks:
                     count=count,
                     queue=queue,
                 )
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.seconds(), UTC)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
@@ -22,6 +23,7 @@ from fastagi.doors import codec
 from fastagi.doors.control import MOST_CONNECTIONS, ControlFactory
 from fastagi.errors import CallbackError
 from fastagi.runtime.background import Background
+from fastagi.runtime.clock import MachineClock
 from fastagi.service import commands
 from fastagi.service.commands import (
     COMMANDS,
@@ -43,7 +45,8 @@ class _Service:
         do: Callable[[Any, Actor], Any] = lambda command, actor: TaskList(tasks=()),
     ) -> None:
         self.clock = Clock()
-        self.background = Background(self.clock)
+        clock = MachineClock(cast(IReactorTime, self.clock))
+        self.background = Background(clock)
         self.asked: list[tuple[Any, Actor]] = []
 
         async def handle(command: Any, actor: Actor) -> Any:
@@ -52,7 +55,7 @@ class _Service:
             return await answer if isinstance(answer, Deferred) else answer
 
         table = dict.fromkeys(COMMANDS.values(), handle)
-        self.factory = ControlFactory(Dispatch(table), self.background, self.clock)
+        self.factory = ControlFactory(Dispatch(table), self.background, clock)
 
     def work(self) -> None:
         """Work on until there is nothing to do at once."""

@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, globalLogPublisher
 
 from fastagi.runtime.background import Background, Stopping
+from fastagi.runtime.clock import MachineClock
 from fastagi.runtime.worker import MAX_SLEEP_S, Worker
 
 RETRY_S = 5.0
@@ -26,13 +29,14 @@ class Work:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.background = Background(self.clock)
+        clock = MachineClock(cast(IReactorTime, self.clock))
+        self.background = Background(clock)
         self.runs: list[Deferred[float | None]] = []
         self.worker = Worker(
             self.run,
             what="the work",
             background=self.background,
-            clock=self.clock,
+            clock=clock,
             trouble="nothing is done",
             passing=Passes,
             retry_s=RETRY_S,
@@ -98,7 +102,7 @@ def test_woken_many_times_during_a_run_it_runs_once_more(work: Work) -> None:
 
 
 def test_work_that_wakes_its_own_worker_runs_once_more() -> None:
-    clock, runs = Clock(), 0
+    clock, runs = MachineClock(cast(IReactorTime, Clock())), 0
 
     async def run() -> None:
         nonlocal runs
