@@ -13,17 +13,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from fastagi.domain.numbers import NotCallable
 from fastagi.domain.task import CallbackTask, IllegalMove, NewTask
 from fastagi.runtime.background import Background
+from fastagi.runtime.clock import Clock
 from fastagi.runtime.listeners import Listeners
 from fastagi.service.requests import (
     Answer,
@@ -67,7 +67,7 @@ class Promises:
         requests: Requests,
         store: TaskStore,
         line: Line,
-        clock: IReactorTime,
+        clock: Clock,
         background: Background,
         tasks_changed: Callable[[], None],
     ) -> None:
@@ -166,7 +166,7 @@ class Promises:
             raise StoreUnavailable(
                 "this service was too busy to read it within the caller's second"
             )
-        asked_at = self._now()
+        asked_at = self._clock.now()
         adding = Deferred.fromCoroutine(
             self._requests.store(request, new, asked_at, within_s=limit_s)
         )
@@ -198,7 +198,7 @@ class Promises:
             undo()
 
         _ = adding.addCallbacks(stored, failed)
-        timer = self._clock.callLater(limit_s, too_late)
+        timer = self._clock.call_later(limit_s, too_late)
         try:
             return await in_time
         finally:
@@ -259,7 +259,7 @@ class Promises:
         await self._until_taken_back(
             new.linkedid,
             lambda: self._store.take_back(
-                recorded.task.id, TAKEN_BACK, self._now(), recorded.later_id
+                recorded.task.id, TAKEN_BACK, self._clock.now(), recorded.later_id
             ),
         )
 
@@ -267,7 +267,7 @@ class Promises:
         await self._until_taken_back(
             new.linkedid,
             lambda: self._store.take_back_unheard(
-                new, asked_at, TAKEN_BACK, self._now()
+                new, asked_at, TAKEN_BACK, self._clock.now()
             ),
         )
 
@@ -300,9 +300,6 @@ class Promises:
                 "task {task_id}: {reason}", task_id=taken.id, reason=TAKEN_BACK
             )
             self._tasks_changed()
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.seconds(), UTC)
 
 
 def _can_be_taken_back(recorded: Recorded) -> bool:

@@ -13,14 +13,13 @@ Requests whose callers wait for the answer go through :mod:`fastagi.service.prom
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum, auto
 from functools import partial
 from typing import Final, TypeAlias
 
 from attrs import frozen
 
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 
 from fastagi.config.model import Settings
@@ -33,6 +32,7 @@ from fastagi.domain.numbers import (
 )
 from fastagi.domain.task import CallbackTask, Kind, NewTask, Status
 from fastagi.runtime.background import Background
+from fastagi.runtime.clock import Clock
 from fastagi.service.refusals import Refusals
 from fastagi.service.taking_back import was_taken_back
 from fastagi.service.until_stored import until_stored
@@ -232,7 +232,7 @@ class Requests:
         self,
         *,
         store: TaskStore,
-        clock: IReactorTime,
+        clock: Clock,
         background: Background,
         settings: Callable[[], Settings],
         refusals: Refusals,
@@ -271,7 +271,7 @@ class Requests:
                 partial(self._ask, request, new),
                 f"{request.source.what} is not stored yet",
                 self._background,
-                too_late=lambda: self._now() >= new.expires_at,
+                too_late=lambda: self._clock.now() >= new.expires_at,
             )
         except StoreUnavailable as error:
             self._log.error(
@@ -285,7 +285,7 @@ class Requests:
 
     async def _ask(self, request: CallbackRequest, new: NewTask) -> Stored | Refused:
         try:
-            recorded = await self.store(request, new, self._now())
+            recorded = await self.store(request, new, self._clock.now())
         except NotCallable as refusal:
             return self.refuse(request, new.queue, Because.NUMBER, str(refusal))
         answer = self.stored(request, new, recorded)
@@ -310,7 +310,7 @@ class Requests:
             number = self._number(request, queue, settings)
         except NotCallable as refusal:
             return self.refuse(request, queue.name, Because.NUMBER, str(refusal))
-        now = self._now()
+        now = self._clock.now()
         at = now if request.asked_at is None else request.asked_at
         new = NewTask(
             kind=source.kind,
@@ -371,7 +371,9 @@ class Requests:
             within_s=within_s,
         )
         if _counts_anew(request, recorded):
-            recorded = await self._store.add(new, self._now(), most_calls=most_calls)
+            recorded = await self._store.add(
+                new, self._clock.now(), most_calls=most_calls
+            )
         return recorded
 
     def stored(
@@ -433,9 +435,6 @@ class Requests:
             self._refusals.keep(
                 source.kind, queue, _shown(request), reason, request.linkedid
             )
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.seconds(), UTC)
 
 
 def _shown(request: CallbackRequest) -> str:

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Final
 
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from fastagi.config.model import Settings
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.domain.numbers import why_not_any_more, without_separators
 from fastagi.domain.task import OPEN, CallbackTask, Kind, Status
+from fastagi.runtime.clock import Clock
 from fastagi.service.commands import (
     Actor,
     AddTask,
@@ -61,7 +60,7 @@ class TaskCommands:
         *,
         store: TaskStore,
         requests: Requests,
-        clock: IReactorTime,
+        clock: Clock,
         settings: Callable[[], Settings],
         tasks_changed: Callable[[], None],
         withdraw: Callable[[int, str], None],
@@ -151,7 +150,7 @@ class TaskCommands:
     async def cancel(self, command: CancelTask, actor: Actor) -> TaskChanged:
         """End a task, and its attempt unless the two are talking already."""
         reason = command.reason or "cancelled by hand"
-        task = await self._store.cancel(command.id, reason, self._now())
+        task = await self._store.cancel(command.id, reason, self._clock.now())
         self._tell(task, reason, actor)
         if task.cancel_requested:
             self._withdraw(task.id, task.reason)
@@ -160,7 +159,7 @@ class TaskCommands:
 
     async def retry(self, command: RetryTask, actor: Actor) -> TaskChanged:
         """Put a task in line again, due at once, its attempts forgotten."""
-        now = self._now()
+        now = self._clock.now()
         task = await self._find(command.id)
         if task.status in {Status.COMPLETED, Status.SERVED}:
             raise BadRequest(
@@ -188,7 +187,7 @@ class TaskCommands:
     def _state(self, task: CallbackTask) -> TaskState:
         """Return a task, and whether it waits for its queue to open."""
         if task.status is Status.PENDING:
-            standing = self._opening_state.standing(task.queue, self._clock.seconds())
+            standing = self._opening_state.standing(task.queue, self._clock.epoch_s())
             if not standing.is_open:
                 return TaskState(task=task, queue_closed=True, opens_at=standing.until)
         return TaskState(task=task)
@@ -207,9 +206,6 @@ class TaskCommands:
                 f"no queue {shown(name)} in the settings (there are: {known})"
             )
         return settings
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.seconds(), UTC)
 
 
 def queue_of(name: str, settings: Settings) -> str | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -15,6 +15,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
 
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import Clock
+
 from fastagi.command import offline
 from fastagi.config.model import DatabaseSettings, Settings
 from fastagi.domain.numbers import NumberPlan
@@ -22,6 +25,7 @@ from fastagi.domain.task import OPEN, Status
 from fastagi.doors import codec
 from fastagi.errors import CallbackError
 from fastagi.runtime.background import Background
+from fastagi.runtime.clock import MachineClock
 from fastagi.service.commands import (
     COMMANDS,
     HIGHEST_ID,
@@ -99,7 +103,7 @@ def test_a_long_list_is_read_in_several_transactions(url: str) -> None:
     store = TaskStore(database)
     for number in range(1200):
         done(store.add(new_task(f"{number}"), NOW))
-    clock = _Clock()
+    clock = MachineClock(cast(IReactorTime, Clock()), NOW.timestamp)
     background = Background(clock)
     requests = Requests(
         store=store,
@@ -123,12 +127,6 @@ def test_a_long_list_is_read_in_several_transactions(url: str) -> None:
     assert [state.task.id for state in answer.tasks] == list(range(1200, 100, -1))
     assert database.commits - before == 3
     done(database.close())
-
-
-class _Clock:
-    def seconds(self) -> float:
-        """Return the time of the tests."""
-        return NOW.timestamp()
 
 
 def test_tasks_are_counted_in_slices(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
