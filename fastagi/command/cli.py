@@ -53,13 +53,13 @@ def _config_option(command: F) -> F:
         envvar="CALLBACK_QUEUE_CONFIG",
         show_default=True,
         show_envvar=True,
-        help="The settings file.",
+        help="Settings file.",
     )(command)
 
 
 def _json_option(command: F) -> F:
     return click.option(
-        "--json", "as_json", is_flag=True, help="Print JSON, for programs."
+        "--json", "as_json", is_flag=True, help="Print JSON."
     )(command)
 
 
@@ -69,14 +69,14 @@ def _limit_option(command: F) -> F:
         type=click.IntRange(1),
         default=100,
         show_default=True,
-        help="At most so many, up to 10,000.",
+        help="Maximum number of rows (1 to 10,000).",
     )(command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="callback-queue")
 def main() -> None:
-    """Queue callback for Asterisk: press 1, hang up, be called back."""
+    """Queue callback for Asterisk: callers press 1 and are called back."""
     # The database, copies of it and the control socket are nobody else's to read,
     # whatever the shell or systemd says. SQLite makes its -wal and -shm like the file.
     os.umask(0o077)
@@ -87,7 +87,8 @@ def main() -> None:
 def run(config: str) -> None:
     """Run the service in the foreground.
 
-    SIGHUP loads the settings again; SIGTERM stops. Calls under way stay up.
+    SIGHUP reloads the settings. SIGTERM stops the service; calls in progress continue
+    in Asterisk.
     """
     reloads = ReloadRequests()
     settings = _load(config)
@@ -104,12 +105,13 @@ def run(config: str) -> None:
     "--settings",
     "settings_only",
     is_flag=True,
-    help="Only whether the settings can be loaded, as before a reload.",
+    help="Check the settings file only.",
 )
 def check(config: str, as_json: bool, settings_only: bool) -> None:
-    """Look for mistakes in the settings, the database and Asterisk.
+    """Find mistakes in the settings, the database and Asterisk.
 
-    With --settings only the settings file is read: exit code 2 if it has mistakes.
+    Each finding names its remedy. Exit code 1 if there is a fault. With --settings:
+    exit code 2 if the settings file has mistakes.
     """
     if settings_only:
         _load(config)
@@ -125,9 +127,10 @@ def check(config: str, as_json: bool, settings_only: bool) -> None:
 @_config_option
 @_json_option
 def status(config: str, as_json: bool) -> None:
-    """Show what the running service sees: Asterisk, queues, tasks.
+    """Show the state of the service: Asterisk, database, queues, tasks.
 
-    Exit code 1 if it does not run, has no Asterisk or can not use its database.
+    Exit code 1 if the service is not running, is not connected to Asterisk, or cannot
+    use its database.
     """
     settings = _load(config)
     answer = _ask_service(settings, commands.ShowStatus())
@@ -151,13 +154,13 @@ def tasks() -> None:
 @tasks.command("list")
 @_config_option
 @_json_option
-@click.option("--all", "-a", "everything", is_flag=True, help="Ended tasks as well.")
-@click.option("--status", help="Only tasks of this status.")
+@click.option("--all", "-a", "everything", is_flag=True, help="Include ended tasks.")
+@click.option("--status", help="Only tasks with this status.")
 @click.option("--queue", help="Only tasks of this queue.")
-@click.option("--number", help="Only tasks of this number.")
+@click.option("--number", help="Only tasks for this number.")
 @_limit_option
 @click.option(
-    "--before-id", type=_TASK_ID, help="Continue a list: tasks older than this one."
+    "--before-id", type=_TASK_ID, help="Only tasks with a lower id (the next page)."
 )
 def tasks_list(
     config: str,
@@ -169,7 +172,7 @@ def tasks_list(
     limit: int,
     before_id: int | None,
 ) -> None:
-    """List tasks, the latest first; without options, the open ones."""
+    """List tasks, the latest first. Without options: the open tasks."""
     answer = _command(
         config,
         commands.ListTasks,
@@ -188,7 +191,7 @@ def tasks_list(
 @_json_option
 @click.argument("task_id", type=_TASK_ID)
 def tasks_show(config: str, as_json: bool, task_id: int) -> None:
-    """Tell the whole story of one task."""
+    """Show one task with its attempts and its history."""
     answer = _command(config, commands.ShowTask, id=task_id)
     click.echo(json.dumps(answer, indent=2) if as_json else render.story(answer))
 
@@ -198,9 +201,9 @@ def tasks_show(config: str, as_json: bool, task_id: int) -> None:
 @_json_option
 @click.argument("queue")
 @click.argument("number")
-@click.option("--name", default="", help="Name to show the agent.")
+@click.option("--name", default="", help="Name that the agent sees.")
 def tasks_add(config: str, as_json: bool, queue: str, number: str, name: str) -> None:
-    """Have NUMBER called back by QUEUE."""
+    """Add a task: QUEUE calls NUMBER back."""
     answer = _command(config, commands.AddTask, queue=queue, number=number, name=name)
     what = "added" if answer["created"] else "is open already"
     _done(answer, as_json, f"task {answer['task']['id']} {what}")
@@ -210,9 +213,14 @@ def tasks_add(config: str, as_json: bool, queue: str, number: str, name: str) ->
 @_config_option
 @_json_option
 @click.argument("task_id", type=_TASK_ID)
-@click.option("--reason", default="cancelled by hand", show_default=True)
+@click.option(
+    "--reason",
+    default="cancelled by hand",
+    show_default=True,
+    help="Reason to store with the task.",
+)
 def tasks_cancel(config: str, as_json: bool, task_id: int, reason: str) -> None:
-    """End a task. Its call is ended too, unless agent and client talk already."""
+    """Cancel a task and its call. A talk in progress continues."""
     answer = _command(config, commands.CancelTask, id=task_id, reason=reason)
     later = answer["task"]["cancel_requested"]
     words = "is cancelled; a talk under way goes on" if later else "cancelled"
@@ -224,23 +232,23 @@ def tasks_cancel(config: str, as_json: bool, task_id: int, reason: str) -> None:
 @_json_option
 @click.argument("task_id", type=_TASK_ID)
 def tasks_retry(config: str, as_json: bool, task_id: int) -> None:
-    """Put a task in line again, due at once."""
+    """Put a task in line again; it is due at once."""
     answer = _command(config, commands.RetryTask, id=task_id)
     _done(answer, as_json, f"task {task_id} is in line again")
 
 
 @main.group()
 def numbers() -> None:
-    """Block numbers that must never be called, and see who was refused."""
+    """Block and unblock numbers, list refused callers."""
 
 
 @numbers.command("block")
 @_config_option
 @_json_option
 @click.argument("number")
-@click.option("--reason", default="", help="Why, for whoever asks later.")
+@click.option("--reason", default="", help="Reason to store with the number.")
 def numbers_block(config: str, as_json: bool, number: str, reason: str) -> None:
-    """Never call NUMBER again; its open task ends."""
+    """Never call NUMBER. Its open task ends."""
     answer = _command(config, commands.BlockNumber, number=number, reason=reason)
     what = "is blocked" if answer["created"] else "was blocked already"
     words = f"{answer['blocked']['number']} {what}"
@@ -255,7 +263,7 @@ def numbers_block(config: str, as_json: bool, number: str, reason: str) -> None:
 @_json_option
 @click.argument("number")
 def numbers_unblock(config: str, as_json: bool, number: str) -> None:
-    """Let NUMBER be called again."""
+    """Allow calls to NUMBER again."""
     answer = _command(config, commands.UnblockNumber, number=number)
     _done(answer, as_json, f"{answer['unblocked']['number']} may be called again")
 
@@ -265,7 +273,7 @@ def numbers_unblock(config: str, as_json: bool, number: str) -> None:
 @_json_option
 @_limit_option
 def numbers_list(config: str, as_json: bool, limit: int) -> None:
-    """List the numbers that are never called, the latest first."""
+    """List the blocked numbers, the latest first."""
     answer = _command(config, commands.ListBlocked, limit=limit)
     click.echo(json.dumps(answer, indent=2) if as_json else render.blocked(answer))
 
@@ -273,23 +281,23 @@ def numbers_list(config: str, as_json: bool, limit: int) -> None:
 @numbers.command("refused")
 @_config_option
 @_json_option
-@click.option("--queue", help="Only those of this queue.")
+@click.option("--queue", help="Only callers of this queue.")
 @_limit_option
 def numbers_refused(config: str, as_json: bool, queue: str | None, limit: int) -> None:
-    """List who was not called back and why, the latest first."""
+    """List refused callers with the reasons, the latest first."""
     answer = _command(config, commands.ListRefused, queue=queue, limit=limit)
     click.echo(json.dumps(answer, indent=2) if as_json else render.refused(answer))
 
 
 @main.group()
 def db() -> None:
-    """Look after the database."""
+    """Back up or upgrade the database."""
 
 
 @db.command("upgrade")
 @_config_option
 def db_upgrade(config: str) -> None:
-    """Bring the database to this version, after making a copy of it."""
+    """Upgrade the database to this version, after copying it."""
     from fastagi.store import migrate
 
     settings = _load(config)
@@ -305,12 +313,13 @@ def db_upgrade(config: str) -> None:
 @_json_option
 @click.argument("file", required=False)
 def db_backup(config: str, as_json: bool, file: str | None) -> None:
-    """Copy the database, whether the service runs or not.
+    """Copy the database. The service may be running.
 
-    FILE is a new file, or a folder: the copy then gets a name with the date and the
-    time (UTC). Without FILE it is made beside the database. Nothing is overwritten.
-    The copy is one file with all that was committed when the command began; only who
-    gave the command can read it. docs/database.md tells how to put it back.
+    FILE is a new file, or a folder; in a folder the copy's name contains the date and
+    time (UTC). Without FILE the copy is made beside the database. No file is
+    overwritten. The copy is one file with everything that was committed when the
+    command began; only the user who runs the command can read it. docs/database.md
+    explains how to restore it.
     """
     from fastagi.store import backup
 
