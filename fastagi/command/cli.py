@@ -58,9 +58,7 @@ def _config_option(command: F) -> F:
 
 
 def _json_option(command: F) -> F:
-    return click.option(
-        "--json", "as_json", is_flag=True, help="Print JSON."
-    )(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
 def _limit_option(command: F) -> F:
