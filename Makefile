@@ -1,10 +1,10 @@
-# Two commands do all the set-up on a fresh Debian 12 machine:
+# Two commands that install everything they need on a fresh Debian 12 machine:
 #
 #   make demo    a caller presses 1 and is called back, on a real Asterisk
-#   make test    every test, on real Asterisk 22 and 16 and real databases
+#   make test    all tests, on real Asterisk 22 and 16 and real databases
 #
-# The first run installs Asterisk, PostgreSQL and MariaDB apart from the system (in
-# ~/.cache) and takes a few minutes; later runs take what is there.
+# The first run takes a few minutes: it installs Asterisk, PostgreSQL and MariaDB into
+# ~/.cache, not on the system. Later runs use that installation.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -16,7 +16,7 @@ demo: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22
 	@$(BIN)/python -m tests.lab.demo
 
-# Asterisk and the databases are installed while what does not need them runs.
+# Asterisk and the databases are installed while the tests without them run.
 test: .venv/ready
 	@$(MAKE) --no-print-directory style
 	@$(MAKE) --no-print-directory -j 3 types fast-test lab
@@ -32,22 +32,22 @@ style: .venv/ready
 types: .venv/ready
 	$(BIN)/mypy
 
-# Units, the store on each database, and the whole service in memory: a thousand runs
-# by chance, too.
+# Unit tests, the store on each database, the whole service in memory, and a thousand
+# random runs of the simulation.
 fast-test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not stopwatch" tests \
 		--ignore tests/asterisk
 
-# As many runs by chance as wanted, or one of them with its whole story:
+# Random runs of the simulation, or one run with all its events:
 #   make simulate SEEDS=20000 FIRST=1000      make simulate SEED=4711
-# Or the proof that faults put into the code are found:   make simulate FAULTS=1
+# Or whether planted faults are found:   make simulate FAULTS=1
 SEEDS ?= 20000
 FIRST ?= 0
 simulate: .venv/ready
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST) \
 		$(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults)
 
-# Half an hour of calls and trouble by chance on a real Asterisk, and the books kept:
+# Half an hour of random calls and faults on a real Asterisk, compared with the database:
 #   make soak MINUTES=120      make soak SEED=4711      make soak CALLS=90
 MINUTES ?= 30
 CALLS ?= 60
@@ -56,7 +56,7 @@ soak: .venv/ready
 	@$(BIN)/python -m tests.soak --minutes $(MINUTES) --calls $(CALLS) \
 		$(if $(SEED),--seed $(SEED))
 
-# Made-up bytes for each parser of what comes from outside, all at the same time:
+# Fuzz every parser of input from outside, all at the same time:
 #   make fuzz SECONDS=600      make fuzz TARGETS="ami settings"
 SECONDS = 60
 TARGETS = agi ami settings queue_log cdr kept control
@@ -69,31 +69,31 @@ fuzz: .venv/ready
 	for name in $(TARGETS); do echo "$$name: $$(tail -1 .fuzz/$$name.log)"; done; \
 	if [ $$failed = 1 ]; then echo "Found: see .fuzz/"; ls .fuzz; exit 1; fi
 
-# Whether memory grows with the number of requests, to the 100,000th.
+# Memory of the service after up to 100,000 requests.
 memory: .venv/ready
 	@$(BIN)/python -m tests.bench.memory
 
-# What the service can take and what it costs; all of it, or some by name:
+# Speed and processor time of the service; all measurements, or some by name:
 #   make bench      make bench BENCH="requests free"
 bench: .venv/ready
 	@$(BIN)/python -m tests.bench $(BENCH)
 
-# On real Asterisk, two of each version at the same time; then those in which much
-# happens, three tests at a time.
+# Tests on real Asterisk, two of each version at the same time; then the tests marked
+# `crowd`, three at a time.
 asterisk-test: lab
 	$(BIN)/python -m pytest -n 4 --dist loadgroup -m "not crowd and not stopwatch" \
 		tests/asterisk
 	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "crowd and not stopwatch" \
 		tests/asterisk
 
-# Tests in which milliseconds count, alone.
+# Tests in which milliseconds count, one at a time.
 stopwatch-test: lab
 	$(BIN)/python -m pytest -m stopwatch tests/process tests/store tests/asterisk
 
 lab: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22 16 databases
 
-# Build the prompts anew after a change of sounds/texts; needs the speech engine.
+# Rebuild the prompts after a change in sounds/texts; needs the speech engines.
 sounds: .venv/ready
 	$(BIN)/python sounds/build.py
 
