@@ -31,6 +31,7 @@ from fastagi.service.opening_state import OpeningState
 from fastagi.service.owner import Owner
 from fastagi.service.refusals import Refusals
 from fastagi.service.requests import Requests
+from fastagi.service.served import ServedClients
 from fastagi.service.settings_in_force import SettingsInForce
 from fastagi.service.status import StatusCommand
 from fastagi.service.stored_tasks import StoredTasks
@@ -114,6 +115,13 @@ class CallbackService:
             opening_state=opening_state,
             owner=self._owner,
             requests=requests,
+            served=ServedClients(
+                store=store,
+                clock=clock,
+                background=self._background,
+                settings=self.settings,
+                tasks_changed=self._tasks_changed.call,
+            ),
             in_thread=in_thread,
             tasks_changed=self._tasks_changed.call,
             use_number_plan=self._stored_tasks.use_number_plan,

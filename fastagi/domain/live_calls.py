@@ -17,11 +17,11 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from enum import Enum
 from typing import Final
 
 from attrs import define, field, frozen
 
+from fastagi.domain.contacts import Contact
 from fastagi.domain.counting import (
     CallFacts,
     CountingRules,
@@ -69,15 +69,6 @@ def interface_of(name: str) -> str:
 def numbers_in(dialstring: str) -> list[str]:
     """Return the numbers in what was dialled."""
     return _DIALLED.findall(dialstring)
-
-
-class Contact(Enum):
-    """Who called whom."""
-
-    #: The client called us and a person answered.
-    RANG = "rang"
-    #: We called the client, and somebody answered.
-    CALLED = "called"
 
 
 @frozen(kw_only=True)

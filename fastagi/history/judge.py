@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from attrs import field, frozen
 
+from fastagi.domain.contacts import Contact, PastContact
 from fastagi.domain.counting import (
     CallFacts,
     CountingRules,
@@ -20,33 +21,8 @@ from fastagi.domain.counting import (
     Visit,
     count,
 )
-from fastagi.domain.live_calls import Contact
 from fastagi.history import queue_log
 from fastagi.history.facts import PastCall
-
-
-@frozen(kw_only=True)
-class PastContact:
-    """A client and a person of ours spoke to each other."""
-
-    contact: Contact
-    #: The client's.
-    key: str
-    who: str
-    at: float
-    talk_s: float
-    #: Known by more than queue_log, into which a caller may be able to write.
-    confirmed: bool = True
-
-    @property
-    def words(self) -> str:
-        """How the client was served."""
-        if self.contact is Contact.RANG:
-            return f"the client rang again and {self.who or 'somebody'} answered"
-        return (
-            f"{self.who or 'somebody'} called the client by hand and they talked for"
-            f" {self.talk_s:.0f} s"
-        )
 
 
 @frozen
@@ -59,26 +35,6 @@ class Judged:
     contacts: list[PastContact] = field(factory=list)
     #: All that are over and could be judged.
     known: list[Ended] = field(factory=list)
-
-
-def served_after(
-    at: float, contacts: Iterable[PastContact], success_duration_s: float
-) -> PastContact | None:
-    """Return the last contact that served a client since a moment; None if none did.
-
-    Args:
-        at: the moment, such as when a call of the client was missed.
-        contacts: the client's.
-        success_duration_s: how long a talk must have been if we called the client; who
-            rang us and was answered is served, as in live calls.
-    """
-    serving = [
-        contact
-        for contact in contacts
-        if contact.at >= at
-        and (contact.contact is Contact.RANG or contact.talk_s >= success_duration_s)
-    ]
-    return max(serving, key=lambda contact: contact.at, default=None)
 
 
 def judge(

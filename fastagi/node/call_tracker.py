@@ -32,17 +32,18 @@ from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.session import AmiSession
 from fastagi.config.model import Settings
+from fastagi.domain.contacts import Contact, PastContact
 from fastagi.domain.counting import Ended, Outcome, Place
-from fastagi.domain.live_calls import Contact, LiveCalls, Meeting
+from fastagi.domain.live_calls import LiveCalls, Meeting
 from fastagi.domain.numbers import NotCallable, plain_number
 from fastagi.domain.task import OPEN, CallbackTask
-from fastagi.history.judge import PastContact
 from fastagi.node.dialer import Dialer
 from fastagi.node.queue_monitor import OWN_CHANNEL
 from fastagi.runtime.background import Background
 from fastagi.runtime.listeners import Listeners
 from fastagi.service.missed_calls import request_of
 from fastagi.service.requests import Requests
+from fastagi.service.served import ServedClients
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
 from fastagi.wire.ami import AmiMessage
@@ -113,6 +114,7 @@ class CallTracker:
         store: TaskStore,
         dialer: Dialer,
         requests: Requests,
+        served: ServedClients,
         clock: IReactorTime,
         background: Background,
         settings: Callable[[], Settings],
@@ -127,6 +129,7 @@ class CallTracker:
         self._store = store
         self._dialer = dialer
         self._requests = requests
+        self._served = served
         self._clock = clock
         self._background = background
         self._settings = settings
@@ -138,8 +141,6 @@ class CallTracker:
         self._meanwhile: _Meanwhile | None = None
         #: Calls made by hand that are followed: channel and key of the client.
         self._followed: set[tuple[str, str]] = set()
-        #: Clients served of whom the store does not know it yet, and how often.
-        self._served: Counter[str] = Counter()
         self._birth_times = BirthTimes()
         #: How long the talk on such a channel was when it was hung up.
         self._talked: dict[str, float] = {}
@@ -195,14 +196,14 @@ class CallTracker:
                 met_at = datetime.fromtimestamp(meeting.at, UTC)
                 self._background.start(
                     "ending a task of a client served",
-                    self._serve(meeting.key, _rang(meeting), met_at, asked_at),
+                    self._serve(_past(meeting), met_at, asked_at),
                 )
 
     def busy(self) -> set[str]:
         """Return the keys of the clients who are in a call with us, or were served
         and the store does not know it yet.
         """
-        return self.calls.clients() | self._served.keys()
+        return self.calls.clients() | set(self._served.unstored())
 
     def rekey(self) -> None:
         """Recognise clients by what their numbers mean now."""
@@ -495,7 +496,7 @@ class CallTracker:
                 self._remember(meeting, 0.0)
                 self._background.start(
                     "ending a task of a client served",
-                    self._serve(meeting.key, _rang(meeting)),
+                    self._serve(_past(meeting)),
                 )
             elif (meeting.uniqueid, meeting.key) not in self._followed:
                 self._followed.add((meeting.uniqueid, meeting.key))
@@ -504,15 +505,7 @@ class CallTracker:
                 )
 
     def _remember(self, meeting: Meeting, talk_s: float) -> None:
-        self.contacts.append(
-            PastContact(
-                contact=meeting.contact,
-                key=meeting.key,
-                who=meeting.who,
-                at=meeting.at,
-                talk_s=talk_s,
-            )
-        )
+        self.contacts.append(_past(meeting, talk_s))
 
     async def _follow(self, meeting: Meeting) -> None:
         """Wait until a client called by hand has talked for long enough."""
@@ -523,13 +516,10 @@ class CallTracker:
                 now = self._clock.seconds()
                 final = self._talked.get(uniqueid)
                 talk_s = self.calls.talk_s(uniqueid, now) if final is None else final
-                missing_s = settings.success_duration_s - talk_s
-                if missing_s <= 0:
-                    await self._serve(
-                        task.number_key,
-                        f"{meeting.who} called the client by hand and they talked for"
-                        f" {talk_s:.0f} s",
-                    )
+                contact = _past(evolve(meeting, key=task.number_key), talk_s)
+                missing_s = contact.missing_s(settings.success_duration_s)
+                if not missing_s:
+                    await self._serve(contact)
                     return
                 if final is not None:
                     return
@@ -554,52 +544,12 @@ class CallTracker:
 
     async def _serve(
         self,
-        key: str,
-        reason: str,
+        contact: PastContact,
         served_at: datetime | None = None,
         asked_at: Mapping[str, datetime] | None = None,
     ) -> None:
-        self._served[key] += 1
-        try:
-            with self._not_stored_yet(self._clock.seconds()):
-                await self._store_served(key, reason, served_at, asked_at)
-        finally:
-            self._served -= Counter([key])
-
-    async def _store_served(
-        self,
-        key: str,
-        reason: str,
-        served_at: datetime | None,
-        asked_at: Mapping[str, datetime] | None,
-    ) -> None:
-        at = self._now()
-        task: CallbackTask | None = None
-        stored = False
-        while not stored:
-            try:
-                task = await self._store.serve(
-                    key, reason, at, served_at=served_at, asked_at=asked_at
-                )
-                stored = True
-            except StoreUnavailable as error:
-                # Who asks for a callback until the next try wants one.
-                served_at = served_at or at
-                self._log.error(
-                    "that a client was served is not stored yet, trying again: {error}",
-                    error=error,
-                )
-                await self._background.pause(_RETRY_S)
-        if task is not None:
-            self._log.info(
-                "task {task_id}: {status}: {reason}",
-                task_id=task.id,
-                queue=task.queue,
-                number=task.number,
-                status=task.status.value,
-                reason=reason,
-            )
-            self._tasks_changed()
+        with self._not_stored_yet(self._clock.seconds()):
+            await self._served.serve(contact, served_at=served_at, asked_at=asked_at)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.seconds(), UTC)
@@ -618,8 +568,14 @@ def client_key(settings: Settings, number: str) -> str:
     return settings.plan.key(plain)
 
 
-def _rang(meeting: Meeting) -> str:
-    return f"the client rang again and {meeting.who} answered"
+def _past(meeting: Meeting, talk_s: float = 0.0) -> PastContact:
+    return PastContact(
+        contact=meeting.contact,
+        key=meeting.key,
+        who=meeting.who,
+        at=meeting.at,
+        talk_s=talk_s,
+    )
 
 
 def is_own(uniqueid: str) -> bool:

@@ -14,7 +14,7 @@ judged in :mod:`fastagi.history`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -28,10 +28,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from fastagi.config.model import HistorySettings, Settings
+from fastagi.domain.contacts import Contact, PastContact, served_after
 from fastagi.domain.counting import Ended
-from fastagi.domain.live_calls import Contact
-from fastagi.domain.task import OPEN, Kind
-from fastagi.history.judge import Judged, PastContact, judge, served_after
+from fastagi.history.judge import Judged, judge
 from fastagi.history.sources import (
     CdrDatabase,
     CdrFile,
@@ -44,6 +43,7 @@ from fastagi.runtime.background import Background, Stopping
 from fastagi.runtime.threads import InThread
 from fastagi.service.missed_calls import queue_of, request_of
 from fastagi.service.requests import Accepted, Known, Repeated, Requests
+from fastagi.service.served import ServedClients
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
 
@@ -65,7 +65,6 @@ _WRITTEN_S: Final = 2.0
 _SLACK_S: Final = 2.0
 #: How many calls are remembered of which was said that they are not called back.
 _MOST_TOLD: Final = 5000
-_MOST_OPEN: Final = 10_000
 
 
 def sources_of(settings: HistorySettings) -> list[Source]:
@@ -126,20 +125,20 @@ class History:
         store: TaskStore,
         missed: CallTracker,
         requests: Requests,
+        served: ServedClients,
         clock: IReactorTime,
         background: Background,
         settings: Callable[[], Settings],
         in_thread: InThread,
-        tasks_changed: Callable[[], None],
     ) -> None:
         self._store = store
         self._missed = missed
         self._requests = requests
+        self._served = served
         self._clock = clock
         self._background = background
         self._settings = settings
         self._in_thread = in_thread
-        self._tasks_changed = tasks_changed
         #: When to look, the earliest first. While there are such times the mark stays.
         self._due: list[float] = []
         #: What can not be read until then is not waited for any more.
@@ -342,11 +341,10 @@ class History:
             for ended in judged.missed
             for one in ended.ids
         }
-        await self._serve(asked_at, contacts)
+        await self._served.serve_all(contacts, asked_at)
         kept = 0
         for ended in missed:
-            served = self._served(ended, contacts.get(ended.key, []))
-            if served:
+            if self._was_served(ended, contacts.get(ended.key, [])):
                 self._told.append(ended.uniqueid)
                 continue
             request = request_of(ended, self._settings())
@@ -365,45 +363,7 @@ class History:
         if kept:
             self._missed.meet_again(asked_at)
 
-    async def _serve(
-        self,
-        asked_at: Mapping[str, datetime],
-        contacts: dict[str, list[PastContact]],
-    ) -> None:
-        """End open tasks of clients who were served since they asked."""
-        if not contacts:
-            return
-        for task in await self._store.listing(statuses=sorted(OPEN), limit=_MOST_OPEN):
-            settings = self._settings().queue(task.queue)
-            # A request is a promise: queue_log alone, into which a caller may be able
-            # to write, does not end it.
-            believed = [
-                contact
-                for contact in contacts.get(task.number_key, ())
-                if contact.confirmed or task.kind is Kind.MISSED
-            ]
-            contact = served_after(0.0, believed, settings.success_duration_s)
-            if contact is None:
-                continue
-            served = await self._store.serve(
-                task.number_key,
-                f"{contact.words} while this service did not listen",
-                self._now(),
-                served_at=datetime.fromtimestamp(contact.at, UTC),
-                asked_at=asked_at,
-            )
-            if served is not None:
-                self._log.info(
-                    "task {task_id}: {status}: {reason}",
-                    task_id=served.id,
-                    queue=served.queue,
-                    number=served.number,
-                    status=served.status.value,
-                    reason=served.reason,
-                )
-                self._tasks_changed()
-
-    def _served(self, ended: Ended, contacts: Iterable[PastContact]) -> bool:
+    def _was_served(self, ended: Ended, contacts: Iterable[PastContact]) -> bool:
         """Tell whether the client was served since, and say so."""
         queue = queue_of(ended, self._settings())
         if queue is None:
@@ -449,9 +409,6 @@ class History:
         for waiter in waiters:
             if not waiter.called:
                 waiter.callback(None)
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.seconds(), UTC)
 
 
 def _unheard(contacts: Iterable[PastContact], since: float) -> list[PastContact]:

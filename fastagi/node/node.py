@@ -41,6 +41,7 @@ from fastagi.service.opening_state import OpeningState
 from fastagi.service.owner import Owner
 from fastagi.service.promises import Promises
 from fastagi.service.requests import Requests
+from fastagi.service.served import ServedClients
 from fastagi.service.settings_in_force import SettingsInForce
 from fastagi.store.store import TaskStore
 
@@ -64,6 +65,7 @@ class Node:
         opening_state: OpeningState,
         owner: Owner,
         requests: Requests,
+        served: ServedClients,
         in_thread: InThread,
         tasks_changed: Callable[[], None],
         use_number_plan: Callable[[], Coroutine[Deferred[Any], Any, bool]],
@@ -75,6 +77,7 @@ class Node:
             endpoint: of the manager interface.
             owner: knows whether this process still holds the database.
             requests: makes tasks of who asks for a callback.
+            served: ends tasks of clients who reached a person.
             tasks_changed: to be called when this node changed a task.
             use_number_plan: recognises clients in the database by the settings in
                 force; returns whether that worked.
@@ -157,6 +160,7 @@ class Node:
             store=store,
             dialer=self.dialer,
             requests=requests,
+            served=served,
             clock=clock,
             background=background,
             settings=settings,
@@ -167,11 +171,11 @@ class Node:
             store=store,
             missed=self.call_tracker,
             requests=requests,
+            served=served,
             clock=clock,
             background=background,
             settings=settings,
             in_thread=in_thread,
-            tasks_changed=tasks_changed,
         )
         self.scheduler = Scheduler(
             store=store,

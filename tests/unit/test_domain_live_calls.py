@@ -8,8 +8,9 @@ import re
 import pytest
 
 from fastagi.domain import live_calls
+from fastagi.domain.contacts import Contact
 from fastagi.domain.counting import CountingRules, Ended, Outcome, Place
-from fastagi.domain.live_calls import Contact, LiveCalls, Meeting
+from fastagi.domain.live_calls import LiveCalls, Meeting
 
 CLIENT = "4930123456"
 RULES = CountingRules(queues={"support"})

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from twisted.logger import capturedLogs
 
+from fastagi.domain.contacts import PastContact
 from fastagi.domain.counting import CountingRules, Outcome
 from fastagi.history import cdr, database, queue_log, sources
 from fastagi.history.database import CdrTable
 from fastagi.history.errors import HistoryUnreadable
 from fastagi.history.facts import PastCall, together
-from fastagi.history.judge import PastContact
 from fastagi.history.sources import CdrDatabase, CdrFile, QueueLog, Reading, read_all
 from tests.recordings.past_calls import (
     FREEPBX,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fastagi.config.model import HistorySettings, MissedSettings, Settings
-from fastagi.history.judge import PastContact, served_after
+from fastagi.domain.contacts import PastContact, served_after
 from fastagi.node.catch_up import find
 from tests.harness import world
 from tests.recordings.past_calls import FREEPBX, LATER
