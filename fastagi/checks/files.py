@@ -19,7 +19,12 @@ def check_settings_file(config: str, settings: Settings, user: User) -> Notes:
     """Look whether the service can read its files, and others their secrets."""
     notes = Notes("settings")
     group = user.owner.partition(":")[2] or user.owner
-    secret = (config, settings.ami.secret_file, settings.history.cdr_password_file)
+    secret = (
+        config,
+        settings.ami.secret_file,
+        settings.history.queue_log_password_file,
+        settings.history.cdr_password_file,
+    )
     for name in filter(None, secret):
         if not user.may("r", Path(name)):
             note_missing_right(

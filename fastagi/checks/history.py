@@ -12,17 +12,19 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
 from fastagi.checks.finding import Notes
 from fastagi.checks.place import NotVisible, Place
 from fastagi.checks.process import User, note_missing_right
+from fastagi.checks.rotation import rotations
 from fastagi.config.model import HistorySettings, Settings
 from fastagi.history import cdr, queue_log
 from fastagi.history.cdr import NEEDED, lacking_columns
 from fastagi.history.errors import HistoryUnreadable
 from fastagi.history.files import LineTime, lines_since
-from fastagi.history.sources import CdrDatabase, CdrFile
+from fastagi.history.sources import CdrDatabase, CdrFile, QueueLogDatabase
 
 #: A busy history is written each minute, a quiet one not every day.
 _QUIET_S: Final = 7 * 86_400.0
@@ -45,12 +47,17 @@ def check_history(settings: Settings, place: Place, user: User) -> Notes:
     if not history.enabled:
         return notes
     newest = _Newest(place)
-    if history.queue_log:
-        _look_at_queue_log(Path(history.queue_log), place, user, newest, notes)
+    _look_at_logger_conf(history, place, notes)
+    if history.queue_log_file:
+        _look_at_queue_log(
+            Path(history.queue_log_file), history, place, user, newest, notes
+        )
+    if _may_open(history.queue_log_url, "queue_log", user, notes):
+        _look_at_queue_log_table(history, newest, notes)
     if history.cdr_csv is not None:
         _look_at_csv(Path(history.cdr_csv), history, place, user, newest, notes)
-    if history.cdr_url is not None:
-        _look_at_table(history.cdr_url, history, user, newest, notes)
+    if _may_open(history.cdr_url, "cdr", user, notes):
+        _look_at_cdr_table(history, newest, notes)
     if history.cdr_csv is not None or history.cdr_url is not None:
         _look_at_conf(settings, place, notes)
     newest.compare(notes)
@@ -103,8 +110,60 @@ def _when(at: float) -> str:
 # -- files ---------------------------------------------------------------------
 
 
+def _look_at_logger_conf(history: HistorySettings, place: Place, notes: Notes) -> None:
+    """Compare where Asterisk writes its queue_log with where it is looked for."""
+    conf = place.conf_or_none("logger.conf")
+    general = conf.section("general") if conf else None
+    option = general.get("queue_log") if general else None
+    wanted = bool(history.queue_log_file) or history.queue_log_url is not None
+    if option is not None and not option.is_true:
+        if wanted:
+            notes.fault(
+                option.where,
+                "Asterisk writes no queue_log",
+                "write queue_log = yes; then: asterisk -rx 'logger reload'",
+            )
+        return
+    extconfig = place.conf_or_none("extconfig.conf")
+    families = extconfig.section("settings") if extconfig else None
+    realtime = families.get("queue_log") if families else None
+    to_file = general.get("queue_log_to_file") if general else None
+    if history.queue_log_url is not None:
+        if extconfig is not None and realtime is None:
+            notes.fault(
+                extconfig.path,
+                "Asterisk writes queue_log into no database",
+                "write queue_log => DRIVER,DATABASE,TABLE under [settings], or delete"
+                " history.queue_log_url",
+            )
+        return
+    if realtime is not None and not (to_file is not None and to_file.is_true):
+        notes.fault(
+            realtime.where,
+            "Asterisk writes queue_log into a database and not into a file, so missed"
+            " calls are not found",
+            "name the database as history.queue_log_url; or write queue_log_to_file ="
+            " yes under [general] in logger.conf; then: asterisk -rx 'logger reload'",
+        )
+    elif history.queue_log_file:
+        named = general.get("queue_log_name") if general else None
+        path = Path(history.queue_log_file)
+        if named is not None and named.value and named.value != path.name:
+            notes.fault(
+                named.where,
+                f"Asterisk calls its queue_log {named.value}, and {path.name} is read",
+                f"write queue_log: {path.with_name(named.value)} in the section"
+                " 'history'",
+            )
+
+
 def _look_at_queue_log(
-    path: Path, place: Place, user: User, newest: _Newest, notes: Notes
+    path: Path,
+    history: HistorySettings,
+    place: Place,
+    user: User,
+    newest: _Newest,
+    notes: Notes,
 ) -> None:
     elsewhere = (
         "write queue_log: \"\" in the section 'history', or share the directory of"
@@ -115,17 +174,28 @@ def _look_at_queue_log(
         " with queue_log = yes under [general] in logger.conf"
     )
     missing = here if place.is_here else elsewhere
-    conf = place.conf_or_none("logger.conf")
-    general = conf.section("general") if conf else None
-    option = general.get("queue_log") if general else None
-    if option is not None and not option.is_true:
-        notes.fault(
-            option.where,
-            "Asterisk writes no queue_log",
-            "write queue_log = yes; then: asterisk -rx 'logger reload'",
-        )
+    _look_at_rotation(path, history, place, notes)
     if _may_read(path, user, missing, notes):
         _look_for_newest(path, queue_log.time_of, newest, notes)
+
+
+def _look_at_rotation(
+    path: Path, history: HistorySettings, place: Place, notes: Notes
+) -> None:
+    """Find out from logrotate whether old files go where nobody looks for them."""
+    if not place.is_here:
+        return
+    known = [path.parent, *map(Path, history.rotated_into)]
+    for rotation in rotations(path):
+        if rotation.into is None or rotation.into in known:
+            continue
+        if rotation.into.parent != path.parent:
+            notes.fault(
+                rotation.where,
+                f"old files of {path.name} are moved into {rotation.into}, where they"
+                " are not looked for",
+                f"write rotated_into: [{rotation.into}] in the section 'history'",
+            )
 
 
 def _look_at_csv(
@@ -137,7 +207,7 @@ def _look_at_csv(
     notes: Notes,
 ) -> None:
     missing = "write its path as history.cdr_csv"
-    source = CdrFile(path, history.cdr_columns)
+    source = CdrFile(path, history.cdr_columns, history.rotated_into)
     readable = _may_read(path, user, missing, notes)
     if readable and source.has_unnamed_columns():
         notes.fault(
@@ -159,6 +229,7 @@ def _look_at_csv(
             )
     if not readable:
         return
+    _look_at_rotation(path, history, place, notes)
     time_of = partial(cdr.time_of_csv, columns=history.cdr_columns)
     _look_for_newest(path, time_of, newest, notes)
     try:
@@ -272,19 +343,50 @@ def _look_for_newest(
 # -- a table -------------------------------------------------------------------
 
 
-def _look_at_table(
-    url: str, history: HistorySettings, user: User, newest: _Newest, notes: Notes
-) -> None:
+def _may_open(url: str | None, setting: str, user: User, notes: Notes) -> bool:
+    """Tell whether there is a database; note why its file may not be read."""
+    if url is None:
+        return False
     parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and not _may_read(
-        Path(str(parsed.database)), user, "correct history.cdr_url", notes
-    ):
+    return parsed.get_backend_name() != "sqlite" or _may_read(
+        Path(str(parsed.database)), user, f"correct history.{setting}_url", notes
+    )
+
+
+def _shown(password: SecretStr | None) -> str | None:
+    return None if password is None else password.get_secret_value()
+
+
+def _look_at_queue_log_table(
+    history: HistorySettings, newest: _Newest, notes: Notes
+) -> None:
+    assert history.queue_log_url is not None
+    source = QueueLogDatabase(
+        history.queue_log_url,
+        history.queue_log_table,
+        _shown(history.queue_log_password),
+    )
+    now = time.time()
+    try:
+        table = source.open()
+        at = source.newest_at()
+        reading = source.read(now - _LOOK_BACK_S, now)
+    except HistoryUnreadable as error:
+        notes.fault(error.where, error.problem, error.remedy)
         return
-    password = history.cdr_password
+    _tell(reading.remarks, notes)
+    if at is not None:
+        newest.note(table.name, at)
+    elif not reading.remarks:
+        notes.warn(
+            table.name, "there is no row in it yet", "make a call and look again"
+        )
+
+
+def _look_at_cdr_table(history: HistorySettings, newest: _Newest, notes: Notes) -> None:
+    assert history.cdr_url is not None
     source = CdrDatabase(
-        url,
-        history.cdr_table,
-        None if password is None else password.get_secret_value(),
+        history.cdr_url, history.cdr_table, _shown(history.cdr_password)
     )
     now = time.time()
     try:

@@ -68,7 +68,7 @@ _BARE_CALLER_ID = re.compile(r"([^\"<>]*[^\"<> ]) *<(\+?[0-9]{1,20})>")
 _NAME_PUNCTUATION = frozenset(" .'-_/+*#:!")
 _SQLITE_FILE = re.compile(r"sqlite:////[^\s?#]*[^\s?#/]")
 _POSTGRESQL = re.compile(r"postgresql(?:\+psycopg)?://[!-~]+")
-_CDR_SERVER = re.compile(
+_HISTORY_SERVER = re.compile(
     r"(?:mysql(?:\+pymysql)?|mariadb(?:\+pymysql)?|postgresql(?:\+psycopg)?)"
     r"://[!-~]+/[^/?#\s]+(?:\?[!-~]*)?"
 )
@@ -360,8 +360,8 @@ def parse_database_url(value: object) -> str:
     raise BadValue("must start with sqlite://// or postgresql://")
 
 
-def parse_cdr_url(value: object) -> str:
-    """Take the address of a database that Asterisk writes CDRs to.
+def parse_history_url(value: object) -> str:
+    """Take the address of a database that Asterisk writes CDRs or queue_log into.
 
     No message shows it, as it may hold a password.
     """
@@ -369,7 +369,7 @@ def parse_cdr_url(value: object) -> str:
         raise BadValue("must be text such as mysql://USER@127.0.0.1/asteriskcdrdb")
     if _SQLITE_FILE.fullmatch(value):
         return value
-    if _CDR_SERVER.fullmatch(value):
+    if _HISTORY_SERVER.fullmatch(value):
         return check_server(value)
     scheme = value.partition(":")[0].lower()
     if scheme.startswith("sqlite"):

@@ -38,6 +38,7 @@ S = TypeVar("S", bound=Section)
 
 SECRET_VARIABLE = "CALLBACK_QUEUE_AMI_SECRET"
 CDR_PASSWORD_VARIABLE = "CALLBACK_QUEUE_CDR_PASSWORD"
+QUEUE_LOG_PASSWORD_VARIABLE = "CALLBACK_QUEUE_QUEUE_LOG_PASSWORD"
 
 _TOP = (*model.SECTIONS, "queues")
 # What people write who know the thing under another name.
@@ -172,7 +173,7 @@ class _Judge:
             name: layer.section for name, layer in layers.items()
         }
         secret = self._secret(layers["ami"])
-        cdr_password = self._cdr_password(layers["history"])
+        history_passwords = self._history_passwords(layers["history"])
         self._check_tls(sections["ami"].tls)
         queues = self._queues(top, layers["defaults"])
         self._check_missed(sections["missed"], queues)
@@ -183,7 +184,7 @@ class _Judge:
             **{**dict(sections["ami"]), "secret": secret}
         )
         sections["history"] = model.HistorySettings(
-            **dict(sections["history"]), cdr_password=cdr_password
+            **{**dict(sections["history"]), **history_passwords}
         )
         return model.Settings(
             **sections,
@@ -411,31 +412,58 @@ class _Judge:
                 self._fault(("ami", "secret_file"), problem.message, problem.remedy)
         return ami.section.secret
 
-    def _cdr_password(self, history: _Layer[model.HistorySection]) -> SecretStr | None:
-        """Get the password of the CDR database, if it is not in its address."""
+    def _history_passwords(
+        self, history: _Layer[model.HistorySection]
+    ) -> dict[str, SecretStr | None]:
+        """Get the passwords of the databases that are not in their addresses."""
         section = history.section
-        file = section.cdr_password_file
-        variable = self._environ.get(CDR_PASSWORD_VARIABLE, "")
-        if "cdr_url" in history.wrong:
+        return {
+            "queue_log_password": self._history_password(
+                history,
+                "queue_log",
+                section.queue_log_url,
+                section.queue_log_password_file,
+                QUEUE_LOG_PASSWORD_VARIABLE,
+            ),
+            "cdr_password": self._history_password(
+                history,
+                "cdr",
+                section.cdr_url,
+                section.cdr_password_file,
+                CDR_PASSWORD_VARIABLE,
+            ),
+        }
+
+    def _history_password(
+        self,
+        history: _Layer[model.HistorySection],
+        name: str,
+        url: str | None,
+        file: str | None,
+        variable_name: str,
+    ) -> SecretStr | None:
+        """Get the password of a database, if it is not in its address."""
+        variable = self._environ.get(variable_name, "")
+        if f"{name}_url" in history.wrong:
             return None
-        place: Place = ("history", "cdr_password_file")
-        if file is not None and (section.cdr_url or "sqlite").startswith("sqlite"):
+        place: Place = ("history", f"{name}_password_file")
+        if file is not None and (url or "sqlite").startswith("sqlite"):
             self._fault(
                 place,
                 "there is no database with a password",
-                "name one in cdr_url, or delete this line",
+                f"name one in {name}_url, or delete this line",
             )
         elif file is not None and variable:
             self._fault(
                 place,
                 "the password is given twice, here and in the environment as "
-                f"{CDR_PASSWORD_VARIABLE}",
+                f"{variable_name}",
                 "delete one of the two",
             )
-        elif (file or variable) and has_password(section.cdr_url or ""):
-            where = CDR_PASSWORD_VARIABLE if variable else "cdr_password_file"
+        elif (file or variable) and has_password(url or ""):
+            where = variable_name if variable else f"{name}_password_file"
             self._fault(
-                ("history", "cdr_url"),
+                ("history", f"{name}_url"),
                 f"the password is given twice, here and in {where}",
                 "delete the one in the address: USER@HOST",
             )
@@ -450,7 +478,7 @@ class _Judge:
             except BadValue as problem:
                 self._fault(
                     place,
-                    f"{CDR_PASSWORD_VARIABLE} in the environment {problem.message}",
+                    f"{variable_name} in the environment {problem.message}",
                 )
         return None
 

@@ -28,11 +28,12 @@ from fastagi.config.queue_layers import (
 )
 from fastagi.config.values import (
     Address,
-    CdrUrl,
     Columns,
     ContextNames,
     DatabaseUrl,
+    Directories,
     Directory,
+    HistoryUrl,
     Host,
     Networks,
     NumberPatterns,
@@ -248,9 +249,13 @@ class HistorySection(Section):
 
     enabled: Switch = True
     queue_log: PathOrEmpty = "/var/log/asterisk/queue_log"
+    queue_log_url: HistoryUrl | None = Field(default=None, repr=False)
+    queue_log_table: TableName = "queue_log"
+    queue_log_password_file: Path | None = None
+    rotated_into: Directories = ()
     cdr_csv: Path | None = None
     cdr_columns: Columns = ()
-    cdr_url: CdrUrl | None = Field(default=None, repr=False)
+    cdr_url: HistoryUrl | None = Field(default=None, repr=False)
     cdr_table: TableName = "cdr"
     cdr_password_file: Path | None = None
 
@@ -259,10 +264,23 @@ class HistorySettings(HistorySection):
     """Where Asterisk writes down what happened while this service did not listen.
 
     Attributes:
+        queue_log_password: for ``queue_log_url``, if it is given elsewhere.
         cdr_password: for ``cdr_url``, if it is given elsewhere.
     """
 
+    queue_log_password: Secret | None = None
     cdr_password: Secret | None = None
+
+    @property
+    def queue_log_file(self) -> str:
+        """The file of queue_log; empty if none is to be read.
+
+        Where Asterisk writes it into a table, the file of the default is not expected.
+        """
+        default = type(self).model_fields["queue_log"].default
+        if self.queue_log_url is not None and self.queue_log == default:
+            return ""
+        return self.queue_log
 
 
 class ReportSettings(Section):

@@ -54,5 +54,10 @@ def _secret_in_it(settings: Settings, environ: Mapping[str, str]) -> str:
     """Name the secret that stands in the file itself; "" if none does."""
     if settings.ami.secret_file is None and not environ.get(SECRET_VARIABLE):
         return "the secret"
-    addresses = (settings.database.url, settings.history.cdr_url or "")
+    history = settings.history
+    addresses = (
+        settings.database.url,
+        history.cdr_url or "",
+        history.queue_log_url or "",
+    )
     return "a password" if any(map(has_password, addresses)) else ""

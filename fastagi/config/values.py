@@ -82,13 +82,16 @@ Host: TypeAlias = Annotated[str, PlainValidator(fields.parse_host)]
 Address: TypeAlias = Annotated[str, PlainValidator(fields.parse_address)]
 Path: TypeAlias = Annotated[str, PlainValidator(fields.parse_path)]
 Directory: TypeAlias = Annotated[str, PlainValidator(fields.parse_directory)]
+Directories: TypeAlias = Annotated[
+    tuple[Directory, ...], BeforeValidator(fields.parse_list)
+]
 SocketPath: TypeAlias = Annotated[str, PlainValidator(fields.parse_socket_path)]
 Username: TypeAlias = Annotated[str, PlainValidator(fields.parse_username)]
 Secret: TypeAlias = Annotated[SecretStr, PlainValidator(fields.parse_secret)]
 DatabaseUrl: TypeAlias = Annotated[
     str, PlainValidator(fields.parse_database_url), Field(repr=False)
 ]
-CdrUrl: TypeAlias = Annotated[str, PlainValidator(fields.parse_cdr_url)]
+HistoryUrl: TypeAlias = Annotated[str, PlainValidator(fields.parse_history_url)]
 TableName: TypeAlias = Annotated[str, PlainValidator(fields.parse_table)]
 Column: TypeAlias = Annotated[str, PlainValidator(fields.parse_column)]
 Columns: TypeAlias = Annotated[

@@ -16,7 +16,6 @@ import csv
 import re
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
@@ -27,6 +26,7 @@ from fastagi.domain.counting import Place, Visit
 from fastagi.domain.live_calls import interface_of, is_person, numbers_in
 from fastagi.history.facts import PastCall
 from fastagi.history.text import decoded
+from fastagi.history.times import BIRTH_S, epoch, read_time, utc
 
 NAME: Final = "the CDRs"
 
@@ -84,8 +84,6 @@ _EPOCH: Final = re.compile(r"(?:^|-)([0-9]{9,11})\.[0-9]+$", re.ASCII)
 _CLID: Final = re.compile(r'^"?(.*?)"?\s*<([^<>]*)>\s*$', re.DOTALL)
 #: Zones differ from UTC by multiples of this.
 _QUARTER_S: Final = 900
-#: Between the birth of a channel and the start of its first CDR at most.
-_BIRTH_S: Final = 5
 _LONGEST: Final = 16_384
 #: A record over several lines, in bytes. Those of ``cdr_csv`` have 1,024 at most.
 _LONGEST_RECORD: Final = 4096
@@ -219,8 +217,8 @@ def time_of_csv(raw: bytes, columns: Sequence[str] = ()) -> float | None:
         return None
     born_at = _born_at(row.get("uniqueid", ""))
     if born_at is None or start is None:
-        return _epoch(moment, None)
-    return born_at + max(0.0, (_utc(moment) - _utc(start)).total_seconds())
+        return epoch(moment, None)
+    return born_at + max(0.0, (utc(moment) - utc(start)).total_seconds())
 
 
 # -- rows ------------------------------------------------------------------
@@ -297,13 +295,13 @@ def _shift_s(records: Iterable[Mapping[str, object]]) -> float:
         uniqueid = _text(values, "uniqueid")
         born_at, start = _born_at(uniqueid), read_time(values.get("start"))
         if born_at is not None and start is not None:
-            ahead = _epoch(start, born_at) - born_at
+            ahead = epoch(start, born_at) - born_at
             first[uniqueid] = min(ahead, first.get(uniqueid, ahead))
     # Only a call's first row starts with its channel.
     shifts = Counter(
         shift
         for ahead in first.values()
-        if abs(ahead - (shift := round(ahead / _QUARTER_S) * _QUARTER_S)) <= _BIRTH_S
+        if abs(ahead - (shift := round(ahead / _QUARTER_S) * _QUARTER_S)) <= BIRTH_S
     )
     if not shifts or shifts[0]:
         return 0.0
@@ -316,11 +314,11 @@ def _row(values: Mapping[str, object], shift_s: float) -> Row:
     born_at = _born_at(uniqueid)
     start_said = read_time(values["start"])
     assert start_said is not None
-    start = _epoch(start_said, None if born_at is None else born_at + shift_s) - shift_s
+    start = epoch(start_said, None if born_at is None else born_at + shift_s) - shift_s
     duration_s = _seconds(values, "duration")
     if duration_s is None:
         end_said = read_time(values.get("end")) or start_said
-        duration_s = max(0.0, (_utc(end_said) - _utc(start_said)).total_seconds())
+        duration_s = max(0.0, (utc(end_said) - utc(start_said)).total_seconds())
     said = _CLID.match(_text(values, "clid"))
     channel, dstchannel = _text(values, "channel"), _text(values, "dstchannel")
     return Row(
@@ -366,47 +364,6 @@ def _born_at(uniqueid: str) -> float | None:
     return float(found[1]) if found else None
 
 
-def read_time(value: object) -> datetime | None:
-    """Return a moment as it is written, with its zone only if one is written.
-
-    None if it is none. Epoch seconds, as text or number, are in UTC.
-    """
-    if isinstance(value, datetime):
-        return value
-    text = "" if value is None else str(value).strip()
-    try:
-        if re.fullmatch(r"[0-9]{9,11}(\.[0-9]*)?", text, re.ASCII):
-            return datetime.fromtimestamp(float(text), UTC)
-        return datetime.fromisoformat(text) if len(text) > 10 else None
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _epoch(moment: datetime, not_before: float | None) -> float:
-    """Return epoch seconds of a moment in the zone of this machine, or its own.
-
-    When clocks are set back an hour comes twice: then it is the first that is not
-    before something known.
-    """
-    try:
-        first = moment.replace(fold=0).timestamp()
-        second = moment.replace(fold=1).timestamp()
-    except (ValueError, OverflowError, OSError):
-        return 0.0
-    if not_before is None or first >= not_before - _BIRTH_S:
-        return first
-    return second if second > first else first
-
-
-def local_time(at: float) -> datetime:
-    """Return the moment as this machine's clock shows it, without a zone."""
-    return datetime.fromtimestamp(at, UTC).astimezone().replace(tzinfo=None)
-
-
 # -- calls -----------------------------------------------------------------
 
 
@@ -446,7 +403,7 @@ def _groups(rows: list[Row]) -> list[list[Row]]:
 
 
 def _overlap(one: Row, other: Row) -> bool:
-    return one.start <= other.end + _BIRTH_S and other.start <= one.end + _BIRTH_S
+    return one.start <= other.end + BIRTH_S and other.start <= one.end + BIRTH_S
 
 
 def _past(rows: list[Row]) -> PastCall:

@@ -23,16 +23,17 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from fastagi.history import queue_log
 from fastagi.history.cdr import (
     NEEDED,
     USEFUL,
     by_name,
     canonical,
     lacking_columns,
-    read_time,
 )
 from fastagi.history.errors import HistoryUnreadable
 from fastagi.history.text import decoded
+from fastagi.history.times import read_time
 
 #: To connect, in seconds.
 _CONNECT_S: Final = 5
@@ -142,8 +143,17 @@ class HistoryTable:
         """
         found, unreadable = [], None
         for column in columns:
-            greatest = sa.select(column).where(column.is_not(None))
-            value = conn.execute(greatest.order_by(column.desc()).limit(1)).scalar()
+            greatest = (
+                sa.select(column)
+                .where(column.is_not(None))
+                .order_by(column.desc())
+                .limit(1)
+            )
+            value = conn.execute(greatest).scalar()
+            if isinstance(value, str) and read_time(value) is None:
+                # Perhaps one row alone is wrong.
+                with_digit = greatest.where(column >= "0", column < ":")
+                value = conn.execute(with_digit).scalar() or value
             if value is None or not str(value).strip("0-: "):
                 # Nothing is in it yet.
                 continue
@@ -250,17 +260,10 @@ class CdrTable(HistoryTable):
         Raises:
             HistoryUnreadable: the database or the table can not be used.
         """
-        found = []
         with self._trouble_in_words(), self._engine.connect() as conn:
             columns = self._columns(conn)
-            for time in self._times(conn, _of(columns, "start")):
-                newest_first = (
-                    sa.select(*columns)
-                    .where(time.column.is_not(None))
-                    .order_by(time.column.desc())
-                    .limit(1)
-                )
-                found += [by_name(row.items()) for row in _rows(conn, newest_first)]
+            times = self._times(conn, _of(columns, "start"))
+            found = [by_name(row.items()) for row in _greatest(conn, columns, times)]
         rows = [(at, row) for row in found if (at := read_time(row["start"]))]
         if not rows:
             return found[0] if found else None
@@ -269,6 +272,62 @@ class CdrTable(HistoryTable):
     def _columns(self, conn: sa.Connection) -> list[sa.Column[Any]]:
         columns = self._reflected(conn, {*NEEDED, *USEFUL}, canonical)
         self._check(lacking_columns(column.name for column in columns))
+        return columns
+
+
+class QueueLogTable(HistoryTable):
+    """A table that Asterisk's realtime writes queue_log into."""
+
+    _setting = "queue_log"
+
+    def rows_since(self, since: datetime) -> list[dict[str, object]]:
+        """Return the rows since a time, in their order, ``MOST_ROWS`` at most.
+
+        Args:
+            since: without a zone, in that of the rows.
+
+        Raises:
+            HistoryUnreadable: the database or the table can not be used.
+        """
+        with self._trouble_in_words(), self._engine.connect() as conn:
+            columns = self._columns(conn)
+            for time in self._times(conn, _of(columns, "time", queue_log.column)):
+                found = sa.select(*columns).where(time.column >= time.bound(since))
+                key = [
+                    column
+                    for column in columns[0].table.primary_key.columns
+                    if column is not time.column
+                ]
+                if not key:
+                    # Rows of one second come in the order in which they were written.
+                    rows = _rows(conn, found.limit(MOST_ROWS + 1))
+                    if len(rows) <= MOST_ROWS:
+                        return [queue_log.by_name(row.items()) for row in rows]
+                newest_first = found.order_by(
+                    time.column.desc(), *(column.desc() for column in key)
+                )
+                rows = _rows(conn, newest_first.limit(MOST_ROWS))
+                return [queue_log.by_name(row.items()) for row in reversed(rows)]
+        return []
+
+    def newest(self) -> dict[str, object] | None:
+        """Return the row that was written last; None if there is none.
+
+        Raises:
+            HistoryUnreadable: the database or the table can not be used.
+        """
+        with self._trouble_in_words(), self._engine.connect() as conn:
+            columns = self._columns(conn)
+            times = self._times(conn, _of(columns, "time", queue_log.column))
+            for row in _greatest(conn, columns, times):
+                return queue_log.by_name(row.items())
+        return None
+
+    def _columns(self, conn: sa.Connection) -> list[sa.Column[Any]]:
+        columns = self._reflected(
+            conn, {*queue_log.NEEDED, *queue_log.DATA}, queue_log.column
+        )
+        self._check(queue_log.lacking_columns(column.name for column in columns))
         return columns
 
 
@@ -299,10 +358,28 @@ class _Time:
         return sa.or_(self.column.is_(None), self.column < self.bound(moment))
 
 
-def _of(columns: Iterable[sa.Column[Any]], name: str) -> list[sa.Column[Any]]:
+def _of(
+    columns: Iterable[sa.Column[Any]],
+    name: str,
+    meaning: Callable[[str], str] = canonical,
+) -> list[sa.Column[Any]]:
     """Return the columns of one meaning, the one with Asterisk's own name first."""
-    found = [column for column in columns if canonical(column.name) == name]
+    found = [column for column in columns if meaning(column.name) == name]
     return sorted(found, key=lambda column: column.name.lower() != name)
+
+
+def _greatest(
+    conn: sa.Connection, columns: Sequence[sa.Column[Any]], times: Iterable[_Time]
+) -> Iterator[Mapping[str, object]]:
+    """Yield for each column of times the row with its greatest time."""
+    for time in times:
+        newest_first = (
+            sa.select(*columns)
+            .where(time.column.is_not(None))
+            .order_by(time.column.desc())
+            .limit(1)
+        )
+        yield from _rows(conn, newest_first)
 
 
 def _rows(

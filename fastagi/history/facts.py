@@ -17,6 +17,8 @@ from fastagi.domain.counting import Place, Visit
 #: More in one call tells nothing new.
 _MOST_VISITS: Final = 50
 _MOST_NAMES: Final = 50
+#: A file has whole seconds, a table their parts.
+_SAME_S: Final = 1.5
 
 
 @frozen(kw_only=True)
@@ -109,5 +111,17 @@ def _visits(first: PastCall, second: PastCall) -> tuple[Visit, ...]:
     # different ones.
     if first.sources != second.sources:
         return first.visits or second.visits
-    visits = sorted((*first.visits, *second.visits), key=lambda one: one.joined_at)
+    visits: list[Visit] = []
+    for one in sorted((*first.visits, *second.visits), key=lambda one: one.joined_at):
+        # queue_log in a file and in a table tells of the same stay twice.
+        if not any(_is_same(one, other) for other in visits):
+            visits.append(one)
     return tuple(visits[:_MOST_VISITS])
+
+
+def _is_same(one: Visit, other: Visit) -> bool:
+    return (
+        (one.queue, one.uniqueid) == (other.queue, other.uniqueid)
+        and abs(one.joined_at - other.joined_at) < _SAME_S
+        and abs(one.left_at - other.left_at) < _SAME_S
+    )

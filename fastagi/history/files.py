@@ -12,9 +12,10 @@ import bz2
 import gzip
 import lzma
 import os
+import re
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, Final
@@ -65,18 +66,24 @@ class _Part:
 
 
 def lines_since(
-    path: Path, since: float, time_of: LineTime, join: Join | None = None
+    path: Path,
+    since: float,
+    time_of: LineTime,
+    join: Join | None = None,
+    folders: Sequence[str | Path] = (),
 ) -> Lines:
     """Return the lines written since a time, and perhaps some before, oldest first.
 
     A last line without its line break is left out: it is not written to its end.
 
     Args:
-        path: of the file as it is now; older ones stand beside it, with anything
-            after its name: ``.1``, ``-20261124``, ``.2.gz``.
+        path: of the file as it is now. Rotated files are in the same folder, in a
+            folder within it, or in one of ``folders``, with names such as
+            ``queue_log.1``, ``queue_log-20261124``, ``queue_log_20261124.gz``.
         since: epoch seconds.
         time_of: tells when a line was written.
         join: given where an entry may be of several lines.
+        folders: further ones into which the log is rotated.
 
     Raises:
         HistoryUnreadable: neither the file nor an older one can be read.
@@ -85,7 +92,7 @@ def lines_since(
     troubles: list[HistoryUnreadable] = []
     left = _MOST_BYTES
     seen: set[tuple[int, int]] = set()
-    for candidate in _newest_first(path, since):
+    for candidate in _newest_first(path, since, folders):
         try:
             with open_plain(candidate) as file:
                 status = os.fstat(file.fileno())
@@ -131,16 +138,16 @@ class _Form:
     join: Join | None
 
 
-def _newest_first(path: Path, since: float) -> Iterator[Path]:
+def _newest_first(
+    path: Path, since: float, folders: Sequence[str | Path]
+) -> Iterator[Path]:
     yield path
     older: list[tuple[float, Path]] = []
-    try:
-        names = os.listdir(path.parent)
-    except OSError:
-        return
-    for name in names:
-        if name.startswith(path.name) and name[len(path.name) :][:1] in {".", "-"}:
-            one = path.with_name(name)
+    rotated = _rotated_names(path.name)
+    for folder in _folders_of(path, folders):
+        for one in _in_folder(folder):
+            if one.name == path.name or not rotated.fullmatch(one.name):
+                continue
             try:
                 written_at = one.stat().st_mtime
             except OSError:
@@ -149,6 +156,41 @@ def _newest_first(path: Path, since: float) -> Iterator[Path]:
                 older.append((written_at, one))
     for _, one in sorted(older, reverse=True):
         yield one
+
+
+def _rotated_names(name: str) -> re.Pattern[str]:
+    """Return the form of the names that Asterisk and logrotate give an old log.
+
+    A date may stand behind the name, or before its extension. ``queue_log_2`` and
+    ``queue_log2`` may well be logs of their own.
+    """
+    stem, dot, extension = name.rpartition(".")
+    forms = [rf"{re.escape(name)}(?:[.-].*|_[0-9]{{4}}.*|[0-9]{{6}}.*)"]
+    if dot and stem:
+        forms.append(rf"{re.escape(stem)}[-_.]?[0-9]{{4}}.*\.{re.escape(extension)}.*")
+    return re.compile("|".join(forms), re.DOTALL)
+
+
+def _folders_of(path: Path, folders: Sequence[str | Path]) -> list[Path]:
+    """Return where old files of a log may be.
+
+    A folder within that of the log may be another Asterisk's: then the log of that one
+    is in it.
+    """
+    within = [
+        one
+        for one in _in_folder(path.parent)
+        if one.is_dir() and not one.joinpath(path.name).exists()
+    ]
+    return list(dict.fromkeys([path.parent, *within, *map(Path, folders)]))
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(entry.path) for entry in entries]
+    except OSError:
+        return []
 
 
 def _read(path: Path, file: IO[bytes], form: _Form, most: int) -> _Part:

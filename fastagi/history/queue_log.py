@@ -3,7 +3,9 @@
 
 A line is ``time|callid|queue|agent|event|data1|data2...``: the time in epoch seconds,
 the callid the uniqueid of the channel in the queue (``main/logger.c``,
-``apps/app_queue.c``). Knows no files: a line is bytes, and may hold anything.
+``apps/app_queue.c``). Knows no files: a line is bytes, and may hold anything. In a
+table of Asterisk's realtime a row is a line: its data are in ``data1`` to ``data5``, or
+in ``data`` with ``|`` between them; its time is in words, without a zone.
 
 What happens to a call after its queue is not in this history.
 
@@ -18,7 +20,8 @@ this history alone never ends a request of a client (:mod:`fastagi.history.judge
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -27,6 +30,7 @@ from attrs import define, field, frozen
 from fastagi.domain.counting import Visit
 from fastagi.history.facts import PastCall
 from fastagi.history.text import decoded
+from fastagi.history.times import epoch, read_time
 
 NAME: Final = "queue_log"
 
@@ -98,6 +102,15 @@ _SLACK_S: Final = 2.0
 _SET_BACK_S: Final = 60.0
 
 
+#: Columns of a table; without these it tells nothing.
+NEEDED: Final = ("time", "callid", "queuename", "agent", "event")
+#: Either all but the last of these, or the last.
+DATA: Final = ("data1", "data2", "data3", "data4", "data5", "data")
+_ALIASES: Final = {"queue": "queuename"}
+#: Times of other zones differ by multiples of this, in seconds.
+_QUARTER_S: Final = 900
+
+
 @frozen
 class Line:
     """One line."""
@@ -136,10 +149,8 @@ def _time(text: str) -> float | None:
     if text.isascii() and text.isdecimal() and len(text) <= 11:
         return float(text)
     # As in tables of a realtime queue_log that were written to a file.
-    try:
-        return datetime.fromisoformat(text).timestamp() if "-" in text else None
-    except (ValueError, OverflowError, OSError):
-        return None
+    moment = read_time(text) if "-" in text else None
+    return None if moment is None else epoch(moment, None)
 
 
 def _has_form(line: Line) -> bool:
@@ -157,6 +168,13 @@ def _has_credible_id(line: Line) -> bool:
     if callid is None:
         return _CHOSEN_ID.fullmatch(line.callid) is not None
     return -_SLACK_S <= line.at - float(callid[1]) <= _LONGEST_CALL_S
+
+
+def _is_credible(line: Line, until: float) -> bool:
+    """Whether Asterisk may have written this line until a time."""
+    if not _has_form(line) or line.at > until + _SLACK_S:
+        return False
+    return line.event not in _FORMS or _has_credible_id(line)
 
 
 @frozen
@@ -194,9 +212,7 @@ def believed(lines: Iterable[bytes], until: float) -> Believed:
         if line.event == "ENTERQUEUE" and not has_form:
             broken_at.append(line.at)
             spoiled_until = at_byte + len(raw) + _LONGEST_ENTRY
-        if at_byte < spoiled_until or not has_form or line.at > until + _SLACK_S:
-            continue
-        if line.event in _FORMS and not _has_credible_id(line):
+        if at_byte < spoiled_until or not _is_credible(line, until):
             continue
         if latest > line.at + _SET_BACK_S:
             _drop_dated_ahead(kept, at_byte, line.at)
@@ -218,6 +234,94 @@ def _drop_dated_ahead(kept: list[tuple[int, Line]], at_byte: int, at: float) -> 
     if first and kept[first - 1][1].at > at + _SET_BACK_S:
         return
     kept[first:] = [one for one in kept[first:] if one[1].at <= at + _SET_BACK_S]
+
+
+@frozen
+class Rows:
+    """The rows of a table that are believed."""
+
+    lines: list[Line]
+    #: So many have no time that can be read.
+    without_time: int
+
+
+def column(name: str) -> str:
+    """Return the name by which a column is known here."""
+    name = name.strip().lower()
+    return _ALIASES.get(name, name)
+
+
+def lacking_columns(names: Iterable[str]) -> list[str]:
+    """Return what is needed and not among the columns."""
+    known = {column(name) for name in names}
+    lacking = [name for name in NEEDED if name not in known]
+    return lacking + ["data1"] * known.isdisjoint({"data", "data1"})
+
+
+def by_name(values: Iterable[tuple[str, object]]) -> dict[str, object]:
+    """Return the values of a row by the names of their columns known here."""
+    return {column(name): value for name, value in values}
+
+
+def believed_rows(rows: Iterable[Mapping[str, object]], until: float) -> Rows:
+    """Make lines of the rows of a table; leave out those that can not be true.
+
+    Asterisk writes an event as one row whatever its fields hold, so no row can be part
+    of another.
+
+    Args:
+        rows: in their order, by the names of their columns known here.
+        until: when they were read, in epoch seconds.
+    """
+    read = [(read_time(values.get("time")), values) for values in rows]
+    timed = [(moment, values) for moment, values in read if moment is not None]
+    shift_s = _shift_s(timed)
+    lines = [_line(values, moment, shift_s) for moment, values in timed]
+    lines.sort(key=lambda line: line.at)
+    return Rows(
+        [line for line in lines if _is_credible(line, until)], len(read) - len(timed)
+    )
+
+
+def _line(values: Mapping[str, object], moment: datetime, shift_s: float) -> Line:
+    callid, queue, agent, event = (
+        _text_of(values, name) for name in ("callid", "queuename", "agent", "event")
+    )
+    data = [_text_of(values, name) for name in DATA[:-1]]
+    if not any(data):
+        data = _text_of(values, "data").split("|")
+    while data and not data[-1]:
+        data.pop()
+    born_at = _born_at(callid)
+    at = epoch(moment, None if born_at is None else born_at + shift_s) - shift_s
+    return Line(at, callid, queue, agent, event, tuple(data))
+
+
+def _text_of(values: Mapping[str, object], name: str) -> str:
+    value = values.get(name)
+    return "" if value is None else str(value).strip()
+
+
+def _born_at(callid: str) -> float | None:
+    found = _UNIQUEID.fullmatch(callid)
+    return float(found[1]) if found else None
+
+
+def _shift_s(rows: Iterable[tuple[datetime, Mapping[str, object]]]) -> float:
+    """Return by how much the times are ahead, as with ``queue_log_realtime_use_gmt``.
+
+    The callid tells when a call began; most come into their queue within minutes.
+    """
+    shifts: Counter[int] = Counter()
+    for moment, values in rows:
+        born_at = _born_at(_text_of(values, "callid"))
+        if born_at is not None and _text_of(values, "event") == "ENTERQUEUE":
+            ahead = epoch(moment, born_at) - born_at + _SLACK_S
+            shifts[int(ahead // _QUARTER_S) * _QUARTER_S] += 1
+    if not shifts or shifts[0]:
+        return 0.0
+    shift_s, count = shifts.most_common(1)[0]
+    return float(shift_s) if count * 2 > shifts.total() else 0.0
 
 
 @define(eq=False)

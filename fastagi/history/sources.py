@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The histories there are, read together.
 
-Each is a queue_log, a CSV file of CDRs or a table of CDRs. Where several tell of one
-call they complete each other: queue_log knows the queues, the CDRs know who answered
-after them. Blocks while it reads.
+Each is a queue_log or the CDRs, in a file or in a table of a database. Where several
+tell of one call they complete each other: queue_log knows the queues, the CDRs know who
+answered after them. Blocks while it reads.
 """
 
 from __future__ import annotations
@@ -20,11 +20,17 @@ from attrs import field, frozen
 from twisted.logger import Logger
 
 from fastagi.history import cdr, queue_log
-from fastagi.history.database import MOST_COUNTED, MOST_ROWS, CdrTable
+from fastagi.history.database import (
+    MOST_COUNTED,
+    MOST_ROWS,
+    CdrTable,
+    QueueLogTable,
+)
 from fastagi.history.errors import HistoryUnreadable
 from fastagi.history.facts import PastCall, together
 from fastagi.history.files import lines_since
 from fastagi.history.text import decoded
+from fastagi.history.times import epoch, local_time, read_time
 from fastagi.plain_file import open_plain
 
 _log: Final = Logger()
@@ -75,10 +81,13 @@ class QueueLog:
     """A queue_log."""
 
     path: Path
+    #: Into which it is rotated, besides its own and those within it.
+    folders: Sequence[str] = ()
 
     def read(self, since: float, until: float) -> Reading:
         """Return the calls that ended since a time, and perhaps others."""
-        log = lines_since(self.path, since - LONGEST_WAIT_S, queue_log.time_of)
+        earliest = since - LONGEST_WAIT_S
+        log = lines_since(self.path, earliest, queue_log.time_of, folders=self.folders)
         believed = queue_log.believed(log.lines, until)
         remarks = list(log.remarks)
         broken = [at for at in believed.broken_at if at >= since]
@@ -100,6 +109,8 @@ class CdrFile:
     path: Path
     #: What is in it; those of ``cdr_csv`` if there are none.
     columns: Sequence[str] = ()
+    #: Into which it is rotated, besides its own and those within it.
+    folders: Sequence[str] = ()
 
     def read(self, since: float, until: float) -> Reading:
         """Return the calls that ended since a time, and perhaps others."""
@@ -111,7 +122,8 @@ class CdrFile:
                 " history.cdr_columns",
             )
         time_of = partial(cdr.time_of_csv, columns=self.columns)
-        log = lines_since(self.path, since - LONGEST_WAIT_S, time_of, cdr.whole_records)
+        earliest = since - LONGEST_WAIT_S
+        log = lines_since(self.path, earliest, time_of, cdr.whole_records, self.folders)
         parsed = [cdr.parse_csv(line, self.columns) for line in log.lines]
         rows = cdr.read_rows(row for row in parsed if row is not None)
         remarks = list(log.remarks)
@@ -183,7 +195,7 @@ class CdrDatabase:
     def read(self, since: float, until: float) -> Reading:
         """Return the calls that ended since a time, and perhaps others."""
         table = self.open()
-        earliest = cdr.local_time(since - LONGEST_WAIT_S - _ZONES_S)
+        earliest = local_time(since - LONGEST_WAIT_S - _ZONES_S)
         found = table.rows_since(earliest)
         rows = cdr.read_rows(found)
         calls = [
@@ -193,7 +205,7 @@ class CdrDatabase:
         ]
         remarks = []
         without_time = rows.without_time + table.count_without_time(
-            cdr.local_time(since - LONGEST_WAIT_S)
+            local_time(since - LONGEST_WAIT_S)
         )
         if without_time:
             count = f"{without_time}{'+' * (without_time >= MOST_COUNTED)}"
@@ -209,6 +221,57 @@ class CdrDatabase:
         if len(found) >= MOST_ROWS:
             remarks.append(
                 f"{table.name}: no more than the newest {MOST_ROWS} CDRs are read, and"
+                " those before them are not known; make missed_window shorter"
+            )
+        return Reading(calls, tuple(remarks))
+
+
+@frozen
+class QueueLogDatabase:
+    """A table that Asterisk writes queue_log into."""
+
+    url: str = field(repr=False)
+    table: str
+    password: str | None = field(default=None, repr=False)
+
+    def open(self) -> QueueLogTable:
+        """Return the table.
+
+        Raises:
+            HistoryUnreadable: the driver is missing.
+        """
+        return QueueLogTable(self.url, self.table, self.password)
+
+    def newest_at(self) -> float | None:
+        """Return when the newest row was written, in epoch seconds; None if none was.
+
+        Raises:
+            HistoryUnreadable: the database or the table can not be used.
+        """
+        row = self.open().newest()
+        moment = None if row is None else read_time(row["time"])
+        return None if moment is None else epoch(moment, None)
+
+    def read(self, since: float, until: float) -> Reading:
+        """Return the calls that ended since a time, and perhaps others."""
+        table = self.open()
+        found = table.rows_since(local_time(since - LONGEST_WAIT_S - _ZONES_S))
+        rows = queue_log.believed_rows(found, until)
+        calls = [
+            call
+            for call in queue_log.calls_of(rows.lines)
+            if call.ended_at is None or call.ended_at >= since - LONGEST_WAIT_S
+        ]
+        remarks = []
+        if rows.without_time:
+            remarks.append(
+                f"{table.name}: {rows.without_time} rows have no time that can be read"
+                " and are of no use; have the column time hold what Asterisk writes,"
+                " such as 2026-01-31 12:00:00.123456"
+            )
+        if len(found) >= MOST_ROWS:
+            remarks.append(
+                f"{table.name}: no more than the newest {MOST_ROWS} rows are read, and"
                 " those before them are not known; make missed_window shorter"
             )
         return Reading(calls, tuple(remarks))

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from attrs import evolve, frozen
+from pydantic import SecretStr
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -35,6 +36,7 @@ from fastagi.history.sources import (
     CdrDatabase,
     CdrFile,
     QueueLog,
+    QueueLogDatabase,
     Source,
     read_all,
 )
@@ -70,20 +72,31 @@ _MOST_TOLD: Final = 5000
 def sources_of(settings: HistorySettings) -> list[Source]:
     """Return the histories there are, the one that is believed first before others."""
     sources: list[Source] = []
-    if settings.queue_log:
-        sources.append(QueueLog(Path(settings.queue_log)))
+    if settings.queue_log_file:
+        sources.append(QueueLog(Path(settings.queue_log_file), settings.rotated_into))
+    if settings.queue_log_url is not None:
+        sources.append(
+            QueueLogDatabase(
+                settings.queue_log_url,
+                settings.queue_log_table,
+                _shown(settings.queue_log_password),
+            )
+        )
     if settings.cdr_csv is not None:
-        sources.append(CdrFile(Path(settings.cdr_csv), settings.cdr_columns))
+        sources.append(
+            CdrFile(Path(settings.cdr_csv), settings.cdr_columns, settings.rotated_into)
+        )
     if settings.cdr_url is not None:
-        password = settings.cdr_password
         sources.append(
             CdrDatabase(
-                settings.cdr_url,
-                settings.cdr_table,
-                None if password is None else password.get_secret_value(),
+                settings.cdr_url, settings.cdr_table, _shown(settings.cdr_password)
             )
         )
     return sources
+
+
+def _shown(password: SecretStr | None) -> str | None:
+    return None if password is None else password.get_secret_value()
 
 
 @frozen

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -421,3 +421,79 @@ exten => filtered,1,Answer()
         if line is not None and line.event == "ENTERQUEUE"
     ]
     assert sorted(entered) == sorted(numbers.values())
+
+
+#: Tables as Asterisk's realtime has them; the last column of the older ones holds all.
+REALTIME_TABLES = {
+    "data1..data5": "data1, data2, data3, data4, data5",
+    "data": "data",
+}
+
+
+@pytest.mark.parametrize("data", REALTIME_TABLES.values(), ids=REALTIME_TABLES)
+def test_missed_calls_are_found_in_a_queue_log_that_asterisk_keeps_in_a_database(
+    lab: Lab, data: str
+) -> None:
+    path = lab.asterisk.home / "log/realtime.db"
+    path.unlink(missing_ok=True)
+    with closing(sqlite3.connect(path)) as conn, conn:
+        conn.execute(
+            "CREATE TABLE queue_log (id INTEGER PRIMARY KEY, time, callid, queuename,"
+            f" agent, event, {data})"
+        )
+    with queue_log_in_a_table(lab, path):
+        lab.agent("carol", TALK)
+        pause(lab, "support")
+        lab.caller("support", HANGS_UP, number=CLIENT)
+        lab.caller("support", HANGS_UP, number=RANG_AGAIN)
+        lab.witness.wait_for(event("QueueCallerAbandon"), count=2)
+        over(lab)
+        lab.caller("sales", number=RANG_AGAIN)
+        lab.witness.wait_for(event("AgentComplete"))
+        over(lab)
+        wait_until(lambda: rows_of(path, "COMPLETE%"), 5, "the end of the call")
+    # Nothing of it is in the file.
+    assert CLIENT not in (lab.asterisk.home / "log/queue_log").read_text()
+    service = lab.service(settings({"queue_log_url": f"sqlite:///{path}"}))
+
+    service.wait_for(says("^the history since"), 20)
+
+    (task,) = service.tasks()
+    assert (task["number"], task["queue"]) == (CLIENT, "support")
+    assert "found in queue_log" in task["reason"]
+
+
+@contextmanager
+def queue_log_in_a_table(lab: Lab, path: Path) -> Iterator[None]:
+    """Have Asterisk write queue_log into a table and not into its file."""
+    etc = lab.asterisk.home / "etc"
+    files = {
+        "extconfig.conf": "[settings]\nqueue_log => sqlite3,realtime,queue_log\n",
+        "res_config_sqlite3.conf": f"[realtime]\ndbfile => {path}\nbatch => 0\n",
+    }
+    for name, text in files.items():
+        (etc / name).write_text(text)
+    try:
+        for command in (
+            "module load res_config_sqlite3.so",
+            "module reload extconfig",
+            "logger reload",
+        ):
+            lab.asterisk.cli(command)
+        yield
+    finally:
+        (etc / "extconfig.conf").write_text("")
+        for command in (
+            "module reload extconfig",
+            "logger reload",
+            "module unload res_config_sqlite3.so",
+        ):
+            lab.asterisk.cli(command)
+        for name in files:
+            (etc / name).unlink()
+
+
+def rows_of(path: Path, event: str) -> list[Any]:
+    with closing(sqlite3.connect(path)) as conn:
+        found = conn.execute("SELECT * FROM queue_log WHERE event LIKE ?", [event])
+        return found.fetchall()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""CDRs that a real Asterisk wrote are read back from real MariaDB and PostgreSQL."""
+"""What a real Asterisk wrote is read back from real MariaDB and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ import sqlalchemy as sa
 from fastagi.history import cdr
 from fastagi.history.database import CdrTable
 from fastagi.history.errors import HistoryUnreadable
+from fastagi.history.sources import QueueLogDatabase
 from tests.recordings.past_calls import (
     FREEPBX,
+    LATER,
     MADE,
     NUMBERS,
+    QUEUES,
     VERSIONS,
     freepbx_rows,
+    from_queue_log,
     judged,
+    lines,
     outcomes,
 )
 
@@ -171,3 +176,37 @@ def test_table_that_is_not_there(server: tuple[str, str]) -> None:
     url, _ = server
     with pytest.raises(HistoryUnreadable, match=r"no such table.*cdr_table"):
         CdrTable(url, "cdr").newest()
+
+
+@pytest.mark.parametrize("kind", ["{time}", "char(26)"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_recorded_queue_log_tells_the_same_as_in_a_file(
+    server: tuple[str, str], version: str, kind: str
+) -> None:
+    """The rows are those of the recorded file."""
+    url, time = server
+    serial = "serial" if url.startswith("postgresql") else "integer AUTO_INCREMENT"
+    data = [f"data{number}" for number in range(1, 6)]
+    names = ["time", "callid", "queuename", "agent", "event", *data]
+    columns = ", ".join(f"{name} varchar(100)" for name in names[1:])
+    with engine_of(url).begin() as conn:
+        conn.exec_driver_sql(
+            f"CREATE TABLE queue_log (id {serial} PRIMARY KEY,"
+            f" time {kind.format(time=time)}, {columns})"
+        )
+        for line in lines(version, "queue_log"):
+            at, *rest = line.decode().split("|")
+            shown = str(datetime.fromtimestamp(int(at)))
+            values = dict(zip(names, [shown, *rest, *[""] * 5], strict=False))
+            marks = ", ".join(f":{name}" for name in names)
+            conn.execute(
+                sa.text(f"INSERT INTO queue_log ({', '.join(names)}) VALUES ({marks})"),
+                values,
+            )
+
+    reading = QueueLogDatabase(url, "queue_log").read(0, LATER)
+
+    assert reading.remarks == ()
+    found = outcomes(judged(reading.calls, QUEUES))
+    assert found == outcomes(judged(from_queue_log(version), QUEUES))
+    assert QueueLogDatabase(url, "queue_log").newest_at() is not None

@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 import pytest
 
+from fastagi.checks import rotation
 from fastagi.checks.history import check_history
 from fastagi.checks.place import Place
 from fastagi.checks.process import User
@@ -333,3 +334,106 @@ def make_table(path: Path, names: list[str], made: list[list[object]]) -> None:
         conn.execute(f"CREATE TABLE cdr ({', '.join(names)})")
         for one in made:
             conn.execute(f"INSERT INTO cdr VALUES ({', '.join('?' * len(one))})", one)
+
+
+REALTIME = "[settings]\nqueue_log => odbc,asterisk,queue_log\n"
+
+
+def test_asterisk_writes_queue_log_into_a_database(tmp_path: Path, log: Path) -> None:
+    write(tmp_path / "etc/extconfig.conf", REALTIME)
+    (text,) = check(tmp_path, queue_log=str(log))
+    assert text.startswith(f"fault: {tmp_path}/etc/extconfig.conf:2: Asterisk writes")
+    assert "into a database and not into a file" in text
+    assert (
+        "name the database as history.queue_log_url; or write queue_log_to_file" in text
+    )
+    write(tmp_path / "etc/logger.conf", "[general]\nqueue_log_to_file = yes\n")
+    assert check(tmp_path, queue_log=str(log)) == ["ok"]
+
+
+def queue_log_table(path: Path, at: float, form: str = "") -> str:
+    path.unlink(missing_ok=True)
+    shown = form or f"{datetime.fromtimestamp(at)}"
+    with closing(sqlite3.connect(path)) as conn, conn:
+        conn.execute(
+            "CREATE TABLE queue_log (time, callid, queuename, agent, event, data)"
+        )
+        values = [shown, f"{at - 5:.0f}.1", "support", "NONE", "ABANDON", "1|1|5"]
+        conn.execute("INSERT INTO queue_log VALUES (?, ?, ?, ?, ?, ?)", values)
+    return f"sqlite:///{path}"
+
+
+def test_queue_log_in_a_table_is_ok(tmp_path: Path) -> None:
+    url = queue_log_table(tmp_path / "realtime.db", time.time() - 60)
+    write(tmp_path / "etc/extconfig.conf", REALTIME)
+    default = "/var/log/asterisk/queue_log"
+    assert check(tmp_path, queue_log=default, queue_log_url=url) == ["ok"]
+
+
+def test_queue_log_in_a_table_that_asterisk_does_not_fill(tmp_path: Path) -> None:
+    url = queue_log_table(tmp_path / "realtime.db", time.time() - 60)
+    write(tmp_path / "etc/extconfig.conf", "[settings]\n")
+    (text,) = check(tmp_path, queue_log_url=url)
+    assert "extconfig.conf: Asterisk writes queue_log into no database" in text
+
+
+def test_queue_log_in_a_table_that_nobody_writes_any_more(tmp_path: Path) -> None:
+    at = time.time() - 9 * 86_400
+    url = queue_log_table(tmp_path / "realtime.db", at)
+    (text,) = check(tmp_path, queue_log_url=url)
+    assert text.startswith(
+        f"warning: {tmp_path}/realtime.db, table queue_log: its newest"
+    )
+
+
+@pytest.mark.parametrize(
+    ("form", "says"),
+    [
+        ("31.12.2026 10:00", "its times can not be read: column time holds '31.12"),
+        ("2099-99-99 10:00:00", "its times can not be read"),
+    ],
+)
+def test_queue_log_in_a_table_whose_times_can_not_be_read(
+    tmp_path: Path, form: str, says: str
+) -> None:
+    url = queue_log_table(tmp_path / "realtime.db", time.time(), form)
+    (text,) = check(tmp_path, queue_log_url=url)
+    assert says in text
+
+
+def test_queue_log_under_another_name(tmp_path: Path, log: Path) -> None:
+    write(tmp_path / "etc/logger.conf", "[general]\nqueue_log_name = queues.log\n")
+    (text,) = check(tmp_path, queue_log=str(log))
+    assert text == (
+        f"fault: {tmp_path}/etc/logger.conf:2: Asterisk calls its queue_log queues.log,"
+        f" and queue_log is read - write queue_log: {log.with_name('queues.log')} in"
+        " the section 'history'"
+    )
+    renamed = log.rename(log.with_name("queues.log"))
+    assert check(tmp_path, queue_log=str(renamed)) == ["ok"]
+
+
+@pytest.mark.parametrize("where", ["in the block", "for all"])
+def test_queue_log_that_is_rotated_into_a_folder_elsewhere(
+    tmp_path: Path, log: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = f"olddir {tmp_path}/old/logs"
+    inside, outside = (said, "") if where == "in the block" else ("", said)
+    main, more = tmp_path / "logrotate.conf", tmp_path / "logrotate.d"
+    monkeypatch.setattr(rotation, "CONFIGURATION", (main, more))
+    write(main, f"weekly\n{outside}\ninclude {more}\n")
+    block = f"{log.parent}/messages {log.parent}/queue_* {{\n  daily\n  {inside}\n}}\n"
+    write(more / "asterisk", f"# of the package\n/var/log/x\n{{\n}}\n{block}")
+    (text,) = check(tmp_path, queue_log=str(log))
+    conf = f"{more}/asterisk:7" if inside else f"{main}:2"
+    assert text == (
+        f"fault: {conf}: old files of queue_log are moved into {tmp_path}/old/logs,"
+        " where they are not looked for - write rotated_into:"
+        f" [{tmp_path}/old/logs] in the section 'history'"
+    )
+    rotated_into = [f"{tmp_path}/old/logs"]
+    assert check(tmp_path, queue_log=str(log), rotated_into=rotated_into) == ["ok"]
+    # A folder within that of the log needs no setting.
+    write(more / "asterisk", block.replace(f"{tmp_path}/old/logs", "old"))
+    if inside:
+        assert check(tmp_path, queue_log=str(log)) == ["ok"]

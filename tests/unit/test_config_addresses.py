@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL, make_url
 
 from fastagi.config.addresses import check_server, has_password
 from fastagi.config.errors import BadValue
-from fastagi.config.fields import parse_cdr_url, parse_database_url
+from fastagi.config.fields import parse_database_url, parse_history_url
 
 _PRINTABLE = st.characters(min_codepoint=0x21, max_codepoint=0x7E)
 _IN_A_URL = st.text(
@@ -53,7 +53,7 @@ def test_whatever_is_taken_has_its_password_where_it_seems_to_be(text: str) -> N
     assert has_password(url.partition("?")[0]) == bool(parsed.password)
 
 
-@pytest.mark.parametrize("parse", [parse_database_url, parse_cdr_url])
+@pytest.mark.parametrize("parse", [parse_database_url, parse_history_url])
 @pytest.mark.parametrize(
     "rest", ["u@h:abc/d", "u@h:/d", "u@h:0/d", "u@h:65536/d", "u@h/d?port=x"]
 )

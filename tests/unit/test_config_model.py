@@ -481,6 +481,28 @@ class TestHistory:
                 environ={"CALLBACK_QUEUE_CDR_PASSWORD": "two\nlines"},
             )
 
+    def test_password_of_each_database_is_its_own(self, tmp_path: Path) -> None:
+        file = tmp_path / "password"
+        file.write_text(self._SECRET + "\n")
+        file.chmod(0o600)
+        history = _load(
+            "history:\n  queue_log_url: postgresql://reader@db.example.com/asterisk\n"
+            f"  queue_log_password_file: {file}\n{self._REST}"
+        ).history
+        assert history.cdr_password is None
+        assert history.queue_log_password is not None
+        assert history.queue_log_password.get_secret_value() == self._SECRET
+
+    def test_file_of_queue_log_is_not_expected_where_it_is_in_a_table(self) -> None:
+        url = "  queue_log_url: sqlite:////var/lib/asterisk/realtime.db\n"
+        given = _load("history:\n" + url + self._REST).history
+        assert given.queue_log_file == ""
+        file = "  queue_log: /opt/queue_log\n"
+        given = _load("history:\n" + url + file + self._REST).history
+        assert given.queue_log_file == "/opt/queue_log"
+        given = _load("history:\n" + file + self._REST).history
+        assert given.queue_log_file == "/opt/queue_log"
+
     def test_no_queue_log(self) -> None:
         assert _load("history:\n  queue_log: ''\n" + self._REST).history.queue_log == ""
 

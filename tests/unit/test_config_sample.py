@@ -53,6 +53,8 @@ _IN_WORDS = {
     ),
     "number_plan.region": "(none)",
     "missed.queue": "(the first of the queues below)",
+    "history.queue_log_url": "(none)",
+    "history.queue_log_password_file": "(none)",
     "history.cdr_csv": "(none)",
     "history.cdr_url": "(none)",
     "history.cdr_password_file": "(none)",
@@ -80,6 +82,7 @@ _NEEDS = {
     "defaults.state_interface": ["defaults.target_extension"],
     "ami.tls.ca_file": ["ami.tls.enabled"],
     "ami.tls.server_name": ["ami.tls.enabled"],
+    "history.queue_log_password_file": ["history.queue_log_url"],
     "history.cdr_password_file": ["history.cdr_url"],
 }
 
@@ -194,7 +197,7 @@ def test_example_works_and_is_not_the_default(entry: _Entry, tmp_path: Path) -> 
     text = _turn_on(entry.path, *_NEEDS.get(entry.path, []))
     if entry.path == "ami.secret_file":
         text = text.replace('  secret: "change-me"\n', "")
-    if entry.path in ("ami.secret_file", "history.cdr_password_file"):
+    if entry.path.endswith(("secret_file", "password_file")):
         secret = tmp_path / "secret"
         secret.write_text("other")
         secret.chmod(0o600)

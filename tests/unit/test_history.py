@@ -24,7 +24,14 @@ from fastagi.history import cdr, database, queue_log, sources
 from fastagi.history.database import CdrTable
 from fastagi.history.errors import HistoryUnreadable
 from fastagi.history.facts import PastCall, together
-from fastagi.history.sources import CdrDatabase, CdrFile, QueueLog, Reading, read_all
+from fastagi.history.sources import (
+    CdrDatabase,
+    CdrFile,
+    QueueLog,
+    QueueLogDatabase,
+    Reading,
+    read_all,
+)
 from tests.recordings.past_calls import (
     FREEPBX,
     LATER,
@@ -866,3 +873,148 @@ def test_queue_in_latin_1_is_readable_in_queue_log() -> None:
     )
     assert line is not None
     assert line.queue == "Empfang Süd"
+
+
+# -- queue_log in a table
+
+
+#: Asterisk's realtime writes either the five columns or, in older tables, the last.
+DATA_COLUMNS = {"data1..data5": True, "data": False}
+
+
+def make_queue_log_table(
+    path: Path,
+    written: Iterable[str],
+    *,
+    five: bool = True,
+    key: str = "id INTEGER PRIMARY KEY, ",
+    shift_s: int = 0,
+    time_form: Callable[[datetime], object] = lambda at: f"{at}.000001",
+) -> None:
+    """Make a table of queue_log as realtime fills it."""
+    data = [f"data{number}" for number in range(1, 6)] if five else ["data"]
+    names = ["time", "callid", "queuename", "agent", "event", *data]
+    with closing(sqlite3.connect(path)) as conn, conn:
+        conn.execute(f"CREATE TABLE queue_log ({key}{', '.join(names)})")
+        for line in written:
+            moment, callid, queue, agent, event, *rest = line.split("|")
+            values = (rest + [""] * 5)[:5] if five else ["|".join(rest)]
+            shown = datetime.fromtimestamp(int(moment) + shift_s)
+            conn.execute(
+                f"INSERT INTO queue_log ({', '.join(names)})"
+                f" VALUES ({', '.join('?' * len(names))})",
+                [time_form(shown), callid, queue, agent, event, *values],
+            )
+
+
+def recorded_log(version: str) -> list[str]:
+    return [line.decode() for line in lines(version, "queue_log")]
+
+
+def table_log(path: Path) -> QueueLogDatabase:
+    return QueueLogDatabase(f"sqlite:///{path}", "queue_log")
+
+
+@each_version
+@pytest.mark.parametrize("five", DATA_COLUMNS.values(), ids=DATA_COLUMNS)
+@pytest.mark.parametrize("key", ["id INTEGER PRIMARY KEY, ", ""], ids=["id", "no id"])
+@pytest.mark.parametrize("seconds", [True, False], ids=["whole seconds", "parts"])
+def test_queue_log_in_a_table_tells_the_same_as_in_a_file(
+    tmp_path: Path, version: str, five: bool, key: str, seconds: bool
+) -> None:
+    path = tmp_path / "realtime.db"
+    form = str if seconds else (lambda at: f"{at}.000001")
+    make_queue_log_table(
+        path, recorded_log(version), five=five, key=key, time_form=form
+    )
+    reading = table_log(path).read(0, LATER)
+    assert reading.remarks == ()
+    found = outcomes(judged(reading.calls, QUEUES))
+    assert found == outcomes(judged(from_queue_log(version), QUEUES))
+    missed = judged(reading.calls, QUEUES).missed
+    assert any("found in queue_log" in ended.how for ended in missed)
+
+
+@pytest.mark.parametrize("shift_s", [-7200, 0, 5 * 3600 + 2700])
+def test_times_of_a_table_in_another_zone_are_put_right(
+    tmp_path: Path, berlin: None, shift_s: int
+) -> None:
+    """As with ``queue_log_realtime_use_gmt = yes``."""
+    path = tmp_path / "realtime.db"
+    make_queue_log_table(path, recorded_log("22.10"), shift_s=shift_s)
+    calls = table_log(path).read(0, LATER).calls
+    from_file = {call.uniqueid: call for call in from_queue_log("22.10")}
+    assert len(calls) == len(from_file)
+    for call in calls:
+        assert call.began_at == pytest.approx(from_file[call.uniqueid].began_at, abs=1)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [lambda at: at.timestamp(), lambda at: str(int(at.timestamp()))],
+    ids=["number", "text"],
+)
+def test_times_of_a_queue_log_table_in_epoch_seconds(
+    tmp_path: Path, form: Callable[[datetime], object]
+) -> None:
+    path = tmp_path / "realtime.db"
+    make_queue_log_table(path, TALK, time_form=form)
+    (call,) = table_log(path).read(1_700_000_000, LATER).calls
+    assert (call.number, call.who) == (VICTIM, "PJSIP/101")
+    assert table_log(path).read(1_700_000_000 + 200_000, LATER).calls == []
+
+
+def test_row_of_a_table_that_asterisk_does_not_write_so_is_not_believed(
+    tmp_path: Path,
+) -> None:
+    """A number with ``|`` in it shifts the fields behind it."""
+    path = tmp_path / "realtime.db"
+    enter = at(1, ID, "support", "NONE", "ENTERQUEUE", "", f"{VICTIM}|1|x|y", 1)
+    ahead = at(
+        10**9, "2700000000.7", "support", "NONE", "ENTERQUEUE", "", "030999999", 1
+    )
+    abandon = at(9, ID, "support", "NONE", "ABANDON", 1, 1, 8)
+    make_queue_log_table(path, [enter, ahead, abandon])
+    (call,) = table_log(path).read(0, 1_700_000_100).calls
+    assert call.number == ""
+
+
+def test_rows_of_a_table_without_a_time_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "realtime.db"
+    make_queue_log_table(path, TALK)
+    with closing(sqlite3.connect(path)) as conn, conn:
+        conn.execute("UPDATE queue_log SET time = 'later' WHERE event = 'CONNECT'")
+    reading = table_log(path).read(1_700_000_000, LATER)
+    assert [call.number for call in reading.calls] == [VICTIM]
+    (remark,) = reading.remarks
+    assert "1 rows have no time that can be read" in remark
+
+
+def test_table_of_queue_log_whose_times_can_not_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "realtime.db"
+    make_queue_log_table(path, TALK, time_form=lambda at: at.strftime("%d.%m.%Y %T"))
+    with pytest.raises(HistoryUnreadable, match="column time holds '1"):
+        table_log(path).read(0, LATER)
+
+
+def test_table_of_queue_log_that_lacks_a_column(tmp_path: Path) -> None:
+    path = tmp_path / "realtime.db"
+    make_queue_log_table(path, TALK)
+    with closing(sqlite3.connect(path)) as conn, conn:
+        conn.execute("ALTER TABLE queue_log DROP COLUMN callid")
+    with pytest.raises(HistoryUnreadable) as caught:
+        table_log(path).read(0, LATER)
+    assert "it has no column callid" in caught.value.problem
+    assert "history.queue_log_table" in caught.value.remedy
+
+
+def test_queue_log_in_a_file_and_in_a_table_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "realtime.db"
+    make_queue_log_table(path, recorded_log("22.10"))
+    (tmp_path / "queue_log").write_text("\n".join(recorded_log("22.10")) + "\n")
+    sources = [QueueLog(tmp_path / "queue_log"), table_log(path)]
+    both = read_all(sources, 0, LATER).calls
+    alone = {call.uniqueid: call for call in from_queue_log("22.10")}
+    assert {call.uniqueid for call in both} == set(alone)
+    for call in both:
+        assert len(call.visits) == len(alone[call.uniqueid].visits)

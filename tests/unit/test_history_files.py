@@ -277,3 +277,60 @@ def test_file_that_may_not_be_read_is_told_with_the_remedy(
     monkeypatch.setattr(files, "open_plain", refuse)
     with pytest.raises(HistoryUnreadable, match=r"may not read it; .*check.*root"):
         read(log)
+
+
+@pytest.mark.parametrize(
+    ("current", "older"),
+    [
+        ("queue_log", "queue_log.1"),
+        ("queue_log", "queue_log.1700000000"),
+        ("queue_log", "queue_log-20261124.gz"),
+        ("queue_log", "queue_log-20261124.log.gz"),
+        ("queue_log", "queue_log_20261124"),
+        ("queue_log", "queue_log_2026-11-24"),
+        ("queue_log", "queue_log20261124"),
+        ("queue.log", "queue-20261124.log"),
+        ("queue.log", "queue_20261124.log.gz"),
+        ("queue.log", "queue.20261124.log"),
+        ("Master.csv", "Master-20261124.csv"),
+        ("queue_log", "old/queue_log.1"),
+        ("queue_log", "archive/queue_log_20261124.gz"),
+    ],
+)
+def test_names_that_rotation_gives(tmp_path: Path, current: str, older: str) -> None:
+    rotated = tmp_path / older
+    rotated.parent.mkdir(exist_ok=True)
+    packed = rotated.suffix == ".gz"
+    rotated.write_bytes(gzip.compress(b"100 a\n") if packed else b"100 a\n")
+    (tmp_path / current).write_bytes(b"200 b\n")
+    assert lines_since(tmp_path / current, 0, time_of).lines == [b"100 a", b"200 b"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["queue_log_2", "queue_log2", "queue_logs", "queue_log_old", "my_queue_log.1"],
+)
+def test_files_of_others_are_not_read(tmp_path: Path, other: str) -> None:
+    (tmp_path / other).write_bytes(b"100 a\n")
+    (tmp_path / "queue_log").write_bytes(b"200 b\n")
+    assert lines_since(tmp_path / "queue_log", 0, time_of).lines == [b"200 b"]
+
+
+def test_folder_of_another_asterisk_is_not_read(tmp_path: Path) -> None:
+    """It has a log of its own that is written to."""
+    (tmp_path / "pbx2").mkdir()
+    for name in ("pbx2/queue_log", "pbx2/queue_log.1"):
+        (tmp_path / name).write_bytes(b"100 a\n")
+    (tmp_path / "queue_log").write_bytes(b"200 b\n")
+    assert lines_since(tmp_path / "queue_log", 0, time_of).lines == [b"200 b"]
+
+
+def test_folder_elsewhere_into_which_logs_are_rotated(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "a/b/c"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "queue_log.1").write_bytes(b"100 a\n")
+    log = tmp_path / "queue_log"
+    log.write_bytes(b"200 b\n")
+    folders = (elsewhere, tmp_path / "nowhere")
+    found = lines_since(log, 0, time_of, folders=folders)
+    assert found.lines == [b"100 a", b"200 b"]

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""What logrotate does with a log."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from attrs import frozen
+
+#: logrotate's own settings, and those of packages; the first are the default of all.
+CONFIGURATION: Final = (Path("/etc/logrotate.conf"), Path("/etc/logrotate.d"))
+_LARGEST_BYTES: Final = 1024 * 1024
+
+
+@frozen
+class Rotation:
+    """That a log is rotated."""
+
+    #: File and line that say so.
+    where: str
+    #: The folder that old files are moved into; None if they stay.
+    into: Path | None
+
+
+def rotations(path: Path) -> Iterator[Rotation]:
+    """Yield what logrotate does with a log.
+
+    Args:
+        path: of the log.
+    """
+    files = [
+        file
+        for place in CONFIGURATION
+        for file in (sorted(place.glob("*")) if place.is_dir() else [place])
+        if file.is_file()
+    ]
+    default: tuple[str, str] | None = None
+    for file in files:
+        for names, options, line in _blocks(file):
+            said = options.get("olddir")
+            olddir = (said, f"{file}:{line}") if said else None
+            if not names:
+                default = olddir or default
+                continue
+            if not any(fnmatch.fnmatch(str(path), name) for name in names):
+                continue
+            chosen = olddir if olddir or "noolddir" in options else default
+            if chosen is None:
+                yield Rotation(f"{file}:{line}", None)
+            else:
+                yield Rotation(chosen[1], path.parent / chosen[0])
+
+
+def _blocks(file: Path) -> Iterator[tuple[list[str], dict[str, str], int]]:
+    """Yield the patterns, options and line of each block, and what stands outside.
+
+    A block without patterns is what is said for all that follow.
+    """
+    try:
+        text = file.read_bytes()[:_LARGEST_BYTES].decode("utf-8", "replace")
+    except OSError:
+        return
+    names: list[str] = []
+    options: dict[str, str] = {}
+    inside, line = False, 0
+    for number, written in enumerate(text.splitlines(), 1):
+        said = re.sub(r"(^|\s)#.*", "", written).strip()
+        if inside and said.startswith("}"):
+            yield names, options, line
+            names, options, inside = [], {}, False
+        elif inside:
+            word, _, value = said.partition(" ")
+            options[word] = value.strip()
+            if word == "olddir":
+                line = number
+        elif said.startswith(("/", '"', "{")):
+            head, brace, _ = said.partition("{")
+            names += _words(head)
+            line, inside = number, bool(brace)
+        elif said.startswith("olddir "):
+            yield [], {"olddir": said.partition(" ")[2].strip()}, number
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return []
