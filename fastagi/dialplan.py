@@ -9,6 +9,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+#: Subroutine before each Queue() of the admin's dialplan.
+ENTER_CONTEXT: Final = "callback-enter"
 #: Context the queue sends a caller to who pressed the key.
 REQUEST_CONTEXT: Final = "callback-request"
 #: What the member leg (``Local;2``) runs: extension ``queue`` or ``extension``.

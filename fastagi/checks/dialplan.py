@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Sequence
+from itertools import zip_longest
 from typing import Final
 
 from fastagi import dialplan
@@ -14,6 +15,7 @@ from fastagi.checks.finding import Notes
 from fastagi.checks.link import LinkFailed, ManagerLink, Refused
 from fastagi.checks.place import NotVisible, Place
 from fastagi.config.model import FastAgiSettings
+from fastagi.wire.ami import AmiMessage
 
 #: What ``dialplan/callback-queue.conf`` of this version has in VERSION_CONTEXT.
 VERSION: Final = 5
@@ -21,6 +23,7 @@ VERSION_CONTEXT: Final = "callback-version"
 #: The file, as it is included in extensions.conf.
 FILE: Final = "callback-queue.conf"
 CONTEXTS: Final = (
+    dialplan.ENTER_CONTEXT,
     dialplan.REQUEST_CONTEXT,
     "callback-ask",
     "callback-keep",
@@ -42,6 +45,15 @@ _RELOAD: Final = "asterisk -rx 'dialplan reload'"
 #: Takes line breaks out of a caller's number, before Queue() writes it into queue_log.
 NUMBER_FILTER: Final = "Set(CALLERID(num)=${FILTER(0-9+*#,${CALLERID(num)})})"
 _FILTERS: Final = re.compile(r"CALLERID\(num(?:ber)?\)=.*FILTER\(", re.IGNORECASE)
+#: What a Queue() line has in it whose admin brings callers back to it by hand.
+_BY_HAND: Final = re.compile(r"\$\{CALLBACK_(?:POSITION|QUEUE_\w+)\}")
+_ENTER: Final = f"{dialplan.ENTER_CONTEXT},s,1("
+#: FreePBX's own context of queues; it writes its lines itself.
+_FREEPBX_CONTEXT: Final = "ext-queues"
+#: What follows a queue for callers whose Queue() line has no callback-enter.
+_AFTER_CONTEXT: Final = "callback-after-queue"
+#: Where the arguments of Queue() have the time-out.
+_TIMEOUT: Final = 4
 
 
 def check_dialplan(
@@ -60,7 +72,7 @@ def check_dialplan(
         try:
             _check_loaded(link, place, notes)
             _check_address(link, fastagi, notes)
-            _check_number_filter(link, queues, notes)
+            _check_queue_lines(link, queues, notes)
             return notes
         except (Refused, LinkFailed) as error:
             notes.warn(
@@ -114,32 +126,93 @@ def _check_loaded(link: ManagerLink, place: Place, notes: Notes) -> None:
         )
 
 
-def _check_number_filter(
-    link: ManagerLink, queues: Container[str], notes: Notes
-) -> None:
-    """Warn if callers come into our queues with whatever stands in their number.
-
-    Where a filter stands somewhere in the dialplan, the admin knows of it: whether each
-    way into a queue passes it can not be told from here.
-    """
-    enters = ""
-    for message in link.ask_list(Action("ShowDialPlan")):
-        application, data = message.get("Application"), message.get("AppData")
-        if application == "Set" and _FILTERS.match(data):
-            return
-        if (
-            application == "Queue"
-            and data.partition(",")[0] in queues
-            and message.get("Context") not in CONTEXTS
-        ):
-            enters = enters or f"{message.get('Extension')}@{message.get('Context')}"
-    if enters:
+def _check_queue_lines(link: ManagerLink, queues: Container[str], notes: Notes) -> None:
+    """Look at each Queue() by which callers come into our queues."""
+    steps = [
+        message
+        for message in link.ask_list(Action("ShowDialPlan"))
+        if message.get("Context") not in CONTEXTS
+    ]
+    entries = [
+        (step, following)
+        for step, following in zip_longest(steps, steps[1:])
+        if step.get("Application") == "Queue"
+        and step.get("AppData").partition(",")[0] in queues
+    ]
+    for step, following in entries:
+        _check_way_back(step, following, steps, notes)
+    # Where a filter stands somewhere, the admin knows of it: whether each way into a
+    # queue passes it can not be told from here.
+    if entries and not any(map(_filters_number, steps)):
         notes.warn(
-            f"extension {enters}",
+            _extension(entries[0][0]),
             "a caller whose number holds line breaks can write lines of his own into"
             " queue_log, where this service looks for missed calls",
             f"for calls from outside, write before Queue(): {NUMBER_FILTER}",
         )
+
+
+def _check_way_back(
+    step: AmiMessage,
+    following: AmiMessage | None,
+    steps: Sequence[AmiMessage],
+    notes: Notes,
+) -> None:
+    """Warn if something is lost of a Queue() for a caller who is put back in line."""
+    data = step.get("AppData")
+    if _BY_HAND.search(data):
+        return
+    arguments = data.split(",")
+    lost = []
+    if "".join(arguments[_TIMEOUT : _TIMEOUT + 1]):
+        lost.append("the time-out begins anew")
+    if any(arguments[1:]):
+        lost.append("its arguments are lost where Asterisk writes no CDRs")
+    after = [one for one in steps if one.get("Context") == _AFTER_CONTEXT]
+    ends = (
+        following is not None
+        and _same_extension(step, following)
+        and following.get("Application") != "Hangup"
+        and not any(one.get("Extension") in (arguments[0], "_X.") for one in after)
+    )
+    if ends:
+        lost.append("the call ends behind the queue, whatever follows this line")
+    if not lost:
+        return
+    if step.get("Context") == _FREEPBX_CONTEXT:
+        if not ends:
+            return
+        remedy = (
+            f"write the queue's 'Fail Over Destination' in [{_AFTER_CONTEXT}] in"
+            " extensions_custom.conf (docs/freepbx.md)"
+        )
+    else:
+        remedy = (
+            f"write two lines in its place: Gosub({_ENTER}{data})) and then"
+            " Queue(${CALLBACK_QUEUE_ARGS})"
+        )
+    notes.warn(
+        _extension(step),
+        f"a caller who presses the key and is put back in line does not come back to"
+        f" Queue({data}): {', and '.join(lost)}",
+        remedy,
+    )
+
+
+def _filters_number(step: AmiMessage) -> bool:
+    application, data = step.get("Application"), step.get("AppData")
+    return bool(
+        (application == "Set" and _FILTERS.match(data))
+        or (application == "Gosub" and data.startswith(_ENTER))
+    )
+
+
+def _same_extension(step: AmiMessage, other: AmiMessage) -> bool:
+    return all(step.get(name) == other.get(name) for name in ("Context", "Extension"))
+
+
+def _extension(step: AmiMessage) -> str:
+    return f"extension {step.get('Extension')}@{step.get('Context')}"
 
 
 def _is_loaded(link: ManagerLink, context: str) -> bool:

@@ -7,6 +7,7 @@ each is named with its remedy.
 
 from __future__ import annotations
 
+import re
 import socket
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -42,7 +43,7 @@ class Installation:
         self.asterisk = lab.asterisk
         self.etc: Path = lab.asterisk.home / "etc"
         self.sounds: Path = lab.asterisk.home / "data/sounds"
-        self.asterisk.set_queues([_SUPPORT, _SALES])
+        self.set_queues(_SUPPORT, _SALES)
         self.service = lab.service(
             {
                 "asterisk": {
@@ -54,6 +55,26 @@ class Installation:
             start=False,
         )
         self.service.config.chmod(0o640)
+
+    def set_queues(self, *queues: Queue) -> None:
+        """Have these queues, and callers come into them as README says."""
+        self.asterisk.set_queues(queues)
+        self.set_dialplan()
+
+    def set_dialplan(self, **parts: Any) -> None:
+        """Write the dialplan anew, with these parts of the test's own."""
+        self.asterisk.set_dialplan(**parts)
+        path = self.etc / "extensions.conf"
+        line = r"Queue\((\w+,,,,\${LAB_QUEUE_TIMEOUT})\)$"
+        text, count = re.subn(
+            line,
+            r"Gosub(callback-enter,s,1(\1))\n same => n,Queue(${CALLBACK_QUEUE_ARGS})",
+            path.read_text(),
+            flags=re.MULTILINE,
+        )
+        assert count == len(self.asterisk.queues)
+        path.write_text(text)
+        self.asterisk.cli("dialplan reload")
 
     def close(self) -> None:
         """Put the files right that the next test does not write anew by itself."""
@@ -259,6 +280,35 @@ def test_module_that_is_not_loaded(installation: Installation) -> None:
 # -- the dialplan
 
 
+def test_queue_line_whose_caller_does_not_come_back_to_it(
+    installation: Installation,
+) -> None:
+    installation.edit(
+        "extensions.conf",
+        "Gosub(callback-enter,s,1(sales,,,,${LAB_QUEUE_TIMEOUT}))\n"
+        " same => n,Queue(${CALLBACK_QUEUE_ARGS})\n",
+        "Queue(sales,tc,,,20)\n",
+        "dialplan reload",
+    )
+    code, found = installation.check()
+    (finding,) = found
+    assert code == 0
+    assert finding.where == "extension sales@inbound"
+    assert "does not come back to Queue(sales,tc,,,20)" in finding.problem
+    assert finding.remedy.endswith(
+        "Gosub(callback-enter,s,1(sales,tc,,,20)) and then"
+        " Queue(${CALLBACK_QUEUE_ARGS})"
+    )
+    installation.edit(
+        "extensions.conf",
+        "Queue(sales,tc,,,20)\n",
+        "Gosub(callback-enter,s,1(sales,tc,,,20))\n"
+        " same => n,Queue(${CALLBACK_QUEUE_ARGS})\n",
+        "dialplan reload",
+    )
+    assert installation.check() == (0, [])
+
+
 def test_dialplan_that_is_not_included(installation: Installation) -> None:
     file = installation.etc / "callback-queue.conf"
     installation.edit("extensions.conf", f'#include "{file}"', "", "dialplan reload")
@@ -366,7 +416,7 @@ def test_queue_that_is_not_reloaded(installation: Installation) -> None:
 
 
 def test_queue_with_a_context_of_its_own(installation: Installation) -> None:
-    installation.asterisk.set_dialplan(
+    installation.set_dialplan(
         extra="[keys]\nexten => 2,1,Hangup()\n[menu]\ninclude => callback-request\n"
     )
     installation.edit("queues.conf", "context = callback-request", "context = menu")
@@ -379,7 +429,7 @@ def test_queue_with_a_context_of_its_own(installation: Installation) -> None:
 
 def test_queue_without_members_is_a_doubt(installation: Installation) -> None:
     members = Queue(name="sales", options=_OFFER)
-    installation.asterisk.set_queues([_SUPPORT, members])
+    installation.set_queues(_SUPPORT, members)
     code, (doubt,) = installation.check()
     assert code == 0
     assert doubt.where == "queue sales"
@@ -452,7 +502,7 @@ def test_service_that_listens_elsewhere(installation: Installation) -> None:
     installation.service.start()
     spare = installation.asterisk.ports.spare
     installation.configure({"fastagi": {"port": spare}})
-    installation.asterisk.set_dialplan(
+    installation.set_dialplan(
         global_variables={"CALLBACK_AGI": f"agi://127.0.0.1:{spare}"}
     )
     fault = installation.fault()

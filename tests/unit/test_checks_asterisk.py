@@ -404,6 +404,18 @@ def _loaded(version: str = str(dialplan.VERSION)) -> dict[str, list[dict[str, st
     return contexts
 
 
+def _extension(name: str, *steps: str) -> list[dict[str, str]]:
+    """Return an extension with steps such as "Queue(support,t)"."""
+    return [
+        {
+            "Extension": name,
+            "Application": application,
+            "AppData": data.removesuffix(")"),
+        }
+        for application, _, data in (step.partition("(") for step in steps)
+    ]
+
+
 class TestDialplan:
     def _check(self, given: Settings, script: Script) -> Notes:
         with ScriptedManager(script) as manager, log_in(manager) as link:
@@ -416,7 +428,11 @@ class TestDialplan:
         ("steps", "warned"),
         [
             ([("Queue", "support,t,,,600")], True),
-            ([("Set", dialplan.NUMBER_FILTER[4:-1]), ("Queue", "support,t")], False),
+            ([("Set", dialplan.NUMBER_FILTER[4:-1]), ("Queue", "support")], False),
+            (
+                [("Gosub", "callback-enter,s,1(support,t)"), ("Queue", "support")],
+                False,
+            ),
             ([("Set", "CALLERID(num)=1"), ("Queue", "support")], True),
             ([("Queue", "without-callbacks")], False),
         ],
@@ -433,11 +449,85 @@ class TestDialplan:
         with ScriptedManager(_contexts(loaded)) as manager, log_in(manager) as link:
             notes = check_dialplan(link, given.fastagi, Place(given), {"support"})
         if warned:
-            text = only(notes)
+            text = told(notes)[-1]
             assert text.startswith("warning: extension 600@inbound: a caller whose")
             assert text.endswith(dialplan.NUMBER_FILTER)
         else:
             assert told(notes) == ["ok"]
+
+    @pytest.mark.parametrize(
+        ("steps", "lost"),
+        [
+            (
+                ["Queue(support,tc,,,20)", "Playback(vm-goodbye)"],
+                "the time-out begins anew, and its arguments are lost where Asterisk"
+                " writes no CDRs, and the call ends behind the queue, whatever follows"
+                " this line",
+            ),
+            (
+                ["Queue(support,tc,,,20)", "Hangup()"],
+                "the time-out begins anew, and its arguments are lost where Asterisk"
+                " writes no CDRs",
+            ),
+            (
+                ["Queue(support)", "Goto(sales,1)"],
+                "the call ends behind the queue, whatever follows this line",
+            ),
+            (["Queue(support)", "Hangup()"], ""),
+            (["Queue(support)"], ""),
+            (["Queue(unknown,tc,,,20)", "Playback(vm-goodbye)"], ""),
+            (["Gosub(callback-enter,s,1(support,tc))", "Queue(${X})", "NoOp()"], ""),
+            (["Queue(support,t,,,600,,,,${CALLBACK_POSITION})", "NoOp()"], ""),
+            (
+                [
+                    "Queue(support,${CALLBACK_QUEUE_OPTIONS},,,"
+                    "${CALLBACK_QUEUE_TIMEOUT})",
+                    "Goto(callback-after-queue,support,1)",
+                ],
+                "",
+            ),
+        ],
+    )
+    def test_what_a_queue_line_loses_for_who_is_put_back(
+        self, tmp_path: Path, steps: list[str], lost: str
+    ) -> None:
+        loaded = _loaded() | {"inbound": _extension("600", *steps)}
+        # Another extension is nothing that follows.
+        loaded["inbound"] += _extension("601", f"Set({dialplan.NUMBER_FILTER[4:-1]})")
+        notes = self._check_queues(tmp_path, loaded)
+        if lost:
+            data = steps[0].removeprefix("Queue(").removesuffix(")")
+            assert only(notes) == (
+                "warning: extension 600@inbound: a caller who presses the key and is"
+                f" put back in line does not come back to {steps[0]}: {lost} - write"
+                f" two lines in its place: Gosub(callback-enter,s,1({data})) and then"
+                " Queue(${CALLBACK_QUEUE_ARGS})"
+            )
+        else:
+            assert told(notes) == ["ok"]
+
+    def test_what_follows_is_in_a_context_for_lines_that_a_program_writes(
+        self, tmp_path: Path
+    ) -> None:
+        line = ["Queue(support,${QOPTIONS},,,${QMAXWAIT})", "Goto(gotodest)"]
+        filtered = _extension("1", f"Set({dialplan.NUMBER_FILTER[4:-1]})")
+        loaded = _loaded() | {
+            "ext-queues": _extension("600", *line),
+            "from-outside": filtered,
+        }
+        assert only(self._check_queues(tmp_path, loaded)).endswith(
+            "- write the queue's 'Fail Over Destination' in [callback-after-queue] in"
+            " extensions_custom.conf (docs/freepbx.md)"
+        )
+        loaded["callback-after-queue"] = _extension("support", "Hangup()")
+        assert told(self._check_queues(tmp_path, loaded)) == ["ok"]
+
+    def _check_queues(
+        self, home: Path, loaded: dict[str, list[dict[str, str]]]
+    ) -> Notes:
+        given = settings(home)
+        with ScriptedManager(_contexts(loaded)) as manager, log_in(manager) as link:
+            return check_dialplan(link, given.fastagi, Place(given), {"support"})
 
     def test_dialplan_is_not_there(self, tmp_path: Path) -> None:
         given = settings(tmp_path)

@@ -148,18 +148,17 @@ class TestDialplan:
         ours = (_ROOT / "dialplan" / dialplan.FILE).read_text()
         example = (_ASTERISK / "extensions.conf").read_text()
         used = set(re.findall(r"CALLBACK_[A-Z_]+", example))
-        assert {"CALLBACK_RETURN", "CALLBACK_POSITION", "CALLBACK_AGI"} <= used
+        assert {"CALLBACK_QUEUE_ARGS", "CALLBACK_AGI"} <= used
         assert all(f"{{{name}}}" in ours for name in used)
 
-    @pytest.mark.parametrize(("exten", "argument"), [("601", 9), ("602", 10)])
-    def test_position_is_the_argument_it_should_be(
-        self, conf: Conf, exten: str, argument: int
-    ) -> None:
-        text = (_ASTERISK / "extensions.conf").read_text()
-        part = text[text.index(f"exten => {exten},") :]
-        found = re.search(r"n\(queue\),Queue\((.*)\)$", part, re.MULTILINE)
-        assert found
-        assert found[1].split(",")[argument - 1 :] == ["${CALLBACK_POSITION}"]
+    def test_its_way_into_the_queue_is_through_callback_enter(self, conf: Conf) -> None:
+        (line,) = re.findall(
+            r"^ same => n,Gosub\((.*)\)\n same => n,Queue\(\${CALLBACK_QUEUE_ARGS}\)$",
+            (_ASTERISK / "extensions.conf").read_text(),
+            re.MULTILINE,
+        )
+        assert line.startswith("callback-enter,s,1(support,")
+        assert conf.section("callback-enter") is not None
 
 
 class TestUnit:
