@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Asterisk's own configuration files, read as Asterisk reads them.
+"""Asterisk's own configuration files, read as Asterisk reads them (main/config.c).
 
-Each line is taken apart by pyst2's ``asterisk.config``. That reader knows one file and
-plain sections only; what real files have beyond it is added here: ``#include`` with
-patterns, templates, sections continued with ``(+)``, block comments and ``\\;``. Must
-not know what any section or option is for.
+Also where Asterisk stops reading: a mistake in the file itself makes it refuse the
+whole of it; a mistake in an included file makes it leave out the rest of that one, and
+it says so in its log only. ``tests/asterisk/test_conf.py`` compares this module with
+what running Asterisks answer to GetConfig. Must not know what any section or option is
+for.
+
+A file is bytes to Asterisk. Here each byte is one character (Latin-1) until a name or a
+value is handed out.
 """
 
 from __future__ import annotations
@@ -13,22 +17,28 @@ import glob
 import os
 import re
 from collections.abc import Iterator
+from enum import Enum, auto
 from pathlib import Path
 from typing import Final
 
 import attrs
-from asterisk.config import Item, ParseError
 
 from fastagi.errors import CallbackError
 from fastagi.plain_file import NoPlainFile, open_plain
 
-#: main/config.c:MAX_INCLUDE_LEVEL
-_DEEPEST_INCLUDE: Final = 10
+#: MAX_INCLUDE_LEVEL, and the file itself.
+_DEEPEST_INCLUDE: Final = 11
+#: MAX_NESTED_COMMENTS.
+_DEEPEST_COMMENT: Final = 128
+#: What one fgets() takes of a line.
+_LINE_BYTES: Final = 8191
+#: The buffer of a section's name, without its end.
+_NAME_BYTES: Final = 79
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _LARGEST_BYTES: Final = 16 * 1024 * 1024
-_SECTION: Final = re.compile(r"\[([^\]]*)\](?:\s*\(([^)]*)\))?")
-_DIRECTIVE: Final = re.compile(r"#\s*(include|tryinclude|exec)\s+(.*)", re.IGNORECASE)
-#: What stands for an escaped semicolon, which pyst2 takes for a comment.
-_SEMICOLON: Final = "\0"
+#: What ast_strip() takes away.
+_BLANKS: Final = "".join(map(chr, range(33)))
+_BRACES: Final = re.compile(r"\{([^{}]*)\}")
 
 
 class ConfUnreadable(CallbackError):
@@ -36,7 +46,7 @@ class ConfUnreadable(CallbackError):
 
     Attributes:
         path: which.
-        missing: there is no such file; else it may not be read.
+        missing: there is no such file, or it is no plain file; else it may not be read.
     """
 
     def __init__(self, path: Path, problem: str, *, missing: bool = False) -> None:
@@ -75,7 +85,25 @@ class Section:
 
     def all(self, name: str) -> list[Option]:
         """Return every option of that name, in order."""
-        return [one for one in self.options if one.name.lower() == name.lower()]
+        return [one for one in self.options if _fold(one.name) == _fold(name)]
+
+
+@attrs.frozen
+class Stop:
+    """A line at which Asterisk stops reading.
+
+    Attributes:
+        where: "FILE:LINE".
+        problem: what is wrong there.
+        remedy: what to change.
+        whole: Asterisk refuses all that was to be read; else it leaves out only the
+            rest of the included file, and files of the same ``#include`` behind it.
+    """
+
+    where: str
+    problem: str
+    remedy: str
+    whole: bool
 
 
 @attrs.define
@@ -84,15 +112,17 @@ class Conf:
 
     Attributes:
         path: the file.
-        sections: in order, templates too.
-        gaps: what of it could not be read, as "FILE:LINE: why".
+        sections: in order, templates too; none if Asterisk refuses the file.
+        gaps: what of it could not be read here, as "FILE:LINE: why".
         files: every file that was read.
+        stops: where Asterisk stops reading.
     """
 
     path: Path
     sections: list[Section] = attrs.field(factory=list)
     gaps: list[str] = attrs.field(factory=list)
     files: list[Path] = attrs.field(factory=list)
+    stops: list[Stop] = attrs.field(factory=list)
 
     def section(self, name: str) -> Section | None:
         """Return the first section of that name; Asterisk does not mind the case."""
@@ -100,10 +130,15 @@ class Conf:
             (
                 section
                 for section in self.sections
-                if section.name.lower() == name.lower() and not section.is_template
+                if _fold(section.name) == _fold(name) and not section.is_template
             ),
             None,
         )
+
+    @property
+    def refused(self) -> bool:
+        """Whether Asterisk refuses the whole file."""
+        return any(stop.whole for stop in self.stops)
 
 
 def read_conf(directory: Path, name: str) -> Conf:
@@ -118,9 +153,40 @@ def read_conf(directory: Path, name: str) -> Conf:
             be read is in ``gaps``.
     """
     conf = Conf(directory / name)
-    reader = _Reader(directory, conf)
-    reader.read(conf.path, depth=1)
+    _bytes_of(conf.path)
+    if _Reader(directory, conf).load(str(conf.path)) is _Loaded.STOPPED:
+        conf.stops[-1] = attrs.evolve(conf.stops[-1], whole=True)
+        conf.sections.clear()
     return conf
+
+
+class _Loaded(Enum):
+    """What came of loading the files of one name or pattern."""
+
+    WHOLE = auto()
+    #: There is no such file.
+    NOTHING = auto()
+    #: A part of them, up to a mistake.
+    STOPPED = auto()
+
+
+class _Mistake(Exception):
+    """Asterisk stops at this line."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.remedy = remedy
+
+
+@attrs.define
+class _Place:
+    """Where a load has come: these stay from one file of a pattern to the next."""
+
+    #: The section that takes options; that of who includes, at the beginning.
+    section: Section | None
+    comments: int = 0
+    where: str = ""
 
 
 class _Reader:
@@ -129,118 +195,387 @@ class _Reader:
     def __init__(self, directory: Path, conf: Conf) -> None:
         self._directory = directory
         self._conf = conf
-        self._section: Section | None = None
+        #: The section that was begun or continued last, in whichever file.
+        self._current: Section | None = None
+        #: How deeply files are included. Asterisk does not count a file back in which
+        #: it stopped.
+        self._level = 0
 
-    def read(self, path: Path, depth: int) -> None:
-        text = _text(path)
-        self._conf.files.append(path)
-        for number, line in _without_block_comments(text):
-            where = f"{path}:{number}"
-            if directive := _DIRECTIVE.fullmatch(line):
-                self._obey(directive[1].lower(), directive[2], where, depth)
-            elif line.startswith("["):
-                self._begin(line, where)
-            elif self._section is not None:
-                self._add(line, number, where)
-
-    def _obey(self, directive: str, argument: str, where: str, depth: int) -> None:
-        name = argument.partition(";")[0].strip().strip("\"'<>")
-        if directive == "exec":
-            self._conf.gaps.append(f"{where}: made by a program: {name}")
-            return
-        if depth >= _DEEPEST_INCLUDE:
-            self._conf.gaps.append(f"{where}: files are included too deeply")
-            return
-        pattern = str(self._directory / name)
-        found = sorted(glob.glob(pattern))
-        if not found and not glob.has_magic(pattern):
-            found = [pattern]
-        directory = os.path.dirname(pattern)
-        if os.path.isdir(directory) and not os.access(directory, os.R_OK | os.X_OK):
-            self._conf.gaps.append(f"{where}: {directory} can not be read")
-        for path in found:
+    def load(self, pattern: str, included_at: str = "") -> _Loaded:
+        """Read each file that fits a pattern (config_text_file_load)."""
+        if self._level == _DEEPEST_INCLUDE:
+            return _Loaded.NOTHING
+        self._level += 1
+        found = False
+        place = _Place(self._current)
+        for path in _fitting(pattern):
             try:
-                self.read(Path(path), depth + 1)
+                data = _bytes_of(path)
             except ConfUnreadable as unreadable:
-                if not (unreadable.missing and directive == "tryinclude"):
-                    self._conf.gaps.append(f"{where}: {unreadable}")
+                if not unreadable.missing:
+                    self._conf.gaps.append(f"{included_at}: {unreadable}")
+                    found = True
+                continue
+            if not found:
+                # Of the first file of a pattern alone.
+                data = data.removeprefix(_BYTE_ORDER_MARK)
+            found = True
+            self._conf.files.append(path)
+            try:
+                self._read(path, data, place)
+            except _Mistake as mistake:
+                self._conf.stops.append(
+                    Stop(place.where, mistake.problem, mistake.remedy, whole=False)
+                )
+                return _Loaded.STOPPED
+        self._level -= 1
+        return _Loaded.WHOLE if found else _Loaded.NOTHING
 
-    def _begin(self, line: str, where: str) -> None:
-        header = _SECTION.match(line)
-        if header is None:
-            return
-        marks = [mark.strip() for mark in (header[2] or "").split(",")]
-        name = header[1]
-        if "+" in marks and (known := self._named(name)) is not None:
-            self._section = known
-            return
-        self._section = Section(name, where, is_template="!" in marks)
-        for mark in marks:
-            if mark not in ("", "!", "+") and (template := self._named(mark)):
-                self._section.options += template.options
-        self._conf.sections.append(self._section)
+    def _read(self, path: Path, data: bytes, place: _Place) -> None:
+        for number, line in _lines(data):
+            text, place.comments = _without_comments(line, place.comments)
+            text = text.strip(_BLANKS)
+            if not text:
+                continue
+            place.where = f"{path}:{number}"
+            if text.startswith("["):
+                self._begin(text, place)
+            elif text.startswith("#"):
+                self._obey(text, place)
+            else:
+                self._add(text, place)
 
-    def _named(self, name: str) -> Section | None:
-        return next(
-            (one for one in self._conf.sections if one.name.lower() == name.lower()),
-            None,
+    # -- [name](template,...)
+
+    def _begin(self, text: str, place: _Place) -> None:
+        name, closed, rest = text[1:].partition("]")
+        if not closed:
+            raise _Mistake(
+                f"{_shown(text)} has no closing ]", "close the bracket behind the name"
+            )
+        name = name[:_NAME_BYTES]
+        new = Section(_decoded(name), place.where)
+        section, is_new = new, True
+        if rest.startswith("("):
+            marks, closed, _ = rest[1:].partition(")")
+            if not closed:
+                raise _Mistake(
+                    f"[{_decoded(name)}] has no closing )",
+                    "close the bracket behind the templates",
+                )
+            for mark in marks.split(","):
+                if mark == "!":
+                    section.is_template = True
+                elif mark.startswith("+"):
+                    section = self._continued(new, mark[1:], place)
+                    if is_new and section is not new:
+                        section.is_template |= new.is_template
+                        section.options += new.options
+                        self._current, is_new = section, False
+                else:
+                    section.options += self._template(mark, place)
+        place.section = section
+        if is_new:
+            self._conf.sections.append(section)
+            self._current = section
+
+    def _continued(self, new: Section, mark: str, place: _Place) -> Section:
+        name, condition = new.name, _decoded(mark)
+        known = [one for one in self._conf.sections if _is_named(one, name)]
+        for one in known:
+            if _fits(one, condition):
+                return one
+        if self._conf.gaps:
+            self._doubt(f"[{name}] is not found", place)
+            return new
+        if condition:
+            problem = f"there is no section [{name}] with {condition} above"
+        elif known:
+            problem = f"[{name}] above is a template, and (+) adds to none"
+        else:
+            problem = f"there is no section [{name}] above to add to"
+        raise _Mistake(
+            problem,
+            f"delete (+); or delete this section, if [{name}] is gone for good",
         )
 
-    def _add(self, line: str, number: int, where: str) -> None:
-        assert self._section is not None
-        try:
-            item = Item(line.replace("\\;", _SEMICOLON), number)
-        except ParseError:
-            # Asterisk warns of such a line and goes on with the next.
+    def _template(self, mark: str, place: _Place) -> list[Option]:
+        name = _decoded(mark)
+        found = self._find(name)
+        if found is not None:
+            return list(found.options)
+        if self._find(stripped := name.strip(_BLANKS)):
+            raise _Mistake(
+                f"there is no section [{name}] above: the blank counts",
+                f"write {stripped} without a blank before or behind it",
+            )
+        if self._conf.gaps:
+            self._doubt(f"[{name}] is not found", place)
+            return []
+        raise _Mistake(
+            f"there is no section [{name}] above to take options from",
+            f"move [{name}] above this line, or delete {name} here",
+        )
+
+    def _find(self, name: str) -> Section | None:
+        """Return the first section of that name, a template too."""
+        return next((one for one in self._conf.sections if _is_named(one, name)), None)
+
+    def _doubt(self, problem: str, place: _Place) -> None:
+        # It may be in one of the files that could not be read.
+        self._conf.gaps.append(f"{place.where}: {problem}")
+
+    # -- #include
+
+    def _obey(self, text: str, place: _Place) -> None:
+        word = re.match(r"[^\x00-\x20]*", text[1:])
+        assert word is not None
+        directive = _fold(word[0])
+        argument = text[1 + word.end() :].strip(_BLANKS)
+        if directive not in ("include", "tryinclude", "exec") or not argument:
+            # Asterisk warns of it and goes on.
             return
-        value = item.value.strip().replace(_SEMICOLON, ";")
-        # "name += value" adds to what a template gave, as if written once more.
-        name = item.name.removesuffix("+").strip()
-        self._section.options.append(Option(name, value, where))
+        quote = {'"': '"', "<": ">"}.get(argument[0])
+        # A quote alone is its own end.
+        if quote is not None and argument[-1] == quote:
+            argument = argument[1:-1] if len(argument) > 1 else ""
+        if directive == "exec":
+            if _may_execute(self._directory, self._conf.path):
+                self._conf.gaps.append(
+                    f"{place.where}: made by a program: {_decoded(argument)}"
+                )
+            return
+        pattern = os.path.join(self._directory, _decoded(argument))
+        folder = os.path.dirname(pattern)
+        if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
+            self._conf.gaps.append(f"{place.where}: {folder} can not be read")
+            return
+        loaded = self.load(pattern, place.where)
+        if loaded is _Loaded.NOTHING and directive == "include":
+            if self._level == _DEEPEST_INCLUDE:
+                raise _Mistake(
+                    "files are included too deeply",
+                    "let no file include itself, or one that includes it",
+                )
+            raise _Mistake(
+                f"there is no file {pattern}",
+                "correct the name, or write #tryinclude in place of #include",
+            )
+
+    # -- name = value
+
+    def _add(self, text: str, place: _Place) -> None:
+        section = place.section
+        if section is None:
+            raise _Mistake(
+                f"{_shown(text)} stands before any section",
+                "write a section such as [general] above it, or make it a comment",
+            )
+        escaped = text.startswith("\\")
+        if escaped:
+            text = text[1:]
+            if not "\x20" < text[:1] < "\x80":
+                raise _Mistake(
+                    f"{_shown(text)}: a backslash escapes nothing here",
+                    "delete the backslash at the beginning of the line",
+                )
+        equals = text.find("=", 1 if escaped else 0)
+        if equals < 0:
+            # Asterisk warns of it and goes on.
+            return
+        first = 1 if escaped else 0
+        if equals > first and text[equals - 1] == "+":
+            name = _decoded(text[: equals - 1].strip(_BLANKS))
+            value = text[equals + 1 :]
+            if self._append(section, name, value):
+                return
+        else:
+            name = _decoded(text[:equals].strip(_BLANKS))
+            value = text[equals + 1 :].removeprefix(">")
+        if name:
+            value = _decoded(value.strip(_BLANKS))
+            section.options.append(Option(name, value, place.where))
+
+    def _append(self, section: Section, name: str, value: str) -> bool:
+        """Add to the value of an option; False if there is none of that name."""
+        last = next(
+            (one for one in reversed(section.options) if one.name == name), None
+        )
+        if last is None:
+            return False
+        whole = (last.value + _decoded(value)).strip(_BLANKS)
+        for number, one in enumerate(section.options):
+            # The first that is the same as the last one, as Asterisk has it.
+            if _fold(one.name) == _fold(name) and (
+                not last.value or _fold(one.value) == _fold(last.value)
+            ):
+                section.options[number] = attrs.evolve(one, name=last.name, value=whole)
+                return True
+        return True
 
 
-def _text(path: Path) -> str:
+# -- sections
+
+
+def _is_named(section: Section, name: str) -> bool:
+    """Whether a section fits a name; none fits them all (does_category_match)."""
+    return not name or _fold(section.name) == _fold(name)
+
+
+def _fits(section: Section, condition: str) -> bool:
+    """Whether a section fits what stands behind (+ (does_category_match)."""
+    if not condition:
+        return not section.is_template
+    template_fits, found, asked = False, 0, 0
+    for part in condition.split("&"):
+        name, equals, value = (one.strip(_BLANKS) for one in part.partition("="))
+        asked += 1
+        if not equals:
+            break
+        if name == "TEMPLATES":
+            wanted = _fold(value)
+            if wanted == "restrict" and not section.is_template:
+                break
+            if wanted in ("include", "restrict"):
+                template_fits |= section.is_template
+                found += 1
+            continue
+        try:
+            found += any(
+                re.search(name, one.name) and re.search(value, one.value)
+                for one in section.options
+            )
+        except re.error:
+            return False
+    return found == asked and (template_fits or not section.is_template)
+
+
+# -- files
+
+
+def _bytes_of(path: Path) -> bytes:
     try:
         with open_plain(path) as file:
             data = file.read(_LARGEST_BYTES + 1)
     except NoPlainFile:
-        raise ConfUnreadable(path, "is no plain file") from None
-    except FileNotFoundError:
+        raise ConfUnreadable(path, "is no plain file", missing=True) from None
+    except (FileNotFoundError, NotADirectoryError):
         raise ConfUnreadable(path, "does not exist", missing=True) from None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ConfUnreadable(path, f"can not be read: {reason}") from None
+    except ValueError as error:
+        raise ConfUnreadable(path, str(error), missing=True) from None
     if len(data) > _LARGEST_BYTES:
         raise ConfUnreadable(path, "is far too large")
+    return data
+
+
+def _fitting(pattern: str) -> Iterator[Path]:
+    """Give the files of a pattern in glob()'s order, with GLOB_BRACE."""
+    if (braces := _BRACES.search(pattern)) is not None:
+        for one in braces[1].split(","):
+            yield from _fitting(
+                pattern[: braces.start()] + one + pattern[braces.end() :]
+            )
+    elif glob.has_magic(pattern):
+        yield from map(Path, sorted(glob.glob(pattern.replace("[^", "[!"))))
+    else:
+        yield Path(pattern)
+
+
+def _may_execute(directory: Path, path: Path) -> bool:
+    """Whether Asterisk runs what #exec names; yes if that is not known."""
+    if path.name == "asterisk.conf":
+        return False
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
+        options = read_conf(directory, "asterisk.conf").section("options")
+    except ConfUnreadable:
+        return True
+    option = options.get("execincludes") if options else None
+    return option is not None and option.is_true
 
 
-def _without_block_comments(text: str) -> Iterator[tuple[int, str]]:
-    """Give each line with something in it, and its number."""
-    depth = 0
-    for number, line in enumerate(text.split("\n"), start=1):
-        kept = ""
-        rest = line
-        while rest:
-            if depth:
-                opened, closed = rest.find(";--"), rest.find("--;")
-                if closed < 0 and opened < 0:
-                    break
-                if closed < 0 or 0 <= opened < closed:
-                    depth, rest = depth + 1, rest[opened + 3 :]
-                else:
-                    depth, rest = depth - 1, rest[closed + 3 :]
-                continue
-            comment = re.search(r"(?<!\\);", rest)
-            if comment is None:
-                kept, rest = kept + rest, ""
-            elif re.match(r";--(?!-)", rest[comment.start() :]):
-                kept += rest[: comment.start()]
-                depth, rest = 1, rest[comment.end() + 2 :]
+# -- lines
+
+
+def _lines(data: bytes) -> Iterator[tuple[int, str]]:
+    """Give each line with its number, as fgets() into a buffer of 8 KiB reads them."""
+    text, start, number = data.decode("latin-1"), 0, 0
+
+    def get() -> str:
+        nonlocal start
+        end = text.find("\n", start, start + _LINE_BYTES)
+        end = start + _LINE_BYTES if end < 0 else end + 1
+        piece = text[start:end]
+        start += len(piece)
+        return piece
+
+    def cut(piece: str) -> bool:
+        return len(piece) == _LINE_BYTES and not piece.endswith("\n")
+
+    while piece := get():
+        number += 1
+        if not cut(piece):
+            # C sees nothing behind a NUL.
+            yield number, piece.partition("\0")[0]
+            continue
+        # Too long: Asterisk warns of it and goes on with the next.
+        while piece and cut(piece):
+            piece = get()
+
+
+def _without_comments(line: str, depth: int) -> tuple[str, int]:
+    """Return what is left of a line, and how many comments are open behind it.
+
+    Asterisk works in the line itself, and what looks strange here is what it does:
+    ``--;`` outside of a comment makes a comment of all that follows.
+    """
+    kept, rest = "", line
+    inside = depth != 0
+    at = 0
+    while (found := rest.find(";", at)) >= 0:
+        if found > at and rest[found - 1] == "\\":
+            rest = rest[: found - 1] + rest[found:]
+            at = found
+        elif rest.startswith("--", found + 1) and rest[found + 3 : found + 4] != "-":
+            if depth < _DEEPEST_COMMENT:
+                if depth == 0 and not inside:
+                    kept += rest[:found]
+                    inside = True
+                depth += 1
+                rest, at = rest[found + 3 :], 0
             else:
-                kept, rest = kept + rest[: comment.start()], ""
-        if kept.strip():
-            yield number, kept.strip()
+                at = found + 1
+        elif found >= at + 2 and rest[found - 2 : found] == "--":
+            depth -= 1
+            if depth == 0:
+                rest, at, inside = rest[found + 1 :], 0, False
+            else:
+                at = found + 1
+        elif depth == 0:
+            rest = rest[:found]
+            break
+        else:
+            at = found + 1
+    return (kept if inside else kept + rest), depth
+
+
+# -- text
+
+
+def _decoded(text: str) -> str:
+    data = text.encode("latin-1")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return text
+
+
+def _shown(text: str) -> str:
+    return _decoded(text if len(text) <= 60 else text[:60] + "...")
+
+
+def _fold(text: str) -> str:
+    """Return text as strcasecmp() compares it."""
+    return "".join(char.lower() if char < "\x80" else char for char in text)

@@ -13,7 +13,7 @@ from fastagi.ami import actions
 from fastagi.ami.actions import Action
 from fastagi.checks.finding import Notes
 from fastagi.checks.link import LinkFailed, ManagerLink, Refused
-from fastagi.checks.place import NotVisible, Place
+from fastagi.checks.place import NotVisible, Place, note_stops
 from fastagi.config.model import FastAgiSettings
 from fastagi.wire.ami import AmiMessage
 
@@ -68,6 +68,7 @@ def check_dialplan(
         queues: those that have callbacks.
     """
     notes = Notes("dialplan")
+    note_stops(notes, place.conf_or_none("extensions.conf"), _RELOAD)
     if link is not None:
         try:
             _check_loaded(link, place, notes)
@@ -262,7 +263,7 @@ def _check_files(place: Place, notes: Notes) -> None:
         )
         return
     missing = [context for context in CONTEXTS if conf.section(context) is None]
-    if not missing:
+    if not missing or conf.refused:
         return
     if conf.gaps:
         notes.warn(

@@ -15,7 +15,7 @@ from fastagi.ami.tls import TlsMisconfigured
 from fastagi.checks.conf import Conf, Option, Section
 from fastagi.checks.finding import Notes
 from fastagi.checks.link import LinkFailed, ManagerLink, Refused, Trouble, Where
-from fastagi.checks.place import NotVisible, Place
+from fastagi.checks.place import NotVisible, Place, note_stops
 from fastagi.config.model import AMI_PORT, AMI_TLS_PORT, AmiLogin, AmiSettings, Settings
 from fastagi.node.manager_tls import manager_tls
 
@@ -102,6 +102,7 @@ def explain_failure(error: LinkFailed, ami: AmiSettings, place: Place) -> Notes:
     notes = Notes("manager")
     where = f"{ami.host}:{ami.tcp_port}"
     conf = place.conf_or_none("manager.conf")
+    note_stops(notes, conf, _RELOAD)
     match error.trouble:
         case Trouble.NO_ADDRESS:
             notes.fault(
@@ -211,7 +212,7 @@ def _login_advice(
         return None
     user = conf.section(ami.username)
     if user is None or ami.username.lower() == "general":
-        if conf.gaps:
+        if conf.gaps or conf.stops:
             return None
         return (
             str(conf.path),
@@ -235,6 +236,7 @@ def check_manager(link: ManagerLink, settings: Settings, place: Place) -> Notes:
     ami = settings.ami
     granted = _granted(ami, place)
     _check_clear_text(ami, place, notes)
+    note_stops(notes, place.conf_or_none("manager.conf"), _RELOAD)
     try:
         _check_actions(link, settings, granted, notes)
         _check_version(link, notes)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fastagi.checks.conf import Conf, ConfUnreadable, read_conf
 from fastagi.checks.console import console_socket, run_command
+from fastagi.checks.finding import Notes
 from fastagi.config.model import Settings
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -99,6 +100,25 @@ class Place:
     @property
     def _elsewhere(self) -> str:
         return _ON_ANOTHER_MACHINE.format(host=self._settings.ami.host)
+
+
+def note_stops(notes: Notes, conf: Conf | None, reload: str) -> None:
+    """Note each line at which Asterisk stops reading a file.
+
+    Args:
+        notes: of the area.
+        conf: the file; None if it can not be seen.
+        reload: the command that has Asterisk read it again.
+    """
+    if conf is None:
+        return
+    for stop in conf.stops:
+        lost = f"all of {conf.path.name}" if stop.whole else "the rest of this file"
+        notes.fault(
+            stop.where,
+            f"Asterisk does not read {lost}: {stop.problem}",
+            f"{stop.remedy}; then run: {reload}",
+        )
 
 
 def _is_ours(address: Address) -> bool:

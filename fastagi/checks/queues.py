@@ -13,7 +13,7 @@ from fastagi.checks.conf import Conf, Section
 from fastagi.checks.dialplan import NO_CONTEXT, show_context
 from fastagi.checks.finding import Notes
 from fastagi.checks.link import LinkFailed, ManagerLink, Refused
-from fastagi.checks.place import NotVisible, Place
+from fastagi.checks.place import NotVisible, Place, note_stops
 from fastagi.config.model import Settings
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.wire.errors import LocalProtocolError
@@ -84,6 +84,7 @@ def _conf(place: Place, notes: Notes) -> Conf | None:
             "not looked at",
             "let this file be read, or see by hand what it says of your queues",
         )
+    note_stops(notes, conf, _RELOAD)
     return conf
 
 
@@ -126,6 +127,13 @@ def _check_existence(
             "not looked at: queues are kept in a database, and Asterisk knows one only"
             " after a call to it",
             f"run: asterisk -rx 'queue show {name}'",
+        )
+    elif conf is not None and conf.stops:
+        notes.fault(
+            "queues.conf",
+            problem,
+            f"mend the line at which Asterisk stops reading, and run: {_RELOAD}; if it"
+            f" is not the reason, add [{name}]",
         )
     else:
         notes.fault(

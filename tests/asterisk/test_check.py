@@ -415,6 +415,33 @@ def test_queue_that_is_not_reloaded(installation: Installation) -> None:
     assert installation.check() == (0, [])
 
 
+def test_deleted_queue_takes_the_callbacks_of_those_behind_it(
+    installation: Installation,
+) -> None:
+    """As `queues_post_custom.conf` of FreePBX."""
+    own = "context = callback-request\n"
+    installation.edit("queues.conf", own, "")
+    conf, post = installation.etc / "queues.conf", installation.etc / "post.conf"
+    conf.write_text(f"{conf.read_text()}#include post.conf\n")
+    post.write_text(f"[support](+)\n{own}[600](+)\n{own}[sales](+)\n{own}")
+    installation.asterisk.cli("module reload app_queue.so")
+    code, found = installation.check()
+    assert code == 1
+    assert found[0].where == f"{post}:3"
+    assert "does not read the rest of this file: there is no" in found[0].problem
+    assert found[1].problem.startswith("[sales] has no context")
+    assert len(found) == 2
+
+
+def test_file_that_asterisk_refuses(installation: Installation) -> None:
+    installation.edit("queues.conf", "[sales]", "[sales](gone)")
+    fault = installation.fault()
+    assert fault.problem == (
+        "Asterisk does not read all of queues.conf: there is no section [gone] above to"
+        " take options from"
+    )
+
+
 def test_queue_with_a_context_of_its_own(installation: Installation) -> None:
     installation.set_dialplan(
         extra="[keys]\nexten => 2,1,Hangup()\n[menu]\ninclude => callback-request\n"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -159,10 +160,22 @@ class TestManager:
         )
 
     def test_user_in_a_file_that_can_not_be_read(self, tmp_path: Path) -> None:
-        write(tmp_path / "etc/manager.conf", "#include gone.conf\n[general]\n")
+        write(tmp_path / "etc/manager.conf", "#include huge.conf\n[general]\n")
+        write(tmp_path / "etc/huge.conf", "")
+        os.truncate(tmp_path / "etc/huge.conf", 1 << 30)
         text = only(self._check(tmp_path, _may(*_EVERY_ACTION)))
         assert f"is not looked at: {tmp_path}/etc/manager.conf:1: " in text
-        assert "gone.conf does not exist - run this check as root" in text
+        assert "huge.conf is far too large - run this check as root" in text
+
+    def test_file_that_asterisk_refuses(self, tmp_path: Path) -> None:
+        write(tmp_path / "etc/manager.conf", "[general]\n#include gone.conf\n")
+        fault, _doubt = told(self._check(tmp_path, _may(*_EVERY_ACTION)))
+        assert fault == (
+            f"fault: {tmp_path}/etc/manager.conf:2: Asterisk does not read all of"
+            f" manager.conf: there is no file {tmp_path}/etc/gone.conf - correct the"
+            " name, or write #tryinclude in place of #include; then run: asterisk -rx"
+            " 'manager reload'"
+        )
 
     def test_event_that_did_not_come_is_a_fault_all_the_same(
         self, tmp_path: Path
@@ -806,9 +819,33 @@ class TestQueues:
         assert "context = callback-request, setqueuevar = yes" in text
 
     def test_part_of_the_file_that_can_not_be_read(self, tmp_path: Path) -> None:
-        conf = f"#include gone.conf\n[support]\n{_GOOD}{_OFFER}"
+        conf = f"#exec /bin/date\n[support]\n{_GOOD}{_OFFER}"
         text = only(self._check(tmp_path, conf))
-        assert text.startswith(f"warning: {tmp_path}/etc/queues.conf:1: {tmp_path}/etc")
+        assert text.startswith(f"warning: {tmp_path}/etc/queues.conf:1: made by a prog")
+
+    def test_file_that_asterisk_refuses(self, tmp_path: Path) -> None:
+        conf = f"[cb](!)\n{_GOOD}{_OFFER}[ring](!)\n[support](cb, ring)\n"
+        text = only(self._check(tmp_path, conf))
+        assert text.startswith(
+            f"fault: {tmp_path}/etc/queues.conf:8: Asterisk does not read all of"
+            " queues.conf: there is no section [ ring] above: the blank counts - write"
+            " ring without a blank before or behind it; then run: "
+        )
+
+    def test_queues_behind_one_that_was_deleted(self, tmp_path: Path) -> None:
+        """As in FreePBX: the callbacks of each queue behind it are gone."""
+        post = (
+            f"[599](+)\n{_GOOD}{_OFFER}[600](+)\n{_GOOD}[support](+)\n{_GOOD}{_OFFER}"
+        )
+        write(tmp_path / "etc/queues_post_custom.conf", post)
+        conf = "[599]\n[support]\n#include queues_post_custom.conf\n"
+        texts = told(self._check(tmp_path, conf))
+        assert texts[0].startswith(
+            f"fault: {tmp_path}/etc/queues_post_custom.conf:7: Asterisk does not read"
+            " the rest of this file: there is no section [600] above to add to -"
+            " delete (+); or delete this section, if [600] is gone for good; then run: "
+        )
+        assert f"{tmp_path}/etc/queues.conf:2: [support] has no context" in texts[1]
 
     def test_without_a_connection_the_files_are_looked_at(self, tmp_path: Path) -> None:
         write(tmp_path / "etc/queues.conf", f"[support]\n{_OFFER}setqueuevar = yes\n")

@@ -81,7 +81,7 @@ def test_a_section_has_what_its_templates_have(tmp_path: Path) -> None:
 
 def test_a_section_can_be_continued(tmp_path: Path) -> None:
     conf = _read(tmp_path, "[a]\nx = 1\n[b]\n[a](+)\nx += 2\n")
-    assert _values(conf, "a") == [("x", "1"), ("x", "2")]
+    assert _values(conf, "a") == [("x", "1 2")]
 
 
 def test_files_are_included_in_place(tmp_path: Path) -> None:
@@ -92,8 +92,9 @@ def test_files_are_included_in_place(tmp_path: Path) -> None:
         d__two="two = 2\n",
         d__one="one = 1\n",
     )
-    assert _values(conf, "a") == [("first", "1")]
-    assert _values(conf, "b") == [("one", "1"), ("two", "2"), ("last", "1")]
+    # What is behind an #include belongs to the section before it.
+    assert _values(conf, "a") == [("first", "1"), ("last", "1")]
+    assert _values(conf, "b") == [("one", "1"), ("two", "2")]
     assert conf.gaps == []
     assert [path.name for path in conf.files] == [
         "queues.conf",
@@ -103,28 +104,86 @@ def test_files_are_included_in_place(tmp_path: Path) -> None:
     ]
 
 
-def test_what_can_not_be_included_is_told(tmp_path: Path) -> None:
+def _stops(conf: Conf) -> list[tuple[str, str]]:
+    return [(Path(one.where).name, one.problem) for one in conf.stops]
+
+
+def test_what_a_program_makes_is_not_known(tmp_path: Path) -> None:
+    text = "#tryinclude gone.conf\n#exec /bin/date\n[a](gone)\n[gone](+)\n"
+    conf = _read(tmp_path, text)
+    file = tmp_path / "queues.conf"
+    # The sections may be in what the program makes.
+    assert conf.gaps == [
+        f"{file}:2: made by a program: /bin/date",
+        f"{file}:3: [gone] is not found",
+        f"{file}:4: [gone] is not found",
+    ]
+    assert conf.stops == []
+    (tmp_path / "asterisk.conf").write_text("[options]\nexecincludes = no\n")
+    assert _stops(_read(tmp_path, text))[0][0] == "queues.conf:3"
+    assert _read(tmp_path, "#exec /bin/date\n").gaps == []
+
+
+def test_file_that_may_not_be_read_is_a_gap_and_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "huge.conf").touch()
+    os.truncate(tmp_path / "huge.conf", 1 << 30)
+    conf = _read(tmp_path, "#include huge.conf\n[a]\nx = 1\n")
+    assert conf.gaps == [
+        f"{tmp_path}/queues.conf:1: {tmp_path}/huge.conf is far too large"
+    ]
+    assert _values(conf, "a") == [("x", "1")]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        ("#include gone.conf\n", 1, "there is no file "),
+        ("[a]\n#include e/*.conf\n", 2, "there is no file "),
+        ("before = 1\n[a]\n", 1, "before = 1 stands before any section"),
+        ("[a]\nx = 1\n[broken\n", 3, "[broken has no closing ]"),
+        ("[a](b\n", 1, "[a] has no closing )"),
+        ("[600](+)\n", 1, "there is no section [600] above to add to"),
+        ("[t](!)\n[t](+)\n", 2, "[t] above is a template, and (+) adds to none"),
+        ("[a](t)\n[t](!)\n", 1, "there is no section [t] above to take options"),
+        ("[t](!)\n[a](t, t)\n", 2, "there is no section [ t] above: the blank counts"),
+    ],
+)
+def test_mistake_in_the_file_itself_refuses_it(
+    tmp_path: Path, text: str, line: int, problem: str
+) -> None:
+    conf = _read(tmp_path, text)
+    ((where, said),) = _stops(conf)
+    assert conf.refused
+    assert conf.sections == []
+    assert where == f"queues.conf:{line}"
+    assert said.startswith(problem)
+    assert conf.stops[0].remedy
+
+
+def test_mistake_in_an_included_file_loses_the_rest_of_it(tmp_path: Path) -> None:
     conf = _read(
         tmp_path,
-        "#include gone.conf\n#tryinclude gone.conf\n#exec /bin/date\n#include e/*.conf",
+        "[600]\n#include post.conf\nx = 1\n",
+        post="[600](+)\ny = 1\n[601](+)\n[602]\n",
     )
-    file = tmp_path / "queues.conf"
-    assert conf.gaps == [
-        f"{file}:1: {tmp_path}/gone.conf does not exist",
-        f"{file}:3: made by a program: /bin/date",
+    assert not conf.refused
+    assert [one.name for one in conf.sections] == ["600"]
+    assert _values(conf, "600") == [("y", "1"), ("x", "1")]
+    assert _stops(conf) == [
+        ("post.conf:3", "there is no section [601] above to add to")
     ]
 
 
 def test_a_file_that_includes_itself_has_an_end(tmp_path: Path) -> None:
     conf = _read(tmp_path, "#include queues.conf\n[a]\n")
-    assert len(conf.gaps) == 1
-    assert conf.gaps[0].endswith("files are included too deeply")
+    assert _stops(conf) == [("queues.conf:1", "files are included too deeply")]
 
 
 def test_lines_asterisk_only_warns_of_are_passed_over(tmp_path: Path) -> None:
-    text = "before = 1\n[a]\nnonsense\nnonsense]\n[broken\n= 1\nx = 1\n"
+    text = "[a]\nnonsense\nnonsense]\n= 1\n# include x\n#unknown\nx = 1\n"
     conf = _read(tmp_path, text)
-    assert ("x", "1") in _values(conf, "a")
+    assert _values(conf, "a") == [("x", "1")]
+    assert conf.stops == []
 
 
 def test_names_that_are_no_utf8_are_read(tmp_path: Path) -> None:

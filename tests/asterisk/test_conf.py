@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+"""Asterisk's files are read as real Asterisks read them: compared with GetConfig."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fastagi.ami.actions import Action
+from fastagi.ami.session import Credentials
+from fastagi.checks.conf import Conf, read_conf
+from fastagi.checks.link import ManagerLink, Refused, Where
+from fastagi.wire.ami import AmiMessage
+from tests.asterisk.conf_cases import CASES, NAME
+from tests.lab.asterisk import Asterisk
+from tests.lab.config import WITNESS
+
+#: What Asterisk logs of a line that it refuses; of others it only warns.
+_STOP = (
+    r"(?:no closing|does not exist|No category context|Invalid escape).*"
+    r" line (\d+) of (\S+)"
+)
+#: A section: its name, whether it is a template, its options.
+Shown = tuple[str, bool, list[tuple[str, str]]]
+
+
+@pytest.fixture
+def link(asterisk: Asterisk) -> Iterator[ManagerLink]:
+    where = Where(host="127.0.0.1", port=asterisk.ports.ami, timeout_s=10)
+    with ManagerLink(
+        where, Credentials(username=WITNESS.name, secret="lab-witness")
+    ) as one:
+        yield one
+
+
+def shown(answer: AmiMessage) -> list[Shown]:
+    sections: dict[str, Shown] = {}
+    for header, value in answer.headers:
+        kind, _, number = header.partition("-")
+        if kind == "Category":
+            sections[number] = (value, False, [])
+        elif kind == "IsTemplate":
+            name, _, options = sections[number]
+            sections[number] = (name, True, options)
+        elif kind == "Line":
+            # A name may begin with "=".
+            equals = value.index("=", 1)
+            option = (value[:equals], value[equals + 1 :])
+            sections[number.partition("-")[0]][2].append(option)
+    return list(sections.values())
+
+
+def read(conf: Conf) -> list[Shown]:
+    return [
+        (one.name, one.is_template, [(each.name, each.value) for each in one.options])
+        for one in conf.sections
+    ]
+
+
+def put(etc: Path, name: str) -> None:
+    """Leave just the files of a case there."""
+    shutil.rmtree(etc / "case.d", ignore_errors=True)
+    for file, text in CASES[name].items():
+        path = etc / file
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+
+
+def said_by(link: ManagerLink) -> list[Shown] | str:
+    """Return what Asterisk reads in the file, or why it refuses it."""
+    action = Action("GetConfig", (("Filename", NAME), ("Filter", "TEMPLATES=include")))
+    try:
+        return shown(link.ask(action))
+    except Refused as refused:
+        return str(refused)
+
+
+def test_files_are_read_as_asterisk_reads_them(
+    asterisk: Asterisk, link: ManagerLink
+) -> None:
+    etc = asterisk.home / "etc"
+    differ: dict[str, object] = {}
+    for name in CASES:
+        put(etc, name)
+        said, conf = said_by(link), read_conf(etc, NAME)
+        ours = "Config file has invalid format" if conf.refused else read(conf)
+        if said != ours:
+            differ[name] = (said, ours)
+    assert differ == {}
+
+
+def test_line_that_stops_asterisk_is_the_one_it_names_in_its_log(
+    asterisk: Asterisk, link: ManagerLink
+) -> None:
+    etc = asterisk.home / "etc"
+    stopped = 0
+    for name in CASES:
+        put(etc, name)
+        before = len(asterisk.log)
+        said_by(link)
+        log = asterisk.log[before:]
+        named = [f"{file}:{line}" for line, file in re.findall(_STOP, log)]
+        told = [stop.where for stop in read_conf(etc, NAME).stops]
+        # Of an include that is not there it names no line.
+        assert set(named) <= set(told), name
+        stopped += len(told)
+    assert stopped > 15
