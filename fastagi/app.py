@@ -167,11 +167,13 @@ class CallbackService:
             clock,
         )
         # Who hears of what, in this order; the edges inside a node are in Node._edges.
-        self._tasks_changed.add(self.node.tasks_changed)
         self._tasks_changed.add(self._expiry.wake)
+        self._tasks_changed.add(self.node.tasks_changed)
         self._stored_tasks.rekeyed.add(self.node.rekey_attempts)
         self.settings.changed.add(self.node.settings_changed)
         self.settings.changed.add(self._stored_tasks.settings_changed)
+        # Only now: these let calls be placed by the new settings.
+        self.settings.changed.add(lambda _former, _new: self.node.hold.release())
         self.settings.changed.add(lambda _former, _new: self._tasks_changed.call())
 
     async def start(self) -> None:

@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from fastagi.ami import actions
 from fastagi.ami.actions import Action
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
+from fastagi.ami.events import FullyBooted
 from fastagi.wire.ami import NEED_DATA, AmiMessage, AmiParser, Banner
 from fastagi.wire.errors import LocalProtocolError, RemoteProtocolError
 
@@ -147,6 +148,10 @@ class AmiProtocol(protocol.Protocol):
         self._pinging: Deferred[None] | None = None
         #: Whether anything came since this was last set to False.
         self._heard = False
+        #: What was read together is being handed out.
+        self._handing_out = False
+        #: To be called when that is done.
+        self._after_read: list[Callable[[], object]] = []
 
     @property
     def usable(self) -> bool:
@@ -175,6 +180,16 @@ class AmiProtocol(protocol.Protocol):
         It never fails, and fires only when the operating system has let go of the link.
         """
         return self._closed.when()
+
+    def after_read(self, callback: Callable[[], object]) -> None:
+        """Call ``callback()`` once all messages that were read together are handed out.
+
+        At once, if none is being handed out.
+        """
+        if self._handing_out:
+            self._after_read.append(callback)
+        else:
+            callback()
 
     # -- sending -----------------------------------------------------------------
 
@@ -304,6 +319,7 @@ class AmiProtocol(protocol.Protocol):
         self._heard = True
         self.heard_at = self._clock.seconds()
         self._parser.receive_data(data)
+        self._handing_out = True
         try:
             while (
                 not self.end_reason
@@ -316,6 +332,14 @@ class AmiProtocol(protocol.Protocol):
         except RemoteProtocolError as error:
             self.end_error = error
             self.drop(str(error))
+        finally:
+            self._handing_out = False
+        waiting, self._after_read = self._after_read, []
+        for callback in waiting:
+            try:
+                callback()
+            except Exception:
+                self._log.failure("what waited for the end of a reading failed")
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         """Take note that the link is closed."""
@@ -334,7 +358,7 @@ class AmiProtocol(protocol.Protocol):
         match message.kind:
             case "event":
                 if not self._part_of_a_list(message):
-                    if message.event == "FullyBooted":
+                    if message.event == FullyBooted.__name__:
                         self._fully_booted.happen(None)
                     self._on_event(message)
             case "response":

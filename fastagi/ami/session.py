@@ -35,6 +35,7 @@ from twisted.logger import Logger
 from fastagi.ami import actions
 from fastagi.ami.actions import Action
 from fastagi.ami.errors import ActionFailed, LoginRefused, NotConnected
+from fastagi.ami.events import Shutdown
 from fastagi.ami.protocol import AmiProtocol, Waiters
 from fastagi.ami.tls import TlsFailed
 from fastagi.errors import CallbackError
@@ -191,6 +192,17 @@ class AmiSession(Service):
         These events do not go to the listeners. Raises what `send` raises.
         """
         return await self._ready_link().send_list(action, timeout_s)
+
+    def after_read(self, callback: Callable[[], object]) -> None:
+        """Call ``callback()`` once all that was read together is handed out.
+
+        Asterisk tells one thing in several events; what looks at all of them waits for
+        the last. At once, if nothing is being handed out.
+        """
+        if self._link is None:
+            callback()
+        else:
+            self._link.after_read(callback)
 
     def listen(
         self, event_name: str, callback: Callable[[AmiMessage], object]
@@ -435,8 +447,8 @@ class AmiSession(Service):
         if not self._ready:
             return
         name = message.event
-        if name == "Shutdown":
-            restarts = message.get("Restart").lower() == "true"
+        if name == Shutdown.__name__:
+            restarts = Shutdown.parse(message).restart
             self._announced = f"Asterisk {'restarts' if restarts else 'is stopped'}"
         wanted = [self._listeners[one] for one in (name, "*") if one in self._listeners]
         if wanted and message.is_doubtful:

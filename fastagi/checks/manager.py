@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 
 from fastagi.ami import actions
+from fastagi.ami.events import LISTENED, READ_CLASSES, FullyBooted
 from fastagi.ami.session import Credentials
 from fastagi.ami.tls import TlsMisconfigured
 from fastagi.checks.conf import Conf, Option, Section
@@ -37,33 +38,6 @@ _DEVICES: Final = "DeviceStateList"
 _MODULES: Final = {
     _DEVICES: "res_manager_devicestate.so",
     "QueueStatus": "app_queue.so",
-}
-#: Which class of ``read`` brings which of the events that are listened to.
-READ_CLASSES: Final = {
-    "agent": (
-        "AgentCalled",
-        "AgentConnect",
-        "AgentRingNoAnswer",
-        "QueueCallerJoin",
-        "QueueCallerLeave",
-        "QueueMemberAdded",
-        "QueueMemberPause",
-        "QueueMemberRemoved",
-        "QueueMemberStatus",
-    ),
-    "call": (
-        "BridgeEnter",
-        "BridgeLeave",
-        "DeviceStateChange",
-        "DialBegin",
-        "DialEnd",
-        "ExtensionStatus",
-        "Hangup",
-        "Newchannel",
-        "OriginateResponse",
-    ),
-    "system": ("FullyBooted", "Reload", "Shutdown"),
-    "user": ("UserEvent",),
 }
 #: The event filter against what a caller writes into his number: Asterisk passes CR and
 #: LF on, so what follows an empty line there would be an event of its own.
@@ -361,7 +335,7 @@ def _check_events(
             f" {_READ}",
         )
         # This one event comes by itself, and tells of one class at least.
-        missing = [] if "FullyBooted" in link.heard else ["system"]
+        missing = [] if FullyBooted.__name__ in link.heard else ["system"]
     elif "all" in granted.read:
         missing = []
     else:
@@ -433,4 +407,4 @@ def _check_filters(user: Section, notes: Notes) -> None:
 
 
 def _all_events() -> list[str]:
-    return sorted(event for events in READ_CLASSES.values() for event in events)
+    return sorted(kind.__name__ for kind in LISTENED)

@@ -10,7 +10,7 @@ typed is in it, and goes through the same rules as a request that was answered.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from typing import Final, Self
 from urllib.parse import unquote
@@ -24,6 +24,7 @@ from twisted.logger import Logger
 from fastagi import dialplan
 from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
+from fastagi.ami.events import Handler, UserEvent, on
 from fastagi.ami.session import AmiSession
 from fastagi.config.model import Settings
 from fastagi.dialplan import Variable
@@ -37,7 +38,6 @@ from fastagi.service.requests import (
     Requests,
 )
 from fastagi.store.errors import StoreUnavailable
-from fastagi.wire.ami import AmiMessage
 
 #: After the store or Asterisk failed to answer, in seconds.
 _RETRY_S: Final = 5.0
@@ -123,10 +123,9 @@ class AstDbRequests:
         #: When what was taken over since the connect was asked for, by linkedid.
         self._asked_at: dict[str, datetime] = {}
 
-    @property
-    def manager_events(self) -> Mapping[str, Callable[[AmiMessage], None]]:
-        """The manager's events this part needs, each with what takes it in."""
-        return {"UserEvent": self._user_event}
+    def handlers(self) -> Iterator[Handler]:
+        """Yield what takes in each event that this part needs."""
+        yield on(UserEvent, self._user_event)
 
     @property
     def remembered(self) -> int:
@@ -167,11 +166,9 @@ class AstDbRequests:
             self._working = True
             self._background.start("taking over kept requests", self._take_over())
 
-    def _user_event(self, message: AmiMessage) -> None:
-        if message.get("UserEvent") == dialplan.KEPT_EVENT:
-            self._promises.kept_by_asterisk(
-                message.get("Uniqueid"), message.get("Linkedid")
-            )
+    def _user_event(self, event: UserEvent) -> None:
+        if event.user_event == dialplan.KEPT_EVENT:
+            self._promises.kept_by_asterisk(event.uniqueid, event.linkedid)
             self._look()
 
     async def _take_over(self) -> None:

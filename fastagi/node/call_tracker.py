@@ -30,6 +30,18 @@ from twisted.logger import Logger
 
 from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
+from fastagi.ami.events import (
+    BridgeEnter,
+    BridgeLeave,
+    CoreShowChannel,
+    DialBegin,
+    Handler,
+    Hangup,
+    Newchannel,
+    QueueCallerJoin,
+    QueueCallerLeave,
+    on,
+)
 from fastagi.ami.session import AmiSession
 from fastagi.config.model import Settings
 from fastagi.domain.contacts import Contact, PastContact
@@ -37,7 +49,6 @@ from fastagi.domain.counting import Ended, Outcome, Place
 from fastagi.domain.live_calls import LiveCalls, Meeting
 from fastagi.domain.numbers import NotCallable, plain_number
 from fastagi.domain.task import OPEN, CallbackTask
-from fastagi.node.dialer import Dialer
 from fastagi.node.queue_monitor import OWN_CHANNEL
 from fastagi.runtime.background import Background
 from fastagi.runtime.listeners import Listeners
@@ -46,7 +57,6 @@ from fastagi.service.requests import Requests
 from fastagi.service.served import ServedClients
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
-from fastagi.wire.ami import AmiMessage
 
 #: After Asterisk or the store failed to answer, in seconds.
 _RETRY_S: Final = 5.0
@@ -112,7 +122,6 @@ class CallTracker:
         *,
         manager: AmiSession,
         store: TaskStore,
-        dialer: Dialer,
         requests: Requests,
         served: ServedClients,
         clock: IReactorTime,
@@ -127,7 +136,6 @@ class CallTracker:
         )
         self._manager = manager
         self._store = store
-        self._dialer = dialer
         self._requests = requests
         self._served = served
         self._clock = clock
@@ -156,19 +164,18 @@ class CallTracker:
         #: A call is over, and whether it was seen from its beginning, or what it was is
         #: known all the same.
         self.call_ended: Listeners[[Ended, bool]] = Listeners("the end of a call")
+        #: Key of a client who is in a call now, and why not to call back, in words.
+        self.client_is_busy: Listeners[[str, str]] = Listeners("a client's call")
 
-    @property
-    def manager_events(self) -> Mapping[str, Callable[[AmiMessage], None]]:
-        """The manager's events this part needs, each with what takes it in."""
-        return {
-            "Newchannel": self._new_channel,
-            "QueueCallerJoin": self._caller_joined,
-            "QueueCallerLeave": self._caller_left,
-            "DialBegin": self._dial_begin,
-            "BridgeEnter": self._bridge_enter,
-            "BridgeLeave": self._bridge_leave,
-            "Hangup": self._hangup,
-        }
+    def handlers(self) -> Iterator[Handler]:
+        """Yield what takes in each event that this part needs."""
+        yield on(Newchannel, self._new_channel)
+        yield on(QueueCallerJoin, self._caller_joined)
+        yield on(QueueCallerLeave, self._caller_left)
+        yield on(DialBegin, self._dial_begin)
+        yield on(BridgeEnter, self._bridge_enter)
+        yield on(BridgeLeave, self._bridge_leave)
+        yield on(Hangup, self._hangup)
 
     def disconnected(self) -> None:
         """From now on things happen that nobody hears."""
@@ -235,7 +242,12 @@ class CallTracker:
         while self._manager.connected and link == self._link:
             self._meanwhile = heard = _Meanwhile()
             try:
-                channels = await self._manager.send_list(actions.core_show_channels())
+                channels = [
+                    CoreShowChannel.parse(message)
+                    for message in await self._manager.send_list(
+                        actions.core_show_channels()
+                    )
+                ]
             except NotConnected:
                 return False
             except (ActionFailed, ActionTimedOut) as error:
@@ -245,7 +257,7 @@ class CallTracker:
                 )
                 await self._background.pause(_RETRY_S)
             else:
-                listed = {message.get("Uniqueid") for message in channels}
+                listed = {channel.uniqueid for channel in channels}
                 # An entry of the list may be too hard to understand.
                 unread = {
                     uniqueid
@@ -262,43 +274,46 @@ class CallTracker:
         return False
 
     def _take_over(
-        self, channels: list[AmiMessage], heard: _Meanwhile, unread: Collection[str]
+        self,
+        channels: list[CoreShowChannel],
+        heard: _Meanwhile,
+        unread: Collection[str],
     ) -> None:
         now = self._heard_at = self._clock.seconds()
         alive = {
-            message.get("Uniqueid"): message
-            for message in channels
-            if message.get("Uniqueid") not in heard.gone
+            channel.uniqueid: channel
+            for channel in channels
+            if channel.uniqueid not in heard.gone
         }
         # An event is never older than the list that comes after it.
         bridges = {
-            uniqueid: message.get("BridgeId")
-            for uniqueid, message in alive.items()
-            if message.get("Application") not in _HOLDING_APPLICATIONS
+            uniqueid: channel.bridge_id
+            for uniqueid, channel in alive.items()
+            if channel.application not in _HOLDING_APPLICATIONS
         } | heard.bridges
         kept = {*alive, *unread} - heard.gone
         self.calls.keep(kept)
         self._forget_called(kept)
-        for uniqueid, message in alive.items():
+        for uniqueid, channel in alive.items():
             self.calls.born(
                 uniqueid,
-                message.get("Linkedid"),
-                name=message.get("Channel"),
-                place=_place(message),
-                number=message.get("CallerIDNum"),
-                caller=message.get("CallerIDName"),
-                language=message.get("Language"),
+                channel.linkedid,
+                name=channel.channel,
+                place=_place(channel),
+                number=channel.caller_id_num,
+                caller=channel.caller_id_name,
+                language=channel.language,
                 at=now,
                 whole=False,
             )
-        for uniqueid, message in alive.items():
-            if uniqueid == message.get("Linkedid"):
+        for uniqueid, channel in alive.items():
+            if uniqueid == channel.linkedid:
                 # What it dials, or is connected to, is all that is known of the call.
                 self.calls.dialled(
                     uniqueid,
                     uniqueid,
                     "",
-                    (message.get("Exten"), message.get("ConnectedLineNum")),
+                    (channel.exten, channel.connected_line_num),
                 )
         self._meet(self.calls.bridges_are(bridges.items(), now))
 
@@ -336,83 +351,79 @@ class CallTracker:
 
     # -- hearing -----------------------------------------------------------
 
-    def _new_channel(self, message: AmiMessage) -> None:
-        place = _place(message)
-        uniqueid = message.get("Uniqueid")
+    def _new_channel(self, event: Newchannel) -> None:
+        place = _place(event)
         keys = self.calls.born(
-            uniqueid,
-            message.get("Linkedid"),
-            name=message.get("Channel"),
+            event.uniqueid,
+            event.linkedid,
+            name=event.channel,
             place=place,
-            number=message.get("CallerIDNum"),
-            caller=message.get("CallerIDName"),
-            language=message.get("Language"),
-            at=self._birth_times.born_at(uniqueid, self._clock.seconds()),
+            number=event.caller_id_num,
+            caller=event.caller_id_name,
+            language=event.language,
+            at=self._birth_times.born_at(event.uniqueid, self._clock.seconds()),
         )
         self._rang(keys)
         if keys and self._settings().counting_rules.count_from(place):
-            self._ask_presentation(message.get("Uniqueid"))
+            self._ask_presentation(event.uniqueid)
 
-    def _caller_joined(self, message: AmiMessage) -> None:
+    def _caller_joined(self, event: QueueCallerJoin) -> None:
         self._rang(
             self.calls.joined_queue(
-                message.get("Uniqueid"),
-                message.get("Queue"),
-                number=message.get("CallerIDNum"),
-                caller=message.get("CallerIDName"),
+                event.uniqueid,
+                event.queue,
+                number=event.caller_id_num,
+                caller=event.caller_id_name,
                 at=self._clock.seconds(),
             )
         )
 
-        settings = self._settings().queues.get(message.get("Queue"))
-        uniqueid = message.get("Uniqueid")
-        if settings and settings.missed_calls and self.calls.clients_with(uniqueid):
-            self._ask_presentation(uniqueid)
+        settings = self._settings().queues.get(event.queue)
+        if (
+            settings
+            and settings.missed_calls
+            and self.calls.clients_with(event.uniqueid)
+        ):
+            self._ask_presentation(event.uniqueid)
 
-    def _caller_left(self, message: AmiMessage) -> None:
+    def _caller_left(self, event: QueueCallerLeave) -> None:
         self.calls.left_queue(
-            message.get("Uniqueid"),
-            message.get("Queue"),
-            _place(message),
-            self._clock.seconds(),
+            event.uniqueid, event.queue, _place(event), self._clock.seconds()
         )
 
-    def _dial_begin(self, message: AmiMessage) -> None:
+    def _dial_begin(self, event: DialBegin) -> None:
         for key in self.calls.dialled(
-            message.get("Uniqueid"),
-            message.get("Linkedid"),
-            message.get("DialString"),
-            (message.get("DestCallerIDNum"),),
+            event.uniqueid,
+            event.linkedid,
+            event.dial_string,
+            (event.dest_caller_id_num,),
         ):
-            self._dialer.withdraw(key, "the client was called by hand meanwhile")
+            self.client_is_busy.call(key, "the client was called by hand meanwhile")
 
-    def _bridge_enter(self, message: AmiMessage) -> None:
-        if message.get("BridgeTechnology") == _HOLDING:
+    def _bridge_enter(self, event: BridgeEnter) -> None:
+        if event.bridge_technology == _HOLDING:
             return
         if self._meanwhile is not None:
-            bridge = message.get("BridgeUniqueid")
-            self._meanwhile.bridges[message.get("Uniqueid")] = bridge
+            self._meanwhile.bridges[event.uniqueid] = event.bridge_uniqueid
         self._meet(
             self.calls.entered_bridge(
-                message.get("Uniqueid"),
-                message.get("BridgeUniqueid"),
-                name=message.get("Channel"),
-                linkedid=message.get("Linkedid"),
+                event.uniqueid,
+                event.bridge_uniqueid,
+                name=event.channel,
+                linkedid=event.linkedid,
                 at=self._clock.seconds(),
             )
         )
 
-    def _bridge_leave(self, message: AmiMessage) -> None:
+    def _bridge_leave(self, event: BridgeLeave) -> None:
         if self._meanwhile is not None:
-            self._meanwhile.bridges[message.get("Uniqueid")] = ""
+            self._meanwhile.bridges[event.uniqueid] = ""
         self.calls.left_bridge(
-            message.get("Uniqueid"),
-            message.get("BridgeUniqueid"),
-            self._clock.seconds(),
+            event.uniqueid, event.bridge_uniqueid, self._clock.seconds()
         )
 
-    def _hangup(self, message: AmiMessage) -> None:
-        uniqueid = message.get("Uniqueid")
+    def _hangup(self, event: Hangup) -> None:
+        uniqueid = event.uniqueid
         self._heard_at = self._clock.seconds()
         if self._meanwhile is not None:
             self._meanwhile.gone.add(uniqueid)
@@ -425,7 +436,7 @@ class CallTracker:
             self._remember(meeting, talk_s)
         ended = self.calls.hung_up(
             uniqueid,
-            _place(message),
+            _place(event),
             self._settings().counting_rules,
             self._clock.seconds(),
         )
@@ -484,7 +495,7 @@ class CallTracker:
 
     def _rang(self, keys: set[str]) -> None:
         for key in keys:
-            self._dialer.withdraw(key, "the client rang in meanwhile")
+            self.client_is_busy.call(key, "the client rang in meanwhile")
 
     # -- a client served ---------------------------------------------------
 
@@ -583,9 +594,7 @@ def is_own(uniqueid: str) -> bool:
     return OWN_CHANNEL.fullmatch(uniqueid) is not None
 
 
-def _place(message: AmiMessage) -> Place:
-    return Place(
-        context=message.get("Context"),
-        exten=message.get("Exten"),
-        priority=message.get("Priority"),
-    )
+def _place(
+    event: Newchannel | QueueCallerLeave | Hangup | CoreShowChannel,
+) -> Place:
+    return Place(context=event.context, exten=event.exten, priority=event.priority)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
@@ -23,6 +23,20 @@ from twisted.logger import Logger
 from fastagi import dialplan
 from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
+from fastagi.ami.events import (
+    AgentCalled,
+    AgentConnect,
+    AgentRingNoAnswer,
+    BridgeEnter,
+    BridgeLeave,
+    DialBegin,
+    DialEnd,
+    Handler,
+    Hangup,
+    OriginateResponse,
+    UserEvent,
+    on,
+)
 from fastagi.ami.session import AmiSession
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.dialplan import Variable
@@ -46,7 +60,6 @@ from fastagi.runtime.clock import MachineClock
 from fastagi.runtime.listeners import Listeners
 from fastagi.store.errors import NoSuchTask, StaleTask, StoreUnavailable
 from fastagi.store.store import Begun, TaskStore
-from fastagi.wire.ami import AmiMessage
 
 #: What the member leg may take beyond its own limit before Originate gives up.
 _ORIGINATE_MARGIN_S: Final = 5.0
@@ -142,21 +155,18 @@ class Dialer:
         self.attempt_ended: Listeners[[]] = Listeners("the end of an attempt")
         self._waiting: list[Deferred[None]] = []
 
-    @property
-    def manager_events(self) -> Mapping[str, Callable[[AmiMessage], None]]:
-        """The manager's events this part needs, each with what takes it in."""
-        return {
-            "OriginateResponse": self._originate_response,
-            "AgentCalled": self._agent_called,
-            "AgentRingNoAnswer": self._agent_ring_no_answer,
-            "AgentConnect": self._agent_connect,
-            "DialBegin": self._dial_begin,
-            "DialEnd": self._dial_end,
-            "BridgeEnter": self._bridge_enter,
-            "BridgeLeave": self._bridge_leave,
-            "UserEvent": self._user_event,
-            "Hangup": self._hangup,
-        }
+    def handlers(self) -> Iterator[Handler]:
+        """Yield what takes in each event that this part needs."""
+        yield on(OriginateResponse, self._originate_response)
+        yield on(AgentCalled, self._agent_called)
+        yield on(AgentRingNoAnswer, self._agent_ring_no_answer)
+        yield on(AgentConnect, self._agent_connect)
+        yield on(DialBegin, self._dial_begin)
+        yield on(DialEnd, self._dial_end)
+        yield on(BridgeEnter, self._bridge_enter)
+        yield on(BridgeLeave, self._bridge_leave)
+        yield on(UserEvent, self._user_event)
+        yield on(Hangup, self._hangup)
 
     def idle(self) -> Deferred[None]:
         """Fire when no attempt is under way; may be cancelled."""
@@ -464,76 +474,74 @@ class Dialer:
         for running in self.running.values():
             running.progress.unwatched(self._manager.heard_at)
 
-    def _of(self, message: AmiMessage, half: str) -> RunningAttempt | None:
-        uniqueid = message.get("Uniqueid")
+    def _of(self, uniqueid: str, half: str) -> RunningAttempt | None:
         if not uniqueid.endswith(half):
             return None
         return self.running.get(attempt_of(uniqueid))
 
-    def _originate_response(self, message: AmiMessage) -> None:
-        running = self._of(message, "-1")
-        if running and message.get("Response") == "Failure":
+    def _originate_response(self, event: OriginateResponse) -> None:
+        running = self._of(event.uniqueid, "-1")
+        if running and event.response == "Failure":
             self._close(running)
 
-    def _agent_called(self, message: AmiMessage) -> None:
-        if running := self._of(message, "-2"):
-            self._member_rings(running, message.get("Interface"))
+    def _agent_called(self, event: AgentCalled) -> None:
+        if running := self._of(event.uniqueid, "-2"):
+            self._member_rings(running, event.interface)
 
-    def _agent_ring_no_answer(self, message: AmiMessage) -> None:
-        if running := self._of(message, "-2"):
-            interface = message.get("Interface")
+    def _agent_ring_no_answer(self, event: AgentRingNoAnswer) -> None:
+        if running := self._of(event.uniqueid, "-2"):
+            interface = event.interface
             if running.progress.member_stops_ringing(interface):
                 self._tell(running, f"{interface} did not answer")
 
-    def _agent_connect(self, message: AmiMessage) -> None:
-        if running := self._of(message, "-2"):
-            self._member_answers(running, message.get("Interface"))
+    def _agent_connect(self, event: AgentConnect) -> None:
+        if running := self._of(event.uniqueid, "-2"):
+            self._member_answers(running, event.interface)
 
-    def _look_for_forwarding(self, message: AmiMessage) -> None:
+    def _look_for_forwarding(self, event: DialBegin | DialEnd) -> None:
         """Learn that the client's phone forwards the call, and where it does, end it.
 
         The dialplan forbids it, but can not in every case: a route's own Dial() takes
         a destination with a slash as a channel, and an older dialplan forbids nothing.
         """
-        running = self.running.get(attempt_of(message.get("Linkedid")))
+        running = self.running.get(attempt_of(event.linkedid))
         if running is None or running.progress.caller_dialled_at is None:
             # Until then it is an agent's phone that forwards: the queue's business.
             return
         dialler, running.forwarding = running.forwarding, ""
-        if message.event == "DialEnd":
-            if message.get("Forward"):
+        if isinstance(event, DialEnd):
+            if event.forward:
                 running.progress.forwarded = True
-                running.forwarding = message.get("Uniqueid")
-        elif dialler == message.get("Uniqueid") and not _FORBIDDEN.fullmatch(
-            message.get("DialString")
-        ):
+                running.forwarding = event.uniqueid
+        elif dialler == event.uniqueid and not _FORBIDDEN.fullmatch(event.dial_string):
             running.progress.forward_followed = True
             self._end_by_us(running, FORWARDED, _never)
 
-    def _dial_begin(self, message: AmiMessage) -> None:
-        self._look_for_forwarding(message)
-        if (running := self._of(message, "-2")) and running.settings.target_extension:
+    def _dial_begin(self, event: DialBegin) -> None:
+        self._look_for_forwarding(event)
+        uniqueid = event.uniqueid
+        if (running := self._of(uniqueid, "-2")) and running.settings.target_extension:
             self._member_rings(running, running.settings.target_extension)
-        elif (running := self._of(message, "-1")) and running.progress.caller_dialled(
+        elif (running := self._of(uniqueid, "-1")) and running.progress.caller_dialled(
             self._moment()
         ):
             self._tell(running, f"dialling {running.task.number}")
 
-    def _dial_end(self, message: AmiMessage) -> None:
-        self._look_for_forwarding(message)
-        status = message.get("DialStatus")
-        if (running := self._of(message, "-2")) and running.settings.target_extension:
+    def _dial_end(self, event: DialEnd) -> None:
+        self._look_for_forwarding(event)
+        uniqueid, status = event.uniqueid, event.dial_status
+        if (running := self._of(uniqueid, "-2")) and running.settings.target_extension:
             if status == "ANSWER":
                 self._member_answers(running, running.settings.target_extension)
             else:
                 running.progress.member_stops_ringing(running.settings.target_extension)
-        elif (running := self._of(message, "-1")) is not None:
+        elif (running := self._of(uniqueid, "-1")) is not None:
             running.progress.caller_dial_ended(status, self._moment())
             if running.progress.caller_answered_at is not None:
                 running.answered_at = running.answered_at or self._now()
 
-    def _bridge_enter(self, message: AmiMessage) -> None:
-        if (running := self._of(message, "-1")) and running.progress.bridged(
+    def _bridge_enter(self, event: BridgeEnter) -> None:
+        if (running := self._of(event.uniqueid, "-1")) and running.progress.bridged(
             self._moment()
         ):
             running.answered_at = running.answered_at or self._now()
@@ -543,15 +551,15 @@ class Dialer:
                 answered_at=running.answered_at,
             )
 
-    def _bridge_leave(self, message: AmiMessage) -> None:
-        if running := self._of(message, "-1"):
+    def _bridge_leave(self, event: BridgeLeave) -> None:
+        if running := self._of(event.uniqueid, "-1"):
             running.progress.unbridged(self._moment())
 
-    def _user_event(self, message: AmiMessage) -> None:
-        if message.get("UserEvent") == dialplan.OUTCOME_EVENT:
-            running = self.running.get(message.get("CallbackID"))
+    def _user_event(self, event: UserEvent) -> None:
+        if event.user_event == dialplan.OUTCOME_EVENT:
+            running = self.running.get(event.callback_id)
             if running:
-                self._report(running, Outcome.said(message))
+                self._report(running, Outcome.said(event))
 
     def _report(self, running: RunningAttempt, outcome: Outcome) -> None:
         """Take the dialplan's own report of how the caller leg went."""
@@ -568,8 +576,8 @@ class Dialer:
                 sound=running.settings.sounds.member_alert,
             )
 
-    def _hangup(self, message: AmiMessage) -> None:
-        if running := self._of(message, "-1"):
+    def _hangup(self, event: Hangup) -> None:
+        if running := self._of(event.uniqueid, "-1"):
             running.progress.ended(self._moment())
             self._close(running)
 

@@ -12,8 +12,8 @@ from typing import Final
 
 from attrs import frozen
 
+from fastagi.ami.events import UserEvent
 from fastagi.domain.attempt import Progress
-from fastagi.wire.ami import AmiMessage
 
 #: More digits than any of the numbers has, and than a moment in milliseconds has.
 _TOO_LONG: Final = 12
@@ -39,18 +39,17 @@ class Outcome:
     answered_at: float = 0.0
 
     @classmethod
-    def said(cls, event: AmiMessage) -> Outcome:
+    def said(cls, event: UserEvent) -> Outcome:
         """Read the user event."""
-        names = (
-            "DialStatus",
-            "TalkMs",
-            "AlertStatus",
-            "Cause",
-            "SIP",
-            "Forwarded",
-            "AnsweredMs",
+        return cls._read(
+            event.dial_status,
+            event.talk_ms,
+            event.alert_status,
+            event.cause,
+            event.sip,
+            event.forwarded,
+            event.answered_ms,
         )
-        return cls._read(*map(event.get, names))
 
     @classmethod
     def kept(cls, value: str) -> Outcome:

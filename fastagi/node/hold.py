@@ -8,17 +8,17 @@ pauses that grow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 from twisted.logger import Logger
 
 from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
+from fastagi.ami.events import Handler, Reload, on
 from fastagi.ami.session import AmiSession
 from fastagi.runtime.background import Background
 from fastagi.runtime.listeners import Listeners
-from fastagi.wire.ami import AmiMessage
 
 #: First pause before the next try, in seconds; each further one is twice as long.
 _FIRST_PAUSE_S: Final = 2.0
@@ -60,10 +60,9 @@ class Hold:
         self._pause = 0
         self._pausing = False
 
-    @property
-    def manager_events(self) -> Mapping[str, Callable[[AmiMessage], None]]:
-        """The manager's events this part needs, each with what takes it in."""
-        return {"Reload": self._reloaded}
+    def handlers(self) -> Iterator[Handler]:
+        """Yield what takes in each event that this part needs."""
+        yield on(Reload, self._reloaded)
 
     def holds(self) -> bool:
         """Return whether no call may be placed now."""
@@ -110,7 +109,7 @@ class Hold:
         if was_held:
             self.released.call()
 
-    def _reloaded(self, _message: AmiMessage) -> None:
+    def _reloaded(self, _event: Reload) -> None:
         self.release()
 
     def _wait_longer(self) -> None:

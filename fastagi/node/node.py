@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, ParamSpec
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IStreamClientEndpoint
@@ -32,9 +32,11 @@ from fastagi.node.queue_log_writer import QueueLogWriter
 from fastagi.node.queue_monitor import QueueMonitor
 from fastagi.node.reconciler import Reconciler
 from fastagi.node.scheduler import Scheduler
+from fastagi.node.state import NodeState, Remove
 from fastagi.node.targets import Target, target_key, targets
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import MachineClock
+from fastagi.runtime.listeners import Afterwards, Listeners
 from fastagi.runtime.threads import InThread
 from fastagi.service.commands import AsteriskStatus, QueueStatus
 from fastagi.service.opening_state import OpeningState
@@ -45,8 +47,7 @@ from fastagi.service.served import ServedClients
 from fastagi.service.settings_in_force import SettingsInForce
 from fastagi.store.store import TaskStore
 
-#: Removes a listener.
-Remove = Callable[[], None]
+P = ParamSpec("P")
 
 
 class Node:
@@ -94,7 +95,9 @@ class Node:
         self._running = False
         #: Number of connects so far: work for a former link ends when it changes.
         self._link = 0
-        self._removers: list[Remove] = []
+        #: What follows from an event waits until all trackers have taken it in.
+        self._afterwards = Afterwards("an event")
+        tasks_changed = self._afterwards.wrap(tasks_changed)
         ami = settings().ami
         self.manager = AmiSession(
             endpoint=endpoint,
@@ -158,7 +161,6 @@ class Node:
         self.call_tracker = CallTracker(
             manager=self.manager,
             store=store,
-            dialer=self.dialer,
             requests=requests,
             served=served,
             clock=clock,
@@ -191,6 +193,16 @@ class Node:
             put_off=self.queue_log_writer.wake,
             hold=self.hold,
             may_call=owner.may_call,
+            after_read=self.manager.after_read,
+        )
+        self.state = NodeState(
+            manager=self.manager,
+            afterwards=self._afterwards,
+            queue_monitor=self.queue_monitor,
+            hold=self.hold,
+            dialer=self.dialer,
+            astdb_requests=self.astdb_requests,
+            call_tracker=self.call_tracker,
         )
         self.scripts: Final[dict[str, Script]] = {
             Path.REQUEST: self.agi_scripts.request,
@@ -200,21 +212,13 @@ class Node:
         self._removers = list(self._edges())
 
     def _edges(self) -> Iterator[Remove]:
-        """Connect the parts: every event of this node, and who hears it in which order.
+        """Connect the parts: who hears of what, in which order.
 
-        An event of the manager goes to the parts in the order of this list.
+        An event goes to the trackers first, in the order that :class:`NodeState` has.
         """
-        manager = self.manager
-        for part in (
-            self.queue_monitor,
-            self.hold,
-            self.dialer,
-            self.astdb_requests,
-            self.call_tracker,
-        ):
-            for event, listener in part.manager_events.items():
-                yield manager.listen(event, listener)
+        yield from self.state.listen()
 
+        manager = self.manager
         yield manager.on_connected(self.queue_monitor.connected)
         yield manager.on_connected(self.hold.release)
         yield manager.on_connected(self._connected)
@@ -225,15 +229,23 @@ class Node:
         yield manager.on_disconnected(self.scheduler.disable)
         yield manager.on_disconnected(self.history.disconnected)
 
-        monitor = self.queue_monitor
-        yield monitor.changed.add(self.scheduler.wake)
-        yield self.hold.released.add(self.scheduler.tasks_changed)
-        yield monitor.caller_joined.add(self.promises.caller_joined)
-        yield monitor.channel_gone.add(self.promises.channel_gone)
-        yield monitor.channels_listed.add(self.call_tracker.channels_are)
-        yield self.promises.request_changed.add(self.call_tracker.calls.requested)
-        yield self.call_tracker.call_ended.add(self.history.call_ended)
-        yield self.dialer.attempt_ended.add(self._tasks_changed)
+        monitor, tracker = self.queue_monitor, self.call_tracker
+        yield self._then(monitor.changed, self.scheduler.wake)
+        yield self._then(self.hold.released, self.scheduler.tasks_changed)
+        yield self._then(monitor.caller_joined, self.promises.caller_joined)
+        yield self._then(monitor.channel_gone, self.promises.channel_gone)
+        yield self._then(monitor.channels_listed, tracker.channels_are)
+        yield self._then(self.promises.request_changed, tracker.calls.requested)
+        yield self._then(tracker.client_is_busy, self.dialer.withdraw)
+        yield self._then(tracker.call_ended, self.history.call_ended)
+        yield self._then(self.dialer.attempt_ended, self._tasks_changed)
+
+    def _then(self, happened: Listeners[P], follows: Callable[P, object]) -> Remove:
+        """Connect two parts: if a tracker tells of it during an event, it waits.
+
+        What follows is called when all trackers have taken in the event.
+        """
+        return happened.add(self._afterwards.wrap(follows))
 
     # -- start and stop ----------------------------------------------------
 
@@ -310,8 +322,9 @@ class Node:
 
     def tasks_changed(self) -> None:
         """A task was added, changed or put back in line, by whomever."""
-        self.scheduler.tasks_changed()
         self.queue_log_writer.wake()
+        # Last: it may begin an attempt at once.
+        self.scheduler.tasks_changed()
 
     def settings_changed(self, former: Settings, settings: Settings) -> None:
         """Use new settings."""
@@ -319,7 +332,6 @@ class Node:
         if former.plan != settings.plan:
             self.call_tracker.rekey()
             self.rekey_attempts()
-        self.hold.release()
         if self.manager.connected:
             self.queue_monitor.sync()
             self.astdb_requests.wake()

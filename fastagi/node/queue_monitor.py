@@ -9,7 +9,7 @@ changed and looks for himself.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
@@ -17,6 +17,27 @@ from twisted.logger import Logger
 
 from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
+from fastagi.ami.events import (
+    AgentCalled,
+    AgentRingNoAnswer,
+    CoreShowChannel,
+    DeviceStateChange,
+    ExtensionStatus,
+    Handler,
+    Hangup,
+    MemberEvent,
+    QueueCallerJoin,
+    QueueCallerLeave,
+    QueueEntry,
+    QueueMember,
+    QueueMemberAdded,
+    QueueMemberPause,
+    QueueMemberRemoved,
+    QueueMemberStatus,
+    QueueParams,
+    Reload,
+    on,
+)
 from fastagi.ami.session import AmiSession
 from fastagi.domain.live_queues import DeviceState, LiveQueues, Member, WaitingCaller
 from fastagi.node.targets import Target
@@ -89,23 +110,20 @@ class QueueMonitor:
             "the list of channels"
         )
 
-    @property
-    def manager_events(self) -> Mapping[str, Callable[[AmiMessage], None]]:
-        """The manager's events this part needs, each with what takes it in."""
-        return {
-            "QueueMemberStatus": self._member_changed,
-            "QueueMemberAdded": self._member_changed,
-            "QueueMemberPause": self._member_changed,
-            "QueueMemberRemoved": self._member_removed,
-            "QueueCallerJoin": self._caller_joined,
-            "QueueCallerLeave": self._caller_left,
-            "AgentCalled": self._agent_called,
-            "AgentRingNoAnswer": self._agent_released,
-            "DeviceStateChange": self._device_changed,
-            "ExtensionStatus": self._hint_changed,
-            "Hangup": self._channel_gone,
-            "Reload": self._reloaded,
-        }
+    def handlers(self) -> Iterator[Handler]:
+        """Yield what takes in each event that this part needs."""
+        yield on(QueueMemberStatus, self._member_changed)
+        yield on(QueueMemberAdded, self._member_changed)
+        yield on(QueueMemberPause, self._member_changed)
+        yield on(QueueMemberRemoved, self._member_removed)
+        yield on(QueueCallerJoin, self._caller_joined)
+        yield on(QueueCallerLeave, self._caller_left)
+        yield on(AgentCalled, self._agent_called)
+        yield on(AgentRingNoAnswer, self._agent_released)
+        yield on(DeviceStateChange, self._device_changed)
+        yield on(ExtensionStatus, self._hint_changed)
+        yield on(Hangup, self._channel_gone)
+        yield on(Reload, self._reloaded)
 
     async def is_gone(self, uniqueid: str) -> bool:
         """Return whether a channel is surely gone.
@@ -139,9 +157,10 @@ class QueueMonitor:
         try:
             self._take_channels(await send_list(actions.core_show_channels()))
             self._take_queues(await send_list(actions.queue_status()))
-            self._take_devices(await send_list(actions.device_state_list()))
-            for answer in await self._ask_hints():
-                self._set_hint(answer)
+            for message in await send_list(actions.device_state_list()):
+                self._set_device(DeviceStateChange.parse(message))
+            for status in await self._ask_hints():
+                self._set_hint(status)
         except NotConnected:
             return
         except (ActionFailed, ActionTimedOut) as error:
@@ -161,7 +180,7 @@ class QueueMonitor:
         self._tell()
 
     def _take_channels(self, channels: list[AmiMessage]) -> None:
-        alive = {message.get("Uniqueid") for message in channels}
+        alive = {CoreShowChannel.parse(message).uniqueid for message in channels}
         self.channels_listed.call(alive)
         for uniqueid in self.queues.keep_channels(alive):
             self.channel_gone.call(uniqueid)
@@ -170,16 +189,14 @@ class QueueMonitor:
         self.queues.clear()
         for message in status:
             match message.event:
-                case "QueueParams":
-                    self.queues.add_queue(message.get("Queue"))
-                case "QueueMember":
-                    self.queues.set_member(message.get("Queue"), _member(message))
-                case "QueueEntry":
-                    self._caller_in_queue(message, _number(message.get("Wait")))
-
-    def _take_devices(self, devices: list[AmiMessage]) -> None:
-        for message in devices:
-            self._set_device(message)
+                case QueueParams.__name__:
+                    self.queues.add_queue(QueueParams.parse(message).queue)
+                case QueueMember.__name__:
+                    member = QueueMember.parse(message)
+                    self.queues.set_member(member.queue, _member(member))
+                case QueueEntry.__name__:
+                    entry = QueueEntry.parse(message)
+                    self._caller_in_queue(entry, entry.wait_s)
 
     def connected(self) -> None:
         """Ask for the whole state, and again each minute while this link lasts."""
@@ -198,80 +215,79 @@ class QueueMonitor:
         """What is known of the queues is out of date."""
         self.ready = False
 
-    def _reloaded(self, message: AmiMessage) -> None:
-        if "queue" in message.get("Module").lower() or message.get("Module") == "All":
+    def _reloaded(self, event: Reload) -> None:
+        if "queue" in event.module.lower() or event.module == "All":
             self.sync()
 
-    def _member_changed(self, message: AmiMessage) -> None:
-        self.queues.set_member(message.get("Queue"), _member(message))
+    def _member_changed(self, event: MemberEvent) -> None:
+        self.queues.set_member(event.queue, _member(event))
         self._tell()
 
-    def _member_removed(self, message: AmiMessage) -> None:
-        self.queues.remove_member(message.get("Queue"), _interface(message))
+    def _member_removed(self, event: QueueMemberRemoved) -> None:
+        self.queues.remove_member(event.queue, event.interface)
         self._tell()
 
-    def _agent_called(self, message: AmiMessage) -> None:
-        self.queues.member_called(_interface(message), message.get("DestUniqueid"))
+    def _agent_called(self, event: AgentCalled) -> None:
+        self.queues.member_called(event.interface, event.dest_uniqueid)
 
-    def _agent_released(self, message: AmiMessage) -> None:
-        self.queues.member_released(_interface(message), message.get("DestUniqueid"))
+    def _agent_released(self, event: AgentRingNoAnswer) -> None:
+        self.queues.member_released(event.interface, event.dest_uniqueid)
         self._tell()
 
-    def _caller_joined(self, message: AmiMessage) -> None:
-        self._caller_in_queue(message, waited_s=0.0)
+    def _caller_joined(self, event: QueueCallerJoin) -> None:
+        self._caller_in_queue(event, waited_s=0.0)
         self._tell()
 
-    def _caller_left(self, message: AmiMessage) -> None:
-        self.queues.caller_left(message.get("Queue"), message.get("Uniqueid"))
+    def _caller_left(self, event: QueueCallerLeave) -> None:
+        self.queues.caller_left(event.queue, event.uniqueid)
         self._tell()
 
-    def _channel_gone(self, message: AmiMessage) -> None:
-        uniqueid = message.get("Uniqueid")
-        had_any = self.queues.channel_gone(uniqueid)
-        self.channel_gone.call(uniqueid)
+    def _channel_gone(self, event: Hangup) -> None:
+        had_any = self.queues.channel_gone(event.uniqueid)
+        self.channel_gone.call(event.uniqueid)
         if had_any:
             self._tell()
 
-    def _device_changed(self, message: AmiMessage) -> None:
-        if self._set_device(message):
+    def _device_changed(self, event: DeviceStateChange) -> None:
+        if self._set_device(event):
             self._tell()
 
-    def _caller_in_queue(self, message: AmiMessage, waited_s: float) -> None:
-        uniqueid = message.get("Uniqueid")
-        queue = message.get("Queue")
+    def _caller_in_queue(
+        self, caller: QueueCallerJoin | QueueEntry, waited_s: float
+    ) -> None:
         self.queues.caller_joined(
-            queue,
+            caller.queue,
             WaitingCaller(
-                uniqueid=uniqueid,
+                uniqueid=caller.uniqueid,
                 joined_at=self._clock.seconds() - waited_s,
-                number=message.get("CallerIDNum"),
-                name=message.get("CallerIDName"),
+                number=caller.caller_id_num,
+                name=caller.caller_id_name,
             ),
         )
-        self.caller_joined.call(queue, uniqueid)
+        self.caller_joined.call(caller.queue, caller.uniqueid)
 
-    async def _ask_hints(self) -> list[AmiMessage]:
+    async def _ask_hints(self) -> list[ExtensionStatus]:
         """Ask for the state of each hint that stands for a device."""
         answers = []
         for target in self._targets():
             if target.device.lower().startswith(_HINT):
                 exten, _, context = target.device[len(_HINT) :].partition("@")
                 action = actions.extension_state(exten, context)
-                answers.append(await self._manager.send(action))
+                response = await self._manager.send(action)
+                answers.append(ExtensionStatus.parse(response))
         return answers
 
-    def _hint_changed(self, message: AmiMessage) -> None:
-        if self._set_hint(message):
+    def _hint_changed(self, event: ExtensionStatus) -> None:
+        if self._set_hint(event):
             self._tell()
 
-    def _set_hint(self, message: AmiMessage) -> bool:
-        hint = f"{_HINT}{message.get('Exten')}@{message.get('Context')}".lower()
-        state = _EXTENSION_STATE.get(message.get("Status"), DeviceState.INVALID)
+    def _set_hint(self, event: ExtensionStatus) -> bool:
+        hint = f"{_HINT}{event.exten}@{event.context}".lower()
+        state = _EXTENSION_STATE.get(event.status, DeviceState.INVALID)
         return self._set_state(hint, state)
 
-    def _set_device(self, message: AmiMessage) -> bool:
-        state = DeviceState.parse(message.get("State"))
-        return self._set_state(message.get("Device").lower(), state)
+    def _set_device(self, event: DeviceStateChange) -> bool:
+        return self._set_state(event.device.lower(), DeviceState.parse(event.state))
 
     def _set_state(self, device: str, state: DeviceState) -> bool:
         """Set the state of a target that is a device; False if none is."""
@@ -289,22 +305,13 @@ class QueueMonitor:
             self.changed.call()
 
 
-def _interface(message: AmiMessage) -> str:
-    """Return the member's interface: QueueMember calls it Location."""
-    return message.get("Interface") or message.get("Location")
-
-
-def _member(message: AmiMessage) -> Member:
+def _member(event: MemberEvent | QueueMember) -> Member:
     return Member(
-        interface=_interface(message),
-        name=message.get("MemberName") or message.get("Name"),
-        state=DeviceState.parse(message.get("Status")),
-        paused=message.get("Paused") == "1",
-        in_call=message.get("InCall") == "1",
-        last_call=_number(message.get("LastCall")),
-        wrapuptime_s=_number(message.get("Wrapuptime")),
+        interface=event.interface,
+        name=event.member_name,
+        state=DeviceState.parse(event.status),
+        paused=event.paused,
+        in_call=event.in_call,
+        last_call=event.last_call,
+        wrapuptime_s=event.wrapuptime_s,
     )
-
-
-def _number(text: str) -> float:
-    return float(text) if text.isdecimal() else 0.0

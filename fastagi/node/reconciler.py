@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from fastagi import dialplan
 from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
+from fastagi.ami.events import CoreShowChannel, DBGetResponse
 from fastagi.ami.session import AmiSession
 from fastagi.config.model import Settings
 from fastagi.domain.attempt import Progress
@@ -26,7 +27,6 @@ from fastagi.runtime.background import Background
 from fastagi.runtime.clock import MachineClock
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import Begun, TaskStore
-from fastagi.wire.ami import AmiMessage
 
 #: Between two looks for a call that was not there.
 _SETTLE_S: Final = 2.0
@@ -137,9 +137,9 @@ class Reconciler:
         """Follow what is under way and settle what left a record; return the rest."""
         if not opened:
             return []
+        listed = await self._manager.send_list(actions.core_show_channels())
         channels = {
-            message.get("Uniqueid"): message
-            for message in await self._manager.send_list(actions.core_show_channels())
+            channel.uniqueid: channel for channel in map(CoreShowChannel.parse, listed)
         }
         gone = []
         for begun in opened:
@@ -172,7 +172,7 @@ class Reconciler:
         return settled
 
     def _follow(
-        self, begun: Begun, known: RunningAttempt | None, caller_half: AmiMessage
+        self, begun: Begun, known: RunningAttempt | None, caller_half: CoreShowChannel
     ) -> None:
         now = self._clock.steady()
         if known is None:
@@ -207,7 +207,7 @@ class Reconciler:
                 error=error,
             )
             return False
-        self._end(begun, [message.get("Val") for message in kept])
+        self._end(begun, [DBGetResponse.parse(message).val for message in kept])
         return True
 
     def _end(self, begun: Begun, kept: Sequence[str] = ()) -> None:
@@ -239,12 +239,14 @@ class Reconciler:
         self._dialer.settle(begun, self._settings().queue(begun.task.queue), progress)
 
 
-def _note(progress: Progress, caller_half: AmiMessage, member: str, now: float) -> None:
+def _note(
+    progress: Progress, caller_half: CoreShowChannel, member: str, now: float
+) -> None:
     """Note how far an attempt has come, by what CoreShowChannels tells of it."""
-    if caller_half.get("ChannelStateDesc") != "Up":
+    if caller_half.channel_state_desc != "Up":
         return
     progress.member_answers(member, now)
-    if caller_half.get("Application") == "Dial":
+    if caller_half.application == "Dial":
         progress.caller_dialled(now)
-    if caller_half.get("BridgeId"):
+    if caller_half.bridge_id:
         progress.bridged(now)

@@ -57,6 +57,7 @@ class Scheduler:
         put_off: Callable[[], None],
         hold: Hold,
         may_call: Callable[[], Awaitable[bool]],
+        after_read: Callable[[Callable[[], object]], None],
     ) -> None:
         self._store = store
         self._queue_monitor = queue_monitor
@@ -73,6 +74,8 @@ class Scheduler:
         self._put_off = put_off
         #: Makes sure that no other service has taken the database over.
         self._may_call = may_call
+        #: Calls a function when the events that came together are all taken in.
+        self._after_read = after_read
         self._running = False
         self._again = False
         self._enabled = False
@@ -106,12 +109,13 @@ class Scheduler:
             self._again = True
             return
         self._running = True
+        self._after_read(self._begin)
+
+    def _begin(self) -> None:
         self._background.start("scheduling", self._run())
 
     async def _run(self) -> None:
         try:
-            # An event that wakes us may tell others something, too: they come first.
-            await self._background.pause(0)
             self._again = True
             while self._again and self._enabled and self._queue_monitor.ready:
                 self._again = False

@@ -88,10 +88,11 @@ class ServedClients:
             task = await until_stored(
                 store, "that a client was served is not stored yet", self._background
             )
-            if task is not None:
-                self._ended(task, contact.words)
         finally:
             self._unstored -= Counter([key])
+        if task is not None:
+            # Only now: whoever hears of it finds the client free to be called.
+            self._ended(task, contact.words)
 
     async def serve_all(
         self,

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from fastagi import checks
+from fastagi.ami.events import READ_CLASSES
 from fastagi.checks.finding import Finding
-from fastagi.checks.manager import READ_CLASSES, WRITE_CLASSES
+from fastagi.checks.manager import WRITE_CLASSES
 from tests.lab.config import Queue
 from tests.lab.lab import Lab
 

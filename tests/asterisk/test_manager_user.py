@@ -11,9 +11,10 @@ from urllib.parse import quote
 import pytest
 
 from fastagi.ami import actions
+from fastagi.ami.events import READ_CLASSES
 from fastagi.ami.session import Credentials
 from fastagi.checks.link import ManagerLink, Refused, Where
-from fastagi.checks.manager import READ_CLASSES, WRITE_CLASSES
+from fastagi.checks.manager import WRITE_CLASSES
 from fastagi.wire.ami import AmiMessage
 from tests.lab.asterisk import REPOSITORY, Asterisk
 from tests.lab.config import ManagerUser, Queue

@@ -356,6 +356,59 @@ class EndTests(ProtocolCase):
         self.assertIn("no Asterisk manager", self.link.end_reason)
 
 
+class AfterReadTests(ProtocolCase):
+    """What has to see all that came together waits for the last of it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.order: list[str] = []
+        self.link = AmiProtocol(clock=self.clock, on_event=self.hear)
+        self.asterisk = ManagerEnd(self.link)
+        self.asterisk.banner()
+
+    def hear(self, event: AmiMessage) -> None:
+        self.order.append(event.event)
+        if event.event == "One":
+            self.link.after_read(lambda: self.order.append("after"))
+
+    def test_it_comes_after_the_last_message_that_was_read(self) -> None:
+        self.asterisk.say_bytes(b"Event: One\r\n\r\nEvent: Two\r\n\r\nEvent: Th")
+        self.assertEqual(self.order, ["One", "Two", "after"])
+        self.asterisk.say_bytes(b"ree\r\n\r\n")
+        self.assertEqual(self.order, ["One", "Two", "after", "Three"])
+
+    def test_it_comes_at_once_if_nothing_is_being_read(self) -> None:
+        self.link.after_read(lambda: self.order.append("after"))
+        self.assertEqual(self.order, ["after"])
+
+    def test_one_that_raises_stops_no_other(self) -> None:
+        def fail() -> None:
+            raise ValueError("never mind")
+
+        def hear(event: AmiMessage) -> None:
+            self.link.after_read(fail)
+            self.link.after_read(lambda: self.order.append("after"))
+
+        self.link = AmiProtocol(clock=self.clock, on_event=hear)
+        self.asterisk = ManagerEnd(self.link)
+        self.asterisk.banner()
+        self.asterisk.say_bytes(b"Event: One\r\n\r\n")
+        self.assertEqual(self.order, ["after"])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertTrue(self.link.usable)
+
+    def test_it_comes_though_the_link_is_dropped_meanwhile(self) -> None:
+        def hear(event: AmiMessage) -> None:
+            self.link.after_read(lambda: self.order.append("after"))
+            self.link.drop("enough")
+
+        self.link = AmiProtocol(clock=self.clock, on_event=hear)
+        self.asterisk = ManagerEnd(self.link)
+        self.asterisk.banner()
+        self.asterisk.say_bytes(b"Event: One\r\n\r\nEvent: Two\r\n\r\n")
+        self.assertEqual(self.order, ["after"])
+
+
 class KeepAliveTests(ProtocolCase):
     def setUp(self) -> None:
         super().setUp()

@@ -16,6 +16,7 @@ import pytest
 from twisted.internet.endpoints import UNIXClientEndpoint, UNIXServerEndpoint
 from twisted.internet.task import Clock
 
+from fastagi.ami.events import READ_CLASSES
 from fastagi.ami.session import AmiSession
 from fastagi.app import CallbackService, Endpoints
 from fastagi.checks import dialplan, manager
@@ -24,7 +25,6 @@ from fastagi.checks.finding import Notes
 from fastagi.checks.link import LinkFailed, Trouble
 from fastagi.checks.manager import (
     NO_EMPTY_LINE,
-    READ_CLASSES,
     WRITE_CLASSES,
     check_manager,
     explain_failure,

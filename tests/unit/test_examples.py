@@ -23,11 +23,11 @@ from pathlib import Path
 
 import pytest
 
+from fastagi.ami.events import READ_CLASSES
 from fastagi.checks import dialplan
 from fastagi.checks.conf import Conf, Section, read_conf
 from fastagi.checks.manager import (
     NO_EMPTY_LINE,
-    READ_CLASSES,
     WRITE_CLASSES,
     check_manager,
 )

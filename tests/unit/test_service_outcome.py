@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import pytest
 
+from fastagi.ami.events import UserEvent
 from fastagi.domain.attempt import Progress
 from fastagi.node.dialplan_report import Outcome
-from fastagi.wire.ami import AmiMessage
 from tests.harness.messages import message_of
 
 
-def told(**headers: str) -> AmiMessage:
-    return message_of(headers.items())
+def told(**headers: str) -> UserEvent:
+    return UserEvent.parse(message_of(headers.items()))
 
 
 @pytest.mark.parametrize(

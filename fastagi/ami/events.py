@@ -1,0 +1,440 @@
+# SPDX-License-Identifier: MIT
+"""What Asterisk tells: one class for each event of the manager that is used here.
+
+Owns the names of events and headers, the class of ``read`` in manager.conf that brings
+each event, and what a header's text becomes. Must not know who listens.
+
+A field is named after its header: ``caller_id_num`` is read from ``CallerIDNum``. A
+number has its unit at the end, which is not part of the header: ``wait_s`` is read from
+``Wait``. What is missing, or is not what it should be, becomes an empty text, 0 or
+False: an event is never refused here. Whether one is to be believed at all is known to
+the message (:attr:`AmiMessage.is_doubtful`), and asked before it is parsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, ClassVar, Final, TypeVar
+
+import attrs
+
+from fastagi.wire.ami import AmiMessage
+
+E = TypeVar("E", bound="AmiEvent")
+
+
+def _number(text: str) -> float:
+    return float(text) if text.isdecimal() else 0.0
+
+
+def _flag(text: str) -> bool:
+    return text == "1" or text.lower() == "true"
+
+
+#: How the text of a header is read, by the type of its field.
+_READERS: Final[Mapping[Any, Callable[[str], Any]]] = {
+    "str": str,
+    "float": _number,
+    "bool": _flag,
+}
+
+
+@attrs.frozen(kw_only=True)
+class AmiEvent:
+    """One event, or one entry of a list; its class has Asterisk's name for it."""
+
+    #: The class of ``read`` in manager.conf that brings it; empty for entries of lists,
+    #: which come to whoever may ask for the list.
+    read_class: ClassVar[str] = ""
+
+    @classmethod
+    def parse(cls: type[E], message: AmiMessage) -> E:
+        """Read a message of this kind."""
+        get = message.get
+        kind: Any = cls
+        return cls(**{name: read(get(header)) for name, header, read in _columns(kind)})
+
+
+@cache
+def _columns(kind: type[Any]) -> tuple[tuple[str, str, Callable[[str], Any]], ...]:
+    """Return name, header and reader of each field."""
+    return tuple(
+        (
+            field.name,
+            field.name.removesuffix("_s").replace("_", ""),
+            _READERS[field.type],
+        )
+        for field in attrs.fields(kind)
+    )
+
+
+# -- channels -----------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Newchannel(AmiEvent):
+    """A channel came into being (main/manager_channels.c)."""
+
+    read_class: ClassVar = "call"
+    uniqueid: str
+    linkedid: str
+    #: The channel's name.
+    channel: str
+    context: str
+    exten: str
+    priority: str
+    caller_id_num: str
+    caller_id_name: str
+    language: str
+
+
+@attrs.frozen(kw_only=True)
+class Hangup(AmiEvent):
+    """A channel is gone (main/manager_channels.c)."""
+
+    read_class: ClassVar = "call"
+    uniqueid: str
+    context: str
+    exten: str
+    priority: str
+
+
+@attrs.frozen(kw_only=True)
+class DialBegin(AmiEvent):
+    """A channel calls another (main/manager_channels.c, channel_dial_cb)."""
+
+    read_class: ClassVar = "call"
+    #: Of the channel that calls; empty if none does, as with Originate.
+    uniqueid: str
+    linkedid: str
+    dial_string: str
+    dest_caller_id_num: str
+
+
+@attrs.frozen(kw_only=True)
+class DialEnd(AmiEvent):
+    """Such a call was answered or came to nothing (main/manager_channels.c)."""
+
+    read_class: ClassVar = "call"
+    uniqueid: str
+    linkedid: str
+    dial_status: str
+    #: Where the phone that was called forwards the call to.
+    forward: str
+
+
+@attrs.frozen(kw_only=True)
+class BridgeEnter(AmiEvent):
+    """A channel entered a bridge (main/manager_bridges.c)."""
+
+    read_class: ClassVar = "call"
+    uniqueid: str
+    linkedid: str
+    channel: str
+    bridge_uniqueid: str
+    bridge_technology: str
+
+
+@attrs.frozen(kw_only=True)
+class BridgeLeave(AmiEvent):
+    """A channel left a bridge (main/manager_bridges.c)."""
+
+    read_class: ClassVar = "call"
+    uniqueid: str
+    bridge_uniqueid: str
+
+
+@attrs.frozen(kw_only=True)
+class OriginateResponse(AmiEvent):
+    """How an Originate ended (main/manager.c, fast_originate)."""
+
+    read_class: ClassVar = "call"
+    #: The one we gave, if there never was a channel.
+    uniqueid: str
+    response: str
+
+
+@attrs.frozen(kw_only=True)
+class UserEvent(AmiEvent):
+    """The dialplan says something (main/stasis.c, multi_user_event_to_ami).
+
+    The fields after the first three are those of our own dialplan
+    (``dialplan/callback-queue.conf``).
+    """
+
+    read_class: ClassVar = "user"
+    user_event: str
+    uniqueid: str
+    linkedid: str
+    callback_id: str
+    dial_status: str
+    talk_ms: str
+    alert_status: str
+    cause: str
+    sip: str
+    forwarded: str
+    answered_ms: str
+
+
+@attrs.frozen(kw_only=True)
+class CoreShowChannel(AmiEvent):
+    """An entry of CoreShowChannels (main/manager.c, action_coreshowchannels)."""
+
+    uniqueid: str
+    linkedid: str
+    channel: str
+    channel_state_desc: str
+    context: str
+    exten: str
+    priority: str
+    caller_id_num: str
+    caller_id_name: str
+    connected_line_num: str
+    language: str
+    application: str
+    #: Empty if it is in no bridge.
+    bridge_id: str
+
+
+# -- queues -------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class QueueCallerJoin(AmiEvent):
+    """A caller joined a queue (apps/app_queue.c, queue_channel_to_ami)."""
+
+    read_class: ClassVar = "agent"
+    queue: str
+    uniqueid: str
+    caller_id_num: str
+    caller_id_name: str
+
+
+@attrs.frozen(kw_only=True)
+class QueueCallerLeave(AmiEvent):
+    """A caller left a queue (apps/app_queue.c, queue_channel_to_ami)."""
+
+    read_class: ClassVar = "agent"
+    queue: str
+    uniqueid: str
+    context: str
+    exten: str
+    priority: str
+
+
+@attrs.frozen(kw_only=True)
+class MemberState(AmiEvent):
+    """What all events about a member of a queue tell (apps/app_queue.c)."""
+
+    queue: str
+    #: Number of a device state (include/asterisk/devicestate.h).
+    status: str
+    paused: bool
+    in_call: bool
+    #: End of the member's last call, in epoch seconds; 0 if there was none.
+    last_call: float
+    #: The member's own wrap-up time; 0 means the queue's.
+    wrapuptime_s: float
+
+
+@attrs.frozen(kw_only=True)
+class MemberEvent(MemberState):
+    """What queue_member_to_ami writes."""
+
+    read_class: ClassVar = "agent"
+    interface: str
+    member_name: str
+
+
+@attrs.frozen(kw_only=True)
+class QueueMemberStatus(MemberEvent):
+    """A member's state is another one."""
+
+
+@attrs.frozen(kw_only=True)
+class QueueMemberAdded(MemberEvent):
+    """A queue has one more member."""
+
+
+@attrs.frozen(kw_only=True)
+class QueueMemberPause(MemberEvent):
+    """A member was paused, or is not any more."""
+
+
+@attrs.frozen(kw_only=True)
+class QueueMemberRemoved(MemberEvent):
+    """A queue has one member less."""
+
+
+@attrs.frozen(kw_only=True)
+class AgentCalled(AmiEvent):
+    """A queue rings a member (apps/app_queue.c, queue_multi_channel_to_ami)."""
+
+    read_class: ClassVar = "agent"
+    #: Of the caller.
+    uniqueid: str
+    interface: str
+    #: Of the channel to the member.
+    dest_uniqueid: str
+
+
+@attrs.frozen(kw_only=True)
+class AgentRingNoAnswer(AmiEvent):
+    """It rings no more, and was not answered (apps/app_queue.c, rna)."""
+
+    read_class: ClassVar = "agent"
+    uniqueid: str
+    interface: str
+    dest_uniqueid: str
+
+
+@attrs.frozen(kw_only=True)
+class AgentConnect(AmiEvent):
+    """A member answered (apps/app_queue.c, try_calling)."""
+
+    read_class: ClassVar = "agent"
+    uniqueid: str
+    interface: str
+
+
+@attrs.frozen(kw_only=True)
+class QueueParams(AmiEvent):
+    """An entry of QueueStatus: a queue (apps/app_queue.c, manager_queues_status)."""
+
+    queue: str
+
+
+@attrs.frozen(kw_only=True)
+class QueueMember(MemberState):
+    """An entry of QueueStatus: a member; two headers have names of their own there."""
+
+    location: str
+    name: str
+
+    @property
+    def interface(self) -> str:
+        """Return what the events call Interface."""
+        return self.location
+
+    @property
+    def member_name(self) -> str:
+        """Return what the events call MemberName."""
+        return self.name
+
+
+@attrs.frozen(kw_only=True)
+class QueueEntry(AmiEvent):
+    """An entry of QueueStatus: a caller who waits."""
+
+    queue: str
+    uniqueid: str
+    caller_id_num: str
+    caller_id_name: str
+    wait_s: float
+
+
+# -- devices, and Asterisk as a whole -----------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class DeviceStateChange(AmiEvent):
+    """The state of a device (main/devicestate.c, devstate_to_ami).
+
+    Also an entry of DeviceStateList (res/res_manager_devicestate.c).
+    """
+
+    read_class: ClassVar = "call"
+    device: str
+    state: str
+
+
+@attrs.frozen(kw_only=True)
+class ExtensionStatus(AmiEvent):
+    """The state of a hint (main/manager.c, manager_state_cb).
+
+    The response to ExtensionState has the same headers (action_extensionstate).
+    """
+
+    read_class: ClassVar = "call"
+    exten: str
+    context: str
+    #: Number of an extension's state (include/asterisk/pbx.h).
+    status: str
+
+
+@attrs.frozen(kw_only=True)
+class FullyBooted(AmiEvent):
+    """Asterisk has loaded its modules (main/manager.c, action_login)."""
+
+    read_class: ClassVar = "system"
+
+
+@attrs.frozen(kw_only=True)
+class Reload(AmiEvent):
+    """A module was reloaded (main/loader.c, publish_reload_message)."""
+
+    read_class: ClassVar = "system"
+    #: "All" for all of them.
+    module: str
+
+
+@attrs.frozen(kw_only=True)
+class Shutdown(AmiEvent):
+    """Asterisk ends (main/asterisk.c, really_quit)."""
+
+    read_class: ClassVar = "system"
+    restart: bool
+
+
+@attrs.frozen(kw_only=True)
+class DBGetResponse(AmiEvent):
+    """The entry of the list that answers DBGet (main/db.c, manager_dbget)."""
+
+    val: str
+
+
+#: Every event that is listened to; what `check` looks for.
+LISTENED: Final[tuple[type[AmiEvent], ...]] = (
+    AgentCalled,
+    AgentConnect,
+    AgentRingNoAnswer,
+    BridgeEnter,
+    BridgeLeave,
+    DeviceStateChange,
+    DialBegin,
+    DialEnd,
+    ExtensionStatus,
+    FullyBooted,
+    Hangup,
+    Newchannel,
+    OriginateResponse,
+    QueueCallerJoin,
+    QueueCallerLeave,
+    QueueMemberAdded,
+    QueueMemberPause,
+    QueueMemberRemoved,
+    QueueMemberStatus,
+    Reload,
+    Shutdown,
+    UserEvent,
+)
+
+#: Which class of ``read`` brings which of the events that are listened to.
+READ_CLASSES: Final[Mapping[str, tuple[str, ...]]] = {
+    name: tuple(kind.__name__ for kind in LISTENED if kind.read_class == name)
+    for name in sorted({kind.read_class for kind in LISTENED})
+}
+
+
+@attrs.frozen
+class Handler:
+    """Which method takes which kind of event; made by :func:`on`."""
+
+    kind: type[AmiEvent]
+    take: Callable[[Any], object]
+
+
+def on(kind: type[E], take: Callable[[E], object]) -> Handler:
+    """Say that ``take`` is to be called with each event of a kind."""
+    return Handler(kind, take)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""What follows from an event waits until everyone has been told of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from twisted.logger import LogEvent, globalLogPublisher
+
+from fastagi.runtime.listeners import Afterwards, Listeners
+
+
+@pytest.fixture
+def logged():  # type: ignore[no-untyped-def]
+    found: list[LogEvent] = []
+    globalLogPublisher.addObserver(found.append)  # type: ignore[arg-type]
+    yield found
+    globalLogPublisher.removeObserver(found.append)  # type: ignore[arg-type]
+
+
+def test_what_follows_is_called_at_the_end_in_its_order() -> None:
+    done: list[str] = []
+    afterwards = Afterwards("an event")
+    follow = afterwards.wrap(done.append)
+    with afterwards:
+        follow("first to follow")
+        done.append("told")
+        follow("second to follow")
+    follow("at once")
+    assert done == ["told", "first to follow", "second to follow", "at once"]
+
+
+def test_what_follows_may_have_consequences_of_its_own() -> None:
+    done: list[str] = []
+    afterwards = Afterwards("an event")
+    follow = afterwards.wrap(done.append)
+
+    def fact() -> None:
+        follow("of the fact")
+        done.append("fact")
+
+    with afterwards:
+        afterwards.wrap(fact)()
+        follow("next")
+    # Outside of the handing out nothing waits.
+    assert done == ["of the fact", "fact", "next"]
+
+
+def test_one_that_raises_stops_no_other(logged: list[LogEvent]) -> None:
+    done: list[str] = []
+    afterwards = Afterwards("an event")
+
+    def fail() -> None:
+        raise ValueError("never mind")
+
+    with afterwards:
+        afterwards.wrap(fail)()
+        afterwards.wrap(done.append)("went on")
+    assert done == ["went on"]
+    (failure,) = [one for one in logged if "log_failure" in one]
+    assert failure["what"] == "an event"
+
+
+def test_a_failure_while_it_is_handed_out_loses_nothing() -> None:
+    done: list[str] = []
+    afterwards = Afterwards("an event")
+    with pytest.raises(ValueError, match="never mind"), afterwards:
+        afterwards.wrap(done.append)("follows")
+        raise ValueError("never mind")
+    assert done == ["follows"]
+
+
+def test_a_listener_can_be_made_to_wait() -> None:
+    done: list[int] = []
+    happened: Listeners[[int]] = Listeners("something")
+    afterwards = Afterwards("an event")
+    happened.add(afterwards.wrap(done.append))
+    with afterwards:
+        happened.call(1)
+        assert done == []
+    assert done == [1]
