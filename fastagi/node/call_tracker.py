@@ -562,9 +562,6 @@ class CallTracker:
         with self._not_stored_yet(self._clock.seconds()):
             await self._served.serve(contact, served_at=served_at, asked_at=asked_at)
 
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.seconds(), UTC)
-
 
 def client_key(settings: Settings, number: str) -> str:
     """Return the key of a client's number; empty if it can not be a client's."""

@@ -213,6 +213,24 @@ def test_a_missed_call_of_a_week_ago_is_not_stored(service: Service) -> None:
     assert "too long ago (hung up after 5 s)" in log[0]
 
 
+def test_a_new_way_to_ask_is_a_source_and_a_request(service: Service) -> None:
+    website = Source(
+        what="a request of the website",
+        kind=Kind.REQUESTED,
+        story="the client asked on the website, page {how}",
+        created="task {task_id}: {number} asked on the website for queue {queue}",
+        repeated="task {task_id}: {number} asked on the website again",
+        refused="the website's request for queue {queue} is refused: {reason}",
+    )
+    answer, log = service.ask(request(website, how="/contact"))
+    assert isinstance(answer, Accepted)
+    assert answer.task.reason == "the client asked on the website, page /contact"
+    assert log == [f"task 1: {NUMBER} asked on the website for queue support"]
+    refused, log = service.ask(request(website, number="anonymous"))
+    assert isinstance(refused, Refused)
+    assert log[0].startswith("the website's request for queue support is refused: ")
+
+
 # -- told, or taken back ---------------------------------------------------
 
 
