@@ -18,7 +18,6 @@ from urllib.parse import unquote
 from attrs import frozen
 
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from fastagi import dialplan
@@ -30,6 +29,8 @@ from fastagi.config.model import Settings
 from fastagi.dialplan import Variable
 from fastagi.domain.numbers import printable, shown_number
 from fastagi.runtime.background import Background
+from fastagi.runtime.clock import Clock
+from fastagi.runtime.worker import Worker
 from fastagi.service.promises import Promises
 from fastagi.service.requests import (
     KEPT_BY_ASTERISK,
@@ -39,7 +40,7 @@ from fastagi.service.requests import (
 )
 from fastagi.store.errors import StoreUnavailable
 
-#: After the store or Asterisk failed to answer, in seconds.
+#: Pause before retrying when the database or Asterisk did not answer, in seconds.
 _RETRY_S: Final = 5.0
 #: Callbacks wait so long for kept requests after a connect, in seconds.
 HOLD_S: Final = 10.0
@@ -103,7 +104,7 @@ class AstDbRequests:
         manager: AmiSession,
         requests: Requests,
         promises: Promises,
-        clock: IReactorTime,
+        clock: Clock,
         background: Background,
         settings: Callable[[], Settings],
         new_channel_id: Callable[[], str],
@@ -117,11 +118,18 @@ class AstDbRequests:
         self._new_channel_id = new_channel_id
         #: Entries that need no second look while they are still there.
         self._seen: set[str] = set()
-        self._working = False
-        self._again = False
         self._waiters: list[Deferred[None]] = []
         #: When what was taken over since the connect was asked for, by linkedid.
         self._asked_at: dict[str, datetime] = {}
+        self._worker = Worker(
+            self._take_over,
+            what="taking over kept requests",
+            background=background,
+            clock=clock,
+            trouble="requests that Asterisk keeps are not taken over yet, trying again",
+            passing=(ActionTimedOut, StoreUnavailable),
+            retry_s=_RETRY_S,
+        )
 
     def handlers(self) -> Iterator[Handler]:
         """Yield what takes in each event that this part needs."""
@@ -146,7 +154,7 @@ class AstDbRequests:
         self._waiters.append(done)
         self.wake()
         try:
-            await done.addTimeout(HOLD_S, self._clock)
+            await done.addTimeout(HOLD_S, self._clock.timers)
         except TimeoutError:
             self._log.error(
                 "what requests Asterisk keeps is not known after {limit_s:g} s;"
@@ -158,50 +166,42 @@ class AstDbRequests:
     def wake(self) -> None:
         """Look for entries; those of queues that were unknown get a second look."""
         self._seen.clear()
-        self._look()
+        self._worker.wake()
 
-    def _look(self) -> None:
-        self._again = True
-        if not self._working:
-            self._working = True
-            self._background.start("taking over kept requests", self._take_over())
+    def stop(self) -> None:
+        """Take over nothing any more; who waits for it waits no longer."""
+        self._worker.stop()
+        self._tell_waiters()
 
     def _user_event(self, event: UserEvent) -> None:
         if event.user_event == dialplan.KEPT_EVENT:
             self._promises.kept_by_asterisk(event.uniqueid, event.linkedid)
-            self._look()
+            self._worker.wake()
 
-    async def _take_over(self) -> None:
-        try:
-            while self._again and self._manager.connected:
-                self._again = False
-                try:
-                    await self._take_all()
-                except NotConnected:
-                    return
-                except ActionFailed as error:
-                    if error.shutting_down:
-                        self._again = True
-                        await self._background.pause(_RETRY_S)
-                        continue
-                    self._log.error(
-                        "what requests Asterisk keeps is not known: {error}; give the"
-                        " manager user the classes of the example",
-                        error=error,
-                    )
-                except (ActionTimedOut, StoreUnavailable) as error:
-                    self._log.error(
-                        "requests that Asterisk keeps are not taken over yet, trying"
-                        " again: {error}",
-                        error=error,
-                    )
-                    self._again = True
-                    await self._background.pause(_RETRY_S)
-        finally:
-            self._working = False
-            waiters, self._waiters = self._waiters, []
-            for waiter in waiters:
-                waiter.callback(None)
+    async def _take_over(self) -> float | None:
+        """Take over every entry; return in how many seconds to try again, if at all."""
+        if self._manager.connected:
+            try:
+                await self._take_all()
+            except NotConnected:
+                # The next connect begins anew.
+                pass
+            except ActionFailed as error:
+                if error.shutting_down:
+                    return _RETRY_S
+                self._log.error(
+                    "what requests Asterisk keeps is not known: {error}; give the"
+                    " manager user the classes of the example",
+                    error=error,
+                )
+        if not self._worker.woken:
+            self._tell_waiters()
+        return None
+
+    def _tell_waiters(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.callback(None)
 
     async def _take_all(self) -> None:
         given_up: set[str] = set()
@@ -291,7 +291,7 @@ class AstDbRequests:
         if kept.queue not in self._settings().queues:
             return self._is_strange(kept)
         # Asterisk's clock may be ahead of ours.
-        asked_at = min(kept.at, self._now())
+        asked_at = min(kept.at, self._clock.now())
         answer = await self._requests.ask(_request(kept, asked_at))
         if self._waiters and not isinstance(answer, Refused):
             self._asked_at[kept.linkedid] = asked_at
@@ -299,7 +299,7 @@ class AstDbRequests:
 
     def _is_strange(self, kept: KeptRequest) -> bool:
         """Say that the queue is unknown; tell whether to wait for it no longer."""
-        old = (self._now() - kept.at).total_seconds() >= _STRANGE_S
+        old = (self._clock.now() - kept.at).total_seconds() >= _STRANGE_S
         self._log.error(
             "Asterisk keeps a request for queue {queue!r}, which is not in the"
             " settings; {what}",
@@ -341,9 +341,6 @@ class AstDbRequests:
             )
             return False
         return True
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.seconds(), UTC)
 
 
 def _request(kept: KeptRequest, asked_at: datetime) -> CallbackRequest:

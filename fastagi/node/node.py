@@ -275,6 +275,7 @@ class Node:
     async def stop(self) -> None:
         """Log off from Asterisk; nothing is heard any more."""
         self.queue_log_writer.stop()
+        self.astdb_requests.stop()
         self.history.stop()
         await self.manager.stopService()
         for remove in self._removers:
