@@ -274,6 +274,7 @@ class Node:
 
     async def stop(self) -> None:
         """Log off from Asterisk; nothing is heard any more."""
+        self.scheduler.stop()
         self.queue_log_writer.stop()
         self.astdb_requests.stop()
         self.history.stop()

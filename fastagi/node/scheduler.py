@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
 from typing import Final
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from fastagi.config.model import Settings
@@ -24,15 +23,15 @@ from fastagi.node.hold import Hold
 from fastagi.node.queue_monitor import QueueMonitor
 from fastagi.node.targets import Target, target_key
 from fastagi.runtime.background import Background
+from fastagi.runtime.clock import Clock
+from fastagi.runtime.worker import MAX_SLEEP_S, Worker
 from fastagi.service.opening_state import OpeningState
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
 
-#: A timer never sleeps longer, so that a clock set forward is noticed.
-MAX_SLEEP_S: Final = 60.0
 #: Why an attempt that was about to begin, or rang agents, came to nothing.
 CLOSED: Final = "the queue closed meanwhile"
-#: After the store failed, in seconds.
+#: Pause before retrying after StoreUnavailable, in seconds.
 _STORE_RETRY_S: Final = 2.0
 
 
@@ -47,7 +46,7 @@ class Scheduler:
         store: TaskStore,
         queue_monitor: QueueMonitor,
         dialer: Dialer,
-        clock: IReactorTime,
+        clock: Clock,
         background: Background,
         settings: Callable[[], Settings],
         opening_state: OpeningState,
@@ -63,7 +62,6 @@ class Scheduler:
         self._queue_monitor = queue_monitor
         self._dialer = dialer
         self._clock = clock
-        self._background = background
         self._settings = settings
         self._opening_state = opening_state
         self._targets = targets
@@ -76,15 +74,22 @@ class Scheduler:
         self._may_call = may_call
         #: Calls a function when the events that came together are all taken in.
         self._after_read = after_read
-        self._running = False
-        self._again = False
         self._enabled = False
-        self._timer: IDelayedCall | None = None
+        self._is_waking = False
         #: No task is due before; None when that is not known.
         self._next_due: float | None = None
         #: The queues that were open at the last pass.
         self._open: frozenset[str] = frozenset()
         self._hold = hold
+        self._worker = Worker(
+            self._look,
+            what="scheduling",
+            background=background,
+            clock=clock,
+            trouble="no callback can be placed",
+            passing=StoreUnavailable,
+            retry_s=_STORE_RETRY_S,
+        )
 
     def enable(self) -> None:
         """Begin, or begin again, to place calls."""
@@ -94,7 +99,12 @@ class Scheduler:
     def disable(self) -> None:
         """Place no new calls; those under way are not touched."""
         self._enabled = False
-        self._set_timer(None)
+        self._worker.cancel_timer()
+
+    def stop(self) -> None:
+        """Place no new calls until the process ends."""
+        self._enabled = False
+        self._worker.stop()
 
     def tasks_changed(self) -> None:
         """A task was added, changed or put back in line."""
@@ -103,47 +113,47 @@ class Scheduler:
 
     def wake(self) -> None:
         """Something changed: look whether a call can be placed."""
-        if not self._enabled or not self._queue_monitor.ready:
-            return
-        if self._running:
-            self._again = True
-            return
-        self._running = True
-        self._after_read(self._begin)
+        if self._is_ready and not self._is_waking:
+            self._is_waking = True
+            self._after_read(self._begin)
 
     def _begin(self) -> None:
-        self._background.start("scheduling", self._run())
+        self._is_waking = False
+        self._worker.wake()
 
-    async def _run(self) -> None:
-        try:
-            self._again = True
-            while self._again and self._enabled and self._queue_monitor.ready:
-                self._again = False
-                await self._pass()
-        except StoreUnavailable as error:
-            self._log.error("no callback can be placed: {error}", error=error)
-            self._set_timer(self._clock.seconds() + _STORE_RETRY_S)
-        finally:
-            self._running = False
+    @property
+    def _is_ready(self) -> bool:
+        """Whether calls may be placed, and it is known which agents are free."""
+        return self._enabled and self._queue_monitor.ready
 
-    async def _pass(self) -> None:
-        now = self._clock.seconds()
+    async def _look(self) -> float | None:
+        """Place calls as long as it is possible; return when to look again.
+
+        That is in how many seconds something happens by itself; None if nothing does.
+        """
+        if not self._is_ready:
+            return None
+        due_at = await self._pass()
+        if due_at is None or not self._is_ready:
+            return None
+        return due_at - self._clock.epoch_s()
+
+    async def _pass(self) -> float | None:
+        now = self._clock.epoch_s()
         settings = self._settings()
         wanted = self._targets()
         self._look_who_is_open(now)
         if self._hold.holds():
-            self._sleep(wanted, now)
-            return
+            return self._next_change(wanted, now)
         # One further ahead than that is of before the clock was set back.
         if self._next_due and now < self._next_due <= now + MAX_SLEEP_S:
-            self._sleep(wanted, now)
-            return
+            return self._next_change(wanted, now)
         capacity = self._capacity(wanted, now)
         while spare := self._open & frozenset().union(
             *(t.queues for t in wanted if capacity.spare(t.key.lower()))
         ):
             if not await self._may_call():
-                return
+                return None
             due = await self._store.begin_attempts(
                 spare,
                 [self._new_channel_id()],
@@ -160,13 +170,13 @@ class Scheduler:
             (begun,) = due.begun
             # Since its COMMIT the process may have been frozen for a minute.
             if not await self._may_call():
-                return
+                return None
             queue = settings.queues[begun.task.queue]
             # The store took its time: agents may be gone, callers may have come.
-            now = self._clock.seconds()
+            now = self._clock.epoch_s()
             self._look_who_is_open(now)
             capacity = self._capacity(wanted, now)
-            if not (self._enabled and self._queue_monitor.ready):
+            if not self._is_ready:
                 self._dialer.drop(begun, queue, "the service stops, or lost Asterisk")
             elif self._hold.holds():
                 self._dialer.drop(begun, queue, "Asterisk takes no calls now")
@@ -180,20 +190,19 @@ class Scheduler:
                 self._dialer.drop(begun, queue, "the agent was taken meanwhile")
             else:
                 self._dialer.place(begun, queue)
-            if not (self._enabled and self._queue_monitor.ready) or self._hold.holds():
-                return
+            if not self._is_ready or self._hold.holds():
+                return self._next_change(wanted, now)
         else:
             # No agent is free: the next change of a queue wakes this part.
-            self._sleep(wanted, now)
-            return
+            return self._next_change(wanted, now)
         at = await self._store.next_due(
             self._open, _utc(now), busy_keys=self._busy(), most=settings.call_limits
         )
-        if not self._again:
+        if not (self._worker.woken or self._is_waking):
             # Another process may add tasks without a word to this one.
             latest = now + MAX_SLEEP_S
             self._next_due = min(at.timestamp(), latest) if at else latest
-            self._sleep(wanted, now)
+        return self._next_change(wanted, now)
 
     def _busy(self) -> set[str]:
         """Return the keys of clients who must not be called now."""
@@ -241,21 +250,12 @@ class Scheduler:
             )
         return Capacity(free, claimed)
 
-    def _sleep(self, wanted: list[Target], now: float) -> None:
-        """Set the timer for the next thing that happens by itself."""
+    def _next_change(self, wanted: list[Target], now: float) -> float | None:
+        """Return when the next thing happens by itself; None if nothing will."""
         queues = self._queue_monitor.queues
         moments = [queues.next_free_at(t.key, t.wrapuptime_s, now) for t in wanted]
         moments += [self._next_due, self._opening_state.next_change(now)]
-        at = min((m for m in moments if m is not None and m > now), default=None)
-        self._set_timer(at)
-
-    def _set_timer(self, at: float | None) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
-        if at is not None:
-            delay = min(max(0.0, at - self._clock.seconds()), MAX_SLEEP_S)
-            self._timer = self._clock.callLater(delay, self.wake)
+        return min((m for m in moments if m is not None and m > now), default=None)
 
 
 def _judge(settings: Settings) -> Callable[[CallbackTask], str]:
