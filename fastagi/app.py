@@ -21,7 +21,7 @@ from fastagi.config.model import Settings
 from fastagi.doors.control import ControlFactory
 from fastagi.node.node import Node
 from fastagi.runtime.background import Background
-from fastagi.runtime.clock import MachineClock
+from fastagi.runtime.clock import Clock
 from fastagi.runtime.listeners import Listeners
 from fastagi.runtime.threads import InThread
 from fastagi.service.commands import Dispatch, ShowStatus
@@ -59,7 +59,7 @@ class CallbackService:
         settings: Settings,
         database: Database,
         endpoints: Endpoints,
-        clock: MachineClock,
+        clock: Clock,
         in_thread: InThread,
         lease: Lease,
         on_lease_lost: Callable[[str], None] = lambda _reason: None,

@@ -25,7 +25,6 @@ from typing import Final, TypeVar
 
 from attrs import define, evolve, field
 
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from fastagi.ami import actions
@@ -51,6 +50,7 @@ from fastagi.domain.numbers import NotCallable, plain_number
 from fastagi.domain.task import OPEN, CallbackTask
 from fastagi.node.queue_monitor import OWN_CHANNEL
 from fastagi.runtime.background import Background
+from fastagi.runtime.clock import Clock
 from fastagi.runtime.listeners import Listeners
 from fastagi.service.missed_calls import request_of
 from fastagi.service.requests import Requests
@@ -124,7 +124,7 @@ class CallTracker:
         store: TaskStore,
         requests: Requests,
         served: ServedClients,
-        clock: IReactorTime,
+        clock: Clock,
         background: Background,
         settings: Callable[[], Settings],
         is_gone: Callable[[str], Awaitable[bool]],
@@ -279,7 +279,7 @@ class CallTracker:
         heard: _Meanwhile,
         unread: Collection[str],
     ) -> None:
-        now = self._heard_at = self._clock.seconds()
+        now = self._heard_at = self._clock.epoch_s()
         alive = {
             channel.uniqueid: channel
             for channel in channels
@@ -344,7 +344,7 @@ class CallTracker:
         if not await self._is_gone(uniqueid):
             return
         before = self.calls.clients()
-        self.calls.gone(uniqueid, self._clock.seconds())
+        self.calls.gone(uniqueid, self._clock.epoch_s())
         self._forget_called(self.calls)
         if before - self.calls.clients():
             self._tasks_changed()
@@ -361,7 +361,7 @@ class CallTracker:
             number=event.caller_id_num,
             caller=event.caller_id_name,
             language=event.language,
-            at=self._birth_times.born_at(event.uniqueid, self._clock.seconds()),
+            at=self._birth_times.born_at(event.uniqueid, self._clock.epoch_s()),
         )
         self._rang(keys)
         if keys and self._settings().counting_rules.count_from(place):
@@ -374,7 +374,7 @@ class CallTracker:
                 event.queue,
                 number=event.caller_id_num,
                 caller=event.caller_id_name,
-                at=self._clock.seconds(),
+                at=self._clock.epoch_s(),
             )
         )
 
@@ -388,7 +388,7 @@ class CallTracker:
 
     def _caller_left(self, event: QueueCallerLeave) -> None:
         self.calls.left_queue(
-            event.uniqueid, event.queue, _place(event), self._clock.seconds()
+            event.uniqueid, event.queue, _place(event), self._clock.epoch_s()
         )
 
     def _dial_begin(self, event: DialBegin) -> None:
@@ -411,7 +411,7 @@ class CallTracker:
                 event.bridge_uniqueid,
                 name=event.channel,
                 linkedid=event.linkedid,
-                at=self._clock.seconds(),
+                at=self._clock.epoch_s(),
             )
         )
 
@@ -419,17 +419,17 @@ class CallTracker:
         if self._meanwhile is not None:
             self._meanwhile.bridges[event.uniqueid] = ""
         self.calls.left_bridge(
-            event.uniqueid, event.bridge_uniqueid, self._clock.seconds()
+            event.uniqueid, event.bridge_uniqueid, self._clock.epoch_s()
         )
 
     def _hangup(self, event: Hangup) -> None:
         uniqueid = event.uniqueid
-        self._heard_at = self._clock.seconds()
+        self._heard_at = self._clock.epoch_s()
         if self._meanwhile is not None:
             self._meanwhile.gone.add(uniqueid)
             self._meanwhile.bridges.pop(uniqueid, None)
         freed = self.calls.clients_with(uniqueid)
-        talk_s = self.calls.talk_s(uniqueid, self._clock.seconds())
+        talk_s = self.calls.talk_s(uniqueid, self._clock.epoch_s())
         if any(uniqueid == followed for followed, _ in self._followed):
             self._talked[uniqueid] = talk_s
         for meeting in self._called.pop(uniqueid, {}).values():
@@ -438,7 +438,7 @@ class CallTracker:
             uniqueid,
             _place(event),
             self._settings().counting_rules,
-            self._clock.seconds(),
+            self._clock.epoch_s(),
         )
         if ended is not None:
             self._log.debug(
@@ -524,7 +524,7 @@ class CallTracker:
         try:
             while task := await self._open_task(self._as_now(meeting).key):
                 settings = self._settings().queue(task.queue)
-                now = self._clock.seconds()
+                now = self._clock.epoch_s()
                 final = self._talked.get(uniqueid)
                 talk_s = self.calls.talk_s(uniqueid, now) if final is None else final
                 contact = _past(evolve(meeting, key=task.number_key), talk_s)
@@ -559,7 +559,7 @@ class CallTracker:
         served_at: datetime | None = None,
         asked_at: Mapping[str, datetime] | None = None,
     ) -> None:
-        with self._not_stored_yet(self._clock.seconds()):
+        with self._not_stored_yet(self._clock.epoch_s()):
             await self._served.serve(contact, served_at=served_at, asked_at=asked_at)
 
 

@@ -25,7 +25,7 @@ from attrs import evolve, frozen
 from pydantic import SecretStr
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from fastagi.config.model import HistorySettings, Settings
@@ -42,6 +42,7 @@ from fastagi.history.sources import (
 )
 from fastagi.node.call_tracker import CallTracker, client_key, is_own
 from fastagi.runtime.background import Background, Stopping
+from fastagi.runtime.clock import Clock
 from fastagi.runtime.threads import InThread
 from fastagi.service.missed_calls import queue_of, request_of
 from fastagi.service.requests import Accepted, Known, Repeated, Requests
@@ -139,7 +140,7 @@ class History:
         missed: CallTracker,
         requests: Requests,
         served: ServedClients,
-        clock: IReactorTime,
+        clock: Clock,
         background: Background,
         settings: Callable[[], Settings],
         in_thread: InThread,
@@ -187,7 +188,7 @@ class History:
         self._look_at([0.0, *self._later()])
         self._gap = False
         try:
-            await looked.addTimeout(HOLD_S, self._clock)
+            await looked.addTimeout(HOLD_S, self._clock.timers)
         except TimeoutError:
             self._log.error(
                 "the history is not read after {limit_s:g} s; callbacks go on without"
@@ -227,7 +228,7 @@ class History:
         return _LATER_S if late else ()
 
     def _look_at(self, in_s: Iterable[float]) -> None:
-        now = self._clock.seconds()
+        now = self._clock.epoch_s()
         self._give_up_at = now + _LATER_S[-1]
         # One look serves all that it comes after.
         due = sorted({*self._due, *(now + seconds for seconds in in_s)})
@@ -243,8 +244,8 @@ class History:
             self._timer.cancel()
         self._timer = None
         if self._due and not self._looking and not self._stopped:
-            delay_s = max(0.0, self._due[0] - self._clock.seconds())
-            self._timer = self._clock.callLater(delay_s, self._begin)
+            delay_s = max(0.0, self._due[0] - self._clock.epoch_s())
+            self._timer = self._clock.call_later(delay_s, self._begin)
 
     def _begin(self) -> None:
         self._looking = True
@@ -253,7 +254,7 @@ class History:
     # -- looking -----------------------------------------------------------
 
     async def _look(self) -> None:
-        began_at = self._clock.seconds()
+        began_at = self._clock.epoch_s()
         waiters, self._waiters = self._waiters, []
         failed = True
         try:
@@ -274,7 +275,7 @@ class History:
             self._looking = False
             self._due = [at for at in self._due if at > began_at + _HAIR_S]
             if failed and not self._due and began_at < self._give_up_at:
-                self._due.append(self._clock.seconds() + _RETRY_S)
+                self._due.append(self._clock.epoch_s() + _RETRY_S)
             self._set_timer()
             self._move_mark()
             for waiter in waiters:
@@ -308,7 +309,7 @@ class History:
                 found.callback(result)  # type: ignore[arg-type]
 
         try:
-            until = self._clock.seconds()
+            until = self._clock.epoch_s()
             work = partial(find, self._settings(), since, until)
             _ = self._in_thread(work).addBoth(done)
         except RuntimeError as error:
@@ -317,7 +318,7 @@ class History:
             return None
         self._waiting = found
         try:
-            return await found.addTimeout(_READ_S, self._clock)
+            return await found.addTimeout(_READ_S, self._clock.timers)
         except CancelledError:
             raise Stopping from None
         except TimeoutError:

@@ -56,7 +56,7 @@ from fastagi.node.dialplan_report import Outcome
 from fastagi.node.hold import Hold, refuses_all
 from fastagi.node.targets import target_key
 from fastagi.runtime.background import Background
-from fastagi.runtime.clock import MachineClock
+from fastagi.runtime.clock import Clock
 from fastagi.runtime.listeners import Listeners
 from fastagi.store.errors import NoSuchTask, StaleTask, StoreUnavailable
 from fastagi.store.store import Begun, TaskStore
@@ -137,7 +137,7 @@ class Dialer:
         *,
         manager: AmiSession,
         store: TaskStore,
-        clock: MachineClock,
+        clock: Clock,
         background: Background,
         hold: Hold,
     ) -> None:
@@ -388,8 +388,8 @@ class Dialer:
             running.progress.refused = str(error)
             self._close(running)
             return
-        running.progress.placed_at = self._moment()
-        running.clock_offset_s = self._clock.seconds() - self._moment()
+        running.progress.placed_at = self._clock.steady()
+        running.clock_offset_s = self._clock.epoch_s() - self._clock.steady()
         self._hold.trying()
         try:
             await self._manager.send(action)
@@ -523,7 +523,7 @@ class Dialer:
         if (running := self._of(uniqueid, "-2")) and running.settings.target_extension:
             self._member_rings(running, running.settings.target_extension)
         elif (running := self._of(uniqueid, "-1")) and running.progress.caller_dialled(
-            self._moment()
+            self._clock.steady()
         ):
             self._tell(running, f"dialling {running.task.number}")
 
@@ -536,15 +536,15 @@ class Dialer:
             else:
                 running.progress.member_stops_ringing(running.settings.target_extension)
         elif (running := self._of(uniqueid, "-1")) is not None:
-            running.progress.caller_dial_ended(status, self._moment())
+            running.progress.caller_dial_ended(status, self._clock.steady())
             if running.progress.caller_answered_at is not None:
-                running.answered_at = running.answered_at or self._now()
+                running.answered_at = running.answered_at or self._clock.now()
 
     def _bridge_enter(self, event: BridgeEnter) -> None:
         if (running := self._of(event.uniqueid, "-1")) and running.progress.bridged(
-            self._moment()
+            self._clock.steady()
         ):
-            running.answered_at = running.answered_at or self._now()
+            running.answered_at = running.answered_at or self._clock.now()
             self._tell(
                 running,
                 "agent and client are talking",
@@ -553,7 +553,7 @@ class Dialer:
 
     def _bridge_leave(self, event: BridgeLeave) -> None:
         if running := self._of(event.uniqueid, "-1"):
-            running.progress.unbridged(self._moment())
+            running.progress.unbridged(self._clock.steady())
 
     def _user_event(self, event: UserEvent) -> None:
         if event.user_event == dialplan.OUTCOME_EVENT:
@@ -563,9 +563,9 @@ class Dialer:
 
     def _report(self, running: RunningAttempt, outcome: Outcome) -> None:
         """Take the dialplan's own report of how the caller leg went."""
-        outcome.tell(running.progress, self._moment())
+        outcome.tell(running.progress, self._clock.steady())
         if outcome.talk_s:
-            began_at = self._now() - timedelta(seconds=outcome.talk_s)
+            began_at = self._clock.now() - timedelta(seconds=outcome.talk_s)
             running.began_to_talk_at = began_at
         if outcome.alert_status == "FAILED":
             self._log.warn(
@@ -578,7 +578,7 @@ class Dialer:
 
     def _hangup(self, event: Hangup) -> None:
         if running := self._of(event.uniqueid, "-1"):
-            running.progress.ended(self._moment())
+            running.progress.ended(self._clock.steady())
             self._close(running)
 
     def _member_rings(self, running: RunningAttempt, interface: str) -> None:
@@ -586,7 +586,7 @@ class Dialer:
             self._tell(running, f"{interface} rings")
 
     def _member_answers(self, running: RunningAttempt, interface: str) -> None:
-        if running.progress.member_answers(interface, self._moment()):
+        if running.progress.member_answers(interface, self._clock.steady()):
             self._tell(running, f"{interface} answered", member=interface)
 
     def _tell(
@@ -617,7 +617,7 @@ class Dialer:
         member: str,
         answered_at: datetime | None,
     ) -> None:
-        channel_id, now = running.attempt.channel_id, self._now()
+        channel_id, now = running.attempt.channel_id, self._clock.now()
         story = partial(
             self._store.progress,
             channel_id,
@@ -654,7 +654,7 @@ class Dialer:
         if running.lost:
             return False
         begun = Begun(running.task, running.attempt)
-        restored = await self._store.restore_attempt(begun, self._now())
+        restored = await self._store.restore_attempt(begun, self._clock.now())
         task_id, channel_id = running.task.id, running.attempt.channel_id
         if restored is None:
             if not running.lost:
@@ -684,9 +684,9 @@ class Dialer:
     def _close(self, running: RunningAttempt) -> None:
         if not running.closing:
             running.closing = True
-            running.progress.ended(self._moment())
+            running.progress.ended(self._clock.steady())
             if running.clock_offset_s is not None:
-                offset_s = self._clock.seconds() - self._moment()
+                offset_s = self._clock.epoch_s() - self._clock.steady()
                 set_by_s = offset_s - running.clock_offset_s
                 running.progress.clock_was_set = abs(set_by_s) > _CLOCK_SET_S
             self._background.start("ending an attempt", self._end(running))
@@ -776,29 +776,22 @@ class Dialer:
         channel_id, rules = running.attempt.channel_id, running.settings.retry_rules
         close = partial(self._store.close_attempt, answered_at=_answered_at(running))
         try:
-            return await close(channel_id, verdict, rules, self._now())
+            return await close(channel_id, verdict, rules, self._clock.now())
         except NoSuchTask:
             # What stood in the way of it may have ended since.
             running.lost = False
             if await self.restore(running):
-                return await close(channel_id, verdict, rules, self._now())
+                return await close(channel_id, verdict, rules, self._clock.now())
             if verdict.success:
                 served = await self._store.serve(
                     running.task.number_key,
                     f"{verdict.reason}, in an attempt that the database had lost",
-                    self._now(),
+                    self._clock.now(),
                     served_at=running.attempt.started_at,
                 )
                 if served is not None:
                     return served
             raise
-
-    def _moment(self) -> float:
-        """Return the moment as an attempt's progress counts it."""
-        return self._clock.steady()
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.seconds(), UTC)
 
 
 def _answered_at(running: RunningAttempt) -> datetime | None:

@@ -35,7 +35,7 @@ from fastagi.node.scheduler import Scheduler
 from fastagi.node.state import NodeState, Remove
 from fastagi.node.targets import Target, target_key, targets
 from fastagi.runtime.background import Background
-from fastagi.runtime.clock import MachineClock
+from fastagi.runtime.clock import Clock
 from fastagi.runtime.listeners import Afterwards, Listeners
 from fastagi.runtime.threads import InThread
 from fastagi.service.commands import AsteriskStatus, QueueStatus
@@ -60,7 +60,7 @@ class Node:
         *,
         endpoint: IStreamClientEndpoint,
         store: TaskStore,
-        clock: MachineClock,
+        clock: Clock,
         background: Background,
         settings: SettingsInForce,
         opening_state: OpeningState,
@@ -270,7 +270,7 @@ class Node:
             limit_s=limit_s,
         )
         with suppress(TimeoutError):
-            await self.dialer.idle().addTimeout(limit_s, self._clock)
+            await self.dialer.idle().addTimeout(limit_s, self._clock.timers)
 
     async def stop(self) -> None:
         """Log off from Asterisk; nothing is heard any more."""
@@ -393,7 +393,7 @@ class Node:
         return self._targets
 
     def _new_channel_id(self) -> str:
-        return f"callback-{self._clock.seconds():.0f}-{self._new_token()}"
+        return f"callback-{self._clock.epoch_s():.0f}-{self._new_token()}"
 
 
 def credentials_of(ami: AmiSettings) -> Credentials:

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from fastagi.ami import actions
@@ -42,6 +41,7 @@ from fastagi.ami.session import AmiSession
 from fastagi.domain.live_queues import DeviceState, LiveQueues, Member, WaitingCaller
 from fastagi.node.targets import Target
 from fastagi.runtime.background import Background
+from fastagi.runtime.clock import Clock
 from fastagi.runtime.listeners import Listeners
 from fastagi.wire.ami import AmiMessage
 
@@ -82,7 +82,7 @@ class QueueMonitor:
         self,
         *,
         manager: AmiSession,
-        clock: IReactorTime,
+        clock: Clock,
         background: Background,
         targets: Callable[[], Collection[Target]],
         is_member_leg: Callable[[str, str], bool],
@@ -259,7 +259,7 @@ class QueueMonitor:
             caller.queue,
             WaitingCaller(
                 uniqueid=caller.uniqueid,
-                joined_at=self._clock.seconds() - waited_s,
+                joined_at=self._clock.epoch_s() - waited_s,
                 number=caller.caller_id_num,
                 name=caller.caller_id_name,
             ),

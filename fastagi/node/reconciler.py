@@ -24,7 +24,7 @@ from fastagi.domain.attempt import Progress
 from fastagi.node.dialer import Dialer, RunningAttempt
 from fastagi.node.dialplan_report import Outcome
 from fastagi.runtime.background import Background
-from fastagi.runtime.clock import MachineClock
+from fastagi.runtime.clock import Clock
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import Begun, TaskStore
 
@@ -47,7 +47,7 @@ class Reconciler:
         manager: AmiSession,
         store: TaskStore,
         dialer: Dialer,
-        clock: MachineClock,
+        clock: Clock,
         background: Background,
         settings: Callable[[], Settings],
     ) -> None:

@@ -9,12 +9,11 @@ measured and timers run by the steady one.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from zope.interface import implementer
 
 
 class Clock(Protocol):
@@ -39,7 +38,6 @@ class Clock(Protocol):
         """Call a function after so many seconds that really passed."""
 
 
-@implementer(IReactorTime)
 class MachineClock:
     """The clocks of this machine.
 
@@ -72,17 +70,3 @@ class MachineClock:
     ) -> IDelayedCall:
         """Call a function after so many seconds by the steady clock."""
         return self.timers.callLater(delay_s, function, *args)
-
-    def seconds(self) -> float:
-        """Return the time of day in epoch seconds; it may jump, also back."""
-        return self._time_of_day()
-
-    def callLater(
-        self, delay: float, callable: Callable[..., object], *args: Any, **kwargs: Any
-    ) -> IDelayedCall:
-        """Call a function after so many seconds that really passed."""
-        return self.timers.callLater(delay, callable, *args, **kwargs)
-
-    def getDelayedCalls(self) -> Sequence[IDelayedCall]:
-        """Return what waits to be called."""
-        return self.timers.getDelayedCalls()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,6 +88,15 @@ def test_the_command_line_knows_of_the_service_only_its_commands() -> None:
 def test_commands_know_neither_socket_nor_json() -> None:
     names = {name.split(".")[0] for name in imports(PACKAGE / "service/commands.py")}
     assert not names & {"twisted", "sqlalchemy", "pydantic", "json", "click", "socket"}
+
+
+@pytest.mark.parametrize("layer", ["service", "node", "doors", "app"])
+def test_what_time_it_is_only_the_clock_says(layer: str) -> None:
+    """``fastagi.runtime.clock``: a reactor's ``seconds()`` is the time of nothing."""
+    for path in [path for path in modules() if layer_of(path) == layer]:
+        names = set(imports(path))
+        assert not names & {"time", "twisted.internet.interfaces.IReactorTime"}, path
+        assert not re.search(r"\bdatetime\.(now|utcnow|today)\(", path.read_text()), path
 
 
 @pytest.mark.parametrize("layer", PURE)
