@@ -257,7 +257,8 @@ def without_separators(raw: str) -> str:
         text = text[1:-1].strip()
     parameters = ""
     if sip := _SIP.fullmatch(text):
-        text = sip[1] or sip[3]
+        # A "+" may be escaped there.
+        text = re.sub("^%2b", "+", sip[1] or sip[3], flags=re.IGNORECASE)
         parameters = sip[2] or sip[4] or ""
     elif tel := _TEL.match(text):
         text = text[tel.end() :]
@@ -566,7 +567,8 @@ def _mobile_abroad(digits: str) -> PhoneNumber | None:
 def _keypad_word(number: str, home: str) -> str:
     """Return the word that stands in the place of a number; empty if it is one.
 
-    What is a real number of this country, or says itself where it belongs, is one.
+    What is a real number of this country, or says itself where it belongs, is one. A
+    fixed line's begins with the prefix of its country, if it has one: 0 in Germany.
     RESTRICTED is taken for the word throughout North America.
     """
     digits = number.removeprefix("+")
@@ -581,7 +583,18 @@ def _keypad_word(number: str, home: str) -> str:
     if not word:
         return ""
     parsed = _read(number, home) if home else _explicit(number, home)
-    return "" if parsed and phonenumbers.is_valid_number(parsed) else word
+    if not parsed or not phonenumbers.is_valid_number(parsed):
+        return word
+    is_bare = parsed.country_code_source == CountryCodeSource.FROM_DEFAULT_COUNTRY
+    kinds = _KINDS.get(phonenumbers.number_type(parsed), ())
+    if is_bare and _has_prefix(home) and NumberKind.MOBILE not in kinds:
+        return word
+    return ""
+
+
+def _has_prefix(region: str) -> bool:
+    """Tell whether the numbers of a country begin with a prefix within it."""
+    return bool(phonenumbers.ndd_prefix_for_region(region, True))
 
 
 def _e164(number: PhoneNumber) -> str:

@@ -336,6 +336,14 @@ def test_a_number_behind_a_zero_that_takes_a_line_is_called() -> None:
         ("94844353", "FR"),
         ("2562533", "ES"),
         ("688632732", "US"),
+        # In these countries a number of a fixed line begins with 0.
+        ("7378742833", "DE"),
+        ("266696687", "DE"),
+        ("266696687", "FR"),
+        ("266696687", "CH"),
+        ("86282452253", "DE"),
+        ("7748283", "AT"),
+        ("94844353", "BE"),
     ],
 )
 def test_a_word_on_the_keys_of_a_phone_is_no_number(number: str, region: str) -> None:
@@ -352,6 +360,9 @@ def test_a_word_on_the_keys_of_a_phone_is_no_number(number: str, region: str) ->
         ("7378742833", "IN"),
         ("266696687", "CZ"),
         ("94844353", "DK"),
+        ("07378742833", "DE"),
+        ("+497378742833", "DE"),
+        ("0266696687", "FR"),
         ("+420266696687", ""),
         ("+917378742833", "IN"),
     ],
@@ -374,6 +385,9 @@ def test_a_real_number_that_spells_a_word_is_called(number: str, region: str) ->
         ("sips:030123456;phone-context=+49@example.com", "+4930123456"),
         ("<sip:030123456:secret@10.0.0.1:5060;user=phone>", "030123456"),
         ("sip:+4930123456", "+4930123456"),
+        ("sip:%2B4930123456;cpc=ordinary@example.com", "+4930123456"),
+        ("tel:+4930123456;npdi;rn=+4930;cpc=ordinary", "+4930123456"),
+        ("sip:030123456;phone-context=+49@gw.example.com;user=phone", "+4930123456"),
     ],
 )
 def test_a_number_in_an_address_is_found(raw: str, number: str) -> None:
@@ -424,6 +438,30 @@ def test_a_number_of_a_range_that_several_countries_share_is_at_home(
     assert refusal(number, region, deny_regions=deny) == ""
     assert refusal(number, "DE", allow_regions=frozenset({region})) == ""
     assert "where nobody is called" in refusal(number, "DE", deny_regions=deny)
+
+
+@pytest.mark.parametrize(
+    ("region", "number"),
+    [
+        ("CA", "18885551234"),
+        ("CA", "8005551234"),
+        ("AX", "0412345678"),
+        ("CX", "0412345678"),
+        ("CC", "0412345678"),
+        ("SJ", "91234567"),
+        ("VA", "3123456789"),
+        ("EH", "0650123456"),
+        ("BL", "0690001234"),
+        ("MF", "0690001234"),
+        ("MX", "+5215512345678"),
+        ("MX", "5215512345678"),
+        ("MX", "0445512345678"),
+    ],
+)
+def test_a_number_of_such_a_range_is_called_in_each_form_it_has_at_home(
+    region: str, number: str
+) -> None:
+    assert refusal(number, region) == ""
 
 
 @pytest.mark.parametrize("kind", ["PREMIUM_RATE", "SHARED_COST", "PERSONAL_NUMBER"])
