@@ -16,6 +16,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 import re
+import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -47,7 +48,9 @@ _TECH = r"[A-Za-z][A-Za-z0-9_]*"
 _DEVICE = re.compile(rf"{_TECH}/[{_DEVICE_CHARS}]+")
 _STATE_INTERFACE = re.compile(rf"{_TECH}[/:][{_DEVICE_CHARS}]+")
 _CHANNEL = re.compile(rf"{_TECH}/[{{}}{_DEVICE_CHARS}]+")
-_QUEUE_NAME = re.compile(r"[A-Za-z0-9_.+-]+(?: [A-Za-z0-9_.+-]+)*")
+_QUEUE_NAME_MARKS = frozenset("_.+-/")
+#: apps/app_queue.c: a name has 80 bytes with its closing NUL.
+_LONGEST_QUEUE_NAME_BYTES = 79
 # include/asterisk/channel.h: AST_MAX_CONTEXT is 80 with its closing NUL.
 _CONTEXT = re.compile(r"[A-Za-z0-9_.@+-]+")
 _USERNAME = re.compile(r"[A-Za-z0-9_.@+-]+")
@@ -179,10 +182,35 @@ def parse_list(value: object) -> object:
 
 def parse_queue_name(value: object) -> str:
     """Take the name of a queue as it may stand in queues.conf."""
-    name = _plain(value, _QUEUE_NAME, 79, "letters, digits, spaces and _ . + -")
+    name = parse_text(value)
+    if "," in name:
+        raise BadValue(
+            f"must not hold a comma (got {shown(name)})",
+            "Asterisk cuts QUEUENAME at it: name the queue otherwise in queues.conf",
+        )
+    for word in name.split(" "):
+        if not word or not all(map(_may_be_in_queue_name, word)):
+            raise BadValue(
+                "may hold only letters, digits, single spaces and _ . + - /"
+                f" (got {shown(name)})"
+            )
+    if len(name.encode("utf-8")) > _LONGEST_QUEUE_NAME_BYTES:
+        raise BadValue(
+            f"must be no longer than {_LONGEST_QUEUE_NAME_BYTES} bytes, which is all"
+            " that Asterisk reads"
+        )
     if name.lower() == "general":
         raise BadValue("is not a queue: [general] holds settings for all queues")
     return name
+
+
+def _may_be_in_queue_name(char: str) -> bool:
+    # Marks (M) are part of a letter, as in Hindi.
+    return (
+        char.isalnum()
+        or char in _QUEUE_NAME_MARKS
+        or unicodedata.category(char)[0] == "M"
+    )
 
 
 def parse_context(value: object) -> str:

@@ -82,6 +82,8 @@ _DISPOSITIONS: Final = frozenset(
 _ANSWERED: Final = frozenset({"ANSWERED", "8"})
 _EPOCH: Final = re.compile(r"(?:^|-)([0-9]{9,11})\.[0-9]+$", re.ASCII)
 _CLID: Final = re.compile(r'^"?(.*?)"?\s*<([^<>]*)>\s*$', re.DOTALL)
+#: The name of a queue as a dialplan may write it.
+_QUOTED: Final = re.compile(r'\s*"([^"]*)"')
 #: Zones differ from UTC by multiples of this.
 _QUARTER_S: Final = 900
 _LONGEST: Final = 16_384
@@ -256,7 +258,8 @@ class Row:
         """The queue in which it was at its end; empty if it was in none."""
         if self.lastapp.lower() != "queue":
             return ""
-        return self.lastdata.partition(",")[0].strip()
+        quoted = _QUOTED.match(self.lastdata)
+        return quoted[1] if quoted else self.lastdata.partition(",")[0].strip()
 
 
 @frozen

@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from fastagi.config import model, queue_layers
-from fastagi.config.errors import ConfigErrors
+from fastagi.config import fields, model, queue_layers
+from fastagi.config.errors import BadValue, ConfigErrors
 from fastagi.config.load import parse_settings
 from fastagi.config.model import AmiLogin, AmiSettings, LogLevel, Settings
 from fastagi.config.queue_layers import Numbers, QueueSettings, QueueTable
@@ -505,6 +505,36 @@ class TestHistory:
 
     def test_no_queue_log(self) -> None:
         assert _load("history:\n  queue_log: ''\n" + self._REST).history.queue_log == ""
+
+
+class TestQueueNames:
+    @pytest.mark.parametrize(
+        "name",
+        ["Продажи", "a/b", "Süd 2", "営業", "बिक्री", "क" * 26, "x" * 79, "-1.+_"],
+    )
+    def test_name_that_asterisk_takes(self, name: str) -> None:
+        assert fields.parse_queue_name(name) == name
+
+    @pytest.mark.parametrize(
+        ("name", "why"),
+        [
+            ("a,b", "must not hold a comma"),
+            ("a|b", "may hold only letters, digits, single spaces and"),
+            ("a  b", "single spaces"),
+            (" a", "single spaces"),
+            ("", "empty|letters"),
+            ('a"b', "may hold only"),
+            ("a)b", "may hold only"),
+            ("${X}", "may hold only"),
+            ("a\u200bb", "may hold only"),
+            ("x" * 80, "no longer than 79 bytes"),
+            ("Я" * 40, "no longer than 79 bytes"),
+            ("General", "is not a queue"),
+        ],
+    )
+    def test_name_that_asterisk_does_not_take(self, name: str, why: str) -> None:
+        with pytest.raises(BadValue, match=why):
+            fields.parse_queue_name(name)
 
 
 class TestOpeningHours:

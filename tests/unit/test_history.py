@@ -517,6 +517,11 @@ def test_queue_that_answered_but_no_person(berlin: None) -> None:
     assert ended.how == "hung up after 30 s in queue support (found in the CDRs)"
 
 
+def test_queue_whose_name_stands_in_quotes() -> None:
+    (ended,) = judged(past(row(lastdata='"support",t,,,60'))).missed
+    assert ended.queue == "support"
+
+
 def test_times_in_utc_are_put_right(berlin: None) -> None:
     rows = cdr.read_rows([row(calldate="2026-07-01 10:00:00")])
     assert rows.shift_s == -7200
