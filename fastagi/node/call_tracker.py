@@ -21,6 +21,7 @@ from collections.abc import (
 )
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, TypeVar
 
 from attrs import define, evolve, field
@@ -55,7 +56,7 @@ from fastagi.runtime.listeners import Listeners
 from fastagi.service.missed_calls import request_of
 from fastagi.service.requests import Requests
 from fastagi.service.served import ServedClients
-from fastagi.store.errors import StoreUnavailable
+from fastagi.service.until_stored import until_stored
 from fastagi.store.store import TaskStore
 
 #: After Asterisk or the store failed to answer, in seconds.
@@ -543,15 +544,12 @@ class CallTracker:
                 self._talked.pop(uniqueid, None)
 
     async def _open_task(self, key: str) -> CallbackTask | None:
-        while True:
-            try:
-                found = await self._store.listing(
-                    statuses=sorted(OPEN), number_key=key, limit=1
-                )
-            except StoreUnavailable:
-                await self._background.pause(_RETRY_S)
-            else:
-                return found[0] if found else None
+        found = await until_stored(
+            partial(self._store.listing, sorted(OPEN), number_key=key, limit=1),
+            "whether a client who was called by hand has an open task is not known yet",
+            self._background,
+        )
+        return found[0] if found else None
 
     async def _serve(
         self,

@@ -58,6 +58,7 @@ from fastagi.node.targets import target_key
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.runtime.listeners import Listeners
+from fastagi.service.until_stored import until_stored
 from fastagi.store.errors import NoSuchTask, StaleTask, StoreUnavailable
 from fastagi.store.store import Begun, TaskStore
 
@@ -696,29 +697,24 @@ class Dialer:
         verdict = self._verdicts.get(channel_id) or await self._judge(running)
         self._remember(channel_id, verdict)
         task: CallbackTask | None = None
-        stored = False
-        while not stored:
-            try:
-                task = await self._store_end(running, verdict)
-                stored = True
-            except (NoSuchTask, StaleTask) as error:
-                self._log.warn(
-                    "task {task_id}: the end of the attempt ({verdict}) is not stored:"
-                    " {error}",
-                    task_id=running.task.id,
-                    verdict=verdict.reason,
-                    error=error,
-                )
-                stored = True
-            except StoreUnavailable as error:
-                self._log.error(
-                    "task {task_id}: the end of the attempt ({verdict}) is not stored"
-                    " yet, trying again: {error}",
-                    task_id=running.task.id,
-                    verdict=verdict.reason,
-                    error=error,
-                )
-                await self._background.pause(_STORE_RETRY_S)
+        task_id, why = running.task.id, verdict.reason
+        try:
+            task = await until_stored(
+                partial(self._store_end, running, verdict),
+                f"task {task_id}: the end of the attempt ({why}) is not stored yet",
+                self._background,
+                pause_s=_STORE_RETRY_S,
+                task_id=task_id,
+                verdict=why,
+            )
+        except (NoSuchTask, StaleTask) as error:
+            self._log.warn(
+                "task {task_id}: the end of the attempt ({verdict}) is not stored:"
+                " {error}",
+                task_id=task_id,
+                verdict=why,
+                error=error,
+            )
         self.running.pop(channel_id, None)
         self._to_forget.append(channel_id)
         if task is not None:

@@ -69,7 +69,7 @@ class Node:
         served: ServedClients,
         in_thread: InThread,
         tasks_changed: Callable[[], None],
-        use_number_plan: Callable[[], Coroutine[Deferred[Any], Any, bool]],
+        use_number_plan: Callable[[], Coroutine[Deferred[Any], Any, None]],
         new_token: Callable[[], str] = lambda: secrets.token_hex(4),
     ) -> None:
         """Build the parts; nothing listens or connects before :meth:`start`.

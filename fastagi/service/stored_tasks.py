@@ -23,8 +23,10 @@ from fastagi.service.until_stored import until_stored
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
 
-#: Pause before retrying after StoreUnavailable, in seconds.
-_STORE_RETRY_S: Final = 5.0
+#: What is not as it should be until clients are recognised by the number plan.
+_UNRECOGNISED: Final = (
+    "clients with open tasks may not be recognised in every form of their number yet"
+)
 
 
 class StoredTasks:
@@ -62,12 +64,17 @@ class StoredTasks:
             self._background.start("using the limit of calls", self._use_limit())
         self._background.start("looking for orphans", self._adopt_queues())
 
-    async def use_number_plan(self) -> bool:
+    async def use_number_plan(self) -> None:
         """Recognise the clients of open tasks by what their numbers mean now.
 
-        Returns:
-            Whether that could be done; the log says why not.
+        If the database can not be used, the log says so.
         """
+        try:
+            await self._rekey()
+        except StoreUnavailable as error:
+            self._log.error("{trouble}: {error}", trouble=_UNRECOGNISED, error=error)
+
+    async def _rekey(self) -> None:
         now = self._clock.now()
         plan = self._settings().plan
         # Both are in line before anything else may be done by the new plan.
@@ -78,22 +85,14 @@ class StoredTasks:
         )
         for worked, result in done:
             if not worked:
-                result.trap(StoreUnavailable)
-                self._log.error(
-                    "clients with open tasks may not be recognised in every form of"
-                    " their number yet: {error}",
-                    error=result.value,
-                )
-                return False
+                result.raiseException()
         for task in done[1][1]:
             self._log.info(
                 "task {task_id}: {reason}", task_id=task.id, reason=task.reason
             )
-        return True
 
     async def _recognise_clients(self) -> None:
-        while not await self.use_number_plan():
-            await self._background.pause(_STORE_RETRY_S)
+        await until_stored(self._rekey, _UNRECOGNISED, self._background)
         # An attempt may have begun meanwhile, under an older key.
         self.rekeyed.call()
         self._tasks_changed()
