@@ -25,7 +25,6 @@ from attrs import evolve, frozen
 from pydantic import SecretStr
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from fastagi.config.model import HistorySettings, Settings
@@ -44,6 +43,7 @@ from fastagi.node.call_tracker import CallTracker, client_key, is_own
 from fastagi.runtime.background import Background, Stopping
 from fastagi.runtime.clock import Clock
 from fastagi.runtime.threads import InThread
+from fastagi.runtime.worker import Worker
 from fastagi.service.missed_calls import queue_of, request_of
 from fastagi.service.requests import Accepted, Known, Repeated, Requests
 from fastagi.service.served import ServedClients
@@ -153,12 +153,19 @@ class History:
         self._background = background
         self._settings = settings
         self._in_thread = in_thread
-        #: When to look, the earliest first. While there are such times the mark stays.
+        #: When to look, by the steady clock, the earliest first. While there are such
+        #: times the mark stays.
         self._due: list[float] = []
-        #: What can not be read until then is not waited for any more.
+        #: What can not be read until then, by the steady clock, is given up.
         self._give_up_at = 0.0
-        self._timer: IDelayedCall | None = None
         self._looking = False
+        self._worker = Worker(
+            self._look_if_due,
+            what="looking into the history",
+            background=background,
+            clock=clock,
+            retry_s=_RETRY_S,
+        )
         #: Something happened that nobody heard, and no look for it is in ``_due`` yet.
         self._gap = True
         self._stopped = False
@@ -204,7 +211,7 @@ class History:
         """Look no more; who waits for it waits no longer."""
         self._stopped = True
         self._due.clear()
-        self._set_timer()
+        self._worker.stop()
         if self._waiting is not None:
             self._waiting.cancel()
         self._tell_waiters()
@@ -228,7 +235,7 @@ class History:
         return _LATER_S if late else ()
 
     def _look_at(self, in_s: Iterable[float]) -> None:
-        now = self._clock.epoch_s()
+        now = self._clock.steady()
         self._give_up_at = now + _LATER_S[-1]
         # One look serves all that it comes after.
         due = sorted({*self._due, *(now + seconds for seconds in in_s)})
@@ -237,28 +244,24 @@ class History:
             for at, following in zip(due, [*due[1:], float("inf")], strict=True)
             if at <= now or following - at > _WRITTEN_S
         ]
-        self._set_timer()
-
-    def _set_timer(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
-        if self._due and not self._looking and not self._stopped:
-            delay_s = max(0.0, self._due[0] - self._clock.epoch_s())
-            self._timer = self._clock.call_later(delay_s, self._begin)
-
-    def _begin(self) -> None:
-        self._looking = True
-        self._background.start("looking into the history", self._look())
+        self._worker.wake_in(self._due[0] - now)
 
     # -- looking -----------------------------------------------------------
 
-    async def _look(self) -> None:
-        began_at = self._clock.epoch_s()
+    async def _look_if_due(self) -> float | None:
+        """Look; return in how many seconds to look again, None if not at all."""
+        began_at = self._clock.steady()
+        if self._due and self._due[0] <= began_at + _HAIR_S:
+            await self._look(began_at)
+        if not self._due:
+            return None
+        return self._due[0] - self._clock.steady()
+
+    async def _look(self, began_at: float) -> None:
         waiters, self._waiters = self._waiters, []
-        failed = True
+        self._looking = failed = True
         try:
-            since = await self._since(began_at)
+            since = await self._since(self._clock.epoch_s())
             if self._stopped:
                 raise Stopping
             found = await self._read(since)
@@ -275,8 +278,7 @@ class History:
             self._looking = False
             self._due = [at for at in self._due if at > began_at + _HAIR_S]
             if failed and not self._due and began_at < self._give_up_at:
-                self._due.append(self._clock.epoch_s() + _RETRY_S)
-            self._set_timer()
+                self._due.append(self._clock.steady() + _RETRY_S)
             self._move_mark()
             for waiter in waiters:
                 if not waiter.called:

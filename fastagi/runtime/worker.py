@@ -30,10 +30,10 @@ class Worker:
         what: the work in words for the log: "{what} failed".
         background: owns the runs.
         clock: for the timer.
+        retry_s: seconds from a failed run, whatever the error, to the next.
         trouble: what is not done while the work fails with one of ``passing``, in words
             for the log.
         passing: errors that pass by themselves. They are logged without a traceback.
-        retry_s: seconds from a failed run, whatever the error, to the next.
     """
 
     _log = Logger()
@@ -45,9 +45,9 @@ class Worker:
         what: str,
         background: Background,
         clock: Clock,
-        trouble: str,
-        passing: type[Exception] | tuple[type[Exception], ...],
         retry_s: float,
+        trouble: str = "",
+        passing: type[Exception] | tuple[type[Exception], ...] = (),
     ) -> None:
         self._work = work
         self._what = what

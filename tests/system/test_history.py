@@ -730,6 +730,17 @@ class LateTests(HistoryTestCase):
         self.world.run(10)
         self.assert_status("pending", "direct ended unanswered after 30 s")
 
+    def test_clock_is_set_forward_before_it_is_written(self) -> None:
+        """The looks to come are counted in seconds that really pass."""
+        self.run_to(100)
+        self.begin_with_cdrs(missed_window="5h")
+        self.world.run(5)
+        self.world.set_wall_clock(2 * 3600)
+        self.world.run(20)
+        self.cdr(50)
+        self.world.run(60)
+        self.assert_status("pending", "direct ended unanswered after 30 s")
+
     def test_batch_of_five_minutes(self) -> None:
         self.run_to(100)
         self.begin_with_cdrs(missed_window="10m")
