@@ -226,6 +226,15 @@ class LiveQueues:
         found = self._queues.get(queue.lower())
         return list(found.members.values()) if found else []
 
+    def member_names(self) -> dict[str, str]:
+        """Return the members' names, by interface; one without a name is left out."""
+        return {
+            member.interface: member.name
+            for queue in self._queues.values()
+            for member in queue.members.values()
+            if member.name
+        }
+
     def waiting(self, queue: str) -> list[WaitingCaller]:
         """Return the live callers of a queue, first in line first."""
         found = self._queues.get(queue.lower())

@@ -9,6 +9,7 @@ it is that of writing, which may be later.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -30,6 +31,12 @@ class Word(StrEnum):
     ATTEMPT = "CALLBACKATTEMPT"
     #: The task has ended.
     DONE = "CALLBACKDONE"
+
+
+#: What would be more than one field, or more than one header.
+_UNSAFE: Final = re.compile(r"[|\x00-\x1f\x7f]")
+#: What queue_log has for an agent where there is none.
+NOBODY: Final = "NONE"
 
 
 @frozen(kw_only=True)
@@ -62,9 +69,19 @@ class Entry:
     word: Word
     #: Empty: none.
     uniqueid: str
-    #: Who took the call; empty: nobody.
+    #: Interface of the agent who took the call; empty: nobody.
     interface: str
     data: tuple[str, ...] = field()
+
+    def agent(self, names: Mapping[str, str]) -> str:
+        """Return the field "agent" as Asterisk writes it in its own lines.
+
+        Args:
+            names: of members, by interface.
+        """
+        if not self.interface:
+            return NOBODY
+        return _UNSAFE.sub(" ", names.get(self.interface) or self.interface)
 
     @property
     def message(self) -> str:
@@ -76,8 +93,6 @@ class Entry:
 _ATTEMPT_ENDS: Final = frozenset(
     {Move.RETRY, Move.COMPLETE, Move.GIVE_UP, Move.EXPIRE, Move.CANCEL, Move.SERVE}
 )
-#: What would be more than one field, or more than one header.
-_UNSAFE: Final = re.compile(r"[|\x00-\x1f\x7f]")
 
 
 def entries(happening: EventRow) -> tuple[Entry, ...]:

@@ -127,6 +127,7 @@ class Node:
             clock=clock,
             background=background,
             settings=settings,
+            member_names=self.queue_monitor.queues.member_names,
         )
         self.reconciler = Reconciler(
             manager=self.manager,

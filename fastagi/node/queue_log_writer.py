@@ -9,7 +9,7 @@ come is committed before each line is sent. What surely was not sent is sent lat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from twisted.logger import Logger
@@ -49,10 +49,12 @@ class QueueLogWriter:
         clock: Clock,
         background: Background,
         settings: Callable[[], Settings],
+        member_names: Callable[[], Mapping[str, str]],
     ) -> None:
         self._manager = manager
         self._store = store
         self._settings = settings
+        self._member_names = member_names
         self._stopped = False
         #: Asterisk does not let us; until the next connect it is not asked again.
         self._refused = False
@@ -130,7 +132,7 @@ class QueueLogWriter:
                     entry.queue,
                     entry.word.value,
                     uniqueid=entry.uniqueid or None,
-                    interface=entry.interface or None,
+                    interface=entry.agent(self._member_names()),
                     message=entry.message,
                 )
             )

@@ -54,7 +54,11 @@ def test_request_that_succeeds_at_the_second_attempt(lab: Lab) -> None:
     callid = only_task(service)["linkedid"]
     assert [row.callid for row in rows] == [callid, first, second, callid]
     assert {row.queue for row in rows} == {"support"}
-    assert [row.agent for row in rows[1:]] == ["PJSIP/alice"] * 3
+    # As Asterisk writes it: the member's name, and NONE for nobody.
+    assert [row.agent for row in rows] == ["NONE"] + ["Alice"] * 3
+    assert {
+        row.agent for row in lab.asterisk.queue_log() if row.event == "CONNECT"
+    } == {"Alice"}
     assert all(row.data[:2] == ("1", CLIENT) for row in rows)
     assert [row.data[3] for row in rows] == [
         "requested",
@@ -100,6 +104,7 @@ def test_missed_call_whose_client_is_served_meanwhile(lab: Lab) -> None:
 
     assert [row.event for row in rows] == ["CALLBACKMISSED", "CALLBACKDONE"]
     assert {row.callid for row in rows} == {only_task(service)["linkedid"]}
+    assert {row.agent for row in rows} == {"NONE"}
     assert rows[-1].data[3] == "served"
 
 

@@ -114,8 +114,24 @@ def test_own_lines_are_no_calls_for_who_reads_the_history() -> None:
         *entries(attempt(Move.COMPLETE, Status.COMPLETED, Disposition.ANSWERED)),
     ]
     lines = [
-        f"1800000001|{one.uniqueid}|{one.queue}|{one.interface or 'NONE'}|{one.word}"
+        f"1800000001|{one.uniqueid}|{one.queue}|{one.agent({})}|{one.word}"
         f"|{one.message}".encode()
         for one in several
     ]
     assert past_calls(lines, LATER) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "agent"),
+    [
+        ({"PJSIP/alice": "Alice"}, "Alice"),
+        ({"PJSIP/bob": "Bob"}, "PJSIP/alice"),
+        ({"PJSIP/alice": ""}, "PJSIP/alice"),
+        ({"PJSIP/alice": "A|b\nc"}, "A b c"),
+    ],
+)
+def test_agent_is_named_as_asterisk_names_it(names: dict[str, str], agent: str) -> None:
+    (of_attempt,) = entries(attempt(Move.RETRY, Status.PENDING, Disposition.BUSY))
+    assert of_attempt.agent(names) == agent
+    (of_nobody,) = entries(happening(Move.CREATE, Status.PENDING, asked=Kind.REQUESTED))
+    assert of_nobody.agent(names) == "NONE"
