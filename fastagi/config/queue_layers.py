@@ -75,6 +75,7 @@ class Sounds(Section):
     accepted: Sound = "callback-queue/accepted"
     already_registered: Sound = "callback-queue/already-registered"
     cannot_call: Sound = "callback-queue/cannot-call"
+    closed: Sound = "callback-queue/closed"
     hold_on: Sound = "callback-queue/hold-on"
     member_alert: Sound = "callback-queue/member-alert"
 

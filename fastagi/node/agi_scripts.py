@@ -101,7 +101,7 @@ def _said(
         case Repeated() | Known():
             return dialplan.Answer.ALREADY, sounds.already_registered
         case Refused(because=Because.CLOSED):
-            return dialplan.Answer.REFUSED, sounds.hold_on
+            return dialplan.Answer.REFUSED, sounds.closed
         case Refused():
             return dialplan.Answer.REFUSED, sounds.cannot_call
         case NotStored():

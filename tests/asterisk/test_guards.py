@@ -8,7 +8,12 @@ from urllib.parse import quote
 import pytest
 
 from tests.asterisk.callback import CLIENT, QUICK, originates, settled
-from tests.asterisk.test_request import played, press_and_come_back, queue_of_three
+from tests.asterisk.test_request import (
+    LIMIT_WITH_REASON,
+    played,
+    press_and_come_back,
+    queue_of_three,
+)
 from tests.lab.lab import Lab
 from tests.lab.scenarios import Answer, HangUp
 from tests.lab.service import merged
@@ -41,7 +46,7 @@ def test_premium_number_hears_the_truth_and_is_back_in_line(lab: Lab) -> None:
     service = lab.service(merged(QUICK, GERMANY))
     caller = queue_of_three(lab, PREMIUM)
 
-    back = press_and_come_back(lab, caller)
+    back = press_and_come_back(lab, caller, LIMIT_WITH_REASON)
 
     assert back["Position"] == "2"
     played(lab, "callback-queue/cannot-call")

@@ -39,6 +39,7 @@ _SOUNDS = (
     "member_alert",
     "hold_on",
     "cannot_call",
+    "closed",
 )
 
 

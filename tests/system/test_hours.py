@@ -101,7 +101,7 @@ class NightTests(HoursTestCase):
         self.go_to("2026-11-24 18:02")
         self.begin(self.open_support(request_expiry="8m"))
         call = self.request()
-        self.assertEqual(call.heard[-1], "callback-queue/hold-on")
+        self.assertEqual(call.heard[-1], "callback-queue/closed")
         self.world.run(5)
         self.assertFalse(call.gone)
         self.assertEqual(self.world.tasks(), [])

@@ -204,6 +204,7 @@ class TestSounds:
             "accepted",
             "already-registered",
             "cannot-call",
+            "closed",
             "hold-on",
         ):
             write(home / "sounds" / language / f"callback-queue/{name}.wav", "")
@@ -254,7 +255,7 @@ class TestSounds:
         self._install(tmp_path, "en")
         self._install(tmp_path, "de", "accepted", "hold-on")
         texts = told(self._check(tmp_path))
-        assert len(texts) == 3
+        assert len(texts) == 4
         assert all(text.startswith("warning: ") for text in texts)
         assert all("so it is heard in English" in text for text in texts)
 
@@ -274,7 +275,9 @@ class TestSounds:
         self, tmp_path: Path
     ) -> None:
         self._install(tmp_path, "en")
-        self._install(tmp_path, "de", "accepted", "already-registered", "cannot-call")
+        self._install(
+            tmp_path, "de", "accepted", "already-registered", "cannot-call", "closed"
+        )
         texts = told(self._check(tmp_path))
         assert texts
         assert all("record it and put it there" in text for text in texts)
