@@ -52,6 +52,11 @@ def press_and_come_back(
 ) -> Seen:
     """Press 1; return how the caller joins the queue again."""
     caller.press("1")
+    return comes_back(lab)
+
+
+def comes_back(lab: Lab) -> Seen:
+    """Return how the caller who left the queue joins it again."""
     left = lab.witness.wait_for(event("QueueCallerLeave"))
     back = lab.witness.wait_for(
         event("QueueCallerJoin", Uniqueid=left["Uniqueid"]), count=2
@@ -199,12 +204,16 @@ def test_service_hangs_while_the_key_is_pressed(lab: Lab) -> None:
     caller = queue_of_three(lab)
     service.freeze()
 
-    back = press_and_come_back(lab, caller)
+    caller.press("1")
+    # It wakes when Asterisk has given up, but soon enough to store the request: 0.8 s
+    # after the last that Asterisk sent it would not.
+    played(lab, "callback-queue/hold-on")
+    service.thaw()
+    back = comes_back(lab)
 
     assert back["Position"] == "2"
     assert not caller.got_bye
-    # What it finds when it wakes is a caller who is in line, and no promise.
-    service.thaw()
+    # What it stored then is taken back: the caller is in line, and was told nothing.
     service.wait_for(says("could not be told in time and is back in line"))
     assert only_task(service)["status"] == "cancelled"
 
