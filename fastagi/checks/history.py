@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The histories: may the service read them, have they what it needs, are they alive."""
+"""The histories: may the service read them, have they what it needs, are they alive?
+
+And who is a person in them, and in live calls.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,11 @@ from fastagi.checks.place import NotVisible, Place
 from fastagi.checks.process import User, note_missing_right
 from fastagi.checks.rotation import rotations
 from fastagi.config.model import HistorySettings, Settings
+from fastagi.domain.people import (
+    INTERNAL_TECHNOLOGIES,
+    MACHINE_TECHNOLOGIES,
+    PERSON_TECHNOLOGIES,
+)
 from fastagi.history import cdr, queue_log
 from fastagi.history.cdr import NEEDED, lacking_columns
 from fastagi.history.errors import HistoryUnreadable
@@ -43,6 +51,7 @@ def check_history(settings: Settings, place: Place, user: User) -> Notes:
         user: who the service runs as.
     """
     notes = Notes("history")
+    _look_at_technologies(settings, place, notes)
     history = settings.history
     if not history.enabled:
         return notes
@@ -62,6 +71,35 @@ def check_history(settings: Settings, place: Place, user: User) -> Notes:
         _look_at_conf(settings, place, notes)
     newest.compare(notes)
     return notes
+
+
+def _look_at_technologies(settings: Settings, place: Place, notes: Notes) -> None:
+    """Find channel drivers of which nobody said whether persons use them."""
+    known = {
+        *map(str.lower, settings.missed.technologies),
+        *map(str.lower, PERSON_TECHNOLOGIES),
+        *map(str.lower, MACHINE_TECHNOLOGIES | INTERNAL_TECHNOLOGIES),
+    }
+    for technology in _technologies(place.console("core show channeltypes") or ""):
+        if technology.lower() not in known:
+            notes.warn(
+                "missed.person_technologies",
+                f"Asterisk has channels of the technology {technology}, which is not"
+                " known to be a person's: a call that only such a channel answered"
+                " counts as missed",
+                f"if persons use it, write the default list and {technology} there",
+            )
+
+
+def _technologies(told: str) -> list[str]:
+    """Return the first column of the table that the console shows."""
+    rows: list[str] = []
+    for line in told.splitlines()[1:]:
+        if not line.startswith("---"):
+            rows.append(line.split()[0] if line.split() else "")
+        elif rows:
+            return rows
+    return []
 
 
 class _Newest:

@@ -45,6 +45,7 @@ _LONGEST_SOCKET_PATH_BYTES = 107  # sun_path is 108 bytes with its closing NUL
 
 _DEVICE_CHARS = r"A-Za-z0-9_.@+*#:/-"
 _TECH = r"[A-Za-z][A-Za-z0-9_]*"
+_TECHNOLOGY = re.compile(_TECH)
 _DEVICE = re.compile(rf"{_TECH}/[{_DEVICE_CHARS}]+")
 _STATE_INTERFACE = re.compile(rf"{_TECH}[/:][{_DEVICE_CHARS}]+")
 _CHANNEL = re.compile(rf"{_TECH}/[{{}}{_DEVICE_CHARS}]+")
@@ -434,6 +435,16 @@ def parse_columns(value: object) -> object:
             "have Asterisk write it, and name the columns in the order of the file",
         )
     return columns
+
+
+def parse_technology(value: object) -> str:
+    """Take the technology of channels, as ``core show channeltypes`` names it."""
+    technology = _plain(value, _TECHNOLOGY, 40, "letters, digits and _")
+    if technology.lower() == "local":
+        raise BadValue(
+            "must not be Local: such a channel only connects others", "delete it"
+        )
+    return technology
 
 
 def parse_device(value: object) -> str:

@@ -47,6 +47,7 @@ from fastagi.config.values import (
     SocketPath,
     Switch,
     TableName,
+    Technologies,
     Username,
     choice,
     number,
@@ -55,6 +56,7 @@ from fastagi.config.values import (
 from fastagi.domain.counting import CountingRules
 from fastagi.domain.limits import CallLimits
 from fastagi.domain.numbers import NumberPlan, NumberRules
+from fastagi.domain.people import PERSON_TECHNOLOGIES
 
 
 class AmiLogin(enum.StrEnum):
@@ -242,6 +244,12 @@ class MissedSettings(Section):
     numbers: NumberPatterns = ()
     queue: QueueName | None = None
     min_duration: Annotated[timedelta, span("0", "1h")] = timedelta(0)
+    person_technologies: Technologies | None = None
+
+    @property
+    def technologies(self) -> tuple[str, ...]:
+        """Technologies of the channels that a person may hold."""
+        return self.person_technologies or PERSON_TECHNOLOGIES
 
 
 class HistorySection(Section):

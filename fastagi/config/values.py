@@ -132,6 +132,10 @@ NumberPattern: TypeAlias = Annotated[
 NumberPatterns: TypeAlias = Annotated[
     tuple[NumberPattern, ...], BeforeValidator(fields.parse_list)
 ]
+Technologies: TypeAlias = Annotated[
+    tuple[Annotated[str, PlainValidator(fields.parse_technology)], ...],
+    BeforeValidator(fields.parse_list),
+]
 Regions: TypeAlias = Annotated[tuple[Region, ...], BeforeValidator(fields.parse_list)]
 RegionsOrAll: TypeAlias = Annotated[
     tuple[Annotated[str, PlainValidator(fields.parse_region_or_all)], ...],

@@ -30,23 +30,8 @@ from fastagi.domain.counting import (
     Visit,
     count,
 )
+from fastagi.domain.people import is_person
 
-#: Channels that no person holds in a hand, by their technology.
-_NO_PERSON: Final = frozenset(
-    {
-        "Local",
-        "Announcer",
-        "AsyncGoto",
-        "CBAnn",
-        "CBRec",
-        "Message",
-        "MulticastRTP",
-        "Recorder",
-        "Snoop",
-        "Surrogate",
-        "UnicastRTP",
-    }
-)
 #: A number in what was dialled: ``4930123@trunk``, ``trunk/sip:+4930123@10.0.0.1``.
 _DIALLED: Final = re.compile(r"(?:^|/|sips?:)(\+?[0-9]+)(?=[@/;,]|$)", re.ASCII)
 #: More channels than one Asterisk carries: what is beyond was never hung up for us.
@@ -54,11 +39,6 @@ _MOST_CHANNELS: Final = 20_000
 #: More of these in one call tell nothing new.
 _MOST_VISITS: Final = 50
 _MOST_DIALLED: Final = 20
-
-
-def is_person(name: str) -> bool:
-    """Whether somebody may hold a channel of that name in a hand."""
-    return name.partition("/")[0] not in _NO_PERSON
 
 
 def interface_of(name: str) -> str:
@@ -135,10 +115,6 @@ class _Channel:
         return base if self.is_local and half in {"1", "2"} else ""
 
     @property
-    def is_person(self) -> bool:
-        return is_person(self.name)
-
-    @property
     def interface(self) -> str:
         return interface_of(self.name)
 
@@ -167,6 +143,7 @@ class LiveCalls:
         *,
         client_key: Callable[[str], str],
         is_own: Callable[[str], bool],
+        is_person: Callable[[str], bool] = is_person,
     ) -> None:
         """Follow no call yet.
 
@@ -175,7 +152,9 @@ class LiveCalls:
                 not be a client's.
             is_own: tells a uniqueid or linkedid of a callback from others; a
                 callback is no call of its client's.
+            is_person: tells by its name a channel that a person may hold.
         """
+        self._is_person = is_person
         self._client_key = client_key
         self._is_own = is_own
         self._channels: dict[str, _Channel] = {}
@@ -444,7 +423,7 @@ class LiveCalls:
         """Return who hears whom now, and since when."""
         meetings: list[Meeting] = []
         for channel in self._channels.values():
-            people = [c for c in self._connected(channel.uniqueid) if c.is_person]
+            people = self._people(self._connected(channel.uniqueid))
             other = next((one for one in people if one is not channel), None)
             if other is not None and channel.together_since is not None:
                 meetings += self._meetings(
@@ -528,7 +507,7 @@ class LiveCalls:
                 continue
             group = self._connected(uniqueid)
             seen |= {channel.uniqueid for channel in group}
-            people = [channel for channel in group if channel.is_person]
+            people = self._people(group)
             for channel in group:
                 other = next((one for one in people if one is not channel), None)
                 if other is None:
@@ -554,15 +533,19 @@ class LiveCalls:
             )
         if self._is_own(channel.linkedid):
             return
-        if channel.is_first and (channel.is_person or people > 1):
+        is_held = self._is_person(channel.name)
+        if channel.is_first and (is_held or people > 1):
             for key in self._calls[channel.linkedid].dialled:
                 yield Meeting(
                     contact=Contact.CALLED,
                     key=key,
-                    who=channel.interface if channel.is_person else other.interface,
+                    who=channel.interface if is_held else other.interface,
                     at=at,
                     uniqueid=channel.uniqueid,
                 )
+
+    def _people(self, channels: Iterable[_Channel]) -> list[_Channel]:
+        return [channel for channel in channels if self._is_person(channel.name)]
 
     def _connected(self, uniqueid: str) -> list[_Channel]:
         """Return a channel and all that are connected to it, over Local ones too."""

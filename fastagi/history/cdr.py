@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -23,7 +23,8 @@ from attrs import field, frozen
 
 from fastagi.dialplan import REQUEST_CONTEXT
 from fastagi.domain.counting import Place, Visit
-from fastagi.domain.live_calls import interface_of, is_person, numbers_in
+from fastagi.domain.live_calls import interface_of, numbers_in
+from fastagi.domain.people import PERSON_TECHNOLOGIES, is_person
 from fastagi.history.facts import PastCall
 from fastagi.history.text import decoded
 from fastagi.history.times import BIRTH_S, epoch, read_time, utc
@@ -245,13 +246,16 @@ class Row:
     billsec: float
     answered: bool
     withheld: bool
+    #: A person may hold the channel, or the one that it was connected to.
+    from_person: bool
+    to_person: bool
     #: Names of the Local channels in it, without their halves.
     locals: frozenset[str] = field(factory=frozenset)
 
     @property
     def reached(self) -> bool:
         """Whether somebody took the call."""
-        return self.answered and bool(self.dstchannel) and is_person(self.dstchannel)
+        return self.answered and self.to_person
 
     @property
     def queue(self) -> str:
@@ -274,8 +278,16 @@ class Rows:
     without_time: int
 
 
-def read_rows(records: Iterable[Mapping[str, object]]) -> Rows:
-    """Make rows of what stands in a table or file, in any order."""
+def read_rows(
+    records: Iterable[Mapping[str, object]],
+    technologies: Collection[str] = PERSON_TECHNOLOGIES,
+) -> Rows:
+    """Make rows of what stands in a table or file.
+
+    Args:
+        records: in any order.
+        technologies: of the channels that a person may hold.
+    """
     usable: list[Mapping[str, object]] = []
     without_uniqueid = without_time = 0
     for record in records:
@@ -287,7 +299,7 @@ def read_rows(records: Iterable[Mapping[str, object]]) -> Rows:
         else:
             usable.append(values)
     shift_s = _shift_s(usable)
-    rows = [_row(values, shift_s) for values in usable]
+    rows = [_row(values, shift_s, technologies) for values in usable]
     return Rows(rows, shift_s, without_uniqueid, without_time)
 
 
@@ -312,7 +324,9 @@ def _shift_s(records: Iterable[Mapping[str, object]]) -> float:
     return float(shift) if count * 2 > len(first) else 0.0
 
 
-def _row(values: Mapping[str, object], shift_s: float) -> Row:
+def _row(
+    values: Mapping[str, object], shift_s: float, technologies: Collection[str]
+) -> Row:
     uniqueid = _text(values, "uniqueid")
     born_at = _born_at(uniqueid)
     start_said = read_time(values["start"])
@@ -342,6 +356,8 @@ def _row(values: Mapping[str, object], shift_s: float) -> Row:
         billsec=_seconds(values, "billsec") or 0.0,
         answered=_text(values, "disposition").upper() in _ANSWERED,
         withheld=_text(values, "presentation").lower().startswith("prohib"),
+        from_person=is_person(channel, technologies),
+        to_person=is_person(dstchannel, technologies),
         locals=frozenset(
             name.rpartition(";")[0]
             for name in (channel, dstchannel)
@@ -448,7 +464,7 @@ def _first(rows: list[Row]) -> Row:
     for row in rows:
         if row.linkedid and row.uniqueid == row.linkedid:
             return row
-    return next((row for row in rows if is_person(row.channel)), rows[0])
+    return next((row for row in rows if row.from_person), rows[0])
 
 
 def _visits(rows: list[Row]) -> tuple[Visit, ...]:

@@ -21,13 +21,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
 from attrs import define, field, frozen
 
 from fastagi.domain.counting import Visit
+from fastagi.domain.people import PERSON_TECHNOLOGIES, is_machine
 from fastagi.history.facts import PastCall
 from fastagi.history.text import decoded
 from fastagi.history.times import epoch, read_time
@@ -357,8 +358,15 @@ def past_calls(lines: Iterable[bytes], until: float) -> list[PastCall]:
     return calls_of(believed(lines, until).lines)
 
 
-def calls_of(lines: Iterable[Line]) -> list[PastCall]:
-    """Return the calls that lines tell of, in their order."""
+def calls_of(
+    lines: Iterable[Line], technologies: Collection[str] = PERSON_TECHNOLOGIES
+) -> list[PastCall]:
+    """Return the calls that lines tell of.
+
+    Args:
+        lines: in their order.
+        technologies: of the channels that a person may hold.
+    """
     calls: dict[str, _Call] = {}
     #: The last time at which Asterisk is known to have been alive.
     alive_at = 0.0
@@ -367,12 +375,12 @@ def calls_of(lines: Iterable[Line]) -> list[PastCall]:
             for call in calls.values():
                 _cut_off(call, line.at, alive_at)
         elif line.callid != "NONE":
-            _tell(calls, line)
+            _tell(calls, line, technologies)
         alive_at = line.at
     return [_past(callid, call) for callid, call in calls.items()]
 
 
-def _tell(calls: dict[str, _Call], line: Line) -> None:
+def _tell(calls: dict[str, _Call], line: Line, technologies: Collection[str]) -> None:
     if not (
         line.event in _LEFT
         or line.event in _ANSWERED
@@ -395,11 +403,12 @@ def _tell(calls: dict[str, _Call], line: Line) -> None:
     if line.event == "ABANDON":
         stay.to_the_end = True
     elif line.event in _ANSWERED:
-        if call.answered_at is None:
+        by_machine = is_machine(line.agent, technologies)
+        if call.answered_at is None and not by_machine:
             call.answered_at, call.who = line.at, line.agent
         # The talk goes on until one of the other lines.
         call.over = line.event != "CONNECT"
-        if line.event in _TALKED:
+        if line.event in _TALKED and not by_machine:
             call.talk_s = _number(_data(line, _TALKED[line.event]))
 
 

@@ -19,6 +19,7 @@ from attrs import field, frozen
 
 from twisted.logger import Logger
 
+from fastagi.domain.people import PERSON_TECHNOLOGIES
 from fastagi.history import cdr, queue_log
 from fastagi.history.database import (
     MOST_COUNTED,
@@ -83,6 +84,8 @@ class QueueLog:
     path: Path
     #: Into which it is rotated, besides its own and those within it.
     folders: Sequence[str] = ()
+    #: Of the channels that a person may hold.
+    technologies: Sequence[str] = PERSON_TECHNOLOGIES
 
     def read(self, since: float, until: float) -> Reading:
         """Return the calls that ended since a time, and perhaps others."""
@@ -99,7 +102,9 @@ class QueueLog:
                 " what stands close behind them are not believed; filter the numbers"
                 " before Queue(), as docs/history.md says"
             )
-        return Reading(queue_log.calls_of(believed.lines), tuple(remarks))
+        return Reading(
+            queue_log.calls_of(believed.lines, self.technologies), tuple(remarks)
+        )
 
 
 @frozen
@@ -111,6 +116,8 @@ class CdrFile:
     columns: Sequence[str] = ()
     #: Into which it is rotated, besides its own and those within it.
     folders: Sequence[str] = ()
+    #: Of the channels that a person may hold.
+    technologies: Sequence[str] = PERSON_TECHNOLOGIES
 
     def read(self, since: float, until: float) -> Reading:
         """Return the calls that ended since a time, and perhaps others."""
@@ -125,7 +132,9 @@ class CdrFile:
         earliest = since - LONGEST_WAIT_S
         log = lines_since(self.path, earliest, time_of, cdr.whole_records, self.folders)
         parsed = [cdr.parse_csv(line, self.columns) for line in log.lines]
-        rows = cdr.read_rows(row for row in parsed if row is not None)
+        rows = cdr.read_rows(
+            (row for row in parsed if row is not None), self.technologies
+        )
         remarks = list(log.remarks)
         if rows.without_uniqueid:
             remarks.append(
@@ -183,6 +192,8 @@ class CdrDatabase:
     url: str = field(repr=False)
     table: str
     password: str | None = field(default=None, repr=False)
+    #: Of the channels that a person may hold.
+    technologies: Sequence[str] = PERSON_TECHNOLOGIES
 
     def open(self) -> CdrTable:
         """Return the table.
@@ -197,7 +208,7 @@ class CdrDatabase:
         table = self.open()
         earliest = local_time(since - LONGEST_WAIT_S - _ZONES_S)
         found = table.rows_since(earliest)
-        rows = cdr.read_rows(found)
+        rows = cdr.read_rows(found, self.technologies)
         calls = [
             call
             for call in cdr.past_calls(rows.rows)
@@ -233,6 +244,8 @@ class QueueLogDatabase:
     url: str = field(repr=False)
     table: str
     password: str | None = field(default=None, repr=False)
+    #: Of the channels that a person may hold.
+    technologies: Sequence[str] = PERSON_TECHNOLOGIES
 
     def open(self) -> QueueLogTable:
         """Return the table.
@@ -259,7 +272,7 @@ class QueueLogDatabase:
         rows = queue_log.believed_rows(found, until)
         calls = [
             call
-            for call in queue_log.calls_of(rows.lines)
+            for call in queue_log.calls_of(rows.lines, self.technologies)
             if call.ended_at is None or call.ended_at >= since - LONGEST_WAIT_S
         ]
         remarks = []

@@ -48,6 +48,7 @@ from fastagi.domain.contacts import Contact, PastContact
 from fastagi.domain.counting import Ended, Outcome, Place
 from fastagi.domain.live_calls import LiveCalls, Meeting
 from fastagi.domain.numbers import NotCallable, plain_number
+from fastagi.domain.people import is_person
 from fastagi.domain.task import OPEN, CallbackTask
 from fastagi.node.queue_monitor import OWN_CHANNEL
 from fastagi.runtime.background import Background
@@ -134,6 +135,9 @@ class CallTracker:
         self.calls = LiveCalls(
             client_key=lambda number: client_key(self._settings(), number),
             is_own=is_own,
+            is_person=lambda channel: is_person(
+                channel, self._settings().missed.technologies
+            ),
         )
         self._manager = manager
         self._store = store

@@ -27,7 +27,7 @@ from pydantic import SecretStr
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 
-from fastagi.config.model import HistorySettings, Settings
+from fastagi.config.model import Settings
 from fastagi.domain.contacts import Contact, PastContact, served_after
 from fastagi.domain.counting import Ended
 from fastagi.history.judge import Judged, judge
@@ -70,27 +70,33 @@ _SLACK_S: Final = 2.0
 _MOST_TOLD: Final = 5000
 
 
-def sources_of(settings: HistorySettings) -> list[Source]:
+def sources_of(settings: Settings) -> list[Source]:
     """Return the histories there are, the one that is believed first before others."""
+    history = settings.history
+    people = settings.missed.technologies
     sources: list[Source] = []
-    if settings.queue_log_file:
-        sources.append(QueueLog(Path(settings.queue_log_file), settings.rotated_into))
-    if settings.queue_log_url is not None:
+    if history.queue_log_file:
+        file = Path(history.queue_log_file)
+        sources.append(QueueLog(file, history.rotated_into, people))
+    if history.queue_log_url is not None:
         sources.append(
             QueueLogDatabase(
-                settings.queue_log_url,
-                settings.queue_log_table,
-                _shown(settings.queue_log_password),
+                history.queue_log_url,
+                history.queue_log_table,
+                _shown(history.queue_log_password),
+                people,
             )
         )
-    if settings.cdr_csv is not None:
-        sources.append(
-            CdrFile(Path(settings.cdr_csv), settings.cdr_columns, settings.rotated_into)
-        )
-    if settings.cdr_url is not None:
+    if history.cdr_csv is not None:
+        file = Path(history.cdr_csv)
+        sources.append(CdrFile(file, history.cdr_columns, history.rotated_into, people))
+    if history.cdr_url is not None:
         sources.append(
             CdrDatabase(
-                settings.cdr_url, settings.cdr_table, _shown(settings.cdr_password)
+                history.cdr_url,
+                history.cdr_table,
+                _shown(history.cdr_password),
+                people,
             )
         )
     return sources
@@ -118,7 +124,7 @@ def find(settings: Settings, since: float, until: float) -> Found:
         since: epoch seconds; what ended before is not of interest.
         until: now, in epoch seconds; what is dated later is not believed.
     """
-    past = read_all(sources_of(settings.history), since, until)
+    past = read_all(sources_of(settings), since, until)
     judged = judge(
         past.calls,
         settings.counting_rules,

@@ -437,3 +437,31 @@ def test_queue_log_that_is_rotated_into_a_folder_elsewhere(
     write(more / "asterisk", block.replace(f"{tmp_path}/old/logs", "old"))
     if inside:
         assert check(tmp_path, queue_log=str(log)) == ["ok"]
+
+
+CHANNEL_TYPES = """Type             Description                              Devicestate
+-----------      -----------                              -----------
+Local            Local Proxy Channel Driver               yes
+HoloPhone        Holographic telephones                   no
+PJSIP            PJSIP Channel Driver                     yes
+AudioSocket      AudioSocket Channel Driver               no
+----------
+4 channel drivers registered.
+"""
+
+
+def test_technology_of_which_nobody_said_whether_persons_use_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Place, "console", lambda _place, _command: CHANNEL_TYPES)
+    (text,) = check(tmp_path)
+    assert text.startswith(
+        "warning: missed.person_technologies: Asterisk has channels of the technology"
+        " HoloPhone, which is not known to be a person's"
+    )
+    given = settings(
+        tmp_path,
+        history={"queue_log": ""},
+        missed={"person_technologies": ["PJSIP", "holophone"]},
+    )
+    assert told(check_history(given, Place(given), _US)) == ["ok"]

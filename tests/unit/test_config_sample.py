@@ -22,6 +22,7 @@ from fastagi.config.durations import format_duration, parse_duration
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import load_settings, parse_settings
 from fastagi.config.values import Section
+from fastagi.domain.people import PERSON_TECHNOLOGIES
 
 _PATH = Path(__file__).parents[2] / "etc" / "callback-queue.yaml"
 _TEXT = _PATH.read_text("utf-8")
@@ -52,6 +53,7 @@ _IN_WORDS = {
         "(three quarters of max_connections; all of them if there is one peer)"
     ),
     "number_plan.region": "(none)",
+    "missed.person_technologies": "(telephones and telephone lines, as above)",
     "missed.queue": "(the first of the queues below)",
     "history.queue_log_url": "(none)",
     "history.queue_log_password_file": "(none)",
@@ -272,6 +274,13 @@ def test_examples_under_the_queues_work_too() -> None:
 
 def test_lines_are_short_enough_to_read() -> None:
     assert [line for line in _LINES if len(line) > 88 or line != line.rstrip()] == []
+
+
+def test_technologies_of_persons_are_those_in_the_code() -> None:
+    comment = " ".join(_ENTRIES["missed.person_technologies"].comment)
+    listed = re.search(r"the default, which is (.*?)\.", comment)
+    assert listed is not None
+    assert tuple(re.split(r", | and ", listed[1])) == PERSON_TECHNOLOGIES
 
 
 def test_a_mistake_in_the_sample_would_be_found() -> None:

@@ -1023,3 +1023,25 @@ def test_queue_log_in_a_file_and_in_a_table_is_one(tmp_path: Path) -> None:
     assert {call.uniqueid for call in both} == set(alone)
     for call in both:
         assert len(call.visits) == len(alone[call.uniqueid].visits)
+
+
+# -- voice bots
+
+
+@pytest.mark.parametrize("technology", ["AudioSocket", "WebSocket", "UnicastRTP"])
+def test_voice_bot_is_no_person_in_cdrs(technology: str) -> None:
+    bot = row(dstchannel=f"{technology}/127.0.0.1:9092-01", lastapp="Dial", lastdata="")
+    queue = row(calldate="2026-07-01 12:00:30", disposition="NO ANSWER")
+    found = judged(past(bot, queue))
+    assert [ended.outcome for ended in found.known] == [Outcome.MISSED]
+    assert found.contacts == []
+    as_person = cdr.read_rows([bot, queue], ["PJSIP", technology])
+    (ended,) = judged(cdr.past_calls(as_person.rows)).known
+    assert ended.outcome is Outcome.ANSWERED
+
+
+def test_voice_bot_in_a_queue_is_no_person_in_queue_log() -> None:
+    lines = [line.replace("PJSIP/101", "AudioSocket/127.0.0.1:9092") for line in TALK]
+    found = judged(log(*lines))
+    assert [ended.outcome for ended in found.known] == [Outcome.MISSED]
+    assert found.contacts == []
