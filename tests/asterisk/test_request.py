@@ -52,10 +52,10 @@ def press_and_come_back(
 ) -> Seen:
     """Press 1; return how the caller joins the queue again."""
     caller.press("1")
-    return comes_back(lab)
+    return comes_back(lab, limit)
 
 
-def comes_back(lab: Lab) -> Seen:
+def comes_back(lab: Lab, limit: datetime.timedelta = LIMIT) -> Seen:
     """Return how the caller who left the queue joins it again."""
     left = lab.witness.wait_for(event("QueueCallerLeave"))
     back = lab.witness.wait_for(
