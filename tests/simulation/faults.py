@@ -63,11 +63,15 @@ def _promise_first() -> Iterator[None]:
     async def store_in_time(
         self: Any, request: Any, new: NewTask, limit_s: float
     ) -> Recorded:
-        self._background.start("x", self._store.add(new, self._now()))
+        self._background.start("x", self._store.add(new, self._clock.now()))
         known = attrs.asdict(new, recurse=False)
         del known["reason"]
         task = CallbackTask(
-            id=0, status=Status.PENDING, created_at=self._now(), reason="?", **known
+            id=0,
+            status=Status.PENDING,
+            created_at=self._clock.now(),
+            reason="?",
+            **known,
         )
         return Recorded(task, created=True)
 
