@@ -74,8 +74,8 @@ class TaskStore:
 
         Args:
             database: where all is stored.
-            lease: without which no attempt begins or ends, nor is any position set;
-                None: whoever uses this store does none of that beside a service.
+            lease: without which no attempt begins, goes on or ends, nor is any position
+                set; None: whoever uses this store does none of that beside a service.
             node: the Asterisk of the attempts.
         """
         self._database = database
@@ -211,10 +211,11 @@ class TaskStore:
             answered_at: when the client answered, likewise.
 
         Raises:
+            LeaseLost: another process follows the attempt, and tells it.
             StaleTask: the attempt has ended.
             NoSuchTask: there is no such attempt.
         """
-        await self._database.run(
+        await self._run_fenced(
             "progress",
             attempts.progress,
             channel_id,

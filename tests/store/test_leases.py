@@ -82,6 +82,24 @@ def test_attempts_begin_and_end_only_while_the_lease_is_held(
     assert open_one.attempt.ended_at is None
 
 
+def test_steps_of_an_attempt_are_told_only_while_the_lease_is_held(
+    database: Database,
+) -> None:
+    frozen = TaskStore(database, lease=lease_of(take(database, OURS, "a")))
+    done(frozen.add(new_task(), NOW))
+    (begun,) = done(frozen.begin_attempts({"support"}, ["a"], NOW)).begun
+    done(frozen.progress("a", "one agent rings", NOW))
+    told = done(frozen.history(begun.task.id))
+    run_out(database)
+    take(database, THEIRS, "b")
+
+    # The holder reads the same events, and tells them.
+    with pytest.raises(LeaseLost):
+        done(frozen.progress("a", "one agent answered", NOW))
+
+    assert done(frozen.history(begun.task.id)) == told
+
+
 def test_attempts_of_another_node_are_not_looked_after(database: Database) -> None:
     store, other = TaskStore(database), TaskStore(database, node="pbx2")
     done(store.add(new_task(), NOW))
