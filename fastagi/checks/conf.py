@@ -83,6 +83,10 @@ class Section:
         """Return the option; the last one where it stands several times."""
         return next(reversed(self.all(name)), None)
 
+    def first(self, name: str) -> Option | None:
+        """Return the option; the first one where it stands several times."""
+        return next(iter(self.all(name)), None)
+
     def all(self, name: str) -> list[Option]:
         """Return every option of that name, in order."""
         return [one for one in self.options if _fold(one.name) == _fold(name)]

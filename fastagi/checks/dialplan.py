@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from itertools import zip_longest
 from typing import Final
 
@@ -52,6 +52,11 @@ _ENTER: Final = f"{dialplan.ENTER_CONTEXT},s,1("
 _FREEPBX_CONTEXT: Final = "ext-queues"
 #: What follows a queue for callers whose Queue() line has no callback-enter.
 _AFTER_CONTEXT: Final = "callback-after-queue"
+#: Applications that answer a call, besides Playback() and Background().
+_ANSWERING: Final = frozenset({"answer", "read", "voicemail", "voicemailmain", "agi"})
+#: Applications that run another context and come back, and those that go there.
+_CALLS: Final = frozenset({"gosub", "gosubif", "macro", "macroif", "execif"})
+_JUMPS: Final = ("goto", "gosub", "macro", "execif", "dial", "while")
 #: Where the arguments of Queue() have the time-out.
 _TIMEOUT: Final = 4
 
@@ -142,6 +147,7 @@ def _check_queue_lines(link: ManagerLink, queues: Container[str], notes: Notes) 
     ]
     for step, following in entries:
         _check_way_back(step, following, steps, notes)
+    _check_answer(steps, queues, notes)
     # Where a filter stands somewhere, the admin knows of it: whether each way into a
     # queue passes it can not be told from here.
     if entries and not any(map(_filters_number, steps)):
@@ -151,6 +157,72 @@ def _check_queue_lines(link: ManagerLink, queues: Container[str], notes: Notes) 
             " queue_log, where this service looks for missed calls",
             f"for calls from outside, write before Queue(): {NUMBER_FILTER}",
         )
+
+
+def _check_answer(
+    steps: Sequence[AmiMessage], queues: Container[str], notes: Notes
+) -> None:
+    """Warn of a queue whose callers may come to it unanswered.
+
+    A phone or trunk that has heard no answer may send no keys. Where something that
+    answers leads to the queue's extension, callers are taken to come from there.
+    """
+    answering = {one.get("Context") for one in steps if _answers(one)}
+
+    def answers(step: AmiMessage) -> bool:
+        if step.get("Application").lower() not in _CALLS:
+            return _answers(step)
+        words = re.split(r"[^\w.-]+", step.get("AppData"))
+        return _answers(step) or not answering.isdisjoint(words)
+
+    for number, step in enumerate(steps):
+        if not _enters(step, queues):
+            continue
+        before = [one for one in steps[:number] if _same_extension(one, step)]
+        if any(map(answers, before)) or _is_led_to(step, steps, answers):
+            continue
+        notes.warn(
+            _extension(step),
+            "callers may come to the queue without having been answered, and then the"
+            " key is not sent by many phones and trunks",
+            "write Answer() as the first line of this extension",
+        )
+
+
+def _enters(step: AmiMessage, queues: Container[str]) -> bool:
+    application, data = step.get("Application"), step.get("AppData")
+    if application == "Gosub" and data.startswith(_ENTER):
+        data = data.removeprefix(_ENTER)
+    elif application != "Queue":
+        return False
+    return re.split("[,)]", data)[0] in queues
+
+
+def _answers(step: AmiMessage) -> bool:
+    application, data = step.get("Application").lower(), step.get("AppData").lower()
+    if application in ("playback", "background"):
+        return "noanswer" not in data
+    return application in _ANSWERING or "answer(" in data
+
+
+def _is_led_to(
+    step: AmiMessage,
+    steps: Sequence[AmiMessage],
+    answers: Callable[[AmiMessage], bool],
+) -> bool:
+    """Tell whether an extension that answers jumps to the one of a step."""
+    context, extension = step.get("Context"), step.get("Extension")
+    answered: tuple[str, str] | None = None
+    for one in steps:
+        here = (one.get("Context"), one.get("Extension"))
+        if answers(one):
+            answered = here
+        if here != answered or not one.get("Application").lower().startswith(_JUMPS):
+            continue
+        parts = re.split(r"[,?:()|@/]", one.get("AppData"))
+        if context in parts or (here[0] == context and extension in parts):
+            return True
+    return False
 
 
 def _check_way_back(

@@ -20,7 +20,9 @@ from typing import Any, Final
 
 import attrs
 
+from fastagi.checks.console import console_socket
 from fastagi.checks.finding import Notes
+from fastagi.checks.place import Place
 from fastagi.runtime.kernel_limits import open_files
 
 #: The user that the systemd unit names.
@@ -176,6 +178,30 @@ def note_missing_right(
             f"not looked at: {user.name} {what}",
             "run this check as root, who can look at it as the user of the service",
         )
+
+
+def asterisk_user(place: Place) -> User | None:
+    """Return who Asterisk runs as; None if that is not known, or can not be asked for.
+
+    Only root can ask the file system for another user than itself.
+    """
+    pid_file = console_socket(place.config_dir).with_name("asterisk.pid")
+    try:
+        pid = int(pid_file.read_text())
+        uid = Path(f"/proc/{pid}").stat().st_uid
+        gid = Path(f"/proc/{pid}").stat().st_gid
+        user = _user(uid, _groups_of(pid), gid)
+    except (OSError, ValueError):
+        conf = place.conf_or_none("asterisk.conf")
+        options = conf.section("options") if conf else None
+        option = options.get("runuser") if options else None
+        if option is None:
+            return None
+        try:
+            user = _user(pwd.getpwnam(option.value).pw_uid)
+        except KeyError:
+            return None
+    return user if os.geteuid() == 0 or user.is_us else None
 
 
 def service_user(running: Running | None) -> User:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from fastagi import dialplan
@@ -12,8 +12,16 @@ from fastagi.ami import actions
 from fastagi.checks.conf import Conf, Section
 from fastagi.checks.dialplan import NO_CONTEXT, show_context
 from fastagi.checks.finding import Notes
+from fastagi.checks.in_force import (
+    Loaded,
+    Member,
+    check_age,
+    check_in_force,
+    loaded_queues,
+)
 from fastagi.checks.link import LinkFailed, ManagerLink, Refused
 from fastagi.checks.place import NotVisible, Place, note_stops
+from fastagi.checks.trunks import check_trunks, trunk_of
 from fastagi.config.model import Settings
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.wire.errors import LocalProtocolError
@@ -22,10 +30,6 @@ from fastagi.wire.errors import LocalProtocolError
 _RELOAD: Final = "asterisk -rx 'module reload app_queue.so'"
 #: Local/{number}@CONTEXT, perhaps with options behind it.
 _LOCAL: Final = re.compile(r"Local/[^@]*@([^/@]+)(?:/[a-z]*)?", re.IGNORECASE)
-#: PJSIP/{number}@ENDPOINT or PJSIP/ENDPOINT/sip:{number}@HOST
-_PJSIP: Final = re.compile(
-    r"PJSIP/(?:([^/{}]+)/.*|[^/@]*\{number\}[^/@]*@([^/@]+))", re.IGNORECASE
-)
 #: QueueMember's Status of a device Asterisk does not know.
 _INVALID: Final = "4"
 
@@ -35,7 +39,7 @@ def check_queues(link: ManagerLink | None, settings: Settings, place: Place) -> 
     notes = Notes("queues")
     conf = _conf(place, notes)
     realtime = _realtime(place)
-    members: dict[str, list[tuple[str, str]]] | None = None
+    loaded: dict[str, Loaded] | None = None
     if link is None:
         notes.warn(
             "Asterisk",
@@ -45,17 +49,21 @@ def check_queues(link: ManagerLink | None, settings: Settings, place: Place) -> 
         )
     else:
         try:
-            members = _members(link)
+            loaded = loaded_queues(link)
         except (Refused, LinkFailed) as error:
             notes.fault("Asterisk", f"it does not tell its queues: {error}", _RELOAD)
+        if conf is not None:
+            check_age(link, conf, notes, _RELOAD)
     for queue in settings.queues.values():
         names = dict.fromkeys((queue.name, queue.target_queue or queue.name))
-        if members is not None:
+        if loaded is not None:
             for name in names:
-                _check_existence(name, members, conf, realtime, notes)
+                _check_existence(name, loaded, conf, realtime, notes)
+                if conf is not None and name.lower() in loaded:
+                    check_in_force(conf, loaded[name.lower()], notes, _RELOAD)
             target = queue.target_queue
-            if target and target.lower() in members:
-                _check_members(target, members[target.lower()], notes)
+            if target and target.lower() in loaded:
+                _check_members(target, loaded[target.lower()].members, notes)
         _check_options(queue.name, conf, realtime, link, notes)
         if queue.target_extension and link is not None:
             _check_extension(link, queue, notes)
@@ -63,6 +71,8 @@ def check_queues(link: ManagerLink | None, settings: Settings, place: Place) -> 
     for channel in dict.fromkeys(channels):
         if link is not None:
             _check_outbound(link, channel, notes)
+    if link is not None:
+        check_trunks(link, settings, place, notes)
     return notes
 
 
@@ -95,27 +105,14 @@ def _realtime(place: Place) -> bool:
     return section is not None and section.get("queues") is not None
 
 
-def _members(link: ManagerLink) -> dict[str, list[tuple[str, str]]]:
-    """Return each queue's members and their device states, by its folded name."""
-    queues: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for message in link.ask_list(actions.queue_status()):
-        name = message.get("Queue").lower()
-        if message.event == "QueueParams":
-            queues[name] = queues[name]
-        elif message.event == "QueueMember":
-            interface = message.get("StateInterface") or message.get("Location")
-            queues[name].append((interface, message.get("Status")))
-    return dict(queues)
-
-
 def _check_existence(
     name: str,
-    members: dict[str, list[tuple[str, str]]],
+    loaded: Mapping[str, Loaded],
     conf: Conf | None,
     realtime: bool,
     notes: Notes,
 ) -> None:
-    if name.lower() in members:
+    if name.lower() in loaded:
         return
     problem = f"Asterisk has no queue {name}"
     section = conf.section(name) if conf else None
@@ -144,7 +141,7 @@ def _check_existence(
         )
 
 
-def _check_members(name: str, members: list[tuple[str, str]], notes: Notes) -> None:
+def _check_members(name: str, members: Sequence[Member], notes: Notes) -> None:
     where = f"queue {name}"
     if not members:
         notes.warn(
@@ -153,12 +150,22 @@ def _check_members(name: str, members: list[tuple[str, str]], notes: Notes) -> N
             "add a line such as member => PJSIP/101 to queues.conf, or let agents log"
             " in to the queue",
         )
-    for interface, status in members:
-        if status == _INVALID:
+    for member in members:
+        if member.status == _INVALID:
             notes.warn(
                 where,
-                f"Asterisk does not know the device of its member {interface}",
-                f"correct the member, or configure {interface}",
+                "Asterisk does not know the device of its member"
+                f" {member.state_interface}",
+                f"correct the member, or configure {member.state_interface}",
+            )
+        if member.state_interface.lower().startswith("local/"):
+            notes.warn(
+                where,
+                f"its member {member.interface} looks free during calls: a Local"
+                " channel does not tell the state of a phone",
+                "name the phone's device as the fourth value of its member line"
+                " (member => Local/101@agents/n,0,Alice,PJSIP/101), or as"
+                " state_interface where it is added",
             )
 
 
@@ -340,13 +347,10 @@ def _check_outbound(link: ManagerLink, channel: str, notes: Notes) -> None:
     try:
         if found := _LOCAL.fullmatch(channel):
             link.ask_list(show_context(found[1]))
-        elif (found := _PJSIP.fullmatch(channel)) and not _knows(
-            link, f"PJSIP/{found[1] or found[2]}"
-        ):
+        elif (trunk := trunk_of(channel)) and not _knows(link, f"PJSIP/{trunk}"):
             notes.fault(
                 where,
-                f"it is {channel}, and Asterisk has no PJSIP endpoint"
-                f" {found[1] or found[2]}",
+                f"it is {channel}, and Asterisk has no PJSIP endpoint {trunk}",
                 "correct it; the names are in: asterisk -rx 'pjsip show endpoints'",
             )
     except (Refused, LinkFailed, LocalProtocolError) as error:

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from fastagi.checks.finding import Notes
 from fastagi.checks.place import NotVisible, Place
+from fastagi.checks.process import User, asterisk_user
 from fastagi.config.model import Settings
 from fastagi.config.queue_layers import QueueSettings
 
@@ -25,6 +27,8 @@ _FORMATS: Final = frozenset(
 #: The language of a channel that says no other, and what is heard for want of another.
 _DEFAULT_LANGUAGE: Final = "en"
 _OWN: Final = "callback-queue"
+#: The option of queues.conf that names what waiting callers hear.
+_ANNOUNCEMENT: Final = "periodic-announce"
 #: Languages of the prompts that come with this service.
 SHIPPED: Final = frozenset({"en", "ru"})
 
@@ -32,9 +36,8 @@ SHIPPED: Final = frozenset({"en", "ru"})
 def check_sounds(settings: Settings, place: Place) -> Notes:
     """Look for each prompt of each queue."""
     notes = Notes("sounds")
-    wanted = sorted(
-        {pair for queue in settings.queues.values() for pair in _prompts(queue)}
-    )
+    prompts = {pair for queue in settings.queues.values() for pair in _prompts(queue)}
+    wanted = sorted({*prompts, *_announcements(settings, place)})
     try:
         directory = place.sounds()
         _check_directory(directory, place, notes)
@@ -48,21 +51,29 @@ def check_sounds(settings: Settings, place: Place) -> Notes:
         return notes
     if not directory.is_dir():
         return notes
+    user = asterisk_user(place)
     languages = _languages(directory)
     for setting, name, language in wanted:
         for one in [language] if language else languages:
-            _check_sound(directory, setting, name, one, notes)
+            _check_sound(directory, setting, name, one, user, notes)
     return notes
 
 
 def _check_sound(
-    directory: Path, setting: str, name: str, language: str, notes: Notes
+    directory: Path,
+    setting: str,
+    name: str,
+    language: str,
+    user: User | None,
+    notes: Notes,
 ) -> None:
-    if _exists(directory, name, language):
+    found = _files(directory, name, language)
+    if found:
+        _check_right(found, setting, user, notes)
         return
     where = name if name.startswith("/") else str(directory / language / name)
-    remedy = _remedy(directory, name, language)
-    if _exists(directory, name, _DEFAULT_LANGUAGE):
+    remedy = _remedy(directory, setting, name, language)
+    if _files(directory, name, _DEFAULT_LANGUAGE):
         notes.warn(
             where,
             f"there is no such sound file for {setting}, so it is heard in English",
@@ -112,31 +123,58 @@ def _languages(directory: Path) -> list[str]:
     return sorted(by_place.values())
 
 
-def _exists(directory: Path, name: str, language: str) -> bool:
-    """Look where Asterisk does (main/file.c:fileexists_core).
+def _files(directory: Path, name: str, language: str) -> list[Path]:
+    """Return the files of a prompt, looking where Asterisk does.
 
-    At last it looks for English; that is for the caller to do.
+    As main/file.c:fileexists_core. At last it looks for English; that is for the caller
+    to do.
     """
     if name.startswith("/"):
-        return _has_file(Path(name))
-    places = [directory / name]
+        return _formats_of(Path(name))
+    places = []
     while language:
         places.append(directory / language / name)
         # en_GB_male, then en_GB, then en.
         language = language.rpartition("_")[0]
-    return any(map(_has_file, places))
+    places.append(directory / name)
+    return next(filter(None, map(_formats_of, places)), [])
 
 
-def _has_file(path: Path) -> bool:
+def _formats_of(path: Path) -> list[Path]:
     # A name may hold dots, so it is not taken apart.
-    return any(
-        found.name[len(path.name) + 1 :] in _FORMATS
-        for found in path.parent.glob(f"{path.name}.*")
-        if found.is_file()
+    return [
+        found
+        for found in sorted(path.parent.glob(f"{glob.escape(path.name)}.*"))
+        if found.name[len(path.name) + 1 :] in _FORMATS and found.is_file()
+    ]
+
+
+def _check_right(
+    files: list[Path], setting: str, user: User | None, notes: Notes
+) -> None:
+    """Look whether Asterisk may read a prompt in any of its formats."""
+    if user is None or any(user.may("r", file) for file in files):
+        return
+    notes.fault(
+        files[0],
+        f"Asterisk runs as {user.name}, who may not read this sound file for {setting}",
+        f"chmod a+r {files[0]}; and let {user.name} pass to its directory, e.g. chmod"
+        f" a+rx {files[0].parent}",
     )
 
 
-def _remedy(directory: Path, name: str, language: str) -> str:
+def _announcements(settings: Settings, place: Place) -> Iterator[tuple[str, str, str]]:
+    """Give the announcements that queues.conf names, as `_prompts` does."""
+    conf = place.conf_or_none("queues.conf")
+    for queue in settings.queues.values():
+        section = conf.section(queue.name) if conf else None
+        option = section.get(_ANNOUNCEMENT) if section else None
+        for name in option.value.split(",") if option else ():
+            if name := name.strip():
+                yield f"{_ANNOUNCEMENT} of [{queue.name}]", name, ""
+
+
+def _remedy(directory: Path, setting: str, name: str, language: str) -> str:
     if name.startswith(f"{_OWN}/"):
         target = directory / language
         spoken = language.partition("_")[0]
@@ -146,4 +184,5 @@ def _remedy(directory: Path, name: str, language: str) -> str:
             f"in the source of this service: mkdir -p {target};"
             f" cp -r sounds/{spoken}/{_OWN} {target}/"
         )
-    return "put the file there, or correct the name in the settings"
+    file = "queues.conf" if setting.startswith(_ANNOUNCEMENT) else "the settings"
+    return f"put the file there, or correct the name in {file}"

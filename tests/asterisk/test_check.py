@@ -7,6 +7,7 @@ each is named with its remedy.
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import sqlite3
@@ -31,6 +32,7 @@ _OFFER = {
 }
 _SUPPORT = Queue(name="support", members=("alice",), options=_OFFER)
 _SALES = Queue(name="sales", members=("bob",), options=_OFFER)
+_RELOAD_QUEUES = "module reload app_queue.so"
 _AREAS = (
     *("settings", "numbers", "database", "manager", "dialplan", "queues", "history"),
     *("sounds", "FastAGI", "control socket", "service"),
@@ -76,6 +78,8 @@ class Installation:
         assert count == len(self.asterisk.queues)
         path.write_text(text)
         self.asterisk.cli("dialplan reload")
+        # The files are all new, and only this is a reload that Asterisk tells of.
+        self.asterisk.cli(_RELOAD_QUEUES)
 
     def close(self) -> None:
         """Put the files right that the next test does not write anew by itself."""
@@ -88,6 +92,7 @@ class Installation:
         text = path.read_text()
         assert old in text, f"{old!r} is not in {path}"
         path.write_text(text.replace(old, new))
+        then = then or (_RELOAD_QUEUES if name == "queues.conf" else "")
         if then:
             self.asterisk.cli(then)
 
@@ -367,6 +372,7 @@ def _without(option: str) -> Callable[[Installation], None]:
         lines = path.read_text().splitlines()
         kept = [line for line in lines if not line.startswith(f"{option} =")]
         path.write_text("\n".join(kept) + "\n")
+        installation.asterisk.cli(_RELOAD_QUEUES)
 
     return change
 
@@ -443,6 +449,94 @@ def test_file_that_asterisk_refuses(installation: Installation) -> None:
     )
 
 
+def test_member_that_is_in_the_file_and_not_in_force(
+    installation: Installation,
+) -> None:
+    path = installation.etc / "queues.conf"
+    before = path.read_text()
+    path.write_text(f"{before}maxlen = 7\nmember => PJSIP/carol\n")
+    _code, found = installation.check()
+    faults = [one.problem for one in found if one.is_fault]
+    assert faults == [
+        "Asterisk has not read it: [sales] is loaded with maxlen = 0",
+        "Asterisk has not read it: [sales] is loaded without PJSIP/carol",
+    ]
+    installation.asterisk.cli(_RELOAD_QUEUES)
+    assert installation.check() == (0, [])
+    path.write_text(before)
+    _code, found = installation.check()
+    assert any("with the member PJSIP/carol" in one.problem for one in found)
+
+
+def test_file_that_was_changed_since_the_last_reload(
+    installation: Installation,
+) -> None:
+    path = installation.etc / "queues.conf"
+    later = path.stat().st_mtime + 3600
+    os.utime(path, (later, later))
+    code, (doubt,) = installation.check()
+    assert code == 0
+    assert doubt.where == str(path)
+    assert "its queues may still be the old ones" in doubt.problem
+
+
+def test_member_on_a_local_channel_without_the_state_of_a_phone(
+    installation: Installation,
+) -> None:
+    blind = Queue(name="sales", members=("Local/bob@agents/n",), options=_OFFER)
+    installation.set_queues(_SUPPORT, blind)
+    _code, found = installation.check()
+    assert any("looks free during calls" in one.problem for one in found)
+
+
+def test_queue_that_is_entered_without_an_answer(installation: Installation) -> None:
+    installation.set_dialplan(
+        extra="[unanswered]\nexten => 9,1,Queue(sales)\n same => n,Hangup()\n"
+    )
+    _code, (doubt,) = installation.check()
+    assert doubt.where == "extension 9@unanswered"
+    assert doubt.remedy == "write Answer() as the first line of this extension"
+
+
+def test_announcement_whose_file_is_not_there(installation: Installation) -> None:
+    installation.edit("queues.conf", "callback-queue/offer", "callback-queue/ofer")
+    code, found = installation.check()
+    assert code == 1
+    assert {one.area for one in found} == {"sounds"}
+    assert "no such sound file for periodic-announce of [" in found[0].problem
+
+
+def test_trunk_without_a_number(installation: Installation) -> None:
+    installation.configure({"defaults": {"outbound_channel": "PJSIP/{number}@trunk"}})
+    code, found = installation.check()
+    assert code == 0
+    assert "trunk has neither callerid nor from_user" in found[0].problem
+    own = {"outbound_caller_id": "+4930123456"}
+    installation.configure({"defaults": own})
+    assert installation.check() == (0, [])
+
+
+def test_trunk_that_follows_redirects_by_itself(installation: Installation) -> None:
+    installation.configure(
+        {
+            "defaults": {
+                "outbound_channel": "PJSIP/{number}@trunk",
+                "outbound_caller_id": "+4930123456",
+            }
+        }
+    )
+    old = "\ndtmf_mode = auto_info\n"
+    installation.edit(
+        "pjsip.conf",
+        old,
+        f"{old}redirect_method = uri_pjsip\n",
+        "module reload res_pjsip.so",
+    )
+    code, (doubt,) = installation.check()
+    assert code == 0
+    assert "trunk has redirect_method = uri_pjsip" in doubt.problem
+
+
 def test_queue_with_a_context_of_its_own(installation: Installation) -> None:
     installation.set_dialplan(
         extra="[keys]\nexten => 2,1,Hangup()\n[menu]\ninclude => callback-request\n"
@@ -477,7 +571,8 @@ def test_way_to_the_outside_that_does_not_exist(installation: Installation) -> N
         installation.configure({"defaults": {"outbound_channel": channel}})
         fault = installation.fault()
         assert fault.problem.startswith(f"it is {channel}, and Asterisk has no ")
-    installation.configure({"defaults": {"outbound_channel": "PJSIP/{number}@trunk"}})
+    way = {"outbound_channel": "PJSIP/{number}@trunk", "outbound_caller_id": "+4930123"}
+    installation.configure({"defaults": way})
     assert installation.check() == (0, [])
 
 

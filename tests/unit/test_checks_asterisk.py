@@ -457,7 +457,7 @@ class TestDialplan:
         loaded = _loaded()
         loaded["inbound"] = [
             {"Extension": "600", "Application": name, "AppData": data}
-            for name, data in steps
+            for name, data in [("Answer", ""), *steps]
         ]
         with ScriptedManager(_contexts(loaded)) as manager, log_in(manager) as link:
             notes = check_dialplan(link, given.fastagi, Place(given), {"support"})
@@ -504,7 +504,7 @@ class TestDialplan:
     def test_what_a_queue_line_loses_for_who_is_put_back(
         self, tmp_path: Path, steps: list[str], lost: str
     ) -> None:
-        loaded = _loaded() | {"inbound": _extension("600", *steps)}
+        loaded = _loaded() | {"inbound": _extension("600", "Answer()", *steps)}
         # Another extension is nothing that follows.
         loaded["inbound"] += _extension("601", f"Set({dialplan.NUMBER_FILTER[4:-1]})")
         notes = self._check_queues(tmp_path, loaded)
@@ -519,13 +519,54 @@ class TestDialplan:
         else:
             assert told(notes) == ["ok"]
 
+    @pytest.mark.parametrize(
+        ("before", "elsewhere", "warned"),
+        [
+            ([], {}, True),
+            (["Answer()"], {}, False),
+            (["Playback(welcome)"], {}, False),
+            (["Playback(welcome,noanswer)"], {}, True),
+            (["ExecIf($[${A}]?Answer())"], {}, False),
+            (["Gosub(greet,s,1)"], {"greet": ["Answer()", "Return()"]}, False),
+            (["Gosub(greet,s,1)"], {"greet": ["Wait(1)", "Return()"]}, True),
+            ([], {"ivr": ["Answer()", "Goto(inbound,600,1)"]}, False),
+            ([], {"ivr": ["Answer()", "Dial(Local/600@inbound/n)"]}, False),
+            ([], {"ivr": ["Answer()", "Goto(other,600,1)"]}, True),
+            ([], {"ivr": ["Goto(inbound,600,1)", "Answer()"]}, True),
+        ],
+    )
+    @pytest.mark.parametrize(
+        "line", ["Queue(support)", "Gosub(callback-enter,s,1(support,t,,,9))"]
+    )
+    def test_queue_whose_callers_are_not_answered(
+        self,
+        tmp_path: Path,
+        before: list[str],
+        elsewhere: dict[str, list[str]],
+        warned: bool,
+        line: str,
+    ) -> None:
+        filtered = f"Set({dialplan.NUMBER_FILTER[4:-1]})"
+        loaded = _loaded() | {"inbound": _extension("600", filtered, *before, line)}
+        for context, steps in elsewhere.items():
+            loaded[context] = _extension("s", *steps)
+        notes = self._check_queues(tmp_path, loaded)
+        if warned:
+            assert only(notes) == (
+                "warning: extension 600@inbound: callers may come to the queue without"
+                " having been answered, and then the key is not sent by many phones and"
+                " trunks - write Answer() as the first line of this extension"
+            )
+        else:
+            assert told(notes) == ["ok"]
+
     def test_what_follows_is_in_a_context_for_lines_that_a_program_writes(
         self, tmp_path: Path
     ) -> None:
         line = ["Queue(support,${QOPTIONS},,,${QMAXWAIT})", "Goto(gotodest)"]
         filtered = _extension("1", f"Set({dialplan.NUMBER_FILTER[4:-1]})")
         loaded = _loaded() | {
-            "ext-queues": _extension("600", *line),
+            "ext-queues": _extension("600", "Answer()", *line),
             "from-outside": filtered,
         }
         assert only(self._check_queues(tmp_path, loaded)).endswith(
@@ -853,6 +894,158 @@ class TestQueues:
         fault, doubt = told(check_queues(None, given, Place(given)))
         assert "[support] has no context" in fault
         assert "there is no connection to the manager" in doubt
+
+    def test_member_on_a_local_channel_without_the_state_of_a_phone(
+        self, tmp_path: Path
+    ) -> None:
+        conf = f"[support]\n{_GOOD}{_OFFER}member => Local/5@agents/n\n"
+        script = self._status(support=[("Local/5@agents/n", "1")])
+        assert only(self._check(tmp_path, conf, script)) == (
+            "warning: queue support: its member Local/5@agents/n looks free during"
+            " calls: a Local channel does not tell the state of a phone - name the"
+            " phone's device as the fourth value of its member line (member =>"
+            " Local/101@agents/n,0,Alice,PJSIP/101), or as state_interface where it is"
+            " added"
+        )
+
+    @pytest.mark.parametrize(
+        ("lines", "difference"),
+        [
+            ("maxlen = 5\n", "[support] is loaded with maxlen = 0"),
+            ("weight = 0\n", ""),
+            ("strategy = random\n", "[support] is loaded with strategy = ringall"),
+            # The first one counts.
+            ("strategy = ringall\nstrategy = random\n", ""),
+            ("strategy = linear\n", ""),
+            ("member => PJSIP/2\n", "[support] is loaded without PJSIP/2"),
+            (
+                "member => PJSIP/1,0,A,PJSIP/9\n",
+                "[support] is loaded with PJSIP/1 by the state of PJSIP/1",
+            ),
+            ("", ""),
+        ],
+    )
+    def test_queue_that_is_not_as_its_file_has_it(
+        self, tmp_path: Path, lines: str, difference: str
+    ) -> None:
+        params = (
+            *(("Event", "QueueParams"), ("Queue", "support"), ("Max", "0")),
+            *(("Strategy", "ringall"), ("Weight", "0")),
+        )
+        member = (
+            *(("Event", "QueueMember"), ("Queue", "support"), ("Location", "PJSIP/1")),
+            *(("StateInterface", "PJSIP/1"), ("Membership", "static")),
+        )
+        known = "member => PJSIP/1\n"
+        conf = f"[support]\n{_GOOD}{_OFFER}{known}{lines}"
+        if "PJSIP/1," in lines:
+            conf = conf.replace(known, "")
+        status: Script = {"QueueStatus": lambda _: listing(params, member)}
+        notes = self._check(tmp_path, conf, status)
+        if difference:
+            text = only(notes)
+            assert text.startswith(f"fault: {tmp_path}/etc/queues.conf:")
+            assert f"Asterisk has not read it: {difference} - run: " in text
+        else:
+            assert told(notes) == ["ok"]
+
+    def test_member_that_is_no_longer_in_the_file(self, tmp_path: Path) -> None:
+        member = (
+            *(("Event", "QueueMember"), ("Queue", "support"), ("Location", "PJSIP/1")),
+            ("Membership", "static"),
+        )
+        params = (("Event", "QueueParams"), ("Queue", "support"))
+        status: Script = {"QueueStatus": lambda _: listing(params, member)}
+        text = only(self._check(tmp_path, f"[support]\n{_GOOD}{_OFFER}", status))
+        assert "[support] is loaded with the member PJSIP/1 - run: " in text
+
+    @pytest.mark.parametrize(
+        ("reloaded", "old"), [("11:59:59", True), ("12:00:00", False)]
+    )
+    def test_file_that_was_changed_after_the_last_reload(
+        self, tmp_path: Path, reloaded: str, old: bool
+    ) -> None:
+        status: Script = {
+            "CoreStatus": lambda _: (
+                success(
+                    ("CoreStartupDate", "2026-03-01"),
+                    ("CoreStartupTime", "08:00:00"),
+                    ("CoreReloadDate", "2026-03-02"),
+                    ("CoreReloadTime", reloaded),
+                ),
+            ),
+            "Getvar": lambda _: (success(("Value", "+0200")),),
+        }
+        write(tmp_path / "etc/queues.conf", f"[support]\n{_GOOD}{_OFFER}")
+        changed = datetime(2026, 3, 2, 10, 0, 0, 900_000, tzinfo=UTC).timestamp()
+        os.utime(tmp_path / "etc/queues.conf", (changed, changed))
+        notes = self._check(tmp_path, None, status)
+        if old:
+            text = only(notes)
+            assert text.startswith(f"warning: {tmp_path}/etc/queues.conf: it was chang")
+            assert "at 12:00:00, and Asterisk's last reload that is known" in text
+        else:
+            assert told(notes) == ["ok"]
+
+    @pytest.mark.parametrize(
+        ("options", "given", "words"),
+        [
+            ({"callerid": "<unknown>"}, "", "has neither callerid nor from_user"),
+            ({"callerid": ""}, "", "has neither callerid nor from_user"),
+            ({"callerid": "<unknown>", "from_user": "4930"}, "", ""),
+            ({"callerid": '"PBX" <4930>'}, "", ""),
+            ({"callerid": "<unknown>"}, "+4930123456", ""),
+            (
+                {"callerid": "<4930>", "redirect_method": "uri_pjsip"},
+                "",
+                "trunk has redirect_method = uri_pjsip",
+            ),
+            ({"callerid": "<4930>", "redirect_method": "user"}, "", ""),
+        ],
+    )
+    def test_trunk(
+        self, tmp_path: Path, options: dict[str, str], given: str, words: str
+    ) -> None:
+        def tell(action: AmiMessage) -> Answer:
+            known = {"context": "inbound", **options}
+            for name, value in known.items():
+                if action.get("Variable") == f"PJSIP_ENDPOINT(trunk,{name})":
+                    return (success(("Value", value)),)
+            found = action.get("Variable") == "DEVICE_STATE(PJSIP/trunk)"
+            return (success(("Value", "NOT_INUSE" if found else "")),)
+
+        own = {"outbound_channel": "PJSIP/{number}@trunk", "outbound_caller_id": given}
+        conf = f"[support]\n{_GOOD}{_OFFER}"
+        notes = self._check(tmp_path, conf, {"Getvar": tell}, support=own)
+        if words:
+            text = only(notes)
+            assert text.startswith("warning: ")
+            assert words in text
+        else:
+            assert told(notes) == ["ok"]
+
+    def test_trunk_whose_redirects_only_its_file_tells(self, tmp_path: Path) -> None:
+        """Asterisk 16 does not tell redirect_method."""
+        write(
+            tmp_path / "etc/pjsip.conf",
+            "[t](!)\nredirect_method = uri_pjsip\n[trunk](t)\ntype = endpoint\n",
+        )
+        tell: Script = {
+            "Getvar": lambda action: (
+                success(
+                    (
+                        "Value",
+                        "" if "redirect" in action.get("Variable") else "NOT_INUSE",
+                    )
+                ),
+            )
+        }
+        own = {"outbound_channel": "PJSIP/{number}@trunk"}
+        conf = f"[support]\n{_GOOD}{_OFFER}"
+        text = only(self._check(tmp_path, conf, tell, support=own))
+        assert text.startswith(
+            f"warning: {tmp_path}/etc/pjsip.conf:2: trunk has redire"
+        )
 
     @pytest.mark.parametrize(
         ("answers", "known"),

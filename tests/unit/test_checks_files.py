@@ -244,6 +244,43 @@ class TestSounds:
             "ok"
         ]
 
+    def test_announcement_whose_file_is_not_there(self, tmp_path: Path) -> None:
+        self._install(tmp_path, "en")
+        write(
+            tmp_path / "etc/queues.conf",
+            "[support]\nperiodic-announce = custom/one, custom/two\n"
+            "[other]\nperiodic-announce = custom/three\n",
+        )
+        write(tmp_path / "sounds/en/custom/one.gsm", "")
+        assert only(self._check(tmp_path)) == (
+            f"fault: {tmp_path}/sounds/en/custom/two: there is no such sound file for"
+            " periodic-announce of [support] - put the file there, or correct the name"
+            " in queues.conf"
+        )
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can ask for another user")
+    def test_sound_that_asterisk_may_not_read(self, tmp_path: Path) -> None:
+        self._install(tmp_path, "en")
+        home = tmp_path
+        while home != Path("/tmp"):
+            home.chmod(0o755)
+            home = home.parent
+        write(
+            tmp_path / "etc/asterisk.conf",
+            f"[directories]\nastrundir = {tmp_path}/run\n[options]\nrunuser = nobody\n",
+        )
+        assert told(self._check(tmp_path)) == ["ok"]
+        closed = tmp_path / "sounds/en/callback-queue/accepted.wav"
+        closed.chmod(0o600)
+        text = only(self._check(tmp_path))
+        assert text.startswith(
+            f"fault: {closed}: Asterisk runs as nobody, who may not read this sound"
+            f" file for sounds.accepted - chmod a+r {closed}; "
+        )
+        # Another format that it may read is enough.
+        closed.with_suffix(".gsm").touch()
+        assert told(self._check(tmp_path)) == ["ok"]
+
     def test_full_path(self, tmp_path: Path) -> None:
         self._install(tmp_path, "en")
         sounds = {"accepted": f"{tmp_path}/yes"}

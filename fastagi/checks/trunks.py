@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""The PJSIP endpoints by which clients are called."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from fastagi.ami import actions
+from fastagi.checks.finding import Notes
+from fastagi.checks.link import LinkFailed, ManagerLink, Refused
+from fastagi.checks.place import Place
+from fastagi.config.model import Settings
+
+#: PJSIP/{number}@ENDPOINT or PJSIP/ENDPOINT/sip:{number}@HOST
+_PJSIP: Final = re.compile(
+    r"PJSIP/(?:([^/{}]+)/.*|[^/@]*\{number\}[^/@]*@([^/@]+))", re.IGNORECASE
+)
+#: What PJSIP_ENDPOINT() tells of a caller id that is not set.
+_NO_CALLER_ID: Final = ("", "<unknown>")
+_RELOAD: Final = "asterisk -rx 'module reload res_pjsip.so'"
+
+
+def trunk_of(channel: str) -> str:
+    """Return the endpoint that an outbound_channel names; "" if it names none."""
+    found = _PJSIP.fullmatch(channel)
+    return (found[1] or found[2]) if found else ""
+
+
+def check_trunks(
+    link: ManagerLink, settings: Settings, place: Place, notes: Notes
+) -> None:
+    """Look at the endpoints that outbound_channel names. Of a Local route not even
+    the trunk is known, so nothing is said of it."""
+    told = set()
+    for queue in settings.queues.values():
+        trunk = trunk_of(queue.outbound_channel)
+        if not trunk or not _option(link, trunk, "context"):
+            # None that is known; or one that Asterisk does not tell of.
+            continue
+        if not queue.outbound_caller_id and not _shows_a_number(link, trunk):
+            notes.warn(
+                f"queues.{queue.name}.outbound_caller_id",
+                f"it is not set, and the PJSIP endpoint {trunk} has neither callerid"
+                " nor from_user: clients see no number, and many providers refuse"
+                " such calls",
+                "write there the number that clients shall see, e.g."
+                " outbound_caller_id: '+4930123456'",
+            )
+        if trunk not in told:
+            told.add(trunk)
+            _check_redirects(link, trunk, place, notes)
+
+
+def _shows_a_number(link: ManagerLink, trunk: str) -> bool:
+    caller_id = _option(link, trunk, "callerid")
+    return caller_id not in _NO_CALLER_ID or bool(_option(link, trunk, "from_user"))
+
+
+def _check_redirects(link: ManagerLink, trunk: str, place: Place, notes: Notes) -> None:
+    """Look whether Asterisk's SIP stack follows a 302 by itself, past the dialplan."""
+    method, where = _option(link, trunk, "redirect_method"), f"PJSIP endpoint {trunk}"
+    conf = place.conf_or_none("pjsip.conf")
+    for section in conf.sections if conf else ():
+        if section.name != trunk or section.is_template:
+            continue
+        if option := section.get("redirect_method"):
+            where = option.where
+            # Asterisk 16 does not tell it.
+            method = method or option.value
+    if method.lower() == "uri_pjsip":
+        notes.warn(
+            where,
+            f"{trunk} has redirect_method = uri_pjsip: a client's phone can have a"
+            " callback forwarded (SIP 302) to any number, past the rules for numbers",
+            f"write redirect_method = user there; then run: {_RELOAD}",
+        )
+
+
+def _option(link: ManagerLink, trunk: str, name: str) -> str:
+    """Return an option of an endpoint; "" if Asterisk does not tell."""
+    try:
+        action = actions.get_var(f"PJSIP_ENDPOINT({trunk},{name})")
+        return link.ask(action).get("Value")
+    except (Refused, LinkFailed):
+        return ""
