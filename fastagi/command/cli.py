@@ -213,8 +213,8 @@ def tasks_add(config: str, as_json: bool, queue: str, number: str, name: str) ->
 @click.argument("task_id", type=_TASK_ID)
 @click.option(
     "--reason",
-    default="cancelled by hand",
-    show_default=True,
+    default="",
+    show_default="cancelled by hand",
     help="Reason to store with the task.",
 )
 def tasks_cancel(config: str, as_json: bool, task_id: int, reason: str) -> None:

@@ -20,6 +20,7 @@ from typing import Final
 from attrs import define, field, frozen
 
 from fastagi.domain import causes
+from fastagi.domain.reason import Code, Reason, because
 
 #: The only Asterisk there is, as long as no other is named.
 DEFAULT_NODE: Final = "default"
@@ -106,19 +107,15 @@ _REFUSED: Final = frozenset(
 #: What an attempt comes to that we end while the caller's phone rings, or before.
 _WITHDRAWN: Final = frozenset({Disposition.CANCEL, Disposition.WITHDRAWN})
 
-_WORDS: Final = {
-    Disposition.BUSY: "the client was busy",
-    Disposition.NO_ANSWER: "the client did not answer",
-    Disposition.CONGESTION: "the network could not reach the client (congestion)",
-    Disposition.UNAVAILABLE: "the client's number could not be reached",
-    Disposition.INVALID_NUMBER: "there is no such number",
-    Disposition.FORWARDED: (
-        "the client's phone forwards calls; callbacks are not forwarded"
-    ),
-    Disposition.CANCEL: "the agent hung up while the client's phone rang",
-    Disposition.MEMBER_NO_ANSWER: "no agent answered",
-    Disposition.NOT_PLACED: "Asterisk did not place the call",
-    Disposition.UNKNOWN: "Asterisk ended in the middle of the call",
+_CODES: Final = {
+    Disposition.BUSY: Code.CLIENT_BUSY,
+    Disposition.NO_ANSWER: Code.CLIENT_NO_ANSWER,
+    Disposition.CONGESTION: Code.CLIENT_CONGESTION,
+    Disposition.UNAVAILABLE: Code.CLIENT_UNAVAILABLE,
+    Disposition.INVALID_NUMBER: Code.NO_SUCH_NUMBER,
+    Disposition.FORWARDED: Code.CLIENT_FORWARDS,
+    Disposition.CANCEL: Code.AGENT_HUNG_UP_RINGING,
+    Disposition.UNKNOWN: Code.ASTERISK_ENDED,
 }
 
 
@@ -136,9 +133,15 @@ class Attempt:
     #: Interface of the member who answered; empty if none did.
     member: str = ""
     talk_s: float = 0.0
-    reason: str = ""
+    #: Why it ended so; None while it is under way.
+    why: Reason | None = None
     #: The Asterisk that makes the call.
     node: str = DEFAULT_NODE
+
+    @property
+    def reason(self) -> str:
+        """Why it ended so, in words; empty while it is under way."""
+        return "" if self.why is None else str(self.why)
 
     @property
     def caller_channel_id(self) -> str:
@@ -164,7 +167,12 @@ class Verdict:
     disposition: Disposition
     talk_s: float
     member: str
-    reason: str
+    why: Reason
+
+    @property
+    def reason(self) -> str:
+        """Why, in words."""
+        return str(self.why)
 
     @property
     def success(self) -> bool:
@@ -190,8 +198,8 @@ class Progress:
     same.
     """
 
-    #: Why Asterisk refused the Originate; empty if it did not.
-    refused: str = ""
+    #: Why Asterisk refused the Originate; None if it did not.
+    refused: Reason | None = None
     ringing: set[str] = field(factory=set)
     rung: list[str] = field(factory=list)
     #: Interface of the member who answered, the first if several are told.
@@ -224,8 +232,8 @@ class Progress:
     ended_at: float | None = None
     #: The end itself was missed: until when the two talked is not known.
     end_unseen: bool = False
-    #: Why we ended it ourselves; empty if we did not.
-    withdrawn: str = ""
+    #: Why we ended it ourselves; None if we did not.
+    withdrawn: Reason | None = None
     #: Nobody saw the end: Asterisk was asked and knows the call no more.
     lost: bool = False
     #: Since then, or before it, not everything was told; None if all was.
@@ -424,23 +432,25 @@ def judge(progress: Progress, success_duration_s: float) -> Verdict:
             disposition=Disposition.FORWARDED,
             talk_s=0.0,
             member=progress.member,
-            reason=_reason(Disposition.FORWARDED, progress),
+            why=_reason(Disposition.FORWARDED, progress),
         )
     if (talk_s > 0 or progress.was_bridged) and not unwatched:
         disposition = (
             Disposition.ANSWERED if talk_s >= success_duration_s else Disposition.SHORT
         )
         # Cut, not rounded: 4.96 s must not read as the 5 s it falls short of.
-        reason = f"they talked for {math.floor(talk_s * 10) / 10:.1f} s"
-        if progress.lost:
-            reason += " at least, until Asterisk ended"
+        why = because(Code.TALKED, talk_s=math.floor(talk_s * 10) / 10)
         if disposition is Disposition.SHORT:
-            reason += f", less than the {success_duration_s:g} s of a success"
+            why = because(
+                Code.TALKED_TOO_SHORT, needed_s=success_duration_s, **why.params
+            )
+        if progress.lost:
+            why = why.with_params(asterisk_ended=True)
         return Verdict(
             disposition=disposition,
             talk_s=talk_s,
             member=progress.member,
-            reason=reason,
+            why=why,
         )
     dialled = progress.caller_dialled_at is not None
     dialstatus = progress.reported_dialstatus or progress.dialstatus
@@ -465,7 +475,7 @@ def judge(progress: Progress, success_duration_s: float) -> Verdict:
         disposition=disposition,
         talk_s=talk_s,
         member=progress.member,
-        reason=_reason(disposition, progress),
+        why=_reason(disposition, progress),
     )
 
 
@@ -500,32 +510,32 @@ def _of_dial(dialstatus: str, progress: Progress) -> Disposition:
     return Disposition.UNAVAILABLE
 
 
-def _reason(disposition: Disposition, progress: Progress) -> str:
+def _reason(disposition: Disposition, progress: Progress) -> Reason:
     if progress.withdrawn and disposition in _WITHDRAWN:
         return progress.withdrawn
-    if disposition is Disposition.NOT_PLACED:
-        return f"{_WORDS[disposition]}: {progress.refused}"
+    if disposition is Disposition.NOT_PLACED and progress.refused:
+        return because(Code.NOT_PLACED, cause=progress.refused)
     if disposition is Disposition.SHORT:
-        return "the client answered and was gone at once"
+        return because(Code.CLIENT_GONE_AT_ONCE)
     if disposition is Disposition.MEMBER_NO_ANSWER:
         if progress.member_answered_at is not None:
-            return "the agent hung up before the client was dialled"
+            return because(Code.AGENT_HUNG_UP_BEFORE_DIALLING)
         if progress.rung:
-            return f"no agent answered (rung: {', '.join(progress.rung)})"
-        return "no agent could be rung"
+            return because(Code.NO_AGENT_ANSWERED, rung=", ".join(progress.rung))
+        return because(Code.NO_AGENT_RUNG)
     if disposition is Disposition.UNKNOWN and (
         progress.was_bridged
         or progress.dialstatus == "ANSWER"
         or progress.reported_answered_at
     ):
-        return "the client answered, but nobody watched how long they talked"
+        return because(Code.TALK_NOT_SEEN)
     if disposition in _REFUSED:
         return _refusal(disposition, progress)
-    return _WORDS[disposition]
+    return because(_CODES[disposition])
 
 
-def _refusal(disposition: Disposition, progress: Progress) -> str:
+def _refusal(disposition: Disposition, progress: Progress) -> Reason:
     cause, sip = progress.reported_cause, progress.reported_sip
-    words = causes.in_words(causes.told(cause, sip)) or _WORDS[disposition]
+    code = causes.code(causes.told(cause, sip)) or _CODES[disposition]
     source = causes.source(cause, sip)
-    return f"{words} ({source})" if source else words
+    return because(code, source=source) if source else because(code)

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from attrs import field, frozen
 
+from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import Kind
 
 
@@ -21,10 +22,11 @@ class BlockedNumber:
     at: datetime
 
     @property
-    def words(self) -> str:
+    def why(self) -> Reason:
         """Why a task of this number ends, or is not made."""
-        why = f": {self.reason}" if self.reason else ""
-        return f"the number is blocked{why}"
+        if not self.reason:
+            return because(Code.BLOCKED)
+        return because(Code.BLOCKED, text=self.reason)
 
 
 @frozen(kw_only=True)
@@ -37,8 +39,13 @@ class Refusal:
     queue: str
     #: What was shown as caller ID, in a safe form; empty if it was withheld.
     number: str
-    reason: str
+    why: Reason
     #: Linkedid of the call.
     linkedid: str
     #: In the database; 0 before it is there.
     id: int = field(default=0, eq=False)
+
+    @property
+    def reason(self) -> str:
+        """Why, in words."""
+        return str(self.why)

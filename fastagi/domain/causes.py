@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+from fastagi.domain.reason import Code
+
 #: There is no such number: unallocated, changed, of a wrong form.
 INVALID_NUMBER: Final = frozenset({1, 22, 28})
 USER_BUSY: Final = 17
@@ -45,17 +47,17 @@ _OF_SIP: Final = {
 _FIRST_REFUSAL: Final = 300
 #: The phone that was called names another destination, as with 302.
 _MOVED: Final = range(300, 400)
-_WORDS: Final = {
-    1: "there is no such number",
-    2: "there is no route to the client's number",
-    3: "there is no route to the client's number",
-    18: "the client's phone did not respond",
-    20: "the client's phone is not in the network",
-    21: "the call to the client was refused",
-    22: "the client's number has changed",
-    27: "the client's exchange is out of order",
-    28: "the client's number is not complete, or of a wrong form",
-    34: "the network is congested",
+_CODES: Final = {
+    1: Code.NO_SUCH_NUMBER,
+    2: Code.NO_ROUTE,
+    3: Code.NO_ROUTE,
+    18: Code.PHONE_DID_NOT_RESPOND,
+    20: Code.PHONE_NOT_IN_NETWORK,
+    21: Code.CALL_REFUSED,
+    22: Code.NUMBER_CHANGED,
+    27: Code.EXCHANGE_OUT_OF_ORDER,
+    28: Code.NUMBER_INCOMPLETE,
+    34: Code.NETWORK_CONGESTED,
 }
 
 
@@ -80,9 +82,9 @@ def says_moved(sip: Collection[int]) -> bool:
     return bool(refusals) and all(code in _MOVED for code in refusals)
 
 
-def in_words(cause: int) -> str:
-    """Return what a cause means; empty for one that needs no words of its own."""
-    return _WORDS.get(cause, "")
+def code(cause: int) -> Code | None:
+    """Return what a cause means; None for one that has no code of its own."""
+    return _CODES.get(cause)
 
 
 def source(cause: int, sip: Collection[int]) -> str:

@@ -12,6 +12,7 @@ from enum import Enum
 
 from attrs import frozen
 
+from fastagi.domain.reason import Code, Reason, Value, because
 from fastagi.domain.task import Kind
 
 
@@ -38,14 +39,12 @@ class PastContact:
     confirmed: bool = True
 
     @property
-    def words(self) -> str:
+    def why(self) -> Reason:
         """How the client was served."""
+        who: dict[str, Value] = {"who": self.who} if self.who else {}
         if self.contact is Contact.RANG:
-            return f"the client rang again and {self.who or 'somebody'} answered"
-        return (
-            f"{self.who or 'somebody'} called the client by hand and they talked for"
-            f" {self.talk_s:.0f} s"
-        )
+            return because(Code.CLIENT_RANG_AGAIN, **who)
+        return because(Code.CLIENT_CALLED_BY_HAND, talk_s=round(self.talk_s), **who)
 
     def missing_s(self, success_duration_s: float) -> float:
         """Return how much longer the talk must be to serve the client; 0 if it does.

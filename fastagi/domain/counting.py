@@ -14,6 +14,8 @@ from enum import StrEnum
 
 from attrs import frozen
 
+from fastagi.domain.reason import Code, Reason, Value, because
+
 
 class Outcome(StrEnum):
     """What a call that has ended was to us."""
@@ -137,8 +139,8 @@ class Ended:
     #: Since when the caller waited.
     since: float
     ended_at: float
-    #: How it ended, in words.
-    how: str
+    #: How it ended.
+    why: Reason
     #: The first person the caller spoke to, and when.
     who: str = ""
     answered_at: float | None = None
@@ -152,6 +154,11 @@ class Ended:
     whole: bool = True
     #: Further ids by which the call may be known.
     ids: frozenset[str] = frozenset()
+
+    @property
+    def how(self) -> str:
+        """How it ended, in words."""
+        return str(self.why)
 
 
 def count(call: CallFacts, rules: CountingRules) -> Ended:
@@ -168,7 +175,7 @@ def count(call: CallFacts, rules: CountingRules) -> Ended:
         queue=counted[-1].queue if counted else "",
         since=counted[0].joined_at if counted else call.began_at,
         ended_at=call.ended_at,
-        how=_how(call),
+        why=_why(call),
         who=call.who,
         answered_at=call.answered_at,
         talk_s=call.talk_s,
@@ -200,43 +207,46 @@ def _outcome(call: CallFacts, in_counted_queue: bool, rules: CountingRules) -> O
     return Outcome.MISSED
 
 
-def _how(call: CallFacts) -> str:
-    how = _end(call)
+def _why(call: CallFacts) -> Reason:
+    why = _end(call)
     if call.sources:
-        how += f" (found in {' and '.join(sorted(call.sources))})"
-    return how
+        why = why.with_params(found=" and ".join(sorted(call.sources)))
+    return why
 
 
-def _end(call: CallFacts) -> str:
-    at = "" if call.ended_in is None else f" at {call.ended_in}"
+def _end(call: CallFacts) -> Reason:
+    place: dict[str, Value] = {}
+    if call.ended_in is not None:
+        place["place"] = str(call.ended_in)
     if call.answered_at is not None:
         who = call.who or "somebody"
-        return f"answered by {who}, they talked for {call.talk_s:.0f} s"
+        return because(Code.CALL_ANSWERED, who=who, talk_s=call.talk_s)
     if not call.visits:
-        called = call.places[0].exten if call.places else "us"
-        waited_s = call.ended_at - call.began_at
-        return f"the call to {called} ended{at} unanswered after {waited_s:.0f} s"
+        return because(
+            Code.CALL_NOT_ANSWERED,
+            called=call.places[0].exten if call.places else "us",
+            waited_s=round(call.ended_at - call.began_at),
+            **place,
+        )
     visit = call.visits[-1]
     waited_s = visit.left_at - visit.joined_at
     if call.cut_off_after is not None:
+        code = Code.CALL_CUT_OFF
         waited_s = max(0.0, call.cut_off_after - visit.joined_at)
-        how = (
-            f"waited at least {waited_s:.0f} s in queue {visit.queue} until Asterisk"
-            " ended"
-        )
     elif visit.to_the_end:
-        how = f"hung up after {waited_s:.0f} s in queue {visit.queue}"
+        code = Code.CALLER_HUNG_UP
     else:
-        how = f"left queue {visit.queue} unanswered after {waited_s:.0f} s"
-        if at:
-            how += f" and the call ended{at}"
-    return how + _before(call.visits)
+        code = Code.CALLER_LEFT_QUEUE
+    why = because(code, queue=visit.queue, waited_s=round(waited_s))
+    if code is Code.CALLER_LEFT_QUEUE:
+        why = why.with_params(**place)
+    if before := _before(call.visits):
+        why = why.with_params(before=before)
+    return why
 
 
 def _before(visits: Sequence[Visit]) -> str:
     """Name the queues in which the caller had waited before the last one."""
     last = visits[-1].queue
     before = list(dict.fromkeys(visit.queue for visit in visits[:-1]))
-    if not before or before == [last]:
-        return ""
-    return f" (before that in queue {', '.join(before)})"
+    return "" if before == [last] else ", ".join(before)

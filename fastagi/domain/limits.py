@@ -9,10 +9,12 @@ time to know. A moment ahead of now is as near as one before: the clock was set 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from attrs import field, frozen
+
+from fastagi.domain.reason import Code, Reason, because
 
 DAY: Final = timedelta(hours=24)
 HOUR: Final = timedelta(hours=1)
@@ -31,10 +33,10 @@ class CallLimits:
     per_hour: Mapping[str, int] = field(factory=dict)
 
 
-def called_too_often(most: int, again_at: datetime) -> str:
-    """Say why a number is not called now."""
-    times = "once" if most == 1 else f"{most} times"
-    return (
-        f"the number was called {times} within 24 hours, the most that is allowed; it"
-        f" may be called again from {again_at:%Y-%m-%d %H:%M} UTC on"
+def called_too_often(most: int, again_at: datetime) -> Reason:
+    """Return why a number is not called now."""
+    return because(
+        Code.CALLED_TOO_OFTEN,
+        times=most,
+        again_at=f"{again_at.astimezone(UTC):%Y-%m-%dT%H:%MZ}",
     )

@@ -25,6 +25,7 @@ from phonenumbers import (
     shortnumberinfo,
 )
 
+from fastagi.domain.reason import Code, Reason, because
 from fastagi.errors import CallbackError
 
 #: The countries there is knowledge of, as two capital letters (ISO 3166-1).
@@ -129,20 +130,6 @@ _KINDS: Final = {
     PhoneNumberType.UAN: (NumberKind.UAN,),
     PhoneNumberType.VOICEMAIL: (NumberKind.VOICEMAIL,),
 }
-_KIND_WORDS: Final = {
-    NumberKind.FIXED_LINE: "a number of a fixed line",
-    NumberKind.MOBILE: "a number of a mobile phone",
-    NumberKind.VOIP: "a VoIP number",
-    NumberKind.TOLL_FREE: "a toll-free number",
-    NumberKind.SHARED_COST: "a shared-cost number",
-    NumberKind.PREMIUM_RATE: "a premium-rate number",
-    NumberKind.PERSONAL: "a personal number that may lead anywhere",
-    NumberKind.PAGER: "a number of a pager",
-    NumberKind.UAN: "a universal access number",
-    NumberKind.VOICEMAIL: "a number of a voicemail",
-    NumberKind.SATELLITE: "a number of a satellite or another worldwide network",
-    NumberKind.UNKNOWN: "no number that is known in the public network",
-}
 #: By the code that stands where a country's stands (ITU-T E.164, list of assigned
 #: codes). What the library calls some of them, such as mobile, would hide the price.
 _WORLD_KINDS: Final = {
@@ -161,6 +148,10 @@ _MOST_EMERGENCY_DIGITS: Final = 3
 
 class NotCallable(CallbackError):
     """The number can not be called back."""
+
+    def __init__(self, why: Reason) -> None:
+        super().__init__(str(why))
+        self.why = why
 
 
 class DialAs(StrEnum):
@@ -290,9 +281,9 @@ def plain_number(raw: str) -> str:
     """
     number = without_separators(raw)
     if number.lower() in _NO_NUMBER:
-        raise NotCallable("there is no number")
+        raise NotCallable(because(Code.NO_NUMBER))
     if not _PLAIN.fullmatch(number):
-        raise NotCallable("it is not a plain number")
+        raise NotCallable(because(Code.NOT_PLAIN))
     return number
 
 
@@ -300,37 +291,37 @@ def callable_number(raw: str, rules: NumberRules) -> str:
     """Return the number to dial for what the caller ID says.
 
     Raises:
-        NotCallable: with the reason in words.
+        NotCallable: it may not be called.
     """
     number = plain_number(raw)
     if number.startswith("+0"):
         # Dialled without the plus it could lead anywhere.
-        raise NotCallable("it begins with +0, and no country's code begins with 0")
+        raise NotCallable(because(Code.BAD_COUNTRY_CODE))
     if word := _keypad_word(number, rules.plan.region):
-        raise NotCallable(f"there is no number: it says {word} on a phone's keys")
+        raise NotCallable(because(Code.KEYPAD_WORD, word=word))
     digits = len(number.removeprefix("+"))
     if digits < rules.min_digits:
         raise NotCallable(
-            f"the number has {digits} digits, fewer than the {rules.min_digits} needed"
+            because(Code.TOO_FEW_DIGITS, digits=digits, limit=rules.min_digits)
         )
     if digits > rules.max_digits:
         raise NotCallable(
-            f"the number has {digits} digits, more than the {rules.max_digits} allowed"
+            because(Code.TOO_MANY_DIGITS, digits=digits, limit=rules.max_digits)
         )
     if _is_short(number, rules.plan.region):
-        raise NotCallable("it is an emergency number or another short one")
+        raise NotCallable(because(Code.SHORT_NUMBER))
     forms = rules.plan.forms(number)
     if _any_matches(rules.own, forms) or rules.plan.key(number) in rules.own_keys:
-        raise NotCallable("it is a number of our own")
+        raise NotCallable(because(Code.OWN_NUMBER))
     if _any_matches(rules.deny, forms):
-        raise NotCallable("the number is on the list of numbers not to call")
+        raise NotCallable(because(Code.DENIED))
     if rules.allow and not _any_matches(rules.allow, forms):
-        raise NotCallable("the number is not among those allowed")
+        raise NotCallable(because(Code.NOT_ALLOWED))
     _check_origin(number, rules)
     return rules.plan.write(number, rules.dial_as)
 
 
-def why_not_any_more(number: str, key: str, rules: NumberRules) -> str:
+def why_not_any_more(number: str, key: str, rules: NumberRules) -> Reason | None:
     """Say why a number that was found callable may not be dialled any more.
 
     Args:
@@ -339,7 +330,7 @@ def why_not_any_more(number: str, key: str, rules: NumberRules) -> str:
         rules: those in force now.
 
     Returns:
-        the reason in words; empty if it may be dialled.
+        the reason; None if it may be dialled.
     """
     # Written as digits alone, a number abroad does not say any more that it is. Its key
     # may lack a digit of it. Or it was never one of the public network.
@@ -348,14 +339,14 @@ def why_not_any_more(number: str, key: str, rules: NumberRules) -> str:
             continue
         try:
             if callable_number(explicit, rules) == number:
-                return ""
+                return None
         except NotCallable:
             pass
     try:
         callable_number(number, rules)
     except NotCallable as refusal:
-        return str(refusal)
-    return ""
+        return refusal.why
+    return None
 
 
 def shown_number(raw: str) -> str:
@@ -394,10 +385,10 @@ def _check_origin(number: str, rules: NumberRules) -> None:
         return
     if not origin.kinds & rules.kinds:
         kind = min(origin.kinds)
-        raise NotCallable(f"it is {_KIND_WORDS[kind]}")
+        raise NotCallable(because(Code.KIND_NOT_CALLED, kind=kind.value))
     region = origin.region
     if region in rules.deny_regions and home not in origin.shared_by:
-        raise NotCallable(f"it is a number of {region}, where nobody is called")
+        raise NotCallable(because(Code.REGION_DENIED, region=region))
     if home and (region == home or home in origin.shared_by):
         return
     if region == _WORLD and NumberKind.SATELLITE in origin.kinds:
@@ -407,10 +398,13 @@ def _check_origin(number: str, rules: NumberRules) -> None:
     nothing_is_abroad = not home and not allowed
     among = origin.shared_by | {region}
     if not (nothing_is_abroad or EVERYWHERE in allowed or among & allowed):
-        where = "no country" if region == _WORLD else region or "an unknown country"
         known = ", ".join(sorted(allowed | {home} - {""}))
+        if region == _WORLD:
+            raise NotCallable(because(Code.NO_REGION, allowed=known))
+        if not region:
+            raise NotCallable(because(Code.UNKNOWN_REGION, allowed=known))
         raise NotCallable(
-            f"it is a number of {where}, and only those of {known} are called"
+            because(Code.REGION_NOT_ALLOWED, region=region, allowed=known)
         )
 
 

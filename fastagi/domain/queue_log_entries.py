@@ -91,7 +91,15 @@ class Entry:
 
 #: Ends of attempts: what else moves a task while one is under way, does not end it.
 _ATTEMPT_ENDS: Final = frozenset(
-    {Move.RETRY, Move.COMPLETE, Move.GIVE_UP, Move.EXPIRE, Move.CANCEL, Move.SERVE}
+    {
+        Move.RETRY,
+        Move.COMPLETE,
+        Move.GIVE_UP,
+        Move.EXPIRE,
+        Move.CANCEL,
+        Move.TAKE_BACK,
+        Move.SERVE,
+    }
 )
 
 

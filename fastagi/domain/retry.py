@@ -10,6 +10,7 @@ from itertools import takewhile
 from attrs import field, frozen
 
 from fastagi.domain.attempt import COUNTED, Disposition, Verdict
+from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import CallbackTask, Move
 
 
@@ -47,7 +48,12 @@ class Decision:
 
     move: Move
     due_at: datetime | None
-    reason: str
+    why: Reason
+
+    @property
+    def reason(self) -> str:
+        """Why, in words."""
+        return str(self.why)
 
 
 def decide(
@@ -68,28 +74,27 @@ def decide(
             put in line; without those that were withdrawn.
     """
     if verdict.success:
-        return Decision(move=Move.COMPLETE, due_at=None, reason=verdict.reason)
+        return Decision(move=Move.COMPLETE, due_at=None, why=verdict.why)
     if task.served:
         # Why it was served is what the task says of itself since.
-        return _end(
-            Move.SERVE,
-            _both(task.reason, verdict.reason, "the attempt under way: "),
-        )
+        return _end(Move.SERVE, _both(task.why, verdict.why, "attempt_of_served"))
     if task.cancel_requested:
         # Likewise.
-        return _end(Move.CANCEL, _both(task.reason, verdict.reason))
+        taken_back = task.why.code is Code.TAKEN_BACK
+        move = Move.TAKE_BACK if taken_back else Move.CANCEL
+        return _end(move, _both(task.why, verdict.why, "attempt"))
     if now >= task.expires_at:
-        return _end(Move.EXPIRE, f"too old for another attempt; {verdict.reason}")
+        return _end(Move.EXPIRE, because(Code.TOO_OLD_FOR_ANOTHER, cause=verdict.why))
     if verdict.withdrawn:
         # Nobody failed to answer: it may go on as soon as what ended it is over.
-        return Decision(move=Move.RETRY, due_at=now, reason=verdict.reason)
+        return Decision(move=Move.RETRY, due_at=now, why=verdict.why)
     if verdict.counts:
         return _after_a_call(task, verdict, rules, now, earlier)
     used, limit = task.member_attempts + 1, rules.member_attempts
     if used >= limit:
         return _end(
             Move.GIVE_UP,
-            f"all {limit} tries to reach an agent used up; {verdict.reason}",
+            because(Code.AGENT_TRIES_USED_UP, limit=limit, cause=verdict.why),
         )
     # Who did not answer just now may do so in a moment. Who has not answered many
     # times is not there, and the phone disturbs those who are.
@@ -112,14 +117,19 @@ def _after_a_call(
     ended_so = 1 + earlier.count(verdict.disposition)
     if rule.attempts is not None and ended_so >= rule.attempts:
         if rule.attempts == 1:
-            return _end(Move.GIVE_UP, f"{verdict.reason}; not tried again")
+            return _end(
+                Move.GIVE_UP, because(Code.RESULT_NOT_TRIED_AGAIN, cause=verdict.why)
+            )
         return _end(
             Move.GIVE_UP,
-            f"{verdict.reason}; given up after {rule.attempts} attempts that ended so",
+            because(
+                Code.RESULT_ATTEMPTS_USED_UP, limit=rule.attempts, cause=verdict.why
+            ),
         )
     if task.attempts + 1 >= rules.attempts:
         return _end(
-            Move.GIVE_UP, f"all {rules.attempts} attempts used up; {verdict.reason}"
+            Move.GIVE_UP,
+            because(Code.ATTEMPTS_USED_UP, limit=rules.attempts, cause=verdict.why),
         )
     return _again(verdict, rules.retry_delay if rule.delay is None else rule.delay, now)
 
@@ -128,17 +138,17 @@ def _again(verdict: Verdict, delay: timedelta, now: datetime) -> Decision:
     return Decision(
         move=Move.RETRY,
         due_at=now + delay,
-        reason=f"{verdict.reason}; next try in {delay.total_seconds():g} s",
+        why=because(Code.RETRY, delay_s=delay.total_seconds(), cause=verdict.why),
     )
 
 
-def _both(why: str, ended: str, before: str = "") -> str:
+def _both(why: Reason, ended: Reason, name: str) -> Reason:
     """Return why a task ends and how its attempt ended, where that is another reason.
 
     An attempt that was withdrawn because the task ends has the same.
     """
-    return why if why == ended else f"{why}; {before}{ended}"
+    return why if why == ended else why.with_params(**{name: ended})
 
 
-def _end(move: Move, reason: str) -> Decision:
-    return Decision(move=move, due_at=None, reason=reason)
+def _end(move: Move, why: Reason) -> Decision:
+    return Decision(move=move, due_at=None, why=why)

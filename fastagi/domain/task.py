@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from attrs import Attribute, field, frozen, validators
 
+from fastagi.domain.reason import Code, Reason
 from fastagi.errors import CallbackError
 
 
@@ -67,6 +68,10 @@ class Move(StrEnum):
     #: Asked to end while an attempt is under way; takes effect at its end.
     CANCEL_LATER = "cancel_later"
     CANCEL = "cancel"
+    #: The caller was never told of the task and is back in line: it ends.
+    TAKE_BACK = "take_back"
+    #: The same while an attempt is under way; takes effect at its end.
+    TAKE_BACK_LATER = "take_back_later"
     #: Reached a person in another way while an attempt is under way; likewise.
     SERVE_LATER = "serve_later"
     SERVE = "serve"
@@ -82,6 +87,7 @@ TRANSITIONS: Final[dict[tuple[Status, Move], Status]] = {
     (Status.PENDING, Move.GIVE_UP): Status.FAILED,
     (Status.PENDING, Move.EXPIRE): Status.EXPIRED,
     (Status.PENDING, Move.CANCEL): Status.CANCELLED,
+    (Status.PENDING, Move.TAKE_BACK): Status.CANCELLED,
     (Status.PENDING, Move.SERVE): Status.SERVED,
     (Status.PENDING, Move.REOPEN): Status.PENDING,
     (Status.CALLING, Move.REPEAT): Status.CALLING,
@@ -92,6 +98,8 @@ TRANSITIONS: Final[dict[tuple[Status, Move], Status]] = {
     (Status.CALLING, Move.EXPIRE): Status.EXPIRED,
     (Status.CALLING, Move.CANCEL_LATER): Status.CALLING,
     (Status.CALLING, Move.CANCEL): Status.CANCELLED,
+    (Status.CALLING, Move.TAKE_BACK_LATER): Status.CALLING,
+    (Status.CALLING, Move.TAKE_BACK): Status.CANCELLED,
     (Status.CALLING, Move.SERVE_LATER): Status.CALLING,
     (Status.CALLING, Move.SERVE): Status.SERVED,
     (Status.FAILED, Move.REOPEN): Status.PENDING,
@@ -156,8 +164,8 @@ class NewTask:
     expires_at: datetime = field(validator=_aware)
     #: Linkedid of the call the task came from; empty for one made by hand.
     linkedid: str = ""
-    #: How it came about, in words, for the task's story.
-    reason: str
+    #: How it came about, for the task's story.
+    why: Reason
 
 
 @frozen(kw_only=True)
@@ -182,8 +190,8 @@ class CallbackTask:
     attempts: int = field(default=0, validator=validators.ge(0))
     #: Attempts that cost the caller nothing: no member answered.
     member_attempts: int = field(default=0, validator=validators.ge(0))
-    #: Why it stands where it stands, in words.
-    reason: str
+    #: Why it stands where it stands.
+    why: Reason
     #: An operator asked to end it while an attempt was under way.
     cancel_requested: bool = False
     #: The caller reached a person in another way while an attempt was under way.
@@ -193,6 +201,16 @@ class CallbackTask:
     def is_open(self) -> bool:
         """Whether the promise still stands."""
         return self.status in OPEN
+
+    @property
+    def reason(self) -> str:
+        """Why it stands where it stands, in words."""
+        return str(self.why)
+
+    @property
+    def was_taken_back(self) -> bool:
+        """Whether it ended because its caller was never told of it."""
+        return self.status is Status.CANCELLED and self.why.code is Code.TAKEN_BACK
 
 
 @frozen(kw_only=True)
@@ -204,6 +222,11 @@ class TaskEvent:
     move: Move
     #: Where the task stood after it.
     status: Status
-    #: What happened and why, in words.
-    text: str
+    #: What happened and why.
+    why: Reason
     attempt_id: int | None = None
+
+    @property
+    def text(self) -> str:
+        """What happened and why, in words."""
+        return str(self.why)

@@ -19,6 +19,7 @@ from attrs import frozen
 
 from fastagi.domain.attempt import Attempt
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
+from fastagi.domain.reason import Reason, params_json
 from fastagi.domain.task import CallbackTask, Status, TaskEvent
 from fastagi.service.commands import (
     COMMANDS,
@@ -248,7 +249,7 @@ def task_json(task: CallbackTask) -> Json:
         "ended_at": iso(task.ended_at),
         "attempts": task.attempts,
         "member_attempts": task.member_attempts,
-        "reason": task.reason,
+        **reason_json(task.why),
         "cancel_requested": task.cancel_requested,
         "linkedid": task.linkedid,
     }
@@ -264,7 +265,7 @@ def attempt_json(attempt: Attempt) -> Json:
         "disposition": attempt.disposition.value if attempt.disposition else None,
         "member": attempt.member,
         "talk_s": round(attempt.talk_s, 3),
-        "reason": attempt.reason,
+        **reason_json(attempt.why),
     }
 
 
@@ -274,8 +275,24 @@ def event_json(event: TaskEvent) -> Json:
         "at": iso(event.at),
         "move": event.move.value,
         "status": event.status.value,
-        "text": event.text,
+        **reason_json(event.why, "text"),
         "attempt_id": event.attempt_id,
+    }
+
+
+def reason_json(why: Reason | None, words: str = "reason") -> Json:
+    """Return a reason in words, and its code and parameters.
+
+    Args:
+        why: the reason; None: there is none yet.
+        words: under which name the words stand.
+    """
+    if why is None:
+        return {words: "", "reason_code": None, "reason_params": {}}
+    return {
+        words: str(why),
+        "reason_code": why.code.value,
+        "reason_params": params_json(why),
     }
 
 
@@ -292,7 +309,7 @@ def refusal_json(refusal: Refusal) -> Json:
         "kind": refusal.kind.value,
         "queue": refusal.queue,
         "number": refusal.number,
-        "reason": refusal.reason,
+        **reason_json(refusal.why),
         "linkedid": refusal.linkedid,
     }
 

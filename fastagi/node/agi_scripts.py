@@ -18,13 +18,13 @@ from fastagi.config.model import Settings
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.dialplan import Variable
 from fastagi.domain.numbers import is_withheld
+from fastagi.domain.reason import Code, Reason
 from fastagi.node.queue_monitor import QueueMonitor
 from fastagi.service.promises import Promises
 from fastagi.service.requests import (
     KEY_PRESS,
     Accepted,
     Answer,
-    Because,
     CallbackRequest,
     Known,
     NotStored,
@@ -100,7 +100,7 @@ def _said(
             return dialplan.Answer.ACCEPTED, sounds.accepted
         case Repeated() | Known():
             return dialplan.Answer.ALREADY, sounds.already_registered
-        case Refused(because=Because.CLOSED):
+        case Refused(why=Reason(code=Code.CLOSED_TOO_LONG)):
             return dialplan.Answer.REFUSED, sounds.closed
         case Refused():
             return dialplan.Answer.REFUSED, sounds.cannot_call

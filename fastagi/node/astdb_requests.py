@@ -28,6 +28,7 @@ from fastagi.ami.session import AmiSession
 from fastagi.config.model import Settings
 from fastagi.dialplan import Variable
 from fastagi.domain.numbers import printable, shown_number
+from fastagi.domain.reason import Code, because
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.runtime.worker import Worker
@@ -247,17 +248,17 @@ class AstDbRequests:
             given_up.add(key)
             if not await self._forget(key):
                 continue
-            reason = "the queue is not in the settings, and other requests wait behind"
+            why = because(Code.UNKNOWN_QUEUE)
             self._log.error(
                 "Asterisk keeps too many requests: the one for queue {queue!r} is given"
                 " up: {reason}",
                 queue=kept.queue,
-                reason=reason,
+                reason=why,
                 number=shown_number(kept.number),
                 linkedid=kept.linkedid,
             )
             self._requests.keep_refusal(
-                _request(kept, kept.at), printable(kept.queue[:_LONGEST_QUEUE]), reason
+                _request(kept, kept.at), printable(kept.queue[:_LONGEST_QUEUE]), why
             )
         return given_up
 
@@ -352,5 +353,5 @@ def _request(kept: KeptRequest, asked_at: datetime) -> CallbackRequest:
         language=kept.language,
         asked_at=asked_at,
         linkedid=kept.linkedid,
-        how=f" at position {kept.position}" if kept.position else "",
+        params={"position": kept.position} if kept.position else {},
     )

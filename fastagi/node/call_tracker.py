@@ -49,6 +49,7 @@ from fastagi.domain.counting import Ended, Outcome, Place
 from fastagi.domain.live_calls import LiveCalls, Meeting
 from fastagi.domain.numbers import NotCallable, plain_number
 from fastagi.domain.people import is_person
+from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import OPEN, CallbackTask
 from fastagi.node.queue_monitor import OWN_CHANNEL
 from fastagi.runtime.background import Background
@@ -170,7 +171,7 @@ class CallTracker:
         #: known all the same.
         self.call_ended: Listeners[[Ended, bool]] = Listeners("the end of a call")
         #: Key of a client who is in a call now, and why not to call back, in words.
-        self.client_is_busy: Listeners[[str, str]] = Listeners("a client's call")
+        self.client_is_busy: Listeners[[str, Reason]] = Listeners("a client's call")
 
     def handlers(self) -> Iterator[Handler]:
         """Yield what takes in each event that this part needs."""
@@ -403,7 +404,7 @@ class CallTracker:
             event.dial_string,
             (event.dest_caller_id_num,),
         ):
-            self.client_is_busy.call(key, "the client was called by hand meanwhile")
+            self.client_is_busy.call(key, because(Code.CLIENT_CALLED_BY_HAND_MEANWHILE))
 
     def _bridge_enter(self, event: BridgeEnter) -> None:
         if event.bridge_technology == _HOLDING:
@@ -500,7 +501,7 @@ class CallTracker:
 
     def _rang(self, keys: set[str]) -> None:
         for key in keys:
-            self.client_is_busy.call(key, "the client rang in meanwhile")
+            self.client_is_busy.call(key, because(Code.CLIENT_RANG_IN))
 
     # -- a client served ---------------------------------------------------
 

@@ -398,7 +398,7 @@ class History:
             " ({how})",
             number=ended.number,
             queue=queue.name,
-            words=contact.words,
+            words=contact.why,
             how=ended.how,
             linkedid=ended.uniqueid,
         )

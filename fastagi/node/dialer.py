@@ -50,6 +50,7 @@ from fastagi.domain.attempt import (
     may_be_shutdown,
 )
 from fastagi.domain.policy import dial_string
+from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import CallbackTask
 from fastagi.errors import CallbackError
 from fastagi.node.dialplan_report import Outcome
@@ -82,9 +83,6 @@ _UNSAFE_VALUE: Final = re.compile(r'[\x00-\x1f,;"\\|&$`]')
 _CALLER_ID: Final = re.compile(r'\s*(?:"(?P<name>[^"]*)"\s*)?<?(?P<num>[^<>"]*)>?\s*')
 #: What Asterisk dials where the dialplan forbids to forward a call.
 _FORBIDDEN: Final = re.compile(rf"[^/@]+@{dialplan.NO_FORWARD_CONTEXT}")
-#: Why an attempt is ended whose client's phone forwards the call.
-FORWARDED: Final = "the client's phone forwards the call"
-
 
 #: Why the database may lack what was committed.
 _SET_BACK: Final = (
@@ -120,7 +118,7 @@ class RunningAttempt:
     forwarding: str = ""
     #: Why it is to be ended, and until when that makes sense, where Asterisk has not
     #: been asked yet, or may not have heard of it.
-    to_end: dict[TooLate, str] = field(factory=dict)
+    to_end: dict[TooLate, Reason] = field(factory=dict)
 
     @property
     def target(self) -> str:
@@ -224,17 +222,17 @@ class Dialer:
         running = self._add(begun, settings)
         self._background.start("originate", self._originate(running))
 
-    def withdraw(self, number_key: str, reason: str) -> None:
+    def withdraw(self, number_key: str, why: Reason) -> None:
         """End an attempt to reach this client, unless the two are talking already."""
         for running in list(self.running.values()):
             if running.task.number_key == number_key:
-                self._end_by_us(running, reason, _talk)
+                self._end_by_us(running, why, _talk)
 
-    def withdraw_task(self, task_id: int, reason: str) -> None:
+    def withdraw_task(self, task_id: int, why: Reason) -> None:
         """End the attempt of a task, unless agent and client are talking already."""
         for running in list(self.running.values()):
             if running.task.id == task_id:
-                self._end_by_us(running, reason, _talk)
+                self._end_by_us(running, why, _talk)
 
     def rekey(self, key_of: Callable[[str], str]) -> None:
         """Recognise the clients of attempts under way by what numbers mean now."""
@@ -242,11 +240,11 @@ class Dialer:
             task = running.task
             running.task = evolve(task, number_key=key_of(task.number))
 
-    def end_ringing(self, is_open: Callable[[str], bool], reason: str) -> None:
+    def end_ringing(self, is_open: Callable[[str], bool], why: Reason) -> None:
         """End attempts that no agent has answered yet, of queues that are not open."""
         for running in list(self.running.values()):
             if not is_open(running.task.queue):
-                self._end_by_us(running, reason, _is_answered)
+                self._end_by_us(running, why, _is_answered)
 
     def end_again(self) -> None:
         """End what was to be ended when the link was lost, and goes on all the same."""
@@ -256,29 +254,29 @@ class Dialer:
                 self._let_go_on(running)
                 self._end_the_rest(running)
 
-    def drop(self, begun: Begun, settings: QueueSettings, reason: str) -> None:
+    def drop(self, begun: Begun, settings: QueueSettings, why: Reason) -> None:
         """End an attempt that has just been stored, without a call."""
         running = self._add(begun, settings)
-        running.progress.withdrawn = running.progress.refused = reason
+        running.progress.withdrawn = running.progress.refused = why
         self._close(running)
 
     def _end_by_us(
-        self, running: RunningAttempt, reason: str, too_late: TooLate
+        self, running: RunningAttempt, why: Reason, too_late: TooLate
     ) -> None:
         if running.closing or too_late(running.progress):
             return
         if running.ending:
-            running.to_end.setdefault(too_late, reason)
+            running.to_end.setdefault(too_late, why)
             return
         running.ending = True
-        running.progress.withdrawn = reason
-        self._tell(running, reason)
+        running.progress.withdrawn = why
+        self._tell(running, why)
         self._background.start(
-            "ending an attempt", self._withdraw(running, reason, too_late)
+            "ending an attempt", self._withdraw(running, why, too_late)
         )
 
     async def _withdraw(
-        self, running: RunningAttempt, reason: str, too_late: TooLate
+        self, running: RunningAttempt, why: Reason, too_late: TooLate
     ) -> None:
         tries = 0
         while not running.closing:
@@ -286,14 +284,14 @@ class Dialer:
                 self._let_go_on(running)
                 self._end_the_rest(running)
                 return
-            running.progress.withdrawn = reason
+            running.progress.withdrawn = why
             try:
                 await self._manager.send(
                     actions.hangup(running.attempt.caller_channel_id)
                 )
                 return
             except NotConnected as error:
-                running.to_end[too_late] = reason
+                running.to_end[too_late] = why
                 if error.sent:
                     # If Asterisk has read it, this is why the attempt ends.
                     running.ending = False
@@ -304,16 +302,16 @@ class Dialer:
                 # The Originate that makes the channel may still be at work.
                 tries += 1
                 if tries == _WITHDRAW_TRIES:
-                    self._warn_of_no_end(running, reason, error)
+                    self._warn_of_no_end(running, why, error)
             if tries < _WITHDRAW_TRIES:
                 await self._background.pause(_WITHDRAW_PAUSE_S)
             else:
                 # Whatever comes of it now is not our doing.
-                running.progress.withdrawn = ""
+                running.progress.withdrawn = None
                 await self._background.pause(_WITHDRAW_AGAIN_S)
 
     def _warn_of_no_end(
-        self, running: RunningAttempt, reason: str, error: Exception
+        self, running: RunningAttempt, why: Reason, error: Exception
     ) -> None:
         shutting_down = isinstance(error, ActionFailed) and error.shutting_down
         self._log.warn(
@@ -324,19 +322,19 @@ class Dialer:
             else "; does the manager user have 'call' among its write classes?",
             task_id=running.task.id,
             attempt_id=running.attempt.id,
-            reason=reason,
+            reason=why,
             error=error,
         )
 
     def _let_go_on(self, running: RunningAttempt) -> None:
         running.ending = False
-        running.progress.withdrawn = ""
+        running.progress.withdrawn = None
 
     def _end_the_rest(self, running: RunningAttempt) -> None:
         """End it for the other reasons there are, if it is not too late for them."""
         to_end, running.to_end = running.to_end, {}
-        for too_late, reason in to_end.items():
-            self._end_by_us(running, reason, too_late)
+        for too_late, why in to_end.items():
+            self._end_by_us(running, why, too_late)
 
     def follow(self, begun: Begun, settings: QueueSettings, progress: Progress) -> None:
         """Take up an attempt that Asterisk is carrying out already."""
@@ -344,7 +342,7 @@ class Dialer:
         running.progress = progress
         if begun.task.cancel_requested:
             # Asterisk may not have been told of it yet.
-            self._end_by_us(running, begun.task.reason, _talk)
+            self._end_by_us(running, begun.task.why, _talk)
 
     def settle_as_before(self, begun: Begun, settings: QueueSettings) -> bool:
         """End an attempt of which the end was stored before, and is lost.
@@ -386,7 +384,7 @@ class Dialer:
             self._log.failure(
                 "task {task_id}: no call can be made of it", task_id=task.id
             )
-            running.progress.refused = str(error)
+            running.progress.refused = because(Code.ERROR, error=str(error))
             self._close(running)
             return
         running.progress.placed_at = self._clock.steady()
@@ -395,10 +393,10 @@ class Dialer:
         try:
             await self._manager.send(action)
         except ActionFailed as error:
-            running.progress.refused = str(error)
+            running.progress.refused = because(Code.ERROR, error=str(error))
             if refuses_all(error):
                 # It is not the task's fault.
-                running.progress.withdrawn = str(error)
+                running.progress.withdrawn = running.progress.refused
                 self._hold.refused(error)
             else:
                 self._hold.taken()
@@ -407,7 +405,7 @@ class Dialer:
             if error.sent:
                 self._leave_open(running, error)
             else:
-                running.progress.refused = str(error)
+                running.progress.refused = because(Code.ERROR, error=str(error))
                 self._close(running)
         except ActionTimedOut as error:
             self._leave_open(running, error)
@@ -493,7 +491,9 @@ class Dialer:
         if running := self._of(event.uniqueid, "-2"):
             interface = event.interface
             if running.progress.member_stops_ringing(interface):
-                self._tell(running, f"{interface} did not answer")
+                self._tell(
+                    running, because(Code.AGENT_DID_NOT_ANSWER, interface=interface)
+                )
 
     def _agent_connect(self, event: AgentConnect) -> None:
         if running := self._of(event.uniqueid, "-2"):
@@ -516,7 +516,7 @@ class Dialer:
                 running.forwarding = event.uniqueid
         elif dialler == event.uniqueid and not _FORBIDDEN.fullmatch(event.dial_string):
             running.progress.forward_followed = True
-            self._end_by_us(running, FORWARDED, _never)
+            self._end_by_us(running, because(Code.CALL_FORWARDED), _never)
 
     def _dial_begin(self, event: DialBegin) -> None:
         self._look_for_forwarding(event)
@@ -526,7 +526,8 @@ class Dialer:
         elif (running := self._of(uniqueid, "-1")) and running.progress.caller_dialled(
             self._clock.steady()
         ):
-            self._tell(running, f"dialling {running.task.number}")
+            number = running.task.number
+            self._tell(running, because(Code.CLIENT_DIALLED, number=number))
 
     def _dial_end(self, event: DialEnd) -> None:
         self._look_for_forwarding(event)
@@ -548,7 +549,7 @@ class Dialer:
             running.answered_at = running.answered_at or self._clock.now()
             self._tell(
                 running,
-                "agent and client are talking",
+                because(Code.TALK_BEGINS),
                 answered_at=running.answered_at,
             )
 
@@ -584,16 +585,17 @@ class Dialer:
 
     def _member_rings(self, running: RunningAttempt, interface: str) -> None:
         if running.progress.member_rings(interface):
-            self._tell(running, f"{interface} rings")
+            self._tell(running, because(Code.AGENT_RINGS, interface=interface))
 
     def _member_answers(self, running: RunningAttempt, interface: str) -> None:
         if running.progress.member_answers(interface, self._clock.steady()):
-            self._tell(running, f"{interface} answered", member=interface)
+            why = because(Code.AGENT_ANSWERED, interface=interface)
+            self._tell(running, why, member=interface)
 
     def _tell(
         self,
         running: RunningAttempt,
-        text: str,
+        why: Reason,
         member: str = "",
         answered_at: datetime | None = None,
     ) -> None:
@@ -602,19 +604,19 @@ class Dialer:
             return
         self._log.info(
             "task {task_id}: {step}",
-            step=text,
+            step=why,
             task_id=running.task.id,
             attempt_id=running.attempt.id,
             queue=running.task.queue,
         )
         self._background.start(
-            "writing a task's story", self._write(running, text, member, answered_at)
+            "writing a task's story", self._write(running, why, member, answered_at)
         )
 
     async def _write(
         self,
         running: RunningAttempt,
-        text: str,
+        why: Reason,
         member: str,
         answered_at: datetime | None,
     ) -> None:
@@ -622,7 +624,7 @@ class Dialer:
         story = partial(
             self._store.progress,
             channel_id,
-            text,
+            why,
             now,
             member=member,
             answered_at=answered_at,
@@ -743,7 +745,9 @@ class Dialer:
             if error.shutting_down:
                 self._hold.refused(error)
                 return evolve(
-                    verdict, disposition=Disposition.WITHDRAWN, reason=str(error)
+                    verdict,
+                    disposition=Disposition.WITHDRAWN,
+                    why=because(Code.ERROR, error=str(error)),
                 )
         except (NotConnected, ActionTimedOut) as error:
             self._log.debug(
@@ -781,7 +785,7 @@ class Dialer:
             if verdict.success:
                 served = await self._store.serve(
                     running.task.number_key,
-                    f"{verdict.reason}, in an attempt that the database had lost",
+                    because(Code.REACHED_IN_LOST_ATTEMPT, cause=verdict.why),
                     self._clock.now(),
                     served_at=running.attempt.started_at,
                 )

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from fastagi.config.model import Settings
 from fastagi.domain.capacity import Capacity
 from fastagi.domain.numbers import why_not_any_more
+from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import CallbackTask
 from fastagi.node.dialer import Dialer
 from fastagi.node.hold import Hold
@@ -29,8 +30,6 @@ from fastagi.service.opening_state import OpeningState
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
 
-#: Why an attempt that was about to begin, or rang agents, came to nothing.
-CLOSED: Final = "the queue closed meanwhile"
 #: Pause before retrying after StoreUnavailable, in seconds.
 _STORE_RETRY_S: Final = 2.0
 
@@ -177,17 +176,17 @@ class Scheduler:
             self._look_who_is_open(now)
             capacity = self._capacity(wanted, now)
             if not self._is_ready:
-                self._dialer.drop(begun, queue, "the service stops, or lost Asterisk")
+                self._dialer.drop(begun, queue, because(Code.SERVICE_STOPS))
             elif self._hold.holds():
-                self._dialer.drop(begun, queue, "Asterisk takes no calls now")
+                self._dialer.drop(begun, queue, because(Code.ASTERISK_TAKES_NO_CALLS))
             elif begun.task.queue not in self._open:
-                self._dialer.drop(begun, queue, CLOSED)
+                self._dialer.drop(begun, queue, because(Code.QUEUE_CLOSED))
             elif self._settings().plan.key(begun.task.number) in self._in_a_call():
-                self._dialer.drop(begun, queue, "the client rang in meanwhile")
+                self._dialer.drop(begun, queue, because(Code.CLIENT_RANG_IN))
             elif begun.task.number_key in self._dialer.busy_keys():
-                self._dialer.drop(begun, queue, "the client is being called already")
+                self._dialer.drop(begun, queue, because(Code.CLIENT_BEING_CALLED))
             elif not capacity.take(target_key(queue).lower()):
-                self._dialer.drop(begun, queue, "the agent was taken meanwhile")
+                self._dialer.drop(begun, queue, because(Code.AGENT_TAKEN))
             else:
                 self._dialer.place(begun, queue)
             if not self._is_ready or self._hold.holds():
@@ -229,7 +228,8 @@ class Scheduler:
             self._next_due = None
         self._open = is_open
         self._dialer.end_ringing(
-            lambda queue: self._opening_state.standing(queue, now).is_open, CLOSED
+            lambda queue: self._opening_state.standing(queue, now).is_open,
+            because(Code.QUEUE_CLOSED),
         )
 
     def _capacity(self, wanted: list[Target], now: float) -> Capacity:
@@ -258,13 +258,15 @@ class Scheduler:
         return min((m for m in moments if m is not None and m > now), default=None)
 
 
-def _judge(settings: Settings) -> Callable[[CallbackTask], str]:
+def _judge(settings: Settings) -> Callable[[CallbackTask], Reason | None]:
     """Return what says why a task must not be called by these settings."""
 
-    def why_not(task: CallbackTask) -> str:
+    def why_not(task: CallbackTask) -> Reason | None:
         rules = settings.number_rules(settings.queue(task.queue))
         refusal = why_not_any_more(task.number, task.number_key, rules)
-        return f"the settings do not allow it any more: {refusal}" if refusal else ""
+        if refusal is None:
+            return None
+        return because(Code.NOT_ALLOWED_ANY_MORE, cause=refusal)
 
     return why_not
 

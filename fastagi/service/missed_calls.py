@@ -39,7 +39,7 @@ def request_of(ended: Ended, settings: Settings) -> CallbackRequest:
         linkedid=ended.queue_uniqueid,
         ids=ended.ids,
         taken_back=ended.taken_back,
-        how=ended.how,
+        params={"cause": ended.why},
     )
 
 

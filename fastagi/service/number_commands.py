@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from fastagi.config.model import Settings
 from fastagi.domain.blocked_numbers import BlockedNumber
 from fastagi.domain.numbers import NotCallable, plain_number
+from fastagi.domain.reason import Reason
 from fastagi.runtime.clock import Clock
 from fastagi.service.commands import (
     Actor,
@@ -49,7 +50,7 @@ class NumberCommands:
         clock: Clock,
         settings: Callable[[], Settings],
         tasks_changed: Callable[[], None],
-        withdraw: Callable[[str, str], None],
+        withdraw: Callable[[str, Reason], None],
     ) -> None:
         """Prepare.
 
@@ -95,11 +96,11 @@ class NumberCommands:
         self._log.info(
             "number {number} is never called: {reason} ({actor})",
             number=number,
-            reason=blocked.number.words,
+            reason=blocked.number.why,
             actor=actor,
         )
         if blocked.task is not None:
-            self._withdraw(key, blocked.number.words)
+            self._withdraw(key, blocked.number.why)
             self._tasks_changed()
         return NumberBlocked(
             created=blocked.created, number=blocked.number, task=blocked.task

@@ -21,19 +21,18 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from fastagi.domain.numbers import NotCallable
+from fastagi.domain.reason import Code, because
 from fastagi.domain.task import CallbackTask, IllegalMove, NewTask
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.runtime.listeners import Listeners
 from fastagi.service.requests import (
     Answer,
-    Because,
     CallbackRequest,
     NotStored,
     Refused,
     Requests,
 )
-from fastagi.service.taking_back import TAKEN_BACK
 from fastagi.service.until_stored import until_stored
 from fastagi.store.errors import CommitUnknown, StoreUnavailable
 from fastagi.store.store import Recorded, TaskStore
@@ -104,9 +103,7 @@ class Promises:
         try:
             recorded = await self._store_in_time(request, new, limit_s)
         except NotCallable as refusal:
-            await tell(
-                self._requests.refuse(request, new.queue, Because.NUMBER, str(refusal))
-            )
+            await tell(self._requests.refuse(request, new.queue, refusal.why))
             return
         except StoreUnavailable as error:
             self._log.error(
@@ -259,16 +256,14 @@ class Promises:
         await self._until_taken_back(
             new.linkedid,
             lambda: self._store.take_back(
-                recorded.task.id, TAKEN_BACK, self._clock.now(), recorded.later_id
+                recorded.task.id, self._clock.now(), recorded.later_id
             ),
         )
 
     async def _take_back_unheard(self, new: NewTask, asked_at: datetime) -> None:
         await self._until_taken_back(
             new.linkedid,
-            lambda: self._store.take_back_unheard(
-                new, asked_at, TAKEN_BACK, self._clock.now()
-            ),
+            lambda: self._store.take_back_unheard(new, asked_at, self._clock.now()),
         )
 
     async def _until_taken_back(
@@ -297,7 +292,9 @@ class Promises:
             return
         if taken is not None:
             self._log.warn(
-                "task {task_id}: {reason}", task_id=taken.id, reason=TAKEN_BACK
+                "task {task_id}: {reason}",
+                task_id=taken.id,
+                reason=because(Code.TAKEN_BACK),
             )
             self._tasks_changed()
 

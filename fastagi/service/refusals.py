@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from fastagi.domain.blocked_numbers import Refusal
 from fastagi.domain.numbers import printable, shown_number
+from fastagi.domain.reason import Reason, map_texts
 from fastagi.domain.task import Kind
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
@@ -21,7 +22,8 @@ from fastagi.store.store import TaskStore
 
 #: Writes that may wait for the database; what comes more is only in the log.
 _MOST_WAITING: Final = 100
-_LONGEST_REASON: Final = 300
+#: Characters of a text in a reason.
+_LONGEST_TEXT: Final = 300
 _LONGEST_ID: Final = 150
 
 
@@ -43,7 +45,7 @@ class Refusals:
         self._waiting = 0
 
     def keep(
-        self, kind: Kind, queue: str, number: str, reason: str, linkedid: str
+        self, kind: Kind, queue: str, number: str, why: Reason, linkedid: str
     ) -> None:
         """Keep one.
 
@@ -51,7 +53,7 @@ class Refusals:
             kind: in what way a callback was asked for.
             queue: as in the settings.
             number: what was shown as caller ID, of any form; empty if withheld.
-            reason: in words.
+            why: the reason.
             linkedid: of the call.
         """
         if self._waiting >= _MOST_WAITING:
@@ -61,7 +63,7 @@ class Refusals:
             kind=kind,
             queue=queue,
             number=shown_number(number),
-            reason=reason[:_LONGEST_REASON],
+            why=map_texts(why, _cut),
             linkedid=printable(linkedid[:_LONGEST_ID]),
         )
         self._waiting += 1
@@ -78,3 +80,7 @@ class Refusals:
             )
         finally:
             self._waiting -= 1
+
+
+def _cut(text: str) -> str:
+    return text[:_LONGEST_TEXT]

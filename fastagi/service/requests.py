@@ -12,13 +12,12 @@ Requests whose callers wait for the answer go through :mod:`fastagi.service.prom
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from enum import Enum, auto
 from functools import partial
 from typing import Final, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 
 from twisted.logger import Logger, LogLevel
 
@@ -30,20 +29,14 @@ from fastagi.domain.numbers import (
     display_name,
     shown_number,
 )
+from fastagi.domain.reason import Code, Reason, Value, because
 from fastagi.domain.task import CallbackTask, Kind, NewTask, Status
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.service.refusals import Refusals
-from fastagi.service.taking_back import was_taken_back
 from fastagi.service.until_stored import until_stored
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import Recorded, TaskStore
-
-#: Why a request is refused while the queue is closed.
-CLOSED: Final = (
-    "the queue is closed, and when it opens the request would be too old; see"
-    " opening_hours in the settings"
-)
 
 # -- who asks --------------------------------------------------------------
 
@@ -59,8 +52,10 @@ class Source:
     #: One of them, as the log names it.
     what: str
     kind: Kind
-    #: How the task came about, for its story.
-    story: str
+    #: How the task came about, for its story; its parameters are those of the request.
+    story: Code
+    #: The queue is one of the parameters, too.
+    story_names_queue: bool = False
     #: A task was made.
     created: str
     #: The client had an open task.
@@ -85,7 +80,8 @@ class Source:
 KEY_PRESS: Final = Source(
     what="a request",
     kind=Kind.REQUESTED,
-    story="the client pressed the key in queue {queue}",
+    story=Code.REQUESTED,
+    story_names_queue=True,
     created="task {task_id}: callback to {number} requested in queue {queue}",
     repeated="task {task_id}: callback to {number} asked for again in {queue}",
     refused="request in queue {queue} refused: {reason}",
@@ -96,8 +92,8 @@ KEY_PRESS: Final = Source(
 KEPT_BY_ASTERISK: Final = Source(
     what="a request that Asterisk kept",
     kind=Kind.REQUESTED,
-    story="the client pressed the key in queue {queue}{how} while this service did not"
-    " answer; Asterisk kept the request",
+    story=Code.REQUESTED_WHILE_DOWN,
+    story_names_queue=True,
     created="task {task_id}: callback to {number} requested in queue {queue} while"
     " there was no answer, kept by Asterisk until now",
     repeated="task {task_id}: the request of {number} in {queue} that Asterisk kept is"
@@ -112,7 +108,7 @@ KEPT_BY_ASTERISK: Final = Source(
 MISSED_CALL: Final = Source(
     what="a missed call",
     kind=Kind.MISSED,
-    story="missed call: {how}",
+    story=Code.MISSED_CALL,
     created="task {task_id}: missed call of {number} in queue {queue}: {how}",
     repeated="task {task_id}: missed again: {number} in queue {queue}: {how}",
     refused="missed call of {number} in queue {queue} is not called back: {reason}",
@@ -122,7 +118,7 @@ MISSED_CALL: Final = Source(
 OPERATOR: Final = Source(
     what="a task added by hand",
     kind=Kind.MANUAL,
-    story="added by hand",
+    story=Code.ADDED_BY_HAND,
     created="task {task_id}: added by hand ({actor})",
     repeated="task {task_id}: added by hand ({actor})",
 )
@@ -157,10 +153,15 @@ class CallbackRequest:
     ids: frozenset[str] = frozenset()
     #: A request made in the same call was stored and taken back.
     taken_back: bool = False
-    #: How it came about, where the source's words name it.
-    how: str = ""
-    #: Who gave the command, likewise.
+    #: How it came about: parameters of the source's story.
+    params: Mapping[str, Value] = field(factory=dict)
+    #: Who gave the command, where the source's words name it.
     actor: str = ""
+
+    @property
+    def how(self) -> str:
+        """How a missed call ended, in words."""
+        return str(self.params.get("cause", ""))
 
 
 # -- what came of it -------------------------------------------------------
@@ -187,26 +188,16 @@ class Known:
     task: CallbackTask
 
 
-class Because(Enum):
-    """What a refusal is about."""
-
-    #: The queue is not in the settings.
-    UNKNOWN_QUEUE = auto()
-    #: The number may not be called, or not in time.
-    NUMBER = auto()
-    #: The queue opens too late.
-    CLOSED = auto()
-    #: It was asked for, or missed, too long ago.
-    TOO_OLD = auto()
-
-
 @frozen
 class Refused:
     """There will be no callback, and nothing was stored but the refusal."""
 
-    because: Because
-    #: In words.
-    reason: str
+    why: Reason
+
+    @property
+    def reason(self) -> str:
+        """Why, in words."""
+        return str(self.why)
 
 
 @frozen
@@ -287,7 +278,7 @@ class Requests:
         try:
             recorded = await self.store(request, new, self._clock.now())
         except NotCallable as refusal:
-            return self.refuse(request, new.queue, Because.NUMBER, str(refusal))
+            return self.refuse(request, new.queue, refusal.why)
         answer = self.stored(request, new, recorded)
         if not isinstance(answer, Known):
             self._tasks_changed()
@@ -305,11 +296,11 @@ class Requests:
                 self._log.warn(
                     source.unknown_queue, queue=request.queue, uniqueid=request.uniqueid
                 )
-            return Refused(Because.UNKNOWN_QUEUE, "the queue is not in the settings")
+            return Refused(because(Code.QUEUE_NOT_IN_SETTINGS))
         try:
             number = self._number(request, queue, settings)
         except NotCallable as refusal:
-            return self.refuse(request, queue.name, Because.NUMBER, str(refusal))
+            return self.refuse(request, queue.name, refusal.why)
         now = self._clock.now()
         at = now if request.asked_at is None else request.asked_at
         new = NewTask(
@@ -323,23 +314,23 @@ class Requests:
             due_at=at,
             expires_at=queue.expiry_rules.expires_at(source.kind, at),
             linkedid=request.linkedid,
-            reason=source.story.format(queue=queue.name, how=request.how),
+            why=_story(request, queue.name),
         )
         if source.is_answered and not queue.hours.opens_between(
             new.due_at, new.expires_at
         ):
-            return self.refuse(request, queue.name, Because.CLOSED, CLOSED)
+            return self.refuse(request, queue.name, because(Code.CLOSED_TOO_LONG))
         if source.may_be_old and new.expires_at <= now:
-            reason = f"it was too long ago ({request.how})"
-            self._log_refusal(request, queue.name, reason)
-            return Refused(Because.TOO_OLD, reason)
+            why = because(Code.TOO_LONG_AGO, **request.params)
+            self._log_refusal(request, queue.name, why)
+            return Refused(why)
         return new
 
     def _number(
         self, request: CallbackRequest, queue: QueueSettings, settings: Settings
     ) -> str:
         if request.withheld:
-            raise NotCallable("the caller withholds the number")
+            raise NotCallable(because(Code.NUMBER_WITHHELD))
         return callable_number(request.number, settings.number_rules(queue))
 
     async def store(
@@ -401,40 +392,43 @@ class Requests:
             )
         return answer
 
-    def refuse(
-        self, request: CallbackRequest, queue: str, because: Because, reason: str
-    ) -> Refused:
+    def refuse(self, request: CallbackRequest, queue: str, why: Reason) -> Refused:
         """Refuse a request: say so, and keep it for the admin to see.
 
         Args:
             request: the request.
             queue: as in the settings.
-            because: what it is about.
-            reason: in words.
+            why: the reason.
         """
-        self._log_refusal(request, queue, reason)
-        self.keep_refusal(request, queue, reason)
-        return Refused(because, reason)
+        self._log_refusal(request, queue, why)
+        self.keep_refusal(request, queue, why)
+        return Refused(why)
 
-    def _log_refusal(self, request: CallbackRequest, queue: str, reason: str) -> None:
+    def _log_refusal(self, request: CallbackRequest, queue: str, why: Reason) -> None:
         if request.source.refused:
             self._log.emit(
                 LogLevel.warn if request.source.is_promised else LogLevel.info,
                 request.source.refused,
                 queue=queue,
-                reason=reason,
+                reason=why,
                 number=shown_number(_shown(request)),
                 uniqueid=request.uniqueid,
                 linkedid=request.linkedid,
             )
 
-    def keep_refusal(self, request: CallbackRequest, queue: str, reason: str) -> None:
+    def keep_refusal(self, request: CallbackRequest, queue: str, why: Reason) -> None:
         """Keep a refusal for the admin to see."""
         source = request.source
         if source.refused:
             self._refusals.keep(
-                source.kind, queue, _shown(request), reason, request.linkedid
+                source.kind, queue, _shown(request), why, request.linkedid
             )
+
+
+def _story(request: CallbackRequest, queue: str) -> Reason:
+    """Return how the task of a request came about."""
+    story = Reason(request.source.story, request.params)
+    return story.with_params(queue=queue) if request.source.story_names_queue else story
 
 
 def _shown(request: CallbackRequest) -> str:
@@ -449,7 +443,7 @@ def _counts_anew(request: CallbackRequest, recorded: Recorded) -> bool:
     was told that Asterisk keeps the request, did not hear of it. A request that was
     promised counts more than the same call found missed in a history.
     """
-    if was_taken_back(recorded):
+    if not recorded.created and recorded.task.was_taken_back:
         return True
     task = recorded.task
     return (

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from fastagi.config.model import Settings
 from fastagi.domain.contacts import PastContact, served_after
+from fastagi.domain.reason import Reason
 from fastagi.domain.task import OPEN, CallbackTask
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
@@ -80,7 +81,7 @@ class ServedClients:
             # Who asks for a callback until the second try wants one.
             before = served_at or (now if tries > 1 else None)
             return await self._store.serve(
-                key, contact.words, now, served_at=before, asked_at=asked_at
+                key, contact.why, now, served_at=before, asked_at=asked_at
             )
 
         self._unstored[key] += 1
@@ -92,7 +93,7 @@ class ServedClients:
             self._unstored -= Counter([key])
         if task is not None:
             # Only now: whoever hears of it finds the client free to be called.
-            self._ended(task, contact.words)
+            self._ended(task, contact.why)
 
     async def serve_all(
         self,
@@ -117,24 +118,24 @@ class ServedClients:
             contact = served_after(0.0, believed, success_s)
             if contact is None:
                 continue
-            reason = f"{contact.words} while this service did not listen"
+            why = contact.why.with_params(unheard=True)
             served = await self._store.serve(
                 key,
-                reason,
+                why,
                 self._clock.now(),
                 served_at=datetime.fromtimestamp(contact.at, UTC),
                 asked_at=asked_at,
             )
             if served is not None:
-                self._ended(served, reason)
+                self._ended(served, why)
 
-    def _ended(self, task: CallbackTask, reason: str) -> None:
+    def _ended(self, task: CallbackTask, why: Reason) -> None:
         self._log.info(
             "task {task_id}: {status}: {reason}",
             task_id=task.id,
             queue=task.queue,
             number=task.number,
             status=task.status.value,
-            reason=reason,
+            reason=why,
         )
         self._tasks_changed()

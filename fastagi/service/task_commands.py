@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from fastagi.config.model import Settings
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.domain.numbers import why_not_any_more, without_separators
+from fastagi.domain.reason import Code, Reason, because, said
 from fastagi.domain.task import OPEN, CallbackTask, Kind, Status
 from fastagi.runtime.clock import Clock
 from fastagi.service.commands import (
@@ -63,7 +64,7 @@ class TaskCommands:
         clock: Clock,
         settings: Callable[[], Settings],
         tasks_changed: Callable[[], None],
-        withdraw: Callable[[int, str], None],
+        withdraw: Callable[[int, Reason], None],
     ) -> None:
         self._store = store
         self._requests = requests
@@ -149,11 +150,13 @@ class TaskCommands:
 
     async def cancel(self, command: CancelTask, actor: Actor) -> TaskChanged:
         """End a task, and its attempt unless the two are talking already."""
-        reason = command.reason or "cancelled by hand"
-        task = await self._store.cancel(command.id, reason, self._clock.now())
-        self._tell(task, reason, actor)
+        why = because(Code.CANCELLED_BY_HAND)
+        if command.reason:
+            why = said(command.reason)
+        task = await self._store.cancel(command.id, why, self._clock.now())
+        self._tell(task, why, actor)
         if task.cancel_requested:
-            self._withdraw(task.id, task.reason)
+            self._withdraw(task.id, task.why)
         self._tasks_changed()
         return TaskChanged(state=self._state(task))
 
@@ -171,15 +174,15 @@ class TaskCommands:
         rules = self._settings().number_rules(settings)
         if refusal := why_not_any_more(task.number, task.number_key, rules):
             raise BadRequest(f"{task.number} is not called any more: {refusal}")
-        reason = "put back in line by hand"
+        why = because(Code.REOPENED_BY_HAND)
         task = await self._store.retry(
-            task.id, reason, now, settings.expiry_rules.expires_at(Kind.MANUAL, now)
+            task.id, why, now, settings.expiry_rules.expires_at(Kind.MANUAL, now)
         )
-        self._tell(task, reason, actor)
+        self._tell(task, why, actor)
         self._tasks_changed()
         return TaskChanged(state=self._state(task))
 
-    def _tell(self, task: CallbackTask, what: str, actor: Actor) -> None:
+    def _tell(self, task: CallbackTask, what: Reason, actor: Actor) -> None:
         self._log.info(
             "task {task_id}: {what} ({actor})", task_id=task.id, what=what, actor=actor
         )

@@ -17,6 +17,7 @@ from sqlalchemy import bindparam, func, insert, select, text, update
 
 from fastagi.domain.attempt import Attempt, Disposition, Verdict
 from fastagi.domain.limits import CallLimits, called_too_often
+from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.retry import RetryRules, decide
 from fastagi.domain.task import CallbackTask, Move, Status, after
 from fastagi.store import guards, later, limits, schema
@@ -32,6 +33,7 @@ from fastagi.store.rows import (
     found,
     insert_row,
     moment,
+    reason_values,
     seconds,
     storable,
     task_of,
@@ -78,7 +80,14 @@ _END_ATTEMPT: Final = (
     .values(
         {
             name: bindparam(f"new_{name}")
-            for name in ("ended_at", "disposition", "member", "talk_s", "reason")
+            for name in (
+                "ended_at",
+                "disposition",
+                "member",
+                "talk_s",
+                "reason_code",
+                "reason_params",
+            )
         }
     )
 )
@@ -102,7 +111,7 @@ def begin_attempts(
     busy_keys: Sequence[str],
     now: datetime,
     most: CallLimits,
-    why_not: Callable[[CallbackTask], str],
+    why_not: Callable[[CallbackTask], Reason | None],
     node: str,
 ) -> Beginnings:
     """Begin an attempt for each of the first due tasks, one per channel id.
@@ -114,7 +123,7 @@ def begin_attempts(
         busy_keys: number keys that must not be called now.
         now: the time.
         most: what calls there may be, these included.
-        why_not: says why a task must not be called any more; empty if it may.
+        why_not: says why a task must not be called any more; None if it may.
         node: the Asterisk that makes the calls.
     """
     begun: list[Begun] = []
@@ -133,7 +142,7 @@ def _next_to_call(
     busy_keys: Sequence[str],
     now: datetime,
     most: CallLimits,
-    why_not: Callable[[CallbackTask], str],
+    why_not: Callable[[CallbackTask], Reason | None],
     put_off: list[CallbackTask],
 ) -> CallbackTask | None:
     """Return the first due task that may be called; put off those before it."""
@@ -158,20 +167,20 @@ def _put_off(
     task: CallbackTask,
     now: datetime,
     most_calls: int,
-    why_not: Callable[[CallbackTask], str],
+    why_not: Callable[[CallbackTask], Reason | None],
 ) -> CallbackTask | None:
     """End a due task that must not be called, or have it wait; None: it may be."""
     if (known := guards.blocked(conn, task.number_key)) is not None:
-        return move_task(conn, task, Move.CANCEL, now, known.words)
+        return move_task(conn, task, Move.CANCEL, now, known.why)
     if refusal := why_not(task):
         return move_task(conn, task, Move.GIVE_UP, now, refusal)
     again_at = limits.number_free_at(conn, task.number_key, most_calls, now)
     if again_at is None:
         return None
-    reason = called_too_often(most_calls, again_at)
+    why = called_too_often(most_calls, again_at)
     if again_at >= task.expires_at:
-        return move_task(conn, task, Move.GIVE_UP, now, f"{reason}, which is too late")
-    return move_task(conn, task, Move.RETRY, now, reason, due_at=again_at)
+        return move_task(conn, task, Move.GIVE_UP, now, why.with_params(too_late=True))
+    return move_task(conn, task, Move.RETRY, now, why, due_at=again_at)
 
 
 def _begin(
@@ -185,8 +194,8 @@ def _begin(
         id=0, task_id=task.id, channel_id=channel_id, started_at=now, node=node
     )
     number = task.attempts + task.member_attempts + 1
-    reason = f"attempt {number} begins, channel id {channel_id}"
-    return _store_attempt(conn, task, attempt, now, reason)
+    why = because(Code.ATTEMPT_BEGINS, number=number, channel_id=channel_id)
+    return _store_attempt(conn, task, attempt, now, why)
 
 
 def _store_attempt(
@@ -194,7 +203,7 @@ def _store_attempt(
     task: CallbackTask,
     attempt: Attempt,
     now: datetime,
-    reason: str,
+    why: Reason,
 ) -> Begun:
     """Store an attempt under way of a pending task."""
     attempt_id = insert_row(
@@ -208,11 +217,11 @@ def _store_attempt(
             "disposition": None,
             "member": attempt.member,
             "talk_s": 0.0,
-            "reason": "",
+            **reason_values(None),
             "node": attempt.node,
         },
     )
-    moved = move_task(conn, task, Move.BEGIN, now, reason, attempt_id=attempt_id)
+    moved = move_task(conn, task, Move.BEGIN, now, why, attempt_id=attempt_id)
     return Begun(moved, evolve(attempt, id=attempt_id))
 
 
@@ -244,18 +253,15 @@ def restore_attempt(
     is_same = (task.created_at, task.number) == (known.created_at, known.number)
     if not is_same or task.status is not Status.PENDING:
         return None
-    reason = (
-        f"the attempt with channel id {attempt.channel_id} is under way; the database"
-        " was set back and had lost it"
-    )
-    stored = _store_attempt(conn, task, attempt, now, reason)
+    why = because(Code.ATTEMPT_RESTORED, channel_id=attempt.channel_id)
+    stored = _store_attempt(conn, task, attempt, now, why)
     return Restored(stored.attempt, anew=True)
 
 
 def progress(
     conn: sa.Connection,
     channel_id: str,
-    words: str,
+    why: Reason,
     now: datetime,
     member: str,
     answered_at: datetime | None = None,
@@ -269,7 +275,7 @@ def progress(
         )
     if answered_at is not None:
         later.answered(conn, attempt.id, answered_at)
-    write_event(conn, task.id, Move.PROGRESS, status, now, words, attempt_id=attempt.id)
+    write_event(conn, task.id, Move.PROGRESS, status, now, why, attempt_id=attempt.id)
 
 
 def close_attempt(
@@ -301,7 +307,7 @@ def close_attempt(
             "new_disposition": verdict.disposition.value,
             "new_member": storable(verdict.member) or attempt.member,
             "new_talk_s": verdict.talk_s,
-            "new_reason": storable(verdict.reason),
+            **reason_values(verdict.why, "new_"),
         },
     )
     if ended.rowcount != 1:
@@ -311,9 +317,9 @@ def close_attempt(
         task,
         decision.move,
         now,
-        f"{decision.reason}; asked for again in the talk: a new task"
+        because(Code.REQUESTED_AGAIN_IN_TALK, cause=decision.why)
         if goes_on
-        else decision.reason,
+        else decision.why,
         attempt_id=attempt.id,
         due_at=decision.due_at or task.due_at,
         attempts=task.attempts + verdict.counts,
@@ -346,8 +352,10 @@ def _go_on(
     """
     task: CallbackTask | None = None
     for request in requests:
-        reason = f"{request.reason}, while the client talked in task {former.id}"
-        new = request.as_task(former.number_key, now, reason)
+        why = because(
+            Code.REQUESTED_WHILE_TALKING, cause=request.why, task_id=former.id
+        )
+        new = request.as_task(former.number_key, now, why)
         if task is None:
             task = create(conn, new, now)
             write_event(
@@ -356,7 +364,7 @@ def _go_on(
                 Move.CREATE,
                 task.status,
                 now,
-                task.reason,
+                task.why,
                 linkedid=new.linkedid,
             )
         else:

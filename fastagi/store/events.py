@@ -13,10 +13,18 @@ import sqlalchemy as sa
 from attrs import evolve
 from sqlalchemy import bindparam, insert, update
 
+from fastagi.domain.reason import Reason, map_texts
 from fastagi.domain.task import OPEN, CallbackTask, Kind, Move, Status, after
 from fastagi.store import schema
 from fastagi.store.errors import StaleTask
-from fastagi.store.rows import insert_row, seconds, storable, values_of
+from fastagi.store.rows import (
+    column_names,
+    insert_row,
+    reason_values,
+    seconds,
+    storable,
+    values_of,
+)
 
 _task: Final = schema.task
 _event: Final = schema.task_event
@@ -33,14 +41,14 @@ _CHANGING: Final = (
     "ended_at",
     "attempts",
     "member_attempts",
-    "reason",
+    "why",
     "cancel_requested",
     "served",
 )
 _SAVE_TASK: Final = (
     update(_task)
     .where(_task.c.id == bindparam("old_id"), _task.c.status == bindparam("old_status"))
-    .values({name: bindparam(f"new_{name}") for name in _CHANGING})
+    .values({name: bindparam(f"new_{name}") for name in column_names(_CHANGING)})
 )
 
 
@@ -49,7 +57,7 @@ def move_task(
     task: CallbackTask,
     move: Move,
     now: datetime,
-    reason: str,
+    why: Reason,
     *,
     attempt_id: int | None = None,
     linkedid: str = "",
@@ -67,7 +75,7 @@ def move_task(
         task,
         status=status,
         ended_at=None if status in OPEN else now,
-        reason=storable(reason),
+        why=map_texts(why, storable),
         **changes,
     )
     saved = conn.execute(
@@ -86,7 +94,7 @@ def move_task(
         move,
         status,
         now,
-        reason,
+        why,
         attempt_id=attempt_id,
         linkedid=linkedid,
         asked=asked,
@@ -100,7 +108,7 @@ def write_event(
     move: Move,
     status: Status,
     now: datetime,
-    words: str,
+    why: Reason,
     *,
     attempt_id: int | None = None,
     linkedid: str = "",
@@ -115,7 +123,7 @@ def write_event(
             "at": seconds(now),
             "move": move.value,
             "status": status.value,
-            "text": storable(words),
+            **reason_values(why),
             "linkedid": linkedid,
         },
     )

@@ -15,6 +15,7 @@ from sqlalchemy import bindparam, delete, insert, or_, select, update
 
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
 from fastagi.domain.numbers import NumberPlan
+from fastagi.domain.reason import dump_params, load
 from fastagi.domain.task import Kind
 from fastagi.store import schema
 
@@ -145,7 +146,8 @@ def refuse(conn: sa.Connection, refusal: Refusal, most: int = MOST_REFUSALS) -> 
             "kind": refusal.kind.value,
             "queue": refusal.queue,
             "number": refusal.number,
-            "reason": refusal.reason,
+            "reason_code": refusal.why.code.value,
+            "reason_params": dump_params(refusal.why),
             "linkedid": refusal.linkedid,
         },
     ).inserted_primary_key
@@ -169,7 +171,7 @@ def refusals(
             kind=Kind(row.kind),
             queue=row.queue,
             number=row.number,
-            reason=row.reason,
+            why=load(row.reason_code, row.reason_params),
             linkedid=row.linkedid,
         )
         for row in conn.execute(wanted)

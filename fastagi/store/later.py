@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from attrs import frozen
 from sqlalchemy import bindparam, func, insert, select, text, update
 
+from fastagi.domain.reason import Reason, dump_params, load
 from fastagi.domain.task import Kind, NewTask
 from fastagi.store import schema
 from fastagi.store.schema import LaterState
@@ -82,7 +83,7 @@ class LaterRequest:
     #: When it was made, at the latest.
     asked_at: datetime
     expires_at: datetime
-    reason: str
+    why: Reason
     #: Whether the client was known to have answered when it came.
     answered: bool
     state: LaterState
@@ -92,7 +93,7 @@ class LaterRequest:
         """Whether it came after the client had answered."""
         return self.answered or self.asked_at > answered_at
 
-    def as_task(self, number_key: str, now: datetime, reason: str) -> NewTask:
+    def as_task(self, number_key: str, now: datetime, why: Reason) -> NewTask:
         """Return the task that it becomes."""
         return NewTask(
             kind=self.kind,
@@ -105,7 +106,7 @@ class LaterRequest:
             due_at=now,
             expires_at=self.expires_at,
             linkedid=self.linkedid,
-            reason=reason,
+            why=why,
         )
 
 
@@ -174,7 +175,8 @@ def keep(conn: sa.Connection, task_id: int, new: NewTask, now: datetime) -> int 
             "joined_at": new.joined_at.timestamp(),
             "asked_at": asked_at.timestamp(),
             "expires_at": new.expires_at.timestamp(),
-            "reason": new.reason,
+            "reason_code": new.why.code.value,
+            "reason_params": dump_params(new.why),
             "answered": is_answered,
             "state": LaterState.OPEN.value,
             "next_event_id": None,
@@ -254,7 +256,7 @@ def _request_of(row: sa.Row[Any]) -> LaterRequest:
         joined_at=_when(row.joined_at),
         asked_at=_when(row.asked_at),
         expires_at=_when(row.expires_at),
-        reason=row.reason,
+        why=load(row.reason_code, row.reason_params),
         answered=row.answered,
         state=LaterState(row.state),
         next_event_id=row.next_event_id,

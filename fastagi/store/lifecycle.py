@@ -17,6 +17,7 @@ from sqlalchemy import bindparam, func, select, text
 from sqlalchemy.exc import IntegrityError
 
 from fastagi.domain.blocked_numbers import BlockedNumber
+from fastagi.domain.reason import Code, Reason, Value, because
 from fastagi.domain.task import CallbackTask, Move, Status, after
 from fastagi.store import guards, later, schema
 from fastagi.store.errors import AlreadyOpen
@@ -64,30 +65,25 @@ def expire(conn: sa.Connection, now: datetime) -> list[CallbackTask]:
     rows = conn.execute(_EXPIRED, {"now": seconds(now)}).all()
     expired = []
     for task in map(task_of, rows):
-        tried = [
-            f"{count} {what}"
-            for count, what in (
-                (task.attempts, "calls without success"),
-                (task.member_attempts, "tries without an agent"),
-            )
-            if count
-        ]
-        reason = f"too old; {', '.join(tried) or 'it was never called'}"
-        expired.append(move_task(conn, task, Move.EXPIRE, now, reason))
+        tried: dict[str, Value] = {}
+        if task.attempts:
+            tried["calls"] = task.attempts
+        if task.member_attempts:
+            tried["tries"] = task.member_attempts
+        why = because(Code.TOO_OLD, **tried)
+        expired.append(move_task(conn, task, Move.EXPIRE, now, why))
     return expired
 
 
 def cancel(
-    conn: sa.Connection, task_id: int, reason: str, now: datetime
+    conn: sa.Connection, task_id: int, why: Reason, now: datetime
 ) -> CallbackTask:
     """End a task: at once, or when its attempt under way has ended."""
     task = locked(conn, task_id)
     if task.status is Status.CALLING:
         later.end_all(conn, task.id)
-        return move_task(
-            conn, task, Move.CANCEL_LATER, now, reason, cancel_requested=True
-        )
-    return move_task(conn, task, Move.CANCEL, now, reason)
+        return move_task(conn, task, Move.CANCEL_LATER, now, why, cancel_requested=True)
+    return move_task(conn, task, Move.CANCEL, now, why)
 
 
 def block(
@@ -98,14 +94,14 @@ def block(
     created = guards.put(conn, number, region)
     known = guards.blocked(conn, number.number_key) or number
     row = conn.execute(LOCK_OPEN_BY_KEY, {"number_key": number.number_key}).first()
-    task = None if row is None else cancel(conn, row.id, known.words, now)
+    task = None if row is None else cancel(conn, row.id, known.why, now)
     return Blocked(known, created, task)
 
 
 def serve(
     conn: sa.Connection,
     number_key: str,
-    reason: str,
+    why: Reason,
     now: datetime,
     served_at: datetime | None = None,
     asked_at: Mapping[str, datetime] | None = None,
@@ -125,14 +121,14 @@ def serve(
             return None
     if task.status is Status.CALLING:
         later.end_all(conn, task.id)
-        return move_task(conn, task, Move.SERVE_LATER, now, reason, served=True)
-    return move_task(conn, task, Move.SERVE, now, reason)
+        return move_task(conn, task, Move.SERVE_LATER, now, why, served=True)
+    return move_task(conn, task, Move.SERVE, now, why)
 
 
 def retry(
     conn: sa.Connection,
     task_id: int,
-    reason: str,
+    why: Reason,
     now: datetime,
     expires_at: datetime,
 ) -> CallbackTask | Refused:
@@ -140,7 +136,7 @@ def retry(
     task = locked(conn, task_id)
     after(task.status, Move.REOPEN)
     if (known := guards.blocked(conn, task.number_key)) is not None:
-        return Refused(known.words)
+        return Refused(known.why)
     if task.is_open:
         changes: dict[str, Any] = {"expires_at": max(task.expires_at, expires_at)}
     else:
@@ -155,7 +151,7 @@ def retry(
             "served": False,
         }
     try:
-        return move_task(conn, task, Move.REOPEN, now, reason, due_at=now, **changes)
+        return move_task(conn, task, Move.REOPEN, now, why, due_at=now, **changes)
     except IntegrityError as error:
         raise again_if_open(error) from error
 

@@ -64,8 +64,10 @@ _INSERT_ALL: Final = text(
         INSERT INTO task ({_NAMES}) SELECT {_NAMES} FROM given ORDER BY turn
         RETURNING id, number_key
     ), told AS (
-        INSERT INTO task_event (task_id, at, move, status, text, linkedid)
-        SELECT made.id, created_at, '{Move.CREATE.value}', status, reason, linkedid
+        INSERT INTO task_event
+            (task_id, at, move, status, reason_code, reason_params, linkedid)
+        SELECT made.id, created_at, '{Move.CREATE.value}', status, reason_code,
+            reason_params, linkedid
         FROM made JOIN given USING (number_key) ORDER BY made.id
         RETURNING id, task_id
     ), wished AS (
@@ -131,6 +133,7 @@ def _event_of(ids: Mapping[str, int], task: Mapping[str, Any]) -> dict[str, Any]
         "at": task["created_at"],
         "move": Move.CREATE.value,
         "status": task["status"],
-        "text": task["reason"],
+        "reason_code": task["reason_code"],
+        "reason_params": task["reason_params"],
         "linkedid": task["linkedid"],
     }

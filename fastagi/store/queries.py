@@ -17,7 +17,7 @@ from fastagi.domain.attempt import Attempt
 from fastagi.domain.task import ENDED, OPEN, CallbackTask, Move, Status, TaskEvent
 from fastagi.store import schema
 from fastagi.store.results import Counts
-from fastagi.store.rows import attempt_of, found, moment, task_of
+from fastagi.store.rows import attempt_of, found, moment, reason_of, task_of
 
 _task: Final = schema.task
 _attempt: Final = schema.attempt
@@ -97,7 +97,7 @@ def history(conn: sa.Connection, task_id: int) -> list[TaskEvent]:
             at=moment(row.at),
             move=Move(row.move),
             status=Status(row.status),
-            text=row.text,
+            why=reason_of(row),
             attempt_id=row.attempt_id,
         )
         for row in rows

@@ -12,16 +12,16 @@ from datetime import datetime
 from typing import Final
 
 import sqlalchemy as sa
-from attrs import evolve
+from attrs import evolve, fields
 from sqlalchemy import bindparam, delete, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from fastagi.domain.limits import called_too_often
+from fastagi.domain.reason import Code, because, map_texts
 from fastagi.domain.task import CallbackTask, Kind, Move, NewTask, Status, after
 from fastagi.store import guards, later, limits, new_tasks, schema
 from fastagi.store.engine import ALONE, Alone
 from fastagi.store.events import move_task, write_event
-from fastagi.store.lifecycle import cancel
 from fastagi.store.results import Recorded, Refused
 from fastagi.store.rows import (
     LOCK_OPEN_BY_KEY,
@@ -54,8 +54,9 @@ _BY_CALL: Final = (
     .order_by(_task.c.id.desc())
     .limit(1)
 )
+_TAKEN_BACK: Final = because(Code.TAKEN_BACK)
 #: Everything in a task that is told at its beginning.
-_NEW: Final = tuple(column.name for column in _task.c if column.name != "id")
+_NEW: Final = tuple(one.name for one in fields(CallbackTask) if one.name != "id")
 
 
 def add(
@@ -90,7 +91,7 @@ def add(
         if row is not None:
             return Recorded(task_of(row), created=False, known=True)
     if (known := guards.blocked(conn, number_key)) is not None:
-        return Refused(known.words)
+        return Refused(known.why)
     again_at = limits.number_free_at(conn, number_key, most_calls, now)
     if again_at is not None and again_at >= new.expires_at:
         return Refused(called_too_often(most_calls, again_at))
@@ -108,7 +109,7 @@ def add(
         Move.CREATE,
         task.status,
         now,
-        task.reason,
+        task.why,
         linkedid=linkedid,
         asked=new.kind,
     )
@@ -185,7 +186,7 @@ def _pending_task(new: NewTask, now: datetime) -> CallbackTask:
         created_at=now,
         due_at=new.due_at,
         expires_at=new.expires_at,
-        reason=storable(new.reason),
+        why=map_texts(new.why, storable),
     )
 
 
@@ -211,7 +212,7 @@ def renew(
         task,
         Move.REPEAT,
         now,
-        new.reason,
+        new.why,
         linkedid=storable(new.linkedid),
         asked=None if told else new.kind,
         kind=new.kind if new.kind is Kind.REQUESTED else task.kind,
@@ -227,7 +228,6 @@ def renew(
 def take_back(
     conn: sa.Connection,
     task_id: int,
-    reason: str,
     now: datetime,
     later_id: int | None = None,
 ) -> CallbackTask | None:
@@ -238,17 +238,27 @@ def take_back(
     Args:
         conn: in a transaction.
         task_id: of the task.
-        reason: in words.
         now: the time.
         later_id: of the request, if the client was being called: then the task goes
             its way, and nothing comes of the request after it.
     """
     if later_id is not None:
-        return _take_back_later(conn, task_id, later_id, reason, now)
+        return _take_back_later(conn, task_id, later_id, now)
     task = locked(conn, task_id)
     if _is_repeated(conn, task_id):
         return None
-    return cancel(conn, task.id, reason, now)
+    return _end_taken_back(conn, task, now)
+
+
+def _end_taken_back(
+    conn: sa.Connection, task: CallbackTask, now: datetime
+) -> CallbackTask:
+    """End a task of which nobody heard: at once, or when its attempt has ended."""
+    if task.status is Status.CALLING:
+        later.end_all(conn, task.id)
+        move = Move.TAKE_BACK_LATER
+        return move_task(conn, task, move, now, _TAKEN_BACK, cancel_requested=True)
+    return move_task(conn, task, Move.TAKE_BACK, now, _TAKEN_BACK)
 
 
 def _is_repeated(conn: sa.Connection, task_id: int) -> bool:
@@ -266,7 +276,7 @@ def _is_repeated(conn: sa.Connection, task_id: int) -> bool:
 
 
 def _take_back_later(
-    conn: sa.Connection, task_id: int, later_id: int, reason: str, now: datetime
+    conn: sa.Connection, task_id: int, later_id: int, now: datetime
 ) -> CallbackTask | None:
     """Take back a request that came while the client was being called."""
     task = locked(conn, task_id)
@@ -276,9 +286,8 @@ def _take_back_later(
     later.set_state(conn, later_id, LaterState.TAKEN_BACK, request.next_event_id)
     if request.state is LaterState.OPEN:
         status = after(task.status, Move.PROGRESS)
-        write_event(
-            conn, task.id, Move.PROGRESS, status, now, f"asked again, but {reason}"
-        )
+        why = because(Code.REPEAT_TAKEN_BACK, cause=_TAKEN_BACK)
+        write_event(conn, task.id, Move.PROGRESS, status, now, why)
         return task
     if request.next_event_id is None:
         return None
@@ -289,11 +298,11 @@ def _take_back_later(
     ).one()
     if event.move != Move.CREATE.value or _is_repeated(conn, event.task_id):
         return None
-    return cancel(conn, event.task_id, reason, now)
+    return _end_taken_back(conn, locked(conn, event.task_id), now)
 
 
 def take_back_unheard(
-    conn: sa.Connection, new: NewTask, asked_at: datetime, reason: str, now: datetime
+    conn: sa.Connection, new: NewTask, asked_at: datetime, now: datetime
 ) -> CallbackTask | None:
     """Take back a task of which nobody heard whether it was stored.
 
@@ -303,7 +312,6 @@ def take_back_unheard(
         conn: in a transaction.
         new: what was to be stored.
         asked_at: when.
-        reason: in words.
         now: the time.
     """
     row = conn.execute(LOCK_OPEN_BY_KEY, {"number_key": new.number_key}).first()
@@ -314,13 +322,13 @@ def take_back_unheard(
         conn.execute(_DELETE, {"task_id": trial.id})
     if repeated := later.of_call(conn, storable(new.linkedid), asked_at):
         task_id, later_id = repeated
-        return _take_back_later(conn, task_id, later_id, reason, now)
+        return _take_back_later(conn, task_id, later_id, now)
     if row is None:
         return None
     task = task_of(row)
     if task.linkedid != storable(new.linkedid) or task.created_at != asked_at:
         return None
-    return take_back(conn, task.id, reason, now)
+    return take_back(conn, task.id, now)
 
 
 def _all_storable(new: NewTask) -> NewTask:
@@ -329,5 +337,5 @@ def _all_storable(new: NewTask) -> NewTask:
         name=storable(new.name),
         language=storable(new.language),
         linkedid=storable(new.linkedid),
-        reason=storable(new.reason),
+        why=map_texts(new.why, storable),
     )

@@ -7,6 +7,7 @@ from attrs import frozen
 
 from fastagi.domain.attempt import Attempt
 from fastagi.domain.blocked_numbers import BlockedNumber
+from fastagi.domain.reason import Reason
 from fastagi.domain.task import CallbackTask, Status
 
 
@@ -28,7 +29,7 @@ class Recorded:
 class Refused:
     """Nothing came of a task, and nothing was changed."""
 
-    reason: str
+    why: Reason
 
 
 @frozen

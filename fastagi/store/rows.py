@@ -8,7 +8,7 @@ database.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -18,6 +18,7 @@ from sqlalchemy import bindparam, select, text
 from sqlalchemy.exc import IntegrityError
 
 from fastagi.domain.attempt import Attempt, Disposition
+from fastagi.domain.reason import Reason, dump_params, load, map_texts
 from fastagi.domain.task import CallbackTask, Kind, Status
 from fastagi.store import schema
 from fastagi.store.engine import TryAgain
@@ -49,6 +50,15 @@ def find(conn: sa.Connection, task_id: int) -> CallbackTask | None:
     return None if row is None else task_of(row)
 
 
+def column_names(names: Iterable[str]) -> list[str]:
+    """Return the columns in which fields of a task are stored."""
+    return [
+        column
+        for name in names
+        for column in (("reason_code", "reason_params") if name == "why" else (name,))
+    ]
+
+
 def values_of(
     task: CallbackTask, names: Sequence[str], prefix: str = ""
 ) -> dict[str, Any]:
@@ -56,12 +66,30 @@ def values_of(
     values = {}
     for name in names:
         value = getattr(task, name)
+        if isinstance(value, Reason):
+            values.update(reason_values(value, prefix))
+            continue
         if isinstance(value, datetime):
             value = seconds(value)
         elif isinstance(value, StrEnum):
             value = value.value
         values[prefix + name] = value
     return values
+
+
+def reason_values(why: Reason | None, prefix: str = "") -> dict[str, str]:
+    """Return what is stored for a reason; nothing for that of an attempt under way."""
+    if why is None:
+        return {f"{prefix}reason_code": "", f"{prefix}reason_params": ""}
+    return {
+        f"{prefix}reason_code": why.code.value,
+        f"{prefix}reason_params": dump_params(map_texts(why, storable)),
+    }
+
+
+def reason_of(row: sa.Row[Any]) -> Reason:
+    """Return the stored reason."""
+    return load(row.reason_code, row.reason_params)
 
 
 def again_if_open(error: IntegrityError) -> Exception:
@@ -124,7 +152,7 @@ def task_of(row: sa.Row[Any]) -> CallbackTask:
         ended_at=None if row.ended_at is None else moment(row.ended_at),
         attempts=row.attempts,
         member_attempts=row.member_attempts,
-        reason=row.reason,
+        why=reason_of(row),
         cancel_requested=row.cancel_requested,
         served=row.served,
     )
@@ -140,7 +168,7 @@ def attempt_of(row: sa.Row[Any]) -> Attempt:
         disposition=None if row.disposition is None else Disposition(row.disposition),
         member=row.member,
         talk_s=row.talk_s,
-        reason=row.reason,
+        why=reason_of(row) if row.reason_code else None,
         node=row.node,
     )
 

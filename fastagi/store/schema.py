@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 
 from fastagi.domain.attempt import DEFAULT_NODE, Disposition
+from fastagi.domain.reason import Code
 from fastagi.domain.task import OPEN, Kind, Move, Status
 
 
@@ -53,6 +54,11 @@ def _one_of(column: str, words: Iterable[StrEnum]) -> str:
 
 def _flag(name: str) -> Boolean:
     return Boolean(create_constraint=True, name=name)
+
+
+def _reason_code() -> Column[str]:
+    """Return the column of a reason's code; ``reason_params`` has its parameters."""
+    return Column("reason_code", Text, nullable=False, server_default=Code.TEXT.value)
 
 
 #: An index that is for open tasks only is used only where the same words stand.
@@ -92,9 +98,10 @@ task = Table(
     Column("ended_at", Double),
     Column("attempts", Integer, nullable=False),
     Column("member_attempts", Integer, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("reason_params", Text, nullable=False),
     Column("cancel_requested", _flag("cancel_requested"), nullable=False),
     Column("served", _flag("served"), nullable=False),
+    _reason_code(),
     CheckConstraint(_one_of("kind", Kind), name="kind"),
     CheckConstraint(_one_of("status", Status), name="status"),
     CheckConstraint(f"({OPEN_ONLY}) = (ended_at IS NULL)", name="ended"),
@@ -147,9 +154,10 @@ attempt = Table(
     Column("disposition", Text),
     Column("member", Text, nullable=False),
     Column("talk_s", Double, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("reason_params", Text, nullable=False),
     #: The Asterisk that makes the call.
     Column("node", Text, nullable=False, server_default=DEFAULT_NODE),
+    _reason_code(),
     CheckConstraint(_one_of("disposition", Disposition), name="disposition"),
     CheckConstraint(f"({UNDER_WAY}) = (disposition IS NULL)", name="ended"),
     CheckConstraint("talk_s >= 0", name="talk"),
@@ -177,9 +185,10 @@ task_event = Table(
     Column("at", Double, nullable=False),
     Column("move", Text, nullable=False),
     Column("status", Text, nullable=False),
-    Column("text", Text, nullable=False),
+    Column("reason_params", Text, nullable=False),
     #: The call that caused it, for those a caller causes; empty for the others.
     Column("linkedid", Text, nullable=False),
+    _reason_code(),
     CheckConstraint(_one_of("move", Move), name="move"),
     CheckConstraint(_one_of("status", Status), name="status"),
     sqlite_autoincrement=True,
@@ -237,12 +246,13 @@ later_request = Table(
     Column("joined_at", Double, nullable=False),
     Column("asked_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("reason_params", Text, nullable=False),
     #: Whether the client was known to have answered when it came.
     Column("answered", _flag("answered"), nullable=False),
     Column("state", Text, nullable=False),
     #: Its event in the story of the task it became.
     Column("next_event_id", ForeignKey(task_event.c.id, ondelete="CASCADE")),
+    _reason_code(),
     CheckConstraint(_one_of("kind", Kind), name="kind"),
     CheckConstraint(_one_of("state", LaterState), name="state"),
 )
@@ -293,8 +303,9 @@ refusal = Table(
     Column("queue", Text, nullable=False),
     #: What was shown as caller ID, in a safe form; empty if it was withheld.
     Column("number", Text, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("reason_params", Text, nullable=False),
     Column("linkedid", Text, nullable=False),
+    _reason_code(),
     CheckConstraint(_one_of("kind", Kind), name="kind"),
     # An id is never given again: by it is told which are the latest.
     sqlite_autoincrement=True,

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam, func, select, text, update
 
 from fastagi.domain.limits import called_too_often
+from fastagi.domain.reason import Code, because
 from fastagi.domain.task import CallbackTask, Move, Status
 from fastagi.store import later, limits, schema
 from fastagi.store.events import move_task
@@ -72,12 +73,12 @@ def use_limit(
     for task in map(task_of, conn.execute(_PUT_OFF, {"now": seconds(now)}).all()):
         at = limits.number_free_at(conn, task.number_key, most_calls, now)
         if at is None:
-            reason = "the settings allow more calls to the number"
+            why = because(Code.MORE_CALLS_ALLOWED)
         else:
-            reason = called_too_often(most_calls, at)
+            why = called_too_often(most_calls, at)
         due_at = now if at is None else at
         if task.due_at - due_at > _HAIR:
-            moved = move_task(conn, task, Move.RETRY, now, reason, due_at=due_at)
+            moved = move_task(conn, task, Move.RETRY, now, why, due_at=due_at)
             earlier.append(moved)
     return earlier
 
@@ -106,8 +107,8 @@ def rekey(
             if key != task.number_key:
                 changed[task.id] = key
         elif task.status is Status.PENDING:
-            reason = f"the same client as that of task {first.id}, which stays"
-            ended.append(move_task(conn, task, Move.CANCEL, now, reason))
+            why = because(Code.SAME_CLIENT, task_id=first.id)
+            ended.append(move_task(conn, task, Move.CANCEL, now, why))
     gone = {task.id for task in ended}
     taken = {task.number_key: task.id for task in tasks if task.id not in gone}
     for task_id, key in list(changed.items()):

@@ -20,6 +20,7 @@ from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
 from fastagi.domain.limits import CallLimits
 from fastagi.domain.numbers import NotCallable, NumberPlan
 from fastagi.domain.queue_log_entries import EventRow
+from fastagi.domain.reason import Reason
 from fastagi.domain.retry import RetryRules
 from fastagi.domain.task import CallbackTask, NewTask, Status, TaskEvent
 from fastagi.store import (
@@ -56,8 +57,8 @@ _COUNTED_AT_ONCE: Final = 50_000
 _NO_LIMITS: Final = CallLimits()
 
 
-def _nothing(_task: CallbackTask) -> str:
-    return ""
+def _nothing(_task: CallbackTask) -> Reason | None:
+    return None
 
 
 class TaskStore:
@@ -151,7 +152,7 @@ class TaskStore:
             together=requests.add_many,
         )
         if isinstance(recorded, Refused):
-            raise NotCallable(recorded.reason)
+            raise NotCallable(recorded.why)
         return recorded
 
     async def begin_attempts(
@@ -162,7 +163,7 @@ class TaskStore:
         *,
         busy_keys: Collection[str] = (),
         most: CallLimits = _NO_LIMITS,
-        why_not: Callable[[CallbackTask], str] = _nothing,
+        why_not: Callable[[CallbackTask], Reason | None] = _nothing,
     ) -> Beginnings:
         """Begin attempts of due tasks, the longest in line first.
 
@@ -175,7 +176,7 @@ class TaskStore:
             now: a task is due from ``due_at`` on, and too old from ``expires_at`` on.
             busy_keys: number keys that must not be called now.
             most: what calls there may be, these included.
-            why_not: says why a task must not be called any more, empty if it may;
+            why_not: says why a task must not be called any more, None if it may;
                 called outside the reactor's thread.
         """
         if not queues or not channel_ids:
@@ -195,7 +196,7 @@ class TaskStore:
     async def progress(
         self,
         channel_id: str,
-        text: str,
+        why: Reason,
         now: datetime,
         *,
         member: str = "",
@@ -205,7 +206,7 @@ class TaskStore:
 
         Args:
             channel_id: of the attempt under way.
-            text: the line.
+            why: what happened.
             now: the time.
             member: the agent who answered, if this is what it tells.
             answered_at: when the client answered, likewise.
@@ -219,7 +220,7 @@ class TaskStore:
             "progress",
             attempts.progress,
             channel_id,
-            text,
+            why,
             now,
             member,
             answered_at,
@@ -305,25 +306,22 @@ class TaskStore:
         """End the waiting tasks that are too old and return them."""
         return await self._database.run("expire", lifecycle.expire, now)
 
-    async def cancel(self, task_id: int, reason: str, now: datetime) -> CallbackTask:
+    async def cancel(self, task_id: int, why: Reason, now: datetime) -> CallbackTask:
         """End a task: at once, or, if it is being called, after this attempt.
 
         Raises:
             NoSuchTask: there is none.
             IllegalMove: it has ended.
         """
-        return await self._database.run(
-            "cancel", lifecycle.cancel, task_id, reason, now
-        )
+        return await self._database.run("cancel", lifecycle.cancel, task_id, why, now)
 
     async def take_back(
-        self, task_id: int, reason: str, now: datetime, later_id: int | None = None
+        self, task_id: int, now: datetime, later_id: int | None = None
     ) -> CallbackTask | None:
         """Cancel a task whose caller was never told of it.
 
         Args:
             task_id: of the task.
-            reason: in words.
             now: the time.
             later_id: of the request, if :meth:`add` told one: then only that request
                 is taken back.
@@ -336,18 +334,17 @@ class TaskStore:
             StoreUnavailable: nothing was changed.
         """
         return await self._database.run(
-            "take_back", requests.take_back, task_id, reason, now, later_id
+            "take_back", requests.take_back, task_id, now, later_id
         )
 
     async def take_back_unheard(
-        self, new: NewTask, asked_at: datetime, reason: str, now: datetime
+        self, new: NewTask, asked_at: datetime, now: datetime
     ) -> CallbackTask | None:
         """Take back what became of an :meth:`add` that ended in CommitUnknown.
 
         Args:
             new: as given to it.
             asked_at: the time that was given to it.
-            reason: in words.
             now: the time.
 
         Returns:
@@ -359,13 +356,13 @@ class TaskStore:
             StoreUnavailable: it is still not known.
         """
         return await self._database.run(
-            "take_back", requests.take_back_unheard, new, asked_at, reason, now
+            "take_back", requests.take_back_unheard, new, asked_at, now
         )
 
     async def serve(
         self,
         number_key: str,
-        reason: str,
+        why: Reason,
         now: datetime,
         *,
         served_at: datetime | None = None,
@@ -377,7 +374,7 @@ class TaskStore:
 
         Args:
             number_key: of the caller.
-            reason: in words.
+            why: how.
             now: the time.
             served_at: when, if that was before now: a task that was asked for later
                 is left alone.
@@ -388,7 +385,7 @@ class TaskStore:
             The task, or None if the number has no such open one.
         """
         return await self._database.run(
-            "serve", lifecycle.serve, number_key, reason, now, served_at, asked_at
+            "serve", lifecycle.serve, number_key, why, now, served_at, asked_at
         )
 
     async def rekey(
@@ -420,7 +417,7 @@ class TaskStore:
         )
 
     async def retry(
-        self, task_id: int, reason: str, now: datetime, expires_at: datetime
+        self, task_id: int, why: Reason, now: datetime, expires_at: datetime
     ) -> CallbackTask:
         """Put a task back in line, due at once; an ended one begins from zero.
 
@@ -431,10 +428,10 @@ class TaskStore:
             NotCallable: its number is blocked.
         """
         task = await self._database.run(
-            "retry", lifecycle.retry, task_id, reason, now, expires_at
+            "retry", lifecycle.retry, task_id, why, now, expires_at
         )
         if isinstance(task, Refused):
-            raise NotCallable(task.reason)
+            raise NotCallable(task.why)
         return task
 
     async def find(self, task_id: int) -> CallbackTask | None:

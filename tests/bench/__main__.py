@@ -17,6 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from fastagi.domain.reason import said
 from fastagi.domain.task import Kind, NewTask
 from fastagi.store.engine import Database
 from fastagi.store.requests import add
@@ -185,7 +186,7 @@ def _fill(url: str, queues: Sequence[str], count: int) -> None:
                 joined_at=now + timedelta(microseconds=number),
                 due_at=now,
                 expires_at=now + timedelta(hours=4),
-                reason="to be measured",
+                why=said("to be measured"),
             )
             add(conn, new, now, False)
 

@@ -65,12 +65,10 @@ def _promise_first() -> Iterator[None]:
     ) -> Recorded:
         self._background.start("x", self._store.add(new, self._clock.now()))
         known = attrs.asdict(new, recurse=False)
-        del known["reason"]
         task = CallbackTask(
             id=0,
             status=Status.PENDING,
             created_at=self._clock.now(),
-            reason="?",
             **known,
         )
         return Recorded(task, created=True)

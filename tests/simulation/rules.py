@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import attrs
 
+from fastagi.domain.reason import Code, load
 from tests.emulator.calls import LiveCall
 from tests.emulator.free_agents import too_many
 from tests.emulator.phones import Ringing
@@ -224,7 +225,7 @@ class Rules:
         for event in events:
             story = self._events.setdefault(event["task_id"], [])
             self._check_event(story, event)
-            if event["text"] == "added by hand":
+            if event["reason_code"] == Code.ADDED_BY_HAND:
                 number = tasks[event["task_id"]]["number"]
                 self._promises.append((number, "is added by hand", self._now))
             story.append(event)
@@ -248,17 +249,18 @@ class Rules:
     def _check_event(self, story: list[sqlite3.Row], event: sqlite3.Row) -> None:
         id_ = event["task_id"]
         if (event["move"] == "create") != (not story):
-            self._break("a story has one beginning", f"task {id_}: {event['text']}")
+            self._break("a story has one beginning", f"task {id_}: {_words(event)}")
         elif story and story[-1]["status"] not in _OPEN and event["move"] != "reopen":
-            self._break("a task ends once", f"task {id_}: {event['text']}")
-        if not event["text"]:
+            self._break("a task ends once", f"task {id_}: {_words(event)}")
+        if not _words(event):
             self._break("every step says why", f"task {id_}: {event['move']}")
         # A client is dialled once in an attempt; an agent may ring again and again.
-        if event["text"].startswith("dialling ") and any(
-            (one["attempt_id"], one["text"]) == (event["attempt_id"], event["text"])
+        if event["reason_code"] == Code.CLIENT_DIALLED and any(
+            (one["attempt_id"], one["reason_code"], one["reason_params"])
+            == (event["attempt_id"], event["reason_code"], event["reason_params"])
             for one in story
         ):
-            self._break("a step is told once", f"task {id_}: {event['text']}")
+            self._break("a step is told once", f"task {id_}: {_words(event)}")
 
     def _check_tasks(self) -> None:
         open_numbers: dict[str, int] = {}
@@ -673,10 +675,10 @@ class Rules:
         """Everything has had its time: all must have come to one written end."""
         self._read()
         for id_, task in self._tasks.items():
-            story = f"task {id_}: {task['status']}: {task['reason']}"
+            story = f"task {id_}: {task['status']}: {_words(task)}"
             if task["status"] in _OPEN:
                 self._break("every task ends", story)
-            if not task["reason"]:
+            if not _words(task):
                 self._break("every end has a reason", story)
             if task["status"] == "served" and not any(
                 call.number == task["number"] and call.answered_at is not None
@@ -690,7 +692,7 @@ class Rules:
             ):
                 self._break("completed is talked", story)
         for call, id_ in self._promised:
-            if "could not be told" in self._tasks[id_]["reason"]:
+            if self._tasks[id_]["reason_code"] == Code.TAKEN_BACK:
                 self._break("a promise is kept", f"{call.number}: task {id_}")
         for call in self._noted:
             if not (
@@ -801,3 +803,8 @@ class Rules:
                 f" answered {call.answered_at is not None}, gone {ended}"
             )
         return "\n".join(lines)
+
+
+def _words(row: sqlite3.Row) -> str:
+    """Return the reason in a row in words."""
+    return str(load(row["reason_code"], row["reason_params"]))

@@ -26,8 +26,8 @@ from tests.soak.town import (
 )
 
 _OPEN = ("pending", "calling")
-#: Reason of a task whose caller was put back in line; no such one was promised.
-_TAKEN_BACK = "the caller could not be told in time and is back in line"
+#: Code of the reason of a task whose caller was put back in line: not promised.
+_TAKEN_BACK = "taken_back"
 #: AstDB is written to the disk once a second: what is younger goes with Asterisk.
 _ASTDB_S = 3.0
 #: From what happens to when the service must have acted on it.
@@ -172,7 +172,7 @@ class Books:
             if line.rest[1] not in ("ACCEPTED", "ALREADY"):
                 continue
             tasks = [self._task[id_] for id_ in self._tasks_of_calls[line.rest[0]]]
-            if not tasks or all(task["reason"] == _TAKEN_BACK for task in tasks):
+            if not tasks or all(task["reason_code"] == _TAKEN_BACK for task in tasks):
                 yield _told(line)
 
     def _lost_notes(self) -> Iterable[str]:
@@ -203,7 +203,7 @@ class Books:
             elif task["status"] == "pending" and task["expires_at"] < now - _NOTICE_S:
                 yield f"task {task['id']} is too old and has not ended"
             elif task["status"] == "pending" and task["due_at"] < now - _NOTICE_S:
-                yield f"task {task['id']} is due, agents are free: {task['reason']}"
+                yield f"task {task['id']} is due, agents are free: {_why(task)}"
 
     def _left(self) -> Iterable[Line]:
         return (line for line in self.promised if line.word == LEAVES)
@@ -314,7 +314,7 @@ class Books:
                 task["joined_at"] - _HAIR_S < at < task["ended_at"] + _HAIR_S
                 for at in answered[task["number"]]
             ):
-                yield f"task {task['id']}: {task['reason']}"
+                yield f"task {task['id']}: {_why(task)}"
 
 
 def _told(line: Line) -> str:
@@ -323,3 +323,7 @@ def _told(line: Line) -> str:
 
 def _count(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {what}" for what, count in counts.most_common())
+
+
+def _why(task: sqlite3.Row) -> str:
+    return f"{task['reason_code']} {task['reason_params']}"

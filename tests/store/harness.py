@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from fastagi.domain.attempt import Disposition, Verdict
+from fastagi.domain.reason import said
 from fastagi.domain.retry import RetryRules
 from fastagi.domain.task import Kind, NewTask
 
@@ -51,7 +52,7 @@ def new_task(number: str = "100", **changes: Any) -> NewTask:
         joined_at=NOW,
         due_at=NOW,
         expires_at=at(3600),
-        reason="the client pressed the key in queue support",
+        why=said("the client pressed the key in queue support"),
     )
     return attrs.evolve(task, **changes)
 
@@ -63,7 +64,7 @@ def verdict(disposition: str, **changes: Any) -> Verdict:
             disposition=Disposition(disposition),
             talk_s=9.0 if disposition == "ANSWERED" else 0.0,
             member="",
-            reason=f"it was {disposition}",
+            why=said(f"it was {disposition}"),
         ),
         **changes,
     )

@@ -21,6 +21,7 @@ from twisted.internet.task import Clock
 from fastagi.command import offline
 from fastagi.config.model import DatabaseSettings, Settings
 from fastagi.domain.numbers import NumberPlan
+from fastagi.domain.reason import said
 from fastagi.domain.task import OPEN, Status
 from fastagi.doors import codec
 from fastagi.errors import CallbackError
@@ -136,7 +137,7 @@ def test_tasks_are_counted_in_slices(url: str, monkeypatch: pytest.MonkeyPatch) 
     assert sum(done(store.counts()).values()) == 0
     for number in range(5):
         done(store.add(new_task(f"{number}"), NOW))
-    done(store.cancel(3, "by hand", NOW))
+    done(store.cancel(3, said("by hand"), NOW))
     before = database.commits
     counts = done(store.counts())
     assert (counts[Status.PENDING], counts[Status.CANCELLED]) == (4, 1)

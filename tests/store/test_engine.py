@@ -942,7 +942,7 @@ def test_a_request_that_is_still_being_stored_is_taken_back_in_the_end(
     slow, quick, other = (Database(postgres_url, deliver=loop.deliver) for _ in "123")
     adding = slow.run("add", add_slowly)
     assert stored.wait(PATIENCE_S)
-    taking = quick.run("take_back", requests.take_back_unheard, new, NOW, "late", NOW)
+    taking = quick.run("take_back", requests.take_back_unheard, new, NOW, NOW)
     while not loop.wait(other.run("look", _some_session_waits)):
         pass
     leave.set()

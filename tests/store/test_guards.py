@@ -11,6 +11,7 @@ import pytest
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
 from fastagi.domain.limits import CallLimits
 from fastagi.domain.numbers import NotCallable, NumberPlan
+from fastagi.domain.reason import Reason, said
 from fastagi.domain.task import CallbackTask, Kind, Move
 from fastagi.store import guards, requests
 from fastagi.store.engine import ALONE, Database
@@ -58,7 +59,7 @@ def call(store: TaskStore, key: str, seconds: float, how: str = "ANSWERED") -> N
     assert begun.task.id == task.id
     done(store.close_attempt(begun.attempt.channel_id, verdict(how), RULES, moment))
     if how != "ANSWERED":
-        done(store.cancel(task.id, "enough", moment))
+        done(store.cancel(task.id, said("enough"), moment))
 
 
 # -- blocked numbers -------------------------------------------------------
@@ -125,7 +126,7 @@ def test_a_blocked_number_can_not_be_put_back_in_line(store: TaskStore) -> None:
     task = add(store)
     done(store.block(blocked(), ""))
     with pytest.raises(NotCallable, match="the number is blocked"):
-        done(store.retry(task.id, "by hand", NOW, at(3600)))
+        done(store.retry(task.id, said("by hand"), NOW, at(3600)))
     assert done(store.find(task.id)).status.value == "cancelled"
 
 
@@ -217,7 +218,7 @@ def refusal(n: int, queue: str = "support") -> Refusal:
         kind=Kind.REQUESTED,
         queue=queue,
         number=f"0900{n}",
-        reason="it is a premium-rate number",
+        why=said("it is a premium-rate number"),
         linkedid=f"1.{n}",
     )
 
@@ -436,8 +437,8 @@ def test_a_task_that_must_not_be_called_any_more_ends(store: TaskStore) -> None:
     add(store, "1")
     add(store, "2")
 
-    def why_not(task: CallbackTask) -> str:
-        return "it is a premium-rate number" if task.number_key == "1" else ""
+    def why_not(task: CallbackTask) -> Reason | None:
+        return said("it is a premium-rate number") if task.number_key == "1" else None
 
     outcome = begin(store, 0, why_not=why_not)
 
@@ -458,11 +459,11 @@ def test_many_tasks_that_must_not_be_called_hold_up_nobody_for_long(
         add(store, f"{n}")
     ended: list[datetime] = []
     for _ in range(3):
-        outcome = begin(store, 0, why_not=lambda task: "no")
+        outcome = begin(store, 0, why_not=lambda task: said("no"))
         assert outcome.begun == []
         ended += [task.ended_at for task in outcome.put_off if task.ended_at]
     assert len(ended) == 130
-    assert begin(store, 0, why_not=lambda task: "no") == Beginnings([], [])
+    assert begin(store, 0, why_not=lambda task: said("no")) == Beginnings([], [])
 
 
 # -- many at once ----------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 from fastagi.domain.blocked_numbers import BlockedNumber
 from fastagi.domain.numbers import NotCallable
 from fastagi.domain.queue_log_entries import Word, entries
+from fastagi.domain.reason import said
 from fastagi.domain.task import CallbackTask, Kind, Status
 from fastagi.store.store import Begun, Recorded, TaskStore
 from tests.store.harness import RULES, at, done, new_task, verdict
@@ -51,7 +52,7 @@ def talk(store: TaskStore) -> Begun:
     done(
         store.progress(
             begun.attempt.channel_id,
-            "talking",
+            said("talking"),
             at(ANSWERED_S),
             answered_at=at(ANSWERED_S),
         )
@@ -129,7 +130,11 @@ def test_a_request_before_the_answer_is_fulfilled_by_that_call(
     ask(store, 0, linkedid="17.1")
     begun = begin(store)
     ask_in_sales(store, 3.5)
-    done(store.progress(begun.attempt.channel_id, "talking", at(5), answered_at=at(5)))
+    done(
+        store.progress(
+            begun.attempt.channel_id, said("talking"), at(5), answered_at=at(5)
+        )
+    )
 
     close(store, begun)
 
@@ -171,7 +176,7 @@ def test_a_request_told_to_the_second_is_not_before_an_answer_in_that_second(
     begun = begin(store)
     done(
         store.progress(
-            begun.attempt.channel_id, "talking", at(5.3), answered_at=at(5.3)
+            begun.attempt.channel_id, said("talking"), at(5.3), answered_at=at(5.3)
         )
     )
     new = new_task(due_at=at(5), linkedid="17.2")
@@ -237,7 +242,7 @@ def test_a_short_talk_of_the_last_attempt_leaves_a_task_for_the_request(
     begun = begin(store, "c1", 100)
     done(
         store.progress(
-            begun.attempt.channel_id, "talking", at(105), answered_at=at(105)
+            begun.attempt.channel_id, said("talking"), at(105), answered_at=at(105)
         )
     )
     ask_in_sales(store, 110.5)
@@ -262,7 +267,7 @@ def test_a_request_while_the_last_attempt_rings_ends_with_it(store: TaskStore) -
 def test_cancelling_ends_the_request_too(store: TaskStore) -> None:
     begun = talk(store)
     ask_in_sales(store)
-    done(store.cancel(begun.task.id, "by hand", at(10)))
+    done(store.cancel(begun.task.id, said("by hand"), at(10)))
 
     close(store, begun)
 
@@ -271,7 +276,7 @@ def test_cancelling_ends_the_request_too(store: TaskStore) -> None:
 
 def test_a_request_after_cancelling_stands(store: TaskStore) -> None:
     begun = talk(store)
-    done(store.cancel(begun.task.id, "by hand", at(7)))
+    done(store.cancel(begun.task.id, said("by hand"), at(7)))
     ask_in_sales(store)
 
     close(store, begun)
@@ -298,7 +303,9 @@ def test_a_client_served_after_the_request_is_not_called_again(
 ) -> None:
     begun = talk(store)
     ask_in_sales(store)
-    assert done(store.serve(begun.task.number_key, "rang again", at(10))) is not None
+    assert (
+        done(store.serve(begun.task.number_key, said("rang again"), at(10))) is not None
+    )
 
     close(store, begun)
 
@@ -307,7 +314,7 @@ def test_a_client_served_after_the_request_is_not_called_again(
 
 def test_a_client_served_before_the_request_is_called_again(store: TaskStore) -> None:
     begun = talk(store)
-    done(store.serve(begun.task.number_key, "rang again", at(7)))
+    done(store.serve(begun.task.number_key, said("rang again"), at(7)))
     ask_in_sales(store)
 
     close(store, begun)
@@ -324,8 +331,8 @@ def test_who_was_served_after_the_request_is_known_after_the_call_too(
     close(store, begun)
     key = begun.task.number_key
 
-    before = done(store.serve(key, "rang again", at(25), served_at=at(8)))
-    after = done(store.serve(key, "rang again", at(25), served_at=at(12)))
+    before = done(store.serve(key, said("rang again"), at(25), served_at=at(8)))
+    after = done(store.serve(key, said("rang again"), at(25), served_at=at(12)))
 
     assert before is None
     assert after is not None and after.status is Status.SERVED
@@ -382,14 +389,17 @@ def test_a_call_that_is_found_in_a_history_later_is_known(
 def test_what_was_taken_back_in_the_talk_is_not_called(store: TaskStore) -> None:
     begun = talk(store)
     recorded = ask_in_sales(store)
-    taken = done(store.take_back(begun.task.id, "not told", at(9), recorded.later_id))
+    taken = done(store.take_back(begun.task.id, at(9), recorded.later_id))
     assert taken is not None and taken.status is Status.CALLING
 
     close(store, begun)
 
     assert statuses(store) == ["completed"]
     texts = [event.text for event in done(store.history(begun.task.id))]
-    assert "asked again, but not told" in texts
+    assert (
+        "asked again, but the caller could not be told in time and is back in line"
+        in texts
+    )
 
 
 def test_what_is_taken_back_after_the_talk_is_not_called(store: TaskStore) -> None:
@@ -397,7 +407,7 @@ def test_what_is_taken_back_after_the_talk_is_not_called(store: TaskStore) -> No
     recorded = ask_in_sales(store)
     close(store, begun)
 
-    taken = done(store.take_back(begun.task.id, "not told", at(22), recorded.later_id))
+    taken = done(store.take_back(begun.task.id, at(22), recorded.later_id))
 
     assert taken is not None and taken.id == last(store).id
     assert statuses(store) == ["completed", "cancelled"]
@@ -409,7 +419,7 @@ def test_another_request_in_the_talk_stands_when_one_is_taken_back(
     begun = talk(store)
     first = ask_in_sales(store)
     ask(store, 12.5, linkedid="17.3")
-    done(store.take_back(begun.task.id, "not told", at(13), first.later_id))
+    done(store.take_back(begun.task.id, at(13), first.later_id))
 
     close(store, begun)
 
@@ -427,7 +437,7 @@ def test_a_request_of_which_nobody_heard_whether_it_was_stored_is_taken_back(
     if over:
         close(store, begun)
 
-    assert done(store.take_back_unheard(new, at(8.5), "not told", at(21))) is not None
+    assert done(store.take_back_unheard(new, at(8.5), at(21))) is not None
 
     if not over:
         close(store, begun, seconds=40)
@@ -439,7 +449,7 @@ def test_who_hangs_up_in_line_after_a_request_was_taken_back_is_missed(
 ) -> None:
     begun = talk(store)
     recorded = ask_in_sales(store)
-    done(store.take_back(begun.task.id, "not told", at(9), recorded.later_id))
+    done(store.take_back(begun.task.id, at(9), recorded.later_id))
     missed = new_task(kind=Kind.MISSED, linkedid="17.2", due_at=at(12.5))
 
     assert not done(store.add(missed, at(12.5), once=True)).known
@@ -487,5 +497,5 @@ def test_an_ended_task_keeps_its_reason_when_nothing_was_asked(
     store: TaskStore,
 ) -> None:
     ended = close(store, talk(store))
-    assert ended == attrs.evolve(ended, reason="it was ANSWERED")
+    assert ended == attrs.evolve(ended, why=said("it was ANSWERED"))
     assert ended.ended_at is not None

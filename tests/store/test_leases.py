@@ -9,6 +9,7 @@ import attrs
 import pytest
 import sqlalchemy as sa
 
+from fastagi.domain.reason import said
 from fastagi.store import leases
 from fastagi.store.engine import Database
 from fastagi.store.errors import DatabaseHeld, LeaseLost
@@ -88,14 +89,14 @@ def test_steps_of_an_attempt_are_told_only_while_the_lease_is_held(
     frozen = TaskStore(database, lease=lease_of(take(database, OURS, "a")))
     done(frozen.add(new_task(), NOW))
     (begun,) = done(frozen.begin_attempts({"support"}, ["a"], NOW)).begun
-    done(frozen.progress("a", "one agent rings", NOW))
+    done(frozen.progress("a", said("one agent rings"), NOW))
     told = done(frozen.history(begun.task.id))
     run_out(database)
     take(database, THEIRS, "b")
 
     # The holder reads the same events, and tells them.
     with pytest.raises(LeaseLost):
-        done(frozen.progress("a", "one agent answered", NOW))
+        done(frozen.progress("a", said("one agent answered"), NOW))
 
     assert done(frozen.history(begun.task.id)) == told
 

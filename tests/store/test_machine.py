@@ -19,6 +19,7 @@ from hypothesis.stateful import (
 )
 
 from fastagi.domain.attempt import Disposition
+from fastagi.domain.reason import said
 from fastagi.domain.retry import RetryRules
 from fastagi.domain.task import (
     OPEN,
@@ -166,7 +167,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(number=NUMBERS)
     def client_is_served_in_another_way(self, number: str) -> None:
         known = self.open_of(number)
-        served = done(self.store.serve(number, "rang again", at(self.now_s)))
+        served = done(self.store.serve(number, said("rang again"), at(self.now_s)))
         if known is None:
             assert served is None
             return
@@ -218,7 +219,7 @@ class StoreMachine(RuleBasedStateMachine):
         model = self.models[begun.task.id]
         told = self.store.progress(
             begun.attempt.channel_id,
-            "rings",
+            said("rings"),
             at(self.now_s),
             answered_at=at(self.now_s) if answered else None,
         )
@@ -317,7 +318,7 @@ class StoreMachine(RuleBasedStateMachine):
             return
         task_id = data.draw(self.tasks)
         model = self.models[task_id]
-        work = self.store.cancel(task_id, "by hand", at(self.now_s))
+        work = self.store.cancel(task_id, said("by hand"), at(self.now_s))
         if model.status == "pending":
             done(work)
             model.go("cancel", "cancelled")
@@ -335,7 +336,9 @@ class StoreMachine(RuleBasedStateMachine):
             return
         task_id = data.draw(self.tasks)
         model = self.models[task_id]
-        work = self.store.retry(task_id, "again", at(self.now_s), at(self.now_s + 50))
+        work = self.store.retry(
+            task_id, said("again"), at(self.now_s), at(self.now_s + 50)
+        )
         if model.status in {"calling", "completed", "served"}:
             self.refused(work, IllegalMove)
         elif not model.open and self.open_of(model.number):

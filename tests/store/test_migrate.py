@@ -22,6 +22,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from fastagi.domain.reason import said
 from fastagi.store import migrate
 from fastagi.store.backends import backend_for
 from fastagi.store.engine import Database
@@ -123,7 +124,7 @@ def fill(url: str) -> None:
     for number in "123":
         done(store.add(new_task(number, name="Jörg"), NOW))
     first, _ = done(store.begin_attempts({"support"}, ["a", "b"], NOW)).begun
-    done(store.progress(first.attempt.channel_id, "rings", NOW, member="PJSIP/1"))
+    done(store.progress(first.attempt.channel_id, said("rings"), NOW, member="PJSIP/1"))
     done(store.close_attempt(first.attempt.channel_id, verdict("ANSWERED"), RULES, NOW))
     done(database.close())
 
@@ -325,10 +326,16 @@ def test_a_database_of_the_first_version_learns_how_attempts_can_end(
     migrate.upgrade(unmade_url)
 
     after = everything(unmade_url)
-    # There was one Asterisk, so that is where they were made.
-    assert after["attempt"] == [(*row, "default") for row in before["attempt"]]
+    # There was one Asterisk, so that is where they were made. What no version said
+    # stays as a text.
+    said = '{"text":"busy"}'
+    assert after["attempt"] == [
+        (*row[:-1], said, "default", "text") for row in before["attempt"]
+    ]
     assert after["lease"] == []
-    assert after["task_event"] == before["task_event"]
+    assert after["task_event"] == [
+        (*row[:-2], said, row[-1], "text") for row in before["task_event"]
+    ]
     with connect(unmade_url).connect() as conn:
         for newer in ("INVALID NUMBER", "WITHDRAWN", "FORWARDED"):
             conn.exec_driver_sql(f"UPDATE attempt SET disposition = '{newer}'")
@@ -339,8 +346,9 @@ def test_a_database_of_the_first_version_learns_how_attempts_can_end(
             "UPDATE attempt SET disposition = NULL",
             "UPDATE attempt SET talk_s = -1",
             "INSERT INTO attempt SELECT 3, task_id, channel_id, started_at, ended_at,"
-            " disposition, member, talk_s, reason, node FROM attempt",
-            "UPDATE task_event SET text = 'x'",
+            " disposition, member, talk_s, reason_params, node, reason_code"
+            " FROM attempt",
+            "UPDATE task_event SET reason_params = 'x'",
             "DELETE FROM task_event",
         ):
             with pytest.raises(sa.exc.IntegrityError):
@@ -384,7 +392,7 @@ def test_an_upgrade_keeps_every_row(url_of_its_own: str, newer) -> None:
     # What the database refused before, it refuses still.
     with connect(url_of_its_own).connect() as conn:
         for change in (
-            "UPDATE task_event SET text = 'x'",
+            "UPDATE task_event SET reason_params = 'x'",
             "DELETE FROM task_event",
             "UPDATE task SET status = 'pending', ended_at = NULL, number_key = '2'",
             "UPDATE task SET kind = 'x'",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import attrs
 
+from fastagi.domain.reason import said
 from fastagi.domain.task import Kind, Move
 from fastagi.store.positions import Position
 from fastagi.store.store import TaskStore
@@ -24,7 +25,11 @@ def play(store: TaskStore) -> None:
     done(store.add(missed, at(0)))
     done(store.add(asked, at(1)))
     (begun,) = done(store.begin_attempts({"support"}, ["c1"], at(2))).begun
-    done(store.progress(begun.attempt.channel_id, "rings", at(3), member="PJSIP/alice"))
+    done(
+        store.progress(
+            begun.attempt.channel_id, said("rings"), at(3), member="PJSIP/alice"
+        )
+    )
     done(
         store.close_attempt(
             begun.attempt.channel_id, verdict("ANSWERED", talk_s=20), RULES, at(4)

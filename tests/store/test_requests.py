@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
 from fastagi.domain.blocked_numbers import BlockedNumber
+from fastagi.domain.reason import Code, because, said
 from fastagi.domain.task import Kind, Status
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import MachineClock
@@ -25,7 +26,6 @@ from fastagi.service.requests import (
     OPERATOR,
     Accepted,
     Answer,
-    Because,
     CallbackRequest,
     Known,
     Refused,
@@ -33,7 +33,6 @@ from fastagi.service.requests import (
     Requests,
     Source,
 )
-from fastagi.service.taking_back import TAKEN_BACK
 from fastagi.store.store import TaskStore
 from tests.harness.world import settings
 from tests.store.harness import NOW, at, done
@@ -170,7 +169,6 @@ def test_each_way_to_ask_is_refused_for_the_same_reasons(
     done(service.store.block(rude, "ZZ"))
     answer, log = service.ask(attrs.evolve(request(source), **more))
     assert isinstance(answer, Refused)
-    assert answer.because is Because.NUMBER
     assert why in answer.reason
     assert service.changes == 0
     kept = done(service.store.refusals(None, 10))
@@ -190,7 +188,7 @@ def test_each_way_to_ask_is_refused_for_the_same_reasons(
 def test_a_queue_that_is_not_in_the_settings(service: Service, source: Source) -> None:
     answer, _ = service.ask(request(source, queue="sales"))
     assert isinstance(answer, Refused)
-    assert answer.because is Because.UNKNOWN_QUEUE
+    assert answer.why.code is Code.QUEUE_NOT_IN_SETTINGS
     assert done(service.store.listing(limit=10)) == []
 
 
@@ -206,10 +204,14 @@ def test_one_call_that_comes_twice_changes_nothing(
 
 def test_a_missed_call_of_a_week_ago_is_not_stored(service: Service) -> None:
     answer, log = service.ask(
-        request(MISSED_CALL, asked_at=at(-7 * 86400), how="hung up after 5 s")
+        request(
+            MISSED_CALL,
+            asked_at=at(-7 * 86400),
+            params={"cause": said("hung up after 5 s")},
+        )
     )
     assert isinstance(answer, Refused)
-    assert answer.because is Because.TOO_OLD
+    assert answer.why.code is Code.TOO_LONG_AGO
     assert "too long ago (hung up after 5 s)" in log[0]
 
 
@@ -217,14 +219,15 @@ def test_a_new_way_to_ask_is_a_source_and_a_request(service: Service) -> None:
     website = Source(
         what="a request of the website",
         kind=Kind.REQUESTED,
-        story="the client asked on the website, page {how}",
+        story=Code.TEXT,
         created="task {task_id}: {number} asked on the website for queue {queue}",
         repeated="task {task_id}: {number} asked on the website again",
         refused="the website's request for queue {queue} is refused: {reason}",
     )
-    answer, log = service.ask(request(website, how="/contact"))
+    story = "the client asked on the website, page /contact"
+    answer, log = service.ask(request(website, params={"text": story}))
     assert isinstance(answer, Accepted)
-    assert answer.task.reason == "the client asked on the website, page /contact"
+    assert answer.task.reason == story
     assert log == [f"task 1: {NUMBER} asked on the website for queue support"]
     refused, log = service.ask(request(website, number="anonymous"))
     assert isinstance(refused, Refused)
@@ -246,7 +249,7 @@ def test_whatever_went_wrong_a_caller_who_waits_again_was_not_told(
     service.line.waiting.add("1.1")
     with pytest.raises(type(error)):
         service.promise(request(KEY_PRESS), error)
-    assert service.task() == (Status.CANCELLED, TAKEN_BACK)
+    assert service.task() == (Status.CANCELLED, str(because(Code.TAKEN_BACK)))
 
 
 def test_a_caller_who_joins_later_was_not_told(service: Service) -> None:
@@ -254,7 +257,7 @@ def test_a_caller_who_joins_later_was_not_told(service: Service) -> None:
         service.promise(request(KEY_PRESS), ConnectionError())
     assert service.task()[0] is Status.PENDING
     service.promises.caller_joined("support", "1.1")
-    assert service.task() == (Status.CANCELLED, TAKEN_BACK)
+    assert service.task() == (Status.CANCELLED, str(because(Code.TAKEN_BACK)))
 
 
 def test_a_caller_who_has_hung_up_wants_the_callback(service: Service) -> None:

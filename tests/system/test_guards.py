@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastagi.config.model import LimitSettings, NumberPlanSettings, Settings
+from fastagi.domain.reason import said
 from fastagi.domain.task import Kind
 from tests.emulator.calls import LiveCall
 from tests.emulator.scenarios import NO_ANSWER, Answers, Refuses
@@ -118,7 +119,7 @@ class RefusedTests(GuardsTestCase):
         linkedid = f"pbx-{'a' * 60}.example.com-1800000000.17"
         process = self.world.begin(german())
         process.service.refusals.keep(
-            Kind.REQUESTED, "support", PREMIUM, "no", linkedid
+            Kind.REQUESTED, "support", PREMIUM, said("no"), linkedid
         )
         self.world.settle()
         self.assertEqual(self.refusals()[0]["linkedid"], linkedid)
@@ -128,7 +129,7 @@ class RefusedTests(GuardsTestCase):
         process.database.takes_s = lambda name: 3600.0 if name == "refuse" else 0.0
         for _ in range(150):
             process.service.refusals.keep(
-                Kind.REQUESTED, "support", PREMIUM, "no", "1.1"
+                Kind.REQUESTED, "support", PREMIUM, said("no"), "1.1"
             )
         self.assertEqual(len(process.database._pending), 100)
         call = self.ask_for_callback()

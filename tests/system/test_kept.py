@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
-from fastagi.domain.task import TaskEvent
-from fastagi.service.taking_back import TAKEN_BACK
+from datetime import UTC, datetime
+
+from fastagi.domain.reason import Code, because
+from fastagi.domain.task import Move, TaskEvent
+from fastagi.store import requests
 from tests.emulator.calls import LiveCall
 from tests.emulator.manager import Action, Answer, error
 from tests.emulator.scenarios import Answers
@@ -268,7 +271,8 @@ class LateTests(KeptTestCase):
         self.world.run_until(
             lambda: self.client.rung and self.client.rung[0].answered_at
         )
-        self.world.ask("tasks.cancel", id=1, reason=TAKEN_BACK)
+        now = datetime.fromtimestamp(self.world.clock.seconds(), UTC)
+        process.database.run("take_back", requests.take_back, 1, now)
         self.world.run(60)
         self.assert_status("cancelled", "they talked for 3.0 s")
         self.alice.busy()
@@ -278,6 +282,27 @@ class LateTests(KeptTestCase):
         self.begin()
         self.world.run(1)
         self.assert_status("pending", "Asterisk kept the request", task_id=2)
+
+    def test_an_operator_who_cancels_in_the_same_words_takes_nothing_back(self) -> None:
+        """Only the service takes back, however like it an operator's reason reads."""
+        self.asterisk.keeps_requests = False
+        process = self.begin()
+        call = self.asterisk.call("support", NUMBER)
+        self.world.run(10)
+        call.press()
+        self.world.run(5)
+        words = str(because(Code.TAKEN_BACK))
+        self.world.ask("tasks.cancel", id=1, reason=words)
+        self.world.run(1)
+        self.assert_status("cancelled", words)
+        self.assertEqual(self.world.history(1)[-1].move, Move.CANCEL)
+        value = f"1:1800000010:support:1:{NUMBER}:en:{call.channel.uniqueid}:"
+        self.asterisk.astdb[FAMILY, "x"] = value
+        process.kill()
+        self.begin()
+        self.world.run(1)
+        self.assertEqual([task.id for task in self.world.tasks()], [1])
+        self.assertEqual(self.kept, [])
 
 
 class LinkTests(KeptTestCase):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from fastagi.domain.reason import said
 from tests.emulator.manager import Action, Answer, error
 from tests.emulator.scenarios import NO_ANSWER, Answers, Refuses
 from tests.harness.world import ControlClient
@@ -86,7 +87,8 @@ class LostHangupTests(ServiceTestCase):
         self.add()
         self.run_to(2)
         self.asterisk.manager.listening = False
-        process.service.node.dialer.end_ringing(lambda queue: False, "the queue closed")
+        dialer = process.service.node.dialer
+        dialer.end_ringing(lambda queue: False, said("the queue closed"))
         self.run_to(8)
         self.assertEqual(self.lost, [2])
         self.asterisk.manager.listening = True

@@ -20,6 +20,7 @@ from fastagi.domain.attempt import (
     attempt_of,
     judge,
 )
+from fastagi.domain.reason import said
 
 Fact = Callable[[Progress], object]
 
@@ -86,7 +87,7 @@ def forward_followed(progress: Progress) -> None:
 
 
 def refused(progress: Progress) -> None:
-    progress.refused = "no such channel technology"
+    progress.refused = said("no such channel technology")
 
 
 def lost(progress: Progress) -> None:
@@ -593,7 +594,7 @@ def test_the_member_known_before_a_restart_is_kept() -> None:
 
 
 def test_an_attempt_that_we_ended_says_so() -> None:
-    ringing = Progress(withdrawn="the client rang in")
+    ringing = Progress(withdrawn=said("the client rang in"))
     ringing.member_rings("PJSIP/alice")
     verdict = judge(ringing, 5)
     assert verdict.disposition is Disposition.WITHDRAWN
@@ -608,7 +609,7 @@ def test_an_attempt_that_we_ended_says_so() -> None:
 
 
 def test_an_attempt_that_went_on_tells_its_own_end() -> None:
-    progress = Progress(withdrawn="the client rang in")
+    progress = Progress(withdrawn=said("the client rang in"))
     progress.bridged(1)
     progress.ended(9)
     assert judge(progress, 5).reason == "they talked for 8.0 s"

@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from fastagi.domain.attempt import Disposition, Verdict
+from fastagi.domain.reason import said
 from fastagi.domain.retry import Decision, ResultRule, RetryRules, decide
 from fastagi.domain.task import CallbackTask, Kind, Move, Status, after
 
@@ -34,7 +35,7 @@ TASK = CallbackTask(
     created_at=NOW,
     due_at=NOW,
     expires_at=NOW + timedelta(hours=1),
-    reason="",
+    why=said(""),
 )
 FREE = {"MEMBER NO ANSWER", "NOT PLACED"}
 COSTLY = {d.value for d in Disposition} - FREE - {"ANSWERED", "WITHDRAWN"}
@@ -42,7 +43,10 @@ COSTLY = {d.value for d in Disposition} - FREE - {"ANSWERED", "WITHDRAWN"}
 
 def verdict(disposition: str) -> Verdict:
     return Verdict(
-        disposition=Disposition(disposition), talk_s=0.0, member="", reason="its reason"
+        disposition=Disposition(disposition),
+        talk_s=0.0,
+        member="",
+        why=said("its reason"),
     )
 
 
@@ -162,7 +166,7 @@ def test_what_ends_a_task_before_its_attempts_are_used_up(
 
 
 def test_a_task_served_meanwhile_keeps_the_words_of_who_served_it() -> None:
-    task = attrs.evolve(TASK, served=True, reason="rang again, alice answered")
+    task = attrs.evolve(TASK, served=True, why=said("rang again, alice answered"))
 
     decision = decide(task, verdict("CANCEL"), RULES, NOW, ())
 
@@ -279,7 +283,7 @@ def test_tries_without_an_agent_are_no_calls_that_ended_so() -> None:
 
 
 def test_a_success_and_an_end_from_outside_come_before_any_result() -> None:
-    task = attrs.evolve(TASK, served=True, reason="rang again")
+    task = attrs.evolve(TASK, served=True, why=said("rang again"))
     decision = decide(task, verdict("INVALID NUMBER"), BY_RESULT, NOW, ())
     assert decision.move is Move.SERVE
     assert after_attempts("ANSWERED", rules=BY_RESULT).move is Move.COMPLETE

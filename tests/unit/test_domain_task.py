@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import attrs
 import pytest
 
+from fastagi.domain.reason import said
 from fastagi.domain.task import (
     ENDED,
     OPEN,
@@ -33,6 +34,7 @@ ARROWS = {
     ("pending", "give_up", "failed"),
     ("pending", "expire", "expired"),
     ("pending", "cancel", "cancelled"),
+    ("pending", "take_back", "cancelled"),
     ("pending", "serve", "served"),
     ("pending", "reopen", "pending"),
     ("calling", "repeat", "calling"),
@@ -43,6 +45,8 @@ ARROWS = {
     ("calling", "expire", "expired"),
     ("calling", "cancel_later", "calling"),
     ("calling", "cancel", "cancelled"),
+    ("calling", "take_back_later", "calling"),
+    ("calling", "take_back", "cancelled"),
     ("calling", "serve_later", "calling"),
     ("calling", "serve", "served"),
     ("failed", "reopen", "pending"),
@@ -112,7 +116,7 @@ def a_task(**changes: object) -> CallbackTask:
         created_at=NOW,
         due_at=NOW,
         expires_at=NOW + timedelta(hours=4),
-        reason="asked for",
+        why=said("asked for"),
     )
     return attrs.evolve(task, **changes)
 
@@ -135,7 +139,7 @@ def test_a_new_task_without_a_zone_is_refused(name: str) -> None:
             number="1",
             number_key="1",
             queue="support",
-            reason="hung up",
+            why=said("hung up"),
             **times,
         )
 
@@ -147,7 +151,7 @@ def test_an_event_without_a_zone_is_refused() -> None:
             at=NOW.replace(tzinfo=None),
             move=Move.CREATE,
             status=Status.PENDING,
-            text="",
+            why=said(""),
         )
 
 

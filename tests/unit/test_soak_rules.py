@@ -17,7 +17,7 @@ NUMBER = "493000010000"
 LIMITS = Limits(attempts=2, success_s=2)
 _TABLES = """
 CREATE TABLE task (id, kind, status, number, number_key, joined_at, created_at,
-                   due_at, expires_at, ended_at, attempts, reason);
+                   due_at, expires_at, ended_at, attempts, reason_code, reason_params);
 CREATE TABLE attempt (id, task_id, channel_id, disposition);
 CREATE TABLE task_event (id INTEGER PRIMARY KEY, task_id, move, linkedid);
 """
@@ -33,7 +33,8 @@ TASK = {
     "expires_at": 99.0,
     "ended_at": 20.0,
     "attempts": 1,
-    "reason": "they talked",
+    "reason_code": "talked",
+    "reason_params": "{}",
 }
 #: A client asks, is rung once, and talks for three seconds.
 SAW = (
@@ -105,9 +106,7 @@ def test_promise_without_a_task(story: Story) -> None:
 
 def test_promise_that_was_taken_back(story: Story) -> None:
     story.tasks[0]["status"] = "cancelled"
-    story.tasks[0]["reason"] = (
-        "the caller could not be told in time and is back in line"
-    )
+    story.tasks[0]["reason_code"] = "taken_back"
     assert story.broken() == ["lost: accepted, and no task"]
 
 

@@ -1,0 +1,457 @@
+# SPDX-License-Identifier: MIT
+"""Why a task stands where it stands, why an attempt ended so, why somebody was refused.
+
+A reason is a code with parameters. Code that composes or stores reasons knows no
+English: the words are in the one table of this module. ``docs/reasons.md`` lists every
+code.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
+from typing import Any, Final, TypeAlias
+
+from attrs import evolve, field, frozen
+
+
+class Code(StrEnum):
+    """What can be a reason."""
+
+    # -- words of others ---------------------------------------------------
+    #: Words of an operator, or of a version that knew no codes.
+    TEXT = "text"
+    #: Words of Asterisk or of an exception.
+    ERROR = "error"
+
+    # -- how a task came about ---------------------------------------------
+    REQUESTED = "requested"
+    REQUESTED_WHILE_DOWN = "requested_while_down"
+    MISSED_CALL = "missed_call"
+    ADDED_BY_HAND = "added_by_hand"
+    REOPENED_BY_HAND = "reopened_by_hand"
+    REQUESTED_WHILE_TALKING = "requested_while_talking"
+
+    # -- how a call from outside ended -------------------------------------
+    CALLER_HUNG_UP = "caller_hung_up"
+    CALLER_LEFT_QUEUE = "caller_left_queue"
+    CALL_NOT_ANSWERED = "call_not_answered"
+    CALL_CUT_OFF = "call_cut_off"
+    CALL_ANSWERED = "call_answered"
+
+    # -- steps of an attempt -----------------------------------------------
+    ATTEMPT_BEGINS = "attempt_begins"
+    ATTEMPT_RESTORED = "attempt_restored"
+    AGENT_RINGS = "agent_rings"
+    AGENT_DID_NOT_ANSWER = "agent_did_not_answer"
+    AGENT_ANSWERED = "agent_answered"
+    CLIENT_DIALLED = "client_dialled"
+    TALK_BEGINS = "talk_begins"
+    REPEAT_TAKEN_BACK = "repeat_taken_back"
+
+    # -- how an attempt ended ----------------------------------------------
+    TALKED = "talked"
+    TALKED_TOO_SHORT = "talked_too_short"
+    CLIENT_GONE_AT_ONCE = "client_gone_at_once"
+    TALK_NOT_SEEN = "talk_not_seen"
+    CLIENT_BUSY = "client_busy"
+    CLIENT_NO_ANSWER = "client_no_answer"
+    CLIENT_CONGESTION = "client_congestion"
+    CLIENT_UNAVAILABLE = "client_unavailable"
+    CLIENT_FORWARDS = "client_forwards"
+    NO_SUCH_NUMBER = "no_such_number"
+    NO_ROUTE = "no_route"
+    PHONE_DID_NOT_RESPOND = "phone_did_not_respond"
+    PHONE_NOT_IN_NETWORK = "phone_not_in_network"
+    CALL_REFUSED = "call_refused"
+    NUMBER_CHANGED = "number_changed"
+    EXCHANGE_OUT_OF_ORDER = "exchange_out_of_order"
+    NUMBER_INCOMPLETE = "number_incomplete"
+    NETWORK_CONGESTED = "network_congested"
+    AGENT_HUNG_UP_RINGING = "agent_hung_up_ringing"
+    AGENT_HUNG_UP_BEFORE_DIALLING = "agent_hung_up_before_dialling"
+    NO_AGENT_ANSWERED = "no_agent_answered"
+    NO_AGENT_RUNG = "no_agent_rung"
+    NOT_PLACED = "not_placed"
+    ASTERISK_ENDED = "asterisk_ended"
+
+    # -- why an attempt was withdrawn --------------------------------------
+    SERVICE_STOPS = "service_stops"
+    ASTERISK_TAKES_NO_CALLS = "asterisk_takes_no_calls"
+    QUEUE_CLOSED = "queue_closed"
+    CLIENT_RANG_IN = "client_rang_in"
+    CLIENT_CALLED_BY_HAND_MEANWHILE = "client_called_by_hand_meanwhile"
+    CLIENT_BEING_CALLED = "client_being_called"
+    AGENT_TAKEN = "agent_taken"
+    CALL_FORWARDED = "call_forwarded"
+
+    # -- what becomes of a task --------------------------------------------
+    RETRY = "retry"
+    ATTEMPTS_USED_UP = "attempts_used_up"
+    AGENT_TRIES_USED_UP = "agent_tries_used_up"
+    RESULT_NOT_TRIED_AGAIN = "result_not_tried_again"
+    RESULT_ATTEMPTS_USED_UP = "result_attempts_used_up"
+    TOO_OLD = "too_old"
+    TOO_OLD_FOR_ANOTHER = "too_old_for_another"
+    REQUESTED_AGAIN_IN_TALK = "requested_again_in_talk"
+    CALLED_TOO_OFTEN = "called_too_often"
+    MORE_CALLS_ALLOWED = "more_calls_allowed"
+    NOT_ALLOWED_ANY_MORE = "not_allowed_any_more"
+    BLOCKED = "blocked"
+    SAME_CLIENT = "same_client"
+    CANCELLED_BY_HAND = "cancelled_by_hand"
+    TAKEN_BACK = "taken_back"
+    CLIENT_RANG_AGAIN = "client_rang_again"
+    CLIENT_CALLED_BY_HAND = "client_called_by_hand"
+    REACHED_IN_LOST_ATTEMPT = "reached_in_lost_attempt"
+
+    # -- why a number is not called, or a request refused ------------------
+    NO_NUMBER = "no_number"
+    NUMBER_WITHHELD = "number_withheld"
+    NOT_PLAIN = "not_plain"
+    BAD_COUNTRY_CODE = "bad_country_code"
+    KEYPAD_WORD = "keypad_word"
+    TOO_FEW_DIGITS = "too_few_digits"
+    TOO_MANY_DIGITS = "too_many_digits"
+    SHORT_NUMBER = "short_number"
+    OWN_NUMBER = "own_number"
+    DENIED = "denied"
+    NOT_ALLOWED = "not_allowed"
+    KIND_NOT_CALLED = "kind_not_called"
+    REGION_DENIED = "region_denied"
+    REGION_NOT_ALLOWED = "region_not_allowed"
+    NO_REGION = "no_region"
+    UNKNOWN_REGION = "unknown_region"
+    CLOSED_TOO_LONG = "closed_too_long"
+    UNKNOWN_QUEUE = "unknown_queue"
+    QUEUE_NOT_IN_SETTINGS = "queue_not_in_settings"
+    TOO_LONG_AGO = "too_long_ago"
+
+
+#: A value of a parameter; another reason where one reason is part of another.
+Value: TypeAlias = "str | int | float | bool | Reason"
+
+
+@frozen
+class Reason:
+    """A code, and what there is to know besides."""
+
+    code: Code
+    params: Mapping[str, Value] = field(factory=dict, hash=False)
+
+    def __str__(self) -> str:
+        return in_words(self)
+
+    def with_params(self, **more: Value) -> Reason:
+        """Return the same with more parameters."""
+        return evolve(self, params={**self.params, **more})
+
+
+def because(code: Code, **params: Value) -> Reason:
+    """Return a reason."""
+    return Reason(code, params)
+
+
+def said(words: str) -> Reason:
+    """Return a reason that an operator gave in words."""
+    return Reason(Code.TEXT, {"text": words})
+
+
+# -- words -----------------------------------------------------------------
+
+_BEFORE: Final = "[ (before that in queue {before})]"
+_FOUND: Final = "[ (found in {found})]"
+_SOURCE: Final = "[ ({source})]"
+_UNTIL_END: Final = "[ at least, until Asterisk ended|asterisk_ended]"
+_MEANWHILE: Final = "[ while this service did not listen|unheard]"
+
+#: What is said for each code. ``{name}`` is a parameter. What is in brackets is said
+#: only if the parameters in it are there, or the one that is named after its bar. Of
+#: several templates the first is used whose parameters outside of brackets are there.
+TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
+    Code.TEXT: ("{text}",),
+    Code.ERROR: ("{error}",),
+    Code.REQUESTED: ("the client pressed the key in queue {queue}",),
+    Code.REQUESTED_WHILE_DOWN: (
+        "the client pressed the key in queue {queue}[ at position {position}] while"
+        " this service did not answer; Asterisk kept the request",
+    ),
+    Code.MISSED_CALL: ("missed call: {cause}",),
+    Code.ADDED_BY_HAND: ("added by hand",),
+    Code.REOPENED_BY_HAND: ("put back in line by hand",),
+    Code.REQUESTED_WHILE_TALKING: (
+        "{cause}, while the client talked in task {task_id}",
+    ),
+    Code.CALLER_HUNG_UP: (
+        f"hung up after {{waited_s:.0f}} s in queue {{queue}}{_BEFORE}{_FOUND}",
+    ),
+    Code.CALLER_LEFT_QUEUE: (
+        "left queue {queue} unanswered after {waited_s:.0f} s"
+        f"[ and the call ended at {{place}}]{_BEFORE}{_FOUND}",
+    ),
+    Code.CALL_NOT_ANSWERED: (
+        "the call to {called} ended[ at {place}] unanswered after {waited_s:.0f} s"
+        f"{_FOUND}",
+    ),
+    Code.CALL_CUT_OFF: (
+        "waited at least {waited_s:.0f} s in queue {queue} until Asterisk ended"
+        f"{_BEFORE}{_FOUND}",
+    ),
+    Code.CALL_ANSWERED: (
+        f"answered by {{who}}[, they talked for {{talk_s:.0f}} s]{_FOUND}",
+    ),
+    Code.ATTEMPT_BEGINS: ("attempt {number} begins, channel id {channel_id}",),
+    Code.ATTEMPT_RESTORED: (
+        "the attempt with channel id {channel_id} is under way; the database was set"
+        " back and had lost it",
+    ),
+    Code.AGENT_RINGS: ("{interface} rings",),
+    Code.AGENT_DID_NOT_ANSWER: ("{interface} did not answer",),
+    Code.AGENT_ANSWERED: ("{interface} answered",),
+    Code.CLIENT_DIALLED: ("dialling {number}",),
+    Code.TALK_BEGINS: ("agent and client are talking",),
+    Code.REPEAT_TAKEN_BACK: ("asked again, but {cause}",),
+    Code.TALKED: (f"they talked for {{talk_s:.1f}} s{_UNTIL_END}",),
+    Code.TALKED_TOO_SHORT: (
+        f"they talked for {{talk_s:.1f}} s{_UNTIL_END}, less than the {{needed_s:g}} s"
+        " of a success",
+    ),
+    Code.CLIENT_GONE_AT_ONCE: ("the client answered and was gone at once",),
+    Code.TALK_NOT_SEEN: (
+        "the client answered, but nobody watched how long they talked",
+    ),
+    Code.CLIENT_BUSY: (f"the client was busy{_SOURCE}",),
+    Code.CLIENT_NO_ANSWER: (f"the client did not answer{_SOURCE}",),
+    Code.CLIENT_CONGESTION: (
+        f"the network could not reach the client (congestion){_SOURCE}",
+    ),
+    Code.CLIENT_UNAVAILABLE: (f"the client's number could not be reached{_SOURCE}",),
+    Code.CLIENT_FORWARDS: (
+        f"the client's phone forwards calls; callbacks are not forwarded{_SOURCE}",
+    ),
+    Code.NO_SUCH_NUMBER: (f"there is no such number{_SOURCE}",),
+    Code.NO_ROUTE: (f"there is no route to the client's number{_SOURCE}",),
+    Code.PHONE_DID_NOT_RESPOND: (f"the client's phone did not respond{_SOURCE}",),
+    Code.PHONE_NOT_IN_NETWORK: (f"the client's phone is not in the network{_SOURCE}",),
+    Code.CALL_REFUSED: (f"the call to the client was refused{_SOURCE}",),
+    Code.NUMBER_CHANGED: (f"the client's number has changed{_SOURCE}",),
+    Code.EXCHANGE_OUT_OF_ORDER: (f"the client's exchange is out of order{_SOURCE}",),
+    Code.NUMBER_INCOMPLETE: (
+        f"the client's number is not complete, or of a wrong form{_SOURCE}",
+    ),
+    Code.NETWORK_CONGESTED: (f"the network is congested{_SOURCE}",),
+    Code.AGENT_HUNG_UP_RINGING: ("the agent hung up while the client's phone rang",),
+    Code.AGENT_HUNG_UP_BEFORE_DIALLING: (
+        "the agent hung up before the client was dialled",
+    ),
+    Code.NO_AGENT_ANSWERED: ("no agent answered (rung: {rung})",),
+    Code.NO_AGENT_RUNG: ("no agent could be rung",),
+    Code.NOT_PLACED: ("Asterisk did not place the call: {cause}",),
+    Code.ASTERISK_ENDED: ("Asterisk ended in the middle of the call",),
+    Code.SERVICE_STOPS: ("the service stops, or lost Asterisk",),
+    Code.ASTERISK_TAKES_NO_CALLS: ("Asterisk takes no calls now",),
+    Code.QUEUE_CLOSED: ("the queue closed meanwhile",),
+    Code.CLIENT_RANG_IN: ("the client rang in meanwhile",),
+    Code.CLIENT_CALLED_BY_HAND_MEANWHILE: ("the client was called by hand meanwhile",),
+    Code.CLIENT_BEING_CALLED: ("the client is being called already",),
+    Code.AGENT_TAKEN: ("the agent was taken meanwhile",),
+    Code.CALL_FORWARDED: ("the client's phone forwards the call",),
+    Code.RETRY: ("{cause}; next try in {delay_s:g} s",),
+    Code.ATTEMPTS_USED_UP: ("all {limit} attempts used up; {cause}",),
+    Code.AGENT_TRIES_USED_UP: ("all {limit} tries to reach an agent used up; {cause}",),
+    Code.RESULT_NOT_TRIED_AGAIN: ("{cause}; not tried again",),
+    Code.RESULT_ATTEMPTS_USED_UP: (
+        "{cause}; given up after {limit} attempts that ended so",
+    ),
+    Code.TOO_OLD: (
+        "too old; {calls} calls without success, {tries} tries without an agent",
+        "too old; {calls} calls without success",
+        "too old; {tries} tries without an agent",
+        "too old; it was never called",
+    ),
+    Code.TOO_OLD_FOR_ANOTHER: ("too old for another attempt; {cause}",),
+    Code.REQUESTED_AGAIN_IN_TALK: ("{cause}; asked for again in the talk: a new task",),
+    Code.CALLED_TOO_OFTEN: (
+        "the number was called {times} within 24 hours, the most that is allowed; it"
+        " may be called again from {again_at} on[, which is too late|too_late]",
+    ),
+    Code.MORE_CALLS_ALLOWED: ("the settings allow more calls to the number",),
+    Code.NOT_ALLOWED_ANY_MORE: ("the settings do not allow it any more: {cause}",),
+    Code.BLOCKED: ("the number is blocked[: {text}]",),
+    Code.SAME_CLIENT: ("the same client as that of task {task_id}, which stays",),
+    Code.CANCELLED_BY_HAND: ("cancelled by hand",),
+    Code.TAKEN_BACK: ("the caller could not be told in time and is back in line",),
+    Code.CLIENT_RANG_AGAIN: (
+        f"the client rang again and {{who}} answered{_MEANWHILE}",
+        f"the client rang again and somebody answered{_MEANWHILE}",
+    ),
+    Code.CLIENT_CALLED_BY_HAND: (
+        "{who} called the client by hand and they talked for {talk_s:.0f} s"
+        f"{_MEANWHILE}",
+        "somebody called the client by hand and they talked for {talk_s:.0f} s"
+        f"{_MEANWHILE}",
+    ),
+    Code.REACHED_IN_LOST_ATTEMPT: (
+        "{cause}, in an attempt that the database had lost",
+    ),
+    Code.NO_NUMBER: ("there is no number",),
+    Code.NUMBER_WITHHELD: ("the caller withholds the number",),
+    Code.NOT_PLAIN: ("it is not a plain number",),
+    Code.BAD_COUNTRY_CODE: ("it begins with +0, and no country's code begins with 0",),
+    Code.KEYPAD_WORD: ("there is no number: it says {word} on a phone's keys",),
+    Code.TOO_FEW_DIGITS: (
+        "the number has {digits} digits, fewer than the {limit} needed",
+    ),
+    Code.TOO_MANY_DIGITS: (
+        "the number has {digits} digits, more than the {limit} allowed",
+    ),
+    Code.SHORT_NUMBER: ("it is an emergency number or another short one",),
+    Code.OWN_NUMBER: ("it is a number of our own",),
+    Code.DENIED: ("the number is on the list of numbers not to call",),
+    Code.NOT_ALLOWED: ("the number is not among those allowed",),
+    Code.KIND_NOT_CALLED: ("it is {kind}",),
+    Code.REGION_DENIED: ("it is a number of {region}, where nobody is called",),
+    Code.REGION_NOT_ALLOWED: (
+        "it is a number of {region}, and only those of {allowed} are called",
+    ),
+    Code.NO_REGION: (
+        "it is a number of no country, and only those of {allowed} are called",
+    ),
+    Code.UNKNOWN_REGION: (
+        "it is a number of an unknown country, and only those of {allowed} are called",
+    ),
+    Code.CLOSED_TOO_LONG: (
+        "the queue is closed, and when it opens the request would be too old; see"
+        " opening_hours in the settings",
+    ),
+    Code.UNKNOWN_QUEUE: (
+        "the queue is not in the settings, and other requests wait behind",
+    ),
+    Code.QUEUE_NOT_IN_SETTINGS: ("the queue is not in the settings",),
+    Code.TOO_LONG_AGO: ("it was too long ago ({cause})", "it was too long ago"),
+}
+#: How the attempt ended that was under way when its task was cancelled or served.
+_ENDINGS: Final = "[; the attempt under way: {attempt_of_served}][; {attempt}]"
+
+#: Kinds of numbers, as KIND_NOT_CALLED names them.
+KINDS: Final = {
+    "fixed_line": "a number of a fixed line",
+    "mobile": "a number of a mobile phone",
+    "voip": "a VoIP number",
+    "toll_free": "a toll-free number",
+    "shared_cost": "a shared-cost number",
+    "premium_rate": "a premium-rate number",
+    "personal": "a personal number that may lead anywhere",
+    "pager": "a number of a pager",
+    "uan": "a universal access number",
+    "voicemail": "a number of a voicemail",
+    "satellite": "a number of a satellite or another worldwide network",
+    "unknown": "no number that is known in the public network",
+}
+#: Parameters that are not said as they are.
+_SAID: Final[Mapping[str, Callable[[Any], str]]] = {
+    "times": lambda times: "once" if times == 1 else f"{times} times",
+    "again_at": lambda at: str(at).replace("T", " ").replace("Z", " UTC"),
+    "kind": lambda kind: KINDS.get(kind, str(kind)),
+}
+_PLACEHOLDER: Final = re.compile(r"\{(?P<name>\w+)(?::(?P<format>[^}]*))?\}")
+_SECTION: Final = re.compile(r"\[(?P<words>[^\]|]*)(?:\|(?P<if>\w+))?\]")
+
+
+def in_words(reason: Reason) -> str:
+    """Return a reason in English."""
+    params = reason.params
+    for template in TEMPLATES[reason.code]:
+        if _names(_SECTION.sub("", template)) <= params.keys():
+            return _fill(template + _ENDINGS, params)
+    # Of another version, or damaged: what is there is said all the same.
+    values = ", ".join(f"{name}: {value}" for name, value in params.items())
+    return f"{reason.code.value} ({values})" if values else reason.code.value
+
+
+def _names(template: str) -> set[str]:
+    return {match["name"] for match in _PLACEHOLDER.finditer(template)}
+
+
+def _fill(template: str, params: Mapping[str, Value]) -> str:
+    def section(match: re.Match[str]) -> str:
+        needed = {match["if"]} if match["if"] else _names(match["words"])
+        return match["words"] if needed <= params.keys() else ""
+
+    def value(match: re.Match[str]) -> str:
+        given = params[match["name"]]
+        if (say := _SAID.get(match["name"])) is not None:
+            return say(given)
+        if match["format"] and isinstance(given, int | float):
+            return format(given, match["format"])
+        return str(given)
+
+    # The values come last: one may have brackets of its own.
+    return _PLACEHOLDER.sub(value, _SECTION.sub(section, template))
+
+
+# -- as JSON ---------------------------------------------------------------
+
+
+def params_json(reason: Reason) -> dict[str, Any]:
+    """Return the parameters as JSON values; a reason in them as code and params."""
+    return {
+        name: {"code": value.code.value, "params": params_json(value)}
+        if isinstance(value, Reason)
+        else value
+        for name, value in reason.params.items()
+    }
+
+
+def dump_params(reason: Reason) -> str:
+    """Return the parameters as one line of JSON."""
+    return json.dumps(params_json(reason), ensure_ascii=False, separators=(",", ":"))
+
+
+def load(code: str, params: str) -> Reason:
+    """Return a reason from its code and the JSON of its parameters.
+
+    What can not be read, such as a code of a later version, becomes a TEXT that says
+    what is there.
+    """
+    try:
+        return _reason_of(code, json.loads(params))
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return said(f"{code} {params}".strip())
+
+
+def _reason_of(code: str, params: Mapping[str, Any]) -> Reason:
+    return Reason(
+        Code(code),
+        {
+            name: _reason_of(value["code"], value["params"])
+            if isinstance(value, dict)
+            else value
+            for name, value in params.items()
+        },
+    )
+
+
+def map_texts(reason: Reason, change: Callable[[str], str]) -> Reason:
+    """Return the same with each of its texts changed."""
+    return Reason(
+        reason.code,
+        {
+            name: map_texts(value, change)
+            if isinstance(value, Reason)
+            else change(value)
+            if isinstance(value, str)
+            else value
+            for name, value in reason.params.items()
+        },
+    )
+
+
+def codes_in(reason: Reason) -> Iterator[Code]:
+    """Return the codes of a reason and of all that is part of it."""
+    yield reason.code
+    for value in reason.params.values():
+        if isinstance(value, Reason):
+            yield from codes_in(value)
