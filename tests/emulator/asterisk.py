@@ -175,8 +175,9 @@ class FakeAsterisk:
         callingpres: str = "0",
         talks_s: float | None = 30.0,
         queue_timeout_s: float | None = None,
+        meets_bot: bool = False,
     ) -> LiveCall:
-        """Somebody calls in and enters a queue."""
+        """Somebody calls in, perhaps talks to a voice bot, and enters a queue."""
         return LiveCall(
             self,
             queue,
@@ -185,6 +186,7 @@ class FakeAsterisk:
             callingpres=callingpres,
             talks_s=talks_s,
             queue_timeout_s=queue_timeout_s,
+            meets_bot=meets_bot,
         )
 
     # -- what breaks -------------------------------------------------------

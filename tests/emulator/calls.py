@@ -470,6 +470,7 @@ class LiveCall:
         callingpres: str,
         talks_s: float | None,
         queue_timeout_s: float | None,
+        meets_bot: bool,
     ) -> None:
         self._pbx = pbx
         self._queue = pbx.queues[queue.lower()]
@@ -504,6 +505,8 @@ class LiveCall:
         if self.withheld:
             self.channel.presentation = "prohib_passed_screen"
         self.visit: Visit | None = None
+        if meets_bot:
+            self._meet_bot()
         self._join(None)
 
     @property
@@ -556,6 +559,21 @@ class LiveCall:
             self._agent.end(NORMAL)
         else:
             self._end(NO_CAUSE)
+
+    def _meet_bot(self) -> None:
+        """Talk to a voice bot, which ends the talk at once."""
+        bot = self._pbx.new_channel(
+            f"AudioSocket/127.0.0.1:9092-{self._pbx.next_number():08x}",
+            linkedid=self.channel.uniqueid,
+            state="Up",
+            context="inbound",
+            exten="s",
+        )
+        self._pbx.dial(self.channel, bot, "DialBegin")
+        self._pbx.dial_end(self.channel, bot, "ANSWER")
+        self._pbx.bridge(bot, self.channel)
+        self._pbx.unbridge(bot, self.channel)
+        self._pbx.hang_up(bot, NORMAL)
 
     # -- in the queue ------------------------------------------------------
 

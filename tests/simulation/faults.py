@@ -14,6 +14,7 @@ from unittest import mock
 
 import attrs
 
+from fastagi.config import model
 from fastagi.domain import retry
 from fastagi.domain.attempt import Progress, Verdict
 from fastagi.domain.live_queues import LiveQueues
@@ -329,6 +330,12 @@ def _wakes_and_calls() -> Iterator[None]:
         mock.patch.object(leases, "assert_held", lambda conn, held: None),
         mock.patch.object(leases, "renew", lambda conn, held: held),
     ):
+        yield
+
+
+@_fault("a voice bot is taken for a person", "no missed call is lost")
+def _bots_are_people() -> Iterator[None]:
+    with mock.patch.object(model, "PERSON_TECHNOLOGIES", ("PJSIP", "AudioSocket")):
         yield
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import re
+import zlib
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, cast
@@ -389,11 +390,17 @@ class Simulation:
             callingpres="32" if withheld else "0",
             talks_s=talks_s,
             queue_timeout_s=runs_out_after_s,
+            meets_bot=self._meets_bot(number),
         )
         self.rules.calls.append(call)
         if presses_after_s is not None:
             asterisk.later(presses_after_s, call.press)
         asterisk.later(hangs_up_after_s, lambda: call.talking or call.hang_up())
+
+    def _meets_bot(self, number: str) -> bool:
+        """Whether a caller talks to a voice bot first; some do."""
+        which = f"{self._plan.seed} {number} {len(self.rules.calls)}"
+        return zlib.crc32(which.encode()) % 8 == 0
 
     def _on_call_in_a_talk(
         self, queue: str, presses_after_s: float | None, hangs_up_after_s: float

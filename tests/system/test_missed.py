@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastagi.config.model import MissedSettings
+from fastagi.domain.task import Status
 from tests.emulator.calls import LiveCall
 from tests.emulator.manager import Action, Answer, error
 from tests.emulator.scenarios import NO_ANSWER
@@ -23,13 +26,13 @@ class MissedTestCase(ServiceTestCase):
         self.bob = self.asterisk.phone(BOB)
         self.alice.busy()
 
-    def call(self, number: str = NUMBER, **more: str) -> LiveCall:
+    def call(self, number: str = NUMBER, **more: Any) -> LiveCall:
         """Somebody calls in and waits."""
-        call = self.asterisk.call("support", number, **more)  # type: ignore[arg-type]
+        call = self.asterisk.call("support", number, **more)
         self.world.settle()
         return call
 
-    def miss(self, number: str = NUMBER, **more: str) -> None:
+    def miss(self, number: str = NUMBER, **more: Any) -> None:
         """Somebody waits for five seconds and hangs up."""
         call = self.call(number, **more)
         self.world.run(5)
@@ -64,6 +67,17 @@ class DetectionTests(MissedTestCase):
         self.call()
         self.world.run(60)
         self.assertEqual(self.world.tasks(), [])
+
+    def test_caller_who_only_talked_to_a_voice_bot_is_called_back(self) -> None:
+        self.begin()
+        self.miss(meets_bot=True)
+        self.assertEqual(self.world.task().number, NUMBER)
+
+    def test_voice_bot_ends_no_request(self) -> None:
+        self.begin()
+        self.miss()
+        self.miss(meets_bot=True)
+        self.assertEqual(self.world.task().status, Status.PENDING)
 
     def test_withheld_number_is_not_called(self) -> None:
         self.begin()
