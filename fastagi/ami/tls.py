@@ -318,9 +318,14 @@ def _read(path: str) -> bytes:
         ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
+        remedy = f"correct the path, or let the service read it: chmod 644 {path}"
+        if isinstance(error, PermissionError):
+            remedy += (
+                "; if it is in one of Asterisk's directories, which the systemd unit"
+                " hides, copy it to /etc/callback-queue and write that path"
+            )
         raise TlsMisconfigured(
-            f"ami.tls.ca_file: {path} can not be read: {reason} - correct the path, or"
-            f" let the service read it: chmod 644 {path}"
+            f"ami.tls.ca_file: {path} can not be read: {reason} - {remedy}"
         ) from None
 
 

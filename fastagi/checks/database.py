@@ -19,7 +19,7 @@ from fastagi.store import leases, migrate
 from fastagi.store.engine import Database
 from fastagi.store.errors import SchemaMismatch, SchemaOutdated, StoreUnavailable
 
-#: StateDirectory of the systemd unit.
+#: StateDirectory of the systemd unit; of a copy of it the name goes on.
 MADE_BY_SYSTEMD: Final = Path("/var/lib/callback-queue")
 _UPGRADE: Final = (
     "systemctl stop callback-queue; callback-queue db upgrade;"
@@ -77,8 +77,8 @@ def _usable_file(file: Path, user: User, notes: Notes) -> bool:
     if not there:
         make = f"install -d -m 750 -o {user.owner.replace(':', ' -g ')} {directory}"
         problem = "the directory of the database does not exist"
-        if directory == MADE_BY_SYSTEMD:
-            start = "the first 'systemctl start callback-queue' makes it; or: "
+        if str(directory).startswith(str(MADE_BY_SYSTEMD)):
+            start = f"the first 'systemctl start {directory.name}' makes it; or: "
             notes.warn(directory, f"{problem} yet", start + make)
         else:
             notes.fault(directory, problem, make)

@@ -8,11 +8,25 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
 
+from fastagi.checks.console import console_socket
 from fastagi.checks.finding import Notes
-from fastagi.checks.process import User, note_missing_right
+from fastagi.checks.process import DEFAULT_USER, User, note_missing_right
 from fastagi.config.model import Settings
 from fastagi.config.secrecy import open_doors
+
+#: Directories that the systemd unit hides from the service (InaccessiblePaths).
+HIDDEN: Final = tuple(
+    Path(path)
+    for path in (
+        "/etc/asterisk",
+        "/run/asterisk",
+        "/var/run/asterisk",
+        "/var/lib/asterisk",
+        "/var/spool/asterisk",
+    )
+)
 
 
 def check_settings_file(config: str, settings: Settings, user: User) -> Notes:
@@ -26,7 +40,9 @@ def check_settings_file(config: str, settings: Settings, user: User) -> Notes:
         settings.history.cdr_password_file,
     )
     for name in filter(None, secret):
-        if not user.may("r", Path(name)):
+        if _is_hidden(name, user):
+            _note_hidden(notes, name)
+        elif not user.may("r", Path(name)):
             note_missing_right(
                 notes,
                 user,
@@ -38,7 +54,9 @@ def check_settings_file(config: str, settings: Settings, user: User) -> Notes:
     tls = settings.ami.tls
     ca_file = tls.ca_file if tls.enabled else None
     # Where it is missing, that is told with the rest of the connection.
-    if ca_file and os.path.exists(ca_file) and not user.may("r", Path(ca_file)):
+    if ca_file and _is_hidden(ca_file, user):
+        _note_hidden(notes, ca_file)
+    elif ca_file and os.path.exists(ca_file) and not user.may("r", Path(ca_file)):
         note_missing_right(
             notes,
             user,
@@ -46,6 +64,41 @@ def check_settings_file(config: str, settings: Settings, user: User) -> Notes:
             "may not read it",
             f"chmod 644 {ca_file}; and let {user.name} pass to its directory",
         )
+    _check_console(Path(settings.asterisk.config_dir), user, notes)
     for door in open_doors(config, settings, group, os.environ):
         notes.warn(config, door.problem, door.remedy)
     return notes
+
+
+def _check_console(config_dir: Path, user: User, notes: Notes) -> None:
+    """Look whether the service could use Asterisk's console, were it not hidden.
+
+    The unit hides the directory that is there when the service starts, not one that
+    Asterisk makes anew at its restart.
+    """
+    path = console_socket(config_dir)
+    if user.is_us or not path.exists() or not user.may("w", path):
+        return
+    notes.warn(
+        path,
+        f"{user.name} may use Asterisk's console; the systemd unit hides it only until"
+        " Asterisk makes its directory anew",
+        "take the group away from the user, as docs/history.md tells; or run: systemctl"
+        " edit asterisk, and write RuntimeDirectoryPreserve=yes under [Service]",
+    )
+
+
+def _is_hidden(name: str, user: User) -> bool:
+    # Who else runs it does so without our unit.
+    return user.name == DEFAULT_USER and any(
+        Path(name).is_relative_to(directory) for directory in HIDDEN
+    )
+
+
+def _note_hidden(notes: Notes, name: str) -> None:
+    notes.fault(
+        name,
+        "the systemd unit hides its directory from the service (InaccessiblePaths)",
+        f"install -m 640 -g callback-queue {name} /etc/callback-queue/ and write that"
+        " path in the settings",
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import re
 import socket
 from pathlib import Path
 from typing import Final
@@ -16,8 +17,8 @@ from fastagi.config.model import FastAgiSettings
 from fastagi.runtime.kernel_limits import longest_backlog
 
 _TIMEOUT_S: Final = 3.0
-#: RuntimeDirectory of the systemd unit.
-_MADE_BY_SYSTEMD: Final = Path("/run/callback-queue")
+#: RuntimeDirectory of the systemd unit; of a copy of it the name goes on.
+_MADE_BY_SYSTEMD: Final = re.compile("/run/callback-queue[^/]*")
 _UNPRIVILEGED: Final = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 
@@ -192,7 +193,7 @@ def check_control(
                 f"chown {user.owner} {directory}",
             )
     # The unit has this one made at each start.
-    elif directory != _MADE_BY_SYSTEMD:
+    elif not _MADE_BY_SYSTEMD.fullmatch(str(directory)):
         above = next(path for path in directory.parents if path.is_dir())
         if not user.may("w", above):
             note_missing_right(

@@ -19,11 +19,11 @@ import yaml
 
 from fastagi.checks import database
 from fastagi.checks.database import check_database
-from fastagi.checks.files import check_settings_file
+from fastagi.checks.files import HIDDEN, check_settings_file
 from fastagi.checks.finding import Notes
 from fastagi.checks.network import check_control
 from fastagi.checks.place import Place
-from fastagi.checks.process import Running, User, service_user
+from fastagi.checks.process import DEFAULT_USER, Running, User, service_user
 from fastagi.checks.sounds import SHIPPED, check_sounds
 from fastagi.config.load import load_settings, parse_settings
 from fastagi.store import migrate
@@ -68,14 +68,15 @@ class TestDatabase:
             " - install -d -m 750 -o "
         )
 
+    @pytest.mark.parametrize("unit", ["callback-queue", "callback-queue-berlin"])
     def test_directory_that_systemd_makes_is_no_fault(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: str
     ) -> None:
-        made = tmp_path / "made-at-the-start"
-        monkeypatch.setattr(database, "MADE_BY_SYSTEMD", made)
+        monkeypatch.setattr(database, "MADE_BY_SYSTEMD", tmp_path / "callback-queue")
+        made = tmp_path / unit
         text = only(self._check(made / "cq.db"))
         assert text.startswith(f"warning: {made}: ")
-        assert "systemctl start callback-queue" in text
+        assert f"systemctl start {unit}'" in text
 
     def test_directory_the_service_may_not_write_to(self, file: Path) -> None:
         _open_above(file.parent)
@@ -370,8 +371,9 @@ class TestControlSocket:
     def test_directory_that_the_service_can_make_is_ok(self, tmp_path: Path) -> None:
         assert told(self._check(tmp_path / "a/b/control.sock")) == ["ok"]
 
-    def test_directory_that_systemd_makes_is_ok(self) -> None:
-        path = Path("/run/callback-queue/control.sock")
+    @pytest.mark.parametrize("unit", ["callback-queue", "callback-queue-berlin"])
+    def test_directory_that_systemd_makes_is_ok(self, unit: str) -> None:
+        path = Path("/run", unit, "control.sock")
         assert told(self._check(path, _NOBODY)) == ["ok"]
 
     def test_directory_the_service_may_not_write_to(self, tmp_path: Path) -> None:
@@ -455,6 +457,50 @@ class TestSettingsFile:
             f"fault: {certificate}: {name} may not read it - chmod 644 {certificate};"
             f" and let {name} pass to its directory",
         ]
+
+    @pytest.mark.parametrize("directory", HIDDEN, ids=str)
+    def test_certificate_in_a_directory_that_the_unit_hides(
+        self, tmp_path: Path, directory: Path
+    ) -> None:
+        path = f"{directory}/keys/ca.crt"
+        tls = {"enabled": True, "ca_file": path}
+        given = settings(tmp_path, ami={"tls": tls})
+        (tmp_path / "cq.yaml").write_text("ami:\n")
+        (tmp_path / "cq.yaml").chmod(0o640)
+        config = str(tmp_path / "cq.yaml")
+        service = attrs.evolve(_US, name=DEFAULT_USER)
+        assert only(check_settings_file(config, given, service)) == (
+            f"fault: {path}: the systemd unit hides its directory from the service"
+            f" (InaccessiblePaths) - install -m 640 -g callback-queue {path}"
+            " /etc/callback-queue/ and write that path in the settings"
+        )
+        # Who runs as somebody else has no such unit.
+        assert told(check_settings_file(config, given, _US)) == ["ok"]
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="needs a user besides this one")
+    def test_console_that_the_service_may_use(self, tmp_path: Path) -> None:
+        _open_above(tmp_path)
+        path = tmp_path / "run/asterisk.ctl"
+        write(path, "")
+        write(
+            tmp_path / "etc/asterisk.conf",
+            f"[directories]\nastrundir => {path.parent}\n",
+        )
+        path.chmod(0o660)
+        config = tmp_path / "cq.yaml"
+        config.write_text("ami:\n")
+        config.chmod(0o644)
+        given = settings(tmp_path, ami={"secret": "s3cret"})
+
+        def found() -> list[str]:
+            notes = check_settings_file(str(config), given, _STRANGER)
+            return [text for text in told(notes) if "asterisk.ctl" in text]
+
+        assert found() == []
+        path.chmod(0o666)
+        (text,) = found()
+        assert text.startswith(f"warning: {path}: {_STRANGER.name} may use Asterisk's")
+        assert "RuntimeDirectoryPreserve=yes" in text
 
     def test_secret_that_everybody_may_read(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -26,6 +26,7 @@ import pytest
 from fastagi.ami.events import READ_CLASSES
 from fastagi.checks import dialplan
 from fastagi.checks.conf import Conf, Section, read_conf
+from fastagi.checks.files import HIDDEN
 from fastagi.checks.manager import (
     NO_EMPTY_LINE,
     WRITE_CLASSES,
@@ -35,8 +36,13 @@ from fastagi.checks.place import Place
 from fastagi.checks.process import DEFAULT_USER
 from fastagi.checks.queues import check_queues
 from fastagi.command import cli
-from fastagi.config.load import SECRET_VARIABLE, load_settings
-from fastagi.config.model import ControlSettings, DatabaseSettings, HistorySettings
+from fastagi.config.load import SECRET_VARIABLE, load_settings, parse_settings
+from fastagi.config.model import (
+    ControlSettings,
+    DatabaseSettings,
+    FastAgiSettings,
+    HistorySettings,
+)
 from fastagi.store import migrate
 from tests.emulator.scripted_manager import ScriptedManager, success
 from tests.harness.checking import log_in, settings, told, write
@@ -192,18 +198,54 @@ class TestUnit:
     def test_its_directories_are_the_default_ones(
         self, unit: configparser.RawConfigParser
     ) -> None:
-        service = unit["Service"]
+        service = {key: _named(text) for key, text in unit["Service"].items()}
         database = DatabaseSettings().url.removeprefix("sqlite:///")
         assert Path(database).parent == Path("/var/lib", service["StateDirectory"])
         control = Path(ControlSettings().socket)
         assert control.parent == Path("/run", service["RuntimeDirectory"])
+
+    def test_a_copy_under_another_name_has_directories_and_settings_of_its_own(
+        self, tmp_path: Path
+    ) -> None:
+        # The directory of a control socket goes when its unit stops: one unit each.
+        text = (_ETC / "callback-queue.service").read_text()
+        named = ("StateDirectory", "RuntimeDirectory", "EnvironmentFile", "Environment")
+        lines = [
+            line
+            for line in text.splitlines()
+            if line.partition("=")[0] in named and "%b" not in line
+        ]
+        assert len(lines) == len(named)
+        for name in ("callback-queue", "callback-queue-berlin"):
+            assert [line.replace("%N", name) for line in lines] == [
+                f"EnvironmentFile=-/etc/default/{name}",
+                f"Environment=CALLBACK_QUEUE_CONFIG=/etc/{name}/callback-queue.yaml",
+                f"StateDirectory={name}",
+                f"RuntimeDirectory={name}",
+            ]
+
+    def test_readme_tells_how_to_run_a_second_service(self) -> None:
+        readme = (_ROOT / "README.md").read_text()
+        (told,) = re.findall("^### A second service$(.*?)^###", readme, re.M | re.S)
+        assert "callback-queue-berlin.service" in told
+        (yaml,) = re.findall("^```yaml\n(.*?)```$", told, re.M | re.S)
+        given = parse_settings(
+            f"ami: {{secret: x}}\n{yaml}queues:\n  support:\n"
+            "    outbound_channel: PJSIP/{number}@trunk\n",
+            environ={},
+        )
+        assert given.fastagi.port != FastAgiSettings().port
+        assert Path(given.control.socket).parent == Path("/run/callback-queue-berlin")
+        database = given.database.url.removeprefix("sqlite:///")
+        assert Path(database).parent == Path("/var/lib/callback-queue-berlin")
 
     def test_its_user_is_made(self, unit: configparser.RawConfigParser) -> None:
         assert unit["Service"]["User"] == DEFAULT_USER
         lines = (_ETC / "callback-queue.sysusers").read_text().splitlines()
         (line,) = [line for line in lines if line and not line.startswith("#")]
         assert line.split()[:2] == ["u", DEFAULT_USER]
-        assert line.split()[-1] == f"/var/lib/{unit['Service']['StateDirectory']}"
+        state = _named(unit["Service"]["StateDirectory"])
+        assert line.split()[-1] == f"/var/lib/{state}"
 
     @pytest.fixture
     def ends(self, tmp_path: Path) -> Callable[..., int]:
@@ -263,6 +305,8 @@ class TestUnit:
         ]
         for directory in ("etc", "run", "var/run", "var/lib", "var/spool"):
             assert Path("/", directory, "asterisk") in hidden
+        # What check tells of.
+        assert set(HIDDEN) == set(hidden)
         needed = [cli.DEFAULT_CONFIG, HistorySettings().queue_log]
         needed += ["/var/log/asterisk/cdr-csv/Master.csv", ControlSettings().socket]
         for path in needed:
@@ -389,6 +433,11 @@ class TestNightlyCopy:
         )
         ours = [line for line in done.stderr.splitlines() if "backup" in line]
         assert ours == []
+
+
+def _named(text: str) -> str:
+    """Return what the unit as it is installed makes of its own name."""
+    return text.replace("%N", "callback-queue")
 
 
 def _write_settings(config: Path, url: str, ami: str = "") -> None:
