@@ -435,6 +435,40 @@ class TestNightlyCopy:
         assert ours == []
 
 
+@pytest.mark.parametrize("before", ["[a]\nexten => 1,1,NoOp()", "[a]\n", ""])
+def test_readme_adds_the_include_to_a_file_without_a_newline_at_its_end(
+    tmp_path: Path, before: str
+) -> None:
+    readme = (_ROOT / "README.md").read_text()
+    (lines,) = re.findall(
+        r"^sudo grep -q .*?tee -a /etc/asterisk/extensions.conf$", readme, re.M | re.S
+    )
+    path = tmp_path / "extensions.conf"
+    path.write_text(before)
+    script = lines.replace("/etc/asterisk/extensions.conf", str(path))
+    # Run again, it changes nothing.
+    for _ in range(2):
+        subprocess.run(
+            ["bash", "-c", f'sudo() {{ "$@"; }}\n{script}'],
+            check=True,
+            capture_output=True,
+        )
+    after = path.read_text()
+    assert after.startswith(before)
+    assert after.splitlines().count('#include "callback-queue.conf"') == 1
+    assert after.endswith('\n#include "callback-queue.conf"\n')
+
+
+def test_readme_gives_sudo_the_whole_path_of_our_command() -> None:
+    # Its secure_path may lack /usr/local/bin.
+    names = "|".join(sorted(cli.main.commands))
+    command = re.compile(rf"(?<![/\w.-])callback-queue (?:\w+ )?(?:{names})\b")
+    readme = (_ROOT / "README.md").read_text()
+    by_sudo = re.findall(r"^sudo (?!systemctl|-u callback-queue).*$", readme, re.M)
+    assert by_sudo
+    assert [line for line in by_sudo if command.search(line)] == []
+
+
 def _named(text: str) -> str:
     """Return what the unit as it is installed makes of its own name."""
     return text.replace("%N", "callback-queue")

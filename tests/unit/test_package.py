@@ -46,7 +46,8 @@ def _ours(*below: str) -> set[Path]:
 
 def test_whatever_an_admin_copies_is_in_the_wheel_where_readme_looks_for_it() -> None:
     prompts = {path for path in _ours("sounds") if path.parent.name == "callback-queue"}
-    wanted = {*_ours("dialplan", "etc"), *prompts, Path("README.md")}
+    others = {Path("README.md"), Path("constraints.txt")}
+    wanted = {*_ours("dialplan", "etc"), *prompts, *others}
     assert len(prompts) >= 2
     shipped = _shipped()
     assert {_SHARE / path for path in wanted} <= set(shipped)
