@@ -3,6 +3,13 @@
 
 from __future__ import annotations
 
+import re
+import sqlite3
+from contextlib import closing
+from typing import Any
+
+import pytest
+
 from tests.asterisk.callback import (
     CLIENT,
     QUICK,
@@ -14,11 +21,11 @@ from tests.asterisk.callback import (
     story,
     unpause,
 )
-from tests.lab.asterisk import QueueLogRow
+from tests.lab.asterisk import REPOSITORY, QueueLogRow
 from tests.lab.lab import Lab
 from tests.lab.processes import wait_until
 from tests.lab.scenarios import Answer, HangUp, Refuse
-from tests.lab.service import Service, says
+from tests.lab.service import Service, merged, says
 
 TALK = Answer(steps=(HangUp(after_ms=1500),))
 
@@ -118,3 +125,38 @@ def test_restarted_service_writes_nothing_again(lab: Lab) -> None:
     service.stop()
     service.start()
     assert ours(lab, 3) == before
+
+
+@pytest.mark.parametrize("suffix", ["", "/n"])
+def test_cdrs_of_a_callback_through_a_local_channel(lab: Lab, suffix: str) -> None:
+    """What docs/reports.md selects, and which row has the client's number and talk."""
+    lab.agent("alice")
+    lab.client(CLIENT, TALK)
+    way = f"Local/{{number}}@outbound-routes{suffix}"
+    service = lab.service(merged(QUICK, {"defaults": {"outbound_channel": way}}))
+    ask(lab, service)
+    settled(service, "completed")
+    callid = story(service)["attempts"][0]["channel_id"]
+    lab.witness.fence()
+
+    (documented,) = re.findall(
+        "^```sql\n(SELECT start.*?);$",
+        (REPOSITORY / "docs/reports.md").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    query = documented.replace("start", "calldate").replace("task-17", "task-1")
+    # This table has only text; others have numbers.
+    query = query.replace("billsec", "CAST(billsec AS INTEGER)")
+
+    def rows(sql: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(lab.asterisk.home / "log/master.db")) as conn:
+            return conn.execute(f"{sql} AND linkedid LIKE '{callid}%'").fetchall()
+
+    wait_until(lambda: rows(query), 10, "the CDR of the client's leg")
+    ((_, dialled, disposition, talk_s),) = rows(query)
+    assert CLIENT in dialled
+    assert (disposition, talk_s >= 1) == ("ANSWERED", True)
+    ((of_the_route,),) = rows(
+        f"SELECT CAST(billsec AS INTEGER) FROM cdr WHERE dst = '{CLIENT}'"
+    )
+    assert (of_the_route >= 1) is (suffix == "/n")
