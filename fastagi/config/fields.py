@@ -23,18 +23,21 @@ from datetime import timedelta
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import SecretStr
 
 from fastagi.config.addresses import check_server
 from fastagi.config.durations import format_duration, parse_duration
 from fastagi.config.errors import BadValue, shown
+from fastagi.config.zones import zone_meant
 from fastagi.domain.hours import CLOSED, DAY, DayHours, Range, SpecialDay
-from fastagi.domain.numbers import EVERYWHERE, REGIONS
+from fastagi.domain.numbers import EVERYWHERE, REGIONS, REGIONS_OF_CODE
 from fastagi.history.cdr import lacking_columns
 
 E = TypeVar("E", bound=enum.Enum)
+#: The calling code of a country, where its two letters are wanted.
+_COUNTRY_CODE = re.compile(r"(?:\+|00)?([0-9]{1,3})")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # main/manager.c:get_input takes lines of 1022 bytes; the longest header name we
@@ -150,8 +153,10 @@ def parse_switch(value: object) -> bool:
     remedy = ""
     if isinstance(value, str):
         known = {"yes": "true", "on": "true", "no": "false", "off": "false"}
-        word = known.get(value.lower(), value.lower())
-        remedy = f"write {word} without quotes" if word in ("true", "false") else ""
+        if value.lower() in known:
+            remedy = f"write {known[value.lower()]}"
+        elif value.lower() in ("true", "false"):
+            remedy = f"write {value.lower()} without quotes"
     raise BadValue(f"must be true or false (got {shown(value)})", remedy)
 
 
@@ -221,6 +226,17 @@ def parse_context(value: object) -> str:
 
 def parse_region(value: object) -> str:
     """Take a country, as two letters of ISO 3166-1."""
+    if code := _COUNTRY_CODE.fullmatch(str(value)):
+        found = REGIONS_OF_CODE.get(int(code[1]), ())
+        raise BadValue(
+            f"must be a country, such as DE or RU (got {shown(value)})",
+            f"write the two letters of yours: {', '.join(found[:4])}"
+            + (", ..." if len(found) > 4 else "")
+            if len(found) > 1
+            else f"did you mean {found[0]}?"
+            if found
+            else "write its two letters as in ISO 3166-1, UK being GB",
+        )
     region = parse_text(value).upper()
     if region not in REGIONS:
         raise BadValue(
@@ -232,8 +248,8 @@ def parse_region(value: object) -> str:
 
 def parse_region_or_all(value: object) -> str:
     """Take a country, or the word for each of them."""
-    text = parse_text(value)
-    return EVERYWHERE if text.lower() == EVERYWHERE else parse_region(text)
+    everywhere = isinstance(value, str) and value.lower() == EVERYWHERE
+    return EVERYWHERE if everywhere else parse_region(value)
 
 
 def parse_username(value: object) -> str:
@@ -607,14 +623,7 @@ def parse_zone(value: object) -> ZoneInfo:
             return ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             pass
-    # The machine's list may hold names such as localtime, too.
-    known = {zone.lower(): zone for zone in available_timezones() if "/" in zone}
-    tidy = name[:_LONGEST_TEXT].strip().lower().replace(" ", "_")
-    cities = {zone.rpartition("/")[2]: zone for zone in sorted(known, reverse=True)}
-    near = get_close_matches(tidy, known, n=1) or [
-        cities[city] for city in get_close_matches(tidy, cities, n=1)
-    ]
-    raise BadValue(form, f"did you mean {known[near[0]]}?" if near else "")
+    raise BadValue(form, zone_meant(name[:_LONGEST_TEXT]))
 
 
 def parse_day_hours(value: object) -> DayHours:

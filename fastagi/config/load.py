@@ -541,12 +541,31 @@ def _meant(name: str, known: Iterable[str]) -> str:
     tidy = name.strip().lower().replace("-", "_")
     if _OTHER_WORDS.get(tidy) in known:
         return f"did you mean {_OTHER_WORDS[tidy]}?"
+    if "monday" in known and (days := _days_meant(tidy)):
+        return f"write each day on a line of its own: {', '.join(days)}"
     near = get_close_matches(tidy, known, n=1)
     # Another setting's name to the letter means more than a likeness.
     homes = "" if get_close_matches(tidy, near, cutoff=0.9) else _HOMES.get(tidy)
     if homes:
         return f"it belongs under {homes}"
     return f"did you mean {near[0]}?" if near else ""
+
+
+def _days_meant(name: str) -> tuple[str, ...]:
+    """Return the days of a range such as mon_fri; none if it is no range."""
+    days = queue_layers.DAYS_OF_WEEK
+    ends = {"weekdays": ("mon", "fri"), "weekend": ("sat", "sun")}.get(name)
+    first, _, last = name.replace("_to_", "_").partition("_")
+    numbers = [
+        number
+        for end in ends or (first, last)
+        for number, day in enumerate(days)
+        if len(end) > 1 and day.startswith(end)
+    ]
+    if len(numbers) != 2:
+        return ()
+    begin, end = numbers
+    return days[begin : end + 1] if begin <= end else days[begin:] + days[: end + 1]
 
 
 def _homes() -> dict[str, str]:

@@ -30,6 +30,8 @@ from fastagi.errors import CallbackError
 
 #: The countries there is knowledge of, as two capital letters (ISO 3166-1).
 REGIONS: Final = frozenset(phonenumbers.SUPPORTED_REGIONS)
+#: The countries of each country calling code, the largest first.
+REGIONS_OF_CODE: Final = phonenumbers.COUNTRY_CODE_TO_REGION_CODE
 _PLAIN: Final = re.compile(r"\+?[0-9]{1,32}", re.ASCII)
 #: Marks people and networks put into numbers to make them readable.
 _SEPARATORS: Final = str.maketrans("", "", " -./()")
