@@ -8,6 +8,7 @@ read here with plain SQL. Must not share code with the service.
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from collections.abc import Iterable
@@ -312,7 +313,7 @@ class Rules:
             ),
             None,
         )
-        words = f"{base} is {disposition} ({attempt['reason']})"
+        words = f"{base} is {disposition} ({_words(attempt)})"
         if disposition in _FREE_OF_CHARGE:
             if ring is not None:
                 self._break(
@@ -714,7 +715,7 @@ class Rules:
         made: dict[str, list[int]] = {}
         for id_, story in self._events.items():
             for uniqueid in {event["linkedid"] for event in story} - {""}:
-                if "could not be told" not in self._tasks[id_]["reason"]:
+                if self._tasks[id_]["reason_code"] != Code.TAKEN_BACK:
                     made.setdefault(uniqueid, []).append(id_)
         for uniqueid, ids in made.items():
             for id_ in ids[:-1]:
@@ -728,7 +729,8 @@ class Rules:
         """Whether a task goes on with what a call asked a former one for."""
         return any(
             event["linkedid"] == uniqueid
-            and event["text"].endswith(f"while the client talked in task {former}")
+            and event["reason_code"] == Code.REQUESTED_WHILE_TALKING
+            and json.loads(event["reason_params"])["task_id"] == former
             for event in self._events[id_]
         )
 
@@ -767,7 +769,7 @@ class Rules:
         if self._read_at[self._events[task["id"]][-1]["id"]] <= since:
             return False
         if task["status"] in ("cancelled", "expired", "served"):
-            return "could not be told" not in task["reason"]
+            return bool(task["reason_code"] != Code.TAKEN_BACK)
         if task["status"] != "failed":
             return False
         # Nobody could be reached; but not: they talked, and that was the last attempt.
@@ -786,7 +788,7 @@ class Rules:
             task = self._tasks[id_]
             lines.append(f"task {id_} for {task['number']}: {task['status']}")
             lines += [
-                f"  {self.world.since(e['at']):9.3f} {e['move']}: {e['text']}"
+                f"  {self.world.since(e['at']):9.3f} {e['move']}: {_words(e)}"
                 for e in story
             ]
         for number, ring in self._rings():
