@@ -46,27 +46,32 @@ def fill(url: str, count: int) -> None:
                 "INSERT INTO task (kind, status, number, number_key, name, language,"
                 " queue, linkedid, joined_at, created_at, due_at, expires_at,"
                 " ended_at, attempts,"
-                f" member_attempts, reason, cancel_requested, served) {numbers}"
+                f" member_attempts, reason_params, cancel_requested, served,"
+                f" reason_code) {numbers}"
                 f" SELECT 'requested', CASE i % 6 {ends} END, '+' || (490000000 + i),"
                 " '' || (490000000 + i), 'Ada', 'en',"
                 " CASE i % 1000 WHEN 0 THEN 'sales' ELSE 'support' END, i || '.1',"
                 f" {NOW.timestamp()} - i, {NOW.timestamp()} - i, {NOW.timestamp()} - i,"
-                f" {NOW.timestamp()}, {NOW.timestamp()}, 1, 0, 'they talked for 60 s',"
-                " false, false FROM n"
-            )
+                f" {NOW.timestamp()}, {NOW.timestamp()}, 1, 0, :params,"
+                " false, false, 'talked' FROM n"
+            ),
+            {"params": '{"talk_s":60.0}'},
         )
         conn.execute(
             sa.text(
                 "INSERT INTO attempt (task_id, channel_id, started_at, ended_at,"
-                " disposition, member, talk_s, reason) SELECT id, 'callback-' || id,"
-                " created_at, ended_at, 'ANSWERED', 'PJSIP/ada', 60, reason FROM task"
+                " disposition, member, talk_s, reason_params, reason_code) SELECT id,"
+                " 'callback-' || id, created_at, ended_at, 'ANSWERED', 'PJSIP/ada', 60,"
+                " reason_params, reason_code FROM task"
             )
         )
         for move, status in (("create", "pending"), ("begin", "calling")):
             conn.execute(
                 sa.text(
-                    "INSERT INTO task_event (task_id, at, move, status, text, linkedid)"
-                    f" SELECT id, created_at, '{move}', '{status}', reason,"
+                    "INSERT INTO task_event (task_id, at, move, status,"
+                    " reason_code, reason_params, linkedid)"
+                    f" SELECT id, created_at, '{move}', '{status}', reason_code,"
+                    " reason_params,"
                     f" CASE '{move}' WHEN 'create' THEN linkedid ELSE '' END FROM task"
                 )
             )
