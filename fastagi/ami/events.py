@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar, cast
 
 import attrs
 
 from fastagi.wire.ami import AmiMessage
 
 E = TypeVar("E", bound="AmiEvent")
+Columns = tuple[tuple[str, str, Callable[[str], Any]], ...]
 
 
 def _number(text: str) -> float:
@@ -52,12 +53,10 @@ class AmiEvent:
     def parse(cls: type[E], message: AmiMessage) -> E:
         """Read a message of this kind."""
         get = message.get
-        kind: Any = cls
-        return cls(**{name: read(get(header)) for name, header, read in _columns(kind)})
+        return cls(**{name: read(get(header)) for name, header, read in _columns(cls)})
 
 
-@cache
-def _columns(kind: type[Any]) -> tuple[tuple[str, str, Callable[[str], Any]], ...]:
+def _read_columns(kind: type[AmiEvent]) -> Columns:
     """Return name, header and reader of each field."""
     return tuple(
         (
@@ -67,6 +66,15 @@ def _columns(kind: type[Any]) -> tuple[tuple[str, str, Callable[[str], Any]], ..
         )
         for field in attrs.fields(kind)
     )
+
+
+# For mypy a class whose objects have an __eq__ is not hashable itself.
+_columns: Final[Callable[[type[AmiEvent]], Columns]] = cast(Any, cache(_read_columns))
+
+
+def headers_of(kind: type[AmiEvent]) -> frozenset[str]:
+    """Return the names of the headers that are read, in small letters."""
+    return frozenset(header for _, header, _ in _columns(kind))
 
 
 # -- channels -----------------------------------------------------------------

@@ -149,6 +149,8 @@ class AmiSession(Service):
         self._link: AmiProtocol | None = None
         self._heard_at = 0.0
         self._ready = False
+        #: How many links were logged in so far, the present one included.
+        self._links = 0
         #: What Asterisk said of the end of the link before it came.
         self._announced = ""
         #: What is waited for while there is no link: a connection, or time.
@@ -172,6 +174,15 @@ class AmiSession(Service):
         What Asterisk tells comes in order, so nothing of before is missing.
         """
         return self._heard_at if self._link is None else self._link.heard_at
+
+    @property
+    def link_number(self) -> int:
+        """The number of the present link, or of the last one; each has its own."""
+        return self._links
+
+    def is_up(self, link_number: int) -> bool:
+        """Whether this very link is still there: work for an old one has to end."""
+        return self._ready and link_number == self._links
 
     async def send(self, action: Action, timeout_s: float | None = None) -> AmiMessage:
         """Send an action and return Asterisk's response.
@@ -414,6 +425,7 @@ class AmiSession(Service):
 
     def _become_ready(self, link: AmiProtocol) -> None:
         self._ready = True
+        self._links += 1
         self.last_error = ""
         self._log.info(
             "connected to {address} as {username}: Asterisk {version}",

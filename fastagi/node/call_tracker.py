@@ -109,7 +109,9 @@ class BirthTimes:
 
 
 @define
-class _Meanwhile:
+class Meanwhile:
+    """What was heard while a list of channels was on its way."""
+
     gone: set[str] = field(factory=set)
     #: The bridge that a channel entered last; empty if it left it.
     bridges: dict[str, str] = field(factory=dict)
@@ -149,10 +151,8 @@ class CallTracker:
         self._settings = settings
         self._is_gone = is_gone
         self._tasks_changed = tasks_changed
-        #: Counts the links, so that what belongs to an old one ends.
-        self._link = 0
         #: What was heard while the list of channels was on its way.
-        self._meanwhile: _Meanwhile | None = None
+        self._meanwhile: Meanwhile | None = None
         #: Calls made by hand that are followed: channel and key of the client.
         self._followed: set[tuple[str, str]] = set()
         self._birth_times = BirthTimes()
@@ -185,7 +185,6 @@ class CallTracker:
 
     def disconnected(self) -> None:
         """From now on things happen that nobody hears."""
-        self._link += 1
         self.calls.interrupted()
 
     @property
@@ -237,52 +236,38 @@ class CallTracker:
 
     # -- learning ----------------------------------------------------------
 
-    async def learn(self) -> bool:
-        """Ask which calls are under way.
+    @contextmanager
+    def noting(self) -> Iterator[Meanwhile]:
+        """Note what is heard from now on: the list that is asked for is older."""
+        self._meanwhile = heard = Meanwhile()
+        try:
+            yield heard
+        finally:
+            if self._meanwhile is heard:
+                self._meanwhile = None
 
-        Returns:
-            True when they are known; False when the link was lost meanwhile, and the
-            next connect has to begin again.
+    async def learn(self, channels: list[CoreShowChannel], heard: Meanwhile) -> None:
+        """Learn which calls are under way, after a connect.
+
+        Args:
+            channels: the list that has just come.
+            heard: what was and is heard since it was asked for.
         """
-        link = self._link
-        while self._manager.connected and link == self._link:
-            self._meanwhile = heard = _Meanwhile()
-            try:
-                channels = [
-                    CoreShowChannel.parse(message)
-                    for message in await self._manager.send_list(
-                        actions.core_show_channels()
-                    )
-                ]
-            except NotConnected:
-                return False
-            except (ActionFailed, ActionTimedOut) as error:
-                self._log.error(
-                    "no call is placed until it is known who is in a call: {error}",
-                    error=error,
-                )
-                await self._background.pause(_RETRY_S)
-            else:
-                listed = {channel.uniqueid for channel in channels}
-                # An entry of the list may be too hard to understand.
-                unread = {
-                    uniqueid
-                    for uniqueid in self.calls.unlisted(listed)
-                    if not await self._is_gone(uniqueid)
-                }
-                if link != self._link:
-                    return False
-                self._take_over(channels, heard, unread)
-                return True
-            finally:
-                if self._meanwhile is heard:
-                    self._meanwhile = None
-        return False
+        link = self._manager.link_number
+        listed = {channel.uniqueid for channel in channels}
+        # An entry of the list may be too hard to understand.
+        unread = {
+            uniqueid
+            for uniqueid in self.calls.unlisted(listed)
+            if not await self._is_gone(uniqueid)
+        }
+        if self._manager.is_up(link):
+            self._take_over(channels, heard, unread)
 
     def _take_over(
         self,
         channels: list[CoreShowChannel],
-        heard: _Meanwhile,
+        heard: Meanwhile,
         unread: Collection[str],
     ) -> None:
         now = self._heard_at = self._clock.epoch_s()

@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 
 from fastagi.agi.server import Script
+from fastagi.ami.events import CoreShowChannel
 from fastagi.ami.session import AmiSession, Credentials
 from fastagi.config.model import AmiSettings, Settings
 from fastagi.dialplan import Path
@@ -93,8 +94,6 @@ class Node:
         self._new_token = new_token
         self._targets = targets(settings())
         self._running = False
-        #: Number of connects so far: work for a former link ends when it changes.
-        self._link = 0
         #: What follows from an event waits until all trackers have taken it in.
         self._afterwards = Afterwards("an event")
         tasks_changed = self._afterwards.wrap(tasks_changed)
@@ -136,6 +135,7 @@ class Node:
             clock=clock,
             background=background,
             settings=settings,
+            list_channels=self._list_channels,
         )
         self.promises = Promises(
             requests=requests,
@@ -198,12 +198,14 @@ class Node:
         )
         self.state = NodeState(
             manager=self.manager,
+            background=background,
             afterwards=self._afterwards,
             queue_monitor=self.queue_monitor,
             hold=self.hold,
             dialer=self.dialer,
             astdb_requests=self.astdb_requests,
             call_tracker=self.call_tracker,
+            reconciler=self.reconciler,
         )
         self.scripts: Final[dict[str, Script]] = {
             Path.REQUEST: self.agi_scripts.request,
@@ -235,7 +237,6 @@ class Node:
         yield self._then(self.hold.released, self.scheduler.tasks_changed)
         yield self._then(monitor.caller_joined, self.promises.caller_joined)
         yield self._then(monitor.channel_gone, self.promises.channel_gone)
-        yield self._then(monitor.channels_listed, tracker.channels_are)
         yield self._then(self.promises.request_changed, tracker.calls.requested)
         yield self._then(tracker.client_is_busy, self.dialer.withdraw)
         yield self._then(tracker.call_ended, self.history.call_ended)
@@ -286,7 +287,6 @@ class Node:
     # -- after a connect ---------------------------------------------------
 
     def _connected(self) -> None:
-        self._link += 1
         self._background.start("finding out which calls are under way", self._resume())
 
     async def _resume(self) -> None:
@@ -295,18 +295,17 @@ class Node:
         No callback is placed before it is known which calls are under way, who waits,
         and who was served meanwhile.
         """
-        link = self._link
+        link = self.manager.link_number
 
         def goes_on() -> bool:
             return (
-                self._running
-                and not self._owner.is_lost
-                and self.manager.connected
-                and link == self._link
+                self._running and not self._owner.is_lost and self.manager.is_up(link)
             )
 
-        await self._use_number_plan()
-        known = await self.call_tracker.learn() and await self.reconciler.run()
+        # The database is told of the plan before of anything that is learned now.
+        in_line = Deferred.fromCoroutine(self._use_number_plan())
+        known = await self.state.learn(link)
+        await in_line
         if not (known and goes_on()):
             return
         self.dialer.end_again()
@@ -386,6 +385,9 @@ class Node:
             waiting=len(live.waiting(name)),
             oldest_task_since=oldest_task_since,
         )
+
+    async def _list_channels(self) -> list[CoreShowChannel]:
+        return await self.state.list_channels()
 
     def _is_member_leg(self, uniqueid: str, queue: str) -> bool:
         return self.dialer.is_member_leg(uniqueid, queue)

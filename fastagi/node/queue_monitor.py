@@ -19,7 +19,6 @@ from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.events import (
     AgentCalled,
     AgentRingNoAnswer,
-    CoreShowChannel,
     DeviceStateChange,
     ExtensionStatus,
     Handler,
@@ -90,8 +89,6 @@ class QueueMonitor:
         self.queues = LiveQueues(is_member_leg=is_member_leg)
         #: Whether the picture is whole: asked for since the last connect.
         self.ready = False
-        #: Counts the connections, so that what belongs to an old one ends.
-        self._link = 0
         self._manager = manager
         self._clock = clock
         self._background = background
@@ -104,11 +101,6 @@ class QueueMonitor:
         #: Uniqueid of a channel that was hung up, or of a caller's that was found to
         #: be gone after the link was lost.
         self.channel_gone: Listeners[[str]] = Listeners("a hangup")
-        #: Uniqueids of all channels there are, as far as they could be read: once a
-        #: minute at least.
-        self.channels_listed: Listeners[[Collection[str]]] = Listeners(
-            "the list of channels"
-        )
 
     def handlers(self) -> Iterator[Handler]:
         """Yield what takes in each event that this part needs."""
@@ -155,7 +147,6 @@ class QueueMonitor:
         # comes as an event, and an older answer must not undo that.
         send_list = self._manager.send_list
         try:
-            self._take_channels(await send_list(actions.core_show_channels()))
             self._take_queues(await send_list(actions.queue_status()))
             for message in await send_list(actions.device_state_list()):
                 self._set_device(DeviceStateChange.parse(message))
@@ -179,11 +170,15 @@ class QueueMonitor:
         self.ready = True
         self._tell()
 
-    def _take_channels(self, channels: list[AmiMessage]) -> None:
-        alive = {CoreShowChannel.parse(message).uniqueid for message in channels}
-        self.channels_listed.call(alive)
-        for uniqueid in self.queues.keep_channels(alive):
+    def channels_are(self, alive: Collection[str]) -> None:
+        """Forget the places and rings of channels that are gone.
+
+        Args:
+            alive: the uniqueids of all channels, as far as they could be read.
+        """
+        for uniqueid in self.queues.keep_channels(set(alive)):
             self.channel_gone.call(uniqueid)
+        self._tell()
 
     def _take_queues(self, status: list[AmiMessage]) -> None:
         self.queues.clear()
@@ -200,14 +195,14 @@ class QueueMonitor:
 
     def connected(self) -> None:
         """Ask for the whole state, and again each minute while this link lasts."""
-        self._link += 1
         self.sync()
-        self._background.start("keeping in step", self._keep_in_step(self._link))
+        self._background.start("keeping in step", self._keep_in_step())
 
-    async def _keep_in_step(self, link: int) -> None:
+    async def _keep_in_step(self) -> None:
+        link = self._manager.link_number
         while True:
             await self._background.pause(_RESYNC_S)
-            if link != self._link or not self._manager.connected:
+            if not self._manager.is_up(link):
                 return
             await self._sync()
 

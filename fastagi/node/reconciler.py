@@ -9,7 +9,7 @@ reply was missed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 from twisted.logger import Logger
@@ -50,6 +50,7 @@ class Reconciler:
         clock: Clock,
         background: Background,
         settings: Callable[[], Settings],
+        list_channels: Callable[[], Awaitable[list[CoreShowChannel]]],
     ) -> None:
         self._manager = manager
         self._store = store
@@ -57,19 +58,77 @@ class Reconciler:
         self._clock = clock
         self._background = background
         self._settings = settings
-        #: Counts the links, so that the watch over an old one ends.
-        self._link = 0
+        #: Asks Asterisk for all channels, and tells every tracker of them.
+        self._list_channels = list_channels
 
-    async def run(self) -> bool:
-        """Settle or take up every open attempt.
+    async def open_attempts(self) -> list[Begun]:
+        """Return the attempts whose end is not stored; to be asked before the channels.
+
+        An attempt that begins after the list of channels was made would not be in it.
+
+        Raises:
+            StoreUnavailable: nobody knows.
+        """
+        under_way = list(self._dialer.running.values())
+        opened = await self._store.open_attempts()
+        await self._restore(under_way, opened)
+        return opened
+
+    def channels_are(self, listed: Iterable[CoreShowChannel]) -> frozenset[str]:
+        """Note how far the attempts followed here have come, by all channels there are.
+
+        Returns:
+            The channel ids of those that have no channel.
+        """
+        channels = {channel.uniqueid: channel for channel in listed}
+        absent = set()
+        for channel_id, running in self._dialer.running.items():
+            caller_half = channels.get(running.attempt.caller_channel_id)
+            if caller_half is None:
+                absent.add(channel_id)
+            else:
+                _note(running.progress, caller_half, "", self._clock.steady())
+        return frozenset(absent)
+
+    def compare(
+        self, opened: list[Begun], listed: list[CoreShowChannel]
+    ) -> list[Begun]:
+        """Follow the open attempts that are under way; return those without a channel.
+
+        To be called in the moment the list has come: what is told later is newer.
+        """
+        channels = {channel.uniqueid: channel for channel in listed}
+        gone = []
+        for begun in opened:
+            known = self._dialer.running.get(begun.attempt.channel_id)
+            # The other half may outlive this one for a moment; nothing follows it.
+            caller_half = channels.get(begun.attempt.caller_channel_id)
+            if caller_half is not None:
+                self._follow(begun, known, caller_half)
+            elif known is not None:
+                if not known.closing:
+                    gone.append(begun)
+            elif self._settle_as_before(begun):
+                continue
+            else:
+                gone.append(begun)
+        return gone
+
+    async def run(self, absent: frozenset[str] | None = None) -> bool:
+        """Settle or take up every open attempt, after a connect.
+
+        Args:
+            absent: what :meth:`channels_are` returned since the connect; None if there
+                was no list of channels.
 
         Returns:
             True when all is known; False when the link was lost meanwhile, and
             the next connect has to begin again.
         """
-        while self._manager.connected:
+        link = self._manager.link_number
+        while self._manager.is_up(link):
             try:
-                await self._run()
+                await self._settle(await self._missing(absent))
             except NotConnected:
                 return False
             except (ActionFailed, ActionTimedOut, StoreUnavailable) as error:
@@ -77,22 +136,44 @@ class Reconciler:
                     "no call is placed until it is known which are under way: {error}",
                     error=error,
                 )
+                absent = None
                 await self._background.pause(_RETRY_S)
             else:
                 return True
         return False
 
+    async def _missing(self, absent: frozenset[str] | None) -> list[Begun]:
+        """Return the open attempts that have no channel; follow the others."""
+        opened = await self.open_attempts()
+        running = self._dialer.running
+        if absent is not None and all(b.attempt.channel_id in running for b in opened):
+            return [
+                begun
+                for begun in opened
+                if begun.attempt.channel_id in absent
+                and not running[begun.attempt.channel_id].closing
+            ]
+        # Nobody has followed the others since that list was made.
+        return self.compare(opened, await self._channels_for(opened))
+
     async def watch(self) -> None:
         """Look after open attempts for as long as this link lasts."""
-        self._link += 1
-        link = self._link
+        link = self._manager.link_number
         while True:
             await self._background.pause(_WATCH_S)
-            if link != self._link or not self._manager.connected:
+            if not self._manager.is_up(link):
                 return
             # Also if none is known here: nobody may have heard of its COMMIT.
+            opened: list[Begun] | None = None
             try:
-                await self._run()
+                opened = await self.open_attempts()
+            except StoreUnavailable as error:
+                self._log.debug("can not look after calls: {error}", error=error)
+            try:
+                # Even so: others need this list, too.
+                listed = await self._list_channels()
+                if opened is not None:
+                    await self._settle(self.compare(opened, listed))
             except (
                 ActionFailed,
                 ActionTimedOut,
@@ -101,11 +182,13 @@ class Reconciler:
             ) as error:
                 self._log.debug("can not look after calls: {error}", error=error)
 
-    async def _run(self) -> None:
-        under_way = list(self._dialer.running.values())
-        opened = await self._store.open_attempts()
-        await self._restore(under_way, opened)
-        missing = await self._look(opened)
+    async def _channels_for(self, opened: list[Begun]) -> list[CoreShowChannel]:
+        """Ask for the channels, if there is an attempt to look for among them."""
+        return await self._list_channels() if opened else []
+
+    async def _settle(self, missing: list[Begun]) -> None:
+        """End attempts by the dialplan's records; or if they have no channel twice."""
+        missing = await self._without_record(missing)
         if not missing:
             return
         # What was sent on a connection that is gone may be read after the login on a
@@ -114,9 +197,14 @@ class Reconciler:
         await self._background.pause(_SETTLE_S)
         ids = {begun.attempt.channel_id for begun in missing}
         opened = await self._store.open_attempts()
-        missing = await self._look([b for b in opened if b.attempt.channel_id in ids])
-        for begun in missing:
+        opened = [begun for begun in opened if begun.attempt.channel_id in ids]
+        missing = self.compare(opened, await self._channels_for(opened))
+        for begun in await self._without_record(missing):
             self._end(begun)
+
+    async def _without_record(self, missing: list[Begun]) -> list[Begun]:
+        """Settle what the dialplan kept a record of; return the rest."""
+        return [begun for begun in missing if not await self._recall(begun)]
 
     async def _restore(
         self, under_way: list[RunningAttempt], opened: list[Begun]
@@ -132,31 +220,6 @@ class Reconciler:
         for running in under_way:
             if not running.closing and running.attempt.channel_id not in known:
                 await self._dialer.restore(running)
-
-    async def _look(self, opened: list[Begun]) -> list[Begun]:
-        """Follow what is under way and settle what left a record; return the rest."""
-        if not opened:
-            return []
-        listed = await self._manager.send_list(actions.core_show_channels())
-        channels = {
-            channel.uniqueid: channel for channel in map(CoreShowChannel.parse, listed)
-        }
-        gone = []
-        for begun in opened:
-            known = self._dialer.running.get(begun.attempt.channel_id)
-            # The other half may outlive this one for a moment; nothing follows it.
-            caller_half = channels.get(begun.attempt.caller_channel_id)
-            if caller_half is not None:
-                self._follow(begun, known, caller_half)
-            elif known is not None:
-                if not known.closing:
-                    gone.append(begun)
-            elif self._settle_as_before(begun):
-                continue
-            else:
-                gone.append(begun)
-        # Only now: what is told while we ask is newer than the list.
-        return [begun for begun in gone if not await self._recall(begun)]
 
     def _settle_as_before(self, begun: Begun) -> bool:
         """Settle an attempt whose end was lost when the database was set back."""

@@ -5,24 +5,34 @@ A tracker follows events and keeps what it knows of Asterisk. What follows from 
 (a client is busy, a call was missed, a call may be placed) may need what another
 tracker has learned from the same event, so it comes after the last of them
 (:class:`Afterwards`, see ``Node._edges``).
+
+The list of all channels, which tells what no event did, goes the same way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from fastagi.ami.events import AmiEvent, Handler
+from twisted.logger import Logger
+
+from fastagi.ami import actions
+from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
+from fastagi.ami.events import AmiEvent, CoreShowChannel, Handler
 from fastagi.ami.session import AmiSession
 from fastagi.node.astdb_requests import AstDbRequests
 from fastagi.node.call_tracker import CallTracker
 from fastagi.node.dialer import Dialer
 from fastagi.node.hold import Hold
 from fastagi.node.queue_monitor import QueueMonitor
+from fastagi.node.reconciler import Reconciler
+from fastagi.runtime.background import Background
 from fastagi.runtime.listeners import Afterwards, Listeners
 from fastagi.wire.ami import AmiMessage
 
+#: Pause before Asterisk is asked again, in seconds.
+_RETRY_S: Final = 5.0
 #: Removes a listener.
 Remove = Callable[[], None]
 
@@ -37,16 +47,20 @@ class Tracker(Protocol):
 class NodeState:
     """What is known of one Asterisk, by all who follow its events."""
 
+    _log = Logger()
+
     def __init__(
         self,
         *,
         manager: AmiSession,
+        background: Background,
         afterwards: Afterwards,
         queue_monitor: QueueMonitor,
         hold: Hold,
         dialer: Dialer,
         astdb_requests: AstDbRequests,
         call_tracker: CallTracker,
+        reconciler: Reconciler,
     ) -> None:
         """Listen to nothing before :meth:`listen`.
 
@@ -54,7 +68,11 @@ class NodeState:
             afterwards: holds back what follows from an event.
         """
         self._manager = manager
+        self._background = background
         self._afterwards = afterwards
+        self._queue_monitor = queue_monitor
+        self._call_tracker = call_tracker
+        self._reconciler = reconciler
         #: Each event goes to these in this order.
         self.trackers: tuple[Tracker, ...] = (
             queue_monitor,
@@ -82,3 +100,51 @@ class NodeState:
         event = kind.parse(message)
         with self._afterwards:
             takers.call(event)
+
+    # -- the list of all channels ------------------------------------------
+
+    async def list_channels(self) -> list[CoreShowChannel]:
+        """Ask Asterisk for all channels, and tell each tracker that needs the list.
+
+        Raises:
+            NotConnected, ActionFailed, ActionTimedOut: there is no list.
+        """
+        answer = await self._manager.send_list(actions.core_show_channels())
+        channels = [CoreShowChannel.parse(message) for message in answer]
+        alive = {channel.uniqueid for channel in channels}
+        with self._afterwards:
+            self._queue_monitor.channels_are(alive)
+            self._call_tracker.channels_are(alive)
+        return channels
+
+    async def learn(self, link: int) -> bool:
+        """Find out which calls and which attempts are under way, after a connect.
+
+        Asterisk is asked at once, and once for all who need the list: who was in a call
+        that ends before is not known. Only attempts that this process has not followed
+        need another list, made after they were read from the database.
+
+        Args:
+            link: number of the link that was made.
+
+        Returns:
+            True when they are known; False when the link was lost meanwhile, and the
+            next connect has to begin again.
+        """
+        while self._manager.is_up(link):
+            try:
+                with self._call_tracker.noting() as heard:
+                    channels = await self.list_channels()
+                    absent = self._reconciler.channels_are(channels)
+                    await self._call_tracker.learn(channels, heard)
+            except NotConnected:
+                return False
+            except (ActionFailed, ActionTimedOut) as error:
+                self._log.error(
+                    "no call is placed until it is known who is in a call: {error}",
+                    error=error,
+                )
+                await self._background.pause(_RETRY_S)
+            else:
+                return self._manager.is_up(link) and await self._reconciler.run(absent)
+        return False

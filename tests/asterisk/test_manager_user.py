@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from fastagi.ami import actions
-from fastagi.ami.events import READ_CLASSES
+from fastagi.ami.events import LISTENED, READ_CLASSES, headers_of
 from fastagi.ami.session import Credentials
 from fastagi.checks.link import ManagerLink, Refused, Where
 from fastagi.checks.manager import WRITE_CLASSES
@@ -137,6 +137,10 @@ def test_each_class_of_read_brings_the_events_it_is_there_for(
         needed = {one for several in READ_CLASSES.values() for one in several}
         heard = {one.name for one in whole.events()}
         assert needed - heard == set()
+        for kind in LISTENED:
+            several = whole.events(kind.__name__)
+            written = {name.lower() for one in several for name in one.headers}
+            assert headers_of(kind) - {"forward", "forwarded"} <= written
         for name, part in parts.items():
             heard = {one.name for one in part.events()}
             assert needed - heard == set(READ_CLASSES[name]), name

@@ -93,7 +93,7 @@ async def events() -> None:
         stream = [_call(number, "support") for number in range(calls)]
         count = sum(one.count(b"\r\n\r\n") for one in stream)
         done: list[float] = []
-        _wrap(rig, "CoreShowChannels", lambda: done.append(time.perf_counter()))
+        _wrap(rig, "QueueStatus", lambda: done.append(time.perf_counter()))
         began, cpu_s = time.perf_counter(), rig.cpu_s
         (session,) = rig.asterisk.manager.sessions
         assert session.transport is not None

@@ -110,10 +110,16 @@ def _send_again() -> Iterator[None]:
     "talk is success",
 )
 def _ask_nobody() -> Iterator[None]:
-    async def look(self: Any, opened: list[Any]) -> list[Any]:
+    def compare(self: Any, opened: list[Any], listed: list[Any]) -> list[Any]:
         return opened
 
-    with mock.patch.object(Reconciler, "_look", look):
+    async def without_record(self: Any, missing: list[Any]) -> list[Any]:
+        return missing
+
+    with (
+        mock.patch.object(Reconciler, "compare", compare),
+        mock.patch.object(Reconciler, "_without_record", without_record),
+    ):
         yield
 
 

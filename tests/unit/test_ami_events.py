@@ -19,13 +19,14 @@ from fastagi.ami.events import (
     QueueMemberStatus,
     Reload,
     Shutdown,
+    headers_of,
 )
 from fastagi.wire.ami import NEED_DATA, AmiMessage, AmiParser
 from tests.harness.messages import message_of
 from tests.recordings.dialogue import dialogue_names, read_dialogue
 
-#: Headers that Asterisk does not always write, and events that are in no recording;
-#: tests on a real Asterisk have these (test_forwarding, test_manager_user, test_hint).
+#: Headers that Asterisk writes only of a call that is forwarded, and events that are in
+#: no recording; tests/asterisk/test_manager_user.py has the latter.
 _NOT_RECORDED = {"forward", "forwarded"}
 _NO_RECORDING = {ExtensionStatus, Reload}
 
@@ -50,7 +51,7 @@ def recorded(version: str) -> Iterator[AmiMessage]:
 
 
 @pytest.fixture(scope="module")
-def headers_of() -> dict[tuple[str, str], set[str]]:
+def written() -> dict[tuple[str, str], set[str]]:
     """Return the headers in small letters, by version and name of the event."""
     found: dict[tuple[str, str], set[str]] = {}
     for version in ("16.28", "22.10"):
@@ -63,13 +64,12 @@ def headers_of() -> dict[tuple[str, str], set[str]]:
 @pytest.mark.parametrize("version", ["16.28", "22.10"])
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_asterisk_writes_every_header_that_is_read(
-    kind: type[AmiEvent], version: str, headers_of: dict[tuple[str, str], set[str]]
+    kind: type[AmiEvent], version: str, written: dict[tuple[str, str], set[str]]
 ) -> None:
     if kind in _NO_RECORDING:
-        assert (version, kind.__name__) not in headers_of
+        assert (version, kind.__name__) not in written
         return
-    read = {header for _, header, _ in events._columns(kind)}
-    assert read - _NOT_RECORDED <= headers_of[version, kind.__name__]
+    assert headers_of(kind) - _NOT_RECORDED <= written[version, kind.__name__]
 
 
 def test_every_kind_of_event_is_in_one_of_the_tables() -> None:
@@ -133,8 +133,7 @@ def test_a_flag_is_set_only_by_what_asterisk_writes(text: str, restart: bool) ->
 def test_no_message_is_too_strange_to_be_read(kind: type[AmiEvent]) -> None:
     strange = ["", "\0\x1b[2J", "9" * 5000, "\u0663", "Tr\u00fce", "<unknown>"]
     for text in strange:
-        names = [header for _, header, _ in events._columns(kind)]
-        raw = "\r\n".join(f"{name}: {text}" for name in names).encode()
+        raw = "\r\n".join(f"{name}: {text}" for name in headers_of(kind)).encode()
         event = kind.parse(AmiMessage(raw))
         for name, _, read in events._columns(kind):
             value = getattr(event, name)

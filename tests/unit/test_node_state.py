@@ -64,6 +64,9 @@ class World:
         }
         self.state = NodeState(
             manager=cast(AmiSession, self.manager),
+            # Only the list of all channels needs these two.
+            background=cast(Any, None),
+            reconciler=cast(Any, None),
             afterwards=self.afterwards,
             **cast(Any, self.trackers),
         )
