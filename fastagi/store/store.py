@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Final, TypeVar, TypeVarTuple
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
 
@@ -35,7 +35,7 @@ from fastagi.store import (
     rows,
     settings_changes,
 )
-from fastagi.store.engine import Database
+from fastagi.store.engine import Alone, Database
 from fastagi.store.leases import Lease
 from fastagi.store.positions import Position
 from fastagi.store.results import (
@@ -75,8 +75,9 @@ class TaskStore:
 
         Args:
             database: where all is stored.
-            lease: without which no attempt begins, goes on or ends, nor is any position
-                set; None: whoever uses this store does none of that beside a service.
+            lease: without which no request is stored, no attempt begins, goes on or
+                ends, nor is any position set; None: whoever uses this store does none
+                of that beside a service.
             node: the Asterisk of the attempts.
         """
         self._database = database
@@ -96,6 +97,27 @@ class TaskStore:
             return fn(conn, *args)
 
         return self._database.run(name, fenced)
+
+    def _make_sure(self, conn: sa.Connection) -> None:
+        """Go on only if the lease is ours; costs nothing while that is known.
+
+        Raises:
+            LeaseLost: another process has taken it.
+        """
+        if self._lease is not None and not self._lease.is_sure:
+            leases.assert_held(conn, self._lease.held)
+
+    def _add_one(
+        self, conn: sa.Connection, new: NewTask, now: datetime, *rest: Any
+    ) -> Recorded | Refused:
+        self._make_sure(conn)
+        return requests.add(conn, new, now, *rest)
+
+    def _add_many(
+        self, conn: sa.Connection, asked: Sequence[Any]
+    ) -> list[Recorded | Refused | Alone]:
+        self._make_sure(conn)
+        return requests.add_many(conn, asked)
 
     async def renew_lease(self) -> None:
         """Hold the lease for longer.
@@ -135,6 +157,8 @@ class TaskStore:
             within_s: how long the caller waits for it; None: for ever.
 
         Raises:
+            LeaseLost: another process runs the service on the database; what this one
+                knew of the client may be out of date. Nothing was changed.
             NotCallable: the number is blocked, or was called so often that it can not
                 be called again before the task is too old. Nothing was changed.
             OutOfTime: the caller's time was over before it began, or before its COMMIT
@@ -142,14 +166,14 @@ class TaskStore:
         """
         recorded = await self._database.run(
             "add",
-            requests.add,
+            self._add_one,
             new,
             now,
             once,
             tuple(ids),
             most_calls,
             within_s=within_s,
-            together=requests.add_many,
+            together=self._add_many,
         )
         if isinstance(recorded, Refused):
             raise NotCallable(recorded.why)

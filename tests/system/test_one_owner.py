@@ -83,6 +83,28 @@ class OneOwnerTests(ServiceTestCase):
         self.assertEqual(len(process.lease_lost), 1)
         process.kill()
 
+    def test_missed_call_of_before_the_lease_was_taken_is_not_stored(self) -> None:
+        self.world.leases_run_out = True
+        process = self.begin(queue_settings())
+        self.alice.busy()
+        call = self.asterisk.call("support", NUMBER, talks_s=20)
+        self.run_to(5)
+        # As if the process was frozen for a minute before the COMMIT. The client may
+        # have been served by then, and only the new holder knows.
+        database = process.database
+        database.broken["renew lease"] = "frozen"
+        database.takes_s = lambda name: 60.0 if name == "add" else 0.0
+        call.hang_up()
+        self.run_to(30)
+        del database.broken["renew lease"]
+        self.execute("UPDATE lease SET token = 'another', epoch = 2")
+
+        self.run_to(100)
+
+        self.assertEqual(self.world.tasks(), [])
+        self.assertEqual(len(process.lease_lost), 1)
+        process.kill()
+
     def test_database_is_away_longer_than_the_lease_and_the_service_goes_on(
         self,
     ) -> None:
