@@ -23,6 +23,7 @@ from fastagi.config.model import Settings
 from fastagi.domain.attempt import Progress
 from fastagi.node.dialer import Dialer, RunningAttempt
 from fastagi.node.dialplan_report import Outcome
+from fastagi.node.until_known import until_known
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.store.errors import StoreUnavailable
@@ -32,8 +33,6 @@ from fastagi.store.store import Begun, TaskStore
 _SETTLE_S: Final = 2.0
 #: Between two looks at the calls under way.
 _WATCH_S: Final = 60.0
-#: After the store or Asterisk failed to answer, in seconds.
-_RETRY_S: Final = 5.0
 
 
 class Reconciler:
@@ -126,21 +125,20 @@ class Reconciler:
             the next connect has to begin again.
         """
         link = self._manager.link_number
-        while self._manager.is_up(link):
-            try:
-                await self._settle(await self._missing(absent))
-            except NotConnected:
-                return False
-            except (ActionFailed, ActionTimedOut, StoreUnavailable) as error:
-                self._log.error(
-                    "no call is placed until it is known which are under way: {error}",
-                    error=error,
-                )
-                absent = None
-                await self._background.pause(_RETRY_S)
-            else:
-                return True
-        return False
+
+        async def settle() -> None:
+            nonlocal absent
+            # The list is of use for one try; it grows old.
+            listed, absent = absent, None
+            await self._settle(await self._missing(listed))
+
+        return await until_known(
+            settle,
+            "which are under way",
+            manager=self._manager,
+            link=link,
+            background=self._background,
+        )
 
     async def _missing(self, absent: frozenset[str] | None) -> list[Begun]:
         """Return the open attempts that have no channel; follow the others."""

@@ -13,12 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, Final, Protocol
-
-from twisted.logger import Logger
+from typing import Any, Protocol
 
 from fastagi.ami import actions
-from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.events import AmiEvent, CoreShowChannel, Handler
 from fastagi.ami.session import AmiSession
 from fastagi.node.astdb_requests import AstDbRequests
@@ -27,12 +24,11 @@ from fastagi.node.dialer import Dialer
 from fastagi.node.hold import Hold
 from fastagi.node.queue_monitor import QueueMonitor
 from fastagi.node.reconciler import Reconciler
+from fastagi.node.until_known import until_known
 from fastagi.runtime.background import Background
 from fastagi.runtime.listeners import Afterwards, Listeners
 from fastagi.wire.ami import AmiMessage
 
-#: Pause before Asterisk is asked again, in seconds.
-_RETRY_S: Final = 5.0
 #: Removes a listener.
 Remove = Callable[[], None]
 
@@ -46,8 +42,6 @@ class Tracker(Protocol):
 
 class NodeState:
     """What is known of one Asterisk, by all who follow its events."""
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -131,20 +125,22 @@ class NodeState:
             True when they are known; False when the link was lost meanwhile, and the
             next connect has to begin again.
         """
-        while self._manager.is_up(link):
-            try:
-                with self._call_tracker.noting() as heard:
-                    channels = await self.list_channels()
-                    absent = self._reconciler.channels_are(channels)
-                    await self._call_tracker.learn(channels, heard)
-            except NotConnected:
-                return False
-            except (ActionFailed, ActionTimedOut) as error:
-                self._log.error(
-                    "no call is placed until it is known who is in a call: {error}",
-                    error=error,
-                )
-                await self._background.pause(_RETRY_S)
-            else:
-                return self._manager.is_up(link) and await self._reconciler.run(absent)
-        return False
+        absent: frozenset[str] = frozenset()
+
+        async def learn_calls() -> None:
+            nonlocal absent
+            with self._call_tracker.noting() as heard:
+                channels = await self.list_channels()
+                absent = self._reconciler.channels_are(channels)
+                await self._call_tracker.learn(channels, heard)
+
+        known = await until_known(
+            learn_calls,
+            "who is in a call",
+            manager=self._manager,
+            link=link,
+            background=self._background,
+        )
+        return (
+            known and self._manager.is_up(link) and await self._reconciler.run(absent)
+        )
