@@ -47,7 +47,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from fastagi.errors import CallbackError
+from fastagi.errors import CallbackError, Problem
 from fastagi.plain_file import NoPlainFile, open_plain
 
 #: All certificates that a system believes have some hundred kilobytes.
@@ -86,19 +86,13 @@ _ALERTS: Final[tuple[tuple[tuple[str, ...], str, str], ...]] = (
 class TlsMisconfigured(CallbackError):
     """TLS can not be set up; the text names the setting, its file and what to do."""
 
+    between = " - "
+
 
 class TlsFailed(CallbackError):
-    """There is no TLS connection with the Asterisk that was meant.
+    """There is no TLS connection with the Asterisk that was meant."""
 
-    Attributes:
-        problem: what went wrong.
-        remedy: what to do about it.
-    """
-
-    def __init__(self, problem: str, remedy: str) -> None:
-        super().__init__(f"{problem} - {remedy}")
-        self.problem = problem
-        self.remedy = remedy
+    between = " - "
 
 
 @attrs.define(eq=False)
@@ -303,8 +297,11 @@ def _certificates(path: str) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(_read(path))
     except ValueError:
         raise TlsMisconfigured(
-            f"ami.tls.ca_file: {path} holds no certificate in PEM - write the file that"
-            " begins with -----BEGIN CERTIFICATE-----"
+            Problem(
+                "ami.tls.ca_file",
+                f"{path} holds no certificate in PEM",
+                "write the file that begins with -----BEGIN CERTIFICATE-----",
+            )
         ) from None
 
 
@@ -314,7 +311,7 @@ def _read(path: str) -> bytes:
             return file.read(_LARGEST_FILE_BYTES)
     except NoPlainFile:
         raise TlsMisconfigured(
-            f"ami.tls.ca_file: {path} is no plain file - correct the path"
+            Problem("ami.tls.ca_file", f"{path} is no plain file", "correct the path")
         ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -325,7 +322,7 @@ def _read(path: str) -> bytes:
                 " hides, copy it to /etc/callback-queue and write that path"
             )
         raise TlsMisconfigured(
-            f"ami.tls.ca_file: {path} can not be read: {reason} - {remedy}"
+            Problem("ami.tls.ca_file", f"{path} can not be read: {reason}", remedy)
         ) from None
 
 

@@ -23,7 +23,7 @@ from typing import Final
 
 import attrs
 
-from fastagi.errors import CallbackError
+from fastagi.errors import CallbackError, Problem
 from fastagi.plain_file import NoPlainFile, open_plain
 
 #: MAX_INCLUDE_LEVEL, and the file itself.
@@ -52,7 +52,6 @@ class ConfUnreadable(CallbackError):
     def __init__(self, path: Path, problem: str, *, missing: bool = False) -> None:
         super().__init__(f"{path} {problem}")
         self.path = path
-        self.problem = problem
         self.missing = missing
 
 
@@ -97,16 +96,12 @@ class Stop:
     """A line at which Asterisk stops reading.
 
     Attributes:
-        where: "FILE:LINE".
-        problem: what is wrong there.
-        remedy: what to change.
+        problem: its place is "FILE:LINE".
         whole: Asterisk refuses all that was to be read; else it leaves out only the
             rest of the included file, and files of the same ``#include`` behind it.
     """
 
-    where: str
-    problem: str
-    remedy: str
+    problem: Problem
     whole: bool
 
 
@@ -174,13 +169,8 @@ class _Loaded(Enum):
     STOPPED = auto()
 
 
-class _Mistake(Exception):
-    """Asterisk stops at this line."""
-
-    def __init__(self, problem: str, remedy: str) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.remedy = remedy
+class _Mistake(CallbackError):
+    """Asterisk stops at this line; the problem does not name it."""
 
 
 @attrs.define
@@ -228,9 +218,8 @@ class _Reader:
             try:
                 self._read(path, data, place)
             except _Mistake as mistake:
-                self._conf.stops.append(
-                    Stop(place.where, mistake.problem, mistake.remedy, whole=False)
-                )
+                problem = attrs.evolve(mistake.problem, where=place.where)
+                self._conf.stops.append(Stop(problem, whole=False))
                 return _Loaded.STOPPED
         self._level -= 1
         return _Loaded.WHOLE if found else _Loaded.NOTHING

@@ -167,10 +167,13 @@ def _check_contents(
         finally:
             _ = database.close()
     except SchemaOutdated as error:
-        notes.fault(where, _problem(error), _UPGRADE)
+        notes.fault(where, error.problem.what, _UPGRADE)
     except (SchemaMismatch, StoreUnavailable) as error:
-        problem, _, remedy = str(error).partition("; ")
-        notes.fault(where, problem, remedy or "see database.url in the settings")
+        notes.fault(
+            where,
+            error.problem.what,
+            error.problem.remedy or "see database.url in the settings",
+        )
     else:
         return True
     return False
@@ -181,8 +184,8 @@ def _check_holder(url: str, running: Running | None, where: str, notes: Notes) -
     try:
         holder = leases.holder(url)
     except StoreUnavailable as error:
-        problem, _, remedy = str(error).partition("; ")
-        notes.warn(where, problem, remedy or "run this check as root")
+        problem = error.problem
+        notes.warn(where, problem.what, problem.remedy or "run this check as root")
         return
     if holder is None:
         return
@@ -194,7 +197,3 @@ def _check_holder(url: str, running: Running | None, where: str, notes: Notes) -
             " the control socket of these settings",
             "stop that one, or give this one a database of its own (database.url)",
         )
-
-
-def _problem(error: Exception) -> str:
-    return str(error).partition("; ")[0]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from fastagi.checks.console import console_socket
-from fastagi.checks.finding import Notes
+from fastagi.checks.finding import Level, Notes
 from fastagi.checks.process import DEFAULT_USER, User, note_missing_right
 from fastagi.config.model import Settings
 from fastagi.config.secrecy import open_doors
@@ -66,7 +66,7 @@ def check_settings_file(config: str, settings: Settings, user: User) -> Notes:
         )
     _check_console(Path(settings.asterisk.config_dir), user, notes)
     for door in open_doors(config, settings, group, os.environ):
-        notes.warn(config, door.problem, door.remedy)
+        notes.note(door, Level.WARNING)
     return notes
 
 

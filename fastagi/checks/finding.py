@@ -11,6 +11,8 @@ from enum import StrEnum
 
 import attrs
 
+from fastagi.errors import Problem
+
 
 class Level(StrEnum):
     """How bad it is."""
@@ -24,21 +26,15 @@ class Level(StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class Finding:
-    """One thing found.
+class Finding(Problem):
+    """A problem in one area; an empty one if there is nothing to say of the area.
 
     Attributes:
         area: what was looked at: settings, database, manager...
-        where: the file with its line, the setting, the directory or the address.
-        problem: what is wrong there.
-        remedy: what to type or to change; empty where there is nothing to do.
         level: how bad it is.
     """
 
     area: str
-    where: str
-    problem: str
-    remedy: str = ""
     level: Level = Level.FAULT
 
     @property
@@ -59,21 +55,18 @@ class Notes:
         self.area = area
         self._findings: list[Finding] = []
 
-    def fault(self, where: object, problem: str, remedy: str) -> None:
+    def fault(self, where: object, what: str, remedy: str) -> None:
         """Note something that does not work."""
-        self._add(Level.FAULT, where, problem, remedy)
+        self.note(Problem(str(where), what, remedy))
 
-    def warn(self, where: object, problem: str, remedy: str) -> None:
+    def warn(self, where: object, what: str, remedy: str) -> None:
         """Note a doubt, or something that could not be looked at."""
-        self._add(Level.WARNING, where, problem, remedy)
+        self.note(Problem(str(where), what, remedy), Level.WARNING)
 
-    def _add(self, level: Level, where: object, problem: str, remedy: str) -> None:
+    def note(self, problem: Problem, level: Level = Level.FAULT) -> None:
+        """Note a problem that others have put into words."""
         finding = Finding(
-            area=self.area,
-            where=str(where),
-            problem=problem,
-            remedy=remedy,
-            level=level,
+            problem.where, problem.what, problem.remedy, area=self.area, level=level
         )
         if finding not in self._findings:
             self._findings.append(finding)
@@ -81,5 +74,5 @@ class Notes:
     def __iter__(self) -> Iterator[Finding]:
         """Give what was found, faults first; a finding that says ok if nothing was."""
         if not self._findings:
-            yield Finding(area=self.area, where="", problem="", level=Level.OK)
+            yield Finding("", "", area=self.area, level=Level.OK)
         yield from sorted(self._findings, key=lambda finding: not finding.is_fault)

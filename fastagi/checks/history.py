@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import stat
 import time
-from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -274,9 +273,10 @@ def _look_at_csv(
         now = time.time()
         reading = source.read(now - _LOOK_BACK_S, now)
     except HistoryUnreadable as error:
-        notes.fault(error.where, error.problem, error.remedy)
+        notes.note(error.problem)
         return
-    _tell(reading.remarks, notes)
+    for remark in reading.remarks:
+        notes.note(remark)
 
 
 def _name_columns(path: Path, place: Place) -> str:
@@ -301,13 +301,6 @@ def _columns_of(mapping: str) -> list[str]:
         for one in fields
     )
     return [one[1] if one else "other" for one in found]
-
-
-def _tell(remarks: Iterable[str], notes: Notes) -> None:
-    for remark in remarks:
-        where, _, rest = remark.partition(": ")
-        problem, _, remedy = rest.partition("; ")
-        notes.fault(where, problem, remedy)
 
 
 def _may_read(path: Path, user: User, missing: str, notes: Notes) -> bool:
@@ -369,9 +362,10 @@ def _look_for_newest(
     try:
         log = lines_since(path, time.time() - _LOOK_BACK_S, time_of)
     except HistoryUnreadable as error:
-        notes.fault(error.where, error.problem, error.remedy)
+        notes.note(error.problem)
         return
-    _tell(log.remarks, notes)
+    for remark in log.remarks:
+        notes.note(remark)
     times = map(time_of, reversed(log.lines))
     at = next((at for at in times if at is not None), None)
     if at is not None:
@@ -410,9 +404,10 @@ def _look_at_queue_log_table(
         at = source.newest_at()
         reading = source.read(now - _LOOK_BACK_S, now)
     except HistoryUnreadable as error:
-        notes.fault(error.where, error.problem, error.remedy)
+        notes.note(error.problem)
         return
-    _tell(reading.remarks, notes)
+    for remark in reading.remarks:
+        notes.note(remark)
     if at is not None:
         newest.note(table.name, at)
     elif not reading.remarks:
@@ -432,7 +427,7 @@ def _look_at_cdr_table(history: HistorySettings, newest: _Newest, notes: Notes) 
         row = table.newest()
         reading = source.read(now - _LOOK_BACK_S, now)
     except HistoryUnreadable as error:
-        notes.fault(error.where, error.problem, error.remedy)
+        notes.note(error.problem)
         return
     if row is None and not reading.remarks:
         notes.warn(
@@ -447,7 +442,8 @@ def _look_at_cdr_table(history: HistorySettings, newest: _Newest, notes: Notes) 
             "have Asterisk write it: loguniqueid = yes in the file of its CDR module",
         )
     else:
-        _tell(reading.remarks, notes)
+        for remark in reading.remarks:
+            notes.note(remark)
     for one in rows.rows:
         newest.note(table.name, one.end)
 

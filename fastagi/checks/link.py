@@ -36,7 +36,7 @@ from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.protocol import AmiProtocol
 from fastagi.ami.session import Credentials, authenticate
 from fastagi.ami.tls import ManagerTls, TlsClientEndpoint, TlsFailed
-from fastagi.errors import CallbackError
+from fastagi.errors import CallbackError, Problem
 from fastagi.wire.ami import AmiMessage, Banner
 from fastagi.wire.errors import RemoteProtocolError
 
@@ -61,13 +61,18 @@ class LinkFailed(CallbackError):
 
     Attributes:
         trouble: of which kind.
-        remedy: what to do, where the kind alone does not tell.
+        problem: its remedy is empty where the kind alone tells what to do.
     """
 
-    def __init__(self, trouble: Trouble, message: str, remedy: str = "") -> None:
-        super().__init__(message)
+    def __init__(
+        self, trouble: Trouble, problem: str | Problem, remedy: str = ""
+    ) -> None:
+        super().__init__(problem, remedy)
         self.trouble = trouble
-        self.remedy = remedy
+
+    def __str__(self) -> str:
+        """Leave the remedy to whoever shows it: there may be a better one."""
+        return self.problem.without_remedy
 
 
 class Refused(CallbackError):
@@ -185,7 +190,7 @@ class ManagerLink:
             case RemoteProtocolError() as error:
                 return LinkFailed(Trouble.NOT_ASTERISK, str(error))
             case TlsFailed() as error:
-                return LinkFailed(Trouble.NO_TLS, error.problem, error.remedy)
+                return LinkFailed(Trouble.NO_TLS, error.problem)
             case ConnectionDone():
                 return LinkFailed(Trouble.LOST, "Asterisk closed the connection")
         reason = self._protocol.end_reason
@@ -227,8 +232,8 @@ async def _connect_to(
     except TlsFailed as error:
         problem = error.problem
         if not time_limit.active():
-            problem += f" {within}"
-        raise LinkFailed(Trouble.NO_TLS, problem, error.remedy) from error
+            problem = attrs.evolve(problem, what=f"{problem.what} {within}")
+        raise LinkFailed(Trouble.NO_TLS, problem) from error
     except ConnectionRefusedError:
         raise LinkFailed(Trouble.REFUSED, "the connection is refused") from None
     except (UserError, ConnectingCancelledError):

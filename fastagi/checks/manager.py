@@ -59,8 +59,7 @@ def log_in(ami: AmiSettings) -> ManagerLink:
     try:
         tls = manager_tls(ami)
     except TlsMisconfigured as error:
-        problem, _, remedy = str(error).partition(" - ")
-        raise LinkFailed(Trouble.NO_TLS, problem, remedy) from error
+        raise LinkFailed(Trouble.NO_TLS, error.problem) from error
     return ManagerLink(
         Where(host=ami.host, port=ami.tcp_port, timeout_s=ami.timeout_s, tls=tls),
         Credentials(
@@ -110,7 +109,7 @@ def explain_failure(error: LinkFailed, ami: AmiSettings, place: Place) -> Notes:
                 "correct ami.port: it is 'port' in manager.conf",
             )
         case Trouble.NO_TLS:
-            notes.fault(where, f"no TLS: {error}", error.remedy)
+            notes.fault(where, f"no TLS: {error}", error.problem.remedy)
         case Trouble.SILENT if not ami.tls.enabled:
             notes.fault(
                 where,

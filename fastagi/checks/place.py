@@ -115,9 +115,9 @@ def note_stops(notes: Notes, conf: Conf | None, reload: str) -> None:
     for stop in conf.stops:
         lost = f"all of {conf.path.name}" if stop.whole else "the rest of this file"
         notes.fault(
-            stop.where,
-            f"Asterisk does not read {lost}: {stop.problem}",
-            f"{stop.remedy}; then run: {reload}",
+            stop.problem.where,
+            f"Asterisk does not read {lost}: {stop.problem.what}",
+            f"{stop.problem.remedy}; then run: {reload}",
         )
 
 

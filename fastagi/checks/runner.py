@@ -48,10 +48,8 @@ def run(config: str) -> list[Finding]:
 
 def _wrong_settings(config: str, errors: ConfigErrors) -> Notes:
     notes = Notes("settings")
-    for error in errors.errors:
-        place = f"{error.file}:{error.line}" if error.line else error.file
-        where = f"{place}: {error.path}" if error.path else place
-        notes.fault(where, error.message, error.remedy)
+    for problem in errors.problems:
+        notes.note(problem)
     notes.warn(
         config,
         "nothing else was looked at: it depends on the settings",

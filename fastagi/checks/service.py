@@ -50,11 +50,12 @@ def check_service(running: Running | None, *, control_refused: bool) -> Notes:
         )
     database = running.status.get("database", "ok")
     if database != "ok":
-        problem, _, remedy = str(database).partition("; ")
+        # A service of an earlier version says all in one text.
+        problem = running.status.get("database_problem") or {"what": database}
         notes.fault(
             _WHERE,
-            f"the service can not use its database: {problem}",
-            remedy
+            f"the service can not use its database: {problem['what']}",
+            problem.get("remedy")
             or "put right what is found under database; if nothing is, see the log:"
             " journalctl -u callback-queue",
         )

@@ -21,7 +21,7 @@ from fastagi import __version__
 from fastagi.ami.tls import TlsClientEndpoint, TlsMisconfigured
 from fastagi.app import CallbackService, Endpoints
 from fastagi.command.supervisor import ReloadRequests, notify
-from fastagi.config.errors import ConfigErrors
+from fastagi.config.errors import BETWEEN, ConfigErrors
 from fastagi.config.load import load_settings
 from fastagi.config.model import AmiSettings, FastAgiSettings, LogFormat, Settings
 from fastagi.config.secrecy import open_doors
@@ -119,8 +119,8 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
         try:
             new = load_settings(config)
         except ConfigErrors as errors:
-            for error in errors.errors:
-                _log.error("settings: {error}", error=error)
+            for problem in errors.problems:
+                _log.error("settings: {error}", error=problem.on_one_line(BETWEEN))
             _log.error("settings: the old ones stay in force")
         else:
             _use(logs, new)
@@ -173,8 +173,8 @@ def _warn_of_open_doors(config: str, settings: Settings) -> None:
         for door in open_doors(config, settings, "callback-queue", os.environ):
             _log.warn(
                 "{file}: {problem} - {remedy}",
-                file=config,
-                problem=door.problem,
+                file=door.where,
+                problem=door.what,
                 remedy=door.remedy,
             )
     except OSError:

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 if TYPE_CHECKING:
     # Only for its name: the checks import half the service, which takes a while.
     from fastagi.checks.finding import Finding
@@ -253,7 +251,7 @@ def findings(found: Sequence[Finding]) -> str:
             lines.append(f"{head}  ok")
             continue
         lines.append(
-            f"{head}  {finding.level.upper()}: {finding.where}: {finding.problem}"
+            f"{head}  {finding.level.upper()}: {finding.where}: {finding.what}"
         )
         if finding.remedy:
             lines.append(f"{'':{width}}    -> {finding.remedy}")
@@ -266,7 +264,19 @@ def findings(found: Sequence[Finding]) -> str:
 
 def findings_json(found: Sequence[Finding]) -> str:
     """Return what a check found, for programs."""
-    return json.dumps([attrs.asdict(finding) for finding in found], indent=2)
+    return json.dumps(
+        [
+            {
+                "area": finding.area,
+                "where": finding.where,
+                "problem": finding.what,
+                "remedy": finding.remedy,
+                "level": finding.level,
+            }
+            for finding in found
+        ],
+        indent=2,
+    )
 
 
 def _count(number: int, what: str) -> str:

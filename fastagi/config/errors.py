@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: MIT
 """What can be wrong with the settings, in words for the person who wrote them.
 
-This module owns the form of a fault and of the list of faults. It must not know
-YAML, pydantic or any single setting.
+This module owns the errors of a value and of a whole file. It must not know YAML,
+pydantic or any single setting.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-import attrs
+from fastagi.errors import CallbackError, Problem
 
-from fastagi.errors import CallbackError
+#: What stands between a problem and its remedy, in all messages about settings.
+BETWEEN = " - "
 
 _SHOWN = 60
 
@@ -20,54 +21,27 @@ class BadValue(ValueError):
     """A value cannot be used.
 
     Attributes:
-        message: what is wrong, beginning with "must", "may", "is" or the like, so
-            that it can follow the name of the setting.
-        remedy: what to do about it, or nothing.
+        problem: what is wrong, without a place. It begins with "must", "may", "is" or
+            the like, so that it can follow the name of the setting.
     """
 
-    def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(f"{message} - {remedy}" if remedy else message)
-        self.message = message
-        self.remedy = remedy
-
-
-@attrs.frozen(kw_only=True)
-class ConfigError:
-    """One fault in one place of the settings file.
-
-    Attributes:
-        file: the file's name as it was given.
-        line: counted from 1; 0 if the fault is with the file as a whole.
-        path: the setting with dots, such as ``queues.support.attempts``; empty if
-            no single setting is meant.
-        message: what is wrong.
-        remedy: what to do about it, or nothing.
-    """
-
-    file: str
-    line: int
-    path: str
-    message: str
-    remedy: str = ""
-
-    def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.line else self.file
-        words = ": ".join(part for part in (place, self.path, self.message) if part)
-        return f"{words} - {self.remedy}" if self.remedy else words
+    def __init__(self, what: str, remedy: str = "") -> None:
+        self.problem = Problem("", what, remedy)
+        super().__init__(self.problem.on_one_line(BETWEEN))
 
 
 class ConfigErrors(CallbackError):
     """The settings cannot be used.
 
     Attributes:
-        errors: every fault found, in the order of the lines of the file.
+        problems: every one found, in the order of the lines of the file. The place is
+            the file, its line if a line is meant, and the setting if one is meant:
+            ``callback-queue.yaml:12: queues.support.attempts``.
     """
 
-    def __init__(self, errors: Iterable[ConfigError]) -> None:
-        self.errors = tuple(
-            sorted(set(errors), key=lambda e: (e.line, e.path, e.message, e.remedy))
-        )
-        super().__init__("\n".join(str(error) for error in self.errors))
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(one.on_one_line(BETWEEN) for one in self.problems))
 
 
 def shown(value: object) -> str:

@@ -21,7 +21,7 @@ from pydantic import SecretStr, ValidationError
 
 from fastagi.config import model, queue_layers
 from fastagi.config.addresses import has_password
-from fastagi.config.errors import BadValue, ConfigError, ConfigErrors, shown
+from fastagi.config.errors import BadValue, ConfigErrors, shown
 from fastagi.config.fields import check_secret, parse_queue_name
 from fastagi.config.source import (
     LARGEST_BYTES,
@@ -32,6 +32,7 @@ from fastagi.config.source import (
     read_source,
 )
 from fastagi.config.values import Section
+from fastagi.errors import Problem
 from fastagi.plain_file import NoPlainFile, open_plain
 
 S = TypeVar("S", bound=Section)
@@ -84,9 +85,7 @@ def load_settings(
         message, remedy = _file_trouble(error, name)
         if isinstance(error, FileNotFoundError):
             remedy = "copy the sample etc/callback-queue.yaml there and fill it in"
-        raise ConfigErrors(
-            [ConfigError(file=name, line=0, path="", message=message, remedy=remedy)]
-        ) from None
+        raise ConfigErrors([Problem(name, message, remedy)]) from None
     return parse_settings(data, file=name, environ=environ)
 
 
@@ -118,16 +117,28 @@ def parse_settings(
         if settings is not None:
             return settings
         faults = judge.faults
-    raise ConfigErrors(
-        ConfigError(
-            file=file,
-            line=fault.line,
-            path=_dotted(fault.place),
-            message=fault.message,
-            remedy=fault.remedy,
+    raise ConfigErrors(_in_file(file, faults))
+
+
+def _in_file(file: str, faults: Iterable[Fault]) -> list[Problem]:
+    """Return each problem once, with its place in the file, in the order of lines."""
+    found = {
+        (
+            fault.line,
+            _dotted(fault.place),
+            fault.problem.what,
+            fault.problem.remedy,
         )
         for fault in faults
-    )
+    }
+    return [
+        Problem(
+            ": ".join(filter(None, (f"{file}:{line}" if line else file, path))),
+            what,
+            remedy,
+        )
+        for line, path, what, remedy in sorted(found)
+    ]
 
 
 @attrs.frozen
@@ -197,8 +208,13 @@ class _Judge:
     def _fault(
         self, place: Place, message: str, remedy: str = "", *, at: Place | None = None
     ) -> None:
+        self._problem(place, Problem("", message, remedy), at=at)
+
+    def _problem(
+        self, place: Place, problem: Problem, *, at: Place | None = None
+    ) -> None:
         line = self._source.line(place if at is None else at)
-        self.faults.append(Fault(line, place, message, remedy))
+        self.faults.append(Fault(line, place, problem))
 
     def _layer(self, kind: type[S], value: object, place: Place) -> _Layer[S]:
         """Check each setting of a group by itself."""
@@ -212,12 +228,12 @@ class _Judge:
             section = kind.model_validate(data)
         except ValidationError as error:
             for fault in error.errors(include_url=False, include_input=False):
-                problem = fault.get("ctx", {}).get("error")
+                error_of = fault.get("ctx", {}).get("error")
                 # All checks are in fields.py, and they raise nothing else.
-                assert isinstance(problem, BadValue), fault["type"]
+                assert isinstance(error_of, BadValue), fault["type"]
                 # How pydantic says that it is the name that is wrong, not the value.
                 inner = tuple(part for part in fault["loc"] if part != "[key]")
-                self._fault((*place, *inner), problem.message, problem.remedy)
+                self._problem((*place, *inner), error_of.problem)
                 wrong.add(str(inner[0]))
                 _prune(data, inner)
             section = kind.model_validate(data)
@@ -320,8 +336,8 @@ class _Judge:
             place = ("queues", name)
             try:
                 parse_queue_name(name)
-            except BadValue as problem:
-                self._fault(place, problem.message, problem.remedy)
+            except BadValue as bad:
+                self._problem(place, bad.problem)
             other = known.setdefault(name.lower(), name)
             if other != name:
                 line = self._source.line(("queues", other))
@@ -355,7 +371,7 @@ class _Judge:
             del judged[group]
         for broken in queue_layers.broken_rules(judged):
             place = self._said(name, own, broken.settings)
-            self._fault(place, broken.problem.message, broken.problem.remedy)
+            self._problem(place, broken.problem)
         return values
 
     def _said(
@@ -400,16 +416,16 @@ class _Judge:
         elif variable:
             try:
                 return SecretStr(check_secret(variable))
-            except BadValue as problem:
+            except BadValue as bad:
                 self._fault(
                     ("ami", "secret"),
-                    f"{SECRET_VARIABLE} in the environment {problem.message}",
+                    f"{SECRET_VARIABLE} in the environment {bad.problem.what}",
                 )
         elif ami.section.secret_file is not None:
             try:
                 return SecretStr(_read_secret(ami.section.secret_file))
-            except BadValue as problem:
-                self._fault(("ami", "secret_file"), problem.message, problem.remedy)
+            except BadValue as bad:
+                self._problem(("ami", "secret_file"), bad.problem)
         return ami.section.secret
 
     def _history_passwords(
@@ -470,15 +486,15 @@ class _Judge:
         elif file is not None:
             try:
                 return SecretStr(_read_secret(file))
-            except BadValue as problem:
-                self._fault(place, problem.message, problem.remedy)
+            except BadValue as bad:
+                self._problem(place, bad.problem)
         elif variable:
             try:
                 return SecretStr(check_secret(variable))
-            except BadValue as problem:
+            except BadValue as bad:
                 self._fault(
                     place,
-                    f"{variable_name} in the environment {problem.message}",
+                    f"{variable_name} in the environment {bad.problem.what}",
                 )
         return None
 
@@ -506,8 +522,8 @@ def _read_secret(path: str) -> str:
         return check_secret(text.removesuffix("\n").removesuffix("\r"))
     except UnicodeDecodeError:
         raise BadValue(f"the secret in {path} is no UTF-8 text") from None
-    except BadValue as problem:
-        raise BadValue(f"the secret in {path} {problem.message}") from None
+    except BadValue as bad:
+        raise BadValue(f"the secret in {path} {bad.problem.what}") from None
 
 
 def _file_trouble(error: OSError | ValueError, path: str) -> tuple[str, str]:

@@ -53,6 +53,7 @@ from fastagi.domain.hours import ALL_DAY, ALWAYS, CLOSED, DayHours, OpeningHours
 from fastagi.domain.numbers import USUAL_KINDS, DialAs, NumberKind
 from fastagi.domain.policy import CarryOver, ExpiryRules
 from fastagi.domain.retry import ResultRule, RetryRules
+from fastagi.errors import Problem
 
 _SHOWN_NUMBER = re.compile(r"(\+?[0-9]+)>?$")
 
@@ -284,7 +285,7 @@ class BrokenRule:
     """
 
     settings: tuple[str, ...]
-    problem: BadValue
+    problem: Problem
 
 
 class QueueSettings(QueueLayer):
@@ -322,7 +323,7 @@ class QueueSettings(QueueLayer):
     @model_validator(mode="after")
     def _keep_rules(self) -> QueueSettings:
         for broken in broken_rules(dict(self)):
-            raise broken.problem
+            raise BadValue(broken.problem.what, broken.problem.remedy)
         return self
 
     @property
@@ -360,7 +361,8 @@ def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
     if queue and extension:
         yield BrokenRule(
             ("target_extension", "target_queue"),
-            BadValue(
+            Problem(
+                "",
                 "cannot stand beside target_queue: only one takes the callback",
                 "delete one of the two",
             ),
@@ -368,7 +370,8 @@ def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
     elif extension and fields.is_local(state or extension):
         yield BrokenRule(
             ("target_extension",),
-            BadValue(
+            Problem(
+                "",
                 "is a Local/ channel, and Asterisk cannot tell whether one is free",
                 "add state_interface with the phone behind it, e.g. PJSIP/101",
             ),
@@ -376,7 +379,8 @@ def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
     elif state and not extension:
         yield BrokenRule(
             ("state_interface",),
-            BadValue(
+            Problem(
+                "",
                 "has no use without target_extension",
                 "delete it or add target_extension",
             ),
@@ -385,16 +389,18 @@ def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
     if numbers is not None and numbers.min_digits > numbers.max_digits:
         yield BrokenRule(
             ("numbers.min_digits", "numbers.max_digits"),
-            BadValue(
+            Problem(
+                "",
                 f"min_digits, {numbers.min_digits}, must not be more than max_digits, "
-                f"{numbers.max_digits}"
+                f"{numbers.max_digits}",
             ),
         )
     hours = values.get("opening_hours")
     if hours is not None and hours.in_use and hours.zone is None:
         yield BrokenRule(
             tuple(f"opening_hours.{name}" for name in (*DAYS_OF_WEEK, "days")),
-            BadValue(
+            Problem(
+                "",
                 "needs a time zone, and this machine's own cannot be found out",
                 "add time_zone, e.g. time_zone: Europe/Berlin",
             ),
@@ -405,10 +411,11 @@ def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
             if result.attempts is not None and result.attempts > attempts:
                 yield BrokenRule(
                     (f"retry.{name}.attempts", "attempts"),
-                    BadValue(
+                    Problem(
+                        "",
                         f"retry.{name}.attempts, {result.attempts}, must not be more "
                         f"than attempts, {attempts}, which counts the calls to a "
-                        "client whatever they come to"
+                        "client whatever they come to",
                     ),
                 )
 

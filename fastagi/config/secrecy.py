@@ -7,25 +7,16 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 
-import attrs
-
 from fastagi.config.addresses import has_password
 from fastagi.config.load import SECRET_VARIABLE
 from fastagi.config.model import Settings
-
-
-@attrs.frozen
-class OpenDoor:
-    """Something that users of the machine may do with the settings, and should not."""
-
-    problem: str
-    remedy: str
+from fastagi.errors import Problem
 
 
 def open_doors(
     config: str, settings: Settings, group: str, environ: Mapping[str, str]
-) -> Iterator[OpenDoor]:
-    """Find what is open to users of this machine whom it does not concern.
+) -> Iterator[Problem]:
+    """Find what users of this machine may do with the settings, and should not.
 
     Args:
         config: path of the settings file.
@@ -39,14 +30,17 @@ def open_doors(
     mode = os.stat(config).st_mode
     remedy = f"chgrp {group} {config}; chmod 640 {config}"
     if mode & stat.S_IWOTH:
-        yield OpenDoor(
+        yield Problem(
+            config,
             "every user of this machine may change it, and so decide whom the service"
             " calls and what it costs",
             remedy,
         )
     if mode & stat.S_IROTH and (what := _secret_in_it(settings, environ)):
-        yield OpenDoor(
-            f"it holds {what} and every user of this machine may read it", remedy
+        yield Problem(
+            config,
+            f"it holds {what} and every user of this machine may read it",
+            remedy,
         )
 
 

@@ -21,6 +21,7 @@ import attrs
 import yaml
 
 from fastagi.config.errors import shown
+from fastagi.errors import Problem
 
 Place: TypeAlias = tuple[str | int, ...]
 
@@ -38,12 +39,23 @@ _QUOTED_THEN_MORE = re.compile(r""": *"[^"]*" *<""")
 
 @attrs.frozen
 class Fault:
-    """Something in the file that is no question of which setting it is."""
+    """A problem, and where in the file it is.
+
+    Attributes:
+        line: counted from 1; 0 if the file as a whole is meant.
+        place: the setting; empty if no single one is meant.
+        problem: what is wrong there; its own place is empty, as the name of the file
+            is not known here.
+    """
 
     line: int
     place: Place
-    message: str
-    remedy: str = ""
+    problem: Problem
+
+
+def fault(line: int, place: Place, what: str, remedy: str = "") -> Fault:
+    """Return a fault."""
+    return Fault(line, place, Problem("", what, remedy))
 
 
 class SourceFaults(Exception):
@@ -96,7 +108,7 @@ def read_source(data: bytes) -> Source:
         # thousands of digits: PyYAML lets Python's own error through.
         line = builder.line
         raise SourceFaults(
-            [Fault(line, (), "there is a number here that is far too large")]
+            [fault(line, (), "there is a number here that is far too large")]
         ) from None
     if builder.refused:
         raise SourceFaults(builder.refused)
@@ -141,7 +153,7 @@ class _Builder:
         self.line = line = _line_of(event)
         self._lines.setdefault(place, line)
         if len(place) > _DEEPEST:
-            raise SourceFaults([Fault(line, (), "settings are nested too deeply here")])
+            raise SourceFaults([fault(line, (), "settings are nested too deeply here")])
         match event:
             case yaml.MappingStartEvent():
                 self._check_marks(event, event.anchor, event.tag)
@@ -175,7 +187,7 @@ class _Builder:
             if key in values:
                 first = self._lines[inner]
                 self._twice.append(
-                    Fault(
+                    fault(
                         line,
                         inner,
                         f"is given twice, here and in line {first}",
@@ -214,7 +226,7 @@ class _Builder:
             self._refuse_mark(event, "!", "a tag")
 
     def _refuse(self, event: yaml.Event, message: str, remedy: str = "") -> None:
-        self.refused.append(Fault(_line_of(event), (), message, remedy))
+        self.refused.append(fault(_line_of(event), (), message, remedy))
 
     def _refuse_mark(self, event: yaml.Event, mark: str, what: str) -> None:
         self._refuse(
@@ -230,14 +242,14 @@ def _line_of(event: yaml.Event) -> int:
 
 def _decode(data: bytes) -> str:
     if len(data) > LARGEST_BYTES:
-        raise SourceFaults([Fault(0, (), "is far too large for a settings file")])
+        raise SourceFaults([fault(0, (), "is far too large for a settings file")])
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise SourceFaults(
             [
-                Fault(
+                fault(
                     line,
                     (),
                     f"the byte 0x{data[error.start]:02x} here is no UTF-8",
@@ -252,14 +264,14 @@ def _in_words(error: yaml.YAMLError, text: str) -> Fault:
     if isinstance(error, yaml.reader.ReaderError):
         line = text.count("\n", 0, error.position) + 1
         code = error.character if isinstance(error.character, int) else 0
-        return Fault(
+        return fault(
             line,
             (),
             f"there is a control character here (number {code})",
             "delete it",
         )
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return Fault(1, (), "this is no YAML")
+        return fault(1, (), "this is no YAML")
     line = error.problem_mark.line + 1
     column = error.problem_mark.column
     started = error.context_mark.line + 1 if error.context_mark else line
@@ -269,63 +281,63 @@ def _in_words(error: yaml.YAMLError, text: str) -> Fault:
     quotes = "put the text in quotes"
 
     if "\t" in here[: column + 1]:
-        return Fault(
+        return fault(
             line, (), "there is a tab here, and YAML allows only spaces", "use spaces"
         )
     if "quoted scalar" in context:
         if "escape" in problem or "hexadecimal" in problem:
-            return Fault(
+            return fault(
                 line,
                 (),
                 r"inside double quotes a \ has a meaning of its own",
                 "use single quotes: 'text'",
             )
-        return Fault(
+        return fault(
             started,
             (),
             "a quote is opened here and never closed",
             "close it, or put the whole text in the other kind of quotes",
         )
     if "flow sequence" in context:
-        return Fault(
+        return fault(
             started, (), "a list is opened here with [ and not closed well", "add ]"
         )
     if "flow mapping" in context:
-        return Fault(
+        return fault(
             started,
             (),
             "a { is opened here and not closed well",
             "put text which starts with { in quotes",
         )
     if "simple key" in context:
-        return Fault(started, (), "there is no value here, or no colon", colon)
+        return fault(started, (), "there is no value here, or no colon", colon)
     if "mapping values" in problem:
         if _MISSING_SPACE.match(above) and ": " not in here[:column]:
-            return Fault(line - 1, (), "a space is missing after the colon", colon)
+            return fault(line - 1, (), "a space is missing after the colon", colon)
         if here[:column].count(": ") or here[:column].count(" :"):
-            return Fault(
+            return fault(
                 line,
                 (),
                 "there is a second colon here, which YAML takes for a new setting",
                 quotes,
             )
-        return Fault(
+        return fault(
             line,
             (),
             "this line is indented more than the one above",
             "begin settings of one group in the same column",
         )
     if "cannot start any token" in problem:
-        return Fault(
+        return fault(
             line,
             (),
             f"text cannot start with {shown(here[column : column + 1])}",
             quotes,
         )
     if "alias" in context or "anchor" in context or "tag" in context:
-        return Fault(line, (), "text cannot start with *, & or !", quotes)
+        return fault(line, (), "text cannot start with *, & or !", quotes)
     if "node content" in problem:
-        return Fault(
+        return fault(
             line,
             (),
             f"text cannot start with {shown(here[column : column + 1])}",
@@ -333,38 +345,38 @@ def _in_words(error: yaml.YAMLError, text: str) -> Fault:
         )
     if "block" in context and "block scalar" not in context:
         if _QUOTED_THEN_MORE.search(here):
-            return Fault(
+            return fault(
                 line,
                 (),
                 "there is text after a closing quote",
                 """put the whole in single quotes: '"Name" <number>'""",
             )
         if "<scalar>" in problem:
-            return Fault(
+            return fault(
                 line,
                 (),
                 "there is text after a closing quote",
                 "put the whole text in single quotes",
             )
-        return Fault(
+        return fault(
             line,
             (),
             "this line does not begin in the same column as the others of its group",
             "correct the spaces before it",
         )
     if "block scalar" in context:
-        return Fault(line, (), "text cannot start with | or >", quotes)
+        return fault(line, (), "text cannot start with | or >", quotes)
     for number, content in enumerate(_text_lines(text), start=1):
         if content.startswith("..."):
-            return Fault(
+            return fault(
                 number,
                 (),
                 "... ends the settings, and there is more below",
                 "delete it",
             )
         if content.startswith("%"):
-            return Fault(number, (), "a line cannot start with %", "delete the %")
-    return Fault(
+            return fault(number, (), "a line cannot start with %", "delete the %")
+    return fault(
         line, (), "this is no YAML", "write `name: value`, text with signs in quotes"
     )
 

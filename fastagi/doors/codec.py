@@ -316,12 +316,13 @@ def refusal_json(refusal: Refusal) -> Json:
 
 def status_json(status: ServiceStatus) -> Json:
     """Return what the running service sees as plain values."""
-    tasks = status.tasks
+    tasks, database = status.tasks, status.database_problem
     return {
         "version": status.version,
         "started_at": _to_the_second(status.started_at),
         "asterisk": attrs.asdict(status.asterisk),
-        "database": status.database,
+        "database": "ok" if database is None else str(database),
+        "database_problem": None if database is None else attrs.asdict(database),
         "holder": {
             "host": status.holder.host,
             "pid": status.holder.pid,

@@ -3,20 +3,11 @@
 
 from __future__ import annotations
 
-from fastagi.errors import CallbackError
+from fastagi.errors import CallbackError, Problem
 
 
 class HistoryUnreadable(CallbackError):
-    """A history can not be read.
+    """A history can not be read; its problem names the file or the database."""
 
-    Attributes:
-        where: the file or the database.
-        problem: what is wrong.
-        remedy: what to do about it.
-    """
-
-    def __init__(self, where: object, problem: str, remedy: str) -> None:
-        super().__init__(f"{where}: {problem}; {remedy}")
-        self.where = str(where)
-        self.problem = problem
-        self.remedy = remedy
+    def __init__(self, where: object, what: str, remedy: str) -> None:
+        super().__init__(Problem(str(where), what, remedy))

@@ -22,6 +22,7 @@ from typing import IO, Final
 
 from attrs import frozen
 
+from fastagi.errors import Problem
 from fastagi.history.errors import HistoryUnreadable
 from fastagi.plain_file import NoPlainFile, open_plain
 
@@ -53,7 +54,7 @@ class Lines:
     #: Oldest first.
     lines: list[bytes]
     #: What of it can not be read, each with its remedy.
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[Problem, ...] = ()
 
 
 @frozen
@@ -126,7 +127,7 @@ def lines_since(
     # copytruncate leaves the same lines in two files for a moment.
     joined = (line for part in reversed(parts) for line in part.lines)
     lines = list(dict.fromkeys(joined)) if len(parts) > 1 else parts[0].lines
-    return Lines(lines, tuple(map(str, troubles)))
+    return Lines(lines, tuple(trouble.problem for trouble in troubles))
 
 
 @frozen

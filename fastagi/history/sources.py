@@ -20,6 +20,7 @@ from attrs import field, frozen
 from twisted.logger import Logger
 
 from fastagi.domain.people import PERSON_TECHNOLOGIES
+from fastagi.errors import Problem
 from fastagi.history import cdr, queue_log
 from fastagi.history.database import (
     MOST_COUNTED,
@@ -48,8 +49,8 @@ class Reading:
     """What one history says."""
 
     calls: list[PastCall]
-    #: What the admin should know of it, each with its remedy.
-    remarks: tuple[str, ...] = ()
+    #: What the admin should know of it.
+    remarks: tuple[Problem, ...] = ()
 
 
 @frozen
@@ -57,7 +58,7 @@ class Past:
     """What all histories say together."""
 
     calls: list[PastCall]
-    remarks: list[str] = field(factory=list)
+    remarks: list[Problem] = field(factory=list)
     #: Those that could not be read.
     troubles: list[HistoryUnreadable] = field(factory=list)
 
@@ -97,10 +98,13 @@ class QueueLog:
         if broken:
             first = datetime.fromtimestamp(broken[0], UTC).isoformat(" ", "seconds")
             remarks.append(
-                f"{self.path}: {len(broken)} lines ENTERQUEUE are broken, the first of"
-                f" {first}, as by callers whose number holds a line break; they and"
-                " what stands close behind them are not believed; filter the numbers"
-                " before Queue(), as docs/history.md says"
+                Problem(
+                    str(self.path),
+                    f"{len(broken)} lines ENTERQUEUE are broken, the first of {first},"
+                    " as by callers whose number holds a line break; they and what"
+                    " stands close behind them are not believed",
+                    "filter the numbers before Queue(), as docs/history.md says",
+                )
             )
         return Reading(
             queue_log.calls_of(believed.lines, self.technologies), tuple(remarks)
@@ -138,8 +142,11 @@ class CdrFile:
         remarks = list(log.remarks)
         if rows.without_uniqueid:
             remarks.append(
-                f"{self.path}: {rows.without_uniqueid} CDRs have no uniqueid and are of"
-                f" no use; {self._remedy_without_uniqueid}"
+                Problem(
+                    str(self.path),
+                    f"{rows.without_uniqueid} CDRs have no uniqueid and are of no use",
+                    self._remedy_without_uniqueid,
+                )
             )
         written = [
             (line, row)
@@ -149,15 +156,21 @@ class CdrFile:
         unreadable = [line for line, row in written if row is None]
         if written and len(unreadable) == len(written):
             remarks.append(
-                f"{self.path}: no line is a CDR with the columns expected; correct"
-                " history.cdr_columns in the settings"
+                Problem(
+                    str(self.path),
+                    "no line is a CDR with the columns expected",
+                    "correct history.cdr_columns in the settings",
+                )
             )
         elif unreadable:
             remarks.append(
-                f"{self.path}: {len(unreadable)} of {len(written)} lines can not be"
-                " read as CDRs, and the calls in them are not known; if cdr_custom"
-                " writes the file, have it write each field with CSV_QUOTE(); such a"
-                f" line: {decoded(unreadable[-1][:60])!a}"
+                Problem(
+                    str(self.path),
+                    f"{len(unreadable)} of {len(written)} lines can not be read as"
+                    " CDRs, and the calls in them are not known",
+                    "if cdr_custom writes the file, have it write each field with"
+                    f" CSV_QUOTE(); such a line: {decoded(unreadable[-1][:60])!a}",
+                )
             )
         return Reading(cdr.past_calls(rows.rows), tuple(remarks))
 
@@ -221,18 +234,28 @@ class CdrDatabase:
         if without_time:
             count = f"{without_time}{'+' * (without_time >= MOST_COUNTED)}"
             remarks.append(
-                f"{table.name}: {count} CDRs have no time and are of no use; have"
-                " Asterisk write the column calldate or start"
+                Problem(
+                    table.name,
+                    f"{count} CDRs have no time and are of no use",
+                    "have Asterisk write the column calldate or start",
+                )
             )
         if rows.without_uniqueid:
             remarks.append(
-                f"{table.name}: {rows.without_uniqueid} CDRs have no uniqueid and are"
-                " of no use; have Asterisk write it"
+                Problem(
+                    table.name,
+                    f"{rows.without_uniqueid} CDRs have no uniqueid and are of no use",
+                    "have Asterisk write it",
+                )
             )
         if len(found) >= MOST_ROWS:
             remarks.append(
-                f"{table.name}: no more than the newest {MOST_ROWS} CDRs are read, and"
-                " those before them are not known; make missed_window shorter"
+                Problem(
+                    table.name,
+                    f"no more than the newest {MOST_ROWS} CDRs are read, and those"
+                    " before them are not known",
+                    "make missed_window shorter",
+                )
             )
         return Reading(calls, tuple(remarks))
 
@@ -278,14 +301,22 @@ class QueueLogDatabase:
         remarks = []
         if rows.without_time:
             remarks.append(
-                f"{table.name}: {rows.without_time} rows have no time that can be read"
-                " and are of no use; have the column time hold what Asterisk writes,"
-                " such as 2026-01-31 12:00:00.123456"
+                Problem(
+                    table.name,
+                    f"{rows.without_time} rows have no time that can be read and are of"
+                    " no use",
+                    "have the column time hold what Asterisk writes, such as 2026-01-31"
+                    " 12:00:00.123456",
+                )
             )
         if len(found) >= MOST_ROWS:
             remarks.append(
-                f"{table.name}: no more than the newest {MOST_ROWS} rows are read, and"
-                " those before them are not known; make missed_window shorter"
+                Problem(
+                    table.name,
+                    f"no more than the newest {MOST_ROWS} rows are read, and those"
+                    " before them are not known",
+                    "make missed_window shorter",
+                )
             )
         return Reading(calls, tuple(remarks))
 

@@ -30,6 +30,7 @@ from twisted.logger import Logger
 from fastagi.config.model import Settings
 from fastagi.domain.contacts import Contact, PastContact, served_after
 from fastagi.domain.counting import Ended
+from fastagi.errors import Problem
 from fastagi.history.judge import Judged, judge
 from fastagi.history.sources import (
     CdrDatabase,
@@ -111,9 +112,10 @@ class Found:
     """What the histories tell."""
 
     judged: Judged
-    #: What the admin should know, each with its remedy.
-    remarks: tuple[str, ...] = ()
-    troubles: tuple[str, ...] = ()
+    #: What the admin should know.
+    remarks: tuple[Problem, ...] = ()
+    #: What could not be read.
+    troubles: tuple[Problem, ...] = ()
 
 
 def find(settings: Settings, since: float, until: float) -> Found:
@@ -131,7 +133,11 @@ def find(settings: Settings, since: float, until: float) -> Found:
         client_key=cache(partial(client_key, settings)),
         is_own=is_own,
     )
-    return Found(judged, tuple(past.remarks), tuple(map(str, past.troubles)))
+    return Found(
+        judged,
+        tuple(past.remarks),
+        tuple(trouble.problem for trouble in past.troubles),
+    )
 
 
 class History:
@@ -306,7 +312,7 @@ class History:
     async def _read(self, since: float) -> Found | None:
         """Read and judge; None if it could not be done in time."""
         if self._reading:
-            self._say(["the history: what began to read it has not come to an end"])
+            self._say_unread("what began to read it has not come to an end")
             return None
         self._reading = True
         found: Deferred[Found] = Deferred()
@@ -322,7 +328,7 @@ class History:
             _ = self._in_thread(work).addBoth(done)
         except RuntimeError as error:
             self._reading = False
-            self._say([f"the history: nothing can read it: {error}"])
+            self._say_unread(f"nothing can read it: {error}")
             return None
         self._waiting = found
         try:
@@ -330,13 +336,17 @@ class History:
         except CancelledError:
             raise Stopping from None
         except TimeoutError:
-            self._say([f"the history: it could not be read within {_READ_S:g} s"])
+            self._say_unread(f"it could not be read within {_READ_S:g} s")
             return None
         finally:
             self._waiting = None
 
-    def _say(self, words: list[str]) -> None:
+    def _say_unread(self, what: str) -> None:
+        self._say([Problem("the history", what)])
+
+    def _say(self, problems: Iterable[Problem]) -> None:
         """Log what is wrong, once for as long as it is so."""
+        words = [str(problem) for problem in problems]
         for text in words:
             if text not in self._said:
                 self._log.error("history: {text}", text=text)

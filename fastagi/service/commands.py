@@ -22,7 +22,7 @@ from attrs import field, frozen
 from fastagi.domain.attempt import Attempt
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
 from fastagi.domain.task import CallbackTask, Status, TaskEvent
-from fastagi.errors import CallbackError
+from fastagi.errors import CallbackError, Problem
 
 #: The largest id that both databases can hold.
 HIGHEST_ID: Final = 2**31 - 1
@@ -400,8 +400,8 @@ class ServiceStatus:
     version: str
     started_at: datetime
     asterisk: AsteriskStatus
-    #: "ok", or what is wrong with it.
-    database: str
+    #: What is wrong with the database, if anything is.
+    database_problem: Problem | None
     #: This service, as it stands in the database for others to see.
     holder: DatabaseHolder
     #: By status; None: not known.

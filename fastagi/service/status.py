@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from fastagi import __version__
 from fastagi.config.model import Settings
 from fastagi.domain.task import Status
+from fastagi.errors import Problem
 from fastagi.runtime.clock import Clock
 from fastagi.service.commands import (
     Actor,
@@ -70,8 +71,9 @@ class StatusCommand:
         self.started_at = clock.now()
 
     async def status(self, _command: ShowStatus, _actor: Actor) -> ServiceStatus:
-        """Return the whole status; its ``database`` is "ok" or says what is wrong."""
+        """Return the whole status."""
         now = self._clock.now()
+        problem: Problem | None = None
         tasks: dict[Status, int] | None = None
         oldest: dict[str, datetime] = {}
         # Reading alone would work on a full disk, where no request can be kept.
@@ -80,17 +82,18 @@ class StatusCommand:
             await writing.addTimeout(_DATABASE_S, self._clock.timers)
             tasks = await self._store.counts()
             oldest = await self._store.oldest_open()
-            database = "ok"
         except StoreUnavailable as error:
-            database = str(error)
+            problem = error.problem
         except TimeoutError:
-            database = f"it has not answered for {_DATABASE_S:g} s; see the log"
+            problem = Problem(
+                "", f"it has not answered for {_DATABASE_S:g} s", "see the log"
+            )
         holder = self._owner.lease.held
         return ServiceStatus(
             version=__version__,
             started_at=self.started_at,
             asterisk=self._node.asterisk,
-            database=database,
+            database_problem=problem,
             holder=DatabaseHolder(
                 host=holder.process.host, pid=holder.process.pid, since=holder.since
             ),

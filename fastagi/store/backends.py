@@ -25,6 +25,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
+from fastagi.errors import Problem
 from fastagi.store.errors import CopyFailed, StoreUnavailable
 from fastagi.store.sqlite_copy import code_of, copy_file, sync_directory, uri
 
@@ -59,11 +60,11 @@ class Explained:
     """An engine's error in an operator's words."""
 
     trouble: Trouble
-    text: str
+    problem: Problem
 
     def as_error(self) -> StoreUnavailable:
         """Return what the store's callers are told."""
-        return StoreUnavailable(self.text)
+        return StoreUnavailable(self.problem)
 
 
 class Backend(Protocol):
@@ -156,7 +157,8 @@ def backend_for(url: str) -> Backend:
             return PostgresBackend(parsed)
         case other:
             raise StoreUnavailable(
-                f"{other} is no database this service can use; use sqlite or postgresql"
+                f"{other} is no database this service can use",
+                "use sqlite or postgresql",
             )
 
 
@@ -196,8 +198,8 @@ class SqliteBackend:
             return
         except OSError as error:
             raise StoreUnavailable(
-                f"{self._path} can not be made: {error.strerror}; let the user this"
-                f" service runs as write to {self._path.parent}"
+                f"{self._path} can not be made: {error.strerror}",
+                f"let the user this service runs as write to {self._path.parent}",
             ) from error
         if os.geteuid() == 0:
             # Made for the service, whose directory this is, not for root.
@@ -224,7 +226,8 @@ class SqliteBackend:
         if broken:
             raise StoreUnavailable(
                 f"the upgrade would leave {len(broken)} rows without the row they"
-                f" belong to; {self._path} is left as it was"
+                " belong to",
+                f"{self._path} is left as it was",
             )
 
     def look_at_rows(self, conn: sa.Connection, *, again: bool) -> bool:
@@ -235,8 +238,8 @@ class SqliteBackend:
         """Notice a file that was deleted or put in place of the one we write to."""
         if self._path is not None and self._identity(self._path) != self._opened:
             raise StoreUnavailable(
-                f"{self._path} was moved, deleted or replaced while in use; put it"
-                " back, or restart the service to begin with an empty one"
+                f"{self._path} was moved, deleted or replaced while in use",
+                "put it back, or restart the service to begin with an empty one",
             )
 
     def has_written(self, conn: sa.Connection) -> bool:
@@ -283,8 +286,8 @@ class SqliteBackend:
             return copy_file(path, target, look)
         except (FileNotFoundError, NotADirectoryError):
             raise StoreUnavailable(
-                f"{path} does not exist, so there is nothing to copy; see database.url"
-                " in the settings"
+                f"{path} does not exist, so there is nothing to copy",
+                "see database.url in the settings",
             ) from None
         except OSError as error:
             raise _unreadable(path, error.strerror or "") from error
@@ -311,53 +314,62 @@ class SqliteBackend:
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
                 return Explained(
                     Trouble.LOCKED,
-                    f"{where} is locked by another process; find it with:"
-                    f" fuser -v {where}",
+                    Problem(
+                        "",
+                        f"{where} is locked by another process",
+                        f"find it with: fuser -v {where}",
+                    ),
                 )
             case sqlite3.SQLITE_FULL:
-                text = f"no room left for {where}; make room on its disk"
+                what, remedy = f"no room left for {where}", "make room on its disk"
             case sqlite3.SQLITE_IOERR if self._path and not _has_room(self._path):
                 # Its file of shared memory could not be made.
-                text = f"no room left for {where}; make room on its disk"
+                what, remedy = f"no room left for {where}", "make room on its disk"
             case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
-                text = (
-                    f"{where} can not be written; let the user this service runs as"
-                    " write to the file and to its directory"
+                what = f"{where} can not be written"
+                remedy = (
+                    "let the user this service runs as write to the file and to its"
+                    " directory"
                 )
             case sqlite3.SQLITE_CANTOPEN:
-                text = (
-                    f"{where} can not be opened; let the user this service runs as"
-                    " read and write the file and its directory"
+                what = f"{where} can not be opened"
+                remedy = (
+                    "let the user this service runs as read and write the file and its"
+                    " directory"
                 )
             case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-                text = (
-                    f"{where} is damaged or no database ({cause}); stop the service,"
-                    " move the file away and put a copy back in its place"
+                what = f"{where} is damaged or no database ({cause})"
+                remedy = (
+                    "stop the service, move the file away and put a copy back in its"
+                    " place"
                 )
             case sqlite3.SQLITE_IOERR:
-                text = f"{where} can not be read or written ({cause}); check its disk"
+                what = f"{where} can not be read or written ({cause})"
+                remedy = "check its disk"
             case sqlite3.SQLITE_ERROR if "no such table" in str(cause):
-                text = f"{where} has not the tables of this service; {_UPGRADE}"
+                what = f"{where} has not the tables of this service"
+                remedy = _UPGRADE
             case sqlite3.SQLITE_ERROR | sqlite3.SQLITE_CONSTRAINT:
                 return None
             case sqlite3.SQLITE_MISUSE | sqlite3.SQLITE_RANGE | sqlite3.SQLITE_MISMATCH:
                 return None
             case _:
-                text = f"{where} can not be used: {cause}"
-        return Explained(Trouble.UNUSABLE, text)
+                what, remedy = f"{where} can not be used: {cause}", ""
+        return Explained(Trouble.UNUSABLE, Problem("", what, remedy))
 
     def _open(self) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise StoreUnavailable(
-                f"SQLite {sqlite3.sqlite_version} is too old; 3.35 or newer is needed"
+                f"SQLite {sqlite3.sqlite_version} is too old",
+                "3.35 or newer is needed",
             )
         if self._path is not None:
             self._check_directory(self._path.parent)
             self._opened = self._identity(self._path)
             if self._opened is None:
                 raise StoreUnavailable(
-                    f"{self._path} does not exist; put it back, or to begin with an"
-                    f" empty one {_UPGRADE}"
+                    f"{self._path} does not exist",
+                    f"put it back, or to begin with an empty one {_UPGRADE}",
                 )
         conn = sqlite3.connect(
             # Without "rw" a missing file would be made, empty and readable by all.
@@ -378,7 +390,8 @@ class SqliteBackend:
         if self._path is not None and mode != "wal":
             conn.close()
             raise StoreUnavailable(
-                f"{self._path} can not have a write-ahead log; move it to a local disk"
+                f"{self._path} can not have a write-ahead log",
+                "move it to a local disk",
             )
         return conn
 
@@ -394,8 +407,8 @@ class SqliteBackend:
     def _check_directory(directory: Path) -> None:
         if not directory.is_dir():
             raise StoreUnavailable(
-                f"the directory {directory} does not exist; make it, for the user this"
-                " service runs as"
+                f"the directory {directory} does not exist",
+                "make it, for the user this service runs as",
             )
 
     def _free_name(self, name: str) -> Path:
@@ -416,27 +429,31 @@ def _has_room(path: Path) -> bool:
 
 def _unreadable(path: Path, why: str) -> CopyFailed:
     return CopyFailed(
-        f"{path} can not be read ({why}); run this command as root or as the user of"
-        " the service"
+        f"{path} can not be read ({why})",
+        "run this command as root or as the user of the service",
     )
 
 
-#: SQLSTATE to what it means; two characters stand for the whole class.
-_SQLSTATES: Final[dict[str, tuple[Trouble, str]]] = {
-    "55P03": (Trouble.LOCKED, "its rows are locked by another session"),
-    "57014": (Trouble.LOCKED, "it takes too long to answer"),
-    "40": (Trouble.RACE, "another session was in the way"),
-    "08": (Trouble.LOST, "the connection is lost"),
-    "57P": (Trouble.LOST, "the server is shutting down or starting"),
-    "53100": (Trouble.UNUSABLE, "its disk is full; make room on the server"),
-    "53": (Trouble.UNUSABLE, "the server has no resources left"),
-    "25006": (Trouble.UNUSABLE, "it is read-only; connect to the primary server"),
-    "42P01": (Trouble.UNUSABLE, f"it has not the tables of this service; {_UPGRADE}"),
-    "42501": (Trouble.UNUSABLE, "its user lacks a right; grant it"),
-    "28": (Trouble.UNUSABLE, "it refuses user or password; correct the database URL"),
-    "3D": (Trouble.UNUSABLE, "it does not exist; make it with createdb"),
-    "58": (Trouble.UNUSABLE, "the server can not read or write its files"),
-    "XX": (Trouble.UNUSABLE, "its files are damaged; see the server's log"),
+#: SQLSTATE to what it means and what to do; two characters stand for the whole class.
+_SQLSTATES: Final[dict[str, tuple[Trouble, str, str]]] = {
+    "55P03": (Trouble.LOCKED, "its rows are locked by another session", ""),
+    "57014": (Trouble.LOCKED, "it takes too long to answer", ""),
+    "40": (Trouble.RACE, "another session was in the way", ""),
+    "08": (Trouble.LOST, "the connection is lost", ""),
+    "57P": (Trouble.LOST, "the server is shutting down or starting", ""),
+    "53100": (Trouble.UNUSABLE, "its disk is full", "make room on the server"),
+    "53": (Trouble.UNUSABLE, "the server has no resources left", ""),
+    "25006": (Trouble.UNUSABLE, "it is read-only", "connect to the primary server"),
+    "42P01": (Trouble.UNUSABLE, "it has not the tables of this service", _UPGRADE),
+    "42501": (Trouble.UNUSABLE, "its user lacks a right", "grant it"),
+    "28": (
+        Trouble.UNUSABLE,
+        "it refuses user or password",
+        "correct the database URL",
+    ),
+    "3D": (Trouble.UNUSABLE, "it does not exist", "make it with createdb"),
+    "58": (Trouble.UNUSABLE, "the server can not read or write its files", ""),
+    "XX": (Trouble.UNUSABLE, "its files are damaged", "see the server's log"),
 }
 
 
@@ -464,8 +481,8 @@ class PostgresBackend:
             from fastagi.store.patience import PatientConnection
         except ImportError:
             raise StoreUnavailable(
-                "the driver for PostgreSQL is missing; install it:"
-                f" {sys.prefix}/bin/pip install 'psycopg[binary]'"
+                "the driver for PostgreSQL is missing",
+                f"install it: {sys.prefix}/bin/pip install 'psycopg[binary]'",
             ) from None
         url = url.set(drivername="postgresql+psycopg")
         try:
@@ -493,8 +510,11 @@ class PostgresBackend:
         except (ArgumentError, ValueError, Error) as error:
             reason = str(error).strip().splitlines()[0]
             raise StoreUnavailable(
-                f"the database {self._name}: {reason}; correct database.url in the"
-                " settings"
+                Problem(
+                    "",
+                    f"the database {self._name}: {reason}",
+                    "correct database.url in the settings",
+                )
             ) from None
 
         def connect(_dialect: Any, _record: Any, args: Any, options: Any) -> Any:
@@ -583,8 +603,9 @@ class PostgresBackend:
         state = getattr(error.orig, "sqlstate", None)
         for length in (5, 3, 2):
             if state and (known := _SQLSTATES.get(state[:length])):
-                trouble, text = known
-                return Explained(trouble, f"the database {self._name}: {text}")
+                trouble, what, remedy = known
+                what = f"the database {self._name}: {what}"
+                return Explained(trouble, Problem("", what, remedy))
         if error.connection_invalidated or (
             state is None and isinstance(error, sa.exc.OperationalError)
         ):
@@ -592,8 +613,12 @@ class PostgresBackend:
             detail = str(error.orig).strip().splitlines()[0]
             return Explained(
                 Trouble.LOST,
-                f"the database {self._name}: {detail}; see whether its server runs,"
-                " answers and takes this URL, and what its log says",
+                Problem(
+                    "",
+                    f"the database {self._name}: {detail}",
+                    "see whether its server runs, answers and takes this URL, and what"
+                    " its log says",
+                ),
             )
         return None
 

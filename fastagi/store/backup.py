@@ -53,13 +53,14 @@ def _look(copy: sqlite3.Connection) -> tuple[str, int]:
     tables = {name for (name,) in found}
     if not tables:
         raise CopyFailed(
-            "there is nothing in the database to copy; the first start of the service"
-            " makes its tables"
+            "there is nothing in the database to copy",
+            "the first start of the service makes its tables",
         )
     if not {"alembic_version", task.name} <= tables:
         raise ForeignDatabase(
             "the database belongs to something else: it has tables such as"
-            f" {min(tables)}, but not those of this service; correct database.url"
+            f" {min(tables)}, but not those of this service",
+            "correct database.url",
         )
     versions = copy.execute("SELECT version_num FROM alembic_version").fetchall()
     (version,) = max(versions, default=("",))
@@ -67,7 +68,8 @@ def _look(copy: sqlite3.Connection) -> tuple[str, int]:
     if version == migrate.newest_version() and missing:
         raise CopyFailed(
             f"the database has no table {min(missing)} any more, so a copy of it would"
-            " be of no use; stop the service and put an earlier copy back"
+            " be of no use",
+            "stop the service and put an earlier copy back",
         )
     (tasks,) = copy.execute(f"SELECT count(*) FROM {task.name}").fetchone()
     return version, tasks

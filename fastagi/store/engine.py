@@ -24,11 +24,12 @@ from types import GeneratorType
 from typing import Any, Final, TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
-from attrs import define, field
+from attrs import define, evolve, field
 
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
+from fastagi.errors import Problem
 from fastagi.store.backends import Backend, Explained, Trouble, backend_for
 from fastagi.store.errors import CommitUnknown, OutOfTime, StoreUnavailable
 
@@ -648,8 +649,11 @@ class _Transactions:
         except (sa.exc.DBAPIError, StoreUnavailable) as error:
             self.disconnect()
             explained = self._backend.explain(error)
-            text = explained.text if explained else str(_origin(error))
-            _fail(done, failure(f"it could not be committed: {text}"))
+            problem = (
+                explained.problem if explained else Problem("", str(_origin(error)))
+            )
+            what = f"it could not be committed: {problem.what}"
+            _fail(done, failure(evolve(problem, what=what)))
         else:
             self.commits += 1
             self._failed = self._failed and not proves

@@ -414,13 +414,14 @@ def held_by(holder: Held | None) -> DatabaseHeld:
     """Return what whoever may not have the database is told."""
     if holder is None:
         return DatabaseHeld(
-            "another process runs the service on this database; find it with 'pgrep -af"
-            " callback-queue' and stop it"
+            "another process runs the service on this database",
+            "find it with 'pgrep -af callback-queue' and stop it",
         )
     return DatabaseHeld(
-        f"the service is run on this database already, by {holder}; stop that one"
-        f" ('systemctl stop callback-queue' on {holder.process.host or 'its host'}), or"
-        " give this one a database of its own (database.url in its settings)"
+        f"the service is run on this database already, by {holder}",
+        "stop that one ('systemctl stop callback-queue' on"
+        f" {holder.process.host or 'its host'}), or give this one a database of its own"
+        " (database.url in its settings)",
     )
 
 
@@ -475,8 +476,8 @@ def _lock(backend: Backend, url: str) -> FileLock | None:
             time.sleep(_LOOK_S / 10)
     except OSError as error:
         raise StoreUnavailable(
-            f"{path} can not be locked: {error.strerror}; let the user this service"
-            " runs as read and write it"
+            f"{path} can not be locked: {error.strerror}",
+            "let the user this service runs as read and write it",
         ) from error
     return lock
 
@@ -486,6 +487,6 @@ def _is_locked(path: Path) -> bool:
         return is_locked(path)
     except OSError as error:
         raise StoreUnavailable(
-            f"{path} can not be read: {error.strerror}; run this command as root or as"
-            " the user of the service"
+            f"{path} can not be read: {error.strerror}",
+            "run this command as root or as the user of the service",
         ) from error

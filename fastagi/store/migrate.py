@@ -169,9 +169,9 @@ def _refuse_while_held(conn: sa.Connection, backend: Backend) -> None:
         return
     if (held := leases.holder_in(conn, backend)) is not None:
         raise DatabaseHeld(
-            f"the database is not upgraded while a service runs on it: {held}; stop it"
-            " ('systemctl stop callback-queue'), run 'callback-queue db upgrade' and"
-            " start it again"
+            f"the database is not upgraded while a service runs on it: {held}",
+            "stop it ('systemctl stop callback-queue'), run 'callback-queue db upgrade'"
+            " and start it again",
         )
 
 
@@ -254,15 +254,17 @@ def _version(conn: sa.Connection, migrations: Path) -> str:
         if tables:
             raise ForeignDatabase(
                 "the database belongs to something else: it has tables such as"
-                f" {tables[0]}, but no version of this service; use one of its own"
+                f" {tables[0]}, but no version of this service",
+                "use one of its own",
             )
         return ""
     known = _versions(migrations)
     if unknown := [head for head in heads if head not in known]:
         raise SchemaTooNew(
             f"the database is of version {unknown[0]}, this service knows only up to"
-            f" {max(known)}; install the newer service again, or put"
-            " back the copy made before the upgrade"
+            f" {max(known)}",
+            "install the newer service again, or put back the copy made before the"
+            " upgrade",
         )
     return heads[0]
 
@@ -271,6 +273,6 @@ def _outdated(version: str, migrations: Path) -> SchemaOutdated:
     found = f"of version {version}" if version else "empty"
     needed = newest_version(migrations=migrations)
     return SchemaOutdated(
-        f"the database is {found}, version {needed} is needed;"
-        " stop the service, run 'callback-queue db upgrade' and start it again"
+        f"the database is {found}, version {needed} is needed",
+        "stop the service, run 'callback-queue db upgrade' and start it again",
     )

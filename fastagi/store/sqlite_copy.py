@@ -101,8 +101,9 @@ def copy_file(source: Path, target: Path, look: Callable[[sqlite3.Connection], T
         sync_directory(target.parent)
     except OSError as error:
         raise CopyFailed(
-            f"{target} can not be made: {error.strerror}; give a place on a disk with"
-            " room, in a folder that exists and that this user may write to"
+            f"{target} can not be made: {error.strerror}",
+            "give a place on a disk with room, in a folder that exists and that this"
+            " user may write to",
         ) from error
     return result
 
@@ -164,7 +165,8 @@ def _copy_pages(
             else:
                 why, remedy = str(error), "check its disk"
             raise CopyFailed(
-                f"{target} can not be written: {why}; {remedy}, or give another place"
+                f"{target} can not be written: {why}",
+                f"{remedy}, or give another place",
             ) from error
 
 
@@ -219,6 +221,6 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 def _taken(target: Path) -> CopyFailed:
     return CopyFailed(
-        f"{target} exists already and is left as it is; give another name, or move it"
-        " away first"
+        f"{target} exists already and is left as it is",
+        "give another name, or move it away first",
     )

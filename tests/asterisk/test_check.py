@@ -165,7 +165,7 @@ def test_wrong_port_of_the_manager(installation: Installation) -> None:
     code, found = installation.check()
     assert code == 1
     fault = found[0]
-    assert fault.problem == "no manager interface: the connection is refused"
+    assert fault.what == "no manager interface: the connection is refused"
     assert f"write port: {right} under ami, as manager.conf has it" in fault.remedy
     # What depends on it is not taken for right.
     assert {one.area for one in found} == {"manager", "queues"}
@@ -179,21 +179,21 @@ def test_something_else_on_the_port_of_the_manager(
             {"ami": {"port": lab.asterisk.ports.spare, "timeout": "1s"}}
         )
         _code, found = installation.check()
-    assert "does not answer: no answer within 1 s" in found[0].problem
+    assert "does not answer: no answer within 1 s" in found[0].what
 
 
 def test_wrong_secret(installation: Installation) -> None:
     installation.configure({"ami": {"secret": "wrong"}})
     _code, found = installation.check()
     assert found[0].where.startswith(f"{installation.etc}/manager.d/")
-    assert "is not the one in the settings" in found[0].problem
+    assert "is not the one in the settings" in found[0].what
     assert "asterisk -rx 'manager reload'" in found[0].remedy
 
 
 def test_unknown_user(installation: Installation) -> None:
     installation.configure({"ami": {"username": "somebody"}})
     _code, found = installation.check()
-    assert found[0].problem == "there is no user [somebody]"
+    assert found[0].what == "there is no user [somebody]"
     assert "etc/asterisk/manager.d/callback-queue.conf" in found[0].remedy
 
 
@@ -205,7 +205,7 @@ def test_user_from_elsewhere(installation: Installation) -> None:
         "manager reload",
     )
     _code, found = installation.check()
-    assert "Asterisk refuses the login of" in found[0].problem
+    assert "Asterisk refuses the login of" in found[0].what
     assert "permit lines" in found[0].remedy
 
 
@@ -221,8 +221,8 @@ def test_user_without_a_class_of_write(installation: Installation, name: str) ->
     code, found = installation.check()
     assert code == 1
     fault = found[0]
-    assert f"may not use {', '.join(WRITE_CLASSES[name])}" in fault.problem
-    assert f"write has no '{name}'" in fault.problem
+    assert f"may not use {', '.join(WRITE_CLASSES[name])}" in fault.what
+    assert f"write has no '{name}'" in fault.what
     assert "write there: write = agent,call,originate,reporting" in fault.remedy
     # Without the right to look at the dialplan its files are read.
     assert all(one.level == "warning" for one in found[1:])
@@ -238,7 +238,7 @@ def test_user_without_a_class_of_read(installation: Installation, name: str) -> 
         "manager reload",
     )
     fault = installation.fault()
-    assert f"read has no '{name}'" in fault.problem
+    assert f"read has no '{name}'" in fault.what
     assert "write there: read = agent,call,system,user" in fault.remedy
 
 
@@ -248,7 +248,7 @@ def test_rights_that_are_in_the_file_and_not_in_force(
     name = "manager.d/callback-queue.conf"
     installation.edit(name, "read = agent,", "read = ", "manager reload")
     installation.edit(name, "read = ", "read = agent,")
-    assert "read has no 'agent'" in installation.fault().problem
+    assert "read has no 'agent'" in installation.fault().what
 
 
 def test_event_filter_that_keeps_too_much_away(installation: Installation) -> None:
@@ -256,7 +256,7 @@ def test_event_filter_that_keeps_too_much_away(installation: Installation) -> No
         "manager.d/callback-queue.conf", "!^Event: (HangupHandler|", "!^Event: (Hangup|"
     )
     fault = installation.fault()
-    assert fault.problem == "this event filter keeps away Hangup"
+    assert fault.what == "this event filter keeps away Hangup"
 
 
 def test_user_that_may_log_in_only_once(installation: Installation) -> None:
@@ -268,7 +268,7 @@ def test_user_that_may_log_in_only_once(installation: Installation) -> None:
         "manager reload",
     )
     _code, found = installation.check()
-    assert "may log in only once" in found[0].problem
+    assert "may log in only once" in found[0].what
     assert "allowmultiplelogin = yes" in found[0].remedy
 
 
@@ -279,7 +279,7 @@ def test_module_that_is_not_loaded(installation: Installation) -> None:
         fault = installation.fault()
     finally:
         installation.asterisk.cli(f"module load {module}")
-    assert f"no action DeviceStateList: {module} is not loaded" in fault.problem
+    assert f"no action DeviceStateList: {module} is not loaded" in fault.what
     assert f"asterisk -rx 'module load {module}'" in fault.remedy
 
 
@@ -300,7 +300,7 @@ def test_queue_line_whose_caller_does_not_come_back_to_it(
     (finding,) = found
     assert code == 0
     assert finding.where == "extension sales@inbound"
-    assert "does not come back to Queue(sales,tc,,,20)" in finding.problem
+    assert "does not come back to Queue(sales,tc,,,20)" in finding.what
     assert finding.remedy.endswith(
         "Gosub(callback-enter,s,1(sales,tc,,,20)) and then"
         " Queue(${CALLBACK_QUEUE_ARGS})"
@@ -319,7 +319,7 @@ def test_dialplan_that_is_not_included(installation: Installation) -> None:
     file = installation.etc / "callback-queue.conf"
     installation.edit("extensions.conf", f'#include "{file}"', "", "dialplan reload")
     fault = installation.fault()
-    assert fault.problem == "Asterisk has not loaded our dialplan"
+    assert fault.what == "Asterisk has not loaded our dialplan"
     assert 'write #include "callback-queue.conf" at the end of' in fault.remedy
     file.unlink()
     fault = installation.fault()
@@ -347,7 +347,7 @@ def test_dialplan_of_another_version(
 ) -> None:
     installation.edit("callback-queue.conf", old, new, "dialplan reload")
     fault = installation.fault()
-    assert problem in fault.problem
+    assert problem in fault.what
     assert "dialplan/callback-queue.conf" in fault.remedy or "dialplan of this" in (
         fault.remedy
     )
@@ -392,7 +392,7 @@ def test_option_missing_in_queues_conf(
     assert code == 1
     assert len(found) == 2
     for name, fault in zip(("support", "sales"), found, strict=True):
-        assert fault.problem.startswith(f"[{name}] {problem}")
+        assert fault.what.startswith(f"[{name}] {problem}")
         assert f"write there: {option} = " in fault.remedy
         assert "asterisk -rx 'module reload app_queue.so'" in fault.remedy
 
@@ -407,7 +407,7 @@ def test_queue_that_offers_nothing_is_a_doubt(installation: Installation) -> Non
 def test_queue_that_asterisk_does_not_have(installation: Installation) -> None:
     installation.configure({"queues": {"suport": {}}})
     fault = installation.fault()
-    assert fault.problem == "Asterisk has no queue suport"
+    assert fault.what == "Asterisk has no queue suport"
     assert "add [suport] to queues.conf" in fault.remedy
 
 
@@ -417,7 +417,7 @@ def test_queue_that_is_not_reloaded(installation: Installation) -> None:
     path.write_text(text + text[text.index("[sales]") :].replace("sales", "later"))
     installation.configure({"queues": {"later": {}}})
     fault = installation.fault()
-    assert "Asterisk has no queue later, though it is here" in fault.problem
+    assert "Asterisk has no queue later, though it is here" in fault.what
     installation.asterisk.cli("module reload app_queue.so")
     assert installation.check() == (0, [])
 
@@ -435,15 +435,15 @@ def test_deleted_queue_takes_the_callbacks_of_those_behind_it(
     code, found = installation.check()
     assert code == 1
     assert found[0].where == f"{post}:3"
-    assert "does not read the rest of this file: there is no" in found[0].problem
-    assert found[1].problem.startswith("[sales] has no context")
+    assert "does not read the rest of this file: there is no" in found[0].what
+    assert found[1].what.startswith("[sales] has no context")
     assert len(found) == 2
 
 
 def test_file_that_asterisk_refuses(installation: Installation) -> None:
     installation.edit("queues.conf", "[sales]", "[sales](gone)")
     fault = installation.fault()
-    assert fault.problem == (
+    assert fault.what == (
         "Asterisk does not read all of queues.conf: there is no section [gone] above to"
         " take options from"
     )
@@ -456,7 +456,7 @@ def test_member_that_is_in_the_file_and_not_in_force(
     before = path.read_text()
     path.write_text(f"{before}maxlen = 7\nmember => PJSIP/carol\n")
     _code, found = installation.check()
-    faults = [one.problem for one in found if one.is_fault]
+    faults = [one.what for one in found if one.is_fault]
     assert faults == [
         "Asterisk has not read it: [sales] is loaded with maxlen = 0",
         "Asterisk has not read it: [sales] is loaded without PJSIP/carol",
@@ -465,7 +465,7 @@ def test_member_that_is_in_the_file_and_not_in_force(
     assert installation.check() == (0, [])
     path.write_text(before)
     _code, found = installation.check()
-    assert any("with the member PJSIP/carol" in one.problem for one in found)
+    assert any("with the member PJSIP/carol" in one.what for one in found)
 
 
 def test_file_that_was_changed_since_the_last_reload(
@@ -477,7 +477,7 @@ def test_file_that_was_changed_since_the_last_reload(
     code, (doubt,) = installation.check()
     assert code == 0
     assert doubt.where == str(path)
-    assert "its queues may still be the old ones" in doubt.problem
+    assert "its queues may still be the old ones" in doubt.what
 
 
 def test_member_on_a_local_channel_without_the_state_of_a_phone(
@@ -486,7 +486,7 @@ def test_member_on_a_local_channel_without_the_state_of_a_phone(
     blind = Queue(name="sales", members=("Local/bob@agents/n",), options=_OFFER)
     installation.set_queues(_SUPPORT, blind)
     _code, found = installation.check()
-    assert any("looks free during calls" in one.problem for one in found)
+    assert any("looks free during calls" in one.what for one in found)
 
 
 def test_queue_that_is_entered_without_an_answer(installation: Installation) -> None:
@@ -503,14 +503,14 @@ def test_announcement_whose_file_is_not_there(installation: Installation) -> Non
     code, found = installation.check()
     assert code == 1
     assert {one.area for one in found} == {"sounds"}
-    assert "no such sound file for periodic-announce of [" in found[0].problem
+    assert "no such sound file for periodic-announce of [" in found[0].what
 
 
 def test_trunk_without_a_number(installation: Installation) -> None:
     installation.configure({"defaults": {"outbound_channel": "PJSIP/{number}@trunk"}})
     code, found = installation.check()
     assert code == 0
-    assert "trunk has neither callerid nor from_user" in found[0].problem
+    assert "trunk has neither callerid nor from_user" in found[0].what
     own = {"outbound_caller_id": "+4930123456"}
     installation.configure({"defaults": own})
     assert installation.check() == (0, [])
@@ -534,7 +534,7 @@ def test_trunk_that_follows_redirects_by_itself(installation: Installation) -> N
     )
     code, (doubt,) = installation.check()
     assert code == 0
-    assert "trunk has redirect_method = uri_pjsip" in doubt.problem
+    assert "trunk has redirect_method = uri_pjsip" in doubt.what
 
 
 def test_queue_with_a_context_of_its_own(installation: Installation) -> None:
@@ -546,7 +546,7 @@ def test_queue_with_a_context_of_its_own(installation: Installation) -> None:
     installation.edit("queues.conf", "context = menu", "context = keys")
     _code, found = installation.check()
     assert len(found) == 2
-    assert "key 1 leads to the context keys, which does not go" in found[0].problem
+    assert "key 1 leads to the context keys, which does not go" in found[0].what
 
 
 def test_queue_without_members_is_a_doubt(installation: Installation) -> None:
@@ -563,14 +563,14 @@ def test_extension_that_asterisk_does_not_know(installation: Installation) -> No
     installation.configure({"queues": {"sales": {"target_extension": "PJSIP/nobody"}}})
     fault = installation.fault()
     assert fault.where == "queues.sales.target_extension"
-    assert "does not know the device PJSIP/nobody" in fault.problem
+    assert "does not know the device PJSIP/nobody" in fault.what
 
 
 def test_way_to_the_outside_that_does_not_exist(installation: Installation) -> None:
     for channel in ("Local/{number}@nowhere/n", "PJSIP/{number}@nobody"):
         installation.configure({"defaults": {"outbound_channel": channel}})
         fault = installation.fault()
-        assert fault.problem.startswith(f"it is {channel}, and Asterisk has no ")
+        assert fault.what.startswith(f"it is {channel}, and Asterisk has no ")
     way = {"outbound_channel": "PJSIP/{number}@trunk", "outbound_caller_id": "+4930123"}
     installation.configure({"defaults": way})
     assert installation.check() == (0, [])
@@ -583,13 +583,13 @@ def test_secret_that_everybody_may_read(installation: Installation) -> None:
     installation.service.config.chmod(0o644)
     code, (doubt,) = installation.check()
     assert code == 0
-    assert "every user of this machine may read it" in doubt.problem
+    assert "every user of this machine may read it" in doubt.what
 
 
 def test_missing_sound(installation: Installation) -> None:
     (installation.sounds / "en/callback-queue/accepted.wav").unlink()
     _code, found = installation.check()
-    assert all("sounds.accepted" in one.problem for one in found)
+    assert all("sounds.accepted" in one.what for one in found)
     assert found[0].level == "fault"
     assert "cp -r sounds/en/callback-queue " in found[0].remedy
 
@@ -610,14 +610,14 @@ def test_database_of_another_version(installation: Installation) -> None:
         conn.execute("UPDATE alembic_version SET version_num = '9999'")
         conn.commit()
     fault = installation.fault()
-    assert "the database is of version 9999" in fault.problem
+    assert "the database is of version 9999" in fault.what
 
 
 def test_port_that_is_taken(installation: Installation) -> None:
     port = installation.asterisk.ports.agi
     with socket.create_server(("127.0.0.1", port)):
         fault = installation.fault()
-    assert fault.problem == "another program has this port"
+    assert fault.what == "another program has this port"
     assert f"ss -ltnp 'sport = :{port}'" in fault.remedy
 
 
@@ -629,7 +629,7 @@ def test_service_that_listens_elsewhere(installation: Installation) -> None:
         global_variables={"CALLBACK_AGI": f"agi://127.0.0.1:{spare}"}
     )
     fault = installation.fault()
-    assert "the service runs, and does not listen here" in fault.problem
+    assert "the service runs, and does not listen here" in fault.what
     assert fault.remedy.endswith("systemctl restart callback-queue")
 
 
@@ -644,4 +644,4 @@ def test_service_that_hangs(installation: Installation) -> None:
     # Where it was stopped, it may have a transaction under way, too.
     (fault,) = (one for one in found if one.area != "database")
     assert fault.area == "control socket"
-    assert fault.problem == "the service has it open and does not answer"
+    assert fault.what == "the service has it open and does not answer"

@@ -104,7 +104,7 @@ def test_line_that_stops_asterisk_is_the_one_it_names_in_its_log(
         said_by(link)
         log = asterisk.log[before:]
         named = [f"{file}:{line}" for line, file in re.findall(_STOP, log)]
-        told = [stop.where for stop in read_conf(etc, NAME).stops]
+        told = [stop.problem.where for stop in read_conf(etc, NAME).stops]
         # Of an include that is not there it names no line.
         assert set(named) <= set(told), name
         stopped += len(told)

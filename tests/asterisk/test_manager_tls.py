@@ -66,7 +66,7 @@ def test_certificate_for_another_name_is_told_in_log_status_and_check(
     log = service.wait_for(says("no TLS with Asterisk"))["message"]
     status = service.cli("status", "--json").json()["asterisk"]["error"]
     fault = found_by_check(service)
-    for text in (log, status, f"no TLS: {fault.problem} - {fault.remedy}"):
+    for text in (log, status, f"no TLS: {fault.what} - {fault.remedy}"):
         assert f"is for 127.0.0.1, pbx.example.com and not for {other} - " in text
         assert service.settings["ami"]["secret"] not in text
 
@@ -75,14 +75,14 @@ def test_each_reason_not_to_believe_is_told(lab: Lab, tmp_path: Path) -> None:
     authorities = ca_file(tmp_path)
     port = lab.asterisk.open_manager_tls(*ASTERISK.save(tmp_path, "asterisk"))
     unknown = found_by_check(with_tls(lab, port))
-    assert "signed by nobody whom we believe: CN=The PBX's CA" in unknown.problem
+    assert "signed by nobody whom we believe: CN=The PBX's CA" in unknown.what
     # Never in clear text instead: this port would have taken it.
     clear = with_tls(lab, lab.asterisk.ports.ami, ca_file=authorities)
-    assert found_by_check(clear).problem == "no TLS: the port speaks no TLS"
+    assert found_by_check(clear).what == "no TLS: the port speaks no TLS"
     # And the other way round.
     service = lab.service({"ami": {"port": port, "timeout": "1s"}}, start=False)
     assert "write ami.tls" in found_by_check(service).remedy
     old = expired("127.0.0.1", by=CA).save(tmp_path, "old")
     port = lab.asterisk.open_manager_tls(*old)
     late = found_by_check(with_tls(lab, port, ca_file=authorities))
-    assert re.search(r"its certificate expired on \d{4}-\d\d-\d\d", late.problem)
+    assert re.search(r"its certificate expired on \d{4}-\d\d-\d\d", late.what)

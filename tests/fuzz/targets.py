@@ -157,9 +157,9 @@ def fuzz_settings(data: bytes) -> None:
         try:
             found = parse_settings(data, environ=environ)
         except ConfigErrors as errors:
-            assert errors.errors
-            for error in errors.errors:
-                assert error.message
+            assert errors.problems
+            for error in errors.problems:
+                assert error.what
                 assert "\n" not in str(error)
                 assert SECRET not in str(error)
                 str(error).encode()

@@ -53,7 +53,7 @@ def told(notes: Notes | Iterable[Finding]) -> list[str]:
     return [
         "ok"
         if finding.is_ok
-        else f"{finding.level}: {finding.where}: {finding.problem} - {finding.remedy}"
+        else f"{finding.level}: {finding.where}: {finding.what} - {finding.remedy}"
         for finding in notes
     ]
 

@@ -248,10 +248,10 @@ def test_certificate_that_signed_itself_is_believed_if_it_is_the_one_given(
     assert served(Peer(alone.save(tmp_path, "peer")), believes(alone)) == BANNER
     other = issue(NAME)
     failed = refused(Peer(other.save(tmp_path, "peer")), believes(alone))
-    assert failed.problem == (
+    assert failed.problem.what == (
         "its certificate is signed by nobody whom we believe: CN=test"
     )
-    assert "ami.tls.ca_file" in failed.remedy
+    assert "ami.tls.ca_file" in failed.problem.remedy
 
 
 @pytest.mark.parametrize(
@@ -305,8 +305,8 @@ def test_who_is_not_believed(
     tmp_path: Path,
 ) -> None:
     failed = refused(Peer(identity.save(tmp_path, "peer")), believes(name=name))
-    assert failed.problem.startswith(problem)
-    assert failed.remedy
+    assert failed.problem.what.startswith(problem)
+    assert failed.problem.remedy
 
 
 def test_ca_that_expired_vouches_for_nobody(
@@ -317,29 +317,29 @@ def test_ca_that_expired_vouches_for_nobody(
         * (GOOD.certificate.not_valid_after_utc - GOOD.certificate.not_valid_before_utc)
     )
     failed = refused(Peer(issue(NAME, by=old).save(tmp_path, "peer")), believes(old))
-    assert failed.problem.startswith("the certificate of its CA expired on ")
+    assert failed.problem.what.startswith("the certificate of its CA expired on ")
 
 
 def test_without_a_ca_file_those_of_the_system_count(
     believes: Callable[..., ManagerTls], tmp_path: Path
 ) -> None:
     failed = refused(Peer(GOOD.save(tmp_path, "peer")), believes(None))
-    assert "signed by nobody whom we believe" in failed.problem
+    assert "signed by nobody whom we believe" in failed.problem.what
 
 
 def test_port_without_tls_is_named_and_nothing_is_said_to_it(
     believes: Callable[..., ManagerTls],
 ) -> None:
     failed = refused(PlainPeer(), believes())
-    assert failed.problem == "the port speaks no TLS"
-    assert "tlsbindaddr" in failed.remedy
+    assert failed.problem.what == "the port speaks no TLS"
+    assert "tlsbindaddr" in failed.problem.remedy
 
 
 def test_connection_closed_in_the_handshake(
     believes: Callable[..., ManagerTls],
 ) -> None:
     failed = refused(ClosingPeer(), believes())
-    assert failed.problem == "the connection was closed in the TLS handshake"
+    assert failed.problem.what == "the connection was closed in the TLS handshake"
 
 
 def test_silence_in_the_handshake_ends_with_the_time_limit_of_check(
@@ -356,7 +356,7 @@ def test_silence_in_the_handshake_ends_with_the_time_limit_of_check(
             ManagerLink(where, Credentials(username="u", secret="s"))
     assert raised.value.trouble is Trouble.NO_TLS
     assert str(raised.value) == "no answer to the TLS handshake within 0.05 s"
-    assert "tlsbindaddr" in raised.value.remedy
+    assert "tlsbindaddr" in raised.value.problem.remedy
 
 
 def test_silence_in_the_handshake_ends_with_the_time_limit_of_the_service(
@@ -368,7 +368,7 @@ def test_silence_in_the_handshake_ends_with_the_time_limit_of_the_service(
     client.transport.carry()
     assert isinstance(client.result, Failure)
     assert client.result.check(TlsFailed)
-    assert client.result.value.problem == "no answer to the TLS handshake"
+    assert client.result.value.problem.what == "no answer to the TLS handshake"
     assert client.transport.closed
 
 

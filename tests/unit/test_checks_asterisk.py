@@ -362,17 +362,16 @@ class TestNoConnection:
         assert text.startswith("fault: 127.0.0.1:5039: no manager interface: ")
         assert advice in text
 
-    def test_file_for_tls_that_is_not_there(self, tmp_path: Path) -> None:
-        given = settings(
-            tmp_path, ami={"tls": {"enabled": True, "ca_file": "/nowhere/ca.crt"}}
-        )
+    @pytest.mark.parametrize("file", ["/nowhere/ca.crt", "/no - where/ca.crt"])
+    def test_file_for_tls_that_is_not_there(self, tmp_path: Path, file: str) -> None:
+        given = settings(tmp_path, ami={"tls": {"enabled": True, "ca_file": file}})
         with pytest.raises(LinkFailed) as raised:
             manager.log_in(given.ami)
         text = only(explain_failure(raised.value, given.ami, Place(given)))
         assert text == (
-            "fault: 127.0.0.1:5039: no TLS: ami.tls.ca_file: /nowhere/ca.crt can not be"
-            " read: No such file or directory - correct the path, or let the service"
-            " read it: chmod 644 /nowhere/ca.crt"
+            f"fault: 127.0.0.1:5039: no TLS: ami.tls.ca_file: {file} can not be read:"
+            " No such file or directory - correct the path, or let the service read it:"
+            f" chmod 644 {file}"
         )
 
     def test_silence_may_be_tls(self, tmp_path: Path) -> None:

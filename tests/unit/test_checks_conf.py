@@ -105,7 +105,7 @@ def test_files_are_included_in_place(tmp_path: Path) -> None:
 
 
 def _stops(conf: Conf) -> list[tuple[str, str]]:
-    return [(Path(one.where).name, one.problem) for one in conf.stops]
+    return [(Path(one.problem.where).name, one.problem.what) for one in conf.stops]
 
 
 def test_what_a_program_makes_is_not_known(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_mistake_in_the_file_itself_refuses_it(
     assert conf.sections == []
     assert where == f"queues.conf:{line}"
     assert said.startswith(problem)
-    assert conf.stops[0].remedy
+    assert conf.stops[0].problem.remedy
 
 
 def test_mistake_in_an_included_file_loses_the_rest_of_it(tmp_path: Path) -> None:

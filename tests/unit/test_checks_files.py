@@ -27,6 +27,7 @@ from fastagi.checks.process import DEFAULT_USER, Running, User, service_user
 from fastagi.checks.sounds import SHIPPED, check_sounds
 from fastagi.config.load import load_settings, parse_settings
 from fastagi.store import migrate
+from fastagi.store.errors import StoreUnavailable
 from tests.harness.checking import only, settings, told, write
 
 _US = User(pwd.getpwuid(os.geteuid()).pw_name, os.geteuid())
@@ -182,6 +183,20 @@ class TestDatabase:
             text = only(self._check(file))
         assert "is locked by another process" in text
         assert f"fuser -v {file}" in text
+
+    def test_database_in_a_folder_with_punctuation_in_its_name(
+        self, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "old; new/cq.db"
+        file.parent.mkdir()
+        migrate.upgrade(f"sqlite:///{file}")
+
+        def current(_url: str) -> None:
+            raise StoreUnavailable(f"{file} can not be opened", "see its rights; now")
+
+        assert only(check_database(f"sqlite:///{file}", _US, current)) == (
+            f"fault: {file}: {file} can not be opened - see its rights; now"
+        )
 
     @pytest.mark.parametrize(
         ("option", "says"),

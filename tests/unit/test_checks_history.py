@@ -66,6 +66,16 @@ def test_queue_log_that_is_written_is_ok(tmp_path: Path, log: Path) -> None:
     assert check(tmp_path, queue_log=str(log)) == ["ok"]
 
 
+def test_place_with_punctuation_in_its_name_is_named_whole(tmp_path: Path) -> None:
+    log = tmp_path / "log: old; new/queue_log"
+    write(log, line(time.time() - 60))
+    write(log.with_name("queue_log.1.gz"), "no gzip")
+    write(tmp_path / "etc/cdr.conf", _CDR_CONF)
+    (text,) = check(tmp_path, queue_log=str(log))
+    assert text.startswith(f"fault: {log}.1.gz: it can not be read: ")
+    assert text.endswith(" - the calls in it are not known; mend it or move it away")
+
+
 def test_no_history_is_wanted(tmp_path: Path) -> None:
     assert check(tmp_path, enabled=False, queue_log="/nowhere/queue_log") == ["ok"]
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -29,6 +30,7 @@ from fastagi.checks.place import NotVisible, Place
 from fastagi.checks.process import Running, User, running_service
 from fastagi.checks.service import check_service
 from fastagi.command import cli, render
+from fastagi.errors import Problem
 from fastagi.runtime import kernel_limits
 from tests.harness.checking import only, settings, told, write
 
@@ -303,14 +305,19 @@ class TestService:
         assert "not connected to Asterisk: refused the login" in text
 
     def test_service_that_can_not_use_its_database_says_why(self) -> None:
-        trouble = "no room left for /var/lib/x.db; make room on its disk"
-        status = {"version": __version__, "database": trouble}
+        problem = Problem("", "no room left for /var/lib/x; y.db", "make room; now")
+        status = {
+            "version": __version__,
+            "database": str(problem),
+            "database_problem": attrs.asdict(problem),
+        }
         text = only(check_service(Running(uid=0, status=status), control_refused=False))
         assert text == (
             "fault: callback-queue.service: the service can not use its database: no"
-            " room left for /var/lib/x.db - make room on its disk"
+            " room left for /var/lib/x; y.db - make room; now"
         )
-        status["database"] = "it has not answered for 5 s"
+        # As a service of version 0.1.0 says it.
+        status = {"version": __version__, "database": "it has not answered for 5 s"}
         text = only(check_service(Running(uid=0, status=status), control_refused=False))
         assert " - put right what is found under database" in text
 
@@ -345,7 +352,7 @@ class TestRun:
         assert not by_area["dialplan"].is_ok
         # Whatever is wrong comes with its place and its remedy.
         assert all(
-            finding.is_ok or (finding.where and finding.problem and finding.remedy)
+            finding.is_ok or (finding.where and finding.what and finding.remedy)
             for finding in found
         )
 
@@ -404,7 +411,7 @@ class TestRun:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         doubt = Finding(
-            area="queues", where="here", problem="?", remedy="!", level=Level.WARNING
+            area="queues", where="here", what="?", remedy="!", level=Level.WARNING
         )
         monkeypatch.setattr(checks, "run", lambda _config: [doubt])
         done = CliRunner().invoke(cli.main, ["check"])

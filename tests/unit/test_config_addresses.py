@@ -61,4 +61,4 @@ def test_port_that_is_none(parse: object, rest: str) -> None:
     assert callable(parse)
     with pytest.raises(BadValue) as raised:
         parse(f"postgresql://{rest}")
-    assert raised.value.message == "holds a port that is no number from 1 to 65535"
+    assert raised.value.problem.what == "holds a port that is no number from 1 to 65535"

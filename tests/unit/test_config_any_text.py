@@ -101,18 +101,18 @@ def _check(data: str | bytes) -> None:
     try:
         loaded = parse_settings(data, file="cq.yaml", environ={SECRET_VARIABLE: ""})
     except ConfigErrors as wrong:
-        assert wrong.errors
+        assert wrong.problems
         last_line = _count_lines(data) + 1
         lines = str(wrong).split("\n")
-        assert len(lines) == len(wrong.errors)
-        for line, error in zip(lines, wrong.errors, strict=True):
+        assert len(lines) == len(wrong.problems)
+        for line, problem in zip(lines, wrong.problems, strict=True):
             assert line.isprintable()
-            assert line.startswith(
-                f"cq.yaml:{error.line}: " if error.line else "cq.yaml:"
-            )
-            assert 0 <= error.line <= last_line
+            assert line.startswith(f"{problem.where}: ")
+            number = re.match(r"cq\.yaml(?::(\d+))?(?:: |$)", problem.where)
+            assert number is not None
+            assert number[1] is None or 1 <= int(number[1]) <= last_line
             # What the file says is shown in quotes; our own words are outside.
-            own_words = re.sub(r"\".*\"|'.*'", "", error.message + error.remedy)
+            own_words = re.sub(r"\".*\"|'.*'", "", problem.what + problem.remedy)
             assert not _JARGON.search(own_words), own_words
     else:
         _check_settings(loaded)

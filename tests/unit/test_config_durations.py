@@ -67,7 +67,7 @@ def test_only_text_and_zero_are_durations(value: object) -> None:
 def test_remedy_is_given_when_the_meaning_is_plain(text: str, remedy: str) -> None:
     with pytest.raises(BadValue) as raised:
         parse_duration(text)
-    assert raised.value.remedy == remedy
+    assert raised.value.problem.remedy == remedy
 
 
 def test_more_than_a_century_is_refused() -> None:

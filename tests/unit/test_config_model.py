@@ -251,9 +251,9 @@ class TestSecretsStaySecret:
         )
         with pytest.raises(ConfigErrors) as raised:
             parse_settings(text, environ={})
-        assert len(raised.value.errors) == 3
+        assert len(raised.value.problems) == 3
         assert "s3cret" not in str(raised.value)
-        assert "s3cret" not in repr(raised.value.errors)
+        assert "s3cret" not in repr(raised.value.problems)
 
 
 class TestValues:

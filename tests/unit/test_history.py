@@ -682,8 +682,8 @@ def test_only_the_newest_rows_are_read_and_that_is_told(
         monkeypatch.setattr(module, "MOST_ROWS", 3)
     assert len(source.open().rows_since(datetime(2000, 1, 1))) == 3
     (remark,) = source.read(since=0, until=LATER).remarks
-    assert "no more than the newest 3 CDRs are read" in remark
-    assert remark.endswith("; make missed_window shorter")
+    assert "no more than the newest 3 CDRs are read" in str(remark)
+    assert str(remark).endswith("; make missed_window shorter")
 
 
 def test_what_of_a_log_can_not_be_read_is_told(tmp_path: Path) -> None:
@@ -691,7 +691,7 @@ def test_what_of_a_log_can_not_be_read_is_told(tmp_path: Path) -> None:
         source.path.write_bytes(b"")
         source.path.with_name("log.1.gz").write_bytes(b"no gzip")
         (remark,) = source.read(since=0, until=LATER).remarks
-        assert remark.startswith(f"{tmp_path}/log.1.gz: it can not be read: ")
+        assert str(remark).startswith(f"{tmp_path}/log.1.gz: it can not be read: ")
 
 
 def test_history_that_fails_in_any_way_harms_no_other(tmp_path: Path) -> None:
@@ -810,7 +810,7 @@ def test_rows_of_a_table_without_a_time_are_counted_and_told(tmp_path: Path) -> 
     reading = CdrDatabase(f"sqlite:///{path}", "cdr").read(1_700_000_000, LATER)
     assert len(reading.calls) == 1
     (remark,) = reading.remarks
-    assert remark.startswith(
+    assert str(remark).startswith(
         f"{path}, table cdr: 2 CDRs have no time and are of no use"
     )
 
@@ -823,7 +823,7 @@ def test_lines_of_a_file_that_are_no_cdrs_are_counted_and_told(tmp_path: Path) -
     reading = CdrFile(path).read(1_699_000_000, LATER)
     assert len(reading.calls) == 1
     (remark,) = reading.remarks
-    assert remark.startswith(f"{path}: 2 of 3 lines can not be read as CDRs")
+    assert str(remark).startswith(f"{path}: 2 of 3 lines can not be read as CDRs")
 
 
 #: As in Asterisk's sample of cdr_custom.conf.
@@ -847,8 +847,10 @@ def test_file_of_cdr_custom_without_columns_gets_the_right_remedy(
     path.write_text(custom(uniqueid=ID) + "\n")
     with pytest.raises(HistoryUnreadable) as caught:
         CdrFile(path).read(0, LATER)
-    assert "its columns are not those of cdr_csv" in caught.value.problem
-    assert "name them in their order: history.cdr_columns" in caught.value.remedy
+    assert "its columns are not those of cdr_csv" in caught.value.problem.what
+    assert (
+        "name them in their order: history.cdr_columns" in caught.value.problem.remedy
+    )
     assert len(CdrFile(path, CUSTOM).read(0, LATER).calls) == 1
 
 
@@ -992,7 +994,7 @@ def test_rows_of_a_table_without_a_time_are_told(tmp_path: Path) -> None:
     reading = table_log(path).read(1_700_000_000, LATER)
     assert [call.number for call in reading.calls] == [VICTIM]
     (remark,) = reading.remarks
-    assert "1 rows have no time that can be read" in remark
+    assert "1 rows have no time that can be read" in str(remark)
 
 
 def test_table_of_queue_log_whose_times_can_not_be_read(tmp_path: Path) -> None:
@@ -1009,8 +1011,8 @@ def test_table_of_queue_log_that_lacks_a_column(tmp_path: Path) -> None:
         conn.execute("ALTER TABLE queue_log DROP COLUMN callid")
     with pytest.raises(HistoryUnreadable) as caught:
         table_log(path).read(0, LATER)
-    assert "it has no column callid" in caught.value.problem
-    assert "history.queue_log_table" in caught.value.remedy
+    assert "it has no column callid" in caught.value.problem.what
+    assert "history.queue_log_table" in caught.value.problem.remedy
 
 
 def test_queue_log_in_a_file_and_in_a_table_is_one(tmp_path: Path) -> None:

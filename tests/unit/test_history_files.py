@@ -111,8 +111,10 @@ def test_older_one_that_is_damaged_is_told(
     found = lines_since(log, 1, time_of)
     assert found.lines == [b"5 line", b"6 line"]
     (remark,) = found.remarks
-    assert remark.startswith(f"{damaged}: it can not be read: ")
-    assert remark.endswith("; the calls in it are not known; mend it or move it away")
+    assert str(remark).startswith(f"{damaged}: it can not be read: ")
+    assert str(remark).endswith(
+        "; the calls in it are not known; mend it or move it away"
+    )
 
 
 def test_older_one_that_may_not_be_read_is_told(
@@ -131,7 +133,9 @@ def test_older_one_that_may_not_be_read_is_told(
     found = lines_since(log, 1, time_of)
     assert found.lines == [b"5 line", b"6 line"]
     (remark,) = found.remarks
-    assert remark.startswith(f"{older}: the user of this service may not read it; ")
+    assert str(remark).startswith(
+        f"{older}: the user of this service may not read it; "
+    )
 
 
 def test_file_that_is_no_such_log_is_soon_given_up(log: Path) -> None:
@@ -161,7 +165,9 @@ def test_no_more_of_a_log_is_read_than_fits(
     times = [time_of(line) for line in found.lines]
     assert times == list(range(950 - len(times), 950))
     (remark,) = found.remarks
-    assert "what stands before them is not known; make missed_window shorter" in remark
+    assert "what stands before them is not known; make missed_window shorter" in str(
+        remark
+    )
     # So much is all that is asked for.
     assert lines_since(log, 890, time_of).remarks == ()
 
