@@ -139,6 +139,8 @@ class AmiProtocol(protocol.Protocol):
         self._waiters: dict[str, _Waiter] = {}
         #: Lists nobody waits for any more; what still comes of them is dropped.
         self._given_up: set[str] = set()
+        #: ActionID of the list that Asterisk is sending; "" if it sends none.
+        self._arriving = ""
         self._parser = AmiParser()
         self._banner: OneShot[Banner] = OneShot()
         self._fully_booted: OneShot[None] = OneShot()
@@ -372,7 +374,18 @@ class AmiProtocol(protocol.Protocol):
         # Not every event with one of our ActionIDs is: a UserEvent or an
         # OriginateResponse carries the id of the action that caused it.
         action_id = message.action_id
+        if self._arriving and action_id != self._arriving:
+            # One thread of Asterisk writes a list and the events, so no event comes in
+            # the middle of a list.
+            self._log.warn(
+                "{name} in the middle of a list is not believed: a caller's number with"
+                " line breaks in it can write it there",
+                name=message.event,
+            )
+            return True
         last = message.action_id and message.get("EventList").lower() == "complete"
+        if last:
+            self._arriving = ""
         if action_id in self._given_up:
             if last:
                 self._given_up.discard(action_id)
@@ -396,6 +409,10 @@ class AmiProtocol(protocol.Protocol):
     def _response_received(self, message: AmiMessage) -> None:
         action_id = message.action_id
         waiter = self._waiters.get(action_id)
+        # Asterisk carries out one action after another. Nobody else knows our ids.
+        if waiter is not None or action_id in self._given_up:
+            begins = message.get("EventList").lower() == "start"
+            self._arriving = action_id if begins else ""
         if waiter is None:
             # A reply after its time-out; or, without an id, to what Asterisk could not
             # read at all, and that is worth a look.

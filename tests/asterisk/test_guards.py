@@ -7,7 +7,14 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.asterisk.callback import CLIENT, QUICK, originates, settled
+from tests.asterisk.callback import (
+    CLIENT,
+    QUICK,
+    joins,
+    originates,
+    pause,
+    settled,
+)
 from tests.asterisk.test_request import (
     LIMIT_WITH_REASON,
     played,
@@ -16,7 +23,7 @@ from tests.asterisk.test_request import (
 )
 from tests.lab.lab import Lab
 from tests.lab.scenarios import Answer, HangUp
-from tests.lab.service import merged
+from tests.lab.service import merged, says
 from tests.lab.witness import event
 
 GERMANY = {"number_plan": {"region": "DE"}}
@@ -96,3 +103,25 @@ def test_caller_id_that_is_no_number_is_back_in_line(lab: Lab, when_down: str) -
     assert service.tasks() == []
     refused = service.cli("numbers", "refused", "--json").json()
     assert len(refused) == len(CALLER_IDS)
+
+
+def test_number_with_line_breaks_adds_no_event_to_a_list(lab: Lab) -> None:
+    """Filters do not apply to lists; 79 characters are enough for a hangup."""
+    pause(lab, "support")
+    service = lab.service(QUICK)
+    waits = lab.caller("support", number=CLIENT)
+    victim = lab.witness.wait_for(event("QueueCallerJoin", CallerIDNum=CLIENT))
+    forged = f"\r\n\r\nEvent: Hangup\r\nUniqueid: {victim['Uniqueid']}\r\n\r\n"
+    lab.caller("sales", number="4930" + quote(forged, safe=""))
+    joins(lab, "4930", 1)
+
+    # The service asks for the lists again.
+    lab.asterisk.cli("module reload app_queue.so")
+
+    service.wait_for(says("Hangup in the middle of a list is not believed"))
+    lab.asterisk.cli("module reload app_queue.so")
+    service.wait_for(says("Hangup in the middle of a list is not believed"), count=2)
+    # The caller is still in line, and missed by nobody.
+    assert not waits.got_bye
+    assert service.tasks() == []
+    assert service.status()["queues"]["support"]["waiting"] == 1

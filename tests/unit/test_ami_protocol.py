@@ -202,25 +202,55 @@ class ListTests(ProtocolCase):
         reply, asked = self.begin()
         self.start(asked)
         self.item(asked, "1.1")
-        self.asterisk.event("Hangup", ("Uniqueid", "9.9"))
         self.item(asked, "1.2")
         self.assertNoResult(reply)
         self.complete(asked)
+        self.asterisk.event("Hangup", ("Uniqueid", "9.9"))
         self.assertEqual(
             [item.get("Uniqueid") for item in self.successResultOf(reply)],
             ["1.1", "1.2"],
         )
         self.assertEqual([event.event for event in self.events], ["Hangup"])
 
+    def test_event_in_the_middle_of_a_list_is_not_believed(self) -> None:
+        """Asterisk writes none there; a caller's number with line breaks can."""
+        reply, asked = self.begin()
+        self.start(asked)
+        self.item(asked, "1.1")
+        self.asterisk.event("QueueMemberStatus", ("Interface", "PJSIP/stranger"))
+        # What ends the list for the client, if it believes that.
+        self.asterisk.say(("Response", "Success"), ("ActionID", "1"))
+        self.asterisk.say(("Response", "Success"))
+        self.asterisk.event("Complete", ("EventList", "Complete"))
+        self.asterisk.event("Complete", ("ActionID", "1"), ("EventList", "Complete"))
+        self.asterisk.event("Hangup", ("Uniqueid", "1.1"))
+        self.item(asked, "1.2")
+        self.complete(asked)
+
+        self.assertEqual(len(self.successResultOf(reply)), 2)
+        self.assertEqual(self.events, [])
+        self.asterisk.event("Hangup", ("Uniqueid", "9.9"))
+        self.assertEqual([event.event for event in self.events], ["Hangup"])
+
+    def test_event_in_the_middle_of_a_list_given_up_is_not_believed(self) -> None:
+        reply, asked = self.begin()
+        self.clock.advance(10)
+        self.failureResultOf(reply, ActionTimedOut)
+        self.start(asked)
+        self.asterisk.event("Hangup", ("Uniqueid", "1.1"))
+        self.complete(asked)
+        self.asterisk.event("Hangup", ("Uniqueid", "9.9"))
+
+        self.assertEqual([event.get("Uniqueid") for event in self.events], ["9.9"])
+
     def test_two_lists_at_once_do_not_mix(self) -> None:
         first, asked_first = self.begin()
         second, asked_second = self.begin()
-        for asked in (asked_first, asked_second):
+        # Asterisk carries out one action after another.
+        for asked, uniqueid in ((asked_first, "1.1"), (asked_second, "2.1")):
             self.start(asked)
-        self.item(asked_second, "2.1")
-        self.item(asked_first, "1.1")
-        self.complete(asked_second)
-        self.complete(asked_first)
+            self.item(asked, uniqueid)
+            self.complete(asked)
         for reply, uniqueid in ((first, "1.1"), (second, "2.1")):
             (item,) = self.successResultOf(reply)
             self.assertEqual(item.get("Uniqueid"), uniqueid)
@@ -263,9 +293,9 @@ class ListTests(ProtocolCase):
         self.clock.advance(10)
         self.failureResultOf(reply, ActionTimedOut)
         again, asked_again = self.begin()
-        self.start(asked_again)
         self.item(asked, "1.2")
         self.complete(asked)
+        self.start(asked_again)
         self.item(asked_again, "2.1")
         self.complete(asked_again)
         self.assertEqual(len(self.successResultOf(again)), 1)
