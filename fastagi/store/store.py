@@ -75,9 +75,8 @@ class TaskStore:
 
         Args:
             database: where all is stored.
-            lease: without which no request is stored, no attempt begins, goes on or
-                ends, nor is any position set; None: whoever uses this store does none
-                of that beside a service.
+            lease: without which only commands of an operator and refusals are stored;
+                None: this store is not that of a service.
             node: the Asterisk of the attempts.
         """
         self._database = database
@@ -328,7 +327,7 @@ class TaskStore:
 
     async def expire(self, now: datetime) -> list[CallbackTask]:
         """End the waiting tasks that are too old and return them."""
-        return await self._database.run("expire", lifecycle.expire, now)
+        return await self._run_fenced("expire", lifecycle.expire, now)
 
     async def cancel(self, task_id: int, why: Reason, now: datetime) -> CallbackTask:
         """End a task: at once, or, if it is being called, after this attempt.
@@ -357,7 +356,7 @@ class TaskStore:
             IllegalMove: it has ended already.
             StoreUnavailable: nothing was changed.
         """
-        return await self._database.run(
+        return await self._run_fenced(
             "take_back", requests.take_back, task_id, now, later_id
         )
 
@@ -379,7 +378,7 @@ class TaskStore:
             IllegalMove: it has ended already.
             StoreUnavailable: it is still not known.
         """
-        return await self._database.run(
+        return await self._run_fenced(
             "take_back", requests.take_back_unheard, new, asked_at, now
         )
 
@@ -408,7 +407,7 @@ class TaskStore:
         Returns:
             The task, or None if the number has no such open one.
         """
-        return await self._database.run(
+        return await self._run_fenced(
             "serve", lifecycle.serve, number_key, why, now, served_at, asked_at
         )
 
@@ -424,7 +423,7 @@ class TaskStore:
         Returns:
             The tasks that ended because their caller has another one.
         """
-        return await self._database.run("rekey", settings_changes.rekey, key_of, now)
+        return await self._run_fenced("rekey", settings_changes.rekey, key_of, now)
 
     async def use_limit(self, most_calls: int, now: datetime) -> list[CallbackTask]:
         """Let tasks wait no longer for their numbers than a new limit has them wait.
@@ -436,7 +435,7 @@ class TaskStore:
         Returns:
             The tasks that are due earlier by it.
         """
-        return await self._database.run(
+        return await self._run_fenced(
             "use limit", settings_changes.use_limit, most_calls, now
         )
 
@@ -522,7 +521,7 @@ class TaskStore:
         Returns:
             How many tasks had another spelling.
         """
-        return await self._database.run("respell", settings_changes.respell, name_of)
+        return await self._run_fenced("respell", settings_changes.respell, name_of)
 
     async def oldest_open(self) -> dict[str, datetime]:
         """Return since when the first in line waits, for each queue with open tasks."""
@@ -559,7 +558,7 @@ class TaskStore:
         Returns:
             How many had been blocked by another plan.
         """
-        return await self._database.run("rekey blocked", guards.rekey, plan)
+        return await self._run_fenced("rekey blocked", guards.rekey, plan)
 
     async def refuse(self, refusal: Refusal) -> None:
         """Keep that somebody is not called back; the oldest are forgotten."""
@@ -579,7 +578,7 @@ class TaskStore:
 
     async def set_mark(self, name: str, at: datetime) -> None:
         """Keep a moment in the place of the one of that name."""
-        await self._database.run("set mark", marks.put, name, at)
+        await self._run_fenced("set mark", marks.put, name, at)
 
     async def events_after(self, event_id: int, most: int) -> list[EventRow]:
         """Return the events of all tasks after that one, at most so many, in order."""

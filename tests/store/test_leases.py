@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
 import sqlalchemy as sa
 
-from fastagi.domain.reason import said
+from fastagi.domain.numbers import NumberPlan
+from fastagi.domain.reason import Code, because, said
+from fastagi.domain.task import NewTask
 from fastagi.store import leases
 from fastagi.store.engine import Database
 from fastagi.store.errors import DatabaseHeld, LeaseLost
@@ -99,6 +105,45 @@ def test_steps_of_an_attempt_are_told_only_while_the_lease_is_held(
         done(frozen.progress("a", said("one agent answered"), NOW))
 
     assert done(frozen.history(begun.task.id)) == told
+
+
+def _work_of_the_service(
+    store: TaskStore, new: NewTask
+) -> dict[str, Callable[[], Coroutine[Any, Any, object]]]:
+    """Return what the service does by itself to tasks and marks, and would in vain."""
+    late = NOW + timedelta(days=30)
+    served = because(Code.CLIENT_RANG_AGAIN)
+    return {
+        "serve": partial(store.serve, new.number_key, served, late),
+        "take back": partial(store.take_back, 1, late),
+        "take back what nobody heard of": partial(
+            store.take_back_unheard, new, NOW, late
+        ),
+        "expire": partial(store.expire, late),
+        "recognise clients": partial(store.rekey, lambda number: f"1{number}", late),
+        "recognise blocked numbers": partial(store.rekey_blocked, NumberPlan("DE")),
+        "use a limit": partial(store.use_limit, 0, late),
+        "adopt queues": partial(store.respell, str.upper),
+        "move a mark": partial(store.set_mark, "history", late),
+    }
+
+
+@pytest.mark.parametrize("work", _work_of_the_service(TaskStore(None), new_task()))  # type: ignore[arg-type]
+def test_service_that_lost_the_lease_changes_neither_tasks_nor_marks(
+    database: Database, work: str
+) -> None:
+    frozen = TaskStore(database, lease=lease_of(take(database, OURS, "a")))
+    run_out(database)
+    holder = TaskStore(database, lease=lease_of(take(database, THEIRS, "b")))
+    new = new_task()
+    # Asked for from the holder, after what the frozen one has just read of.
+    task = done(holder.add(new, NOW)).task
+
+    with pytest.raises(LeaseLost):
+        done(_work_of_the_service(frozen, new)[work]())
+
+    assert done(holder.find(task.id)) == task
+    assert done(holder.mark("history")) is None
 
 
 def test_attempts_of_another_node_are_not_looked_after(database: Database) -> None:
