@@ -418,7 +418,7 @@ def load(code: str, params: str) -> Reason:
     """
     try:
         return _reason_of(code, json.loads(params))
-    except (ValueError, TypeError, AttributeError, KeyError):
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return said(f"{code} {params}".strip())
 
 

@@ -101,9 +101,21 @@ SENTENCES = {
     "the queue closed meanwhile": "queue_closed",
     # What could not be said again to the letter stays as it is.
     "the client was busy; next try in 1800.000 s": "text",
-    "a line\nand another; next try in 3 s": "retry text",
+    "all 007 attempts used up; there is no such number": "text no_such_number",
+    "all ٣ attempts used up": "text",
+    "too old; ٣ calls without success": "text",
+    "the number was called 1 times within 24 hours, the most that is allowed; it may be"
+    " called again from 2026-03-01 09:05 UTC on": "text",
 }
 ENDED = "the client was busy (SIP 486)"
+#: What no version composed, and would take for ever to be taken apart.
+STRANGE = (
+    "it" + "; not tried again" * 10,
+    "it" + "; not tried again" * 1_000,
+    "it" + "; not tried again" * 60_000,
+    "; " * 500_000,
+    "; the attempt under way: " * 40_000,
+)
 
 
 def _fill(url: str) -> None:
@@ -299,3 +311,24 @@ def test_parameters_are_json(carried: tuple[str, dict[str, list[Any]]]) -> None:
         for table in ("task", "task_event", "later_request", "refusal"):
             every = conn.exec_driver_sql(f"SELECT reason_params FROM {table}").scalars()
             assert all(isinstance(json.loads(one), dict) for one in every)
+
+
+def test_text_that_no_version_composed_stays_as_it_is(
+    unmade_url: str, older: Callable[[str], Path]
+) -> None:
+    migrate.upgrade(unmade_url, migrations=older("0010"))
+    with connect(unmade_url).begin() as conn:
+        for words in STRANGE:
+            conn.execute(
+                sa.text(
+                    "INSERT INTO refusal (at, kind, queue, number, reason, linkedid)"
+                    " VALUES (1, 'missed', 'support', '1', :words, 'l')"
+                ),
+                {"words": words},
+            )
+
+    migrate.upgrade(unmade_url)
+
+    kept = _reasons(unmade_url, "refusal").values()
+    assert [one.code for one in kept] == [Code.TEXT] * len(STRANGE)
+    assert [hash(str(one)) for one in kept] == [hash(words) for words in STRANGE]

@@ -101,6 +101,7 @@ def test_what_an_operator_gave_is_no_template(text: str) -> None:
         ("retry", "[]"),
         ("retry", '{"cause":{"code":"of_next_year","params":{}}}'),
         ("retry", '{"cause":{}}'),
+        ("retry", '{"cause":' * 5_000 + "{}" + "}" * 5_000),
     ],
 )
 def test_what_is_not_known_is_told_as_it_is(code: str, params: str) -> None:

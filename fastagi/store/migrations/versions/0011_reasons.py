@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final
 
@@ -44,6 +45,10 @@ _SENTENCES: Final = (
 )
 #: Sentences that are taken apart at a time.
 _AT_ONCE: Final = 5_000
+#: A longer sentence, or one with more reasons in it, was not composed by a version
+#: before this one. It stays as it is: taking it apart may take for ever.
+_LONGEST: Final = 20_000
+_MOST_REASONS: Final = 10
 
 
 def upgrade() -> None:
@@ -93,9 +98,8 @@ def _take_apart(conn: sa.Connection, sqlite: bool) -> None:
     for some in found.scalars().partitions(_AT_ONCE):
         rows = []
         for words in some:
-            code, params = _reason_of(words)
-            dumped = json.dumps(params, ensure_ascii=False, separators=(",", ":"))
-            rows.append({"words": words, "code": code, "params": dumped})
+            code, params = _stored_reason_of(words)
+            rows.append({"words": words, "code": code, "params": params})
         conn.execute(insert, rows)
     if not sqlite:
         op.execute("ANALYZE sentence")
@@ -405,11 +409,12 @@ _KINDS: Final = {
 _PATTERNS: Final = {
     "": r".+?",
     "word": r"\S+",
-    "int": r"\d+",
+    "int": r"0|[1-9][0-9]*",
     "float": r"[0-9.e+-]+",
-    "source": r"SIP [\d, ]+|cause \d+",
-    "times": r"once|\d+ times",
-    "moment": r"\d{4}-\d\d-\d\d \d\d:\d\d UTC",
+    "source": r"SIP [0-9, ]+|cause [0-9]+",
+    # One time is "once".
+    "times": r"once|(?:0|[2-9]|[1-9][0-9]+) times",
+    "moment": r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2} UTC",
     "kind": "|".join(map(re.escape, _KINDS)),
     "reason": r".+",
     "known": r".+",
@@ -495,6 +500,22 @@ _ENDS: Final = [_Sentence(code, template) for code, template in _ATTEMPT_ENDS]
 _ALL: Final = [*(_Sentence(code, template) for code, template in _OTHERS), *_ENDS]
 _BLOCKED: Final = "the number is blocked: "
 _UNDER_WAY: Final = "; the attempt under way: "
+
+
+def _stored_reason_of(words: str) -> tuple[str, str]:
+    """Return the code of a sentence, and its parameters as JSON."""
+    if len(words) <= _LONGEST:
+        with suppress(RecursionError):
+            code, params = _reason_of(words)
+            dumped = _dumped(params)
+            # Quotes within a text are escaped.
+            if dumped.count('"code":') < _MOST_REASONS:
+                return code, dumped
+    return "text", _dumped({"text": words})
+
+
+def _dumped(params: dict[str, Any]) -> str:
+    return json.dumps(params, ensure_ascii=False, separators=(",", ":"))
 
 
 @lru_cache(maxsize=10_000)
