@@ -29,7 +29,7 @@ from fastagi.node.call_tracker import CallTracker
 from fastagi.node.catch_up import History
 from fastagi.node.dialer import Dialer
 from fastagi.node.hold import Hold
-from fastagi.node.queue_log_writer import QueueLogWriter
+from fastagi.node.queue_log_sink import QueueLogSink
 from fastagi.node.queue_monitor import QueueMonitor
 from fastagi.node.reconciler import Reconciler
 from fastagi.node.scheduler import Scheduler
@@ -41,6 +41,7 @@ from fastagi.runtime.listeners import Afterwards, Listeners
 from fastagi.runtime.threads import InThread
 from fastagi.service.commands import AsteriskStatus, QueueStatus
 from fastagi.service.opening_state import OpeningState
+from fastagi.service.outbox import Outbox
 from fastagi.service.owner import Owner
 from fastagi.service.promises import Promises
 from fastagi.service.requests import Requests
@@ -120,13 +121,13 @@ class Node:
             background=background,
             hold=self.hold,
         )
-        self.queue_log_writer = QueueLogWriter(
+        self.queue_log_sink = QueueLogSink(
             manager=self.manager,
-            store=store,
-            clock=clock,
-            background=background,
             settings=settings,
             member_names=self.queue_monitor.queues.member_names,
+        )
+        self.queue_log = Outbox(
+            self.queue_log_sink, store=store, clock=clock, background=background
         )
         self.reconciler = Reconciler(
             manager=self.manager,
@@ -191,7 +192,7 @@ class Node:
             targets=self._current_targets,
             new_channel_id=self._new_channel_id,
             busy=self.call_tracker.busy,
-            put_off=self.queue_log_writer.wake,
+            put_off=self.queue_log.wake,
             hold=self.hold,
             may_call=owner.may_call,
             after_read=self.manager.after_read,
@@ -227,7 +228,7 @@ class Node:
         yield manager.on_connected(self._connected)
         yield manager.on_disconnected(self.queue_monitor.disconnected)
         yield manager.on_disconnected(self.dialer.disconnected)
-        yield manager.on_disconnected(self.queue_log_writer.disconnected)
+        yield manager.on_disconnected(self.queue_log_sink.disconnected)
         yield manager.on_disconnected(self.call_tracker.disconnected)
         yield manager.on_disconnected(self.scheduler.disable)
         yield manager.on_disconnected(self.history.disconnected)
@@ -277,7 +278,7 @@ class Node:
     async def stop(self) -> None:
         """Log off from Asterisk; nothing is heard any more."""
         self.scheduler.stop()
-        self.queue_log_writer.stop()
+        self.queue_log.stop()
         self.astdb_requests.stop()
         self.history.stop()
         await self.manager.stopService()
@@ -309,7 +310,7 @@ class Node:
         if not (known and goes_on()):
             return
         self.dialer.end_again()
-        self.queue_log_writer.wake()
+        self.queue_log.wake()
         asked_at = await self.astdb_requests.take_over()
         if not goes_on():
             return
@@ -324,7 +325,7 @@ class Node:
 
     def tasks_changed(self) -> None:
         """A task was added, changed or put back in line, by whomever."""
-        self.queue_log_writer.wake()
+        self.queue_log.wake()
         # Last: it may begin an attempt at once.
         self.scheduler.tasks_changed()
 

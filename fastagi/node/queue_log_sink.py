@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""Writes what happens to tasks into Asterisk's queue_log, for reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from twisted.logger import Logger
+
+from fastagi.ami import actions
+from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
+from fastagi.ami.session import AmiSession
+from fastagi.config.model import Settings
+from fastagi.domain.queue_log_entries import Entry, EventRow, entries
+from fastagi.service.outbox import NotDelivered
+
+#: Pause before the next try while Asterisk is shutting down, in seconds.
+_SHUTDOWN_RETRY_S: Final = 15.0
+
+
+class QueueLogSink:
+    """The sink of an outbox: one manager action for each entry."""
+
+    name = "queue_log"
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        manager: AmiSession,
+        settings: Callable[[], Settings],
+        member_names: Callable[[], Mapping[str, str]],
+    ) -> None:
+        self._manager = manager
+        self._settings = settings
+        self._member_names = member_names
+        #: Asterisk does not allow it; it is not asked again before the next connect.
+        self._is_forbidden = False
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the settings ask for it."""
+        return self._settings().reports.queue_log
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether Asterisk is connected and allows it."""
+        return self._manager.connected and not self._is_forbidden
+
+    def disconnected(self) -> None:
+        """Ask again after the next connect: the rights may have changed."""
+        self._is_forbidden = False
+
+    def entries(self, event: EventRow) -> Sequence[Entry]:
+        """Return the lines of an event."""
+        return entries(event)
+
+    async def deliver(self, entry: Entry) -> None:
+        """Write one line.
+
+        Raises:
+            NotDelivered: it was certainly not written.
+        """
+        try:
+            await self._manager.send(
+                actions.queue_log(
+                    entry.queue,
+                    entry.word.value,
+                    uniqueid=entry.uniqueid or None,
+                    interface=entry.agent(self._member_names()),
+                    message=entry.message,
+                )
+            )
+        except ActionFailed as error:
+            if error.shutting_down:
+                raise NotDelivered(_SHUTDOWN_RETRY_S) from error
+            self._is_forbidden = True
+            self._log.warn(
+                "nothing is written into queue_log until Asterisk is connected again:"
+                " {error}; add 'agent' to 'write' of the manager user, or switch it off"
+                " with 'queue_log' under 'reports' in the settings",
+                error=error,
+            )
+            raise NotDelivered from error
+        except NotConnected as error:
+            if not error.sent:
+                raise NotDelivered from error
+        except ActionTimedOut:
+            pass
