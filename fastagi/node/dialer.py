@@ -61,7 +61,7 @@ from fastagi.runtime.clock import Clock
 from fastagi.runtime.listeners import Listeners
 from fastagi.service.until_stored import until_stored
 from fastagi.store.errors import NoSuchTask, StaleTask, StoreUnavailable
-from fastagi.store.store import Begun, TaskStore
+from fastagi.store.store import TaskAttempt, TaskStore
 
 #: What the member leg may take beyond its own limit before Originate gives up.
 _ORIGINATE_MARGIN_S: Final = 5.0
@@ -217,7 +217,7 @@ class Dialer:
 
     # -- placing -----------------------------------------------------------
 
-    def place(self, begun: Begun, settings: QueueSettings) -> None:
+    def place(self, begun: TaskAttempt, settings: QueueSettings) -> None:
         """Send the Originate of an attempt that has just been stored."""
         running = self._add(begun, settings)
         self._background.start("originate", self._originate(running))
@@ -254,7 +254,7 @@ class Dialer:
                 self._let_go_on(running)
                 self._end_the_rest(running)
 
-    def drop(self, begun: Begun, settings: QueueSettings, why: Reason) -> None:
+    def drop(self, begun: TaskAttempt, settings: QueueSettings, why: Reason) -> None:
         """End an attempt that has just been stored, without a call."""
         running = self._add(begun, settings)
         running.progress.withdrawn = running.progress.refused = why
@@ -336,7 +336,9 @@ class Dialer:
         for too_late, why in to_end.items():
             self._end_by_us(running, why, too_late)
 
-    def follow(self, begun: Begun, settings: QueueSettings, progress: Progress) -> None:
+    def follow(
+        self, begun: TaskAttempt, settings: QueueSettings, progress: Progress
+    ) -> None:
         """Take up an attempt that Asterisk is carrying out already."""
         running = self._add(begun, settings)
         running.progress = progress
@@ -344,7 +346,7 @@ class Dialer:
             # Asterisk may not have been told of it yet.
             self._end_by_us(running, begun.task.why, _talk)
 
-    def settle_as_before(self, begun: Begun, settings: QueueSettings) -> bool:
+    def settle_as_before(self, begun: TaskAttempt, settings: QueueSettings) -> bool:
         """End an attempt of which the end was stored before, and is lost.
 
         Returns:
@@ -355,7 +357,9 @@ class Dialer:
         self._close(self._add(begun, settings))
         return True
 
-    def settle(self, begun: Begun, settings: QueueSettings, progress: Progress) -> None:
+    def settle(
+        self, begun: TaskAttempt, settings: QueueSettings, progress: Progress
+    ) -> None:
         """Judge an attempt that Asterisk knows no more."""
         running = self.running.get(begun.attempt.channel_id)
         if running is None:
@@ -363,7 +367,7 @@ class Dialer:
             running.progress = progress
         self._close(running)
 
-    def _add(self, begun: Begun, settings: QueueSettings) -> RunningAttempt:
+    def _add(self, begun: TaskAttempt, settings: QueueSettings) -> RunningAttempt:
         running = RunningAttempt(begun.task, begun.attempt, settings)
         self.running[begun.attempt.channel_id] = running
         return running
@@ -656,7 +660,7 @@ class Dialer:
         """
         if running.lost:
             return False
-        begun = Begun(running.task, running.attempt)
+        begun = TaskAttempt(running.task, running.attempt)
         restored = await self._store.restore_attempt(begun, self._clock.now())
         task_id, channel_id = running.task.id, running.attempt.channel_id
         if restored is None:

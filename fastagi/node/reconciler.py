@@ -27,7 +27,7 @@ from fastagi.node.until_known import until_known
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.store.errors import StoreUnavailable
-from fastagi.store.store import Begun, TaskStore
+from fastagi.store.store import TaskAttempt, TaskStore
 
 #: Between two looks for a call that was not there.
 _SETTLE_S: Final = 2.0
@@ -60,7 +60,7 @@ class Reconciler:
         #: Asks Asterisk for all channels, and tells every tracker of them.
         self._list_channels = list_channels
 
-    async def open_attempts(self) -> list[Begun]:
+    async def open_attempts(self) -> list[TaskAttempt]:
         """Return the attempts whose end is not stored; to be asked before the channels.
 
         An attempt that begins after the list of channels was made would not be in it.
@@ -90,8 +90,8 @@ class Reconciler:
         return frozenset(absent)
 
     def compare(
-        self, opened: list[Begun], listed: list[CoreShowChannel]
-    ) -> list[Begun]:
+        self, opened: list[TaskAttempt], listed: list[CoreShowChannel]
+    ) -> list[TaskAttempt]:
         """Follow the open attempts that are under way; return those without a channel.
 
         To be called in the moment the list has come: what is told later is newer.
@@ -140,7 +140,7 @@ class Reconciler:
             background=self._background,
         )
 
-    async def _missing(self, absent: frozenset[str] | None) -> list[Begun]:
+    async def _missing(self, absent: frozenset[str] | None) -> list[TaskAttempt]:
         """Return the open attempts that have no channel; follow the others."""
         opened = await self.open_attempts()
         running = self._dialer.running
@@ -162,7 +162,7 @@ class Reconciler:
             if not self._manager.is_up(link):
                 return
             # Also if none is known here: nobody may have heard of its COMMIT.
-            opened: list[Begun] | None = None
+            opened: list[TaskAttempt] | None = None
             try:
                 opened = await self.open_attempts()
             except StoreUnavailable as error:
@@ -180,11 +180,11 @@ class Reconciler:
             ) as error:
                 self._log.debug("can not look after calls: {error}", error=error)
 
-    async def _channels_for(self, opened: list[Begun]) -> list[CoreShowChannel]:
+    async def _channels_for(self, opened: list[TaskAttempt]) -> list[CoreShowChannel]:
         """Ask for the channels, if there is an attempt to look for among them."""
         return await self._list_channels() if opened else []
 
-    async def _settle(self, missing: list[Begun]) -> None:
+    async def _settle(self, missing: list[TaskAttempt]) -> None:
         """End attempts by the dialplan's records; or if they have no channel twice."""
         missing = await self._without_record(missing)
         if not missing:
@@ -200,12 +200,12 @@ class Reconciler:
         for begun in await self._without_record(missing):
             self._end(begun)
 
-    async def _without_record(self, missing: list[Begun]) -> list[Begun]:
+    async def _without_record(self, missing: list[TaskAttempt]) -> list[TaskAttempt]:
         """Settle what the dialplan kept a record of; return the rest."""
         return [begun for begun in missing if not await self._recall(begun)]
 
     async def _restore(
-        self, under_way: list[RunningAttempt], opened: list[Begun]
+        self, under_way: list[RunningAttempt], opened: list[TaskAttempt]
     ) -> None:
         """Store again what is under way and was lost when the database was set back.
 
@@ -219,7 +219,7 @@ class Reconciler:
             if not running.closing and running.attempt.channel_id not in known:
                 await self._dialer.restore(running)
 
-    def _settle_as_before(self, begun: Begun) -> bool:
+    def _settle_as_before(self, begun: TaskAttempt) -> bool:
         """Settle an attempt whose end was lost when the database was set back."""
         settings = self._settings().queue(begun.task.queue)
         settled = self._dialer.settle_as_before(begun, settings)
@@ -233,7 +233,10 @@ class Reconciler:
         return settled
 
     def _follow(
-        self, begun: Begun, known: RunningAttempt | None, caller_half: CoreShowChannel
+        self,
+        begun: TaskAttempt,
+        known: RunningAttempt | None,
+        caller_half: CoreShowChannel,
     ) -> None:
         now = self._clock.steady()
         if known is None:
@@ -251,7 +254,7 @@ class Reconciler:
         else:
             _note(known.progress, caller_half, "", now)
 
-    async def _recall(self, begun: Begun) -> bool:
+    async def _recall(self, begun: TaskAttempt) -> bool:
         """Settle an attempt by what the dialplan kept of its end, if it did."""
         try:
             kept = await self._manager.send_list(
@@ -271,7 +274,7 @@ class Reconciler:
         self._end(begun, [DBGetResponse.parse(message).val for message in kept])
         return True
 
-    def _end(self, begun: Begun, kept: Sequence[str] = ()) -> None:
+    def _end(self, begun: TaskAttempt, kept: Sequence[str] = ()) -> None:
         attempt = begun.attempt
         known = self._dialer.running.get(attempt.channel_id)
         if known is not None and known.closing:

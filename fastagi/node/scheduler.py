@@ -158,7 +158,7 @@ class Scheduler:
                 [self._new_channel_id()],
                 _utc(now),
                 busy_keys=self._busy(),
-                most=settings.call_limits,
+                call_limits=settings.call_limits,
                 why_not=_judge(settings),
             )
             self._tell(due.put_off)
@@ -195,7 +195,10 @@ class Scheduler:
             # No agent is free: the next change of a queue wakes this part.
             return self._next_change(wanted, now)
         at = await self._store.next_due(
-            self._open, _utc(now), busy_keys=self._busy(), most=settings.call_limits
+            self._open,
+            _utc(now),
+            busy_keys=self._busy(),
+            call_limits=settings.call_limits,
         )
         if not (self._worker.woken or self._is_waking):
             # Another process may add tasks without a word to this one.

@@ -1,1 +1,1 @@
-"""Durable state: the only package that knows SQL."""
+"""The database of tasks; no other package contains SQL for it."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Begins and ends attempts of stored tasks.
 
-The functions run inside a transaction, may run twice and touch nothing but the
-database. They know no threads, no Asterisk and no settings.
+The functions run inside a transaction, may run twice and change only the database.
+They know nothing of threads, Asterisk or settings.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fastagi.store.errors import StaleTask
 from fastagi.store.events import move_task, write_event
 from fastagi.store.later import LaterRequest
 from fastagi.store.requests import create, renew
-from fastagi.store.results import Beginnings, Begun, Restored
+from fastagi.store.results import BeginResult, Restored, TaskAttempt
 from fastagi.store.rows import (
     ATTEMPT_BY_CHANNEL,
     LOCK_BY_ID,
@@ -64,8 +64,8 @@ _NEXT_DUE: Final = select(func.min(_task.c.due_at)).where(
     _task.c.expires_at > bindparam("now"),
     _task.c.number_key.not_in(bindparam("busy_keys", expanding=True)),
 )
-#: How the attempts of a task ended that are counted in some way, the last first.
-_ENDS: Final = (
+#: Dispositions of the attempts of a task that count, the latest first.
+_DISPOSITIONS: Final = (
     select(_attempt.c.disposition)
     .where(
         _attempt.c.task_id == bindparam("task_id"),
@@ -96,9 +96,10 @@ _SET_MEMBER: Final = (
     .where(_attempt.c.id == bindparam("old_id"))
     .values(member=bindparam("new_member"))
 )
-#: Tasks that one transaction may put off: a caller's request waits behind it.
-_MOST_PUT_OFF: Final = 100
-#: How attempts end in which the client answered, or nobody knows whether.
+#: Maximum number of tasks put off in one transaction, because requests of callers wait
+#: for its end.
+_MAX_PUT_OFF: Final = 100
+#: Dispositions of attempts in which the client answered, or may have answered.
 _MAY_HAVE_ANSWERED: Final = frozenset(
     {Disposition.ANSWERED, Disposition.SHORT, Disposition.UNKNOWN}
 )
@@ -110,30 +111,32 @@ def begin_attempts(
     channel_ids: Sequence[str],
     busy_keys: Sequence[str],
     now: datetime,
-    most: CallLimits,
+    call_limits: CallLimits,
     why_not: Callable[[CallbackTask], Reason | None],
     node: str,
-) -> Beginnings:
+) -> BeginResult:
     """Begin an attempt for each of the first due tasks, one per channel id.
 
     Args:
         conn: in a transaction.
-        queues: whose tasks may be called now.
-        channel_ids: of the attempts.
+        queues: the queues whose tasks may be called now.
+        channel_ids: one channel id for each attempt to begin.
         busy_keys: number keys that must not be called now.
-        now: the time.
-        most: what calls there may be, these included.
-        why_not: says why a task must not be called any more; None if it may.
-        node: the Asterisk that makes the calls.
+        now: the current time.
+        call_limits: maximum numbers of calls, these included.
+        why_not: returns the reason why a task must not be called any more, or None.
+        node: the name of the Asterisk that places the calls.
     """
-    begun: list[Begun] = []
+    begun: list[TaskAttempt] = []
     put_off: list[CallbackTask] = []
     for channel_id in channel_ids:
-        task = _next_to_call(conn, queues, busy_keys, now, most, why_not, put_off)
+        task = _next_to_call(
+            conn, queues, busy_keys, now, call_limits, why_not, put_off
+        )
         if task is None:
             break
         begun.append(_begin(conn, task, channel_id, now, node))
-    return Beginnings(begun, put_off)
+    return BeginResult(begun, put_off)
 
 
 def _next_to_call(
@@ -141,21 +144,23 @@ def _next_to_call(
     queues: Sequence[str],
     busy_keys: Sequence[str],
     now: datetime,
-    most: CallLimits,
+    call_limits: CallLimits,
     why_not: Callable[[CallbackTask], Reason | None],
     put_off: list[CallbackTask],
 ) -> CallbackTask | None:
-    """Return the first due task that may be called; put off those before it."""
-    if limits.all_free_at(conn, most, now) is not None:
+    """Put off due tasks that must not be called; return the first that may, or None."""
+    if limits.all_free_at(conn, call_limits, now) is not None:
         return None
-    free = [q for q in queues if limits.queue_free_at(conn, q, most, now) is None]
+    free = [
+        q for q in queues if limits.queue_free_at(conn, q, call_limits, now) is None
+    ]
     due = {"queues": free, "busy_keys": busy_keys, "now": seconds(now), "most": 1}
-    while free and len(put_off) < _MOST_PUT_OFF:
+    while free and len(put_off) < _MAX_PUT_OFF:
         row = conn.execute(_DUE, due).first()
         if row is None:
             return None
         task = task_of(row)
-        moved = _put_off(conn, task, now, most.per_number, why_not)
+        moved = _put_off(conn, task, now, call_limits.per_number, why_not)
         if moved is None:
             return task
         put_off.append(moved)
@@ -169,7 +174,11 @@ def _put_off(
     most_calls: int,
     why_not: Callable[[CallbackTask], Reason | None],
 ) -> CallbackTask | None:
-    """End a due task that must not be called, or have it wait; None: it may be."""
+    """End or postpone a due task that must not be called now.
+
+    Returns:
+        The changed task; None if the task may be called.
+    """
     if (known := guards.blocked(conn, task.number_key)) is not None:
         return move_task(conn, task, Move.CANCEL, now, known.why)
     if refusal := why_not(task):
@@ -189,7 +198,7 @@ def _begin(
     channel_id: str,
     now: datetime,
     node: str,
-) -> Begun:
+) -> TaskAttempt:
     attempt = Attempt(
         id=0, task_id=task.id, channel_id=channel_id, started_at=now, node=node
     )
@@ -204,8 +213,8 @@ def _store_attempt(
     attempt: Attempt,
     now: datetime,
     why: Reason,
-) -> Begun:
-    """Store an attempt under way of a pending task."""
+) -> TaskAttempt:
+    """Store an attempt that is in progress, and move its pending task."""
     attempt_id = insert_row(
         conn,
         _INSERT_ATTEMPT,
@@ -222,25 +231,25 @@ def _store_attempt(
         },
     )
     moved = move_task(conn, task, Move.BEGIN, now, why, attempt_id=attempt_id)
-    return Begun(moved, evolve(attempt, id=attempt_id))
+    return TaskAttempt(moved, evolve(attempt, id=attempt_id))
 
 
 def restore_attempt(
-    conn: sa.Connection, begun: Begun, now: datetime
+    conn: sa.Connection, begun: TaskAttempt, now: datetime
 ) -> Restored | None:
-    """Store an attempt under way again, if the database has lost it.
+    """Store an attempt in progress again, if the database has lost it.
 
-    A database that was set back may have lost the task as well, or have given its id
-    to another one: the same task is the one that was created at the same moment.
+    A database that was restored from a copy may have lost the task too, or have given
+    its id to another task. So the task must also have the same ``created_at``.
 
     Args:
         conn: in a transaction.
-        begun: the attempt, as it was committed.
-        now: the time.
+        begun: the task and the attempt, as they were committed.
+        now: the current time.
 
     Returns:
         The attempt as it is stored now; None if its task is gone, has ended, or has
-        another attempt under way.
+        another attempt in progress.
     """
     known, attempt = begun.task, begun.attempt
     row = conn.execute(LOCK_BY_ID, {"task_id": known.id}).first()
@@ -266,7 +275,7 @@ def progress(
     member: str,
     answered_at: datetime | None = None,
 ) -> None:
-    """Add a line to the story of a task whose attempt is under way."""
+    """Add an event to the history of a task whose attempt is in progress."""
     task, attempt = under_way(conn, channel_id)
     status = after(task.status, Move.PROGRESS)
     if member:
@@ -274,7 +283,7 @@ def progress(
             _SET_MEMBER, {"old_id": attempt.id, "new_member": storable(member)}
         )
     if answered_at is not None:
-        later.answered(conn, attempt.id, answered_at)
+        later.note_answer(conn, attempt.id, answered_at)
     write_event(conn, task.id, Move.PROGRESS, status, now, why, attempt_id=attempt.id)
 
 
@@ -286,14 +295,14 @@ def close_attempt(
     now: datetime,
     answered_at: datetime | None = None,
 ) -> CallbackTask:
-    """End an attempt and do with its task what the rules say.
+    """End an attempt and move its task according to the retry rules.
 
-    A request that came after the client had answered goes on: with the task if that is
-    not over, else as a task of its own.
+    A request that was made after the client had answered is kept: if the task ends, the
+    request becomes a new task.
     """
     task, attempt = under_way(conn, channel_id)
-    decision = decide(task, verdict, rules, now, _earlier(conn, task))
-    asked = later.still_open(conn, attempt.id)
+    decision = decide(task, verdict, rules, now, _earlier_dispositions(conn, task))
+    asked = later.of_attempt(conn, attempt.id)
     outliving: list[LaterRequest] = []
     if asked and verdict.disposition in _MAY_HAVE_ANSWERED:
         at = later.answered_at(conn, attempt.id, attempt.started_at, answered_at, now)
@@ -327,7 +336,7 @@ def close_attempt(
         + (not verdict.counts and not verdict.withdrawn),
     )
     if goes_on:
-        _go_on(conn, moved, outliving, now)
+        _make_task_of_later(conn, moved, outliving, now)
     for request in asked:
         if request in outliving:
             state = None if goes_on else LaterState.STANDS
@@ -340,15 +349,15 @@ def close_attempt(
     return moved
 
 
-def _go_on(
+def _make_task_of_later(
     conn: sa.Connection,
     former: CallbackTask,
     requests: Sequence[LaterRequest],
     now: datetime,
 ) -> None:
-    """Make a task of what was asked for while the client talked in a former one.
+    """Make a new task from requests that were made while the client was talking.
 
-    queue_log was told of each request when it came, so it is not told again.
+    Each request has its line in queue_log already, so none is written here.
     """
     task: CallbackTask | None = None
     for request in requests:
@@ -374,21 +383,23 @@ def _go_on(
         )
 
 
-def _earlier(conn: sa.Connection, task: CallbackTask) -> list[Disposition]:
-    """Return how the attempts since the task was put in line ended, in order."""
-    # The counters begin anew when a task is put in line again; its attempts stay.
+def _earlier_dispositions(conn: sa.Connection, task: CallbackTask) -> list[Disposition]:
+    """Return the dispositions since the task was last put in line, oldest first."""
+    # A retry by an operator resets the counters, but older attempts stay stored.
     most = task.attempts + task.member_attempts
-    ends = conn.execute(_ENDS, {"task_id": task.id, "most": most}).scalars().all()
+    ends = (
+        conn.execute(_DISPOSITIONS, {"task_id": task.id, "most": most}).scalars().all()
+    )
     return [Disposition(end) for end in reversed(ends)]
 
 
-def open_attempts(conn: sa.Connection, node: str) -> list[Begun]:
-    """Return the attempts under way on a node with their tasks, from the first."""
-    # Ordered here: for the sake of the order a database would look through them all.
+def open_attempts(conn: sa.Connection, node: str) -> list[TaskAttempt]:
+    """Return the attempts in progress on a node with their tasks, the oldest first."""
+    # Sorted in Python: with ORDER BY a database would scan all attempts.
     here = select(_attempt).where(text(schema.UNDER_WAY), _attempt.c.node == node)
     rows = conn.execute(here).all()
     return [
-        Begun(found(conn, row.task_id), attempt_of(row))
+        TaskAttempt(found(conn, row.task_id), attempt_of(row))
         for row in sorted(rows, key=lambda row: int(row.id))
     ]
 
@@ -398,13 +409,13 @@ def next_due(
     queues: Sequence[str],
     busy_keys: Sequence[str],
     now: datetime,
-    most: CallLimits,
+    call_limits: CallLimits,
 ) -> datetime | None:
-    """Return when the next of the waiting tasks that are not too old may be called."""
+    """Return when the next waiting task may be called; expired tasks do not count."""
     free: list[str] = []
     moments: list[datetime] = []
     for queue in queues:
-        at = limits.queue_free_at(conn, queue, most, now)
+        at = limits.queue_free_at(conn, queue, call_limits, now)
         if at is None:
             free.append(queue)
         elif (due := _next_due(conn, [queue], busy_keys, now)) is not None:
@@ -413,7 +424,7 @@ def next_due(
         moments.append(due)
     if not moments:
         return None
-    at = limits.all_free_at(conn, most, now)
+    at = limits.all_free_at(conn, call_limits, now)
     return min(moments) if at is None else max(min(moments), at)
 
 

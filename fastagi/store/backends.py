@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""SQLite and PostgreSQL: the only file that knows one from the other.
+"""SQLite and PostgreSQL: what differs between them.
 
-Owns how a connection is opened so that a commit survives a power failure, how a
-transaction begins, and what an engine's errors mean to an operator. Knows nothing of
-tables, threads or Twisted.
+Opens connections so that a commit survives a power failure, begins transactions, and
+explains an engine's errors to an operator. Knows nothing of tables, threads or Twisted.
 """
 
 from __future__ import annotations
@@ -31,27 +30,27 @@ from fastagi.store.sqlite_copy import code_of, copy_file, sync_directory, uri
 
 T = TypeVar("T")
 
-#: One look at a locked file, in seconds; who waits longer looks again.
+#: Busy time-out of one try to lock a SQLite file, in seconds; the caller tries again.
 _LOOK_S: Final = 0.1
-#: What a migration waits for others to finish, in seconds.
+#: Lock time-out of a migration, in seconds.
 _MIGRATION_WAIT_S: Final = 15.0
-#: What SQLite needs to open a file, in bytes.
+#: Free space that SQLite needs to open a file, in bytes.
 _LEAST_ROOM: Final = 64 * 1024
-#: RETURNING came with it.
+#: The first version with RETURNING.
 _OLDEST_SQLITE: Final = (3, 35, 0)
 _UPGRADE: Final = "run: callback-queue db upgrade"
 
 
 class Trouble(Enum):
-    """What an engine's error allows to be done next."""
+    """The kinds of an engine's errors, by what can be done next."""
 
-    #: Another process holds what we need; it may let go.
+    #: Another process holds a lock; waiting may help.
     LOCKED = auto()
-    #: Two processes were in each other's way; the same again may work.
+    #: Two transactions conflicted; repeating the transaction may help.
     RACE = auto()
-    #: The connection is gone; a new one may work.
+    #: The connection is lost; a new one may help.
     LOST = auto()
-    #: Nothing helps until a person has done something.
+    #: Nothing helps until an administrator has done something.
     UNUSABLE = auto()
 
 
@@ -63,7 +62,7 @@ class Explained:
     problem: Problem
 
     def as_error(self) -> StoreUnavailable:
-        """Return what the store's callers are told."""
+        """Return the error that the store raises to its callers."""
         return StoreUnavailable(self.problem)
 
 
@@ -72,47 +71,47 @@ class Backend(Protocol):
 
     @property
     def engine(self) -> sa.Engine:
-        """SQLAlchemy's engine; it pools nothing."""
+        """SQLAlchemy's engine, without a connection pool."""
 
     @property
     def lock_file(self) -> Path | None:
-        """The file that whoever runs the service locks; None: there is none."""
+        """The file that a running service locks; None if this engine uses none."""
 
     def create(self) -> None:
-        """Make the database if this engine can, and it does not exist.
+        """Create the database if it does not exist and this engine can create it.
 
         Raises:
-            StoreUnavailable: it can not be made.
+            StoreUnavailable: it cannot be created.
         """
 
     def begin(self, conn: sa.Connection) -> None:
         """Begin a transaction that may write."""
 
     def begin_migration(self, conn: sa.Connection) -> None:
-        """Begin a transaction that may change tables, alone."""
+        """Begin a transaction that may change tables; one process at a time has one."""
 
     def check_migration(self, conn: sa.Connection) -> None:
         """Raise StoreUnavailable if a migration broke references between rows."""
 
-    def look_at_rows(self, conn: sa.Connection, *, again: bool) -> bool:
-        """Let the engine learn what is in the tables, if its plans depend on it.
+    def collect_statistics(self, conn: sa.Connection, *, again: bool) -> bool:
+        """Collect statistics on the tables, if the engine's query plans depend on them.
 
         Args:
             conn: in a transaction.
-            again: even if it has learnt it before.
+            again: collect even if there are statistics already.
 
         Returns:
-            Whether anything was done.
+            Whether statistics were collected.
         """
 
     def check_commit(self) -> None:
-        """Raise StoreUnavailable if what is committed now would be lost."""
+        """Raise StoreUnavailable if a commit now would be lost."""
 
     def has_written(self, conn: sa.Connection) -> bool:
         """Say whether the transaction has changed anything so far."""
 
     def copy(self, version: str) -> Path | None:
-        """Copy the database aside, if this engine's is a file; return where to."""
+        """Copy the database if it is a file; return the path of the copy, or None."""
 
     def back_up(
         self,
@@ -120,23 +119,23 @@ class Backend(Protocol):
         now: datetime,
         look: Callable[[sqlite3.Connection], T],
     ) -> tuple[Path, T]:
-        """Copy the database for an administrator, if this engine's is a file.
+        """Copy the database for an administrator, if it is a file.
 
         Args:
-            given: a new file, or a folder; None: beside the database.
-            now: for the copy's name where none is given.
-            look: is shown the copy and raises if it is of no use.
+            given: a new file, or a folder; None: the folder of the database.
+            now: the current time, for the name of the copy if none is given.
+            look: called with a connection to the copy; raises if the copy is useless.
 
         Returns:
-            Where the copy is, and what ``look`` returned.
+            The path of the copy, and what ``look`` returned.
 
         Raises:
-            CopyFailed: it can not be made; the text says what to do instead.
-            StoreUnavailable: the database can not be used.
+            CopyFailed: no copy can be made; the text says what to do instead.
+            StoreUnavailable: the database cannot be used.
         """
 
     def explain(self, error: BaseException) -> Explained | None:
-        """Say what an error of the engine means; None if it is a fault of ours."""
+        """Explain an error of the engine; None if it is a fault of this program."""
 
 
 def backend_for(url: str) -> Backend:
@@ -163,14 +162,14 @@ def backend_for(url: str) -> Backend:
 
 
 class SqliteBackend:
-    """One file, one writer at a time, write-ahead log, every commit on the disk."""
+    """One file with a write-ahead log, one writer at a time; each commit is synced."""
 
     def __init__(self, database: str) -> None:
         in_memory = database in {"", ":memory:"}
         self._path = None if in_memory else Path(database).absolute()
-        #: Rows changed on the connection before the transaction.
+        #: The driver's count of changed rows when the transaction began.
         self._changes = 0
-        #: Device and inode of the file the connection has open.
+        #: Device and inode of the file that the connection has open.
         self._opened: tuple[int, int] | None = None
         self.engine = sa.create_engine(
             URL.create("sqlite"),
@@ -181,14 +180,14 @@ class SqliteBackend:
 
     @property
     def lock_file(self) -> Path | None:
-        """A file beside the database, whatever link it is reached by."""
+        """A file beside the database, the same for every link that leads to it."""
         if self._path is None:
             return None
         path = self._path.resolve()
         return path.with_name(f"{path.name}-lock")
 
     def create(self) -> None:
-        """Make the file, readable and writable by its owner only."""
+        """Create the file, readable and writable by its owner only."""
         if self._path is None:
             return
         self._check_directory(self._path.parent)
@@ -202,7 +201,7 @@ class SqliteBackend:
                 f"let the user this service runs as write to {self._path.parent}",
             ) from error
         if os.geteuid() == 0:
-            # Made for the service, whose directory this is, not for root.
+            # Run as root: give the file to the owner of the directory, the service.
             owner = self._path.parent.stat()
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
         os.close(descriptor)
@@ -214,14 +213,14 @@ class SqliteBackend:
         self._changes = self._total_changes(conn)
 
     def begin_migration(self, conn: sa.Connection) -> None:
-        """Begin with the settings SQLite asks for when a table is made anew."""
+        """Begin with the settings that SQLite needs to recreate a table."""
         conn.exec_driver_sql("PRAGMA foreign_keys=OFF")
         conn.exec_driver_sql("PRAGMA legacy_alter_table=ON")
         conn.exec_driver_sql(f"PRAGMA busy_timeout={_MIGRATION_WAIT_S * 1000:.0f}")
         conn.exec_driver_sql("BEGIN IMMEDIATE")
 
     def check_migration(self, conn: sa.Connection) -> None:
-        """Look for references that lead nowhere."""
+        """Look for foreign keys without a row."""
         broken = conn.exec_driver_sql("PRAGMA foreign_key_check").all()
         if broken:
             raise StoreUnavailable(
@@ -230,12 +229,12 @@ class SqliteBackend:
                 f"{self._path} is left as it was",
             )
 
-    def look_at_rows(self, conn: sa.Connection, *, again: bool) -> bool:
-        """Nothing to learn: the indexes are found without it."""
+    def collect_statistics(self, conn: sa.Connection, *, again: bool) -> bool:
+        """Do nothing: SQLite chooses the indexes without statistics."""
         return False
 
     def check_commit(self) -> None:
-        """Notice a file that was deleted or put in place of the one we write to."""
+        """Raise if the open file was moved, deleted or replaced."""
         if self._path is not None and self._identity(self._path) != self._opened:
             raise StoreUnavailable(
                 f"{self._path} was moved, deleted or replaced while in use",
@@ -243,7 +242,7 @@ class SqliteBackend:
             )
 
     def has_written(self, conn: sa.Connection) -> bool:
-        """Compare the driver's count."""
+        """Compare the driver's count of changed rows with that at the beginning."""
         return self._total_changes(conn) > self._changes
 
     @staticmethod
@@ -253,7 +252,7 @@ class SqliteBackend:
         return changes
 
     def copy(self, version: str) -> Path | None:
-        """Copy what is committed; a plain copy of the file would miss the log."""
+        """Copy what is committed; a plain copy would lack the write-ahead log."""
         if self._path is None:
             return None
         target = self._free_name(f"{self._path.name}.backup-{version or 'empty'}")
@@ -266,7 +265,7 @@ class SqliteBackend:
         now: datetime,
         look: Callable[[sqlite3.Connection], T],
     ) -> tuple[Path, T]:
-        """Copy what is committed; whoever writes meanwhile does not wait for it."""
+        """Copy what is committed, without blocking writers."""
         if self._path is None:
             raise CopyFailed("a database in memory can not be copied; it ends with us")
         dated = f"{self._path.stem}-{now:%Y%m%dT%H%M%SZ}{self._path.suffix}"
@@ -304,7 +303,7 @@ class SqliteBackend:
             raise explained.as_error() from error
 
     def explain(self, error: BaseException) -> Explained | None:
-        """Tell SQLite's result codes (https://sqlite.org/rescode.html) in words."""
+        """Explain SQLite's result codes (https://sqlite.org/rescode.html)."""
         cause = error.orig if isinstance(error, DBAPIError) else error
         code = getattr(cause, "sqlite_errorcode", None)
         if not isinstance(cause, sqlite3.Error) or code is None:
@@ -323,7 +322,7 @@ class SqliteBackend:
             case sqlite3.SQLITE_FULL:
                 what, remedy = f"no room left for {where}", "make room on its disk"
             case sqlite3.SQLITE_IOERR if self._path and not _has_room(self._path):
-                # Its file of shared memory could not be made.
+                # The file of shared memory (-shm) could not be created.
                 what, remedy = f"no room left for {where}", "make room on its disk"
             case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
                 what = f"{where} can not be written"
@@ -347,7 +346,7 @@ class SqliteBackend:
                 what = f"{where} can not be read or written ({cause})"
                 remedy = "check its disk"
             case sqlite3.SQLITE_ERROR if "no such table" in str(cause):
-                what = f"{where} has not the tables of this service"
+                what = f"{where} does not have the tables of this service"
                 remedy = _UPGRADE
             case sqlite3.SQLITE_ERROR | sqlite3.SQLITE_CONSTRAINT:
                 return None
@@ -372,16 +371,16 @@ class SqliteBackend:
                     f"put it back, or to begin with an empty one {_UPGRADE}",
                 )
         conn = sqlite3.connect(
-            # Without "rw" a missing file would be made, empty and readable by all.
+            # Without "rw" SQLite would create a missing file, readable by everybody.
             uri(self._path, "rw") if self._path else "file::memory:",
             uri=True,
             timeout=_LOOK_S,
-            # The driver begins no transactions of its own: begin() does.
+            # begin() begins transactions, not the driver.
             isolation_level=None,
         )
         try:
             mode = conn.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-            # A promise must survive a power failure: each commit waits for the disk.
+            # Each commit waits for the disk: a promise must survive a power failure.
             conn.execute("PRAGMA synchronous=FULL")
             conn.execute("PRAGMA foreign_keys=ON")
         except BaseException:
@@ -444,7 +443,11 @@ _SQLSTATES: Final[dict[str, tuple[Trouble, str, str]]] = {
     "53100": (Trouble.UNUSABLE, "its disk is full", "make room on the server"),
     "53": (Trouble.UNUSABLE, "the server has no resources left", ""),
     "25006": (Trouble.UNUSABLE, "it is read-only", "connect to the primary server"),
-    "42P01": (Trouble.UNUSABLE, "it has not the tables of this service", _UPGRADE),
+    "42P01": (
+        Trouble.UNUSABLE,
+        "it does not have the tables of this service",
+        _UPGRADE,
+    ),
     "42501": (Trouble.UNUSABLE, "its user lacks a right", "grant it"),
     "28": (
         Trouble.UNUSABLE,
@@ -457,7 +460,7 @@ _SQLSTATES: Final[dict[str, tuple[Trouble, str, str]]] = {
 }
 
 
-#: Of the tables that grow. One without a row has none, and needs none.
+#: Whether each of the tables that grow has statistics, or is empty.
 _HAS_STATISTICS: Final = (
     "SELECT bool_and(EXISTS (SELECT 1 FROM pg_stats"
     " WHERE schemaname = n.nspname AND tablename = c.relname)"
@@ -469,7 +472,7 @@ _HAS_STATISTICS: Final = (
 
 
 class PostgresBackend:
-    """A server; the driver is optional and only needed here."""
+    """A PostgreSQL server. Its driver is an optional dependency."""
 
     def __init__(self, url: URL) -> None:
         self._url = url.set(drivername="postgresql")
@@ -495,7 +498,7 @@ class PostgresBackend:
                     "connect_timeout": 2,
                     "client_encoding": "utf8",
                     "application_name": "callback-queue",
-                    # A server that is gone without a word is noticed in seconds.
+                    # A server that vanished without closing is noticed in seconds.
                     "tcp_user_timeout": 3000,
                     "keepalives_idle": 10,
                     "keepalives_interval": 3,
@@ -503,9 +506,9 @@ class PostgresBackend:
                 },
             )
             _, options = self.engine.dialect.create_connect_args(url)
-            # SQLAlchemy's own.
+            # An argument of SQLAlchemy, not of the driver.
             options.pop("context", None)
-            # Those of the server's library, and not autocommit or the like.
+            # Accept options of libpq only; refuse autocommit and the like.
             make_conninfo(**options)
         except (ArgumentError, ValueError, Error) as error:
             reason = str(error).strip().splitlines()[0]
@@ -525,9 +528,9 @@ class PostgresBackend:
 
     @staticmethod
     def _prepare(connection: Any, _record: object) -> None:
-        """Bound every wait, and let each commit reach the server's disk."""
+        """Limit every wait, and make each commit wait for the server's disk."""
         connection.execute("SET lock_timeout = '2s'")
-        # Before we give the whole server up: see PatientConnection.
+        # Shorter than PATIENCE_S of PatientConnection, which gives up the server.
         connection.execute("SET statement_timeout = '5s'")
         connection.execute(
             "SELECT set_config('synchronous_commit', 'on', false)"
@@ -537,20 +540,20 @@ class PostgresBackend:
 
     @property
     def lock_file(self) -> None:
-        """None: the holder renews its lease."""
+        """None: on PostgreSQL the holder renews its lease instead."""
         return None
 
     def create(self) -> None:
-        """Make nothing: that is for the server's administrator."""
+        """Do nothing: the server's administrator creates the database."""
 
     def begin(self, conn: sa.Connection) -> None:
-        """Say so to SQLAlchemy; the driver begins with the first statement."""
+        """Begin in SQLAlchemy; the driver begins with the first statement."""
         conn.begin()
 
     def begin_migration(self, conn: sa.Connection) -> None:
-        """Keep other migrations out until ours is committed."""
+        """Block other migrations until this one is committed."""
         driver: Any = conn.connection.driver_connection
-        # Tables may be large; whoever started it can stop it.
+        # No time-out: tables may be large, and the operator can press Ctrl-C.
         driver.patience_s = None
         for name in ("lock_timeout", "statement_timeout"):
             conn.exec_driver_sql(f"SET LOCAL {name} = '{_MIGRATION_WAIT_S:.0f}s'")
@@ -558,25 +561,25 @@ class PostgresBackend:
         conn.exec_driver_sql("SET LOCAL statement_timeout = 0")
 
     def check_migration(self, conn: sa.Connection) -> None:
-        """Nothing to look for: the server always checks."""
+        """Do nothing: the server always checks foreign keys."""
 
-    def look_at_rows(self, conn: sa.Connection, *, again: bool) -> bool:
-        """Collect statistics: after a restore there are none, and plans are poor."""
+    def collect_statistics(self, conn: sa.Connection, *, again: bool) -> bool:
+        """Collect statistics; without them (after a restore) query plans are slow."""
         if not again and conn.exec_driver_sql(_HAS_STATISTICS).scalar():
             return False
         conn.exec_driver_sql("ANALYZE task, attempt, task_event")
         return True
 
     def check_commit(self) -> None:
-        """Nothing to look for: the server answers for what it commits."""
+        """Do nothing: the server guarantees its commits."""
 
     def has_written(self, conn: sa.Connection) -> bool:
-        """Ask: a transaction has an id once it has written something."""
+        """Ask the server: a transaction gets an id when it first writes."""
         asked = "SELECT txid_current_if_assigned() IS NOT NULL"
         return bool(conn.exec_driver_sql(asked).scalar())
 
     def copy(self, version: str) -> Path | None:
-        """Copy nothing: pg_dump is for that."""
+        """Return None: pg_dump copies a PostgreSQL database."""
         return None
 
     def back_up(
@@ -585,7 +588,7 @@ class PostgresBackend:
         now: datetime,
         look: Callable[[sqlite3.Connection], T],
     ) -> tuple[Path, T]:
-        """Say how pg_dump is told to do it."""
+        """Raise CopyFailed with the pg_dump command that makes the copy."""
         if given is None:
             given = f"callback-queue-{now:%Y%m%dT%H%M%SZ}.dump"
         shown = _without_password(self._url)
@@ -597,7 +600,7 @@ class PostgresBackend:
         )
 
     def explain(self, error: BaseException) -> Explained | None:
-        """Tell SQLSTATEs (appendix A of PostgreSQL's manual) in words."""
+        """Explain SQLSTATEs (appendix A of PostgreSQL's manual)."""
         if not isinstance(error, DBAPIError):
             return None
         state = getattr(error.orig, "sqlstate", None)
@@ -609,7 +612,7 @@ class PostgresBackend:
         if error.connection_invalidated or (
             state is None and isinstance(error, sa.exc.OperationalError)
         ):
-            # Psycopg tells a refused password without a SQLSTATE too.
+            # Psycopg reports some errors, such as a wrong password, without a SQLSTATE.
             detail = str(error.orig).strip().splitlines()[0]
             return Explained(
                 Trouble.LOST,
@@ -624,7 +627,7 @@ class PostgresBackend:
 
 
 def _without_password(url: URL) -> str:
-    """Return a URL as psql and pg_dump take it, for everybody's eyes."""
+    """Return the URL for psql and pg_dump, without its password."""
     shown = URL.create(
         url.drivername,
         username=url.username,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Makes a copy of the tasks for an administrator, also while the service runs."""
+"""Copies the database for an administrator, also while the service runs."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from fastagi.store.schema import metadata, task
 
 @frozen
 class Backup:
-    """A copy, and what is in it."""
+    """A copy of the database, and what it contains."""
 
     path: Path
     size_bytes: int
-    #: All tasks, those that have ended too.
+    #: The number of all tasks, ended ones included.
     tasks: int
-    #: Of the database.
+    #: The version of the database.
     version: str
-    #: The version of a database this service works with.
+    #: The version of a database that this service works with.
     needed_version: str
 
 
 def back_up(url: str, given: str | None, now: datetime) -> Backup:
-    """Copy all that was committed when this began.
+    """Copy all that is committed when the copy begins.
 
     Args:
-        url: of the database.
-        given: a file that does not exist yet, or a folder that does; there, and beside
-            the database if this is None, the copy gets a name with the date.
-        now: for that name.
+        url: the URL of the database.
+        given: a new file, or an existing folder; None: the folder of the database. In
+            a folder the name of the copy contains the date.
+        now: the current time, for that name.
 
     Raises:
-        CopyFailed: it can not be made there, or by the service at all.
-        ForeignDatabase: it belongs to something else.
-        StoreUnavailable: the database can not be used, or it is damaged.
+        CopyFailed: the copy cannot be made there, or not by this service.
+        ForeignDatabase: the database belongs to another program.
+        StoreUnavailable: the database cannot be used, or is damaged.
     """
-    path, (version, tasks) = backend_for(url).back_up(given, now, _look)
+    path, (version, tasks) = backend_for(url).back_up(given, now, _inspect)
     return Backup(path, path.stat().st_size, tasks, version, migrate.newest_version())
 
 
-def _look(copy: sqlite3.Connection) -> tuple[str, int]:
-    """Return the version of a copy and how many tasks it has."""
+def _inspect(copy: sqlite3.Connection) -> tuple[str, int]:
+    """Return the version of a copy and its number of tasks."""
     found = copy.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
     tables = {name for (name,) in found}
     if not tables:

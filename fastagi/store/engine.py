@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
 """Runs plain functions in database transactions, off the reactor's thread.
 
-Owns the one worker thread, its connection and its queue. What waits in the queue when
-the worker turns to it shares one transaction and so one wait for the disk (a group
-commit). If a function fails, all run once more, each in a savepoint of its own, so
-that the failure harms no other. No Deferred fires before the COMMIT. Knows no tables
-and imports no reactor.
+Owns the one worker thread, its connection and its queue. All requests that wait when
+the worker is free share one transaction, and so one wait for the disk (a group commit).
+If a function fails, all run once more, each in a savepoint of its own, so that the
+failure does not affect the others. No Deferred fires before the COMMIT. Knows nothing
+of tables and imports no reactor.
 
-A request may have a deadline. One that has not begun by then is dropped. A group is
-committed before all of it is done if the first deadline would pass otherwise; the rest
-is carried out in the next transaction. Requests of one kind that follow each other may
-be carried out by one function, which needs fewer round trips to the server.
+A request may have a deadline. If it has not begun by then, it is dropped. If the first
+deadline of a group would pass before all of the group is done, what is done is
+committed, and the rest runs in the next transaction. Consecutive requests of one kind
+may be carried out by one function, which needs fewer round trips to the server.
 """
 
 from __future__ import annotations
@@ -38,37 +38,37 @@ __all__ = ["ALONE", "Alone", "Database", "Deliver", "StoreUnavailable", "TryAgai
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-#: Runs a function with arguments on the reactor's thread, soon.
+#: Schedules a function with its arguments on the reactor's thread.
 Deliver = Callable[..., object]
 
-#: How often a function may run before it is given up.
+#: Maximum number of times a function runs before its request fails.
 _MOST_TRIES: Final = 4
-#: Between two looks at a lock, in seconds; each look has its own wait.
+#: Pause between two tries to get a lock, in seconds; each try has its own time-out.
 _PAUSE_S: Final = 0.005
-#: More in one transaction would make the first wait long for the last.
+#: Maximum number of requests in one transaction: the first waits for the last.
 _LARGEST_GROUP: Final = 200
-#: How much of an earlier, longer duration is still expected the next time.
-_FADES: Final = 0.9
-#: A step may take so many times as long as it did before.
-_SAFETY: Final = 2.0
+#: Factor by which an expected duration shrinks with each shorter one.
+_FADING: Final = 0.9
+#: Factor on expected durations, for safety.
+_SAFETY_FACTOR: Final = 2.0
 
 
 class TryAgain(Exception):
-    """The function lost a race against another process: run it anew.
+    """The function lost a race against another process and must run again.
 
-    Raised inside a function, never seen by who asked for it.
+    Only the functions raise it; the code that made the request never sees it.
     """
 
 
 class Alone:
-    """In the results of a function for many requests: this one has to run alone."""
+    """A result of a function for several requests: this request has to run alone."""
 
 
 ALONE: Final = Alone()
 
 
 class _Broken(Exception):
-    """The whole transaction is beyond use."""
+    """The transaction cannot continue; all of its requests have to run again."""
 
     def __init__(self, cause: Exception, explained: Explained | None) -> None:
         super().__init__(str(cause))
@@ -77,49 +77,49 @@ class _Broken(Exception):
 
     @property
     def trouble(self) -> Trouble | None:
-        """What may be done about it; None if it is a fault of ours."""
+        """The kind of the engine's error; None if it is a fault of this program."""
         return self.explained.trouble if self.explained else None
 
     def as_error(self) -> Exception:
-        """Return what the functions' callers are told."""
+        """Return the error with which the requests fail."""
         return self.explained.as_error() if self.explained else self.cause
 
 
 @define(eq=False)
 class _Request:
-    """A function on its way through the worker."""
+    """A function that the worker is to run, or has run."""
 
     name: str
     fn: Callable[..., Any]
     args: tuple[Any, ...]
-    #: In :func:`time.monotonic` seconds: when to stop waiting for others.
+    #: When to stop waiting for other processes, by :func:`time.monotonic`.
     give_up_at: float
-    #: Likewise: whoever asked does not wait for it any longer.
+    #: When the caller stops waiting for the result, by :func:`time.monotonic`.
     deadline: float = math.inf
     #: Carries out several requests of this kind, given the arguments of each.
     together: Callable[[sa.Connection, Sequence[Any]], Sequence[Any]] | None = None
     deferred: Deferred[Any] = field(factory=Deferred)
     value: Any = None
     error: Exception | None = None
-    #: Lost a race: to be run once more in the next transaction.
+    #: Whether it lost a race and has to run again in the next transaction.
     again: bool = False
     tries: int = 0
-    #: Its success says that the database can be used: something was written.
-    proves: bool = False
+    #: Whether its success proves that the database can be used again.
+    proves_usable: bool = False
 
     @property
     def may_wait(self) -> bool:
-        """Whether there is time for another try."""
+        """Whether there is time left for another try."""
         return time.monotonic() < self.give_up_at
 
     @property
     def is_late(self) -> bool:
-        """Whether nobody waits for it any longer."""
+        """Whether its deadline has passed."""
         return time.monotonic() >= self.deadline
 
     def settle(self) -> None:
-        """Tell who waits for it."""
-        # Twisted ignores it if its owner has cancelled it.
+        """Fire its Deferred."""
+        # If the owner has cancelled the Deferred, Twisted ignores this.
         if self.error is None:
             self.deferred.callback(self.value)
         else:
@@ -128,22 +128,22 @@ class _Request:
 
 @define(eq=False)
 class _Step:
-    """What one call of a function carries out: a request, or several of one kind."""
+    """One call of a function: for one request, or for several of one kind."""
 
     requests: list[_Request]
-    #: Carries out all of them; None: there is one, and its own function does.
+    #: Carries out all of them; None if there is only one, with its own function.
     together: Callable[[sa.Connection, Sequence[Any]], Sequence[Any]] | None = None
 
     @property
     def name(self) -> str:
-        """Of the requests, which all have the same."""
+        """The name of its requests; all have the same one."""
         return self.requests[0].name
 
     def run(self, conn: sa.Connection) -> list[_Request]:
-        """Call the function and keep what it returns.
+        """Call the function and store its results in the requests.
 
         Returns:
-            Those that have to run alone after it.
+            The requests that have to run alone after it.
         """
         for request in self.requests:
             request.value = request.error = None
@@ -168,15 +168,15 @@ class _Step:
                 request.value = value
         return alone
 
-    def apart(self) -> None:
-        """Have each of several run alone the next time."""
+    def run_alone_next_time(self) -> None:
+        """Make each of several requests run alone the next time."""
         if self.together is not None:
             for request in self.requests:
                 request.together = None
 
 
 def _steps(group: Iterable[_Request]) -> deque[_Step]:
-    """Put requests of one kind that follow each other into one step."""
+    """Combine consecutive requests of one kind into one step."""
     steps: deque[_Step] = deque()
     for request in group:
         if steps and request.together and steps[-1].together == request.together:
@@ -187,18 +187,18 @@ def _steps(group: Iterable[_Request]) -> deque[_Step]:
 
 
 class _Pace:
-    """How long the steps of a transaction took lately, in seconds."""
+    """Recent durations of the steps of a transaction, in seconds."""
 
     def __init__(self) -> None:
         self._took: dict[str, float] = {}
 
     def note(self, what: str, took_s: float) -> None:
-        """Keep how long something took; what is shorter is believed slowly."""
-        self._took[what] = max(took_s, _FADES * self._took.get(what, 0.0))
+        """Note a duration; a longer one counts at once, a shorter one gradually."""
+        self._took[what] = max(took_s, _FADING * self._took.get(what, 0.0))
 
     def expects(self, *what: str) -> float:
-        """Say how long the next of each may take, one after the other."""
-        return _SAFETY * sum(self._took.get(one, 0.0) for one in what)
+        """Return how long these steps may take, one after the other."""
+        return _SAFETY_FACTOR * sum(self._took.get(one, 0.0) for one in what)
 
 
 class Database:
@@ -214,18 +214,18 @@ class Database:
         most_waiting: int = 2000,
         lock_wait_s: float = 2.0,
     ) -> None:
-        """Prepare; nothing is opened before the first request.
+        """Prepare; the connection is opened with the first request.
 
         Args:
-            url: in SQLAlchemy's form.
-            deliver: hands results to the reactor's thread, such as
+            url: the database URL, in SQLAlchemy's form.
+            deliver: schedules a function on the reactor's thread, such as
                 ``reactor.callFromThread``. None: there is no thread, and every request
                 is carried out at once where it is made (tests, command line).
-            most_waiting: requests beyond that are refused at once.
-            lock_wait_s: how long a request may wait for other processes.
+            most_waiting: maximum number of waiting requests; more are refused at once.
+            lock_wait_s: how long a request may wait for other processes, in seconds.
 
         Raises:
-            StoreUnavailable: no database of ours, or its driver is missing.
+            StoreUnavailable: the engine is not supported, or its driver is missing.
         """
         self._backend = backend_for(url)
         self._transactions = _Transactions(self._backend)
@@ -238,12 +238,12 @@ class Database:
         self._closing = False
         self._closed = False
         self._closers: list[Deferred[None]] = []
-        #: Why the database can not be used, as last logged; empty while it can.
+        #: Why the database cannot be used, as last logged; empty while it can be.
         self._trouble = ""
 
     @property
     def commits(self) -> int:
-        """How many transactions were committed so far."""
+        """The number of transactions committed so far."""
         return self._transactions.commits
 
     def run(
@@ -258,20 +258,21 @@ class Database:
         """Run ``fn(conn, *args)`` in a transaction.
 
         Args:
-            name: for logs and errors.
+            name: the name of the request in logs and errors.
             fn: a plain function. It may run more than once, so it must change nothing
                 but the database; it returns values, never rows or results; it neither
                 commits nor rolls back. An exception undoes what it did.
-            args: for ``fn``.
-            within_s: how long whoever asks waits for it; None: for ever.
+            args: the arguments of ``fn``.
+            within_s: how long the caller waits for the result, in seconds; None: for
+                ever.
             together: does the same for several requests that wait at the same time,
-                given the ``args`` of each. It returns a result for each, or ALONE for
-                one that ``fn`` has to carry out after it.
+                given the ``args`` of each. It returns a list with one result for each,
+                which is ALONE for a request that ``fn`` has to carry out afterwards.
 
         Returns:
             A Deferred that fires after the COMMIT with what ``fn`` returned. It fails
-            with what ``fn`` raised, or with StoreUnavailable; with OutOfTime if its
-            time was over before it began, or before its COMMIT began. Cancelling it
+            with what ``fn`` raised, with StoreUnavailable, or with OutOfTime if
+            ``within_s`` had passed before ``fn`` or the COMMIT began. Cancelling it
             does not undo anything: the work may still be done.
         """
         request = self._request(name, fn, args)
@@ -289,7 +290,7 @@ class Database:
             if len(self._waiting) >= self._most_waiting:
                 return fail(
                     StoreUnavailable(
-                        f"{name}: {self._most_waiting} requests wait already for"
+                        f"{name}: {self._most_waiting} requests are already waiting for"
                         " the database"
                     )
                 )
@@ -305,7 +306,7 @@ class Database:
     def run_now(
         self, name: str, fn: Callable[[sa.Connection, *Ts], T], *args: *Ts
     ) -> T:
-        """Like :meth:`run`, but return when it is done; only without a thread."""
+        """Run like :meth:`run` and return the result; only without a thread."""
         if self._deliver is not None:
             raise RuntimeError("this would block the reactor's thread")
         if self._closing:
@@ -318,11 +319,13 @@ class Database:
         return value
 
     def close(self) -> Deferred[None]:
-        """Carry out what waits, then give the database up.
+        """Carry out the waiting requests, then close the database.
+
+        Requests made from now on fail.
 
         Returns:
             A Deferred that fires when the connection is closed and the thread, if
-            there was one, is over. Requests made from now on fail.
+            there was one, has ended.
         """
         closed: Deferred[None] = Deferred()
         self._closers.append(closed)
@@ -333,7 +336,7 @@ class Database:
             self._transactions.disconnect()
             self._closed = True
         if self._closed:
-            self._tell_closers()
+            self._fire_closers()
         return closed
 
     def _request(
@@ -349,15 +352,15 @@ class Database:
 
     def _settle(self, requests: Iterable[_Request]) -> None:
         for request in requests:
-            self._notice(request)
+            self._log_trouble(request)
             request.settle()
 
-    def _notice(self, request: _Request) -> None:
-        """Log trouble when it begins, when it becomes another, and when it ends."""
+    def _log_trouble(self, request: _Request) -> None:
+        """Log when the database becomes unusable, why, and when it is usable again."""
         trouble = ""
         error = request.error
-        if error is not None and _tells_of_trouble(error):
-            # Without the name of the request, which differs from one to the next.
+        if error is not None and _means_unusable(error):
+            # Compare without the name of the request, which is in str(error).
             trouble = str(error.__cause__ or error)
         if trouble and trouble != self._trouble:
             self._log.error(
@@ -365,18 +368,18 @@ class Database:
                 name=request.name,
                 error=trouble,
             )
-        elif self._trouble and request.proves:
+        elif self._trouble and request.proves_usable:
             self._log.info("the database can be used again")
-        if trouble or request.proves:
+        if trouble or request.proves_usable:
             self._trouble = trouble
 
-    def _over(self) -> None:
+    def _on_thread_ended(self) -> None:
         assert self._thread is not None
         self._thread.join()
         self._closed = True
-        self._tell_closers()
+        self._fire_closers()
 
-    def _tell_closers(self) -> None:
+    def _fire_closers(self) -> None:
         closers, self._closers = self._closers, []
         for closer in closers:
             closer.callback(None)
@@ -392,10 +395,10 @@ class Database:
             with self._changed:
                 self._waiting.extendleft(reversed(left))
         self._transactions.disconnect()
-        self._deliver(self._over)
+        self._deliver(self._on_thread_ended)
 
     def _next_group(self) -> list[_Request]:
-        """Wait for requests; return none when there will be no more."""
+        """Wait for requests; return an empty list after :meth:`Database.close`."""
         with self._changed:
             while not self._waiting and not self._closing:
                 self._changed.wait()
@@ -404,10 +407,9 @@ class Database:
 
 
 class _Transactions:
-    """The connection, and how requests are carried out on it.
+    """The connection, and the transactions on it.
 
-    Everything here happens on one thread: the worker's, or the caller's if there is
-    none.
+    Used by one thread only: the worker, or the caller if there is no worker.
     """
 
     _log = Logger()
@@ -416,56 +418,56 @@ class _Transactions:
         self._backend = backend
         self._conn: sa.Connection | None = None
         self._pace = _Pace()
-        #: Since the last success that proves otherwise, the database failed. On a full
-        #: disk reading works.
+        #: Whether the database failed and nothing was written since. A successful read
+        #: proves nothing: it works on a full disk too.
         self._failed = False
-        #: Transactions committed so far.
+        #: The number of transactions committed so far.
         self.commits = 0
 
     def process(self, group: list[_Request]) -> list[_Request]:
         """Carry out requests; each has a value or an error afterwards.
 
         Returns:
-            Those that were not begun, so that the others are committed in time.
+            The requests that were not begun, so that the others commit in time.
         """
         requests, group = group, list(group)
         left: list[_Request] = []
         savepoints = False
         try:
             while group:
-                group, rest = self._together(group, savepoints=savepoints)
+                group, rest = self._process_in_one(group, savepoints=savepoints)
                 left = rest + left
-                # Savepoints cost as much as the work: they come when needed.
+                # Savepoints double the cost, so they are used after a failure only.
                 savepoints = True
         except Exception as error:
-            # A fault of ours: nobody may wait for ever because of it.
+            # A fault of this program must not leave anybody waiting.
             self._log.failure("the database's worker failed")
             _fail(group, error)
             self.disconnect()
-        if any(_tells_of_trouble(request.error) for request in requests):
+        if any(_means_unusable(request.error) for request in requests):
             self._failed = True
         return left
 
     def disconnect(self) -> None:
-        """Give the connection up; the next request opens a new one."""
+        """Close the connection; the next request opens a new one."""
         conn, self._conn = self._conn, None
         if conn is not None and not conn.closed:
             conn.invalidate()
             conn.close()
 
-    def _together(
+    def _process_in_one(
         self, group: list[_Request], *, savepoints: bool
     ) -> tuple[list[_Request], list[_Request]]:
         """Carry out requests in one transaction.
 
         Returns:
-            Those to run once more, and those that were not begun.
+            The requests to run once more, and those that were not begun.
         """
         conn = self._begin(group)
         if conn is None:
             return [], []
         steps = _steps(group)
-        #: All that has run in this transaction, or failed.
+        #: All requests that have run or failed in this transaction.
         begun: list[_Request] = []
         try:
             while steps:
@@ -483,7 +485,7 @@ class _Transactions:
                 if savepoints:
                     alone = self._in_savepoint(conn, step)
                 else:
-                    found = self._runs(conn, step)
+                    found = self._run_step(conn, step)
                     if found is None:
                         self._roll_back(conn)
                         return [r for r in group if r.error is None], []
@@ -493,12 +495,12 @@ class _Transactions:
                 steps.extendleft(_Step([request]) for request in reversed(alone))
         except _Broken as broken:
             self.disconnect()
-            self._apart([r for r in group if r.error is None], broken)
+            self._process_each_alone([r for r in group if r.error is None], broken)
             return [], []
         done = [r for r in begun if r.error is None and not r.again]
         again = [r for r in begun if r.again]
         if done and all(request.is_late for request in done):
-            # Nobody waits for any of it: better not stored than stored too late.
+            # No caller waits for the results any more, so nothing is stored.
             self._roll_back(conn)
             _fail(done, OutOfTime("its time was over before it could be committed"))
         elif done:
@@ -508,7 +510,7 @@ class _Transactions:
         return again, [request for step in steps for request in step.requests]
 
     def _must_commit(self, begun: Iterable[_Request], step: _Step) -> bool:
-        """Say whether somebody would be late if the step came before the COMMIT."""
+        """Whether a deadline would pass if the step ran before the COMMIT."""
         first = min(
             (r.deadline for r in begun if r.error is None and not r.again),
             default=math.inf,
@@ -517,9 +519,12 @@ class _Transactions:
         return ends > first
 
     def _begin(self, group: list[_Request]) -> sa.Connection | None:
-        """Begin a transaction, waiting for other processes as long as requests may.
+        """Begin a transaction; wait for other processes as long as the requests may.
 
-        Those that may wait no longer are failed and taken out of ``group``.
+        Requests that may not wait any longer fail and are removed from ``group``.
+
+        Returns:
+            The connection; None if no request is left.
         """
         while True:
             try:
@@ -543,33 +548,35 @@ class _Transactions:
                 if not group:
                     return None
 
-    def _runs(self, conn: sa.Connection, step: _Step) -> list[_Request] | None:
-        """Run one step; return those to run alone after it.
+    def _run_step(self, conn: sa.Connection, step: _Step) -> list[_Request] | None:
+        """Run one step.
 
-        None: it failed, and the transaction has to be undone.
+        Returns:
+            The requests to run alone after it; None if the step failed, and the
+            transaction has to be rolled back.
 
         Raises:
-            _Broken: the connection is of no use any more.
+            _Broken: the connection cannot be used any more.
         """
         try:
             return step.run(conn)
         except Exception as error:
             explained = self._usable_after(error)
             if step.together is not None:
-                step.apart()
+                step.run_alone_next_time()
             elif explained is not None and explained.trouble is Trouble.LOCKED:
-                # It has waited as long as it may, and would again.
+                # It has waited for the lock as long as it may.
                 _fail(step.requests, explained.as_error())
             return None
 
     def _in_savepoint(self, conn: sa.Connection, step: _Step) -> list[_Request]:
-        """Run one step, undoing only what it did if it fails.
+        """Run one step in a savepoint; roll back to it if the step fails.
 
         Returns:
-            Those to run alone after it.
+            The requests to run alone after it.
 
         Raises:
-            _Broken: the transaction can not go on.
+            _Broken: the transaction cannot continue.
         """
         try:
             conn.exec_driver_sql("SAVEPOINT request")
@@ -581,13 +588,13 @@ class _Transactions:
         except Exception as error:
             explained = self._usable_after(error)
             if step.together is not None:
-                step.apart()
+                step.run_alone_next_time()
                 alone = list(step.requests)
                 for request in alone:
                     request.tries -= 1
             else:
                 alone = []
-                self._judge(step.requests[0], error, explained)
+                self._fail_or_repeat(step.requests[0], error, explained)
             try:
                 conn.exec_driver_sql("ROLLBACK TO SAVEPOINT request")
                 conn.exec_driver_sql("RELEASE SAVEPOINT request")
@@ -596,10 +603,10 @@ class _Transactions:
         return alone
 
     @staticmethod
-    def _judge(
+    def _fail_or_repeat(
         request: _Request, error: Exception, explained: Explained | None
     ) -> None:
-        """Fail a request that failed alone, or have it run once more."""
+        """After the function of one request failed: fail the request, or repeat it."""
         lost_race = isinstance(error, TryAgain) or (
             explained is not None and explained.trouble is Trouble.RACE
         )
@@ -614,21 +621,21 @@ class _Transactions:
             _fail([request], error)
 
     def _usable_after(self, error: Exception) -> Explained | None:
-        """Explain a function's error.
+        """Explain an error after which the connection can still be used.
 
         Raises:
-            _Broken: it is one after which the connection is of no use.
+            _Broken: the connection cannot be used after this error.
         """
         explained = self._backend.explain(error)
         if explained and explained.trouble in {Trouble.UNUSABLE, Trouble.LOST}:
             raise _Broken(error, explained) from error
         return explained
 
-    def _apart(self, group: list[_Request], broken: _Broken) -> None:
+    def _process_each_alone(self, group: list[_Request], broken: _Broken) -> None:
         """Carry out each request of a broken transaction alone.
 
-        Nothing was committed, so all may run again; but one alone that broke a sound
-        connection would do so again.
+        Nothing was committed, so all may run again. But a request that was alone in its
+        transaction would break the next one, too, unless the connection was lost.
         """
         able = [r for r in group if r.tries < _MOST_TRIES and r.may_wait]
         if broken.trouble is not Trouble.LOST and len(group) == 1:
@@ -641,7 +648,7 @@ class _Transactions:
         failure: type[StoreUnavailable] = StoreUnavailable
         try:
             self._backend.check_commit()
-            proves = not self._failed or self._backend.has_written(conn)
+            proves_usable = not self._failed or self._backend.has_written(conn)
             failure = CommitUnknown
             began = time.monotonic()
             conn.commit()
@@ -656,9 +663,9 @@ class _Transactions:
             _fail(done, failure(evolve(problem, what=what)))
         else:
             self.commits += 1
-            self._failed = self._failed and not proves
+            self._failed = self._failed and not proves_usable
             for request in done:
-                request.proves = proves
+                request.proves_usable = proves_usable
 
     def _roll_back(self, conn: sa.Connection) -> None:
         try:
@@ -673,23 +680,23 @@ def _fail(requests: Iterable[_Request], error: Exception) -> None:
         request.again = False
         request.error = error
         if isinstance(error, StoreUnavailable):
-            # Each is raised in a place of its own, so each gets its own.
+            # Each request gets its own copy, because each copy gets its own traceback.
             request.error = type(error)(f"{request.name}: {error}")
             request.error.__cause__ = error
 
 
-def _tells_of_trouble(error: Exception | None) -> bool:
+def _means_unusable(error: Exception | None) -> bool:
     return isinstance(error, StoreUnavailable) and not isinstance(error, OutOfTime)
 
 
 def _origin(error: Exception) -> BaseException:
-    """Return the driver's error without SQLAlchemy's additions."""
+    """Return the driver's error, without SQLAlchemy's wrapper."""
     wrapped = error.orig if isinstance(error, sa.exc.DBAPIError) else None
     return wrapped or error
 
 
 def _refuse_live(value: object) -> None:
-    """Refuse what is of no use outside the transaction it came from."""
+    """Raise TypeError for a value that cannot be used outside its transaction."""
     sample = value[0] if isinstance(value, list) and value else value
     if isinstance(
         sample,

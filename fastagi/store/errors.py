@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What can go wrong in the store, told apart by what the caller can do about it."""
+"""The errors of the store, one class for each way to handle them."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from fastagi.errors import CallbackError
 
 
 class StoreUnavailable(CallbackError):
-    """The database can not be used at the moment.
+    """The database cannot be used at the moment.
 
-    Nothing may be promised, and nothing was changed; see :class:`CommitUnknown`.
+    Nothing was changed (see also :class:`CommitUnknown`), so nothing may be promised.
     """
 
 
 class CommitUnknown(StoreUnavailable):
-    """It came while the work was being committed.
+    """The database failed during a COMMIT.
 
-    The work may be in the database or not, or get there later: a server that hangs
-    does what it was told when it goes on. It is safe to ask for the work again.
+    The work may be in the database, or not, or appear there later: a server that hangs
+    carries on when it recovers. It is safe to request the work again.
     """
 
 
 class OutOfTime(StoreUnavailable):
-    """Whoever asked does not wait for the work any longer, so it was not done.
+    """The caller's time ran out before the work began, so it was not done.
 
-    It says nothing of the database: others may have been before it.
+    This does not mean that the database has failed: other requests may have been first.
     """
 
 
 class LeaseLost(StoreUnavailable):
-    """Another process runs the service on this database now.
+    """Another process has taken the lease on this database.
 
-    Nothing was changed, and nothing may be changed or called any more.
+    Nothing was changed. This process must not change anything or place calls any more.
     """
 
 
@@ -40,7 +40,7 @@ class DatabaseHeld(CallbackError):
 
 
 class CopyFailed(CallbackError):
-    """No copy of the database was made, and nothing is left of it."""
+    """No copy of the database was made; no partial copy is left."""
 
 
 class NoSuchTask(CallbackError):
@@ -48,7 +48,7 @@ class NoSuchTask(CallbackError):
 
 
 class StaleTask(CallbackError):
-    """The task or attempt has changed meanwhile; what was to be done is void."""
+    """The task or attempt has changed meanwhile, so nothing was done."""
 
 
 class AlreadyOpen(CallbackError):
@@ -60,16 +60,16 @@ class AlreadyOpen(CallbackError):
 
 
 class SchemaMismatch(CallbackError):
-    """The database is not of the version this service works with."""
+    """The database does not have the version that this service works with."""
 
 
 class SchemaOutdated(SchemaMismatch):
-    """The database is of an older version."""
+    """The database has an older version."""
 
 
 class SchemaTooNew(SchemaMismatch):
-    """The database was used by a newer version of this service."""
+    """The database has a version that is newer than this service."""
 
 
 class ForeignDatabase(SchemaMismatch):
-    """The database belongs to something else."""
+    """The database belongs to another program."""

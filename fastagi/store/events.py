@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Moves of stored tasks, each with its event in the same transaction.
+"""Moves stored tasks, and writes the event of each move in the same transaction.
 
-Every change of a task goes through the table of :mod:`fastagi.domain.task`.
+Only moves in the table of :mod:`fastagi.domain.task` are allowed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _task: Final = schema.task
 _event: Final = schema.task_event
 _INSERT_EVENT: Final = insert(_event)
 _INSERT_ASKED: Final = insert(schema.asked)
-#: Everything in a task that may ever change.
+#: The fields of a task that may change.
 _CHANGING: Final = (
     "kind",
     "status",
@@ -64,11 +64,11 @@ def move_task(
     asked: Kind | None = None,
     **changes: Any,
 ) -> CallbackTask:
-    """Move a task and write the line of its history.
+    """Move a task and write the event of the move.
 
     Raises:
-        IllegalMove: the table has no such arrow.
-        StaleTask: the task is not where ``task`` says any more.
+        IllegalMove: the move is not allowed from the task's status.
+        StaleTask: the stored task does not have the status of ``task`` any more.
     """
     status = after(task.status, move)
     moved = evolve(

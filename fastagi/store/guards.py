@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Stored numbers that are never called, and who was refused, as functions.
+"""Stores blocked numbers and refusals.
 
-They run inside a transaction, may run twice and touch nothing but the database. That a
-number is blocked is looked up by its key, so every form of it is found.
+The functions run inside a transaction, may run twice and change only the database. A
+blocked number is found by its key, so every form of it is found.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fastagi.domain.reason import dump_params, load
 from fastagi.domain.task import Kind
 from fastagi.store import schema
 
-#: So many refusals are kept, the latest: some megabytes, however many callers come.
+#: Number of refusals that are kept, the latest ones; they take a few megabytes.
 MOST_REFUSALS: Final = 10_000
 
 _blocked: Final = schema.blocked
@@ -27,8 +27,8 @@ _refusal: Final = schema.refusal
 _BY_KEY: Final = select(_blocked).where(
     _blocked.c.number_key == bindparam("number_key")
 )
-#: Ends the key of a number of which another form is blocked too: it is found by no key,
-#: and has one of its own when numbers mean something else.
+#: Suffix of the key of a number that is blocked in another form, too. No search finds
+#: such a key. It gets a key of its own if a new number plan tells the two apart.
 _ALSO: Final = "#"
 _BLOCK: Final = insert(_blocked)
 _REMOVE: Final = delete(_blocked).where(_blocked.c.number_key == bindparam("old_key"))
@@ -56,13 +56,13 @@ _FORGET_OLD: Final = delete(_refusal).where(_refusal.c.id <= bindparam("last"))
 
 
 def blocked(conn: sa.Connection, number_key: str) -> BlockedNumber | None:
-    """Return what is known of a number if it is never called."""
+    """Return the blocked number with this key; None if it is not blocked."""
     row = conn.execute(_BY_KEY, {"number_key": number_key}).first()
     return None if row is None else _blocked_of(row)
 
 
 def put(conn: sa.Connection, number: BlockedNumber, region: str) -> bool:
-    """Block a number; tell whether it was not blocked before."""
+    """Block a number; return whether it was not blocked before."""
     if blocked(conn, number.number_key) is not None:
         if number.reason:
             conn.execute(
@@ -74,31 +74,32 @@ def put(conn: sa.Connection, number: BlockedNumber, region: str) -> bool:
 
 
 def unblock(conn: sa.Connection, number_key: str) -> BlockedNumber | None:
-    """Let a number be called again; return what was known of it, None if nothing."""
+    """Unblock a number and return it; None if it was not blocked."""
     known = blocked(conn, number_key)
     conn.execute(_UNBLOCK, {"old_key": number_key, "also": f"{number_key}{_ALSO}"})
     return known
 
 
-def listing(conn: sa.Connection, most: int) -> list[BlockedNumber]:
-    """Return blocked numbers, the latest first."""
+def listing(conn: sa.Connection, limit: int) -> list[BlockedNumber]:
+    """Return at most ``limit`` blocked numbers, the latest first."""
     rows = conn.execute(
         select(_blocked)
         .where(~_blocked.c.number_key.contains(_ALSO))
         .order_by(_blocked.c.at.desc(), _blocked.c.number_key)
-        .limit(most)
+        .limit(limit)
     )
     return [_blocked_of(row) for row in rows]
 
 
 def rekey(conn: sa.Connection, plan: NumberPlan) -> int:
-    """Give numbers that were blocked by another region the keys they have now.
+    """Update the keys of numbers that were blocked with another region setting.
 
-    Of two that turn out to be one the first is shown, and unblocked for both. The other
-    is kept for a region in which they are two again.
+    If two numbers now have the same key, one of them is listed, and unblocking it
+    unblocks both. The other stays stored, in case another region tells them apart
+    again.
 
     Returns:
-        How many there were.
+        How many numbers had a key of another region.
     """
     rows = conn.execute(_OF_OTHER_REGIONS, {"region": plan.region}).all()
     for row in rows:
@@ -138,7 +139,7 @@ def _blocked_of(row: sa.Row[Any]) -> BlockedNumber:
 
 
 def refuse(conn: sa.Connection, refusal: Refusal, most: int = MOST_REFUSALS) -> None:
-    """Keep a refusal, and forget the oldest if there are too many."""
+    """Store a refusal, and delete the oldest if there are more than ``most``."""
     key = conn.execute(
         _REFUSE,
         {
@@ -156,10 +157,17 @@ def refuse(conn: sa.Connection, refusal: Refusal, most: int = MOST_REFUSALS) -> 
 
 
 def refusals(
-    conn: sa.Connection, queue: str | None, most: int, before_id: int | None = None
+    conn: sa.Connection, queue: str | None, limit: int, before_id: int | None = None
 ) -> list[Refusal]:
-    """Return refusals, the latest first: of all, or of those before one of them."""
-    wanted = select(_refusal).order_by(_refusal.c.id.desc()).limit(most)
+    """Return at most ``limit`` refusals, the latest first.
+
+    Args:
+        conn: in a transaction.
+        queue: only those of this queue; None: of all queues.
+        limit: maximum number of refusals.
+        before_id: only those that are older than this refusal.
+    """
+    wanted = select(_refusal).order_by(_refusal.c.id.desc()).limit(limit)
     if queue is not None:
         wanted = wanted.where(_refusal.c.queue == queue)
     if before_id is not None:

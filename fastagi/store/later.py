@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Requests that came while their client was being called, as functions.
+"""Stores requests that were made while their client was being called.
 
-They run inside a transaction, may run twice and touch nothing but the database. One
-open task per client: such a request is a repeat of the task that is being called. If it
-came before the client answered, that call fulfils it. If it came later it must outlive
-that call, so all that is known of it is kept here until the call is over.
+The functions run inside a transaction, may run twice and change only the database. A
+client has at most one open task, so such a request repeats the task in progress. If it
+was made before the client answered, the call fulfils it. If it was made later, it must
+survive the call, so it is stored here until the call ends.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from fastagi.domain.task import Kind, NewTask
 from fastagi.store import schema
 from fastagi.store.schema import LaterState
 
-#: A request that is stored so soon after it was made was made just now.
+#: A request that is stored within this time after it was made counts as made just now.
 _JUST_NOW: Final = timedelta(seconds=0.5)
-#: AstDB, queue_log and CDRs tell in which second something happened.
+#: The resolution of times in AstDB, queue_log and CDRs.
 _WHOLE_SECOND: Final = timedelta(seconds=1)
 
 _later: Final = schema.later_request
@@ -70,7 +70,7 @@ _BY_CALL: Final = (
 
 @frozen(kw_only=True)
 class LaterRequest:
-    """One of them."""
+    """A request that was made while its client was being called."""
 
     event_id: int
     kind: Kind
@@ -80,21 +80,21 @@ class LaterRequest:
     queue: str
     linkedid: str
     joined_at: datetime
-    #: When it was made, at the latest.
+    #: The latest time at which it may have been made.
     asked_at: datetime
     expires_at: datetime
     why: Reason
-    #: Whether the client was known to have answered when it came.
+    #: Whether the client was known to have answered when it was made.
     answered: bool
     state: LaterState
     next_event_id: int | None
 
     def outlives(self, answered_at: datetime) -> bool:
-        """Whether it came after the client had answered."""
+        """Whether it was made after the client had answered."""
         return self.answered or self.asked_at > answered_at
 
     def as_task(self, number_key: str, now: datetime, why: Reason) -> NewTask:
-        """Return the task that it becomes."""
+        """Return the task that the request becomes."""
         return NewTask(
             kind=self.kind,
             number=self.number,
@@ -110,8 +110,8 @@ class LaterRequest:
         )
 
 
-def answered(conn: sa.Connection, attempt_id: int, at: datetime) -> None:
-    """Note when the client of an attempt answered; the first time counts."""
+def note_answer(conn: sa.Connection, attempt_id: int, at: datetime) -> None:
+    """Store when the client of an attempt answered, unless a time is stored already."""
     if conn.execute(_ANSWER, {"attempt_id": attempt_id}).first() is None:
         conn.execute(insert(_answer), {"attempt_id": attempt_id, "at": at.timestamp()})
 
@@ -125,16 +125,16 @@ def answered_at(
 ) -> datetime:
     """Return when the client of an attempt answered.
 
-    What is not known for certain must not cost a request: the earliest of what is
-    known counts, and the beginning of the attempt if nothing is, or if the clock was
-    set back since.
+    When in doubt, the time is too early rather than too late, so that no request is
+    lost: the earliest of the known times counts, and the beginning of the attempt if
+    none is known or the clock was set back.
 
     Args:
         conn: in a transaction.
-        attempt_id: of the attempt.
-        started_at: its beginning.
-        told: the moment, as far as it is known to who ends the attempt.
-        now: the time.
+        attempt_id: the id of the attempt.
+        started_at: when the attempt began.
+        told: when the client answered, according to the verdict; None: unknown.
+        now: the current time.
     """
     stored = conn.execute(_ANSWER, {"attempt_id": attempt_id}).scalar()
     known = [] if stored is None else [_when(stored)]
@@ -144,11 +144,11 @@ def answered_at(
     return max(started_at, min(known, default=started_at))
 
 
-def keep(conn: sa.Connection, task_id: int, new: NewTask, now: datetime) -> int | None:
-    """Keep a request that has just become a repeat of a task that is being called.
+def store(conn: sa.Connection, task_id: int, new: NewTask, now: datetime) -> int | None:
+    """Store a request that repeats a task whose client is being called.
 
     Returns:
-        By what it is known; None if no call is under way.
+        The id of the request; None if no attempt is in progress.
     """
     attempt = conn.execute(_UNDER_WAY, {"task_id": task_id}).first()
     if attempt is None:
@@ -185,17 +185,17 @@ def keep(conn: sa.Connection, task_id: int, new: NewTask, now: datetime) -> int 
     return event_id
 
 
-def still_open(conn: sa.Connection, attempt_id: int) -> list[LaterRequest]:
-    """Return what was asked for during an attempt and stands, in order."""
+def of_attempt(conn: sa.Connection, attempt_id: int) -> list[LaterRequest]:
+    """Return the requests made during an attempt and not taken back, oldest first."""
     rows = conn.execute(_OPEN, {"attempt_id": attempt_id})
     return [_request_of(row) for row in rows]
 
 
 def end_all(conn: sa.Connection, task_id: int) -> None:
-    """Have no request outlive the call under way: all are cancelled, or served."""
+    """End all requests made during the call in progress: cancelled, or served."""
     attempt = conn.execute(_UNDER_WAY, {"task_id": task_id}).first()
     if attempt is not None:
-        for request in still_open(conn, attempt.id):
+        for request in of_attempt(conn, attempt.id):
             set_state(conn, request.event_id, LaterState.ENDED)
 
 
@@ -205,7 +205,7 @@ def set_state(
     state: LaterState,
     next_event_id: int | None = None,
 ) -> None:
-    """Say what became of a request."""
+    """Store what became of a request."""
     conn.execute(
         _SET_STATE,
         {"old_id": event_id, "new_state": state.value, "new_next": next_event_id},
@@ -221,7 +221,7 @@ def find(conn: sa.Connection, event_id: int) -> LaterRequest | None:
 def of_call(
     conn: sa.Connection, linkedid: str, stored_at: datetime
 ) -> tuple[int, int] | None:
-    """Return the task that a call repeated at that moment, and the request's id."""
+    """Return the task that a call repeated at that time, and the id of the request."""
     row = conn.execute(
         _BY_CALL, {"linkedid": linkedid, "at": stored_at.timestamp()}
     ).first()
@@ -229,12 +229,12 @@ def of_call(
 
 
 def last_event(conn: sa.Connection, task_id: int) -> int:
-    """Return the last event of a task."""
+    """Return the id of the last event of a task."""
     return int(conn.execute(_LAST_EVENT, {"task_id": task_id}).scalar_one())
 
 
 def respell(conn: sa.Connection, name_of: Callable[[str], str | None]) -> None:
-    """Write the queues of requests that may still become tasks as the settings do."""
+    """Spell the queues of requests that may still become tasks as the settings do."""
     is_open = _later.c.state == LaterState.OPEN.value
     queues = conn.execute(select(_later.c.queue).where(is_open).distinct()).scalars()
     for queue in queues.all():

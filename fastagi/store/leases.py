@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""One service at a time on a database: who holds it, and what that allows.
+"""The lease on a database: only one service at a time may run on it.
 
-With SQLite a lock on a file beside the database is held as long as the process lives;
-the row only says by whom. PostgreSQL has no such lock that outlives a lost connection:
-there the row is a lease, which its holder renews and which runs out by the database's
-own clock. Each time it is taken its epoch grows. What must be done by the holder alone
-compares the epoch in its own transaction, so a holder that was frozen meanwhile changes
-nothing when it wakes.
+With SQLite the service holds a lock on a file beside the database as long as it lives;
+the row only says who holds it. On PostgreSQL a lock would end with a lost connection,
+so there the row is a lease: its holder renews it, and it expires by the database's
+clock.
+Each time the lease is taken, its epoch grows. Changes that only the holder may make
+compare the epoch in their own transaction. So a holder that was frozen while another
+process took the lease changes nothing when it wakes up.
 """
 
 from __future__ import annotations
@@ -32,29 +33,32 @@ from fastagi.store.backends import Backend, backend_for
 from fastagi.store.engine import Database, TryAgain
 from fastagi.store.errors import DatabaseHeld, LeaseLost, StoreUnavailable
 
-#: How long a lease lasts after it was renewed, and the pause between two renewals.
+#: Duration of a lease after each renewal, and the interval of renewals, in seconds.
 LENGTH_S: Final = 15.0
 RENEW_S: Final = 4.0
-#: A holder counts on its lease for less, so that a call it has just asked for begins
-#: before anybody else may hold the lease.
+#: A holder trusts its lease this much shorter, in seconds, so that a call that it has
+#: just originated begins before another process can hold the lease.
 _MARGIN_S: Final = 3.0
-#: How much longer than a lease its end is waited for.
+#: How much longer than the lease to wait for its end, in seconds.
 _PATIENCE_S: Final = 2.0
-#: Between two looks at a lease that is about to run out, in seconds.
+#: Interval of looks at a lease that is about to expire, in seconds.
 _LOOK_S: Final = 0.25
-#: Somebody who only looks at the lock on a file has it for a moment.
+#: How long to wait for the lock on the file, in seconds: ``check`` and ``status`` hold
+#: it for a moment when they test it.
 _MOMENT_S: Final = 1.0
 
-#: The one lease there is: running the service.
+#: The name of the only lease.
 _NAME: Final = "service"
-#: systemd hides the file from the service, and tells it: see callback-queue.service.
+#: systemd hides the file with the boot id from the service and sets this variable
+#: instead; see callback-queue.service.
 _BOOT_ID_VARIABLE: Final = "SYSTEMD_BOOT_ID"
 
 _log = Logger()
 _lease: Final = schema.lease
 _ROW: Final = select(_lease).where(_lease.c.name == _NAME)
 _LOCK_ROW: Final = _ROW.with_for_update()
-#: Whoever takes the lease waits until the transaction that has found it ours has ended.
+#: Finds the lease if this process holds it, and locks the row: another process can take
+#: the lease only after this transaction.
 _OURS: Final = (
     select(_lease.c.epoch)
     .where(
@@ -81,7 +85,7 @@ class Process:
 
     @classmethod
     def this(cls) -> Self:
-        """Return the process that asks."""
+        """Return the current process."""
         pid = os.getpid()
         return cls(
             host=socket.gethostname(),
@@ -92,10 +96,10 @@ class Process:
         )
 
     def knows_ended(self, other: Process) -> bool:
-        """Say whether the other process has ended for certain.
+        """Whether the other process has certainly ended.
 
-        That can be told only of one that ran since this machine started, where process
-        ids mean the same as here.
+        Only known of a process of this machine since its start, in the same pid
+        namespace.
         """
         here = (self.host, self.boot_id, self.pid_space)
         if not all(here) or here != (other.host, other.boot_id, other.pid_space):
@@ -105,7 +109,7 @@ class Process:
         except ProcessLookupError:
             return True
         except PermissionError:
-            # Another user's. /proc may hide it.
+            # The process of another user; /proc may hide it.
             pass
         start = _start_of(other.pid)
         return bool(start and other.start) and start != other.start
@@ -127,12 +131,12 @@ def _pid_space() -> str:
 
 
 def _start_of(pid: int) -> str:
-    """Return when a process began, in ticks since the machine started (proc(5))."""
+    """Return when a process started, in ticks since the machine's start (proc(5))."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    # The second field is a name in brackets, which may hold anything.
+    # The second field is a name in brackets, which may contain any characters.
     return stat.rpartition(")")[2].split()[19]
 
 
@@ -141,15 +145,15 @@ def _start_of(pid: int) -> str:
 
 @frozen
 class Held:
-    """The lease of one holder, as it stands in the database."""
+    """The lease of one holder, as it is stored in the database."""
 
     process: Process
     token: str
     epoch: int
     since: datetime
-    #: Whether it must be renewed, or runs out.
+    #: Whether it expires unless it is renewed (PostgreSQL).
     runs_out: bool
-    #: How long it still lasts, if it runs out.
+    #: Time until it expires, if it does.
     left_s: float = 0.0
 
     def __str__(self) -> str:
@@ -159,7 +163,7 @@ class Held:
 
     @property
     def as_json(self) -> dict[str, Any]:
-        """What ``status --json`` says of it."""
+        """Return the holder for ``status --json``."""
         return {
             "host": self.process.host,
             "pid": self.process.pid,
@@ -168,9 +172,9 @@ class Held:
 
 
 def read(conn: sa.Connection) -> Held | None:
-    """Return whose name is in the row; None if nobody's is.
+    """Return the holder in the row; None if there is none.
 
-    With SQLite that process may have ended: the lock on the file says.
+    With SQLite that process may have ended; only the lock on the file shows that.
     """
     row = conn.execute(_ROW).first()
     return None if row is None or not row.token else _held(conn, row)
@@ -191,23 +195,24 @@ def _held(conn: sa.Connection, row: sa.Row[Any]) -> Held:
 
 
 def _now(conn: sa.Connection) -> float:
-    """Return the database's time, which is the same for all who use it."""
+    """Return the database's time, which is the same for all of its clients."""
     if conn.dialect.name == "postgresql":
-        # Not that of the transaction, which may have waited for a lock.
+        # Not now(), the start of the transaction, which may have waited for a lock.
         asked = "SELECT extract(epoch FROM clock_timestamp())"
         return float(conn.exec_driver_sql(asked).scalar_one())
-    # SQLite's database is on this machine.
+    # A SQLite database is on this machine.
     return time.time()
 
 
 def take(conn: sa.Connection, process: Process, token: str, runs_out: bool) -> Held:
-    """Take the lease; return who holds it now, which may be another.
+    """Take the lease if it is free; return its holder now, which may be another one.
 
     Args:
         conn: in a transaction.
-        process: who takes it.
-        token: of this run of the service.
-        runs_out: the lease has to be renewed; else a lock is held by the taker.
+        process: the process that takes the lease.
+        token: a random text that identifies this run of the service.
+        runs_out: whether the lease has to be renewed; otherwise the process holds the
+            lock on the file.
     """
     row = conn.execute(_LOCK_ROW).first()
     epoch = 0
@@ -218,10 +223,10 @@ def take(conn: sa.Connection, process: Process, token: str, runs_out: bool) -> H
             free = other.runs_out and other.left_s <= 0
             if not free and not process.knows_ended(other.process):
                 return other
-    return _put(conn, process, token, epoch + 1, runs_out, new=row is None)
+    return _write(conn, process, token, epoch + 1, runs_out, new=row is None)
 
 
-def _put(
+def _write(
     conn: sa.Connection,
     process: Process,
     token: str,
@@ -254,18 +259,18 @@ def _put(
 
 
 def renew(conn: sa.Connection, held: Held) -> Held:
-    """Let a lease last from now on; return it.
+    """Renew a lease and return it.
 
-    A database that was set back to an earlier state (a standby that lacks the last
-    seconds, a copy put back) has an older epoch: the lease is taken anew if nobody
-    else holds it there.
+    A database that went back to an earlier state (a standby that lacks the last
+    seconds, or a restored copy) has an older epoch. Then the lease is taken again if
+    nobody else holds it.
 
     Raises:
-        LeaseLost: another holds it, or did.
+        LeaseLost: another process holds the lease, or has held it since.
     """
     row = conn.execute(_LOCK_ROW).first()
     if row is None:
-        return _put(
+        return _write(
             conn, held.process, held.token, held.epoch + 1, held.runs_out, new=True
         )
     if (row.token, row.epoch) == (held.token, held.epoch):
@@ -280,14 +285,14 @@ def renew(conn: sa.Connection, held: Held) -> Held:
     other = _held(conn, row)
     theirs = bool(row.token) and (not other.runs_out or other.left_s > 0)
     if row.epoch >= held.epoch or (theirs and held.runs_out):
-        raise _lost(other if row.token else None)
-    return _put(
+        raise _lease_lost(other if row.token else None)
+    return _write(
         conn, held.process, held.token, held.epoch + 1, held.runs_out, new=False
     )
 
 
 def release(conn: sa.Connection, held: Held) -> None:
-    """Let others take the lease at once; do nothing if it is not ours any more."""
+    """Release the lease; do nothing if another process has taken it."""
     conn.execute(
         update(_lease)
         .where(_lease.c.name == _NAME, _lease.c.token == held.token)
@@ -296,17 +301,17 @@ def release(conn: sa.Connection, held: Held) -> None:
 
 
 def assert_held(conn: sa.Connection, held: Held) -> None:
-    """Return if the lease is still ours, and stays so until the transaction ends.
+    """Check that the lease is still held, and lock it until the transaction ends.
 
     Raises:
-        LeaseLost: it is not.
+        LeaseLost: another process has taken it.
     """
     key = {"token": held.token, "epoch": held.epoch}
     if conn.execute(_OURS, key).first() is None:
-        raise _lost(read(conn))
+        raise _lease_lost(read(conn))
 
 
-def _lost(other: Held | None) -> LeaseLost:
+def _lease_lost(other: Held | None) -> LeaseLost:
     by = f"it is run by {other}" if other else "another process has run it meanwhile"
     return LeaseLost(f"this process does not run the service on the database: {by}")
 
@@ -316,12 +321,12 @@ def _lost(other: Held | None) -> LeaseLost:
 
 @define(eq=False)
 class Lease:
-    """What the running service knows of its own lease.
+    """The lease of the running service, as this process knows it.
 
     Args:
-        held: as it was taken.
-        seconds: a clock that nobody sets, and that goes on while the machine sleeps.
-        taken_at: by that clock, no later than it was taken.
+        held: the lease as it was taken.
+        seconds: a clock that cannot be set and that runs while the machine sleeps.
+        taken_at: a time by that clock, not later than when the lease was taken.
     """
 
     held: Held
@@ -330,19 +335,19 @@ class Lease:
 
     @property
     def is_sure(self) -> bool:
-        """Whether nobody else can hold the lease at this moment."""
+        """Whether certainly no other process holds the lease now."""
         if not self.held.runs_out:
             return True
         return self.seconds() - self.taken_at < LENGTH_S - _MARGIN_S
 
     def renewed(self, held: Held, asked_at: float) -> None:
-        """Count from when it was asked for: the answer may have taken long."""
+        """Note a renewal. It counts from the request: the answer may have been slow."""
         self.held = held
         self.taken_at = asked_at
 
 
 class Ownership:
-    """The database is held by this process, from before anything else until its end."""
+    """This process's hold on the database, from its start to its end."""
 
     def __init__(self, url: str, lease: Lease, lock: FileLock | None) -> None:
         self._url = url
@@ -351,11 +356,11 @@ class Ownership:
 
     @classmethod
     def take(cls, url: str, process: Process | None = None) -> Self:
-        """Hold the database; blocks while a lease of another machine runs out.
+        """Take the database; blocks until a lease of another machine has expired.
 
         Raises:
             DatabaseHeld: another process runs the service on it.
-            StoreUnavailable: the database can not be used.
+            StoreUnavailable: the database cannot be used.
         """
         process = process or Process.this()
         backend = backend_for(url)
@@ -369,11 +374,11 @@ class Ownership:
         return cls(url, lease, lock)
 
     def release(self) -> None:
-        """Let another process have it at once."""
+        """Release the database, so that another process can take it at once."""
         try:
-            _now_in(self._url, "release lease", release, self.lease.held)
+            _run_once(self._url, "release lease", release, self.lease.held)
         except StoreUnavailable as error:
-            _log.warn("the database is not given back: {error}", error=error)
+            _log.warn("the lease on the database is not released: {error}", error=error)
         if self._lock is not None:
             self._lock.release()
 
@@ -384,7 +389,7 @@ def _take_lease(url: str, process: Process, *, runs_out: bool) -> Lease:
     seen: Held | None = None
     while True:
         asked_at = steady_seconds()
-        held: Held = _now_in(url, "take lease", take, process, token, runs_out)
+        held: Held = _run_once(url, "take lease", take, process, token, runs_out)
         if held.token == token:
             return Lease(held, steady_seconds, asked_at)
         if held.process.host == process.host and held.process.boot_id == (
@@ -393,12 +398,12 @@ def _take_lease(url: str, process: Process, *, runs_out: bool) -> Lease:
             same_space = held.process.pid_space == process.pid_space
         else:
             same_space = False
-        # Renewed meanwhile: somebody is there.
+        # Renewed since the last look: its holder is alive.
         alive = seen is not None and (
             held.token != seen.token or held.left_s > seen.left_s
         )
         if same_space or alive or time.monotonic() > give_up_at:
-            raise held_by(held)
+            raise held_error(held)
         if seen is None:
             _log.info(
                 "the service is run by {holder}; if that has ended, this one takes"
@@ -410,8 +415,8 @@ def _take_lease(url: str, process: Process, *, runs_out: bool) -> Lease:
         time.sleep(_LOOK_S)
 
 
-def held_by(holder: Held | None) -> DatabaseHeld:
-    """Return what whoever may not have the database is told."""
+def held_error(holder: Held | None) -> DatabaseHeld:
+    """Return the error for a process that may not have the database."""
     if holder is None:
         return DatabaseHeld(
             "another process runs the service on this database",
@@ -426,18 +431,20 @@ def held_by(holder: Held | None) -> DatabaseHeld:
 
 
 def holder(url: str) -> Held | None:
-    """Return who runs the service on a database of the current version, if anybody.
+    """Return the process that runs the service on a database; None if there is none.
+
+    The database must have the current version.
 
     Raises:
-        StoreUnavailable: the database can not be used.
+        StoreUnavailable: the database cannot be used.
     """
     backend = backend_for(url)
-    found: Held | None = _now_in(url, "who holds the database", holder_in, backend)
+    found: Held | None = _run_once(url, "who holds the database", holder_in, backend)
     return found
 
 
 def holder_in(conn: sa.Connection, backend: Backend) -> Held | None:
-    """Do the same in a transaction."""
+    """Return the same as :func:`holder`, in a transaction."""
     held = read(conn)
     if held is None:
         return None
@@ -448,7 +455,7 @@ def holder_in(conn: sa.Connection, backend: Backend) -> Held | None:
 
 
 def steady_seconds() -> float:
-    """Return the seconds since the machine started, those it slept included."""
+    """Return the seconds since the machine started, including sleep."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -456,7 +463,7 @@ def _runs_out(backend: Backend) -> bool:
     return backend.engine.dialect.name == "postgresql"
 
 
-def _now_in(url: str, name: str, fn: Callable[..., Any], *args: Any) -> Any:
+def _run_once(url: str, name: str, fn: Callable[..., Any], *args: Any) -> Any:
     database = Database(url, deliver=None)
     try:
         return database.run_now(name, fn, *args)
@@ -472,7 +479,7 @@ def _lock(backend: Backend, url: str) -> FileLock | None:
     try:
         while (lock := FileLock.take(path)) is None:
             if time.monotonic() > end:
-                raise held_by(_now_in(url, "who holds the database", read))
+                raise held_error(_run_once(url, "who holds the database", read))
             time.sleep(_LOOK_S / 10)
     except OSError as error:
         raise StoreUnavailable(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Ends stored tasks without an attempt, and puts them back in line.
 
-The functions run inside a transaction, may run twice and touch nothing but the
-database. They know no threads, no Asterisk and no settings.
+The functions run inside a transaction, may run twice and change only the database.
+They know nothing of threads, Asterisk or settings.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _task: Final = schema.task
 _event: Final = schema.task_event
 _later: Final = schema.later_request
 _pending: Final = text(schema.PENDING_ONLY)
-#: When a task was asked for, and by which calls.
+#: The times of a task's requests, and the calls that made them.
 _ASKS: Final = (
     select(func.coalesce(_later.c.asked_at, _event.c.at).label("at"), _event.c.linkedid)
     .outerjoin(_later, _later.c.next_event_id == _event.c.id)
@@ -57,10 +57,10 @@ _EXPIRED: Final = (
 
 
 def expire(conn: sa.Connection, now: datetime) -> list[CallbackTask]:
-    """End waiting tasks that are too old; those being called are left alone.
+    """End waiting tasks that have expired; tasks in progress are left alone.
 
-    At most so many at once that a caller's request need not wait long for its turn;
-    none means that there are no more.
+    Ends a limited number at a time, so that requests of callers do not wait long. An
+    empty list means that there are no more.
     """
     rows = conn.execute(_EXPIRED, {"now": seconds(now)}).all()
     expired = []
@@ -78,7 +78,7 @@ def expire(conn: sa.Connection, now: datetime) -> list[CallbackTask]:
 def cancel(
     conn: sa.Connection, task_id: int, why: Reason, now: datetime
 ) -> CallbackTask:
-    """End a task: at once, or when its attempt under way has ended."""
+    """End a task: at once, or when its attempt in progress has ended."""
     task = locked(conn, task_id)
     if task.status is Status.CALLING:
         later.end_all(conn, task.id)
@@ -89,7 +89,7 @@ def cancel(
 def block(
     conn: sa.Connection, number: BlockedNumber, region: str, now: datetime
 ) -> Blocked:
-    """Have a number never called again; its open task ends as if cancelled."""
+    """Block a number; its open task ends as if it was cancelled."""
     number = evolve(number, reason=storable(number.reason))
     created = guards.put(conn, number, region)
     known = guards.blocked(conn, number.number_key) or number
@@ -106,9 +106,9 @@ def serve(
     served_at: datetime | None = None,
     asked_at: Mapping[str, datetime] | None = None,
 ) -> CallbackTask | None:
-    """End the number's open task because its caller was served in another way.
+    """End the number's open task because its client was served in another way.
 
-    A task that was asked for after that is left alone.
+    A task that was requested after that is left alone.
     """
     row = conn.execute(LOCK_OPEN_BY_KEY, {"number_key": number_key}).first()
     if row is None:
@@ -132,7 +132,7 @@ def retry(
     now: datetime,
     expires_at: datetime,
 ) -> CallbackTask | Refused:
-    """Put a task back in line, due at once; refused if its number is blocked."""
+    """Put a task back in line, due at once, unless its number is blocked."""
     task = locked(conn, task_id)
     after(task.status, Move.REOPEN)
     if (known := guards.blocked(conn, task.number_key)) is not None:
@@ -157,6 +157,6 @@ def retry(
 
 
 def next_expiry(conn: sa.Connection) -> datetime | None:
-    """Return when the next of the waiting tasks becomes too old."""
+    """Return when the next waiting task expires; None if there is none."""
     at = conn.execute(_NEXT_EXPIRY).scalar()
     return None if at is None else moment(at)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""From when on one more call may be placed, by the attempts that are stored.
+"""When the limits allow one more call, from the stored attempts.
 
-The functions run inside a transaction and only read. What counts, and what a window
-is, says :mod:`fastagi.domain.limits`.
+The functions run inside a transaction and only read. :mod:`fastagi.domain.limits`
+defines what counts, and the windows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _attempt: Final = schema.attempt
 
 
 def counted_within() -> tuple[sa.ColumnElement[bool], ...]:
-    """Return what holds of an attempt that counts within a window."""
+    """Return the conditions for an attempt that counts within a window."""
     return (
         _attempt.c.started_at > bindparam("after"),
         _attempt.c.started_at < bindparam("before"),
@@ -33,7 +33,7 @@ def counted_within() -> tuple[sa.ColumnElement[bool], ...]:
     )
 
 
-#: The call that must have left the window before there is room for one more.
+#: The oldest call that must leave the window before one more is allowed.
 _IN_THE_WAY: Final = (
     select(_attempt.c.started_at)
     .where(*counted_within())
@@ -44,54 +44,54 @@ _IN_THE_WAY: Final = (
 _OF_TASK: Final = _IN_THE_WAY.join(_task, _task.c.id == _attempt.c.task_id)
 _OF_QUEUE: Final = _OF_TASK.where(_task.c.queue == bindparam("queue"))
 _OF_NUMBER: Final = _OF_TASK.where(_task.c.number_key == bindparam("number_key"))
-#: A moment may lose its last digits on the way, and must not come too early by them.
-_HAIR: Final = timedelta(milliseconds=1)
+#: Added to each time, because rounding could make it a little too early.
+_ROUNDING: Final = timedelta(milliseconds=1)
 
 
 def day_around(first: datetime, last: datetime) -> dict[str, float]:
-    """Return a window that holds every call which counts for a number at any moment
-    between these two.
+    """Return the parameters of a window with every call that counts for a number at any
+    time between ``first`` and ``last``.
     """
     day_s = DAY.total_seconds()
     return {"after": first.timestamp() - day_s, "before": last.timestamp() + day_s}
 
 
 def number_free_at(
-    conn: sa.Connection, number_key: str, most: int, now: datetime
+    conn: sa.Connection, number_key: str, max_calls: int, now: datetime
 ) -> datetime | None:
-    """Return when a number may be called again; None if it may be now."""
-    return _free_at(conn, _OF_NUMBER, most, DAY, now, number_key=number_key)
+    """Return when a number may be called again; None if it may be called now."""
+    return _free_at(conn, _OF_NUMBER, max_calls, DAY, now, number_key=number_key)
 
 
 def queue_free_at(
     conn: sa.Connection, queue: str, limits: CallLimits, now: datetime
 ) -> datetime | None:
-    """Return when a call for a queue may be placed again; None if it may be now."""
-    most = limits.per_hour.get(queue, 0)
-    return _free_at(conn, _OF_QUEUE, most, HOUR, now, queue=queue)
+    """Return when a queue may have one more call; None if it may have one now."""
+    max_calls = limits.per_hour.get(queue, 0)
+    return _free_at(conn, _OF_QUEUE, max_calls, HOUR, now, queue=queue)
 
 
 def all_free_at(
     conn: sa.Connection, limits: CallLimits, now: datetime
 ) -> datetime | None:
-    """Return when any call may be placed again; None if it may be now."""
+    """Return when one more call may be placed; None if it may be placed now."""
     return _free_at(conn, _IN_THE_WAY, limits.per_minute, MINUTE, now)
 
 
 def _free_at(
     conn: sa.Connection,
     query: sa.Select[Any],
-    most: int,
+    max_calls: int,
     window: timedelta,
     now: datetime,
     **whose: str,
 ) -> datetime | None:
-    if not most:
+    if not max_calls:
         return None
     span, at = window.total_seconds(), now.timestamp()
     began = conn.execute(
-        query, {"after": at - span, "before": at + span, "room": most - 1, **whose}
+        query, {"after": at - span, "before": at + span, "room": max_calls - 1, **whose}
     ).scalar()
     if began is None:
         return None
-    return datetime.fromtimestamp(began, UTC) + window + _HAIR
+    return datetime.fromtimestamp(began, UTC) + window + _ROUNDING

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Stored moments, each as one function inside a transaction.
+"""Stores named times.
 
-The functions may run twice and touch nothing but the database. What a moment means is
-the business of whoever names it.
+The functions run inside a transaction, may run twice and change only the database. The
+code that uses a name defines what its time means.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _MAKE: Final = insert(_mark)
 
 
 def get(conn: sa.Connection, name: str) -> datetime | None:
-    """Return a moment; None if it was never put."""
+    """Return the time with a name; None if none is stored."""
     row = conn.execute(_GET, {"name": name}).first()
     return None if row is None else datetime.fromtimestamp(row.at, UTC)
 
 
 def put(conn: sa.Connection, name: str, at: datetime) -> None:
-    """Put a moment in the place of the one before."""
+    """Store the time with a name, in place of an earlier one."""
     seconds = at.timestamp()
     if not conn.execute(_MOVE, {"old_name": name, "to": seconds}).rowcount:
         conn.execute(_MAKE, {"name": name, "at": seconds})

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Brings a database to the version this service works with, and checks that it is.
+"""Upgrades a database to the version that this service works with, or checks it.
 
-The service itself only ever makes an empty database; anything else is left to the
-operator's ``callback-queue db upgrade``, which copies a SQLite file aside first.
+The service only creates the tables of an empty database. Any other upgrade is left to
+``callback-queue db upgrade``, which copies a SQLite file first.
 
-Alembic does what there is to do. Whether there is anything is asked without it: loading
-it takes longer than all else that a command needs.
+Alembic does the upgrade. Whether one is needed is found out without Alembic, because
+loading it takes longer than everything else in a command.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from fastagi.store.errors import (
 from fastagi.store.schema import lease
 
 _MIGRATIONS: Final = Path(__file__).with_name("migrations")
-#: Where Alembic keeps which steps were taken.
+#: The table in which Alembic stores the version.
 _VERSION_TABLE: Final = "alembic_version"
 _VERSIONS_TAKEN: Final[sa.TextClause] = sa.text(
     f"SELECT version_num FROM {_VERSION_TABLE}"
 )
-#: How long to wait for others to let go of the database, and the pause between two
+#: Time to wait for other processes to release the database, and the pause between two
 #: tries, in seconds.
 _CONNECT_WAIT_S: Final = 5.0
 _PAUSE_S: Final = 0.01
@@ -46,16 +46,16 @@ _PAUSE_S: Final = 0.01
 
 @frozen
 class Upgraded:
-    """What :func:`upgrade` did. Versions are empty for an empty database."""
+    """The result of :func:`upgrade`. The version of an empty database is empty."""
 
     before: str
     after: str
-    #: Where the file as it was before was copied to, if there was anything in it.
+    #: The copy of the file as it was before; None if it was empty.
     copy: Path | None
 
     @property
     def changed(self) -> bool:
-        """Whether there was anything to do."""
+        """Whether the database was created or upgraded."""
         return self.before != self.after
 
     def __str__(self) -> str:
@@ -68,20 +68,20 @@ class Upgraded:
 
 
 def upgrade(url: str, *, migrations: Path = _MIGRATIONS) -> Upgraded:
-    """Bring a database to the newest version, making it if there is none.
+    """Upgrade a database to the newest version; create it if there is none.
 
-    All in one transaction: it is done, or the database is as it was.
+    The upgrade is one transaction: if it fails, nothing is changed.
 
     Args:
-        url: of the database.
+        url: the URL of the database.
         migrations: Alembic's directory.
 
     Raises:
-        SchemaTooNew: it is newer than this service.
-        ForeignDatabase: it belongs to something else.
-        DatabaseHeld: there is something to do, and a service runs on it.
-        CopyFailed: the copy of it can not be made.
-        StoreUnavailable: it can not be used.
+        SchemaTooNew: the database is newer than this service.
+        ForeignDatabase: the database belongs to another program.
+        DatabaseHeld: an upgrade is needed, but a service runs on the database.
+        CopyFailed: the database cannot be copied.
+        StoreUnavailable: the database cannot be used.
     """
     backend = backend_for(url)
     backend.create()
@@ -90,13 +90,13 @@ def upgrade(url: str, *, migrations: Path = _MIGRATIONS) -> Upgraded:
 
 
 def prepare(url: str, *, migrations: Path = _MIGRATIONS) -> Upgraded:
-    """Make the database if there is none or it is empty, else check its version.
+    """Create the database if there is none or it is empty; else check its version.
 
     Raises:
-        SchemaOutdated: it has to be upgraded first.
-        SchemaTooNew: it is newer than this service.
-        ForeignDatabase: it belongs to something else.
-        StoreUnavailable: it can not be used.
+        SchemaOutdated: the database has to be upgraded first.
+        SchemaTooNew: the database is newer than this service.
+        ForeignDatabase: the database belongs to another program.
+        StoreUnavailable: the database cannot be used.
     """
     backend = backend_for(url)
     backend.create()
@@ -105,13 +105,13 @@ def prepare(url: str, *, migrations: Path = _MIGRATIONS) -> Upgraded:
 
 
 def check_current(url: str, *, migrations: Path = _MIGRATIONS) -> None:
-    """Return if the database is of the version this service works with.
+    """Check that the database has the version that this service works with.
 
     Raises:
-        SchemaOutdated: it has to be upgraded first.
-        SchemaTooNew: it is newer than this service.
-        ForeignDatabase: it belongs to something else.
-        StoreUnavailable: it can not be used, or there is none.
+        SchemaOutdated: the database has to be upgraded first.
+        SchemaTooNew: the database is newer than this service.
+        ForeignDatabase: the database belongs to another program.
+        StoreUnavailable: the database cannot be used, or does not exist.
     """
     backend = backend_for(url)
     with _connected(backend) as conn:
@@ -121,12 +121,12 @@ def check_current(url: str, *, migrations: Path = _MIGRATIONS) -> None:
 
 
 def newest_version(*, migrations: Path = _MIGRATIONS) -> str:
-    """Return the version of a database this service works with."""
+    """Return the version of a database that this service works with."""
     return max(_versions(migrations))
 
 
 def in_memory() -> Database:
-    """Return an empty database in memory, without a thread; it is for tests."""
+    """Return an empty database in memory, without a thread, for tests."""
     database = Database("sqlite://", deliver=None)
     database.run_now("make tables", _run_migrations, _MIGRATIONS)
     return database
@@ -136,14 +136,14 @@ def _upgrade(
     conn: sa.Connection, backend: Backend, migrations: Path, *, only_empty: bool
 ) -> Upgraded:
     if _has_work(backend, migrations):
-        # Not under the lock, for which others do not wait long.
+        # Load it before taking the lock, for which other processes do not wait long.
         _load_alembic()
-    # Whoever else wants to upgrade waits here, and then finds nothing to do.
+    # A second upgrade waits here, and then finds nothing to do.
     backend.begin_migration(conn)
     before = _version(conn, migrations)
     head = newest_version(migrations=migrations)
     if before == head:
-        if backend.look_at_rows(conn, again=False):
+        if backend.collect_statistics(conn, again=False):
             conn.commit()
         return Upgraded(before, head, None)
     if before and only_empty:
@@ -153,19 +153,19 @@ def _upgrade(
     copy = backend.copy(before) if before else None
     _run_migrations(conn, migrations)
     backend.check_migration(conn)
-    backend.look_at_rows(conn, again=True)
+    backend.collect_statistics(conn, again=True)
     conn.commit()
     return Upgraded(before, head, copy)
 
 
 def _refuse_while_held(conn: sa.Connection, backend: Backend) -> None:
-    """Change no table under a running service.
+    """Refuse to change tables while a service runs on the database.
 
     Raises:
-        DatabaseHeld: one runs on this database.
+        DatabaseHeld: a service runs on it.
     """
     if not sa.inspect(conn).has_table(lease.name):
-        # Of a version that knows no lease.
+        # The version is from before there was a lease.
         return
     if (held := leases.holder_in(conn, backend)) is not None:
         raise DatabaseHeld(
@@ -177,7 +177,7 @@ def _refuse_while_held(conn: sa.Connection, backend: Backend) -> None:
 
 @contextmanager
 def _connected(backend: Backend) -> Iterator[sa.Connection]:
-    """Connect, and tell the engine's errors in an operator's words."""
+    """Connect, and convert the engine's errors to StoreUnavailable."""
     try:
         with _connect(backend) as conn:
             yield conn
@@ -189,13 +189,13 @@ def _connected(backend: Backend) -> Iterator[sa.Connection]:
 
 
 def _connect(backend: Backend) -> sa.Connection:
-    """Connect; while somebody else holds the database, try again for some seconds.
+    """Connect; if the database is locked, try again for a few seconds.
 
-    Two that open a new SQLite file at once both want to give it its write-ahead log:
-    the one that is second is refused at once, whatever its busy timeout.
+    If two processes open a new SQLite file at the same time, both create its
+    write-ahead log; the second one fails at once, whatever its busy timeout.
 
     Raises:
-        DBAPIError: it can not be used, or is still held.
+        DBAPIError: the database cannot be used, or is still locked.
     """
     end = time.monotonic() + _CONNECT_WAIT_S
     while True:
@@ -210,13 +210,13 @@ def _connect(backend: Backend) -> sa.Connection:
 
 
 def _versions(migrations: Path) -> set[str]:
-    """Return all versions there ever were: each file of a step begins with its own."""
+    """Return all versions; the name of each migration file begins with its version."""
     steps = (migrations / "versions").glob("[0-9]*_*.py")
     return {step.name.partition("_")[0] for step in steps}
 
 
 def _has_work(backend: Backend, migrations: Path) -> bool:
-    """Look whether there is anything to do, as far as can be seen without the lock."""
+    """Whether an upgrade seems to be needed; without the lock this may be outdated."""
     try:
         with backend.engine.connect() as conn:
             versions = conn.scalars(_VERSIONS_TAKEN).all()
@@ -240,11 +240,11 @@ def _run_migrations(conn: sa.Connection, migrations: Path) -> None:
 
 
 def _version(conn: sa.Connection, migrations: Path) -> str:
-    """Return the database's version; empty if there is nothing in it.
+    """Return the database's version; empty if the database is empty.
 
     Raises:
-        SchemaTooNew: it is not known here.
-        ForeignDatabase: there is something in it, but no version.
+        SchemaTooNew: this service does not know the version.
+        ForeignDatabase: the database has tables, but no version.
     """
     tables = sa.inspect(conn).get_table_names()
     heads: list[str] = []

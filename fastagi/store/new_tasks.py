@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Stores many new tasks at once, in as few round trips as the engine allows.
 
-With PostgreSQL one statement looks the numbers up and one stores tasks, events and how
-they were asked for. SQLite knows no such statement; there is no round trip either.
+On PostgreSQL one statement looks up the numbers, and one stores tasks, events and kinds
+of request. SQLite has no such statement, and needs none: it has no round trips.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _task: Final = schema.task
 _event: Final = schema.task_event
 _blocked: Final = schema.blocked
 _keys: Final[sa.BindParameter[Any]] = bindparam("number_keys", expanding=True)
-#: Numbers with an open task, and those that are never called.
+#: Numbers with an open task, and blocked numbers.
 _TAKEN: Final = (
     select(_task.c.number_key).where(
         _task.c.number_key.in_(_keys), text(schema.OPEN_ONLY)
     ),
     select(_blocked.c.number_key).where(_blocked.c.number_key.in_(_keys)),
 )
-#: Numbers that were called so often.
+#: Numbers that were called as often as given.
 _CALLED: Final = (
     select(_task.c.number_key)
     .join_from(_task, schema.attempt)
@@ -42,7 +42,7 @@ _UNUSUAL_OR_CALLED: Final = union_all(*_TAKEN, _CALLED)
 _INSERT_TASKS: Final = insert(_task).returning(_task.c.id, _task.c.number_key)
 _INSERT_EVENTS: Final = insert(_event).returning(_event.c.id, _event.c.task_id)
 _INSERT_ASKED: Final = insert(schema.asked)
-#: What a task's columns are called in JSON that PostgreSQL takes apart.
+#: PostgreSQL's types of a task's columns, to read them from JSON.
 _SQL_TYPES: Final = {
     sa.Text: "text",
     sa.Double: "double precision",
@@ -83,12 +83,14 @@ _INSERT_ALL: Final = text(
 def unusual(
     conn: sa.Connection, asked: Sequence[tuple[str, int, datetime]]
 ) -> set[str]:
-    """Return the numbers of which anything is known that a new task depends on.
+    """Return the numbers that need a closer look before a task is stored.
+
+    These have an open task, are blocked, or were called often.
 
     Args:
         conn: in a transaction.
-        asked: the key of each number, how many calls to it within a day are allowed (0
-            is no limit), and the time.
+        asked: for each number its key, the maximum number of calls to it within a day
+            (0: no limit), and the current time.
     """
     given: dict[str, Any] = {"number_keys": sorted({key for key, _, _ in asked})}
     most = [most for _, most, _ in asked if most]
@@ -103,14 +105,14 @@ def unusual(
 def insert_all(
     conn: sa.Connection, tasks: Sequence[Mapping[str, Any]]
 ) -> dict[str, int]:
-    """Store tasks that were just asked for, each with the event that says so.
+    """Store new tasks, each with its first event.
 
     Args:
         conn: in a transaction.
-        tasks: a value for each column but the id. No two have the same number.
+        tasks: for each task a value for each column except the id. The numbers differ.
 
     Returns:
-        The id of each, by the key of its number.
+        The id of each task, by its number key.
     """
     if conn.dialect.name == "postgresql":
         rows = conn.execute(_INSERT_ALL, {"tasks": json.dumps(tasks)})

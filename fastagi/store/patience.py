@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""A connection to PostgreSQL that does not wait for its server for ever.
+"""A connection to PostgreSQL that limits each wait for the server.
 
-The server's own time limits are of no use when the server itself hangs: stopped, out
-of memory, on a disk that does not answer. Its machine still acknowledges what is sent
-to it, so that TCP notices nothing either. Importing this needs the driver.
+The server's own time-outs do not help if the server hangs: stopped, out of memory, or
+waiting for its disk. Its machine still acknowledges packets, so TCP notices nothing
+either. This module imports the driver.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from psycopg.rows import TupleRow
 
 T = TypeVar("T")
 
-#: For one answer, in seconds; more than the server takes to give up by itself.
+#: Time-out for one answer, in seconds; longer than the server's own time-outs.
 PATIENCE_S: Final = 7.0
 
 
 class PatientConnection(psycopg.Connection[TupleRow]):
-    """Gives a server that does not answer up; the connection is of no use then."""
+    """Fails if the server does not answer; the connection cannot be used after that."""
 
-    #: None: wait as long as it takes.
+    #: None: no time-out.
     patience_s: float | None = PATIENCE_S
 
-    # Later versions of the driver pass more, which goes on as it is.
+    # Later versions of the driver pass more arguments, which are passed on.
     def wait(self, gen: PQGen[T], *args: Any, **options: Any) -> T:
         """Carry out one exchange with the server.
 
         Raises:
-            psycopg.OperationalError: the server has not answered.
+            psycopg.OperationalError: the server did not answer in time.
         """
         if self.patience_s is not None:
             gen = _until(time.monotonic() + self.patience_s, gen)
@@ -40,9 +40,9 @@ class PatientConnection(psycopg.Connection[TupleRow]):
 
 
 def _until(end: float, gen: PQGen[T]) -> PQGen[T]:
-    """Pass a generator of the driver on, as long as there is time.
+    """Pass on what a generator of the driver yields, until the time-out.
 
-    The driver comes by every tenth of a second when nothing else happens.
+    The driver resumes the generator at least every tenth of a second.
     """
     try:
         wanted = next(gen)

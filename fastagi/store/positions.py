@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The events of all tasks in their order, and how far a reader of them has come.
+"""The events of all tasks in order, and the positions of their readers.
 
-The functions run inside a transaction, may run twice and touch nothing but the
-database. An event never gets a lower number than one that was read before it, as one
-thread of one process writes them.
+The functions run inside a transaction, may run twice and change only the database. One
+thread of one process writes all events, so an event never gets a lower id than an event
+that was already read.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from fastagi.store import schema
 
 @frozen(order=True)
 class Position:
-    """How far a reader has come."""
+    """How far a reader has read."""
 
-    #: The last event that is told to its end.
+    #: The last event of which all entries are written.
     event_id: int = 0
-    #: How many entries are told of the event after that one.
+    #: How many entries of the next event are written.
     entries: int = 0
 
 
 _position: Final = schema.position
 _event: Final = schema.task_event
-#: The last event there is.
+#: The id of the last event.
 _LAST: Final = select(func.coalesce(func.max(_event.c.id), 0))
 _GET: Final = select(_position).where(_position.c.name == bindparam("name"))
 _MOVE: Final = (
@@ -79,16 +79,16 @@ _AFTER: Final = (
 
 
 def get(conn: sa.Connection, name: str) -> Position:
-    """Return how far a reader has come."""
+    """Return the position of a reader; the beginning if none is stored."""
     row = conn.execute(_GET, {"name": name}).first()
     return Position() if row is None else Position(row.event_id, row.entries)
 
 
 def put(conn: sa.Connection, name: str, position: Position) -> None:
-    """Keep how far a reader has come.
+    """Store the position of a reader, but not one after the last event.
 
-    Never further than the last event: a reader may have come further before the
-    database was set back, and the ids of what it has read are given again.
+    If the database was restored from a copy, a reader may have read further, and the
+    ids of those events are used again.
     """
     event_id, entries = position.event_id, position.entries
     moved = conn.execute(
@@ -99,15 +99,15 @@ def put(conn: sa.Connection, name: str, position: Position) -> None:
 
 
 def put_last(conn: sa.Connection, name: str) -> None:
-    """Have a reader leave out all that has happened until now."""
+    """Set the position of a reader to the last event, so that it skips all before."""
     last = Position(conn.execute(_LAST).scalar_one())
     if get(conn, name) != last:
         put(conn, name, last)
 
 
-def after(conn: sa.Connection, event_id: int, most: int) -> list[EventRow]:
-    """Return the next events, at most so many."""
-    rows = conn.execute(_AFTER, {"event_id": event_id, "most": most})
+def after(conn: sa.Connection, event_id: int, limit: int) -> list[EventRow]:
+    """Return the events after this one, at most ``limit``, in order."""
+    rows = conn.execute(_AFTER, {"event_id": event_id, "most": limit})
     return [
         EventRow(
             event_id=row.id,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Reads stored tasks, for people and for counts.
+"""Reads stored tasks: lists, histories and counts.
 
-The functions run inside a transaction and change nothing.
+The functions run inside a transaction and only read.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _event: Final = schema.task_event
 _open: Final = text(schema.OPEN_ONLY)
 _ended: Final = text(schema.ENDED_ONLY)
 _LAST_ID: Final = select(func.max(_task.c.id))
-#: The open tasks, found by their own index before anything else is asked of them: a
-#: database that does not know how few they are would look through all tasks.
+#: The open tasks, selected first by their own index: without statistics, a database
+#: would scan all tasks.
 _FEW: Final = (
     select(_task.c.queue, _task.c.joined_at, _task.c.status, _task.c.number_key)
     .where(_open)
@@ -34,7 +34,7 @@ _FEW: Final = (
     .prefix_with("MATERIALIZED")
 )
 _COUNT_OPEN: Final = select(_FEW.c.status, func.count()).group_by(_FEW.c.status)
-#: One question for each status, as each is found in the index of it.
+#: One subquery for each status, because each then uses the index of ended tasks.
 _COUNT_ENDED: Final = select(
     *(
         select(func.count())
@@ -60,11 +60,11 @@ def listing(
     limit: int,
     before_id: int | None = None,
 ) -> list[CallbackTask]:
-    """Return tasks, the newest first: of all, or of those before one of them."""
+    """Return tasks, the newest first; with ``before_id``, those older than that one."""
     wanted = select(_task).limit(limit)
     if statuses is not None and set(statuses) == OPEN:
-        # In the words of the index of open tasks, and with a sign that keeps databases
-        # from going through all tasks in the order of their ids instead.
+        # The same condition as in the index of open tasks; the sign "+" keeps databases
+        # from scanning all tasks in the order of their ids instead.
         wanted = wanted.where(_open).order_by(text("+task.id DESC"))
         if before_id is not None:
             before = text("+task.id < :before_id").bindparams(before_id=before_id)
@@ -86,7 +86,7 @@ def listing(
 
 
 def history(conn: sa.Connection, task_id: int) -> list[TaskEvent]:
-    """Return the task's story from its beginning."""
+    """Return the events of a task, the oldest first."""
     found(conn, task_id)
     rows = conn.execute(
         select(_event).where(_event.c.task_id == task_id).order_by(_event.c.id)
@@ -105,7 +105,7 @@ def history(conn: sa.Connection, task_id: int) -> list[TaskEvent]:
 
 
 def attempts(conn: sa.Connection, task_id: int) -> list[Attempt]:
-    """Return the task's attempts from the first."""
+    """Return the attempts of a task, the oldest first."""
     found(conn, task_id)
     rows = conn.execute(
         select(_attempt).where(_attempt.c.task_id == task_id).order_by(_attempt.c.id)
@@ -114,12 +114,12 @@ def attempts(conn: sa.Connection, task_id: int) -> list[Attempt]:
 
 
 def counts(conn: sa.Connection, after_id: int, most: int) -> Counts:
-    """Return how many tasks there are of each status, the ended ones among some of all.
+    """Count tasks by status, in one range of ids; the first range has all open tasks.
 
     Args:
         conn: in a transaction.
-        after_id: counts those with higher ids.
-        most: so many ids, so that nobody waits long for it.
+        after_id: the last id of the range before; 0 for the first range.
+        most: length of the range, limited so that other requests do not wait long.
     """
     last = conn.execute(_LAST_ID).scalar() or 0
     up_to = min(after_id + most, last)
@@ -128,21 +128,21 @@ def counts(conn: sa.Connection, after_id: int, most: int) -> Counts:
     for status in ENDED:
         counted[status] = row._mapping[status.value]
     if not after_id:
-        # All of them at once: there are few.
+        # Open tasks are few: all are counted with the first range.
         for word, count in conn.execute(_COUNT_OPEN):
             counted[Status(word)] = count
     return Counts(counted, None if up_to >= last else up_to)
 
 
 def oldest_open(conn: sa.Connection) -> dict[str, datetime]:
-    """Return since when the first in line waits, for each queue with open tasks."""
+    """Return for each queue with open tasks since when the first in line waits."""
     wanted = select(_FEW.c.queue, func.min(_FEW.c.joined_at).label("since"))
     rows = conn.execute(wanted.group_by(_FEW.c.queue))
     return {row.queue: moment(row.since) for row in rows}
 
 
 def open_by_queue(conn: sa.Connection) -> dict[str, int]:
-    """Return how many open tasks each queue has that has any."""
+    """Return the number of open tasks for each queue that has any."""
     wanted = select(_FEW.c.queue, func.count().label("open"))
     rows = conn.execute(wanted.group_by(_FEW.c.queue))
     return {row.queue: row.open for row in rows}

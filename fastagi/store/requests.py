@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Stores that somebody asked for a callback, and takes that back.
+"""Stores requests for a callback, and takes them back.
 
-The functions run inside a transaction, may run twice and touch nothing but the
-database. They know no threads, no Asterisk and no settings.
+The functions run inside a transaction, may run twice and change only the database.
+They know nothing of threads, Asterisk or settings.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _task: Final = schema.task
 _event: Final = schema.task_event
 _later: Final = schema.later_request
 _INSERT_TASK: Final = insert(_task)
-#: For what was stored in the same transaction: no task is ever deleted.
+#: Only for a task stored in the same transaction: committed tasks are never deleted.
 _DELETE: Final = delete(_task).where(_task.c.id == bindparam("task_id"))
 _BY_CALL: Final = (
     select(_task)
@@ -48,15 +48,15 @@ _BY_CALL: Final = (
         _event.c.linkedid.in_(bindparam("linkedids", expanding=True)),
         text("task_event.linkedid <> ''"),
         _task.c.number_key == bindparam("number_key"),
-        # Of a repeat that was taken back nothing stands.
+        # A repeat that was taken back does not count.
         func.coalesce(_later.c.state, "") != LaterState.TAKEN_BACK.value,
     )
     .order_by(_task.c.id.desc())
     .limit(1)
 )
 _TAKEN_BACK: Final = because(Code.TAKEN_BACK)
-#: Everything in a task that is told at its beginning.
-_NEW: Final = tuple(one.name for one in fields(CallbackTask) if one.name != "id")
+#: The fields of a task that are set when it is created.
+_NEW: Final = tuple(field.name for field in fields(CallbackTask) if field.name != "id")
 
 
 def add(
@@ -67,19 +67,19 @@ def add(
     ids: Collection[str] = (),
     most_calls: int = 0,
 ) -> Recorded | Refused:
-    """Make a task, or renew the open one of the same number.
+    """Create a task, or renew the open task of the same number.
 
     Refused if the number is blocked, or was called so often that it could not be
-    called again before the task is too old.
+    called again before the task expires.
 
     Args:
         conn: in a transaction.
-        new: what is known.
-        now: the time.
-        once: leave all as it is if the same call was taken in before, whatever
-            became of it since.
-        ids: further ids by which that call may be known.
-        most_calls: to one number within a day; 0 is no limit.
+        new: the new task.
+        now: the current time.
+        once: change nothing if a request of the same call was stored before, even if
+            its task has ended.
+        ids: further ids under which that call may be stored.
+        most_calls: maximum number of calls to one number within a day; 0: no limit.
     """
     number_key = new.number_key
     linkedid = storable(new.linkedid)
@@ -100,7 +100,7 @@ def add(
         task = renew(conn, task_of(row), new, now)
         later_id = None
         if task.status is Status.CALLING:
-            later_id = later.keep(conn, task.id, _all_storable(new), now)
+            later_id = later.store(conn, task.id, _all_storable(new), now)
         return Recorded(task, created=False, later_id=later_id)
     task = create(conn, new, now)
     write_event(
@@ -120,16 +120,16 @@ def add_many(
     conn: sa.Connection,
     asked: Sequence[tuple[NewTask, datetime, bool, Collection[str], int]],
 ) -> list[Recorded | Refused | Alone]:
-    """Make tasks of numbers of which nothing is known, however many, in few statements.
+    """Create tasks for numbers without any restriction, in few statements.
 
     Args:
         conn: in a transaction.
-        asked: the arguments of an :func:`add` each.
+        asked: the arguments of :func:`add`, once for each request.
 
     Returns:
-        For each the new task; ALONE where :func:`add` has to be asked, since its
-        number is blocked, has an open task, was called as often as is allowed, or came
-        before in ``asked``, or since its call may be known.
+        For each request the new task, or ALONE if it needs :func:`add`: its number is
+        blocked, has an open task, was called as often as is allowed, or stands in
+        ``asked`` before; or its call may be stored already.
     """
     unusual = new_tasks.unusual(
         conn, [(new.number_key, most, now) for new, now, _, _, most in asked]
@@ -140,7 +140,7 @@ def add_many(
         if once or new.number_key in unusual:
             results.append(ALONE)
             continue
-        # Of two with one number the second asks again.
+        # A second request for the same number needs add().
         unusual.add(new.number_key)
         tasks[new.number_key] = _pending_task(new, now)
         results.append(Recorded(tasks[new.number_key], created=True))
@@ -161,7 +161,7 @@ def add_many(
 
 
 def create(conn: sa.Connection, new: NewTask, now: datetime) -> CallbackTask:
-    """Store a task; waits for whoever is just about to store one of its number."""
+    """Store a task; waits if another process is storing a task of the same number."""
     task = _pending_task(new, now)
     try:
         task_id = insert_row(conn, _INSERT_TASK, values_of(task, _NEW))
@@ -171,7 +171,7 @@ def create(conn: sa.Connection, new: NewTask, now: datetime) -> CallbackTask:
 
 
 def _pending_task(new: NewTask, now: datetime) -> CallbackTask:
-    """Return a new task as it is to be stored; its id is not known yet."""
+    """Return a new task as it is to be stored, still without its id."""
     return CallbackTask(
         id=0,
         kind=new.kind,
@@ -198,14 +198,14 @@ def renew(
     *,
     told: bool = False,
 ) -> CallbackTask:
-    """Take in that the caller of an open task asks again; its place is kept.
+    """Renew an open task because its client asked again; it keeps its place in line.
 
     Args:
         conn: in a transaction.
-        task: the open one.
-        new: what is asked for.
-        now: the time.
-        told: whether queue_log knows of it already.
+        task: the open task.
+        new: the new request.
+        now: the current time.
+        told: whether the request has its line in queue_log already.
     """
     return move_task(
         conn,
@@ -219,7 +219,7 @@ def renew(
         name=task.name or storable(new.name),
         language=task.language or storable(new.language),
         expires_at=max(task.expires_at, new.expires_at),
-        # The wish is newer than what was to end the task.
+        # The request is newer than the cancellation.
         cancel_requested=False,
         served=False,
     )
@@ -231,16 +231,17 @@ def take_back(
     now: datetime,
     later_id: int | None = None,
 ) -> CallbackTask | None:
-    """Cancel a task whose caller was never told of it.
-
-    None: it was asked for again since, and that time the caller was told.
+    """Cancel a task whose caller was not told that it was accepted.
 
     Args:
         conn: in a transaction.
-        task_id: of the task.
-        now: the time.
-        later_id: of the request, if the client was being called: then the task goes
-            its way, and nothing comes of the request after it.
+        task_id: the id of the task.
+        now: the current time.
+        later_id: the id of the request, if it was made while the client was being
+            called: then only that request is taken back, and the task continues.
+
+    Returns:
+        The task; None if it was requested again since, and that caller was told.
     """
     if later_id is not None:
         return _take_back_later(conn, task_id, later_id, now)
@@ -253,7 +254,7 @@ def take_back(
 def _end_taken_back(
     conn: sa.Connection, task: CallbackTask, now: datetime
 ) -> CallbackTask:
-    """End a task of which nobody heard: at once, or when its attempt has ended."""
+    """End a task that was taken back: at once, or when its attempt has ended."""
     if task.status is Status.CALLING:
         later.end_all(conn, task.id)
         move = Move.TAKE_BACK_LATER
@@ -262,7 +263,7 @@ def _end_taken_back(
 
 
 def _is_repeated(conn: sa.Connection, task_id: int) -> bool:
-    """Whether a task was asked for again, and that stands."""
+    """Whether a task was requested again, and that was not taken back."""
     repeated = (
         select(_event.c.id)
         .outerjoin(_later, _later.c.event_id == _event.c.id)
@@ -278,7 +279,7 @@ def _is_repeated(conn: sa.Connection, task_id: int) -> bool:
 def _take_back_later(
     conn: sa.Connection, task_id: int, later_id: int, now: datetime
 ) -> CallbackTask | None:
-    """Take back a request that came while the client was being called."""
+    """Take back a request that was made while the client was being called."""
     task = locked(conn, task_id)
     request = later.find(conn, later_id)
     if request is None or request.state is LaterState.TAKEN_BACK:
@@ -304,20 +305,21 @@ def _take_back_later(
 def take_back_unheard(
     conn: sa.Connection, new: NewTask, asked_at: datetime, now: datetime
 ) -> CallbackTask | None:
-    """Take back a task of which nobody heard whether it was stored.
-
-    None: it was not and never will be, or it was asked for again since.
+    """Take back a task after a COMMIT whose result is unknown.
 
     Args:
         conn: in a transaction.
-        new: what was to be stored.
-        asked_at: when.
-        now: the time.
+        new: the task that was to be stored.
+        asked_at: the time that was given to :func:`add`.
+        now: the current time.
+
+    Returns:
+        The task; None if it was not stored and never will be, or was requested again.
     """
     row = conn.execute(LOCK_OPEN_BY_KEY, {"number_key": new.number_key}).first()
     if row is None:
-        # The server may still be at work on it for a connection that is gone. Of two
-        # open tasks of one number the second waits for the first.
+        # The server may still be committing it for a lost connection. A number has only
+        # one open task, so storing a second one waits for that COMMIT.
         trial = create(conn, new, now)
         conn.execute(_DELETE, {"task_id": trial.id})
     if repeated := later.of_call(conn, storable(new.linkedid), asked_at):

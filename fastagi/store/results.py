@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What came of changes to stored tasks."""
+"""The results of the store's operations."""
 
 from __future__ import annotations
 
@@ -13,28 +13,27 @@ from fastagi.domain.task import CallbackTask, Status
 
 @frozen
 class Recorded:
-    """What came of a new task."""
+    """A request that was stored."""
 
     task: CallbackTask
-    #: False: the caller had an open task already, which was kept.
+    #: False: the client already had an open task, which was renewed.
     created: bool
-    #: The same call was taken in before, and nothing was changed.
+    #: A request of the same call was stored before, and nothing was changed.
     known: bool = False
-    #: The client was being called: by this the request is known until that call is
-    #: over, and after it.
+    #: The id of the request if it was made while the client was being called.
     later_id: int | None = None
 
 
 @frozen
 class Refused:
-    """Nothing came of a task, and nothing was changed."""
+    """A request that was refused; nothing was changed."""
 
     why: Reason
 
 
 @frozen
-class Begun:
-    """A task together with its attempt under way."""
+class TaskAttempt:
+    """A task with its attempt in progress."""
 
     task: CallbackTask
     attempt: Attempt
@@ -42,38 +41,38 @@ class Begun:
 
 @frozen
 class Restored:
-    """An attempt under way that the database may have lost, as it is stored now."""
+    """An attempt in progress that the database may have lost, as it is stored now."""
 
     attempt: Attempt
-    #: False: it was there.
+    #: Whether it had to be stored again.
     anew: bool
 
 
 @frozen
-class Beginnings:
-    """What came of due tasks."""
+class BeginResult:
+    """The due tasks that were begun, and those that were not."""
 
-    begun: list[Begun]
-    #: Those that could not begin: they ended, or wait until their numbers may be
-    #: called again.
+    begun: list[TaskAttempt]
+    #: Tasks that must not be called now: they have ended, or are due again when their
+    #: numbers may be called.
     put_off: list[CallbackTask]
 
 
 @frozen
 class Blocked:
-    """What came of blocking a number."""
+    """A number that was blocked."""
 
     number: BlockedNumber
     #: False: it was blocked before.
     created: bool
-    #: Its open task, which ends.
+    #: Its open task, which ends; None if it had none.
     task: CallbackTask | None
 
 
 @frozen
 class Counts:
-    """How many tasks there are of each status, among some of all."""
+    """The number of tasks of each status, in one range of ids."""
 
     by_status: dict[Status, int]
-    #: The last id that was looked at; None: there are no more.
+    #: The last id of the range; None if there are no more tasks after it.
     more_after: int | None

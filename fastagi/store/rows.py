@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Stored tasks and attempts as rows: reading, locking and inserting them.
 
-The functions run inside a transaction, may run twice and touch nothing but the
-database.
+The functions run inside a transaction, may run twice and change only the database.
 """
 
 from __future__ import annotations
@@ -29,18 +28,18 @@ _attempt: Final = schema.attempt
 _open: Final = text(schema.OPEN_ONLY)
 _BY_ID: Final = select(_task).where(_task.c.id == bindparam("task_id"))
 LOCK_BY_ID: Final = _BY_ID.with_for_update()
-#: Locks the row, so that nobody else changes it before the transaction ends.
+#: Locks the row until the transaction ends.
 LOCK_OPEN_BY_KEY: Final = (
     select(_task)
     .where(_task.c.number_key == bindparam("number_key"), _open)
     .with_for_update()
 )
-#: The id of a row may be given to another attempt when a database is set back to an
-#: earlier state; a channel id never is.
+#: After a database was restored from a copy, another attempt may get the id of a row,
+#: but never the same channel id.
 ATTEMPT_BY_CHANNEL: Final = select(_attempt).where(
     _attempt.c.channel_id == bindparam("channel_id")
 )
-#: What PostgreSQL or UTF-8 can not hold; a stranger's caller name may.
+#: Characters that PostgreSQL or UTF-8 cannot store, but a caller name may contain.
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -62,7 +61,7 @@ def column_names(names: Iterable[str]) -> list[str]:
 def values_of(
     task: CallbackTask, names: Sequence[str], prefix: str = ""
 ) -> dict[str, Any]:
-    """Return what is stored for the named fields of a task."""
+    """Return the values of the columns for the named fields of a task."""
     values = {}
     for name in names:
         value = getattr(task, name)
@@ -78,7 +77,7 @@ def values_of(
 
 
 def reason_values(why: Reason | None, prefix: str = "") -> dict[str, str]:
-    """Return what is stored for a reason; nothing for that of an attempt under way."""
+    """Return the values of a reason's columns, empty for None."""
     if why is None:
         return {f"{prefix}reason_code": "", f"{prefix}reason_params": ""}
     return {
@@ -93,7 +92,10 @@ def reason_of(row: sa.Row[Any]) -> Reason:
 
 
 def again_if_open(error: IntegrityError) -> Exception:
-    """Tell another process's open task for the number from any other fault."""
+    """Return TryAgain if another process stored an open task of the same number.
+
+    For any other error, return the error itself.
+    """
     return TryAgain() if "number_key" in str(error.orig) else error
 
 
@@ -113,7 +115,7 @@ def found(conn: sa.Connection, task_id: int) -> CallbackTask:
 
 
 def locked(conn: sa.Connection, task_id: int) -> CallbackTask:
-    """Return a task that nobody else changes before this transaction ends."""
+    """Return a task, locked until the transaction ends."""
     row = conn.execute(LOCK_BY_ID, {"task_id": task_id}).first()
     if row is None:
         raise NoSuchTask(f"there is no task {task_id}")
@@ -121,13 +123,13 @@ def locked(conn: sa.Connection, task_id: int) -> CallbackTask:
 
 
 def under_way(conn: sa.Connection, channel_id: str) -> tuple[CallbackTask, Attempt]:
-    """Return an attempt under way and its task, locked: always the task first."""
+    """Return an attempt in progress and its task; locks the task first."""
     wanted = {"channel_id": channel_id}
     row = conn.execute(ATTEMPT_BY_CHANNEL, wanted).first()
     if row is None:
         raise NoSuchTask(f"there is no attempt with channel id {channel_id}")
     task = locked(conn, row.task_id)
-    # Read once more: it may have ended while we waited for the lock.
+    # Read it again: it may have ended during the wait for the lock.
     row = conn.execute(ATTEMPT_BY_CHANNEL, wanted).one()
     if row.ended_at is not None:
         raise StaleTask(f"attempt {row.id} has ended already")

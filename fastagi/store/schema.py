@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The tables. What must never be true is refused here, whoever writes.
+"""The tables, with constraints against impossible values.
 
-Times are epoch seconds, words are those of :mod:`fastagi.domain`. The migrations make
-the tables; a test holds both together.
+Times are seconds since the epoch; statuses and the like are the words of
+:mod:`fastagi.domain`. The migrations create the tables; a test compares the two.
 """
 
 from __future__ import annotations
@@ -31,20 +31,19 @@ from fastagi.domain.task import OPEN, Kind, Move, Status
 
 
 class LaterState(StrEnum):
-    """What became of a request that came while its client was being called."""
+    """What became of a request that was made while its client was being called."""
 
-    #: The call is still under way.
+    #: The call is still in progress.
     OPEN = "open"
-    #: It came before the client answered: that call was the answer to it.
+    #: It was made before the client answered, so that call fulfilled it.
     FULFILLED = "fulfilled"
-    #: The task that was being called waits for another attempt, or ended without the
-    #: client having answered.
+    #: The client did not answer; the task waits for another attempt, or has ended.
     STANDS = "stands"
-    #: It became a task of its own, or part of one.
+    #: It became a new task, or renewed one.
     TASK = "task"
     #: It was cancelled, or its client was served after it.
     ENDED = "ended"
-    #: Its caller could not be told of it in time, and is back in line.
+    #: Its caller could not be told in time, and is back in line.
     TAKEN_BACK = "taken back"
 
 
@@ -61,12 +60,13 @@ def _reason_code() -> Column[str]:
     return Column("reason_code", Text, nullable=False, server_default=Code.TEXT.value)
 
 
-#: An index that is for open tasks only is used only where the same words stand.
+#: The condition of the partial indexes for open tasks. A database uses them only for a
+#: query with exactly this condition.
 OPEN_ONLY: Final = _one_of("status", [status for status in Status if status in OPEN])
-#: It holds for each ended task (see the constraint), and for no other.
+#: True for ended tasks only, by the constraint "ended".
 ENDED_ONLY: Final = "ended_at IS NOT NULL"
 PENDING_ONLY: Final = f"status = '{Status.PENDING.value}'"
-#: Likewise for attempts.
+#: The condition of the partial index for attempts in progress.
 UNDER_WAY: Final = "ended_at IS NULL"
 
 metadata = MetaData(
@@ -107,7 +107,7 @@ task = Table(
     CheckConstraint(f"({OPEN_ONLY}) = (ended_at IS NULL)", name="ended"),
     CheckConstraint("number <> '' AND number_key <> ''", name="number"),
     CheckConstraint("attempts >= 0 AND member_attempts >= 0", name="attempts"),
-    # An id stands in logs and commands: it is never given to another task.
+    # Logs and commands contain the id, so it is never used again for another task.
     sqlite_autoincrement=True,
 )
 Index(
@@ -125,8 +125,8 @@ Index(
     postgresql_where=text(PENDING_ONLY),
 )
 Index(None, task.c.number_key)
-#: Among a million ended tasks the few open ones, by queue; the ended ones of one
-#: status, to list and to count them; and those of one queue.
+#: Indexes for: the few open tasks among a million ended ones, by queue; ended tasks by
+#: status, to list and count them; ended tasks by queue.
 Index(
     "ix_task_open_queue_joined_at",
     task.c.queue,
@@ -155,7 +155,7 @@ attempt = Table(
     Column("member", Text, nullable=False),
     Column("talk_s", Double, nullable=False),
     Column("reason_params", Text, nullable=False),
-    #: The Asterisk that makes the call.
+    #: The name of the Asterisk that places the call.
     Column("node", Text, nullable=False, server_default=DEFAULT_NODE),
     _reason_code(),
     CheckConstraint(_one_of("disposition", Disposition), name="disposition"),
@@ -164,7 +164,7 @@ attempt = Table(
     sqlite_autoincrement=True,
 )
 Index(None, attempt.c.task_id)
-#: Limits count the latest.
+#: The limits count the latest attempts.
 Index(None, attempt.c.started_at)
 Index(
     "uq_attempt_under_way_task_id",
@@ -174,8 +174,7 @@ Index(
     postgresql_where=text(UNDER_WAY),
 )
 
-#: Only ever added to: triggers refuse to change a line, and to delete one of a task
-#: that is still open.
+#: Append-only: triggers refuse updates, and deletes for a task that is still open.
 task_event = Table(
     "task_event",
     metadata,
@@ -186,7 +185,7 @@ task_event = Table(
     Column("move", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("reason_params", Text, nullable=False),
-    #: The call that caused it, for those a caller causes; empty for the others.
+    #: The linkedid of the caller's call, if that caused the event; otherwise empty.
     Column("linkedid", Text, nullable=False),
     _reason_code(),
     CheckConstraint(_one_of("move", Move), name="move"),
@@ -201,7 +200,7 @@ Index(
     postgresql_where=text("linkedid <> ''"),
 )
 
-#: In what way a task was asked for, of those events in which it was.
+#: The kind of request, for events that are requests.
 asked = Table(
     "asked",
     metadata,
@@ -214,7 +213,7 @@ asked = Table(
     CheckConstraint(_one_of("kind", Kind), name="kind"),
 )
 
-#: When the client of an attempt answered, as soon as that is known.
+#: When the client of an attempt answered; stored as soon as it is known.
 answer = Table(
     "answer",
     metadata,
@@ -224,18 +223,18 @@ answer = Table(
     Column("at", Double, nullable=False),
 )
 
-#: Requests that came while their client was being called. One that came after the
-#: client had answered is not fulfilled by that call.
+#: Requests that were made while their client was being called. The call does not fulfil
+#: a request that was made after the client had answered.
 later_request = Table(
     "later_request",
     metadata,
-    #: The repeat in the story of the task that was being called.
+    #: The event of the request in the history of the task that was being called.
     Column(
         "event_id",
         ForeignKey(task_event.c.id, ondelete="CASCADE"),
         primary_key=True,
     ),
-    #: The call that was under way.
+    #: The attempt that was in progress.
     Column("attempt_id", ForeignKey(attempt.c.id, ondelete="CASCADE"), nullable=False),
     Column("kind", Text, nullable=False),
     Column("number", Text, nullable=False),
@@ -247,10 +246,10 @@ later_request = Table(
     Column("asked_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
     Column("reason_params", Text, nullable=False),
-    #: Whether the client was known to have answered when it came.
+    #: Whether the client was known to have answered when it was made.
     Column("answered", _flag("answered"), nullable=False),
     Column("state", Text, nullable=False),
-    #: Its event in the story of the task it became.
+    #: The event of the request in the history of the task that it became.
     Column("next_event_id", ForeignKey(task_event.c.id, ondelete="CASCADE")),
     _reason_code(),
     CheckConstraint(_one_of("kind", Kind), name="kind"),
@@ -259,7 +258,7 @@ later_request = Table(
 Index(None, later_request.c.attempt_id)
 Index(None, later_request.c.next_event_id)
 
-#: Moments the service must know after a restart.
+#: Times that must survive a restart.
 mark = Table(
     "mark",
     metadata,
@@ -267,33 +266,33 @@ mark = Table(
     Column("at", Double, nullable=False),
 )
 
-#: How far in the table of events somebody who tells them elsewhere has come.
+#: How far each reader of the events has read.
 position = Table(
     "position",
     metadata,
     Column("name", Text, primary_key=True),
-    #: The last event that is told to its end.
+    #: The last event of which all entries are written.
     Column("event_id", Integer, nullable=False),
-    #: How many entries are told of the event after that one.
+    #: How many entries of the next event are written.
     Column("entries", Integer, nullable=False),
 )
 
-#: Numbers that are never called, whatever asks for it.
+#: Numbers that are never called, whoever requests it.
 blocked = Table(
     "blocked",
     metadata,
-    #: The same for each form of it; of a further form that was blocked, with that form.
+    #: The same for each form of the number. A second blocked form has a suffix.
     Column("number_key", Text, primary_key=True),
-    #: As it was blocked: digits, perhaps a leading ``+``.
+    #: The number as it was blocked: digits, perhaps with a leading ``+``.
     Column("number", Text, nullable=False),
-    #: The region by which the key was made; empty for none.
+    #: The value of ``number_plan.region`` when the key was made; may be empty.
     Column("region", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("at", Double, nullable=False),
     CheckConstraint("number <> '' AND number_key <> ''", name="number"),
 )
 
-#: Requests and missed calls that are not called back, the latest of them.
+#: The latest requests and missed calls that are not called back.
 refusal = Table(
     "refusal",
     metadata,
@@ -301,34 +300,34 @@ refusal = Table(
     Column("at", Double, nullable=False),
     Column("kind", Text, nullable=False),
     Column("queue", Text, nullable=False),
-    #: What was shown as caller ID, in a safe form; empty if it was withheld.
+    #: The caller ID, without unsafe characters; empty if it was withheld.
     Column("number", Text, nullable=False),
     Column("reason_params", Text, nullable=False),
     Column("linkedid", Text, nullable=False),
     _reason_code(),
     CheckConstraint(_one_of("kind", Kind), name="kind"),
-    # An id is never given again: by it is told which are the latest.
+    # Ids are never used again, so the highest ids are the latest refusals.
     sqlite_autoincrement=True,
 )
 
-#: Which process runs the service on this database.
+#: The process that runs the service on this database.
 lease = Table(
     "lease",
     metadata,
     Column("name", Text, primary_key=True),
     Column("host", Text, nullable=False),
-    #: Changes with each start of the machine; empty if it can not be read.
+    #: Changes with each start of the machine; empty if it cannot be read.
     Column("boot_id", Text, nullable=False),
     Column("pid", Integer, nullable=False),
-    #: In which the process has that id: a container has one of its own.
+    #: The pid namespace of the process; a container has its own.
     Column("pid_space", Text, nullable=False),
-    #: When the process began; tells it from a later one with the same id.
+    #: When the process started; a later process with the same pid differs in it.
     Column("process_start", Text, nullable=False),
-    #: Of one run of the service; empty when nobody holds the lease.
+    #: A random text of each run of the service; empty when nobody holds the lease.
     Column("token", Text, nullable=False),
     Column("since", Double, nullable=False),
     #: Grows each time the lease is taken.
     Column("epoch", Integer, nullable=False),
-    #: By the database's clock; NULL where a lock on a file says whether it is held.
+    #: When the lease expires, by the database's clock; NULL with a lock on a file.
     Column("valid_until", Double),
 )

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Adapts open tasks to changed settings.
 
-The functions run inside a transaction, may run twice and touch nothing but the
-database.
+The functions run inside a transaction, may run twice and change only the database.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _task: Final = schema.task
 _event: Final = schema.task_event
 _open: Final = text(schema.OPEN_ONLY)
 _setting: Final = _event.alias("setting")
-#: The last event that decided when a task is due.
+#: The last event that set when a task is due.
 _SET_DUE: Final = (
     select(func.max(_setting.c.id))
     .where(
@@ -36,7 +35,7 @@ _SET_DUE: Final = (
     .correlate(_task)
     .scalar_subquery()
 )
-#: Tasks that wait until their numbers may be called again: no attempt put them off.
+#: Tasks that wait until their numbers may be called again, not because of an attempt.
 _PUT_OFF: Final = (
     select(_task)
     .select_from(_task.join(_event, _event.c.task_id == _task.c.id))
@@ -52,22 +51,22 @@ _PUT_OFF: Final = (
     .order_by(_task.c.expires_at, _task.c.id)
     .with_for_update(of=_task)
 )
-#: Moments that differ by less are the same.
-_HAIR: Final = timedelta(seconds=1)
+#: Times that differ by less are treated as equal.
+_TOLERANCE: Final = timedelta(seconds=1)
 
 
 def use_limit(
     conn: sa.Connection, most_calls: int, now: datetime
 ) -> list[CallbackTask]:
-    """Let tasks wait no longer for their numbers than a new limit has them wait.
+    """Make tasks due earlier if a new limit allows their numbers to be called earlier.
 
     Args:
         conn: in a transaction.
-        most_calls: to one number within a day; 0 is no limit.
-        now: the time.
+        most_calls: maximum number of calls to one number within a day; 0: no limit.
+        now: the current time.
 
     Returns:
-        Those that are due earlier by it.
+        The tasks that are now due earlier.
     """
     earlier = []
     for task in map(task_of, conn.execute(_PUT_OFF, {"now": seconds(now)}).all()):
@@ -77,7 +76,7 @@ def use_limit(
         else:
             why = called_too_often(most_calls, at)
         due_at = now if at is None else at
-        if task.due_at - due_at > _HAIR:
+        if task.due_at - due_at > _TOLERANCE:
             moved = move_task(conn, task, Move.RETRY, now, why, due_at=due_at)
             earlier.append(moved)
     return earlier
@@ -86,11 +85,11 @@ def use_limit(
 def rekey(
     conn: sa.Connection, key_of: Callable[[str], str], now: datetime
 ) -> list[CallbackTask]:
-    """Give the open tasks the keys their numbers have now; return those ended by it.
+    """Update the number keys of open tasks; return the tasks that ended by this.
 
-    Where several turn out to be of one caller, the one being called stays, else the
-    first in line; the others end. Two that are being called stay as they are until
-    the next time.
+    If several tasks now have the same key, the one in progress stays, otherwise the
+    first in line; the others end. Two tasks in progress stay as they are until the next
+    time.
     """
     rows = conn.execute(select(_task).where(_open).with_for_update())
     tasks = sorted(
@@ -113,10 +112,10 @@ def rekey(
     taken = {task.number_key: task.id for task in tasks if task.id not in gone}
     for task_id, key in list(changed.items()):
         if taken.get(key, task_id) not in {task_id, *changed}:
-            # Of one that is being called, too, under its old key.
+            # The old key of a task in progress is still in use, too.
             del changed[task_id]
     for keys in ({task_id: f"task {task_id}" for task_id in changed}, changed):
-        # By way of keys that no number has, so that two can change places.
+        # First set keys that no number has, so that two tasks can swap keys.
         for task_id, key in keys.items():
             conn.execute(
                 update(_task).where(_task.c.id == task_id).values(number_key=key)
@@ -125,10 +124,11 @@ def rekey(
 
 
 def respell(conn: sa.Connection, name_of: Callable[[str], str | None]) -> int:
-    """Write the queues of open tasks as the settings do now.
+    """Spell the queues of open tasks as the settings do now.
 
     Args:
-        name_of: gives the name of a queue in the settings, None if it is not there.
+        conn: in a transaction.
+        name_of: returns the name of a queue in the settings, None if it is not there.
 
     Returns:
         How many tasks had another spelling.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Copies a SQLite file that others may be writing to, whole or not at all.
+"""Copies a SQLite file while other processes may write to it.
 
-Owns the way from a file in use to a single new file that is known to be sound and to
-survive a power failure. Knows nothing of what is in it.
+The copy is one new file, complete, checked and synced to the disk; if that fails,
+nothing is left of it. Knows nothing of the contents.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from fastagi.store.errors import CopyFailed
 
 T = TypeVar("T")
 
-#: Copied in one go: about 4 MB. What waits for the disk is never more than that, so
-#: that a COMMIT of the service does not wait behind a whole database.
+#: Number of pages copied in one step, about 4 MB. No more than that waits for the disk,
+#: so that a COMMIT of the service is not delayed by the whole copy.
 _PAGES: Final = 1024
-#: After each of them, in seconds: the disk is the service's.
+#: Pause after each step, in seconds, to leave the disk to the service.
 _PAUSE_S: Final = 0.005
-#: For another process to let go of the file, in seconds.
+#: Time to wait for another process to release the file, in seconds.
 _LOCK_WAIT_S: Final = 5.0
-#: In SQLite's virtual machine, between two looks for Ctrl-C.
+#: Number of SQLite's virtual machine instructions between two checks for Ctrl-C.
 _INSTRUCTIONS: Final = 100_000
-#: What a file system says that has no hard links, such as that of a USB stick.
+#: Errors of file systems without hard links, such as that of a USB stick.
 _NO_LINKS: Final = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-#: While copying, the fault of the file that is read; all else is that of the copy.
+#: Errors while copying that concern the source; all others concern the copy.
 _WHEN_READING: Final = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -46,22 +46,22 @@ _WHEN_READING: Final = {
 
 
 def uri(path: Path, mode: str) -> str:
-    """Return how SQLite is told to open a file ``ro`` or ``rw``, and not to make it."""
+    """Return SQLite's URI to open an existing file with a mode, ``ro`` or ``rw``."""
     return f"file:{quote(str(path))}?mode={mode}"
 
 
 def code_of(error: sqlite3.Error) -> int:
-    """Return SQLite's result code; 0 if it is the driver's own error."""
+    """Return SQLite's result code; 0 for an error of the driver."""
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
 
 
 def sync_directory(directory: Path) -> None:
-    """Let a new name survive a power failure."""
+    """Sync a directory, so that a new name survives a power failure."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some file systems of a network know of no such thing.
+        # Some network file systems do not support it.
         if error.errno != errno.EINVAL:
             raise
     finally:
@@ -69,28 +69,27 @@ def sync_directory(directory: Path) -> None:
 
 
 def copy_file(source: Path, target: Path, look: Callable[[sqlite3.Connection], T]) -> T:
-    """Copy what was committed when the copy began.
+    """Copy what is committed when the copy begins.
 
-    Nobody who writes to the source is kept waiting, if it has a write-ahead log. The
-    copy has none: it is one file, readable by its owner alone, and it gets its name
-    once all of it is on the disk and has been checked.
+    If the source has a write-ahead log, its writers do not wait. The copy has none: it
+    is one file, readable only by its owner. It gets its name when all of it is on the
+    disk and checked. After any error nothing is left of it.
 
     Args:
-        source: a SQLite file; nothing in it is changed.
-        target: a name nothing has yet.
-        look: is shown the copy, and raises if it should not get its name.
+        source: a SQLite file; it is not changed.
+        target: a path that does not exist yet.
+        look: called with a connection to the copy; raises if the copy is useless.
 
     Returns:
         What ``look`` returned.
 
     Raises:
-        CopyFailed: the copy can not be made where it should be. Like after any other
-            error, of ``look`` too, nothing is left of it.
-        sqlite3.Error: the source can not be read, or it is damaged.
-        KeyboardInterrupt: by Ctrl-C, soon after it.
+        CopyFailed: the target cannot be written.
+        sqlite3.Error: the source cannot be read, or is damaged.
+        KeyboardInterrupt: Ctrl-C was pressed.
     """
     if os.path.lexists(target):
-        raise _taken(target)
+        raise _exists_already(target)
     try:
         with tempfile.TemporaryDirectory(
             prefix=".unfinished-", dir=target.parent, ignore_cleanup_errors=True
@@ -115,7 +114,7 @@ def _fill(
     look: Callable[[sqlite3.Connection], T],
 ) -> T:
     had_log = os.path.lexists(f"{source}-wal")
-    # Open until SQLite has closed it: closing it earlier would drop SQLite's locks.
+    # Closed after SQLite's connection: closing it earlier would drop SQLite's locks.
     descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with closing(_connect(unfinished, "rw")) as copy:
@@ -126,14 +125,14 @@ def _fill(
                 result = look(copy)
             except sqlite3.OperationalError as error:
                 if code_of(error) == sqlite3.SQLITE_INTERRUPT:
-                    # What a signal's handler raises is lost on its way through SQLite.
+                    # SQLite loses an exception that a signal handler raised inside it.
                     raise KeyboardInterrupt from None
                 raise
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
         if not had_log and os.path.lexists(f"{source}-wal"):
-            _put_log_away(source)
+            _remove_empty_log(source)
     return result
 
 
@@ -144,17 +143,17 @@ def _copy_pages(
         os.fsync(descriptor)
         time.sleep(_PAUSE_S)
 
-    # If it comes to nothing the copy is thrown away; at the end it is synced here.
+    # No journal: a failed copy is deleted, and a finished one is synced here.
     copy.execute("PRAGMA journal_mode=OFF")
     copy.execute("PRAGMA synchronous=OFF")
     with closing(_connect(source, "ro")) as original:
-        # One moment for all pages. Else each COMMIT of the service would have the
-        # copy begin anew.
+        # One read transaction for all pages: otherwise each COMMIT of the service would
+        # restart the copy.
         original.execute("BEGIN")
         original.execute("SELECT count(*) FROM sqlite_master").fetchone()
         try:
             original.backup(copy, pages=_PAGES, progress=pause)
-            # With a write-ahead log of its own it would be more than one file.
+            # With a write-ahead log the copy would be more than one file.
             copy.execute("PRAGMA journal_mode=DELETE").fetchone()
         except sqlite3.Error as error:
             code = code_of(error)
@@ -171,7 +170,7 @@ def _copy_pages(
 
 
 def _check(copy: sqlite3.Connection) -> None:
-    """Look at every page: the copy of a damaged file is as damaged."""
+    """Check every page: the copy of a damaged file is damaged, too."""
     (answer,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
     if answer != "ok":
         damaged = sqlite3.DatabaseError(" ".join(answer.split()))
@@ -180,11 +179,11 @@ def _check(copy: sqlite3.Connection) -> None:
 
 
 def _put_in_place(unfinished: Path, target: Path) -> None:
-    """Give it its name, unless something else has got that name meanwhile."""
+    """Rename the finished copy, unless a file with that name appeared meanwhile."""
     try:
         os.link(unfinished, target)
     except FileExistsError:
-        raise _taken(target) from None
+        raise _exists_already(target) from None
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
@@ -193,10 +192,10 @@ def _put_in_place(unfinished: Path, target: Path) -> None:
 
 def _put_in_place_without_links(unfinished: Path, target: Path) -> None:
     try:
-        # Whoever makes it has the name; what is put in its place is ours to replace.
+        # Creating the empty file reserves the name; after that it may be replaced.
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
-        raise _taken(target) from None
+        raise _exists_already(target) from None
     try:
         unfinished.replace(target)
     except BaseException:
@@ -204,10 +203,10 @@ def _put_in_place_without_links(unfinished: Path, target: Path) -> None:
         raise
 
 
-def _put_log_away(source: Path) -> None:
-    """Remove the empty log that comes into being when nobody else has the file open.
+def _remove_empty_log(source: Path) -> None:
+    """Remove the empty write-ahead log that reading an otherwise closed file creates.
 
-    SQLite does it when the last one leaves who may write, and knows who is the last.
+    SQLite removes it when the last connection that may write is closed.
     """
     with suppress(sqlite3.Error), closing(_connect(source, "rw")) as conn:
         conn.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -219,7 +218,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     )
 
 
-def _taken(target: Path) -> CopyFailed:
+def _exists_already(target: Path) -> CopyFailed:
     return CopyFailed(
         f"{target} exists already and is left as it is",
         "give another name, or move it away first",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The task store as the services use it: every method is one transaction.
+"""The task store: every method is one transaction.
 
-Each method finishes after its COMMIT. Besides what its docstring names, each raises
-StoreUnavailable when the database can not be used.
+Each method returns after its COMMIT. Every method may raise StoreUnavailable, if the
+database cannot be used, besides the errors in its docstring.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ from fastagi.store.engine import Alone, Database
 from fastagi.store.leases import Lease
 from fastagi.store.positions import Position
 from fastagi.store.results import (
-    Beginnings,
-    Begun,
+    BeginResult,
     Blocked,
     Recorded,
     Refused,
     Restored,
+    TaskAttempt,
 )
 
-__all__ = ["Beginnings", "Begun", "Blocked", "Recorded", "TaskStore"]
+__all__ = ["BeginResult", "Blocked", "Recorded", "TaskAttempt", "TaskStore"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-#: Ids of tasks that one transaction counts: some milliseconds.
+#: Number of task ids that one transaction counts, in some milliseconds.
 _COUNTED_AT_ONCE: Final = 50_000
 _NO_LIMITS: Final = CallLimits()
 
@@ -86,7 +86,7 @@ class TaskStore:
     def _run_fenced(
         self, name: str, fn: Callable[[sa.Connection, *Ts], T], *args: *Ts
     ) -> Deferred[T]:
-        """Run it if, in the same transaction, the lease is still ours."""
+        """Run a function in a transaction in which the lease is still held."""
         if self._lease is None:
             return self._database.run(name, fn, *args)
         held = self._lease.held
@@ -119,7 +119,7 @@ class TaskStore:
         return requests.add_many(conn, asked)
 
     async def renew_lease(self) -> None:
-        """Hold the lease for longer.
+        """Renew the lease.
 
         Raises:
             LeaseLost: another process has taken it.
@@ -140,20 +140,20 @@ class TaskStore:
         most_calls: int = 0,
         within_s: float | None = None,
     ) -> Recorded:
-        """Make a task, or renew the one that is open for the same number.
+        """Create a task, or renew the open task of the same number.
 
-        The open one keeps its place, its queue and the time it is due; it becomes a
-        requested one if it is requested now, lives as long as the longer-lived of
-        both, and what was to end it after its attempt is void.
+        An open task keeps its place, its queue and ``due_at``. It becomes a requested
+        task if it is requested now, and gets the later ``expires_at`` of the two. A
+        cancellation that waits for its attempt to end is dropped.
 
         Args:
-            new: the task to be.
-            now: the time.
-            once: change nothing if the same call (its linkedid) has been taken in
-                before, even if that task has ended.
-            ids: further ids by which that call may be known.
-            most_calls: to one number within a day; 0 is no limit.
-            within_s: how long the caller waits for it; None: for ever.
+            new: the new task.
+            now: the current time.
+            once: change nothing if a request of the same call (linkedid) was stored
+                before, even if its task has ended.
+            ids: further ids under which that call may be stored.
+            most_calls: maximum number of calls to one number within a day; 0: no limit.
+            within_s: how long the caller waits for it, in seconds; None: for ever.
 
         Raises:
             LeaseLost: another process runs the service on the database; what this one
@@ -185,25 +185,26 @@ class TaskStore:
         now: datetime,
         *,
         busy_keys: Collection[str] = (),
-        most: CallLimits = _NO_LIMITS,
+        call_limits: CallLimits = _NO_LIMITS,
         why_not: Callable[[CallbackTask], Reason | None] = _nothing,
-    ) -> Beginnings:
-        """Begin attempts of due tasks, the longest in line first.
+    ) -> BeginResult:
+        """Begin attempts of due tasks, the first in line first.
 
         A task whose number may not be called now, or ever, is put off: it ends with a
         reason, or is due again when the number may be called.
 
         Args:
-            queues: whose tasks may be called now.
+            queues: the queues whose tasks may be called now.
             channel_ids: one for each attempt that may begin.
-            now: a task is due from ``due_at`` on, and too old from ``expires_at`` on.
+            now: the current time. A task is due from ``due_at`` on, and expired from
+                ``expires_at`` on.
             busy_keys: number keys that must not be called now.
-            most: what calls there may be, these included.
-            why_not: says why a task must not be called any more, None if it may;
+            call_limits: maximum numbers of calls, these included.
+            why_not: returns the reason why a task must not be called any more, or None;
                 called outside the reactor's thread.
         """
         if not queues or not channel_ids:
-            return Beginnings([], [])
+            return BeginResult([], [])
         return await self._run_fenced(
             "begin attempts",
             attempts.begin_attempts,
@@ -211,7 +212,7 @@ class TaskStore:
             tuple(channel_ids),
             tuple(busy_keys),
             now,
-            most,
+            call_limits,
             why_not,
             self._node,
         )
@@ -225,17 +226,17 @@ class TaskStore:
         member: str = "",
         answered_at: datetime | None = None,
     ) -> None:
-        """Add a line to the story of a task.
+        """Add an event to the history of a task.
 
         Args:
-            channel_id: of the attempt under way.
+            channel_id: the channel id of the attempt in progress.
             why: what happened.
-            now: the time.
-            member: the agent who answered, if this is what it tells.
-            answered_at: when the client answered, likewise.
+            now: the current time.
+            member: the agent, if the event is that an agent answered.
+            answered_at: when the client answered, if that is the event.
 
         Raises:
-            LeaseLost: another process follows the attempt, and tells it.
+            LeaseLost: another process follows the attempt, and adds its events.
             StaleTask: the attempt has ended.
             NoSuchTask: there is no such attempt.
         """
@@ -249,12 +250,14 @@ class TaskStore:
             answered_at,
         )
 
-    async def restore_attempt(self, begun: Begun, now: datetime) -> Restored | None:
-        """Store an attempt under way again, if the database was set back and lost it.
+    async def restore_attempt(
+        self, begun: TaskAttempt, now: datetime
+    ) -> Restored | None:
+        """Store an attempt in progress again, if a restored database has lost it.
 
         Returns:
-            The attempt as it is stored now, under the same channel id; None if its
-            task is gone too, has ended, or has another attempt under way.
+            The attempt as it is stored now, with the same channel id; None if its task
+            is gone, too, has ended, or has another attempt in progress.
         """
         return await self._run_fenced(
             "restore attempt", attempts.restore_attempt, begun, now
@@ -269,20 +272,20 @@ class TaskStore:
         *,
         answered_at: datetime | None = None,
     ) -> CallbackTask:
-        """End an attempt and do with its task what the rules say; return the task.
+        """End an attempt, and move its task by the retry rules; return the task.
 
-        What was asked for after the client had answered outlives the attempt: if the
-        task ends, it becomes a new one.
+        Requests that were made after the client had answered survive: if the task ends,
+        they become a new task.
 
         Args:
-            channel_id: of the attempt under way.
-            verdict: how it went.
-            rules: of the task's queue.
-            now: the time.
+            channel_id: the channel id of the attempt in progress.
+            verdict: the result of the attempt.
+            rules: the retry rules of the task's queue.
+            now: the current time.
             answered_at: when the client answered, if that is known.
 
         Raises:
-            StaleTask: it has ended before, nothing was changed.
+            StaleTask: the attempt has ended before. Nothing was changed.
             NoSuchTask: there is no such attempt.
         """
         return await self._run_fenced(
@@ -295,7 +298,7 @@ class TaskStore:
             answered_at,
         )
 
-    async def open_attempts(self) -> list[Begun]:
+    async def open_attempts(self) -> list[TaskAttempt]:
         """Return this node's attempts that have not ended, the oldest first."""
         return await self._database.run(
             "open attempts", attempts.open_attempts, self._node
@@ -307,26 +310,31 @@ class TaskStore:
         now: datetime,
         *,
         busy_keys: Collection[str] = (),
-        most: CallLimits = _NO_LIMITS,
+        call_limits: CallLimits = _NO_LIMITS,
     ) -> datetime | None:
-        """Return when the next of the waiting tasks may be called.
+        """Return when the next waiting task may be called; None if there is none.
 
-        That is the least ``due_at`` of those that are not too old, or later if there
-        were as many calls as may be. Those with one of ``busy_keys`` are left out, as
-        in :meth:`begin_attempts`.
+        That is the earliest ``due_at`` of the tasks that have not expired, or later if
+        the limits do not allow a call then. Tasks with one of ``busy_keys`` are left
+        out, as in :meth:`begin_attempts`.
         """
         if not queues:
             return None
         return await self._database.run(
-            "next due", attempts.next_due, tuple(queues), tuple(busy_keys), now, most
+            "next due",
+            attempts.next_due,
+            tuple(queues),
+            tuple(busy_keys),
+            now,
+            call_limits,
         )
 
     async def next_expiry(self) -> datetime | None:
-        """Return the least ``expires_at`` of the waiting tasks."""
+        """Return the earliest ``expires_at`` of the waiting tasks."""
         return await self._database.run("next expiry", lifecycle.next_expiry)
 
     async def expire(self, now: datetime) -> list[CallbackTask]:
-        """End the waiting tasks that are too old and return them."""
+        """End waiting tasks that have expired, some at a time, and return them."""
         return await self._run_fenced("expire", lifecycle.expire, now)
 
     async def cancel(self, task_id: int, why: Reason, now: datetime) -> CallbackTask:
@@ -341,16 +349,16 @@ class TaskStore:
     async def take_back(
         self, task_id: int, now: datetime, later_id: int | None = None
     ) -> CallbackTask | None:
-        """Cancel a task whose caller was never told of it.
+        """Cancel a task whose caller was not told that it was accepted.
 
         Args:
-            task_id: of the task.
-            now: the time.
-            later_id: of the request, if :meth:`add` told one: then only that request
-                is taken back.
+            task_id: the id of the task.
+            now: the current time.
+            later_id: the ``later_id`` that :meth:`add` returned, if any: then only that
+                request is taken back.
 
         Returns:
-            The task; None when it was asked for again since and so must stand.
+            The task; None if it was requested again since, and so stays open.
 
         Raises:
             IllegalMove: it has ended already.
@@ -363,20 +371,20 @@ class TaskStore:
     async def take_back_unheard(
         self, new: NewTask, asked_at: datetime, now: datetime
     ) -> CallbackTask | None:
-        """Take back what became of an :meth:`add` that ended in CommitUnknown.
+        """Take back an :meth:`add` that raised CommitUnknown.
 
         Args:
-            new: as given to it.
+            new: the task that was given to it.
             asked_at: the time that was given to it.
-            now: the time.
+            now: the current time.
 
         Returns:
-            The task; None when it was not stored and never will be, or was asked for
-            again since and so must stand.
+            The task; None if it was not stored and never will be, or was requested
+            again since and so stays open.
 
         Raises:
             IllegalMove: it has ended already.
-            StoreUnavailable: it is still not known.
+            StoreUnavailable: it is still unknown whether it was stored.
         """
         return await self._run_fenced(
             "take_back", requests.take_back_unheard, new, asked_at, now
@@ -391,21 +399,21 @@ class TaskStore:
         served_at: datetime | None = None,
         asked_at: Mapping[str, datetime] | None = None,
     ) -> CallbackTask | None:
-        """End the number's open task, as its caller was served in another way.
+        """End the number's open task, because its client was served in another way.
 
-        At once, or, if it is being called, after this attempt.
+        It ends at once, or, if it is in progress, after this attempt.
 
         Args:
-            number_key: of the caller.
-            why: how.
-            now: the time.
-            served_at: when, if that was before now: a task that was asked for later
-                is left alone.
-            asked_at: when calls asked for it, by their linkedids, where that is not
-                when it was stored.
+            number_key: the number key of the client.
+            why: how the client was served.
+            now: the current time.
+            served_at: when the client was served, if before ``now``; a task that was
+                requested later is left alone.
+            asked_at: by linkedid, when a call requested the task, if not when the
+                request was stored.
 
         Returns:
-            The task, or None if the number has no such open one.
+            The task; None if the number has no such open task.
         """
         return await self._run_fenced(
             "serve", lifecycle.serve, number_key, why, now, served_at, asked_at
@@ -414,26 +422,26 @@ class TaskStore:
     async def rekey(
         self, key_of: Callable[[str], str], now: datetime
     ) -> list[CallbackTask]:
-        """Recognise callers of open tasks anew, after it changed what numbers mean.
+        """Update the number keys of open tasks after a change of the number plan.
 
         Args:
-            key_of: gives the key of a number; called outside the reactor's thread.
-            now: the time.
+            key_of: returns the key of a number; called outside the reactor's thread.
+            now: the current time.
 
         Returns:
-            The tasks that ended because their caller has another one.
+            The tasks that ended because their client has another open task.
         """
         return await self._run_fenced("rekey", settings_changes.rekey, key_of, now)
 
     async def use_limit(self, most_calls: int, now: datetime) -> list[CallbackTask]:
-        """Let tasks wait no longer for their numbers than a new limit has them wait.
+        """Make tasks due earlier if a new limit allows calls to their numbers earlier.
 
         Args:
-            most_calls: to one number within a day; 0 is no limit.
-            now: the time.
+            most_calls: maximum number of calls to one number within a day; 0: no limit.
+            now: the current time.
 
         Returns:
-            The tasks that are due earlier by it.
+            The tasks that are now due earlier.
         """
         return await self._run_fenced(
             "use limit", settings_changes.use_limit, most_calls, now
@@ -442,11 +450,11 @@ class TaskStore:
     async def retry(
         self, task_id: int, why: Reason, now: datetime, expires_at: datetime
     ) -> CallbackTask:
-        """Put a task back in line, due at once; an ended one begins from zero.
+        """Put a task back in line, due at once; counters of an ended task are reset.
 
         Raises:
             NoSuchTask: there is none.
-            IllegalMove: it is being called, has succeeded, or was served.
+            IllegalMove: it is in progress, has succeeded, or was served.
             AlreadyOpen: its number has another open task.
             NotCallable: its number is blocked.
         """
@@ -469,9 +477,10 @@ class TaskStore:
         limit: int = 100,
         before_id: int | None = None,
     ) -> list[CallbackTask]:
-        """Return at most ``limit`` tasks, the newest first; None means any.
+        """Return at most ``limit`` tasks, the newest first.
 
-        With ``before_id`` those that come after that task in the list.
+        With ``before_id``, only tasks older than that one; None for the other arguments
+        means any.
         """
         chosen = None if statuses is None else tuple(statuses)
         return await self._database.run(
@@ -479,7 +488,7 @@ class TaskStore:
         )
 
     async def history(self, task_id: int) -> list[TaskEvent]:
-        """Return the task's story from its beginning.
+        """Return the events of a task, the oldest first.
 
         Raises:
             NoSuchTask: there is none.
@@ -487,7 +496,7 @@ class TaskStore:
         return await self._database.run("history", queries.history, task_id)
 
     async def attempts(self, task_id: int) -> list[Attempt]:
-        """Return the task's attempts from the first.
+        """Return the attempts of a task, the oldest first.
 
         Raises:
             NoSuchTask: there is none.
@@ -495,10 +504,10 @@ class TaskStore:
         return await self._database.run("attempts", queries.attempts, task_id)
 
     async def counts(self) -> dict[Status, int]:
-        """Return how many tasks there are of each status.
+        """Return the number of tasks of each status.
 
-        Counted in several transactions, so that nobody waits long for it; what changes
-        meanwhile may be counted as it was before or after.
+        Counts in several transactions, so that other requests do not wait long. A task
+        that changes meanwhile is counted as before or as after the change.
         """
         counted = dict.fromkeys(Status, 0)
         after_id: int | None = 0
@@ -512,10 +521,10 @@ class TaskStore:
         return counted
 
     async def respell(self, name_of: Callable[[str], str | None]) -> int:
-        """Write the queues of open tasks as the settings do now.
+        """Spell the queues of open tasks as the settings do now.
 
         Args:
-            name_of: gives the name of a queue in the settings, None if it is not
+            name_of: returns the name of a queue in the settings, None if it is not
                 there; called outside the reactor's thread.
 
         Returns:
@@ -524,74 +533,74 @@ class TaskStore:
         return await self._run_fenced("respell", settings_changes.respell, name_of)
 
     async def oldest_open(self) -> dict[str, datetime]:
-        """Return since when the first in line waits, for each queue with open tasks."""
+        """Return for each queue with open tasks since when the first in line waits."""
         return await self._database.run("oldest open", queries.oldest_open)
 
     async def open_by_queue(self) -> dict[str, int]:
-        """Return how many open tasks each queue has that has any."""
+        """Return the number of open tasks for each queue that has any."""
         return await self._database.run("open by queue", queries.open_by_queue)
 
     async def block(self, number: BlockedNumber, region: str) -> Blocked:
-        """Have a number never called again, in whatever form.
+        """Block a number in all its forms.
 
-        Its open task ends: at once, or, if it is being called, after this attempt.
+        Its open task ends: at once, or, if it is in progress, after this attempt.
 
         Args:
-            number: which, why and when.
-            region: by which its key was made.
+            number: the number, with the reason and the time.
+            region: the ``number_plan.region`` with which its key was made.
         """
         return await self._database.run(
             "block", lifecycle.block, number, region, number.at
         )
 
     async def unblock(self, number_key: str) -> BlockedNumber | None:
-        """Let a number be called again; None if it was not blocked."""
+        """Unblock a number and return it; None if it was not blocked."""
         return await self._database.run("unblock", guards.unblock, number_key)
 
-    async def blocked(self, most: int) -> list[BlockedNumber]:
-        """Return the numbers that are never called, the latest first."""
-        return await self._database.run("blocked", guards.listing, most)
+    async def blocked(self, limit: int) -> list[BlockedNumber]:
+        """Return at most ``limit`` blocked numbers, the latest first."""
+        return await self._database.run("blocked", guards.listing, limit)
 
     async def rekey_blocked(self, plan: NumberPlan) -> int:
-        """Recognise blocked numbers anew, after it changed what numbers mean.
+        """Update the keys of blocked numbers after a change of the number plan.
 
         Returns:
-            How many had been blocked by another plan.
+            How many numbers had a key of another plan.
         """
         return await self._run_fenced("rekey blocked", guards.rekey, plan)
 
     async def refuse(self, refusal: Refusal) -> None:
-        """Keep that somebody is not called back; the oldest are forgotten."""
+        """Store a refusal; the oldest ones are deleted when there are too many."""
         await self._database.run("refuse", guards.refuse, refusal)
 
     async def refusals(
-        self, queue: str | None, most: int, before_id: int | None = None
+        self, queue: str | None, limit: int, before_id: int | None = None
     ) -> list[Refusal]:
-        """Return who was not called back, the latest first, perhaps before one."""
+        """Return refusals, the latest first; with ``before_id``, only older ones."""
         return await self._database.run(
-            "refusals", guards.refusals, queue, most, before_id
+            "refusals", guards.refusals, queue, limit, before_id
         )
 
     async def mark(self, name: str) -> datetime | None:
-        """Return a moment that was kept; None if it never was."""
+        """Return the time with a name; None if none is stored."""
         return await self._database.run("mark", marks.get, name)
 
     async def set_mark(self, name: str, at: datetime) -> None:
-        """Keep a moment in the place of the one of that name."""
+        """Store the time with a name, in place of an earlier one."""
         await self._run_fenced("set mark", marks.put, name, at)
 
-    async def events_after(self, event_id: int, most: int) -> list[EventRow]:
-        """Return the events of all tasks after that one, at most so many, in order."""
-        return await self._database.run("events", positions.after, event_id, most)
+    async def events_after(self, event_id: int, limit: int) -> list[EventRow]:
+        """Return the events of all tasks after one, at most ``limit``, in order."""
+        return await self._database.run("events", positions.after, event_id, limit)
 
     async def position(self, reader: str) -> Position:
-        """Return how far a reader of the events has come."""
+        """Return how far a reader of the events has read."""
         return await self._database.run("position", positions.get, reader)
 
     async def set_position(self, reader: str, position: Position) -> None:
-        """Keep how far a reader of the events has come."""
+        """Store how far a reader of the events has read."""
         await self._run_fenced("set position", positions.put, reader, position)
 
     async def skip_events(self, reader: str) -> None:
-        """Have a reader leave out every event until now."""
+        """Make a reader skip all events until now."""
         await self._run_fenced("skip events", positions.put_last, reader)

@@ -512,7 +512,7 @@ class World:
             "take lease", leases.take, process_id, token, self.leases_run_out
         )
         if held.token != token:
-            raise leases.held_by(held)
+            raise leases.held_error(held)
         process = ServiceProcess(self, settings, held, kill_at=kill_at)
         self.processes.append(process)
         process.start()

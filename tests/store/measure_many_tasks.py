@@ -122,7 +122,7 @@ def measure(url: str) -> None:
         "oldest open": store.oldest_open,
         "open by queue": store.open_by_queue,
         "open attempts": store.open_attempts,
-        "next due": lambda: store.next_due(["support"], NOW, most=limits),
+        "next due": lambda: store.next_due(["support"], NOW, call_limits=limits),
         "next expiry": store.next_expiry,
         "list open": lambda: store.listing(OPEN),
         "list all, 500": lambda: store.listing(limit=500),

@@ -404,7 +404,7 @@ def test_too_many_waiting_are_refused_at_once(url: str, loop: Loop) -> None:
     failed = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
     assert len(failed) == len(refused)
     assert all(isinstance(error, StoreUnavailable) for error in failed)
-    assert "5 requests wait already" in str(failed[0])
+    assert "5 requests are already waiting" in str(failed[0])
     assert loop.wait(database.run("count", count)) == 9 - len(refused)
     loop.wait(database.close())
 

@@ -15,7 +15,7 @@ from fastagi.domain.reason import Reason, said
 from fastagi.domain.task import CallbackTask, Kind, Move
 from fastagi.store import guards, requests
 from fastagi.store.engine import ALONE, Database
-from fastagi.store.store import Beginnings, Recorded, TaskStore
+from fastagi.store.store import BeginResult, Recorded, TaskStore
 from tests.store.harness import NOW, RULES, at, done, new_task, verdict
 
 DAY_S = 24 * 3600
@@ -35,7 +35,7 @@ def add(store: TaskStore, key: str = "100", **more) -> CallbackTask:
 
 def begin(
     store: TaskStore, seconds: float = 0, *, count: int = 1, queues=("support",), **more
-) -> Beginnings:
+) -> BeginResult:
     """Let so many agents turn free."""
     begin.channels += count
     channels = [f"c{begin.channels - n}" for n in range(count)]
@@ -250,7 +250,7 @@ def test_a_number_is_not_called_more_often_in_a_day(store: TaskStore) -> None:
     moment = 4 * 3600.0
     task = add(store, due_at=at(moment), joined_at=at(moment), expires_at=at(2 * DAY_S))
 
-    outcome = begin(store, moment, most=THREE_A_DAY)
+    outcome = begin(store, moment, call_limits=THREE_A_DAY)
 
     assert outcome.begun == []
     (waits,) = outcome.put_off
@@ -260,11 +260,12 @@ def test_a_number_is_not_called_more_often_in_a_day(store: TaskStore) -> None:
     assert "called 3 times within 24 hours" in waits.reason
     assert "from 2026-03-02 12:00 UTC on" in waits.reason
     # And it is not looked at again before.
-    assert begin(store, moment, most=THREE_A_DAY) == Beginnings([], [])
+    assert begin(store, moment, call_limits=THREE_A_DAY) == BeginResult([], [])
     assert (
-        done(store.next_due({"support"}, at(moment), most=THREE_A_DAY)) == waits.due_at
+        done(store.next_due({"support"}, at(moment), call_limits=THREE_A_DAY))
+        == waits.due_at
     )
-    (begun,) = begin(store, DAY_S + 0.01, most=THREE_A_DAY).begun
+    (begun,) = begin(store, DAY_S + 0.01, call_limits=THREE_A_DAY).begun
     assert begun.task.id == task.id
 
 
@@ -272,7 +273,7 @@ def test_a_task_for_which_that_would_be_too_late_ends(store: TaskStore) -> None:
     add(store, expires_at=at(3600))
     done(store.add(new_task("200", expires_at=at(3600)), NOW))
     for n in range(3):
-        (begun,) = begin(store, n * 30, most=THREE_A_DAY).begun
+        (begun,) = begin(store, n * 30, call_limits=THREE_A_DAY).begun
         assert begun.task.number_key == "100"
         done(
             store.close_attempt(
@@ -283,7 +284,7 @@ def test_a_task_for_which_that_would_be_too_late_ends(store: TaskStore) -> None:
             )
         )
 
-    outcome = begin(store, 90, most=THREE_A_DAY)
+    outcome = begin(store, 90, call_limits=THREE_A_DAY)
 
     (ended,) = outcome.put_off
     assert (ended.status.value, ended.number_key) == ("failed", "100")
@@ -312,7 +313,7 @@ def wait_for_number(store: TaskStore) -> CallbackTask:
     for seconds in (0, 100):
         call(store, "100", seconds)
     add(store, "100", joined_at=at(200), due_at=at(200), expires_at=at(3 * DAY_S))
-    (task,) = begin(store, 200, most=CallLimits(per_number=2)).put_off
+    (task,) = begin(store, 200, call_limits=CallLimits(per_number=2)).put_off
     assert task.due_at >= at(DAY_S)
     return task
 
@@ -355,7 +356,7 @@ def test_attempts_in_which_no_client_was_dialled_do_not_count(
     call(store, "100", 200)
     limits = CallLimits(per_number=2, per_minute=2, per_hour={"support": 2})
     add(store, joined_at=at(210), due_at=at(210), expires_at=at(3600))
-    assert len(begin(store, 210, most=limits).begun) == 1
+    assert len(begin(store, 210, call_limits=limits).begun) == 1
 
 
 @pytest.mark.parametrize(
@@ -371,20 +372,20 @@ def test_no_more_calls_begin_within_a_window(
     for key in "12345":
         add(store, key, expires_at=at(2 * DAY_S))
 
-    first = begin(store, 0, count=1, most=limits)
-    rest = begin(store, 10, count=4, most=limits)
+    first = begin(store, 0, count=1, call_limits=limits)
+    rest = begin(store, 10, count=4, call_limits=limits)
 
     # Those under way count, in the same transaction too.
     assert (len(first.begun), len(rest.begun)) == (1, 2)
     assert rest.put_off == []
-    free_at = done(store.next_due({"support"}, at(10), most=limits))
+    free_at = done(store.next_due({"support"}, at(10), call_limits=limits))
     assert free_at is not None
     assert 0 <= (free_at - at(window_s)).total_seconds() < 0.01
     just_before = (free_at - NOW).total_seconds() - 0.01
-    assert begin(store, just_before, most=limits).begun == []
+    assert begin(store, just_before, call_limits=limits).begun == []
     # At the moment that was told there is room, and for one alone.
     then = (free_at - NOW).total_seconds()
-    assert len(begin(store, then, count=2, most=limits).begun) == 1
+    assert len(begin(store, then, count=2, call_limits=limits).begun) == 1
 
 
 def test_the_limit_of_one_queue_is_none_of_another(store: TaskStore) -> None:
@@ -394,12 +395,12 @@ def test_the_limit_of_one_queue_is_none_of_another(store: TaskStore) -> None:
     add(store, "2", expires_at=at(2 * 3600))
     add(store, "3", queue="sales", joined_at=at(5), due_at=at(20))
 
-    (first,) = begin(store, 0, count=3, queues=both, most=limits).begun
+    (first,) = begin(store, 0, count=3, queues=both, call_limits=limits).begun
     assert first.task.number_key == "1"
-    assert done(store.next_due(both, at(1), most=limits)) == at(20)
-    (other,) = begin(store, 20, count=3, queues=both, most=limits).begun
+    assert done(store.next_due(both, at(1), call_limits=limits)) == at(20)
+    (other,) = begin(store, 20, count=3, queues=both, call_limits=limits).begun
     assert other.task.number_key == "3"
-    free_at = done(store.next_due(both, at(21), most=limits))
+    free_at = done(store.next_due(both, at(21), call_limits=limits))
     assert free_at is not None
     assert 0 <= (free_at - at(3600)).total_seconds() < 0.01
 
@@ -407,9 +408,9 @@ def test_the_limit_of_one_queue_is_none_of_another(store: TaskStore) -> None:
 def test_a_limit_never_makes_a_task_due_sooner(store: TaskStore) -> None:
     limits = CallLimits(per_minute=1, per_hour={"support": 1})
     add(store, "1")
-    begin(store, 0, most=limits)
+    begin(store, 0, call_limits=limits)
     add(store, "2", due_at=at(2 * 3600), expires_at=at(DAY_S))
-    assert done(store.next_due({"support"}, at(1), most=limits)) == at(2 * 3600)
+    assert done(store.next_due({"support"}, at(1), call_limits=limits)) == at(2 * 3600)
 
 
 def test_a_clock_set_back_forgets_no_call_and_blocks_none_for_long(
@@ -418,16 +419,16 @@ def test_a_clock_set_back_forgets_no_call_and_blocks_none_for_long(
     limits = CallLimits(per_minute=1)
     add(store, "1", due_at=at(-9999))
     add(store, "2", due_at=at(-9999))
-    begin(store, 0, most=limits)
-    assert begin(store, -30, most=limits).begun == []
+    begin(store, 0, call_limits=limits)
+    assert begin(store, -30, call_limits=limits).begun == []
     # An hour before, the call is nowhere near.
-    assert len(begin(store, -3600, most=limits).begun) == 1
+    assert len(begin(store, -3600, call_limits=limits).begun) == 1
 
 
 def test_without_limits_nothing_is_counted(store: TaskStore) -> None:
     for key in "123456789":
         add(store, key)
-    assert len(begin(store, 0, count=9, most=CallLimits()).begun) == 9
+    assert len(begin(store, 0, count=9, call_limits=CallLimits()).begun) == 9
 
 
 # -- the settings in force -------------------------------------------------
@@ -463,7 +464,7 @@ def test_many_tasks_that_must_not_be_called_hold_up_nobody_for_long(
         assert outcome.begun == []
         ended += [task.ended_at for task in outcome.put_off if task.ended_at]
     assert len(ended) == 130
-    assert begin(store, 0, why_not=lambda task: said("no")) == Beginnings([], [])
+    assert begin(store, 0, why_not=lambda task: said("no")) == BeginResult([], [])
 
 
 # -- many at once ----------------------------------------------------------

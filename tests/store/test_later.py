@@ -14,7 +14,7 @@ from fastagi.domain.numbers import NotCallable
 from fastagi.domain.queue_log_entries import Word, entries
 from fastagi.domain.reason import said
 from fastagi.domain.task import CallbackTask, Kind, Status
-from fastagi.store.store import Begun, Recorded, TaskStore
+from fastagi.store.store import Recorded, TaskAttempt, TaskStore
 from tests.store.harness import RULES, at, done, new_task, verdict
 
 #: The client answers five seconds after the attempt began.
@@ -38,14 +38,14 @@ def ask_in_sales(store: TaskStore, seconds: float = 8.5, **changes: Any) -> Reco
     return ask(store, seconds, **{**known, **changes})
 
 
-def begin(store: TaskStore, channel_id: str = "c1", seconds: float = 0) -> Begun:
+def begin(store: TaskStore, channel_id: str = "c1", seconds: float = 0) -> TaskAttempt:
     (begun,) = done(
         store.begin_attempts({"support", "sales"}, [channel_id], at(seconds))
     ).begun
     return begun
 
 
-def talk(store: TaskStore) -> Begun:
+def talk(store: TaskStore) -> TaskAttempt:
     """Let a client be called, who answers."""
     ask(store, 0, linkedid="17.1")
     begun = begin(store)
@@ -62,7 +62,7 @@ def talk(store: TaskStore) -> Begun:
 
 def close(
     store: TaskStore,
-    begun: Begun,
+    begun: TaskAttempt,
     how: str = "ANSWERED",
     seconds: float = 20,
     answered_at: datetime | None = None,

@@ -32,7 +32,7 @@ from fastagi.domain.task import (
 )
 from fastagi.store import migrate
 from fastagi.store.errors import AlreadyOpen, StaleTask
-from fastagi.store.store import Begun, TaskStore
+from fastagi.store.store import TaskAttempt, TaskStore
 from tests.store.harness import at, done, new_task, verdict
 
 RULES = RetryRules(
@@ -215,7 +215,7 @@ class StoreMachine(RuleBasedStateMachine):
         return multiple(*begun)
 
     @rule(begun=attempts, answered=st.booleans())
-    def something_is_told_of_a_call(self, begun: Begun, answered: bool) -> None:
+    def something_is_told_of_a_call(self, begun: TaskAttempt, answered: bool) -> None:
         model = self.models[begun.task.id]
         told = self.store.progress(
             begun.attempt.channel_id,
@@ -232,22 +232,22 @@ class StoreMachine(RuleBasedStateMachine):
             self.refused(told, StaleTask)
 
     @rule(begun=attempts, disposition=st.sampled_from(COSTLY))
-    def call_fails(self, begun: Begun, disposition: str) -> None:
+    def call_fails(self, begun: TaskAttempt, disposition: str) -> None:
         self.end(begun, disposition)
 
     @rule(begun=attempts)
-    def no_agent_answers(self, begun: Begun) -> None:
+    def no_agent_answers(self, begun: TaskAttempt) -> None:
         self.end(begun, "MEMBER NO ANSWER")
 
     @rule(begun=attempts)
-    def it_is_withdrawn(self, begun: Begun) -> None:
+    def it_is_withdrawn(self, begun: TaskAttempt) -> None:
         self.end(begun, "WITHDRAWN")
 
     @rule(begun=consumes(attempts))
-    def they_talk(self, begun: Begun) -> None:
+    def they_talk(self, begun: TaskAttempt) -> None:
         self.end(begun, "ANSWERED")
 
-    def end(self, begun: Begun, disposition: str) -> None:
+    def end(self, begun: TaskAttempt, disposition: str) -> None:
         model = self.models[begun.task.id]
         work = self.store.close_attempt(
             begun.attempt.channel_id, verdict(disposition), RULES, at(self.now_s)

@@ -30,7 +30,7 @@ from fastagi.store.errors import AlreadyOpen, NoSuchTask, StaleTask, StoreUnavai
 from fastagi.store.schema import attempt as attempt_table
 from fastagi.store.schema import task as task_table
 from fastagi.store.schema import task_event as event_table
-from fastagi.store.store import Begun, TaskStore
+from fastagi.store.store import TaskAttempt, TaskStore
 from tests.store.harness import NOW, RULES, at, done, new_task, verdict
 
 
@@ -39,14 +39,14 @@ def add(store: TaskStore, number_key: str = "100", seconds: float = 0, **changes
     return done(store.add(new, at(seconds))).task
 
 
-def begin(store: TaskStore, channel_id: str = "c1", seconds: float = 0) -> Begun:
+def begin(store: TaskStore, channel_id: str = "c1", seconds: float = 0) -> TaskAttempt:
     (begun,) = done(store.begin_attempts({"support"}, [channel_id], at(seconds))).begun
     return begun
 
 
 def close(
     store: TaskStore,
-    begun: Begun,
+    begun: TaskAttempt,
     disposition: str,
     seconds: float = 0,
     rules: RetryRules = RULES,
@@ -486,7 +486,7 @@ def test_a_step_told_too_late_is_void(store: TaskStore) -> None:
 # -- a database that was set back ------------------------------------------
 
 
-def lost(begun: Begun) -> Begun:
+def lost(begun: TaskAttempt) -> TaskAttempt:
     """Return an attempt of the same task that the database does not have."""
     return attrs.evolve(begun, attempt=attrs.evolve(begun.attempt, channel_id="lost"))
 
