@@ -119,7 +119,7 @@ STRANGE = (
 
 
 def _fill(url: str) -> None:
-    """Put a row with each sentence into each table of version 0010."""
+    """Put a row with each sentence into each table of version 0009 or 0010."""
     no = "0" if url.startswith("sqlite") else "false"
     with connect(url).begin() as conn:
 
@@ -192,12 +192,16 @@ def _fill(url: str) -> None:
             run("SELECT setval('task_event_id_seq', 9000)")
 
 
-@pytest.fixture
+@pytest.fixture(params=["0009", "0010"])
 def carried(
-    unmade_url: str, older: Callable[[str], Path]
+    unmade_url: str, older: Callable[[str], Path], request: pytest.FixtureRequest
 ) -> tuple[str, dict[str, list[Any]]]:
-    """A filled database of version 0010 that was upgraded, and what was in it."""
-    migrate.upgrade(unmade_url, migrations=older("0010"))
+    """A filled database that was upgraded, and what was in it.
+
+    It is of a version whose next step makes a table anew on SQLite, to which rows of
+    `answer`, `asked` and `later_request` belong: `attempt`, then `task_event`.
+    """
+    migrate.upgrade(unmade_url, migrations=older(request.param))
     _fill(unmade_url)
     before = everything(unmade_url)
     migrate.upgrade(unmade_url)

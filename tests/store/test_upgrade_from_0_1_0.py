@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: MIT
+"""A database that version 0.1.0 wrote shows after ``db upgrade`` what it showed before.
+
+``database_of_0_1_0.json`` has rows that 0.1.0 wrote in its own simulation, chosen so
+that each kind of reason and each move that came up in 200 runs is there, and what
+``tasks show --json`` of 0.1.0 printed of each task.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import sqlalchemy as sa
+import yaml
+from click.testing import CliRunner
+
+from fastagi.command import cli
+from fastagi.store import migrate
+from tests.store.test_migrate import connect, everything, older, unmade_url
+
+__all__ = ["older", "unmade_url"]
+
+_WRITTEN: Final = json.loads(
+    Path(__file__).with_name("database_of_0_1_0.json").read_text()
+)
+#: The version of the database that 0.1.0 made.
+_ITS_VERSION: Final = "0006"
+#: Words for which there is no code: an attempt was withdrawn for the same reason as its
+#: task; a clock was set back while a caller waited.
+_TEXTS: Final = frozenset(
+    {
+        "the number is blocked; the number is blocked",
+        "missed call: hung up after -25 s in queue support",
+    }
+)
+
+
+class _Service:
+    """The commands of this version on a database that 0.1.0 wrote."""
+
+    def __init__(self, home: Path, url: str) -> None:
+        self.url = url
+        self._config = home / "callback-queue.yaml"
+        self._config.write_text(
+            yaml.safe_dump(
+                {
+                    "ami": {"secret": "x"},
+                    "database": {"url": url},
+                    "control": {"socket": str(home / "control.sock")},
+                    "defaults": {"outbound_channel": "PJSIP/{number}@trunk"},
+                    "queues": {"support": {}},
+                }
+            )
+        )
+
+    def run(self, *words: str) -> str:
+        """Run a command and return what it prints."""
+        done = CliRunner().invoke(cli.main, [*words, "--config", str(self._config)])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    def json(self, *words: str) -> Any:
+        """Run a command and return its answer."""
+        return json.loads(self.run(*words, "--json"))
+
+
+@pytest.fixture
+def service(unmade_url: str, older: Callable[[str], Path], tmp_path: Path) -> _Service:
+    migrate.upgrade(unmade_url, migrations=older(_ITS_VERSION))
+    with connect(unmade_url).begin() as conn:
+        for name, (columns, *rows) in _WRITTEN["rows"].items():
+            table = sa.Table(name, sa.MetaData(), autoload_with=conn)
+            # A step of the migrations puts a row into one of them.
+            conn.execute(table.delete())
+            flags = {one.name for one in table.c if isinstance(one.type, sa.Boolean)}
+            for row in rows:
+                values = dict(zip(columns, row, strict=True))
+                for flag in flags & values.keys():
+                    values[flag] = bool(values[flag])
+                conn.execute(table.insert().values(values))
+    return _Service(tmp_path, unmade_url)
+
+
+def _as_before(before: Any, now: Any) -> Any:
+    """Return what is shown now, without what 0.1.0 did not show."""
+    if isinstance(before, dict):
+        return {name: _as_before(before[name], now[name]) for name in before}
+    if isinstance(before, list):
+        assert len(before) == len(now)
+        return [_as_before(*pair) for pair in zip(before, now, strict=True)]
+    return now
+
+
+def test_tasks_are_shown_after_the_upgrade_as_before_it(service: _Service) -> None:
+    said = service.run("db", "upgrade")
+
+    assert f"from version {_ITS_VERSION} to {migrate.newest_version()}" in said
+    shown = _WRITTEN["shown"]
+    for before in shown:
+        number = str(before["task"]["id"])
+        now = service.json("tasks", "show", number)
+        assert _as_before(before, now) == before
+        is_text = now["task"]["reason_code"] == "text"
+        assert is_text == (now["task"]["reason"] in _TEXTS)
+        words = service.run("tasks", "show", number)
+        for event in before["history"]:
+            assert event["text"] in words
+    listed = service.json("tasks", "list", "--all")
+    assert [one["id"] for one in listed] == sorted(
+        (one["task"]["id"] for one in shown), reverse=True
+    )
+    by_id = {one["task"]["id"]: one["task"] for one in shown}
+    for one in listed:
+        assert _as_before(by_id[one["id"]], one) == by_id[one["id"]]
+
+
+def test_rows_without_a_reason_are_kept(service: _Service) -> None:
+    before = everything(service.url)
+    service.run("db", "upgrade")
+    after = everything(service.url)
+    for table in ("asked", "position", "mark"):
+        assert after[table] == before[table]
+    for table in ("task", "attempt", "task_event", "refusal", "blocked"):
+        assert len(after[table]) == len(before[table]) > 0
+    refused = service.json("numbers", "refused")
+    columns, *rows = _WRITTEN["rows"]["refusal"]
+    words = [dict(zip(columns, row, strict=True))["reason"] for row in rows]
+    assert sorted(one["reason"] for one in refused) == sorted(words)
