@@ -210,7 +210,7 @@ def _outcome(call: CallFacts, in_counted_queue: bool, rules: CountingRules) -> O
 def _why(call: CallFacts) -> Reason:
     why = _end(call)
     if call.sources:
-        why = why.with_params(found=" and ".join(sorted(call.sources)))
+        why = why.with_params(found=",".join(sorted(call.sources)))
     return why
 
 
@@ -219,13 +219,16 @@ def _end(call: CallFacts) -> Reason:
     if call.ended_in is not None:
         place["place"] = str(call.ended_in)
     if call.answered_at is not None:
-        who = call.who or "somebody"
-        return because(Code.CALL_ANSWERED, who=who, talk_s=call.talk_s)
+        person: dict[str, Value] = {"who": call.who} if call.who else {}
+        return because(Code.CALL_ANSWERED, talk_s=call.talk_s, **person)
     if not call.visits:
+        called: dict[str, Value] = {}
+        if call.places:
+            called["called"] = call.places[0].exten
         return because(
             Code.CALL_NOT_ANSWERED,
-            called=call.places[0].exten if call.places else "us",
             waited_s=round(call.ended_at - call.began_at),
+            **called,
             **place,
         )
     visit = call.visits[-1]

@@ -194,6 +194,8 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.CALL_NOT_ANSWERED: (
         "the call to {called} ended[ at {place}] unanswered after {waited_s:.0f} s"
         f"{_FOUND}",
+        "the call to us ended[ at {place}] unanswered after {waited_s:.0f} s"
+        f"{_FOUND}",
     ),
     Code.CALL_CUT_OFF: (
         "waited at least {waited_s:.0f} s in queue {queue} until Asterisk ended"
@@ -201,6 +203,7 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     ),
     Code.CALL_ANSWERED: (
         f"answered by {{who}}[, they talked for {{talk_s:.0f}} s]{_FOUND}",
+        f"answered by somebody[, they talked for {{talk_s:.0f}} s]{_FOUND}",
     ),
     Code.ATTEMPT_BEGINS: ("attempt {number} begins, channel id {channel_id}",),
     Code.ATTEMPT_RESTORED: (
@@ -350,11 +353,20 @@ KINDS: Final = {
     "satellite": "a number of a satellite or another worldwide network",
     "unknown": "no number that is known in the public network",
 }
+#: Histories, as the parameter ``found`` names them.
+HISTORIES: Final = {"queue_log": "queue_log", "cdr": "the CDRs"}
+
+
+def _histories(found: str) -> str:
+    return " and ".join(sorted(HISTORIES.get(one, one) for one in found.split(",")))
+
+
 #: Parameters that are not said as they are.
 _SAID: Final[Mapping[str, Callable[[Any], str]]] = {
     "times": lambda times: "once" if times == 1 else f"{times} times",
     "again_at": lambda at: str(at).replace("T", " ").replace("Z", " UTC"),
     "kind": lambda kind: KINDS.get(kind, str(kind)),
+    "found": _histories,
 }
 _PLACEHOLDER: Final = re.compile(r"\{(?P<name>\w+)(?::(?P<format>[^}]*))?\}")
 _SECTION: Final = re.compile(r"\[(?P<words>[^\]|]*)(?:\|(?P<if>\w+))?\]")

@@ -29,7 +29,7 @@ from fastagi.history.facts import PastCall
 from fastagi.history.text import decoded
 from fastagi.history.times import BIRTH_S, epoch, read_time, utc
 
-NAME: Final = "the CDRs"
+NAME: Final = "cdr"
 
 #: What ``cdr_csv`` writes, in this order (``cdr/cdr_csv.c``); what follows depends on
 #: the options loguniqueid, loguserfield and newcdrcolumns.

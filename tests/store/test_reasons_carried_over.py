@@ -35,6 +35,9 @@ SENTENCES = {
     "missed call: the call to 100 ended at 100@incoming unanswered after 12 s": (
         "missed_call call_not_answered"
     ),
+    "missed call: the call to us ended unanswered after 12 s": (
+        "missed_call call_not_answered"
+    ),
     "missed call: waited at least 5 s in queue support until Asterisk ended (found in"
     " queue_log)": "missed_call call_cut_off",
     "added by hand": "added_by_hand",
@@ -245,6 +248,14 @@ def test_parameters_have_their_types(
     missed = reasons["missed call: hung up after 31 s in queue support"].params["cause"]
     assert isinstance(missed, Reason)
     assert missed.params == {"waited_s": 31, "queue": "support"}
+    nobody = reasons["missed call: the call to us ended unanswered after 12 s"]
+    assert nobody.params["cause"] == Reason(Code.CALL_NOT_ANSWERED, {"waited_s": 12})
+    both = reasons[
+        "missed call: hung up after 9 s in queue sales (before that in queue support,"
+        " Sales 2) (found in queue_log and the CDRs)"
+    ].params["cause"]
+    assert isinstance(both, Reason)
+    assert both.params["found"] == "cdr,queue_log"
     kind = reasons["the settings do not allow it any more: it is a premium-rate number"]
     assert kind.params["cause"] == Reason(
         Code.KIND_NOT_CALLED, {"kind": "premium_rate"}

@@ -130,7 +130,9 @@ def test_each_text_in_a_reason_is_changed() -> None:
 
 
 def test_the_docs_list_exactly_the_codes_there_are() -> None:
-    page = Path(__file__).parents[2] / "docs" / "reasons.md"
+    home = Path(__file__).parents[2]
+    page = home / "docs" / "reasons.md"
+    sample = (home / "etc" / "callback-queue.yaml").read_text()
     rows = re.findall(
         r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", page.read_text(), flags=re.MULTILINE
     )
@@ -144,3 +146,7 @@ def test_the_docs_list_exactly_the_codes_there_are() -> None:
             for name, flag in re.findall(r"\{(\w+)|\|(\w+)\]", template)
         }
         assert named == used, code
+        others = set(re.findall(r"`([\w.]+)`", meaning)) - named
+        for setting in others:
+            name = setting.rpartition(".")[2]
+            assert re.search(rf"^ *#?{name}:", sample, flags=re.MULTILINE), setting

@@ -196,7 +196,7 @@ def _change_events_on_postgresql() -> None:
 # -- sentences -------------------------------------------------------------
 
 _BEFORE: Final = "[ (before that in queue {before})]"
-_FOUND: Final = "[ (found in {found})]"
+_FOUND: Final = "[ (found in {found:found})]"
 _SOURCE: Final = "[ ({source:source})]"
 _UNHEARD: Final = "[ while this service did not listen|unheard]"
 _LOST: Final = "[ at least, until Asterisk ended|asterisk_ended]"
@@ -278,6 +278,11 @@ _OTHERS: Final = (
         "caller_left_queue",
         "left queue {queue} unanswered after {waited_s:int} s"
         f"[ and the call ended at {{place}}]{_BEFORE}{_FOUND}",
+    ),
+    (
+        "call_not_answered",
+        "the call to us ended[ at {place}] unanswered after {waited_s:int} s"
+        f"{_FOUND}",
     ),
     (
         "call_not_answered",
@@ -406,6 +411,11 @@ _KINDS: Final = {
     "a number of a satellite or another worldwide network": "satellite",
     "no number that is known in the public network": "unknown",
 }
+_HISTORIES: Final = {
+    "queue_log": "queue_log",
+    "the CDRs": "cdr",
+    "queue_log and the CDRs": "cdr,queue_log",
+}
 _PATTERNS: Final = {
     "": r".+?",
     "word": r"\S+",
@@ -416,6 +426,7 @@ _PATTERNS: Final = {
     "times": r"once|(?:0|[2-9]|[1-9][0-9]+) times",
     "moment": r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2} UTC",
     "kind": "|".join(map(re.escape, _KINDS)),
+    "found": "|".join(map(re.escape, _HISTORIES)),
     "reason": r".+",
     "known": r".+",
     "error": r".*",
@@ -484,6 +495,8 @@ def _value(kind: str, text: str) -> Any:
             return text.removesuffix(" UTC").replace(" ", "T") + "Z"
         case "kind":
             return _KINDS[text]
+        case "found":
+            return _HISTORIES[text]
         case "reason" | "known" | "error":
             code, params = _reason_of(text)
             if code == "text" and kind == "error":
