@@ -43,7 +43,11 @@ _AGI_URL: Final = re.compile(r"h?agi://(\[[^\]]*\]|[^:/\[]*)(?::([0-9]+))?(?:/.*
 _AGI_PORT: Final = 4573
 _RELOAD: Final = "asterisk -rx 'dialplan reload'"
 #: Takes line breaks out of a caller's number, before Queue() writes it into queue_log.
-NUMBER_FILTER: Final = "Set(CALLERID(num)=${FILTER(0-9+*#,${CALLERID(num)})})"
+#: Keeps the signs of SIP and telephone addresses: without them ``4930123@10.0.0.5``
+#: would become another number.
+NUMBER_FILTER: Final = (
+    r"Set(CALLERID(num)=${FILTER(0-9A-Za-z+*#@:=%._/\x20\x2d\x3b,${CALLERID(num)})})"
+)
 _FILTERS: Final = re.compile(r"CALLERID\(num(?:ber)?\)=.*FILTER\(", re.IGNORECASE)
 #: What a Queue() line has in it whose admin brings callers back to it by hand.
 _BY_HAND: Final = re.compile(r"\$\{CALLBACK_(?:POSITION|QUEUE_\w+)\}")

@@ -406,9 +406,12 @@ exten => filtered,1,Answer()
 """
     )
     numbers = {
-        "4930\n1|1.1|support|Al|COMPLETECALLER|1|60": "4930111160",
-        '+49 (30) "12-34*56#"),x}${EXTEN}': "+49301234*56#",
-        "anonymous": "",
+        "4930\n1|1.1|support|Al|COMPLETEAGENT|1": "493011.1supportAlCOMPLETEAGENT1",
+        "4930\r\n\r\nEvent: Hangup\r\nUniqueid: 1.1": "4930Event: HangupUniqueid: 1.1",
+        '+49 (30) "12-34*56#"),x}${EXTEN}': "+49 30 12-34*56#xEXTEN",
+        # The service reads the number in it; digits alone would be another number.
+        "sip:+4930123456@10.0.0.5": "sip:+4930123456@10.0.0.5",
+        "anonymous": "anonymous",
     }
     for number in numbers:
         lab.caller("filtered", HANGS_UP, number=quote(number, safe=""))

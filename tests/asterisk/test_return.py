@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import datetime
 import re
+from urllib.parse import quote
 
 import pytest
 
-from tests.asterisk.callback import joins, pause
+from tests.asterisk.callback import QUICK, joins, pause
 from tests.lab.asterisk import REPOSITORY
 from tests.lab.lab import Lab
 from tests.lab.phones import Caller
@@ -192,3 +193,16 @@ def test_line_without_callback_enter_keeps_its_limits_where_there_are_cdrs(
     finally:
         path.write_text(given)
         lab.asterisk.cli("module reload cdr")
+
+
+def test_number_in_an_address_does_not_become_another_number(lab: Lab) -> None:
+    """Digits alone would make 03011110005 of it, a number of somebody else."""
+    _install(lab, _as_in_readme("support,t,,,20"))
+    service = lab.service(QUICK)
+    caller = lab.caller("700", number=quote("030111@10.0.0.5", safe=""))
+    lab.witness.wait_for(event("QueueCallerJoin", Queue="support"))
+
+    caller.press("1")
+
+    lab.witness.wait_for(event("QueueCallerJoin", Queue="support"), count=2)
+    assert service.tasks() == []

@@ -444,11 +444,12 @@ def _inbound(queues: Iterable[Queue]) -> str:
 
 
 # A caller's wishes come as SIP headers, or as inherited variables on a Local channel.
-_LAB_CONTEXTS = """
+_LAB_CONTEXTS = r"""
 ; The way from outside that the example recommends. Most tests take [inbound] itself, so
 ; that numbers come in as strangers write them.
 [lab-filtered]
-exten => _[a-zA-Z0-9].,1,Set(CALLERID(num)=${FILTER(0-9+*#,${CALLERID(num)})})
+exten => _[a-zA-Z0-9].,1,Set(LAB_PLAIN=0-9A-Za-z+*#@:=%._/\x20\x2d\x3b)
+ same => n,Set(CALLERID(num)=${FILTER(${LAB_PLAIN},${CALLERID(num)})})
  same => n,Goto(inbound,${EXTEN},1)
 
 [lab-arrival]
