@@ -23,6 +23,7 @@ from typing import Final
 
 import attrs
 
+from fastagi.domain.names import folded
 from fastagi.errors import CallbackError, Problem
 from fastagi.plain_file import NoPlainFile, open_plain
 
@@ -88,7 +89,7 @@ class Section:
 
     def all(self, name: str) -> list[Option]:
         """Return every option of that name, in order."""
-        return [one for one in self.options if _fold(one.name) == _fold(name)]
+        return [one for one in self.options if folded(one.name) == folded(name)]
 
 
 @attrs.frozen
@@ -129,7 +130,7 @@ class Conf:
             (
                 section
                 for section in self.sections
-                if _fold(section.name) == _fold(name) and not section.is_template
+                if folded(section.name) == folded(name) and not section.is_template
             ),
             None,
         )
@@ -323,7 +324,7 @@ class _Reader:
     def _obey(self, text: str, place: _Place) -> None:
         word = re.match(r"[^\x00-\x20]*", text[1:])
         assert word is not None
-        directive = _fold(word[0])
+        directive = folded(word[0])
         argument = text[1 + word.end() :].strip(_BLANKS)
         if directive not in ("include", "tryinclude", "exec") or not argument:
             # Asterisk warns of it and goes on.
@@ -399,8 +400,8 @@ class _Reader:
         whole = (last.value + _decoded(value)).strip(_BLANKS)
         for number, one in enumerate(section.options):
             # The first that is the same as the last one, as Asterisk has it.
-            if _fold(one.name) == _fold(name) and (
-                not last.value or _fold(one.value) == _fold(last.value)
+            if folded(one.name) == folded(name) and (
+                not last.value or folded(one.value) == folded(last.value)
             ):
                 section.options[number] = attrs.evolve(one, name=last.name, value=whole)
                 return True
@@ -412,7 +413,7 @@ class _Reader:
 
 def _is_named(section: Section, name: str) -> bool:
     """Whether a section fits a name; none fits them all (does_category_match)."""
-    return not name or _fold(section.name) == _fold(name)
+    return not name or folded(section.name) == folded(name)
 
 
 def _fits(section: Section, condition: str) -> bool:
@@ -426,7 +427,7 @@ def _fits(section: Section, condition: str) -> bool:
         if not equals:
             break
         if name == "TEMPLATES":
-            wanted = _fold(value)
+            wanted = folded(value)
             if wanted == "restrict" and not section.is_template:
                 break
             if wanted in ("include", "restrict"):
@@ -567,8 +568,3 @@ def _decoded(text: str) -> str:
 
 def _shown(text: str) -> str:
     return _decoded(text if len(text) <= 60 else text[:60] + "...")
-
-
-def _fold(text: str) -> str:
-    """Return text as strcasecmp() compares it."""
-    return "".join(char.lower() if char < "\x80" else char for char in text)

@@ -19,6 +19,7 @@ from fastagi.ami.actions import Action
 from fastagi.checks.conf import Conf, Section
 from fastagi.checks.finding import Notes
 from fastagi.checks.link import LinkFailed, ManagerLink, Refused
+from fastagi.domain.names import folded
 
 #: Numbers of a queue: options of queues.conf, and headers of QueueParams.
 _NUMBERS: Final = {"maxlen": "Max", "weight": "Weight", "servicelevel": "ServiceLevel"}
@@ -64,9 +65,9 @@ def loaded_queues(link: ManagerLink) -> dict[str, Loaded]:
     members: dict[str, list[Member]] = {}
     for message in link.ask_list(actions.queue_status()):
         name = message.get("Queue")
-        of_this = members.setdefault(name.lower(), [])
+        of_this = members.setdefault(folded(name), [])
         if message.event == "QueueParams":
-            queues[name.lower()] = Loaded(name, dict(message.headers), of_this)
+            queues[folded(name)] = Loaded(name, dict(message.headers), of_this)
         elif message.event == "QueueMember":
             interface = message.get("Location")
             of_this.append(

@@ -24,6 +24,7 @@ from fastagi.checks.place import NotVisible, Place, note_stops
 from fastagi.checks.trunks import check_trunks, trunk_of
 from fastagi.config.model import Settings
 from fastagi.config.queue_layers import QueueSettings
+from fastagi.domain.names import folded
 from fastagi.wire.errors import LocalProtocolError
 
 #: Not "queue reload all": that raises no event, so the service hears of it late.
@@ -59,11 +60,11 @@ def check_queues(link: ManagerLink | None, settings: Settings, place: Place) -> 
         if loaded is not None:
             for name in names:
                 _check_existence(name, loaded, conf, realtime, notes)
-                if conf is not None and name.lower() in loaded:
-                    check_in_force(conf, loaded[name.lower()], notes, _RELOAD)
+                if conf is not None and folded(name) in loaded:
+                    check_in_force(conf, loaded[folded(name)], notes, _RELOAD)
             target = queue.target_queue
-            if target and target.lower() in loaded:
-                _check_members(target, loaded[target.lower()].members, notes)
+            if target and folded(target) in loaded:
+                _check_members(target, loaded[folded(target)].members, notes)
         _check_options(queue.name, conf, realtime, link, notes)
         if queue.target_extension and link is not None:
             _check_extension(link, queue, notes)
@@ -112,7 +113,7 @@ def _check_existence(
     realtime: bool,
     notes: Notes,
 ) -> None:
-    if name.lower() in loaded:
+    if folded(name) in loaded:
         return
     problem = f"Asterisk has no queue {name}"
     section = conf.section(name) if conf else None

@@ -32,6 +32,7 @@ from fastagi.config.source import (
     read_source,
 )
 from fastagi.config.values import Section
+from fastagi.domain.names import folded
 from fastagi.errors import Problem
 from fastagi.plain_file import NoPlainFile, open_plain
 
@@ -321,8 +322,8 @@ class _Judge:
         self, missed: model.MissedSettings, queues: Mapping[str, object]
     ) -> None:
         """Make sure that the queue for other missed calls is one of this file."""
-        known = {name.lower() for name in queues}
-        if missed.queue is not None and queues and missed.queue.lower() not in known:
+        known = {folded(name) for name in queues}
+        if missed.queue is not None and queues and folded(missed.queue) not in known:
             near = get_close_matches(missed.queue, list(queues), n=1)
             self._fault(
                 ("missed", "queue"),
@@ -338,7 +339,7 @@ class _Judge:
                 parse_queue_name(name)
             except BadValue as bad:
                 self._problem(place, bad.problem)
-            other = known.setdefault(name.lower(), name)
+            other = known.setdefault(folded(name), name)
             if other != name:
                 line = self._source.line(("queues", other))
                 self._fault(

@@ -55,6 +55,7 @@ from fastagi.config.values import (
 )
 from fastagi.domain.counting import CountingRules
 from fastagi.domain.limits import CallLimits
+from fastagi.domain.names import folded
 from fastagi.domain.numbers import NumberPlan, NumberRules
 from fastagi.domain.people import PERSON_TECHNOLOGIES
 
@@ -388,7 +389,7 @@ class Settings:
         """Which calls may be missed ones, as the domain takes it."""
         return CountingRules(
             queues=frozenset(
-                name.lower()
+                folded(name)
                 for name, queue in self.queues.items()
                 if queue.missed_calls
             ),

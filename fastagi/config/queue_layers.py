@@ -50,6 +50,7 @@ from fastagi.config.values import (
 from fastagi.config.zones import machine_zone
 from fastagi.domain.attempt import Disposition
 from fastagi.domain.hours import ALL_DAY, ALWAYS, CLOSED, DayHours, OpeningHours
+from fastagi.domain.names import folded
 from fastagi.domain.numbers import USUAL_KINDS, DialAs, NumberKind
 from fastagi.domain.policy import CarryOver, ExpiryRules
 from fastagi.domain.retry import ResultRule, RetryRules
@@ -468,10 +469,10 @@ class QueueTable(Mapping[str, QueueSettings]):
     def __init__(self, queues: Mapping[str, QueueSettings]) -> None:
         if any(name != queue.name for name, queue in queues.items()):
             raise ValueError("a queue stands under another name than its own")
-        self._by_folded_name = {name.lower(): q for name, q in queues.items()}
+        self._by_folded_name = {folded(name): q for name, q in queues.items()}
 
     def __getitem__(self, name: str) -> QueueSettings:
-        return self._by_folded_name[name.lower()]
+        return self._by_folded_name[folded(name)]
 
     def __iter__(self) -> Iterator[str]:
         return (queue.name for queue in self._by_folded_name.values())

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from attrs import frozen
 
+from fastagi.domain.names import folded
 from fastagi.domain.reason import Code, Reason, Value, because
 
 
@@ -163,7 +164,7 @@ class Ended:
 
 def count(call: CallFacts, rules: CountingRules) -> Ended:
     """Say what a call that is over was to us."""
-    counted = [visit for visit in call.visits if visit.queue.lower() in rules.queues]
+    counted = [visit for visit in call.visits if folded(visit.queue) in rules.queues]
     return Ended(
         outcome=_outcome(call, bool(counted), rules),
         uniqueid=call.uniqueid,

@@ -14,6 +14,8 @@ from typing import Final
 
 from attrs import define, evolve, field, frozen
 
+from fastagi.domain.names import folded
+
 
 class DeviceState(IntEnum):
     """Asterisk's device states (``include/asterisk/devicestate.h``)."""
@@ -142,7 +144,7 @@ class LiveQueues:
         else:
             known.ringable.pop(member.interface, None)
         if member.in_call or member.state in _IN_USE:
-            self._in_use.setdefault(member.interface, set()).add(queue.lower())
+            self._in_use.setdefault(member.interface, set()).add(folded(queue))
         else:
             self._not_in_use(queue, member.interface)
         if member.state not in _RINGABLE:
@@ -175,7 +177,7 @@ class LiveQueues:
     def caller_joined(self, queue: str, caller: WaitingCaller) -> None:
         """A caller entered, or came back with its old place."""
         joined_at = self._first_joined.setdefault(
-            (caller.uniqueid, queue.lower()), caller.joined_at
+            (caller.uniqueid, folded(queue)), caller.joined_at
         )
         self._queue(queue).callers[caller.uniqueid] = evolve(
             caller, joined_at=joined_at
@@ -215,7 +217,7 @@ class LiveQueues:
     # -- asking ------------------------------------------------------------
 
     def __contains__(self, queue: str) -> bool:
-        return queue.lower() in self._queues
+        return folded(queue) in self._queues
 
     def names(self) -> list[str]:
         """Return the queues Asterisk has, sorted."""
@@ -223,7 +225,7 @@ class LiveQueues:
 
     def members(self, queue: str) -> list[Member]:
         """Return the queue's members in Asterisk's order."""
-        found = self._queues.get(queue.lower())
+        found = self._queues.get(folded(queue))
         return list(found.members.values()) if found else []
 
     def member_names(self) -> dict[str, str]:
@@ -237,7 +239,7 @@ class LiveQueues:
 
     def waiting(self, queue: str) -> list[WaitingCaller]:
         """Return the live callers of a queue, first in line first."""
-        found = self._queues.get(queue.lower())
+        found = self._queues.get(folded(queue))
         if not found:
             return []
         callers = [
@@ -249,12 +251,12 @@ class LiveQueues:
 
     def is_waiting(self, queue: str, uniqueid: str) -> bool:
         """Return whether a live caller is in the queue now."""
-        found = self._queues.get(queue.lower())
+        found = self._queues.get(folded(queue))
         return found is not None and uniqueid in found.callers
 
     def joined_at(self, queue: str, uniqueid: str) -> float | None:
         """Return when a channel first joined the queue, also after it left."""
-        return self._first_joined.get((uniqueid, queue.lower()))
+        return self._first_joined.get((uniqueid, folded(queue)))
 
     def place_of(self, joined_at: float, queue: str) -> int:
         """Return the position, from 1, of one who joined at that time."""
@@ -278,7 +280,7 @@ class LiveQueues:
     def _free_times(
         self, queue: str, wrapuptime_s: float
     ) -> Iterator[tuple[str, float]]:
-        found = self._queues.get(queue.lower())
+        found = self._queues.get(folded(queue))
         for member in found.ringable.values() if found else ():
             free_at = member.free_at(wrapuptime_s)
             taken = member.interface in self._in_use or member.interface in self._called
@@ -288,9 +290,9 @@ class LiveQueues:
     def _not_in_use(self, queue: str, interface: str) -> None:
         queues = self._in_use.get(interface)
         if queues is not None:
-            queues.discard(queue.lower())
+            queues.discard(folded(queue))
             if not queues:
                 del self._in_use[interface]
 
     def _queue(self, queue: str) -> _Queue:
-        return self._queues.setdefault(queue.lower(), _Queue(queue))
+        return self._queues.setdefault(folded(queue), _Queue(queue))

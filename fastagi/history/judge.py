@@ -21,6 +21,7 @@ from fastagi.domain.counting import (
     Visit,
     count,
 )
+from fastagi.domain.names import folded
 from fastagi.history import queue_log
 from fastagi.history.facts import PastCall
 
@@ -132,5 +133,5 @@ def _visits(call: PastCall, rules: CountingRules, ended_at: float) -> tuple[Visi
             to_the_end=False,
         )
         for place in call.places
-        if place.exten.lower() in rules.queues
+        if folded(place.exten) in rules.queues
     )

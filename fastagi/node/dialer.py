@@ -49,6 +49,7 @@ from fastagi.domain.attempt import (
     judge,
     may_be_shutdown,
 )
+from fastagi.domain.names import folded
 from fastagi.domain.policy import dial_string
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import CallbackTask
@@ -211,7 +212,7 @@ class Dialer:
         return (
             running is not None
             and uniqueid == running.attempt.member_channel_id
-            and queue.lower() == running.target.lower()
+            and folded(queue) == folded(running.target)
             and running.progress.member_answered_at is None
         )
 

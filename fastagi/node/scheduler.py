@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from fastagi.config.model import Settings
 from fastagi.domain.capacity import Capacity
+from fastagi.domain.names import folded
 from fastagi.domain.numbers import why_not_any_more
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import CallbackTask
@@ -149,7 +150,7 @@ class Scheduler:
             return self._next_change(wanted, now)
         capacity = self._capacity(wanted, now)
         while spare := self._open & frozenset().union(
-            *(t.queues for t in wanted if capacity.spare(t.key.lower()))
+            *(t.queues for t in wanted if capacity.spare(folded(t.key)))
         ):
             if not await self._may_call():
                 return None
@@ -185,7 +186,7 @@ class Scheduler:
                 self._dialer.drop(begun, queue, because(Code.CLIENT_RANG_IN))
             elif begun.task.number_key in self._dialer.busy_keys():
                 self._dialer.drop(begun, queue, because(Code.CLIENT_BEING_CALLED))
-            elif not capacity.take(target_key(queue).lower()):
+            elif not capacity.take(folded(target_key(queue))):
                 self._dialer.drop(begun, queue, because(Code.AGENT_TAKEN))
             else:
                 self._dialer.place(begun, queue)
@@ -243,10 +244,10 @@ class Scheduler:
         # agent may be a member of several.
         for name in queues.names():
             if callers := queues.waiting(name):
-                free[name.lower()] = queues.free(name, 0.0, now)
-                claimed[name.lower()] = len(callers)
+                free[folded(name)] = queues.free(name, 0.0, now)
+                claimed[folded(name)] = len(callers)
         for target in wanted:
-            key = target.key.lower()
+            key = folded(target.key)
             free[key] = queues.free(target.key, target.wrapuptime_s, now)
             claimed[key] = claimed.get(key, 0) + self._dialer.waiting_for_member(
                 target.key
