@@ -70,7 +70,6 @@ class Owner:
             await self._renew()
 
     async def _renew(self) -> bool:
-        epoch = self.lease.held.epoch
         try:
             await self._store.renew_lease()
         except LeaseLost as error:
@@ -79,10 +78,6 @@ class Owner:
         except StoreUnavailable:
             # The log says so already, and why.
             return False
-        if self.lease.held.epoch != epoch:
-            self._log.warn(
-                "the database was set back to an earlier state; its lease is taken anew"
-            )
         # The answer may have taken longer than the lease lasts.
         return self.lease.is_sure
 

@@ -273,7 +273,9 @@ def renew(conn: sa.Connection, held: Held) -> Held:
         return _write(
             conn, held.process, held.token, held.epoch + 1, held.runs_out, new=True
         )
-    if (row.token, row.epoch) == (held.token, held.epoch):
+    if row.token == held.token and row.epoch >= held.epoch:
+        # Of a later epoch if it was taken anew just now.
+        held = evolve(held, epoch=row.epoch)
         if not held.runs_out:
             return held
         conn.execute(
@@ -342,6 +344,10 @@ class Lease:
 
     def renewed(self, held: Held, asked_at: float) -> None:
         """Note a renewal. It counts from the request: the answer may have been slow."""
+        if self.held.epoch != held.epoch:
+            _log.warn(
+                "the database was set back to an earlier state; its lease is taken anew"
+            )
         self.held = held
         self.taken_at = asked_at
 

@@ -13,8 +13,6 @@ from typing import Any, Final, TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
 
-from twisted.internet.defer import Deferred
-
 from fastagi.domain.attempt import DEFAULT_NODE, Attempt, Verdict
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
 from fastagi.domain.limits import CallLimits
@@ -36,7 +34,8 @@ from fastagi.store import (
     settings_changes,
 )
 from fastagi.store.engine import Alone, Database
-from fastagi.store.leases import Lease
+from fastagi.store.errors import LeaseLost
+from fastagi.store.leases import Held, Lease
 from fastagi.store.positions import Position
 from fastagi.store.results import (
     BeginResult,
@@ -83,19 +82,28 @@ class TaskStore:
         self._lease = lease
         self._node = node
 
-    def _run_fenced(
+    async def _run_fenced(
         self, name: str, fn: Callable[[sa.Connection, *Ts], T], *args: *Ts
-    ) -> Deferred[T]:
+    ) -> T:
         """Run a function in a transaction in which the lease is still held."""
-        if self._lease is None:
-            return self._database.run(name, fn, *args)
-        held = self._lease.held
+        lease = self._lease
+        if lease is None:
+            return await self._database.run(name, fn, *args)
 
-        def fenced(conn: sa.Connection) -> T:
+        def fenced(conn: sa.Connection, held: Held) -> T:
             leases.assert_held(conn, held)
             return fn(conn, *args)
 
-        return self._database.run(name, fenced)
+        try:
+            return await self._database.run(name, fenced, lease.held)
+        except LeaseLost:
+            if lease.held.runs_out:
+                # Renewed all the time: it is lost.
+                raise
+            # Nobody else has the lock on the file, but a database that was set back
+            # does not know that this process took it.
+            await self.renew_lease()
+            return await self._database.run(name, fenced, lease.held)
 
     def _make_sure(self, conn: sa.Connection) -> None:
         """Go on only if the lease is ours; costs nothing while that is known.

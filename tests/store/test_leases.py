@@ -163,6 +163,41 @@ def test_database_that_was_set_back_is_taken_anew(database: Database) -> None:
     assert database.run_now("renew", leases.renew, held).epoch == 8
 
 
+def test_lock_on_the_file_counts_more_than_a_row_that_was_set_back(
+    database: Database,
+) -> None:
+    former = database.run_now("take", leases.take, OURS, "a", False)
+    held = database.run_now("take", leases.take, OURS, "b", False)
+    store = TaskStore(database, lease=lease_of(held))
+    # A copy that was made while the former run had the lock is put back.
+    database.run_now(
+        "set back",
+        lambda conn: conn.execute(
+            sa.text("UPDATE lease SET token = :token, epoch = :epoch"),
+            {"token": former.token, "epoch": former.epoch},
+        ).close(),
+    )
+
+    done(store.set_mark("one", NOW))
+
+    assert done(store.mark("one")) == NOW
+    found = database.run_now("read", leases.read)
+    assert found is not None
+    assert (found.token, found.epoch) == ("b", 3)
+    # Another transaction had found the same row at that moment: it is taken anew once.
+    assert database.run_now("renew", leases.renew, held).epoch == 3
+
+
+def test_row_of_a_later_holder_is_believed_although_there_is_a_lock(
+    database: Database,
+) -> None:
+    held = database.run_now("take", leases.take, OURS, "a", False)
+    database.run_now("take", leases.take, THEIRS, "b", False)
+
+    with pytest.raises(LeaseLost):
+        done(TaskStore(database, lease=lease_of(held)).set_mark("one", NOW))
+
+
 def test_database_that_was_set_back_and_is_run_by_another_is_left_alone(
     database: Database,
 ) -> None:

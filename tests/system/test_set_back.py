@@ -78,6 +78,24 @@ class SetBackTests(ServiceTestCase):
         self.assertEqual(self.under_way(), 0)
         self.assert_status("completed", "they talked for 180.0 s")
 
+    def test_copy_of_before_the_last_start_is_put_back(self) -> None:
+        former = self.begin()
+        self._pending(NUMBER)
+        copy = self.world.copy_database()
+        former.kill()
+        process = self.begin()
+        self.run_to(20)
+
+        self.world.set_back_database(copy)
+        self._agents_are_free()
+        self.run_to(400)
+
+        # The copy says that the former run holds the database.
+        self.assertEqual(len(self.client.rung), 1)
+        self.assert_status("completed", "they talked for 180.0 s")
+        self.assertEqual(process.lease_lost, [])
+        self.assert_warned("the database was set back to an earlier state")
+
     def test_attempt_is_stored_again_while_it_is_under_way(self) -> None:
         self.begin()
         self._pending(NUMBER)
