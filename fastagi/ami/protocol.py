@@ -335,7 +335,12 @@ class AmiProtocol(protocol.Protocol):
             self.end_error = error
             self.drop(str(error))
         finally:
-            self._handing_out = False
+            # Also after a mistake of our own, which ends the link: who waits for this
+            # would wait for ever.
+            self._end_of_reading()
+
+    def _end_of_reading(self) -> None:
+        self._handing_out = False
         waiting, self._after_read = self._after_read, []
         for callback in waiting:
             try:

@@ -427,6 +427,18 @@ class AfterReadTests(ProtocolCase):
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         self.assertTrue(self.link.usable)
 
+    def test_it_comes_though_what_takes_a_message_raises(self) -> None:
+        def hear(event: AmiMessage) -> None:
+            self.link.after_read(lambda: self.order.append("after"))
+            raise ValueError("a mistake")
+
+        self.link = AmiProtocol(clock=self.clock, on_event=hear)
+        self.asterisk = ManagerEnd(self.link)
+        self.asterisk.banner()
+        with self.assertRaises(ValueError):
+            self.link.dataReceived(b"Event: One\r\n\r\n")
+        self.assertEqual(self.order, ["after"])
+
     def test_it_comes_though_the_link_is_dropped_meanwhile(self) -> None:
         def hear(event: AmiMessage) -> None:
             self.link.after_read(lambda: self.order.append("after"))
