@@ -1,1 +1,1 @@
-"""The domain: no Twisted, no SQL, no bytes; the time is always an argument."""
+"""Values and pure functions: no Twisted, SQL or network; time is an argument."""

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""One attempt of a task: member leg, caller leg, and the one verdict on both.
+"""One attempt of a task: a leg to the agent, a leg to the client, and one verdict.
 
-An attempt is followed from several sources (manager events, the dialplan's own
-report, what Asterisk kept over a crash). They may come late, twice, out of order
-or not at all, so :class:`Progress` only ever gathers facts, and :func:`judge` is
-a pure function of what was gathered.
+The facts come from several sources: manager events, the dialplan's report, and what
+Asterisk stored before a crash. They may come late, twice, out of order or not at all.
+So :class:`Progress` only collects facts, and :func:`judge` is a pure function of them.
 
 Contract: an attempt is placed at most once and judged exactly once.
+
+In names, ``member`` is the agent and ``caller`` the client who is called back.
 """
 
 from __future__ import annotations
@@ -22,47 +23,47 @@ from attrs import define, field, frozen
 from fastagi.domain import causes
 from fastagi.domain.reason import Code, Reason, because
 
-#: The only Asterisk there is, as long as no other is named.
+#: The name of the node if only one Asterisk is configured.
 DEFAULT_NODE: Final = "default"
 
 
 class Disposition(StrEnum):
-    """How an attempt ended; Asterisk's word where Asterisk has one."""
+    """The result of an attempt; Asterisk's word if there is one."""
 
-    #: The two talked for at least the success duration.
+    #: Agent and client talked for at least the success duration.
     ANSWERED = "ANSWERED"
-    #: The two talked, but for less.
+    #: They talked for less than the success duration.
     SHORT = "SHORT"
     BUSY = "BUSY"
     NO_ANSWER = "NO ANSWER"
-    #: The way to the number is in trouble.
+    #: The trunk or the network could not carry the call.
     CONGESTION = "CONGESTION"
-    #: The network knows the number and could not reach it, or gave no reason.
+    #: The network could not reach the number, or gave no reason.
     UNAVAILABLE = "UNAVAILABLE"
     #: There is no such number.
     INVALID_NUMBER = "INVALID NUMBER"
-    #: The caller's phone answered with another destination; nobody is called there.
+    #: The client's phone forwards calls; the other destination is not called.
     FORWARDED = "FORWARDED"
-    #: The member hung up while the caller's phone rang.
+    #: The agent hung up while the client's phone rang.
     CANCEL = "CANCEL"
-    #: No member answered, or the member left before the caller was dialled.
+    #: No agent answered, or the agent hung up before the client was dialled.
     MEMBER_NO_ANSWER = "MEMBER NO ANSWER"
     #: Asterisk refused the Originate.
     NOT_PLACED = "NOT PLACED"
-    #: We ended it, or did not place it, before the caller was dialled.
+    #: The service ended the attempt before the client was dialled.
     WITHDRAWN = "WITHDRAWN"
-    #: Asterisk no longer knows the call and kept no record of its end.
+    #: Asterisk does not know the call any more and has no record of its end.
     UNKNOWN = "UNKNOWN"
 
 
-#: Those in which the caller's phone was, or may have been, rung.
+#: Dispositions of attempts in which the client's phone rang, or may have rung.
 COUNTED: Final = frozenset(Disposition) - {
     Disposition.MEMBER_NO_ANSWER,
     Disposition.NOT_PLACED,
     Disposition.WITHDRAWN,
 }
 
-#: DIALSTATUS of the caller leg to disposition, where nobody talked.
+#: DIALSTATUS of the leg to the client to disposition, if nobody talked.
 _DIALSTATUS: Final = {
     "BUSY": Disposition.BUSY,
     "NOANSWER": Disposition.NO_ANSWER,
@@ -71,16 +72,17 @@ _DIALSTATUS: Final = {
     "INVALIDARGS": Disposition.UNAVAILABLE,
     "CANCEL": Disposition.CANCEL,
     "ABORT": Disposition.CANCEL,
-    # Answered, yet never bridged: gone in the same moment.
+    # Answered, but never bridged: the client hung up at once.
     "ANSWER": Disposition.SHORT,
 }
 
-#: What the network said is better known than these, which are also what an outbound
-#: route ends in on its own.
-_EXPLAINED: Final = frozenset({"BUSY", "CONGESTION", "CHANUNAVAIL"})
+#: DIALSTATUS values that the network's cause overrides, because an outbound route may
+#: also end in them by itself.
+_CAUSE_OVERRIDES: Final = frozenset({"BUSY", "CONGESTION", "CHANUNAVAIL"})
 
-#: Where sources tell different DIALSTATUS, the one that got furthest is believed.
-_FURTHEST_LAST: Final = (
+#: If sources report different DIALSTATUS, the last one in this order counts: the call
+#: got furthest.
+_BY_REACH: Final = (
     "",
     "INVALIDARGS",
     "CHANUNAVAIL",
@@ -92,8 +94,8 @@ _FURTHEST_LAST: Final = (
     "ANSWER",
 )
 
-#: In which the network may have said why.
-_REFUSED: Final = frozenset(
+#: Dispositions for which the network may have given a cause.
+_MAY_HAVE_CAUSE: Final = frozenset(
     {
         Disposition.BUSY,
         Disposition.NO_ANSWER,
@@ -104,8 +106,8 @@ _REFUSED: Final = frozenset(
     }
 )
 
-#: What an attempt comes to that we end while the caller's phone rings, or before.
-_WITHDRAWN: Final = frozenset({Disposition.CANCEL, Disposition.WITHDRAWN})
+#: Dispositions of an attempt that the service ended before the client answered.
+_ENDED_BY_SERVICE: Final = frozenset({Disposition.CANCEL, Disposition.WITHDRAWN})
 
 _CODES: Final = {
     Disposition.BUSY: Code.CLIENT_BUSY,
@@ -125,27 +127,27 @@ class Attempt:
 
     id: int
     task_id: int
-    #: Base of the two channel ids given to Originate.
+    #: The common part of the two channel ids that Originate gets.
     channel_id: str
     started_at: datetime
     ended_at: datetime | None = None
     disposition: Disposition | None = None
-    #: Interface of the member who answered; empty if none did.
+    #: Interface of the agent who answered; empty if none did.
     member: str = ""
     talk_s: float = 0.0
-    #: Why it ended so; None while it is under way.
+    #: The reason for the disposition; None while the attempt is in progress.
     why: Reason | None = None
-    #: The Asterisk that makes the call.
+    #: The name of the Asterisk that places the call.
     node: str = DEFAULT_NODE
 
     @property
     def reason(self) -> str:
-        """Why it ended so, in words; empty while it is under way."""
+        """The reason in words; empty while the attempt is in progress."""
         return "" if self.why is None else str(self.why)
 
     @property
     def caller_channel_id(self) -> str:
-        """Uniqueid of the half that dials the caller (``Local;1``)."""
+        """Uniqueid of the half that dials the client (``Local;1``)."""
         return f"{self.channel_id}-1"
 
     @property
@@ -155,7 +157,7 @@ class Attempt:
 
 
 def attempt_of(uniqueid: str) -> str:
-    """Return the attempt's ``channel_id`` for the uniqueid of one of its halves."""
+    """Return the ``channel_id`` of an attempt from the uniqueid of one half."""
     base, dash, half = uniqueid.rpartition("-")
     return base if dash and half in {"1", "2"} else ""
 
@@ -171,7 +173,7 @@ class Verdict:
 
     @property
     def reason(self) -> str:
-        """Why, in words."""
+        """The reason in words."""
         return str(self.why)
 
     @property
@@ -181,73 +183,72 @@ class Verdict:
 
     @property
     def counts(self) -> bool:
-        """Whether it costs the caller one of the attempts."""
+        """Whether it uses up one of the task's attempts."""
         return self.disposition in COUNTED
 
     @property
     def withdrawn(self) -> bool:
-        """Whether it is as if it had never begun."""
+        """Whether the task continues as if the attempt had never begun."""
         return self.disposition is Disposition.WITHDRAWN
 
 
 @define(kw_only=True)
 class Progress:
-    """Facts gathered about one attempt; times are seconds of a steady clock.
+    """Facts about one attempt; times are seconds of a steady clock.
 
-    The facts may be told late, twice and in any order: what they add up to is the
-    same.
+    The methods may be called late, twice and in any order; the result is the same.
     """
 
     #: Why Asterisk refused the Originate; None if it did not.
     refused: Reason | None = None
     ringing: set[str] = field(factory=set)
     rung: list[str] = field(factory=list)
-    #: Interface of the member who answered, the first if several are told.
+    #: Interface of the agent who answered; the first one if several did.
     member: str = ""
     member_answered_at: float | None = None
-    #: When it was sent to Asterisk; None if it was not, or before a restart.
+    #: When the Originate was sent; None if it was not, or before a restart.
     placed_at: float | None = None
-    #: The service's own machine has had its clock set since.
+    #: Whether the clock of the service's machine was set since.
     clock_was_set: bool = False
     caller_dialled_at: float | None = None
     caller_answered_at: float | None = None
     dialstatus: str = ""
-    #: DIALSTATUS as the dialplan itself read it. It knows better than the events:
-    #: for a number that does not exist behind a Local channel DialEnd says NOANSWER
-    #: (22.10 and 16.28), the variable CHANUNAVAIL.
+    #: DIALSTATUS as the dialplan read it. It is more exact than the events: for a
+    #: number that does not exist behind a Local channel, DialEnd says NOANSWER (22.10
+    #: and 16.28), but the variable says CHANUNAVAIL.
     reported_dialstatus: str = ""
-    #: HANGUPCAUSE as the dialplan read it; 0 if it told none.
+    #: HANGUPCAUSE as the dialplan read it; 0 if it reported none.
     reported_cause: int = 0
-    #: SIP's answers to the calls that the dialplan tried.
+    #: Final SIP responses to the calls that the dialplan tried.
     reported_sip: set[int] = field(factory=set)
-    #: A phone answered with another destination.
+    #: Whether a phone answered with another destination.
     forwarded: bool = False
-    #: Asterisk called that destination all the same: who answered is not the client.
+    #: Whether Asterisk called that destination, so that not the client answered.
     forward_followed: bool = False
-    #: Talk time as the dialplan measured it, when events were missed.
+    #: Talk time as the dialplan measured it; needed if events were missed.
     reported_talk_s: float = 0.0
-    #: When the caller answered, in epoch seconds of Asterisk's clock; 0 if not told.
+    #: When the client answered, in epoch seconds of Asterisk's clock; 0: not reported.
     reported_answered_at: float = 0.0
-    #: Our half that dials the caller is gone: nothing can follow.
+    #: When the half that dials the client was hung up; nothing can follow.
     ended_at: float | None = None
-    #: The end itself was missed: until when the two talked is not known.
+    #: Whether the end was not seen, so that the end of the talk is unknown.
     end_unseen: bool = False
-    #: Why we ended it ourselves; None if we did not.
+    #: Why the service ended the attempt; None if it did not.
     withdrawn: Reason | None = None
-    #: Nobody saw the end: Asterisk was asked and knows the call no more.
+    #: Whether the end was not seen and Asterisk does not know the call any more.
     lost: bool = False
-    #: Since then, or before it, not everything was told; None if all was.
+    #: When the last gap in the events began; None if there was none.
     watched_until: float | None = None
-    #: Members who are known to have ceased to ring, until they ring again.
+    #: Interfaces that have stopped ringing, until they ring again.
     _quiet: set[str] = field(factory=set, init=False)
-    #: When the two began (True) and ceased (False) to hear each other.
+    #: When agent and client began (True) and ceased (False) to hear each other.
     _bridge: set[tuple[float, bool]] = field(factory=set, init=False)
-    #: Interfaces said to have answered, and when.
+    #: Interfaces that answered, and when.
     _answers: set[tuple[float, str]] = field(factory=set, init=False)
 
     @property
     def waits_for_member(self) -> bool:
-        """Neither rings a member nor has one: it will take the next free one."""
+        """Whether no agent rings or has answered: it will ring the next free agent."""
         return (
             self.ended_at is None
             and self.member_answered_at is None
@@ -256,12 +257,12 @@ class Progress:
 
     @property
     def was_bridged(self) -> bool:
-        """Whether member and caller ever heard each other."""
+        """Whether agent and client ever heard each other."""
         return any(together for _, together in self._bridge)
 
     @property
     def talk_s(self) -> float:
-        """How long they heard each other, as far as it was seen."""
+        """How long they heard each other according to the events, in seconds."""
         talk_s, since = self._talk()
         if since is None or self.ended_at is None:
             return talk_s
@@ -272,14 +273,13 @@ class Progress:
 
     @property
     def judged_talk_s(self) -> float:
-        """The talk time that counts.
+        """The talk time that counts, in seconds.
 
-        The dialplan measures it where it happens, while an event may be read late, such
-        as by a service that was stopped for a while: its report is believed, and how
-        long the events were apart counts only if there is none.
+        The dialplan's report counts if there is one, because events may be read late,
+        for example by a service that was stopped for a while.
 
-        The dialplan measures by its machine's clock, which may be set meanwhile. Then,
-        and where there was no time for what it tells, what was seen counts.
+        But the dialplan measures by the clock of its machine, which may be set. If that
+        happened, or the report is longer than the attempt, the events count.
         """
         if self.reported_talk_s <= 0:
             return self.talk_s
@@ -295,11 +295,11 @@ class Progress:
         if not (watched and self.was_bridged) or ended_at is None:
             return max(self.talk_s, self.reported_talk_s)
         answered_at = min(at for at, together in self._bridge if together)
-        answered_at = _earlier(self.caller_answered_at, answered_at)
+        answered_at = _earliest(self.caller_answered_at, answered_at)
         return max(self.talk_s, ended_at - answered_at)
 
     def member_rings(self, interface: str) -> bool:
-        """A member's phone rings for this attempt; return whether that is news."""
+        """Note that an agent's phone rings; return whether that is new."""
         news = interface not in self.ringing and self.member_answered_at is None
         self.ringing.add(interface)
         self._quiet.discard(interface)
@@ -308,40 +308,40 @@ class Progress:
         return news
 
     def member_stops_ringing(self, interface: str) -> bool:
-        """The ring ended without an answer; return whether that is news."""
+        """Note that it stopped ringing unanswered; return whether that is new."""
         news = interface not in self._quiet
         self.ringing.discard(interface)
         self._quiet.add(interface)
         return news
 
     def unwatched(self, since: float) -> None:
-        """What happens is not told for a while."""
+        """Note a gap in the events."""
         self.ringing.clear()
         self.watched_until = max(since, self.watched_until or since)
 
     def member_answers(self, interface: str, at: float) -> bool:
-        """A member took the call; return whether that is news."""
+        """Note that an agent answered; return whether that is new."""
         news = bool(interface) and interface not in {who for _, who in self._answers}
         self.ringing.clear()
-        self.member_answered_at = _earlier(self.member_answered_at, at)
+        self.member_answered_at = _earliest(self.member_answered_at, at)
         if interface:
             self._answers.add((at, interface))
             self.member = min(self._answers)[1]
         return news
 
     def caller_dialled(self, at: float) -> bool:
-        """The caller's phone is being rung; return whether that is news."""
+        """Note that the client is being dialled; return whether that is new."""
         news = self.caller_dialled_at is None
-        self.caller_dialled_at = _earlier(self.caller_dialled_at, at)
+        self.caller_dialled_at = _earliest(self.caller_dialled_at, at)
         return news
 
     def caller_dial_ended(self, dialstatus: str, at: float) -> None:
-        """Dial of the caller came to ``dialstatus``; empty: it never ran."""
+        """Note how Dial() of the client ended; empty if Dial() never ran."""
         if dialstatus:
             self.caller_dialled(at)
             self.dialstatus = max(self.dialstatus, dialstatus, key=_reach)
         if dialstatus == "ANSWER":
-            self.caller_answered_at = _earlier(self.caller_answered_at, at)
+            self.caller_answered_at = _earliest(self.caller_answered_at, at)
 
     def caller_reported(
         self,
@@ -353,16 +353,16 @@ class Progress:
         sip: Collection[int] = (),
         answered_at: float = 0.0,
     ) -> None:
-        """The dialplan told how the caller leg went.
+        """Note the dialplan's report on the leg to the client.
 
         Args:
-            dialstatus: empty if Dial never ran.
-            talk_s: seconds from the client's answer, 0 if there was none.
-            at: seconds of a steady clock.
-            cause: HANGUPCAUSE, 0 if none is known.
-            sip: SIP's answers to the calls that were tried.
-            answered_at: of the client, in epoch seconds of Asterisk's clock; 0 if
-                that is not told.
+            dialstatus: DIALSTATUS; empty if Dial() never ran.
+            talk_s: seconds from the client's answer; 0 if there was none.
+            at: when it was received, in seconds of a steady clock.
+            cause: HANGUPCAUSE; 0 if none is known.
+            sip: final SIP responses to the calls that were tried.
+            answered_at: when the client answered, in epoch seconds of Asterisk's clock;
+                0 if not reported.
         """
         if dialstatus:
             self.caller_dialled(at)
@@ -375,28 +375,28 @@ class Progress:
         self.reported_answered_at = max(self.reported_answered_at, answered_at)
 
     def bridged(self, at: float) -> bool:
-        """Member and caller hear each other; return whether that is news."""
+        """Note that agent and client hear each other; return whether that is new."""
         news = self._talk()[1] is None
         self.caller_dialled(at)
         self._bridge.add((at, True))
         return news
 
     def unbridged(self, at: float) -> None:
-        """They no longer do; a hold or transfer may bring them back."""
+        """Note that they do not hear each other; after a hold they may again."""
         self._bridge.add((at, False))
 
     def ended(self, at: float) -> None:
-        """The half that dials the caller was hung up."""
-        self.ended_at = _earlier(self.ended_at, at)
+        """Note that the half that dials the client was hung up."""
+        self.ended_at = _earliest(self.ended_at, at)
 
     def _talk(self) -> tuple[float, float | None]:
-        """Return the seconds of talk that came to an end, and since when more runs."""
+        """Return the seconds of ended talk, and since when a talk is in progress."""
         talk_s = 0.0
         since: float | None = None
         limit = math.inf if self.ended_at is None else self.ended_at
         for at, together in sorted(self._bridge):
             if at > limit or (at, not together) in self._bridge:
-                # Together and apart in one moment changes nothing.
+                # Bridged and unbridged at the same time: ignored.
                 continue
             if together and since is None:
                 since = at
@@ -406,24 +406,24 @@ class Progress:
         return talk_s, since
 
 
-def _earlier(known: float | None, told: float) -> float:
+def _earliest(known: float | None, told: float) -> float:
     return told if known is None else min(known, told)
 
 
 def _reach(dialstatus: str) -> tuple[int, str]:
-    """Order DIALSTATUS by how far the call got; one we do not know, not far."""
-    known = dialstatus in _FURTHEST_LAST
-    return (_FURTHEST_LAST.index(dialstatus) if known else 1, dialstatus)
+    """Return a sort key of DIALSTATUS by how far the call got; unknown ones first."""
+    known = dialstatus in _BY_REACH
+    return (_BY_REACH.index(dialstatus) if known else 1, dialstatus)
 
 
 def judge(progress: Progress, success_duration_s: float) -> Verdict:
     """Return the verdict on a finished attempt.
 
-    It does not matter who hung up first: what counts is how long the two talked.
+    It does not matter who hung up first: the talk time counts.
 
     Args:
-        progress: everything that was seen of it.
-        success_duration_s: least talk time of a success, in seconds.
+        progress: all facts about the attempt.
+        success_duration_s: minimum talk time of a success, in seconds.
     """
     talk_s = progress.judged_talk_s
     unwatched = progress.lost and talk_s < success_duration_s
@@ -438,7 +438,7 @@ def judge(progress: Progress, success_duration_s: float) -> Verdict:
         disposition = (
             Disposition.ANSWERED if talk_s >= success_duration_s else Disposition.SHORT
         )
-        # Cut, not rounded: 4.96 s must not read as the 5 s it falls short of.
+        # Rounded down: 4.96 s must not be shown as 5 s, which would be a success.
         why = because(Code.TALKED, talk_s=math.floor(talk_s * 10) / 10)
         if disposition is Disposition.SHORT:
             why = because(
@@ -456,11 +456,11 @@ def judge(progress: Progress, success_duration_s: float) -> Verdict:
     dialstatus = progress.reported_dialstatus or progress.dialstatus
     if dialstatus != "ANSWER" and (
         progress.forwarded
-        or (dialstatus in _EXPLAINED and causes.says_moved(progress.reported_sip))
+        or (dialstatus in _CAUSE_OVERRIDES and causes.says_moved(progress.reported_sip))
     ):
         disposition = Disposition.FORWARDED
     elif dialstatus and not (progress.lost and dialstatus == "ANSWER"):
-        disposition = _of_dial(dialstatus, progress)
+        disposition = _disposition_of_dial(dialstatus, progress)
     elif progress.withdrawn and not (dialled or progress.lost):
         disposition = Disposition.WITHDRAWN
     elif progress.refused and not dialled:
@@ -480,10 +480,10 @@ def judge(progress: Progress, success_duration_s: float) -> Verdict:
 
 
 def may_be_shutdown(progress: Progress, verdict: Verdict) -> bool:
-    """Whether the attempt may have ended only because Asterisk is shutting down.
+    """Whether the attempt may have failed only because Asterisk is shutting down.
 
-    From ``core stop gracefully`` on Asterisk makes no new channel: no agent can be
-    rung, and Dial() of the client ends at once as CHANUNAVAIL, without a cause.
+    After ``core stop gracefully`` Asterisk creates no channels: no agent can be rung,
+    and Dial() of the client ends at once as CHANUNAVAIL, without a cause.
     """
     if verdict.disposition is Disposition.MEMBER_NO_ANSWER:
         return True
@@ -494,10 +494,10 @@ def may_be_shutdown(progress: Progress, verdict: Verdict) -> bool:
     )
 
 
-def _of_dial(dialstatus: str, progress: Progress) -> Disposition:
-    """Return what Dial() came to, as far as it is not a talk."""
+def _disposition_of_dial(dialstatus: str, progress: Progress) -> Disposition:
+    """Return the disposition of a Dial() that did not lead to a talk."""
     cause = causes.told(progress.reported_cause, progress.reported_sip)
-    if not cause or dialstatus not in _EXPLAINED:
+    if not cause or dialstatus not in _CAUSE_OVERRIDES:
         return _DIALSTATUS.get(dialstatus, Disposition.UNAVAILABLE)
     if cause in causes.INVALID_NUMBER:
         return Disposition.INVALID_NUMBER
@@ -511,7 +511,7 @@ def _of_dial(dialstatus: str, progress: Progress) -> Disposition:
 
 
 def _reason(disposition: Disposition, progress: Progress) -> Reason:
-    if progress.withdrawn and disposition in _WITHDRAWN:
+    if progress.withdrawn and disposition in _ENDED_BY_SERVICE:
         return progress.withdrawn
     if disposition is Disposition.NOT_PLACED and progress.refused:
         return because(Code.NOT_PLACED, cause=progress.refused)
@@ -529,7 +529,7 @@ def _reason(disposition: Disposition, progress: Progress) -> Reason:
         or progress.reported_answered_at
     ):
         return because(Code.TALK_NOT_SEEN)
-    if disposition in _REFUSED:
+    if disposition in _MAY_HAVE_CAUSE:
         return _refusal(disposition, progress)
     return because(_CODES[disposition])
 

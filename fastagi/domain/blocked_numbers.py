@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What keeps a number from being called besides its form: blocked, or refused."""
+"""Blocked numbers, and refusals of requests."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from fastagi.domain.task import Kind
 
 @frozen(kw_only=True)
 class BlockedNumber:
-    """A number that is never called, in whatever form it is written."""
+    """A number that is never called, in any of its forms."""
 
     number: str
     number_key: str
-    #: Why, in the words of who blocked it; may be empty.
+    #: The reason given by the operator who blocked it; may be empty.
     reason: str
     at: datetime
 
     @property
     def why(self) -> Reason:
-        """Why a task of this number ends, or is not made."""
+        """The reason why a task of this number ends, or is refused."""
         if not self.reason:
             return because(Code.BLOCKED)
         return because(Code.BLOCKED, text=self.reason)
@@ -31,21 +31,21 @@ class BlockedNumber:
 
 @frozen(kw_only=True)
 class Refusal:
-    """Somebody who is not called back."""
+    """A request or missed call that is not called back."""
 
     at: datetime
-    #: In what way it was asked for.
+    #: The kind of task that was requested.
     kind: Kind
     queue: str
-    #: What was shown as caller ID, in a safe form; empty if it was withheld.
+    #: The caller ID, without unsafe characters; empty if it was withheld.
     number: str
     why: Reason
     #: Linkedid of the call.
     linkedid: str
-    #: In the database; 0 before it is there.
+    #: Id in the database; 0 before it is stored.
     id: int = field(default=0, eq=False)
 
     @property
     def reason(self) -> str:
-        """Why, in words."""
+        """The reason in words."""
         return str(self.why)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""How many callbacks may start: free agents less waiting callers.
+"""How many callbacks may start: free agents minus waiting callers.
 
-An agent may serve several queues, so counting per queue would spend one agent
-twice. Callers and callbacks are matched to distinct agents instead (a maximum
-bipartite matching by augmenting paths); live callers are matched first, and a
-match once made is never taken back, only moved to another agent.
+An agent may serve several queues, so counting per queue would count one agent twice.
+Instead, callers and callbacks are matched to different agents (a maximum bipartite
+matching by augmenting paths). Waiting callers are matched first. A match is never
+dropped, only moved to another agent.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from collections.abc import Collection, Mapping
 
 
 class Capacity:
-    """What is left of the free agents; each granted callback takes one."""
+    """The free agents that are left; each granted callback takes one."""
 
     def __init__(
         self,
         free: Mapping[str, Collection[str]],
         claimed: Mapping[str, int],
     ) -> None:
-        """Set the live callers and the running callbacks against the agents.
+        """Match waiting callers and callbacks in progress to agents.
 
         Args:
-            free: for each target (a queue, or an extension of its own) the
-                interfaces that could be rung for it now.
-            claimed: for each target how many live callers wait for it and how
-                many callbacks are on their way to an agent of it.
+            free: for each target (a queue, or an extension) the interfaces that could
+                be rung for it now.
+            claimed: for each target the number of waiting callers plus the number of
+                callbacks that have no agent yet.
         """
         self._free = {target: sorted(who) for target, who in free.items()}
         self._taken: dict[str, str] = {}
@@ -35,15 +35,15 @@ class Capacity:
                 if not self._match(target, set()):
                     break
 
-    def spare(self, target: str) -> bool:
-        """Whether :meth:`take` would grant one more."""
+    def can_take(self, target: str) -> bool:
+        """Whether :meth:`take` would grant one more callback."""
         taken = dict(self._taken)
         granted = self._match(target, set())
         self._taken = taken
         return granted
 
     def take(self, target: str) -> bool:
-        """Grant one more callback to ``target`` if an agent is left for it."""
+        """Grant one more callback to ``target``; return False if no agent is left."""
         return self._match(target, set())
 
     def _match(self, target: str, seen: set[str]) -> bool:

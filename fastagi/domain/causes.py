@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""What the network says of a call that it did not put through.
+"""The meaning of Asterisk's hangup causes (ITU-T Q.850) and of final SIP responses.
 
-Owns the meaning of Asterisk's causes (those of ITU-T Q.850) and of SIP's final answers.
-Must not know what becomes of the task.
+Knows nothing of tasks.
 """
 
 from __future__ import annotations
@@ -12,18 +11,18 @@ from typing import Final
 
 from fastagi.domain.reason import Code
 
-#: There is no such number: unallocated, changed, of a wrong form.
+#: The number does not exist: unallocated, changed, or of an invalid format.
 INVALID_NUMBER: Final = frozenset({1, 22, 28})
 USER_BUSY: Final = 17
 NO_ANSWER: Final = 19
-#: The way to the number is in trouble, not the number: no route, a broken exchange, and
-#: the classes "resource unavailable" to "protocol error" as a whole.
+#: A fault of the network, not of the number: no route, exchange out of order, and all
+#: causes of the classes "resource unavailable" to "protocol error".
 NETWORK: Final = frozenset({2, 3, 27, 29, *range(34, 112)})
 
-#: These tell nothing: none at all, and "normal clearing", which is also what is left
-#: where an outbound route ends in Congestion() or Busy().
+#: Causes without information: none, and "normal clearing", which also remains if an
+#: outbound route ends in Congestion() or Busy().
 _SILENT: Final = frozenset({0, 16})
-#: SIP's final answers as Asterisk 16.28 and 22.10 translate them.
+#: Final SIP responses to causes, as Asterisk 16.28 and 22.10 translate them.
 _OF_SIP: Final = {
     400: 127,
     401: 21,
@@ -43,9 +42,9 @@ _OF_SIP: Final = {
     603: 21,
     604: 1,
 }
-#: Below that, SIP's answers are no refusal.
+#: The lowest SIP response that is not a success.
 _FIRST_REFUSAL: Final = 300
-#: The phone that was called names another destination, as with 302.
+#: SIP responses that name another destination, such as 302.
 _MOVED: Final = range(300, 400)
 _CODES: Final = {
     1: Code.NO_SUCH_NUMBER,
@@ -62,13 +61,12 @@ _CODES: Final = {
 
 
 def told(cause: int, sip: Collection[int]) -> int:
-    """Return the cause that counts, 0 if none was told.
+    """Return the cause that counts; 0 if none is known.
 
     Args:
         cause: the variable HANGUPCAUSE after Dial().
-        sip: the answers of all calls that were tried. Where several trunks gave
-            different ones, none is believed: a number unknown to one of them may be
-            known to the other.
+        sip: final responses to all calls that were tried. If several trunks responded
+            differently, none counts: one trunk may know a number that another does not.
     """
     if cause not in _SILENT:
         return cause
@@ -77,18 +75,18 @@ def told(cause: int, sip: Collection[int]) -> int:
 
 
 def says_moved(sip: Collection[int]) -> bool:
-    """Whether all calls that were tried were answered with another destination."""
+    """Whether all calls that were tried got another destination as response."""
     refusals = [code for code in sip if code >= _FIRST_REFUSAL]
     return bool(refusals) and all(code in _MOVED for code in refusals)
 
 
 def code(cause: int) -> Code | None:
-    """Return what a cause means; None for one that has no code of its own."""
+    """Return the reason code of a cause; None if it has none."""
     return _CODES.get(cause)
 
 
 def source(cause: int, sip: Collection[int]) -> str:
-    """Return where it comes from, for an admin who looks for the fault."""
+    """Return the cause and SIP responses in words, for troubleshooting."""
     if refusals := sorted(code for code in sip if code >= _FIRST_REFUSAL):
         return f"SIP {', '.join(map(str, refusals))}"
     return "" if cause in _SILENT else f"cause {cause}"

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Which talk between a client and a person of ours serves: one rule, live and past.
+"""Which talks count as "served": one rule for live calls and histories.
 
-A client who rang us and reached a person is served. One whom we called by hand is
-served by a talk that would make a callback a success. All times are epoch seconds.
+A client who called and reached a person is served. A client whom a person called by
+hand is served if the talk is long enough for a successful callback. All times are epoch
+seconds.
 """
 
 from __future__ import annotations
@@ -19,47 +20,49 @@ from fastagi.domain.task import Kind
 class Contact(Enum):
     """Who called whom."""
 
-    #: The client called us and a person answered.
+    #: The client called, and a person answered.
     RANG = "rang"
-    #: We called the client, and somebody answered.
+    #: A person called the client, and somebody answered.
     CALLED = "called"
 
 
 @frozen(kw_only=True)
 class PastContact:
-    """A client and a person of ours spoke to each other."""
+    """A past talk between a client and a person at this Asterisk."""
 
     contact: Contact
-    #: The client's.
+    #: The client key.
     key: str
+    #: The name or interface of the person; may be empty.
     who: str
     at: float
     talk_s: float
-    #: Known by more than queue_log, into which a caller may be able to write.
+    #: Whether other records than queue_log show it; a caller may be able to forge lines
+    #: of queue_log.
     confirmed: bool = True
 
     @property
     def why(self) -> Reason:
-        """How the client was served."""
+        """The reason that says how the client was served."""
         who: dict[str, Value] = {"who": self.who} if self.who else {}
         if self.contact is Contact.RANG:
             return because(Code.CLIENT_RANG_AGAIN, **who)
         return because(Code.CLIENT_CALLED_BY_HAND, talk_s=round(self.talk_s), **who)
 
     def missing_s(self, success_duration_s: float) -> float:
-        """Return how much longer the talk must be to serve the client; 0 if it does.
+        """Return how many seconds the talk is too short to serve the client, or 0.
 
         Args:
-            success_duration_s: how long the talk of a callback must be.
+            success_duration_s: minimum talk time of a successful callback.
         """
         if self.contact is Contact.RANG:
             return 0.0
         return max(0.0, success_duration_s - self.talk_s)
 
     def may_end(self, kind: Kind) -> bool:
-        """Whether it is certain enough to end a task of that kind.
+        """Whether it is certain enough to end a task of this kind.
 
-        A request is a promise: queue_log alone does not end it.
+        A request is a promise, so queue_log alone does not end it.
         """
         return self.confirmed or kind is Kind.MISSED
 
@@ -67,12 +70,12 @@ class PastContact:
 def served_after(
     at: float, contacts: Iterable[PastContact], success_duration_s: float
 ) -> PastContact | None:
-    """Return the last contact that served a client since a moment; None if none did.
+    """Return the last contact that served a client after a time; None if none did.
 
     Args:
-        at: the moment, such as when a call of the client was missed.
-        contacts: the client's.
-        success_duration_s: how long the talk of a callback must be.
+        at: the time, such as when a call of the client was missed.
+        contacts: the contacts of the client.
+        success_duration_s: minimum talk time of a successful callback.
     """
     serving = [
         contact

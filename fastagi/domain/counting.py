@@ -2,8 +2,8 @@
 """Which calls count as missed: one rule for live calls and for those in a history.
 
 Both :mod:`fastagi.domain.live_calls` and :mod:`fastagi.history.judge` fill in
-:class:`CallFacts` for a call that is over. :func:`count` says what it was to us, and
-which queue it concerns. All times are epoch seconds.
+:class:`CallFacts` for an ended call. :func:`count` returns its outcome and the queue it
+belongs to. All times are epoch seconds.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from fastagi.domain.reason import Code, Reason, Value, because
 
 
 class Outcome(StrEnum):
-    """What a call that has ended was to us."""
+    """The outcome of an ended call."""
 
     #: The caller never spoke to a person.
     MISSED = "missed"
     ANSWERED = "answered"
     #: The caller asked to be called back and left.
     REQUESTED = "requested"
-    #: The caller is no client: an extension, or nobody who could be called.
+    #: The caller is not a client: an extension, or a number that cannot be called.
     INTERNAL = "internal"
-    #: The caller withholds the number: nobody is to use it.
+    #: The caller withheld the number, so it must not be used.
     WITHHELD = "withheld"
     TOO_SHORT = "too short"
     #: It was in none of the queues, contexts and numbers whose calls count.
     NOT_COUNTED = "not counted"
-    #: Its beginning, or some of what followed, was not seen.
+    #: Not all of the call was seen.
     UNSEEN = "unseen"
 
 
@@ -51,18 +51,18 @@ class Place:
 
 @frozen(kw_only=True)
 class CountingRules:
-    """Which calls may be missed ones."""
+    """Which calls count as missed if nobody answers."""
 
-    #: Queues, in small letters.
+    #: Names of queues, in lower case.
     queues: Collection[str] = frozenset()
     #: Contexts in which calls begin.
     contexts: Collection[str] = frozenset()
-    #: Numbers that were called; a pattern must match in full.
+    #: Patterns of called numbers; a pattern must match the whole number.
     numbers: tuple[re.Pattern[str], ...] = ()
     min_duration_s: float = 0.0
 
     def count_from(self, born_in: Place) -> bool:
-        """Whether a call counts by where it began."""
+        """Whether a call counts because of the place where it began."""
         return born_in.context in self.contexts or any(
             pattern.fullmatch(born_in.exten) for pattern in self.numbers
         )
@@ -73,87 +73,86 @@ class Visit:
     """A stay in a queue."""
 
     queue: str
-    #: Of the channel that was in the queue.
+    #: Uniqueid of the channel that was in the queue.
     uniqueid: str
     joined_at: float
     left_at: float
-    #: The caller was in the queue when the call ended.
+    #: Whether the caller was in the queue when the call ended.
     to_the_end: bool = True
 
 
 @frozen(kw_only=True)
 class CallFacts:
-    """What is known of a call that is over, however it became known."""
+    """The facts about an ended call, seen live or read from histories."""
 
-    #: Of the caller's channel.
+    #: Uniqueid of the caller's channel.
     uniqueid: str
-    #: The same for each form of the caller's number; empty if it is no client.
+    #: The client key; empty if the caller is not a client.
     key: str
     number: str
     name: str = ""
     language: str = ""
     began_at: float
     ended_at: float
-    #: Where in the dialplan it was; the exten of the first is what was called. A live
-    #: call counts by where it began alone.
+    #: Where in the dialplan it was; the exten of the first place is the called number.
+    #: For a live call only the first place is known.
     places: tuple[Place, ...] = ()
     visits: tuple[Visit, ...] = ()
     #: The first person the caller spoke to, when, and for how long.
     who: str = ""
     answered_at: float | None = None
     talk_s: float = 0.0
-    #: A request made in this call stands (True), or was taken back (False).
+    #: True: the caller made a request; False: it was taken back; None: no request.
     requested: bool | None = None
-    #: The caller asked the network not to show the number.
+    #: Whether the caller withheld the number.
     withheld: bool = False
-    #: It left a queue by the key of this service; which queue is not known.
+    #: Whether it left a queue, which one is not known, by this service's key.
     by_key: bool = False
-    #: Asterisk ended with the call in it, at some time between this one and
-    #: ``ended_at``; None if the end of the call itself is known.
+    #: If Asterisk itself ended during the call: the last time at which the call is
+    #: known to have existed. It ended between then and ``ended_at``.
     cut_off_after: float | None = None
-    #: It was seen from its beginning without a gap.
+    #: Whether it was seen from its beginning without a gap.
     whole: bool = True
-    #: Further ids by which the call may be known.
+    #: Further ids of the call.
     ids: frozenset[str] = frozenset()
     #: Where in the dialplan it ended, if that is known.
     ended_in: Place | None = None
-    #: Which histories have it, in words; none: it was seen live.
+    #: The histories that contain it, in words; empty if it was seen live.
     sources: frozenset[str] = frozenset()
 
 
 @frozen(kw_only=True)
 class Ended:
-    """A call that is over, and what it was."""
+    """An ended call with its outcome."""
 
     outcome: Outcome
-    #: Of the caller's channel.
+    #: Uniqueid of the caller's channel.
     uniqueid: str
-    #: Uniqueid of the channel that was in the queue; else the caller's.
+    #: Uniqueid of the channel that was in the queue; the caller's if none was.
     queue_uniqueid: str
-    #: The same for each form of the caller's number; empty if it is no client.
+    #: The client key; empty if the caller is not a client.
     key: str
     number: str
     name: str
     language: str
     #: The last queue that counts; empty if the call was in none.
     queue: str
-    #: Since when the caller waited.
+    #: When the caller began to wait.
     since: float
     ended_at: float
-    #: How it ended.
+    #: The reason that says how it ended.
     why: Reason
     #: The first person the caller spoke to, and when.
     who: str = ""
     answered_at: float | None = None
     talk_s: float = 0.0
-    #: A request made in this call was kept, and then taken back.
+    #: Whether a request was made in this call and then taken back.
     taken_back: bool = False
-    #: Asterisk ended with the call in it, at some time between this one and
-    #: ``ended_at``; None if the end of the call itself is known.
+    #: As in :class:`CallFacts`.
     cut_off_after: float | None = None
-    #: It was seen from its beginning without a gap.
+    #: Whether it was seen from its beginning without a gap.
     whole: bool = True
-    #: Further ids by which the call may be known.
+    #: Further ids of the call.
     ids: frozenset[str] = frozenset()
 
     @property
@@ -201,7 +200,7 @@ def _outcome(call: CallFacts, in_counted_queue: bool, rules: CountingRules) -> O
         return Outcome.NOT_COUNTED
     if call.withheld:
         return Outcome.WITHHELD
-    # A call that ended before it began was not short: the clock was set back.
+    # If the call ended before it began, the clock was set back: its length is unknown.
     short = 0 <= call.ended_at - call.began_at < rules.min_duration_s
     if short and call.cut_off_after is None:
         return Outcome.TOO_SHORT
@@ -209,13 +208,13 @@ def _outcome(call: CallFacts, in_counted_queue: bool, rules: CountingRules) -> O
 
 
 def _why(call: CallFacts) -> Reason:
-    why = _end(call)
+    why = _how_it_ended(call)
     if call.sources:
         why = why.with_params(found=",".join(sorted(call.sources)))
     return why
 
 
-def _end(call: CallFacts) -> Reason:
+def _how_it_ended(call: CallFacts) -> Reason:
     place: dict[str, Value] = {}
     if call.ended_in is not None:
         place["place"] = str(call.ended_in)
@@ -244,13 +243,13 @@ def _end(call: CallFacts) -> Reason:
     why = because(code, queue=visit.queue, waited_s=round(waited_s))
     if code is Code.CALLER_LEFT_QUEUE:
         why = why.with_params(**place)
-    if before := _before(call.visits):
+    if before := _earlier_queues(call.visits):
         why = why.with_params(before=before)
     return why
 
 
-def _before(visits: Sequence[Visit]) -> str:
-    """Name the queues in which the caller had waited before the last one."""
+def _earlier_queues(visits: Sequence[Visit]) -> str:
+    """Return the names of the queues in which the caller waited before the last one."""
     last = visits[-1].queue
     before = list(dict.fromkeys(visit.queue for visit in visits[:-1]))
     return "" if before == [last] else ", ".join(before)

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: MIT
 """When a queue is open: a weekly table, days with other hours, a time zone.
 
-A queue is open whenever a clock on the wall of its time zone shows a time within its
-hours. All else follows from that, also in the nights in which clocks are set: hours in
-the hour that is skipped are not held, those in the hour that comes twice are held
-twice, and whoever opens at half past two opens at three if it is three after two.
+A queue is open while a wall clock in its time zone shows a time within its hours. This
+includes the nights in which clocks are changed: hours in the skipped hour do not occur,
+hours in the repeated hour occur twice, and a queue that opens at 02:30 opens at 03:00
+if 02:00 is followed by 03:00.
 
-Owns what hours mean. Must not know how they are written in the settings; the time is
-always an argument.
+Knows nothing of how hours are written in the settings. The time is always an argument.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from typing import Any, Final, TypeAlias
 
 from attrs import Attribute, field, frozen
 
-#: A day in minutes.
+#: Minutes of a day.
 DAY: Final = 24 * 60
-#: No further ahead is looked for the next opening or closing.
+#: How far ahead to look for the next opening or closing.
 HORIZON: Final = timedelta(days=400)
 _ONE_DAY: Final = timedelta(days=1)
-#: How exactly it is known when clocks are set.
-_EXACT: Final = timedelta(seconds=1)
+#: Precision in finding the time at which clocks are changed.
+_PRECISION: Final = timedelta(seconds=1)
 
 
 @frozen(order=True)
 class Range:
-    """From one time of the day to another, in minutes after midnight.
+    """A range of times of the day, in minutes after midnight.
 
     ``end`` is after ``begin``, and beyond :data:`DAY` if it is on the next day.
     """
@@ -39,7 +38,7 @@ class Range:
     end: int
 
     def __attrs_post_init__(self) -> None:
-        """Refuse what is no range."""
+        """Raise ValueError if it is not a range."""
         if not 0 <= self.begin < DAY or not self.begin < self.end <= self.begin + DAY:
             raise ValueError(f"no range of a day: {self.begin} to {self.end}")
 
@@ -52,7 +51,7 @@ def _clock(minutes: int) -> str:
     return f"{minutes // 60:02}:{minutes % 60:02}"
 
 
-def _in_order(_instance: object, _attribute: Attribute[Any], ranges: Any) -> None:
+def _check_order(_instance: object, _attribute: Attribute[Any], ranges: Any) -> None:
     for before, after in pairwise(ranges):
         if after.begin < before.end:
             raise ValueError(f"{before} and {after} overlap, or are not in order")
@@ -60,9 +59,9 @@ def _in_order(_instance: object, _attribute: Attribute[Any], ranges: Any) -> Non
 
 @frozen
 class DayHours:
-    """The hours of one day: those that begin on it; none if it is closed."""
+    """The hours that begin on one day; empty if the queue is closed."""
 
-    ranges: tuple[Range, ...] = field(default=(), validator=_in_order)
+    ranges: tuple[Range, ...] = field(default=(), validator=_check_order)
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.ranges)) or "closed"
@@ -81,8 +80,8 @@ class SpecialDay:
     day: int
 
     def __attrs_post_init__(self) -> None:
-        """Refuse a day that no calendar has."""
-        # In 2000, the 29th of February is one.
+        """Raise ValueError if the day does not exist."""
+        # 2000 is a leap year, so 29 February is valid for "every year".
         date(self.year or 2000, self.month, self.day)
 
     def __str__(self) -> str:
@@ -95,7 +94,7 @@ SpecialDays: TypeAlias = Mapping[SpecialDay, DayHours]
 
 @frozen
 class OpenState:
-    """Whether a queue is open, and until when; None: for as long as can be seen."""
+    """Whether a queue is open, and until when; None: beyond :data:`HORIZON`."""
 
     is_open: bool
     until: datetime | None
@@ -103,11 +102,11 @@ class OpenState:
 
 @frozen(kw_only=True)
 class OpeningHours:
-    """The hours of one queue. Moments are aware datetimes; those returned are UTC."""
+    """The hours of one queue. Times are aware datetimes; returned times are UTC."""
 
     #: From Monday to Sunday.
     week: tuple[DayHours, ...] = (ALL_DAY,) * 7
-    #: Instead of the weekly hours; a day of one year goes before one of every year.
+    #: Days with other hours; a day of one year overrides a day of every year.
     days: SpecialDays = field(factory=dict)
     zone: tzinfo = UTC
 
@@ -130,38 +129,37 @@ class OpeningHours:
         return self.week[day.weekday()]
 
     def is_open(self, at: datetime) -> bool:
-        """Whether a clock on the wall shows a time within the hours."""
+        """Whether the queue is open at a time."""
         local = at.astimezone(self.zone)
         today, minute = local.date(), 60 * local.hour + local.minute
         return any(r.begin <= minute < r.end for r in self.on(today).ranges) or any(
-            minute + DAY < r.end for r in self.on(_before(today)).ranges
+            minute + DAY < r.end for r in self.on(_previous_day(today)).ranges
         )
 
     def next_opening(self, at: datetime) -> datetime | None:
-        """Return when it is open next: ``at`` itself if it is open then.
+        """Return when the queue opens next; ``at`` if it is open then.
 
-        None: not within :data:`HORIZON`.
+        None if it does not open within :data:`HORIZON`.
         """
         return None if self.is_never else self._next(at, is_open=True)
 
     def next_closing(self, at: datetime) -> datetime | None:
-        """Return when it is closed next: ``at`` itself if it is closed then.
+        """Return when the queue closes next; ``at`` if it is closed then.
 
-        None: not within :data:`HORIZON`.
+        None if it does not close within :data:`HORIZON`.
         """
         return None if self.is_always else self._next(at, is_open=False)
 
-    def standing(self, at: datetime) -> OpenState:
-        """Return whether it is open, and when that changes."""
+    def state_at(self, at: datetime) -> OpenState:
+        """Return whether the queue is open at a time, and until when."""
         if self.is_open(at):
             return OpenState(True, self.next_closing(at))
         return OpenState(False, self.next_opening(at))
 
     def after(self, at: datetime, span: timedelta) -> datetime:
-        """Return when it has been open for ``span`` since ``at``.
+        """Return the time at which the queue has been open for ``span`` since ``at``.
 
-        Where it is not open for so long within :data:`HORIZON`, the time while it is
-        closed counts as well.
+        If it is not open for that long within :data:`HORIZON`, closed time counts, too.
         """
         if self.is_always:
             return at + span
@@ -175,9 +173,9 @@ class OpeningHours:
         return at + span
 
     def before(self, at: datetime, span: timedelta, earliest: datetime) -> datetime:
-        """Return since when it has been open for ``span`` at ``at``.
+        """Return the time since which the queue has been open for ``span`` at ``at``.
 
-        It is ``earliest`` if it has been open for less than that since then, and
+        It is ``earliest`` if the queue was open for less than ``span`` since then, and
         ``at - span`` if it does not open within :data:`HORIZON` after ``earliest``.
         """
         if self.is_always or self.next_opening(earliest) is None:
@@ -192,7 +190,7 @@ class OpeningHours:
         return earliest
 
     def opens_between(self, at: datetime, end: datetime) -> bool:
-        """Whether it is open at some moment from ``at`` until ``end``."""
+        """Whether the queue is open at some time from ``at`` until ``end``."""
         opening = self.next_opening(at)
         return opening is not None and opening < end
 
@@ -210,10 +208,10 @@ class OpeningHours:
         first = at.astimezone(self.zone).date()
         for number in range(-1, HORIZON.days):
             day = first + number * _ONE_DAY
-            # Where clocks are set at midnight, the days are not in order.
+            # If clocks change at midnight, the days are not in order.
             moments = sorted(
                 moment
-                for near in (_before(day), day, day + _ONE_DAY)
+                for near in (_previous_day(day), day, day + _ONE_DAY)
                 for moment in self._changes(near)
                 if moment > at
             )
@@ -225,19 +223,22 @@ class OpeningHours:
         return None
 
     def _changes(self, day: date) -> Iterator[datetime]:
-        """Yield each moment of a day at which it may open or close."""
+        """Yield each time of a day at which the queue may open or close."""
         readings = {r.begin for r in self.on(day).ranges}
         readings |= {r.end for r in self.on(day).ranges if r.end < DAY}
-        readings |= {r.end - DAY for r in self.on(_before(day)).ranges if r.end >= DAY}
+        readings |= {
+            r.end - DAY for r in self.on(_previous_day(day)).ranges if r.end >= DAY
+        }
         midnight = datetime.combine(day, time())
         for minutes in readings:
             yield from self._moments(midnight + timedelta(minutes=minutes))
         yield from self._clock_is_set(midnight)
 
     def _moments(self, reading: datetime) -> set[datetime]:
-        """Return when a clock on the wall shows a time: twice while it is set back.
+        """Return the times at which a wall clock shows ``reading``.
 
-        For a time that is skipped, two moments before and after that.
+        There are two in the hour that is repeated. For a reading in the skipped hour,
+        return one time before and one after the change.
         """
         return {
             reading.replace(tzinfo=self.zone, fold=fold).astimezone(UTC)
@@ -245,13 +246,13 @@ class OpeningHours:
         }
 
     def _clock_is_set(self, midnight: datetime) -> Iterator[datetime]:
-        """Yield the moment of the day at which the clocks there are set, if any is."""
+        """Yield the time at which clocks are changed on this day, if they are."""
         early = min(self._moments(midnight))
         late = max(self._moments(midnight + _ONE_DAY))
         offset = self._offset(early)
         if self._offset(late) == offset:
             return
-        while late - early > _EXACT:
+        while late - early > _PRECISION:
             middle = early + (late - early) / 2
             if self._offset(middle) == offset:
                 early = middle
@@ -263,7 +264,7 @@ class OpeningHours:
         return at.astimezone(self.zone).utcoffset()
 
 
-def _before(day: date) -> date:
+def _previous_day(day: date) -> date:
     return day - _ONE_DAY
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""How many calls may be placed, whatever is asked for.
+"""Limits on the number of calls within a window of time.
 
-A call counts from its beginning until it is known that the client was not dialled. The
-windows slide: there is no midnight at which everything begins anew, and no zone of
-time to know. A moment ahead of now is as near as one before: the clock was set back.
+Each call counts, except those in which the client was not dialled. The windows slide,
+so neither midnight nor the time zone matters. If the clock was set back, calls may lie
+in the future; they count like calls that lie equally far in the past.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ MINUTE: Final = timedelta(minutes=1)
 
 @frozen(kw_only=True)
 class CallLimits:
-    """The most calls within a window of time; 0 is no limit."""
+    """Maximum numbers of calls within a window of time; 0: no limit."""
 
-    #: To one number within a DAY, whatever queue it is called for.
+    #: To one number within a DAY, for all queues together.
     per_number: int = 0
     #: For all queues together within a MINUTE.
     per_minute: int = 0
-    #: For one queue within an HOUR, by its name in the settings.
+    #: For one queue within an HOUR, by the queue's name in the settings.
     per_hour: Mapping[str, int] = field(factory=dict)
 
 
 def called_too_often(most: int, again_at: datetime) -> Reason:
-    """Return why a number is not called now."""
+    """Return the reason why a number is not called before ``again_at``."""
     return because(
         Code.CALLED_TOO_OFTEN,
         times=most,

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Calls that are under way, and at the end of each the facts that decide what it was.
+"""Calls in progress, and the facts about each call when it ends.
 
-Holds what was told of channels, queues and bridges, and says who was ever connected
-to a person. A call is counted (:mod:`fastagi.domain.counting`) when the caller's
-channel is hung up and not before: a queue that was left proves nothing, the call may go
-on. That a call was transferred, picked up or parked and fetched needs no rule, as each
-ends in a bridge with a person.
+Follows channels, queues and bridges, and so knows which client was connected to a
+person. A call is counted (:mod:`fastagi.domain.counting`) when the caller's channel is
+hung up, not when it leaves a queue: the call may continue elsewhere. Transfers, pickup
+and parking need no rules, because each ends in a bridge with a person.
 
-Calls that were not seen from their beginning are never judged missed here; what
-happened to them is known to the history alone. Who tells the facts is not this
-module's business. All times are epoch seconds, passed in.
+A call that was not seen from its beginning never counts as missed here; only the
+histories know what happened to it. All times are epoch seconds and are arguments.
 """
 
 from __future__ import annotations
@@ -32,13 +30,14 @@ from fastagi.domain.counting import (
 )
 from fastagi.domain.people import is_person
 
-#: A number in what was dialled: ``4930123@trunk``, ``trunk/sip:+4930123@10.0.0.1``.
+#: A number in a dial string: ``4930123@trunk``, ``trunk/sip:+4930123@10.0.0.1``.
 _DIALLED: Final = re.compile(r"(?:^|/|sips?:)(\+?[0-9]+)(?=[@/;,]|$)", re.ASCII)
-#: More channels than one Asterisk carries: what is beyond was never hung up for us.
-_MOST_CHANNELS: Final = 20_000
-#: More of these in one call tell nothing new.
-_MOST_VISITS: Final = 50
-_MOST_DIALLED: Final = 20
+#: Maximum number of channels, more than one Asterisk carries. Beyond that, hangups must
+#: have been missed.
+_MAX_CHANNELS: Final = 20_000
+#: Maximum numbers of queue visits and dialled numbers noted for one call.
+_MAX_VISITS: Final = 50
+_MAX_DIALLED: Final = 20
 
 
 def interface_of(name: str) -> str:
@@ -47,16 +46,16 @@ def interface_of(name: str) -> str:
 
 
 def numbers_in(dialstring: str) -> list[str]:
-    """Return the numbers in what was dialled."""
+    """Return the numbers in a dial string."""
     return _DIALLED.findall(dialstring)
 
 
 @frozen(kw_only=True)
 class Meeting:
-    """A client and a person of ours hear each other."""
+    """A client and a person at this Asterisk who hear each other."""
 
     contact: Contact
-    #: The client's.
+    #: The client key.
     key: str
     #: Interface of the person.
     who: str
@@ -78,22 +77,22 @@ class _Visit:
 class _Channel:
     uniqueid: str
     name: str
-    #: Of the call it belongs to now.
+    #: Linkedid of the call that the channel belongs to now.
     linkedid: str
     born_at: float
     born_in: Place
     number: str
     caller: str
     language: str
-    #: Of the client it is, by the number shown last; empty if it is none.
+    #: The client key of the last caller ID; empty if the caller is not a client.
     key: str = ""
-    #: The numbers its caller has shown, by the keys of the clients they are.
+    #: The caller IDs that it has shown, by client key.
     rang: dict[str, str] = field(factory=dict)
-    #: It began a call, and was not called itself.
+    #: Whether the channel began the call and was not called itself.
     is_first: bool
-    #: Seen from its beginning without a gap.
+    #: Whether it was seen from its beginning without a gap.
     whole: bool = True
-    #: A request of its caller is kept (True), or is not any more (False).
+    #: As in :class:`CallFacts`.
     requested: bool | None = None
     withheld: bool = False
     bridge: str = ""
@@ -110,7 +109,7 @@ class _Channel:
 
     @property
     def pair(self) -> str:
-        """What the two halves of a Local channel share; empty for others."""
+        """The part of the name that both halves of a Local channel share, or empty."""
         base, _, half = self.name.rpartition(";")
         return base if self.is_local and half in {"1", "2"} else ""
 
@@ -121,22 +120,22 @@ class _Channel:
 
 @define(eq=False)
 class _Call:
-    """Channels of one Linkedid, and the clients who take part."""
+    """The channels with one linkedid, and the numbers dialled from them."""
 
     linkedid: str
     channels: set[str] = field(factory=set)
-    #: The numbers that were dialled in it, by their keys.
+    #: The numbers that were dialled in the call, by client key.
     dialled: dict[str, str] = field(factory=dict)
 
     def takes_dialled(self, numbers: Mapping[str, str]) -> None:
-        """Note what was dialled, as far as there is room."""
+        """Note dialled numbers, up to the maximum."""
         fresh = [key for key in sorted(numbers) if key not in self.dialled]
-        for key in fresh[: _MOST_DIALLED - len(self.dialled)]:
+        for key in fresh[: _MAX_DIALLED - len(self.dialled)]:
             self.dialled[key] = numbers[key]
 
 
 class LiveCalls:
-    """All calls under way, inbound or not."""
+    """All calls in progress, inbound or outbound."""
 
     def __init__(
         self,
@@ -145,14 +144,14 @@ class LiveCalls:
         is_own: Callable[[str], bool],
         is_person: Callable[[str], bool] = is_person,
     ) -> None:
-        """Follow no call yet.
+        """Begin with no calls.
 
         Args:
-            client_key: gives the key of a client's number, or nothing if it can
-                not be a client's.
-            is_own: tells a uniqueid or linkedid of a callback from others; a
-                callback is no call of its client's.
-            is_person: tells by its name a channel that a person may hold.
+            client_key: returns the client key of a number, or "" if the number cannot
+                be a client's.
+            is_own: whether a uniqueid or linkedid belongs to a callback of this
+                service; such a call was not made by its client.
+            is_person: whether a person may be at the channel with this name.
         """
         self._is_person = is_person
         self._client_key = client_key
@@ -161,20 +160,20 @@ class LiveCalls:
         self._calls: dict[str, _Call] = {}
         self._bridges: dict[str, set[str]] = {}
         self._pairs: dict[str, set[str]] = {}
-        #: Those that were not in the last list of all channels.
+        #: Channels that were missing in the last list of all channels.
         self._absent: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._channels)
 
     def __contains__(self, uniqueid: object) -> bool:
-        """Whether a channel is there."""
+        """Whether a channel with this uniqueid is known."""
         return uniqueid in self._channels
 
     # -- asking ------------------------------------------------------------
 
     def clients(self) -> set[str]:
-        """Return the keys of the clients who are in a call with us now."""
+        """Return the keys of the clients who are in a call now."""
         return {key for call in self._calls.values() for key in self._clients_of(call)}
 
     def clients_with(self, uniqueid: str) -> set[str]:
@@ -185,13 +184,13 @@ class LiveCalls:
         return set(self._clients_of(self._calls[channel.linkedid]))
 
     def _clients_of(self, call: _Call) -> Iterator[str]:
-        """Yield those who were dialled, and those who rang in and are still there."""
+        """Yield the clients who were dialled, and those who called and are there."""
         yield from call.dialled
         for uniqueid in call.channels:
             yield from self._channels[uniqueid].rang
 
     def talk_s(self, uniqueid: str, now: float) -> float:
-        """Return how long a channel has been connected to a person; 0 if gone."""
+        """Return how long a channel has talked to a person, in seconds; 0 if gone."""
         channel = self._channels.get(uniqueid)
         return 0.0 if channel is None else _talk_s(channel, now)
 
@@ -215,22 +214,22 @@ class LiveCalls:
         at: float,
         whole: bool = True,
     ) -> set[str]:
-        """A channel came into being; return the keys of clients who ring in.
+        """Note a new channel; return the keys of clients who are calling in with it.
 
         Args:
-            uniqueid: the channel's; empty, it is none.
-            linkedid: of its call.
-            name: the channel's, such as ``PJSIP/trunk-00000001``.
-            place: where it begins: its exten is the number that was called.
-            number: of the caller ID.
-            caller: name of the caller ID.
-            language: of the channel.
-            at: when.
-            whole: it has only just begun.
+            uniqueid: the uniqueid of the channel; ignored if empty.
+            linkedid: the linkedid of its call.
+            name: the name of the channel, such as ``PJSIP/trunk-00000001``.
+            place: where it begins; the exten is the called number.
+            number: the number of the caller ID.
+            caller: the name of the caller ID.
+            language: the language of the channel.
+            at: the time.
+            whole: whether the channel has only just begun.
         """
         if not uniqueid or uniqueid in self._channels:
             return set()
-        if len(self._channels) >= _MOST_CHANNELS:
+        if len(self._channels) >= _MAX_CHANNELS:
             self._forget(self._channels[next(iter(self._channels))])
         channel = _Channel(
             uniqueid=uniqueid,
@@ -249,32 +248,32 @@ class LiveCalls:
             self._pairs.setdefault(channel.pair, set()).add(uniqueid)
         call = self._calls.setdefault(linkedid, _Call(linkedid))
         call.channels.add(uniqueid)
-        # A Local channel may be a program that shows a client's number to an agent;
-        # it is a caller once it waits in a queue.
+        # A Local channel may only show a client's number to an agent. It is treated as
+        # a caller when it joins a queue.
         if channel.is_first and not channel.is_local:
-            return self._is_caller(channel, number)
+            return self._note_caller_id(channel, number)
         return set()
 
     def joined_queue(
         self, uniqueid: str, queue: str, *, number: str, caller: str, at: float
     ) -> set[str]:
-        """A channel entered a queue; return the keys of clients who ring in.
+        """Note that a channel joined a queue; return the keys of clients calling in.
 
-        The client of a callback who is transferred there with a channel of its own is
-        one of them. Our own channels are not, whatever they do: their client is busy as
-        long as the attempt is under way.
+        They include the client of a callback who is transferred to a queue on a channel
+        of their own, but never the channels of an attempt: the client of an attempt is
+        known to be busy while it is in progress.
         """
         channel = self._channels.get(uniqueid)
         if channel is None or self._is_own(uniqueid):
             return set()
         owner = self._caller_of(channel)
         owner.caller = caller or owner.caller
-        if len(owner.visits) < _MOST_VISITS:
+        if len(owner.visits) < _MAX_VISITS:
             owner.visits.append(_Visit(queue, uniqueid, at))
-        return self._is_caller(owner, number)
+        return self._note_caller_id(owner, number)
 
     def left_queue(self, uniqueid: str, queue: str, place: Place, at: float) -> None:
-        """A channel left a queue, for whatever reason."""
+        """Note that a channel left a queue, for any reason."""
         channel = self._channels.get(uniqueid)
         if channel is None:
             return
@@ -284,13 +283,13 @@ class LiveCalls:
                 return
 
     def requested(self, uniqueid: str, kept: bool) -> None:
-        """A request of the channel's caller is kept, or is not any more."""
+        """Note that the channel's caller made a request, or that it was taken back."""
         channel = self._channels.get(uniqueid)
         if channel is not None:
             self._caller_of(channel).requested = kept
 
     def number_withheld(self, uniqueid: str) -> None:
-        """The channel's caller asked the network not to show the number."""
+        """Note that the channel's caller withheld the number."""
         channel = self._channels.get(uniqueid)
         if channel is not None:
             self._caller_of(channel).withheld = True
@@ -298,12 +297,12 @@ class LiveCalls:
     def dialled(
         self, uniqueid: str, linkedid: str, dialstring: str, numbers: Iterable[str] = ()
     ) -> set[str]:
-        """A channel calls somebody; return the keys of clients who are called so.
+        """Note a dialled number; return the keys of clients who are being called.
 
         Args:
-            uniqueid: of the channel that calls, empty if none does.
-            linkedid: of its call.
-            dialstring: what it calls.
+            uniqueid: the uniqueid of the calling channel; empty if there is none.
+            linkedid: the linkedid of its call.
+            dialstring: the dial string.
             numbers: further forms of the number.
         """
         call = self._calls.get(linkedid)
@@ -323,32 +322,32 @@ class LiveCalls:
     def entered_bridge(
         self, uniqueid: str, bridge: str, *, name: str, linkedid: str, at: float
     ) -> list[Meeting]:
-        """A channel hears who else is in the bridge; return who meets whom.
+        """Note that a channel entered a bridge; return who can now hear whom.
 
-        Bridges in which nobody hears another, such as those of parked calls, are not
-        to be told.
+        Do not call it for bridges in which nobody hears another, such as the holding
+        bridges of parked calls.
         """
         channel = self._channels.get(uniqueid)
         if channel is None:
             return []
         channel.name = channel.name if channel.is_local else name
-        self._belongs_to(channel, linkedid)
-        self._take_out(channel)
+        self._move_to_call(channel, linkedid)
+        self._leave_bridge(channel)
         channel.bridge = bridge
         self._bridges.setdefault(bridge, set()).add(uniqueid)
-        return self._look_at({uniqueid}, at)
+        return self._update_talks({uniqueid}, at)
 
     def left_bridge(self, uniqueid: str, bridge: str, at: float) -> None:
-        """A channel hears the others of a bridge no more."""
+        """Note that a channel left a bridge."""
         channel = self._channels.get(uniqueid)
         if channel is not None and channel.bridge == bridge:
-            others = self._take_out(channel)
-            self._look_at({uniqueid, *others}, at)
+            others = self._leave_bridge(channel)
+            self._update_talks({uniqueid, *others}, at)
 
     def hung_up(
         self, uniqueid: str, place: Place, rules: CountingRules, at: float
     ) -> Ended | None:
-        """A channel is gone; return what the call was if it was the caller's."""
+        """Note a hangup; if it was the caller's channel, return the ended call."""
         channel = self._channels.get(uniqueid)
         if channel is None:
             return None
@@ -356,11 +355,11 @@ class LiveCalls:
         if channel.is_first or channel.visits:
             ended = count(_facts(channel, place, at), rules)
         others = self._forget(channel)
-        self._look_at(others, at)
+        self._update_talks(others, at)
         return ended
 
     def rekey(self) -> None:
-        """From now on keys are what they are now."""
+        """Update all client keys after a change of the number plan."""
         for channel in self._channels.values():
             if channel.key:
                 channel.key = self._client_key(channel.number)
@@ -371,18 +370,18 @@ class LiveCalls:
     # -- after a gap -------------------------------------------------------
 
     def interrupted(self) -> None:
-        """From now on things may happen that are not told."""
+        """Note the beginning of a gap in the events."""
         for channel in self._channels.values():
             channel.whole = False
 
     def keep(self, alive: Collection[str]) -> None:
-        """Forget the channels that ended unseen; those begun since are known."""
+        """Forget channels from before the gap that are not in ``alive``."""
         for channel in list(self._channels.values()):
             if not channel.whole and channel.uniqueid not in alive:
                 self._forget(channel)
 
     def unlisted(self, listed: Collection[str]) -> list[str]:
-        """Return the channels that may have ended unseen, as a list lacks them."""
+        """Return the channels from before the gap that are not in ``listed``."""
         return [
             channel.uniqueid
             for channel in self._channels.values()
@@ -390,40 +389,40 @@ class LiveCalls:
         ]
 
     def missing_from(self, alive: Collection[str]) -> set[str]:
-        """Return the channels that are in no list of all channels any more.
+        """Return the channels that are missing in two lists of all channels in a row.
 
-        A channel may begin while such a list is on its way: only the second list in a
-        row counts.
+        Missing in one list proves nothing: a channel may begin while the list is in
+        transit.
         """
         absent = self._channels.keys() - set(alive)
         twice, self._absent = absent & self._absent, absent
         return twice
 
     def gone(self, uniqueid: str, at: float) -> None:
-        """A channel is gone, and how it ended is not known."""
+        """Forget a channel whose end was not seen."""
         channel = self._channels.get(uniqueid)
         if channel is not None:
-            self._look_at(self._forget(channel), at)
+            self._update_talks(self._forget(channel), at)
 
     def bridges_are(
         self, bridges: Iterable[tuple[str, str]], at: float
     ) -> list[Meeting]:
-        """Take over which channel is in which bridge; return who meets whom."""
+        """Replace all bridges by a list from Asterisk; return who can hear whom."""
         for known in self._channels.values():
             if not known.whole:
-                self._take_out(known)
+                self._leave_bridge(known)
         for uniqueid, bridge in bridges:
             if (channel := self._channels.get(uniqueid)) and bridge:
-                self._take_out(channel)
+                self._leave_bridge(channel)
                 channel.bridge = bridge
                 self._bridges.setdefault(bridge, set()).add(uniqueid)
-        return self._look_at(set(self._channels), at)
+        return self._update_talks(set(self._channels), at)
 
     def meetings(self) -> list[Meeting]:
-        """Return who hears whom now, and since when."""
+        """Return who can hear whom now, and since when."""
         meetings: list[Meeting] = []
         for channel in self._channels.values():
-            people = self._people(self._connected(channel.uniqueid))
+            people = self._persons(self._connected(channel.uniqueid))
             other = next((one for one in people if one is not channel), None)
             if other is not None and channel.together_since is not None:
                 meetings += self._meetings(
@@ -438,7 +437,7 @@ class LiveCalls:
         keys.pop("", None)
         return keys
 
-    def _is_caller(self, channel: _Channel, number: str) -> set[str]:
+    def _note_caller_id(self, channel: _Channel, number: str) -> set[str]:
         key = self._client_key(number)
         channel.number = number or channel.number
         if not key or key == channel.key:
@@ -448,14 +447,14 @@ class LiveCalls:
         return {key}
 
     def _caller_of(self, channel: _Channel) -> _Channel:
-        """Return whom a channel stands for: half of a Local one for its caller."""
+        """Return the caller's channel; for half of a Local channel, the first one."""
         first = self._channels.get(channel.linkedid)
         if channel.is_local and first is not None and first.is_first:
             return first
         return channel
 
-    def _belongs_to(self, channel: _Channel, linkedid: str) -> None:
-        """Note that calls became one, as after a transfer."""
+    def _move_to_call(self, channel: _Channel, linkedid: str) -> None:
+        """Move a channel to another call, for example after a transfer."""
         if not linkedid or linkedid == channel.linkedid:
             return
         old = self._calls[channel.linkedid]
@@ -471,8 +470,8 @@ class LiveCalls:
         if not call.channels:
             del self._calls[channel.linkedid]
 
-    def _take_out(self, channel: _Channel) -> set[str]:
-        """Take a channel out of its bridge; return who is left there."""
+    def _leave_bridge(self, channel: _Channel) -> set[str]:
+        """Remove a channel from its bridge; return the channels left in it."""
         members = self._bridges.get(channel.bridge)
         if members is None:
             return set()
@@ -483,8 +482,8 @@ class LiveCalls:
         return set(members)
 
     def _forget(self, channel: _Channel) -> set[str]:
-        """Forget a channel; return whom it was connected to."""
-        others = self._take_out(channel)
+        """Forget a channel; return the channels it was connected to."""
+        others = self._leave_bridge(channel)
         halves = self._pairs.get(channel.pair)
         if halves is not None:
             halves.discard(channel.uniqueid)
@@ -492,14 +491,18 @@ class LiveCalls:
             if not halves:
                 del self._pairs[channel.pair]
         if channel.is_local:
-            # The two talk on without it once Asterisk has optimised it away.
+            # Asterisk may optimise the Local channel away while the talk continues.
             self._calls[channel.linkedid].takes_dialled(channel.rang)
         self._leave_call(channel)
         del self._channels[channel.uniqueid]
         return others
 
-    def _look_at(self, uniqueids: Iterable[str], at: float) -> list[Meeting]:
-        """See who hears whom among these and all they are connected to."""
+    def _update_talks(self, uniqueids: Iterable[str], at: float) -> list[Meeting]:
+        """Update the talk times of channels and of all channels connected to them.
+
+        Returns:
+            The meetings that have just begun.
+        """
         meetings: list[Meeting] = []
         seen: set[str] = set()
         for uniqueid in uniqueids:
@@ -507,7 +510,7 @@ class LiveCalls:
                 continue
             group = self._connected(uniqueid)
             seen |= {channel.uniqueid for channel in group}
-            people = self._people(group)
+            people = self._persons(group)
             for channel in group:
                 other = next((one for one in people if one is not channel), None)
                 if other is None:
@@ -544,11 +547,11 @@ class LiveCalls:
                     uniqueid=channel.uniqueid,
                 )
 
-    def _people(self, channels: Iterable[_Channel]) -> list[_Channel]:
+    def _persons(self, channels: Iterable[_Channel]) -> list[_Channel]:
         return [channel for channel in channels if self._is_person(channel.name)]
 
     def _connected(self, uniqueid: str) -> list[_Channel]:
-        """Return a channel and all that are connected to it, over Local ones too."""
+        """Return a channel and all connected ones, also through Local channels."""
         found: dict[str, _Channel] = {}
         waiting = deque([uniqueid])
         while waiting:

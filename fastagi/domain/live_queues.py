@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The live picture of Asterisk's queues: members, who is free, who waits.
+"""The current state of Asterisk's queues: members, who is free, who waits.
 
-Holds what was told and answers questions; who tells it (manager events, a model
-in a test) is not its business. All times are epoch seconds of one clock, passed
-in. The picture is thrown away and told anew whenever the source was interrupted.
+After each gap in the events the state is cleared and read again. All times are epoch
+seconds of one clock and are arguments.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class DeviceState(IntEnum):
 
     @classmethod
     def parse(cls, text: str) -> DeviceState:
-        """Read a number, or a name such as ``NOT_INUSE``; else UNKNOWN."""
+        """Parse a number, or a name such as ``NOT_INUSE``; otherwise UNKNOWN."""
         try:
             return cls(int(text)) if text.isdigit() else cls[text.upper()]
         except (KeyError, ValueError):
@@ -60,37 +59,36 @@ class Member:
     state: DeviceState = DeviceState.UNKNOWN
     paused: bool = False
     in_call: bool = False
-    #: End of the member's last call, epoch seconds; 0 if there was none.
+    #: When the member's last call ended, in epoch seconds; 0 if there was none.
     last_call: float = 0.0
-    #: The member's own wrap-up time in seconds; 0 means the queue's.
+    #: The member's own wrap-up time in seconds; 0: the queue's applies.
     wrapuptime_s: float = 0.0
 
     @property
     def is_ringable(self) -> bool:
-        """Whether the member is free, or only its wrap-up time keeps it from it."""
+        """Whether the member is free, or will be after its wrap-up time."""
         return self.state in _RINGABLE and not (self.paused or self.in_call)
 
     def free_at(self, queue_wrapuptime_s: float) -> float | None:
-        """Return from when the member is free, or None while it can not be.
+        """Return when the member becomes free; None if it is in use or paused.
 
-        "Free" means that Asterisk would ring it: not in use (or of a kind whose state
-        nobody knows), not paused, not in a call of the queue, and past its wrap-up
-        time (``apps/app_queue.c:is_member_available``). Being registered is not
-        enough.
+        "Free" means that Asterisk would ring it: not in use (or its device state is
+        unknown), not paused, not in a call of the queue, and past its wrap-up time
+        (``apps/app_queue.c:is_member_available``). Being registered is not enough.
         """
         if not self.is_ringable:
             return None
         wrapuptime_s = self.wrapuptime_s or queue_wrapuptime_s
-        # Without one Asterisk does not look at the last call, whatever the clock says.
+        # Without a wrap-up time Asterisk ignores the last call.
         return self.last_call + wrapuptime_s if self.last_call and wrapuptime_s else 0.0
 
 
 @frozen(kw_only=True)
 class WaitingCaller:
-    """A live caller in a queue."""
+    """A caller who waits in a queue."""
 
     uniqueid: str
-    #: When it first joined this queue; kept over leaving and coming back.
+    #: When the caller first joined this queue; kept after leaving and coming back.
     joined_at: float
     number: str = ""
     name: str = ""
@@ -100,26 +98,24 @@ class WaitingCaller:
 class _Queue:
     name: str
     members: dict[str, Member] = field(factory=dict)
-    #: Those of them that are free, or will be when their wrap-up time is over: in a
-    #: busy queue a few of many.
+    #: The members that are free, or will be after their wrap-up time.
     ringable: dict[str, Member] = field(factory=dict)
     callers: dict[str, WaitingCaller] = field(factory=dict)
 
 
 @define
 class LiveQueues:
-    """All queues we were told of."""
+    """All known queues."""
 
-    #: Tells whether a channel in a queue, by its uniqueid and the queue's name, is our
-    #: own and waits there for an agent on behalf of a callback.
+    #: Whether a channel in a queue (uniqueid, name of the queue) belongs to a callback
+    #: of this service, which waits there for an agent.
     is_member_leg: Callable[[str, str], bool] = field(default=lambda *_: False)
-    #: By name without regard to case, as Asterisk finds them
-    #: (``apps/app_queue.c:queue_cmp_cb``).
+    #: By name in lower case: Asterisk ignores case (``apps/app_queue.c:queue_cmp_cb``).
     _queues: dict[str, _Queue] = field(factory=dict, init=False)
-    #: Interfaces in use, and the queues that say so. A change is told of for one queue
-    #: after the other; until the last has said it, nobody takes the agent for free.
+    #: Interfaces in use, and the queues that reported it. Asterisk reports a change for
+    #: one queue after the other; an agent is not free until all have reported it.
     _in_use: dict[str, set[str]] = field(factory=dict, init=False)
-    #: Interfaces being rung by a queue whose device state does not say so yet.
+    #: Interfaces that a queue is ringing and whose device state does not show it yet.
     _called: dict[str, set[str]] = field(factory=dict, init=False)
     #: When a channel first joined a queue, until the channel is gone.
     _first_joined: dict[tuple[str, str], float] = field(factory=dict, init=False)
@@ -127,16 +123,16 @@ class LiveQueues:
     # -- telling -----------------------------------------------------------
 
     def clear(self) -> None:
-        """Forget all queues; places of callers and rings outlive a lost link."""
+        """Forget all queues, but keep the places of callers, and ringing interfaces."""
         self._queues.clear()
         self._in_use.clear()
 
     def add_queue(self, queue: str) -> None:
-        """A queue exists, even if it has no members."""
+        """Add a queue, even if it has no members."""
         self._queue(queue)
 
     def set_member(self, queue: str, member: Member) -> None:
-        """A member was added or changed."""
+        """Add or update a member."""
         known = self._queue(queue)
         known.members[member.interface] = member
         if member.is_ringable:
@@ -148,18 +144,18 @@ class LiveQueues:
         else:
             self._not_in_use(queue, member.interface)
         if member.state not in _RINGABLE:
-            # The device state has caught up with the ring.
+            # The device state shows the ringing now.
             self._called.pop(member.interface, None)
 
     def remove_member(self, queue: str, interface: str) -> None:
-        """A member was taken out of a queue."""
+        """Remove a member from a queue."""
         known = self._queue(queue)
         known.members.pop(interface, None)
         known.ringable.pop(interface, None)
         self._not_in_use(queue, interface)
 
     def member_called(self, interface: str, uniqueid: str) -> None:
-        """A queue has begun to ring a member for the caller ``uniqueid``."""
+        """Note that a queue rings a member for the caller ``uniqueid``."""
         if any(
             interface in queue.members and queue.members[interface].state in _RINGABLE
             for queue in self._queues.values()
@@ -167,7 +163,7 @@ class LiveQueues:
             self._called.setdefault(interface, set()).add(uniqueid)
 
     def member_released(self, interface: str, uniqueid: str) -> None:
-        """That ring is over, whatever came of it."""
+        """Note that this ringing has ended, in any way."""
         waiting = self._called.get(interface)
         if waiting is not None:
             waiting.discard(uniqueid)
@@ -175,7 +171,7 @@ class LiveQueues:
                 del self._called[interface]
 
     def caller_joined(self, queue: str, caller: WaitingCaller) -> None:
-        """A caller entered, or came back with its old place."""
+        """Add a caller, who may have come back to an old place."""
         joined_at = self._first_joined.setdefault(
             (caller.uniqueid, folded(queue)), caller.joined_at
         )
@@ -184,11 +180,11 @@ class LiveQueues:
         )
 
     def caller_left(self, queue: str, uniqueid: str) -> None:
-        """A caller left the queue; its call may go on."""
+        """Remove a caller; the call may continue."""
         self._queue(queue).callers.pop(uniqueid, None)
 
     def channel_gone(self, uniqueid: str) -> bool:
-        """A channel was hung up: forget its places and its rings.
+        """Forget the places of a hung-up channel, and the interfaces it was ringing.
 
         Returns:
             Whether there were any.
@@ -204,7 +200,7 @@ class LiveQueues:
         return had_any
 
     def keep_channels(self, alive: set[str]) -> set[str]:
-        """Forget places and rings of channels not ``alive``; return whose places."""
+        """Forget channels that are not ``alive``; return those that had a place."""
         for interface, calls in list(self._called.items()):
             for uniqueid in calls - alive:
                 self.member_released(interface, uniqueid)
@@ -220,7 +216,7 @@ class LiveQueues:
         return folded(queue) in self._queues
 
     def names(self) -> list[str]:
-        """Return the queues Asterisk has, sorted."""
+        """Return the names of Asterisk's queues, sorted."""
         return sorted(queue.name for queue in self._queues.values())
 
     def members(self, queue: str) -> list[Member]:
@@ -229,7 +225,7 @@ class LiveQueues:
         return list(found.members.values()) if found else []
 
     def member_names(self) -> dict[str, str]:
-        """Return the members' names, by interface; one without a name is left out."""
+        """Return the names of members by interface, without unnamed members."""
         return {
             member.interface: member.name
             for queue in self._queues.values()
@@ -259,7 +255,7 @@ class LiveQueues:
         return self._first_joined.get((uniqueid, folded(queue)))
 
     def place_of(self, joined_at: float, queue: str) -> int:
-        """Return the position, from 1, of one who joined at that time."""
+        """Return the position (from 1) of a caller who joined at that time."""
         return 1 + sum(c.joined_at < joined_at for c in self.waiting(queue))
 
     def free(self, queue: str, wrapuptime_s: float, now: float) -> set[str]:
@@ -271,7 +267,7 @@ class LiveQueues:
         }
 
     def next_free_at(self, queue: str, wrapuptime_s: float, now: float) -> float | None:
-        """Return when the next wrap-up ends, or None if none is running."""
+        """Return when the next wrap-up time ends, or None if none is running."""
         return min(
             (at for _, at in self._free_times(queue, wrapuptime_s) if at > now),
             default=None,

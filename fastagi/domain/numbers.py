@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A caller's number: whose it is, and whether and in what form it may be dialled.
+"""A client's number: whose it is, and whether and in what form it may be dialled.
 
-Caller ID is typed by strangers. Nothing that is not a plain number leaves this
-module as one. What a number means in which country is the ``phonenumbers``
-library's knowledge.
+Strangers control the caller ID, so only plain numbers leave this module. The library
+``phonenumbers`` knows the numbers of each country.
 """
 
 from __future__ import annotations
@@ -28,19 +27,19 @@ from phonenumbers import (
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.errors import CallbackError
 
-#: The countries there is knowledge of, as two capital letters (ISO 3166-1).
+#: The countries that the library knows, as two capital letters (ISO 3166-1).
 REGIONS: Final = frozenset(phonenumbers.SUPPORTED_REGIONS)
 #: The countries of each country calling code, the largest first.
 REGIONS_OF_CODE: Final = phonenumbers.COUNTRY_CODE_TO_REGION_CODE
 _PLAIN: Final = re.compile(r"\+?[0-9]{1,32}", re.ASCII)
-#: Marks people and networks put into numbers to make them readable.
+#: Separators that make numbers readable.
 _SEPARATORS: Final = str.maketrans("", "", " -./()")
-#: What Asterisk and networks write where there is no number.
+#: Words of Asterisk and networks for "no number".
 _NO_NUMBER: Final = frozenset(
     {"", "anonymous", "unknown", "unavailable", "restricted", "private", "withheld"}
 )
-#: The same words as some gateways write them: each letter as its key of a phone, so
-#: that RESTRICTED is 7378742833.
+#: Letters to the keys of a phone: some gateways write such words as digits, RESTRICTED
+#: as 7378742833.
 _KEYPAD: Final = dict(
     zip("abcdefghijklmnopqrstuvwxyz", "22233344455566677778889999", strict=True)
 )
@@ -51,12 +50,12 @@ _KEYPAD_WORDS: Final = {
         *("private", "privatenumber", "withheld", "blocked", "outofarea"),
     )
 }
-#: The one that looks like a number of North America, where such gateways stand.
+#: The word that looks like a number of North America, where such gateways are used.
 _RESTRICTED: Final = "7378742833"
 _NORTH_AMERICA: Final = 1
 #: ``sip:+4930123456@example.com;user=phone`` and ``tel:+4930123456;cpc=ordinary``
-#: (RFC 3261, RFC 3966). Without a user a SIP address has an IP address where others
-#: have the number, so there it must be written without separators.
+#: (RFC 3261, RFC 3966). A SIP address without a user has an IP address in the place of
+#: the number, so there separators are not allowed.
 _SIP: Final = re.compile(
     r"sips?:(?:([^@:;<>]+)((?:;[^@;<>]*)*)(?::[^@<>]*)?@[^@<>]*|(\+?[0-9]+)(;[^@<>]*)?)",
     re.ASCII | re.IGNORECASE,
@@ -68,29 +67,29 @@ _PARAMETERS: Final = re.compile(
 _CONTEXT: Final = re.compile(
     r";phone-context=(\+[0-9]{1,7})(?:;|$)", re.ASCII | re.IGNORECASE
 )
-#: Digits between the code of a country and its mobile numbers, which some networks
-#: leave out and others do not; without them the number is still that of one client.
-#: The library knows those in use; Mexico gave its up in 2019.
+#: Digits between a country code and its mobile numbers that some networks leave out;
+#: they do not change whose number it is. The library knows those in use; Mexico dropped
+#: its digit in 2019.
 _FORMER_MOBILE_TOKENS: Final = {52: "1"}
 _WITH_TOKEN_DIGITS: Final = 11
-#: Likewise what Mexicans dialled before their own numbers until then.
+#: Prefixes that were dialled within Mexico until 2019.
 _FORMER_MEXICAN: Final = re.compile(r"(?:01|044|045)([0-9]{10})", re.ASCII)
 #: Presentation bits of CALLERID(pres): restricted, or number not available
 #: (``include/asterisk/callerid.h``, AST_PRES_RESTRICTION).
 _PRES_RESTRICTION: Final = 0x60
 _CONTROL: Final = re.compile(r"[^\w .,:+()/-]+")
-#: All that is kept of what was shown as a number and is none.
+#: Characters removed from a caller ID that is not a number.
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9+*#@._ -]")
-_LONGEST_SHOWN: Final = 40
+_MAX_SHOWN: Final = 40
 
-#: In a list of countries: each of them.
+#: In a list of countries: all of them.
 EVERYWHERE: Final = "all"
-#: The library's word for numbers that belong to no country, such as +870.
+#: The library's region code for numbers that belong to no country, such as +870.
 _WORLD: Final = "001"
 
 
 class NumberKind(StrEnum):
-    """What a number is for, and so what a call to it may cost."""
+    """The kind of a number, which affects the price of a call to it."""
 
     FIXED_LINE = "fixed_line"
     MOBILE = "mobile"
@@ -98,19 +97,19 @@ class NumberKind(StrEnum):
     TOLL_FREE = "toll_free"
     SHARED_COST = "shared_cost"
     PREMIUM_RATE = "premium_rate"
-    #: Follows a person from phone to phone, at the expense of who calls.
+    #: Follows a person from phone to phone, at the caller's expense.
     PERSONAL = "personal"
     PAGER = "pager"
-    #: One number of a firm for the whole country, often at a price of its own.
+    #: A company's number for the whole country, often at a special price.
     UAN = "uan"
     VOICEMAIL = "voicemail"
     #: Satellites, and other networks that belong to no country.
     SATELLITE = "satellite"
-    #: Invented, internal, or of a range too new for the library.
+    #: Invented, internal, or in a range too new for the library.
     UNKNOWN = "unknown"
 
 
-#: Those at which a person is reached, at the usual price.
+#: The kinds at which a person is reached at the usual price.
 USUAL_KINDS: Final = frozenset(
     {
         NumberKind.FIXED_LINE,
@@ -132,8 +131,8 @@ _KINDS: Final = {
     PhoneNumberType.UAN: (NumberKind.UAN,),
     PhoneNumberType.VOICEMAIL: (NumberKind.VOICEMAIL,),
 }
-#: By the code that stands where a country's stands (ITU-T E.164, list of assigned
-#: codes). What the library calls some of them, such as mobile, would hide the price.
+#: Kinds of worldwide numbers by country code (ITU-T E.164, list of assigned codes). The
+#: library calls some of them mobile, for example, which would hide their price.
 _WORLD_KINDS: Final = {
     800: NumberKind.TOLL_FREE,
     808: NumberKind.SHARED_COST,
@@ -144,12 +143,12 @@ _WORLD_KINDS: Final = {
     883: NumberKind.SATELLITE,
     979: NumberKind.PREMIUM_RATE,
 }
-#: Emergency numbers, wherever they are, mostly have three digits; clients have more.
-_MOST_EMERGENCY_DIGITS: Final = 3
+#: Maximum length of a number that is taken for an emergency number in any country.
+_MAX_EMERGENCY_DIGITS: Final = 3
 
 
 class NotCallable(CallbackError):
-    """The number can not be called back."""
+    """The number cannot be called back."""
 
     def __init__(self, why: Reason) -> None:
         super().__init__(str(why))
@@ -157,100 +156,99 @@ class NotCallable(CallbackError):
 
 
 class DialAs(StrEnum):
-    """How a client's number is written when it is dialled."""
+    """The form in which a client's number is dialled."""
 
     AS_RECEIVED = "as_received"
     #: ``+4930123456``
     E164 = "e164"
     #: ``4930123456``
     DIGITS = "digits"
-    #: ``030123456``, and abroad with the region's prefix for that.
+    #: ``030123456``; numbers abroad with the region's international prefix.
     NATIONAL = "national"
 
 
 @frozen
 class NumberPlan:
-    """What numbers mean where this Asterisk is.
+    """How numbers are read in the country of this Asterisk.
 
     Attributes:
-        region: the country, as two capital letters of ISO 3166-1; empty if it is not
-            known, and then only the ``+`` is not part of a number.
+        region: the country, as two capital letters of ISO 3166-1. Empty if it is not
+            known; then all forms of a number are different, except for a ``+``.
     """
 
     region: str = ""
 
     def key(self, number: str) -> str:
-        """Return what is the same for each form of a number that means one caller.
+        """Return the number key: the same for all forms of one client's number.
 
-        In a region these are the digits of the number's E.164 form, as far as it can
-        be one, without the 9 of Argentine mobiles. The key of a key is the key itself.
+        With a region it is the digits of the E.164 form, if there is one, without the 9
+        of Argentine mobiles. The key of a key is the key itself.
         """
         digits = number.removeprefix("+")
         if not self.region:
             return digits
-        # A number abroad that was written as digits alone is known by its shape.
+        # A number abroad that is written without "+" is recognised by its digits.
         parsed = _read(number, self.region) or _mobile_abroad(digits)
         if parsed is None:
             return digits
         return _without_mobile_token(_e164(parsed).removeprefix("+"), parsed)
 
     def write(self, number: str, form: DialAs) -> str:
-        """Return a number in another form; one that is no valid number as it is."""
+        """Return a number in another form; an invalid number is returned unchanged."""
         if form is DialAs.AS_RECEIVED or not self.region:
             return number
         return _write(number, form, self.region)
 
     def forms(self, number: str) -> set[str]:
-        """Return all forms of a number, as it is among them."""
+        """Return all forms of a number, including the given one."""
         return {self.write(number, form) for form in DialAs}
 
 
 @frozen(kw_only=True)
 class NumberRules:
-    """Which numbers may be dialled; the patterns must match in full.
+    """Which numbers may be dialled. A pattern must match the whole number.
 
-    A number is denied, or allowed, if one of its forms is: who may not be called at
-    ``0900123456`` may not be called at ``+49900123456`` either. Every rule must let a
-    number pass.
+    A number is denied, or allowed, if one of its forms is: if ``0900123456`` is denied,
+    so is ``+49900123456``. A number must pass every rule.
 
-    Without a region, what a number is for and where it belongs is known of numbers
-    with ``+`` or ``00`` alone; the others pass, and nothing is known to be abroad.
+    Without a region, kind and country are known only for numbers with ``+`` or ``00``;
+    all other numbers pass these two rules.
     """
 
     min_digits: int = 5
     max_digits: int = 15
     allow: tuple[re.Pattern[str], ...] = field(default=())
     deny: tuple[re.Pattern[str], ...] = field(default=())
-    #: What may be called.
+    #: The kinds of numbers that may be called.
     kinds: frozenset[NumberKind] = USUAL_KINDS
-    #: Countries that may be called besides the plan's region; or EVERYWHERE.
+    #: Countries that may be called, besides the plan's region; or EVERYWHERE.
     allow_regions: frozenset[str] = frozenset()
-    #: Countries that may not be called, whatever else allows it.
+    #: Countries that must not be called, even if another setting allows it.
     deny_regions: frozenset[str] = frozenset()
-    #: Numbers at which this Asterisk itself is reached.
+    #: This Asterisk's own numbers.
     own: tuple[re.Pattern[str], ...] = field(default=())
-    #: More of them, by their keys.
+    #: Number keys of further own numbers.
     own_keys: frozenset[str] = frozenset()
     dial_as: DialAs = DialAs.AS_RECEIVED
     plan: NumberPlan = NumberPlan()
 
 
 def is_withheld(callingpres: int) -> bool:
-    """Whether the caller asked not to show the number (AGI ``agi_callingpres``)."""
+    """Whether the caller withheld the number (AGI ``agi_callingpres``)."""
     return bool(callingpres & _PRES_RESTRICTION)
 
 
 def without_separators(raw: str) -> str:
-    """Return a number without the marks that make it readable.
+    """Return a number without separators.
 
-    Of an address such as ``sip:`` and ``tel:`` the number in it, without parameters.
+    From an address such as ``sip:`` and ``tel:``, return the number without parameters.
     """
     text = raw.strip()
     if text.startswith("<") and text.endswith(">"):
         text = text[1:-1].strip()
     parameters = ""
     if sip := _SIP.fullmatch(text):
-        # A "+" may be escaped there.
+        # "+" may be escaped as %2B.
         text = re.sub("^%2b", "+", sip[1] or sip[3], flags=re.IGNORECASE)
         parameters = sip[2] or sip[4] or ""
     elif tel := _TEL.match(text):
@@ -258,7 +256,7 @@ def without_separators(raw: str) -> str:
     text, semicolon, rest = text.partition(";")
     parameters = f"{semicolon}{rest}{parameters}"
     if not _PARAMETERS.fullmatch(parameters):
-        # Whatever this is, it must not become a number by being cut.
+        # Not a known form: cutting it might turn it into a number.
         return raw.strip()
     number = text.strip().translate(_SEPARATORS)
     context = _CONTEXT.search(parameters)
@@ -268,7 +266,7 @@ def without_separators(raw: str) -> str:
 
 
 def _in_context(number: str, context: str) -> str:
-    """Return a number of a country in its international form."""
+    """Return a number with the international prefix of a ``phone-context``."""
     parsed = _parsed(f"{context}{number}", "")
     if parsed is not None and phonenumbers.is_valid_number(parsed):
         return _e164(parsed)
@@ -276,10 +274,10 @@ def _in_context(number: str, context: str) -> str:
 
 
 def plain_number(raw: str) -> str:
-    """Return the number that the caller ID shows: digits, perhaps with a plus.
+    """Return the number in a caller ID: digits, perhaps with a leading ``+``.
 
     Raises:
-        NotCallable: it shows none.
+        NotCallable: it contains no number.
     """
     number = without_separators(raw)
     if number.lower() in _NO_NUMBER:
@@ -290,14 +288,14 @@ def plain_number(raw: str) -> str:
 
 
 def callable_number(raw: str, rules: NumberRules) -> str:
-    """Return the number to dial for what the caller ID says.
+    """Return the number to dial for a caller ID.
 
     Raises:
-        NotCallable: it may not be called.
+        NotCallable: the number must not be called.
     """
     number = plain_number(raw)
     if number.startswith("+0"):
-        # Dialled without the plus it could lead anywhere.
+        # Dialled without the "+" it could reach any number.
         raise NotCallable(because(Code.BAD_COUNTRY_CODE))
     if word := _keypad_word(number, rules.plan.region):
         raise NotCallable(because(Code.KEYPAD_WORD, word=word))
@@ -324,18 +322,18 @@ def callable_number(raw: str, rules: NumberRules) -> str:
 
 
 def why_not_any_more(number: str, key: str, rules: NumberRules) -> Reason | None:
-    """Say why a number that was found callable may not be dialled any more.
+    """Return why the rules do not allow a stored number any more.
 
     Args:
-        number: as it will be dialled.
-        key: of the same number.
-        rules: those in force now.
+        number: the number in the form in which it will be dialled.
+        key: its number key.
+        rules: the rules in force now.
 
     Returns:
-        the reason; None if it may be dialled.
+        The reason; None if the number may be dialled.
     """
-    # Written as digits alone, a number abroad does not say any more that it is. Its key
-    # may lack a digit of it. Or it was never one of the public network.
+    # Without "+" a number abroad cannot be recognised as one, so "+" is added to both:
+    # the key may lack a digit, and the number may not be a public one at all.
     for explicit in (f"+{key}", f"+{number.removeprefix('+')}"):
         if rules.plan.key(explicit) != key:
             continue
@@ -352,24 +350,23 @@ def why_not_any_more(number: str, key: str, rules: NumberRules) -> Reason | None
 
 
 def shown_number(raw: str) -> str:
-    """Return what was shown as a number, fit to be kept and printed.
+    """Return a caller ID that is safe to store and print.
 
-    Nothing but plain ASCII remains, of a length that a flood of callers can not fill a
-    disk with.
+    It is plain ASCII, and short, so that many callers cannot fill a disk.
     """
     shown = printable(raw.strip())
-    if len(shown) > _LONGEST_SHOWN:
-        return shown[: _LONGEST_SHOWN - 3] + "..."
+    if len(shown) > _MAX_SHOWN:
+        return shown[: _MAX_SHOWN - 3] + "..."
     return shown
 
 
 def printable(raw: str) -> str:
-    """Return what a stranger may have typed as plain ASCII."""
+    """Return untrusted text as plain ASCII."""
     return _UNFIT.sub("?", raw)
 
 
 def display_name(raw: str) -> str:
-    """Return a caller's name fit for a header: letters, digits, plain marks."""
+    """Return a caller's name for a header: letters, digits, plain punctuation."""
     name = _CONTROL.sub(" ", raw)
     name = " ".join(name.split())[:60]
     return "" if name.lower() in _NO_NUMBER else name
@@ -380,7 +377,7 @@ def _any_matches(patterns: tuple[re.Pattern[str], ...], forms: set[str]) -> bool
 
 
 def _check_origin(number: str, rules: NumberRules) -> None:
-    """Raise NotCallable for a number of a kind or a country that is not called."""
+    """Raise NotCallable if the kind or the country of a number is not allowed."""
     home = rules.plan.region
     origin = _origin(number, home)
     if origin is None:
@@ -394,7 +391,7 @@ def _check_origin(number: str, rules: NumberRules) -> None:
     if home and (region == home or home in origin.shared_by):
         return
     if region == _WORLD and NumberKind.SATELLITE in origin.kinds:
-        # Whoever allows the kind can mean no other numbers.
+        # These kinds exist only worldwide: who allows the kind allows the region.
         return
     allowed = rules.allow_regions
     nothing_is_abroad = not home and not allowed
@@ -412,14 +409,14 @@ def _check_origin(number: str, rules: NumberRules) -> None:
 
 @frozen
 class _Origin:
-    """Where a number belongs and what it is for.
+    """The country and the kind of a number.
 
     Attributes:
-        region: a country; _WORLD; or empty, if its code is shared by several and it
-            can not be told.
-        kinds: one; two where a country does not tell fixed lines from mobiles.
-        shared_by: all countries whose number it may be, such as those of North America
-            for +1 800; empty if it can be told.
+        region: a country; _WORLD; or empty, if several countries share the code and the
+            country is not known.
+        kinds: one kind; two if fixed lines and mobiles cannot be told apart.
+        shared_by: all countries to which the number may belong, such as those of North
+            America for +1 800; empty if the country is known.
     """
 
     region: str
@@ -429,7 +426,7 @@ class _Origin:
 
 @lru_cache(maxsize=4096)
 def _origin(number: str, home: str) -> _Origin | None:
-    """Return what is known of a number; None if nothing can be."""
+    """Return the country and kind of a number; None if they cannot be known."""
     parsed = (home and _read(number, home)) or _explicit(number, home)
     if not parsed:
         unknown = frozenset({NumberKind.UNKNOWN})
@@ -444,7 +441,7 @@ def _origin(number: str, home: str) -> _Origin | None:
         region = regions[0]
     kinds = _KINDS.get(phonenumbers.number_type(parsed), (NumberKind.UNKNOWN,))
     if not home and NumberKind.UNKNOWN in kinds:
-        # Where it is not known what numbers mean, this proves nothing.
+        # Without a region, an invalid number proves nothing.
         return None
     shared_by = frozenset(
         one for one in regions if phonenumbers.is_valid_number_for_region(parsed, one)
@@ -455,10 +452,10 @@ def _origin(number: str, home: str) -> _Origin | None:
 
 
 def _explicit(number: str, home: str) -> PhoneNumber | None:
-    """Return a number that says itself where it belongs, valid or not."""
+    """Return a number with an international prefix, valid or not; otherwise None."""
     texts = [number] if home or number.startswith("+") else []
     if number.startswith("00"):
-        # Perhaps behind a 0 that takes a line.
+        # An extra 0 for an outside line may come first.
         texts.append(f"+{number.lstrip('0')}")
     for text in texts:
         parsed = _parsed(text, home)
@@ -472,15 +469,15 @@ def _explicit(number: str, home: str) -> PhoneNumber | None:
 
 @lru_cache(maxsize=4096)
 def _is_short(number: str, home: str) -> bool:
-    """Tell whether a number may reach emergency or other services of a country."""
+    """Whether a number may reach emergency or other short-number services."""
     digits = number.removeprefix("+")
-    if len(digits) <= _MOST_EMERGENCY_DIGITS:
+    if len(digits) <= _MAX_EMERGENCY_DIGITS:
         return True
     if not home:
         return False
     parsed = _read(number, home)
     if parsed is not None and phonenumbers.is_valid_number(parsed):
-        # In some countries those of subscribers begin like those of emergencies.
+        # In some countries subscribers' numbers begin with an emergency number.
         return False
     if shortnumberinfo.connects_to_emergency_number(digits, home):
         return True
@@ -489,29 +486,28 @@ def _is_short(number: str, home: str) -> bool:
         return False
     return len(
         str(national.national_number)
-    ) <= _MOST_EMERGENCY_DIGITS or shortnumberinfo.is_valid_short_number(national)
+    ) <= _MAX_EMERGENCY_DIGITS or shortnumberinfo.is_valid_short_number(national)
 
 
 @lru_cache(maxsize=4096)
 def _read(number: str, region: str) -> PhoneNumber | None:
-    """Return the number that is meant; None if it is none of the public network."""
+    """Return the parsed number; None if it is not a public number."""
     texts = [number]
     if number.startswith("00"):
-        # The prefix of most countries, and written so also in those with another.
+        # 00 is the usual international prefix, also written where another one is used.
         texts.append(f"+{number.lstrip('0')}")
     elif region == "MX" and (former := _FORMER_MEXICAN.fullmatch(number)):
         texts.append(former[1])
     elif number.startswith(str(phonenumbers.country_code_for_region(region))):
-        # Complete but for the plus, as many networks send it. Abroad only the plus
-        # would tell such a number from one of this country.
+        # Many networks send a number of this country with its code but without "+".
         texts.insert(0, f"+{number}")
     parsed = [one for text in texts if (one := _parsed(text, region)) is not None]
     for one in parsed:
         if phonenumbers.is_valid_number(one):
             return one
     for one in parsed:
-        # A range too new for the library. Without a sign of where a number belongs it
-        # is more likely an internal one.
+        # Possible but not valid: perhaps in a range too new for the library. Without an
+        # international prefix it is more likely an internal number.
         explicit = one.country_code_source != CountryCodeSource.FROM_DEFAULT_COUNTRY
         possible = phonenumbers.is_possible_number_with_reason(one)
         if explicit and possible == ValidationResult.IS_POSSIBLE:
@@ -538,7 +534,7 @@ def _parsed(text: str, region: str) -> PhoneNumber | None:
 
 
 def _without_mobile_token(digits: str, parsed: PhoneNumber) -> str:
-    """Return the digits of an E.164 number without what only mobiles have."""
+    """Return the digits of an E.164 number without the mobile token."""
     code = str(parsed.country_code)
     token = phonenumbers.country_mobile_token(parsed.country_code or 0)
     national = digits.removeprefix(code)
@@ -553,7 +549,7 @@ def _without_mobile_token(digits: str, parsed: PhoneNumber) -> str:
 
 
 def _mobile_abroad(digits: str) -> PhoneNumber | None:
-    """Return a number that is known only by its mobile token; None if it has none."""
+    """Return a number abroad that is recognised by its mobile token, or None."""
     parsed = _parsed(f"+{digits}", "")
     if parsed is None or not phonenumbers.is_valid_number(parsed):
         return None
@@ -561,11 +557,11 @@ def _mobile_abroad(digits: str) -> PhoneNumber | None:
 
 
 def _keypad_word(number: str, home: str) -> str:
-    """Return the word that stands in the place of a number; empty if it is one.
+    """Return the word that was sent as digits; empty if it is a number.
 
-    What is a real number of this country, or says itself where it belongs, is one. A
-    fixed line's begins with the prefix of its country, if it has one: 0 in Germany.
-    RESTRICTED is taken for the word throughout North America.
+    It is a number if it is valid in this country, or has an international prefix. The
+    number of a fixed line must begin with the country's national prefix, if there is
+    one (0 in Germany). In North America RESTRICTED is always taken for the word.
     """
     digits = number.removeprefix("+")
     north_american = not home or (
@@ -589,7 +585,7 @@ def _keypad_word(number: str, home: str) -> str:
 
 
 def _has_prefix(region: str) -> bool:
-    """Tell whether the numbers of a country begin with a prefix within it."""
+    """Whether numbers in a country begin with a national prefix."""
     return bool(phonenumbers.ndd_prefix_for_region(region, True))
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Which channels a person may hold, by their technology.
+"""Which channels may belong to a person, by their technology.
 
 A caller who is connected to anything else (a voice bot on AudioSocket, external media,
-a recording) has not reached a person. So it counts what is known to be a person's, and
-what is new in Asterisk is nobody's until it is listed here or in the settings.
+a recording) has not reached a person. Only listed technologies count; a new one in
+Asterisk does not count until it is listed here or in the settings.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Final
 #: Telephones, and lines to the public network, as channel drivers name them.
 PERSON_TECHNOLOGIES: Final = (
     *("PJSIP", "SIP", "IAX2", "DAHDI"),
-    # Other telephones that Asterisk has, or had, a driver for.
+    # Other telephones for which Asterisk has, or had, a driver.
     *("Console", "H323", "MGCP", "Motif", "OOH323", "Phone", "SCCP", "Skinny", "USTM"),
     # Lines by drivers of other vendors.
     *("CAPI", "Dongle", "Khomp", "mISDN", "Mobile", "Quectel", "vpb"),
 )
-#: Where a program is at the other end.
+#: Technologies with a program at the other end.
 MACHINE_TECHNOLOGIES: Final = frozenset(
     {"AudioSocket", "MulticastRTP", "UnicastRTP", "WebSocket"}
 )
-#: What Asterisk makes for itself. A person may be behind both halves of ``Local``.
+#: Channels that Asterisk creates internally; a person may be behind a ``Local`` one.
 INTERNAL_TECHNOLOGIES: Final = frozenset(
     {
         *("Announcer", "AsyncGoto", "CBAnn", "CBRec", "Local", "Message", "Recorder"),
@@ -36,11 +36,11 @@ INTERNAL_TECHNOLOGIES: Final = frozenset(
 def is_person(
     channel: str, technologies: Collection[str] = PERSON_TECHNOLOGIES
 ) -> bool:
-    """Whether a person may hold a channel.
+    """Whether a channel may belong to a person.
 
     Args:
-        channel: its name, or its interface, such as ``PJSIP/101-00000001``.
-        technologies: those of persons, in any case.
+        channel: the channel's name or interface, such as ``PJSIP/101-00000001``.
+        technologies: further technologies of persons; case does not matter.
     """
     return technology_of(channel).lower() in _folded(tuple(technologies))
 
@@ -48,9 +48,9 @@ def is_person(
 def is_machine(
     channel: str, technologies: Collection[str] = PERSON_TECHNOLOGIES
 ) -> bool:
-    """Whether a program is known to be behind a channel or an agent of that name.
+    """Whether the name of a channel or an agent shows that it is a program.
 
-    The name of an agent may be any text, so nothing else can be told from it.
+    An agent's name may be any text, so other names prove nothing.
     """
     return technology_of(channel) in MACHINE_TECHNOLOGIES and not is_person(
         channel, technologies

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""How long tasks of a queue may wait, and what the number of a client is dialled with.
+"""How long tasks of a queue may wait, and which channel dials a client.
 
-The settings of a queue make these values (``config/queue_layers.py``); nothing here
-knows how they are written in the file. The time is always an argument.
+The values come from the settings of a queue (``config/queue_layers.py``). The time is
+always an argument.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from attrs import frozen
 from fastagi.domain.hours import OpeningHours
 from fastagi.domain.task import Kind
 
-#: The longest time before a missed call in which the queue may have been closed.
+#: Maximum age of a missed call that is carried over while its queue is closed.
 LONGEST_CLOSED: Final = timedelta(days=7)
 
 _TO_DIAL: Final = re.compile(r"[+*#]?[0-9*#]{1,40}")
 
 
 class CarryOver(enum.StrEnum):
-    """Which tasks do not grow older while their queue is closed."""
+    """For which tasks time in which their queue is closed does not count."""
 
     NONE = "none"
     MISSED = "missed"
@@ -33,20 +33,20 @@ class CarryOver(enum.StrEnum):
 
 @frozen(kw_only=True)
 class ExpiryRules:
-    """How long the tasks of one queue may wait; from its settings."""
+    """How long the tasks of one queue may wait, from its settings."""
 
-    #: From a request to its expiry.
+    #: Time from a request to its expiry.
     request_expiry: timedelta
-    #: From a missed call to its expiry.
+    #: Time from a missed call to its expiry.
     missed_window: timedelta
     hours: OpeningHours
     carry_over: CarryOver
 
     def expires_at(self, kind: Kind, at: datetime) -> datetime:
-        """Return when a task that was made at a moment is too old.
+        """Return when a task that is created at a time expires.
 
-        A task that an operator adds does not grow older while the queue is closed,
-        whatever the settings say: the operator wants it to be called.
+        For a task that an operator adds, closed time never counts, whatever the
+        settings say: the operator wants the client to be called.
         """
         if kind is Kind.MISSED:
             lasts, carried = self.missed_window, self._carries_missed_calls
@@ -56,10 +56,10 @@ class ExpiryRules:
         return self.hours.after(at, lasts) if carried else at + lasts
 
     def missed_since(self, now: datetime) -> datetime:
-        """Return when the oldest missed call ended that is not too old yet.
+        """Return since when missed calls are not too old to be called back.
 
-        Where missed calls are carried over, that is at most :data:`LONGEST_CLOSED`
-        ago, or the missed window if that is longer.
+        If missed calls are carried over, that is at most :data:`LONGEST_CLOSED` ago, or
+        the missed window if that is longer.
         """
         if not self._carries_missed_calls or self.missed_window >= LONGEST_CLOSED:
             return now - self.missed_window
@@ -71,15 +71,15 @@ class ExpiryRules:
 
 
 def dial_string(template: str, number: str) -> str:
-    """Return the channel that calls a number.
+    """Return the dial string that calls a number.
 
     Args:
-        template: with ``{number}`` where the number is to stand.
-        number: of the client.
+        template: a dial string with ``{number}`` in it.
+        number: the number of the client.
 
     Raises:
-        ValueError: the number holds a character that no number has. It should have
-            been refused long before; this is the last check before it is dialled.
+        ValueError: the number contains a character that no number has. This is the last
+            check before it is dialled; earlier ones should have refused it.
     """
     if not template or not _TO_DIAL.fullmatch(number):
         raise ValueError("this is no number to dial, or nothing to dial it with")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What Asterisk's ``queue_log`` is told of a task.
+"""The lines about tasks in Asterisk's ``queue_log``.
 
-Owns the words and the order of the data; ``docs/reports.md`` explains them. Knows no
-database and no manager. Each entry says itself when it happened: the time in front of
-it is that of writing, which may be later.
+Defines the event names and the order of the data; ``docs/reports.md`` explains them.
+The data of each line contain the time of the event: Asterisk writes the line later, and
+the time at its beginning is that of writing.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from fastagi.domain.task import ENDED, Kind, Move, Status
 
 
 class Word(StrEnum):
-    """The events of ours in queue_log."""
+    """The names of this service's events in queue_log."""
 
-    #: A caller asked to be called back, or an operator for him.
+    #: A caller requested a callback, or an operator added one.
     REQUEST = "CALLBACKREQUEST"
     #: A call was missed.
     MISSED = "CALLBACKMISSED"
@@ -33,28 +33,28 @@ class Word(StrEnum):
     DONE = "CALLBACKDONE"
 
 
-#: What would be more than one field, or more than one header.
+#: Characters that would separate fields of queue_log or headers of the manager.
 _UNSAFE: Final = re.compile(r"[|\x00-\x1f\x7f]")
-#: What queue_log has for an agent where there is none.
+#: The agent in a line of queue_log without an agent.
 NOBODY: Final = "NONE"
 
 
 @frozen(kw_only=True)
 class EventRow:
-    """One event of a task, with what is to be known of the task and the attempt."""
+    """One event of a task, with data of the task and the attempt."""
 
     event_id: int
     at: datetime
     move: Move
     status: Status
-    #: In what way it was asked for, if it was.
+    #: The kind of request; None if the event is not a request.
     asked: Kind | None = None
     task_id: int
     queue: str
     number: str
-    #: Of the call that caused it, else of the one the task began with.
+    #: Linkedid of the call that caused the event, otherwise of the task's first call.
     linkedid: str = ""
-    #: Of the attempt it belongs to; empty if it belongs to none.
+    #: Channel id of the event's attempt; empty if there is none.
     channel_id: str = ""
     disposition: Disposition | None = None
     member: str = ""
@@ -67,9 +67,9 @@ class Entry:
 
     queue: str
     word: Word
-    #: Empty: none.
+    #: May be empty.
     uniqueid: str
-    #: Interface of the agent who took the call; empty: nobody.
+    #: Interface of the agent who took the call; empty if nobody did.
     interface: str
     data: tuple[str, ...] = field()
 
@@ -77,7 +77,7 @@ class Entry:
         """Return the field "agent" as Asterisk writes it in its own lines.
 
         Args:
-            names: of members, by interface.
+            names: the members' names, by interface.
         """
         if not self.interface:
             return NOBODY
@@ -85,11 +85,11 @@ class Entry:
 
     @property
     def message(self) -> str:
-        """The data as queue_log separates them."""
+        """The data, separated by ``|`` as in queue_log."""
         return "|".join(self.data)
 
 
-#: Ends of attempts: what else moves a task while one is under way, does not end it.
+#: Moves that end an attempt.
 _ATTEMPT_ENDS: Final = frozenset(
     {
         Move.RETRY,
@@ -103,52 +103,48 @@ _ATTEMPT_ENDS: Final = frozenset(
 )
 
 
-def entries(happening: EventRow) -> tuple[Entry, ...]:
-    """Return what is to be written of an event, in order; mostly it is nothing."""
+def entries(event: EventRow) -> tuple[Entry, ...]:
+    """Return the lines for an event, in order; most events have none."""
     written = []
-    if happening.asked is not None:
-        missed = happening.asked is Kind.MISSED
+    if event.asked is not None:
+        missed = event.asked is Kind.MISSED
         word = Word.MISSED if missed else Word.REQUEST
-        how = () if missed else (happening.asked.value,)
-        written.append(_entry(happening, word, happening.linkedid, "", *how))
-    elif happening.move is Move.REOPEN:
-        written.append(
-            _entry(happening, Word.REQUEST, happening.linkedid, "", "reopened")
-        )
-    if happening.channel_id and happening.move in _ATTEMPT_ENDS:
-        result = happening.disposition.value if happening.disposition else "UNKNOWN"
+        how = () if missed else (event.asked.value,)
+        written.append(_entry(event, word, event.linkedid, "", *how))
+    elif event.move is Move.REOPEN:
+        written.append(_entry(event, Word.REQUEST, event.linkedid, "", "reopened"))
+    if event.channel_id and event.move in _ATTEMPT_ENDS:
+        result = event.disposition.value if event.disposition else "UNKNOWN"
         written.append(
             _entry(
-                happening,
+                event,
                 Word.ATTEMPT,
-                happening.channel_id,
-                happening.member,
+                event.channel_id,
+                event.member,
                 result,
-                f"{happening.talk_s:.0f}",
+                f"{event.talk_s:.0f}",
             )
         )
-    if happening.status in ENDED:
-        took = happening.member if happening.status is Status.COMPLETED else ""
+    if event.status in ENDED:
+        took = event.member if event.status is Status.COMPLETED else ""
         written.append(
-            _entry(
-                happening, Word.DONE, happening.linkedid, took, happening.status.value
-            )
+            _entry(event, Word.DONE, event.linkedid, took, event.status.value)
         )
     return tuple(written)
 
 
 def _entry(
-    happening: EventRow, word: Word, uniqueid: str, interface: str, *more: str
+    event: EventRow, word: Word, uniqueid: str, interface: str, *more: str
 ) -> Entry:
     return Entry(
-        queue=_UNSAFE.sub(" ", happening.queue),
+        queue=_UNSAFE.sub(" ", event.queue),
         word=word,
         uniqueid=_UNSAFE.sub(" ", uniqueid),
         interface=_UNSAFE.sub(" ", interface),
         data=(
-            str(happening.task_id),
-            happening.number,
-            f"{happening.at.timestamp():.0f}",
+            str(event.task_id),
+            event.number,
+            f"{event.at.timestamp():.0f}",
             *more,
         ),
     )

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Why a task stands where it stands, why an attempt ended so, why somebody was refused.
+"""Reasons: why a task has its status, why an attempt ended, why a request was refused.
 
-A reason is a code with parameters. Code that composes or stores reasons knows no
-English: the words are in the one table of this module. ``docs/reasons.md`` lists every
-code.
+A reason is a code with parameters. Only the table in this module contains English
+words. ``docs/reasons.md`` lists every code.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from attrs import evolve, field, frozen
 
 
 class Code(StrEnum):
-    """What can be a reason."""
+    """The codes of reasons."""
 
-    # -- words of others ---------------------------------------------------
-    #: Words of an operator, or of a version that knew no codes.
+    # -- free text ---------------------------------------------------------
+    #: Text of an operator, or of a version without codes.
     TEXT = "text"
-    #: Words of Asterisk or of an exception.
+    #: Text of Asterisk or of an exception.
     ERROR = "error"
 
     # -- how a task came about ---------------------------------------------
@@ -136,7 +135,7 @@ Value: TypeAlias = "str | int | float | bool | Reason"
 
 @frozen
 class Reason:
-    """A code, and what there is to know besides."""
+    """A code with its parameters."""
 
     code: Code
     params: Mapping[str, Value] = field(factory=dict, hash=False)
@@ -145,17 +144,17 @@ class Reason:
         return in_words(self)
 
     def with_params(self, **more: Value) -> Reason:
-        """Return the same with more parameters."""
+        """Return the same reason with more parameters."""
         return evolve(self, params={**self.params, **more})
 
 
 def because(code: Code, **params: Value) -> Reason:
-    """Return a reason."""
+    """Return the reason with a code and parameters."""
     return Reason(code, params)
 
 
 def said(words: str) -> Reason:
-    """Return a reason that an operator gave in words."""
+    """Return the reason with a text that an operator gave."""
     return Reason(Code.TEXT, {"text": words})
 
 
@@ -167,9 +166,10 @@ _SOURCE: Final = "[ ({source})]"
 _UNTIL_END: Final = "[ at least, until Asterisk ended|asterisk_ended]"
 _MEANWHILE: Final = "[ while this service did not listen|unheard]"
 
-#: What is said for each code. ``{name}`` is a parameter. What is in brackets is said
-#: only if the parameters in it are there, or the one that is named after its bar. Of
-#: several templates the first is used whose parameters outside of brackets are there.
+#: Templates for each code. ``{name}`` is a parameter. A section in brackets is used
+#: only if the parameters in it are present, or, if there is a bar, the one after the
+#: bar. Of several templates the first is used whose parameters outside brackets are
+#: present.
 TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.TEXT: ("{text}",),
     Code.ERROR: ("{error}",),
@@ -335,7 +335,7 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.QUEUE_NOT_IN_SETTINGS: ("the queue is not in the settings",),
     Code.TOO_LONG_AGO: ("it was too long ago ({cause})", "it was too long ago"),
 }
-#: How the attempt ended that was under way when its task was cancelled or served.
+#: Added if the task was cancelled or served during an attempt: how that attempt ended.
 _ENDINGS: Final = "[; the attempt under way: {attempt_of_served}][; {attempt}]"
 
 #: Kinds of numbers, as KIND_NOT_CALLED names them.
@@ -378,7 +378,7 @@ def in_words(reason: Reason) -> str:
     for template in TEMPLATES[reason.code]:
         if _names(_SECTION.sub("", template)) <= params.keys():
             return _fill(template + _ENDINGS, params)
-    # Of another version, or damaged: what is there is said all the same.
+    # A code of another version, or a damaged one: show its parameters.
     values = ", ".join(f"{name}: {value}" for name, value in params.items())
     return f"{reason.code.value} ({values})" if values else reason.code.value
 
@@ -400,7 +400,7 @@ def _fill(template: str, params: Mapping[str, Value]) -> str:
             return format(given, match["format"])
         return str(given)
 
-    # The values come last: one may have brackets of its own.
+    # Values are inserted last, because a value may contain brackets.
     return _PLACEHOLDER.sub(value, _SECTION.sub(section, template))
 
 
@@ -408,7 +408,7 @@ def _fill(template: str, params: Mapping[str, Value]) -> str:
 
 
 def params_json(reason: Reason) -> dict[str, Any]:
-    """Return the parameters as JSON values; a reason in them as code and params."""
+    """Return the parameters as JSON values; a nested reason as code and params."""
     return {
         name: {"code": value.code.value, "params": params_json(value)}
         if isinstance(value, Reason)
@@ -425,8 +425,8 @@ def dump_params(reason: Reason) -> str:
 def load(code: str, params: str) -> Reason:
     """Return a reason from its code and the JSON of its parameters.
 
-    What can not be read, such as a code of a later version, becomes a TEXT that says
-    what is there.
+    If it cannot be read, such as a code of a later version, return a TEXT with the
+    contents.
     """
     try:
         return _reason_of(code, json.loads(params))
@@ -447,7 +447,7 @@ def _reason_of(code: str, params: Mapping[str, Any]) -> Reason:
 
 
 def map_texts(reason: Reason, change: Callable[[str], str]) -> Reason:
-    """Return the same with each of its texts changed."""
+    """Return the same reason with ``change`` applied to each text in it."""
     return Reason(
         reason.code,
         {
@@ -462,7 +462,7 @@ def map_texts(reason: Reason, change: Callable[[str], str]) -> Reason:
 
 
 def codes_in(reason: Reason) -> Iterator[Code]:
-    """Return the codes of a reason and of all that is part of it."""
+    """Yield the code of a reason and of all reasons in its parameters."""
     yield reason.code
     for value in reason.params.values():
         if isinstance(value, Reason):

@@ -16,29 +16,29 @@ from fastagi.domain.task import CallbackTask, Move
 
 @frozen(kw_only=True)
 class ResultRule:
-    """How often and how soon after one kind of result; None: as after any other."""
+    """The retry rule for one result; None: the general rule applies."""
 
-    #: Calls to the caller that may end so before we give up.
+    #: Maximum number of calls with this result.
     attempts: int | None = None
-    #: From the end of such a call to the next.
+    #: Time from the end of such a call to the next.
     delay: timedelta | None = None
 
 
 @frozen(kw_only=True)
 class RetryRules:
-    """How often and how soon; from the settings of the task's queue."""
+    """The retry rules, from the settings of the task's queue."""
 
-    #: Calls to the caller before we give up, whatever they come to.
+    #: Maximum number of calls to the client, with any result.
     attempts: int
-    #: From the end of one call to the caller to the next.
+    #: Time from the end of one call to the client to the next.
     retry_delay: timedelta
-    #: Least talk time of a success.
+    #: Minimum talk time of a success.
     success_duration_s: float
-    #: Tries in which no member answered before we give up.
+    #: Maximum number of tries in which no agent answered.
     member_attempts: int
-    #: From such a try to the next; after two in a row twice as long, and so on.
+    #: Time from such a try to the next; twice as long after two in a row, and so on.
     member_retry_delay: timedelta
-    #: What is different after some results.
+    #: Exceptions for some results.
     by_result: Mapping[Disposition, ResultRule] = field(factory=dict)
 
 
@@ -52,7 +52,7 @@ class Decision:
 
     @property
     def reason(self) -> str:
-        """Why, in words."""
+        """The reason in words."""
         return str(self.why)
 
 
@@ -63,50 +63,51 @@ def decide(
     now: datetime,
     earlier: Sequence[Disposition],
 ) -> Decision:
-    """Return what becomes of ``task`` after an attempt with ``verdict``.
+    """Return the next move of ``task`` after an attempt with ``verdict``.
 
     Args:
-        task: as stored, its counters not yet including this attempt.
-        verdict: how the attempt ended.
-        rules: of the task's queue.
-        now: when it ended.
-        earlier: how the attempts before it ended, from the first since the task was
-            put in line; without those that were withdrawn.
+        task: the stored task; its counters do not include this attempt yet.
+        verdict: the result of the attempt.
+        rules: the retry rules of the task's queue.
+        now: when the attempt ended.
+        earlier: results of the attempts before it since the task was put in line, the
+            oldest first, without withdrawn ones.
     """
     if verdict.success:
         return Decision(move=Move.COMPLETE, due_at=None, why=verdict.why)
     if task.served:
-        # Why it was served is what the task says of itself since.
-        return _end(Move.SERVE, _both(task.why, verdict.why, "attempt_of_served"))
+        # task.why says since then how the client was served.
+        why = _with_attempt(task.why, verdict.why, "attempt_of_served")
+        return _end(Move.SERVE, why)
     if task.cancel_requested:
-        # Likewise.
+        # task.why says since then why the task was cancelled.
         taken_back = task.why.code is Code.TAKEN_BACK
         move = Move.TAKE_BACK if taken_back else Move.CANCEL
-        return _end(move, _both(task.why, verdict.why, "attempt"))
+        return _end(move, _with_attempt(task.why, verdict.why, "attempt"))
     if now >= task.expires_at:
         return _end(Move.EXPIRE, because(Code.TOO_OLD_FOR_ANOTHER, cause=verdict.why))
     if verdict.withdrawn:
-        # Nobody failed to answer: it may go on as soon as what ended it is over.
+        # Nobody failed to answer, so there is no delay.
         return Decision(move=Move.RETRY, due_at=now, why=verdict.why)
     if verdict.counts:
-        return _after_a_call(task, verdict, rules, now, earlier)
+        return _after_call(task, verdict, rules, now, earlier)
     used, limit = task.member_attempts + 1, rules.member_attempts
     if used >= limit:
         return _end(
             Move.GIVE_UP,
             because(Code.AGENT_TRIES_USED_UP, limit=limit, cause=verdict.why),
         )
-    # Who did not answer just now may do so in a moment. Who has not answered many
-    # times is not there, and the phone disturbs those who are.
+    # An agent who did not answer once may answer soon. An agent who did not answer many
+    # times is away, and the ringing disturbs others.
     in_a_row = 1 + sum(1 for _ in takewhile(_without_agent, reversed(earlier)))
-    return _again(verdict, in_a_row * rules.member_retry_delay, now)
+    return _retry(verdict, in_a_row * rules.member_retry_delay, now)
 
 
 def _without_agent(disposition: Disposition) -> bool:
     return disposition not in COUNTED
 
 
-def _after_a_call(
+def _after_call(
     task: CallbackTask,
     verdict: Verdict,
     rules: RetryRules,
@@ -131,10 +132,10 @@ def _after_a_call(
             Move.GIVE_UP,
             because(Code.ATTEMPTS_USED_UP, limit=rules.attempts, cause=verdict.why),
         )
-    return _again(verdict, rules.retry_delay if rule.delay is None else rule.delay, now)
+    return _retry(verdict, rules.retry_delay if rule.delay is None else rule.delay, now)
 
 
-def _again(verdict: Verdict, delay: timedelta, now: datetime) -> Decision:
+def _retry(verdict: Verdict, delay: timedelta, now: datetime) -> Decision:
     return Decision(
         move=Move.RETRY,
         due_at=now + delay,
@@ -142,10 +143,11 @@ def _again(verdict: Verdict, delay: timedelta, now: datetime) -> Decision:
     )
 
 
-def _both(why: Reason, ended: Reason, name: str) -> Reason:
-    """Return why a task ends and how its attempt ended, where that is another reason.
+def _with_attempt(why: Reason, ended: Reason, name: str) -> Reason:
+    """Return why a task ends, with the reason of its attempt as a parameter.
 
-    An attempt that was withdrawn because the task ends has the same.
+    An attempt that was withdrawn because the task ends has the same reason; then it is
+    not repeated.
     """
     return why if why == ended else why.with_params(**{name: ended})
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The callback task: our durable promise to one caller, and where it may go.
+"""The callback task: the stored promise to call one client back.
 
-Owns the words (kind, status, event) and the table of legal moves. Knows nothing
-of SQL, Asterisk or the settings file; the time is always an argument.
+Defines its kinds, statuses and moves, and the table of allowed moves. Knows nothing of
+SQL, Asterisk or the settings; the time is always an argument.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ class Kind(StrEnum):
 
     #: The caller pressed the key in the queue.
     REQUESTED = "requested"
-    #: The caller was lost before any person answered.
+    #: The call ended before a person answered.
     MISSED = "missed"
     #: An operator added it by hand.
     MANUAL = "manual"
 
 
 class Status(StrEnum):
-    """Where the task stands. The first two are open, the others are ends."""
+    """The status of a task. The first two are open; with the others it has ended."""
 
-    #: Waits until it is due and a member is free.
+    #: Waits until it is due and an agent is free.
     PENDING = "pending"
-    #: An attempt is under way.
+    #: An attempt is in progress.
     CALLING = "calling"
-    #: Member and caller talked for at least the success duration.
+    #: Agent and client talked for at least the success duration.
     COMPLETED = "completed"
-    #: The attempts are used up, or the number can not be called.
+    #: The attempts are used up, or the number cannot be called.
     FAILED = "failed"
-    #: Too old before an attempt succeeded.
+    #: It expired before an attempt succeeded.
     EXPIRED = "expired"
-    #: Ended by an operator.
+    #: An operator ended it.
     CANCELLED = "cancelled"
-    #: The caller reached a person in another way.
+    #: The client reached a person in another way.
     SERVED = "served"
 
 
@@ -52,34 +52,34 @@ ENDED: Final = frozenset(Status) - OPEN
 
 
 class Move(StrEnum):
-    """What can happen to a task; each is one row of its history."""
+    """What can happen to a task; each move is one event of its history."""
 
     CREATE = "create"
-    #: Asked for again while open: the earlier place is kept.
+    #: Requested again while open; it keeps its place in line.
     REPEAT = "repeat"
     BEGIN = "begin"
-    #: A step of the attempt under way, told for the story's sake.
+    #: A step of the attempt in progress, for the history only.
     PROGRESS = "progress"
     #: Due again later: after an attempt, or until the number may be called again.
     RETRY = "retry"
     COMPLETE = "complete"
     GIVE_UP = "give_up"
     EXPIRE = "expire"
-    #: Asked to end while an attempt is under way; takes effect at its end.
+    #: Cancelled during an attempt; the task ends when the attempt ends.
     CANCEL_LATER = "cancel_later"
     CANCEL = "cancel"
-    #: The caller was never told of the task and is back in line: it ends.
+    #: The caller was not told "accepted" and is back in line, so the task ends.
     TAKE_BACK = "take_back"
-    #: The same while an attempt is under way; takes effect at its end.
+    #: Taken back during an attempt; the task ends when the attempt ends.
     TAKE_BACK_LATER = "take_back_later"
-    #: Reached a person in another way while an attempt is under way; likewise.
+    #: The client was served during an attempt; the task ends when the attempt ends.
     SERVE_LATER = "serve_later"
     SERVE = "serve"
     #: Put back in line by an operator.
     REOPEN = "reopen"
 
 
-#: The whole life of a task. What is not here can not happen.
+#: All allowed moves, and the status after each.
 TRANSITIONS: Final[dict[tuple[Status, Move], Status]] = {
     (Status.PENDING, Move.REPEAT): Status.PENDING,
     (Status.PENDING, Move.BEGIN): Status.CALLING,
@@ -108,7 +108,7 @@ TRANSITIONS: Final[dict[tuple[Status, Move], Status]] = {
 }
 
 
-#: Moves that an operator asks for, as said to the operator.
+#: Moves that an operator can request, in words for error messages.
 _SAID: Final = {
     Move.CANCEL: "be cancelled",
     Move.CANCEL_LATER: "be cancelled",
@@ -117,7 +117,7 @@ _SAID: Final = {
 
 
 class IllegalMove(CallbackError):
-    """The task can not do that from where it stands."""
+    """The move is not allowed from the task's status."""
 
     def __init__(self, status: Status, move: Move) -> None:
         what = _SAID.get(move, move.replace("_", " "))
@@ -130,7 +130,7 @@ def after(status: Status, move: Move) -> Status:
     """Return the status that ``move`` leads to.
 
     Raises:
-        IllegalMove: the table has no such arrow.
+        IllegalMove: the move is not allowed from this status.
     """
     try:
         return TRANSITIONS[status, move]
@@ -145,26 +145,26 @@ def _aware(_instance: object, attribute: Attribute[Any], value: Any) -> None:
 
 @frozen(kw_only=True)
 class NewTask:
-    """What is known when a task is made. All times are aware UTC."""
+    """A task that is to be stored. All times are aware UTC."""
 
     kind: Kind
-    #: The number as it will be dialled: digits, perhaps a leading ``+``.
+    #: The number as it will be dialled: digits, perhaps with a leading ``+``.
     number: str
-    #: The same for every form of the number that means the same caller.
+    #: The same for every form of the number.
     number_key: str
-    #: Name to show the member; may be empty.
+    #: The name that the agent sees; may be empty.
     name: str = ""
     #: Asterisk's language of the caller's channel; may be empty.
     language: str = ""
-    #: The queue the caller was in, as in queues.conf and our settings.
+    #: The queue the caller was in, as spelled in the settings.
     queue: str
-    #: Place in the line: when the caller joined it.
+    #: The place in line: when the caller joined it.
     joined_at: datetime = field(validator=_aware)
     due_at: datetime = field(validator=_aware)
     expires_at: datetime = field(validator=_aware)
-    #: Linkedid of the call the task came from; empty for one made by hand.
+    #: Linkedid of the call that made the request; empty for a task added by hand.
     linkedid: str = ""
-    #: How it came about, for the task's story.
+    #: Why the task exists, for its history.
     why: Reason
 
 
@@ -186,41 +186,41 @@ class CallbackTask:
     due_at: datetime = field(validator=_aware)
     expires_at: datetime = field(validator=_aware)
     ended_at: datetime | None = field(default=None, validator=_aware)
-    #: Attempts that count: those in which the caller was dialled.
+    #: Number of attempts in which the client was dialled.
     attempts: int = field(default=0, validator=validators.ge(0))
-    #: Attempts that cost the caller nothing: no member answered.
+    #: Number of attempts in which no agent answered.
     member_attempts: int = field(default=0, validator=validators.ge(0))
-    #: Why it stands where it stands.
+    #: The reason of its status.
     why: Reason
-    #: An operator asked to end it while an attempt was under way.
+    #: Whether it was cancelled during the attempt in progress.
     cancel_requested: bool = False
-    #: The caller reached a person in another way while an attempt was under way.
+    #: Whether the client was served in another way during the attempt in progress.
     served: bool = False
 
     @property
     def is_open(self) -> bool:
-        """Whether the promise still stands."""
+        """Whether the task is still to be called back."""
         return self.status in OPEN
 
     @property
     def reason(self) -> str:
-        """Why it stands where it stands, in words."""
+        """The reason of its status, in words."""
         return str(self.why)
 
     @property
     def was_taken_back(self) -> bool:
-        """Whether it ended because its caller was never told of it."""
+        """Whether it ended because its caller could not be told "accepted"."""
         return self.status is Status.CANCELLED and self.why.code is Code.TAKEN_BACK
 
 
 @frozen(kw_only=True)
 class TaskEvent:
-    """One line of a task's story; never changed, never deleted by normal work."""
+    """One event of a task's history; never changed."""
 
     task_id: int
     at: datetime = field(validator=_aware)
     move: Move
-    #: Where the task stood after it.
+    #: The status after the move.
     status: Status
     #: What happened and why.
     why: Reason

@@ -150,7 +150,7 @@ class Scheduler:
             return self._next_change(wanted, now)
         capacity = self._capacity(wanted, now)
         while spare := self._open & frozenset().union(
-            *(t.queues for t in wanted if capacity.spare(folded(t.key)))
+            *(t.queues for t in wanted if capacity.can_take(folded(t.key)))
         ):
             if not await self._may_call():
                 return None

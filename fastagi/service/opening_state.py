@@ -53,7 +53,7 @@ class OpeningState:
             hours = self._settings().queue(queue).hours
         known = self._known.get(queue)
         if known is None or not known.holds(hours, now):
-            standing = hours.standing(datetime.fromtimestamp(now, UTC))
+            standing = hours.state_at(datetime.fromtimestamp(now, UTC))
             known = self._known[queue] = _Known(hours, now, standing)
         return known.standing
 

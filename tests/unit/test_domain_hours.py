@@ -144,8 +144,8 @@ class TestTable:
 
     def test_standing(self) -> None:
         noon, one = at("2026-11-23 12:00"), at("2026-11-23 13:00")
-        assert OFFICE.standing(noon) == OpenState(False, one)
-        assert OFFICE.standing(one) == OpenState(True, at("2026-11-23 17:00"))
+        assert OFFICE.state_at(noon) == OpenState(False, one)
+        assert OFFICE.state_at(one) == OpenState(True, at("2026-11-23 17:00"))
 
 
 class TestDaysWithOtherHours:
@@ -180,7 +180,7 @@ class TestAlwaysAndNever:
     def test_always(self) -> None:
         now = at("2026-11-23 03:00")
         assert ALWAYS.is_always
-        assert ALWAYS.standing(now) == OpenState(True, None)
+        assert ALWAYS.state_at(now) == OpenState(True, None)
         assert ALWAYS.next_opening(now) == now
         assert ALWAYS.after(now, timedelta(days=9)) == now + timedelta(days=9)
 
@@ -188,7 +188,7 @@ class TestAlwaysAndNever:
         table = OpeningHours(week=(CLOSED,) * 7)
         now = at("2026-11-23 03:00")
         assert table.is_never
-        assert table.standing(now) == OpenState(False, None)
+        assert table.state_at(now) == OpenState(False, None)
         assert table.after(now, timedelta(hours=4)) == now + timedelta(hours=4)
 
     def test_never_again(self) -> None:
@@ -427,7 +427,7 @@ def test_until_the_next_change_nothing_changes(
     drawn: tuple[OpeningHours, datetime],
 ) -> None:
     table, moment = drawn
-    standing = table.standing(moment)
+    standing = table.state_at(moment)
     until = standing.until or moment + timedelta(days=300)
     assert until > moment
     if standing.until is not None:
@@ -449,7 +449,7 @@ def test_open_time_adds_up(drawn: tuple[OpeningHours, datetime], span_s: int) ->
     assume(end != moment + span)
     open_time, now = timedelta(0), moment
     while now < end:
-        standing = table.standing(now)
+        standing = table.state_at(now)
         until = min(end, standing.until or end)
         if standing.is_open:
             open_time += until - now

@@ -403,7 +403,7 @@ class TestGaps:
     def test_memory_is_bounded(
         self, calls: Calls, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(live_calls, "_MOST_CHANNELS", 3)
+        monkeypatch.setattr(live_calls, "_MAX_CHANNELS", 3)
         for number in range(10):
             calls.born(f"u{number}", number=f"49301234{number}")
         assert len(calls.calls) == len(calls.calls.clients()) == 3
