@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How an AGI session can go wrong, by what a script can do about it.
-
-Owns the exceptions of `fastagi.agi`. Must not know why a script asked for something.
-"""
+"""The exceptions of `fastagi.agi`, sorted by what a script can do about them."""
 
 from __future__ import annotations
 
@@ -11,11 +8,11 @@ from fastagi.wire.agi import AgiReply
 
 
 class AgiError(CallbackError):
-    """The AGI session cannot go on. See the subclasses for why."""
+    """The AGI session can not continue. The subclasses say why."""
 
 
 class AgiHungUp(AgiError):
-    """The channel was hung up: nobody is there to hear or press anything."""
+    """The channel was hung up: the caller is gone."""
 
 
 class AgiConnectionLost(AgiError):
@@ -23,15 +20,15 @@ class AgiConnectionLost(AgiError):
 
 
 class AgiMisunderstood(AgiConnectionLost):
-    """Asterisk sent something that is not AGI, so the connection was given up."""
+    """Asterisk sent something that is not AGI, so the connection is closed."""
 
 
 class AgiTimedOut(AgiError):
-    """Asterisk took too long, so the connection was given up."""
+    """Asterisk took too long, so the connection is closed."""
 
 
 class AgiCommandFailed(AgiError):
-    """Asterisk refused a command, or could not do it. The session goes on."""
+    """Asterisk refused a command, or it failed. The session continues."""
 
     def __init__(self, command: str, reply: AgiReply) -> None:
         answer = f"result={reply.result_text}" if reply.ok else reply.data

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Who may connect, how much of the server one peer may take, and what is said of it.
+"""Which addresses may connect to the FastAGI server, and the limits for each of them.
 
-Owns the list of those who get an answer and the limits for each of them. Must not know
-what a connection is for.
+A peer is one IP address. This module does not know what a connection is for.
 """
 
 from __future__ import annotations
@@ -18,31 +17,31 @@ from twisted.internet.interfaces import IReactorTime
 
 Network = IPv4Network | IPv6Network
 
-#: The rate is counted in spans of this length.
-_SPAN_S: Final = 1.0
+#: Length of the periods in which connections are counted, in seconds.
+_PERIOD_S: Final = 1.0
 
 
-class Verdict(enum.Enum):
-    """What becomes of a new connection."""
+class Admission(enum.Enum):
+    """The decision about a new connection."""
 
-    WELCOME = "welcome"
-    #: Not among those who get an answer.
-    STRANGER = "stranger"
-    #: The peer has as many connections as one may have.
+    ADMITTED = "admitted"
+    #: The address is in none of the allowed networks.
+    NOT_ALLOWED = "not allowed"
+    #: The peer has the maximum number of open connections.
     TOO_MANY = "too many at once"
-    #: The peer has made as many connections as one may make in a second.
+    #: The peer has made the maximum number of connections in this second.
     TOO_FAST = "too many in a second"
 
 
 class Peers:
-    """Judges each new connection by where it comes from.
+    """Admits or refuses each new connection by its address.
 
     Args:
-        clock: a steady one.
-        allowed: who gets an answer.
-        max_at_once: connections of one peer at one time; None for no limit.
-        max_per_second: connections that one peer may make in a second; None for no
-            limit.
+        clock: a steady clock.
+        allowed: networks whose connections are admitted.
+        max_at_once: maximum number of open connections of one peer; None for no limit.
+        max_per_second: maximum number of new connections of one peer in a second; None
+            for no limit.
     """
 
     def __init__(
@@ -57,45 +56,47 @@ class Peers:
         self._allowed = allowed
         self._max_at_once = max_at_once
         self._max_per_second = max_per_second
-        # Nearly every connection comes from the same host.
-        self._known = lru_cache(maxsize=256)(self._name)
-        self._held: Counter[str] = Counter()
-        #: Connections in this span; forgotten with it, so that it stays small.
-        self._made: Counter[str] = Counter()
-        self._span = -1
+        # Cached, as nearly every connection comes from the same host.
+        self._peer_name = lru_cache(maxsize=256)(self._find_name)
+        #: Open connections of each peer.
+        self._open: Counter[str] = Counter()
+        #: New connections of each peer in the current period.
+        self._recent: Counter[str] = Counter()
+        #: Number of the current period.
+        self._period = -1
 
-    def admit(self, host: str) -> Verdict:
-        """Judge a new connection; one that is welcome holds a place from now on."""
-        peer = self._known(host)
+    def admit(self, host: str) -> Admission:
+        """Decide about a new connection; count it as open if it is admitted."""
+        peer = self._peer_name(host)
         if not peer:
-            return Verdict.STRANGER
+            return Admission.NOT_ALLOWED
         if self._is_too_fast(peer):
-            return Verdict.TOO_FAST
-        held = self._held[peer]
-        if self._max_at_once is not None and held >= self._max_at_once:
-            return Verdict.TOO_MANY
-        self._held[peer] = held + 1
-        return Verdict.WELCOME
+            return Admission.TOO_FAST
+        open_now = self._open[peer]
+        if self._max_at_once is not None and open_now >= self._max_at_once:
+            return Admission.TOO_MANY
+        self._open[peer] = open_now + 1
+        return Admission.ADMITTED
 
     def release(self, host: str) -> None:
-        """Give back the place of a connection that was welcome."""
-        peer = self._known(host)
-        self._held[peer] -= 1
-        if not self._held[peer]:
-            del self._held[peer]
+        """Count an admitted connection as closed."""
+        peer = self._peer_name(host)
+        self._open[peer] -= 1
+        if not self._open[peer]:
+            del self._open[peer]
 
     def _is_too_fast(self, peer: str) -> bool:
         if self._max_per_second is None:
             return False
-        span = int(self._clock.seconds() / _SPAN_S)
-        if span != self._span:
-            self._span = span
-            self._made.clear()
-        self._made[peer] += 1
-        return self._made[peer] > self._max_per_second
+        period = int(self._clock.seconds() / _PERIOD_S)
+        if period != self._period:
+            self._period = period
+            self._recent.clear()
+        self._recent[peer] += 1
+        return self._recent[peer] > self._max_per_second
 
-    def _name(self, host: str) -> str:
-        """Return one name for each form of an allowed address; "" for others."""
+    def _find_name(self, host: str) -> str:
+        """Return the same text for all forms of an allowed address; "" for others."""
         try:
             address = ip_address(host)
         except ValueError:
@@ -106,35 +107,36 @@ class Peers:
         return str(address) if allowed else ""
 
 
-class Complaints:
-    """Tells of what may happen a thousand times a second, once a minute at most.
+class RateLimitedReport:
+    """Reports something that may happen a thousand times a second, once a minute.
 
-    The first is told at once; of those after it, the number and the latest, with the
-    first one that comes when the minute is over.
+    The first case is reported at once. Later cases are counted, and the first one after
+    the interval reports how many there were.
 
     Args:
-        clock: a steady one.
-        tell: called with how many there were, and who was the latest.
-        interval_s: from one time to the next.
+        clock: a steady clock.
+        report: called with the number of cases since the last report, and the peer of
+            the latest case.
+        interval_s: shortest time from one report to the next, in seconds.
     """
 
     def __init__(
         self,
         clock: IReactorTime,
-        tell: Callable[[int, str], None],
+        report: Callable[[int, str], None],
         interval_s: float = 60.0,
     ) -> None:
         self._clock = clock
-        self._tell = tell
+        self._report = report
         self._interval_s = interval_s
         self._count = 0
         self._next_at = float("-inf")
 
     def add(self, peer: str) -> None:
-        """One more."""
+        """Count one case, and report if the interval is over."""
         self._count += 1
         now = self._clock.seconds()
         if now >= self._next_at:
             count, self._count = self._count, 0
             self._next_at = now + self._interval_s
-            self._tell(count, peer)
+            self._report(count, peer)

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: MIT
-"""One FastAGI connection: bytes to events, one command in flight, every wait bounded.
+"""One FastAGI connection: parses bytes, sends one command at a time, limits each wait.
 
-Owns the connection from its first byte to its last: reading the request, matching a
-reply to its command, time limits, and the way a session is given up. Must not know
-which scripts exist or what a command means.
+This module reads the request, matches each reply to its command, enforces the time
+limits and closes the session. It does not know which scripts exist or what a command
+means.
 
 Rules of this protocol, from ``res/res_agi.c`` and tried on Asterisk 16.28 and 22.10:
 
-1. Asterisk reads one line, runs it, answers, and only then waits for more. A second
-   line sent early lies unseen in its buffer. So there is one command at a time.
-2. Replies carry no id. When one is late, is abandoned or is not understood, nothing
-   that follows can be trusted: the connection is given up.
-3. A connection that just closes is AGISTATUS=SUCCESS. Only a line that begins with
-   ``failure`` is AGISTATUS=FAILURE, and it ends a playback at once. So every session
-   that is given up ends with that line.
-4. After that line Asterisk closes. We wait a moment for it, reading and dropping what
-   still comes: a socket closed with bytes unread is reset, and a reset may overtake
-   the line.
+1. Asterisk reads one line, runs it, answers, and only then reads the next. A second
+   line sent early stays in its buffer. So there is one command at a time.
+2. Replies carry no id. If a reply is late, is not waited for any more, or can not be
+   parsed, no later reply can be trusted: the connection is closed.
+3. If the connection just closes, AGISTATUS is SUCCESS. Only a line that begins with
+   ``failure`` sets it to FAILURE, and it ends a playback at once. So every session
+   that fails ends with that line.
+4. After that line Asterisk closes the connection. The service waits for this for a
+   moment, and reads and drops what still comes: if a socket is closed with unread
+   bytes, the system sends a reset, which may overtake the line.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from fastagi.errors import CallbackError
 from fastagi.wire.agi import NEED_DATA, AgiHangup, AgiParser, AgiReply, AgiRequest
 from fastagi.wire.errors import LocalProtocolError, RemoteProtocolError
 
-#: What Asterisk takes for a script that could not run (``res_agi.c:run_agi``).
+#: The line that sets AGISTATUS to FAILURE (``res_agi.c:run_agi``).
 FAILURE_LINE: Final = b"failure\n"
 
 
@@ -60,10 +60,10 @@ FAILURE_LINE: Final = b"failure\n"
 _LAST_DATA_RECV: Final = struct.Struct("=52xI")
 
 
-def _unread_s(transport: ITransport | None) -> float:
-    """Return how long ago the last bytes came from the network, in seconds.
+def _seconds_since_last_data(transport: ITransport | None) -> float:
+    """Return the time since the last bytes came from the network, in seconds.
 
-    0 where the system does not tell.
+    Returns 0 if the operating system does not know it.
     """
     try:
         handle: socket.socket = transport.getHandle()  # type: ignore[union-attr]
@@ -77,43 +77,43 @@ def _unread_s(transport: ITransport | None) -> float:
 
 
 def abort(transport: ITransport | None) -> None:
-    """Close a stream connection without waiting for what is unsent."""
+    """Close a stream connection at once, and drop what is not sent yet."""
     if transport is not None:
-        # Twisted's types promise this of TCP only; its other streams have it too.
+        # Twisted's types declare this method for TCP only; all its streams have it.
         cast(ITCPTransport, transport).abortConnection()
 
 
 @attrs.frozen(kw_only=True)
 class AgiLimits:
-    """How long a connection may take over what."""
+    """Time limits of a connection, in seconds."""
 
-    #: From the first moment to the end of the header block.
+    #: From the connect to the end of the header block.
     header_timeout_s: float = 3.0
-    #: From a command to its reply, unless the command says otherwise.
+    #: From a command to its reply, unless the command has a limit of its own.
     command_timeout_s: float = 5.0
-    #: From the first moment to the last.
+    #: From the connect to the end of the session.
     session_timeout_s: float = 30.0
-    #: From the failure line to our closing, when Asterisk does not close.
+    #: From the failure line until the service closes, if Asterisk does not close.
     linger_s: float = 1.0
 
 
 class LinkOwner(Protocol):
-    """What a connection needs of the server it belongs to."""
+    """The part of the server that a connection calls."""
 
     def request_received(self, link: AgiProtocol, request: AgiRequest) -> None:
-        """The header block is complete."""
+        """Called when the header block is complete."""
 
     def session_expired(self, link: AgiProtocol) -> None:
-        """The whole time is over; the connection has been given up."""
+        """Called when the time limit of the session has closed the connection."""
 
     def link_closed(self, link: AgiProtocol) -> None:
-        """The connection is gone. Said once, and last."""
+        """Called once, as the last call, when the connection is closed."""
 
 
 class _State(enum.Enum):
     HEADERS = enum.auto()
     OPEN = enum.auto()
-    #: Our side has ended; waiting for the other to close.
+    #: The service has ended the session and waits for Asterisk to close.
     LEAVING = enum.auto()
     CLOSED = enum.auto()
 
@@ -127,9 +127,9 @@ class AgiProtocol(TwistedProtocol):
         self, *, owner: LinkOwner, clock: IReactorTime, limits: AgiLimits, peer: str
     ) -> None:
         self.peer = peer
-        #: Did Asterisk say that the channel was hung up?
+        #: Whether Asterisk has reported that the channel was hung up.
         self.hung_up = False
-        #: How long the request lay unread because this process was busy, in seconds.
+        #: Time that the request waited because this process was busy, in seconds.
         self.unread_s = 0.0
         self._owner = owner
         self._clock = clock
@@ -138,8 +138,8 @@ class AgiProtocol(TwistedProtocol):
         self._state = _State.HEADERS
         self._waiting: Deferred[AgiReply] | None = None
         self._error: AgiError | None = None
-        # One timer for the life of the connection. It is moved only when something
-        # is due earlier than it fires; otherwise it looks again when it does.
+        # One timer for the whole connection. It is moved only to an earlier time. For
+        # a later deadline it fires early and is set again.
         self._timer: IDelayedCall | None = None
         self._timer_fires = math.inf
         self._deadline = 0.0
@@ -147,10 +147,10 @@ class AgiProtocol(TwistedProtocol):
 
     @property
     def closed(self) -> bool:
-        """Is the connection gone?"""
+        """Whether the connection is closed."""
         return self._state is _State.CLOSED
 
-    # -- what a session does
+    # -- called by the session
 
     def send_command(
         self, line: bytes, timeout_s: float | None = None
@@ -159,43 +159,43 @@ class AgiProtocol(TwistedProtocol):
 
         Args:
             line: From `fastagi.wire.agi.encode_command`.
-            timeout_s: How long the reply may take; the usual time if None. The session
-                may not last longer for it.
+            timeout_s: Time limit for the reply, in seconds; None for the default. The
+                limit of the session still holds.
 
         Returns:
             A Deferred that fires with the reply, whatever its code. Fails with
-            `AgiTimedOut`, `AgiHungUp` (Asterisk left after a hang-up),
+            `AgiTimedOut`, `AgiHungUp` (Asterisk closed after a hang-up),
             `AgiMisunderstood` or `AgiConnectionLost`; in each case the connection is
-            gone or going, and whether Asterisk ran the command is not known.
-            Cancelling it gives up the connection too.
+            closed or being closed, and it is unknown whether Asterisk ran the command.
+            Cancelling the Deferred closes the connection, too.
 
         Raises:
             AgiError: The connection had ended before; nothing was sent.
-            LocalProtocolError: A command is still waiting for its reply.
+            LocalProtocolError: Another command is still waiting for its reply.
         """
         if self._state is not _State.OPEN:
-            raise self._ended()
+            raise self._end_error()
         if self._waiting is not None:
-            raise LocalProtocolError("the command before still waits for its reply")
+            raise LocalProtocolError("the previous command still waits for its reply")
         if timeout_s is None:
             timeout_s = self._limits.command_timeout_s
         waiting: Deferred[AgiReply] = Deferred(self._abandoned)
         self._waiting = waiting
         deadline = self._clock.seconds() + timeout_s
-        self._watch(min(deadline, self._session_deadline))
+        self._set_deadline(min(deadline, self._session_deadline))
         self._write(line)
         return waiting
 
     def finish(self) -> None:
-        """End the session in peace: the script has done its work."""
+        """End the session normally: the script has ended."""
         if self._state is _State.OPEN:
             self._leave(AgiConnectionLost("The session has ended."))
             self._lose()
 
     def give_up(self, error: AgiError) -> None:
-        """End the session so that Asterisk goes on with AGISTATUS=FAILURE.
+        """End the session so that Asterisk continues with AGISTATUS=FAILURE.
 
-        A command still waiting fails with `error`, and so does each one after it.
+        A command that waits for its reply fails with `error`, as does each later one.
         """
         if self._state not in (_State.HEADERS, _State.OPEN):
             return
@@ -208,15 +208,17 @@ class AgiProtocol(TwistedProtocol):
         self._leave(error)
 
     def abort(self) -> None:
-        """Close at once, whatever is unsent."""
+        """Close at once, and drop what is not sent yet."""
         abort(self.transport)
 
-    # -- what Twisted calls
+    # -- called by Twisted
 
     def connectionMade(self) -> None:
         now = self._clock.seconds()
         self._session_deadline = now + self._limits.session_timeout_s
-        self._watch(min(now + self._limits.header_timeout_s, self._session_deadline))
+        self._set_deadline(
+            min(now + self._limits.header_timeout_s, self._session_deadline)
+        )
 
     def dataReceived(self, data: bytes) -> None:
         if self._state not in (_State.HEADERS, _State.OPEN):
@@ -228,11 +230,11 @@ class AgiProtocol(TwistedProtocol):
             return
         if message is None:
             return
-        # Nobody is told before all bytes were looked at: see `_read`.
+        # The message is passed on only after all bytes were checked: see `_read`.
         self._deadline = self._session_deadline
         if isinstance(message, AgiRequest):
             self._state = _State.OPEN
-            self.unread_s = _unread_s(self.transport)
+            self.unread_s = _seconds_since_last_data(self.transport)
             self._owner.request_received(self, message)
             return
         waiting, self._waiting = self._waiting, None
@@ -242,7 +244,7 @@ class AgiProtocol(TwistedProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._state is _State.HEADERS:
             self._log.debug(
-                "FastAGI connection from {peer} closed before it asked for anything",
+                "FastAGI connection from {peer} closed before its request was complete",
                 peer=self.peer,
             )
         if self._error is None:
@@ -258,13 +260,15 @@ class AgiProtocol(TwistedProtocol):
         self._fail_waiting()
         self._owner.link_closed(self)
 
-    # -- inside
+    # -- internals
 
     def _read(self, data: bytes) -> AgiRequest | AgiReply | None:
-        """Return the one request or reply in these bytes, if there is one.
+        """Return the request or reply in these bytes; None if it is not complete.
 
-        More than one, or bytes behind it that are no ``HANGUP``, means that a value
-        held a newline and what follows is not Asterisk's own word.
+        Raises:
+            RemoteProtocolError: there is more than one, or bytes other than ``HANGUP``
+                follow it. Then a value contained a newline, and what follows was not
+                written by Asterisk.
         """
         found: AgiRequest | AgiReply | None = None
         parser = self._parser
@@ -277,18 +281,18 @@ class AgiProtocol(TwistedProtocol):
                     # "100 Trying": the reply comes later.
                     continue
                 if found is not None or self._waiting is None:
-                    raise RemoteProtocolError("a reply came that nobody waits for")
+                    raise RemoteProtocolError("a reply came without a command")
                 found = event
             elif isinstance(event, AgiRequest):
                 found = event
         if found is not None and not parser.between_messages:
-            raise RemoteProtocolError("bytes follow a message that was complete")
+            raise RemoteProtocolError("bytes follow a complete message")
         return found
 
     def _misunderstood(self, error: RemoteProtocolError) -> None:
         reason = AgiMisunderstood(f"Asterisk was not understood: {error}")
         if self._state is _State.HEADERS and not self._parser.request_began:
-            # Not Asterisk at all, so nobody is waiting for a word from us.
+            # The peer is not Asterisk, so it gets no failure line.
             self._log.debug(
                 "FastAGI connection from {peer} closed: {reason!s}",
                 peer=self.peer,
@@ -307,15 +311,15 @@ class AgiProtocol(TwistedProtocol):
     def _leave(self, error: AgiError) -> None:
         self._state = _State.LEAVING
         self._error = error
-        self._watch(self._clock.seconds() + self._limits.linger_s)
+        self._set_deadline(self._clock.seconds() + self._limits.linger_s)
         self._fail_waiting()
 
     def _fail_waiting(self) -> None:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
-            waiting.errback(self._ended())
+            waiting.errback(self._end_error())
 
-    def _ended(self) -> CallbackError:
+    def _end_error(self) -> CallbackError:
         """Return a new exception that says why there is no connection any more."""
         if self._error is None:
             return LocalProtocolError("the request has not come yet")
@@ -329,21 +333,21 @@ class AgiProtocol(TwistedProtocol):
         assert self.transport is not None
         self.transport.loseConnection()
 
-    def _watch(self, deadline: float) -> None:
+    def _set_deadline(self, deadline: float) -> None:
         self._deadline = deadline
         if deadline >= self._timer_fires:
             return
         self._timer_fires = deadline
         delay_s = max(0.0, deadline - self._clock.seconds())
         if self._timer is None:
-            self._timer = self._clock.callLater(delay_s, self._look)
+            self._timer = self._clock.callLater(delay_s, self._deadline_reached)
         else:
             self._timer.reset(delay_s)
 
-    def _look(self) -> None:
+    def _deadline_reached(self) -> None:
         self._timer, self._timer_fires = None, math.inf
         if self._clock.seconds() < self._deadline:
-            self._watch(self._deadline)
+            self._set_deadline(self._deadline)
         elif self._state is _State.LEAVING:
             self.abort()
         elif self._state is _State.HEADERS:

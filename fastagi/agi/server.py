@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""The FastAGI server: who may connect, how many, and which script a path means.
+"""The FastAGI server: admits connections and runs the script for each path.
 
-Owns the listening port and the scripts under way. Must not know what a script does, nor
-settings files.
+This module owns the listening port and the running scripts. It does not know what a
+script does, and reads no settings file.
 
-A session that cannot be served is told so at once (see `fastagi.agi.protocol`, rule 3):
-the dialplan goes on with AGISTATUS=FAILURE instead of keeping a caller in silence.
+If a session can not be served, the server sends ``failure`` at once (see
+`fastagi.agi.protocol`, rule 3). So the dialplan continues with AGISTATUS=FAILURE, and
+no caller waits in silence.
 """
 
 from __future__ import annotations
@@ -35,19 +36,19 @@ from fastagi.agi.errors import (
     AgiMisunderstood,
     AgiTimedOut,
 )
-from fastagi.agi.peers import Complaints, Network, Peers, Verdict
+from fastagi.agi.peers import Admission, Network, Peers, RateLimitedReport
 from fastagi.agi.protocol import FAILURE_LINE, AgiLimits, AgiProtocol, abort
 from fastagi.agi.session import AgiSession
 from fastagi.wire.agi import AgiRequest
 
 Script = Callable[[AgiSession], Coroutine[Any, Any, None]]
 
-#: Open files that connections leave to the rest of the process.
-SPARE_FILES: Final = 24
-#: How many refused connections are waited for at the same time.
-_MOST_LINGERING: Final = 64
-#: Between two looks whether there are files again, in seconds.
-_LOOK_S: Final = 1.0
+#: Number of file descriptors that are kept for the rest of the process.
+RESERVED_FILES: Final = 24
+#: Maximum number of refused connections that wait for Asterisk to close.
+_MAX_LINGERING: Final = 64
+#: Interval of the checks whether there are file descriptors again, in seconds.
+_FILE_CHECK_S: Final = 1.0
 
 LOOPBACK: Final[tuple[Network, ...]] = (
     ip_network("127.0.0.0/8"),
@@ -60,21 +61,23 @@ class FastAgiServer(Service):
 
     Args:
         endpoint: Where to listen.
-        scripts: Script by path, the path as in ``AGI(agi://HOST/PATH)`` without query.
-        clock: Of every time limit; a steady one.
-        max_connections: Sessions at one time. One more is answered with ``failure``.
-        max_connections_per_peer: The same for one peer, so that there is room for a
-            second one whatever the first does; None for no limit.
-        max_rate_per_peer: Connections that one peer may make in a second. One more is
-            answered with ``failure``. None for no limit.
-        header_timeout_s: How long the header block may take.
-        command_timeout_s: How long a reply may take, where the verb says nothing else.
-        session_timeout_s: How long a session may take altogether.
-        stop_timeout_s: How long `stopService` waits for scripts under way.
-        allowed_peers: Who gets an answer. Others are closed without a byte.
-        files_left: How many files the process may still open; None: do not ask. While
-            fewer than `SPARE_FILES` are left, a connection is answered with
-            ``failure``, so that the database and the log find some.
+        scripts: Scripts by path, as in ``AGI(agi://HOST/PATH)`` without the query.
+        clock: A steady clock for all time limits.
+        max_connections: Maximum number of sessions at a time. Further connections are
+            answered with ``failure``.
+        max_connections_per_peer: Maximum number of sessions of one peer, so that one
+            peer can not use up all sessions; None for no limit.
+        max_rate_per_peer: Maximum number of connections that one peer may make in a
+            second. Further ones are answered with ``failure``. None for no limit.
+        header_timeout_s: Time limit for the header block.
+        command_timeout_s: Time limit for a reply, unless the verb has its own.
+        session_timeout_s: Time limit for the whole session.
+        stop_timeout_s: How long `stopService` waits for running scripts.
+        allowed_peers: Networks whose connections are served. Others are closed without
+            an answer.
+        files_left: Returns how many files the process may still open; None: do not
+            check. If fewer than `RESERVED_FILES` are left, a connection is answered
+            with ``failure``, so that the database and the log can still open files.
     """
 
     _log = Logger()
@@ -111,34 +114,34 @@ class FastAgiServer(Service):
             max_at_once=max_connections_per_peer,
             max_per_second=max_rate_per_peer,
         )
-        self._complaints = {
-            Verdict.STRANGER: Complaints(clock, self._tell_of_strangers),
-            Verdict.TOO_MANY: Complaints(clock, self._tell_of_too_many),
-            Verdict.TOO_FAST: Complaints(clock, self._tell_of_too_fast),
+        self._reports = {
+            Admission.NOT_ALLOWED: RateLimitedReport(clock, self._warn_of_not_allowed),
+            Admission.TOO_MANY: RateLimitedReport(clock, self._warn_of_too_many),
+            Admission.TOO_FAST: RateLimitedReport(clock, self._warn_of_too_fast),
         }
         self._listening: IListeningPort | None = None
         self._starting = False
         self._listen_failure: Failure | None = None
-        #: Connections that hold a place: not closed, or their script not ended.
+        #: Connections that count as sessions: not closed, or their script not ended.
         self._links: set[AgiProtocol] = set()
         self._running: dict[AgiProtocol, Deferred[None]] = {}
         self._refusals: set[_Refusal] = set()
         self._full = False
         self._files_left = files_left
-        #: Looks whether there are files again; None while there are.
-        self._looking: LoopingCall | None = None
+        #: Runs while too few file descriptors are left; otherwise None.
+        self._file_check: LoopingCall | None = None
         self._all_ended: list[Deferred[None]] = []
 
-    # -- life
+    # -- start and stop
 
     @property
     def active(self) -> int:
-        """Sessions that hold a place now."""
+        """Number of sessions now."""
         return len(self._links)
 
     @property
     def port(self) -> int:
-        """The TCP port listened on; 0 when not listening."""
+        """The TCP port; 0 if the server does not listen."""
         if self._listening is None:
             return 0
         return int(getattr(self._listening.getHost(), "port", 0))
@@ -147,9 +150,9 @@ class FastAgiServer(Service):
         """Begin to listen.
 
         Raises:
-            Exception: What the endpoint says when it cannot listen, such as
-                `twisted.internet.error.CannotListenError`. An endpoint that says so
-                later gets it logged.
+            Exception: The endpoint can not listen, for example
+                `twisted.internet.error.CannotListenError`. If the endpoint fails
+                later, the error is logged.
         """
         super().startService()
         failure = self._listen()
@@ -158,11 +161,11 @@ class FastAgiServer(Service):
             failure.raiseException()
 
     def stopService(self) -> Deferred[None]:
-        """Stop listening, let the scripts under way end, then drop what is left.
+        """Stop listening, let the running scripts end, then close what is left.
 
         Returns:
-            A Deferred that fires when no connection is left, at the latest a moment
-            after the stop time-out. Never fails.
+            A Deferred that fires when no connection is left, at the latest 2 x
+            ``linger_s`` after the stop time-out. Never fails.
         """
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
@@ -177,7 +180,7 @@ class FastAgiServer(Service):
     def _listens(self, port: IListeningPort) -> None:
         self._listening = port
         if not self.running:
-            # Stopped before it had begun.
+            # stopService was called before the port was there.
             self._listening = None
             port.stopListening()
 
@@ -187,7 +190,7 @@ class FastAgiServer(Service):
             self._log.failure("cannot listen for FastAGI", failure)
 
     async def _stop(self) -> None:
-        self._stop_looking()
+        self._stop_checking_files()
         port, self._listening = self._listening, None
         if port is not None:
             await maybeDeferred(port.stopListening)
@@ -222,24 +225,24 @@ class FastAgiServer(Service):
             return False
         return True
 
-    # -- who gets in
+    # -- new connections
 
     def accept(self, address: IAddress | None) -> Protocol | None:
         """Return the protocol for a new connection; None closes it unanswered."""
         host = getattr(address, "host", "")
         if not self.running:
             return None
-        verdict = self._peers.admit(host)
-        if verdict is not Verdict.WELCOME:
-            self._complaints[verdict].add(host)
-            return None if verdict is Verdict.STRANGER else self._refusal()
+        admission = self._peers.admit(host)
+        if admission is not Admission.ADMITTED:
+            self._reports[admission].add(host)
+            return None if admission is Admission.NOT_ALLOWED else self._refusal()
         if len(self._links) >= self._max_connections:
             self._peers.release(host)
-            self._tell_of_being_full()
+            self._warn_of_being_full()
             return self._refusal()
         if self._lacks_files():
             self._peers.release(host)
-            # One that lingers would need a file, too.
+            # Close at once: a connection that lingers needs a file descriptor, too.
             return _Refusal(self._clock, 0.0, self._refusals)
         if 2 * len(self._links) <= self._max_connections:
             self._full = False
@@ -250,37 +253,37 @@ class FastAgiServer(Service):
         return link
 
     def _lacks_files(self) -> bool:
-        """Say whether too few open files are left, and log when that changes."""
+        """Return whether too few file descriptors are left; log when that changes."""
         if self._files_left is None:
             return False
         left = self._files_left()
-        if left < SPARE_FILES and self._looking is None:
+        if left < RESERVED_FILES and self._file_check is None:
             self._log.error(
                 "no file descriptors are left for more FastAGI connections, with"
-                " {count} open: callers are turned away - raise LimitNOFILE in the"
+                " {count} open: requests are refused - raise LimitNOFILE in the"
                 " systemd unit (systemctl edit callback-queue), or lower"
                 " fastagi.max_connections",
                 count=len(self._links),
             )
-            self._looking = LoopingCall(self._look_for_files)
-            self._looking.clock = self._clock
-            _ = self._looking.start(_LOOK_S, now=False)
-        return left < SPARE_FILES
+            self._file_check = LoopingCall(self._check_files)
+            self._file_check.clock = self._clock
+            _ = self._file_check.start(_FILE_CHECK_S, now=False)
+        return left < RESERVED_FILES
 
-    def _look_for_files(self) -> None:
+    def _check_files(self) -> None:
         assert self._files_left is not None
-        # Some more than is needed, so that it is not told again and again.
-        if self._looking is None or self._files_left() < 2 * SPARE_FILES:
+        # Twice the limit, so that the two log lines do not alternate.
+        if self._file_check is None or self._files_left() < 2 * RESERVED_FILES:
             return
         self._log.info("there are file descriptors for FastAGI connections again")
-        self._stop_looking()
+        self._stop_checking_files()
 
-    def _stop_looking(self) -> None:
-        looking, self._looking = self._looking, None
+    def _stop_checking_files(self) -> None:
+        looking, self._file_check = self._file_check, None
         if looking is not None and looking.running:
             looking.stop()
 
-    def _tell_of_being_full(self) -> None:
+    def _warn_of_being_full(self) -> None:
         if not self._full:
             self._full = True
             self._log.warn(
@@ -288,7 +291,7 @@ class FastAgiServer(Service):
                 count=self._max_connections,
             )
 
-    def _tell_of_strangers(self, count: int, peer: str) -> None:
+    def _warn_of_not_allowed(self, count: int, peer: str) -> None:
         self._log.warn(
             "{count} FastAGI connections were closed unanswered, the latest from"
             " {peer}: it is not in fastagi.allowed_peers",
@@ -296,7 +299,7 @@ class FastAgiServer(Service):
             peer=peer,
         )
 
-    def _tell_of_too_many(self, count: int, peer: str) -> None:
+    def _warn_of_too_many(self, count: int, peer: str) -> None:
         self._log.warn(
             "{count} FastAGI connections were refused, the latest from {peer}: it has"
             " fastagi.max_connections_per_peer of them",
@@ -304,7 +307,7 @@ class FastAgiServer(Service):
             peer=peer,
         )
 
-    def _tell_of_too_fast(self, count: int, peer: str) -> None:
+    def _warn_of_too_fast(self, count: int, peer: str) -> None:
         self._log.warn(
             "{count} FastAGI connections were refused, the latest from {peer}: it made"
             " more in a second than fastagi.max_rate_per_peer",
@@ -313,12 +316,12 @@ class FastAgiServer(Service):
         )
 
     def _refusal(self) -> Protocol:
-        # Those who are told so and do not leave are limited too.
-        linger = len(self._refusals) < min(self._max_connections, _MOST_LINGERING)
+        # Refused connections that Asterisk does not close are limited, too.
+        linger = len(self._refusals) < min(self._max_connections, _MAX_LINGERING)
         linger_s = self._limits.linger_s if linger else 0.0
         return _Refusal(self._clock, linger_s, self._refusals)
 
-    # -- what a connection tells us
+    # -- called by connections
 
     def request_received(self, link: AgiProtocol, request: AgiRequest) -> None:
         """Start the script that the request asks for."""
@@ -336,13 +339,13 @@ class FastAgiServer(Service):
         _ = running.addBoth(self._script_ended, link)
 
     def session_expired(self, link: AgiProtocol) -> None:
-        """Stop a script that waits for something other than Asterisk."""
+        """Cancel the script of a session whose time is over."""
         script = self._running.get(link)
         if script is not None:
             script.cancel()
 
     def link_closed(self, link: AgiProtocol) -> None:
-        """Free the place, unless the script is still at work."""
+        """End the session, unless its script is still running."""
         self._release(link)
 
     async def _run(
@@ -357,7 +360,7 @@ class FastAgiServer(Service):
             self._warn(request, str(error))
         except AgiConnectionLost as error:
             self._log.debug(
-                "script {script!r} cut short: {reason!s}",
+                "script {script!r} ended early: {reason!s}",
                 script=request.script,
                 uniqueid=request.uniqueid,
                 reason=error,
@@ -388,7 +391,7 @@ class FastAgiServer(Service):
         del self._running[link]
         self._release(link)
         if isinstance(result, Failure):
-            self._log.failure("a FastAGI session ended badly", result)
+            self._log.failure("a FastAGI session failed", result)
 
     def _release(self, link: AgiProtocol) -> None:
         if not link.closed or link in self._running:
@@ -404,7 +407,7 @@ class FastAgiServer(Service):
 
 
 class FastAgiFactory(Factory):
-    """Asks the server about each connection."""
+    """Passes each new connection to the server."""
 
     noisy = False
 
@@ -416,10 +419,10 @@ class FastAgiFactory(Factory):
 
 
 class _Refusal(Protocol):
-    """A connection too many: says ``failure``, drops what comes, closes.
+    """A refused connection: sends ``failure``, drops what comes, closes.
 
-    Without time to linger it closes at once. Linux hands the line over all the same;
-    other systems may drop it for the reset that follows.
+    With ``linger_s`` 0 it closes at once. Linux still delivers the line; other systems
+    may send a reset in its place.
     """
 
     def __init__(

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: MIT
-"""What a script can do with the channel that called it.
+"""The AGI commands that a script can send to the channel that called it.
 
-Owns the verbs: how each is put into words, and what its result means. Must not know
-sockets or timers, nor what the service uses a verb for.
+This module writes each command and interprets its result. It does not know sockets or
+timers, nor what the service uses a command for.
 
-The verbs are those that the scripts of a call centre are made of, and each is called
-after its command, as in starpy: a script of another kind needs nothing below this. The
-service's own script sets variables only, as each command costs a round trip.
+The methods cover the usual commands of call-centre scripts and are named after them,
+as in starpy, so a new script needs nothing below this module. The service's own
+scripts only set variables, as each command costs a round trip.
 
-Each verb waits for Asterisk's reply and raises
+Each method waits for Asterisk's reply and raises
 
-- `AgiHungUp` when the channel is gone (Asterisk then still runs the verbs about
-  variables, the database and applications, which is why no verb is refused here),
-- `AgiCommandFailed` when Asterisk refused or could not do it,
-- `AgiTimedOut`, `AgiConnectionLost` when there is no session any more,
-- `LocalProtocolError` when a word cannot be sent; then nothing was.
+- `AgiHungUp` if the channel is gone (Asterisk then still runs the commands about
+  variables, the database and applications, so no command is refused here),
+- `AgiCommandFailed` if Asterisk refused the command or it failed,
+- `AgiTimedOut` or `AgiConnectionLost` if the session has ended,
+- `LocalProtocolError` if an argument can not be sent; then nothing was sent.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from fastagi.agi.errors import AgiCommandFailed, AgiHungUp
 from fastagi.wire.agi import AgiReply, AgiRequest, encode_command
 from fastagi.wire.errors import LocalProtocolError
 
-#: For what lasts as long as a prompt or a person takes: the session's end is the limit.
-_AS_LONG_AS_IT_TAKES: Final = math.inf
+#: Time-out of commands that wait for a prompt or a person: only the session's limit.
+_UNTIL_SESSION_ENDS: Final = math.inf
 
 #: ``res_agi.c:handle_getvariable`` copies a value into 1024 bytes, the last one NUL.
 _GET_VARIABLE_BYTES: Final = 1023
@@ -45,31 +45,31 @@ _APPLICATION = re.compile(r"[A-Za-z0-9_]+")
 
 
 class Link(Protocol):
-    """What a session needs of its connection."""
+    """The part of a connection that a session uses."""
 
     @property
     def hung_up(self) -> bool:
-        """Did Asterisk say that the channel was hung up?"""
+        """Whether Asterisk has reported that the channel was hung up."""
 
     def send_command(
         self, line: bytes, timeout_s: float | None = None
     ) -> Deferred[AgiReply]:
-        """Send a line; the Deferred fires with its reply."""
+        """Send a line; return a Deferred of its reply."""
 
 
 @attrs.define(kw_only=True, eq=False)
 class AgiSession:
     """One run of a script, for one channel."""
 
-    #: What Asterisk said at the start.
+    #: The header block.
     request: AgiRequest
     _link: Link
-    #: How long the request lay unread, in seconds: Asterisk has waited that long.
+    #: Time that the request waited unread, in seconds; Asterisk waited as long.
     unread_s: float = 0.0
 
     @property
     def hung_up(self) -> bool:
-        """Has the channel been hung up, as far as Asterisk has told us?"""
+        """Whether Asterisk has reported that the channel was hung up."""
         return self._link.hung_up
 
     async def command(self, *words: str, timeout_s: float | None = None) -> AgiReply:
@@ -86,8 +86,8 @@ class AgiSession:
     async def get_variable(self, name: str) -> str | None:
         """Return a channel variable, or what a function such as CALLERID(num) reads.
 
-        None if it is not set. A value longer than GET VARIABLE can carry is asked for
-        once more in the way that has no such limit.
+        Returns None if it is not set. If the value is longer than GET VARIABLE can
+        return, it is read again with GET FULL VARIABLE, which has no such limit.
         """
         _check(_VARIABLE, name, "a variable")
         reply = await self.command("GET", "VARIABLE", name)
@@ -98,10 +98,10 @@ class AgiSession:
         return reply.value
 
     async def get_full_variable(self, expression: str, channel: str = "") -> str | None:
-        """Return what the dialplan would make of an expression such as ``${EXTEN}``.
+        """Return the value of an expression such as ``${EXTEN}``.
 
-        Asterisk evaluates it: no part of it may come from outside. None if there is no
-        such channel.
+        Asterisk evaluates the expression, so no part of it may come from outside.
+        Returns None if there is no such channel.
         """
         words = ["GET", "FULL", "VARIABLE", expression]
         if channel:
@@ -117,22 +117,22 @@ class AgiSession:
     # -- the channel
 
     async def answer(self) -> None:
-        """Answer the channel, unless it is up already."""
+        """Answer the channel, unless it is answered already."""
         reply = await self.command("ANSWER")
         if reply.result == -1:
             await self._explain("ANSWER", reply)
 
     async def hangup(self) -> None:
-        """Hang the channel up. What needs a living channel raises `AgiHungUp` then."""
+        """Hang up the channel. Commands that need it raise `AgiHungUp` from then on."""
         await self.command("HANGUP")
 
     async def channel_status(self) -> int:
-        """Return the channel's state, 6 being up."""
+        """Return the number of the channel's state (6 is up); -1 if there is none."""
         reply = await self.command("CHANNEL", "STATUS")
         return -1 if reply.result is None else reply.result
 
     async def goto(self, context: str, extension: str, priority: str = "1") -> None:
-        """Say where the dialplan goes on when the script has ended."""
+        """Set where the dialplan continues after the script."""
         await self.command("SET", "CONTEXT", context)
         await self.command("SET", "EXTENSION", extension)
         await self.command("SET", "PRIORITY", priority)
@@ -149,7 +149,7 @@ class AgiSession:
         await self.command(*words)
 
     async def set_autohangup(self, after_s: int) -> None:
-        """Have the channel hung up after so many seconds; 0 takes it back."""
+        """Hang up the channel after this many seconds; 0 cancels that."""
         await self.command("SET", "AUTOHANGUP", str(after_s))
 
     # -- prompts and digits
@@ -160,11 +160,11 @@ class AgiSession:
         """Play a prompt to its end, or until one of the digits is pressed.
 
         Returns:
-            The digit that ended it, "" if none did.
+            The digit that was pressed; "" if none was.
 
         Raises:
-            AgiCommandFailed: There is no such prompt. The session goes on, but
-                Asterisk will set AGISTATUS to FAILURE when it ends.
+            AgiCommandFailed: There is no such prompt. The session continues, but
+                Asterisk sets AGISTATUS to FAILURE when it ends.
         """
         words = ["STREAM", "FILE", name, escape_digits]
         if offset_samples:
@@ -172,28 +172,28 @@ class AgiSession:
         return await self._digit(*words)
 
     async def get_data(self, name: str, *, timeout_s: float, max_digits: int) -> str:
-        """Play a prompt and return the digits pressed until # or the time is over.
+        """Play a prompt; return the digits that are pressed before # or the time-out.
 
-        The time runs anew with each digit.
+        The time-out starts again with each digit.
         """
         reply = await self.command(
             *("GET", "DATA", name, _milliseconds(timeout_s), str(max_digits)),
-            timeout_s=_AS_LONG_AS_IT_TAKES,
+            timeout_s=_UNTIL_SESSION_ENDS,
         )
         if reply.result_text == "-1":
             await self._explain("GET DATA", reply)
         return reply.result_text
 
     async def wait_for_digit(self, timeout_s: float) -> str:
-        """Return the digit pressed within that time, "" if none was."""
+        """Wait for a digit and return it; "" if none is pressed in time."""
         return await self._digit("WAIT", "FOR", "DIGIT", _milliseconds(timeout_s))
 
     async def say_digits(self, digits: str, *, escape_digits: str = "") -> str:
-        """Say digits one by one; returns the digit that ended it, "" if none did."""
+        """Say digits one by one; return the escape digit that was pressed, or ""."""
         return await self._digit("SAY", "DIGITS", digits, escape_digits)
 
     async def say_number(self, number: int, *, escape_digits: str = "") -> str:
-        """Say a number; returns the digit that ended it, "" if none did."""
+        """Say a number; return the escape digit that was pressed, or ""."""
         return await self._digit("SAY", "NUMBER", str(number), escape_digits)
 
     # -- applications, console
@@ -203,16 +203,16 @@ class AgiSession:
     ) -> int:
         """Run a dialplan application and return its result.
 
-        One that returns 1 is followed by a usage block that belongs to nothing
-        (``res_agi.c`` takes the result for its own RESULT_SHOWUSAGE), which ends the
-        session. Of Asterisk's own applications only StatsD is known to do so.
+        If an application returns 1, Asterisk sends a usage text after the reply
+        (``res_agi.c`` confuses the result with its own RESULT_SHOWUSAGE), which ends
+        the session. Of Asterisk's own applications only StatsD is known to do so.
 
         Args:
-            application: Its name.
-            args: Its arguments. One that holds a comma would be two to Asterisk and is
-                refused; pass two. Some applications give ``&``, ``|`` or parentheses a
-                meaning as well: nothing from outside belongs here unchecked.
-            timeout_s: How long it may take; None leaves that to the session.
+            application: The name of the application.
+            args: Its arguments. An argument with a comma is refused, as Asterisk would
+                split it: pass two. ``&``, ``|`` and parentheses have a meaning for some
+                applications: check whatever comes from outside.
+            timeout_s: Time limit in seconds; None for the session's limit only.
 
         Raises:
             AgiCommandFailed: There is no such application.
@@ -224,7 +224,7 @@ class AgiSession:
         if args:
             words.append(",".join(args))
         if timeout_s is None:
-            timeout_s = _AS_LONG_AS_IT_TAKES
+            timeout_s = _UNTIL_SESSION_ENDS
         reply = await self.command(*words, timeout_s=timeout_s)
         if reply.result == _NO_SUCH_APPLICATION or reply.result is None:
             raise AgiCommandFailed(f"EXEC {application}", reply)
@@ -235,13 +235,13 @@ class AgiSession:
         await self.command("VERBOSE", text, str(level))
 
     async def noop(self) -> None:
-        """Do nothing, but find out whether Asterisk still listens."""
+        """Do nothing; this shows whether Asterisk still answers."""
         await self.command("NOOP")
 
     # -- AstDB
 
     async def database_get(self, family: str, key: str) -> str | None:
-        """Return a value from AstDB, None if there is none."""
+        """Return a value from AstDB; None if there is no such key."""
         reply = await self.command("DATABASE", "GET", family, key)
         return reply.value if reply.result == 1 else None
 
@@ -252,7 +252,7 @@ class AgiSession:
             raise AgiCommandFailed("DATABASE PUT", reply)
 
     async def database_del(self, family: str, key: str) -> None:
-        """Delete a value from AstDB; there need not be one."""
+        """Delete a value from AstDB, if there is one."""
         await self.command("DATABASE", "DEL", family, key)
 
     async def database_deltree(self, family: str, keytree: str = "") -> None:
@@ -262,19 +262,19 @@ class AgiSession:
             words.append(keytree)
         await self.command(*words)
 
-    # -- inside
+    # -- internals
 
     async def _digit(self, *words: str) -> str:
-        reply = await self.command(*words, timeout_s=_AS_LONG_AS_IT_TAKES)
+        reply = await self.command(*words, timeout_s=_UNTIL_SESSION_ENDS)
         if reply.result == -1 or reply.result is None:
             await self._explain(" ".join(words[:2]), reply)
         return chr(reply.result) if reply.result else ""
 
     async def _explain(self, command: str, reply: AgiReply) -> NoReturn:
-        """Find out what -1 means: a missing prompt, or a caller who is gone.
+        """Raise what a result of -1 means: a missing prompt, or a hang-up.
 
-        ``HANGUP`` comes only after such a reply, so ask for something that Asterisk
-        answers on a living channel alone.
+        ``HANGUP`` comes only after such a reply. So this sends a command that Asterisk
+        carries out only if the channel is not hung up.
         """
         await self.command("CHANNEL", "STATUS")
         raise AgiCommandFailed(command, reply)

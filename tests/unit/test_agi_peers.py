@@ -8,7 +8,7 @@ from ipaddress import ip_network
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
-from fastagi.agi.peers import Complaints, Peers, Verdict
+from fastagi.agi.peers import Admission, Peers, RateLimitedReport
 from fastagi.agi.session import AgiSession
 from tests.emulator.agi_client import AsteriskAgi
 from tests.unit.test_agi_server import ServerTestCase, Stranger
@@ -27,22 +27,22 @@ def peers(clock: Clock, *, max_at_once: int = 2, max_per_second: int = 100) -> P
 
 def test_one_peer_is_limited_and_another_is_not() -> None:
     some = peers(Clock())
-    assert some.admit("10.0.0.1") is Verdict.WELCOME
-    assert some.admit("10.0.0.1") is Verdict.WELCOME
-    assert some.admit("10.0.0.1") is Verdict.TOO_MANY
-    assert some.admit("10.0.0.2") is Verdict.WELCOME
+    assert some.admit("10.0.0.1") is Admission.ADMITTED
+    assert some.admit("10.0.0.1") is Admission.ADMITTED
+    assert some.admit("10.0.0.1") is Admission.TOO_MANY
+    assert some.admit("10.0.0.2") is Admission.ADMITTED
     some.release("10.0.0.1")
-    assert some.admit("10.0.0.1") is Verdict.WELCOME
+    assert some.admit("10.0.0.1") is Admission.ADMITTED
 
 
 def test_each_form_of_an_address_is_the_same_peer() -> None:
     some = peers(Clock())
-    assert some.admit("10.0.0.1") is Verdict.WELCOME
-    assert some.admit("::ffff:10.0.0.1") is Verdict.WELCOME
-    assert some.admit("::ffff:a00:1") is Verdict.TOO_MANY
-    assert some.admit("fd00::1") is Verdict.WELCOME
-    assert some.admit("fd00:0::0:1") is Verdict.WELCOME
-    assert some.admit("fd00::1") is Verdict.TOO_MANY
+    assert some.admit("10.0.0.1") is Admission.ADMITTED
+    assert some.admit("::ffff:10.0.0.1") is Admission.ADMITTED
+    assert some.admit("::ffff:a00:1") is Admission.TOO_MANY
+    assert some.admit("fd00::1") is Admission.ADMITTED
+    assert some.admit("fd00:0::0:1") is Admission.ADMITTED
+    assert some.admit("fd00::1") is Admission.TOO_MANY
 
 
 def test_rate_counts_those_who_were_refused_too_and_begins_anew() -> None:
@@ -50,38 +50,38 @@ def test_rate_counts_those_who_were_refused_too_and_begins_anew() -> None:
     some = peers(clock, max_at_once=1, max_per_second=3)
     told = [some.admit("10.0.0.1") for _ in range(5)]
     assert told == [
-        Verdict.WELCOME,
-        *[Verdict.TOO_MANY] * 2,
-        *[Verdict.TOO_FAST] * 2,
+        Admission.ADMITTED,
+        *[Admission.TOO_MANY] * 2,
+        *[Admission.TOO_FAST] * 2,
     ]
-    assert some.admit("10.0.0.2") is Verdict.WELCOME
+    assert some.admit("10.0.0.2") is Admission.ADMITTED
     some.release("10.0.0.1")
-    assert some.admit("10.0.0.1") is Verdict.TOO_FAST
+    assert some.admit("10.0.0.1") is Admission.TOO_FAST
     clock.advance(1)
-    assert some.admit("10.0.0.1") is Verdict.WELCOME
+    assert some.admit("10.0.0.1") is Admission.ADMITTED
 
 
 def test_strangers_are_strangers_however_many() -> None:
     some = peers(Clock(), max_per_second=1)
     for host in ("127.0.0.1", "192.0.2.1", "::1", "", "somewhere", "10.0.0.1%eth0"):
-        assert some.admit(host) is Verdict.STRANGER
-        assert some.admit(host) is Verdict.STRANGER
+        assert some.admit(host) is Admission.NOT_ALLOWED
+        assert some.admit(host) is Admission.NOT_ALLOWED
 
 
-def test_complaints_are_told_at_once_and_then_once_a_minute() -> None:
+def test_refused_connections_are_reported_at_once_and_then_once_a_minute() -> None:
     clock = Clock()
-    told: list[tuple[int, str]] = []
-    complaints = Complaints(
+    reported: list[tuple[int, str]] = []
+    refused = RateLimitedReport(
         clock,  # type: ignore[arg-type]
-        lambda count, peer: told.append((count, peer)),
+        lambda count, peer: reported.append((count, peer)),
     )
-    complaints.add("a")
+    refused.add("a")
     for _ in range(1000):
-        complaints.add("b")
-    assert told == [(1, "a")]
+        refused.add("b")
+    assert reported == [(1, "a")]
     clock.advance(60)
-    complaints.add("c")
-    assert told == [(1, "a"), (1001, "c")]
+    refused.add("c")
+    assert reported == [(1, "a"), (1001, "c")]
 
 
 async def _wait_for_a_key(agi: AgiSession) -> None:
