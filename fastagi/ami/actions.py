@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""What Asterisk can be asked to do: one function for each action of the manager.
+"""The actions of the manager interface: one function for each action that is used.
 
-Owns the spelling of actions and their headers, and the quoting inside header values.
-Must not know connections, ActionIDs or replies. Times are in seconds here, whatever
-Asterisk wants on the wire. Those marked "a list" are answered by a list of events:
-send them with ``send_list``.
+This module writes the names and headers of actions, and quotes header values. It does
+not know connections, ActionIDs or replies. All times are in seconds, whatever the unit
+on the wire. Actions marked "a list" are answered by a list of events: send them with
+``send_list``.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ import attrs
 from fastagi.wire.ami import Header, encode_action
 from fastagi.wire.errors import LocalProtocolError
 
-#: A plain channel variable, with the underscores that let channels inherit it. A
-#: function such as CALLERID(name) is not one: setting it could run code.
+#: The name of a channel variable, with the underscores that let channels inherit it.
+#: Functions such as CALLERID(name) are not allowed: setting one could run code.
 _VARIABLE_NAME: Final = re.compile(r"_{0,2}[A-Za-z][A-Za-z0-9_]*")
-#: main/app.c:__ast_app_separate_args gives these a meaning in ``Variable: a=1,b=2``.
+#: Characters with a meaning in ``Variable: a=1,b=2`` (main/app.c,
+#: __ast_app_separate_args).
 _SEPARATORS: Final = re.compile(r'[\\",()\[\]]')
-#: Headers no log may ever show. Key is the digest of a login, and a key of AstDB.
+#: Headers that are never logged. Key is the digest of a login (and a key of AstDB).
 _SECRET_HEADERS: Final = frozenset({"secret", "key"})
 
 
@@ -38,19 +39,20 @@ def _hide_secrets(headers: tuple[Header, ...]) -> str:
 
 @attrs.frozen
 class Action:
-    """One action, without the ActionID that its connection will give it.
+    """One action, without the ActionID, which the connection adds.
 
-    It is checked when it is built, so an action that exists can be sent.
+    The constructor checks the action, so every instance can be sent.
 
     Raises:
-        LocalProtocolError: Asterisk would misread it.
+        LocalProtocolError: the headers can not be sent so that Asterisk reads them
+            back unchanged.
     """
 
     name: str
     headers: tuple[Header, ...] = attrs.field(default=(), repr=_hide_secrets)
 
     def __attrs_post_init__(self) -> None:
-        """Find out now whether it can be written."""
+        """Raise LocalProtocolError if the action can not be encoded."""
         self.encode("check")
 
     def encode(self, action_id: str) -> bytes:
@@ -72,7 +74,7 @@ class Action:
 
 
 def _action(name: str, *headers: tuple[str, str | int | bool | None]) -> Action:
-    """Build an action of the headers whose value is not None."""
+    """Return an action with the headers whose value is not None."""
     return Action(
         name,
         tuple((header, _text(value)) for header, value in headers if value is not None),
@@ -94,7 +96,7 @@ def login_challenge() -> Action:
 
 
 def login_md5(username: str, secret: str, challenge: str) -> Action:
-    """Log in without sending the secret itself."""
+    """Log in with an MD5 digest in place of the secret."""
     digest = hashlib.md5((challenge + secret).encode(), usedforsecurity=False)
     return _action(
         "Login",
@@ -105,22 +107,22 @@ def login_md5(username: str, secret: str, challenge: str) -> Action:
 
 
 def login_plain(username: str, secret: str) -> Action:
-    """Log in with the secret in clear: for TLS, or where MD5 is switched off."""
+    """Log in with the secret in clear text: for TLS, or if MD5 is switched off."""
     return _action("Login", ("Username", username), ("Secret", secret))
 
 
 def logoff() -> Action:
-    """Log off; Asterisk says goodbye and closes."""
+    """Log off; Asterisk answers and closes the connection."""
     return _action("Logoff")
 
 
 def ping() -> Action:
-    """Ask whether anybody is there."""
+    """Ask for a sign of life."""
     return _action("Ping")
 
 
 def events(event_mask: str) -> Action:
-    """Say which classes of events to send: "on", "off", or "call,agent,user"."""
+    """Set the classes of events to be sent: "on", "off", or "call,agent,user"."""
     return _action("Events", ("EventMask", event_mask))
 
 
@@ -153,7 +155,7 @@ def list_commands() -> Action:
 
 
 def command(command: str) -> Action:
-    """Run a command of the console; its output is in the Output headers."""
+    """Run a command of Asterisk's CLI; the output is in the headers ``Output``."""
     return _action("Command", ("Command", command))
 
 
@@ -174,29 +176,32 @@ def originate(
     variables: Mapping[str, str] | None = None,
     timeout_s: float = 30.0,
 ) -> Action:
-    """Make a channel and, once it is answered, let it go on in the dialplan.
+    """Create a channel that runs the dialplan, or an application, once it is answered.
 
-    Always asynchronous: actions of one connection run one after another, and this one
-    would hold up all others until somebody answers. The reply only says that Asterisk
-    has begun; how it ended is in the event OriginateResponse.
+    The action is always asynchronous: Asterisk runs the actions of one connection one
+    after another, so a synchronous Originate would delay all others until somebody
+    answers. The reply only says that Asterisk has begun; the result comes in the event
+    OriginateResponse.
 
     Args:
         channel: what to call, for example Local/s@callback-member/n.
-        context: where the answered channel goes on, with ``exten`` and ``priority``.
+        context: where the answered channel continues, with ``exten`` and ``priority``.
         exten: see ``context``.
         priority: see ``context``.
-        application: what the answered channel runs instead.
+        application: the application that the answered channel runs, in place of
+            ``context``.
         data: the arguments of ``application``.
         caller_id: what the called phone shows, as ``"Name" <number>``.
-        channel_id: the Uniqueid of the channel, or of the first half of a Local one.
-            Asterisk refuses one that is in use.
+        channel_id: the Uniqueid of the channel, or of the first half of a Local
+            channel. Asterisk refuses an id that is in use.
         other_channel_id: the Uniqueid of the second half of a Local channel.
-        variables: channel variables to set before the call. Any text may be a value.
-        timeout_s: how long the channel may ring.
+        variables: channel variables to set before the call. A value may be any text.
+        timeout_s: how long the channel may ring, in seconds.
 
     Raises:
-        LocalProtocolError: the values can not be written, a variable is not a plain
-            one, or neither an application nor a place in the dialplan is named.
+        LocalProtocolError: a value can not be sent, a name is not that of a channel
+            variable, or there is not exactly one of ``context`` (with ``exten``) and
+            ``application``.
     """
     if (application is None) == (context is None or exten is None):
         raise LocalProtocolError(
@@ -238,12 +243,17 @@ def _with_backslash(match: re.Match[str]) -> str:
 
 
 def get_var(variable: str, channel: str | None = None) -> Action:
-    """Ask for the Value of a variable of a channel, or of a global one."""
+    """Ask for a channel variable or a global one; the value is in ``Value``."""
     return _action("Getvar", ("Channel", channel), ("Variable", variable))
 
 
 def hangup(channel: str, cause: int | None = None) -> Action:
-    """Hang up a channel, named by its name or its Uniqueid."""
+    """Hang up a channel.
+
+    Args:
+        channel: its name or Uniqueid.
+        cause: the hangup cause (Q.850); None for Asterisk's default.
+    """
     return _action("Hangup", ("Channel", channel), ("Cause", cause))
 
 
@@ -253,7 +263,7 @@ def hangup(channel: str, cause: int | None = None) -> Action:
 def queue_status(queue: str | None = None, member: str | None = None) -> Action:
     """Ask for queues, members, callers (a list: QueueParams, QueueMember, QueueEntry).
 
-    Asterisk answers a queue it does not know with an empty list.
+    If there is no such queue, the list is empty.
     """
     return _action("QueueStatus", ("Queue", queue), ("Member", member))
 
@@ -265,7 +275,7 @@ def queue_log(
     interface: str | None = None,
     message: str | None = None,
 ) -> Action:
-    """Write a line of our own into queue_log."""
+    """Write a line into queue_log."""
     return _action(
         "QueueLog",
         ("Queue", queue),
@@ -280,8 +290,8 @@ def queue_log(
 
 
 def db_get(family: str, key: str) -> Action:
-    """Ask for one entry (a list with one DBGetResponse; its value is in Val).
+    """Ask for one entry (a list with one DBGetResponse; the value is in ``Val``).
 
-    Asterisk refuses the action when there is no such entry.
+    Asterisk refuses the action if there is no such entry.
     """
     return _action("DBGet", ("Family", family), ("Key", key))

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""How talking to the manager can fail, by what the caller can do about it.
+"""The exceptions of `fastagi.ami`, sorted by what the calling code can do about them.
 
-Owns the exceptions of `fastagi.ami`. What must not be sent at all is refused earlier,
-as `fastagi.wire.errors.LocalProtocolError`.
+An action that must not be sent raises `fastagi.wire.errors.LocalProtocolError` earlier.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ class NotConnected(CallbackError):
     """There is no connection to the Asterisk manager.
 
     Attributes:
-        sent: False when nothing was sent. True when the connection went while the
-            action waited for its reply: Asterisk may or may not have carried it out,
-            and must be asked before it is sent again.
+        sent: False if nothing was sent. True if the connection was lost while the
+            action waited for its reply: it is unknown whether Asterisk carried it out,
+            so ask Asterisk before sending the action again.
     """
 
     def __init__(self, message: str = "", *, sent: bool = False) -> None:
@@ -28,8 +27,8 @@ class NotConnected(CallbackError):
         self.sent = sent
 
 
-#: What Asterisk answers to every action from ``core stop gracefully`` until it ends, or
-#: until ``core abort shutdown``.
+#: Asterisk's answer to every action between ``core stop gracefully`` and its end (or
+#: ``core abort shutdown``).
 _SHUTTING_DOWN: Final = "Asterisk is shutting down"
 
 
@@ -37,8 +36,8 @@ class ActionFailed(CallbackError):
     """Asterisk read the action and refused it.
 
     Attributes:
-        action: what was asked.
-        response: what Asterisk answered.
+        action: the refused action.
+        response: Asterisk's response.
     """
 
     def __init__(self, action: Action, response: AmiMessage, message: str = "") -> None:
@@ -49,19 +48,19 @@ class ActionFailed(CallbackError):
 
     @property
     def shutting_down(self) -> bool:
-        """Whether Asterisk refuses every action, as it is shutting down.
+        """Whether Asterisk refuses every action because it is shutting down.
 
-        That says nothing of what was asked.
+        Then the refusal says nothing about this action.
         """
         return self.response.get("Message").rstrip(".") == _SHUTTING_DOWN
 
 
 class ActionTimedOut(CallbackError):
-    """No reply came in time. Asterisk may have carried the action out, or still will.
+    """No reply came in time. Asterisk may have carried out the action, or still will.
 
     Attributes:
-        action: what was asked.
-        timeout_s: how long was waited.
+        action: the action without a reply.
+        timeout_s: the time-out, in seconds.
     """
 
     def __init__(self, action: Action, timeout_s: float) -> None:
@@ -71,4 +70,4 @@ class ActionTimedOut(CallbackError):
 
 
 class LoginRefused(CallbackError):
-    """Asterisk did not let us in as this manager user."""
+    """Asterisk refused the login of the manager user."""

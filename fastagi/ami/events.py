@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""What Asterisk tells: one class for each event of the manager that is used here.
+"""The events of the manager interface: one frozen class for each event that is used.
 
-Owns the names of events and headers, the class of ``read`` in manager.conf that brings
-each event, and what a header's text becomes. Must not know who listens.
+This module knows the names of events and headers, the class of ``read`` in manager.conf
+that each event needs, and how a header's text is parsed. It does not know who listens.
 
 A field is named after its header: ``caller_id_num`` is read from ``CallerIDNum``. A
 number has its unit at the end, which is not part of the header: ``wait_s`` is read from
-``Wait``. What is missing, or is not what it should be, becomes an empty text, 0 or
-False: an event is never refused here. Whether one is to be believed at all is known to
-the message (:attr:`AmiMessage.is_doubtful`), and asked before it is parsed.
+``Wait``. A missing or malformed header becomes an empty text, 0 or False: parsing never
+fails. Doubtful messages (:attr:`AmiMessage.is_doubtful`) are dropped before they are
+parsed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _flag(text: str) -> bool:
     return text == "1" or text.lower() == "true"
 
 
-#: How the text of a header is read, by the type of its field.
+#: Parser of a header's text, by the type of the field.
 _READERS: Final[Mapping[Any, Callable[[str], Any]]] = {
     "str": str,
     "float": _number,
@@ -43,15 +43,15 @@ _READERS: Final[Mapping[Any, Callable[[str], Any]]] = {
 
 @attrs.frozen(kw_only=True)
 class AmiEvent:
-    """One event, or one entry of a list; its class has Asterisk's name for it."""
+    """One event, or one entry of a list. The class has Asterisk's name of the event."""
 
-    #: The class of ``read`` in manager.conf that brings it; empty for entries of lists,
-    #: which come to whoever may ask for the list.
+    #: The class of ``read`` in manager.conf that the event needs; empty for entries of
+    #: lists, which need no more than the right to ask for the list.
     read_class: ClassVar[str] = ""
 
     @classmethod
     def parse(cls: type[E], message: AmiMessage) -> E:
-        """Read a message of this kind."""
+        """Return the event that a message of this kind contains."""
         get = message.get
         return cls(**{name: read(get(header)) for name, header, read in _columns(cls)})
 
@@ -82,7 +82,7 @@ def headers_of(kind: type[AmiEvent]) -> frozenset[str]:
 
 @attrs.frozen(kw_only=True)
 class Newchannel(AmiEvent):
-    """A channel came into being (main/manager_channels.c)."""
+    """A channel was created (main/manager_channels.c)."""
 
     read_class: ClassVar = "call"
     uniqueid: str
@@ -99,7 +99,7 @@ class Newchannel(AmiEvent):
 
 @attrs.frozen(kw_only=True)
 class Hangup(AmiEvent):
-    """A channel is gone (main/manager_channels.c)."""
+    """A channel was hung up (main/manager_channels.c)."""
 
     read_class: ClassVar = "call"
     uniqueid: str
@@ -110,10 +110,10 @@ class Hangup(AmiEvent):
 
 @attrs.frozen(kw_only=True)
 class DialBegin(AmiEvent):
-    """A channel calls another (main/manager_channels.c, channel_dial_cb)."""
+    """A channel dials another (main/manager_channels.c, channel_dial_cb)."""
 
     read_class: ClassVar = "call"
-    #: Of the channel that calls; empty if none does, as with Originate.
+    #: Of the channel that dials; empty for Originate, where there is none.
     uniqueid: str
     linkedid: str
     dial_string: str
@@ -122,13 +122,13 @@ class DialBegin(AmiEvent):
 
 @attrs.frozen(kw_only=True)
 class DialEnd(AmiEvent):
-    """Such a call was answered or came to nothing (main/manager_channels.c)."""
+    """Dialling ended, with or without an answer (main/manager_channels.c)."""
 
     read_class: ClassVar = "call"
     uniqueid: str
     linkedid: str
     dial_status: str
-    #: Where the phone that was called forwards the call to.
+    #: Where the dialled phone forwards the call to.
     forward: str
 
 
@@ -155,17 +155,17 @@ class BridgeLeave(AmiEvent):
 
 @attrs.frozen(kw_only=True)
 class OriginateResponse(AmiEvent):
-    """How an Originate ended (main/manager.c, fast_originate)."""
+    """The result of an Originate (main/manager.c, fast_originate)."""
 
     read_class: ClassVar = "call"
-    #: The one we gave, if there never was a channel.
+    #: The ``ChannelId`` of the Originate, if no channel was created.
     uniqueid: str
     response: str
 
 
 @attrs.frozen(kw_only=True)
 class UserEvent(AmiEvent):
-    """The dialplan says something (main/stasis.c, multi_user_event_to_ami).
+    """The dialplan ran UserEvent() (main/stasis.c, multi_user_event_to_ami).
 
     The fields after the first three are those of our own dialplan
     (``dialplan/callback-queue.conf``).
@@ -233,7 +233,7 @@ class QueueCallerLeave(AmiEvent):
 
 @attrs.frozen(kw_only=True)
 class MemberState(AmiEvent):
-    """What all events about a member of a queue tell (apps/app_queue.c)."""
+    """The fields of all events about a member of a queue (apps/app_queue.c)."""
 
     queue: str
     #: Number of a device state (include/asterisk/devicestate.h).
@@ -248,7 +248,7 @@ class MemberState(AmiEvent):
 
 @attrs.frozen(kw_only=True)
 class MemberEvent(MemberState):
-    """What queue_member_to_ami writes."""
+    """The fields that queue_member_to_ami writes."""
 
     read_class: ClassVar = "agent"
     interface: str
@@ -257,22 +257,22 @@ class MemberEvent(MemberState):
 
 @attrs.frozen(kw_only=True)
 class QueueMemberStatus(MemberEvent):
-    """A member's state is another one."""
+    """The state of a member changed."""
 
 
 @attrs.frozen(kw_only=True)
 class QueueMemberAdded(MemberEvent):
-    """A queue has one more member."""
+    """A member was added to a queue."""
 
 
 @attrs.frozen(kw_only=True)
 class QueueMemberPause(MemberEvent):
-    """A member was paused, or is not any more."""
+    """A member was paused or unpaused."""
 
 
 @attrs.frozen(kw_only=True)
 class QueueMemberRemoved(MemberEvent):
-    """A queue has one member less."""
+    """A member was removed from a queue."""
 
 
 @attrs.frozen(kw_only=True)
@@ -289,7 +289,7 @@ class AgentCalled(AmiEvent):
 
 @attrs.frozen(kw_only=True)
 class AgentRingNoAnswer(AmiEvent):
-    """It rings no more, and was not answered (apps/app_queue.c, rna)."""
+    """A member did not answer and is not rung any more (apps/app_queue.c, rna)."""
 
     read_class: ClassVar = "agent"
     uniqueid: str
@@ -315,25 +315,25 @@ class QueueParams(AmiEvent):
 
 @attrs.frozen(kw_only=True)
 class QueueMember(MemberState):
-    """An entry of QueueStatus: a member; two headers have names of their own there."""
+    """An entry of QueueStatus: a member. Events have other names for two headers."""
 
     location: str
     name: str
 
     @property
     def interface(self) -> str:
-        """Return what the events call Interface."""
+        """The header that events call Interface."""
         return self.location
 
     @property
     def member_name(self) -> str:
-        """Return what the events call MemberName."""
+        """The header that events call MemberName."""
         return self.name
 
 
 @attrs.frozen(kw_only=True)
 class QueueEntry(AmiEvent):
-    """An entry of QueueStatus: a caller who waits."""
+    """An entry of QueueStatus: a waiting caller."""
 
     queue: str
     uniqueid: str
@@ -367,7 +367,7 @@ class ExtensionStatus(AmiEvent):
     read_class: ClassVar = "call"
     exten: str
     context: str
-    #: Number of an extension's state (include/asterisk/pbx.h).
+    #: Number of an extension state (include/asterisk/pbx.h).
     status: str
 
 
@@ -383,13 +383,13 @@ class Reload(AmiEvent):
     """A module was reloaded (main/loader.c, publish_reload_message)."""
 
     read_class: ClassVar = "system"
-    #: "All" for all of them.
+    #: The name of the module; "All" for all modules.
     module: str
 
 
 @attrs.frozen(kw_only=True)
 class Shutdown(AmiEvent):
-    """Asterisk ends (main/asterisk.c, really_quit)."""
+    """Asterisk stops or restarts (main/asterisk.c, really_quit)."""
 
     read_class: ClassVar = "system"
     restart: bool
@@ -402,7 +402,7 @@ class DBGetResponse(AmiEvent):
     val: str
 
 
-#: Every event that is listened to; what `check` looks for.
+#: Every event that the service listens to; `check` looks for these.
 LISTENED: Final[tuple[type[AmiEvent], ...]] = (
     AgentCalled,
     AgentConnect,
@@ -428,7 +428,7 @@ LISTENED: Final[tuple[type[AmiEvent], ...]] = (
     UserEvent,
 )
 
-#: Which class of ``read`` brings which of the events that are listened to.
+#: The events that the service listens to, by the class of ``read`` that they need.
 READ_CLASSES: Final[Mapping[str, tuple[str, ...]]] = {
     name: tuple(kind.__name__ for kind in LISTENED if kind.read_class == name)
     for name in sorted({kind.read_class for kind in LISTENED})
@@ -437,12 +437,12 @@ READ_CLASSES: Final[Mapping[str, tuple[str, ...]]] = {
 
 @attrs.frozen
 class Handler:
-    """Which method takes which kind of event; made by :func:`on`."""
+    """A kind of event and the method that handles it; made by :func:`on`."""
 
     kind: type[AmiEvent]
     take: Callable[[Any], object]
 
 
 def on(kind: type[E], take: Callable[[E], object]) -> Handler:
-    """Say that ``take`` is to be called with each event of a kind."""
+    """Return a handler that calls ``take`` with each event of a kind."""
     return Handler(kind, take)

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""One connection to the Asterisk manager, from its banner to its end.
+"""One connection to the manager interface, from the banner to the end.
 
-Owns the table of actions that wait for their reply, the lists being collected, the
-keep-alive and the end of the link. Must not know how to log in, when to connect again,
-or who listens to which event: `fastagi.ami.session` does.
+This module matches replies to actions, collects lists, keeps the link alive and ends
+it. Login, reconnecting and listeners are in `fastagi.ami.session`.
 """
 
 from __future__ import annotations
@@ -32,26 +31,26 @@ T = TypeVar("T")
 
 
 class Waiters(Generic[T]):
-    """Those who wait for the same thing, each with a Deferred of its own.
+    """Deferreds that wait for the same event, one for each who waits.
 
-    So one who cancels or changes the result does not disturb another.
+    So cancelling one, or changing its result, does not affect the others.
     """
 
     def __init__(self) -> None:
         self._waiting: list[Deferred[T]] = []
 
     def add(self) -> Deferred[T]:
-        """Return a new Deferred; cancelling it forgets it."""
+        """Return a new Deferred; cancelling it removes it."""
         waiter: Deferred[T] = Deferred(self._forget)
         self._waiting.append(waiter)
         return waiter
 
-    def tell(self, tell: Callable[[Deferred[T]], None]) -> None:
-        """Tell each who waits now and still does when its turn comes."""
+    def fire_all(self, fire: Callable[[Deferred[T]], None]) -> None:
+        """Call ``fire`` with each Deferred, except those cancelled meanwhile."""
         for waiter in list(self._waiting):
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
-                tell(waiter)
+                fire(waiter)
 
     def _forget(self, waiter: Deferred[T]) -> None:
         if waiter in self._waiting:
@@ -59,55 +58,56 @@ class Waiters(Generic[T]):
 
 
 class OneShot(Generic[T]):
-    """Something that happens once, and any number of those who wait for it."""
+    """An event that happens once, for any number of waiting Deferreds."""
 
     def __init__(self) -> None:
-        self._tell: Callable[[Deferred[T]], None] | None = None
+        #: Fires a Deferred with the outcome; None as long as there is none.
+        self._fire: Callable[[Deferred[T]], None] | None = None
         self._waiters: Waiters[T] = Waiters()
 
     def when(self) -> Deferred[T]:
-        """Return a new Deferred that fires when it has happened."""
+        """Return a new Deferred that fires with the outcome."""
         waiter = self._waiters.add()
-        if self._tell is not None:
-            self._waiters.tell(self._tell)
+        if self._fire is not None:
+            self._waiters.fire_all(self._fire)
         return waiter
 
     def happen(self, value: T) -> None:
-        """Tell all who wait and will wait; only the first outcome counts."""
+        """Fire all Deferreds, also later ones; only the first outcome counts."""
         self._settle(lambda waiter: waiter.callback(value))
 
     def fail(self, error: Exception) -> None:
-        """Tell all who wait and will wait that it will never happen."""
+        """Fail all Deferreds, also later ones: the event will never happen."""
         self._settle(lambda waiter: waiter.errback(error))
 
-    def _settle(self, tell: Callable[[Deferred[T]], None]) -> None:
-        if self._tell is None:
-            self._tell = tell
-            self._waiters.tell(tell)
+    def _settle(self, fire: Callable[[Deferred[T]], None]) -> None:
+        if self._fire is None:
+            self._fire = fire
+            self._waiters.fire_all(fire)
 
 
 @attrs.define(eq=False)
 class _Waiter:
-    """An action that was sent and not answered yet."""
+    """An action that waits for its reply."""
 
     action: Action
     reply: Deferred[AmiMessage]
-    #: What the list has so far; None for an action answered by one message.
+    #: The entries of the list so far; None for an action answered by one message.
     items: list[AmiMessage] | None = None
 
 
 class AmiProtocol(protocol.Protocol):
-    """One connection: actions go out, replies find those who asked, events come out.
+    """One connection: sends actions, matches their replies, passes on events.
 
     Args:
-        clock: a steady one.
-        on_event: called with each event that is no part of a list somebody asked for.
-            It must not raise.
-        on_end: called once, when the link can no longer be used and before anything
-            that waits is failed, so that whoever is failed finds the state right.
-        action_timeout_s: how long to wait for the reply to an action.
-        action_id_prefix: the beginning of every ActionID. OriginateResponse goes to all
-            managers with the ActionID of one of them, so ours must be like no other's.
+        clock: a steady clock.
+        on_event: called with each event that is not part of a requested list. It must
+            not raise.
+        on_end: called once, when the link can no longer be used. It is called before
+            the waiting actions fail, so that their errbacks see the new state.
+        action_timeout_s: how long to wait for the reply to an action, in seconds.
+        action_id_prefix: the beginning of every ActionID. It must be unique, as
+            OriginateResponse goes to all managers, with the ActionID of one of them.
     """
 
     #: Narrower than Twisted's: `drop` needs abortConnection.
@@ -126,9 +126,9 @@ class AmiProtocol(protocol.Protocol):
     ) -> None:
         #: Why the link can no longer be used; "" while it can.
         self.end_reason = ""
-        #: The error that ended it, if it was not given up on purpose.
+        #: The error that ended the link; None if it was closed on purpose.
         self.end_error: BaseException | None = None
-        #: When the last bytes came, in seconds of the clock.
+        #: Time of the last received bytes, in seconds of the clock.
         self.heard_at = 0.0
         self._clock = clock
         self._on_event = on_event
@@ -137,7 +137,8 @@ class AmiProtocol(protocol.Protocol):
         self._prefix = action_id_prefix or f"callback-{secrets.token_hex(4)}-"
         self._sent = 0
         self._waiters: dict[str, _Waiter] = {}
-        #: Lists nobody waits for any more; what still comes of them is dropped.
+        #: ActionIDs of lists that timed out or were cancelled; their entries are
+        #: dropped.
         self._given_up: set[str] = set()
         #: ActionID of the list that Asterisk is sending; "" if it sends none.
         self._arriving = ""
@@ -150,9 +151,9 @@ class AmiProtocol(protocol.Protocol):
         self._pinging: Deferred[None] | None = None
         #: Whether anything came since this was last set to False.
         self._heard = False
-        #: What was read together is being handed out.
-        self._handing_out = False
-        #: To be called when that is done.
+        #: Whether the messages of one read are being passed on.
+        self._dispatching = False
+        #: Functions to call after that.
         self._after_read: list[Callable[[], object]] = []
 
     @property
@@ -165,30 +166,30 @@ class AmiProtocol(protocol.Protocol):
     def when_banner(self) -> Deferred[Banner]:
         """Return a Deferred of Asterisk's first line.
 
-        It fails with NotConnected when the link goes before.
+        It fails with NotConnected if the link is lost before.
         """
         return self._banner.when()
 
     def when_fully_booted(self) -> Deferred[None]:
         """Return a Deferred that fires with the event FullyBooted.
 
-        It fails with NotConnected when the link goes before.
+        It fails with NotConnected if the link is lost before.
         """
         return self._fully_booted.when()
 
     def when_closed(self) -> Deferred[str]:
         """Return a Deferred that fires with the reason when the link is closed.
 
-        It never fails, and fires only when the operating system has let go of the link.
+        It never fails, and fires only when the operating system has closed the socket.
         """
         return self._closed.when()
 
     def after_read(self, callback: Callable[[], object]) -> None:
-        """Call ``callback()`` once all messages that were read together are handed out.
+        """Call ``callback()`` after all messages of the current read are passed on.
 
-        At once, if none is being handed out.
+        It is called at once if none are being passed on.
         """
-        if self._handing_out:
+        if self._dispatching:
             self._after_read.append(callback)
         else:
             callback()
@@ -200,13 +201,14 @@ class AmiProtocol(protocol.Protocol):
     ) -> Deferred[AmiMessage]:
         """Send an action and return a Deferred of the response.
 
-        Cancelling it forgets the action; Asterisk may carry it out all the same.
+        Cancelling the Deferred only ends the waiting; Asterisk may still carry out the
+        action.
 
         It fails with:
-            NotConnected: the link was gone (``sent`` is False) or went while the
-                action was waiting (``sent`` is True).
-            ActionFailed: Asterisk refused it.
-            ActionTimedOut: no response in time. A later one is dropped.
+            NotConnected: there was no link (``sent`` is False), or it was lost while
+                the action waited for its reply (``sent`` is True).
+            ActionFailed: Asterisk refused the action.
+            ActionTimedOut: no response in time. A later response is dropped.
         """
         return self._send(action, None, timeout_s)
 
@@ -215,9 +217,10 @@ class AmiProtocol(protocol.Protocol):
     ) -> Deferred[list[AmiMessage]]:
         """Send an action and return a Deferred of the list of events it asks for.
 
-        These events, without the response before them and the "complete" event behind
-        them, go nowhere else. The time-out is for the whole list. It fails as `send`
-        does, and with ActionFailed when the response announces no list.
+        The list contains neither the response nor the final event ("EventList:
+        Complete"), and its events are not passed to ``on_event``. The time-out is for
+        the whole list. It fails as `send` does, and with ActionFailed if the response
+        announces no list.
         """
         items: list[AmiMessage] = []
         return self._send(action, items, timeout_s).addCallback(lambda _: items)
@@ -254,9 +257,9 @@ class AmiProtocol(protocol.Protocol):
     # -- keeping alive -----------------------------------------------------------
 
     def keep_alive(self, interval_s: float) -> None:
-        """From now on drop the link when Asterisk is silent.
+        """From now on drop the link if Asterisk is silent.
 
-        Whenever nothing came for an interval, a ping is sent; when neither its reply
+        If nothing was received for an interval, a ping is sent. If neither its reply
         nor anything else comes in time, the link is dropped.
         """
         self._ping_interval_s = interval_s
@@ -282,8 +285,8 @@ class AmiProtocol(protocol.Protocol):
         except NotConnected:
             return
         except (ActionTimedOut, ActionFailed):
-            # Asterisk carries out one action after another: a slow one before the ping
-            # delays the reply while events still come, and then the link is sound.
+            # Asterisk carries out one action after another, so a slow action can delay
+            # the reply to the ping. If events still come, the link works.
             if not self._heard:
                 self.drop("Asterisk does not answer, not even a ping")
                 return
@@ -292,7 +295,7 @@ class AmiProtocol(protocol.Protocol):
     # -- the end -----------------------------------------------------------------
 
     def drop(self, reason: str) -> None:
-        """Give the link up at once; all that waits fails with NotConnected."""
+        """Close the link at once; all waiting actions fail with NotConnected."""
         self._end(reason)
         if self.connected and self.transport is not None:
             self.transport.abortConnection()
@@ -305,23 +308,23 @@ class AmiProtocol(protocol.Protocol):
             self._next_ping.cancel()
             self._next_ping = None
         self._on_end()
-        # One who is failed may cancel another, but nothing new can be sent any more.
+        # An errback may cancel another action, but can not send a new one.
         while self._waiters:
             waiter = self._waiters.pop(next(iter(self._waiters)))
             waiter.reply.errback(
-                NotConnected(f"{waiter.action.name} was cut off: {reason}", sent=True)
+                NotConnected(f"{waiter.action.name} got no reply: {reason}", sent=True)
             )
         self._banner.fail(NotConnected(reason))
         self._fully_booted.fail(NotConnected(reason))
 
-    # -- what Twisted calls ------------------------------------------------------
+    # -- called by Twisted -------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
-        """Take bytes from Asterisk."""
+        """Parse bytes from Asterisk and pass on the messages."""
         self._heard = True
         self.heard_at = self._clock.seconds()
         self._parser.receive_data(data)
-        self._handing_out = True
+        self._dispatching = True
         try:
             while (
                 not self.end_reason
@@ -340,16 +343,16 @@ class AmiProtocol(protocol.Protocol):
             self._end_of_reading()
 
     def _end_of_reading(self) -> None:
-        self._handing_out = False
+        self._dispatching = False
         waiting, self._after_read = self._after_read, []
         for callback in waiting:
             try:
                 callback()
             except Exception:
-                self._log.failure("what waited for the end of a reading failed")
+                self._log.failure("a callback after reading from Asterisk failed")
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
-        """Take note that the link is closed."""
+        """End the link: the socket is closed."""
         if reason.check(ConnectionDone):
             text = "the other side closed the connection"
         else:
@@ -359,7 +362,7 @@ class AmiProtocol(protocol.Protocol):
         self._end(text)
         self._closed.happen(self.end_reason)
 
-    # -- what Asterisk says ------------------------------------------------------
+    # -- received messages -------------------------------------------------------
 
     def _message_received(self, message: AmiMessage) -> None:
         match message.kind:
@@ -376,8 +379,8 @@ class AmiProtocol(protocol.Protocol):
     def _part_of_a_list(self, message: AmiMessage) -> bool:
         if not self._waiters and not self._given_up:
             return False
-        # Not every event with one of our ActionIDs is: a UserEvent or an
-        # OriginateResponse carries the id of the action that caused it.
+        # An event with one of our ActionIDs need not belong to a list: UserEvent and
+        # OriginateResponse carry the id of the action that caused them.
         action_id = message.action_id
         if self._arriving and action_id != self._arriving:
             # One thread of Asterisk writes a list and the events, so no event comes in
@@ -403,8 +406,8 @@ class AmiProtocol(protocol.Protocol):
             waiter.reply.callback(message)
         elif message.is_doubtful:
             self._log.warn(
-                "an entry of a list, {name}, has a header twice and is not believed: a"
-                " caller's number with line breaks in it can do that",
+                "ignored {name}, an entry of a list: it has a header twice, as a"
+                " caller's number with line breaks can forge it",
                 name=message.event,
             )
         else:
@@ -419,11 +422,11 @@ class AmiProtocol(protocol.Protocol):
             begins = message.get("EventList").lower() == "start"
             self._arriving = action_id if begins else ""
         if waiter is None:
-            # A reply after its time-out; or, without an id, to what Asterisk could not
-            # read at all, and that is worth a look.
+            # With an id: a reply after its time-out. Without: Asterisk could not read
+            # the action, which is worth a warning.
             report = self._log.debug if action_id else self._log.warn
             report(
-                "Asterisk answered nobody: {response} {text}",
+                "a response belongs to no waiting action: {response} {text}",
                 response=message.get("Response"),
                 text=message.get("Message"),
                 action_id=action_id,
@@ -439,5 +442,5 @@ class AmiProtocol(protocol.Protocol):
         elif message.get("EventList").lower() != "start":
             del self._waiters[action_id]
             waiter.reply.errback(
-                ActionFailed(waiter.action, message, "it is answered without a list")
+                ActionFailed(waiter.action, message, "the response announces no list")
             )

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""The lasting relation with one Asterisk manager, over any number of connections.
+"""The session with one Asterisk manager, over any number of connections.
 
-Owns login, readiness, listeners and the decision when to connect again. Must not know
-what any action or event is good for. Nothing is ever sent a second time by itself.
+This module logs in, knows when the session is ready, calls listeners and reconnects. It
+does not know what an action or event is used for. It never sends an action twice.
 
-The life of a link is a straight line: connect, log in, wait until Asterisk has booted,
-serve until it is gone. It is written as one coroutine (`AmiSession._live`) and repeated
-by another (`AmiSession._run`). Only two things can come in between, "stop" and "the
-link is gone", and both arrive as the failure of whatever is being waited for; a state
-machine would say the same with more words.
+Each link goes through the same steps: connect, log in, wait until Asterisk has booted,
+serve until the link is lost. One coroutine (`AmiSession._live`) contains these steps,
+another (`AmiSession._run`) repeats it. Only a stop or the loss of the link interrupts
+them, and both make the Deferred fail that the coroutine waits for. So no state machine
+is needed.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ from fastagi.errors import CallbackError
 from fastagi.runtime.listeners import Listeners
 from fastagi.wire.ami import AmiMessage
 
-#: Asterisk takes logins while it still loads its modules, and then knows no
-#: QueueStatus yet. Once it is up, FullyBooted follows the login at once, but only for a
-#: user who may read the class "system". After this time the session goes on without it
-#: and warns: to refuse for ever would turn one word missing in manager.conf into a
-#: service that never works.
+#: How long to wait for FullyBooted after the login, in seconds. Asterisk accepts logins
+#: while it still loads its modules, and then does not know QueueStatus yet. Once it is
+#: up, FullyBooted follows the login at once, but only for a user who may read the class
+#: "system". After this time the session continues without it and logs a warning:
+#: otherwise one word missing in manager.conf would stop the whole service.
 FULLY_BOOTED_TIMEOUT_S: Final = 30.0
-#: How long to wait for Asterisk's goodbye when the service stops.
+#: How long to wait for the reply to Logoff when the service stops, in seconds.
 LOGOFF_TIMEOUT_S: Final = 2.0
 
 
@@ -58,7 +58,7 @@ class Credentials:
 
     username: str
     secret: str = attrs.field(repr=False)
-    #: "md5" never sends the secret itself.
+    #: With "md5" the secret itself is never sent.
     auth: Literal["md5", "plain"] = "md5"
 
 
@@ -94,22 +94,22 @@ def _fire(waiter: Deferred[None]) -> None:
 
 
 class AmiSession(Service):
-    """Keeps a logged-in connection to the manager, and connects again for ever.
+    """Keeps a logged-in connection to the manager, and reconnects without end.
 
     Args:
         endpoint: where the manager listens.
-        clock: a steady one.
-        credentials: as whom to log in.
-        backoff: from the number of failures in a row (1, 2, ...) to the seconds to wait
-            before the next try. A refused connection and a refused login count alike;
-            a link that was lost after a login is the first failure.
-        ping_interval_s: after so long a silence Asterisk is asked whether it is there.
+        clock: a steady clock.
+        credentials: the manager user to log in as.
+        backoff: returns the seconds to wait before the next connect, from the number
+            of failures in a row (1, 2, ...). A refused connection and a refused login
+            count alike; the loss of a link after its login counts as the first failure.
+        ping_interval_s: time without received data after which a ping is sent.
         action_timeout_s: how long to wait for the reply to an action, for a connection
-            and for Asterisk's first line.
+            and for Asterisk's first line, in seconds.
         event_mask: the classes of events to ask for, such as "call,agent,user"; "on"
             for all that the user may read.
         fully_booted_timeout_s: see `FULLY_BOOTED_TIMEOUT_S`.
-        address: what the log calls the other side.
+        address: the name of the other side in the log.
     """
 
     _log = Logger()
@@ -127,9 +127,9 @@ class AmiSession(Service):
         fully_booted_timeout_s: float = FULLY_BOOTED_TIMEOUT_S,
         address: str = "Asterisk",
     ) -> None:
-        #: The version of the Asterisk last logged in to; "" if it did not tell.
+        #: The version of Asterisk, as of the last login; "" if it is unknown.
         self.asterisk_version = ""
-        #: Why there is no connection, in words; "" while there is one.
+        #: Why there is no connection, in words; "" if there is one.
         self.last_error = ""
         self._endpoint = endpoint
         self._clock = clock
@@ -145,22 +145,23 @@ class AmiSession(Service):
         self._listeners: dict[str, Listeners[[AmiMessage]]] = {}
         self._on_connected: Listeners[[]] = Listeners("the connection")
         self._on_disconnected: Listeners[[]] = Listeners("the loss of the connection")
-        #: The link being logged in or served; there is never a second one.
+        #: The current link, from the connect on; there is never more than one.
         self._link: AmiProtocol | None = None
         self._heard_at = 0.0
         self._ready = False
-        #: How many links were logged in so far, the present one included.
+        #: Number of links that were logged in, including the current one.
         self._links = 0
-        #: What Asterisk said of the end of the link before it came.
+        #: The shutdown that Asterisk announced on this link, in words.
         self._announced = ""
-        #: What is waited for while there is no link: a connection, or time.
+        #: The connect or the pause that is waited for while there is no link.
         self._waiting_for: Deferred[IProtocol] | Deferred[None] | None = None
+        #: Whether the coroutine `_run` is running.
         self._alive = False
         self._loop: Deferred[None] | None = None
-        self._farewell: Deferred[None] | None = None
+        self._logging_off: Deferred[None] | None = None
         self._awaiting_stop: Waiters[None] = Waiters()
 
-    # -- what others use ---------------------------------------------------------
+    # -- public ------------------------------------------------------------------
 
     @property
     def connected(self) -> bool:
@@ -169,9 +170,9 @@ class AmiSession(Service):
 
     @property
     def heard_at(self) -> float:
-        """When the last word came on this link, or on the last one; by the clock.
+        """Time of the last received bytes, in seconds of the clock.
 
-        What Asterisk tells comes in order, so nothing of before is missing.
+        Asterisk sends events in order, so every event before this time was received.
         """
         return self._heard_at if self._link is None else self._link.heard_at
 
@@ -188,10 +189,10 @@ class AmiSession(Service):
         """Send an action and return Asterisk's response.
 
         Raises:
-            NotConnected: there is no connection, or it went before the reply came
-                (its ``sent`` says which).
+            NotConnected: there is no connection, or it was lost before the reply came
+                (its ``sent`` tells which).
             ActionFailed: Asterisk refused the action.
-            ActionTimedOut: no reply in time; what Asterisk did is not known.
+            ActionTimedOut: no reply in time; it is unknown what Asterisk did.
         """
         return await self._ready_link().send(action, timeout_s)
 
@@ -205,10 +206,10 @@ class AmiSession(Service):
         return await self._ready_link().send_list(action, timeout_s)
 
     def after_read(self, callback: Callable[[], object]) -> None:
-        """Call ``callback()`` once all that was read together is handed out.
+        """Call ``callback()`` after all messages of the current read are passed on.
 
-        Asterisk tells one thing in several events; what looks at all of them waits for
-        the last. At once, if nothing is being handed out.
+        Asterisk reports one change in several events; code that needs all of them
+        waits for the last. It is called at once if nothing is being passed on.
         """
         if self._link is None:
             callback()
@@ -221,8 +222,8 @@ class AmiSession(Service):
         """Call ``callback(message)`` for each event of that name; "*" means every one.
 
         Listeners stay over any number of connections. Events come in Asterisk's order,
-        and only between the calls of `on_connected` and `on_disconnected`. What a
-        listener raises is logged; it stops neither the others nor the session.
+        and only between the calls of `on_connected` and `on_disconnected`. If a
+        listener raises, this is logged; the other listeners are called all the same.
 
         Returns:
             A function that removes the listener.
@@ -232,7 +233,7 @@ class AmiSession(Service):
         return self._listeners[event_name].add(callback)
 
     def on_connected(self, callback: Callable[[], object]) -> Callable[[], None]:
-        """Call ``callback()`` on each login, and at once if there is a connection."""
+        """Call ``callback()`` on each login; also now if there is a connection."""
         if self._ready:
             now: Listeners[[]] = Listeners("the connection")
             now.add(callback)
@@ -242,7 +243,7 @@ class AmiSession(Service):
     def on_disconnected(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call ``callback()`` on each end of a connection that was logged in.
 
-        It is called before the actions that wait are failed.
+        It is called before the waiting actions fail.
         """
         return self._on_disconnected.add(callback)
 
@@ -269,22 +270,22 @@ class AmiSession(Service):
         super().stopService()
         stopped = self._awaiting_stop.add()
         if not self._alive:
-            self._awaiting_stop.tell(_fire)
+            self._awaiting_stop.fire_all(_fire)
         elif self._waiting_for is not None:
             self._waiting_for.cancel()
         elif self._link is not None and self._ready:
-            self._farewell = Deferred.fromCoroutine(self._log_off(self._link))
-        elif self._link is not None and self._farewell is None:
+            self._logging_off = Deferred.fromCoroutine(self._log_off(self._link))
+        elif self._link is not None and self._logging_off is None:
             self._link.drop("the service stops")
         return stopped
 
     async def _log_off(self, link: AmiProtocol) -> None:
-        goodbye = link.send(actions.logoff(), LOGOFF_TIMEOUT_S)
+        reply = link.send(actions.logoff(), LOGOFF_TIMEOUT_S)
         self._not_ready("the service stops")
         try:
-            await goodbye
+            await reply
         except CallbackError as error:
-            self._log.debug("Asterisk said no goodbye: {error}", error=error)
+            self._log.debug("Asterisk did not answer Logoff: {error}", error=error)
         link.drop("the service stops")
 
     # -- one link after another --------------------------------------------------
@@ -298,15 +299,15 @@ class AmiSession(Service):
             if self.running:
                 await self._pause(self._backoff(failures), problem)
         self._alive = False
-        self._farewell = None
+        self._logging_off = None
         self._log.info("disconnected from {address}", address=self._address)
-        self._awaiting_stop.tell(_fire)
+        self._awaiting_stop.fire_all(_fire)
 
     async def _live(self) -> tuple[bool, CallbackError]:
         """Connect and serve until the link is closed.
 
         Returns:
-            Whether the login succeeded, and why it is over.
+            Whether the login succeeded, and why the link ended.
         """
         self._announced = ""
         served = False
@@ -318,8 +319,8 @@ class AmiSession(Service):
                 self._become_ready(link)
                 reason = await link.when_closed()
             finally:
-                # Two links at once would bring each event twice, so the next one is
-                # not begun before this one is closed.
+                # With two links each event would come twice, so wait until this one
+                # is closed before the next connect.
                 link.drop("not logged in")
                 await link.when_closed()
                 self._heard_at = link.heard_at
@@ -327,11 +328,11 @@ class AmiSession(Service):
         except CallbackError as error:
             return served, error
         except Exception as error:
-            # This loop has to go on for ever, whatever is wrong in it.
+            # Whatever the error, the loop in `_run` must reconnect.
             self._log.failure("the manager session failed")
             return served, CallbackError(
-                f"the manager session failed: {type(error).__name__}: {error}. That is"
-                " a fault of the service; its log tells more"
+                f"the manager session failed: {type(error).__name__}: {error}. This is"
+                " a bug of the service; see its log"
             )
         return served, CallbackError(
             f"lost the connection to {self._address}: {self._announced or reason}"
@@ -398,7 +399,7 @@ class AmiSession(Service):
         try:
             settings = await link.send(actions.core_settings())
         except ActionFailed:
-            # Needs "system" or "reporting" in the line "write".
+            # CoreSettings needs "system" or "reporting" in the line "write".
             self.asterisk_version = ""
         else:
             self.asterisk_version = settings.get("AsteriskVersion")
@@ -453,7 +454,7 @@ class AmiSession(Service):
         finally:
             self._waiting_for = None
 
-    # -- what the link tells -----------------------------------------------------
+    # -- called by the link ------------------------------------------------------
 
     def _event_received(self, message: AmiMessage) -> None:
         if not self._ready:
@@ -462,15 +463,15 @@ class AmiSession(Service):
         if name == Shutdown.__name__:
             restarts = Shutdown.parse(message).restart
             self._announced = f"Asterisk {'restarts' if restarts else 'is stopped'}"
-        wanted = [self._listeners[one] for one in (name, "*") if one in self._listeners]
-        if wanted and message.is_doubtful:
+        called = [self._listeners[key] for key in (name, "*") if key in self._listeners]
+        if called and message.is_doubtful:
             self._log.warn(
-                "{name} has a header twice and is not believed: a caller's number with"
-                " line breaks in it can do that",
+                "ignored {name}: it has a header twice, as a caller's number with line"
+                " breaks can forge it",
                 name=name,
             )
             return
-        for listeners in wanted:
+        for listeners in called:
             listeners.call(message)
 
     def _link_ended(self) -> None:

@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""TLS with Asterisk's manager: who is believed to be Asterisk, and why somebody is not.
+"""TLS to Asterisk's manager interface: checks the certificate and explains failures.
 
-Owns the certificates, the verdict on the other side's, and the words for both. Must
-not know what is said over the connection, or when to connect again.
+This module does not know what is sent over the connection, or when to reconnect.
 
-There is no way from here to a connection in clear text: `TlsClientEndpoint` hands out
-a connection when the handshake is over and the certificate is believed, or none.
-OpenSSL judges the chain of signatures and the dates inside the handshake; whose
-certificate it is, is judged as soon as the handshake is over. So not even the first
-byte is read from, or written to, somebody else. ``callback-queue check`` uses the same
-`ManagerTls` and so comes to the same verdict.
+There is never a fallback to clear text: `TlsClientEndpoint` returns a connection only
+after the handshake, with a trusted certificate, or none. OpenSSL checks the chain of
+signatures and the dates in the handshake; the name in the certificate is checked right
+after it, before any byte is read or written. ``callback-queue check`` uses the same
+`ManagerTls`, so its result is the same.
 
-Nothing here may have OpenSSL call Python: pyOpenSSL would have to make code at run
-time for that, which the systemd unit forbids (``MemoryDenyWriteExecute``).
+OpenSSL must not call back into Python here: pyOpenSSL would have to generate code at
+run time, which the systemd unit forbids (``MemoryDenyWriteExecute``).
 """
 
 from __future__ import annotations
@@ -50,9 +48,10 @@ from zope.interface import implementer
 from fastagi.errors import CallbackError, Problem
 from fastagi.plain_file import NoPlainFile, open_plain
 
-#: All certificates that a system believes have some hundred kilobytes.
+#: Maximum size of a file of certificates, in bytes. A whole system store has a few
+#: hundred kilobytes.
 _LARGEST_FILE_BYTES: Final = 4 * 1024 * 1024
-#: Names of a certificate that are shown when none of them is the right one.
+#: Maximum number of a certificate's names in an error message.
 _NAMES_SHOWN: Final = 5
 
 # openssl/x509_vfy.h
@@ -61,19 +60,19 @@ _NOT_YET_VALID: Final = 9
 _EXPIRED: Final = 10
 
 _TRUST: Final = (
-    "write the certificate of the CA that signed it as ami.tls.ca_file; a certificate"
-    " that signed itself is its own CA"
+    "set ami.tls.ca_file to the certificate of the CA that signed it; a self-signed"
+    " certificate is its own CA"
 )
-_SEE_LOG: Final = "see whether Asterisk's log tells more"
-#: What OpenSSL says of a chain it refuses, whatever the reason.
-_NOT_BELIEVED: Final = "certificate verify failed"
-#: What OpenSSL says, and what it means here. The first that fits counts.
+_SEE_LOG: Final = "look into Asterisk's log"
+#: OpenSSL's error for every chain that it refuses.
+_NOT_TRUSTED: Final = "certificate verify failed"
+#: Parts of OpenSSL's errors, with the problem and the remedy. The first match counts.
 _ALERTS: Final[tuple[tuple[tuple[str, ...], str, str], ...]] = (
     (
         ("wrong version number", "packet length too long", "record layer failure"),
         "the port speaks no TLS",
-        "write as ami.port the port of tlsbindaddr in manager.conf, with tlsenable ="
-        " yes there",
+        "set ami.port to the port of tlsbindaddr in manager.conf, and tlsenable = yes"
+        " there",
     ),
     (
         ("unsupported protocol", "protocol version"),
@@ -84,24 +83,24 @@ _ALERTS: Final[tuple[tuple[tuple[str, ...], str, str], ...]] = (
 
 
 class TlsMisconfigured(CallbackError):
-    """TLS can not be set up; the text names the setting, its file and what to do."""
+    """TLS can not be set up. The text names the setting, the file and the remedy."""
 
     between = " - "
 
 
 class TlsFailed(CallbackError):
-    """There is no TLS connection with the Asterisk that was meant."""
+    """The TLS connection failed, or the certificate is not that of this Asterisk."""
 
     between = " - "
 
 
 @attrs.define(eq=False)
 class Handshake:
-    """One try to agree on TLS: OpenSSL's side of it, and the verdict.
+    """One TLS handshake: OpenSSL's connection, and the check of the certificate.
 
     Attributes:
-        connection: without a socket; whoever has it moves the bytes. It refuses a
-            chain that is not believed by itself.
+        connection: has no socket; its user moves the bytes. It refuses a chain that is
+            not trusted.
     """
 
     connection: SSL.Connection
@@ -109,12 +108,12 @@ class Handshake:
     _server_name: str
 
     def confirm(self) -> None:
-        """Make sure whose certificate it is that was shown.
+        """Check the name in the certificate.
 
-        To be called when the handshake is over, before anything is read or written.
+        To be called right after the handshake, before anything is read or written.
 
         Raises:
-            TlsFailed: it is somebody else's.
+            TlsFailed: the certificate is for another name, or there is none.
         """
         try:
             shown = self.connection.get_peer_certificate(as_cryptography=True)
@@ -124,42 +123,41 @@ class Handshake:
         except TlsFailed:
             raise
         except Exception as error:
-            # Libraries read what a stranger made up; whatever they say means "no".
+            # The certificate may be crafted, so every error of a library means "no".
             raise _unreadable(error) from None
 
     def explain(self, error: BaseException | None) -> TlsFailed:
-        """Tell why there is no connection, from what OpenSSL or the network said."""
-        said = _said(error)
-        if _NOT_BELIEVED in said:
-            return self._fault_of_chain()
-        return _alert(said) or TlsFailed(
+        """Return why there is no connection, from OpenSSL's or the network's error."""
+        reasons = _openssl_reasons(error)
+        if _NOT_TRUSTED in reasons:
+            return self._explain_chain()
+        return _explain_openssl(reasons) or TlsFailed(
             "the connection was closed in the TLS handshake",
-            "see whether manager.conf says tlsenable = yes and names this port in"
-            " tlsbindaddr",
+            "check that manager.conf has tlsenable = yes and this port in tlsbindaddr",
         )
 
-    def _fault_of_chain(self) -> TlsFailed:
-        """Look once more at what OpenSSL refused, since it gives no reason itself."""
+    def _explain_chain(self) -> TlsFailed:
+        """Verify the refused chain again, as the handshake's error has no reason."""
         try:
             return _chain_fault(self._store, self.connection.get_peer_cert_chain())
         except Exception as error:
             return _unreadable(error)
 
 
-def _said(error: BaseException | None) -> str:
-    """Return what OpenSSL says; "" if it says nothing."""
+def _openssl_reasons(error: BaseException | None) -> str:
+    """Return the reasons in an error of OpenSSL; "" for another error."""
     if not isinstance(error, SSL.Error) or not error.args:
         return ""
     return ", ".join(reason for *_, reason in error.args[0])
 
 
-def _alert(said: str) -> TlsFailed | None:
-    if not said:
+def _explain_openssl(reasons: str) -> TlsFailed | None:
+    if not reasons:
         return None
     for parts, problem, remedy in _ALERTS:
-        if any(part in said for part in parts):
+        if any(part in reasons for part in parts):
             return TlsFailed(problem, remedy)
-    return TlsFailed(f"the TLS handshake failed: {said}", _SEE_LOG)
+    return TlsFailed(f"the TLS handshake failed: {reasons}", _SEE_LOG)
 
 
 def _unreadable(error: Exception) -> TlsFailed:
@@ -167,15 +165,15 @@ def _unreadable(error: Exception) -> TlsFailed:
 
 
 class ManagerTls:
-    """Whom to believe to be Asterisk, and who we are.
+    """The TLS settings of the manager link: trusted CAs and the name of the server.
 
     Args:
         server_name: the host name or IP address that must be in the certificate.
-        ca_file: certificates of CAs, or one that signed itself, in PEM; None for those
-            that the system believes. It is read now, and not again.
+        ca_file: certificates of CAs, or a self-signed one, in PEM; None for the CAs
+            that the system trusts. The file is read once, now.
 
     Raises:
-        TlsMisconfigured: a file can not be used.
+        TlsMisconfigured: the file can not be used.
     """
 
     def __init__(
@@ -195,14 +193,14 @@ class ManagerTls:
         if ca_file is None:
             context.set_default_verify_paths()
         else:
-            for one in _certificates(ca_file):
-                store.add_cert(crypto.X509.from_cryptography(one))
+            for certificate in _certificates(ca_file):
+                store.add_cert(crypto.X509.from_cryptography(certificate))
 
     def begin(self) -> Handshake:
-        """Prepare one handshake, as the client."""
+        """Return a new handshake, as the client."""
         connection = SSL.Connection(self._context, None)
         connection.set_connect_state()
-        # RFC 6066: no address may stand there.
+        # RFC 6066 allows no IP address as the server name.
         if not _is_address(self._name):
             connection.set_tlsext_host_name(self._name.encode("ascii"))
         return Handshake(connection, self._store, self._name)
@@ -217,8 +215,8 @@ def _check_name(certificate: x509.Certificate, name: str) -> None:
         kind = "IP" if is_address else "DNS"
         raise TlsFailed(
             f"its certificate is for {_names(certificate)} and not for {name}",
-            f"give it the subjectAltName {kind}:{name}, or write as"
-            " ami.tls.server_name the name it has",
+            f"give it the subjectAltName {kind}:{name}, or set ami.tls.server_name to"
+            " the name in the certificate",
         ) from None
 
 
@@ -230,9 +228,9 @@ def _chain_fault(store: crypto.X509Store, chain: list[crypto.X509] | None) -> Tl
     except crypto.X509StoreContextError as error:
         code, depth, _ = error.errors
         return _chain_words(error.certificate.to_cryptography(), code, depth)
-    # Here nothing is asked but the chain; the handshake asks for more.
+    # This checks the chain only; the handshake checks more.
     return TlsFailed(
-        "its certificate is not believed: it is none for a server, or its key or"
+        "its certificate is not trusted: it is not for a server, or its key or"
         " signature is too weak",
         "make a new one, as docs/tls.md does",
     )
@@ -247,18 +245,18 @@ def _chain_words(certificate: x509.Certificate, code: int, depth: int) -> TlsFai
         )
     if code == _NOT_YET_VALID:
         return TlsFailed(
-            f"{whose} is valid from {_day(certificate.not_valid_before_utc)} only",
-            "see whether the clocks of both machines are right",
+            f"{whose} is valid only from {_day(certificate.not_valid_before_utc)} on",
+            "check the clocks of both machines",
         )
     if code in _UNKNOWN_ISSUER:
         return TlsFailed(
-            "its certificate is signed by nobody whom we believe:"
+            "its certificate is signed by an unknown CA:"
             f" {_shown(certificate.issuer.rfc4514_string())}",
             _TRUST,
         )
     return TlsFailed(
-        f"{whose} is not believed (X509_V_ERR {code} of OpenSSL)",
-        "man 1 openssl-verification-options explains the number; make a new one",
+        f"{whose} is not trusted (X509_V_ERR {code} of OpenSSL)",
+        "see the number in 'man 1 openssl-verification-options'; make a new one",
     )
 
 
@@ -335,8 +333,8 @@ class TlsClientEndpoint:
 
     Args:
         endpoint: where the other side listens.
-        tls: whom to believe.
-        clock: a steady one.
+        tls: the trusted CAs and the name of the server.
+        clock: a steady clock.
     """
 
     def __init__(
@@ -347,10 +345,10 @@ class TlsClientEndpoint:
         self._clock = clock
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect, agree on TLS and make sure who the other side is.
+        """Connect, make the TLS handshake and check the certificate.
 
-        The protocol is built only then. Fails with what the endpoint fails with, or
-        with `TlsFailed`; then the connection is closed. Cancelling it closes it too.
+        The protocol is built only after that. Fails with the endpoint's errors, or
+        with `TlsFailed` after closing the connection. Cancelling closes it, too.
         """
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
@@ -369,7 +367,7 @@ class TlsClientEndpoint:
 
 @implementer(IOpenSSLClientConnectionCreator)
 class _Creator:
-    """Gives Twisted the OpenSSL connection that was made before."""
+    """Gives Twisted the OpenSSL connection of a handshake."""
 
     def __init__(self, handshake: Handshake) -> None:
         self._handshake = handshake
@@ -379,7 +377,7 @@ class _Creator:
 
 
 class _UntilSecured(Factory):
-    """Builds the protocol, but not before it is sure who the other side is."""
+    """Builds the protocol after the certificate has been checked."""
 
     noisy = False
 
@@ -387,7 +385,7 @@ class _UntilSecured(Factory):
         self._factory = factory
         self._handshake = handshake
         self._stand_in: _StandIn | None = None
-        #: Fires with the protocol, or fails with why the connection was closed.
+        #: Fires with the protocol, or fails with the reason of the close.
         self.secured: Deferred[IProtocol] = Deferred(self._give_up)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
@@ -402,7 +400,7 @@ class _UntilSecured(Factory):
         secured.errback(
             TlsFailed(
                 "no answer to the TLS handshake",
-                "see whether this is the port of tlsbindaddr in manager.conf",
+                "check that this is the port of tlsbindaddr in manager.conf",
             )
         )
         if self._stand_in is not None and self._stand_in.transport is not None:
@@ -411,9 +409,9 @@ class _UntilSecured(Factory):
 
 @implementer(IHandshakeListener)
 class _StandIn(Protocol):
-    """What TLS talks to: nobody during the handshake, the protocol after it."""
+    """Receives TLS's data, and passes it to the protocol after the handshake."""
 
-    #: Narrower than Twisted's, as TLS has it.
+    #: A narrower type than Twisted's: TLS always gives this one.
     transport: TLSMemoryBIOProtocol | None = None
 
     def __init__(
@@ -448,6 +446,6 @@ class _StandIn(Protocol):
             if not self._secured.called:
                 self._secured.errback(reason)
             return
-        if (words := _alert(_said(reason.value))) is not None:
-            reason = Failure(words)
+        if (failed := _explain_openssl(_openssl_reasons(reason.value))) is not None:
+            reason = Failure(failed)
         self._protocol.connectionLost(reason)

@@ -284,7 +284,7 @@ class ListTests(ProtocolCase):
         reply = self.link.send_list(actions.ping())
         self.asterisk.answer(self.asterisk.asked("Ping"), "Success")
         error = self.failureResultOf(reply, ActionFailed).value
-        self.assertIn("without a list", str(error))
+        self.assertIn("announces no list", str(error))
 
     def test_list_that_does_not_end_in_time_fails_and_its_rest_is_dropped(self) -> None:
         reply, asked = self.begin()
@@ -319,7 +319,7 @@ class EndTests(ProtocolCase):
         for reply, name in ((ping, "Ping"), (listed, "QueueStatus")):
             error = self.failureResultOf(reply, NotConnected).value
             self.assertTrue(error.sent)
-            self.assertIn(f"{name} was cut off", str(error))
+            self.assertIn(f"{name} got no reply", str(error))
         self.assertFalse(self.failureResultOf(booted, NotConnected).value.sent)
         self.assertIn("non-clean", self.successResultOf(closed))
 

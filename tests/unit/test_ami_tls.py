@@ -249,7 +249,7 @@ def test_certificate_that_signed_itself_is_believed_if_it_is_the_one_given(
     other = issue(NAME)
     failed = refused(Peer(other.save(tmp_path, "peer")), believes(alone))
     assert failed.problem.what == (
-        "its certificate is signed by nobody whom we believe: CN=test"
+        "its certificate is signed by an unknown CA: CN=test"
     )
     assert "ami.tls.ca_file" in failed.problem.remedy
 
@@ -275,19 +275,19 @@ def test_certificate_that_signed_itself_is_believed_if_it_is_the_one_given(
         (
             issue(NAME, by=CA, valid_from=DAY),
             NAME,
-            "its certificate is valid from ",
+            "its certificate is valid only from ",
         ),
         (
             issue(NAME, by=authority("Somebody's CA")),
             NAME,
-            "its certificate is signed by nobody whom we believe: CN=Somebody's CA",
+            "its certificate is signed by an unknown CA: CN=Somebody's CA",
         ),
         # Signed by what may not sign.
-        (issue(NAME, by=GOOD), NAME, "its certificate is signed by nobody"),
+        (issue(NAME, by=GOOD), NAME, "its certificate is signed by an unknown CA"),
         (
             issue(NAME, by=CA, usage=ExtendedKeyUsageOID.CLIENT_AUTH),
             NAME,
-            "its certificate is not believed: it is none for a server",
+            "its certificate is not trusted: it is not for a server",
         ),
         # A host name of bytes that are no text.
         (
@@ -324,7 +324,7 @@ def test_without_a_ca_file_those_of_the_system_count(
     believes: Callable[..., ManagerTls], tmp_path: Path
 ) -> None:
     failed = refused(Peer(GOOD.save(tmp_path, "peer")), believes(None))
-    assert "signed by nobody whom we believe" in failed.problem.what
+    assert "signed by an unknown CA" in failed.problem.what
 
 
 def test_port_without_tls_is_named_and_nothing_is_said_to_it(
