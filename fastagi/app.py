@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Composition: builds the parts, connects them, starts and stops them in order."""
+"""Builds the parts of the service, connects them, starts and stops them in order."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class CallbackService:
         self._control_port: IListeningPort | None = None
         self._running = False
         self._background = Background(clock)
-        #: Some task was added, changed or ended.
+        #: Called after a task was added, changed or ended.
         self._tasks_changed: Listeners[[]] = Listeners("a change of tasks")
         self._clock = clock
         self._on_lease_lost = on_lease_lost
@@ -166,23 +166,23 @@ class CallbackService:
             self._background,
             clock,
         )
-        # Who hears of what, in this order; the edges inside a node are in Node._edges.
+        # Listeners, in the order of their calls; those of a node are in Node._edges.
         self._tasks_changed.add(self._expiry.wake)
         self._tasks_changed.add(self.node.tasks_changed)
         self._stored_tasks.rekeyed.add(self.node.rekey_attempts)
         self.settings.changed.add(self.node.settings_changed)
         self.settings.changed.add(self._stored_tasks.settings_changed)
-        # Only now: these let calls be placed by the new settings.
+        # Last: these let calls be placed by the new settings.
         self.settings.changed.add(lambda _former, _new: self.node.hold.release())
         self.settings.changed.add(lambda _former, _new: self._tasks_changed.call())
 
     async def start(self) -> None:
-        """Start listening, connect to Asterisk and end what has expired.
+        """Listen on both sockets, begin to connect to Asterisk, and expire tasks.
 
-        Returns when both sockets listen; the connection to Asterisk comes by itself.
+        Returns when both sockets listen; it does not wait for Asterisk.
 
         Raises:
-            CannotListenError: a socket is taken; nothing is left running.
+            CannotListenError: a socket is in use; the service is stopped again.
         """
         self._status.started_at = self._clock.now()
         self._control_port = await self._control_endpoint.listen(self._control)
@@ -198,10 +198,10 @@ class CallbackService:
         self._stored_tasks.start()
 
     async def stop(self) -> None:
-        """Place no new calls, follow those under way for a while, and leave.
+        """Place no new calls, follow those in progress for a while, then stop.
 
-        Until the calls under way have ended, or `control.stop_timeout` is over,
-        requests are still taken.
+        Requests are accepted until the calls in progress have ended, or
+        `control.stop_timeout` is over.
         """
         if not self._running:
             return
@@ -217,6 +217,6 @@ class CallbackService:
         await self._database.close()
 
     def _lease_lost(self, reason: str) -> None:
-        """Do nothing any more that the process that has the database now does."""
+        """Place no more calls: another process holds the database now."""
         self.node.scheduler.disable()
         self._on_lease_lost(reason)

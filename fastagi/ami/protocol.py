@@ -338,8 +338,8 @@ class AmiProtocol(protocol.Protocol):
             self.end_error = error
             self.drop(str(error))
         finally:
-            # Also after a mistake of our own, which ends the link: who waits for this
-            # would wait for ever.
+            # Also after an unexpected exception, which ends the link: otherwise these
+            # callbacks would never be called.
             self._end_of_reading()
 
     def _end_of_reading(self) -> None:

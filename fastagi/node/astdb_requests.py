@@ -257,7 +257,7 @@ class AstDbRequests:
                 number=shown_number(kept.number),
                 linkedid=kept.linkedid,
             )
-            self._requests.keep_refusal(
+            self._requests.store_refusal(
                 _request(kept, kept.at), printable(kept.queue[:_LONGEST_QUEUE]), why
             )
         return given_up

@@ -1,1 +1,1 @@
-"""The moving parts: each a small class with its collaborators passed in."""
+"""What does not depend on Asterisk: requests, commands, expiry, refusals, the lease."""

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""The commands of an operator, and their answers, as frozen classes.
+"""The commands of operators and programs, and their answers, as frozen classes.
 
-Each command checks its own fields when it is made, so a command that exists can be
-carried out safely: ids fit into the database, texts hold nothing that the database, the
-log or a terminal can not take. Knows no JSON, no socket and no command line: those are
-edges (:mod:`fastagi.doors.codec`). What carries a command out is a desk.
+The constructor of a command checks its fields, so every instance is safe to carry out:
+ids fit into the database, and texts contain nothing that the database, the log or a
+terminal can not take. JSON and sockets are in :mod:`fastagi.doors`, the command line in
+:mod:`fastagi.command`. Handlers carry out commands: see `Dispatch`.
 
-They are attrs classes, not pydantic models: the command line makes one for each call,
-and pydantic takes half a second to load.
+These are attrs classes, not pydantic models, as pydantic takes half a second to load,
+and the command line would load it for each command.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from fastagi.errors import CallbackError, Problem
 
 #: The largest id that both databases can hold.
 HIGHEST_ID: Final = 2**31 - 1
-#: In one answer; larger ones belong into a copy of the database.
-MOST_LISTED: Final = 10_000
+#: Maximum number of rows in one answer. For more, ask a copy of the database.
+MAX_LISTED: Final = 10_000
 _LONGEST_NUMBER: Final = 100
 _LONGEST_QUEUE: Final = 100
 _LONGEST_NAME: Final = 200
 _LONGEST_REASON: Final = 500
 _LONGEST_ACTOR: Final = 100
-#: How much of a wrong value an error repeats.
+#: Maximum length of a wrong value in an error message.
 _LONGEST_SHOWN: Final = 60
-#: Control characters and lone surrogates: neither databases nor terminals take them.
+#: Control characters and lone surrogates, which databases and terminals do not take.
 _UNFIT: Final = frozenset({"Cc", "Cs"})
 
 
 class BadRequest(CallbackError):
-    """The command's arguments make no sense."""
+    """A field of the command is wrong, or the command can not be carried out."""
 
 
 @frozen
@@ -48,7 +48,7 @@ class Actor:
     """Who gave a command.
 
     Attributes:
-        name: the user at this machine; empty if that is not known.
+        name: the user on this machine; empty if unknown.
     """
 
     name: str = ""
@@ -57,7 +57,7 @@ class Actor:
         return self.name or "an unknown user"
 
 
-# -- what a field may hold -------------------------------------------------
+# -- checks of fields ------------------------------------------------------
 
 
 def shown(value: object) -> str:
@@ -65,7 +65,7 @@ def shown(value: object) -> str:
     try:
         text = ascii(value)
     except (ValueError, RecursionError):
-        # An integer with thousands of digits, or something nested too deeply.
+        # An integer with thousands of digits, or lists nested too deeply.
         return f"a {type(value).__name__} that is too large"
     if len(text) > _LONGEST_SHOWN:
         return text[: _LONGEST_SHOWN - 3] + "..."
@@ -76,7 +76,8 @@ def text_of(value: object, name: str, longest: int) -> str:
     """Return the text of a field, on one line; empty for None.
 
     Raises:
-        BadRequest: it is no text, too long, or holds what can not be stored.
+        BadRequest: it is not text, is too long, or contains characters that can not be
+            stored.
     """
     if value is None:
         return ""
@@ -116,9 +117,9 @@ def _id(value: object) -> int:
 
 
 def _limit(value: object) -> int:
-    if type(value) is not int or not 1 <= value <= MOST_LISTED:
+    if type(value) is not int or not 1 <= value <= MAX_LISTED:
         raise BadRequest(
-            f"{shown(value)} can not be the limit, which is 1 to {MOST_LISTED:,}: list"
+            f"{shown(value)} can not be the limit, which is 1 to {MAX_LISTED:,}: list"
             " less with the other options (see --help); for all, make a copy with"
             " 'callback-queue db backup' and ask that"
         )
@@ -159,7 +160,7 @@ def _status(value: object) -> Status | None:
 
 @frozen(kw_only=True)
 class ShowStatus:
-    """Tell what the running service sees."""
+    """Show the state of the running service."""
 
     NAME: ClassVar = "status"
 
@@ -168,7 +169,7 @@ class ShowStatus:
 class ListTasks:
     """List tasks, the latest first; without ``all`` and ``status``, the open ones.
 
-    ``before_id`` continues a list: the last id of the one before.
+    To continue a list, set ``before_id`` to its last id.
     """
 
     NAME: ClassVar = "tasks.list"
@@ -182,7 +183,7 @@ class ListTasks:
 
 @frozen(kw_only=True)
 class ShowTask:
-    """Tell the whole story of one task."""
+    """Show one task with its attempts and its history."""
 
     NAME: ClassVar = "tasks.show"
     id: int = field(default=None, converter=_id)
@@ -190,18 +191,18 @@ class ShowTask:
 
 @frozen(kw_only=True)
 class AddTask:
-    """Have a number called back by a queue."""
+    """Add a task: the agents of a queue call back a number."""
 
     NAME: ClassVar = "tasks.add"
     queue: str = _text("queue", _LONGEST_QUEUE)
     number: str = _text("number", _LONGEST_NUMBER)
-    #: To show the agent.
+    #: The client's name, shown to the agent.
     name: str = _text("name", _LONGEST_NAME)
 
 
 @frozen(kw_only=True)
 class CancelTask:
-    """End a task; one whose call is under way ends with that call."""
+    """Cancel a task. If a call is in progress, the task ends when that call ends."""
 
     NAME: ClassVar = "tasks.cancel"
     id: int = field(default=None, converter=_id)
@@ -210,7 +211,7 @@ class CancelTask:
 
 @frozen(kw_only=True)
 class RetryTask:
-    """Put a task in line again, due at once, its attempts forgotten."""
+    """Put a task back in line: due at once, with no attempts counted."""
 
     NAME: ClassVar = "tasks.retry"
     id: int = field(default=None, converter=_id)
@@ -218,7 +219,7 @@ class RetryTask:
 
 @frozen(kw_only=True)
 class BlockNumber:
-    """Have a number never called again; its open task ends."""
+    """Block a number: it is never called, and its open task ends."""
 
     NAME: ClassVar = "numbers.block"
     number: str = _text("number", _LONGEST_NUMBER)
@@ -227,7 +228,7 @@ class BlockNumber:
 
 @frozen(kw_only=True)
 class UnblockNumber:
-    """Let a number be called again."""
+    """Unblock a number, so that it may be called again."""
 
     NAME: ClassVar = "numbers.unblock"
     number: str = _text("number", _LONGEST_NUMBER)
@@ -235,7 +236,7 @@ class UnblockNumber:
 
 @frozen(kw_only=True)
 class ListBlocked:
-    """List the numbers that are never called, the latest first."""
+    """List the blocked numbers, the latest first."""
 
     NAME: ClassVar = "numbers.list"
     limit: int = field(default=100, converter=_limit)
@@ -243,7 +244,7 @@ class ListBlocked:
 
 @frozen(kw_only=True)
 class ListRefused:
-    """List who was not called back, the latest first; ``before_id`` as for tasks."""
+    """List the refusals, the latest first; ``before_id`` as for tasks."""
 
     NAME: ClassVar = "numbers.refused"
     queue: str = _text("queue", _LONGEST_QUEUE)
@@ -264,7 +265,7 @@ Command: TypeAlias = (
     | ListRefused
 )
 
-#: Every command there is, by the name it has outside.
+#: Every command, by its name in requests.
 COMMANDS: Final[Mapping[str, type[Command]]] = {
     kind.NAME: kind
     for kind in (
@@ -287,7 +288,14 @@ COMMANDS: Final[Mapping[str, type[Command]]] = {
 
 @frozen(kw_only=True)
 class TaskState:
-    """A task, and whether it waits for its queue to open."""
+    """A task, and whether it waits for its queue to open.
+
+    Attributes:
+        task: the task.
+        queue_closed: whether it waits because its queue is closed.
+        opens_at: when the queue opens; None if the task does not wait for that, or if
+            no opening is known.
+    """
 
     task: CallbackTask
     queue_closed: bool = False
@@ -312,7 +320,7 @@ class TaskStory:
 
 @frozen(kw_only=True)
 class TaskAdded:
-    """A task that was added, or the open one that the number had already."""
+    """The task that was added, or the open task that the number had already."""
 
     created: bool
     state: TaskState
@@ -320,39 +328,39 @@ class TaskAdded:
 
 @frozen(kw_only=True)
 class TaskChanged:
-    """A task as it is after a command."""
+    """A task after a command has changed it."""
 
     state: TaskState
 
 
 @frozen(kw_only=True)
 class NumberBlocked:
-    """A number that is never called."""
+    """A number that was blocked."""
 
-    #: False: it was blocked before.
+    #: False: it was blocked already.
     created: bool
     number: BlockedNumber
-    #: Its open task, which ends.
+    #: The open task of the number, which ends.
     task: CallbackTask | None
 
 
 @frozen(kw_only=True)
 class NumberUnblocked:
-    """A number that may be called again, and what was known of it."""
+    """A number that was unblocked, as it was blocked before."""
 
     number: BlockedNumber
 
 
 @frozen(kw_only=True)
 class BlockedNumbers:
-    """Some numbers that are never called."""
+    """Some blocked numbers."""
 
     numbers: tuple[BlockedNumber, ...]
 
 
 @frozen(kw_only=True)
 class RefusedCallers:
-    """Some callers who were not called back."""
+    """Some refusals."""
 
     refusals: tuple[Refusal, ...]
 
@@ -380,33 +388,36 @@ class QueueStatus:
     """One queue of the settings."""
 
     open: bool
-    #: When it opens or closes next; None: never.
+    #: When the queue opens or closes next; None: never.
     until: datetime | None
     target: str
-    #: Whether Asterisk has it.
+    #: Whether Asterisk has the target.
     known: bool
+    #: Number of members of the target.
     members: int
+    #: Interfaces of the free members.
     free: tuple[str, ...]
+    #: Number of waiting callers.
     waiting: int
-    #: Of its open tasks, since when the first in line waits; None if it has none, or
-    #: the database can not be used.
+    #: Since when the oldest open task of the queue waits; None if there is none, or the
+    #: database can not be used.
     oldest_task_since: datetime | None
 
 
 @frozen(kw_only=True)
 class ServiceStatus:
-    """What the running service sees."""
+    """The state of the running service."""
 
     version: str
     started_at: datetime
     asterisk: AsteriskStatus
-    #: What is wrong with the database, if anything is.
+    #: The problem of the database; None: it works.
     database_problem: Problem | None
-    #: This service, as it stands in the database for others to see.
+    #: The holder of the lease: this service.
     holder: DatabaseHolder
-    #: By status; None: not known.
+    #: Number of tasks by status; None: unknown.
     tasks: Mapping[Status, int] | None
-    #: Of all open tasks, whatever their queue.
+    #: Since when the oldest open task of all queues waits; None if there is none.
     oldest_task_since: datetime | None
     calls_under_way: int
     queues: Mapping[str, QueueStatus]
@@ -424,12 +435,12 @@ Answer: TypeAlias = (
     | RefusedCallers
 )
 
-#: Carries out commands of one class.
+#: A function that carries out the commands of one class.
 Handler: TypeAlias = Callable[[Any, Actor], Awaitable[Answer]]
 
 
 class Dispatch:
-    """Hands each command to what carries it out."""
+    """Passes each command to its handler."""
 
     def __init__(self, *tables: Mapping[type[Command], Handler]) -> None:
         self._handlers = {kind: do for table in tables for kind, do in table.items()}
@@ -438,7 +449,7 @@ class Dispatch:
         """Carry out a command.
 
         Raises:
-            CallbackError: it can not be done; the text says why.
+            CallbackError: the command can not be carried out; the text says why.
         """
         handler = self._handlers.get(type(command))
         if handler is None:
@@ -450,9 +461,9 @@ class Dispatch:
 
 
 def actor_of(value: object) -> Actor:
-    """Return who gave a command, as the command line says.
+    """Return the actor of a command from the name in its request.
 
     Raises:
-        BadRequest: it is no name.
+        BadRequest: the value can not be a name.
     """
     return Actor(text_of(value, "actor", _LONGEST_ACTOR))

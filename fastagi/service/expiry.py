@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Ends tasks that have become too old, at the moment they do."""
+"""Expires tasks that are too old, as soon as they are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STORE_RETRY_S: Final = 5.0
 
 
 class Expiry:
-    """Ends them, and sets a timer to the moment at which the next one expires."""
+    """Expires tasks, and sets a timer for the next one."""
 
     _log = Logger()
 
@@ -45,15 +45,15 @@ class Expiry:
         )
 
     def wake(self) -> None:
-        """Tasks changed, or one may have expired."""
+        """Expire what is too old now: tasks have changed, or time has passed."""
         self._worker.wake()
 
     def stop(self) -> None:
-        """Expire nothing any more."""
+        """Expire no more tasks."""
         self._worker.stop()
 
     async def _expire(self) -> float | None:
-        """End what is too old; return in how many seconds the next task will be."""
+        """Expire tasks; return the seconds until the next expiry, None for none."""
         ended = await self._store.expire(self._clock.now())
         if ended:
             self._worker.wake()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""From a call that was missed to the request for its client, whoever found it missed.
+"""Turns a missed call into a callback request.
 
-Live detection and the history come here with the same facts, and so to the same task.
-How a missed call is recognised is not known here.
+Live detection and the histories both use this, so they create the same request for the
+same call. Which calls are missed is decided in :mod:`fastagi.domain.counting`.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from fastagi.service.requests import MISSED_CALL, CallbackRequest
 
 
 def queue_of(ended: Ended, settings: Settings) -> QueueSettings | None:
-    """Return the queue whose agents call back; None if there is none."""
+    """Return the queue whose agents call back; None if it is not in the settings."""
     return settings.queues.get(_queue_name(ended, settings))
 
 
 def request_of(ended: Ended, settings: Settings) -> CallbackRequest:
-    """Return the request that a missed call stands for.
+    """Return the callback request of a missed call.
 
     Args:
         ended: the call.
-        settings: those in force.
+        settings: the settings in force.
     """
     return CallbackRequest(
         source=MISSED_CALL,

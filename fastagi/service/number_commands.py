@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What an operator can see of the guards of numbers, and do to them.
+"""Carries out the commands about blocked numbers and refusals.
 
-Like :mod:`fastagi.service.task_commands` it serves the running service and the
-command line alone with the database.
+Like :mod:`fastagi.service.task_commands` it is used by the running service, and by the
+command line if no service runs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LONGEST_REASON: Final = 200
 
 
 class NumberCommands:
-    """Blocks numbers, lists them, and lists who was refused."""
+    """Blocks and unblocks numbers, lists them, and lists refusals."""
 
     _log = Logger()
 
@@ -52,15 +52,15 @@ class NumberCommands:
         tasks_changed: Callable[[], None],
         withdraw: Callable[[str, Reason], None],
     ) -> None:
-        """Prepare.
+        """Store the collaborators.
 
         Args:
-            store: of the tasks.
+            store: the database.
             clock: the time.
-            settings: those in force.
-            tasks_changed: called after a task has ended, or will.
-            withdraw: ends a call under way to reach the client with this key, with a
-                reason, unless the two are talking.
+            settings: returns the settings in force.
+            tasks_changed: called after a task has ended, or is going to end.
+            withdraw: called with a client key and a reason; ends the attempt to reach
+                that client, unless client and agent are talking.
         """
         self._store = store
         self._clock = clock
@@ -69,7 +69,7 @@ class NumberCommands:
         self._withdraw = withdraw
 
     def handlers(self) -> Mapping[type[Command], Handler]:
-        """Return what carries out which command."""
+        """Return the handler of each command."""
         return {
             BlockNumber: self.block,
             UnblockNumber: self.unblock,
@@ -78,10 +78,10 @@ class NumberCommands:
         }
 
     async def block(self, command: BlockNumber, actor: Actor) -> NumberBlocked:
-        """Have a number never called again.
+        """Block a number, and end its open task.
 
         Raises:
-            BadRequest: it is no number.
+            BadRequest: it is not a number.
         """
         number, key = self._number(command.number)
         blocked = await self._store.block(
@@ -94,7 +94,7 @@ class NumberCommands:
             self._settings().plan.region,
         )
         self._log.info(
-            "number {number} is never called: {reason} ({actor})",
+            "number {number} is blocked: {reason} ({actor})",
             number=number,
             reason=blocked.number.why,
             actor=actor,
@@ -107,26 +107,28 @@ class NumberCommands:
         )
 
     async def unblock(self, command: UnblockNumber, actor: Actor) -> NumberUnblocked:
-        """Let a number be called again.
+        """Unblock a number.
 
         Raises:
-            BadRequest: it is no number, or it is not blocked.
+            BadRequest: it is not a number, or it is not blocked.
         """
         number, key = self._number(command.number)
         known = await self._store.unblock(key)
         if known is None:
             raise BadRequest(f"{number} is not blocked; see 'numbers list'")
         self._log.info(
-            "number {number} may be called again ({actor})", number=number, actor=actor
+            "number {number} is no longer blocked ({actor})",
+            number=number,
+            actor=actor,
         )
         return NumberUnblocked(number=known)
 
     async def blocked(self, command: ListBlocked, actor: Actor) -> BlockedNumbers:
-        """Return the numbers that are never called, the latest first."""
+        """Return the blocked numbers, the latest first."""
         return BlockedNumbers(numbers=tuple(await self._store.blocked(command.limit)))
 
     async def refused(self, command: ListRefused, actor: Actor) -> RefusedCallers:
-        """Return who was not called back, the latest first."""
+        """Return the refusals, the latest first."""
         queue = queue_of(command.queue, self._settings())
         found = await self._store.refusals(queue, command.limit, command.before_id)
         return RefusedCallers(refusals=tuple(found))

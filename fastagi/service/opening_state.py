@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Which queues are open now, as the settings in force have it.
+"""Which queues are open now, by the settings in force.
 
-Remembers each answer until it changes, for the scheduler asks at everything that
-happens.
+Each result is cached until it changes, as the scheduler asks after every event.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ class _Known:
     standing: OpenState
 
     def holds(self, hours: OpeningHours, now: float) -> bool:
-        """Whether it is still so; not after the clock was set back."""
+        """Whether the cached state is still valid; no if the clock was set back."""
         until = self.standing.until
         return (
             self.hours is hours
@@ -34,7 +33,7 @@ class _Known:
 
 
 class OpeningState:
-    """The standing of each queue of the settings."""
+    """Whether each queue of the settings is open."""
 
     def __init__(self, settings: Callable[[], Settings]) -> None:
         self._settings = settings
@@ -43,13 +42,16 @@ class OpeningState:
         self._known: dict[str, _Known] = {}
 
     def standing(self, queue: str, now: float) -> OpenState:
-        """Return whether a queue is open at a moment (epoch seconds), and until when.
+        """Return whether a queue is open at a time, and until when.
 
-        For a queue that is not in the settings any more the defaults hold.
+        Args:
+            queue: name of the queue. For one that is not in the settings any more, the
+                defaults apply.
+            now: epoch seconds.
         """
         hours = self._hours_by_queue().get(queue)
         if hours is None:
-            # Left out of the settings, or written in other letters, small or capital.
+            # Not in the settings any more, or written with other upper or lower case.
             hours = self._settings().queue(queue).hours
         known = self._known.get(queue)
         if known is None or not known.holds(hours, now):
@@ -66,12 +68,12 @@ class OpeningState:
         return self._hours
 
     def open_queues(self, now: float) -> frozenset[str]:
-        """Return the names of the queues that are open at a moment."""
+        """Return the names of the queues that are open at ``now`` (epoch seconds)."""
         return frozenset(
             name for name in self._hours_by_queue() if self.standing(name, now).is_open
         )
 
     def next_change(self, now: float) -> float | None:
-        """Return when the next queue opens or closes; None if none will."""
+        """Return when a queue opens or closes next (epoch seconds); None: never."""
         ends = [self.standing(name, now).until for name in self._hours_by_queue()]
         return min((end.timestamp() for end in ends if end is not None), default=None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Keeps the database held by this service, and notices when it is not any more."""
+"""Renews the lease of this service on the database, and notices when it is lost."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from fastagi.store.errors import LeaseLost, StoreUnavailable
 from fastagi.store.leases import RENEW_S, Lease
 from fastagi.store.store import TaskStore
 
-#: Pause before asking again whether the lease is still ours, in seconds.
+#: Pause between two tries to renew a lease that has run out, in seconds.
 _RETRY_S: Final = 1.0
 
 
 class Owner:
     """Renews the lease.
 
-    While the lease can not be renewed in time, no call is placed; calls under way are
-    followed. The database decides in the end: if nobody else has taken the lease
-    meanwhile, the service goes on, else it must end.
+    If the lease can not be renewed in time, no call is placed until it is; calls in
+    progress are followed. The database decides: if no other process has taken the lease
+    meanwhile, the service continues; otherwise it must end.
     """
 
     _log = Logger()
@@ -42,18 +42,19 @@ class Owner:
         self.is_lost = False
 
     def start(self) -> None:
-        """Renew from now on, if the lease runs out at all."""
+        """Start to renew the lease, if it can run out."""
         if self.lease.held.runs_out:
-            self._background.start("renewing the lease", self._keep())
+            self._background.start("renewing the lease", self._renew_regularly())
 
     async def may_call(self) -> bool:
         """Make sure that this service still holds the database.
 
-        Returns at once while it is known. Else, as after the process was frozen or
-        the database away, the database is asked until it answers.
+        Returns at once while the lease is valid by the steady clock. If it has run out,
+        for example because the process was frozen or the database was down, this waits
+        until the database answers.
 
         Returns:
-            False if another process holds it: nothing may be done any more.
+            False if another process holds the database: this one must do nothing more.
         """
         if not self.lease.is_sure and not self.is_lost:
             self._log.warn(
@@ -64,7 +65,7 @@ class Owner:
                 await self._background.pause(_RETRY_S)
         return not self.is_lost
 
-    async def _keep(self) -> None:
+    async def _renew_regularly(self) -> None:
         while not self.is_lost:
             await self._background.pause(RENEW_S)
             await self._renew()
@@ -73,15 +74,15 @@ class Owner:
         try:
             await self._store.renew_lease()
         except LeaseLost as error:
-            self._lose(str(error))
+            self._lease_lost(str(error))
             return False
         except StoreUnavailable:
-            # The log says so already, and why.
+            # The store has logged this.
             return False
-        # The answer may have taken longer than the lease lasts.
+        # The lease may have run out again before the answer came.
         return self.lease.is_sure
 
-    def _lose(self, reason: str) -> None:
+    def _lease_lost(self, reason: str) -> None:
         if not self.is_lost:
             self.is_lost = True
             self._on_lost(reason)

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""Requests of callers who wait for the answer: told in time, or taken back.
+"""Requests of callers who wait for the answer: answered in time, or taken back.
 
-A caller who can not be told goes back into the queue, so the request must not stand.
-One who has hung up does not go back, and one who was told that Asterisk keeps the
-request does not either: both want their callback. Which of these it is shows only
-afterwards, so callers who could not be told are remembered until it does.
+If a caller can not be told the answer, one of these follows:
 
-There is one of these for each Asterisk, as ids of channels are unique only there.
+- the caller goes back into the queue: the request must be taken back;
+- the caller has hung up, or has heard that Asterisk stored the request: the request
+  stays, as the caller wants the callback.
+
+Which of them it is shows only later, so these callers are remembered until then.
+
+There is one `Promises` for each Asterisk, as channel ids are unique only there.
 """
 
 from __future__ import annotations
@@ -37,26 +40,26 @@ from fastagi.service.until_stored import until_stored
 from fastagi.store.errors import CommitUnknown, StoreUnavailable
 from fastagi.store.store import Recorded, TaskStore
 
-#: Pause before trying again to take a request back, in seconds.
+#: Pause before retrying to take back a request, in seconds.
 _STORE_RETRY_S: Final = 2.0
-#: How many calls are remembered whose requests Asterisk keeps.
-_MOST_KEPT: Final = 1000
-#: How many callers are remembered who may be on the way back.
-_MOST_UNTOLD: Final = 1000
+#: Maximum number of remembered calls whose request Asterisk stored.
+_MAX_KEPT: Final = 1000
+#: Maximum number of remembered callers who could not be told the answer.
+_MAX_UNANSWERED: Final = 1000
 
 
 class Line(Protocol):
-    """The queues in which the callers wait."""
+    """The queues in which the callers wait, as Asterisk sees them."""
 
     async def is_gone(self, uniqueid: str) -> bool:
-        """Return whether a channel is surely gone."""
+        """Return whether a channel is known to be hung up."""
 
     def is_waiting(self, queue: str, uniqueid: str) -> bool:
         """Return whether a caller is known to wait in a queue now."""
 
 
 class Promises:
-    """Requests that are answered, or taken back."""
+    """Stores requests and delivers the answers, or takes the requests back."""
 
     _log = Logger()
 
@@ -76,88 +79,93 @@ class Promises:
         self._clock = clock
         self._background = background
         self._tasks_changed = tasks_changed
-        #: Requests whose callers could not be told, by the caller's uniqueid.
-        self._untold: dict[str, tuple[NewTask, Recorded]] = {}
-        #: Calls, by Linkedid, whose callers were told that Asterisk keeps the request.
-        self._kept: deque[str] = deque(maxlen=_MOST_KEPT)
-        #: Uniqueid of a caller, and whether the request stands or was taken back.
+        #: Requests whose callers could not be told the answer, by uniqueid.
+        self._unanswered: dict[str, tuple[NewTask, Recorded]] = {}
+        #: Linkedids of calls whose callers were told that Asterisk stored the request.
+        self._kept_calls: deque[str] = deque(maxlen=_MAX_KEPT)
+        #: Called with the uniqueid of a caller, and whether the request stays (True) or
+        #: is taken back (False).
         self.request_changed: Listeners[[str, bool]] = Listeners("a request")
 
     async def ask(
         self,
         request: CallbackRequest,
         limit_s: float,
-        tell: Callable[[Answer], Awaitable[None]],
+        deliver: Callable[[Answer], Awaitable[None]],
     ) -> None:
-        """Store a request and tell the caller what came of it.
+        """Store a request and deliver the answer to the caller.
 
         Args:
-            request: with the uniqueid of the caller's channel.
-            limit_s: how long the caller waits for the COMMIT.
-            tell: called once. If it raises, the caller has not heard the answer.
+            request: must have the uniqueid of the caller's channel.
+            limit_s: how long the caller waits for the COMMIT, in seconds.
+            deliver: called once, with the answer. If it raises, the caller has not
+                received the answer.
         """
         new = self._requests.decide(request)
         if isinstance(new, Refused):
-            await tell(new)
+            await deliver(new)
             return
         try:
             recorded = await self._store_in_time(request, new, limit_s)
         except NotCallable as refusal:
-            await tell(self._requests.refuse(request, new.queue, refusal.why))
+            await deliver(self._requests.refuse(request, new.queue, refusal.why))
             return
         except StoreUnavailable as error:
             self._log.error(
-                "a request in queue {queue} could not be kept, the caller is put back"
+                "a request in queue {queue} could not be stored, the caller is put back"
                 " in line: {error}",
                 queue=new.queue,
                 error=error,
                 uniqueid=request.uniqueid,
             )
-            await tell(NotStored(str(error)))
+            await deliver(NotStored(str(error)))
             return
         self.request_changed.call(request.uniqueid, True)
         try:
-            await tell(self._requests.stored(request, new, recorded))
+            await deliver(self._requests.stored(request, new, recorded))
         except Exception:
             if _can_be_taken_back(recorded):
                 self._background.start(
                     "finding out whether a caller is back in line",
-                    self._could_not_tell(request.uniqueid, new, recorded),
+                    self._answer_undelivered(request.uniqueid, new, recorded),
                 )
             raise
         finally:
             self._tasks_changed()
 
-    # -- what shows afterwards ---------------------------------------------
+    # -- what becomes of the caller ----------------------------------------
 
     def kept_by_asterisk(self, uniqueid: str, linkedid: str) -> None:
-        """We gave no answer, and the caller was told that the request is kept."""
-        self._kept.append(linkedid)
-        self._untold.pop(uniqueid, None)
+        """Keep the request: the caller heard that Asterisk stored it."""
+        self._kept_calls.append(linkedid)
+        self._unanswered.pop(uniqueid, None)
         self.request_changed.call(uniqueid, True)
 
     def caller_joined(self, queue: str, uniqueid: str) -> None:
-        """A caller joined a queue: was it one we could not tell?"""
-        untold = self._untold.pop(uniqueid, None)
-        if untold is not None:
+        """Take back the request of a caller who was not told and is in line again."""
+        unanswered = self._unanswered.pop(uniqueid, None)
+        if unanswered is not None:
             self.request_changed.call(uniqueid, False)
-            self._background.start("taking back a request", self._take_back(*untold))
+            self._background.start(
+                "taking back a request", self._take_back(*unanswered)
+            )
 
     def channel_gone(self, uniqueid: str) -> None:
-        """A channel was hung up: who it was does not come back into the line."""
-        self._untold.pop(uniqueid, None)
+        """Keep the request of a caller who was not told and has hung up."""
+        self._unanswered.pop(uniqueid, None)
 
-    # -- in time or not at all ---------------------------------------------
+    # -- storing within the time limit -------------------------------------
 
     async def _store_in_time(
         self, request: CallbackRequest, new: NewTask, limit_s: float
     ) -> Recorded:
-        """Store a request before its caller is sent back into the queue.
+        """Store a request within the time limit.
 
         Raises:
             NotCallable: the number is blocked, or was called too often.
-            StoreUnavailable: the database said no, or nothing yet. What it stores
-                after all is taken back, unless the caller has hung up by now.
+            StoreUnavailable: the database failed, or did not answer in time. If it
+                stores the request after that, the request is taken back, unless the
+                caller has hung up.
         """
         if limit_s <= 0:
             raise StoreUnavailable(
@@ -170,10 +178,10 @@ class Promises:
         in_time: Deferred[Recorded] = Deferred()
         late: Deferred[Recorded] = Deferred()
 
-        def undo() -> None:
+        def take_back_late() -> None:
             self._background.start(
-                "taking back what may be stored late",
-                self._undo(request.uniqueid, new, asked_at, late),
+                "taking back a request that may be stored late",
+                self._take_back_late(request.uniqueid, new, asked_at, late),
             )
 
         def stored(recorded: Recorded) -> None:
@@ -186,13 +194,13 @@ class Promises:
             in_time.errback(failure)
             if failure.check(CommitUnknown):
                 late.errback(failure)
-                undo()
+                take_back_late()
 
         def too_late() -> None:
             in_time.errback(
                 StoreUnavailable(f"the database took more than {limit_s:.2g} s")
             )
-            undo()
+            take_back_late()
 
         _ = adding.addCallbacks(stored, failed)
         timer = self._clock.call_later(limit_s, too_late)
@@ -202,49 +210,55 @@ class Promises:
             if timer.active():
                 timer.cancel()
 
-    async def _undo(
+    async def _take_back_late(
         self,
         uniqueid: str,
         new: NewTask,
         asked_at: datetime,
         adding: Deferred[Recorded],
     ) -> None:
-        """Take back what becomes of a request whose caller goes back in line.
+        """Take back a request that is stored late, if its caller is in line again.
 
-        Who has hung up before that does not, and the request stands if it is stored.
+        If the caller has hung up, the request stays.
+
+        Args:
+            uniqueid: the caller's channel.
+            new: the task of the request.
+            asked_at: when the request was made.
+            adding: fires when the request is stored, or with the reason why not.
         """
         hung_up = False
         try:
             hung_up = await self._line.is_gone(uniqueid)
-            if not hung_up and new.linkedid not in self._kept:
-                # If he hangs up in line it is a missed call, which this request is not.
+            if not hung_up and new.linkedid not in self._kept_calls:
+                # If the caller hangs up in line, this is a missed call.
                 self.request_changed.call(uniqueid, False)
             recorded = await adding
         except CommitUnknown:
             if not hung_up:
-                await self._take_back_unheard(new, asked_at)
+                await self._take_back_uncommitted(new, asked_at)
         except (NotCallable, StoreUnavailable):
             return
         else:
             if _can_be_taken_back(recorded) and not hung_up:
                 await self._take_back(new, recorded)
         finally:
-            # When the service stops in between, what the database says is nobody's.
+            # If the service stops meanwhile, nobody needs the result.
             _ = adding.addErrback(lambda _failure: None)
         self._tasks_changed()
 
-    async def _could_not_tell(
+    async def _answer_undelivered(
         self, uniqueid: str, new: NewTask, recorded: Recorded
     ) -> None:
-        """Find out why a caller could not be told that the request is kept.
+        """Remember a caller who could not be told the answer, until more is known.
 
-        If the caller hung up, the request stands. If Asterisk gave up on us, the
-        caller is in line again, or will be in a moment.
+        If the caller has hung up, the request stays. If Asterisk did not wait for the
+        answer, the caller is in line again, or will be in a moment.
         """
-        self._untold[uniqueid] = (new, recorded)
-        if len(self._untold) > _MOST_UNTOLD:
-            # Of a call whose end nobody told us.
-            del self._untold[next(iter(self._untold))]
+        self._unanswered[uniqueid] = (new, recorded)
+        if len(self._unanswered) > _MAX_UNANSWERED:
+            # The oldest is probably a call whose end was not seen.
+            del self._unanswered[next(iter(self._unanswered))]
         if await self._line.is_gone(uniqueid):
             self.channel_gone(uniqueid)
         elif self._line.is_waiting(new.queue, uniqueid):
@@ -260,7 +274,7 @@ class Promises:
             ),
         )
 
-    async def _take_back_unheard(self, new: NewTask, asked_at: datetime) -> None:
+    async def _take_back_uncommitted(self, new: NewTask, asked_at: datetime) -> None:
         await self._until_taken_back(
             new.linkedid,
             lambda: self._store.take_back_unheard(new, asked_at, self._clock.now()),
@@ -271,11 +285,11 @@ class Promises:
         linkedid: str,
         take_back: Callable[[], Coroutine[Deferred[Any], Any, CallbackTask | None]],
     ) -> None:
-        """Take a request back, as soon as the database can be used."""
+        """Take back a request, as soon as the database can be used."""
 
         async def unless_kept() -> CallbackTask | None:
-            # Asterisk may have kept it between two tries.
-            return None if linkedid in self._kept else await take_back()
+            # Asterisk may have stored the request between two tries.
+            return None if linkedid in self._kept_calls else await take_back()
 
         try:
             taken = await until_stored(
@@ -300,5 +314,5 @@ class Promises:
 
 
 def _can_be_taken_back(recorded: Recorded) -> bool:
-    """Whether a request has done more than repeat one that stands anyway."""
+    """Whether the request changed anything, that is, did not only repeat a task."""
     return recorded.created or recorded.later_id is not None

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Keeps in the store who is not called back and why, for the admin to see.
+"""Stores refusals, so that an operator can see who was not called back and why.
 
-Nobody waits for it. A flood of refused callers costs a bounded number of rows, each of
-a bounded size, and a bounded number of writes that wait.
+Nothing waits for the writes. The number of waiting writes, the number of rows and the
+size of a row are limited, so that a flood of refused callers does no harm.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from fastagi.runtime.clock import Clock
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
 
-#: Writes that may wait for the database; what comes more is only in the log.
-_MOST_WAITING: Final = 100
-#: Characters of a text in a reason.
+#: Maximum number of writes that wait for the database. Further ones are only logged.
+_MAX_WAITING: Final = 100
+#: Maximum length of a text in a reason, in characters.
 _LONGEST_TEXT: Final = 300
 _LONGEST_ID: Final = 150
 
 
 class Refusals:
-    """Who is not called back."""
+    """The stored refusals."""
 
     _log = Logger()
 
@@ -44,19 +44,19 @@ class Refusals:
         self._background = background
         self._waiting = 0
 
-    def keep(
+    def store(
         self, kind: Kind, queue: str, number: str, why: Reason, linkedid: str
     ) -> None:
-        """Keep one.
+        """Store a refusal, unless too many are waiting already.
 
         Args:
-            kind: in what way a callback was asked for.
-            queue: as in the settings.
-            number: what was shown as caller ID, of any form; empty if withheld.
-            why: the reason.
-            linkedid: of the call.
+            kind: how the callback was requested.
+            queue: name of the queue, as in the settings.
+            number: the caller ID in any form; empty if withheld.
+            why: the reason of the refusal.
+            linkedid: the linkedid of the call.
         """
-        if self._waiting >= _MOST_WAITING:
+        if self._waiting >= _MAX_WAITING:
             return
         refusal = Refusal(
             at=self._clock.now(),
@@ -67,14 +67,15 @@ class Refusals:
             linkedid=printable(linkedid[:_LONGEST_ID]),
         )
         self._waiting += 1
-        self._background.start("keeping a refusal", self._write(refusal))
+        self._background.start("storing a refusal", self._write(refusal))
 
     async def _write(self, refusal: Refusal) -> None:
         try:
             await self._store.refuse(refusal)
         except StoreUnavailable as error:
             self._log.warn(
-                "who was refused in queue {queue} is in the log alone: {error}",
+                "a refusal in queue {queue} is not stored, it is only in the log:"
+                " {error}",
                 queue=refusal.queue,
                 error=error,
             )

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""The one way from "somebody wants a callback" to a task or a refusal.
+"""Turns every request for a callback into a task or a refusal.
 
-Whoever asks (a key press, an entry of AstDB, a missed call, an operator) fills in a
-:class:`CallbackRequest` and gets an answer. In between, and only here: which queue
-calls back, may the number be called, when does the task expire, is the call known
-already, the COMMIT, the log and the list of refusals. A further way to ask is one more
-:class:`Source` here, and the code that fills in the request.
+Each source (a key press, an entry of AstDB, a missed call, an operator) creates a
+:class:`CallbackRequest` and gets an answer. Only this module decides which queue calls
+back, whether the number may be called, when the task expires and whether the call is
+known already, and only this module stores, logs and refuses requests. A new source
+needs a :class:`Source` here, and the code that creates the request.
 
 Requests whose callers wait for the answer go through :mod:`fastagi.service.promises`.
 """
@@ -38,42 +38,43 @@ from fastagi.service.until_stored import until_stored
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import Recorded, TaskStore
 
-# -- who asks --------------------------------------------------------------
+# -- sources ---------------------------------------------------------------
 
 
 @frozen(kw_only=True)
 class Source:
-    """A way to ask: the rules that differ, and the words of the log.
+    """A source of requests: its rules, and its log lines.
 
-    The words may name ``queue``, ``number``, ``how``, ``actor`` and, of a stored one,
-    ``task_id``; of a refusal ``reason``.
+    The log lines may contain the fields ``queue``, ``number``, ``how`` and ``actor``;
+    those about stored requests also ``task_id``, those about refusals ``reason``.
     """
 
-    #: One of them, as the log names it.
+    #: A request of this source, as the log names it.
     what: str
     kind: Kind
-    #: How the task came about, for its story; its parameters are those of the request.
+    #: Code of the first event in the task's history; its parameters come from the
+    #: request.
     story: Code
-    #: The queue is one of the parameters, too.
+    #: Whether the queue is one of these parameters.
     story_names_queue: bool = False
-    #: A task was made.
+    #: Log line: a task was created.
     created: str
-    #: The client had an open task.
+    #: Log line: the client already had an open task.
     repeated: str
-    #: The same call had been taken in before; empty: nothing is logged.
+    #: Log line: the same call was stored before; empty: no line.
     known: str = ""
-    #: It is not called back; empty: whoever asks is told, and nothing is kept of it.
+    #: Log line: the request is refused; empty: no line, and the refusal is not stored.
     refused: str = ""
-    #: The queue is not in the settings; empty: nothing is logged.
+    #: Log line: the queue is not in the settings; empty: no line.
     unknown_queue: str = ""
-    #: One call may come more than once, and makes one task.
+    #: Whether the same call may come more than once; it makes one task.
     once: bool = False
-    #: Whoever asks hears the answer, so a request that would be too old when the queue
-    #: opens is refused. What nobody hears is stored, and expires.
+    #: Whether the caller hears the answer. Then a request that would expire before the
+    #: queue opens is refused; otherwise it is stored, and expires.
     is_answered: bool = False
-    #: The caller was told already that there will be a callback.
+    #: Whether the caller has already been told that there will be a callback.
     is_promised: bool = False
-    #: The call may be long over: one that is too old is not stored.
+    #: Whether the call may have ended long ago; one that is too old is not stored.
     may_be_old: bool = False
 
 
@@ -96,10 +97,10 @@ KEPT_BY_ASTERISK: Final = Source(
     story_names_queue=True,
     created="task {task_id}: callback to {number} requested in queue {queue} while"
     " there was no answer, kept by Asterisk until now",
-    repeated="task {task_id}: the request of {number} in {queue} that Asterisk kept is"
-    " known",
-    known="task {task_id}: the request of {number} in {queue} that Asterisk kept is"
-    " known",
+    repeated="task {task_id}: the request of {number} in {queue} that Asterisk kept has"
+    " this task already",
+    known="task {task_id}: the request of {number} in {queue} that Asterisk kept has"
+    " this task already",
     refused="a request that Asterisk kept for queue {queue} is not called back:"
     " {reason}",
     once=True,
@@ -126,83 +127,83 @@ OPERATOR: Final = Source(
 
 @frozen(kw_only=True)
 class CallbackRequest:
-    """Somebody is to be called back.
+    """A request for a callback.
 
-    Texts are as they came: what strangers typed is checked and cleaned here.
+    Texts may be as they were received: this module checks and cleans them.
     """
 
     source: Source
-    #: Name of the queue, in capital or small letters.
+    #: Name of the queue, in upper or lower case.
     queue: str
-    #: To call, in any form.
+    #: The number to call, in any form.
     number: str
-    #: The caller asked the network not to show the number.
+    #: Whether the caller asked the network not to show the number.
     withheld: bool = False
     name: str = ""
-    #: Asterisk's, of the caller's channel.
+    #: The language of the caller's channel, as in Asterisk.
     language: str = ""
-    #: None: just now.
+    #: When the request was made; None: just now.
     asked_at: datetime | None = None
-    #: Since when the client waits; None: since it was asked.
+    #: Since when the client waits; None: since the request was made.
     joined_at: datetime | None = None
-    #: Of the caller's channel.
+    #: Uniqueid of the caller's channel.
     uniqueid: str = ""
-    #: Id by which the store knows the call.
+    #: Id by which the store recognises the call.
     linkedid: str = ""
-    #: Further ids by which it may be known.
+    #: Further ids by which the call may be known.
     ids: frozenset[str] = frozenset()
-    #: A request made in the same call was stored and taken back.
+    #: Whether a request in the same call was stored and taken back.
     taken_back: bool = False
-    #: How it came about: parameters of the source's story.
+    #: Parameters of the source's ``story``.
     params: Mapping[str, Value] = field(factory=dict)
-    #: Who gave the command, where the source's words name it.
+    #: Who gave the command, for sources whose log lines contain it.
     actor: str = ""
 
     @property
     def how(self) -> str:
-        """How a missed call ended, in words."""
+        """Why a call is missed, in words; empty for other sources."""
         return str(self.params.get("cause", ""))
 
 
-# -- what came of it -------------------------------------------------------
+# -- answers ---------------------------------------------------------------
 
 
 @frozen
 class Accepted:
-    """A task was made."""
+    """A task was created."""
 
     task: CallbackTask
 
 
 @frozen
 class Repeated:
-    """The client had an open task; it keeps its place."""
+    """The client already had an open task, which keeps its place."""
 
     task: CallbackTask
 
 
 @frozen
 class Known:
-    """The same call had been taken in before; nothing was changed."""
+    """The same call was stored before; nothing was changed."""
 
     task: CallbackTask
 
 
 @frozen
 class Refused:
-    """There will be no callback, and nothing was stored but the refusal."""
+    """There will be no callback; at most the refusal was stored."""
 
     why: Reason
 
     @property
     def reason(self) -> str:
-        """Why, in words."""
+        """The reason in words."""
         return str(self.why)
 
 
 @frozen
 class NotStored:
-    """The database did not take it, as long as there was time."""
+    """The database could not store the request in time."""
 
     reason: str
 
@@ -237,12 +238,12 @@ class Requests:
         self._tasks_changed = tasks_changed
 
     async def ask(self, request: CallbackRequest) -> Stored | Refused:
-        """Make a task of a request, or renew the client's open one.
+        """Create a task for a request, or repeat the client's open task.
 
-        Returns after the COMMIT, or when it is known that there will be none.
+        Returns after the COMMIT, or if the request is refused.
 
         Raises:
-            StoreUnavailable: it may be asked again.
+            StoreUnavailable: the request may be made again.
         """
         new = self.decide(request)
         if isinstance(new, Refused):
@@ -250,9 +251,9 @@ class Requests:
         return await self._ask(request, new)
 
     async def ask_until_stored(self, request: CallbackRequest) -> Answer:
-        """Do the same, trying again while the database can not be used.
+        """Do the same as :meth:`ask`, but retry while the database can not be used.
 
-        It is given up when it would be too old to be called.
+        Returns `NotStored` when the task would be expired.
         """
         new = self.decide(request)
         if isinstance(new, Refused):
@@ -284,10 +285,10 @@ class Requests:
             self._tasks_changed()
         return answer
 
-    # -- step by step, for whom time matters -------------------------------
+    # -- the single steps, for callers who wait ----------------------------
 
     def decide(self, request: CallbackRequest) -> NewTask | Refused:
-        """Return the task that a request makes, or why it makes none."""
+        """Return the new task for a request, or the refusal, which is then stored."""
         source = request.source
         settings = self._settings()
         queue = settings.queues.get(request.queue)
@@ -343,14 +344,14 @@ class Requests:
         """Store the task of a request; return after the COMMIT.
 
         Args:
-            request: whose it is.
-            new: what :meth:`decide` returned.
+            request: the request.
+            new: the result of :meth:`decide`.
             at: now.
-            within_s: how long whoever asks waits for it; None: for ever.
+            within_s: time limit in seconds; None for none.
 
         Raises:
             NotCallable: the number is blocked, or was called too often.
-            StoreUnavailable: the database can not be used, or was not fast enough.
+            StoreUnavailable: the database can not be used, or did not answer in time.
         """
         most_calls = self._settings().limits.calls_per_number
         recorded = await self._store.add(
@@ -361,7 +362,7 @@ class Requests:
             most_calls=most_calls,
             within_s=within_s,
         )
-        if _counts_anew(request, recorded):
+        if _is_stored_again(request, recorded):
             recorded = await self._store.add(
                 new, self._clock.now(), most_calls=most_calls
             )
@@ -370,7 +371,7 @@ class Requests:
     def stored(
         self, request: CallbackRequest, new: NewTask, recorded: Recorded
     ) -> Stored:
-        """Say what came of a request that is stored."""
+        """Log a stored request, and return the answer."""
         source, task = request.source, recorded.task
         answer: Stored
         if recorded.known:
@@ -393,15 +394,15 @@ class Requests:
         return answer
 
     def refuse(self, request: CallbackRequest, queue: str, why: Reason) -> Refused:
-        """Refuse a request: say so, and keep it for the admin to see.
+        """Refuse a request: log the refusal and store it.
 
         Args:
             request: the request.
-            queue: as in the settings.
+            queue: name of the queue, as in the settings.
             why: the reason.
         """
         self._log_refusal(request, queue, why)
-        self.keep_refusal(request, queue, why)
+        self.store_refusal(request, queue, why)
         return Refused(why)
 
     def _log_refusal(self, request: CallbackRequest, queue: str, why: Reason) -> None:
@@ -411,37 +412,38 @@ class Requests:
                 request.source.refused,
                 queue=queue,
                 reason=why,
-                number=shown_number(_shown(request)),
+                number=shown_number(_loggable_number(request)),
                 uniqueid=request.uniqueid,
                 linkedid=request.linkedid,
             )
 
-    def keep_refusal(self, request: CallbackRequest, queue: str, why: Reason) -> None:
-        """Keep a refusal for the admin to see."""
+    def store_refusal(self, request: CallbackRequest, queue: str, why: Reason) -> None:
+        """Store a refusal, if the source wants that."""
         source = request.source
         if source.refused:
-            self._refusals.keep(
-                source.kind, queue, _shown(request), why, request.linkedid
+            self._refusals.store(
+                source.kind, queue, _loggable_number(request), why, request.linkedid
             )
 
 
 def _story(request: CallbackRequest, queue: str) -> Reason:
-    """Return how the task of a request came about."""
+    """Return the reason of the first event in the task's history."""
     story = Reason(request.source.story, request.params)
     return story.with_params(queue=queue) if request.source.story_names_queue else story
 
 
-def _shown(request: CallbackRequest) -> str:
-    """Return the number that may be written down."""
+def _loggable_number(request: CallbackRequest) -> str:
+    """Return the number, or "" if the caller withheld it."""
     return "" if request.withheld else request.number
 
 
-def _counts_anew(request: CallbackRequest, recorded: Recorded) -> bool:
-    """Whether a call that is known makes a task all the same.
+def _is_stored_again(request: CallbackRequest, recorded: Recorded) -> bool:
+    """Whether a request creates a new task although its call is known.
 
-    One known by a request that was taken back does: whoever was missed after that, or
-    was told that Asterisk keeps the request, did not hear of it. A request that was
-    promised counts more than the same call found missed in a history.
+    It does if the known request was taken back: then the call was missed after that, or
+    its caller was told that Asterisk stored the request. And it does if the caller was
+    promised a callback, but the call is only known as a missed call that has expired
+    or is still open.
     """
     if not recorded.created and recorded.task.was_taken_back:
         return True

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A client was served: end the open task, log it, say that tasks have changed.
+"""Ends the open tasks of clients who were served.
 
-Live detection and the look into the histories both come here. Which talk serves a
-client is the rule of :mod:`fastagi.domain.contacts`.
+Live detection and the histories both use this. :mod:`fastagi.domain.contacts` decides
+which talk serves a client.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from fastagi.runtime.clock import Clock
 from fastagi.service.until_stored import until_stored
 from fastagi.store.store import TaskStore
 
-#: Open tasks that one look into the histories goes through.
-_MOST_OPEN: Final = 10_000
+#: Maximum number of open tasks that are compared with the histories at a time.
+_MAX_OPEN: Final = 10_000
 
 
 class ServedClients:
@@ -46,11 +46,11 @@ class ServedClients:
         self._background = background
         self._settings = settings
         self._tasks_changed = tasks_changed
-        #: Clients of whom the store does not know it yet, and how often.
+        #: Number of contacts not stored yet, by client key.
         self._unstored: Counter[str] = Counter()
 
     def unstored(self) -> Collection[str]:
-        """Return the keys of the clients served of whom the store does not know yet."""
+        """Return the keys of served clients whose contact is not stored yet."""
         return self._unstored.keys()
 
     async def serve(
@@ -62,14 +62,14 @@ class ServedClients:
     ) -> None:
         """End the open task of a client who has just been served.
 
-        Returns when it is stored, or when there is no such task.
+        Returns when that is stored, or if there is no such task.
 
         Args:
-            contact: that served the client.
-            served_at: when, if that was before now: a task that was asked for later is
-                left alone.
-            asked_at: when calls asked for a callback, by their linkedids, where that is
-                not when it was stored.
+            contact: the talk that served the client.
+            served_at: when the client was served, if not just now. Tasks requested
+                later do not end.
+            asked_at: times of requests by the linkedids of their calls, if a request
+                was made earlier than it was stored.
         """
         key = contact.key
         now = self._clock.now()
@@ -78,7 +78,7 @@ class ServedClients:
         async def store() -> CallbackTask | None:
             nonlocal tries
             tries += 1
-            # Who asks for a callback until the second try wants one.
+            # From the second try on, a request may have come after the contact.
             before = served_at or (now if tries > 1 else None)
             return await self._store.serve(
                 key, contact.why, now, served_at=before, asked_at=asked_at
@@ -92,26 +92,26 @@ class ServedClients:
         finally:
             self._unstored -= Counter([key])
         if task is not None:
-            # Only now: whoever hears of it finds the client free to be called.
-            self._ended(task, contact.why)
+            # Only after `_unstored` was updated, as listeners look at it.
+            self._task_served(task, contact.why)
 
     async def serve_all(
         self,
         contacts: Mapping[str, Collection[PastContact]],
         asked_at: Mapping[str, datetime],
     ) -> None:
-        """End the open tasks of clients who were served since they asked.
+        """End the open tasks of clients who were served after every request.
 
         Args:
-            contacts: by the key of the client.
+            contacts: the contacts of each client, by client key.
             asked_at: as in :meth:`serve`.
 
         Raises:
-            StoreUnavailable: the rest is to be done again.
+            StoreUnavailable: some tasks were not updated; call it again.
         """
         if not contacts:
             return
-        for task in await self._store.listing(statuses=sorted(OPEN), limit=_MOST_OPEN):
+        for task in await self._store.listing(statuses=sorted(OPEN), limit=_MAX_OPEN):
             key = task.number_key
             believed = [one for one in contacts.get(key, ()) if one.may_end(task.kind)]
             success_s = self._settings().queue(task.queue).success_duration_s
@@ -127,9 +127,9 @@ class ServedClients:
                 asked_at=asked_at,
             )
             if served is not None:
-                self._ended(served, why)
+                self._task_served(served, why)
 
-    def _ended(self, task: CallbackTask, why: Reason) -> None:
+    def _task_served(self, task: CallbackTask, why: Reason) -> None:
         self._log.info(
             "task {task_id}: {status}: {reason}",
             task_id=task.id,

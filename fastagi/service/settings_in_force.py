@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The settings in force, and who is told when others take their place."""
+"""The settings in force, and the listeners that are called when they change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class SettingsInForce:
     def __init__(self, settings: Settings) -> None:
         self._current = settings
         self._at_start = settings
-        #: The former settings and those that took their place.
+        #: Called with the former settings and the new ones.
         self.changed: Listeners[[Settings, Settings]] = Listeners(
             "a change of the settings"
         )
@@ -27,10 +27,10 @@ class SettingsInForce:
         return self._current
 
     def replace(self, settings: Settings) -> None:
-        """Put new settings in force; attempts under way keep the old ones.
+        """Put new settings in force; attempts in progress keep the old ones.
 
-        What the sockets and the database are is fixed until the next start; the log
-        says so if such a section differs.
+        Sections about sockets and the database take effect at the next start; if such a
+        section has changed, this is logged.
         """
         former, self._current = self._current, settings
         for section in FIXED_SECTIONS:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the command ``status`` tells: Asterisk, database, queues, free agents."""
+"""Carries out the command ``status``: Asterisk, database, queues, free agents."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ from fastagi.service.owner import Owner
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
 
-#: How long who asks for the status waits for the database, in seconds.
+#: Time limit for the database, in seconds.
 _DATABASE_S: Final = 3.0
 
-#: The moment at which somebody last asked for the status.
+#: Name of the mark that each status command writes, to test the database.
 _STATUS_MARK: Final = "status"
 
 
 class NodeState(Protocol):
-    """What is asked of an Asterisk node."""
+    """The part of a node that the status needs."""
 
     @property
     def asterisk(self) -> AsteriskStatus:
-        """The state of its link."""
+        """The state of the manager link."""
 
     @property
     def calls_under_way(self) -> int:
-        """How many attempts are under way."""
+        """Number of attempts in progress."""
 
     def queue_status(
         self, name: str, now: float, oldest_task_since: datetime | None
     ) -> QueueStatus:
-        """The state of a queue at a moment in epoch seconds."""
+        """Return the state of a queue at ``now`` (epoch seconds)."""
 
 
 class StatusCommand:
-    """Puts together what the database and the node know."""
+    """Collects the status from the database and the node."""
 
     def __init__(
         self,
@@ -71,12 +71,12 @@ class StatusCommand:
         self.started_at = clock.now()
 
     async def status(self, _command: ShowStatus, _actor: Actor) -> ServiceStatus:
-        """Return the whole status."""
+        """Return the status; a problem of the database is part of it, and not raised."""
         now = self._clock.now()
         problem: Problem | None = None
         tasks: dict[Status, int] | None = None
         oldest: dict[str, datetime] = {}
-        # Reading alone would work on a full disk, where no request can be kept.
+        # Write, as reading still works on a full disk, where no request can be stored.
         writing = Deferred.fromCoroutine(self._store.set_mark(_STATUS_MARK, now))
         try:
             await writing.addTimeout(_DATABASE_S, self._clock.timers)

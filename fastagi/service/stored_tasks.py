@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Brings stored tasks in line with the settings, at the start and after a reload.
+"""Updates stored tasks to the settings, at the start and after a reload.
 
-Three things in the database depend on settings: by which key a client is recognised
-(`number_plan`), until when a task waits because its number was called too often
-(`limits`), and how the name of its queue is spelled (`queues`).
+Three values in the database depend on settings: the client key (`number_plan`), the due
+time of a task whose number was called too often (`limits`), and the spelling of a
+task's queue (`queues`).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from fastagi.service.until_stored import until_stored
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
 
-#: What is not as it should be until clients are recognised by the number plan.
-_UNRECOGNISED: Final = (
+#: The problem that is logged until the client keys are renewed.
+_KEYS_NOT_RENEWED: Final = (
     "clients with open tasks may not be recognised in every form of their number yet"
 )
 
 
 class StoredTasks:
-    """The tasks in the database, as far as they depend on the settings."""
+    """Updates the values of stored tasks that depend on the settings."""
 
     _log = Logger()
 
@@ -48,36 +48,40 @@ class StoredTasks:
         self._background = background
         self._settings = settings
         self._tasks_changed = tasks_changed
-        #: Clients have been recognised anew in the database.
+        #: Called after client keys were renewed in the database.
         self.rekeyed: Listeners[[]] = Listeners("new keys of clients")
 
     def start(self) -> None:
-        """Bring everything in line with the settings of the start."""
-        self._background.start("recognising clients", self._recognise_clients())
-        self._background.start("using the limit of calls", self._use_limit())
-        self._background.start("looking for orphans", self._adopt_queues())
+        """Update the tasks to the settings of the start."""
+        self._background.start("renewing client keys", self._renew_client_keys())
+        self._background.start("applying the limit of calls", self._apply_call_limit())
+        self._background.start("correcting queue names", self._correct_queue_names())
 
     def settings_changed(self, former: Settings, settings: Settings) -> None:
-        """Bring everything in line with new settings."""
-        self._background.start("recognising clients anew", self._recognise_clients())
+        """Update the tasks to new settings."""
+        self._background.start("renewing client keys", self._renew_client_keys())
         if former.limits.calls_per_number != settings.limits.calls_per_number:
-            self._background.start("using the limit of calls", self._use_limit())
-        self._background.start("looking for orphans", self._adopt_queues())
+            self._background.start(
+                "applying the limit of calls", self._apply_call_limit()
+            )
+        self._background.start("correcting queue names", self._correct_queue_names())
 
     async def use_number_plan(self) -> None:
-        """Recognise the clients of open tasks by what their numbers mean now.
+        """Renew the client keys of open tasks by the number plan in force.
 
-        If the database can not be used, the log says so.
+        If the database can not be used, this is logged.
         """
         try:
             await self._rekey()
         except StoreUnavailable as error:
-            self._log.error("{trouble}: {error}", trouble=_UNRECOGNISED, error=error)
+            self._log.error(
+                "{trouble}: {error}", trouble=_KEYS_NOT_RENEWED, error=error
+            )
 
     async def _rekey(self) -> None:
         now = self._clock.now()
         plan = self._settings().plan
-        # Both are in line before anything else may be done by the new plan.
+        # Both are queued at once, so no other work can come between them.
         blocked = Deferred.fromCoroutine(self._store.rekey_blocked(plan))
         tasks = Deferred.fromCoroutine(self._store.rekey(plan.key, now))
         done: list[tuple[bool, Any]] = await DeferredList(
@@ -91,14 +95,14 @@ class StoredTasks:
                 "task {task_id}: {reason}", task_id=task.id, reason=task.reason
             )
 
-    async def _recognise_clients(self) -> None:
-        await until_stored(self._rekey, _UNRECOGNISED, self._background)
-        # An attempt may have begun meanwhile, under an older key.
+    async def _renew_client_keys(self) -> None:
+        await until_stored(self._rekey, _KEYS_NOT_RENEWED, self._background)
+        # An attempt may have begun meanwhile, with an old key.
         self.rekeyed.call()
         self._tasks_changed()
 
-    async def _use_limit(self) -> None:
-        """Let no task wait for a limit of former settings."""
+    async def _apply_call_limit(self) -> None:
+        """Make tasks due that wait for a limit of former settings."""
 
         async def use() -> list[CallbackTask]:
             most_calls = self._settings().limits.calls_per_number
@@ -118,8 +122,8 @@ class StoredTasks:
         if earlier:
             self._tasks_changed()
 
-    async def _adopt_queues(self) -> None:
-        """Give open tasks the queues of the settings, and say which wait in vain."""
+    async def _correct_queue_names(self) -> None:
+        """Spell the queues of open tasks as in the settings; warn of unknown queues."""
 
         async def adopt() -> dict[str, int]:
             if await self._store.respell(self._settings().queues.name_of):
@@ -128,7 +132,7 @@ class StoredTasks:
 
         counts = await until_stored(
             adopt,
-            "tasks of a queue that is written otherwise now may have to wait",
+            "tasks may have to wait whose queue is spelled differently in the settings",
             self._background,
         )
         for queue, count in counts.items():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What an operator can see of tasks and do to them.
+"""Carries out the commands about tasks.
 
-The same commands serve the running service (through its control socket) and the
-command line alone with the database.
+It is used by the running service (through the control socket), and by the command line
+if no service runs.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ from fastagi.service.requests import (
 from fastagi.store.errors import NoSuchTask
 from fastagi.store.store import TaskStore
 
-#: In one transaction: a caller who presses the key waits for no more of them.
-_SLICE: Final = 500
+#: Maximum number of tasks read in one transaction, so that a caller who presses the key
+#: does not have to wait long for the database.
+_ROWS_AT_A_TIME: Final = 500
 
 
 class TaskCommands:
@@ -76,7 +77,7 @@ class TaskCommands:
         self._opening_state = OpeningState(settings)
 
     def handlers(self) -> Mapping[type[Command], Handler]:
-        """Return what carries out which command."""
+        """Return the handler of each command."""
         return {
             ListTasks: self.list,
             ShowTask: self.show,
@@ -89,8 +90,7 @@ class TaskCommands:
         """Return tasks, the latest first.
 
         Raises:
-            BadRequest: there is no such queue, and no task that it had before it left
-                the settings.
+            BadRequest: the queue is not in the settings, and there is no task of it.
         """
         statuses = None if command.all else sorted(OPEN)
         if command.status is not None:
@@ -104,11 +104,11 @@ class TaskCommands:
                 statuses=statuses,
                 queue=queue,
                 number_key=self._settings().plan.key(number) or None,
-                limit=min(left, _SLICE),
+                limit=min(left, _ROWS_AT_A_TIME),
                 before_id=before_id,
             )
             found += [self._state(task) for task in tasks]
-            if len(tasks) < min(left, _SLICE):
+            if len(tasks) < min(left, _ROWS_AT_A_TIME):
                 break
             before_id = tasks[-1].id
         if not found and queue is not None:
@@ -116,7 +116,7 @@ class TaskCommands:
         return TaskList(tasks=tuple(found))
 
     async def show(self, command: ShowTask, actor: Actor) -> TaskStory:
-        """Return one task with its attempts and its whole story."""
+        """Return one task with its attempts and its history."""
         task = await self._find(command.id)
         return TaskStory(
             state=self._state(task),
@@ -149,19 +149,25 @@ class TaskCommands:
         )
 
     async def cancel(self, command: CancelTask, actor: Actor) -> TaskChanged:
-        """End a task, and its attempt unless the two are talking already."""
+        """Cancel a task, and end its attempt unless client and agent are talking."""
         why = because(Code.CANCELLED_BY_HAND)
         if command.reason:
             why = said(command.reason)
         task = await self._store.cancel(command.id, why, self._clock.now())
-        self._tell(task, why, actor)
+        self._log_change(task, why, actor)
         if task.cancel_requested:
             self._withdraw(task.id, task.why)
         self._tasks_changed()
         return TaskChanged(state=self._state(task))
 
     async def retry(self, command: RetryTask, actor: Actor) -> TaskChanged:
-        """Put a task in line again, due at once, its attempts forgotten."""
+        """Put a task back in line: due at once, with no attempts counted.
+
+        Raises:
+            BadRequest: the client was reached already, or the settings do not allow
+                the number any more.
+            NoSuchTask: there is no such task.
+        """
         now = self._clock.now()
         task = await self._find(command.id)
         if task.status in {Status.COMPLETED, Status.SERVED}:
@@ -178,11 +184,11 @@ class TaskCommands:
         task = await self._store.retry(
             task.id, why, now, settings.expiry_rules.expires_at(Kind.MANUAL, now)
         )
-        self._tell(task, why, actor)
+        self._log_change(task, why, actor)
         self._tasks_changed()
         return TaskChanged(state=self._state(task))
 
-    def _tell(self, task: CallbackTask, what: Reason, actor: Actor) -> None:
+    def _log_change(self, task: CallbackTask, what: Reason, actor: Actor) -> None:
         self._log.info(
             "task {task_id}: {what} ({actor})", task_id=task.id, what=what, actor=actor
         )
@@ -212,9 +218,9 @@ class TaskCommands:
 
 
 def queue_of(name: str, settings: Settings) -> str | None:
-    """Return the name of the queue that is asked for; None: of all.
+    """Return a queue's name as in the settings; None if ``name`` is empty.
 
-    A queue that has left the settings may still have something to list.
+    A queue that is not in the settings is returned as it is: it may still have tasks.
     """
     known = settings.queues.get(name) if name else None
     return known.name if known is not None else name or None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Does something in the database, as often as it takes."""
+"""Retries work on the database until it succeeds."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ async def until_stored(
     too_late: Callable[[], bool] = lambda: False,
     **fields: object,
 ) -> T:
-    """Return what ``work()`` returns, trying again while the database can not be used.
+    """Return the result of ``work()``, and retry while the database can not be used.
 
     Args:
-        work: called anew for each try.
-        trouble: what is not as it should be meanwhile, in words for the log, such as
-            "a missed call is not stored yet".
+        work: called for each try.
+        trouble: the problem that lasts until the work succeeds, in words for the log,
+            such as "a missed call is not stored yet".
         background: ends the pauses when the service stops.
-        pause_s: from one try to the next, in seconds.
-        too_late: asked after each failed try; True: there is no point in a further one.
-        fields: for the log, besides the words.
+        pause_s: pause before a retry, in seconds.
+        too_late: called after each failed try; if True, there is no further try.
+        fields: further fields of the log line.
 
     Raises:
-        Stopping: the service stopped before it succeeded.
+        Stopping: the service stopped before the work succeeded.
         StoreUnavailable: the last try failed, and it is too late for another.
     """
     while True:

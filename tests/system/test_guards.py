@@ -118,7 +118,7 @@ class RefusedTests(GuardsTestCase):
         """With ``systemname`` in asterisk.conf it may be long."""
         linkedid = f"pbx-{'a' * 60}.example.com-1800000000.17"
         process = self.world.begin(german())
-        process.service.refusals.keep(
+        process.service.refusals.store(
             Kind.REQUESTED, "support", PREMIUM, said("no"), linkedid
         )
         self.world.settle()
@@ -128,7 +128,7 @@ class RefusedTests(GuardsTestCase):
         process = self.world.begin(german())
         process.database.takes_s = lambda name: 3600.0 if name == "refuse" else 0.0
         for _ in range(150):
-            process.service.refusals.keep(
+            process.service.refusals.store(
                 Kind.REQUESTED, "support", PREMIUM, said("no"), "1.1"
             )
         self.assertEqual(len(process.database._pending), 100)

@@ -227,7 +227,7 @@ class FailedTests(RequestTestCase):
         process.database.unavailable = "no room left"
         ours = self.press_and_wait()
         self.assert_back_in_line(ours, HOLD_ON)
-        self.assert_warned("could not be kept")
+        self.assert_warned("could not be stored")
         process.database.unavailable = ""
         self.world.run(60)
         self.assertEqual(self.world.tasks(), [])
@@ -367,10 +367,10 @@ class FailedTests(RequestTestCase):
         call.press()
         self.world.run(10)
         self.assert_status("pending")
-        self.assertEqual(process.service.node.promises._untold, {})
+        self.assertEqual(process.service.node.promises._unanswered, {})
 
     def test_only_so_many_are_remembered_whose_end_nobody_told(self) -> None:
-        self.patch(promises, "_MOST_UNTOLD", 2)
+        self.patch(promises, "_MAX_UNANSWERED", 2)
         process = self.begin()
         self.asterisk.manager.listening = False
         self.asterisk.cut_links()
@@ -382,7 +382,7 @@ class FailedTests(RequestTestCase):
             call.hang_up()
             self.world.run(1)
         self.assertEqual(len(self.world.tasks()), 4)
-        self.assertLessEqual(len(process.service.node.promises._untold), 2)
+        self.assertLessEqual(len(process.service.node.promises._unanswered), 2)
 
     def test_nothing_is_remembered_of_a_caller_who_left_a_slow_database(self) -> None:
         process = self.begin()
@@ -393,7 +393,7 @@ class FailedTests(RequestTestCase):
         call.hang_up()
         self.world.run(10)
         self.assert_status("pending")
-        self.assertEqual(process.service.node.promises._untold, {})
+        self.assertEqual(process.service.node.promises._unanswered, {})
 
     def hang_up_after(self, seconds: float, *, unheard: bool = False) -> None:
         """Press 1 and hang up while the database does nothing for two seconds."""

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from twisted.internet.error import CannotListenError
 
 from fastagi.command import cli, daemon
-from fastagi.service.commands import MOST_LISTED, BadRequest, ListTasks
+from fastagi.service.commands import MAX_LISTED, BadRequest, ListTasks
 from fastagi.store import migrate
 
 
@@ -112,8 +112,8 @@ def test_tasks_of_a_database_that_is_not_there_yet(home: _Home) -> None:
 @pytest.mark.parametrize("words", ["tasks list", "numbers list", "numbers refused"])
 def test_no_more_are_listed_than_calls_can_wait_for(home: _Home, words: str) -> None:
     assert home.run("db", "upgrade").exit_code == 0
-    assert home.run(*words.split(), "--limit", str(MOST_LISTED)).exit_code == 0
-    done = home.run(*words.split(), "--limit", str(MOST_LISTED + 1))
+    assert home.run(*words.split(), "--limit", str(MAX_LISTED)).exit_code == 0
+    done = home.run(*words.split(), "--limit", str(MAX_LISTED + 1))
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == (
         "10001 can not be the limit, which is 1 to 10,000: list less with the other"
