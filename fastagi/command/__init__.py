@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""The process and the command line: start, stop, signals, words on a terminal."""
+"""The process and the command line: start, stop, signals, output on a terminal."""

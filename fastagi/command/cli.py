@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The command ``callback-queue``.
 
-Exit codes: 0 done, 1 the command failed or ``check`` found a fault, 2 the arguments
-or the settings are wrong. ``run`` ends with 2, too, when the database is of another
-version, or another service runs on it: systemd starts it again after 1, and leaves it
-to a person after 2.
+Exit codes: 0 success; 1 the command failed, or ``check`` found a fault; 2 the arguments
+or the settings are wrong. ``run`` also ends with 2 if the database has another version,
+or if another service runs on it: systemd restarts the service after 1, but not after 2.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ from fastagi.errors import CallbackError
 from fastagi.service import commands
 
 if TYPE_CHECKING:
-    # The settings are imported where they are read: that takes half a second, in which
-    # SIGHUP would end the process.
+    # The settings are imported where they are read. Their import takes half a second,
+    # in which SIGHUP would end the process.
     from fastagi.config.model import Settings
 
 DEFAULT_CONFIG: Final = "/etc/callback-queue/callback-queue.yaml"
-#: How long the running service may take to answer a command, in seconds.
+#: Time limit for the answer of the running service, in seconds.
 _CONTROL_TIMEOUT_S: Final = 10.0
 
 _TASK_ID: Final = click.IntRange(1, commands.HIGHEST_ID)
@@ -75,8 +74,9 @@ def _limit_option(command: F) -> F:
 @click.version_option(__version__, prog_name="callback-queue")
 def main() -> None:
     """Queue callback for Asterisk: callers press 1 and are called back."""
-    # The database, copies of it and the control socket are nobody else's to read,
-    # whatever the shell or systemd says. SQLite makes its -wal and -shm like the file.
+    # No other user may read the database, copies of it and the control socket, whatever
+    # umask the shell or systemd has set. SQLite creates -wal and -shm with the mode of
+    # the database file.
     os.umask(0o077)
 
 
@@ -131,13 +131,13 @@ def status(config: str, as_json: bool) -> None:
     use its database.
     """
     settings = _load(config)
-    answer = _ask_service(settings, commands.ShowStatus())
+    answer = _send_to_service(settings, commands.ShowStatus())
     if answer is None:
         _fail(
             "the service is not running (no answer on"
             f" {settings.control.socket}) - start it with"
             " 'systemctl start callback-queue', or see its log with"
-            f" 'journalctl -u callback-queue'{_elsewhere(settings)}"
+            f" 'journalctl -u callback-queue'{_other_holder(settings)}"
         )
     click.echo(json.dumps(answer, indent=2) if as_json else render.status(answer))
     sound = answer["asterisk"]["connected"] and answer["database"] == "ok"
@@ -171,7 +171,7 @@ def tasks_list(
     before_id: int | None,
 ) -> None:
     """List tasks, the latest first. Without options: the open tasks."""
-    answer = _command(
+    answer = _carry_out(
         config,
         commands.ListTasks,
         all=everything,
@@ -190,7 +190,7 @@ def tasks_list(
 @click.argument("task_id", type=_TASK_ID)
 def tasks_show(config: str, as_json: bool, task_id: int) -> None:
     """Show one task with its attempts and its history."""
-    answer = _command(config, commands.ShowTask, id=task_id)
+    answer = _carry_out(config, commands.ShowTask, id=task_id)
     click.echo(json.dumps(answer, indent=2) if as_json else render.story(answer))
 
 
@@ -202,9 +202,9 @@ def tasks_show(config: str, as_json: bool, task_id: int) -> None:
 @click.option("--name", default="", help="Name that the agent sees.")
 def tasks_add(config: str, as_json: bool, queue: str, number: str, name: str) -> None:
     """Add a task: QUEUE calls NUMBER back."""
-    answer = _command(config, commands.AddTask, queue=queue, number=number, name=name)
+    answer = _carry_out(config, commands.AddTask, queue=queue, number=number, name=name)
     what = "added" if answer["created"] else "is open already"
-    _done(answer, as_json, f"task {answer['task']['id']} {what}")
+    _print(answer, as_json, f"task {answer['task']['id']} {what}")
 
 
 @tasks.command("cancel")
@@ -219,10 +219,10 @@ def tasks_add(config: str, as_json: bool, queue: str, number: str, name: str) ->
 )
 def tasks_cancel(config: str, as_json: bool, task_id: int, reason: str) -> None:
     """Cancel a task and its call. A talk in progress continues."""
-    answer = _command(config, commands.CancelTask, id=task_id, reason=reason)
+    answer = _carry_out(config, commands.CancelTask, id=task_id, reason=reason)
     later = answer["task"]["cancel_requested"]
-    words = "is cancelled; a talk under way goes on" if later else "cancelled"
-    _done(answer, as_json, f"task {task_id} {words}")
+    words = "ends when its call ends; a talk continues" if later else "cancelled"
+    _print(answer, as_json, f"task {task_id} {words}")
 
 
 @tasks.command("retry")
@@ -230,9 +230,9 @@ def tasks_cancel(config: str, as_json: bool, task_id: int, reason: str) -> None:
 @_json_option
 @click.argument("task_id", type=_TASK_ID)
 def tasks_retry(config: str, as_json: bool, task_id: int) -> None:
-    """Put a task in line again; it is due at once."""
-    answer = _command(config, commands.RetryTask, id=task_id)
-    _done(answer, as_json, f"task {task_id} is in line again")
+    """Put a task back in line; it is due at once."""
+    answer = _carry_out(config, commands.RetryTask, id=task_id)
+    _print(answer, as_json, f"task {task_id} is back in line")
 
 
 @main.group()
@@ -247,13 +247,13 @@ def numbers() -> None:
 @click.option("--reason", default="", help="Reason to store with the number.")
 def numbers_block(config: str, as_json: bool, number: str, reason: str) -> None:
     """Never call NUMBER. Its open task ends."""
-    answer = _command(config, commands.BlockNumber, number=number, reason=reason)
+    answer = _carry_out(config, commands.BlockNumber, number=number, reason=reason)
     what = "is blocked" if answer["created"] else "was blocked already"
     words = f"{answer['blocked']['number']} {what}"
     if task := answer["task"]:
         later = "with the call under way" if task["cancel_requested"] else "now"
         words += f"; task {task['id']} ends {later}"
-    _done(answer, as_json, words)
+    _print(answer, as_json, words)
 
 
 @numbers.command("unblock")
@@ -262,8 +262,8 @@ def numbers_block(config: str, as_json: bool, number: str, reason: str) -> None:
 @click.argument("number")
 def numbers_unblock(config: str, as_json: bool, number: str) -> None:
     """Allow calls to NUMBER again."""
-    answer = _command(config, commands.UnblockNumber, number=number)
-    _done(answer, as_json, f"{answer['unblocked']['number']} may be called again")
+    answer = _carry_out(config, commands.UnblockNumber, number=number)
+    _print(answer, as_json, f"{answer['unblocked']['number']} may be called again")
 
 
 @numbers.command("list")
@@ -272,7 +272,7 @@ def numbers_unblock(config: str, as_json: bool, number: str) -> None:
 @_limit_option
 def numbers_list(config: str, as_json: bool, limit: int) -> None:
     """List the blocked numbers, the latest first."""
-    answer = _command(config, commands.ListBlocked, limit=limit)
+    answer = _carry_out(config, commands.ListBlocked, limit=limit)
     click.echo(json.dumps(answer, indent=2) if as_json else render.blocked(answer))
 
 
@@ -283,7 +283,7 @@ def numbers_list(config: str, as_json: bool, limit: int) -> None:
 @_limit_option
 def numbers_refused(config: str, as_json: bool, queue: str | None, limit: int) -> None:
     """List refused callers with the reasons, the latest first."""
-    answer = _command(config, commands.ListRefused, queue=queue, limit=limit)
+    answer = _carry_out(config, commands.ListRefused, queue=queue, limit=limit)
     click.echo(json.dumps(answer, indent=2) if as_json else render.refused(answer))
 
 
@@ -328,17 +328,17 @@ def db_backup(config: str, as_json: bool, file: str | None) -> None:
     except CallbackError as error:
         _fail(str(error))
     except KeyboardInterrupt:
-        _fail("interrupted; what was not finished is removed")
+        _fail("interrupted; the unfinished copy is removed")
     answer = attrs.asdict(done) | {"path": str(done.path)}
-    _done(answer, as_json, render.backup(answer))
+    _print(answer, as_json, render.backup(answer))
 
 
 @contextmanager
 def _signals_as_ctrl_c() -> Iterator[None]:
-    """Let a command tidy up when systemd ends it, or the terminal is closed."""
+    """Treat SIGTERM and SIGHUP like Ctrl-C, so that a command can clean up."""
     before = {number: signal.getsignal(number) for number in (SIGTERM, SIGHUP)}
     for number, handler in before.items():
-        # nohup has it ignored.
+        # nohup has set SIGHUP to be ignored.
         if handler is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
     try:
@@ -359,19 +359,19 @@ def _load(config: str) -> Settings:
         sys.exit(2)
 
 
-def _command(config: str, kind: type[commands.Command], **fields: Any) -> Any:
-    """Have the running service do it, or do it here if there is none."""
+def _carry_out(config: str, kind: type[commands.Command], **fields: Any) -> Any:
+    """Return the answer of the running service, or carry out the command offline."""
     settings = _load(config)
     try:
         command = kind(**fields)
     except CallbackError as error:
         _fail(str(error))
-    answer = _ask_service(settings, command)
-    return _do_here(settings, command) if answer is None else answer
+    answer = _send_to_service(settings, command)
+    return _do_offline(settings, command) if answer is None else answer
 
 
 def _actor() -> commands.Actor:
-    """Return who gives the command: before sudo, if it was given with that."""
+    """Return who gives the command; with sudo, the user who called sudo."""
     uid = os.getuid()
     name = os.environ.get("SUDO_USER", "") if uid == 0 else ""
     try:
@@ -380,8 +380,8 @@ def _actor() -> commands.Actor:
         return commands.Actor(f"uid {uid}")
 
 
-def _ask_service(settings: Settings, command: commands.Command) -> Any:
-    """Return the service's answer, or None when no service is running."""
+def _send_to_service(settings: Settings, command: commands.Command) -> Any:
+    """Return the service's answer; None if no service is running."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_CONTROL_TIMEOUT_S)
         try:
@@ -390,11 +390,11 @@ def _ask_service(settings: Settings, command: commands.Command) -> Any:
             return None
         except PermissionError:
             _fail(
-                f"{settings.control.socket} may not be opened by this user - run the"
-                " command as the user of the service or as root"
+                f"this user may not open {settings.control.socket} - run the command as"
+                " the user of the service or as root"
             )
         except OSError as error:
-            # Its name is too long, or too many wait at a service that hangs.
+            # The path is too long, or the service hangs and its backlog is full.
             _fail(f"{settings.control.socket} can not be used: {error}")
         try:
             connection.sendall(codec.write_request(command, _actor()))
@@ -407,14 +407,17 @@ def _ask_service(settings: Settings, command: commands.Command) -> Any:
     try:
         answer = codec.read_answer(line)
     except ValueError:
-        _fail(f"{settings.control.socket} answers, but not as callback-queue does")
+        _fail(
+            f"another program answers on {settings.control.socket}, not callback-queue"
+            " - correct control.socket, or stop that program"
+        )
     if not answer["ok"]:
         _fail(answer["error"])
     return answer["result"]
 
 
-def _elsewhere(settings: Settings) -> str:
-    """Say who runs the service on the database, if anybody does."""
+def _other_holder(settings: Settings) -> str:
+    """Return, for an error message, which process holds the database, if one does."""
     from fastagi.store import leases, migrate
 
     try:
@@ -422,10 +425,10 @@ def _elsewhere(settings: Settings) -> str:
         holder = leases.holder(settings.database.url)
     except CallbackError:
         return ""
-    return f"; on its database it is run by {holder}" if holder else ""
+    return f"; its database is held by {holder}" if holder else ""
 
 
-def _do_here(settings: Settings, command: commands.Command) -> Any:
+def _do_offline(settings: Settings, command: commands.Command) -> Any:
     from fastagi.command import offline
 
     try:
@@ -434,7 +437,7 @@ def _do_here(settings: Settings, command: commands.Command) -> Any:
         _fail(str(error))
 
 
-def _done(answer: Any, as_json: bool, words: str) -> None:
+def _print(answer: Any, as_json: bool, words: str) -> None:
     click.echo(json.dumps(answer, indent=2) if as_json else words)
 
 

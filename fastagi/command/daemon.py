@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The long-running process: reactor, signals, log, and the service inside."""
+"""The process of the service: reactor, signals, log and the service itself."""
 
 from __future__ import annotations
 
@@ -39,40 +39,40 @@ from fastagi.store.engine import Database
 from fastagi.store.errors import DatabaseHeld, SchemaMismatch
 from fastagi.store.leases import Ownership
 
-#: The exit code after which systemd does not start the service again, as with wrong
-#: settings, or when another service has the database: RestartPreventExitStatus in
-#: callback-queue.service.
-WAITS_FOR_A_PERSON: Final = 2
+#: The exit code after which systemd does not restart the service, for example because
+#: of wrong settings, or because another service holds the database
+#: (RestartPreventExitStatus in callback-queue.service).
+EXIT_NO_RESTART: Final = 2
 
 _log = Logger()
 
 
 def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
-    """Run until told to stop; return the exit code.
+    """Run the service until it is stopped; return the exit code.
 
     Args:
-        config: path of the settings, which are read again when the user says so.
-        settings: in force at the start.
-        reloads: when the user says so. What was said since `settings` were read is
-            done as soon as the service has started.
+        config: path of the settings file, which each reload reads again.
+        settings: the settings at the start.
+        reloads: the requests to reload. One that comes before the service has started
+            is carried out as soon as it has.
     """
     reactor = steady_reactor.install()
     logs = Logs()
-    _use(logs, settings)
+    _configure_log(logs, settings)
     logs.begin()
-    _warn_of_open_doors(config, settings)
+    _warn_of_readable_secrets(config, settings)
     _warn_of_limits(settings.fastagi)
     try:
         migrate.prepare(settings.database.url)
         endpoints = _endpoints(settings, reactor)
-        _make_directory_of(settings.control.socket)
-        # Before anything listens, or asks Asterisk about calls under way.
+        _create_directory_of(settings.control.socket)
+        # Before anything listens or connects to Asterisk.
         ownership = Ownership.take(settings.database.url)
     except (SchemaMismatch, TlsMisconfigured, DatabaseHeld) as error:
         _log.critical("{error}", error=error)
-        return WAITS_FOR_A_PERSON
+        return EXIT_NO_RESTART
     except CallbackError as error:
-        # Such as a database server that is not up yet: worth another try.
+        # For example a database server that is not up yet: systemd tries again.
         _log.critical("{error}", error=error)
         return 1
     service = CallbackService(
@@ -83,36 +83,36 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
         in_thread=OwnThread(reactor.callFromThread),
         files_left=files_left,
         lease=ownership.lease,
-        on_lease_lost=lambda reason: lose(reason),
+        on_lease_lost=lambda reason: lease_lost(reason),
     )
     failed: list[int] = []
 
     def start() -> None:
-        _ = Deferred.fromCoroutine(begin()).addErrback(give_up)
+        _ = Deferred.fromCoroutine(begin()).addErrback(could_not_start)
 
     async def begin() -> None:
         await service.start()
-        reloads.use(lambda: reactor.callFromThread(reload))
+        reloads.set_action(lambda: reactor.callFromThread(reload))
         _tell_supervisor("READY=1")
 
     def stop() -> Deferred[None]:
         if not failed:
-            _log.info("callback-queue is told to stop; calls under way stay up")
+            _log.info("callback-queue stops; calls in progress continue in Asterisk")
         _tell_supervisor("STOPPING=1")
         return Deferred.fromCoroutine(service.stop())
 
-    def give_up(failure: Any) -> None:
+    def could_not_start(failure: Any) -> None:
         failed.append(1)
         if failure.check(CannotListenError):
-            error = what_is_taken(failure.value)
+            error = listen_problem(failure.value)
         else:
             error = failure.getErrorMessage()
         _log.critical("can not start: {error}", error=error)
         reactor.stop()
 
-    def lose(reason: str) -> None:
+    def lease_lost(reason: str) -> None:
         failed.append(1)
-        _log.critical("this service ends: {reason}", reason=reason)
+        _log.critical("this service stops: {reason}", reason=reason)
         reactor.stop()
 
     def reload() -> None:
@@ -123,8 +123,8 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
                 _log.error("settings: {error}", error=problem.on_one_line(BETWEEN))
             _log.error("settings: the old ones stay in force")
         else:
-            _use(logs, new)
-            _warn_of_open_doors(config, new)
+            _configure_log(logs, new)
+            _warn_of_readable_secrets(config, new)
             service.settings.replace(new)
 
     reactor.callWhenRunning(start)
@@ -135,8 +135,8 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
     return failed[0] if failed else 0
 
 
-def what_is_taken(error: CannotListenError) -> str:
-    """Say in words what can not be listened on, a port or a Unix socket."""
+def listen_problem(error: CannotListenError) -> str:
+    """Return an error message for a port or a Unix socket that is in use."""
     where = (
         error.port.decode(errors="replace")
         if isinstance(error.port, bytes)
@@ -154,13 +154,13 @@ def _tell_supervisor(state: str) -> None:
         notify(state, os.environ)
     except OSError as error:
         _log.warn(
-            "{state} can not be told to NOTIFY_SOCKET: {error}",
+            "{state} can not be sent to NOTIFY_SOCKET: {error}",
             state=state,
             error=error,
         )
 
 
-def _use(logs: Logs, settings: Settings) -> None:
+def _configure_log(logs: Logs, settings: Settings) -> None:
     logs.use(
         level=settings.log.level.value,
         as_json=settings.log.format is LogFormat.JSON,
@@ -168,27 +168,27 @@ def _use(logs: Logs, settings: Settings) -> None:
     )
 
 
-def _warn_of_open_doors(config: str, settings: Settings) -> None:
+def _warn_of_readable_secrets(config: str, settings: Settings) -> None:
     try:
-        for door in open_doors(config, settings, "callback-queue", os.environ):
+        for exposed in open_doors(config, settings, "callback-queue", os.environ):
             _log.warn(
                 "{file}: {problem} - {remedy}",
-                file=door.where,
-                problem=door.what,
-                remedy=door.remedy,
+                file=exposed.where,
+                problem=exposed.what,
+                remedy=exposed.remedy,
             )
     except OSError:
-        # It was there a moment ago; whoever changes it now will load it again.
+        # The file was changed just now; the next reload checks it.
         return
 
 
 def _warn_of_limits(fastagi: FastAgiSettings) -> None:
-    """Say where the system allows less than the settings need."""
+    """Log a warning if the system allows less than the settings need."""
     allowed = allow_open_files(fastagi.open_files)
     if allowed < fastagi.open_files:
         _log.warn(
             "this process may have {allowed} files open, and fastagi.max_connections:"
-            " {most} needs {needed}: callers are turned away before that - write"
+            " {most} needs {needed}: requests are refused before that - write"
             " LimitNOFILE={needed} below [Service] (systemctl edit callback-queue), or"
             " a lower max_connections",
             allowed=allowed,
@@ -206,13 +206,14 @@ def _warn_of_limits(fastagi: FastAgiSettings) -> None:
         )
 
 
-def _make_directory_of(socket: str) -> None:
+def _create_directory_of(socket: str) -> None:
     try:
         Path(socket).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CallbackError(
-            f"the directory of control.socket, {Path(socket).parent}, can not be made:"
-            f" {error.strerror} - make it and let the user of the service write to it"
+            f"the directory of control.socket, {Path(socket).parent}, can not be"
+            f" created: {error.strerror} - create it, and let the user of the service"
+            " write to it"
         ) from None
 
 

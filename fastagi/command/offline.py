@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Commands of the command line when no service is running: on the database alone."""
+"""Carries out commands of the command line on the database if no service is running."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def do(settings: Settings, command: Command, actor: Actor) -> Answer:
     """Carry out one command and return its answer.
 
     Raises:
-        CallbackError: it can not be done; the text says why.
+        CallbackError: the command can not be carried out; the text says why.
     """
-    # Not made here: it would belong to whoever gives the command.
+    # The database is not created here: it would belong to the wrong user.
     migrate.check_current(settings.database.url)
-    # Its timers never run: a command waits for nothing but the database.
+    # The timers of this clock never run: a command only waits for the database.
     clock = MachineClock(cast(IReactorTime, Clock()))
     database = Database(settings.database.url, deliver=None)
     store = TaskStore(database)
     background = Background(clock)
-    desk = TaskCommands(
+    task_commands = TaskCommands(
         store=store,
         requests=Requests(
             store=store,
@@ -52,20 +52,20 @@ def do(settings: Settings, command: Command, actor: Actor) -> Answer:
         ),
         clock=clock,
         settings=lambda: settings,
-        # Nobody to tell: the next start of the service looks for itself.
+        # There is nobody to tell: the service reads the tasks at its next start.
         tasks_changed=lambda: None,
-        # The service ends the attempt when it follows it again.
+        # The service ends the attempt at its next start.
         withdraw=lambda _task_id, _reason: None,
     )
-    number_desk = NumberCommands(
+    number_commands = NumberCommands(
         store=store,
         clock=clock,
         settings=lambda: settings,
         tasks_changed=lambda: None,
-        # No call of ours is followed by anybody.
+        # Without a service no attempt is followed.
         withdraw=lambda _key, _reason: None,
     )
-    dispatch = Dispatch(desk.handlers(), number_desk.handlers())
+    dispatch = Dispatch(task_commands.handlers(), number_commands.handlers())
     answers: list[Answer | Failure] = []
     work = dispatch.do(command, actor)
     _ = Deferred.fromCoroutine(work).addBoth(answers.append)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the command line prints for people; times are in this machine's own zone."""
+"""The output of the command line for people, with times in the local time zone."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    # Only for its name: the checks import half the service, which takes a while.
+    # Only for type checkers: importing the checks takes a while.
     from fastagi.checks.finding import Finding
 
-_WAYS = {
+_KINDS = {
     "requested": "The client asked to be called back.",
     "missed": "A call of the client was missed.",
     "manual": "The callback was asked for by hand.",
@@ -40,7 +40,7 @@ def tasks(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def backup(answer: Mapping[str, Any]) -> str:
-    """Return what is in a copy of the database."""
+    """Return a description of a copy of the database."""
     size = answer["size_bytes"] / 1_000_000
     tasks = f"{answer['tasks']:,} task{'s' if answer['tasks'] != 1 else ''}"
     text = f"{answer['path']}: {tasks}, {size:,.1f} MB"
@@ -60,7 +60,7 @@ def backup(answer: Mapping[str, Any]) -> str:
 
 
 def blocked(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return a table of numbers that are never called."""
+    """Return a table of blocked numbers."""
     if not rows:
         return "no number is blocked"
     body = [(row["number"], _when(row["at"]), row["reason"] or "-") for row in rows]
@@ -68,7 +68,7 @@ def blocked(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def refused(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return a table of those who were not called back."""
+    """Return a table of refusals."""
     if not rows:
         return "nobody was refused"
     head = ("WHEN", "QUEUE", "HOW", "NUMBER", "CALL", "WHY")
@@ -87,7 +87,7 @@ def refused(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _why(task: Mapping[str, Any]) -> str:
-    """Say why a task stands where it stands, and why it does not get on."""
+    """Return the task's reason, and what it waits for."""
     if task["status"] == "calling" and task["cancel_requested"]:
         return f"{task['reason']}; ends with the call under way"
     if not task["queue_closed"]:
@@ -107,13 +107,13 @@ def _expires_first(task: Mapping[str, Any]) -> bool:
 
 
 def story(answer: Mapping[str, Any]) -> str:
-    """Return the whole story of one task."""
+    """Return the description of one task, with its history and attempts."""
     task = answer["task"]
     who = f"{task['name']}, {task['number']}" if task["name"] else task["number"]
     lines = [
         f"Task {task['id']}: {who}, queue {task['queue']}",
-        f"  {_WAYS[task['kind']]}",
-        f"  {_standing(task)}",
+        f"  {_KINDS[task['kind']]}",
+        f"  {_describe(task)}",
     ]
     day = ""
     for event in answer["history"]:
@@ -142,8 +142,8 @@ def story(answer: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _standing(task: Mapping[str, Any]) -> str:
-    """Say where a task stands, in a sentence or two."""
+def _describe(task: Mapping[str, Any]) -> str:
+    """Return the state of a task in one or two sentences."""
     if task["ended_at"] is not None:
         status = task["status"].capitalize()
         return f"{status} at {_when(task['ended_at'])}: {task['reason']}."
@@ -174,7 +174,7 @@ def _standing(task: Mapping[str, Any]) -> str:
 
 
 def status(answer: Mapping[str, Any]) -> str:
-    """Return what the running service sees."""
+    """Return the state of the running service."""
     asterisk = answer["asterisk"]
     if asterisk["connected"]:
         link = f"connected ({asterisk['version'] or 'version unknown'})"
@@ -218,13 +218,13 @@ def status(answer: Mapping[str, Any]) -> str:
 
 
 def _oldest(queue: Mapping[str, Any]) -> str:
-    """Say how long the first open task of a queue has waited."""
+    """Return how long the oldest open task of a queue has waited."""
     since = queue.get("oldest_task_since")
     return "-" if since is None else _age(since)
 
 
 def _age(since: str) -> str:
-    """Return how long ago a moment was, in minutes or what fits."""
+    """Return how long ago a time was, in days, hours and minutes."""
     minutes = int((datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds())
     minutes = max(minutes, 0) // 60
     hours, minutes = divmod(minutes, 60)
@@ -242,7 +242,7 @@ def _opening(queue: Mapping[str, Any]) -> str:
 
 
 def findings(found: Sequence[Finding]) -> str:
-    """Return what a check found: one line for each area in order, the rest below it."""
+    """Return the findings: one line for an area without problems, else each problem."""
     lines: list[str] = []
     width = max(len(finding.area) for finding in found)
     for finding in found:
@@ -263,7 +263,7 @@ def findings(found: Sequence[Finding]) -> str:
 
 
 def findings_json(found: Sequence[Finding]) -> str:
-    """Return what a check found, for programs."""
+    """Return the findings as JSON."""
     return json.dumps(
         [
             {

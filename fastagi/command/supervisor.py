@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What is said between this process and whoever started it, such as systemd.
+"""The interface to the process supervisor, such as systemd.
 
-Owns SIGHUP and the messages of ``Type=notify`` (sd_notify(3)). Must not know what a
-reload does or when the service is ready, and imports nothing that takes time: it is
-needed in the first moment of the process.
+It handles SIGHUP and sends the messages of ``Type=notify`` (sd_notify(3)). It does not
+know what a reload does or when the service is ready. It must import nothing that takes
+long, as it is needed in the first moment of the process.
 """
 
 from __future__ import annotations
@@ -13,48 +13,48 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Final
 
-#: The socket of a supervisor is read by a busy process; a full one is waited for.
+#: How long to wait if the supervisor's socket is full, in seconds.
 _TIMEOUT_S: Final = 1.0
 
 
 class ReloadRequests:
-    """SIGHUP, which without this would end the process.
+    """Handles SIGHUP, which would end the process otherwise.
 
-    From `__init__` on no request is lost: one that comes before there is anybody to
-    act on it is kept until there is.
+    From the constructor on no request is lost: a request that comes before there is an
+    action waits for it.
     """
 
     def __init__(self) -> None:
-        self._act: Callable[[], object] | None = None
-        self._waits = False
-        signal.signal(signal.SIGHUP, lambda _signum, _frame: self._asked())
+        self._action: Callable[[], object] | None = None
+        self._is_pending = False
+        signal.signal(signal.SIGHUP, lambda _signum, _frame: self._requested())
 
-    def use(self, act: Callable[[], object]) -> None:
-        """Call ``act()`` on each request, from within the signal handler.
+    def set_action(self, action: Callable[[], object]) -> None:
+        """Call ``action()`` on each request, from within the signal handler.
 
-        It is called at once if there was a request before.
+        It is called at once if a request is waiting.
         """
-        self._act = act
-        if self._waits:
-            act()
+        self._action = action
+        if self._is_pending:
+            action()
 
-    def _asked(self) -> None:
-        if self._act is None:
-            self._waits = True
+    def _requested(self) -> None:
+        if self._action is None:
+            self._is_pending = True
         else:
-            self._act()
+            self._action()
 
 
 def notify(state: str, environ: Mapping[str, str]) -> None:
-    """Tell the supervisor, if it wants to know.
+    """Send a state to the supervisor, if there is one.
 
     Args:
-        state: such as "READY=1".
-        environ: names the supervisor's socket, as a path or, with "@" in front, in
-            Linux's abstract name space.
+        state: for example "READY=1".
+        environ: the environment. ``NOTIFY_SOCKET`` is the supervisor's socket: a path,
+            or with "@" in front a name in Linux's abstract name space.
 
     Raises:
-        OSError: nobody reads it.
+        OSError: the state can not be sent.
     """
     address = environ.get("NOTIFY_SOCKET", "")
     if not address:

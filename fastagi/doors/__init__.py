@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Where operators and programs come in: bytes in, commands out, answers back."""
+"""Interfaces for operators and programs: they read commands and write the answers."""

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Commands and answers as JSON, as they go through the control socket.
+"""Commands and answers as JSON, as the control socket carries them.
 
-A request is one object: ``{"command": "tasks.show", "id": 5}``, perhaps with the name
-of who asks (``actor``). An answer is ``{"ok": true, "result": …}`` or ``{"ok": false,
-"error": "…"}``. Times are ISO 8601 in UTC. Knows no socket and carries nothing out.
+A request is one object: ``{"command": "tasks.show", "id": 5}``, optionally with the
+name of the user (``actor``). An answer is ``{"ok": true, "result": …}`` or ``{"ok":
+false, "error": "…"}``. Times are ISO 8601 in UTC. This module knows no socket and
+carries out nothing.
 """
 
 from __future__ import annotations
@@ -44,20 +45,21 @@ from fastagi.service.commands import (
 
 Json = dict[str, Any]
 
-#: In bytes, without the line's end: a command has a few dozen, at most some thousand.
+#: Maximum length of a request without its newline, in bytes. A command has a few dozen,
+#: at most a few thousand.
 LONGEST_REQUEST: Final = 16_384
-#: A request is one object without objects or lists in it.
-_MOST_BRACKETS: Final = 1
+#: Maximum number of opening brackets: a request is one object without nested values.
+_MAX_BRACKETS: Final = 1
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BRACKET: Final = re.compile(rb"[\[{]")
 _NOT_A_COMMAND: Final = "not a command of this service"
-#: How many rows of a list are written at a time: a few milliseconds of work.
+#: Rows of a list that are written at a time, which takes a few milliseconds.
 _ROWS_AT_A_TIME: Final = 200
 
 
 @frozen
 class Request:
-    """A command, and who gave it if the request says so."""
+    """A command and its actor; the actor is empty if the request names none."""
 
     command: Command
     actor: Actor
@@ -67,10 +69,10 @@ class Request:
 
 
 def read_request(line: bytes) -> Request:
-    """Return what one line asks for.
+    """Return the request in one line.
 
     Raises:
-        BadRequest: nothing that can be done; the text says why.
+        BadRequest: it is not a valid request; the text says why.
     """
     if len(line) > LONGEST_REQUEST:
         raise too_long()
@@ -78,15 +80,15 @@ def read_request(line: bytes) -> Request:
 
 
 def too_long() -> BadRequest:
-    """Return what is said of a request that is too long."""
+    """Return the error for a request that is too long."""
     return BadRequest(f"{_NOT_A_COMMAND}: it is longer than {LONGEST_REQUEST:,} bytes")
 
 
 def request_of(said: Mapping[str, Any]) -> Request:
-    """Return what an object of JSON asks for.
+    """Return the request in a JSON object.
 
     Raises:
-        BadRequest: nothing that can be done; the text says why.
+        BadRequest: it is not a valid request; the text says why.
     """
     fields = dict(said)
     name = fields.pop("command", None)
@@ -98,8 +100,8 @@ def request_of(said: Mapping[str, Any]) -> Request:
             " of another version than the service?"
         )
     actor = actor_of(fields.pop("actor", None))
-    names = [one.name for one in attrs.fields(kind)]
-    if unknown := [one for one in fields if one not in names]:
+    names = [field.name for field in attrs.fields(kind)]
+    if unknown := [name for name in fields if name not in names]:
         known = ", ".join(names) or "none"
         raise BadRequest(
             f"{kind.NAME} has no field {shown(unknown[0])} (there are: {known})"
@@ -108,7 +110,7 @@ def request_of(said: Mapping[str, Any]) -> Request:
 
 
 def request_json(command: Command, actor: Actor) -> Json:
-    """Return a command as an object of JSON; the service's side reads it again."""
+    """Return a command as a JSON object, which :func:`request_of` reads."""
     said: Json = {"command": command.NAME}
     if actor.name:
         said["actor"] = actor.name
@@ -116,34 +118,34 @@ def request_json(command: Command, actor: Actor) -> Json:
 
 
 def write_request(command: Command, actor: Actor) -> bytes:
-    """Return a command as one line."""
+    """Return a command as one line of JSON."""
     return json.dumps(request_json(command, actor)).encode() + b"\n"
 
 
 def _object(line: bytes) -> Json:
-    # Before it is parsed: thousands of brackets would exhaust the parser's stack.
-    if len(_BRACKET.findall(_STRING.sub(b"", line))) > _MOST_BRACKETS:
-        raise BadRequest(f"{_NOT_A_COMMAND}: it holds a list or an object in an object")
+    # Check this before parsing: thousands of brackets would exhaust the parser's stack.
+    if len(_BRACKET.findall(_STRING.sub(b"", line))) > _MAX_BRACKETS:
+        raise BadRequest(f"{_NOT_A_COMMAND}: it contains a nested list or object")
     try:
         said = json.loads(line.decode("utf-8"), parse_constant=_no_number)
     except UnicodeDecodeError:
-        raise BadRequest(f"{_NOT_A_COMMAND}: it is no UTF-8 text") from None
+        raise BadRequest(f"{_NOT_A_COMMAND}: it is not UTF-8 text") from None
     except (ValueError, RecursionError):
-        raise BadRequest(f"{_NOT_A_COMMAND}: it is no JSON") from None
+        raise BadRequest(f"{_NOT_A_COMMAND}: it is not JSON") from None
     if not isinstance(said, dict):
-        raise BadRequest(f"{_NOT_A_COMMAND}: it is no object of JSON")
+        raise BadRequest(f"{_NOT_A_COMMAND}: it is not a JSON object")
     return said
 
 
 def _no_number(word: str) -> float:
-    raise ValueError(f"{word} is no JSON")
+    raise ValueError(f"{word} is not JSON")
 
 
 # -- answers ---------------------------------------------------------------
 
 
 def answer_json(answer: Answer) -> Any:
-    """Return an answer as a value of JSON: an object, or a list for a list."""
+    """Return an answer as a JSON value: an object, or a list if the answer has rows."""
     rows = _rows(answer)
     if rows is not None:
         write, values = rows
@@ -152,7 +154,7 @@ def answer_json(answer: Answer) -> Any:
 
 
 def answer_pieces(answer: Answer) -> Iterator[bytes]:
-    """Yield the line that tells an answer, in pieces that take little time each."""
+    """Yield the line of an answer in pieces, each of which takes little time."""
     rows = _rows(answer)
     if rows is None:
         yield json.dumps({"ok": True, "result": _object_of(answer)}).encode() + b"\n"
@@ -160,26 +162,26 @@ def answer_pieces(answer: Answer) -> Iterator[bytes]:
     write, values = rows
     yield b'{"ok": true, "result": ['
     for start in range(0, len(values), _ROWS_AT_A_TIME):
-        some = [write(value) for value in values[start : start + _ROWS_AT_A_TIME]]
-        text = json.dumps(some)[1:-1]
+        page = [write(value) for value in values[start : start + _ROWS_AT_A_TIME]]
+        text = json.dumps(page)[1:-1]
         yield (f", {text}" if start else text).encode()
     yield b"]}\n"
 
 
 def error_line(error: str) -> bytes:
-    """Return the line that tells why a command was not carried out."""
+    """Return the line of the answer to a command that failed."""
     return json.dumps({"ok": False, "error": error}).encode() + b"\n"
 
 
 def read_answer(line: bytes) -> Json:
-    """Return an answer as it was written.
+    """Return the answer in one line.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a valid answer.
     """
     answer = json.loads(line)
     if not isinstance(answer, dict) or not isinstance(answer.get("ok"), bool):
-        raise ValueError("no answer of the service")
+        raise ValueError("this is not an answer of the service")
     return answer
 
 
@@ -224,7 +226,7 @@ def _object_of(answer: Answer) -> Json:
 
 
 def state_json(state: TaskState) -> Json:
-    """Return a task and whether its queue is open as plain values."""
+    """Return a task, and whether its queue is open, as JSON values."""
     return {
         **task_json(state.task),
         "queue_closed": state.queue_closed,
@@ -233,7 +235,7 @@ def state_json(state: TaskState) -> Json:
 
 
 def task_json(task: CallbackTask) -> Json:
-    """Return a task as plain values."""
+    """Return a task as JSON values."""
     return {
         "id": task.id,
         "kind": task.kind.value,
@@ -256,7 +258,7 @@ def task_json(task: CallbackTask) -> Json:
 
 
 def attempt_json(attempt: Attempt) -> Json:
-    """Return an attempt as plain values."""
+    """Return an attempt as JSON values."""
     return {
         "id": attempt.id,
         "channel_id": attempt.channel_id,
@@ -270,7 +272,7 @@ def attempt_json(attempt: Attempt) -> Json:
 
 
 def event_json(event: TaskEvent) -> Json:
-    """Return one line of a task's story as plain values."""
+    """Return one event of a task's history as JSON values."""
     return {
         "at": iso(event.at),
         "move": event.move.value,
@@ -281,11 +283,11 @@ def event_json(event: TaskEvent) -> Json:
 
 
 def reason_json(why: Reason | None, words: str = "reason") -> Json:
-    """Return a reason in words, and its code and parameters.
+    """Return a reason in words, with its code and parameters, as JSON values.
 
     Args:
         why: the reason; None: there is none yet.
-        words: under which name the words stand.
+        words: the name of the field with the words.
     """
     if why is None:
         return {words: "", "reason_code": None, "reason_params": {}}
@@ -297,12 +299,12 @@ def reason_json(why: Reason | None, words: str = "reason") -> Json:
 
 
 def blocked_json(number: BlockedNumber) -> Json:
-    """Return a blocked number as plain values."""
+    """Return a blocked number as JSON values."""
     return {"number": number.number, "reason": number.reason, "at": iso(number.at)}
 
 
 def refusal_json(refusal: Refusal) -> Json:
-    """Return a refusal as plain values."""
+    """Return a refusal as JSON values."""
     return {
         "id": refusal.id,
         "at": iso(refusal.at),
@@ -315,7 +317,7 @@ def refusal_json(refusal: Refusal) -> Json:
 
 
 def status_json(status: ServiceStatus) -> Json:
-    """Return what the running service sees as plain values."""
+    """Return the state of the running service as JSON values."""
     tasks, database = status.tasks, status.database_problem
     return {
         "version": status.version,
@@ -330,10 +332,10 @@ def status_json(status: ServiceStatus) -> Json:
         },
         "tasks": None
         if tasks is None
-        else {one.value: tasks.get(one, 0) for one in Status},
+        else {status.value: tasks.get(status, 0) for status in Status},
         "oldest_task_since": _to_the_second(status.oldest_task_since),
         "calls_under_way": status.calls_under_way,
-        "queues": {name: _queue_json(one) for name, one in status.queues.items()},
+        "queues": {name: _queue_json(queue) for name, queue in status.queues.items()},
     }
 
 
@@ -351,7 +353,7 @@ def _queue_json(queue: QueueStatus) -> Json:
 
 
 def iso(at: datetime | None) -> str | None:
-    """Return a moment as text."""
+    """Return a time as text (ISO 8601, UTC, milliseconds)."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds") if at else None
 
 

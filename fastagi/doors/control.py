@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""A Unix socket on which the command line asks the running service.
+"""The protocol of the control socket, between the command line and the service.
 
-One JSON object a line in, one a line out; :mod:`fastagi.doors.codec` says which.
-Only the user who runs the service, and root, can open the socket. Whatever comes in
-gets an answer in words. Nobody who holds a connection can make the service hold more
-than one request and one answer for it, or wait for ever.
+Each request and answer is one JSON object on one line (:mod:`fastagi.doors.codec`).
+Only the user who runs the service, and root, can open the socket. Every line is
+answered, with an error if it is not a valid request. For each connection the service
+holds at most one request and one answer in memory, and every wait has a time-out.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.service.commands import Actor, Dispatch
 
-#: How long a client may take to send a whole line, or to read what it gets, in seconds.
-_PATIENCE_S: Final = 30.0
-#: At the same time; the command line opens one for each command.
-MOST_CONNECTIONS: Final = 50
-#: Process id, user and group of the other side (unix(7), SO_PEERCRED).
+#: Time limit for a client to send a whole line, or to read the answer, in seconds.
+_CLIENT_TIMEOUT_S: Final = 30.0
+#: Maximum number of connections. The command line opens one for each command.
+MAX_CONNECTIONS: Final = 50
+#: Process id, user id and group id of the client (unix(7), SO_PEERCRED).
 _CREDENTIALS: Final = struct.Struct("3i")
 
 
@@ -52,59 +52,59 @@ class _ControlProtocol(Protocol):
         self._busy = False
         self._gone = False
         self._timer: IDelayedCall | None = None
-        #: Fires when the transport has room again; None while it has.
-        self._room: Deferred[None] | None = None
+        #: Fires when the transport's buffer is empty again; None while it accepts data.
+        self._drained: Deferred[None] | None = None
 
     @property
-    def _wire(self) -> Any:
-        """The transport: more than ITransport, which is all Twisted's types promise."""
+    def _stream(self) -> Any:
+        """The transport; Any, as Twisted declares it only as an ITransport."""
         return self.transport
 
-    # -- what the transport calls ------------------------------------------
+    # -- called by the transport -------------------------------------------
 
     def connectionMade(self) -> None:
-        """Begin to wait for a command."""
-        self._actor = self._factory.actor_at(self._wire)
-        self._wire.registerProducer(self, True)
-        if not self._factory.let_in(self):
+        """Admit the connection, and wait for a command."""
+        self._actor = self._factory.actor_at(self._stream)
+        self._stream.registerProducer(self, True)
+        if not self._factory.admit(self):
             self._end(
-                f"{MOST_CONNECTIONS} commands are being carried out already - try again"
+                f"{MAX_CONNECTIONS} commands are being carried out already - try again"
             )
             return
-        self._wait()
+        self._start_timer()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Forget the client; a command that has begun is carried out to its end."""
+        """Forget the client. A command that has begun is carried out to its end."""
         self._gone = True
-        self._stop_waiting()
+        self._stop_timer()
         self._factory.forget(self)
         self.resumeProducing()
 
     def dataReceived(self, data: bytes) -> None:
-        """Take a command, or a part of one."""
+        """Buffer data, and carry out the next command if it is complete."""
         self._unread += data
-        self._next()
+        self._next_request()
 
     def pauseProducing(self) -> None:
-        """Write no more: the client has yet to read what was written."""
-        if self._room is None and not self._gone:
-            self._room = Deferred()
+        """Stop writing: the client has not read what was written yet."""
+        if self._drained is None and not self._gone:
+            self._drained = Deferred()
 
     def resumeProducing(self) -> None:
-        """Write on."""
-        room, self._room = self._room, None
-        if room is not None:
-            room.callback(None)
+        """Continue writing."""
+        drained, self._drained = self._drained, None
+        if drained is not None:
+            drained.callback(None)
 
     def stopProducing(self) -> None:
-        """Write no more at all."""
+        """Stop writing for good."""
         self._gone = True
         self.resumeProducing()
 
     # -- requests ----------------------------------------------------------
 
-    def _next(self) -> None:
-        """Begin with the next command if there is a whole one and none is in work."""
+    def _next_request(self) -> None:
+        """Start the next command if it is complete and no other is in progress."""
         if self._busy or self._gone:
             return
         line, newline, rest = self._unread.partition(b"\n")
@@ -115,9 +115,9 @@ class _ControlProtocol(Protocol):
             return
         self._unread = rest
         self._busy = True
-        self._stop_waiting()
-        # What else the client sends stays in the kernel.
-        self._wire.pauseProducing()
+        self._stop_timer()
+        # Until the command is done, further data stay in the kernel.
+        self._stream.pauseProducing()
         work = self._serve(line)
         self._factory.background.start("a command of the command line", work)
 
@@ -125,16 +125,16 @@ class _ControlProtocol(Protocol):
         await self._write(await self._answer(line))
         self._busy = False
         if not self._gone:
-            self._wire.resumeProducing()
-            self._wait()
-            self._next()
+            self._stream.resumeProducing()
+            self._start_timer()
+            self._next_request()
 
     async def _answer(self, line: bytes) -> Iterator[bytes]:
         what = ""
         try:
             request = codec.read_request(line)
             what = request.command.NAME
-            # The user of the socket may tell on whose behalf it asks, as sudo does.
+            # The client may name another user on whose behalf it acts, as with sudo.
             actor = request.actor if request.actor.name else self._actor
             return codec.answer_pieces(
                 await self._factory.dispatch.do(request.command, actor)
@@ -146,7 +146,7 @@ class _ControlProtocol(Protocol):
             return iter([codec.error_line("the service failed; see its log")])
 
     async def _write(self, pieces: Iterator[bytes]) -> None:
-        """Write an answer as fast as it is read, and let others work meanwhile."""
+        """Write an answer as fast as the client reads it; do not block the reactor."""
         first = True
         for piece in pieces:
             if self._gone:
@@ -154,47 +154,47 @@ class _ControlProtocol(Protocol):
             if not first:
                 await self._factory.background.pause(0)
             first = False
-            # To one that is gone it does nothing.
-            self._wire.write(piece)
-            if self._room is not None:
-                self._wait()
-                await self._room
-                self._stop_waiting()
+            # After a disconnect this does nothing.
+            self._stream.write(piece)
+            if self._drained is not None:
+                self._start_timer()
+                await self._drained
+                self._stop_timer()
 
-    # -- patience ----------------------------------------------------------
+    # -- time limit --------------------------------------------------------
 
-    def _wait(self) -> None:
-        self._stop_waiting()
-        self._timer = self._factory.clock.call_later(_PATIENCE_S, self._is_late)
+    def _start_timer(self) -> None:
+        self._stop_timer()
+        self._timer = self._factory.clock.call_later(_CLIENT_TIMEOUT_S, self._timed_out)
 
-    def _stop_waiting(self) -> None:
+    def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
 
-    def _is_late(self) -> None:
+    def _timed_out(self) -> None:
         if self._busy:
-            # It does not read: there is nothing more to be said.
+            # The client does not read, so it gets no error.
             self.abort()
         elif self._unread:
-            self._end(f"no whole command within {_PATIENCE_S:g} s")
+            self._end(f"no complete command within {_CLIENT_TIMEOUT_S:g} s")
         else:
             self._close()
 
     def _end(self, error: str) -> None:
-        self._wire.write(codec.error_line(error))
+        self._stream.write(codec.error_line(error))
         self._close()
 
     def _close(self) -> None:
         self._gone = True
-        self._stop_waiting()
-        self._wire.unregisterProducer()
-        self._wire.loseConnection()
+        self._stop_timer()
+        self._stream.unregisterProducer()
+        self._stream.loseConnection()
 
     def abort(self) -> None:
-        """Drop a client that does not read, so that nothing waits for it."""
-        if self._room is not None:
-            self._wire.abortConnection()
+        """Close the connection if the client does not read its answer."""
+        if self._drained is not None:
+            self._stream.abortConnection()
             self.stopProducing()
 
 
@@ -210,7 +210,7 @@ class ControlFactory(Factory):
         self.background = background
         self.clock = clock
         self._connections: set[_ControlProtocol] = set()
-        # Asked for now: it may have to ask a directory service.
+        # Looked up now, as this may ask a directory service.
         self._names = {0: "root"} | {os.getuid(): _user_name(os.getuid())}
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
@@ -220,23 +220,23 @@ class ControlFactory(Factory):
         return protocol
 
     def stopFactory(self) -> None:
-        """Wait for no client any more that does not read its answer."""
+        """Close the connections of clients that do not read their answers."""
         for connection in list(self._connections):
             connection.abort()
 
-    def let_in(self, connection: _ControlProtocol) -> bool:
-        """Count a connection in; False if there are too many."""
-        if len(self._connections) >= MOST_CONNECTIONS:
+    def admit(self, connection: _ControlProtocol) -> bool:
+        """Add a connection; return False if there are too many."""
+        if len(self._connections) >= MAX_CONNECTIONS:
             return False
         self._connections.add(connection)
         return True
 
     def forget(self, connection: _ControlProtocol) -> None:
-        """Count a connection out."""
+        """Remove a connection."""
         self._connections.discard(connection)
 
     def actor_at(self, transport: Any) -> Actor:
-        """Return who is on the other side, as the kernel says."""
+        """Return the user of the client, as the kernel knows it."""
         try:
             handle = transport.getHandle()
             found = handle.getsockopt(

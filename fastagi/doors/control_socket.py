@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The Unix socket on which the service takes commands.
+"""The Unix socket on which the service receives commands.
 
-A lock file beside it tells a socket in use from one that a killed service has left.
+A lock file beside the socket shows whether it is in use, or was left by a killed
+service.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ class ControlSocketEndpoint:
         self._lock: FileLock | None = None
 
     def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
-        """Listen, in the place of a service that was killed if need be.
+        """Listen on the socket, and replace one that a killed service has left.
 
         Returns:
-            A Deferred that fails with CannotListenError if another service listens
-            there, or something else has that name.
+            A Deferred of the port. It fails with CannotListenError if another service
+            listens there, or if the path is not a socket.
         """
         try:
             self._lock = self._claim()
@@ -50,11 +51,11 @@ class ControlSocketEndpoint:
         return listening
 
     def _claim(self) -> FileLock:
-        """Lock the socket's name and remove what a killed service left there."""
+        """Lock the socket's path, and remove the socket that a killed service left."""
         lock_file = self._path.with_name(f"{self._path.name}.lock")
         if lock_file.is_symlink():
-            # Version 0.1.0 locked by a link to its process id, which means nothing
-            # once another process has that id. While it runs, it answers.
+            # Version 0.1.0 locked with a symbolic link to its process id. Another
+            # process may have that id now, so ask whether a service answers.
             if _answers(self._path):
                 raise _in_use()
             lock_file.unlink(missing_ok=True)
@@ -84,6 +85,6 @@ def _answers(path: Path) -> bool:
         except (FileNotFoundError, ConnectionRefusedError):
             return False
         except OSError:
-            # Such as a full queue of a service that hangs: somebody is there.
+            # For example a service that hangs, with a full backlog.
             return True
     return True

@@ -71,7 +71,7 @@ class StatusCommand:
         self.started_at = clock.now()
 
     async def status(self, _command: ShowStatus, _actor: Actor) -> ServiceStatus:
-        """Return the status; a problem of the database is part of it, and not raised."""
+        """Return the status; it contains the problem of the database, if any."""
         now = self._clock.now()
         problem: Problem | None = None
         tasks: dict[Status, int] | None = None

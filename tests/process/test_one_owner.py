@@ -79,7 +79,7 @@ def test_second_service_is_told_who_runs_and_systemd_does_not_try_again(
     _, status = first.command("status", "--json")
     assert json.loads(status)["holder"]["pid"] == first.pid
     assert f"held by process {first.pid} on" in first.command("status")[1]
-    assert f"run by process {first.pid} on" in second.command("status")[1]
+    assert f"held by process {first.pid} on" in second.command("status")[1]
     assert (
         f"run on this database by process {first.pid} on" in second.command("check")[1]
     )

@@ -119,4 +119,4 @@ def test_service_that_can_not_listen_is_never_called_ready(tmp_path: Path) -> No
 def test_supervisor_that_went_away_harms_nobody(tmp_path: Path) -> None:
     program = Program(tmp_path, environ={"NOTIFY_SOCKET": str(tmp_path / "gone")})
     with program:
-        wait_until(lambda: "READY=1 can not be told" in program.said, "warning")
+        wait_until(lambda: "READY=1 can not be sent" in program.said, "warning")

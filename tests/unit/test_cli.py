@@ -211,7 +211,7 @@ def test_postgresql_is_copied_with_its_own_program(
 def test_second_service_is_told_what_is_taken(
     interface: str, port: bytes | int, where: str
 ) -> None:
-    text = daemon.what_is_taken(CannotListenError(interface, port, OSError("in use")))
+    text = daemon.listen_problem(CannotListenError(interface, port, OSError("in use")))
     assert text.startswith(f"{where} can not be listened on (in use) - is another")
 
 

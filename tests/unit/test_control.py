@@ -20,7 +20,7 @@ from twisted.internet.testing import StringTransport
 
 from fastagi.domain.blocked_numbers import BlockedNumber
 from fastagi.doors import codec
-from fastagi.doors.control import MOST_CONNECTIONS, ControlFactory
+from fastagi.doors.control import MAX_CONNECTIONS, ControlFactory
 from fastagi.errors import CallbackError
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import MachineClock
@@ -111,13 +111,13 @@ def said(**fields: object) -> bytes:
         (said(command="tasks.show", id="5"), "a task's id is a number"),
         (said(command="tasks.show"), "a task's id is a number"),
         (b'{"command": "tasks.show", "id": 1e400}', "a task's id is a number"),
-        (b'{"command": "tasks.show", "id": NaN}', "it is no JSON"),
-        (b'{"command": "tasks.show", "id": ' + b"9" * 9000 + b"}", "it is no JSON"),
+        (b'{"command": "tasks.show", "id": NaN}', "it is not JSON"),
+        (b'{"command": "tasks.show", "id": ' + b"9" * 9000 + b"}", "it is not JSON"),
         (said(command="tasks.list", limit=1e9), "can not be the limit"),
         (said(command="tasks.list", queue=5), "queue must be text (got 5)"),
         (said(command="tasks.list", all="yes"), "all must be true or false"),
         (said(command="tasks.list", status="done"), "no status 'done' (there are: "),
-        (said(command="tasks.list", number={"a": 1}), "an object in an object"),
+        (said(command="tasks.list", number={"a": 1}), "nested list or object"),
         (said(command="tasks.list", before_id=-1), "can not be before_id"),
         (said(command="tasks.list", first=1), "tasks.list has no field 'first'"),
         (said(command="tasks.add", name="a\0b"), "name holds a control character"),
@@ -126,17 +126,17 @@ def said(**fields: object) -> bytes:
         (said(command="tasks.cancel", id=1, reason="x" * 501), "reason has 501 char"),
         (said(command="status", actor=7), "actor must be text"),
         (said(command="tasks.drop"), "'tasks.drop' (there are: status, tasks.list"),
-        (said(command=["status"]), "an object in an object"),
+        (said(command=["status"]), "nested list or object"),
         (said(), "not a command of this service: None"),
-        (b"[" * 16_000, "a list or an object in an object"),
-        (b'{"a":' * 3_000, "a list or an object in an object"),
-        (b"[1]", "it is no object of JSON"),
-        (b"17", "it is no object of JSON"),
-        (b"", "it is no JSON"),
-        (b"GET / HTTP/1.1\r", "it is no JSON"),
-        (b'{"command": "\xff"}', "it is no UTF-8 text"),
-        (b"\xef\xbb\xbf{}", "it is no JSON"),
-        ('{"command": "status"}'.encode("utf-16-le"), "it is no JSON"),
+        (b"[" * 16_000, "a nested list or object"),
+        (b'{"a":' * 3_000, "a nested list or object"),
+        (b"[1]", "it is not a JSON object"),
+        (b"17", "it is not a JSON object"),
+        (b"", "it is not JSON"),
+        (b"GET / HTTP/1.1\r", "it is not JSON"),
+        (b'{"command": "\xff"}', "it is not UTF-8 text"),
+        (b"\xef\xbb\xbf{}", "it is not JSON"),
+        ('{"command": "status"}'.encode("utf-16-le"), "it is not JSON"),
     ],
 )
 def test_what_can_not_be_done_is_told_why(line: bytes, words: str) -> None:
@@ -226,7 +226,7 @@ def test_half_a_request_is_not_waited_for_for_ever() -> None:
     assert not client.transport.disconnecting
     service.clock.advance(2)
     (answer,) = client.answers
-    assert answer["error"] == "no whole command within 30 s"
+    assert answer["error"] == "no complete command within 30 s"
     assert client.transport.disconnecting
 
 
@@ -260,7 +260,7 @@ def test_commands_of_one_client_are_carried_out_one_after_the_other() -> None:
 
 def test_too_many_clients_are_told_so() -> None:
     service = _Service()
-    clients = [service.connect() for _ in range(MOST_CONNECTIONS)]
+    clients = [service.connect() for _ in range(MAX_CONNECTIONS)]
     late = service.connect()
     (answer,) = late.answers
     assert "commands are being carried out already" in answer["error"]
