@@ -35,7 +35,7 @@ from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.service.refusals import Refusals
 from fastagi.service.until_stored import until_stored
-from fastagi.store.errors import StoreUnavailable
+from fastagi.store.errors import CommitUnknown, StoreUnavailable
 from fastagi.store.store import Recorded, TaskStore
 
 # -- sources ---------------------------------------------------------------
@@ -280,6 +280,10 @@ class Requests:
             recorded = await self.store(request, new, self._clock.now())
         except NotCallable as refusal:
             return self.refuse(request, new.queue, refusal.why)
+        except CommitUnknown:
+            # If it is stored, the next try finds a call that is known, and no change.
+            self._tasks_changed()
+            raise
         answer = self.stored(request, new, recorded)
         if not isinstance(answer, Known):
             self._tasks_changed()

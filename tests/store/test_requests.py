@@ -33,7 +33,8 @@ from fastagi.service.requests import (
     Requests,
     Source,
 )
-from fastagi.store.store import TaskStore
+from fastagi.store.errors import CommitUnknown
+from fastagi.store.store import Recorded, TaskStore
 from tests.harness.world import settings
 from tests.store.harness import NOW, at, done
 
@@ -200,6 +201,25 @@ def test_one_call_that_comes_twice_changes_nothing(
     answer, _ = service.ask(request(source, linkedid="9.9", ids=frozenset({"1.1"})))
     assert isinstance(answer, Known)
     assert service.changes == 1
+
+
+@pytest.mark.parametrize("source", [KEPT_BY_ASTERISK, MISSED_CALL, OPERATOR])
+def test_what_may_be_stored_is_looked_for(
+    service: Service, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = service.store.add
+
+    async def stored_but_not_heard_of(*args: Any, **more: Any) -> Recorded:
+        await add(*args, **more)
+        raise CommitUnknown("the connection was lost")
+
+    monkeypatch.setattr(service.store, "add", stored_but_not_heard_of)
+    with pytest.raises(CommitUnknown):
+        done(service.requests.ask(request(source)))
+    monkeypatch.undo()
+
+    assert service.changes == 1
+    assert service.task()[0] is Status.PENDING
 
 
 def test_a_missed_call_of_a_week_ago_is_not_stored(service: Service) -> None:
