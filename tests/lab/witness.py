@@ -13,6 +13,7 @@ import datetime
 import io
 import itertools
 import os
+import queue
 import socket
 import threading
 import time
@@ -28,6 +29,8 @@ from tests.lab.config import WITNESS, ManagerUser
 from tests.lab.errors import DeadlinePassed, LabError
 
 _LONGEST_REPORT = 40
+#: How long to wait for the answer to an action.
+ANSWER_S = 30.0
 
 #: What a report leaves out: it is long, and seldom the point.
 _CHATTER = {"VarSet", "Newexten", "RTCPSent", "RTCPReceived", "TestEvent"}
@@ -97,8 +100,22 @@ class _Link:
         return self._lines
 
 
+class _Responses(queue.Queue[Any]):
+    """pyst2's responses; it would wait for one for ever."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        try:
+            return super().get(block, ANSWER_S if timeout is None else timeout)
+        except queue.Empty:
+            raise ManagerException(f"no answer within {ANSWER_S} s") from None
+
+
 class _Manager(Manager):  # type: ignore[misc]
     _sock: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._response_queue = _Responses()
 
     def _receive_data(self) -> None:
         self._sock = _Link(self._sock)
@@ -254,6 +271,8 @@ class Witness:
             with self._one_action:
                 response = manager.send_action(wanted)
         except ManagerException as error:
+            # An answer that comes later would be taken for that of the next action.
+            self.close()
             raise LabError(f"{name}: {error}") from error
         answer = dict(response.headers)
         if answer.get("Response") == "Error":

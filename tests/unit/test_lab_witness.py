@@ -10,6 +10,7 @@ from contextlib import closing
 
 import pytest
 
+from tests.lab import witness as witness_module
 from tests.lab.errors import LabError
 from tests.lab.witness import Witness
 
@@ -65,3 +66,27 @@ def test_an_action_ends_when_asterisk_dies_before_it_is_waited_for(
 
     assert [type(outcome) for outcome in outcomes] == [LabError]
     assert "Connection Terminated" in str(outcomes[0])
+
+
+def test_action_without_an_answer_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of an Asterisk that hangs, but whose kernel keeps the connection."""
+    monkeypatch.setattr(witness_module, "ANSWER_S", 0.1)
+    ended = threading.Event()
+
+    def hang(server: socket.socket) -> None:
+        link, _ = server.accept()
+        with link, link.makefile("rb") as sent:
+            link.sendall(b"Asterisk Call Manager/9.0.0\r\n")
+            _read_action(sent)
+            link.sendall(b"Response: Success\r\nMessage: Hello\r\n\r\n")
+            ended.wait(_DEADLINE_S)
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        asterisk = threading.Thread(target=hang, args=[server], daemon=True)
+        asterisk.start()
+        with Witness(server.getsockname()[1]) as witness:
+            with pytest.raises(LabError, match="Ping: no answer within"):
+                witness.action("Ping")
+            assert not witness.connected
+        ended.set()
+        asterisk.join(_DEADLINE_S)
