@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from fastagi.domain.contacts import Contact
+from fastagi.domain.counting import CountingRules
+from fastagi.history.cdr import past_calls, read_rows
+from fastagi.history.judge import judge
 from tests.asterisk.callback import (
     CLIENT,
     QUICK,
@@ -160,3 +164,45 @@ def test_cdrs_of_a_callback_through_a_local_channel(lab: Lab, suffix: str) -> No
         f"SELECT CAST(billsec AS INTEGER) FROM cdr WHERE dst = '{CLIENT}'"
     )
     assert (of_the_route >= 1) is (suffix == "/n")
+
+
+@pytest.mark.parametrize("suffix", ["", "/n"])
+def test_cdrs_of_a_call_by_hand_say_that_the_client_was_talked_to(
+    lab: Lab, suffix: str
+) -> None:
+    """Without /n the row with the number has 0 s, and the row of the talk no number."""
+    lab.agent("alice", Answer())
+    lab.client(CLIENT, TALK)
+    lab.asterisk.set_dialplan(
+        extra="[by-hand]\n"
+        f"exten => s,1,Dial(Local/{CLIENT}@outbound-routes{suffix},20)\n"
+        " same => n,Hangup()\n"
+    )
+    uniqueid = lab.witness.originate("PJSIP/alice", context="by-hand", exten="s")
+
+    def rows() -> list[dict[str, Any]]:
+        with closing(sqlite3.connect(lab.asterisk.home / "log/master.db")) as conn:
+            conn.row_factory = sqlite3.Row
+            found = conn.execute("SELECT * FROM cdr WHERE linkedid = ?", [uniqueid])
+            return [dict(one) for one in found]
+
+    wait_until(
+        lambda: any(int(row["billsec"]) for row in rows() if row["dst"] == "s"),
+        10,
+        "the CDR of the talk",
+    )
+    lab.witness.fence()
+
+    by_number = [row for row in rows() if row["dst"] == CLIENT]
+    assert [int(row["billsec"]) >= 1 for row in by_number] == [suffix == "/n"]
+    judged = judge(
+        past_calls(read_rows(rows()).rows),
+        CountingRules(queues=frozenset({"support"})),
+        client_key=lambda number: number if number.isdecimal() else "",
+        is_own=lambda _: False,
+    )
+    (contact,) = judged.contacts
+    assert (contact.contact, contact.key) == (Contact.CALLED, CLIENT)
+    assert contact.confirmed
+    assert contact.talk_s >= 1
+    assert judged.missed == []
