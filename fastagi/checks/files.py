@@ -7,9 +7,12 @@ What stands in them is judged elsewhere.
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import fastagi
 from fastagi.checks.console import console_socket
 from fastagi.checks.finding import Level, Notes
 from fastagi.checks.process import DEFAULT_USER, User, note_missing_right
@@ -67,6 +70,35 @@ def check_settings_file(config: str, settings: Settings, user: User) -> Notes:
     _check_console(Path(settings.asterisk.config_dir), user, notes)
     for door in open_doors(config, settings, group, os.environ):
         notes.note(door, Level.WARNING)
+    return notes
+
+
+def check_program(
+    user: User,
+    files: Sequence[Path] = (Path(sys.executable), Path(fastagi.__file__)),
+    directory: Path = Path(sys.prefix),
+) -> Notes:
+    """Look whether the service can run its own program.
+
+    It can not if root installed it with the umask 077.
+
+    Args:
+        user: who the service runs as.
+        files: Python, and a file of the program.
+        directory: in which it is installed.
+    """
+    notes = Notes("program")
+    for file in files:
+        if not user.may("r", file):
+            note_missing_right(
+                notes,
+                user,
+                file,
+                "may not read it, so the service can not start",
+                f"chmod -R go+rX {directory}; and let {user.name} pass to that"
+                " directory",
+            )
+            break
     return notes
 
 

@@ -37,6 +37,14 @@ from fastagi.history.sources import CdrDatabase, CdrFile, QueueLogDatabase
 _QUIET_S: Final = 7 * 86_400.0
 #: How far back to look for the newest line.
 _LOOK_BACK_S: Final = 2 * 86_400.0
+#: A field of cdr_custom.conf that is written as one, whatever is in it.
+_QUOTED: Final = re.compile(r"\$\{CSV_QUOTE\(\$\{[^}]*\}\)\}", re.IGNORECASE)
+#: Fields with text that a caller may have sent.
+_OF_CALLERS: Final = re.compile(
+    r"CDR\((?:clid|src|dst|cnum|cnam|did|lastdata|userfield)(?:,[^)]*)?\)"
+    r"|CALLERID\([^)]*\)",
+    re.IGNORECASE,
+)
 #: Asterisk's own, in seconds (``main/cdr.c``).
 _BATCH_S: Final = 300
 
@@ -264,6 +272,7 @@ def _look_at_csv(
                 "write loguniqueid = yes under [csv]; then: asterisk -rx 'module reload"
                 " cdr_csv.so'",
             )
+    _look_at_quotes(path, place, notes)
     if not readable:
         return
     _look_at_rotation(path, history, place, notes)
@@ -291,6 +300,24 @@ def _name_columns(path: Path, place: Place) -> str:
             " history.cdr_columns; needed are " + ", ".join(NEEDED)
         )
     return f"as {mapping.where} has it: cdr_columns: [{', '.join(names)}]"
+
+
+def _look_at_quotes(path: Path, place: Place, notes: Notes) -> None:
+    """Warn of what a caller decides and cdr_custom writes without CSV_QUOTE()."""
+    conf = place.conf_or_none("cdr_custom.conf")
+    mappings = conf.section("mappings") if conf else None
+    mapping = mappings.get(path.name) if mappings else None
+    if mapping is None:
+        return
+    bare = dict.fromkeys(_OF_CALLERS.findall(_QUOTED.sub("", mapping.value)))
+    if bare:
+        notes.warn(
+            mapping.where,
+            f"{', '.join(bare)} may hold line breaks that a caller has sent, and"
+            " without CSV_QUOTE() the caller can write CDRs of his own there",
+            f"write each field as ${{CSV_QUOTE(${{{next(iter(bare))}}})}}; then:"
+            " asterisk -rx 'module reload cdr_custom.so'",
+        )
 
 
 def _columns_of(mapping: str) -> list[str]:

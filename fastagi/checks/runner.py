@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from fastagi.checks.database import check_database
 from fastagi.checks.dialplan import check_dialplan
-from fastagi.checks.files import check_settings_file
+from fastagi.checks.files import check_program, check_settings_file
 from fastagi.checks.finding import Finding, Notes
 from fastagi.checks.history import check_history
 from fastagi.checks.hours import check_hours, have_hours
@@ -67,6 +67,7 @@ def _look(config: str, settings: Settings) -> Iterator[Notes]:
         control_refused = True
     user = service_user(running)
     yield _area("settings", lambda: check_settings_file(config, settings, user))
+    yield _area("program", lambda: check_program(user))
     yield _area("numbers", lambda: check_numbers(settings))
     yield _area(
         "database",

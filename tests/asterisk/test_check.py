@@ -34,7 +34,16 @@ _SUPPORT = Queue(name="support", members=("alice",), options=_OFFER)
 _SALES = Queue(name="sales", members=("bob",), options=_OFFER)
 _RELOAD_QUEUES = "module reload app_queue.so"
 _AREAS = (
-    *("settings", "numbers", "database", "manager", "dialplan", "queues", "history"),
+    *(
+        "settings",
+        "program",
+        "numbers",
+        "database",
+        "manager",
+        "dialplan",
+        "queues",
+        "history",
+    ),
     *("sounds", "FastAGI", "control socket", "service"),
 )
 

@@ -19,7 +19,7 @@ import yaml
 
 from fastagi.checks import database
 from fastagi.checks.database import check_database
-from fastagi.checks.files import HIDDEN, check_settings_file
+from fastagi.checks.files import HIDDEN, check_program, check_settings_file
 from fastagi.checks.finding import Notes
 from fastagi.checks.network import check_control
 from fastagi.checks.place import Place
@@ -619,3 +619,27 @@ def _as_nobody() -> Iterator[None]:
 @contextmanager
 def _nothing() -> Iterator[None]:
     yield
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a user besides this one")
+def test_program_that_was_installed_with_the_umask_077(tmp_path: Path) -> None:
+    _open_above(tmp_path)
+    prefix = tmp_path / "opt"
+    python, package = prefix / "bin/python", prefix / "lib/fastagi.py"
+    for file in (python, package):
+        write(file, "")
+    prefix.chmod(0o700)
+
+    text = only(check_program(_STRANGER, [python, package], prefix))
+
+    assert text == (
+        f"fault: {python}: nobody may not read it, so the service can not start -"
+        f" chmod -R go+rX {prefix}; and let nobody pass to that directory"
+    )
+    # The directory is open, and not what is in it.
+    prefix.chmod(0o755)
+    package.chmod(0o600)
+    text = only(check_program(_STRANGER, [python, package], prefix))
+    assert text.startswith(f"fault: {package}: ")
+    package.chmod(0o644)
+    assert told(check_program(_STRANGER, [python, package], prefix)) == ["ok"]

@@ -325,6 +325,32 @@ def test_file_of_cdr_custom_without_its_columns(tmp_path: Path, csv: Path) -> No
     assert check(tmp_path, cdr_csv=str(csv), cdr_columns=names) == ["ok"]
 
 
+def test_field_of_a_caller_that_cdr_custom_writes_without_quotes(
+    tmp_path: Path, csv: Path
+) -> None:
+    write(csv, custom_line(time.time() - 60))
+    write(tmp_path / "etc/cdr.conf", "[general]\nunanswered = yes\n")
+    conf = tmp_path / "etc/cdr_custom.conf"
+    names = ["clid", "src", "dst", "channel", "start", "disposition", "uniqueid"]
+
+    def found(content: str) -> list[str]:
+        write(conf, content)
+        return check(tmp_path, cdr_csv=str(csv), cdr_columns=names)
+
+    bare = CUSTOM_CONF.replace("${CSV_QUOTE(${CDR(src)})}", "${CDR(src)}")
+    # Quotes by hand end at the first quote that a caller sends.
+    bare = bare.replace("${CSV_QUOTE(${CDR(clid)})}", '"${CDR(clid)}"')
+    assert found(bare) == [
+        f"warning: {conf}:2: CDR(clid), CDR(src) may hold line breaks that a caller has"
+        " sent, and without CSV_QUOTE() the caller can write CDRs of his own there -"
+        " write each field as ${CSV_QUOTE(${CDR(clid)})}; then: asterisk -rx 'module"
+        " reload cdr_custom.so'"
+    ]
+    # The uniqueid is not the caller's.
+    assert found(CUSTOM_CONF.replace("${CSV_QUOTE(${CDR(uniqueid)})}", "x")) == ["ok"]
+    assert found(bare.replace("Master.csv", "other.csv")) == ["ok"]
+
+
 def test_table_with_two_columns_for_the_time_of_which_none_is_filled(
     tmp_path: Path, log: Path
 ) -> None:

@@ -342,7 +342,15 @@ class TestRun:
     def test_every_area_is_told_of(self, tmp_path: Path) -> None:
         found = checks.run(self._configure(tmp_path))
         assert list(dict.fromkeys(finding.area for finding in found)) == [
-            *("settings", "numbers", "database", "manager", "dialplan", "queues"),
+            *(
+                "settings",
+                "program",
+                "numbers",
+                "database",
+                "manager",
+                "dialplan",
+                "queues",
+            ),
             *("history", "sounds", "FastAGI", "control socket", "service"),
         ]
         by_area = {finding.area: finding for finding in found}
@@ -400,7 +408,9 @@ class TestRun:
         path = self._configure(tmp_path)
         done = CliRunner().invoke(cli.main, ["check", "--config", path])
         assert done.exit_code == 1
-        assert done.output.startswith("settings        ok\nnumbers         WARNING: ")
+        assert done.output.startswith(
+            "settings        ok\nprogram         ok\nnumbers         WARNING: "
+        )
         done = CliRunner().invoke(cli.main, ["check", "--json", "--config", path])
         assert done.exit_code == 1
         found = json.loads(done.output)
