@@ -155,7 +155,7 @@ def _describe(task: Mapping[str, Any]) -> str:
     until = _when(task["expires_at"])
     if not task["queue_closed"]:
         return (
-            f"Waits, {task['reason']}. To be called from {_when(task['due_at'])} on,"
+            f"Waiting: {task['reason']}. To be called from {_when(task['due_at'])} on,"
             f" when an agent is free, until {until}."
         )
     if task["opens_at"] is None:
@@ -164,12 +164,12 @@ def _describe(task: Mapping[str, Any]) -> str:
         when = f"until {_when(task['opens_at'])}"
     if task["opens_at"] is None or _expires_first(task):
         return (
-            f"Waits, {task['reason']}. The queue is closed {when}; the task expires"
+            f"Waiting: {task['reason']}. The queue is closed {when}; the task expires"
             f" before, at {until}."
         )
     return (
-        f"Waits, {task['reason']}. The queue is closed {when}; to be called then, when"
-        f" an agent is free, until {until}."
+        f"Waiting: {task['reason']}. The queue is closed {when}; to be called then,"
+        f" when an agent is free, until {until}."
     )
 
 

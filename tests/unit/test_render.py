@@ -94,7 +94,7 @@ def test_story_of_a_task_that_waits() -> None:
         == """\
 Task 17: +4930123456, queue support
   A call of the client was missed.
-  Waits, busy (SIP 486); next try in 30 s. To be called from 2026-11-24 16:24:30 on,\
+  Waiting: busy (SIP 486); next try in 30 s. To be called from 2026-11-24 16:24:30 on,\
  when an agent is free, until 2026-11-24 16:29:00."""
     )
 
@@ -127,7 +127,7 @@ def test_task_that_waits_for_its_queue_to_open(
 ) -> None:
     waits = task(queue_closed=True, opens_at=opens_at)
     story = render.story({"task": waits, "history": [], "attempts": []})
-    assert story.endswith(f"\n  Waits, {waits['reason']}. {standing}")
+    assert story.endswith(f"\n  Waiting: {waits['reason']}. {standing}")
     row = {**waits, "joined_at": "2026-11-24T16:24:00.000+00:00", "attempts": 1}
     assert render.tasks([row]).endswith(f"{waits['reason']}{why}")
 
