@@ -45,8 +45,9 @@ def check_service(running: Running | None, *, control_refused: bool) -> Notes:
         notes.fault(
             _WHERE,
             f"the service is not connected to Asterisk: {reason}",
-            "put right what is found under manager; if nothing is, the service was"
-            f" started with other settings: {_RESTART}",
+            "put right what is found under manager; if nothing is, the service connects"
+            " again within a minute; if it does not, it was started with other"
+            f" settings: {_RESTART}",
         )
     database = running.status.get("database", "ok")
     if database != "ok":

@@ -304,6 +304,11 @@ class TestService:
         assert text.startswith("fault: ")
         assert "not connected to Asterisk: refused the login" in text
 
+    def test_service_that_has_not_tried_again_since_asterisk_is_right(self) -> None:
+        status = {"version": __version__, "asterisk": {"connected": False}}
+        text = only(check_service(Running(uid=0, status=status), control_refused=False))
+        assert "if nothing is, the service connects again within a minute" in text
+
     def test_service_that_can_not_use_its_database_says_why(self) -> None:
         problem = Problem("", "no room left for /var/lib/x; y.db", "make room; now")
         status = {
