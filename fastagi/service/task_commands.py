@@ -17,7 +17,7 @@ from fastagi.config.model import Settings
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.domain.numbers import why_not_any_more, without_separators
 from fastagi.domain.reason import Code, Reason, because, said
-from fastagi.domain.task import OPEN, CallbackTask, Kind, Status
+from fastagi.domain.task import OPEN, CallbackTask, IllegalMove, Kind, Status
 from fastagi.runtime.clock import Clock
 from fastagi.service.commands import (
     Actor,
@@ -149,11 +149,21 @@ class TaskCommands:
         )
 
     async def cancel(self, command: CancelTask, actor: Actor) -> TaskChanged:
-        """Cancel a task, and end its attempt unless client and agent are talking."""
+        """Cancel a task, and end its attempt unless client and agent are talking.
+
+        Raises:
+            BadRequest: the task is cancelled already.
+            IllegalMove: the task has ended in another way.
+        """
         why = because(Code.CANCELLED_BY_HAND)
         if command.reason:
             why = said(command.reason)
-        task = await self._store.cancel(command.id, why, self._clock.now())
+        try:
+            task = await self._store.cancel(command.id, why, self._clock.now())
+        except IllegalMove as error:
+            if error.status is Status.CANCELLED:
+                raise BadRequest(f"task {command.id} is cancelled already") from error
+            raise
         self._log_change(task, why, actor)
         if task.cancel_requested:
             self._withdraw(task.id, task.why)

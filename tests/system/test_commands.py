@@ -24,6 +24,15 @@ class CommandTests(ServiceTestCase):
         )
         self.assert_status("completed")
 
+    def test_cancelled_task_is_cancelled_again(self) -> None:
+        self.alice.busy()
+        self.begin()
+        self.add()
+        self.world.ask("tasks.cancel", id=1)
+        answer = self.world.ask("tasks.cancel", id=1)
+        self.assertEqual(answer["error"], "task 1 is cancelled already")
+        self.assert_status("cancelled")
+
     def test_status_tells_since_when_the_first_in_line_waits(self) -> None:
         self.alice.busy()
         self.begin()
