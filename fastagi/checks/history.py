@@ -65,9 +65,7 @@ def check_history(settings: Settings, place: Place, user: User) -> Notes:
     newest = _Newest(place)
     _look_at_logger_conf(history, place, notes)
     if history.queue_log_file:
-        _look_at_queue_log(
-            Path(history.queue_log_file), history, place, user, newest, notes
-        )
+        _look_at_queue_log(settings, place, user, newest, notes)
     if _may_open(history.queue_log_url, "queue_log", user, notes):
         _look_at_queue_log_table(history, newest, notes)
     if history.cdr_csv is not None:
@@ -203,13 +201,14 @@ def _look_at_logger_conf(history: HistorySettings, place: Place, notes: Notes) -
 
 
 def _look_at_queue_log(
-    path: Path,
-    history: HistorySettings,
+    settings: Settings,
     place: Place,
     user: User,
     newest: _Newest,
     notes: Notes,
 ) -> None:
+    history = settings.history
+    path = Path(history.queue_log_file)
     elsewhere = (
         "write queue_log: \"\" in the section 'history', or share the directory of"
         " Asterisk's logs with this machine"
@@ -220,8 +219,18 @@ def _look_at_queue_log(
     )
     missing = here if place.is_here else elsewhere
     _look_at_rotation(path, history, place, notes)
-    if _may_read(path, user, missing, notes):
-        _look_for_newest(path, queue_log.time_of, newest, notes)
+    if not _may_read(path, user, missing, notes):
+        return
+    if not place.is_here and "queue_log" not in history.model_fields_set:
+        notes.warn(
+            path,
+            "it is read by default, and Asterisk is on another machine (ami.host is"
+            f" {settings.ami.host}): if an Asterisk of this machine writes it, calls"
+            " that were missed there are called back here",
+            "write queue_log: \"\" in the section 'history'; or, if it is the log of"
+            " the other Asterisk, its path",
+        )
+    _look_for_newest(path, queue_log.time_of, newest, notes)
 
 
 def _look_at_rotation(

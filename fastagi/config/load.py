@@ -195,9 +195,10 @@ class _Judge:
         sections["ami"] = model.AmiSettings(
             **{**dict(sections["ami"]), "secret": secret}
         )
-        sections["history"] = model.HistorySettings(
-            **{**dict(sections["history"]), **history_passwords}
-        )
+        history = sections["history"]
+        # Only what is in the file, so that model_fields_set still tells it.
+        written = {name: getattr(history, name) for name in history.model_fields_set}
+        sections["history"] = model.HistorySettings(**{**written, **history_passwords})
         return model.Settings(
             **sections,
             queues={

@@ -21,6 +21,7 @@ from fastagi.checks import rotation
 from fastagi.checks.history import check_history
 from fastagi.checks.place import Place
 from fastagi.checks.process import User
+from fastagi.config.model import HistorySettings
 from tests.harness.checking import only, settings, told, write
 from tests.recordings.past_calls import FREEPBX, make_cdr_table
 
@@ -90,6 +91,35 @@ def test_queue_log_of_an_asterisk_on_another_machine(tmp_path: Path) -> None:
     given = settings(tmp_path, ami={"host": "192.0.2.1"})
     text = only(check_history(given, Place(given), _US))
     assert 'write queue_log: ""' in text
+
+
+class TestQueueLogOfTheWrongAsterisk:
+    """A second service, for another machine, beside the Asterisk of the first one."""
+
+    def _check(self, home: Path, log: Path, host: str, **written: str) -> list[str]:
+        given = settings(home, ami={"host": host}, history=written)
+        # The default is a path of the machine; here it is this file.
+        values = {**dict(given.history), "queue_log": str(log)}
+        in_file = given.history.model_fields_set
+        history = HistorySettings.model_construct(in_file, **values)
+        given = attrs.evolve(given, history=history)
+        return told(check_history(given, Place(given), _US))
+
+    def test_default_path_is_a_file_of_this_machine(
+        self, tmp_path: Path, log: Path
+    ) -> None:
+        (text,) = self._check(tmp_path, log, "192.0.2.1")
+        assert text.startswith(f"warning: {log}: it is read by default, and Asterisk")
+        assert "192.0.2.1" in text
+        assert 'write queue_log: ""' in text
+
+    def test_path_that_is_written_in_the_settings(
+        self, tmp_path: Path, log: Path
+    ) -> None:
+        assert self._check(tmp_path, log, "192.0.2.1", queue_log=str(log)) == ["ok"]
+
+    def test_asterisk_on_this_machine(self, tmp_path: Path, log: Path) -> None:
+        assert self._check(tmp_path, log, "127.0.0.1") == ["ok"]
 
 
 def test_asterisk_is_told_to_write_none(tmp_path: Path, log: Path) -> None:

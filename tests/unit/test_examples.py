@@ -238,6 +238,8 @@ class TestUnit:
         assert Path(given.control.socket).parent == Path("/run/callback-queue-berlin")
         database = given.database.url.removeprefix("sqlite:///")
         assert Path(database).parent == Path("/var/lib/callback-queue-berlin")
+        # The default is the log of the first Asterisk.
+        assert given.history.queue_log_file == ""
 
     def test_its_user_is_made(self, unit: configparser.RawConfigParser) -> None:
         assert unit["Service"]["User"] == DEFAULT_USER
