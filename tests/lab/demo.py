@@ -164,7 +164,7 @@ def _asked_for(
     wait_until(
         lambda: "Playing 'callback-queue/member-alert" in asterisk.log, 5, "the alert"
     )
-    tell.say('Alice hears: "... you will be connected with the client"')
+    tell.say('Alice hears: "... you will now be connected to the client"')
     client.wait_for_call(deadline_s=15)
     tell.say(f"the client's phone, {CLIENT}, rings")
     client.wait_for(response(200, "INVITE", sent=True))
