@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import cached_property
 from typing import Annotated, Final, cast
 
 import attrs
@@ -361,11 +362,12 @@ class Settings:
             allow_regions=frozenset(numbers.allow_regions),
             deny_regions=frozenset(numbers.deny_regions),
             own=self.number_plan.own_numbers,
-            own_keys=self._shown_keys(),
+            own_keys=self._shown_keys,
             dial_as=numbers.dial_as,
             plan=self.plan,
         )
 
+    @cached_property
     def _shown_keys(self) -> frozenset[str]:
         """Keys of the numbers that clients see when they are called."""
         numbers = (queue.outbound_number for queue in self.queues.values())

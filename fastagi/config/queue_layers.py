@@ -480,11 +480,6 @@ class QueueTable(Mapping[str, QueueSettings]):
     def __len__(self) -> int:
         return len(self._by_folded_name)
 
-    def name_of(self, name: str) -> str | None:
-        """Return a queue's name as in the file, None if it is not there."""
-        queue = self.get(name)
-        return None if queue is None else queue.name
-
     def __hash__(self) -> int:
         return hash(frozenset(self._by_folded_name))
 

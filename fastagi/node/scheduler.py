@@ -17,8 +17,7 @@ from twisted.logger import Logger
 from fastagi.config.model import Settings
 from fastagi.domain.capacity import Capacity
 from fastagi.domain.names import folded
-from fastagi.domain.numbers import why_not_any_more
-from fastagi.domain.reason import Code, Reason, because
+from fastagi.domain.reason import Code, because
 from fastagi.domain.task import CallbackTask
 from fastagi.node.dialer import Dialer
 from fastagi.node.hold import Hold
@@ -160,7 +159,9 @@ class Scheduler:
                 _utc(now),
                 busy_keys=self._busy(),
                 call_limits=settings.call_limits,
-                why_not=_judge(settings),
+                number_rules={
+                    name: settings.number_rules(settings.queue(name)) for name in spare
+                },
             )
             self._tell(due.put_off)
             if not due.begun:
@@ -260,19 +261,6 @@ class Scheduler:
         moments = [queues.next_free_at(t.key, t.wrapuptime_s, now) for t in wanted]
         moments += [self._next_due, self._opening_state.next_change(now)]
         return min((m for m in moments if m is not None and m > now), default=None)
-
-
-def _judge(settings: Settings) -> Callable[[CallbackTask], Reason | None]:
-    """Return what says why a task must not be called by these settings."""
-
-    def why_not(task: CallbackTask) -> Reason | None:
-        rules = settings.number_rules(settings.queue(task.queue))
-        refusal = why_not_any_more(task.number, task.number_key, rules)
-        if refusal is None:
-            return None
-        return because(Code.NOT_ALLOWED_ANY_MORE, cause=refusal)
-
-    return why_not
 
 
 def _utc(seconds: float) -> datetime:

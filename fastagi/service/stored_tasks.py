@@ -83,7 +83,7 @@ class StoredTasks:
         plan = self._settings().plan
         # Both are queued at once, so no other work can come between them.
         blocked = Deferred.fromCoroutine(self._store.rekey_blocked(plan))
-        tasks = Deferred.fromCoroutine(self._store.rekey(plan.key, now))
+        tasks = Deferred.fromCoroutine(self._store.rekey(plan, now))
         done: list[tuple[bool, Any]] = await DeferredList(
             [blocked, tasks], consumeErrors=True
         )
@@ -126,7 +126,7 @@ class StoredTasks:
         """Spell the queues of open tasks as in the settings; warn of unknown queues."""
 
         async def adopt() -> dict[str, int]:
-            if await self._store.respell(self._settings().queues.name_of):
+            if await self._store.respell(self._settings().queues):
                 self._tasks_changed()
             return await self._store.open_by_queue()
 

@@ -7,7 +7,7 @@ They know nothing of threads, Asterisk or settings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -17,6 +17,7 @@ from sqlalchemy import bindparam, func, insert, select, text, update
 
 from fastagi.domain.attempt import Attempt, Disposition, Verdict
 from fastagi.domain.limits import CallLimits, called_too_often
+from fastagi.domain.numbers import NumberRules, why_not_any_more
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.retry import RetryRules, decide
 from fastagi.domain.task import CallbackTask, Move, Status, after
@@ -112,7 +113,7 @@ def begin_attempts(
     busy_keys: Sequence[str],
     now: datetime,
     call_limits: CallLimits,
-    why_not: Callable[[CallbackTask], Reason | None],
+    number_rules: Mapping[str, NumberRules],
     node: str,
 ) -> BeginResult:
     """Begin an attempt for each of the first due tasks, one per channel id.
@@ -124,14 +125,14 @@ def begin_attempts(
         busy_keys: number keys that must not be called now.
         now: the current time.
         call_limits: maximum numbers of calls, these included.
-        why_not: returns the reason why a task must not be called any more, or None.
+        number_rules: which numbers each queue may call; a queue without: any.
         node: the name of the Asterisk that places the calls.
     """
     begun: list[TaskAttempt] = []
     put_off: list[CallbackTask] = []
     for channel_id in channel_ids:
         task = _next_to_call(
-            conn, queues, busy_keys, now, call_limits, why_not, put_off
+            conn, queues, busy_keys, now, call_limits, number_rules, put_off
         )
         if task is None:
             break
@@ -145,7 +146,7 @@ def _next_to_call(
     busy_keys: Sequence[str],
     now: datetime,
     call_limits: CallLimits,
-    why_not: Callable[[CallbackTask], Reason | None],
+    number_rules: Mapping[str, NumberRules],
     put_off: list[CallbackTask],
 ) -> CallbackTask | None:
     """Put off due tasks that must not be called; return the first that may, or None."""
@@ -160,7 +161,8 @@ def _next_to_call(
         if row is None:
             return None
         task = task_of(row)
-        moved = _put_off(conn, task, now, call_limits.per_number, why_not)
+        rules = number_rules.get(task.queue)
+        moved = _put_off(conn, task, now, call_limits.per_number, rules)
         if moved is None:
             return task
         put_off.append(moved)
@@ -172,7 +174,7 @@ def _put_off(
     task: CallbackTask,
     now: datetime,
     most_calls: int,
-    why_not: Callable[[CallbackTask], Reason | None],
+    rules: NumberRules | None,
 ) -> CallbackTask | None:
     """End or postpone a due task that must not be called now.
 
@@ -181,8 +183,9 @@ def _put_off(
     """
     if (known := guards.blocked(conn, task.number_key)) is not None:
         return move_task(conn, task, Move.CANCEL, now, known.why)
-    if refusal := why_not(task):
-        return move_task(conn, task, Move.GIVE_UP, now, refusal)
+    if rules and (why := why_not_any_more(task.number, task.number_key, rules)):
+        why = because(Code.NOT_ALLOWED_ANY_MORE, cause=why)
+        return move_task(conn, task, Move.GIVE_UP, now, why)
     again_at = limits.number_free_at(conn, task.number_key, most_calls, now)
     if again_at is None:
         return None

@@ -9,7 +9,7 @@ survive the call, so it is stored here until the call ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from attrs import frozen
 from sqlalchemy import bindparam, func, insert, select, text, update
 
+from fastagi.domain.names import folded
 from fastagi.domain.reason import Reason, dump_params, load
 from fastagi.domain.task import Kind, NewTask
 from fastagi.store import schema
@@ -233,12 +234,17 @@ def last_event(conn: sa.Connection, task_id: int) -> int:
     return int(conn.execute(_LAST_EVENT, {"task_id": task_id}).scalar_one())
 
 
-def respell(conn: sa.Connection, name_of: Callable[[str], str | None]) -> None:
-    """Spell the queues of requests that may still become tasks as the settings do."""
+def respell(conn: sa.Connection, by_folded: Mapping[str, str]) -> None:
+    """Spell the queues of requests that may still become tasks as the settings do.
+
+    Args:
+        conn: in a transaction.
+        by_folded: the names of the settings, by `folded` name.
+    """
     is_open = _later.c.state == LaterState.OPEN.value
     queues = conn.execute(select(_later.c.queue).where(is_open).distinct()).scalars()
     for queue in queues.all():
-        name = name_of(queue) or queue
+        name = by_folded.get(folded(queue), queue)
         if name != queue:
             of_queue = update(_later).where(is_open, _later.c.queue == queue)
             conn.execute(of_queue.values(queue=name))

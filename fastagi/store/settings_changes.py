@@ -6,7 +6,7 @@ The functions run inside a transaction, may run twice and change only the databa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -14,6 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam, func, select, text, update
 
 from fastagi.domain.limits import called_too_often
+from fastagi.domain.names import folded
+from fastagi.domain.numbers import NumberPlan
 from fastagi.domain.reason import Code, because
 from fastagi.domain.task import CallbackTask, Move, Status
 from fastagi.store import later, limits, schema
@@ -82,9 +84,7 @@ def use_limit(
     return earlier
 
 
-def rekey(
-    conn: sa.Connection, key_of: Callable[[str], str], now: datetime
-) -> list[CallbackTask]:
+def rekey(conn: sa.Connection, plan: NumberPlan, now: datetime) -> list[CallbackTask]:
     """Update the number keys of open tasks; return the tasks that ended by this.
 
     If several tasks now have the same key, the one in progress stays, otherwise the
@@ -100,7 +100,7 @@ def rekey(
     changed: dict[int, str] = {}
     ended: list[CallbackTask] = []
     for task in tasks:
-        key = key_of(task.number)
+        key = plan.key(task.number)
         first = stays.setdefault(key, task)
         if first is task:
             if key != task.number_key:
@@ -123,21 +123,22 @@ def rekey(
     return ended
 
 
-def respell(conn: sa.Connection, name_of: Callable[[str], str | None]) -> int:
+def respell(conn: sa.Connection, names: Collection[str]) -> int:
     """Spell the queues of open tasks as the settings do now.
 
     Args:
         conn: in a transaction.
-        name_of: returns the name of a queue in the settings, None if it is not there.
+        names: of the queues in the settings.
 
     Returns:
         How many tasks had another spelling.
     """
-    names = {queue: name_of(queue) or queue for queue in open_by_queue(conn)}
+    by_folded = {folded(name): name for name in names}
     changed = 0
-    for queue, name in names.items():
+    for queue in open_by_queue(conn):
+        name = by_folded.get(folded(queue), queue)
         if name != queue:
             of_queue = update(_task).where(_open, _task.c.queue == queue)
             changed += conn.execute(of_queue.values(queue=name)).rowcount
-    later.respell(conn, name_of)
+    later.respell(conn, by_folded)
     return changed

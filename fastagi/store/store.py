@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from fastagi.domain.attempt import DEFAULT_NODE, Attempt, Verdict
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
 from fastagi.domain.limits import CallLimits
-from fastagi.domain.numbers import NotCallable, NumberPlan
+from fastagi.domain.numbers import NotCallable, NumberPlan, NumberRules
 from fastagi.domain.queue_log_entries import EventRow
 from fastagi.domain.reason import Reason
 from fastagi.domain.retry import RetryRules
@@ -54,10 +54,7 @@ Ts = TypeVarTuple("Ts")
 #: Number of task ids that one transaction counts, in some milliseconds.
 _COUNTED_AT_ONCE: Final = 50_000
 _NO_LIMITS: Final = CallLimits()
-
-
-def _nothing(_task: CallbackTask) -> Reason | None:
-    return None
+_ANY_NUMBER: Final[Mapping[str, NumberRules]] = {}
 
 
 class TaskStore:
@@ -194,7 +191,7 @@ class TaskStore:
         *,
         busy_keys: Collection[str] = (),
         call_limits: CallLimits = _NO_LIMITS,
-        why_not: Callable[[CallbackTask], Reason | None] = _nothing,
+        number_rules: Mapping[str, NumberRules] = _ANY_NUMBER,
     ) -> BeginResult:
         """Begin attempts of due tasks, the first in line first.
 
@@ -208,8 +205,8 @@ class TaskStore:
                 ``expires_at`` on.
             busy_keys: number keys that must not be called now.
             call_limits: maximum numbers of calls, these included.
-            why_not: returns the reason why a task must not be called any more, or None;
-                called outside the reactor's thread.
+            number_rules: which numbers each queue may call; a queue without: any. A
+                task whose number is not allowed any more ends.
         """
         if not queues or not channel_ids:
             return BeginResult([], [])
@@ -221,7 +218,7 @@ class TaskStore:
             tuple(busy_keys),
             now,
             call_limits,
-            why_not,
+            number_rules,
             self._node,
         )
 
@@ -427,19 +424,17 @@ class TaskStore:
             "serve", lifecycle.serve, number_key, why, now, served_at, asked_at
         )
 
-    async def rekey(
-        self, key_of: Callable[[str], str], now: datetime
-    ) -> list[CallbackTask]:
+    async def rekey(self, plan: NumberPlan, now: datetime) -> list[CallbackTask]:
         """Update the number keys of open tasks after a change of the number plan.
 
         Args:
-            key_of: returns the key of a number; called outside the reactor's thread.
+            plan: what numbers mean now.
             now: the current time.
 
         Returns:
             The tasks that ended because their client has another open task.
         """
-        return await self._run_fenced("rekey", settings_changes.rekey, key_of, now)
+        return await self._run_fenced("rekey", settings_changes.rekey, plan, now)
 
     async def use_limit(self, most_calls: int, now: datetime) -> list[CallbackTask]:
         """Make tasks due earlier if a new limit allows calls to their numbers earlier.
@@ -528,17 +523,16 @@ class TaskStore:
             after_id = some.more_after
         return counted
 
-    async def respell(self, name_of: Callable[[str], str | None]) -> int:
+    async def respell(self, names: Collection[str]) -> int:
         """Spell the queues of open tasks as the settings do now.
 
         Args:
-            name_of: returns the name of a queue in the settings, None if it is not
-                there; called outside the reactor's thread.
+            names: of the queues in the settings.
 
         Returns:
             How many tasks had another spelling.
         """
-        return await self._run_fenced("respell", settings_changes.respell, name_of)
+        return await self._run_fenced("respell", settings_changes.respell, tuple(names))
 
     async def oldest_open(self) -> dict[str, datetime]:
         """Return for each queue with open tasks since when the first in line waits."""

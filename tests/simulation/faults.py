@@ -164,7 +164,7 @@ def _task_per_call() -> Iterator[None]:
         key = f"{new.number_key}-{new.linkedid}"
         return await add(self, attrs.evolve(new, number_key=key), *args, **more)
 
-    async def no_rekey(self: Any, key_of: Any, now: Any) -> list[Any]:
+    async def no_rekey(self: Any, plan: Any, now: Any) -> list[Any]:
         return []
 
     with (

@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
+from typing import Final
 
 import attrs
 import pytest
 
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
 from fastagi.domain.limits import CallLimits
-from fastagi.domain.numbers import NotCallable, NumberPlan
-from fastagi.domain.reason import Reason, said
+from fastagi.domain.numbers import NotCallable, NumberPlan, NumberRules
+from fastagi.domain.reason import said
 from fastagi.domain.task import CallbackTask, Kind, Move
 from fastagi.store import guards, requests
 from fastagi.store.engine import ALONE, Database
@@ -434,20 +436,21 @@ def test_without_limits_nothing_is_counted(store: TaskStore) -> None:
 # -- the settings in force -------------------------------------------------
 
 
+_DENIES_12345: Final = NumberRules(deny=(re.compile(r"\+?12345"),))
+
+
 def test_a_task_that_must_not_be_called_any_more_ends(store: TaskStore) -> None:
-    add(store, "1")
-    add(store, "2")
+    for number in ("12345", "67890"):
+        done(store.add(attrs.evolve(new_task(number), number=number), NOW))
 
-    def why_not(task: CallbackTask) -> Reason | None:
-        return said("it is a premium-rate number") if task.number_key == "1" else None
+    outcome = begin(store, 0, number_rules={"support": _DENIES_12345})
 
-    outcome = begin(store, 0, why_not=why_not)
-
-    assert [one.task.number_key for one in outcome.begun] == ["2"]
+    assert [one.task.number_key for one in outcome.begun] == ["67890"]
     (ended,) = outcome.put_off
     assert (ended.status.value, ended.reason) == (
         "failed",
-        "it is a premium-rate number",
+        "the settings do not allow it any more: the number is on the list of numbers"
+        " not to call",
     )
     assert ended.ended_at == NOW
     assert done(store.attempts(ended.id)) == []
@@ -456,15 +459,16 @@ def test_a_task_that_must_not_be_called_any_more_ends(store: TaskStore) -> None:
 def test_many_tasks_that_must_not_be_called_hold_up_nobody_for_long(
     store: TaskStore,
 ) -> None:
+    nobody = {"support": NumberRules(deny=(re.compile(".*"),))}
     for n in range(130):
         add(store, f"{n}")
     ended: list[datetime] = []
     for _ in range(3):
-        outcome = begin(store, 0, why_not=lambda task: said("no"))
+        outcome = begin(store, 0, number_rules=nobody)
         assert outcome.begun == []
         ended += [task.ended_at for task in outcome.put_off if task.ended_at]
     assert len(ended) == 130
-    assert begin(store, 0, why_not=lambda task: said("no")) == BeginResult([], [])
+    assert begin(store, 0, number_rules=nobody) == BeginResult([], [])
 
 
 # -- many at once ----------------------------------------------------------

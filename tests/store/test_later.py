@@ -486,7 +486,7 @@ def test_queue_log_is_told_of_each_request_and_each_end_once(store: TaskStore) -
 def test_a_new_spelling_of_the_queue_holds_for_the_request(store: TaskStore) -> None:
     begun = talk(store)
     ask_in_sales(store)
-    done(store.respell({"sales": "Sales"}.get))
+    done(store.respell(["Sales"]))
 
     close(store, begun)
 

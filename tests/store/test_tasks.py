@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import attrs
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastagi.domain.attempt import Disposition
+from fastagi.domain.numbers import NumberPlan
 from fastagi.domain.reason import said
 from fastagi.domain.retry import ResultRule, RetryRules
 from fastagi.domain.task import CallbackTask, IllegalMove, Kind, Move, Status
@@ -1342,15 +1344,14 @@ def test_a_delay_is_counted_from_the_end_of_the_attempt(store: TaskStore) -> Non
 # -- when numbers mean something else --------------------------------------
 
 
-def russian(number: str) -> str:
-    """Give the key of a number where +7 and 8 mean the same."""
-    return re.sub(r"^(\+7|8)", "7", number)
+#: There +7 and 8 mean the same.
+RUSSIAN: Final = NumberPlan("RU")
 
 
 def test_open_tasks_get_the_keys_their_numbers_have_now(store: TaskStore) -> None:
     task = add(store, "89031234567", number="89031234567")
 
-    assert done(store.rekey(russian, at(1))) == []
+    assert done(store.rekey(RUSSIAN, at(1))) == []
 
     found = done(store.find(task.id))
     assert (found.number, found.number_key) == ("89031234567", "79031234567")
@@ -1361,7 +1362,7 @@ def test_of_two_tasks_of_one_client_the_first_in_line_stays(store: TaskStore) ->
     later = add(store, "79031234567", number="+79031234567", joined_at=at(-10))
     earlier = add(store, "89031234567", number="89031234567", joined_at=at(-60))
 
-    (ended,) = done(store.rekey(russian, at(1)))
+    (ended,) = done(store.rekey(RUSSIAN, at(1)))
 
     assert (ended.id, ended.status) == (later.id, Status.CANCELLED)
     assert f"task {earlier.id}" in ended.reason
@@ -1376,7 +1377,7 @@ def test_of_two_tasks_of_one_client_the_one_being_called_stays(
     begin(store)
     waiting = add(store, "79031234567", number="+79031234567", joined_at=at(-60))
 
-    (ended,) = done(store.rekey(russian, at(1)))
+    (ended,) = done(store.rekey(RUSSIAN, at(1)))
 
     assert ended.id == waiting.id
     assert done(store.find(calling.id)).number_key == "79031234567"
@@ -1392,7 +1393,7 @@ def test_two_tasks_of_one_client_that_are_both_being_called_are_left_alone(
     begin(store, "c1")
     begin(store, "c2")
 
-    assert done(store.rekey(russian, at(1))) == []
+    assert done(store.rekey(RUSSIAN, at(1))) == []
 
     keys = {done(store.find(task.id)).number_key for task in (first, second)}
     assert len(keys) == 2
@@ -1402,7 +1403,7 @@ def test_keys_can_change_places(store: TaskStore) -> None:
     one = add(store, "200", number="100")
     two = add(store, "100", number="200")
 
-    assert done(store.rekey(str, at(1))) == []
+    assert done(store.rekey(NumberPlan(), at(1))) == []
 
     assert done(store.find(one.id)).number_key == "100"
     assert done(store.find(two.id)).number_key == "200"
@@ -1411,5 +1412,5 @@ def test_keys_can_change_places(store: TaskStore) -> None:
 def test_ended_tasks_keep_their_keys(store: TaskStore) -> None:
     task = add(store, "89031234567", number="89031234567")
     done(store.cancel(task.id, said("by hand"), NOW))
-    assert done(store.rekey(russian, at(1))) == []
+    assert done(store.rekey(RUSSIAN, at(1))) == []
     assert done(store.find(task.id)).number_key == task.number_key
