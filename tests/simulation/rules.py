@@ -380,7 +380,7 @@ class Rules:
         elif attempt["ended_at"] is not None and ring.ended_at is None:
             self._break(
                 "no client is rung for an attempt that has ended",
-                f"{number} by {ring.by}: {attempt['reason']}",
+                f"{number} by {ring.by}: {_words(attempt)}",
             )
 
         self._check_hours(number, ring)
@@ -398,7 +398,7 @@ class Rules:
                 continue
             since = self._read_at[event["id"]]
             if self.calm_since <= since and ring.at > since + _CLOSES_S:
-                self._break(_CANCELLED, f"{number} by {ring.by}: {event['text']}")
+                self._break(_CANCELLED, f"{number} by {ring.by}: {_words(event)}")
 
     def _check_hours(self, number: str, ring: Ringing) -> None:
         """Once the queue has closed no agent may answer any more, if we could know."""
