@@ -615,6 +615,9 @@ def parse_zone(value: object) -> ZoneInfo:
     """Take the name of a time zone."""
     if isinstance(value, ZoneInfo):
         return value
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 100:
+        # An offset, such as +3.
+        value = f"{value:+d}"
     name = parse_text(value)
     form = f"must be a time zone such as Europe/Berlin (got {shown(name)})"
     # ZoneInfo() would take some of the rest for the path of a file.

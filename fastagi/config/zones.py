@@ -28,6 +28,8 @@ def machine_zone() -> ZoneInfo | None:
         return None
 
 
+#: How near a city's name must be: closer than germany is to Guernsey.
+_NEAR_CITY: Final = 0.82
 _A_CITY: Final = "write a city of your zone, which has its summer time too"
 #: A name, hours with their sign, and perhaps minutes: UTC+1, CET-1, GMT+05:30.
 _OFFSET: Final = re.compile(r"([A-Za-z]*)\s*([+-])0?([0-9]{1,2})(?::?([0-9]{2}))?")
@@ -36,7 +38,7 @@ _WEST, _EAST = 12, 14
 
 
 def zone_meant(name: str) -> str:
-    """Guess what somebody meant by a name that is no time zone; "" if nothing."""
+    """Say what to write in place of a name that is no time zone."""
     tidy = name.strip()
     if found := _OFFSET.fullmatch(tidy):
         return _offset_meant(found)
@@ -48,9 +50,10 @@ def zone_meant(name: str) -> str:
         # What looks like CEST or MSK is another one's zone.
         return _A_CITY
     near = get_close_matches(lower, known, n=1) or [
-        cities[city] for city in get_close_matches(lower, cities, n=1)
+        cities[city]
+        for city in get_close_matches(lower, cities, n=1, cutoff=_NEAR_CITY)
     ]
-    return f"did you mean {known[near[0]]}?" if near else ""
+    return f"did you mean {known[near[0]]}?" if near else _A_CITY
 
 
 def _offset_meant(found: re.Match[str]) -> str:
