@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Names shared with ``dialplan/callback-queue.conf``: contexts, variables, paths.
 
-A test holds this file against the dialplan, so neither can change alone.
+A test compares this file with the dialplan.
 """
 
 from __future__ import annotations
@@ -11,30 +11,30 @@ from typing import Final
 
 #: Subroutine before each Queue() of the admin's dialplan.
 ENTER_CONTEXT: Final = "callback-enter"
-#: Context the queue sends a caller to who pressed the key.
+#: Context to which the queue sends a caller who pressed the key.
 REQUEST_CONTEXT: Final = "callback-request"
-#: What the member leg (``Local;2``) runs: extension ``queue`` or ``extension``.
+#: Context of the leg to the agent (``Local;2``): extension ``queue`` or ``extension``.
 MEMBER_CONTEXT: Final = "callback-member"
-#: What the caller leg (``Local;1``) runs once the member has answered.
+#: Context of the leg to the client (``Local;1``), after the agent has answered.
 CALLER_CONTEXT: Final = "callback-caller"
 CALLER_EXTEN: Final = "s"
-#: Where Asterisk sends a call that the client's phone forwards; it is ended there.
+#: Context for calls that the client's phone forwards; it ends them.
 NO_FORWARD_CONTEXT: Final = "callback-no-forward"
-#: Context of the hangup handler that reports how the attempt went.
+#: Context of the hangup handler that reports the outcome of an attempt.
 OUTCOME_CONTEXT: Final = "callback-outcome"
 
-#: AstDB family in which the dialplan keeps how an attempt went.
+#: AstDB family in which the dialplan stores the outcome of an attempt.
 OUTCOME_FAMILY: Final = "callback-outcome"
-#: What is kept there from just before the client is dialled until Dial has ended.
+#: Value in that family from just before Dial() of the client until its end.
 DIALLING: Final = "DIALLING"
-#: Name of the user event that says the same.
+#: Name of the user event with the outcome.
 OUTCOME_EVENT: Final = "CallbackOutcome"
 
-#: AstDB family in which the dialplan keeps requests that the service did not answer.
+#: AstDB family in which the dialplan stores requests that the service did not answer.
 REQUEST_FAMILY: Final = "callback-request"
-#: Name of the user event that says that there is one more.
+#: Name of the user event for a new entry in that family.
 KEPT_EVENT: Final = "CallbackKept"
-#: Context and extension that forget a kept request.
+#: Context and extension that delete a stored request from AstDB.
 FORGET_CONTEXT: Final = "callback-forget"
 FORGET_REQUEST_EXTEN: Final = "request"
 
@@ -50,16 +50,16 @@ class Answer(StrEnum):
     """Values of CALLBACK_STATUS, the service's answer to a request."""
 
     ACCEPTED = "ACCEPTED"
-    #: The caller had an open task already; it keeps its place.
+    #: The client already had an open task; it keeps its place.
     ALREADY = "ALREADY"
-    #: This number can not be called; the caller goes back in line.
+    #: This number cannot be called; the caller goes back in line.
     REFUSED = "REFUSED"
-    #: The request could not be kept; the caller goes back in line.
+    #: The request could not be stored; the caller goes back in line.
     ERROR = "ERROR"
 
 
 class Variable(StrEnum):
-    """Channel variables. Those of the callback are set by Originate."""
+    """Channel variables; Originate sets those of a callback."""
 
     STATUS = "CALLBACK_STATUS"
     PROMPT = "CALLBACK_PROMPT"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Opens a file that somebody else may have put there. Never waits.
+"""Opens a file that another user may have replaced. Never blocks.
 
-A pipe in its place would hold the opening up for good, and a terminal could become that
-of the process.
+Opening a pipe could block for ever, and a terminal could become the controlling
+terminal of the process.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import IO
 
 
 class NoPlainFile(OSError):
-    """There is something else in its place: a pipe, a directory, a device."""
+    """The path is not a plain file but a pipe, a directory or a device."""
 
 
 def open_plain(path: str | os.PathLike[str]) -> IO[bytes]:
     """Open a plain file for reading.
 
     Raises:
-        NoPlainFile: it is something else.
-        OSError: it can not be opened.
-        ValueError: no file can have that name.
+        NoPlainFile: it is not a plain file.
+        OSError: it cannot be opened.
+        ValueError: the name is invalid.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What Asterisk wrote down of calls nobody watched: queue_log and CDRs."""
+"""Asterisk's own records of past calls: queue_log and CDRs."""

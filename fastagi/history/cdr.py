@@ -6,8 +6,8 @@ names are those of Asterisk's CDR properties and of FreePBX's table. One call ma
 several rows: one for each phone that rang, and one for each half of a Local channel
 (``main/cdr.c``). Knows no files and no databases.
 
-Times stand there without a time zone, often in that of the machine, sometimes in UTC.
-The uniqueid tells: it begins with the second in which its channel came into being.
+Times have no time zone; they are local times of the machine or UTC. The uniqueid shows
+which: it contains the second in which its channel was created.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from fastagi.history.times import BIRTH_S, epoch, read_time, utc
 
 NAME: Final = "cdr"
 
-#: What ``cdr_csv`` writes, in this order (``cdr/cdr_csv.c``); what follows depends on
-#: the options loguniqueid, loguserfield and newcdrcolumns.
+#: The first columns of ``cdr_csv``, in order (``cdr/cdr_csv.c``); the next ones depend
+#: on the options loguniqueid, loguserfield and newcdrcolumns.
 _MASTER: Final = (
     "accountcode",
     "src",
@@ -54,9 +54,9 @@ _MASTER: Final = (
 _NEW_COLUMNS: Final = ("peeraccount", "linkedid", "sequence")
 #: Other names of the same column.
 _ALIASES: Final = {"calldate": "start", "num_pres": "presentation"}
-#: Without these a row tells nothing.
+#: Required columns.
 NEEDED: Final = ("start", "src", "dst", "channel", "disposition", "uniqueid")
-#: What is read besides.
+#: Columns that are read if they exist.
 USEFUL: Final = [
     "answer",
     "end",
@@ -72,10 +72,10 @@ USEFUL: Final = [
     "did",
     "cnum",
     "cnam",
-    # No property of a CDR, but what the dialplan may add: CALLERID(num-pres).
+    # Not a property of a CDR; the dialplan may add CALLERID(num-pres).
     "presentation",
 ]
-#: What ``cdr_csv`` calls a disposition (``main/cdr.c``).
+#: The dispositions in ``cdr_csv`` (``main/cdr.c``).
 _DISPOSITIONS: Final = frozenset(
     {"NO ANSWER", "FAILED", "BUSY", "ANSWERED", "CONGESTION", "UNKNOWN"}
 )
@@ -85,25 +85,25 @@ _EPOCH: Final = re.compile(r"(?:^|-)([0-9]{9,11})\.[0-9]+$", re.ASCII)
 _CLID: Final = re.compile(r'^"?(.*?)"?\s*<([^<>]*)>\s*$', re.DOTALL)
 #: The name of a queue as a dialplan may write it.
 _QUOTED: Final = re.compile(r'\s*"([^"]*)"')
-#: Zones differ from UTC by multiples of this.
+#: Time zones differ from UTC by multiples of this, in seconds.
 _QUARTER_S: Final = 900
 _LONGEST: Final = 16_384
-#: A record over several lines, in bytes. Those of ``cdr_csv`` have 1,024 at most.
+#: Maximum size of a record of several lines, in bytes. ``cdr_csv`` writes up to 1,024.
 _LONGEST_RECORD: Final = 4096
 
 
 @lru_cache(maxsize=256)
 def canonical(name: str) -> str:
-    """Return the name by which a column is known here."""
+    """Return this module's name of a column."""
     name = name.strip().lower()
     return _ALIASES.get(name, name)
 
 
 def by_name(values: Iterable[tuple[str, object]]) -> dict[str, object]:
-    """Return the values of a row by the names of their columns known here.
+    """Return the values of a row by this module's names of their columns.
 
-    A table may have two columns of one meaning, such as ``calldate`` and ``start``, one
-    of them empty. Of those that are filled the one with Asterisk's own name counts.
+    A table may have two columns of one meaning, such as ``calldate`` and ``start``, and
+    one may be empty. Of the filled ones, the one with Asterisk's own name counts.
     """
     found: dict[str, tuple[bool, bool, object]] = {}
     for column, value in values:
@@ -123,7 +123,7 @@ def _is_filled(name: str, value: object) -> bool:
 
 
 def lacking_columns(names: Iterable[str]) -> list[str]:
-    """Return what is needed and not among the columns."""
+    """Return the required columns that are missing."""
     known = {canonical(name) for name in names}
     return [name for name in NEEDED if name not in known]
 
@@ -132,14 +132,14 @@ def lacking_columns(names: Iterable[str]) -> list[str]:
 
 
 def whole_records(lines: Iterable[bytes]) -> list[bytes]:
-    """Put the lines of each record together.
+    """Join the lines of each record.
 
-    A caller's number may hold line breaks, and what stands behind one may look like a
-    record. Asterisk writes it between quotes, and its quotes twice (``cdr_csv``, and
-    ``CSV_QUOTE()`` in ``cdr_custom``), so a record has an even number of them.
+    A caller's number may contain line breaks, and the text after one may look like a
+    record. Asterisk writes values in quotes and doubles quotes in them (``cdr_csv``,
+    and ``CSV_QUOTE()`` in ``cdr_custom``), so a record has an even number of quotes.
 
     Args:
-        lines: in their order, without their line breaks.
+        lines: the lines in order, without line breaks.
     """
     records: list[bytes] = []
     waiting = deque(lines)
@@ -153,7 +153,7 @@ def whole_records(lines: Iterable[bytes]) -> list[bytes]:
             size += len(line) + 1
             is_open = line.count(b'"') % 2 == 0
         if is_open:
-            # It is damaged, and that is no reason to lose those behind it.
+            # The record is damaged; the ones after it are still used.
             waiting.extendleft(reversed(taken))
         else:
             record = b"\n".join([record, *taken])
@@ -162,11 +162,11 @@ def whole_records(lines: Iterable[bytes]) -> list[bytes]:
 
 
 def parse_csv(raw: bytes, columns: Sequence[str] = ()) -> dict[str, str] | None:
-    """Take a line of a CSV file apart; None if it is no CDR.
+    """Split a line of a CSV file; return None if it is not a CDR.
 
     Args:
-        raw: with or without its line break.
-        columns: what is in it; those of ``cdr_csv`` if none are given.
+        raw: the line, with or without its line break.
+        columns: its columns; those of ``cdr_csv`` if empty.
     """
     if len(raw) > _LONGEST:
         return None
@@ -210,7 +210,7 @@ def _master_columns(values: Sequence[str]) -> list[str]:
 
 
 def time_of_csv(raw: bytes, columns: Sequence[str] = ()) -> float | None:
-    """Return about when a line was written; None if it is no CDR."""
+    """Return approximately when a line was written; None if it is not a CDR."""
     row = parse_csv(raw, columns)
     if row is None:
         return None
@@ -246,20 +246,20 @@ class Row:
     billsec: float
     answered: bool
     withheld: bool
-    #: A person may hold the channel, or the one that it was connected to.
+    #: Whether the channel, or the one it was connected to, may belong to a person.
     from_person: bool
     to_person: bool
-    #: Names of the Local channels in it, without their halves.
+    #: Names of the Local channels in it, without ``;1`` and ``;2``.
     locals: frozenset[str] = field(factory=frozenset)
 
     @property
     def reached(self) -> bool:
-        """Whether somebody took the call."""
+        """Whether somebody answered the call."""
         return self.answered and self.to_person
 
     @property
     def queue(self) -> str:
-        """The queue in which it was at its end; empty if it was in none."""
+        """The queue in which the call ended; empty if it was in none."""
         if self.lastapp.lower() != "queue":
             return ""
         quoted = _QUOTED.match(self.lastdata)
@@ -268,12 +268,12 @@ class Row:
 
 @frozen
 class Rows:
-    """Rows of a history, and how far their clock is from the truth."""
+    """Rows of a history, with corrected times."""
 
     rows: list[Row]
-    #: So many seconds ahead their times are, by their uniqueids; they are put right.
+    #: How many seconds their times were ahead of the uniqueids, before the correction.
     shift_s: float
-    #: Rows that can not be used: they have no uniqueid, or no time that can be read.
+    #: Numbers of rows that cannot be used, without a uniqueid or a readable time.
     without_uniqueid: int
     without_time: int
 
@@ -282,11 +282,11 @@ def read_rows(
     records: Iterable[Mapping[str, object]],
     technologies: Collection[str] = PERSON_TECHNOLOGIES,
 ) -> Rows:
-    """Make rows of what stands in a table or file.
+    """Convert the records of a table or file to rows.
 
     Args:
-        records: in any order.
-        technologies: of the channels that a person may hold.
+        records: the records, in any order.
+        technologies: the technologies of persons' channels.
     """
     usable: list[Mapping[str, object]] = []
     without_uniqueid = without_time = 0
@@ -304,7 +304,7 @@ def read_rows(
 
 
 def _shift_s(records: Iterable[Mapping[str, object]]) -> float:
-    """Return by how much all times are ahead of those in the uniqueids."""
+    """Return how many seconds all times are ahead of those in the uniqueids."""
     first: dict[str, float] = {}
     for values in records:
         uniqueid = _text(values, "uniqueid")
@@ -387,12 +387,12 @@ def _born_at(uniqueid: str) -> float | None:
 
 
 def past_calls(rows: Iterable[Row]) -> list[PastCall]:
-    """Return the calls that rows tell of."""
+    """Return the calls in rows."""
     return [_past(group) for group in _groups(list(rows))]
 
 
 def _groups(rows: list[Row]) -> list[list[Row]]:
-    """Put the rows of one call together."""
+    """Group the rows by call."""
     root = list(range(len(rows)))
 
     def find(index: int) -> int:
@@ -409,7 +409,7 @@ def _groups(rows: list[Row]) -> list[list[Row]]:
         if not row.linkedid:
             for local in row.locals:
                 for other in by_local.setdefault(local, []):
-                    # Asterisk counts them from zero again after a restart.
+                    # Names of Local channels repeat after a restart of Asterisk.
                     if _overlap(row, rows[other]):
                         root[find(index)] = find(other)
                 by_local[local].append(index)

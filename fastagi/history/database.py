@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Reads what Asterisk wrote into a database: SQLite, MariaDB or MySQL, PostgreSQL.
+"""Reads Asterisk's records from a database: SQLite, MariaDB or MySQL, PostgreSQL.
 
-It only reads. The table is somebody else's: which columns it has, and in which form
-its times are, is asked for each time.
-Knows nothing of what the rows mean. Blocks while it reads; every wait is bounded.
+It never writes. The administrator may change the table, so each reading finds out its
+columns and the form of its times. Knows nothing of the meaning of the rows. Blocks
+while it reads; every wait has a time-out.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from fastagi.history.errors import HistoryUnreadable
 from fastagi.history.text import decoded
 from fastagi.history.times import read_time
 
-#: To connect, in seconds.
+#: Time-out for connecting, in seconds.
 _CONNECT_S: Final = 5
-#: For one answer, in seconds.
+#: Time-out for one answer, in seconds.
 _ANSWER_S: Final = 20
-#: Read at most, the newest: more than a busy machine writes in a day.
+#: Maximum number of rows read, the newest ones; a busy machine writes fewer in a day.
 MOST_ROWS: Final = 100_000
-#: Rows without a time are counted up to this number.
+#: Maximum number up to which rows without a time are counted.
 MOST_COUNTED: Final = 1000
-#: No CDR is older; what is before it is no time.
+#: The earliest time that is accepted as the time of a CDR.
 _FIRST: Final = datetime(2001, 9, 10)
-#: For each kind of URL: SQLAlchemy's driver, its options, and the package it is in.
+#: For each kind of URL: SQLAlchemy's driver, its options, and its package.
 _DRIVERS: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
     "mysql": (
         "mysql+pymysql",
@@ -67,19 +67,19 @@ _DRIVERS["mariadb"] = ("mariadb+pymysql", *_DRIVERS["mysql"][1:])
 class HistoryTable:
     """A table that Asterisk fills."""
 
-    #: What it is called in the settings: ``cdr`` for ``history.cdr_table``.
+    #: Prefix of its settings: ``cdr`` for ``history.cdr_table``.
     _setting: str
 
     def __init__(self, url: str, table: str, password: str | None = None) -> None:
-        """Prepare; nothing is opened before the first reading.
+        """Prepare; the database is opened with the first reading.
 
         Args:
-            url: in SQLAlchemy's form.
-            table: its name, with its schema before a dot if it needs one.
-            password: of the user in ``url``, if it is not there.
+            url: the database URL, in SQLAlchemy's form.
+            table: the name of the table, with its schema before a dot if needed.
+            password: the password of the user in ``url``, if it is not in ``url``.
 
         Raises:
-            HistoryUnreadable: the driver is missing, or does not take the URL.
+            HistoryUnreadable: the driver is missing, or does not accept the URL.
         """
         parsed = make_url(url)
         if password is not None:
@@ -97,7 +97,7 @@ class HistoryTable:
                 "sqlite://", creator=lambda: _open_sqlite(path), **common
             )
         driver, options, package = _DRIVERS[url.get_backend_name()]
-        with self._trouble_in_words():
+        with self._explained_errors():
             try:
                 return sa.create_engine(
                     url.set(drivername=driver), connect_args=options, **common
@@ -112,7 +112,7 @@ class HistoryTable:
     def _reflected(
         self, conn: sa.Connection, wanted: set[str], canonical: Callable[[str], str]
     ) -> list[sa.Column[Any]]:
-        """Return the columns that are wanted."""
+        """Return the wanted columns of the table, with their types."""
         table = sa.Table(
             self._table,
             sa.MetaData(schema=self._schema),
@@ -120,7 +120,7 @@ class HistoryTable:
             resolve_fks=False,
         )
         if conn.dialect.name == "sqlite":
-            # It says of any text that it is a date.
+            # SQLite declares text as a date, which SQLAlchemy would fail to parse.
             for column in table.columns:
                 column.type = sa.types.NullType()
         return [one for one in table.columns if canonical(one.name) in wanted]
@@ -136,10 +136,10 @@ class HistoryTable:
     def _times(
         self, conn: sa.Connection, columns: Sequence[sa.Column[Any]]
     ) -> list[_Time]:
-        """Return those of columns that hold times, the one to be believed first.
+        """Return the columns that contain times, the preferred one first.
 
         Raises:
-            HistoryUnreadable: all of them hold something else.
+            HistoryUnreadable: none of them contains times.
         """
         found, unreadable = [], None
         for column in columns:
@@ -151,11 +151,11 @@ class HistoryTable:
             )
             value = conn.execute(greatest).scalar()
             if isinstance(value, str) and read_time(value) is None:
-                # Perhaps one row alone is wrong.
+                # A single row may be wrong.
                 with_digit = greatest.where(column >= "0", column < ":")
                 value = conn.execute(with_digit).scalar() or value
             if value is None or not str(value).strip("0-: "):
-                # Nothing is in it yet.
+                # The column is empty.
                 continue
             if read_time(value) is None:
                 unreadable = f"column {column.name} holds {str(value)[:40]!r}"
@@ -171,7 +171,7 @@ class HistoryTable:
         return found
 
     @contextmanager
-    def _trouble_in_words(self) -> Iterator[None]:
+    def _explained_errors(self) -> Iterator[None]:
         try:
             yield
         except NoSuchTableError:
@@ -182,7 +182,7 @@ class HistoryTable:
             ) from None
         except HistoryUnreadable:
             raise
-        # Drivers raise anything at all for an option in the URL that they can not use.
+        # Drivers raise all kinds of errors for an unknown option in the URL.
         except Exception as error:
             cause = getattr(error, "orig", None) or error
             said = next(iter(str(cause).strip().splitlines()), "")
@@ -211,10 +211,10 @@ class CdrTable(HistoryTable):
             HistoryUnreadable: the database or the table can not be used.
         """
         rows: list[dict[str, object]] = []
-        with self._trouble_in_words(), self._engine.connect() as conn:
+        with self._explained_errors(), self._engine.connect() as conn:
             columns = self._columns(conn)
             others: list[sa.ColumnElement[bool]] = []
-            for time in self._times(conn, _of(columns, "start")):
+            for time in self._times(conn, _columns_named(columns, "start")):
                 newest_first = (
                     sa.select(*columns)
                     .where(time.column >= time.bound(since), *others)
@@ -222,27 +222,27 @@ class CdrTable(HistoryTable):
                     .limit(MOST_ROWS - len(rows))
                 )
                 rows += [by_name(row.items()) for row in _rows(conn, newest_first)]
-                # Those that were read by this column are not read by the next.
+                # Rows read by this column must not be read by the next one again.
                 others.append(time.is_before(since))
         return rows
 
     def count_without_time(self, since: datetime) -> int:
-        """Return how many CDRs since a time have none, ``MOST_COUNTED`` at most.
+        """Return how many CDRs have no time, up to ``MOST_COUNTED``.
 
-        When they were written is told by their uniqueids.
+        Counts those whose uniqueid is not older than ``since``.
 
         Raises:
             HistoryUnreadable: the database or the table can not be used.
         """
-        with self._trouble_in_words(), self._engine.connect() as conn:
+        with self._explained_errors(), self._engine.connect() as conn:
             columns = self._columns(conn)
             born_since = [
                 sa.cast(column, sa.String) >= f"{since.timestamp():.0f}"
-                for column in _of(columns, "uniqueid")
+                for column in _columns_named(columns, "uniqueid")
             ]
             unset = [
                 time.is_before(_FIRST)
-                for time in self._times(conn, _of(columns, "start"))
+                for time in self._times(conn, _columns_named(columns, "start"))
             ]
             found = (
                 sa.select(sa.literal(1))
@@ -260,9 +260,9 @@ class CdrTable(HistoryTable):
         Raises:
             HistoryUnreadable: the database or the table can not be used.
         """
-        with self._trouble_in_words(), self._engine.connect() as conn:
+        with self._explained_errors(), self._engine.connect() as conn:
             columns = self._columns(conn)
-            times = self._times(conn, _of(columns, "start"))
+            times = self._times(conn, _columns_named(columns, "start"))
             found = [by_name(row.items()) for row in _greatest(conn, columns, times)]
         rows = [(at, row) for row in found if (at := read_time(row["start"]))]
         if not rows:
@@ -289,9 +289,11 @@ class QueueLogTable(HistoryTable):
         Raises:
             HistoryUnreadable: the database or the table can not be used.
         """
-        with self._trouble_in_words(), self._engine.connect() as conn:
+        with self._explained_errors(), self._engine.connect() as conn:
             columns = self._columns(conn)
-            for time in self._times(conn, _of(columns, "time", queue_log.column)):
+            for time in self._times(
+                conn, _columns_named(columns, "time", queue_log.column)
+            ):
                 found = sa.select(*columns).where(time.column >= time.bound(since))
                 key = [
                     column
@@ -299,7 +301,7 @@ class QueueLogTable(HistoryTable):
                     if column is not time.column
                 ]
                 if not key:
-                    # Rows of one second come in the order in which they were written.
+                    # Rows of the same second keep the order in which they were written.
                     rows = _rows(conn, found.limit(MOST_ROWS + 1))
                     if len(rows) <= MOST_ROWS:
                         return [queue_log.by_name(row.items()) for row in rows]
@@ -316,9 +318,9 @@ class QueueLogTable(HistoryTable):
         Raises:
             HistoryUnreadable: the database or the table can not be used.
         """
-        with self._trouble_in_words(), self._engine.connect() as conn:
+        with self._explained_errors(), self._engine.connect() as conn:
             columns = self._columns(conn)
-            times = self._times(conn, _of(columns, "time", queue_log.column))
+            times = self._times(conn, _columns_named(columns, "time", queue_log.column))
             for row in _greatest(conn, columns, times):
                 return queue_log.by_name(row.items())
         return None
@@ -336,14 +338,14 @@ class _Time:
     """A column of times."""
 
     column: sa.Column[Any]
-    #: One of its values; tells in which form they are.
+    #: One of its values, which shows their form.
     value: object
 
     def bound(self, moment: datetime) -> object:
-        """Return a moment in the form of the column.
+        """Return a time in the form of the column.
 
         Args:
-            moment: without a zone, in that of the column.
+            moment: the time, without a zone, in the zone of the column.
         """
         if isinstance(self.value, datetime):
             return moment.astimezone() if self.value.tzinfo else moment
@@ -354,16 +356,16 @@ class _Time:
         return moment.timestamp()
 
     def is_before(self, moment: datetime) -> sa.ColumnElement[bool]:
-        """Whether it is, or is not set."""
+        """Return the condition that the column is before a time, or empty."""
         return sa.or_(self.column.is_(None), self.column < self.bound(moment))
 
 
-def _of(
+def _columns_named(
     columns: Iterable[sa.Column[Any]],
     name: str,
     meaning: Callable[[str], str] = canonical,
 ) -> list[sa.Column[Any]]:
-    """Return the columns of one meaning, the one with Asterisk's own name first."""
+    """Return the columns with one meaning, the one with Asterisk's own name first."""
     found = [column for column in columns if meaning(column.name) == name]
     return sorted(found, key=lambda column: column.name.lower() != name)
 
@@ -371,7 +373,7 @@ def _of(
 def _greatest(
     conn: sa.Connection, columns: Sequence[sa.Column[Any]], times: Iterable[_Time]
 ) -> Iterator[Mapping[str, object]]:
-    """Yield for each column of times the row with its greatest time."""
+    """Yield for each column of times the row with the latest time."""
     for time in times:
         newest_first = (
             sa.select(*columns)
@@ -395,10 +397,10 @@ def _shown(url: URL) -> str:
 
 
 def _open_sqlite(path: Path) -> sqlite3.Connection:
-    # "ro": a file that is missing is not made, and nothing can be changed.
+    # "ro": SQLite must not create a missing file, nor change anything.
     conn = sqlite3.connect(
         f"file:{quote(str(path))}?mode=ro", uri=True, timeout=_CONNECT_S
     )
-    # A single name in another charset would keep all rows from being read.
+    # Otherwise one name in another character set would make all rows unreadable.
     conn.text_factory = decoded
     return conn

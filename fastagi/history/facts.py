@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What a history tells of one call, whichever history it is.
+"""Facts about one past call, from any history.
 
-Owns the form of these facts, and how the facts of several histories about one call
-become one. What they mean is judged elsewhere. All times are epoch seconds.
+Also merges the facts of several histories about one call. :mod:`fastagi.history.judge`
+judges them. All times are epoch seconds.
 """
 
 from __future__ import annotations
@@ -14,55 +14,55 @@ from attrs import evolve, field, frozen
 
 from fastagi.domain.counting import Place, Visit
 
-#: More in one call tells nothing new.
+#: Maximum numbers of queue visits and of names that are kept of one call.
 _MOST_VISITS: Final = 50
 _MOST_NAMES: Final = 50
-#: A file has whole seconds, a table their parts.
-_SAME_S: Final = 1.5
+#: Tolerance when times are compared, in seconds: files have whole seconds.
+_TOLERANCE_S: Final = 1.5
 
 
 @frozen(kw_only=True)
 class PastCall:
-    """A call as a history has it."""
+    """A past call in a history."""
 
-    #: Every uniqueid and linkedid by which the call is known.
+    #: All uniqueids and linkedids of the call.
     ids: frozenset[str]
-    #: Of the caller's channel.
+    #: Uniqueid of the caller's channel.
     uniqueid: str
     #: Interface of the caller, such as ``PJSIP/101``; empty if it is not known.
     caller: str = ""
     number: str = ""
     name: str = ""
     began_at: float
-    #: None: it may go on still.
+    #: None: the call may still be in progress.
     ended_at: float | None
-    #: Asterisk ended with the call in it, at some time between this one and
-    #: ``ended_at``; None if the end of the call itself is known.
+    #: If Asterisk itself ended during the call: the last time at which the call is
+    #: known to have existed. It ended between then and ``ended_at``.
     cut_off_after: float | None = None
-    #: Where it was in the dialplan; the exten of the first is what was called.
+    #: Where it was in the dialplan; the exten of the first place is the called number.
     places: tuple[Place, ...] = ()
     visits: tuple[Visit, ...] = ()
     #: The first person the caller spoke to, when, and for how long.
     who: str = ""
     answered_at: float | None = None
-    #: Which histories say that a person answered.
+    #: The histories that say that a person answered.
     answered_in: frozenset[str] = field(factory=frozenset)
     talk_s: float = 0.0
-    #: Numbers it called, in any form.
+    #: Numbers that it dialled, in any form.
     dialled: tuple[str, ...] = ()
-    #: The caller asked the network not to show the number.
+    #: Whether the caller withheld the number.
     withheld: bool = False
-    #: It left a queue by the key of this service; which queue is not known.
+    #: Whether it left a queue, which one is not known, by this service's key.
     by_key: bool = False
-    #: Which histories have it, in words.
+    #: The names of the histories that contain it.
     sources: frozenset[str] = field(factory=frozenset)
 
 
 def together(*histories: Iterable[PastCall]) -> list[PastCall]:
-    """Make one call of all that is known of it, in the order of their beginnings.
+    """Merge the facts of several histories; return the calls by their beginnings.
 
     Args:
-        histories: the one that is believed first where they differ comes first.
+        histories: the calls of each history. Where they differ, the first one counts.
     """
     calls: dict[int, PastCall] = {}
     by_id: dict[str, int] = {}
@@ -101,19 +101,18 @@ def _merged(first: PastCall, second: PastCall) -> PastCall:
 
 
 def _cut_off_after(first: PastCall, second: PastCall) -> float | None:
-    """Return when Asterisk was still alive, unless one of the two saw the end."""
+    """Return ``cut_off_after`` of the merged call; None if one history has its end."""
     known = {one.cut_off_after for one in (first, second) if one.ended_at is not None}
     return None if None in known else max(filter(None, known), default=None)
 
 
 def _visits(first: PastCall, second: PastCall) -> tuple[Visit, ...]:
-    # Two histories tell of the same stays, each in its own way; one history of
-    # different ones.
+    # Two histories contain the same visits; one history contains different visits.
     if first.sources != second.sources:
         return first.visits or second.visits
     visits: list[Visit] = []
     for one in sorted((*first.visits, *second.visits), key=lambda one: one.joined_at):
-        # queue_log in a file and in a table tells of the same stay twice.
+        # A queue_log in a file and in a table contains the same visit twice.
         if not any(_is_same(one, other) for other in visits):
             visits.append(one)
     return tuple(visits[:_MOST_VISITS])
@@ -122,6 +121,6 @@ def _visits(first: PastCall, second: PastCall) -> tuple[Visit, ...]:
 def _is_same(one: Visit, other: Visit) -> bool:
     return (
         (one.queue, one.uniqueid) == (other.queue, other.uniqueid)
-        and abs(one.joined_at - other.joined_at) < _SAME_S
-        and abs(one.left_at - other.left_at) < _SAME_S
+        and abs(one.joined_at - other.joined_at) < _TOLERANCE_S
+        and abs(one.left_at - other.left_at) < _TOLERANCE_S
     )

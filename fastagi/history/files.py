@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Reads the end of a log file, however it is rotated.
+"""Reads the end of a log file, including rotated files.
 
-Nothing is kept of where the reading stopped: what is asked for is a time, and a time
-means the same in a file that was renamed, copied and emptied, or compressed. Knows
-nothing of what the lines say but their time. Blocks while it reads.
+A reading begins at a time, not at a position in a file, so it does not matter whether
+the file was renamed, copied and truncated, or compressed since. Knows nothing of the
+lines except their time. Blocks while it reads.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from fastagi.errors import Problem
 from fastagi.history.errors import HistoryUnreadable
 from fastagi.plain_file import NoPlainFile, open_plain
 
-#: Tells when a line was written, in epoch seconds; None if it is no line.
+#: Returns when a line was written, in epoch seconds; None for anything but a line.
 LineTime = Callable[[bytes], float | None]
-#: Puts lines of one file together that are one entry.
+#: Joins the lines of one file that belong to one entry.
 Join = Callable[[list[bytes]], list[bytes]]
 
 _FIRST_BLOCK: Final = 256 * 1024
-#: What has no line in so much is no log of the kind that is wanted, in bytes.
+#: A file without a line of the log in this many bytes is not such a log.
 _NO_LOG_BYTES: Final = 1024 * 1024
-#: Read in all, in bytes: more than a busy machine writes in a week.
+#: Maximum number of bytes read in all; a busy machine writes less in a week.
 _MOST_BYTES: Final = 64 * 1024 * 1024
-#: Unpacked of one compressed file, in bytes, to come to its end.
+#: Maximum number of bytes unpacked from one compressed file to reach its end.
 _MOST_UNPACKED_BYTES: Final = 512 * 1024 * 1024
 _CHUNK_BYTES: Final = 1024 * 1024
 _COMPRESSED: Final[dict[str, Callable[[IO[bytes]], BufferedIOBase]]] = {
@@ -53,13 +53,13 @@ class Lines:
 
     #: Oldest first.
     lines: list[bytes]
-    #: What of it can not be read, each with its remedy.
+    #: What cannot be read, each with its remedy.
     remarks: tuple[Problem, ...] = ()
 
 
 @frozen
 class _Part:
-    """What one file gives."""
+    """The lines of one file."""
 
     lines: list[bytes]
     size: int
@@ -73,18 +73,18 @@ def lines_since(
     join: Join | None = None,
     folders: Sequence[str | Path] = (),
 ) -> Lines:
-    """Return the lines written since a time, and perhaps some before, oldest first.
+    """Return the lines written since a time, and perhaps earlier ones, oldest first.
 
-    A last line without its line break is left out: it is not written to its end.
+    A last line without a line break is left out, because it is still being written.
 
     Args:
-        path: of the file as it is now. Rotated files are in the same folder, in a
+        path: the path of the current file. Rotated files are in the same folder, in a
             folder within it, or in one of ``folders``, with names such as
             ``queue_log.1``, ``queue_log-20261124``, ``queue_log_20261124.gz``.
-        since: epoch seconds.
-        time_of: tells when a line was written.
-        join: given where an entry may be of several lines.
-        folders: further ones into which the log is rotated.
+        since: the time, in epoch seconds.
+        time_of: returns when a line was written.
+        join: joins lines, if an entry may have several.
+        folders: further folders for rotated files.
 
     Raises:
         HistoryUnreadable: neither the file nor an older one can be read.
@@ -102,10 +102,10 @@ def lines_since(
                 seen.add((status.st_dev, status.st_ino))
                 part = _read(candidate, file, _Form(since, time_of, join), left)
         except FileNotFoundError:
-            # Rotated this very moment; it is among the older ones.
+            # It was rotated just now, and is among the older ones.
             continue
         except NoPlainFile as error:
-            # Such as a directory that is named like an older one.
+            # For example a directory with the name of a rotated file.
             if candidate == path:
                 troubles.append(_unreadable(candidate, error))
             continue
@@ -124,7 +124,7 @@ def lines_since(
             break
     if not parts:
         raise troubles[0] if troubles else _missing(path)
-    # copytruncate leaves the same lines in two files for a moment.
+    # With copytruncate two files contain the same lines for a moment.
     joined = (line for part in reversed(parts) for line in part.lines)
     lines = list(dict.fromkeys(joined)) if len(parts) > 1 else parts[0].lines
     return Lines(lines, tuple(trouble.problem for trouble in troubles))
@@ -132,7 +132,7 @@ def lines_since(
 
 @frozen
 class _Form:
-    """What is looked for in a file, and how it is written there."""
+    """Which lines are wanted from a file, and how to read them."""
 
     since: float
     time_of: LineTime
@@ -160,10 +160,10 @@ def _newest_first(
 
 
 def _rotated_names(name: str) -> re.Pattern[str]:
-    """Return the form of the names that Asterisk and logrotate give an old log.
+    """Return a pattern for the names that Asterisk and logrotate give an old log.
 
-    A date may stand behind the name, or before its extension. ``queue_log_2`` and
-    ``queue_log2`` may well be logs of their own.
+    A date may follow the name, or precede its extension. ``queue_log_2`` and
+    ``queue_log2`` do not match: they may be other logs.
     """
     stem, dot, extension = name.rpartition(".")
     forms = [rf"{re.escape(name)}(?:[.-].*|_[0-9]{{4}}.*|[0-9]{{6}}.*)"]
@@ -173,10 +173,10 @@ def _rotated_names(name: str) -> re.Pattern[str]:
 
 
 def _folders_of(path: Path, folders: Sequence[str | Path]) -> list[Path]:
-    """Return where old files of a log may be.
+    """Return the folders in which rotated files of a log may be.
 
-    A folder within that of the log may be another Asterisk's: then the log of that one
-    is in it.
+    A folder within the log's folder is left out if it contains a current log with the
+    same name: then it belongs to another Asterisk.
     """
     within = [
         one
@@ -198,11 +198,14 @@ def _read(path: Path, file: IO[bytes], form: _Form, most: int) -> _Part:
     """Return the end of a file.
 
     Args:
-        most: not more than so many bytes of it.
+        path: the path of the file, for errors.
+        file: the open file.
+        form: which lines are wanted.
+        most: maximum number of bytes to read.
 
     Raises:
-        HistoryUnreadable: it is no log of this kind, or can not be unpacked.
-        OSError, EOFError, ValueError, lzma.LZMAError, zlib.error: it can not be read.
+        HistoryUnreadable: it is not such a log, or cannot be unpacked.
+        OSError, EOFError, ValueError, lzma.LZMAError, zlib.error: it cannot be read.
     """
     unpack = _COMPRESSED.get(path.suffix)
     if unpack is not None:
@@ -221,7 +224,7 @@ def _read(path: Path, file: IO[bytes], form: _Form, most: int) -> _Part:
 
 
 def _unpacked(path: Path, packed: BufferedIOBase, most: int) -> tuple[bytes, bool]:
-    """Return the end of what is in a compressed file, and whether that is all of it."""
+    """Return the end of a compressed file's contents, and whether that is all of it."""
     chunks: deque[bytes] = deque()
     size = total = 0
     while chunk := packed.read(_CHUNK_BYTES):
@@ -240,7 +243,7 @@ def _unpacked(path: Path, packed: BufferedIOBase, most: int) -> tuple[bytes, boo
 
 
 def _part(path: Path, data: bytes, whole: bool, form: _Form) -> _Part:
-    # The first line is cut where more stands before it; the last is not at its end.
+    # The first line may be cut; the last one is not finished.
     lines = data.split(b"\n")[0 if whole else 1 : -1]
     if form.join is not None:
         lines = form.join(lines)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Judges what a history tells: which calls were missed, which clients were served.
+"""Judges past calls: which ones were missed, and which clients were served.
 
-The rules are those of live calls (:mod:`fastagi.domain.counting`); what differs is
-what is known. That a number was withheld a history says only if the dialplan wrote it
-into the CDR. All times are epoch seconds, passed in.
+The rules are those for live calls (:mod:`fastagi.domain.counting`), but histories
+contain less: whether a number was withheld is known only if the dialplan wrote it into
+the CDR. All times are epoch seconds and are arguments.
 """
 
 from __future__ import annotations
@@ -28,13 +28,12 @@ from fastagi.history.facts import PastCall
 
 @frozen
 class Judged:
-    """What came of calls that are over."""
+    """The result of judging past calls."""
 
-    #: Those that were missed, the earliest first; their clients may have been served
-    #: since.
+    #: The missed calls, the earliest first; their clients may have been served since.
     missed: list[Ended] = field(factory=list)
     contacts: list[PastContact] = field(factory=list)
-    #: All that are over and could be judged.
+    #: All calls that have ended and could be judged.
     known: list[Ended] = field(factory=list)
 
 
@@ -48,11 +47,11 @@ def judge(
     """Judge calls.
 
     Args:
-        calls: in the order of their beginnings.
+        calls: the calls, in the order of their beginnings.
         rules: which calls count.
-        client_key: gives the key of a client's number, or nothing if it can not be
-            a client's.
-        is_own: tells an id of a callback from others.
+        client_key: returns the client key of a number, or "" if the number cannot be a
+            client's.
+        is_own: whether an id belongs to a callback of this service.
     """
     judged = Judged()
     for call in calls:
@@ -117,10 +116,10 @@ def _facts(
 
 
 def _visits(call: PastCall, rules: CountingRules, ended_at: float) -> tuple[Visit, ...]:
-    """Return the stays in queues.
+    """Return the visits to queues.
 
-    A CDR names the queue only if the call ended in it. What it always has is the
-    extension, and that is mostly called like its queue: in FreePBX it must be.
+    A CDR names the queue only if the call ended in it. It always has the extension,
+    which usually has the same name as the queue (in FreePBX always).
     """
     if call.visits:
         return call.visits

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: MIT
 """Reads Asterisk's ``queue_log``: lines to facts about calls.
 
-A line is ``time|callid|queue|agent|event|data1|data2...``: the time in epoch seconds,
-the callid the uniqueid of the channel in the queue (``main/logger.c``,
-``apps/app_queue.c``). Knows no files: a line is bytes, and may hold anything. In a
-table of Asterisk's realtime a row is a line: its data are in ``data1`` to ``data5``, or
-in ``data`` with ``|`` between them; its time is in words, without a zone.
+A line is ``time|callid|queue|agent|event|data1|data2...``: the time is in epoch
+seconds, the callid is the uniqueid of the channel in the queue (``main/logger.c``,
+``apps/app_queue.c``). Knows nothing of files: a line is bytes with any contents. In a
+realtime table a row is a line: the data are in ``data1`` to ``data5``, or in ``data``
+with ``|`` between them; the time is a text without a zone.
 
-What happens to a call after its queue is not in this history.
+This history does not contain what happens to a call after its queue.
 
-Asterisk (16.28 and 22.10) writes the caller's number into ENTERQUEUE as it is, line
-breaks included, so a caller may write whole lines of his own right after that event.
-What such a line can not be is left out here: dated after it was read, of another shape
-or with another kind of call id than Asterisk writes, or part of an ENTERQUEUE that was
-broken by it. A line that is forged well enough is still believed; so what is found in
-this history alone never ends a request of a client (:mod:`fastagi.history.judge`).
+Asterisk (16.28 and 22.10) writes the caller's number into ENTERQUEUE unchanged, with
+line breaks, so a caller can forge whole lines after that event. This module leaves out
+lines that are certainly forged: dated after the reading, with other fields or another
+kind of call id than Asterisk writes, or part of a broken ENTERQUEUE. A well forged line
+is still believed, so this history alone never ends a request of a client
+(:mod:`fastagi.history.judge`).
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from fastagi.history.times import epoch, read_time
 
 NAME: Final = "queue_log"
 
-#: The caller is out of the queue and unanswered; the call may go on.
+#: Events: the caller left the queue unanswered; the call may continue.
 _LEFT: Final = frozenset({"EXITEMPTY", "EXITWITHKEY", "EXITWITHTIMEOUT", "WITHDRAW"})
-#: An agent took the call. Those but CONNECT come after one, which may be missing
-#: where the file begins.
+#: Events: an agent answered. All except CONNECT follow a CONNECT, which may be missing
+#: at the beginning of a file.
 _ANSWERED: Final = frozenset(
     {
         "CONNECT",
@@ -49,20 +49,19 @@ _ANSWERED: Final = frozenset(
         "TRANSFER",
     }
 )
-#: The other events about a call (``apps/app_queue.c`` of 16 and 22) say neither that a
-#: person was reached nor that the caller left: RINGNOANSWER and RINGCANCELED tell of an
-#: agent's phone, DID of the call's way in. After AGENTDUMP (the agent hung up during
-#: the announcement for agents) and SYSCOMPAT (the two channels did not fit) the caller
-#: waits on, or ABANDON follows.
+#: The other events about a call (``apps/app_queue.c`` of 16 and 22) are ignored:
+#: RINGNOANSWER and RINGCANCELED are about an agent's phone, DID about the called one.
+#: After AGENTDUMP (the agent hung up during the announcement for agents) and SYSCOMPAT
+#: (the two channels are incompatible) the caller continues to wait, or ABANDON follows.
 
 
 def _form(text: str) -> re.Pattern[str]:
-    """Return a form of the fields behind an event: ``n`` a number, ``*`` a text."""
+    """Return a pattern for the data fields: ``n`` is a number, ``*`` is any text."""
     text = text.replace("|", r"\|").replace("*", "[^|]*").replace("n", "-?[0-9]+")
     return re.compile(text, re.DOTALL)
 
 
-#: The fields of data of each event about a call, as Asterisk 16 to 22 write them.
+#: The data fields of each event about a call, as Asterisk 16 to 22 write them.
 _FORMS: Final = {
     "ENTERQUEUE": _form("*|*|n(|*)?"),
     "ABANDON": _form("n|n|n"),
@@ -78,37 +77,37 @@ _FORMS: Final = {
     "EXITWITHTIMEOUT": _form("n(|n)?(|n)?"),
     "WITHDRAW": _form("n|n|n(|*)?"),
 }
-#: In these the agent field says NONE.
+#: Events with NONE in the agent field.
 _WITHOUT_AGENT: Final = _LEFT | {"ENTERQUEUE"}
-#: Events that end a talk, with the field that holds its seconds.
+#: Events that end a talk, with the index of the field with its seconds.
 _TALKED: Final = {"COMPLETEAGENT": 1, "COMPLETECALLER": 1}
-#: Asterisk has started: what waited before is gone.
+#: Event: Asterisk has started, so all earlier calls have ended.
 _START: Final = "QUEUESTART"
-#: The longest line that is looked at, in bytes; longer ones are no lines of Asterisk.
+#: Maximum length of a line, in bytes; Asterisk writes no longer ones.
 _LONGEST: Final = 4096
-#: What Asterisk writes at once has no more bytes (``main/logger.c``).
+#: Maximum number of bytes that Asterisk writes at once (``main/logger.c``).
 _ONE_WRITE: Final = 8192
-#: A broken ENTERQUEUE may reach so far, in bytes. Channels hold less than 256 of a
-#: number (chan_pjsip 80). Only a dialplan that sets it from a header can exceed this.
+#: Maximum length of a broken ENTERQUEUE, in bytes. Channels store less than 256 bytes
+#: of a number (chan_pjsip 80). Only a dialplan that sets it from a header exceeds this.
 _LONGEST_ENTRY: Final = 512
-#: A uniqueid that Asterisk made: perhaps the name of the system, then when the channel
-#: came into being. Programs that place calls (AMI, ARI) may choose another.
+#: A uniqueid of Asterisk: an optional system name, then the time of creation of the
+#: channel. Programs that place calls (AMI, ARI) may choose other ids.
 _UNIQUEID: Final = re.compile(r"(?:[^|\s]{1,80}-)?([0-9]{1,11})\.[0-9]{1,9}", re.ASCII)
 _CHOSEN_ID: Final = re.compile(r"[^|\s]{1,150}")
-#: Nobody is in a call for longer, in seconds.
+#: Maximum duration of a call, in seconds.
 _LONGEST_CALL_S: Final = 7 * 24 * 3600.0
-#: Clocks and rounding: by how much a time may be wrong, in seconds.
+#: Tolerance of times, for clocks and rounding, in seconds.
 _SLACK_S: Final = 2.0
-#: A clock that is put right is set back by less than this, in seconds.
+#: Maximum by which a clock is set back to correct it, in seconds.
 _SET_BACK_S: Final = 60.0
 
 
-#: Columns of a table; without these it tells nothing.
+#: Required columns of a table.
 NEEDED: Final = ("time", "callid", "queuename", "agent", "event")
-#: Either all but the last of these, or the last.
+#: Columns with data: either data1 to data5, or data.
 DATA: Final = ("data1", "data2", "data3", "data4", "data5", "data")
 _ALIASES: Final = {"queue": "queuename"}
-#: Times of other zones differ by multiples of this, in seconds.
+#: Time zones differ by multiples of this, in seconds.
 _QUARTER_S: Final = 900
 
 
@@ -125,11 +124,11 @@ class Line:
 
 
 def parse_line(raw: bytes) -> Line | None:
-    """Take a line apart; None if it is none.
+    """Split a line; return None if it is not a line of queue_log.
 
     Args:
-        raw: with or without its line break. Where ``copytruncate`` rotates the file
-            it may begin with NULs.
+        raw: the line, with or without its line break. If ``copytruncate`` rotates the
+            file, it may begin with NULs.
     """
     if len(raw) > _LONGEST:
         return None
@@ -141,7 +140,7 @@ def parse_line(raw: bytes) -> Line | None:
 
 
 def time_of(raw: bytes) -> float | None:
-    """Return when a line was written, in epoch seconds; None if it is no line."""
+    """Return when a line was written, in epoch seconds; None if it is not a line."""
     line = parse_line(raw)
     return None if line is None else line.at
 
@@ -149,13 +148,13 @@ def time_of(raw: bytes) -> float | None:
 def _time(text: str) -> float | None:
     if text.isascii() and text.isdecimal() and len(text) <= 11:
         return float(text)
-    # As in tables of a realtime queue_log that were written to a file.
+    # A date as text: a realtime table that was written to a file.
     moment = read_time(text) if "-" in text else None
     return None if moment is None else epoch(moment, None)
 
 
 def _has_form(line: Line) -> bool:
-    """Whether the fields are those that Asterisk writes for this event."""
+    """Whether the line has the fields that Asterisk writes for this event."""
     form = _FORMS.get(line.event)
     if form is None:
         return True
@@ -172,7 +171,7 @@ def _has_credible_id(line: Line) -> bool:
 
 
 def _is_credible(line: Line, until: float) -> bool:
-    """Whether Asterisk may have written this line until a time."""
+    """Whether Asterisk may have written this line before ``until``."""
     if not _has_form(line) or line.at > until + _SLACK_S:
         return False
     return line.event not in _FORMS or _has_credible_id(line)
@@ -180,24 +179,24 @@ def _is_credible(line: Line, until: float) -> bool:
 
 @frozen
 class Believed:
-    """The lines that are believed, and what is to be said of the others."""
+    """The lines that are believed, and the times of broken ones."""
 
     lines: list[Line]
-    #: Times of the ENTERQUEUE lines that are broken, as by a number with a line break.
+    #: Times of broken ENTERQUEUE lines, for example by a number with a line break.
     broken_at: list[float]
 
 
 def believed(lines: Iterable[bytes], until: float) -> Believed:
-    """Leave out lines that a caller may have typed.
+    """Leave out lines that a caller may have forged.
 
-    - What is dated after now; or after a line that stands within the next 8,192 bytes,
-      the most that Asterisk writes at once.
-    - An event of Asterisk with other fields, or another call id, than Asterisk's.
-    - An ENTERQUEUE that is broken, and the 512 bytes behind it. Where in them the
-      number ends can not be told: all that shows it can be typed.
+    - Lines dated after ``until``, or after a line within the next 8,192 bytes, the
+      maximum that Asterisk writes at once.
+    - Events with other fields, or another kind of call id, than Asterisk writes.
+    - A broken ENTERQUEUE and the 512 bytes after it: where the number ends cannot be
+      known, because a caller can forge any sign of it.
 
     Args:
-        lines: in their order.
+        lines: the lines, in order.
         until: when they were read, in epoch seconds.
     """
     kept: list[tuple[int, Line]] = []
@@ -224,10 +223,10 @@ def believed(lines: Iterable[bytes], until: float) -> Believed:
 
 
 def _drop_dated_ahead(kept: list[tuple[int, Line]], at_byte: int, at: float) -> None:
-    """Drop the last lines that are dated after one that follows.
+    """Drop the last lines that are dated after the line that follows.
 
-    If that one is dated before what stands further up, too, it is the one that is
-    wrong, or the clock was set back: then nothing is dropped.
+    If the line that follows is dated before earlier lines, too, it is wrong itself, or
+    the clock was set back: then nothing is dropped.
     """
     first = len(kept)
     while first and kept[first - 1][0] > at_byte - _ONE_WRITE:
@@ -242,36 +241,36 @@ class Rows:
     """The rows of a table that are believed."""
 
     lines: list[Line]
-    #: So many have no time that can be read.
+    #: Number of rows without a readable time.
     without_time: int
 
 
 def column(name: str) -> str:
-    """Return the name by which a column is known here."""
+    """Return this module's name of a column."""
     name = name.strip().lower()
     return _ALIASES.get(name, name)
 
 
 def lacking_columns(names: Iterable[str]) -> list[str]:
-    """Return what is needed and not among the columns."""
+    """Return the required columns that are missing."""
     known = {column(name) for name in names}
     lacking = [name for name in NEEDED if name not in known]
     return lacking + ["data1"] * known.isdisjoint({"data", "data1"})
 
 
 def by_name(values: Iterable[tuple[str, object]]) -> dict[str, object]:
-    """Return the values of a row by the names of their columns known here."""
+    """Return the values of a row by this module's names of their columns."""
     return {column(name): value for name, value in values}
 
 
 def believed_rows(rows: Iterable[Mapping[str, object]], until: float) -> Rows:
-    """Make lines of the rows of a table; leave out those that can not be true.
+    """Convert the rows of a table to lines; leave out impossible ones.
 
-    Asterisk writes an event as one row whatever its fields hold, so no row can be part
-    of another.
+    Asterisk writes each event as one row whatever its fields contain, so a caller
+    cannot forge rows.
 
     Args:
-        rows: in their order, by the names of their columns known here.
+        rows: the rows in order, by this module's names of the columns.
         until: when they were read, in epoch seconds.
     """
     read = [(read_time(values.get("time")), values) for values in rows]
@@ -309,9 +308,9 @@ def _born_at(callid: str) -> float | None:
 
 
 def _shift_s(rows: Iterable[tuple[datetime, Mapping[str, object]]]) -> float:
-    """Return by how much the times are ahead, as with ``queue_log_realtime_use_gmt``.
+    """Return how many seconds times are ahead, as with ``queue_log_realtime_use_gmt``.
 
-    The callid tells when a call began; most come into their queue within minutes.
+    The callid shows when a call began; most calls join their queue within minutes.
     """
     shifts: Counter[int] = Counter()
     for moment, values in rows:
@@ -343,17 +342,17 @@ class _Call:
     answered_at: float | None = None
     talk_s: float = 0.0
     over: bool = False
-    #: Asterisk ended with the call in it; it was alive at this time.
+    #: If Asterisk ended during the call: the last time at which the call existed.
     cut_off_after: float | None = None
 
 
 def past_calls(lines: Iterable[bytes], until: float) -> list[PastCall]:
-    """Return the calls that a part of a queue_log tells of.
+    """Return the calls in a part of a queue_log.
 
     Args:
-        lines: in their order. Calls whose caller came into the queue before the
-            first of them have no number.
-        until: when they were read, in epoch seconds; what is dated later is forged.
+        lines: the lines, in order. Calls that joined the queue before the first line
+            have no number.
+        until: when they were read, in epoch seconds; later lines are forged.
     """
     return calls_of(believed(lines, until).lines)
 
@@ -361,26 +360,28 @@ def past_calls(lines: Iterable[bytes], until: float) -> list[PastCall]:
 def calls_of(
     lines: Iterable[Line], technologies: Collection[str] = PERSON_TECHNOLOGIES
 ) -> list[PastCall]:
-    """Return the calls that lines tell of.
+    """Return the calls in lines.
 
     Args:
-        lines: in their order.
-        technologies: of the channels that a person may hold.
+        lines: the lines, in order.
+        technologies: the technologies of persons' channels.
     """
     calls: dict[str, _Call] = {}
-    #: The last time at which Asterisk is known to have been alive.
+    #: The last time at which Asterisk is known to have run.
     alive_at = 0.0
     for line in lines:
         if line.event == _START:
             for call in calls.values():
                 _cut_off(call, line.at, alive_at)
         elif line.callid != "NONE":
-            _tell(calls, line, technologies)
+            _add_line(calls, line, technologies)
         alive_at = line.at
     return [_past(callid, call) for callid, call in calls.items()]
 
 
-def _tell(calls: dict[str, _Call], line: Line, technologies: Collection[str]) -> None:
+def _add_line(
+    calls: dict[str, _Call], line: Line, technologies: Collection[str]
+) -> None:
     if not (
         line.event in _LEFT
         or line.event in _ANSWERED
@@ -406,18 +407,19 @@ def _tell(calls: dict[str, _Call], line: Line, technologies: Collection[str]) ->
         by_machine = is_machine(line.agent, technologies)
         if call.answered_at is None and not by_machine:
             call.answered_at, call.who = line.at, line.agent
-        # The talk goes on until one of the other lines.
+        # After CONNECT the talk continues until another event of _ANSWERED.
         call.over = line.event != "CONNECT"
         if line.event in _TALKED and not by_machine:
             call.talk_s = _number(_data(line, _TALKED[line.event]))
 
 
 def _cut_off(call: _Call, at: float, alive_at: float) -> None:
-    """Asterisk died and carried this call, unless it had ended before.
+    """Note that Asterisk ended during this call, unless the call had ended before.
 
     Args:
+        call: the call.
         at: when Asterisk started again.
-        alive_at: when it wrote its last line before that.
+        alive_at: when Asterisk wrote its last line before that.
     """
     if call.over:
         return

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The histories there are, read together.
+"""Reads all configured histories.
 
-Each is a queue_log or the CDRs, in a file or in a table of a database. Where several
-tell of one call they complete each other: queue_log knows the queues, the CDRs know who
-answered after them. Blocks while it reads.
+Each is a queue_log or the CDRs, in a file or in a table of a database. They complete
+each other: queue_log contains the queues, the CDRs contain who answered after them.
+Blocks while it reads.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from fastagi.history.times import epoch, local_time, read_time
 from fastagi.plain_file import open_plain
 
 _log: Final = Logger()
-#: Who is longer in a queue than this has no number in what is read.
+#: Longest wait in a queue, in seconds, for which the caller's number is still read.
 LONGEST_WAIT_S: Final = 4 * 3600.0
-#: No zone is further from another; the times of CDRs may be in any.
+#: Maximum difference between two time zones, in seconds; CDRs may be in any zone.
 _ZONES_S: Final = 15 * 3600.0
-#: Of the end of a file, to see what is in it.
+#: Number of bytes at the end of a file to inspect.
 _SAMPLE_BYTES: Final = 65_536
 
 
@@ -70,11 +70,11 @@ class Source(Protocol):
         """Return the calls that ended since a time, and perhaps others.
 
         Args:
-            since: epoch seconds.
-            until: now, in epoch seconds.
+            since: the time, in epoch seconds.
+            until: the current time, in epoch seconds.
 
         Raises:
-            HistoryUnreadable: it can not be read.
+            HistoryUnreadable: it cannot be read.
         """
 
 
@@ -322,12 +322,12 @@ class QueueLogDatabase:
 
 
 def read_all(sources: Sequence[Source], since: float, until: float) -> Past:
-    """Read all histories; what can not be read harms no other.
+    """Read all histories; if one fails, the others are still read.
 
     Args:
-        sources: the one that is believed first where they differ comes first.
-        since: epoch seconds.
-        until: now, in epoch seconds.
+        sources: the histories; where they differ, the first one counts.
+        since: the time to read from, in epoch seconds.
+        until: the current time, in epoch seconds.
     """
     readings, troubles = [], []
     for source in sources:
@@ -335,7 +335,7 @@ def read_all(sources: Sequence[Source], since: float, until: float) -> Past:
             readings.append(source.read(since, until))
         except HistoryUnreadable as trouble:
             troubles.append(trouble)
-        # Whatever it is, the calls in the other histories are called back.
+        # Any error: the calls in the other histories are still called back.
         except Exception as error:
             _log.failure("a history can not be read: {source}", source=source)
             troubles.append(

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Bytes that Asterisk wrote, as text."""
+"""Decodes text of Asterisk."""
 
 from __future__ import annotations
 
 
 def decoded(data: bytes) -> str:
-    """Return UTF-8 as text; what is none is taken for Latin-1.
+    """Decode bytes as UTF-8, or as Latin-1 if they are not UTF-8.
 
-    AGI and the manager interface are read in the same way.
+    AGI and the manager interface are decoded in the same way.
     """
     try:
         return data.decode("utf-8")

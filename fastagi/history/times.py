@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Times as Asterisk writes them into histories: mostly without their zone."""
+"""Times in Asterisk's histories, which mostly have no time zone."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
-#: Between the birth of a channel and the start of its first CDR at most, in seconds.
+#: Maximum delay from the creation of a channel to its first CDR's start, in seconds.
 BIRTH_S: Final = 5
 
 
 def read_time(value: object) -> datetime | None:
-    """Return a moment as it is written, with its zone only if one is written.
+    """Parse a time; the result has a zone only if one is written.
 
-    None if it is none. Epoch seconds, as text or number, are in UTC.
+    Epoch seconds, as text or number, are in UTC. Return None if it is not a time.
     """
     if isinstance(value, datetime):
         return value
@@ -28,15 +28,15 @@ def read_time(value: object) -> datetime | None:
 
 
 def utc(moment: datetime) -> datetime:
-    """Return a moment with a zone: UTC if it has none."""
+    """Return a time with a zone: UTC if it has none."""
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def epoch(moment: datetime, not_before: float | None) -> float:
-    """Return epoch seconds of a moment in the zone of this machine, or its own.
+    """Return the epoch seconds of a time; without a zone it is a local time.
 
-    When clocks are set back an hour comes twice: then it is the first that is not
-    before something known.
+    Local times are ambiguous while clocks are set back: then return the first one that
+    is not before ``not_before``.
     """
     try:
         first = moment.replace(fold=0).timestamp()
@@ -49,5 +49,5 @@ def epoch(moment: datetime, not_before: float | None) -> float:
 
 
 def local_time(at: float) -> datetime:
-    """Return the moment as this machine's clock shows it, without a zone."""
+    """Return the local time of this machine, without a zone."""
     return datetime.fromtimestamp(at, UTC).astimezone().replace(tzinfo=None)

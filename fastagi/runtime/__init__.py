@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What any Twisted service needs, whatever it does: time, threads, logs."""
+"""Time, threads and logs, as any Twisted service needs them."""

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Owner of coroutines that nobody awaits.
+"""The owner of coroutines that nobody awaits.
 
-Nothing is fire-and-forget: each is held here until it ends, an error in it is
-logged with the whole failure, and a stopping service can end their pauses and wait
-for the rest.
+Each coroutine is held until it ends. Its errors are logged with a traceback. A service
+that stops can end all pauses and wait for the coroutines.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from fastagi.runtime.clock import Clock
 
 
 class Stopping(Exception):
-    """The service stops: leave the work as it is."""
+    """The service stops, so the work must end."""
 
 
 class Background:
-    """Runs coroutines and keeps hold of them."""
+    """Runs coroutines and holds them until they end."""
 
     _log = Logger()
 
@@ -35,7 +34,7 @@ class Background:
         self._stopping = False
 
     def start(self, what: str, work: Coroutine[Deferred[Any], Any, Any]) -> None:
-        """Run ``work``; ``what`` names it in the log should it fail."""
+        """Run ``work``; ``what`` is its name in the log if it fails."""
         running: Deferred[Any] = Deferred.fromCoroutine(work)
         self._running.add(running)
 
@@ -47,10 +46,10 @@ class Background:
         _ = running.addBoth(done)
 
     async def pause(self, seconds: float) -> None:
-        """Let time pass.
+        """Wait.
 
         Raises:
-            Stopping: :meth:`stop` was called meanwhile, or before.
+            Stopping: :meth:`stop` was called during the wait, or before.
         """
         if self._stopping:
             raise Stopping

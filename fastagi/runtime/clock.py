@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The time of day, and timers that do not mind when somebody sets the clock.
+"""The time of day, and timers that do not depend on it.
 
-Two clocks that are easily mistaken for each other: the machine's, which tells the time
-of day and may be set, and a steady one, which counts seconds and never jumps. Spans are
-measured and timers run by the steady one.
+There are two clocks: the machine's clock shows the time of day and may be set; the
+steady clock counts seconds and never jumps. Durations and timers use the steady clock.
 """
 
 from __future__ import annotations
@@ -17,34 +16,33 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 
 class Clock(Protocol):
-    """What the parts of the service know of time."""
+    """The two clocks of the service."""
 
     @property
     def timers(self) -> IReactorTime:
-        """The steady clock as Twisted's own functions take it."""
+        """The steady clock, for Twisted's functions."""
 
     def now(self) -> datetime:
-        """Return what the machine's clock shows, in UTC; it may jump, also back."""
+        """Return the time of day in UTC; it may jump forward or back."""
 
     def epoch_s(self) -> float:
         """Return the same as seconds of the epoch."""
 
     def steady(self) -> float:
-        """Return seconds that count from nowhere in particular and never jump."""
+        """Return the seconds of the steady clock; their zero has no meaning."""
 
     def call_later(
         self, delay_s: float, function: Callable[..., object], *args: object
     ) -> IDelayedCall:
-        """Call a function after so many seconds that really passed."""
+        """Call a function after a delay by the steady clock, in seconds."""
 
 
 class MachineClock:
     """The clocks of this machine.
 
     Args:
-        timers: counts the seconds and calls functions, whatever the machine's clock is
-            set to.
-        time_of_day: returns seconds of the epoch.
+        timers: the steady clock.
+        time_of_day: returns the time of day in epoch seconds.
     """
 
     def __init__(
@@ -54,7 +52,7 @@ class MachineClock:
         self._time_of_day = time_of_day
 
     def now(self) -> datetime:
-        """Return what the machine's clock shows, in UTC."""
+        """Return the time of day in UTC."""
         return datetime.fromtimestamp(self._time_of_day(), UTC)
 
     def epoch_s(self) -> float:
@@ -68,5 +66,5 @@ class MachineClock:
     def call_later(
         self, delay_s: float, function: Callable[..., object], *args: object
     ) -> IDelayedCall:
-        """Call a function after so many seconds by the steady clock."""
+        """Call a function after a delay by the steady clock, in seconds."""
         return self.timers.callLater(delay_s, function, *args)

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A lock on a file that ends with the process that holds it, however that ends.
+"""A lock on a file that ends with the process that holds it.
 
-The kernel releases it, so neither a crash nor a process id that was given again can
-leave it locked. The file itself stays: whoever removed it could remove one that another
-process has just locked.
+The kernel releases it, so neither a crash nor a reused process id can leave it locked.
+The file itself is never removed: another process might have locked it just before.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ class FileLock:
 
     @classmethod
     def take(cls, path: Path) -> Self | None:
-        """Lock a file, which is made if need be; return None if another holds it.
+        """Lock a file, creating it if needed; return None if another process holds it.
 
         Raises:
-            OSError: it can not be opened; a symbolic link is not followed (ELOOP).
+            OSError: it cannot be opened; a symbolic link is not followed (ELOOP).
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         while True:
@@ -41,28 +40,28 @@ class FileLock:
             except BaseException:
                 os.close(descriptor)
                 raise
-            # It was removed or replaced before it was locked.
+            # The file was removed or replaced before it was locked.
             os.close(descriptor)
 
     def release(self) -> None:
-        """Let another process have it."""
+        """Release the lock."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
 
 
 def is_locked(path: Path) -> bool:
-    """Say whether some process holds the lock; the file is not made for that.
+    """Whether a process holds the lock; a missing file is not created.
 
     Raises:
-        OSError: the file can not be opened.
+        OSError: the file cannot be opened.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        # Shared: two that ask at the same time do not see each other.
+        # A shared lock, so that two checks at the same time do not see each other.
         return not _locks(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
@@ -87,7 +86,7 @@ def _is_still(descriptor: int, path: Path) -> bool:
 
 
 def _give_to_owner_of_directory(descriptor: int, path: Path) -> None:
-    """Let the user of the service lock a file that root has made."""
+    """Let the user of the service lock a file that root has created."""
     if os.geteuid() == 0 and os.fstat(descriptor).st_uid == 0:
         owner = path.parent.stat()
         os.fchown(descriptor, owner.st_uid, owner.st_gid)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the kernel allows a process: open files, and connections not yet accepted."""
+"""The kernel's limits for a process: open files, and the backlog of connections."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Final
 
 _SOMAXCONN: Final = Path("/proc/sys/net/core/somaxconn")
-#: Linux since 5.4; older kernels had 128.
+#: The default since Linux 5.4; older kernels have 128.
 _USUAL_SOMAXCONN: Final = 4096
-#: What is said of a process whose limits can not be read: enough for everything.
+#: The assumed limit if it cannot be read: enough for everything.
 _NOT_KNOWN: Final = 1 << 30
 
 
 def longest_backlog() -> int:
-    """Return how many connections the kernel holds until they are accepted."""
+    """Return the maximum number of connections that wait to be accepted."""
     try:
         return int(_SOMAXCONN.read_text())
     except (OSError, ValueError):
@@ -24,7 +24,7 @@ def longest_backlog() -> int:
 
 
 def open_files(pid: int | str = "self") -> int | None:
-    """Return how many files a process may have open; None if that is not known."""
+    """Return how many files a process may have open; None if unknown."""
     try:
         for line in Path(f"/proc/{pid}/limits").read_text().splitlines():
             if line.startswith("Max open files"):
@@ -36,7 +36,7 @@ def open_files(pid: int | str = "self") -> int | None:
 
 
 def allow_open_files(wanted: int) -> int:
-    """Raise this process's own limit as far as it may; return what it is then."""
+    """Raise this process's limit as far as allowed; return the new limit."""
     try:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -44,7 +44,7 @@ def allow_open_files(wanted: int) -> int:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     except (OSError, ValueError):
-        # As under systemd, whose unit forbids it and has set the limit itself.
+        # Forbidden, for example by systemd's unit, which sets the limit itself.
         known = open_files()
         return wanted if known is None else known
     return most
@@ -53,7 +53,7 @@ def allow_open_files(wanted: int) -> int:
 def files_left() -> int:
     """Return how many more files this process may open."""
     try:
-        # The lowest number that is free: whatever uses the others.
+        # The descriptor is the lowest free number, so all lower ones are in use.
         descriptor = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return 0

@@ -14,10 +14,10 @@ P = ParamSpec("P")
 
 
 class Listeners(Generic[P]):
-    """Functions to call, none of which can harm another or the caller.
+    """Functions to call at an event; an error in one does not affect the others.
 
     Args:
-        what: the event, as the log names it: "a listener of {what} failed".
+        what: the name of the event in the log: "a listener of {what} failed".
     """
 
     _log = Logger()
@@ -27,7 +27,7 @@ class Listeners(Generic[P]):
         self._entries: dict[object, Callable[P, object]] = {}
 
     def add(self, listener: Callable[P, object]) -> Callable[[], None]:
-        """Add one; the function returned removes it, and may be called again."""
+        """Add a listener; return a function that removes it, even if called twice."""
         key = object()
         self._entries[key] = listener
 
@@ -37,10 +37,10 @@ class Listeners(Generic[P]):
         return remove
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Call each in the order in which they were added.
+        """Call all listeners in the order in which they were added.
 
-        A listener that was removed by an earlier one is not called any more. What a
-        listener raises is logged with its traceback.
+        A listener that an earlier one removed is not called. Errors are logged with a
+        traceback.
         """
         for key, listener in list(self._entries.items()):
             if key in self._entries:
@@ -51,13 +51,13 @@ class Listeners(Generic[P]):
 
 
 class Afterwards:
-    """Holds calls back while an event is handed to everyone who has to know it.
+    """Delays calls until an event has been passed to all trackers.
 
-    ``with afterwards:`` surrounds the handing out; what :meth:`wrap` returned is called
-    at its end if it was to be called inside, else at once.
+    Calls of wrapped functions (:meth:`wrap`) inside ``with afterwards:`` run at the end
+    of that block; calls outside of it run at once.
 
     Args:
-        what: the event, as the log names it: "what follows from {what} failed".
+        what: the name of the event in the log: "what follows from {what} failed".
     """
 
     _log = Logger()
@@ -68,7 +68,7 @@ class Afterwards:
         self._held_back: deque[Callable[[], object]] = deque()
 
     def wrap(self, function: Callable[P, object]) -> Callable[P, None]:
-        """Return the function in a form that waits for the end of the handing out."""
+        """Return a function that runs ``function`` at the end of the block."""
 
         def call(*args: P.args, **kwargs: P.kwargs) -> None:
             if self._is_holding:
@@ -82,7 +82,7 @@ class Afterwards:
         self._is_holding = True
 
     def __exit__(self, *_exc: object) -> None:
-        """Call what was held back, in its order; what one raises is logged."""
+        """Run the delayed calls in order; errors are logged."""
         self._is_holding = False
         while self._held_back:
             function = self._held_back.popleft()

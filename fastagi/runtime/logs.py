@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Where log lines go: text for people, or one JSON object a line for programs.
+"""Writes log lines: text for people, or one JSON object per line for programs.
 
-Both are written to standard error, which systemd keeps in the journal. Text for the
-journal begins with its level as sd-daemon(3) has it, such as ``<3>``, so that
-``journalctl -p err`` finds errors; the journal takes it off.
+Both go to standard error, which systemd stores in the journal. For the journal, a line
+of text begins with its level as in sd-daemon(3), such as ``<3>``, so that ``journalctl
+-p err`` finds errors; the journal removes it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-#: Twisted's own fields; what else an event holds is data of the message.
+#: Twisted's own fields; all other fields of an event are data of the message.
 _TWISTED: Final = frozenset(
     {"log_level", "log_format", "log_time", "log_namespace", "log_source"}
     | {
@@ -41,10 +41,10 @@ _TWISTED: Final = frozenset(
     }
     | {"message", "time", "system", "format", "isError", "why", "failure"}
 )
-#: Fields by which a story is followed; they hold long numbers that are nobody's.
+#: Fields with ids, whose digits are not hidden.
 _IDS: Final = frozenset({"uniqueid", "linkedid", "channel_id"})
-#: What may be a person's number in text: five digits or more, perhaps grouped, and no
-#: part of a longer word such as an id.
+#: A possible telephone number in text: five digits or more, perhaps with separators,
+#: and not part of a longer word such as an id.
 _NUMBER: Final = re.compile(r"(?<![\w.:-])\+?\d(?:[ ()/-]{0,2}\d){4,}(?![\w.:-]*\w)")
 _LEVELS: Final = list(LogLevel.iterconstants())
 #: Levels of syslog(3).
@@ -85,7 +85,7 @@ class LineObserver:
         self.mask_numbers = mask_numbers
 
     def __call__(self, event: LogEvent) -> None:
-        """Write one event; one that can not be written must not stop the rest."""
+        """Write one event; an error in one event does not stop the others."""
         if self.mask_numbers:
             event = {name: _without_numbers(name, event[name]) for name in event}
         line = self._json(event) if self.as_json else self._text(event)
@@ -93,7 +93,7 @@ class LineObserver:
             self._out.write(line + "\n")
             self._out.flush()
         except (OSError, ValueError):
-            # The reader of our log is gone; there is nobody left to tell.
+            # The reader of the log is gone; there is nowhere to report that.
             return
 
     def _trace(self, failure: Failure) -> str:
@@ -118,10 +118,10 @@ class LineObserver:
         failure = event.get("log_failure")
         if failure is not None:
             for part in self._trace(failure).split("\n"):
-                # What a caller typed may be in it, line breaks of any kind too.
+                # It may contain a caller's text, with line breaks of any kind.
                 line += "\n    " + _CONTROL.sub(" ", part)
         if self._to_journal:
-            # Each line of a traceback is an entry of its own.
+            # Each line of a traceback becomes its own entry, with its own prefix.
             prefix = f"<{_PRIORITIES[event['log_level']]}>"
             line = prefix + line.replace("\n", f"\n{prefix}")
         return line
@@ -169,7 +169,7 @@ def is_journal(out: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 class Logs:
-    """The process's log: begun once, its form and level changeable."""
+    """The log of the process; its format and level can be changed."""
 
     def __init__(self, out: TextIO | None = None) -> None:
         out = out or sys.stderr
@@ -182,20 +182,20 @@ class Logs:
         self._predicate = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)
 
     def begin(self) -> None:
-        """Send everything that is logged from now on to the stream."""
+        """Write all events from now on to the stream."""
         globalLogBeginner.beginLoggingTo(
             [FilteringLogObserver(self._observer, [self._predicate])],
             redirectStandardIO=False,
         )
 
     def use(self, *, level: str, as_json: bool, mask_numbers: bool) -> None:
-        """Change what is written and how.
+        """Change the level and the format.
 
         Args:
             level: debug, info, warn or error; events of this level and above are
-                written, and of Twisted's own (ports opened and closed) only warnings.
-            as_json: one JSON object a line instead of text.
-            mask_numbers: hide all but the last digits of people's numbers.
+                written, but of Twisted's own (ports opened and closed) only warnings.
+            as_json: write one JSON object per line instead of text.
+            mask_numbers: hide all but the last three digits of telephone numbers.
         """
         self._observer.as_json = as_json
         self._observer.mask_numbers = mask_numbers

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A reactor whose timers do not mind when somebody sets the machine's clock.
+"""A reactor whose timers do not depend on the machine's clock.
 
-Twisted's own times its calls by the machine's clock: when that is set back by an hour,
-each timer sleeps an hour longer, and with it every time-out, ping and retry.
+Twisted's reactor uses the machine's clock: if that is set back by an hour, every timer
+(time-outs, pings, retries) fires an hour late.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from twisted.internet.main import installReactor
 
 
 class SteadyReactor(EPollReactor):
-    """Counts the seconds since the machine started, whatever its clock shows."""
+    """A reactor that counts the seconds since the machine started."""
 
     def seconds(self) -> float:
-        """Return the reading that timers are set by."""
+        """Return the time that timers use."""
         return time.monotonic()
 
 
 def install() -> SteadyReactor:
-    """Make it the reactor of this process, and return it.
+    """Install it as the reactor of this process, and return it.
 
     Raises:
-        ReactorAlreadyInstalledError: the process has another one.
+        ReactorAlreadyInstalledError: the process already has a reactor.
     """
     reactor = SteadyReactor()
     installReactor(reactor)

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Runs what blocks outside of the reactor's thread.
+"""Runs blocking functions outside the reactor's thread.
 
-Each piece of work has a thread of its own that does not keep the process alive: work
-that never ends, such as on a disk that is gone, harms nothing but itself. Imports no
-reactor.
+Each function gets its own daemon thread, so a function that never returns (for example
+on a disk that is gone) affects nothing else. Imports no reactor.
 """
 
 from __future__ import annotations
@@ -19,24 +18,24 @@ T = TypeVar("T")
 
 
 class InThread(Protocol):
-    """Runs a function elsewhere."""
+    """Runs a function in another thread."""
 
     def __call__(self, work: Callable[[], T]) -> Deferred[T]:
-        """Return a Deferred that fires with what ``work`` returns or raises.
+        """Return a Deferred that fires with the result or the error of ``work``.
 
-        Cancelling it ends the waiting, not the work.
+        Cancelling it does not stop ``work``.
         """
 
 
 class OwnThread:
-    """Runs functions, each in a thread of its own."""
+    """Runs each function in its own thread."""
 
     def __init__(self, deliver: Callable[..., object]) -> None:
         """Prepare.
 
         Args:
-            deliver: runs a function with arguments on the reactor's thread, such as
-                ``reactor.callFromThread``.
+            deliver: schedules a function with its arguments on the reactor's thread,
+                such as ``reactor.callFromThread``.
         """
         self._deliver = deliver
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Work that is done again and again: one run at a time, when woken or when it is time.
+"""Repeated work, one run at a time: when something wakes it, or when it is due.
 
-In place of a loop that asks every second. Whoever learns that there may be something to
-do wakes the worker; the work itself says when it is to be done next if nobody does.
+It replaces polling. Code that learns of something to do wakes the worker; each run
+returns when the next one is due.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from twisted.logger import Logger
 from fastagi.runtime.background import Background, Stopping
 from fastagi.runtime.clock import Clock
 
-#: The longest time until the next run that a timer is set for, in seconds: a run that
-#: is due at a time of day is not missed by more if the machine's clock is set forward.
+#: Maximum duration of a timer, in seconds. If the machine's clock is set forward, a run
+#: that is due at a time of day is late by no more than this.
 MAX_SLEEP_S: Final = 60.0
 
 
@@ -25,15 +25,15 @@ class Worker:
     """Runs one function, never twice at the same time.
 
     Args:
-        work: one run. It returns in how many seconds the next is due, None for not
-            before somebody wakes the worker.
-        what: the work in words for the log: "{what} failed".
-        background: owns the runs.
-        clock: for the timer.
-        retry_s: seconds from a failed run, whatever the error, to the next.
+        work: one run. It returns the seconds until the next one is due; None: only when
+            something wakes the worker.
+        what: the name of the work in the log: "{what} failed".
+        background: the owner of the runs.
+        clock: the clock of the timer.
+        retry_s: seconds from a failed run to the next one.
         trouble: what is not done while the work fails with one of ``passing``, in words
             for the log.
-        passing: errors that pass by themselves. They are logged without a traceback.
+        passing: temporary errors; they are logged without a traceback.
     """
 
     _log = Logger()
@@ -63,11 +63,11 @@ class Worker:
 
     @property
     def woken(self) -> bool:
-        """Whether it was woken after the run under way had begun."""
+        """Whether it was woken since the current run began."""
         return self._woken
 
     def wake(self) -> None:
-        """Do the work now; if it is being done, do it once more after that."""
+        """Run now; if a run is in progress, run once more after it."""
         if self._stopped:
             return
         if self._running:
@@ -78,20 +78,20 @@ class Worker:
         self._background.start(self._what, self._run())
 
     def wake_in(self, delay_s: float) -> None:
-        """Do the work after some seconds, in place of when it was due."""
+        """Run after a delay in seconds, instead of when it was due."""
         self.cancel_timer()
         if not self._stopped:
             delay_s = min(max(0.0, delay_s), MAX_SLEEP_S)
             self._timer = self._clock.call_later(delay_s, self.wake)
 
     def cancel_timer(self) -> None:
-        """Do the work not before it is woken; a run under way is not touched."""
+        """Cancel the next due run; a run in progress continues."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
 
     def stop(self) -> None:
-        """Begin no run any more; one under way goes on to its end."""
+        """Begin no more runs; a run in progress continues to its end."""
         self._stopped = True
         self.cancel_timer()
 

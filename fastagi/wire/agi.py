@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""AGI as bytes: what Asterisk sends to a FastAGI server, and what it may be sent.
+"""AGI as bytes: parses what Asterisk sends to a FastAGI server, and encodes commands.
 
-Owns the grammar: the header block that opens a session, replies, the ``HANGUP`` line,
-the usage block of a 520, the quoting of commands, and every size limit. Must not know
-transports, clocks, scripts or which command a reply belongs to.
+Knows the header block that opens a session, replies, the ``HANGUP`` line, the usage
+block of a 520, the quoting of commands, and all size limits. Knows nothing of
+transports, clocks, scripts, or which command a reply belongs to.
 
-Text: Asterisk passes names and variables through without looking at their encoding, so
-any byte may come. Each header and each reply is UTF-8 where it is UTF-8, and Latin-1
-otherwise, as in `fastagi.wire.ami`: one caller has one name on both interfaces, every
-byte gives a character, and no text breaks a database or a log later. What is sent is
-UTF-8; a value set by us is read back as it was.
+Text: Asterisk does not check the encoding of names and variables, so any byte may come.
+Each header and each reply is decoded as UTF-8, or as Latin-1 if it is not UTF-8, as in
+`fastagi.wire.ami`. So one caller has one name on both interfaces, every byte gives a
+character, and no text breaks a database or a log later. Commands are encoded as UTF-8,
+so a value set by this service is read back unchanged.
 """
 
 from __future__ import annotations
@@ -31,20 +31,21 @@ from fastagi.wire.errors import LocalProtocolError, RemoteProtocolError
 #: line is not refused by Asterisk: it is cut, and the rest is run as another command.
 MAX_COMMAND_BYTES: Final = 2046
 
-#: Words of one command. ``res_agi.c:parse_args`` writes into an array of 128 and does
-#: not look where it is when a word begins with a quote.
+#: Maximum number of words of one command. ``res_agi.c:parse_args`` writes into an array
+#: of 128, and does not check its end when a word begins with a quote.
 MAX_COMMAND_WORDS: Final = 120
 
-#: Asterisk's own headers are 22 and its arguments at most 127.
+#: Maximum number of headers: Asterisk sends 22, and at most 127 arguments.
 MAX_HEADERS: Final = 160
 
-#: A header is at most an application's arguments (8 KiB); a value may be longer.
+#: Maximum length of a line: a header has at most 8 KiB (the arguments of an
+#: application), but a value may be longer.
 MAX_LINE_BYTES: Final = 16384
 
-#: A whole header block, a value of several lines, a usage block.
+#: Maximum size of a header block, a value of several lines, or a usage block.
 MAX_UNFINISHED_BYTES: Final = 65536
 
-#: PRES_NUMBER_NOT_AVAILABLE: what an unreadable presentation is taken for.
+#: PRES_NUMBER_NOT_AVAILABLE, used for an unreadable presentation.
 _PRESENTATION_UNAVAILABLE: Final = 67
 
 _HEADER = re.compile(r"^(agi_[a-z0-9_]{1,60}): ?(.*)$", re.MULTILINE)
@@ -61,7 +62,7 @@ _FORBIDDEN = re.compile("[\r\n\0]")
 
 
 class NeedData(enum.Enum):
-    """The one thing `AgiParser.next_event` returns when it has no event."""
+    """What `AgiParser.next_event` returns while no message is complete."""
 
     NEED_DATA = "need data"
 
@@ -189,13 +190,13 @@ class AgiReply:
 
     @property
     def ok(self) -> bool:
-        """Did Asterisk run the command? (`result` says how that ended.)"""
+        """Whether Asterisk ran the command; `result` says how it ended."""
         return self.code == 200
 
 
 @attrs.frozen(kw_only=True)
 class AgiHangup:
-    """The channel was hung up. No reply to anything: a pending one still comes."""
+    """The channel was hung up. This is not a reply: a pending reply still comes."""
 
 
 _HANGUP_EVENT: Final = AgiHangup()
@@ -222,13 +223,13 @@ class AgiParser:
     max_headers: int = MAX_HEADERS
     max_unfinished_bytes: int = MAX_UNFINISHED_BYTES
     _buffer: bytearray = attrs.field(factory=bytearray, init=False)
-    # How far the buffer was searched, so that drips of bytes cost O(n) together.
+    # How far the buffer was searched, so that bytes arriving singly cost O(n) in all.
     _searched: int = attrs.field(default=0, init=False)
     _line_start: int = attrs.field(default=0, init=False)
     _header_count: int = attrs.field(default=0, init=False)
     _began: bool = attrs.field(default=False, init=False)
     _in_headers: bool = attrs.field(default=True, init=False)
-    # Lines of a reply that is not complete, and what its last line looks like.
+    # Lines of an incomplete reply, and the beginning of its last line.
     _lines: list[bytes] = attrs.field(factory=list, init=False)
     _lines_bytes: int = attrs.field(default=0, init=False)
     _last_line_starts: bytes | None = attrs.field(default=None, init=False)
@@ -241,15 +242,15 @@ class AgiParser:
 
     @property
     def request_began(self) -> bool:
-        """Did the bytes begin as a header block does? Then it is Asterisk who calls."""
+        """Whether the first bytes begin a header block: the peer is Asterisk."""
         return self._began
 
     @property
     def between_messages(self) -> bool:
-        """Is nothing left but, at most, the beginning of a ``HANGUP`` line?
+        """Whether at most the beginning of a ``HANGUP`` line is left.
 
-        Asterisk reads a command before it answers it. Bytes behind a complete reply
-        therefore belong to no command: somebody put a newline where none should be.
+        Asterisk reads a command before it answers it. So bytes after a complete reply
+        belong to no command: a value contained a newline.
         """
         if self._lines:
             return False
@@ -410,7 +411,7 @@ class AgiParser:
 
 
 def _reply(code: int, text: bytes) -> AgiReply | None:
-    """The reply a line stands for; None if its value goes on in the next line."""
+    """Return the reply in a line; None if its value continues in the next line."""
     if text == b"result=1":
         return AgiReply(code=code, result=1, result_text="1")
     match = _RESULT.fullmatch(text)
@@ -441,7 +442,7 @@ def encode_command(*words: str) -> bytes:
     """
     if not words or _VERB.fullmatch(words[0]) is None:
         raise LocalProtocolError("a command begins with a verb of letters")
-    # Asterisk takes a line that begins so as the end of a script that failed.
+    # Asterisk ends the script if a line begins with this word.
     if words[0].lower().startswith("failure"):
         raise LocalProtocolError("'failure' is no command")
     if len(words) > MAX_COMMAND_WORDS:

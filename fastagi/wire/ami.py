@@ -51,7 +51,7 @@ _FORBIDDEN: Final = re.compile(r"[\r\n\0]")
 
 
 class NeedData(enum.Enum):
-    """What `AmiParser.next_event` says when no whole message has come yet."""
+    """What `AmiParser.next_event` returns while no message is complete."""
 
     NEED_DATA = "need data"
 
@@ -64,7 +64,7 @@ Kind = Literal["event", "response", "other"]
 
 @attrs.frozen
 class Banner:
-    """The one line Asterisk sends first."""
+    """The first line that Asterisk sends."""
 
     text: str
 
@@ -87,7 +87,7 @@ class AmiMessage:
 
     @property
     def kind(self) -> Kind:
-        """Say what it is: what has an Event header is an event.
+        """Return its kind: a message with an Event header is an event.
 
         OriginateResponse is an event that has a Response header as well.
         """
@@ -140,15 +140,15 @@ class AmiMessage:
 
     @cached_property
     def _first(self) -> dict[str, str]:
-        # Walked from the end, so that the first of equal names wins.
+        # In reverse order, so that the first of several headers with one name counts.
         return {name.lower(): value for name, value in reversed(self.headers)}
 
     @property
     def is_doubtful(self) -> bool:
-        """Say whether it has a header twice of those that Asterisk writes only once.
+        """Whether a header comes twice that Asterisk writes only once.
 
-        Asterisk writes a caller's number as it came, with CR and LF if there are any;
-        so what stands behind the first of two may be a caller's invention.
+        Asterisk writes a caller's number unchanged, even with CR and LF; so the second
+        of two headers may be forged by a caller.
         """
         if len(self._first) == len(self.headers):
             return False
@@ -243,7 +243,7 @@ class AmiParser:
                 self._fail_too_long()
                 break
             while raw.startswith(_EOL):
-                # Some actions end what they print with a blank line too many.
+                # Some actions print one blank line too many.
                 raw = raw[len(_EOL) :]
             if raw:
                 return AmiMessage(raw)
@@ -304,7 +304,7 @@ def encode_action(name: str, headers: Iterable[Header], action_id: str) -> bytes
 
 
 def _encode_header(name: str, value: str) -> bytes:
-    # Messages of these errors name the header and never its value: it may be a secret.
+    # These errors name the header, never its value, which may be a secret.
     if not _TOKEN.fullmatch(name):
         raise LocalProtocolError(f"{name!a} is no name of a header")
     if _FORBIDDEN.search(value):

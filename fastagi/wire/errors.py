@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What can be wrong with bytes: the two halves of a protocol error.
-
-Owns the exception types of the parsers and encoders. Knows nothing of AMI or AGI,
-of transports, or of what the caller does about it.
-"""
+"""The errors of the parsers and encoders of this package."""
 
 from __future__ import annotations
 
@@ -11,17 +7,16 @@ from fastagi.errors import CallbackError
 
 
 class ProtocolError(CallbackError):
-    """The rules of a protocol were broken; see the two subclasses for by whom.
+    """A protocol was violated. Only its two subclasses are raised.
 
-    Never raised itself. Reading raises `RemoteProtocolError` and nothing else,
-    encoding raises `LocalProtocolError` and nothing else: any other exception that
-    comes out of `fastagi.wire` is a bug in this project.
+    Parsing raises only `RemoteProtocolError`, and encoding only `LocalProtocolError`.
+    Any other exception from `fastagi.wire` is a bug.
     """
 
 
 class LocalProtocolError(ProtocolError):
-    """We tried to send something the peer would misread. Nothing was sent."""
+    """The message to send would be misread by the peer. Nothing was sent."""
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer sent something that breaks the rules. The link cannot be trusted."""
+    """The peer violated the protocol, so the link cannot be trusted."""
