@@ -73,7 +73,7 @@ _columns: Final[Callable[[type[AmiEvent]], Columns]] = cast(Any, cache(_read_col
 
 
 def headers_of(kind: type[AmiEvent]) -> frozenset[str]:
-    """Return the names of the headers that are read, in small letters."""
+    """Return the names of the headers that are read, in lower case."""
     return frozenset(header for _, header, _ in _columns(kind))
 
 

@@ -178,11 +178,11 @@ class AmiSession(Service):
 
     @property
     def link_number(self) -> int:
-        """The number of the present link, or of the last one; each has its own."""
+        """The number of the current link, or of the last one; each link has its own."""
         return self._links
 
     def is_up(self, link_number: int) -> bool:
-        """Whether this very link is still there: work for an old one has to end."""
+        """Whether the link with this number is up; otherwise its work must end."""
         return self._ready and link_number == self._links
 
     async def send(self, action: Action, timeout_s: float | None = None) -> AmiMessage:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Carries out attempts: originate, follow both legs, judge once, store.
+"""Carries out attempts: sends the Originate, follows both legs, stores the verdict.
 
-An attempt comes here already committed to the store. It is placed by one
-Originate that is never sent again; whatever is not known for certain afterwards
-is left open for the reconciler, which asks Asterisk.
+Each attempt is committed to the store before it comes here. It is placed by one
+Originate, which is never sent again. If the result is not certain, the attempt stays
+open, and the reconciler asks Asterisk.
 """
 
 from __future__ import annotations
@@ -64,25 +64,27 @@ from fastagi.service.until_stored import until_stored
 from fastagi.store.errors import NoSuchTask, StaleTask, StoreUnavailable
 from fastagi.store.store import TaskAttempt, TaskStore
 
-#: What the member leg may take beyond its own limit before Originate gives up.
+#: Time that the Originate allows beyond the member's ring time, in seconds.
 _ORIGINATE_MARGIN_S: Final = 5.0
-#: Until the channel of an attempt is there to be hung up.
+#: Number of quick tries to hang up an attempt whose channel may not exist yet, and the
+#: pause between them in seconds.
 _WITHDRAW_TRIES: Final = 10
 _WITHDRAW_PAUSE_S: Final = 0.2
-#: Between two tries after that, in seconds.
+#: Pause between later tries, in seconds.
 _WITHDRAW_AGAIN_S: Final = 2.0
-#: The machine's clock was set if it has gone by so much more or less, in seconds.
+#: Difference to the steady clock from which the machine's clock counts as set, in
+#: seconds.
 _CLOCK_SET_S: Final = 1.0
-#: After the store refused to take an attempt's end, in seconds.
+#: Pause before retrying to store the end of an attempt, in seconds.
 _STORE_RETRY_S: Final = 2.0
-#: Longest wait for Asterisk to say whether it is shutting down, in seconds.
+#: Time limit for asking Asterisk whether it is shutting down, in seconds.
 _ASK_S: Final = 2.0
-#: Ended attempts whose verdict is remembered.
+#: Maximum number of ended attempts whose verdict is remembered.
 _MOST_VERDICTS: Final = 1000
-#: Characters Asterisk would read as more than part of one variable's value.
+#: Characters with a meaning to Asterisk, which a variable's value must not contain.
 _UNSAFE_VALUE: Final = re.compile(r'[\x00-\x1f,;"\\|&$`]')
 _CALLER_ID: Final = re.compile(r'\s*(?:"(?P<name>[^"]*)"\s*)?<?(?P<num>[^<>"]*)>?\s*')
-#: What Asterisk dials where the dialplan forbids to forward a call.
+#: The dial string of a forwarded call that the dialplan refuses.
 _FORBIDDEN: Final = re.compile(rf"[^/@]+@{dialplan.NO_FORWARD_CONTEXT}")
 
 #: Why the database may lack what was committed.
@@ -91,44 +93,44 @@ _SET_BACK: Final = (
     " lacked the last transactions), and requests of that time may be lost"
 )
 
-#: Whether it is too late to end an attempt.
+#: Returns whether it is too late to end an attempt.
 TooLate = Callable[[Progress], bool]
 
 
 @define(eq=False)
 class RunningAttempt:
-    """An attempt under way, with the settings it began with."""
+    """An attempt in progress, with the settings at its beginning."""
 
     task: CallbackTask
     attempt: Attempt
     settings: QueueSettings
     progress: Progress = field(factory=Progress)
-    #: Judged; the store may still have to take it.
+    #: Whether it has ended; its verdict may not be stored yet.
     closing: bool = False
-    #: The database was set back and lost the attempt, and it can not be stored again.
+    #: Whether the database was set back and lost the attempt for good.
     lost: bool = False
-    #: We have asked Asterisk to end it, or are about to.
+    #: Whether Asterisk was asked to end it, or is about to be asked.
     ending: bool = False
     #: When the service read that the client had answered.
     answered_at: datetime | None = None
-    #: The same by the talk time that the dialplan told, once it has.
+    #: When the client answered, by the talk time in the dialplan's report.
     began_to_talk_at: datetime | None = None
-    #: From the steady clock to the machine's when it was placed, in seconds.
+    #: Machine's clock minus steady clock when the attempt was placed, in seconds.
     clock_offset_s: float | None = None
     #: The channel whose call was just answered with another destination, if any.
     forwarding: str = ""
-    #: Why it is to be ended, and until when that makes sense, where Asterisk has not
-    #: been asked yet, or may not have heard of it.
+    #: Further reasons to end it, each with its `TooLate`. Asterisk has not been asked
+    #: for these yet, or may not have received the action.
     to_end: dict[TooLate, Reason] = field(factory=dict)
 
     @property
     def target(self) -> str:
-        """Name of its target in the live picture."""
+        """Name of its target in `LiveQueues`."""
         return target_key(self.settings)
 
 
 class Dialer:
-    """All attempts under way."""
+    """Carries out and follows all attempts in progress."""
 
     _log = Logger()
 
@@ -147,11 +149,11 @@ class Dialer:
         self._clock = clock
         self._background = background
         self._hold = hold
-        #: Ended attempts whose outcome Asterisk still keeps.
+        #: Channel ids of ended attempts whose outcome is still in AstDB.
         self._to_forget: deque[str] = deque(maxlen=1000)
-        #: How the latest attempts ended, by channel id.
+        #: Verdicts on the latest attempts, by channel id.
         self._verdicts: dict[str, Verdict] = {}
-        #: The end of an attempt is stored.
+        #: Called when the end of an attempt is stored.
         self.attempt_ended: Listeners[[]] = Listeners("the end of an attempt")
         self._waiting: list[Deferred[None]] = []
 
@@ -169,7 +171,7 @@ class Dialer:
         yield on(Hangup, self._hangup)
 
     def idle(self) -> Deferred[None]:
-        """Fire when no attempt is under way; may be cancelled."""
+        """Return a Deferred that fires when no attempt is in progress."""
         waiting: Deferred[None] = Deferred(lambda gone: self._waiting.remove(gone))
         self._waiting.append(waiting)
         self._tell_idle()
@@ -182,31 +184,33 @@ class Dialer:
                 deferred.callback(None)
 
     def waiting_for_member(self, target: str) -> int:
-        """Return how many attempts will take the target's next free member, or have
-        its only one.
+        """Return how many attempts need a free member of the target.
+
+        An attempt to an extension needs its only member from beginning to end.
         """
         return sum(
             running.target == target
             and (
                 running.progress.waits_for_member
-                # The phone is said to ring some time after it is dialled, and until
-                # then it looks free.
+                # Asterisk reports that the phone rings a while after it was dialled;
+                # until then the phone looks free.
                 or bool(running.settings.target_extension and not running.closing)
             )
             for running in self.running.values()
         )
 
     def busy_keys(self) -> set[str]:
-        """Return the number keys of the clients of attempts under way.
+        """Return the client keys of attempts in progress.
 
-        The database may not know of them: it may have been set back.
+        If the database was set back, it may not have these attempts.
         """
         return {running.task.number_key for running in self.running.values()}
 
     def is_member_leg(self, uniqueid: str, queue: str) -> bool:
-        """Whether a channel is ours and waits in this queue for an agent to answer.
+        """Whether a channel is the member leg of an attempt that waits for an agent.
 
-        Later, or in another queue, it is a caller: the client was transferred.
+        After the agent's answer, or in another queue, the channel counts as a caller:
+        the client was transferred.
         """
         running = self.running.get(attempt_of(uniqueid))
         return (
@@ -224,7 +228,7 @@ class Dialer:
         self._background.start("originate", self._originate(running))
 
     def withdraw(self, number_key: str, why: Reason) -> None:
-        """End an attempt to reach this client, unless the two are talking already."""
+        """End an attempt to reach this client, unless client and agent are talking."""
         for running in list(self.running.values()):
             if running.task.number_key == number_key:
                 self._end_by_us(running, why, _talk)
@@ -236,7 +240,7 @@ class Dialer:
                 self._end_by_us(running, why, _talk)
 
     def rekey(self, key_of: Callable[[str], str]) -> None:
-        """Recognise the clients of attempts under way by what numbers mean now."""
+        """Renew the client keys of attempts in progress."""
         for running in self.running.values():
             task = running.task
             running.task = evolve(task, number_key=key_of(task.number))
@@ -248,10 +252,10 @@ class Dialer:
                 self._end_by_us(running, why, _is_answered)
 
     def end_again(self) -> None:
-        """End what was to be ended when the link was lost, and goes on all the same."""
+        """Try again to end attempts for which the link was lost meanwhile."""
         for running in list(self.running.values()):
             if running.to_end and not (running.closing or running.ending):
-                # Until it is known that it is not too late.
+                # `_end_the_rest` checks whether it is too late.
                 self._let_go_on(running)
                 self._end_the_rest(running)
 
@@ -294,20 +298,21 @@ class Dialer:
             except NotConnected as error:
                 running.to_end[too_late] = why
                 if error.sent:
-                    # If Asterisk has read it, this is why the attempt ends.
+                    # If Asterisk has received the action, this ends the attempt.
                     running.ending = False
                 else:
                     self._let_go_on(running)
                 return
             except (ActionFailed, ActionTimedOut) as error:
-                # The Originate that makes the channel may still be at work.
+                # The Originate may not have created the channel yet.
                 tries += 1
                 if tries == _WITHDRAW_TRIES:
                     self._warn_of_no_end(running, why, error)
             if tries < _WITHDRAW_TRIES:
                 await self._background.pause(_WITHDRAW_PAUSE_S)
             else:
-                # Whatever comes of it now is not our doing.
+                # Asterisk keeps refusing the hangup. From here on judge the attempt
+                # as if it had not been withdrawn.
                 running.progress.withdrawn = None
                 await self._background.pause(_WITHDRAW_AGAIN_S)
 
@@ -332,7 +337,7 @@ class Dialer:
         running.progress.withdrawn = None
 
     def _end_the_rest(self, running: RunningAttempt) -> None:
-        """End it for the other reasons there are, if it is not too late for them."""
+        """End the attempt for its other reasons, if it is not too late for them."""
         to_end, running.to_end = running.to_end, {}
         for too_late, why in to_end.items():
             self._end_by_us(running, why, too_late)
@@ -348,10 +353,10 @@ class Dialer:
             self._end_by_us(running, begun.task.why, _talk)
 
     def settle_as_before(self, begun: TaskAttempt, settings: QueueSettings) -> bool:
-        """End an attempt of which the end was stored before, and is lost.
+        """End an attempt again whose stored end the database has lost.
 
         Returns:
-            Whether it is one of those that are remembered.
+            Whether its verdict is remembered.
         """
         if begun.attempt.channel_id not in self._verdicts:
             return False
@@ -361,7 +366,7 @@ class Dialer:
     def settle(
         self, begun: TaskAttempt, settings: QueueSettings, progress: Progress
     ) -> None:
-        """Judge an attempt that Asterisk knows no more."""
+        """Judge an attempt that has no channel in Asterisk any more."""
         running = self.running.get(begun.attempt.channel_id)
         if running is None:
             running = self._add(begun, settings)
@@ -400,7 +405,7 @@ class Dialer:
         except ActionFailed as error:
             running.progress.refused = because(Code.ERROR, error=str(error))
             if refuses_all(error):
-                # It is not the task's fault.
+                # Asterisk refuses every call, so the task loses no attempt.
                 running.progress.withdrawn = running.progress.refused
                 self._hold.refused(error)
             else:
@@ -471,10 +476,10 @@ class Dialer:
     # -- following ---------------------------------------------------------
 
     def disconnected(self) -> None:
-        """What happens to the attempts under way is not told for a while."""
-        # Who is thought to ring may be free before the link is back, and then the call
-        # takes the next free agent. Who talked until the last word from Asterisk did
-        # so for that long, were it gone for good.
+        """Remember that the events of attempts in progress are missed from now on."""
+        # A ringing agent may be free before the link is back, and then the call takes
+        # the next free agent. If Asterisk never comes back, a talk counts up to the
+        # last received event.
         for running in self.running.values():
             running.progress.unwatched(self._manager.heard_at)
 
@@ -505,14 +510,14 @@ class Dialer:
             self._member_answers(running, event.interface)
 
     def _look_for_forwarding(self, event: DialBegin | DialEnd) -> None:
-        """Learn that the client's phone forwards the call, and where it does, end it.
+        """End the attempt if the client's phone forwards the call and Asterisk follows.
 
-        The dialplan forbids it, but can not in every case: a route's own Dial() takes
-        a destination with a slash as a channel, and an older dialplan forbids nothing.
+        The dialplan prevents that, but not in every case: the Dial() of a route takes
+        a destination with a slash as a channel, and an older dialplan prevents nothing.
         """
         running = self.running.get(attempt_of(event.linkedid))
         if running is None or running.progress.caller_dialled_at is None:
-            # Until then it is an agent's phone that forwards: the queue's business.
+            # Before that, an agent's phone forwards, which is up to the queue.
             return
         dialler, running.forwarding = running.forwarding, ""
         if isinstance(event, DialEnd):
@@ -569,7 +574,7 @@ class Dialer:
                 self._report(running, Outcome.said(event))
 
     def _report(self, running: RunningAttempt, outcome: Outcome) -> None:
-        """Take the dialplan's own report of how the caller leg went."""
+        """Add the dialplan's report on the caller leg to the progress."""
         outcome.tell(running.progress, self._clock.steady())
         if outcome.talk_s:
             began_at = self._clock.now() - timedelta(seconds=outcome.talk_s)
@@ -604,7 +609,7 @@ class Dialer:
         member: str = "",
         answered_at: datetime | None = None,
     ) -> None:
-        """Write one line of the task's story."""
+        """Log a step of the attempt, and store it as an event of the task."""
         if running.closing:
             return
         self._log.info(
@@ -641,7 +646,7 @@ class Dialer:
                 if await self.restore(running):
                     await story()
         except StoreUnavailable as error:
-            # The end is what must not be lost, and that is tried again.
+            # Only the end of an attempt must not be lost; it is stored with retries.
             self._log.warn("a line of a task's story is lost: {error}", error=error)
         except (NoSuchTask, StaleTask) as error:
             self._log.warn(
@@ -651,13 +656,13 @@ class Dialer:
             )
 
     async def restore(self, running: RunningAttempt) -> bool:
-        """Store an attempt under way again that the database does not have any more.
+        """Store an attempt in progress again that the database does not have any more.
 
         Returns:
             Whether the database has it now.
 
         Raises:
-            StoreUnavailable: nobody knows.
+            StoreUnavailable: the database can not be used.
         """
         if running.lost:
             return False
@@ -739,7 +744,7 @@ class Dialer:
         self._tell_idle()
 
     async def _judge(self, running: RunningAttempt) -> Verdict:
-        """Judge an attempt; one that only a shutdown of Asterisk ended is withdrawn."""
+        """Return the verdict; withdraw an attempt that a shutdown of Asterisk ended."""
         progress = running.progress
         verdict = judge(progress, running.settings.success_duration_s)
         if not may_be_shutdown(progress, verdict) or not self._manager.connected:
@@ -763,7 +768,7 @@ class Dialer:
         return verdict
 
     def _remember(self, channel_id: str, verdict: Verdict) -> None:
-        """Keep a verdict: a database that is set back needs it once more."""
+        """Remember a verdict, as it is needed again if the database is set back."""
         self._verdicts[channel_id] = verdict
         while len(self._verdicts) > _MOST_VERDICTS:
             del self._verdicts[next(iter(self._verdicts))]
@@ -775,15 +780,15 @@ class Dialer:
 
         Raises:
             NoSuchTask: the attempt was lost and can not be stored again.
-            StaleTask: it has ended before.
-            StoreUnavailable: nobody knows.
+            StaleTask: the attempt has already ended.
+            StoreUnavailable: the database can not be used.
         """
         channel_id, rules = running.attempt.channel_id, running.settings.retry_rules
         close = partial(self._store.close_attempt, answered_at=_answered_at(running))
         try:
             return await close(channel_id, verdict, rules, self._clock.now())
         except NoSuchTask:
-            # What stood in the way of it may have ended since.
+            # The reason why it could not be stored again may be gone.
             running.lost = False
             if await self.restore(running):
                 return await close(channel_id, verdict, rules, self._clock.now())
@@ -800,11 +805,11 @@ class Dialer:
 
 
 def _answered_at(running: RunningAttempt) -> datetime | None:
-    """Return when the client answered, as far as it is known.
+    """Return when the client answered; None if that is unknown.
 
-    The service may have read of it late, or not at all before it was restarted; the
-    dialplan tells the moment by the clock of its own machine. The earliest counts: a
-    request must not be lost because the moment is known only roughly.
+    The service may have read the answer late, or not at all before a restart. The
+    dialplan reports the time by the clock of its own machine. The earliest time counts,
+    so that an inexact time never loses a request.
     """
     known = [running.answered_at]
     if not running.progress.clock_was_set:
@@ -820,12 +825,12 @@ def _talk(progress: Progress) -> bool:
 
 
 def _never(_progress: Progress) -> bool:
-    """It is never too late."""
+    """Return False: it is never too late."""
     return False
 
 
 def _is_answered(progress: Progress) -> bool:
-    """Whether an agent has answered, or even the client is being called."""
+    """Whether an agent has answered, or the client is already being called."""
     return (
         progress.member_answered_at is not None
         or progress.caller_dialled_at is not None

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Keeps the live picture of queues true to Asterisk.
+"""Keeps the state of the queues the same as in Asterisk.
 
-The whole state is asked for at each connect and after each reload; events move it
-on in between. It decides nothing: whoever wants to know is told that something
-changed and looks for himself.
+It asks Asterisk for the whole state at each connect, after each reload and once a
+minute; in between, events update the state. It decides nothing: listeners are called
+after a change, and read the state themselves.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ from fastagi.runtime.clock import Clock
 from fastagi.runtime.listeners import Listeners
 from fastagi.wire.ami import AmiMessage
 
-#: Uniqueids we give to our own channels. A name does not say whether one is a live
-#: caller: after a transfer it is.
+#: Uniqueids of the service's own channels. The name of a channel can not tell a
+#: callback from a live caller: after a transfer it is a live caller.
 OWN_CHANNEL: Final = re.compile(r"callback-\d+-[0-9a-f]+-[12]")
 
-#: "queue reload" changes members without a word on the manager interface (16 to 22), so
-#: the whole state is asked for again after so many seconds.
+#: Interval of asking for the whole state, in seconds, as "queue reload" changes members
+#: without an event (Asterisk 16 to 22).
 _RESYNC_S: Final = 60.0
-#: How a hint stands for a device in the settings: ``hint:EXTENSION@CONTEXT``.
+#: Prefix of a hint in place of a device in the settings: ``hint:EXTENSION@CONTEXT``.
 _HINT: Final = "hint:"
-#: States of extensions (``include/asterisk/pbx.h``, ast_extension_states) in which the
-#: phone may be free or not; every other means that it can not be rung.
+#: Device states by the state of an extension (``include/asterisk/pbx.h``,
+#: ast_extension_states). In every other state the phone can not be rung.
 _EXTENSION_STATE: Final = {
     "0": DeviceState.NOT_INUSE,
     "1": DeviceState.INUSE,
@@ -65,15 +65,15 @@ _EXTENSION_STATE: Final = {
     "16": DeviceState.ONHOLD,
 }
 
-#: What Getvar is answered with then (16 to 22).
+#: Asterisk's answer to Getvar if there is no such channel (16 to 22).
 _NO_CHANNEL: Final = "No such channel"
 
-#: After a failed attempt to learn the state, in seconds.
+#: Pause before asking again for the state after a failure, in seconds.
 _RESYNC_DELAY_S: Final = 5.0
 
 
 class QueueMonitor:
-    """Listens to the manager and tells :class:`LiveQueues` what it hears."""
+    """Updates :class:`LiveQueues` from manager events."""
 
     _log = Logger()
 
@@ -87,19 +87,19 @@ class QueueMonitor:
         is_member_leg: Callable[[str, str], bool],
     ) -> None:
         self.queues = LiveQueues(is_member_leg=is_member_leg)
-        #: Whether the picture is whole: asked for since the last connect.
+        #: Whether the whole state was received since the last connect.
         self.ready = False
         self._manager = manager
         self._clock = clock
         self._background = background
         self._targets = targets
-        #: Something changed that may matter to who may be called.
+        #: Called after a change that may allow or prevent calls.
         self.changed: Listeners[[]] = Listeners("a change of the queues")
-        #: Queue and uniqueid of a live caller who joined. After the link was lost it is
-        #: told of each who is in a queue then.
+        #: Called with queue and uniqueid of each live caller who joined, and after a
+        #: connect with those of each who is in a queue.
         self.caller_joined: Listeners[[str, str]] = Listeners("a caller who joined")
-        #: Uniqueid of a channel that was hung up, or of a caller's that was found to
-        #: be gone after the link was lost.
+        #: Called with the uniqueid of a channel that was hung up, or of a caller's
+        #: channel that a list of channels lacks.
         self.channel_gone: Listeners[[str]] = Listeners("a hangup")
 
     def handlers(self) -> Iterator[Handler]:
@@ -118,10 +118,10 @@ class QueueMonitor:
         yield on(Reload, self._reloaded)
 
     async def is_gone(self, uniqueid: str) -> bool:
-        """Return whether a channel is surely gone.
+        """Return whether a channel is certainly gone.
 
-        What Asterisk did before this moment has been heard then. Without a link
-        nothing is sure.
+        After this, all events that Asterisk sent before its answer were received.
+        Returns False without a link.
         """
         try:
             await self._manager.send(actions.get_var("CHANNEL(name)", uniqueid))
@@ -134,7 +134,7 @@ class QueueMonitor:
     def is_waiting(self, queue: str, uniqueid: str) -> bool:
         """Return whether a caller is known to wait in a queue now.
 
-        Without a link, what was heard of the queues may be of before.
+        Returns False without a link, as the state may be out of date.
         """
         return self.ready and self.queues.is_waiting(queue, uniqueid)
 
@@ -143,8 +143,8 @@ class QueueMonitor:
         self._background.start("learning the queues' state", self._sync())
 
     async def _sync(self) -> None:
-        # Each answer is taken in the moment it is complete: what happens after it
-        # comes as an event, and an older answer must not undo that.
+        # Apply each answer as soon as it is complete. Later changes come as events,
+        # which an older answer must not undo.
         send_list = self._manager.send_list
         try:
             self._take_queues(await send_list(actions.queue_status()))
@@ -156,7 +156,7 @@ class QueueMonitor:
             return
         except (ActionFailed, ActionTimedOut) as error:
             if isinstance(error, ActionFailed) and error.shutting_down:
-                # Nothing is placed meanwhile. It may go on: "core abort shutdown".
+                # No call is placed meanwhile; "core abort shutdown" may end this.
                 report = self._log.debug
             else:
                 report = self._log.warn
@@ -207,7 +207,7 @@ class QueueMonitor:
             await self._sync()
 
     def disconnected(self) -> None:
-        """What is known of the queues is out of date."""
+        """Mark the state of the queues as out of date."""
         self.ready = False
 
     def _reloaded(self, event: Reload) -> None:

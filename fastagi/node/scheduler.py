@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Brings due tasks and free agents together.
+"""Matches due tasks with free agents.
 
-Reacts to what happens (an agent turns free, a task falls due, a queue opens) and never
-polls: one pass runs at a time, and whatever happens meanwhile causes one more. It
-grants callbacks only as :class:`Capacity` allows and leaves the calling to the dialer.
+It reacts to events (an agent becomes free, a task becomes due, a queue opens) and never
+polls. One pass runs at a time; events during a pass cause another one. It begins only
+as many callbacks as :class:`Capacity` allows, and the dialer places them.
 """
 
 from __future__ import annotations
@@ -91,12 +91,12 @@ class Scheduler:
         )
 
     def enable(self) -> None:
-        """Begin, or begin again, to place calls."""
+        """Start placing calls."""
         self._enabled = True
         self.tasks_changed()
 
     def disable(self) -> None:
-        """Place no new calls; those under way are not touched."""
+        """Place no new calls; calls in progress continue."""
         self._enabled = False
         self._worker.cancel_timer()
 
@@ -111,7 +111,7 @@ class Scheduler:
         self.wake()
 
     def wake(self) -> None:
-        """Something changed: look whether a call can be placed."""
+        """Check whether a call can be placed, as something has changed."""
         if self._is_ready and not self._is_waking:
             self._is_waking = True
             self._after_read(self._begin)
@@ -144,7 +144,8 @@ class Scheduler:
         self._look_who_is_open(now)
         if self._hold.holds():
             return self._next_change(wanted, now)
-        # One further ahead than that is of before the clock was set back.
+        # A due time more than MAX_SLEEP_S ahead was computed before the clock was set
+        # back, so it is not used.
         if self._next_due and now < self._next_due <= now + MAX_SLEEP_S:
             return self._next_change(wanted, now)
         capacity = self._capacity(wanted, now)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""How an event of the manager travels: parsed once, to each tracker, in one order.
+"""Parses each manager event once and passes it to the trackers in a fixed order.
 
-A tracker follows events and keeps what it knows of Asterisk. What follows from an event
-(a client is busy, a call was missed, a call may be placed) may need what another
-tracker has learned from the same event, so it comes after the last of them
-(:class:`Afterwards`, see ``Node._edges``).
+A tracker follows events and keeps its part of Asterisk's state. The consequences of an
+event (a client is busy, a call was missed, a call may be placed) may need the new state
+of other trackers, so they come after the last tracker (:class:`Afterwards`, see
+``Node._edges``).
 
-The list of all channels, which tells what no event did, goes the same way.
+The list of all channels, which corrects missed events, goes the same way.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ Remove = Callable[[], None]
 
 
 class Tracker(Protocol):
-    """A part that follows events."""
+    """A part of a node that follows manager events."""
 
     def handlers(self) -> Iterable[Handler]:
-        """Yield what takes in each event that this part needs."""
+        """Yield the handler of each event that this tracker needs."""
 
 
 class NodeState:
-    """What is known of one Asterisk, by all who follow its events."""
+    """The trackers of one Asterisk, in the order in which they get each event."""
 
     def __init__(
         self,
@@ -56,10 +56,10 @@ class NodeState:
         call_tracker: CallTracker,
         reconciler: Reconciler,
     ) -> None:
-        """Listen to nothing before :meth:`listen`.
+        """Store the parts; :meth:`listen` adds the listeners.
 
         Args:
-            afterwards: holds back what follows from an event.
+            afterwards: delays the consequences of an event until the last tracker.
         """
         self._manager = manager
         self._background = background
@@ -77,7 +77,7 @@ class NodeState:
         )
 
     def listen(self) -> Iterator[Remove]:
-        """Listen to the events that trackers need; yield what ends it."""
+        """Listen to the events that trackers need; yield the removers of listeners."""
         listeners: dict[type[AmiEvent], Listeners[[Any]]] = {}
         for tracker in self.trackers:
             for handler in tracker.handlers():
@@ -98,7 +98,7 @@ class NodeState:
     # -- the list of all channels ------------------------------------------
 
     async def list_channels(self) -> list[CoreShowChannel]:
-        """Ask Asterisk for all channels, and tell each tracker that needs the list.
+        """Ask Asterisk for all channels, and pass them to the trackers that need them.
 
         Raises:
             NotConnected, ActionFailed, ActionTimedOut: there is no list.
@@ -112,18 +112,18 @@ class NodeState:
         return channels
 
     async def learn(self, link: int) -> bool:
-        """Find out which calls and which attempts are under way, after a connect.
+        """Find out which calls and attempts are in progress, after a connect.
 
-        Asterisk is asked at once, and once for all who need the list: who was in a call
-        that ends before is not known. Only attempts that this process has not followed
-        need another list, made after they were read from the database.
+        Asterisk is asked at once, as calls that end before the list are not seen. One
+        list serves all trackers. Only attempts that this process has not followed need
+        a second list, made after they were read from the database.
 
         Args:
-            link: number of the link that was made.
+            link: number of the new link.
 
         Returns:
-            True when they are known; False when the link was lost meanwhile, and the
-            next connect has to begin again.
+            True if they are known; False if the link was lost meanwhile: the next
+            connect starts again.
         """
         absent: frozenset[str] = frozenset()
 
