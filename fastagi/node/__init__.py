@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""One Asterisk, and all that ends with the link to its manager interface."""
+"""One Asterisk: all parts that depend on the link to its manager interface."""

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The FastAGI scripts that the dialplan asks: ``request`` and ``position``.
+"""The FastAGI scripts that the dialplan calls: ``request`` and ``position``.
 
-They only read what Asterisk says of the channel and set variables; prompts are played
-by the dialplan, so a session lasts milliseconds and a caller never depends on this
-process staying alive.
+They only read the header block and set variables. The dialplan plays the prompts, so a
+session lasts milliseconds, and a caller does not depend on this process staying alive.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from fastagi.service.requests import (
 )
 from fastagi.wire.agi import AgiRequest
 
-#: The dialplan waits for one second (callback-ask), the answer included.
+#: Time limit for the COMMIT, in seconds: the dialplan waits one second (callback-ask).
 _STORE_LIMIT_S: Final = 0.8
 
 
@@ -52,7 +51,7 @@ class AgiScripts:
         self._settings = settings
 
     async def request(self, agi: AgiSession) -> None:
-        """A caller pressed the key: keep the request and say what came of it."""
+        """Store the request of a caller who pressed the key, and set the answer."""
         request = agi.request
         queue = request.args[0] if request.args else ""
         settings = self._settings().queues.get(queue)
@@ -69,16 +68,16 @@ class AgiScripts:
             linkedid=_linkedid(request),
         )
 
-        async def tell(answer: Answer) -> None:
-            status, prompt = _said(answer, settings)
-            # The status comes last: without it the dialplan takes nothing as decided.
+        async def deliver(answer: Answer) -> None:
+            status, prompt = _dialplan_answer(answer, settings)
+            # The status comes last: without it the dialplan assumes no answer.
             await agi.set_variable(Variable.PROMPT, prompt)
             await agi.set_variable(Variable.STATUS, status.value)
 
-        await self._promises.ask(asked, _STORE_LIMIT_S - agi.unread_s, tell)
+        await self._promises.ask(asked, _STORE_LIMIT_S - agi.unread_s, deliver)
 
     async def position(self, agi: AgiSession) -> None:
-        """A caller goes back in line: say at which position it belongs now."""
+        """Set the position at which a caller who goes back in line belongs."""
         args = agi.request.args
         if args and (joined_at := self._joined_at(agi.request, args[0])) is not None:
             place = self._queue_monitor.queues.place_of(joined_at, args[0])
@@ -88,10 +87,10 @@ class AgiScripts:
         return self._queue_monitor.queues.joined_at(queue, request.uniqueid)
 
 
-def _said(
+def _dialplan_answer(
     answer: Answer, settings: QueueSettings | None
 ) -> tuple[dialplan.Answer, str]:
-    """Return what the dialplan is told, and the prompt to play."""
+    """Return the answer to the dialplan, and the prompt to play."""
     if settings is None:
         return dialplan.Answer.ERROR, ""
     sounds = settings.sounds
@@ -109,5 +108,5 @@ def _said(
 
 
 def _linkedid(request: AgiRequest) -> str:
-    """Return the third argument of the dialplan's request; older ones had two."""
+    """Return the third argument of the request; older dialplans pass only two."""
     return request.args[2][:150] if len(request.args) > 2 else request.uniqueid

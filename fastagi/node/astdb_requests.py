@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Takes over the requests that Asterisk kept while this service did not answer.
+"""Takes over the requests that Asterisk stored while this service did not answer.
 
-The dialplan (``callback-keep``) writes one entry to AstDB and says so in a user event.
-An entry is forgotten only after the COMMIT of its task, so it may be read twice; the
-call it came from tells that it is the same. Owns the form of an entry. What strangers
-typed is in it, and goes through the same rules as a request that was answered.
+The dialplan (``callback-keep``) writes one entry to AstDB and sends a user event. An
+entry is deleted only after the COMMIT of its task, so it may be read twice; its
+linkedid shows that it is the same request. This module knows the format of an entry.
+Entries contain text from callers, so the same rules apply as to a request over FastAGI.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ from fastagi.store.errors import StoreUnavailable
 
 #: Pause before retrying when the database or Asterisk did not answer, in seconds.
 _RETRY_S: Final = 5.0
-#: Callbacks wait so long for kept requests after a connect, in seconds.
+#: How long callbacks wait for these requests after a connect, in seconds.
 HOLD_S: Final = 10.0
-#: How long an entry of a queue that is not in the settings is left, in seconds.
-_STRANGE_S: Final = 24 * 3600.0
-#: How long the channel may live that forgets an entry; it needs no time.
-_FORGET_S: Final = 5.0
-#: An answer of so many characters may be cut off: it has no more.
-_MOST_SHOWN: Final = 1023
-#: What the dialplan needs to delete what is given up, in seconds.
-_ROOM_S: Final = 0.5
-#: Characters of a queue's name that are kept when it is given up.
+#: How long an entry of a queue that is not in the settings is kept, in seconds.
+_UNKNOWN_QUEUE_S: Final = 24 * 3600.0
+#: Time limit of the channel that deletes an entry, in seconds; it takes no time.
+_DELETE_TIMEOUT_S: Final = 5.0
+#: Maximum length of Getvar's answer, in characters: a longer one is cut off.
+_MAX_GETVAR_CHARS: Final = 1023
+#: How long to wait until the dialplan has deleted entries, in seconds.
+_DELETE_PAUSE_S: Final = 0.5
+#: Maximum length of an unknown queue's name in a refusal, in characters.
 _LONGEST_QUEUE: Final = 80
-#: Encoded by the dialplan's URIENCODE().
+#: The key of an entry, as the dialplan's URIENCODE() writes it.
 _KEY: Final = re.compile(r"[A-Za-z0-9._~!*'()%-]{1,200}")
 
 
@@ -65,7 +65,7 @@ class KeptRequest:
 
     at: datetime
     queue: str
-    #: 0 if it is not known.
+    #: The caller's position in the queue; 0 if unknown.
     position: int
     number: str
     language: str
@@ -74,10 +74,10 @@ class KeptRequest:
 
     @classmethod
     def read(cls, value: str) -> Self:
-        """Read an entry.
+        """Return the request in an entry.
 
         Raises:
-            ValueError: the dialplan did not write this.
+            ValueError: the entry was not written by the dialplan.
         """
         version, at, queue, position, *texts = value.split(":")
         number, language, linkedid, name = map(unquote, texts)
@@ -95,7 +95,7 @@ class KeptRequest:
 
 
 class AstDbRequests:
-    """Empties the AstDB family ``callback-request`` into the store."""
+    """Moves the requests in the AstDB family ``callback-request`` into the store."""
 
     _log = Logger()
 
@@ -117,10 +117,10 @@ class AstDbRequests:
         self._background = background
         self._settings = settings
         self._new_channel_id = new_channel_id
-        #: Entries that need no second look while they are still there.
+        #: Keys of entries that were handled, and may still be in AstDB.
         self._seen: set[str] = set()
         self._waiters: list[Deferred[None]] = []
-        #: When what was taken over since the connect was asked for, by linkedid.
+        #: Times of the requests taken over since the connect, by linkedid.
         self._asked_at: dict[str, datetime] = {}
         self._worker = Worker(
             self._take_over,
@@ -133,22 +133,22 @@ class AstDbRequests:
         )
 
     def handlers(self) -> Iterator[Handler]:
-        """Yield what takes in each event that this part needs."""
+        """Yield the handler of each event that this tracker needs."""
         yield on(UserEvent, self._user_event)
 
     @property
     def remembered(self) -> int:
-        """How many entries are known that Asterisk may still have."""
+        """Number of handled entries that may still be in AstDB."""
         return len(self._seen)
 
     async def take_over(self) -> dict[str, datetime]:
-        """Take over what Asterisk has kept, after a connect.
+        """Take over the requests in AstDB, after a connect.
 
-        Finishes when all of it is stored; or when that is not possible, or not in time:
-        the log says so, and what comes later is taken in then.
+        Returns when all are stored. If that fails or takes longer than `HOLD_S`, this
+        is logged, and the requests are taken over later.
 
         Returns:
-            When what is stored was asked for, by the linkedids of the calls.
+            The times of the stored requests, by the linkedids of their calls.
         """
         self._asked_at.clear()
         done: Deferred[None] = Deferred(lambda gone: self._waiters.remove(gone))
@@ -158,21 +158,21 @@ class AstDbRequests:
             await done.addTimeout(HOLD_S, self._clock.timers)
         except TimeoutError:
             self._log.error(
-                "what requests Asterisk keeps is not known after {limit_s:g} s;"
-                " callbacks go on without them",
+                "the requests in AstDB are not read after {limit_s:g} s; callbacks"
+                " continue without them",
                 limit_s=HOLD_S,
             )
         return dict(self._asked_at)
 
     def wake(self) -> None:
-        """Look for entries; those of queues that were unknown get a second look."""
+        """Look for entries, also again for those of unknown queues."""
         self._seen.clear()
         self._worker.wake()
 
     def stop(self) -> None:
-        """Take over nothing any more; who waits for it waits no longer."""
+        """Take over no more requests, and release who waits in :meth:`take_over`."""
         self._worker.stop()
-        self._tell_waiters()
+        self._release_waiters()
 
     def _user_event(self, event: UserEvent) -> None:
         if event.user_event == dialplan.KEPT_EVENT:
@@ -180,78 +180,82 @@ class AstDbRequests:
             self._worker.wake()
 
     async def _take_over(self) -> float | None:
-        """Take over every entry; return in how many seconds to try again, if at all."""
+        """Take over every entry; return the pause before a retry, None for no retry."""
         if self._manager.connected:
             try:
-                await self._take_all()
+                await self._store_entries()
             except NotConnected:
-                # The next connect begins anew.
+                # The next connect starts again.
                 pass
             except ActionFailed as error:
                 if error.shutting_down:
                     return _RETRY_S
                 self._log.error(
-                    "what requests Asterisk keeps is not known: {error}; give the"
-                    " manager user the classes of the example",
+                    "the requests in AstDB can not be read: {error}; give the manager"
+                    " user the classes in the example of manager.conf",
                     error=error,
                 )
         if not self._worker.woken:
-            self._tell_waiters()
+            self._release_waiters()
         return None
 
-    def _tell_waiters(self) -> None:
+    def _release_waiters(self) -> None:
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.callback(None)
 
-    async def _take_all(self) -> None:
+    async def _store_entries(self) -> None:
         given_up: set[str] = set()
-        # Asterisk answers with 1,023 characters at most: the rest comes next.
+        # Getvar returns at most 1,023 characters of keys: repeat it for the rest.
         while True:
-            keys, is_cut = await self._keys()
-            # Those that Asterisk has forgotten need not be remembered.
+            keys, is_cut = await self._read_keys()
+            # Forget keys that are not in AstDB any more.
             self._seen &= set(keys)
             fresh = [key for key in keys if key not in self._seen]
             for key in fresh:
-                if await self._take(key):
-                    await self._forget(key)
+                if await self._store_entry(key):
+                    await self._delete(key)
                 self._seen.add(key)
             if fresh:
                 continue
-            stale = await self._make_room(set(keys) - given_up) if is_cut else set()
+            stale = (
+                await self._give_up_unknown_queues(set(keys) - given_up)
+                if is_cut
+                else set()
+            )
             if not stale:
                 return
             given_up |= stale
-            await self._background.pause(_ROOM_S)
+            await self._background.pause(_DELETE_PAUSE_S)
 
-    async def _keys(self) -> tuple[list[str], bool]:
+    async def _read_keys(self) -> tuple[list[str], bool]:
         """Return the keys of the first entries, and whether there are more."""
         keys = actions.get_var(f"DB_KEYS({dialplan.REQUEST_FAMILY})")
         value = (await self._manager.send(keys)).get("Value")
         found = [key for key in value.split(",") if _KEY.fullmatch(key)]
-        return found, len(value) >= _MOST_SHOWN
+        return found, len(value) >= _MAX_GETVAR_CHARS
 
-    async def _make_room(self, keys: Collection[str]) -> set[str]:
-        """Give up requests for unknown queues, which hide those behind them.
+    async def _give_up_unknown_queues(self, keys: Collection[str]) -> set[str]:
+        """Delete requests for unknown queues, to make room for keys in Getvar's answer.
 
         Returns:
-            The keys of those.
+            The keys of these requests.
         """
         given_up = set()
         for key in sorted(keys):
             try:
-                kept = KeptRequest.read(await self._value(key))
+                kept = KeptRequest.read(await self._read_value(key))
             except ValueError:
                 continue
             if kept.queue in self._settings().queues:
                 continue
             given_up.add(key)
-            if not await self._forget(key):
+            if not await self._delete(key):
                 continue
             why = because(Code.UNKNOWN_QUEUE)
             self._log.error(
-                "Asterisk keeps too many requests: the one for queue {queue!r} is given"
-                " up: {reason}",
+                "Asterisk keeps too many requests: the one for queue {queue!r} is"
+                " deleted: {reason}",
                 queue=kept.queue,
                 reason=why,
                 number=shown_number(kept.number),
@@ -262,7 +266,7 @@ class AstDbRequests:
             )
         return given_up
 
-    async def _value(self, key: str) -> str:
+    async def _read_value(self, key: str) -> str:
         try:
             answers = await self._manager.send_list(
                 actions.db_get(dialplan.REQUEST_FAMILY, key)
@@ -270,54 +274,54 @@ class AstDbRequests:
         except ActionFailed as error:
             if error.shutting_down:
                 raise
-            # Gone, or the last of a list that was cut off.
+            # The entry is gone, or this key was cut off at the end of Getvar's answer.
             return ""
         return next((answer.get("Val") for answer in answers), "")
 
-    async def _take(self, key: str) -> bool:
-        """Make a task of an entry; tell whether the entry is of no more use."""
-        value = await self._value(key)
+    async def _store_entry(self, key: str) -> bool:
+        """Store the request of an entry; return whether the entry can be deleted."""
+        value = await self._read_value(key)
         if not value:
             return False
         try:
             kept = KeptRequest.read(value)
         except ValueError as error:
             self._log.error(
-                "AstDB {family}/{key} is no request and is deleted: {error}",
+                "AstDB {family}/{key} is not a request and is deleted: {error}",
                 family=dialplan.REQUEST_FAMILY,
                 key=key,
                 error=error,
             )
             return True
         if kept.queue not in self._settings().queues:
-            return self._is_strange(kept)
-        # Asterisk's clock may be ahead of ours.
+            return self._report_unknown_queue(kept)
+        # Asterisk's clock may be ahead of this machine's.
         asked_at = min(kept.at, self._clock.now())
         answer = await self._requests.ask(_request(kept, asked_at))
         if self._waiters and not isinstance(answer, Refused):
             self._asked_at[kept.linkedid] = asked_at
         return True
 
-    def _is_strange(self, kept: KeptRequest) -> bool:
-        """Say that the queue is unknown; tell whether to wait for it no longer."""
-        old = (self._clock.now() - kept.at).total_seconds() >= _STRANGE_S
+    def _report_unknown_queue(self, kept: KeptRequest) -> bool:
+        """Log that the queue is unknown; return whether the entry can be deleted."""
+        old = (self._clock.now() - kept.at).total_seconds() >= _UNKNOWN_QUEUE_S
         self._log.error(
             "Asterisk keeps a request for queue {queue!r}, which is not in the"
             " settings; {what}",
             queue=kept.queue,
-            what="it is older than a day and deleted"
+            what="the request is older than a day and is deleted"
             if old
-            else "add it under 'queues' and load the settings again",
+            else "add it under 'queues' and reload the settings",
             number=kept.number,
             linkedid=kept.linkedid,
         )
         return old
 
-    async def _forget(self, key: str) -> bool:
-        """Have the dialplan delete an entry; our right to do so would allow more.
+    async def _delete(self, key: str) -> bool:
+        """Let the dialplan delete an entry, as the action DBDel needs too many rights.
 
         Returns:
-            False if Asterisk does not do it; the log says so.
+            False if Asterisk refuses that, which is logged.
         """
         channel_id = self._new_channel_id()
         try:
@@ -329,13 +333,14 @@ class AstDbRequests:
                     channel_id=f"{channel_id}-1",
                     other_channel_id=f"{channel_id}-2",
                     variables={f"__{Variable.FORGET}": key},
-                    timeout_s=_FORGET_S,
+                    timeout_s=_DELETE_TIMEOUT_S,
                 )
             )
         except ActionFailed as error:
             self._log.error(
-                "AstDB {family}/{key} is of no more use, but stays there: {error};"
-                " give the manager user the classes of the example",
+                "AstDB {family}/{key} is not needed any more but can not be deleted:"
+                " {error}; give the manager user the classes in the example of"
+                " manager.conf",
                 family=dialplan.REQUEST_FAMILY,
                 key=key,
                 error=error,

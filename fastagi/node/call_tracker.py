@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Follows all calls: makes tasks of missed ones and ends tasks of clients served.
+"""Follows all calls: makes tasks of missed calls, ends tasks of served clients.
 
-Hands what the manager tells to :class:`LiveCalls` and carries out what follows
-from it. It also knows which clients are in a call with us, so that nobody rings them
-meanwhile. What happened while nobody listened is not its business.
+It passes the manager's events to :class:`LiveCalls` and carries out what follows. It
+also knows which clients are in a call with an agent or in a queue, so that they are not
+called meanwhile. What happened while the link was down is found by
+:mod:`fastagi.node.catch_up`.
 """
 
 from __future__ import annotations
@@ -63,45 +64,52 @@ from fastagi.store.store import TaskStore
 
 #: After Asterisk or the store failed to answer, in seconds.
 _RETRY_S: Final = 5.0
-#: While client and agent do not hear each other, such as on hold, in seconds.
+#: Pause before measuring the talk again while a client is on hold, in seconds.
 _ON_HOLD_S: Final = 0.5
-#: A bridge in which nobody hears another: parking lots, waiting rooms.
+#: Technology of bridges in which channels do not hear each other (parking lots).
 _HOLDING: Final = "holding_bridge"
-#: Applications that put a channel in such a bridge; CoreShowChannels tells no more.
+#: Applications that put a channel into such a bridge, as CoreShowChannels does not show
+#: the technology.
 _HOLDING_APPLICATIONS: Final = frozenset({"Park", "ParkAndAnnounce", "BridgeWait"})
-#: How many ended calls, and talks, are remembered for who reads of them later.
-_MOST_JUDGED: Final = 10_000
-_MOST_CONTACTS: Final = 1000
+#: Maximum number of remembered ended calls and contacts, which the histories are
+#: compared with.
+_MAX_JUDGED: Final = 10_000
+_MAX_CONTACTS: Final = 1000
 
 
-#: A uniqueid ends so: the second in which the channel came into being, and a number.
-_BORN: Final = re.compile(r"(?:^|-)([0-9]{9,11})\.[0-9]+$", re.ASCII)
-#: By so many channels it is known how far Asterisk's clock is from ours.
+#: The end of a uniqueid: the second in which the channel was created, and a number.
+_CREATION_SECOND: Final = re.compile(r"(?:^|-)([0-9]{9,11})\.[0-9]+$", re.ASCII)
+#: Number of channels from which the difference of the clocks is estimated.
 _CLOCK_CHANNELS: Final = 20
-#: A channel is not told later than that: a clock was set.
-_MOST_LATE_S: Final = 120.0
+#: Largest delay of an event, in seconds; a larger one means that a clock was set.
+_MAX_LATE_S: Final = 120.0
 
 Known = TypeVar("Known", Meeting, PastContact)
 
 
-class BirthTimes:
-    """When channels came into being, also if a service that was stopped reads it late.
+class CreationTimes:
+    """Times at which channels were created, also if their events are read late.
 
-    Asterisk's clock may differ from ours by any constant: only what is later than with
-    other channels is late.
+    Asterisk's clock may differ from this machine's by a constant. So an event is late
+    by how much its delay exceeds the smallest delay of recent channels.
     """
 
     def __init__(self) -> None:
         self._lags: deque[float] = deque(maxlen=_CLOCK_CHANNELS)
 
-    def born_at(self, uniqueid: str, read_at: float) -> float:
-        """Return when a channel began, at the latest, by our clock."""
-        match = _BORN.search(uniqueid)
+    def created_at(self, uniqueid: str, read_at: float) -> float:
+        """Return the latest time at which a channel can have been created.
+
+        Args:
+            uniqueid: the channel's.
+            read_at: when its event was read, in epoch seconds of this machine's clock.
+        """
+        match = _CREATION_SECOND.search(uniqueid)
         if match is None:
             return read_at
         lag_s = read_at - (int(match[1]) + 1)
         late_s = lag_s - min(self._lags, default=lag_s)
-        if abs(late_s) > _MOST_LATE_S:
+        if abs(late_s) > _MAX_LATE_S:
             self._lags.clear()
             late_s = 0.0
         self._lags.append(lag_s)
@@ -110,10 +118,10 @@ class BirthTimes:
 
 @define
 class Meanwhile:
-    """What was heard while a list of channels was on its way."""
+    """The events received while a list of channels was in transit."""
 
     gone: set[str] = field(factory=set)
-    #: The bridge that a channel entered last; empty if it left it.
+    #: The bridge that each channel entered last; empty if the channel left it.
     bridges: dict[str, str] = field(factory=dict)
 
 
@@ -151,30 +159,32 @@ class CallTracker:
         self._settings = settings
         self._is_gone = is_gone
         self._tasks_changed = tasks_changed
-        #: What was heard while the list of channels was on its way.
+        #: Collects events while a list of channels is in transit.
         self._meanwhile: Meanwhile | None = None
-        #: Calls made by hand that are followed: channel and key of the client.
+        #: Calls made by hand that are followed: uniqueid and client key.
         self._followed: set[tuple[str, str]] = set()
-        self._birth_times = BirthTimes()
-        #: How long the talk on such a channel was when it was hung up.
+        self._creation_times = CreationTimes()
+        #: Talk time of such channels that were hung up, in seconds, by uniqueid.
         self._talked: dict[str, float] = {}
-        #: Clients and people of ours who have spoken to each other.
-        self.contacts: deque[PastContact] = deque(maxlen=_MOST_CONTACTS)
-        #: Clients called by hand, by channel, until it is hung up.
+        #: Contacts between clients and persons, the oldest first.
+        self.contacts: deque[PastContact] = deque(maxlen=_MAX_CONTACTS)
+        #: Clients called by hand, by uniqueid and client key, until the hangup.
         self._called: dict[str, dict[str, Meeting]] = {}
         #: Ids of calls that were judged, the oldest first.
         self._judged: dict[str, None] = {}
-        #: Moments of which the store does not know yet what happened.
+        #: Times of events whose results are not stored yet.
         self._unstored: Counter[float] = Counter()
+        #: Time of the last hangup, or of the last list of channels.
         self._heard_at = 0.0
-        #: A call is over, and whether it was seen from its beginning, or what it was is
-        #: known all the same.
+        #: Called with a call that has ended, and whether its outcome is certain, for
+        #: example because the call was seen from its beginning.
         self.call_ended: Listeners[[Ended, bool]] = Listeners("the end of a call")
-        #: Key of a client who is in a call now, and why not to call back, in words.
+        #: Called with the key of a client who is in a call now, and the reason not to
+        #: call this client.
         self.client_is_busy: Listeners[[str, Reason]] = Listeners("a client's call")
 
     def handlers(self) -> Iterator[Handler]:
-        """Yield what takes in each event that this part needs."""
+        """Yield the handler of each event that this tracker needs."""
         yield on(Newchannel, self._new_channel)
         yield on(QueueCallerJoin, self._caller_joined)
         yield on(QueueCallerLeave, self._caller_left)
@@ -184,24 +194,24 @@ class CallTracker:
         yield on(Hangup, self._hangup)
 
     def disconnected(self) -> None:
-        """From now on things happen that nobody hears."""
+        """Remember that events are missed from now on."""
         self.calls.interrupted()
 
     @property
     def heard_until(self) -> float:
-        """The moment before which all that happened is known to the store."""
+        """The time before which the results of all calls are stored."""
         return min([self._heard_at, *self._unstored])
 
     def knows(self, ids: Iterable[str]) -> bool:
-        """Whether a call, by its ids, is under way or was judged here."""
+        """Whether a call with one of these ids is in progress, or was judged here."""
         return any(one in self.calls or one in self._judged for one in ids)
 
-    def meet_again(self, asked_at: Mapping[str, datetime]) -> None:
-        """End tasks of clients who talk with us now and asked for them before that.
+    def end_tasks_of_talking_clients(self, asked_at: Mapping[str, datetime]) -> None:
+        """End tasks of clients who talk with a person now and asked before that.
 
         Args:
-            asked_at: when calls asked for a callback, by their linkedids, where that
-                is not when it was stored.
+            asked_at: times of requests by the linkedids of their calls, if a request
+                was made earlier than it was stored.
         """
         for meeting in self.calls.meetings():
             if meeting.contact is Contact.RANG:
@@ -212,33 +222,38 @@ class CallTracker:
                 )
 
     def busy(self) -> set[str]:
-        """Return the keys of the clients who are in a call with us, or were served
-        and the store does not know it yet.
+        """Return the keys of clients who must not be called now.
+
+        They are in a call, or were served and that is not stored yet.
         """
         return self.calls.clients() | set(self._served.unstored())
 
     def rekey(self) -> None:
-        """Recognise clients by what their numbers mean now."""
+        """Renew the client keys by the number plan in force."""
         self.calls.rekey()
-        self.contacts = deque(map(self._as_now, self.contacts), maxlen=_MOST_CONTACTS)
+        self.contacts = deque(
+            map(self._with_current_key, self.contacts), maxlen=_MAX_CONTACTS
+        )
         self._called = {
-            uniqueid: {one.key: one for one in map(self._as_now, meetings.values())}
+            uniqueid: {
+                one.key: one for one in map(self._with_current_key, meetings.values())
+            }
             for uniqueid, meetings in self._called.items()
         }
 
-    def _as_now(self, known: Known) -> Known:
-        # The key of a key is the key itself.
+    def _with_current_key(self, known: Known) -> Known:
+        # The new key can be made from the old one.
         return evolve(known, key=self._settings().plan.key(known.key))
 
-    def spare(self) -> None:
-        """End the attempts under way to reach a client who is in a call with us."""
-        self._rang(self.calls.clients())
+    def withdraw_calls_to_busy_clients(self) -> None:
+        """End attempts to reach clients who are in a call now."""
+        self._clients_busy(self.calls.clients())
 
-    # -- learning ----------------------------------------------------------
+    # -- lists of channels -------------------------------------------------
 
     @contextmanager
     def noting(self) -> Iterator[Meanwhile]:
-        """Note what is heard from now on: the list that is asked for is older."""
+        """Collect events while a list of channels is in transit."""
         self._meanwhile = heard = Meanwhile()
         try:
             yield heard
@@ -247,15 +262,15 @@ class CallTracker:
                 self._meanwhile = None
 
     async def learn(self, channels: list[CoreShowChannel], heard: Meanwhile) -> None:
-        """Learn which calls are under way, after a connect.
+        """Update the calls in progress, after a connect.
 
         Args:
-            channels: the list that has just come.
-            heard: what was and is heard since it was asked for.
+            channels: the list that was just received.
+            heard: the events since the list was requested.
         """
         link = self._manager.link_number
         listed = {channel.uniqueid for channel in channels}
-        # An entry of the list may be too hard to understand.
+        # A doubtful entry of the list was dropped, so ask about missing channels.
         unread = {
             uniqueid
             for uniqueid in self.calls.unlisted(listed)
@@ -276,7 +291,8 @@ class CallTracker:
             for channel in channels
             if channel.uniqueid not in heard.gone
         }
-        # An event is never older than the list that comes after it.
+        # Events received while the list was in transit are at least as new as the
+        # list, so they win.
         bridges = {
             uniqueid: channel.bridge_id
             for uniqueid, channel in alive.items()
@@ -284,7 +300,7 @@ class CallTracker:
         } | heard.bridges
         kept = {*alive, *unread} - heard.gone
         self.calls.keep(kept)
-        self._forget_called(kept)
+        self._forget_calls_by_hand(kept)
         for uniqueid, channel in alive.items():
             self.calls.born(
                 uniqueid,
@@ -299,17 +315,18 @@ class CallTracker:
             )
         for uniqueid, channel in alive.items():
             if uniqueid == channel.linkedid:
-                # What it dials, or is connected to, is all that is known of the call.
+                # Nothing more is known of the call than what it dials or is connected
+                # to.
                 self.calls.dialled(
                     uniqueid,
                     uniqueid,
                     "",
                     (channel.exten, channel.connected_line_num),
                 )
-        self._meet(self.calls.bridges_are(bridges.items(), now))
+        self._take_meetings(self.calls.bridges_are(bridges.items(), now))
 
-    def _forget_called(self, alive: Container[str]) -> None:
-        """Forget calls made by hand whose end nobody saw: the history may know it."""
+    def _forget_calls_by_hand(self, alive: Container[str]) -> None:
+        """Forget calls made by hand whose end was not seen; a history may have it."""
         self._called = {
             uniqueid: called
             for uniqueid, called in self._called.items()
@@ -320,10 +337,10 @@ class CallTracker:
                 self._talked.setdefault(uniqueid, 0.0)
 
     def channels_are(self, alive: Collection[str]) -> None:
-        """Forget calls whose end was told so that nobody could understand it.
+        """Forget calls whose Hangup was dropped, as it was doubtful.
 
         Args:
-            alive: the uniqueids of all channels there are.
+            alive: the uniqueids of all channels.
         """
         for uniqueid in self.calls.missing_from(alive):
             self._background.start(
@@ -331,16 +348,16 @@ class CallTracker:
             )
 
     async def _forget_if_gone(self, uniqueid: str) -> None:
-        # Its entry in the list may be as hard to understand as its Hangup.
+        # Its entry in the list may have been dropped, too, so ask.
         if not await self._is_gone(uniqueid):
             return
         before = self.calls.clients()
         self.calls.gone(uniqueid, self._clock.epoch_s())
-        self._forget_called(self.calls)
+        self._forget_calls_by_hand(self.calls)
         if before - self.calls.clients():
             self._tasks_changed()
 
-    # -- hearing -----------------------------------------------------------
+    # -- events ------------------------------------------------------------
 
     def _new_channel(self, event: Newchannel) -> None:
         place = _place(event)
@@ -352,14 +369,14 @@ class CallTracker:
             number=event.caller_id_num,
             caller=event.caller_id_name,
             language=event.language,
-            at=self._birth_times.born_at(event.uniqueid, self._clock.epoch_s()),
+            at=self._creation_times.created_at(event.uniqueid, self._clock.epoch_s()),
         )
-        self._rang(keys)
+        self._clients_busy(keys)
         if keys and self._settings().counting_rules.count_from(place):
             self._ask_presentation(event.uniqueid)
 
     def _caller_joined(self, event: QueueCallerJoin) -> None:
-        self._rang(
+        self._clients_busy(
             self.calls.joined_queue(
                 event.uniqueid,
                 event.queue,
@@ -396,7 +413,7 @@ class CallTracker:
             return
         if self._meanwhile is not None:
             self._meanwhile.bridges[event.uniqueid] = event.bridge_uniqueid
-        self._meet(
+        self._take_meetings(
             self.calls.entered_bridge(
                 event.uniqueid,
                 event.bridge_uniqueid,
@@ -440,13 +457,15 @@ class CallTracker:
                 linkedid=ended.uniqueid,
             )
             if ended.outcome is Outcome.MISSED:
-                self._background.start("keeping a missed call", self._keep(ended))
-            self._tell_ended(ended)
+                self._background.start(
+                    "storing a missed call", self._store_missed(ended)
+                )
+            self._report_ended(ended)
         if freed - self.calls.clients():
-            # Their tasks need not wait any longer.
+            # The tasks of these clients may be called now.
             self._tasks_changed()
 
-    async def _keep(self, ended: Ended) -> None:
+    async def _store_missed(self, ended: Ended) -> None:
         with self._not_stored_yet(ended.ended_at):
             request = request_of(ended, self._settings())
             await self._requests.ask_until_stored(request)
@@ -459,16 +478,16 @@ class CallTracker:
         finally:
             self._unstored -= Counter([at])
 
-    def _tell_ended(self, ended: Ended) -> None:
+    def _report_ended(self, ended: Ended) -> None:
         seen = ended.whole or ended.outcome in {Outcome.ANSWERED, Outcome.REQUESTED}
         if seen:
             self._judged |= dict.fromkeys((ended.uniqueid, ended.queue_uniqueid))
-            while len(self._judged) > _MOST_JUDGED:
+            while len(self._judged) > _MAX_JUDGED:
                 del self._judged[next(iter(self._judged))]
         self.call_ended.call(ended, seen)
 
     def _ask_presentation(self, uniqueid: str) -> None:
-        """Events show a withheld number like any other: ask what it is."""
+        """Ask whether the number is withheld, as events do not show that."""
         self._background.start(
             "asking whether a number is withheld", self._learn_presentation(uniqueid)
         )
@@ -479,18 +498,18 @@ class CallTracker:
                 actions.get_var("CALLERID(num-pres)", uniqueid)
             )
         except (NotConnected, ActionFailed, ActionTimedOut):
-            # Most often the caller is gone already.
+            # Usually the caller has hung up already.
             return
         if answer.get("Value").startswith("prohib"):
             self.calls.number_withheld(uniqueid)
 
-    def _rang(self, keys: set[str]) -> None:
+    def _clients_busy(self, keys: set[str]) -> None:
         for key in keys:
             self.client_is_busy.call(key, because(Code.CLIENT_RANG_IN))
 
-    # -- a client served ---------------------------------------------------
+    # -- served clients ----------------------------------------------------
 
-    def _meet(self, meetings: list[Meeting]) -> None:
+    def _take_meetings(self, meetings: list[Meeting]) -> None:
         for meeting in meetings:
             if meeting.contact is Contact.CALLED:
                 self._called.setdefault(meeting.uniqueid, {})[meeting.key] = meeting
@@ -510,10 +529,10 @@ class CallTracker:
         self.contacts.append(_past(meeting, talk_s))
 
     async def _follow(self, meeting: Meeting) -> None:
-        """Wait until a client called by hand has talked for long enough."""
+        """End the task of a client called by hand when the talk is long enough."""
         uniqueid = meeting.uniqueid
         try:
-            while task := await self._open_task(self._as_now(meeting).key):
+            while task := await self._open_task(self._with_current_key(meeting).key):
                 settings = self._settings().queue(task.queue)
                 now = self._clock.epoch_s()
                 final = self._talked.get(uniqueid)
@@ -552,7 +571,7 @@ class CallTracker:
 
 
 def client_key(settings: Settings, number: str) -> str:
-    """Return the key of a client's number; empty if it can not be a client's."""
+    """Return the client key of a number; empty if it can not be a client's number."""
     queues = settings.queues.values()
     least = min((queue.numbers.min_digits for queue in queues), default=1)
     try:
@@ -575,7 +594,7 @@ def _past(meeting: Meeting, talk_s: float = 0.0) -> PastContact:
 
 
 def is_own(uniqueid: str) -> bool:
-    """Whether an id is that of a callback."""
+    """Whether a uniqueid belongs to a callback of this service."""
     return OWN_CHANNEL.fullmatch(uniqueid) is not None
 
 

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Finds what happened while nobody listened: the service was down, or its link lost.
+"""Finds calls that were missed, or served, while the service or its link was down.
 
-Each time the manager is connected, Asterisk's histories are read from where the live
-detection stopped, and lead to the same tasks. Where that was is kept as a mark in the
-store. It is moved only when all before it is known: what ended before the mark was
-seen live, or has been looked for in the histories for the last time. What is seen both
-ways makes one task, as the ids of its call are known.
+After each connect, Asterisk's histories are read from the mark in the store on, and
+create the same tasks as the live detection. All calls that ended before the mark are
+known: they were seen live, or the histories were read for them for the last time. A
+call that is seen both ways makes one task, as the ids of known calls are stored.
 
-The reading is done in a thread; what follows from it, here. What a history means is
-judged in :mod:`fastagi.history`.
+The histories are read in a thread, and judged in :mod:`fastagi.history`; this module
+stores the results.
 """
 
 from __future__ import annotations
@@ -51,28 +50,29 @@ from fastagi.service.served import ServedClients
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
 
-#: Name of the mark.
+#: Name of the mark in the store.
 MARK: Final = "history"
-#: Callbacks wait so long for the history after a connect, in seconds.
+#: How long callbacks wait for the histories after a connect, in seconds.
 HOLD_S: Final = 10.0
-#: A reading that takes longer is given up, in seconds.
+#: Time limit of one reading, in seconds.
 _READ_S: Final = 60.0
-#: When to look again, in seconds. Asterisk may write a CDR late: with batch = yes in
-#: cdr.conf after 300 s at most, unless its ``time`` says otherwise.
-_LATER_S: Final = (15.0, 60.0, 330.0)
-#: When something can not be read, in seconds.
+#: When to read again after a connect, in seconds. Asterisk may write a CDR late: with
+#: batch = yes in cdr.conf up to 300 s later, unless ``time`` there is longer.
+_LATER_READINGS_S: Final = (15.0, 60.0, 330.0)
+#: Pause before reading again if something could not be read, in seconds.
 _RETRY_S: Final = 60.0
-_HAIR_S: Final = 0.001
-#: From the end of a call to its lines in the histories, in seconds.
+#: A timer may fire this much early, in seconds.
+_TIMER_TOLERANCE_S: Final = 0.001
+#: Time from the end of a call until its lines are in the histories, in seconds.
 _WRITTEN_S: Final = 2.0
-#: Histories tell times in whole seconds.
+#: How far before the mark to read, in seconds, as histories have whole seconds.
 _SLACK_S: Final = 2.0
-#: How many calls are remembered of which was said that they are not called back.
-_MOST_TOLD: Final = 5000
+#: Maximum number of remembered calls that are not called back.
+_MAX_REJECTED: Final = 5000
 
 
 def sources_of(settings: Settings) -> list[Source]:
-    """Return the histories there are, the one that is believed first before others."""
+    """Return the configured histories; if two differ, the earlier one counts."""
     history = settings.history
     people = settings.missed.technologies
     sources: list[Source] = []
@@ -84,7 +84,7 @@ def sources_of(settings: Settings) -> list[Source]:
             QueueLogDatabase(
                 history.queue_log_url,
                 history.queue_log_table,
-                _shown(history.queue_log_password),
+                _plain(history.queue_log_password),
                 people,
             )
         )
@@ -96,20 +96,20 @@ def sources_of(settings: Settings) -> list[Source]:
             CdrDatabase(
                 history.cdr_url,
                 history.cdr_table,
-                _shown(history.cdr_password),
+                _plain(history.cdr_password),
                 people,
             )
         )
     return sources
 
 
-def _shown(password: SecretStr | None) -> str | None:
+def _plain(password: SecretStr | None) -> str | None:
     return None if password is None else password.get_secret_value()
 
 
 @frozen
 class Found:
-    """What the histories tell."""
+    """The result of reading the histories."""
 
     judged: Judged
     #: What the admin should know.
@@ -119,12 +119,12 @@ class Found:
 
 
 def find(settings: Settings, since: float, until: float) -> Found:
-    """Read and judge the histories; blocks.
+    """Read and judge the histories. This blocks.
 
     Args:
-        settings: which histories, and which calls count.
-        since: epoch seconds; what ended before is not of interest.
-        until: now, in epoch seconds; what is dated later is not believed.
+        settings: the settings: which histories to read, and which calls count.
+        since: epoch seconds; calls that ended before are ignored.
+        until: now, in epoch seconds; lines with a later time are ignored.
     """
     past = read_all(sources_of(settings), since, until)
     judged = judge(
@@ -140,8 +140,8 @@ def find(settings: Settings, since: float, until: float) -> Found:
     )
 
 
-class History:
-    """Looks into the histories after each connect, and again when it may help."""
+class CatchUp:
+    """Reads the histories after each connect, and again when more may be in them."""
 
     _log = Logger()
 
@@ -149,7 +149,7 @@ class History:
         self,
         *,
         store: TaskStore,
-        missed: CallTracker,
+        call_tracker: CallTracker,
         requests: Requests,
         served: ServedClients,
         clock: Clock,
@@ -158,44 +158,45 @@ class History:
         in_thread: InThread,
     ) -> None:
         self._store = store
-        self._missed = missed
+        self._call_tracker = call_tracker
         self._requests = requests
         self._served = served
         self._clock = clock
         self._background = background
         self._settings = settings
         self._in_thread = in_thread
-        #: When to look, by the steady clock, the earliest first. While there are such
-        #: times the mark stays.
+        #: Times of the next readings by the steady clock, in order. The mark does not
+        #: move while there are any.
         self._due: list[float] = []
-        #: What can not be read until then, by the steady clock, is given up.
+        #: Until this time of the steady clock a failed reading is repeated.
         self._give_up_at = 0.0
-        self._looking = False
+        self._in_progress = False
         self._worker = Worker(
-            self._look_if_due,
-            what="looking into the history",
+            self._read_if_due,
+            what="reading the histories",
             background=background,
             clock=clock,
             retry_s=_RETRY_S,
         )
-        #: Something happened that nobody heard, and no look for it is in ``_due`` yet.
+        #: Whether events were missed, and no reading for them is in ``_due`` yet.
         self._gap = True
         self._stopped = False
-        #: A thread is still at work, perhaps for nobody any more.
-        self._reading = False
+        #: Whether the thread still reads, perhaps after its time limit.
+        self._thread_busy = False
         self._waiting: Deferred[Found] | None = None
         self._waiters: list[Deferred[None]] = []
         self._marking = False
-        #: Of what was told already: troubles and remarks, and calls.
-        self._said: set[str] = set()
-        self._told: deque[str] = deque(maxlen=_MOST_TOLD)
+        #: Problems that were logged and still last.
+        self._reported: set[str] = set()
+        #: Uniqueids of missed calls that are not called back, and were logged.
+        self._rejected: deque[str] = deque(maxlen=_MAX_REJECTED)
 
-    async def catch_up(self) -> None:
-        """Look what happened since the live detection stopped, after a connect.
+    async def run(self) -> None:
+        """Read what happened since the live detection stopped, after a connect.
 
-        Returns when what was missed is stored and who was served is known; or when the
-        histories could not be read, or not in time: the log says so, and they are
-        looked at again later.
+        Returns when missed calls are stored and the tasks of served clients have ended.
+        If the histories can not be read within `HOLD_S`, this is logged, and they are
+        read again later.
         """
         if self._stopped:
             return
@@ -204,52 +205,57 @@ class History:
             return
         looked: Deferred[None] = Deferred()
         self._waiters.append(looked)
-        self._look_at([0.0, *self._later()])
+        self._schedule([0.0, *self._later_readings()])
         self._gap = False
         try:
             await looked.addTimeout(HOLD_S, self._clock.timers)
         except TimeoutError:
             self._log.error(
-                "the history is not read after {limit_s:g} s; callbacks go on without"
-                " it, and what it tells is taken in when it comes",
+                "the history is not read after {limit_s:g} s; callbacks continue"
+                " without it, and its missed calls follow when it is read",
                 limit_s=HOLD_S,
             )
 
     def disconnected(self) -> None:
-        """From now on things happen that nobody hears, until :meth:`catch_up`."""
+        """Remember that events are missed from now on, until :meth:`run`."""
         self._gap = True
 
     def stop(self) -> None:
-        """Look no more; who waits for it waits no longer."""
+        """Read no more, and release who waits in :meth:`run`."""
         self._stopped = True
         self._due.clear()
         self._worker.stop()
         if self._waiting is not None:
             self._waiting.cancel()
-        self._tell_waiters()
+        self._release_waiters()
 
-    # -- when to look ------------------------------------------------------
+    # -- when to read ------------------------------------------------------
 
     def call_ended(self, ended: Ended, seen: bool) -> None:
-        """A call of a client has ended before the eyes of the live detection."""
+        """Move the mark after a call, or read the histories for it.
+
+        Args:
+            ended: the call.
+            seen: whether the live detection saw the call from its beginning.
+        """
         if self._stopped or not self._settings().history.enabled:
             return
         if seen:
             self._move_mark()
         else:
-            # It was under way at the connect: what it was only the histories know.
-            self._look_at([_WRITTEN_S, *self._later()[1:]])
+            # It was in progress at the connect, so only the histories know all of it.
+            self._schedule([_WRITTEN_S, *self._later_readings()[1:]])
 
-    def _later(self) -> Sequence[float]:
-        """Return in how many seconds to look again, for what is written late."""
+    def _later_readings(self) -> Sequence[float]:
+        """Return in how many seconds to read again, for CDRs that are written late."""
         history = self._settings().history
         late = history.cdr_csv is not None or history.cdr_url is not None
-        return _LATER_S if late else ()
+        return _LATER_READINGS_S if late else ()
 
-    def _look_at(self, in_s: Iterable[float]) -> None:
+    def _schedule(self, in_s: Iterable[float]) -> None:
         now = self._clock.steady()
-        self._give_up_at = now + _LATER_S[-1]
-        # One look serves all that it comes after.
+        self._give_up_at = now + _LATER_READINGS_S[-1]
+        # One reading is enough for all times shortly before it.
         due = sorted({*self._due, *(now + seconds for seconds in in_s)})
         self._due = [
             at
@@ -258,37 +264,37 @@ class History:
         ]
         self._worker.wake_in(self._due[0] - now)
 
-    # -- looking -----------------------------------------------------------
+    # -- reading -----------------------------------------------------------
 
-    async def _look_if_due(self) -> float | None:
-        """Look; return in how many seconds to look again, None if not at all."""
+    async def _read_if_due(self) -> float | None:
+        """Read if it is time; return the seconds until the next reading, if any."""
         began_at = self._clock.steady()
-        if self._due and self._due[0] <= began_at + _HAIR_S:
-            await self._look(began_at)
+        if self._due and self._due[0] <= began_at + _TIMER_TOLERANCE_S:
+            await self._read_and_apply(began_at)
         if not self._due:
             return None
         return self._due[0] - self._clock.steady()
 
-    async def _look(self, began_at: float) -> None:
+    async def _read_and_apply(self, began_at: float) -> None:
         waiters, self._waiters = self._waiters, []
-        self._looking = failed = True
+        self._in_progress = failed = True
         try:
             since = await self._since(self._clock.epoch_s())
             if self._stopped:
                 raise Stopping
             found = await self._read(since)
             if found is not None:
-                self._say([*found.troubles, *found.remarks])
-                await self._use(found.judged, since)
+                self._report([*found.troubles, *found.remarks])
+                await self._apply(found.judged, since)
                 failed = bool(found.troubles)
         except StoreUnavailable as error:
             self._log.error(
-                "what happened meanwhile is not known, trying again: {error}",
+                "calls missed meanwhile are not known yet, trying again: {error}",
                 error=error,
             )
         finally:
-            self._looking = False
-            self._due = [at for at in self._due if at > began_at + _HAIR_S]
+            self._in_progress = False
+            self._due = [at for at in self._due if at > began_at + _TIMER_TOLERANCE_S]
             if failed and not self._due and began_at < self._give_up_at:
                 self._due.append(self._clock.steady() + _RETRY_S)
             self._move_mark()
@@ -310,15 +316,15 @@ class History:
         return max(oldest, min(mark.timestamp(), now) - _SLACK_S)
 
     async def _read(self, since: float) -> Found | None:
-        """Read and judge; None if it could not be done in time."""
-        if self._reading:
-            self._say_unread("what began to read it has not come to an end")
+        """Read and judge the histories; return None if that failed or took too long."""
+        if self._thread_busy:
+            self._report_unread("an earlier reading has not come to an end")
             return None
-        self._reading = True
+        self._thread_busy = True
         found: Deferred[Found] = Deferred()
 
         def done(result: object) -> None:
-            self._reading = False
+            self._thread_busy = False
             if not found.called:
                 found.callback(result)  # type: ignore[arg-type]
 
@@ -327,8 +333,8 @@ class History:
             work = partial(find, self._settings(), since, until)
             _ = self._in_thread(work).addBoth(done)
         except RuntimeError as error:
-            self._reading = False
-            self._say_unread(f"nothing can read it: {error}")
+            self._thread_busy = False
+            self._report_unread(f"no thread can read it: {error}")
             return None
         self._waiting = found
         try:
@@ -336,37 +342,37 @@ class History:
         except CancelledError:
             raise Stopping from None
         except TimeoutError:
-            self._say_unread(f"it could not be read within {_READ_S:g} s")
+            self._report_unread(f"it could not be read within {_READ_S:g} s")
             return None
         finally:
             self._waiting = None
 
-    def _say_unread(self, what: str) -> None:
-        self._say([Problem("the history", what)])
+    def _report_unread(self, what: str) -> None:
+        self._report([Problem("the history", what)])
 
-    def _say(self, problems: Iterable[Problem]) -> None:
-        """Log what is wrong, once for as long as it is so."""
+    def _report(self, problems: Iterable[Problem]) -> None:
+        """Log each problem once while it lasts, and log when all are over."""
         words = [str(problem) for problem in problems]
         for text in words:
-            if text not in self._said:
+            if text not in self._reported:
                 self._log.error("history: {text}", text=text)
-        if self._said and not words:
-            self._log.info("history: all of it can be read again")
-        self._said = set(words)
+        if self._reported and not words:
+            self._log.info("history: everything can be read again")
+        self._reported = set(words)
 
-    # -- using what was found ----------------------------------------------
+    # -- storing the results -----------------------------------------------
 
-    async def _use(self, judged: Judged, since: float) -> None:
+    async def _apply(self, judged: Judged, since: float) -> None:
         contacts: dict[str, list[PastContact]] = {}
-        unheard = _unheard(judged.contacts, since)
-        for contact in [*unheard, *self._missed.contacts]:
+        not_seen_live = _not_seen_live(judged.contacts, since)
+        for contact in [*not_seen_live, *self._call_tracker.contacts]:
             contacts.setdefault(contact.key, []).append(contact)
         missed = [
-            _ended_at_the_latest(ended, since)
+            _with_latest_end(ended, since)
             for ended in judged.missed
             if ended.ended_at >= since
-            and not self._missed.knows(ended.ids)
-            and ended.uniqueid not in self._told
+            and not self._call_tracker.knows(ended.ids)
+            and ended.uniqueid not in self._rejected
         ]
         asked_at = {
             one: datetime.fromtimestamp(ended.ended_at, UTC)
@@ -377,26 +383,26 @@ class History:
         kept = 0
         for ended in missed:
             if self._was_served(ended, contacts.get(ended.key, [])):
-                self._told.append(ended.uniqueid)
+                self._rejected.append(ended.uniqueid)
                 continue
             request = request_of(ended, self._settings())
             answer = await self._requests.ask_until_stored(request)
             kept += isinstance(answer, Accepted | Repeated)
             if not isinstance(answer, Accepted | Repeated | Known):
-                self._told.append(ended.uniqueid)
+                self._rejected.append(ended.uniqueid)
         if missed:
             self._log.info(
-                "the history since {since} tells of {missed} missed calls; {kept} are"
-                " called back that were not known",
+                "the history since {since} contains {missed} missed calls; {kept} of"
+                " them were not known and are called back",
                 since=datetime.fromtimestamp(since, UTC).isoformat(" ", "seconds"),
                 missed=len(missed),
                 kept=kept,
             )
         if kept:
-            self._missed.meet_again(asked_at)
+            self._call_tracker.end_tasks_of_talking_clients(asked_at)
 
     def _was_served(self, ended: Ended, contacts: Iterable[PastContact]) -> bool:
-        """Tell whether the client was served since, and say so."""
+        """Return whether the client was served after the call; if so, log it."""
         queue = queue_of(ended, self._settings())
         if queue is None:
             return False
@@ -417,16 +423,18 @@ class History:
     # -- the mark ----------------------------------------------------------
 
     def _move_mark(self) -> None:
-        """Keep until when all is known, unless a look is still to come."""
-        if not (self._looking or self._marking or self._holds_mark):
+        """Store the mark, unless another reading is still to come."""
+        if not (self._in_progress or self._marking or self._holds_mark):
             self._marking = True
-            self._background.start("keeping the mark of the history", self._keep_mark())
+            self._background.start(
+                "storing the mark of the history", self._store_mark()
+            )
 
-    async def _keep_mark(self) -> None:
+    async def _store_mark(self) -> None:
         until: float | None = None
         try:
-            while until != self._missed.heard_until and not self._holds_mark:
-                until = self._missed.heard_until
+            while until != self._call_tracker.heard_until and not self._holds_mark:
+                until = self._call_tracker.heard_until
                 with suppress(StoreUnavailable):
                     await self._store.set_mark(MARK, datetime.fromtimestamp(until, UTC))
         finally:
@@ -436,18 +444,18 @@ class History:
     def _holds_mark(self) -> bool:
         return bool(self._due or self._gap or self._stopped)
 
-    def _tell_waiters(self) -> None:
+    def _release_waiters(self) -> None:
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.called:
                 waiter.callback(None)
 
 
-def _unheard(contacts: Iterable[PastContact], since: float) -> list[PastContact]:
-    """Return the contacts that nobody heard of live.
+def _not_seen_live(contacts: Iterable[PastContact], since: float) -> list[PastContact]:
+    """Return the contacts after ``since``, which the live detection did not see.
 
-    The live detection followed all others as they came about: what a history tells of
-    that time besides, a caller may have written into it.
+    It saw all earlier ones. A further one in a history may have been forged by a
+    caller.
     """
     return [
         contact
@@ -456,14 +464,15 @@ def _unheard(contacts: Iterable[PastContact], since: float) -> list[PastContact]
     ]
 
 
-def _ended_at_the_latest(ended: Ended, since: float) -> Ended:
-    """Put the end of a call that Asterisk took with it to where it was last alive.
+def _with_latest_end(ended: Ended, since: float) -> Ended:
+    """Correct the end of a call that ended because Asterisk stopped.
 
-    Else a caller of three days ago would seem to have waited until Asterisk's start.
+    Its end becomes the last time at which Asterisk is known to have run. Otherwise a
+    caller of three days ago would seem to have waited until Asterisk's next start.
 
     Args:
         ended: the call.
-        since: until then the live detection heard Asterisk.
+        since: until when the live detection received events (epoch seconds).
     """
     if ended.cut_off_after is None:
         return ended

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""How the dialplan tells what became of the client's leg.
+"""The dialplan's report on the outcome of the client's leg.
 
-It says so in a user event and keeps the same in AstDB. Whatever is missing or makes no
-sense counts as not told: an older dialplan may still be loaded, and what an older one
-kept may be read after an update.
+The dialplan sends it in a user event and stores it in AstDB. Missing or malformed
+fields count as not reported: an older dialplan may still be loaded, and an entry of an
+older one may be read after an update.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from attrs import frozen
 from fastagi.ami.events import UserEvent
 from fastagi.domain.attempt import Progress
 
-#: More digits than any of the numbers has, and than a moment in milliseconds has.
+#: Number of digits from which a number is malformed.
 _TOO_LONG: Final = 12
+#: The same for a time in milliseconds.
 _TOO_LATE: Final = 15
 
 
@@ -29,18 +30,19 @@ class Outcome:
     talk_s: float
     #: PLAYBACKSTATUS of the alert.
     alert_status: str
-    #: HANGUPCAUSE; 0 if none was told.
+    #: HANGUPCAUSE; 0 if not reported.
     cause: int
-    #: SIP's answers to the calls that were tried.
+    #: SIP codes of the legs that were tried.
     sip: tuple[int, ...]
-    #: A phone answered with another destination, and nobody was called there.
+    #: Whether a phone answered with another destination, which was not called.
     forwarded: bool
-    #: When the client answered, in epoch seconds of Asterisk's clock; 0 if not told.
+    #: When the client answered, in epoch seconds of Asterisk's clock; 0 if not
+    #: reported.
     answered_at: float = 0.0
 
     @classmethod
     def said(cls, event: UserEvent) -> Outcome:
-        """Read the user event."""
+        """Return the outcome in a user event."""
         return cls._read(
             event.dial_status,
             event.talk_ms,
@@ -53,7 +55,7 @@ class Outcome:
 
     @classmethod
     def kept(cls, value: str) -> Outcome:
-        """Read the entry in AstDB; older versions of the dialplan end it earlier."""
+        """Return the outcome in an AstDB entry; older dialplans write fewer fields."""
         return cls._read(*(value.split(":") + [""] * 6)[:7])
 
     @classmethod
@@ -78,7 +80,7 @@ class Outcome:
         )
 
     def tell(self, progress: Progress, at: float) -> None:
-        """Add it to what is known of an attempt."""
+        """Add the outcome to the progress of an attempt."""
         if self.forwarded:
             progress.forwarded = True
         progress.caller_reported(

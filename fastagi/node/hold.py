@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Pauses the placing of calls while Asterisk refuses every one.
+"""Places no callbacks while Asterisk refuses every call.
 
-A refusal of the whole system is no fault of a task: the attempt is withdrawn, and no
-other is begun before Asterisk takes calls again. One try is made at a time, after
-pauses that grow.
+If Asterisk refuses all calls, the attempt is withdrawn, so the task loses nothing, and
+no other begins before Asterisk accepts calls again. Tries are made one at a time, after
+growing pauses.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from fastagi.ami.session import AmiSession
 from fastagi.runtime.background import Background
 from fastagi.runtime.listeners import Listeners
 
-#: First pause before the next try, in seconds; each further one is twice as long.
+#: First pause before the next try, in seconds; each later pause is twice as long.
 _FIRST_PAUSE_S: Final = 2.0
 #: Longest pause between two tries, in seconds.
 _LONGEST_PAUSE_S: Final = 60.0
-#: Refusals of an Originate that do not depend on whom it is to call (main/manager.c):
-#: every callback is placed in the same way, through the same contexts of the dialplan.
+#: Beginnings of refusals of an Originate that apply to every callback, as all are
+#: placed through the same contexts of the dialplan (main/manager.c).
 _OF_ALL_CALLS: Final = (
     "Asterisk is shutting down",
     "Permission denied",
@@ -38,30 +38,31 @@ _OF_ALL_CALLS: Final = (
 
 
 def refuses_all(error: ActionFailed) -> bool:
-    """Whether a refused Originate says that no callback can be placed."""
+    """Whether the refusal of an Originate applies to every callback."""
     return error.response.get("Message").startswith(_OF_ALL_CALLS)
 
 
 class Hold:
-    """Whether calls may be placed now."""
+    """Decides whether callbacks may be placed now."""
 
     _log = Logger()
 
     def __init__(self, *, manager: AmiSession, background: Background) -> None:
         self._manager = manager
         self._background = background
-        #: A call may be placed, or tried, again.
+        #: Called when callbacks may be placed, or tried, again.
         self.released: Listeners[[]] = Listeners("the end of a hold")
-        #: Refusals since the last call that was placed.
+        #: Number of refusals since the last accepted call.
         self._refusals = 0
-        #: One call may be tried.
+        #: Whether one call may be tried.
         self._may_try = False
-        #: Counts the pauses; one that was ended early is not the latest any more.
+        #: Number of the current pause, so that a pause that was ended early does
+        #: nothing when it is over.
         self._pause = 0
         self._pausing = False
 
     def handlers(self) -> Iterator[Handler]:
-        """Yield what takes in each event that this part needs."""
+        """Yield the handler of each event that this tracker needs."""
         yield on(Reload, self._reloaded)
 
     def holds(self) -> bool:
@@ -69,40 +70,40 @@ class Hold:
         return bool(self._refusals) and not self._may_try
 
     def trying(self) -> None:
-        """A call is being placed: no other until it is known what comes of it."""
+        """Hold other calls until the result of the call being placed is known."""
         self._may_try = False
 
     def refused(self, error: ActionFailed) -> None:
-        """Asterisk refuses every call: place none for a while."""
+        """Hold calls for a while: Asterisk refuses every call."""
         if self._pausing:
-            # Another one that was on its way.
+            # This refusal is of another call that was placed before the pause.
             return
         if not self._refusals:
             self._log.warn(
-                "no callback is placed until Asterisk takes calls again; it is asked"
-                " again after {pause_s:g} s, then less and less often: {error};"
+                "no callback is placed until Asterisk accepts calls again; the next try"
+                " is in {pause_s:g} s, later ones after longer pauses: {error};"
                 " {remedy}",
                 pause_s=_FIRST_PAUSE_S,
                 error=error,
-                remedy="to go on use 'core abort shutdown' in Asterisk's console"
+                remedy="to abort the shutdown: asterisk -rx 'core abort shutdown'"
                 if error.shutting_down
-                else "see what 'callback-queue check' says",
+                else "run 'callback-queue check'",
             )
         self._wait_longer()
 
     def taken(self) -> None:
-        """Asterisk has taken a call."""
+        """End the hold: Asterisk has accepted a call."""
         if self._refusals:
-            self._log.info("Asterisk takes calls again")
+            self._log.info("Asterisk accepts calls again")
             self.release()
 
     def not_known(self) -> None:
-        """It is not known what came of a call."""
+        """Continue the hold: the result of a call is unknown."""
         if self._refusals and not self._pausing:
             self._wait_longer()
 
     def release(self) -> None:
-        """Place calls again: what was in the way of them may be gone."""
+        """End the hold: the reason for the refusals may be gone."""
         was_held, self._refusals = bool(self._refusals), 0
         self._may_try = self._pausing = False
         self._pause += 1
@@ -118,7 +119,7 @@ class Hold:
         self._pausing = True
         self._pause += 1
         self._background.start(
-            "waiting until Asterisk takes calls", self._wait(self._pause)
+            "waiting until Asterisk accepts calls", self._wait(self._pause)
         )
 
     async def _wait(self, pause: int) -> None:
@@ -129,10 +130,10 @@ class Hold:
         if pause != self._pause:
             return
         try:
-            # While it shuts down Asterisk refuses everything: that needs no attempt.
+            # During a shutdown Asterisk refuses every action, so a ping is enough.
             await self._manager.send(actions.ping())
         except NotConnected:
-            # The next connect releases.
+            # The next connect ends the hold.
             return
         except (ActionFailed, ActionTimedOut):
             if pause == self._pause:

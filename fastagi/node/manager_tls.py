@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""From the settings under ``ami.tls`` to what the connection needs."""
+"""Builds the TLS settings of the manager link from the settings under ``ami.tls``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastagi.config.model import AmiSettings
 
 
 def manager_tls(ami: AmiSettings) -> ManagerTls | None:
-    """Read the certificates that the settings name; None if TLS is off.
+    """Return the TLS settings, with the certificates read; None if TLS is off.
 
     Raises:
         TlsMisconfigured: a file can not be used.

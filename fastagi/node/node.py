@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""One Asterisk: its manager link, and all that ends with that link.
+"""One Asterisk: its manager link, and all parts that depend on that link.
 
-Builds the parts, connects them in one place (:meth:`Node._edges`), and takes up the
-work after each connect in one written order (:meth:`Node._resume`). What is true
-whatever Asterisk is (requests, commands, expiry) is in :mod:`fastagi.service`.
+It builds the parts, connects them in one place (:meth:`Node._edges`), and resumes the
+work after each connect in a fixed order (:meth:`Node._resume`). What does not depend on
+Asterisk (requests, commands, expiry) is in :mod:`fastagi.service`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fastagi.dialplan import Path
 from fastagi.node.agi_scripts import AgiScripts
 from fastagi.node.astdb_requests import AstDbRequests
 from fastagi.node.call_tracker import CallTracker
-from fastagi.node.catch_up import History
+from fastagi.node.catch_up import CatchUp
 from fastagi.node.dialer import Dialer
 from fastagi.node.hold import Hold
 from fastagi.node.queue_log_sink import QueueLogSink
@@ -79,12 +79,12 @@ class Node:
         Args:
             endpoint: of the manager interface.
             owner: knows whether this process still holds the database.
-            requests: makes tasks of who asks for a callback.
+            requests: decides on requests and stores them.
             served: ends tasks of clients who reached a person.
-            tasks_changed: to be called when this node changed a task.
-            use_number_plan: recognises clients in the database by the settings in
-                force; returns whether that worked.
-            new_token: returns a new part of the ids of our channels.
+            tasks_changed: called when this node has changed a task.
+            use_number_plan: renews the client keys in the database by the number plan
+                in force.
+            new_token: returns a random part for the ids of the service's channels.
         """
         self._clock = clock
         self._background = background
@@ -95,7 +95,7 @@ class Node:
         self._new_token = new_token
         self._targets = targets(settings())
         self._running = False
-        #: What follows from an event waits until all trackers have taken it in.
+        #: Delays the consequences of an event until all trackers have handled it.
         self._afterwards = Afterwards("an event")
         tasks_changed = self._afterwards.wrap(tasks_changed)
         ami = settings().ami
@@ -171,9 +171,9 @@ class Node:
             is_gone=self.queue_monitor.is_gone,
             tasks_changed=tasks_changed,
         )
-        self.history = History(
+        self.catch_up = CatchUp(
             store=store,
-            missed=self.call_tracker,
+            call_tracker=self.call_tracker,
             requests=requests,
             served=served,
             clock=clock,
@@ -216,9 +216,9 @@ class Node:
         self._removers = list(self._edges())
 
     def _edges(self) -> Iterator[Remove]:
-        """Connect the parts: who hears of what, in which order.
+        """Connect the parts: which method is called by what, and in which order.
 
-        An event goes to the trackers first, in the order that :class:`NodeState` has.
+        An event goes to the trackers first, in the order of :class:`NodeState`.
         """
         yield from self.state.listen()
 
@@ -231,7 +231,7 @@ class Node:
         yield manager.on_disconnected(self.queue_log_sink.disconnected)
         yield manager.on_disconnected(self.call_tracker.disconnected)
         yield manager.on_disconnected(self.scheduler.disable)
-        yield manager.on_disconnected(self.history.disconnected)
+        yield manager.on_disconnected(self.catch_up.disconnected)
 
         monitor, tracker = self.queue_monitor, self.call_tracker
         yield self._then(monitor.changed, self.scheduler.wake)
@@ -240,28 +240,29 @@ class Node:
         yield self._then(monitor.channel_gone, self.promises.channel_gone)
         yield self._then(self.promises.request_changed, tracker.calls.requested)
         yield self._then(tracker.client_is_busy, self.dialer.withdraw)
-        yield self._then(tracker.call_ended, self.history.call_ended)
+        yield self._then(tracker.call_ended, self.catch_up.call_ended)
         yield self._then(self.dialer.attempt_ended, self._tasks_changed)
 
     def _then(self, happened: Listeners[P], follows: Callable[P, object]) -> Remove:
-        """Connect two parts: if a tracker tells of it during an event, it waits.
+        """Connect two parts.
 
-        What follows is called when all trackers have taken in the event.
+        If ``happened`` is called during an event, ``follows`` is called after all
+        trackers have handled that event.
         """
         return happened.add(self._afterwards.wrap(follows))
 
     # -- start and stop ----------------------------------------------------
 
     def start(self) -> None:
-        """Begin to connect to Asterisk; what is due is called after the connect."""
+        """Begin to connect to Asterisk; due tasks are called after the connect."""
         self._running = True
         self.manager.startService()
 
     async def finish_calls(self, limit_s: float) -> None:
-        """Place no new calls, and follow those under way for so many seconds at most.
+        """Place no new calls, and follow those in progress for ``limit_s`` at most.
 
-        What is under way then stays up: Asterisk carries it, and the next start asks
-        what became of it.
+        Calls that last longer continue in Asterisk; the next start asks for their
+        results.
         """
         self._running = False
         self.scheduler.disable()
@@ -276,11 +277,11 @@ class Node:
             await self.dialer.idle().addTimeout(limit_s, self._clock.timers)
 
     async def stop(self) -> None:
-        """Log off from Asterisk; nothing is heard any more."""
+        """Stop all parts, log off from Asterisk and remove the listeners."""
         self.scheduler.stop()
         self.queue_log.stop()
         self.astdb_requests.stop()
-        self.history.stop()
+        self.catch_up.stop()
         await self.manager.stopService()
         for remove in self._removers:
             remove()
@@ -291,9 +292,9 @@ class Node:
         self._background.start("finding out which calls are under way", self._resume())
 
     async def _resume(self) -> None:
-        """Take up the work after a connect.
+        """Resume the work after a connect.
 
-        No callback is placed before it is known which calls are under way, who waits,
+        No callback is placed before it is known which calls are in progress, who waits,
         and who was served meanwhile.
         """
         link = self.manager.link_number
@@ -303,7 +304,7 @@ class Node:
                 self._running and not self._owner.is_lost and self.manager.is_up(link)
             )
 
-        # The database is told of the plan before of anything that is learned now.
+        # Start this first, so the client keys are renewed before other changes.
         in_line = Deferred.fromCoroutine(self._use_number_plan())
         known = await self.state.learn(link)
         await in_line
@@ -314,23 +315,23 @@ class Node:
         asked_at = await self.astdb_requests.take_over()
         if not goes_on():
             return
-        self.call_tracker.meet_again(asked_at)
-        await self.history.catch_up()
+        self.call_tracker.end_tasks_of_talking_clients(asked_at)
+        await self.catch_up.run()
         if goes_on():
-            self.call_tracker.spare()
+            self.call_tracker.withdraw_calls_to_busy_clients()
             self.scheduler.enable()
             await self.reconciler.watch()
 
     # -- what changes from outside -----------------------------------------
 
     def tasks_changed(self) -> None:
-        """A task was added, changed or put back in line, by whomever."""
+        """Write events to queue_log and look for due tasks: a task has changed."""
         self.queue_log.wake()
         # Last: it may begin an attempt at once.
         self.scheduler.tasks_changed()
 
     def settings_changed(self, former: Settings, settings: Settings) -> None:
-        """Use new settings."""
+        """Apply new settings."""
         self._targets = targets(settings)
         if former.plan != settings.plan:
             self.call_tracker.rekey()
@@ -340,10 +341,10 @@ class Node:
             self.astdb_requests.wake()
 
     def rekey_attempts(self) -> None:
-        """Recognise the clients of attempts under way by what numbers mean now."""
+        """Renew the client keys of attempts in progress by the number plan in force."""
         self.dialer.rekey(self._settings().plan.key)
 
-    # -- what is told ------------------------------------------------------
+    # -- status ------------------------------------------------------------
 
     @property
     def asterisk(self) -> AsteriskStatus:
@@ -356,7 +357,7 @@ class Node:
 
     @property
     def calls_under_way(self) -> int:
-        """How many attempts are under way."""
+        """Number of attempts in progress."""
         return len(self.dialer.running)
 
     def queue_status(
@@ -365,9 +366,10 @@ class Node:
         """Return the state of a queue of the settings.
 
         Args:
-            name: as in the settings.
+            name: name of the queue, as in the settings.
             now: epoch seconds.
-            oldest_task_since: since when the oldest open task waits, if there is one.
+            oldest_task_since: since when the oldest open task waits; None if there is
+                none.
         """
         key = target_key(self._settings().queues[name])
         live = self.queue_monitor.queues
@@ -401,7 +403,7 @@ class Node:
 
 
 def credentials_of(ami: AmiSettings) -> Credentials:
-    """Return as whom to log in to the manager interface."""
+    """Return the credentials for the manager interface."""
     return Credentials(
         username=ami.username,
         secret=ami.secret.get_secret_value(),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Writes what happens to tasks into Asterisk's queue_log, for reports."""
+"""Writes the events of tasks into Asterisk's queue_log, for reports."""
 
 from __future__ import annotations
 
@@ -35,32 +35,32 @@ class QueueLogSink:
         self._manager = manager
         self._settings = settings
         self._member_names = member_names
-        #: Asterisk does not allow it; it is not asked again before the next connect.
+        #: Whether Asterisk refused a line; then none is sent before the next connect.
         self._is_forbidden = False
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the settings ask for it."""
+        """Whether queue_log is switched on in the settings."""
         return self._settings().reports.queue_log
 
     @property
     def is_ready(self) -> bool:
-        """Whether Asterisk is connected and allows it."""
+        """Whether Asterisk is connected and has not refused a line."""
         return self._manager.connected and not self._is_forbidden
 
     def disconnected(self) -> None:
-        """Ask again after the next connect: the rights may have changed."""
+        """Try again after the next connect: the user's rights may have changed."""
         self._is_forbidden = False
 
     def entries(self, event: EventRow) -> Sequence[Entry]:
-        """Return the lines of an event."""
+        """Return the lines of queue_log for an event."""
         return entries(event)
 
     async def deliver(self, entry: Entry) -> None:
         """Write one line.
 
         Raises:
-            NotDelivered: it was certainly not written.
+            NotDelivered: the line was certainly not written.
         """
         try:
             await self._manager.send(

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Settles attempts whose end nobody saw, by asking Asterisk.
+"""Asks Asterisk for the results of attempts whose end was not seen.
 
-Runs at start and after each loss of the manager link, before any new call is
-placed. Until it has asked, an open attempt is unknown: neither ended nor retried.
-From then on it asks now and then, so that none can hang for ever because one event or
-reply was missed.
+It runs after each connect, before any new call is placed. Until it has asked, the
+result of an open attempt is unknown: the attempt is neither ended nor retried. After
+that it asks once a minute, so that a missed event or reply can not leave an attempt
+open for ever.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from fastagi.runtime.clock import Clock
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskAttempt, TaskStore
 
-#: Between two looks for a call that was not there.
+#: Pause before asking a second time for a missing channel, in seconds.
 _SETTLE_S: Final = 2.0
-#: Between two looks at the calls under way.
+#: Interval between two checks of open attempts, in seconds.
 _WATCH_S: Final = 60.0
 
 
 class Reconciler:
-    """Compares the open attempts with the channels Asterisk has."""
+    """Compares the open attempts with Asterisk's channels."""
 
     _log = Logger()
 
@@ -57,16 +57,17 @@ class Reconciler:
         self._clock = clock
         self._background = background
         self._settings = settings
-        #: Asks Asterisk for all channels, and tells every tracker of them.
+        #: Asks Asterisk for all channels, and passes them to every tracker.
         self._list_channels = list_channels
 
     async def open_attempts(self) -> list[TaskAttempt]:
-        """Return the attempts whose end is not stored; to be asked before the channels.
+        """Return the attempts whose end is not stored.
 
-        An attempt that begins after the list of channels was made would not be in it.
+        Call this before asking for the channels: an attempt that begins after the list
+        was made would be missing in it.
 
         Raises:
-            StoreUnavailable: nobody knows.
+            StoreUnavailable: the database can not be used.
         """
         under_way = list(self._dialer.running.values())
         opened = await self._store.open_attempts()
@@ -74,10 +75,10 @@ class Reconciler:
         return opened
 
     def channels_are(self, listed: Iterable[CoreShowChannel]) -> frozenset[str]:
-        """Note how far the attempts followed here have come, by all channels there are.
+        """Update the progress of the followed attempts from the list of channels.
 
         Returns:
-            The channel ids of those that have no channel.
+            The channel ids of attempts without a channel.
         """
         channels = {channel.uniqueid: channel for channel in listed}
         absent = set()
@@ -86,21 +87,23 @@ class Reconciler:
             if caller_half is None:
                 absent.add(channel_id)
             else:
-                _note(running.progress, caller_half, "", self._clock.steady())
+                _update_progress(
+                    running.progress, caller_half, "", self._clock.steady()
+                )
         return frozenset(absent)
 
     def compare(
         self, opened: list[TaskAttempt], listed: list[CoreShowChannel]
     ) -> list[TaskAttempt]:
-        """Follow the open attempts that are under way; return those without a channel.
+        """Follow the open attempts in progress; return those without a channel.
 
-        To be called in the moment the list has come: what is told later is newer.
+        Call this as soon as the list is complete, as later events are newer.
         """
         channels = {channel.uniqueid: channel for channel in listed}
         gone = []
         for begun in opened:
             known = self._dialer.running.get(begun.attempt.channel_id)
-            # The other half may outlive this one for a moment; nothing follows it.
+            # Only this half counts: the other may exist a moment longer.
             caller_half = channels.get(begun.attempt.caller_channel_id)
             if caller_half is not None:
                 self._follow(begun, known, caller_half)
@@ -114,15 +117,15 @@ class Reconciler:
         return gone
 
     async def run(self, absent: frozenset[str] | None = None) -> bool:
-        """Settle or take up every open attempt, after a connect.
+        """Settle or follow every open attempt, after a connect.
 
         Args:
             absent: what :meth:`channels_are` returned since the connect; None if there
                 was no list of channels.
 
         Returns:
-            True when all is known; False when the link was lost meanwhile, and
-            the next connect has to begin again.
+            True if all results are known; False if the link was lost meanwhile: the
+            next connect starts again.
         """
         link = self._manager.link_number
 
@@ -151,24 +154,24 @@ class Reconciler:
                 if begun.attempt.channel_id in absent
                 and not running[begun.attempt.channel_id].closing
             ]
-        # Nobody has followed the others since that list was made.
+        # Attempts that are not followed need a list made after they were read.
         return self.compare(opened, await self._channels_for(opened))
 
     async def watch(self) -> None:
-        """Look after open attempts for as long as this link lasts."""
+        """Check the open attempts regularly, as long as this link lasts."""
         link = self._manager.link_number
         while True:
             await self._background.pause(_WATCH_S)
             if not self._manager.is_up(link):
                 return
-            # Also if none is known here: nobody may have heard of its COMMIT.
+            # Also if none is followed here, as the result of a COMMIT may be unknown.
             opened: list[TaskAttempt] | None = None
             try:
                 opened = await self.open_attempts()
             except StoreUnavailable as error:
                 self._log.debug("can not look after calls: {error}", error=error)
             try:
-                # Even so: others need this list, too.
+                # Also after an error, as the trackers need this list, too.
                 listed = await self._list_channels()
                 if opened is not None:
                     await self._settle(self.compare(opened, listed))
@@ -181,38 +184,37 @@ class Reconciler:
                 self._log.debug("can not look after calls: {error}", error=error)
 
     async def _channels_for(self, opened: list[TaskAttempt]) -> list[CoreShowChannel]:
-        """Ask for the channels, if there is an attempt to look for among them."""
+        """Return all channels; do not ask if there is no open attempt."""
         return await self._list_channels() if opened else []
 
     async def _settle(self, missing: list[TaskAttempt]) -> None:
-        """End attempts by the dialplan's records; or if they have no channel twice."""
+        """End attempts that have a record in AstDB, or no channel in two lists."""
         missing = await self._without_record(missing)
         if not missing:
             return
-        # What was sent on a connection that is gone may be read after the login on a
-        # new one (tried by freezing Asterisk), so not to be there counts when it is
-        # so twice.
+        # Asterisk may read actions from a lost connection after the login on a new one
+        # (tried by freezing Asterisk). So a channel counts as missing only if it is
+        # missing twice.
         await self._background.pause(_SETTLE_S)
         ids = {begun.attempt.channel_id for begun in missing}
         opened = await self._store.open_attempts()
         opened = [begun for begun in opened if begun.attempt.channel_id in ids]
         missing = self.compare(opened, await self._channels_for(opened))
         for begun in await self._without_record(missing):
-            self._end(begun)
+            self._judge(begun)
 
     async def _without_record(self, missing: list[TaskAttempt]) -> list[TaskAttempt]:
-        """Settle what the dialplan kept a record of; return the rest."""
-        return [begun for begun in missing if not await self._recall(begun)]
+        """Settle the attempts that have a record in AstDB; return the others."""
+        return [begun for begun in missing if not await self._settle_by_record(begun)]
 
     async def _restore(
         self, under_way: list[RunningAttempt], opened: list[TaskAttempt]
     ) -> None:
-        """Store again what is under way and was lost when the database was set back.
+        """Store attempts in progress again that the database lost when it was set back.
 
         Args:
-            under_way: the attempts that had been committed before the database was
-                asked.
-            opened: what it answered.
+            under_way: attempts that were committed before the database was asked.
+            opened: the open attempts in the database.
         """
         known = {begun.attempt.channel_id for begun in opened}
         for running in under_way:
@@ -246,16 +248,16 @@ class Reconciler:
                 attempt_id=begun.attempt.id,
             )
             progress = Progress(member=begun.attempt.member)
-            # What was before is not known.
+            # What happened before is unknown.
             progress.unwatched(now)
-            _note(progress, caller_half, begun.attempt.member, now)
+            _update_progress(progress, caller_half, begun.attempt.member, now)
             settings = self._settings().queue(begun.task.queue)
             self._dialer.follow(begun, settings, progress)
         else:
-            _note(known.progress, caller_half, "", now)
+            _update_progress(known.progress, caller_half, "", now)
 
-    async def _recall(self, begun: TaskAttempt) -> bool:
-        """Settle an attempt by what the dialplan kept of its end, if it did."""
+    async def _settle_by_record(self, begun: TaskAttempt) -> bool:
+        """Settle an attempt by its record in AstDB; return whether there is one."""
         try:
             kept = await self._manager.send_list(
                 actions.db_get(dialplan.OUTCOME_FAMILY, begun.attempt.channel_id)
@@ -263,33 +265,33 @@ class Reconciler:
         except ActionFailed as error:
             if error.shutting_down:
                 raise
-            # "Database entry not found": the dialplan makes one just before it dials
-            # the client.
+            # "Database entry not found": the dialplan creates the entry just before it
+            # dials the client.
             self._log.debug(
                 "task {task_id}: no record of its call: {error}",
                 task_id=begun.task.id,
                 error=error,
             )
             return False
-        self._end(begun, [DBGetResponse.parse(message).val for message in kept])
+        self._judge(begun, [DBGetResponse.parse(message).val for message in kept])
         return True
 
-    def _end(self, begun: TaskAttempt, kept: Sequence[str] = ()) -> None:
+    def _judge(self, begun: TaskAttempt, kept: Sequence[str] = ()) -> None:
         attempt = begun.attempt
         known = self._dialer.running.get(attempt.channel_id)
         if known is not None and known.closing:
             return
         progress = known.progress if known else Progress(member=attempt.member)
-        # Until when the two talked is known to the dialplan at most.
+        # Only the dialplan may know when the talk ended.
         progress.end_unseen = True
-        # Without an entry the client was never dialled; unless that was seen, and
-        # Asterisk was killed before its database had the entry.
+        # Without an entry the client was never dialled; except if dialling was seen:
+        # then Asterisk was killed before AstDB had the entry.
         progress.lost = progress.caller_dialled_at is not None and not kept
         now = self._clock.steady()
         for value in kept:
             outcome = Outcome.kept(value)
             if outcome.dialstatus == dialplan.DIALLING:
-                # Asterisk was killed in the middle of it.
+                # Asterisk was killed during the call.
                 progress.caller_dialled(now)
                 progress.reported_answered_at = outcome.answered_at
                 progress.lost = True
@@ -303,10 +305,10 @@ class Reconciler:
         self._dialer.settle(begun, self._settings().queue(begun.task.queue), progress)
 
 
-def _note(
+def _update_progress(
     progress: Progress, caller_half: CoreShowChannel, member: str, now: float
 ) -> None:
-    """Note how far an attempt has come, by what CoreShowChannels tells of it."""
+    """Update the progress of an attempt from an entry of CoreShowChannels."""
     if caller_half.channel_state_desc != "Up":
         return
     progress.member_answers(member, now)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Who is to take a callback: a queue's members, or one extension.
+"""The targets of callbacks: the members of a queue, or one extension.
 
-In the live picture an extension is a queue of its own with one member, so that
-whoever counts free agents need not know the difference.
+In `LiveQueues` an extension is a queue with one member, so that code that counts free
+agents does not have to know the difference.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ _EXTENSION = "extension:"
 
 @frozen(kw_only=True)
 class Target:
-    """One target and all queues whose callbacks go to it."""
+    """One target, and all queues whose callbacks go to it."""
 
-    #: Name in the live picture.
+    #: Its name in `LiveQueues`.
     key: str
-    #: The queues, as in the settings, whose callers it calls back.
+    #: Names of these queues, as in the settings.
     queues: frozenset[str]
-    #: Seconds a member stays unavailable after a call.
+    #: How long a member is not free after a call, in seconds.
     wrapuptime_s: float
-    #: Device whose state tells whether an extension is free; empty for a queue.
+    #: Device whose state shows whether an extension is free; empty for a queue.
     device: str = ""
 
 
 def target_key(settings: QueueSettings) -> str:
-    """Return the name of the queue's target in the live picture."""
+    """Return the name of the queue's target in `LiveQueues`."""
     if settings.target_extension:
         return _EXTENSION + settings.target_extension
     return settings.target_queue
@@ -48,7 +48,7 @@ def targets(settings: Settings) -> list[Target]:
 
 def _target(settings: Settings, key: str, names: Iterable[str]) -> Target:
     queues = frozenset(names)
-    # The wrap-up time is the target queue's own where we have settings for it.
+    # The wrap-up time is that of the target queue, if it is in the settings.
     about = settings.queues.get(key) or settings.queues[min(queues)]
     return Target(
         key=key,

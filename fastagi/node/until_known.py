@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Finds something out after a connect, as often as it takes while the link lasts."""
+"""Retries work after a connect until it succeeds or the link is lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastagi.ami.session import AmiSession
 from fastagi.runtime.background import Background
 from fastagi.store.errors import StoreUnavailable
 
-#: Pause before asking again when Asterisk or the database did not answer, in seconds.
+#: Pause before retrying if Asterisk or the database did not answer, in seconds.
 _RETRY_S: Final = 5.0
 
 _log = Logger()
@@ -30,9 +30,10 @@ async def until_known(
     """Do ``work()`` until it succeeds or the link is lost.
 
     Args:
-        work: called anew for each try.
-        what: what no call is placed without, for the log, such as "who is in a call".
-        manager: the link to Asterisk.
+        work: called for each try.
+        what: what must be known before a call is placed, for the log, such as "who is
+            in a call".
+        manager: the session with Asterisk.
         link: number of the link that the work is for.
         background: ends the pauses when the service stops.
 

@@ -249,13 +249,13 @@ def _busy_or_not() -> Iterator[None]:
     "a kept request is forgotten after its COMMIT",
 )
 def _forgetful() -> Iterator[None]:
-    take = AstDbRequests._take
+    take = AstDbRequests._store_entry
 
     async def early(self: Any, key: str) -> bool:
-        await self._forget(key)
+        await self._delete(key)
         return await take(self, key)
 
-    with mock.patch.object(AstDbRequests, "_take", early):
+    with mock.patch.object(AstDbRequests, "_store_entry", early):
         yield
 
 

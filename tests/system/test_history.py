@@ -83,7 +83,7 @@ class NoThreadTests(HistoryTestCase):
         with mock.patch.object(ServiceProcess, "in_thread", refuse_once):
             self.begin()
             self.run_to(10)
-            self.assert_warned("nothing can read it: can't start new thread")
+            self.assert_warned("no thread can read it: can't start new thread")
             self.asterisk.cut_links()
             self.run_to(60)
         self.assertGreater(len(tries), 1)
@@ -671,7 +671,7 @@ class TroubleTests(HistoryTestCase):
         process.database.broken["mark"] = "disk full"
         self.world.run(5)
         self.assertEqual(len(self.world.tasks()), 1)
-        self.assert_warned("what happened meanwhile is not known, trying again")
+        self.assert_warned("calls missed meanwhile are not known yet, trying again")
         del process.database.broken["mark"]
         self.world.run(70)
         self.assertEqual(len(self.world.tasks()), 2)

@@ -159,7 +159,7 @@ class ServiceDownTests(KeptTestCase):
         process = self.world.launch(settings(queue_settings()))
         process.database.broken["add"] = "no room left"
         self.world.run(30)
-        self.assert_warned("not known after 10 s; callbacks go on")
+        self.assert_warned("are not read after 10 s; callbacks continue")
         self.alice.busy(False)
         process.database.broken.clear()
         self.world.run(60)
@@ -201,7 +201,7 @@ class ServiceDownTests(KeptTestCase):
         self.world.run(1)
         self.assertEqual(self.world.tasks(), [])
         self.assertEqual(self.kept, ["bad-0"])
-        self.assert_warned("is no request and is deleted")
+        self.assert_warned("is not a request and is deleted")
 
 
 class LateTests(KeptTestCase):
