@@ -100,6 +100,13 @@ def test_what_time_it_is_only_the_clock_says(layer: str) -> None:
         assert not re.search(r"\bdatetime\.(now|utcnow|today)\(", text), path
 
 
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_message_is_taken_apart_by_its_punctuation(path: Path) -> None:
+    """`fastagi.errors.Problem` has the parts: a path may hold any of these, too."""
+    taken = re.search(r"""partition\((f?["'])(; | - |: )\1\)""", path.read_text())
+    assert taken is None, taken
+
+
 @pytest.mark.parametrize("layer", PURE)
 def test_the_pure_layers_know_neither_network_nor_database(layer: str) -> None:
     for path in (PACKAGE / layer).rglob("*.py"):
