@@ -130,9 +130,11 @@ def status(config: str, as_json: bool) -> None:
     Exit code 1 if the service is not running, is not connected to Asterisk, or cannot
     use its database.
     """
-    settings = _load(config)
-    answer = _send_to_service(settings, commands.ShowStatus())
-    if answer is None:
+    settings, control_socket = _load_or_find_socket(config)
+    answer = _send_to_service(control_socket, commands.ShowStatus())
+    if settings is None:
+        _note_old_settings(answer)
+    elif answer is None:
         _fail(
             "the service is not running (no answer on"
             f" {settings.control.socket}) - start it with"
@@ -359,14 +361,45 @@ def _load(config: str) -> Settings:
         sys.exit(2)
 
 
+def _load_or_find_socket(config: str) -> tuple[Settings | None, str]:
+    """Return the settings and the path of the control socket.
+
+    If the settings contain mistakes, print them and return only the path: the running
+    service has its earlier settings in force and can be asked. End with 2 if the path
+    is not known.
+    """
+    from fastagi.config.errors import ConfigErrors
+    from fastagi.config.load import load_settings, read_control_socket
+
+    try:
+        settings = load_settings(config)
+    except ConfigErrors as errors:
+        click.echo(str(errors), err=True)
+        control_socket = read_control_socket(config)
+        if control_socket is None:
+            sys.exit(2)
+        return None, control_socket
+    return settings, settings.control.socket
+
+
+def _note_old_settings(answer: Any) -> None:
+    """Say which settings the service used; end with 2 if no service answered."""
+    if answer is None:
+        sys.exit(2)
+    click.echo("the running service has its earlier settings in force", err=True)
+
+
 def _carry_out(config: str, kind: type[commands.Command], **fields: Any) -> Any:
     """Return the answer of the running service, or carry out the command offline."""
-    settings = _load(config)
+    settings, control_socket = _load_or_find_socket(config)
     try:
         command = kind(**fields)
     except CallbackError as error:
         _fail(str(error))
-    answer = _send_to_service(settings, command)
+    answer = _send_to_service(control_socket, command)
+    if settings is None:
+        _note_old_settings(answer)
+        return answer
     return _do_offline(settings, command) if answer is None else answer
 
 
@@ -380,22 +413,22 @@ def _actor() -> commands.Actor:
         return commands.Actor(f"uid {uid}")
 
 
-def _send_to_service(settings: Settings, command: commands.Command) -> Any:
+def _send_to_service(control_socket: str, command: commands.Command) -> Any:
     """Return the service's answer; None if no service is running."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_CONTROL_TIMEOUT_S)
         try:
-            connection.connect(settings.control.socket)
+            connection.connect(control_socket)
         except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
             return None
         except PermissionError:
             _fail(
-                f"this user may not open {settings.control.socket} - run the command as"
+                f"this user may not open {control_socket} - run the command as"
                 " the user of the service or as root"
             )
         except OSError as error:
             # The path is too long, or the service hangs and its backlog is full.
-            _fail(f"{settings.control.socket} can not be used: {error}")
+            _fail(f"{control_socket} can not be used: {error}")
         try:
             connection.sendall(codec.write_request(command, _actor()))
             with connection.makefile("rb") as stream:
@@ -408,7 +441,7 @@ def _send_to_service(settings: Settings, command: commands.Command) -> Any:
         answer = codec.read_answer(line)
     except ValueError:
         _fail(
-            f"another program answers on {settings.control.socket}, not callback-queue"
+            f"another program answers on {control_socket}, not callback-queue"
             " - correct control.socket, or stop that program"
         )
     if not answer["ok"]:

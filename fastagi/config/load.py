@@ -90,6 +90,28 @@ def load_settings(
     return parse_settings(data, file=name, environ=environ)
 
 
+def read_control_socket(path: str | os.PathLike[str]) -> str | None:
+    """Read only the path of the control socket, from a file that may have mistakes.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The path; None if the file or its section ``control`` cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            value = read_source(file.read(LARGEST_BYTES + 1)).value
+    except (OSError, ValueError, SourceFaults):
+        return None
+    if not isinstance(value, dict):
+        return None
+    try:
+        return model.ControlSettings.model_validate(value.get("control") or {}).socket
+    except ValidationError:
+        return None
+
+
 def parse_settings(
     data: bytes | str,
     *,

@@ -9,6 +9,7 @@ import pwd
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,3 +111,25 @@ def test_command_line_tells_it_without_a_traceback(
     assert told in text
     assert "Traceback" not in text
     assert (code == 0) == (not told)
+
+
+def test_commands_reach_the_service_while_the_settings_file_has_a_mistake(
+    tmp_path: Path,
+) -> None:
+    with Program(tmp_path) as program:
+        program.write_settings(queues={"support": {"attemps": 3}})
+        code, said = program.command("status")
+        # 1: there is no Asterisk.
+        assert code == 1
+        assert "queues.support.attemps: unknown setting" in said
+        assert "the running service has its earlier settings in force" in said
+        assert "Asterisk:  NOT CONNECTED" in said
+        code, said = program.command("tasks", "add", "support", "0301234567")
+        assert code == 0
+        assert "task 1 added" in said
+        program.config.write_text("queues: [")
+        assert program.command("status")[0] == 2
+    program.write_settings(queues={"support": {"attemps": 3}})
+    code, said = program.command("tasks", "list")
+    assert code == 2
+    assert "earlier settings" not in said
