@@ -417,7 +417,8 @@ class AmiProtocol(protocol.Protocol):
     def _response_received(self, message: AmiMessage) -> None:
         action_id = message.action_id
         waiter = self._waiters.get(action_id)
-        # Asterisk carries out one action after another. Nobody else knows our ids.
+        # Asterisk carries out one action after another, and no other client can know
+        # the ids of this one.
         if waiter is not None or action_id in self._given_up:
             begins = message.get("EventList").lower() == "start"
             self._arriving = action_id if begins else ""

@@ -374,7 +374,7 @@ class Node:
         key = target_key(self._settings().queues[name])
         live = self.queue_monitor.queues
         target = next(t for t in self._targets if t.key == key)
-        state = self._opening_state.standing(name, now)
+        state = self._opening_state.state_at(name, now)
         free = (
             live.free(key, target.wrapuptime_s, now) if self.queue_monitor.ready else ()
         )

@@ -103,7 +103,7 @@ class QueueMonitor:
         self.channel_gone: Listeners[[str]] = Listeners("a hangup")
 
     def handlers(self) -> Iterator[Handler]:
-        """Yield what takes in each event that this part needs."""
+        """Yield the handler of each event that this tracker needs."""
         yield on(QueueMemberStatus, self._member_changed)
         yield on(QueueMemberAdded, self._member_changed)
         yield on(QueueMemberPause, self._member_changed)

@@ -234,7 +234,7 @@ class Scheduler:
             self._next_due = None
         self._open = is_open
         self._dialer.end_ringing(
-            lambda queue: self._opening_state.standing(queue, now).is_open,
+            lambda queue: self._opening_state.state_at(queue, now).is_open,
             because(Code.QUEUE_CLOSED),
         )
 

@@ -20,11 +20,11 @@ class _Known:
     hours: OpeningHours
     #: Epoch seconds.
     since: float
-    standing: OpenState
+    state: OpenState
 
     def holds(self, hours: OpeningHours, now: float) -> bool:
         """Whether the cached state is still valid; no if the clock was set back."""
-        until = self.standing.until
+        until = self.state.until
         return (
             self.hours is hours
             and self.since <= now
@@ -41,7 +41,7 @@ class OpeningState:
         self._hours: dict[str, OpeningHours] = {}
         self._known: dict[str, _Known] = {}
 
-    def standing(self, queue: str, now: float) -> OpenState:
+    def state_at(self, queue: str, now: float) -> OpenState:
         """Return whether a queue is open at a time, and until when.
 
         Args:
@@ -55,9 +55,9 @@ class OpeningState:
             hours = self._settings().queue(queue).hours
         known = self._known.get(queue)
         if known is None or not known.holds(hours, now):
-            standing = hours.state_at(datetime.fromtimestamp(now, UTC))
-            known = self._known[queue] = _Known(hours, now, standing)
-        return known.standing
+            state = hours.state_at(datetime.fromtimestamp(now, UTC))
+            known = self._known[queue] = _Known(hours, now, state)
+        return known.state
 
     def _hours_by_queue(self) -> dict[str, OpeningHours]:
         settings = self._settings()
@@ -70,10 +70,10 @@ class OpeningState:
     def open_queues(self, now: float) -> frozenset[str]:
         """Return the names of the queues that are open at ``now`` (epoch seconds)."""
         return frozenset(
-            name for name in self._hours_by_queue() if self.standing(name, now).is_open
+            name for name in self._hours_by_queue() if self.state_at(name, now).is_open
         )
 
     def next_change(self, now: float) -> float | None:
         """Return when a queue opens or closes next (epoch seconds); None: never."""
-        ends = [self.standing(name, now).until for name in self._hours_by_queue()]
+        ends = [self.state_at(name, now).until for name in self._hours_by_queue()]
         return min((end.timestamp() for end in ends if end is not None), default=None)

@@ -206,9 +206,9 @@ class TaskCommands:
     def _state(self, task: CallbackTask) -> TaskState:
         """Return a task, and whether it waits for its queue to open."""
         if task.status is Status.PENDING:
-            standing = self._opening_state.standing(task.queue, self._clock.epoch_s())
-            if not standing.is_open:
-                return TaskState(task=task, queue_closed=True, opens_at=standing.until)
+            state = self._opening_state.state_at(task.queue, self._clock.epoch_s())
+            if not state.is_open:
+                return TaskState(task=task, queue_closed=True, opens_at=state.until)
         return TaskState(task=task)
 
     async def _find(self, task_id: int) -> CallbackTask:
