@@ -163,6 +163,24 @@ def test_key_in_another_queue_does_not_lead_back_to_the_first_one(lab: Lab) -> N
     lab.witness.wait_for(event("UserEvent", UserEvent="Behind"))
 
 
+def test_key_in_a_later_line_of_the_queue_does_not_lead_back_to_the_first_one(
+    lab: Lab,
+) -> None:
+    _install(
+        lab,
+        _as_in_readme("support,t,,,1") + " same => n,Queue(support,tc,,,30)\n",
+    )
+    caller, joined = _calls(lab)
+    joins(lab, _NUMBER, 2)
+    caller.press("1")
+
+    joins(lab, _NUMBER, 3)
+    lab.witness.fence()
+    (last,) = lab.witness.events("Newexten", Uniqueid=joined["Uniqueid"])[-1:]
+    assert (last["Context"], last["Application"]) == ("callback-return", "Queue")
+    assert re.match("support,tc,,,30,.*,1$", last["AppData"])
+
+
 @pytest.mark.parametrize("cdrs", ["yes", "no"])
 def test_line_without_callback_enter_keeps_its_limits_where_there_are_cdrs(
     lab: Lab, cdrs: str
