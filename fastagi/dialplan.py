@@ -13,8 +13,14 @@ from typing import Final
 ENTER_CONTEXT: Final = "callback-enter"
 #: Context to which the queue sends a caller who pressed the key.
 REQUEST_CONTEXT: Final = "callback-request"
-#: Context of the leg to the agent (``Local;2``): extension ``queue`` or ``extension``.
+#: Context of the leg to the agent (``Local;2``): one of the extensions below.
 MEMBER_CONTEXT: Final = "callback-member"
+#: Extension that rings the members of a queue.
+QUEUE_EXTEN: Final = "queue"
+#: Extension that waits in a queue at a position; since version 6 of the dialplan.
+PLACE_EXTEN: Final = "place"
+#: Extension that rings one device.
+EXTENSION_EXTEN: Final = "extension"
 #: Context of the leg to the client (``Local;1``), after the agent has answered.
 CALLER_CONTEXT: Final = "callback-caller"
 CALLER_EXTEN: Final = "s"

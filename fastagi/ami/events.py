@@ -215,6 +215,7 @@ class QueueCallerJoin(AmiEvent):
     read_class: ClassVar = "agent"
     queue: str
     uniqueid: str
+    position: float
     caller_id_num: str
     caller_id_name: str
 
@@ -337,6 +338,7 @@ class QueueEntry(AmiEvent):
 
     queue: str
     uniqueid: str
+    position: float
     caller_id_num: str
     caller_id_name: str
     wait_s: float

@@ -18,7 +18,7 @@ from fastagi.config.model import FastAgiSettings
 from fastagi.wire.ami import AmiMessage
 
 #: What ``dialplan/callback-queue.conf`` of this version has in VERSION_CONTEXT.
-VERSION: Final = 5
+VERSION: Final = 6
 VERSION_CONTEXT: Final = "callback-version"
 #: The file, as it is included in extensions.conf.
 FILE: Final = "callback-queue.conf"

@@ -54,6 +54,7 @@ from fastagi.domain.names import folded
 from fastagi.domain.numbers import USUAL_KINDS, DialAs, NumberKind
 from fastagi.domain.policy import CarryOver, ExpiryRules
 from fastagi.domain.retry import ResultRule, RetryRules
+from fastagi.domain.turns import Fairness
 from fastagi.errors import Problem
 
 _SHOWN_NUMBER = re.compile(r"(\+?[0-9]+)>?$")
@@ -223,6 +224,7 @@ class QueueLayer(Section):
     missed_calls: Switch = True
     missed_window: Annotated[timedelta, span("1s", "30d")] = timedelta(minutes=5)
     opening_hours: Hours = Hours()
+    fairness: Annotated[Fairness, choice(Fairness)] = Fairness.LIVE_FIRST
     member_ring_time: Annotated[timedelta, span("5s", "10m")] = timedelta(seconds=60)
     member_retry_delay: Annotated[timedelta, span("1s", "1h")] = timedelta(seconds=30)
     member_attempts: Annotated[int, number(1, 10_000)] = 30
@@ -326,6 +328,14 @@ class QueueSettings(QueueLayer):
         for broken in broken_rules(dict(self)):
             raise BadValue(broken.problem.what, broken.problem.remedy)
         return self
+
+    @property
+    def keeps_place(self) -> bool:
+        """Whether tasks are served in line with the live callers.
+
+        A single extension has no line, so there live callers are not known at all.
+        """
+        return self.fairness is Fairness.PLACE and not self.target_extension
 
     @property
     def outbound_number(self) -> str:

@@ -48,6 +48,8 @@ _IN_USE: Final = frozenset(
         DeviceState.ONHOLD,
     }
 )
+#: Of phones that are not registered, or do not exist.
+_GONE: Final = frozenset({DeviceState.INVALID, DeviceState.UNAVAILABLE})
 
 
 @frozen(kw_only=True)
@@ -90,6 +92,8 @@ class WaitingCaller:
     uniqueid: str
     #: When the caller first joined this queue; kept after leaving and coming back.
     joined_at: float
+    #: Where Asterisk put it in line when it joined, from 1; 0 if that is not known.
+    position: float = 0.0
     number: str = ""
     name: str = ""
 
@@ -100,6 +104,7 @@ class _Queue:
     members: dict[str, Member] = field(factory=dict)
     #: The members that are free, or will be after their wrap-up time.
     ringable: dict[str, Member] = field(factory=dict)
+    #: In Asterisk's order.
     callers: dict[str, WaitingCaller] = field(factory=dict)
 
 
@@ -119,6 +124,8 @@ class LiveQueues:
     _called: dict[str, set[str]] = field(factory=dict, init=False)
     #: When a channel first joined a queue, until the channel is gone.
     _first_joined: dict[tuple[str, str], float] = field(factory=dict, init=False)
+    #: Uniqueids of our own channels that wait in line at the place of their task.
+    _placeholders: set[str] = field(factory=set, init=False)
 
     # -- telling -----------------------------------------------------------
 
@@ -175,12 +182,36 @@ class LiveQueues:
         joined_at = self._first_joined.setdefault(
             (caller.uniqueid, folded(queue)), caller.joined_at
         )
-        self._queue(queue).callers[caller.uniqueid] = evolve(
-            caller, joined_at=joined_at
-        )
+        caller = evolve(caller, joined_at=joined_at)
+        callers = self._queue(queue).callers
+        callers.pop(caller.uniqueid, None)
+        if not 0 < caller.position <= len(callers):
+            callers[caller.uniqueid] = caller
+            return
+        line = list(callers.items())
+        line.insert(int(caller.position) - 1, (caller.uniqueid, caller))
+        callers.clear()
+        callers.update(line)
+
+    def keep_place(self, queue: str, uniqueid: str, joined_at: float) -> None:
+        """A caller has the place of one who joined at that time; told at any time."""
+        self._first_joined[uniqueid, folded(queue)] = joined_at
+        found = self._queues.get(folded(queue))
+        if found is not None and uniqueid in found.callers:
+            caller = found.callers[uniqueid]
+            found.callers[uniqueid] = evolve(caller, joined_at=joined_at)
+
+    def placeholder(self, queue: str, uniqueid: str, joined_at: float) -> None:
+        """Our own channel waits, or will wait, in line at the place of its task."""
+        self._placeholders.add(uniqueid)
+        self.keep_place(queue, uniqueid, joined_at)
 
     def caller_left(self, queue: str, uniqueid: str) -> None:
         """Remove a caller; the call may continue."""
+        if uniqueid in self._placeholders:
+            # If its client is sent to a queue later, that is another wait.
+            self._placeholders.discard(uniqueid)
+            self._first_joined.pop((uniqueid, folded(queue)), None)
         self._queue(queue).callers.pop(uniqueid, None)
 
     def channel_gone(self, uniqueid: str) -> bool:
@@ -190,6 +221,7 @@ class LiveQueues:
             Whether there were any.
         """
         had_any = False
+        self._placeholders.discard(uniqueid)
         for name, queue in self._queues.items():
             had_any |= queue.callers.pop(uniqueid, None) is not None
             self._first_joined.pop((uniqueid, name), None)
@@ -208,6 +240,7 @@ class LiveQueues:
         for uniqueid, queue in list(self._first_joined):
             if uniqueid in gone:
                 del self._first_joined[uniqueid, queue]
+        self._placeholders -= gone
         return gone
 
     # -- asking ------------------------------------------------------------
@@ -254,9 +287,29 @@ class LiveQueues:
         """Return when a channel first joined the queue, also after it left."""
         return self._first_joined.get((uniqueid, folded(queue)))
 
-    def place_of(self, joined_at: float, queue: str) -> int:
-        """Return the position (from 1) of a caller who joined at that time."""
-        return 1 + sum(c.joined_at < joined_at for c in self.waiting(queue))
+    def position_of(self, joined_at: float, queue: str) -> int:
+        """Return the position, from 1, of one who joined at that time.
+
+        That is the one after the last who joined earlier: callers of a higher priority
+        stand before those who joined earlier than they, so earlier callers must be
+        found, not counted. An attempt that only rings a free agent is in nobody's way.
+        """
+        found = self._queues.get(folded(queue))
+        position = 1
+        for number, caller in enumerate(found.callers.values() if found else (), 2):
+            ours = self.is_member_leg(caller.uniqueid, queue)
+            if ours and caller.uniqueid not in self._placeholders:
+                continue
+            if caller.joined_at <= joined_at:
+                position = number
+        return position
+
+    def logged_in(self, queue: str) -> int:
+        """Return how many agents of a queue are logged in and not paused."""
+        return sum(
+            not member.paused and member.state not in _GONE
+            for member in self.members(queue)
+        )
 
     def free(self, queue: str, wrapuptime_s: float, now: float) -> set[str]:
         """Return the interfaces that the queue could ring now."""

@@ -43,6 +43,7 @@ class Code(StrEnum):
     # -- steps of an attempt -----------------------------------------------
     ATTEMPT_BEGINS = "attempt_begins"
     ATTEMPT_RESTORED = "attempt_restored"
+    WAITS_IN_LINE = "waits_in_line"
     AGENT_RINGS = "agent_rings"
     AGENT_DID_NOT_ANSWER = "agent_did_not_answer"
     AGENT_ANSWERED = "agent_answered"
@@ -84,6 +85,8 @@ class Code(StrEnum):
     CLIENT_CALLED_BY_HAND_MEANWHILE = "client_called_by_hand_meanwhile"
     CLIENT_BEING_CALLED = "client_being_called"
     AGENT_TAKEN = "agent_taken"
+    NO_AGENT_LOGGED_IN = "no_agent_logged_in"
+    TASK_TOO_OLD = "task_too_old"
     CALL_FORWARDED = "call_forwarded"
 
     # -- what becomes of a task --------------------------------------------
@@ -210,6 +213,7 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
         "the attempt with channel id {channel_id} is under way; the database was set"
         " back and had lost it",
     ),
+    Code.WAITS_IN_LINE: ("waits in line at position {position}",),
     Code.AGENT_RINGS: ("{interface} rings",),
     Code.AGENT_DID_NOT_ANSWER: ("{interface} did not answer",),
     Code.AGENT_ANSWERED: ("{interface} answered",),
@@ -260,6 +264,10 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.CLIENT_CALLED_BY_HAND_MEANWHILE: ("the client was called by hand meanwhile",),
     Code.CLIENT_BEING_CALLED: ("the client is being called already",),
     Code.AGENT_TAKEN: ("the agent was taken meanwhile",),
+    Code.NO_AGENT_LOGGED_IN: (
+        "no agent of the queue is logged in and not paused any more",
+    ),
+    Code.TASK_TOO_OLD: ("the task is too old",),
     Code.CALL_FORWARDED: ("the client's phone forwards the call",),
     Code.RETRY: ("{cause}; next try in {delay_s:g} s",),
     Code.ATTEMPTS_USED_UP: ("all {limit} attempts used up; {cause}",),

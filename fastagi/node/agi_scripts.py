@@ -80,7 +80,7 @@ class AgiScripts:
         """Set the position at which a caller who goes back in line belongs."""
         args = agi.request.args
         if args and (joined_at := self._joined_at(agi.request, args[0])) is not None:
-            place = self._queue_monitor.queues.place_of(joined_at, args[0])
+            place = self._queue_monitor.queues.position_of(joined_at, args[0])
             await agi.set_variable(Variable.POSITION, str(place))
 
     def _joined_at(self, request: AgiRequest, queue: str) -> float | None:

@@ -34,6 +34,7 @@ from fastagi.ami.events import (
     Handler,
     Hangup,
     OriginateResponse,
+    QueueCallerJoin,
     UserEvent,
     on,
 )
@@ -66,6 +67,9 @@ from fastagi.store.store import TaskAttempt, TaskStore
 
 #: Time that the Originate allows beyond the member's ring time, in seconds.
 _ORIGINATE_MARGIN_S: Final = 5.0
+#: Maximum time that a placeholder waits in line, in seconds. The expiry of its task
+#: ends it earlier, unless the service is down.
+_WAIT_S: Final = 86_400.0
 #: Number of quick tries to hang up an attempt whose channel may not exist yet, and the
 #: pause between them in seconds.
 _WITHDRAW_TRIES: Final = 10
@@ -83,6 +87,10 @@ _ASK_S: Final = 2.0
 _MOST_VERDICTS: Final = 1000
 #: Characters with a meaning to Asterisk, which a variable's value must not contain.
 _UNSAFE_VALUE: Final = re.compile(r'[\x00-\x1f,;"\\|&$`]')
+#: No line is longer; what is told may be nonsense.
+_MOST_IN_LINE: Final = 1_000_000
+#: The argument of an option of Queue().
+_ARGUMENT: Final = re.compile(r"\([^)]*\)")
 _CALLER_ID: Final = re.compile(r'\s*(?:"(?P<name>[^"]*)"\s*)?<?(?P<num>[^<>"]*)>?\s*')
 #: The dial string of a forwarded call that the dialplan refuses.
 _FORBIDDEN: Final = re.compile(rf"[^/@]+@{dialplan.NO_FORWARD_CONTEXT}")
@@ -105,6 +113,8 @@ class RunningAttempt:
     attempt: Attempt
     settings: QueueSettings
     progress: Progress = field(factory=Progress)
+    #: Whether it waits in line at the place of its task, or only rings free agents.
+    is_placeholder: bool = False
     #: Whether it has ended; its verdict may not be stored yet.
     closing: bool = False
     #: Whether the database was set back and lost the attempt for good.
@@ -127,6 +137,13 @@ class RunningAttempt:
     def target(self) -> str:
         """Name of its target in `LiveQueues`."""
         return target_key(self.settings)
+
+    @property
+    def is_in_line(self) -> bool:
+        """Whether it is a placeholder, and no agent has answered yet."""
+        return (
+            self.is_placeholder and not self.closing and not _is_answered(self.progress)
+        )
 
 
 class Dialer:
@@ -160,6 +177,7 @@ class Dialer:
     def handlers(self) -> Iterator[Handler]:
         """Yield what takes in each event that this part needs."""
         yield on(OriginateResponse, self._originate_response)
+        yield on(QueueCallerJoin, self._joined_line)
         yield on(AgentCalled, self._agent_called)
         yield on(AgentRingNoAnswer, self._agent_ring_no_answer)
         yield on(AgentConnect, self._agent_connect)
@@ -222,10 +240,20 @@ class Dialer:
 
     # -- placing -----------------------------------------------------------
 
-    def place(self, begun: TaskAttempt, settings: QueueSettings) -> None:
-        """Send the Originate of an attempt that has just been stored."""
+    def place(
+        self, begun: TaskAttempt, settings: QueueSettings, position: int | None = None
+    ) -> None:
+        """Send the Originate of an attempt that has just been stored.
+
+        Args:
+            begun: the attempt.
+            settings: of its queue.
+            position: where in line it is to wait as a placeholder, from 1; None: it
+                rings a free agent.
+        """
         running = self._add(begun, settings)
-        self._background.start("originate", self._originate(running))
+        running.is_placeholder = position is not None
+        self._background.start("originate", self._originate(running, position))
 
     def withdraw(self, number_key: str, why: Reason) -> None:
         """End an attempt to reach this client, unless client and agent are talking."""
@@ -250,6 +278,18 @@ class Dialer:
         for running in list(self.running.values()):
             if not is_open(running.task.queue):
                 self._end_by_us(running, why, _is_answered)
+
+    def in_line(self, target: str) -> list[RunningAttempt]:
+        """Return the placeholders of a target that wait for an agent."""
+        return [
+            running
+            for running in self.running.values()
+            if running.is_in_line and folded(running.target) == folded(target)
+        ]
+
+    def leave_line(self, running: RunningAttempt, why: Reason) -> None:
+        """Withdraw a placeholder, unless an agent has answered by now."""
+        self._end_by_us(running, why, _is_answered)
 
     def end_again(self) -> None:
         """Try again to end attempts for which the link was lost meanwhile."""
@@ -348,6 +388,7 @@ class Dialer:
         """Take up an attempt that Asterisk is carrying out already."""
         running = self._add(begun, settings)
         running.progress = progress
+        running.is_placeholder = settings.keeps_place
         if begun.task.cancel_requested:
             # Asterisk may not have been told of it yet.
             self._end_by_us(running, begun.task.why, _talk)
@@ -378,10 +419,12 @@ class Dialer:
         self.running[begun.attempt.channel_id] = running
         return running
 
-    async def _originate(self, running: RunningAttempt) -> None:
+    async def _originate(self, running: RunningAttempt, position: int | None) -> None:
         attempt, task = running.attempt, running.task
         self._log.info(
-            "task {task_id}: calling an agent of {target} for {number}",
+            "task {task_id}: calling an agent of {target} for {number}"
+            if position is None
+            else "task {task_id}: waiting in line of {target} for {number}",
             task_id=task.id,
             attempt_id=attempt.id,
             queue=task.queue,
@@ -389,7 +432,7 @@ class Dialer:
             number=task.number,
         )
         try:
-            action = self._action(running)
+            action = self._action(running, position)
         except (ValueError, CallbackError) as error:
             self._log.failure(
                 "task {task_id}: no call can be made of it", task_id=task.id
@@ -432,9 +475,8 @@ class Dialer:
             error=error,
         )
 
-    def _action(self, running: RunningAttempt) -> actions.Action:
+    def _action(self, running: RunningAttempt, position: int | None) -> actions.Action:
         settings, task, attempt = running.settings, running.task, running.attempt
-        exten = "extension" if settings.target_extension else "queue"
         match = _CALLER_ID.fullmatch(settings.outbound_caller_id)
         caller_name, caller_num = (
             (match["name"] or "", match["num"].strip()) if match else ("", "")
@@ -457,6 +499,13 @@ class Dialer:
             Variable.CALLERID_NUM: caller_num,
             Variable.FORGET: forget,
         }
+        exten, timeout_s = dialplan.QUEUE_EXTEN, settings.member_ring_time_s
+        if settings.target_extension:
+            exten = dialplan.EXTENSION_EXTEN
+        elif position is not None:
+            exten, timeout_s = dialplan.PLACE_EXTEN, _WAIT_S
+            variables[Variable.POSITION] = str(position)
+            variables[Variable.QUEUE_OPTIONS] = _without_music(settings.queue_options)
         for name, value in variables.items():
             if _UNSAFE_VALUE.search(value):
                 raise ValueError(f"{name} can not be passed to Asterisk: {value!r}")
@@ -470,7 +519,7 @@ class Dialer:
             channel_id=attempt.caller_channel_id,
             other_channel_id=attempt.member_channel_id,
             variables=variables,
-            timeout_s=settings.member_ring_time_s + _ORIGINATE_MARGIN_S,
+            timeout_s=timeout_s + _ORIGINATE_MARGIN_S,
         )
 
     # -- following ---------------------------------------------------------
@@ -492,6 +541,12 @@ class Dialer:
         running = self._of(event.uniqueid, "-1")
         if running and event.response == "Failure":
             self._close(running)
+
+    def _joined_line(self, event: QueueCallerJoin) -> None:
+        running = self._of(event.uniqueid, "-2")
+        if running and running.is_in_line:
+            position = int(min(event.position, _MOST_IN_LINE))
+            self._tell(running, because(Code.WAITS_IN_LINE, position=position))
 
     def _agent_called(self, event: AgentCalled) -> None:
         if running := self._of(event.uniqueid, "-2"):
@@ -817,6 +872,11 @@ def _answered_at(running: RunningAttempt) -> datetime | None:
         if reported := running.progress.reported_answered_at:
             known.append(datetime.fromtimestamp(reported, UTC))
     return min((at for at in known if at is not None), default=None)
+
+
+def _without_music(options: str) -> str:
+    """Return options of Queue() with which the caller hears ringing, and no music."""
+    return options if "r" in _ARGUMENT.sub("", options) else f"{options}r"
 
 
 def _talk(progress: Progress) -> bool:

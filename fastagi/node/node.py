@@ -29,6 +29,7 @@ from fastagi.node.call_tracker import CallTracker
 from fastagi.node.catch_up import CatchUp
 from fastagi.node.dialer import Dialer
 from fastagi.node.hold import Hold
+from fastagi.node.loaded_dialplan import LoadedDialplan
 from fastagi.node.queue_log_sink import QueueLogSink
 from fastagi.node.queue_monitor import QueueMonitor
 from fastagi.node.reconciler import Reconciler
@@ -113,6 +114,7 @@ class Node:
             targets=self._current_targets,
             is_member_leg=self._is_member_leg,
         )
+        self.dialplan = LoadedDialplan(manager=self.manager, settings=settings)
         self.hold = Hold(manager=self.manager, background=background)
         self.dialer = Dialer(
             manager=self.manager,
@@ -195,6 +197,7 @@ class Node:
             put_off=self.queue_log.wake,
             hold=self.hold,
             may_call=owner.may_call,
+            dialplan_has_places=lambda: self.dialplan.has_places,
             after_read=self.manager.after_read,
         )
         self.state = NodeState(
@@ -317,6 +320,7 @@ class Node:
             return
         self.call_tracker.end_tasks_of_talking_clients(asked_at)
         await self.catch_up.run()
+        await self.dialplan.learn()
         if goes_on():
             self.call_tracker.withdraw_calls_to_busy_clients()
             self.scheduler.enable()
@@ -337,8 +341,13 @@ class Node:
             self.call_tracker.rekey()
             self.rekey_attempts()
         if self.manager.connected:
+            self._background.start("asking for the dialplan", self._learn_dialplan())
             self.queue_monitor.sync()
             self.astdb_requests.wake()
+
+    async def _learn_dialplan(self) -> None:
+        await self.dialplan.learn()
+        self.scheduler.tasks_changed()
 
     def rekey_attempts(self) -> None:
         """Renew the client keys of attempts in progress by the number plan in force."""

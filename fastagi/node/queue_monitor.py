@@ -255,6 +255,7 @@ class QueueMonitor:
             WaitingCaller(
                 uniqueid=caller.uniqueid,
                 joined_at=self._clock.epoch_s() - waited_s,
+                position=caller.position,
                 number=caller.caller_id_num,
                 name=caller.caller_id_name,
             ),

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Matches due tasks with free agents.
+"""Matches due tasks with agents.
 
 It reacts to events (an agent becomes free, a task becomes due, a queue opens) and never
-polls. One pass runs at a time; events during a pass cause another one. It begins only
-as many callbacks as :class:`Capacity` allows, and the dialer places them.
+polls. One pass runs at a time; events during a pass cause another one. In queues where
+live callers go first, it begins only as many callbacks as :class:`Capacity` allows. In
+queues where everybody keeps the place, it puts a task in line when its turn comes near
+(:func:`turn_of`). The dialer places the callbacks.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ from twisted.logger import Logger
 from fastagi.config.model import Settings
 from fastagi.domain.capacity import Capacity
 from fastagi.domain.names import folded
-from fastagi.domain.reason import Code, because
+from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import CallbackTask
-from fastagi.node.dialer import Dialer
+from fastagi.domain.turns import turn_of
+from fastagi.node.dialer import Dialer, RunningAttempt
 from fastagi.node.hold import Hold
 from fastagi.node.queue_monitor import QueueMonitor
 from fastagi.node.targets import Target, target_key
@@ -28,7 +31,7 @@ from fastagi.runtime.clock import Clock
 from fastagi.runtime.worker import MAX_SLEEP_S, Worker
 from fastagi.service.opening_state import OpeningState
 from fastagi.store.errors import StoreUnavailable
-from fastagi.store.store import TaskStore
+from fastagi.store.store import TaskAttempt, TaskStore
 
 #: Pause before retrying after StoreUnavailable, in seconds.
 _STORE_RETRY_S: Final = 2.0
@@ -55,6 +58,7 @@ class Scheduler:
         put_off: Callable[[], None],
         hold: Hold,
         may_call: Callable[[], Awaitable[bool]],
+        dialplan_has_places: Callable[[], bool],
         after_read: Callable[[Callable[[], object]], None],
     ) -> None:
         self._store = store
@@ -71,6 +75,8 @@ class Scheduler:
         self._put_off = put_off
         #: Makes sure that no other service has taken the database over.
         self._may_call = may_call
+        #: Whether the dialplan that Asterisk has loaded can put an attempt in line.
+        self._dialplan_has_places = dialplan_has_places
         #: Calls a function when the events that came together are all taken in.
         self._after_read = after_read
         self._enabled = False
@@ -142,14 +148,21 @@ class Scheduler:
         settings = self._settings()
         wanted = self._targets()
         self._look_who_is_open(now)
+        self._look_who_is_in_line(wanted, now)
         if self._hold.holds():
             return self._next_change(wanted, now)
         # A due time more than MAX_SLEEP_S ahead was computed before the clock was set
         # back, so it is not used.
         if self._next_due and now < self._next_due <= now + MAX_SLEEP_S:
             return self._next_change(wanted, now)
+        in_line = self._queues_with_places(settings)
+        for target in wanted:
+            queues = self._open & target.queues & in_line
+            if queues and not await self._put_in_line(target, queues):
+                return self._next_change(wanted, self._clock.epoch_s())
+        now = self._clock.epoch_s()
         capacity = self._capacity(wanted, now)
-        while spare := self._open & frozenset().union(
+        while spare := (self._open - in_line) & frozenset().union(
             *(t.queues for t in wanted if capacity.can_take(folded(t.key)))
         ):
             if not await self._may_call():
@@ -176,18 +189,10 @@ class Scheduler:
             queue = settings.queues[begun.task.queue]
             # The store took its time: agents may be gone, callers may have come.
             now = self._clock.epoch_s()
-            self._look_who_is_open(now)
+            why_not = self._why_not(begun, now)
             capacity = self._capacity(wanted, now)
-            if not self._is_ready:
-                self._dialer.drop(begun, queue, because(Code.SERVICE_STOPS))
-            elif self._hold.holds():
-                self._dialer.drop(begun, queue, because(Code.ASTERISK_TAKES_NO_CALLS))
-            elif begun.task.queue not in self._open:
-                self._dialer.drop(begun, queue, because(Code.QUEUE_CLOSED))
-            elif self._settings().plan.key(begun.task.number) in self._in_a_call():
-                self._dialer.drop(begun, queue, because(Code.CLIENT_RANG_IN))
-            elif begun.task.number_key in self._dialer.busy_keys():
-                self._dialer.drop(begun, queue, because(Code.CLIENT_BEING_CALLED))
+            if why_not is not None:
+                self._dialer.drop(begun, queue, why_not)
             elif not capacity.take(folded(target_key(queue))):
                 self._dialer.drop(begun, queue, because(Code.AGENT_TAKEN))
             else:
@@ -208,6 +213,111 @@ class Scheduler:
             latest = now + MAX_SLEEP_S
             self._next_due = min(at.timestamp(), latest) if at else latest
         return self._next_change(wanted, now)
+
+    def _why_not(self, begun: TaskAttempt, now: float) -> Reason | None:
+        """Return why an attempt that has just been stored must not be placed."""
+        self._look_who_is_open(now)
+        if not self._is_ready:
+            return because(Code.SERVICE_STOPS)
+        if self._hold.holds():
+            return because(Code.ASTERISK_TAKES_NO_CALLS)
+        if begun.task.queue not in self._open:
+            return because(Code.QUEUE_CLOSED)
+        if self._settings().plan.key(begun.task.number) in self._in_a_call():
+            return because(Code.CLIENT_RANG_IN)
+        if begun.task.number_key in self._dialer.busy_keys():
+            return because(Code.CLIENT_BEING_CALLED)
+        return None
+
+    # -- in line -----------------------------------------------------------
+
+    def _queues_with_places(self, settings: Settings) -> frozenset[str]:
+        """Return the queues whose tasks wait in line."""
+        names = frozenset(
+            n for n, queue in settings.queues.items() if queue.keeps_place
+        )
+        return names if names and self._dialplan_has_places() else frozenset()
+
+    def _look_who_is_in_line(self, wanted: list[Target], now: float) -> None:
+        """Tell the picture of the queues whose places placeholders have.
+
+        A placeholder leaves the line when its task is too old, or when there is no
+        agent whose turn it could become.
+        """
+        queues = self._queue_monitor.queues
+        for target in wanted:
+            for running in self._dialer.in_line(target.key):
+                self._keep_place(target, running)
+                if running.task.expires_at.timestamp() <= now:
+                    self._dialer.leave_line(running, because(Code.TASK_TOO_OLD))
+                elif target.key in queues and not queues.logged_in(target.key):
+                    self._dialer.leave_line(running, because(Code.NO_AGENT_LOGGED_IN))
+
+    def _keep_place(self, target: Target, running: RunningAttempt) -> None:
+        self._queue_monitor.queues.placeholder(
+            target.key,
+            running.attempt.member_channel_id,
+            running.task.joined_at.timestamp(),
+        )
+
+    def _turn(self, target: Target) -> float | None:
+        """Return until when a client must have joined who is put in line now.
+
+        None if nobody is. Asterisk inserts at a position, so one is put in line after
+        the other: only when the last is there is it known what the next position means.
+        """
+        queues = self._queue_monitor.queues
+        placeholders = self._dialer.in_line(target.key)
+        for running in placeholders:
+            if not queues.is_waiting(target.key, running.attempt.member_channel_id):
+                return None
+        live = [caller.joined_at for caller in queues.waiting(target.key)]
+        return turn_of(live, len(placeholders), queues.logged_in(target.key))
+
+    async def _put_in_line(self, target: Target, queues: frozenset[str]) -> bool:
+        """Put the next task in line if its turn comes near.
+
+        Returns:
+            Whether calls may still be placed.
+        """
+        while (joined_until := self._turn(target)) is not None:
+            if not await self._may_call():
+                return False
+            settings = self._settings()
+            due = await self._store.begin_attempts(
+                queues,
+                [self._new_channel_id()],
+                self._clock.now(),
+                busy_keys=self._busy(),
+                call_limits=settings.call_limits,
+                number_rules={
+                    name: settings.number_rules(settings.queue(name)) for name in queues
+                },
+                joined_until=joined_until,
+            )
+            self._tell(due.put_off)
+            if not due.begun:
+                if due.put_off:
+                    continue
+                return True
+            (begun,) = due.begun
+            if not await self._may_call():
+                return False
+            queue = settings.queues[begun.task.queue]
+            why_not = self._why_not(begun, self._clock.epoch_s())
+            if why_not is None and not self._queue_monitor.queues.logged_in(target.key):
+                why_not = because(Code.NO_AGENT_LOGGED_IN)
+            if why_not is not None:
+                self._dialer.drop(begun, queue, why_not)
+                return self._is_ready and not self._hold.holds()
+            position = self._queue_monitor.queues.position_of(
+                begun.task.joined_at.timestamp(), target.key
+            )
+            self._dialer.place(begun, queue, position)
+            self._keep_place(target, self._dialer.running[begun.attempt.channel_id])
+        return True
+
+    # -- looking -----------------------------------------------------------
 
     def _busy(self) -> set[str]:
         """Return the keys of clients who must not be called now."""
@@ -261,6 +371,11 @@ class Scheduler:
         queues = self._queue_monitor.queues
         moments = [queues.next_free_at(t.key, t.wrapuptime_s, now) for t in wanted]
         moments += [self._next_due, self._opening_state.next_change(now)]
+        moments += [
+            running.task.expires_at.timestamp()
+            for target in wanted
+            for running in self._dialer.in_line(target.key)
+        ]
         return min((m for m in moments if m is not None and m > now), default=None)
 
 

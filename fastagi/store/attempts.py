@@ -52,6 +52,7 @@ _DUE: Final = (
         _pending,
         _task.c.queue.in_(bindparam("queues", expanding=True)),
         _task.c.due_at <= bindparam("now"),
+        _task.c.joined_at <= bindparam("joined_until"),
         _task.c.expires_at > bindparam("now"),
         _task.c.number_key.not_in(bindparam("busy_keys", expanding=True)),
     )
@@ -114,6 +115,7 @@ def begin_attempts(
     now: datetime,
     call_limits: CallLimits,
     number_rules: Mapping[str, NumberRules],
+    joined_until: float,
     node: str,
 ) -> BeginResult:
     """Begin an attempt for each of the first due tasks, one per channel id.
@@ -126,13 +128,21 @@ def begin_attempts(
         now: the current time.
         call_limits: maximum numbers of calls, these included.
         number_rules: which numbers each queue may call; a queue without: any.
+        joined_until: tasks with a later place are not begun; epoch seconds.
         node: the name of the Asterisk that places the calls.
     """
     begun: list[TaskAttempt] = []
     put_off: list[CallbackTask] = []
     for channel_id in channel_ids:
         task = _next_to_call(
-            conn, queues, busy_keys, now, call_limits, number_rules, put_off
+            conn,
+            queues,
+            busy_keys,
+            now,
+            call_limits,
+            number_rules,
+            joined_until,
+            put_off,
         )
         if task is None:
             break
@@ -147,6 +157,7 @@ def _next_to_call(
     now: datetime,
     call_limits: CallLimits,
     number_rules: Mapping[str, NumberRules],
+    joined_until: float,
     put_off: list[CallbackTask],
 ) -> CallbackTask | None:
     """Put off due tasks that must not be called; return the first that may, or None."""
@@ -155,7 +166,13 @@ def _next_to_call(
     free = [
         q for q in queues if limits.queue_free_at(conn, q, call_limits, now) is None
     ]
-    due = {"queues": free, "busy_keys": busy_keys, "now": seconds(now), "most": 1}
+    due = {
+        "queues": free,
+        "busy_keys": busy_keys,
+        "now": seconds(now),
+        "joined_until": joined_until,
+        "most": 1,
+    }
     while free and len(put_off) < _MAX_PUT_OFF:
         row = conn.execute(_DUE, due).first()
         if row is None:

@@ -7,6 +7,7 @@ database cannot be used, besides the errors in its docstring.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar, TypeVarTuple
@@ -55,6 +56,8 @@ Ts = TypeVarTuple("Ts")
 _COUNTED_AT_ONCE: Final = 50_000
 _NO_LIMITS: Final = CallLimits()
 _ANY_NUMBER: Final[Mapping[str, NumberRules]] = {}
+#: Later than every place, in epoch seconds; a database may not take infinity.
+_FAR_FUTURE_S: Final = 1e12
 
 
 class TaskStore:
@@ -192,6 +195,7 @@ class TaskStore:
         busy_keys: Collection[str] = (),
         call_limits: CallLimits = _NO_LIMITS,
         number_rules: Mapping[str, NumberRules] = _ANY_NUMBER,
+        joined_until: float = math.inf,
     ) -> BeginResult:
         """Begin attempts of due tasks, the first in line first.
 
@@ -207,6 +211,7 @@ class TaskStore:
             call_limits: maximum numbers of calls, these included.
             number_rules: which numbers each queue may call; a queue without: any. A
                 task whose number is not allowed any more ends.
+            joined_until: tasks with a later place are not begun; epoch seconds.
         """
         if not queues or not channel_ids:
             return BeginResult([], [])
@@ -219,6 +224,7 @@ class TaskStore:
             now,
             call_limits,
             number_rules,
+            min(joined_until, _FAR_FUTURE_S),
             self._node,
         )
 

@@ -83,6 +83,8 @@ class FakeAsterisk:
         self.channels: dict[str, Channel] = {}
         self.callbacks: list[Callback] = []
         self.astdb: dict[tuple[str, str], str] = {}
+        #: What DIALPLAN_EXISTS finds; an older callback-queue.conf has less.
+        self.dialplan_has = {"DIALPLAN_EXISTS(callback-member,place,1)"}
         #: CALLBACK_WHEN_DOWN is "keep".
         self.keeps_requests = False
         #: Every event that was raised, whoever got it.
@@ -565,6 +567,9 @@ class FakeAsterisk:
             family = variable.removeprefix("DB_KEYS(").removesuffix(")")
             keys = ",".join(key for of, key in self.astdb if of == family)
             return success("Success", Variable=variable, Value=keys[:1023])
+        if variable.startswith("DIALPLAN_EXISTS("):
+            found = variable in self.dialplan_has
+            return success("Success", Variable=variable, Value=str(int(found)))
         if not action.get("Channel"):
             # A global variable, which need not be there.
             return success("Success", Variable=variable, Value="")

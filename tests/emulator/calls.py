@@ -108,8 +108,10 @@ class Callback:
             pbx.astdb.pop(("callback-outcome", forget), None)
         target = self._variable("CALLBACK_TARGET")
         ring_s = float(self._variable("CALLBACK_MEMBER_RING_TIME"))
-        if self._how == "queue":
-            half.at(half.context, "queue", 2, "Queue", f"{target},,,,{ring_s:.0f}")
+        if self._how in ("queue", "place"):
+            in_line = self._how == "place"
+            limit = "" if in_line else f"{ring_s:.0f}"
+            half.at(half.context, self._how, 2, "Queue", f"{target},,,,{limit}")
             queue = pbx.queues.get(target.lower())
             if queue is None:
                 # Queue() fails at once for a queue that does not exist.
@@ -120,7 +122,8 @@ class Callback:
                 half,
                 answered=self._agent_answers,
                 left=self._member_leg_failed,
-                timeout_s=ring_s,
+                timeout_s=None if in_line else ring_s,
+                position=int(self._variable("CALLBACK_POSITION")) if in_line else None,
             )
             return
         half.at(half.context, "extension", 2, "Dial", f"{target},{ring_s:.0f}")

@@ -398,6 +398,19 @@ def test_only_the_queues_named_are_called(store: TaskStore) -> None:
     assert [b.task.number_key for b in begun] == ["3", "2"]
 
 
+def test_who_joined_too_late_is_not_called(store: TaskStore) -> None:
+    add(store, "1", joined_at=at(-1))
+    add(store, "2", joined_at=at(-5))
+
+    begun = done(
+        store.begin_attempts(
+            {"support"}, ["a", "b"], NOW, joined_until=at(-5).timestamp()
+        )
+    ).begun
+
+    assert [b.task.number_key for b in begun] == ["2"]
+
+
 def test_no_queue_or_no_channel_begins_nothing(store: TaskStore) -> None:
     add(store)
 
@@ -1311,7 +1324,13 @@ def test_the_first_in_line_is_found_without_reading_all_tasks(
         rows = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
         return " ".join(row.detail for row in rows)
 
-    due = {"queues": ["a", "b"], "busy_keys": ["x"], "now": 1.0, "most": 3}
+    due = {
+        "queues": ["a", "b"],
+        "busy_keys": ["x"],
+        "now": 1.0,
+        "joined_until": 1e12,
+        "most": 3,
+    }
     assert "ix_task_queue_status_due_at" in database.run_now(
         "plan", plan, attempts._DUE, due
     )

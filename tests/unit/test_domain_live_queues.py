@@ -56,3 +56,73 @@ def test_only_the_end_of_a_channel_that_was_known_changes_anything() -> None:
     assert queues.channel_gone("1.2")
     assert queues.free(QUEUE, 0.0, NOW) == {"PJSIP/1"}
     assert not queues.channel_gone("1.2")
+
+
+def line(queues: LiveQueues) -> list[str]:
+    """Return who waits, in Asterisk's order."""
+    return list(queues._queues[QUEUE].callers)
+
+
+def join(queues: LiveQueues, name: str, at: float, position: int = 0) -> None:
+    """Have a caller join at a position; 0: it is not known."""
+    queues.caller_joined(
+        QUEUE, WaitingCaller(uniqueid=name, joined_at=at, position=float(position))
+    )
+
+
+def test_callers_are_known_in_the_order_that_asterisk_has() -> None:
+    queues = LiveQueues()
+    join(queues, "a", 1, 1)
+    join(queues, "b", 2, 2)
+    join(queues, "very important", 3, 1)
+    join(queues, "unknown", 4)
+    join(queues, "far behind", 5, 99)
+    assert line(queues) == ["very important", "a", "b", "unknown", "far behind"]
+    # The same is told again: nobody stands there twice.
+    join(queues, "b", 2, 3)
+    assert line(queues) == ["very important", "a", "b", "unknown", "far behind"]
+
+
+def test_position_is_behind_the_last_who_joined_earlier() -> None:
+    queues = LiveQueues()
+    join(queues, "a", 1, 1)
+    join(queues, "b", 4, 2)
+    join(queues, "very important", 5, 1)
+    assert queues.position_of(0, QUEUE) == 1
+    # Behind "a", although only one of those ahead joined earlier.
+    assert queues.position_of(2, QUEUE) == 3
+    assert queues.position_of(4, QUEUE) == 4
+    assert queues.position_of(2, "unknown") == 1
+
+
+def test_placeholder_is_no_live_caller_and_has_the_place_of_its_task() -> None:
+    queues = LiveQueues(is_member_leg=lambda uniqueid, _: uniqueid != "a")
+    join(queues, "a", 5, 1)
+    queues.placeholder(QUEUE, "ours", 3)
+    join(queues, "ours", 9, 1)
+    join(queues, "rings a free agent", 2, 1)
+    assert [caller.uniqueid for caller in queues.waiting(QUEUE)] == ["a"]
+    assert line(queues) == ["rings a free agent", "ours", "a"]
+    assert queues.position_of(4, QUEUE) == 3
+    assert queues.position_of(2.5, QUEUE) == 1
+
+
+def test_client_who_is_sent_to_the_queue_after_a_callback_joins_anew() -> None:
+    queues = LiveQueues()
+    queues.placeholder(QUEUE, "ours", 3)
+    join(queues, "ours", 9)
+    queues.caller_left(QUEUE, "ours")
+    join(queues, "ours", 20)
+    assert queues.joined_at(QUEUE, "ours") == 20
+
+
+def test_agents_who_are_paused_or_have_no_phone_are_not_logged_in() -> None:
+    queues = LiveQueues()
+    states = [*DeviceState]
+    for state in states:
+        queues.set_member(QUEUE, Member(interface=state.name, state=state))
+    assert queues.logged_in(QUEUE) == len(states) - 2
+    for state in states:
+        member = Member(interface=state.name, state=state, paused=True)
+        queues.set_member(QUEUE, member)
+    assert queues.logged_in(QUEUE) == 0

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: MIT
+"""Clients keep their place among live callers, on real Asterisk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.asterisk.callback import (
+    CLIENT,
+    QUICK,
+    dispositions,
+    joins,
+    pause,
+    requested,
+    settled,
+)
+from tests.lab.lab import Lab
+from tests.lab.scenarios import Answer, HangUp, Press
+from tests.lab.service import Service, merged
+from tests.lab.witness import Seen, event
+
+#: The agent stays until the test ends the call, and later ends each call after 2 s.
+STAYS_FIRST = (Answer(), Answer(steps=(HangUp(after_ms=2000),)))
+
+
+def with_fairness(fairness: str) -> dict[str, Any]:
+    """Return the settings."""
+    return merged(QUICK, {"defaults": {"fairness": fairness, "success_duration": "0s"}})
+
+
+def build_line(lab: Lab, service: Service) -> None:
+    """The client joins behind two live callers; two more join later."""
+    for number in ("101", "102"):
+        lab.caller("sales", number=number)
+        joins(lab, number, 1)
+    lab.caller("sales", Press("1"), number=CLIENT)
+    requested(service)
+    for number in ("103", "104"):
+        lab.caller("sales", number=number)
+        joins(lab, number, 1)
+
+
+def end_first_call(lab: Lab) -> None:
+    """Let the agent take the next in line."""
+    connect = lab.witness.wait_for(event("AgentConnect", Queue="sales"))
+    lab.witness.hang_up(connect["DestChannel"])
+
+
+def in_line(seen: Seen) -> bool:
+    """Whether a callback has joined a queue."""
+    joined = seen.name == "QueueCallerJoin"
+    return joined and seen["Uniqueid"].startswith("callback-")
+
+
+def served(lab: Lab, count: int) -> list[str]:
+    """Wait for so many to be connected to the agent; return who, in order."""
+    lab.witness.wait_for(event("AgentConnect", Queue="sales"), 60, count=count)
+    return [one["CallerIDNum"] for one in lab.witness.events("AgentConnect")]
+
+
+@pytest.mark.parametrize(
+    ("fairness", "order"),
+    [
+        ("place", ["101", "102", CLIENT, "103", "104"]),
+        ("live_first", ["101", "102", "103", "104", CLIENT]),
+    ],
+)
+def test_client_is_called_in_the_order_that_the_settings_say(
+    lab: Lab, fairness: str, order: list[str]
+) -> None:
+    lab.agent("carol", *STAYS_FIRST)
+    lab.client(CLIENT)
+    service = lab.service(with_fairness(fairness))
+    build_line(lab, service)
+    end_first_call(lab)
+
+    assert served(lab, 5) == order
+    settled(service, "completed")
+    assert dispositions(service) == ["ANSWERED"]
+
+
+def test_client_in_line_moves_up_the_callers_behind_and_hears_no_music(
+    lab: Lab,
+) -> None:
+    lab.agent("carol", *STAYS_FIRST)
+    lab.client(CLIENT)
+    service = lab.service(with_fairness("place"))
+    lab.caller("sales", number="101")
+    lab.witness.wait_for(event("AgentConnect", Queue="sales"))
+    lab.caller("sales", Press("1"), number=CLIENT)
+    requested(service)
+    # The next in turn, so in line at once.
+    leg = lab.witness.wait_for(in_line)
+    assert leg["Position"] == "1"
+    lab.caller("sales", number="102")
+    assert joins(lab, "102", 1)["Position"] == "2"
+    assert service.status()["queues"]["sales"]["waiting"] == 1
+    hears_music = [one["Uniqueid"] for one in lab.witness.events("MusicOnHoldStart")]
+    assert len(hears_music) == 3
+    assert leg["Uniqueid"] not in hears_music
+    end_first_call(lab)
+    assert served(lab, 3) == ["101", CLIENT, "102"]
+    settled(service, "completed")
+
+
+def test_client_leaves_the_line_when_all_agents_are_paused(lab: Lab) -> None:
+    lab.agent("carol", *STAYS_FIRST)
+    lab.client(CLIENT)
+    service = lab.service(with_fairness("place"))
+    lab.caller("sales", number="101")
+    lab.witness.wait_for(event("AgentConnect", Queue="sales"))
+    lab.caller("sales", Press("1"), number=CLIENT)
+    requested(service)
+    leg = lab.witness.wait_for(in_line)
+
+    pause(lab, "sales")
+
+    lab.witness.wait_for(event("QueueCallerLeave", Uniqueid=leg["Uniqueid"]))
+    settled(service, "pending")
+    assert dispositions(service) == ["WITHDRAWN"]

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: MIT
+"""Clients who wait for a callback keep their place among the live callers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastagi.config.queue_layers import QueueSettings
+from fastagi.domain.turns import Fairness
+from tests.emulator.calls import LiveCall
+from tests.emulator.scenarios import NO_ANSWER, Answers
+from tests.system.harness import (
+    ALICE,
+    BOB,
+    NUMBER,
+    ServiceTestCase,
+    queue_settings,
+)
+
+#: A client who answers at once and talks for five seconds.
+TALKS_5S = Answers(after_s=1, hangs_up_after_s=5)
+
+
+def with_places(name: str = "support", **values: Any) -> QueueSettings:
+    """Return the settings of a queue in which everybody keeps the place."""
+    return queue_settings(name, fairness=Fairness.PLACE, **values)
+
+
+class PlaceTestCase(ServiceTestCase):
+    """Agents who are busy, and a line that builds up."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.callers: dict[str, LiveCall] = {}
+
+    def live(self, name: str, talks_s: float = 10.0) -> LiveCall:
+        """Have somebody call in who waits for an agent."""
+        number = f"03099{len(self.callers):05}"
+        call = self.asterisk.call("support", number, talks_s=talks_s)
+        self.callers[name] = call
+        # No two join at the same time.
+        self.world.run(0.5)
+        return call
+
+    def client_joins(self, number: str = NUMBER) -> None:
+        """Have a client call in and press 1 at once."""
+        self.asterisk.client(number).always(TALKS_5S)
+        self.request(number)
+
+    def order(self, *clients: str) -> list[str]:
+        """Return who talked with an agent, in order."""
+        talks = [
+            (call.answered_at, name)
+            for name, call in self.callers.items()
+            if call.answered_at is not None
+        ]
+        talks += [
+            (ring.answered_at, number)
+            for number in (clients or (NUMBER,))
+            for ring in self.asterisk.client(number).rung
+            if ring.answered_at is not None
+        ]
+        return [name for _, name in sorted(talks)]
+
+    def line(self) -> list[str]:
+        """Return the numbers of those in the real queue, in order."""
+        return [visit.channel.number for visit in self.support.visits]
+
+
+class OneAgentTests(PlaceTestCase):
+    """One agent, and live callers all the time."""
+
+    def busy_line(self, settings: QueueSettings) -> None:
+        """The client joins as the third; later callers join faster than they leave."""
+        self.begin(settings)
+        self.live("first", talks_s=30)
+        self.live("second")
+        self.client_joins()
+        for number in range(6):
+            self.live(f"later {number}")
+            self.world.run(3)
+
+    def test_client_is_called_in_the_order_of_joining(self) -> None:
+        self.busy_line(with_places())
+        self.run_to(150)
+        self.assertEqual(
+            self.order()[:4], ["first", "second", NUMBER, "later 0"], self.order()
+        )
+        self.assert_status("completed")
+
+    def test_live_callers_go_first_where_the_settings_say_so(self) -> None:
+        self.busy_line(queue_settings(fairness=Fairness.LIVE_FIRST))
+        self.run_to(150)
+        self.assertEqual(self.order()[-1], NUMBER)
+        self.assertEqual(len(self.order()), 9)
+
+    def test_client_waits_outside_until_the_turn_comes_near(self) -> None:
+        self.busy_line(with_places())
+        self.run_to(30)
+        self.assertEqual(self.originates, [])
+        # The first caller is gone, and the second talks: the client is the next.
+        self.run_to(40)
+        self.assertEqual(len(self.originates), 1)
+        self.assertEqual(self.line()[0], NUMBER)
+        self.assertEqual(len(self.line()), 7)
+
+    def test_older_dialplan_lets_live_callers_go_first(self) -> None:
+        self.asterisk.dialplan_has.clear()
+        self.busy_line(with_places())
+        self.run_to(150)
+        self.assertEqual(self.order()[-1], NUMBER)
+        self.assert_warned("can not keep places")
+
+    def test_status_counts_no_placeholder_as_a_live_caller(self) -> None:
+        self.busy_line(with_places())
+        self.run_to(40)
+        queue = self.world.ask("status")["result"]["queues"]["support"]
+        self.assertEqual(queue["waiting"], 6)
+
+    def test_the_story_says_at_which_position_the_client_waits(self) -> None:
+        self.busy_line(with_places())
+        self.run_to(40)
+        self.assertIn("waits in line at position 1", str(self.world.story(1)))
+
+    def test_an_agent_who_does_not_answer_is_rung_again_for_the_client(self) -> None:
+        """As for any caller; the ring time of callbacks does not end it."""
+        self.alice.will(Answers(after_s=2), NO_ANSWER, NO_ANSWER, Answers(after_s=2))
+        self.begin(with_places(member_ring_time="5s"))
+        self.live("first", talks_s=10)
+        self.client_joins()
+        self.run_to(100)
+        self.assertEqual(self.order(), ["first", NUMBER])
+        self.assertEqual(self.dispositions(), ["ANSWERED"])
+
+    def test_client_who_rings_in_leaves_the_line(self) -> None:
+        self.busy_line(with_places())
+        self.run_to(40)
+        call = self.asterisk.call("support", NUMBER, talks_s=5)
+        self.run_to(41)
+        self.assertEqual(self.line().count(NUMBER), 1)
+        self.assertTrue(call.waiting)
+        self.assertEqual(self.dispositions(), ["WITHDRAWN"])
+        self.assert_status("pending")
+
+    def test_cancelled_task_leaves_the_line(self) -> None:
+        self.busy_line(with_places())
+        self.run_to(40)
+        self.assertTrue(self.world.ask("tasks.cancel", id=1)["ok"])
+        self.run_to(41)
+        self.assertNotIn(NUMBER, self.line())
+        self.assert_status("cancelled")
+        self.assertEqual(self.client.rung, [])
+
+    def test_task_that_is_too_old_leaves_the_line(self) -> None:
+        self.begin(with_places(request_expiry="20s"))
+        self.live("first", talks_s=60)
+        self.client_joins()
+        self.run_to(10)
+        self.assertEqual(self.line(), [NUMBER])
+        self.run_to(30)
+        self.assertEqual(self.line(), [])
+        self.assert_status("expired")
+        self.assertEqual(self.dispositions(), ["WITHDRAWN"])
+
+    def test_client_leaves_the_line_when_all_agents_are_paused(self) -> None:
+        self.begin(with_places())
+        self.live("first", talks_s=20)
+        self.client_joins()
+        self.run_to(5)
+        self.assertEqual(self.line(), [NUMBER])
+        self.support.pause(ALICE)
+        self.run_to(30)
+        self.assertEqual(self.line(), [])
+        self.assert_status("pending")
+        self.support.pause(ALICE, paused=False)
+        self.run_to(60)
+        self.assert_status("completed")
+        self.assertEqual(self.dispositions(), ["WITHDRAWN", "ANSWERED"])
+
+    def test_client_keeps_the_place_when_the_service_is_killed(self) -> None:
+        self.busy_line(with_places())
+        self.run_to(40)
+        self.world.processes[-1].kill()
+        self.world.run(1)
+        self.begin(with_places())
+        self.run_to(43)
+        self.assertEqual(self.line()[0], NUMBER)
+        queue = self.world.ask("status")["result"]["queues"]["support"]
+        self.assertEqual(queue["waiting"], 6)
+        self.run_to(150)
+        self.assertEqual(self.order()[:4], ["first", "second", NUMBER, "later 0"])
+        self.assertEqual(self.dispositions(), ["ANSWERED"])
+
+    def test_client_keeps_the_place_while_the_link_is_lost(self) -> None:
+        self.busy_line(with_places())
+        self.run_to(40)
+        self.asterisk.cut_links()
+        self.run_to(150)
+        self.assertEqual(self.order()[:4], ["first", "second", NUMBER, "later 0"])
+        self.assertEqual(self.dispositions(), ["ANSWERED"])
+
+
+class TwoAgentsTests(PlaceTestCase):
+    """Two agents: up to two clients wait in line."""
+
+    members = (ALICE, BOB)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.asterisk.phone(BOB).always(Answers(after_s=2))
+
+    def test_clients_who_wait_together_are_called_in_the_order_of_joining(
+        self,
+    ) -> None:
+        clients = ["0301111111", "0302222222", "0303333333"]
+        self.begin(with_places())
+        self.live("first", talks_s=30)
+        self.live("second", talks_s=33)
+        self.world.run(3)
+        for number, client in enumerate(clients):
+            self.client_joins(client)
+            self.live(f"later {number}")
+            self.world.run(1)
+        self.assertEqual(self.line()[0], clients[0])
+        self.assertEqual(len(self.originates), 1)
+        self.run_to(200)
+        self.assertEqual(
+            self.order(*clients)[2:],
+            [clients[0], "later 0", clients[1], "later 1", clients[2], "later 2"],
+        )
+
+    def test_no_more_clients_wait_in_line_than_there_are_agents(self) -> None:
+        clients = [f"03011111{number:02}" for number in range(5)]
+        self.begin(with_places())
+        self.live("first", talks_s=30)
+        self.live("second", talks_s=33)
+        self.world.run(3)
+        for client in clients:
+            self.client_joins(client)
+        self.assertEqual(self.line(), clients[:2])
+        self.run_to(200)
+        self.assertEqual(self.order(*clients)[2:], clients)
