@@ -5,4 +5,4 @@ Layers, each importing only those before it: ``wire`` and ``calls`` (pure),
 moving parts), ``app`` (composition), ``cli``.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
