@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""What ``callback-queue check`` looks at: one module for each area.
+"""The checks of ``callback-queue check``, one module for each area.
 
-Reads everything and changes nothing, neither here nor in Asterisk.
+They only read; they change nothing on this machine or in Asterisk.
 """
 
 from fastagi.checks.runner import run

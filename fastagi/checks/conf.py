@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Asterisk's own configuration files, read as Asterisk reads them (main/config.c).
 
-Also where Asterisk stops reading: a mistake in the file itself makes it refuse the
-whole of it; a mistake in an included file makes it leave out the rest of that one, and
-it says so in its log only. ``tests/asterisk/test_conf.py`` compares this module with
-what running Asterisks answer to GetConfig. Must not know what any section or option is
-for.
+Also finds where Asterisk stops reading: after a mistake in the file itself Asterisk
+refuses the whole file; after a mistake in an included file it skips the rest of that
+file, and only its log says so. ``tests/asterisk/test_conf.py`` compares this module
+with the answers of running Asterisks to GetConfig. Knows nothing of the meaning of
+sections and options.
 
-A file is bytes to Asterisk. Here each byte is one character (Latin-1) until a name or a
-value is handed out.
+To Asterisk a file is bytes. Here each byte is one character (Latin-1) until a name or a
+value is returned.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from fastagi.domain.names import folded
 from fastagi.errors import CallbackError, Problem
 from fastagi.plain_file import NoPlainFile, open_plain
 
-#: MAX_INCLUDE_LEVEL, and the file itself.
+#: MAX_INCLUDE_LEVEL plus one, for the file itself.
 _DEEPEST_INCLUDE: Final = 11
 #: MAX_NESTED_COMMENTS.
 _DEEPEST_COMMENT: Final = 128
-#: What one fgets() takes of a line.
+#: Maximum number of bytes that one fgets() reads.
 _LINE_BYTES: Final = 8191
-#: The buffer of a section's name, without its end.
+#: Maximum length of a section's name, without its closing NUL.
 _NAME_BYTES: Final = 79
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _LARGEST_BYTES: Final = 16 * 1024 * 1024
-#: What ast_strip() takes away.
+#: Characters that ast_strip() removes.
 _BLANKS: Final = "".join(map(chr, range(33)))
 _BRACES: Final = re.compile(r"\{([^{}]*)\}")
 
@@ -46,8 +46,9 @@ class ConfUnreadable(CallbackError):
     """A configuration file can not be read.
 
     Attributes:
-        path: which.
-        missing: there is no such file, or it is no plain file; else it may not be read.
+        path: the path of the file.
+        missing: True if it does not exist or is not a plain file; False if it must not
+            be read.
     """
 
     def __init__(self, path: Path, problem: str, *, missing: bool = False) -> None:
@@ -72,7 +73,7 @@ class Option:
 
 @attrs.define
 class Section:
-    """One ``[name]`` with what it has of its own and from its templates."""
+    """One ``[name]`` with its own options and those of its templates."""
 
     name: str
     where: str
@@ -80,11 +81,11 @@ class Section:
     options: list[Option] = attrs.field(factory=list)
 
     def get(self, name: str) -> Option | None:
-        """Return the option; the last one where it stands several times."""
+        """Return the option with this name; the last one if there are several."""
         return next(reversed(self.all(name)), None)
 
     def first(self, name: str) -> Option | None:
-        """Return the option; the first one where it stands several times."""
+        """Return the option with this name; the first one if there are several."""
         return next(iter(self.all(name)), None)
 
     def all(self, name: str) -> list[Option]:
@@ -97,9 +98,9 @@ class Stop:
     """A line at which Asterisk stops reading.
 
     Attributes:
-        problem: its place is "FILE:LINE".
-        whole: Asterisk refuses all that was to be read; else it leaves out only the
-            rest of the included file, and files of the same ``#include`` behind it.
+        problem: the problem; its place is "FILE:LINE".
+        whole: True if Asterisk refuses the whole file; False if it skips only the rest
+            of the included file, and the following files of the same ``#include``.
     """
 
     problem: Problem
@@ -108,14 +109,15 @@ class Stop:
 
 @attrs.define
 class Conf:
-    """One configuration file with all it includes.
+    """One configuration file with all files that it includes.
 
     Attributes:
-        path: the file.
-        sections: in order, templates too; none if Asterisk refuses the file.
-        gaps: what of it could not be read here, as "FILE:LINE: why".
-        files: every file that was read.
-        stops: where Asterisk stops reading.
+        path: the path of the file.
+        sections: all sections in order, with templates; empty if Asterisk refuses the
+            file.
+        gaps: parts that could not be read here, as "FILE:LINE: why".
+        files: all files that were read.
+        stops: the lines at which Asterisk stops reading.
     """
 
     path: Path
@@ -125,7 +127,7 @@ class Conf:
     stops: list[Stop] = attrs.field(factory=list)
 
     def section(self, name: str) -> Section | None:
-        """Return the first section of that name; Asterisk does not mind the case."""
+        """Return the first section with a name; like Asterisk, ignore case."""
         return next(
             (
                 section
@@ -145,12 +147,12 @@ def read_conf(directory: Path, name: str) -> Conf:
     """Read a configuration file.
 
     Args:
-        directory: where Asterisk looks for its files, also for included ones.
-        name: of the file.
+        directory: Asterisk's directory for files and included files.
+        name: the name of the file.
 
     Raises:
-        ConfUnreadable: the file itself can not be read. What it includes and can not
-            be read is in ``gaps``.
+        ConfUnreadable: the file itself cannot be read. Unreadable included files are in
+            ``gaps``.
     """
     conf = Conf(directory / name)
     _bytes_of(conf.path)
@@ -161,43 +163,44 @@ def read_conf(directory: Path, name: str) -> Conf:
 
 
 class _Loaded(Enum):
-    """What came of loading the files of one name or pattern."""
+    """The result of loading the files with one name or pattern."""
 
+    #: All of them were loaded.
     WHOLE = auto()
     #: There is no such file.
     NOTHING = auto()
-    #: A part of them, up to a mistake.
+    #: They were loaded up to a mistake.
     STOPPED = auto()
 
 
 class _Mistake(CallbackError):
-    """Asterisk stops at this line; the problem does not name it."""
+    """Asterisk stops at the current line; the problem does not contain its place."""
 
 
 @attrs.define
 class _Place:
-    """Where a load has come: these stay from one file of a pattern to the next."""
+    """The position of a load; it is kept from one file of a pattern to the next."""
 
-    #: The section that takes options; that of who includes, at the beginning.
+    #: The section that gets the options; at first that of the including file.
     section: Section | None
     comments: int = 0
     where: str = ""
 
 
 class _Reader:
-    """Walks through the files in Asterisk's order."""
+    """Reads the files in Asterisk's order."""
 
     def __init__(self, directory: Path, conf: Conf) -> None:
         self._directory = directory
         self._conf = conf
-        #: The section that was begun or continued last, in whichever file.
+        #: The section that was begun or continued last, in any file.
         self._current: Section | None = None
-        #: How deeply files are included. Asterisk does not count a file back in which
-        #: it stopped.
+        #: Depth of includes. Asterisk does not decrease it for a file in which it
+        #: stopped.
         self._level = 0
 
     def load(self, pattern: str, included_at: str = "") -> _Loaded:
-        """Read each file that fits a pattern (config_text_file_load)."""
+        """Read each file that matches a pattern (config_text_file_load)."""
         if self._level == _DEEPEST_INCLUDE:
             return _Loaded.NOTHING
         self._level += 1
@@ -212,7 +215,7 @@ class _Reader:
                     found = True
                 continue
             if not found:
-                # Of the first file of a pattern alone.
+                # Asterisk removes it from the first file of a pattern only.
                 data = data.removeprefix(_BYTE_ORDER_MARK)
             found = True
             self._conf.files.append(path)
@@ -312,11 +315,11 @@ class _Reader:
         )
 
     def _find(self, name: str) -> Section | None:
-        """Return the first section of that name, a template too."""
+        """Return the first section with a name, including templates."""
         return next((one for one in self._conf.sections if _is_named(one, name)), None)
 
     def _doubt(self, problem: str, place: _Place) -> None:
-        # It may be in one of the files that could not be read.
+        # The missing section may be in a file that could not be read.
         self._conf.gaps.append(f"{place.where}: {problem}")
 
     # -- #include
@@ -330,7 +333,7 @@ class _Reader:
             # Asterisk warns of it and goes on.
             return
         quote = {'"': '"', "<": ">"}.get(argument[0])
-        # A quote alone is its own end.
+        # A single quote character is both opening and closing quote.
         if quote is not None and argument[-1] == quote:
             argument = argument[1:-1] if len(argument) > 1 else ""
         if directive == "exec":
@@ -391,7 +394,7 @@ class _Reader:
             section.options.append(Option(name, value, place.where))
 
     def _append(self, section: Section, name: str, value: str) -> bool:
-        """Add to the value of an option; False if there is none of that name."""
+        """Append to the value of an option; return False if there is no such option."""
         last = next(
             (one for one in reversed(section.options) if one.name == name), None
         )
@@ -399,7 +402,7 @@ class _Reader:
             return False
         whole = (last.value + _decoded(value)).strip(_BLANKS)
         for number, one in enumerate(section.options):
-            # The first that is the same as the last one, as Asterisk has it.
+            # Like Asterisk: the first one that equals the last one.
             if folded(one.name) == folded(name) and (
                 not last.value or folded(one.value) == folded(last.value)
             ):
@@ -412,12 +415,12 @@ class _Reader:
 
 
 def _is_named(section: Section, name: str) -> bool:
-    """Whether a section fits a name; none fits them all (does_category_match)."""
+    """Whether a section has a name; an empty name matches all (does_category_match)."""
     return not name or folded(section.name) == folded(name)
 
 
 def _fits(section: Section, condition: str) -> bool:
-    """Whether a section fits what stands behind (+ (does_category_match)."""
+    """Whether a section matches the condition after ``(+`` (does_category_match)."""
     if not condition:
         return not section.is_template
     template_fits, found, asked = False, 0, 0
@@ -466,7 +469,7 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def _fitting(pattern: str) -> Iterator[Path]:
-    """Give the files of a pattern in glob()'s order, with GLOB_BRACE."""
+    """Yield the files that match a pattern in glob()'s order, with GLOB_BRACE."""
     if (braces := _BRACES.search(pattern)) is not None:
         for one in braces[1].split(","):
             yield from _fitting(
@@ -479,7 +482,7 @@ def _fitting(pattern: str) -> Iterator[Path]:
 
 
 def _may_execute(directory: Path, path: Path) -> bool:
-    """Whether Asterisk runs what #exec names; yes if that is not known."""
+    """Whether Asterisk runs the programs of #exec; True if that is not known."""
     if path.name == "asterisk.conf":
         return False
     try:
@@ -494,7 +497,7 @@ def _may_execute(directory: Path, path: Path) -> bool:
 
 
 def _lines(data: bytes) -> Iterator[tuple[int, str]]:
-    """Give each line with its number, as fgets() into a buffer of 8 KiB reads them."""
+    """Yield each line with its number, as fgets() with a buffer of 8 KiB reads them."""
     text, start, number = data.decode("latin-1"), 0, 0
 
     def get() -> str:
@@ -511,7 +514,7 @@ def _lines(data: bytes) -> Iterator[tuple[int, str]]:
     while piece := get():
         number += 1
         if not cut(piece):
-            # C sees nothing behind a NUL.
+            # A NUL ends a string in C.
             yield number, piece.partition("\0")[0]
             continue
         # Too long: Asterisk warns of it and goes on with the next.
@@ -520,10 +523,10 @@ def _lines(data: bytes) -> Iterator[tuple[int, str]]:
 
 
 def _without_comments(line: str, depth: int) -> tuple[str, int]:
-    """Return what is left of a line, and how many comments are open behind it.
+    """Return a line without comments, and the number of comments open after it.
 
-    Asterisk works in the line itself, and what looks strange here is what it does:
-    ``--;`` outside of a comment makes a comment of all that follows.
+    This copies Asterisk exactly, including an oddity: ``--;`` outside of a comment
+    makes the rest of the line a comment.
     """
     kept, rest = "", line
     inside = depth != 0

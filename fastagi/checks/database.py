@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The database: is it there, may it be written, is it whole and of our version."""
+"""Checks the database: existence, access, damage, version and holder."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from fastagi.store import leases, migrate
 from fastagi.store.engine import Database
 from fastagi.store.errors import SchemaMismatch, SchemaOutdated, StoreUnavailable
 
-#: StateDirectory of the systemd unit; of a copy of it the name goes on.
+#: StateDirectory of the systemd unit; in copies of the unit the name is longer.
 MADE_BY_SYSTEMD: Final = Path("/var/lib/callback-queue")
 _UPGRADE: Final = (
     "systemctl stop callback-queue; callback-queue db upgrade;"
     " systemctl start callback-queue"
 )
-#: A look at every page of a database of some gigabytes would take longer.
+#: Time-out for checking every page of the database, in seconds.
 _LONGEST_LOOK_S: Final = 10.0
 
 
@@ -36,13 +36,13 @@ def check_database(
     *,
     running: Running | None = None,
 ) -> Notes:
-    """Look at the database without changing anything in it.
+    """Check the database without changing anything in it.
 
     Args:
-        url: of the database.
-        user: who the service runs as.
-        check_current: raises if the database is not of the service's version.
-        running: the service on the control socket.
+        url: the URL of the database.
+        user: the user of the service.
+        check_current: raises if the database does not have the service's version.
+        running: the service on the control socket; None if there is none.
     """
     notes = Notes("database")
     file = _file(url)
@@ -60,7 +60,7 @@ def _file(url: str) -> Path | None:
 
 
 def _usable_file(file: Path, user: User, notes: Notes) -> bool:
-    """Look at a SQLite file from outside; say whether to look inside."""
+    """Check access to a SQLite file; return whether its contents can be checked."""
     directory = file.parent
     own = f"chown {user.owner}"
     try:
@@ -93,10 +93,10 @@ def _usable_file(file: Path, user: User, notes: Notes) -> bool:
         )
         return False
     if not file.exists() or file.stat().st_size == 0:
-        # It is made at the first start.
+        # The first start of the service creates it.
         return False
     usable = True
-    # A log left by somebody else, such as root, keeps the service from opening it.
+    # A log of another user, such as root, prevents the service from opening the file.
     beside = [Path(f"{file}{end}") for end in ("-wal", "-shm", "-lock")]
     for path in (file, *beside):
         if path.exists() and not (user.may("r", path) and user.may("w", path)):
@@ -108,7 +108,7 @@ def _usable_file(file: Path, user: User, notes: Notes) -> bool:
 
 
 def _is_whole(file: Path, notes: Notes) -> bool:
-    """Look for damage, reading only: this may be no database of ours at all."""
+    """Look for damage, without writing: it may be another program's database."""
     give_up_at = time.monotonic() + _LONGEST_LOOK_S
     try:
         uri = f"file:{quote(str(file))}?mode=ro"
@@ -145,7 +145,7 @@ def _is_whole(file: Path, notes: Notes) -> bool:
             "write the path of a file that does not exist yet as database.url",
         )
         return False
-    # The first start makes the tables where there are none.
+    # If there are no tables, the first start creates them.
     return bool(names)
 
 
@@ -162,7 +162,7 @@ def _check_contents(
         check_current(url)
         database = Database(url, deliver=None)
         try:
-            # An empty transaction, to see whether one can be begun.
+            # An empty transaction, to check that one can be begun.
             database.run_now("check", lambda _conn: None)
         finally:
             _ = database.close()
@@ -180,7 +180,7 @@ def _check_contents(
 
 
 def _check_holder(url: str, running: Running | None, where: str, notes: Notes) -> None:
-    """Look whether another service than that of these settings has the database."""
+    """Check whether a service with other settings holds the database."""
     try:
         holder = leases.holder(url)
     except StoreUnavailable as error:

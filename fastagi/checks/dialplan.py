@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The dialplan: is ours loaded, is it of this version, does it know where we are."""
+"""Checks the dialplan: is it loaded, in this version, with the service's address."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fastagi.checks.place import NotVisible, Place, note_stops
 from fastagi.config.model import FastAgiSettings
 from fastagi.wire.ami import AmiMessage
 
-#: What ``dialplan/callback-queue.conf`` of this version has in VERSION_CONTEXT.
+#: The number in VERSION_CONTEXT of this version's ``dialplan/callback-queue.conf``.
 VERSION: Final = 6
 VERSION_CONTEXT: Final = "callback-version"
 #: The file, as it is included in extensions.conf.
@@ -35,9 +35,9 @@ CONTEXTS: Final = (
     dialplan.NO_FORWARD_CONTEXT,
     dialplan.OUTCOME_CONTEXT,
 )
-#: What Asterisk says, in small letters, of a context it does not have.
+#: Asterisk's error for a context that does not exist, in lower case.
 NO_CONTEXT: Final = "did not find context"
-#: Where the dialplan looks for the service unless CALLBACK_AGI says otherwise.
+#: The address of the service in the dialplan if CALLBACK_AGI is not set.
 _DEFAULT_AGI: Final = "agi://127.0.0.1:4573"
 _AGI_URL: Final = re.compile(r"h?agi://(\[[^\]]*\]|[^:/\[]*)(?::([0-9]+))?(?:/.*)?")
 _AGI_PORT: Final = 4573
@@ -49,19 +49,19 @@ NUMBER_FILTER: Final = (
     r"Set(CALLERID(num)=${FILTER(0-9A-Za-z+*#@:=%._/\x20\x2d\x3b,${CALLERID(num)})})"
 )
 _FILTERS: Final = re.compile(r"CALLERID\(num(?:ber)?\)=.*FILTER\(", re.IGNORECASE)
-#: What a Queue() line has in it whose admin brings callers back to it by hand.
+#: Variables in a Queue() line to which the administrator brings callers back by hand.
 _BY_HAND: Final = re.compile(r"\$\{CALLBACK_(?:POSITION|QUEUE_\w+)\}")
 _ENTER: Final = f"{dialplan.ENTER_CONTEXT},s,1("
-#: FreePBX's own context of queues; it writes its lines itself.
+#: FreePBX's context for queues; FreePBX generates its lines.
 _FREEPBX_CONTEXT: Final = "ext-queues"
-#: What follows a queue for callers whose Queue() line has no callback-enter.
+#: Context after a queue, for callers whose Queue() line has no callback-enter.
 _AFTER_CONTEXT: Final = "callback-after-queue"
-#: Applications that answer a call, besides Playback() and Background().
+#: Applications that answer a call, except Playback() and Background().
 _ANSWERING: Final = frozenset({"answer", "read", "voicemail", "voicemailmain", "agi"})
-#: Applications that run another context and come back, and those that go there.
+#: Applications that run another context and return, and those that jump there.
 _CALLS: Final = frozenset({"gosub", "gosubif", "macro", "macroif", "execif"})
 _JUMPS: Final = ("goto", "gosub", "macro", "execif", "dial", "while")
-#: Where the arguments of Queue() have the time-out.
+#: Index of the time-out in the arguments of Queue().
 _TIMEOUT: Final = 4
 
 
@@ -137,7 +137,7 @@ def _check_loaded(link: ManagerLink, place: Place, notes: Notes) -> None:
 
 
 def _check_queue_lines(link: ManagerLink, queues: Container[str], notes: Notes) -> None:
-    """Look at each Queue() by which callers come into our queues."""
+    """Check each Queue() through which callers enter the configured queues."""
     steps = [
         message
         for message in link.ask_list(Action("ShowDialPlan"))
@@ -152,8 +152,8 @@ def _check_queue_lines(link: ManagerLink, queues: Container[str], notes: Notes) 
     for step, following in entries:
         _check_way_back(step, following, steps, notes)
     _check_answer(steps, queues, notes)
-    # Where a filter stands somewhere, the admin knows of it: whether each way into a
-    # queue passes it can not be told from here.
+    # If there is a filter anywhere, the administrator knows of the problem. Whether all
+    # ways into a queue pass it cannot be found out here.
     if entries and not any(map(_filters_number, steps)):
         notes.warn(
             _extension(entries[0][0]),
@@ -166,10 +166,10 @@ def _check_queue_lines(link: ManagerLink, queues: Container[str], notes: Notes) 
 def _check_answer(
     steps: Sequence[AmiMessage], queues: Container[str], notes: Notes
 ) -> None:
-    """Warn of a queue whose callers may come to it unanswered.
+    """Warn of a queue whose callers may enter it unanswered.
 
-    A phone or trunk that has heard no answer may send no keys. Where something that
-    answers leads to the queue's extension, callers are taken to come from there.
+    A phone or trunk may send no keys before the call is answered. If an extension that
+    answers leads to the queue's extension, callers are assumed to come from there.
     """
     answering = {one.get("Context") for one in steps if _answers(one)}
 
@@ -214,7 +214,7 @@ def _is_led_to(
     steps: Sequence[AmiMessage],
     answers: Callable[[AmiMessage], bool],
 ) -> bool:
-    """Tell whether an extension that answers jumps to the one of a step."""
+    """Whether an extension that answers jumps to the extension of a step."""
     context, extension = step.get("Context"), step.get("Extension")
     answered: tuple[str, str] | None = None
     for one in steps:
@@ -235,7 +235,7 @@ def _check_way_back(
     steps: Sequence[AmiMessage],
     notes: Notes,
 ) -> None:
-    """Warn if something is lost of a Queue() for a caller who is put back in line."""
+    """Warn if a caller who is put back in line loses arguments of Queue()."""
     data = step.get("AppData")
     if _BY_HAND.search(data):
         return
@@ -303,7 +303,7 @@ def _is_loaded(link: ManagerLink, context: str) -> bool:
 
 
 def _loaded_version(link: ManagerLink) -> int:
-    """Return the number in the mark; 0 if there is none."""
+    """Return the version number of the loaded dialplan; 0 if it has none."""
     try:
         shown = link.ask_list(show_context(VERSION_CONTEXT))
     except Refused:
@@ -316,7 +316,7 @@ def _how_to_load(place: Place) -> str:
     include = f'#include "{FILE}"'
     conf = place.conf_or_none("extensions.conf")
     if conf is not None and conf.section(dialplan.REQUEST_CONTEXT):
-        # It is in the files: somebody forgot the reload.
+        # The files contain it, but Asterisk was not reloaded.
         return f"run: {_RELOAD}"
     if conf is not None and (place.config_dir / FILE).exists():
         return f"write {include} at the end of {conf.path}; then run: {_RELOAD}"
@@ -327,7 +327,7 @@ def _how_to_load(place: Place) -> str:
 
 
 def _check_files(place: Place, notes: Notes) -> None:
-    """Without Asterisk's own word: look for the contexts in its files."""
+    """Look for the contexts in Asterisk's files, if Asterisk cannot be asked."""
     try:
         conf = place.conf("extensions.conf")
     except NotVisible as error:
@@ -356,7 +356,7 @@ def _check_files(place: Place, notes: Notes) -> None:
 
 
 def _check_address(link: ManagerLink, fastagi: FastAgiSettings, notes: Notes) -> None:
-    """Compare where the dialplan looks for us with where we listen."""
+    """Compare the service's address in the dialplan with where it listens."""
     where = "CALLBACK_AGI in the dialplan"
     given = link.ask(actions.get_var("CALLBACK_AGI")).get("Value")
     url = given or _DEFAULT_AGI

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The settings and the files they name, as files: who may read them.
+"""Checks who may read the settings file and the files that it names.
 
-What stands in them is judged elsewhere.
+Other modules check their contents.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fastagi.checks.console import console_socket
 from fastagi.checks.finding import Level, Notes
 from fastagi.checks.process import DEFAULT_USER, User, note_missing_right
 from fastagi.config.model import Settings
-from fastagi.config.secrecy import open_doors
+from fastagi.config.secrecy import unsafe_rights
 
 #: Directories that the systemd unit hides from the service (InaccessiblePaths).
 HIDDEN: Final = tuple(
@@ -33,7 +33,7 @@ HIDDEN: Final = tuple(
 
 
 def check_settings_file(config: str, settings: Settings, user: User) -> Notes:
-    """Look whether the service can read its files, and others their secrets."""
+    """Check that the service can read its files, and others cannot read secrets."""
     notes = Notes("settings")
     group = user.owner.partition(":")[2] or user.owner
     secret = (
@@ -56,7 +56,7 @@ def check_settings_file(config: str, settings: Settings, user: User) -> Notes:
             )
     tls = settings.ami.tls
     ca_file = tls.ca_file if tls.enabled else None
-    # Where it is missing, that is told with the rest of the connection.
+    # The check of the manager reports a missing file.
     if ca_file and _is_hidden(ca_file, user):
         _note_hidden(notes, ca_file)
     elif ca_file and os.path.exists(ca_file) and not user.may("r", Path(ca_file)):
@@ -68,7 +68,7 @@ def check_settings_file(config: str, settings: Settings, user: User) -> Notes:
             f"chmod 644 {ca_file}; and let {user.name} pass to its directory",
         )
     _check_console(Path(settings.asterisk.config_dir), user, notes)
-    for door in open_doors(config, settings, group, os.environ):
+    for door in unsafe_rights(config, settings, group, os.environ):
         notes.note(door, Level.WARNING)
     return notes
 
@@ -103,10 +103,10 @@ def check_program(
 
 
 def _check_console(config_dir: Path, user: User, notes: Notes) -> None:
-    """Look whether the service could use Asterisk's console, were it not hidden.
+    """Check whether the service could use Asterisk's console.
 
-    The unit hides the directory that is there when the service starts, not one that
-    Asterisk makes anew at its restart.
+    The unit hides the console's directory, but only the one that exists when the
+    service starts, not a new one that Asterisk creates when it restarts.
     """
     path = console_socket(config_dir)
     if user.is_us or not path.exists() or not user.may("w", path):
@@ -121,7 +121,7 @@ def _check_console(config_dir: Path, user: User, notes: Notes) -> None:
 
 
 def _is_hidden(name: str, user: User) -> bool:
-    # Who else runs it does so without our unit.
+    # Any other user runs the service without this unit.
     return user.name == DEFAULT_USER and any(
         Path(name).is_relative_to(directory) for directory in HIDDEN
     )

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a check can say: where, what is wrong, and what to type or change.
-
-Owns the form of findings. Must not know any area.
-"""
+"""The findings of checks: where, what is wrong, and what to type or change."""
 
 from __future__ import annotations
 
@@ -15,11 +12,11 @@ from fastagi.errors import Problem
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """The severity of a finding."""
 
-    #: The area was looked at as a whole, and there is nothing to do.
+    #: All of the area was checked, and there is nothing to do.
     OK = "ok"
-    #: It works, though perhaps not as meant; or it could not be looked at.
+    #: It works, but perhaps not as intended; or it could not be checked.
     WARNING = "warning"
     #: Something does not work.
     FAULT = "fault"
@@ -27,11 +24,11 @@ class Level(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Finding(Problem):
-    """A problem in one area; an empty one if there is nothing to say of the area.
+    """A problem in one area; empty if the area has no problem.
 
     Attributes:
-        area: what was looked at: settings, database, manager...
-        level: how bad it is.
+        area: the checked area: settings, database, manager...
+        level: the severity.
     """
 
     area: str
@@ -44,7 +41,7 @@ class Finding(Problem):
 
     @property
     def is_ok(self) -> bool:
-        """Whether there is nothing to say."""
+        """Whether there is no problem."""
         return self.level is Level.OK
 
 
@@ -60,11 +57,11 @@ class Notes:
         self.note(Problem(str(where), what, remedy))
 
     def warn(self, where: object, what: str, remedy: str) -> None:
-        """Note a doubt, or something that could not be looked at."""
+        """Note something doubtful, or something that could not be checked."""
         self.note(Problem(str(where), what, remedy), Level.WARNING)
 
     def note(self, problem: Problem, level: Level = Level.FAULT) -> None:
-        """Note a problem that others have put into words."""
+        """Note a problem that other code has described."""
         finding = Finding(
             problem.where, problem.what, problem.remedy, area=self.area, level=level
         )
@@ -72,7 +69,7 @@ class Notes:
             self._findings.append(finding)
 
     def __iter__(self) -> Iterator[Finding]:
-        """Give what was found, faults first; a finding that says ok if nothing was."""
+        """Yield the findings, faults first; if there are none, one that says "ok"."""
         if not self._findings:
             yield Finding("", "", area=self.area, level=Level.OK)
         yield from sorted(self._findings, key=lambda finding: not finding.is_fault)

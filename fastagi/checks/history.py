@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The histories: may the service read them, have they what it needs, are they alive?
+"""Checks the histories: access, required contents, and whether they are still written.
 
-And who is a person in them, and in live calls.
+Also checks which technologies of channels belong to persons.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from fastagi.history.errors import HistoryUnreadable
 from fastagi.history.files import LineTime, lines_since
 from fastagi.history.sources import CdrDatabase, CdrFile, QueueLogDatabase
 
-#: A busy history is written each minute, a quiet one not every day.
+#: Age of the newest entry from which a history is suspicious, in seconds.
 _QUIET_S: Final = 7 * 86_400.0
-#: How far back to look for the newest line.
+#: How far back to look for the newest line, in seconds.
 _LOOK_BACK_S: Final = 2 * 86_400.0
 #: A field of cdr_custom.conf that is written as one, whatever is in it.
 _QUOTED: Final = re.compile(r"\$\{CSV_QUOTE\(\$\{[^}]*\}\)\}", re.IGNORECASE)
@@ -45,17 +45,17 @@ _OF_CALLERS: Final = re.compile(
     r"|CALLERID\([^)]*\)",
     re.IGNORECASE,
 )
-#: Asterisk's own, in seconds (``main/cdr.c``).
+#: Asterisk's default time between batches of CDRs, in seconds (``main/cdr.c``).
 _BATCH_S: Final = 300
 
 
 def check_history(settings: Settings, place: Place, user: User) -> Notes:
-    """Look at each history as the user of the service sees it.
+    """Check each history with the rights of the user of the service.
 
     Args:
-        settings: which histories there are.
-        place: where Asterisk is.
-        user: who the service runs as.
+        settings: the settings, with the histories.
+        place: Asterisk's machine.
+        user: the user of the service.
     """
     notes = Notes("history")
     _look_at_technologies(settings, place, notes)
@@ -79,7 +79,7 @@ def check_history(settings: Settings, place: Place, user: User) -> Notes:
 
 
 def _look_at_technologies(settings: Settings, place: Place, notes: Notes) -> None:
-    """Find channel drivers of which nobody said whether persons use them."""
+    """Find channel technologies that are neither persons' nor known otherwise."""
     known = {
         *map(str.lower, settings.missed.technologies),
         *map(str.lower, PERSON_TECHNOLOGIES),
@@ -108,18 +108,18 @@ def _technologies(told: str) -> list[str]:
 
 
 class _Newest:
-    """When the newest entry of each history was written."""
+    """The times of the newest entry of each history."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
         self._times: dict[str, float] = {}
 
     def note(self, where: str, at: float) -> None:
-        """Take in when something was last written."""
+        """Note when a history was last written."""
         self._times[where] = at
 
     def compare(self, notes: Notes) -> None:
-        """Find those that nobody writes any more."""
+        """Note histories that are not written any more."""
         if not self._times:
             return
         now = time.time()
@@ -154,7 +154,7 @@ def _when(at: float) -> str:
 
 
 def _look_at_logger_conf(history: HistorySettings, place: Place, notes: Notes) -> None:
-    """Compare where Asterisk writes its queue_log with where it is looked for."""
+    """Compare where Asterisk writes queue_log with the settings."""
     conf = place.conf_or_none("logger.conf")
     general = conf.section("general") if conf else None
     option = general.get("queue_log") if general else None
@@ -236,7 +236,7 @@ def _look_at_queue_log(
 def _look_at_rotation(
     path: Path, history: HistorySettings, place: Place, notes: Notes
 ) -> None:
-    """Find out from logrotate whether old files go where nobody looks for them."""
+    """Check whether logrotate moves old files to a folder that is not read."""
     if not place.is_here:
         return
     known = [path.parent, *map(Path, history.rotated_into)]
@@ -298,7 +298,7 @@ def _look_at_csv(
 
 
 def _name_columns(path: Path, place: Place) -> str:
-    """Say what to write as history.cdr_columns, as far as cdr_custom.conf tells."""
+    """Return the value for history.cdr_columns from cdr_custom.conf, if it has one."""
     conf = place.conf_or_none("cdr_custom.conf")
     mappings = conf.section("mappings") if conf else None
     mapping = mappings.get(path.name) if mappings else None
@@ -340,7 +340,7 @@ def _columns_of(mapping: str) -> list[str]:
 
 
 def _may_read(path: Path, user: User, missing: str, notes: Notes) -> bool:
-    """Note why the user may not read a file; tell whether we can look at it."""
+    """Note why the user may not read a file; return whether it can be checked."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -354,14 +354,14 @@ def _may_read(path: Path, user: User, missing: str, notes: Notes) -> bool:
             return False
         if user.may("r", path):
             return status.st_size > 0
-    # Whoever may not look at it can not say either how to let others.
+    # Without access to the file, its owner and group are unknown, too.
     remedy = _let_in(path, user) if user.is_service else ""
     note_missing_right(notes, user, path, "may not read it", remedy)
     return False
 
 
 def _let_in(path: Path, user: User) -> str:
-    """Say how a user gets to read a file."""
+    """Return the commands that let a user read a file."""
     above = [one for one in reversed(path.parents) if one.is_dir()]
     closed = next((one for one in above if not user.may("x", one)), None)
     if closed is not None:
@@ -370,7 +370,7 @@ def _let_in(path: Path, user: User) -> str:
         where, letter, bit = path, "r", stat.S_IRGRP
     group = _group_of(where)
     if group in {"", "root"}:
-        # Whoever is in that group may do more than is needed here.
+        # Membership of that group grants more rights than needed.
         name = user.owner.partition(":")[0]
         more = (
             ""
@@ -412,7 +412,7 @@ def _look_for_newest(
 
 
 def _may_open(url: str | None, setting: str, user: User, notes: Notes) -> bool:
-    """Tell whether there is a database; note why its file may not be read."""
+    """Return whether there is a database; note why its file may not be read."""
     if url is None:
         return False
     parsed = make_url(url)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Opening hours that can be taken as they are and hardly be meant."""
+"""Checks for opening hours that are valid but probably not intended."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _SOME_NIGHTS: Final = timedelta(days=8)
 
 
 def have_hours(settings: Settings) -> bool:
-    """Tell whether any queue ever closes."""
+    """Whether any queue ever closes."""
     return any(queue.opening_hours.in_use for queue in settings.queues.values())
 
 
 def check_hours(settings: Settings, now: datetime) -> Notes:
-    """Look at the hours of each queue, as they are from now on."""
+    """Check the hours of each queue from now on."""
     notes = Notes("opening hours")
     for queue in settings.queues.values():
         if not queue.opening_hours.in_use:
@@ -57,7 +57,7 @@ def _place(queue: QueueSettings) -> str:
 
 
 def _lasts(queue: QueueSettings, now: datetime) -> bool:
-    """Tell whether a request lasts over at least one of the nights to come."""
+    """Whether a request can survive at least one of the coming nights."""
     hours, end = queue.hours, now + _SOME_NIGHTS
     closes, found = hours.next_closing(now), False
     while closes is not None and closes < end:

@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 class Trouble(Enum):
-    """Why there is no manager to talk to."""
+    """Why there is no connection to the manager."""
 
     NO_ADDRESS = auto()
     REFUSED = auto()
@@ -71,12 +71,12 @@ class LinkFailed(CallbackError):
         self.trouble = trouble
 
     def __str__(self) -> str:
-        """Leave the remedy to whoever shows it: there may be a better one."""
+        """Return the problem without the remedy; the caller may know a better one."""
         return self.problem.without_remedy
 
 
 class Refused(CallbackError):
-    """Asterisk answered an action with an error; the text is Asterisk's own."""
+    """Asterisk answered an action with an error; the text is Asterisk's."""
 
 
 @attrs.frozen(kw_only=True)
@@ -108,7 +108,7 @@ class ManagerLink:
     def __init__(self, where: Where, user: Credentials) -> None:
         #: Version of the interface, such as 11.0.0 on Asterisk 22.
         self.ami_version = ""
-        #: Names of all events that came so far without being asked for.
+        #: Names of all unsolicited events so far.
         self.heard: set[str] = set()
         self._timeout_s = where.timeout_s
         self._protocol = _wait(_connect(where, self._build))
@@ -167,7 +167,7 @@ class ManagerLink:
             raise LinkFailed(Trouble.LOGIN_REFUSED, str(refused)) from refused
 
     def _answer(self, answer: Awaitable[T]) -> T:
-        """Wait for what is answered; tell by kind why nothing is."""
+        """Wait for an answer; convert its errors to LinkFailed."""
         try:
             return _wait(answer)
         except ActionFailed as error:
@@ -258,7 +258,7 @@ def _reactor() -> PollReactor:
 
 
 def _wait(awaitable: Awaitable[T]) -> T:
-    """Run the reactor until there is a result. Whatever is awaited has a time-out."""
+    """Run the reactor until there is a result; every awaitable has a time-out."""
     outcome: list[T | Failure] = []
 
     async def run() -> T:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The manager interface: can we log in, what may we do, what will we hear."""
+"""Checks the manager interface: login, permitted actions, and received events."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def log_in(ami: AmiSettings) -> ManagerLink:
 
 
 def explain_failure(error: LinkFailed, ami: AmiSettings, place: Place) -> Notes:
-    """Tell why there is no connection to the manager."""
+    """Return findings that explain why there is no connection to the manager."""
     notes = Notes("manager")
     where = f"{ami.host}:{ami.tcp_port}"
     conf = place.conf_or_none("manager.conf")
@@ -149,7 +149,7 @@ def _port_advice(conf: Conf | None, ami: AmiSettings) -> str:
 
 
 def _tls_port_advice(general: Section, ami: AmiSettings) -> str:
-    """Tell from manager.conf why nobody speaks TLS where the settings say."""
+    """Explain, from manager.conf, why there is no TLS at the configured port."""
     enabled, address = general.get("tlsenable"), general.get("tlsbindaddr")
     if enabled is None or not enabled.is_true:
         place = enabled.where if enabled else general.where
@@ -174,7 +174,7 @@ def _tls_port_advice(general: Section, ami: AmiSettings) -> str:
 def _login_advice(
     error: LinkFailed, conf: Conf | None, ami: AmiSettings
 ) -> tuple[str, str, str] | None:
-    """Tell from manager.conf why a login is refused, if it tells."""
+    """Explain, from manager.conf, why a login is refused; "" if it does not show."""
     if "already in use" in str(error).lower():
         return (
             f"[{ami.username}] in manager.conf",
@@ -204,7 +204,7 @@ def _login_advice(
 
 
 def check_manager(link: ManagerLink, settings: Settings, place: Place) -> Notes:
-    """Look at what Asterisk allows us and will tell us."""
+    """Check which actions Asterisk permits and which events it sends."""
     notes = Notes("manager")
     ami = settings.ami
     granted = _granted(ami, place)
@@ -220,7 +220,7 @@ def check_manager(link: ManagerLink, settings: Settings, place: Place) -> Notes:
 
 
 def _check_clear_text(ami: AmiSettings, place: Place, notes: Notes) -> None:
-    """Look whether what is said to Asterisk crosses a network for all to hear."""
+    """Check whether messages to Asterisk cross a network unencrypted."""
     if ami.tls.enabled or place.is_here:
         return
     heard = "hear every call and number and place calls of his own"
@@ -252,7 +252,7 @@ def _granted(ami: AmiSettings, place: Place) -> _Granted:
     conf = place.conf_or_none("manager.conf")
     section = conf.section(ami.username) if conf else None
     where = section.where if section else f"[{ami.username}] in manager.conf"
-    # What Asterisk has loaded counts more than what the file says by now.
+    # What Asterisk has loaded counts, not the file, which may have changed since.
     shown = place.console(f"manager show user {ami.username}") or ""
     if found := re.search(r"^\s*read perm:(.*)$", shown, re.MULTILINE):
         return _Granted(_classes(found[1]), where, section)
@@ -270,11 +270,11 @@ def _check_actions(
 ) -> None:
     may = {name for name, _ in link.ask(actions.list_commands()).headers}
     if not settings.reports.queue_log or "QueueStatus" not in may:
-        # Not needed; or its module is not loaded, which is told below.
+        # Not needed; or its module is not loaded, which is reported below.
         may.add("QueueLog")
     for name, needed in WRITE_CLASSES.items():
         missing = [action for action in needed if action not in may]
-        # Where the class is there, it is a module that is not.
+        # The class is granted, so a module is missing.
         if len(missing) == len(needed):
             notes.fault(
                 granted.where,
@@ -333,7 +333,7 @@ def _check_events(
             f" 'manager show user {ami.username}' and compare its 'read perm' with:"
             f" {_READ}",
         )
-        # This one event comes by itself, and tells of one class at least.
+        # This event always comes, and shows that at least one class is granted.
         missing = [] if FullyBooted.__name__ in link.heard else ["system"]
     elif "all" in granted.read:
         missing = []
@@ -352,7 +352,7 @@ def _check_events(
 
 
 def _check_filters(user: Section, notes: Notes) -> None:
-    """Look for event filters that keep away what is listened to."""
+    """Look for event filters that block events which the service needs."""
     filters = [
         one for one in user.options if one.name.lower().startswith("eventfilter")
     ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where the service listens: the FastAGI port and the control socket."""
+"""Checks the FastAGI port and the control socket."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fastagi.config.model import FastAgiSettings
 from fastagi.runtime.kernel_limits import longest_backlog
 
 _TIMEOUT_S: Final = 3.0
-#: RuntimeDirectory of the systemd unit; of a copy of it the name goes on.
+#: RuntimeDirectory of the systemd unit. A copy of it has a name that begins with it.
 _MADE_BY_SYSTEMD: Final = re.compile("/run/callback-queue[^/]*")
 _UNPRIVILEGED: Final = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
@@ -30,7 +30,7 @@ def check_fastagi(
     *,
     control_refused: bool,
 ) -> Notes:
-    """Look at the port, and at who may connect to it."""
+    """Check the port, and who may connect to it."""
     notes = Notes("FastAGI")
     where = f"{fastagi.listen}:{fastagi.port}"
     if running is not None:
@@ -51,7 +51,7 @@ def check_fastagi(
 def _check_limits(
     fastagi: FastAgiSettings, running: Running | None, notes: Notes
 ) -> None:
-    """Look whether the system allows as many connections as the settings do."""
+    """Check that the system allows as many connections as the settings do."""
     files = None if running is None else running.open_files
     if files is not None and files < fastagi.open_files:
         notes.warn(
@@ -75,7 +75,7 @@ def _check_limits(
 
 
 def _check_answer(fastagi: FastAgiSettings, where: str, notes: Notes) -> None:
-    """The service runs: does it listen where the settings say?"""
+    """Check that the running service listens where the settings say."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(fastagi.listen, fastagi.listen)
     try:
         socket.create_connection((host, fastagi.port), _TIMEOUT_S).close()
@@ -88,7 +88,7 @@ def _check_answer(fastagi: FastAgiSettings, where: str, notes: Notes) -> None:
 
 
 def _check_free(fastagi: FastAgiSettings, where: str, user: User, notes: Notes) -> None:
-    """The service does not run: could it listen here?"""
+    """Check that the service, which does not run, could listen here."""
     family = socket.AF_INET6 if ":" in fastagi.listen else socket.AF_INET
     first = _first_unprivileged()
     if fastagi.port < first and user.uid != 0:
@@ -100,7 +100,7 @@ def _check_free(fastagi: FastAgiSettings, where: str, user: User, notes: Notes) 
         return
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            # As the service itself will: a port just closed is free.
+            # Like the service itself, so that a port that was just closed is free.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((fastagi.listen, fastagi.port))
             # Two may bind to one port, but only one may listen.
@@ -131,7 +131,7 @@ def _first_unprivileged() -> int:
 
 
 def _check_peers(fastagi: FastAgiSettings, place: Place, notes: Notes) -> None:
-    """Look whether Asterisk may connect, and whether the whole world may."""
+    """Check that Asterisk may connect, and that not everybody may."""
     listens_to_itself = ipaddress.ip_address(fastagi.listen).is_loopback
     remote = [] if place.is_here else place.addresses
     if remote and listens_to_itself:
@@ -166,7 +166,7 @@ def _is_allowed(address: Address, fastagi: FastAgiSettings) -> bool:
 def check_control(
     socket_path: str, running: Running | None, user: User, *, control_refused: bool
 ) -> Notes:
-    """Look at the socket on which the commands reach the service."""
+    """Check the control socket."""
     notes = Notes("control socket")
     directory = Path(socket_path).parent
     if control_refused:
@@ -192,7 +192,7 @@ def check_control(
                 "may not make the control socket here",
                 f"chown {user.owner} {directory}",
             )
-    # The unit has this one made at each start.
+    # The unit creates this directory at each start.
     elif not _MADE_BY_SYSTEMD.fullmatch(str(directory)):
         above = next(path for path in directory.parents if path.is_dir())
         if not user.may("w", above):

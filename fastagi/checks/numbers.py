@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What no setting keeps from being called. What is allowed on purpose is no finding."""
+"""Checks for unsafe numbers that no setting refuses; explicit permissions are fine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastagi.config.model import Settings
 
 
 def check_numbers(settings: Settings) -> Notes:
-    """Look for callers who would be called back and should not, and the reverse."""
+    """Look for numbers that would be called but should not be, and the reverse."""
     notes = Notes("numbers")
     if settings.number_plan.region is None:
         notes.warn(

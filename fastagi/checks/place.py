@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where Asterisk is, and what of it this machine can see."""
+"""Asterisk's machine, and what can be read of it from this one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ON_ANOTHER_MACHINE = (
 
 
 class NotVisible(Exception):
-    """Something of Asterisk can not be seen from here; the text says why."""
+    """Something of Asterisk cannot be read from here; the text says why."""
 
 
 class Place:
@@ -39,7 +39,7 @@ class Place:
 
     @cached_property
     def addresses(self) -> list[Address]:
-        """The addresses of ami.host; none if it has none."""
+        """The addresses of ami.host; empty if it has none."""
         try:
             found = socket.getaddrinfo(
                 self._settings.ami.host, None, type=socket.SOCK_STREAM
@@ -51,7 +51,7 @@ class Place:
 
     @cached_property
     def is_here(self) -> bool:
-        """Whether Asterisk is on this machine, so that files here are its files."""
+        """Whether Asterisk runs on this machine, so that its files are here."""
         return any(_is_ours(address) for address in self.addresses)
 
     def conf(self, name: str) -> Conf:
@@ -73,7 +73,7 @@ class Place:
         return found
 
     def conf_or_none(self, name: str) -> Conf | None:
-        """Return one of Asterisk's configuration files if it can be seen."""
+        """Return one of Asterisk's configuration files; None if it cannot be read."""
         try:
             return self.conf(name)
         except NotVisible:
@@ -90,7 +90,7 @@ class Place:
         return self.sounds_dir
 
     def console(self, command: str) -> str | None:
-        """Run a command of Asterisk's console; None if it can not be reached."""
+        """Run a command on Asterisk's console; return None if it cannot be reached."""
         if not self.is_here:
             return None
         return run_command(

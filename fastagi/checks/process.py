@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The service as a process: does it run, as which user, and what may that user do.
+"""The process of the service: whether it runs, as which user, with which rights.
 
 ``check`` is mostly run by root, who may do anything. What counts is what the user of
 the service may do, so that is who the file system is asked for.
@@ -27,7 +27,7 @@ from fastagi.runtime.kernel_limits import open_files
 
 #: The user that the systemd unit names.
 DEFAULT_USER: Final = "callback-queue"
-#: Of whom nothing is known: the one that owns nothing.
+#: The user id for an unknown user: one that owns nothing.
 _NO_GROUP: Final = 65534
 _TIMEOUT_S: Final = 10.0
 #: struct ucred: process, user, group.
@@ -36,7 +36,7 @@ _CREDENTIALS: Final = struct.Struct("3i")
 
 @attrs.frozen
 class Running:
-    """What the running service says of itself.
+    """Facts about the running service.
 
     Attributes:
         uid: the user it runs as.
@@ -54,11 +54,11 @@ class Running:
 
 
 class ControlRefused(Exception):
-    """There is a control socket, and this user may not open it."""
+    """This user may not open the control socket."""
 
 
 def running_service(socket_path: str) -> Running | None:
-    """Ask the control socket who is there.
+    """Ask the service on the control socket for its facts.
 
     Returns:
         None if nobody is.
@@ -91,7 +91,7 @@ def running_service(socket_path: str) -> Running | None:
 
 
 def _groups_of(pid: int) -> tuple[int, ...] | None:
-    """Return the supplementary groups of a process, as systemd may have given them."""
+    """Return the supplementary groups of a process, such as those from systemd."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
         line = next(one for one in status.splitlines() if one.startswith("Groups:"))
@@ -102,7 +102,7 @@ def _groups_of(pid: int) -> tuple[int, ...] | None:
 
 @attrs.frozen
 class User:
-    """Who the service runs as."""
+    """The user that the service runs as."""
 
     name: str
     uid: int
@@ -150,7 +150,7 @@ class User:
 
     @property
     def owner(self) -> str:
-        """User and group as chown takes them."""
+        """User and group in the form of chown."""
         try:
             entry = pwd.getpwuid(self.uid)
             return f"{entry.pw_name}:{grp.getgrgid(entry.pw_gid).gr_name}"
@@ -229,6 +229,6 @@ def _user(
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
-        # As in a container that knows its user by number only.
+        # For example a container whose user has no name.
         name = f"user {uid}"
     return User(name, uid, groups, gid)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The queues of the settings, as Asterisk has them and as queues.conf has them."""
+"""Checks the configured queues in Asterisk and in queues.conf."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _INVALID: Final = "4"
 
 
 def check_queues(link: ManagerLink | None, settings: Settings, place: Place) -> Notes:
-    """Look at each queue and at who takes its callbacks."""
+    """Check each queue and the target of its callbacks."""
     notes = Notes("queues")
     conf = _conf(place, notes)
     realtime = _realtime(place)
@@ -100,7 +100,7 @@ def _conf(place: Place, notes: Notes) -> Conf | None:
 
 
 def _realtime(place: Place) -> bool:
-    """Tell whether Asterisk keeps queues in a database."""
+    """Whether Asterisk reads queues from a database."""
     conf = place.conf_or_none("extconfig.conf")
     section = conf.section("settings") if conf else None
     return section is not None and section.get("queues") is not None
@@ -173,7 +173,7 @@ def _check_members(name: str, members: Sequence[Member], notes: Notes) -> None:
 def _check_options(
     name: str, conf: Conf | None, realtime: bool, link: ManagerLink | None, notes: Notes
 ) -> None:
-    """Look at what only queues.conf tells."""
+    """Check options that only queues.conf contains."""
     if conf is None:
         return
     section = conf.section(name)
@@ -229,7 +229,7 @@ def _check_key(section: Section, link: ManagerLink | None, notes: Notes) -> None
 
 
 def _leads_to_us(link: ManagerLink, context: str) -> bool | None:
-    """Tell whether a context of the administrator's own goes on to ours."""
+    """Whether the administrator's context leads to the service's; None if unknown."""
     try:
         shown = link.ask_list(show_context(context))
     except Refused as refused:
@@ -244,7 +244,7 @@ def _leads_to_us(link: ManagerLink, context: str) -> bool | None:
 
 
 def _check_announcement(section: Section, conf: Conf, notes: Notes) -> None:
-    """Look whether callers are told of the key at all."""
+    """Check that an announcement tells callers about the key."""
     prompt = section.get("periodic-announce")
     frequency = section.get("periodic-announce-frequency")
     often = frequency is not None and frequency.value.strip("0 ") != ""
@@ -256,7 +256,7 @@ def _check_announcement(section: Section, conf: Conf, notes: Notes) -> None:
             "write there: periodic-announce = callback-queue/offer and"
             f" periodic-announce-frequency = 30; then run: {_RELOAD}",
         )
-    # With autofill, while nobody is free, the first in line waits like the others.
+    # With autofill, the first in line waits like the others while nobody is free.
     elif not (_is_on(section, "announce-to-first-user") or _fills(section, conf)):
         notes.warn(
             section.where,
@@ -267,7 +267,7 @@ def _check_announcement(section: Section, conf: Conf, notes: Notes) -> None:
 
 
 def _check_position(section: Section, notes: Notes) -> None:
-    """Look whether the position in line is spoken: Asterisk ignores keys meanwhile.
+    """Check whether the position in line is announced: Asterisk ignores keys meanwhile.
 
     app_queue's say_position() takes the digit for true or false, and so for no key. Of
     what it says only "you are next" and the hold time can be interrupted.
@@ -290,7 +290,7 @@ def _check_position(section: Section, notes: Notes) -> None:
 
 
 def _is_positive(number: str) -> bool:
-    """Whether atoi() makes a positive number of it."""
+    """Whether atoi() returns a positive number for it."""
     found = re.match(r"\s*\+?(\d+)", number)
     return found is not None and int(found[1]) > 0
 
@@ -307,7 +307,7 @@ def _is_on(section: Section, name: str) -> bool:
 
 
 def _check_extension(link: ManagerLink, queue: QueueSettings, notes: Notes) -> None:
-    """Ask for the device whose state tells whether the extension is free."""
+    """Check that Asterisk knows the state of the target extension's device."""
     device = queue.state_interface
     where = f"queues.{queue.name}.target_extension"
     try:
@@ -337,13 +337,13 @@ def _knows(link: ManagerLink, device: str) -> bool:
     state = link.ask(actions.get_var(f"DEVICE_STATE({device})")).get("Value")
     if state:
         return state != "INVALID"
-    # func_devstate.so is not loaded; then the list has to do.
+    # func_devstate.so is not loaded, so the list is used.
     listed = link.ask_list(actions.device_state_list())
     return any(one.get("Device") == device for one in listed)
 
 
 def _check_outbound(link: ManagerLink, channel: str, notes: Notes) -> None:
-    """Look whether there is anything where clients are dialled."""
+    """Check that the destination of ``outbound_channel`` exists."""
     where = "outbound_channel"
     try:
         if found := _LOCAL.fullmatch(channel):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What logrotate does with a log."""
+"""Reads from logrotate's settings how a log is rotated."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Final
 
 from attrs import frozen
 
-#: logrotate's own settings, and those of packages; the first are the default of all.
+#: logrotate's main settings, which are defaults for all, and those of packages.
 CONFIGURATION: Final = (Path("/etc/logrotate.conf"), Path("/etc/logrotate.d"))
 _LARGEST_BYTES: Final = 1024 * 1024
 
 
 @frozen
 class Rotation:
-    """That a log is rotated."""
+    """The rotation of a log."""
 
     #: File and line that say so.
     where: str
@@ -28,7 +28,7 @@ class Rotation:
 
 
 def rotations(path: Path) -> Iterator[Rotation]:
-    """Yield what logrotate does with a log.
+    """Yield the rotations of a log.
 
     Args:
         path: of the log.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""All areas, one after another; none of them can keep another from being looked at."""
+"""Runs the checks of all areas; an error in one does not stop the others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from fastagi.errors import CallbackError
 
 
 def run(config: str) -> list[Finding]:
-    """Look at everything.
+    """Run all checks.
 
     Args:
         config: path of the settings.
@@ -43,7 +43,7 @@ def run(config: str) -> list[Finding]:
         settings = load_settings(config)
     except ConfigErrors as errors:
         return list(_wrong_settings(config, errors))
-    return [finding for notes in _look(config, settings) for finding in notes]
+    return [finding for notes in _findings(config, settings) for finding in notes]
 
 
 def _wrong_settings(config: str, errors: ConfigErrors) -> Notes:
@@ -58,7 +58,7 @@ def _wrong_settings(config: str, errors: ConfigErrors) -> Notes:
     return notes
 
 
-def _look(config: str, settings: Settings) -> Iterator[Notes]:
+def _findings(config: str, settings: Settings) -> Iterator[Notes]:
     place = Place(settings)
     running, control_refused = None, False
     try:
@@ -122,7 +122,7 @@ def _area(name: str, look: Callable[[], Notes]) -> Notes:
     except (OSError, CallbackError, subprocess.SubprocessError) as error:
         notes.warn(name, f"not looked at: {error}", "run this check as root")
     except Exception as error:
-        # Not what it says: that may be a piece of a password.
+        # Without its text, which may contain a part of a password.
         place = traceback.extract_tb(error.__traceback__)[-1]
         notes.fault(
             name,

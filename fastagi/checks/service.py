@@ -18,10 +18,10 @@ _RESTART: Final = "systemctl restart callback-queue"
 
 
 def check_service(running: Running | None, *, control_refused: bool) -> Notes:
-    """Look whether the service runs, and what it says of itself."""
+    """Check that the service runs, and its own status."""
     notes = Notes("service")
     if running is None:
-        # Whoever may not ask is told so where the control socket is looked at.
+        # The check of the control socket reports missing rights.
         if not control_refused:
             notes.warn(
                 _WHERE,
@@ -51,7 +51,7 @@ def check_service(running: Running | None, *, control_refused: bool) -> Notes:
         )
     database = running.status.get("database", "ok")
     if database != "ok":
-        # A service of an earlier version says all in one text.
+        # A service of an earlier version sends problem and remedy in one text.
         problem = running.status.get("database_problem") or {"what": database}
         notes.fault(
             _WHERE,

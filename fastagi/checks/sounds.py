@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The sound files: does Asterisk have each prompt in each language it may want."""
+"""Checks that Asterisk has each prompt in each language that it may need."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FORMATS: Final = frozenset(
         *("siren14", "vox", "au"),
     }
 )
-#: The language of a channel that says no other, and what is heard for want of another.
+#: The default language of channels, also used if a prompt has no other language.
 _DEFAULT_LANGUAGE: Final = "en"
 _OWN: Final = "callback-queue"
 #: The option of queues.conf that names what waiting callers hear.
@@ -34,7 +34,7 @@ SHIPPED: Final = frozenset({"en", "ru"})
 
 
 def check_sounds(settings: Settings, place: Place) -> Notes:
-    """Look for each prompt of each queue."""
+    """Check each prompt of each queue."""
     notes = Notes("sounds")
     prompts = {pair for queue in settings.queues.values() for pair in _prompts(queue)}
     wanted = sorted({*prompts, *_announcements(settings, place)})
@@ -84,14 +84,14 @@ def _check_sound(
 
 
 def _prompts(queue: QueueSettings) -> Iterator[tuple[str, str, str]]:
-    """Give each prompt's setting, its name, and its language if that is settled."""
+    """Yield each prompt's setting, its name, and its language ("" if any)."""
     for setting, name in dict(queue.sounds).items():
         language = queue.member_language if setting == "member_alert" else ""
         yield f"sounds.{setting}", name, language
 
 
 def _check_directory(directory: Path, place: Place, notes: Notes) -> None:
-    """Compare the setting with what asterisk.conf says."""
+    """Compare the setting with asterisk.conf."""
     conf = place.conf_or_none("asterisk.conf")
     directories = conf.section("directories") if conf else None
     option = directories.get("astdatadir") if directories else None
@@ -124,7 +124,7 @@ def _languages(directory: Path) -> list[str]:
 
 
 def _files(directory: Path, name: str, language: str) -> list[Path]:
-    """Return the files of a prompt, looking where Asterisk does.
+    """Return the files of a prompt, in Asterisk's order of search.
 
     As main/file.c:fileexists_core. At last it looks for English; that is for the caller
     to do.
@@ -134,14 +134,14 @@ def _files(directory: Path, name: str, language: str) -> list[Path]:
     places = []
     while language:
         places.append(directory / language / name)
-        # en_GB_male, then en_GB, then en.
+        # For example en_GB_male, then en_GB, then en.
         language = language.rpartition("_")[0]
     places.append(directory / name)
     return next(filter(None, map(_formats_of, places)), [])
 
 
 def _formats_of(path: Path) -> list[Path]:
-    # A name may hold dots, so it is not taken apart.
+    # A name may contain dots, so it is not split.
     return [
         found
         for found in sorted(path.parent.glob(f"{glob.escape(path.name)}.*"))
@@ -152,7 +152,7 @@ def _formats_of(path: Path) -> list[Path]:
 def _check_right(
     files: list[Path], setting: str, user: User | None, notes: Notes
 ) -> None:
-    """Look whether Asterisk may read a prompt in any of its formats."""
+    """Check that Asterisk may read a prompt in at least one format."""
     if user is None or any(user.may("r", file) for file in files):
         return
     notes.fault(
@@ -164,7 +164,7 @@ def _check_right(
 
 
 def _announcements(settings: Settings, place: Place) -> Iterator[tuple[str, str, str]]:
-    """Give the announcements that queues.conf names, as `_prompts` does."""
+    """Yield the announcements in queues.conf, in the form of `_prompts`."""
     conf = place.conf_or_none("queues.conf")
     for queue in settings.queues.values():
         section = conf.section(queue.name) if conf else None

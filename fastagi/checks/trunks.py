@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The PJSIP endpoints by which clients are called."""
+"""Checks the PJSIP endpoints through which clients are called."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fastagi.config.model import Settings
 _PJSIP: Final = re.compile(
     r"PJSIP/(?:([^/{}]+)/.*|[^/@]*\{number\}[^/@]*@([^/@]+))", re.IGNORECASE
 )
-#: What PJSIP_ENDPOINT() tells of a caller id that is not set.
+#: The value of PJSIP_ENDPOINT() for a caller ID that is not set.
 _NO_CALLER_ID: Final = ("", "<unknown>")
 _RELOAD: Final = "asterisk -rx 'module reload res_pjsip.so'"
 
@@ -36,7 +36,7 @@ def check_trunks(
     for queue in settings.queues.values():
         trunk = trunk_of(queue.outbound_channel)
         if not trunk or not _option(link, trunk, "context"):
-            # None that is known; or one that Asterisk does not tell of.
+            # The endpoint does not exist, or Asterisk does not show it.
             continue
         if not queue.outbound_caller_id and not _shows_a_number(link, trunk):
             notes.warn(
@@ -58,7 +58,7 @@ def _shows_a_number(link: ManagerLink, trunk: str) -> bool:
 
 
 def _check_redirects(link: ManagerLink, trunk: str, place: Place, notes: Notes) -> None:
-    """Look whether Asterisk's SIP stack follows a 302 by itself, past the dialplan."""
+    """Check whether Asterisk's SIP stack follows a 302 itself, without the dialplan."""
     method, where = _option(link, trunk, "redirect_method"), f"PJSIP endpoint {trunk}"
     conf = place.conf_or_none("pjsip.conf")
     for section in conf.sections if conf else ():
@@ -66,7 +66,7 @@ def _check_redirects(link: ManagerLink, trunk: str, place: Place, notes: Notes) 
             continue
         if option := section.get("redirect_method"):
             where = option.where
-            # Asterisk 16 does not tell it.
+            # Asterisk 16 does not show it.
             method = method or option.value
     if method.lower() == "uri_pjsip":
         notes.warn(
@@ -78,7 +78,7 @@ def _check_redirects(link: ManagerLink, trunk: str, place: Place, notes: Notes) 
 
 
 def _option(link: ManagerLink, trunk: str, name: str) -> str:
-    """Return an option of an endpoint; "" if Asterisk does not tell."""
+    """Return an option of an endpoint; "" if Asterisk does not show it."""
     try:
         action = actions.get_var(f"PJSIP_ENDPOINT({trunk},{name})")
         return link.ask(action).get("Value")

@@ -24,7 +24,7 @@ from fastagi.command.supervisor import ReloadRequests, notify
 from fastagi.config.errors import BETWEEN, ConfigErrors
 from fastagi.config.load import load_settings
 from fastagi.config.model import AmiSettings, FastAgiSettings, LogFormat, Settings
-from fastagi.config.secrecy import open_doors
+from fastagi.config.secrecy import unsafe_rights
 from fastagi.doors.control_socket import ControlSocketEndpoint
 from fastagi.errors import CallbackError
 from fastagi.node.manager_tls import manager_tls
@@ -170,7 +170,7 @@ def _configure_log(logs: Logs, settings: Settings) -> None:
 
 def _warn_of_readable_secrets(config: str, settings: Settings) -> None:
     try:
-        for exposed in open_doors(config, settings, "callback-queue", os.environ):
+        for exposed in unsafe_rights(config, settings, "callback-queue", os.environ):
             _log.warn(
                 "{file}: {problem} - {remedy}",
                 file=exposed.where,

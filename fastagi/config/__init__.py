@@ -1,1 +1,1 @@
-"""Settings: one YAML file, checked as a whole before anything uses it."""
+"""The settings: one YAML file, checked as a whole before it is used."""

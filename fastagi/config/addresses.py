@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The addresses of databases on a server, and what of them is a secret.
+"""Checks URLs of databases on a server, so that no password is shown by mistake.
 
-What passes here SQLAlchemy takes apart in the same way, and no other part of it than
-the password holds some of the password.
+SQLAlchemy splits every URL that passes in the same way, and only the part "password"
+contains characters of the password.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from urllib.parse import parse_qsl
 from fastagi.config.errors import BadValue
 
 _HOST_AND_PORT: Final = re.compile(r"(?:\[[^][]+\]|[^][:]*)(?::([^:]*))?")
-#: Options of the drivers.
+#: Options of the drivers that contain passwords.
 _SECRETS: Final = frozenset({"password", "passwd", "sslpassword"})
 
 
 def check_server(url: str) -> str:
-    """Make sure that everybody takes an address apart in the same way.
+    """Check that a URL can be split in only one way.
 
-    Without that the password ends at the first @, and its rest is shown as the host.
+    Otherwise a password with an ``@`` ends there, and its rest is shown as the host.
 
     Args:
-        url: it has ``://``.
+        url: a text with ``://``.
 
     Raises:
-        BadValue: it can not be used. No message repeats any of it.
+        BadValue: the URL cannot be used. The message does not contain any of it.
     """
     credentials, _, address = url.partition("://")[2].rpartition("@")
     if "@" in credentials:
@@ -59,7 +59,7 @@ def check_server(url: str) -> str:
 
 
 def has_password(url: str) -> bool:
-    """Tell whether an address holds a password."""
+    """Whether a URL contains a password."""
     credentials = url.partition("://")[2].rpartition("@")[0]
     options = {name for name, _ in parse_qsl(url.partition("?")[2])}
     return bool(credentials.partition(":")[2]) or not options.isdisjoint(_SECRETS)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Lengths of time as people write them in the settings: ``30s``, ``5m``, ``1h30m``.
 
-This module owns that notation, both ways. It must not know any setting.
+Parses and formats this notation. Knows nothing of single settings.
 
-A duration is held as a ``timedelta``, not as a number of seconds: the domain adds it
-to datetimes, the field keeps the setting's own name without a unit in it, and nobody
-can hand it to a timer without saying ``total_seconds()``.
+A duration is a ``timedelta``, not a number of seconds: the domain adds it to datetimes,
+the attribute has the name of the setting without a unit, and a timer needs an explicit
+``total_seconds()``.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _FORM = "must be a time such as 30s, 5m, 2h or 1h30m"
 
 
 def parse_duration(value: object) -> timedelta:
-    """Read a duration: days, hours, minutes and seconds, in that order, or plain 0.
+    """Parse a duration: days, hours, minutes and seconds, in that order, or plain 0.
 
     Args:
-        value: the text, or the number 0. A number without a unit is refused because
-            nobody can tell seconds from minutes by looking at it.
+        value: the text, or the number 0. Another number without a unit is refused: it
+            may mean seconds or minutes.
 
     Raises:
-        BadValue: this is no duration, or it is longer than a century.
+        BadValue: it is not a duration, or longer than a century.
     """
     if value == 0 and isinstance(value, int) and not isinstance(value, bool):
         return timedelta(0)
@@ -58,7 +58,7 @@ def parse_duration(value: object) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """Write a duration of whole seconds so that ``parse_duration`` reads it back."""
+    """Format a duration of whole seconds so that ``parse_duration`` can read it."""
     rest = int(duration.total_seconds())
     words = []
     for unit, length in _SECONDS.items():

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""The kinds of value a setting can have, and what each of them may hold.
+"""The types of values of settings, and what each of them may contain.
 
-This module owns the grammar of every text that will reach Asterisk: what passes here
-holds no line break, no quote, none of ``, & ; |`` and no ``${``, so it can stand in an
-AMI header, in the arguments of an application and in a dial string. It must not know
-which settings there are, nor where in a file a value stood.
+Texts that reach Asterisk contain no line break, no quote, none of ``, & ; |`` and no
+``${``, so they are safe in an AMI header, in the arguments of an application and in a
+dial string. Knows nothing of single settings, or of places in a file.
 
-Each ``parse_...`` function takes whatever the file held and returns the value or
-raises ``BadValue``. Each also takes its own result, so that settings can be built in
-code from values.
+Each ``parse_...`` function takes any value from the file and returns the parsed value,
+or raises ``BadValue``. It also accepts its own result, so that code can build settings
+from values.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from fastagi.domain.numbers import EVERYWHERE, REGIONS, REGIONS_OF_CODE
 from fastagi.history.cdr import lacking_columns
 
 E = TypeVar("E", bound=enum.Enum)
-#: The calling code of a country, where its two letters are wanted.
+#: A country calling code, given by mistake instead of two letters.
 _COUNTRY_CODE = re.compile(r"(?:\+|00)?([0-9]{1,3})")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -85,7 +84,7 @@ _ZONE = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*")
 _TIME = r"([0-9]{1,2})(?::([0-9]{2}))?"
 _RANGE = re.compile(rf" *{_TIME} *[-\u2013] *{_TIME} *")
 _DATE = re.compile(r"(?:([0-9]{4})-)?([0-9]{2})-([0-9]{2})")
-#: As in many countries: the day before the month.
+#: A date with the day before the month, as in many countries.
 _DAY_FIRST = re.compile(r"([0-9]{1,2})\.([0-9]{1,2})\.?([0-9]{4})?")
 _SOME_HOURS = "must be hours such as 09:00-17:00 or 09:00-12:00, 13:00-17:00, or closed"
 _SOME_DAY = "must be a day such as 2026-12-24 or, for every year, 12-24"
@@ -176,7 +175,7 @@ def parse_choice(value: object, choices: type[E]) -> E:
 
 
 def parse_list(value: object) -> object:
-    """Take a list; pydantic looks at what is in it."""
+    """Take a list; pydantic checks its items."""
     if isinstance(value, list | tuple):
         return tuple(value)
     remedy = ""
@@ -267,7 +266,7 @@ def parse_secret(value: object) -> SecretStr:
 
 
 def check_secret(text: str) -> str:
-    """Make sure that a secret can be sent in an AMI header."""
+    """Check that a secret can be sent in an AMI header."""
     if not text:
         raise BadValue("is empty")
     if any(ord(char) < 32 or ord(char) == 127 for char in text):
@@ -275,7 +274,7 @@ def check_secret(text: str) -> str:
     if text != text.strip(" "):
         raise BadValue("has a space at its beginning or end")
     if any("\ud800" <= char <= "\udfff" for char in text):
-        # How Python keeps bytes of the environment that are no text.
+        # Surrogates: Python's form of bytes in the environment that are not UTF-8.
         raise BadValue("is no UTF-8 text")
     if len(text.encode("utf-8")) > _LONGEST_SECRET_BYTES:
         raise BadValue(f"is longer than {_LONGEST_SECRET_BYTES} bytes")
@@ -494,7 +493,7 @@ def parse_state_interface(value: object) -> str:
 
 
 def is_local(device: str) -> bool:
-    """Tell whether a device is a Local channel (Asterisk ignores the case)."""
+    """Whether a device is a Local channel (Asterisk ignores case)."""
     return device.lower().startswith("local/")
 
 
@@ -688,7 +687,7 @@ def _minutes(hour: str, minute: str, most: int, text: str) -> int:
 
 
 def parse_special_days(value: object) -> object:
-    """Take days with hours of their own; pydantic looks at each."""
+    """Take days with their own hours; pydantic checks each."""
     if isinstance(value, Mapping):
         return dict(value)
     raise BadValue(

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""From a file to ``Settings``, or to the list of all its faults.
+"""Loads a file to ``Settings``, or lists all of its faults.
 
-This module owns the order in which a file is judged and the words for what is missing
-or unknown. It must not know Twisted, and it reads no file but the settings and the
-secret they point to. It never waits: a pipe in the place of the secret is refused.
+Reads only the settings file and the files with secrets that it names. It never blocks:
+a pipe in place of a secret file is refused. Does not use Twisted.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ CDR_PASSWORD_VARIABLE = "CALLBACK_QUEUE_CDR_PASSWORD"
 QUEUE_LOG_PASSWORD_VARIABLE = "CALLBACK_QUEUE_QUEUE_LOG_PASSWORD"
 
 _TOP = (*model.SECTIONS, "queues")
-# What people write who know the thing under another name.
+# Other names for settings that people may write.
 _OTHER_WORDS = {
     "password": "secret",
     "user": "username",
@@ -71,12 +70,12 @@ def load_settings(
     """Read and check a settings file.
 
     Args:
-        path: the file.
-        environ: where ``CALLBACK_QUEUE_AMI_SECRET`` may be; the process's own
-            environment if left out.
+        path: the path of the file.
+        environ: an environment that may have ``CALLBACK_QUEUE_AMI_SECRET``; by default
+            that of the process.
 
     Raises:
-        ConfigErrors: the file cannot be used. It holds every fault, not the first.
+        ConfigErrors: the file cannot be used. It contains all faults.
     """
     name = os.fspath(path)
     try:
@@ -121,12 +120,12 @@ def parse_settings(
     """Check the contents of a settings file.
 
     Args:
-        data: what the file holds.
-        file: its name, for the messages.
-        environ: as for ``load_settings``.
+        data: the contents of the file.
+        file: its name, for messages.
+        environ: as in ``load_settings``.
 
     Raises:
-        ConfigErrors: every fault found.
+        ConfigErrors: the file cannot be used. It contains all faults.
     """
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogatepass")
@@ -166,12 +165,12 @@ def _in_file(file: str, faults: Iterable[Fault]) -> list[Problem]:
 
 @attrs.frozen
 class _Layer(Generic[S]):
-    """A group of settings as far as it is right.
+    """The valid part of a group of settings.
 
     Attributes:
-        section: what is right; the rest has the built-in values.
-        given: the names the file gives, right or wrong.
-        wrong: the names whose value is not known, so that no rule is judged on them.
+        section: the valid settings; the others have the built-in values.
+        given: the names of all settings in the file, valid or not.
+        wrong: the names of settings with invalid values, which no rule may use.
     """
 
     section: S
@@ -180,7 +179,7 @@ class _Layer(Generic[S]):
 
 
 class _Judge:
-    """Finds every fault of one file."""
+    """Finds all faults of one file."""
 
     def __init__(self, source: Source, environ: Mapping[str, str]) -> None:
         self.faults = list(source.faults)
@@ -188,7 +187,7 @@ class _Judge:
         self._environ = environ
 
     def settings(self) -> model.Settings | None:
-        """Give the settings, or None if there are faults."""
+        """Return the settings, or None if there are faults."""
         top = self._source.value
         if top is None:
             self._fault((), "the file holds no settings", _FROM_SAMPLE)
@@ -213,7 +212,7 @@ class _Judge:
         self._check_missed(sections["missed"], queues)
         if self.faults or secret is None:
             return None
-        # What these two have beyond the file.
+        # These two sections also have secrets from elsewhere.
         sections["ami"] = model.AmiSettings(
             **{**dict(sections["ami"]), "secret": secret}
         )
@@ -241,7 +240,7 @@ class _Judge:
         self.faults.append(Fault(line, place, problem))
 
     def _layer(self, kind: type[S], value: object, place: Place) -> _Layer[S]:
-        """Check each setting of a group by itself."""
+        """Check each setting of a group separately."""
         if value is not None and not isinstance(value, dict):
             self._fault(place, f"{_GROUP} (got {_kind(value)})", _regroup(value))
             return _Layer(kind(), frozenset(), frozenset(kind.model_fields))
@@ -255,7 +254,7 @@ class _Judge:
                 error_of = fault.get("ctx", {}).get("error")
                 # All checks are in fields.py, and they raise nothing else.
                 assert isinstance(error_of, BadValue), fault["type"]
-                # How pydantic says that it is the name that is wrong, not the value.
+                # Pydantic's "[key]" means that the name is wrong, not the value.
                 inner = tuple(part for part in fault["loc"] if part != "[key]")
                 self._problem((*place, *inner), error_of.problem)
                 wrong.add(str(inner[0]))
@@ -270,7 +269,7 @@ class _Judge:
         place: Place,
         wrong: set[str],
     ) -> dict[str, Any]:
-        """Keep the settings that exist and have a value."""
+        """Return the settings that exist and have a value."""
         known: dict[str, Any] = {}
         for name, value in values.items():
             inner = (*place, name)
@@ -304,7 +303,7 @@ class _Judge:
     def _queues(
         self, top: Mapping[str, object], defaults: _Layer[queue_layers.QueueLayer]
     ) -> dict[str, dict[str, Any]]:
-        """Check all queues and give their merged settings."""
+        """Check all queues and return their merged settings."""
         queues = top.get("queues")
         merged: dict[str, dict[str, Any]] = {}
         if "queues" not in top:
@@ -328,7 +327,7 @@ class _Judge:
         return merged
 
     def _check_tls(self, tls: model.AmiTls) -> None:
-        """Make sure that nobody believes to have TLS who has not."""
+        """Refuse TLS settings that have no effect because TLS is not enabled."""
         given = [
             name
             for name in type(tls).model_fields
@@ -344,7 +343,7 @@ class _Judge:
     def _check_missed(
         self, missed: model.MissedSettings, queues: Mapping[str, object]
     ) -> None:
-        """Make sure that the queue for other missed calls is one of this file."""
+        """Check that the queue for other missed calls is in this file."""
         known = {folded(name) for name in queues}
         if missed.queue is not None and queues and folded(missed.queue) not in known:
             near = get_close_matches(missed.queue, list(queues), n=1)
@@ -378,7 +377,7 @@ class _Judge:
         defaults: _Layer[queue_layers.QueueLayer],
         own: _Layer[queue_layers.QueueLayer],
     ) -> dict[str, Any]:
-        """Merge the layers of a queue and judge the rules between its settings."""
+        """Merge the layers of a queue and check the rules between its settings."""
         values = queue_layers.merge_layers(defaults.section, own.section)
         wrong = defaults.wrong | own.wrong
         if values["outbound_channel"] is None and "outbound_channel" not in wrong:
@@ -401,7 +400,7 @@ class _Judge:
     def _said(
         self, name: str, own: _Layer[queue_layers.QueueLayer], settings: Iterable[str]
     ) -> Place:
-        """Find where one of some settings is given, in the queue or the defaults."""
+        """Return where one of several settings is given: queue or defaults."""
         places: list[Place] = [
             (*layer, *setting.split("."))
             for layer in (("queues", name), ("defaults",))
@@ -410,7 +409,7 @@ class _Judge:
         return next(place for place in places if place in self._source.lines)
 
     def _secret(self, ami: _Layer[model.AmiSection]) -> SecretStr | None:
-        """Get the secret of the AMI user from the one place that holds it."""
+        """Return the secret of the AMI user; it must be given in one place only."""
         given: list[Place] = [
             ("ami", name) for name in ("secret", "secret_file") if name in ami.given
         ]
@@ -455,7 +454,7 @@ class _Judge:
     def _history_passwords(
         self, history: _Layer[model.HistorySection]
     ) -> dict[str, SecretStr | None]:
-        """Get the passwords of the databases that are not in their addresses."""
+        """Return the passwords of the databases that are not in their URLs."""
         section = history.section
         return {
             "queue_log_password": self._history_password(
@@ -482,7 +481,7 @@ class _Judge:
         file: str | None,
         variable_name: str,
     ) -> SecretStr | None:
-        """Get the password of a database, if it is not in its address."""
+        """Return the password of a database, if it is not in its URL."""
         variable = self._environ.get(variable_name, "")
         if f"{name}_url" in history.wrong:
             return None
@@ -568,7 +567,7 @@ def _file_trouble(error: OSError | ValueError, path: str) -> tuple[str, str]:
 
 
 def _prune(data: dict[str, Any], place: Place) -> None:
-    """Take a setting out; with a list, all of it."""
+    """Remove a setting; if the place is in a list, remove the whole list."""
     *above, name = [part for part in place if isinstance(part, str)]
     for part in above:
         data = data[part]
@@ -576,7 +575,7 @@ def _prune(data: dict[str, Any], place: Place) -> None:
 
 
 def _meant(name: str, known: Iterable[str]) -> str:
-    """Guess what somebody meant by a name that is not known."""
+    """Return a suggestion for an unknown name."""
     known = list(known)
     tidy = name.strip().lower().replace("-", "_")
     if _OTHER_WORDS.get(tidy) in known:
@@ -584,7 +583,7 @@ def _meant(name: str, known: Iterable[str]) -> str:
     if "monday" in known and (days := _days_meant(tidy)):
         return f"write each day on a line of its own: {', '.join(days)}"
     near = get_close_matches(tidy, known, n=1)
-    # Another setting's name to the letter means more than a likeness.
+    # The exact name of a setting elsewhere counts more than a similar name here.
     homes = "" if get_close_matches(tidy, near, cutoff=0.9) else _HOMES.get(tidy)
     if homes:
         return f"it belongs under {homes}"
@@ -592,7 +591,7 @@ def _meant(name: str, known: Iterable[str]) -> str:
 
 
 def _days_meant(name: str) -> tuple[str, ...]:
-    """Return the days of a range such as mon_fri; none if it is no range."""
+    """Return the days of a range such as mon_fri; empty if it is not a range."""
     days = queue_layers.DAYS_OF_WEEK
     ends = {"weekdays": ("mon", "fri"), "weekend": ("sat", "sun")}.get(name)
     first, _, last = name.replace("_to_", "_").partition("_")
@@ -609,7 +608,7 @@ def _days_meant(name: str) -> tuple[str, ...]:
 
 
 def _homes() -> dict[str, str]:
-    """Tell for each setting the group it belongs to."""
+    """Return for each setting the group that it belongs to."""
     homes: dict[str, str] = {}
     for name, field in queue_layers.QueueLayer.model_fields.items():
         if isinstance(group := field.annotation, type) and issubclass(group, Section):
@@ -618,7 +617,7 @@ def _homes() -> dict[str, str]:
     for name, section in model.SECTIONS.items():
         if name != "defaults":
             for setting in section.model_fields:
-                # Such as port: there are two of it, so there is nothing to say.
+                # A name in two groups, such as port, suggests nothing.
                 homes[setting] = "" if setting in homes else name
     return homes
 
@@ -631,7 +630,7 @@ def _is_setting(value: object) -> bool:
 
 
 def _kind(value: object) -> str:
-    # Not the text itself: `secret:s3cret` is text where a group should be.
+    # Not the text itself: `secret:s3cret` is a text instead of a group.
     return "text" if isinstance(value, str) else shown(value)
 
 
@@ -644,7 +643,7 @@ def _regroup(value: object) -> str:
 
 
 def _dotted(place: Place) -> str:
-    """Write a place with dots; the items of a list have no name of their own."""
+    """Return a place with dots between names; items of lists have no name."""
     words = itertools.takewhile(lambda part: isinstance(part, str), place)
     return ".".join(
         word if _SIMPLE_NAME.fullmatch(word) else shown(word)

@@ -2,11 +2,11 @@
 """The sections of the settings file, and the tree of all settings.
 
 A new section is a class here and an attribute of ``Settings``; a new setting is a line
-in its class, or, where each queue has it, in ``queue_layers``. This module must not
-know files, lines or YAML; ``load`` knows those.
+in its class, or, if each queue has it, in ``queue_layers``. Knows nothing of files,
+lines or YAML (see ``load``).
 
-Everything here is frozen, can be compared with ``==`` (so a reload can tell what
-changed) and hashed.
+All classes are frozen, hashable and comparable with ``==``, so that a reload can find
+out what changed.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ from fastagi.domain.people import PERSON_TECHNOLOGIES
 
 
 class AmiLogin(enum.StrEnum):
-    """How the secret is proved to Asterisk."""
+    """How the service authenticates to Asterisk."""
 
     MD5 = "md5"
     PLAIN = "plain"
 
 
 class LogLevel(enum.StrEnum):
-    """The least weighty line that is still written."""
+    """The lowest level of lines that are written."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -85,7 +85,7 @@ class LogFormat(enum.StrEnum):
 
 
 class AmiTls(Section):
-    """How the manager interface is encrypted and who is believed to be Asterisk."""
+    """How the link to the manager is encrypted, and how Asterisk is verified."""
 
     enabled: Switch = False
     ca_file: Path | None = None
@@ -98,10 +98,10 @@ AMI_TLS_PORT = 5039
 
 
 class AmiSection(Section):
-    """``ami`` as it stands in the file: the secret may be elsewhere.
+    """``ami`` in the file; the secret may be elsewhere.
 
     Attributes:
-        port: None: the usual one, see ``tcp_port``.
+        port: None: the default port, see ``tcp_port``.
     """
 
     host: Host = "127.0.0.1"
@@ -138,13 +138,13 @@ class AmiSettings(AmiSection):
     secret: Secret
 
 
-#: Files besides the connections that are served: those that are just refused, the
-#: manager, the database, the control socket, histories and the log.
+#: Number of open files besides FastAGI connections: refused connections, the manager,
+#: the database, the control socket, histories and the log.
 _OTHER_FILES: Final = 128
 
 
 class FastAgiSettings(Section):
-    """Where the dialplan reaches this service."""
+    """The address of this service for the dialplan."""
 
     listen: Address = "127.0.0.1"
     port: Port = 4573
@@ -158,7 +158,7 @@ class FastAgiSettings(Section):
 
     @property
     def share_of_one_peer(self) -> int:
-        """How many of all connections one peer may have."""
+        """Maximum number of connections of one peer."""
         if self.max_connections_per_peer is not None:
             return self.max_connections_per_peer
         if self.has_one_peer:
@@ -167,7 +167,7 @@ class FastAgiSettings(Section):
 
     @property
     def has_one_peer(self) -> bool:
-        """Whether only one machine may connect: there is nobody to leave room for."""
+        """Whether only one machine may connect, so no connections are reserved."""
         machines = {
             "this machine" if network.is_loopback else str(network)
             for network in self.allowed_peers
@@ -179,17 +179,17 @@ class FastAgiSettings(Section):
 
     @property
     def backlog(self) -> int:
-        """How many connections the kernel is to hold until they are accepted."""
+        """Maximum number of connections that wait in the kernel to be accepted."""
         return max(1024, self.max_connections)
 
     @property
     def open_files(self) -> int:
-        """How many files the process must be allowed to have open at one time."""
+        """Number of files that the process must be able to have open at a time."""
         return self.max_connections + _OTHER_FILES
 
 
 class DatabaseSettings(Section):
-    """Where tasks are kept. The address may hold a password and is not shown."""
+    """The database of tasks. Its URL may contain a password and is never shown."""
 
     url: DatabaseUrl = "sqlite:////var/lib/callback-queue/callback-queue.db"
 
@@ -198,7 +198,7 @@ class ControlSettings(Section):
     """How the running service is reached, and how it is stopped.
 
     Attributes:
-        stop_timeout: how long calls under way are followed after the order to stop.
+        stop_timeout: how long calls in progress are followed when the service stops.
     """
 
     socket: SocketPath = "/run/callback-queue/control.sock"
@@ -206,7 +206,7 @@ class ControlSettings(Section):
 
 
 class AsteriskSettings(Section):
-    """Where Asterisk keeps its files; only ``check`` looks at them."""
+    """The directories of Asterisk, for ``check`` only."""
 
     config_dir: Directory = "/etc/asterisk"
     sounds_dir: Directory = "/usr/share/asterisk/sounds"
@@ -228,11 +228,11 @@ class NumberPlanSettings(Section):
 
 
 class LimitSettings(Section):
-    """How many calls are placed at most, whatever is asked for; 0: no limit.
+    """Maximum numbers of calls; 0: no limit.
 
     Attributes:
         calls_per_number: to one number within 24 hours.
-        calls_per_minute: in all.
+        calls_per_minute: to all numbers together.
     """
 
     calls_per_number: Annotated[int, number(0, 1000)] = 10
@@ -255,7 +255,7 @@ class MissedSettings(Section):
 
 
 class HistorySection(Section):
-    """``history`` as it stands in the file: the password may be elsewhere."""
+    """``history`` in the file; the passwords may be elsewhere."""
 
     enabled: Switch = True
     queue_log: PathOrEmpty = "/var/log/asterisk/queue_log"
@@ -271,7 +271,7 @@ class HistorySection(Section):
 
 
 class HistorySettings(HistorySection):
-    """Where Asterisk writes down what happened while this service did not listen.
+    """Asterisk's own records, for calls while this service did not run.
 
     Attributes:
         queue_log_password: for ``queue_log_url``, if it is given elsewhere.
@@ -294,14 +294,14 @@ class HistorySettings(HistorySection):
 
 
 class ReportSettings(Section):
-    """What Asterisk is told for the sake of reports."""
+    """What the service writes into Asterisk's queue_log, for reports."""
 
     queue_log: Switch = True
 
 
-#: What a section of the file is read as, where the service gets more than it says.
+#: Metadata key: the class that parses a section of the file, if it is another one.
 _READ_AS = "read_as"
-#: Marks a section that is used at the start alone.
+#: Metadata of a section that is read at the start only.
 _FIXED = {"fixed": True}
 
 

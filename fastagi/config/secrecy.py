@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Who may look at the settings file, and whether there is a secret in it to see."""
+"""Checks who may read or change the settings file, and whether it has a secret."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from fastagi.config.model import Settings
 from fastagi.errors import Problem
 
 
-def open_doors(
+def unsafe_rights(
     config: str, settings: Settings, group: str, environ: Mapping[str, str]
 ) -> Iterator[Problem]:
-    """Find what users of this machine may do with the settings, and should not.
+    """Return problems with the rights of other users to the settings file.
 
     Args:
-        config: path of the settings file.
-        settings: what it says.
+        config: the path of the settings file.
+        settings: its contents.
         group: the group of the service, for the remedy.
-        environ: where the secret of the manager user may be instead.
+        environ: an environment that may have the secret of the manager user.
 
     Raises:
-        OSError: the file can not be looked at.
+        OSError: the file cannot be inspected.
     """
     mode = os.stat(config).st_mode
     remedy = f"chgrp {group} {config}; chmod 640 {config}"
@@ -45,7 +45,7 @@ def open_doors(
 
 
 def _secret_in_it(settings: Settings, environ: Mapping[str, str]) -> str:
-    """Name the secret that stands in the file itself; "" if none does."""
+    """Return the name of a secret in the file itself; "" if it contains none."""
     if settings.ami.secret_file is None and not environ.get(SECRET_VARIABLE):
         return "the secret"
     history = settings.history

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What a section of the settings is, and the types that settings have.
+"""The base class of sections, and the types of settings.
 
-Each type takes what the file holds through its function in ``fields``. A setting is one
-line of a section: its name, its type and its default.
+Each type parses a value with a function of ``fields``. A setting is one line of a
+section: its name, its type and its default.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from fastagi.domain.numbers import NumberKind
 
 
 class Section(BaseModel):
-    """A group of settings. Each is checked by itself; rules between them are below."""
+    """A group of settings; each setting is checked separately."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, hide_input_in_errors=True
@@ -38,7 +38,7 @@ class Section(BaseModel):
 
 
 class Days(Mapping[SpecialDay, DayHours]):
-    """Hours of single days; like a dict, and never changes."""
+    """Hours of single days, as an immutable mapping."""
 
     def __init__(self, days: Mapping[SpecialDay, DayHours] | None = None) -> None:
         self._days = dict(sorted((days or {}).items()))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The time zone of this machine, and what people write for one."""
+"""The time zone of this machine, and suggestions for wrong names of zones."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import tzlocal
 
 @cache
 def machine_zone() -> ZoneInfo | None:
-    """Return what TZ or /etc says it is; None if they say nothing that makes sense.
+    """Return the machine's time zone from TZ or /etc; None if it cannot be found out.
 
-    Looks once, in the life of a process.
+    The result is cached for the life of the process.
     """
     try:
         with warnings.catch_warnings():
-            # A machine that says nothing has UTC, whatever its clock on the wall shows.
+            # Without any setting, the machine's time zone is UTC.
             warnings.simplefilter("error")
             return tzlocal.get_localzone()
     except (ZoneInfoNotFoundError, ValueError, OSError, UserWarning):
@@ -31,9 +31,9 @@ def machine_zone() -> ZoneInfo | None:
 #: How near a city's name must be: closer than germany is to Guernsey.
 _NEAR_CITY: Final = 0.82
 _A_CITY: Final = "write a city of your zone, which has its summer time too"
-#: A name, hours with their sign, and perhaps minutes: UTC+1, CET-1, GMT+05:30.
+#: A name, signed hours, and perhaps minutes: UTC+1, CET-1, GMT+05:30.
 _OFFSET: Final = re.compile(r"([A-Za-z]*)\s*([+-])0?([0-9]{1,2})(?::?([0-9]{2}))?")
-#: How far west and east the zones Etc/GMT+12 to Etc/GMT-14 lie.
+#: Maximum hours west and east of UTC of the zones Etc/GMT+12 to Etc/GMT-14.
 _WEST, _EAST = 12, 14
 
 
@@ -42,12 +42,12 @@ def zone_meant(name: str) -> str:
     tidy = name.strip()
     if found := _OFFSET.fullmatch(tidy):
         return _offset_meant(found)
-    # The machine's list may hold names such as localtime, too.
+    # The machine's list may contain other names, too, such as localtime.
     known = {zone.lower(): zone for zone in available_timezones() if "/" in zone}
     cities = {zone.rpartition("/")[2]: zone for zone in sorted(known, reverse=True)}
     lower = tidy.lower().replace(" ", "_")
     if tidy.isupper() and len(tidy) <= 5 and lower not in cities:
-        # What looks like CEST or MSK is another one's zone.
+        # For CEST or MSK a similar name would be another zone.
         return _A_CITY
     near = get_close_matches(lower, known, n=1) or [
         cities[city]
@@ -57,7 +57,7 @@ def zone_meant(name: str) -> str:
 
 
 def _offset_meant(found: re.Match[str]) -> str:
-    """In names such as Etc/GMT-1 the sign is the other way round: 1 hour east."""
+    """Return a suggestion for an offset; the sign of Etc/GMT-1 is inverted (east)."""
     base, sign, hours, minutes = found[1].upper(), found[2], int(found[3]), found[4]
     most = _EAST if sign == "+" else _WEST
     if (
