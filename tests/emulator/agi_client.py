@@ -36,7 +36,7 @@ from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, IOPump
 from zope.interface import implementer
 
-#: What the recorded channels said of themselves.
+#: AGI headers of the recorded channels.
 HEADERS: Mapping[str, str] = {
     "agi_channel": "Local/9@callers-00000001;2",
     "agi_language": "en",
@@ -134,7 +134,7 @@ class AsteriskAgi:
 
     @property
     def ended(self) -> bool:
-        """Has the application ended, and the connection with it?"""
+        """Whether the application and the connection have ended."""
         return bool(self.agistatus)
 
     # -- the connection
@@ -177,7 +177,7 @@ class AsteriskAgi:
         return b"HANGUP\n"
 
     def connection_lost(self) -> None:
-        """The server closed: run what was read but not looked at, then go on."""
+        """Handle the server's close: run the unread commands, then continue."""
         while self._unread and not self.ended:
             if b"\n" not in self._unread:
                 self._unread += b"\n"
@@ -427,13 +427,13 @@ class MemoryCall:
 
     @property
     def answered(self) -> bool:
-        """Did the server take the connection at all?"""
+        """Whether the server accepted the connection."""
         return self._pump is not None
 
     def flush(self) -> None:
-        """Carry bytes both ways until neither side has more to say.
+        """Transfer bytes in both directions until neither side has any left.
 
-        Needed after something else made a side speak: time, a store, `hang_up`.
+        Needed after anything that makes a side write: time, a store, `hang_up`.
         """
         if self._pump is not None:
             self._pump.flush()
@@ -487,7 +487,7 @@ class MemoryEndpoint:
         return succeed(_MemoryPort(self))
 
     def call(self, asterisk: AsteriskAgi, host: str = "127.0.0.1") -> MemoryCall:
-        """Let a channel run ``AGI()``, as far as it gets without time passing."""
+        """Let a channel run ``AGI()`` as far as possible without time passing."""
         return self.connect(AgiClientProtocol(asterisk), host)
 
     def connect(self, client: Protocol, host: str = "127.0.0.1") -> MemoryCall:

@@ -87,14 +87,14 @@ class FakeAsterisk:
         self.dialplan_has = {"DIALPLAN_EXISTS(callback-member,place,1)"}
         #: CALLBACK_WHEN_DOWN is "keep".
         self.keeps_requests = False
-        #: Every event that was raised, whoever got it.
+        #: All events that were raised, sent to anybody or not.
         self.told: list[Told] = []
         self.agi_runs: list[AgiRun] = []
-        #: How long the agent hears the alert, and the caller a prompt.
+        #: Durations of the alert to the agent and of a prompt to the caller (seconds).
         self.alert_s = 1.0
         self.prompt_s = 2.0
         self.missing_sounds: set[str] = set()
-        #: Told which prompt a caller begins to hear.
+        #: Called with the prompt that a caller begins to hear.
         self.on_prompt: Callable[[LiveCall, str], object] = lambda call, sound: None
         #: By how much the machine's clock is wrong.
         self.skew_s = 0.0
@@ -194,12 +194,12 @@ class FakeAsterisk:
     # -- what breaks -------------------------------------------------------
 
     def cut_links(self) -> None:
-        """Every manager connection breaks; Asterisk itself goes on."""
+        """Break all manager connections; Asterisk itself continues."""
         for wire in self.manager_wires:
             wire.cut()
 
     def freeze(self) -> None:
-        """The manager neither reads nor writes; calls go on, nothing is lost."""
+        """Freeze the manager: it neither reads nor writes; calls continue."""
         self.frozen = True
         for wire in self.manager_wires:
             wire.server.frozen = True
@@ -218,7 +218,7 @@ class FakeAsterisk:
                 _thaw(wire.server)
 
     def shut_down(self, *, restarts: bool = True) -> None:
-        """``core restart now``: hang up every channel, say so, and be gone."""
+        """``core restart now``: hang up all channels, send Shutdown, and end."""
         for callback in list(self.callbacks):
             callback.cut_off()
         for channel in list(self.channels.values()):
@@ -233,7 +233,7 @@ class FakeAsterisk:
         self.kill()
 
     def kill(self) -> None:
-        """The process is gone: no events, no calls, no connections. AstDB stays."""
+        """Kill the process: no events, calls or connections. AstDB stays."""
         self._life += 1
         self.manager.close_all()
         self.manager.listening = False
@@ -319,7 +319,7 @@ class FakeAsterisk:
         number: str = UNKNOWN,
         caller: str = UNKNOWN,
     ) -> Channel:
-        """Make a channel and tell of it."""
+        """Create a channel and send its event."""
         uniqueid = uniqueid or f"{int(self.now)}.{self.next_number()}"
         channel = Channel(
             name=name,
@@ -337,7 +337,7 @@ class FakeAsterisk:
         return channel
 
     def hang_up(self, channel: Channel, cause: int) -> None:
-        """Remove a channel and tell of it."""
+        """Remove a channel and send its event."""
         del self.channels[channel.uniqueid]
         self.tell(
             "Hangup",
@@ -367,7 +367,7 @@ class FakeAsterisk:
             self._tell_bridge("BridgeEnter", bridge, channel)
 
     def unbridge(self, *channels: Channel) -> None:
-        """They no longer do; they leave in this order."""
+        """Remove channels from their bridge, in this order."""
         for channel in channels:
             bridge = channel.bridge
             if bridge is not None:
@@ -390,7 +390,7 @@ class FakeAsterisk:
         )
 
     def device_changed(self, phone: Phone) -> None:
-        """Tell of a phone's state if it is another one now."""
+        """Send a phone's state if it has changed."""
         state = phone.state
         if state == phone.told:
             return
@@ -426,7 +426,7 @@ class FakeAsterisk:
         number: str = UNKNOWN,
         caller: str = UNKNOWN,
     ) -> None:
-        """Tell what came of an Originate."""
+        """Send the OriginateResponse."""
         self.tell(
             "OriginateResponse",
             "call",

@@ -109,9 +109,9 @@ class Queue:
         self.pbx.tell("QueueMemberRemoved", "agent", *member.headers(self.name))
 
     def reload(self, interfaces: Sequence[str], *, told: bool = False) -> None:
-        """Read queues.conf anew with these static members.
+        """Reload queues.conf with these static members.
 
-        Only "module reload" is told; of no member that comes or goes there is a word.
+        Only the Reload event is sent, no event for added or removed members.
         """
         stayed = {m.interface: m for m in self.members if not m.dynamic}
         dynamic = [member for member in self.members if member.dynamic]
@@ -165,7 +165,7 @@ class Queue:
         return min((wait for wait in waits if wait > 0), default=None)
 
     def look(self, after_s: float = 0.0) -> None:
-        """Something changed: give members to those who wait."""
+        """After a change, give free members to waiting callers."""
         if self._look is not None and self._look.active():
             if self._look.getTime() <= self.pbx.now + after_s:
                 return
@@ -232,7 +232,7 @@ class Visit:
 
     @property
     def idle(self) -> bool:
-        """Waits for a member and rings none."""
+        """Whether it waits for a member and rings none."""
         return not (self.over or self._rings or self._resting)
 
     def rings(self, member: Member) -> bool:
@@ -412,7 +412,7 @@ class Visit:
     # -- after the answer --------------------------------------------------
 
     def complete(self, who: str) -> None:
-        """The talk with the member is over; ``who`` ended it."""
+        """End the talk with the member; ``who`` ended it."""
         member, ring = self.member, self._ring
         assert member is not None and ring is not None
         answered_at = ring.fact.answered_at or 0.0

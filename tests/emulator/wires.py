@@ -37,7 +37,7 @@ OnWrite = Callable[[bytes, Callable[[], None]], object]
 
 
 def just_write(data: bytes, send: Callable[[], None]) -> None:
-    """Do it."""
+    """Call the function at once."""
     send()
 
 
@@ -89,10 +89,10 @@ class End:
         self._unsent.clear()
 
     def registerProducer(self, producer: object, streaming: bool) -> None:
-        """Never pause who writes: there is room for everything here."""
+        """Do nothing: the buffer is unlimited, so a producer is never paused."""
 
     def unregisterProducer(self) -> None:
-        """Forget who writes."""
+        """Do nothing, as no producer is registered."""
 
     def pauseProducing(self) -> None:
         """Hand no bytes to the protocol."""
@@ -113,7 +113,7 @@ class End:
     # -- what the wire does ------------------------------------------------
 
     def carry(self, piece: int) -> bool:
-        """Move what can be moved; return whether anything was."""
+        """Transfer bytes; return whether there were any."""
         if self.closed or self.frozen or self._idle:
             return False
         moved = self._send()
@@ -224,7 +224,7 @@ class Wire:
         return not (self.client.closed and self.server.closed)
 
     def cut(self) -> None:
-        """Both sides lose it now, and what was under way is lost."""
+        """Break the connection on both sides; bytes in transit are lost."""
         for end in (self.client, self.server):
             end.close(ConnectionLost())
 
@@ -243,7 +243,7 @@ class Net:
 
     def __init__(self) -> None:
         self.wires: list[Wire] = []
-        #: Most bytes handed over at a time; a small number splits every message.
+        #: Maximum number of bytes delivered at a time; a small number splits messages.
         self.piece = 65536
 
     def join(
@@ -293,7 +293,7 @@ class ClientEndpoint:
         self._accept = accept
         self._on_wire = on_wire
         self._on_write = on_write
-        #: How often somebody tried.
+        #: The number of attempts to connect.
         self.attempts = 0
         self.wires: list[Wire] = []
 

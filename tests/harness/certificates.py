@@ -24,7 +24,7 @@ class Identity:
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
-    #: What a client must believe to believe this one; itself if it signed itself.
+    #: The certificate of its issuer; itself if it is self-signed.
     issuer: x509.Certificate
 
     @property
@@ -43,11 +43,11 @@ class Identity:
 
     @property
     def issuer_pem(self) -> bytes:
-        """The certificate of who signed."""
+        """The certificate of the issuer."""
         return self.issuer.public_bytes(serialization.Encoding.PEM)
 
     def save(self, directory: Path, name: str) -> tuple[Path, Path]:
-        """Write certificate and key; the key is its owner's alone."""
+        """Write certificate and key; only the owner can read the key."""
         paths = directory / f"{name}.crt", directory / f"{name}.key"
         paths[0].write_bytes(self.pem)
         paths[1].touch(0o600)
@@ -68,14 +68,14 @@ def issue(
     """Make a certificate.
 
     Args:
-        names: host names and IP addresses of its subjectAltName; none without any.
-        by: who signs; it signs itself if nobody does.
-        common_name: of its subject.
-        valid_from: from now.
-        valid_for: from then.
+        names: host names and IP addresses in its subjectAltName; may be empty.
+        by: the issuer; None: it is self-signed.
+        common_name: the common name of its subject.
+        valid_from: start of its validity, relative to now.
+        valid_for: duration of its validity.
         authority: whether it may sign others.
-        usage: what alone it may be used for; None for anything.
-        alternatives: a subjectAltName in place of `names`, whatever is in it.
+        usage: its only permitted usage; None: any.
+        alternatives: a subjectAltName that replaces `names`.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
@@ -111,7 +111,7 @@ def authority(common_name: str = "Test CA", **validity: timedelta) -> Identity:
 
 
 def expired(*names: str, by: Identity | None = None) -> Identity:
-    """Make one that was valid until yesterday."""
+    """Make a certificate that was valid until yesterday."""
     return issue(*names, by=by, valid_from=-3 * DAY, valid_for=2 * DAY)
 
 

@@ -25,7 +25,7 @@ def settings(home: Path, **sections: Any) -> Settings:
             "config_dir": str(home / "etc"),
             "sounds_dir": str(home / "sounds"),
         },
-        # Of a kind whose other end can not be looked at.
+        # A technology of which ``check`` does not check the endpoint.
         "defaults": {"outbound_channel": "DAHDI/g0/{number}"},
         "queues": {"support": {}},
     }
@@ -49,7 +49,7 @@ def log_in(manager: ScriptedManager, timeout_s: float = 5.0) -> ManagerLink:
 
 
 def told(notes: Notes | Iterable[Finding]) -> list[str]:
-    """Return findings as "level: where: problem - remedy"; ok alone for none."""
+    """Return findings as "level: where: problem - remedy", or only "ok"."""
     return [
         "ok"
         if finding.is_ok
@@ -59,6 +59,6 @@ def told(notes: Notes | Iterable[Finding]) -> list[str]:
 
 
 def only(notes: Notes | Iterable[Finding]) -> str:
-    """Return the one finding there is."""
+    """Return the only finding."""
     (text,) = told(notes)
     return text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where files may be kept that need not outlive the machine.
+"""A directory in memory for files that need not survive a reboot.
 
 Each COMMIT waits for the disk, and thousands of tests need not.
 """
@@ -15,7 +15,7 @@ _ENOUGH_BYTES = 4 << 30
 
 
 def ram() -> Path:
-    """Return a directory in the machine's memory, or else the one for passing files."""
+    """Return a directory in memory, or the one for temporary files."""
     memory = Path("/dev/shm")
     if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _ENOUGH_BYTES:
         return memory

@@ -49,14 +49,14 @@ from tests.harness.ram import ram
 
 T = TypeVar("T")
 
-#: When every test begins.
+#: The time at which every test begins, in epoch seconds.
 START: Final = 1_800_000_000.0
-#: More turns at one instant than any sound program needs.
+#: Maximum number of reactor turns at one instant; more mean an endless loop.
 _MOST_TURNS: Final = 20_000
 #: Above the largest process id that Linux gives.
 _NO_PID: Final = 2**22
-#: At which of its points a process is killed: the how-manieth, or where the function
-#: says so of the point's name.
+#: The point at which a process is killed: its number, or a function that is called with
+#: the name of each point.
 KillAt = int | Callable[[str], bool] | None
 
 
@@ -64,14 +64,14 @@ KillAt = int | Callable[[str], bool] | None
 
 
 def queue_settings(name: str = "support", **values: Any) -> QueueSettings:
-    """Return the settings of a queue; what is not said is as the product has it."""
+    """Return the settings of a queue; other values are the product's defaults."""
     return QueueSettings(
         name=name, **{"outbound_channel": "PJSIP/{number}@trunk", **values}
     )
 
 
 def settings(*queues: QueueSettings, **sections: Any) -> Settings:
-    """Return settings with these queues; one of them if none is given."""
+    """Return settings with these queues; with one queue if none is given."""
     chosen = queues or (queue_settings(),)
     sections.setdefault("history", HistorySettings(enabled=False))
     return Settings(
@@ -105,9 +105,9 @@ class ProcessClock(Clock):
 
 
 class PacedDatabase(Database):
-    """The real database without its thread, as slow or as broken as a test wants.
+    """The real database without its thread; a test can make it slow or broken.
 
-    Every result comes in a later turn of the reactor, as it does from the thread.
+    Every result comes in a later turn of the reactor, as from the real thread.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class PacedDatabase(Database):
     ) -> None:
         super().__init__(url, deliver=None)
         _share_statements(self._backend.engine)
-        #: The thread works on whatever the machine's clock is set to.
+        #: The true time: the thread does not depend on the machine's clock.
         self._thread_clock = thread_clock
         self._paced_clock = clock
         self._process = process
@@ -128,7 +128,7 @@ class PacedDatabase(Database):
         #: Names of requests that fail, with what they say.
         self.broken: dict[str, str] = {}
         self.unavailable = ""
-        #: Names of requests that are committed, and nobody hears of it.
+        #: Names of requests that are committed without an answer.
         self.unheard: set[str] = set()
         self._pending: list[Deferred[Any]] = []
         self._all_done: list[Deferred[None]] = []
@@ -141,9 +141,9 @@ class PacedDatabase(Database):
         within_s: float | None = None,
         together: Any = None,
     ) -> Deferred[T]:
-        """Run it when its time has come, and tell later.
+        """Run a request after its delay, and deliver the result later.
 
-        What takes long is the COMMIT, so nothing is dropped for having begun late.
+        The delay is that of the COMMIT, so no request is dropped because it began late.
         """
         result: Deferred[T] = Deferred()
         if self._process.dead:
@@ -177,7 +177,7 @@ class PacedDatabase(Database):
                 return
             done = super().run(name, fn, *args, together=together)
             if not process.point(f"after COMMIT of {name}"):
-                # Nobody hears of it, and a failure is nobody's.
+                # The process is dead: drop the result, also a failure.
                 _ = done.addErrback(lambda failure: None)
                 return
             if name in self.unheard:
@@ -190,7 +190,7 @@ class PacedDatabase(Database):
 
     def _tell(self, value: Any, result: Deferred[Any]) -> None:
         if result not in self._pending:
-            # It was told when the process was buried.
+            # It has failed already, when the process was buried.
             return
         self._pending.remove(result)
         if isinstance(value, Failure):
@@ -203,12 +203,12 @@ class PacedDatabase(Database):
                 one.callback(None)
 
     def bury(self) -> None:
-        """Fail whatever still waits."""
+        """Fail all requests that still wait."""
         for result in list(self._pending):
             self._tell(Failure(StoreUnavailable("the process is dead")), result)
 
     def close(self) -> Deferred[None]:
-        """Finish what waits, then close."""
+        """Finish the waiting requests, then close."""
         if not self._pending:
             return super().close()
         done: Deferred[None] = Deferred()
@@ -217,7 +217,7 @@ class PacedDatabase(Database):
 
 
 class ServiceProcess:
-    """One life of the service, from start to stop or to being killed."""
+    """One process of the service, from its start until it stops or is killed."""
 
     _log = Logger()
 
@@ -232,16 +232,16 @@ class ServiceProcess:
         self._world = world
         self._asterisk = world.asterisk
         self._kill_at = kill_at
-        #: The points it came by, in order.
+        #: The names of the points that it has passed, in order.
         self.points: list[str] = []
         self._at: dict[str, list[Callable[[], object]]] = {}
         self.dead = False
-        #: Stopped by SIGSTOP, or its machine is.
+        #: Whether the process, or its machine, is stopped (SIGSTOP).
         self.frozen = False
         self._when_thawed: list[Callable[[], object]] = []
-        #: Why it must end, if another service has taken the database.
+        #: Why it must end, if another process has taken the lease.
         self.lease_lost: list[str] = []
-        #: How long the histories take to be read.
+        #: How long reading the histories takes, in seconds.
         self.reading_takes_s = 0.0
         self.clock = ProcessClock()
         self.clock.rightNow = world.clock.seconds()
@@ -269,7 +269,7 @@ class ServiceProcess:
         self.stopped: list[object] = []
 
     def in_thread(self, work: Callable[[], T]) -> Deferred[T]:
-        """Do what blocks, and tell as late as the test wants."""
+        """Run a blocking function; deliver its result as late as the test wants."""
         done: Deferred[T] = Deferred()
 
         def do() -> None:
@@ -284,24 +284,24 @@ class ServiceProcess:
         return done
 
     def start(self) -> None:
-        """Begin; failures are kept in ``started``."""
+        """Start the service; errors are stored in ``started``."""
         starting = Deferred.fromCoroutine(self.service.start())
         _ = starting.addBoth(self.started.append)
 
     def stop(self) -> None:
-        """Ask it to stop."""
+        """Request the service to stop."""
         stopping = Deferred.fromCoroutine(self.service.stop())
         _ = stopping.addBoth(self.stopped.append)
 
     def kill(self) -> None:
-        """End it without a word: SIGKILL."""
+        """Kill the process (SIGKILL)."""
         self.dead = True
         self.agi.factory = self.control.factory = None
         for end in self._ends():
             end.vanish()
 
     def freeze(self) -> None:
-        """Stop it where it is; its kernel goes on receiving for it."""
+        """Freeze the process; its kernel still receives bytes for it."""
         self.frozen = True
         self._factories = self.agi.factory, self.control.factory
         self.agi.factory = self.control.factory = None
@@ -309,7 +309,7 @@ class ServiceProcess:
             end.frozen = True
 
     def thaw(self) -> None:
-        """Let it go on; it learns of the time that has passed, and of the rest."""
+        """Let a frozen process continue; its clock jumps to the current time."""
         if not self.frozen or self.dead:
             return
         self.frozen = False
@@ -326,7 +326,7 @@ class ServiceProcess:
         self._when_thawed.append(function)
 
     def bury(self) -> None:
-        """Let what is left of a killed process come to an end; nobody hears of it."""
+        """Let the remains of a killed process end; nothing of it reaches anybody."""
         gone = Failure(ConnectionLost())
         for end in self._ends():
             with suppress(Exception):
@@ -353,14 +353,14 @@ class ServiceProcess:
 
     @property
     def open_wires(self) -> int:
-        """How many connections it holds."""
+        """The number of its open connections."""
         return sum(not end.closed for end in self._ends())
 
     def point(self, name: str) -> bool:
-        """A moment at which it may be killed; False if it is dead from here on.
+        """Pass a point at which the process may be killed; return False if it is dead.
 
-        What it still does then reaches nobody: its sockets are closed, its database
-        answers nothing, and its time stands still.
+        The code of a dead process has no effects: its sockets are closed, its database
+        does not answer, and its clock stands still.
         """
         if self.dead:
             return False
@@ -424,7 +424,7 @@ _compiled: dict[Any, Any] = {}
 
 
 def _share_statements(engine: sa.Engine) -> None:
-    """Have each statement compiled once for all processes of all worlds."""
+    """Compile each SQL statement once for all processes of all worlds."""
     engine.dialect = _dialects.setdefault(engine.dialect.name, engine.dialect)
     engine.update_execution_options(compiled_cache=_compiled)
 
@@ -433,7 +433,7 @@ _template: list[Path] = []
 
 
 def _empty_database() -> Path:
-    """Return a file with the tables in it, made once for all tests."""
+    """Return a database file with empty tables, created once for all tests."""
     if not _template:
         directory = Path(tempfile.mkdtemp(prefix="callback-template-", dir=ram()))
         atexit.register(shutil.rmtree, directory, ignore_errors=True)
@@ -444,7 +444,7 @@ def _empty_database() -> Path:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Have a database file hold what another one holds."""
+    """Copy the contents of a database file to another one."""
     with (
         closing(sqlite3.connect(source)) as reading,
         closing(sqlite3.connect(target)) as writing,
@@ -454,7 +454,7 @@ def _copy(source: Path, target: Path) -> None:
 
 @attrs.define(eq=False)
 class World:
-    """Everything there is, and the time."""
+    """The clock, Asterisk, the network, the database and all service processes."""
 
     version: str = "22.10.1"
     #: The database of every process, all tables empty; by default a file of its own.
@@ -464,13 +464,13 @@ class World:
     asterisk: FakeAsterisk = attrs.field(init=False)
     directory: Path = attrs.field(init=False)
     processes: list[ServiceProcess] = attrs.field(factory=list)
-    #: Called at each instant when nothing moves any more.
+    #: Called at each instant, when nothing is left to do.
     watchers: list[Callable[[], object]] = attrs.field(factory=list)
     #: Called with what a service writes to a socket ("AMI", "AGI", "control"), before
     #: it is sent.
     listeners: list[Callable[[str, bytes], object]] = attrs.field(factory=list)
-    #: By how much the machine's clock is wrong: it was set. Asterisk's timers and the
-    #: people go by the true time.
+    #: How many seconds the machine's clock is ahead of the true time. Asterisk's timers
+    #: and people use the true time.
     skew_s: float = 0.0
     #: As with PostgreSQL; else a lock on a file is taken for held.
     leases_run_out: bool = False
