@@ -7,6 +7,7 @@ simulation must find broken, and its seeds are how many it may need at most.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,7 @@ from fastagi.domain import retry
 from fastagi.domain.attempt import Progress, Verdict
 from fastagi.domain.live_queues import LiveQueues
 from fastagi.domain.task import CallbackTask, NewTask, Status
+from fastagi.node import scheduler
 from fastagi.node.astdb_requests import AstDbRequests
 from fastagi.node.call_tracker import CallTracker
 from fastagi.node.dialer import Dialer
@@ -30,6 +32,7 @@ from fastagi.store import guards, leases, limits, schema
 from fastagi.store.errors import StaleTask
 from fastagi.store.later import LaterRequest
 from fastagi.store.store import Recorded, TaskStore
+from tests.simulation.plan import PLACES_FROM
 from tests.simulation.simulation import Failed, simulate
 
 
@@ -120,6 +123,19 @@ def _ask_nobody() -> Iterator[None]:
         mock.patch.object(Reconciler, "compare", compare),
         mock.patch.object(Reconciler, "_without_record", without_record),
     ):
+        yield
+
+
+@_fault(
+    "every client is put in line at once",
+    "no more callbacks wait in line than there are agents",
+    first_seed=PLACES_FROM,
+)
+def _all_in_line() -> Iterator[None]:
+    def now(live: Any, placeholders: int, agents: int) -> float | None:
+        return math.inf if agents else None
+
+    with mock.patch.object(scheduler, "turn_of", now):
         yield
 
 

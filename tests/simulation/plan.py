@@ -155,6 +155,11 @@ class Plan:
     closed: Mapping[str, tuple[int, int]]
     carry_over: str
 
+    @property
+    def keeps_places(self) -> bool:
+        """Whether the queues have ``fairness: place``."""
+        return self.seed >= PLACES_FROM
+
     def __str__(self) -> str:
         facts = [
             f"{field.name}: {getattr(self, field.name)}"
@@ -187,6 +192,10 @@ class Plan:
                 *map(str, self.freezes),
             ]
         )
+
+
+#: From this seed on, clients keep their place among the live callers.
+PLACES_FROM: Final = 10_000_000
 
 
 def plan(seed: int) -> Plan:

@@ -487,8 +487,30 @@ class Rules:
                 if self._attempts[base]["ended_at"] is None
             }
             words = too_many(self.world.asterisk, under_way)
-            if words:
+            if self.plan.keeps_places:
+                self._check_line(under_way, base)
+            elif words:
                 self._break("callbacks take only agents to spare", f"{base}: {words}")
+
+    def _check_line(self, under_way: dict[str, str], base: str) -> None:
+        """Count the callbacks that wait in the queue of the latest one."""
+        queue = self.world.asterisk.queues[under_way[base]]
+        # A client who was transferred is a caller like any other.
+        ours = {
+            callback.member_half.uniqueid
+            for callback in self.world.asterisk.callbacks
+            if not callback.transferred
+        }
+        waiting = ours & {visit.channel.uniqueid for visit in queue.visits}
+        waiting.add(f"{base}-2")
+        # A member may have been removed without a word to the service.
+        agents = {member.interface for member in queue.members}
+        agents |= set(self.plan.queues[queue.name])
+        if len(waiting) > len(agents):
+            self._break(
+                "no more callbacks wait in line than there are agents",
+                f"{sorted(waiting)} for {sorted(agents)}",
+            )
 
     def _check_attempts_and_delay(self, task: sqlite3.Row, base: str) -> None:
         story = self._events[task["id"]]

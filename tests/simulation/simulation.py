@@ -231,6 +231,7 @@ class Simulation:
                 missed_window=f"{chosen.missed_window_s}s",
                 wrapuptime=f"{chosen.wrapuptime_s}s",
                 member_ring_time="30s",
+                fairness="place" if chosen.keeps_places else "live_first",
                 calls_per_hour=chosen.calls_per_hour,
                 opening_hours=self._opening_hours(name),
             )
