@@ -192,24 +192,24 @@ def _task_per_call() -> Iterator[None]:
 
 @_fault("the delay is forgotten", "no attempt comes sooner than the delay")
 def _no_delay() -> Iterator[None]:
-    again = retry._again
+    again = retry._retry
 
     def at_once(verdict: Any, delay: Any, now: Any) -> Any:
         return attrs.evolve(again(verdict, delay, now), due_at=now)
 
-    with mock.patch.object(retry, "_again", at_once):
+    with mock.patch.object(retry, "_retry", at_once):
         yield
 
 
 @_fault("one attempt more than the limit", "attempts never exceed the limit")
 def _one_more() -> Iterator[None]:
-    decide = retry._after_a_call
+    decide = retry._after_call
 
     def more(task: Any, verdict: Any, rules: Any, *rest: Any) -> Any:
         rules = attrs.evolve(rules, attempts=rules.attempts + 1)
         return decide(task, verdict, rules, *rest)
 
-    with mock.patch.object(retry, "_after_a_call", more):
+    with mock.patch.object(retry, "_after_call", more):
         yield
 
 
