@@ -294,7 +294,7 @@ class HistorySettings(HistorySection):
 
 
 class ReportSettings(Section):
-    """What the service writes into Asterisk's queue_log, for reports."""
+    """What the service writes into queue_log, for reports."""
 
     queue_log: Switch = True
 

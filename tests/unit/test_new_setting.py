@@ -43,7 +43,7 @@ SETTING: Final[Additions] = {
 SECTION: Final[Additions] = {
     MODEL: [
         (
-            '    """What Asterisk is told for the sake of reports."""\n\n'
+            '    """What the service writes into queue_log, for reports."""\n\n'
             "    queue_log: Switch = True\n",
             '\n\nclass WebSettings(Section):\n    """Where the console is."""\n\n'
             "    enabled: Switch = False\n    listening_port: Port = 8080\n",
