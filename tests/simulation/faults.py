@@ -96,7 +96,7 @@ def _send_again() -> Iterator[None]:
         def send() -> None:
             if not sent:
                 sent.append(running)
-                self._background.start("x", self._originate(running))
+                self._background.start("x", self._originate(running, None))
 
         self._manager.on_connected(send)
 

@@ -123,7 +123,7 @@ def _work_of_the_service(
         "recognise clients": partial(store.rekey, lambda number: f"1{number}", late),
         "recognise blocked numbers": partial(store.rekey_blocked, NumberPlan("DE")),
         "use a limit": partial(store.use_limit, 0, late),
-        "adopt queues": partial(store.respell, str.upper),
+        "adopt queues": partial(store.respell, ["SUPPORT"]),
         "move a mark": partial(store.set_mark, "history", late),
     }
 
