@@ -185,7 +185,8 @@ class Program:
 
 def _can_connect(port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
+        with socket.create_connection(("127.0.0.1", port), 1) as connection:
+            # Linux connects a socket to itself if it has chosen this port for it.
+            return connection.getsockname() != connection.getpeername()
     except OSError:
         return False
-    return True
