@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import resource
 import select
+import signal
 import sqlite3
 import sys
 import time
@@ -143,6 +144,8 @@ def run_with_stops(*arguments: str) -> None:
     def pause(_seconds: float) -> None:
         meet("copying")
 
+    # A shell has its background jobs ignore Ctrl-C, and so would this process.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sqlite_copy.time.sleep = pause  # type: ignore[assignment]
     cli.main(arguments)
 
