@@ -32,6 +32,9 @@ T = TypeVar("T")
 
 #: Busy time-out of one try to lock a SQLite file, in seconds; the caller tries again.
 _LOOK_S: Final = 0.1
+#: How long the server keeps a transaction in which nothing comes, in seconds: a frozen
+#: process must not keep the lock on the lease until another one may take it.
+_FROZEN_S: Final = 10.0
 #: Lock time-out of a migration, in seconds.
 _MIGRATION_WAIT_S: Final = 15.0
 #: Free space that SQLite needs to open a file, in bytes.
@@ -533,6 +536,9 @@ class PostgresBackend:
         # Shorter than PATIENCE_S of PatientConnection, which gives up the server.
         connection.execute("SET statement_timeout = '5s'")
         connection.execute(
+            f"SET idle_in_transaction_session_timeout = '{_FROZEN_S * 1000:.0f}ms'"
+        )
+        connection.execute(
             "SELECT set_config('synchronous_commit', 'on', false)"
             " WHERE current_setting('synchronous_commit') = 'off'"
         )
@@ -558,7 +564,8 @@ class PostgresBackend:
         for name in ("lock_timeout", "statement_timeout"):
             conn.exec_driver_sql(f"SET LOCAL {name} = '{_MIGRATION_WAIT_S:.0f}s'")
         conn.exec_driver_sql("SELECT pg_advisory_xact_lock(4573)")
-        conn.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
+            conn.exec_driver_sql(f"SET LOCAL {name} = 0")
 
     def check_migration(self, conn: sa.Connection) -> None:
         """Do nothing: the server always checks foreign keys."""

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from fastagi.domain.numbers import NumberPlan
 from fastagi.domain.reason import Code, because, said
 from fastagi.domain.task import NewTask
-from fastagi.store import leases
+from fastagi.store import backends, leases
 from fastagi.store.engine import Database
 from fastagi.store.errors import DatabaseHeld, LeaseLost
 from fastagi.store.leases import Held, Lease, Ownership, Process
@@ -56,6 +56,28 @@ def test_lease_is_one_process_until_it_runs_out(database: Database) -> None:
     assert (take(database, THEIRS, "b").epoch) == 2
     with pytest.raises(LeaseLost, match="run by process 1 on pbx2 since"):
         database.run_now("renew", leases.renew, held)
+
+
+def test_process_frozen_in_a_transaction_keeps_nobody_from_the_lease(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "_FROZEN_S", 0.3)
+    database = Database(postgres_url, deliver=None)
+    take(database, OURS, "a")
+    run_out(database)
+    backend = backends.backend_for(postgres_url)
+    with backend.engine.connect() as frozen:
+        frozen.execute(sa.text("SELECT * FROM lease FOR SHARE"))
+
+        # Shorter than the time-out of a lock.
+        assert take(database, THEIRS, "b").token == "b"
+
+        with pytest.raises(sa.exc.DBAPIError) as woken:
+            frozen.execute(sa.text("SELECT 1"))
+        explained = backend.explain(woken.value)
+        assert explained is not None
+        assert explained.trouble is backends.Trouble.LOST
+    done(database.close())
 
 
 def test_released_lease_is_taken_at_once(database: Database) -> None:
