@@ -51,10 +51,19 @@ def start(program: Program) -> None:
 
 
 def change_lease(url: str, change: str) -> None:
-    with backend_for(url).engine.connect() as conn:
-        conn.exec_driver_sql("BEGIN") if url.startswith("sqlite") else None
-        conn.execute(sa.text(f"UPDATE lease SET {change}"))
-        conn.commit()
+    """Change it, as soon as a service frozen in a transaction has lost the lock."""
+
+    def changed() -> bool:
+        with backend_for(url).engine.connect() as conn:
+            conn.exec_driver_sql("BEGIN") if url.startswith("sqlite") else None
+            try:
+                conn.execute(sa.text(f"UPDATE lease SET {change}"))
+            except sa.exc.OperationalError:
+                return False
+            conn.commit()
+            return True
+
+    wait_until(changed, "change of the lease")
 
 
 def test_second_service_is_told_who_runs_and_systemd_does_not_try_again(
@@ -148,7 +157,7 @@ def test_lease_of_another_machine_is_waited_for_and_taken(
     os.kill(first.pid, signal.SIGKILL)
     first.end()
     now = "extract(epoch FROM clock_timestamp())"
-    change_lease(url, f"host = 'pbx2', boot_id = 'other', valid_until = {now} + 2")
+    change_lease(url, f"host = 'pbx2', boot_id = 'other', valid_until = {now} + 6")
 
     start(first)
 
