@@ -279,13 +279,9 @@ class Dialer:
             if not is_open(running.task.queue):
                 self._end_by_us(running, why, _is_answered)
 
-    def in_line(self, target: str) -> list[RunningAttempt]:
-        """Return the placeholders of a target that wait for an agent."""
-        return [
-            running
-            for running in self.running.values()
-            if running.is_in_line and folded(running.target) == folded(target)
-        ]
+    def placeholders(self) -> list[RunningAttempt]:
+        """Return the attempts that wait in line for an agent."""
+        return [running for running in self.running.values() if running.is_in_line]
 
     def leave_line(self, running: RunningAttempt, why: Reason) -> None:
         """Withdraw a placeholder, unless an agent has answered by now."""
@@ -383,12 +379,17 @@ class Dialer:
             self._end_by_us(running, why, too_late)
 
     def follow(
-        self, begun: TaskAttempt, settings: QueueSettings, progress: Progress
+        self,
+        begun: TaskAttempt,
+        settings: QueueSettings,
+        progress: Progress,
+        *,
+        is_placeholder: bool,
     ) -> None:
         """Take up an attempt that Asterisk is carrying out already."""
         running = self._add(begun, settings)
         running.progress = progress
-        running.is_placeholder = settings.keeps_place
+        running.is_placeholder = is_placeholder
         if begun.task.cancel_requested:
             # Asterisk may not have been told of it yet.
             self._end_by_us(running, begun.task.why, _talk)

@@ -106,7 +106,8 @@ class Reconciler:
             # Only this half counts: the other may exist a moment longer.
             caller_half = channels.get(begun.attempt.caller_channel_id)
             if caller_half is not None:
-                self._follow(begun, known, caller_half)
+                member_half = channels.get(begun.attempt.member_channel_id)
+                self._follow(begun, known, caller_half, member_half)
             elif known is not None:
                 if not known.closing:
                     gone.append(begun)
@@ -239,6 +240,7 @@ class Reconciler:
         begun: TaskAttempt,
         known: RunningAttempt | None,
         caller_half: CoreShowChannel,
+        member_half: CoreShowChannel | None,
     ) -> None:
         now = self._clock.steady()
         if known is None:
@@ -252,7 +254,15 @@ class Reconciler:
             progress.unwatched(now)
             _update_progress(progress, caller_half, begun.attempt.member, now)
             settings = self._settings().queue(begun.task.queue)
-            self._dialer.follow(begun, settings, progress)
+            # The settings may have changed since it was placed.
+            is_placeholder = (
+                member_half is not None
+                and member_half.context == dialplan.MEMBER_CONTEXT
+                and member_half.exten == dialplan.PLACE_EXTEN
+            )
+            self._dialer.follow(
+                begun, settings, progress, is_placeholder=is_placeholder
+            )
         else:
             _update_progress(known.progress, caller_half, "", now)
 

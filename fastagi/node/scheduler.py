@@ -10,9 +10,12 @@ queues where everybody keeps the place, it puts a task in line when its turn com
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
 from typing import Final
+
+from attrs import frozen
 
 from twisted.logger import Logger
 
@@ -35,6 +38,15 @@ from fastagi.store.store import TaskAttempt, TaskStore
 
 #: Pause before retrying after StoreUnavailable, in seconds.
 _STORE_RETRY_S: Final = 2.0
+
+
+@frozen
+class _Idle:
+    """No task can be put in line that joined by a time, in epoch seconds."""
+
+    joined_until: float
+    #: When one may be due, in epoch seconds.
+    until: float
 
 
 class Scheduler:
@@ -81,8 +93,11 @@ class Scheduler:
         self._after_read = after_read
         self._enabled = False
         self._is_waking = False
-        #: No task is due before; None when that is not known.
+        #: No task is due before in queues where live callers go first, in epoch
+        #: seconds; None when that is not known.
         self._next_due: float | None = None
+        #: What was found out of queues where everybody keeps the place, by target.
+        self._idle: dict[str, _Idle] = {}
         #: The queues that were open at the last pass.
         self._open: frozenset[str] = frozenset()
         self._hold = hold
@@ -113,7 +128,7 @@ class Scheduler:
 
     def tasks_changed(self) -> None:
         """A task was added, changed or put back in line."""
-        self._next_due = None
+        self._forget_due_times()
         self.wake()
 
     def wake(self) -> None:
@@ -121,6 +136,10 @@ class Scheduler:
         if self._is_ready and not self._is_waking:
             self._is_waking = True
             self._after_read(self._begin)
+
+    def _forget_due_times(self) -> None:
+        self._next_due = None
+        self._idle.clear()
 
     def _begin(self) -> None:
         self._is_waking = False
@@ -148,12 +167,8 @@ class Scheduler:
         settings = self._settings()
         wanted = self._targets()
         self._look_who_is_open(now)
-        self._look_who_is_in_line(wanted, now)
+        self._look_who_is_in_line(now)
         if self._hold.holds():
-            return self._next_change(wanted, now)
-        # A due time more than MAX_SLEEP_S ahead was computed before the clock was set
-        # back, so it is not used.
-        if self._next_due and now < self._next_due <= now + MAX_SLEEP_S:
             return self._next_change(wanted, now)
         in_line = self._queues_with_places(settings)
         for target in wanted:
@@ -161,32 +176,22 @@ class Scheduler:
             if queues and not await self._put_in_line(target, queues):
                 return self._next_change(wanted, self._clock.epoch_s())
         now = self._clock.epoch_s()
+        if self._next_due is not None and _is_ahead(self._next_due, now):
+            return self._next_change(wanted, now)
+        live_first = self._open - in_line
         capacity = self._capacity(wanted, now)
-        while spare := (self._open - in_line) & frozenset().union(
+        while spare := live_first & frozenset().union(
             *(t.queues for t in wanted if capacity.can_take(folded(t.key)))
         ):
             if not await self._may_call():
                 return None
-            due = await self._store.begin_attempts(
-                spare,
-                [self._new_channel_id()],
-                _utc(now),
-                busy_keys=self._busy(),
-                call_limits=settings.call_limits,
-                number_rules={
-                    name: settings.number_rules(settings.queue(name)) for name in spare
-                },
-            )
-            self._tell(due.put_off)
-            if not due.begun:
-                if due.put_off:
-                    continue
+            begun = await self._begin_attempt(spare)
+            if begun is None:
                 break
-            (begun,) = due.begun
             # Since its COMMIT the process may have been frozen for a minute.
             if not await self._may_call():
                 return None
-            queue = settings.queues[begun.task.queue]
+            queue = self._settings().queue(begun.task.queue)
             # The store took its time: agents may be gone, callers may have come.
             now = self._clock.epoch_s()
             why_not = self._why_not(begun, now)
@@ -203,7 +208,7 @@ class Scheduler:
             # No agent is free: the next change of a queue wakes this part.
             return self._next_change(wanted, now)
         at = await self._store.next_due(
-            self._open,
+            live_first,
             _utc(now),
             busy_keys=self._busy(),
             call_limits=settings.call_limits,
@@ -213,6 +218,36 @@ class Scheduler:
             latest = now + MAX_SLEEP_S
             self._next_due = min(at.timestamp(), latest) if at else latest
         return self._next_change(wanted, now)
+
+    async def _begin_attempt(
+        self, queues: frozenset[str], joined_until: float = math.inf
+    ) -> TaskAttempt | None:
+        """Store an attempt of the first task in line; None if no task is due.
+
+        Args:
+            queues: whose tasks may be called now.
+            joined_until: a task with a later place is not begun; epoch seconds.
+
+        Raises:
+            StoreUnavailable: the database can not be used.
+        """
+        settings = self._settings()
+        rules = {name: settings.number_rules(settings.queue(name)) for name in queues}
+        while True:
+            due = await self._store.begin_attempts(
+                queues,
+                [self._new_channel_id()],
+                self._clock.now(),
+                busy_keys=self._busy(),
+                call_limits=settings.call_limits,
+                number_rules=rules,
+                joined_until=joined_until,
+            )
+            self._tell(due.put_off)
+            if due.begun:
+                return due.begun[0]
+            if not due.put_off:
+                return None
 
     def _why_not(self, begun: TaskAttempt, now: float) -> Reason | None:
         """Return why an attempt that has just been stored must not be placed."""
@@ -238,24 +273,24 @@ class Scheduler:
         )
         return names if names and self._dialplan_has_places() else frozenset()
 
-    def _look_who_is_in_line(self, wanted: list[Target], now: float) -> None:
+    def _look_who_is_in_line(self, now: float) -> None:
         """Tell the picture of the queues whose places placeholders have.
 
         A placeholder leaves the line when its task is too old, or when there is no
         agent whose turn it could become.
         """
         queues = self._queue_monitor.queues
-        for target in wanted:
-            for running in self._dialer.in_line(target.key):
-                self._keep_place(target, running)
-                if running.task.expires_at.timestamp() <= now:
-                    self._dialer.leave_line(running, because(Code.TASK_TOO_OLD))
-                elif target.key in queues and not queues.logged_in(target.key):
-                    self._dialer.leave_line(running, because(Code.NO_AGENT_LOGGED_IN))
+        for running in self._dialer.placeholders():
+            self._keep_place(running)
+            target = running.target
+            if running.task.expires_at.timestamp() <= now:
+                self._dialer.leave_line(running, because(Code.TASK_TOO_OLD))
+            elif target in queues and not queues.logged_in(target):
+                self._dialer.leave_line(running, because(Code.NO_AGENT_LOGGED_IN))
 
-    def _keep_place(self, target: Target, running: RunningAttempt) -> None:
+    def _keep_place(self, running: RunningAttempt) -> None:
         self._queue_monitor.queues.placeholder(
-            target.key,
+            running.target,
             running.attempt.member_channel_id,
             running.task.joined_at.timestamp(),
         )
@@ -267,7 +302,11 @@ class Scheduler:
         the other: only when the last is there is it known what the next position means.
         """
         queues = self._queue_monitor.queues
-        placeholders = self._dialer.in_line(target.key)
+        placeholders = [
+            running
+            for running in self._dialer.placeholders()
+            if folded(running.target) == folded(target.key)
+        ]
         for running in placeholders:
             if not queues.is_waiting(target.key, running.attempt.member_channel_id):
                 return None
@@ -281,29 +320,18 @@ class Scheduler:
             Whether calls may still be placed.
         """
         while (joined_until := self._turn(target)) is not None:
-            if not await self._may_call():
-                return False
-            settings = self._settings()
-            due = await self._store.begin_attempts(
-                queues,
-                [self._new_channel_id()],
-                self._clock.now(),
-                busy_keys=self._busy(),
-                call_limits=settings.call_limits,
-                number_rules={
-                    name: settings.number_rules(settings.queue(name)) for name in queues
-                },
-                joined_until=joined_until,
-            )
-            self._tell(due.put_off)
-            if not due.begun:
-                if due.put_off:
-                    continue
+            if self._is_known_to_be_idle(target, joined_until):
                 return True
-            (begun,) = due.begun
             if not await self._may_call():
                 return False
-            queue = settings.queues[begun.task.queue]
+            asked_at = self._clock.now()
+            begun = await self._begin_attempt(queues, joined_until)
+            if begun is None:
+                await self._note_idle(target, queues, joined_until, asked_at)
+                return True
+            if not await self._may_call():
+                return False
+            queue = self._settings().queue(begun.task.queue)
             why_not = self._why_not(begun, self._clock.epoch_s())
             if why_not is None and not self._queue_monitor.queues.logged_in(target.key):
                 why_not = because(Code.NO_AGENT_LOGGED_IN)
@@ -314,8 +342,37 @@ class Scheduler:
                 begun.task.joined_at.timestamp(), target.key
             )
             self._dialer.place(begun, queue, position)
-            self._keep_place(target, self._dialer.running[begun.attempt.channel_id])
+            self._keep_place(self._dialer.running[begun.attempt.channel_id])
         return True
+
+    def _is_known_to_be_idle(self, target: Target, joined_until: float) -> bool:
+        """Whether no task joined so early since the database was last asked."""
+        idle = self._idle.get(folded(target.key))
+        return (
+            idle is not None
+            and joined_until <= idle.joined_until
+            and _is_ahead(idle.until, self._clock.epoch_s())
+        )
+
+    async def _note_idle(
+        self,
+        target: Target,
+        queues: frozenset[str],
+        joined_until: float,
+        asked_at: datetime,
+    ) -> None:
+        """Note that no task was due that joined so early, and when one may be."""
+        at = await self._store.next_due(
+            queues,
+            asked_at,
+            busy_keys=self._busy(),
+            call_limits=self._settings().call_limits,
+            after_now=True,
+        )
+        if not (self._worker.woken or self._is_waking):
+            latest = asked_at.timestamp() + MAX_SLEEP_S
+            until = min(at.timestamp(), latest) if at else latest
+            self._idle[folded(target.key)] = _Idle(joined_until, until)
 
     # -- looking -----------------------------------------------------------
 
@@ -341,7 +398,7 @@ class Scheduler:
         is_open = self._opening_state.open_queues(now)
         if is_open - self._open:
             # Tasks have waited for it.
-            self._next_due = None
+            self._forget_due_times()
         self._open = is_open
         self._dialer.end_ringing(
             lambda queue: self._opening_state.state_at(queue, now).is_open,
@@ -371,12 +428,21 @@ class Scheduler:
         queues = self._queue_monitor.queues
         moments = [queues.next_free_at(t.key, t.wrapuptime_s, now) for t in wanted]
         moments += [self._next_due, self._opening_state.next_change(now)]
+        moments += [idle.until for idle in self._idle.values()]
         moments += [
             running.task.expires_at.timestamp()
-            for target in wanted
-            for running in self._dialer.in_line(target.key)
+            for running in self._dialer.placeholders()
         ]
         return min((m for m in moments if m is not None and m > now), default=None)
+
+
+def _is_ahead(at: float, now: float) -> bool:
+    """Whether a time is still to come.
+
+    One more than MAX_SLEEP_S ahead was computed before the clock was set back, so it
+    does not count.
+    """
+    return now < at <= now + MAX_SLEEP_S
 
 
 def _utc(seconds: float) -> datetime:

@@ -63,6 +63,7 @@ _DUE: Final = (
 _NEXT_DUE: Final = select(func.min(_task.c.due_at)).where(
     _pending,
     _task.c.queue.in_(bindparam("queues", expanding=True)),
+    _task.c.due_at > bindparam("after"),
     _task.c.expires_at > bindparam("now"),
     _task.c.number_key.not_in(bindparam("busy_keys", expanding=True)),
 )
@@ -430,8 +431,12 @@ def next_due(
     busy_keys: Sequence[str],
     now: datetime,
     call_limits: CallLimits,
+    after_now: bool,
 ) -> datetime | None:
-    """Return when the next waiting task may be called; expired tasks do not count."""
+    """Return when the next waiting task may be called; expired tasks do not count.
+
+    With ``after_now`` tasks that are due already count only where a limit holds them.
+    """
     free: list[str] = []
     moments: list[datetime] = []
     for queue in queues:
@@ -440,11 +445,13 @@ def next_due(
             free.append(queue)
         elif (due := _next_due(conn, [queue], busy_keys, now)) is not None:
             moments.append(max(due, at))
-    if free and (due := _next_due(conn, free, busy_keys, now)) is not None:
+    at = limits.all_free_at(conn, call_limits, now)
+    later_only = after_now and at is None
+    due = _next_due(conn, free, busy_keys, now, later_only=later_only) if free else None
+    if due is not None:
         moments.append(due)
     if not moments:
         return None
-    at = limits.all_free_at(conn, call_limits, now)
     return min(moments) if at is None else max(min(moments), at)
 
 
@@ -453,8 +460,14 @@ def _next_due(
     queues: Sequence[str],
     busy_keys: Sequence[str],
     now: datetime,
+    *,
+    later_only: bool = False,
 ) -> datetime | None:
-    due = conn.execute(
-        _NEXT_DUE, {"queues": queues, "busy_keys": busy_keys, "now": seconds(now)}
-    ).scalar()
+    values = {
+        "queues": queues,
+        "busy_keys": busy_keys,
+        "now": seconds(now),
+        "after": seconds(now) if later_only else 0.0,
+    }
+    due = conn.execute(_NEXT_DUE, values).scalar()
     return None if due is None else moment(due)

@@ -322,12 +322,14 @@ class TaskStore:
         *,
         busy_keys: Collection[str] = (),
         call_limits: CallLimits = _NO_LIMITS,
+        after_now: bool = False,
     ) -> datetime | None:
         """Return when the next waiting task may be called; None if there is none.
 
         That is the earliest ``due_at`` of the tasks that have not expired, or later if
         the limits do not allow a call then. Tasks with one of ``busy_keys`` are left
-        out, as in :meth:`begin_attempts`.
+        out, as in :meth:`begin_attempts`. With ``after_now`` also those that may be
+        called already.
         """
         if not queues:
             return None
@@ -338,6 +340,7 @@ class TaskStore:
             tuple(busy_keys),
             now,
             call_limits,
+            after_now,
         )
 
     async def next_expiry(self) -> datetime | None:

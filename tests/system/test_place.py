@@ -8,13 +8,14 @@ from typing import Any
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.domain.turns import Fairness
 from tests.emulator.calls import LiveCall
-from tests.emulator.scenarios import NO_ANSWER, Answers
+from tests.emulator.scenarios import NO_ANSWER, Answers, Refuses
 from tests.system.harness import (
     ALICE,
     BOB,
     NUMBER,
     ServiceTestCase,
     queue_settings,
+    settings,
 )
 
 #: A client who answers at once and talks for five seconds.
@@ -176,6 +177,57 @@ class OneAgentTests(PlaceTestCase):
         self.run_to(60)
         self.assert_status("completed")
         self.assertEqual(self.dispositions(), ["WITHDRAWN", "ANSWERED"])
+
+    def test_busy_client_is_called_again_when_the_delay_is_over(self) -> None:
+        """Though nothing happens in the queue meanwhile."""
+        self.begin(with_places(retry_delay="20s"))
+        self.alice.busy()
+        self.client_joins()
+        self.client.will(Refuses.BUSY)
+        self.alice.busy(False)
+        self.world.run(15)
+        (busy,) = self.client.rung
+        self.world.run(25)
+        again = self.client.rung[1]
+        self.assertLess(again.at - busy.at, 20 + 5)
+
+    def test_client_leaves_the_line_whose_queue_left_the_settings(self) -> None:
+        process = self.begin(with_places(request_expiry="20s"))
+        self.live("first", talks_s=120)
+        self.client_joins()
+        self.run_to(10)
+        self.assertEqual(self.line(), [NUMBER])
+        process.service.settings.replace(settings(queue_settings("sales")))
+        self.run_to(30)
+        self.assertEqual(self.line(), [])
+
+    def test_client_in_line_leaves_it_in_time_after_other_settings(self) -> None:
+        self.begin(with_places(request_expiry="60s"))
+        self.live("first", talks_s=120)
+        self.client_joins()
+        self.run_to(10)
+        self.world.processes[-1].kill()
+        self.world.run(1)
+        self.begin(queue_settings(request_expiry="60s", fairness=Fairness.LIVE_FIRST))
+        self.run_to(20)
+        self.assertEqual(self.line(), [NUMBER])
+        self.run_to(75)
+        self.assertEqual(self.line(), [])
+
+    def test_database_is_not_asked_with_each_event(self) -> None:
+        process = self.begin(with_places())
+        self.client_joins()
+        self.run_to(60)
+        self.assert_status("completed")
+        process.points.clear()
+        for _ in range(10):
+            self.support.pause(ALICE)
+            self.support.pause(ALICE, paused=False)
+            self.world.run(0.5)
+        asked = [
+            name for name in process.points if name == "after COMMIT of begin attempts"
+        ]
+        self.assertLess(len(asked), 3)
 
     def test_client_keeps_the_place_when_the_service_is_killed(self) -> None:
         self.busy_line(with_places())
