@@ -21,6 +21,7 @@ from fastagi.domain.people import (
 from tests.asterisk.callback import CLIENT, QUICK, pause, requested
 from tests.asterisk.test_history import found
 from tests.lab.lab import Lab
+from tests.lab.phones import request
 from tests.lab.processes import wait_until
 from tests.lab.scenarios import Answer, HangUp, Press
 from tests.lab.service import Service, merged, says
@@ -111,7 +112,6 @@ class Bot:
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
-        self.calls = 0
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -124,7 +124,6 @@ class Bot:
                     received = 0
                     while received < 24_000 and (data := call.recv(4096)):
                         received += len(data)
-                    self.calls += 1
                     call.sendall(_HANG_UP)
 
     def close(self) -> None:
@@ -211,6 +210,8 @@ def test_bot_that_calls_a_client_does_not_end_the_request(lab: Lab, bot: Bot) ->
             dial, context="outbound-routes", exten=CLIENT, timeout_s=10
         )
         client.wait_for_call()
+        # The client has answered the bot's call.
+        client.wait_for(request("ACK"))
         wait_until(lambda: not lab.asterisk.channels(), 20, "the end of the call")
         # What the service read after it is a later call.
         lab.caller("support", HangUp(after_ms=500), number="4930555071")

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -58,7 +59,9 @@ def change_lease(url: str, change: str) -> None:
             conn.exec_driver_sql("BEGIN") if url.startswith("sqlite") else None
             try:
                 conn.execute(sa.text(f"UPDATE lease SET {change}"))
-            except sa.exc.OperationalError:
+            except sa.exc.OperationalError as error:
+                if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
+                    raise
                 return False
             conn.commit()
             return True

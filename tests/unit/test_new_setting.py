@@ -13,8 +13,6 @@ import sys
 from pathlib import Path
 from typing import Final
 
-import pytest
-
 ROOT: Final = Path(__file__).parents[2]
 MODEL: Final = "fastagi/config/model.py"
 QUEUE_LAYERS: Final = "fastagi/config/queue_layers.py"
@@ -128,13 +126,6 @@ class Copy:
             text=True,
             timeout=120,
         )
-
-
-@pytest.mark.parametrize("additions", [SETTING, SECTION], ids=["setting", "section"])
-def test_three_files_are_enough(additions: Additions) -> None:
-    assert len(additions) <= 3
-    declared = [name for name in additions if name.startswith("fastagi/config/")]
-    assert len(declared) == 1
 
 
 def test_a_new_setting_is_read_merged_refused_and_used(tmp_path: Path) -> None:
