@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -30,6 +29,7 @@ from tests.lab.phones import Client, request
 from tests.lab.program import Fork
 from tests.lab.scenarios import Answer, HangUp, Press
 from tests.lab.service import Service, merged, says
+from tests.process.program import free_port
 
 #: Two Asterisks and two services at the same time.
 pytestmark = pytest.mark.crowd
@@ -66,12 +66,6 @@ def other_lab(booted_asterisk: Asterisk) -> Iterator[Lab]:
         lab.close()
     finally:
         asterisk.close()
-
-
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def talk(lab: Lab, service: Service) -> Client:

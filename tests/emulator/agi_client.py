@@ -36,6 +36,8 @@ from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, IOPump
 from zope.interface import implementer
 
+from tests.emulator.wires import MemoryPort
+
 #: AGI headers of the recorded channels.
 HEADERS: Mapping[str, str] = {
     "agi_channel": "Local/9@callers-00000001;2",
@@ -456,24 +458,6 @@ class MemoryCall:
             end.protocol.connectionLost(Failure(ConnectionLost()))
 
 
-@implementer(IListeningPort)
-class _MemoryPort:
-    def __init__(self, endpoint: MemoryEndpoint) -> None:
-        self._endpoint = endpoint
-
-    def startListening(self) -> None:
-        """It listens already."""
-
-    def stopListening(self) -> Deferred[None]:
-        """Take no more calls."""
-        self._endpoint.factory = None
-        return succeed(None)
-
-    def getHost(self) -> IPv4Address:
-        """Return the usual address."""
-        return IPv4Address("TCP", "127.0.0.1", 4573)
-
-
 @implementer(IStreamServerEndpoint)
 class MemoryEndpoint:
     """A server endpoint without a port: channels are joined by `call`."""
@@ -484,7 +468,7 @@ class MemoryEndpoint:
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Keep the factory."""
         self.factory = protocolFactory
-        return succeed(_MemoryPort(self))
+        return succeed(MemoryPort(self))
 
     def call(self, asterisk: AsteriskAgi, host: str = "127.0.0.1") -> MemoryCall:
         """Let a channel run ``AGI()`` as far as possible without time passing."""

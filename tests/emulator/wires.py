@@ -312,8 +312,10 @@ class ClientEndpoint:
 
 
 @implementer(IListeningPort)
-class _Port:
-    def __init__(self, endpoint: ServerEndpoint) -> None:
+class MemoryPort:
+    """The port of an endpoint in memory, which has a ``factory`` while it listens."""
+
+    def __init__(self, endpoint: Any) -> None:
         self._endpoint = endpoint
 
     def startListening(self) -> None:
@@ -342,7 +344,7 @@ class ServerEndpoint:
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Take connections from now on."""
         self.factory = protocolFactory
-        return succeed(_Port(self))
+        return succeed(MemoryPort(self))
 
     def dial(self, client: IProtocol, host: str = "127.0.0.1") -> Wire | None:
         """Connect a client; None if nobody listens or nobody is let in."""

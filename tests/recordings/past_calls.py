@@ -23,6 +23,7 @@ from fastagi.domain.counting import CountingRules
 from fastagi.history import cdr, queue_log
 from fastagi.history.facts import PastCall
 from fastagi.history.judge import Judged, judge
+from tests.lab.config import FREEPBX_CDR
 
 HISTORIES: Final = Path(__file__).with_name("histories")
 VERSIONS: Final = ("22.10", "16.28")
@@ -31,27 +32,7 @@ LATER: Final = 4e9
 
 #: Columns of ``freepbx.csv``, and of FreePBX's table ``cdr`` as far as Asterisk fills
 #: it.
-FREEPBX: Final = [
-    "calldate",
-    "clid",
-    "src",
-    "dst",
-    "dcontext",
-    "channel",
-    "dstchannel",
-    "lastapp",
-    "lastdata",
-    "duration",
-    "billsec",
-    "disposition",
-    "amaflags",
-    "accountcode",
-    "uniqueid",
-    "userfield",
-    "linkedid",
-    "peeraccount",
-    "sequence",
-]
+FREEPBX: Final = list(FREEPBX_CDR)
 
 QUEUES: Final = CountingRules(queues=frozenset({"support", "sales"}))
 INBOUND: Final = CountingRules(queues=QUEUES.queues, contexts=frozenset({"inbound"}))
