@@ -212,7 +212,7 @@ def rotate(lab: Lab) -> Path:
     return old
 
 
-def test_domain_missed_while_the_service_was_down_are_found_in_each_history(
+def test_calls_missed_while_the_service_was_down_are_found_in_each_history(
     lab: Lab,
 ) -> None:
     make_calls(lab)
@@ -237,7 +237,7 @@ def test_domain_missed_while_the_service_was_down_are_found_in_each_history(
         assert service.stop() == 0
 
 
-def test_domain_missed_while_the_link_was_lost_are_found_and_called_back(
+def test_calls_missed_while_the_link_was_lost_are_found_and_called_back(
     lab: Lab,
 ) -> None:
     lab.agent("alice")

@@ -121,7 +121,7 @@ class StopTests(RestartTestCase):
     def test_a_short_talk(self) -> None:
         self.stop_at_every_event(Answers(after_s=3, hangs_up_after_s=2), "failed")
 
-    def test_domain_stay_up(self) -> None:
+    def test_calls_stay_up(self) -> None:
         self.client.always(TALKS_10S)
         process = self.begin()
         self.add()

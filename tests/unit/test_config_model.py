@@ -416,7 +416,7 @@ class TestMissedCalls:
         assert rules.queues == {"support"}
         assert (rules.contexts, rules.numbers) == (frozenset(), ())
 
-    def test_domain_outside_of_queues(self) -> None:
+    def test_calls_outside_of_queues(self) -> None:
         settings = _load(
             "missed:\n  contexts: [from-trunk]\n  numbers: ['4930[0-9]+']\n"
             "  min_duration: 5s\n  queue: SALES\n" + self._QUEUES
