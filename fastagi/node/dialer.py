@@ -189,17 +189,25 @@ class Dialer:
         yield on(Hangup, self._hangup)
 
     def idle(self) -> Deferred[None]:
-        """Return a Deferred that fires when no attempt is in progress."""
+        """Return a Deferred that fires when no call is in progress.
+
+        Attempts that only wait in line are not waited for.
+        """
         waiting: Deferred[None] = Deferred(lambda gone: self._waiting.remove(gone))
         self._waiting.append(waiting)
         self._tell_idle()
         return waiting
 
     def _tell_idle(self) -> None:
-        if not self.running:
+        if not self.calls:
             waiting, self._waiting = self._waiting, []
             for deferred in waiting:
                 deferred.callback(None)
+
+    @property
+    def calls(self) -> int:
+        """Number of attempts in progress that do not only wait in line."""
+        return len(self.running) - len(self.placeholders())
 
     def waiting_for_member(self, target: str) -> int:
         """Return how many attempts need a free member of the target.

@@ -37,20 +37,24 @@ class LoadedDialplan:
         self.has_places = False
 
     async def learn(self) -> None:
-        """Ask, if any queue needs it; without an answer nothing is assumed."""
+        """Ask, if any queue needs it; without an answer the former one stands."""
         queues = self._settings().queues.values()
         if not any(queue.keeps_place for queue in queues):
             self.has_places = False
             return
         try:
             response = await self._manager.send(actions.get_var(_HAS_PLACES))
-        except (ActionFailed, ActionTimedOut, NotConnected) as error:
-            self.has_places = False
-            self._log.warn(
-                "live callers go first, whatever 'fairness' says: Asterisk does not say"
-                " whether its dialplan can keep places: {error}",
-                error=error,
-            )
+        except NotConnected:
+            # The next connect asks again.
+            return
+        except (ActionFailed, ActionTimedOut) as error:
+            if not self.has_places:
+                self._log.warn(
+                    "live callers go first, whatever 'fairness' says, until the next"
+                    " connect or reload: Asterisk does not say whether its dialplan can"
+                    " keep places: {error}",
+                    error=error,
+                )
             return
         self.has_places = response.get("Value") == "1"
         if not self.has_places:

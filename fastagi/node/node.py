@@ -269,11 +269,11 @@ class Node:
         """
         self._running = False
         self.scheduler.disable()
-        if not self.dialer.running or not limit_s or self._owner.is_lost:
+        if not self.dialer.calls or not limit_s or self._owner.is_lost:
             return
         self._log.info(
             "{count} calls are under way, following them for {limit_s:g} s at most",
-            count=len(self.dialer.running),
+            count=self.dialer.calls,
             limit_s=limit_s,
         )
         with suppress(TimeoutError):

@@ -229,6 +229,15 @@ class OneAgentTests(PlaceTestCase):
         ]
         self.assertLess(len(asked), 3)
 
+    def test_stop_does_not_wait_for_a_client_in_line(self) -> None:
+        self.busy_line(with_places())
+        self.run_to(40)
+        process = self.world.processes[-1]
+        process.stop()
+        self.world.run(0.5)
+        self.assertEqual(process.stopped, [None])
+        self.assertIn(NUMBER, self.line())
+
     def test_client_keeps_the_place_when_the_service_is_killed(self) -> None:
         self.busy_line(with_places())
         self.run_to(40)
