@@ -241,7 +241,7 @@ def _look_at_rotation(
         return
     known = [path.parent, *map(Path, history.rotated_into)]
     for rotation in rotations(path):
-        if rotation.into is None or rotation.into in known:
+        if rotation.into in known:
             continue
         if rotation.into.parent != path.parent:
             notes.fault(

@@ -23,6 +23,7 @@ import attrs
 from fastagi.checks.console import console_socket
 from fastagi.checks.finding import Notes
 from fastagi.checks.place import Place
+from fastagi.plain_file import open_plain
 from fastagi.runtime.kernel_limits import open_files
 
 #: The user that the systemd unit names.
@@ -30,6 +31,8 @@ DEFAULT_USER: Final = "callback-queue"
 #: The user id for an unknown user: one that owns nothing.
 _NO_GROUP: Final = 65534
 _TIMEOUT_S: Final = 10.0
+#: Bytes of the file with Asterisk's process id that are read.
+_LONGEST_PID: Final = 32
 #: struct ucred: process, user, group.
 _CREDENTIALS: Final = struct.Struct("3i")
 
@@ -187,7 +190,8 @@ def asterisk_user(place: Place) -> User | None:
     """
     pid_file = console_socket(place.config_dir).with_name("asterisk.pid")
     try:
-        pid = int(pid_file.read_text())
+        with open_plain(pid_file) as file:
+            pid = int(file.read(_LONGEST_PID))
         uid = Path(f"/proc/{pid}").stat().st_uid
         gid = Path(f"/proc/{pid}").stat().st_gid
         user = _user(uid, _groups_of(pid), gid)

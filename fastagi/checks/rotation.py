@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 import shlex
 from collections.abc import Iterator
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from attrs import frozen
+
+from fastagi.plain_file import open_plain
 
 #: logrotate's main settings, which are defaults for all, and those of packages.
 CONFIGURATION: Final = (Path("/etc/logrotate.conf"), Path("/etc/logrotate.d"))
@@ -23,8 +24,8 @@ class Rotation:
 
     #: File and line that say so.
     where: str
-    #: The folder that old files are moved into; None if they stay.
-    into: Path | None
+    #: The folder that old files are moved into.
+    into: Path
 
 
 def rotations(path: Path) -> Iterator[Rotation]:
@@ -37,7 +38,6 @@ def rotations(path: Path) -> Iterator[Rotation]:
         file
         for place in CONFIGURATION
         for file in (sorted(place.glob("*")) if place.is_dir() else [place])
-        if file.is_file()
     ]
     default: tuple[str, str] | None = None
     for file in files:
@@ -47,12 +47,11 @@ def rotations(path: Path) -> Iterator[Rotation]:
             if not names:
                 default = olddir or default
                 continue
-            if not any(fnmatch.fnmatch(str(path), name) for name in names):
+            # Unlike fnmatch's, an asterisk of logrotate stops at a slash.
+            if not any(name and path.match(name) for name in names):
                 continue
             chosen = olddir if olddir or "noolddir" in options else default
-            if chosen is None:
-                yield Rotation(f"{file}:{line}", None)
-            else:
+            if chosen is not None:
                 yield Rotation(chosen[1], path.parent / chosen[0])
 
 
@@ -62,8 +61,9 @@ def _blocks(file: Path) -> Iterator[tuple[list[str], dict[str, str], int]]:
     A block without patterns is what is said for all that follow.
     """
     try:
-        text = file.read_bytes()[:_LARGEST_BYTES].decode("utf-8", "replace")
-    except OSError:
+        with open_plain(file) as opened:
+            text = opened.read(_LARGEST_BYTES).decode("utf-8", "replace")
+    except (OSError, ValueError):
         return
     names: list[str] = []
     options: dict[str, str] = {}
@@ -74,16 +74,22 @@ def _blocks(file: Path) -> Iterator[tuple[list[str], dict[str, str], int]]:
             yield names, options, line
             names, options, inside = [], {}, False
         elif inside:
-            word, _, value = said.partition(" ")
-            options[word] = value.strip()
+            word, value = _option(said)
+            options[word] = value
             if word == "olddir":
                 line = number
         elif said.startswith(("/", '"', "{")):
             head, brace, _ = said.partition("{")
             names += _words(head)
             line, inside = number, bool(brace)
-        elif said.startswith("olddir "):
-            yield [], {"olddir": said.partition(" ")[2].strip()}, number
+        elif _option(said)[0] == "olddir":
+            yield [], {"olddir": _option(said)[1]}, number
+
+
+def _option(said: str) -> tuple[str, str]:
+    """Return the name and the value of an option; logrotate takes blanks and tabs."""
+    word, *value = said.split(None, 1) or [""]
+    return word, value[0].strip().strip('"') if value else ""
 
 
 def _words(text: str) -> list[str]:

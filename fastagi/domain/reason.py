@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
@@ -383,10 +384,11 @@ _SECTION: Final = re.compile(r"\[(?P<words>[^\]|]*)(?:\|(?P<if>\w+))?\]")
 def in_words(reason: Reason) -> str:
     """Return a reason in English."""
     params = reason.params
-    for template in TEMPLATES[reason.code]:
-        if _names(_SECTION.sub("", template)) <= params.keys():
-            return _fill(template + _ENDINGS, params)
-    # A code of another version, or a damaged one: show its parameters.
+    # A damaged row, or one of another version, must not keep a list from being shown.
+    with suppress(ArithmeticError, AttributeError, TypeError, ValueError):
+        for template in TEMPLATES[reason.code]:
+            if _names(_SECTION.sub("", template)) <= params.keys():
+                return _fill(template + _ENDINGS, params)
     values = ", ".join(f"{name}: {value}" for name, value in params.items())
     return f"{reason.code.value} ({values})" if values else reason.code.value
 

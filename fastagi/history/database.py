@@ -34,11 +34,14 @@ from fastagi.history.cdr import (
 from fastagi.history.errors import HistoryUnreadable
 from fastagi.history.text import decoded
 from fastagi.history.times import read_time
+from fastagi.plain_file import NoPlainFile, open_plain
 
 #: Time-out for connecting, in seconds.
 _CONNECT_S: Final = 5
 #: Time-out for one answer, in seconds.
 _ANSWER_S: Final = 20
+#: Time-out for one answer of PostgreSQL, in seconds; longer than the server's own.
+_PATIENCE_S: Final = _ANSWER_S + 5.0
 #: Maximum number of rows read, the newest ones; a busy machine writes fewer in a day.
 MOST_ROWS: Final = 100_000
 #: Maximum number up to which rows without a time are counted.
@@ -50,7 +53,7 @@ _DRIVERS: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
     "mysql": (
         "mysql+pymysql",
         {"connect_timeout": _CONNECT_S, "read_timeout": _ANSWER_S},
-        "pymysql",
+        "pymysql[rsa]",
     ),
     "postgresql": (
         "postgresql+psycopg",
@@ -87,6 +90,11 @@ class HistoryTable:
         schema, _, name = table.rpartition(".")
         self._table, self._schema = name, schema or None
         self.name = f"{_shown(parsed)}, table {table}"
+        self._server_remedy = (
+            ""
+            if parsed.get_backend_name() == "sqlite"
+            else "see whether its server runs and answers; "
+        )
         self._engine = self._make_engine(parsed)
 
     def _make_engine(self, url: URL) -> sa.Engine:
@@ -99,9 +107,12 @@ class HistoryTable:
         driver, options, package = _DRIVERS[url.get_backend_name()]
         with self._explained_errors():
             try:
-                return sa.create_engine(
+                engine = sa.create_engine(
                     url.set(drivername=driver), connect_args=options, **common
                 )
+                if engine.dialect.name == "postgresql":
+                    _limit_waits(engine)
+                return engine
             except ImportError:
                 raise HistoryUnreadable(
                     self.name,
@@ -191,8 +202,8 @@ class HistoryTable:
             raise HistoryUnreadable(
                 self.name,
                 f"it can not be read: {said or type(cause).__name__}",
-                f"correct history.{self._setting}_url in the settings, or the rights of"
-                " its user",
+                f"{self._server_remedy}correct history.{self._setting}_url in the"
+                " settings, or the rights of its user",
             ) from None
 
 
@@ -396,7 +407,27 @@ def _shown(url: URL) -> str:
     return url.set(query={}).render_as_string(hide_password=True)
 
 
+def _limit_waits(engine: sa.Engine) -> None:
+    """Give a PostgreSQL server up that does not answer; its own time-out cannot."""
+    from fastagi.patience import PatientConnection
+
+    class Connection(PatientConnection):
+        patience_s = _PATIENCE_S
+
+    def connect(_dialect: Any, _record: Any, args: Any, options: Any) -> Any:
+        return Connection.connect(*args, **options)
+
+    sa.event.listen(engine, "do_connect", connect)
+
+
 def _open_sqlite(path: Path) -> sqlite3.Connection:
+    # SQLite would wait at a FIFO. It says itself what else is wrong.
+    try:
+        open_plain(path).close()
+    except NoPlainFile as error:
+        raise OSError(error.strerror) from None
+    except OSError:
+        pass
     # "ro": SQLite must not create a missing file, nor change anything.
     conn = sqlite3.connect(
         f"file:{quote(str(path))}?mode=ro", uri=True, timeout=_CONNECT_S

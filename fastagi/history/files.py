@@ -176,12 +176,13 @@ def _folders_of(path: Path, folders: Sequence[str | Path]) -> list[Path]:
     """Return the folders in which rotated files of a log may be.
 
     A folder within the log's folder is left out if it contains a current log with the
-    same name: then it belongs to another Asterisk.
+    same name: then it belongs to another Asterisk. One that may not be entered holds
+    nothing that can be read (pathlib would raise for it).
     """
     within = [
         one
         for one in _in_folder(path.parent)
-        if one.is_dir() and not one.joinpath(path.name).exists()
+        if os.path.isdir(one) and not os.path.exists(one / path.name)
     ]
     return list(dict.fromkeys([path.parent, *within, *map(Path, folders)]))
 

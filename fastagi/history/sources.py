@@ -228,9 +228,12 @@ class CdrDatabase:
             if call.ended_at is not None and call.ended_at >= since - LONGEST_WAIT_S
         ]
         remarks = []
-        without_time = rows.without_time + table.count_without_time(
-            local_time(since - LONGEST_WAIT_S)
-        )
+        without_time = rows.without_time
+        try:
+            without_time += table.count_without_time(local_time(since - LONGEST_WAIT_S))
+        except HistoryUnreadable as error:
+            # The CDRs that were read count all the same.
+            remarks.append(error.problem)
         if without_time:
             count = f"{without_time}{'+' * (without_time >= MOST_COUNTED)}"
             remarks.append(

@@ -484,7 +484,7 @@ class PostgresBackend:
             from psycopg import Error
             from psycopg.conninfo import make_conninfo
 
-            from fastagi.store.patience import PatientConnection
+            from fastagi.patience import PatientConnection
         except ImportError:
             raise StoreUnavailable(
                 "the driver for PostgreSQL is missing",

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 
 import pytest
 import sqlalchemy as sa
 
-from fastagi.history import cdr
+from fastagi.history import cdr, database
 from fastagi.history.database import CdrTable
 from fastagi.history.errors import HistoryUnreadable
 from fastagi.history.sources import QueueLogDatabase
@@ -210,3 +211,15 @@ def test_recorded_queue_log_tells_the_same_as_in_a_file(
     found = outcomes(judged(reading.calls, QUEUES))
     assert found == outcomes(judged(from_queue_log(version), QUEUES))
     assert QueueLogDatabase(url, "queue_log").newest_at() is not None
+
+
+def test_server_that_does_not_answer_is_given_up(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a server that hangs; its own time-out does not come then."""
+    monkeypatch.setattr(database, "_PATIENCE_S", 0.5)
+    table = database.CdrTable(postgresql_url, "cdr")
+    began = time.monotonic()
+    with pytest.raises(sa.exc.OperationalError), table._engine.connect() as conn:
+        conn.exec_driver_sql("SELECT pg_sleep(10)")
+    assert time.monotonic() - began < 5

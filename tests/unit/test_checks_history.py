@@ -505,6 +505,40 @@ def test_queue_log_that_is_rotated_into_a_folder_elsewhere(
         assert check(tmp_path, queue_log=str(log)) == ["ok"]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "option", "is_moved"),
+    [
+        ("{log}", "olddir\t{old}", True),
+        ("{log}", 'olddir "{old}"', True),
+        # Not in the folder of the pattern.
+        ("{folder}/../*", "olddir {old}", False),
+        ("{parent}/*", "olddir {old}", False),
+        ('""', "olddir {old}", False),
+    ],
+)
+def test_logrotate_is_read_as_it_reads_itself(
+    tmp_path: Path,
+    log: Path,
+    pattern: str,
+    option: str,
+    is_moved: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    main, more = tmp_path / "logrotate.conf", tmp_path / "logrotate.d"
+    monkeypatch.setattr(rotation, "CONFIGURATION", (main, more))
+    names = {
+        "log": log,
+        "folder": log.parent,
+        "parent": log.parent.parent,
+        "old": f"{tmp_path}/old/logs",
+    }
+    block = f"{pattern} {{{{\n  {option}\n}}}}\n"
+    write(more / "asterisk", block.format(**names))
+    os.mkfifo(more / "pipe")
+    found = check(tmp_path, queue_log=str(log))
+    assert (found != ["ok"]) == is_moved
+
+
 CHANNEL_TYPES = """Type             Description                              Devicestate
 -----------      -----------                              -----------
 Local            Local Proxy Channel Driver               yes

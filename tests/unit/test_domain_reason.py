@@ -110,6 +110,16 @@ def test_what_is_not_known_is_told_as_it_is(code: str, params: str) -> None:
     assert str(reason) == f"{code} {params}"
 
 
+@pytest.mark.parametrize(
+    "params", ['{"found": 1}', '{"waited_s": 1' + "0" * 400 + "}", '{"who": null}']
+)
+@pytest.mark.parametrize("code", list(Code))
+def test_damaged_parameters_keep_no_list_from_being_shown(
+    code: Code, params: str
+) -> None:
+    assert str(load(code.value, params))
+
+
 def test_a_reason_without_its_parameters_still_has_words() -> None:
     assert str(because(Code.RETRY, delay_s=3.0)) == "retry (delay_s: 3.0)"
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import sys
@@ -711,7 +712,7 @@ def test_history_that_fails_in_any_way_harms_no_other(tmp_path: Path) -> None:
 
 def test_driver_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pymysql", None)
-    with pytest.raises(HistoryUnreadable, match=r"/bin/pip install 'pymysql'"):
+    with pytest.raises(HistoryUnreadable, match=r"/bin/pip install 'pymysql\[rsa\]'"):
         CdrTable("mysql://reader:secret@db/asteriskcdrdb", "cdr")
 
 
@@ -1047,3 +1048,10 @@ def test_voice_bot_in_a_queue_is_no_person_in_queue_log() -> None:
     found = judged(log(*lines))
     assert [ended.outcome for ended in found.known] == [Outcome.MISSED]
     assert found.contacts == []
+
+
+def test_pipe_in_place_of_the_database_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "master.db")
+    table = CdrTable(f"sqlite:///{tmp_path / 'master.db'}", "cdr")
+    with pytest.raises(HistoryUnreadable, match="no plain file"):
+        table.rows_since(datetime(2026, 1, 1))

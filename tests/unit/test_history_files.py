@@ -9,6 +9,7 @@ import lzma
 import os
 import shutil
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -340,3 +341,22 @@ def test_folder_elsewhere_into_which_logs_are_rotated(tmp_path: Path) -> None:
     folders = (elsewhere, tmp_path / "nowhere")
     found = lines_since(log, 0, time_of, folders=folders)
     assert found.lines == [b"100 a", b"200 b"]
+
+
+def test_folder_that_may_not_be_entered_hides_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o000)
+    (tmp_path / "queue_log.1").write_bytes(b"100 a\n")
+    (tmp_path / "queue_log").write_bytes(b"200 b\n")
+    # By its descriptor, since others may not enter pytest's folders.
+    folder = os.open(tmp_path, os.O_RDONLY)
+    tmp_path.chmod(0o755)
+    user = os.geteuid()
+    with suppress(PermissionError):
+        os.seteuid(65534)
+    try:
+        log = Path(f"/proc/self/fd/{folder}/queue_log")
+        found = lines_since(log, 0, time_of).lines
+    finally:
+        os.seteuid(user)
+        os.close(folder)
+    assert found == [b"100 a", b"200 b"]

@@ -15,7 +15,7 @@ import fastagi
 PACKAGE = Path(fastagi.__file__).parent
 
 #: Each layer and those it may import besides itself.
-_PURE = {"errors", "dialplan", "plain_file"}
+_PURE = {"errors", "dialplan", "plain_file", "patience"}
 _SERVICE = _PURE | {"runtime", "domain", "config", "store", "history"}
 _NODE = _SERVICE | {"wire", "ami", "agi", "service"}
 _APP = _NODE | {"node", "doors"}
@@ -23,15 +23,16 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "dialplan": set(),
     "plain_file": set(),
+    "patience": set(),
     "runtime": set(),
     "wire": {"errors"},
     "domain": {"errors"},
     # The history says which columns it can not do without.
     "config": {"errors", "plain_file", "domain", "history"},
-    "store": {"errors", "runtime", "domain"},
+    "store": {"patience", "errors", "runtime", "domain"},
     "ami": {"errors", "plain_file", "runtime", "wire"},
     "agi": {"errors", "wire"},
-    "history": {"errors", "dialplan", "plain_file", "domain"},
+    "history": {"patience", "errors", "dialplan", "plain_file", "domain"},
     "service": _SERVICE,
     "node": _NODE,
     "doors": {"errors", "runtime", "domain", "service"},
