@@ -18,6 +18,7 @@ from fastagi.wire.ami import AmiMessage
 from tests.asterisk.conf_cases import CASES, NAME
 from tests.lab.asterisk import Asterisk
 from tests.lab.config import WITNESS
+from tests.lab.processes import wait_until
 
 #: What Asterisk logs of a line that it refuses; of others it only warns.
 _STOP = (
@@ -70,13 +71,29 @@ def put(etc: Path, name: str) -> None:
         path.write_bytes(text.encode() if isinstance(text, str) else text)
 
 
-def said_by(link: ManagerLink) -> list[Shown] | str:
+def said_by(link: ManagerLink, file: str = NAME) -> list[Shown] | str:
     """Return what Asterisk reads in the file, or why it refuses it."""
-    action = Action("GetConfig", (("Filename", NAME), ("Filter", "TEMPLATES=include")))
+    action = Action("GetConfig", (("Filename", file), ("Filter", "TEMPLATES=include")))
     try:
         return shown(link.ask(action))
     except Refused as refused:
         return str(refused)
+
+
+def logged_by(asterisk: Asterisk, link: ManagerLink, number: int) -> str:
+    """Return what Asterisk logs while it reads the file.
+
+    Asterisk writes its log in a thread of its own, in order: everything is there as
+    soon as the log names a second file that Asterisk was asked for afterwards.
+    """
+    last = f"case-{number}-is-read.conf"
+    (asterisk.home / "etc" / last).write_text("[not closed\n")
+    before = len(asterisk.log)
+    said_by(link)
+    said_by(link, last)
+    wait_until(lambda: last in asterisk.log[before:], 10, f"{last} in Asterisk's log")
+    log = asterisk.log[before:]
+    return log[: max(log.rfind("\n", 0, log.index(last)), 0)]
 
 
 def test_files_are_read_as_asterisk_reads_them(
@@ -98,11 +115,9 @@ def test_line_that_stops_asterisk_is_the_one_it_names_in_its_log(
 ) -> None:
     etc = asterisk.home / "etc"
     stopped = 0
-    for name in CASES:
+    for number, name in enumerate(CASES):
         put(etc, name)
-        before = len(asterisk.log)
-        said_by(link)
-        log = asterisk.log[before:]
+        log = logged_by(asterisk, link, number)
         named = [f"{file}:{line}" for line, file in re.findall(_STOP, log)]
         told = [stop.problem.where for stop in read_conf(etc, NAME).stops]
         # Of an include that is not there it names no line.
