@@ -17,7 +17,7 @@ REQUEST_CONTEXT: Final = "callback-request"
 MEMBER_CONTEXT: Final = "callback-member"
 #: Extension that rings the members of a queue.
 QUEUE_EXTEN: Final = "queue"
-#: Extension that waits in a queue at a position; since version 6 of the dialplan.
+#: Extension that waits in a queue at a position; since version 7 of the dialplan.
 PLACE_EXTEN: Final = "place"
 #: Extension that rings one device.
 EXTENSION_EXTEN: Final = "extension"
@@ -70,6 +70,7 @@ class Variable(StrEnum):
     STATUS = "CALLBACK_STATUS"
     PROMPT = "CALLBACK_PROMPT"
     POSITION = "CALLBACK_POSITION"
+    PRIORITY = "CALLBACK_PRIORITY"
     ID = "CALLBACK_ID"
     TASK = "CALLBACK_TASK"
     TARGET = "CALLBACK_TARGET"

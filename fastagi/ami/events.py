@@ -13,6 +13,7 @@ parsed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, ClassVar, Final, TypeVar, cast
@@ -24,9 +25,15 @@ from fastagi.wire.ami import AmiMessage
 E = TypeVar("E", bound="AmiEvent")
 Columns = tuple[tuple[str, str, Callable[[str], Any]], ...]
 
+_INTEGER: Final = re.compile(r"-?[0-9]{1,10}")
+
 
 def _number(text: str) -> float:
     return float(text) if text.isdecimal() else 0.0
+
+
+def _integer(text: str) -> int:
+    return int(text) if _INTEGER.fullmatch(text) else 0
 
 
 def _flag(text: str) -> bool:
@@ -37,6 +44,7 @@ def _flag(text: str) -> bool:
 _READERS: Final[Mapping[Any, Callable[[str], Any]]] = {
     "str": str,
     "float": _number,
+    "int": _integer,
     "bool": _flag,
 }
 
@@ -342,6 +350,7 @@ class QueueEntry(AmiEvent):
     caller_id_num: str
     caller_id_name: str
     wait_s: float
+    priority: int
 
 
 # -- devices, and Asterisk as a whole -----------------------------------------

@@ -112,7 +112,7 @@ def story(answer: Mapping[str, Any]) -> str:
     who = f"{task['name']}, {task['number']}" if task["name"] else task["number"]
     lines = [
         f"Task {task['id']}: {who}, queue {task['queue']}",
-        f"  {_KINDS[task['kind']]}",
+        f"  {_KINDS[task['kind']]}{_priority(task)}",
         f"  {_describe(task)}",
     ]
     day = ""
@@ -140,6 +140,13 @@ def story(answer: Mapping[str, Any]) -> str:
         head = ("TRY", "STARTED", "RESULT", "AGENT", "TALK", "WHY")
         lines.append(_table(head, rows))
     return "\n".join(lines)
+
+
+def _priority(task: Mapping[str, Any]) -> str:
+    """Return the client's priority in the queue, if it is not the usual one."""
+    # A service that is older than this program does not tell it.
+    priority = task.get("priority", 0)
+    return f" Priority {priority} in the queue." if priority else ""
 
 
 def _describe(task: Mapping[str, Any]) -> str:

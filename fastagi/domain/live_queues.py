@@ -14,6 +14,7 @@ from typing import Final
 from attrs import define, evolve, field, frozen
 
 from fastagi.domain.names import folded
+from fastagi.domain.turns import Turn
 
 
 class DeviceState(IntEnum):
@@ -94,8 +95,16 @@ class WaitingCaller:
     joined_at: float
     #: Where Asterisk put it in line when it joined, from 1; 0 if that is not known.
     position: float = 0.0
+    #: Asterisk's priority: a higher one stands before all with a lower one. 0 until it
+    #: is known.
+    priority: int = 0
     number: str = ""
     name: str = ""
+
+    @property
+    def turn(self) -> Turn:
+        """The place in line among callers and tasks."""
+        return Turn(self.joined_at, self.priority)
 
 
 @define
@@ -124,6 +133,8 @@ class LiveQueues:
     _called: dict[str, set[str]] = field(factory=dict, init=False)
     #: When a channel first joined a queue, until the channel is gone.
     _first_joined: dict[tuple[str, str], float] = field(factory=dict, init=False)
+    #: Priorities of channels in a queue, until the channel is gone.
+    _priorities: dict[tuple[str, str], int] = field(factory=dict, init=False)
     #: Uniqueids of our own channels that wait in line at the place of their task.
     _placeholders: set[str] = field(factory=set, init=False)
 
@@ -179,10 +190,12 @@ class LiveQueues:
 
     def caller_joined(self, queue: str, caller: WaitingCaller) -> None:
         """Add a caller, who may have come back to an old place."""
-        joined_at = self._first_joined.setdefault(
-            (caller.uniqueid, folded(queue)), caller.joined_at
+        key = caller.uniqueid, folded(queue)
+        caller = evolve(
+            caller,
+            joined_at=self._first_joined.setdefault(key, caller.joined_at),
+            priority=self._priorities.get(key, 0),
         )
-        caller = evolve(caller, joined_at=joined_at)
         callers = self._queue(queue).callers
         callers.pop(caller.uniqueid, None)
         if not 0 < caller.position <= len(callers):
@@ -201,17 +214,26 @@ class LiveQueues:
             caller = found.callers[uniqueid]
             found.callers[uniqueid] = evolve(caller, joined_at=joined_at)
 
-    def placeholder(self, queue: str, uniqueid: str, joined_at: float) -> None:
+    def placeholder(self, queue: str, uniqueid: str, turn: Turn) -> None:
         """Our own channel waits, or will wait, in line at the place of its task."""
         self._placeholders.add(uniqueid)
-        self.keep_place(queue, uniqueid, joined_at)
+        self.keep_place(queue, uniqueid, turn.joined_at)
+        self.caller_priority(queue, uniqueid, turn.priority)
+
+    def caller_priority(self, queue: str, uniqueid: str, priority: int) -> None:
+        """Note the priority of a caller who waits in the queue."""
+        self._priorities[uniqueid, folded(queue)] = priority
+        found = self._queues.get(folded(queue))
+        if found is not None and uniqueid in found.callers:
+            caller = found.callers[uniqueid]
+            found.callers[uniqueid] = evolve(caller, priority=priority)
 
     def caller_left(self, queue: str, uniqueid: str) -> None:
         """Remove a caller; the call may continue."""
         if uniqueid in self._placeholders:
             # If its client is sent to a queue later, that is another wait.
             self._placeholders.discard(uniqueid)
-            self._first_joined.pop((uniqueid, folded(queue)), None)
+            self._forget(uniqueid, folded(queue))
         self._queue(queue).callers.pop(uniqueid, None)
 
     def channel_gone(self, uniqueid: str) -> bool:
@@ -224,7 +246,7 @@ class LiveQueues:
         self._placeholders.discard(uniqueid)
         for name, queue in self._queues.items():
             had_any |= queue.callers.pop(uniqueid, None) is not None
-            self._first_joined.pop((uniqueid, name), None)
+            self._forget(uniqueid, name)
         for interface, calls in list(self._called.items()):
             if uniqueid in calls:
                 had_any = True
@@ -239,9 +261,13 @@ class LiveQueues:
         gone = {uniqueid for uniqueid, _ in self._first_joined} - alive
         for uniqueid, queue in list(self._first_joined):
             if uniqueid in gone:
-                del self._first_joined[uniqueid, queue]
+                self._forget(uniqueid, queue)
         self._placeholders -= gone
         return gone
+
+    def _forget(self, uniqueid: str, folded_queue: str) -> None:
+        self._first_joined.pop((uniqueid, folded_queue), None)
+        self._priorities.pop((uniqueid, folded_queue), None)
 
     # -- asking ------------------------------------------------------------
 
@@ -287,12 +313,12 @@ class LiveQueues:
         """Return when a channel first joined the queue, also after it left."""
         return self._first_joined.get((uniqueid, folded(queue)))
 
-    def position_of(self, joined_at: float, queue: str) -> int:
-        """Return the position, from 1, of one who joined at that time.
+    def position_of(self, turn: Turn, queue: str) -> int:
+        """Return the position, from 1, of one who has that turn.
 
-        That is the one after the last who joined earlier: callers of a higher priority
-        stand before those who joined earlier than they, so earlier callers must be
-        found, not counted. An attempt that only rings a free agent is in nobody's way.
+        That is the one after the last whose turn comes earlier. These are found, not
+        counted, as the priority of a caller who has just joined may not be known yet.
+        An attempt that only rings a free agent is in nobody's way.
         """
         found = self._queues.get(folded(queue))
         position = 1
@@ -300,7 +326,7 @@ class LiveQueues:
             ours = self.is_member_leg(caller.uniqueid, queue)
             if ours and caller.uniqueid not in self._placeholders:
                 continue
-            if caller.joined_at <= joined_at:
+            if caller.turn <= turn:
                 position = number
         return position
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 from attrs import Attribute, field, frozen, validators
 
 from fastagi.domain.reason import Code, Reason
+from fastagi.domain.turns import Turn
 from fastagi.errors import CallbackError
 
 
@@ -160,6 +161,8 @@ class NewTask:
     queue: str
     #: The place in line: when the caller joined it.
     joined_at: datetime = field(validator=_aware)
+    #: Asterisk's priority of the caller in the queue; a higher one goes first.
+    priority: int = 0
     due_at: datetime = field(validator=_aware)
     expires_at: datetime = field(validator=_aware)
     #: Linkedid of the call that made the request; empty for a task added by hand.
@@ -182,6 +185,8 @@ class CallbackTask:
     queue: str
     linkedid: str
     joined_at: datetime = field(validator=_aware)
+    #: Asterisk's priority of the caller in the queue; a higher one goes first.
+    priority: int = 0
     created_at: datetime = field(validator=_aware)
     due_at: datetime = field(validator=_aware)
     expires_at: datetime = field(validator=_aware)
@@ -196,6 +201,11 @@ class CallbackTask:
     cancel_requested: bool = False
     #: Whether the client was served in another way during the attempt in progress.
     served: bool = False
+
+    @property
+    def turn(self) -> Turn:
+        """Its place in line among live callers and other tasks."""
+        return Turn(self.joined_at.timestamp(), self.priority)
 
     @property
     def is_open(self) -> bool:

@@ -11,7 +11,17 @@ from __future__ import annotations
 
 import enum
 import math
+import re
 from collections.abc import Collection
+from typing import Final
+
+from attrs import frozen
+
+#: What ``scanf("%30d")`` reads.
+_INTEGER: Final = re.compile(r"\s*([+-]?[0-9]{1,29})")
+#: The largest and the smallest priority: C's ``int``, and PostgreSQL's ``integer``.
+_MOST: Final = 2**31 - 1
+_LEAST: Final = -(2**31)
 
 
 class Fairness(enum.StrEnum):
@@ -23,22 +33,53 @@ class Fairness(enum.StrEnum):
     LIVE_FIRST = "live_first"
 
 
-def turn_of(
-    live_joined_at: Collection[float], placeholders: int, agents: int
-) -> float | None:
-    """Return until when one must have joined whose turn is near.
+def parse_priority(text: str) -> int:
+    """Return the priority that ``Queue()`` takes from QUEUE_PRIO; 0 if it is unusable.
+
+    ``apps/app_queue.c:queue_exec`` reads the leading integer and ignores the rest.
+    """
+    found = _INTEGER.match(text)
+    return min(max(int(found[1]), _LEAST), _MOST) if found else 0
+
+
+@frozen(order=True, init=False)
+class Turn:
+    """A place in a line that is sorted by priority, then by the time of joining.
+
+    The smaller of two is served first.
+    """
+
+    _falling_priority: int
+    joined_at: float
+
+    def __init__(self, joined_at: float, priority: int = 0) -> None:
+        """Args: the time of joining in epoch seconds, and the priority."""
+        self.__attrs_init__(-priority, joined_at)
+
+    @property
+    def priority(self) -> int:
+        """The priority: who has a higher one is served before all with a lower one."""
+        return -self._falling_priority
+
+
+#: The last of all: who may join so late may join at any time.
+ANY_TURN: Final = Turn(math.inf, _LEAST)
+
+
+def turn_of(live: Collection[Turn], placeholders: int, agents: int) -> Turn | None:
+    """Return the last turn that is near.
 
     Args:
-        live_joined_at: when the live callers joined, in epoch seconds.
+        live: the turns of the live callers.
         placeholders: how many attempts wait for an agent already.
         agents: how many agents are logged in and not paused.
 
     Returns:
-        Epoch seconds, infinite if everybody's turn is near; None if nobody's is.
+        `ANY_TURN` if everybody's turn is near; None if nobody's is.
     """
     most_ahead = agents - placeholders
     if most_ahead <= 0:
         return None
-    if len(live_joined_at) < most_ahead:
-        return math.inf
-    return sorted(live_joined_at)[most_ahead - 1]
+    if len(live) < most_ahead:
+        return ANY_TURN
+    return sorted(live)[most_ahead - 1]

@@ -245,6 +245,7 @@ def task_json(task: CallbackTask) -> Json:
         "language": task.language,
         "queue": task.queue,
         "joined_at": iso(task.joined_at),
+        "priority": task.priority,
         "created_at": iso(task.created_at),
         "due_at": iso(task.due_at),
         "expires_at": iso(task.expires_at),

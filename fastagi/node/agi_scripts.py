@@ -18,6 +18,7 @@ from fastagi.config.queue_layers import QueueSettings
 from fastagi.dialplan import Variable
 from fastagi.domain.numbers import is_withheld
 from fastagi.domain.reason import Code, Reason
+from fastagi.domain.turns import Turn, parse_priority
 from fastagi.node.queue_monitor import QueueMonitor
 from fastagi.service.promises import Promises
 from fastagi.service.requests import (
@@ -64,6 +65,7 @@ class AgiScripts:
             name=request.calleridname,
             language=request.language,
             joined_at=datetime.fromtimestamp(joined_at, UTC) if joined_at else None,
+            priority=_priority(request),
             uniqueid=request.uniqueid,
             linkedid=_linkedid(request),
         )
@@ -80,7 +82,8 @@ class AgiScripts:
         """Set the position at which a caller who goes back in line belongs."""
         args = agi.request.args
         if args and (joined_at := self._joined_at(agi.request, args[0])) is not None:
-            place = self._queue_monitor.queues.position_of(joined_at, args[0])
+            turn = Turn(joined_at, _priority(agi.request))
+            place = self._queue_monitor.queues.position_of(turn, args[0])
             await agi.set_variable(Variable.POSITION, str(place))
 
     def _joined_at(self, request: AgiRequest, queue: str) -> float | None:
@@ -110,3 +113,8 @@ def _dialplan_answer(
 def _linkedid(request: AgiRequest) -> str:
     """Return the third argument of the request; older dialplans pass only two."""
     return request.args[2][:150] if len(request.args) > 2 else request.uniqueid
+
+
+def _priority(request: AgiRequest) -> int:
+    """Return the caller's priority; dialplans before version 7 do not pass it."""
+    return parse_priority(request.args[3]) if len(request.args) > 3 else 0

@@ -29,6 +29,7 @@ from fastagi.config.model import Settings
 from fastagi.dialplan import Variable
 from fastagi.domain.numbers import printable, shown_number
 from fastagi.domain.reason import Code, because
+from fastagi.domain.turns import parse_priority
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.runtime.worker import Worker
@@ -61,12 +62,18 @@ _KEY: Final = re.compile(r"[A-Za-z0-9._~!*'()%-]{1,200}")
 
 @frozen(kw_only=True)
 class KeptRequest:
-    """One entry: ``1:time:queue:position:number:language:linkedid:name``."""
+    """One entry: ``1:time:queue:position:number:language:linkedid:name``.
+
+    The position may be followed by a slash and the priority. A service that does not
+    know of priorities reads such an entry, too; with one more field it would not.
+    """
 
     at: datetime
     queue: str
     #: The caller's position in the queue; 0 if unknown.
     position: int
+    #: The caller's priority in the queue.
+    priority: int
     number: str
     language: str
     linkedid: str
@@ -79,7 +86,8 @@ class KeptRequest:
         Raises:
             ValueError: the entry was not written by the dialplan.
         """
-        version, at, queue, position, *texts = value.split(":")
+        version, at, queue, place, *texts = value.split(":")
+        position, _, priority = place.partition("/")
         number, language, linkedid, name = map(unquote, texts)
         if version != "1" or not (at.isdecimal() and len(at) < 12):
             raise ValueError(f"not an entry of version 1: {value[:60]!a}")
@@ -87,6 +95,7 @@ class KeptRequest:
             at=datetime.fromtimestamp(int(at), UTC),
             queue=unquote(queue),
             position=int(position) if position.isdecimal() else 0,
+            priority=parse_priority(priority),
             number=number,
             language=language[:40],
             linkedid=linkedid[:150],
@@ -357,6 +366,7 @@ def _request(kept: KeptRequest, asked_at: datetime) -> CallbackRequest:
         name=kept.name,
         language=kept.language,
         asked_at=asked_at,
+        priority=kept.priority,
         linkedid=kept.linkedid,
         params={"position": kept.position} if kept.position else {},
     )

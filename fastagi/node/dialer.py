@@ -514,6 +514,7 @@ class Dialer:
         elif position is not None:
             exten, timeout_s = dialplan.PLACE_EXTEN, _WAIT_S
             variables[Variable.POSITION] = str(position)
+            variables[Variable.PRIORITY] = str(task.priority)
             variables[Variable.QUEUE_OPTIONS] = _without_music(settings.queue_options)
         for name, value in variables.items():
             if _UNSAFE_VALUE.search(value):

@@ -23,6 +23,7 @@ from fastagi.ami.events import CoreShowChannel
 from fastagi.ami.session import AmiSession, Credentials
 from fastagi.config.model import AmiSettings, Settings
 from fastagi.dialplan import Path
+from fastagi.domain.names import folded
 from fastagi.node.agi_scripts import AgiScripts
 from fastagi.node.astdb_requests import AstDbRequests
 from fastagi.node.call_tracker import CallTracker
@@ -113,6 +114,7 @@ class Node:
             background=background,
             targets=self._current_targets,
             is_member_leg=self._is_member_leg,
+            keeps_places=self._keeps_places,
         )
         self.dialplan = LoadedDialplan(manager=self.manager, settings=settings)
         self.hold = Hold(manager=self.manager, background=background)
@@ -403,6 +405,13 @@ class Node:
 
     def _is_member_leg(self, uniqueid: str, queue: str) -> bool:
         return self.dialer.is_member_leg(uniqueid, queue)
+
+    def _keeps_places(self, queue: str) -> bool:
+        """Whether tasks wait in line among the callers of a queue of Asterisk."""
+        return self.dialplan.has_places and any(
+            settings.keeps_place and folded(settings.target_queue) == folded(queue)
+            for settings in self._settings().queues.values()
+        )
 
     def _current_targets(self) -> list[Target]:
         return self._targets

@@ -38,6 +38,7 @@ from fastagi.ami.events import (
 )
 from fastagi.ami.session import AmiSession
 from fastagi.domain.live_queues import DeviceState, LiveQueues, Member, WaitingCaller
+from fastagi.domain.turns import parse_priority
 from fastagi.node.targets import Target
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
@@ -65,6 +66,8 @@ _EXTENSION_STATE: Final = {
     "16": DeviceState.ONHOLD,
 }
 
+#: The variable from which Queue() takes a caller's priority.
+_PRIORITY: Final = "QUEUE_PRIO"
 #: Asterisk's answer to Getvar if there is no such channel (16 to 22).
 _NO_CHANNEL: Final = "No such channel"
 
@@ -85,6 +88,7 @@ class QueueMonitor:
         background: Background,
         targets: Callable[[], Collection[Target]],
         is_member_leg: Callable[[str, str], bool],
+        keeps_places: Callable[[str], bool],
     ) -> None:
         self.queues = LiveQueues(is_member_leg=is_member_leg)
         #: Whether the whole state was received since the last connect.
@@ -93,6 +97,8 @@ class QueueMonitor:
         self._clock = clock
         self._background = background
         self._targets = targets
+        #: Whether a queue has tasks that wait in line among its callers.
+        self._keeps_places = keeps_places
         #: Called after a change that may allow or prevent calls.
         self.changed: Listeners[[]] = Listeners("a change of the queues")
         #: Called with queue and uniqueid of each live caller who joined, and after a
@@ -191,6 +197,9 @@ class QueueMonitor:
                     self.queues.set_member(member.queue, _member(member))
                 case QueueEntry.__name__:
                     entry = QueueEntry.parse(message)
+                    self.queues.caller_priority(
+                        entry.queue, entry.uniqueid, entry.priority
+                    )
                     self._caller_in_queue(entry, entry.wait_s)
 
     def connected(self) -> None:
@@ -231,7 +240,24 @@ class QueueMonitor:
 
     def _caller_joined(self, event: QueueCallerJoin) -> None:
         self._caller_in_queue(event, waited_s=0.0)
+        is_live = not self.queues.is_member_leg(event.uniqueid, event.queue)
+        if is_live and self._keeps_places(event.queue):
+            self._background.start(
+                "asking for a caller's priority",
+                self._ask_priority(event.queue, event.uniqueid),
+            )
         self._tell()
+
+    async def _ask_priority(self, queue: str, uniqueid: str) -> None:
+        """Learn the priority of a caller who has just joined: no event says it."""
+        try:
+            answer = await self._manager.send(actions.get_var(_PRIORITY, uniqueid))
+        except (ActionFailed, NotConnected, ActionTimedOut):
+            # The caller is gone, or the next look at the whole state shows it.
+            return
+        if priority := parse_priority(answer.get("Value")):
+            self.queues.caller_priority(queue, uniqueid, priority)
+            self._tell()
 
     def _caller_left(self, event: QueueCallerLeave) -> None:
         self.queues.caller_left(event.queue, event.uniqueid)

@@ -10,7 +10,6 @@ queues where everybody keeps the place, it puts a task in line when its turn com
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
 from typing import Final
@@ -24,7 +23,7 @@ from fastagi.domain.capacity import Capacity
 from fastagi.domain.names import folded
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import CallbackTask
-from fastagi.domain.turns import turn_of
+from fastagi.domain.turns import ANY_TURN, Turn, turn_of
 from fastagi.node.dialer import Dialer, RunningAttempt
 from fastagi.node.hold import Hold
 from fastagi.node.queue_monitor import QueueMonitor
@@ -42,9 +41,9 @@ _STORE_RETRY_S: Final = 2.0
 
 @frozen
 class _Idle:
-    """No task can be put in line that joined by a time, in epoch seconds."""
+    """No task can be put in line whose turn is up to a last one."""
 
-    joined_until: float
+    last: Turn
     #: When one may be due, in epoch seconds.
     until: float
 
@@ -220,13 +219,13 @@ class Scheduler:
         return self._next_change(wanted, now)
 
     async def _begin_attempt(
-        self, queues: frozenset[str], joined_until: float = math.inf
+        self, queues: frozenset[str], last: Turn = ANY_TURN
     ) -> TaskAttempt | None:
         """Store an attempt of the first task in line; None if no task is due.
 
         Args:
             queues: whose tasks may be called now.
-            joined_until: a task with a later place is not begun; epoch seconds.
+            last: a task with a later turn is not begun.
 
         Raises:
             StoreUnavailable: the database can not be used.
@@ -241,7 +240,7 @@ class Scheduler:
                 busy_keys=self._busy(),
                 call_limits=settings.call_limits,
                 number_rules=rules,
-                joined_until=joined_until,
+                last=last,
             )
             self._tell(due.put_off)
             if due.begun:
@@ -292,11 +291,11 @@ class Scheduler:
         self._queue_monitor.queues.placeholder(
             running.target,
             running.attempt.member_channel_id,
-            running.task.joined_at.timestamp(),
+            running.task.turn,
         )
 
-    def _turn(self, target: Target) -> float | None:
-        """Return until when a client must have joined who is put in line now.
+    def _turn(self, target: Target) -> Turn | None:
+        """Return the last turn of a client who is put in line now.
 
         None if nobody is. Asterisk inserts at a position, so one is put in line after
         the other: only when the last is there is it known what the next position means.
@@ -310,7 +309,7 @@ class Scheduler:
         for running in placeholders:
             if not queues.is_waiting(target.key, running.attempt.member_channel_id):
                 return None
-        live = [caller.joined_at for caller in queues.waiting(target.key)]
+        live = [caller.turn for caller in queues.waiting(target.key)]
         return turn_of(live, len(placeholders), queues.logged_in(target.key))
 
     async def _put_in_line(self, target: Target, queues: frozenset[str]) -> bool:
@@ -319,15 +318,15 @@ class Scheduler:
         Returns:
             Whether calls may still be placed.
         """
-        while (joined_until := self._turn(target)) is not None:
-            if self._is_known_to_be_idle(target, joined_until):
+        while (last := self._turn(target)) is not None:
+            if self._is_known_to_be_idle(target, last):
                 return True
             if not await self._may_call():
                 return False
             asked_at = self._clock.now()
-            begun = await self._begin_attempt(queues, joined_until)
+            begun = await self._begin_attempt(queues, last)
             if begun is None:
-                await self._note_idle(target, queues, joined_until, asked_at)
+                await self._note_idle(target, queues, last, asked_at)
                 return True
             if not await self._may_call():
                 return False
@@ -339,18 +338,18 @@ class Scheduler:
                 self._dialer.drop(begun, queue, why_not)
                 return self._is_ready and not self._hold.holds()
             position = self._queue_monitor.queues.position_of(
-                begun.task.joined_at.timestamp(), target.key
+                begun.task.turn, target.key
             )
             self._dialer.place(begun, queue, position)
             self._keep_place(self._dialer.running[begun.attempt.channel_id])
         return True
 
-    def _is_known_to_be_idle(self, target: Target, joined_until: float) -> bool:
-        """Whether no task joined so early since the database was last asked."""
+    def _is_known_to_be_idle(self, target: Target, last: Turn) -> bool:
+        """Whether no task has such a turn since the database was last asked."""
         idle = self._idle.get(folded(target.key))
         return (
             idle is not None
-            and joined_until <= idle.joined_until
+            and last <= idle.last
             and _is_ahead(idle.until, self._clock.epoch_s())
         )
 
@@ -358,10 +357,10 @@ class Scheduler:
         self,
         target: Target,
         queues: frozenset[str],
-        joined_until: float,
+        last: Turn,
         asked_at: datetime,
     ) -> None:
-        """Note that no task was due that joined so early, and when one may be."""
+        """Note that no task with such a turn was due, and when one may be."""
         at = await self._store.next_due(
             queues,
             asked_at,
@@ -372,7 +371,7 @@ class Scheduler:
         if not (self._worker.woken or self._is_waking):
             latest = asked_at.timestamp() + MAX_SLEEP_S
             until = min(at.timestamp(), latest) if at else latest
-            self._idle[folded(target.key)] = _Idle(joined_until, until)
+            self._idle[folded(target.key)] = _Idle(last, until)
 
     # -- looking -----------------------------------------------------------
 

@@ -146,6 +146,8 @@ class CallbackRequest:
     asked_at: datetime | None = None
     #: Since when the client waits; None: since the request was made.
     joined_at: datetime | None = None
+    #: Asterisk's priority of the client in the queue.
+    priority: int = 0
     #: Uniqueid of the caller's channel.
     uniqueid: str = ""
     #: Id by which the store recognises the call.
@@ -316,6 +318,7 @@ class Requests:
             language=request.language,
             queue=queue.name,
             joined_at=at if request.joined_at is None else request.joined_at,
+            priority=request.priority,
             due_at=at,
             expires_at=queue.expiry_rules.expires_at(source.kind, at),
             linkedid=request.linkedid,

@@ -13,7 +13,7 @@ from typing import Final
 
 import sqlalchemy as sa
 from attrs import evolve
-from sqlalchemy import bindparam, func, insert, select, text, update
+from sqlalchemy import and_, bindparam, func, insert, or_, select, text, update
 
 from fastagi.domain.attempt import Attempt, Disposition, Verdict
 from fastagi.domain.limits import CallLimits, called_too_often
@@ -21,6 +21,7 @@ from fastagi.domain.numbers import NumberRules, why_not_any_more
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.retry import RetryRules, decide
 from fastagi.domain.task import CallbackTask, Move, Status, after
+from fastagi.domain.turns import Turn
 from fastagi.store import guards, later, limits, schema
 from fastagi.store.errors import StaleTask
 from fastagi.store.events import move_task, write_event
@@ -52,11 +53,17 @@ _DUE: Final = (
         _pending,
         _task.c.queue.in_(bindparam("queues", expanding=True)),
         _task.c.due_at <= bindparam("now"),
-        _task.c.joined_at <= bindparam("joined_until"),
+        or_(
+            _task.c.priority > bindparam("priority"),
+            and_(
+                _task.c.priority == bindparam("priority"),
+                _task.c.joined_at <= bindparam("joined_until"),
+            ),
+        ),
         _task.c.expires_at > bindparam("now"),
         _task.c.number_key.not_in(bindparam("busy_keys", expanding=True)),
     )
-    .order_by(_task.c.joined_at, _task.c.id)
+    .order_by(_task.c.priority.desc(), _task.c.joined_at, _task.c.id)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
 )
@@ -67,6 +74,8 @@ _NEXT_DUE: Final = select(func.min(_task.c.due_at)).where(
     _task.c.expires_at > bindparam("now"),
     _task.c.number_key.not_in(bindparam("busy_keys", expanding=True)),
 )
+#: Later than every place, in epoch seconds; a database may not take infinity.
+_FAR_FUTURE_S: Final = 1e12
 #: Dispositions of the attempts of a task that count, the latest first.
 _DISPOSITIONS: Final = (
     select(_attempt.c.disposition)
@@ -116,7 +125,7 @@ def begin_attempts(
     now: datetime,
     call_limits: CallLimits,
     number_rules: Mapping[str, NumberRules],
-    joined_until: float,
+    last: Turn,
     node: str,
 ) -> BeginResult:
     """Begin an attempt for each of the first due tasks, one per channel id.
@@ -129,7 +138,7 @@ def begin_attempts(
         now: the current time.
         call_limits: maximum numbers of calls, these included.
         number_rules: which numbers each queue may call; a queue without: any.
-        joined_until: tasks with a later place are not begun; epoch seconds.
+        last: the last turn whose task may be begun.
         node: the name of the Asterisk that places the calls.
     """
     begun: list[TaskAttempt] = []
@@ -142,7 +151,7 @@ def begin_attempts(
             now,
             call_limits,
             number_rules,
-            joined_until,
+            last,
             put_off,
         )
         if task is None:
@@ -158,7 +167,7 @@ def _next_to_call(
     now: datetime,
     call_limits: CallLimits,
     number_rules: Mapping[str, NumberRules],
-    joined_until: float,
+    last: Turn,
     put_off: list[CallbackTask],
 ) -> CallbackTask | None:
     """Put off due tasks that must not be called; return the first that may, or None."""
@@ -171,7 +180,8 @@ def _next_to_call(
         "queues": free,
         "busy_keys": busy_keys,
         "now": seconds(now),
-        "joined_until": joined_until,
+        "priority": last.priority,
+        "joined_until": min(last.joined_at, _FAR_FUTURE_S),
         "most": 1,
     }
     while free and len(put_off) < _MAX_PUT_OFF:

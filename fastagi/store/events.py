@@ -36,6 +36,7 @@ _CHANGING: Final = (
     "status",
     "name",
     "language",
+    "priority",
     "due_at",
     "expires_at",
     "ended_at",

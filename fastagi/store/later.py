@@ -81,6 +81,7 @@ class LaterRequest:
     queue: str
     linkedid: str
     joined_at: datetime
+    priority: int
     #: The latest time at which it may have been made.
     asked_at: datetime
     expires_at: datetime
@@ -104,6 +105,7 @@ class LaterRequest:
             language=self.language,
             queue=self.queue,
             joined_at=self.joined_at,
+            priority=self.priority,
             due_at=now,
             expires_at=self.expires_at,
             linkedid=self.linkedid,
@@ -174,6 +176,7 @@ def store(conn: sa.Connection, task_id: int, new: NewTask, now: datetime) -> int
             "queue": new.queue,
             "linkedid": new.linkedid,
             "joined_at": new.joined_at.timestamp(),
+            "priority": new.priority,
             "asked_at": asked_at.timestamp(),
             "expires_at": new.expires_at.timestamp(),
             "reason_code": new.why.code.value,
@@ -260,6 +263,7 @@ def _request_of(row: sa.Row[Any]) -> LaterRequest:
         queue=row.queue,
         linkedid=row.linkedid,
         joined_at=_when(row.joined_at),
+        priority=row.priority,
         asked_at=_when(row.asked_at),
         expires_at=_when(row.expires_at),
         why=load(row.reason_code, row.reason_params),

@@ -183,6 +183,7 @@ def _pending_task(new: NewTask, now: datetime) -> CallbackTask:
         queue=new.queue,
         linkedid=storable(new.linkedid),
         joined_at=new.joined_at,
+        priority=new.priority,
         created_at=now,
         due_at=new.due_at,
         expires_at=new.expires_at,
@@ -199,6 +200,8 @@ def renew(
     told: bool = False,
 ) -> CallbackTask:
     """Renew an open task because its client asked again; it keeps its place in line.
+
+    If the client has a higher priority now, the task gets it.
 
     Args:
         conn: in a transaction.
@@ -218,6 +221,7 @@ def renew(
         kind=new.kind if new.kind is Kind.REQUESTED else task.kind,
         name=task.name or storable(new.name),
         language=task.language or storable(new.language),
+        priority=max(task.priority, new.priority),
         expires_at=max(task.expires_at, new.expires_at),
         # The request is newer than the cancellation.
         cancel_requested=False,

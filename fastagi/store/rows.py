@@ -148,6 +148,7 @@ def task_of(row: sa.Row[Any]) -> CallbackTask:
         queue=row.queue,
         linkedid=row.linkedid,
         joined_at=moment(row.joined_at),
+        priority=row.priority,
         created_at=moment(row.created_at),
         due_at=moment(row.due_at),
         expires_at=moment(row.expires_at),

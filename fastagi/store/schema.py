@@ -60,6 +60,11 @@ def _reason_code() -> Column[str]:
     return Column("reason_code", Text, nullable=False, server_default=Code.TEXT.value)
 
 
+def _priority() -> Column[int]:
+    """Return the column of the caller's priority in Asterisk's queue."""
+    return Column("priority", Integer, nullable=False, server_default="0")
+
+
 #: The condition of the partial indexes for open tasks. A database uses them only for a
 #: query with exactly this condition.
 OPEN_ONLY: Final = _one_of("status", [status for status in Status if status in OPEN])
@@ -102,6 +107,7 @@ task = Table(
     Column("cancel_requested", _flag("cancel_requested"), nullable=False),
     Column("served", _flag("served"), nullable=False),
     _reason_code(),
+    _priority(),
     CheckConstraint(_one_of("kind", Kind), name="kind"),
     CheckConstraint(_one_of("status", Status), name="status"),
     CheckConstraint(f"({OPEN_ONLY}) = (ended_at IS NULL)", name="ended"),
@@ -252,6 +258,7 @@ later_request = Table(
     #: The event of the request in the history of the task that it became.
     Column("next_event_id", ForeignKey(task_event.c.id, ondelete="CASCADE")),
     _reason_code(),
+    _priority(),
     CheckConstraint(_one_of("kind", Kind), name="kind"),
     CheckConstraint(_one_of("state", LaterState), name="state"),
 )

@@ -94,7 +94,7 @@ def rekey(conn: sa.Connection, plan: NumberPlan, now: datetime) -> list[Callback
     rows = conn.execute(select(_task).where(_open).with_for_update())
     tasks = sorted(
         (task_of(row) for row in rows),
-        key=lambda task: (task.status is not Status.CALLING, task.joined_at, task.id),
+        key=lambda task: (task.status is not Status.CALLING, task.turn, task.id),
     )
     stays: dict[str, CallbackTask] = {}
     changed: dict[int, str] = {}

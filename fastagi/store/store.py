@@ -7,7 +7,6 @@ database cannot be used, besides the errors in its docstring.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar, TypeVarTuple
@@ -22,6 +21,7 @@ from fastagi.domain.queue_log_entries import EventRow
 from fastagi.domain.reason import Reason
 from fastagi.domain.retry import RetryRules
 from fastagi.domain.task import CallbackTask, NewTask, Status, TaskEvent
+from fastagi.domain.turns import ANY_TURN, Turn
 from fastagi.store import (
     attempts,
     guards,
@@ -56,8 +56,6 @@ Ts = TypeVarTuple("Ts")
 _COUNTED_AT_ONCE: Final = 50_000
 _NO_LIMITS: Final = CallLimits()
 _ANY_NUMBER: Final[Mapping[str, NumberRules]] = {}
-#: Later than every place, in epoch seconds; a database may not take infinity.
-_FAR_FUTURE_S: Final = 1e12
 
 
 class TaskStore:
@@ -195,7 +193,7 @@ class TaskStore:
         busy_keys: Collection[str] = (),
         call_limits: CallLimits = _NO_LIMITS,
         number_rules: Mapping[str, NumberRules] = _ANY_NUMBER,
-        joined_until: float = math.inf,
+        last: Turn = ANY_TURN,
     ) -> BeginResult:
         """Begin attempts of due tasks, the first in line first.
 
@@ -211,7 +209,7 @@ class TaskStore:
             call_limits: maximum numbers of calls, these included.
             number_rules: which numbers each queue may call; a queue without: any. A
                 task whose number is not allowed any more ends.
-            joined_until: tasks with a later place are not begun; epoch seconds.
+            last: the last turn whose task may be begun.
         """
         if not queues or not channel_ids:
             return BeginResult([], [])
@@ -224,7 +222,7 @@ class TaskStore:
             now,
             call_limits,
             number_rules,
-            min(joined_until, _FAR_FUTURE_S),
+            last,
             self._node,
         )
 

@@ -69,6 +69,20 @@ def test_key_is_pressed_without_a_service_and_the_next_start_calls_back(
     assert lab.witness.events("UserEvent", UserEvent="CallbackKept")
 
 
+def test_priority_is_kept_with_the_request(lab: Lab) -> None:
+    lab.asterisk.set_dialplan(
+        global_variables=KEEP,
+        extra="[inbound](+)\nexten => important,1,Answer()\n"
+        " same => n,Set(QUEUE_PRIO=-5)\n same => n,Goto(support,1)\n",
+    )
+    pause(lab, "support")
+    caller = lab.caller("important", Press("1"), number=CLIENT)
+    hung_up_by_asterisk(caller)
+    service = lab.service(QUICK)
+    service.wait_for(says("kept by Asterisk until now"))
+    assert only_task(service)["priority"] == -5
+
+
 def test_shipped_prompt_is_heard_in_the_callers_language(lab: Lab) -> None:
     lab.asterisk.set_dialplan(global_variables={"CALLBACK_WHEN_DOWN": "keep"})
     pause(lab, "support")

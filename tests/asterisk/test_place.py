@@ -30,6 +30,15 @@ def with_fairness(fairness: str) -> dict[str, Any]:
     return merged(QUICK, {"defaults": {"fairness": fairness, "success_duration": "0s"}})
 
 
+#: Extensions of callers whom the dialplan gives a priority.
+PRIORITIES = """
+[inbound](+)
+exten => important,1,Answer()
+ same => n,Set(QUEUE_PRIO=5)
+ same => n,Goto(sales,1)
+"""
+
+
 def build_line(lab: Lab, service: Service) -> None:
     """The client joins behind two live callers; two more join later."""
     for number in ("101", "102"):
@@ -79,6 +88,31 @@ def test_client_is_called_in_the_order_that_the_settings_say(
     assert served(lab, 5) == order
     settled(service, "completed")
     assert dispositions(service) == ["ANSWERED"]
+
+
+def test_client_keeps_the_place_among_callers_of_the_same_priority(
+    lab: Lab,
+) -> None:
+    lab.asterisk.set_dialplan(extra=PRIORITIES)
+    lab.agent("carol", *STAYS_FIRST)
+    lab.client(CLIENT)
+    service = lab.service(with_fairness("place"))
+    lab.caller("sales", number="101")
+    lab.witness.wait_for(event("AgentConnect", Queue="sales"))
+    lab.caller("sales", number="102")
+    assert joins(lab, "102", 1)["Position"] == "1"
+    lab.caller("important", number="103")
+    assert joins(lab, "103", 1)["Position"] == "1"
+    lab.caller("important", Press("1"), number=CLIENT)
+    requested(service)
+    lab.caller("important", number="104")
+    joins(lab, "104", 1)
+    assert service.tasks()[0]["priority"] == 5
+    end_first_call(lab)
+
+    assert served(lab, 5) == ["101", "103", CLIENT, "104", "102"]
+    assert lab.witness.wait_for(in_line)["Position"] == "1"
+    settled(service, "completed")
 
 
 def test_client_in_line_moves_up_the_callers_behind_and_hears_no_music(

@@ -178,6 +178,7 @@ class FakeAsterisk:
         talks_s: float | None = 30.0,
         queue_timeout_s: float | None = None,
         meets_bot: bool = False,
+        priority: str = "",
     ) -> LiveCall:
         """Somebody calls in, perhaps talks to a voice bot, and enters a queue."""
         return LiveCall(
@@ -189,6 +190,7 @@ class FakeAsterisk:
             talks_s=talks_s,
             queue_timeout_s=queue_timeout_s,
             meets_bot=meets_bot,
+            priority=priority,
         )
 
     # -- what breaks -------------------------------------------------------
@@ -550,7 +552,7 @@ class FakeAsterisk:
                         ("ConnectedLineNum", channel.number),
                         ("ConnectedLineName", channel.caller),
                         ("Wait", str(int(self.now - visit.joined_at))),
-                        ("Priority", "0"),
+                        ("Priority", str(visit.priority)),
                     ),
                 )
             )
@@ -576,6 +578,9 @@ class FakeAsterisk:
         channel = self._channel(action)
         if channel is None:
             return error("No such channel")
+        if variable == "QUEUE_PRIO":
+            priority = channel.queue_priority
+            return success("Success", Variable=variable, Value=priority)
         return success("Success", Variable=variable, Value=channel.presentation)
 
     def _hangup(self, action: Action) -> Answer:

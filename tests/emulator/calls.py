@@ -117,6 +117,8 @@ class Callback:
                 # Queue() fails at once for a queue that does not exist.
                 self._later(0, self._member_leg_failed)
                 return
+            if in_line:
+                half.queue_priority = self._variable("CALLBACK_PRIORITY")
             self._visit = Visit(
                 queue,
                 half,
@@ -474,6 +476,7 @@ class LiveCall:
         talks_s: float | None,
         queue_timeout_s: float | None,
         meets_bot: bool,
+        priority: str = "",
     ) -> None:
         self._pbx = pbx
         self._queue = pbx.queues[queue.lower()]
@@ -504,6 +507,7 @@ class LiveCall:
         )
         self._name = name
         self.channel.state = "Up"
+        self.channel.queue_priority = priority
         self.channel.hung_up = self.hang_up
         if self.withheld:
             self.channel.presentation = "prohib_passed_screen"
@@ -618,7 +622,15 @@ class LiveCall:
             if not self.gone:
                 then()
 
-        self._agi = AgiRun(self._pbx, script, self._agi_headers(), self._variables)
+        arguments = (
+            self._variables["CALLBACK_QUEUE"],
+            self._variables["CALLBACK_POSITION"],
+            self.channel.linkedid,
+            self.channel.queue_priority,
+        )
+        self._agi = AgiRun(
+            self._pbx, script, arguments, self._agi_headers(), self._variables
+        )
         self._agi.start(ended)
 
     def _agi_headers(self) -> dict[str, str]:
@@ -651,7 +663,7 @@ class LiveCall:
             "1",
             f"{self._pbx.wall_clock}",
             self.queue,
-            self._variables["CALLBACK_POSITION"],
+            f"{self._variables['CALLBACK_POSITION']}/{self.channel.queue_priority}",
             self.number,
             "en",
             self.channel.uniqueid,
@@ -716,12 +728,12 @@ class AgiRun:
         self,
         pbx: FakeAsterisk,
         script: str,
+        arguments: tuple[str, ...],
         headers: dict[str, str],
         variables: dict[str, str],
     ) -> None:
         self._pbx = pbx
         self._variables = variables
-        arguments = (variables["CALLBACK_QUEUE"], variables["CALLBACK_POSITION"])
         self.channel = AsteriskAgi(
             script,
             arguments,

@@ -83,6 +83,8 @@ class Channel:
     application: str = ""
     data: str = ""
     bridge: Bridge | None = None
+    #: QUEUE_PRIO, which Queue() reads when the channel joins.
+    queue_priority: str = ""
     #: CALLERID(num-pres).
     presentation: str = "allowed_not_screened"
     #: What happens when whoever is at the end of it hangs up.

@@ -214,16 +214,27 @@ class Visit:
         self._timer: IDelayedCall | None = None
         self.member: Member | None = None
         self._ring: Ring | None = None
-        place = len(queue.visits)
-        if position is not None:
-            place = min(max(position - 1, 0), place)
-        queue.visits.insert(place, self)
+        self.priority = int(channel.queue_priority or 0)
+        queue.visits.insert(self._place(position), self)
         self.original_position = self.position
         self._log("ENTERQUEUE", "", channel.number, str(self.position))
         self._tell("QueueCallerJoin", ("Position", str(self.position)), self._count())
         if timeout_s is not None:
             self._timer = self._pbx.later(timeout_s, self._time_is_over)
         queue.look()
+
+    def _place(self, position: int | None) -> int:
+        """Return where app_queue inserts it, from 0 (join_queue)."""
+        for place, other in enumerate(self.queue.visits):
+            if self.priority > other.priority:
+                return place
+            if (
+                position is not None
+                and self.priority >= other.priority
+                and position <= place + 1
+            ):
+                return place
+        return len(self.queue.visits)
 
     @property
     def position(self) -> int:

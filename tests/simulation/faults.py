@@ -7,7 +7,6 @@ simulation must find broken, and its seeds are how many it may need at most.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +19,7 @@ from fastagi.domain import retry
 from fastagi.domain.attempt import Progress, Verdict
 from fastagi.domain.live_queues import LiveQueues
 from fastagi.domain.task import CallbackTask, NewTask, Status
+from fastagi.domain.turns import ANY_TURN, Turn
 from fastagi.node import scheduler
 from fastagi.node.astdb_requests import AstDbRequests
 from fastagi.node.call_tracker import CallTracker
@@ -132,8 +132,8 @@ def _ask_nobody() -> Iterator[None]:
     first_seed=PLACES_FROM,
 )
 def _all_in_line() -> Iterator[None]:
-    def now(live: Any, placeholders: int, agents: int) -> float | None:
-        return math.inf if agents else None
+    def now(live: Any, placeholders: int, agents: int) -> Turn | None:
+        return ANY_TURN if agents else None
 
     with mock.patch.object(scheduler, "turn_of", now):
         yield

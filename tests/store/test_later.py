@@ -101,7 +101,7 @@ def use_up(store: TaskStore, task_id: int) -> None:
 
 def test_a_request_in_the_talk_becomes_a_task_of_its_own(store: TaskStore) -> None:
     begun = talk(store)
-    recorded = ask_in_sales(store)
+    recorded = ask_in_sales(store, priority=5)
     assert not recorded.created
 
     ended = close(store, begun)
@@ -113,6 +113,7 @@ def test_a_request_in_the_talk_becomes_a_task_of_its_own(store: TaskStore) -> No
     assert (task.queue, task.name, task.language) == ("sales", "Ann", "de")
     assert (task.linkedid, task.number_key) == ("17.2", begun.task.number_key)
     assert task.joined_at == at(6.5)
+    assert task.priority == 5
     assert task.due_at == task.created_at == at(20)
     assert task.expires_at == at(8.5 + 3600)
     assert task.attempts == 0

@@ -18,6 +18,7 @@ from fastagi.domain.numbers import NumberPlan
 from fastagi.domain.reason import said
 from fastagi.domain.retry import ResultRule, RetryRules
 from fastagi.domain.task import CallbackTask, IllegalMove, Kind, Move, Status
+from fastagi.domain.turns import ANY_TURN, Turn
 from fastagi.store import (
     attempts,
     events,
@@ -404,11 +405,39 @@ def test_who_joined_too_late_is_not_called(store: TaskStore) -> None:
 
     begun = done(
         store.begin_attempts(
-            {"support"}, ["a", "b"], NOW, joined_until=at(-5).timestamp()
+            {"support"}, ["a", "b"], NOW, last=Turn(at(-5).timestamp())
         )
     ).begun
 
     assert [b.task.number_key for b in begun] == ["2"]
+
+
+def test_higher_priority_is_called_first(store: TaskStore) -> None:
+    for number, joined, priority in [
+        ("1", -9, 0),
+        ("2", -5, 5),
+        ("3", -7, -1),
+        ("4", -6, 5),
+    ]:
+        add(store, number, joined_at=at(joined), priority=priority)
+
+    def begin_until(last: Turn, *channel_ids: str) -> list[str]:
+        attempts = store.begin_attempts({"support"}, channel_ids, NOW, last=last)
+        return [begun.task.number_key for begun in done(attempts).begun]
+
+    assert begin_until(Turn(at(-5.5).timestamp(), 5), "a", "b") == ["4"]
+    assert begin_until(Turn(at(-10).timestamp(), 0), "c", "d") == ["2"]
+    assert begin_until(Turn(at(-8).timestamp(), 0), "e", "f") == ["1"]
+    assert begin_until(Turn(at(-8).timestamp(), 0), "g") == []
+    assert begin_until(ANY_TURN, "h") == ["3"]
+
+
+def test_priority_is_kept_and_rises_with_a_later_request(store: TaskStore) -> None:
+    task = add(store, priority=2)
+    assert done(store.find(task.id)).priority == 2
+    assert add(store, seconds=1, priority=1).priority == 2
+    assert add(store, seconds=2, priority=7).priority == 7
+    assert done(store.find(task.id)).priority == 7
 
 
 def test_no_queue_or_no_channel_begins_nothing(store: TaskStore) -> None:
@@ -1328,6 +1357,7 @@ def test_the_first_in_line_is_found_without_reading_all_tasks(
         "queues": ["a", "b"],
         "busy_keys": ["x"],
         "now": 1.0,
+        "priority": 0,
         "joined_until": 1e12,
         "most": 3,
     }

@@ -98,12 +98,14 @@ class ServiceTestCase(SynchronousTestCase):
         answer = self.world.ask("tasks.add", queue=queue, number=number)
         self.assertTrue(answer["ok"], answer)
 
-    def request(self, number: str = NUMBER, queue: str = "support") -> LiveCall:
+    def request(
+        self, number: str = NUMBER, queue: str = "support", priority: str = ""
+    ) -> LiveCall:
         """Have somebody call in, press 1 at once, hear the prompt and be gone.
 
         It takes the two seconds of the prompt. A free agent's phone rings briefly.
         """
-        call = self.asterisk.call(queue, number)
+        call = self.asterisk.call(queue, number, priority=priority)
         self.world.settle()
         call.press()
         self.world.run(2)

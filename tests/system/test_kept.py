@@ -64,6 +64,21 @@ class ServiceDownTests(KeptTestCase):
         self.world.run(1)
         self.assertEqual(self.kept, [])
 
+    def test_priority_is_kept(self) -> None:
+        self.press(priority="5")
+        self.press("0301111111")
+        self.begin()
+        priorities = {task.number: task.priority for task in self.world.tasks()}
+        self.assertEqual(priorities, {NUMBER: 5, "0301111111": 0})
+
+    def test_entry_of_an_older_dialplan_has_no_priority(self) -> None:
+        entry = f"1:1800000000:support:3:{NUMBER}:en:call-1:"
+        self.asterisk.astdb[FAMILY, "1"] = entry
+        self.begin()
+        task = self.world.task()
+        self.assertEqual(task.priority, 0)
+        self.assertIn("position 3", self.texts()[0])
+
     def test_the_client_is_called(self) -> None:
         self.press()
         self.begin()

@@ -34,19 +34,19 @@ class PlaceTestCase(ServiceTestCase):
         super().setUp()
         self.callers: dict[str, LiveCall] = {}
 
-    def live(self, name: str, talks_s: float = 10.0) -> LiveCall:
+    def live(self, name: str, talks_s: float = 10.0, priority: str = "") -> LiveCall:
         """Have somebody call in who waits for an agent."""
         number = f"03099{len(self.callers):05}"
-        call = self.asterisk.call("support", number, talks_s=talks_s)
+        call = self.asterisk.call("support", number, talks_s=talks_s, priority=priority)
         self.callers[name] = call
         # No two join at the same time.
         self.world.run(0.5)
         return call
 
-    def client_joins(self, number: str = NUMBER) -> None:
+    def client_joins(self, number: str = NUMBER, priority: str = "") -> None:
         """Have a client call in and press 1 at once."""
         self.asterisk.client(number).always(TALKS_5S)
-        self.request(number)
+        self.request(number, priority=priority)
 
     def order(self, *clients: str) -> list[str]:
         """Return who talked with an agent, in order."""
@@ -259,6 +259,73 @@ class OneAgentTests(PlaceTestCase):
         self.run_to(150)
         self.assertEqual(self.order()[:4], ["first", "second", NUMBER, "later 0"])
         self.assertEqual(self.dispositions(), ["ANSWERED"])
+
+
+class PriorityTests(PlaceTestCase):
+    """One agent, and callers who are more important than others."""
+
+    def line_of_two_priorities(self) -> None:
+        self.begin(with_places())
+        self.live("first", talks_s=20)
+        self.live("plain")
+        self.live("important", priority="5")
+        self.client_joins(priority="5")
+        self.live("later important", priority="5")
+        self.live("later plain")
+
+    def test_client_keeps_the_place_among_callers_of_the_same_priority(self) -> None:
+        self.line_of_two_priorities()
+        self.run_to(120)
+        self.assertEqual(
+            self.order(),
+            [
+                "first",
+                "important",
+                NUMBER,
+                "later important",
+                "plain",
+                "later plain",
+            ],
+        )
+
+    def test_client_without_a_priority_goes_behind_the_important(self) -> None:
+        self.begin(with_places())
+        self.live("first", talks_s=20)
+        self.client_joins()
+        self.live("plain")
+        self.live("important", priority="5")
+        self.run_to(120)
+        self.assertEqual(self.order(), ["first", "important", NUMBER, "plain"])
+
+    def test_client_of_a_low_priority_is_the_last(self) -> None:
+        self.begin(with_places())
+        self.live("first", talks_s=20)
+        self.live("low", priority="-1")
+        self.client_joins(priority="-1")
+        self.live("plain")
+        self.run_to(120)
+        self.assertEqual(self.order(), ["first", "plain", "low", NUMBER])
+
+    def test_priorities_are_known_after_a_start(self) -> None:
+        self.line_of_two_priorities()
+        self.world.processes[-1].kill()
+        self.world.run(1)
+        self.begin(with_places())
+        self.run_to(120)
+        self.assertEqual(self.order()[1:4], ["important", NUMBER, "later important"])
+
+    def test_priority_is_shown(self) -> None:
+        self.line_of_two_priorities()
+        task = self.world.ask("tasks.show", id=1)["result"]["task"]
+        self.assertEqual(task["priority"], 5)
+
+    def test_client_who_asks_again_with_a_higher_priority_has_that(self) -> None:
+        self.alice.busy()
+        self.begin(with_places())
+        self.client_joins()
+        self.client_joins(priority="3")
+        self.client_joins(priority="2")
+        self.assertEqual(self.world.task().priority, 3)
 
 
 class TwoAgentsTests(PlaceTestCase):

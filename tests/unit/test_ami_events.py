@@ -123,6 +123,14 @@ def test_what_is_no_number_is_none(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "priority"), [("5", 5), ("-3", -3), ("", 0), ("1.5", 0), ("9" * 5000, 0)]
+)
+def test_a_priority_may_be_negative(text: str, priority: int) -> None:
+    message = AmiMessage(f"Event: QueueEntry\r\nPriority: {text}".encode())
+    assert QueueEntry.parse(message).priority == priority
+
+
+@pytest.mark.parametrize(
     ("text", "restart"), [("True", True), ("False", False), ("", False), ("2", False)]
 )
 def test_a_flag_is_set_only_by_what_asterisk_writes(text: str, restart: bool) -> None:
@@ -137,7 +145,7 @@ def test_no_message_is_too_strange_to_be_read(kind: type[AmiEvent]) -> None:
         event = kind.parse(AmiMessage(raw))
         for name, _, read in events._columns(kind):
             value = getattr(event, name)
-            assert value == text if read is str else isinstance(value, float | bool)
+            assert value == text if read is str else isinstance(value, float | int)
     assert kind.parse(AmiMessage(b"")) is not None
 
 

@@ -8,6 +8,7 @@ import random
 import pytest
 
 from fastagi.domain.live_queues import DeviceState, LiveQueues, Member, WaitingCaller
+from fastagi.domain.turns import Turn
 
 QUEUE = "support"
 WRAPUPTIME_S = 5.0
@@ -88,28 +89,55 @@ def test_position_is_behind_the_last_who_joined_earlier() -> None:
     join(queues, "a", 1, 1)
     join(queues, "b", 4, 2)
     join(queues, "very important", 5, 1)
-    assert queues.position_of(0, QUEUE) == 1
+    assert queues.position_of(Turn(0), QUEUE) == 1
     # Behind "a", although only one of those ahead joined earlier.
-    assert queues.position_of(2, QUEUE) == 3
-    assert queues.position_of(4, QUEUE) == 4
-    assert queues.position_of(2, "unknown") == 1
+    assert queues.position_of(Turn(2), QUEUE) == 3
+    assert queues.position_of(Turn(4), QUEUE) == 4
+    assert queues.position_of(Turn(2), "unknown") == 1
+
+
+def test_position_is_among_those_of_the_same_priority() -> None:
+    queues = LiveQueues()
+    join(queues, "early", 1, 1)
+    join(queues, "important", 4, 1)
+    join(queues, "more important", 6, 2)
+    queues.caller_priority(QUEUE, "important", 5)
+    queues.caller_priority(QUEUE, "more important", 5)
+    assert queues.position_of(Turn(3, priority=5), QUEUE) == 1
+    assert queues.position_of(Turn(5, priority=5), QUEUE) == 2
+    assert queues.position_of(Turn(0), QUEUE) == 3
+    assert queues.position_of(Turn(9), QUEUE) == 4
+    assert queues.position_of(Turn(0, priority=9), QUEUE) == 1
+
+
+def test_caller_who_comes_back_has_the_priority_of_before() -> None:
+    queues = LiveQueues()
+    join(queues, "a", 1, 1)
+    queues.caller_priority(QUEUE, "a", 5)
+    queues.caller_left(QUEUE, "a")
+    join(queues, "a", 3, 1)
+    (caller,) = queues.waiting(QUEUE)
+    assert caller.turn == Turn(1, priority=5)
+    queues.channel_gone("a")
+    join(queues, "a", 4, 1)
+    assert queues.waiting(QUEUE)[0].turn == Turn(4)
 
 
 def test_placeholder_is_no_live_caller_and_has_the_place_of_its_task() -> None:
     queues = LiveQueues(is_member_leg=lambda uniqueid, _: uniqueid != "a")
     join(queues, "a", 5, 1)
-    queues.placeholder(QUEUE, "ours", 3)
+    queues.placeholder(QUEUE, "ours", Turn(3))
     join(queues, "ours", 9, 1)
     join(queues, "rings a free agent", 2, 1)
     assert [caller.uniqueid for caller in queues.waiting(QUEUE)] == ["a"]
     assert line(queues) == ["rings a free agent", "ours", "a"]
-    assert queues.position_of(4, QUEUE) == 3
-    assert queues.position_of(2.5, QUEUE) == 1
+    assert queues.position_of(Turn(4), QUEUE) == 3
+    assert queues.position_of(Turn(2.5), QUEUE) == 1
 
 
 def test_client_who_is_sent_to_the_queue_after_a_callback_joins_anew() -> None:
     queues = LiveQueues()
-    queues.placeholder(QUEUE, "ours", 3)
+    queues.placeholder(QUEUE, "ours", Turn(3))
     join(queues, "ours", 9)
     queues.caller_left(QUEUE, "ours")
     join(queues, "ours", 20)
