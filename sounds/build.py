@@ -42,6 +42,8 @@ RATE_HZ: Final = 8000
 #: Loudness while somebody speaks; Asterisk's own sounds have -16 to -20.
 LEVEL_DBFS: Final = -19.0
 PEAK_DBFS: Final = -1.0
+#: How much a single word with a high peak may be below LEVEL_DBFS.
+QUIETER_DB: Final = 0.5
 #: Frames this far below the speech are pauses (the margin of ITU-T P.56).
 PAUSE_MARGIN_DB: Final = 15.9
 #: Frames this far below the speech are silence at the ends.
@@ -84,6 +86,8 @@ class Prompt:
     tempo: float
     #: The longest it may last.
     limit_s: float | None
+    #: Silence of this length instead of a text; 0 for a text.
+    silence_s: float = 0.0
 
     @property
     def file(self) -> str:
@@ -97,8 +101,11 @@ class Prompt:
 
     def fingerprint(self) -> str:
         """Hash all that decides how it sounds."""
+        fields = attrs.asdict(self)
+        if not self.silence_s:
+            del fields["silence_s"]
         recipe = {
-            **attrs.asdict(self),
+            **fields,
             "edge_s": self.edge_s,
             "pause_s": PAUSE_S,
             "level_dbfs": LEVEL_DBFS,
@@ -124,7 +131,7 @@ def read_prompts(root: Path) -> list[Prompt]:
         if page["language"] != path.stem:
             raise BuildError(f"{path.name}: language must be {path.stem}")
         for name, entry in page["prompts"].items():
-            unknown = entry.keys() - {"text", "say", "tempo", "limit"}
+            unknown = entry.keys() - {"text", "say", "tempo", "limit", "silence"}
             if unknown:
                 raise BuildError(f"{path.name}: {name}: unknown key {unknown.pop()}")
             prompts.append(
@@ -133,10 +140,11 @@ def read_prompts(root: Path) -> list[Prompt]:
                     engine=page["engine"],
                     voice=page["voice"],
                     name=name,
-                    text=entry["text"],
-                    say=entry.get("say", entry["text"]),
+                    text="" if "silence" in entry else entry["text"],
+                    say=entry.get("say", entry.get("text", "")),
                     tempo=float(entry.get("tempo", 1)),
                     limit_s=entry.get("limit"),
+                    silence_s=float(entry.get("silence", 0)),
                 )
             )
     return sorted(prompts, key=lambda prompt: prompt.file)
@@ -267,11 +275,13 @@ def _trim(samples: Sequence[float], edge_s: float) -> list[float]:
 
 
 def _to_pcm(samples: Sequence[float], file: str) -> array[int]:
-    gain = 10 ** (LEVEL_DBFS / 20) / math.sqrt(speech_power(samples))
-    pcm = array("h", (round(s * gain * 32768) for s in samples))
-    if max(map(abs, pcm)) > 32768 * 10 ** (PEAK_DBFS / 20):
+    level = 10 ** (LEVEL_DBFS / 20) / math.sqrt(speech_power(samples))
+    # Rounding must not exceed the peak.
+    highest = (10 ** (PEAK_DBFS / 20) * 32768 - 1) / 32768
+    gain = min(level, highest / max(map(abs, samples)))
+    if gain < level * 10 ** (-QUIETER_DB / 20):
         raise BuildError(f"{file}: too peaky, LEVEL_DBFS must be lower")
-    return pcm
+    return array("h", (round(s * gain * 32768) for s in samples))
 
 
 def make(prompt: Prompt, root: Path) -> None:
@@ -280,6 +290,9 @@ def make(prompt: Prompt, root: Path) -> None:
     Raises:
         BuildError: a program is missing or failed, or the result is too long or loud.
     """
+    if prompt.silence_s:
+        _write(root / prompt.file, array("h", [0] * round(prompt.silence_s * RATE_HZ)))
+        return
     spoken: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         recorded = Path(folder) / "spoken.wav"
@@ -295,9 +308,12 @@ def make(prompt: Prompt, root: Path) -> None:
             f"{prompt.file}: lasts {length_s:.2f} s, limit {prompt.limit_s} s:"
             " raise its tempo or say it shorter"
         )
+    _write(root / prompt.file, pcm)
+
+
+def _write(path: Path, pcm: array[int]) -> None:
     if sys.byteorder == "big":
         pcm.byteswap()
-    path = root / prompt.file
     path.parent.mkdir(parents=True, exist_ok=True)
     with wave.open(str(path), "wb") as out:
         out.setnchannels(1)

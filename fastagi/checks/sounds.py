@@ -13,6 +13,7 @@ from fastagi.checks.place import NotVisible, Place
 from fastagi.checks.process import User, asterisk_user
 from fastagi.config.model import Settings
 from fastagi.config.queue_layers import QueueSettings
+from fastagi.speech.choice import all_languages
 
 #: File name extensions of Asterisk's formats; which are loaded is not looked at.
 _FORMATS: Final = frozenset(
@@ -30,7 +31,7 @@ _OWN: Final = "callback-queue"
 #: The option of queues.conf that names what waiting callers hear.
 _ANNOUNCEMENT: Final = "periodic-announce"
 #: Languages of the prompts that come with this service.
-SHIPPED: Final = frozenset({"en", "ru"})
+SHIPPED: Final = frozenset(all_languages())
 
 
 def check_sounds(settings: Settings, place: Place) -> Notes:
