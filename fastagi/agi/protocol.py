@@ -144,6 +144,7 @@ class AgiProtocol(TwistedProtocol):
         self._timer_fires = math.inf
         self._deadline = 0.0
         self._session_deadline = 0.0
+        self._session_timeout_s = limits.session_timeout_s
 
     @property
     def closed(self) -> bool:
@@ -186,6 +187,14 @@ class AgiProtocol(TwistedProtocol):
         self._write(line)
         return waiting
 
+    def limit_session(self, limit_s: float) -> None:
+        """Replace the time limit of the session, counted from now, in seconds."""
+        if self._state is not _State.OPEN:
+            return
+        self._session_timeout_s = limit_s
+        self._session_deadline = self._clock.seconds() + limit_s
+        self._set_deadline(self._session_deadline)
+
     def finish(self) -> None:
         """End the session normally: the script has ended."""
         if self._state is _State.OPEN:
@@ -215,7 +224,7 @@ class AgiProtocol(TwistedProtocol):
 
     def connectionMade(self) -> None:
         now = self._clock.seconds()
-        self._session_deadline = now + self._limits.session_timeout_s
+        self._session_deadline = now + self._session_timeout_s
         self._set_deadline(
             min(now + self._limits.header_timeout_s, self._session_deadline)
         )
@@ -360,8 +369,6 @@ class AgiProtocol(TwistedProtocol):
             self.give_up(AgiTimedOut("Asterisk did not answer a command in time."))
         else:
             self.give_up(
-                AgiTimedOut(
-                    f"The session lasted over {self._limits.session_timeout_s:g} s."
-                )
+                AgiTimedOut(f"The session lasted over {self._session_timeout_s:g} s.")
             )
             self._owner.session_expired(self)

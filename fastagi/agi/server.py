@@ -15,6 +15,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from ipaddress import ip_network
 from typing import Any, Final
 
+from attrs import frozen
+
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
 from twisted.internet.interfaces import (
@@ -43,6 +45,20 @@ from fastagi.wire.agi import AgiRequest
 
 Script = Callable[[AgiSession], Coroutine[Any, Any, None]]
 
+
+@frozen
+class LongScript:
+    """A script that waits for a person.
+
+    Attributes:
+        run: the script.
+        limit_s: time limit of its session, in seconds, in place of the usual one.
+    """
+
+    run: Script
+    limit_s: float
+
+
 #: Number of file descriptors that are kept for the rest of the process.
 RESERVED_FILES: Final = 24
 #: Maximum number of refused connections that wait for Asterisk to close.
@@ -61,7 +77,9 @@ class FastAgiServer(Service):
 
     Args:
         endpoint: Where to listen.
-        scripts: Scripts by path, as in ``AGI(agi://HOST/PATH)`` without the query.
+        scripts: Scripts by path, as in ``AGI(agi://HOST/PATH)`` without the query. Long
+            scripts get at most half of the connections, so that short ones, whose
+            callers wait for an answer within a second, always find one.
         clock: A steady clock for all time limits.
         max_connections: Maximum number of sessions at a time. Further connections are
             answered with ``failure``.
@@ -71,7 +89,7 @@ class FastAgiServer(Service):
             second. Further ones are answered with ``failure``. None for no limit.
         header_timeout_s: Time limit for the header block.
         command_timeout_s: Time limit for a reply, unless the verb has its own.
-        session_timeout_s: Time limit for the whole session.
+        session_timeout_s: Time limit for the session of a script that is not long.
         stop_timeout_s: How long `stopService` waits for running scripts.
         allowed_peers: Networks whose connections are served. Others are closed without
             an answer.
@@ -86,7 +104,7 @@ class FastAgiServer(Service):
         self,
         *,
         endpoint: IStreamServerEndpoint,
-        scripts: Mapping[str, Script],
+        scripts: Mapping[str, Script | LongScript],
         clock: IReactorTime,
         max_connections: int = 200,
         max_connections_per_peer: int | None = None,
@@ -125,6 +143,9 @@ class FastAgiServer(Service):
         #: Connections that count as sessions: not closed, or their script not ended.
         self._links: set[AgiProtocol] = set()
         self._running: dict[AgiProtocol, Deferred[None]] = {}
+        #: Sessions of long scripts.
+        self._long: set[AgiProtocol] = set()
+        self._long_full = False
         self._refusals: set[_Refusal] = set()
         self._full = False
         self._files_left = files_left
@@ -334,9 +355,32 @@ class FastAgiServer(Service):
             )
             link.give_up(AgiError("There is no such script."))
             return
+        if isinstance(script, LongScript):
+            if not self._admit_long(link):
+                link.give_up(AgiError("There are too many long sessions."))
+                return
+            link.limit_session(script.limit_s)
+            script = script.run
         running = Deferred.fromCoroutine(self._run(link, request, script))
         self._running[link] = running
         _ = running.addBoth(self._script_ended, link)
+
+    def _admit_long(self, link: AgiProtocol) -> bool:
+        most = max(1, self._max_connections // 2)
+        if len(self._long) >= most:
+            if not self._long_full:
+                self._long_full = True
+                self._log.warn(
+                    "{count} FastAGI connections are in use by callers who are being"
+                    " asked, more callers are not asked - raise"
+                    " fastagi.max_connections, half of which they may use",
+                    count=most,
+                )
+            return False
+        if 2 * len(self._long) <= most:
+            self._long_full = False
+        self._long.add(link)
+        return True
 
     def session_expired(self, link: AgiProtocol) -> None:
         """Cancel the script of a session whose time is over."""
@@ -398,6 +442,7 @@ class FastAgiServer(Service):
             return
         if link in self._links:
             self._links.remove(link)
+            self._long.discard(link)
             self._peers.release(link.peer)
         if not self._links:
             waiting, self._all_ended = self._all_ended, []

@@ -21,7 +21,7 @@ It is joined to a server in memory by `MemoryEndpoint`, or over TCP by
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
@@ -85,6 +85,8 @@ class AsteriskAgi:
         database: Mapping[tuple[str, str], str] | None = None,
         sounds: frozenset[str] | None = None,
         digits: str = "",
+        early: str = "",
+        answers: Sequence[tuple[str, str]] = (),
         dead: bool = False,
         hang_up_during: _Words = (),
         silent_on: _Words = (),
@@ -100,7 +102,10 @@ class AsteriskAgi:
                 (``"CALLERID(num)"``).
             database: AstDB by family and key.
             sounds: Prompts that exist; all do if None.
-            digits: What the caller will press, in this order.
+            digits: What the caller will press, in this order, each when awaited.
+            early: What the caller has pressed before.
+            answers: Prompts and the keys that the caller presses when they begin, in
+                this order.
             dead: Is this a hangup handler?
             hang_up_during: Verb during which the caller hangs up
                 (``("STREAM", "FILE")``).
@@ -114,6 +119,9 @@ class AsteriskAgi:
         self.database = dict(database or {})
         self.sounds = sounds
         self.digits = digits
+        #: Keys that were pressed and not read yet.
+        self.pressed = early
+        self.answers = list(answers)
         self.dead = dead
         #: Every command, as Asterisk split it.
         self.commands: list[_Words] = []
@@ -259,6 +267,11 @@ class AsteriskAgi:
             self._status = "FAILURE"
             return b"200 result=-1 endpos=0\n"
         self.played.append(rest[0])
+        if self.answers and self.answers[0][0] == rest[0]:
+            self.pressed += self.answers.pop(0)[1]
+        # Asterisk reads all keys, and drops those that do not end the prompt.
+        while self.pressed and self.pressed[0] not in rest[1]:
+            self.pressed = self.pressed[1:]
         return f"200 result={self._press(rest[1])} endpos=8000\n".encode()
 
     def _say(self, rest: _Words) -> bytes:
@@ -279,6 +292,9 @@ class AsteriskAgi:
         return f"200 result={pressed}{timeout}\n".encode()
 
     def _press(self, among: str) -> int:
+        if self.pressed and self.pressed[0] in among:
+            digit, self.pressed = self.pressed[0], self.pressed[1:]
+            return ord(digit)
         if not self.digits or self.digits[0] not in among:
             return 0
         digit, self.digits = self.digits[0], self.digits[1:]

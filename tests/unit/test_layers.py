@@ -17,7 +17,7 @@ PACKAGE = Path(fastagi.__file__).parent
 #: Each layer and those it may import besides itself.
 _PURE = {"errors", "dialplan", "plain_file", "patience"}
 _SERVICE = _PURE | {"runtime", "domain", "speech", "config", "store", "history"}
-_NODE = _SERVICE | {"wire", "ami", "agi", "service"}
+_NODE = _SERVICE | {"wire", "ami", "agi", "dialogue", "service"}
 _APP = _NODE | {"node", "doors"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "store": {"patience", "errors", "runtime", "domain"},
     "ami": {"errors", "plain_file", "runtime", "wire"},
     "agi": {"errors", "wire"},
+    "dialogue": {"errors", "wire", "agi"},
     "history": {"patience", "errors", "dialplan", "plain_file", "domain"},
     "service": _SERVICE,
     "node": _NODE,

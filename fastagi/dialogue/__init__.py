@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Asks a caller or an agent questions over FastAGI."""
