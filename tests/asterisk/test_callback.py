@@ -46,7 +46,7 @@ TALK = Answer(steps=(HangUp(after_ms=1500),))
 CUT_SHORT = Answer(steps=(HangUp(after_ms=300),))
 ROUTE_OF_ITS_OWN = """
 [own-routes]
-exten => _X.,1,Dial(PJSIP/trunk/sip:${{EXTEN}}@127.0.0.1:${{DB(lab/${{EXTEN}})}})
+exten => _X.,1,Dial(PJSIP/trunk/sip:${{EXTEN}}@${{DB(lab/${{EXTEN}})}})
  same => n,{end}
 """
 
@@ -244,11 +244,11 @@ def test_number_that_does_not_exist_is_not_called_again(
     ("channel", "user"),
     [
         # To an extension of the trunk's context.
-        ("PJSIP/trunk/sip:{number}@127.0.0.1:{port}", "sales"),
+        ("PJSIP/trunk/sip:{number}@{slot}", "sales"),
         ("Local/{number}@own-routes/n", "sales"),
         ("Local/{number}@own-routes", "sales"),
         # To what Dial() takes for a channel of its own, whatever the context.
-        ("PJSIP/trunk/sip:{number}@127.0.0.1:{port}", "Local%2Fcarol%40agents"),
+        ("PJSIP/trunk/sip:{number}@{slot}", "Local%2Fcarol%40agents"),
     ],
 )
 def test_clients_phone_forwards_the_callback_and_nobody_else_is_called(
@@ -258,7 +258,7 @@ def test_clients_phone_forwards_the_callback_and_nobody_else_is_called(
     lab.agent("alice")
     carol = lab.agent("carol", NoAnswer())
     client = lab.client(CLIENT, Forward(user))
-    channel = channel.replace("{port}", str(client.port))
+    channel = channel.replace("{slot}", str(client.slot))
     defaults = {
         "outbound_channel": channel,
         "retry": {"forwarded": {"attempts": 1}},

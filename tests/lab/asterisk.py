@@ -27,7 +27,7 @@ import attrs
 from tests.lab import config
 from tests.lab.config import DEFAULT_QUEUES, ManagerUser, Queue
 from tests.lab.errors import DeadlinePassed, LabError
-from tests.lab.ports import PortBlock
+from tests.lab.ports import PhoneSlot, PortBlock
 from tests.lab.processes import LabProcess, pauses, read_text, wait_until
 from tests.lab.trees import SHARED, Tree, find_tree
 
@@ -195,7 +195,7 @@ class Asterisk:
         self.stop()
         self.start()
 
-    def _allot_slots(self) -> dict[str, int]:
+    def _allot_slots(self) -> dict[str, PhoneSlot]:
         return {name: self.ports.phone_slot() for name in config.AGENTS}
 
     def freeze(self) -> None:

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import attrs
 
+from tests.lab.ports import PhoneSlot
+
 #: Everybody who can be a queue member, in the order of their phone slots.
 AGENTS = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi")
 
-#: The laboratory's own AstDB family: client number -> port of its phone.
+#: The laboratory's own AstDB family: client number -> address of its phone.
 ROUTE_FAMILY = "lab"
 
 
@@ -199,10 +201,10 @@ def manager_conf(
     return _sections(sections) + '#include "manager.d/*.conf"\n' * include
 
 
-def pjsip_conf(port: int, agent_ports: Mapping[str, int]) -> str:
+def pjsip_conf(port: int, agents: Mapping[str, PhoneSlot]) -> str:
     """Describe the agents' phones and one trunk for everybody else.
 
-    Both are 127.0.0.1 to Asterisk. Phones of agents only answer, so whatever sends a
+    Both are at 127.0.0.x. Phones of agents only answer, so whatever sends a
     new INVITE is the trunk.
     """
     endpoint = {
@@ -233,13 +235,13 @@ def pjsip_conf(port: int, agent_ports: Mapping[str, int]) -> str:
         "trunk-identify": {
             "type": "identify",
             "endpoint": "trunk",
-            "match": "127.0.0.1",
+            "match": "127.0.0.0/24",
         },
     }
     text = _sections(sections)
-    for agent, agent_port in agent_ports.items():
+    for agent, slot in agents.items():
         text += _sections({agent: {**endpoint, "context": "agents", "aors": agent}})
-        contact = f"sip:{agent}@127.0.0.1:{agent_port}"
+        contact = f"sip:{agent}@{slot}"
         text += _sections(
             {agent: {"type": "aor", "contact": contact, "qualify_frequency": "0"}}
         )
@@ -479,9 +481,9 @@ _AGENTS_CONTEXT = "[agents]\n"
 
 # A client's number is known when its phone is there; else it is no number at all.
 _OUTBOUND_EXTENSION = """
-exten => {pattern},1,Set(LAB_PORT=${{DB({family}/${{EXTEN}})}})
- same => n,GotoIf($["${{LAB_PORT}}" = ""]?nobody)
- same => n,Dial(PJSIP/trunk/sip:${{EXTEN}}@127.0.0.1:${{LAB_PORT}})
+exten => {pattern},1,Set(LAB_PHONE=${{DB({family}/${{EXTEN}})}})
+ same => n,GotoIf($["${{LAB_PHONE}}" = ""]?nobody)
+ same => n,Dial(PJSIP/trunk/sip:${{EXTEN}}@${{LAB_PHONE}})
  same => n,Hangup(${{HANGUPCAUSE}})
  same => n(nobody),Hangup(1)
 """

@@ -36,11 +36,13 @@ class Media:
     With `speaks` off it does neither.
     """
 
-    def __init__(self, port: int, hertz: int, *, speaks: bool = True) -> None:
+    def __init__(
+        self, host: str, port: int, hertz: int, *, speaks: bool = True
+    ) -> None:
         self.hertz = hertz
         self._voice = _tone(hertz)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", port))
+        self._socket.bind((host, port))
         self._changed = threading.Condition()
         self._remote: tuple[str, int] | None = None
         self._heard = b""

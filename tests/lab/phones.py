@@ -11,6 +11,8 @@ from __future__ import annotations
 import datetime
 import os
 import re
+import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -24,6 +26,7 @@ from tests.lab import config
 from tests.lab.asterisk import Asterisk
 from tests.lab.errors import DeadlinePassed, LabError
 from tests.lab.media import Media
+from tests.lab.ports import PhoneSlot
 from tests.lab.processes import LabProcess, pauses
 from tests.lab.scenarios import (
     Answer,
@@ -49,7 +52,7 @@ _HEAD = re.compile(
 )
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class SipMessage:
     """One message that a phone sent or received."""
 
@@ -96,6 +99,9 @@ class SipMessage:
         quoted, plain, user = found.groups()
         name = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else plain.strip()
         return name, user
+
+    def __repr__(self) -> str:
+        return f"<{self} {self.call_id}>"
 
     def __str__(self) -> str:
         arrow = ">" if self.sent else "<"
@@ -164,14 +170,14 @@ class Phone:
         name: str,
         scenario: str,
         *,
-        slot: int,
+        slot: PhoneSlot,
         voice_hz: int,
         speaks: bool = True,
         arguments: Sequence[str] = (),
     ) -> None:
         self.name = name
-        self.port = slot
-        self.media = Media(slot + 6, voice_hz, speaks=speaks)
+        self.slot = slot
+        self.media = Media(slot.host, slot.port + 6, voice_hz, speaks=speaks)
         self._messages: list[SipMessage] = []
         self._changed = threading.Condition()
         self._ended = False
@@ -191,11 +197,11 @@ class Phone:
             [
                 *("sipp", f"127.0.0.1:{asterisk.ports.sip}"),
                 *("-sf", str(home / "scenario.xml")),
-                *("-i", "127.0.0.1", "-p", str(slot), "-bind_local"),
-                *("-key", "voice_port", str(slot + 6)),
+                *("-i", slot.host, "-p", str(slot.port), "-bind_local"),
+                *("-key", "voice_port", str(slot.port + 6)),
                 *("-key", "unique", unique, "-cid_str", f"{unique}-%u@%s"),
-                *("-ci", "127.0.0.1", "-cp", str(slot + 1)),
-                *("-mi", "127.0.0.1", "-mp", str(slot + 2)),
+                *("-ci", slot.host, "-cp", str(slot.port + 1)),
+                *("-mi", slot.host, "-mp", str(slot.port + 2)),
                 *("-nostdin", "-aa", "-timeout", f"{_LIFETIME_S}s"),
                 *("-trace_msg", "-message_file", str(home / "trace")),
                 *("-trace_err", "-error_file", str(home / "errors")),
@@ -269,7 +275,7 @@ class Phone:
             LabError: SIPp ended; the text holds what it said.
         """
         for _ in pauses(_START_DEADLINE_S):
-            if self.port in _bound_udp_ports():
+            if self.slot in _bound_udp_ports():
                 return
             if not self._process.running:
                 break
@@ -368,7 +374,7 @@ class Phone:
 
     def report(self) -> str:
         """Tell what the phone saw, and what SIPp complained of, for a person."""
-        told = [f"-- {self.name} on port {self.port}, exit code {self.exit_code}"]
+        told = [f"-- {self.name} at {self.slot}, exit code {self.exit_code}"]
         told += [str(one) for one in self.messages]
         with suppress(FileNotFoundError):
             told.append((self._home / "errors").read_text(errors="replace"))
@@ -436,7 +442,7 @@ class CalledPhone(Phone):
         name: str,
         behaviours: Sequence[Behaviour],
         *,
-        slot: int,
+        slot: PhoneSlot,
         voice_hz: int,
         speaks: bool,
     ) -> None:
@@ -515,6 +521,13 @@ class Client(CalledPhone):
         super().close()
 
 
-def _bound_udp_ports() -> set[int]:
+def _bound_udp_ports() -> set[PhoneSlot]:
     lines = Path("/proc/net/udp").read_text().splitlines()[1:]
-    return {int(line.split()[1].rpartition(":")[2], 16) for line in lines}
+    return {_address(line.split()[1]) for line in lines}
+
+
+def _address(shown: str) -> PhoneSlot:
+    """Read an address of /proc: hexadecimal, in the byte order of the machine."""
+    host, _, port = shown.partition(":")
+    number = int(host, 16).to_bytes(4, sys.byteorder)
+    return PhoneSlot(socket.inet_ntoa(number), int(port, 16))

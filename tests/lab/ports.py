@@ -14,6 +14,8 @@ import socket
 from contextlib import suppress
 from typing import IO
 
+import attrs
+
 from tests.lab.errors import LabError
 from tests.lab.trees import SHARED
 
@@ -27,6 +29,19 @@ _PHONES = 10
 _PHONE_PORTS = 8
 _PHONE_SLOTS = 50
 _RTP = _PHONES + _PHONES + _PHONE_PORTS * _PHONE_SLOTS
+#: Phones use 127.0.0.1, then 127.0.0.2, ...: an address for each round of the slots.
+_ADDRESSES = 200
+
+
+@attrs.frozen
+class PhoneSlot:
+    """Where one phone is: an address, and the first of its eight ports."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
 
 
 class PortBlock:
@@ -80,17 +95,21 @@ class PortBlock:
         """First and last UDP port of Asterisk's RTP range."""
         return self.base + _RTP, self.base + _SIZE - 1
 
-    def phone_slot(self) -> int:
-        """Return the first of a phone's eight ports.
+    def phone_slot(self) -> PhoneSlot:
+        """Return an address and eight ports for a phone.
 
         SIP, SIPp's control port, two that SIPp takes for media and two that come with
         them, then the phone's own RTP and RTCP.
 
-        Slots go round, so that a late packet for a closed phone meets nobody.
+        No slot is used twice before 200 rounds are over. Asterisk repeats an INVITE to
+        a closed phone for some seconds; it must not reach the phone of a later test.
         """
-        slot = self._next_slot
-        self._next_slot = (slot + 1) % _PHONE_SLOTS
-        return self.base + _PHONES + slot * _PHONE_PORTS
+        turn, slot = divmod(self._next_slot, _PHONE_SLOTS)
+        self._next_slot += 1
+        return PhoneSlot(
+            host=f"127.0.0.{1 + turn % _ADDRESSES}",
+            port=self.base + _PHONES + slot * _PHONE_PORTS,
+        )
 
     def release(self) -> None:
         """Let others have the block."""

@@ -16,6 +16,7 @@ import attrs
 
 from tests.lab.asterisk import Asterisk
 from tests.lab.config import Queue
+from tests.lab.ports import PhoneSlot
 from tests.soak.plan import AGENT_ACTS, PREFIX, RINGS, Call, Plan
 
 AGENT_NAMES = tuple(f"agent{number}" for number in range(1, 6))
@@ -75,7 +76,9 @@ class Town:
         for path in (self.diary, self.promises):
             # FILE() appends only where it sees how lines end.
             path.write_text("diary\n")
-        self.exchange.agent_slots = dict.fromkeys(AGENT_NAMES, self.phones.ports.sip)
+        self.exchange.agent_slots = dict.fromkeys(
+            AGENT_NAMES, PhoneSlot("127.0.0.1", self.phones.ports.sip)
+        )
         self.exchange.set_dialplan(extra=self._exchange_dialplan())
         self.phones.agent_slots = {}
         self.phones.set_dialplan(
