@@ -11,6 +11,8 @@ from typing import Final
 
 #: Subroutine before each Queue() of the admin's dialplan.
 ENTER_CONTEXT: Final = "callback-enter"
+#: Subroutine that gives a client who calls again the place of the open task.
+PLACE_CONTEXT: Final = "callback-place"
 #: Context to which the queue sends a caller who pressed the key.
 REQUEST_CONTEXT: Final = "callback-request"
 #: Context of the leg to the agent (``Local;2``): one of the extensions below.
@@ -50,6 +52,7 @@ class Path(StrEnum):
 
     REQUEST = "request"
     POSITION = "position"
+    PLACE = "place"
 
 
 class Answer(StrEnum):
@@ -70,6 +73,7 @@ class Variable(StrEnum):
     STATUS = "CALLBACK_STATUS"
     PROMPT = "CALLBACK_PROMPT"
     POSITION = "CALLBACK_POSITION"
+    PLACE = "CALLBACK_PLACE"
     PRIORITY = "CALLBACK_PRIORITY"
     ID = "CALLBACK_ID"
     TASK = "CALLBACK_TASK"

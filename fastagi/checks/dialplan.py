@@ -24,6 +24,7 @@ VERSION_CONTEXT: Final = "callback-version"
 FILE: Final = "callback-queue.conf"
 CONTEXTS: Final = (
     dialplan.ENTER_CONTEXT,
+    dialplan.PLACE_CONTEXT,
     dialplan.REQUEST_CONTEXT,
     "callback-ask",
     "callback-keep",

@@ -313,18 +313,25 @@ class LiveQueues:
         """Return when a channel first joined the queue, also after it left."""
         return self._first_joined.get((uniqueid, folded(queue)))
 
-    def position_of(self, turn: Turn, queue: str) -> int:
+    def position_of(self, turn: Turn, queue: str, without: str = "") -> int:
         """Return the position, from 1, of one who has that turn.
 
         That is the one after the last whose turn comes earlier. These are found, not
         counted, as the priority of a caller who has just joined may not be known yet.
         An attempt that only rings a free agent is in nobody's way.
+
+        Args:
+            turn: the turn.
+            queue: name of the queue.
+            without: uniqueid of a channel whose place this is.
         """
         found = self._queues.get(folded(queue))
         position = 1
         for number, caller in enumerate(found.callers.values() if found else (), 2):
             ours = self.is_member_leg(caller.uniqueid, queue)
             if ours and caller.uniqueid not in self._placeholders:
+                continue
+            if caller.uniqueid == without:
                 continue
             if caller.turn <= turn:
                 position = number

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The FastAGI scripts that the dialplan calls: ``request`` and ``position``.
+"""The FastAGI scripts that the dialplan calls: ``request``, ``position``, ``place``.
 
 They only read the header block and set variables. The dialplan plays the prompts, so a
 session lasts milliseconds, and a caller does not depend on this process staying alive.
@@ -7,19 +7,26 @@ session lasts milliseconds, and a caller does not depend on this process staying
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.logger import Logger
 
 from fastagi import dialplan
 from fastagi.agi.session import AgiSession
 from fastagi.config.model import Settings
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.dialplan import Variable
+from fastagi.domain.names import folded
 from fastagi.domain.numbers import is_withheld
 from fastagi.domain.reason import Code, Reason
+from fastagi.domain.task import CallbackTask
 from fastagi.domain.turns import Turn, parse_priority
+from fastagi.node.call_tracker import client_key
 from fastagi.node.queue_monitor import QueueMonitor
+from fastagi.runtime.clock import Clock
 from fastagi.service.promises import Promises
 from fastagi.service.requests import (
     KEY_PRESS,
@@ -31,6 +38,7 @@ from fastagi.service.requests import (
     Refused,
     Repeated,
 )
+from fastagi.store.errors import StoreUnavailable
 from fastagi.wire.agi import AgiRequest
 
 #: Time limit for the COMMIT, in seconds: the dialplan waits one second (callback-ask).
@@ -38,7 +46,9 @@ _STORE_LIMIT_S: Final = 0.8
 
 
 class AgiScripts:
-    """The FastAGI scripts ``request`` and ``position``."""
+    """The FastAGI scripts that the dialplan calls."""
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -46,8 +56,16 @@ class AgiScripts:
         promises: Promises,
         queue_monitor: QueueMonitor,
         settings: Callable[[], Settings],
+        task_of: Callable[[str], Coroutine[Any, Any, CallbackTask | None]],
+        placeholder_of: Callable[[int], str],
+        clock: Clock,
     ) -> None:
         self._promises = promises
+        #: Returns the open task of a client, by the number key.
+        self._task_of = task_of
+        #: Returns the uniqueid of the channel that waits in line for a task; or "".
+        self._placeholder_of = placeholder_of
+        self._clock = clock
         self._queue_monitor = queue_monitor
         self._settings = settings
 
@@ -85,6 +103,53 @@ class AgiScripts:
             turn = Turn(joined_at, _priority(agi.request))
             place = self._queue_monitor.queues.position_of(turn, args[0])
             await agi.set_variable(Variable.POSITION, str(place))
+
+    async def place(self, agi: AgiSession) -> None:
+        """Set the place and the priority of a client who calls again.
+
+        The client may have no open task in the queue, or withhold the number: then
+        nothing is set, and the caller joins at the end.
+        """
+        request = agi.request
+        queue = request.args[0] if request.args else ""
+        key = client_key(self._settings(), request.callerid)
+        limit_s = _STORE_LIMIT_S - agi.unread_s
+        if not key or is_withheld(request.callingpres) or limit_s <= 0:
+            return
+        asking = Deferred.fromCoroutine(self._task_of(key))
+        try:
+            task = await asking.addTimeout(limit_s, self._clock.timers)
+        except (StoreUnavailable, TimeoutError) as error:
+            self._log.warn(
+                "it is not known in time whether a caller has a place in queue {queue}:"
+                " {error}",
+                queue=queue,
+                error=error or f"no answer of the database for {limit_s:.1f} s",
+                uniqueid=request.uniqueid,
+            )
+            return
+        if task is None or folded(task.queue) != folded(queue):
+            return
+        if not self._queue_monitor.ready:
+            return
+        queues = self._queue_monitor.queues
+        priority = max(task.priority, _priority(request))
+        turn = Turn(task.joined_at.timestamp(), priority)
+        place = queues.position_of(turn, queue, without=self._placeholder_of(task.id))
+        await agi.set_variable(Variable.PRIORITY, str(priority))
+        # Last: without it the dialplan takes no priority.
+        await agi.set_variable(Variable.PLACE, str(place))
+        queues.keep_place(queue, request.uniqueid, turn.joined_at)
+        queues.caller_priority(queue, request.uniqueid, priority)
+        self._log.info(
+            "task {task_id}: {number} calls again in queue {queue} and gets position"
+            " {position}",
+            task_id=task.id,
+            number=task.number,
+            queue=queue,
+            position=place,
+            uniqueid=request.uniqueid,
+        )
 
     def _joined_at(self, request: AgiRequest, queue: str) -> float | None:
         return self._queue_monitor.queues.joined_at(queue, request.uniqueid)

@@ -51,7 +51,7 @@ from fastagi.domain.live_calls import LiveCalls, Meeting
 from fastagi.domain.numbers import NotCallable, plain_number
 from fastagi.domain.people import is_person
 from fastagi.domain.reason import Code, Reason, because
-from fastagi.domain.task import OPEN, CallbackTask
+from fastagi.domain.task import CallbackTask
 from fastagi.node.queue_monitor import OWN_CHANNEL
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
@@ -553,12 +553,11 @@ class CallTracker:
                 self._talked.pop(uniqueid, None)
 
     async def _open_task(self, key: str) -> CallbackTask | None:
-        found = await until_stored(
-            partial(self._store.listing, sorted(OPEN), number_key=key, limit=1),
+        return await until_stored(
+            partial(self._store.open_task, key),
             "whether a client who was called by hand has an open task is not known yet",
             self._background,
         )
-        return found[0] if found else None
 
     async def _serve(
         self,

@@ -291,6 +291,13 @@ class Dialer:
         """Return the attempts that wait in line for an agent."""
         return [running for running in self.running.values() if running.is_in_line]
 
+    def placeholder_of(self, task_id: int) -> str:
+        """Return the uniqueid of the channel that waits in line for a task, or ""."""
+        for running in self.placeholders():
+            if running.task.id == task_id:
+                return running.attempt.member_channel_id
+        return ""
+
     def leave_line(self, running: RunningAttempt, why: Reason) -> None:
         """Withdraw a placeholder, unless an agent has answered by now."""
         self._end_by_us(running, why, _is_answered)

@@ -154,6 +154,9 @@ class Node:
             promises=self.promises,
             queue_monitor=self.queue_monitor,
             settings=settings,
+            task_of=store.open_task,
+            placeholder_of=self.dialer.placeholder_of,
+            clock=clock,
         )
         self.astdb_requests = AstDbRequests(
             manager=self.manager,
@@ -216,6 +219,7 @@ class Node:
         self.scripts: Final[dict[str, Script]] = {
             Path.REQUEST: self.agi_scripts.request,
             Path.POSITION: self.agi_scripts.position,
+            Path.PLACE: self.agi_scripts.place,
         }
         self._tasks_changed = tasks_changed
         self._removers = list(self._edges())

@@ -20,7 +20,7 @@ from fastagi.domain.numbers import NotCallable, NumberPlan, NumberRules
 from fastagi.domain.queue_log_entries import EventRow
 from fastagi.domain.reason import Reason
 from fastagi.domain.retry import RetryRules
-from fastagi.domain.task import CallbackTask, NewTask, Status, TaskEvent
+from fastagi.domain.task import OPEN, CallbackTask, NewTask, Status, TaskEvent
 from fastagi.domain.turns import ANY_TURN, Turn
 from fastagi.store import (
     attempts,
@@ -496,6 +496,11 @@ class TaskStore:
         return await self._database.run(
             "listing", queries.listing, chosen, queue, number_key, limit, before_id
         )
+
+    async def open_task(self, number_key: str) -> CallbackTask | None:
+        """Return the open task of a client, or None."""
+        found = await self.listing(sorted(OPEN), number_key=number_key, limit=1)
+        return found[0] if found else None
 
     async def history(self, task_id: int) -> list[TaskEvent]:
         """Return the events of a task, the oldest first.

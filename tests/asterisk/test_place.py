@@ -30,9 +30,14 @@ def with_fairness(fairness: str) -> dict[str, Any]:
     return merged(QUICK, {"defaults": {"fairness": fairness, "success_duration": "0s"}})
 
 
-#: Extensions of callers whom the dialplan gives a priority.
-PRIORITIES = """
+#: Extensions of callers whom the dialplan gives a priority, or the place of a task.
+EXTENSIONS = """
 [inbound](+)
+exten => again,1,Answer()
+ same => n,Gosub(callback-place,s,1(sales))
+ same => n,Gosub(callback-enter,s,1(sales))
+ same => n,Queue(${CALLBACK_QUEUE_ARGS})
+ same => n,Hangup()
 exten => important,1,Answer()
  same => n,Set(QUEUE_PRIO=5)
  same => n,Goto(sales,1)
@@ -93,7 +98,7 @@ def test_client_is_called_in_the_order_that_the_settings_say(
 def test_client_keeps_the_place_among_callers_of_the_same_priority(
     lab: Lab,
 ) -> None:
-    lab.asterisk.set_dialplan(extra=PRIORITIES)
+    lab.asterisk.set_dialplan(extra=EXTENSIONS)
     lab.agent("carol", *STAYS_FIRST)
     lab.client(CLIENT)
     service = lab.service(with_fairness("place"))
@@ -113,6 +118,42 @@ def test_client_keeps_the_place_among_callers_of_the_same_priority(
     assert served(lab, 5) == ["101", "103", CLIENT, "104", "102"]
     assert lab.witness.wait_for(in_line)["Position"] == "1"
     settled(service, "completed")
+
+
+def test_client_who_calls_again_gets_the_place_of_the_task(lab: Lab) -> None:
+    lab.asterisk.set_dialplan(extra=EXTENSIONS)
+    lab.agent("carol", *STAYS_FIRST)
+    lab.client(CLIENT)
+    service = lab.service(with_fairness("place"))
+    lab.caller("sales", number="101")
+    lab.witness.wait_for(event("AgentConnect", Queue="sales"))
+    lab.caller("important", Press("1"), number=CLIENT)
+    requested(service)
+    leg = lab.witness.wait_for(in_line)
+    for number in ("102", "103"):
+        lab.caller("sales", number=number)
+        joins(lab, number, 1)
+    lab.caller("again", number="104")
+    assert joins(lab, "104", 1)["Position"] == "4"
+
+    lab.caller("again", number=CLIENT)
+
+    # Once when the client pressed the key, once as a placeholder.
+    assert joins(lab, CLIENT, 3)["Position"] == "1"
+    lab.witness.wait_for(event("QueueCallerLeave", Uniqueid=leg["Uniqueid"]))
+    end_first_call(lab)
+    assert served(lab, 5) == ["101", CLIENT, "102", "103", "104"]
+    settled(service, "served")
+    assert dispositions(service) == ["WITHDRAWN"]
+
+
+def test_caller_joins_at_the_end_while_the_service_is_down(lab: Lab) -> None:
+    lab.asterisk.set_dialplan(extra=EXTENSIONS)
+    pause(lab, "sales")
+    lab.caller("sales", number="101")
+    joins(lab, "101", 1)
+    lab.caller("again", number=CLIENT)
+    assert joins(lab, CLIENT, 1)["Position"] == "2"
 
 
 def test_client_in_line_moves_up_the_callers_behind_and_hears_no_music(

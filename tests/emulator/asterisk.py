@@ -179,6 +179,7 @@ class FakeAsterisk:
         queue_timeout_s: float | None = None,
         meets_bot: bool = False,
         priority: str = "",
+        asks_place: bool = False,
     ) -> LiveCall:
         """Somebody calls in, perhaps talks to a voice bot, and enters a queue."""
         return LiveCall(
@@ -191,6 +192,7 @@ class FakeAsterisk:
             queue_timeout_s=queue_timeout_s,
             meets_bot=meets_bot,
             priority=priority,
+            asks_place=asks_place,
         )
 
     # -- what breaks -------------------------------------------------------

@@ -20,6 +20,14 @@ from tests.emulator.queues import Queue, Visit
 from tests.emulator.scenarios import Refuses
 from tests.emulator.wires import Wire
 
+#: What the dialplan takes from AGI().
+_TAKEN: Final = (
+    "CALLBACK_STATUS",
+    "CALLBACK_PROMPT",
+    "CALLBACK_POSITION",
+    "CALLBACK_PLACE",
+    "CALLBACK_PRIORITY",
+)
 #: The channel that forgets a kept request.
 FORGETS: Final = "Local/request@callback-forget"
 
@@ -477,6 +485,7 @@ class LiveCall:
         queue_timeout_s: float | None,
         meets_bot: bool,
         priority: str = "",
+        asks_place: bool = False,
     ) -> None:
         self._pbx = pbx
         self._queue = pbx.queues[queue.lower()]
@@ -514,7 +523,12 @@ class LiveCall:
         self.visit: Visit | None = None
         if meets_bot:
             self._meet_bot()
-        self._join(None)
+        if asks_place:
+            # What the context callback-place does.
+            self._variables = {"CALLBACK_QUEUE": queue} | dict.fromkeys(_TAKEN, "")
+            self._ask("place", self._placed)
+        else:
+            self._join(None)
 
     @property
     def waiting(self) -> bool:
@@ -595,6 +609,12 @@ class LiveCall:
             position=position,
         )
         self.positions.append(self.visit.position)
+
+    def _placed(self) -> None:
+        place = self._variables["CALLBACK_PLACE"]
+        if place:
+            self.channel.queue_priority = self._variables["CALLBACK_PRIORITY"]
+        self._join(int(place) if place else None)
 
     def _agent_answers(self, ring: Ring) -> None:
         self._agent = ring
@@ -788,7 +808,7 @@ class AgiRun:
 
     def _take_variables(self) -> None:
         said = self.channel.variables
-        for name in ("CALLBACK_STATUS", "CALLBACK_PROMPT", "CALLBACK_POSITION"):
+        for name in _TAKEN:
             self._variables[name] = said.get(name, "")
         if self._ran_out:
             # Extension T of callback-ask.

@@ -328,6 +328,119 @@ class PriorityTests(PlaceTestCase):
         self.assertEqual(self.world.task().priority, 3)
 
 
+class RingsInAgainTests(PlaceTestCase):
+    """The dialplan asks for the place of a client who calls in again."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.begin(with_places())
+        self.live("first", talks_s=60)
+
+    def again(self, name: str = "client", **more: Any) -> LiveCall:
+        """The client calls in; the dialplan asks first."""
+        more = {"talks_s": 10.0, **more}
+        call = self.asterisk.call("support", NUMBER, asks_place=True, **more)
+        self.callers[name] = call
+        self.world.run(0.5)
+        return call
+
+    def test_client_gets_the_place_of_the_open_task(self) -> None:
+        self.live("second")
+        self.client_joins()
+        self.live("third")
+        self.again()
+        self.run_to(120)
+        self.assertEqual(self.order(), ["first", "second", "client", "third"])
+        self.assert_status("served")
+
+    def test_placeholder_leaves_the_line_and_moves_nobody(self) -> None:
+        self.client_joins()
+        self.live("second")
+        self.assertEqual(self.line()[0], NUMBER)
+        self.assertEqual(len(self.originates), 1)
+        call = self.again()
+        self.assertEqual(call.positions, [1])
+        self.assertEqual(self.line().count(NUMBER), 1)
+        self.run_to(120)
+        self.assertEqual(self.order(), ["first", "client", "second"])
+        self.assertEqual(self.dispositions(), ["WITHDRAWN"])
+
+    def test_other_clients_are_put_in_line_behind_one_who_called_again(self) -> None:
+        self.client_joins()
+        self.live("second")
+        other = "0305555555"
+        self.client_joins(other)
+        self.again()
+        self.run_to(140)
+        self.assertEqual(
+            self.order(other), ["first", "client", "second", other], self.order(other)
+        )
+
+    def test_client_gets_the_priority_of_the_open_task(self) -> None:
+        self.client_joins(priority="5")
+        self.live("second", priority="5")
+        call = self.again()
+        self.assertEqual(call.positions, [1])
+        self.assertEqual(call.channel.queue_priority, "5")
+
+    def test_client_keeps_a_higher_priority(self) -> None:
+        self.client_joins(priority="5")
+        self.live("second", priority="7")
+        call = self.again(priority="7")
+        self.assertEqual(call.positions, [1])
+        self.assertEqual(call.channel.queue_priority, "7")
+
+    def test_stranger_joins_at_the_end(self) -> None:
+        self.client_joins()
+        self.live("second")
+        call = self.asterisk.call("support", "0307777777", asks_place=True)
+        self.world.run(0.5)
+        self.assertEqual(call.position, len(self.line()))
+
+    def test_client_of_another_queue_joins_at_the_end(self) -> None:
+        self.asterisk.add_queue("sales", [BOB])
+        self.world.processes[-1].service.settings.replace(
+            settings(with_places(), with_places("sales"))
+        )
+        self.support.pause(ALICE)
+        self.request(NUMBER, "sales")
+        self.live("second")
+        call = self.again()
+        self.assertEqual(call.position, len(self.line()))
+
+    def test_withheld_number_gets_no_place(self) -> None:
+        self.client_joins()
+        self.live("second")
+        call = self.again(callingpres="32")
+        self.assertEqual(call.position, len(self.line()))
+
+    def test_caller_joins_at_the_end_when_the_service_is_down(self) -> None:
+        self.client_joins()
+        self.live("second")
+        self.world.processes[-1].kill()
+        call = self.again()
+        self.world.run(2)
+        self.assertTrue(call.waiting)
+        self.assertEqual(call.position, len(self.line()))
+
+    def test_caller_joins_after_a_second_when_the_service_hangs(self) -> None:
+        self.client_joins()
+        self.live("second")
+        call = self.asterisk.call("support", NUMBER, asks_place=True)
+        self.asterisk.agi_runs[-1].stall(3)
+        self.world.run(2)
+        self.assertTrue(call.waiting)
+        self.assertEqual(call.position, len(self.line()))
+        self.world.run(3)
+
+    def test_nothing_is_promised_while_the_queue_is_not_known(self) -> None:
+        self.client_joins()
+        self.live("second")
+        self.asterisk.cut_links()
+        call = self.again()
+        self.assertEqual(call.position, len(self.line()))
+
+
 class TwoAgentsTests(PlaceTestCase):
     """Two agents: up to two clients wait in line."""
 
