@@ -17,7 +17,7 @@ from twisted.internet.interfaces import (
 )
 
 from fastagi.agi.server import FastAgiServer
-from fastagi.config.model import Settings
+from fastagi.config.sections import Settings
 from fastagi.doors.control import ControlFactory
 from fastagi.node.node import Node
 from fastagi.runtime.background import Background

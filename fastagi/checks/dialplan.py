@@ -14,7 +14,7 @@ from fastagi.ami.actions import Action
 from fastagi.checks.finding import Notes
 from fastagi.checks.link import LinkFailed, ManagerLink, Refused
 from fastagi.checks.place import NotVisible, Place, note_stops
-from fastagi.config.model import FastAgiSettings
+from fastagi.config.sections import FastAgiSettings
 from fastagi.wire.ami import AmiMessage
 
 #: The number in VERSION_CONTEXT of this version's ``dialplan/callback-queue.conf``.

@@ -16,8 +16,8 @@ import fastagi
 from fastagi.checks.console import console_socket
 from fastagi.checks.finding import Level, Notes
 from fastagi.checks.process import DEFAULT_USER, User, note_missing_right
-from fastagi.config.model import Settings
 from fastagi.config.secrecy import unsafe_rights
+from fastagi.config.sections import Settings
 
 #: Directories that the systemd unit hides from the service (InaccessiblePaths).
 HIDDEN: Final = tuple(

@@ -21,7 +21,7 @@ from fastagi.checks.finding import Notes
 from fastagi.checks.place import NotVisible, Place
 from fastagi.checks.process import User, note_missing_right
 from fastagi.checks.rotation import rotations
-from fastagi.config.model import HistorySettings, Settings
+from fastagi.config.sections import HistorySettings, Settings
 from fastagi.domain.people import (
     INTERNAL_TECHNOLOGIES,
     MACHINE_TECHNOLOGIES,

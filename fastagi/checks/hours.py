@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from fastagi.checks.finding import Notes
-from fastagi.config.model import Settings
 from fastagi.config.queue_layers import QueueSettings
+from fastagi.config.sections import Settings
 from fastagi.domain.hours import HORIZON
 from fastagi.domain.task import Kind
 

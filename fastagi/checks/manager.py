@@ -17,7 +17,13 @@ from fastagi.checks.conf import Conf, Option, Section
 from fastagi.checks.finding import Notes
 from fastagi.checks.link import LinkFailed, ManagerLink, Refused, Trouble, Where
 from fastagi.checks.place import NotVisible, Place, note_stops
-from fastagi.config.model import AMI_PORT, AMI_TLS_PORT, AmiLogin, AmiSettings, Settings
+from fastagi.config.sections import (
+    AMI_PORT,
+    AMI_TLS_PORT,
+    AmiLogin,
+    AmiSettings,
+    Settings,
+)
 from fastagi.node.manager_tls import manager_tls
 
 OLDEST_ASTERISK: Final = 16

@@ -13,7 +13,7 @@ from typing import Final
 from fastagi.checks.finding import Notes
 from fastagi.checks.place import Address, Place
 from fastagi.checks.process import Running, User, note_missing_right
-from fastagi.config.model import FastAgiSettings
+from fastagi.config.sections import FastAgiSettings
 from fastagi.runtime.kernel_limits import longest_backlog
 
 _TIMEOUT_S: Final = 3.0

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from fastagi.checks.finding import Notes
-from fastagi.config.model import Settings
+from fastagi.config.sections import Settings
 
 
 def check_numbers(settings: Settings) -> Notes:

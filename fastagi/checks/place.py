@@ -11,7 +11,7 @@ from pathlib import Path
 from fastagi.checks.conf import Conf, ConfUnreadable, read_conf
 from fastagi.checks.console import console_socket, run_command
 from fastagi.checks.finding import Notes
-from fastagi.config.model import Settings
+from fastagi.config.sections import Settings
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

@@ -22,8 +22,8 @@ from fastagi.checks.in_force import (
 from fastagi.checks.link import LinkFailed, ManagerLink, Refused
 from fastagi.checks.place import NotVisible, Place, note_stops
 from fastagi.checks.trunks import check_trunks, trunk_of
-from fastagi.config.model import Settings
 from fastagi.config.queue_layers import QueueSettings
+from fastagi.config.sections import Settings
 from fastagi.domain.names import folded
 from fastagi.wire.errors import LocalProtocolError
 

@@ -25,7 +25,7 @@ from fastagi.checks.service import check_service
 from fastagi.checks.sounds import check_sounds
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import load_settings
-from fastagi.config.model import Settings
+from fastagi.config.sections import Settings
 from fastagi.errors import CallbackError
 
 

@@ -11,8 +11,8 @@ from typing import Final
 from fastagi.checks.finding import Notes
 from fastagi.checks.place import NotVisible, Place
 from fastagi.checks.process import User, asterisk_user
-from fastagi.config.model import Settings
 from fastagi.config.queue_layers import QueueSettings
+from fastagi.config.sections import Settings
 from fastagi.speech.choice import all_languages
 
 #: File name extensions of Asterisk's formats; which are loaded is not looked at.

@@ -10,7 +10,7 @@ from fastagi.ami import actions
 from fastagi.checks.finding import Notes
 from fastagi.checks.link import LinkFailed, ManagerLink, Refused
 from fastagi.checks.place import Place
-from fastagi.config.model import Settings
+from fastagi.config.sections import Settings
 
 #: PJSIP/{number}@ENDPOINT or PJSIP/ENDPOINT/sip:{number}@HOST
 _PJSIP: Final = re.compile(

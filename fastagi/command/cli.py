@@ -33,7 +33,7 @@ from fastagi.service import commands
 if TYPE_CHECKING:
     # The settings are imported where they are read. Their import takes half a second,
     # in which SIGHUP would end the process.
-    from fastagi.config.model import Settings
+    from fastagi.config.sections import Settings
 
 DEFAULT_CONFIG: Final = "/etc/callback-queue/callback-queue.yaml"
 #: Time limit for the answer of the running service, in seconds.

@@ -23,8 +23,8 @@ from fastagi.app import CallbackService, Endpoints
 from fastagi.command.supervisor import ReloadRequests, notify
 from fastagi.config.errors import BETWEEN, ConfigErrors
 from fastagi.config.load import load_settings
-from fastagi.config.model import AmiSettings, FastAgiSettings, LogFormat, Settings
 from fastagi.config.secrecy import unsafe_rights
+from fastagi.config.sections import AmiSettings, FastAgiSettings, LogFormat, Settings
 from fastagi.doors.control_socket import ControlSocketEndpoint
 from fastagi.errors import CallbackError
 from fastagi.node.manager_tls import manager_tls

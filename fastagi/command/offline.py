@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from fastagi.config.model import Settings
+from fastagi.config.sections import Settings
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import MachineClock
 from fastagi.service.commands import Actor, Answer, Command, Dispatch

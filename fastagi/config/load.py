@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 from pydantic import SecretStr, ValidationError
 
-from fastagi.config import model, queue_layers
+from fastagi.config import queue_layers, sections
 from fastagi.config.addresses import has_password
 from fastagi.config.errors import BadValue, ConfigErrors, shown
 from fastagi.config.fields import check_secret, parse_queue_name
@@ -41,7 +41,7 @@ SECRET_VARIABLE = "CALLBACK_QUEUE_AMI_SECRET"
 CDR_PASSWORD_VARIABLE = "CALLBACK_QUEUE_CDR_PASSWORD"
 QUEUE_LOG_PASSWORD_VARIABLE = "CALLBACK_QUEUE_QUEUE_LOG_PASSWORD"
 
-_TOP = (*model.SECTIONS, "queues")
+_TOP = (*sections.SECTIONS, "queues")
 # Other names for settings that people may write.
 _OTHER_WORDS = {
     "password": "secret",
@@ -66,7 +66,7 @@ _LARGEST_SECRET_FILE_BYTES = 4096
 
 def load_settings(
     path: str | os.PathLike[str], environ: Mapping[str, str] | None = None
-) -> model.Settings:
+) -> sections.Settings:
     """Read and check a settings file.
 
     Args:
@@ -106,7 +106,9 @@ def read_control_socket(path: str | os.PathLike[str]) -> str | None:
     if not isinstance(value, dict):
         return None
     try:
-        return model.ControlSettings.model_validate(value.get("control") or {}).socket
+        return sections.ControlSettings.model_validate(
+            value.get("control") or {}
+        ).socket
     except ValidationError:
         return None
 
@@ -116,7 +118,7 @@ def parse_settings(
     *,
     file: str = "callback-queue.yaml",
     environ: Mapping[str, str] | None = None,
-) -> model.Settings:
+) -> sections.Settings:
     """Check the contents of a settings file.
 
     Args:
@@ -186,7 +188,7 @@ class _Judge:
         self._source = source
         self._environ = environ
 
-    def settings(self) -> model.Settings | None:
+    def settings(self) -> sections.Settings | None:
         """Return the settings, or None if there are faults."""
         top = self._source.value
         if top is None:
@@ -200,28 +202,30 @@ class _Judge:
                 self._fault((name,), "unknown setting", _meant(name, _TOP))
         layers: dict[str, _Layer[Any]] = {
             name: self._layer(kind, top.get(name), (name,))
-            for name, kind in model.SECTIONS.items()
+            for name, kind in sections.SECTIONS.items()
         }
-        sections: dict[str, Any] = {
+        checked: dict[str, Any] = {
             name: layer.section for name, layer in layers.items()
         }
         secret = self._secret(layers["ami"])
         history_passwords = self._history_passwords(layers["history"])
-        self._check_tls(sections["ami"].tls)
+        self._check_tls(checked["ami"].tls)
         queues = self._queues(top, layers["defaults"])
-        self._check_missed(sections["missed"], queues)
+        self._check_missed(checked["missed"], queues)
         if self.faults or secret is None:
             return None
         # These two sections also have secrets from elsewhere.
-        sections["ami"] = model.AmiSettings(
-            **{**dict(sections["ami"]), "secret": secret}
+        checked["ami"] = sections.AmiSettings(
+            **{**dict(checked["ami"]), "secret": secret}
         )
-        history = sections["history"]
+        history = checked["history"]
         # Only what is in the file, so that model_fields_set still tells it.
         written = {name: getattr(history, name) for name in history.model_fields_set}
-        sections["history"] = model.HistorySettings(**{**written, **history_passwords})
-        return model.Settings(
-            **sections,
+        checked["history"] = sections.HistorySettings(
+            **{**written, **history_passwords}
+        )
+        return sections.Settings(
+            **checked,
             queues={
                 name: queue_layers.QueueSettings(name=name, **values)
                 for name, values in queues.items()
@@ -326,7 +330,7 @@ class _Judge:
                 merged[name] = self._merged(name, defaults, own)
         return merged
 
-    def _check_tls(self, tls: model.AmiTls) -> None:
+    def _check_tls(self, tls: sections.AmiTls) -> None:
         """Refuse TLS settings that have no effect because TLS is not enabled."""
         given = [
             name
@@ -341,7 +345,7 @@ class _Judge:
             )
 
     def _check_missed(
-        self, missed: model.MissedSettings, queues: Mapping[str, object]
+        self, missed: sections.MissedSettings, queues: Mapping[str, object]
     ) -> None:
         """Check that the queue for other missed calls is in this file."""
         known = {folded(name) for name in queues}
@@ -408,7 +412,7 @@ class _Judge:
         ]
         return next(place for place in places if place in self._source.lines)
 
-    def _secret(self, ami: _Layer[model.AmiSection]) -> SecretStr | None:
+    def _secret(self, ami: _Layer[sections.AmiSection]) -> SecretStr | None:
         """Return the secret of the AMI user; it must be given in one place only."""
         given: list[Place] = [
             ("ami", name) for name in ("secret", "secret_file") if name in ami.given
@@ -452,7 +456,7 @@ class _Judge:
         return ami.section.secret
 
     def _history_passwords(
-        self, history: _Layer[model.HistorySection]
+        self, history: _Layer[sections.HistorySection]
     ) -> dict[str, SecretStr | None]:
         """Return the passwords of the databases that are not in their URLs."""
         section = history.section
@@ -475,7 +479,7 @@ class _Judge:
 
     def _history_password(
         self,
-        history: _Layer[model.HistorySection],
+        history: _Layer[sections.HistorySection],
         name: str,
         url: str | None,
         file: str | None,
@@ -614,7 +618,7 @@ def _homes() -> dict[str, str]:
         if isinstance(group := field.annotation, type) and issubclass(group, Section):
             homes |= dict.fromkeys(group.model_fields, name)
     homes |= dict.fromkeys(queue_layers.QueueLayer.model_fields, "defaults or a queue")
-    for name, section in model.SECTIONS.items():
+    for name, section in sections.SECTIONS.items():
         if name != "defaults":
             for setting in section.model_fields:
                 # A name in two groups, such as port, suggests nothing.

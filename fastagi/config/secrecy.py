@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from fastagi.config.addresses import has_password
 from fastagi.config.load import SECRET_VARIABLE
-from fastagi.config.model import Settings
+from fastagi.config.sections import Settings
 from fastagi.errors import Problem
 
 

@@ -16,8 +16,8 @@ from twisted.logger import Logger
 
 from fastagi import dialplan
 from fastagi.agi.session import AgiSession
-from fastagi.config.model import Settings
 from fastagi.config.queue_layers import QueueSettings
+from fastagi.config.sections import Settings
 from fastagi.dialplan import Variable
 from fastagi.domain.names import folded
 from fastagi.domain.numbers import is_withheld

@@ -25,7 +25,7 @@ from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.events import Handler, UserEvent, on
 from fastagi.ami.session import AmiSession
-from fastagi.config.model import Settings
+from fastagi.config.sections import Settings
 from fastagi.dialplan import Variable
 from fastagi.domain.numbers import printable, shown_number
 from fastagi.domain.reason import Code, because

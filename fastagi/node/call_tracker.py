@@ -44,7 +44,7 @@ from fastagi.ami.events import (
     on,
 )
 from fastagi.ami.session import AmiSession
-from fastagi.config.model import Settings
+from fastagi.config.sections import Settings
 from fastagi.domain.contacts import Contact, PastContact
 from fastagi.domain.counting import Ended, Outcome, Place
 from fastagi.domain.live_calls import LiveCalls, Meeting

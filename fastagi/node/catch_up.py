@@ -26,7 +26,7 @@ from pydantic import SecretStr
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 
-from fastagi.config.model import Settings
+from fastagi.config.sections import Settings
 from fastagi.domain.contacts import Contact, PastContact, served_after
 from fastagi.domain.counting import Ended
 from fastagi.errors import Problem

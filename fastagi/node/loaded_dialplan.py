@@ -16,7 +16,7 @@ from fastagi import dialplan
 from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.session import AmiSession
-from fastagi.config.model import Settings
+from fastagi.config.sections import Settings
 
 _HAS_PLACES: Final = (
     f"DIALPLAN_EXISTS({dialplan.MEMBER_CONTEXT},{dialplan.PLACE_EXTEN},1)"

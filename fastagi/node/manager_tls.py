@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from fastagi.ami.tls import ManagerTls
-from fastagi.config.model import AmiSettings
+from fastagi.config.sections import AmiSettings
 
 
 def manager_tls(ami: AmiSettings) -> ManagerTls | None:

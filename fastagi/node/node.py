@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from fastagi.agi.server import Script
 from fastagi.ami.events import CoreShowChannel
 from fastagi.ami.session import AmiSession, Credentials
-from fastagi.config.model import AmiSettings, Settings
+from fastagi.config.sections import AmiSettings, Settings
 from fastagi.dialplan import Path
 from fastagi.domain.names import folded
 from fastagi.node.agi_scripts import AgiScripts
@@ -35,8 +35,8 @@ from fastagi.node.queue_log_sink import QueueLogSink
 from fastagi.node.queue_monitor import QueueMonitor
 from fastagi.node.reconciler import Reconciler
 from fastagi.node.scheduler import Scheduler
-from fastagi.node.state import NodeState, Remove
 from fastagi.node.targets import Target, target_key, targets
+from fastagi.node.trackers import Remove, Trackers
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.runtime.listeners import Afterwards, Listeners
@@ -205,7 +205,7 @@ class Node:
             dialplan_has_places=lambda: self.dialplan.has_places,
             after_read=self.manager.after_read,
         )
-        self.state = NodeState(
+        self.trackers = Trackers(
             manager=self.manager,
             background=background,
             afterwards=self._afterwards,
@@ -227,9 +227,9 @@ class Node:
     def _edges(self) -> Iterator[Remove]:
         """Connect the parts: which method is called by what, and in which order.
 
-        An event goes to the trackers first, in the order of :class:`NodeState`.
+        An event goes to the trackers first, in the order of :class:`Trackers`.
         """
-        yield from self.state.listen()
+        yield from self.trackers.listen()
 
         manager = self.manager
         yield manager.on_connected(self.queue_monitor.connected)
@@ -315,7 +315,7 @@ class Node:
 
         # Start this first, so the client keys are renewed before other changes.
         in_line = Deferred.fromCoroutine(self._use_number_plan())
-        known = await self.state.learn(link)
+        known = await self.trackers.learn(link)
         await in_line
         if not (known and goes_on()):
             return
@@ -405,7 +405,7 @@ class Node:
         )
 
     async def _list_channels(self) -> list[CoreShowChannel]:
-        return await self.state.list_channels()
+        return await self.trackers.list_channels()
 
     def _is_member_leg(self, uniqueid: str, queue: str) -> bool:
         return self.dialer.is_member_leg(uniqueid, queue)

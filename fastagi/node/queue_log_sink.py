@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.session import AmiSession
-from fastagi.config.model import Settings
+from fastagi.config.sections import Settings
 from fastagi.domain.queue_log_entries import Entry, EventRow, entries
 from fastagi.service.outbox import NotDelivered
 

@@ -19,7 +19,7 @@ from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.events import CoreShowChannel, DBGetResponse
 from fastagi.ami.session import AmiSession
-from fastagi.config.model import Settings
+from fastagi.config.sections import Settings
 from fastagi.domain.attempt import Progress
 from fastagi.node.dialer import Dialer, RunningAttempt
 from fastagi.node.dialplan_report import Outcome

@@ -18,7 +18,7 @@ from attrs import frozen
 
 from twisted.logger import Logger
 
-from fastagi.config.model import Settings
+from fastagi.config.sections import Settings
 from fastagi.domain.capacity import Capacity
 from fastagi.domain.names import folded
 from fastagi.domain.reason import Code, Reason, because

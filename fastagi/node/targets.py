@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 from attrs import frozen
 
-from fastagi.config.model import Settings
 from fastagi.config.queue_layers import QueueSettings
+from fastagi.config.sections import Settings
 
 _EXTENSION = "extension:"
 

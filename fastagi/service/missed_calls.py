@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from fastagi.config.model import Settings
 from fastagi.config.queue_layers import QueueSettings
+from fastagi.config.sections import Settings
 from fastagi.domain.counting import Ended
 from fastagi.service.requests import MISSED_CALL, CallbackRequest
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from twisted.logger import Logger
 
-from fastagi.config.model import Settings
+from fastagi.config.sections import Settings
 from fastagi.domain.blocked_numbers import BlockedNumber
 from fastagi.domain.numbers import NotCallable, plain_number
 from fastagi.domain.reason import Reason

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from attrs import frozen
 
-from fastagi.config.model import Settings
+from fastagi.config.sections import Settings
 from fastagi.domain.hours import OpeningHours, OpenState
 
 

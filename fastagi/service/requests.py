@@ -21,8 +21,8 @@ from attrs import field, frozen
 
 from twisted.logger import Logger, LogLevel
 
-from fastagi.config.model import Settings
 from fastagi.config.queue_layers import QueueSettings
+from fastagi.config.sections import Settings
 from fastagi.domain.numbers import (
     NotCallable,
     callable_number,

@@ -14,7 +14,7 @@ from typing import Final
 
 from twisted.logger import Logger
 
-from fastagi.config.model import Settings
+from fastagi.config.sections import Settings
 from fastagi.domain.contacts import PastContact, served_after
 from fastagi.domain.reason import Reason
 from fastagi.domain.task import OPEN, CallbackTask

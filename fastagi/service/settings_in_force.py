@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from twisted.logger import Logger
 
-from fastagi.config.model import FIXED_SECTIONS, Settings
+from fastagi.config.sections import FIXED_SECTIONS, Settings
 from fastagi.runtime.listeners import Listeners
 
 

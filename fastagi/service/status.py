@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from twisted.internet.defer import Deferred, TimeoutError
 
 from fastagi import __version__
-from fastagi.config.model import Settings
+from fastagi.config.sections import Settings
 from fastagi.domain.task import Status
 from fastagi.errors import Problem
 from fastagi.runtime.clock import Clock
@@ -33,7 +33,7 @@ _DATABASE_S: Final = 3.0
 _STATUS_MARK: Final = "status"
 
 
-class NodeState(Protocol):
+class NodeStatus(Protocol):
     """The part of a node that the status needs."""
 
     @property
@@ -60,7 +60,7 @@ class StatusCommand:
         owner: Owner,
         clock: Clock,
         settings: Callable[[], Settings],
-        node: NodeState,
+        node: NodeStatus,
     ) -> None:
         self._store = store
         self._owner = owner

@@ -14,7 +14,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
-from fastagi.config.model import Settings
+from fastagi.config.sections import Settings
 from fastagi.domain.task import CallbackTask
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock

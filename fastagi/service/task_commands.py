@@ -13,8 +13,8 @@ from typing import Final
 
 from twisted.logger import Logger
 
-from fastagi.config.model import Settings
 from fastagi.config.queue_layers import QueueSettings
+from fastagi.config.sections import Settings
 from fastagi.domain.numbers import why_not_any_more, without_separators
 from fastagi.domain.reason import Code, Reason, because, said
 from fastagi.domain.task import OPEN, CallbackTask, IllegalMove, Kind, Status

@@ -13,7 +13,7 @@ from fastagi.ami.session import Credentials
 from fastagi.checks.finding import Finding, Notes
 from fastagi.checks.link import ManagerLink, Where
 from fastagi.config.load import parse_settings
-from fastagi.config.model import Settings
+from fastagi.config.sections import Settings
 from tests.emulator.scripted_manager import ScriptedManager
 
 

@@ -33,8 +33,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from fastagi.app import CallbackService, Endpoints
-from fastagi.config.model import AmiSettings, HistorySettings, Settings
 from fastagi.config.queue_layers import QueueSettings
+from fastagi.config.sections import AmiSettings, HistorySettings, Settings
 from fastagi.domain.attempt import Attempt
 from fastagi.domain.task import CallbackTask, TaskEvent
 from fastagi.runtime.clock import MachineClock

@@ -14,7 +14,7 @@ from unittest import mock
 
 import attrs
 
-from fastagi.config import model
+from fastagi.config import sections
 from fastagi.domain import retry
 from fastagi.domain.attempt import Progress, Verdict
 from fastagi.domain.live_queues import LiveQueues
@@ -357,7 +357,7 @@ def _wakes_and_calls() -> Iterator[None]:
 
 @_fault("a voice bot is taken for a person", "no missed call is lost")
 def _bots_are_people() -> Iterator[None]:
-    with mock.patch.object(model, "PERSON_TECHNOLOGIES", ("PJSIP", "AudioSocket")):
+    with mock.patch.object(sections, "PERSON_TECHNOLOGIES", ("PJSIP", "AudioSocket")):
         yield
 
 

@@ -20,8 +20,8 @@ from twisted.logger import (
     globalLogPublisher,
 )
 
-from fastagi.config.model import LimitSettings, Settings
 from fastagi.config.queue_layers import DAYS_OF_WEEK
+from fastagi.config.sections import LimitSettings, Settings
 from fastagi.store import leases
 from fastagi.store.errors import DatabaseHeld
 from tests.emulator.manager import Header, Told

@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
 
 from fastagi.command import offline
-from fastagi.config.model import DatabaseSettings, Settings
+from fastagi.config.sections import DatabaseSettings, Settings
 from fastagi.domain.numbers import NumberPlan
 from fastagi.domain.reason import said
 from fastagi.domain.task import OPEN, Status

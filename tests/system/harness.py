@@ -18,8 +18,8 @@ from twisted.logger import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from fastagi.config.model import Settings
 from fastagi.config.queue_layers import QueueSettings
+from fastagi.config.sections import Settings
 from tests.emulator.calls import FORGETS, LiveCall
 from tests.emulator.manager import Action, Answer
 from tests.emulator.phones import Phone

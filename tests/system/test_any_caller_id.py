@@ -10,7 +10,7 @@ import sqlite3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastagi.config.model import LimitSettings
+from fastagi.config.sections import LimitSettings
 from fastagi.runtime.logs import LineObserver
 from tests.emulator.scenarios import Answers
 from tests.system.harness import NUMBER, ServiceTestCase

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastagi.config.model import LimitSettings, NumberPlanSettings, Settings
+from fastagi.config.sections import LimitSettings, NumberPlanSettings, Settings
 from fastagi.domain.reason import said
 from fastagi.domain.task import Kind
 from tests.emulator.calls import LiveCall

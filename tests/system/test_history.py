@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 from unittest import mock
 
-from fastagi.config.model import HistorySettings, MissedSettings
 from fastagi.config.queue_layers import QueueSettings
+from fastagi.config.sections import HistorySettings, MissedSettings
 from tests.emulator.calls import LiveCall
 from tests.emulator.scenarios import NO_ANSWER
 from tests.harness.world import START, ServiceProcess

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastagi.config.model import MissedSettings
+from fastagi.config.sections import MissedSettings
 from fastagi.domain.task import Status
 from tests.emulator.calls import LiveCall
 from tests.emulator.manager import Action, Answer, error

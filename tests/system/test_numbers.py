@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastagi.config.model import NumberPlanSettings, Settings
+from fastagi.config.sections import NumberPlanSettings, Settings
 from tests.emulator.calls import LiveCall
 from tests.emulator.scenarios import NO_ANSWER
 from tests.system.harness import (

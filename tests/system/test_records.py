@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import attrs
 
-from fastagi.config.model import ReportSettings
+from fastagi.config.sections import ReportSettings
 from tests.emulator.scenarios import Refuses
 from tests.system.harness import NUMBER, ServiceTestCase, queue_settings
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from fastagi.config.model import ControlSettings, Settings
+from fastagi.config.sections import ControlSettings, Settings
 from tests.emulator.scenarios import Answers
 from tests.system.harness import ServiceTestCase, queue_settings, settings
 

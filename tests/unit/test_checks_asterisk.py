@@ -31,7 +31,7 @@ from fastagi.checks.manager import (
 )
 from fastagi.checks.place import Place
 from fastagi.checks.queues import check_queues
-from fastagi.config.model import ReportSettings, Settings
+from fastagi.config.sections import ReportSettings, Settings
 from fastagi.runtime.clock import MachineClock
 from fastagi.runtime.threads import OwnThread
 from fastagi.store import leases

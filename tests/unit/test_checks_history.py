@@ -21,7 +21,7 @@ from fastagi.checks import rotation
 from fastagi.checks.history import check_history
 from fastagi.checks.place import Place
 from fastagi.checks.process import User
-from fastagi.config.model import HistorySettings
+from fastagi.config.sections import HistorySettings
 from tests.harness.checking import only, settings, told, write
 from tests.recordings.past_calls import FREEPBX, make_cdr_table
 

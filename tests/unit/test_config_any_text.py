@@ -17,7 +17,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastagi.config import model, queue_layers
+from fastagi.config import queue_layers, sections
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import SECRET_VARIABLE, load_settings, parse_settings
 from fastagi.config.values import Section
@@ -42,9 +42,9 @@ _names = sorted(
             "defaults",
             "queues",
         ),
-        *model.AmiSection.model_fields,
-        *model.FastAgiSettings.model_fields,
-        *model.LogSettings.model_fields,
+        *sections.AmiSection.model_fields,
+        *sections.FastAgiSettings.model_fields,
+        *sections.LogSettings.model_fields,
         *queue_layers.QueueLayer.model_fields,
         *queue_layers.Sounds.model_fields,
         *queue_layers.Numbers.model_fields,
@@ -87,10 +87,10 @@ _queue = _group(queue_layers.QueueLayer)
 _trees = st.fixed_dictionaries(
     {},
     optional={
-        "ami": _group(model.AmiSection),
-        "fastagi": _group(model.FastAgiSettings),
-        "database": _group(model.DatabaseSettings),
-        "log": _group(model.LogSettings),
+        "ami": _group(sections.AmiSection),
+        "fastagi": _group(sections.FastAgiSettings),
+        "database": _group(sections.DatabaseSettings),
+        "log": _group(sections.LogSettings),
         "defaults": _queue,
         "queues": st.dictionaries(st.sampled_from(_names) | _nasty, _queue | _values),
     },
@@ -123,7 +123,7 @@ def _count_lines(data: str | bytes) -> int:
     return len(re.split("\r\n|[\n\r\x85\u2028\u2029]", text))
 
 
-def _check_settings(loaded: model.Settings) -> None:
+def _check_settings(loaded: sections.Settings) -> None:
     hash(loaded)
     repr(loaded)
     for queue in loaded.queues.values():

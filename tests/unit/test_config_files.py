@@ -12,7 +12,7 @@ import pytest
 
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import SECRET_VARIABLE, load_settings, parse_settings
-from fastagi.config.model import Settings
+from fastagi.config.sections import Settings
 
 _QUEUE = "queues:\n  support:\n    outbound_channel: PJSIP/{number}@trunk\n"
 _NOBODY = 65534

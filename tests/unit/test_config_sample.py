@@ -17,7 +17,7 @@ import pytest
 import yaml
 from attrs import frozen
 
-from fastagi.config import model, queue_layers
+from fastagi.config import queue_layers, sections
 from fastagi.config.durations import format_duration, parse_duration
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import load_settings, parse_settings
@@ -31,8 +31,8 @@ _SETTING = re.compile(
     r"^(?P<indent> *)(?P<off>#?)(?P<name>[a-z_]+):(?: (?P<value>.*))?$"
 )
 _SECTIONS: dict[str, type[Section]] = {
-    **model.SECTIONS,
-    "ami.tls": model.AmiTls,
+    **sections.SECTIONS,
+    "ami.tls": sections.AmiTls,
     "defaults.sounds": queue_layers.Sounds,
     "defaults.numbers": queue_layers.Numbers,
     "defaults.opening_hours": queue_layers.Hours,

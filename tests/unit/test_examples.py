@@ -37,7 +37,7 @@ from fastagi.checks.process import DEFAULT_USER
 from fastagi.checks.queues import check_queues
 from fastagi.command import cli
 from fastagi.config.load import SECRET_VARIABLE, load_settings, parse_settings
-from fastagi.config.model import (
+from fastagi.config.sections import (
     ControlSettings,
     DatabaseSettings,
     FastAgiSettings,

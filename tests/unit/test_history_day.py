@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fastagi.config.model import HistorySettings, MissedSettings, Settings
+from fastagi.config.sections import HistorySettings, MissedSettings, Settings
 from fastagi.domain.contacts import PastContact, served_after
 from fastagi.node.catch_up import find
 from tests.harness import world

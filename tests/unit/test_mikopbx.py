@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fastagi.config import model, queue_layers
+from fastagi.config import queue_layers, sections
 from fastagi.config.load import parse_settings
 from fastagi.domain.task import ENDED, Kind, Status
 
@@ -40,7 +40,7 @@ _DIFFERENT = _rows("What is different, and why")
 
 def _default(setting: str) -> Any:
     """Return what a setting is if nobody sets it; fails if there is no such one."""
-    if setting in {field.name for field in model.Settings.__attrs_attrs__}:
+    if setting in {field.name for field in sections.Settings.__attrs_attrs__}:
         return None
     value: Any = queue_layers.QueueLayer()
     for name in setting.split("."):
@@ -102,10 +102,10 @@ def test_settings_that_are_named_in_the_text_exist() -> None:
             if name in set(Status):
                 continue
             group, _, rest = name.partition(".")
-            if rest and hasattr(model.Settings, group):
+            if rest and hasattr(sections.Settings, group):
                 section = {
-                    "number_plan": model.NumberPlanSettings,
-                    "missed": model.MissedSettings,
+                    "number_plan": sections.NumberPlanSettings,
+                    "missed": sections.MissedSettings,
                 }[group]
                 assert rest in section.model_fields
             else:

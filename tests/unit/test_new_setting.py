@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-MODEL: Final = "fastagi/config/model.py"
+SECTIONS: Final = "fastagi/config/sections.py"
 QUEUE_LAYERS: Final = "fastagi/config/queue_layers.py"
 TARGETS: Final = "fastagi/node/targets.py"
 SAMPLE: Final = "etc/callback-queue.yaml"
@@ -39,7 +39,7 @@ SETTING: Final[Additions] = {
     TARGETS: [("wrapuptime_s=about.wrapuptime_s", " + about.breather.total_seconds()")],
 }
 SECTION: Final[Additions] = {
-    MODEL: [
+    SECTIONS: [
         (
             '    """What the service writes into queue_log, for reports."""\n\n'
             "    queue_log: Switch = True\n",

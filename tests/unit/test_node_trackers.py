@@ -10,7 +10,7 @@ import attrs
 
 from fastagi.ami.events import Handler, Hangup, Newchannel, on
 from fastagi.ami.session import AmiSession
-from fastagi.node.state import NodeState
+from fastagi.node.trackers import Trackers
 from fastagi.runtime.listeners import Afterwards, Listeners
 from fastagi.wire.ami import AmiMessage
 
@@ -59,20 +59,18 @@ class World:
         self.manager = Manager()
         self.afterwards = Afterwards("an event")
         names = ("queue_monitor", "hold", "dialer", "astdb_requests", "call_tracker")
-        self.trackers = {
-            name: Tracker(name, self.done, name == failing) for name in names
-        }
-        self.state = NodeState(
+        self.parts = {name: Tracker(name, self.done, name == failing) for name in names}
+        self.trackers = Trackers(
             manager=cast(AmiSession, self.manager),
             # Only the list of all channels needs these two.
             background=cast(Any, None),
             reconciler=cast(Any, None),
             afterwards=self.afterwards,
-            **cast(Any, self.trackers),
+            **cast(Any, self.parts),
         )
 
     def listen(self) -> list[Callable[[], None]]:
-        return list(self.state.listen())
+        return list(self.trackers.listen())
 
 
 ORDER = ["queue_monitor", "hold", "dialer", "astdb_requests", "call_tracker"]
@@ -89,7 +87,7 @@ def test_what_the_first_tracker_tells_waits_for_the_last() -> None:
     world = World()
     world.listen()
     follows = world.afterwards.wrap(lambda uniqueid: world.done.append(uniqueid))
-    world.trackers["queue_monitor"].told_of.add(follows)
+    world.parts["queue_monitor"].told_of.add(follows)
     world.manager.tell(HANGUP)
     assert world.done == [*ORDER, "1.1"]
 
@@ -98,7 +96,7 @@ def test_the_order_matters_where_nothing_waits() -> None:
     """The edge as it must not be: what follows sees trackers that know nothing yet."""
     world = World()
     world.listen()
-    world.trackers["queue_monitor"].told_of.add(world.done.append)
+    world.parts["queue_monitor"].told_of.add(world.done.append)
     world.manager.tell(HANGUP)
     assert world.done == ["queue_monitor", "1.1", *ORDER[1:]]
 
@@ -106,7 +104,7 @@ def test_the_order_matters_where_nothing_waits() -> None:
 def test_a_tracker_that_raises_stops_no_other() -> None:
     world = World(failing="queue_monitor")
     world.listen()
-    world.trackers["queue_monitor"].told_of.add(
+    world.parts["queue_monitor"].told_of.add(
         world.afterwards.wrap(lambda uniqueid: world.done.append(uniqueid))
     )
     world.manager.tell(HANGUP)
@@ -117,7 +115,7 @@ def test_an_event_is_parsed_once_for_all() -> None:
     world = World()
     world.listen()
     world.manager.tell(HANGUP)
-    events = [event for tracker in world.trackers.values() for event in tracker.seen]
+    events = [event for tracker in world.parts.values() for event in tracker.seen]
     assert len(events) == len(ORDER)
     assert len({id(event) for event in events}) == 1
 

@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from fastagi.config import fields, model, queue_layers
+from fastagi.config import fields, queue_layers, sections
 from fastagi.config.errors import BadValue, ConfigErrors
 from fastagi.config.load import parse_settings
-from fastagi.config.model import AmiLogin, AmiSettings, LogLevel, Settings
 from fastagi.config.queue_layers import Numbers, QueueSettings, QueueTable
+from fastagi.config.sections import AmiLogin, AmiSettings, LogLevel, Settings
 from fastagi.domain.attempt import Disposition
 from fastagi.domain.hours import (
     ALL_DAY,
@@ -640,5 +640,5 @@ def test_room_is_kept_for_a_second_peer_only_where_there_may_be_one(
     peers: list[str] | None, share: int
 ) -> None:
     given = {} if peers is None else {"allowed_peers": peers}
-    fastagi = model.FastAgiSettings.model_validate(given)
+    fastagi = sections.FastAgiSettings.model_validate(given)
     assert fastagi.share_of_one_peer == share

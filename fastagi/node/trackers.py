@@ -40,7 +40,7 @@ class Tracker(Protocol):
         """Yield the handler of each event that this tracker needs."""
 
 
-class NodeState:
+class Trackers:
     """The trackers of one Asterisk, in the order in which they get each event."""
 
     def __init__(
@@ -68,7 +68,7 @@ class NodeState:
         self._call_tracker = call_tracker
         self._reconciler = reconciler
         #: Each event goes to these in this order.
-        self.trackers: tuple[Tracker, ...] = (
+        self.in_order: tuple[Tracker, ...] = (
             queue_monitor,
             hold,
             dialer,
@@ -79,7 +79,7 @@ class NodeState:
     def listen(self) -> Iterator[Remove]:
         """Listen to the events that trackers need; yield the removers of listeners."""
         listeners: dict[type[AmiEvent], Listeners[[Any]]] = {}
-        for tracker in self.trackers:
+        for tracker in self.in_order:
             for handler in tracker.handlers():
                 name = handler.kind.__name__
                 listeners.setdefault(handler.kind, Listeners(f"the event {name}")).add(
