@@ -15,8 +15,8 @@ from attrs import evolve, field, frozen
 from fastagi.domain.counting import Place, Visit
 
 #: Maximum numbers of queue visits and of names that are kept of one call.
-_MOST_VISITS: Final = 50
-_MOST_NAMES: Final = 50
+_MAX_VISITS: Final = 50
+_MAX_NAMES: Final = 50
 #: Tolerance when times are compared, in seconds: files have whole seconds.
 _TOLERANCE_S: Final = 1.5
 
@@ -87,13 +87,13 @@ def _merged(first: PastCall, second: PastCall) -> PastCall:
         began_at=min(first.began_at, second.began_at),
         ended_at=max(ends, default=None),
         cut_off_after=_cut_off_after(first, second),
-        places=(*first.places, *second.places)[:_MOST_NAMES],
+        places=(*first.places, *second.places)[:_MAX_NAMES],
         visits=_visits(first, second),
         who=talking.who,
         answered_at=talking.answered_at,
         answered_in=first.answered_in | second.answered_in,
         talk_s=max(first.talk_s, second.talk_s),
-        dialled=tuple(dict.fromkeys((*first.dialled, *second.dialled)))[:_MOST_NAMES],
+        dialled=tuple(dict.fromkeys((*first.dialled, *second.dialled)))[:_MAX_NAMES],
         withheld=first.withheld or second.withheld,
         by_key=first.by_key or second.by_key,
         sources=first.sources | second.sources,
@@ -115,7 +115,7 @@ def _visits(first: PastCall, second: PastCall) -> tuple[Visit, ...]:
         # A queue_log in a file and in a table contains the same visit twice.
         if not any(_is_same(one, other) for other in visits):
             visits.append(one)
-    return tuple(visits[:_MOST_VISITS])
+    return tuple(visits[:_MAX_VISITS])
 
 
 def _is_same(one: Visit, other: Visit) -> bool:

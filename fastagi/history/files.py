@@ -35,9 +35,9 @@ _FIRST_BLOCK: Final = 256 * 1024
 #: A file without a line of the log in this many bytes is not such a log.
 _NO_LOG_BYTES: Final = 1024 * 1024
 #: Maximum number of bytes read in all; a busy machine writes less in a week.
-_MOST_BYTES: Final = 64 * 1024 * 1024
+_MAX_BYTES: Final = 64 * 1024 * 1024
 #: Maximum number of bytes unpacked from one compressed file to reach its end.
-_MOST_UNPACKED_BYTES: Final = 512 * 1024 * 1024
+_MAX_UNPACKED_BYTES: Final = 512 * 1024 * 1024
 _CHUNK_BYTES: Final = 1024 * 1024
 _COMPRESSED: Final[dict[str, Callable[[IO[bytes]], BufferedIOBase]]] = {
     ".gz": lambda file: gzip.GzipFile(fileobj=file),
@@ -91,7 +91,7 @@ def lines_since(
     """
     parts: list[_Part] = []
     troubles: list[HistoryUnreadable] = []
-    left = _MOST_BYTES
+    left = _MAX_BYTES
     seen: set[tuple[int, int]] = set()
     for candidate in _newest_first(path, since, folders):
         try:
@@ -232,10 +232,10 @@ def _unpacked(path: Path, packed: BufferedIOBase, most: int) -> tuple[bytes, boo
         chunks.append(chunk)
         size += len(chunk)
         total += len(chunk)
-        if total > _MOST_UNPACKED_BYTES:
+        if total > _MAX_UNPACKED_BYTES:
             raise HistoryUnreadable(
                 path,
-                f"it holds more than {_MOST_UNPACKED_BYTES >> 20} MB",
+                f"it holds more than {_MAX_UNPACKED_BYTES >> 20} MB",
                 "have the log rotated more often",
             )
         while size - len(chunks[0]) >= most:
@@ -261,7 +261,7 @@ def _part(path: Path, data: bytes, whole: bool, form: _Form) -> _Part:
 def _too_much(path: Path) -> HistoryUnreadable:
     return HistoryUnreadable(
         path,
-        f"no more than the newest {_MOST_BYTES >> 20} MB of the log are read, and what"
+        f"no more than the newest {_MAX_BYTES >> 20} MB of the log are read, and what"
         " stands before them is not known",
         "make missed_window shorter, or look there for calls that were missed",
     )

@@ -69,7 +69,7 @@ from fastagi.store.store import TaskAttempt, TaskStore
 _ORIGINATE_MARGIN_S: Final = 5.0
 #: Maximum time that a placeholder waits in line, in seconds. The expiry of its task
 #: ends it earlier, unless the service is down.
-_WAIT_S: Final = 86_400.0
+_PLACEHOLDER_WAIT_S: Final = 86_400.0
 #: Number of quick tries to hang up an attempt whose channel may not exist yet, and the
 #: pause between them in seconds.
 _WITHDRAW_TRIES: Final = 10
@@ -82,21 +82,21 @@ _CLOCK_SET_S: Final = 1.0
 #: Pause before retrying to store the end of an attempt, in seconds.
 _STORE_RETRY_S: Final = 2.0
 #: Time limit for asking Asterisk whether it is shutting down, in seconds.
-_ASK_S: Final = 2.0
+_PING_S: Final = 2.0
 #: Maximum number of ended attempts whose verdict is remembered.
-_MOST_VERDICTS: Final = 1000
+_MAX_VERDICTS: Final = 1000
 #: Characters with a meaning to Asterisk, which a variable's value must not contain.
 _UNSAFE_VALUE: Final = re.compile(r'[\x00-\x1f,;"\\|&$`]')
-#: No line is longer; what is told may be nonsense.
-_MOST_IN_LINE: Final = 1_000_000
-#: The argument of an option of Queue().
-_ARGUMENT: Final = re.compile(r"\([^)]*\)")
+#: Highest position in line that is stored; Asterisk may report nonsense.
+_MAX_POSITION: Final = 1_000_000
+#: The argument of an option of Queue(), in parentheses.
+_OPTION_ARGUMENT: Final = re.compile(r"\([^)]*\)")
 _CALLER_ID: Final = re.compile(r'\s*(?:"(?P<name>[^"]*)"\s*)?<?(?P<num>[^<>"]*)>?\s*')
 #: The dial string of a forwarded call that the dialplan refuses.
-_FORBIDDEN: Final = re.compile(rf"[^/@]+@{dialplan.NO_FORWARD_CONTEXT}")
+_REFUSED_FORWARD: Final = re.compile(rf"[^/@]+@{dialplan.NO_FORWARD_CONTEXT}")
 
-#: Why the database may lack what was committed.
-_SET_BACK: Final = (
+#: Why the database may lack an attempt that was committed.
+_LOST_COMMITS: Final = (
     "the database was set back (a copy was restored, or a standby took over that"
     " lacked the last transactions), and requests of that time may be lost"
 )
@@ -166,16 +166,16 @@ class Dialer:
         self._clock = clock
         self._background = background
         self._hold = hold
-        #: Channel ids of ended attempts whose outcome is still in AstDB.
-        self._to_forget: deque[str] = deque(maxlen=1000)
+        #: Channel ids of ended attempts whose outcome AstDB still has to delete.
+        self._kept_in_astdb: deque[str] = deque(maxlen=1000)
         #: Verdicts on the latest attempts, by channel id.
         self._verdicts: dict[str, Verdict] = {}
         #: Called when the end of an attempt is stored.
         self.attempt_ended: Listeners[[]] = Listeners("the end of an attempt")
-        self._waiting: list[Deferred[None]] = []
+        self._waiting_for_idle: list[Deferred[None]] = []
 
     def handlers(self) -> Iterator[Handler]:
-        """Yield what takes in each event that this part needs."""
+        """Yield the handler of each event that this tracker needs."""
         yield on(OriginateResponse, self._originate_response)
         yield on(QueueCallerJoin, self._joined_line)
         yield on(AgentCalled, self._agent_called)
@@ -193,14 +193,16 @@ class Dialer:
 
         Attempts that only wait in line are not waited for.
         """
-        waiting: Deferred[None] = Deferred(lambda gone: self._waiting.remove(gone))
-        self._waiting.append(waiting)
-        self._tell_idle()
+        waiting: Deferred[None] = Deferred(
+            lambda gone: self._waiting_for_idle.remove(gone)
+        )
+        self._waiting_for_idle.append(waiting)
+        self._fire_if_idle()
         return waiting
 
-    def _tell_idle(self) -> None:
+    def _fire_if_idle(self) -> None:
         if not self.calls:
-            waiting, self._waiting = self._waiting, []
+            waiting, self._waiting_for_idle = self._waiting_for_idle, []
             for deferred in waiting:
                 deferred.callback(None)
 
@@ -255,9 +257,9 @@ class Dialer:
 
         Args:
             begun: the attempt.
-            settings: of its queue.
-            position: where in line it is to wait as a placeholder, from 1; None: it
-                rings a free agent.
+            settings: the settings of its queue.
+            position: the position in line of a placeholder, from 1; None: the call
+                rings a free agent at once.
         """
         running = self._add(begun, settings)
         running.is_placeholder = position is not None
@@ -267,13 +269,13 @@ class Dialer:
         """End an attempt to reach this client, unless client and agent are talking."""
         for running in list(self.running.values()):
             if running.task.number_key == number_key:
-                self._end_by_us(running, why, _talk)
+                self._withdraw_unless(running, why, _is_talking)
 
     def withdraw_task(self, task_id: int, why: Reason) -> None:
         """End the attempt of a task, unless agent and client are talking already."""
         for running in list(self.running.values()):
             if running.task.id == task_id:
-                self._end_by_us(running, why, _talk)
+                self._withdraw_unless(running, why, _is_talking)
 
     def rekey(self, key_of: Callable[[str], str]) -> None:
         """Renew the client keys of attempts in progress."""
@@ -285,7 +287,7 @@ class Dialer:
         """End attempts that no agent has answered yet, of queues that are not open."""
         for running in list(self.running.values()):
             if not is_open(running.task.queue):
-                self._end_by_us(running, why, _is_answered)
+                self._withdraw_unless(running, why, _is_answered)
 
     def placeholders(self) -> list[RunningAttempt]:
         """Return the attempts that wait in line for an agent."""
@@ -300,15 +302,15 @@ class Dialer:
 
     def leave_line(self, running: RunningAttempt, why: Reason) -> None:
         """Withdraw a placeholder, unless an agent has answered by now."""
-        self._end_by_us(running, why, _is_answered)
+        self._withdraw_unless(running, why, _is_answered)
 
-    def end_again(self) -> None:
+    def retry_endings(self) -> None:
         """Try again to end attempts for which the link was lost meanwhile."""
         for running in list(self.running.values()):
             if running.to_end and not (running.closing or running.ending):
-                # `_end_the_rest` checks whether it is too late.
-                self._let_go_on(running)
-                self._end_the_rest(running)
+                # `_end_for_other_reasons` checks whether it is too late.
+                self._stop_ending(running)
+                self._end_for_other_reasons(running)
 
     def drop(self, begun: TaskAttempt, settings: QueueSettings, why: Reason) -> None:
         """End an attempt that has just been stored, without a call."""
@@ -316,7 +318,7 @@ class Dialer:
         running.progress.withdrawn = running.progress.refused = why
         self._close(running)
 
-    def _end_by_us(
+    def _withdraw_unless(
         self, running: RunningAttempt, why: Reason, too_late: TooLate
     ) -> None:
         if running.closing or too_late(running.progress):
@@ -326,19 +328,19 @@ class Dialer:
             return
         running.ending = True
         running.progress.withdrawn = why
-        self._tell(running, why)
+        self._note_step(running, why)
         self._background.start(
-            "ending an attempt", self._withdraw(running, why, too_late)
+            "ending an attempt", self._hang_up(running, why, too_late)
         )
 
-    async def _withdraw(
+    async def _hang_up(
         self, running: RunningAttempt, why: Reason, too_late: TooLate
     ) -> None:
         tries = 0
         while not running.closing:
             if too_late(running.progress):
-                self._let_go_on(running)
-                self._end_the_rest(running)
+                self._stop_ending(running)
+                self._end_for_other_reasons(running)
                 return
             running.progress.withdrawn = why
             try:
@@ -352,13 +354,13 @@ class Dialer:
                     # If Asterisk has received the action, this ends the attempt.
                     running.ending = False
                 else:
-                    self._let_go_on(running)
+                    self._stop_ending(running)
                 return
             except (ActionFailed, ActionTimedOut) as error:
                 # The Originate may not have created the channel yet.
                 tries += 1
                 if tries == _WITHDRAW_TRIES:
-                    self._warn_of_no_end(running, why, error)
+                    self._warn_not_ended(running, why, error)
             if tries < _WITHDRAW_TRIES:
                 await self._background.pause(_WITHDRAW_PAUSE_S)
             else:
@@ -367,7 +369,7 @@ class Dialer:
                 running.progress.withdrawn = None
                 await self._background.pause(_WITHDRAW_AGAIN_S)
 
-    def _warn_of_no_end(
+    def _warn_not_ended(
         self, running: RunningAttempt, why: Reason, error: Exception
     ) -> None:
         shutting_down = isinstance(error, ActionFailed) and error.shutting_down
@@ -383,15 +385,15 @@ class Dialer:
             error=error,
         )
 
-    def _let_go_on(self, running: RunningAttempt) -> None:
+    def _stop_ending(self, running: RunningAttempt) -> None:
         running.ending = False
         running.progress.withdrawn = None
 
-    def _end_the_rest(self, running: RunningAttempt) -> None:
+    def _end_for_other_reasons(self, running: RunningAttempt) -> None:
         """End the attempt for its other reasons, if it is not too late for them."""
         to_end, running.to_end = running.to_end, {}
         for too_late, why in to_end.items():
-            self._end_by_us(running, why, too_late)
+            self._withdraw_unless(running, why, too_late)
 
     def follow(
         self,
@@ -401,13 +403,13 @@ class Dialer:
         *,
         is_placeholder: bool,
     ) -> None:
-        """Take up an attempt that Asterisk is carrying out already."""
+        """Follow an attempt that is already in progress in Asterisk."""
         running = self._add(begun, settings)
         running.progress = progress
         running.is_placeholder = is_placeholder
         if begun.task.cancel_requested:
-            # Asterisk may not have been told of it yet.
-            self._end_by_us(running, begun.task.why, _talk)
+            # Asterisk may not have received the hangup yet.
+            self._withdraw_unless(running, begun.task.why, _is_talking)
 
     def settle_as_before(self, begun: TaskAttempt, settings: QueueSettings) -> bool:
         """End an attempt again whose stored end the database has lost.
@@ -472,17 +474,17 @@ class Dialer:
             self._close(running)
         except NotConnected as error:
             if error.sent:
-                self._leave_open(running, error)
+                self._warn_result_unknown(running, error)
             else:
                 running.progress.refused = because(Code.ERROR, error=str(error))
                 self._close(running)
         except ActionTimedOut as error:
-            self._leave_open(running, error)
+            self._warn_result_unknown(running, error)
             self._hold.not_known()
         else:
             self._hold.taken()
 
-    def _leave_open(self, running: RunningAttempt, error: Exception) -> None:
+    def _warn_result_unknown(self, running: RunningAttempt, error: Exception) -> None:
         self._log.warn(
             "task {task_id}: not known whether the call was placed, asking Asterisk"
             " before anything else: {error}",
@@ -497,10 +499,10 @@ class Dialer:
         caller_name, caller_num = (
             (match["name"] or "", match["num"].strip()) if match else ("", "")
         )
-        # Nothing else is open, so nothing kept in Asterisk is still of use.
+        # If no other attempt is open, no outcome in AstDB is needed any more.
         forget = "all" if len(self.running) == 1 else ""
-        if not forget and self._to_forget:
-            forget = self._to_forget.popleft()
+        if not forget and self._kept_in_astdb:
+            forget = self._kept_in_astdb.popleft()
         variables = {
             f"__{Variable.ID}": attempt.channel_id,
             f"__{Variable.TASK}": str(task.id),
@@ -519,7 +521,7 @@ class Dialer:
         if settings.target_extension:
             exten = dialplan.EXTENSION_EXTEN
         elif position is not None:
-            exten, timeout_s = dialplan.PLACE_EXTEN, _WAIT_S
+            exten, timeout_s = dialplan.PLACE_EXTEN, _PLACEHOLDER_WAIT_S
             variables[Variable.POSITION] = str(position)
             variables[Variable.PRIORITY] = str(task.priority)
             variables[Variable.QUEUE_OPTIONS] = _without_music(settings.queue_options)
@@ -549,39 +551,39 @@ class Dialer:
         for running in self.running.values():
             running.progress.unwatched(self._manager.heard_at)
 
-    def _of(self, uniqueid: str, half: str) -> RunningAttempt | None:
+    def _leg(self, uniqueid: str, half: str) -> RunningAttempt | None:
         if not uniqueid.endswith(half):
             return None
         return self.running.get(attempt_of(uniqueid))
 
     def _originate_response(self, event: OriginateResponse) -> None:
-        running = self._of(event.uniqueid, "-1")
+        running = self._leg(event.uniqueid, "-1")
         if running and event.response == "Failure":
             self._close(running)
 
     def _joined_line(self, event: QueueCallerJoin) -> None:
-        running = self._of(event.uniqueid, "-2")
+        running = self._leg(event.uniqueid, "-2")
         if running and running.is_in_line:
-            position = int(min(event.position, _MOST_IN_LINE))
-            self._tell(running, because(Code.WAITS_IN_LINE, position=position))
+            position = int(min(event.position, _MAX_POSITION))
+            self._note_step(running, because(Code.WAITS_IN_LINE, position=position))
 
     def _agent_called(self, event: AgentCalled) -> None:
-        if running := self._of(event.uniqueid, "-2"):
+        if running := self._leg(event.uniqueid, "-2"):
             self._member_rings(running, event.interface)
 
     def _agent_ring_no_answer(self, event: AgentRingNoAnswer) -> None:
-        if running := self._of(event.uniqueid, "-2"):
+        if running := self._leg(event.uniqueid, "-2"):
             interface = event.interface
             if running.progress.member_stops_ringing(interface):
-                self._tell(
+                self._note_step(
                     running, because(Code.AGENT_DID_NOT_ANSWER, interface=interface)
                 )
 
     def _agent_connect(self, event: AgentConnect) -> None:
-        if running := self._of(event.uniqueid, "-2"):
+        if running := self._leg(event.uniqueid, "-2"):
             self._member_answers(running, event.interface)
 
-    def _look_for_forwarding(self, event: DialBegin | DialEnd) -> None:
+    def _check_forwarding(self, event: DialBegin | DialEnd) -> None:
         """End the attempt if the client's phone forwards the call and Asterisk follows.
 
         The dialplan prevents that, but not in every case: the Dial() of a route takes
@@ -596,56 +598,58 @@ class Dialer:
             if event.forward:
                 running.progress.forwarded = True
                 running.forwarding = event.uniqueid
-        elif dialler == event.uniqueid and not _FORBIDDEN.fullmatch(event.dial_string):
+        elif dialler == event.uniqueid and not _REFUSED_FORWARD.fullmatch(
+            event.dial_string
+        ):
             running.progress.forward_followed = True
-            self._end_by_us(running, because(Code.CALL_FORWARDED), _never)
+            self._withdraw_unless(running, because(Code.CALL_FORWARDED), _never)
 
     def _dial_begin(self, event: DialBegin) -> None:
-        self._look_for_forwarding(event)
+        self._check_forwarding(event)
         uniqueid = event.uniqueid
-        if (running := self._of(uniqueid, "-2")) and running.settings.target_extension:
+        if (running := self._leg(uniqueid, "-2")) and running.settings.target_extension:
             self._member_rings(running, running.settings.target_extension)
-        elif (running := self._of(uniqueid, "-1")) and running.progress.caller_dialled(
+        elif (running := self._leg(uniqueid, "-1")) and running.progress.caller_dialled(
             self._clock.steady()
         ):
             number = running.task.number
-            self._tell(running, because(Code.CLIENT_DIALLED, number=number))
+            self._note_step(running, because(Code.CLIENT_DIALLED, number=number))
 
     def _dial_end(self, event: DialEnd) -> None:
-        self._look_for_forwarding(event)
+        self._check_forwarding(event)
         uniqueid, status = event.uniqueid, event.dial_status
-        if (running := self._of(uniqueid, "-2")) and running.settings.target_extension:
+        if (running := self._leg(uniqueid, "-2")) and running.settings.target_extension:
             if status == "ANSWER":
                 self._member_answers(running, running.settings.target_extension)
             else:
                 running.progress.member_stops_ringing(running.settings.target_extension)
-        elif (running := self._of(uniqueid, "-1")) is not None:
+        elif (running := self._leg(uniqueid, "-1")) is not None:
             running.progress.caller_dial_ended(status, self._clock.steady())
             if running.progress.caller_answered_at is not None:
                 running.answered_at = running.answered_at or self._clock.now()
 
     def _bridge_enter(self, event: BridgeEnter) -> None:
-        if (running := self._of(event.uniqueid, "-1")) and running.progress.bridged(
+        if (running := self._leg(event.uniqueid, "-1")) and running.progress.bridged(
             self._clock.steady()
         ):
             running.answered_at = running.answered_at or self._clock.now()
-            self._tell(
+            self._note_step(
                 running,
                 because(Code.TALK_BEGINS),
                 answered_at=running.answered_at,
             )
 
     def _bridge_leave(self, event: BridgeLeave) -> None:
-        if running := self._of(event.uniqueid, "-1"):
+        if running := self._leg(event.uniqueid, "-1"):
             running.progress.unbridged(self._clock.steady())
 
     def _user_event(self, event: UserEvent) -> None:
         if event.user_event == dialplan.OUTCOME_EVENT:
             running = self.running.get(event.callback_id)
             if running:
-                self._report(running, Outcome.said(event))
+                self._take_outcome(running, Outcome.said(event))
 
-    def _report(self, running: RunningAttempt, outcome: Outcome) -> None:
+    def _take_outcome(self, running: RunningAttempt, outcome: Outcome) -> None:
         """Add the dialplan's report on the caller leg to the progress."""
         outcome.tell(running.progress, self._clock.steady())
         if outcome.talk_s:
@@ -661,20 +665,20 @@ class Dialer:
             )
 
     def _hangup(self, event: Hangup) -> None:
-        if running := self._of(event.uniqueid, "-1"):
+        if running := self._leg(event.uniqueid, "-1"):
             running.progress.ended(self._clock.steady())
             self._close(running)
 
     def _member_rings(self, running: RunningAttempt, interface: str) -> None:
         if running.progress.member_rings(interface):
-            self._tell(running, because(Code.AGENT_RINGS, interface=interface))
+            self._note_step(running, because(Code.AGENT_RINGS, interface=interface))
 
     def _member_answers(self, running: RunningAttempt, interface: str) -> None:
         if running.progress.member_answers(interface, self._clock.steady()):
             why = because(Code.AGENT_ANSWERED, interface=interface)
-            self._tell(running, why, member=interface)
+            self._note_step(running, why, member=interface)
 
-    def _tell(
+    def _note_step(
         self,
         running: RunningAttempt,
         why: Reason,
@@ -692,10 +696,11 @@ class Dialer:
             queue=running.task.queue,
         )
         self._background.start(
-            "writing a task's story", self._write(running, why, member, answered_at)
+            "writing a task's story",
+            self._store_step(running, why, member, answered_at),
         )
 
-    async def _write(
+    async def _store_step(
         self,
         running: RunningAttempt,
         why: Reason,
@@ -749,7 +754,7 @@ class Dialer:
                     " or is called in another attempt: {why}; the call goes on",
                     task_id=task_id,
                     channel_id=channel_id,
-                    why=_SET_BACK,
+                    why=_LOST_COMMITS,
                 )
             running.lost = True
             return False
@@ -760,7 +765,7 @@ class Dialer:
                 " not in the database any more and is stored again: {why}",
                 task_id=task_id,
                 channel_id=channel_id,
-                why=_SET_BACK,
+                why=_LOST_COMMITS,
             )
         return True
 
@@ -778,8 +783,8 @@ class Dialer:
 
     async def _end(self, running: RunningAttempt) -> None:
         channel_id = running.attempt.channel_id
-        verdict = self._verdicts.get(channel_id) or await self._judge(running)
-        self._remember(channel_id, verdict)
+        verdict = self._verdicts.get(channel_id) or await self._verdict_on(running)
+        self._remember_verdict(channel_id, verdict)
         task: CallbackTask | None = None
         task_id, why = running.task.id, verdict.reason
         try:
@@ -800,7 +805,7 @@ class Dialer:
                 error=error,
             )
         self.running.pop(channel_id, None)
-        self._to_forget.append(channel_id)
+        self._kept_in_astdb.append(channel_id)
         if task is not None:
             self._log.info(
                 "task {task_id}: {status}: {reason}",
@@ -813,16 +818,16 @@ class Dialer:
                 reason=task.reason,
             )
         self.attempt_ended.call()
-        self._tell_idle()
+        self._fire_if_idle()
 
-    async def _judge(self, running: RunningAttempt) -> Verdict:
+    async def _verdict_on(self, running: RunningAttempt) -> Verdict:
         """Return the verdict; withdraw an attempt that a shutdown of Asterisk ended."""
         progress = running.progress
         verdict = judge(progress, running.settings.success_duration_s)
         if not may_be_shutdown(progress, verdict) or not self._manager.connected:
             return verdict
         try:
-            await self._manager.send(actions.ping(), _ASK_S)
+            await self._manager.send(actions.ping(), _PING_S)
         except ActionFailed as error:
             if error.shutting_down:
                 self._hold.refused(error)
@@ -839,10 +844,10 @@ class Dialer:
             )
         return verdict
 
-    def _remember(self, channel_id: str, verdict: Verdict) -> None:
+    def _remember_verdict(self, channel_id: str, verdict: Verdict) -> None:
         """Remember a verdict, as it is needed again if the database is set back."""
         self._verdicts[channel_id] = verdict
-        while len(self._verdicts) > _MOST_VERDICTS:
+        while len(self._verdicts) > _MAX_VERDICTS:
             del self._verdicts[next(iter(self._verdicts))]
 
     async def _store_end(
@@ -856,7 +861,9 @@ class Dialer:
             StoreUnavailable: the database can not be used.
         """
         channel_id, rules = running.attempt.channel_id, running.settings.retry_rules
-        close = partial(self._store.close_attempt, answered_at=_answered_at(running))
+        close = partial(
+            self._store.close_attempt, answered_at=_client_answered_at(running)
+        )
         try:
             return await close(channel_id, verdict, rules, self._clock.now())
         except NoSuchTask:
@@ -876,7 +883,7 @@ class Dialer:
             raise
 
 
-def _answered_at(running: RunningAttempt) -> datetime | None:
+def _client_answered_at(running: RunningAttempt) -> datetime | None:
     """Return when the client answered; None if that is unknown.
 
     The service may have read the answer late, or not at all before a restart. The
@@ -892,12 +899,12 @@ def _answered_at(running: RunningAttempt) -> datetime | None:
 
 
 def _without_music(options: str) -> str:
-    """Return options of Queue() with which the caller hears ringing, and no music."""
-    return options if "r" in _ARGUMENT.sub("", options) else f"{options}r"
+    """Return options of Queue() with which no music is made for the placeholder."""
+    return options if "r" in _OPTION_ARGUMENT.sub("", options) else f"{options}r"
 
 
-def _talk(progress: Progress) -> bool:
-    """Whether agent and client have heard each other."""
+def _is_talking(progress: Progress) -> bool:
+    """Whether agent and client were connected."""
     return progress.was_bridged
 
 

@@ -199,7 +199,7 @@ class Node:
             targets=self._current_targets,
             new_channel_id=self._new_channel_id,
             busy=self.call_tracker.busy,
-            put_off=self.queue_log.wake,
+            events_stored=self.queue_log.wake,
             hold=self.hold,
             may_call=owner.may_call,
             dialplan_has_places=lambda: self.dialplan.has_places,
@@ -319,7 +319,7 @@ class Node:
         await in_line
         if not (known and goes_on()):
             return
-        self.dialer.end_again()
+        self.dialer.retry_endings()
         self.queue_log.wake()
         asked_at = await self.astdb_requests.take_over()
         if not goes_on():

@@ -153,7 +153,7 @@ class QueueMonitor:
         # which an older answer must not undo.
         send_list = self._manager.send_list
         try:
-            self._take_queues(await send_list(actions.queue_status()))
+            self._apply_queue_status(await send_list(actions.queue_status()))
             for message in await send_list(actions.device_state_list()):
                 self._set_device(DeviceStateChange.parse(message))
             for status in await self._ask_hints():
@@ -174,7 +174,7 @@ class QueueMonitor:
                 self.sync()
             return
         self.ready = True
-        self._tell()
+        self._report_change()
 
     def channels_are(self, alive: Collection[str]) -> None:
         """Forget the places and rings of channels that are gone.
@@ -184,9 +184,9 @@ class QueueMonitor:
         """
         for uniqueid in self.queues.keep_channels(set(alive)):
             self.channel_gone.call(uniqueid)
-        self._tell()
+        self._report_change()
 
-    def _take_queues(self, status: list[AmiMessage]) -> None:
+    def _apply_queue_status(self, status: list[AmiMessage]) -> None:
         self.queues.clear()
         for message in status:
             match message.event:
@@ -205,9 +205,9 @@ class QueueMonitor:
     def connected(self) -> None:
         """Ask for the whole state, and again each minute while this link lasts."""
         self.sync()
-        self._background.start("keeping in step", self._keep_in_step())
+        self._background.start("keeping in step", self._sync_each_minute())
 
-    async def _keep_in_step(self) -> None:
+    async def _sync_each_minute(self) -> None:
         link = self._manager.link_number
         while True:
             await self._background.pause(_RESYNC_S)
@@ -225,18 +225,18 @@ class QueueMonitor:
 
     def _member_changed(self, event: MemberEvent) -> None:
         self.queues.set_member(event.queue, _member(event))
-        self._tell()
+        self._report_change()
 
     def _member_removed(self, event: QueueMemberRemoved) -> None:
         self.queues.remove_member(event.queue, event.interface)
-        self._tell()
+        self._report_change()
 
     def _agent_called(self, event: AgentCalled) -> None:
         self.queues.member_called(event.interface, event.dest_uniqueid)
 
     def _agent_released(self, event: AgentRingNoAnswer) -> None:
         self.queues.member_released(event.interface, event.dest_uniqueid)
-        self._tell()
+        self._report_change()
 
     def _caller_joined(self, event: QueueCallerJoin) -> None:
         self._caller_in_queue(event, waited_s=0.0)
@@ -246,32 +246,32 @@ class QueueMonitor:
                 "asking for a caller's priority",
                 self._ask_priority(event.queue, event.uniqueid),
             )
-        self._tell()
+        self._report_change()
 
     async def _ask_priority(self, queue: str, uniqueid: str) -> None:
-        """Learn the priority of a caller who has just joined: no event says it."""
+        """Ask for the priority of a caller who has just joined: no event has it."""
         try:
             answer = await self._manager.send(actions.get_var(_PRIORITY, uniqueid))
         except (ActionFailed, NotConnected, ActionTimedOut):
-            # The caller is gone, or the next look at the whole state shows it.
+            # The caller is gone, or the next list of the whole state has it.
             return
         if priority := parse_priority(answer.get("Value")):
             self.queues.caller_priority(queue, uniqueid, priority)
-            self._tell()
+            self._report_change()
 
     def _caller_left(self, event: QueueCallerLeave) -> None:
         self.queues.caller_left(event.queue, event.uniqueid)
-        self._tell()
+        self._report_change()
 
     def _channel_gone(self, event: Hangup) -> None:
         had_any = self.queues.channel_gone(event.uniqueid)
         self.channel_gone.call(event.uniqueid)
         if had_any:
-            self._tell()
+            self._report_change()
 
     def _device_changed(self, event: DeviceStateChange) -> None:
         if self._set_device(event):
-            self._tell()
+            self._report_change()
 
     def _caller_in_queue(
         self, caller: QueueCallerJoin | QueueEntry, waited_s: float
@@ -301,7 +301,7 @@ class QueueMonitor:
 
     def _hint_changed(self, event: ExtensionStatus) -> None:
         if self._set_hint(event):
-            self._tell()
+            self._report_change()
 
     def _set_hint(self, event: ExtensionStatus) -> bool:
         hint = f"{_HINT}{event.exten}@{event.context}".lower()
@@ -322,7 +322,7 @@ class QueueMonitor:
                 found = True
         return found
 
-    def _tell(self) -> None:
+    def _report_change(self) -> None:
         if self.ready:
             self.changed.call()
 

@@ -202,7 +202,7 @@ class Reconciler:
         opened = [begun for begun in opened if begun.attempt.channel_id in ids]
         missing = self.compare(opened, await self._channels_for(opened))
         for begun in await self._without_record(missing):
-            self._judge(begun)
+            self._settle_by_outcome(begun)
 
     async def _without_record(self, missing: list[TaskAttempt]) -> list[TaskAttempt]:
         """Settle the attempts that have a record in AstDB; return the others."""
@@ -283,10 +283,12 @@ class Reconciler:
                 error=error,
             )
             return False
-        self._judge(begun, [DBGetResponse.parse(message).val for message in kept])
+        self._settle_by_outcome(
+            begun, [DBGetResponse.parse(message).val for message in kept]
+        )
         return True
 
-    def _judge(self, begun: TaskAttempt, kept: Sequence[str] = ()) -> None:
+    def _settle_by_outcome(self, begun: TaskAttempt, kept: Sequence[str] = ()) -> None:
         attempt = begun.attempt
         known = self._dialer.running.get(attempt.channel_id)
         if known is not None and known.closing:

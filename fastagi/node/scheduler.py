@@ -4,7 +4,7 @@
 It reacts to events (an agent becomes free, a task becomes due, a queue opens) and never
 polls. One pass runs at a time; events during a pass cause another one. In queues where
 live callers go first, it begins only as many callbacks as :class:`Capacity` allows. In
-queues where everybody keeps the place, it puts a task in line when its turn comes near
+queues where clients keep their place, it puts a task in line when its turn is near
 (:func:`turn_of`). The dialer places the callbacks.
 """
 
@@ -40,11 +40,11 @@ _STORE_RETRY_S: Final = 2.0
 
 
 @frozen
-class _Idle:
-    """No task can be put in line whose turn is up to a last one."""
+class _NothingDue:
+    """The database had no due task with this turn or an earlier one."""
 
     last: Turn
-    #: When one may be due, in epoch seconds.
+    #: Until when this is so, in epoch seconds.
     until: float
 
 
@@ -66,7 +66,7 @@ class Scheduler:
         targets: Callable[[], list[Target]],
         new_channel_id: Callable[[], str],
         busy: Callable[[], Collection[str]],
-        put_off: Callable[[], None],
+        events_stored: Callable[[], None],
         hold: Hold,
         may_call: Callable[[], Awaitable[bool]],
         dialplan_has_places: Callable[[], bool],
@@ -80,28 +80,28 @@ class Scheduler:
         self._opening_state = opening_state
         self._targets = targets
         self._new_channel_id = new_channel_id
-        #: Keys of clients who are in a call with us: they are not called.
+        #: Returns the keys of clients who are in a call here: they are not called.
         self._in_a_call = busy
-        #: Called when tasks ended, or wait, instead of being called.
-        self._put_off = put_off
-        #: Makes sure that no other service has taken the database over.
+        #: Called when tasks got an event in the database, but no attempt.
+        self._events_stored = events_stored
+        #: Checks that no other service has taken over the database.
         self._may_call = may_call
         #: Whether the dialplan that Asterisk has loaded can put an attempt in line.
         self._dialplan_has_places = dialplan_has_places
-        #: Calls a function when the events that came together are all taken in.
+        #: Calls a function after all events that were read together were handled.
         self._after_read = after_read
         self._enabled = False
         self._is_waking = False
-        #: No task is due before in queues where live callers go first, in epoch
-        #: seconds; None when that is not known.
+        #: When the next task is due in queues where live callers go first, in epoch
+        #: seconds; None if unknown.
         self._next_due: float | None = None
-        #: What was found out of queues where everybody keeps the place, by target.
-        self._idle: dict[str, _Idle] = {}
+        #: Queues where clients keep their place and no task is due, by target.
+        self._nothing_due: dict[str, _NothingDue] = {}
         #: The queues that were open at the last pass.
         self._open: frozenset[str] = frozenset()
         self._hold = hold
         self._worker = Worker(
-            self._look,
+            self._place_calls,
             what="scheduling",
             background=background,
             clock=clock,
@@ -138,7 +138,7 @@ class Scheduler:
 
     def _forget_due_times(self) -> None:
         self._next_due = None
-        self._idle.clear()
+        self._nothing_due.clear()
 
     def _begin(self) -> None:
         self._is_waking = False
@@ -149,52 +149,54 @@ class Scheduler:
         """Whether calls may be placed, and it is known which agents are free."""
         return self._enabled and self._queue_monitor.ready
 
-    async def _look(self) -> float | None:
-        """Place calls as long as it is possible; return when to look again.
+    async def _place_calls(self) -> float | None:
+        """Place as many calls as possible now.
 
-        That is in how many seconds something happens by itself; None if nothing does.
+        Returns:
+            In how many seconds to do it again; None: only after a change.
         """
         if not self._is_ready:
             return None
-        due_at = await self._pass()
+        due_at = await self._begin_due_tasks()
         if due_at is None or not self._is_ready:
             return None
         return due_at - self._clock.epoch_s()
 
-    async def _pass(self) -> float | None:
+    async def _begin_due_tasks(self) -> float | None:
+        """Begin due tasks; return the time of :meth:`_next_change`."""
         now = self._clock.epoch_s()
         settings = self._settings()
-        wanted = self._targets()
-        self._look_who_is_open(now)
-        self._look_who_is_in_line(now)
+        targets = self._targets()
+        self._update_open_queues(now)
+        self._update_placeholders(now)
         if self._hold.holds():
-            return self._next_change(wanted, now)
+            return self._next_change(targets, now)
         in_line = self._queues_with_places(settings)
-        for target in wanted:
+        for target in targets:
             queues = self._open & target.queues & in_line
             if queues and not await self._put_in_line(target, queues):
-                return self._next_change(wanted, self._clock.epoch_s())
+                return self._next_change(targets, self._clock.epoch_s())
         now = self._clock.epoch_s()
         if self._next_due is not None and _is_ahead(self._next_due, now):
-            return self._next_change(wanted, now)
+            return self._next_change(targets, now)
         live_first = self._open - in_line
-        capacity = self._capacity(wanted, now)
+        capacity = self._capacity(targets, now)
         while spare := live_first & frozenset().union(
-            *(t.queues for t in wanted if capacity.can_take(folded(t.key)))
+            *(t.queues for t in targets if capacity.can_take(folded(t.key)))
         ):
             if not await self._may_call():
                 return None
             begun = await self._begin_attempt(spare)
             if begun is None:
                 break
-            # Since its COMMIT the process may have been frozen for a minute.
+            # The process may have been frozen since the COMMIT.
             if not await self._may_call():
                 return None
             queue = self._settings().queue(begun.task.queue)
-            # The store took its time: agents may be gone, callers may have come.
+            # Agents may have left and callers may have joined during the COMMIT.
             now = self._clock.epoch_s()
-            why_not = self._why_not(begun, now)
-            capacity = self._capacity(wanted, now)
+            why_not = self._reason_not_to_place(begun, now)
+            capacity = self._capacity(targets, now)
             if why_not is not None:
                 self._dialer.drop(begun, queue, why_not)
             elif not capacity.take(folded(target_key(queue))):
@@ -202,10 +204,10 @@ class Scheduler:
             else:
                 self._dialer.place(begun, queue)
             if not self._is_ready or self._hold.holds():
-                return self._next_change(wanted, now)
+                return self._next_change(targets, now)
         else:
-            # No agent is free: the next change of a queue wakes this part.
-            return self._next_change(wanted, now)
+            # No agent is free. The next change of a queue calls `wake`.
+            return self._next_change(targets, now)
         at = await self._store.next_due(
             live_first,
             _utc(now),
@@ -213,10 +215,10 @@ class Scheduler:
             call_limits=settings.call_limits,
         )
         if not (self._worker.woken or self._is_waking):
-            # Another process may add tasks without a word to this one.
+            # Another process may add tasks, and this one gets no notice of that.
             latest = now + MAX_SLEEP_S
             self._next_due = min(at.timestamp(), latest) if at else latest
-        return self._next_change(wanted, now)
+        return self._next_change(targets, now)
 
     async def _begin_attempt(
         self, queues: frozenset[str], last: Turn = ANY_TURN
@@ -224,7 +226,7 @@ class Scheduler:
         """Store an attempt of the first task in line; None if no task is due.
 
         Args:
-            queues: whose tasks may be called now.
+            queues: the queues whose tasks may be called now.
             last: a task with a later turn is not begun.
 
         Raises:
@@ -242,15 +244,15 @@ class Scheduler:
                 number_rules=rules,
                 last=last,
             )
-            self._tell(due.put_off)
+            self._log_not_begun(due.not_begun)
             if due.begun:
                 return due.begun[0]
-            if not due.put_off:
+            if not due.not_begun:
                 return None
 
-    def _why_not(self, begun: TaskAttempt, now: float) -> Reason | None:
+    def _reason_not_to_place(self, begun: TaskAttempt, now: float) -> Reason | None:
         """Return why an attempt that has just been stored must not be placed."""
-        self._look_who_is_open(now)
+        self._update_open_queues(now)
         if not self._is_ready:
             return because(Code.SERVICE_STOPS)
         if self._hold.holds():
@@ -266,39 +268,40 @@ class Scheduler:
     # -- in line -----------------------------------------------------------
 
     def _queues_with_places(self, settings: Settings) -> frozenset[str]:
-        """Return the queues whose tasks wait in line."""
+        """Return the queues in which clients keep their place."""
         names = frozenset(
             n for n, queue in settings.queues.items() if queue.keeps_place
         )
         return names if names and self._dialplan_has_places() else frozenset()
 
-    def _look_who_is_in_line(self, now: float) -> None:
-        """Tell the picture of the queues whose places placeholders have.
+    def _update_placeholders(self, now: float) -> None:
+        """Store in `LiveQueues` which place each placeholder has.
 
-        A placeholder leaves the line when its task is too old, or when there is no
-        agent whose turn it could become.
+        A placeholder is withdrawn if its task is too old, or if no agent is logged in
+        and not paused.
         """
         queues = self._queue_monitor.queues
         for running in self._dialer.placeholders():
-            self._keep_place(running)
+            self._note_place(running)
             target = running.target
             if running.task.expires_at.timestamp() <= now:
                 self._dialer.leave_line(running, because(Code.TASK_TOO_OLD))
             elif target in queues and not queues.logged_in(target):
                 self._dialer.leave_line(running, because(Code.NO_AGENT_LOGGED_IN))
 
-    def _keep_place(self, running: RunningAttempt) -> None:
+    def _note_place(self, running: RunningAttempt) -> None:
         self._queue_monitor.queues.placeholder(
             running.target,
             running.attempt.member_channel_id,
             running.task.turn,
         )
 
-    def _turn(self, target: Target) -> Turn | None:
-        """Return the last turn of a client who is put in line now.
+    def _latest_turn(self, target: Target) -> Turn | None:
+        """Return the latest turn that a task may have to be put in line now.
 
-        None if nobody is. Asterisk inserts at a position, so one is put in line after
-        the other: only when the last is there is it known what the next position means.
+        Returns None if no task may be. Asterisk inserts a caller at a position. A
+        position means something only if nobody is on the way, so a placeholder must
+        have joined before the next one is placed.
         """
         queues = self._queue_monitor.queues
         placeholders = [
@@ -313,25 +316,25 @@ class Scheduler:
         return turn_of(live, len(placeholders), queues.logged_in(target.key))
 
     async def _put_in_line(self, target: Target, queues: frozenset[str]) -> bool:
-        """Put the next task in line if its turn comes near.
+        """Put tasks in line whose turn is near.
 
         Returns:
             Whether calls may still be placed.
         """
-        while (last := self._turn(target)) is not None:
-            if self._is_known_to_be_idle(target, last):
+        while (last := self._latest_turn(target)) is not None:
+            if self._has_nothing_due(target, last):
                 return True
             if not await self._may_call():
                 return False
             asked_at = self._clock.now()
             begun = await self._begin_attempt(queues, last)
             if begun is None:
-                await self._note_idle(target, queues, last, asked_at)
+                await self._note_nothing_due(target, queues, last, asked_at)
                 return True
             if not await self._may_call():
                 return False
             queue = self._settings().queue(begun.task.queue)
-            why_not = self._why_not(begun, self._clock.epoch_s())
+            why_not = self._reason_not_to_place(begun, self._clock.epoch_s())
             if why_not is None and not self._queue_monitor.queues.logged_in(target.key):
                 why_not = because(Code.NO_AGENT_LOGGED_IN)
             if why_not is not None:
@@ -341,26 +344,26 @@ class Scheduler:
                 begun.task.turn, target.key
             )
             self._dialer.place(begun, queue, position)
-            self._keep_place(self._dialer.running[begun.attempt.channel_id])
+            self._note_place(self._dialer.running[begun.attempt.channel_id])
         return True
 
-    def _is_known_to_be_idle(self, target: Target, last: Turn) -> bool:
-        """Whether no task has such a turn since the database was last asked."""
-        idle = self._idle.get(folded(target.key))
+    def _has_nothing_due(self, target: Target, last: Turn) -> bool:
+        """Whether the database is known to have no due task up to this turn."""
+        known = self._nothing_due.get(folded(target.key))
         return (
-            idle is not None
-            and last <= idle.last
-            and _is_ahead(idle.until, self._clock.epoch_s())
+            known is not None
+            and last <= known.last
+            and _is_ahead(known.until, self._clock.epoch_s())
         )
 
-    async def _note_idle(
+    async def _note_nothing_due(
         self,
         target: Target,
         queues: frozenset[str],
         last: Turn,
         asked_at: datetime,
     ) -> None:
-        """Note that no task with such a turn was due, and when one may be."""
+        """Remember that no task up to this turn is due, and until when."""
         at = await self._store.next_due(
             queues,
             asked_at,
@@ -371,17 +374,17 @@ class Scheduler:
         if not (self._worker.woken or self._is_waking):
             latest = asked_at.timestamp() + MAX_SLEEP_S
             until = min(at.timestamp(), latest) if at else latest
-            self._idle[folded(target.key)] = _Idle(last, until)
+            self._nothing_due[folded(target.key)] = _NothingDue(last, until)
 
-    # -- looking -----------------------------------------------------------
+    # -- what may be called now --------------------------------------------
 
     def _busy(self) -> set[str]:
         """Return the keys of clients who must not be called now."""
         return {*self._in_a_call(), *self._dialer.busy_keys()}
 
-    def _tell(self, put_off: list[CallbackTask]) -> None:
-        """Say which tasks ended, or wait, instead of being called."""
-        for task in put_off:
+    def _log_not_begun(self, tasks: list[CallbackTask]) -> None:
+        """Log the tasks that ended or were delayed when they were due."""
+        for task in tasks:
             self._log.info(
                 "task {task_id}: not called: {reason}",
                 task_id=task.id,
@@ -389,14 +392,14 @@ class Scheduler:
                 status=task.status.value,
                 reason=task.reason,
             )
-        if put_off:
-            self._put_off()
+        if tasks:
+            self._events_stored()
 
-    def _look_who_is_open(self, now: float) -> None:
-        """Learn which queues are open; where one is not, no agent is rung any more."""
+    def _update_open_queues(self, now: float) -> None:
+        """Find out which queues are open, and stop ringing agents for closed ones."""
         is_open = self._opening_state.open_queues(now)
         if is_open - self._open:
-            # Tasks have waited for it.
+            # Tasks have waited for the queue to open.
             self._forget_due_times()
         self._open = is_open
         self._dialer.end_ringing(
@@ -404,17 +407,17 @@ class Scheduler:
             because(Code.QUEUE_CLOSED),
         )
 
-    def _capacity(self, wanted: list[Target], now: float) -> Capacity:
+    def _capacity(self, targets: list[Target], now: float) -> Capacity:
         queues = self._queue_monitor.queues
         free: dict[str, set[str]] = {}
         claimed: dict[str, int] = {}
-        # Live callers of every queue count, also of those without callbacks: an
-        # agent may be a member of several.
+        # Count the live callers of every queue, also of queues without callbacks, as
+        # an agent may be a member of several.
         for name in queues.names():
             if callers := queues.waiting(name):
                 free[folded(name)] = queues.free(name, 0.0, now)
                 claimed[folded(name)] = len(callers)
-        for target in wanted:
+        for target in targets:
             key = folded(target.key)
             free[key] = queues.free(target.key, target.wrapuptime_s, now)
             claimed[key] = claimed.get(key, 0) + self._dialer.waiting_for_member(
@@ -422,12 +425,15 @@ class Scheduler:
             )
         return Capacity(free, claimed)
 
-    def _next_change(self, wanted: list[Target], now: float) -> float | None:
-        """Return when the next thing happens by itself; None if nothing will."""
+    def _next_change(self, targets: list[Target], now: float) -> float | None:
+        """Return when to check again although no event comes, in epoch seconds.
+
+        Returns None if there is no such time.
+        """
         queues = self._queue_monitor.queues
-        moments = [queues.next_free_at(t.key, t.wrapuptime_s, now) for t in wanted]
+        moments = [queues.next_free_at(t.key, t.wrapuptime_s, now) for t in targets]
         moments += [self._next_due, self._opening_state.next_change(now)]
-        moments += [idle.until for idle in self._idle.values()]
+        moments += [nothing.until for nothing in self._nothing_due.values()]
         moments += [
             running.task.expires_at.timestamp()
             for running in self._dialer.placeholders()
@@ -436,9 +442,9 @@ class Scheduler:
 
 
 def _is_ahead(at: float, now: float) -> bool:
-    """Whether a time is still to come.
+    """Whether a time is in the future.
 
-    One more than MAX_SLEEP_S ahead was computed before the clock was set back, so it
+    A time more than MAX_SLEEP_S ahead was computed before the clock was set back, so it
     does not count.
     """
     return now < at <= now + MAX_SLEEP_S

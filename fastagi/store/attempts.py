@@ -110,7 +110,7 @@ _SET_MEMBER: Final = (
 )
 #: Maximum number of tasks put off in one transaction, because requests of callers wait
 #: for its end.
-_MAX_PUT_OFF: Final = 100
+_MAX_NOT_BEGUN: Final = 100
 #: Dispositions of attempts in which the client answered, or may have answered.
 _MAY_HAVE_ANSWERED: Final = frozenset(
     {Disposition.ANSWERED, Disposition.SHORT, Disposition.UNKNOWN}
@@ -142,7 +142,7 @@ def begin_attempts(
         node: the name of the Asterisk that places the calls.
     """
     begun: list[TaskAttempt] = []
-    put_off: list[CallbackTask] = []
+    not_begun: list[CallbackTask] = []
     for channel_id in channel_ids:
         task = _next_to_call(
             conn,
@@ -152,12 +152,12 @@ def begin_attempts(
             call_limits,
             number_rules,
             last,
-            put_off,
+            not_begun,
         )
         if task is None:
             break
         begun.append(_begin(conn, task, channel_id, now, node))
-    return BeginResult(begun, put_off)
+    return BeginResult(begun, not_begun)
 
 
 def _next_to_call(
@@ -168,7 +168,7 @@ def _next_to_call(
     call_limits: CallLimits,
     number_rules: Mapping[str, NumberRules],
     last: Turn,
-    put_off: list[CallbackTask],
+    not_begun: list[CallbackTask],
 ) -> CallbackTask | None:
     """Put off due tasks that must not be called; return the first that may, or None."""
     if limits.all_free_at(conn, call_limits, now) is not None:
@@ -184,20 +184,20 @@ def _next_to_call(
         "joined_until": min(last.joined_at, _FAR_FUTURE_S),
         "most": 1,
     }
-    while free and len(put_off) < _MAX_PUT_OFF:
+    while free and len(not_begun) < _MAX_NOT_BEGUN:
         row = conn.execute(_DUE, due).first()
         if row is None:
             return None
         task = task_of(row)
         rules = number_rules.get(task.queue)
-        moved = _put_off(conn, task, now, call_limits.per_number, rules)
+        moved = _end_or_delay(conn, task, now, call_limits.per_number, rules)
         if moved is None:
             return task
-        put_off.append(moved)
+        not_begun.append(moved)
     return None
 
 
-def _put_off(
+def _end_or_delay(
     conn: sa.Connection,
     task: CallbackTask,
     now: datetime,

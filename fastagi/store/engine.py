@@ -42,7 +42,7 @@ Ts = TypeVarTuple("Ts")
 Deliver = Callable[..., object]
 
 #: Maximum number of times a function runs before its request fails.
-_MOST_TRIES: Final = 4
+_MAX_TRIES: Final = 4
 #: Pause between two tries to get a lock, in seconds; each try has its own time-out.
 _PAUSE_S: Final = 0.005
 #: Maximum number of requests in one transaction: the first waits for the last.
@@ -610,7 +610,7 @@ class _Transactions:
         lost_race = isinstance(error, TryAgain) or (
             explained is not None and explained.trouble is Trouble.RACE
         )
-        if lost_race and request.tries < _MOST_TRIES and request.may_wait:
+        if lost_race and request.tries < _MAX_TRIES and request.may_wait:
             request.again = True
         elif explained is not None:
             _fail([request], explained.as_error())
@@ -637,7 +637,7 @@ class _Transactions:
         Nothing was committed, so all may run again. But a request that was alone in its
         transaction would break the next one, too, unless the connection was lost.
         """
-        able = [r for r in group if r.tries < _MOST_TRIES and r.may_wait]
+        able = [r for r in group if r.tries < _MAX_TRIES and r.may_wait]
         if broken.trouble is not Trouble.LOST and len(group) == 1:
             able = []
         _fail([r for r in group if r not in able], broken.as_error())

@@ -55,7 +55,7 @@ class BeginResult:
     begun: list[TaskAttempt]
     #: Tasks that must not be called now: they have ended, or are due again when their
     #: numbers may be called.
-    put_off: list[CallbackTask]
+    not_begun: list[CallbackTask]
 
 
 @frozen

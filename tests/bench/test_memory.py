@@ -11,7 +11,7 @@ _REPOSITORY = Path(__file__).resolve().parents[2]
 #: Caches still fill up between these two; a few kilobytes kept of each request do not
 #: fit in.
 _MILESTONES = ("300", "900")
-_MOST_PERCENT = "6"
+_MAX_PERCENT = "6"
 
 
 def test_memory_does_not_grow_with_requests() -> None:
@@ -19,7 +19,7 @@ def test_memory_does_not_grow_with_requests() -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "tests.bench.memory", *_MILESTONES),
-            *("--most-percent", _MOST_PERCENT),
+            *("--most-percent", _MAX_PERCENT),
         ],
         cwd=_REPOSITORY,
         capture_output=True,

@@ -52,7 +52,7 @@ T = TypeVar("T")
 #: The time at which every test begins, in epoch seconds.
 START: Final = 1_800_000_000.0
 #: Maximum number of reactor turns at one instant; more mean an endless loop.
-_MOST_TURNS: Final = 20_000
+_MAX_TURNS: Final = 20_000
 #: Above the largest process id that Linux gives.
 _NO_PID: Final = 2**22
 #: The point at which a process is killed: its number, or a function that is called with
@@ -596,7 +596,7 @@ class World:
 
     def settle(self) -> None:
         """Let everything happen that is due at this instant."""
-        for _ in range(_MOST_TURNS):
+        for _ in range(_MAX_TURNS):
             moved = self.net.carry()
             if not (self._turn() or moved):
                 break

@@ -87,10 +87,10 @@ def _promise_first() -> Iterator[None]:
     "no call before its COMMIT",
 )
 def _send_again() -> Iterator[None]:
-    leave_open = Dialer._leave_open
+    warn_result_unknown = Dialer._warn_result_unknown
 
     def again(self: Any, running: Any, error: Exception) -> None:
-        leave_open(self, running, error)
+        warn_result_unknown(self, running, error)
         sent: list[Any] = []
 
         def send() -> None:
@@ -100,7 +100,7 @@ def _send_again() -> Iterator[None]:
 
         self._manager.on_connected(send)
 
-    with mock.patch.object(Dialer, "_leave_open", again):
+    with mock.patch.object(Dialer, "_warn_result_unknown", again):
         yield
 
 

@@ -55,7 +55,7 @@ _OF_CALLBACKS: Final = frozenset(
     {"OriginateResponse", "DialBegin", "DialEnd", "BridgeEnter", "UserEvent"}
 )
 #: For so long after the trouble everything must have come to its end.
-_MOST_S: Final = 2 * 3600.0
+_MAX_S: Final = 2 * 3600.0
 #: For so long a second service tries to take over from one that is frozen.
 _GIVES_UP_S: Final = leases.LENGTH_S + 2.0
 #: What may come after the last end, and must not.
@@ -320,7 +320,7 @@ class Simulation:
         self._begin()
         self._world.run(ACTION_S)
         self._mend()
-        end = self._world.t + _MOST_S
+        end = self._world.t + _MAX_S
         self._world.run(60)
         while self.rules.open_tasks() and self._world.t < end:
             self._world.run(30)

@@ -142,7 +142,7 @@ def test_a_task_whose_number_turns_out_to_be_blocked_is_not_called(
     outcome = begin(store)
 
     assert outcome.begun == []
-    (ended,) = outcome.put_off
+    (ended,) = outcome.not_begun
     assert (ended.status.value, ended.reason) == (
         "cancelled",
         "the number is blocked: no calls",
@@ -255,7 +255,7 @@ def test_a_number_is_not_called_more_often_in_a_day(store: TaskStore) -> None:
     outcome = begin(store, moment, call_limits=THREE_A_DAY)
 
     assert outcome.begun == []
-    (waits,) = outcome.put_off
+    (waits,) = outcome.not_begun
     assert (waits.id, waits.status.value) == (task.id, "pending")
     # The first of the three was at 0.
     assert 0 <= (waits.due_at - at(DAY_S)).total_seconds() < 0.01
@@ -288,7 +288,7 @@ def test_a_task_for_which_that_would_be_too_late_ends(store: TaskStore) -> None:
 
     outcome = begin(store, 90, call_limits=THREE_A_DAY)
 
-    (ended,) = outcome.put_off
+    (ended,) = outcome.not_begun
     assert (ended.status.value, ended.number_key) == ("failed", "100")
     assert ended.reason.endswith("UTC on, which is too late")
     # The next in line takes the agent.
@@ -315,7 +315,7 @@ def wait_for_number(store: TaskStore) -> CallbackTask:
     for seconds in (0, 100):
         call(store, "100", seconds)
     add(store, "100", joined_at=at(200), due_at=at(200), expires_at=at(3 * DAY_S))
-    (task,) = begin(store, 200, call_limits=CallLimits(per_number=2)).put_off
+    (task,) = begin(store, 200, call_limits=CallLimits(per_number=2)).not_begun
     assert task.due_at >= at(DAY_S)
     return task
 
@@ -379,7 +379,7 @@ def test_no_more_calls_begin_within_a_window(
 
     # Those under way count, in the same transaction too.
     assert (len(first.begun), len(rest.begun)) == (1, 2)
-    assert rest.put_off == []
+    assert rest.not_begun == []
     free_at = done(store.next_due({"support"}, at(10), call_limits=limits))
     assert free_at is not None
     assert 0 <= (free_at - at(window_s)).total_seconds() < 0.01
@@ -446,7 +446,7 @@ def test_a_task_that_must_not_be_called_any_more_ends(store: TaskStore) -> None:
     outcome = begin(store, 0, number_rules={"support": _DENIES_12345})
 
     assert [one.task.number_key for one in outcome.begun] == ["67890"]
-    (ended,) = outcome.put_off
+    (ended,) = outcome.not_begun
     assert (ended.status.value, ended.reason) == (
         "failed",
         "the settings do not allow it any more: the number is on the list of numbers"
@@ -466,7 +466,7 @@ def test_many_tasks_that_must_not_be_called_hold_up_nobody_for_long(
     for _ in range(3):
         outcome = begin(store, 0, number_rules=nobody)
         assert outcome.begun == []
-        ended += [task.ended_at for task in outcome.put_off if task.ended_at]
+        ended += [task.ended_at for task in outcome.not_begun if task.ended_at]
     assert len(ended) == 130
     assert begin(store, 0, number_rules=nobody) == BeginResult([], [])
 

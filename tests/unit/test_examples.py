@@ -51,7 +51,7 @@ _ROOT = Path(__file__).parents[2]
 _ETC = _ROOT / "etc"
 _ASTERISK = _ETC / "asterisk"
 #: How secure systemd takes a service to be: 10 is not at all.
-_MOST_EXPOSURE = 1.5
+_MAX_EXPOSURE = 1.5
 #: Every Debian that the service can be installed on has it; a container made for
 #: something else may not.
 _with_systemd = pytest.mark.skipif(
@@ -360,7 +360,7 @@ class TestUnit:
         )
         found = re.search(r"exposure level for \S+: ([0-9.]+)", done.stdout)
         assert found, done.stderr
-        assert float(found[1]) <= _MOST_EXPOSURE
+        assert float(found[1]) <= _MAX_EXPOSURE
 
     @_with_systemd
     def test_systemd_understands_the_user(self) -> None:

@@ -158,7 +158,7 @@ def test_no_more_of_a_log_is_read_than_fits(
     log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "_FIRST_BLOCK", 100)
-    monkeypatch.setattr(files, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(files, "_MAX_BYTES", 1000)
     write(log.with_name("queue_log.1"), *range(900))
     write(log, *range(900, 950))
     found = lines_since(log, 1, time_of)
@@ -177,7 +177,7 @@ def test_no_more_of_a_log_is_read_than_fits(
 def test_compressed_log_is_unpacked_within_limits(
     log: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(files, "_MAX_BYTES", 1000)
     monkeypatch.setattr(files, "_CHUNK_BYTES", 100)
     pack = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}[suffix]
     packed = log.with_name(f"queue_log.1{suffix}")
@@ -187,7 +187,7 @@ def test_compressed_log_is_unpacked_within_limits(
     assert times == list(range(900 - len(times), 900))
     assert 900 < sum(len(line) + 1 for line in found.lines) <= 1000
     assert len(found.remarks) == 1
-    monkeypatch.setattr(files, "_MOST_UNPACKED_BYTES", 7000)
+    monkeypatch.setattr(files, "_MAX_UNPACKED_BYTES", 7000)
     with pytest.raises(HistoryUnreadable, match="it holds more than"):
         lines_since(log, 1, time_of)
 
@@ -205,7 +205,7 @@ def test_little_memory_is_needed_for_much_that_was_compressed(log: Path) -> None
     finally:
         tracemalloc.stop()
     assert found.lines[-1] == b"6 line"
-    assert most < 4 * files._MOST_BYTES
+    assert most < 4 * files._MAX_BYTES
 
 
 def test_pipe_in_the_place_of_a_log_holds_nobody_up(log: Path) -> None:
