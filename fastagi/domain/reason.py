@@ -80,6 +80,7 @@ class Code(StrEnum):
 
     # -- why an attempt was withdrawn --------------------------------------
     SERVICE_STOPS = "service_stops"
+    LEASE_RAN_OUT = "lease_ran_out"
     ASTERISK_TAKES_NO_CALLS = "asterisk_takes_no_calls"
     QUEUE_CLOSED = "queue_closed"
     CLIENT_RANG_IN = "client_rang_in"
@@ -259,6 +260,9 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.NOT_PLACED: ("Asterisk did not place the call: {cause}",),
     Code.ASTERISK_ENDED: ("Asterisk ended in the middle of the call",),
     Code.SERVICE_STOPS: ("the service stops, or lost Asterisk",),
+    Code.LEASE_RAN_OUT: (
+        "the lease of the database ran out, so another service may have taken over",
+    ),
     Code.ASTERISK_TAKES_NO_CALLS: ("Asterisk takes no calls now",),
     Code.QUEUE_CLOSED: ("the queue closed meanwhile",),
     Code.CLIENT_RANG_IN: ("the client rang in meanwhile",),

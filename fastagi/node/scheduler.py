@@ -10,7 +10,7 @@ queues where clients keep their place, it puts a task in line when its turn is n
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Final
 
@@ -68,7 +68,7 @@ class Scheduler:
         busy: Callable[[], Collection[str]],
         events_stored: Callable[[], None],
         hold: Hold,
-        may_call: Callable[[], Awaitable[bool]],
+        may_call: Callable[[], bool],
         dialplan_has_places: Callable[[], bool],
         after_read: Callable[[Callable[[], object]], None],
     ) -> None:
@@ -84,7 +84,8 @@ class Scheduler:
         self._in_a_call = busy
         #: Called when tasks got an event in the database, but no attempt.
         self._events_stored = events_stored
-        #: Checks that no other service has taken over the database.
+        #: Returns whether certainly no other service has taken over the database. If
+        #: not, `wake` is called as soon as that is known.
         self._may_call = may_call
         #: Whether the dialplan that Asterisk has loaded can put an attempt in line.
         self._dialplan_has_places = dialplan_has_places
@@ -184,14 +185,11 @@ class Scheduler:
         while spare := live_first & frozenset().union(
             *(t.queues for t in targets if capacity.can_take(folded(t.key)))
         ):
-            if not await self._may_call():
-                return None
+            if not self._may_call():
+                return self._next_change(targets, now)
             begun = await self._begin_attempt(spare)
             if begun is None:
                 break
-            # The process may have been frozen since the COMMIT.
-            if not await self._may_call():
-                return None
             queue = self._settings().queue(begun.task.queue)
             # Agents may have left and callers may have joined during the COMMIT.
             now = self._clock.epoch_s()
@@ -252,6 +250,9 @@ class Scheduler:
 
     def _reason_not_to_place(self, begun: TaskAttempt, now: float) -> Reason | None:
         """Return why an attempt that has just been stored must not be placed."""
+        if not self._may_call():
+            # The process may have been frozen since the COMMIT.
+            return because(Code.LEASE_RAN_OUT)
         self._update_open_queues(now)
         if not self._is_ready:
             return because(Code.SERVICE_STOPS)
@@ -324,15 +325,13 @@ class Scheduler:
         while (last := self._latest_turn(target)) is not None:
             if self._has_nothing_due(target, last):
                 return True
-            if not await self._may_call():
+            if not self._may_call():
                 return False
             asked_at = self._clock.now()
             begun = await self._begin_attempt(queues, last)
             if begun is None:
                 await self._note_nothing_due(target, queues, last, asked_at)
                 return True
-            if not await self._may_call():
-                return False
             queue = self._settings().queue(begun.task.queue)
             why_not = self._reason_not_to_place(begun, self._clock.epoch_s())
             if why_not is None and not self._queue_monitor.queues.logged_in(target.key):

@@ -9,6 +9,7 @@ from typing import Final
 from twisted.logger import Logger
 
 from fastagi.runtime.background import Background
+from fastagi.runtime.listeners import Listeners
 from fastagi.store.errors import LeaseLost, StoreUnavailable
 from fastagi.store.leases import RENEW_S, Lease
 from fastagi.store.store import TaskStore
@@ -40,30 +41,41 @@ class Owner:
         self._background = background
         self._on_lost = on_lost
         self.is_lost = False
+        #: Called when a lease that had run out is renewed: calls may be placed again.
+        self.renewed: Listeners[[]] = Listeners("a renewal of the lease")
+        self._is_renewing = False
 
     def start(self) -> None:
         """Start to renew the lease, if it can run out."""
         if self.lease.held.runs_out:
             self._background.start("renewing the lease", self._renew_regularly())
 
-    async def may_call(self) -> bool:
-        """Make sure that this service still holds the database.
+    def may_call(self) -> bool:
+        """Return whether this service certainly holds the database.
 
-        Returns at once while the lease is valid by the steady clock. If it has run out,
-        for example because the process was frozen or the database was down, this waits
-        until the database answers.
-
-        Returns:
-            False if another process holds the database: this one must do nothing more.
+        It does while the lease is valid by the steady clock. If the lease has run out,
+        for example because the process was frozen or the database was down, it is
+        renewed as soon as the database answers; then `renewed` is called.
         """
-        if not self.lease.is_sure and not self.is_lost:
+        if self.is_lost:
+            return False
+        if self.lease.is_sure:
+            return True
+        if not self._is_renewing:
+            self._is_renewing = True
             self._log.warn(
                 "the lease of the database has run out; no call is placed until it is"
                 " renewed"
             )
-            while not (await self._renew() or self.is_lost):
-                await self._background.pause(_RETRY_S)
-        return not self.is_lost
+            self._background.start("renewing the lease", self._renew_at_once())
+        return False
+
+    async def _renew_at_once(self) -> None:
+        while not (await self._renew() or self.is_lost):
+            await self._background.pause(_RETRY_S)
+        self._is_renewing = False
+        if not self.is_lost:
+            self.renewed.call()
 
     async def _renew_regularly(self) -> None:
         while not self.is_lost:

@@ -5,17 +5,21 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from fastagi.domain.turns import Fairness
 from fastagi.store import leases
 from fastagi.store.engine import Database
 from tests.emulator.asterisk import FakeAsterisk
-from tests.emulator.scenarios import Answers
+from tests.emulator.scenarios import NO_ANSWER, Answers
+from tests.harness.world import ServiceProcess
 from tests.system.harness import (
     ALICE,
+    BOB,
     NUMBER,
     ServiceTestCase,
     queue_settings,
     settings,
 )
+from tests.system.test_hours import HoursTestCase
 
 TALKS_A_MINUTE = Answers(after_s=3, hangs_up_after_s=60)
 
@@ -125,3 +129,66 @@ class OneOwnerTests(ServiceTestCase):
         self.assertEqual(task.status.value, "completed")
         self.assertEqual(process.lease_lost, [])
         self.flushLoggedErrors()
+
+
+class AwayTests(HoursTestCase):
+    """The database is away for longer than the lease lasts, and a call is possible."""
+
+    def away_with_a_call_to_place(self, process: ServiceProcess) -> None:
+        """Take the database away until the lease runs out, then free an agent."""
+        process.database.unavailable = "away"
+        self.world.run(2 * leases.LENGTH_S)
+        self.bob.busy(False)
+        self.world.settle()
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.world.leases_run_out = True
+        self.asterisk.add_queue("sales", (BOB,))
+        self.bob = self.asterisk.phone(BOB).always(TALKS_A_MINUTE)
+        self.bob.busy()
+
+    def comes_back(self, process: ServiceProcess) -> None:
+        """Bring the database back; the call that was possible is placed."""
+        process.database.unavailable = ""
+        self.world.run(60)
+        other = self.asterisk.client("0309999999")
+        self.assertEqual(len(other.rung), 1)
+        self.assertEqual(process.lease_lost, [])
+        self.flushLoggedErrors()
+
+    def test_agent_stops_ringing_when_the_queue_closes(self) -> None:
+        self.alice.always(NO_ANSWER)
+        self.go_to("2026-11-24 17:58")
+        process = self.begin(
+            self.open_support(member_ring_time="10m"), queue_settings("sales")
+        )
+        self.add()
+        self.add("0309999999", queue="sales")
+        self.world.run(5)
+        self.away_with_a_call_to_place(process)
+        self.go_to("2026-11-24 17:59:59")
+        self.assertEqual(len(self.support.visits), 1)
+
+        self.go_to("2026-11-24 18:00:01")
+
+        self.assertEqual(len(self.support.visits), 0)
+        self.comes_back(process)
+
+    def test_placeholder_leaves_the_line_when_its_task_is_too_old(self) -> None:
+        process = self.begin(
+            queue_settings(fairness=Fairness.PLACE, request_expiry="60s"),
+            queue_settings("sales"),
+        )
+        self.asterisk.call("support", "0301111111", talks_s=600)
+        self.world.run(5)
+        self.add()
+        self.add("0309999999", queue="sales")
+        self.world.run(5)
+        self.assertEqual(len(self.support.visits), 1)
+        self.away_with_a_call_to_place(process)
+
+        self.world.run(60)
+
+        self.assertEqual(len(self.support.visits), 0)
+        self.comes_back(process)
