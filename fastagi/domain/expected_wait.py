@@ -1,15 +1,277 @@
 # SPDX-License-Identifier: MIT
-"""The expected wait of a place in a queue, and how it is put into words."""
+"""The expected wait of a place in a queue, and how it is put into words.
+
+Research knows two families of estimates: by the length of the line (QL), and by the
+waits of others (the last who got an agent, LES, or the first in line, HOL). Here the
+length of the line counts, corrected for callers who give up before their turn; Ibrahim
+and Whitt call that QLm ("Real-time delay estimation in overloaded multiserver queues
+with abandonments", 2009). ``python -m tests.simulation.day`` compares these estimates
+in simulated days, and is why this one was chosen.
+
+What the estimate needs is measured in each queue (:class:`Measured`). What is left of a
+call in progress is taken to be as long as a whole one: how long it has lasted tells
+next to nothing, which was measured, too. What is left of a wrap-up time is known.
+
+An agent of several queues counts in part: queues of the same weight compete for a free
+agent, so each queue with waiting callers gets an equal share. Not considered are
+penalties, weights of queues, and pauses and logins to come.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Final
+
+from attrs import evolve, field, frozen
+
+#: About as many of the latest calls count; for callers who give up, of callers.
+_MEMORY: Final = 100.0
+_MEMORY_CALLERS: Final = 200.0
+#: How many measured calls the assumed values count for.
+_PRIOR_CALLS: Final = 5.0
+#: A call counts for no more than this many times the average: a call that was
+#: forgotten, or whose end Asterisk never saw, must not count for a whole day.
+_LONGEST: Final = 5.0
+#: How long a phone rings until the agent answers, in seconds, until it was measured.
+_RING_S: Final = 5.0
+#: How long callers wait on average before they give up, in seconds, and for how many
+#: of them this assumption counts.
+_PATIENCE_S: Final = 1200.0
+_PRIOR_LEFT: Final = 3.0
+#: So many places are summed up one by one, the rest by an integral.
+_EXACT: Final = 50
+#: Half-life of the rate at which callers join, in seconds.
+_ARRIVALS_S: Final = 900.0
+#: A rate is never taken from a shorter time, in seconds.
+_SHORTEST_S: Final = 60.0
+#: Agents must be faster than the callers who come by this factor, or the line of those
+#: who stand behind all callers is taken not to move.
+_HEADWAY: Final = 1.05
+#: What is left of a share by rounding.
+_ROUNDING: Final = 1e-9
 
 #: Up to this many minutes each is said by itself.
 _EACH_MIN: Final = 10
 #: Steps of longer waits in minutes, each with the longest wait for which it is used.
 _STEPS_MIN: Final = ((30, 5), (60, 10), (math.inf, 30))
+
+
+# -- what is measured ----------------------------------------------------------
+
+
+@frozen
+class Average:
+    """The mean of about the latest hundred values.
+
+    Attributes:
+        mean: 0 without values.
+        weight: how many values it stands for.
+    """
+
+    mean: float = 0.0
+    weight: float = 0.0
+
+    def with_value(self, value: float, most: float = math.inf) -> Average:
+        """Return the mean with one more value, which counts as ``most`` at most."""
+        weight = min(self.weight + 1.0, _MEMORY)
+        value = min(max(value, 0.0), most)
+        return Average(self.mean + (value - self.mean) / weight, weight)
+
+    def with_prior(self, prior: float) -> float:
+        """Return the mean of the values and of some that are assumed."""
+        known = self.mean * self.weight
+        return (known + prior * _PRIOR_CALLS) / (self.weight + _PRIOR_CALLS)
+
+    def merged(self, other: Average) -> Average:
+        """Return the mean of the values of both."""
+        weight = self.weight + other.weight
+        if not weight:
+            return self
+        mean = (self.mean * self.weight + other.mean * other.weight) / weight
+        return Average(mean, min(weight, _MEMORY))
+
+
+@frozen(kw_only=True)
+class Measured:
+    """What was measured in one queue; old calls count less with each new one."""
+
+    #: Talk and wrap-up time of an agent, in seconds.
+    handling: Average = field(factory=Average)
+    #: How long a phone rang until the agent answered, in seconds.
+    ring: Average = field(factory=Average)
+    #: How many callers left without an agent, and how long all callers waited
+    #: together, in seconds.
+    left: float = 0.0
+    waited_s: float = 0.0
+
+    def with_call(self, handling_s: float, prior_s: float) -> Measured:
+        """Note that an agent was done with a call.
+
+        Args:
+            handling_s: its talk and wrap-up time in seconds.
+            prior_s: the assumed handling time in seconds.
+        """
+        most = _LONGEST * self.handling.with_prior(prior_s)
+        return evolve(self, handling=self.handling.with_value(handling_s, most))
+
+    def with_answer(self, ring_s: float) -> Measured:
+        """Note that an agent answered after that many seconds."""
+        most = _LONGEST * max(self.ring.with_prior(_RING_S), 1.0)
+        return evolve(self, ring=self.ring.with_value(ring_s, most))
+
+    def with_caller(self, waited_s: float, *, left: bool) -> Measured:
+        """Note that a caller waits no more.
+
+        Args:
+            waited_s: how long the caller has waited, in seconds.
+            left: whether the caller left without an agent.
+        """
+        kept = 1.0 - 1.0 / _MEMORY_CALLERS
+        return evolve(
+            self,
+            left=self.left * kept + left,
+            waited_s=self.waited_s * kept + max(waited_s, 0.0),
+        )
+
+    def merged(self, other: Measured) -> Measured:
+        """Return both together."""
+        return Measured(
+            handling=self.handling.merged(other.handling),
+            ring=self.ring.merged(other.ring),
+            left=self.left + other.left,
+            waited_s=self.waited_s + other.waited_s,
+        )
+
+    def pace(self, prior_s: float, arriving_per_s: float = 0.0) -> Pace:
+        """Return the pace of the queue.
+
+        Args:
+            prior_s: the handling time to assume until enough was measured, in seconds.
+            arriving_per_s: how many of those come who are served first.
+        """
+        left = self.left + _PRIOR_LEFT
+        waited_s = self.waited_s + _PRIOR_LEFT * _PATIENCE_S
+        return Pace(
+            handling_s=self.handling.with_prior(prior_s),
+            ring_s=self.ring.with_prior(_RING_S),
+            leaving_per_s=left / waited_s,
+            arriving_per_s=arriving_per_s,
+        )
+
+
+@frozen
+class Arrivals:
+    """How many callers join in a second, of late."""
+
+    #: When counting began, and the last caller joined; seconds of a steady clock.
+    since: float
+    at: float
+    count: float = 0.0
+
+    def with_one(self, now: float) -> Arrivals:
+        """Note that a caller joined."""
+        return Arrivals(self.since, now, self._left_of_count(now) + 1.0)
+
+    def per_s(self, now: float) -> float:
+        """Return the rate now."""
+        age_s = max(now - self.since, _SHORTEST_S)
+        # What a rate of one in a second would have counted.
+        span_s = _ARRIVALS_S / math.log(2) * -math.expm1(-_decay(age_s))
+        return self._left_of_count(now) / span_s
+
+    def _left_of_count(self, now: float) -> float:
+        return self.count * math.exp(-_decay(max(now - self.at, 0.0)))
+
+
+def _decay(age_s: float) -> float:
+    return age_s / _ARRIVALS_S * math.log(2)
+
+
+# -- the estimate --------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class Agent:
+    """Somebody who takes calls of the queue: logged in and not paused."""
+
+    #: In how many seconds the agent is free: 0: now; what is left of the wrap-up time;
+    #: None: not known, because the agent is in a call.
+    free_in_s: float | None
+    #: The queue's part of this agent, up to 1.
+    share: float = 1.0
+
+
+@frozen(kw_only=True)
+class Pace:
+    """How fast a line moves."""
+
+    #: Mean talk and wrap-up time, in seconds.
+    handling_s: float
+    #: Mean time until an agent answers, in seconds.
+    ring_s: float
+    #: How many of the waiting give up, for each of them and each second.
+    leaving_per_s: float = 0.0
+    #: How many come in a second who are served before the one who is asked about.
+    arriving_per_s: float = 0.0
+
+
+def expected_wait_s(ahead: int, agents: Collection[Agent], pace: Pace) -> float | None:
+    """Return in how many seconds an agent is expected to answer.
+
+    It never decreases with ``ahead``, and never increases with more agents.
+
+    Args:
+        ahead: how many are served before.
+        agents: all who take calls of the queue now.
+        pace: how fast the line moves.
+
+    Returns:
+        Seconds; None: not known, as there is no agent, or as the line does not move.
+    """
+    if not agents:
+        return None
+    free = sum(agent.share for agent in agents if agent.free_in_s == 0)
+    turns = ahead + 1 - free
+    if turns <= _ROUNDING:
+        return pace.ring_s
+    per_s = sum(a.share for a in agents) / max(pace.handling_s + pace.ring_s, 1.0)
+    if pace.arriving_per_s:
+        if per_s < pace.arriving_per_s * _HEADWAY:
+            return None
+        per_s -= pace.arriving_per_s
+    wait_s = min(_until(turns, per_s, pace.leaving_per_s), _end_of_rests(turns, agents))
+    return wait_s + pace.ring_s
+
+
+def _until(turns: float, per_s: float, leaving_per_s: float) -> float:
+    """Return in how many seconds it is the turn of the last of so many.
+
+    With k others in line, the line moves by one in 1 / (per_s + k * leaving_per_s).
+    """
+    whole = math.floor(turns)
+    exact = min(whole, _EXACT)
+    wait_s = sum(1.0 / (per_s + k * leaving_per_s) for k in range(exact))
+    if whole == exact:
+        return wait_s + (turns - whole) / (per_s + whole * leaving_per_s)
+    first = per_s + (exact - 0.5) * leaving_per_s
+    more = (turns - exact) * leaving_per_s / first
+    if more < _ROUNDING:
+        return wait_s + (turns - exact) / first
+    return wait_s + math.log1p(more) / leaving_per_s
+
+
+def _end_of_rests(turns: float, agents: Collection[Agent]) -> float:
+    """Return when enough wrap-up times have ended; infinite if there are too few."""
+    resting = [(a.free_in_s, a.share) for a in agents if a.free_in_s]
+    for free_in_s, share in sorted(resting):
+        turns -= share
+        if turns <= _ROUNDING:
+            return free_in_s
+    return math.inf
+
+
+# -- words ---------------------------------------------------------------------
 
 
 def rounded_minutes(wait_s: float | None) -> int | None:
