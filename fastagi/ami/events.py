@@ -311,8 +311,25 @@ class AgentConnect(AmiEvent):
     """A member answered (apps/app_queue.c, try_calling)."""
 
     read_class: ClassVar = "agent"
+    queue: str
+    #: Of the caller.
     uniqueid: str
     interface: str
+    #: How long the phone rang, in whole seconds.
+    ring_time_s: float
+
+
+@attrs.frozen(kw_only=True)
+class AgentComplete(AmiEvent):
+    """A member is done with a call (apps/app_queue.c, send_agent_complete).
+
+    It is sent, too, when the member has transferred the caller.
+    """
+
+    read_class: ClassVar = "agent"
+    queue: str
+    #: From the answer on, in whole seconds.
+    talk_time_s: float
 
 
 @attrs.frozen(kw_only=True)
@@ -416,6 +433,7 @@ class DBGetResponse(AmiEvent):
 #: Every event that the service listens to; `check` looks for these.
 LISTENED: Final[tuple[type[AmiEvent], ...]] = (
     AgentCalled,
+    AgentComplete,
     AgentConnect,
     AgentRingNoAnswer,
     BridgeEnter,

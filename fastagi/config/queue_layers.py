@@ -232,6 +232,7 @@ class QueueLayer(Section):
     calls_per_hour: Annotated[int, number(0, 100_000)] = 0
     queue_options: QueueOptions = ""
     wrapuptime: Annotated[timedelta, span("0", "1h")] = timedelta(0)
+    handling_time: Annotated[timedelta, span("1s", "4h")] = timedelta(minutes=3)
     display_prefix: DisplayPrefix = ""
     member_language: Language = ""
     sounds: Sounds = Sounds()
@@ -261,6 +262,11 @@ class QueueLayer(Section):
     def wrapuptime_s(self) -> float:
         """The setting in seconds."""
         return self.wrapuptime.total_seconds()
+
+    @property
+    def handling_time_s(self) -> float:
+        """The setting in seconds."""
+        return self.handling_time.total_seconds()
 
     @property
     def retry_rules(self) -> RetryRules:

@@ -13,6 +13,7 @@ from typing import Final
 
 from attrs import define, evolve, field, frozen
 
+from fastagi.domain.expected_wait import Agent
 from fastagi.domain.names import folded
 from fastagi.domain.turns import Turn
 
@@ -66,6 +67,11 @@ class Member:
     last_call: float = 0.0
     #: The member's own wrap-up time in seconds; 0: the queue's applies.
     wrapuptime_s: float = 0.0
+
+    @property
+    def takes_calls(self) -> bool:
+        """Whether the member is logged in and not paused; it may be in a call."""
+        return not self.paused and self.state not in _GONE
 
     @property
     def is_ringable(self) -> bool:
@@ -339,10 +345,47 @@ class LiveQueues:
 
     def logged_in(self, queue: str) -> int:
         """Return how many agents of a queue are logged in and not paused."""
-        return sum(
-            not member.paused and member.state not in _GONE
+        return sum(member.takes_calls for member in self.members(queue))
+
+    def agents(self, queue: str, wrapuptime_s: float, now: float) -> list[Agent]:
+        """Return the agents of a queue who are logged in and not paused.
+
+        An agent of several queues is shared with those in which somebody waits.
+        """
+        others: list[set[str]] = [
+            {m.interface for m in other.members.values() if not m.paused}
+            for name, other in self._queues.items()
+            if name != folded(queue) and other.callers
+        ]
+        free_at = dict(self._free_times(queue, wrapuptime_s))
+        return [
+            Agent(
+                free_in_s=max(0.0, free_at[member.interface] - now)
+                if member.interface in free_at
+                else None,
+                share=1 / (1 + sum(member.interface in other for other in others)),
+            )
             for member in self.members(queue)
+            if member.takes_calls
+        ]
+
+    def in_line(self, queue: str) -> int:
+        """Return how many wait in line, with placeholders.
+
+        An attempt that only rings a free agent is not in line.
+        """
+        found = self._queues.get(folded(queue))
+        return sum(
+            caller.uniqueid in self._placeholders
+            or not self.is_member_leg(caller.uniqueid, queue)
+            for caller in (found.callers.values() if found else ())
         )
+
+    def turn_at(self, queue: str, position: int) -> Turn | None:
+        """Return the turn of the one at a position, from 1; None: nobody is there."""
+        found = self._queues.get(folded(queue))
+        callers = list(found.callers.values()) if found else []
+        return callers[position - 1].turn if 0 < position <= len(callers) else None
 
     def free(self, queue: str, wrapuptime_s: float, now: float) -> set[str]:
         """Return the interfaces that the queue could ring now."""

@@ -240,3 +240,14 @@ class TaskEvent:
     def text(self) -> str:
         """What happened and why, in words."""
         return str(self.why)
+
+
+@frozen(kw_only=True)
+class WaitingTask:
+    """What decides when a waiting task is called; ``due_at`` is in epoch seconds."""
+
+    id: int
+    queue: str
+    #: Its place in line.
+    turn: Turn
+    due_at: float

@@ -172,6 +172,11 @@ class Dialer:
         self._verdicts: dict[str, Verdict] = {}
         #: Called when the end of an attempt is stored.
         self.attempt_ended: Listeners[[]] = Listeners("the end of an attempt")
+        #: Called with the name of a target that is an extension, and for how many
+        #: seconds a callback kept it busy.
+        self.extension_done: Listeners[[str, float]] = Listeners(
+            "an extension that is done with a callback"
+        )
         self._waiting_for_idle: list[Deferred[None]] = []
 
     def handlers(self) -> Iterator[Handler]:
@@ -779,6 +784,10 @@ class Dialer:
                 offset_s = self._clock.epoch_s() - self._clock.steady()
                 set_by_s = offset_s - running.clock_offset_s
                 running.progress.clock_was_set = abs(set_by_s) > _CLOCK_SET_S
+            answered_at = running.progress.member_answered_at
+            if running.settings.target_extension and answered_at is not None:
+                talk_s = self._clock.steady() - answered_at
+                self.extension_done.call(running.target, talk_s)
             self._background.start("ending an attempt", self._end(running))
 
     async def _end(self, running: RunningAttempt) -> None:

@@ -29,6 +29,7 @@ from fastagi.node.astdb_requests import AstDbRequests
 from fastagi.node.call_tracker import CallTracker
 from fastagi.node.catch_up import CatchUp
 from fastagi.node.dialer import Dialer
+from fastagi.node.expected_waits import ExpectedWaits
 from fastagi.node.hold import Hold
 from fastagi.node.loaded_dialplan import LoadedDialplan
 from fastagi.node.queue_log_sink import QueueLogSink
@@ -205,6 +206,16 @@ class Node:
             dialplan_has_places=lambda: self.dialplan.has_places,
             after_read=self.manager.after_read,
         )
+        self.expected_waits = ExpectedWaits(
+            store=store,
+            queue_monitor=self.queue_monitor,
+            dialer=self.dialer,
+            clock=clock,
+            background=background,
+            settings=settings,
+            opening_state=opening_state,
+            targets=self._current_targets,
+        )
         self.trackers = Trackers(
             manager=self.manager,
             background=background,
@@ -214,6 +225,7 @@ class Node:
             dialer=self.dialer,
             astdb_requests=self.astdb_requests,
             call_tracker=self.call_tracker,
+            expected_waits=self.expected_waits,
             reconciler=self.reconciler,
         )
         self.scripts: Final[dict[str, Script]] = {
@@ -241,6 +253,7 @@ class Node:
         yield manager.on_disconnected(self.call_tracker.disconnected)
         yield manager.on_disconnected(self.scheduler.disable)
         yield manager.on_disconnected(self.catch_up.disconnected)
+        yield manager.on_disconnected(self.expected_waits.disconnected)
 
         monitor, tracker = self.queue_monitor, self.call_tracker
         yield self._then(monitor.changed, self.scheduler.wake)
@@ -248,6 +261,10 @@ class Node:
         yield self._then(monitor.caller_joined, self.promises.caller_joined)
         yield self._then(monitor.channel_gone, self.promises.channel_gone)
         yield self._then(self.promises.request_changed, tracker.calls.requested)
+        yield self._then(
+            self.promises.request_changed, self.expected_waits.request_changed
+        )
+        yield self._then(self.dialer.extension_done, self.expected_waits.extension_done)
         yield self._then(tracker.client_is_busy, self.dialer.withdraw)
         yield self._then(tracker.call_ended, self.catch_up.call_ended)
         yield self._then(self.dialer.attempt_ended, self._tasks_changed)
@@ -266,6 +283,7 @@ class Node:
     def start(self) -> None:
         """Begin to connect to Asterisk; due tasks are called after the connect."""
         self._running = True
+        self.expected_waits.start()
         self.manager.startService()
 
     async def finish_calls(self, limit_s: float) -> None:
@@ -295,6 +313,7 @@ class Node:
         await self.manager.stopService()
         for remove in self._removers:
             remove()
+        await self.expected_waits.stop()
 
     # -- after a connect ---------------------------------------------------
 
@@ -338,12 +357,14 @@ class Node:
     def tasks_changed(self) -> None:
         """Write events to queue_log and look for due tasks: a task has changed."""
         self.queue_log.wake()
+        self.expected_waits.tasks_changed()
         # Last: it may begin an attempt at once.
         self.scheduler.tasks_changed()
 
     def settings_changed(self, former: Settings, settings: Settings) -> None:
         """Apply new settings."""
         self._targets = targets(settings)
+        self.expected_waits.tasks_changed()
         if former.plan != settings.plan:
             self.call_tracker.rekey()
             self.rekey_attempts()

@@ -21,6 +21,7 @@ from fastagi.ami.session import AmiSession
 from fastagi.node.astdb_requests import AstDbRequests
 from fastagi.node.call_tracker import CallTracker
 from fastagi.node.dialer import Dialer
+from fastagi.node.expected_waits import ExpectedWaits
 from fastagi.node.hold import Hold
 from fastagi.node.queue_monitor import QueueMonitor
 from fastagi.node.reconciler import Reconciler
@@ -54,6 +55,7 @@ class Trackers:
         dialer: Dialer,
         astdb_requests: AstDbRequests,
         call_tracker: CallTracker,
+        expected_waits: ExpectedWaits,
         reconciler: Reconciler,
     ) -> None:
         """Store the parts; :meth:`listen` adds the listeners.
@@ -74,6 +76,7 @@ class Trackers:
             dialer,
             astdb_requests,
             call_tracker,
+            expected_waits,
         )
 
     def listen(self) -> Iterator[Remove]:

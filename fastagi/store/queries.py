@@ -14,7 +14,16 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam, func, select, text
 
 from fastagi.domain.attempt import Attempt
-from fastagi.domain.task import ENDED, OPEN, CallbackTask, Move, Status, TaskEvent
+from fastagi.domain.task import (
+    ENDED,
+    OPEN,
+    CallbackTask,
+    Move,
+    Status,
+    TaskEvent,
+    WaitingTask,
+)
+from fastagi.domain.turns import Turn
 from fastagi.store import schema
 from fastagi.store.results import Counts
 from fastagi.store.rows import attempt_of, found, moment, reason_of, task_of
@@ -139,6 +148,35 @@ def oldest_open(conn: sa.Connection) -> dict[str, datetime]:
     wanted = select(_FEW.c.queue, func.min(_FEW.c.joined_at).label("since"))
     rows = conn.execute(wanted.group_by(_FEW.c.queue))
     return {row.queue: moment(row.since) for row in rows}
+
+
+def waiting(
+    conn: sa.Connection, queues: Collection[str] | None, limit: int
+) -> list[WaitingTask]:
+    """Return the waiting tasks that joined first, of some queues or of all."""
+    wanted = (
+        select(
+            _task.c.id,
+            _task.c.queue,
+            _task.c.joined_at,
+            _task.c.priority,
+            _task.c.due_at,
+        )
+        .where(text(schema.PENDING_ONLY))
+        .order_by(_task.c.priority.desc(), _task.c.joined_at, _task.c.id)
+        .limit(limit)
+    )
+    if queues is not None:
+        wanted = wanted.where(_task.c.queue.in_(queues))
+    return [
+        WaitingTask(
+            id=row.id,
+            queue=row.queue,
+            turn=Turn(row.joined_at, row.priority),
+            due_at=row.due_at,
+        )
+        for row in conn.execute(wanted)
+    ]
 
 
 def open_by_queue(conn: sa.Connection) -> dict[str, int]:

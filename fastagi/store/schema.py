@@ -284,6 +284,21 @@ position = Table(
     Column("entries", Integer, nullable=False),
 )
 
+#: What was measured in each queue, for the expected wait
+#: (:class:`fastagi.domain.expected_wait.Measured`).
+measured = Table(
+    "measured",
+    metadata,
+    #: The name of the queue in lower case.
+    Column("queue", Text, primary_key=True),
+    Column("handling_s", Double, nullable=False),
+    Column("handling_weight", Double, nullable=False),
+    Column("ring_s", Double, nullable=False),
+    Column("ring_weight", Double, nullable=False),
+    Column("callers_left", Double, nullable=False),
+    Column("waited_s", Double, nullable=False),
+)
+
 #: Numbers that are never called, whoever requests it.
 blocked = Table(
     "blocked",

@@ -15,12 +15,20 @@ import sqlalchemy as sa
 
 from fastagi.domain.attempt import DEFAULT_NODE, Attempt, Verdict
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
+from fastagi.domain.expected_wait import Measured
 from fastagi.domain.limits import CallLimits
 from fastagi.domain.numbers import NotCallable, NumberPlan, NumberRules
 from fastagi.domain.queue_log_entries import EventRow
 from fastagi.domain.reason import Reason
 from fastagi.domain.retry import RetryRules
-from fastagi.domain.task import OPEN, CallbackTask, NewTask, Status, TaskEvent
+from fastagi.domain.task import (
+    OPEN,
+    CallbackTask,
+    NewTask,
+    Status,
+    TaskEvent,
+    WaitingTask,
+)
 from fastagi.domain.turns import ANY_TURN, Turn
 from fastagi.store import (
     attempts,
@@ -28,6 +36,7 @@ from fastagi.store import (
     leases,
     lifecycle,
     marks,
+    measured,
     positions,
     queries,
     requests,
@@ -54,6 +63,8 @@ Ts = TypeVarTuple("Ts")
 
 #: Number of task ids that one transaction counts, in some milliseconds.
 _COUNTED_AT_ONCE: Final = 50_000
+#: Number of waiting tasks for which an expected time is known.
+_MOST_WAITING: Final = 1_000
 _NO_LIMITS: Final = CallLimits()
 _ANY_NUMBER: Final[Mapping[str, NumberRules]] = {}
 
@@ -553,6 +564,23 @@ class TaskStore:
     async def open_by_queue(self) -> dict[str, int]:
         """Return the number of open tasks for each queue that has any."""
         return await self._database.run("open by queue", queries.open_by_queue)
+
+    async def waiting_tasks(
+        self, queues: Collection[str] | None = None
+    ) -> list[WaitingTask]:
+        """Return the first thousand waiting tasks by place; None: of all queues."""
+        chosen = None if queues is None else tuple(queues)
+        return await self._database.run(
+            "waiting tasks", queries.waiting, chosen, _MOST_WAITING
+        )
+
+    async def measured(self) -> dict[str, Measured]:
+        """Return what was measured, by the name of the queue in lower case."""
+        return await self._database.run("measured", measured.get)
+
+    async def set_measured(self, by_queue: Mapping[str, Measured]) -> None:
+        """Store what was measured, in place of what was stored for these queues."""
+        await self._run_fenced("set measured", measured.put, dict(by_queue))
 
     async def block(self, number: BlockedNumber, region: str) -> Blocked:
         """Block a number in all its forms.

@@ -163,6 +163,8 @@ def test_few_open_tasks_are_found_without_a_look_at_those_that_ended(
         store.open_attempts,
         store.oldest_open,
         store.open_by_queue,
+        store.waiting_tasks,
+        lambda: store.waiting_tasks(["sales", "support"]),
         store.counts,
         lambda: store.listing(OPEN),
         lambda: store.listing([Status.FAILED], before_id=9),
@@ -182,7 +184,7 @@ def test_few_open_tasks_are_found_without_a_look_at_those_that_ended(
     for step in database.run_now("plans", plans):
         assert not re.match(
             r"SCAN (task|attempt)(?! USING INDEX (uq|ix)_\w*(open|"
-            r"under_way))(?! USING COVERING INDEX \w*open)",
+            r"pending|under_way))(?! USING COVERING INDEX \w*open)",
             step,
         ), step
     done(database.close())

@@ -58,7 +58,14 @@ class World:
         self.done: list[Any] = []
         self.manager = Manager()
         self.afterwards = Afterwards("an event")
-        names = ("queue_monitor", "hold", "dialer", "astdb_requests", "call_tracker")
+        names = (
+            "queue_monitor",
+            "hold",
+            "dialer",
+            "astdb_requests",
+            "call_tracker",
+            "expected_waits",
+        )
         self.parts = {name: Tracker(name, self.done, name == failing) for name in names}
         self.trackers = Trackers(
             manager=cast(AmiSession, self.manager),
@@ -73,7 +80,14 @@ class World:
         return list(self.trackers.listen())
 
 
-ORDER = ["queue_monitor", "hold", "dialer", "astdb_requests", "call_tracker"]
+ORDER = [
+    "queue_monitor",
+    "hold",
+    "dialer",
+    "astdb_requests",
+    "call_tracker",
+    "expected_waits",
+]
 
 
 def test_an_event_goes_to_the_trackers_in_the_written_order() -> None:
