@@ -38,6 +38,9 @@ DIALLING: Final = "DIALLING"
 #: Name of the user event with the outcome.
 OUTCOME_EVENT: Final = "CallbackOutcome"
 
+#: Name of the user event for a callback in line that its queue sent away.
+LEFT_LINE_EVENT: Final = "CallbackLeftLine"
+
 #: AstDB family in which the dialplan stores requests that the service did not answer.
 REQUEST_FAMILY: Final = "callback-request"
 #: Name of the user event for a new entry in that family.

@@ -191,6 +191,7 @@ class UserEvent(AmiEvent):
     sip: str
     forwarded: str
     answered_ms: str
+    queue_status: str
 
 
 @attrs.frozen(kw_only=True)
@@ -337,6 +338,8 @@ class QueueParams(AmiEvent):
     """An entry of QueueStatus: a queue (apps/app_queue.c, manager_queues_status)."""
 
     queue: str
+    #: The most callers that may wait (``maxlen``); 0: any number.
+    max: int
 
 
 @attrs.frozen(kw_only=True)

@@ -65,7 +65,10 @@ def check_queues(link: ManagerLink | None, settings: Settings, place: Place) -> 
             target = queue.target_queue
             if target and folded(target) in loaded:
                 _check_members(target, loaded[folded(target)].members, notes)
+                _check_room(loaded[folded(target)], notes)
         _check_options(queue.name, conf, realtime, link, notes)
+        if queue.keeps_place and conf is not None:
+            _check_line(conf.section(queue.target_queue), notes)
         if queue.target_extension and link is not None:
             _check_extension(link, queue, notes)
     channels = [queue.outbound_channel for queue in settings.queues.values()]
@@ -241,6 +244,33 @@ def _leads_to_us(link: ManagerLink, context: str) -> bool | None:
         or dialplan.REQUEST_CONTEXT in message.get("AppData")
         for message in shown
     )
+
+
+def _check_room(loaded: Loaded, notes: Notes) -> None:
+    """Check that callbacks leave callers a place in a queue with ``maxlen``."""
+    most, agents = loaded.options.get("Max", ""), len(loaded.members)
+    if most.isdecimal() and 0 < int(most) <= agents:
+        notes.warn(
+            f"queue {loaded.name}",
+            f"it takes {most} callers (maxlen); to Asterisk, a callback that waits in"
+            " it or rings an agent is a caller, so callers may be refused",
+            f"write in [{loaded.name}]: maxlen = {int(most) + agents}, one place more"
+            f" for each agent; then run: {_RELOAD}",
+        )
+
+
+def _check_line(section: Section | None, notes: Notes) -> None:
+    """Check that clients can wait in a queue while its agents talk."""
+    for name in ("joinempty", "leavewhenempty"):
+        option = section.get(name) if section else None
+        if option is None or "inuse" not in re.split(r"[,\s]+", option.value.lower()):
+            continue
+        notes.warn(
+            option.where,
+            f"nobody waits in the queue while all agents talk ({name}), so no client"
+            " keeps a place there ('fairness: place')",
+            f"take 'inuse' out of {name}; then run: {_RELOAD}",
+        )
 
 
 def _check_announcement(section: Section, conf: Conf, notes: Notes) -> None:

@@ -116,6 +116,8 @@ class WaitingCaller:
 @define
 class _Queue:
     name: str
+    #: The most callers that may wait; 0: any number.
+    max_callers: int = 0
     members: dict[str, Member] = field(factory=dict)
     #: The members that are free, or will be after their wrap-up time.
     ringable: dict[str, Member] = field(factory=dict)
@@ -151,9 +153,14 @@ class LiveQueues:
         self._queues.clear()
         self._in_use.clear()
 
-    def add_queue(self, queue: str) -> None:
-        """Add a queue, even if it has no members."""
-        self._queue(queue)
+    def add_queue(self, queue: str, max_callers: int = 0) -> None:
+        """Add a queue, even if it has no members.
+
+        Args:
+            queue: its name.
+            max_callers: the most callers that may wait (``maxlen``); 0: any number.
+        """
+        self._queue(queue).max_callers = max_callers
 
     def set_member(self, queue: str, member: Member) -> None:
         """Add or update a member."""
@@ -342,6 +349,16 @@ class LiveQueues:
             if caller.turn <= turn:
                 position = number
         return position
+
+    def room(self, queue: str) -> int | None:
+        """Return how many callers more may wait in a queue; None: any number.
+
+        To Asterisk, callbacks in the queue are callers, too.
+        """
+        found = self._queues.get(folded(queue))
+        if found is None or found.max_callers <= 0:
+            return None
+        return max(0, found.max_callers - len(found.callers))
 
     def logged_in(self, queue: str) -> int:
         """Return how many agents of a queue are logged in and not paused."""

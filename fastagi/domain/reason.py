@@ -89,6 +89,10 @@ class Code(StrEnum):
     AGENT_TAKEN = "agent_taken"
     NO_AGENT_LOGGED_IN = "no_agent_logged_in"
     TASK_TOO_OLD = "task_too_old"
+    LINE_FULL = "line_full"
+    LINE_NEEDED = "line_needed"
+    LINE_NOT_JOINED = "line_not_joined"
+    LINE_LEFT = "line_left"
     CALL_FORWARDED = "call_forwarded"
 
     # -- what becomes of a task --------------------------------------------
@@ -273,6 +277,10 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
         "no agent of the queue is logged in and not paused any more",
     ),
     Code.TASK_TOO_OLD: ("the task is too old",),
+    Code.LINE_FULL: ("Asterisk's queue is full (maxlen)",),
+    Code.LINE_NEEDED: ("the last place in Asterisk's queue is left to live callers",),
+    Code.LINE_NOT_JOINED: ("Asterisk's queue takes no caller now (joinempty)",),
+    Code.LINE_LEFT: ("Asterisk's queue sends all callers away (leavewhenempty)",),
     Code.CALL_FORWARDED: ("the client's phone forwards the call",),
     Code.RETRY: ("{cause}; next try in {delay_s:g} s",),
     Code.ATTEMPTS_USED_UP: ("all {limit} attempts used up; {cause}",),

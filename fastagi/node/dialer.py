@@ -87,6 +87,14 @@ _PING_S: Final = 2.0
 _MAX_VERDICTS: Final = 1000
 #: Characters with a meaning to Asterisk, which a variable's value must not contain.
 _UNSAFE_VALUE: Final = re.compile(r'[\x00-\x1f,;"\\|&$`]')
+#: Why Queue() ended without an agent, by QUEUESTATUS.
+_SENT_AWAY: Final = {
+    "FULL": Code.LINE_FULL,
+    "JOINEMPTY": Code.LINE_NOT_JOINED,
+    "JOINUNAVAIL": Code.LINE_NOT_JOINED,
+    "LEAVEEMPTY": Code.LINE_LEFT,
+    "LEAVEUNAVAIL": Code.LINE_LEFT,
+}
 #: Highest position in line that is stored; Asterisk may report nonsense.
 _MAX_POSITION: Final = 1_000_000
 #: The argument of an option of Queue(), in parentheses.
@@ -176,6 +184,10 @@ class Dialer:
         #: seconds a callback kept it busy.
         self.extension_done: Listeners[[str, float]] = Listeners(
             "an extension that is done with a callback"
+        )
+        #: Called with a placeholder that its queue did not take, and why.
+        self.sent_away: Listeners[[RunningAttempt, Reason]] = Listeners(
+            "a callback that a queue sent away"
         )
         self._waiting_for_idle: list[Deferred[None]] = []
 
@@ -649,10 +661,21 @@ class Dialer:
             running.progress.unbridged(self._clock.steady())
 
     def _user_event(self, event: UserEvent) -> None:
+        running = self.running.get(event.callback_id)
+        if running is None:
+            return
         if event.user_event == dialplan.OUTCOME_EVENT:
-            running = self.running.get(event.callback_id)
-            if running:
-                self._take_outcome(running, Outcome.said(event))
+            self._take_outcome(running, Outcome.said(event))
+        elif event.user_event == dialplan.LEFT_LINE_EVENT:
+            self._sent_away(running, event.queue_status)
+
+    def _sent_away(self, running: RunningAttempt, queue_status: str) -> None:
+        """Withdraw a placeholder that its queue did not take, or sent away."""
+        why = _SENT_AWAY.get(queue_status)
+        if why is not None and running.is_in_line and not running.ending:
+            running.ending = True
+            running.progress.withdrawn = because(why)
+            self.sent_away.call(running, because(why))
 
     def _take_outcome(self, running: RunningAttempt, outcome: Outcome) -> None:
         """Add the dialplan's report on the caller leg to the progress."""

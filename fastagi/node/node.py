@@ -267,6 +267,7 @@ class Node:
         yield self._then(self.dialer.extension_done, self.expected_waits.extension_done)
         yield self._then(tracker.client_is_busy, self.dialer.withdraw)
         yield self._then(tracker.call_ended, self.catch_up.call_ended)
+        yield self._then(self.dialer.sent_away, self.scheduler.sent_away)
         yield self._then(self.dialer.attempt_ended, self._tasks_changed)
         yield self._then(self._owner.renewed, self.scheduler.wake)
 

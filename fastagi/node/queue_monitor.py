@@ -191,7 +191,8 @@ class QueueMonitor:
         for message in status:
             match message.event:
                 case QueueParams.__name__:
-                    self.queues.add_queue(QueueParams.parse(message).queue)
+                    params = QueueParams.parse(message)
+                    self.queues.add_queue(params.queue, params.max)
                 case QueueMember.__name__:
                     member = QueueMember.parse(message)
                     self.queues.set_member(member.queue, _member(member))

@@ -35,6 +35,8 @@ from fastagi.service.opening_state import OpeningState
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskAttempt, TaskStore
 
+#: Pause after a queue was full though it seemed to have a place, in seconds.
+_FULL_S: Final = 1.0
 #: Pause before retrying after StoreUnavailable, in seconds.
 _STORE_RETRY_S: Final = 2.0
 
@@ -98,6 +100,9 @@ class Scheduler:
         self._next_due: float | None = None
         #: Queues where clients keep their place and no task is due, by target.
         self._nothing_due: dict[str, _NothingDue] = {}
+        #: Until when no task is put in line, as the queue sent one away; by target, in
+        #: epoch seconds.
+        self._paused: dict[str, float] = {}
         #: The queues that were open at the last pass.
         self._open: frozenset[str] = frozenset()
         self._hold = hold
@@ -125,6 +130,22 @@ class Scheduler:
         """Place no new calls until the process ends."""
         self._enabled = False
         self._worker.stop()
+
+    def sent_away(self, running: RunningAttempt, why: Reason) -> None:
+        """Put nobody in a line for a while that has just sent a callback away."""
+        full = why.code is Code.LINE_FULL
+        delay = running.settings.retry_rules.member_retry_delay
+        pause_s = _FULL_S if full else min(delay.total_seconds(), MAX_SLEEP_S)
+        until = self._clock.epoch_s() + pause_s
+        self._paused[folded(running.target)] = until
+        self._log.warn(
+            "task {task_id}: put out of the line of {target}: {reason}; the next is put"
+            " in line after {pause_s:g} s",
+            task_id=running.task.id,
+            target=running.target,
+            reason=why,
+            pause_s=pause_s,
+        )
 
     def tasks_changed(self) -> None:
         """A task was added, changed or put back in line."""
@@ -289,6 +310,27 @@ class Scheduler:
                 self._dialer.leave_line(running, because(Code.TASK_TOO_OLD))
             elif target in queues and not queues.logged_in(target):
                 self._dialer.leave_line(running, because(Code.NO_AGENT_LOGGED_IN))
+        for target in {running.target for running in self._dialer.placeholders()}:
+            self._make_room(target)
+
+    def _make_room(self, target: str) -> None:
+        """Withdraw a placeholder if its queue is full, unless its client is next.
+
+        Asterisk refuses callers of a queue with ``maxlen`` that is full.
+        """
+        queues = self._queue_monitor.queues
+        in_line = [
+            running
+            for running in self._dialer.placeholders()
+            if folded(running.target) == folded(target)
+        ]
+        if queues.room(target) != 0 or any(running.ending for running in in_line):
+            return
+        last = max(in_line, key=lambda running: running.task.turn)
+        others = [caller.turn for caller in queues.waiting(target)]
+        others += [running.task.turn for running in in_line if running is not last]
+        if others and min(others) < last.task.turn:
+            self._dialer.leave_line(last, because(Code.LINE_NEEDED))
 
     def _note_place(self, running: RunningAttempt) -> None:
         self._queue_monitor.queues.placeholder(
@@ -313,8 +355,17 @@ class Scheduler:
         for running in placeholders:
             if not queues.is_waiting(target.key, running.attempt.member_channel_id):
                 return None
+        if _is_ahead(self._paused.get(folded(target.key), 0.0), self._clock.epoch_s()):
+            return None
         live = [caller.turn for caller in queues.waiting(target.key)]
-        return turn_of(live, len(placeholders), queues.logged_in(target.key))
+        last = turn_of(live, len(placeholders), queues.logged_in(target.key))
+        room = queues.room(target.key)
+        if last is None or room is None or room > 1:
+            return last
+        if not room or placeholders:
+            return None
+        # The last place is for a live caller, unless the client is next.
+        return min([last, *live])
 
     async def _put_in_line(self, target: Target, queues: frozenset[str]) -> bool:
         """Put tasks in line whose turn is near.
@@ -433,6 +484,7 @@ class Scheduler:
         moments = [queues.next_free_at(t.key, t.wrapuptime_s, now) for t in targets]
         moments += [self._next_due, self._opening_state.next_change(now)]
         moments += [nothing.until for nothing in self._nothing_due.values()]
+        moments += self._paused.values()
         moments += [
             running.task.expires_at.timestamp()
             for running in self._dialer.placeholders()

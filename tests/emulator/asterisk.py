@@ -523,7 +523,7 @@ class FakeAsterisk:
     def _queue_items(self, queue: Queue) -> list[tuple[str, tuple[Header, ...]]]:
         params: tuple[Header, ...] = (
             ("Queue", queue.name),
-            ("Max", "0"),
+            ("Max", str(queue.maxlen)),
             ("Strategy", queue.strategy),
             ("Calls", str(len(queue.visits))),
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -127,11 +128,14 @@ class Callback:
                 return
             if in_line:
                 half.queue_priority = self._variable("CALLBACK_PRIORITY")
+            if queue.refuses:
+                self._later(0, partial(self._left_queue, queue.refuses))
+                return
             self._visit = Visit(
                 queue,
                 half,
                 answered=self._agent_answers,
-                left=self._member_leg_failed,
+                left=self._left_queue,
                 timeout_s=None if in_line else ring_s,
                 position=int(self._variable("CALLBACK_POSITION")) if in_line else None,
             )
@@ -152,6 +156,21 @@ class Callback:
         pbx.dial(half, self._agent.channel, "DialBegin", ("DialString", phone.resource))
         self._agent.begin()
         self._later(ring_s, self._extension_rang_in_vain)
+
+    def _left_queue(self, status: str = "") -> None:
+        """Queue() ended without an agent."""
+        if not status and self._visit is not None:
+            status = self._visit.status
+        if self._how == "place":
+            self._pbx.tell(
+                "UserEvent",
+                "user",
+                *self.member_half.headers(),
+                ("UserEvent", "CallbackLeftLine"),
+                ("CallbackID", self._variable("CALLBACK_ID")),
+                ("QueueStatus", status),
+            )
+        self._member_leg_failed()
 
     def _extension_answers(self, ring: Ring) -> None:
         self._stop_timers()
@@ -600,6 +619,11 @@ class LiveCall:
 
     def _join(self, position: int | None) -> None:
         self.channel.at("inbound", self._queue.name, 2, "Queue", self._queue.name)
+        #: QUEUESTATUS if the queue did not take the caller.
+        self.refused = self._queue.refuses
+        if self.refused:
+            self._later(0, self._ran_out_of_time)
+            return
         self.visit = Visit(
             self._queue,
             self.channel,

@@ -85,9 +85,25 @@ class Queue:
     notice_s: float = 0.0
     #: Where key 1 leads; without it the key does nothing.
     context: str = "callback-request"
+    #: ``maxlen``; 0: any number.
+    maxlen: int = 0
+    #: QUEUESTATUS of all who come, because of ``joinempty``; empty: they may join.
+    turns_away: str = ""
     members: list[Member] = attrs.field(factory=list)
     visits: list[Visit] = attrs.field(factory=list)
     _look: IDelayedCall | None = None
+
+    @property
+    def refuses(self) -> str:
+        """QUEUESTATUS of somebody who comes now and may not join; else empty."""
+        if self.maxlen and len(self.visits) >= self.maxlen:
+            return "FULL"
+        return self.turns_away
+
+    def send_away(self, status: str = "LEAVEEMPTY") -> None:
+        """End all visits, because of ``leavewhenempty``."""
+        for visit in list(self.visits):
+            visit.send_away(status)
 
     def member(self, interface: str) -> Member:
         """Return one member by its interface."""
@@ -202,6 +218,8 @@ class Visit:
         self.queue = queue
         self.channel = channel
         self.over = False
+        #: QUEUESTATUS after it.
+        self.status = "TIMEOUT"
         self.joined_at = queue.pbx.now
         self._pbx = queue.pbx
         self._answered = answered
@@ -379,9 +397,17 @@ class Visit:
 
     def _time_is_over(self) -> None:
         self._timer = None
+        self._leave_alone("EXITWITHTIMEOUT")
+
+    def send_away(self, status: str) -> None:
+        """The queue sends the caller away."""
+        self.status = status
+        self._leave_alone("EXITEMPTY")
+
+    def _leave_alone(self, event: str) -> None:
         for ring in list(self._rings):
             self._give_up(ring)
-        self._log_leaving("EXITWITHTIMEOUT")
+        self._log_leaving(event)
         self._abandoned()
         self._left()
 

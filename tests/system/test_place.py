@@ -328,6 +328,96 @@ class PriorityTests(PlaceTestCase):
         self.assertEqual(self.world.task().priority, 3)
 
 
+class QueueOptionsTests(PlaceTestCase):
+    """Queues that do not take everybody."""
+
+    members = (ALICE, BOB)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.asterisk.phone(BOB).always(Answers(after_s=2))
+
+    def busy_agents(self, **values: Any) -> None:
+        self.begin(with_places(**values))
+        for name, talks_s in (("first", 20), ("second", 40)):
+            self.live(name, talks_s=talks_s)
+            self.world.run(3)
+
+    def test_last_place_is_left_to_a_live_caller(self) -> None:
+        self.support.maxlen = 2
+        self.busy_agents()
+        self.live("third")
+        self.client_joins()
+        self.world.run(1)
+        self.assertEqual(self.originates, [])
+        self.live("fourth")
+        self.assertEqual(len(self.line()), 2)
+        self.run_to(100)
+        self.assertEqual(self.order(), ["first", "second", "third", NUMBER, "fourth"])
+
+    def test_client_who_is_next_may_take_the_last_place(self) -> None:
+        self.support.maxlen = 1
+        self.busy_agents()
+        self.client_joins()
+        self.assertEqual(self.line(), [NUMBER])
+        refused = self.live("third")
+        self.assertEqual(refused.refused, "FULL")
+        self.run_to(60)
+        self.assertEqual(self.dispositions(), ["ANSWERED"])
+
+    def test_client_is_not_put_in_a_line_that_is_full(self) -> None:
+        self.support.maxlen = 1
+        self.busy_agents()
+        self.live("third")
+        self.client.always(TALKS_5S)
+        self.add()
+        self.world.run(5)
+        self.assertEqual(self.originates, [])
+        self.run_to(100)
+        self.assertEqual(self.dispositions(), ["ANSWERED"])
+
+    def test_client_who_is_not_next_leaves_a_line_that_becomes_full(self) -> None:
+        self.support.maxlen = 3
+        self.busy_agents()
+        self.live("third")
+        self.client_joins()
+        self.assertEqual(self.line()[1:], [NUMBER])
+        self.live("fourth")
+        self.world.run(1)
+        self.assertEqual(len(self.line()), 2)
+        self.assertIn("is left to live callers", str(self.world.story(1)))
+        fifth = self.live("fifth")
+        self.assertTrue(fifth.waiting)
+        self.run_to(100)
+        self.assertEqual(self.dispositions(), ["WITHDRAWN", "ANSWERED"])
+        self.assertLess(self.order().index(NUMBER), self.order().index("fourth"))
+
+    def test_queue_that_takes_nobody_is_tried_again_after_the_delay(self) -> None:
+        self.busy_agents(member_retry_delay="30s")
+        self.support.turns_away = "JOINEMPTY"
+        self.client.always(TALKS_5S)
+        self.add()
+        self.world.run(25)
+        self.assertEqual(len(self.originates), 1)
+        self.assertEqual(self.world.task().member_attempts, 0)
+        self.assertIn("joinempty", str(self.world.story(1)))
+        self.assert_warned("takes no caller now")
+        self.support.turns_away = ""
+        self.world.run(60)
+        self.assertEqual(self.dispositions(), ["WITHDRAWN", "ANSWERED"])
+
+    def test_queue_that_sends_all_away_counts_as_no_try(self) -> None:
+        self.busy_agents(member_retry_delay="30s")
+        self.client_joins()
+        self.assertEqual(self.line(), [NUMBER])
+        self.support.send_away()
+        self.world.run(1)
+        self.assertEqual(self.dispositions(), ["WITHDRAWN"])
+        self.assertEqual(self.world.task().member_attempts, 0)
+        self.world.run(60)
+        self.assertEqual(self.dispositions(), ["WITHDRAWN", "ANSWERED"])
+
+
 class RingsInAgainTests(PlaceTestCase):
     """The dialplan asks for the place of a client who calls in again."""
 

@@ -673,10 +673,11 @@ _OFFER = (
 
 
 class TestQueues:
-    def _status(self, **queues: list[tuple[str, str]]) -> Script:
+    def _status(self, max: str = "0", **queues: list[tuple[str, str]]) -> Script:
         items: list[Sequence[Header]] = []
         for name, members in queues.items():
-            items.append((("Event", "QueueParams"), ("Queue", name)))
+            params = (("Event", "QueueParams"), ("Queue", name), ("Max", max))
+            items.append(params)
             items += [
                 (
                     ("Event", "QueueMember"),
@@ -852,6 +853,38 @@ class TestQueues:
     ) -> None:
         conf = f"[support]\n{_GOOD}{_OFFER}{lines}"
         assert told(self._check(tmp_path, conf)) == ["ok"]
+
+    @pytest.mark.parametrize(
+        ("most", "doubted"), [("0", False), ("2", True), ("3", False)]
+    )
+    def test_queue_in_which_callbacks_leave_callers_no_place(
+        self, tmp_path: Path, most: str, doubted: bool
+    ) -> None:
+        script = self._status(support=[("PJSIP/1", "1"), ("PJSIP/2", "1")], max=most)
+        texts = told(self._check(tmp_path, f"[support]\n{_GOOD}{_OFFER}", script))
+        if doubted:
+            (text,) = texts
+            assert "callers may be refused" in text
+            assert "write in [support]: maxlen = 4" in text
+        else:
+            assert texts == ["ok"]
+
+    @pytest.mark.parametrize("option", ["joinempty", "leavewhenempty"])
+    @pytest.mark.parametrize(
+        ("value", "fairness", "doubted"),
+        [
+            ("paused,inuse", "place", True),
+            ("inuse", "live_first", False),
+            ("strict", "place", False),
+            ("no", "place", False),
+        ],
+    )
+    def test_queue_in_which_nobody_waits_while_all_agents_talk(
+        self, tmp_path: Path, option: str, value: str, fairness: str, doubted: bool
+    ) -> None:
+        conf = f"[support]\n{_GOOD}{_OFFER}{option} = {value}\n"
+        texts = told(self._check(tmp_path, conf, support={"fairness": fairness}))
+        assert any(f"take 'inuse' out of {option}" in text for text in texts) == doubted
 
     def test_file_that_can_not_be_read(self, tmp_path: Path) -> None:
         text = only(self._check(tmp_path, None))
