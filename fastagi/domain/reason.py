@@ -31,6 +31,7 @@ class Code(StrEnum):
     REQUESTED_WHILE_DOWN = "requested_while_down"
     MISSED_CALL = "missed_call"
     ADDED_BY_HAND = "added_by_hand"
+    REQUESTED_AGAIN_BY_HAND = "requested_again_by_hand"
     REOPENED_BY_HAND = "reopened_by_hand"
     REQUESTED_WHILE_TALKING = "requested_while_talking"
 
@@ -189,6 +190,7 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     ),
     Code.MISSED_CALL: ("missed call: {cause}",),
     Code.ADDED_BY_HAND: ("added by hand",),
+    Code.REQUESTED_AGAIN_BY_HAND: ("asked for again by hand",),
     Code.REOPENED_BY_HAND: ("put back in line by hand",),
     Code.REQUESTED_WHILE_TALKING: (
         "{cause}, while the client talked in task {task_id}",
@@ -356,6 +358,8 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.QUEUE_NOT_IN_SETTINGS: ("the queue is not in the settings",),
     Code.TOO_LONG_AGO: ("it was too long ago ({cause})", "it was too long ago"),
 }
+#: Added if an operator gave the command: who it was. Older rows do not have it.
+_ACTOR: Final = "[ ({actor})]"
 #: Added if the task was cancelled or served during an attempt: how that attempt ended.
 _ENDINGS: Final = "[; the attempt under way: {attempt_of_served}][; {attempt}]"
 
@@ -400,7 +404,7 @@ def in_words(reason: Reason) -> str:
     with suppress(ArithmeticError, AttributeError, TypeError, ValueError):
         for template in TEMPLATES[reason.code]:
             if _names(_SECTION.sub("", template)) <= params.keys():
-                return _fill(template + _ENDINGS, params)
+                return _fill(template + _ACTOR + _ENDINGS, params)
     values = ", ".join(f"{name}: {value}" for name, value in params.items())
     return f"{reason.code.value} ({values})" if values else reason.code.value
 

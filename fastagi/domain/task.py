@@ -169,6 +169,8 @@ class NewTask:
     linkedid: str = ""
     #: Why the task exists, for its history.
     why: Reason
+    #: The same if the client has an open task already; None: as ``why``.
+    why_again: Reason | None = None
 
 
 @frozen(kw_only=True)

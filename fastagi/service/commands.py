@@ -21,6 +21,7 @@ from attrs import field, frozen
 
 from fastagi.domain.attempt import Attempt
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
+from fastagi.domain.reason import Reason
 from fastagi.domain.task import CallbackTask, Status, TaskEvent
 from fastagi.errors import CallbackError, Problem
 
@@ -55,6 +56,10 @@ class Actor:
 
     def __str__(self) -> str:
         return self.name or "an unknown user"
+
+    def named_in(self, why: Reason) -> Reason:
+        """Return a reason that says who gave the command, if that is known."""
+        return why.with_params(actor=self.name) if self.name else why
 
 
 # -- checks of fields ------------------------------------------------------

@@ -92,6 +92,7 @@ class NumberCommands:
                 at=self._clock.now(),
             ),
             self._settings().plan.region,
+            actor.name,
         )
         self._log.info(
             "number {number} is blocked: {reason} ({actor})",
@@ -100,7 +101,7 @@ class NumberCommands:
             actor=actor,
         )
         if blocked.task is not None:
-            self._withdraw(key, blocked.number.why)
+            self._withdraw(key, actor.named_in(blocked.number.why))
             self._tasks_changed()
         return NumberBlocked(
             created=blocked.created, number=blocked.number, task=blocked.task

@@ -33,6 +33,7 @@ from fastagi.domain.reason import Code, Reason, Value, because
 from fastagi.domain.task import CallbackTask, Kind, NewTask, Status
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
+from fastagi.service.commands import Actor
 from fastagi.service.refusals import Refusals
 from fastagi.service.until_stored import until_stored
 from fastagi.store.errors import CommitUnknown, StoreUnavailable
@@ -55,6 +56,8 @@ class Source:
     #: Code of the first event in the task's history; its parameters come from the
     #: request.
     story: Code
+    #: Code of the event if the client has an open task already; None: ``story``.
+    story_again: Code | None = None
     #: Whether the queue is one of these parameters.
     story_names_queue: bool = False
     #: Log line: a task was created.
@@ -120,8 +123,9 @@ OPERATOR: Final = Source(
     what="a task added by hand",
     kind=Kind.MANUAL,
     story=Code.ADDED_BY_HAND,
+    story_again=Code.REQUESTED_AGAIN_BY_HAND,
     created="task {task_id}: added by hand ({actor})",
-    repeated="task {task_id}: added by hand ({actor})",
+    repeated="task {task_id}: asked for again by hand ({actor})",
 )
 
 
@@ -158,8 +162,8 @@ class CallbackRequest:
     taken_back: bool = False
     #: Parameters of the source's ``story``.
     params: Mapping[str, Value] = field(factory=dict)
-    #: Who gave the command, for sources whose log lines contain it.
-    actor: str = ""
+    #: Who gave the command, if it was an operator.
+    actor: Actor = field(factory=Actor)
 
     @property
     def how(self) -> str:
@@ -322,7 +326,8 @@ class Requests:
             due_at=at,
             expires_at=queue.expiry_rules.expires_at(source.kind, at),
             linkedid=request.linkedid,
-            why=_story(request, queue.name),
+            why=_story(request, queue.name, source.story),
+            why_again=_story(request, queue.name, source.story_again or source.story),
         )
         if source.is_answered and not queue.hours.opens_between(
             new.due_at, new.expires_at
@@ -433,9 +438,9 @@ class Requests:
             )
 
 
-def _story(request: CallbackRequest, queue: str) -> Reason:
-    """Return the reason of the first event in the task's history."""
-    story = Reason(request.source.story, request.params)
+def _story(request: CallbackRequest, queue: str, code: Code) -> Reason:
+    """Return the reason of the request's event in the task's history."""
+    story = request.actor.named_in(Reason(code, request.params))
     return story.with_params(queue=queue) if request.source.story_names_queue else story
 
 

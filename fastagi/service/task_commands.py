@@ -137,7 +137,7 @@ class TaskCommands:
                 queue=queue.name,
                 number=command.number,
                 name=command.name,
-                actor=str(actor),
+                actor=actor,
             )
         )
         if isinstance(answer, Refused):
@@ -159,7 +159,9 @@ class TaskCommands:
         if command.reason:
             why = said(command.reason)
         try:
-            task = await self._store.cancel(command.id, why, self._clock.now())
+            task = await self._store.cancel(
+                command.id, actor.named_in(why), self._clock.now()
+            )
         except IllegalMove as error:
             if error.status is Status.CANCELLED:
                 raise BadRequest(f"task {command.id} is cancelled already") from error
@@ -192,7 +194,10 @@ class TaskCommands:
             raise BadRequest(f"{task.number} is not called any more: {refusal}")
         why = because(Code.REOPENED_BY_HAND)
         task = await self._store.retry(
-            task.id, why, now, settings.expiry_rules.expires_at(Kind.MANUAL, now)
+            task.id,
+            actor.named_in(why),
+            now,
+            settings.expiry_rules.expires_at(Kind.MANUAL, now),
         )
         self._log_change(task, why, actor)
         self._tasks_changed()

@@ -87,14 +87,15 @@ def cancel(
 
 
 def block(
-    conn: sa.Connection, number: BlockedNumber, region: str, now: datetime
+    conn: sa.Connection, number: BlockedNumber, region: str, now: datetime, actor: str
 ) -> Blocked:
     """Block a number; its open task ends as if it was cancelled."""
     number = evolve(number, reason=storable(number.reason))
     created = guards.put(conn, number, region)
     known = guards.blocked(conn, number.number_key) or number
+    why = known.why.with_params(actor=storable(actor)) if actor else known.why
     row = conn.execute(LOCK_OPEN_BY_KEY, {"number_key": number.number_key}).first()
-    task = None if row is None else cancel(conn, row.id, known.why, now)
+    task = None if row is None else cancel(conn, row.id, why, now)
     return Blocked(known, created, task)
 
 

@@ -215,7 +215,7 @@ def renew(
         task,
         Move.REPEAT,
         now,
-        new.why,
+        new.why_again or new.why,
         linkedid=storable(new.linkedid),
         asked=None if told else new.kind,
         kind=new.kind if new.kind is Kind.REQUESTED else task.kind,

@@ -582,7 +582,9 @@ class TaskStore:
         """Store what was measured, in place of what was stored for these queues."""
         await self._run_fenced("set measured", measured.put, dict(by_queue))
 
-    async def block(self, number: BlockedNumber, region: str) -> Blocked:
+    async def block(
+        self, number: BlockedNumber, region: str, actor: str = ""
+    ) -> Blocked:
         """Block a number in all its forms.
 
         Its open task ends: at once, or, if it is in progress, after this attempt.
@@ -590,9 +592,10 @@ class TaskStore:
         Args:
             number: the number, with the reason and the time.
             region: the ``number_plan.region`` with which its key was made.
+            actor: who blocks it; empty if that is unknown.
         """
         return await self._database.run(
-            "block", lifecycle.block, number, region, number.at
+            "block", lifecycle.block, number, region, number.at, actor
         )
 
     async def unblock(self, number_key: str) -> BlockedNumber | None:

@@ -133,3 +133,38 @@ def test_commands_reach_the_service_while_the_settings_file_has_a_mistake(
     code, said = program.command("tasks", "list")
     assert code == 2
     assert "earlier settings" not in said
+
+
+def test_story_of_a_task_says_who_gave_each_command(program: Program) -> None:
+    me = pwd.getpwuid(os.getuid()).pw_name
+    number = "+4930999999"
+
+    def do(command: str, **fields: object) -> dict[str, Any]:
+        answer = ask(program, json.dumps({"command": command, **fields}).encode())
+        assert answer["ok"], answer
+        return answer["result"]
+
+    add = {"queue": "support", "number": number}
+    task_id = do("tasks.add", **add)["task"]["id"]
+    do("tasks.add", **add, actor="ada")
+    do("tasks.cancel", id=task_id, reason="asked us not to", actor="ada")
+    do("tasks.retry", id=task_id, actor="bob")
+    do("numbers.block", number=number, actor="bob")
+
+    shown = do("tasks.show", id=task_id)
+    assert [event["text"] for event in shown["history"]] == [
+        f"added by hand ({me})",
+        "asked for again by hand (ada)",
+        "asked us not to (ada)",
+        "put back in line by hand (bob)",
+        "the number is blocked (bob)",
+    ]
+    assert [event["reason_code"] for event in shown["history"]] == [
+        "added_by_hand",
+        "requested_again_by_hand",
+        "text",
+        "reopened_by_hand",
+        "blocked",
+    ]
+    assert shown["history"][1]["reason_params"] == {"actor": "ada"}
+    assert shown["task"]["reason"] == "the number is blocked (bob)"

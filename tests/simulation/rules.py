@@ -227,7 +227,7 @@ class Rules:
         for event in events:
             story = self._events.setdefault(event["task_id"], [])
             self._check_event(story, event)
-            if event["reason_code"] == "added_by_hand":
+            if event["reason_code"] in ("added_by_hand", "requested_again_by_hand"):
                 number = tasks[event["task_id"]]["number"]
                 self._promises.append((number, "is added by hand", self._now))
             story.append(event)

@@ -31,9 +31,14 @@ from fastagi.service.commands import (
     COMMANDS,
     HIGHEST_ID,
     Actor,
+    AddTask,
+    CancelTask,
     ListTasks,
     ShowStatus,
+    ShowTask,
+    TaskAdded,
     TaskList,
+    TaskStory,
 )
 from fastagi.service.refusals import Refusals
 from fastagi.service.requests import Requests
@@ -236,3 +241,20 @@ def test_a_number_blocked_before_its_key_changed_is_found_after_the_upgrade(
     assert done(store.rekey_blocked(plan)) == 0
     assert done(store.unblock(plan.key("+541123456789"))) is not None
     done(database.close())
+
+
+def test_command_without_a_service_says_in_the_story_who_gave_it(
+    given_settings: Settings,
+) -> None:
+    add = AddTask(queue="support", number="+4930123456")
+    added = offline.do(given_settings, add, Actor())
+    assert isinstance(added, TaskAdded)
+    offline.do(given_settings, add, ADA)
+    offline.do(given_settings, CancelTask(id=added.state.task.id), Actor("bob"))
+    story = offline.do(given_settings, ShowTask(id=added.state.task.id), ADA)
+    assert isinstance(story, TaskStory)
+    assert [str(event.why) for event in story.history] == [
+        "added by hand",
+        "asked for again by hand (ada)",
+        "cancelled by hand (bob)",
+    ]

@@ -59,6 +59,21 @@ REASONS = [
         because(Code.CANCELLED_BY_HAND).with_params(attempt=BUSY),
         "cancelled by hand; the client was busy (SIP 486)",
     ),
+    (because(Code.CANCELLED_BY_HAND), "cancelled by hand"),
+    (because(Code.CANCELLED_BY_HAND, actor="ada"), "cancelled by hand (ada)"),
+    (
+        because(Code.CANCELLED_BY_HAND, actor="ada", attempt=BUSY),
+        "cancelled by hand (ada); the client was busy (SIP 486)",
+    ),
+    (
+        because(
+            Code.REQUESTED_WHILE_TALKING,
+            cause=because(Code.REQUESTED_AGAIN_BY_HAND, actor="ada"),
+            task_id=3,
+        ),
+        "asked for again by hand (ada), while the client talked in task 3",
+    ),
+    (said("asked us not to").with_params(actor="ada"), "asked us not to (ada)"),
     (
         because(Code.CLIENT_RANG_AGAIN, who="PJSIP/alice", attempt_of_served=BUSY),
         "the client rang again and PJSIP/alice answered; the attempt under way: the"
