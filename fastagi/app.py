@@ -24,6 +24,7 @@ from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.runtime.listeners import Listeners
 from fastagi.runtime.threads import InThread
+from fastagi.service.chosen_times import ChosenTimes
 from fastagi.service.commands import Dispatch, ShowStatus
 from fastagi.service.expiry import Expiry
 from fastagi.service.number_commands import NumberCommands
@@ -99,6 +100,13 @@ class CallbackService:
             background=self._background,
             on_expired=self._tasks_changed.call,
         )
+        self._chosen_times = ChosenTimes(
+            store=store,
+            clock=clock,
+            background=self._background,
+            opening_state=opening_state,
+            is_connected=lambda: self.node.asterisk.connected,
+        )
         self._stored_tasks = StoredTasks(
             store=store,
             clock=clock,
@@ -168,6 +176,7 @@ class CallbackService:
         )
         # Listeners, in the order of their calls; those of a node are in Node._edges.
         self._tasks_changed.add(self._expiry.wake)
+        self._tasks_changed.add(self._chosen_times.wake)
         self._tasks_changed.add(self.node.tasks_changed)
         self._stored_tasks.rekeyed.add(self.node.rekey_attempts)
         self.settings.changed.add(self.node.settings_changed)
@@ -195,6 +204,7 @@ class CallbackService:
             raise
         self.node.start()
         self._expiry.wake()
+        self._chosen_times.start()
         self._stored_tasks.start()
 
     async def stop(self) -> None:
@@ -212,6 +222,7 @@ class CallbackService:
         if self._control_port is not None:
             await maybeDeferred(self._control_port.stopListening)
         self._expiry.stop()
+        self._chosen_times.stop()
         await self.node.stop()
         await self._background.stop()
         await self._database.close()

@@ -70,6 +70,16 @@ def _limit_option(command: F) -> F:
     )(command)
 
 
+def _at_option(command: F) -> F:
+    return click.option(
+        "--at",
+        metavar="TIME",
+        default="",
+        help="When to call: 14:30 (today), 'tomorrow 14:30', '2026-12-01 14:30', each"
+        " in the queue's time zone; 2026-12-01T14:30+01:00; or +2h.",
+    )(command)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="callback-queue")
 def main() -> None:
@@ -202,11 +212,20 @@ def tasks_show(config: str, as_json: bool, task_id: int) -> None:
 @click.argument("queue")
 @click.argument("number")
 @click.option("--name", default="", help="Name that the agent sees.")
-def tasks_add(config: str, as_json: bool, queue: str, number: str, name: str) -> None:
-    """Add a task: QUEUE calls NUMBER back."""
-    answer = _carry_out(config, commands.AddTask, queue=queue, number=number, name=name)
+@_at_option
+def tasks_add(
+    config: str, as_json: bool, queue: str, number: str, name: str, at: str
+) -> None:
+    """Add a task: QUEUE calls NUMBER back, as soon as possible or at a time.
+
+    If NUMBER has an open task, --at moves that task.
+    """
+    answer = _carry_out(
+        config, commands.AddTask, queue=queue, number=number, name=name, at=at
+    )
     what = "added" if answer["created"] else "is open already"
-    _print(answer, as_json, f"task {answer['task']['id']} {what}")
+    when = render.chosen_time(answer["task"])
+    _print(answer, as_json, f"task {answer['task']['id']} {what}{when}")
 
 
 @tasks.command("cancel")
@@ -235,6 +254,26 @@ def tasks_retry(config: str, as_json: bool, task_id: int) -> None:
     """Put a task back in line; it is due at once."""
     answer = _carry_out(config, commands.RetryTask, id=task_id)
     _print(answer, as_json, f"task {task_id} is back in line")
+
+
+@tasks.command("reschedule")
+@_config_option
+@_json_option
+@click.argument("task_id", type=_TASK_ID)
+@_at_option
+@click.option("--now", is_flag=True, help="Call as soon as possible.")
+def tasks_reschedule(
+    config: str, as_json: bool, task_id: int, at: str, now: bool
+) -> None:
+    """Move a task to another time, or call its client as soon as possible.
+
+    A task that has ended without success is put back in line.
+    """
+    if bool(at) == now:
+        raise click.UsageError("Give either --at TIME or --now.")
+    answer = _carry_out(config, commands.RescheduleTask, id=task_id, at=at, now=now)
+    when = render.chosen_time(answer["task"]) or " is due now"
+    _print(answer, as_json, f"task {task_id}{when}")
 
 
 @main.group()

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 if TYPE_CHECKING:
     # Only for type checkers: importing the checks takes a while.
@@ -23,20 +24,49 @@ def tasks(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return a table of tasks."""
     if not rows:
         return "no tasks"
-    head = ("TASK", "STATUS", "NUMBER", "QUEUE", "WAITING SINCE", "TRIES", "WHY")
-    body = [
-        (
-            str(task["id"]),
-            task["status"],
-            task["number"],
-            task["queue"],
-            _when(task["joined_at"]),
-            str(task["attempts"]),
-            _why(task),
-        )
-        for task in rows
-    ]
-    return _table(head, body)
+    columns: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "TASK": lambda task: str(task["id"]),
+        "STATUS": lambda task: str(task["status"]),
+        "NUMBER": lambda task: str(task["number"]),
+        "QUEUE": lambda task: str(task["queue"]),
+        "WAITING SINCE": lambda task: "-" if _is_ahead(task) else _joined(task),
+    }
+    # Most installations have no chosen times, so their tables have no column for them.
+    if any(task.get("chosen_at") for task in rows):
+        columns["CHOSEN TIME"] = _chosen
+    columns["TRIES"] = lambda task: str(task["attempts"])
+    columns["WHY"] = _why
+    body = [[column(task) for column in columns.values()] for task in rows]
+    return _table(list(columns), body)
+
+
+def _joined(task: Mapping[str, Any]) -> str:
+    return _when(task["joined_at"])
+
+
+def _chosen(task: Mapping[str, Any]) -> str:
+    return _when(task["chosen_at"]) if task.get("chosen_at") else "-"
+
+
+def _is_ahead(task: Mapping[str, Any]) -> bool:
+    """Whether the task's chosen time is still to come."""
+    at: str | None = task.get("chosen_at")
+    return at is not None and datetime.fromisoformat(at) > datetime.now(UTC)
+
+
+def chosen_time(task: Mapping[str, Any]) -> str:
+    """Return when a task is to be called, in the queue's time zone; "" if not chosen.
+
+    The text follows the task's id in a sentence.
+    """
+    if not _is_ahead(task):
+        return ""
+    at, zone = datetime.fromisoformat(task["chosen_at"]), task["time_zone"]
+    try:
+        local = at.astimezone(ZoneInfo(zone))
+    except (ZoneInfoNotFoundError, ValueError):
+        local, zone = at, "UTC"
+    return f", to be called on {local:%A %Y-%m-%d at %H:%M} ({zone})"
 
 
 def backup(answer: Mapping[str, Any]) -> str:
@@ -160,6 +190,11 @@ def _describe(task: Mapping[str, Any]) -> str:
             return f"{said} The task is cancelled when it ends."
         return said
     until = _when(task["expires_at"])
+    if _is_ahead(task) and not task["queue_closed"]:
+        return (
+            f"Waiting: {task['reason']}. To be called at the chosen time,"
+            f" {_chosen(task)}, or when an agent is free after it, until {until}."
+        )
     if not task["queue_closed"]:
         return (
             f"Waiting: {task['reason']}. To be called from {_when(task['due_at'])} on,"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Annotated, Any, TypeAlias
 
@@ -161,6 +161,21 @@ def _opening_hours(hours: Hours) -> OpeningHours:
     )
 
 
+class ChosenTime(Section):
+    """Times that somebody chooses for a callback.
+
+    Attributes:
+        slack: within this time after the chosen time the client must be dialled.
+    """
+
+    days_ahead: Annotated[int, number(1, 60)] = 7
+    slack: Annotated[timedelta, span("1m", "1d")] = timedelta(minutes=15)
+
+    def call_by(self, chosen_at: datetime | None) -> datetime | None:
+        """Return until when the client must be dialled; None if no time is chosen."""
+        return None if chosen_at is None else chosen_at + self.slack
+
+
 Attempts: TypeAlias = Annotated[int, number(1, 100)]
 RetryDelay: TypeAlias = Annotated[timedelta, span("0", "1d")]
 
@@ -224,6 +239,7 @@ class QueueLayer(Section):
     missed_calls: Switch = True
     missed_window: Annotated[timedelta, span("1s", "30d")] = timedelta(minutes=5)
     opening_hours: Hours = Hours()
+    chosen_time: ChosenTime = ChosenTime()
     fairness: Annotated[Fairness, choice(Fairness)] = Fairness.LIVE_FIRST
     member_ring_time: Annotated[timedelta, span("5s", "10m")] = timedelta(seconds=60)
     member_retry_delay: Annotated[timedelta, span("1s", "1h")] = timedelta(seconds=30)
@@ -353,6 +369,11 @@ class QueueSettings(QueueLayer):
     def hours(self) -> OpeningHours:
         """When clients are called, as the domain takes it."""
         return _opening_hours(self.opening_hours)
+
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone in which people name times of this queue."""
+        return self.opening_hours.zone or UTC
 
     @property
     def expiry_rules(self) -> ExpiryRules:

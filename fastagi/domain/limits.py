@@ -9,12 +9,12 @@ in the future; they count like calls that lie equally far in the past.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from attrs import field, frozen
 
-from fastagi.domain.reason import Code, Reason, because
+from fastagi.domain.reason import Code, Reason, because, utc_minute
 
 DAY: Final = timedelta(hours=24)
 HOUR: Final = timedelta(hours=1)
@@ -38,5 +38,5 @@ def called_too_often(most: int, again_at: datetime) -> Reason:
     return because(
         Code.CALLED_TOO_OFTEN,
         times=most,
-        again_at=f"{again_at.astimezone(UTC):%Y-%m-%dT%H:%MZ}",
+        again_at=utc_minute(again_at),
     )

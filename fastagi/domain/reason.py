@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
@@ -33,7 +34,17 @@ class Code(StrEnum):
     ADDED_BY_HAND = "added_by_hand"
     REQUESTED_AGAIN_BY_HAND = "requested_again_by_hand"
     REOPENED_BY_HAND = "reopened_by_hand"
+    RESCHEDULED_BY_HAND = "rescheduled_by_hand"
     REQUESTED_WHILE_TALKING = "requested_while_talking"
+
+    # -- the chosen time ---------------------------------------------------
+    WAITS_FOR_CHOSEN_TIME = "waits_for_chosen_time"
+    CHOSEN_TIME_MISSED = "chosen_time_missed"
+    NO_AGENT_FREE = "no_agent_free"
+    CLIENT_NOT_DIALLED_YET = "client_not_dialled_yet"
+    SERVICE_NOT_RUNNING = "service_not_running"
+    ASTERISK_NOT_CONNECTED = "asterisk_not_connected"
+    QUEUE_IS_CLOSED = "queue_is_closed"
 
     # -- how a call from outside ended -------------------------------------
     CALLER_HUNG_UP = "caller_hung_up"
@@ -192,6 +203,20 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.ADDED_BY_HAND: ("added by hand",),
     Code.REQUESTED_AGAIN_BY_HAND: ("asked for again by hand",),
     Code.REOPENED_BY_HAND: ("put back in line by hand",),
+    Code.RESCHEDULED_BY_HAND: (
+        "moved to {chosen_at} by hand",
+        "to be called as soon as possible, by hand",
+    ),
+    Code.WAITS_FOR_CHOSEN_TIME: ("{cause}; waits for the chosen time, {chosen_at}",),
+    Code.CHOSEN_TIME_MISSED: (
+        "the client was not dialled within {slack_s:g} s after the chosen time,"
+        " {chosen_at}: {cause}",
+    ),
+    Code.NO_AGENT_FREE: ("no agent was free for the callback",),
+    Code.CLIENT_NOT_DIALLED_YET: ("an attempt is under way",),
+    Code.SERVICE_NOT_RUNNING: ("the service did not run",),
+    Code.ASTERISK_NOT_CONNECTED: ("the service had no connection to Asterisk",),
+    Code.QUEUE_IS_CLOSED: ("the queue is closed",),
     Code.REQUESTED_WHILE_TALKING: (
         "{cause}, while the client talked in task {task_id}",
     ),
@@ -386,10 +411,20 @@ def _histories(found: str) -> str:
     return " and ".join(sorted(HISTORIES.get(one, one) for one in found.split(",")))
 
 
+def utc_minute(at: datetime) -> str:
+    """Return a time as the value of a parameter: UTC, to the minute."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
+
+
+def _utc_in_words(at: object) -> str:
+    return str(at).replace("T", " ").replace("Z", " UTC")
+
+
 #: Parameters that are not said as they are.
 _SAID: Final[Mapping[str, Callable[[Any], str]]] = {
     "times": lambda times: "once" if times == 1 else f"{times} times",
-    "again_at": lambda at: str(at).replace("T", " ").replace("Z", " UTC"),
+    "again_at": _utc_in_words,
+    "chosen_at": _utc_in_words,
     "kind": lambda kind: KINDS.get(kind, str(kind)),
     "found": _histories,
 }

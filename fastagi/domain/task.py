@@ -59,7 +59,8 @@ class Move(StrEnum):
     #: Requested again while open; it keeps its place in line.
     REPEAT = "repeat"
     BEGIN = "begin"
-    #: A step of the attempt in progress, for the history only.
+    #: A step of the attempt in progress, or what happened to a waiting task; for the
+    #: history only.
     PROGRESS = "progress"
     #: Due again later: after an attempt, or until the number may be called again.
     RETRY = "retry"
@@ -84,6 +85,7 @@ class Move(StrEnum):
 TRANSITIONS: Final[dict[tuple[Status, Move], Status]] = {
     (Status.PENDING, Move.REPEAT): Status.PENDING,
     (Status.PENDING, Move.BEGIN): Status.CALLING,
+    (Status.PENDING, Move.PROGRESS): Status.PENDING,
     (Status.PENDING, Move.RETRY): Status.PENDING,
     (Status.PENDING, Move.GIVE_UP): Status.FAILED,
     (Status.PENDING, Move.EXPIRE): Status.EXPIRED,
@@ -159,12 +161,16 @@ class NewTask:
     language: str = ""
     #: The queue the caller was in, as spelled in the settings.
     queue: str
-    #: The place in line: when the caller joined it.
+    #: The place in line: when the caller joined it, or the chosen time.
     joined_at: datetime = field(validator=_aware)
     #: Asterisk's priority of the caller in the queue; a higher one goes first.
     priority: int = 0
     due_at: datetime = field(validator=_aware)
     expires_at: datetime = field(validator=_aware)
+    #: The time that somebody chose for the call; None: as soon as possible.
+    chosen_at: datetime | None = field(default=None, validator=_aware)
+    #: Until when the client must be dialled, so that the chosen time is kept.
+    call_by: datetime | None = field(default=None, validator=_aware)
     #: Linkedid of the call that made the request; empty for a task added by hand.
     linkedid: str = ""
     #: Why the task exists, for its history.
@@ -192,6 +198,12 @@ class CallbackTask:
     created_at: datetime = field(validator=_aware)
     due_at: datetime = field(validator=_aware)
     expires_at: datetime = field(validator=_aware)
+    #: The time that somebody chose for the call, which is its place in line, too;
+    #: None: as soon as possible.
+    chosen_at: datetime | None = field(default=None, validator=_aware)
+    #: Until when the client must be dialled, so that the chosen time is kept; None once
+    #: that is settled.
+    call_by: datetime | None = field(default=None, validator=_aware)
     ended_at: datetime | None = field(default=None, validator=_aware)
     #: Number of attempts in which the client was dialled.
     attempts: int = field(default=0, validator=validators.ge(0))
@@ -213,6 +225,10 @@ class CallbackTask:
     def is_open(self) -> bool:
         """Whether the task is still to be called back."""
         return self.status in OPEN
+
+    def waits_for_chosen_time(self, now: datetime) -> bool:
+        """Whether the time that somebody chose for the call is still to come."""
+        return self.chosen_at is not None and now < self.chosen_at
 
     @property
     def reason(self) -> str:

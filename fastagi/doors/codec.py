@@ -231,6 +231,7 @@ def state_json(state: TaskState) -> Json:
         **task_json(state.task),
         "queue_closed": state.queue_closed,
         "opens_at": iso(state.opens_at),
+        "time_zone": state.zone,
     }
 
 
@@ -249,6 +250,7 @@ def task_json(task: CallbackTask) -> Json:
         "created_at": iso(task.created_at),
         "due_at": iso(task.due_at),
         "expires_at": iso(task.expires_at),
+        "chosen_at": iso(task.chosen_at),
         "ended_at": iso(task.ended_at),
         "attempts": task.attempts,
         "member_attempts": task.member_attempts,

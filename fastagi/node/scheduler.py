@@ -208,7 +208,7 @@ class Scheduler:
         ):
             if not self._may_call():
                 return self._next_change(targets, now)
-            begun = await self._begin_attempt(spare)
+            begun = await self._begin_attempt(spare, chosen_first=True)
             if begun is None:
                 break
             queue = self._settings().queue(begun.task.queue)
@@ -240,13 +240,18 @@ class Scheduler:
         return self._next_change(targets, now)
 
     async def _begin_attempt(
-        self, queues: frozenset[str], last: Turn = ANY_TURN
+        self,
+        queues: frozenset[str],
+        last: Turn = ANY_TURN,
+        *,
+        chosen_first: bool = False,
     ) -> TaskAttempt | None:
         """Store an attempt of the first task in line; None if no task is due.
 
         Args:
             queues: the queues whose tasks may be called now.
             last: a task with a later turn is not begun.
+            chosen_first: whether tasks with a chosen time come before all others.
 
         Raises:
             StoreUnavailable: the database can not be used.
@@ -262,6 +267,7 @@ class Scheduler:
                 call_limits=settings.call_limits,
                 number_rules=rules,
                 last=last,
+                chosen_first=chosen_first,
             )
             self._log_not_begun(due.not_begun)
             if due.begun:

@@ -34,6 +34,7 @@ _LONGEST_QUEUE: Final = 100
 _LONGEST_NAME: Final = 200
 _LONGEST_REASON: Final = 500
 _LONGEST_ACTOR: Final = 100
+_LONGEST_TIME: Final = 100
 #: Maximum length of a wrong value in an error message.
 _LONGEST_SHOWN: Final = 60
 #: Control characters and lone surrogates, which databases and terminals do not take.
@@ -142,12 +143,15 @@ def _before_id(value: object) -> int | None:
     return value
 
 
-def _flag(value: object) -> bool:
-    if value is None:
-        return False
-    if not isinstance(value, bool):
-        raise BadRequest(f"all must be true or false (got {shown(value)})")
-    return value
+def _flag(name: str) -> Any:
+    def convert(value: object) -> bool:
+        if value is None:
+            return False
+        if not isinstance(value, bool):
+            raise BadRequest(f"{name} must be true or false (got {shown(value)})")
+        return value
+
+    return field(default=False, converter=convert)
 
 
 def _status(value: object) -> Status | None:
@@ -178,7 +182,7 @@ class ListTasks:
     """
 
     NAME: ClassVar = "tasks.list"
-    all: bool = field(default=False, converter=_flag)
+    all: bool = _flag("all")
     status: Status | None = field(default=None, converter=_status)
     queue: str = _text("queue", _LONGEST_QUEUE)
     number: str = _text("number", _LONGEST_NUMBER)
@@ -203,6 +207,8 @@ class AddTask:
     number: str = _text("number", _LONGEST_NUMBER)
     #: The client's name, shown to the agent.
     name: str = _text("name", _LONGEST_NAME)
+    #: When the client is called, as in `read_time`; empty: as soon as possible.
+    at: str = _text("at", _LONGEST_TIME)
 
 
 @frozen(kw_only=True)
@@ -220,6 +226,26 @@ class RetryTask:
 
     NAME: ClassVar = "tasks.retry"
     id: int = field(default=None, converter=_id)
+
+
+@frozen(kw_only=True)
+class RescheduleTask:
+    """Move a task to another time, or call its client as soon as possible.
+
+    A task that has ended is put back in line, with no attempts counted.
+    """
+
+    NAME: ClassVar = "tasks.reschedule"
+    id: int = field(default=None, converter=_id)
+    #: The time, as in `read_time`.
+    at: str = _text("at", _LONGEST_TIME)
+    #: Whether to call as soon as possible, in place of a time.
+    now: bool = _flag("now")
+
+    def __attrs_post_init__(self) -> None:
+        """Raise BadRequest unless exactly one of the two is given."""
+        if bool(self.at) == self.now:
+            raise BadRequest("give either at, with a time, or now")
 
 
 @frozen(kw_only=True)
@@ -264,6 +290,7 @@ Command: TypeAlias = (
     | AddTask
     | CancelTask
     | RetryTask
+    | RescheduleTask
     | BlockNumber
     | UnblockNumber
     | ListBlocked
@@ -280,6 +307,7 @@ COMMANDS: Final[Mapping[str, type[Command]]] = {
         AddTask,
         CancelTask,
         RetryTask,
+        RescheduleTask,
         BlockNumber,
         UnblockNumber,
         ListBlocked,
@@ -300,11 +328,13 @@ class TaskState:
         queue_closed: whether it waits because its queue is closed.
         opens_at: when the queue opens; None if the task does not wait for that, or if
             no opening is known.
+        zone: the name of the queue's time zone.
     """
 
     task: CallbackTask
     queue_closed: bool = False
     opens_at: datetime | None = None
+    zone: str = "UTC"
 
 
 @frozen(kw_only=True)

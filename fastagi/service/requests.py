@@ -23,6 +23,7 @@ from twisted.logger import Logger, LogLevel
 
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import Settings
+from fastagi.domain.chosen_time import waits_for
 from fastagi.domain.numbers import (
     NotCallable,
     callable_number,
@@ -152,6 +153,9 @@ class CallbackRequest:
     joined_at: datetime | None = None
     #: Asterisk's priority of the client in the queue.
     priority: int = 0
+    #: The time chosen for the call, already judged by the rules of the queue; None: as
+    #: soon as possible.
+    chosen_at: datetime | None = None
     #: Uniqueid of the caller's channel.
     uniqueid: str = ""
     #: Id by which the store recognises the call.
@@ -314,6 +318,9 @@ class Requests:
             return self.refuse(request, queue.name, refusal.why)
         now = self._clock.now()
         at = now if request.asked_at is None else request.asked_at
+        chosen_at = request.chosen_at
+        joined_at = at if request.joined_at is None else request.joined_at
+        due_at = at if chosen_at is None else chosen_at
         new = NewTask(
             kind=source.kind,
             number=number,
@@ -321,10 +328,12 @@ class Requests:
             name=display_name(request.name),
             language=request.language,
             queue=queue.name,
-            joined_at=at if request.joined_at is None else request.joined_at,
+            joined_at=joined_at if chosen_at is None else chosen_at,
             priority=request.priority,
-            due_at=at,
-            expires_at=queue.expiry_rules.expires_at(source.kind, at),
+            due_at=due_at,
+            expires_at=queue.expiry_rules.expires_at(source.kind, due_at),
+            chosen_at=chosen_at,
+            call_by=queue.chosen_time.call_by(chosen_at),
             linkedid=request.linkedid,
             why=_story(request, queue.name, source.story),
             why_again=_story(request, queue.name, source.story_again or source.story),
@@ -441,7 +450,9 @@ class Requests:
 def _story(request: CallbackRequest, queue: str, code: Code) -> Reason:
     """Return the reason of the request's event in the task's history."""
     story = request.actor.named_in(Reason(code, request.params))
-    return story.with_params(queue=queue) if request.source.story_names_queue else story
+    if request.source.story_names_queue:
+        story = story.with_params(queue=queue)
+    return story if request.chosen_at is None else waits_for(request.chosen_at, story)
 
 
 def _loggable_number(request: CallbackRequest) -> str:

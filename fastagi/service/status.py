@@ -81,7 +81,7 @@ class StatusCommand:
         try:
             await writing.addTimeout(_DATABASE_S, self._clock.timers)
             tasks = await self._store.counts()
-            oldest = await self._store.oldest_open()
+            oldest = await self._store.oldest_open(now)
         except StoreUnavailable as error:
             problem = error.problem
         except TimeoutError:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Final
 
 from twisted.logger import Logger
 
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import Settings
+from fastagi.domain.chosen_time import BadTime, read_time, waits_for, why_not_at
 from fastagi.domain.numbers import why_not_any_more, without_separators
-from fastagi.domain.reason import Code, Reason, because, said
+from fastagi.domain.reason import Code, Reason, because, said, utc_minute
 from fastagi.domain.task import OPEN, CallbackTask, IllegalMove, Kind, Status
 from fastagi.runtime.clock import Clock
 from fastagi.service.commands import (
@@ -27,6 +29,7 @@ from fastagi.service.commands import (
     Command,
     Handler,
     ListTasks,
+    RescheduleTask,
     RetryTask,
     ShowTask,
     TaskAdded,
@@ -84,6 +87,7 @@ class TaskCommands:
             AddTask: self.add,
             CancelTask: self.cancel,
             RetryTask: self.retry,
+            RescheduleTask: self.reschedule,
         }
 
     async def list(self, command: ListTasks, actor: Actor) -> TaskList:
@@ -129,14 +133,17 @@ class TaskCommands:
 
         Raises:
             BadRequest: there is no such queue, or the number can not be called.
+            BadTime: the time can not be chosen.
         """
         queue = self._queue(command.queue)
+        chosen_at = self._chosen_at(command.at, queue)
         answer = await self._requests.ask(
             CallbackRequest(
                 source=OPERATOR,
                 queue=queue.name,
                 number=command.number,
                 name=command.name,
+                chosen_at=chosen_at,
                 actor=actor,
             )
         )
@@ -180,8 +187,39 @@ class TaskCommands:
                 the number any more.
             NoSuchTask: there is no such task.
         """
-        now = self._clock.now()
+        return await self._put_back(command.id, because(Code.REOPENED_BY_HAND), actor)
+
+    async def reschedule(self, command: RescheduleTask, actor: Actor) -> TaskChanged:
+        """Move a task to another time, or make it due at once.
+
+        Raises:
+            BadRequest: the client is being called or was reached already, or the
+                settings do not allow the number any more.
+            BadTime: the time can not be chosen.
+            NoSuchTask: there is no such task.
+        """
         task = await self._find(command.id)
+        chosen_at = self._chosen_at(command.at, self._queue(task.queue))
+        why = because(Code.RESCHEDULED_BY_HAND)
+        if chosen_at is not None:
+            why = why.with_params(chosen_at=utc_minute(chosen_at))
+        return await self._put_back(command.id, why, actor, chosen_at)
+
+    async def _put_back(
+        self,
+        task_id: int,
+        why: Reason,
+        actor: Actor,
+        chosen_at: datetime | None = None,
+    ) -> TaskChanged:
+        """Put a task in line, at a chosen time or now."""
+        now = self._clock.now()
+        task = await self._find(task_id)
+        if task.status is Status.CALLING:
+            raise BadRequest(
+                f"task {task_id} has a call under way - wait for its end, or end the"
+                f" call with 'callback-queue tasks cancel {task_id}'"
+            )
         if task.status in {Status.COMPLETED, Status.SERVED}:
             raise BadRequest(
                 f"a task that is {task.status} can not be put back in line: the client"
@@ -192,12 +230,14 @@ class TaskCommands:
         rules = self._settings().number_rules(settings)
         if refusal := why_not_any_more(task.number, task.number_key, rules):
             raise BadRequest(f"{task.number} is not called any more: {refusal}")
-        why = because(Code.REOPENED_BY_HAND)
+        story = actor.named_in(why)
         task = await self._store.retry(
             task.id,
-            actor.named_in(why),
+            story if chosen_at is None else waits_for(chosen_at, story),
             now,
-            settings.expiry_rules.expires_at(Kind.MANUAL, now),
+            settings.expiry_rules.expires_at(Kind.MANUAL, chosen_at or now),
+            chosen_at=chosen_at,
+            call_by=settings.chosen_time.call_by(chosen_at),
         )
         self._log_change(task, why, actor)
         self._tasks_changed()
@@ -208,13 +248,36 @@ class TaskCommands:
             "task {task_id}: {what} ({actor})", task_id=task.id, what=what, actor=actor
         )
 
+    def _chosen_at(self, text: str, queue: QueueSettings) -> datetime | None:
+        """Return the time that an operator chose; None: as soon as possible.
+
+        Raises:
+            BadTime: it is no time, or no callback can be placed then.
+        """
+        if not text:
+            return None
+        now = self._clock.now()
+        at = read_time(text, now, queue.zone)
+        if why_not := why_not_at(
+            at, now, queue.hours, queue.zone, queue.chosen_time.days_ahead
+        ):
+            raise BadTime(why_not)
+        return at
+
     def _state(self, task: CallbackTask) -> TaskState:
         """Return a task, and whether it waits for its queue to open."""
+        zone = str(self._settings().queue(task.queue).zone)
         if task.status is Status.PENDING:
-            state = self._opening_state.state_at(task.queue, self._clock.epoch_s())
+            now = self._clock.now()
+            # Until its chosen time it does not wait for the queue.
+            at = task.chosen_at if task.waits_for_chosen_time(now) else now
+            assert at is not None
+            state = self._opening_state.state_at(task.queue, at.timestamp())
             if not state.is_open:
-                return TaskState(task=task, queue_closed=True, opens_at=state.until)
-        return TaskState(task=task)
+                return TaskState(
+                    task=task, queue_closed=True, opens_at=state.until, zone=zone
+                )
+        return TaskState(task=task, zone=zone)
 
     async def _find(self, task_id: int) -> CallbackTask:
         task = await self._store.find(task_id)

@@ -13,13 +13,14 @@ from typing import Final
 
 import sqlalchemy as sa
 from attrs import evolve
-from sqlalchemy import and_, bindparam, func, insert, or_, select, text, update
+from sqlalchemy import and_, bindparam, case, func, insert, or_, select, text, update
 
 from fastagi.domain.attempt import Attempt, Disposition, Verdict
+from fastagi.domain.chosen_time import waits_for
 from fastagi.domain.limits import CallLimits, called_too_often
 from fastagi.domain.numbers import NumberRules, why_not_any_more
 from fastagi.domain.reason import Code, Reason, because
-from fastagi.domain.retry import RetryRules, decide
+from fastagi.domain.retry import Decision, RetryRules, decide
 from fastagi.domain.task import CallbackTask, Move, Status, after
 from fastagi.domain.turns import Turn
 from fastagi.store import guards, later, limits, schema
@@ -47,6 +48,10 @@ _task: Final = schema.task
 _attempt: Final = schema.attempt
 _pending: Final = text(schema.PENDING_ONLY)
 _INSERT_ATTEMPT: Final = insert(_attempt)
+#: True for the tasks that come before all others.
+_CHOSEN_FIRST: Final = and_(
+    bindparam("chosen_first", type_=sa.Boolean), _task.c.chosen_at.is_not(None)
+)
 _DUE: Final = (
     select(_task)
     .where(
@@ -63,7 +68,12 @@ _DUE: Final = (
         _task.c.expires_at > bindparam("now"),
         _task.c.number_key.not_in(bindparam("busy_keys", expanding=True)),
     )
-    .order_by(_task.c.priority.desc(), _task.c.joined_at, _task.c.id)
+    .order_by(
+        case((_CHOSEN_FIRST, 0), else_=1),
+        _task.c.priority.desc(),
+        _task.c.joined_at,
+        _task.c.id,
+    )
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
 )
@@ -108,6 +118,9 @@ _SET_MEMBER: Final = (
     .where(_attempt.c.id == bindparam("old_id"))
     .values(member=bindparam("new_member"))
 )
+_SETTLE_CHOSEN_TIME: Final = (
+    update(_task).where(_task.c.id == bindparam("old_id")).values(call_by=None)
+)
 #: Maximum number of tasks put off in one transaction, because requests of callers wait
 #: for its end.
 _MAX_NOT_BEGUN: Final = 100
@@ -126,6 +139,7 @@ def begin_attempts(
     call_limits: CallLimits,
     number_rules: Mapping[str, NumberRules],
     last: Turn,
+    chosen_first: bool,
     node: str,
 ) -> BeginResult:
     """Begin an attempt for each of the first due tasks, one per channel id.
@@ -139,6 +153,7 @@ def begin_attempts(
         call_limits: maximum numbers of calls, these included.
         number_rules: which numbers each queue may call; a queue without: any.
         last: the last turn whose task may be begun.
+        chosen_first: whether tasks with a chosen time come before all others.
         node: the name of the Asterisk that places the calls.
     """
     begun: list[TaskAttempt] = []
@@ -152,6 +167,7 @@ def begin_attempts(
             call_limits,
             number_rules,
             last,
+            chosen_first,
             not_begun,
         )
         if task is None:
@@ -168,6 +184,7 @@ def _next_to_call(
     call_limits: CallLimits,
     number_rules: Mapping[str, NumberRules],
     last: Turn,
+    chosen_first: bool,
     not_begun: list[CallbackTask],
 ) -> CallbackTask | None:
     """Put off due tasks that must not be called; return the first that may, or None."""
@@ -182,6 +199,7 @@ def _next_to_call(
         "now": seconds(now),
         "priority": last.priority,
         "joined_until": min(last.joined_at, _FAR_FUTURE_S),
+        "chosen_first": chosen_first,
         "most": 1,
     }
     while free and len(not_begun) < _MAX_NOT_BEGUN:
@@ -315,6 +333,13 @@ def progress(
         )
     if answered_at is not None:
         later.note_answer(conn, attempt.id, answered_at)
+    if (
+        why.code is Code.CLIENT_DIALLED
+        and task.call_by is not None
+        and not task.waits_for_chosen_time(now)
+    ):
+        # The chosen time is kept, or it is stored already that it was missed.
+        conn.execute(_SETTLE_CHOSEN_TIME, {"old_id": task.id})
     write_event(conn, task.id, Move.PROGRESS, status, now, why, attempt_id=attempt.id)
 
 
@@ -339,6 +364,7 @@ def close_attempt(
         at = later.answered_at(conn, attempt.id, attempt.started_at, answered_at, now)
         outliving = [request for request in asked if request.outlives(at)]
     goes_on = bool(outliving) and decision.due_at is None
+    due_at, why = _when_and_why(task, decision, now)
     ended = conn.execute(
         _END_ATTEMPT,
         {
@@ -357,11 +383,10 @@ def close_attempt(
         task,
         decision.move,
         now,
-        because(Code.REQUESTED_AGAIN_IN_TALK, cause=decision.why)
-        if goes_on
-        else decision.why,
+        because(Code.REQUESTED_AGAIN_IN_TALK, cause=why) if goes_on else why,
         attempt_id=attempt.id,
-        due_at=decision.due_at or task.due_at,
+        due_at=due_at,
+        call_by=None if _is_settled(task, attempt, verdict) else task.call_by,
         attempts=task.attempts + verdict.counts,
         member_attempts=task.member_attempts
         + (not verdict.counts and not verdict.withdrawn),
@@ -378,6 +403,29 @@ def close_attempt(
         if state is not None:
             later.set_state(conn, request.event_id, state)
     return moved
+
+
+def _when_and_why(
+    task: CallbackTask, decision: Decision, now: datetime
+) -> tuple[datetime, Reason]:
+    """Return when a task is due after an attempt, and the reason of its status.
+
+    If its client chose a time during the attempt, it is not called before.
+    """
+    if decision.due_at is None:
+        return task.due_at, decision.why
+    if task.chosen_at is None or task.chosen_at <= max(decision.due_at, now):
+        return decision.due_at, decision.why
+    return task.chosen_at, waits_for(task.chosen_at, decision.why)
+
+
+def _is_settled(task: CallbackTask, attempt: Attempt, verdict: Verdict) -> bool:
+    """Whether an attempt kept the chosen time; not if it began before that time."""
+    return (
+        verdict.counts
+        and task.chosen_at is not None
+        and attempt.started_at >= task.chosen_at
+    )
 
 
 def _make_task_of_later(

@@ -36,9 +36,12 @@ _CHANGING: Final = (
     "status",
     "name",
     "language",
+    "joined_at",
     "priority",
     "due_at",
     "expires_at",
+    "chosen_at",
+    "call_by",
     "ended_at",
     "attempts",
     "member_attempts",
@@ -72,6 +75,8 @@ def move_task(
         StaleTask: the stored task does not have the status of ``task`` any more.
     """
     status = after(task.status, move)
+    if status not in OPEN:
+        changes["call_by"] = None
     moved = evolve(
         task,
         status=status,

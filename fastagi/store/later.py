@@ -85,6 +85,8 @@ class LaterRequest:
     #: The latest time at which it may have been made.
     asked_at: datetime
     expires_at: datetime
+    chosen_at: datetime | None
+    call_by: datetime | None
     why: Reason
     #: Whether the client was known to have answered when it was made.
     answered: bool
@@ -106,8 +108,10 @@ class LaterRequest:
             queue=self.queue,
             joined_at=self.joined_at,
             priority=self.priority,
-            due_at=now,
+            due_at=self.chosen_at or now,
             expires_at=self.expires_at,
+            chosen_at=self.chosen_at,
+            call_by=self.call_by,
             linkedid=self.linkedid,
             why=why,
         )
@@ -157,7 +161,7 @@ def store(conn: sa.Connection, task_id: int, new: NewTask, now: datetime) -> int
     if attempt is None:
         return None
     event_id = int(conn.execute(_LAST_EVENT, {"task_id": task_id}).scalar_one())
-    asked_at = new.due_at
+    asked_at = new.due_at if new.chosen_at is None else now
     is_answered = (
         now - asked_at < _JUST_NOW
         and conn.execute(_ANSWER, {"attempt_id": attempt.id}).first() is not None
@@ -179,6 +183,8 @@ def store(conn: sa.Connection, task_id: int, new: NewTask, now: datetime) -> int
             "priority": new.priority,
             "asked_at": asked_at.timestamp(),
             "expires_at": new.expires_at.timestamp(),
+            "chosen_at": new.chosen_at.timestamp() if new.chosen_at else None,
+            "call_by": new.call_by.timestamp() if new.call_by else None,
             "reason_code": new.why.code.value,
             "reason_params": dump_params(new.why),
             "answered": is_answered,
@@ -266,6 +272,8 @@ def _request_of(row: sa.Row[Any]) -> LaterRequest:
         priority=row.priority,
         asked_at=_when(row.asked_at),
         expires_at=_when(row.expires_at),
+        chosen_at=None if row.chosen_at is None else _when(row.chosen_at),
+        call_by=None if row.call_by is None else _when(row.call_by),
         why=load(row.reason_code, row.reason_params),
         answered=row.answered,
         state=LaterState(row.state),

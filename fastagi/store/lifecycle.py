@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import evolve
-from sqlalchemy import bindparam, func, select, text
+from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from fastagi.domain.blocked_numbers import BlockedNumber
@@ -21,13 +21,14 @@ from fastagi.domain.reason import Code, Reason, Value, because
 from fastagi.domain.task import CallbackTask, Move, Status, after
 from fastagi.store import guards, later, schema
 from fastagi.store.errors import AlreadyOpen
-from fastagi.store.events import move_task
+from fastagi.store.events import move_task, write_event
 from fastagi.store.results import Blocked, Refused
 from fastagi.store.rows import (
     LOCK_OPEN_BY_KEY,
     again_if_open,
     locked,
     moment,
+    moment_or_none,
     seconds,
     storable,
     task_of,
@@ -53,6 +54,16 @@ _EXPIRED: Final = (
     .order_by(_task.c.expires_at, _task.c.id)
     .limit(200)
     .with_for_update(skip_locked=True)
+)
+_PAST: Final = (
+    select(_task)
+    .where(text(schema.CALL_BY_SET), _task.c.call_by <= bindparam("now"))
+    .order_by(_task.c.call_by, _task.c.id)
+    .limit(100)
+)
+_NEXT_CALL_BY: Final = select(func.min(_task.c.call_by)).where(text(schema.CALL_BY_SET))
+_SETTLE: Final = (
+    update(_task).where(_task.c.id == bindparam("old_id")).values(call_by=None)
 )
 
 
@@ -132,32 +143,77 @@ def retry(
     why: Reason,
     now: datetime,
     expires_at: datetime,
+    chosen_at: datetime | None,
+    call_by: datetime | None,
 ) -> CallbackTask | Refused:
-    """Put a task back in line, due at once, unless its number is blocked."""
+    """Put a task back in line, unless its number is blocked.
+
+    It is due at the chosen time, and that is its place; without one it is due at once,
+    and if it had no place yet, it joins the line now.
+    """
     task = locked(conn, task_id)
     after(task.status, Move.REOPEN)
     if (known := guards.blocked(conn, task.number_key)) is not None:
         return Refused(known.why)
+    changes: dict[str, Any] = {
+        "due_at": chosen_at or now,
+        "joined_at": chosen_at or min(task.joined_at, now),
+        "chosen_at": chosen_at,
+        "call_by": call_by,
+        "expires_at": expires_at,
+    }
     if task.is_open:
-        changes: dict[str, Any] = {"expires_at": max(task.expires_at, expires_at)}
+        if chosen_at is None and not task.waits_for_chosen_time(now):
+            changes["expires_at"] = max(task.expires_at, expires_at)
     else:
         other = conn.execute(LOCK_OPEN_BY_KEY, {"number_key": task.number_key}).first()
         if other is not None:
             raise AlreadyOpen(other.id)
-        changes = {
-            "expires_at": expires_at,
+        changes |= {
             "attempts": 0,
             "member_attempts": 0,
             "cancel_requested": False,
             "served": False,
         }
     try:
-        return move_task(conn, task, Move.REOPEN, now, why, due_at=now, **changes)
+        return move_task(conn, task, Move.REOPEN, now, why, **changes)
     except IntegrityError as error:
         raise again_if_open(error) from error
 
 
+def past_call_by(conn: sa.Connection, now: datetime) -> list[CallbackTask]:
+    """Return open tasks whose client was not dialled in time, the first ones."""
+    return [task_of(row) for row in conn.execute(_PAST, {"now": seconds(now)})]
+
+
+def miss_chosen_time(
+    conn: sa.Connection, task: CallbackTask, why: Reason, now: datetime
+) -> bool:
+    """Store that a chosen time was missed, and why; the task waits on.
+
+    Args:
+        conn: in a transaction.
+        task: one of :func:`past_call_by`.
+        why: the reason.
+        now: the current time.
+
+    Returns:
+        False if the task has been changed since; nothing was changed.
+    """
+    known = locked(conn, task.id)
+    if known.call_by is None or known.call_by != task.call_by:
+        return False
+    conn.execute(_SETTLE, {"old_id": task.id})
+    status = after(known.status, Move.PROGRESS)
+    write_event(conn, task.id, Move.PROGRESS, status, now, why)
+    return True
+
+
+def next_call_by(conn: sa.Connection) -> datetime | None:
+    """Return until when the next client with a chosen time must be dialled."""
+    return moment_or_none(conn.execute(_NEXT_CALL_BY).scalar())
+
+
 def next_expiry(conn: sa.Connection) -> datetime | None:
     """Return when the next waiting task expires; None if there is none."""
-    at = conn.execute(_NEXT_EXPIRY).scalar()
-    return None if at is None else moment(at)
+    return moment_or_none(conn.execute(_NEXT_EXPIRY).scalar())

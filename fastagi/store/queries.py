@@ -26,7 +26,7 @@ from fastagi.domain.task import (
 from fastagi.domain.turns import Turn
 from fastagi.store import schema
 from fastagi.store.results import Counts
-from fastagi.store.rows import attempt_of, found, moment, reason_of, task_of
+from fastagi.store.rows import attempt_of, found, moment, reason_of, seconds, task_of
 
 _task: Final = schema.task
 _attempt: Final = schema.attempt
@@ -143,10 +143,14 @@ def counts(conn: sa.Connection, after_id: int, most: int) -> Counts:
     return Counts(counted, None if up_to >= last else up_to)
 
 
-def oldest_open(conn: sa.Connection) -> dict[str, datetime]:
-    """Return for each queue with open tasks since when the first in line waits."""
+def oldest_open(conn: sa.Connection, now: datetime) -> dict[str, datetime]:
+    """Return for each queue with open tasks since when the first in line waits.
+
+    A task whose chosen time is still to come is not in line yet.
+    """
     wanted = select(_FEW.c.queue, func.min(_FEW.c.joined_at).label("since"))
-    rows = conn.execute(wanted.group_by(_FEW.c.queue))
+    in_line = wanted.where(_FEW.c.joined_at <= seconds(now))
+    rows = conn.execute(in_line.group_by(_FEW.c.queue))
     return {row.queue: moment(row.since) for row in rows}
 
 

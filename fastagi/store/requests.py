@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import evolve, fields
@@ -187,6 +187,8 @@ def _pending_task(new: NewTask, now: datetime) -> CallbackTask:
         created_at=now,
         due_at=new.due_at,
         expires_at=new.expires_at,
+        chosen_at=new.chosen_at,
+        call_by=new.call_by,
         why=map_texts(new.why, storable),
     )
 
@@ -202,6 +204,9 @@ def renew(
     """Renew an open task because its client asked again; it keeps its place in line.
 
     If the client has a higher priority now, the task gets it.
+    A new chosen time replaces a former one, and is the task's place from now on. A
+    client who asks to be called as soon as possible joins the line now, instead of at
+    the chosen time.
 
     Args:
         conn: in a transaction.
@@ -222,11 +227,35 @@ def renew(
         name=task.name or storable(new.name),
         language=task.language or storable(new.language),
         priority=max(task.priority, new.priority),
-        expires_at=max(task.expires_at, new.expires_at),
+        **_times_of_renewed(task, new, now),
         # The request is newer than the cancellation.
         cancel_requested=False,
         served=False,
     )
+
+
+def _times_of_renewed(
+    task: CallbackTask, new: NewTask, now: datetime
+) -> dict[str, Any]:
+    """Return the fields of an open task that say when it is called."""
+    if new.chosen_at is not None:
+        return {
+            "joined_at": new.joined_at,
+            "due_at": new.due_at,
+            "expires_at": new.expires_at,
+            "chosen_at": new.chosen_at,
+            "call_by": new.call_by,
+        }
+    expires_at = max(task.expires_at, new.expires_at)
+    if new.kind is Kind.REQUESTED and task.waits_for_chosen_time(now):
+        return {
+            "joined_at": new.joined_at,
+            "due_at": now,
+            "expires_at": expires_at,
+            "chosen_at": None,
+            "call_by": None,
+        }
+    return {"expires_at": expires_at}
 
 
 def take_back(

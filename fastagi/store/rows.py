@@ -152,7 +152,9 @@ def task_of(row: sa.Row[Any]) -> CallbackTask:
         created_at=moment(row.created_at),
         due_at=moment(row.due_at),
         expires_at=moment(row.expires_at),
-        ended_at=None if row.ended_at is None else moment(row.ended_at),
+        chosen_at=moment_or_none(row.chosen_at),
+        call_by=moment_or_none(row.call_by),
+        ended_at=moment_or_none(row.ended_at),
         attempts=row.attempts,
         member_attempts=row.member_attempts,
         why=reason_of(row),
@@ -167,7 +169,7 @@ def attempt_of(row: sa.Row[Any]) -> Attempt:
         task_id=row.task_id,
         channel_id=row.channel_id,
         started_at=moment(row.started_at),
-        ended_at=None if row.ended_at is None else moment(row.ended_at),
+        ended_at=moment_or_none(row.ended_at),
         disposition=None if row.disposition is None else Disposition(row.disposition),
         member=row.member,
         talk_s=row.talk_s,
@@ -184,6 +186,10 @@ def seconds(at: datetime) -> float:
 
 def moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def moment_or_none(seconds: float | None) -> datetime | None:
+    return None if seconds is None else moment(seconds)
 
 
 def storable(words: str) -> str:

@@ -71,6 +71,8 @@ OPEN_ONLY: Final = _one_of("status", [status for status in Status if status in O
 #: True for ended tasks only, by the constraint "ended".
 ENDED_ONLY: Final = "ended_at IS NOT NULL"
 PENDING_ONLY: Final = f"status = '{Status.PENDING.value}'"
+#: The condition of the partial index for chosen times that are not settled.
+CALL_BY_SET: Final = "call_by IS NOT NULL"
 #: The condition of the partial index for attempts in progress.
 UNDER_WAY: Final = "ended_at IS NULL"
 
@@ -108,6 +110,11 @@ task = Table(
     Column("served", _flag("served"), nullable=False),
     _reason_code(),
     _priority(),
+    #: The time that somebody chose for the call; NULL: as soon as possible.
+    Column("chosen_at", Double),
+    #: Until when the client must be dialled, so that it is kept; NULL once that is
+    #: settled.
+    Column("call_by", Double),
     CheckConstraint(_one_of("kind", Kind), name="kind"),
     CheckConstraint(_one_of("status", Status), name="status"),
     CheckConstraint(f"({OPEN_ONLY}) = (ended_at IS NULL)", name="ended"),
@@ -148,6 +155,13 @@ Index(
     postgresql_where=text(ENDED_ONLY),
 )
 Index(None, task.c.queue, task.c.id)
+#: The few tasks whose chosen time may still be missed.
+Index(
+    "ix_task_call_by",
+    task.c.call_by,
+    sqlite_where=text(CALL_BY_SET),
+    postgresql_where=text(CALL_BY_SET),
+)
 
 attempt = Table(
     "attempt",
@@ -259,6 +273,9 @@ later_request = Table(
     Column("next_event_id", ForeignKey(task_event.c.id, ondelete="CASCADE")),
     _reason_code(),
     _priority(),
+    #: As those of a task.
+    Column("chosen_at", Double),
+    Column("call_by", Double),
     CheckConstraint(_one_of("kind", Kind), name="kind"),
     CheckConstraint(_one_of("state", LaterState), name="state"),
 )

@@ -78,6 +78,8 @@ def use_limit(
         else:
             why = called_too_often(most_calls, at)
         due_at = now if at is None else at
+        if task.chosen_at is not None:
+            due_at = max(due_at, task.chosen_at)
         if task.due_at - due_at > _TOLERANCE:
             moved = move_task(conn, task, Move.RETRY, now, why, due_at=due_at)
             earlier.append(moved)

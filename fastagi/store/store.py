@@ -159,9 +159,10 @@ class TaskStore:
     ) -> Recorded:
         """Create a task, or renew the open task of the same number.
 
-        An open task keeps its place, its queue and ``due_at``. It becomes a requested
-        task if it is requested now, and gets the later ``expires_at`` of the two. A
-        cancellation that waits for its attempt to end is dropped.
+        An open task keeps its place, its queue and ``due_at``, unless a time is chosen
+        now, or the client does not want to wait for the chosen time. It becomes a
+        requested task if it is requested now, and gets the later ``expires_at`` of the
+        two. A cancellation that waits for its attempt to end is dropped.
 
         Args:
             new: the new task.
@@ -205,6 +206,7 @@ class TaskStore:
         call_limits: CallLimits = _NO_LIMITS,
         number_rules: Mapping[str, NumberRules] = _ANY_NUMBER,
         last: Turn = ANY_TURN,
+        chosen_first: bool = False,
     ) -> BeginResult:
         """Begin attempts of due tasks, the first in line first.
 
@@ -221,6 +223,7 @@ class TaskStore:
             number_rules: which numbers each queue may call; a queue without: any. A
                 task whose number is not allowed any more ends.
             last: the last turn whose task may be begun.
+            chosen_first: whether tasks with a chosen time come before all others.
         """
         if not queues or not channel_ids:
             return BeginResult([], [])
@@ -234,6 +237,7 @@ class TaskStore:
             call_limits,
             number_rules,
             last,
+            chosen_first,
             self._node,
         )
 
@@ -360,6 +364,31 @@ class TaskStore:
         """End waiting tasks that have expired, some at a time, and return them."""
         return await self._run_fenced("expire", lifecycle.expire, now)
 
+    async def past_call_by(self, now: datetime) -> list[CallbackTask]:
+        """Return open tasks whose client was not dialled in time, the first ones."""
+        return await self._database.run("past call by", lifecycle.past_call_by, now)
+
+    async def miss_chosen_time(
+        self, task: CallbackTask, why: Reason, now: datetime
+    ) -> bool:
+        """Store that a chosen time was missed, and why; the task waits on.
+
+        Args:
+            task: one of :meth:`past_call_by`.
+            why: the reason.
+            now: the current time.
+
+        Returns:
+            False if the task has been changed since; nothing was changed.
+        """
+        return await self._run_fenced(
+            "miss chosen time", lifecycle.miss_chosen_time, task, why, now
+        )
+
+    async def next_call_by(self) -> datetime | None:
+        """Return until when the next client with a chosen time must be dialled."""
+        return await self._database.run("next call by", lifecycle.next_call_by)
+
     async def cancel(self, task_id: int, why: Reason, now: datetime) -> CallbackTask:
         """End a task: at once, or, if it is being called, after this attempt.
 
@@ -469,9 +498,25 @@ class TaskStore:
         )
 
     async def retry(
-        self, task_id: int, why: Reason, now: datetime, expires_at: datetime
+        self,
+        task_id: int,
+        why: Reason,
+        now: datetime,
+        expires_at: datetime,
+        *,
+        chosen_at: datetime | None = None,
+        call_by: datetime | None = None,
     ) -> CallbackTask:
-        """Put a task back in line, due at once; counters of an ended task are reset.
+        """Put a task back in line; counters of an ended task are reset.
+
+        Args:
+            task_id: the id of the task.
+            why: the reason.
+            now: the current time.
+            expires_at: when it expires. An open task that did not wait for a chosen
+                time keeps a later time, unless one is chosen now.
+            chosen_at: when it is due, and its place in line; None: due at once.
+            call_by: until when its client must be dialled, if a time is chosen.
 
         Raises:
             NoSuchTask: there is none.
@@ -480,7 +525,14 @@ class TaskStore:
             NotCallable: its number is blocked.
         """
         task = await self._database.run(
-            "retry", lifecycle.retry, task_id, why, now, expires_at
+            "retry",
+            lifecycle.retry,
+            task_id,
+            why,
+            now,
+            expires_at,
+            chosen_at,
+            call_by,
         )
         if isinstance(task, Refused):
             raise NotCallable(task.why)
@@ -557,9 +609,9 @@ class TaskStore:
         """
         return await self._run_fenced("respell", settings_changes.respell, tuple(names))
 
-    async def oldest_open(self) -> dict[str, datetime]:
+    async def oldest_open(self, now: datetime) -> dict[str, datetime]:
         """Return for each queue with open tasks since when the first in line waits."""
-        return await self._database.run("oldest open", queries.oldest_open)
+        return await self._database.run("oldest open", queries.oldest_open, now)
 
     async def open_by_queue(self) -> dict[str, int]:
         """Return the number of open tasks for each queue that has any."""

@@ -67,6 +67,8 @@ _values = {
     "queue": st.just("support") | st.text(max_size=100),
     "number": st.just("+4930123456") | st.text(max_size=100),
     "name": st.text(max_size=200),
+    "at": st.just("") | st.just("+2h") | st.text(max_size=100),
+    "now": st.booleans(),
     "reason": st.text(max_size=500),
 }
 _kinds = [kind for kind in COMMANDS.values() if kind is not ShowStatus]
@@ -166,7 +168,9 @@ def test_few_open_tasks_are_found_without_a_look_at_those_that_ended(
     sa.event.listen(engine, "before_cursor_execute", listen)
     for ask in (
         store.open_attempts,
-        store.oldest_open,
+        lambda: store.oldest_open(NOW),
+        lambda: store.past_call_by(NOW),
+        store.next_call_by,
         store.open_by_queue,
         store.waiting_tasks,
         lambda: store.waiting_tasks(["sales", "support"]),

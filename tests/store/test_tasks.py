@@ -1359,6 +1359,7 @@ def test_the_first_in_line_is_found_without_reading_all_tasks(
         "now": 1.0,
         "priority": 0,
         "joined_until": 1e12,
+        "chosen_first": True,
         "most": 3,
     }
     assert "ix_task_queue_status_due_at" in database.run_now(

@@ -30,6 +30,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ARROWS = {
     ("pending", "repeat", "pending"),
     ("pending", "begin", "calling"),
+    ("pending", "progress", "pending"),
     ("pending", "retry", "pending"),
     ("pending", "give_up", "failed"),
     ("pending", "expire", "expired"),

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: MIT
+"""Tasks whose time somebody chose: their order, and how the time changes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from fastagi.domain.limits import CallLimits
+from fastagi.domain.reason import Code, because, said
+from fastagi.domain.task import CallbackTask, Kind, NewTask, Status
+from fastagi.store.engine import Database
+from fastagi.store.store import TaskStore
+from tests.store.harness import NOW, RULES, at, done, new_task, verdict
+
+LATER = at(3600)
+
+
+def chosen_task(number: str = "100", when: datetime = LATER, **changes: Any) -> NewTask:
+    """Return a request to be called at a time."""
+    return new_task(
+        number,
+        joined_at=when,
+        due_at=when,
+        chosen_at=when,
+        call_by=at((when - NOW).total_seconds() + 900),
+        expires_at=at((when - NOW).total_seconds() + 7200),
+        **changes,
+    )
+
+
+def add(store: TaskStore, new: NewTask, now: datetime = NOW) -> CallbackTask:
+    return done(store.add(new, now)).task
+
+
+def begin(store: TaskStore, now: datetime, **more: Any) -> CallbackTask | None:
+    begun = done(store.begin_attempts(["support"], [f"{now}"], now, **more)).begun
+    return begun[0].task if begun else None
+
+
+@pytest.fixture
+def store(database: Database) -> TaskStore:
+    return TaskStore(database)
+
+
+def found(store: TaskStore, task_id: int) -> CallbackTask:
+    task = done(store.find(task_id))
+    assert task is not None
+    return task
+
+
+def test_chosen_time_is_stored(store: TaskStore) -> None:
+    task = add(store, chosen_task())
+    assert found(store, task.id) == task
+    assert (task.chosen_at, task.call_by) == (LATER, at(4500))
+
+
+def test_nothing_is_called_before_its_chosen_time(store: TaskStore) -> None:
+    task = add(store, chosen_task())
+    assert begin(store, at(3599)) is None
+    assert done(store.next_due(["support"], NOW)) == LATER
+    begun = begin(store, LATER)
+    assert begun is not None and begun.id == task.id
+
+
+def test_chosen_time_comes_before_those_who_wait_where_live_callers_go_first(
+    store: TaskStore,
+) -> None:
+    add(store, new_task("1", expires_at=at(9999)))
+    chosen = add(store, chosen_task("2"))
+    begun = begin(store, LATER, chosen_first=True)
+    assert begun is not None and begun.id == chosen.id
+
+
+def test_chosen_time_is_the_place_where_everybody_keeps_the_place(
+    store: TaskStore,
+) -> None:
+    first = add(store, new_task("1", expires_at=at(9999)))
+    chosen = add(store, chosen_task("2"))
+    add(store, new_task("3", joined_at=at(3601), expires_at=at(9999)), at(3601))
+    order = [begin(store, at(3602 + n)) for n in range(2)]
+    assert [task.id for task in order if task] == [first.id, chosen.id]
+
+
+def test_new_chosen_time_replaces_the_former_one(store: TaskStore) -> None:
+    add(store, chosen_task())
+    task = add(store, chosen_task(when=at(7200)), at(60))
+    assert (task.chosen_at, task.due_at, task.joined_at) == (at(7200),) * 3
+    assert task.expires_at == at(14400)
+    assert found(store, task.id) == task
+
+
+def test_client_with_a_place_in_line_may_choose_a_time(store: TaskStore) -> None:
+    add(store, new_task())
+    task = add(store, chosen_task(), at(60))
+    assert (task.chosen_at, task.due_at) == (LATER, LATER)
+    assert begin(store, at(61)) is None
+
+
+def test_client_who_presses_the_key_before_the_chosen_time_joins_the_line_then(
+    store: TaskStore,
+) -> None:
+    add(store, chosen_task())
+    task = add(store, new_task(joined_at=at(590), due_at=at(600)), at(600))
+    assert (task.chosen_at, task.call_by) == (None, None)
+    assert (task.joined_at, task.due_at) == (at(590), at(600))
+    assert begin(store, at(600)) is not None
+
+
+@pytest.mark.parametrize("kind", [Kind.MISSED, Kind.MANUAL])
+def test_missed_call_does_not_change_the_chosen_time(
+    store: TaskStore, kind: Kind
+) -> None:
+    add(store, chosen_task())
+    task = add(store, new_task(kind=kind), at(600))
+    assert (task.chosen_at, task.due_at, task.joined_at) == (LATER,) * 3
+
+
+def test_time_chosen_while_the_client_is_being_called_is_kept_by_the_next_attempt(
+    store: TaskStore,
+) -> None:
+    add(store, new_task())
+    begin(store, at(1))
+    add(store, chosen_task(), at(5))
+    task = done(store.close_attempt(f"{at(1)}", verdict("BUSY"), RULES, at(20)))
+    assert (task.status, task.due_at) == (Status.PENDING, LATER)
+    assert task.why.code is Code.WAITS_FOR_CHOSEN_TIME
+    # That call was not the one at the chosen time.
+    assert task.call_by == at(4500)
+
+
+def test_time_chosen_after_the_client_had_answered_is_the_time_of_the_new_task(
+    store: TaskStore,
+) -> None:
+    add(store, new_task())
+    begin(store, at(1))
+    why = because(Code.TALK_BEGINS)
+    done(store.progress(f"{at(1)}", why, at(3), answered_at=at(3)))
+    add(store, chosen_task(), at(10))
+    done(
+        store.close_attempt(
+            f"{at(1)}", verdict("ANSWERED"), RULES, at(20), answered_at=at(3)
+        )
+    )
+    first, second = reversed(done(store.listing()))
+    assert first.status is Status.COMPLETED
+    assert (second.due_at, second.chosen_at, second.call_by) == (LATER, LATER, at(4500))
+
+
+def test_missed_chosen_time_is_stored_once(store: TaskStore) -> None:
+    task = add(store, chosen_task())
+    assert done(store.past_call_by(at(4499))) == []
+    assert done(store.next_call_by()) == at(4500)
+    (late,) = done(store.past_call_by(at(4500)))
+    assert late == task
+    why = because(Code.CHOSEN_TIME_MISSED, cause=said("x"))
+    assert done(store.miss_chosen_time(late, why, at(4500)))
+    assert not done(store.miss_chosen_time(late, why, at(4501)))
+    assert done(store.past_call_by(at(9000))) == []
+    assert done(store.next_call_by()) is None
+    event = done(store.history(task.id))[-1]
+    assert (event.why, event.status) == (why, Status.PENDING)
+    begun = begin(store, at(5000), chosen_first=True)
+    assert begun is not None and begun.id == task.id
+
+
+def test_chosen_time_is_kept_once_the_client_is_dialled(store: TaskStore) -> None:
+    task = add(store, chosen_task())
+    begin(store, LATER)
+    channel = f"{LATER}"
+    done(store.progress(channel, because(Code.AGENT_RINGS, interface="x"), at(3601)))
+    assert found(store, task.id).call_by == at(4500)
+    done(store.progress(channel, because(Code.CLIENT_DIALLED, number="1"), at(3605)))
+    assert found(store, task.id).call_by is None
+    assert done(store.past_call_by(at(9000))) == []
+
+
+def test_attempt_that_dialled_the_client_keeps_the_time_though_no_step_was_stored(
+    store: TaskStore,
+) -> None:
+    add(store, chosen_task())
+    begin(store, LATER)
+    task = done(store.close_attempt(f"{LATER}", verdict("BUSY"), RULES, at(3650)))
+    assert (task.call_by, task.due_at) == (None, at(3680))
+
+
+def test_attempt_without_an_agent_does_not_keep_the_time(store: TaskStore) -> None:
+    add(store, chosen_task())
+    begin(store, LATER)
+    ended = verdict("MEMBER NO ANSWER")
+    task = done(store.close_attempt(f"{LATER}", ended, RULES, at(3650)))
+    assert task.call_by == at(4500)
+
+
+def test_ended_task_misses_nothing(store: TaskStore) -> None:
+    task = add(store, chosen_task())
+    done(store.cancel(task.id, said("x"), at(10)))
+    assert done(store.past_call_by(at(9000))) == []
+    assert found(store, task.id).chosen_at == LATER
+
+
+def test_task_is_moved_to_another_time_and_back(store: TaskStore) -> None:
+    task = add(store, new_task())
+    moved = done(
+        store.retry(
+            task.id, said("x"), at(5), at(9000), chosen_at=LATER, call_by=at(4500)
+        )
+    )
+    assert (moved.due_at, moved.joined_at, moved.chosen_at) == (LATER,) * 3
+    assert moved.expires_at == at(9000)
+    assert found(store, task.id) == moved
+    back = done(store.retry(task.id, said("x"), at(10), at(5000)))
+    assert (back.due_at, back.joined_at, back.chosen_at) == (at(10), at(10), None)
+    assert (back.call_by, back.expires_at) == (None, at(5000))
+
+
+def test_task_put_back_in_line_after_its_chosen_time_keeps_its_place(
+    store: TaskStore,
+) -> None:
+    task = add(store, chosen_task())
+    back = done(store.retry(task.id, said("x"), at(4000), at(9000)))
+    assert (back.joined_at, back.due_at) == (LATER, at(4000))
+
+
+def test_limit_that_is_raised_calls_nobody_before_the_chosen_time(
+    store: TaskStore,
+) -> None:
+    add(store, new_task())
+    begin(store, at(1))
+    done(store.close_attempt(f"{at(1)}", verdict("BUSY"), RULES, at(2)))
+    limited = done(
+        store.begin_attempts(
+            ["support"], ["x"], at(60), call_limits=CallLimits(per_number=1)
+        )
+    )
+    assert limited.put_off
+    add(store, chosen_task(), at(70))
+    done(store.use_limit(0, at(80)))
+    assert done(store.listing())[0].due_at == LATER
+
+
+def test_nobody_is_in_line_before_the_chosen_time(store: TaskStore) -> None:
+    add(store, chosen_task())
+    assert done(store.oldest_open(NOW)) == {}
+    assert done(store.oldest_open(at(3601))) == {"support": LATER}
