@@ -107,8 +107,9 @@ class AgiScripts:
     async def place(self, agi: AgiSession) -> None:
         """Set the place and the priority of a client who calls again.
 
-        The client may have no open task in the queue, or withhold the number: then
-        nothing is set, and the caller joins at the end.
+        The client may have no open task in the queue, or one that waits for a chosen
+        time, or withhold the number: then nothing is set, and the caller joins at the
+        end.
         """
         request = agi.request
         queue = request.args[0] if request.args else ""
@@ -129,6 +130,9 @@ class AgiScripts:
             )
             return
         if task is None or folded(task.queue) != folded(queue):
+            return
+        if task.waits_for_chosen_time(self._clock.now()):
+            # The place of the task is at a time to come.
             return
         if not self._queue_monitor.ready:
             return

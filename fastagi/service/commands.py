@@ -242,11 +242,6 @@ class RescheduleTask:
     #: Whether to call as soon as possible, in place of a time.
     now: bool = _flag("now")
 
-    def __attrs_post_init__(self) -> None:
-        """Raise BadRequest unless exactly one of the two is given."""
-        if bool(self.at) == self.now:
-            raise BadRequest("give either at, with a time, or now")
-
 
 @frozen(kw_only=True)
 class BlockNumber:

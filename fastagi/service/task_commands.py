@@ -198,6 +198,8 @@ class TaskCommands:
             BadTime: the time can not be chosen.
             NoSuchTask: there is no such task.
         """
+        if bool(command.at) == command.now:
+            raise BadRequest("give either at, with a time, or now")
         task = await self._find(command.id)
         chosen_at = self._chosen_at(command.at, self._queue(task.queue))
         why = because(Code.RESCHEDULED_BY_HAND)

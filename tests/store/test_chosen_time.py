@@ -235,7 +235,7 @@ def test_limit_that_is_raised_calls_nobody_before_the_chosen_time(
             ["support"], ["x"], at(60), call_limits=CallLimits(per_number=1)
         )
     )
-    assert limited.put_off
+    assert limited.not_begun
     add(store, chosen_task(), at(70))
     done(store.use_limit(0, at(80)))
     assert done(store.listing())[0].due_at == LATER

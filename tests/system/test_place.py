@@ -443,6 +443,15 @@ class RingsInAgainTests(PlaceTestCase):
         self.assertEqual(self.order(), ["first", "second", "client", "third"])
         self.assert_status("served")
 
+    def test_client_with_a_chosen_time_to_come_joins_at_the_end(self) -> None:
+        self.world.ask("tasks.add", queue="support", number=NUMBER, at="+20m")
+        self.again()
+        other = "0305555555"
+        self.client_joins(other)
+        self.run_to(120)
+        self.assertEqual(self.order(other), ["first", "client", other])
+        self.assert_status("served")
+
     def test_placeholder_leaves_the_line_and_moves_nobody(self) -> None:
         self.client_joins()
         self.live("second")

@@ -36,6 +36,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "defaults.sounds": queue_layers.Sounds,
     "defaults.numbers": queue_layers.Numbers,
     "defaults.opening_hours": queue_layers.Hours,
+    "defaults.chosen_time": queue_layers.ChosenTime,
     "defaults.retry": queue_layers.Retry,
     **{
         f"defaults.retry.{result}": type(field.default)
