@@ -238,7 +238,7 @@ def _same_order(sql: str) -> str:
     SQLite writes the name of a table in quotes once it was renamed, as batches do, and
     puts a column that is added later behind the last constraint.
     """
-    added = r", (\w+ (?:TEXT|INTEGER) DEFAULT)"
+    added = r", (\w+ (?:(?:TEXT|INTEGER) DEFAULT|DOUBLE))"
     sql = re.sub(r"\)\s*$", "", re.sub(added, r",\n\1", sql))
     sql = re.sub(r'^CREATE TABLE "(\w+)"', r"CREATE TABLE \1", sql)
     lines = [line.strip().rstrip(",") for line in sql.splitlines()]
