@@ -159,6 +159,7 @@ class CallbackService:
             settings=self.settings,
             tasks_changed=self._tasks_changed.call,
             withdraw=self.node.dialer.withdraw_task,
+            position=self.node.task_position,
         )
         numbers = NumberCommands(
             store=store,

@@ -120,6 +120,9 @@ def _why(task: Mapping[str, Any]) -> str:
     """Return the task's reason, and what it waits for."""
     if task["status"] == "calling" and task["cancel_requested"]:
         return f"{task['reason']}; ends with the call under way"
+    # A service that is older than this program does not tell the position.
+    if (position := task.get("position")) is not None:
+        return f"waits in line at position {position}"
     if not task["queue_closed"]:
         return str(task["reason"])
     if task["opens_at"] is None:
@@ -186,6 +189,11 @@ def _describe(task: Mapping[str, Any]) -> str:
         return f"{status} at {_when(task['ended_at'])}: {task['reason']}."
     if task["status"] == "calling":
         said = f"A call is under way; {task['reason']}."
+        if (position := task.get("position")) is not None:
+            said = (
+                f"Waits in line in Asterisk's queue at position {position}, for the"
+                " next agent in turn."
+            )
         if task["cancel_requested"]:
             return f"{said} The task is cancelled when it ends."
         return said
@@ -249,7 +257,7 @@ def status(answer: Mapping[str, Any]) -> str:
             queue["target"],
             str(queue["members"]) if queue["known"] else "not in Asterisk",
             ", ".join(queue["free"]) or "-",
-            str(queue["waiting"]),
+            _waiting(queue),
             _oldest(queue),
         )
         for name, queue in answer["queues"].items()
@@ -257,6 +265,13 @@ def status(answer: Mapping[str, Any]) -> str:
     head = ("QUEUE", "OPEN", "TARGET", "AGENTS", "FREE", "WAITING", "OLDEST TASK")
     lines.append(_table(head, rows))
     return "\n".join(lines)
+
+
+def _waiting(queue: Mapping[str, Any]) -> str:
+    """Return how many callers wait in a queue, and callbacks in line with them."""
+    callbacks = queue.get("in_line", 0)
+    more = f" + {_count(callbacks, 'callback')}" if callbacks else ""
+    return f"{queue['waiting']}{more}"
 
 
 def _oldest(queue: Mapping[str, Any]) -> str:

@@ -322,6 +322,13 @@ class LiveQueues:
         found = self._queues.get(folded(queue))
         return found is not None and uniqueid in found.callers
 
+    def position(self, queue: str, uniqueid: str) -> int | None:
+        """Return the position of a channel in a queue, from 1; None if not there."""
+        found = self._queues.get(folded(queue))
+        if found is None or uniqueid not in found.callers:
+            return None
+        return list(found.callers).index(uniqueid) + 1
+
     def joined_at(self, queue: str, uniqueid: str) -> float | None:
         """Return when a channel first joined the queue, also after it left."""
         return self._first_joined.get((uniqueid, folded(queue)))

@@ -232,6 +232,7 @@ def state_json(state: TaskState) -> Json:
         "queue_closed": state.queue_closed,
         "opens_at": iso(state.opens_at),
         "time_zone": state.zone,
+        "position": state.position,
     }
 
 
@@ -351,6 +352,7 @@ def _queue_json(queue: QueueStatus) -> Json:
         "members": queue.members,
         "free": list(queue.free),
         "waiting": queue.waiting,
+        "in_line": queue.in_line,
         "oldest_task_since": _to_the_second(queue.oldest_task_since),
     }
 

@@ -395,8 +395,8 @@ class Node:
 
     @property
     def calls_under_way(self) -> int:
-        """Number of attempts in progress."""
-        return len(self.dialer.running)
+        """Number of attempts in progress that do not only wait in line."""
+        return self.dialer.calls
 
     def queue_status(
         self, name: str, now: float, oldest_task_since: datetime | None
@@ -424,8 +424,22 @@ class Node:
             members=len(live.members(key)),
             free=tuple(sorted(free)),
             waiting=len(live.waiting(name)),
+            in_line=sum(
+                running.task.queue == name for running in self.dialer.placeholders()
+            ),
             oldest_task_since=oldest_task_since,
         )
+
+    def task_position(self, task_id: int) -> int | None:
+        """Return the position in Asterisk's queue at which a task waits, or None."""
+        if not self.queue_monitor.ready:
+            return None
+        for running in self.dialer.placeholders():
+            if running.task.id == task_id:
+                return self.queue_monitor.queues.position(
+                    running.target, running.attempt.member_channel_id
+                )
+        return None
 
     async def _list_channels(self) -> list[CoreShowChannel]:
         return await self.trackers.list_channels()

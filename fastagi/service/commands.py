@@ -324,12 +324,15 @@ class TaskState:
         opens_at: when the queue opens; None if the task does not wait for that, or if
             no opening is known.
         zone: the name of the queue's time zone.
+        position: the position in Asterisk's queue, from 1; None if the task does not
+            wait in line there.
     """
 
     task: CallbackTask
     queue_closed: bool = False
     opens_at: datetime | None = None
     zone: str = "UTC"
+    position: int | None = None
 
 
 @frozen(kw_only=True)
@@ -429,6 +432,8 @@ class QueueStatus:
     free: tuple[str, ...]
     #: Number of waiting callers.
     waiting: int
+    #: Number of callbacks that wait in line among them.
+    in_line: int
     #: Since when the oldest open task of the queue waits; None if there is none, or the
     #: database can not be used.
     oldest_task_since: datetime | None

@@ -42,7 +42,7 @@ class NodeStatus(Protocol):
 
     @property
     def calls_under_way(self) -> int:
-        """Number of attempts in progress."""
+        """Number of attempts in progress that do not only wait in line."""
 
     def queue_status(
         self, name: str, now: float, oldest_task_since: datetime | None

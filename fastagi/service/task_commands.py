@@ -69,12 +69,15 @@ class TaskCommands:
         settings: Callable[[], Settings],
         tasks_changed: Callable[[], None],
         withdraw: Callable[[int, Reason], None],
+        position: Callable[[int], int | None],
     ) -> None:
         self._store = store
         self._requests = requests
         self._clock = clock
         self._settings = settings
         self._tasks_changed = tasks_changed
+        #: Returns the position at which a task, by its id, waits in Asterisk's queue.
+        self._position = position
         #: Ends the attempt of a task, by its id and with a reason.
         self._withdraw = withdraw
         self._opening_state = OpeningState(settings)
@@ -267,7 +270,7 @@ class TaskCommands:
         return at
 
     def _state(self, task: CallbackTask) -> TaskState:
-        """Return a task, and whether it waits for its queue to open."""
+        """Return a task, and whether it waits for its queue to open, or in line."""
         zone = str(self._settings().queue(task.queue).zone)
         if task.status is Status.PENDING:
             now = self._clock.now()
@@ -279,7 +282,8 @@ class TaskCommands:
                 return TaskState(
                     task=task, queue_closed=True, opens_at=state.until, zone=zone
                 )
-        return TaskState(task=task, zone=zone)
+        position = self._position(task.id) if task.status is Status.CALLING else None
+        return TaskState(task=task, zone=zone, position=position)
 
     async def _find(self, task_id: int) -> CallbackTask:
         task = await self._store.find(task_id)

@@ -128,6 +128,7 @@ def test_a_long_list_is_read_in_several_transactions(url: str) -> None:
         settings=settings,
         tasks_changed=lambda: None,
         withdraw=lambda _task_id, _reason: None,
+        position=lambda _task_id: None,
     )
     before = database.commits
     answer = done(desk.list(ListTasks(limit=1100), ADA))

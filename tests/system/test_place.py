@@ -115,8 +115,28 @@ class OneAgentTests(PlaceTestCase):
     def test_status_counts_no_placeholder_as_a_live_caller(self) -> None:
         self.busy_line(with_places())
         self.run_to(40)
-        queue = self.world.ask("status")["result"]["queues"]["support"]
-        self.assertEqual(queue["waiting"], 6)
+        status = self.world.ask("status")["result"]
+        queue = status["queues"]["support"]
+        self.assertEqual((queue["waiting"], queue["in_line"]), (6, 1))
+        self.assertEqual(status["calls_under_way"], 0)
+
+    def test_tasks_are_shown_with_their_position_in_line(self) -> None:
+        self.busy_line(with_places())
+        self.assertEqual(self.shown_position(), None)
+        self.run_to(40)
+        self.assertEqual(self.shown_position(), 1)
+        self.live("important", priority="9")
+        self.assertEqual(self.shown_position(), 2)
+        self.run_to(150)
+        self.assertEqual(self.shown_position(), None)
+
+    def shown_position(self) -> int | None:
+        """Return the position that ``tasks list`` and ``tasks show`` tell."""
+        (listed,) = self.world.ask("tasks.list", all=True)["result"]
+        shown = self.world.ask("tasks.show", id=1)["result"]["task"]
+        self.assertEqual(listed["position"], shown["position"])
+        position: int | None = shown["position"]
+        return position
 
     def test_the_story_says_at_which_position_the_client_waits(self) -> None:
         self.busy_line(with_places())

@@ -160,6 +160,36 @@ def test_status_says_which_queue_is_open_and_until_when() -> None:
     ]
 
 
+def test_task_that_waits_in_line_is_shown_with_its_position() -> None:
+    waits = task(status="calling", reason="attempt 1 begins", position=3)
+    row = {**waits, "joined_at": "2026-11-24T16:24:00.000+00:00", "attempts": 0}
+    assert render.tasks([row]).endswith("waits in line at position 3")
+    story = render.story({"task": waits, "history": [], "attempts": []})
+    assert story.endswith(
+        "\n  Waits in line in Asterisk's queue at position 3, for the next agent in"
+        " turn."
+    )
+
+
+@pytest.mark.parametrize(
+    ("in_line", "words"), [(0, "4"), (1, "4 + 1 callback"), (2, "4 + 2 callbacks")]
+)
+def test_status_shows_the_callbacks_among_the_waiting(in_line: int, words: str) -> None:
+    queue = {"target": "t", "known": True, "members": 1, "free": [], "waiting": 4}
+    told = render.status(
+        {
+            "version": "1",
+            "started_at": "2026-11-24T17:00:00+00:00",
+            "asterisk": {"connected": True, "version": "22", "error": ""},
+            "database": "ok",
+            "tasks": None,
+            "calls_under_way": 0,
+            "queues": {"a": {**queue, "open": True, "until": None, "in_line": in_line}},
+        }
+    )
+    assert re.split("  +", told.splitlines()[-1])[5] == words
+
+
 def test_list_says_that_a_cancelled_task_still_has_a_call() -> None:
     calling = task(status="calling", reason="cancelled by hand", cancel_requested=True)
     row = {**calling, "joined_at": "2026-11-24T16:24:00.000+00:00", "attempts": 1}
