@@ -66,8 +66,11 @@ class CallbackScenario:
     alice: Behaviour = TALKS
     bob: Behaviour = NO_PHONE
     client: Behaviour = NO_ANSWER
-    #: ``extension``: the target is the phone of alice alone.
+    #: ``extension``: the target is the phone of alice alone; ``place``: it waits in
+    #: line.
     target: str = "queue"
+    #: ``joinempty`` of the queue.
+    joinempty: str = "yes"
     strategy: str = "linear"
     #: How long the queue rings one member.
     member_timeout_s: int = 15
@@ -78,8 +81,10 @@ class CallbackScenario:
 
     def variables(self, channel_id: str, outbound_channel: str) -> Mapping[str, str]:
         """Return the channel variables of the Originate."""
-        queue = self.target == "queue"
+        queue = self.target != "extension"
+        place = {"CALLBACK_POSITION": "1", "CALLBACK_PRIORITY": "0"}
         return {
+            **(place if self.target == "place" else {}),
             "__CALLBACK_ID": channel_id,
             "__CALLBACK_TASK": "7",
             "CALLBACK_TARGET": "support" if queue else "PJSIP/alice",
@@ -166,6 +171,19 @@ CALLBACKS = [
         member_ring_time_s=3,
     ),
     CallbackScenario(
+        name="place",
+        title="a callback in line is given an agent, the client answers, they talk",
+        target="place",
+        client=Answers(hangs_up_after_s=1.5),
+    ),
+    CallbackScenario(
+        name="place-not-joined",
+        title="the queue has no agent and takes nobody in line (joinempty)",
+        target="place",
+        alice=NO_PHONE,
+        joinempty="strict",
+    ),
+    CallbackScenario(
         name="extension",
         title="one extension takes the callback and talks",
         target="extension",
@@ -202,6 +220,42 @@ CHANNELS = CallbackScenario(
     client=Answers(after_s=1.5, hangs_up_after_s=1.5),
 )
 CHANNELS_AT_S = (0.5, 1.2, 2.2, 3.7)
+
+
+@attrs.frozen
+class Joins:
+    """Somebody joins the line of the queue ``support``, which has no agent."""
+
+    number: str
+    priority: str = ""
+    #: Where a callback asks to be put; None: a live caller.
+    position: int | None = None
+
+    def variables(self) -> Mapping[str, str]:
+        """Return the channel variables of a callback's Originate."""
+        scenario = CallbackScenario(name="", title="", target="place")
+        return {
+            **scenario.variables(f"callback-1-{self.number}", "PJSIP/1@trunk"),
+            "CALLBACK_POSITION": str(self.position),
+            "CALLBACK_PRIORITY": self.priority or "0",
+        }
+
+
+#: Callbacks and live callers join one line, one after the other.
+LINE = (
+    Joins("101"),
+    Joins("102"),
+    Joins("201", position=2),
+    Joins("103"),
+    Joins("104", priority="5"),
+    # Asked for the first place, and put behind the caller of a higher priority.
+    Joins("202", position=1),
+    Joins("203", priority="5", position=2),
+    Joins("204", priority="5", position=1),
+    Joins("105", priority="-1"),
+    Joins("205", priority="-1", position=3),
+    Joins("206", position=99),
+)
 
 
 class Agi(enum.Enum):

@@ -23,12 +23,14 @@ from tests.emulator.scenarios import (
     CHANNELS,
     CHANNELS_AT_S,
     CLIENT,
+    LINE,
     LIVE_CALLS,
     NO_PHONE,
     Agi,
     Answers,
     Behaviour,
     CallbackScenario,
+    Joins,
     LiveScenario,
     Refuses,
 )
@@ -50,7 +52,8 @@ _KEPT = frozenset(
     b"Newchannel DialBegin DialEnd BridgeEnter BridgeLeave Hangup OriginateResponse"
     b" AgentCalled AgentConnect AgentRingNoAnswer AgentComplete"
     b" QueueCallerJoin QueueCallerLeave QueueCallerAbandon QueueMemberStatus"
-    b" DeviceStateChange UserEvent CoreShowChannel CoreShowChannelsComplete".split()
+    b" DeviceStateChange UserEvent CoreShowChannel CoreShowChannelsComplete"
+    b" QueueEntry".split()
 )
 #: Devices whose changes are left out.
 _OTHER_DEVICES = (b"Device: Queue:", b"Device: Local/", b"Device: PJSIP/trunk")
@@ -166,6 +169,7 @@ def _agents(
         members=tuple(present),
         timeout_s=scenario.member_timeout_s,
         strategy=getattr(scenario, "strategy", "linear"),
+        options={"joinempty": getattr(scenario, "joinempty", "yes")},
     )
     asterisk.set_queues([queue])
     with ExitStack() as stack:
@@ -186,7 +190,7 @@ def _callback(
         recorder = Recorder(asterisk)
         recorder.begin()
         channel_id = "callback-1-0"
-        outbound = f"PJSIP/trunk/sip:{CLIENT}@127.0.0.1:{client.port}"
+        outbound = f"PJSIP/trunk/sip:{CLIENT}@{client.slot}"
         variables = scenario.variables(channel_id, outbound)
         sent = recorder.send(
             "Originate",
@@ -228,6 +232,64 @@ def record_channels(asterisk: Asterisk) -> bytes:
             listed = [m for m in recorder.messages() if b"ActionID: c" in m]
             turns.append((sent, listed))
     return _text(asterisk, CHANNELS.title, turns)
+
+
+def record_line(asterisk: Asterisk) -> bytes:
+    """Let callers and callbacks join one line; return what was said of their places."""
+    asterisk.set_queues([config.Queue(name="support")])
+    priorities = {joins.priority for joins in LINE if joins.priority}
+    asterisk.set_dialplan(
+        extra="[inbound](+)\n"
+        + "".join(
+            f"exten => priority{priority},1,Answer()\n"
+            f" same => n,Set(QUEUE_PRIO={priority})\n same => n,Goto(support,1)\n"
+            for priority in sorted(priorities)
+        )
+    )
+    recorder = Recorder(asterisk)
+    turns = []
+    with ExitStack() as stack:
+        for joins in LINE:
+            recorder.begin()
+            sent = b""
+            if joins.position is None:
+                exten = f"priority{joins.priority}" if joins.priority else "support"
+                stack.enter_context(Caller(asterisk, exten, number=joins.number))
+            else:
+                sent = _send_in_line(recorder, joins)
+            recorder.wait_for(b"Event: QueueCallerJoin")
+            turns.append((sent, _only(recorder, b"QueueCallerJoin")))
+        recorder.begin()
+        sent = recorder.send("QueueStatus", ActionID="1", Queue="support")
+        recorder.wait_for(b"Event: QueueStatusComplete")
+        turns.append((sent, _only(recorder, b"QueueEntry")))
+        asterisk.hang_up_everything()
+    recorder.close()
+    return _text(asterisk, "callers and callbacks in one line", turns)
+
+
+def _send_in_line(recorder: Recorder, joins: Joins) -> bytes:
+    variables = joins.variables()
+    channel_id = variables["__CALLBACK_ID"]
+    return recorder.send(
+        "Originate",
+        *(f"Variable: {name}={value}" for name, value in variables.items()),
+        ActionID="1",
+        Channel="Local/place@callback-member/n",
+        Context="callback-caller",
+        Exten="s",
+        Priority="1",
+        CallerID=f'"Ann" <{joins.number}>',
+        ChannelId=f"{channel_id}-1",
+        OtherChannelId=f"{channel_id}-2",
+        Timeout="60000",
+        Async="true",
+    )
+
+
+def _only(recorder: Recorder, event: bytes) -> list[bytes]:
+    name = b"Event: " + event + b"\r\n"
+    return [one for one in recorder.messages() if one.startswith(name)]
 
 
 def record_live_call(
@@ -287,6 +349,9 @@ def main(arguments: Sequence[str]) -> None:
     agi = {"CALLBACK_AGI": f"agi://127.0.0.1:{service.port}"}
     with Asterisk(major, global_variables=agi) as asterisk:
         short = ".".join(asterisk.version.split(".")[:2])
+        if not wanted or "line" in wanted:
+            (_DIALOGUES / f"line-{short}.txt").write_bytes(record_line(asterisk))
+            asterisk.reset()
         for scenario in (*CALLBACKS, *LIVE_CALLS, CHANNELS):
             if wanted and scenario.name not in wanted:
                 continue

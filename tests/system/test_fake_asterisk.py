@@ -20,6 +20,7 @@ from tests.emulator.scenarios import (
     CHANNELS,
     CHANNELS_AT_S,
     CLIENT,
+    LINE,
     LIVE_CALLS,
     NO_PHONE,
     Agi,
@@ -58,6 +59,8 @@ _READ: Mapping[str, tuple[str, ...]] = {
         "SIP",
     ),
 }
+#: Of the other UserEvent: it has other fields.
+_LEFT_LINE = ("UserEvent", "CallbackID", "QueueStatus")
 #: Raised past the message bus that keeps the order of the others, so they may come
 #: earlier or later than what happened at the same moment.
 _UNORDERED = frozenset({"OriginateResponse", "AgentComplete"})
@@ -76,6 +79,12 @@ def messages(data: bytes) -> list[Message]:
         if message:
             found.append(message)
     return found
+
+
+def _compared(message: Message) -> tuple[str, ...]:
+    if message.get("UserEvent") == "CallbackLeftLine":
+        return _LEFT_LINE
+    return _READ[message["Event"]]
 
 
 def by_channel(
@@ -104,7 +113,7 @@ def by_channel(
             who,
             whom,
             first,
-            *(f"{header}={message[header]}" for header in _READ[name]),
+            *(f"{header}={message[header]}" for header in _compared(message)),
         )
         if name in _UNORDERED:
             unordered[facts] += 1
@@ -195,6 +204,8 @@ def _add_agents(
     queue = asterisk.add_queue(
         "support", strategy=strategy, timeout_s=scenario.member_timeout_s
     )
+    if getattr(scenario, "joinempty", "yes") != "yes":
+        queue.turns_away = "JOINEMPTY"
     for name, behaviour in behaviours.items():
         if behaviour is not NO_PHONE:
             queue.add(f"PJSIP/{name}", dynamic=False)
@@ -280,6 +291,46 @@ def test_no_header_is_invented(name: str) -> None:
         known[message.get("Event", "")] |= set(message)
     for message in fake:
         assert set(message) <= known[message.get("Event", "")]
+
+
+def _line(said: Iterable[Message]) -> tuple[list[Any], list[Any]]:
+    """Return at which place each joined, and who stands where at the end."""
+    joined, stand = [], []
+    for message in said:
+        if message.get("Event") == "QueueCallerJoin":
+            joined.append(
+                (message["CallerIDNum"], message["Position"], message["Count"])
+            )
+        elif message.get("Event") == "QueueEntry":
+            stand.append(
+                (message["CallerIDNum"], message["Position"], message["Priority"])
+            )
+    return joined, stand
+
+
+@pytest.mark.parametrize("name", dialogue_names("line-*"))
+def test_callers_and_callbacks_stand_in_line_as_recorded(name: str) -> None:
+    """By position and priority, as app_queue inserts them."""
+    recording = read_dialogue(name)
+    # One for each callback, and the question at the end.
+    *originates, question = [t.data for t in recording.turns if not t.from_asterisk]
+    with a_world(name.split("-")[1]) as world:
+        world.asterisk.add_queue("support")
+        client = log_in(world)
+        for joins in LINE:
+            if joins.position is None:
+                world.asterisk.call(
+                    "support", joins.number, priority=joins.priority, talks_s=None
+                )
+            else:
+                client.say(originates.pop(0))
+            world.settle()
+        client.say(question)
+        world.settle()
+        fake = _line(messages(client.heard))
+    joined, stand = _line(messages(recording.from_asterisk))
+    assert len(joined) == len(stand) == len(LINE)
+    assert fake == (joined, stand)
 
 
 def _originate(scenario: CallbackScenario) -> bytes:
@@ -430,6 +481,8 @@ def test_the_scenarios_are_recorded() -> None:
         for name in ("happy", "agent-hangs-up", "client-busy", "nobody-answers"):
             assert f"callback-{version}-{name}" in _RECORDED
         assert f"live-{version}-key-accepted" in _RECORDED
+        assert f"callback-{version}-place" in _RECORDED
+        assert f"line-{version}" in dialogue_names("line-*")
     assert {_scenario(n) for n in _RECORDED} == set(_SCENARIOS) | set(_LIVE)
 
 
