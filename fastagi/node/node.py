@@ -98,6 +98,8 @@ class Node:
         self._new_token = new_token
         self._targets = targets(settings())
         self._running = False
+        #: Whether Asterisk was asked for the dialplan since the last connect or reload.
+        self._dialplan_is_known = False
         #: Delays the consequences of an event until all trackers have handled it.
         self._afterwards = Afterwards("an event")
         tasks_changed = self._afterwards.wrap(tasks_changed)
@@ -203,7 +205,7 @@ class Node:
             events_stored=self.queue_log.wake,
             hold=self.hold,
             may_call=owner.may_call,
-            dialplan_has_places=lambda: self.dialplan.has_places,
+            dialplan_has_places=self._dialplan_has_places,
             after_read=self.manager.after_read,
         )
         self.expected_waits = ExpectedWaits(
@@ -347,7 +349,7 @@ class Node:
             return
         self.call_tracker.end_tasks_of_talking_clients(asked_at)
         await self.catch_up.run()
-        await self.dialplan.learn()
+        await self._learn_dialplan()
         if goes_on():
             self.call_tracker.withdraw_calls_to_busy_clients()
             self.scheduler.enable()
@@ -370,13 +372,20 @@ class Node:
             self.call_tracker.rekey()
             self.rekey_attempts()
         if self.manager.connected:
+            self._dialplan_is_known = False
             self._background.start("asking for the dialplan", self._learn_dialplan())
             self.queue_monitor.sync()
             self.astdb_requests.wake()
 
     async def _learn_dialplan(self) -> None:
+        settings = self._settings()
         await self.dialplan.learn()
+        # After another reload meanwhile, its own question decides.
+        self._dialplan_is_known = settings is self._settings()
         self.scheduler.tasks_changed()
+
+    def _dialplan_has_places(self) -> bool | None:
+        return self.dialplan.has_places if self._dialplan_is_known else None
 
     def rekey_attempts(self) -> None:
         """Renew the client keys of attempts in progress by the number plan in force."""

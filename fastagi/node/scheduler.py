@@ -71,7 +71,7 @@ class Scheduler:
         events_stored: Callable[[], None],
         hold: Hold,
         may_call: Callable[[], bool],
-        dialplan_has_places: Callable[[], bool],
+        dialplan_has_places: Callable[[], bool | None],
         after_read: Callable[[Callable[[], object]], None],
     ) -> None:
         self._store = store
@@ -89,7 +89,8 @@ class Scheduler:
         #: Returns whether certainly no other service has taken over the database. If
         #: not, `wake` is called as soon as that is known.
         self._may_call = may_call
-        #: Whether the dialplan that Asterisk has loaded can put an attempt in line.
+        #: Whether the dialplan that Asterisk has loaded can put an attempt in line;
+        #: None if that is not known yet.
         self._dialplan_has_places = dialplan_has_places
         #: Calls a function after all events that were read together were handled.
         self._after_read = after_read
@@ -193,7 +194,9 @@ class Scheduler:
         self._update_placeholders(now)
         if self._hold.holds():
             return self._next_change(targets, now)
-        in_line = self._queues_with_places(settings)
+        keep_place = self._queues_with_places(settings)
+        has_places = self._dialplan_has_places()
+        in_line = keep_place if has_places else frozenset()
         for target in targets:
             queues = self._open & target.queues & in_line
             if queues and not await self._put_in_line(target, queues):
@@ -201,7 +204,8 @@ class Scheduler:
         now = self._clock.epoch_s()
         if self._next_due is not None and _is_ahead(self._next_due, now):
             return self._next_change(targets, now)
-        live_first = self._open - in_line
+        # While it is not known what the dialplan can do, tasks of `keep_place` wait.
+        live_first = self._open - (frozenset() if has_places is False else keep_place)
         capacity = self._capacity(targets, now)
         while spare := live_first & frozenset().union(
             *(t.queues for t in targets if capacity.can_take(folded(t.key)))
@@ -297,10 +301,7 @@ class Scheduler:
 
     def _queues_with_places(self, settings: Settings) -> frozenset[str]:
         """Return the queues in which clients keep their place."""
-        names = frozenset(
-            n for n, queue in settings.queues.items() if queue.keeps_place
-        )
-        return names if names and self._dialplan_has_places() else frozenset()
+        return frozenset(n for n, queue in settings.queues.items() if queue.keeps_place)
 
     def _update_placeholders(self, now: float) -> None:
         """Store in `LiveQueues` which place each placeholder has.

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastagi import dialplan
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.domain.turns import Fairness
 from tests.emulator.calls import LiveCall
+from tests.emulator.manager import Action
 from tests.emulator.scenarios import NO_ANSWER, Answers, Refuses
 from tests.system.harness import (
     ALICE,
@@ -220,6 +222,37 @@ class OneAgentTests(PlaceTestCase):
         process.service.settings.replace(settings(queue_settings("sales")))
         self.run_to(30)
         self.assertEqual(self.line(), [])
+
+    def test_no_task_is_begun_before_a_reload_knows_what_the_dialplan_can_do(
+        self,
+    ) -> None:
+        process = self.begin(queue_settings(fairness=Fairness.LIVE_FIRST))
+        self.alice.busy()
+        self.client_joins()
+        self.run_to(10)
+
+        def slow(action: Action) -> float:
+            return 4.0 if "DIALPLAN_EXISTS" in action.get("Variable") else 0.0
+
+        self.asterisk.manager.answer_after = slow
+        process.service.settings.replace(settings(with_places()))
+        self.alice.busy(False)
+        self.run_to(13)
+        self.assertEqual(self.originates, [])
+
+        self.run_to(30)
+
+        self.assertEqual(self.originates, [14.0])
+        (action,) = [
+            action
+            for _, action in self.asterisk.manager.actions
+            if action.name == "Originate"
+            and action.get("Context") == dialplan.CALLER_CONTEXT
+        ]
+        self.assertTrue(
+            action.get("Channel").startswith(f"Local/{dialplan.PLACE_EXTEN}@")
+        )
+        self.assert_status("completed")
 
     def test_client_in_line_leaves_it_in_time_after_other_settings(self) -> None:
         self.begin(with_places(request_expiry="60s"))
