@@ -83,7 +83,7 @@ class StatusCommand:
             tasks = await self._store.counts()
             oldest = await self._store.oldest_open(now)
         except StoreUnavailable as error:
-            problem = error.problem
+            problem = error.database_problem
         except TimeoutError:
             problem = Problem(
                 "", f"it has not answered for {_DATABASE_S:g} s", "see the log"

@@ -281,7 +281,7 @@ class Database:
             request.deadline = time.monotonic() + within_s
             request.give_up_at = min(request.give_up_at, request.deadline)
         if self._closing:
-            return fail(StoreUnavailable(f"{name}: the database is closed"))
+            return fail(StoreUnavailable("the database is closed").in_step(name))
         if self._deliver is None:
             self._process_all([request])
             self._settle([request])
@@ -290,9 +290,9 @@ class Database:
             if len(self._waiting) >= self._most_waiting:
                 return fail(
                     StoreUnavailable(
-                        f"{name}: {self._most_waiting} requests are already waiting for"
-                        " the database"
-                    )
+                        f"{self._most_waiting} requests are already waiting for the"
+                        " database"
+                    ).in_step(name)
                 )
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -310,7 +310,7 @@ class Database:
         if self._deliver is not None:
             raise RuntimeError("this would block the reactor's thread")
         if self._closing:
-            raise StoreUnavailable(f"{name}: the database is closed")
+            raise StoreUnavailable("the database is closed").in_step(name)
         request = self._request(name, fn, args)
         self._process_all([request])
         if request.error is not None:
@@ -681,7 +681,7 @@ def _fail(requests: Iterable[_Request], error: Exception) -> None:
         request.error = error
         if isinstance(error, StoreUnavailable):
             # Each request gets its own copy, because each copy gets its own traceback.
-            request.error = type(error)(f"{request.name}: {error}")
+            request.error = error.in_step(request.name)
             request.error.__cause__ = error
 
 

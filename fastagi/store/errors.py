@@ -3,14 +3,33 @@
 
 from __future__ import annotations
 
-from fastagi.errors import CallbackError
+from typing import Self
+
+from attrs import evolve
+
+from fastagi.errors import CallbackError, Problem
 
 
 class StoreUnavailable(CallbackError):
     """The database cannot be used at the moment.
 
     Nothing was changed (see also :class:`CommitUnknown`), so nothing may be promised.
+
+    Attributes:
+        database_problem: the problem without the name of the step that found it.
     """
+
+    def __init__(self, problem: str | Problem = "", remedy: str = "") -> None:
+        super().__init__(problem, remedy)
+        self.database_problem = self.problem
+
+    def in_step(self, name: str) -> Self:
+        """Return the same error for a step of the work, which its text names first."""
+        problem = self.problem
+        where = f"{name}: {problem.where}" if problem.where else name
+        error = type(self)(evolve(problem, where=where))
+        error.database_problem = self.database_problem
+        return error
 
 
 class CommitUnknown(StoreUnavailable):

@@ -171,7 +171,7 @@ class PacedDatabase(Database):
             return
         trouble = self.unavailable or self.broken.get(name)
         if trouble:
-            done: Deferred[T] = fail(StoreUnavailable(f"{name}: {trouble}"))
+            done: Deferred[T] = fail(StoreUnavailable(trouble).in_step(name))
         else:
             if not process.point(f"before COMMIT of {name}"):
                 return
@@ -182,7 +182,7 @@ class PacedDatabase(Database):
                 return
             if name in self.unheard:
                 _ = done.addErrback(lambda failure: None)
-                done = fail(CommitUnknown(f"{name}: the server does not answer"))
+                done = fail(CommitUnknown("the server does not answer").in_step(name))
         _ = done.addBoth(self._deliver_later, result)
 
     def _deliver_later(self, value: Any, result: Deferred[Any]) -> None:

@@ -47,6 +47,21 @@ class CommandTests(ServiceTestCase):
         self.assertEqual(status["oldest_task_since"], first)
         self.assertEqual(status["queues"]["support"]["oldest_task_since"], first)
 
+    def test_status_tells_the_trouble_of_the_database_without_internal_names(
+        self,
+    ) -> None:
+        process = self.begin()
+        process.database.unavailable = "the disk is full"
+        status = self.world.ask("status")["result"]
+        self.assertEqual(status["database"], "the disk is full")
+        self.assertEqual(
+            status["database_problem"],
+            {"where": "", "what": "the disk is full", "remedy": ""},
+        )
+        process.database.unavailable = ""
+        self.assertEqual(self.world.ask("status")["result"]["database"], "ok")
+        self.flushLoggedErrors()
+
     def test_list_is_continued_where_it_ended(self) -> None:
         self.alice.busy()
         self.begin()

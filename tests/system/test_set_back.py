@@ -70,6 +70,7 @@ class SetBackTests(ServiceTestCase):
         # What notices it fails; what comes next is done in the new file.
         status = self.world.ask("status")["result"]
         self.assertIn("replaced while in use", status["database"])
+        self.assertNotIn("set mark", status["database"])
         self.assertEqual(self.world.ask("status")["result"]["database"], "ok")
         self.add(OTHER)
         self.run_to(400)
