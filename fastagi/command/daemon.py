@@ -117,7 +117,8 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
 
     def reload() -> None:
         try:
-            new = load_settings(config)
+            # On the reactor's thread.
+            new = load_settings(config, may_block=False)
         except ConfigErrors as errors:
             for problem in errors.problems:
                 _log.error("settings: {error}", error=problem.on_one_line(BETWEEN))

@@ -65,7 +65,10 @@ _LARGEST_SECRET_FILE_BYTES = 4096
 
 
 def load_settings(
-    path: str | os.PathLike[str], environ: Mapping[str, str] | None = None
+    path: str | os.PathLike[str],
+    environ: Mapping[str, str] | None = None,
+    *,
+    may_block: bool = True,
 ) -> sections.Settings:
     """Read and check a settings file.
 
@@ -73,14 +76,18 @@ def load_settings(
         path: the path of the file.
         environ: an environment that may have ``CALLBACK_QUEUE_AMI_SECRET``; by default
             that of the process.
+        may_block: whether the file may be a pipe, whose reading waits for a writer.
 
     Raises:
         ConfigErrors: the file cannot be used. It contains all faults.
     """
     name = os.fspath(path)
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb") if may_block else open_plain(path) as file:
             data = file.read(LARGEST_BYTES + 1)
+    except NoPlainFile:
+        remedy = "put the settings into a plain file there"
+        raise ConfigErrors([Problem(name, "is no plain file", remedy)]) from None
     except (OSError, ValueError) as error:
         message, remedy = _file_trouble(error, name)
         if isinstance(error, FileNotFoundError):

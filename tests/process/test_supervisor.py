@@ -120,3 +120,18 @@ def test_supervisor_that_went_away_harms_nobody(tmp_path: Path) -> None:
     program = Program(tmp_path, environ={"NOTIFY_SOCKET": str(tmp_path / "gone")})
     with program:
         wait_until(lambda: "READY=1 can not be sent" in program.said, "warning")
+
+
+def test_pipe_in_place_of_the_settings_does_not_hold_up_the_service(
+    tmp_path: Path,
+) -> None:
+    with Program(tmp_path) as program:
+        program.config.unlink()
+        os.mkfifo(program.config)
+        os.kill(program.pid, signal.SIGHUP)
+        told = f"{program.config}: is no plain file"
+        wait_until(lambda: told in program.said, "word of the pipe")
+        wait_until(
+            lambda: "the old ones stay in force" in program.said, "former settings"
+        )
+        assert program.listens()
