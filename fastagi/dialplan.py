@@ -15,6 +15,11 @@ ENTER_CONTEXT: Final = "callback-enter"
 PLACE_CONTEXT: Final = "callback-place"
 #: Context to which the queue sends a caller who pressed the key.
 REQUEST_CONTEXT: Final = "callback-request"
+#: Context in which a caller who waits is offered a callback; since version 7.
+OFFER_CONTEXT: Final = "callback-offer"
+#: The key that the service presses in a caller's place, so that the queue sends the
+#: caller to the offer. Telephones do not have it.
+OFFER_KEY: Final = "D"
 #: Context of the leg to the agent (``Local;2``): one of the extensions below.
 MEMBER_CONTEXT: Final = "callback-member"
 #: Extension that rings the members of a queue.
@@ -56,6 +61,8 @@ class Path(StrEnum):
     REQUEST = "request"
     POSITION = "position"
     PLACE = "place"
+    OFFER = "offer"
+    OFFERED = "offered"
 
 
 class Answer(StrEnum):
@@ -78,6 +85,8 @@ class Variable(StrEnum):
     POSITION = "CALLBACK_POSITION"
     PLACE = "CALLBACK_PLACE"
     PRIORITY = "CALLBACK_PRIORITY"
+    OFFER = "CALLBACK_OFFER"
+    OFFER_TIME = "CALLBACK_OFFER_TIME"
     ID = "CALLBACK_ID"
     TASK = "CALLBACK_TASK"
     TARGET = "CALLBACK_TARGET"

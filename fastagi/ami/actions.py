@@ -257,6 +257,16 @@ def hangup(channel: str, cause: int | None = None) -> Action:
     return _action("Hangup", ("Channel", channel), ("Cause", cause))
 
 
+def press_key(channel: str, key: str) -> Action:
+    """Have Asterisk receive a key from a channel, as if the caller had pressed it.
+
+    Args:
+        channel: its name or Uniqueid.
+        key: one of 0 to 9, *, #, A to D.
+    """
+    return _action("PlayDTMF", ("Channel", channel), ("Digit", key), ("Receive", True))
+
+
 # -- queues ---------------------------------------------------------------------
 
 

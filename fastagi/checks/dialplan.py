@@ -26,6 +26,7 @@ CONTEXTS: Final = (
     dialplan.ENTER_CONTEXT,
     dialplan.PLACE_CONTEXT,
     dialplan.REQUEST_CONTEXT,
+    dialplan.OFFER_CONTEXT,
     "callback-ask",
     "callback-keep",
     "callback-return",

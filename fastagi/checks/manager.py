@@ -43,6 +43,7 @@ _DEVICES: Final = "DeviceStateList"
 #: Actions that come with a module, and those any user may send.
 _MODULES: Final = {
     _DEVICES: "res_manager_devicestate.so",
+    "PlayDTMF": "app_senddtmf.so",
     "QueueStatus": "app_queue.so",
 }
 #: The event filter against what a caller writes into his number: Asterisk passes CR and
@@ -278,6 +279,10 @@ def _check_actions(
     if not settings.reports.queue_log or "QueueStatus" not in may:
         # Not needed; or its module is not loaded, which is reported below.
         may.add("QueueLog")
+    offers = any(queue.offers.enabled for queue in settings.queues.values())
+    if not offers or "Hangup" not in may:
+        # Not needed; or the class is missing, which is reported below.
+        may.add("PlayDTMF")
     for name, needed in WRITE_CLASSES.items():
         missing = [action for action in needed if action not in may]
         # The class is granted, so a module is missing.

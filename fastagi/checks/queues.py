@@ -35,6 +35,10 @@ _LOCAL: Final = re.compile(r"Local/[^@]*@([^/@]+)(?:/[a-z]*)?", re.IGNORECASE)
 _INVALID: Final = "4"
 
 
+#: Values of joinempty with which nobody is refused.
+_JOIN_EMPTY: Final = frozenset({"yes", "y", "true", "t", "1", "on", ""})
+
+
 def check_queues(link: ManagerLink | None, settings: Settings, place: Place) -> Notes:
     """Check each queue and the target of its callbacks."""
     notes = Notes("queues")
@@ -66,7 +70,7 @@ def check_queues(link: ManagerLink | None, settings: Settings, place: Place) -> 
             if target and folded(target) in loaded:
                 _check_members(target, loaded[folded(target)].members, notes)
                 _check_room(loaded[folded(target)], notes)
-        _check_options(queue.name, conf, realtime, link, notes)
+        _check_options(queue, conf, realtime, link, notes)
         if queue.keeps_place and conf is not None:
             _check_line(conf.section(queue.target_queue), notes)
         if queue.target_extension and link is not None:
@@ -174,11 +178,16 @@ def _check_members(name: str, members: Sequence[Member], notes: Notes) -> None:
 
 
 def _check_options(
-    name: str, conf: Conf | None, realtime: bool, link: ManagerLink | None, notes: Notes
+    queue: QueueSettings,
+    conf: Conf | None,
+    realtime: bool,
+    link: ManagerLink | None,
+    notes: Notes,
 ) -> None:
     """Check options that only queues.conf contains."""
     if conf is None:
         return
+    name = queue.name
     section = conf.section(name)
     if section is None:
         if realtime:
@@ -198,7 +207,10 @@ def _check_options(
             f"[{name}] does not tell its name to the dialplan: setqueuevar is not yes",
             f"write there: setqueuevar = yes; then run: {_RELOAD}",
         )
-    _check_announcement(section, conf, notes)
+    if queue.offers.enabled:
+        _check_join_empty(section, queue, notes)
+    else:
+        _check_announcement(section, conf, notes)
     _check_position(section, notes)
 
 
@@ -270,6 +282,21 @@ def _check_line(section: Section | None, notes: Notes) -> None:
             f"nobody waits in the queue while all agents talk ({name}), so no client"
             " keeps a place there ('fairness: place')",
             f"take 'inuse' out of {name}; then run: {_RELOAD}",
+        )
+
+
+def _check_join_empty(section: Section, queue: QueueSettings, notes: Notes) -> None:
+    """Check that a caller who declines an offer is let in again."""
+    option = section.get("joinempty")
+    if option is None or option.value.lower() in _JOIN_EMPTY:
+        return
+    if queue.offers.without_agents:
+        notes.warn(
+            option.where,
+            f"Asterisk does not let a caller into [{section.name}] again who was"
+            " offered a callback when the last agent left, and declined",
+            "write joinempty = yes there, or offers.without_agents: false in the"
+            " settings",
         )
 
 

@@ -14,6 +14,7 @@ from fastagi.checks.process import User, asterisk_user
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import Settings
 from fastagi.speech.choice import all_languages
+from fastagi.speech.prompts import Phrase
 
 #: File name extensions of Asterisk's formats; which are loaded is not looked at.
 _FORMATS: Final = frozenset(
@@ -30,6 +31,15 @@ _DEFAULT_LANGUAGE: Final = "en"
 _OWN: Final = "callback-queue"
 #: The option of queues.conf that names what waiting callers hear.
 _ANNOUNCEMENT: Final = "periodic-announce"
+#: Phrases of which the words of an offer are put together.
+_OFFER: Final = (
+    Phrase.ALL_BUSY,
+    Phrase.ALL_AWAY,
+    Phrase.CLOSING,
+    Phrase.YOU_WILL_WAIT,
+    Phrase.CALL_BACK_PRESS,
+    Phrase.OR_STAY,
+)
 #: Languages of the prompts that come with this service.
 SHIPPED: Final = frozenset(all_languages())
 
@@ -87,8 +97,13 @@ def _check_sound(
 def _prompts(queue: QueueSettings) -> Iterator[tuple[str, str, str]]:
     """Yield each prompt's setting, its name, and its language ("" if any)."""
     for setting, name in dict(queue.sounds).items():
+        if name is None:
+            continue
         language = queue.member_language if setting == "member_alert" else ""
         yield f"sounds.{setting}", name, language
+    if queue.offers.enabled and queue.sounds.offer is None:
+        for phrase in _OFFER:
+            yield "offers", phrase, ""
 
 
 def _check_directory(directory: Path, place: Place, notes: Notes) -> None:

@@ -52,6 +52,7 @@ from fastagi.domain.attempt import Disposition
 from fastagi.domain.hours import ALL_DAY, ALWAYS, CLOSED, DayHours, OpeningHours
 from fastagi.domain.names import folded
 from fastagi.domain.numbers import USUAL_KINDS, DialAs, NumberKind
+from fastagi.domain.offers import OfferRules
 from fastagi.domain.policy import CarryOver, ExpiryRules
 from fastagi.domain.retry import ResultRule, RetryRules
 from fastagi.domain.turns import Fairness
@@ -73,13 +74,18 @@ TARGET = ("target_queue", "target_extension", "state_interface")
 
 
 class Sounds(Section):
-    """The sound files of a queue, as Playback() takes them."""
+    """The sound files of a queue, as Playback() takes them.
+
+    Attributes:
+        offer: None: what fits the caller, with the expected wait.
+    """
 
     accepted: Sound = "callback-queue/accepted"
     already_registered: Sound = "callback-queue/already-registered"
     cannot_call: Sound = "callback-queue/cannot-call"
     closed: Sound = "callback-queue/closed"
     hold_on: Sound = "callback-queue/hold-on"
+    offer: Sound | None = None
     member_alert: Sound = "callback-queue/member-alert"
 
 
@@ -176,6 +182,45 @@ class ChosenTime(Section):
         return None if chosen_at is None else chosen_at + self.slack
 
 
+class Offers(Section):
+    """When a caller who waits is offered a callback; 0: not for this reason.
+
+    Attributes:
+        not_before: no offer earlier than this after joining.
+        after: the caller has waited this long.
+        wait_over: the expected wait is longer.
+        position_over: the position in line is higher.
+        unless_within: no offer if an agent is expected for the caller so soon.
+        pause: the least time between two offers to one number.
+        answer_time: how long the caller may think after the prompt.
+    """
+
+    enabled: Switch = False
+    not_before: Annotated[timedelta, span("0", "1h")] = timedelta(seconds=10)
+    after: Annotated[timedelta, span("0", "1d")] = timedelta(minutes=2)
+    wait_over: Annotated[timedelta, span("0", "1d")] = timedelta(minutes=5)
+    position_over: Annotated[int, number(0, 10_000)] = 10
+    at_closing: Switch = True
+    without_agents: Switch = True
+    unless_within: Annotated[timedelta, span("0", "1h")] = timedelta(seconds=20)
+    pause: Annotated[timedelta, span("1s", "1d")] = timedelta(minutes=5)
+    answer_time: Annotated[timedelta, span("1s", "1m")] = timedelta(seconds=5)
+
+    @property
+    def rules(self) -> OfferRules:
+        """The settings, as the domain takes them."""
+        return OfferRules(
+            not_before_s=self.not_before.total_seconds(),
+            after_s=self.after.total_seconds() or None,
+            wait_over_s=self.wait_over.total_seconds() or None,
+            position_over=self.position_over or None,
+            at_closing=self.at_closing,
+            without_agents=self.without_agents,
+            unless_within_s=self.unless_within.total_seconds(),
+            pause_s=self.pause.total_seconds(),
+        )
+
+
 Attempts: TypeAlias = Annotated[int, number(1, 100)]
 RetryDelay: TypeAlias = Annotated[timedelta, span("0", "1d")]
 
@@ -241,6 +286,7 @@ class QueueLayer(Section):
     opening_hours: Hours = Hours()
     chosen_time: ChosenTime = ChosenTime()
     fairness: Annotated[Fairness, choice(Fairness)] = Fairness.LIVE_FIRST
+    offers: Offers = Offers()
     member_ring_time: Annotated[timedelta, span("5s", "10m")] = timedelta(seconds=60)
     member_retry_delay: Annotated[timedelta, span("1s", "1h")] = timedelta(seconds=30)
     member_attempts: Annotated[int, number(1, 10_000)] = 30

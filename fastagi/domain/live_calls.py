@@ -189,6 +189,11 @@ class LiveCalls:
         for uniqueid in call.channels:
             yield from self._channels[uniqueid].rang
 
+    def is_withheld(self, uniqueid: str) -> bool:
+        """Return whether a caller is known to have withheld the number."""
+        channel = self._channels.get(uniqueid)
+        return channel is not None and channel.withheld
+
     def talk_s(self, uniqueid: str, now: float) -> float:
         """Return how long a channel has talked to a person, in seconds; 0 if gone."""
         channel = self._channels.get(uniqueid)

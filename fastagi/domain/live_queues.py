@@ -145,6 +145,14 @@ class LiveQueues:
     _priorities: dict[tuple[str, str], int] = field(factory=dict, init=False)
     #: Uniqueids of our own channels that wait in line at the place of their task.
     _placeholders: set[str] = field(factory=set, init=False)
+    #: Interfaces that ring for a caller, by the channel that rings.
+    _ringing_for: dict[str, dict[str, str]] = field(factory=dict, init=False)
+    #: Interfaces that rang for a caller in vain.
+    _rang_in_vain: dict[str, set[str]] = field(factory=dict, init=False)
+    #: Callers who will leave a queue to be asked something, and come back.
+    _to_be_asked: set[str] = field(factory=set, init=False)
+    #: Callers who are being asked, and the queue that they have left for that.
+    _asked: dict[str, tuple[str, WaitingCaller]] = field(factory=dict, init=False)
 
     # -- telling -----------------------------------------------------------
 
@@ -185,6 +193,15 @@ class LiveQueues:
         known.ringable.pop(interface, None)
         self._not_in_use(queue, interface)
 
+    def rings_for(self, caller: str, interface: str, uniqueid: str) -> None:
+        """Note that the channel ``uniqueid`` rings a member for a caller."""
+        self._ringing_for.setdefault(caller, {})[uniqueid] = interface
+
+    def rang_in_vain(self, caller: str, interface: str, uniqueid: str) -> None:
+        """Note that the member did not answer."""
+        self._ringing_for.get(caller, {}).pop(uniqueid, None)
+        self._rang_in_vain.setdefault(caller, set()).add(interface)
+
     def member_called(self, interface: str, uniqueid: str) -> None:
         """Note that a queue rings a member for the caller ``uniqueid``."""
         if any(
@@ -203,6 +220,7 @@ class LiveQueues:
 
     def caller_joined(self, queue: str, caller: WaitingCaller) -> None:
         """Add a caller, who may have come back to an old place."""
+        self._asked.pop(caller.uniqueid, None)
         key = caller.uniqueid, folded(queue)
         caller = evolve(
             caller,
@@ -241,13 +259,28 @@ class LiveQueues:
             caller = found.callers[uniqueid]
             found.callers[uniqueid] = evolve(caller, priority=priority)
 
+    def to_be_asked(self, uniqueid: str) -> None:
+        """Note that a caller will leave the queue to be asked something.
+
+        The caller keeps the place until :meth:`not_asked`, or until coming back.
+        """
+        self._to_be_asked.add(uniqueid)
+
+    def not_asked(self, uniqueid: str) -> None:
+        """Note that a caller is not asked any more, or will not be."""
+        self._to_be_asked.discard(uniqueid)
+        self._asked.pop(uniqueid, None)
+
     def caller_left(self, queue: str, uniqueid: str) -> None:
         """Remove a caller; the call may continue."""
+        self._ringing_for.pop(uniqueid, None)
         if uniqueid in self._placeholders:
             # If its client is sent to a queue later, that is another wait.
             self._placeholders.discard(uniqueid)
             self._forget(uniqueid, folded(queue))
-        self._queue(queue).callers.pop(uniqueid, None)
+        caller = self._queue(queue).callers.pop(uniqueid, None)
+        if caller is not None and uniqueid in self._to_be_asked:
+            self._asked[uniqueid] = (folded(queue), caller)
 
     def channel_gone(self, uniqueid: str) -> bool:
         """Forget the places of a hung-up channel, and the interfaces it was ringing.
@@ -255,8 +288,13 @@ class LiveQueues:
         Returns:
             Whether there were any.
         """
-        had_any = False
+        had_any = uniqueid in self._asked
         self._placeholders.discard(uniqueid)
+        self.not_asked(uniqueid)
+        self._ringing_for.pop(uniqueid, None)
+        self._rang_in_vain.pop(uniqueid, None)
+        for rings in self._ringing_for.values():
+            rings.pop(uniqueid, None)
         for name, queue in self._queues.items():
             had_any |= queue.callers.pop(uniqueid, None) is not None
             self._forget(uniqueid, name)
@@ -276,6 +314,14 @@ class LiveQueues:
             if uniqueid in gone:
                 self._forget(uniqueid, queue)
         self._placeholders -= gone
+        for uniqueid in {*self._asked, *self._to_be_asked} - alive:
+            self.not_asked(uniqueid)
+        for uniqueid in {*self._ringing_for, *self._rang_in_vain} - alive:
+            self._ringing_for.pop(uniqueid, None)
+            self._rang_in_vain.pop(uniqueid, None)
+        for rings in self._ringing_for.values():
+            for ring in rings.keys() - alive:
+                del rings[ring]
         return gone
 
     def _forget(self, uniqueid: str, folded_queue: str) -> None:
@@ -306,16 +352,48 @@ class LiveQueues:
         }
 
     def waiting(self, queue: str) -> list[WaitingCaller]:
-        """Return the live callers of a queue, first in line first."""
+        """Return the live callers of a queue, first in line first.
+
+        Callers who have left it to be asked something and will come back are callers.
+        """
+        callers = [caller for of, caller in self._asked.values() if of == folded(queue)]
+        found = self._queues.get(folded(queue))
+        if found:
+            callers += [
+                caller
+                for caller in found.callers.values()
+                if not self.is_member_leg(caller.uniqueid, found.name)
+            ]
+        return sorted(callers, key=lambda caller: caller.joined_at)
+
+    def is_asked(self, uniqueid: str) -> bool:
+        """Return whether a caller has left a queue to be asked something."""
+        return uniqueid in self._asked
+
+    def line(self, queue: str) -> list[tuple[int, WaitingCaller]]:
+        """Return the live callers who are in a queue now, with their positions from 1.
+
+        Callers who are being asked and will be back count with their place.
+        """
         found = self._queues.get(folded(queue))
         if not found:
             return []
-        callers = [
-            caller
-            for caller in found.callers.values()
+        asked = [
+            one.joined_at for of, one in self._asked.values() if of == folded(queue)
+        ]
+        return [
+            (place + sum(at < caller.joined_at for at in asked), caller)
+            for place, caller in enumerate(found.callers.values(), 1)
             if not self.is_member_leg(caller.uniqueid, found.name)
         ]
-        return sorted(callers, key=lambda caller: caller.joined_at)
+
+    def is_ringing_for(self, uniqueid: str) -> bool:
+        """Return whether an agent's phone rings for a caller."""
+        return bool(self._ringing_for.get(uniqueid))
+
+    def rang_in_vain_for(self, uniqueid: str) -> frozenset[str]:
+        """Return the interfaces of agents who did not answer a caller."""
+        return frozenset(self._rang_in_vain.get(uniqueid, ()))
 
     def is_waiting(self, queue: str, uniqueid: str) -> bool:
         """Return whether a live caller is in the queue now."""

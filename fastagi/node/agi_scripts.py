@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The FastAGI scripts that the dialplan calls: ``request``, ``position``, ``place``.
+"""The FastAGI scripts that the dialplan calls.
 
 They only read the header block and set variables. The dialplan plays the prompts, so a
 session lasts milliseconds, and a caller does not depend on this process staying alive.
@@ -7,8 +7,9 @@ session lasts milliseconds, and a caller does not depend on this process staying
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -21,10 +22,12 @@ from fastagi.config.sections import Settings
 from fastagi.dialplan import Variable
 from fastagi.domain.names import folded
 from fastagi.domain.numbers import is_withheld
+from fastagi.domain.offers import Offer, OfferOutcome, Trigger
 from fastagi.domain.reason import Code, Reason
 from fastagi.domain.task import CallbackTask
 from fastagi.domain.turns import Turn, parse_priority
 from fastagi.node.call_tracker import client_key
+from fastagi.node.offers import Offers
 from fastagi.node.queue_monitor import QueueMonitor
 from fastagi.runtime.clock import Clock
 from fastagi.service.promises import Promises
@@ -38,15 +41,33 @@ from fastagi.service.requests import (
     Refused,
     Repeated,
 )
+from fastagi.speech.choice import language_of
+from fastagi.speech.prompts import Phrase, Words
 from fastagi.store.errors import StoreUnavailable
 from fastagi.wire.agi import AgiRequest
 
 #: Time limit for the COMMIT, in seconds: the dialplan waits one second (callback-ask).
 _STORE_LIMIT_S: Final = 0.8
+#: The key that accepts an offer, as in the queue.
+_OFFER_ACCEPTED: Final = "1"
+#: What a caller hears first who is offered a callback.
+_WHY: Final = {
+    Trigger.NO_AGENTS: Phrase.ALL_AWAY,
+    Trigger.CLOSED: Phrase.CLOSING,
+    Trigger.WAITED: Phrase.ALL_BUSY,
+    Trigger.EXPECTED_WAIT: Phrase.ALL_BUSY,
+    Trigger.POSITION: Phrase.ALL_BUSY,
+}
+#: When the expected wait is said, too.
+_WAIT_IS_SAID: Final = frozenset(
+    trigger for trigger, phrase in _WHY.items() if phrase is Phrase.ALL_BUSY
+)
+#: READSTATUS of Read() if a key was pressed.
+_READ_OK: Final = "OK"
 
 
 class AgiScripts:
-    """The FastAGI scripts that the dialplan calls."""
+    """The FastAGI scripts, by the names in :class:`fastagi.dialplan.Path`."""
 
     _log = Logger()
 
@@ -55,6 +76,7 @@ class AgiScripts:
         *,
         promises: Promises,
         queue_monitor: QueueMonitor,
+        offers: Offers,
         settings: Callable[[], Settings],
         task_of: Callable[[str], Coroutine[Any, Any, CallbackTask | None]],
         placeholder_of: Callable[[int], str],
@@ -67,6 +89,7 @@ class AgiScripts:
         self._placeholder_of = placeholder_of
         self._clock = clock
         self._queue_monitor = queue_monitor
+        self._offers = offers
         self._settings = settings
 
     async def request(self, agi: AgiSession) -> None:
@@ -75,6 +98,7 @@ class AgiScripts:
         queue = request.args[0] if request.args else ""
         settings = self._settings().queues.get(queue)
         joined_at = self._joined_at(request, queue)
+        self._offers.ended(request.uniqueid, OfferOutcome.ACCEPTED)
         asked = CallbackRequest(
             source=KEY_PRESS,
             queue=queue,
@@ -155,6 +179,35 @@ class AgiScripts:
             uniqueid=request.uniqueid,
         )
 
+    async def offer(self, agi: AgiSession) -> None:
+        """Set the prompts by which a caller is offered a callback, if that is so."""
+        request = agi.request
+        withheld = is_withheld(request.callingpres)
+        offer = await self._offers.begin(
+            request.uniqueid,
+            "" if withheld else request.callerid,
+            _linkedid(request),
+            _STORE_LIMIT_S - agi.unread_s,
+        )
+        if offer is None:
+            return
+        queue = self._settings().queue(offer.queue)
+        answer_s = math.ceil(queue.offers.answer_time.total_seconds())
+        await agi.set_variable(Variable.OFFER_TIME, str(answer_s))
+        # The prompts come last: without them the caller is not asked.
+        prompts = _offer_prompts(offer, queue, request.language)
+        await agi.set_variable(Variable.OFFER, "&".join(prompts))
+
+    async def offered(self, agi: AgiSession) -> None:
+        """Note that a caller did not accept, and set the position to return to."""
+        args = agi.request.args
+        timed_out = len(args) <= 4 or args[4] != _READ_OK
+        self._offers.ended(
+            agi.request.uniqueid,
+            OfferOutcome.TIMED_OUT if timed_out else OfferOutcome.DECLINED,
+        )
+        await self.position(agi)
+
     def _joined_at(self, request: AgiRequest, queue: str) -> float | None:
         return self._queue_monitor.queues.joined_at(queue, request.uniqueid)
 
@@ -177,6 +230,26 @@ def _dialplan_answer(
             return dialplan.Answer.REFUSED, sounds.cannot_call
         case NotStored():
             return dialplan.Answer.ERROR, sounds.hold_on
+
+
+def _offer_prompts(offer: Offer, queue: QueueSettings, language: str) -> Words:
+    """Return the sound files by which a callback is offered."""
+    if queue.sounds.offer is not None:
+        return (queue.sounds.offer,)
+    spoken = language_of(language)
+    wait: Words = ()
+    if offer.expected_wait_s is not None and offer.trigger in _WAIT_IS_SAID:
+        wait = (
+            Phrase.YOU_WILL_WAIT,
+            *spoken.duration(timedelta(seconds=offer.expected_wait_s)),
+        )
+    return (
+        _WHY[offer.trigger],
+        *wait,
+        Phrase.CALL_BACK_PRESS,
+        *spoken.key(_OFFER_ACCEPTED),
+        Phrase.OR_STAY,
+    )
 
 
 def _linkedid(request: AgiRequest) -> str:

@@ -21,6 +21,7 @@ from fastagi.config.sections import Settings
 _HAS_PLACES: Final = (
     f"DIALPLAN_EXISTS({dialplan.MEMBER_CONTEXT},{dialplan.PLACE_EXTEN},1)"
 )
+_HAS_OFFERS: Final = f"DIALPLAN_EXISTS({dialplan.OFFER_CONTEXT},s,1)"
 
 
 class LoadedDialplan:
@@ -35,32 +36,60 @@ class LoadedDialplan:
         self._settings = settings
         #: Whether it can put an attempt in line, and whether that is needed.
         self.has_places = False
+        #: Whether it can ask a caller who waits, and whether that is needed.
+        self.has_offers = False
 
     async def learn(self) -> None:
-        """Ask, if any queue needs it; without an answer the former one stands."""
+        """Ask for what any queue needs; without an answer the former one stands."""
         queues = self._settings().queues.values()
-        if not any(queue.keeps_place for queue in queues):
-            self.has_places = False
-            return
+        self.has_places = any(queue.keeps_place for queue in queues) and (
+            await self._has(
+                _HAS_PLACES,
+                self.has_places,
+                "live callers go first, whatever 'fairness' says",
+                "keep places",
+            )
+        )
+        self.has_offers = any(queue.offers.enabled for queue in queues) and (
+            await self._has(
+                _HAS_OFFERS,
+                self.has_offers,
+                "no callback is offered, whatever 'offers' says",
+                "offer a callback",
+            )
+        )
+
+    async def _has(self, what: str, before: bool, instead: str, ability: str) -> bool:
+        """Ask Asterisk for an ability of its dialplan.
+
+        Args:
+            what: the function that tells it.
+            before: the former answer, which stands without a new one.
+            instead: what happens without the ability, in words for the log.
+            ability: the ability, in words for the log.
+        """
         try:
-            response = await self._manager.send(actions.get_var(_HAS_PLACES))
+            response = await self._manager.send(actions.get_var(what))
         except NotConnected:
             # The next connect asks again.
-            return
+            return before
         except (ActionFailed, ActionTimedOut) as error:
-            if not self.has_places:
+            if not before:
                 self._log.warn(
-                    "live callers go first, whatever 'fairness' says, until the next"
-                    " connect or reload: Asterisk does not say whether its dialplan can"
-                    " keep places: {error}",
+                    "{instead}, until the next connect or reload: Asterisk does not say"
+                    " whether its dialplan can {ability}: {error}",
+                    instead=instead,
+                    ability=ability,
                     error=error,
                 )
-            return
-        self.has_places = response.get("Value") == "1"
-        if not self.has_places:
-            self._log.warn(
-                "live callers go first, whatever 'fairness' says: the dialplan that"
-                " Asterisk has loaded can not keep places; copy"
-                " dialplan/callback-queue.conf of this version over it, run"
-                " 'dialplan reload' in Asterisk, then reload this service",
-            )
+            return before
+        if response.get("Value") == "1":
+            return True
+        self._log.warn(
+            "{instead}: the dialplan that Asterisk has loaded can not {ability}; copy"
+            " dialplan/callback-queue.conf of this version over it, run"
+            " 'dialplan reload' in Asterisk, then reload this service",
+            instead=instead,
+            ability=ability,
+        )
+        return False

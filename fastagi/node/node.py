@@ -32,6 +32,7 @@ from fastagi.node.dialer import Dialer
 from fastagi.node.expected_waits import ExpectedWaits
 from fastagi.node.hold import Hold
 from fastagi.node.loaded_dialplan import LoadedDialplan
+from fastagi.node.offers import Offers
 from fastagi.node.queue_log_sink import QueueLogSink
 from fastagi.node.queue_monitor import QueueMonitor
 from fastagi.node.reconciler import Reconciler
@@ -153,14 +154,6 @@ class Node:
             background=background,
             tasks_changed=tasks_changed,
         )
-        self.agi_scripts = AgiScripts(
-            promises=self.promises,
-            queue_monitor=self.queue_monitor,
-            settings=settings,
-            task_of=store.open_task,
-            placeholder_of=self.dialer.placeholder_of,
-            clock=clock,
-        )
         self.astdb_requests = AstDbRequests(
             manager=self.manager,
             requests=requests,
@@ -218,6 +211,29 @@ class Node:
             opening_state=opening_state,
             targets=self._current_targets,
         )
+        self.offers = Offers(
+            manager=self.manager,
+            store=store,
+            queue_monitor=self.queue_monitor,
+            clock=clock,
+            background=background,
+            settings=settings,
+            opening_state=opening_state,
+            is_withheld=self.call_tracker.calls.is_withheld,
+            expected_wait_s=self.expected_waits.expected_wait_s,
+            dialplan_has_offers=lambda: self.dialplan.has_offers,
+            may_call=owner.may_call,
+            after_read=self.manager.after_read,
+        )
+        self.agi_scripts = AgiScripts(
+            promises=self.promises,
+            queue_monitor=self.queue_monitor,
+            offers=self.offers,
+            settings=settings,
+            task_of=store.open_task,
+            placeholder_of=self.dialer.placeholder_of,
+            clock=clock,
+        )
         self.trackers = Trackers(
             manager=self.manager,
             background=background,
@@ -234,6 +250,8 @@ class Node:
             Path.REQUEST: self.agi_scripts.request,
             Path.POSITION: self.agi_scripts.position,
             Path.PLACE: self.agi_scripts.place,
+            Path.OFFER: self.agi_scripts.offer,
+            Path.OFFERED: self.agi_scripts.offered,
         }
         self._tasks_changed = tasks_changed
         self._removers = list(self._edges())
@@ -254,14 +272,18 @@ class Node:
         yield manager.on_disconnected(self.queue_log_sink.disconnected)
         yield manager.on_disconnected(self.call_tracker.disconnected)
         yield manager.on_disconnected(self.scheduler.disable)
+        yield manager.on_disconnected(self.offers.disable)
         yield manager.on_disconnected(self.catch_up.disconnected)
         yield manager.on_disconnected(self.expected_waits.disconnected)
 
         monitor, tracker = self.queue_monitor, self.call_tracker
         yield self._then(monitor.changed, self.scheduler.wake)
+        yield self._then(monitor.changed, self.offers.wake)
         yield self._then(self.hold.released, self.scheduler.tasks_changed)
         yield self._then(monitor.caller_joined, self.promises.caller_joined)
         yield self._then(monitor.channel_gone, self.promises.channel_gone)
+        yield self._then(monitor.caller_joined, self.offers.caller_joined)
+        yield self._then(monitor.channel_gone, self.offers.channel_gone)
         yield self._then(self.promises.request_changed, tracker.calls.requested)
         yield self._then(
             self.promises.request_changed, self.expected_waits.request_changed
@@ -297,6 +319,7 @@ class Node:
         """
         self._running = False
         self.scheduler.disable()
+        self.offers.disable()
         if not self.dialer.calls or not limit_s or self._owner.is_lost:
             return
         self._log.info(
@@ -310,6 +333,7 @@ class Node:
     async def stop(self) -> None:
         """Stop all parts, log off from Asterisk and remove the listeners."""
         self.scheduler.stop()
+        self.offers.stop()
         self.queue_log.stop()
         self.astdb_requests.stop()
         self.catch_up.stop()
@@ -353,6 +377,7 @@ class Node:
         if goes_on():
             self.call_tracker.withdraw_calls_to_busy_clients()
             self.scheduler.enable()
+            self.offers.enable()
             await self.reconciler.watch()
 
     # -- what changes from outside -----------------------------------------
@@ -383,6 +408,7 @@ class Node:
         # After another reload meanwhile, its own question decides.
         self._dialplan_is_known = settings is self._settings()
         self.scheduler.tasks_changed()
+        self.offers.wake()
 
     def _dialplan_has_places(self) -> bool | None:
         return self.dialplan.has_places if self._dialplan_is_known else None

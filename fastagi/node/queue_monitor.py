@@ -18,6 +18,7 @@ from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.events import (
     AgentCalled,
+    AgentConnect,
     AgentRingNoAnswer,
     DeviceStateChange,
     ExtensionStatus,
@@ -118,6 +119,7 @@ class QueueMonitor:
         yield on(QueueCallerLeave, self._caller_left)
         yield on(AgentCalled, self._agent_called)
         yield on(AgentRingNoAnswer, self._agent_released)
+        yield on(AgentConnect, self._agent_connected)
         yield on(DeviceStateChange, self._device_changed)
         yield on(ExtensionStatus, self._hint_changed)
         yield on(Hangup, self._channel_gone)
@@ -233,9 +235,11 @@ class QueueMonitor:
         self._report_change()
 
     def _agent_called(self, event: AgentCalled) -> None:
+        self.queues.rings_for(event.uniqueid, event.interface, event.dest_uniqueid)
         self.queues.member_called(event.interface, event.dest_uniqueid)
 
     def _agent_released(self, event: AgentRingNoAnswer) -> None:
+        self.queues.rang_in_vain(event.uniqueid, event.interface, event.dest_uniqueid)
         self.queues.member_released(event.interface, event.dest_uniqueid)
         self._report_change()
 
@@ -263,6 +267,12 @@ class QueueMonitor:
     def _caller_left(self, event: QueueCallerLeave) -> None:
         self.queues.caller_left(event.queue, event.uniqueid)
         self._report_change()
+
+    def _agent_connected(self, event: AgentConnect) -> None:
+        if self.queues.is_asked(event.uniqueid):
+            # The agent was faster than the question.
+            self.queues.not_asked(event.uniqueid)
+            self._report_change()
 
     def _channel_gone(self, event: Hangup) -> None:
         had_any = self.queues.channel_gone(event.uniqueid)

@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 
 from fastagi.domain.attempt import DEFAULT_NODE, Disposition
+from fastagi.domain.offers import OfferOutcome, Trigger
 from fastagi.domain.reason import Code
 from fastagi.domain.task import OPEN, Kind, Move, Status
 
@@ -348,6 +349,32 @@ refusal = Table(
     # Ids are never used again, so the highest ids are the latest refusals.
     sqlite_autoincrement=True,
 )
+
+#: The latest offers of a callback to callers who waited, and what they did.
+offer = Table(
+    "offer",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("queue", Text, nullable=False),
+    #: The caller ID, without unsafe characters.
+    Column("number", Text, nullable=False),
+    Column("position", Integer, nullable=False),
+    #: What the caller heard; NULL: it was not known.
+    Column("expected_wait_s", Double),
+    Column("reason", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("ended_at", Double),
+    Column("linkedid", Text, nullable=False),
+    CheckConstraint(_one_of("reason", Trigger), name="reason"),
+    CheckConstraint(_one_of("outcome", OfferOutcome), name="outcome"),
+    CheckConstraint(
+        f"(outcome = '{OfferOutcome.ASKED.value}') = (ended_at IS NULL)", name="ended"
+    ),
+    # Ids are never used again, so the highest ids are the latest offers.
+    sqlite_autoincrement=True,
+)
+Index(None, offer.c.at)
 
 #: The process that runs the service on this database.
 lease = Table(

@@ -18,6 +18,7 @@ from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
 from fastagi.domain.expected_wait import Measured
 from fastagi.domain.limits import CallLimits
 from fastagi.domain.numbers import NotCallable, NumberPlan, NumberRules
+from fastagi.domain.offers import Offer, OfferOutcome
 from fastagi.domain.queue_log_entries import EventRow
 from fastagi.domain.reason import Reason
 from fastagi.domain.retry import RetryRules
@@ -37,6 +38,7 @@ from fastagi.store import (
     lifecycle,
     marks,
     measured,
+    offers,
     positions,
     queries,
     requests,
@@ -677,6 +679,48 @@ class TaskStore:
         return await self._database.run(
             "refusals", guards.refusals, queue, limit, before_id
         )
+
+    async def add_offer(
+        self,
+        offer: Offer,
+        number_key: str,
+        expires_at: datetime,
+        most_calls: int = 0,
+    ) -> int | None:
+        """Store an offer that begins; return its id.
+
+        The oldest ones are deleted when there are too many.
+
+        Args:
+            offer: the offer.
+            number_key: the client key of its number.
+            expires_at: when a request that is made now would expire.
+            most_calls: maximum number of calls to one number within a day; 0: no limit.
+
+        Returns:
+            None if a request of this number would be refused.
+        """
+        return await self._database.run(
+            "add offer", offers.add, offer, number_key, expires_at, most_calls
+        )
+
+    async def end_offer(
+        self, offer_id: int, outcome: OfferOutcome, at: datetime
+    ) -> None:
+        """Store what the caller did; the first outcome of an offer stays."""
+        await self._database.run("end offer", offers.end, offer_id, outcome, at)
+
+    async def latest_offers(self, since: datetime) -> dict[str, datetime]:
+        """Return when each number was last offered a callback, not before ``since``."""
+        return await self._database.run("latest offers", offers.latest, since)
+
+    async def offer_counts(self, since: datetime) -> dict[OfferOutcome, int]:
+        """Return how many offers since then had each outcome."""
+        return await self._database.run("offer counts", offers.counts, since)
+
+    async def offers(self, limit: int) -> list[Offer]:
+        """Return at most ``limit`` offers, the latest first."""
+        return await self._database.run("offers", offers.listing, limit)
 
     async def mark(self, name: str) -> datetime | None:
         """Return the time with a name; None if none is stored."""

@@ -84,7 +84,10 @@ class FakeAsterisk:
         self.callbacks: list[Callback] = []
         self.astdb: dict[tuple[str, str], str] = {}
         #: What DIALPLAN_EXISTS finds; an older callback-queue.conf has less.
-        self.dialplan_has = {"DIALPLAN_EXISTS(callback-member,place,1)"}
+        self.dialplan_has = {
+            "DIALPLAN_EXISTS(callback-member,place,1)",
+            "DIALPLAN_EXISTS(callback-offer,s,1)",
+        }
         #: CALLBACK_WHEN_DOWN is "keep".
         self.keeps_requests = False
         #: All events that were raised, sent to anybody or not.
@@ -96,6 +99,8 @@ class FakeAsterisk:
         self.missing_sounds: set[str] = set()
         #: Called with the prompt that a caller begins to hear.
         self.on_prompt: Callable[[LiveCall, str], object] = lambda call, sound: None
+        #: Called when the service presses a key in the place of a channel.
+        self.on_key: Callable[[Channel, str], object] = lambda channel, key: None
         #: By how much the machine's clock is wrong.
         self.skew_s = 0.0
         self.manager_wires: list[Wire] = []
@@ -119,6 +124,7 @@ class FakeAsterisk:
             "Hangup": self._hangup,
             "Originate": self._originate,
             "Ping": self._ping,
+            "PlayDTMF": self._play_dtmf,
             "QueueLog": self._queue_log,
             "QueueStatus": self._queue_status,
         }
@@ -180,8 +186,12 @@ class FakeAsterisk:
         meets_bot: bool = False,
         priority: str = "",
         asks_place: bool = False,
+        answers_offer: str = "",
     ) -> LiveCall:
-        """Somebody calls in, perhaps talks to a voice bot, and enters a queue."""
+        """Somebody calls in, perhaps talks to a voice bot, and enters a queue.
+
+        A caller who is offered a callback presses the keys ``answers_offer``.
+        """
         return LiveCall(
             self,
             queue,
@@ -193,6 +203,7 @@ class FakeAsterisk:
             meets_bot=meets_bot,
             priority=priority,
             asks_place=asks_place,
+            answers_offer=answers_offer,
         )
 
     # -- what breaks -------------------------------------------------------
@@ -591,6 +602,16 @@ class FakeAsterisk:
             return error("No such channel")
         self.later(0, channel.hung_up)
         return success("Channel Hungup")
+
+    def _play_dtmf(self, action: Action) -> Answer:
+        assert action.get("Receive") == "true", "it would be sent to the phone"
+        channel = self._channel(action)
+        if channel is None:
+            return error("Channel not found")
+        key = action.get("Digit")
+        self.on_key(channel, key)
+        self.later(0, lambda: channel.key_pressed(key))
+        return success("DTMF successfully queued")
 
     def _db_get(self, action: Action) -> Answer:
         family, key = action.get("Family"), action.get("Key")

@@ -28,6 +28,8 @@ _TAKEN: Final = (
     "CALLBACK_POSITION",
     "CALLBACK_PLACE",
     "CALLBACK_PRIORITY",
+    "CALLBACK_OFFER",
+    "CALLBACK_OFFER_TIME",
 )
 #: The channel that forgets a kept request.
 FORGETS: Final = "Local/request@callback-forget"
@@ -505,6 +507,7 @@ class LiveCall:
         meets_bot: bool,
         priority: str = "",
         asks_place: bool = False,
+        answers_offer: str = "",
     ) -> None:
         self._pbx = pbx
         self._queue = pbx.queues[queue.lower()]
@@ -519,6 +522,9 @@ class LiveCall:
         self._agi: AgiRun | None = None
         self._agent: Ring | None = None
         self._variables: dict[str, str] = {}
+        self._answers_offer = answers_offer
+        #: When it was asked whether it wants a callback.
+        self.offered_at: list[float] = []
         #: Prompts the caller heard to their end, or until it hung up.
         self.heard: list[str] = []
         #: Positions at which it joined.
@@ -537,6 +543,7 @@ class LiveCall:
         self.channel.state = "Up"
         self.channel.queue_priority = priority
         self.channel.hung_up = self.hang_up
+        self.channel.key_pressed = self._key_pressed
         if self.withheld:
             self.channel.presentation = "prohib_passed_screen"
         self.visit: Visit | None = None
@@ -569,19 +576,59 @@ class LiveCall:
         """Whether it talks with an agent."""
         return self.answered_at is not None and not self.gone
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether it is in the context callback-offer."""
+        return not self.gone and self.channel.context == "callback-offer"
+
     def press(self) -> None:
         """Press 1."""
+        if self._leaves_by_key("1"):
+            self._request()
+
+    def _key_pressed(self, key: str) -> None:
+        if key == "D" and self._leaves_by_key(key):
+            self.channel.at("callback-offer", "s", 1, "AGI", "")
+            self._ask("offer", self._offer)
+
+    def _leaves_by_key(self, key: str) -> bool:
         if self.visit is None or not self.waiting or not self._queue.context:
-            return
-        position = self.visit.leave_by_key()
+            return False
+        position = self.visit.leave_by_key(key)
         self._variables = {
-            "CALLBACK_STATUS": "",
-            "CALLBACK_PROMPT": "",
             "CALLBACK_QUEUE": self.queue,
             "CALLBACK_POSITION": str(position),
         }
+        return True
+
+    def _request(self) -> None:
+        self._variables |= {"CALLBACK_STATUS": "", "CALLBACK_PROMPT": ""}
         self.channel.at("callback-request", "1", 1, "AGI", "")
         self._ask("request", self._decided)
+
+    def _offer(self) -> None:
+        """Do what the context callback-offer does."""
+        prompts = self._variables.get("CALLBACK_OFFER", "")
+        if not prompts:
+            self._rejoin()
+            return
+        self.offered_at.append(self._pbx.now)
+        for prompt in prompts.split("&"):
+            self.heard.append(prompt)
+        self._pbx.on_prompt(self, prompts)
+        thinks_s = (
+            0.5
+            if self._answers_offer
+            else float(self._variables["CALLBACK_OFFER_TIME"])
+        )
+        self._later(self._pbx.prompt_s + thinks_s, self._answer_offer)
+
+    def _answer_offer(self) -> None:
+        if self._answers_offer == "1":
+            self._request()
+            return
+        status = "OK" if self._answers_offer else "TIMEOUT"
+        self._ask("offered", self._rejoin, status)
 
     def hang_up(self) -> None:
         """Put the receiver down."""
@@ -660,7 +707,7 @@ class LiveCall:
 
     # -- after the key -----------------------------------------------------
 
-    def _ask(self, script: str, then: Callable[[], object]) -> None:
+    def _ask(self, script: str, then: Callable[[], object], argument: str = "") -> None:
         def ended() -> None:
             self._agi = None
             if not self.gone:
@@ -671,6 +718,7 @@ class LiveCall:
             self._variables["CALLBACK_POSITION"],
             self.channel.linkedid,
             self.channel.queue_priority,
+            argument,
         )
         self._agi = AgiRun(
             self._pbx, script, arguments, self._agi_headers(), self._variables

@@ -89,6 +89,8 @@ class Channel:
     presentation: str = "allowed_not_screened"
     #: What happens when whoever is at the end of it hangs up.
     hung_up: Callable[[], object] = lambda: None
+    #: What happens when Asterisk receives a key from it.
+    key_pressed: Callable[[str], object] = lambda key: None
 
     def at(
         self, context: str, exten: str, priority: int, application: str, data: str

@@ -386,10 +386,10 @@ class Visit:
         self._abandoned()
         self._end_rings()
 
-    def leave_by_key(self) -> int:
-        """The caller pressed the key of the queue's context; return the position."""
+    def leave_by_key(self, key: str) -> int:
+        """The caller pressed a key of the queue's context; return the position."""
         position = self.position
-        self._log("EXITWITHKEY", "1", str(position))
+        self._log("EXITWITHKEY", key, str(position))
         self._cancel_rings()
         self._leave()
         self._end_rings()

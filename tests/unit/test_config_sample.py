@@ -37,6 +37,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "defaults.numbers": queue_layers.Numbers,
     "defaults.opening_hours": queue_layers.Hours,
     "defaults.chosen_time": queue_layers.ChosenTime,
+    "defaults.offers": queue_layers.Offers,
     "defaults.retry": queue_layers.Retry,
     **{
         f"defaults.retry.{result}": type(field.default)
@@ -54,6 +55,7 @@ _IN_WORDS = {
         "(three quarters of max_connections; all of them if there is one peer)"
     ),
     "number_plan.region": "(none)",
+    "defaults.sounds.offer": "(put together)",
     "missed.person_technologies": "(telephones and telephone lines, as above)",
     "missed.queue": "(the first of the queues below)",
     "history.queue_log_url": "(none)",

@@ -31,6 +31,7 @@ ITS_OWN = {
     "CALLBACK_LOCAL",
     "CALLBACK_FORWARDED",
     "CALLBACK_NOTED",
+    "CALLBACK_OFFER_KEY",
     "CALLBACK_QUEUE",
     "CALLBACK_QUEUE_ARGS",
     "CALLBACK_QUEUE_TIMEOUT",
@@ -52,6 +53,7 @@ def test_every_context_the_service_names_is_there() -> None:
     assert {
         dialplan.ENTER_CONTEXT,
         dialplan.REQUEST_CONTEXT,
+        dialplan.OFFER_CONTEXT,
         dialplan.MEMBER_CONTEXT,
         dialplan.CALLER_CONTEXT,
         dialplan.NO_FORWARD_CONTEXT,
@@ -79,8 +81,13 @@ def test_every_answer_the_dialplan_looks_for_is_one_the_service_gives() -> None:
 
 
 def test_every_path_the_dialplan_asks_is_one_the_service_serves() -> None:
-    asked = set(re.findall(r"Gosub\(callback-ask,s,1\((\w+)\)\)", CODE))
+    asked = set(re.findall(r"Gosub\(callback-ask,s,1\((\w+)[,)]", CODE))
     assert asked == {path.value for path in dialplan.Path}
+
+
+def test_the_service_presses_a_key_that_the_request_context_has() -> None:
+    request = CODE.partition(f"[{dialplan.REQUEST_CONTEXT}]")[2].partition("\n[")[0]
+    assert f"exten => {dialplan.OFFER_KEY},1," in request
 
 
 def test_the_outcome_is_kept_and_said_under_the_names_the_service_reads() -> None:
