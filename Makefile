@@ -9,7 +9,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint style types fast-test simulate fuzz soak memory bench
+.PHONY: demo test lint style types fast-test simulate expected-wait fuzz soak memory bench
 .PHONY: asterisk-test stopwatch-test lab sounds clean
 
 demo: .venv/ready
@@ -46,6 +46,12 @@ FIRST ?= 0
 simulate: .venv/ready
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST) \
 		$(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults)
+
+# How far expected waits are from the real ones, in days of call centres:
+#   make expected-wait DAYS=5
+DAYS ?= 20
+expected-wait: .venv/ready
+	@$(BIN)/python -m tests.simulation.day --seeds $(DAYS)
 
 # Half an hour of random calls and faults on a real Asterisk, compared with the database:
 #   make soak MINUTES=120      make soak SEED=4711      make soak CALLS=90

@@ -44,7 +44,7 @@ _EXACT: Final = 50
 #: Half-life of the rate at which callers join, in seconds.
 _ARRIVALS_S: Final = 900.0
 #: A rate is never taken from a shorter time, in seconds.
-_SHORTEST_S: Final = 60.0
+_SHORTEST_S: Final = 300.0
 #: Agents must be faster than the callers who come by this factor, or the line of those
 #: who stand behind all callers is taken not to move.
 _HEADWAY: Final = 1.05

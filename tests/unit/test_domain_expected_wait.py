@@ -254,7 +254,7 @@ def test_an_hour_without_callers_is_noticed() -> None:
 
 def test_two_callers_in_the_first_seconds_are_no_flood() -> None:
     arrivals = Arrivals(0, 0).with_one(1).with_one(2)
-    assert arrivals.per_s(2) < 2.1 / 60
+    assert arrivals.per_s(2) < 2.5 / 300
 
 
 # -- words ---------------------------------------------------------------------------
