@@ -160,6 +160,7 @@ class CallbackService:
             tasks_changed=self._tasks_changed.call,
             withdraw=self.node.dialer.withdraw_task,
             position=self.node.task_position,
+            expected_times=self.node.expected_waits.expected_times,
         )
         numbers = NumberCommands(
             store=store,

@@ -324,7 +324,8 @@ class AgentConnect(AmiEvent):
 class AgentComplete(AmiEvent):
     """A member is done with a call (apps/app_queue.c, send_agent_complete).
 
-    It is sent, too, when the member has transferred the caller.
+    It is sent, too, when the member has transferred the caller. The headers of the
+    caller's channel may be missing if that is gone (16.28).
     """
 
     read_class: ClassVar = "agent"

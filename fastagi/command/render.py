@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from fastagi.domain.expected_wait import rounded_minutes
+
 if TYPE_CHECKING:
     # Only for type checkers: importing the checks takes a while.
     from fastagi.checks.finding import Finding
@@ -35,6 +37,9 @@ def tasks(rows: Sequence[Mapping[str, Any]]) -> str:
     if any(task.get("chosen_at") for task in rows):
         columns["CHOSEN TIME"] = _chosen
     columns["TRIES"] = lambda task: str(task["attempts"])
+    # Without the service it is not known when a callback is expected.
+    if any(task.get("expected_at") for task in rows):
+        columns["EXPECTED"] = lambda task: _expected(task) or "-"
     columns["WHY"] = _why
     body = [[column(task) for column in columns.values()] for task in rows]
     return _table(list(columns), body)
@@ -182,6 +187,16 @@ def _priority(task: Mapping[str, Any]) -> str:
     return f" Priority {priority} in the queue." if priority else ""
 
 
+def _expected(task: Mapping[str, Any]) -> str:
+    """Return when a callback is expected, to the minute; empty if that is unknown."""
+    at = task.get("expected_at")
+    if at is None:
+        return ""
+    when = datetime.fromisoformat(at).astimezone()
+    today = when.date() == datetime.now(UTC).astimezone().date()
+    return f"{when:%H:%M}" if today else f"{when:%Y-%m-%d %H:%M}"
+
+
 def _describe(task: Mapping[str, Any]) -> str:
     """Return the state of a task in one or two sentences."""
     if task["ended_at"] is not None:
@@ -194,6 +209,8 @@ def _describe(task: Mapping[str, Any]) -> str:
                 f"Waits in line in Asterisk's queue at position {position}, for the"
                 " next agent in turn."
             )
+        if expected := _expected(task):
+            said += f" An agent is expected at about {expected}."
         if task["cancel_requested"]:
             return f"{said} The task is cancelled when it ends."
         return said
@@ -203,10 +220,11 @@ def _describe(task: Mapping[str, Any]) -> str:
             f"Waiting: {task['reason']}. To be called at the chosen time,"
             f" {_chosen(task)}, or when an agent is free after it, until {until}."
         )
+    expected = _expected(task) and f" Expected at about {_expected(task)}."
     if not task["queue_closed"]:
         return (
             f"Waiting: {task['reason']}. To be called from {_when(task['due_at'])} on,"
-            f" when an agent is free, until {until}."
+            f" when an agent is free, until {until}.{expected}"
         )
     if task["opens_at"] is None:
         when = "and is not known to open again"
@@ -255,14 +273,26 @@ def status(answer: Mapping[str, Any]) -> str:
             name,
             _opening(queue),
             queue["target"],
-            str(queue["members"]) if queue["known"] else "not in Asterisk",
+            _agents(queue),
             ", ".join(queue["free"]) or "-",
             _waiting(queue),
             _oldest(queue),
+            _wait(queue.get("expected_wait_s")),
+            _wait(queue.get("expected_callback_s")),
         )
         for name, queue in answer["queues"].items()
     ]
-    head = ("QUEUE", "OPEN", "TARGET", "AGENTS", "FREE", "WAITING", "OLDEST TASK")
+    head = (
+        "QUEUE",
+        "OPEN",
+        "TARGET",
+        "AGENTS",
+        "FREE",
+        "WAITING",
+        "OLDEST TASK",
+        "EXPECTED WAIT",
+        "NEXT CALLBACK",
+    )
     lines.append(_table(head, rows))
     return "\n".join(lines)
 
@@ -272,6 +302,22 @@ def _waiting(queue: Mapping[str, Any]) -> str:
     callbacks = queue.get("in_line", 0)
     more = f" + {_count(callbacks, 'callback')}" if callbacks else ""
     return f"{queue['waiting']}{more}"
+
+
+def _agents(queue: Mapping[str, Any]) -> str:
+    """Return how many members take calls: are logged in and not paused."""
+    if not queue["known"]:
+        return "not in Asterisk"
+    members, agents = queue["members"], queue.get("agents")
+    return str(members) if agents in (None, members) else f"{agents} of {members}"
+
+
+def _wait(wait_s: float | None) -> str:
+    """Return an expected wait, rounded as it is told to callers."""
+    minutes = rounded_minutes(wait_s)
+    if minutes is None:
+        return "-"
+    return f"about {minutes} min" if minutes else "less than 1 min"
 
 
 def _oldest(queue: Mapping[str, Any]) -> str:

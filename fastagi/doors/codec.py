@@ -233,6 +233,7 @@ def state_json(state: TaskState) -> Json:
         "opens_at": iso(state.opens_at),
         "time_zone": state.zone,
         "position": state.position,
+        "expected_at": iso(state.expected_at),
     }
 
 
@@ -354,7 +355,14 @@ def _queue_json(queue: QueueStatus) -> Json:
         "waiting": queue.waiting,
         "in_line": queue.in_line,
         "oldest_task_since": _to_the_second(queue.oldest_task_since),
+        "agents": queue.agents,
+        "expected_wait_s": _tenths(queue.expected_wait_s),
+        "expected_callback_s": _tenths(queue.expected_callback_s),
     }
+
+
+def _tenths(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
 
 
 def iso(at: datetime | None) -> str | None:

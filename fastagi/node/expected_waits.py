@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
 from attrs import define, frozen
@@ -363,6 +364,33 @@ class ExpectedWaits:
             if due_in_s <= 0:
                 line.tasks_ahead += 1
         return waits
+
+    def first_callbacks_s(self, waiting: Sequence[WaitingTask]) -> dict[str, float]:
+        """Return in how many seconds the next callback of each queue is expected.
+
+        Args:
+            waiting: all tasks that wait.
+        """
+        waits = self.callback_waits_s(waiting)
+        first_s: dict[str, float] = {}
+        for task in [*waiting, *self._placeholders()]:
+            wait_s = waits.get(task.id)
+            if wait_s is not None:
+                first_s[task.queue] = min(wait_s, first_s.get(task.queue, wait_s))
+        return first_s
+
+    async def expected_times(self) -> dict[int, datetime]:
+        """Return when open tasks are expected to be called, by task id.
+
+        Raises:
+            StoreUnavailable: the database can not be used.
+        """
+        waits = self.callback_waits_s(await self._store.waiting_tasks())
+        now = self._clock.now()
+        return {
+            task_id: now + timedelta(seconds=wait_s)
+            for task_id, wait_s in waits.items()
+        }
 
     def _line_of(self, key: str) -> _Line:
         live = self._queue_monitor.queues

@@ -9,7 +9,7 @@ Asterisk (requests, commands, expiry) is in :mod:`fastagi.service`.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, ParamSpec
@@ -24,6 +24,7 @@ from fastagi.ami.session import AmiSession, Credentials
 from fastagi.config.sections import AmiSettings, Settings
 from fastagi.dialplan import Path
 from fastagi.domain.names import folded
+from fastagi.domain.task import WaitingTask
 from fastagi.node.agi_scripts import AgiScripts
 from fastagi.node.astdb_requests import AstDbRequests
 from fastagi.node.call_tracker import CallTracker
@@ -433,8 +434,16 @@ class Node:
         """Number of attempts in progress that do not only wait in line."""
         return self.dialer.calls
 
+    def first_callbacks_s(self, waiting: Sequence[WaitingTask]) -> Mapping[str, float]:
+        """Return in how many seconds the next callback of each queue is expected."""
+        return self.expected_waits.first_callbacks_s(waiting)
+
     def queue_status(
-        self, name: str, now: float, oldest_task_since: datetime | None
+        self,
+        name: str,
+        now: float,
+        oldest_task_since: datetime | None,
+        expected_callback_s: float | None,
     ) -> QueueStatus:
         """Return the state of a queue of the settings.
 
@@ -443,6 +452,8 @@ class Node:
             now: epoch seconds.
             oldest_task_since: since when the oldest open task waits; None if there is
                 none.
+            expected_callback_s: in how many seconds its next callback is expected;
+                None if that is unknown.
         """
         key = target_key(self._settings().queues[name])
         live = self.queue_monitor.queues
@@ -463,6 +474,9 @@ class Node:
                 running.task.queue == name for running in self.dialer.placeholders()
             ),
             oldest_task_since=oldest_task_since,
+            agents=live.logged_in(key) if self.queue_monitor.ready else 0,
+            expected_wait_s=self.expected_waits.next_caller_s(name),
+            expected_callback_s=expected_callback_s,
         )
 
     def task_position(self, task_id: int) -> int | None:

@@ -326,6 +326,7 @@ class TaskState:
         zone: the name of the queue's time zone.
         position: the position in Asterisk's queue, from 1; None if the task does not
             wait in line there.
+        expected_at: when an agent is expected to take the callback; None: unknown.
     """
 
     task: CallbackTask
@@ -333,6 +334,7 @@ class TaskState:
     opens_at: datetime | None = None
     zone: str = "UTC"
     position: int | None = None
+    expected_at: datetime | None = None
 
 
 @frozen(kw_only=True)
@@ -437,6 +439,12 @@ class QueueStatus:
     #: Since when the oldest open task of the queue waits; None if there is none, or the
     #: database can not be used.
     oldest_task_since: datetime | None
+    #: Number of agents who take calls: logged in and not paused.
+    agents: int
+    #: How long a caller is expected to wait who joins now, and the task that is called
+    #: next, in seconds; None: unknown, or there is no task.
+    expected_wait_s: float | None
+    expected_callback_s: float | None
 
 
 @frozen(kw_only=True)

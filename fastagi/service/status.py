@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 
 from fastagi import __version__
 from fastagi.config.sections import Settings
-from fastagi.domain.task import Status
+from fastagi.domain.task import Status, WaitingTask
 from fastagi.errors import Problem
 from fastagi.runtime.clock import Clock
 from fastagi.service.commands import (
@@ -44,8 +44,19 @@ class NodeStatus(Protocol):
     def calls_under_way(self) -> int:
         """Number of attempts in progress that do not only wait in line."""
 
+    def first_callbacks_s(self, waiting: Sequence[WaitingTask]) -> Mapping[str, float]:
+        """Return in how many seconds the next callback of each queue is expected.
+
+        Args:
+            waiting: all tasks that wait.
+        """
+
     def queue_status(
-        self, name: str, now: float, oldest_task_since: datetime | None
+        self,
+        name: str,
+        now: float,
+        oldest_task_since: datetime | None,
+        expected_callback_s: float | None,
     ) -> QueueStatus:
         """Return the state of a queue at ``now`` (epoch seconds)."""
 
@@ -76,18 +87,21 @@ class StatusCommand:
         problem: Problem | None = None
         tasks: dict[Status, int] | None = None
         oldest: dict[str, datetime] = {}
+        waiting: list[WaitingTask] = []
         # Write, as reading still works on a full disk, where no request can be stored.
         writing = Deferred.fromCoroutine(self._store.set_mark(_STATUS_MARK, now))
         try:
             await writing.addTimeout(_DATABASE_S, self._clock.timers)
             tasks = await self._store.counts()
             oldest = await self._store.oldest_open(now)
+            waiting = await self._store.waiting_tasks()
         except StoreUnavailable as error:
             problem = error.database_problem
         except TimeoutError:
             problem = Problem(
                 "", f"it has not answered for {_DATABASE_S:g} s", "see the log"
             )
+        first_s = self._node.first_callbacks_s(waiting)
         holder = self._owner.lease.held
         return ServiceStatus(
             version=__version__,
@@ -101,7 +115,9 @@ class StatusCommand:
             oldest_task_since=min(oldest.values(), default=None),
             calls_under_way=self._node.calls_under_way,
             queues={
-                name: self._node.queue_status(name, now.timestamp(), oldest.get(name))
+                name: self._node.queue_status(
+                    name, now.timestamp(), oldest.get(name), first_s.get(name)
+                )
                 for name in self._settings().queues
             },
         )

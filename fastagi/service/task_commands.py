@@ -8,9 +8,11 @@ if no service runs.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
+
+from attrs import evolve
 
 from twisted.logger import Logger
 
@@ -50,6 +52,9 @@ from fastagi.service.requests import (
 from fastagi.store.errors import NoSuchTask
 from fastagi.store.store import TaskStore
 
+#: Returns when open tasks are expected to be called, by task id.
+ExpectedTimes: TypeAlias = Callable[[], Awaitable[Mapping[int, datetime]]]
+
 #: Maximum number of tasks read in one transaction, so that a caller who presses the key
 #: does not have to wait long for the database.
 _ROWS_AT_A_TIME: Final = 500
@@ -70,7 +75,21 @@ class TaskCommands:
         tasks_changed: Callable[[], None],
         withdraw: Callable[[int, Reason], None],
         position: Callable[[int], int | None],
+        expected_times: ExpectedTimes | None = None,
     ) -> None:
+        """Store the parts.
+
+        Args:
+            store: where the tasks are.
+            requests: stores a task that is added.
+            clock: the current time.
+            settings: the settings in force.
+            tasks_changed: called after a change of a task.
+            withdraw: ends the attempt of a task, by its id and with a reason.
+            position: returns the position of a task in Asterisk's queue, by its id.
+            expected_times: tells when open tasks are expected to be called; None: no
+                service runs.
+        """
         self._store = store
         self._requests = requests
         self._clock = clock
@@ -81,6 +100,7 @@ class TaskCommands:
         #: Ends the attempt of a task, by its id and with a reason.
         self._withdraw = withdraw
         self._opening_state = OpeningState(settings)
+        self._expected_times = expected_times
 
     def handlers(self) -> Mapping[type[Command], Handler]:
         """Return the handler of each command."""
@@ -114,7 +134,7 @@ class TaskCommands:
                 limit=min(left, _ROWS_AT_A_TIME),
                 before_id=before_id,
             )
-            found += [self._state(task) for task in tasks]
+            found += await self._states(tasks)
             if len(tasks) < min(left, _ROWS_AT_A_TIME):
                 break
             before_id = tasks[-1].id
@@ -125,8 +145,9 @@ class TaskCommands:
     async def show(self, command: ShowTask, actor: Actor) -> TaskStory:
         """Return one task with its attempts and its history."""
         task = await self._find(command.id)
+        (state,) = await self._states([task])
         return TaskStory(
-            state=self._state(task),
+            state=state,
             attempts=tuple(await self._store.attempts(task.id)),
             history=tuple(await self._store.history(task.id)),
         )
@@ -284,6 +305,19 @@ class TaskCommands:
                 )
         position = self._position(task.id) if task.status is Status.CALLING else None
         return TaskState(task=task, zone=zone, position=position)
+
+    async def _states(self, tasks: Sequence[CallbackTask]) -> Sequence[TaskState]:
+        """Return tasks with the times at which they are expected to be called."""
+        states = [self._state(task) for task in tasks]
+        if self._expected_times is None or not any(task.is_open for task in tasks):
+            return states
+        times = await self._expected_times()
+        return [
+            evolve(state, expected_at=times.get(state.task.id))
+            if state.task.is_open
+            else state
+            for state in states
+        ]
 
     async def _find(self, task_id: int) -> CallbackTask:
         task = await self._store.find(task_id)

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from calendar import day_name
 from typing import Any
 
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.domain.turns import Fairness
 from fastagi.node.expected_waits import ExpectedWaits
 from tests.emulator.calls import LiveCall
-from tests.emulator.scenarios import Answers
+from tests.emulator.scenarios import Answers, Refuses
 from tests.system.harness import (
     ALICE,
     BOB,
@@ -287,3 +288,79 @@ class TasksAheadTests(ExpectedWaitTestCase):
         self.request(NUMBER)
         self.world.run(5)
         self.assertEqual(self.expected_s(1), before)
+
+
+class ShownTests(ExpectedWaitTestCase):
+    def status(self) -> Any:
+        return self.world.ask("status")["result"]["queues"]["support"]
+
+    def test_status_shows_agents_and_expected_waits(self) -> None:
+        self.begin_with()
+        status = self.status()
+        self.assertEqual(status["agents"], 1)
+        self.assertEqual(status["expected_wait_s"], RING_S)
+        self.assertIsNone(status["expected_callback_s"])
+        self.alice.busy()
+        self.add()
+        self.live()
+        status = self.status()
+        self.assertGreater(status["expected_wait_s"], 100)
+        self.assertIsNotNone(status["expected_callback_s"])
+        self.support.pause(ALICE)
+        status = self.status()
+        self.assertEqual((status["agents"], status["members"]), (0, 1))
+        self.assertIsNone(status["expected_wait_s"])
+        self.assertIsNone(status["expected_callback_s"])
+
+    def test_tasks_say_when_they_are_expected_one_after_the_other(self) -> None:
+        self.begin_with()
+        self.alice.busy()
+        for number in range(3):
+            self.add(f"03011111{number:02}")
+            self.world.run(1)
+        rows = self.world.ask("tasks.list")["result"]
+        times = [row["expected_at"] for row in reversed(rows)]
+        self.assertNotIn(None, times)
+        self.assertEqual(times, sorted(set(times)))
+        story = self.world.ask("tasks.show", id=1)["result"]
+        self.assertEqual(story["task"]["expected_at"][:19], times[0][:19])
+
+    def test_placeholder_and_tasks_behind_it_say_when_they_are_expected(self) -> None:
+        self.begin_with(fairness=Fairness.PLACE)
+        self.alice.busy()
+        for number in range(2):
+            self.request(f"03011111{number:02}")
+            self.world.run(3)
+        rows = self.world.ask("tasks.list")["result"]
+        self.assertEqual([row["status"] for row in rows], ["pending", "calling"])
+        second, first = (row["expected_at"] for row in rows)
+        self.assertLess(first, second)
+        status = self.status()
+        self.assertApproximates(
+            status["expected_callback_s"], RING_S + HANDLING_S + RING_S, 0.1
+        )
+
+    def test_task_that_is_not_due_is_expected_when_it_is_due(self) -> None:
+        self.begin_with(retry_delay="20m")
+        self.client.always(Refuses.BUSY)
+        self.add()
+        self.world.run(30)
+        task = self.world.ask("tasks.show", id=1)["result"]["task"]
+        self.assertEqual(task["status"], "pending")
+        self.assertEqual(task["expected_at"], task["due_at"])
+
+    def test_it_is_not_known_while_the_queue_is_closed(self) -> None:
+        closed = dict.fromkeys((day.lower() for day in day_name), "closed")
+        self.begin_with(opening_hours={"time_zone": "UTC", **closed})
+        self.add()
+        task = self.world.ask("tasks.show", id=1)["result"]["task"]
+        self.assertTrue(task["queue_closed"])
+        self.assertIsNone(task["expected_at"])
+
+    def test_ended_task_expects_nothing(self) -> None:
+        self.begin_with()
+        self.add()
+        self.world.run(60)
+        task = self.world.ask("tasks.show", id=1)["result"]["task"]
+        self.assertEqual(task["status"], "completed")
+        self.assertIsNone(task["expected_at"])

@@ -241,6 +241,75 @@ def test_status_says_how_long_the_oldest_task_has_waited(
 
 
 @pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        (
+            {"agents": 2, "expected_wait_s": 5.0, "expected_callback_s": 130.2},
+            ["2 of 3", "less than 1 min", "about 3 min"],
+        ),
+        (
+            {"agents": 3, "expected_wait_s": None, "expected_callback_s": None},
+            ["3", "-", "-"],
+        ),
+        # Of a service that is older than this command.
+        ({}, ["3", "-", "-"]),
+    ],
+)
+def test_status_says_how_long_callers_and_callbacks_are_expected_to_wait(
+    known: dict[str, object], words: list[str]
+) -> None:
+    told = render.status(
+        {
+            "version": "1",
+            "started_at": "2026-11-24T17:00:00+00:00",
+            "asterisk": {"connected": True, "version": "22", "error": ""},
+            "database": "ok",
+            "tasks": {"pending": 1},
+            "calls_under_way": 0,
+            "queues": {
+                "a": {
+                    "target": "t",
+                    "known": True,
+                    "members": 3,
+                    "free": [],
+                    "waiting": 0,
+                    "open": True,
+                    "until": None,
+                    **known,
+                },
+            },
+        }
+    )
+    head, row = (re.split("  +", line) for line in told.splitlines()[-2:])
+    shown = dict(zip(head, row, strict=True))
+    columns = ("AGENTS", "EXPECTED WAIT", "NEXT CALLBACK")
+    assert [shown[column] for column in columns] == words
+
+
+def test_task_says_when_its_callback_is_expected() -> None:
+    soon = datetime.now(UTC).replace(microsecond=0)
+    waits = task(expected_at=soon.isoformat())
+    # Just before midnight the day may be over when it is shown.
+    at = f"{soon.astimezone():%H:%M}"
+    story = render.story({"task": waits, "history": [], "attempts": []})
+    assert re.search(rf" Expected at about ([\d-]{{10}} )?{at}\.$", story)
+    row = {**waits, "joined_at": "2026-11-24T16:24:00.000+00:00", "attempts": 1}
+    assert re.split("  +", render.tasks([row]).splitlines()[1])[6].endswith(at)
+
+
+def test_task_that_is_expected_on_another_day_says_which() -> None:
+    later = datetime.now(UTC) + timedelta(days=2)
+    story = render.story(
+        {
+            "task": task(expected_at=later.isoformat()),
+            "history": [],
+            "attempts": [],
+        }
+    )
+    assert story.endswith(f" Expected at about {later.astimezone():%Y-%m-%d %H:%M}.")
+
+
+@pytest.mark.parametrize(
     ("cancelled", "end"),
     [(False, ""), (True, " The task is cancelled when it ends.")],
 )
