@@ -31,6 +31,10 @@ EXTENSION_EXTEN: Final = "extension"
 #: Context of the leg to the client (``Local;1``), after the agent has answered.
 CALLER_CONTEXT: Final = "callback-caller"
 CALLER_EXTEN: Final = "s"
+#: Context in which the agent accepts a callback by a key; since version 7.
+AGENT_CONTEXT: Final = "callback-agent"
+#: Context that keeps Queue() from ringing some members; since version 7.
+SKIP_CONTEXT: Final = "callback-skip"
 #: Context for calls that the client's phone forwards; it ends them.
 NO_FORWARD_CONTEXT: Final = "callback-no-forward"
 #: Context of the hangup handler that reports the outcome of an attempt.
@@ -77,6 +81,18 @@ class Answer(StrEnum):
     ERROR = "ERROR"
 
 
+class AgentSaid(StrEnum):
+    """Values of CALLBACK_AGENT_SAID: what the agent said by a key."""
+
+    ACCEPTED = "ACCEPTED"
+    #: The task is to come again later.
+    LATER = "LATER"
+    #: Another agent is to be asked.
+    CANNOT = "CANNOT"
+    #: No key was pressed in time.
+    NOTHING = "NOTHING"
+
+
 class Variable(StrEnum):
     """Channel variables; Originate sets those of a callback."""
 
@@ -96,6 +112,9 @@ class Variable(StrEnum):
     CHANNEL = "CALLBACK_CHANNEL"
     ALERT = "CALLBACK_ALERT"
     ALERT_LANGUAGE = "CALLBACK_ALERT_LANGUAGE"
+    AGENT_KEYS = "CALLBACK_AGENT_KEYS"
+    AGENT_WAIT = "CALLBACK_AGENT_WAIT"
+    SKIP = "CALLBACK_SKIP"
     FORGET = "CALLBACK_FORGET"
     CALLERID_NUM = "CALLBACK_CALLERID_NUM"
     CALLERID_NAME = "CALLBACK_CALLERID_NAME"

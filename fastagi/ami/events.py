@@ -192,6 +192,7 @@ class UserEvent(AmiEvent):
     forwarded: str
     answered_ms: str
     queue_status: str
+    agent_said: str
 
 
 @attrs.frozen(kw_only=True)

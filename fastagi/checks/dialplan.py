@@ -33,6 +33,8 @@ CONTEXTS: Final = (
     dialplan.MEMBER_CONTEXT,
     "callback-forget",
     dialplan.CALLER_CONTEXT,
+    dialplan.AGENT_CONTEXT,
+    dialplan.SKIP_CONTEXT,
     "callback-answered",
     dialplan.NO_FORWARD_CONTEXT,
     dialplan.OUTCOME_CONTEXT,

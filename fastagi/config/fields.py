@@ -551,6 +551,24 @@ def parse_queue_options(value: object) -> str:
     return _plain(value, _LETTERS, 30, "letters, as Queue() takes them")
 
 
+def parse_key(value: object) -> str:
+    """Take one key of a telephone."""
+    # YAML reads a digit without quotes as a number.
+    digit = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 9
+    key = str(value) if digit else parse_text(value)
+    if len(key) == 1 and key in "0123456789*#":
+        return key
+    raise BadValue(
+        f"must be one key of a telephone (got {shown(key)})",
+        'write one of 0 to 9, "*" and "#", in quotes',
+    )
+
+
+def parse_key_or_none(value: object) -> str:
+    """Take one key of a telephone, or empty text for no key."""
+    return "" if value == "" else parse_key(value)
+
+
 def parse_language(value: object) -> str:
     """Take a language as Asterisk names it, or nothing."""
     text = parse_text(value)

@@ -29,6 +29,8 @@ from fastagi.config.values import (
     DisplayPrefix,
     HoursOfDay,
     HoursOfDays,
+    Key,
+    KeyOrEmpty,
     Language,
     NumberKinds,
     NumberPatterns,
@@ -48,6 +50,7 @@ from fastagi.config.values import (
     span,
 )
 from fastagi.config.zones import machine_zone
+from fastagi.domain.agent_keys import AgentKeyRules, NoKey
 from fastagi.domain.attempt import Disposition
 from fastagi.domain.hours import ALL_DAY, ALWAYS, CLOSED, DayHours, OpeningHours
 from fastagi.domain.names import folded
@@ -265,6 +268,32 @@ RESULTS: Mapping[str, Disposition] = {
 }
 
 
+class AgentKeys(Section):
+    """Keys by which an agent accepts a callback before the client is dialled."""
+
+    enabled: Switch = False
+    accept: Key = "1"
+    later: KeyOrEmpty = "2"
+    cannot: KeyOrEmpty = "3"
+    wait: Annotated[timedelta, span("1s", "2m")] = timedelta(seconds=10)
+    later_delay: Annotated[timedelta, span("1s", "1d")] = timedelta(minutes=5)
+    later_times: Annotated[int, number(0, 100)] = 3
+    cannot_pause: Annotated[timedelta, span("1s", "1d")] = timedelta(minutes=10)
+    no_key: Annotated[NoKey, choice(NoKey)] = NoKey.NO_ANSWER
+
+    @property
+    def rules(self) -> AgentKeyRules | None:
+        """What becomes of tasks, as the domain takes it; None: there are no keys."""
+        if not self.enabled:
+            return None
+        return AgentKeyRules(
+            later_delay=self.later_delay,
+            later_times=self.later_times,
+            cannot_pause=self.cannot_pause,
+            no_key=self.no_key,
+        )
+
+
 class QueueLayer(Section):
     """One layer of a queue's settings: ``defaults``, or what a queue says itself.
 
@@ -297,6 +326,7 @@ class QueueLayer(Section):
     handling_time: Annotated[timedelta, span("1s", "4h")] = timedelta(minutes=3)
     display_prefix: DisplayPrefix = ""
     member_language: Language = ""
+    agent_keys: AgentKeys = AgentKeys()
     sounds: Sounds = Sounds()
     numbers: Numbers = Numbers()
 
@@ -339,6 +369,7 @@ class QueueLayer(Section):
             success_duration_s=self.success_duration_s,
             member_attempts=self.member_attempts,
             member_retry_delay=self.member_retry_delay,
+            agent_keys=self.agent_keys.rules,
             by_result={
                 RESULTS[name]: ResultRule(attempts=result.attempts, delay=result.delay)
                 for name, result in self.retry
@@ -479,6 +510,7 @@ def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
                 f"{numbers.max_digits}",
             ),
         )
+    yield from _double_keys(values.get("agent_keys"))
     hours = values.get("opening_hours")
     if hours is not None and hours.in_use and hours.zone is None:
         yield BrokenRule(
@@ -502,6 +534,23 @@ def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
                         "client whatever they come to",
                     ),
                 )
+
+
+def _double_keys(keys: AgentKeys | None) -> Iterator[BrokenRule]:
+    """Find an agent's key that has two meanings."""
+    meanings: dict[str, str] = {}
+    for name in ("accept", "later", "cannot") if keys else ():
+        key = getattr(keys, name)
+        if key and key in meanings:
+            yield BrokenRule(
+                (f"agent_keys.{name}", f"agent_keys.{meanings[key]}"),
+                Problem(
+                    "",
+                    f"{name} and {meanings[key]} are the same key, {key}",
+                    "give each a key of its own",
+                ),
+            )
+        meanings.setdefault(key, name)
 
 
 def merge_layers(*layers: QueueLayer) -> dict[str, Any]:

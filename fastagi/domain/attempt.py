@@ -46,7 +46,8 @@ class Disposition(StrEnum):
     FORWARDED = "FORWARDED"
     #: The agent hung up while the client's phone rang.
     CANCEL = "CANCEL"
-    #: No agent answered, or the agent hung up before the client was dialled.
+    #: No agent answered, or none accepted the callback: the agent hung up before the
+    #: client was dialled, or did not press the key to accept.
     MEMBER_NO_ANSWER = "MEMBER NO ANSWER"
     #: Asterisk refused the Originate.
     NOT_PLACED = "NOT PLACED"
@@ -221,6 +222,9 @@ class Progress:
     reported_cause: int = 0
     #: Final SIP responses to the calls that the dialplan tried.
     reported_sip: set[int] = field(factory=set)
+    #: Why the agent who answered did not accept the callback; None if it is not known,
+    #: or if he did.
+    not_accepted: Code | None = None
     #: Whether a phone answered with another destination.
     forwarded: bool = False
     #: Whether Asterisk called that destination, so that not the client answered.
@@ -518,6 +522,9 @@ def _reason(disposition: Disposition, progress: Progress) -> Reason:
     if disposition is Disposition.SHORT:
         return because(Code.CLIENT_GONE_AT_ONCE)
     if disposition is Disposition.MEMBER_NO_ANSWER:
+        if progress.not_accepted is not None:
+            who = {"who": progress.member} if progress.member else {}
+            return because(progress.not_accepted, **who)
         if progress.member_answered_at is not None:
             return because(Code.AGENT_HUNG_UP_BEFORE_DIALLING)
         if progress.rung:

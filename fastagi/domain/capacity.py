@@ -42,8 +42,29 @@ class Capacity:
         self._taken = taken
         return granted
 
-    def take(self, target: str) -> bool:
-        """Grant one more callback to ``target``; return False if no agent is left."""
+    def spare(self, target: str) -> frozenset[str]:
+        """Return the agents whom one more callback to ``target`` could get."""
+        free = self._free.get(target, ())
+        taken = dict(self._taken)
+        found = set()
+        for interface in free:
+            if self.take(target, without=[one for one in free if one != interface]):
+                found.add(interface)
+            self._taken = dict(taken)
+        return frozenset(found)
+
+    def take(self, target: str, without: Collection[str] = ()) -> bool:
+        """Grant one more callback to ``target``; return False if no agent is left.
+
+        Args:
+            target: who takes the callback.
+            without: agents who are not rung for it.
+        """
+        if without:
+            allowed = [one for one in self._free.get(target, ()) if one not in without]
+            # It can be moved to these agents only, so it is a target of its own.
+            target = f"{target}, only {', '.join(allowed)}"
+            self._free[target] = allowed
         return self._match(target, set())
 
     def _match(self, target: str, seen: set[str]) -> bool:

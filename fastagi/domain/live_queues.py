@@ -447,7 +447,13 @@ class LiveQueues:
 
     def logged_in(self, queue: str) -> int:
         """Return how many agents of a queue are logged in and not paused."""
-        return sum(member.takes_calls for member in self.members(queue))
+        return len(self.who_is_logged_in(queue))
+
+    def who_is_logged_in(self, queue: str) -> frozenset[str]:
+        """Return the interfaces of agents who are logged in and not paused."""
+        return frozenset(
+            member.interface for member in self.members(queue) if member.takes_calls
+        )
 
     def agents(self, queue: str, wrapuptime_s: float, now: float) -> list[Agent]:
         """Return the agents of a queue who are logged in and not paused.

@@ -85,6 +85,9 @@ class Code(StrEnum):
     NETWORK_CONGESTED = "network_congested"
     AGENT_HUNG_UP_RINGING = "agent_hung_up_ringing"
     AGENT_HUNG_UP_BEFORE_DIALLING = "agent_hung_up_before_dialling"
+    AGENT_LATER = "agent_later"
+    AGENT_CANNOT = "agent_cannot"
+    AGENT_PRESSED_NO_KEY = "agent_pressed_no_key"
     NO_AGENT_ANSWERED = "no_agent_answered"
     NO_AGENT_RUNG = "no_agent_rung"
     NOT_PLACED = "not_placed"
@@ -100,6 +103,7 @@ class Code(StrEnum):
     CLIENT_BEING_CALLED = "client_being_called"
     AGENT_TAKEN = "agent_taken"
     NO_AGENT_LOGGED_IN = "no_agent_logged_in"
+    ONLY_REFUSING_AGENTS_FREE = "only_refusing_agents_free"
     TASK_TOO_OLD = "task_too_old"
     LINE_FULL = "line_full"
     LINE_NEEDED = "line_needed"
@@ -286,6 +290,15 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.AGENT_HUNG_UP_BEFORE_DIALLING: (
         "the agent hung up before the client was dialled",
     ),
+    Code.AGENT_LATER: ("{who} put the callback off", "the agent put the callback off"),
+    Code.AGENT_CANNOT: (
+        "{who} can not take the callback",
+        "the agent can not take the callback",
+    ),
+    Code.AGENT_PRESSED_NO_KEY: (
+        "{who} answered and pressed no key",
+        "the agent answered and pressed no key",
+    ),
     Code.NO_AGENT_ANSWERED: ("no agent answered (rung: {rung})",),
     Code.NO_AGENT_RUNG: ("no agent could be rung",),
     Code.NOT_PLACED: ("Asterisk did not place the call: {cause}",),
@@ -302,6 +315,9 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.AGENT_TAKEN: ("the agent was taken meanwhile",),
     Code.NO_AGENT_LOGGED_IN: (
         "no agent of the queue is logged in and not paused any more",
+    ),
+    Code.ONLY_REFUSING_AGENTS_FREE: (
+        "only agents are free who can not take this callback",
     ),
     Code.TASK_TOO_OLD: ("the task is too old",),
     Code.LINE_FULL: ("Asterisk's queue is full (maxlen)",),

@@ -9,6 +9,7 @@ from itertools import takewhile
 
 from attrs import field, frozen
 
+from fastagi.domain.agent_keys import AgentKeyRules
 from fastagi.domain.attempt import COUNTED, Disposition, Verdict
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import CallbackTask, Move
@@ -38,6 +39,8 @@ class RetryRules:
     member_attempts: int
     #: Time from such a try to the next; twice as long after two in a row, and so on.
     member_retry_delay: timedelta
+    #: What becomes of a task that an agent did not accept by a key; None: no keys.
+    agent_keys: AgentKeyRules | None = None
     #: Exceptions for some results.
     by_result: Mapping[Disposition, ResultRule] = field(factory=dict)
 
@@ -97,10 +100,25 @@ def decide(
             Move.GIVE_UP,
             because(Code.AGENT_TRIES_USED_UP, limit=limit, cause=verdict.why),
         )
+    if rules.agent_keys is not None:
+        refused = verdict.why.code in rules.agent_keys.refusals
+        if verdict.why.code is Code.AGENT_LATER:
+            return _retry(verdict, _later(task, rules.agent_keys, now), now)
+        if refused and verdict.member:
+            # Others may be asked at once: see `AgentsToAsk`.
+            return Decision(move=Move.RETRY, due_at=now, why=verdict.why)
     # An agent who did not answer once may answer soon. An agent who did not answer many
     # times is away, and the ringing disturbs others.
     in_a_row = 1 + sum(1 for _ in takewhile(_without_agent, reversed(earlier)))
     return _retry(verdict, in_a_row * rules.member_retry_delay, now)
+
+
+def _later(task: CallbackTask, rules: AgentKeyRules, now: datetime) -> timedelta:
+    """Return the time until a task comes again that an agent put off.
+
+    At most half of the time that is left, so that it comes again before it expires.
+    """
+    return min(rules.later_delay, (task.expires_at - now) / 2)
 
 
 def _without_agent(disposition: Disposition) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
@@ -41,6 +41,7 @@ from fastagi.ami.events import (
 from fastagi.ami.session import AmiSession
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.dialplan import Variable
+from fastagi.domain.agent_keys import NO_KEY, times_put_off
 from fastagi.domain.attempt import (
     Attempt,
     Disposition,
@@ -53,7 +54,7 @@ from fastagi.domain.attempt import (
 from fastagi.domain.names import folded
 from fastagi.domain.policy import dial_string
 from fastagi.domain.reason import Code, Reason, because
-from fastagi.domain.task import CallbackTask
+from fastagi.domain.task import CallbackTask, Kind
 from fastagi.errors import CallbackError
 from fastagi.node.dialplan_report import Outcome
 from fastagi.node.hold import Hold, refuses_all
@@ -62,6 +63,8 @@ from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.runtime.listeners import Listeners
 from fastagi.service.until_stored import until_stored
+from fastagi.speech import agent
+from fastagi.speech.choice import language_of
 from fastagi.store.errors import NoSuchTask, StaleTask, StoreUnavailable
 from fastagi.store.store import TaskAttempt, TaskStore
 
@@ -97,6 +100,8 @@ _SENT_AWAY: Final = {
 }
 #: Highest position in line that is stored; Asterisk may report nonsense.
 _MAX_POSITION: Final = 1_000_000
+#: The option of Queue() that keeps it from ringing the agents in CALLBACK_SKIP.
+_SKIP_OPTION: Final = f"b({dialplan.SKIP_CONTEXT}^s^1)"
 #: The argument of an option of Queue(), in parentheses.
 _OPTION_ARGUMENT: Final = re.compile(r"\([^)]*\)")
 _CALLER_ID: Final = re.compile(r'\s*(?:"(?P<name>[^"]*)"\s*)?<?(?P<num>[^<>"]*)>?\s*')
@@ -123,6 +128,10 @@ class RunningAttempt:
     progress: Progress = field(factory=Progress)
     #: Whether it waits in line at the place of its task, or only rings free agents.
     is_placeholder: bool = False
+    #: Interfaces of the agents who are not rung for it. Unknown after a restart.
+    skips: frozenset[str] = frozenset()
+    #: How often agents put the task off before.
+    times_put_off: int = 0
     #: Whether it has ended; its verdict may not be stored yet.
     closing: bool = False
     #: Whether the database was set back and lost the attempt for good.
@@ -167,6 +176,7 @@ class Dialer:
         clock: Clock,
         background: Background,
         hold: Hold,
+        dialplan_has_agent_keys: Callable[[], bool],
     ) -> None:
         self.running: dict[str, RunningAttempt] = {}
         self._manager = manager
@@ -174,6 +184,8 @@ class Dialer:
         self._clock = clock
         self._background = background
         self._hold = hold
+        #: Whether the dialplan that Asterisk has loaded can ask agents for a key.
+        self._dialplan_has_agent_keys = dialplan_has_agent_keys
         #: Channel ids of ended attempts whose outcome AstDB still has to delete.
         self._kept_in_astdb: deque[str] = deque(maxlen=1000)
         #: Verdicts on the latest attempts, by channel id.
@@ -228,21 +240,22 @@ class Dialer:
         """Number of attempts in progress that do not only wait in line."""
         return len(self.running) - len(self.placeholders())
 
-    def waiting_for_member(self, target: str) -> int:
-        """Return how many attempts need a free member of the target.
+    def waiting_for_member(self, target: str) -> list[RunningAttempt]:
+        """Return the attempts that need a free member of the target.
 
         An attempt to an extension needs its only member from beginning to end.
         """
-        return sum(
-            running.target == target
+        return [
+            running
+            for running in self.running.values()
+            if running.target == target
             and (
                 running.progress.waits_for_member
                 # Asterisk reports that the phone rings a while after it was dialled;
                 # until then the phone looks free.
                 or bool(running.settings.target_extension and not running.closing)
             )
-            for running in self.running.values()
-        )
+        ]
 
     def busy_keys(self) -> set[str]:
         """Return the client keys of attempts in progress.
@@ -268,7 +281,11 @@ class Dialer:
     # -- placing -----------------------------------------------------------
 
     def place(
-        self, begun: TaskAttempt, settings: QueueSettings, position: int | None = None
+        self,
+        begun: TaskAttempt,
+        settings: QueueSettings,
+        position: int | None = None,
+        skips: frozenset[str] = frozenset(),
     ) -> None:
         """Send the Originate of an attempt that has just been stored.
 
@@ -277,9 +294,12 @@ class Dialer:
             settings: the settings of its queue.
             position: the position in line of a placeholder, from 1; None: the call
                 rings a free agent at once.
+            skips: interfaces of the agents who are not rung for it.
         """
         running = self._add(begun, settings)
         running.is_placeholder = position is not None
+        running.skips = skips
+        running.times_put_off = times_put_off(begun.answers)
         self._background.start("originate", self._originate(running, position))
 
     def withdraw(self, number_key: str, why: Reason) -> None:
@@ -528,11 +548,11 @@ class Dialer:
             Variable.MEMBER_RING_TIME: f"{settings.member_ring_time_s:.0f}",
             Variable.CALLER_RING_TIME: f"{settings.caller_ring_time_s:.0f}",
             Variable.CHANNEL: dial_string(settings.outbound_channel, task.number),
-            Variable.ALERT: settings.sounds.member_alert,
             Variable.ALERT_LANGUAGE: settings.member_language,
             Variable.CALLERID_NAME: caller_name,
             Variable.CALLERID_NUM: caller_num,
             Variable.FORGET: forget,
+            **self._keys(running),
         }
         exten, timeout_s = dialplan.QUEUE_EXTEN, settings.member_ring_time_s
         if settings.target_extension:
@@ -542,9 +562,14 @@ class Dialer:
             variables[Variable.POSITION] = str(position)
             variables[Variable.PRIORITY] = str(task.priority)
             variables[Variable.QUEUE_OPTIONS] = _without_music(settings.queue_options)
-        for name, value in variables.items():
+        alert = self._alert(running)
+        for name, value in [*variables.items(), *((Variable.ALERT, a) for a in alert)]:
             if _UNSAFE_VALUE.search(value):
                 raise ValueError(f"{name} can not be passed to Asterisk: {value!r}")
+        variables[Variable.ALERT] = "&".join(alert)
+        if skips := _locations(running.skips):
+            variables[Variable.QUEUE_OPTIONS] += _SKIP_OPTION
+            variables[f"__{Variable.SKIP}"] = "&".join(skips)
         name = f"{settings.display_prefix}{task.name}"
         return actions.originate(
             channel=f"Local/{exten}@{dialplan.MEMBER_CONTEXT}/n",
@@ -557,6 +582,41 @@ class Dialer:
             variables=variables,
             timeout_s=timeout_s + _ORIGINATE_MARGIN_S,
         )
+
+    def _asks_for_key(self, running: RunningAttempt) -> bool:
+        """Whether the agent is to accept the attempt by a key."""
+        return running.settings.agent_keys.enabled and self._dialplan_has_agent_keys()
+
+    def _keys(self, running: RunningAttempt) -> dict[str, str]:
+        """Return the variables that make the agent accept by a key, if that is wanted.
+
+        When the task was put off as often as allowed, the key for "later" means
+        "cannot".
+        """
+        if not self._asks_for_key(running):
+            return {}
+        keys = running.settings.agent_keys
+        later, cannot = keys.later or NO_KEY, keys.cannot or NO_KEY
+        if running.times_put_off < keys.later_times:
+            meanings = f"{keys.accept}{later}{cannot}{NO_KEY}"
+        else:
+            meanings = f"{keys.accept}{NO_KEY}{cannot}{later}"
+        return {
+            Variable.AGENT_KEYS: meanings,
+            Variable.AGENT_WAIT: f"{keys.wait.total_seconds():g}",
+        }
+
+    def _alert(self, running: RunningAttempt) -> list[str]:
+        """Return the sound files that the agent hears before the client is dialled."""
+        settings, task = running.settings, running.task
+        if not self._asks_for_key(running):
+            return [settings.sounds.member_alert]
+        language = language_of(settings.member_language)
+        keys = settings.agent_keys
+        words = list(agent.asked(language, None, missed=task.kind is Kind.MISSED))
+        if task.kind is Kind.MANUAL:
+            words = []
+        return [*words, *agent.keys(language, keys.accept, keys.later, keys.cannot)]
 
     # -- following ---------------------------------------------------------
 
@@ -689,7 +749,7 @@ class Dialer:
                 " is the file in Asterisk's sounds directory, in the language of the"
                 " agent?",
                 task_id=running.task.id,
-                sound=running.settings.sounds.member_alert,
+                sound="&".join(self._alert(running)),
             )
 
     def _hangup(self, event: Hangup) -> None:
@@ -928,6 +988,15 @@ def _client_answered_at(running: RunningAttempt) -> datetime | None:
         if reported := running.progress.reported_answered_at:
             known.append(datetime.fromtimestamp(reported, UTC))
     return min((at for at in known if at is not None), default=None)
+
+
+def _locations(interfaces: Iterable[str]) -> list[str]:
+    """Return interfaces as DIALEDPEERNUMBER has them, without their technology.
+
+    An interface that can not be passed to Asterisk is left out: that agent may be rung.
+    """
+    locations = (interface.partition("/")[2] for interface in sorted(interfaces))
+    return [one for one in locations if one and not _UNSAFE_VALUE.search(one)]
 
 
 def _without_music(options: str) -> str:

@@ -13,8 +13,16 @@ from typing import Final
 from attrs import frozen
 
 from fastagi.ami.events import UserEvent
+from fastagi.dialplan import AgentSaid
 from fastagi.domain.attempt import Progress
+from fastagi.domain.reason import Code
 
+#: Why an agent did not accept a callback, by what the agent said by a key.
+_NOT_ACCEPTED: Final = {
+    AgentSaid.LATER.value: Code.AGENT_LATER,
+    AgentSaid.CANNOT.value: Code.AGENT_CANNOT,
+    AgentSaid.NOTHING.value: Code.AGENT_PRESSED_NO_KEY,
+}
 #: Number of digits from which a number is malformed.
 _TOO_LONG: Final = 12
 #: The same for a time in milliseconds.
@@ -39,6 +47,8 @@ class Outcome:
     #: When the client answered, in epoch seconds of Asterisk's clock; 0 if not
     #: reported.
     answered_at: float = 0.0
+    #: What the agent said by a key; empty if no key was asked for.
+    agent_said: str = ""
 
     @classmethod
     def said(cls, event: UserEvent) -> Outcome:
@@ -51,12 +61,13 @@ class Outcome:
             event.sip,
             event.forwarded,
             event.answered_ms,
+            event.agent_said,
         )
 
     @classmethod
     def kept(cls, value: str) -> Outcome:
         """Return the outcome in an AstDB entry; older dialplans write fewer fields."""
-        return cls._read(*(value.split(":") + [""] * 6)[:7])
+        return cls._read(*(value.split(":") + [""] * 7)[:8])
 
     @classmethod
     def _read(
@@ -68,6 +79,7 @@ class Outcome:
         sip: str,
         forwarded: str,
         answered_ms: str,
+        agent_said: str,
     ) -> Outcome:
         return cls(
             dialstatus=dialstatus,
@@ -77,12 +89,15 @@ class Outcome:
             sip=tuple(code for code in map(_number, sip.split("+")) if code),
             forwarded=forwarded == "1",
             answered_at=_number(answered_ms, _TOO_LATE) / 1000,
+            agent_said=agent_said,
         )
 
     def tell(self, progress: Progress, at: float) -> None:
         """Add the outcome to the progress of an attempt."""
         if self.forwarded:
             progress.forwarded = True
+        if self.agent_said in _NOT_ACCEPTED:
+            progress.not_accepted = _NOT_ACCEPTED[self.agent_said]
         progress.caller_reported(
             self.dialstatus,
             self.talk_s,

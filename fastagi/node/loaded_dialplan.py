@@ -21,6 +21,7 @@ from fastagi.config.sections import Settings
 _HAS_PLACES: Final = (
     f"DIALPLAN_EXISTS({dialplan.MEMBER_CONTEXT},{dialplan.PLACE_EXTEN},1)"
 )
+_HAS_AGENT_KEYS: Final = f"DIALPLAN_EXISTS({dialplan.AGENT_CONTEXT},s,1)"
 _HAS_OFFERS: Final = f"DIALPLAN_EXISTS({dialplan.OFFER_CONTEXT},s,1)"
 
 
@@ -38,6 +39,9 @@ class LoadedDialplan:
         self.has_places = False
         #: Whether it can ask a caller who waits, and whether that is needed.
         self.has_offers = False
+        #: Whether it can have agents accept by a key. Yes, until Asterisk says no: an
+        #: older dialplan ignores what it is told.
+        self.has_agent_keys = True
 
     async def learn(self) -> None:
         """Ask for what any queue needs; without an answer the former one stands."""
@@ -58,6 +62,14 @@ class LoadedDialplan:
                 "offer a callback",
             )
         )
+        if any(queue.agent_keys.enabled for queue in queues):
+            self.has_agent_keys = await self._has(
+                _HAS_AGENT_KEYS,
+                self.has_agent_keys,
+                "clients are called without a key of the agent, whatever 'agent_keys'"
+                " says",
+                "ask agents for a key",
+            )
 
     async def _has(self, what: str, before: bool, instead: str, ability: str) -> bool:
         """Ask Asterisk for an ability of its dialplan.

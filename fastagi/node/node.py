@@ -129,6 +129,7 @@ class Node:
             clock=clock,
             background=background,
             hold=self.hold,
+            dialplan_has_agent_keys=lambda: self.dialplan.has_agent_keys,
         )
         self.queue_log_sink = QueueLogSink(
             manager=self.manager,

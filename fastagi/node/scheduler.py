@@ -10,7 +10,7 @@ queues where clients keep their place, it puts a task in line when its turn is n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -19,6 +19,11 @@ from attrs import frozen
 from twisted.logger import Logger
 
 from fastagi.config.sections import Settings
+from fastagi.domain.agent_keys import (
+    AgentsToAsk,
+    only_refused_are_free,
+    refused_until,
+)
 from fastagi.domain.capacity import Capacity
 from fastagi.domain.names import folded
 from fastagi.domain.reason import Code, Reason, because
@@ -106,6 +111,9 @@ class Scheduler:
         self._paused: dict[str, float] = {}
         #: The queues that were open at the last pass.
         self._open: frozenset[str] = frozenset()
+        #: When the first task may be begun for which only other agents may be asked,
+        #: in epoch seconds; None if there is none.
+        self._held_until: float | None = None
         self._hold = hold
         self._worker = Worker(
             self._place_calls,
@@ -190,6 +198,7 @@ class Scheduler:
         now = self._clock.epoch_s()
         settings = self._settings()
         targets = self._targets()
+        self._held_until = None
         self._update_open_queues(now)
         self._update_placeholders(now)
         if self._hold.holds():
@@ -212,7 +221,8 @@ class Scheduler:
         ):
             if not self._may_call():
                 return self._next_change(targets, now)
-            begun = await self._begin_attempt(spare, chosen_first=True)
+            agents = self._agents_to_ask(spare, capacity)
+            begun = await self._begin_attempt(spare, agents, chosen_first=True)
             if begun is None:
                 break
             queue = self._settings().queue(begun.task.queue)
@@ -220,12 +230,13 @@ class Scheduler:
             now = self._clock.epoch_s()
             why_not = self._reason_not_to_place(begun, now)
             capacity = self._capacity(targets, now)
+            skips = self._skips(begun)
             if why_not is not None:
                 self._dialer.drop(begun, queue, why_not)
-            elif not capacity.take(folded(target_key(queue))):
+            elif not capacity.take(folded(target_key(queue)), skips):
                 self._dialer.drop(begun, queue, because(Code.AGENT_TAKEN))
             else:
-                self._dialer.place(begun, queue)
+                self._dialer.place(begun, queue, skips=skips)
             if not self._is_ready or self._hold.holds():
                 return self._next_change(targets, now)
         else:
@@ -243,9 +254,40 @@ class Scheduler:
             self._next_due = min(at.timestamp(), latest) if at else latest
         return self._next_change(targets, now)
 
+    def _agents_to_ask(
+        self,
+        queues: Iterable[str],
+        free: Capacity | frozenset[str],
+        *,
+        in_line: bool = False,
+    ) -> dict[str, AgentsToAsk]:
+        """Return who may be asked, for the queues whose agents may refuse a task."""
+        agents = {}
+        for name in queues:
+            queue = self._settings().queue(name)
+            key, rules = target_key(queue), queue.retry_rules.agent_keys
+            if rules is not None:
+                agents[name] = AgentsToAsk(
+                    rules=rules,
+                    free=free.spare(folded(key))
+                    if isinstance(free, Capacity)
+                    else free,
+                    logged_in=self._queue_monitor.queues.who_is_logged_in(key),
+                    in_line=in_line,
+                )
+        return agents
+
+    def _skips(self, begun: TaskAttempt) -> frozenset[str]:
+        """Return the agents who are not rung for an attempt."""
+        rules = self._settings().queue(begun.task.queue).retry_rules.agent_keys
+        if rules is None:
+            return frozenset()
+        return frozenset(refused_until(begun.answers, rules, self._clock.now()))
+
     async def _begin_attempt(
         self,
         queues: frozenset[str],
+        agents: Mapping[str, AgentsToAsk],
         last: Turn = ANY_TURN,
         *,
         chosen_first: bool = False,
@@ -254,6 +296,7 @@ class Scheduler:
 
         Args:
             queues: the queues whose tasks may be called now.
+            agents: who may be asked, for queues whose agents may refuse a task.
             last: a task with a later turn is not begun.
             chosen_first: whether tasks with a chosen time come before all others.
 
@@ -272,8 +315,12 @@ class Scheduler:
                 number_rules=rules,
                 last=last,
                 chosen_first=chosen_first,
+                agents=agents,
             )
             self._log_not_begun(due.not_begun)
+            if due.held_until is not None:
+                held_until = due.held_until.timestamp()
+                self._held_until = min(held_until, self._held_until or held_until)
             if due.begun:
                 return due.begun[0]
             if not due.not_begun:
@@ -317,6 +364,12 @@ class Scheduler:
                 self._dialer.leave_line(running, because(Code.TASK_TOO_OLD))
             elif target in queues and not queues.logged_in(target):
                 self._dialer.leave_line(running, because(Code.NO_AGENT_LOGGED_IN))
+            elif not running.progress.ringing and only_refused_are_free(
+                self._free(target, running.settings.wrapuptime_s, now), running.skips
+            ):
+                self._dialer.leave_line(
+                    running, because(Code.ONLY_REFUSING_AGENTS_FREE)
+                )
         for target in {running.target for running in self._dialer.placeholders()}:
             self._make_room(target)
 
@@ -338,6 +391,9 @@ class Scheduler:
         others += [running.task.turn for running in in_line if running is not last]
         if others and min(others) < last.task.turn:
             self._dialer.leave_line(last, because(Code.LINE_NEEDED))
+
+    def _free(self, target: str, wrapuptime_s: float, now: float) -> frozenset[str]:
+        return frozenset(self._queue_monitor.queues.free(target, wrapuptime_s, now))
 
     def _note_place(self, running: RunningAttempt) -> None:
         self._queue_monitor.queues.placeholder(
@@ -386,7 +442,12 @@ class Scheduler:
             if not self._may_call():
                 return False
             asked_at = self._clock.now()
-            begun = await self._begin_attempt(queues, last)
+            free = self._free(target.key, target.wrapuptime_s, asked_at.timestamp())
+            agents = self._agents_to_ask(queues, free, in_line=True)
+            begun = await self._begin_attempt(queues, agents, last)
+            if begun is None and self._held_until is not None:
+                # A task may be begun when another agent is free.
+                return True
             if begun is None:
                 await self._note_nothing_due(target, queues, last, asked_at)
                 return True
@@ -400,7 +461,7 @@ class Scheduler:
             position = self._queue_monitor.queues.position_of(
                 begun.task.turn, target.key
             )
-            self._dialer.place(begun, queue, position)
+            self._dialer.place(begun, queue, position, self._skips(begun))
             self._note_place(self._dialer.running[begun.attempt.channel_id])
         return True
 
@@ -477,9 +538,12 @@ class Scheduler:
         for target in targets:
             key = folded(target.key)
             free[key] = queues.free(target.key, target.wrapuptime_s, now)
-            claimed[key] = claimed.get(key, 0) + self._dialer.waiting_for_member(
-                target.key
-            )
+            for running in self._dialer.waiting_for_member(target.key):
+                claims = key
+                if running.skips:
+                    claims = f"{key}, {running.attempt.channel_id}"
+                    free[claims] = free[key] - running.skips
+                claimed[claims] = claimed.get(claims, 0) + 1
         return Capacity(free, claimed)
 
     def _next_change(self, targets: list[Target], now: float) -> float | None:
@@ -489,7 +553,11 @@ class Scheduler:
         """
         queues = self._queue_monitor.queues
         moments = [queues.next_free_at(t.key, t.wrapuptime_s, now) for t in targets]
-        moments += [self._next_due, self._opening_state.next_change(now)]
+        moments += [
+            self._next_due,
+            self._held_until,
+            self._opening_state.next_change(now),
+        ]
         moments += [nothing.until for nothing in self._nothing_due.values()]
         moments += self._paused.values()
         moments += [

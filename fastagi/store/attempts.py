@@ -15,6 +15,12 @@ import sqlalchemy as sa
 from attrs import evolve
 from sqlalchemy import and_, bindparam, case, func, insert, or_, select, text, update
 
+from fastagi.domain.agent_keys import (
+    NOT_ACCEPTED,
+    AgentAnswer,
+    AgentsToAsk,
+    refused_until,
+)
 from fastagi.domain.attempt import Attempt, Disposition, Verdict
 from fastagi.domain.chosen_time import waits_for
 from fastagi.domain.limits import CallLimits, called_too_often
@@ -67,6 +73,7 @@ _DUE: Final = (
         ),
         _task.c.expires_at > bindparam("now"),
         _task.c.number_key.not_in(bindparam("busy_keys", expanding=True)),
+        _task.c.id.not_in(bindparam("held", expanding=True)),
     )
     .order_by(
         case((_CHOSEN_FIRST, 0), else_=1),
@@ -96,6 +103,14 @@ _DISPOSITIONS: Final = (
     .order_by(_attempt.c.id.desc())
     .limit(bindparam("most"))
 )
+#: The attempts of a task that an agent answered and did not accept.
+_NOT_ACCEPTED: Final = select(
+    _attempt.c.member, _attempt.c.reason_code, _attempt.c.ended_at
+).where(
+    _attempt.c.task_id == bindparam("task_id"),
+    _attempt.c.reason_code.in_(sorted(code.value for code in NOT_ACCEPTED)),
+    _attempt.c.ended_at.is_not(None),
+)
 _END_ATTEMPT: Final = (
     update(_attempt)
     .where(_attempt.c.id == bindparam("old_id"), text(schema.UNDER_WAY))
@@ -124,6 +139,8 @@ _SETTLE_CHOSEN_TIME: Final = (
 #: Maximum number of tasks put off in one transaction, because requests of callers wait
 #: for its end.
 _MAX_NOT_BEGUN: Final = 100
+#: Maximum number of tasks passed over in one transaction that wait for other agents.
+_MAX_HELD: Final = 100
 #: Dispositions of attempts in which the client answered, or may have answered.
 _MAY_HAVE_ANSWERED: Final = frozenset(
     {Disposition.ANSWERED, Disposition.SHORT, Disposition.UNKNOWN}
@@ -140,6 +157,7 @@ def begin_attempts(
     number_rules: Mapping[str, NumberRules],
     last: Turn,
     chosen_first: bool,
+    agents: Mapping[str, AgentsToAsk],
     node: str,
 ) -> BeginResult:
     """Begin an attempt for each of the first due tasks, one per channel id.
@@ -154,10 +172,12 @@ def begin_attempts(
         number_rules: which numbers each queue may call; a queue without: any.
         last: the last turn whose task may be begun.
         chosen_first: whether tasks with a chosen time come before all others.
+        agents: who may be asked, for each queue whose agents may refuse a task.
         node: the name of the Asterisk that places the calls.
     """
     begun: list[TaskAttempt] = []
     not_begun: list[CallbackTask] = []
+    held: dict[int, datetime] = {}
     for channel_id in channel_ids:
         task = _next_to_call(
             conn,
@@ -168,12 +188,14 @@ def begin_attempts(
             number_rules,
             last,
             chosen_first,
+            agents,
             not_begun,
+            held,
         )
         if task is None:
             break
-        begun.append(_begin(conn, task, channel_id, now, node))
-    return BeginResult(begun, not_begun)
+        begun.append(_begin(conn, *task, channel_id, now, node))
+    return BeginResult(begun, not_begun, min(held.values(), default=None))
 
 
 def _next_to_call(
@@ -185,9 +207,14 @@ def _next_to_call(
     number_rules: Mapping[str, NumberRules],
     last: Turn,
     chosen_first: bool,
+    agents: Mapping[str, AgentsToAsk],
     not_begun: list[CallbackTask],
-) -> CallbackTask | None:
-    """Put off due tasks that must not be called; return the first that may, or None."""
+    held: dict[int, datetime],
+) -> tuple[CallbackTask, tuple[AgentAnswer, ...]] | None:
+    """Put off due tasks that must not be called; return the first that may, or None.
+
+    Tasks that wait for another agent than those who are free are added to ``held``.
+    """
     if limits.all_free_at(conn, call_limits, now) is not None:
         return None
     free = [
@@ -202,17 +229,34 @@ def _next_to_call(
         "chosen_first": chosen_first,
         "most": 1,
     }
-    while free and len(not_begun) < _MAX_NOT_BEGUN:
-        row = conn.execute(_DUE, due).first()
+    while free and len(not_begun) < _MAX_NOT_BEGUN and len(held) < _MAX_HELD:
+        row = conn.execute(_DUE, {**due, "held": list(held)}).first()
         if row is None:
             return None
         task = task_of(row)
         rules = number_rules.get(task.queue)
         moved = _end_or_delay(conn, task, now, call_limits.per_number, rules)
-        if moved is None:
-            return task
-        not_begun.append(moved)
+        if moved is not None:
+            not_begun.append(moved)
+            continue
+        asked = agents.get(task.queue)
+        if asked is None:
+            return task, ()
+        answers = _answers(conn, task)
+        refused = refused_until(answers, asked.rules, now)
+        if asked.may_ask(refused):
+            return task, answers
+        held[task.id] = min(refused.values())
     return None
+
+
+def _answers(conn: sa.Connection, task: CallbackTask) -> tuple[AgentAnswer, ...]:
+    """Return how agents answered the task's attempts without accepting them."""
+    rows = conn.execute(_NOT_ACCEPTED, {"task_id": task.id}).all()
+    return tuple(
+        AgentAnswer(row.member, Code(row.reason_code), moment(row.ended_at))
+        for row in rows
+    )
 
 
 def _end_or_delay(
@@ -244,6 +288,7 @@ def _end_or_delay(
 def _begin(
     conn: sa.Connection,
     task: CallbackTask,
+    answers: tuple[AgentAnswer, ...],
     channel_id: str,
     now: datetime,
     node: str,
@@ -253,7 +298,7 @@ def _begin(
     )
     number = task.attempts + task.member_attempts + 1
     why = because(Code.ATTEMPT_BEGINS, number=number, channel_id=channel_id)
-    return _store_attempt(conn, task, attempt, now, why)
+    return evolve(_store_attempt(conn, task, attempt, now, why), answers=answers)
 
 
 def _store_attempt(

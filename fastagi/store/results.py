@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from attrs import frozen
 
+from fastagi.domain.agent_keys import AgentAnswer
 from fastagi.domain.attempt import Attempt
 from fastagi.domain.blocked_numbers import BlockedNumber
 from fastagi.domain.reason import Reason
@@ -37,6 +40,8 @@ class TaskAttempt:
 
     task: CallbackTask
     attempt: Attempt
+    #: How agents answered earlier attempts without accepting them, if that was asked.
+    answers: tuple[AgentAnswer, ...] = ()
 
 
 @frozen
@@ -56,6 +61,9 @@ class BeginResult:
     #: Tasks that must not be called now: they have ended, or are due again when their
     #: numbers may be called.
     not_begun: list[CallbackTask]
+    #: When the first of the tasks may be begun that wait for another agent than those
+    #: who are free; None if there is none.
+    held_until: datetime | None = None
 
 
 @frozen

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
 
+from fastagi.domain.agent_keys import AgentsToAsk
 from fastagi.domain.attempt import DEFAULT_NODE, Attempt, Verdict
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
 from fastagi.domain.expected_wait import Measured
@@ -69,6 +70,7 @@ _COUNTED_AT_ONCE: Final = 50_000
 _MOST_WAITING: Final = 1_000
 _NO_LIMITS: Final = CallLimits()
 _ANY_NUMBER: Final[Mapping[str, NumberRules]] = {}
+_ANY_AGENT: Final[Mapping[str, AgentsToAsk]] = {}
 
 
 class TaskStore:
@@ -209,6 +211,7 @@ class TaskStore:
         number_rules: Mapping[str, NumberRules] = _ANY_NUMBER,
         last: Turn = ANY_TURN,
         chosen_first: bool = False,
+        agents: Mapping[str, AgentsToAsk] = _ANY_AGENT,
     ) -> BeginResult:
         """Begin attempts of due tasks, the first in line first.
 
@@ -226,6 +229,8 @@ class TaskStore:
                 task whose number is not allowed any more ends.
             last: the last turn whose task may be begun.
             chosen_first: whether tasks with a chosen time come before all others.
+            agents: who may be asked, for each queue whose agents may refuse a task. A
+                task is passed over as long as only agents are free who refused it.
         """
         if not queues or not channel_ids:
             return BeginResult([], [])
@@ -240,6 +245,7 @@ class TaskStore:
             number_rules,
             last,
             chosen_first,
+            agents,
             self._node,
         )
 

@@ -87,6 +87,7 @@ class FakeAsterisk:
         self.dialplan_has = {
             "DIALPLAN_EXISTS(callback-member,place,1)",
             "DIALPLAN_EXISTS(callback-offer,s,1)",
+            "DIALPLAN_EXISTS(callback-agent,s,1)",
         }
         #: CALLBACK_WHEN_DOWN is "keep".
         self.keeps_requests = False

@@ -18,7 +18,7 @@ from tests.emulator.agi_client import AgiClientProtocol, AsteriskAgi
 from tests.emulator.manager import Action
 from tests.emulator.phones import NO_CAUSE, NORMAL, REFUSALS, UNKNOWN, Ring
 from tests.emulator.queues import Queue, Visit
-from tests.emulator.scenarios import Refuses
+from tests.emulator.scenarios import Answers, Refuses
 from tests.emulator.wires import Wire
 
 #: What the dialplan takes from AGI().
@@ -68,6 +68,8 @@ class Callback:
         self._answered_at: float | None = None
         self._responded = False
         self._ended = False
+        #: What the agent said by a key.
+        self._agent_said = ""
         #: The agent has sent the client on to another queue.
         self.transferred = False
         resource = action.get("Channel").removeprefix("Local/")
@@ -140,6 +142,7 @@ class Callback:
                 left=self._left_queue,
                 timeout_s=None if in_line else ring_s,
                 position=int(self._variable("CALLBACK_POSITION")) if in_line else None,
+                skips=self._skips(queue),
             )
             return
         half.at(half.context, "extension", 2, "Dial", f"{target},{ring_s:.0f}")
@@ -173,6 +176,13 @@ class Callback:
                 ("QueueStatus", status),
             )
         self._member_leg_failed()
+
+    def _skips(self, queue: Queue) -> list[str]:
+        """Return the members that the context callback-skip keeps from ringing."""
+        if "b(callback-skip^s^1)" not in self._variable("CALLBACK_QUEUE_OPTIONS"):
+            return []
+        skipped = self._variable("CALLBACK_SKIP").split("&")
+        return [m.interface for m in queue.members if m.phone.resource in skipped]
 
     def _extension_answers(self, ring: Ring) -> None:
         self._stop_timers()
@@ -243,11 +253,39 @@ class Callback:
 
     def _play_alert(self) -> None:
         sound = self._variable("CALLBACK_ALERT")
+        if self._variable("CALLBACK_AGENT_KEYS"):
+            self._ask_agent(sound)
+            return
         self.caller_half.at("callback-caller", "s", 3, "Playback", sound)
         if sound in self._pbx.missing_sounds:
             self._alert_over("FAILED")
         else:
             self._later(self._pbx.alert_s, lambda: self._alert_over("SUCCESS"))
+
+    def _ask_agent(self, prompts: str) -> None:
+        """What the context callback-agent does."""
+        half = self.caller_half
+        half.at("callback-agent", "s", 3, "BackGround", prompts)
+        assert self._agent is not None
+        behaviour = self._agent.behaviour
+        assert isinstance(behaviour, Answers)
+        wait_s = self._pbx.alert_s + float(self._variable("CALLBACK_AGENT_WAIT"))
+        self._later(wait_s, lambda: self._agent_says("NOTHING"))
+        keys = self._variable("CALLBACK_AGENT_KEYS")
+        meanings = dict(
+            zip(keys, ("ACCEPTED", "LATER", "CANNOT", "CANNOT"), strict=True)
+        )
+        meanings.pop("-", None)
+        if said := meanings.get(behaviour.key):
+            self._later(behaviour.key_after_s, lambda: self._agent_says(said))
+
+    def _agent_says(self, said: str) -> None:
+        self._stop_timers()
+        self._agent_said = said
+        if said == "ACCEPTED":
+            self._alert_over("SUCCESS")
+        else:
+            self._client_leg_over("", NORMAL)
 
     def _alert_over(self, status: str) -> None:
         self._alert_status = status
@@ -442,7 +480,7 @@ class Callback:
         callback_id = self._variable("CALLBACK_ID")
         self._pbx.astdb["callback-outcome", callback_id] = (
             f"{self._dialstatus}:{talk_ms}:{self._alert_status}:{cause}:{self._sip}"
-            f"::{self._answered_ms}"
+            f"::{self._answered_ms}:{self._agent_said}"
         )
         self.caller_half.at("callback-outcome", "s", 9, "UserEvent", "")
         self._pbx.tell(
@@ -457,6 +495,7 @@ class Callback:
             ("Cause", str(cause)),
             ("SIP", self._sip),
             ("AnsweredMs", self._answered_ms),
+            ("AgentSaid", self._agent_said),
         )
 
     @property

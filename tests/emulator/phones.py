@@ -242,6 +242,11 @@ class Ring:
         self.fact = Ringing(pbx.now, by.uniqueid, number=by.number, caller=by.caller)
         phone.rung.append(self.fact)
 
+    @property
+    def behaviour(self) -> Behaviour:
+        """What the phone does."""
+        return self._behaviour
+
     def begin(self) -> None:
         """The phone does what it does."""
         behaviour = self._behaviour

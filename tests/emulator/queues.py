@@ -7,7 +7,7 @@ and linear. Must not know where a caller comes from or goes to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -190,12 +190,19 @@ class Queue:
 
     def _give(self) -> None:
         self._look = None
+        in_vain = 0
         for visit in list(self.visits):
             if visit.idle:
                 free = [member for member in self.members if self.can_ring(member)]
-                if not free:
+                # As many callers have their turn as members are free, whether they can
+                # use them or not.
+                if len(free) <= in_vain:
                     break
-                visit.ring(free)
+                wanted = [m for m in free if m.interface not in visit.skips]
+                if wanted:
+                    visit.ring(wanted)
+                else:
+                    in_vain += 1
         if any(visit.idle for visit in self.visits):
             rested_in = self.rested_in()
             if rested_in is not None:
@@ -214,8 +221,11 @@ class Visit:
         left: Callable[[], object],
         timeout_s: float | None = None,
         position: int | None = None,
+        skips: Collection[str] = (),
     ) -> None:
         self.queue = queue
+        #: Interfaces of the members that are not rung for it.
+        self.skips = frozenset(skips)
         self.channel = channel
         self.over = False
         #: QUEUESTATUS after it.

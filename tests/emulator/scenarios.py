@@ -23,6 +23,10 @@ class Answers:
 
     after_s: float = 0.3
     hangs_up_after_s: float | None = None
+    #: The key that an agent presses who is asked to accept a callback, and when, in
+    #: seconds from the answer; a mailbox presses none.
+    key: str = "1"
+    key_after_s: float = 1.5
 
 
 class Refuses(enum.Enum):

@@ -460,6 +460,10 @@ class CalledPhone(Phone):
             self.close()
             raise
 
+    def press(self, digits: str) -> None:
+        """Press keys now; needs an `Answer` with `keys_as_rtp`."""
+        self.media.press(digits)
+
     def wait_for_call(self, deadline_s: float = 10.0, *, count: int = 1) -> SipMessage:
         """Wait for the count-th call and return its INVITE."""
         calls = self._look_until(lambda: self.invites, count, deadline_s)

@@ -46,6 +46,8 @@ class Answer:
     steps: tuple[Step, ...] = ()
     #: Say that it rings; else nothing is heard of it before the answer.
     tells: bool = True
+    #: Keys are pressed when the test says so, as RFC 4733 events.
+    keys_as_rtp: bool = False
 
 
 @attrs.frozen
@@ -374,11 +376,11 @@ def _behave(script: _Script, behaviour: Behaviour, end: str) -> None:
             moved[moved.index(_CONTACT)] = f"Contact: <sip:{user}@127.0.0.1>"
             script.send(moved, retrans="500")
             script.receive(request="ACK", next=end)
-        case Answer(ring_ms, steps, tells):
+        case Answer(ring_ms, steps, tells, keys_as_rtp):
             _ring(script, ring_ms, cancelled, tells=tells)
             script.send(
                 _reply(200, "OK", "Content-Type: application/sdp"),
-                body=_SDP,
+                body=_SDP_WITH_EVENTS if keys_as_rtp else _SDP,
                 retrans="500",
             )
             # A CANCEL that crossed the answer is answered, and changes nothing.

@@ -13,9 +13,15 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastagi.domain.attempt import Disposition
+from fastagi.domain.agent_keys import (
+    AgentAnswer,
+    AgentKeyRules,
+    AgentsToAsk,
+    NoKey,
+)
+from fastagi.domain.attempt import Disposition, Verdict
 from fastagi.domain.numbers import NumberPlan
-from fastagi.domain.reason import said
+from fastagi.domain.reason import Code, because, said
 from fastagi.domain.retry import ResultRule, RetryRules
 from fastagi.domain.task import CallbackTask, IllegalMove, Kind, Move, Status
 from fastagi.domain.turns import ANY_TURN, Turn
@@ -30,6 +36,7 @@ from fastagi.store import (
 )
 from fastagi.store.engine import Database
 from fastagi.store.errors import AlreadyOpen, NoSuchTask, StaleTask, StoreUnavailable
+from fastagi.store.results import BeginResult
 from fastagi.store.schema import attempt as attempt_table
 from fastagi.store.schema import task as task_table
 from fastagi.store.schema import task_event as event_table
@@ -410,6 +417,51 @@ def test_who_joined_too_late_is_not_called(store: TaskStore) -> None:
     ).begun
 
     assert [b.task.number_key for b in begun] == ["2"]
+
+
+def test_task_waits_as_long_as_only_agents_are_free_who_refused_it(
+    store: TaskStore,
+) -> None:
+    rules = AgentKeyRules(
+        later_delay=timedelta(minutes=5),
+        later_times=3,
+        cannot_pause=timedelta(minutes=10),
+        no_key=NoKey.NO_ANSWER,
+    )
+    retry_rules = attrs.evolve(RULES, agent_keys=rules)
+    for number in ("1", "2"):
+        add(store, number, joined_at=at(int(number)))
+    begin(store, "c1", 3)
+    refusal = Verdict(
+        disposition=Disposition.MEMBER_NO_ANSWER,
+        talk_s=0.0,
+        member="PJSIP/alice",
+        why=because(Code.AGENT_CANNOT, who="PJSIP/alice"),
+    )
+    done(store.close_attempt("c1", refusal, retry_rules, at(5)))
+
+    def begin_with(free: str, seconds: float, *channel_ids: str) -> BeginResult:
+        agents = AgentsToAsk(
+            rules=rules,
+            free=frozenset({free}),
+            logged_in=frozenset({"PJSIP/alice", "PJSIP/bob"}),
+            in_line=False,
+        )
+        attempts = store.begin_attempts(
+            {"support"}, channel_ids, at(seconds), agents={"support": agents}
+        )
+        return done(attempts)
+
+    passed_over = begin_with("PJSIP/alice", 6, "c2", "c3")
+    assert [one.task.number_key for one in passed_over.begun] == ["2"]
+    assert passed_over.held_until == at(605)
+    (begun,) = begin_with("PJSIP/bob", 7, "c4").begun
+    assert begun.task.number_key == "1"
+    assert begun.answers == (AgentAnswer("PJSIP/alice", Code.AGENT_CANNOT, at(5)),)
+    done(store.close_attempt("c4", refusal, retry_rules, at(8)))
+    assert begin_with("PJSIP/alice", 607, "c5").begun == []
+    (begun,) = begin_with("PJSIP/alice", 608, "c6").begun
+    assert len(begun.answers) == 2
 
 
 def test_higher_priority_is_called_first(store: TaskStore) -> None:
@@ -1356,6 +1408,7 @@ def test_the_first_in_line_is_found_without_reading_all_tasks(
     due = {
         "queues": ["a", "b"],
         "busy_keys": ["x"],
+        "held": [],
         "now": 1.0,
         "priority": 0,
         "joined_until": 1e12,

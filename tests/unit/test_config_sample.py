@@ -38,6 +38,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "defaults.opening_hours": queue_layers.Hours,
     "defaults.chosen_time": queue_layers.ChosenTime,
     "defaults.offers": queue_layers.Offers,
+    "defaults.agent_keys": queue_layers.AgentKeys,
     "defaults.retry": queue_layers.Retry,
     **{
         f"defaults.retry.{result}": type(field.default)

@@ -14,6 +14,8 @@ CODE = "\n".join(
 )
 #: Set and read by the dialplan or the admin alone.
 ITS_OWN = {
+    "CALLBACK_AGENT_PROMPTS",
+    "CALLBACK_AGENT_SAID",
     "CALLBACK_AGI",
     "CALLBACK_ALERT_STATUS",
     "CALLBACK_ANSWER",
@@ -56,6 +58,8 @@ def test_every_context_the_service_names_is_there() -> None:
         dialplan.OFFER_CONTEXT,
         dialplan.MEMBER_CONTEXT,
         dialplan.CALLER_CONTEXT,
+        dialplan.AGENT_CONTEXT,
+        dialplan.SKIP_CONTEXT,
         dialplan.NO_FORWARD_CONTEXT,
         dialplan.OUTCOME_CONTEXT,
     } <= contexts()
@@ -78,6 +82,11 @@ def test_every_answer_the_dialplan_looks_for_is_one_the_service_gives() -> None:
         dialplan.Answer.ACCEPTED.value,
         dialplan.Answer.ALREADY.value,
     }
+
+
+def test_everything_an_agent_can_say_is_known_to_the_service() -> None:
+    said = set(re.findall(r"Set\(CALLBACK_AGENT_SAID=([A-Z]+)\)", CODE))
+    assert said == {one.value for one in dialplan.AgentSaid}
 
 
 def test_every_path_the_dialplan_asks_is_one_the_service_serves() -> None:
