@@ -69,7 +69,7 @@ class Callback:
         self._responded = False
         self._ended = False
         #: What the agent said by a key.
-        self._agent_said = ""
+        self.agent_said = ""
         #: The agent has sent the client on to another queue.
         self.transferred = False
         resource = action.get("Channel").removeprefix("Local/")
@@ -281,7 +281,7 @@ class Callback:
 
     def _agent_says(self, said: str) -> None:
         self._stop_timers()
-        self._agent_said = said
+        self.agent_said = said
         if said == "ACCEPTED":
             self._alert_over("SUCCESS")
         else:
@@ -480,7 +480,7 @@ class Callback:
         callback_id = self._variable("CALLBACK_ID")
         self._pbx.astdb["callback-outcome", callback_id] = (
             f"{self._dialstatus}:{talk_ms}:{self._alert_status}:{cause}:{self._sip}"
-            f"::{self._answered_ms}:{self._agent_said}"
+            f"::{self._answered_ms}:{self.agent_said}"
         )
         self.caller_half.at("callback-outcome", "s", 9, "UserEvent", "")
         self._pbx.tell(
@@ -495,7 +495,7 @@ class Callback:
             ("Cause", str(cause)),
             ("SIP", self._sip),
             ("AnsweredMs", self._answered_ms),
-            ("AgentSaid", self._agent_said),
+            ("AgentSaid", self.agent_said),
         )
 
     @property

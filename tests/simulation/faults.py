@@ -32,7 +32,7 @@ from fastagi.store import guards, leases, limits, schema
 from fastagi.store.errors import StaleTask
 from fastagi.store.later import LaterRequest
 from fastagi.store.store import Recorded, TaskStore
-from tests.simulation.plan import PLACES_FROM
+from tests.simulation.plan import KEYS_FROM, PLACES_FROM
 from tests.simulation.simulation import Failed, simulate
 
 
@@ -136,6 +136,39 @@ def _all_in_line() -> Iterator[None]:
         return ANY_TURN if agents else None
 
     with mock.patch.object(scheduler, "turn_of", now):
+        yield
+
+
+@_fault(
+    "agents are not asked for a key",
+    "no client is dialled before an agent has accepted",
+    first_seed=KEYS_FROM,
+)
+def _no_keys() -> Iterator[None]:
+    with mock.patch.object(Dialer, "_keys", lambda self, running: {}):
+        yield
+
+
+@_fault(
+    "a task is put off for so long as the settings say, whenever it expires",
+    "a task that was put off comes again",
+    first_seed=KEYS_FROM,
+)
+def _put_off_for_ever() -> Iterator[None]:
+    def later(task: Any, rules: Any, now: Any) -> Any:
+        return rules.later_delay
+
+    with mock.patch.object(retry, "_later", later):
+        yield
+
+
+@_fault(
+    "an agent who can not is asked again at once",
+    "an agent who can not take a callback is not asked again at once",
+    first_seed=KEYS_FROM,
+)
+def _insists() -> Iterator[None]:
+    with mock.patch.object(Scheduler, "_skips", lambda self, begun: frozenset()):
         yield
 
 

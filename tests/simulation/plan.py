@@ -145,6 +145,12 @@ class Plan:
     calls_in_talks: tuple[Cue, ...] = ()
     #: The service is frozen, and a second one on another machine tries to take over.
     freezes: tuple[Cue, ...] = ()
+    #: When a task comes again that an agent put off, and for how long one who can not
+    #: is not asked again.
+    later_delay_s: int = 60
+    cannot_pause_s: int = 60
+    #: What an agent counts as who presses no key.
+    no_key: str = "no_answer"
     #: Asterisk keeps a request that the service does not answer.
     keeps_requests: bool
     #: The most calls, 0 for no limit: to a number, in a minute, for a queue in an hour.
@@ -158,7 +164,14 @@ class Plan:
     @property
     def keeps_places(self) -> bool:
         """Whether the queues have ``fairness: place``."""
+        if self.asks_for_keys:
+            return self.seed % 2 == 1
         return self.seed >= PLACES_FROM
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether agents accept callbacks by a key."""
+        return self.seed >= KEYS_FROM
 
     def __str__(self) -> str:
         facts = [
@@ -196,6 +209,9 @@ class Plan:
 
 #: From this seed on, clients keep their place among the live callers.
 PLACES_FROM: Final = 10_000_000
+#: From this seed on, agents accept callbacks by a key; with odd seeds clients keep
+#: their place, too.
+KEYS_FROM: Final = 20_000_000
 
 
 def plan(seed: int) -> Plan:
@@ -252,7 +268,7 @@ def plan(seed: int) -> Plan:
         },
         carry_over=dice.choice(("none", "missed", "all")),
     )
-    return attrs.evolve(
+    drawn = attrs.evolve(
         drawn,
         events=(*drawn.events, *_blocks(dice, clients)),
         doubled_after_s=dice.choice((0.0, 0.0, 1.5)),
@@ -264,6 +280,18 @@ def plan(seed: int) -> Plan:
         cancels=_cancels(dice),
         calls_in_talks=_calls_in_talks(dice, queues),
         freezes=_freezes(dice),
+    )
+    if not drawn.asks_for_keys:
+        return drawn
+    return attrs.evolve(
+        drawn,
+        agents={
+            name: tuple(_with_key(dice, one) for one in behaviours)
+            for name, behaviours in drawn.agents.items()
+        },
+        later_delay_s=dice.choice((20, 60, 3600)),
+        cannot_pause_s=dice.choice((30, 120)),
+        no_key=dice.choice(("no_answer", "cannot")),
     )
 
 
@@ -293,6 +321,14 @@ def _agent(dice: random.Random) -> Behaviour:
             )
         case _:
             return Answers(after_s=_moment(dice, 0.2, 8))
+
+
+def _with_key(dice: random.Random, behaviour: Behaviour) -> Behaviour:
+    """Let an agent who answers press a key, or none, as a mailbox does."""
+    if not isinstance(behaviour, Answers):
+        return behaviour
+    key = dice.choice(("1", "1", "1", "1", "2", "2", "3", "3", "", "7"))
+    return attrs.evolve(behaviour, key=key, key_after_s=_moment(dice, 0.1, 5))
 
 
 def _client(dice: random.Random) -> Behaviour:

@@ -115,6 +115,7 @@ class Rules:
     _end_read_at: dict[str, float] = attrs.field(factory=dict)
     _sent: dict[str, str] = attrs.field(factory=dict)
     _rings_seen: dict[str, int] = attrs.field(factory=dict)
+    _agent_rings_seen: dict[str, int] = attrs.field(factory=dict)
     _missed: list[_Missed] = attrs.field(factory=list)
     _ended_calls: set[int] = attrs.field(factory=set)
     _promised: list[tuple[LiveCall, int]] = attrs.field(factory=list)
@@ -315,6 +316,8 @@ class Rules:
             None,
         )
         words = f"{base} is {disposition} ({_words(attempt)})"
+        if attempt["reason_code"] == "agent_later":
+            self._check_put_off(attempt)
         if disposition in _FREE_OF_CHARGE:
             if ring is not None:
                 self._break(
@@ -346,6 +349,18 @@ class Rules:
                 f"{words}, but they were seen to talk for {seen_s:.2f} s",
             )
 
+    def _check_put_off(self, attempt: sqlite3.Row) -> None:
+        """A task that an agent put off comes again, and not too late."""
+        task = self._tasks[attempt["task_id"]]
+        if task["status"] != "pending":
+            return
+        if not attempt["ended_at"] < task["due_at"] < task["expires_at"]:
+            self._break(
+                "a task that was put off comes again",
+                f"task {task['id']} ended at {attempt['ended_at']}, is due at"
+                f" {task['due_at']} and expires at {task['expires_at']}",
+            )
+
     # -- rings -------------------------------------------------------------
 
     def _rings(self) -> Iterable[tuple[str, Ringing]]:
@@ -369,6 +384,41 @@ class Rules:
             for at in range(self._rings_seen.get(number, 0), len(rings)):
                 self._check_ring(number, rings[:at], rings[at])
             self._rings_seen[number] = len(rings)
+        if self.plan.asks_for_keys:
+            for interface, phone in self.world.asterisk.phones.items():
+                for ring in phone.rung[self._agent_rings_seen.get(interface, 0) :]:
+                    self._check_agent_ring(interface, ring)
+                self._agent_rings_seen[interface] = len(phone.rung)
+
+    def _check_agent_ring(self, interface: str, ring: Ringing) -> None:
+        """An agent who can not take a callback is not rung for it for a while."""
+        attempt = self._attempts.get(ring.by.removesuffix("-2"))
+        if attempt is None or self.clock_steps:
+            return
+        for other in self._attempts.values():
+            if (
+                other["task_id"] == attempt["task_id"]
+                and other["reason_code"] == "agent_cannot"
+                and other["member"] == interface
+                and ring.at < other["ended_at"] + self.plan.cannot_pause_s - _HAIR_S
+            ):
+                self._break(
+                    "an agent who can not take a callback is not asked again at once",
+                    f"{interface} by {ring.by}, after {other['channel_id']}",
+                )
+
+    def _check_accepted(self, number: str, ring: Ringing) -> None:
+        """No client is dialled before an agent has pressed the key to accept."""
+        said = next(
+            callback.agent_said
+            for callback in self.world.asterisk.callbacks
+            if callback.caller_half.uniqueid == ring.by
+        )
+        if said != "ACCEPTED":
+            self._break(
+                "no client is dialled before an agent has accepted",
+                f"{number} by {ring.by}: the agent said {said!r}",
+            )
 
     def _check_ring(self, number: str, earlier: list[Ringing], ring: Ringing) -> None:
         if any(one.ended_at is None or one.ended_at > ring.at for one in earlier):
@@ -384,6 +434,8 @@ class Rules:
                 f"{number} by {ring.by}: {_words(attempt)}",
             )
 
+        if self.plan.asks_for_keys:
+            self._check_accepted(number, ring)
         self._check_hours(number, ring)
         self._check_cancelled(number, ring)
 

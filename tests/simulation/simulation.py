@@ -232,6 +232,7 @@ class Simulation:
                 wrapuptime=f"{chosen.wrapuptime_s}s",
                 member_ring_time="30s",
                 fairness="place" if chosen.keeps_places else "live_first",
+                agent_keys=self._agent_keys(),
                 calls_per_hour=chosen.calls_per_hour,
                 opening_hours=self._opening_hours(name),
             )
@@ -243,6 +244,16 @@ class Simulation:
             calls_per_minute=chosen.calls_per_minute,
         )
         return settings(*queues, limits=limits)
+
+    def _agent_keys(self) -> dict[str, Any]:
+        chosen = self._plan
+        return {
+            "enabled": chosen.asks_for_keys,
+            "wait": "4s",
+            "later_delay": f"{chosen.later_delay_s}s",
+            "cannot_pause": f"{chosen.cannot_pause_s}s",
+            "no_key": chosen.no_key,
+        }
 
     def _opening_hours(self, queue: str) -> dict[str, str]:
         """Each day is the same, so that no clock that is set leads out of the hours."""
