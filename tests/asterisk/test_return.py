@@ -101,6 +101,21 @@ def test_time_out_goes_on_options_are_kept_and_what_follows_the_queue_follows(
     assert _complaints(lab) == []
 
 
+def test_queue_line_is_gone_and_its_arguments_are_kept(lab: Lab) -> None:
+    _install(lab, _as_in_readme("support,tc,,,30"))
+    caller, joined = _calls(lab)
+    lab.asterisk.cli("dialplan remove extension 700@inbound")
+    caller.press("1")
+    joins(lab, _NUMBER, 2)
+
+    first, second = _queue_lines(lab, joined)
+    assert first["AppData"].startswith("support,tc,,,30,")
+    assert second["Context"] == "callback-return"
+    assert re.match(r"support,tc,,,(30|[12]\d),.*,1$", second["AppData"])
+    complaints = _complaints(lab)
+    assert any("is gone: inbound,700," in one for one in complaints), complaints
+
+
 def test_each_key_leaves_less_of_the_time_out_and_one_second_at_least(
     lab: Lab,
 ) -> None:
