@@ -15,9 +15,9 @@ from sqlalchemy import bindparam, delete, insert, or_, select, update
 
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
 from fastagi.domain.numbers import NumberPlan
-from fastagi.domain.reason import dump_params, load
 from fastagi.domain.task import Kind
 from fastagi.store import schema
+from fastagi.store.rows import reason_of, reason_values
 
 #: Number of refusals that are kept, the latest ones; they take a few megabytes.
 MOST_REFUSALS: Final = 10_000
@@ -147,8 +147,7 @@ def refuse(conn: sa.Connection, refusal: Refusal, most: int = MOST_REFUSALS) -> 
             "kind": refusal.kind.value,
             "queue": refusal.queue,
             "number": refusal.number,
-            "reason_code": refusal.why.code.value,
-            "reason_params": dump_params(refusal.why),
+            **reason_values(refusal.why),
             "linkedid": refusal.linkedid,
         },
     ).inserted_primary_key
@@ -179,7 +178,7 @@ def refusals(
             kind=Kind(row.kind),
             queue=row.queue,
             number=row.number,
-            why=load(row.reason_code, row.reason_params),
+            why=reason_of(row),
             linkedid=row.linkedid,
         )
         for row in conn.execute(wanted)

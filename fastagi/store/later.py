@@ -18,9 +18,10 @@ from attrs import frozen
 from sqlalchemy import bindparam, func, insert, select, text, update
 
 from fastagi.domain.names import folded
-from fastagi.domain.reason import Reason, dump_params, load
+from fastagi.domain.reason import Reason
 from fastagi.domain.task import Kind, NewTask
 from fastagi.store import schema
+from fastagi.store.rows import reason_of, reason_values
 from fastagi.store.schema import LaterState
 
 #: A request that is stored within this time after it was made counts as made just now.
@@ -185,8 +186,7 @@ def store(conn: sa.Connection, task_id: int, new: NewTask, now: datetime) -> int
             "expires_at": new.expires_at.timestamp(),
             "chosen_at": new.chosen_at.timestamp() if new.chosen_at else None,
             "call_by": new.call_by.timestamp() if new.call_by else None,
-            "reason_code": new.why.code.value,
-            "reason_params": dump_params(new.why),
+            **reason_values(new.why),
             "answered": is_answered,
             "state": LaterState.OPEN.value,
             "next_event_id": None,
@@ -274,7 +274,7 @@ def _request_of(row: sa.Row[Any]) -> LaterRequest:
         expires_at=_when(row.expires_at),
         chosen_at=None if row.chosen_at is None else _when(row.chosen_at),
         call_by=None if row.call_by is None else _when(row.call_by),
-        why=load(row.reason_code, row.reason_params),
+        why=reason_of(row),
         answered=row.answered,
         state=LaterState(row.state),
         next_event_id=row.next_event_id,
