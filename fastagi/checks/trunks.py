@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from fastagi.ami import actions
 from fastagi.checks.finding import Notes
 from fastagi.checks.link import LinkFailed, ManagerLink, Refused
 from fastagi.checks.place import Place
+from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import Settings
 
 #: PJSIP/{number}@ENDPOINT or PJSIP/ENDPOINT/sip:{number}@HOST
@@ -32,13 +34,25 @@ def check_trunks(
 ) -> None:
     """Look at the endpoints that outbound_channel names. Of a Local route not even
     the trunk is known, so nothing is said of it."""
-    told = set()
+    by_trunk: dict[str, list[QueueSettings]] = {}
     for queue in settings.queues.values():
-        trunk = trunk_of(queue.outbound_channel)
-        if not trunk or not _option(link, trunk, "context"):
+        by_trunk.setdefault(trunk_of(queue.outbound_channel), []).append(queue)
+    by_trunk.pop("", None)
+    for trunk, queues in by_trunk.items():
+        if not _option(link, trunk, "context"):
             # The endpoint does not exist, or Asterisk does not show it.
             continue
-        if not queue.outbound_caller_id and not _shows_a_number(link, trunk):
+        _check_caller_id(link, trunk, queues, notes)
+        _check_redirects(link, trunk, place, notes)
+
+
+def _check_caller_id(
+    link: ManagerLink, trunk: str, queues: Iterable[QueueSettings], notes: Notes
+) -> None:
+    """Check whether clients see a number when queues call through an endpoint."""
+    without = [queue for queue in queues if not queue.outbound_caller_id]
+    if without and not _shows_a_number(link, trunk):
+        for queue in without:
             notes.warn(
                 f"queues.{queue.name}.outbound_caller_id",
                 f"it is not set, and the PJSIP endpoint {trunk} has neither callerid"
@@ -47,9 +61,6 @@ def check_trunks(
                 "write there the number that clients shall see, e.g."
                 " outbound_caller_id: '+4930123456'",
             )
-        if trunk not in told:
-            told.add(trunk)
-            _check_redirects(link, trunk, place, notes)
 
 
 def _shows_a_number(link: ManagerLink, trunk: str) -> bool:
