@@ -157,6 +157,7 @@ class CallbackService:
             requests=requests,
             clock=clock,
             settings=self.settings,
+            opening_state=opening_state,
             tasks_changed=self._tasks_changed.call,
             withdraw=self.node.dialer.withdraw_task,
             position=self.node.task_position,

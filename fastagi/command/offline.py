@@ -15,6 +15,7 @@ from fastagi.runtime.background import Background
 from fastagi.runtime.clock import MachineClock
 from fastagi.service.commands import Actor, Answer, Command, Dispatch
 from fastagi.service.number_commands import NumberCommands
+from fastagi.service.opening_state import OpeningState
 from fastagi.service.refusals import Refusals
 from fastagi.service.requests import Requests
 from fastagi.service.task_commands import TaskCommands
@@ -52,6 +53,7 @@ def do(settings: Settings, command: Command, actor: Actor) -> Answer:
         ),
         clock=clock,
         settings=lambda: settings,
+        opening_state=OpeningState(lambda: settings),
         # There is nobody to tell: the service reads the tasks at its next start.
         tasks_changed=lambda: None,
         # The service ends the attempt at its next start.

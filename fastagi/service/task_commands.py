@@ -72,6 +72,7 @@ class TaskCommands:
         requests: Requests,
         clock: Clock,
         settings: Callable[[], Settings],
+        opening_state: OpeningState,
         tasks_changed: Callable[[], None],
         withdraw: Callable[[int, Reason], None],
         position: Callable[[int], int | None],
@@ -84,6 +85,7 @@ class TaskCommands:
             requests: stores a task that is added.
             clock: the current time.
             settings: the settings in force.
+            opening_state: whether each queue is open.
             tasks_changed: called after a change of a task.
             withdraw: ends the attempt of a task, by its id and with a reason.
             position: returns the position of a task in Asterisk's queue, by its id.
@@ -99,7 +101,7 @@ class TaskCommands:
         self._position = position
         #: Ends the attempt of a task, by its id and with a reason.
         self._withdraw = withdraw
-        self._opening_state = OpeningState(settings)
+        self._opening_state = opening_state
         self._expected_times = expected_times
 
     def handlers(self) -> Mapping[type[Command], Handler]:

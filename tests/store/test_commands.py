@@ -40,6 +40,7 @@ from fastagi.service.commands import (
     TaskList,
     TaskStory,
 )
+from fastagi.service.opening_state import OpeningState
 from fastagi.service.refusals import Refusals
 from fastagi.service.requests import Requests
 from fastagi.service.task_commands import TaskCommands
@@ -126,6 +127,7 @@ def test_a_long_list_is_read_in_several_transactions(url: str) -> None:
         requests=requests,
         clock=clock,
         settings=settings,
+        opening_state=OpeningState(settings),
         tasks_changed=lambda: None,
         withdraw=lambda _task_id, _reason: None,
         position=lambda _task_id: None,
