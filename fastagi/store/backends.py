@@ -77,6 +77,10 @@ class Backend(Protocol):
         """SQLAlchemy's engine, without a connection pool."""
 
     @property
+    def before_upgrade(self) -> str:
+        """What an administrator does before an upgrade; empty, or ends with a comma."""
+
+    @property
     def lock_file(self) -> Path | None:
         """The file that a running service locks; None if this engine uses none."""
 
@@ -180,6 +184,11 @@ class SqliteBackend:
             poolclass=NullPool,
             hide_parameters=True,
         )
+
+    @property
+    def before_upgrade(self) -> str:
+        """Return nothing: `db upgrade` copies the file itself."""
+        return ""
 
     @property
     def lock_file(self) -> Path | None:
@@ -543,6 +552,11 @@ class PostgresBackend:
             " WHERE current_setting('synchronous_commit') = 'off'"
         )
         connection.commit()
+
+    @property
+    def before_upgrade(self) -> str:
+        """Say that the database is to be copied: `db upgrade` does not copy it."""
+        return "copy the database ('callback-queue db backup' prints the command), "
 
     @property
     def lock_file(self) -> None:

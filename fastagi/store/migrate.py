@@ -117,7 +117,7 @@ def check_current(url: str, *, migrations: Path = _MIGRATIONS) -> None:
     with _connected(backend) as conn:
         version = _version(conn, migrations)
         if version != newest_version(migrations=migrations):
-            raise _outdated(version, migrations)
+            raise _outdated(version, backend, migrations)
 
 
 def newest_version(*, migrations: Path = _MIGRATIONS) -> str:
@@ -147,7 +147,7 @@ def _upgrade(
             conn.commit()
         return Upgraded(before, head, None)
     if before and only_empty:
-        raise _outdated(before, migrations)
+        raise _outdated(before, backend, migrations)
     if before:
         _refuse_while_held(conn, backend)
     copy = backend.copy(before) if before else None
@@ -269,10 +269,11 @@ def _version(conn: sa.Connection, migrations: Path) -> str:
     return heads[0]
 
 
-def _outdated(version: str, migrations: Path) -> SchemaOutdated:
+def _outdated(version: str, backend: Backend, migrations: Path) -> SchemaOutdated:
     found = f"of version {version}" if version else "empty"
     needed = newest_version(migrations=migrations)
     return SchemaOutdated(
         f"the database is {found}, version {needed} is needed",
-        "stop the service, run 'callback-queue db upgrade' and start it again",
+        f"stop the service, {backend.before_upgrade}run 'callback-queue db upgrade' and"
+        " start it again",
     )
