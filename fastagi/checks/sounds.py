@@ -40,6 +40,14 @@ _OFFER: Final = (
     Phrase.CALL_BACK_PRESS,
     Phrase.OR_STAY,
 )
+#: What agents hear who accept callbacks by a key.
+_AGENT_KEYS: Final = (
+    Phrase.CLIENT_ASKED,
+    Phrase.CLIENT_MISSED,
+    Phrase.ACCEPT_PRESS,
+    Phrase.LATER_PRESS,
+    Phrase.CANNOT_PRESS,
+)
 #: Languages of the prompts that come with this service.
 SHIPPED: Final = frozenset(all_languages())
 
@@ -101,6 +109,11 @@ def _prompts(queue: QueueSettings) -> Iterator[tuple[str, str, str]]:
             continue
         language = queue.member_language if setting == "member_alert" else ""
         yield f"sounds.{setting}", name, language
+    if queue.agent_keys.enabled:
+        for phrase in _AGENT_KEYS:
+            yield "agent_keys", phrase, queue.member_language
+    if queue.whisper.queue:
+        yield "whisper.queue", queue.whisper.queue, queue.member_language
     if queue.offers.enabled and queue.sounds.offer is None:
         for phrase in _OFFER:
             yield "offers", phrase, ""

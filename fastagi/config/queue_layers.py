@@ -41,6 +41,7 @@ from fastagi.config.values import (
     RegionsOrAll,
     Section,
     Sound,
+    SoundOrEmpty,
     StateInterface,
     StateInterfaceOrEmpty,
     Switch,
@@ -268,6 +269,18 @@ RESULTS: Mapping[str, Disposition] = {
 }
 
 
+class Whisper(Section):
+    """What the agent hears about a callback before the client is dialled.
+
+    Attributes:
+        queue: a recording of the queue's name; empty: it is not said.
+    """
+
+    asked: Switch = False
+    attempt: Switch = False
+    queue: SoundOrEmpty = ""
+
+
 class AgentKeys(Section):
     """Keys by which an agent accepts a callback before the client is dialled."""
 
@@ -326,6 +339,7 @@ class QueueLayer(Section):
     handling_time: Annotated[timedelta, span("1s", "4h")] = timedelta(minutes=3)
     display_prefix: DisplayPrefix = ""
     member_language: Language = ""
+    whisper: Whisper = Whisper()
     agent_keys: AgentKeys = AgentKeys()
     sounds: Sounds = Sounds()
     numbers: Numbers = Numbers()

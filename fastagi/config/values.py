@@ -123,6 +123,7 @@ Key: TypeAlias = Annotated[str, PlainValidator(fields.parse_key)]
 KeyOrEmpty: TypeAlias = Annotated[str, PlainValidator(fields.parse_key_or_none)]
 Language: TypeAlias = Annotated[str, PlainValidator(fields.parse_language)]
 Sound: TypeAlias = Annotated[str, PlainValidator(fields.parse_sound)]
+SoundOrEmpty: TypeAlias = Annotated[str, _or_empty(fields.parse_sound)]
 Region: TypeAlias = Annotated[str, PlainValidator(fields.parse_region)]
 ContextName: TypeAlias = Annotated[str, PlainValidator(fields.parse_context)]
 ContextNames: TypeAlias = Annotated[

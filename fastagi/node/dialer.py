@@ -609,14 +609,27 @@ class Dialer:
     def _alert(self, running: RunningAttempt) -> list[str]:
         """Return the sound files that the agent hears before the client is dialled."""
         settings, task = running.settings, running.task
-        if not self._asks_for_key(running):
-            return [settings.sounds.member_alert]
+        whisper, keys = settings.whisper, settings.agent_keys
         language = language_of(settings.member_language)
-        keys = settings.agent_keys
-        words = list(agent.asked(language, None, missed=task.kind is Kind.MISSED))
-        if task.kind is Kind.MANUAL:
-            words = []
-        return [*words, *agent.keys(language, keys.accept, keys.later, keys.cannot)]
+        asks_for_key = self._asks_for_key(running)
+        words: list[str] = []
+        if (asks_for_key or whisper.asked) and task.kind is not Kind.MANUAL:
+            # One who waits in line may wait for long, and these words stay the same.
+            ago = (
+                max(timedelta(0), self._clock.now() - task.created_at)
+                if whisper.asked and not running.is_placeholder
+                else None
+            )
+            words += agent.asked(language, ago, missed=task.kind is Kind.MISSED)
+        if whisper.attempt:
+            words += agent.attempt(language, task.attempts + 1)
+        if whisper.queue:
+            words += agent.queue(whisper.queue)
+        if asks_for_key:
+            words += agent.keys(language, keys.accept, keys.later, keys.cannot)
+        else:
+            words.append(settings.sounds.member_alert)
+        return words
 
     # -- following ---------------------------------------------------------
 

@@ -122,7 +122,8 @@ def test_agent_hangs_up_while_the_prompts_are_played_then_puts_it_off_then_accep
     hangs_up = Answer(steps=(HangUp(after_ms=300),))
     alice = lab.agent("alice", hangs_up, *presses("2", "1"))
     client = lab.client(CLIENT, TALK)
-    service = lab.service(with_keys())
+    whisper = {"asked": True, "attempt": True, "queue": "beep"}
+    service = lab.service(merged(with_keys(), {"defaults": {"whisper": whisper}}))
 
     ask(lab, service)
     alice.wait_for(request("BYE", sent=True))

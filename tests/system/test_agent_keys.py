@@ -7,7 +7,7 @@ from typing import Any
 
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.domain.turns import Fairness
-from tests.emulator.scenarios import Answers
+from tests.emulator.scenarios import Answers, Refuses
 from tests.system.harness import (
     ALICE,
     BOB,
@@ -184,6 +184,53 @@ class OneAgentTests(KeysTestCase):
         self.add()
         self.run_to(60)
         self.assertEqual(self.rung_at(self.client), [3])
+
+
+class WhisperTests(KeysTestCase):
+    """What the agent hears about the callback."""
+
+    def alerts(self) -> list[str]:
+        """Return what each agent was to hear."""
+        return [
+            variable.partition("=")[2].replace("callback-queue/", "")
+            for action in self.asterisk.manager.asked("Originate")
+            for variable in action.all("Variable")
+            if variable.startswith("CALLBACK_ALERT=")
+        ]
+
+    def test_agent_hears_how_long_ago_which_attempt_and_which_queue(self) -> None:
+        self.alice.busy()
+        self.client.plan.clear()
+        self.client.will(Refuses.BUSY)
+        whisper = {"asked": True, "attempt": True, "queue": "custom/support"}
+        self.begin(queue_settings(whisper=whisper, retry_delay="1m"))
+        self.request()
+        self.run_to(130)
+        self.alice.busy(False)
+        self.run_to(300)
+        said = "client-asked&number-2&minutes&ago&attempt-number&number-{}"
+        queue = "queue&custom/support&member-alert"
+        first, second = self.alerts()
+        self.assertEqual(first, f"{said.format(1)}&{queue}")
+        self.assertIn("attempt-number&number-2&", second)
+
+    def test_agent_hears_the_whisper_before_the_keys(self) -> None:
+        self.begin(with_keys(whisper={"attempt": True}))
+        self.add()
+        self.run_to(60)
+        self.assertEqual(
+            self.alerts(),
+            [
+                "attempt-number&number-1&accept-press&number-1&later-press&number-2"
+                "&cannot-press&number-3"
+            ],
+        )
+
+    def test_without_settings_only_the_alert_is_heard(self) -> None:
+        self.begin()
+        self.add()
+        self.run_to(60)
+        self.assertEqual(self.alerts(), ["member-alert"])
 
 
 class TwoAgentsTests(KeysTestCase):

@@ -346,6 +346,19 @@ class TestSounds:
         self._install(tmp_path, "de")
         assert told(self._check(tmp_path, member_language="de_AT")) == ["ok"]
 
+    def test_words_of_agents_keys_and_the_name_of_the_queue_are_missing(
+        self, tmp_path: Path
+    ) -> None:
+        self._install(tmp_path, "en")
+        missing = self._check(
+            tmp_path,
+            agent_keys={"enabled": True},
+            whisper={"queue": "custom/support"},
+        )
+        texts = told(missing)
+        assert any("/accept-press: " in text for text in texts)
+        assert any("/custom/support: " in text for text in texts)
+
     def test_missing_directory(self, tmp_path: Path) -> None:
         assert only(self._check(tmp_path)) == (
             f"fault: {tmp_path}/sounds: there is no such directory - write the"

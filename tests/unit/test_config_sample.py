@@ -39,6 +39,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "defaults.chosen_time": queue_layers.ChosenTime,
     "defaults.offers": queue_layers.Offers,
     "defaults.agent_keys": queue_layers.AgentKeys,
+    "defaults.whisper": queue_layers.Whisper,
     "defaults.retry": queue_layers.Retry,
     **{
         f"defaults.retry.{result}": type(field.default)
