@@ -24,37 +24,11 @@ from fastagi.ami import actions
 from fastagi.ami.actions import Action
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.events import FullyBooted
+from fastagi.runtime.waiters import Waiters
 from fastagi.wire.ami import NEED_DATA, AmiMessage, AmiParser, Banner
 from fastagi.wire.errors import LocalProtocolError, RemoteProtocolError
 
 T = TypeVar("T")
-
-
-class Waiters(Generic[T]):
-    """Deferreds that wait for the same event, one for each who waits.
-
-    So cancelling one, or changing its result, does not affect the others.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: list[Deferred[T]] = []
-
-    def add(self) -> Deferred[T]:
-        """Return a new Deferred; cancelling it removes it."""
-        waiter: Deferred[T] = Deferred(self._forget)
-        self._waiting.append(waiter)
-        return waiter
-
-    def fire_all(self, fire: Callable[[Deferred[T]], None]) -> None:
-        """Call ``fire`` with each Deferred, except those cancelled meanwhile."""
-        for waiter in list(self._waiting):
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
-                fire(waiter)
-
-    def _forget(self, waiter: Deferred[T]) -> None:
-        if waiter in self._waiting:
-            self._waiting.remove(waiter)
 
 
 class OneShot(Generic[T]):

@@ -36,10 +36,11 @@ from fastagi.ami import actions
 from fastagi.ami.actions import Action
 from fastagi.ami.errors import ActionFailed, LoginRefused, NotConnected
 from fastagi.ami.events import Shutdown
-from fastagi.ami.protocol import AmiProtocol, Waiters
+from fastagi.ami.protocol import AmiProtocol
 from fastagi.ami.tls import TlsFailed
 from fastagi.errors import CallbackError
 from fastagi.runtime.listeners import Listeners
+from fastagi.runtime.waiters import Waiters
 from fastagi.wire.ami import AmiMessage
 
 #: How long to wait for FullyBooted after the login, in seconds. Asterisk accepts logins

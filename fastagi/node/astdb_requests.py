@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from attrs import frozen
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import TimeoutError
 from twisted.logger import Logger
 
 from fastagi import dialplan
@@ -32,6 +32,7 @@ from fastagi.domain.reason import Code, because
 from fastagi.domain.turns import parse_priority
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
+from fastagi.runtime.waiters import Waiters, release
 from fastagi.runtime.worker import Worker
 from fastagi.service.promises import Promises
 from fastagi.service.requests import (
@@ -128,7 +129,7 @@ class AstDbRequests:
         self._new_channel_id = new_channel_id
         #: Keys of entries that were handled, and may still be in AstDB.
         self._seen: set[str] = set()
-        self._waiters: list[Deferred[None]] = []
+        self._waiters: Waiters[None] = Waiters()
         #: Times of the requests taken over since the connect, by linkedid.
         self._asked_at: dict[str, datetime] = {}
         self._worker = Worker(
@@ -160,8 +161,7 @@ class AstDbRequests:
             The times of the stored requests, by the linkedids of their calls.
         """
         self._asked_at.clear()
-        done: Deferred[None] = Deferred(lambda gone: self._waiters.remove(gone))
-        self._waiters.append(done)
+        done = self._waiters.add()
         self.wake()
         try:
             await done.addTimeout(HOLD_S, self._clock.timers)
@@ -181,7 +181,7 @@ class AstDbRequests:
     def stop(self) -> None:
         """Take over no more requests, and release who waits in :meth:`take_over`."""
         self._worker.stop()
-        self._release_waiters()
+        release(self._waiters)
 
     def _user_event(self, event: UserEvent) -> None:
         if event.user_event == dialplan.KEPT_EVENT:
@@ -205,13 +205,8 @@ class AstDbRequests:
                     error=error,
                 )
         if not self._worker.woken:
-            self._release_waiters()
+            release(self._waiters)
         return None
-
-    def _release_waiters(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            waiter.callback(None)
 
     async def _store_entries(self) -> None:
         given_up: set[str] = set()

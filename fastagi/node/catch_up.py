@@ -43,6 +43,7 @@ from fastagi.node.call_tracker import CallTracker, client_key, is_own
 from fastagi.runtime.background import Background, Stopping
 from fastagi.runtime.clock import Clock
 from fastagi.runtime.threads import InThread
+from fastagi.runtime.waiters import Waiters, release
 from fastagi.runtime.worker import Worker
 from fastagi.service.missed_calls import queue_of, request_of
 from fastagi.service.requests import Accepted, Known, Repeated, Requests
@@ -184,7 +185,8 @@ class CatchUp:
         #: Whether the thread still reads, perhaps after its time limit.
         self._thread_busy = False
         self._waiting: Deferred[Found] | None = None
-        self._waiters: list[Deferred[None]] = []
+        #: Who waits for the next reading.
+        self._waiters: Waiters[None] = Waiters()
         self._marking = False
         #: Problems that were logged and still last.
         self._reported: set[str] = set()
@@ -203,8 +205,7 @@ class CatchUp:
         if not self._settings().history.enabled:
             self._gap = False
             return
-        looked: Deferred[None] = Deferred()
-        self._waiters.append(looked)
+        looked = self._waiters.add()
         self._schedule([0.0, *self._later_readings()])
         self._gap = False
         try:
@@ -227,7 +228,7 @@ class CatchUp:
         self._worker.stop()
         if self._waiting is not None:
             self._waiting.cancel()
-        self._release_waiters()
+        release(self._waiters)
 
     # -- when to read ------------------------------------------------------
 
@@ -276,7 +277,7 @@ class CatchUp:
         return self._due[0] - self._clock.steady()
 
     async def _read_and_apply(self, began_at: float) -> None:
-        waiters, self._waiters = self._waiters, []
+        waiters, self._waiters = self._waiters, Waiters()
         self._in_progress = failed = True
         try:
             since = await self._since(self._clock.epoch_s())
@@ -298,9 +299,7 @@ class CatchUp:
             if failed and not self._due and began_at < self._give_up_at:
                 self._due.append(self._clock.steady() + _RETRY_S)
             self._move_mark()
-            for waiter in waiters:
-                if not waiter.called:
-                    waiter.callback(None)
+            release(waiters)
 
     async def _since(self, now: float) -> float:
         at = datetime.fromtimestamp(now, UTC)
@@ -443,12 +442,6 @@ class CatchUp:
     @property
     def _holds_mark(self) -> bool:
         return bool(self._due or self._gap or self._stopped)
-
-    def _release_waiters(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.called:
-                waiter.callback(None)
 
 
 def _not_seen_live(contacts: Iterable[PastContact], since: float) -> list[PastContact]:

@@ -62,6 +62,7 @@ from fastagi.node.targets import target_key
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.runtime.listeners import Listeners
+from fastagi.runtime.waiters import Waiters, release
 from fastagi.service.until_stored import until_stored
 from fastagi.speech import agent
 from fastagi.speech.choice import language_of
@@ -201,7 +202,7 @@ class Dialer:
         self.sent_away: Listeners[[RunningAttempt, Reason]] = Listeners(
             "a callback that a queue sent away"
         )
-        self._waiting_for_idle: list[Deferred[None]] = []
+        self._waiting_for_idle: Waiters[None] = Waiters()
 
     def handlers(self) -> Iterator[Handler]:
         """Yield the handler of each event that this tracker needs."""
@@ -222,18 +223,13 @@ class Dialer:
 
         Attempts that only wait in line are not waited for.
         """
-        waiting: Deferred[None] = Deferred(
-            lambda gone: self._waiting_for_idle.remove(gone)
-        )
-        self._waiting_for_idle.append(waiting)
+        waiting = self._waiting_for_idle.add()
         self._fire_if_idle()
         return waiting
 
     def _fire_if_idle(self) -> None:
         if not self.calls:
-            waiting, self._waiting_for_idle = self._waiting_for_idle, []
-            for deferred in waiting:
-                deferred.callback(None)
+            release(self._waiting_for_idle)
 
     @property
     def calls(self) -> int:
