@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import attrs
 import pytest
@@ -11,9 +11,9 @@ import pytest
 from fastagi.domain.attempt import Disposition, Verdict
 from fastagi.domain.reason import said
 from fastagi.domain.retry import Decision, ResultRule, RetryRules, decide
-from fastagi.domain.task import CallbackTask, Kind, Move, Status, after
+from fastagi.domain.task import Move, Status, after
+from tests.unit.tasks import NOW, a_task
 
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RULES = RetryRules(
     attempts=3,
     retry_delay=timedelta(seconds=30),
@@ -21,22 +21,7 @@ RULES = RetryRules(
     member_attempts=4,
     member_retry_delay=timedelta(seconds=7),
 )
-TASK = CallbackTask(
-    id=1,
-    kind=Kind.REQUESTED,
-    status=Status.CALLING,
-    number="100",
-    number_key="100",
-    name="",
-    language="",
-    queue="support",
-    linkedid="",
-    joined_at=NOW,
-    created_at=NOW,
-    due_at=NOW,
-    expires_at=NOW + timedelta(hours=1),
-    why=said(""),
-)
+TASK = a_task(status=Status.CALLING, expires_at=NOW + timedelta(hours=1), why=said(""))
 FREE = {"MEMBER NO ANSWER", "NOT PLACED"}
 COSTLY = {d.value for d in Disposition} - FREE - {"ANSWERED", "WITHDRAWN"}
 

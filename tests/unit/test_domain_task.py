@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import itertools
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
-import attrs
 import pytest
 
 from fastagi.domain.reason import said
@@ -14,7 +13,6 @@ from fastagi.domain.task import (
     ENDED,
     OPEN,
     TRANSITIONS,
-    CallbackTask,
     IllegalMove,
     Kind,
     Move,
@@ -23,8 +21,7 @@ from fastagi.domain.task import (
     TaskEvent,
     after,
 )
-
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+from tests.unit.tasks import NOW, a_task
 
 #: Written out by hand, not taken from the code: a changed arrow must show here.
 ARROWS = {
@@ -100,26 +97,6 @@ def test_nothing_but_an_operator_moves_an_ended_task() -> None:
 
 def test_a_task_that_succeeded_stays_so() -> None:
     assert not [m for (s, m) in TRANSITIONS if s in {Status.COMPLETED, Status.SERVED}]
-
-
-def a_task(**changes: object) -> CallbackTask:
-    task = CallbackTask(
-        id=1,
-        kind=Kind.REQUESTED,
-        status=Status.PENDING,
-        number="+4930123456",
-        number_key="4930123456",
-        name="",
-        language="",
-        queue="support",
-        linkedid="",
-        joined_at=NOW,
-        created_at=NOW,
-        due_at=NOW,
-        expires_at=NOW + timedelta(hours=4),
-        why=said("asked for"),
-    )
-    return attrs.evolve(task, **changes)
 
 
 @pytest.mark.parametrize(

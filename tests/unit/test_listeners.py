@@ -5,17 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 
 from fastagi.runtime.listeners import Afterwards, Listeners
-
-
-@pytest.fixture
-def logged():  # type: ignore[no-untyped-def]
-    found: list[LogEvent] = []
-    globalLogPublisher.addObserver(found.append)  # type: ignore[arg-type]
-    yield found
-    globalLogPublisher.removeObserver(found.append)  # type: ignore[arg-type]
 
 
 def test_what_follows_is_called_at_the_end_in_its_order() -> None:

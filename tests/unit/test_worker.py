@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import cast
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 
 from fastagi.runtime.background import Background, Stopping
 from fastagi.runtime.clock import MachineClock
@@ -62,14 +61,6 @@ class Work:
 @pytest.fixture
 def work() -> Work:
     return Work()
-
-
-@pytest.fixture
-def log() -> Iterator[list[LogEvent]]:
-    events: list[LogEvent] = []
-    globalLogPublisher.addObserver(events.append)
-    yield events
-    globalLogPublisher.removeObserver(events.append)
 
 
 def test_it_does_nothing_until_it_is_woken(work: Work) -> None:
@@ -190,12 +181,12 @@ def test_a_cancelled_timer_wakes_nobody(work: Work) -> None:
 
 
 def test_an_error_that_passes_is_one_line_and_tried_again(
-    work: Work, log: list[LogEvent]
+    work: Work, logged: list[LogEvent]
 ) -> None:
     work.worker.wake()
     work.worker.wake()
     work.fail(Passes("it is restarted"))
-    assert [event["log_format"].format(**event) for event in log] == [
+    assert [event["log_format"].format(**event) for event in logged] == [
         "nothing is done: it is restarted"
     ]
     work.clock.advance(RETRY_S - 0.1)
@@ -207,11 +198,11 @@ def test_an_error_that_passes_is_one_line_and_tried_again(
 
 
 def test_any_other_error_is_told_with_its_place_and_tried_again(
-    work: Work, log: list[LogEvent]
+    work: Work, logged: list[LogEvent]
 ) -> None:
     work.worker.wake()
     work.fail(RuntimeError("a fault of ours"))
-    (event,) = log
+    (event,) = logged
     assert event["what"] == "the work"
     assert event["log_failure"].check(RuntimeError)
     work.clock.advance(RETRY_S)
@@ -245,11 +236,11 @@ def test_stopped_during_a_run_it_ends_that_one_and_begins_no_other(
 
 
 def test_work_that_the_service_ends_is_not_begun_again(
-    work: Work, log: list[LogEvent]
+    work: Work, logged: list[LogEvent]
 ) -> None:
     work.worker.wake()
     work.fail(Stopping())
     assert not work.clock.getDelayedCalls()
     work.worker.wake()
     assert len(work.runs) == 1
-    assert not log
+    assert not logged
