@@ -67,6 +67,12 @@ class Path(StrEnum):
     PLACE = "place"
     OFFER = "offer"
     OFFERED = "offered"
+    CHOOSE = "choose"
+
+
+#: Fifth argument of `Path.REQUEST`: the dialplan can let the caller choose. Since
+#: version 7.
+CAN_CHOOSE: Final = "choices"
 
 
 class Answer(StrEnum):
@@ -77,6 +83,10 @@ class Answer(StrEnum):
     ALREADY = "ALREADY"
     #: This number cannot be called; the caller goes back in line.
     REFUSED = "REFUSED"
+    #: The caller is to be asked: the dialplan runs `Path.CHOOSE`.
+    CHOOSE = "CHOOSE"
+    #: The caller does not want or confirm a callback, and goes back in line.
+    BACK = "BACK"
     #: The request could not be stored; the caller goes back in line.
     ERROR = "ERROR"
 

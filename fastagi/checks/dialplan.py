@@ -28,6 +28,7 @@ CONTEXTS: Final = (
     dialplan.REQUEST_CONTEXT,
     dialplan.OFFER_CONTEXT,
     "callback-ask",
+    "callback-choose",
     "callback-keep",
     "callback-return",
     dialplan.MEMBER_CONTEXT,

@@ -14,7 +14,7 @@ from fastagi.checks.process import User, asterisk_user
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import Settings
 from fastagi.speech.choice import all_languages
-from fastagi.speech.prompts import Phrase
+from fastagi.speech.prompts import CALLER_CHOICES, Phrase
 
 #: File name extensions of Asterisk's formats; which are loaded is not looked at.
 _FORMATS: Final = frozenset(
@@ -117,6 +117,8 @@ def _prompts(queue: QueueSettings) -> Iterator[tuple[str, str, str]]:
     if queue.offers.enabled and queue.sounds.offer is None:
         for phrase in _OFFER:
             yield "offers", phrase, ""
+    if queue.choices.any:
+        yield from (("choices", name, "") for name in CALLER_CHOICES)
 
 
 def _check_directory(directory: Path, place: Place, notes: Notes) -> None:

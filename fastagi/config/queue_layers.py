@@ -55,7 +55,7 @@ from fastagi.domain.agent_keys import AgentKeyRules, NoKey
 from fastagi.domain.attempt import Disposition
 from fastagi.domain.hours import ALL_DAY, ALWAYS, CLOSED, DayHours, OpeningHours
 from fastagi.domain.names import folded
-from fastagi.domain.numbers import USUAL_KINDS, DialAs, NumberKind
+from fastagi.domain.numbers import USUAL_KINDS, DialAs, NumberKind, OtherNumber
 from fastagi.domain.offers import OfferRules
 from fastagi.domain.policy import CarryOver, ExpiryRules
 from fastagi.domain.retry import ResultRule, RetryRules
@@ -91,6 +91,28 @@ class Sounds(Section):
     hold_on: Sound = "callback-queue/hold-on"
     offer: Sound | None = None
     member_alert: Sound = "callback-queue/member-alert"
+
+
+class Choices(Section):
+    """What callers are asked after they have pressed the key for a callback."""
+
+    confirm_number: Switch = False
+    other_number: Annotated[OtherNumber, choice(OtherNumber)] = OtherNumber.NEVER
+    other_numbers_per_day: Annotated[int, number(1, 100)] = 3
+    confirm_key: Key = "1"
+    other_number_key: Key = "2"
+    back_key: Key = "3"
+
+    @property
+    def any(self) -> bool:
+        """Whether callers are asked anything."""
+        return self.confirm_number or self.other_number is not OtherNumber.NEVER
+
+    def may_enter(self, shows_number: bool) -> bool:
+        """Whether a caller may enter another number."""
+        if self.other_number is OtherNumber.SHOWN:
+            return shows_number
+        return self.other_number is OtherNumber.ANYBODY
 
 
 class Numbers(Section):
@@ -341,6 +363,7 @@ class QueueLayer(Section):
     member_language: Language = ""
     whisper: Whisper = Whisper()
     agent_keys: AgentKeys = AgentKeys()
+    choices: Choices = Choices()
     sounds: Sounds = Sounds()
     numbers: Numbers = Numbers()
 
@@ -389,6 +412,13 @@ class QueueLayer(Section):
                 for name, result in self.retry
             },
         )
+
+
+#: The keys of each section that has keys.
+_KEYS: Mapping[str, tuple[str, ...]] = {
+    "agent_keys": ("accept", "later", "cannot"),
+    "choices": ("confirm_key", "other_number_key", "back_key"),
+}
 
 
 @attrs.frozen
@@ -524,7 +554,8 @@ def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
                 f"{numbers.max_digits}",
             ),
         )
-    yield from _double_keys(values.get("agent_keys"))
+    for section in _KEYS:
+        yield from _double_keys(section, values.get(section))
     hours = values.get("opening_hours")
     if hours is not None and hours.in_use and hours.zone is None:
         yield BrokenRule(
@@ -550,14 +581,14 @@ def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
                 )
 
 
-def _double_keys(keys: AgentKeys | None) -> Iterator[BrokenRule]:
-    """Find an agent's key that has two meanings."""
+def _double_keys(section: str, settings: Section | None) -> Iterator[BrokenRule]:
+    """Find a key of a section that has two meanings."""
     meanings: dict[str, str] = {}
-    for name in ("accept", "later", "cannot") if keys else ():
-        key = getattr(keys, name)
+    for name in _KEYS[section] if settings else ():
+        key = getattr(settings, name)
         if key and key in meanings:
             yield BrokenRule(
-                (f"agent_keys.{name}", f"agent_keys.{meanings[key]}"),
+                (f"{section}.{name}", f"{section}.{meanings[key]}"),
                 Problem(
                     "",
                     f"{name} and {meanings[key]} are the same key, {key}",

@@ -167,6 +167,15 @@ class DialAs(StrEnum):
     NATIONAL = "national"
 
 
+class OtherNumber(StrEnum):
+    """Who may enter another number than the one that the network shows."""
+
+    NEVER = "never"
+    #: Callers whose number is shown, so that there is a limit for each of them.
+    SHOWN = "shown"
+    ANYBODY = "anybody"
+
+
 @frozen
 class NumberPlan:
     """How numbers are read in the country of this Asterisk.

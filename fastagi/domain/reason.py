@@ -148,6 +148,7 @@ class Code(StrEnum):
     REGION_NOT_ALLOWED = "region_not_allowed"
     NO_REGION = "no_region"
     UNKNOWN_REGION = "unknown_region"
+    ENTERED_TOO_OFTEN = "entered_too_often"
     CLOSED_TOO_LONG = "closed_too_long"
     UNKNOWN_QUEUE = "unknown_queue"
     QUEUE_NOT_IN_SETTINGS = "queue_not_in_settings"
@@ -198,7 +199,10 @@ _MEANWHILE: Final = "[ while this service did not listen|unheard]"
 TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.TEXT: ("{text}",),
     Code.ERROR: ("{error}",),
-    Code.REQUESTED: ("the client pressed the key in queue {queue}",),
+    Code.REQUESTED: (
+        "the client pressed the key in queue {queue}[ and entered this number, calling"
+        " from {caller}]",
+    ),
     Code.REQUESTED_WHILE_DOWN: (
         "the client pressed the key in queue {queue}[ at position {position}] while"
         " this service did not answer; Asterisk kept the request",
@@ -340,6 +344,10 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     ),
     Code.TOO_OLD_FOR_ANOTHER: ("too old for another attempt; {cause}",),
     Code.REQUESTED_AGAIN_IN_TALK: ("{cause}; asked for again in the talk: a new task",),
+    Code.ENTERED_TOO_OFTEN: (
+        "the caller has entered another number {limit} times within 24 hours, the most"
+        " that is allowed",
+    ),
     Code.CALLED_TOO_OFTEN: (
         "the number was called {times} within 24 hours, the most that is allowed; it"
         " may be called again from {again_at} on[, which is too late|too_late]",

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from attrs import Attribute, field, frozen, validators
 
-from fastagi.domain.reason import Code, Reason
+from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.turns import Turn
 from fastagi.errors import CallbackError
 
@@ -146,6 +146,24 @@ def _aware(_instance: object, attribute: Attribute[Any], value: Any) -> None:
         raise ValueError(f"{attribute.name}: a time without a zone")
 
 
+@frozen
+class Entered:
+    """The caller entered another number than the one that the network shows.
+
+    Attributes:
+        caller_key: number key of the caller's own number.
+        limit: maximum number of such requests of one caller within 24 hours.
+    """
+
+    caller_key: str
+    limit: int
+
+
+def entered_too_often(entered: Entered) -> Reason:
+    """Return the reason why a caller may not enter another number now."""
+    return because(Code.ENTERED_TOO_OFTEN, limit=entered.limit)
+
+
 @frozen(kw_only=True)
 class NewTask:
     """A task that is to be stored. All times are aware UTC."""
@@ -173,6 +191,8 @@ class NewTask:
     call_by: datetime | None = field(default=None, validator=_aware)
     #: Linkedid of the call that made the request; empty for a task added by hand.
     linkedid: str = ""
+    #: Set if the caller entered the number, and the caller's own number is known.
+    entered: Entered | None = None
     #: Why the task exists, for its history.
     why: Reason
     #: The same if the client has an open task already; None: as ``why``.

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The FastAGI scripts that the dialplan calls.
 
-They only read the header block and set variables. The dialplan plays the prompts, so a
-session lasts milliseconds, and a caller does not depend on this process staying alive.
+All but ``choose`` only read the header block and set variables. The dialplan plays the
+prompts, so a session lasts milliseconds, and a caller does not depend on this process
+staying alive. ``choose`` speaks with the caller (`fastagi.node.choices`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -27,6 +29,7 @@ from fastagi.domain.reason import Code, Reason
 from fastagi.domain.task import CallbackTask
 from fastagi.domain.turns import Turn, parse_priority
 from fastagi.node.call_tracker import client_key
+from fastagi.node.choices import CallerChoices, tell
 from fastagi.node.offers import Offers
 from fastagi.node.queue_monitor import QueueMonitor
 from fastagi.runtime.clock import Clock
@@ -75,6 +78,7 @@ class AgiScripts:
         self,
         *,
         promises: Promises,
+        choices: CallerChoices,
         queue_monitor: QueueMonitor,
         offers: Offers,
         settings: Callable[[], Settings],
@@ -88,18 +92,33 @@ class AgiScripts:
         #: Returns the uniqueid of the channel that waits in line for a task; or "".
         self._placeholder_of = placeholder_of
         self._clock = clock
+        self._choices = choices
         self._queue_monitor = queue_monitor
         self._offers = offers
         self._settings = settings
 
     async def request(self, agi: AgiSession) -> None:
         """Store the request of a caller who pressed the key, and set the answer."""
-        request = agi.request
+        asked = self._asked(agi.request)
+        self._offers.ended(asked.uniqueid, OfferOutcome.ACCEPTED)
+        if _can_choose(agi.request) and self._choices.wanted(asked):
+            await agi.set_variable(Variable.STATUS, dialplan.Answer.CHOOSE.value)
+            return
+
+        async def deliver(answer: Answer) -> None:
+            await tell(agi, *self._dialplan_answer(asked.queue, answer))
+
+        await self._promises.ask(asked, _STORE_LIMIT_S - agi.unread_s, deliver)
+
+    async def choose(self, agi: AgiSession) -> None:
+        """Ask the caller, then store the request and set the answer."""
+        asked = self._asked(agi.request)
+        await self._choices.ask(agi, asked, partial(self._dialplan_answer, asked.queue))
+
+    def _asked(self, request: AgiRequest) -> CallbackRequest:
         queue = request.args[0] if request.args else ""
-        settings = self._settings().queues.get(queue)
         joined_at = self._joined_at(request, queue)
-        self._offers.ended(request.uniqueid, OfferOutcome.ACCEPTED)
-        asked = CallbackRequest(
+        return CallbackRequest(
             source=KEY_PRESS,
             queue=queue,
             number=request.callerid,
@@ -112,13 +131,10 @@ class AgiScripts:
             linkedid=_linkedid(request),
         )
 
-        async def deliver(answer: Answer) -> None:
-            status, prompt = _dialplan_answer(answer, settings)
-            # The status comes last: without it the dialplan assumes no answer.
-            await agi.set_variable(Variable.PROMPT, prompt)
-            await agi.set_variable(Variable.STATUS, status.value)
-
-        await self._promises.ask(asked, _STORE_LIMIT_S - agi.unread_s, deliver)
+    def _dialplan_answer(
+        self, queue: str, answer: Answer
+    ) -> tuple[dialplan.Answer, str]:
+        return _dialplan_answer(answer, self._settings().queues.get(queue))
 
     async def position(self, agi: AgiSession) -> None:
         """Set the position at which a caller who goes back in line belongs."""
@@ -230,6 +246,11 @@ def _dialplan_answer(
             return dialplan.Answer.REFUSED, sounds.cannot_call
         case NotStored():
             return dialplan.Answer.ERROR, sounds.hold_on
+
+
+def _can_choose(request: AgiRequest) -> bool:
+    """Whether the dialplan can let the caller choose: it says so since version 7."""
+    return len(request.args) > 4 and request.args[4] == dialplan.CAN_CHOOSE
 
 
 def _offer_prompts(offer: Offer, queue: QueueSettings, language: str) -> Words:

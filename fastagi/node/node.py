@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 
-from fastagi.agi.server import Script
+from fastagi.agi.server import LongScript, Script
 from fastagi.ami.events import CoreShowChannel
 from fastagi.ami.session import AmiSession, Credentials
 from fastagi.config.sections import AmiSettings, Settings
@@ -29,6 +29,7 @@ from fastagi.node.agi_scripts import AgiScripts
 from fastagi.node.astdb_requests import AstDbRequests
 from fastagi.node.call_tracker import CallTracker
 from fastagi.node.catch_up import CatchUp
+from fastagi.node.choices import SESSION_S, CallerChoices
 from fastagi.node.dialer import Dialer
 from fastagi.node.expected_waits import ExpectedWaits
 from fastagi.node.hold import Hold
@@ -229,6 +230,12 @@ class Node:
         )
         self.agi_scripts = AgiScripts(
             promises=self.promises,
+            choices=CallerChoices(
+                promises=self.promises,
+                requests=requests,
+                settings=settings,
+                steady=clock.steady,
+            ),
             queue_monitor=self.queue_monitor,
             offers=self.offers,
             settings=settings,
@@ -248,8 +255,9 @@ class Node:
             expected_waits=self.expected_waits,
             reconciler=self.reconciler,
         )
-        self.scripts: Final[dict[str, Script]] = {
+        self.scripts: Final[dict[str, Script | LongScript]] = {
             Path.REQUEST: self.agi_scripts.request,
+            Path.CHOOSE: LongScript(self.agi_scripts.choose, SESSION_S),
             Path.POSITION: self.agi_scripts.position,
             Path.PLACE: self.agi_scripts.place,
             Path.OFFER: self.agi_scripts.offer,

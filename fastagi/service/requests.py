@@ -26,12 +26,14 @@ from fastagi.config.sections import Settings
 from fastagi.domain.chosen_time import waits_for
 from fastagi.domain.numbers import (
     NotCallable,
+    NumberPlan,
     callable_number,
     display_name,
+    plain_number,
     shown_number,
 )
 from fastagi.domain.reason import Code, Reason, Value, because
-from fastagi.domain.task import CallbackTask, Kind, NewTask, Status
+from fastagi.domain.task import CallbackTask, Entered, Kind, NewTask, Status
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.service.commands import Actor
@@ -144,6 +146,9 @@ class CallbackRequest:
     number: str
     #: Whether the caller asked the network not to show the number.
     withheld: bool = False
+    #: The number that the network shows, "" if none, if the caller entered another one;
+    #: None otherwise.
+    entered_by: str | None = None
     name: str = ""
     #: The language of the caller's channel, as in Asterisk.
     language: str = ""
@@ -335,11 +340,12 @@ class Requests:
             chosen_at=chosen_at,
             call_by=queue.chosen_time.call_by(chosen_at),
             linkedid=request.linkedid,
+            entered=_entered(request, queue, settings.plan, settings.plan.key(number)),
             why=_story(request, queue.name, source.story),
             why_again=_story(request, queue.name, source.story_again or source.story),
         )
-        if source.is_answered and not queue.hours.opens_between(
-            new.due_at, new.expires_at
+        if source.is_answered and _is_closed_too_long(
+            queue, new.due_at, new.expires_at
         ):
             return self.refuse(request, queue.name, because(Code.CLOSED_TOO_LONG))
         if source.may_be_old and new.expires_at <= now:
@@ -347,6 +353,22 @@ class Requests:
             self._log_refusal(request, queue.name, why)
             return Refused(why)
         return new
+
+    def is_closed_too_long(self, request: CallbackRequest) -> bool:
+        """Whether a request would expire before its queue opens."""
+        queue = self._settings().queues[request.queue]
+        at = self._clock.now() if request.asked_at is None else request.asked_at
+        expires_at = queue.expiry_rules.expires_at(request.source.kind, at)
+        return _is_closed_too_long(queue, at, expires_at)
+
+    def check_number(self, request: CallbackRequest) -> str:
+        """Return the number to dial, by the rules alone; nothing is stored.
+
+        Raises:
+            NotCallable: the number must not be called.
+        """
+        settings = self._settings()
+        return self._number(request, settings.queues[request.queue], settings)
 
     def _number(
         self, request: CallbackRequest, queue: QueueSettings, settings: Settings
@@ -450,9 +472,33 @@ class Requests:
 def _story(request: CallbackRequest, queue: str, code: Code) -> Reason:
     """Return the reason of the request's event in the task's history."""
     story = request.actor.named_in(Reason(code, request.params))
+    if request.entered_by is not None:
+        caller = shown_number(request.entered_by) or "a number that is not shown"
+        story = story.with_params(caller=caller)
     if request.source.story_names_queue:
         story = story.with_params(queue=queue)
     return story if request.chosen_at is None else waits_for(request.chosen_at, story)
+
+
+def _entered(
+    request: CallbackRequest, queue: QueueSettings, plan: NumberPlan, number_key: str
+) -> Entered | None:
+    """Return whose entered numbers to count; None if there is no such limit."""
+    if not request.entered_by:
+        return None
+    try:
+        caller_key = plan.key(plain_number(request.entered_by))
+    except NotCallable:
+        caller_key = shown_number(request.entered_by)
+    if caller_key == number_key:
+        return None
+    return Entered(caller_key, queue.choices.other_numbers_per_day)
+
+
+def _is_closed_too_long(
+    queue: QueueSettings, at: datetime, expires_at: datetime
+) -> bool:
+    return not queue.hours.opens_between(at, expires_at)
 
 
 def _loggable_number(request: CallbackRequest) -> str:

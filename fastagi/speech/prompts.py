@@ -77,3 +77,23 @@ class Phrase(StrEnum):
 
     #: Silence between two groups of digits.
     PAUSE = sound("pause")
+
+
+#: What a caller may hear who is asked about the number.
+CALLER_CHOICES: Final = (
+    Phrase.WILL_CALL_NUMBER,
+    Phrase.WILL_CALL_THIS_NUMBER,
+    Phrase.CONFIRM_PRESS,
+    Phrase.OTHER_NUMBER_PRESS,
+    Phrase.BACK_PRESS,
+    Phrase.ENTER_NUMBER,
+    Phrase.WRONG_KEY,
+    Phrase.STILL_IN_LINE,
+    Phrase.NO_NUMBER,
+    Phrase.NUMBER_WRONG,
+    Phrase.NUMBER_NOT_CALLED,
+    Phrase.NUMBER_TOO_OFTEN,
+    Phrase.PAUSE,
+    *(sound(f"number-{digit}") for digit in range(10)),
+    *(sound(name) for name in ("plus", "star", "hash")),
+)

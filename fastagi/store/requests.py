@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from fastagi.domain.limits import called_too_often
 from fastagi.domain.reason import Code, because, map_texts
 from fastagi.domain.task import CallbackTask, Kind, Move, NewTask, Status, after
-from fastagi.store import guards, later, limits, new_tasks, schema
+from fastagi.store import entered_numbers, guards, later, limits, new_tasks, schema
 from fastagi.store.engine import ALONE, Alone
 from fastagi.store.events import move_task, write_event
 from fastagi.store.results import Recorded, Refused
@@ -70,7 +70,8 @@ def add(
     """Create a task, or renew the open task of the same number.
 
     Refused if the number is blocked, or was called so often that it could not be
-    called again before the task expires.
+    called again before the task expires; or if the caller entered it and has entered
+    too many.
 
     Args:
         conn: in a transaction.
@@ -92,9 +93,14 @@ def add(
             return Recorded(task_of(row), created=False, known=True)
     if (known := guards.blocked(conn, number_key)) is not None:
         return Refused(known.why)
+    entered = new.entered
+    if entered and (why := entered_numbers.why_not(conn, entered, now)) is not None:
+        return Refused(why)
     again_at = limits.number_free_at(conn, number_key, most_calls, now)
     if again_at is not None and again_at >= new.expires_at:
         return Refused(called_too_often(most_calls, again_at))
+    if entered is not None:
+        entered_numbers.note(conn, entered, now)
     row = conn.execute(LOCK_OPEN_BY_KEY, {"number_key": number_key}).first()
     if row is not None:
         task = renew(conn, task_of(row), new, now)
@@ -128,8 +134,8 @@ def add_many(
 
     Returns:
         For each request the new task, or ALONE if it needs :func:`add`: its number is
-        blocked, has an open task, was called as often as is allowed, or stands in
-        ``asked`` before; or its call may be stored already.
+        blocked, has an open task, was called as often as is allowed, was entered by
+        the caller, or stands in ``asked`` before; or its call may be stored already.
     """
     unusual = new_tasks.unusual(
         conn, [(new.number_key, most, now) for new, now, _, _, most in asked]
@@ -137,7 +143,7 @@ def add_many(
     tasks: dict[str, CallbackTask] = {}
     results: list[Recorded | Refused | Alone] = []
     for new, now, once, _, _ in asked:
-        if once or new.number_key in unusual:
+        if once or new.entered or new.number_key in unusual:
             results.append(ALONE)
             continue
         # A second request for the same number needs add().

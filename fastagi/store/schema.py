@@ -246,6 +246,16 @@ answer = Table(
 
 #: Requests that were made while their client was being called. The call does not fulfil
 #: a request that was made after the client had answered.
+#: Requests of the last 24 hours in which the caller entered another number.
+entered_number = Table(
+    "entered_number",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("caller_key", Text, nullable=False),
+    Column("at", Double, nullable=False),
+)
+Index(None, entered_number.c.caller_key, entered_number.c.at)
+
 later_request = Table(
     "later_request",
     metadata,

@@ -21,7 +21,7 @@ It is joined to a server in memory by `MemoryEndpoint`, or over TCP by
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
@@ -84,6 +84,7 @@ class AsteriskAgi:
         variables: Mapping[str, str] | None = None,
         database: Mapping[tuple[str, str], str] | None = None,
         sounds: frozenset[str] | None = None,
+        missing_sounds: Collection[str] = (),
         digits: str = "",
         early: str = "",
         answers: Sequence[tuple[str, str]] = (),
@@ -102,6 +103,7 @@ class AsteriskAgi:
                 (``"CALLERID(num)"``).
             database: AstDB by family and key.
             sounds: Prompts that exist; all do if None.
+            missing_sounds: Prompts that do not exist.
             digits: What the caller will press, in this order, each when awaited.
             early: What the caller has pressed before.
             answers: Prompts and the keys that the caller presses when they begin, in
@@ -118,6 +120,7 @@ class AsteriskAgi:
         self.variables = dict(variables or {})
         self.database = dict(database or {})
         self.sounds = sounds
+        self.missing_sounds = missing_sounds
         self.digits = digits
         #: Keys that were pressed and not read yet.
         self.pressed = early
@@ -263,7 +266,8 @@ class AsteriskAgi:
         return b"200 result=1\n"
 
     def _stream_file(self, rest: _Words) -> bytes:
-        if self.sounds is not None and rest[0] not in self.sounds:
+        known = self.sounds is None or rest[0] in self.sounds
+        if rest[0] in self.missing_sounds or not known:
             self._status = "FAILURE"
             return b"200 result=-1 endpos=0\n"
         self.played.append(rest[0])
@@ -406,11 +410,38 @@ def _str(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
+#: How long a sound file lasts, in seconds, and until a key ends it.
+_SOUND_S = 0.5
+_KEY_S = 0.2
+
+
+def lasts(command: _Words, reply: bytes) -> float:
+    """Return how long a command takes Asterisk that speaks or waits, in seconds."""
+    verb = tuple(word.upper() for word in command[:3])
+    if verb[:2] != ("STREAM", "FILE") and verb != ("WAIT", "FOR", "DIGIT"):
+        return 0.0
+    if not reply.startswith(b"200 result=0"):
+        return _KEY_S
+    return _SOUND_S if verb[0] == "STREAM" else int(command[3]) / 1000
+
+
 class AgiClientProtocol(Protocol):
     """Joins an `AsteriskAgi` to any Twisted transport."""
 
-    def __init__(self, asterisk: AsteriskAgi) -> None:
+    def __init__(
+        self,
+        asterisk: AsteriskAgi,
+        later: Callable[[float, Callable[[], object]], object] | None = None,
+    ) -> None:
+        """Take the channel.
+
+        Args:
+            asterisk: the channel.
+            later: calls a function after some seconds, so that prompts and waiting for
+                keys take time; None: they take none.
+        """
         self.asterisk = asterisk
+        self._later = later
         #: Fires with the channel when the application has ended.
         self.ended: Deferred[AsteriskAgi] = Deferred()
 
@@ -418,7 +449,19 @@ class AgiClientProtocol(Protocol):
         self._write(self.asterisk.start())
 
     def dataReceived(self, data: bytes) -> None:
-        self._write(self.asterisk.receive(data))
+        reply = self.asterisk.receive(data)
+        lasts_s = 0.0
+        if self._later is not None and not self.asterisk.ended and reply:
+            lasts_s = lasts(self.asterisk.commands[-1], reply)
+        if lasts_s:
+            assert self._later is not None
+            self._later(lasts_s, lambda: self._write_unless_ended(reply))
+        else:
+            self._write(reply)
+
+    def _write_unless_ended(self, reply: bytes) -> None:
+        if not self.asterisk.ended:
+            self._write(reply)
 
     def hang_up(self) -> None:
         """The caller hangs up now."""

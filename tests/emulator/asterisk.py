@@ -13,7 +13,7 @@ Must not know the service, nor share code with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -89,6 +89,8 @@ class FakeAsterisk:
             "DIALPLAN_EXISTS(callback-offer,s,1)",
             "DIALPLAN_EXISTS(callback-agent,s,1)",
         }
+        #: Whether callback-queue.conf lets the service ask the caller (version 7).
+        self.can_choose = True
         #: CALLBACK_WHEN_DOWN is "keep".
         self.keeps_requests = False
         #: All events that were raised, sent to anybody or not.
@@ -188,10 +190,12 @@ class FakeAsterisk:
         priority: str = "",
         asks_place: bool = False,
         answers_offer: str = "",
+        answers: Sequence[tuple[str, str]] = (),
     ) -> LiveCall:
         """Somebody calls in, perhaps talks to a voice bot, and enters a queue.
 
         A caller who is offered a callback presses the keys ``answers_offer``.
+        ``answers``: what the caller presses when the service asks, see `AsteriskAgi`.
         """
         return LiveCall(
             self,
@@ -205,6 +209,7 @@ class FakeAsterisk:
             priority=priority,
             asks_place=asks_place,
             answers_offer=answers_offer,
+            answers=answers,
         )
 
     # -- what breaks -------------------------------------------------------

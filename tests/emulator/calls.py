@@ -7,7 +7,7 @@ What ``dialplan/callback-queue.conf`` does with each is written out here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -547,6 +547,7 @@ class LiveCall:
         priority: str = "",
         asks_place: bool = False,
         answers_offer: str = "",
+        answers: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._pbx = pbx
         self._queue = pbx.queues[queue.lower()]
@@ -558,6 +559,9 @@ class LiveCall:
         self._talks_s = talks_s
         self._queue_timeout_s = queue_timeout_s
         self._timers: set[IDelayedCall] = set()
+        self._answers = answers
+        #: What the caller heard while the service asked, sound by sound.
+        self.asked: list[str] = []
         self._agi: AgiRun | None = None
         self._agent: Ring | None = None
         self._variables: dict[str, str] = {}
@@ -757,12 +761,20 @@ class LiveCall:
             self._variables["CALLBACK_POSITION"],
             self.channel.linkedid,
             self.channel.queue_priority,
-            argument,
+            argument or self._ability(script),
         )
         self._agi = AgiRun(
-            self._pbx, script, arguments, self._agi_headers(), self._variables
+            self._pbx,
+            script,
+            arguments,
+            self._agi_headers(),
+            self._variables,
+            answers=self._answers if script == "choose" else (),
         )
         self._agi.start(ended)
+
+    def _ability(self, script: str) -> str:
+        return "choices" if script == "request" and self._pbx.can_choose else ""
 
     def _agi_headers(self) -> dict[str, str]:
         return {
@@ -778,10 +790,23 @@ class LiveCall:
         }
 
     def _decided(self) -> None:
+        if self._variables["CALLBACK_STATUS"] == "CHOOSE":
+            self._variables["CALLBACK_STATUS"] = ""
+            self._variables["CALLBACK_PROMPT"] = ""
+            self._ask("choose", self._has_chosen)
+            assert self._agi is not None
+            self.asked = self._agi.channel.played
+            return
+        self._answered(keeps=self._pbx.keeps_requests)
+
+    def _has_chosen(self) -> None:
+        self._answered(keeps=False)
+
+    def _answered(self, *, keeps: bool) -> None:
         if self._variables["CALLBACK_STATUS"] in ("ACCEPTED", "ALREADY"):
             self._play(self._variables["CALLBACK_PROMPT"], lambda: self._end(NORMAL))
             return
-        if self._pbx.keeps_requests and not self._variables["CALLBACK_STATUS"]:
+        if keeps and not self._variables["CALLBACK_STATUS"]:
             self._keep()
             return
         decided = self._variables["CALLBACK_STATUS"]
@@ -851,9 +876,10 @@ class LiveCall:
 
 
 class AgiRun:
-    """``AGI(agi://...)`` with the one second limit of the context callback-ask."""
+    """``AGI(agi://...)`` with the limit of callback-ask, or of callback-choose."""
 
     LIMIT_S = 1.0
+    CHOOSE_LIMIT_S = 150.0
 
     def __init__(
         self,
@@ -862,16 +888,20 @@ class AgiRun:
         arguments: tuple[str, ...],
         headers: dict[str, str],
         variables: dict[str, str],
+        answers: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._pbx = pbx
         self._variables = variables
+        self._limit_s = self.CHOOSE_LIMIT_S if script == "choose" else self.LIMIT_S
         self.channel = AsteriskAgi(
             script,
             arguments,
             headers=headers,
             variables={**variables, "AGIEXITONHANGUP": "yes"},
+            answers=answers,
+            missing_sounds=pbx.missing_sounds,
         )
-        self.client = AgiClientProtocol(self.channel)
+        self.client = AgiClientProtocol(self.channel, pbx.later)
         self.wire: Wire | None = None
         self._timer: IDelayedCall | None = None
         self._ran_out = False
@@ -893,7 +923,7 @@ class AgiRun:
             self._pbx.later(0, then)
             return
         _ = self.client.ended.addCallback(ended)
-        self._timer = self._pbx.later(self.LIMIT_S, self._too_long)
+        self._timer = self._pbx.later(self._limit_s, self._too_long)
 
     def hang_up(self) -> None:
         """The caller hangs up meanwhile."""

@@ -69,6 +69,7 @@ def _promise_first() -> Iterator[None]:
     ) -> Recorded:
         self._background.start("x", self._store.add(new, self._clock.now()))
         known = attrs.asdict(new, recurse=False)
+        del known["entered"]
         task = CallbackTask(
             id=0,
             status=Status.PENDING,

@@ -34,6 +34,7 @@ _SECTIONS: dict[str, type[Section]] = {
     **sections.SECTIONS,
     "ami.tls": sections.AmiTls,
     "defaults.sounds": queue_layers.Sounds,
+    "defaults.choices": queue_layers.Choices,
     "defaults.numbers": queue_layers.Numbers,
     "defaults.opening_hours": queue_layers.Hours,
     "defaults.chosen_time": queue_layers.ChosenTime,

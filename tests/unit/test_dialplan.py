@@ -23,7 +23,9 @@ ITS_OWN = {
     "CALLBACK_ARGS_BEFORE",
     "CALLBACK_ARGS_BEHIND",
     "CALLBACK_ARGS_TIMEOUT",
+    "CALLBACK_ASKED_AT",
     "CALLBACK_CALLS",
+    "CALLBACK_CHOOSES",
     "CALLBACK_ENTERED",
     "CALLBACK_ENTERED_AT",
     "CALLBACK_KEPT",
@@ -81,6 +83,7 @@ def test_every_answer_the_dialplan_looks_for_is_one_the_service_gives() -> None:
     assert asked - {""} == {
         dialplan.Answer.ACCEPTED.value,
         dialplan.Answer.ALREADY.value,
+        dialplan.Answer.CHOOSE.value,
     }
 
 
@@ -91,6 +94,7 @@ def test_everything_an_agent_can_say_is_known_to_the_service() -> None:
 
 def test_every_path_the_dialplan_asks_is_one_the_service_serves() -> None:
     asked = set(re.findall(r"Gosub\(callback-ask,s,1\((\w+)[,)]", CODE))
+    asked |= set(re.findall(r"AGI\(\$\{CALLBACK_AGI\}/(\w+),", CODE))
     assert asked == {path.value for path in dialplan.Path}
 
 

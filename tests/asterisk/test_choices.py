@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MIT
+"""After the key: the number is confirmed, another one entered, or the queue wanted."""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pytest
+
+from tests.asterisk.callback import (
+    CLIENT,
+    QUICK,
+    hung_up_by_asterisk,
+    joins,
+    only_task,
+    pause,
+    requested,
+)
+from tests.lab.lab import Lab
+from tests.lab.phones import Caller
+from tests.lab.processes import wait_until
+from tests.lab.scenarios import Press
+from tests.lab.service import Service, merged, says
+
+OTHER: Final = "4930222222"
+LANGUAGE: Final = "brief"
+CHOICES: Final[Mapping[str, Any]] = merged(
+    QUICK,
+    {"defaults": {"choices": {"confirm_number": True, "other_number": "shown"}}},
+)
+
+
+@pytest.fixture(autouse=True)
+def short_words(lab: Lab) -> None:
+    """Record the prompts in a language of brief sounds, which saves minutes."""
+    sounds = lab.asterisk.home / "data/sounds"
+    folder = sounds / LANGUAGE / "callback-queue"
+    if folder.exists():
+        return
+    folder.mkdir(parents=True)
+    for path in (sounds / "en/callback-queue").glob("*.wav"):
+        with wave.open(str(folder / path.name), "wb") as out:
+            out.setnchannels(1)
+            out.setsampwidth(2)
+            out.setframerate(8000)
+            out.writeframes(bytes(2 * 800))
+
+
+def said(lab: Lab, sound: str, count: int = 1) -> None:
+    """Wait until a sound was played so often."""
+    wait_until(
+        lambda: lab.asterisk.log.count(f"Playing 'callback-queue/{sound}.") >= count,
+        30,
+        f"{count} times {sound}",
+    )
+
+
+def caller_is_asked(
+    lab: Lab,
+) -> tuple[Service, Caller]:
+    """Have a caller, who is behind another one, press the key and hear the question."""
+    service = lab.service(CHOICES)
+    pause(lab, "support")
+    lab.witness.originate("Local/support@inbound/n", caller_id="<4989000001>")
+    joins(lab, "4989000001", 1)
+    caller = lab.caller(
+        "support",
+        number=CLIENT,
+        keys_as_rtp=True,
+        headers=[f"X-Language: {LANGUAGE}"],
+    )
+    assert joins(lab, CLIENT, 1)["Position"] == "2"
+    lab.witness.originate("Local/support@inbound/n", caller_id="<4989000003>")
+    joins(lab, "4989000003", 1)
+    caller.press("1")
+    said(lab, "confirm-press")
+    return service, caller
+
+
+def test_another_number_is_entered_after_a_wrong_one_and_confirmed(lab: Lab) -> None:
+    service, caller = caller_is_asked(lab)
+    assert service.tasks() == []
+    caller.press("2")
+    said(lab, "enter-number")
+    caller.press("12#")
+    said(lab, "number-wrong")
+    said(lab, "enter-number", 2)
+    caller.press(f"{OTHER}#")
+    said(lab, "confirm-press", 2)
+    assert service.tasks() == []
+    caller.press("1")
+    requested(service, OTHER)
+    hung_up_by_asterisk(caller, 20)
+    task = only_task(service)
+    assert (task["number"], task["kind"]) == (OTHER, "requested")
+
+
+def test_key_for_the_queue_leads_back_to_the_same_place(lab: Lab) -> None:
+    service, caller = caller_is_asked(lab)
+    caller.press("3")
+    back = joins(lab, CLIENT, 2)
+    assert back["Position"] == "2"
+    said(lab, "still-in-line")
+    assert service.tasks() == []
+    assert not caller.got_bye
+
+
+def test_service_ends_while_it_asks_and_the_caller_is_back_in_line(lab: Lab) -> None:
+    service, _ = caller_is_asked(lab)
+    service.kill()
+    assert joins(lab, CLIENT, 2)["Position"] == "2"
+    said(lab, "hold-on")
+
+
+def test_caller_hangs_up_while_asked_and_the_call_is_missed(lab: Lab) -> None:
+    service, _ = caller_is_asked(lab)
+    lab.witness.hang_up(joins(lab, CLIENT, 1)["Channel"])
+    service.wait_for(says("missed call of", number=CLIENT))
+    assert only_task(service)["kind"] == "missed"
+
+
+def test_keys_by_sip_info_count_and_those_before_the_question_do_not(lab: Lab) -> None:
+    service = lab.service(CHOICES)
+    pause(lab, "support")
+    caller = lab.caller(
+        "support",
+        *(Press("1", after_ms=400) for _ in range(40)),
+        number=CLIENT,
+        headers=[f"X-Language: {LANGUAGE}"],
+    )
+    requested(service)
+    log = lab.asterisk.log
+    number = log.index("Playing 'callback-queue/will-call-number.")
+    # Keys came while the number was said.
+    assert number < log.index("Playing 'callback-queue/number-6.", number)
+    assert number < log.index("Playing 'callback-queue/confirm-press.")
+    hung_up_by_asterisk(caller, 20)
+
+
+def test_caller_is_asked_in_the_language_of_the_channel(lab: Lab) -> None:
+    service = lab.service(CHOICES)
+    pause(lab, "support")
+    lab.caller("support", Press("1"), number="49301", headers=["X-Language: ru"])
+    said(lab, "number-4")
+    assert service.tasks() == []
+    lines = [one for one in lab.asterisk.log.splitlines() if "Playing 'callb" in one]
+    assert lines
+    assert all("(language 'ru')" in one for one in lines)
