@@ -17,6 +17,7 @@ import attrs
 from fastagi.config import sections
 from fastagi.domain import retry
 from fastagi.domain.attempt import Progress, Verdict
+from fastagi.domain.expected_wait import Measured
 from fastagi.domain.live_queues import LiveQueues
 from fastagi.domain.task import CallbackTask, NewTask, Status
 from fastagi.domain.turns import ANY_TURN, Turn
@@ -392,6 +393,19 @@ def _wakes_and_calls() -> Iterator[None]:
 @_fault("a voice bot is taken for a person", "no missed call is lost")
 def _bots_are_people() -> Iterator[None]:
     with mock.patch.object(sections, "PERSON_TECHNOLOGIES", ("PJSIP", "AudioSocket")):
+        yield
+
+
+@_fault("what was measured is taken over twice", "each call is measured once")
+def _measures_twice() -> Iterator[None]:
+    read = TaskStore.measured
+
+    async def measured(self: TaskStore) -> dict[str, Measured]:
+        return {
+            queue: known.merged(known) for queue, known in (await read(self)).items()
+        }
+
+    with mock.patch.object(TaskStore, "measured", measured):
         yield
 
 

@@ -782,6 +782,7 @@ class Rules:
             self._break("no missed call is lost", f"{missed.call.number}")
         self._check_doubles()
         self._check_promises()
+        self._check_measured()
         if self.broken:
             raise self.broken[0]
 
@@ -799,6 +800,29 @@ class Rules:
                     ids.remove(id_)
             if len(ids) > 1:
                 self._break("one call makes one task", f"{uniqueid}: tasks {ids}")
+
+    def _check_measured(self) -> None:
+        """What expected waits follow from is what happened, whatever broke meanwhile.
+
+        Less may be known: nothing is measured while the service is down. An event that
+        comes twice counts twice; Asterisk itself sends none twice.
+        """
+        if self.plan.doubled:
+            return
+        for row in self._db.execute("SELECT * FROM measured"):
+            queue = row["queue"]
+            for name, column in (
+                ("AgentComplete", "handling_weight"),
+                ("AgentConnect", "ring_weight"),
+            ):
+                told = self.world.asterisk.told
+                count = sum(
+                    one.name == name and one["Queue"].lower() == queue for one in told
+                )
+                # Callbacks to an extension are not a queue's.
+                if row[column] > count and not queue.startswith("extension:"):
+                    words = f"{queue}: {row[column]} of {count} {name}"
+                    self._break("each call is measured once", words)
 
     def _goes_on(self, uniqueid: str, id_: int, former: int) -> bool:
         """Whether a task goes on with what a call asked a former one for."""
