@@ -24,7 +24,14 @@ from tests.lab.service import Service, merged
 from tests.lab.witness import event
 
 SETTINGS = merged(
-    QUICK, {"defaults": {"success_duration": "0s", "handling_time": "60s"}}
+    QUICK,
+    {
+        "defaults": {
+            "success_duration": "0s",
+            "handling_time": "60s",
+            "fairness": "live_first",
+        }
+    },
 )
 #: The agent ends each call after three seconds.
 SHORT = Answer(steps=(HangUp(after_ms=3000),))

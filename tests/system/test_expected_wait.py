@@ -32,7 +32,11 @@ class ExpectedWaitTestCase(ServiceTestCase):
         self.world.settle()
 
     def queue(self, **values: Any) -> QueueSettings:
-        return queue_settings(**{"handling_time": f"{HANDLING_S:.0f}s", **values})
+        usual = {
+            "handling_time": f"{HANDLING_S:.0f}s",
+            "fairness": Fairness.LIVE_FIRST,
+        }
+        return queue_settings(**{**usual, **values})
 
     @property
     def waits(self) -> ExpectedWaits:

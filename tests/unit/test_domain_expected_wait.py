@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 
 import pytest
 from attrs import evolve
@@ -18,6 +19,7 @@ from fastagi.domain.expected_wait import (
     expected_wait_s,
     rounded_minutes,
 )
+from fastagi.speech.choice import language_of
 
 FREE = Agent(free_in_s=0)
 BUSY = Agent(free_in_s=None)
@@ -289,6 +291,15 @@ def test_a_longer_wait_is_never_said_to_be_shorter(one: float, other: float) -> 
     said, said_longer = rounded_minutes(shorter), rounded_minutes(longer)
     assert said is not None and said_longer is not None
     assert said <= said_longer
+
+
+@pytest.mark.parametrize("wait_s", range(0, 3600, 7))
+def test_a_wait_is_shown_as_it_is_spoken(wait_s: int) -> None:
+    minutes = rounded_minutes(wait_s)
+    assert minutes is not None
+    english = language_of("en")
+    spoken = english.duration(timedelta(seconds=wait_s))
+    assert spoken == english.duration(timedelta(minutes=minutes))
 
 
 @given(waits)
