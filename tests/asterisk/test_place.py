@@ -10,6 +10,8 @@ import pytest
 from tests.asterisk.callback import (
     CLIENT,
     QUICK,
+    ask,
+    change_queue,
     dispositions,
     joins,
     pause,
@@ -17,7 +19,7 @@ from tests.asterisk.callback import (
     settled,
 )
 from tests.lab.lab import Lab
-from tests.lab.scenarios import Answer, HangUp, Press
+from tests.lab.scenarios import Answer, HangUp, NoAnswer, Press
 from tests.lab.service import Service, merged
 from tests.lab.witness import Seen, event
 
@@ -195,3 +197,20 @@ def test_client_leaves_the_line_when_all_agents_are_paused(lab: Lab) -> None:
     lab.witness.wait_for(event("QueueCallerLeave", Uniqueid=leg["Uniqueid"]))
     settled(service, "pending")
     assert dispositions(service) == ["WITHDRAWN"]
+
+
+def test_live_caller_goes_before_a_callback_whose_agent_does_not_answer(
+    lab: Lab,
+) -> None:
+    change_queue(lab, "sales", timeout_s=2)
+    lab.agent("carol", NoAnswer(), *STAYS_FIRST[1:])
+    lab.client(CLIENT)
+    service = lab.service(with_fairness("live_first"))
+    ask(lab, service, "sales")
+    # The agent's phone rings for the callback when the live caller joins.
+    lab.witness.wait_for(event("AgentCalled", CallerIDNum=CLIENT))
+    lab.caller("sales", number="101")
+    joins(lab, "101", 1)
+
+    assert served(lab, 2) == ["101", CLIENT]
+    settled(service, "completed")

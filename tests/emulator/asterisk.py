@@ -104,6 +104,8 @@ class FakeAsterisk:
         self.on_prompt: Callable[[LiveCall, str], object] = lambda call, sound: None
         #: Called when the service presses a key in the place of a channel.
         self.on_key: Callable[[Channel, str], object] = lambda channel, key: None
+        #: Called when a queue begins to ring agents for one who waits in it.
+        self.on_ring: Callable[[Visit], object] = lambda visit: None
         #: By how much the machine's clock is wrong.
         self.skew_s = 0.0
         self.manager_wires: list[Wire] = []

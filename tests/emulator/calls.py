@@ -37,6 +37,8 @@ FORGETS: Final = "Local/request@callback-forget"
 if TYPE_CHECKING:
     from tests.emulator.asterisk import FakeAsterisk
 
+#: QUEUE_PRIO of a callback that lets all live callers go first.
+LOWEST_PRIORITY: Final = "-2147483648"
 #: From a transfer to the end of the agent's own call, in seconds.
 _HANGS_UP_S: Final = 0.05
 #: Where an outbound channel such as PJSIP/0301234567@trunk has its number.
@@ -130,8 +132,9 @@ class Callback:
                 # Queue() fails at once for a queue that does not exist.
                 self._later(0, self._member_leg_failed)
                 return
-            if in_line:
-                half.queue_priority = self._variable("CALLBACK_PRIORITY")
+            half.queue_priority = (
+                self._variable("CALLBACK_PRIORITY") if in_line else LOWEST_PRIORITY
+            )
             if queue.refuses:
                 self._later(0, partial(self._left_queue, queue.refuses))
                 return
@@ -410,6 +413,7 @@ class Callback:
         self._agent = None
         agent.channel.hung_up = lambda: None
         self._pbx.unbridge(agent.channel, self.member_half)
+        self.member_half.queue_priority = ""
         self._visit = Visit(
             queue,
             self.member_half,

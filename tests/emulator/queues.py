@@ -190,19 +190,21 @@ class Queue:
 
     def _give(self) -> None:
         self._look = None
-        in_vain = 0
+        # As many callers have their turn as members are free, whether they can use them
+        # or not, also those who wait between two rings (is_our_turn).
+        ahead = 0
         for visit in list(self.visits):
             if visit.idle:
                 free = [member for member in self.members if self.can_ring(member)]
-                # As many callers have their turn as members are free, whether they can
-                # use them or not.
-                if len(free) <= in_vain:
+                if len(free) <= ahead:
                     break
                 wanted = [m for m in free if m.interface not in visit.skips]
                 if wanted:
                     visit.ring(wanted)
                 else:
-                    in_vain += 1
+                    ahead += 1
+            elif visit.rests:
+                ahead += 1
         if any(visit.idle for visit in self.visits):
             rested_in = self.rested_in()
             if rested_in is not None:
@@ -274,6 +276,11 @@ class Visit:
         """Whether it waits for a member and rings none."""
         return not (self.over or self._rings or self._resting)
 
+    @property
+    def rests(self) -> bool:
+        """Whether it waits between two rings."""
+        return self._resting and not self.over
+
     def rings(self, member: Member) -> bool:
         """Whether it rings that member's phone."""
         return any(ring.phone is member.phone for ring in self._rings)
@@ -296,6 +303,7 @@ class Visit:
         self._ring_timer = self._pbx.later(self.queue.timeout_s, self._no_answer)
         for member in chosen:
             self._ring_one(member)
+        self._pbx.on_ring(self)
 
     def _ring_one(self, member: Member) -> None:
         ring = Ring(

@@ -33,6 +33,7 @@ from fastagi.store import guards, leases, limits, schema
 from fastagi.store.errors import StaleTask
 from fastagi.store.later import LaterRequest
 from fastagi.store.store import Recorded, TaskStore
+from tests.emulator import calls
 from tests.simulation.plan import KEYS_FROM, PLACES_FROM
 from tests.simulation.simulation import Failed, simulate
 
@@ -171,6 +172,15 @@ def _put_off_for_ever() -> Iterator[None]:
 )
 def _insists() -> Iterator[None]:
     with mock.patch.object(Scheduler, "_skips", lambda self, begun: frozenset()):
+        yield
+
+
+@_fault(
+    "the dialplan gives a callback the priority of a live caller",
+    "no callback is given an agent before a live caller who waited when the ring began",
+)
+def _first_come() -> Iterator[None]:
+    with mock.patch.object(calls, "LOWEST_PRIORITY", ""):
         yield
 
 

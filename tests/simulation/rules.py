@@ -21,6 +21,7 @@ import attrs
 from tests.emulator.calls import LiveCall
 from tests.emulator.free_agents import too_many
 from tests.emulator.phones import Ringing
+from tests.emulator.queues import Visit
 from tests.harness.world import START, World
 from tests.simulation.plan import WITH_CALLBACKS, Plan
 
@@ -48,6 +49,9 @@ _ASKS_EACH_S: Final = 61.0
 _NOTICE_S: Final = 8.0
 _DAY_S: Final = 24 * 3600
 _CLOSED: Final = "no client is rung while the queue is closed"
+_LIVE_FIRST: Final = (
+    "no callback is given an agent before a live caller who waited when the ring began"
+)
 _CANCELLED: Final = "no client is rung for a task that was cancelled"
 #: From the closing until no agent is rung any more: what is being stored comes first.
 _CLOSES_S: Final = 1.5
@@ -133,6 +137,7 @@ class Rules:
         self.world.watchers.append(self.after_step)
         self.world.listeners.append(self._sends)
         self.world.asterisk.on_prompt = self._hears
+        self.world.asterisk.on_ring = self._agents_ring
         self.calm_since = self._now
 
     def asterisk_dies(self) -> None:
@@ -544,6 +549,30 @@ class Rules:
                 self._check_line(under_way, base)
             elif words:
                 self._break("callbacks take only agents to spare", f"{base}: {words}")
+
+    # -- who is given the next agent -----------------------------------------
+
+    def _agents_ring(self, visit: Visit) -> None:
+        """A queue begins to ring agents for one who waits in it."""
+        if not self.plan.keeps_places and self._is_ours(visit):
+            self._check_live_first(visit)
+
+    def _is_ours(self, visit: Visit) -> bool:
+        """Whether a callback waits; a client who was transferred is a live caller."""
+        return any(
+            callback.member_half is visit.channel and not callback.transferred
+            for callback in self.world.asterisk.callbacks
+        )
+
+    def _check_live_first(self, visit: Visit) -> None:
+        """Asterisk rings nobody for a live caller who waits only between two rings."""
+        for other in visit.queue.visits:
+            if other.idle and other.joined_at < self._now and not self._is_ours(other):
+                self._break(
+                    _LIVE_FIRST,
+                    f"{visit.channel.uniqueid} before {other.channel.number}, who"
+                    f" joined at {self.world.since(other.joined_at)}",
+                )
 
     def _check_line(self, under_way: dict[str, str], base: str) -> None:
         """Count the callbacks that wait in the queue of the latest one."""
