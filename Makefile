@@ -10,6 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: demo test lint style types fast-test simulate expected-wait fuzz soak memory bench
+.PHONY: busy-queue
 .PHONY: asterisk-test stopwatch-test lab sounds clean
 
 demo: .venv/ready
@@ -55,11 +56,20 @@ expected-wait: .venv/ready
 
 # Half an hour of random calls and faults on a real Asterisk, compared with the database:
 #   make soak MINUTES=120      make soak SEED=4711      make soak CALLS=90
-MINUTES ?= 30
 CALLS ?= 60
 soak: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22
-	@$(BIN)/python -m tests.soak --minutes $(MINUTES) --calls $(CALLS) \
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) --calls $(CALLS) \
+		$(if $(SEED),--seed $(SEED))
+
+# A queue that never empties, on a real Asterisk, once with each `fairness`: prints who
+# joined and who talked when, and fails if the order is not the promised one:
+#   make busy-queue MINUTES=3      make busy-queue FAIRNESS=place ASTERISK=16
+ASTERISK ?= 22
+busy-queue: .venv/ready
+	@$(BIN)/python -m tests.lab.install $(ASTERISK)
+	@$(BIN)/python -m tests.lab.busy_queue --minutes $(or $(MINUTES),10) \
+		--asterisk $(ASTERISK) $(if $(FAIRNESS),--fairness $(FAIRNESS)) \
 		$(if $(SEED),--seed $(SEED))
 
 # Fuzz every parser of input from outside, all at the same time:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from tests.lab.asterisk import Asterisk
 from tests.lab.errors import LabError
-from tests.lab.phones import Agent, Caller, Client, Phone
+from tests.lab.phones import LIFETIME_S, Agent, Caller, Client, Phone
 from tests.lab.program import Program, run_command
 from tests.lab.scenarios import Behaviour, Step
 from tests.lab.service import Service
@@ -34,6 +34,8 @@ class Lab:
         #: Whether the phones to come speak and listen. Each that does is a thread that
         #: sends fifty packets a second: too much for dozens of them.
         self.voices = True
+        #: How long the phones of agents and clients to come stay, in seconds.
+        self.lifetime_s = LIFETIME_S
         self.witness = Witness(asterisk.ports.ami)
         self.witness.connect()
         self._phones: list[Phone] = []
@@ -41,12 +43,26 @@ class Lab:
 
     def agent(self, name: str, *behaviours: Behaviour) -> Agent:
         """Plug in the phone of one of `config.AGENTS`, such as alice."""
-        return self._keep(Agent(self.asterisk, name, *behaviours, speaks=self.voices))
+        return self._keep(
+            Agent(
+                self.asterisk,
+                name,
+                *behaviours,
+                speaks=self.voices,
+                lifetime_s=self.lifetime_s,
+            )
+        )
 
     def client(self, number: str, *behaviours: Behaviour) -> Client:
         """Plug in the phone of a client."""
         return self._keep(
-            Client(self.asterisk, number, *behaviours, speaks=self.voices)
+            Client(
+                self.asterisk,
+                number,
+                *behaviours,
+                speaks=self.voices,
+                lifetime_s=self.lifetime_s,
+            )
         )
 
     def caller(

@@ -39,7 +39,7 @@ from tests.lab.scenarios import (
 
 _START_DEADLINE_S = 10.0
 #: No call of a test lasts longer; SIPp ends by itself then.
-_LIFETIME_S = 300
+LIFETIME_S = 300
 
 #: Voices: multiples of 5 Hz, and none of them the music on hold.
 _CALLER_HZ = 2000
@@ -173,6 +173,7 @@ class Phone:
         slot: PhoneSlot,
         voice_hz: int,
         speaks: bool = True,
+        lifetime_s: int = LIFETIME_S,
         arguments: Sequence[str] = (),
     ) -> None:
         self.name = name
@@ -202,7 +203,7 @@ class Phone:
                 *("-key", "unique", unique, "-cid_str", f"{unique}-%u@%s"),
                 *("-ci", slot.host, "-cp", str(slot.port + 1)),
                 *("-mi", slot.host, "-mp", str(slot.port + 2)),
-                *("-nostdin", "-aa", "-timeout", f"{_LIFETIME_S}s"),
+                *("-nostdin", "-aa", "-timeout", f"{lifetime_s}s"),
                 *("-trace_msg", "-message_file", str(home / "trace")),
                 *("-trace_err", "-error_file", str(home / "errors")),
                 *arguments,
@@ -410,7 +411,7 @@ class Caller(Phone):
             slot=asterisk.ports.phone_slot(),
             voice_hz=_CALLER_HZ,
             speaks=speaks,
-            arguments=["-s", exten, "-m", "1", "-recv_timeout", f"{_LIFETIME_S}s"],
+            arguments=["-s", exten, "-m", "1", "-recv_timeout", f"{LIFETIME_S}s"],
         )
 
     def press(self, digits: str) -> None:
@@ -445,6 +446,7 @@ class CalledPhone(Phone):
         slot: PhoneSlot,
         voice_hz: int,
         speaks: bool,
+        lifetime_s: int,
     ) -> None:
         super().__init__(
             asterisk,
@@ -453,6 +455,7 @@ class CalledPhone(Phone):
             slot=slot,
             voice_hz=voice_hz,
             speaks=speaks,
+            lifetime_s=lifetime_s,
         )
         try:
             self.wait_until_listening()
@@ -484,6 +487,7 @@ class Agent(CalledPhone):
         name: str,
         *behaviours: Behaviour,
         speaks: bool = True,
+        lifetime_s: int = LIFETIME_S,
     ) -> None:
         super().__init__(
             asterisk,
@@ -492,6 +496,7 @@ class Agent(CalledPhone):
             slot=asterisk.agent_slots[name],
             voice_hz=_AGENT_HZ + 100 * config.AGENTS.index(name),
             speaks=speaks,
+            lifetime_s=lifetime_s,
         )
 
 
@@ -504,6 +509,7 @@ class Client(CalledPhone):
         number: str,
         *behaviours: Behaviour,
         speaks: bool = True,
+        lifetime_s: int = LIFETIME_S,
     ) -> None:
         self.number = number
         self._asterisk = asterisk
@@ -515,6 +521,7 @@ class Client(CalledPhone):
             slot=slot,
             voice_hz=_CLIENT_HZ,
             speaks=speaks,
+            lifetime_s=lifetime_s,
         )
         asterisk.cli(f"database put {config.ROUTE_FAMILY} {number} {slot}")
 

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: MIT
+"""A queue that never empties, on real Asterisk; `make busy-queue` takes longer."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lab.busy_queue import FAIRNESS, QUEUE, Scale, play
+from tests.lab.lab import Lab
+
+#: The line is so long that a slow machine gives nobody an agent before pressing 1.
+_SHORT = Scale(
+    traffic_s=10.0,
+    clients=3,
+    talks_ms=(3000, 3500, 4000),
+    presses_ms=(100, 300),
+    waiting=8,
+)
+
+
+@pytest.mark.crowd
+@pytest.mark.parametrize("fairness", FAIRNESS)
+def test_clients_are_called_when_the_settings_say(lab: Lab, fairness: str) -> None:
+    lab.asterisk.set_queues([QUEUE])
+    story = play(lab, fairness, _SHORT)
+    assert story.broken() == [], story.table()
+    # A queue that empties would prove nothing.
+    assert min(one.agent_at - one.joined_at for one in story.served[3:]) > 0.5
