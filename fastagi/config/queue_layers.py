@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The settings of a queue: the layers they stand in, and how these become one.
+"""The settings of a queue, and how its layers are merged.
 
-What a queue does not say itself is taken from ``defaults``, and what these do not say
-is built in. This module also knows which settings of one queue contradict each other,
-and makes of them the values that the domain takes.
+A setting that a queue does not have comes from ``defaults``, and one that ``defaults``
+do not have from the built-in values. This module also finds settings of one queue that
+contradict each other, and converts the settings to values of the domain.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ DAYS_OF_WEEK = (
     "saturday",
     "sunday",
 )
-#: The settings that name who takes the callback.
+#: The settings of the queue or extension that takes the callback.
 TARGET = ("target_queue", "target_extension", "state_interface")
 
 
@@ -132,10 +132,11 @@ class Hours(Section):
     """When the queue's clients are called.
 
     Attributes:
-        time_zone: None is the machine's own.
-        monday: and the other days of the week: None is open all day if no day says
-            anything, else closed.
-        days: instead of those of the week; merged day by day.
+        time_zone: None: the machine's time zone.
+        monday: hours of this day of the week, like the attributes of the other days.
+            None: closed; but open all day if no day of the week has hours.
+        days: hours of single dates, which replace those of the week; layers are merged
+            date by date.
     """
 
     enabled: Switch = True
@@ -152,7 +153,7 @@ class Hours(Section):
 
     @property
     def week(self) -> tuple[DayHours | None, ...]:
-        """What each day of the week says, from Monday on."""
+        """The hours of each day of the week, beginning with Monday."""
         return (
             self.monday,
             self.tuesday,
@@ -165,17 +166,17 @@ class Hours(Section):
 
     @property
     def in_use(self) -> bool:
-        """Whether there is anything but "always open"."""
+        """Whether the queue is not simply always open."""
         return self.enabled and (self.has_week or bool(self.days))
 
     @property
     def has_week(self) -> bool:
-        """Whether any day of the week says something."""
+        """Whether any day of the week has hours."""
         return any(day is not None for day in self.week)
 
     @property
     def zone(self) -> tzinfo | None:
-        """The time zone; None if it is the machine's, and that is not known."""
+        """The time zone; None if it is the machine's and unknown."""
         return self.time_zone or machine_zone()
 
 
@@ -252,21 +253,21 @@ RetryDelay: TypeAlias = Annotated[timedelta, span("0", "1d")]
 
 
 class Result(Section):
-    """What is different after attempts that ended in one way; None: nothing."""
+    """Settings for attempts that ended with one result; None: the general setting."""
 
     attempts: Attempts | None = None
     delay: RetryDelay | None = None
 
 
 class InvalidNumber(Section):
-    """The same for a number that does not exist: it will not exist in a minute."""
+    """The same for a number that does not exist; by default it is not retried."""
 
     attempts: Attempts = 1
     delay: RetryDelay | None = None
 
 
 class Retry(Section):
-    """How a client is tried again, by how the attempt before ended."""
+    """How a task is retried, by the result of the last attempt."""
 
     busy: Result = Result()
     no_answer: Result = Result()
@@ -278,7 +279,7 @@ class Retry(Section):
     agent_hung_up: Result = Result()
 
 
-#: Which attempts the groups of ``Retry`` are about.
+#: The disposition to which each group of ``Retry`` applies.
 RESULTS: Mapping[str, Disposition] = {
     "busy": Disposition.BUSY,
     "no_answer": Disposition.NO_ANSWER,
@@ -330,9 +331,10 @@ class AgentKeys(Section):
 
 
 class QueueLayer(Section):
-    """One layer of a queue's settings: ``defaults``, or what a queue says itself.
+    """One layer of a queue's settings: ``defaults``, or the queue's own section.
 
-    ``model_fields_set`` tells what the layer says; the rest is what is built in.
+    ``model_fields_set`` has the settings that the layer contains; the others have their
+    built-in values.
     """
 
     target_queue: QueueName | None = None
@@ -423,10 +425,10 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
 
 @attrs.frozen
 class BrokenRule:
-    """Settings of one queue that are right by themselves and wrong together.
+    """Settings of one queue that are valid each, but contradict each other.
 
     Attributes:
-        settings: whose rule it is; the one to change comes first.
+        settings: the names of the settings; the one to change comes first.
         problem: what is wrong and what to do about it.
     """
 
@@ -508,11 +510,11 @@ class QueueSettings(QueueLayer):
 
 
 def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
-    """Find what is wrong between the settings of one queue.
+    """Find settings of one queue that contradict each other.
 
     Args:
-        values: merged settings by name. What is missing, empty or None is not looked
-            at, so that the rest can be judged while something else is still wrong.
+        values: merged settings by name. A setting that is missing, empty or None is
+            not checked, so the others can be checked although it has a mistake.
     """
     queue = values.get("target_queue")
     extension = values.get("target_extension")
@@ -599,18 +601,17 @@ def _double_keys(section: str, settings: Section | None) -> Iterator[BrokenRule]
 
 
 def merge_layers(*layers: QueueLayer) -> dict[str, Any]:
-    """Lay a queue's own settings over the defaults, over what is built in.
+    """Merge the layers of a queue: built-in values, defaults, the queue's own section.
 
-    Groups such as ``sounds`` are merged key by key, days with hours of their own day by
-    day. A layer that names a target
-    replaces the whole target of the layers below, so that a queue with a
-    ``target_extension`` is not at odds with a ``target_queue`` in the defaults.
+    Groups such as ``sounds`` are merged key by key, and dates with their own hours date
+    by date. A layer with a target replaces the whole target of the lower layers, so a
+    queue's ``target_extension`` does not contradict a ``target_queue`` of the defaults.
 
     Args:
         layers: the lowest first.
 
     Returns:
-        the values by name; None where no layer says one and none is built in.
+        The values by name; None if no layer has one and there is no built-in value.
     """
     built_in = QueueLayer()
     values = {name: getattr(built_in, name) for name in QueueLayer.model_fields}
@@ -639,7 +640,7 @@ def _laid_over(below: Any, above: Any) -> Any:
 class QueueTable(Mapping[str, QueueSettings]):
     """Queues by name, in the order of the file and with the names as in the file.
 
-    A name is looked up as Asterisk does it, without regard to case
+    Like in Asterisk, upper and lower case make no difference in a name
     (apps/app_queue.c:queue_cmp_cb uses strcasecmp).
     """
 
