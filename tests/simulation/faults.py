@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Faults put into the service on purpose, to prove that the simulation finds them.
+"""Faults planted in the service, to prove that the simulation finds them.
 
-Each is a mistake that somebody could make in good faith. Its rule is the one that the
-simulation must find broken, and its seeds are how many it may need at most.
+Each is a mistake that a developer could make. The simulation must report one of its
+rules as broken within its number of seeds.
 """
 
 from __future__ import annotations
@@ -40,14 +40,16 @@ from tests.simulation.simulation import Failed, simulate
 
 @attrs.frozen
 class Fault:
-    """One of them."""
+    """A planted fault."""
 
     name: str
+    #: The rules that it may break.
     rules: frozenset[str]
-    #: Puts it in for as long as the context lasts.
+    #: Returns a context manager; the fault is present inside it.
     put_in: Callable[[], Any]
+    #: Maximum number of seeds until it is found.
     within_seeds: int = 400
-    #: Where to begin; a rare one need not be looked for from the first seed each time.
+    #: The seed to begin with, which saves time for a fault that is rarely found.
     first_seed: int = 0
 
 
@@ -108,7 +110,7 @@ def _send_again() -> Iterator[None]:
 
 
 @_fault(
-    "what is not known is tried again without asking Asterisk",
+    "an attempt with an unknown result is ended without asking Asterisk",
     "each call to the client counts",
     "never two calls to one client",
     "no client is rung for an attempt that has ended",
@@ -200,7 +202,7 @@ def _no_callers() -> Iterator[None]:
     "a client who was transferred is taken for a callback that waits",
     "callbacks take only agents to spare",
 )
-def _known_by_name() -> Iterator[None]:
+def _member_leg_by_name() -> Iterator[None]:
     def by_name(self: Any, uniqueid: str, queue: str) -> bool:
         return uniqueid.startswith("callback-")
 
@@ -212,7 +214,7 @@ def _known_by_name() -> Iterator[None]:
     "the attempt of a cancelled task goes on",
     "no client is rung for a task that was cancelled",
 )
-def _cancels_later() -> Iterator[None]:
+def _cancel_does_not_withdraw() -> Iterator[None]:
     with mock.patch.object(Dialer, "withdraw_task", lambda self, task_id, reason: None):
         yield
 
@@ -262,13 +264,13 @@ def _one_more() -> Iterator[None]:
     "an agent who does not answer costs an attempt",
     "an agent who does not answer costs no attempt",
 )
-def _dear_agents() -> Iterator[None]:
+def _agents_cost_attempts() -> Iterator[None]:
     with mock.patch.object(Verdict, "counts", property(lambda self: True)):
         yield
 
 
 @_fault(
-    "the end of each fifth attempt is neither stored nor looked for", "every task ends"
+    "the end of each fifth attempt is not stored and not reconciled", "every task ends"
 )
 def _forgotten() -> Iterator[None]:
     close_attempt = TaskStore.close_attempt
@@ -294,7 +296,7 @@ def _forgotten() -> Iterator[None]:
     "clients who are in a call with us are called",
     "no client is called who is in a call with us",
 )
-def _busy_or_not() -> Iterator[None]:
+def _call_busy_clients() -> Iterator[None]:
     def nobody(self: Any) -> set[str]:
         return set()
 
@@ -309,7 +311,7 @@ def _busy_or_not() -> Iterator[None]:
     "a kept request is forgotten before its COMMIT",
     "a kept request is forgotten after its COMMIT",
 )
-def _forgetful() -> Iterator[None]:
+def _delete_entry_first() -> Iterator[None]:
     take = AstDbRequests._store_entry
 
     async def early(self: Any, key: str) -> bool:
@@ -321,20 +323,20 @@ def _forgetful() -> Iterator[None]:
 
 
 @_fault("the calls of a minute are not counted", "the limits hold")
-def _hasty() -> Iterator[None]:
+def _no_calls_per_minute() -> Iterator[None]:
     with mock.patch.object(limits, "all_free_at", lambda *_: None):
         yield
 
 
-@_fault("a number's calls count for one task alone", "the limits hold")
+@_fault("a number's calls are counted for each task separately", "the limits hold")
 def _new_task_new_count() -> Iterator[None]:
     of_task = limits._OF_NUMBER.where(schema.task.c.ended_at.is_(None))
     with mock.patch.object(limits, "_OF_NUMBER", of_task):
         yield
 
 
-@_fault("nobody asks whether a number is blocked", "no blocked number is called")
-def _deaf_ears() -> Iterator[None]:
+@_fault("blocked numbers are not checked", "no blocked number is called")
+def _no_blocked_numbers() -> Iterator[None]:
     with mock.patch.object(guards, "blocked", lambda conn, key: None):
         yield
 
@@ -350,8 +352,8 @@ def _no_hours() -> Iterator[None]:
         yield
 
 
-@_fault("what is told twice is written twice", "a step is told once")
-def _parrot() -> Iterator[None]:
+@_fault("an event that comes twice is stored twice", "a step is told once")
+def _store_event_twice() -> Iterator[None]:
     dialled = Progress.caller_dialled
 
     def always(self: Any, at: float) -> bool:
@@ -367,7 +369,7 @@ def _parrot() -> Iterator[None]:
     "a talk that was seen is a talk",
     first_seed=240,
 )
-def _blind_to_talk() -> Iterator[None]:
+def _forget_talk() -> Iterator[None]:
     def unwatched(self: Any, since: float) -> None:
         self.ringing.clear()
 
@@ -376,10 +378,10 @@ def _blind_to_talk() -> Iterator[None]:
 
 
 @_fault(
-    "a call fulfils what is asked for while they talk",
+    "a request made during the talk is lost when the call ends",
     "a promise is honoured",
 )
-def _hang_up_and_forget() -> Iterator[None]:
+def _later_request_lost() -> Iterator[None]:
     with mock.patch.object(LaterRequest, "outlives", lambda self, answered_at: False):
         yield
 
@@ -392,7 +394,7 @@ def _hang_up_and_forget() -> Iterator[None]:
     "callbacks take only agents to spare",
     first_seed=100,
 )
-def _wakes_and_calls() -> Iterator[None]:
+def _lease_not_checked() -> Iterator[None]:
     with (
         mock.patch.object(leases, "assert_held", lambda conn, held: None),
         mock.patch.object(leases, "renew", lambda conn, held: held),
@@ -401,7 +403,7 @@ def _wakes_and_calls() -> Iterator[None]:
 
 
 @_fault("a voice bot is taken for a person", "no missed call is lost")
-def _bots_are_people() -> Iterator[None]:
+def _bot_is_a_person() -> Iterator[None]:
     with mock.patch.object(sections, "PERSON_TECHNOLOGIES", ("PJSIP", "AudioSocket")):
         yield
 
@@ -420,10 +422,10 @@ def _measures_twice() -> Iterator[None]:
 
 
 def search(fault: Fault) -> tuple[int, Failed | None]:
-    """Play seeds with a fault put in until it is found.
+    """Play seeds with a planted fault until it is found.
 
     Returns:
-        How many seeds it took, and what was found; None if it was not.
+        The number of seeds played, and the broken rule; None if it was not found.
     """
     with fault.put_in():
         for played in range(fault.within_seeds):
