@@ -382,8 +382,9 @@ def progress(
         why.code is Code.CLIENT_DIALLED
         and task.call_by is not None
         and not task.waits_for_chosen_time(now)
+        and now <= task.call_by
     ):
-        # The chosen time is kept, or it is stored already that it was missed.
+        # The chosen time is kept. After call_by, somebody else says why it is missed.
         conn.execute(_SETTLE_CHOSEN_TIME, {"old_id": task.id})
     write_event(conn, task.id, Move.PROGRESS, status, now, why, attempt_id=attempt.id)
 
@@ -431,7 +432,7 @@ def close_attempt(
         because(Code.REQUESTED_AGAIN_IN_TALK, cause=why) if goes_on else why,
         attempt_id=attempt.id,
         due_at=due_at,
-        call_by=None if _is_settled(task, attempt, verdict) else task.call_by,
+        call_by=None if _is_kept(task, attempt, verdict, now) else task.call_by,
         attempts=task.attempts + verdict.counts,
         member_attempts=task.member_attempts
         + (not verdict.counts and not verdict.withdrawn),
@@ -464,12 +465,16 @@ def _when_and_why(
     return task.chosen_at, waits_for(task.chosen_at, decision.why)
 
 
-def _is_settled(task: CallbackTask, attempt: Attempt, verdict: Verdict) -> bool:
+def _is_kept(
+    task: CallbackTask, attempt: Attempt, verdict: Verdict, now: datetime
+) -> bool:
     """Whether an attempt kept the chosen time; not if it began before that time."""
     return (
         verdict.counts
         and task.chosen_at is not None
-        and attempt.started_at >= task.chosen_at
+        and task.call_by is not None
+        and task.chosen_at <= attempt.started_at
+        and now <= task.call_by
     )
 
 

@@ -27,6 +27,7 @@ from fastagi.node.call_tracker import CallTracker
 from fastagi.node.dialer import Dialer
 from fastagi.node.reconciler import Reconciler
 from fastagi.node.scheduler import Scheduler
+from fastagi.service.chosen_times import ChosenTimes
 from fastagi.service.opening_state import OpeningState
 from fastagi.service.promises import Promises
 from fastagi.store import guards, leases, limits, schema
@@ -34,7 +35,7 @@ from fastagi.store.errors import StaleTask
 from fastagi.store.later import LaterRequest
 from fastagi.store.store import Recorded, TaskStore
 from tests.emulator import calls
-from tests.simulation.plan import KEYS_FROM, PLACES_FROM
+from tests.simulation.plan import KEYS_FROM, PLACES_FROM, TIMES_FROM
 from tests.simulation.simulation import Failed, simulate
 
 
@@ -418,6 +419,34 @@ def _measures_twice() -> Iterator[None]:
         }
 
     with mock.patch.object(TaskStore, "measured", measured):
+        yield
+
+
+@_fault(
+    "a client with a chosen time is called at once",
+    "no call before the chosen time",
+    first_seed=TIMES_FROM,
+)
+def _too_early() -> Iterator[None]:
+    add = TaskStore.add
+
+    async def at_once(self: TaskStore, new: NewTask, now: Any, **more: Any) -> Recorded:
+        return await add(self, attrs.evolve(new, due_at=now), now, **more)
+
+    with mock.patch.object(TaskStore, "add", at_once):
+        yield
+
+
+@_fault(
+    "nobody notes that a chosen time is missed",
+    "a chosen time is kept, or its history says why not",
+    first_seed=TIMES_FROM,
+)
+def _misses_in_silence() -> Iterator[None]:
+    async def look(self: ChosenTimes) -> None:
+        return None
+
+    with mock.patch.object(ChosenTimes, "_look", look):
         yield
 
 

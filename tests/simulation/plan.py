@@ -151,6 +151,8 @@ class Plan:
     cannot_pause_s: int = 60
     #: What an agent counts as who presses no key.
     no_key: str = "no_answer"
+    #: An operator adds tasks for a time, and moves tasks.
+    times: tuple[Event, ...] = ()
     #: Asterisk keeps a request that the service does not answer.
     keeps_requests: bool
     #: The most calls, 0 for no limit: to a number, in a minute, for a queue in an hour.
@@ -164,14 +166,14 @@ class Plan:
     @property
     def keeps_places(self) -> bool:
         """Whether the queues have ``fairness: place``."""
-        if self.asks_for_keys:
+        if self.seed >= KEYS_FROM:
             return self.seed % 2 == 1
         return self.seed >= PLACES_FROM
 
     @property
     def asks_for_keys(self) -> bool:
         """Whether agents accept callbacks by a key."""
-        return self.seed >= KEYS_FROM
+        return KEYS_FROM <= self.seed < TIMES_FROM
 
     def __str__(self) -> str:
         facts = [
@@ -183,6 +185,7 @@ class Plan:
                 "cues",
                 "deaths",
                 "reloads",
+                "times",
                 "ends_of_talks",
                 "transfers",
                 "cancels",
@@ -198,6 +201,7 @@ class Plan:
                 *map(str, self.cues),
                 *map(str, self.events),
                 *map(str, self.reloads),
+                *map(str, self.times),
                 *map(str, self.ends_of_talks),
                 *map(str, self.transfers),
                 *map(str, self.cancels),
@@ -212,6 +216,11 @@ PLACES_FROM: Final = 10_000_000
 #: From this seed on, agents accept callbacks by a key; with odd seeds clients keep
 #: their place, too.
 KEYS_FROM: Final = 20_000_000
+#: From this seed on, operators choose times; in half of these runs clients keep their
+#: place.
+TIMES_FROM: Final = 30_000_000
+#: Within this time after the chosen time a client must be dialled.
+SLACK_S: Final = 60
 
 
 def plan(seed: int) -> Plan:
@@ -280,6 +289,7 @@ def plan(seed: int) -> Plan:
         cancels=_cancels(dice),
         calls_in_talks=_calls_in_talks(dice, queues),
         freezes=_freezes(dice),
+        times=_times(dice, queues, clients) if seed >= TIMES_FROM else (),
     )
     if not drawn.asks_for_keys:
         return drawn
@@ -500,6 +510,30 @@ def _calls_in_talks(dice: random.Random, queues: tuple[str, ...]) -> tuple[Cue, 
         after_s = _moment(dice, 0, 20)
         cues.append(Cue(TALK, dice.choice((1, 1, 2, 3)), event, after_s=after_s))
     return tuple(cues)
+
+
+def _times(
+    dice: random.Random, queues: tuple[str, ...], clients: list[str]
+) -> tuple[Event, ...]:
+    """An operator adds tasks for a time, moves tasks, or has them called now."""
+    events = []
+    for _ in range(dice.randint(1, 4)):
+        at = {"at": f"+{dice.randint(1, 240)}s"}
+        if dice.random() < 0.6:
+            facts = {
+                "command": "tasks.add",
+                "queue": dice.choice([q for q in queues if q in WITH_CALLBACKS]),
+                "number": dice.choice(clients),
+                **at,
+            }
+        else:
+            facts = {
+                "command": "tasks.reschedule",
+                "id": dice.randint(1, 3),
+                **(at if dice.random() < 0.7 else {"now": True}),
+            }
+        events.append(Event(_moment(dice, 0, ACTION_S), "operator", facts))
+    return tuple(events)
 
 
 def _freezes(dice: random.Random) -> tuple[Cue, ...]:

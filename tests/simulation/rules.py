@@ -23,7 +23,7 @@ from tests.emulator.free_agents import too_many
 from tests.emulator.phones import Ringing
 from tests.emulator.queues import Visit
 from tests.harness.world import START, World
-from tests.simulation.plan import WITH_CALLBACKS, Plan
+from tests.simulation.plan import SLACK_S, WITH_CALLBACKS, Plan
 
 _PROMISES: Final = frozenset(
     {"callback-queue/accepted", "callback-queue/already-registered"}
@@ -536,6 +536,7 @@ class Rules:
         if self._closed_since(task["queue"], self._now) is not None:
             self._break(_CLOSED, f"{base} to {number} begins")
         self._check_attempts_and_delay(task, base)
+        self._check_not_too_early(task, attempt, base)
         self._check_guards(task, attempt)
         self._check_not_busy(task, number)
         if self.calm_since < self._now and self._asked_before is None:
@@ -572,6 +573,68 @@ class Rules:
                     _LIVE_FIRST,
                     f"{visit.channel.uniqueid} before {other.channel.number}, who"
                     f" joined at {self.world.since(other.joined_at)}",
+                )
+
+    def _check_not_too_early(
+        self, task: sqlite3.Row, attempt: sqlite3.Row, base: str
+    ) -> None:
+        """No call before the time that was chosen when the attempt began."""
+        story = self._events[task["id"]]
+        (begun,) = (
+            event["id"]
+            for event in story
+            if (event["move"], event["attempt_id"]) == ("begin", attempt["id"])
+        )
+        chosen_at = task["chosen_at"]
+        if chosen_at is None or self._chosen_by(story)["id"] > begun:
+            return
+        if not self.clock_steps and attempt["started_at"] < chosen_at:
+            self._break(
+                "no call before the chosen time",
+                f"{base}: {self.world.since(chosen_at)}",
+            )
+
+    @staticmethod
+    def _chosen_by(story: list[sqlite3.Row]) -> sqlite3.Row:
+        """Return the last event of a task in which a time was chosen."""
+        return [
+            event
+            for event in story
+            if event["move"] in ("create", "repeat", "reopen")
+            # It may be the cause of another reason: requested while talking.
+            and "chosen_at" in event["reason_params"]
+        ][-1]
+
+    def _check_chosen_times(self) -> None:
+        """A client was dialled within the slack after a chosen time, or why not?"""
+        for id_, task in self._tasks.items():
+            chosen_at = task["chosen_at"]
+            # With another clock, nobody can say when the time was.
+            if chosen_at is None or self.clock_steps:
+                continue
+            call_by = chosen_at + SLACK_S
+            story = self._events[id_]
+            chosen = self._chosen_by(story)
+            is_dialled = any(
+                chosen_at <= event["at"] <= call_by + _TICK_S
+                for event in story
+                if event["reason_code"] == "client_dialled"
+            ) or any(
+                chosen_at <= ring.at <= call_by + _TICK_S
+                for ring in self.world.asterisk.client(task["number"]).rung
+            )
+            says_why = any(
+                event["reason_code"] == "chosen_time_missed"
+                for event in story
+                if event["id"] > chosen["id"]
+            )
+            ends_otherwise = task["status"] not in ("completed", "failed")
+            if not (is_dialled or says_why or ends_otherwise) and (
+                task["ended_at"] > call_by
+            ):
+                self._break(
+                    "a chosen time is kept, or its history says why not",
+                    f"task {id_}: {self.world.since(chosen_at)}",
                 )
 
     def _check_line(self, under_way: dict[str, str], base: str) -> None:
@@ -812,6 +875,7 @@ class Rules:
         self._check_doubles()
         self._check_promises()
         self._check_measured()
+        self._check_chosen_times()
         if self.broken:
             raise self.broken[0]
 

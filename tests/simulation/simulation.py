@@ -36,6 +36,7 @@ from tests.harness.world import (
 )
 from tests.simulation.plan import (
     ACTION_S,
+    SLACK_S,
     TALK,
     WITH_CALLBACKS,
     Death,
@@ -204,7 +205,7 @@ class Simulation:
                 tell(name, privilege, *headers)
 
             asterisk.tell = tells  # type: ignore[method-assign]
-        for event in (*chosen.events, *chosen.reloads):
+        for event in (*chosen.events, *chosen.reloads, *chosen.times):
             self._world.clock.callLater(event.at, self._happen, event)
 
     def _deliver(self, told: Told) -> tuple[float, ...]:
@@ -235,6 +236,7 @@ class Simulation:
                 agent_keys=self._agent_keys(),
                 calls_per_hour=chosen.calls_per_hour,
                 opening_hours=self._opening_hours(name),
+                chosen_time={"slack": f"{SLACK_S}s"},
             )
             for name in chosen.queues
             if name in WITH_CALLBACKS

@@ -13,7 +13,7 @@ import pytest
 
 from tests.simulation.batches import chunks, play
 from tests.simulation.faults import FAULTS, Fault, search
-from tests.simulation.plan import KEYS_FROM, PLACES_FROM
+from tests.simulation.plan import KEYS_FROM, PLACES_FROM, TIMES_FROM
 from tests.simulation.simulation import trace
 
 _KEPT = Path(__file__).with_name("seeds.txt")
@@ -34,6 +34,12 @@ def test_no_rule_is_broken(seeds: range) -> None:
 
 @pytest.mark.parametrize("seeds", list(chunks(PLACES_FROM, 200)), ids=str)
 def test_no_rule_is_broken_where_clients_keep_their_places(seeds: range) -> None:
+    failed = play(seeds)
+    assert failed is None, str(failed)
+
+
+@pytest.mark.parametrize("seeds", list(chunks(TIMES_FROM, 100)), ids=str)
+def test_no_rule_is_broken_where_times_are_chosen(seeds: range) -> None:
     failed = play(seeds)
     assert failed is None, str(failed)
 
