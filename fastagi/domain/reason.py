@@ -149,6 +149,7 @@ class Code(StrEnum):
     NO_REGION = "no_region"
     UNKNOWN_REGION = "unknown_region"
     ENTERED_TOO_OFTEN = "entered_too_often"
+    SLOT_FULL = "slot_full"
     CLOSED_TOO_LONG = "closed_too_long"
     UNKNOWN_QUEUE = "unknown_queue"
     QUEUE_NOT_IN_SETTINGS = "queue_not_in_settings"
@@ -397,6 +398,7 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.UNKNOWN_REGION: (
         "it is a number of an unknown country, and only those of {allowed} are called",
     ),
+    Code.SLOT_FULL: ("others have chosen that time, and no more may",),
     Code.CLOSED_TOO_LONG: (
         "the queue is closed, and when it opens the request would be too old; see"
         " opening_hours in the settings",

@@ -14,6 +14,7 @@ from typing import Any, Final
 from attrs import Attribute, field, frozen, validators
 
 from fastagi.domain.reason import Code, Reason, because
+from fastagi.domain.slots import SlotLimit
 from fastagi.domain.turns import Turn
 from fastagi.errors import CallbackError
 
@@ -189,6 +190,8 @@ class NewTask:
     chosen_at: datetime | None = field(default=None, validator=_aware)
     #: Until when the client must be dialled, so that the chosen time is kept.
     call_by: datetime | None = field(default=None, validator=_aware)
+    #: The slot of the chosen time, which must not be full; None: no limit.
+    slot: SlotLimit | None = None
     #: Linkedid of the call that made the request; empty for a task added by hand.
     linkedid: str = ""
     #: Set if the caller entered the number, and the caller's own number is known.

@@ -33,6 +33,7 @@ from fastagi.store.rows import (
     values_of,
 )
 from fastagi.store.schema import LaterState
+from fastagi.store.slots import is_full
 
 _task: Final = schema.task
 _event: Final = schema.task_event
@@ -96,6 +97,8 @@ def add(
     entered = new.entered
     if entered and (why := entered_numbers.why_not(conn, entered, now)) is not None:
         return Refused(why)
+    if new.slot is not None and is_full(conn, new.queue, number_key, new.slot):
+        return Refused(because(Code.SLOT_FULL))
     again_at = limits.number_free_at(conn, number_key, most_calls, now)
     if again_at is not None and again_at >= new.expires_at:
         return Refused(called_too_often(most_calls, again_at))
@@ -135,7 +138,8 @@ def add_many(
     Returns:
         For each request the new task, or ALONE if it needs :func:`add`: its number is
         blocked, has an open task, was called as often as is allowed, was entered by
-        the caller, or stands in ``asked`` before; or its call may be stored already.
+        the caller, or stands in ``asked`` before; its call may be stored already, or
+        its slot may be full.
     """
     unusual = new_tasks.unusual(
         conn, [(new.number_key, most, now) for new, now, _, _, most in asked]
@@ -143,7 +147,7 @@ def add_many(
     tasks: dict[str, CallbackTask] = {}
     results: list[Recorded | Refused | Alone] = []
     for new, now, once, _, _ in asked:
-        if once or new.entered or new.number_key in unusual:
+        if once or new.entered or new.slot or new.number_key in unusual:
             results.append(ALONE)
             continue
         # A second request for the same number needs add().

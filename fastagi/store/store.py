@@ -45,6 +45,7 @@ from fastagi.store import (
     requests,
     rows,
     settings_changes,
+    slots,
 )
 from fastagi.store.engine import Alone, Database
 from fastagi.store.errors import LeaseLost
@@ -371,6 +372,14 @@ class TaskStore:
     async def expire(self, now: datetime) -> list[CallbackTask]:
         """End waiting tasks that have expired, some at a time, and return them."""
         return await self._run_fenced("expire", lifecycle.expire, now)
+
+    async def chosen_times(
+        self, queue: str, since: datetime, until: datetime
+    ) -> list[datetime]:
+        """Return the chosen times of the open tasks of a queue, in order."""
+        return await self._database.run(
+            "chosen times", slots.chosen_times, queue, since, until
+        )
 
     async def past_call_by(self, now: datetime) -> list[CallbackTask]:
         """Return open tasks whose client was not dialled in time, the first ones."""

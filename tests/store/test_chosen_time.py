@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
 import pytest
 
 from fastagi.domain.limits import CallLimits
+from fastagi.domain.numbers import NotCallable
 from fastagi.domain.reason import Code, because, said
+from fastagi.domain.slots import Slot, SlotLimit
 from fastagi.domain.task import CallbackTask, Kind, NewTask, Status
 from fastagi.store.engine import Database
 from fastagi.store.store import TaskStore
@@ -245,3 +249,71 @@ def test_nobody_is_in_line_before_the_chosen_time(store: TaskStore) -> None:
     add(store, chosen_task())
     assert done(store.oldest_open(NOW)) == {}
     assert done(store.oldest_open(at(3601))) == {"support": LATER}
+
+
+# -- slots -------------------------------------------------------------------
+
+
+def limited(number: str, when: datetime = LATER, per_slot: int = 1) -> NewTask:
+    """Return a request of a caller who chose a time in the slot that begins then."""
+    slot = Slot(LATER, at(3600 + 1800))
+    return chosen_task(number, when, slot=SlotLimit(slot, per_slot))
+
+
+def test_slot_takes_as_many_clients_as_it_may(store: TaskStore) -> None:
+    add(store, limited("1", per_slot=2))
+    add(store, limited("2", at(3660), per_slot=2))
+    with pytest.raises(NotCallable, match="others have chosen that time"):
+        add(store, limited("3", per_slot=2))
+    # In the slot after it there is room.
+    add(store, limited("4", at(3600 + 1800), per_slot=3))
+    taken = done(store.chosen_times("support", LATER, at(9999)))
+    assert taken == [LATER, at(3660), at(3600 + 1800)]
+    assert done(store.chosen_times("sales", LATER, at(9999))) == []
+
+
+def test_client_who_chooses_the_same_slot_again_is_not_counted_twice(
+    store: TaskStore,
+) -> None:
+    task = add(store, limited("1"))
+    assert add(store, limited("1", at(3660))).id == task.id
+    with pytest.raises(NotCallable):
+        add(store, limited("2"))
+
+
+def test_slot_is_free_again_when_its_task_ends_or_moves(store: TaskStore) -> None:
+    task = add(store, limited("1"))
+    done(store.cancel(task.id, said("x"), NOW))
+    task = add(store, limited("2"))
+    done(store.retry(task.id, said("x"), at(5), at(9000)))
+    add(store, limited("3"))
+
+
+def test_task_of_an_operator_takes_the_slot_too(store: TaskStore) -> None:
+    add(store, chosen_task("1", at(4000), kind=Kind.MANUAL))
+    with pytest.raises(NotCallable):
+        add(store, limited("2"))
+
+
+def test_callers_who_choose_at_once_never_overfill_a_slot(url: str) -> None:
+    """Each has a connection of its own, as two processes have."""
+    callers = 8
+    together = threading.Barrier(callers)
+
+    def choose(number: int) -> bool:
+        database = Database(url, deliver=None)
+        store = TaskStore(database)
+        done(store.find(1))
+        together.wait(20)
+        try:
+            done(store.add(limited(str(number), per_slot=3), NOW))
+        except NotCallable:
+            return False
+        finally:
+            done(database.close())
+        return True
+
+    with ThreadPoolExecutor(callers) as pool:
+        told = list(pool.map(choose, range(1, callers + 1)))
+
+    assert told.count(True) == 3
