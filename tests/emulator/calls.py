@@ -499,7 +499,8 @@ class Callback:
             ("Cause", str(cause)),
             ("SIP", self._sip),
             ("AnsweredMs", self._answered_ms),
-            ("AgentSaid", self.agent_said),
+            # The recordings were made before agents could say anything.
+            *([("AgentSaid", self.agent_said)] if self.agent_said else []),
         )
 
     @property
