@@ -54,8 +54,9 @@ class PortBlock:
             lock = _try_lock(f"ports-{os.getuid()}-{number:02}")
             if lock is None:
                 continue
-            if _is_free(socket.SOCK_STREAM, base) and _is_free(
-                socket.SOCK_DGRAM, base + 1
+            tcp = (base, *range(base + 2, base + _PHONES))
+            if _is_free(socket.SOCK_DGRAM, base + 1) and all(
+                _is_free(socket.SOCK_STREAM, port) for port in tcp
             ):
                 self._lock = lock
                 #: Unique among the laboratories of this user that are running now.
