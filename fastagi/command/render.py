@@ -267,7 +267,11 @@ def status(answer: Mapping[str, Any]) -> str:
         lines.append(f"Tasks:     {', '.join(counts) or 'none'}")
     if (since := answer.get("oldest_task_since")) is not None:
         lines.append(f"Oldest:    waits since {_when(since)} ({_age(since)})")
-    lines += [f"Calls:     {answer['calls_under_way']} under way", ""]
+    lines += [f"Calls:     {answer['calls_under_way']} under way"]
+    if offers := answer.get("offers"):
+        words = ", ".join(f"{number} {outcome}" for outcome, number in offers.items())
+        lines += [f"Offers:    {words} (in 24 hours)"]
+    lines += [""]
     rows = [
         (
             name,

@@ -340,6 +340,9 @@ def status_json(status: ServiceStatus) -> Json:
         else {status.value: tasks.get(status, 0) for status in Status},
         "oldest_task_since": _to_the_second(status.oldest_task_since),
         "calls_under_way": status.calls_under_way,
+        "offers": None
+        if status.offers is None
+        else {outcome.value: count for outcome, count in status.offers.items()},
         "queues": {name: _queue_json(queue) for name, queue in status.queues.items()},
     }
 

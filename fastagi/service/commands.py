@@ -21,6 +21,7 @@ from attrs import field, frozen
 
 from fastagi.domain.attempt import Attempt
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
+from fastagi.domain.offers import OfferOutcome
 from fastagi.domain.reason import Reason
 from fastagi.domain.task import CallbackTask, Status, TaskEvent
 from fastagi.errors import CallbackError, Problem
@@ -464,6 +465,9 @@ class ServiceStatus:
     oldest_task_since: datetime | None
     calls_under_way: int
     queues: Mapping[str, QueueStatus]
+    #: Number of offers of a callback in the last 24 hours, by what the callers did;
+    #: None: no queue has offers, or the database can not be used.
+    offers: Mapping[OfferOutcome, int] | None = None
 
 
 Answer: TypeAlias = (

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred, TimeoutError
 
 from fastagi import __version__
 from fastagi.config.sections import Settings
+from fastagi.domain.offers import OfferOutcome
 from fastagi.domain.task import Status, WaitingTask
 from fastagi.errors import Problem
 from fastagi.runtime.clock import Clock
@@ -29,6 +30,8 @@ from fastagi.store.store import TaskStore
 #: Time limit for the database, in seconds.
 _DATABASE_S: Final = 3.0
 
+#: Over which time offers are counted.
+_OFFERS: Final = timedelta(hours=24)
 #: Name of the mark that each status command writes, to test the database.
 _STATUS_MARK: Final = "status"
 
@@ -85,6 +88,7 @@ class StatusCommand:
         """Return the status; it contains the problem of the database, if any."""
         now = self._clock.now()
         problem: Problem | None = None
+        offers: dict[OfferOutcome, int] | None = None
         tasks: dict[Status, int] | None = None
         oldest: dict[str, datetime] = {}
         waiting: list[WaitingTask] = []
@@ -95,6 +99,8 @@ class StatusCommand:
             tasks = await self._store.counts()
             oldest = await self._store.oldest_open(now)
             waiting = await self._store.waiting_tasks()
+            if any(queue.offers.enabled for queue in self._settings().queues.values()):
+                offers = await self._store.offer_counts(now - _OFFERS)
         except StoreUnavailable as error:
             problem = error.database_problem
         except TimeoutError:
@@ -112,6 +118,7 @@ class StatusCommand:
                 host=holder.process.host, pid=holder.process.pid, since=holder.since
             ),
             tasks=tasks,
+            offers=offers,
             oldest_task_since=min(oldest.values(), default=None),
             calls_under_way=self._node.calls_under_way,
             queues={

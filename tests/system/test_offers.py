@@ -244,6 +244,8 @@ class HowItEndsTests(OffersTestCase):
         self.run_to(60)
         self.assertEqual(call.positions, [2, 2])
         self.assertEqual(self.outcomes(), ["declined"])
+        offers = self.world.ask("status")["result"]["offers"]
+        self.assertEqual({o: n for o, n in offers.items() if n}, {"declined": 1})
 
     def test_key_1_is_a_request_with_the_place_in_line(self) -> None:
         call = self.asked(answers_offer="1")
