@@ -4,7 +4,8 @@
 Under :attr:`Fairness.PLACE` a task is put into the real queue as a *placeholder*: an
 attempt that begins early and waits in line like a caller. It begins when fewer live
 callers and placeholders are ahead of it than agents could take calls. So each agent
-finds somebody to serve, and no more placeholders wait than there are agents.
+finds somebody to serve, and no more placeholders of a target wait than it has agents.
+An agent of several targets counts for each of them.
 """
 
 from __future__ import annotations
