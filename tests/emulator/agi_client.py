@@ -125,6 +125,8 @@ class AsteriskAgi:
         #: Keys that were pressed and not read yet.
         self.pressed = early
         self.answers = list(answers)
+        #: The answers that were given so far.
+        self.given: list[tuple[str, str]] = []
         self.dead = dead
         #: Every command, as Asterisk split it.
         self.commands: list[_Words] = []
@@ -272,7 +274,8 @@ class AsteriskAgi:
             return b"200 result=-1 endpos=0\n"
         self.played.append(rest[0])
         if self.answers and self.answers[0][0] == rest[0]:
-            self.pressed += self.answers.pop(0)[1]
+            self.given.append(self.answers.pop(0))
+            self.pressed += self.given[-1][1]
         # Asterisk reads all keys, and drops those that do not end the prompt.
         while self.pressed and self.pressed[0] not in rest[1]:
             self.pressed = self.pressed[1:]

@@ -565,8 +565,13 @@ class LiveCall:
         self._queue_timeout_s = queue_timeout_s
         self._timers: set[IDelayedCall] = set()
         self._answers = answers
-        #: What the caller heard while the service asked, sound by sound.
+        #: What the caller heard while the service asked, sound by sound, and the keys
+        #: that were pressed at which of them.
         self.asked: list[str] = []
+        self.given: list[tuple[str, str]] = []
+        self.joined_at = pbx.now
+        #: When the caller came back after being asked, and the channels ahead.
+        self.came_back: list[tuple[float, list[str]]] = []
         self._agi: AgiRun | None = None
         self._agent: Ring | None = None
         self._variables: dict[str, str] = {}
@@ -801,6 +806,7 @@ class LiveCall:
             self._ask("choose", self._has_chosen)
             assert self._agi is not None
             self.asked = self._agi.channel.played
+            self.given = self._agi.channel.given
             return
         self._answered(keeps=self._pbx.keeps_requests)
 
@@ -851,6 +857,14 @@ class LiveCall:
     def _rejoin(self) -> None:
         position = self._variables["CALLBACK_POSITION"]
         self._join(int(position) if position.isdigit() else None)
+        if self._variables["CALLBACK_STATUS"] == "BACK":
+            assert self.visit is not None
+            ahead = [
+                visit.channel.uniqueid
+                for visit in self._queue.visits
+                if visit.position < self.visit.position
+            ]
+            self.came_back.append((self._pbx.now, ahead))
 
     def _play(self, sound: str, then: Callable[[], object]) -> None:
         self.channel.at("callback-request", "1", 7, "Playback", sound)

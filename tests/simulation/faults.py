@@ -15,6 +15,7 @@ from unittest import mock
 import attrs
 
 from fastagi.config import sections
+from fastagi.dialogue.dialogue import Dialogue
 from fastagi.domain import retry
 from fastagi.domain.attempt import Progress, Verdict
 from fastagi.domain.expected_wait import Measured
@@ -30,12 +31,13 @@ from fastagi.node.scheduler import Scheduler
 from fastagi.service.chosen_times import ChosenTimes
 from fastagi.service.opening_state import OpeningState
 from fastagi.service.promises import Promises
+from fastagi.service.requests import Requests
 from fastagi.store import guards, leases, limits, schema
 from fastagi.store.errors import StaleTask
 from fastagi.store.later import LaterRequest
 from fastagi.store.store import Recorded, TaskStore
 from tests.emulator import calls
-from tests.simulation.plan import KEYS_FROM, PLACES_FROM, TIMES_FROM
+from tests.simulation.plan import CHOICES_FROM, KEYS_FROM, PLACES_FROM, TIMES_FROM
 from tests.simulation.simulation import Failed, simulate
 
 
@@ -175,6 +177,48 @@ def _put_off_for_ever() -> Iterator[None]:
 )
 def _insists() -> Iterator[None]:
     with mock.patch.object(Scheduler, "_skips", lambda self, begun: frozenset()):
+        yield
+
+
+@_fault(
+    "silence is taken for a yes",
+    "no request without the caller's yes",
+    first_seed=CHOICES_FROM,
+)
+def _silence_is_yes() -> Iterator[None]:
+    ask = Dialogue.ask
+
+    async def agreed(self: Any, question: Any, keys: str, **more: Any) -> str:
+        return await ask(self, question, keys, **more) or keys[0]
+
+    with mock.patch.object(Dialogue, "ask", agreed):
+        yield
+
+
+@_fault(
+    "an entered number is not judged",
+    "no number that the rules refuse is kept",
+    first_seed=CHOICES_FROM,
+)
+def _any_number() -> Iterator[None]:
+    number = Requests._number
+
+    def unless_entered(self: Any, request: Any, queue: Any, settings: Any) -> str:
+        if request.entered_by is not None:
+            return str(request.number)
+        return number(self, request, queue, settings)
+
+    with mock.patch.object(Requests, "_number", unless_entered):
+        yield
+
+
+@_fault(
+    "a caller who goes back joins at the end",
+    "who goes back to the queue keeps the place",
+    first_seed=CHOICES_FROM,
+)
+def _at_the_end() -> Iterator[None]:
+    with mock.patch.object(LiveQueues, "position_of", lambda self, turn, queue: 99):
         yield
 
 

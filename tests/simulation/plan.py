@@ -175,6 +175,11 @@ class Plan:
         """Whether agents accept callbacks by a key."""
         return KEYS_FROM <= self.seed < TIMES_FROM
 
+    @property
+    def asks_callers(self) -> bool:
+        """Whether callers are asked after the key (``choices``)."""
+        return self.seed >= CHOICES_FROM
+
     def __str__(self) -> str:
         facts = [
             f"{field.name}: {getattr(self, field.name)}"
@@ -221,6 +226,11 @@ KEYS_FROM: Final = 20_000_000
 TIMES_FROM: Final = 30_000_000
 #: Within this time after the chosen time a client must be dialled.
 SLACK_S: Final = 60
+#: From this seed on, callers are asked after the key; with odd seeds clients keep their
+#: place, too. Agents accept without a key.
+CHOICES_FROM: Final = 40_000_000
+#: A number that the settings of the simulation deny.
+DENIED: Final = "0900123456"
 
 
 def plan(seed: int) -> Plan:
@@ -289,8 +299,13 @@ def plan(seed: int) -> Plan:
         cancels=_cancels(dice),
         calls_in_talks=_calls_in_talks(dice, queues),
         freezes=_freezes(dice),
-        times=_times(dice, queues, clients) if seed >= TIMES_FROM else (),
+        times=(
+            _times(dice, queues, clients) if TIMES_FROM <= seed < CHOICES_FROM else ()
+        ),
     )
+    if drawn.asks_callers:
+        events = tuple(_with_answers(dice, one, clients) for one in drawn.events)
+        return attrs.evolve(drawn, events=events)
     if not drawn.asks_for_keys:
         return drawn
     return attrs.evolve(
@@ -331,6 +346,30 @@ def _agent(dice: random.Random) -> Behaviour:
             )
         case _:
             return Answers(after_s=_moment(dice, 0.2, 8))
+
+
+def _with_answers(dice: random.Random, event: Event, clients: list[str]) -> Event:
+    """Let a caller who presses the key answer the questions, or not."""
+    if event.what != "call" or event.facts.get("presses_after_s") is None:
+        return event
+    other = ("callback-queue/other-number-press", "2")
+    confirm = ("callback-queue/confirm-press", "1")
+    entered = ("callback-queue/enter-number", f"{dice.choice(clients)}#")
+    denied = ("callback-queue/enter-number", f"{DENIED}#")
+    answers = dice.choice(
+        (
+            (confirm,),
+            (confirm,),
+            (other, entered, confirm),
+            (other, denied, confirm),
+            (other, denied, entered, confirm),
+            (("callback-queue/back-press", "3"),),
+            # Too early for a yes.
+            (("callback-queue/will-call-number", "1"),),
+            (),
+        )
+    )
+    return attrs.evolve(event, facts={**event.facts, "answers": answers})
 
 
 def _with_key(dice: random.Random, behaviour: Behaviour) -> Behaviour:

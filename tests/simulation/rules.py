@@ -23,13 +23,16 @@ from tests.emulator.free_agents import too_many
 from tests.emulator.phones import Ringing
 from tests.emulator.queues import Visit
 from tests.harness.world import START, World
-from tests.simulation.plan import SLACK_S, WITH_CALLBACKS, Plan
+from tests.simulation.plan import DENIED, SLACK_S, WITH_CALLBACKS, Plan
 
 _PROMISES: Final = frozenset(
     {"callback-queue/accepted", "callback-queue/already-registered"}
 )
 #: The promise of the dialplan alone, when the service does not answer.
 _NOTED: Final = "callback-queue/noted"
+#: What is said before the keys to confirm a number, and to enter one.
+_CONFIRM: Final = "callback-queue/confirm-press"
+_ENTER: Final = "callback-queue/enter-number"
 #: Code of the reason of a request whose caller could not be told of it.
 _TAKEN_BACK: Final = "taken_back"
 _OPEN: Final = frozenset({"pending", "calling"})
@@ -190,6 +193,7 @@ class Rules:
         self._read()
         self._check_rings()
         self._check_calls()
+        self._check_places()
         if self.broken:
             raise self.broken[0]
 
@@ -285,6 +289,8 @@ class Rules:
             if self._events[id_][-1]["status"] != task["status"]:
                 self._break("the story is whole", f"task {id_}: {task['status']}")
 
+            if task["number"] == DENIED:
+                self._break("no number that the rules refuse is kept", f"task {id_}")
             self._check_counter(task)
 
     def _check_counter(self, task: sqlite3.Row) -> None:
@@ -800,15 +806,39 @@ class Rules:
         if sound == _NOTED:
             self._noted.append(call)
         if sound == _NOTED or sound in _PROMISES:
-            self._promises.append((call.number, f"hears {sound}", self._now))
+            promise = (_wanted_number(call), f"hears {sound}", self._now)
+            self._promises.append(promise)
         if sound not in _PROMISES:
             return
+        if call.asked and not any(prompt == _CONFIRM for prompt, _ in call.given):
+            self._break(
+                "no request without the caller's yes",
+                f"{call.number} hears {sound}, pressed {call.given}",
+            )
         self._read()
         for id_, story in self._events.items():
             if any(event["linkedid"] == call.channel.uniqueid for event in story):
                 self._promised.append((call, id_))
                 return
         self._break("no promise before its COMMIT", f"{call.number} hears {sound}")
+
+    def _check_places(self) -> None:
+        """Look at callers who did not want the callback and are back in line."""
+        by_channel = {call.channel.uniqueid: call for call in self.calls}
+        for call in self.calls:
+            came_back, call.came_back = call.came_back, []
+            for at, ahead in came_back:
+                later = [
+                    by_channel[uniqueid].number
+                    for uniqueid in ahead
+                    if uniqueid in by_channel
+                    and by_channel[uniqueid].joined_at > call.joined_at + 1
+                ]
+                if later and self.calm_since < call.joined_at:
+                    self._break(
+                        "who goes back to the queue keeps the place",
+                        f"{call.number} at {at} is behind {later}",
+                    )
 
     def _check_calls(self) -> None:
         """Note which calls end missed before the service's eyes."""
@@ -1002,6 +1032,12 @@ class Rules:
 def _words(row: sqlite3.Row) -> str:
     """Return the reason in a row in words."""
     return f"{row['reason_code']} {row['reason_params']}"
+
+
+def _wanted_number(call: LiveCall) -> str:
+    """Return the number that a caller has confirmed, or the caller's own."""
+    entered = [keys for prompt, keys in call.given if prompt == _ENTER]
+    return entered[-1].removesuffix("#") if entered else call.number
 
 
 def _says_why(row: sqlite3.Row) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 import re
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 from unittest import mock
@@ -36,6 +36,7 @@ from tests.harness.world import (
 )
 from tests.simulation.plan import (
     ACTION_S,
+    DENIED,
     SLACK_S,
     TALK,
     WITH_CALLBACKS,
@@ -234,6 +235,8 @@ class Simulation:
                 member_ring_time="30s",
                 fairness="place" if chosen.keeps_places else "live_first",
                 agent_keys=self._agent_keys(),
+                choices=self._choices(),
+                numbers={"deny": [DENIED]},
                 calls_per_hour=chosen.calls_per_hour,
                 opening_hours=self._opening_hours(name),
                 chosen_time={"slack": f"{SLACK_S}s"},
@@ -246,6 +249,11 @@ class Simulation:
             calls_per_minute=chosen.calls_per_minute,
         )
         return settings(*queues, limits=limits)
+
+    def _choices(self) -> dict[str, Any]:
+        if not self._plan.asks_callers:
+            return {}
+        return {"confirm_number": True, "other_number": "anybody"}
 
     def _agent_keys(self) -> dict[str, Any]:
         chosen = self._plan
@@ -388,6 +396,7 @@ class Simulation:
         hangs_up_after_s: float,
         runs_out_after_s: float | None,
         presses_after_s: float | None = None,
+        answers: Sequence[tuple[str, str]] = (),
     ) -> None:
         asterisk = self._asterisk
         if not asterisk.manager.listening and not asterisk.manager.booted:
@@ -405,6 +414,7 @@ class Simulation:
             talks_s=talks_s,
             queue_timeout_s=runs_out_after_s,
             meets_bot=self._meets_bot(number),
+            answers=answers,
         )
         self.rules.calls.append(call)
         if presses_after_s is not None:
