@@ -443,6 +443,7 @@ def _lease_not_checked() -> Iterator[None]:
     with (
         mock.patch.object(leases, "assert_held", lambda conn, held: None),
         mock.patch.object(leases, "renew", lambda conn, held: held),
+        mock.patch.object(leases.Lease, "is_sure", property(lambda self: True)),
     ):
         yield
 
