@@ -75,8 +75,9 @@ def _promise_first() -> Iterator[None]:
         self: Any, request: Any, new: NewTask, limit_s: float
     ) -> Recorded:
         self._background.start("x", self._store.add(new, self._clock.now()))
-        known = attrs.asdict(new, recurse=False)
-        del known["entered"]
+        names = {one.name for one in attrs.fields(CallbackTask)}
+        given = attrs.asdict(new, recurse=False)
+        known = {name: value for name, value in given.items() if name in names}
         task = CallbackTask(
             id=0,
             status=Status.PENDING,
