@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A thousand runs by chance, and the proof that they find what is wrong."""
+"""Many runs by chance, and the proof that they find what is wrong."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def kept_seeds() -> list[int]:
     return [int(line.split()[0]) for line in lines if line and line[0] != "#"]
 
 
-@pytest.mark.parametrize("seeds", list(chunks(0, 1000)), ids=str)
+@pytest.mark.parametrize("seeds", list(chunks(0, 600)), ids=str)
 def test_no_rule_is_broken(seeds: range) -> None:
     failed = play(seeds)
     assert failed is None, str(failed)
