@@ -145,6 +145,8 @@ class LiveQueues:
     _priorities: dict[tuple[str, str], int] = field(factory=dict, init=False)
     #: Uniqueids of our own channels that wait in line at the place of their task.
     _placeholders: set[str] = field(factory=set, init=False)
+    #: Uniqueids of those that have left the line, until the channel is gone.
+    _former_placeholders: set[str] = field(factory=set, init=False)
     #: Interfaces that ring for a caller, by the channel that rings.
     _ringing_for: dict[str, dict[str, str]] = field(factory=dict, init=False)
     #: Interfaces that rang for a caller in vain.
@@ -246,7 +248,13 @@ class LiveQueues:
             found.callers[uniqueid] = evolve(caller, joined_at=joined_at)
 
     def placeholder(self, queue: str, uniqueid: str, turn: Turn) -> None:
-        """Our own channel waits, or will wait, in line at the place of its task."""
+        """Our own channel waits, or will wait, in line at the place of its task.
+
+        Nothing changes if it has left the line: the agent's answer is known a while
+        after that.
+        """
+        if uniqueid in self._former_placeholders:
+            return
         self._placeholders.add(uniqueid)
         self.keep_place(queue, uniqueid, turn.joined_at)
         self.caller_priority(queue, uniqueid, turn.priority)
@@ -277,6 +285,7 @@ class LiveQueues:
         if uniqueid in self._placeholders:
             # If its client is sent to a queue later, that is another wait.
             self._placeholders.discard(uniqueid)
+            self._former_placeholders.add(uniqueid)
             self._forget(uniqueid, folded(queue))
         caller = self._queue(queue).callers.pop(uniqueid, None)
         if caller is not None and uniqueid in self._to_be_asked:
@@ -290,6 +299,7 @@ class LiveQueues:
         """
         had_any = uniqueid in self._asked
         self._placeholders.discard(uniqueid)
+        self._former_placeholders.discard(uniqueid)
         self.not_asked(uniqueid)
         self._ringing_for.pop(uniqueid, None)
         self._rang_in_vain.pop(uniqueid, None)
@@ -314,6 +324,7 @@ class LiveQueues:
             if uniqueid in gone:
                 self._forget(uniqueid, queue)
         self._placeholders -= gone
+        self._former_placeholders &= alive
         for uniqueid in {*self._asked, *self._to_be_asked} - alive:
             self.not_asked(uniqueid)
         for uniqueid in {*self._ringing_for, *self._rang_in_vain} - alive:

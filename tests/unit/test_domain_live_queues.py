@@ -144,6 +144,32 @@ def test_client_who_is_sent_to_the_queue_after_a_callback_joins_anew() -> None:
     assert queues.joined_at(QUEUE, "ours") == 20
 
 
+def test_client_joins_anew_whatever_is_told_before_the_agents_answer_is_known() -> None:
+    """QueueCallerLeave comes before AgentConnect; `memberdelay` puts time between."""
+    queues = LiveQueues()
+    queues.placeholder(QUEUE, "ours", Turn(3, 5))
+    join(queues, "ours", 9)
+    queues.caller_left(QUEUE, "ours")
+    queues.placeholder(QUEUE, "ours", Turn(3, 5))
+    join(queues, "ours", 20)
+    assert queues.waiting(QUEUE)[0].turn == Turn(20)
+
+
+@pytest.mark.parametrize("how", ["hung up", "missing in a list of channels"])
+def test_nothing_is_remembered_of_a_placeholder_that_is_gone(how: str) -> None:
+    queues = LiveQueues()
+    before = repr(queues)
+    queues.placeholder(QUEUE, "ours", Turn(3))
+    join(queues, "ours", 9)
+    queues.caller_left(QUEUE, "ours")
+    if how == "hung up":
+        queues.channel_gone("ours")
+    else:
+        queues.keep_channels(set())
+    queues.clear()
+    assert repr(queues) == before
+
+
 def test_agents_who_are_paused_or_have_no_phone_are_not_logged_in() -> None:
     queues = LiveQueues()
     states = [*DeviceState]
