@@ -282,10 +282,12 @@ class LiveQueues:
     def caller_left(self, queue: str, uniqueid: str) -> None:
         """Remove a caller; the call may continue."""
         self._ringing_for.pop(uniqueid, None)
-        if uniqueid in self._placeholders:
-            # If its client is sent to a queue later, that is another wait.
+        is_placeholder = uniqueid in self._placeholders
+        if is_placeholder:
             self._placeholders.discard(uniqueid)
             self._former_placeholders.add(uniqueid)
+        if is_placeholder or self.is_member_leg(uniqueid, queue):
+            # If its client is sent to a queue later, that is another wait.
             self._forget(uniqueid, folded(queue))
         caller = self._queue(queue).callers.pop(uniqueid, None)
         if caller is not None and uniqueid in self._to_be_asked:
@@ -449,12 +451,14 @@ class LiveQueues:
     def room(self, queue: str) -> int | None:
         """Return how many callers more may wait in a queue; None: any number.
 
-        To Asterisk, callbacks in the queue are callers, too.
+        To Asterisk, callbacks in the queue are callers, too. Callers who are being
+        asked something need a place when they come back.
         """
         found = self._queues.get(folded(queue))
         if found is None or found.max_callers <= 0:
             return None
-        return max(0, found.max_callers - len(found.callers))
+        asked = sum(of == folded(queue) for of, _ in self._asked.values())
+        return max(0, found.max_callers - len(found.callers) - asked)
 
     def logged_in(self, queue: str) -> int:
         """Return how many agents of a queue are logged in and not paused."""

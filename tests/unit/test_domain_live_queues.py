@@ -155,6 +155,33 @@ def test_client_joins_anew_whatever_is_told_before_the_agents_answer_is_known() 
     assert queues.waiting(QUEUE)[0].turn == Turn(20)
 
 
+def test_client_joins_anew_after_a_callback_that_only_rang_a_free_agent() -> None:
+    answered: set[str] = set()
+    queues = LiveQueues(is_member_leg=lambda uniqueid, _: uniqueid not in answered)
+    join(queues, "ours", 9)
+    # The list of the whole state has the priority of each channel.
+    queues.caller_priority(QUEUE, "ours", -(2**31))
+    queues.caller_left(QUEUE, "ours")
+    answered.add("ours")
+    join(queues, "ours", 20)
+    assert queues.waiting(QUEUE)[0].turn == Turn(20)
+
+
+def test_caller_who_is_being_asked_has_a_place_in_a_queue_that_takes_few() -> None:
+    queues = LiveQueues()
+    queues.add_queue(QUEUE, max_callers=2)
+    queues.add_queue("sales", max_callers=2)
+    join(queues, "a", 1)
+    queues.to_be_asked("a")
+    queues.caller_left(QUEUE, "a")
+    assert queues.room(QUEUE) == 1
+    assert queues.room("sales") == 2
+    join(queues, "b", 2)
+    assert queues.room(QUEUE) == 0
+    queues.not_asked("a")
+    assert queues.room(QUEUE) == 1
+
+
 @pytest.mark.parametrize("how", ["hung up", "missing in a list of channels"])
 def test_nothing_is_remembered_of_a_placeholder_that_is_gone(how: str) -> None:
     queues = LiveQueues()
