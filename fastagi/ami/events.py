@@ -211,6 +211,8 @@ class CoreShowChannel(AmiEvent):
     connected_line_num: str
     language: str
     application: str
+    #: Since its creation, such as 00:12:05.
+    duration: str
     #: Empty if it is in no bridge.
     bridge_id: str
 

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Final
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from fastagi.domain.contacts import Contact
 from fastagi.domain.counting import (
@@ -60,6 +60,9 @@ class Meeting:
     #: Interface of the person.
     who: str
     at: float
+    #: When the two parties met for the first time in this call, as one may be put on
+    #: hold or transferred. If that was not seen: when the channel was created.
+    first_at: float
     #: Channel to ask :meth:`LiveCalls.talk_s` for.
     uniqueid: str
 
@@ -80,6 +83,8 @@ class _Channel:
     #: Linkedid of the call that the channel belongs to now.
     linkedid: str
     born_at: float
+    #: When it was created; before ``born_at`` if that was not seen.
+    created_at: float
     born_in: Place
     number: str
     caller: str
@@ -102,6 +107,8 @@ class _Channel:
     met_at: float | None = None
     together_since: float | None = None
     talked_s: float = 0.0
+    #: When a client, by key, first met a person in a call with this channel.
+    first_met_at: dict[str, float] = field(factory=dict)
 
     @property
     def is_local(self) -> bool:
@@ -217,6 +224,7 @@ class LiveCalls:
         caller: str,
         language: str,
         at: float,
+        age_s: float = 0.0,
         whole: bool = True,
     ) -> set[str]:
         """Note a new channel; return the keys of clients who are calling in with it.
@@ -230,6 +238,7 @@ class LiveCalls:
             caller: the name of the caller ID.
             language: the language of the channel.
             at: the time.
+            age_s: how long the channel has existed, in seconds.
             whole: whether the channel has only just begun.
         """
         if not uniqueid or uniqueid in self._channels:
@@ -241,6 +250,7 @@ class LiveCalls:
             name=name,
             linkedid=linkedid,
             born_at=at,
+            created_at=at - age_s,
             born_in=place,
             number=number,
             caller=caller,
@@ -421,7 +431,7 @@ class LiveCalls:
                 self._leave_bridge(channel)
                 channel.bridge = bridge
                 self._bridges.setdefault(bridge, set()).add(uniqueid)
-        return self._update_talks(set(self._channels), at)
+        return self._update_talks(set(self._channels), at, seen=False)
 
     def meetings(self) -> list[Meeting]:
         """Return who can hear whom now, and since when."""
@@ -502,19 +512,26 @@ class LiveCalls:
         del self._channels[channel.uniqueid]
         return others
 
-    def _update_talks(self, uniqueids: Iterable[str], at: float) -> list[Meeting]:
+    def _update_talks(
+        self, uniqueids: Iterable[str], at: float, *, seen: bool = True
+    ) -> list[Meeting]:
         """Update the talk times of channels and of all channels connected to them.
+
+        Args:
+            uniqueids: the channels.
+            at: the time.
+            seen: whether the change was seen to happen at that time.
 
         Returns:
             The meetings that have just begun.
         """
         meetings: list[Meeting] = []
-        seen: set[str] = set()
+        done: set[str] = set()
         for uniqueid in uniqueids:
-            if uniqueid in seen:
+            if uniqueid in done:
                 continue
             group = self._connected(uniqueid)
-            seen |= {channel.uniqueid for channel in group}
+            done |= {channel.uniqueid for channel in group}
             people = self._persons(group)
             for channel in group:
                 other = next((one for one in people if one is not channel), None)
@@ -525,7 +542,11 @@ class LiveCalls:
                     channel.together_since = at
                     if channel.met_at is None:
                         channel.who, channel.met_at = other.interface, at
-                    meetings += self._meetings(channel, other, len(people), at)
+                    for meeting in self._meetings(channel, other, len(people), at):
+                        first_at = at if seen else channel.created_at
+                        known = channel.first_met_at
+                        first_at = known.setdefault(meeting.key, first_at)
+                        meetings.append(evolve(meeting, first_at=first_at))
         return meetings
 
     def _meetings(
@@ -537,6 +558,7 @@ class LiveCalls:
                 key=channel.key,
                 who=other.interface,
                 at=at,
+                first_at=channel.first_met_at.get(channel.key, at),
                 uniqueid=channel.uniqueid,
             )
         if self._is_own(channel.linkedid):
@@ -549,6 +571,7 @@ class LiveCalls:
                     key=key,
                     who=channel.interface if is_held else other.interface,
                     at=at,
+                    first_at=channel.first_met_at.get(key, at),
                     uniqueid=channel.uniqueid,
                 )
 

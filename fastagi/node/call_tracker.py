@@ -79,6 +79,7 @@ _MAX_CONTACTS: Final = 1000
 
 #: The end of a uniqueid: the second in which the channel was created, and a number.
 _CREATION_SECOND: Final = re.compile(r"(?:^|-)([0-9]{9,11})\.[0-9]+$", re.ASCII)
+_DURATION: Final = re.compile(r"([0-9]{1,6}):([0-9]{2}):([0-9]{2})", re.ASCII)
 #: Number of channels from which the difference of the clocks is estimated.
 _CLOCK_CHANNELS: Final = 20
 #: Largest delay of an event, in seconds; a larger one means that a clock was set.
@@ -215,10 +216,9 @@ class CallTracker:
         """
         for meeting in self.calls.meetings():
             if meeting.contact is Contact.RANG:
-                met_at = datetime.fromtimestamp(meeting.at, UTC)
                 self._background.start(
                     "ending a task of a client served",
-                    self._serve(_past(meeting), met_at, asked_at),
+                    self._serve(_past(meeting), meeting.first_at, asked_at),
                 )
 
     def busy(self) -> set[str]:
@@ -311,6 +311,7 @@ class CallTracker:
                 caller=channel.caller_id_name,
                 language=channel.language,
                 at=now,
+                age_s=_seconds(channel.duration),
                 whole=False,
             )
         for uniqueid, channel in alive.items():
@@ -517,7 +518,7 @@ class CallTracker:
                 self._remember(meeting, 0.0)
                 self._background.start(
                     "ending a task of a client served",
-                    self._serve(_past(meeting)),
+                    self._serve(_past(meeting), meeting.first_at),
                 )
             elif (meeting.uniqueid, meeting.key) not in self._followed:
                 self._followed.add((meeting.uniqueid, meeting.key))
@@ -540,7 +541,7 @@ class CallTracker:
                 contact = _past(evolve(meeting, key=task.number_key), talk_s)
                 missing_s = contact.missing_s(settings.success_duration_s)
                 if not missing_s:
-                    await self._serve(contact)
+                    await self._serve(contact, meeting.first_at)
                     return
                 if final is not None:
                     return
@@ -562,9 +563,14 @@ class CallTracker:
     async def _serve(
         self,
         contact: PastContact,
-        served_at: datetime | None = None,
+        first_at: float,
         asked_at: Mapping[str, datetime] | None = None,
     ) -> None:
+        """End the client's task, unless it was requested during the talk.
+
+        Such a request is about the time after the talk.
+        """
+        served_at = datetime.fromtimestamp(first_at, UTC)
         with self._not_stored_yet(self._clock.epoch_s()):
             await self._served.serve(contact, served_at=served_at, asked_at=asked_at)
 
@@ -590,6 +596,15 @@ def _past(meeting: Meeting, talk_s: float = 0.0) -> PastContact:
         at=meeting.at,
         talk_s=talk_s,
     )
+
+
+def _seconds(duration: str) -> float:
+    """Return the seconds of a duration such as 00:12:05; 0 if it is malformed."""
+    match = _DURATION.fullmatch(duration)
+    if match is None:
+        return 0.0
+    hours, minutes, seconds = map(int, match.groups())
+    return hours * 3600.0 + minutes * 60 + seconds
 
 
 def is_own(uniqueid: str) -> bool:

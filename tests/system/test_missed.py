@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastagi.config.sections import MissedSettings
@@ -226,6 +227,34 @@ class ServedTests(MissedTestCase):
         self.world.run(60)
         self.assertEqual(self.originates, [])
 
+    def check_time_chosen_in_a_talk_is_kept(
+        self, disturb: Callable[[], object]
+    ) -> None:
+        """While client and agent talk, a time is chosen, and then something happens."""
+        self.alice.busy(False)
+        call = self.asterisk.call("support", NUMBER, talks_s=60)
+        self.world.run_until(lambda: call.talking)
+        self.world.run(5)
+        self.world.ask("tasks.add", queue="support", number=NUMBER, at="+1h")
+        disturb()
+        self.world.run(20)
+        self.assertTrue(self.world.processes[-1].service.node.manager.connected)
+        self.assertTrue(call.talking)
+        self.assert_status("pending", "waits for the chosen time")
+
+    def test_time_chosen_in_a_talk_is_kept_if_the_link_is_lost(self) -> None:
+        self.begin()
+        self.check_time_chosen_in_a_talk_is_kept(self.asterisk.cut_links)
+
+    def test_time_chosen_in_a_talk_is_kept_if_the_service_restarts(self) -> None:
+        process = self.begin()
+
+        def restart() -> None:
+            process.kill()
+            self.begin()
+
+        self.check_time_chosen_in_a_talk_is_kept(restart)
+
     def test_served_while_the_database_is_away(self) -> None:
         """Whoever has been served is not called, though the store knows it last."""
         process = self.begin()
@@ -397,6 +426,15 @@ class CalledByHandTests(MissedTestCase):
         self.assert_status("pending")
         self.world.run(2)
         self.assert_status("served", "PJSIP/alice called the client by hand")
+
+    def test_time_that_is_chosen_during_the_talk_is_kept(self) -> None:
+        self.begin()
+        self.add()
+        self.dial_by_hand()
+        self.world.run(2)
+        self.world.ask("tasks.add", queue="support", number=NUMBER, at="+1h")
+        self.world.run(60)
+        self.assert_status("pending", "waits for the chosen time")
 
     def test_a_call_whose_end_nobody_saw_is_followed_no_more(self) -> None:
         process = self.begin()
