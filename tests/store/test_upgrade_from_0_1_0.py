@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +20,11 @@ import yaml
 from click.testing import CliRunner
 
 from fastagi.command import cli
+from fastagi.domain.turns import ANY_TURN, Turn
 from fastagi.store import migrate
+from fastagi.store.engine import Database
+from fastagi.store.store import TaskStore
+from tests.store.harness import RULES, done, verdict
 from tests.store.test_migrate import connect, everything, older, unmade_url
 
 __all__ = ["older", "unmade_url"]
@@ -130,3 +135,92 @@ def test_rows_without_a_reason_are_kept(service: _Service) -> None:
     columns, *rows = _WRITTEN["rows"]["refusal"]
     words = [dict(zip(columns, row, strict=True))["reason"] for row in rows]
     assert sorted(one["reason"] for one in refused) == sorted(words)
+
+
+#: After every row that 0.1.0 wrote, in epoch seconds.
+_LATER = 1_800_100_000.0
+
+
+def _leave_open(url: str) -> None:
+    """Add what an update finds: two tasks that wait, and one in an attempt."""
+    with connect(url).begin() as conn:
+        tables = sa.MetaData()
+        task = sa.Table("task", tables, autoload_with=conn)
+        attempt = sa.Table("attempt", tables, autoload_with=conn)
+        for number, status, joined_s in (
+            (101, "pending", 20.0),
+            (102, "pending", 10.0),
+            (103, "calling", 0.0),
+        ):
+            values = {
+                "id": number,
+                "kind": "requested",
+                "status": status,
+                "number": f"+49{number}",
+                "number_key": f"49{number}",
+                "name": "Jörg",
+                "language": "en",
+                "queue": "support",
+                "linkedid": f"1.{number}",
+                "joined_at": _LATER + joined_s,
+                "created_at": _LATER + 30,
+                "due_at": _LATER + 30,
+                "expires_at": _LATER + 3600,
+                "ended_at": None,
+                "attempts": 1,
+                "member_attempts": 2,
+                "reason": "the client pressed the key in queue support",
+                "cancel_requested": False,
+                "served": False,
+            }
+            conn.execute(task.insert().values(values))
+        under_way = {
+            "id": 1003,
+            "task_id": 103,
+            "channel_id": "callback-under-way",
+            "started_at": _LATER + 40,
+            "ended_at": None,
+            "disposition": None,
+            "member": "",
+            "talk_s": 0.0,
+            "reason": "",
+        }
+        conn.execute(attempt.insert().values(under_way))
+        if conn.dialect.name == "postgresql":
+            # The rows were inserted with their ids, which a service does not do.
+            for name in ("task", "attempt", "task_event"):
+                conn.exec_driver_sql(
+                    f"SELECT setval(pg_get_serial_sequence('{name}', 'id'),"
+                    f" (SELECT max(id) FROM {name}))"
+                )
+
+
+def test_open_tasks_are_called_after_the_upgrade_in_their_order(
+    service: _Service,
+) -> None:
+    _leave_open(service.url)
+
+    service.run("db", "upgrade")
+
+    now = datetime.fromtimestamp(_LATER + 60, UTC)
+    database = Database(service.url, deliver=None)
+    store = TaskStore(database)
+    (under_way,) = done(store.open_attempts())
+    assert under_way.attempt.channel_id == "callback-under-way"
+    # The first waits in line before a caller who joined between the two.
+    begun = []
+    for last in (Turn(_LATER + 15), Turn(_LATER + 15), ANY_TURN):
+        found = done(
+            store.begin_attempts({"support"}, [f"c{len(begun)}"], now, last=last)
+        )
+        begun.append([one.task.id for one in found.begun])
+    assert begun == [[102], [], [101]]
+    ended = done(
+        store.close_attempt("callback-under-way", verdict("ANSWERED"), RULES, now)
+    )
+    assert ended.status == "completed"
+    for number in (101, 102, 103):
+        task = done(store.find(number))
+        assert task is not None
+        assert (task.priority, task.chosen_at, task.call_by) == (0, None, None)
+    done(database.close())
