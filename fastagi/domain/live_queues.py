@@ -98,7 +98,10 @@ class WaitingCaller:
 
     uniqueid: str
     #: When the caller first joined this queue; kept after leaving and coming back.
+    #: Earlier if the caller has the place of a task.
     joined_at: float
+    #: The same, but never earlier than the call.
+    waits_since: float = 0.0
     #: Where Asterisk put it in line when it joined, from 1; 0 if that is not known.
     position: float = 0.0
     #: Asterisk's priority: a higher one stands before all with a lower one. 0 until it
@@ -139,8 +142,11 @@ class LiveQueues:
     _in_use: dict[str, set[str]] = field(factory=dict, init=False)
     #: Interfaces that a queue is ringing and whose device state does not show it yet.
     _called: dict[str, set[str]] = field(factory=dict, init=False)
-    #: When a channel first joined a queue, until the channel is gone.
+    #: The time of joining that is a channel's place in a queue, until the channel is
+    #: gone: when it first joined, or that of its task.
     _first_joined: dict[tuple[str, str], float] = field(factory=dict, init=False)
+    #: When a channel really joined a queue first, until the channel is gone.
+    _waits_since: dict[tuple[str, str], float] = field(factory=dict, init=False)
     #: Priorities of channels in a queue, until the channel is gone.
     _priorities: dict[tuple[str, str], int] = field(factory=dict, init=False)
     #: Uniqueids of our own channels that wait in line at the place of their task.
@@ -227,6 +233,7 @@ class LiveQueues:
         caller = evolve(
             caller,
             joined_at=self._first_joined.setdefault(key, caller.joined_at),
+            waits_since=self._waits_since.setdefault(key, caller.joined_at),
             priority=self._priorities.get(key, 0),
         )
         callers = self._queue(queue).callers
@@ -339,6 +346,7 @@ class LiveQueues:
 
     def _forget(self, uniqueid: str, folded_queue: str) -> None:
         self._first_joined.pop((uniqueid, folded_queue), None)
+        self._waits_since.pop((uniqueid, folded_queue), None)
         self._priorities.pop((uniqueid, folded_queue), None)
 
     # -- asking ------------------------------------------------------------

@@ -237,13 +237,13 @@ class Offers:
             in_vain = queues.rang_in_vain_for(uniqueid)
             facts = Waiting(
                 # If the clock was set back, the time so far is unknown.
-                waited_s=max(0.0, now - caller.joined_at),
+                waited_s=max(0.0, now - caller.waits_since),
                 position=position,
                 agents=agents,
                 agents_soon=len(soon - in_vain),
                 is_ringing=queues.is_ringing_for(uniqueid),
                 is_open=opening.is_open,
-                joined_open=opening.is_open or _was_open(queue, caller.joined_at),
+                joined_open=opening.is_open or _was_open(queue, caller.waits_since),
                 since_offer_s=self._since_offer_s(key, now),
             )
             # An estimate takes a while, so it is not made for everybody. It expects

@@ -91,6 +91,15 @@ class WhenTests(OffersTestCase):
             ],
         )
 
+    def test_client_who_calls_again_has_not_waited_since_the_request(self) -> None:
+        """The place of the open task is older than the call."""
+        self.begin(offering(after="30s", queue={"request_expiry": "1h"}))
+        self.request(NUMBER)
+        self.run_to(100)
+        call = self.call(asks_place=True)
+        self.run_to(160)
+        self.assertEqual(self.offered_at(call), [130])
+
     def test_not_before_the_time_that_the_settings_say(self) -> None:
         self.begin(offering(position_over=1, not_before="20s"))
         self.call("0301111111")
