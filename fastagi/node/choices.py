@@ -22,7 +22,7 @@ from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import Settings
 from fastagi.dialogue.dialogue import Dialogue, DialogueTimedOut, Patience
 from fastagi.dialplan import Variable
-from fastagi.domain.numbers import NotCallable
+from fastagi.domain.numbers import NotCallable, plain_number
 from fastagi.domain.reason import Code, Reason
 from fastagi.service.promises import Promises
 from fastagi.service.requests import Answer, CallbackRequest, Refused, Requests
@@ -246,4 +246,18 @@ def _words(chosen: _Chosen) -> Words:
 
 
 def _may_enter(queue: QueueSettings, request: CallbackRequest) -> bool:
-    return queue.choices.may_enter(not request.withheld)
+    return queue.choices.may_enter(_shows_number(request))
+
+
+def _shows_number(request: CallbackRequest) -> bool:
+    """Whether the caller shows a number by which the requests can be counted.
+
+    A call without a number may still count as one whose number is not withheld.
+    """
+    if request.withheld:
+        return False
+    try:
+        plain_number(request.number)
+    except NotCallable:
+        return False
+    return True

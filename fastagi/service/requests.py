@@ -489,7 +489,8 @@ def _entered(
     try:
         caller_key = plan.key(plain_number(request.entered_by))
     except NotCallable:
-        caller_key = shown_number(request.entered_by)
+        # Many callers may come without a number: they are not one caller.
+        return None
     if caller_key == number_key:
         return None
     return Entered(caller_key, queue.choices.other_numbers_per_day)

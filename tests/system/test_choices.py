@@ -31,14 +31,21 @@ class ChoicesTestCase(ServiceTestCase):
         numbers = {"deny": ["0900.*"]}
         return self.begin(queue_settings(choices=choices, numbers=numbers))
 
-    def press(self, *answers: tuple[str, str], number: str = NUMBER) -> LiveCall:
+    def press(
+        self,
+        *answers: tuple[str, str],
+        number: str = NUMBER,
+        callingpres: str | None = None,
+    ) -> LiveCall:
         """Somebody between two others presses the key, and answers."""
+        if callingpres is None:
+            callingpres = "0" if number else "32"
         self.asterisk.call("support", "0301111111")
         self.world.run(5)
         call = self.asterisk.call(
             "support",
             number,
-            callingpres="0" if number else "32",
+            callingpres=callingpres,
             answers=answers,
             talks_s=None,
         )
@@ -250,6 +257,25 @@ class OtherNumberTests(ChoicesTestCase):
         self.assert_back(call, CANNOT_CALL)
         self.assertEqual(call.asked, [])
 
+    def test_caller_without_a_plain_number_enters_none_either(self) -> None:
+        # Such a number is not withheld: Set(CALLERID(num)=) of callback-enter makes
+        # Asterisk report it as allowed to be shown.
+        self.begin_with(other_number="shown")
+        for number in ("unknown", "", "mallory"):
+            with self.subTest(number=number):
+                call = self.press(
+                    (Phrase.ENTER_NUMBER, f"{OTHER}#"),
+                    CONFIRM,
+                    number=number,
+                    callingpres="0",
+                )
+                self.world.run(LONG_S)
+                self.assertEqual(call.asked, [])
+                self.assertEqual(call.heard, [CANNOT_CALL])
+                call.hang_up()
+                self.world.run(1)
+        self.assertEqual(self.world.tasks(), [])
+
     def test_withheld_number_enters_one_if_anybody_may(self) -> None:
         self.begin_with(other_number="anybody")
         call = self.press((Phrase.ENTER_NUMBER, f"{OTHER}#"), CONFIRM, number="")
@@ -257,6 +283,20 @@ class OtherNumberTests(ChoicesTestCase):
         self.assertEqual(call.heard, [ACCEPTED])
         self.assertEqual(call.asked[0], Phrase.ENTER_NUMBER)
         self.assertEqual(self.world.task().number, OTHER)
+
+    def test_callers_without_a_number_are_not_counted_as_one_caller(self) -> None:
+        self.begin_with(other_number="anybody", other_numbers_per_day=1)
+        heard = []
+        for other in ("0305550001", "0305550002"):
+            call = self.press(
+                (Phrase.ENTER_NUMBER, f"{other}#"),
+                CONFIRM,
+                number="unknown",
+                callingpres="0",
+            )
+            self.world.run(LONG_S)
+            heard += call.heard
+        self.assertEqual(heard, [ACCEPTED, ACCEPTED])
 
     def test_caller_enters_only_so_many_numbers_a_day(self) -> None:
         self.begin_with(other_number="shown", other_numbers_per_day=2)
