@@ -78,8 +78,9 @@ class FastAgiServer(Service):
     Args:
         endpoint: Where to listen.
         scripts: Scripts by path, as in ``AGI(agi://HOST/PATH)`` without the query. Long
-            scripts get at most half of the connections, so that short ones, whose
-            callers wait for an answer within a second, always find one.
+            scripts get at most half of the connections, and half of each peer's, so
+            that short ones, whose callers wait for an answer within a second, always
+            find one.
         clock: A steady clock for all time limits.
         max_connections: Maximum number of sessions at a time. Further connections are
             answered with ``failure``.
@@ -120,6 +121,7 @@ class FastAgiServer(Service):
         self._scripts = dict(scripts)
         self._clock = clock
         self._max_connections = max_connections
+        self._max_per_peer = max_connections_per_peer
         self._limits = AgiLimits(
             header_timeout_s=header_timeout_s,
             command_timeout_s=command_timeout_s,
@@ -366,21 +368,30 @@ class FastAgiServer(Service):
         _ = running.addBoth(self._script_ended, link)
 
     def _admit_long(self, link: AgiProtocol) -> bool:
+        peers = [one.peer for one in self._long]
         most = max(1, self._max_connections // 2)
-        if len(self._long) >= most:
-            if not self._long_full:
-                self._long_full = True
-                self._log.warn(
-                    "{count} FastAGI connections are in use by callers who are being"
-                    " asked, more callers are not asked - raise"
-                    " fastagi.max_connections, half of which they may use",
-                    count=most,
-                )
+        most_of_peer = max(1, (self._max_per_peer or self._max_connections) // 2)
+        if len(peers) >= most:
+            self._warn_of_long(most, "fastagi.max_connections")
             return False
-        if 2 * len(self._long) <= most:
+        if peers.count(link.peer) >= most_of_peer:
+            self._warn_of_long(most_of_peer, "fastagi.max_connections_per_peer")
+            return False
+        if 2 * len(peers) <= min(most, most_of_peer):
             self._long_full = False
         self._long.add(link)
         return True
+
+    def _warn_of_long(self, count: int, setting: str) -> None:
+        if not self._long_full:
+            self._long_full = True
+            self._log.warn(
+                "{count} FastAGI connections are in use by callers who are being"
+                " asked, more callers are not asked - raise {setting}, half of which"
+                " they may use",
+                count=count,
+                setting=setting,
+            )
 
     def session_expired(self, link: AgiProtocol) -> None:
         """Cancel the script of a session whose time is over."""

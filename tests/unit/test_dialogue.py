@@ -228,6 +228,12 @@ class TestLongSessions(DialogueTestCase):
         self.assertEqual(asterisk.agistatus, "FAILURE")
 
     def test_dialogues_leave_half_of_the_connections_for_requests(self) -> None:
+        self.check_that_half_are_left(max_connections=4)
+
+    def test_dialogues_leave_half_of_the_connections_of_a_peer(self) -> None:
+        self.check_that_half_are_left(max_connections=100, max_connections_per_peer=4)
+
+    def check_that_half_are_left(self, **limits: int) -> None:
         async def quick(agi: AgiSession) -> None:
             await agi.set_variable("CALLBACK_STATUS", "ACCEPTED")
 
@@ -235,7 +241,7 @@ class TestLongSessions(DialogueTestCase):
             await agi.stream_file("anything")
 
         self.serve_scripts(
-            {"request": quick, "ask": LongScript(long, LIMIT_S)}, max_connections=4
+            {"request": quick, "ask": LongScript(long, LIMIT_S)}, **limits
         )
         asked = [self.waiting() for _ in range(6)]
         calls = [self.endpoint.call(asterisk) for asterisk in asked]
