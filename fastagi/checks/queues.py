@@ -33,8 +33,8 @@ _RELOAD: Final = "asterisk -rx 'module reload app_queue.so'"
 _LOCAL: Final = re.compile(r"Local/[^@]*@([^/@]+)(?:/[a-z]*)?", re.IGNORECASE)
 #: QueueMember's Status of a device Asterisk does not know.
 _INVALID: Final = "4"
-
-
+#: In place of a key: the context includes that of the service.
+_ALL_KEYS: Final = "all"
 #: Values of joinempty with which nobody is refused.
 _JOIN_EMPTY: Final = frozenset({"yes", "y", "true", "t", "1", "on", ""})
 
@@ -199,7 +199,7 @@ def _check_options(
                 " announce_to_first_user yes and a periodic_announce",
             )
         return
-    _check_key(section, link, notes)
+    _check_keys(section, queue, link, notes)
     if not _is_on(section, "setqueuevar"):
         option = section.get("setqueuevar")
         notes.fault(
@@ -208,13 +208,15 @@ def _check_options(
             f"write there: setqueuevar = yes; then run: {_RELOAD}",
         )
     if queue.offers.enabled:
-        _check_join_empty(section, queue, notes)
+        _check_join_empty(section, notes)
     else:
         _check_announcement(section, conf, notes)
     _check_position(section, notes)
 
 
-def _check_key(section: Section, link: ManagerLink | None, notes: Notes) -> None:
+def _check_keys(
+    section: Section, queue: QueueSettings, link: ManagerLink | None, notes: Notes
+) -> None:
     option = section.get("context")
     remedy = f"context = {dialplan.REQUEST_CONTEXT}; then run: {_RELOAD}"
     if option is None or not option.value:
@@ -224,37 +226,52 @@ def _check_key(section: Section, link: ManagerLink | None, notes: Notes) -> None
             " presses 1",
             f"write there: {remedy}",
         )
-    elif option.value != dialplan.REQUEST_CONTEXT:
-        leads = None if link is None else _leads_to_us(link, option.value)
-        if leads is None:
-            notes.warn(
-                option.where,
-                f"whether the context {option.value} leads to"
-                f" {dialplan.REQUEST_CONTEXT} is not looked at",
-                f"run: asterisk -rx 'dialplan show {option.value}'",
-            )
-        elif not leads:
-            notes.fault(
-                option.where,
-                f"key 1 leads to the context {option.value}, which does not go on to"
-                f" {dialplan.REQUEST_CONTEXT}",
-                f"write: {remedy}; or write include => {dialplan.REQUEST_CONTEXT} in"
-                f" the context {option.value}",
-            )
+        return
+    if option.value == dialplan.REQUEST_CONTEXT:
+        return
+    leads = None if link is None else _leading_keys(link, option.value)
+    if leads is None:
+        notes.warn(
+            option.where,
+            f"whether the context {option.value} leads to"
+            f" {dialplan.REQUEST_CONTEXT} is not looked at",
+            f"run: asterisk -rx 'dialplan show {option.value}'",
+        )
+        return
+    include = (
+        f"write: {remedy}; or write include => {dialplan.REQUEST_CONTEXT} in the"
+        f" context {option.value}"
+    )
+    if not leads:
+        notes.fault(
+            option.where,
+            f"key 1 leads to the context {option.value}, which does not go on to"
+            f" {dialplan.REQUEST_CONTEXT}",
+            include,
+        )
+    elif queue.offers.enabled and leads.isdisjoint((_ALL_KEYS, dialplan.OFFER_KEY)):
+        notes.fault(
+            option.where,
+            f"no callback can be offered in [{section.name}]: the context"
+            f" {option.value} does not take the key {dialplan.OFFER_KEY} of the"
+            " service ('offers')",
+            include,
+        )
 
 
-def _leads_to_us(link: ManagerLink, context: str) -> bool | None:
-    """Whether the administrator's context leads to the service's; None if unknown."""
+def _leading_keys(link: ManagerLink, context: str) -> frozenset[str] | None:
+    """Return the keys with which a context leads to the service's; None if unknown."""
     try:
         shown = link.ask_list(show_context(context))
     except Refused as refused:
-        return False if NO_CONTEXT in str(refused).lower() else None
+        return frozenset() if NO_CONTEXT in str(refused).lower() else None
     except (LinkFailed, LocalProtocolError):
         return None
-    return any(
-        message.get("IncludeContext") == dialplan.REQUEST_CONTEXT
-        or dialplan.REQUEST_CONTEXT in message.get("AppData")
+    return frozenset(
+        _ALL_KEYS if message.get("IncludeContext") else message.get("Extension")
         for message in shown
+        if message.get("IncludeContext") == dialplan.REQUEST_CONTEXT
+        or dialplan.REQUEST_CONTEXT in message.get("AppData")
     )
 
 
@@ -285,19 +302,22 @@ def _check_line(section: Section | None, notes: Notes) -> None:
         )
 
 
-def _check_join_empty(section: Section, queue: QueueSettings, notes: Notes) -> None:
-    """Check that a caller who declines an offer is let in again."""
+def _check_join_empty(section: Section, notes: Notes) -> None:
+    """Check that a caller who does not accept an offer is let in again.
+
+    It does not matter for which reason the callback is offered: the last agent may have
+    left before, or may leave meanwhile.
+    """
     option = section.get("joinempty")
     if option is None or option.value.lower() in _JOIN_EMPTY:
         return
-    if queue.offers.without_agents:
-        notes.warn(
-            option.where,
-            f"Asterisk does not let a caller into [{section.name}] again who was"
-            " offered a callback when the last agent left, and declined",
-            "write joinempty = yes there, or offers.without_agents: false in the"
-            " settings",
-        )
+    notes.warn(
+        option.where,
+        f"a caller who is offered a callback in [{section.name}] and stays is not let"
+        " in again if no agent is there then; the call goes on with the line after"
+        " Queue()",
+        f"write there: joinempty = yes; then run: {_RELOAD}",
+    )
 
 
 def _check_announcement(section: Section, conf: Conf, notes: Notes) -> None:

@@ -782,6 +782,46 @@ class TestQueues:
                 f"fault: {tmp_path}/etc/queues.conf:3: key 1 leads to the context keys,"
             )
 
+    @pytest.mark.parametrize(
+        ("item", "takes"),
+        [
+            ({"IncludeContext": "callback-request"}, True),
+            ({"Extension": "D", "AppData": "callback-request,D,1"}, True),
+            ({"Extension": "2", "AppData": "somewhere,1,1"}, False),
+        ],
+    )
+    def test_context_of_its_own_that_takes_the_key_of_an_offer(
+        self, tmp_path: Path, item: dict[str, str], takes: bool
+    ) -> None:
+        key_1 = {"Extension": "1", "AppData": "callback-request,1,1"}
+        notes = self._check(
+            tmp_path,
+            "[support]\nsetqueuevar = yes\ncontext = keys\n",
+            _contexts({"keys": [key_1, item]}),
+            support={"offers": {"enabled": True}},
+        )
+        if takes:
+            assert told(notes) == ["ok"]
+        else:
+            text = only(notes)
+            assert text.startswith(
+                f"fault: {tmp_path}/etc/queues.conf:3: no callback can be offered in"
+                " [support]: the context keys does not take the key D"
+            )
+            assert "write include => callback-request in the context keys" in text
+
+    @pytest.mark.parametrize("without_agents", [True, False])
+    @pytest.mark.parametrize(
+        ("value", "doubted"), [("yes", False), ("no", True), ("strict", True)]
+    )
+    def test_queue_that_lets_nobody_in_again_who_was_offered_a_callback(
+        self, tmp_path: Path, value: str, doubted: bool, without_agents: bool
+    ) -> None:
+        offers = {"enabled": True, "without_agents": without_agents}
+        conf = f"[support]\n{_GOOD}joinempty = {value}\n"
+        texts = told(self._check(tmp_path, conf, support={"offers": offers}))
+        assert any("is not let in again" in text for text in texts) == doubted
+
     def test_context_that_does_not_exist(self, tmp_path: Path) -> None:
         conf = f"[support]\nsetqueuevar = yes\ncontext = gone\n{_OFFER}"
         text = only(self._check(tmp_path, conf, _contexts({})))
