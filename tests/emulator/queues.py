@@ -272,6 +272,11 @@ class Visit:
         return self.queue.visits.index(self) + 1
 
     @property
+    def ringing_since(self) -> float | None:
+        """Since when it rings members; None: it rings none."""
+        return self._ring_began if self._rings else None
+
+    @property
     def idle(self) -> bool:
         """Whether it waits for a member and rings none."""
         return not (self.over or self._rings or self._resting)

@@ -20,12 +20,15 @@ from fastagi.domain import retry
 from fastagi.domain.attempt import Progress, Verdict
 from fastagi.domain.expected_wait import Measured
 from fastagi.domain.live_queues import LiveQueues
+from fastagi.domain.offers import OfferOutcome
 from fastagi.domain.task import CallbackTask, NewTask, Status
 from fastagi.domain.turns import ANY_TURN, Turn
 from fastagi.node import scheduler
+from fastagi.node.agi_scripts import AgiScripts
 from fastagi.node.astdb_requests import AstDbRequests
 from fastagi.node.call_tracker import CallTracker
 from fastagi.node.dialer import Dialer
+from fastagi.node.offers import Offers
 from fastagi.node.reconciler import Reconciler
 from fastagi.node.scheduler import Scheduler
 from fastagi.service.chosen_times import ChosenTimes
@@ -37,7 +40,13 @@ from fastagi.store.errors import StaleTask
 from fastagi.store.later import LaterRequest
 from fastagi.store.store import Recorded, TaskStore
 from tests.emulator import calls
-from tests.simulation.plan import CHOICES_FROM, KEYS_FROM, PLACES_FROM, TIMES_FROM
+from tests.simulation.plan import (
+    CHOICES_FROM,
+    KEYS_FROM,
+    OFFERS_FROM,
+    PLACES_FROM,
+    TIMES_FROM,
+)
 from tests.simulation.simulation import Failed, simulate
 
 
@@ -465,6 +474,40 @@ def _measures_twice() -> Iterator[None]:
         }
 
     with mock.patch.object(TaskStore, "measured", measured):
+        yield
+
+
+@_fault(
+    "a caller is asked while an agent is rung",
+    "nobody is asked for whom an agent is rung",
+    first_seed=OFFERS_FROM,
+)
+def _asks_while_ringing() -> Iterator[None]:
+    with mock.patch.object(LiveQueues, "is_ringing_for", lambda self, uniqueid: False):
+        yield
+
+
+@_fault(
+    "it is forgotten who was asked",
+    "nobody is asked twice within the pause",
+    first_seed=OFFERS_FROM,
+)
+def _asks_again() -> Iterator[None]:
+    with mock.patch.object(Offers, "_remember", lambda self, key, at: None):
+        yield
+
+
+@_fault(
+    "one who declines joins at the end of the line",
+    "one who is asked keeps the place",
+    first_seed=OFFERS_FROM + 140,
+)
+def _loses_the_place() -> Iterator[None]:
+    async def at_the_end(self: Any, agi: Any) -> None:
+        self._offers.ended(agi.request.uniqueid, OfferOutcome.TIMED_OUT)
+        await agi.set_variable("CALLBACK_POSITION", "99")
+
+    with mock.patch.object(AgiScripts, "offered", at_the_end):
         yield
 
 

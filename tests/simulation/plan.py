@@ -162,6 +162,8 @@ class Plan:
     #: Minutes after the beginning, by the machine's clock, in which a queue is closed.
     closed: Mapping[str, tuple[int, int]]
     carry_over: str
+    #: The settings of offers to callers who wait; empty: there are none.
+    offers: Mapping[str, Any] = attrs.field(factory=dict)
 
     @property
     def keeps_places(self) -> bool:
@@ -178,7 +180,7 @@ class Plan:
     @property
     def asks_callers(self) -> bool:
         """Whether callers are asked after the key (``choices``)."""
-        return self.seed >= CHOICES_FROM
+        return CHOICES_FROM <= self.seed < OFFERS_FROM
 
     def __str__(self) -> str:
         facts = [
@@ -219,7 +221,7 @@ class Plan:
 #: From this seed on, clients keep their place among the live callers.
 PLACES_FROM: Final = 10_000_000
 #: From this seed on, agents accept callbacks by a key; with odd seeds clients keep
-#: their place, too.
+#: keep their place, too.
 KEYS_FROM: Final = 20_000_000
 #: From this seed on, operators choose times; in half of these runs clients keep their
 #: place.
@@ -231,6 +233,11 @@ SLACK_S: Final = 60
 CHOICES_FROM: Final = 40_000_000
 #: A number that the settings of the simulation deny.
 DENIED: Final = "0900123456"
+#: From this seed on, callers who wait are offered a callback; with odd seeds clients
+#: keep their place, too.
+OFFERS_FROM: Final = 50_000_000
+#: What a caller does who is asked, one as likely as the other: the keys pressed.
+OFFER_ANSWERS: Final = ("1", "", "5", "")
 
 
 def plan(seed: int) -> Plan:
@@ -302,6 +309,7 @@ def plan(seed: int) -> Plan:
         times=(
             _times(dice, queues, clients) if TIMES_FROM <= seed < CHOICES_FROM else ()
         ),
+        offers=_offers(dice) if seed >= OFFERS_FROM else {},
     )
     if drawn.asks_callers:
         events = tuple(_with_answers(dice, one, clients) for one in drawn.events)
@@ -318,6 +326,21 @@ def plan(seed: int) -> Plan:
         cannot_pause_s=dice.choice((30, 120)),
         no_key=dice.choice(("no_answer", "cannot")),
     )
+
+
+def _offers(dice: random.Random) -> dict[str, Any]:
+    return {
+        "enabled": True,
+        "not_before": dice.choice(("0s", "3s")),
+        "after": dice.choice(("5s", "20s", "0")),
+        "wait_over": dice.choice(("0", "30s")),
+        "position_over": dice.choice((0, 1, 2)),
+        "at_closing": dice.random() < 0.5,
+        "without_agents": dice.random() < 0.5,
+        "unless_within": dice.choice(("0s", "5s")),
+        "pause": f"{dice.choice((15, 60))}s",
+        "answer_time": "2s",
+    }
 
 
 def _some(dice: random.Random, agents: tuple[str, ...]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ import attrs
 
 from tests.emulator.calls import LiveCall
 from tests.emulator.free_agents import too_many
-from tests.emulator.phones import Ringing
+from tests.emulator.phones import Channel, Ringing
 from tests.emulator.queues import Visit
 from tests.harness.world import START, World
 from tests.simulation.plan import DENIED, SLACK_S, WITH_CALLBACKS, Plan
@@ -50,6 +50,8 @@ _ASKS_EACH_S: Final = 61.0
 #: From something that happens to when the service must act on it: a COMMIT, a pause
 #: after the database failed, another COMMIT.
 _NOTICE_S: Final = 8.0
+#: What happened in Asterisk so long ago is seen by a service that is not in trouble.
+_SEES_S: Final = 1.0
 _DAY_S: Final = 24 * 3600
 _CLOSED: Final = "no client is rung while the queue is closed"
 _LIVE_FIRST: Final = (
@@ -129,6 +131,11 @@ class Rules:
     _noted: list[LiveCall] = attrs.field(factory=list)
     #: Who was promised a call, in what way, and when.
     _promises: list[tuple[str, str, float]] = attrs.field(factory=list)
+    #: How many of its offers were looked at, by call; when each number was last asked;
+    #: and which calls are being asked, since when.
+    _offers_seen: dict[int, int] = attrs.field(factory=dict)
+    _offered: dict[str, float] = attrs.field(factory=dict)
+    _back: dict[int, float] = attrs.field(factory=dict)
     #: Numbers that are blocked, with the last attempt of before.
     _blocked: dict[str, int] = attrs.field(factory=dict)
 
@@ -141,6 +148,7 @@ class Rules:
         self.world.listeners.append(self._sends)
         self.world.asterisk.on_prompt = self._hears
         self.world.asterisk.on_ring = self._agents_ring
+        self.world.asterisk.on_key = self._key_is_pressed
         self.calm_since = self._now
 
     def asterisk_dies(self) -> None:
@@ -194,6 +202,7 @@ class Rules:
         self._check_rings()
         self._check_calls()
         self._check_places()
+        self._check_offers()
         if self.broken:
             raise self.broken[0]
 
@@ -802,6 +811,59 @@ class Rules:
 
     # -- what callers hear, and how their calls end ------------------------
 
+    def _key_is_pressed(self, channel: Channel, key: str) -> None:
+        """Check that the service asks nobody for whom an agent is rung."""
+        for visit in self.world.asterisk.visits():
+            since = visit.ringing_since
+            if visit.channel is not channel or since is None:
+                continue
+            # A ring that began while the link was down is not known.
+            if self.calm_since < since < self._now - _SEES_S:
+                self._break(
+                    "nobody is asked for whom an agent is rung",
+                    f"{channel.number}: key {key}, rung since {since - START}",
+                )
+
+    def _check_offers(self) -> None:
+        """Check who is asked how often, and at which place they are put back."""
+        if not self.plan.offers:
+            return
+        pause_s = float(self.plan.offers["pause"].removesuffix("s"))
+        for number, call in enumerate(self.calls):
+            seen = self._offers_seen.get(number, 0)
+            for at in call.offered_at[seen:]:
+                last = self._offered.get(call.number)
+                if (
+                    last is not None
+                    and at - last < pause_s - _PROMISE_S
+                    and not self.clock_steps
+                ):
+                    self._break(
+                        "nobody is asked twice within the pause",
+                        f"{call.number} at {at - START} and {last - START}",
+                    )
+                self._offered[call.number] = at
+                self._back[number] = at
+            self._offers_seen[number] = len(call.offered_at)
+            if number in self._back and (call.waiting or call.gone):
+                self._check_back(call, self._back.pop(number))
+
+    def _check_back(self, call: LiveCall, asked_at: float) -> None:
+        if not call.waiting or self.calm_since > asked_at or call.visit is None:
+            return
+        joined_at = {one.channel: one.channel.since for one in self.calls}
+        ahead = call.visit.queue.visits[: call.visit.position - 1]
+        behind = [
+            visit.channel.number
+            for visit in ahead
+            if joined_at.get(visit.channel, -inf) > call.channel.since
+        ]
+        if behind:
+            self._break(
+                "one who is asked keeps the place",
+                f"{call.number} is behind {behind}, who called later",
+            )
+
     def _hears(self, call: LiveCall, sound: str) -> None:
         if sound == _NOTED:
             self._noted.append(call)
@@ -816,7 +878,8 @@ class Rules:
                 f"{call.number} hears {sound}, pressed {call.given}",
             )
         self._read()
-        for id_, story in self._events.items():
+        # An earlier request of the same call may have been taken back.
+        for id_, story in reversed(self._events.items()):
             if any(event["linkedid"] == call.channel.uniqueid for event in story):
                 self._promised.append((call, id_))
                 return

@@ -37,6 +37,7 @@ from tests.harness.world import (
 from tests.simulation.plan import (
     ACTION_S,
     DENIED,
+    OFFER_ANSWERS,
     SLACK_S,
     TALK,
     WITH_CALLBACKS,
@@ -237,6 +238,7 @@ class Simulation:
                 agent_keys=self._agent_keys(),
                 choices=self._choices(),
                 numbers={"deny": [DENIED]},
+                offers=dict(chosen.offers),
                 calls_per_hour=chosen.calls_per_hour,
                 opening_hours=self._opening_hours(name),
                 chosen_time={"slack": f"{SLACK_S}s"},
@@ -415,6 +417,7 @@ class Simulation:
             queue_timeout_s=runs_out_after_s,
             meets_bot=self._meets_bot(number),
             answers=answers,
+            answers_offer=self._answers_offer(number),
         )
         self.rules.calls.append(call)
         if presses_after_s is not None:
@@ -425,6 +428,11 @@ class Simulation:
         """Whether a caller talks to a voice bot first; some do."""
         which = f"{self._plan.seed} {number} {len(self.rules.calls)}"
         return zlib.crc32(which.encode()) % 8 == 0
+
+    def _answers_offer(self, number: str) -> str:
+        """Return the keys that a caller presses who is offered a callback."""
+        which = f"offer {self._plan.seed} {number} {len(self.rules.calls)}"
+        return OFFER_ANSWERS[zlib.crc32(which.encode()) % len(OFFER_ANSWERS)]
 
     def _on_call_in_a_talk(
         self, queue: str, presses_after_s: float | None, hangs_up_after_s: float

@@ -13,7 +13,13 @@ import pytest
 
 from tests.simulation.batches import chunks, play
 from tests.simulation.faults import FAULTS, Fault, search
-from tests.simulation.plan import CHOICES_FROM, KEYS_FROM, PLACES_FROM, TIMES_FROM
+from tests.simulation.plan import (
+    CHOICES_FROM,
+    KEYS_FROM,
+    OFFERS_FROM,
+    PLACES_FROM,
+    TIMES_FROM,
+)
 from tests.simulation.simulation import trace
 
 _KEPT = Path(__file__).with_name("seeds.txt")
@@ -52,6 +58,12 @@ def test_no_rule_is_broken_where_agents_accept_by_a_key(seeds: range) -> None:
 
 @pytest.mark.parametrize("seeds", list(chunks(CHOICES_FROM, 100)), ids=str)
 def test_no_rule_is_broken_where_callers_are_asked(seeds: range) -> None:
+    failed = play(seeds)
+    assert failed is None, str(failed)
+
+
+@pytest.mark.parametrize("seeds", list(chunks(OFFERS_FROM, 60)), ids=str)
+def test_no_rule_is_broken_where_callbacks_are_offered(seeds: range) -> None:
     failed = play(seeds)
     assert failed is None, str(failed)
 
