@@ -160,6 +160,7 @@ class CallbackService:
             opening_state=opening_state,
             tasks_changed=self._tasks_changed.call,
             withdraw=self.node.dialer.withdraw_task,
+            withdraw_unanswered=self.node.dialer.withdraw_unanswered,
             position=self.node.task_position,
             expected_times=self.node.expected_waits.expected_times,
         )

@@ -58,6 +58,7 @@ def do(settings: Settings, command: Command, actor: Actor) -> Answer:
         tasks_changed=lambda: None,
         # The service ends the attempt at its next start.
         withdraw=lambda _task_id, _reason: None,
+        withdraw_unanswered=lambda _task_id, _reason: None,
         # Asterisk is not asked.
         position=lambda _task_id: None,
     )

@@ -310,6 +310,12 @@ class Dialer:
             if running.task.id == task_id:
                 self._withdraw_unless(running, why, _is_talking)
 
+    def withdraw_unanswered(self, task_id: int, why: Reason) -> None:
+        """End the attempt of a task, unless an agent has answered already."""
+        for running in list(self.running.values()):
+            if running.task.id == task_id:
+                self._withdraw_unless(running, why, _is_answered)
+
     def rekey(self, key_of: Callable[[str], str]) -> None:
         """Renew the client keys of attempts in progress."""
         for running in self.running.values():

@@ -75,6 +75,7 @@ class TaskCommands:
         opening_state: OpeningState,
         tasks_changed: Callable[[], None],
         withdraw: Callable[[int, Reason], None],
+        withdraw_unanswered: Callable[[int, Reason], None],
         position: Callable[[int], int | None],
         expected_times: ExpectedTimes | None = None,
     ) -> None:
@@ -88,6 +89,7 @@ class TaskCommands:
             opening_state: whether each queue is open.
             tasks_changed: called after a change of a task.
             withdraw: ends the attempt of a task, by its id and with a reason.
+            withdraw_unanswered: does the same unless an agent has answered.
             position: returns the position of a task in Asterisk's queue, by its id.
             expected_times: tells when open tasks are expected to be called; None: no
                 service runs.
@@ -99,8 +101,8 @@ class TaskCommands:
         self._tasks_changed = tasks_changed
         #: Returns the position at which a task, by its id, waits in Asterisk's queue.
         self._position = position
-        #: Ends the attempt of a task, by its id and with a reason.
         self._withdraw = withdraw
+        self._withdraw_unanswered = withdraw_unanswered
         self._opening_state = opening_state
         self._expected_times = expected_times
 
@@ -158,11 +160,14 @@ class TaskCommands:
         """Add a task by hand.
 
         Raises:
-            BadRequest: there is no such queue, or the number can not be called.
+            BadRequest: there is no such queue, the number can not be called, or a time
+                was chosen for a client who waits for another queue.
             BadTime: the time can not be chosen.
         """
         queue = self._queue(command.queue)
         chosen_at = self._chosen_at(command.at, queue)
+        if chosen_at is not None:
+            await self._check_no_other_queue(command, queue)
         answer = await self._requests.ask(
             CallbackRequest(
                 source=OPERATOR,
@@ -177,9 +182,31 @@ class TaskCommands:
             raise BadRequest(
                 f"{shown(command.number)} is no number to call: {answer.reason}"
             )
+        if chosen_at is not None and answer.task.status is Status.CALLING:
+            # It waits in line, or an agent's phone rings: that would be too early.
+            self._withdraw_unanswered(answer.task.id, _moved_to(chosen_at))
         return TaskAdded(
             created=isinstance(answer, Accepted), state=self._state(answer.task)
         )
+
+    async def _check_no_other_queue(
+        self, command: AddTask, queue: QueueSettings
+    ) -> None:
+        """Check that no task of another queue would be moved.
+
+        The time was judged by the opening hours of ``queue``.
+
+        Raises:
+            BadRequest: the client waits for another queue.
+        """
+        key = self._settings().plan.key(without_separators(command.number))
+        task = await self._store.open_task(key) if key else None
+        if task and task.status is Status.PENDING and task.queue != queue.name:
+            raise BadRequest(
+                f"{shown(command.number)} is to be called back by queue {task.queue}"
+                f" already - move that task with 'callback-queue tasks reschedule"
+                f" {task.id} --at {shlex.quote(command.at)}'"
+            )
 
     async def cancel(self, command: CancelTask, actor: Actor) -> TaskChanged:
         """Cancel a task, and end its attempt unless client and agent are talking.
@@ -228,9 +255,7 @@ class TaskCommands:
             raise BadRequest("give either at, with a time, or now")
         task = await self._find(command.id)
         chosen_at = self._chosen_at(command.at, self._queue(task.queue))
-        why = because(Code.RESCHEDULED_BY_HAND)
-        if chosen_at is not None:
-            why = why.with_params(chosen_at=utc_minute(chosen_at))
+        why = _moved_to(chosen_at)
         return await self._put_back(command.id, why, actor, chosen_at)
 
     async def _put_back(
@@ -335,6 +360,13 @@ class TaskCommands:
                 f"no queue {shown(name)} in the settings (there are: {known})"
             )
         return settings
+
+
+def _moved_to(chosen_at: datetime | None) -> Reason:
+    why = because(Code.RESCHEDULED_BY_HAND)
+    if chosen_at is None:
+        return why
+    return why.with_params(chosen_at=utc_minute(chosen_at))
 
 
 def queue_of(name: str, settings: Settings) -> str | None:

@@ -130,6 +130,7 @@ def test_a_long_list_is_read_in_several_transactions(url: str) -> None:
         opening_state=OpeningState(settings),
         tasks_changed=lambda: None,
         withdraw=lambda _task_id, _reason: None,
+        withdraw_unanswered=lambda _task_id, _reason: None,
         position=lambda _task_id: None,
     )
     before = database.commits

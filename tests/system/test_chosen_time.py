@@ -148,6 +148,49 @@ class OperatorTests(ChosenTimeTestCase):
         self.go_to("2026-11-24 10:50")
         self.assertEqual(self.placed(), ["2026-11-24 10:40:00"])
 
+    def test_time_for_another_queue_than_the_open_task_is_refused(self) -> None:
+        self.go_to("2026-11-24 10:00")
+        self.begin(
+            office(),
+            queue_settings("sales", opening_hours=daily("00:00-24:00")),
+        )
+        self.choose("10:10")
+        answer = self.world.ask("tasks.add", queue="sales", number=NUMBER, at="23:00")
+        self.assertIn("by queue support already", answer["error"])
+        self.assertIn("'callback-queue tasks reschedule 1 --at 23:00'", answer["error"])
+        self.go_to("2026-11-24 10:20")
+        self.assertEqual(self.placed(), ["2026-11-24 10:10:00"])
+
+    def test_client_in_line_who_is_given_a_time_is_not_called_before(self) -> None:
+        self.go_to("2026-11-24 10:00")
+        self.alice.busy()
+        self.begin(office(fairness=Fairness.PLACE))
+        self.add()
+        self.world.run(5)
+        self.assert_status("calling")
+        self.choose("10:10")
+        self.world.run(5)
+        self.assert_status("pending", "waits for the chosen time")
+        self.alice.busy(False)
+        self.go_to("2026-11-24 10:09")
+        self.assertEqual(self.client.rung, [])
+        self.go_to("2026-11-24 10:20")
+        self.assertEqual(len(self.client.rung), 1)
+        self.assert_status("completed")
+
+    def test_client_for_whom_a_phone_rings_is_called_at_the_time_instead(self) -> None:
+        self.alice.will(NO_ANSWER)
+        self.go_to("2026-11-24 10:00")
+        self.begin(office())
+        self.add()
+        self.world.run(5)
+        self.choose("10:10")
+        self.world.run(5)
+        self.assert_status("pending", "waits for the chosen time")
+        self.go_to("2026-11-24 10:20")
+        self.assertEqual(len(self.client.rung), 1)
+        self.assertEqual(self.placed()[1:], ["2026-11-24 10:10:00"])
+
 
 class OrderTests(ChosenTimeTestCase):
     """Who is called first when the chosen time has come."""
