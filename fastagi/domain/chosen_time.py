@@ -72,7 +72,7 @@ def read_time(text: str, now: datetime, zone: tzinfo) -> datetime:
         ) from None
     local = datetime.combine(day, clock)
     if found["offset"]:
-        return _with_offset(local, found["offset"].strip(), text)
+        return _with_offset(local, found["offset"].strip(), zone, text)
     return _of_wall_clock(local, zone, text)
 
 
@@ -86,17 +86,20 @@ def _day(word: str | None, today: date) -> date:
             return date.fromisoformat(written)
 
 
-def _with_offset(local: datetime, offset: str, text: str) -> datetime:
-    if offset.upper() == "Z":
-        return local.replace(tzinfo=UTC)
+def _with_offset(local: datetime, offset: str, zone: tzinfo, text: str) -> datetime:
     try:
-        return datetime.strptime(
-            f"{local.isoformat()}{offset}", "%Y-%m-%dT%H:%M:%S%z"
+        at = datetime.strptime(
+            f"{local.isoformat()}{offset.upper()}", "%Y-%m-%dT%H:%M:%S%z"
         ).astimezone(UTC)
-    except (ValueError, OverflowError):
+        # Messages show it in the zone of the queue.
+        at.astimezone(zone)
+    except ValueError:
         raise BadTime(
             f"{text!r} is no time, because of the offset {offset}: {_FORMS}"
         ) from None
+    except OverflowError:
+        raise BadTime(_too_far_away(text)) from None
+    return at
 
 
 def _of_wall_clock(local: datetime, zone: tzinfo, text: str) -> datetime:
@@ -107,7 +110,7 @@ def _of_wall_clock(local: datetime, zone: tzinfo, text: str) -> datetime:
         )
         shown = first.astimezone(zone).replace(tzinfo=None)
     except OverflowError:
-        raise BadTime(f"{text!r} is too far away: {_FORMS}") from None
+        raise BadTime(_too_far_away(text)) from None
     if first == second:
         return first
     if shown != local:
@@ -122,6 +125,10 @@ def _of_wall_clock(local: datetime, zone: tzinfo, text: str) -> datetime:
         f"{text!r} occurs twice, as clocks in {zone} are set back then: write {early}"
         f" or {late}"
     )
+
+
+def _too_far_away(text: str) -> str:
+    return f"{text!r} is too far away: {_FORMS}"
 
 
 def why_not_at(

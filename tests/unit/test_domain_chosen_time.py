@@ -49,6 +49,26 @@ def test_time_is_read_in_the_time_zone_of_the_queue(text: str, meant: str) -> No
     assert read_time(text, NOW, BERLIN) == utc(meant)
 
 
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9999-12-31T23:59Z",
+        "9999-12-31 23:59",
+        "9999-12-31T23:59-01:00",
+        "0001-01-01T00:00Z",
+        "0001-01-01T00:00",
+        "0001-01-01T00:00+01:00",
+    ],
+)
+def test_time_at_the_end_of_the_calendar_is_refused(text: str, zone: str) -> None:
+    with pytest.raises(BadTime):
+        if why_not := why_not_at(
+            read_time(text, NOW, ZoneInfo(zone)), NOW, ALWAYS, ZoneInfo(zone), 7
+        ):
+            raise BadTime(why_not)
+
+
 @pytest.mark.parametrize(
     "text",
     [
