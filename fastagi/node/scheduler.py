@@ -376,7 +376,8 @@ class Scheduler:
     def _make_room(self, target: str) -> None:
         """Withdraw a placeholder if its queue is full, unless its client is next.
 
-        Asterisk refuses callers of a queue with ``maxlen`` that is full.
+        Asterisk refuses callers of a queue with ``maxlen`` that is full. One for which
+        an agent's phone rings is about to leave the line.
         """
         queues = self._queue_monitor.queues
         in_line = [
@@ -386,7 +387,10 @@ class Scheduler:
         ]
         if queues.room(target) != 0 or any(running.ending for running in in_line):
             return
-        last = max(in_line, key=lambda running: running.task.turn)
+        waiting = [running for running in in_line if not running.progress.ringing]
+        if not waiting:
+            return
+        last = max(waiting, key=lambda running: running.task.turn)
         others = [caller.turn for caller in queues.waiting(target)]
         others += [running.task.turn for running in in_line if running is not last]
         if others and min(others) < last.task.turn:

@@ -445,6 +445,27 @@ class QueueOptionsTests(PlaceTestCase):
         self.assertEqual(self.dispositions(), ["WITHDRAWN", "ANSWERED"])
         self.assertLess(self.order().index(NUMBER), self.order().index("fourth"))
 
+    def test_client_for_whom_an_agent_rings_stays_in_a_line_that_becomes_full(
+        self,
+    ) -> None:
+        self.support.maxlen = 3
+        self.begin(with_places())
+        for name in ("first", "second"):
+            self.live(name, talks_s=20)
+            self.world.run(3)
+        for interface in (ALICE, BOB):
+            self.asterisk.phone(interface).always(Answers(after_s=12))
+        self.live("third")
+        self.client_joins()
+        self.assertEqual(self.line()[1:], [NUMBER])
+        # Now an agent's phone rings for each of the two.
+        self.run_to(28)
+        self.assertEqual(self.line()[1:], [NUMBER])
+        self.live("fourth")
+        self.run_to(120)
+        self.assertEqual(self.dispositions(), ["ANSWERED"])
+        self.assertLess(self.order().index(NUMBER), self.order().index("fourth"))
+
     def test_queue_that_takes_nobody_is_tried_again_after_the_delay(self) -> None:
         self.busy_agents(member_retry_delay="30s")
         self.support.turns_away = "JOINEMPTY"
