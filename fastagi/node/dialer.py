@@ -569,7 +569,9 @@ class Dialer:
             if _UNSAFE_VALUE.search(value):
                 raise ValueError(f"{name} can not be passed to Asterisk: {value!r}")
         variables[Variable.ALERT] = "&".join(alert)
-        if skips := _locations(running.skips):
+        # An older dialplan has no context for the option.
+        skips = _locations(running.skips) if self._dialplan_has_agent_keys() else []
+        if skips:
             variables[Variable.QUEUE_OPTIONS] += _SKIP_OPTION
             variables[f"__{Variable.SKIP}"] = "&".join(skips)
         name = f"{settings.display_prefix}{task.name}"

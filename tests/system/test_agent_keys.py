@@ -276,6 +276,33 @@ class TwoAgentsTests(KeysTestCase):
         self.assertEqual(len(self.rung_at(self.bob)), 1)
 
 
+    def test_older_dialplan_is_not_told_whom_to_pass_over(self) -> None:
+        self.asterisk.dialplan_has.clear()
+        self.alice.will(Answers(after_s=2, hangs_up_after_s=0.5)).always(TALKS_10S)
+        self.begin(with_keys({"no_key": "cannot"}))
+        self.add()
+        self.run_to(60)
+        self.assert_status("completed")
+        placed = self.asterisk.manager.asked("Originate")
+        self.assertEqual(len(placed), 2)
+        for action in placed:
+            self.assertNotIn("callback-skip", str(action))
+
+
+class ExtensionTests(KeysTestCase):
+    """One phone takes the callbacks."""
+
+    def test_phone_that_can_not_is_rung_again_after_the_pause(self) -> None:
+        self.bob = self.asterisk.phone(BOB).will(CANNOT).always(ACCEPTS)
+        self.begin(with_keys({"cannot_pause": "2m"}, target_extension=BOB))
+        self.add()
+        self.run_to(60)
+        self.assertEqual(self.rung_at(self.bob), [0])
+        self.run_to(200)
+        self.assertEqual(self.reasons(), ["agent_cannot", "talked"])
+        self.assert_status("completed")
+
+
 class InLineTests(KeysTestCase):
     """The same for clients who wait in line."""
 
