@@ -40,12 +40,15 @@ class ChosenTimes:
         background: Background,
         opening_state: OpeningState,
         is_connected: Callable[[], bool],
+        position: Callable[[int], int | None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._opening_state = opening_state
         #: Whether there is a link to Asterisk.
         self._is_connected = is_connected
+        #: Returns the position at which a task, by its id, waits in Asterisk's queue.
+        self._position = position
         self._started_at: datetime | None = None
         self._worker = Worker(
             self._look,
@@ -101,12 +104,15 @@ class ChosenTimes:
         """Return why a client was not dialled until ``call_by``."""
         if self._started_at is not None and call_by < self._started_at:
             return because(Code.SERVICE_NOT_RUNNING)
-        if task.status is Status.CALLING:
+        if task.status is Status.CALLING and self._position(task.id) is None:
             return because(Code.CLIENT_NOT_DIALLED_YET)
         if not self._is_connected():
             return because(Code.ASTERISK_NOT_CONNECTED)
         if not self._opening_state.state_at(task.queue, now.timestamp()).is_open:
             return because(Code.QUEUE_IS_CLOSED)
+        if task.status is Status.CALLING:
+            # It is in line.
+            return because(Code.NO_AGENT_FREE)
         if task.due_at > now or task.attempts or task.member_attempts:
             # Its number may not be called yet, or no agent answered.
             return task.why

@@ -275,7 +275,6 @@ class TwoAgentsTests(KeysTestCase):
         self.assertEqual(self.reasons(), ["agent_pressed_no_key", "talked"])
         self.assertEqual(len(self.rung_at(self.bob)), 1)
 
-
     def test_older_dialplan_is_not_told_whom_to_pass_over(self) -> None:
         self.asterisk.dialplan_has.clear()
         self.alice.will(Answers(after_s=2, hangs_up_after_s=0.5)).always(TALKS_10S)

@@ -273,6 +273,16 @@ class MissedTimeTests(ChosenTimeTestCase):
         self.world.run(60)
         self.assert_status("completed")
 
+    def test_no_agent_is_free_for_a_client_in_line(self) -> None:
+        self.go_to("2026-11-24 10:00")
+        self.alice.busy()
+        self.begin(office(chosen_time={"slack": "5m"}, fairness=Fairness.PLACE))
+        self.choose("10:10")
+        self.go_to("2026-11-24 10:14:59")
+        self.assert_status("calling")
+        self.go_to("2026-11-24 10:15:01")
+        self.assertIs(self.missed_because(), Code.NO_AGENT_FREE)
+
     def test_no_agent_answers(self) -> None:
         self.go_to("2026-11-24 10:00")
         self.alice.always(NO_ANSWER)
