@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from attrs import define, frozen
 
@@ -59,6 +59,8 @@ _READ_S: Final = 2.0
 _STORE_RETRY_S: Final = 30.0
 #: Time limit for storing what was measured when the service stops, in seconds.
 _LAST_STORE_S: Final = 3.0
+#: Maximum number of callers that are remembered, as the end of a call may not be seen.
+_MAX_CALLERS: Final = 10_000
 #: The turn of a caller who joins next, with the usual priority.
 _NEXT: Final = Turn(math.inf)
 
@@ -266,6 +268,7 @@ class ExpectedWaits:
             self._joined[event.uniqueid, key] = left.joined_at
             return
         self._joined[event.uniqueid, key] = now
+        _forget_oldest(self._joined)
         known = self._arrivals.get(key, Arrivals(self._began_at, now))
         self._arrivals[key] = known.with_one(now)
 
@@ -274,6 +277,7 @@ class ExpectedWaits:
         joined_at = self._joined.pop((event.uniqueid, key), None)
         if joined_at is not None:
             self._left[event.uniqueid] = _Left(key, joined_at, self._clock.steady())
+            _forget_oldest(self._left)
 
     def _agent_connect(self, event: AgentConnect) -> None:
         self._note_caller(event.uniqueid, left=False)
@@ -457,6 +461,11 @@ class ExpectedWaits:
             if folded(target.key) == folded(queue):
                 return settings[min(target.queues)]
         return None
+
+
+def _forget_oldest(callers: dict[Any, Any]) -> None:
+    while len(callers) > _MAX_CALLERS:
+        del callers[next(iter(callers))]
 
 
 def _by_turn(task: WaitingTask) -> tuple[Turn, int]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.domain.turns import Fairness
+from fastagi.node import expected_waits
 from fastagi.node.expected_waits import ExpectedWaits
 from tests.emulator.calls import LiveCall
 from tests.emulator.scenarios import Answers, Refuses
@@ -215,6 +216,19 @@ class MeasuredTests(ExpectedWaitTestCase):
         self.world.run(60)
         self.assertEqual(self.known().left, 0)
         self.assertEqual(self.known().handling.weight, 1)
+
+    def test_callers_whose_end_is_not_seen_are_forgotten(self) -> None:
+        self.patch(expected_waits, "_MAX_CALLERS", 3)
+        self.begin_with()
+        tell = self.asterisk.tell
+        for number in range(16):
+            caller = (("Queue", "support"), ("Uniqueid", f"lost.{number}"))
+            tell("QueueCallerJoin", "agent", *caller, ("Position", "1"))
+            if number % 2:
+                tell("QueueCallerLeave", "agent", *caller, ("Position", "1"))
+        self.world.settle()
+        for known in (self.waits._joined, self.waits._left):
+            self.assertIn(len(known), (2, 3))
 
     def test_what_was_measured_survives_a_restart(self) -> None:
         self.begin_with()
