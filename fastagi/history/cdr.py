@@ -21,7 +21,7 @@ from typing import Final
 
 from attrs import field, frozen
 
-from fastagi.dialplan import REQUEST_CONTEXT
+from fastagi.dialplan import OFFER_CONTEXT, REQUEST_CONTEXT
 from fastagi.domain.counting import Place, Visit
 from fastagi.domain.live_calls import interface_of, numbers_in
 from fastagi.domain.people import PERSON_TECHNOLOGIES, is_person
@@ -31,6 +31,8 @@ from fastagi.history.times import BIRTH_S, epoch, read_time, utc
 
 NAME: Final = "cdr"
 
+#: Contexts of callers who have left a queue by a key, their own or the service's.
+_AFTER_KEY: Final = frozenset({REQUEST_CONTEXT, OFFER_CONTEXT})
 #: The first columns of ``cdr_csv``, in order (``cdr/cdr_csv.c``); the next ones depend
 #: on the options loguniqueid, loguserfield and newcdrcolumns.
 _MASTER: Final = (
@@ -453,7 +455,7 @@ def _past(rows: list[Row]) -> PastCall:
         ),
         withheld=any(row.withheld for row in own),
         by_key=last_app != "queue"
-        and any(row.place.context == REQUEST_CONTEXT for row in own),
+        and any(row.place.context in _AFTER_KEY for row in own),
         answered_in=frozenset({NAME}) if reached else frozenset(),
         sources=frozenset({NAME}),
     )

@@ -609,6 +609,17 @@ def test_name_of_a_queue_as_the_extension(berlin: None) -> None:
     assert ended.how == "left queue support unanswered after 30 s (found in the CDRs)"
 
 
+@pytest.mark.parametrize(
+    ("context", "app"), [("callback-request", "Playback"), ("callback-offer", "Read")]
+)
+def test_caller_who_hung_up_after_the_key_or_while_being_asked(
+    berlin: None, context: str, app: str
+) -> None:
+    """The CDR has the context of the key, and neither the queue nor its extension."""
+    one = row(dst="s", dcontext=context, lastapp=app, lastdata="")
+    assert [ended.key for ended in judged(past(one), QUEUES).missed] == ["030123456"]
+
+
 def test_rows_without_uniqueid_are_counted() -> None:
     rows = cdr.read_rows([row(uniqueid=""), row(uniqueid=None), row()])
     assert (rows.without_uniqueid, len(rows.rows)) == (2, 1)
