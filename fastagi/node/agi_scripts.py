@@ -102,6 +102,8 @@ class AgiScripts:
         asked = self._asked(agi.request)
         self._offers.ended(asked.uniqueid, OfferOutcome.ACCEPTED)
         if _can_choose(agi.request) and self._choices.wanted(asked):
+            if not asked.withheld:
+                self._offers.asked_after_key(asked.queue, asked.number)
             await agi.set_variable(Variable.STATUS, dialplan.Answer.CHOOSE.value)
             return
 

@@ -431,6 +431,17 @@ class Offers:
         )
         return offer
 
+    def asked_after_key(self, queue: str, number: str) -> None:
+        """Count the questions after the key as an offer to the number.
+
+        A caller who goes back to the queue has just decided to wait.
+        """
+        settings = self._settings().queues.get(queue)
+        if settings is None or not settings.offers.enabled or self._offered_at is None:
+            return
+        if key := self._key(settings, number):
+            self._remember(key, self._clock.epoch_s())
+
     def _remember(self, key: str, at: float) -> None:
         offered_at = self._offered_at = self._offered_at or {}
         offered_at.pop(key, None)

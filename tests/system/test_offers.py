@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any, Final
 
 from fastagi.config.queue_layers import QueueSettings
+from fastagi.speech.prompts import Phrase
 from tests.emulator.calls import LiveCall
 from tests.emulator.scenarios import NO_ANSWER
 from tests.system.harness import (
@@ -186,6 +187,22 @@ class WhenTests(OffersTestCase):
         second = self.call()
         self.run_to(200)
         self.assertEqual(self.offered_at(first, second), [10, 130])
+
+    def test_nobody_who_has_just_gone_back_from_the_questions_after_the_key(
+        self,
+    ) -> None:
+        self.begin(
+            offering(
+                after="30s", pause="2m", queue={"choices": {"confirm_number": True}}
+            )
+        )
+        call = self.call(answers=((Phrase.BACK_PRESS, "3"),))
+        self.run_to(10)
+        call.press()
+        self.run_to(100)
+        self.assertEqual(call.heard, [Phrase.STILL_IN_LINE])
+        self.run_to(140)
+        self.assertEqual(self.offered_at(call), [130])
 
     def test_nobody_who_could_not_be_called_back(self) -> None:
         self.begin(offering(after="5s"))
