@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -13,8 +14,9 @@ from fastagi.checks.place import NotVisible, Place
 from fastagi.checks.process import User, asterisk_user
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import Settings
-from fastagi.speech.choice import all_languages
-from fastagi.speech.prompts import CALLER_CHOICES, Phrase
+from fastagi.speech import agent
+from fastagi.speech.choice import all_languages, language_of
+from fastagi.speech.prompts import CALLER_CHOICES, Phrase, Words
 
 #: File name extensions of Asterisk's formats; which are loaded is not looked at.
 _FORMATS: Final = frozenset(
@@ -40,14 +42,8 @@ _OFFER: Final = (
     Phrase.CALL_BACK_PRESS,
     Phrase.OR_STAY,
 )
-#: What agents hear who accept callbacks by a key.
-_AGENT_KEYS: Final = (
-    Phrase.CLIENT_ASKED,
-    Phrase.CLIENT_MISSED,
-    Phrase.ACCEPT_PRESS,
-    Phrase.LATER_PRESS,
-    Phrase.CANNOT_PRESS,
-)
+#: How long ago a client asked, as an example of all times.
+_AGO: Final = timedelta(minutes=5)
 #: Languages of the prompts that come with this service.
 SHIPPED: Final = frozenset(all_languages())
 
@@ -109,16 +105,33 @@ def _prompts(queue: QueueSettings) -> Iterator[tuple[str, str, str]]:
             continue
         language = queue.member_language if setting == "member_alert" else ""
         yield f"sounds.{setting}", name, language
-    if queue.agent_keys.enabled:
-        for phrase in _AGENT_KEYS:
-            yield "agent_keys", phrase, queue.member_language
-    if queue.whisper.queue:
-        yield "whisper.queue", queue.whisper.queue, queue.member_language
+    for setting, words in _words_to_agent(queue):
+        yield from ((setting, name, queue.member_language) for name in words)
     if queue.offers.enabled and queue.sounds.offer is None:
         for phrase in _OFFER:
             yield "offers", phrase, ""
     if queue.choices.any:
         yield from (("choices", name, "") for name in CALLER_CHOICES)
+
+
+def _words_to_agent(queue: QueueSettings) -> Iterator[tuple[str, Words]]:
+    """Yield what agents hear besides the alert, by the setting that wants it."""
+    language, whisper, keys = (
+        language_of(queue.member_language),
+        queue.whisper,
+        queue.agent_keys,
+    )
+    if keys.enabled:
+        yield "agent_keys", agent.keys(language, keys.accept, keys.later, keys.cannot)
+    if keys.enabled or whisper.asked:
+        setting = "whisper.asked" if whisper.asked else "agent_keys"
+        ago = _AGO if whisper.asked else None
+        yield setting, agent.asked(language, ago, missed=False)
+        yield setting, agent.asked(language, ago, missed=True)
+    if whisper.attempt:
+        yield "whisper.attempt", agent.attempt(language, 1)
+    if whisper.queue:
+        yield "whisper.queue", agent.queue(whisper.queue)
 
 
 def _check_directory(directory: Path, place: Place, notes: Notes) -> None:

@@ -353,11 +353,14 @@ class TestSounds:
         missing = self._check(
             tmp_path,
             agent_keys={"enabled": True},
-            whisper={"queue": "custom/support"},
+            whisper={"asked": True, "attempt": True, "queue": "custom/support"},
         )
         texts = told(missing)
-        assert any("/accept-press: " in text for text in texts)
-        assert any("/custom/support: " in text for text in texts)
+        for name in (
+            *("accept-press", "number-3", "client-missed", "ago"),
+            *("attempt-number", "queue", "support"),
+        ):
+            assert any(f"/{name}: " in text for text in texts), name
 
     def test_missing_directory(self, tmp_path: Path) -> None:
         assert only(self._check(tmp_path)) == (
