@@ -175,6 +175,19 @@ def test_caller_is_back_in_line_when_the_service_dies_during_the_offer(
     assert joins(lab, CLIENT, 2)["Position"] == "2"
 
 
+def test_caller_is_back_in_line_where_asterisk_can_not_read_a_key(lab: Lab) -> None:
+    pause(lab, "support")
+    service = lab.service(offering(after="1s", answer_time="20s"))
+    someone_waits_first(lab)
+    lab.asterisk.cli("module unload app_read.so")
+    try:
+        calls(lab)
+        assert joins(lab, CLIENT, 2)["Position"] == "2"
+    finally:
+        lab.asterisk.cli("module load app_read.so")
+    outcome(service, "timed out")
+
+
 def test_callback_is_offered_when_the_last_agent_leaves(lab: Lab) -> None:
     lab.agent("carol", Answer())
     settings = offering(without_agents=True, answer_time="20s")
