@@ -257,8 +257,8 @@ class LiveQueues:
     def placeholder(self, queue: str, uniqueid: str, turn: Turn) -> None:
         """Our own channel waits, or will wait, in line at the place of its task.
 
-        Nothing changes if it has left the line: the agent's answer is known a while
-        after that.
+        Nothing changes if it has left the line: AgentConnect, which tells of the
+        agent's answer, comes after that.
         """
         if uniqueid in self._former_placeholders:
             return

@@ -145,7 +145,7 @@ def test_client_who_is_sent_to_the_queue_after_a_callback_joins_anew() -> None:
 
 
 def test_client_joins_anew_whatever_is_told_before_the_agents_answer_is_known() -> None:
-    """QueueCallerLeave comes before AgentConnect; `memberdelay` puts time between."""
+    """QueueCallerLeave comes before AgentConnect, and the two may be read apart."""
     queues = LiveQueues()
     queues.placeholder(QUEUE, "ours", Turn(3, 5))
     join(queues, "ours", 9)
