@@ -241,6 +241,29 @@ def test_number_that_does_not_exist_is_not_called_again(
     assert len(client.invites) == 1
 
 
+def test_phones_may_forward_a_later_transfer_of_a_client_who_has_answered(
+    lab: Lab,
+) -> None:
+    """Asterisk 16.28 has no EXPORT()."""
+    lab.agent("alice")
+    client = lab.client(CLIENT, Answer())
+    channel = f"PJSIP/trunk/sip:{{number}}@{client.slot}"
+    service = lab.service(merged(QUICK, {"defaults": {"outbound_channel": channel}}))
+    ask(lab, service)
+    service.wait_for(says("agent and client are talking"))
+
+    channels = lab.asterisk.channels()
+    contexts = {
+        channel: lab.witness.action(
+            "Getvar", Channel=channel, Variable="FORWARD_CONTEXT"
+        ).get("Value", "")
+        for channel in channels
+    }
+    # The agent, the client and both halves of the channel between them.
+    assert len(channels) >= 4
+    assert set(contexts.values()) == {""}, contexts
+
+
 @pytest.mark.parametrize(
     ("channel", "user"),
     [
