@@ -10,7 +10,6 @@ import pytest
 
 from tests.lab.asterisk import REPOSITORY, Asterisk
 from tests.lab.lab import Lab
-from tests.lab.scenarios import Press
 from tests.lab.witness import event
 
 _EXAMPLES = REPOSITORY / "etc/asterisk"
@@ -116,12 +115,13 @@ def test_caller_comes_back_to_the_same_place(
     lab.asterisk.cli("queue pause member PJSIP/alice")
     lab.asterisk.cli("queue pause member PJSIP/bob")
 
-    first = lab.caller(exten, Press("1", after_ms=2500), number="030111")
+    first = lab.caller(exten, number="030111", keys_as_rtp=True)
     joined = lab.witness.wait_for(event("QueueCallerJoin", CallerIDNum="030111"))
     assert joined["Position"] == "1"
     lab.caller(exten, number="030222")
     lab.witness.wait_for(event("QueueCallerJoin", CallerIDNum="030222", Position="2"))
 
+    first.press("1")
     lab.witness.wait_for(event("QueueCallerLeave", CallerIDNum="030111"))
     again = lab.witness.wait_for(
         event("QueueCallerJoin", CallerIDNum="030111"), 15, count=2

@@ -267,9 +267,11 @@ def test_no_row_is_lost(carried: tuple[str, dict[str, list[Any]]]) -> None:
     after = everything(url)
     for rows in (before, after):
         rows.pop("alembic_version")
+    # Later versions have more tables; these begin empty.
     assert {name: len(rows) for name, rows in after.items()} == {
-        name: len(rows) for name, rows in before.items()
+        name: len(before.get(name, ())) for name in after
     }
+    assert set(before) <= set(after)
     assert len(before["answer"]) == len(before["later_request"]) == len(SENTENCES)
     for untouched in ("answer", "asked", "blocked", "mark", "position", "lease"):
         assert after[untouched] == before[untouched]

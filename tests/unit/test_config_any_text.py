@@ -132,7 +132,7 @@ def _check_settings(loaded: sections.Settings) -> None:
                 quoting = '"' if name == "outbound_caller_id" else ""
                 assert not _UNSAFE.search(value.replace(quoting, "")), (name, value)
         for sound in dict(queue.sounds).values():
-            assert not _UNSAFE.search(sound)
+            assert sound is None or not _UNSAFE.search(sound)
         assert queue.outbound_channel.count("{number}") == 1
         assert bool(queue.target_queue) != bool(queue.target_extension)
         assert bool(queue.state_interface) == bool(queue.target_extension)
