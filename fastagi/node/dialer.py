@@ -651,8 +651,10 @@ class Dialer:
         return self.running.get(attempt_of(uniqueid))
 
     def _originate_response(self, event: OriginateResponse) -> None:
+        # It may come before the event in which the dialplan says why the callback left
+        # the line; Hangup comes after both.
         running = self._leg(event.uniqueid, "-1")
-        if running and event.response == "Failure":
+        if running and event.response == "Failure" and not running.is_in_line:
             self._close(running)
 
     def _joined_line(self, event: QueueCallerJoin) -> None:

@@ -100,6 +100,9 @@ class FakeAsterisk:
         self.alert_s = 1.0
         self.prompt_s = 2.0
         self.missing_sounds: set[str] = set()
+        #: Whether an OriginateResponse comes before the last UserEvent of its call, as
+        #: happens now and then: they come through different threads of Asterisk.
+        self.responds_early = False
         #: Called with the prompt that a caller begins to hear.
         self.on_prompt: Callable[[LiveCall, str], object] = lambda call, sound: None
         #: Called when the service presses a key in the place of a channel.

@@ -170,6 +170,8 @@ class Callback:
         if not status and self._visit is not None:
             status = self._visit.status
         if self._how == "place":
+            if self._pbx.responds_early:
+                self._respond("Failure")
             self._pbx.tell(
                 "UserEvent",
                 "user",

@@ -480,6 +480,15 @@ class QueueOptionsTests(PlaceTestCase):
         self.world.run(60)
         self.assertEqual(self.dispositions(), ["WITHDRAWN", "ANSWERED"])
 
+    def test_reason_comes_after_the_response_to_the_originate(self) -> None:
+        self.asterisk.responds_early = True
+        self.busy_agents(member_retry_delay="30s")
+        self.support.turns_away = "JOINEMPTY"
+        self.add()
+        self.world.run(25)
+        self.assertEqual(self.dispositions(), ["WITHDRAWN"])
+        self.assertEqual(self.world.task().member_attempts, 0)
+
     def test_queue_that_sends_all_away_counts_as_no_try(self) -> None:
         self.busy_agents(member_retry_delay="30s")
         self.client_joins()
