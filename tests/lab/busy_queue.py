@@ -252,18 +252,33 @@ def _told(
             one for one in mine if not one["Uniqueid"].startswith(_OUR_CHANNEL)
         ]
         rung = _first(number, ours, "AgentCalled")
+        connected = _first(number, ours, "AgentConnect")
         people.append(
             Person(
                 number=number,
                 is_client=is_client,
                 joined_at=_first(number, called_in, "QueueCallerJoin").at,
                 rung_at=rung.at,
-                agent_at=_first(number, ours, "AgentConnect").at,
-                ended_at=_first(number, ours, "AgentComplete").at,
+                agent_at=connected.at,
+                ended_at=_end(number, events, connected).at,
                 talks_at=_client_answers(events, rung) if is_client else 0.0,
             )
         )
     return Story(fairness, began_at, people)
+
+
+def _end(number: str, events: list[Seen], connected: Seen) -> Seen:
+    """Return the end of a talk: the agent's next.
+
+    On Asterisk 16 the event may lack the caller's headers: that channel is gone.
+    """
+    later = [
+        one
+        for one in events
+        if one.at > connected.at
+        and one.headers.get("Interface") == connected["Interface"]
+    ]
+    return _first(number, later, "AgentComplete")
 
 
 def _first(number: str, events: list[Seen], name: str) -> Seen:
