@@ -52,11 +52,9 @@ def test_callers_who_all_press_at_once_are_all_accepted(lab: Lab) -> None:
     )
 
     # While the service is busy with something else for a moment, the kernel holds them.
-    # The moment is over when a quarter of them ask: until all do, Asterisk itself may
-    # need most of the second that the first of them wait.
     service.freeze()
     lab.asterisk.cli("dialplan set global BURST go")
-    wait_until(lambda: asking(lab) >= CALLERS // 4, 5.0, "many have pressed")
+    wait_until(lambda: asking(lab) == CALLERS, 5.0, "all have pressed")
     service.thaw()
 
     service.wait_for(says("requested in queue"), 10.0, count=CALLERS)
