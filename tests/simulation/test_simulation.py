@@ -32,31 +32,31 @@ def kept_seeds() -> list[int]:
     return [int(line.split()[0]) for line in lines if line and line[0] != "#"]
 
 
-@pytest.mark.parametrize("seeds", list(chunks(0, 400)), ids=str)
+@pytest.mark.parametrize("seeds", list(chunks(0, 1000)), ids=str)
 def test_no_rule_is_broken(seeds: range) -> None:
     failed = play(seeds)
     assert failed is None, str(failed)
 
 
-@pytest.mark.parametrize("seeds", list(chunks(PLACES_FROM, 100)), ids=str)
+@pytest.mark.parametrize("seeds", list(chunks(PLACES_FROM, 200)), ids=str)
 def test_no_rule_is_broken_where_clients_keep_their_places(seeds: range) -> None:
     failed = play(seeds)
     assert failed is None, str(failed)
 
 
-@pytest.mark.parametrize("seeds", list(chunks(TIMES_FROM, 75)), ids=str)
+@pytest.mark.parametrize("seeds", list(chunks(TIMES_FROM, 100)), ids=str)
 def test_no_rule_is_broken_where_times_are_chosen(seeds: range) -> None:
     failed = play(seeds)
     assert failed is None, str(failed)
 
 
-@pytest.mark.parametrize("seeds", list(chunks(KEYS_FROM, 75)), ids=str)
+@pytest.mark.parametrize("seeds", list(chunks(KEYS_FROM, 100)), ids=str)
 def test_no_rule_is_broken_where_agents_accept_by_a_key(seeds: range) -> None:
     failed = play(seeds)
     assert failed is None, str(failed)
 
 
-@pytest.mark.parametrize("seeds", list(chunks(CHOICES_FROM, 75)), ids=str)
+@pytest.mark.parametrize("seeds", list(chunks(CHOICES_FROM, 100)), ids=str)
 def test_no_rule_is_broken_where_callers_are_asked(seeds: range) -> None:
     failed = play(seeds)
     assert failed is None, str(failed)
