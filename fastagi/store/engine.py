@@ -9,8 +9,9 @@ of tables and imports no reactor.
 
 A request may have a deadline. If it has not begun by then, it is dropped. If the first
 deadline of a group would pass before all of the group is done, what is done is
-committed, and the rest runs in the next transaction. Consecutive requests of one kind
-may be carried out by one function, which needs fewer round trips to the server.
+committed, and the rest runs in the next transaction. Requests with a deadline go before
+those without, which wait for them for a moment at most. Consecutive requests of one
+kind may be carried out by one function, which needs fewer round trips to the server.
 """
 
 from __future__ import annotations
@@ -47,6 +48,9 @@ _MAX_TRIES: Final = 4
 _PAUSE_S: Final = 0.005
 #: Maximum number of requests in one transaction: the first waits for the last.
 _LARGEST_GROUP: Final = 200
+#: How long a request without a deadline lets others go first, in seconds. The lease of
+#: the database has to be renewed in time, however many callers press a key.
+_LETS_OTHERS_GO_FIRST_S: Final = 1.0
 #: Factor by which an expected duration shrinks with each shorter one.
 _FADING: Final = 0.9
 #: Factor on expected durations, for safety.
@@ -92,6 +96,8 @@ class _Request:
     name: str
     fn: Callable[..., Any]
     args: tuple[Any, ...]
+    #: When it was made, by :func:`time.monotonic`.
+    made_at: float
     #: When to stop waiting for other processes, by :func:`time.monotonic`.
     give_up_at: float
     #: When the caller stops waiting for the result, by :func:`time.monotonic`.
@@ -117,6 +123,17 @@ class _Request:
         """Whether its deadline has passed."""
         return time.monotonic() >= self.deadline
 
+    @property
+    def has_deadline(self) -> bool:
+        """Whether a caller waits for the result."""
+        return self.deadline < math.inf
+
+    @property
+    def lets_others_go_first(self) -> bool:
+        """Whether requests with a deadline that were made later run before it."""
+        made_s_ago = time.monotonic() - self.made_at
+        return not self.has_deadline and made_s_ago < _LETS_OTHERS_GO_FIRST_S
+
     def settle(self) -> None:
         """Fire its Deferred."""
         # If the owner has cancelled the Deferred, Twisted ignores this.
@@ -138,6 +155,11 @@ class _Step:
     def name(self) -> str:
         """The name of its requests; all have the same one."""
         return self.requests[0].name
+
+    @property
+    def lets_others_go_first(self) -> bool:
+        """Whether requests with a deadline run before it."""
+        return all(request.lets_others_go_first for request in self.requests)
 
     def run(self, conn: sa.Connection) -> list[_Request]:
         """Call the function and store its results in the requests.
@@ -228,7 +250,7 @@ class Database:
             StoreUnavailable: the engine is not supported, or its driver is missing.
         """
         self._backend = backend_for(url)
-        self._transactions = _Transactions(self._backend)
+        self._transactions = _Transactions(self._backend, self._has_deadlines)
         self._deliver = deliver
         self._most_waiting = most_waiting
         self._lock_wait_s = lock_wait_s
@@ -342,7 +364,8 @@ class Database:
     def _request(
         self, name: str, fn: Callable[..., Any], args: tuple[Any, ...]
     ) -> _Request:
-        return _Request(name, fn, args, time.monotonic() + self._lock_wait_s)
+        now = time.monotonic()
+        return _Request(name, fn, args, now, now + self._lock_wait_s)
 
     def _process_all(self, group: list[_Request]) -> None:
         while group:
@@ -402,8 +425,14 @@ class Database:
         with self._changed:
             while not self._waiting and not self._closing:
                 self._changed.wait()
-            count = min(len(self._waiting), _LARGEST_GROUP)
-            return [self._waiting.popleft() for _ in range(count)]
+            in_order = sorted(self._waiting, key=lambda r: r.lets_others_go_first)
+            self._waiting = deque(in_order[_LARGEST_GROUP:])
+            return in_order[:_LARGEST_GROUP]
+
+    def _has_deadlines(self) -> bool:
+        """Whether a request that has not begun has a deadline."""
+        with self._changed:
+            return any(request.has_deadline for request in self._waiting)
 
 
 class _Transactions:
@@ -414,8 +443,16 @@ class _Transactions:
 
     _log = Logger()
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, has_deadlines: Callable[[], bool]) -> None:
+        """Prepare.
+
+        Args:
+            backend: the kind of database.
+            has_deadlines: whether requests with a deadline wait for this transaction
+                to end.
+        """
         self._backend = backend
+        self._has_deadlines = has_deadlines
         self._conn: sa.Connection | None = None
         self._pace = _Pace()
         #: Whether the database failed and nothing was written since. A successful read
@@ -478,7 +515,9 @@ class _Transactions:
                 step.requests = [r for r in step.requests if r not in late]
                 if not step.requests:
                     continue
-                if self._must_commit(begun, step):
+                if self._must_commit(begun, step) or (
+                    step.lets_others_go_first and self._has_deadlines()
+                ):
                     steps.appendleft(step)
                     break
                 began = time.monotonic()

@@ -329,6 +329,67 @@ def test_a_group_is_committed_before_its_first_would_be_late(
     assert ran == list(range(8))
 
 
+def test_requests_with_a_deadline_go_first(threaded: Database, loop: Loop) -> None:
+    order: list[str] = []
+    gate = Gate(threaded)
+    works = [
+        threaded.run("note", lambda _: order.append("first")),
+        threaded.run("note", lambda _: order.append("second")),
+        threaded.run("note", lambda _: order.append("urgent"), within_s=PATIENCE_S),
+    ]
+    gate.open()
+
+    loop.outcomes(works)
+
+    assert order == ["urgent", "first", "second"]
+
+
+def test_requests_under_way_are_interrupted_for_one_with_a_deadline(
+    threaded: Database, loop: Loop
+) -> None:
+    order: list[str] = []
+    entered, arrived = threading.Event(), threading.Event()
+
+    def slow(_conn: sa.Connection) -> None:
+        entered.set()
+        assert arrived.wait(PATIENCE_S)
+        order.append("first")
+
+    gate = Gate(threaded)
+    works = [
+        threaded.run("note", slow),
+        threaded.run("note", lambda _: order.append("second")),
+    ]
+    gate.open()
+    assert entered.wait(PATIENCE_S)
+    works.append(
+        threaded.run("note", lambda _: order.append("urgent"), within_s=PATIENCE_S)
+    )
+    arrived.set()
+
+    loop.outcomes(works)
+
+    assert order == ["first", "urgent", "second"]
+
+
+def test_a_request_without_a_deadline_does_not_wait_for_ever(
+    threaded: Database, loop: Loop, clock: _Clock
+) -> None:
+    order: list[str] = []
+    gate = Gate(threaded)
+    works = [threaded.run("note", lambda _: order.append("patient"))]
+    clock.set_forward(1.0)
+    works += [
+        threaded.run("note", lambda _: order.append("new")),
+        threaded.run("note", lambda _: order.append("urgent"), within_s=PATIENCE_S),
+    ]
+    gate.open()
+
+    loop.outcomes(works)
+
+    assert order == ["patient", "urgent", "new"]
+
+
 def _add_many(conn: sa.Connection, asked: Sequence[tuple[str]]) -> list[bool | Alone]:
     return [ALONE if number == "alone" else add(conn, number) for (number,) in asked]
 
