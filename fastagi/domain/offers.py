@@ -34,9 +34,11 @@ class OfferOutcome(StrEnum):
 
     #: The caller is being asked, or it is not known what the caller did.
     ASKED = "asked"
-    #: The caller pressed the key.
+    #: The caller pressed the key, and the request is stored.
     ACCEPTED = "accepted"
-    #: The caller pressed another key.
+    #: The caller pressed the key, but the request was refused or could not be stored.
+    REFUSED = "refused"
+    #: The caller pressed another key, or went back from the questions after the key.
     DECLINED = "declined"
     #: The caller pressed no key.
     TIMED_OUT = "timed out"

@@ -100,7 +100,7 @@ class AgiScripts:
     async def request(self, agi: AgiSession) -> None:
         """Store the request of a caller who pressed the key, and set the answer."""
         asked = self._asked(agi.request)
-        self._offers.ended(asked.uniqueid, OfferOutcome.ACCEPTED)
+        self._offers.key_pressed(asked.uniqueid)
         if _can_choose(agi.request) and self._choices.wanted(asked):
             if not asked.withheld:
                 self._offers.asked_after_key(asked.queue, asked.number)
@@ -108,14 +108,20 @@ class AgiScripts:
             return
 
         async def deliver(answer: Answer) -> None:
-            await tell(agi, *self._dialplan_answer(asked.queue, answer))
+            await tell(agi, *self._answered(asked, answer))
 
         await self._promises.ask(asked, _STORE_LIMIT_S - agi.unread_s, deliver)
 
     async def choose(self, agi: AgiSession) -> None:
         """Ask the caller, then store the request and set the answer."""
         asked = self._asked(agi.request)
-        await self._choices.ask(agi, asked, partial(self._dialplan_answer, asked.queue))
+        status = await self._choices.ask(agi, asked, partial(self._answered, asked))
+        self._offers.ended(
+            asked.uniqueid,
+            OfferOutcome.DECLINED
+            if status is dialplan.Answer.BACK
+            else OfferOutcome.REFUSED,
+        )
 
     def _asked(self, request: AgiRequest) -> CallbackRequest:
         queue = request.args[0] if request.args else ""
@@ -133,10 +139,16 @@ class AgiScripts:
             linkedid=_linkedid(request),
         )
 
-    def _dialplan_answer(
-        self, queue: str, answer: Answer
+    def _answered(
+        self, request: CallbackRequest, answer: Answer
     ) -> tuple[dialplan.Answer, str]:
-        return _dialplan_answer(answer, self._settings().queues.get(queue))
+        """Note the answer to a request; return it for the dialplan, and the prompt."""
+        is_stored = isinstance(answer, Accepted | Repeated | Known)
+        self._offers.ended(
+            request.uniqueid,
+            OfferOutcome.ACCEPTED if is_stored else OfferOutcome.REFUSED,
+        )
+        return _dialplan_answer(answer, self._settings().queues.get(request.queue))
 
     async def position(self, agi: AgiSession) -> None:
         """Set the position at which a caller who goes back in line belongs."""

@@ -94,17 +94,21 @@ class CallerChoices:
         agi: AgiSession,
         request: CallbackRequest,
         answer: Callable[[Answer], tuple[dialplan.Answer, str]],
-    ) -> None:
+    ) -> dialplan.Answer | None:
         """Ask the caller, store the request, and tell the dialplan what to do.
 
         Args:
             agi: the session.
             request: the request with the number that the network shows.
-            answer: returns the status and the prompt for an answer.
+            answer: returns the status and the prompt for an answer; not called if the
+                caller goes back without one.
+
+        Returns:
+            The status without an answer; None after one.
         """
         queue = self._settings().queues.get(request.queue)
         if queue is None:
-            return
+            return None
         conversation = _Conversation(
             dialogue=Dialogue(agi, steady=self._steady, patience=PATIENCE),
             language=language_of(request.language),
@@ -115,7 +119,7 @@ class CallerChoices:
         status, prompt = dialplan.Answer.BACK, str(Phrase.STILL_IN_LINE)
         try:
             if await conversation.run(request):
-                return
+                return None
         except DialogueTimedOut:
             pass
         except AgiCommandFailed as error:
@@ -128,6 +132,7 @@ class CallerChoices:
                 uniqueid=request.uniqueid,
             )
         await tell(agi, status, prompt)
+        return status
 
     def _judged(self, request: CallbackRequest) -> _Chosen:
         try:

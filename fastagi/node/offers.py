@@ -56,8 +56,9 @@ _EXPECTED_WAIT_S: Final = 10.0
 #: the queue before the key is pressed again, in seconds, and how often that is done.
 _LOST_AFTER_S: Final = 10.0
 _MOST_LOST: Final = 3
-#: How long a caller may be asked, in seconds; then the call must have gone elsewhere.
-_LONGEST_S: Final = 120.0
+#: How long a caller may be asked, also after the key (`callback-choose`), in seconds;
+#: then the call must have gone elsewhere.
+_LONGEST_S: Final = 200.0
 #: Maximum number of numbers and calls that are remembered.
 _MOST_REMEMBERED: Final = 10_000
 
@@ -451,14 +452,19 @@ class Offers:
 
     # -- how it ends -------------------------------------------------------
 
+    def key_pressed(self, uniqueid: str) -> None:
+        """A caller asks for a callback, perhaps after an offer: it is not stored yet.
+
+        The caller leaves, or is put back in line by the request.
+        """
+        if uniqueid in self._open:
+            self._queue_monitor.queues.not_asked(uniqueid)
+
     def ended(self, uniqueid: str, outcome: OfferOutcome) -> None:
         """Store what a caller did who was asked; nothing if nobody was."""
         offer = self._open.pop(uniqueid, None)
         if offer is None:
             return
-        if outcome is OfferOutcome.ACCEPTED:
-            # The caller leaves, or is put back in line by the request.
-            self._queue_monitor.queues.not_asked(uniqueid)
         self._log.info(
             "the callback offered to {number} in queue {queue}: {outcome}",
             number=offer.number,

@@ -357,6 +357,31 @@ def test_a_database_of_the_first_version_learns_how_attempts_can_end(
             conn.rollback()
 
 
+def test_offers_are_kept_and_may_be_refused(unmade_url: str, older) -> None:
+    migrate.upgrade(unmade_url, migrations=older("0016"))
+    with connect(unmade_url).begin() as conn:
+        conn.exec_driver_sql(
+            "INSERT INTO offer VALUES (7, 1, 'support', '100', 2, NULL, 'waited',"
+            " 'accepted', 3, '1.1'), (8, 2, 'support', '', 1, 60, 'closed', 'asked',"
+            " NULL, '1.2')"
+        )
+    before = everything(unmade_url)
+
+    migrate.upgrade(unmade_url)
+
+    assert everything(unmade_url)["offer"] == before["offer"]
+    with connect(unmade_url).connect() as conn:
+        conn.exec_driver_sql("UPDATE offer SET outcome = 'refused' WHERE id = 7")
+        for change in (
+            "UPDATE offer SET outcome = 'x' WHERE id = 7",
+            "UPDATE offer SET reason = 'x'",
+            "UPDATE offer SET ended_at = NULL",
+        ):
+            with pytest.raises(sa.exc.IntegrityError):
+                conn.exec_driver_sql(change)
+            conn.rollback()
+
+
 def insert_into_the_first_version(url: str) -> None:
     """Put a task with an attempt that has ended into a database of version 0001."""
     task = (

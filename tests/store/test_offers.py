@@ -74,6 +74,7 @@ def test_outcomes_are_counted(store: TaskStore) -> None:
     assert done(store.offer_counts(AT)) == {
         OfferOutcome.ASKED: 1,
         OfferOutcome.ACCEPTED: 2,
+        OfferOutcome.REFUSED: 0,
         OfferOutcome.DECLINED: 0,
         OfferOutcome.TIMED_OUT: 1,
         OfferOutcome.HUNG_UP: 0,

@@ -287,6 +287,40 @@ class HowItEndsTests(OffersTestCase):
         self.assertEqual(offer["reason"], "waited")
         self.assertEqual(offer["linkedid"], call.channel.linkedid)
 
+    def outcome_after_key(self, *answers: tuple[str, str], **queue: Any) -> str:
+        """Return how an offer ends whose caller pressed the key, then the answers."""
+        self.begin(
+            offering(after="30s", queue={"choices": {"confirm_number": True}, **queue})
+        )
+        call = self.call(answers_offer="1", answers=answers)
+        self.run_to(36)
+        self.assertEqual(self.outcomes(), ["asked"])
+        if not answers:
+            call.hang_up()
+        self.run_to(200)
+        (outcome,) = self.outcomes()
+        return outcome
+
+    def test_offer_is_accepted_when_the_request_is_confirmed(self) -> None:
+        outcome = self.outcome_after_key((Phrase.CONFIRM_PRESS, "1"))
+        self.assertEqual(outcome, "accepted")
+
+    def test_caller_who_goes_back_from_the_questions_declines(self) -> None:
+        outcome = self.outcome_after_key((Phrase.BACK_PRESS, "3"))
+        self.assertEqual(outcome, "declined")
+        self.assertEqual(self.world.tasks(), [])
+
+    def test_caller_who_hangs_up_during_the_questions_has_not_accepted(self) -> None:
+        self.assertEqual(self.outcome_after_key(), "hung up")
+
+    def test_offer_is_refused_if_the_request_is(self) -> None:
+        self.begin(offering(after="30s"))
+        self.call(answers_offer="1")
+        self.run_to(30)
+        self.world.ask("numbers.block", number=NUMBER)
+        self.run_to(60)
+        self.assertEqual(self.outcomes(), ["refused"])
+
     def test_caller_who_hangs_up_is_a_missed_call(self) -> None:
         call = self.asked()
         call.hang_up()
