@@ -181,7 +181,7 @@ class AsteriskAgi:
         return self._read_line()
 
     def hang_up(self) -> bytes:
-        """The caller hangs up between two commands."""
+        """Let the caller hang up between two commands."""
         if self.ended or self.dead:
             return b""
         self.dead = True
@@ -276,7 +276,7 @@ class AsteriskAgi:
         if self.answers and self.answers[0][0] == rest[0]:
             self.given.append(self.answers.pop(0))
             self.pressed += self.given[-1][1]
-        # Asterisk reads all keys, and drops those that do not end the prompt.
+        # Asterisk reads all keys and drops those that do not end the prompt.
         while self.pressed and self.pressed[0] not in rest[1]:
             self.pressed = self.pressed[1:]
         return f"200 result={self._press(rest[1])} endpos=8000\n".encode()
@@ -347,7 +347,8 @@ class AsteriskAgi:
         return b"200 result=0\n"
 
 
-# Handler, fewest and most words after the verb, and whether a dead channel may.
+# The handler of each command, its minimum and maximum number of words after the verb,
+# and whether a dead channel may run it.
 _Handler = Callable[[AsteriskAgi, _Words], bytes]
 _COMMANDS: Mapping[_Words, tuple[_Handler, int, int, bool]] = {
     ("ANSWER",): (AsteriskAgi._answer, 0, 99, False),
@@ -413,13 +414,13 @@ def _str(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-#: How long a sound file lasts, in seconds, and until a key ends it.
+#: Duration of each sound file in seconds, unless a key ends it.
 _SOUND_S = 0.5
 _KEY_S = 0.2
 
 
 def lasts(command: _Words, reply: bytes) -> float:
-    """Return how long a command takes Asterisk that speaks or waits, in seconds."""
+    """Return how long a command that plays or waits keeps Asterisk busy, in seconds."""
     verb = tuple(word.upper() for word in command[:3])
     if verb[:2] != ("STREAM", "FILE") and verb != ("WAIT", "FOR", "DIGIT"):
         return 0.0
@@ -429,7 +430,7 @@ def lasts(command: _Words, reply: bytes) -> float:
 
 
 class AgiClientProtocol(Protocol):
-    """Joins an `AsteriskAgi` to any Twisted transport."""
+    """Connects an `AsteriskAgi` to any Twisted transport."""
 
     def __init__(
         self,
@@ -467,7 +468,7 @@ class AgiClientProtocol(Protocol):
             self._write(reply)
 
     def hang_up(self) -> None:
-        """The caller hangs up now."""
+        """Let the caller hang up now."""
         self._write(self.asterisk.hang_up())
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -503,13 +504,13 @@ class MemoryCall:
             self._pump.flush()
 
     def hang_up(self) -> None:
-        """The caller hangs up now."""
+        """Let the caller hang up now."""
         assert isinstance(self.client, AgiClientProtocol)
         self.client.hang_up()
         self.flush()
 
     def cut(self) -> None:
-        """The connection breaks: both sides lose it, with nothing said."""
+        """Break the connection: both sides lose it without a message."""
         if self._pump is None:
             return
         ends = (self._pump.serverIO, self._pump.clientIO)

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""A model of Asterisk on a fake clock, good enough for this service.
+"""A model of Asterisk on a fake clock, with what this service uses of it.
 
-Queues with members, live callers, callbacks through ``dialplan/callback-queue.conf``,
-agents and clients that behave as told, AstDB, the manager port and AGI. It raises the
-events that a real Asterisk was recorded to raise, in the same order per channel and
-with the headers somebody reads (`test_fake_asterisk.py` holds it against the
-recordings). Everything happens on one `twisted.internet.task.Clock`, at the instant it
-is due, so a test can tell to the second what must happen when.
+It has queues with members, live callers, callbacks through
+``dialplan/callback-queue.conf``, agents and clients with scripted behaviour, AstDB, the
+manager port and AGI. Per channel it sends the same events in the same order as a real
+Asterisk, with the headers that somebody reads (`test_fake_asterisk.py` compares it with
+recordings). Everything runs on one `twisted.internet.task.Clock` at its exact due time,
+so a test can check times to the second.
 
-Must not know the service, nor share code with it.
+Shares no code with the service.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ class FakeAsterisk:
     """One Asterisk.
 
     Args:
-        clock: the one clock.
-        net: where its connections are.
-        version: the version it says it is.
-        user: the manager user there is.
+        clock: the clock of the whole test.
+        net: the network that carries its connections.
+        version: the version that it reports.
+        user: its only manager user.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class FakeAsterisk:
         self.channels: dict[str, Channel] = {}
         self.callbacks: list[Callback] = []
         self.astdb: dict[tuple[str, str], str] = {}
-        #: What DIALPLAN_EXISTS finds; an older callback-queue.conf has less.
+        #: What DIALPLAN_EXISTS finds. An older callback-queue.conf has fewer contexts.
         self.dialplan_has = {
             "DIALPLAN_EXISTS(callback-member,place,1)",
             "DIALPLAN_EXISTS(callback-offer,s,1)",
@@ -91,31 +91,31 @@ class FakeAsterisk:
         }
         #: Whether callback-queue.conf lets the service ask the caller (version 7).
         self.can_choose = True
-        #: CALLBACK_WHEN_DOWN is "keep".
+        #: Whether CALLBACK_WHEN_DOWN is "keep".
         self.keeps_requests = False
-        #: All events that were raised, sent to anybody or not.
+        #: All events that were raised, including those sent to nobody.
         self.told: list[Told] = []
         self.agi_runs: list[AgiRun] = []
         #: Durations of the alert to the agent and of a prompt to the caller (seconds).
         self.alert_s = 1.0
         self.prompt_s = 2.0
         self.missing_sounds: set[str] = set()
-        #: Whether an OriginateResponse comes before the last UserEvent of its call, as
-        #: happens now and then: they come through different threads of Asterisk.
+        #: Whether an OriginateResponse comes before the last UserEvent of its call. On
+        #: a real Asterisk this happens sometimes, as different threads send them.
         self.responds_early = False
-        #: Called with the prompt that a caller begins to hear.
+        #: Called with each prompt that a caller begins to hear.
         self.on_prompt: Callable[[LiveCall, str], object] = lambda call, sound: None
-        #: Called when the service presses a key in the place of a channel.
+        #: Called when the service presses a key on behalf of a channel.
         self.on_key: Callable[[Channel, str], object] = lambda channel, key: None
-        #: Called when a queue begins to ring agents for one who waits in it.
+        #: Called when a queue begins to ring agents for a waiting caller.
         self.on_ring: Callable[[Visit], object] = lambda visit: None
-        #: By how much the machine's clock is wrong.
+        #: Error of the machine's clock, in seconds.
         self.skew_s = 0.0
         self.manager_wires: list[Wire] = []
-        #: Whether the manager is frozen, and how long bytes are on their way to it.
+        #: Whether the manager is frozen, and the delay of bytes sent to it.
         self.frozen = False
         self.latency_s = 0.0
-        #: Where AGI() connects to; a service listens on it.
+        #: The address that AGI() connects to; a service listens there.
         self.agi = ServerEndpoint(net)
         self._numbers = 0
         self._locals = 0
@@ -136,15 +136,15 @@ class FakeAsterisk:
             "QueueLog": self._queue_log,
             "QueueStatus": self._queue_status,
         }
-        #: Lines of queue_log that the manager was asked to write, without their time.
+        #: The queue_log lines that the manager was asked to write, without their time.
         self.queue_log: list[str] = []
-        #: Where queue_log is written; nowhere if it is None.
+        #: The file for queue_log; None: no file.
         self.queue_log_file: Path | None = None
         self.manager = FakeManager(clock, version, handlers, user or User())
-        #: Of a caller who hangs up in a queue.
+        #: Hangup cause of a caller who hangs up in a queue.
         self.abandon_cause = NORMAL if version.startswith("16.") else NO_CAUSE
 
-    # -- setting up --------------------------------------------------------
+    # -- set-up -------------------------------------------------------------
 
     def add_queue(
         self, name: str, members: Iterable[str] = (), **options: object
@@ -157,13 +157,13 @@ class FakeAsterisk:
         return queue
 
     def phone(self, interface: str) -> Phone:
-        """Return the phone of an agent, new ones answer at once and talk."""
+        """Return the phone of an agent. A new one answers at once and talks."""
         if interface not in self.phones:
             self.phones[interface] = Phone(self, interface)
         return self.phones[interface]
 
     def client(self, number: str) -> Phone:
-        """Return the phone of a client; unless told otherwise nobody answers it."""
+        """Return the phone of a client. A new one is never answered."""
         if number not in self.clients:
             self.clients[number] = Phone(
                 self, "PJSIP/trunk", watched=False, otherwise=NO_ANSWER
@@ -220,7 +220,7 @@ class FakeAsterisk:
     # -- what breaks -------------------------------------------------------
 
     def cut_links(self) -> None:
-        """Break all manager connections; Asterisk itself continues."""
+        """Break all manager connections; Asterisk keeps running."""
         for wire in self.manager_wires:
             wire.cut()
 
@@ -231,10 +231,10 @@ class FakeAsterisk:
             wire.server.frozen = True
 
     def thaw(self, old_after_s: float = 0.0) -> None:
-        """It goes on where it was.
+        """Let a frozen manager continue.
 
-        Each connection is a thread of its own: those whose client is gone may come
-        later than the others to read what was sent to them.
+        On a real Asterisk each connection has its own thread. So a connection whose
+        client is gone may read later than the others what was sent to it.
         """
         self.frozen = False
         for wire in self.manager_wires:
@@ -290,16 +290,16 @@ class FakeAsterisk:
         self.manager.listening = True
         self.later(boots_s, self.manager.boot)
 
-    # -- for the parts above -----------------------------------------------
+    # -- used by the other modules of the model -------------------------------
 
     @property
     def now(self) -> float:
-        """The time."""
+        """The current time of the test."""
         return float(self.clock.seconds())
 
     @property
     def wall_clock(self) -> int:
-        """What the machine's clock shows, in whole seconds as ``time(NULL)`` does."""
+        """The machine's time in whole seconds, like ``time(NULL)``."""
         return int(self.now + self.skew_s)
 
     def log_queue(self, *fields: str) -> None:
@@ -309,7 +309,7 @@ class FakeAsterisk:
                 file.write("|".join((str(self.wall_clock), *fields)) + "\n")
 
     def later(self, seconds: float, function: Callable[[], object]) -> IDelayedCall:
-        """Run a function later in this life of the process."""
+        """Run a function later, unless the process ends before."""
         life = self._life
 
         def run() -> None:
@@ -376,15 +376,15 @@ class FakeAsterisk:
     def dial(
         self, channel: Channel, dest: Channel, name: str, *headers: Header
     ) -> None:
-        """Tell of DialBegin or DialEnd."""
+        """Send DialBegin or DialEnd."""
         self.tell(name, "call", *channel.headers(), *dest.headers("Dest"), *headers)
 
     def dial_end(self, channel: Channel, dest: Channel, status: str) -> None:
-        """Tell of DialEnd."""
+        """Send DialEnd."""
         self.dial(channel, dest, "DialEnd", ("DialStatus", status))
 
     def bridge(self, *channels: Channel) -> None:
-        """Let channels hear each other."""
+        """Put channels into one bridge."""
         self._bridges += 1
         bridge = Bridge(f"bridge-{self._bridges}")
         for channel in channels:
@@ -393,7 +393,7 @@ class FakeAsterisk:
             self._tell_bridge("BridgeEnter", bridge, channel)
 
     def unbridge(self, *channels: Channel) -> None:
-        """Remove channels from their bridge, in this order."""
+        """Take channels out of their bridge, in this order."""
         for channel in channels:
             bridge = channel.bridge
             if bridge is not None:
@@ -472,7 +472,7 @@ class FakeAsterisk:
         return [told for told in self.told if told.name in names]
 
     def told_of(self, name: str, uniqueid: str) -> list[Told]:
-        """Return the events of this name about channels whose id begins so."""
+        """Return the events of this name about channels whose id has this beginning."""
         return [t for t in self.events(name) if t["Uniqueid"].startswith(uniqueid)]
 
     # -- actions -----------------------------------------------------------
@@ -552,7 +552,7 @@ class FakeAsterisk:
         items = [("QueueParams", params)]
         for member in queue.members:
             headers = dict(member.headers(queue.name))
-            # The same facts under other names than in QueueMemberStatus.
+            # The same facts as in QueueMemberStatus, under other names.
             renamed = {"MemberName": "Name", "Interface": "Location"}
             del headers["Ringinuse"]
             items.append(
@@ -597,7 +597,7 @@ class FakeAsterisk:
             found = variable in self.dialplan_has
             return success("Success", Variable=variable, Value=str(int(found)))
         if not action.get("Channel"):
-            # A global variable, which need not be there.
+            # The name of a global variable, which may be unset.
             return success("Success", Variable=variable, Value="")
         channel = self._channel(action)
         if channel is None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Calls in the fake Asterisk: callbacks, and people who call in.
+"""Calls in the model of Asterisk: callbacks, and people who call in.
 
-What ``dialplan/callback-queue.conf`` does with each is written out here.
+Each step of ``dialplan/callback-queue.conf`` for these calls is modelled here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.emulator.queues import Queue, Visit
 from tests.emulator.scenarios import Answers, Refuses
 from tests.emulator.wires import Wire
 
-#: What the dialplan takes from AGI().
+#: Variables that the dialplan reads after AGI().
 _TAKEN: Final = (
     "CALLBACK_STATUS",
     "CALLBACK_PROMPT",
@@ -31,7 +31,7 @@ _TAKEN: Final = (
     "CALLBACK_OFFER",
     "CALLBACK_OFFER_TIME",
 )
-#: The channel that forgets a kept request.
+#: The channel that deletes a stored request from AstDB.
 FORGETS: Final = "Local/request@callback-forget"
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 #: QUEUE_PRIO of a callback that lets all live callers go first.
 LOWEST_PRIORITY: Final = "-2147483648"
-#: From a transfer to the end of the agent's own call, in seconds.
+#: Time from a transfer to the end of the agent's own call, in seconds.
 _HANGS_UP_S: Final = 0.05
-#: Where an outbound channel such as PJSIP/0301234567@trunk has its number.
+#: Extracts the number from an outbound channel such as PJSIP/0301234567@trunk.
 _NUMBER: Final = re.compile(r"/(?:trunk/sip:)?(\+?[0-9*#]+)@")
 
 
@@ -65,14 +65,14 @@ class Callback:
         self._timers: set[IDelayedCall] = set()
         self._dialstatus = ""
         self._alert_status = ""
-        #: What SIP said last to the call that was tried.
+        #: The last SIP response to the call to the client.
         self._sip = ""
         self._answered_at: float | None = None
         self._responded = False
         self._ended = False
-        #: What the agent said by a key.
+        #: The agent's answer by a key.
         self.agent_said = ""
-        #: The agent has sent the client on to another queue.
+        #: Whether the agent has transferred the client to another queue.
         self.transferred = False
         resource = action.get("Channel").removeprefix("Local/")
         exten, _, rest = resource.partition("@")
@@ -213,7 +213,7 @@ class Callback:
         self._end_caller_half(cause)
 
     def _too_long(self) -> None:
-        """Originate's own time-out: the channel it made is hung up."""
+        """Originate's own time-out hangs up its channel."""
         if self._visit is not None and not self._visit.over:
             self._visit.abandon()
         elif self._agent is not None:
@@ -268,7 +268,7 @@ class Callback:
             self._later(self._pbx.alert_s, lambda: self._alert_over("SUCCESS"))
 
     def _ask_agent(self, prompts: str) -> None:
-        """What the context callback-agent does."""
+        """Run the context callback-agent."""
         half = self.caller_half
         half.at("callback-agent", "s", 3, "BackGround", prompts)
         assert self._agent is not None
@@ -311,7 +311,7 @@ class Callback:
         assert match is not None, f"no number in {outbound!r}"
         client = self._pbx.client(match[1])
         if not client.registered:
-            # No way to the network: Dial() can not even make a channel.
+            # There is no route to the network, so Dial() cannot even create a channel.
             self._client_leg_over("CHANUNAVAIL", NO_CAUSE)
             return
         self._client = Ring(
@@ -337,7 +337,7 @@ class Callback:
         ring.channel.hung_up = self._client_hangs_up
         self._dialstatus = "ANSWER"
         self._sip = "+200"
-        # As the dialplan notes it: by the machine's clock.
+        # As in the dialplan, by the machine's clock.
         self._answered_at = self._pbx.now + self._pbx.skew_s
         callback_id = self._variable("CALLBACK_ID")
         kept = f"DIALLING::::::{self._answered_ms}"
@@ -398,7 +398,7 @@ class Callback:
 
     @property
     def talking(self) -> bool:
-        """Whether agent and client talk."""
+        """Whether agent and client talk to each other."""
         return (
             not self._ended
             and self._agent is not None
@@ -407,7 +407,7 @@ class Callback:
         )
 
     def transfer(self, queue: Queue) -> None:
-        """The agent sends the client on; the member's half is a caller then."""
+        """The agent transfers the client; the member's half then counts as a caller."""
         assert self.talking
         agent, visit = self._agent, self._visit
         assert agent is not None
@@ -437,7 +437,7 @@ class Callback:
         self._pbx.bridge(ring.channel, self.member_half)
 
     def cut_off(self) -> None:
-        """Asterisk hangs up all its channels."""
+        """Asterisk hangs up all channels of the callback."""
         if self._client is None or self._client.fact.answered_at is None:
             self._withdrawn()
         elif not self._ended:
@@ -478,7 +478,7 @@ class Callback:
             self._agent.end(cause)
 
     def _run_hangup_handler(self, cause: int = NORMAL) -> None:
-        """What the context callback-outcome does."""
+        """Run the context callback-outcome."""
         talk_ms = 0
         if self._answered_at is not None:
             ended_at = self._pbx.now + self._pbx.skew_s
@@ -501,7 +501,7 @@ class Callback:
             ("Cause", str(cause)),
             ("SIP", self._sip),
             ("AnsweredMs", self._answered_ms),
-            # The recordings were made before agents could say anything.
+            # The recordings were made before agents could answer by keys.
             *([("AgentSaid", self.agent_said)] if self.agent_said else []),
         )
 
@@ -538,7 +538,7 @@ class Callback:
 
 
 class LiveCall:
-    """Somebody who called in and is in a queue."""
+    """A person who called in and is in a queue."""
 
     def __init__(
         self,
@@ -560,29 +560,29 @@ class LiveCall:
         self._queue = pbx.queues[queue.lower()]
         self.queue = queue
         self.number = number
-        #: The caller asked the network not to show the number.
+        #: Whether the caller asked the network to withhold the number.
         self.withheld = bool(int(callingpres) & 0x20)
         self._callingpres = callingpres
         self._talks_s = talks_s
         self._queue_timeout_s = queue_timeout_s
         self._timers: set[IDelayedCall] = set()
         self._answers = answers
-        #: What the caller heard while the service asked, sound by sound, and the keys
-        #: that were pressed at which of them.
+        #: What the caller heard while the service asked, sound by sound, and which keys
+        #: were pressed during which of them.
         self.asked: list[str] = []
         self.given: list[tuple[str, str]] = []
         self.joined_at = pbx.now
-        #: When the caller came back after being asked, and the channels ahead.
+        #: When the caller came back from the questions, and the channels ahead then.
         self.came_back: list[tuple[float, list[str]]] = []
         self._agi: AgiRun | None = None
         self._agent: Ring | None = None
         self._variables: dict[str, str] = {}
         self._answers_offer = answers_offer
-        #: When it was asked whether it wants a callback.
+        #: When the caller was offered a callback.
         self.offered_at: list[float] = []
-        #: Prompts the caller heard to their end, or until it hung up.
+        #: Prompts that the caller heard, until their end or until hanging up.
         self.heard: list[str] = []
-        #: Positions at which it joined.
+        #: Positions in line at which the caller joined.
         self.positions: list[int] = []
         self.answered_at: float | None = None
         self.ended_at: float | None = None
@@ -605,7 +605,7 @@ class LiveCall:
         if meets_bot:
             self._meet_bot()
         if asks_place:
-            # What the context callback-place does.
+            # Run the context callback-place.
             self._variables = {"CALLBACK_QUEUE": queue} | dict.fromkeys(_TAKEN, "")
             self._ask("place", self._placed)
         else:
@@ -613,27 +613,27 @@ class LiveCall:
 
     @property
     def waiting(self) -> bool:
-        """Whether it is in the queue."""
+        """Whether the caller is in the queue."""
         return self.visit is not None and not self.visit.over
 
     @property
     def gone(self) -> bool:
-        """Whether its channel is hung up."""
+        """Whether the channel is hung up."""
         return self.ended_at is not None
 
     @property
     def position(self) -> int | None:
-        """Its place in the queue, None if it is not there."""
+        """The caller's position in the queue; None outside of it."""
         return self.visit.position if self.visit and self.waiting else None
 
     @property
     def talking(self) -> bool:
-        """Whether it talks with an agent."""
+        """Whether the caller talks to an agent."""
         return self.answered_at is not None and not self.gone
 
     @property
     def is_asked(self) -> bool:
-        """Whether it is in the context callback-offer."""
+        """Whether the caller is in the context callback-offer."""
         return not self.gone and self.channel.context == "callback-offer"
 
     def press(self) -> None:
@@ -662,7 +662,7 @@ class LiveCall:
         self._ask("request", self._decided)
 
     def _offer(self) -> None:
-        """Do what the context callback-offer does."""
+        """Run the context callback-offer."""
         prompts = self._variables.get("CALLBACK_OFFER", "")
         if not prompts:
             self._rejoin()
@@ -686,7 +686,7 @@ class LiveCall:
         self._ask("offered", self._rejoin, status)
 
     def hang_up(self) -> None:
-        """Put the receiver down."""
+        """Let the caller hang up."""
         if self.gone:
             return
         if self._agi is not None:
@@ -721,7 +721,7 @@ class LiveCall:
 
     def _join(self, position: int | None) -> None:
         self.channel.at("inbound", self._queue.name, 2, "Queue", self._queue.name)
-        #: QUEUESTATUS if the queue did not take the caller.
+        #: QUEUESTATUS of a caller whom the queue refused.
         self.refused = self._queue.refuses
         if self.refused:
             self._later(0, self._ran_out_of_time)
@@ -827,7 +827,7 @@ class LiveCall:
         self._play(prompt or "callback-queue/hold-on", self._go_back)
 
     def _keep(self) -> None:
-        """Do what the context callback-keep does."""
+        """Run the context callback-keep."""
         fields = (
             "1",
             f"{self._pbx.wall_clock}",
@@ -897,7 +897,7 @@ class LiveCall:
 
 
 class AgiRun:
-    """``AGI(agi://...)`` with the limit of callback-ask, or of callback-choose."""
+    """``AGI(agi://...)`` with the time limit of callback-ask, or of callback-choose."""
 
     LIMIT_S = 1.0
     CHOOSE_LIMIT_S = 150.0
@@ -928,14 +928,14 @@ class AgiRun:
         self._ran_out = False
 
     def start(self, then: Callable[[], object]) -> None:
-        """Connect; ``then()`` when AGI() has ended, for whatever reason."""
+        """Connect; call ``then()`` when AGI() has ended for any reason."""
 
         def ended(_: object) -> None:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
             self._take_variables()
-            # The dialplan goes on in the channel's own thread.
+            # The dialplan continues in the channel's own thread.
             self._pbx.later(0, then)
 
         self._pbx.agi_runs.append(self)
@@ -947,17 +947,17 @@ class AgiRun:
         self._timer = self._pbx.later(self._limit_s, self._too_long)
 
     def hang_up(self) -> None:
-        """The caller hangs up meanwhile."""
+        """The caller hangs up while AGI() runs."""
         if self.wire is not None and not self.channel.ended:
             self.client.hang_up()
 
     def cut(self) -> None:
-        """The connection breaks, with nothing said."""
+        """Break the connection without a message."""
         assert self.wire is not None
         self.wire.cut()
 
     def stall(self, seconds: float) -> None:
-        """For so long the service neither hears nor is heard."""
+        """Delay all bytes to and from the service by this time."""
         assert self.wire is not None
         end = self.wire.server
         end.frozen = True

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""How many callbacks the model of Asterisk has agents for, by trying everything.
+"""Counts by exhaustive search how many callbacks Asterisk has free agents for.
 
-The independent judge of :mod:`fastagi.domain.capacity`; shares no code with it.
+Checks :mod:`fastagi.domain.capacity` and shares no code with it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from tests.emulator.asterisk import FakeAsterisk
 
 
 def largest_matching(wanted: Sequence[set[str]]) -> int:
-    """Return how many can have an agent each, by trying everything.
+    """Return how many can get an agent each, by exhaustive search.
 
     Args:
-        wanted: whom each of those who wait could have.
+        wanted: the agents that each waiting call could get.
     """
     if not wanted:
         return 0
@@ -27,14 +27,14 @@ def largest_matching(wanted: Sequence[set[str]]) -> int:
 
 
 def too_many(asterisk: FakeAsterisk, targets: Mapping[str, str]) -> str:
-    """Say how the last callback exceeds what Asterisk has for it; empty if it does not.
+    """Return why the last callback has no agent; empty if it has one.
 
     Args:
         asterisk: the model.
         targets: the queue of each callback by its channel id; the last is the newest.
     """
     visits = [visit for visit in asterisk.visits() if not visit.over]
-    # Of the phones that one call rings at the same time it will take only one.
+    # Of the phones that one call rings at the same time only one will be answered.
     free = {
         name: {
             member.interface
@@ -53,9 +53,9 @@ def too_many(asterisk: FakeAsterisk, targets: Mapping[str, str]) -> str:
         mine = not rung and visit.channel.uniqueid in ours
         (placed if mine else served).append(rung or free[visit.queue.name])
     begun = {callback.member_half.uniqueid for callback in asterisk.callbacks}
-    # Those that Asterisk has not begun with yet.
+    # The callers whom Asterisk does not ring agents for yet.
     placed += [free[q] for channel, q in targets.items() if f"{channel}-2" not in begun]
-    # One placed earlier may wait in vain: its agent has taken another call since.
+    # An earlier callback may wait in vain: its agent has taken another call since.
     others = [*served, *placed[:-1]]
     if not placed or largest_matching([*others, placed[-1]]) > largest_matching(others):
         return ""

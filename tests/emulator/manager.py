@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Asterisk's side of the manager interface: login, replies, events, and its faults.
+"""Asterisk's side of the manager interface: login, responses, events, and its faults.
 
-Reads what the service writes as ``main/manager.c`` does, shares no code with it, and
-answers in the words that were recorded from a real one. What the actions are about
-(queues, channels, AstDB) is told by :mod:`tests.emulator.asterisk`.
+Parses what the service writes in the way of ``main/manager.c``, without code of the
+service, and answers in recorded words of a real Asterisk.
+:mod:`tests.emulator.asterisk` supplies the contents (queues, channels, AstDB).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Told:
 
     at: float
     name: str
-    #: The class a manager user must be allowed to read.
+    #: The class of events that a manager user must be allowed to read.
     privilege: str
     headers: tuple[Header, ...]
 
@@ -44,31 +44,31 @@ class Told:
 
 @attrs.frozen
 class Answer:
-    """What an action is answered with."""
+    """The response to an action."""
 
     headers: tuple[Header, ...] = (("Response", "Success"),)
-    #: A list of events, each with its headers; None if the answer is no list.
+    #: The events of a list, each with its headers; None if the response is no list.
     items: tuple[tuple[str, tuple[Header, ...]], ...] | None = None
-    #: Name of the event behind the list.
+    #: The name of the event that ends the list.
     complete: str = ""
-    #: To be done when the answer is out.
+    #: Called after the response was sent.
     then: Callable[[], object] = lambda: None
 
 
 def success(message: str, **more: str) -> Answer:
-    """Answer that it is done."""
+    """Return a success response."""
     return Answer((("Response", "Success"), ("Message", message), *more.items()))
 
 
 def error(message: str) -> Answer:
-    """Answer that it can not be done."""
+    """Return an error response."""
     return Answer((("Response", "Error"), ("Message", message)))
 
 
 def listed(
     message: str, items: Iterable[tuple[str, Sequence[Header]]], complete: str
 ) -> Answer:
-    """Answer with a list of events."""
+    """Return a response with a list of events."""
     return Answer(
         (("Response", "Success"), ("EventList", "start"), ("Message", message)),
         tuple((name, tuple(headers)) for name, headers in items),
@@ -78,7 +78,7 @@ def listed(
 
 @attrs.frozen
 class Action:
-    """What a client asked for."""
+    """An action sent by a client."""
 
     name: str
     headers: tuple[Header, ...]
@@ -99,7 +99,7 @@ class User:
     name: str = "callback-queue"
     secret: str = "secret"
     read: frozenset[str] = frozenset({"agent", "call", "user", "cdr", "system"})
-    #: Actions the user's rights do not allow.
+    #: Actions that the user's rights do not allow.
     denied: frozenset[str] = frozenset()
 
 
@@ -116,17 +116,18 @@ class FakeManager:
     user: User = attrs.field(factory=User)
     #: Whether all modules are loaded.
     booted: bool = True
-    #: Whether connections are taken at all.
+    #: Whether connections are accepted at all.
     listening: bool = True
     #: Whether every action is refused: ``core stop gracefully``.
     shutting_down: bool = False
-    #: When to send an event, in seconds from now: once and at once unless a test
-    #: wants it late, twice or never.
+    #: When to send an event, as a list of delays in seconds. By default once without
+    #: delay; a test can make it late, repeated or lost.
     deliver: Callable[[Told], Sequence[float]] = lambda told: (0.0,)
-    #: When to answer an action, in seconds from now; never if None. It is done anyway.
+    #: When to answer an action, as a delay in seconds; None: never. The action is
+    #: performed in any case.
     answer_after: Callable[[Action], float | None] = lambda action: 0.0
     sessions: list[_Session] = attrs.field(factory=list)
-    #: Everything any client asked for, in order.
+    #: Every action that any client sent, in order.
     actions: list[tuple[float, Action]] = attrs.field(factory=list)
 
     def accept(self) -> _Session | None:
@@ -134,23 +135,23 @@ class FakeManager:
         return _Session(self) if self.listening else None
 
     def tell(self, told: Told) -> None:
-        """Send an event to all who may read it."""
+        """Send an event to all clients whose user may read it."""
         for session in list(self.sessions):
             session.tell(told)
 
     def close_all(self) -> None:
-        """Close every connection, as a process that ends does."""
+        """Close every connection, as at the end of the process."""
         for session in list(self.sessions):
             session.close()
 
     def boot(self) -> None:
-        """All modules are loaded."""
+        """Finish loading: all modules are loaded from now on."""
         self.booted = True
         for session in list(self.sessions):
             session.fully_booted()
 
     def asked(self, name: str) -> list[Action]:
-        """Return the actions of that name so far."""
+        """Return the actions of this name so far."""
         return [action for _, action in self.actions if action.name == name]
 
 
@@ -190,7 +191,7 @@ class _Session(Protocol):
         self.transport.loseConnection()
 
     def tell(self, told: Told) -> None:
-        """Send an event, if this user gets it."""
+        """Send an event if this user may read it."""
         if not (self._logged_in and self._events):
             return
         if told.privilege not in self._manager.user.read:
@@ -207,7 +208,7 @@ class _Session(Protocol):
                 self._send(headers)
 
     def fully_booted(self) -> None:
-        """Say that all is loaded."""
+        """Send FullyBooted."""
         told = Told(
             self._clock.seconds(),
             "FullyBooted",
@@ -273,7 +274,7 @@ class _Session(Protocol):
             self._clock.callLater(delay_s, self._send_answer, action, answer)
         elif delay_s is not None:
             self._send_answer(action, answer)
-        # It is done at once, whenever it is answered.
+        # The action is performed at once, however late its response is.
         answer.then()
 
     def _send_answer(self, action: Action, answer: Answer) -> None:
@@ -302,7 +303,7 @@ class _Session(Protocol):
         else:
             right = action.get("Secret") == user.secret
         if action.get("Username") != user.name or not right:
-            # Asterisk sleeps a second before it says so, then closes.
+            # Asterisk waits a second before it says so, then closes.
             self._clock.callLater(1, self._refuse, action)
             return Answer(())
         return Answer(

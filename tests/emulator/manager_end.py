@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Asterisk's end of a manager connection in memory, moved by the test by hand."""
+"""Asterisk's end of a manager connection in memory; the test performs each step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.harness.messages import message_of, written
 
 
 class ManagerEnd(StringTransport):
-    """The transport of one connection, and what Asterisk does with it."""
+    """The transport of one connection, and Asterisk's side of it."""
 
     def __init__(self, protocol: IProtocol) -> None:
         super().__init__(peerAddress=IPv4Address("TCP", "127.0.0.1", 5038))
@@ -41,7 +41,7 @@ class ManagerEnd(StringTransport):
         self.protocol.dataReceived(data)
 
     def banner(self) -> None:
-        """Send the first line."""
+        """Send the greeting."""
         self.say_bytes(b"Asterisk Call Manager/11.0.0\r\n")
 
     def event(self, name: str, *headers: tuple[str, str]) -> None:
@@ -49,7 +49,7 @@ class ManagerEnd(StringTransport):
         self.say(("Event", name), *headers)
 
     def asked(self, name: str) -> AmiMessage:
-        """Return the next action the client sent; it must have that name."""
+        """Return the client's next action, which must have this name."""
         self._parser.receive_data(self.value())
         self.clear()
         while (message := self._parser.next_event()) is not NEED_DATA:
@@ -60,7 +60,7 @@ class ManagerEnd(StringTransport):
         return action
 
     def asked_nothing(self) -> bool:
-        """Return whether the client sent nothing more."""
+        """Return whether the client sent nothing else."""
         return not self._asked and not self.value()
 
     def answer(
@@ -74,7 +74,7 @@ class ManagerEnd(StringTransport):
         self._lose(Failure(ConnectionDone()))
 
     def loseConnection(self) -> None:
-        """The client closes."""
+        """The client closes the connection."""
         self._lose(Failure(ConnectionDone()))
 
     def abortConnection(self) -> None:
@@ -89,7 +89,7 @@ class ManagerEnd(StringTransport):
 
 @implementer(IStreamClientEndpoint)
 class ManagerEndpoint:
-    """An endpoint whose every connect waits for the test to let it succeed or fail."""
+    """An endpoint whose connections wait until the test accepts or refuses them."""
 
     def __init__(self) -> None:
         self.links: list[ManagerEnd] = []
@@ -107,7 +107,7 @@ class ManagerEndpoint:
         self.waiting = [entry for entry in self.waiting if entry[1] is not attempt]
 
     def accept(self) -> ManagerEnd:
-        """Let the only attempt succeed."""
+        """Accept the only connection."""
         ((factory, attempt),) = self.waiting
         self.waiting = []
         protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 5038))
@@ -118,7 +118,7 @@ class ManagerEndpoint:
         return link
 
     def refuse(self) -> None:
-        """Let the only attempt fail."""
+        """Refuse the only connection."""
         ((_, attempt),) = self.waiting
         self.waiting = []
         attempt.errback(Failure(ConnectionRefusedError()))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Channels and phones of the fake Asterisk, and one ringing the other.
+"""Channels and phones of the model of Asterisk, and calls from one to the other.
 
-Must not know queues, callbacks or the manager port.
+Independent of queues, callbacks and the manager port.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ DEVICE_STATES: Final = {
     "RINGING": 6,
     "RINGINUSE": 7,
 }
-#: How DialEnd and Dial() itself call the end of a call, and its cause. They differ for
-#: a number that does not exist and a call refused (seen on 16.28 and 22.10).
+#: For each end of a call: the status in DialEnd, Dial()'s own status, and the cause.
+#: The two differ for a number that does not exist and a call refused (seen on 16.28 and
+#: 22.10).
 REFUSALS: Final = {
     Refuses.BUSY: ("BUSY", "BUSY", USER_BUSY),
     Refuses.DECLINE: ("NOANSWER", "CHANUNAVAIL", CALL_REJECTED),
@@ -60,7 +61,7 @@ UNKNOWN: Final = "<unknown>"
 
 @attrs.define(eq=False)
 class Bridge:
-    """Two channels that hear each other."""
+    """A bridge of two channels."""
 
     uniqueid: str
     channels: list[Channel] = attrs.field(factory=list)
@@ -87,20 +88,20 @@ class Channel:
     queue_priority: str = ""
     #: CALLERID(num-pres).
     presentation: str = "allowed_not_screened"
-    #: What happens when whoever is at the end of it hangs up.
+    #: Called when the person at the end of the channel hangs up.
     hung_up: Callable[[], object] = lambda: None
-    #: What happens when Asterisk receives a key from it.
+    #: Called when Asterisk receives a key from the channel.
     key_pressed: Callable[[str], object] = lambda key: None
 
     def at(
         self, context: str, exten: str, priority: int, application: str, data: str
     ) -> None:
-        """The channel is at this place of the dialplan."""
+        """Move the channel to this place of the dialplan."""
         self.context, self.exten, self.priority = context, exten, priority
         self.application, self.data = application, data
 
     def headers(self, prefix: str = "") -> tuple[Header, ...]:
-        """Return its snapshot as events carry it."""
+        """Return the channel's headers in events."""
         return (
             (f"{prefix}Channel", self.name),
             (f"{prefix}ChannelState", str(_STATES[self.state])),
@@ -124,14 +125,14 @@ class Channel:
 
 @attrs.define(eq=False)
 class Ringing:
-    """One time a phone was rung, for a test to look at."""
+    """One ringing of a phone, recorded for tests."""
 
     at: float
-    #: Uniqueid of the channel that rang it.
+    #: Uniqueid of the channel that rings it.
     by: str
     answered_at: float | None = None
     ended_at: float | None = None
-    #: What the phone showed.
+    #: What the phone displays.
     number: str = ""
     caller: str = ""
 
@@ -142,15 +143,16 @@ class Phone:
 
     pbx: FakeAsterisk
     interface: str
-    #: Whether Asterisk tells of its state; it does not know a client's phone.
+    #: Whether Asterisk reports its state. It does not know the state of clients'
+    #: phones.
     watched: bool = True
-    #: What it does on each ring, in turn; afterwards what ``otherwise`` says.
+    #: Its behaviour on each ring, in order; after that ``otherwise`` applies.
     plan: deque[Behaviour] = attrs.field(factory=deque)
     otherwise: Behaviour = TALKS
     registered: bool = True
-    #: From its INVITE to its "180 Ringing": until then it looks idle.
+    #: Time from its INVITE to its "180 Ringing", during which it looks idle.
     alerts_after_s: float = 0.0
-    #: Its owner is on the phone in a way that has nothing to do with us.
+    #: Whether its owner is busy with a call of another system.
     elsewhere: bool = False
     rung: list[Ringing] = attrs.field(factory=list)
     channels: list[Channel] = attrs.field(factory=list)
@@ -173,39 +175,39 @@ class Phone:
         return "INUSE" if talks else "NOT_INUSE"
 
     def will(self, *behaviours: Behaviour) -> Phone:
-        """Say what it does on the next rings."""
+        """Set its behaviour on the next rings."""
         self.plan.extend(behaviours)
         return self
 
     def always(self, behaviour: Behaviour) -> Phone:
-        """Say what it does whenever nothing else was said."""
+        """Set its behaviour when ``will`` has set none."""
         self.otherwise = behaviour
         return self
 
     def busy(self, elsewhere: bool = True) -> Phone:
-        """Its owner begins, or ends, a call of his own."""
+        """Let its owner begin, or end, a call of another system."""
         self.elsewhere = elsewhere
         self.pbx.device_changed(self)
         return self
 
     def unplug(self) -> None:
-        """It is not reachable any more."""
+        """Make it unreachable."""
         self.registered = False
         self.pbx.device_changed(self)
 
     def plug_in(self) -> None:
-        """It can be reached again."""
+        """Make it reachable again."""
         self.registered = True
         self.pbx.device_changed(self)
 
     def hang_up(self) -> None:
-        """Put the receiver down."""
+        """Hang up."""
         for channel in list(self.channels):
             if channel.state == "Up":
                 channel.hung_up()
 
     def next_behaviour(self) -> Behaviour:
-        """Return what it does on a ring that begins now."""
+        """Return its behaviour on a ring that begins now."""
         return self.plan.popleft() if self.plan else self.otherwise
 
 
@@ -244,11 +246,11 @@ class Ring:
 
     @property
     def behaviour(self) -> Behaviour:
-        """What the phone does."""
+        """The behaviour of the phone on this ring."""
         return self._behaviour
 
     def begin(self) -> None:
-        """The phone does what it does."""
+        """Let the phone behave as set."""
         behaviour = self._behaviour
         if isinstance(behaviour, Refuses):
             self._timer = self._pbx.later(0, lambda: self._refused(self, behaviour))
@@ -283,7 +285,7 @@ class Ring:
         self.channel.hung_up()
 
     def end(self, cause: int) -> None:
-        """The channel is gone; the phone is free again."""
+        """The channel ends and the phone is free again."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Queues of the fake Asterisk: members, and the visits of callers.
+"""Queues of the model of Asterisk: members, and the visits of callers.
 
-Written from what ``apps/app_queue.c`` was recorded to do with the strategies ringall
-and linear. Must not know where a caller comes from or goes to.
+Follows what ``apps/app_queue.c`` was recorded to do with the strategies ringall and
+linear. Independent of where a caller comes from or goes to.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class Member:
 
     @property
     def interface(self) -> str:
-        """What the queue rings."""
+        """The interface that the queue rings."""
         return self.phone.interface
 
     def headers(self, queue: str) -> tuple[Header, ...]:
-        """Return what QueueMemberStatus and its like say."""
+        """Return the headers of QueueMemberStatus and similar events."""
         return (
             ("Queue", queue),
             ("MemberName", self.name),
@@ -80,10 +80,10 @@ class Queue:
     timeout_s: float = 15.0
     retry_s: float = 1.0
     wrapuptime_s: float = 0.0
-    #: Until a waiting caller is given a member that turned free: app_queue looks
+    #: Delay until a waiting caller gets a member that became free. app_queue checks
     #: once a second.
     notice_s: float = 0.0
-    #: Where key 1 leads; without it the key does nothing.
+    #: The context that key 1 leads to; empty: the key does nothing.
     context: str = "callback-request"
     #: ``maxlen``; 0: any number.
     maxlen: int = 0
@@ -95,7 +95,7 @@ class Queue:
 
     @property
     def refuses(self) -> str:
-        """QUEUESTATUS of somebody who comes now and may not join; else empty."""
+        """Return the QUEUESTATUS of a caller who may not join now; empty: may join."""
         if self.maxlen and len(self.visits) >= self.maxlen:
             return "FULL"
         return self.turns_away
@@ -110,7 +110,7 @@ class Queue:
         return next(m for m in self.members if m.interface == interface)
 
     def add(self, interface: str, *, dynamic: bool = True) -> Member:
-        """Make a phone a member."""
+        """Add a phone as a member."""
         member = self._new_member(interface, dynamic=dynamic)
         self.members.append(member)
         if dynamic:
@@ -119,7 +119,7 @@ class Queue:
         return member
 
     def remove(self, interface: str) -> None:
-        """Take a member out."""
+        """Remove a member."""
         member = self.member(interface)
         self.members.remove(member)
         self.pbx.tell("QueueMemberRemoved", "agent", *member.headers(self.name))
@@ -145,7 +145,7 @@ class Queue:
         return Member(self.pbx.phone(interface), name, dynamic=dynamic)
 
     def pause(self, interface: str, paused: bool = True) -> None:
-        """Pause a member, or end its pause."""
+        """Pause or unpause a member."""
         member = self.member(interface)
         member.paused = paused
         self.pbx.tell("QueueMemberPause", "agent", *member.headers(self.name))
@@ -160,7 +160,7 @@ class Queue:
         )
 
     def is_ready(self, member: Member) -> bool:
-        """Whether the member takes calls of this queue, once the phone is idle."""
+        """Whether the member takes calls of this queue once its phone is idle."""
         wrapuptime_s = member.wrapuptime_s or self.wrapuptime_s
         rests = self.pbx.wall_clock - member.last_call < wrapuptime_s
         return (
@@ -170,7 +170,7 @@ class Queue:
         )
 
     def rested_in(self) -> float | None:
-        """Return the seconds until the next member is past its wrap-up time."""
+        """Return the seconds until the next wrap-up time ends."""
         waits = [
             m.last_call
             + (m.wrapuptime_s or self.wrapuptime_s)
@@ -181,7 +181,7 @@ class Queue:
         return min((wait for wait in waits if wait > 0), default=None)
 
     def look(self, after_s: float = 0.0) -> None:
-        """After a change, give free members to waiting callers."""
+        """Offer free members to waiting callers after a change."""
         if self._look is not None and self._look.active():
             if self._look.getTime() <= self.pbx.now + after_s:
                 return
@@ -190,8 +190,8 @@ class Queue:
 
     def _give(self) -> None:
         self._look = None
-        # As many callers have their turn as members are free, whether they can use them
-        # or not, also those who wait between two rings (is_our_turn).
+        # As many callers may ring as members are free, whether they can use them or
+        # not; callers between two rings count, too (is_our_turn).
         ahead = 0
         for visit in list(self.visits):
             if visit.idle:
@@ -226,11 +226,11 @@ class Visit:
         skips: Collection[str] = (),
     ) -> None:
         self.queue = queue
-        #: Interfaces of the members that are not rung for it.
+        #: Interfaces of the members that may not be rung for it.
         self.skips = frozenset(skips)
         self.channel = channel
         self.over = False
-        #: QUEUESTATUS after it.
+        #: The final QUEUESTATUS.
         self.status = "TIMEOUT"
         self.joined_at = queue.pbx.now
         self._pbx = queue.pbx
@@ -254,7 +254,7 @@ class Visit:
         queue.look()
 
     def _place(self, position: int | None) -> int:
-        """Return where app_queue inserts it, from 0 (join_queue)."""
+        """Return the index at which app_queue inserts it, from 0 (join_queue)."""
         for place, other in enumerate(self.queue.visits):
             if self.priority > other.priority:
                 return place
@@ -268,12 +268,12 @@ class Visit:
 
     @property
     def position(self) -> int:
-        """Place in line, from 1."""
+        """Position in line, from 1."""
         return self.queue.visits.index(self) + 1
 
     @property
     def ringing_since(self) -> float | None:
-        """Since when it rings members; None: it rings none."""
+        """When it began to ring members; None: it rings none."""
         return self._ring_began if self._rings else None
 
     @property
@@ -283,19 +283,19 @@ class Visit:
 
     @property
     def rests(self) -> bool:
-        """Whether it waits between two rings."""
+        """Whether it pauses between two rings."""
         return self._resting and not self.over
 
     def rings(self, member: Member) -> bool:
-        """Whether it rings that member's phone."""
+        """Whether it rings this member's phone."""
         return any(ring.phone is member.phone for ring in self._rings)
 
     # -- ringing -----------------------------------------------------------
 
     def ring(self, free: list[Member]) -> None:
-        """Ring members that are free."""
+        """Ring free members."""
         if self.queue.strategy == "ringall":
-            # The last to be added is rung first.
+            # The member added last is rung first.
             chosen = free[::-1]
         else:
             untried = [member for member in free if member not in self._tried]
@@ -355,7 +355,7 @@ class Visit:
         self._answered(ring)
 
     def _member_refuses(self, ring: Ring, how: Refuses) -> None:
-        # app_queue calls it NOANSWER whatever it was.
+        # app_queue always reports NOANSWER.
         self._dial_end(ring, "NOANSWER")
         self._rang_in_vain(ring)
         member = self._rings.pop(ring)
@@ -410,7 +410,7 @@ class Visit:
         self._end_rings()
 
     def leave_by_key(self, key: str) -> int:
-        """The caller pressed a key of the queue's context; return the position."""
+        """Leave by a key of the queue's context; return the position."""
         position = self.position
         self._log("EXITWITHKEY", key, str(position))
         self._cancel_rings()
@@ -423,7 +423,7 @@ class Visit:
         self._leave_alone("EXITWITHTIMEOUT")
 
     def send_away(self, status: str) -> None:
-        """The queue sends the caller away."""
+        """Leave because the queue ends the visit."""
         self.status = status
         self._leave_alone("EXITEMPTY")
 
@@ -472,7 +472,7 @@ class Visit:
     # -- after the answer --------------------------------------------------
 
     def complete(self, who: str) -> None:
-        """End the talk with the member; ``who`` ended it."""
+        """End the call with the member; ``who`` ended it."""
         member, ring = self.member, self._ring
         assert member is not None and ring is not None
         answered_at = ring.fact.answered_at or 0.0
@@ -497,7 +497,7 @@ class Visit:
             ("Reason", who),
         )
 
-    # -- telling -----------------------------------------------------------
+    # -- events -------------------------------------------------------------
 
     def _log(self, event: str, *data: str, agent: str = "NONE") -> None:
         self._pbx.log_queue(self.channel.uniqueid, self.queue.name, agent, event, *data)

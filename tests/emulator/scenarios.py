@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What happens in the recorded callbacks and live calls, as data.
+"""The recorded callbacks and live calls, as data.
 
-Each scenario is played twice: by real phones on a real Asterisk, which is recorded
-once (`tests.recordings.record_callbacks`), and by `tests.emulator.asterisk` in a
-test that compares what both say on the manager port. Must not know either.
+Each scenario is played twice: by real phones on a real Asterisk, recorded once
+(`tests.recordings.record_callbacks`), and by `tests.emulator.asterisk` in a test that
+compares the manager messages of both. This module imports neither.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ CLIENT = "5551002"
 
 @attrs.frozen(kw_only=True)
 class Answers:
-    """Rings, answers, and hangs up after a while if a time is given."""
+    """Rings, answers, and hangs up after ``talk_s`` if given."""
 
     after_s: float = 0.3
     hangs_up_after_s: float | None = None
-    #: The key that an agent presses who is asked to accept a callback, and when, in
-    #: seconds from the answer; a mailbox presses none.
+    #: The key by which an agent accepts a callback, and when, in seconds from the
+    #: answer. A mailbox presses none.
     key: str = "1"
     key_after_s: float = 1.5
 
 
 class Refuses(enum.Enum):
-    """Ends the call without an answer; the SIP code that means it."""
+    """Ends the call without an answer, by a SIP code."""
 
     BUSY = 486
-    #: Refused: the person's own wish, or the network's.
+    #: Refused by the person, or by the network.
     DECLINE = 603
     CONGESTION = 503
-    #: No such number.
+    #: The number does not exist.
     NOT_FOUND = 404
-    #: The phone names another destination; Dial() is told not to call it.
+    #: The phone forwards the call; Dial() is told to ignore that.
     MOVED = 302
 
 
@@ -49,7 +49,7 @@ class Rings(enum.Enum):
 
 
 class Absent(enum.Enum):
-    """There is no phone."""
+    """There is no phone at this number."""
 
     NO_PHONE = enum.auto()
 
@@ -70,8 +70,8 @@ class CallbackScenario:
     alice: Behaviour = TALKS
     bob: Behaviour = NO_PHONE
     client: Behaviour = NO_ANSWER
-    #: ``extension``: the target is the phone of alice alone; ``place``: it waits in
-    #: line.
+    #: ``extension``: the target is the phone of alice alone. ``place``: the callback
+    #: waits in line.
     target: str = "queue"
     #: ``joinempty`` of the queue.
     joinempty: str = "yes"
@@ -215,7 +215,7 @@ CALLBACKS = [
 ]
 
 
-#: Asked for its channels while it lasts, at each of `CHANNELS_AT_S`.
+#: The scenario in which the list of channels is requested, at each of `CHANNELS_AT_S`.
 CHANNELS = CallbackScenario(
     name="channels",
     title="CoreShowChannels while the agent's phone rings, in the alert, while the"
@@ -232,7 +232,7 @@ class Joins:
 
     number: str
     priority: str = ""
-    #: Where a callback asks to be put; None: a live caller.
+    #: The position that a callback asks for; None: a live caller.
     position: int | None = None
 
     def variables(self) -> Mapping[str, str]:
@@ -245,14 +245,14 @@ class Joins:
         }
 
 
-#: Callbacks and live callers join one line, one after the other.
+#: Callbacks and live callers who join one line, one after the other.
 LINE = (
     Joins("101"),
     Joins("102"),
     Joins("201", position=2),
     Joins("103"),
     Joins("104", priority="5"),
-    # Asked for the first place, and put behind the caller of a higher priority.
+    # Asks for the first position, and is put behind the caller of a higher priority.
     Joins("202", position=1),
     Joins("203", priority="5", position=2),
     Joins("204", priority="5", position=1),
@@ -263,11 +263,11 @@ LINE = (
 
 
 class Agi(enum.Enum):
-    """What the service says to a caller who pressed the key."""
+    """The service's answer to a caller who pressed the key."""
 
     ACCEPTED = enum.auto()
     REFUSED = enum.auto()
-    #: It takes the connection and says nothing.
+    #: The service accepts the connection and says nothing.
     SILENT = enum.auto()
 
 
@@ -278,10 +278,10 @@ class LiveScenario:
     name: str
     title: str
     alice: Behaviour = NO_PHONE
-    #: Seconds in the queue until the caller presses the key.
+    #: Seconds in the queue before the caller presses the key.
     presses_after_s: float | None = None
     agi: Agi = Agi.ACCEPTED
-    #: Seconds until the caller hangs up, from the answer (or the key).
+    #: Seconds before the caller hangs up, from the answer or the key.
     hangs_up_after_s: float
     member_timeout_s: int = 15
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A manager on a port of its own that answers one client by a script."""
+"""A manager on its own port that answers one client by a script."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from types import TracebackType
 from fastagi.wire.ami import NEED_DATA, AmiMessage, AmiParser, Header
 from tests.harness.messages import message_of, written
 
-#: What follows a response: None for the response alone, else the list of events.
+#: The events of the list after a response; None: a response without a list.
 Answer = Sequence[Sequence[Header]]
 Script = Mapping[str, Callable[[AmiMessage], Answer]]
 
 
 def success(*headers: Header) -> Sequence[Header]:
-    """A response that is no error."""
+    """Return a success response."""
     return (("Response", "Success"), *headers)
 
 
 def error(text: str) -> Sequence[Header]:
-    """A response that is one."""
+    """Return an error response."""
     return (("Response", "Error"), ("Message", text))
 
 
 def listing(*items: Sequence[Header]) -> Answer:
-    """A response with its list of events."""
+    """Return a response with its list of events."""
     end = (("Event", "Complete"), ("EventList", "Complete"))
     return (success(("EventList", "start")), *items, end)
 
@@ -36,8 +36,8 @@ def listing(*items: Sequence[Header]) -> Answer:
 class ScriptedManager:
     """Reads actions in a thread and answers each as its script says.
 
-    Messages of an answer get the action's id, but for those that have one of their
-    own: an empty one for an event nobody asked for.
+    Messages of an answer get the action's id, except those that have their
+    own: an empty one for an event outside any list.
     """
 
     def __init__(self, script: Script, banner: bytes = b"") -> None:
@@ -63,13 +63,13 @@ class ScriptedManager:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Ends a wait for a client that does not come.
+        # Stop waiting for a client that does not connect.
         self._listening.shutdown(socket.SHUT_RDWR)
         self._thread.join(10)
         self._listening.close()
 
     def hang_up(self) -> None:
-        """Close the connection of the client that comes, and say nothing to it."""
+        """Close the connection of the next client without a message."""
         self._closes = True
 
     def _serve(self) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Stream connections in memory, and everything that can happen to one.
+"""Stream connections in memory, and their failures.
 
-Bytes move only in :meth:`Net.carry`, so that nobody is called from inside his own
-call, as with real sockets. Must not know what the bytes mean.
+Bytes move only in :meth:`Net.carry`, so that no protocol is called during its own call,
+as with real sockets. Independent of what the bytes mean.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-#: Called with each write and the function that does it; it need not call it.
+#: Called with each write and the function that performs it, which it may leave out.
 OnWrite = Callable[[bytes, Callable[[], None]], object]
 
 
 def just_write(data: bytes, send: Callable[[], None]) -> None:
-    """Call the function at once."""
+    """Perform the write at once."""
     send()
 
 
@@ -51,20 +51,21 @@ class End:
         self.protocol = protocol
         self.host = host
         self.other: End
-        #: A frozen process neither reads nor writes; its kernel still does.
+        #: Whether the process is frozen: it neither reads nor writes, but its kernel
+        #: does.
         self.frozen = False
-        #: Closed on this side: no more of its protocol's calls go anywhere.
+        #: Whether this side is closed: calls of its protocol have no effect.
         self.closed = False
         self.disconnecting = False
         self._on_write = on_write
         self._aborting = False
-        #: Runs a function when what is sent now arrives.
+        #: Runs a function at the time at which bytes sent now arrive.
         self.arrive: Callable[[Callable[[], None]], None] = lambda function: function()
         self._unsent: list[bytes] = []
-        #: The protocol takes no bytes for now.
+        #: Whether the protocol has paused receiving.
         self._paused = False
         self._inbox: deque[bytes] = deque()
-        #: Why nothing comes after the inbox.
+        #: Why the connection ended, once the inbox is read; None: it has not.
         self._end: Exception | None = None
 
     # -- what a protocol calls ---------------------------------------------
@@ -95,11 +96,11 @@ class End:
         """Do nothing, as no producer is registered."""
 
     def pauseProducing(self) -> None:
-        """Hand no bytes to the protocol."""
+        """Stop passing bytes to the protocol."""
         self._paused = True
 
     def resumeProducing(self) -> None:
-        """Hand bytes to the protocol again."""
+        """Pass bytes to the protocol again."""
         self._paused = False
 
     def getPeer(self) -> IPv4Address:
@@ -110,7 +111,7 @@ class End:
         """Return this side's address."""
         return IPv4Address("TCP", self.host, 5038)
 
-    # -- what the wire does ------------------------------------------------
+    # -- events of the connection ------------------------------------------
 
     def carry(self, piece: int) -> bool:
         """Transfer bytes; return whether there were any."""
@@ -166,7 +167,7 @@ class End:
         return moved
 
     def end(self, reason: Exception) -> None:
-        """The other side is gone: nothing comes after what is in the inbox."""
+        """The other side has ended: nothing follows the bytes in the inbox."""
         if self._end is None:
             self._end = reason
 
@@ -179,15 +180,15 @@ class End:
             self._tell(self.protocol.connectionLost, Failure(reason))
 
     def give_up(self) -> None:
-        """Close without a word to the other side if the protocol wants to close."""
+        """Close without notice to the other side, if the protocol wants to close."""
         if self._aborting or self.disconnecting:
             self.close(ConnectionAborted())
 
     def vanish(self) -> None:
-        """The process on this side is killed: its kernel closes, it hears nothing."""
+        """Kill the process on this side: only its kernel closes the connection."""
         if not self.closed:
             self.closed = True
-            # What was written before is in the kernel's hands.
+            # The kernel still sends what was written before.
             self._send_unsent()
             self.arrive(lambda: self.other.end(ConnectionLost()))
 
@@ -207,11 +208,12 @@ class Wire:
         self.client = client
         self.server = server
         client.other, server.other = server, client
-        #: Nothing moves and nobody is told: the network between them is gone.
+        #: Whether the network between both sides is gone: nothing moves, nobody is
+        #: told.
         self.dead = False
 
     def delay(self, clock: Clock, seconds: float) -> None:
-        """From now on bytes are that long on their way."""
+        """Delay bytes by this time from now on."""
 
         def later(function: Callable[[], None]) -> None:
             clock.callLater(seconds, function)
@@ -220,7 +222,7 @@ class Wire:
 
     @property
     def open(self) -> bool:
-        """Whether at least one side still holds it."""
+        """Whether at least one side is open."""
         return not (self.client.closed and self.server.closed)
 
     def cut(self) -> None:
@@ -266,7 +268,7 @@ class Net:
         return wire
 
     def carry(self) -> bool:
-        """Move bytes until nothing moves any more; return whether anything did."""
+        """Move bytes until nothing moves any more; return whether any byte moved."""
         moved = False
         again = True
         while again:
@@ -280,7 +282,7 @@ class Net:
 
 @implementer(IStreamClientEndpoint)
 class ClientEndpoint:
-    """Connects to whatever ``accept`` builds; refuses while it returns None."""
+    """Connects to the protocol that ``accept`` builds; refuses while that is None."""
 
     def __init__(
         self,
@@ -298,7 +300,7 @@ class ClientEndpoint:
         self.wires: list[Wire] = []
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect now or fail now."""
+        """Connect or fail at once."""
         self.attempts += 1
         server = self._accept()
         if server is None:
@@ -319,15 +321,15 @@ class MemoryPort:
         self._endpoint = endpoint
 
     def startListening(self) -> None:
-        """It listens already."""
+        """Do nothing: the port listens already."""
 
     def stopListening(self) -> Deferred[None]:
-        """Take no more connections."""
+        """Accept no more connections."""
         self._endpoint.factory = None
         return succeed(None)
 
     def getHost(self) -> IPv4Address:
-        """Return some address."""
+        """Return a fixed address."""
         return IPv4Address("TCP", "127.0.0.1", 4573)
 
 
@@ -342,12 +344,12 @@ class ServerEndpoint:
         self.wires: list[Wire] = []
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
-        """Take connections from now on."""
+        """Accept connections from now on."""
         self.factory = protocolFactory
         return succeed(MemoryPort(self))
 
     def dial(self, client: IProtocol, host: str = "127.0.0.1") -> Wire | None:
-        """Connect a client; None if nobody listens or nobody is let in."""
+        """Connect a client; None if the port is closed or the server refuses."""
         address = IPv4Address("TCP", host, 40000)
         server = None if self.factory is None else self.factory.buildProtocol(address)
         if server is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Certificates for tests: a CA, what it signs, and every way to be wrong."""
+"""Certificates for tests: a CA, certificates signed by it, and invalid ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtensionOID, NameOID
 
-#: A certificate of the tests is valid from a day before to a day after.
+#: Certificates of the tests are valid from a day before to a day after now.
 DAY = timedelta(days=1)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What tests of ``callback-queue check`` have in common."""
+"""Helpers for tests of ``callback-queue check``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.emulator.scripted_manager import ScriptedManager
 
 
 def settings(home: Path, **sections: Any) -> Settings:
-    """Return settings whose Asterisk is below a directory of the test."""
+    """Return settings whose Asterisk directories are below a directory of the test."""
     given: dict[str, Any] = {
         "ami": {"secret": "s3cret"},
         "asterisk": {
@@ -35,7 +35,7 @@ def settings(home: Path, **sections: Any) -> Settings:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file, and make its directory."""
+    """Write a file; create its directory first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
 
@@ -49,7 +49,7 @@ def log_in(manager: ScriptedManager, timeout_s: float = 5.0) -> ManagerLink:
 
 
 def told(notes: Notes | Iterable[Finding]) -> list[str]:
-    """Return findings as "level: where: problem - remedy", or only "ok"."""
+    """Return findings as "level: where: problem - remedy"; without findings "ok"."""
     return [
         "ok"
         if finding.is_ok

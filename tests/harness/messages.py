@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Messages of the manager interface as Asterisk writes them."""
+"""Builds messages of the manager interface as Asterisk writes them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from fastagi.wire.ami import AmiMessage, Header
 
 
 def message_of(headers: Iterable[Header]) -> AmiMessage:
-    """Return the message that has these headers."""
+    """Return the message with these headers."""
     return AmiMessage(b"\r\n".join(f"{name}: {it}".encode() for name, it in headers))
 
 
 def written(message: AmiMessage) -> bytes:
-    """Return a message as it goes over the wire."""
+    """Return the bytes of a message on the wire."""
     return message.raw + b"\r\n\r\n"

@@ -12,9 +12,9 @@ import pytest
 def quick_collections() -> None:
     """Exclude all existing objects from garbage collection (``gc.freeze``).
 
-    Tests that kill a service collect what is left of it, thousands of times in all;
-    each time would look at every module, every test, and all that tests before have
-    left in memory.
+    Tests that kill a service collect its remains, thousands of times in all. Without
+    this, each collection would visit every module, every test and everything that
+    earlier tests left in memory.
     """
     gc.collect()
     gc.freeze()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Imported, it throws away what Twisted logs; observers see it all the same.
+"""Importing this module discards Twisted's log; observers still receive all events.
 
-Until somebody begins to log, Twisted keeps the last 65536 events, and with them
-whatever logged them: the whole service, some hundred times.
+Until an observer is started, Twisted keeps the last 65536 events and everything they
+refer to: several hundred whole services.
 """
 
 from __future__ import annotations

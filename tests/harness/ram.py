@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A directory in memory for files that need not survive a reboot.
 
-Each COMMIT waits for the disk, and thousands of tests need not.
+A COMMIT on disk waits for the disk; thousands of tests need not.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
-#: Several database servers and Asterisks at the same time; a container may have less.
+#: Space for several database servers and Asterisks at once. A container may have less.
 _ENOUGH_BYTES = 4 << 30
 
 

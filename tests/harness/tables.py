@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A database that many tests use, each as if it were new."""
+"""Empties a database that many tests share, so that each finds it as new."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastagi.store.schema import metadata
 
 
 def empty_tables(url: str) -> None:
-    """Empty every table of a PostgreSQL database, and count from 1 again."""
+    """Empty every table of a PostgreSQL database, and restart its sequences at 1."""
     names = ", ".join(table.name for table in metadata.sorted_tables)
     with backend_for(url).engine.begin() as conn:
         conn.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY")

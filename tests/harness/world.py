@@ -53,7 +53,7 @@ T = TypeVar("T")
 START: Final = 1_800_000_000.0
 #: Maximum number of reactor turns at one instant; more mean an endless loop.
 _MAX_TURNS: Final = 20_000
-#: Above the largest process id that Linux gives.
+#: A process id above the largest that Linux assigns.
 _NO_PID: Final = 2**22
 #: The point at which a process is killed: its number, or a function that is called with
 #: the name of each point.
@@ -119,16 +119,16 @@ class PacedDatabase(Database):
     ) -> None:
         super().__init__(url, deliver=None)
         _share_statements(self._backend.engine)
-        #: The true time: the thread does not depend on the machine's clock.
+        #: The true time: the thread is independent of the machine's clock.
         self._thread_clock = thread_clock
         self._paced_clock = clock
         self._process = process
-        #: How long the COMMIT takes.
+        #: Duration of the COMMIT, in seconds.
         self.takes_s: Callable[[str], float] = lambda name: 0.0
-        #: Names of requests that fail, with what they say.
+        #: Names of requests that fail, with their error texts.
         self.broken: dict[str, str] = {}
         self.unavailable = ""
-        #: Names of requests that are committed without an answer.
+        #: Names of requests that are committed but whose answer is lost.
         self.unheard: set[str] = set()
         self._pending: list[Deferred[Any]] = []
         self._all_done: list[Deferred[None]] = []
@@ -190,7 +190,7 @@ class PacedDatabase(Database):
 
     def _tell(self, value: Any, result: Deferred[Any]) -> None:
         if result not in self._pending:
-            # It has failed already, when the process was buried.
+            # The result has failed already, when the killed process was buried.
             return
         self._pending.remove(result)
         if isinstance(value, Failure):
@@ -203,7 +203,7 @@ class PacedDatabase(Database):
                 one.callback(None)
 
     def bury(self) -> None:
-        """Fail all requests that still wait."""
+        """Fail all waiting requests."""
         for result in list(self._pending):
             self._tell(Failure(StoreUnavailable("the process is dead")), result)
 
@@ -232,16 +232,16 @@ class ServiceProcess:
         self._world = world
         self._asterisk = world.asterisk
         self._kill_at = kill_at
-        #: The names of the points that it has passed, in order.
+        #: The names of the points passed so far, in order.
         self.points: list[str] = []
         self._at: dict[str, list[Callable[[], object]]] = {}
         self.dead = False
-        #: Whether the process, or its machine, is stopped (SIGSTOP).
+        #: Whether the process or its machine is stopped (SIGSTOP).
         self.frozen = False
         self._when_thawed: list[Callable[[], object]] = []
-        #: Why it must end, if another process has taken the lease.
+        #: Why it must end, once another process has taken the lease.
         self.lease_lost: list[str] = []
-        #: How long reading the histories takes, in seconds.
+        #: Duration of reading the histories, in seconds.
         self.reading_takes_s = 0.0
         self.clock = ProcessClock()
         self.clock.rightNow = world.clock.seconds()
@@ -269,7 +269,7 @@ class ServiceProcess:
         self.stopped: list[object] = []
 
     def in_thread(self, work: Callable[[], T]) -> Deferred[T]:
-        """Run a blocking function; deliver its result as late as the test wants."""
+        """Run a blocking function; deliver its result when the test says."""
         done: Deferred[T] = Deferred()
 
         def do() -> None:
@@ -284,7 +284,7 @@ class ServiceProcess:
         return done
 
     def start(self) -> None:
-        """Start the service; errors are stored in ``started``."""
+        """Start the service; errors go into ``started``."""
         starting = Deferred.fromCoroutine(self.service.start())
         _ = starting.addBoth(self.started.append)
 
@@ -322,11 +322,11 @@ class ServiceProcess:
             self._world.clock.callLater(0, function)
 
     def when_thawed(self, function: Callable[[], object]) -> None:
-        """Run a function when a frozen process goes on."""
+        """Run a function when a frozen process continues."""
         self._when_thawed.append(function)
 
     def bury(self) -> None:
-        """Let the remains of a killed process end; nothing of it reaches anybody."""
+        """Release what a killed process has left, without any effect outside."""
         gone = Failure(ConnectionLost())
         for end in self._ends():
             with suppress(Exception):
@@ -353,7 +353,7 @@ class ServiceProcess:
 
     @property
     def open_wires(self) -> int:
-        """The number of its open connections."""
+        """The number of open connections."""
         return sum(not end.closed for end in self._ends())
 
     def point(self, name: str) -> bool:
@@ -373,7 +373,7 @@ class ServiceProcess:
         return not self.dead
 
     def at(self, name: str, function: Callable[[], object]) -> None:
-        """Run a function right after the next point of that name."""
+        """Run a function right after the next point of this name."""
         self._at.setdefault(name, []).append(function)
 
     def _around(self, what: str) -> Callable[[bytes, Callable[[], None]], None]:
@@ -392,7 +392,7 @@ class ServiceProcess:
 
 
 class ControlClient(Protocol):
-    """The command line's side of the control socket."""
+    """The command line's end of the control socket."""
 
     def __init__(self, request: Mapping[str, Any], *, hangs_up: bool = False) -> None:
         self._request = request
@@ -410,7 +410,7 @@ class ControlClient(Protocol):
 
     @property
     def answer(self) -> Any:
-        """The service's answer, None if there is none yet."""
+        """The service's answer; None: none yet."""
         return json.loads(self._data) if self._data.endswith(b"\n") else None
 
     def close(self) -> None:
@@ -457,22 +457,22 @@ class World:
     """The clock, Asterisk, the network, the database and all service processes."""
 
     version: str = "22.10.1"
-    #: The database of every process, all tables empty; by default a file of its own.
+    #: The database of every process, with empty tables; by default a file of its own.
     url: str = ""
     clock: Clock = attrs.field(factory=Clock)
     net: Net = attrs.field(factory=Net)
     asterisk: FakeAsterisk = attrs.field(init=False)
     directory: Path = attrs.field(init=False)
     processes: list[ServiceProcess] = attrs.field(factory=list)
-    #: Called at each instant, when nothing is left to do.
+    #: Called at each instant, after everything due has run.
     watchers: list[Callable[[], object]] = attrs.field(factory=list)
-    #: Called with what a service writes to a socket ("AMI", "AGI", "control"), before
-    #: it is sent.
+    #: Called before a service writes to a socket ("AMI", "AGI", "control"), with the
+    #: bytes.
     listeners: list[Callable[[str, bytes], object]] = attrs.field(factory=list)
     #: How many seconds the machine's clock is ahead of the true time. Asterisk's timers
-    #: and people use the true time.
+    #: and people follow the true time.
     skew_s: float = 0.0
-    #: As with PostgreSQL; else a lock on a file is taken for held.
+    #: Whether leases run out, as on PostgreSQL; otherwise a held file lock is assumed.
     leases_run_out: bool = False
     _reading: sa.Connection | None = None
 
@@ -499,14 +499,14 @@ class World:
     def launch(
         self, settings: Settings, *, kill_at: KillAt = None, host: str = "pbx"
     ) -> ServiceProcess:
-        """Start a service on a machine; it gets on as time does.
+        """Start a service on a machine; it proceeds as time passes.
 
         Raises:
             DatabaseHeld: another service holds the database.
         """
         life = len(self.processes) + 1
         token = f"run {life}"
-        # No process of this machine has such an id, so the last holder has ended.
+        # No process has this id, so the lease's last holder counts as ended.
         process_id = leases.Process(host, "boot", _NO_PID + life, "pid", "0")
         held = Database(self.url, deliver=None).run_now(
             "take lease", leases.take, process_id, token, self.leases_run_out
@@ -519,7 +519,7 @@ class World:
         return process
 
     def close(self) -> None:
-        """Remove what is on the disk."""
+        """Remove the files."""
         for process in self.processes:
             if not process.dead:
                 process.kill()
@@ -528,28 +528,27 @@ class World:
             self._reading.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    # -- a database that is set back ---------------------------------------
+    # -- restoring an old copy of the database -------------------------------
 
     @property
     def _file(self) -> Path:
         return self.directory / "callback.db"
 
     def copy_database(self) -> Path:
-        """Copy the database as it is now, to be put back later."""
+        """Copy the current database, to be restored later."""
         copy = self.directory / f"copy-{len(list(self.directory.iterdir()))}.db"
         _copy(self._file, copy)
         return copy
 
     def set_back_database(self, copy: Path) -> None:
-        """Have the database as it was when it was copied, under a running service.
+        """Restore the copy of the database under a running service.
 
-        Connections stay open, as with a server that was set back: a standby took
-        over that lacked the last seconds.
+        Connections stay open, as when a standby takes over that lacks the last seconds.
         """
         _copy(copy, self._file)
 
     def replace_database(self, copy: Path) -> None:
-        """Put a copy in the place of the file, as an administrator does."""
+        """Replace the database file by a copy, as an administrator does."""
         if self._reading is not None:
             self._reading.close()
             self._reading = None
@@ -572,11 +571,11 @@ class World:
 
     @property
     def wall_clock(self) -> float:
-        """What the machine's clock shows."""
+        """Return the time of the machine's clock."""
         return float(self.clock.seconds()) + self.skew_s
 
     def set_wall_clock(self, by_s: float) -> None:
-        """Set the machine's clock forward, or back."""
+        """Set the machine's clock forward or back."""
         self.skew_s += by_s
         self.asterisk.skew_s = self.skew_s
 
@@ -587,7 +586,7 @@ class World:
     def _next(self) -> float | None:
         """Return when the next timed call is due."""
         due = [c.getTime() for clock in self._clocks() for c in clock.getDelayedCalls()]
-        # Never back, were it by the last digit of a sum.
+        # Time never runs backwards, not even by a rounding error.
         return max(min(due), self.clock.seconds()) if due else None
 
     def _set(self, moment: float) -> None:
@@ -595,7 +594,7 @@ class World:
             clock.rightNow = moment
 
     def settle(self) -> None:
-        """Let everything happen that is due at this instant."""
+        """Run everything that is due now."""
         for _ in range(_MAX_TURNS):
             moved = self.net.carry()
             if not (self._turn() or moved):
@@ -606,7 +605,7 @@ class World:
             watcher()
 
     def _turn(self) -> bool:
-        """Run what is due now; what that makes due at once waits for the next turn."""
+        """Run what is due now. Work that this makes due waits for the next turn."""
         due: list[tuple[Clock, Any]] = [
             (clock, call)
             for clock in self._clocks()
@@ -621,7 +620,7 @@ class World:
         return bool(due)
 
     def _step(self, end: float) -> bool:
-        """Go to the next instant at which something is due, if it is before the end."""
+        """Go to the next instant with due work, if it is before the end."""
         following = self._next()
         if following is None or following >= end:
             return False
@@ -630,7 +629,7 @@ class World:
         return True
 
     def run(self, seconds: float) -> None:
-        """Let time pass; each instant at which something is due is visited."""
+        """Let time pass, and stop at each instant with due work."""
         end = self.clock.seconds() + seconds
         self.settle()
         while self._step(end):
@@ -641,10 +640,10 @@ class World:
     def run_until(
         self, condition: Callable[[], object], most_s: float = 3600.0
     ) -> None:
-        """Let time pass until something is so.
+        """Let time pass until the condition is true.
 
         Raises:
-            AssertionError: it did not become so.
+            AssertionError: it did not become true.
         """
         end = self.clock.seconds() + most_s
         self.settle()
@@ -652,7 +651,7 @@ class World:
             if not self._step(end):
                 raise AssertionError(f"it is not so after {most_s} s")
 
-    # -- looking -----------------------------------------------------------
+    # -- reading the results -------------------------------------------------
 
     def ask(self, command: str, **arguments: Any) -> Any:
         """Ask the running service through its control socket; return its answer."""
@@ -665,7 +664,7 @@ class World:
         return client.answer
 
     def _read(self, fn: Callable[..., T], *args: Any) -> T:
-        """Read the database with a connection of its own."""
+        """Read the database over a separate connection."""
         if self._reading is None:
             self._reading = backend_for(self.url).engine.connect()
         with self._reading.begin():
@@ -685,18 +684,18 @@ class World:
         return self._read(queries.attempts, task_id)
 
     def history(self, task_id: int = 1) -> list[TaskEvent]:
-        """Return the story of a task."""
+        """Return the events of a task."""
         return self._read(queries.history, task_id)
 
     def story(self, task_id: int = 1) -> list[tuple[float, str, str]]:
-        """Return the story of a task as time, move and words."""
+        """Return the events of a task as time, move and words."""
         return [
             (self.since(event.at), event.move.value, event.text)
             for event in self.history(task_id)
         ]
 
     def originates(self) -> list[tuple[float, str]]:
-        """Return when which number was to be called, as Asterisk heard it."""
+        """Return the time and number of each Originate that Asterisk received."""
         return [
             (self.since(at), action.get("ChannelId").removesuffix("-1"))
             for at, action in self.asterisk.manager.actions
@@ -712,7 +711,7 @@ def utc(seconds: float) -> datetime:
 
 @contextmanager
 def a_world(version: str = "22.10.1") -> Iterator[World]:
-    """A world that is cleaned up."""
+    """Yield a world; remove its files afterwards."""
     world = World(version)
     try:
         yield world
