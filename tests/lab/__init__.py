@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The laboratory: a real Asterisk, real SIP phones, a witness and the service.
 
-Nothing in here knows how the product works inside; it uses what an administrator
+Nothing here depends on the product's inside; it uses what an administrator
 uses: configuration files, the command line, AMI and SIP. A test asks for the fixture
 `lab` and runs on every Asterisk version::
 
@@ -13,7 +13,7 @@ uses: configuration files, the command line, AMI and SIP. A test asks for the fi
         alice = lab.agent("alice", Answer())
         alice.wait_to_hear(client, deadline_s=30)
 
-How long people take (ringing, talking) is said in the behaviour and happens inside
+Durations (ringing, talking) are part of the behaviour and are timed inside
 SIPp; a test only waits for what must happen, with a deadline. An agent or client
-without a phone can not be reached at all: Asterisk gives up after 6.4 s.
+without a phone cannot be reached at all: Asterisk gives up after 6.4 s.
 """

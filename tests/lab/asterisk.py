@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """One real Asterisk with its own directories and ports.
 
-Owns: the files, the process, its command line and what it wrote. Must not know:
-phones, the witness, the service. Every method that waits has a deadline.
+Owns the files, the process, its command line and its output. Independent of phones, the
+witness and the service. Every method that waits has a deadline.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from tests.lab.ports import PhoneSlot, PortBlock
 from tests.lab.processes import LabProcess, pauses, read_text, wait_until
 from tests.lab.trees import SHARED, Tree, find_tree
 
-#: What somebody who waits hears.
+#: The music on hold.
 MUSIC_HZ = 440
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _DIALPLAN = REPOSITORY / "dialplan/callback-queue.conf"
 _MANAGER_USER = REPOSITORY / "etc/asterisk/manager.d/callback-queue.conf"
 _SOUND_SUFFIXES = {".wav", ".gsm", ".ulaw", ".alaw", ".sln", ".sln16", ".g722"}
-#: Asterisk's own English prompts: the first is Debian's name for them.
+#: Asterisk's own English prompts, in the directories of Debian and of the source.
 _PROMPTS = ("en_US_f_Allison", "en")
 
 _BOOT_DEADLINE_S = 30.0
@@ -49,7 +49,7 @@ _DIRECTORIES = (
     "log/cdr-custom data/agi-bin data/sounds data/moh phones service"
 )
 
-#: cdr_csv writes its columns in this order and without a heading.
+#: The columns of cdr_csv, in this order; it writes no heading.
 _CDR_COLUMNS = (
     "accountcode src dst dcontext clid channel dstchannel lastapp lastdata start "
     "answer end duration billsec disposition amaflags uniqueid userfield"
@@ -110,7 +110,7 @@ class Asterisk:
     ) -> None:
         self.close()
 
-    # -- what it is
+    # -- its identity
 
     @property
     def major(self) -> int:
@@ -119,17 +119,17 @@ class Asterisk:
 
     @property
     def version(self) -> str:
-        """The version as the running binary says it, such as ``22.10.1``."""
+        """The version that the running binary reports, such as ``22.10.1``."""
         return self.tree.version
 
     @property
     def queues(self) -> tuple[Queue, ...]:
-        """The queues of queues.conf as it stands."""
+        """The queues of the current queues.conf."""
         return self._queues
 
     @property
     def running(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process runs."""
         return self._process is not None and self._process.running
 
     @property
@@ -139,7 +139,7 @@ class Asterisk:
             raise LabError("this Asterisk was not started")
         return self._process.pid
 
-    # -- its life
+    # -- start and stop
 
     def start(self) -> None:
         """Start and wait until it is fully booted.
@@ -165,7 +165,7 @@ class Asterisk:
                     f"{process.text()[-2000:]}\n{self.log[-4000:]}"
                 )
             with suppress(LabError):
-                # Asterisk itself holds the answer back until it is fully booted.
+                # Asterisk answers this only when it is fully booted.
                 self.cli("core waitfullybooted", deadline_s=_BOOT_DEADLINE_S)
                 return
         raise DeadlinePassed(
@@ -174,24 +174,24 @@ class Asterisk:
         )
 
     def stop(self) -> None:
-        """End it the way an administrator would; kill it if it does not end."""
+        """Stop it as an administrator does; kill it if it does not end."""
         if self._process is None:
             return
         with suppress(LabError):
             self.cli("core stop now", deadline_s=_STOP_DEADLINE_S)
-        # 16 now and then hangs on its way out; that is not what a test is about.
+        # Asterisk 16 sometimes hangs at its end, which is not what a test is about.
         with suppress(DeadlinePassed):
             self._process.wait(_STOP_DEADLINE_S)
         self.kill()
 
     def kill(self) -> None:
-        """End it without a warning, as a power cut would."""
+        """Kill it without warning, as a power cut does."""
         if self._process is not None:
             self._process.kill()
             self._process = None
 
     def restart(self) -> None:
-        """Stop and start; AstDB, logs and ports stay."""
+        """Stop and start; AstDB, logs and ports stay the same."""
         self.stop()
         self.start()
 
@@ -199,11 +199,11 @@ class Asterisk:
         return {name: self.ports.phone_slot() for name in config.AGENTS}
 
     def freeze(self) -> None:
-        """Stop the process in its tracks: sockets stay open, nothing is answered."""
+        """Freeze the process (SIGSTOP): sockets stay open, nothing is answered."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen process go on."""
+        """Let a frozen process continue."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -211,7 +211,7 @@ class Asterisk:
             self._process.signal(number)
 
     def close(self) -> None:
-        """End it at once and remove every trace."""
+        """Kill it and remove all its files."""
         self.kill()
         self.ports.release()
         shutil.rmtree(self.home, ignore_errors=True)
@@ -225,7 +225,7 @@ class Asterisk:
             LabError: Asterisk is not there.
             DeadlinePassed: it did not answer in time.
         """
-        # The same words `asterisk -rx` sends (main/asterisk.c), without a new process.
+        # The words that `asterisk -rx` sends (main/asterisk.c), without a new process.
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as console:
             console.settimeout(deadline_s)
             answer = b""
@@ -249,7 +249,7 @@ class Asterisk:
     # -- its configuration
 
     def write_configuration(self) -> None:
-        """Write every file anew, and copy the product's files as they are now."""
+        """Write every configuration file, and copy the product's current files."""
         etc = self.home / "etc"
         modules = self.tree.modules()
         available = [path.name for path in self.tree.outside(modules).glob("*.so")]
@@ -280,7 +280,7 @@ class Asterisk:
             "extensions.conf": self._extensions_conf(),
             "indications.conf": config.indications_conf(),
         }
-        # Asterisk warns of files that are not there, and is content with empty ones.
+        # Asterisk warns of missing files but accepts empty ones.
         files.update(dict.fromkeys(config.EMPTY_FILES, ""))
         for name, text in files.items():
             (etc / name).write_text(text)
@@ -297,7 +297,7 @@ class Asterisk:
         extra: str | None = None,
         global_variables: Mapping[str, str] | None = None,
     ) -> None:
-        """Replace the test's own contexts or globals and have Asterisk read them."""
+        """Replace the contexts or globals of the test, and reload the dialplan."""
         if extra is not None:
             self._extra_dialplan = extra
         if global_variables is not None:
@@ -322,7 +322,7 @@ class Asterisk:
         return port
 
     def close_manager_tls(self) -> None:
-        """Have AMI without TLS alone again."""
+        """Close AMI with TLS; AMI without TLS stays open."""
         if self._manager_tls:
             self._manager_tls = {}
             self._manager_tls_ports = iter(self.ports.ami_tls)
@@ -354,13 +354,13 @@ class Asterisk:
         return _product_manager_user() or config.SERVICE
 
     def _make_directories(self) -> None:
-        # The lock on the ports is ours, so what is here was left by a killed run.
+        # This process holds the lock on the ports, so these files are of a killed run.
         shutil.rmtree(self.home, ignore_errors=True)
         for name in _DIRECTORIES.split():
             (self.home / name).mkdir(parents=True)
         shipped = self.tree.data()
         (self.home / "data/documentation").symlink_to(shipped / "documentation")
-        # Its own directory, so that the product's sounds can lie among Asterisk's.
+        # Its own directory, so that the product's sounds can lie beside Asterisk's.
         english = self.home / "data/sounds/en"
         english.mkdir()
         for name in _PROMPTS:
@@ -370,7 +370,7 @@ class Asterisk:
                 )
         write_tone(self.home / "data/moh/tone.wav", hertz=MUSIC_HZ, seconds=2)
 
-    # -- what it did
+    # -- its logs
 
     @property
     def log(self) -> str:
@@ -394,7 +394,7 @@ class Asterisk:
         ]
 
     def channels(self) -> list[str]:
-        """Return the names of the channels that are there now."""
+        """Return the names of all channels."""
         lines = self.cli("core show channels concise").splitlines()
         return [line.split("!")[0] for line in lines if "!" in line]
 
@@ -404,10 +404,10 @@ class Asterisk:
     # -- between two tests
 
     def reset(self) -> None:
-        """Make it as good as new: no calls, no AstDB, the given queues, empty logs.
+        """Reset it: no calls, an empty AstDB, the given queues, empty logs.
 
         Raises:
-            DeadlinePassed: a channel would not go away; the text names it.
+            DeadlinePassed: a channel did not end; the text names it.
         """
         self.thaw()
         if not self.running:
@@ -416,13 +416,14 @@ class Asterisk:
         self.hang_up_everything()
         self.clear_database()
         self.close_manager_tls()
-        # Queues that were gone for a moment remember nobody's last call or pause.
+        # Removing the queues for a moment clears the last call and pause of each
+        # member.
         self._queues = ()
         self._write_and_reload()
         self._queues = self._given_queues
         self._extra_dialplan = self._given_dialplan
         self._global_variables = self._given_globals
-        # Fresh ports: what is still sent to a phone of the last test meets nobody.
+        # New ports, so that packets for a phone of the last test reach nobody.
         self.agent_slots = self._allot_slots()
         self._write_and_reload()
         self._mark_logs()

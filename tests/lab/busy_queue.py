@@ -37,7 +37,7 @@ FAIRNESS = ("place", "live_first")
 _FIRST_JOIN, _LAST_JOIN = 0.05, 0.7
 #: An agent may be free so long before the end of the call is reported, in seconds.
 _REPORTED_S = 0.2
-#: Time limit for the calls after the live callers, for each client, in seconds.
+#: Time limit in seconds, for each client, for the calls after the last live caller.
 _CLIENT_S = 30.0
 _OUR_CHANNEL = "callback-"
 
@@ -46,7 +46,7 @@ Say = Callable[[str], None]
 
 @attrs.frozen(kw_only=True)
 class Scale:
-    """How long it takes, and how much happens."""
+    """How long the run lasts, and how many people take part."""
 
     traffic_s: float
     clients: int
@@ -77,7 +77,7 @@ class Person:
 
 @attrs.frozen
 class Story:
-    """Who joined and who talked when, and what is wrong with it."""
+    """Who joined and who talked when, and the faults found."""
 
     fairness: str
     began_at: float
@@ -94,7 +94,7 @@ class Story:
         return sorted(self.people, key=lambda one: one.agent_at)
 
     def behind_turn_s(self, person: Person) -> float:
-        """Return how much later than somebody who joined later one was served."""
+        """Return how much later than somebody who joined later this one was served."""
         later = [p.agent_at for p in self.people if p.joined_at > person.joined_at]
         return max(0.0, person.agent_at - min(later, default=person.agent_at))
 
@@ -268,7 +268,7 @@ def _told(
 
 
 def _end(number: str, events: list[Seen], connected: Seen) -> Seen:
-    """Return the end of a talk: the agent's next.
+    """Return the end of a talk: the agent's next such event.
 
     On Asterisk 16 the event may lack the caller's headers: that channel is gone.
     """
@@ -297,7 +297,7 @@ def _client_answers(events: list[Seen], rung: Seen) -> float:
 
 
 def main() -> int:
-    """Play it with each fairness; 1 means that a promise was broken."""
+    """Run it with each fairness; return 1 if a promise was broken."""
     parser = argparse.ArgumentParser(prog="python -m tests.lab.busy_queue")
     parser.add_argument("--minutes", type=float, default=10, help="of live callers")
     parser.add_argument("--clients", type=int, default=10, help="who press 1")

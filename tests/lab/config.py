@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The laboratory's Asterisk configuration, made from Python data.
 
-One function per file; each returns the file's text. The product's own files are
-included the way an administrator would include them. Must not know: how Asterisk is
-started, or where the product's service runs.
+One function for each file returns its text. The product's own files are included as an
+administrator includes them. Independent of how Asterisk is started, and of where the
+service runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import attrs
 
 from tests.lab.ports import PhoneSlot
 
-#: Everybody who can be a queue member, in the order of their phone slots.
+#: The names of all possible queue members, in the order of their phone slots.
 AGENTS = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi")
 
 #: The laboratory's own AstDB family: client number -> address of its phone.
@@ -26,7 +26,7 @@ ROUTE_FAMILY = "lab"
 class Queue:
     """One queue of queues.conf.
 
-    `members` are names of agents, or what stands behind ``member =>`` when they contain
+    `members` are names of agents, or values of ``member =>`` if they contain
     a slash. `options` holds further queues.conf lines, such as
     ``{"periodic-announce": "beep"}``.
     """
@@ -52,7 +52,7 @@ class ManagerUser:
 
 
 WITNESS = ManagerUser(name="witness", secret="lab-witness", read="all", write="all")
-#: The rights that the design asks for, while the product ships no user of its own.
+#: The manager rights of the design. They apply while the product ships no user.
 SERVICE = ManagerUser(
     name="callback",
     secret="lab-callback",
@@ -63,7 +63,7 @@ SERVICE = ManagerUser(
 DEFAULT_QUEUES = (
     Queue(name="support", members=("alice", "bob")),
     Queue(name="sales", members=("carol",)),
-    # No product context here: key 1 leaves to a place the laboratory watches.
+    # No context of the product: key 1 leads to a place that the laboratory watches.
     Queue(name="plain", members=("dave",), context="lab-exit"),
 )
 
@@ -100,7 +100,7 @@ _MODULES = """
 """
 
 
-#: Files whose absence Asterisk warns of, and which may be empty.
+#: Files that may be empty; Asterisk warns if they are missing.
 EMPTY_FILES = (
     "acl.conf",
     "ccss.conf",
@@ -114,7 +114,7 @@ EMPTY_FILES = (
 
 
 def asterisk_conf(home: Path, modules: Path) -> str:
-    """Place every directory of this instance below its own home."""
+    """Set every directory of this instance, all below its own home."""
     directories = {
         "astetcdir": home / "etc",
         "astmoddir": modules,
@@ -147,7 +147,7 @@ def asterisk_conf(home: Path, modules: Path) -> str:
 
 
 def modules_conf(available: Iterable[str]) -> str:
-    """Load what the laboratory needs and this version has; nothing else."""
+    """Load only the modules that the laboratory needs and this version has."""
     present = set(available)
     wanted = [f"{name}.so" for name in _MODULES.split()]
     loads = [f"load = {name}" for name in wanted if name in present]
@@ -228,7 +228,7 @@ def pjsip_conf(port: int, agents: Mapping[str, PhoneSlot]) -> str:
             "user_agent": "lab",
             "endpoint_identifier_order": "ip,username",
         },
-        # A phone that is not there at all is given up after 6.4 s, not 32.
+        # Asterisk gives up a phone that does not exist after 6.4 s, not 32.
         "system": {"type": "system", "timer_t1": "100", "timer_b": "6400"},
         "udp": {"type": "transport", "protocol": "udp", "bind": f"127.0.0.1:{port}"},
         "trunk": {**endpoint, "context": "inbound"},
@@ -268,7 +268,7 @@ def musiconhold_conf(directory: Path) -> str:
 
 
 def queues_conf(queues: Iterable[Queue]) -> str:
-    """Write the queues with the options that the product's sample asks for."""
+    """Write the queues with the options of the product's sample."""
     text = _sections({"general": {"persistentmembers": "no", "autofill": "yes"}})
     for queue in queues:
         options = {
@@ -292,12 +292,12 @@ def queues_conf(queues: Iterable[Queue]) -> str:
 
 
 def interface_of(member: str) -> str:
-    """Return the interface of an agent's name, or of the right side of a line."""
+    """Return the interface of an agent, or of the value of a ``member =>`` line."""
     return member.partition(",")[0] if "/" in member else f"PJSIP/{member}"
 
 
 def member_line(member: str) -> str:
-    """Return the right side of a ``member =>`` line."""
+    """Return the value of a ``member =>`` line."""
     if "/" in member:
         return member
     interface = interface_of(member)
@@ -305,7 +305,7 @@ def member_line(member: str) -> str:
 
 
 def indications_conf() -> str:
-    """Name the tones of one country, which ringing, busy and congestion need."""
+    """Define the tones of one country, which ringing, busy and congestion need."""
     return _sections(
         {
             "general": {"country": "us"},
@@ -322,7 +322,7 @@ def indications_conf() -> str:
 
 
 def parking_conf() -> str:
-    """Offer one parking lot."""
+    """Define one parking lot."""
     return _sections(
         {
             "general": {},
@@ -410,9 +410,9 @@ def extensions_conf(
     global_variables: Mapping[str, str] | None = None,
     extra: str = "",
 ) -> str:
-    """Write the laboratory's dialplan around the product's own file."""
+    """Write the laboratory's dialplan, which includes the product's file."""
     parts = [
-        # What one test sets must not be left to the next.
+        # Variables of one test must not remain for the next.
         _sections(
             {
                 "general": {
@@ -445,7 +445,7 @@ def _inbound(queues: Iterable[Queue]) -> str:
     return f"[inbound]\n{extensions}"
 
 
-# A caller's wishes come as SIP headers, or as inherited variables on a Local channel.
+# A caller's settings come as SIP headers, or as inherited variables on a Local channel.
 _LAB_CONTEXTS = r"""
 ; The way from outside that the example recommends. Most tests take [inbound] itself, so
 ; that numbers come in as strangers write them.
@@ -479,7 +479,7 @@ exten => tone,1,Answer()
 
 _AGENTS_CONTEXT = "[agents]\n"
 
-# A client's number is known when its phone is there; else it is no number at all.
+# A client's number exists only while its phone does.
 _OUTBOUND_EXTENSION = """
 exten => {pattern},1,Set(LAB_PHONE=${{DB({family}/${{EXTEN}})}})
  same => n,GotoIf($["${{LAB_PHONE}}" = ""]?nobody)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Real servers of PostgreSQL and MariaDB, each with its own directory and port.
 
-Owns: the files, the processes, and empty databases for tests. Must not know: what is
-put into them. A server is gone with the test process that started it. It does not wait
-for the disk: nothing in it outlives a test run.
+Owns the files, the processes, and empty databases for tests; independent of their
+contents. A server ends with the test process that started it. It does not wait for the
+disk, as nothing in it outlives a test run.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class DatabaseServer(ABC):
 
     #: The server's program.
     program: str
-    #: What SQLAlchemy calls the engine, with the driver the tests use themselves.
+    #: SQLAlchemy's name of the engine, with the driver that the tests use.
     driver: str
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class DatabaseServer(ABC):
         self.home = Path(
             tempfile.mkdtemp(prefix=f"callback-queue-{self.program}-", dir=SHARED)
         )
-        # Below the home, which is root's: whoever is nobody owns it and no more.
+        # A directory of the server's user, below the home, which belongs to root.
         self.data = self.home / "data"
         self.data.mkdir(mode=0o700)
         self.home.chmod(0o755)
@@ -74,10 +74,10 @@ class DatabaseServer(ABC):
     ) -> None:
         self.close()
 
-    # -- its life
+    # -- start and stop
 
     def start(self) -> None:
-        """Start and wait until it answers; its databases are as they were.
+        """Start and wait until it answers; its databases stay as they were.
 
         Raises:
             LabError: it ended; the text holds what it said.
@@ -111,32 +111,32 @@ class DatabaseServer(ABC):
 
     @property
     def running(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process runs."""
         return self._process is not None and self._process.running
 
     def stop(self) -> None:
-        """End it the way an administrator would who waits for nobody."""
+        """Stop it fast, as an administrator does: it does not wait for its clients."""
         if self._process is not None:
             self._process.signal(self.stop_signal)
             self._process.wait(_STOP_DEADLINE_S)
             self._process = None
 
     def kill(self) -> None:
-        """End it without a warning."""
+        """Kill it without warning."""
         if self._process is not None:
             self._process.kill()
             self._process = None
 
     def freeze(self) -> None:
-        """Stop all its processes in their tracks; connections stay open."""
+        """Freeze all its processes (SIGSTOP); connections stay open."""
         for pid in self._pids():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen server go on."""
+        """Let a frozen server continue."""
         for pid in self._pids():
-            # One that was awake already may end before the others are.
+            # A process that is already awake may end before the others wake.
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
 
@@ -144,7 +144,7 @@ class DatabaseServer(ABC):
         if self._process is None:
             raise LabError(f"this {self.program} does not run")
         pids = [self._process.pid]
-        # Grows while it is read: children of children come too.
+        # The list grows during the loop: grandchildren are added, too.
         for pid in pids:
             with suppress(FileNotFoundError, ProcessLookupError):
                 children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
@@ -152,7 +152,7 @@ class DatabaseServer(ABC):
         return pids
 
     def close(self) -> None:
-        """End it at once and remove every trace."""
+        """Kill it and remove all its files."""
         self.kill()
         self._held.release()
         shutil.rmtree(self.home, ignore_errors=True)
@@ -161,7 +161,7 @@ class DatabaseServer(ABC):
 
     @contextmanager
     def database(self) -> Iterator[str]:
-        """Make an empty database, yield its URL, and drop it."""
+        """Create an empty database, yield its URL, and drop it."""
         name = f"test_{secrets.token_hex(8)}"
         with self._administration() as conn:
             conn.exec_driver_sql(f"CREATE DATABASE {name}")
@@ -172,7 +172,7 @@ class DatabaseServer(ABC):
                 conn.exec_driver_sql(self._drop(name))
 
     def url(self, database: str) -> str:
-        """Return the URL of a database, as the product's settings have it."""
+        """Return the URL of a database for the product's settings."""
         return self._url(database).render_as_string(hide_password=False)
 
     def _url(self, database: str) -> sa.URL:
@@ -213,7 +213,7 @@ class DatabaseServer(ABC):
             raise LabError(f"{argv[0]} failed:\n{done.stdout[-4000:]}")
 
     def _file(self, name: str, text: str) -> Path:
-        """Write a file that the server's user may read, and nobody else."""
+        """Write a file that only the server's user may read."""
         path = self.home / name
         path.touch(mode=0o600)
         if os.geteuid() == 0:
@@ -221,22 +221,22 @@ class DatabaseServer(ABC):
         path.write_text(text)
         return path
 
-    #: Asks the server to end, and to throw its sessions out.
+    #: The signal for a stop that ends all sessions.
     stop_signal: signal.Signals
-    #: One that is always there.
+    #: A database that always exists.
     first_database: str
 
     @abstractmethod
     def _make(self) -> None:
-        """Make the server's own files."""
+        """Create the server's own files."""
 
     @abstractmethod
     def _server(self) -> Sequence[str]:
-        """Return the command that is the server."""
+        """Return the command line of the server."""
 
     @abstractmethod
     def _drop(self, database: str) -> str:
-        """Return the statement that drops a database, with sessions in it or not."""
+        """Return the statement that drops a database, ending its sessions if needed."""
 
 
 class PostgreSQL(DatabaseServer):
@@ -249,9 +249,9 @@ class PostgreSQL(DatabaseServer):
 
     @contextmanager
     def copy(self, url: str) -> Iterator[str]:
-        """Copy a database in use, yield the name of the copy, and drop what is left.
+        """Copy a database in use, yield the name of the copy, and drop the copy.
 
-        Its sessions are thrown out meanwhile.
+        The database's sessions are ended for that.
         """
         name = sa.make_url(url).database
         copy = f"copy_{secrets.token_hex(8)}"
@@ -266,7 +266,7 @@ class PostgreSQL(DatabaseServer):
                 conn.exec_driver_sql(f"DROP DATABASE IF EXISTS {copy} WITH (FORCE)")
 
     def set_back(self, url: str, copy: str) -> None:
-        """Put a copy in the place of a database in use; its sessions are thrown out."""
+        """Replace a database in use by a copy; its sessions are ended."""
         name = sa.make_url(url).database
         with self._administration() as conn:
             self._close_to_sessions(conn, f"{name}")

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""What can go wrong in the laboratory itself (never a fault of the product)."""
+"""Errors of the laboratory itself, never faults of the product."""
 
 from __future__ import annotations
 
 
 class LabError(Exception):
-    """The laboratory cannot do what was asked. The text says what to do about it."""
+    """The laboratory cannot do what was asked. The text names the remedy."""
 
 
 class DeadlinePassed(LabError, AssertionError):

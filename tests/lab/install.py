@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Install what the laboratory runs: ``python -m tests.lab.install 22 16 databases``.
 
-What is on the machine is used as it is: an Asterisk of that version with SIPp, the
-servers of PostgreSQL and MariaDB. Anything else gets a small Debian tree of its own,
-from the machine's own Debian mirror; nothing of the machine itself changes (but
-debootstrap is installed when it is missing).
+It uses programs of the machine if they fit: an Asterisk of that version with SIPp, the
+servers of PostgreSQL and MariaDB. For the others it makes a small Debian tree each,
+from the machine's own Debian mirror. Nothing on the machine itself changes, except that
+debootstrap is installed if it is missing.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ from tests.lab.trees import find_server, find_tree, lab_home
 _SCRIPTS = Path("/usr/share/debootstrap/scripts")
 _TRIES = 3
 _PAUSE_BEFORE_RETRY_S = 5.0
-#: While it is made, a tree also holds the packages it is made of.
+#: During the installation a tree also holds the packages.
 _BYTES_PER_TREE = 1_200_000_000
 
 
 @attrs.frozen(kw_only=True)
 class _Recipe:
-    """What can be installed, and how."""
+    """What can be installed, and from where."""
 
-    #: What people call it.
+    #: Its name for users.
     subject: str
-    #: The tree's directory.
+    #: The directory of the tree.
     directory: str
     #: The Debian suite that has it.
     suite: str
-    #: debootstrap's script, where it does not know the suite by its name yet.
+    #: debootstrap's script, for versions that do not know the suite's name yet.
     script: str
     packages: str
-    #: What to put on the PATH instead.
+    #: The programs that would do instead, if they are on the PATH.
     instead: str
-    #: Says what is there already; LabError if it is not.
+    #: Returns what is already there; raises LabError if it is missing.
     find: Callable[[], str]
 
 
@@ -92,7 +92,7 @@ _RECIPES = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Install what is named, or all; return the exit code."""
+    """Install what is named, or everything; return the exit code."""
     unknown = [argument for argument in arguments if argument not in _RECIPES]
     if unknown:
         names = " ".join(f"[{name}]" for name in _RECIPES)
@@ -114,7 +114,7 @@ def install(names: Sequence[str]) -> None:
     """Install what is missing of what is named, all at the same time.
 
     Raises:
-        LabError: one could not be installed; the others are finished all the same.
+        LabError: one could not be installed; the others are finished first.
     """
     missing = []
     for recipe in [_RECIPES[name] for name in dict.fromkeys(names)]:
@@ -179,7 +179,7 @@ def _debootstrap(recipe: _Recipe, target: Path, mirror: str) -> None:
         script = _SCRIPTS / recipe.script
     command = [
         *_as_root(),
-        # Its mounts and its processes go when it goes.
+        # A namespace, so that its mounts and processes end with it.
         *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
         *(["env", f"http_proxy={_proxy()}"] if _proxy() else []),
         *("debootstrap", "--variant=minbase", f"--include={recipe.packages}"),
@@ -195,7 +195,7 @@ def _debootstrap(recipe: _Recipe, target: Path, mirror: str) -> None:
         if attempt == _TRIES or not _worth_a_retry(output):
             break
         _say(recipe, f"failed, trying again ({attempt} of {_TRIES}):\n    {tail}")
-        # Packages that came are kept; one that was half unpacked is not.
+        # Downloaded packages are kept; a package that was unpacked half is not.
         if not any("Couldn't download" in line for line in output):
             _remove(target)
         time.sleep(_PAUSE_BEFORE_RETRY_S * attempt)
@@ -208,13 +208,13 @@ def _debootstrap(recipe: _Recipe, target: Path, mirror: str) -> None:
 
 
 def _worth_a_retry(output: Sequence[str]) -> bool:
-    # A mirror without the suite, or a wrong signature, stays so.
+    # Retrying does not help if the mirror lacks the suite or a signature is wrong.
     hopeless = ("Failed getting release file", "Invalid Release", "unable to find")
     return not any(reason in line for line in output for reason in hopeless)
 
 
 def _run_and_tell(recipe: _Recipe, command: Sequence[str]) -> list[str] | None:
-    """Run debootstrap and tell its stages; return its output if it failed."""
+    """Run debootstrap and print its stages; return its output if it failed."""
     stages = {
         "I: Retrieving Release": "reading what the mirror has",
         "I: Validating ": "downloading packages (30 s)",
@@ -241,7 +241,7 @@ def _run_and_tell(recipe: _Recipe, command: Sequence[str]) -> list[str] | None:
     return output if process.returncode else None
 
 
-# -- what it needs
+# -- requirements
 
 
 def _install_debootstrap(home: Path) -> None:
@@ -299,7 +299,7 @@ def _mirror() -> str:
 
 @functools.cache
 def _proxy() -> str:
-    """Return apt's HTTP proxy, which debootstrap does not look for; "" for none."""
+    """Return apt's HTTP proxy, which debootstrap does not look up; "" if none."""
     done = subprocess.run(
         ["apt-config", "dump", "--format=%v", "Acquire::http::Proxy"],
         capture_output=True,
@@ -322,7 +322,7 @@ def _check_space(home: Path, trees: int) -> None:
 
 @functools.cache
 def _as_root() -> tuple[str, ...]:
-    """Return what makes a command run as root."""
+    """Return the prefix that runs a command as root."""
     if os.geteuid() == 0:
         return ()
     if shutil.which("sudo"):
@@ -345,7 +345,7 @@ def _as_root_run(*command: str) -> subprocess.CompletedProcess[str]:
 def _remove(path: Path) -> None:
     if not path.exists():
         return
-    # A name of its own first, so that nobody takes a half removed tree for a whole one.
+    # Rename it first, so that a half removed tree is never taken for a whole one.
     doomed = Path(tempfile.mkdtemp(prefix=f"{path.name}.gone-", dir=path.parent))
     path.rename(doomed / path.name)
     _as_root_run("rm", "-rf", "--one-file-system", str(doomed))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""One test's laboratory: an Asterisk, its witness, and whoever takes part.
+"""One test's laboratory: an Asterisk, its witness, and everybody who takes part.
 
-Owns: the order in which all of it is taken down, and the report of a failed test.
+Owns the order in which all of it is closed, and the report of a failed test.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ AnyPhone = TypeVar("AnyPhone", bound=Phone)
 
 
 class Lab:
-    """What a test holds in its hands; everything it makes is closed with it."""
+    """The laboratory of one test; everything that it creates is closed with it."""
 
     def __init__(
         self, asterisk: Asterisk, *, launch: Callable[..., Program] = run_command
     ) -> None:
         self.asterisk = asterisk
         self._launch = launch
-        #: Whether the phones to come speak and listen. Each that does is a thread that
-        #: sends fifty packets a second: too much for dozens of them.
+        #: Whether phones created from now on speak and listen. Each such phone is a
+        #: thread that sends fifty packets a second: too much for dozens of them.
         self.voices = True
-        #: How long the phones of agents and clients to come stay, in seconds.
+        #: How long phones created from now on exist, in seconds.
         self.lifetime_s = LIFETIME_S
         self.witness = Witness(asterisk.ports.ami)
         self.witness.connect()
@@ -42,7 +42,7 @@ class Lab:
         self._services: list[Service] = []
 
     def agent(self, name: str, *behaviours: Behaviour) -> Agent:
-        """Plug in the phone of one of `config.AGENTS`, such as alice."""
+        """Create the phone of one of `config.AGENTS`, such as alice."""
         return self._keep(
             Agent(
                 self.asterisk,
@@ -54,7 +54,7 @@ class Lab:
         )
 
     def client(self, number: str, *behaviours: Behaviour) -> Client:
-        """Plug in the phone of a client."""
+        """Create the phone of a client."""
         return self._keep(
             Client(
                 self.asterisk,
@@ -75,7 +75,7 @@ class Lab:
         headers: Iterable[str] = (),
         keys_as_rtp: bool = False,
     ) -> Caller:
-        """Have somebody call an extension of [inbound]."""
+        """Let somebody call an extension of [inbound]."""
         return self._keep(
             Caller(
                 self.asterisk,
@@ -93,7 +93,7 @@ class Lab:
     def service(
         self, settings: Mapping[str, Any] | None = None, *, start: bool = True
     ) -> Service:
-        """Run the product beside this Asterisk."""
+        """Start the product beside this Asterisk."""
         service = Service(self.asterisk, settings, launch=self._launch)
         self._services.append(service)
         if start:
@@ -105,10 +105,10 @@ class Lab:
         return phone
 
     def close(self) -> None:
-        """Take everything down; Asterisk itself stays."""
+        """Close everything; Asterisk itself stays."""
         for service in self._services:
             service.close()
-        # The phones are still there to answer the BYEs, so none is sent again later.
+        # The phones still answer the BYEs, so none is repeated later.
         with suppress(LabError):
             self.asterisk.thaw()
             self.asterisk.hang_up_everything()
@@ -117,7 +117,7 @@ class Lab:
         self.witness.close()
 
     def report(self) -> list[tuple[str, str]]:
-        """Tell what everybody saw: titles and texts."""
+        """Return what everybody saw, as titles and texts."""
         sections = [
             (f"Asterisk {self.asterisk.version}: log", self.asterisk.log[-_LOG_TAIL:]),
             ("witness: latest events", self.witness.report()),

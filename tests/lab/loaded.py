@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""What the process that `tests.lab.program` forks has loaded: all but a reactor."""
+"""The imports of the process that `tests.lab.program` forks, without a reactor."""
 
 from __future__ import annotations
 
 import gc
 
-# A collection would write to all of it, and what is written to is copied.
+# A garbage collection would write to all of it, and written memory is copied.
 gc.collect()
 gc.freeze()

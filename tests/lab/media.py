@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The voice and the ear of a phone: RTP with a tone in it, and what came back.
+"""The sound of a phone: RTP with a tone in it, and an analysis of received RTP.
 
-SIPp does the signalling, this the sound, so a test can prove that two people heard
-each other: each voice is a tone of its own. Must not know: SIP, Asterisk.
+SIPp does the signalling, this module the sound, so that a test can prove that two
+people heard each other: each voice is a different tone. Independent of SIP and
+Asterisk.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _FRAME = 160
 _FRAME_S = _FRAME / _RATE
 #: 0.2 s of sound: tones that are multiples of 5 Hz fit into it without a remainder.
 _WINDOW = 1600
-#: A tone is heard when this much of the sound's power is in it.
+#: A tone counts as heard if this much of the sound's power is in it.
 _HEARD = 0.5
 _PCMU = 0
 _TELEPHONE_EVENT = 101
@@ -31,7 +32,7 @@ _EVENT_FRAMES = 5
 
 
 class Media:
-    """One RTP socket: it speaks while it knows to whom, and remembers what it hears.
+    """One RTP socket: it sends a tone once it has an address, and stores sound.
 
     With `speaks` off it does neither.
     """
@@ -54,12 +55,12 @@ class Media:
             self._thread.start()
 
     def speak_to(self, host: str, port: int) -> None:
-        """Speak to this address from now on."""
+        """Send the tone to this address from now on."""
         with self._changed:
             self._remote = (host, port)
 
     def be_silent(self) -> None:
-        """Stop speaking; forget what was heard."""
+        """Stop sending; discard what was received."""
         with self._changed:
             self._remote = None
             self._heard = b""
@@ -70,17 +71,17 @@ class Media:
             self._pending_digits += digits
 
     def close(self) -> None:
-        """Give the socket back."""
+        """Close the socket."""
         self._closed = True
         if self._thread.ident is not None:
             self._thread.join(5)
         self._socket.close()
 
-    # -- what is heard
+    # -- received sound
 
     @property
     def packets_received(self) -> int:
-        """How many RTP packets came, in all calls."""
+        """The number of RTP packets received, in all calls."""
         with self._changed:
             return self._packets
 
@@ -100,7 +101,7 @@ class Media:
         looked_at = -1
         while self.share_of(hertz) < _HEARD:
             with self._changed:
-                # A look costs a little: one in every fifth packet is often enough.
+                # The analysis costs a little: one for every fifth packet is enough.
                 while self._packets < looked_at + 5:
                     if not self._changed.wait(end - time.monotonic()):
                         raise DeadlinePassed(
@@ -120,7 +121,7 @@ class Media:
                 self._listen(left_s)
                 continue
             due += _FRAME_S
-            # After a long pause of this process: go on, do not catch up.
+            # After a long pause of this process continue without catching up.
             due = max(due, time.monotonic() - _FRAME_S)
             with self._changed:
                 remote = self._remote
@@ -150,7 +151,7 @@ class Media:
         stamp = number * _FRAME
         event = _DIGITS.index(digit)
         for step in range(1, _EVENT_FRAMES + 3):
-            # The end is told three times, for it may be lost.
+            # The end is sent three times, as packets may be lost.
             is_end = step >= _EVENT_FRAMES
             duration = min(step, _EVENT_FRAMES) * _FRAME
             body = struct.pack("!BBH", event, 0x80 | 10 if is_end else 10, duration)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Real SIP phones: SIPp as callers, queue members and clients, with a voice each.
+"""Real SIP phones: SIPp as callers, queue members and clients, each with a tone.
 
-Owns: the SIPp processes and what their traces tell. A trace comes through a pipe and
-is read as it is written, so a test can wait for a message instead of for a while.
-Must not know: the product, AMI.
+Owns the SIPp processes and their traces. A trace comes through a pipe and is read as it
+is written, so a test can wait for a message rather than for a time. Independent of the
+product and of AMI.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from tests.lab.scenarios import (
 )
 
 _START_DEADLINE_S = 10.0
-#: No call of a test lasts longer; SIPp ends by itself then.
+#: Maximum duration of a call in a test; SIPp then ends by itself.
 LIFETIME_S = 300
 
-#: Voices: multiples of 5 Hz, and none of them the music on hold.
+#: Tones: multiples of 5 Hz, different from the music on hold.
 _CALLER_HZ = 2000
 _CLIENT_HZ = 1600
 _AGENT_HZ = 700
@@ -59,7 +59,7 @@ class SipMessage:
     sent: bool
     at: datetime.datetime
     start_line: str
-    #: In order, with names as they were written.
+    #: The headers in order, with their names as written.
     headers: tuple[tuple[str, str], ...]
     body: str
 
@@ -126,13 +126,13 @@ def response(
 
 
 class TraceParser:
-    """Cuts SIPp's message trace into messages, whatever the pieces it comes in."""
+    """Cuts SIPp's message trace into messages, however the trace is split."""
 
     def __init__(self) -> None:
         self._buffer = b""
 
     def receive(self, data: bytes) -> list[SipMessage]:
-        """Take bytes; return the messages they complete."""
+        """Take bytes; return the messages that they complete."""
         self._buffer += data
         messages = []
         while found := _HEAD.search(self._buffer):
@@ -191,7 +191,7 @@ class Phone:
         # Opened for reading without waiting; SIPp then opens it for writing at once.
         self._trace = os.open(home / "trace", os.O_RDONLY | os.O_NONBLOCK)
         os.set_blocking(self._trace, True)
-        # Held open, so that the reader does not see an end before SIPp's beginning.
+        # Kept open for writing, so that the reader sees no end before SIPp opens it.
         self._keep_open = os.open(home / "trace", os.O_WRONLY)
         self._process = LabProcess(
             asterisk.tree,
@@ -256,7 +256,7 @@ class Phone:
             self.media.speak_to(host[1], int(port[1]))
 
     def close(self) -> None:
-        """Pull the plug: no BYE, nothing. What was traced stays readable."""
+        """Kill the phone: it sends no BYE. Its trace stays readable."""
         try:
             self._process.kill()
         finally:
@@ -286,7 +286,7 @@ class Phone:
 
     @property
     def exit_code(self) -> int | None:
-        """SIPp's exit code: 0 when all went as SIP allows, None while it runs."""
+        """SIPp's exit code: 0 if the SIP dialogue was correct, None while it runs."""
         return self._process.exit_code
 
     def wait_for_end(self, deadline_s: float = 10.0) -> int:
@@ -308,7 +308,7 @@ class Phone:
             return list(self._messages)
 
     def matching(self, predicate: SipPredicate) -> list[SipMessage]:
-        """Return the messages so far for which the predicate is true."""
+        """Return the messages so far that match the predicate."""
         return [one for one in self.messages if predicate(one)]
 
     @property
@@ -325,7 +325,7 @@ class Phone:
         """Wait for the count-th matching message, old or new, and return it.
 
         Raises:
-            DeadlinePassed: it did not come; the text holds the trace.
+            DeadlinePassed: no such message came; the text holds the trace.
         """
         found = self._look_until(
             lambda: [one for one in self._messages if predicate(one)], count, deadline_s
@@ -340,7 +340,7 @@ class Phone:
     def _look_until(
         self, look: Callable[[], list[SipMessage]], count: int, deadline_s: float
     ) -> list[SipMessage]:
-        """Look again and again, until so many are found or no more can come."""
+        """Check repeatedly, until so many are found or no more can come."""
         end = time.monotonic() + deadline_s
         with self._changed:
             while True:
@@ -349,15 +349,15 @@ class Phone:
                 if is_last_look or len(found) >= count:
                     return found
                 if not self._process.running:
-                    # Nothing more is written: let the reader come to its end.
+                    # SIPp has ended: let the reader reach the end of the trace.
                     self._let_trace_end()
                 self._changed.wait(max(0.0, min(end - time.monotonic(), 0.2)))
 
-    # -- what is heard
+    # -- sound
 
     @property
     def voice_hz(self) -> int:
-        """The tone this phone speaks with."""
+        """The tone of this phone, in hertz."""
         return self.media.hertz
 
     def wait_to_hear(self, other: Phone, deadline_s: float = 5.0) -> None:
@@ -374,7 +374,7 @@ class Phone:
             ) from None
 
     def report(self) -> str:
-        """Tell what the phone saw, and what SIPp complained of, for a person."""
+        """Return what the phone saw, and SIPp's complaints, as text for a person."""
         told = [f"-- {self.name} at {self.slot}, exit code {self.exit_code}"]
         told += [str(one) for one in self.messages]
         with suppress(FileNotFoundError):
@@ -385,10 +385,10 @@ class Phone:
 
 
 class Caller(Phone):
-    """Somebody who calls in.
+    """A person who calls in.
 
-    Keys are pressed by the steps, as SIP INFO; or, with `keys_as_rtp`, when the test
-    says :meth:`press`, as RFC 4733 events.
+    Keys are pressed by the steps, as SIP INFO, or, with `keys_as_rtp`, by the test with
+    :meth:`press`, as RFC 4733 events.
     """
 
     def __init__(
@@ -435,7 +435,7 @@ class Caller(Phone):
 
 
 class CalledPhone(Phone):
-    """A phone that is called; it behaves in turn as it was told."""
+    """A phone that is called; it follows its behaviours in order."""
 
     def __init__(
         self,
@@ -526,7 +526,7 @@ class Client(CalledPhone):
         asterisk.cli(f"database put {config.ROUTE_FAMILY} {number} {slot}")
 
     def close(self) -> None:
-        """Take the number out of the network and pull the plug."""
+        """Remove the number from the network and kill the phone."""
         with suppress(LabError):
             self._asterisk.cli(f"database del {config.ROUTE_FAMILY} {self.number}")
         super().close()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Ports for one laboratory, which no other laboratory on the machine will use.
+"""Ports for one laboratory that no other laboratory on the machine uses.
 
-A block, or a single port, is held by a lock on a file for as long as the process
-lives, and lies below the kernel's ephemeral range, so that neither a second test run
-nor an outgoing connection can take a port between the choice and its use.
+A lock on a file holds a block or a single port as long as the process lives. All ports
+lie below the kernel's ephemeral range, so that neither a second test run nor an
+outgoing connection can take a port between its choice and its use.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _PHONES = 10
 _PHONE_PORTS = 8
 _PHONE_SLOTS = 50
 _RTP = _PHONES + _PHONES + _PHONE_PORTS * _PHONE_SLOTS
-#: Phones use 127.0.0.1, then 127.0.0.2, ...: an address for each round of the slots.
+#: Phones use 127.0.0.1, then 127.0.0.2, ...: one address for each round of the slots.
 _ADDRESSES = 200
 
 
 @attrs.frozen
 class PhoneSlot:
-    """Where one phone is: an address, and the first of its eight ports."""
+    """The place of one phone: an address, and the first of its eight ports."""
 
     host: str
     port: int
@@ -59,7 +59,8 @@ class PortBlock:
                 _is_free(socket.SOCK_STREAM, port) for port in tcp
             ):
                 self._lock = lock
-                #: Unique among the laboratories of this user that are running now.
+                #: The number of this block, unique among the running laboratories of
+                #: this user.
                 self.number = number
                 self.base = base
                 return
@@ -83,7 +84,7 @@ class PortBlock:
 
     @property
     def spare(self) -> int:
-        """TCP port for whatever else a test needs (a proxy, a status page)."""
+        """TCP port for other purposes of a test (a proxy, a status page)."""
         return self.base + 3
 
     @property
@@ -113,12 +114,12 @@ class PortBlock:
         )
 
     def release(self) -> None:
-        """Let others have the block."""
+        """Release the block."""
         self._lock.close()
 
 
 class HeldPort:
-    """One TCP port of 127.0.0.1, for a server that is not of an Asterisk."""
+    """One TCP port of 127.0.0.1, for a server that belongs to no Asterisk."""
 
     def __init__(self) -> None:
         for number in _SINGLE:
@@ -133,7 +134,7 @@ class HeldPort:
         raise LabError("no free port: stop other laboratories")
 
     def release(self) -> None:
-        """Let others have the port."""
+        """Release the port."""
         self._lock.close()
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A child process that cannot outlive the test process, and waiting with a deadline.
+"""A child process that ends with the test process, and waiting with a deadline.
 
-A process must be started from the main thread: the kernel kills it when the thread
-that started it ends.
+A process must be started from the main thread: the kernel kills it when the thread that
+started it ends.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from tests.lab.trees import Programs
 
 _FIRST_PAUSE_S = 0.002
 _LONGEST_PAUSE_S = 0.02
-#: The kernel takes its time over the namespaces of what was killed on a busy machine.
+#: On a busy machine the kernel needs this long to remove a killed process's namespaces.
 _GONE_DEADLINE_S = 20.0
 
 
 def pauses(deadline_s: float) -> Iterator[None]:
     """Yield until the deadline, after pauses of 2 to 20 ms.
 
-    For the few things that can only be asked for: a socket that must appear, a count
-    that must become zero.
+    For the few conditions without an event: a socket that must appear, a count that
+    must become zero.
     """
     end = time.monotonic() + deadline_s
     pause_s = _FIRST_PAUSE_S
@@ -54,7 +54,7 @@ def wait_until(condition: Callable[[], object], deadline_s: float, what: str) ->
 
 
 class LabProcess:
-    """A program of a tree, running."""
+    """A running program of a tree."""
 
     def __init__(
         self,
@@ -130,7 +130,8 @@ class LabProcess:
         try:
             self._popen.wait(5)
         except subprocess.TimeoutExpired:
-            # The program had not begun: take the wrapper, which takes it along.
+            # The program had not begun yet: kill the wrapper, which ends the program,
+            # too.
             self._popen.kill()
             self._popen.wait(_GONE_DEADLINE_S)
 
@@ -140,7 +141,7 @@ class LabProcess:
 
 
 def read_text(path: Path, start: int = 0) -> str:
-    """Return a file's text from a byte offset; "" if there is no such file."""
+    """Return a file's text from a byte offset; "" if the file is missing."""
     try:
         with path.open("rb") as file:
             return _decode(file, start)

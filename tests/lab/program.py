@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 """``callback-queue`` as a process of its own: the command, or a fork of it.
 
-The command takes over a second of a processor to load its modules, hundreds of times in
-the tests. A fork has loaded them already and does nothing but what the command does: it
-has its own memory, process id, arguments, environment and output, and dies of the same
-signals.
+The command takes more than a second of processor time to load its modules, and the
+tests start it hundreds of times. A fork has loaded them already. Otherwise it behaves
+like the command: it has its own memory, process id, arguments, environment and output,
+and ends by the same signals.
 
-Owns: the process that is forked.
+Owns the process that is forked.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _forks = multiprocessing.get_context("forkserver")
 
 
 class Program(Protocol):
-    """The part of `subprocess.Popen` that is needed."""
+    """The used part of `subprocess.Popen`."""
 
     @property
     def pid(self) -> int:
@@ -36,22 +36,22 @@ class Program(Protocol):
 
     @property
     def stdout(self) -> IO[bytes] | None:
-        """What it writes."""
+        """Its output."""
 
     def poll(self) -> int | None:
         """Return the exit code; None while it runs."""
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end; raise TimeoutExpired if it does not come."""
+        """Wait for its end; raise TimeoutExpired if it does not end in time."""
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it."""
 
 
 def run_command(
     arguments: Sequence[str], *, cwd: Path, environment: Mapping[str, str]
 ) -> Program:
-    """Start the command as it is installed; both outputs are one."""
+    """Start the installed command; stdout and stderr are one stream."""
     command = Path(sys.executable).with_name("callback-queue")
     return subprocess.Popen(
         ["setpriv", "--pdeathsig", "KILL", str(command), *arguments],
@@ -64,7 +64,7 @@ def run_command(
 
 
 class Fork:
-    """The command, started by a fork; both outputs are one."""
+    """The command, started by a fork; stdout and stderr are one stream."""
 
     def __init__(
         self, arguments: Sequence[str], *, cwd: Path, environment: Mapping[str, str]
@@ -92,14 +92,14 @@ class Fork:
         return self._process.exitcode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end; raise TimeoutExpired if it does not come."""
+        """Wait for its end; raise TimeoutExpired if it does not end in time."""
         self._process.join(timeout)
         if self._process.exitcode is None:
             raise subprocess.TimeoutExpired("callback-queue", timeout or 0.0)
         return self._process.exitcode
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it."""
         self._process.kill()
 
 
@@ -113,7 +113,7 @@ def _be_the_command(
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
-    # What PYTHONUNBUFFERED and PYTHONWARNINGS are to a new interpreter.
+    # The effect of PYTHONUNBUFFERED and PYTHONWARNINGS on a new interpreter.
     sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
     warnings.simplefilter("default")
     sys.argv = ["callback-queue", *arguments]

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A TCP connection with a test's hand on it: what passes is counted, held or spoiled.
+"""A TCP proxy that counts, holds, cuts or loses messages as the test says.
 
-Stands between the service and Asterisk, on the manager port or on the FastAGI port,
-and knows of what passes only where one message ends. Must not know what any of them
-means.
+It stands between the service and Asterisk, on the manager port or on the FastAGI port.
+It only finds the end of each message and does not interpret any.
 """
 
 from __future__ import annotations
@@ -20,27 +19,27 @@ import attrs
 
 from tests.lab.errors import DeadlinePassed
 
-#: The greeting of the manager is one line; all else ends with an empty one.
+#: The manager's greeting is one line; every other message ends with an empty line.
 AMI_MESSAGE = re.compile(
     rb"\AAsterisk Call Manager/[^\r\n]*\r\n|.*?\r\n\r\n", re.DOTALL
 )
-#: A line, of either side.
+#: A line, in either direction.
 AGI_MESSAGE = re.compile(rb".*?\n", re.DOTALL)
 
 _JOIN_S = 5.0
 
 
 class Way(enum.Enum):
-    """In which direction a message goes."""
+    """The direction of a message."""
 
-    #: From the one who connected: the service on the manager port, Asterisk for AGI.
+    #: From the client: the service on the manager port, Asterisk on the FastAGI port.
     OUT = enum.auto()
-    #: To the one who connected.
+    #: To the client.
     IN = enum.auto()
 
 
 class Fate(enum.Enum):
-    """What becomes of a message."""
+    """What happens to a message."""
 
     PASSES = enum.auto()
     TWICE = enum.auto()
@@ -48,15 +47,15 @@ class Fate(enum.Enum):
     LAST = enum.auto()
     #: Half of it arrives, then the connection breaks.
     HALF = enum.auto()
-    #: It waits, with all behind it in its direction, until :meth:`Proxy.release`.
+    #: It waits until :meth:`Proxy.release`, as does all after it in its direction.
     HELD = enum.auto()
-    #: From it on nothing arrives in either direction, and nobody is told.
+    #: It and all after it, in both directions, are lost without notice.
     LOST = enum.auto()
 
 
 @attrs.define(eq=False)
 class Moment:
-    """The n-th message that matches, and what becomes of it."""
+    """The n-th message that matches, and what happens to it."""
 
     way: Way
     matches: Callable[[bytes], object]
@@ -83,7 +82,7 @@ def holds(*texts: str) -> Callable[[bytes], bool]:
 
 
 class Proxy:
-    """Takes connections on one port of 127.0.0.1 and makes them to another."""
+    """Accepts connections on a port of 127.0.0.1 and connects each to another port."""
 
     def __init__(self, port: int, to_port: int, message: re.Pattern[bytes]) -> None:
         self.port = port
@@ -92,7 +91,7 @@ class Proxy:
         self._moments: list[Moment] = []
         self._always: dict[Way, Fate] = {}
         self._changed = threading.Condition()
-        #: Counts the releases; what is held waits for the next one.
+        #: The number of releases; held messages wait for the next one.
         self._released = 0
         self._closed = False
         self._links: list[_Link] = []
@@ -114,7 +113,7 @@ class Proxy:
         self.close()
 
     def close(self) -> None:
-        """Break every connection and take no more."""
+        """Break every connection and accept no more."""
         self._closed = True
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -125,7 +124,7 @@ class Proxy:
             link.cut()
             link.join()
 
-    # -- what a test says
+    # -- set by the test
 
     def at(
         self,
@@ -135,29 +134,29 @@ class Proxy:
         *,
         count: int = 1,
     ) -> Moment:
-        """Say what becomes of the count-th message from now on that matches."""
+        """Set what happens to the count-th message from now on that matches."""
         moment = Moment(way, matches, fate, count)
         with self._changed:
             self._moments.append(moment)
         return moment
 
     def always(self, way: Way, fate: Fate) -> None:
-        """Say what becomes of every message without a moment of its own."""
+        """Set what happens to every other message."""
         with self._changed:
             self._always[way] = fate
 
     def release(self) -> None:
-        """Let go of all that is held."""
+        """Release everything that is held."""
         with self._changed:
             self._released += 1
             self._changed.notify_all()
 
     @property
     def connections(self) -> int:
-        """How many connections were made so far."""
+        """The number of connections so far."""
         return len(self._links)
 
-    # -- what passes
+    # -- used by the links
 
     def _accept(self) -> None:
         while not self._closed:
@@ -168,7 +167,7 @@ class Proxy:
             try:
                 server = socket.create_connection(("127.0.0.1", self._to_port))
             except OSError:
-                # Nobody is there: whoever came is sent away.
+                # Nobody listens there, so the client is disconnected.
                 client.close()
                 continue
             self._links.append(_Link(self, client, server))
@@ -182,7 +181,7 @@ class Proxy:
         return messages, data
 
     def fate_of(self, way: Way, message: bytes) -> Fate:
-        """Say what becomes of a message that has just come."""
+        """Return what happens to a message that has just arrived."""
         with self._changed:
             for moment in self._moments:
                 if moment.way is way and moment.left and moment.matches(message):
@@ -238,7 +237,7 @@ class _Link:
                 messages, unread = self._proxy.cut_into_messages(unread + data)
                 for message in messages:
                     self._carry(way, message, sink)
-        # One side is gone. A link that is lost tells nobody.
+        # One side has closed. A link that is lost does not pass this on.
         if not self._lost:
             self.cut()
 

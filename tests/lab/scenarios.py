@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """SIPp scenarios, made from what a person does with a phone.
 
-Owns: the translation of :class:`Ring`, :class:`Press` and their like into SIPp's XML.
-Must not know: processes, ports in use, Asterisk. All waiting is inside SIPp. A pause
-is written as "wait for BYE, at most so long", because a person notices at once when
-the other side hangs up, and SIPp takes a BYE during ``<pause>`` for a fault.
+Translates :class:`Ring`, :class:`Press` and similar steps into SIPp's XML. Independent
+of processes, ports in use and Asterisk. All waiting is inside SIPp. A pause is written
+as "wait for BYE, at most so long", because a person notices at once when the other side
+hangs up, and SIPp reports a BYE during ``<pause>`` as a fault.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Press:
 
 @attrs.frozen
 class HangUp:
-    """Put the receiver down."""
+    """Hang up."""
 
     after_ms: int = 300
 
@@ -44,9 +44,9 @@ class Answer:
 
     ring_ms: int = 100
     steps: tuple[Step, ...] = ()
-    #: Say that it rings; else nothing is heard of it before the answer.
+    #: Whether it sends 180; else it sends nothing before the answer.
     tells: bool = True
-    #: Keys are pressed when the test says so, as RFC 4733 events.
+    #: Whether the test presses keys, as RFC 4733 events.
     keys_as_rtp: bool = False
 
 
@@ -83,7 +83,7 @@ Behaviour = Answer | NoAnswer | Refuse | Forward
 
 @attrs.frozen(kw_only=True)
 class CallerId:
-    """What a caller's INVITE says of the caller."""
+    """What a caller's INVITE says about the caller."""
 
     number: str
     name: str = ""
@@ -111,9 +111,9 @@ def _display(name: str) -> str:
     return f'"{quoted}" '
 
 
-# -- what SIPp is told
+# -- SIPp's XML
 
-# The sound itself is not SIPp's: see tests.lab.media.
+# The sound does not come from SIPp: see tests.lab.media.
 _SDP = """\
 v=0
 o=phone 1 1 IN IP[local_ip_type] [local_ip]
@@ -129,8 +129,8 @@ _SDP_WITH_EVENTS = _SDP.replace("AVP 0", "AVP 0 101").replace(
 )
 
 _CONTACT = "Contact: <sip:phone@[local_ip]:[local_port]>"
-# SIPp's own [branch] and [pid] are the same in every process that is the first of its
-# namespace, and Asterisk would take a new BYE for one it has answered already.
+# SIPp's [branch] and [pid] are the same in every first process of a namespace, and
+# Asterisk would take a new BYE for one that it has answered already.
 _OWN_TAG = "[unique]-[call_number]"
 
 
@@ -186,7 +186,7 @@ def _attributes(options: dict[str, str]) -> str:
 
 @attrs.frozen
 class _Dialog:
-    """The headers of a request of our own inside the call."""
+    """The headers of a request that we send inside the call."""
 
     ours: str
     theirs: str
@@ -248,7 +248,7 @@ def _talk(script: _Script, dialog: _Dialog, steps: Iterable[Step], end: str) -> 
             case HangUp(after_ms):
                 _wait_for_bye(script, got_bye, after_ms)
                 script.send(dialog.request(script, "BYE", []), retrans="500")
-                # Both may hang up at the same moment.
+                # Both sides may hang up at the same moment.
                 script.receive(request="BYE", optional="true", next=got_bye)
                 script.receive(response="481", optional="true", next=end)
                 script.receive(response="200", next=end)
@@ -383,7 +383,7 @@ def _behave(script: _Script, behaviour: Behaviour, end: str) -> None:
                 body=_SDP_WITH_EVENTS if keys_as_rtp else _SDP,
                 retrans="500",
             )
-            # A CANCEL that crossed the answer is answered, and changes nothing.
+            # A CANCEL that crossed the answer is answered and has no effect.
             crossed = script.new_label()
             acked = script.new_label()
             script.receive(request="CANCEL", optional="true", next=crossed)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The product, run the way a user runs it: a settings file and a command.
+"""The product, run as a user runs it: a settings file and a command.
 
-Owns: the process ``callback-queue run`` and its log. Must not know: anything of the
-product but its command line, its settings file, its log lines and its exit codes.
+Owns the process ``callback-queue run`` and its log. Of the product it uses only the
+command line, the settings file, the log lines, the control socket and the exit codes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LogLine = Mapping[str, Any]
 
 
 def says(pattern: str, **fields: object) -> Callable[[LogLine], object]:
-    """Return a predicate: a log line whose message and fields are these."""
+    """Return a predicate: a log line with this message and these fields."""
     compiled = re.compile(pattern)
 
     def matches(line: LogLine) -> bool:
@@ -50,7 +50,7 @@ def says(pattern: str, **fields: object) -> Callable[[LogLine], object]:
 
 
 class CommandResult:
-    """What one ``callback-queue`` command answered."""
+    """The result of one ``callback-queue`` command."""
 
     def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
         self.exit_code = done.returncode
@@ -74,8 +74,8 @@ class CommandResult:
 class Service:
     """One ``callback-queue run`` beside one Asterisk.
 
-    The settings, the database and the socket stay over :meth:`kill` and
-    :meth:`start`, as on a real machine.
+    The settings, the database and the socket survive :meth:`kill` and :meth:`start`, as
+    on a real machine.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Service:
     # -- settings
 
     def write_settings(self, changes: Mapping[str, Any] | None = None) -> None:
-        """Write the settings file, with these changes on top of the present ones."""
+        """Write the settings file: the current settings with these changes."""
         self.settings = merged(self.settings, changes or {})
         self.config.write_text(yaml.safe_dump(self.settings, sort_keys=False))
 
@@ -119,7 +119,7 @@ class Service:
         """Send SIGHUP: load the settings again."""
         self._signal(signal.SIGHUP)
 
-    # -- its life
+    # -- start and stop
 
     def start(self, *, ready: bool = True) -> None:
         """Start it; by default wait until it knows Asterisk and every queue.
@@ -143,7 +143,7 @@ class Service:
             self.wait_until_ready()
 
     def _provide_database(self) -> None:
-        # To make its tables takes the service longer than all else at its start.
+        # Creating its tables takes the service longer than the rest of its start.
         file = self.home / _DATABASE
         if self.settings["database"]["url"] != f"sqlite:///{file}" or file.exists():
             return
@@ -157,7 +157,7 @@ class Service:
         shutil.copy(file, empty)
 
     def wait_until_ready(self, deadline_s: float = _READY_DEADLINE_S) -> None:
-        """Wait until it says that it is connected and sees its queues.
+        """Wait until it reports that it is connected and sees its queues.
 
         Raises:
             LabError: it ended; the text holds what it said.
@@ -179,7 +179,7 @@ class Service:
 
     @property
     def running(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     @property
@@ -199,21 +199,21 @@ class Service:
         return self.wait(deadline_s)
 
     def order_to_stop(self) -> None:
-        """Send SIGTERM and do not wait."""
+        """Send SIGTERM without waiting."""
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it at once (kill -9)."""
+        """Kill it (SIGKILL)."""
         if self._process is not None:
             self._process.kill()
             self.wait(_STOP_DEADLINE_S)
 
     def freeze(self) -> None:
-        """Stop the process in its tracks (SIGSTOP): connections stay open."""
+        """Freeze the process (SIGSTOP): connections stay open."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen process go on (SIGCONT)."""
+        """Let a frozen process continue (SIGCONT)."""
         self._signal(signal.SIGCONT)
 
     def wait(self, deadline_s: float) -> int:
@@ -230,7 +230,7 @@ class Service:
         return code
 
     def close(self) -> None:
-        """End it, however it is."""
+        """End it in any state."""
         self.kill()
 
     def _signal(self, number: signal.Signals) -> None:
@@ -251,9 +251,9 @@ class Service:
 
     @property
     def lines(self) -> list[LogLine]:
-        """Every log line so far, of all its lives.
+        """All log lines so far, of all its runs.
 
-        What is no JSON, such as a crash of the interpreter, has level "raw".
+        Lines without JSON, such as a crash of the interpreter, have level "raw".
         """
         with self._changed:
             return list(self._lines)
@@ -287,7 +287,7 @@ class Service:
         )
 
     def report(self) -> str:
-        """Tell the log for a person to read."""
+        """Return the log as text for a person."""
         return "\n".join(
             f"{line.get('time', '')} {line.get('level', '')} {line.get('message', '')}"
             + (f"\n{line['traceback']}" if "traceback" in line else "")
@@ -297,7 +297,7 @@ class Service:
     # -- its commands
 
     def cli(self, *arguments: str) -> CommandResult:
-        """Run ``callback-queue ARGUMENTS --config FILE`` and return what it said."""
+        """Run ``callback-queue ARGUMENTS --config FILE`` and return its result."""
         done = subprocess.run(
             [str(_program()), *arguments, "--config", str(self.config)],
             stdin=subprocess.DEVNULL,
@@ -310,11 +310,11 @@ class Service:
         )
         return CommandResult(done)
 
-    # -- what it answers: what the commands print with --json, without a process for
-    #    each, of which there would be more than of all else
+    # -- its answers: the same as of commands with --json, but without a process for
+    # each, as there would be hundreds
 
     def ask(self, command: str, **arguments: Any) -> Any:
-        """Ask the running service as a command does.
+        """Send a command to the running service, as the command line does.
 
         Raises:
             OSError: it does not run.
@@ -341,16 +341,16 @@ class Service:
             return None
 
     def tasks(self, **filters: str) -> Any:
-        """Return the tasks, those that ended too, the latest first."""
+        """Return the tasks, including ended ones, the latest first."""
         return self.ask("tasks.list", all=True, **filters)
 
     def task(self, task_id: int) -> Any:
-        """Return a task with its attempts and its story."""
+        """Return a task with its attempts and events."""
         return self.ask("tasks.show", id=task_id)
 
 
 def default_settings(asterisk: Asterisk, home: Path) -> dict[str, Any]:
-    """Return settings that fit the laboratory; what is not here has its default."""
+    """Return settings for the laboratory; all others have their defaults."""
     return {
         "ami": {
             "host": "127.0.0.1",
@@ -361,7 +361,7 @@ def default_settings(asterisk: Asterisk, home: Path) -> dict[str, Any]:
         "fastagi": {"listen": "127.0.0.1", "port": asterisk.ports.agi},
         "database": {"url": f"sqlite:///{home / _DATABASE}"},
         "control": {"socket": str(home / "control.sock")},
-        # It tells of the calls of other tests.
+        # Asterisk's log still has the calls of other tests.
         "history": {
             "enabled": False,
             "queue_log": str(asterisk.home / "log/queue_log"),
@@ -377,7 +377,7 @@ def default_settings(asterisk: Asterisk, home: Path) -> dict[str, Any]:
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the base with the changes laid over it, section by section."""
+    """Return the base with the changes applied, section by section."""
     result = dict(base)
     for key, value in changes.items():
         old = result.get(key)
@@ -392,7 +392,7 @@ def _program() -> Path:
 
 
 def _environment() -> dict[str, str]:
-    # Every warning of the product is shown, and none of them may go unseen.
+    # Every warning of the product is shown and fails the test.
     return {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default"}
 
 

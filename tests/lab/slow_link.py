@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""A TCP connection to a server that is far away: every byte arrives later.
+"""A TCP proxy that delays every byte, like a server far away.
 
-Stands between the service and a database server. Bytes keep their order and do not
+It stands between the service and a database server. Bytes keep their order and do not
 wait for each other, as on a long line.
 """
 
@@ -21,10 +21,10 @@ _JOIN_S = 5.0
 
 
 class SlowLink:
-    """Takes connections on a port of 127.0.0.1 and makes them to another.
+    """Accepts connections on a port of 127.0.0.1 and connects each to another port.
 
     Args:
-        to_port: of the server, on 127.0.0.1.
+        to_port: the server's port, on 127.0.0.1.
         round_trip_s: from a question to its answer, beyond what the server needs.
     """
 
@@ -49,7 +49,7 @@ class SlowLink:
         self.close()
 
     def close(self) -> None:
-        """Break every connection and take no more."""
+        """Break every connection and accept no more."""
         for one in (self._listener, *self._sockets):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -70,7 +70,7 @@ class SlowLink:
                 try:
                     server = socket.create_connection(("127.0.0.1", self._to_port))
                 except OSError:
-                    # Nobody is there: whoever came is sent away.
+                    # Nobody listens there, so the client is disconnected.
                     client.close()
                     continue
                 for one in (client, server):
@@ -100,7 +100,7 @@ class _Line:
     )
 
     def deliver(self) -> None:
-        """Hand over each part when its time has come; nothing is the end."""
+        """Send each part when its time has come; no bytes mean the end."""
         while True:
             arrives_at, data = self.on_the_way.get()
             time.sleep(max(0.0, arrives_at - time.monotonic()))

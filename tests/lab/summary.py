@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Pytest hooks that say at the end how many tests met which real Asterisk.
+"""Pytest hooks that print at the end how many tests ran on which real Asterisk.
 
-They live in the process that prints the summary, which under xdist collects nothing
-and starts no Asterisk: all it knows of a test comes with the test's report.
+They run in the process that prints the summary. Under xdist it collects nothing and
+starts no Asterisk, so all facts about a test come with the test's report.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 
 from tests.lab.trees import lab_home
 
-#: Names of the properties that tests/asterisk puts on its reports.
+#: Names of the properties that tests/asterisk adds to its reports.
 MAJOR = "asterisk-major"
 VERSION = "asterisk-version"
 

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Where the programs of the laboratory live, and how one of them is run.
+"""Where the programs of the laboratory are, and how to run one of them.
 
-Owns: the choice between the machine's own Asterisk and an installed tree, and the
-wrapping of a command so that it runs inside the tree, sees the machine's /tmp and
-/dev, and dies with the process that started it. Must not know: what the programs are
-for.
+Owns the choice between the machine's own Asterisk and an installed tree, and the
+wrapping of a command: it runs inside the tree, sees the machine's /tmp and /dev, and
+ends with the process that started it. Independent of what the programs are for.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ import attrs
 from tests.harness.ram import ram
 from tests.lab.errors import LabError
 
-#: Everything that both sides of a chroot must see lives below here: both see /tmp and
-#: /dev. It is also short: the path of a Unix socket may not be longer than 107 bytes.
+#: The directory of everything that both sides of a chroot must see: both see /tmp and
+#: /dev. The name is short, as a Unix socket's path has at most 107 bytes.
 SHARED = ram()
 
 #: Debian keeps PostgreSQL's programs off the PATH, as there may be several versions.
@@ -36,10 +35,11 @@ _MODULE_GLOBS = (
     "usr/lib*/asterisk/modules",
     "usr/local/lib*/asterisk/modules",
 )
-#: Where the documentation (Asterisk does not start without) and the prompts are.
+#: Where the documentation and the prompts are. Asterisk does not start without
+#: documentation.
 _DATA = ("usr/share/asterisk", "var/lib/asterisk")
 
-# First argument: the tree. The mounts are in a namespace of their own and go with it.
+# First argument: the tree. The mounts are in a namespace and end with it.
 _ENTER = """
 mount --bind /tmp "$1/tmp"
 mount -t proc proc "$1/proc"
@@ -47,8 +47,8 @@ mount --rbind /dev "$1/dev"
 exec chroot "$@"
 """
 
-# The same, for programs that refuse to run as root: only below a real root, not in a
-# chroot, may a user who is root of a namespace stop to be it.
+# The same for programs that refuse to run as root: the root user of a namespace can
+# become another user only below a real root, not in a chroot.
 _ENTER_AS_USER = """
 mount --bind "$1" "$1"
 cd "$1"
@@ -68,7 +68,7 @@ _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
     "HOME": str(SHARED),
-    # SIPp's screen wants a terminal type even when nobody looks at it.
+    # SIPp's screen needs a terminal type even without a terminal.
     "TERM": "xterm",
 }
 
@@ -83,13 +83,13 @@ def lab_home() -> Path:
 
 @attrs.frozen(kw_only=True)
 class Programs:
-    """Where programs are: in a directory to chroot into, or on the machine itself."""
+    """The place of programs: a directory to chroot into, or the machine itself."""
 
-    #: None: they are on the PATH.
+    #: None: they are on the machine's PATH.
     root: Path | None
 
     def command(self, *argv: str, as_root: bool = True) -> list[str]:
-        """Wrap a command so that it runs in this tree and dies with its parent.
+        """Wrap a command so that it runs in this tree and ends with its parent.
 
         Args:
             argv: the command.
@@ -128,7 +128,7 @@ class Tree(Programs):
     """One installed Asterisk, together with SIPp."""
 
     major: int
-    #: What the binary says of itself, such as ``22.10.1``.
+    #: The version that the binary reports, such as ``22.10.1``.
     version: str
 
     def modules(self) -> Path:
@@ -188,7 +188,7 @@ def find_server(name: str) -> tuple[Programs, Path]:
         Where it is, and the server's own path there.
 
     Raises:
-        LabError: it is nowhere; the text names the command that installs it.
+        LabError: it is not there; the text names the command that installs it.
     """
     tree = lab_home() / "databases"
     for root in (None, tree):
@@ -214,7 +214,7 @@ def _version_of(command: Sequence[str]) -> str | None:
 
 @functools.cache
 def _namespace_options() -> tuple[str, ...]:
-    """Say how `unshare` may mount and chroot: as root, or as root of a namespace."""
+    """Return how `unshare` may mount and chroot: as root, or as root of a namespace."""
     if os.geteuid() == 0:
         return ()
     mapped = ("--map-root-user",)

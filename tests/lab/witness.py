@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """An independent witness of what Asterisk did: every AMI event, as pyst2 reads it.
 
-It shares no code with the product, so that both cannot be wrong in the same way.
-pyst2 reads in threads of its own; a repeated header keeps its last value only. It takes
-its bytes one by one from the socket, so slowly that a dozen calls leave it seconds
-behind: here it takes what is there.
+It shares no code with the product, so that no fault is in both.
+
+pyst2 reads in threads; of a repeated header it keeps only the last value. It reads its
+socket byte by byte, so slowly that with a dozen calls it is seconds late. So this
+module gives it a buffer.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ from tests.lab.config import WITNESS, ManagerUser
 from tests.lab.errors import DeadlinePassed, LabError
 
 _LONGEST_REPORT = 40
-#: How long to wait for the answer to an action.
+#: Time limit for the answer to an action, in seconds.
 ANSWER_S = 30.0
 
-#: What a report leaves out: it is long, and seldom the point.
+#: Events that a report leaves out: they are long and rarely relevant.
 _CHATTER = {"VarSet", "Newexten", "RTCPSent", "RTCPReceived", "TestEvent"}
 _CHATTER_HEADERS = {
     "Event",
@@ -55,7 +56,7 @@ class Seen:
     headers: Mapping[str, str]
     #: Seconds on the monotonic clock.
     at: float
-    #: The same moment as phones and Asterisk write it.
+    #: The same moment in the format of phones and Asterisk.
     clock: datetime.datetime
 
     def __getitem__(self, header: str) -> str:
@@ -93,7 +94,7 @@ class _Link:
         self.write = raw.write
         self.flush = raw.flush
         self.fileno = raw.fileno
-        # Not that of the buffer, which waits until nobody reads any more.
+        # Not the buffer's close, which waits until nobody reads any more.
         self.close = raw.close
 
     def __iter__(self) -> Iterator[bytes]:
@@ -101,7 +102,7 @@ class _Link:
 
 
 class _Responses(queue.Queue[Any]):
-    """pyst2's responses; it would wait for one for ever."""
+    """pyst2's responses; pyst2 itself would wait for one without limit."""
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         try:
@@ -123,12 +124,12 @@ class _Manager(Manager):  # type: ignore[misc]
 
     def message_loop(self) -> None:
         super().message_loop()
-        # Whoever asks at this moment is not counted yet among those who are told.
+        # A thread that asks at this moment is not counted yet among those to notify.
         self._response_queue.put(None)
 
 
 class Witness:
-    """A logged-in AMI session that remembers every event since :meth:`clear`."""
+    """A logged-in AMI session that stores every event since :meth:`clear`."""
 
     def __init__(self, port: int, user: ManagerUser = WITNESS) -> None:
         self._port = port
@@ -152,7 +153,7 @@ class Witness:
         self.close()
 
     def connect(self) -> None:
-        """Log in; whatever happens from now on is seen.
+        """Log in; every event from now on is stored.
 
         Raises:
             LabError: Asterisk is not there, or refuses the witness.
@@ -168,12 +169,12 @@ class Witness:
         self._manager = manager
 
     def close(self) -> None:
-        """End the session; what was seen stays."""
+        """End the session; stored events stay."""
         manager, self._manager = self._manager, None
         if manager is None:
             return
-        # Not pyst2's logoff: it waits for ever for an answer of a frozen Asterisk, and
-        # fails when the answer is quick. An end of the stream stops all its threads.
+        # Not pyst2's logoff: it waits without limit for an answer of a frozen Asterisk,
+        # and fails if the answer is fast. The end of the stream stops all its threads.
         with (
             suppress(OSError, ValueError),
             socket.socket(fileno=os.dup(manager._sock.fileno())) as link,
@@ -185,7 +186,7 @@ class Witness:
 
     @property
     def connected(self) -> bool:
-        """Whether the session is still there; it ends with Asterisk."""
+        """Whether the session is still open; it ends with Asterisk."""
         return self._manager is not None and self._manager.connected()
 
     # -- what happened
@@ -208,7 +209,7 @@ class Witness:
     def matching(
         self, predicate: Predicate, among: list[Seen] | None = None
     ) -> list[Seen]:
-        """Return the events seen so far for which the predicate is true."""
+        """Return the events so far that match the predicate."""
         among = self.events() if among is None else among
         return [one for one in among if predicate(one)]
 
@@ -239,22 +240,22 @@ class Witness:
         )
 
     def fence(self, deadline_s: float = 10.0) -> None:
-        """Wait until every event raised before this moment has been seen."""
+        """Wait until every event raised before this moment has been received."""
         token = f"{id(self)}-{next(self._numbers)}"
         self.action("UserEvent", UserEvent="LabFence", Token=token)
         self.wait_for(event("UserEvent", Token=token), deadline_s)
 
     def clear(self) -> None:
-        """Forget everything seen so far."""
+        """Discard all events so far."""
         with self._changed:
             self._seen.clear()
 
     def report(self, most: int = _LONGEST_REPORT) -> str:
-        """Tell the latest events for a person to read, without the chatter."""
+        """Return the latest relevant events as text for a person."""
         told = [one for one in self.events() if one.name not in _CHATTER]
         return "\n".join(str(one) for one in told[-most:])
 
-    # -- what a test itself asks of Asterisk
+    # -- actions of the test itself
 
     def action(self, name: str, **headers: str | list[str]) -> dict[str, str]:
         """Send an action and return its response's headers.
@@ -265,13 +266,13 @@ class Witness:
         manager = self._manager
         if manager is None:
             raise LabError("the witness is not connected")
-        # pyst2 fills in the mapping it is given, and matches replies by order only.
+        # pyst2 changes the mapping it is given, and matches responses by order only.
         wanted: dict[str, str | list[str]] = {"Action": name, **headers}
         try:
             with self._one_action:
                 response = manager.send_action(wanted)
         except ManagerException as error:
-            # An answer that comes later would be taken for that of the next action.
+            # A late response would be taken for that of the next action.
             self.close()
             raise LabError(f"{name}: {error}") from error
         answer = dict(response.headers)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What a real Asterisk said, and the programs that recorded it."""
+"""Output of a real Asterisk, and the programs that recorded it."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 r"""Dialogues recorded from a real Asterisk, as both sides' bytes.
 
-The first line of a file says which Asterisk spoke and what about. Then one line of
+The first line of a file names the Asterisk and the subject. Then one line of
 the dialogue per line, without its CRLF: ``<`` is Asterisk's, ``>`` the client's, and
 ``x`` says that Asterisk closed the connection. ``\x20`` is a byte in hexadecimal.
 """
@@ -19,7 +19,7 @@ _BYTE = re.compile(rb"\\x([0-9a-f]{2})")
 
 @attrs.frozen
 class Turn:
-    """What one side said before the other spoke again."""
+    """The bytes of one side until the other sends again."""
 
     from_asterisk: bool
     data: bytes
@@ -36,12 +36,12 @@ class Dialogue:
 
     @property
     def from_asterisk(self) -> bytes:
-        """Everything Asterisk said."""
+        """All bytes from Asterisk."""
         return b"".join(turn.data for turn in self.turns if turn.from_asterisk)
 
     @property
     def from_client(self) -> bytes:
-        """Everything the client said."""
+        """All bytes from the client."""
         return b"".join(turn.data for turn in self.turns if not turn.from_asterisk)
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The recorded histories, and how each call in them went.
+"""The recorded histories, and how each call in them ended.
 
-``histories/`` holds what Asterisk 22 and 16 wrote while these calls were made, one
-after another, in this order: the first by 49301110001, the second by 49301110002.
-Every call but those to ``internal`` contexts came in to the context ``inbound``.
+``histories/`` has what Asterisk 22 and 16 wrote while these calls were made, one after
+another, in this order: the first by 49301110001, the second by 49301110002. Every call
+except those to ``internal`` contexts came in to the context ``inbound``.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tests.lab.config import FREEPBX_CDR
 
 HISTORIES: Final = Path(__file__).with_name("histories")
 VERSIONS: Final = ("22.10", "16.28")
-#: A moment after everything that was recorded, or is made up, in epoch seconds.
+#: A moment after all recorded and invented calls, in epoch seconds.
 LATER: Final = 4e9
 
-#: Columns of ``freepbx.csv``, and of FreePBX's table ``cdr`` as far as Asterisk fills
-#: it.
+#: The columns of ``freepbx.csv``, which are those columns of FreePBX's table ``cdr``
+#: that Asterisk fills.
 FREEPBX: Final = list(FREEPBX_CDR)
 
 QUEUES: Final = CountingRules(queues=frozenset({"support", "sales"}))
@@ -40,10 +40,10 @@ INBOUND: Final = CountingRules(queues=QUEUES.queues, contexts=frozenset({"inboun
 
 @frozen
 class Made:
-    """A call that was made, and what each history makes of it.
+    """A recorded call, and its outcome in each history.
 
-    Empty: the history does not know of it. The outcomes of the CDRs are those where
-    every call from ``inbound`` counts.
+    Empty: the history lacks the call. The outcomes of the CDRs apply if every call from
+    ``inbound`` counts.
     """
 
     what: str
@@ -57,7 +57,7 @@ MADE: Final = (
     Made("queue times out", "missed", "missed"),
     Made("one queue after another", "missed", "missed", "sales"),
     Made("then an extension, which nobody answers", "missed", "missed"),
-    # What comes after the queue is not in queue_log.
+    # queue_log lacks what happens after the queue.
     Made("then an extension, which is answered", "missed", "answered"),
     Made("then voicemail", "missed", "missed"),
     Made("hangs up in a menu", "", "missed"),
@@ -80,18 +80,18 @@ MADE: Final = (
     Made("half of a Local channel hangs up", "missed", "missed"),
     Made("a member behind a Local channel answers", "answered", "answered"),
     Made("hangs up while such a member rings", "missed", "missed"),
-    # A history does not say that the number was withheld.
+    # No history shows that the number was withheld.
     Made("withholds the number, in a menu", "", "missed"),
-    # The request is in the store: the same call is not taken in twice.
+    # The request is in the store, and the same call adds no second one.
     Made("key 1, is called back", "missed", "missed"),
-    # Whoever kills Asterisk gets no CDR.
+    # A killed Asterisk writes no CDR.
     Made("waits while Asterisk is killed", "missed", ""),
 )
 NUMBERS: Final = [f"49301110{number:03}" for number in range(1, len(MADE) + 1)]
 
 
 def client_key(number: str) -> str:
-    """Return the number if it may be a client's."""
+    """Return the number if it can be a client's."""
     return number if re.fullmatch(r"[0-9]{5,}", number) else ""
 
 
@@ -99,7 +99,7 @@ def judged(
     calls: Sequence[PastCall],
     rules: CountingRules = INBOUND,
 ) -> Judged:
-    """Judge calls as the service does."""
+    """Judge calls in the same way as the service."""
     return judge(
         calls,
         rules,
@@ -109,7 +109,7 @@ def judged(
 
 
 def outcomes(found: Judged) -> dict[str, set[str]]:
-    """Return what became of each client's calls."""
+    """Return the outcome of each client's calls."""
     outcomes: dict[str, set[str]] = {}
     for ended in found.known:
         if ended.key:
@@ -150,7 +150,7 @@ def _from_csv(version: str, name: str, columns: Sequence[str] = ()) -> list[Past
 def make_cdr_table(
     path: Path, rows: Sequence[Sequence[object]], columns: Sequence[str] = FREEPBX
 ) -> None:
-    """Make a table as FreePBX has it, and fill it."""
+    """Create a table like FreePBX's, and fill it."""
     with closing(sqlite3.connect(path)) as conn, conn:
         conn.execute(f"CREATE TABLE cdr (calldate DATETIME, {', '.join(columns[1:])})")
         marks = ", ".join("?" * len(columns))

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Records what Asterisk says of whole calls.
+"""Records the manager messages of whole calls.
 
 ``python -m tests.recordings.record_callbacks 22`` plays each scenario of
-`tests.emulator.scenarios` with real phones on the laboratory's Asterisk and
-writes what a manager user with the service's rights hears into ``dialogues/``. Events
-that no part of the service or of its tests reads are left out, or a recording would be
-five times as long.
+`tests.emulator.scenarios` with real phones on the laboratory's Asterisk. It writes what
+a manager user with the service's rights receives into ``dialogues/``. Events that
+neither the service nor its tests read are left out; otherwise a recording would be five
+times as long.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ _KEPT = frozenset(
     b" DeviceStateChange UserEvent CoreShowChannel CoreShowChannelsComplete"
     b" QueueEntry".split()
 )
-#: Devices whose changes are left out.
+#: Devices whose state changes are left out.
 _OTHER_DEVICES = (b"Device: Queue:", b"Device: Local/", b"Device: PJSIP/trunk")
 _LONGEST_S = 60.0
 
 
 class Recorder:
-    """A manager connection that keeps every byte Asterisk says."""
+    """A manager connection that stores every byte from Asterisk."""
 
     def __init__(self, asterisk: Asterisk) -> None:
         user = asterisk.service_user
@@ -77,7 +77,7 @@ class Recorder:
         self._socket.close()
 
     def begin(self) -> None:
-        """Forget what was said so far."""
+        """Discard what was stored so far."""
         self._mark = len(self._data)
 
     def send(self, action: str, *headers: str, **named: str) -> bytes:
@@ -94,7 +94,7 @@ class Recorder:
                 raise SystemExit(f"{text!r} did not come: {self._data[self._mark :]!r}")
 
     def messages(self) -> list[bytes]:
-        """Return what was said since :meth:`begin` and is worth keeping."""
+        """Return the relevant messages since :meth:`begin`."""
         said = self._data[self._mark :].split(b"\r\n\r\n")
         return [message for message in said if message and _is_kept(message)]
 
@@ -113,7 +113,7 @@ def _is_kept(message: bytes) -> bool:
 
 
 class Service:
-    """A FastAGI server that says one thing to everybody."""
+    """A FastAGI server that gives the same answer to every caller."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -220,7 +220,7 @@ def record_callback(asterisk: Asterisk, scenario: CallbackScenario) -> bytes:
 
 
 def record_channels(asterisk: Asterisk) -> bytes:
-    """Ask for the channels at each stage of a callback; return the recording."""
+    """Request the channels at each stage of a callback; return the recording."""
     turns = []
     with _callback(asterisk, CHANNELS) as (recorder, _sent):
         began = time.monotonic()
@@ -235,7 +235,7 @@ def record_channels(asterisk: Asterisk) -> bytes:
 
 
 def record_line(asterisk: Asterisk) -> bytes:
-    """Let callers and callbacks join one line; return what was said of their places."""
+    """Let callers and callbacks join one line; return the positions' messages."""
     asterisk.set_queues([config.Queue(name="support")])
     priorities = {joins.priority for joins in LINE if joins.priority}
     asterisk.set_dialplan(
@@ -316,7 +316,7 @@ def _wait_for_the_end(asterisk: Asterisk) -> None:
     end = time.monotonic() + _LONGEST_S
     while asterisk.channels() and time.monotonic() < end:
         time.sleep(0.1)
-    # The last device states come from threads of their own.
+    # The last device states come from other threads.
     time.sleep(0.5)
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""A day of calls by chance, as queue_log and CDRs have it, and what is true of it.
+"""A day of random calls, as queue_log and as CDRs, and the true outcome of each.
 
-Each call is written down in the two forms a real Asterisk was recorded to use; what is
-to come of it is kept apart, so nothing here is learnt from what reads it. The day has
-a midnight, the night on which clocks are set back, a death of Asterisk, and logs that
+Each call is written in the two recorded formats of a real Asterisk. The true outcomes
+are kept apart from them, so nothing here follows from the code under test. The day has
+a midnight, the night on which clocks are set back, a crash of Asterisk, and logs that
 were rotated in each of the usual ways.
 """
 
@@ -29,11 +29,11 @@ from tests.recordings.past_calls import FREEPBX
 BEGIN: Final = int(datetime(2026, 10, 24, 20, tzinfo=UTC).timestamp())
 LENGTH_S: Final = 26 * 3600
 ZONE: Final = ZoneInfo("Europe/Berlin")
-#: Asterisk dies, and is back a minute later.
+#: Asterisk crashes, and is back a minute later.
 DEATH: Final = BEGIN + 9 * 3600
 SUCCESS_S: Final = 5
 
-#: Kinds of calls with how often each comes.
+#: Kinds of calls, with the weight of each.
 KINDS: Final = {
     "hangs up": 24,
     "runs out": 8,
@@ -54,26 +54,26 @@ KINDS: Final = {
 @attrs.define
 class _Client:
     number: str
-    #: Calls that were missed and not made good yet: id and end.
+    #: Missed calls without a later success: id and end.
     missed: list[str] = attrs.field(factory=list)
 
 
 @attrs.define
 class Day:
-    """What happened, in both forms, and the truth."""
+    """The calls of the day in both formats, and their true outcomes."""
 
     seed: int
     calls: int = 10_000
-    #: Ids of the calls that are to be called back, with their clients.
+    #: Ids of the calls that must be called back, with their clients.
     to_call: dict[str, str] = attrs.field(factory=dict)
-    #: Ids of calls whose request is kept already.
+    #: Ids of calls whose request is stored already.
     requested: set[str] = attrs.field(factory=set)
     _log: list[tuple[int, int, str]] = attrs.field(factory=list)
     _cdrs: list[tuple[int, list[object]]] = attrs.field(factory=list)
     _channels: int = 0
 
     def __attrs_post_init__(self) -> None:
-        """Let the day happen."""
+        """Generate the calls of the day."""
         dice = random.Random(self.seed)
         clients = [_Client(f"4930{n:07}") for n in dice.sample(range(10**7), 4000)]
         starts: dict[int, list[int]] = {}
@@ -86,7 +86,7 @@ class Day:
             for moment in sorted(moments):
                 at = max(moment, free_at)
                 if at < DEATH < at + 500:
-                    # Nothing but waiting callers is under way when Asterisk dies.
+                    # When Asterisk crashes, only waiting callers are in progress.
                     free_at = self._dies(clients[who], at) + 60
                     continue
                 (kind,) = dice.choices(kinds, weights)
@@ -105,11 +105,11 @@ class Day:
         uniqueid = self._id(at)
         self._enter(at, uniqueid, "support", client.number)
         client.missed.append(uniqueid)
-        # Whoever kills Asterisk gets no CDR.
+        # A killed Asterisk writes no CDR.
         return DEATH + 60
 
     def _happens(self, dice: random.Random, client: _Client, kind: str, at: int) -> int:
-        """Write a call down; return its end."""
+        """Write one call; return its end."""
         uniqueid = self._id(at)
         queue = dice.choice(["support", "sales"])
         wait, talk = dice.randrange(2, 200), dice.randrange(6, 240)
@@ -201,7 +201,7 @@ class Day:
                 client.missed.append(uniqueid)
                 return at + wait + 3
             case "callback":
-                # One of ours, which reaches nobody.
+                # A callback of the service that reaches nobody.
                 own = f"callback-{at}-{dice.randrange(16**8):08x}"
                 self._enter(at, f"{own}-2", queue, number)
                 self._leave(at + wait, f"{own}-2", queue, "ABANDON", wait)
@@ -295,7 +295,7 @@ class Day:
     # -- files -------------------------------------------------------------
 
     def write(self, directory: Path) -> tuple[Path, Path]:
-        """Write queue_log and CSV, rotated thrice each; return their paths."""
+        """Write queue_log and CSV, rotated three times each; return their paths."""
         log = [(at, line) for at, _, line in sorted(self._log)]
         cdrs = []
         for at, row in sorted(self._cdrs, key=lambda one: one[0]):
