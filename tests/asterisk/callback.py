@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the tests of callbacks share: words for what happens, and the rules to hold."""
+"""Steps and checks that the tests of callbacks share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.lab.witness import Seen, event
 
 CLIENT = "4930123456"
 
-#: Fast enough for a test, slow enough to be told apart.
+#: Delays that are short enough for a test, but long enough to be distinguished.
 QUICK: Mapping[str, Any] = {
     "defaults": {
         "success_duration": "1s",
@@ -40,13 +40,13 @@ def change_queue(lab: Lab, name: str, **changes: Any) -> None:
 
 
 def pause(lab: Lab, queue: str) -> None:
-    """Have all agents of a queue take no calls."""
+    """Pause all agents of a queue."""
     for interface in _interfaces(lab, queue):
         lab.asterisk.cli(f"queue pause member {interface} queue {queue}")
 
 
 def unpause(lab: Lab, queue: str) -> None:
-    """Have all agents of a queue take calls."""
+    """Unpause all agents of a queue."""
     for interface in _interfaces(lab, queue):
         lab.asterisk.cli(f"queue unpause member {interface} queue {queue}")
 
@@ -63,7 +63,7 @@ def ask(
     number: str = CLIENT,
     **more: Any,
 ) -> Caller:
-    """Have a caller press 1 while no agent is free; then the agents are free."""
+    """Let a caller press 1 while all agents are paused; then unpause the agents."""
     pause(lab, queue)
     caller = lab.caller(queue, Press("1"), number=number, **more)
     requested(service, number)
@@ -72,36 +72,36 @@ def ask(
 
 
 def requested(service: Service, number: str = CLIENT, *, count: int = 1) -> LogLine:
-    """Wait for the service to take a request of this number."""
+    """Wait until the service has taken a request of this number."""
     return service.wait_for(
         says("requested in queue|asked for again", number=number), count=count
     )
 
 
 def settled(service: Service, status: str, deadline_s: float = 20.0) -> LogLine:
-    """Wait until a task comes to this status."""
+    """Wait until a task has this status."""
     return service.wait_for(says(rf"^task \d+: {status}", status=status), deadline_s)
 
 
 def only_task(service: Service) -> dict[str, Any]:
-    """Return the one task there is."""
+    """Return the only task."""
     tasks = service.tasks()
     assert len(tasks) == 1, tasks
     return dict(tasks[0])
 
 
 def story(service: Service, task_id: int = 1) -> dict[str, Any]:
-    """Return what ``tasks show`` says of a task."""
+    """Return the output of ``tasks show`` for a task."""
     return dict(service.task(task_id))
 
 
 def dispositions(service: Service, task_id: int = 1) -> list[str]:
-    """Return how the attempts of a task ended, in order."""
+    """Return the dispositions of the attempts of a task, in order."""
     return [attempt["disposition"] for attempt in story(service, task_id)["attempts"]]
 
 
 def originates(lab: Lab) -> list[Seen]:
-    """Return the first halves of the callbacks that Asterisk began."""
+    """Return the first halves of the callbacks in Asterisk."""
     lab.witness.fence()
     return [
         one
@@ -123,7 +123,7 @@ def joins(lab: Lab, number: str, count: int) -> Seen:
 
 
 def stories(service: Service) -> dict[str, dict[str, Any]]:
-    """Return what ``tasks show`` says of each task, by the client's number."""
+    """Return the output of ``tasks show`` for each task, by the client's number."""
     found = {}
     for task in service.tasks():
         assert task["number"] not in found, f"two tasks for {task['number']}"

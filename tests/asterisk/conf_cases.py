@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Small configuration files that are easily read otherwise than Asterisk reads them.
+"""Small configuration files that are easily parsed differently from Asterisk.
 
-Each case has its files by name below Asterisk's directory; what is read is `NAME`.
+Each case has files with names relative to Asterisk's directory; `NAME` is parsed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ NAME: Final = "case.conf"
 
 _PLAIN = "[general]\nx = 1\n[support]\nstrategy = rrmemory\n"
 
-#: More text of one line than Asterisk reads at once.
+#: Longer than a line that Asterisk reads at once.
 _LONG = "y = " + "z" * 8200 + "\n"
 _EXACT = "y = " + "z" * (8190 - 4) + "\n"
 

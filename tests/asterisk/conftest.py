@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Fixtures for tests against real Asterisks.
 
-A test that asks for `lab` (or `asterisk`) runs once with each version. One Asterisk
-per version is started and made as good as new between two tests.
+A test that uses `lab` (or `asterisk`) runs once with each version. One Asterisk per
+version is started, and reset between two tests.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tests.lab.summary import MAJOR, VERSION
 
 MAJORS = (22, 16)
 _PARAMETER = "booted_asterisk"
-#: For tests of what does not depend on Asterisk's version, and takes long.
+#: For tests that do not depend on Asterisk's version and take long.
 ONLY_22 = pytest.mark.parametrize(
     _PARAMETER, [22], ids=["asterisk22"], indirect=True, scope="session"
 )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Say what the marks of these tests mean."""
+    """Register the marks of these tests."""
     config.addinivalue_line("markers", "xdist_group(name): tests for the same worker")
     config.addinivalue_line("markers", "crowd: much happens; runs with few beside it")
 
@@ -35,11 +35,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Keep the tests of one version together, so that both versions run at once.
+    """Assign the tests of each version to workers of their own.
 
-    With four workers or more each version is shared out among several of them; each
-    worker has an Asterisk of its own. The few tests of a crowd take long: those of one
-    file stay together, and the files are shared out.
+    With four workers or more, several workers share the tests of a version; each worker
+    has its own Asterisk. Tests marked as `crowd` take long: one worker gets all of a
+    file, and the files are distributed.
     """
     worker = getattr(config, "workerinput", {"workercount": 1})
     shares = max(1, worker["workercount"] // len(MAJORS))
@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(
             continue
         major = callspec.params[_PARAMETER]
         item.user_properties.append((MAJOR, major))
-        # The two versions of one test are neighbours: count pairs.
+        # The two versions of a test follow each other, so each pair has one number.
         share: object = number // len(MAJORS) % shares
         if item.get_closest_marker("crowd") is not None:
             share = item.path.stem
@@ -76,7 +76,7 @@ def booted_asterisk(request: pytest.FixtureRequest) -> Iterator[Asterisk]:
 def asterisk(
     booted_asterisk: Asterisk, request: pytest.FixtureRequest
 ) -> Iterator[Asterisk]:
-    """Return an Asterisk that is as good as new."""
+    """Return a reset Asterisk."""
     booted_asterisk.reset()
     request.node.user_properties.append((VERSION, booted_asterisk.version))
     yield booted_asterisk
@@ -94,7 +94,7 @@ def lab(asterisk: Asterisk) -> Iterator[Lab]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add to a failed test what Asterisk, the phones and the service saw."""
+    """Add the logs of Asterisk, phones and service to the report of a failed test."""
     report = yield
     lab = getattr(item, "funcargs", {}).get("lab")
     if report.failed and call.when == "call" and isinstance(lab, Lab):

@@ -23,7 +23,7 @@ from tests.lab.service import Service, merged, says
 from tests.lab.witness import event
 
 TALK = Answer(steps=(HangUp(after_ms=1500),))
-#: Longer than any test waits for an agent.
+#: Longer than every wait for an agent.
 LONG = "60s"
 
 
@@ -34,17 +34,17 @@ def with_keys(**keys: Any) -> dict[str, Any]:
 
 
 def presses(*keys: str) -> tuple[Answer, ...]:
-    """Return how an agent answers one call after the other, with a key by SIP INFO."""
+    """Return the behaviour of an agent who answers each call and presses a key."""
     return tuple(Answer(steps=(Press(key, after_ms=600),)) for key in keys)
 
 
 def reasons(service: Service) -> list[str]:
-    """Return the codes of the reasons of the attempts, in order."""
+    """Return the reason codes of the attempts, in order."""
     return [attempt["reason_code"] for attempt in story(service)["attempts"]]
 
 
 def only(lab: Lab, *members: str) -> None:
-    """Let the queue have these members, rung one after the other."""
+    """Set these members of the queue; they are rung in this order."""
     change_queue(lab, "support", members=members, strategy="linear")
 
 
@@ -58,7 +58,7 @@ def asked_for_a_key(lab: Lab, agent: Agent) -> None:
 def test_client_is_dialled_when_the_agent_has_pressed_1(lab: Lab, by: str) -> None:
     only(lab, "alice")
     if by == "INFO":
-        # The 5 has no meaning, and the prompts are played again.
+        # The 5 is no choice, so the prompts are played again.
         alice = lab.agent("alice", Answer(steps=(Press("51", after_ms=600),)))
     else:
         alice = lab.agent("alice", Answer(keys_as_rtp=True))
@@ -94,7 +94,7 @@ def test_agent_who_can_not_is_passed_over_and_the_next_is_rung(
 
     assert reasons(service) == ["agent_cannot", "talked"]
     assert len(alice.invites) == len(bob.invites) == len(client.invites) == 1
-    # For the statistics of the queue alice was not rung again.
+    # The queue's statistics show no second ring of alice.
     lab.witness.fence()
     assert len(lab.witness.events("AgentCalled")) == 2
     assert lab.witness.events("AgentRingNoAnswer") == []
@@ -102,7 +102,7 @@ def test_agent_who_can_not_is_passed_over_and_the_next_is_rung(
 
 def test_mailbox_that_answers_for_an_agent_is_never_connected(lab: Lab) -> None:
     only(lab, "alice", "bob")
-    # It speaks and presses nothing.
+    # A mailbox speaks and presses nothing.
     alice = lab.agent("alice", Answer())
     bob = lab.agent("bob", *presses("1"))
     client = lab.client(CLIENT, TALK)

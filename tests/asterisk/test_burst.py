@@ -16,7 +16,7 @@ from tests.lab.service import says
 CALLERS = 200
 #: State of a listening socket in /proc/net/tcp.
 _LISTEN = "0A"
-#: Where callers come from, and where they wait until all of them press.
+#: The dialplan of the callers: they wait here until all of them press 1 together.
 GATE = f"""
 [burst-callers]
 exten => s,1,Answer()
@@ -38,14 +38,14 @@ exten => _X.,1,Answer()
  same => n(soon),Wait(${{MATH(${{BURST_AT}}-${{STRFTIME(,,%s.%3q)}},f)}})
  same => n,Goto(callback-request,1,1)
 """
-#: How long after the test's word they press, in seconds: all must have heard it.
+#: Time from the test's signal until they press, in seconds: all must have heard it.
 SOON_S = 2.0
 
 
 def asking(lab: Lab) -> int:
-    """Return how many connections the kernel holds until the service takes them.
+    """Return how many connections wait in the kernel until the service accepts them.
 
-    Asterisk is not asked for it: it has enough to do at that moment.
+    Asterisk is not asked for the number, as it is busy at that moment.
     """
     address = f"0100007F:{lab.asterisk.ports.agi:04X}"
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
@@ -68,9 +68,10 @@ def test_callers_who_all_press_at_once_are_all_accepted(lab: Lab) -> None:
         "the callers are there",
     )
 
-    # The witness need not hear of each step: reading it costs as much as all the rest.
+    # The witness needs no event for each step: reading these costs as much as all the
+    # rest.
     lab.witness.action("Filter", Operation="Add", Filter="!Event: (Newexten|VarSet)")
-    # While the service is busy with something else for a moment, the kernel holds them.
+    # While the service is busy for a moment, the kernel holds the connections.
     service.freeze()
     lab.asterisk.cli(f"dialplan set global BURST_AT {time.time() + SOON_S:.3f}")
     wait_until(lambda: asking(lab) == CALLERS, SOON_S + 5.0, "all have pressed")
@@ -78,7 +79,7 @@ def test_callers_who_all_press_at_once_are_all_accepted(lab: Lab) -> None:
 
     service.wait_for(says("requested in queue"), 10.0, count=CALLERS)
     wait_until(lambda: not lab.asterisk.channels(), 20.0, "all were told, and left")
-    # Nobody is back in line, and nothing was taken back.
+    # Nobody was put back in line, and no request was taken back.
     assert not lab.witness.events("QueueCallerJoin")
     tasks = service.tasks(limit=2 * CALLERS)
     assert {task["number"] for task in tasks} == set(numbers)

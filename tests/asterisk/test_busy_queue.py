@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A queue that never empties, on real Asterisk; `make busy-queue` takes longer."""
+"""A short run of `make busy-queue`: a queue that never empties, on real Asterisk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 from tests.lab.busy_queue import FAIRNESS, QUEUE, Scale, play
 from tests.lab.lab import Lab
 
-#: The line is so long that a slow machine gives nobody an agent before pressing 1.
+#: The line is so long that even on a slow machine nobody reaches an agent before
+#: pressing 1.
 _SHORT = Scale(
     traffic_s=10.0,
     clients=3,
@@ -24,5 +25,5 @@ def test_clients_are_called_when_the_settings_say(lab: Lab, fairness: str) -> No
     lab.asterisk.set_queues([QUEUE])
     story = play(lab, fairness, _SHORT)
     assert story.broken() == [], story.table()
-    # A queue that empties would prove nothing.
+    # Without waiting callers the run would prove nothing.
     assert min(one.agent_at - one.joined_at for one in story.served[3:]) > 0.5

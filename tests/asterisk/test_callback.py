@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A caller presses 1 and is called back: on real Asterisk, from end to end."""
+"""A caller presses 1 and is called back, from end to end on real Asterisk."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_caller_presses_1_and_is_called_back(lab: Lab) -> None:
     hung_up_by_asterisk(caller)
     client.wait_for(response(200, "INVITE", sent=True))
 
-    # Both hear each other, so the bridge carries sound both ways.
+    # Both hear each other, so the bridge carries sound in both directions.
     alice.wait_to_hear(client)
     client.wait_to_hear(alice)
     assert alice.invites[0].name_and_number() == ("Ada Client", CLIENT)
@@ -83,7 +83,7 @@ def test_short_talk_stays_short_for_a_service_that_was_stopped_meanwhile(
 
     service.freeze()
     bye = client.wait_for(request("BYE", sent=True))
-    # Longer than a success, counted from when the talk began.
+    # The stop lasts longer than a success, counted from the start of the talk.
     until = bye.at + datetime.timedelta(seconds=4)
     wait_until(
         lambda: datetime.datetime.now(bye.at.tzinfo) > until, 10, "the end of the stop"
@@ -106,12 +106,12 @@ def test_agent_is_busy_first_and_rings_within_200_ms_of_turning_free(lab: Lab) -
 
     caller = lab.caller("support", Press("1"), number=CLIENT)
     requested(service)
-    # Nobody rings for a client who still listens to the promise.
+    # No agent is rung while the client still hears the prompt.
     hung_up_by_asterisk(caller)
     assert len(alice.invites) == 1
     lab.witness.hang_up(talking["Channel"])
 
-    # Both moments as the agent's phone saw them.
+    # Both times are those of the agent's phone.
     free = alice.wait_for(request("BYE"))
     ringing = alice.wait_for_call(count=2)
     assert ringing.at - free.at < datetime.timedelta(milliseconds=200)
@@ -169,7 +169,7 @@ def test_no_agent_answers_and_it_costs_the_client_no_attempt(lab: Lab) -> None:
 def test_either_hangs_up_first_and_the_verdict_is_the_same(
     lab: Lab, first: str
 ) -> None:
-    # The agent's time begins with the alert, before the client answers.
+    # The agent's leg begins with the alert, before the client answers.
     leaves = Answer(steps=(HangUp(after_ms=2500),))
     lab.agent("alice", leaves if first == "agent" else Answer())
     lab.client(CLIENT, TALK if first == "client" else Answer())
@@ -212,7 +212,7 @@ def test_client_is_not_reached_and_the_next_attempt_succeeds(
     assert [one["disposition"] for one in attempts] == [disposition, "ANSWERED"]
     assert attempts[0]["reason"].endswith(reason)
     first, second = client.invites
-    # One second of delay, counted from the end of the first attempt.
+    # The delay of one second counts from the end of the first attempt.
     assert second.at - first.at > datetime.timedelta(seconds=1)
 
 
@@ -220,7 +220,7 @@ def test_client_is_not_reached_and_the_next_attempt_succeeds(
     ("behaviour", "end_of_the_route"),
     [
         (NOT_FOUND, "Hangup()"),
-        # As many outbound routes do: what is told at the end is no longer the cause.
+        # Many outbound routes end like this, so the last cause is no longer the first.
         (INCOMPLETE, "Congestion(1)"),
     ],
 )
@@ -259,7 +259,7 @@ def test_phones_may_forward_a_later_transfer_of_a_client_who_has_answered(
         ).get("Value", "")
         for channel in channels
     }
-    # The agent, the client and both halves of the channel between them.
+    # The agent, the client and both halves of the Local channel between them.
     assert len(channels) >= 4
     assert set(contexts.values()) == {""}, contexts
 
@@ -271,7 +271,7 @@ def test_phones_may_forward_a_later_transfer_of_a_client_who_has_answered(
         ("PJSIP/trunk/sip:{number}@{slot}", "sales"),
         ("Local/{number}@own-routes/n", "sales"),
         ("Local/{number}@own-routes", "sales"),
-        # To what Dial() takes for a channel of its own, whatever the context.
+        # To a string that Dial() takes for a channel, in any context.
         ("PJSIP/trunk/sip:{number}@{slot}", "Local%2Fcarol%40agents"),
     ],
 )
@@ -296,7 +296,7 @@ def test_clients_phone_forwards_the_callback_and_nobody_else_is_called(
     assert failed["reason"].endswith("not tried again")
     assert dispositions(service) == ["FORWARDED"]
     assert len(client.invites) == 1
-    # A call that had begun would have reached the phone before the attempt ended.
+    # A call would have reached the phone before the attempt ended.
     lab.witness.fence()
     assert carol.invites == []
 
@@ -307,7 +307,7 @@ def test_clients_phone_forwards_to_a_channel_behind_a_route_and_the_call_is_ende
     lab.asterisk.set_dialplan(extra=ROUTE_OF_ITS_OWN.format(end="Hangup()"))
     lab.agent("alice")
     carol = lab.agent("carol", NoAnswer())
-    # The route's Dial() takes it for a channel, and only the service can end that.
+    # The route's Dial() takes it for a channel; only the service can end that call.
     lab.client(CLIENT, Forward("Local%2Fcarol%40agents"))
     defaults = {
         "outbound_channel": "Local/{number}@own-routes/n",
@@ -356,12 +356,12 @@ def test_client_transferred_to_another_queue_waits_there_like_any_caller(
     requested(service, other)
 
     if how == "BlindTransfer":
-        # The agent sends the client on.
+        # The agent transfers the client.
         talking = lab.witness.wait_for(event("AgentConnect"))["DestChannel"]
         where = {"Channel": talking, "Context": context, "Exten": "sales"}
         lab.witness.action("BlindTransfer", **where)
     else:
-        # A panel does so, with the client's own channel.
+        # A panel redirects the client's own channel.
         dialled = lab.witness.matching(
             lambda one: one.name == "DialEnd" and one["DialStatus"] == "ANSWER"
         )[-1]["DestChannel"]
@@ -380,7 +380,7 @@ def test_client_transferred_to_another_queue_waits_there_like_any_caller(
     unpause(lab, "sales")
     lab.witness.wait_for(event("AgentConnect", Queue="sales"))
 
-    # The agent is the client's, and nobody is rung for the one who comes after.
+    # The agent has the client, and nobody is rung for the caller behind.
     carol.wait_to_hear(client)
     lab.witness.fence()
     service.status()
@@ -425,7 +425,7 @@ def test_task_is_cancelled_while_the_agent_rings_and_the_client_is_not_called(
     alice.wait_for_call()
 
     if killed:
-        # The database is told, and nobody tells Asterisk.
+        # The command changes only the database; nobody tells Asterisk.
         service.kill()
         assert service.cli("tasks", "cancel", "1").exit_code == 0
         service.start()
@@ -449,7 +449,7 @@ def test_request_expires_and_nobody_is_called(lab: Lab) -> None:
     expired = settled(service, "expired")
     assert expired["reason"]
 
-    # Too late now: a free agent is not rung for it.
+    # The task is too old: a free agent is not rung for it.
     unpause(lab, "support")
     lab.witness.fence()
     service.status()
@@ -554,7 +554,7 @@ def test_settings_are_reloaded_while_a_callback_is_in_progress(lab: Lab) -> None
     ask(lab, service)
     client.wait_for_call(count=2)
 
-    # With one attempt the task would have failed; this one began with two.
+    # With one attempt the task would fail; this one began with two.
     service.write_settings({"defaults": {"attempts": 1, "success_duration": "1h"}})
     service.reload()
     service.wait_for(says("settings loaded again"))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """``callback-queue check`` on real Asterisks.
 
-A right installation has no faults; then mistakes are made in it, one at a time, and
-each is named with its remedy.
+A correct installation has no faults. Then each test makes one mistake, which must be
+reported with its remedy.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _AREAS = (
 
 
 class Installation:
-    """An Asterisk and a service beside it, put up as the documentation says."""
+    """An Asterisk and a service, installed as the documentation says."""
 
     def __init__(self, lab: Lab) -> None:
         self.asterisk = lab.asterisk
@@ -69,12 +69,12 @@ class Installation:
         self.service.config.chmod(0o640)
 
     def set_queues(self, *queues: Queue) -> None:
-        """Have these queues, and callers come into them as README says."""
+        """Set these queues; callers enter them as in README."""
         self.asterisk.set_queues(queues)
         self.set_dialplan()
 
     def set_dialplan(self, **parts: Any) -> None:
-        """Write the dialplan anew, with these parts of the test's own."""
+        """Write the dialplan again, with these additions of the test."""
         self.asterisk.set_dialplan(**parts)
         path = self.etc / "extensions.conf"
         line = r"Queue\((\w+,,,,\${LAB_QUEUE_TIMEOUT})\)$"
@@ -87,16 +87,16 @@ class Installation:
         assert count == len(self.asterisk.queues)
         path.write_text(text)
         self.asterisk.cli("dialplan reload")
-        # The files are all new, and only this is a reload that Asterisk tells of.
+        # All files are new, but Asterisk sends an event only for this reload.
         self.asterisk.cli(_RELOAD_QUEUES)
 
     def close(self) -> None:
-        """Put the files right that the next test does not write anew by itself."""
+        """Restore the files that the next test does not write by itself."""
         self.asterisk.write_configuration()
         self.asterisk.cli("manager reload")
 
     def edit(self, name: str, old: str, new: str, then: str = "") -> None:
-        """Replace text in a file of Asterisk's, and have Asterisk read it."""
+        """Replace text in one of Asterisk's files, and let Asterisk reload it."""
         path = self.etc / name
         text = path.read_text()
         assert old in text, f"{old!r} is not in {path}"
@@ -106,13 +106,13 @@ class Installation:
             self.asterisk.cli(then)
 
     def configure(self, changes: Mapping[str, Any]) -> None:
-        """Change settings."""
+        """Change the settings."""
         self.service.write_settings(changes)
 
     def check(self) -> tuple[int, list[Finding]]:
-        """Return the exit code and what was found, without what is ok.
+        """Return the exit code and all findings except those that are ok.
 
-        That the service does not run is true of most tests here, and left out.
+        The finding that the service does not run is left out: it is true in most tests.
         """
         found = checks.run(str(self.service.config))
         areas = list(dict.fromkeys(one.area for one in found))
@@ -121,7 +121,7 @@ class Installation:
         return code, [one for one in found if not one.is_ok and one.area != "service"]
 
     def fault(self) -> Finding:
-        """Return the only thing found, which is a fault with its remedy."""
+        """Return the only finding, which must be a fault with its remedy."""
         code, found = self.check()
         assert code == 1
         (fault,) = found
@@ -176,7 +176,7 @@ def test_wrong_port_of_the_manager(installation: Installation) -> None:
     fault = found[0]
     assert fault.what == "no manager interface: the connection is refused"
     assert f"write port: {right} under ami, as manager.conf has it" in fault.remedy
-    # What depends on it is not taken for right.
+    # Checks that depend on it do not report success.
     assert {one.area for one in found} == {"manager", "queues"}
 
 
@@ -233,7 +233,7 @@ def test_user_without_a_class_of_write(installation: Installation, name: str) ->
     assert f"may not use {', '.join(WRITE_CLASSES[name])}" in fault.what
     assert f"write has no '{name}'" in fault.what
     assert "write there: write = agent,call,originate,reporting" in fault.remedy
-    # Without the right to look at the dialplan its files are read.
+    # Without the right to read the dialplan, its files are read.
     assert all(one.level == "warning" for one in found[1:])
 
 
@@ -434,7 +434,7 @@ def test_queue_that_is_not_reloaded(installation: Installation) -> None:
 def test_deleted_queue_takes_the_callbacks_of_those_behind_it(
     installation: Installation,
 ) -> None:
-    """As `queues_post_custom.conf` of FreePBX."""
+    """As with `queues_post_custom.conf` of FreePBX."""
     own = "context = callback-request\n"
     installation.edit("queues.conf", own, "")
     conf, post = installation.etc / "queues.conf", installation.etc / "post.conf"
@@ -585,7 +585,7 @@ def test_way_to_the_outside_that_does_not_exist(installation: Installation) -> N
     assert installation.check() == (0, [])
 
 
-# -- files, and the service itself
+# -- files and the service -----------------------------------------------------
 
 
 def test_secret_that_everybody_may_read(installation: Installation) -> None:
@@ -650,7 +650,7 @@ def test_service_that_hangs(installation: Installation) -> None:
     finally:
         installation.service.thaw()
     assert code == 1
-    # Where it was stopped, it may have a transaction under way, too.
+    # A service stopped at any point may also have an open transaction.
     (fault,) = (one for one in found if one.area != "database")
     assert fault.area == "control socket"
     assert fault.what == "the service has it open and does not answer"

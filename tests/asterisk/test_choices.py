@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""After the key: the number is confirmed, another one entered, or the queue wanted."""
+"""After the key a caller confirms the number, enters another one, or goes back."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CHOICES: Final[Mapping[str, Any]] = merged(
 
 @pytest.fixture(autouse=True)
 def short_words(lab: Lab) -> None:
-    """Record the prompts in a language of brief sounds, which saves minutes."""
+    """Record the prompts with short sounds, which saves minutes."""
     sounds = lab.asterisk.home / "data/sounds"
     folder = sounds / LANGUAGE / "callback-queue"
     if folder.exists():
@@ -49,7 +49,7 @@ def short_words(lab: Lab) -> None:
 
 
 def said(lab: Lab, sound: str, count: int = 1) -> None:
-    """Wait until a sound was played so often."""
+    """Wait until a sound was played this number of times."""
     wait_until(
         lambda: lab.asterisk.log.count(f"Playing 'callback-queue/{sound}.") >= count,
         30,
@@ -60,7 +60,7 @@ def said(lab: Lab, sound: str, count: int = 1) -> None:
 def caller_is_asked(
     lab: Lab,
 ) -> tuple[Service, Caller]:
-    """Have a caller, who is behind another one, press the key and hear the question."""
+    """Let a caller behind another one press the key and hear the question."""
     service = lab.service(CHOICES)
     pause(lab, "support")
     lab.witness.originate("Local/support@inbound/n", caller_id="<4989000001>")
@@ -133,7 +133,7 @@ def test_keys_by_sip_info_count_and_those_before_the_question_do_not(lab: Lab) -
     requested(service)
     log = lab.asterisk.log
     number = log.index("Playing 'callback-queue/will-call-number.")
-    # Keys came while the number was said.
+    # The caller pressed keys during the number.
     assert number < log.index("Playing 'callback-queue/number-6.", number)
     assert number < log.index("Playing 'callback-queue/confirm-press.")
     hung_up_by_asterisk(caller, 20)

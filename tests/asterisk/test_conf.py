@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Asterisk's files are read as real Asterisks read them: compared with GetConfig."""
+"""The parser of Asterisk's files agrees with GetConfig of real Asterisks."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tests.lab.asterisk import Asterisk
 from tests.lab.config import WITNESS
 from tests.lab.processes import wait_until
 
-#: What Asterisk logs of a line that it refuses; of others it only warns.
+#: Asterisk's error for a line that it refuses; for others it only warns.
 _STOP = (
     r"(?:no closing|does not exist|No category context|Invalid escape).*"
     r" line (\d+) of (\S+)"
 )
-#: A section: its name, whether it is a template, its options.
+#: A section: its name, whether it is a template, and its options.
 Shown = tuple[str, bool, list[tuple[str, str]]]
 
 
@@ -63,7 +63,7 @@ def read(conf: Conf) -> list[Shown]:
 
 
 def put(etc: Path, name: str) -> None:
-    """Leave just the files of a case there."""
+    """Leave only the files of a case in the directory."""
     shutil.rmtree(etc / "case.d", ignore_errors=True)
     for file, text in CASES[name].items():
         path = etc / file
@@ -72,7 +72,7 @@ def put(etc: Path, name: str) -> None:
 
 
 def said_by(link: ManagerLink, file: str = NAME) -> list[Shown] | str:
-    """Return what Asterisk reads in the file, or why it refuses it."""
+    """Return Asterisk's contents of the file, or why it refuses the file."""
     action = Action("GetConfig", (("Filename", file), ("Filter", "TEMPLATES=include")))
     try:
         return shown(link.ask(action))
@@ -81,10 +81,10 @@ def said_by(link: ManagerLink, file: str = NAME) -> list[Shown] | str:
 
 
 def logged_by(asterisk: Asterisk, link: ManagerLink, number: int) -> str:
-    """Return what Asterisk logs while it reads the file.
+    """Return Asterisk's log while it reads the file.
 
-    Asterisk writes its log in a thread of its own, in order: everything is there as
-    soon as the log names a second file that Asterisk was asked for afterwards.
+    A thread of Asterisk writes the log in order. So the log is complete once it names a
+    second file that was requested afterwards.
     """
     last = f"case-{number}-is-read.conf"
     (asterisk.home / "etc" / last).write_text("[not closed\n")
@@ -120,7 +120,7 @@ def test_line_that_stops_asterisk_is_the_one_it_names_in_its_log(
         log = logged_by(asterisk, link, number)
         named = [f"{file}:{line}" for line, file in re.findall(_STOP, log)]
         told = [stop.problem.where for stop in read_conf(etc, NAME).stops]
-        # Of an include that is not there it names no line.
+        # For a missing include it names no line.
         assert set(named) <= set(told), name
         stopped += len(named)
     assert stopped > 15

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Whatever dies in the middle of callbacks, each comes to one end, and nobody is rung
-twice for one attempt.
+"""When a process dies during callbacks, each task ends once, nobody is rung twice.
 
-One life of the service holds a callback at each of twelve moments, from the key to
-after the hang-up, each with a queue, an agent and a client of its own. Then something
-dies, comes back, and everything goes on. How often a phone was rung is counted at the
-phone.
+One run of the service has a callback at each of twelve moments, from the key to after
+the hangup, each with its own queue, agent and client. Then a process dies and starts
+again, and the callbacks continue. The phones count how often they were rung.
 """
 
 from __future__ import annotations
@@ -41,22 +39,22 @@ pytestmark = [ONLY_22, pytest.mark.crowd]
 
 OTHER = "4930222222"
 THIRD = "4930333333"
-#: How long a phone rings that is to ring when something dies.
+#: How long a phone rings that must be ringing when the process dies.
 LONG_MS = 9000
 #: Sounds of nine and of seven seconds.
 LONG_PROMPT = "callback-queue/accepted"
 LONG_ALERT = "callback-queue/offer"
 TALK = Answer(steps=(HangUp(after_ms=1500),))
-#: A talk may last so much longer for the service than for the client's phone.
+#: Allowed difference between the service's talk time and that of the client's phone.
 CLOSE_S = 0.4
 
 
 @attrs.frozen(kw_only=True)
 class Moment:
-    """Where one of the callbacks is when something dies."""
+    """The moment at which one callback is when the process dies."""
 
     queue: str
-    #: Agents of the queue: the first is the one who is called at the moment.
+    #: Agents of the queue; the first is the one called at this moment.
     agent: str
     number: str
     rings: Answer = attrs.field(factory=Answer)
@@ -67,20 +65,20 @@ def _moment(number: int, queue: str, agent: str, **more: Any) -> Moment:
     return Moment(queue=queue, agent=agent, number=f"49301000{number:02}", **more)
 
 
-#: The key is pressed, and the service has not read the request.
+#: The key was pressed; the service has not read the request.
 KEY = _moment(1, "key", "heidi")
-#: The request is stored, and the caller's channel has not been told.
+#: The request is stored; the caller's channel was not told.
 STORED = _moment(2, "stored", "grace")
-#: The caller hears the promise.
+#: The caller hears the prompt.
 PROMPT = _moment(3, "prompt", "frank")
 #: The task waits for an agent.
 WAITING = _moment(4, "waiting", "dave")
-#: Originate was sent, and what follows has not been heard.
+#: Originate was sent; its result was not received.
 ORIGINATE = _moment(5, "originate", "alice")
 AGENT_RINGS = _moment(6, "agent-rings", "bob", rings=Answer(ring_ms=LONG_MS))
 #: The agent has answered and hears the alert.
 ALERT = _moment(7, "alert", "carol")
-#: The client's number is dialled, and its phone has said nothing yet.
+#: The client's number is dialled; its phone has not answered the INVITE yet.
 DIALLED = _moment(
     8, "dialled", "dave", client=attrs.evolve(TALK, ring_ms=LONG_MS, tells=False)
 )
@@ -88,7 +86,7 @@ CLIENT_RINGS = _moment(
     9, "client-rings", "erin", client=attrs.evolve(TALK, ring_ms=LONG_MS)
 )
 TALKING = _moment(10, "talking", "frank", client=Answer())
-#: The client has hung up, and the service has not heard of it.
+#: The client has hung up; the service has not received it.
 HUNG_UP = _moment(11, "hung-up", "grace", client=Answer())
 #: The end of the attempt is stored.
 ENDED = _moment(12, "ended", "heidi")
@@ -97,7 +95,7 @@ MOMENTS = (
     *(KEY, STORED, PROMPT, WAITING, ORIGINATE, AGENT_RINGS, ALERT, DIALLED),
     *(CLIENT_RINGS, TALKING, HUNG_UP, ENDED),
 )
-#: Those who call when the stage is set; the others have done so long before.
+#: Callers who press just before the crash; all others pressed long before.
 LATE_CALLERS = (KEY, STORED, PROMPT)
 
 
@@ -147,7 +145,7 @@ class Stage:
         for one in early:
             requested(self.service, one.number)
 
-    # -- one after another
+    # -- steps ---------------------------------------------------------------
 
     def talk(self, one: Moment) -> None:
         """Client and agent talk to each other."""
@@ -155,7 +153,7 @@ class Stage:
         self.clients[one.queue].wait_for(request("ACK"))
 
     def set_the_stage(self) -> None:
-        """Bring those to their moments who stay there for a while."""
+        """Bring those callbacks to their moments that stay there for a while."""
         lab = self.lab
         for one in (ENDED, TALKING, HUNG_UP):
             self.talk(one)
@@ -172,7 +170,7 @@ class Stage:
         lab.witness.wait_for(event("Newexten", AppData=f"{LONG_PROMPT},noanswer"))
 
     def press(self, one: Moment) -> None:
-        """Somebody calls the queue and presses the key."""
+        """Let somebody call the queue and press the key."""
         self.callers[one.queue] = self.lab.caller(
             one.queue, Press("1", after_ms=100), number=one.number
         )
@@ -186,7 +184,7 @@ class Stage:
         )
 
     def hang_up_the_client(self, one: Moment) -> None:
-        """The network ends the call to a client."""
+        """End the call to a client, as the network does."""
         (dialled,) = self.lab.witness.matching(
             lambda seen: (
                 seen.name == "DialBegin"
@@ -197,14 +195,14 @@ class Stage:
         self.lab.witness.hang_up(dialled["DestChannel"])
         self.clients[one.queue].wait_for(request("BYE"))
 
-    # -- what must be true in the end
+    # -- checks --------------------------------------------------------------
 
     def ended(self, one: Moment, status: str) -> None:
-        """Wait until the task of a moment has come to this end."""
+        """Wait until the task of a moment has this status."""
         self.service.wait_for(says(rf"^task \d+: {status}", queue=one.queue), 40)
 
     def talk_s(self, one: Moment) -> float:
-        """Return how long the client was on the phone, as the phone saw it."""
+        """Return how long the client's phone was in the call."""
         client = self.clients[one.queue]
         answered = client.wait_for(response(200, sent=True))
         bye = client.wait_for(lambda sip: sip.status is None and sip.method == "BYE")
@@ -219,14 +217,14 @@ class Stage:
         *,
         rung: int,
     ) -> dict[str, Any]:
-        """Check the end of one callback; return what ``tasks show`` says of it.
+        """Check the end of one callback; return the output of ``tasks show`` for it.
 
         Args:
-            told: what it says of all.
-            one: which.
-            status: of the task.
-            dispositions: of its attempts, one after another.
-            rung: how often the client's phone was.
+            told: the outputs for all tasks.
+            one: the callback.
+            status: the expected status of the task.
+            dispositions: those of its attempts, in order.
+            rung: how often the client's phone was rung.
         """
         story = told[one.number]
         found = [attempt["disposition"] for attempt in story["attempts"]]
@@ -244,7 +242,7 @@ class Stage:
         return story
 
     def rung_for(self, one: Moment) -> int:
-        """Return how often an agent's phone was rung for this client."""
+        """Return how often agents' phones were rung for this client."""
         return sum(
             invite.name_and_number()[1] == one.number
             for agent in self.agents.values()
@@ -254,7 +252,7 @@ class Stage:
 
 @pytest.fixture
 def agi(lab: Lab) -> Iterator[Proxy]:
-    """Stand between Asterisk and the service's FastAGI port."""
+    """Return a proxy between Asterisk and the service's FastAGI port."""
     ports = lab.asterisk.ports
     with Proxy(ports.spare, ports.agi, AGI_MESSAGE) as proxy:
         yield proxy
@@ -264,7 +262,7 @@ def test_service_is_killed_at_twelve_moments(lab: Lab, agi: Proxy) -> None:
     stage = Stage(lab, agi)
     service = stage.service
     stage.set_the_stage()
-    # From here on the service has no second left before it dies.
+    # From here on the service dies within a second.
     agi.at(Way.IN, holds("SET VARIABLE"), Fate.HELD)
     stage.press(STORED)
     requested(service, STORED.number)
@@ -278,7 +276,7 @@ def test_service_is_killed_at_twelve_moments(lab: Lab, agi: Proxy) -> None:
     asks.wait()
     stage.hang_up_the_client(HUNG_UP)
     service.kill()
-    # What was not said before cannot be said any more.
+    # What the caller was not told before, the caller can no longer be told.
     agi.release()
 
     lab.witness.wait_for(
@@ -341,7 +339,7 @@ def test_asterisk_is_killed_at_these_moments(lab: Lab, agi: Proxy) -> None:
         stage.check(told, one, "completed", dispositions, rung=1)
     for one in (DIALLED, CLIENT_RINGS):
         stage.check(told, one, "completed", ["UNKNOWN", "ANSWERED"], rung=2)
-    # They had talked for long enough before it died, and that was seen.
+    # They had talked long enough before the crash, and the service had seen it.
     stage.check(told, TALKING, "completed", ["ANSWERED"], rung=1)
 
 
@@ -353,7 +351,7 @@ def test_service_is_stopped_at_these_moments(lab: Lab, agi: Proxy) -> None:
     lab.witness.wait_for(event("AgentCalled", Queue=ORIGINATE.queue))
     service.order_to_stop()
     service.wait_for(says("following them for 3 s at most"))
-    # No new attempt, though an agent is free; but who asks is heard.
+    # There is no new attempt for a free agent, but requests are still taken.
     unpause(lab, WAITING.queue)
     stage.hang_up_the_client(HUNG_UP)
     stage.ended(HUNG_UP, "completed")
@@ -391,10 +389,10 @@ def test_asterisk_is_restarted_in_a_talk_after_its_queues_were_read_anew(
         lab.asterisk.cli(command)
     lab.caller("support", Press("1", after_ms=100), number=THIRD)
     requested(service, THIRD)
-    # Its talk is longer than a success, and those two have begun before.
+    # This talk is longer than a success, and the other two began before it.
     ask(lab, service, "sales", OTHER)
     settled(service, "completed")
-    # Whatever was read anew, the one agent is in a call.
+    # After the reloads the only agent still counts as in a call.
     assert len(alice.invites) == 1
 
     lab.asterisk.cli("core restart now")
@@ -406,7 +404,7 @@ def test_asterisk_is_restarted_in_a_talk_after_its_queues_were_read_anew(
         dispositions = [one["disposition"] for one in told[number]["attempts"]]
         assert dispositions[-1] == "ANSWERED"
         assert len(phone.invites) == 1
-    # It hung up the two before it ended, and kept for how long they had talked.
+    # Asterisk hung up both legs before it ended, and kept the talk time.
     (attempt,) = told[CLIENT]["attempts"]
     assert attempt["reason"].startswith("they talked for")
     assert "at least" not in attempt["reason"]

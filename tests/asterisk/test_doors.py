@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What strangers do to the FastAGI port does not disturb the running service."""
+"""Strangers on the FastAGI port do not disturb the running service."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.lab.service import Service, merged
 
 pytestmark = pytest.mark.crowd
 
-#: No limit turns strangers away: each is let in, and does what it does.
+#: The limits refuse no stranger here: each can connect and misbehave.
 OPEN = merged(
     QUICK,
     {
@@ -48,7 +48,7 @@ REQUEST = (
 def talk(port: int, data: bytes, *, wait: bool) -> None:
     """Connect, send, perhaps wait for the first command, and cut the connection."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as stranger:
-        # A reset instead of an orderly end.
+        # A reset in place of an orderly close.
         linger = (1).to_bytes(4, "little") + (0).to_bytes(4, "little")
         stranger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         try:
@@ -78,13 +78,13 @@ def growth_kib(service: Service, visit: Callable[[int], None]) -> int:
 
 
 def no_connection_is_left(service: Service) -> None:
-    """Wait until the service has closed what the strangers left."""
+    """Wait until the service has closed all connections of the strangers."""
     directory = Path(f"/proc/{service.pid}/fd")
     wait_until(lambda: len(list(directory.iterdir())) < 30, 10, "the end of all links")
 
 
 def still_works(lab: Lab, service: Service) -> None:
-    """Have one caller called back, and find no error in the log."""
+    """Let one caller be called back; the log must have no error."""
     lab.agent("alice")
     lab.client(CLIENT, Answer(steps=(HangUp(after_ms=1500),)))
     ask(lab, service)
@@ -115,7 +115,8 @@ def test_a_thousand_sessions_cut_in_the_middle_leave_the_service_working(
     service = lab.service(OPEN)
 
     def visit(number: int) -> None:
-        # Each time cut at another place: in the header block, or after a command.
+        # The connection is cut at different places: in the header block, or after a
+        # command.
         cut = number % (len(REQUEST) + 1)
         talk(lab.asterisk.ports.agi, REQUEST[:cut], wait=cut == len(REQUEST))
 

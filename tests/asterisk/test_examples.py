@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The examples for Asterisk, and what README asks of it, on real Asterisks."""
+"""The examples for Asterisk, and the steps of README, on real Asterisks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EXAMPLES = REPOSITORY / "etc/asterisk"
 
 
 def _install(asterisk: Asterisk, more: str = "") -> None:
-    """Put the examples in place of the laboratory's files, with its own phones."""
+    """Put the examples in place of the laboratory's files, but keep its phones."""
     queues = (_EXAMPLES / "queues.conf").read_text()
     for given, ours in {"PJSIP/101": "PJSIP/alice", "PJSIP/102": "PJSIP/bob"}.items():
         assert given in queues
@@ -43,7 +43,7 @@ def test_asterisk_takes_them_without_a_word(asterisk: Asterisk) -> None:
 
 def test_readme_finds_the_folder_of_the_sounds(asterisk: Asterisk) -> None:
     text = (REPOSITORY / "README.md").read_text("utf-8")
-    # The same line where it is installed and where it is updated.
+    # The same line for an installation and for an update.
     (script,) = set(re.findall(r"sed -n '(.*)'\)/sounds", text))
     shown = asterisk.cli("core show settings")
     found = subprocess.run(
@@ -59,7 +59,7 @@ def test_check_finds_nothing_in_them(lab: Lab) -> None:
         "config_dir": str(home / "etc"),
         "sounds_dir": str(home / "data/sounds"),
     }
-    # Without CALLBACK_AGI, which is a comment in the example, it has the default port.
+    # Without CALLBACK_AGI, a comment in the example, the default port applies.
     lab.asterisk.cli(
         f"dialplan set global CALLBACK_AGI agi://127.0.0.1:{lab.asterisk.ports.agi}"
     )
@@ -71,7 +71,7 @@ def test_check_finds_nothing_in_them(lab: Lab) -> None:
     service.write_settings(
         {
             "defaults": {"outbound_channel": "Local/{number}@to-outside"},
-            # What only the admin can know.
+            # Values that only the administrator knows.
             "number_plan": {"region": "DE", "own_numbers": ["4930123456"]},
         }
     )
@@ -82,8 +82,8 @@ def test_check_finds_nothing_in_them(lab: Lab) -> None:
     assert "WARNING" not in done.out
 
 
-#: The ways of the example of version 0.1.0, which go on working. Up to Asterisk 20 a
-#: macro stands before the gosub, so the position is one argument further on.
+#: The lines of the example of version 0.1.0, which still work. Up to Asterisk 20 a
+#: macro comes before the gosub, so the position is one argument later.
 _WAYS_OF_0_1_0 = """
 [inbound]
 exten => 610,1,Answer()
@@ -109,7 +109,7 @@ exten => 611,1,Answer()
 def test_caller_comes_back_to_the_same_place(
     lab: Lab, exten: str, context: str
 ) -> None:
-    """Nobody answers for the service, so the request can not be taken."""
+    """The service does not answer, so the request cannot be taken."""
     macro = "" if lab.asterisk.major >= 21 else ","
     _install(lab.asterisk, _WAYS_OF_0_1_0.replace("MACRO", macro))
     lab.asterisk.cli("queue pause member PJSIP/alice")
@@ -129,7 +129,7 @@ def test_caller_comes_back_to_the_same_place(
     assert again["Position"] == "1"
     assert again["Uniqueid"] == joined["Uniqueid"]
     assert "callback-queue/hold-on" in lab.asterisk.log
-    # Who ran Queue() again: our dialplan, or the same line as before.
+    # Queue() was run again by our dialplan, or by the original line.
     ran = [
         one
         for one in lab.witness.events("Newexten", Application="Queue")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What expected waits are made of, on real Asterisk."""
+"""Measurements behind the expected wait, on real Asterisk."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SHORT = Answer(steps=(HangUp(after_ms=3000),))
 def status_is(
     service: Service, name: str, expected: Callable[[Any], bool], what: str
 ) -> None:
-    """Wait until the status of a queue is as expected."""
+    """Wait until the status of a queue has these values."""
     wait_until(lambda: expected(service.status()["queues"][name]), 15, what)
 
 
@@ -50,12 +50,12 @@ def test_calls_of_callers_and_callbacks_are_measured(lab: Lab) -> None:
     service = lab.service(SETTINGS)
     lab.caller("sales", number="101")
     first = lab.witness.wait_for(event("AgentComplete", Queue="sales"))
-    # From the answer on; the phone may be late.
+    # The time counts from the answer, as the phone may be late.
     assert float(first["TalkTime"]) >= 2
     ask(lab, service, "sales")
     settled(service, "completed")
     second = lab.witness.wait_for(event("AgentComplete", Queue="sales"), count=2)
-    # AgentComplete itself may lack the caller's channel (16.28).
+    # AgentComplete may lack the caller's channel (16.28).
     connects = lab.witness.events("AgentConnect")
     assert connects[1]["Uniqueid"].startswith("callback-")
     lab.witness.fence()
@@ -73,7 +73,7 @@ def test_calls_of_callers_and_callbacks_are_measured(lab: Lab) -> None:
     assert handling_s == sum(seconds) / 2
     rings = [float(one["RingTime"]) for one in lab.witness.events("AgentConnect")]
     assert ring_s == sum(rings) / 2
-    # The client who pressed 1 made way for others.
+    # The client who pressed 1 no longer counts as waiting.
     assert round(left, 1) == 1
 
 
@@ -91,7 +91,7 @@ def test_paused_agents_and_agents_of_several_queues_are_counted_rightly(
     lab.caller("sales", number="101")
     connected = lab.witness.wait_for(event("AgentConnect", Queue="sales"))
 
-    # Alice talks: the only one of sales, and one of two of support.
+    # Alice talks: she is the only agent of sales, and one of two of support.
     status_is(service, "sales", lambda queue: queue["expected_wait_s"] > 40, "one call")
     status_is(
         service, "support", lambda queue: queue["free"] == ["PJSIP/bob"], "one free"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A dialplan that wants things done before a queue, as FreePBX's does.
+"""A dialplan that prepares each call before a queue, like FreePBX's.
 
-FreePBX itself is not here. What of its dialplan matters to a callback is written down
-below, on a plain Asterisk; what is put into it is what ``docs/freepbx.md`` says.
+FreePBX itself is not installed here. The parts of its dialplan that affect a callback
+are copied below, on a plain Asterisk, with the additions of ``docs/freepbx.md``.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _TALK = Answer(steps=(HangUp(after_ms=1500),))
 _SETTINGS = merged(
     QUICK, {"defaults": {"member_ring_time": "5s"}, "queues": {"600": {}}}
 )
-#: Members are refused in a call that has not come through FreePBX's own extension of
-#: the queue, and an extension that does not answer goes to its voicemail unless that is
-#: blocked, until somebody answers.
+#: As in FreePBX, members refuse a call that did not come through the queue's own
+#: extension. A call to an extension without an answer goes to its voicemail, unless
+#: that is blocked, until somebody answers.
 _LIKE_FREEPBX = """
 [from-queue]
 exten => _X.,1,Set(QAGENT=${EXTEN})
@@ -55,7 +55,7 @@ exten => s,1,Set(SHARED(BLKVM,${BLKVM_CHANNEL})=)
 
 
 def documented() -> str:
-    """Return the contexts that the page has an administrator write."""
+    """Return the contexts that the page tells an administrator to write."""
     blocks = re.findall(r"```ini\n(.*?)```", _DOCS.read_text("utf-8"), re.DOTALL)
     (contexts,) = (block for block in blocks if "[callback-before-queue]" in block)
     include, _, own = contexts.partition("\n")
@@ -81,7 +81,7 @@ def test_agent_rings_and_the_two_talk(lab: Lab) -> None:
 
     assert len(alice.invites) == len(client.invites) == 1
     lab.witness.fence()
-    # Whoever is transferred to from now on may have voicemail.
+    # The target of a later transfer may have voicemail.
     assert len(lab.witness.events("UserEvent", UserEvent="Unblocked")) == 1
 
 

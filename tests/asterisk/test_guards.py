@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Numbers that are not called, and caller IDs that are none, on a real Asterisk."""
+"""Numbers that are not called, and invalid caller IDs, on a real Asterisk."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.lab.witness import event
 GERMANY = {"number_plan": {"region": "DE"}}
 PREMIUM = "09001234567"
 TALK = Answer(steps=(HangUp(after_ms=1500),))
-#: A call whose caller ID is whatever NASTY says, encoded, and who has pressed the key.
+#: A call with the encoded caller ID in NASTY, whose caller has pressed the key.
 NASTY = """
 [lab-nasty]
 exten => s,1,Set(CALLERID(num)=${URIDECODE(${NASTY})})
@@ -71,7 +71,7 @@ def test_no_second_call_begins_within_the_minute(lab: Lab) -> None:
     for number in (CLIENT, "4930999999"):
         assert service.cli("tasks", "add", "support", number).exit_code == 0
     settled(service, "completed")
-    # The agent is free again, and Asterisk and the service have had their say.
+    # The agent is free again, and Asterisk and the service have had time to act.
     assert service.cli("status").exit_code == 0
     assert len(originates(lab)) == 1
     statuses = {task["number"]: task["status"] for task in service.tasks()}
@@ -80,7 +80,7 @@ def test_no_second_call_begins_within_the_minute(lab: Lab) -> None:
 
 @pytest.mark.parametrize("when_down", ["", "keep"])
 def test_caller_id_that_is_no_number_is_back_in_line(lab: Lab, when_down: str) -> None:
-    """With the service, and with nobody but the dialplan to judge it."""
+    """Both with the service, and with the dialplan alone."""
     lab.asterisk.set_dialplan(
         extra=NASTY, global_variables={"CALLBACK_WHEN_DOWN": when_down}
     )
@@ -115,13 +115,13 @@ def test_number_with_line_breaks_adds_no_event_to_a_list(lab: Lab) -> None:
     lab.caller("sales", number="4930" + quote(forged, safe=""))
     joins(lab, "4930", 1)
 
-    # The service asks for the lists again.
+    # The service requests the lists again.
     lab.asterisk.cli("module reload app_queue.so")
 
     service.wait_for(says("Hangup in the middle of a list is not believed"))
     lab.asterisk.cli("module reload app_queue.so")
     service.wait_for(says("Hangup in the middle of a list is not believed"), count=2)
-    # The caller is still in line, and missed by nobody.
+    # The caller is still in line, and no call was missed.
     assert not waits.got_bye
     assert service.tasks() == []
     assert service.status()["queues"]["support"]["waiting"] == 1

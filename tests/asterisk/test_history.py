@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Calls missed while nobody listened are found in what Asterisk wrote down.
+"""Calls missed while the service was down are found in Asterisk's records.
 
-Each history is read by a service of its own, with an empty database, after the same
-calls. What a history can not know is said with each call.
+A separate service with an empty database reads each history of the same calls. The
+comment at each call says what a history does not show.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ class Call:
     headers: tuple[str, ...] = ()
     #: The queue of its task.
     queue: str = "support"
-    #: No queue, so queue_log knows nothing of it.
+    #: Without a queue, queue_log does not have the call.
     only_in_cdrs: bool = False
 
 
-#: Each is missed; the number tells which it is.
+#: Every one of these calls is missed, and each has its own number.
 MISSED: Mapping[str, Call] = {
     f"49305550{number:02}": call
     for number, call in enumerate(
@@ -93,13 +93,13 @@ MISSED: Mapping[str, Call] = {
         ]
     )
 }
-#: Somebody without a phone, on a Local channel.
+#: A caller without a phone, on a Local channel.
 LOCAL = "4930555050"
-#: Missed, and answered when it rang again.
+#: Missed, then answered when the client called again.
 RANG_AGAIN = "4930555061"
-#: Missed, and called by hand since; only CDRs know that.
+#: Missed, then called by hand, which only CDRs show.
 CALLED = "4930555062"
-#: Answered at an extension after its queue ran out; only CDRs know that.
+#: Answered at an extension after the queue's time-out, which only CDRs show.
 AFTER_QUEUE = "4930555063"
 ANSWERED = "4930555064"
 INTERNAL = "101"
@@ -110,7 +110,7 @@ OURS = re.compile(r"49305550\d\d|101")
 
 
 def sources(lab: Lab) -> dict[str, tuple[dict[str, Any], set[str]]]:
-    """Return settings for each history, and the numbers that it tells of."""
+    """Return the settings of each history, and the missed numbers that it shows."""
     log = lab.asterisk.home / "log"
     in_queues = {"queue_log": str(log / "queue_log")}
     custom = {
@@ -120,10 +120,10 @@ def sources(lab: Lab) -> dict[str, tuple[dict[str, Any], set[str]]]:
     table = {"cdr_url": f"sqlite:///{log / 'master.db'}"}
     with closing(sqlite3.connect(log / "master.db")) as conn, conn:
         conn.execute("DROP VIEW IF EXISTS two_times")
-        # As left behind by another CDR module, or one to come.
+        # As another CDR module might leave it.
         conn.execute("CREATE VIEW two_times AS SELECT *, NULL AS start FROM cdr")
     return {
-        # It takes these for missed, as what comes after it knows only the CDR.
+        # For queue_log these calls are missed, as only the CDR shows what followed.
         "queue_log": (in_queues, IN_QUEUE_LOG | {CALLED, AFTER_QUEUE}),
         "cdr_csv": ({"cdr_csv": str(log / "cdr-csv/Master.csv")}, IN_CDRS),
         "cdr_custom": (custom, IN_CDRS),
@@ -145,7 +145,7 @@ def settings(history: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def found(service: Service) -> list[tuple[str, str]]:
-    """Return number and queue of what was found, of the calls of this test."""
+    """Return number and queue of each missed call found, for the calls of this test."""
     service.wait_for(says("^the history since"), 20)
     return [
         (task["number"], task["queue"])
@@ -193,7 +193,7 @@ def over(lab: Lab) -> None:
 def lab(lab: Lab) -> Lab:
     """Return a laboratory whose inbound calls can go all those ways.
 
-    Its queue_log tells of no other test.
+    Its queue_log has no calls of other tests.
     """
     lab.asterisk.set_dialplan(extra=DIALPLAN + MORE_DIALPLAN)
     rotate(lab)
@@ -203,7 +203,7 @@ def lab(lab: Lab) -> Lab:
 
 
 def rotate(lab: Lab) -> Path:
-    """Have queue_log begun anew, as logrotate does it; return the old one."""
+    """Rotate queue_log as logrotate does; return the old file."""
     log = lab.asterisk.home / "log/queue_log"
     number = len(list(log.parent.glob("queue_log.*"))) + 1
     old = log.rename(log.with_name(f"queue_log.{number}"))
@@ -216,7 +216,7 @@ def test_calls_missed_while_the_service_was_down_are_found_in_each_history(
     lab: Lab,
 ) -> None:
     make_calls(lab)
-    # Nothing is older than the window, though it is read.
+    # The file is read, but no call in it is older than the window.
     ended_at = int(time.time()) - 310
     old = rotate(lab)
     lines = [
@@ -231,7 +231,7 @@ def test_calls_missed_while_the_service_was_down_are_found_in_each_history(
         assert sorted(number for number, _ in told) == sorted(numbers), name
         for number, queue in told:
             call = MISSED.get(number)
-            # A CDR of a call that left its queue does not say which it was.
+            # The CDR of a call that left its queue does not name the queue.
             if call is not None and "queue_log" in history:
                 assert queue == call.queue, (name, number)
         assert service.stop() == 0
@@ -251,7 +251,7 @@ def test_calls_missed_while_the_link_was_lost_are_found_and_called_back(
         )
         lab.caller("support", number="4989000001")
         outlives = joins(lab, "4989000001", 1)
-    # Nobody listens there now.
+    # Nobody listens on this port now.
     miss(lab, CLIENT)
     miss(lab, "4989000002")
     rotate(lab)
@@ -264,13 +264,13 @@ def test_calls_missed_while_the_link_was_lost_are_found_and_called_back(
 
 
 def is_found(service: Service, number: str) -> None:
-    """Wait for the service to find a missed call, not to see it."""
+    """Wait until the service finds a missed call in the histories."""
     line = service.wait_for(says("^task .*: missed call", number=number), 20)
     assert "found in queue_log" in line["how"]
 
 
 def check_called_back(lab: Lab, service: Service, client: Client) -> None:
-    """The client has one task and is called once."""
+    """Check that the client has one task and is called once."""
     unpause(lab, "support")
     settled(service, "completed")
     assert len(client.invites) == 1
@@ -301,7 +301,7 @@ def test_client_served_while_the_service_was_down_is_not_called(lab: Lab) -> Non
 
 
 def test_stranger_who_writes_into_queue_log_serves_nobody(lab: Lab) -> None:
-    """The user part of a SIP address holds line breaks, and behind them whole lines."""
+    """The user part of a SIP address has line breaks, followed by whole lines."""
     lab.agent("alice")
     client = lab.client(CLIENT, TALK)
     pause(lab, "support")
@@ -318,9 +318,9 @@ def test_stranger_who_writes_into_queue_log_serves_nobody(lab: Lab) -> None:
     ]
     for line in forged:
         miss(lab, f"1%0A{line.replace('|', '%7C')}%0A")
-    # They stand there as if Asterisk had written them.
+    # They look as if Asterisk had written them.
     assert set(forged) <= set(log.read_text().splitlines())
-    # What stands close behind them is not believed.
+    # The service ignores all lines shortly after a forgery.
     size = log.stat().st_size
     for _ in range(10):
         unpause(lab, "support")
@@ -330,24 +330,24 @@ def test_stranger_who_writes_into_queue_log_serves_nobody(lab: Lab) -> None:
 
     service.start()
 
-    # The log is read on behind what was forged.
+    # Later lines of the log are read.
     is_found(service, "4989000002")
     check_called_back(lab, service, client)
 
 
 def miss(lab: Lab, number: str) -> None:
-    """Have a call missed in the queue support, and written down."""
+    """Let a call be missed in the queue support, and wait until it is in the log."""
     log = lab.asterisk.home / "log/queue_log"
     before = log.read_text().count("|ABANDON|")
     lab.caller("support", HANGS_UP, number=number)
-    # Asterisk loses what it would write while its logger is reloaded.
+    # Asterisk loses lines while its logger is reloaded.
     wait_until(
         lambda: log.read_text().count("|ABANDON|") > before, 10, "the end of the call"
     )
 
 
 def test_stranger_can_not_end_the_request_of_another_with_his_number(lab: Lab) -> None:
-    """He writes into queue_log that the other was served, and all of it is plausible.
+    """The caller writes into queue_log that the other was served, with plausible lines.
 
     The number of a SIP address has room for one such line.
     """
@@ -370,7 +370,7 @@ def test_stranger_can_not_end_the_request_of_another_with_his_number(lab: Lab) -
         write_with_a_number(lab, line)
     over(lab)
     wait_until(lambda: time.time() > now, 5, "the time of the lines")
-    # Nothing is wrong with them.
+    # The lines look valid.
     (made_up,) = (
         call
         for call in queue_log.past_calls(log.read_bytes().splitlines(), time.time())
@@ -387,7 +387,7 @@ def test_stranger_can_not_end_the_request_of_another_with_his_number(lab: Lab) -
 
 
 def write_with_a_number(lab: Lab, line: str) -> None:
-    """Have Asterisk write a line into queue_log that is part of a caller's number."""
+    """Let Asterisk write a line into queue_log that is part of a caller's number."""
     log = lab.asterisk.home / "log/queue_log"
     number = f"1|1\n{line}"
     assert len(number) < 80
@@ -409,7 +409,8 @@ exten => filtered,1,Answer()
         "4930\n1|1.1|support|Al|COMPLETEAGENT|1": "493011.1supportAlCOMPLETEAGENT1",
         "4930\r\n\r\nEvent: Hangup\r\nUniqueid: 1.1": "4930Event: HangupUniqueid: 1.1",
         '+49 (30) "12-34*56#"),x}${EXTEN}': "+49 30 12-34*56#xEXTEN",
-        # The service reads the number in it; digits alone would be another number.
+        # The service reads the whole field as the number; its digits are another
+        # number.
         "sip:+4930123456@10.0.0.5": "sip:+4930123456@10.0.0.5",
         "anonymous": "anonymous",
     }
@@ -426,7 +427,7 @@ exten => filtered,1,Answer()
     assert sorted(entered) == sorted(numbers.values())
 
 
-#: Tables as Asterisk's realtime has them; the last column of the older ones holds all.
+#: Tables of Asterisk's realtime; the last column of the older ones holds all data.
 REALTIME_TABLES = {
     "data1..data5": "data1, data2, data3, data4, data5",
     "data": "data",
@@ -455,7 +456,7 @@ def test_missed_calls_are_found_in_a_queue_log_that_asterisk_keeps_in_a_database
         lab.witness.wait_for(event("AgentComplete"))
         over(lab)
         wait_until(lambda: rows_of(path, "COMPLETE%"), 5, "the end of the call")
-    # Nothing of it is in the file.
+    # The file has none of it.
     assert CLIENT not in (lab.asterisk.home / "log/queue_log").read_text()
     service = lab.service(settings({"queue_log_url": f"sqlite:///{path}"}))
 
@@ -468,7 +469,7 @@ def test_missed_calls_are_found_in_a_queue_log_that_asterisk_keeps_in_a_database
 
 @contextmanager
 def queue_log_in_a_table(lab: Lab, path: Path) -> Iterator[None]:
-    """Have Asterisk write queue_log into a table and not into its file."""
+    """Let Asterisk write queue_log into a table rather than its file."""
     etc = lab.asterisk.home / "etc"
     files = {
         "extconfig.conf": "[settings]\nqueue_log => sqlite3,realtime,queue_log\n",

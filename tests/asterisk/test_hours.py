@@ -35,7 +35,7 @@ def test_request_waits_while_the_queue_is_closed_and_is_called_when_it_opens(
     service = lab.service(merged(QUICK, {"defaults": {"opening_hours": hours}}))
     ask(lab, service)
 
-    # The agents are free, and that is known.
+    # The agents are free, and the service knows it.
     lab.witness.fence()
     assert service.status()["queues"]["support"]["open"] is False
     assert only_task(service)["queue_closed"] is True

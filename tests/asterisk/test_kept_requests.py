@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The service does not answer, and Asterisk is told to keep requests meanwhile."""
+"""Asterisk stores requests while the service does not answer."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from tests.lab.service import says
 from tests.lab.witness import event
 
 TALK = Answer(steps=(HangUp(after_ms=1500),))
-#: A short sound, so that no test has to hear the whole prompt.
+#: A short sound, so that tests need not wait for the whole prompt.
 KEEP: Mapping[str, str] = {"CALLBACK_WHEN_DOWN": "keep", "CALLBACK_NOTED": "beep"}
 
 
 def kept(lab: Lab) -> int:
-    """Return how many requests Asterisk keeps."""
+    """Return how many requests Asterisk stores."""
     shown = lab.asterisk.cli("database show callback-request")
     return shown.count("/callback-request/")
 
 
 def forgotten(lab: Lab) -> None:
-    """Wait until Asterisk keeps nothing any more."""
+    """Wait until Asterisk stores no request any more."""
     wait_until(lambda: kept(lab) == 0, 5, "forgetting the request")
 
 
@@ -64,7 +64,7 @@ def test_key_is_pressed_without_a_service_and_the_next_start_calls_back(
 
     assert len(client.invites) == 1
     assert "Asterisk kept the request" in story(service)["history"][0]["text"]
-    # What deletes the entry is no call of anybody.
+    # The Originate that deletes the entry counts as no call.
     assert lab.witness.events("AgentCalled", Uniqueid="") == []
     assert lab.witness.events("UserEvent", UserEvent="CallbackKept")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The laboratory itself: what a test builds upon must be true.
+"""Tests of the laboratory itself, on which the other tests depend.
 
 Every test runs on each Asterisk version.
 """
@@ -44,7 +44,7 @@ def test_it_is_the_version_it_says(asterisk: Asterisk) -> None:
 def test_nothing_is_missing_at_boot(asterisk: Asterisk) -> None:
     boot = (asterisk.home / "log/full").read_text()
     complaints = [line for line in boot.splitlines() if "WARNING[1]" in line]
-    # 16 says of app_macro that 21 will not have it.
+    # Asterisk 16 warns that 21 will lack app_macro.
     assert [line for line in complaints if "app_macro" not in line] == []
     assert "ERROR[1]" not in boot
 
@@ -167,8 +167,8 @@ def test_a_client_answers_and_hangs_up(lab: Lab) -> None:
     ringing = client.wait_for(response(180, sent=True))
     answered = client.wait_for(response(200, sent=True))
     hung_up = client.wait_for(request("BYE", sent=True))
-    # SIPp's timers and its log are off by a millisecond or two; on a machine that
-    # has much to do a step comes late, but in its turn.
+    # SIPp's timers and its log differ by a millisecond or two. On a busy machine a step
+    # comes late, but in its order.
     assert 0.28 <= (answered.at - ringing.at).total_seconds() < 2.0
     assert 0.48 <= (hung_up.at - answered.at).total_seconds() < 2.0
 
@@ -292,7 +292,7 @@ def test_asterisk_dies_with_the_test_process(asterisk: Asterisk) -> None:
     parent.wait(10)
 
     wait_until(lambda: not _is_alive(int(pid)), 5, "the end of Asterisk")
-    # The next laboratory with the same ports would remove it as well.
+    # The next laboratory with the same ports removes it as well.
     shutil.rmtree(home)
 
 

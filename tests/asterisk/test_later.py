@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The client of a callback asks again in the talk, and is called after it."""
+"""The client of a callback asks again during the talk, and is called afterwards."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TALK = Answer(steps=(HangUp(after_ms=1500),))
 
 
 def begin_to_talk(lab: Lab, first: Behaviour) -> tuple[Service, Client]:
-    """Have alice and the client talk; nobody takes calls of `sales` yet."""
+    """Let alice and the client talk; the agents of `sales` are still paused."""
     change_queue(lab, "support", members=("alice",))
     lab.agent("alice")
     lab.agent("carol")
@@ -39,7 +39,7 @@ def begin_to_talk(lab: Lab, first: Behaviour) -> tuple[Service, Client]:
 
 
 def check_called_again(lab: Lab, service: Service, client: Client) -> None:
-    """The talk is over, and carol of `sales` calls the client."""
+    """Check that carol of `sales` calls the client after the talk."""
     settled(service, "completed")
     assert len(client.invites) == 1
     first, second = sorted(service.tasks(), key=lambda task: task["id"])
@@ -54,7 +54,7 @@ def check_called_again(lab: Lab, service: Service, client: Client) -> None:
 
 
 def channel_of(lab: Lab, phone: str) -> Seen:
-    """Return an event of the channel of a phone that talks."""
+    """Return an event about the channel of a phone that talks."""
     return lab.witness.wait_for(
         lambda seen: (
             seen.name == "BridgeEnter" and seen["Channel"].startswith(f"PJSIP/{phone}-")

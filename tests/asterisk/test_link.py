@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The manager link breaks, goes silent, is late or says all twice, on a real Asterisk.
+"""The manager link breaks, goes silent, is late or repeats all, on a real Asterisk.
 
-A proxy between the service and the manager port does it at one message of a callback.
-Whatever it is, the callback comes to its end, and the client is rung as often as the
-attempts say.
+A proxy between the service and the manager port causes this at one message of a
+callback. In every case the callback must end, and the client must be rung once for each
+attempt that reached Asterisk.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ pytestmark = [ONLY_22, pytest.mark.crowd]
 
 TALK = Answer(steps=(HangUp(after_ms=1200),))
 TALK_S = 1.2
-#: What the dialplan measures may differ from it by so much.
+#: Allowed difference of the dialplan's measurements from it.
 CLOSE_S = 0.4
 
 ANSWERED = ("ANSWERED",)
-#: Asterisk never heard of the first.
+#: Asterisk never received the first one.
 AGAIN = ("MEMBER NO ANSWER", "ANSWERED")
 
 
 def says_of_callback(name: str, half: str, *more: str) -> Callable[[bytes], bool]:
-    """Return a predicate: this event of one half of a callback."""
+    """Return a predicate: this event about one half of a callback."""
     told = holds(f"Event: {name}\r\n", *more)
     return lambda message: (
         told(message)
@@ -62,7 +62,7 @@ ORIGINATE = holds("Action: Originate\r\n", "callback-member")
 
 @attrs.frozen
 class Trouble:
-    """What becomes of one message of a callback."""
+    """What happens to one message of a callback."""
 
     way: Way
     message: Callable[[bytes], object]
@@ -89,7 +89,7 @@ SILENCES = [
 
 @pytest.fixture
 def link(lab: Lab) -> Iterator[Proxy]:
-    """Stand between the service and Asterisk's manager port."""
+    """Return a proxy between the service and Asterisk's manager port."""
     ports = lab.asterisk.ports
     with Proxy(ports.spare, ports.ami, AMI_MESSAGE) as proxy:
         yield proxy
@@ -107,7 +107,7 @@ def serve(lab: Lab, link: Proxy, **ami: str) -> Service:
 def check(
     story: dict[str, Any], client: Client, dispositions: tuple[str, ...], what: str
 ) -> None:
-    """Check the end of a callback, and that its story tells each step once."""
+    """Check the end of a callback, and that its events have each step once."""
     message = f"{what}: {story}"
     attempts = story["attempts"]
     assert [one["disposition"] for one in attempts] == list(dispositions), message
@@ -119,7 +119,7 @@ def check(
 
 
 def play(lab: Lab, service: Service, link: Proxy, troubles: Sequence[Trouble]) -> None:
-    """Have one callback after another meet its trouble, in one life of the service."""
+    """Run one callback after another, each with its trouble, on one service."""
     change_queue(lab, "support", members=("alice",))
     alice = lab.agent("alice")
     numbers = [f"493010{number:04}" for number in range(len(troubles))]
@@ -138,7 +138,7 @@ def play(lab: Lab, service: Service, link: Proxy, troubles: Sequence[Trouble]) -
     for number, client, trouble in zip(numbers, clients, troubles, strict=True):
         what = f"{trouble.fate} {troubles.index(trouble)}"
         check(told[number], client, trouble.dispositions, what)
-    # An agent is rung for each attempt of which Asterisk heard, and for no other.
+    # An agent is rung for each attempt that reached Asterisk, and for no other.
     assert len(alice.invites) == len(troubles)
 
 
@@ -149,7 +149,7 @@ def test_link_breaks_at_eight_moments(lab: Lab, link: Proxy) -> None:
 
 
 def test_link_goes_silent_at_three_moments(lab: Lab, link: Proxy) -> None:
-    # One that soon notices when Asterisk is silent.
+    # A service that soon notices when Asterisk is silent.
     service = serve(lab, link, ping_interval="1s", timeout="2s")
     play(lab, service, link, SILENCES)
     assert link.connections == 1 + len(SILENCES)

@@ -16,7 +16,7 @@ from tests.lab.scenarios import Answer, HangUp
 from tests.lab.service import Service, says
 
 CA = authority("The PBX's CA")
-#: For the address, and for a name that is no other's.
+#: For the address, and for a name that nobody else has.
 ASTERISK = issue("127.0.0.1", "pbx.example.com", by=CA)
 
 
@@ -27,7 +27,7 @@ def ca_file(home: Path) -> str:
 
 
 def found_by_check(service: Service) -> Finding:
-    """Return the one thing that `check` says of the manager interface."""
+    """Return the only finding of `check` about the manager interface."""
     found = checks.run(str(service.config))
     (one,) = [one for one in found if one.area == "manager"]
     return one
@@ -44,12 +44,12 @@ def test_callback_over_tls(lab: Lab, tmp_path: Path) -> None:
     lab.client(CLIENT, Answer(steps=(HangUp(after_ms=1500),)))
     ask(lab, service)
     settled(service, "completed")
-    # `check` logs in beside the service, in the same way.
+    # `check` logs in beside the service, over the same kind of link.
     assert found_by_check(service).level == "ok"
 
 
 def with_tls(lab: Lab, port: int, **tls: Any) -> Service:
-    """Return a service, not started, that wants TLS on a port."""
+    """Return a service, not started, that uses TLS on a port."""
     tls = {"enabled": True, **tls}
     return lab.service(
         {"ami": {"port": port, "timeout": "2s", "tls": tls}}, start=False
@@ -76,7 +76,7 @@ def test_each_reason_not_to_believe_is_told(lab: Lab, tmp_path: Path) -> None:
     port = lab.asterisk.open_manager_tls(*ASTERISK.save(tmp_path, "asterisk"))
     unknown = found_by_check(with_tls(lab, port))
     assert "signed by an unknown CA: CN=The PBX's CA" in unknown.what
-    # Never in clear text instead: this port would have taken it.
+    # It never falls back to clear text, although this port would accept it.
     clear = with_tls(lab, lab.asterisk.ports.ami, ca_file=authorities)
     assert found_by_check(clear).what == "no TLS: the port speaks no TLS"
     # And the other way round.

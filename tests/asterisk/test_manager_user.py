@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The manager user of the example, on real Asterisks: enough rights, and no others."""
+"""The manager user of the example on real Asterisks: its rights are enough, no more."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.lab.witness import Witness, event
 _CLIENT = "+4930555123"
 _EXAMPLE = REPOSITORY / "etc/asterisk/manager.d/callback-queue.conf"
 _SECRET = "lab"
-#: Heard by who may hear everything, and not by us.
+#: Received by a user who may read everything, and not by the service.
 _NOISE = {"VarSet", "Newexten", "Newstate", "HangupRequest", "MusicOnHoldStart"}
 
 
@@ -38,7 +38,7 @@ class Users:
         self._directory: Path = asterisk.home / "etc/manager.d"
 
     def add(self, name: str, **changes: str | None) -> ManagerUser:
-        """Make a user like the example's, but for these options."""
+        """Make a user like the example's, except for these options."""
         lines = [f"[{name}]"]
         for line in _EXAMPLE.read_text().splitlines():
             option, equals, _ = line.partition("=")
@@ -54,7 +54,7 @@ class Users:
         return ManagerUser(name=name, secret=_SECRET, read="", write="")
 
     def close(self) -> None:
-        """Leave the example alone there, as it was."""
+        """Restore the directory with the example alone."""
         for path in self._directory.glob("*.conf"):
             if path.name != _EXAMPLE.name:
                 path.unlink()
@@ -67,8 +67,8 @@ def users(asterisk: Asterisk) -> Iterator[Users]:
         yield users
 
 
-#: Headers of calls that are not placed here: of a phone that forwards, and of a
-#: callback that its queue does not let in (test_callback.py, test_queue_options.py).
+#: Headers of calls that are not placed here: a phone that forwards, and a callback that
+#: its queue refuses (test_callback.py, test_queue_options.py).
 _OF_OTHER_CALLS = {"forward", "forwarded", "queuestatus"}
 
 
@@ -80,9 +80,9 @@ def _log_in(asterisk: Asterisk, user: ManagerUser) -> ManagerLink:
 
 
 def _place_callback(lab: Lab) -> None:
-    """Have an agent called, who lets it ring once, and a client after that."""
+    """Call an agent, who rings once without an answer, and then a client."""
     lab.asterisk.set_queues([Queue(name="support", members=("alice",), timeout_s=2)])
-    # A phone behind a hint, for whoever has one as a target.
+    # A phone with a hint, for tests with an extension as the target.
     lab.asterisk.set_dialplan(extra="[phones]\nexten => 7,hint,PJSIP/alice\n")
     lab.agent("alice", NoAnswer(), Answer())
     lab.client(_CLIENT, Answer(steps=(HangUp(500),)))
@@ -109,7 +109,7 @@ def _place_callback(lab: Lab) -> None:
 
 
 def _raise_everything(lab: Lab) -> None:
-    """Raise every event of READ_CLASSES but the last one, Shutdown."""
+    """Raise every event of READ_CLASSES except the last one, Shutdown."""
     _place_callback(lab)
     member = {"Queue": "support", "Interface": "PJSIP/bob"}
     lab.witness.action("QueueAdd", **member)
@@ -136,7 +136,7 @@ def test_each_class_of_read_brings_the_events_it_is_there_for(
             for name, user in without.items()
         }
         _raise_everything(lab)
-        # Asterisk says goodbye to each session before it closes it.
+        # Asterisk sends a farewell to each session before closing it.
         lab.asterisk.stop()
         whole.wait_for(event("Shutdown"))
         needed = {one for several in READ_CLASSES.values() for one in several}
@@ -155,7 +155,7 @@ def test_each_class_of_read_brings_the_events_it_is_there_for(
 def test_noise_is_filtered_away_and_what_is_needed_comes(
     lab: Lab, users: Users
 ) -> None:
-    # Who may hear all shows that it is the filter and not the classes.
+    # The user with all rights receives it, so the filter and not the classes decide.
     with Witness(lab.asterisk.ports.ami, users.add("filtered", read="all")) as filtered:
         _raise_everything(lab)
         lab.witness.fence()
@@ -163,7 +163,7 @@ def test_noise_is_filtered_away_and_what_is_needed_comes(
         filtered.wait_for(event("UserEvent", UserEvent="LabFence"))
         heard = {one.name for one in filtered.events()}
         needed = {one for several in READ_CLASSES.values() for one in several}
-        # FullyBooted came before the login was over.
+        # FullyBooted came before the login was complete.
         assert needed - heard - {"FullyBooted"} == {"Shutdown"}
         assert heard & _NOISE == set()
         everything = lab.witness.events()
@@ -182,14 +182,14 @@ def test_nobody_can_hide_behind_a_name(lab: Lab, users: Users) -> None:
         joined = service.wait_for(event("QueueCallerJoin", Queue="sales"))
         assert joined["CallerIDName"] == "Event: Newstate"
         assert service.wait_for(event("QueueCallerLeave", Queue="sales"))
-        # Why the filters of the example hold to the beginning.
+        # This is why the filters of the example are anchored at the start.
         lab.witness.fence()
         deceived.wait_for(event("UserEvent", UserEvent="LabFence"))
         assert deceived.events("QueueCallerJoin") == []
 
 
 def test_nobody_can_make_up_an_event_with_his_number(lab: Lab, users: Users) -> None:
-    """Asterisk writes CR and LF of a SIP address into its events as they are."""
+    """Asterisk writes CR and LF of a SIP address into its events unchanged."""
     port = lab.asterisk.ports.ami
     careless = users.add("careless", eventfilter=None)
     forged = "Event: QueueCallerAbandon\r\nQueue: support"
@@ -199,7 +199,7 @@ def test_nobody_can_make_up_an_event_with_his_number(lab: Lab, users: Users) -> 
         Witness(port, careless) as deceived,
     ):
         lab.caller("sales", HangUp(500), number=number)
-        # Why there is a filter against it.
+        # This is why the example has a filter against it.
         made_up = deceived.wait_for(event("QueueCallerAbandon"))
         assert made_up["Queue"] == "support"
         deceived.wait_for(event("Hangup"))
@@ -230,7 +230,7 @@ def test_each_class_of_write_allows_the_actions_it_is_there_for(
     user = users.add("part", write=",".join(classes))
     asterisk.cli("database put callback-outcome x ANSWER:1000:SUCCESS")
     asked = {
-        # To an extension that does nothing, and hangs up.
+        # To an extension that does nothing and hangs up.
         "Originate": lambda: link.ask(
             actions.originate(
                 channel="Local/wait@lab/n", application="Hangup", timeout_s=1
@@ -257,13 +257,13 @@ def test_each_class_of_write_allows_the_actions_it_is_there_for(
                 assert "permission denied" in str(error).lower()
                 refused.add(name)
     assert refused == set(WRITE_CLASSES[missing] if missing else ())
-    # Any of these lists would be empty if it was asked for in vain.
+    # Each of these lists would be empty if the user lacked the right.
     for name in {"DBGet", "DeviceStateList", "QueueStatus"} - refused:
         assert answers[name], name
 
 
 def test_what_the_secret_opens_beyond_calls(lab: Lab) -> None:
-    """As SECURITY.md says: keep the port closed, whatever the rights are."""
+    """As in SECURITY.md: keep the port closed, whatever the rights are."""
     here = lab.asterisk.home
     lab.asterisk.set_dialplan(
         extra=f"[careless]\nexten => s,1,System(touch {here}/by-dialplan)\n"

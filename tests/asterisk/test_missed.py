@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Missed calls become callbacks, and served clients are left alone."""
+"""Missed calls become callbacks, and clients who were served are not called."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from tests.lab.service import LogLine, Service, merged, says
 from tests.lab.witness import event
 
 TALK = Answer(steps=(HangUp(after_ms=1500),))
-#: From the caller's hang-up to the agent's phone, as the phones saw it.
+#: Time limit from the caller's hangup to the agent's ring, measured by the phones.
 LIMIT = datetime.timedelta(milliseconds=300)
-#: Every call from outside counts.
+#: Settings with which every call from outside counts.
 INBOUND = merged(QUICK, {"missed": {"contexts": ["inbound"]}})
 
-#: Ways an inbound call can go besides the queues themselves.
+#: Destinations of inbound calls other than the queues themselves.
 DIALPLAN = """
 [inbound](+)
 exten => menu,1,Answer()
@@ -78,17 +78,17 @@ def lab(lab: Lab) -> Lab:
 
 
 def missed(service: Service, number: str = CLIENT, *, count: int = 1) -> LogLine:
-    """Wait for the service to find that a call of this number was missed."""
+    """Wait until the service reports a missed call of this number."""
     return service.wait_for(says("missed", number=number, level="info"), count=count)
 
 
 def ended_as(service: Service, outcome: str, *, count: int = 1) -> LogLine:
-    """Wait for the service to say what a call from outside was."""
+    """Wait until the service reports the outcome of a call from outside."""
     return service.wait_for(says("^call of", outcome=outcome), count=count)
 
 
 def check_missed(service: Service, queue: str = "support") -> dict[str, Any]:
-    """There is one task, made of a missed call."""
+    """Check that the only task comes from a missed call."""
     task = only_task(service)
     assert (task["kind"], task["number"]) == ("missed", CLIENT)
     assert task["queue"] == queue
@@ -174,7 +174,7 @@ def test_queue_takes_nobody_and_the_call_ends(lab: Lab, how: str) -> None:
 
 def test_queue_is_emptied_while_the_caller_waits(lab: Lab) -> None:
     lab.agent("alice", NoAnswer())
-    # Asterisk looks who is left when a ring has ended.
+    # Asterisk checks who is left when a ring has ended.
     change_queue(
         lab,
         "support",
@@ -415,11 +415,11 @@ def test_parked_call_is_fetched(lab: Lab) -> None:
     assert service.tasks() == []
 
 
-# -- served meanwhile
+# -- served after the missed call --------------------------------------------------
 
 
 def miss(lab: Lab, service: Service) -> None:
-    """Have a call of the client missed while all agents are paused."""
+    """Let a call of the client be missed while all agents are paused."""
     pause(lab, "support")
     lab.caller("support", HangUp(after_ms=300), number=CLIENT)
     missed(service)
@@ -500,7 +500,7 @@ def test_client_is_called_by_hand_and_hangs_up_at_once(lab: Lab) -> None:
     unpause(lab, "support")
 
     settled(service, "completed")
-    # Not before the call by hand was over.
+    # It was not before the end of the call by hand.
     first = client.wait_for(request("BYE", sent=True))
     assert client.wait_for_call(count=2).at > first.at
 
@@ -518,7 +518,7 @@ def test_client_waits_in_a_queue_again_and_is_not_called_meanwhile(lab: Lab) -> 
     missed(service)
     again = lab.caller("support", number=CLIENT)
     joined = joins(lab, CLIENT, 2)
-    # Also if the service knows of the call only by asking.
+    # This also holds if the service knows the call only from the list of channels.
     service.kill()
     service.start()
     for name in lab.asterisk.channels():

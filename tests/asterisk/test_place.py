@@ -23,7 +23,8 @@ from tests.lab.scenarios import Answer, HangUp, NoAnswer, Press
 from tests.lab.service import Service, merged
 from tests.lab.witness import Seen, event
 
-#: The agent stays until the test ends the call, and later ends each call after 2 s.
+#: The agent stays in the first call until the test ends it, and ends later ones after 2
+#: s.
 STAYS_FIRST = (Answer(), Answer(steps=(HangUp(after_ms=2000),)))
 
 
@@ -32,7 +33,7 @@ def with_fairness(fairness: str) -> dict[str, Any]:
     return merged(QUICK, {"defaults": {"fairness": fairness, "success_duration": "0s"}})
 
 
-#: Extensions of callers whom the dialplan gives a priority, or the place of a task.
+#: Extensions of callers who get a priority, or the place of a task, from the dialplan.
 EXTENSIONS = """
 [inbound](+)
 exten => again,1,Answer()
@@ -47,7 +48,7 @@ exten => important,1,Answer()
 
 
 def build_line(lab: Lab, service: Service) -> None:
-    """The client joins behind two live callers; two more join later."""
+    """Put the client behind two live callers and before two others."""
     for number in ("101", "102"):
         lab.caller("sales", number=number)
         joins(lab, number, 1)
@@ -59,19 +60,19 @@ def build_line(lab: Lab, service: Service) -> None:
 
 
 def end_first_call(lab: Lab) -> None:
-    """Let the agent take the next in line."""
+    """Let the agent take the next caller in line."""
     connect = lab.witness.wait_for(event("AgentConnect", Queue="sales"))
     lab.witness.hang_up(connect["DestChannel"])
 
 
 def in_line(seen: Seen) -> bool:
-    """Whether a callback has joined a queue."""
+    """Return whether a callback has joined a queue."""
     joined = seen.name == "QueueCallerJoin"
     return joined and seen["Uniqueid"].startswith("callback-")
 
 
 def served(lab: Lab, count: int) -> list[str]:
-    """Wait for so many to be connected to the agent; return who, in order."""
+    """Wait until this many were connected to the agent; return who, in order."""
     lab.witness.wait_for(event("AgentConnect", Queue="sales"), 60, count=count)
     return [one["CallerIDNum"] for one in lab.witness.events("AgentConnect")]
 
@@ -140,7 +141,7 @@ def test_client_who_calls_again_gets_the_place_of_the_task(lab: Lab) -> None:
 
     lab.caller("again", number=CLIENT)
 
-    # Once when the client pressed the key, once as a placeholder.
+    # Once when the client pressed the key, and once as a placeholder.
     assert joins(lab, CLIENT, 3)["Position"] == "1"
     lab.witness.wait_for(event("QueueCallerLeave", Uniqueid=leg["Uniqueid"]))
     end_first_call(lab)
@@ -168,7 +169,7 @@ def test_client_in_line_moves_up_the_callers_behind_and_hears_no_music(
     lab.witness.wait_for(event("AgentConnect", Queue="sales"))
     lab.caller("sales", Press("1"), number=CLIENT)
     requested(service)
-    # The next in turn, so in line at once.
+    # The next in turn joins the line at once.
     leg = lab.witness.wait_for(in_line)
     assert leg["Position"] == "1"
     lab.caller("sales", number="102")

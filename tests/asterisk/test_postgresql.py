@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The tasks in PostgreSQL: a callback from end to end, and trouble with the server.
+"""Tasks in PostgreSQL: a callback from end to end, and trouble with the server.
 
 The last test has the same trouble with a SQLite file.
 """
@@ -55,14 +55,14 @@ def test_server_hangs_while_the_key_is_pressed(
 
     assert back["Position"] == "2"
     assert not caller.got_bye
-    # Well again, the next one is heard without anybody having done anything.
+    # After the trouble the next request is accepted without any intervention.
     lab.caller("support", Press("1"), number=CLIENT)
     requested(service)
     assert [task["number"] for task in service.tasks(status="pending")] == [CLIENT]
 
 
 def another_is_called(lab: Lab, service: Service) -> None:
-    """The database has the first task pending again; the free agent takes another."""
+    """The database has the first task pending again; the agent gets another one."""
     other = lab.client(OTHER, Answer(steps=(HangUp(after_ms=1200),)))
     service.ask("tasks.add", queue="support", number=OTHER)
     other.wait_for(request("INVITE"))
@@ -104,7 +104,7 @@ def test_sqlite_file_is_put_back_in_a_talk(lab: Lab) -> None:
     unpause(lab, "support")
     service.wait_for(says("agent and client are talking"))
     copy.replace(service.home / "callback-queue.db")
-    # What notices it fails; what comes next is done in the new file.
+    # The request that notices it fails; the next ones use the new file.
     service.status()
     service.wait_for(says("replaced while in use"))
     another_is_called(lab, service)

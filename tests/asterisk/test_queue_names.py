@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Queues whose names are not plain ASCII words are called back like any other."""
+"""Queues with names that are not plain ASCII words are called back like any other."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ exten => named,1,Answer()
     given = merged(QUICK, {"queues": {name: {}}, "reports": {"queue_log": True}})
     service = lab.service(given)
 
-    # A number that may not be called: the caller is back in the same queue.
+    # A number that must not be called: the caller is back in the same queue.
     lab.caller("named", Press("1"), number="112")
     joined = joins(lab, "112", 1)
     lab.witness.wait_for(
@@ -60,18 +60,18 @@ exten => named,1,Answer()
 
     settled(service, "completed")
     assert len(client.invites) == 1
-    # The reports name it, too.
+    # The reports have the name, too.
     log = lab.asterisk.home / "log/queue_log"
     line = re.compile(rf"\|{re.escape(name)}\|[^|]*\|CALLBACKREQUEST")
     wait_until(lambda: line.search(log.read_text()), 5, "a line of the report")
-    # And a call that is missed there counts.
+    # A missed call in this queue counts, too.
     pause(lab, name)
     lab.caller("named", HangUp(after_ms=700), number="4930555001")
     service.wait_for(says("^task .*: missed call", number="4930555001"))
 
 
 def test_asterisk_itself_cuts_the_name_of_a_queue_at_a_comma(lab: Lab) -> None:
-    """So the settings refuse such a name, and say why."""
+    """So the settings refuse such a name with an explanation."""
     lab.asterisk.set_queues(
         [*lab.asterisk.queues, Queue(name="a,b", context="lab-exit")]
     )

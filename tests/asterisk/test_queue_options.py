@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What options of queues.conf do with clients who keep their place.
 
-docs/queue-options.md tells what was seen.
+docs/queue-options.md has the results.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.lab.witness import event
 
 
 def busy_agent(lab: Lab, **options: str) -> Service:
-    """The one agent talks with the first caller."""
+    """Let the only agent talk to the first caller."""
     if options:
         named = {name.replace("_", "-"): value for name, value in options.items()}
         change_queue(lab, "sales", options=named)

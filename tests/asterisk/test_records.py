@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Reports see every callback: in queue_log and in the CDRs, by a real Asterisk."""
+"""Reports show every callback: queue_log and CDRs of a real Asterisk."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TALK = Answer(steps=(HangUp(after_ms=1500),))
 
 
 def ours(lab: Lab, count: int) -> list[QueueLogRow]:
-    """Return our own lines, when there are so many."""
+    """Return the lines of the service, once there are this many."""
 
     def found() -> list[QueueLogRow]:
         rows = lab.asterisk.queue_log()
@@ -77,7 +77,7 @@ def test_request_that_succeeds_at_the_second_attempt(lab: Lab) -> None:
         "ANSWERED",
         "completed",
     ]
-    # The caller's own call and the two callbacks, as Asterisk itself tells of them.
+    # Asterisk's own records of the caller's call and of the two callbacks.
     entered = [
         row.callid for row in lab.asterisk.queue_log() if row.event == "ENTERQUEUE"
     ]
@@ -133,7 +133,7 @@ def test_restarted_service_writes_nothing_again(lab: Lab) -> None:
 
 @pytest.mark.parametrize("suffix", ["", "/n"])
 def test_cdrs_of_a_callback_through_a_local_channel(lab: Lab, suffix: str) -> None:
-    """What docs/reports.md selects, and which row has the client's number and talk."""
+    """The query of docs/reports.md, and which row has the client's number and talk."""
     lab.agent("alice")
     lab.client(CLIENT, TALK)
     way = f"Local/{{number}}@outbound-routes{suffix}"
@@ -149,7 +149,7 @@ def test_cdrs_of_a_callback_through_a_local_channel(lab: Lab, suffix: str) -> No
         re.MULTILINE | re.DOTALL,
     )
     query = documented.replace("start", "calldate").replace("task-17", "task-1")
-    # This table has only text; others have numbers.
+    # This table has only text columns; others have numbers.
     query = query.replace("billsec", "CAST(billsec AS INTEGER)")
 
     def rows(sql: str) -> list[tuple[Any, ...]]:

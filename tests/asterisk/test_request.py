@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Pressing 1: what the caller hears, what is kept, and who goes back in line."""
+"""Pressing 1: what the caller hears, what is stored, and who is put back in line."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ from tests.lab.service import Service, merged, says
 from tests.lab.witness import Seen, event
 
 TALK = Answer(steps=(HangUp(after_ms=1500),))
-#: From the key to being back in the queue. Whoever is refused is told why first.
+#: Time limit from the key to being back in the queue. A refused caller hears the reason
+#: first.
 LIMIT = datetime.timedelta(seconds=2)
 LIMIT_WITH_REASON = datetime.timedelta(seconds=5.5)
 
 
 def queue_of_three(lab: Lab, number: str = CLIENT, **more: bool) -> Caller:
-    """Put a caller in the middle of a line of three; return him."""
+    """Put the caller in the middle of a line of three; return the caller."""
     pause(lab, "support")
     lab.witness.originate("Local/support@inbound/n", caller_id="<4989000001>")
     joins(lab, "4989000001", 1)
@@ -66,7 +67,7 @@ def comes_back(lab: Lab, limit: datetime.timedelta = LIMIT) -> Seen:
 
 
 def played(lab: Lab, sound: str) -> None:
-    """Wait until Asterisk plays a sound file to somebody."""
+    """Wait until Asterisk plays a sound file."""
     wait_until(lambda: f"Playing '{sound}." in lab.asterisk.log, 5, f"prompt {sound}")
 
 
@@ -84,7 +85,7 @@ def test_key_is_lost_while_the_position_is_told_and_works_during_the_offer(
     played(lab, sound)
     second.press("1")
     lab.witness.wait_for(event("DTMFEnd", Digit="1"))
-    # Asterisk breaks the announcement off and keeps the caller.
+    # Asterisk stops the announcement and keeps the caller.
     lab.witness.fence()
     assert service.tasks() == []
     second.press("1")
@@ -205,15 +206,15 @@ def test_service_hangs_while_the_key_is_pressed(lab: Lab) -> None:
     service.freeze()
 
     caller.press("1")
-    # It wakes when Asterisk has given up, but soon enough to store the request: 0.8 s
-    # after the last that Asterisk sent it would not.
+    # It continues after Asterisk has given up, but soon enough to store the request. At
+    # 0.8 s after Asterisk's last line it would not store it.
     played(lab, "callback-queue/hold-on")
     service.thaw()
     back = comes_back(lab)
 
     assert back["Position"] == "2"
     assert not caller.got_bye
-    # What it stored then is taken back: the caller is in line, and was told nothing.
+    # The stored request is taken back: the caller is in line and was told nothing.
     service.wait_for(says("could not be told in time and is back in line"))
     assert only_task(service)["status"] == "cancelled"
 
@@ -249,7 +250,7 @@ def test_those_ahead_are_answered_during_the_prompt_and_the_place_is_kept(
     first = joins(lab, "4989000001", 1)
     caller.press("1")
     service.wait_for(says("refused"))
-    # The one ahead leaves while our caller listens to the prompt.
+    # The caller ahead leaves while ours listens to the prompt.
     lab.witness.hang_up(first["Channel"])
 
     back = lab.witness.wait_for(event("QueueCallerJoin", Position="1"), count=2)
@@ -286,7 +287,7 @@ def test_callback_is_served_after_live_callers(lab: Lab) -> None:
 
     lab.asterisk.cli("queue unpause member PJSIP/alice queue support")
     alice.wait_for_call()
-    # The only agent is the live caller's due; the callback comes after.
+    # The only agent belongs to the live caller; the callback comes after.
     assert originates(lab) == []
     hung_up_by_asterisk(live)
     settled(service, "completed")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Back in line: with the options and the time-out of the caller's own Queue() line.
+"""Back in line with the options and the time-out of the caller's own Queue() line.
 
 No service runs, so no request is taken and every caller who presses 1 is put back.
 """
@@ -24,7 +24,7 @@ _README = REPOSITORY / "README.md"
 
 
 def _as_in_readme(arguments: str) -> str:
-    """Return what README has an admin write in place of Queue(arguments)."""
+    """Return the lines that README gives in place of Queue(arguments)."""
     text = _README.read_text("utf-8")
     (lines,) = re.findall(
         r"^ (same => n,Gosub\(callback-enter.*\n same => n,Queue\(.*)$", text, re.M
@@ -44,12 +44,12 @@ def _install(lab: Lab, lines: str, more: str = "") -> None:
 
 
 def _queue_lines(lab: Lab, joined: Seen) -> list[Seen]:
-    """Return each Queue() that this caller has come to."""
+    """Return each Queue() that this caller has executed."""
     lab.witness.fence()
     found: list[Seen] = []
     for one in lab.witness.events("Newexten", Uniqueid=joined["Uniqueid"]):
-        # Asterisk repeats the event in the middle of an application, and for Queue()
-        # when the caller has left it already.
+        # Asterisk repeats the event during an application, and for Queue() after the
+        # caller has left it.
         if not found or _step(found[-1]) != _step(one):
             found.append(one)
     return [
@@ -64,7 +64,7 @@ def _step(step: Seen) -> tuple[str, ...]:
 
 
 def _complaints(lab: Lab) -> list[str]:
-    """Return what Asterisk warns of; not that the service is not there."""
+    """Return Asterisk's warnings, except that the service does not answer."""
     return [
         line
         for line in lab.asterisk.log.splitlines()
@@ -91,7 +91,7 @@ def test_time_out_goes_on_options_are_kept_and_what_follows_the_queue_follows(
     follows = lab.witness.wait_for(event("UserEvent", UserEvent="Follows"), 15)
 
     assert follows["Status"] == "TIMEOUT"
-    # Not 8 s from when the caller is back.
+    # The time-out of 8 s counts from the first join, not from the return.
     assert 7 < _seconds(joined, follows) < 10
     assert _seconds(back, follows) < 6
     first, second = _queue_lines(lab, joined)
@@ -229,7 +229,7 @@ def test_line_without_callback_enter_keeps_its_limits_where_there_are_cdrs(
 
 
 def test_number_in_an_address_does_not_become_another_number(lab: Lab) -> None:
-    """Digits alone would make 03011110005 of it, a number of somebody else."""
+    """Its digits alone are 03011110005, somebody else's number."""
     _install(lab, _as_in_readme("support,t,,,20"))
     service = lab.service(QUICK)
     caller = lab.caller("700", number=quote("030111@10.0.0.5", safe=""))

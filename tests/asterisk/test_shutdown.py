@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``core stop gracefully`` while a call is up: callbacks wait, no task pays for it."""
+"""``core stop gracefully`` during a call: callbacks wait, and use up no attempt."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHER = "4930222222"
 
 @contextmanager
 def shutting_down(lab: Lab, command: str) -> Iterator[None]:
-    """Give a command that does not return before Asterisk ends, and abort it."""
+    """Give a command that returns only at Asterisk's end, and abort it."""
     given = threading.Thread(
         target=lambda: lab.asterisk.cli(command, deadline_s=60), name=command
     )
@@ -36,7 +36,7 @@ def shutting_down(lab: Lab, command: str) -> Iterator[None]:
 
 
 def wait_until_it_refuses(lab: Lab) -> None:
-    """Wait until the command has taken effect: the console refuses others, too."""
+    """Wait until the command has taken effect: the console then refuses others, too."""
     for _ in pauses(10):
         if "shutdown" in lab.asterisk.cli("core show uptime"):
             return
@@ -48,7 +48,7 @@ def test_graceful_shutdown_costs_no_task_a_try(lab: Lab, command: str) -> None:
     lab.agent("alice")
     lab.client(CLIENT, Answer(steps=(HangUp(after_ms=1200),)))
     service = lab.service(QUICK)
-    # Somebody waits in another queue, so Asterisk does not end yet.
+    # A caller waits in another queue, so Asterisk does not end yet.
     lab.caller("plain", number=OTHER)
     lab.witness.wait_for(event("QueueCallerJoin", CallerIDNum=OTHER))
 
@@ -56,7 +56,7 @@ def test_graceful_shutdown_costs_no_task_a_try(lab: Lab, command: str) -> None:
         wait_until_it_refuses(lab)
         service.ask("tasks.add", queue="support", number=CLIENT)
         service.wait_for(says("no callback is placed.*Asterisk is shutting down"))
-        # It is asked once more, and refuses once more.
+        # The service tries once more and is refused once more.
         service.wait_for(says("^sent Ping"))
         task = only_task(service)
         assert (task["status"], task["member_attempts"]) == ("pending", 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The soak in short, on a real Asterisk: so that the long one can not rot."""
+"""A short soak on a real Asterisk, so that the long one keeps working."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.soak.soak import Pace, Soak
 
 pytestmark = pytest.mark.crowd
 
-#: A restart takes long and adds little to a kill.
+#: A restart takes long and tests little more than a kill.
 _TROUBLES = tuple(one for one in Trouble if one is not Trouble.RESTART_ASTERISK)
 
 
@@ -28,7 +28,7 @@ def test_callers_are_called_back_through_one_trouble_after_the_other() -> None:
         verdict = soak.run()
 
     assert verdict.good, f"\n{verdict}\n\n{soak.service.report()}"
-    # It was a soak, and not a quiet time.
+    # Trouble did happen in it.
     assert [one.trouble for one in soak.disturbances] == list(_TROUBLES)
     assert soak.books is not None
     assert len(soak.books.tasks) >= 3, str(verdict)

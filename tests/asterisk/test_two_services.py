@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Two services on one database: one owns it, and nobody is rung twice."""
+"""Two services on one database: one holds it, and nobody is rung twice."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from tests.process.program import free_port
 #: Two Asterisks and two services at the same time.
 pytestmark = pytest.mark.crowd
 
-#: After it systemd does not start the service again.
+#: The exit code after which systemd does not start the service again.
 REFUSED = 2
-#: Longer than it takes to see that the owner renews its lease.
+#: Longer than the renewal of the owner's lease takes.
 REFUSED_WITHIN_S = 15.0
 
 
@@ -50,7 +50,7 @@ def database(
     else:
         url = f"sqlite:///{tmp_path_factory.mktemp('shared')}/callback-queue.db"
     migrate.upgrade(url)
-    # However soon the second one is refused, the talk is a success.
+    # The talk is a success however soon the second service is refused.
     talks = {"defaults": {"success_duration": "0s"}}
     return merged(merged(QUICK, talks), {"database": {"url": url}})
 
@@ -69,7 +69,7 @@ def other_lab(booted_asterisk: Asterisk) -> Iterator[Lab]:
 
 
 def talk(lab: Lab, service: Service) -> Client:
-    """Have a client called back who then talks to alice."""
+    """Let a client be called back, who then talks to alice."""
     lab.agent("alice")
     client = lab.client(CLIENT, Answer())
     hung_up_by_asterisk(ask(lab, service))
@@ -79,7 +79,7 @@ def talk(lab: Lab, service: Service) -> Client:
 
 
 def hang_up(lab: Lab, client: Client) -> None:
-    """The network ends the call to the client."""
+    """End the call to the client, as the network does."""
     (dialled,) = lab.witness.matching(
         lambda seen: (
             seen.name == "DialBegin"
@@ -150,11 +150,11 @@ def test_frozen_service_whose_database_was_taken_rings_nobody(
     requested(first)
     hung_up_by_asterisk(caller)
     first.freeze()
-    # Its time passes by the clock of the database.
+    # The lease's time passes by the database's clock.
     with backend_for(postgresql_url).engine.begin() as conn:
         conn.execute(sa.text("UPDATE lease SET valid_until = 1"))
     second = lab.service(merged(settings, {"fastagi": {"port": free_port()}}))
-    # Both see at the same moment that alice is free.
+    # Both services learn at the same moment that alice is free.
     unpause(lab, "support")
     first.thaw()
 

@@ -27,7 +27,7 @@ from tests.lab.scenarios import Answer, HangUp, Press
 from tests.lab.service import Service, merged, says
 
 _HANG_UP = b"\x00\x00\x00"
-#: Each driver of Asterisk 16 and 22, with the technologies that it registers.
+#: Each channel driver of Asterisk 16 and 22, with its technologies.
 DRIVERS = {
     "chan_alsa.so": {"Console"},
     "chan_audiosocket.so": {"AudioSocket"},
@@ -71,14 +71,14 @@ def test_of_each_technology_of_asterisk_it_is_known_whether_it_is_a_persons(
 
 
 def technologies(lab: Lab) -> set[str]:
-    """Return what ``core show channeltypes`` lists."""
+    """Return the technologies in ``core show channeltypes``."""
     told = lab.asterisk.cli("core show channeltypes").splitlines()
     rows = told[2 : told.index(next(line for line in told[2:] if line[:3] == "---"))]
     return {re.split(r"\s", line)[0] for line in rows}
 
 
 def _is_easy(driver: Path) -> bool:
-    """Whether it needs no configuration and no port of its own."""
+    """Return whether it needs no configuration and no port of its own."""
     return driver.name in {
         "chan_audiosocket.so",
         "chan_bridge_media.so",
@@ -89,7 +89,7 @@ def _is_easy(driver: Path) -> bool:
 
 @contextmanager
 def loaded(lab: Lab, drivers: list[Path]) -> Iterator[None]:
-    """Load drivers, with what they need."""
+    """Load drivers with the modules that they need."""
     names = [one.name for one in drivers]
     if "chan_rtp.so" in names:
         names.insert(0, "res_rtp_multicast.so")
@@ -120,20 +120,20 @@ class Bot:
             while True:
                 call, _ = self._listener.accept()
                 with closing(call):
-                    # A second and a half of sound, then it has heard enough.
+                    # The bot ends the call after a second and a half of sound.
                     received = 0
                     while received < 24_000 and (data := call.recv(4096)):
                         received += len(data)
                     call.sendall(_HANG_UP)
 
     def close(self) -> None:
-        """Take no more calls."""
+        """Accept no more calls."""
         self._listener.close()
 
 
 @pytest.fixture
 def bot() -> Iterator[Bot]:
-    """A bot that listens."""
+    """Yield a listening bot."""
     bot = Bot()
     yield bot
     bot.close()
@@ -142,7 +142,7 @@ def bot() -> Iterator[Bot]:
 def bot_of(lab: Lab, bot: Bot) -> tuple[str, list[Path]]:
     """Return what to dial for the bot, and the drivers for it.
 
-    Asterisk 16.28 has no channel driver for AudioSocket: there it is external media.
+    Asterisk 16.28 has no channel driver for AudioSocket, so there it is external media.
     """
     folder = lab.asterisk.tree.outside(lab.asterisk.tree.modules())
     driver = folder / "chan_audiosocket.so"
@@ -174,7 +174,7 @@ exten => bot,1,Answer()
     )
     with loaded(lab, drivers):
         pause(lab, "support")
-        # Live only: the CDRs of this Asterisk also tell of the calls of other tests.
+        # Live detection only: the CDRs of this Asterisk also have calls of other tests.
         service = lab.service(merged(given, {"history": {"enabled": False}}))
         lab.caller("support", Press("1"), number=CLIENT)
         requested(service)
@@ -182,13 +182,13 @@ exten => bot,1,Answer()
         lab.caller("bot", number="4930555070")
         line = service.wait_for(says("^task .*: missed call", number="4930555070"), 20)
         assert "left queue support unanswered" in line["how"]
-        # A client who has asked for a callback rings again, and gets the bot.
+        # A client who has asked for a callback calls again, and reaches the bot.
         lab.caller("bot", HangUp(after_ms=1000), number=CLIENT)
         service.wait_for(says("^task 1: missed again", number=CLIENT), 20)
         assert status_of(service) == {CLIENT: "pending", "4930555070": "pending"}
         assert service.stop() == 0
 
-        # The CDRs tell the same.
+        # The CDRs give the same result.
         other = lab.service(given)
         assert "4930555070" in [number for number, _ in found(other)]
 
@@ -213,7 +213,7 @@ def test_bot_that_calls_a_client_does_not_end_the_request(lab: Lab, bot: Bot) ->
         # The client has answered the bot's call.
         client.wait_for(request("ACK"))
         wait_until(lambda: not lab.asterisk.channels(), 20, "the end of the call")
-        # What the service read after it is a later call.
+        # What the service read afterwards is a later call.
         lab.caller("support", HangUp(after_ms=500), number="4930555071")
         service.wait_for(says("^task .*: missed call", number="4930555071"), 20)
         assert status_of(service)[CLIENT] == "pending"
