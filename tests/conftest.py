@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""What holds wherever the tests are started from: hooks, servers, hypothesis' profile.
+"""Hooks, database servers and the profile of hypothesis, for all tests.
 
-A database server is installed, if it is missing, and started by the first test that
-asks for one, once in each process that runs tests; where that is not possible it is an
-error and not a skip.
+A database server is installed if it is missing. The first test in each process that
+asks for one starts it. Where that is not possible the test fails, it is not skipped.
 
-Hypothesis looks at the same examples in every run, so that who changes something else
-is not stopped by an old fault; ``HYPOTHESIS_PROFILE=explore`` looks for new ones. There
-is no deadline for a single example: how fast the machine is says nothing of the code.
+Hypothesis tries the same examples in every run, so that an old fault stops nobody who
+changes something else; ``HYPOTHESIS_PROFILE=explore`` searches for new ones. A single
+example has no deadline, as the machine's speed says nothing about the code.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ __all__ = ["pytest_terminal_summary"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Say what the mark means that tests in every folder have."""
+    """Register the mark that tests of all folders use."""
     config.addinivalue_line("markers", "stopwatch: milliseconds count; runs alone")
 
 
 @pytest.fixture(autouse=True)
 def _umask() -> Iterator[None]:
-    """Give each test the usual umask, whatever a command has made of it."""
+    """Give each test the usual umask, whatever a command has set."""
     before = os.umask(0o022)
     yield
     os.umask(before)
@@ -49,19 +48,19 @@ def _umask() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQL]:
-    """A PostgreSQL server; whoever stops or freezes it starts it again."""
+    """A PostgreSQL server. A test that stops or freezes it must start it again."""
     yield from _started(PostgreSQL)
 
 
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariaDB]:
-    """A MariaDB server; whoever stops or freezes it starts it again."""
+    """A MariaDB server. A test that stops or freezes it must start it again."""
     yield from _started(MariaDB)
 
 
 def _started(kind: type[S]) -> Iterator[S]:
     try:
-        # Others may be at it, or done.
+        # Another process may be installing them, or has done so.
         install(["databases"])
         server = kind()
     except LabError as error:
@@ -75,14 +74,14 @@ def _started(kind: type[S]) -> Iterator[S]:
 
 @pytest.fixture
 def postgresql_url(postgresql: PostgreSQL) -> Iterator[str]:
-    """The URL of an empty PostgreSQL database, gone after the test."""
+    """The URL of an empty PostgreSQL database, dropped after the test."""
     with postgresql.database() as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def postgresql_with_tables(postgresql: PostgreSQL) -> Iterator[str]:
-    """The URL of a PostgreSQL database with our tables, which tests share."""
+    """The URL of a PostgreSQL database with the service's tables, shared by tests."""
     with postgresql.database() as url:
         migrate.upgrade(url)
         yield url
@@ -90,6 +89,6 @@ def postgresql_with_tables(postgresql: PostgreSQL) -> Iterator[str]:
 
 @pytest.fixture
 def mariadb_url(mariadb: MariaDB) -> Iterator[str]:
-    """The URL of an empty MariaDB database, gone after the test."""
+    """The URL of an empty MariaDB database, dropped after the test."""
     with mariadb.database() as url:
         yield url

@@ -206,8 +206,8 @@ def test_service_hangs_while_the_key_is_pressed(lab: Lab) -> None:
     service.freeze()
 
     caller.press("1")
-    # It continues after Asterisk has given up, but soon enough to store the request. At
-    # 0.8 s after Asterisk's last line it would not store it.
+    # It continues after Asterisk has given up, but early enough to store the request:
+    # that is possible until 0.8 s after Asterisk sent it.
     played(lab, "callback-queue/hold-on")
     service.thaw()
     back = comes_back(lab)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""How much the real service process can take, and what it costs."""
+"""Measurements of the real service process: throughput, latency, memory."""

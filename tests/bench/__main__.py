@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Measure what the service can take: ``python -m tests.bench [NAME ...]``.
 
-Every figure is taken from the real process, between a model of Asterisk on a real
-manager port and callers over real FastAGI connections. Processor time is what the
-kernel counts for the service; time on the clock depends on what else the machine does.
+Every figure comes from the real process, between a model of Asterisk on a real manager
+port and callers over real FastAGI connections. Processor time is the kernel's figure
+for the service; elapsed time also depends on the machine's other work.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ async def requests() -> None:
 
 
 def _call(number: int, queue: str) -> bytes:
-    """Return all events of an answered call, as a real Asterisk was recorded."""
+    """Return all events of an answered call, as recorded from a real Asterisk."""
     text = read_dialogue("live-22.10-answered").from_asterisk
     for old, new in (
         (b"1795379016.58", b"%d.1" % number),
@@ -82,12 +82,12 @@ def _call(number: int, queue: str) -> bytes:
 
 
 async def events() -> None:
-    """Manager events of live calls, as fast as they are taken."""
+    """Manager events of live calls, as fast as the service reads them."""
     rig = Rig(_settings(), ["support"])
     try:
         await rig.listen()
         await rig.start()
-        # What it asks after each connect is asked by then.
+        # By then the service has received all that it requests after each connect.
         await pause(3)
         calls = 2000
         stream = [_call(number, "support") for number in range(calls)]
@@ -108,12 +108,12 @@ async def events() -> None:
         rig.close()
 
 
-# -- an agent turns free -----------------------------------------------------
+# -- an agent becomes free ---------------------------------------------------
 
 _QUEUES = 50
 _AGENTS = 500
 _QUEUES_OF_AN_AGENT = 5
-#: Calls that are made of no concern to us.
+#: Calls that do not concern the service.
 _FOREIGN = 100
 
 
@@ -121,7 +121,7 @@ async def free() -> None:
     """From the event that an agent is free to the Originate."""
     for open_tasks in (1, 100, 1000, 10_000):
         names = [f"queue{number}" for number in range(_QUEUES)]
-        # Nothing else happens: the time of queue_log is not of interest here.
+        # Nothing else happens: the time for queue_log is not measured here.
         rig = Rig(_settings(reports={"queue_log": False}), names)
         try:
             await _staff(rig, names)
@@ -149,7 +149,7 @@ async def _turn_free(rig: Rig, open_tasks: int) -> None:
         rig,
         "Originate",
         lambda: originated.append(time.perf_counter()),
-        # Asterisk refuses, so the next one finds everything as it was.
+        # Asterisk refuses, so the next one finds everything unchanged.
         error("busy measuring"),
     )
     waits: list[float] = []
@@ -177,7 +177,7 @@ def _fill(url: str, queues: Sequence[str], count: int) -> None:
 
     def fill(conn: sa.Connection) -> None:
         for number in range(count):
-            # So many could be called that it is not always the same queue.
+            # Many queues have a task that could be called, so the queue varies.
             new = NewTask(
                 kind=Kind.REQUESTED,
                 number=f"4930{number:08}",
@@ -216,13 +216,13 @@ async def start() -> None:
 
 
 async def foreign() -> None:
-    """Calls that have nothing to do with callbacks, 200 a minute."""
+    """Calls that do not concern callbacks, 200 a minute."""
     many = [f"queue{number}" for number in range(_QUEUES)]
     for names, open_tasks in ((many[:1], 0), (many[:1], 1000), (many, 1000)):
         rig = Rig(_settings(), names)
         try:
             rig.asterisk.add_queue("foreign")
-            # Nobody is free, so that the tasks have to wait.
+            # Nobody is free, so the tasks have to wait.
             await _staff(rig, names)
             await rig.listen()
             _fill(rig.database_url, names, open_tasks)
@@ -252,7 +252,7 @@ def _wrap(
     then: Callable[[], object],
     answer: Answer | None = None,
 ) -> None:
-    """Notice an action, and perhaps answer it in another way."""
+    """Call a function at an action, which may give another answer."""
     handlers = rig.asterisk.manager.handlers
     before = handlers[action_name]
 

@@ -19,7 +19,7 @@ from tests.emulator.scenarios import Answers
 _QUEUE = "support"
 _AT_ONCE = 25
 _AGENTS = 10
-#: Every so many requests one is cancelled by hand.
+#: One request in this number is cancelled by hand.
 _CANCEL_EACH = 20
 _SETTINGS = {
     "log": {"level": "warn"},
@@ -34,19 +34,19 @@ _SETTINGS = {
 
 
 class Crowd:
-    """Callers, each with a number of its own."""
+    """Callers, each with a different number."""
 
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
         self._numbers = (
             f"+{number}" for number in range(4930_2000_0000, 4930_3000_0000)
         )
-        #: How many pressed 1 so far, and how many of them got no promise.
+        #: How many have pressed 1 so far, and how many of them got no promise.
         self.made = 0
         self.refused = 0
 
     async def make(self, count: int) -> None:
-        """Have so many callers press 1, several at once."""
+        """Let this many callers press 1, several at once."""
         left: Iterator[int] = iter(range(count))
 
         async def one_after_the_other() -> None:
@@ -73,17 +73,17 @@ class Crowd:
         asterisk.tell("QueueCallerLeave", "agent", *channel.headers(), *place)
         status = await rig.press(number, _QUEUE, channel.uniqueid)
         asterisk.hang_up(channel, 16)
-        # The service says so when the disk is too slow for a caller to wait.
+        # The service answers this when the disk is too slow for a waiting caller.
         self.refused += status != "ACCEPTED"
         if chosen:
             for task in await rig.ask("tasks.list", number=number):
-                # It may be too old, or be in a call, by now.
+                # The task may be too old by now, or in a call.
                 with suppress(RuntimeError):
                     await rig.ask("tasks.cancel", id=task["id"])
 
 
 async def measure(milestones: Sequence[int], most_percent: float) -> int:
-    """Print memory and speed at each milestone; 1 if memory grew by more."""
+    """Print memory and speed at each milestone; return 1 if memory grew by more."""
     rig = Rig(_SETTINGS, [_QUEUE])
     try:
         queue = rig.asterisk.queues[_QUEUE]
@@ -110,8 +110,8 @@ async def measure(milestones: Sequence[int], most_percent: float) -> int:
                 flush=True,
             )
         if crowd.refused:
-            # A disk that is slow for a moment is no fault; if it is so all the time,
-            # nothing was measured.
+            # A disk that is slow for a moment is acceptable; if it is slow all the
+            # time, the figures mean nothing.
             print(f"{crowd.refused} callers were put back in line")
         if crowd.refused * 2 > crowd.made:
             print("FAULT: most requests were not accepted")
@@ -126,7 +126,7 @@ async def measure(milestones: Sequence[int], most_percent: float) -> int:
 
 
 async def all_ended(rig: Rig) -> str:
-    """Wait until no task is open; return how they ended."""
+    """Wait until no task is open; return how the tasks ended."""
     tasks: dict[str, int] = {}
 
     async def none_is_open() -> bool:

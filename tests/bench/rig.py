@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The real service process between a model of Asterisk and callers, on real ports.
 
-Owns: the process, the ports, and what the kernel says of time and memory. The service
+Owns the process, the ports, and the kernel's figures of time and memory. The service
 runs as in production: its own process, its own SQLite file, every COMMIT on the disk.
 """
 
@@ -51,7 +51,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class _Nothing(deque[Any]):
-    """A list that forgets: what a short test looks at would fill a long one."""
+    """A list that stays empty: what short tests record would fill a long run."""
 
     def __init__(self) -> None:
         super().__init__(maxlen=0)
@@ -68,7 +68,7 @@ class _ManagerPort(Factory):
 
 
 class _Question(LineOnlyReceiver):
-    """One question over the control socket."""
+    """A request over the control socket, and its answer."""
 
     delimiter = b"\n"
     MAX_LENGTH = 10_000_000
@@ -107,14 +107,14 @@ class Rig:
         self._agi_port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
-    # -- its life
+    # -- start and stop
 
     async def listen(self) -> None:
-        """Open the manager port, write the settings and make the database."""
+        """Open the manager port, write the settings and create the database."""
         port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(
             _ManagerPort(self.asterisk)
         )
-        # A port that was free a moment ago: the service binds it itself.
+        # A port that was free a moment ago: the service itself opens it.
         probe = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(
             Factory.forProtocol(Protocol)
         )
@@ -130,7 +130,8 @@ class Rig:
             "fastagi": {
                 "listen": "127.0.0.1",
                 "port": self._agi_port,
-                # All callers are one peer; what is measured is the work.
+                # All callers have one address; the limits for each address are not
+                # measured.
                 "max_connections": 2000,
                 "max_connections_per_peer": 2000,
                 "max_rate_per_peer": 100_000,
@@ -144,7 +145,7 @@ class Rig:
         migrate.prepare(self.database_url)
 
     async def start(self) -> float:
-        """Start the service; return how long it took until it saw its queues."""
+        """Start the service; return the seconds until it saw its queues."""
         program = Path(sys.executable).with_name("callback-queue")
         began = time.perf_counter()
         with (self.home / "log").open("ab") as log:
@@ -182,7 +183,7 @@ class Rig:
         self._process = None
 
     def close(self) -> None:
-        """End the service and remove every trace."""
+        """End the service and remove all its files."""
         self.stop()
         shutil.rmtree(self.home, ignore_errors=True)
 
@@ -190,10 +191,10 @@ class Rig:
         """Return what the service wrote."""
         return (self.home / "log").read_text(errors="replace")[-5000:]
 
-    # -- what it is asked
+    # -- requests to the service
 
     async def ask(self, command: str, **arguments: Any) -> Any:
-        """Ask it over its control socket."""
+        """Send a command over the control socket."""
         asking = _Question({"command": command, **arguments})
         await connectProtocol(UNIXClientEndpoint(reactor, str(self._socket)), asking)
         answer = await asking.answer
@@ -218,10 +219,10 @@ class Rig:
     async def until(
         self, condition: Callable[[], Awaitable[bool]], deadline_s: float
     ) -> None:
-        """Wait until something is so.
+        """Wait until the condition is true.
 
         Raises:
-            TimeoutError: it is not.
+            TimeoutError: it is not true in time.
         """
         end = time.monotonic() + deadline_s
         while not await condition():
@@ -229,11 +230,11 @@ class Rig:
                 raise TimeoutError(f"not in {deadline_s} s:\n{self.log()}")
             await pause(0.02)
 
-    # -- what the kernel says
+    # -- figures of the kernel
 
     @property
     def cpu_s(self) -> float:
-        """Seconds of processor time the service has used, of all its threads."""
+        """Processor time that all threads of the service have used, in seconds."""
         assert self._process is not None
         stat = Path(f"/proc/{self._process.pid}/stat").read_text()
         fields = stat.rpartition(")")[2].split()
@@ -255,7 +256,7 @@ def pause(seconds: float) -> Deferred[None]:
 
 
 async def at_once(work: Callable[[], Coroutine[Any, Any, None]], count: int) -> None:
-    """Do the same thing several times at once; fail with the first that fails."""
+    """Run the same coroutine several times at once; fail with the first failure."""
     running = [Deferred.fromCoroutine(work()) for _ in range(count)]
     await gatherResults(running, consumeErrors=True)
 

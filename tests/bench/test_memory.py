@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
-#: Caches still fill up between these two; a few kilobytes kept of each request do not
-#: fit in.
+#: Limit of growth. Caches still fill up between these two numbers of requests; a few
+#: kilobytes for each request would exceed it.
 _MILESTONES = ("300", "900")
 _MAX_PERCENT = "6"
 
 
 def test_memory_does_not_grow_with_requests() -> None:
-    # A process of its own: a reactor runs but once.
+    # In a separate process, as a reactor runs only once.
     done = subprocess.run(
         [
             *(sys.executable, "-m", "tests.bench.memory", *_MILESTONES),

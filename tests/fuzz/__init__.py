@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Every parser of what comes from outside, on bytes that a fuzzer makes up."""
+"""Fuzzing of every parser of input from outside."""

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Fuzz one target: ``python -m tests.fuzz TARGET [options of libFuzzer]``.
 
-The seeds are written into a directory of this run, so that the corpus that is kept
-does not grow by itself. What breaks a target is written to ``crash-*`` where
-``-artifact_prefix`` says, and shown; ``python -m tests.fuzz TARGET FILE`` runs it
-again.
+The seeds are written into a directory of this run, so the stored corpus does not grow
+by itself. Input that breaks a target is printed, and written to ``crash-*`` below
+``-artifact_prefix``; ``python -m tests.fuzz TARGET FILE`` runs it again.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import atheris
 
-# The parsers alone: to look into all that is imported beside them takes a minute.
+# Only the parsers: instrumenting all their imports takes a minute.
 PARSERS = [
     *(
         "fastagi.wire",
@@ -33,7 +32,7 @@ with atheris.instrument_imports(include=PARSERS):
 
 
 def main() -> None:
-    """Run libFuzzer; it ends the process."""
+    """Run libFuzzer, which ends the process."""
     name, *options = sys.argv[1:]
     target = TARGETS[name]
     arguments = [sys.argv[0], f"-max_len={target.max_len}", *options]

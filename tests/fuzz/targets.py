@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What is fuzzed: one function for each parser, and the bytes to begin with.
+"""The fuzz targets: one function for each parser, and its first inputs.
 
-A target takes any bytes and returns, or raises what must not happen: any exception
-that the parser does not promise, or an AssertionError where two ways to read the same
-bytes differ. Must not know who makes up the bytes.
+A target takes any bytes. It raises only on a fault: an exception that the parser does
+not promise, or an AssertionError if two ways to parse the same bytes differ.
+Independent of the fuzzer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.recordings.past_calls import LATER
 _CORPUS = Path(__file__).with_name("corpus")
 _HISTORIES = Path(__file__).parents[1] / "recordings" / "histories"
 _SAMPLE = Path(__file__).parents[2] / "etc" / "callback-queue.yaml"
-#: A secret that no message may repeat.
+#: A secret that no message may contain.
 SECRET = "5eb6c1d9-s3cret"
 
 
@@ -52,14 +52,14 @@ class Target:
 
 
 def _cut(data: bytes) -> Iterator[bytes]:
-    """Cut bytes into pieces; where, is told by the bytes themselves."""
+    """Cut bytes into pieces, at places that the bytes themselves determine."""
     size = 1 + (data[0] if data else 0) % 31
     for start in range(0, len(data), size):
         yield data[start : start + size]
 
 
 def fuzz_agi(data: bytes) -> None:
-    """Read a session of AGI at once and in pieces."""
+    """Parse a session of AGI at once and in pieces."""
     whole = _agi_events([data])
     assert whole == _agi_events(_cut(data)), "it depends on how the bytes were cut"
     for event in whole:
@@ -71,7 +71,7 @@ def fuzz_agi(data: bytes) -> None:
                 *event.query,
                 *event.query.values(),
             ):
-                # What a database or a log would refuse later.
+                # Characters that a database or a log would refuse later.
                 text.encode()
 
 
@@ -90,7 +90,7 @@ def _agi_events(pieces: Iterator[bytes] | list[bytes]) -> list[object]:
 
 
 def fuzz_ami(data: bytes) -> None:
-    """Read what a manager says at once and in pieces, with and without its banner."""
+    """Parse a manager's output at once and in pieces, with and without its banner."""
     for banner in (True, False):
         whole = _ami_events([data], banner)
         assert whole == _ami_events(_cut(data), banner), "it depends on the cut"
@@ -108,7 +108,7 @@ def _look_at(message: ami.AmiMessage) -> None:
         assert value in message.all(name)
     if message.raw.startswith(b"Event: "):
         assert message.event == message.get("Event")
-    # What can be written is read as it was.
+    # A message that can be written is parsed to the same message.
     try:
         written = ami.encode_action("Ping", message.headers, "1")
     except LocalProtocolError:
@@ -143,7 +143,7 @@ def _agi_seeds() -> Iterator[bytes]:
 def _ami_seeds() -> Iterator[bytes]:
     for said in _dialogues("ami-*"):
         yield said
-        # Each message by itself is easier to change.
+        # Separate messages are easier to mutate.
         for message in said.split(b"\r\n\r\n")[:4]:
             yield message + b"\r\n\r\n"
 
@@ -152,7 +152,7 @@ def _ami_seeds() -> Iterator[bytes]:
 
 
 def fuzz_settings(data: bytes) -> None:
-    """Read settings: they are right, or each fault is told in words."""
+    """Load settings: they are valid, or each fault has a message."""
     for environ in ({}, {"CALLBACK_QUEUE_AMI_SECRET": SECRET}):
         try:
             found = parse_settings(data, environ=environ)
@@ -180,11 +180,11 @@ def _settings_seeds() -> Iterator[bytes]:
     yield f"ami:\n  secret: &a {SECRET}\nlog: *a\nqueues:\n  ? [x]\n".encode()
 
 
-# -- the history and what Asterisk keeps
+# -- histories and AstDB
 
 
 def fuzz_queue_log(data: bytes) -> None:
-    """Read lines of queue_log, and what they tell of calls."""
+    """Parse lines of queue_log into calls."""
     lines = data.split(b"\n")
     for line in lines:
         at = queue_log.time_of(line)
@@ -194,7 +194,7 @@ def fuzz_queue_log(data: bytes) -> None:
 
 
 def fuzz_cdr(data: bytes) -> None:
-    """Read lines of Master.csv, and what they tell of calls."""
+    """Parse lines of Master.csv into calls."""
     records = []
     for line in data.split(b"\n"):
         cdr.time_of_csv(line)
@@ -206,7 +206,7 @@ def fuzz_cdr(data: bytes) -> None:
 
 
 def fuzz_kept(data: bytes) -> None:
-    """Read an entry of AstDB that the dialplan, or somebody else, wrote."""
+    """Parse an entry of AstDB, written by the dialplan or by anybody else."""
     try:
         kept = KeptRequest.read(data.decode("utf-8", "replace"))
     except ValueError:
@@ -217,7 +217,7 @@ def fuzz_kept(data: bytes) -> None:
 
 
 def fuzz_control(data: bytes) -> None:
-    """Read a line of the control socket: a command, or words that say why not."""
+    """Parse a line of the control socket: a command, or an error message."""
     try:
         request = codec.read_request(data.replace(b"\n", b" "))
     except BadRequest as error:
@@ -227,13 +227,13 @@ def fuzz_control(data: bytes) -> None:
     command, actor = request.command, request.actor
     for value in (actor.name, *attrs.astuple(command)):
         if isinstance(value, str):
-            # What a database, a log or a terminal would refuse later.
+            # Characters that a database, a log or a terminal would refuse later.
             assert "\0" not in value
             assert "\n" not in value
             value.encode()
         elif value is not None:
             assert 0 <= value < 2**31
-    # What was read once is read the same again.
+    # A decoded command is encoded and decoded to the same command.
     line = codec.write_request(command, actor)
     assert codec.read_request(line.removesuffix(b"\n")) == request
 
@@ -273,7 +273,7 @@ TARGETS = {
 
 
 def seeds_of(name: str) -> Iterator[bytes]:
-    """Give what a target begins with: its seeds, and what was found worth keeping."""
+    """Yield the first inputs of a target: its seeds, and the stored findings."""
     yield from TARGETS[name].seeds()
     for path in sorted((_CORPUS / name).glob("*")):
         yield path.read_bytes()

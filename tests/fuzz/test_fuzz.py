@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A short look by the fuzzer, the same in every run; ``make fuzz`` looks longer."""
+"""A short run of the fuzzer, the same each time; ``make fuzz`` runs longer."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def test_each_seed_is_read(name: str) -> None:
         TARGETS[name].run(seed)
 
 
-# As in setup.cfg: elsewhere a missing one is an error and not a skip.
+# As in setup.cfg. In other environments a missing fuzzer is an error, not a skip.
 @pytest.mark.skipif(
     platform.machine() != "x86_64" or sys.version_info >= (3, 15),
     reason="atheris, the fuzzer, is not made for this Python or this machine",
 )
 def test_fuzzer_finds_nothing(tmp_path: Path) -> None:
-    # All at the same time: each spends some of it in starting.
+    # All at the same time, as each spends some of it on its start.
     started = {
         name: subprocess.Popen(
             [

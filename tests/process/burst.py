@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Many callers who press 1 at the same time, and what each is told within a second.
+"""Many callers who press 1 at the same time, and the answer to each within a second.
 
 One loop over non-blocking sockets: a thread for each caller would be the bottleneck.
 """
@@ -17,12 +17,12 @@ import attrs
 from fastagi.dialplan import Variable
 from tests.emulator.agi_client import AsteriskAgi
 
-#: What the dialplan gives the service, in seconds: callback-ask.
+#: Time limit of the dialplan's request, in seconds: callback-ask.
 DIALPLAN_S = 1.0
 
-#: The service said that it can not serve the caller.
+#: The service answered that it cannot serve the caller.
 FAILURE = "failure"
-#: It said nothing in time.
+#: The service did not answer in time.
 TIMED_OUT = "timed out"
 
 
@@ -37,7 +37,7 @@ class _Caller:
 
     @property
     def told(self) -> str:
-        """What the dialplan goes by."""
+        """The answer on which the dialplan acts."""
         status = self.channel.variables.get(Variable.STATUS, "")
         if status:
             return status
@@ -47,12 +47,12 @@ class _Caller:
 def press_at_once(
     port: int, numbers: Sequence[str], *, within_s: float = 0.0
 ) -> dict[str, str]:
-    """Have callers press 1; return what each is told, by number.
+    """Let callers press 1; return the answer to each, by number.
 
     Args:
-        port: of FastAGI.
-        numbers: of the callers.
-        within_s: over which time they press, evenly.
+        port: the port of FastAGI.
+        numbers: the callers' numbers.
+        within_s: they press evenly within this time.
     """
     waiting = selectors.DefaultSelector()
     callers: list[_Caller] = []

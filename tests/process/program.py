@@ -26,7 +26,7 @@ def free_port() -> int:
 
 
 def wait_until(true: Callable[[], object], what: str) -> None:
-    """Wait for something, with a deadline."""
+    """Wait until the condition is true, with a deadline."""
     end = time.monotonic() + _DEADLINE_S
     while not true():
         assert time.monotonic() < end, f"no {what} in {_DEADLINE_S:g} s"
@@ -38,10 +38,10 @@ class Program:
 
     Args:
         home: a directory of the test.
-        sections: of the settings, over those that make it run without Asterisk.
-        umask: of every process that is started.
-        environ: variables over those of the test.
-        runs_in: the words of a command that in the end becomes the service.
+        sections: settings, on top of those with which it runs without Asterisk.
+        umask: the umask of every process that is started.
+        environ: variables on top of those of the test.
+        runs_in: the words of a command that runs the service.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Program:
         self._environ = {"PATH": "/usr/bin:/bin", **(environ or {})}
         self._process: subprocess.Popen[bytes] | None = None
         given: dict[str, Any] = {
-            # Nobody is there, and the service tries again for ever.
+            # Nobody listens there, so the service keeps trying to connect.
             "ami": {"port": free_port(), "secret": "s3cret"},
             "fastagi": {"port": free_port()},
             "database": {"url": f"sqlite:///{home}/data/callback-queue.db"},
@@ -97,7 +97,7 @@ class Program:
 
     @contextmanager
     def begun(self) -> Iterator[int]:
-        """Start the service and wait for nothing; yields its process id."""
+        """Start the service without waiting; yields its process id."""
         pid = self.begin()
         try:
             yield pid
@@ -105,9 +105,9 @@ class Program:
             self.end()
 
     def begin(self) -> int:
-        """Start the service and wait for nothing; return its process id."""
+        """Start the service without waiting; return its process id."""
         with self.log.open("ab") as log:
-            # Nothing of it outlives the tests, however they end.
+            # The process ends with the tests, however they end.
             words = ("setpriv", "--pdeathsig", "KILL", *self._runs_in)
             self._process = self._start("run", before=words, stdout=log)
         return self.pid
@@ -120,11 +120,11 @@ class Program:
 
     @property
     def said(self) -> str:
-        """What the service has said so far."""
+        """The service's output so far."""
         return self.log.read_text()
 
     def end(self) -> int:
-        """Tell the service to stop and wait for it; return its exit code."""
+        """Stop the service and wait for it; return its exit code."""
         assert self._process is not None
         self._process.terminate()
         try:
@@ -138,23 +138,23 @@ class Program:
         return self._process.wait(_DEADLINE_S)
 
     def kill(self) -> None:
-        """End the service, even if it is frozen; it may have ended before."""
+        """Kill the service, even if it is frozen; it may have ended before."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(_DEADLINE_S)
 
     def listens(self) -> bool:
-        """Say whether FastAGI can be reached; the service must not have ended."""
+        """Return whether FastAGI accepts connections; the service must be running."""
         self.assert_runs()
         return _can_connect(self.agi_port)
 
     def assert_runs(self) -> None:
-        """Fail with what the service said if it has ended."""
+        """Fail with the service's output if it has ended."""
         assert self._process is not None
         assert self._process.poll() is None, self.said
 
     def write_settings(self, **sections: Mapping[str, Any]) -> None:
-        """Write the settings file anew, with sections over those at the beginning."""
+        """Write the settings file again, with these sections on top of the first."""
         given = {**self._given, **sections}
         new = self.config.with_suffix(".new")
         new.touch(0o600)
@@ -164,7 +164,8 @@ class Program:
     def _start(
         self, *words: str, before: Sequence[str] = (), **options: Any
     ) -> subprocess.Popen[bytes]:
-        # Not the script beside the interpreter: it may be of another working copy.
+        # Not the script beside the interpreter, which may belong to another working
+        # copy.
         program = (sys.executable, "-m", "fastagi.command.cli")
         return subprocess.Popen(
             [*before, *program, *words, "--config", self.config],
@@ -177,7 +178,7 @@ class Program:
         )
 
     def command(self, *words: str) -> tuple[int, str]:
-        """Run another command to its end; return its exit code and what it said."""
+        """Run another command to its end; return its exit code and output."""
         process = self._start(*words, stdout=subprocess.PIPE)
         output, _ = process.communicate(timeout=_DEADLINE_S)
         return process.returncode, output.decode()
@@ -186,7 +187,7 @@ class Program:
 def _can_connect(port: int) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), 1) as connection:
-            # Linux connects a socket to itself if it has chosen this port for it.
+            # Linux can connect a socket to itself if it chose this port for it.
             return connection.getsockname() != connection.getpeername()
     except OSError:
         return False

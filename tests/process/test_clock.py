@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The machine's clock is set back under a running service.
 
-No test may set the clock of the machine, so the service is started with one that can
-be set.
+No test may set the machine's clock, so the service runs with a changeable one.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from pathlib import Path
 
 from tests.process.program import Program
 
-#: Python runs this at its start: from the moment a file is there, the time of day is an
-#: hour earlier.
+#: Python runs this at its start. Once a file exists, the time of day is an hour
+#: earlier.
 _SETTABLE_CLOCK = """
 import os, time
 _true, _file = time.time, os.environ["CLOCK_IS_SET_BACK_BY"]
@@ -38,6 +37,6 @@ def test_service_still_tries_to_reach_asterisk(tmp_path: Path) -> None:
         with program, manager.accept()[0] as link:
             link.sendall(b"Asterisk Call Manager/9.0.0\r\n")
             assert link.recv(4096).startswith(b"Action: Challenge")
-            # It gets no answer, so the service gives up and comes again.
+            # It gets no answer, so the service gives up and connects again.
             set_back.touch()
             manager.accept()[0].close()

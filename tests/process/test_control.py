@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The control socket of the real process, and clients that behave badly."""
+"""The control socket of the real process, and misbehaving clients."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_many_who_send_half_a_line_and_hang_up_harm_nobody(program: Program) -> 
         assert ask(program, b'{"command": "status"}')["ok"]
     for _ in range(10):
         with ExitStack() as stack:
-            # No more than the kernel lets wait at a socket.
+            # At most as many as the kernel lets wait at a socket.
             for _ in range(20):
                 stack.enter_context(call(program)).sendall(b'{"command": "status"}\n')
         assert ask(program, b'{"command": "status"}')["ok"]
@@ -90,7 +90,7 @@ def test_who_asks_and_asks_and_does_not_read_is_held_up_alone(program: Program) 
                 sent += greedy.send(b'{"command": "status"}\n' * 1000)
         except BlockingIOError:
             pass
-        # The rest waits in the client: its answers fill nobody's memory.
+        # The rest waits in the client, so the service needs no memory for its answers.
         assert sent < 5_000_000
         assert ask(program, b'{"command": "status"}')["ok"]
 
@@ -119,7 +119,7 @@ def test_commands_reach_the_service_while_the_settings_file_has_a_mistake(
     with Program(tmp_path) as program:
         program.write_settings(queues={"support": {"attemps": 3}})
         code, said = program.command("status")
-        # 1: there is no Asterisk.
+        # Exit code 1: there is no Asterisk.
         assert code == 1
         assert "queues.support.attemps: unknown setting" in said
         assert "the running service has its earlier settings in force" in said

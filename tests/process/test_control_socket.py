@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The control socket after its service was killed."""
+"""The control socket after a crash of its service."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def answers(program: Program) -> bool:
 
 
 def leave_a_socket(path: Path) -> None:
-    """Leave what a killed process leaves: a socket on which nobody listens."""
+    """Create the remains of a killed process: a socket on which nobody listens."""
     path.parent.mkdir(exist_ok=True)
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
@@ -33,7 +33,7 @@ def test_service_killed_with_a_process_id_that_is_in_use_again_starts(
     program = Program(tmp_path)
     leave_a_socket(program.socket)
     lock = program.socket.with_name("control.sock.lock")
-    # As version 0.1.0 locked it. The process with that id is another one by now.
+    # Locked as in version 0.1.0. Meanwhile another process has that id.
     lock.symlink_to(str(os.getpid()))
 
     with program:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The FastAGI port on a real socket: strangers, slow peers, and one peer of two.
+"""The FastAGI port on a real socket: strangers, slow peers, and two peers.
 
-Every address of 127.0.0.0/8 is this machine, so a test can be three of them.
+Every address of 127.0.0.0/8 is this machine, so a test can have three peers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.process.burst import press_at_once
 from tests.process.program import Program, wait_until
 
 ASTERISK, OTHER_ASTERISK, STRANGER = "127.0.0.1", "127.0.0.2", "127.0.0.3"
-#: Of eight connections one peer may have six.
+#: One peer may have six of eight connections.
 MOST, SHARE = 8, 6
 RATE = 40
 HEADERS = (
@@ -49,7 +49,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 
 
 def call(program: Program, host: str) -> socket.socket:
-    """Connect as somebody."""
+    """Connect from this address."""
     connection = socket.create_connection(
         ("127.0.0.1", program.agi_port), 10, source_address=(host, 0)
     )
@@ -58,26 +58,26 @@ def call(program: Program, host: str) -> socket.socket:
 
 
 def heard(connection: socket.socket) -> bytes:
-    """Return everything that is said until the connection is closed."""
+    """Return all bytes until the connection is closed."""
     data = b""
     try:
         while part := connection.recv(4096):
             data += part
     except ConnectionResetError:
-        # Closed with bytes of ours unread.
+        # The service closed without reading all of our bytes.
         return data
     return data
 
 
 def is_served(program: Program, host: str) -> bool:
-    """Ask for something, and see whether a command comes back."""
+    """Send a request, and return whether a command comes back."""
     with call(program, host) as connection:
         connection.sendall(HEADERS)
         return connection.recv(4096).startswith(b"SET VARIABLE")
 
 
 def second(program: Program) -> None:
-    """Wait until the connections before no longer count against the rate."""
+    """Wait until earlier connections no longer count for the rate limit."""
     begun = time.monotonic()
     wait_until(lambda: time.monotonic() - begun > 1.05, "next second")
 
@@ -91,7 +91,7 @@ def test_stranger_is_closed_at_once_without_a_byte(program: Program) -> None:
             except ConnectionError:
                 continue
             assert heard(connection) == b""
-        # Long before any time limit for those who may connect.
+        # Long before the time limits of allowed peers.
         assert time.monotonic() - begun < 2
     log = program.said
     assert log.count("closed unanswered") == 1
@@ -104,11 +104,11 @@ def test_peer_that_takes_all_it_gets_leaves_room_for_another(program: Program) -
         slow = [stack.enter_context(call(program, ASTERISK)) for _ in range(20)]
         for connection in slow[:SHARE]:
             connection.sendall(HEADERS[:40])
-        # Told so at once, so that Asterisk goes on with the caller.
+        # They are refused at once, so that Asterisk can continue with the caller.
         for connection in slow[SHARE:]:
             assert heard(connection) == b"failure\n"
         assert is_served(program, OTHER_ASTERISK)
-        # And those who never finish their request do not stay for ever.
+        # Those who never finish their request are disconnected in the end.
         for connection in slow[:SHARE]:
             assert heard(connection) == b"failure\n"
     assert "fastagi.max_connections_per_peer of them" in program.said
@@ -174,7 +174,7 @@ def test_more_than_may_ask_at_once_are_told_so_and_store_nothing(
 ) -> None:
     few = {"max_connections": 20}
     with Program(tmp_path, fastagi=few, log={"level": "info"}) as program:
-        # They hold all places and ask for nothing.
+        # These connections use up the limit and send no request.
         with ExitStack() as stack:
             held = [stack.enter_context(call(program, ASTERISK)) for _ in range(20)]
             begun = time.monotonic()
@@ -182,7 +182,7 @@ def test_more_than_may_ask_at_once_are_told_so_and_store_nothing(
             assert time.monotonic() - begun < 3
             assert len(held) == 20
         code, listed = program.command("tasks", "list")
-    # A connection that was just closed may have left its place to one of them.
+    # A connection that was closed just now may have made room for one of them.
     assert set(told.values()) <= {"failure", "ACCEPTED"}
     accepted = {number for number, word in told.items() if word == "ACCEPTED"}
     assert len(accepted) <= 2
@@ -198,7 +198,7 @@ def test_used_up_file_descriptors_are_told_once_and_so_is_their_end(
         assert "and fastagi.max_connections: 1000 needs 1128" in program.said
         with ExitStack() as stack:
             held = [stack.enter_context(call(program, ASTERISK)) for _ in range(80)]
-            # Turned away with a word, or, in the worst moment, without.
+            # Refused with a message or, in the worst case, without.
             assert heard(held[-1]) in {b"failure\n", b""}
             told = "no file descriptors are left for more FastAGI connections"
             wait_until(lambda: told in program.said, "line in the log")

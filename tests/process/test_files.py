@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whatever the service writes is nobody else's to read, whatever the umask is."""
+"""Files of the service are readable only by its user, with any umask."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tests.process.program import Program
 
 
 def others_may(directory: Path) -> dict[str, str]:
-    """Return what below a directory somebody else may touch, with its mode."""
+    """Return the files below a directory that others may access, with their modes."""
     return {
         str(path.relative_to(directory)): stat.filemode(path.lstat().st_mode)
         for path in directory.rglob("*")
-        # What is said of a symbolic link says nothing.
+        # The mode of a symbolic link has no meaning.
         if not path.is_symlink() and path.lstat().st_mode & 0o077
     }
 
 
 def first_version(target: Path) -> Path:
-    """Return the migrations of a service that knew the first one only."""
+    """Return the migrations of a service that had only the first one."""
     shutil.copytree(Path(migrate.__file__).with_name("migrations"), target)
     for file in (target / "versions").glob("[0-9]*.py"):
         if not file.name.startswith("0001"):
@@ -59,7 +59,7 @@ def test_with_umask_0_nobody_else_may_read_the_copy_made_before_an_upgrade(
     copies = [path for path in (tmp_path / "data").iterdir() if "0001" in path.name]
     assert len(copies) == 1
     assert others_may(tmp_path / "data") == {}
-    # A task added with the service stopped is written by the command itself.
+    # If the service is stopped, the command itself writes the task.
     code, said = program.command("tasks", "add", "support", "+4930123456")
     assert code == 0, said
     assert others_may(tmp_path / "data") == {}

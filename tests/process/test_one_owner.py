@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Two services on one database: one runs, the other is told who does."""
+"""Two services on one database: one runs, the other is refused and names the first."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.process.program import Program, wait_until
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database for two services."""
+    """The URL of a database for two services."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/shared.db"
     made: str = request.getfixturevalue("postgresql_with_tables")
@@ -32,7 +32,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def program(tmp_path: Path, url: str) -> Iterator[Callable[[str], Program]]:
-    """Make services with settings, sockets and ports of their own."""
+    """Create services, each with its own settings, socket and ports."""
     made: list[Program] = []
 
     def make(name: str) -> Program:
@@ -52,7 +52,7 @@ def start(program: Program) -> None:
 
 
 def change_lease(url: str, change: str) -> None:
-    """Change it, as soon as a service frozen in a transaction has lost the lock."""
+    """Change the lease once a service frozen in a transaction has lost the lock."""
 
     def changed() -> bool:
         with backend_for(url).engine.connect() as conn:
@@ -108,7 +108,7 @@ def test_service_that_was_stopped_or_killed_is_followed_at_once(
     os.kill(second.pid, signal.SIGKILL)
     second.end()
 
-    # The lease of the killed one would last for many seconds.
+    # The lease of the killed service would last for many seconds.
     start(first)
 
     assert "takes over in" not in first.said
@@ -134,7 +134,7 @@ def test_tables_are_not_changed_under_a_running_service(
     first = program("first")
     start(first)
 
-    # There is nothing to do, which is no fault.
+    # There is nothing to do, which is no error.
     assert first.command("db", "upgrade")[0] == 0
     with backend_for(url).engine.connect() as conn:
         conn.exec_driver_sql("BEGIN") if url.startswith("sqlite") else None

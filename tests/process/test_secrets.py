@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The secret and passwords are in no log, at any level, and in nothing printed."""
+"""Secrets and passwords appear in no log, at any level, and in no output."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PASSWORD = "77ab-the-password"
 
 @contextmanager
 def manager_that_refuses() -> Iterator[tuple[int, list[str]]]:
-    """Refuse each login, as a manager; gives the port and what was asked."""
+    """A manager that refuses each login; yields its port and the login actions."""
     asked: list[str] = []
 
     def talk(client: socket.socket) -> None:
@@ -63,7 +63,7 @@ def manager_that_refuses() -> Iterator[tuple[int, list[str]]]:
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield listener.getsockname()[1], asked
-        # Wakes the thread, which would wait for ever on a closed socket.
+        # Wakes the thread, which would wait without limit on a closed socket.
         listener.shutdown(socket.SHUT_RDWR)
     thread.join(30)
 
@@ -104,7 +104,7 @@ def test_password_of_the_database_is_in_nothing_that_is_logged_or_printed(
 def test_password_that_ends_at_the_wrong_place_is_refused_and_not_printed(
     tmp_path: Path,
 ) -> None:
-    """Whoever takes such an address apart shows the rest of it as the host."""
+    """Splitting such a URL shows the rest of the password as the host."""
     start, rest = "77ab-the", "pass-word"
     program = Program(
         tmp_path,

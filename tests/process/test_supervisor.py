@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What systemd and the service tell each other while it starts and stops."""
+"""The messages between systemd and the service while it starts and stops."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ import pytest
 from tests.process.program import Program, wait_until
 
 _DEADLINE_S = 30.0
-#: Importing these takes a good part of a second.
+#: Importing these takes most of a second.
 _SLOW = {"pydantic", "phonenumbers", "sqlalchemy", "twisted", "yaml"}
 
 
 def takes_sighup(pid: int) -> bool:
-    """Say whether SIGHUP does not end a process any more (proc(5), SigCgt)."""
+    """Return whether SIGHUP no longer ends the process (proc(5), SigCgt)."""
     status = Path(f"/proc/{pid}/status").read_text()
     caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
     assert caught, status
@@ -58,10 +58,10 @@ def test_reloads_at_every_moment_of_a_start_do_not_end_it(tmp_path: Path) -> Non
 
 def test_reload_during_the_start_is_done_after_it(tmp_path: Path) -> None:
     program = Program(tmp_path)
-    # The log then says so as soon as the settings are read.
+    # A warning then shows in the log as soon as the settings are read.
     program.config.chmod(0o644)
     with closing(sqlite3.connect(tmp_path / "data/callback-queue.db")) as other:
-        # The service waits for it, as for an upgrade.
+        # The service waits for this lock, as for an upgrade.
         other.execute("BEGIN EXCLUSIVE")
         with program.begun() as pid:
             wait_until(lambda: "chmod" in program.said, "word of the log")
@@ -79,7 +79,7 @@ def test_reload_during_the_start_is_done_after_it(tmp_path: Path) -> None:
 def supervisor(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[tuple[socket.socket, str]]:
-    """Return a socket as systemd has one, and what the service is told of it."""
+    """Yield a socket like systemd's, and the service's NOTIFY_SOCKET."""
     name = str(tmp_path / "notify")
     if request.param == "abstract":
         name = f"@callback-queue-{os.getpid()}-{tmp_path.name}"

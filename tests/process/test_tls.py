@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""TLS with the manager where no process may make code at run time.
+"""TLS with the manager where processes may not create executable memory.
 
-The systemd unit says ``MemoryDenyWriteExecute=yes``; here each process is held to the
-same from its first line.
+The systemd unit says ``MemoryDenyWriteExecute=yes``. Here each process has the same
+restriction from its first line.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from pathlib import Path
 from tests.harness.certificates import authority, issue
 from tests.process.program import Program
 
-#: Python runs this at its start. Linux knows PR_SET_MDWE since 6.3; where it does not,
-#: what it would refuse is refused here: the call of Python by OpenSSL.
+#: Python runs this at its start. Linux has PR_SET_MDWE since 6.3. On older versions
+#: this replaces it: Python's call of OpenSSL that the kernel would refuse is refused
+#: here.
 _NO_CODE_AT_RUN_TIME = """
 import ctypes
 from OpenSSL import SSL
@@ -40,7 +41,7 @@ _DEADLINE_S = 30.0
 def manager(
     listener: socket.socket, context: ssl.SSLContext
 ) -> Iterator[ssl.SSLSocket]:
-    """Take one connection as Asterisk's manager does, and greet."""
+    """Accept one connection as Asterisk's manager does, and greet."""
     plain, _ = listener.accept()
     plain.settimeout(_DEADLINE_S)
     with context.wrap_socket(plain, server_side=True) as link:

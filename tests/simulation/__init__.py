@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""The whole service against the model of Asterisk, with chance as the director."""
+"""The whole service against the model of Asterisk, with random people and faults."""

@@ -13,7 +13,7 @@ from tests.simulation.simulation import simulate
 
 
 def show_faults() -> int:
-    """Put in each fault and say after how many seeds it was found."""
+    """Plant each fault and print after how many seeds it was found."""
     missed = 0
     for fault in FAULTS:
         seeds, failed = search(fault)
@@ -24,7 +24,7 @@ def show_faults() -> int:
 
 
 def main() -> int:
-    """Do as told; 1 means that a rule was broken, or a fault was not found."""
+    """Run the command; return 1 if a rule was broken or a fault was not found."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation")
     parser.add_argument("--seeds", type=int, default=1000, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")

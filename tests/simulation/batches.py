@@ -11,29 +11,29 @@ from collections.abc import Iterator, Sequence
 from tests.harness import quiet_log as quiet_log
 from tests.simulation.simulation import Failed, simulate
 
-#: Seeds that one process plays before it tells of it.
+#: Seeds that one process plays between two reports.
 _CHUNK = 25
 _TELL_EACH_S = 10.0
 
 
 def chunks(first: int, count: int) -> Iterator[range]:
-    """Return all seeds in pieces."""
+    """Yield all seeds in batches."""
     for start in range(first, first + count, _CHUNK):
         yield range(start, min(start + _CHUNK, first + count))
 
 
 def play(seeds: Sequence[int]) -> Failed | None:
-    """Play some seeds, up to the first in which a rule is broken."""
+    """Play some seeds, up to the first that breaks a rule."""
     gc.disable()
     try:
         return next(filter(None, map(simulate, seeds)), None)
     finally:
-        # What the processes killed leave behind is one big circle.
+        # What killed services leave behind is one large reference cycle.
         gc.collect()
 
 
 def play_all(first: int, count: int, jobs: int) -> Failed | None:
-    """Play them in several processes, and say how far it is."""
+    """Play the seeds in several processes, and print the progress."""
     began = told = time.monotonic()
     done = 0
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:

@@ -47,28 +47,28 @@ from fastagi.domain.expected_wait import (
 HOUR: Final = 3600.0
 OPENS: Final = 8 * HOUR
 CLOSES: Final = 18 * HOUR
-#: What the settings assume of a handling time; wrong for all of these centres.
+#: The handling time in the settings, which is wrong for all of these centres.
 ASSUMED_S: Final = 180.0
 CHOSEN: Final = "chosen"
 
 
 @frozen(kw_only=True)
 class Center:
-    """A call centre."""
+    """The parameters of a call centre."""
 
     name: str
     agents: int
-    #: Mean talk time in seconds, and its standard deviation by its mean.
+    #: Mean talk time in seconds, and its standard deviation divided by the mean.
     talk_s: float = 240.0
     variation: float = 1.0
     wrapuptime_s: float = 15.0
     #: Mean patience of callers, in seconds.
     patience_s: float = 400.0
-    #: Offered work by what all agents together can do, at the busiest hour.
+    #: Offered work divided by the capacity of all agents, at the busiest hour.
     load: float = 1.0
-    #: How many queues there are; each second agent serves all of them, the others one.
+    #: Number of queues. Every second agent serves all of them, the others one.
     queues: int = 1
-    #: How many of the callers ask to be called back, behind all callers.
+    #: Share of the callers who ask to be called back, behind all callers.
     asks: float = 0.0
 
 
@@ -93,9 +93,9 @@ class Person:
     ahead: int = 0
     gone: bool = False
     served: bool = False
-    #: What was expected when the person joined, by the name of the estimate.
+    #: The expected wait when the person joined, by the name of the estimate.
     expected_s: dict[str, float] = field(factory=dict)
-    #: When an agent answered, or would have; None: never.
+    #: When an agent answered, or would have answered; None: never.
     wait_s: float | None = None
 
 
@@ -105,7 +105,7 @@ class Worker:
 
     queues: tuple[int, ...]
     state: str = "off"
-    #: When the talk began, or the wrap-up time ends.
+    #: When the talk began, or when the wrap-up time ends.
     at: float = 0.0
     #: The break to take after this call, in seconds; infinite: goes home.
     break_s: float | None = None
@@ -133,7 +133,7 @@ class Day:
         self._plan()
 
     def play(self) -> Day:
-        """Let the day pass."""
+        """Run the whole day."""
         while self._events:
             self.now, _, event = heapq.heappop(self._events)
             event()
@@ -160,7 +160,7 @@ class Day:
                 self._at(at, self._join)
 
     def _rate(self, at: float) -> float:
-        """Return the callers in a second: busy in the morning and in the afternoon."""
+        """Return the callers per second: most in the morning and in the afternoon."""
         center, hour = self.center, at / HOUR
         shape = (
             0.45
@@ -180,7 +180,7 @@ class Day:
         variance = math.log1p(center.variation**2)
         return rnd.lognormvariate(math.log(mean) - variance / 2, math.sqrt(variance))
 
-    # -- what happens --------------------------------------------------------
+    # -- events --------------------------------------------------------------
 
     def _at(self, at: float, event: Callable[[], None]) -> None:
         heapq.heappush(self._events, (at, next(self._numbers), event))
@@ -276,10 +276,10 @@ class Day:
         known, waited_s = self._measured[person.queue], self.now - person.joined_at
         self._measured[person.queue] = known.with_caller(waited_s, left=left)
 
-    # -- what is expected ----------------------------------------------------
+    # -- estimates -----------------------------------------------------------
 
     def _expect(self, person: Person) -> None:
-        """Note what is expected of a person who is about to join."""
+        """Store the expected wait of a person who is about to join."""
         queue = person.queue
         line = [one for one in self._lines[queue] if not one.gone]
         callers = [one for one in line if not one.is_behind]
@@ -362,7 +362,7 @@ def _in_talks(agents: Iterable[Agent]) -> list[Agent]:
 
 
 def _rest_of_talk(mean_s: float, lasted_s: float) -> float:
-    """Return what is left of a log-normal talk as variable as it is long."""
+    """Return the expected rest of a log-normal talk, from its elapsed time."""
     if lasted_s < 1:
         return mean_s
     variance = math.log(2)
@@ -383,9 +383,9 @@ def _normal(z: float) -> float:
 
 @frozen
 class Errors:
-    """How far one estimate was from what happened."""
+    """The errors of one estimate."""
 
-    #: How much longer the expected wait was, and how long the real one, in seconds.
+    #: By how much the expected wait was longer, and the real one, in seconds.
     errors_s: Sequence[float]
     waits_s: Sequence[float]
 
@@ -401,7 +401,7 @@ class Errors:
 
     @property
     def relative(self) -> float:
-        """The mean absolute error by the mean wait."""
+        """The mean absolute error divided by the mean wait."""
         return self.absolute_s / fmean(self.waits_s)
 
 
@@ -423,7 +423,7 @@ def play(center: Center, seeds: Iterable[int]) -> list[Person]:
     return [person for seed in seeds for person in Day(center, seed).play().people]
 
 
-#: How many were ahead of a caller, for each agent of the centre.
+#: How many were ahead of a caller, divided by the agents of the centre.
 _LOADS: Final = ((0, 0), (0.001, 0.25), (0.25, 0.5), (0.5, 1), (1, math.inf))
 
 

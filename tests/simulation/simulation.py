@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Carries out a plan: the service, the model of Asterisk, people and trouble."""
+"""Runs a plan: the service, the model of Asterisk, people and trouble."""
 
 from __future__ import annotations
 
@@ -48,25 +48,25 @@ from tests.simulation.plan import (
 )
 from tests.simulation.rules import BrokenRule, Rules
 
-#: Each link has a prefix for these that nobody can foresee; nothing depends on it.
+#: Random prefix of each link in these actions; nothing depends on it.
 _ACTION_ID: Final = re.compile(r"ActionID=callback-[0-9a-f]+-")
-#: What is raised past the message bus that keeps the order of the others: see
+#: Events raised outside the message bus that keeps the order of the others: see
 #: `tests.system.test_fake_asterisk`.
 _UNORDERED: Final = frozenset({"OriginateResponse", "AgentComplete"})
-#: Events of a callback's two halves of which no picture of the queues is made.
+#: Events of a callback's two halves that do not affect the queues' state.
 _OF_CALLBACKS: Final = frozenset(
     {"OriginateResponse", "DialBegin", "DialEnd", "BridgeEnter", "UserEvent"}
 )
-#: For so long after the trouble everything must have come to its end.
+#: Time after the trouble within which everything must end, in seconds.
 _MAX_S: Final = 2 * 3600.0
-#: For so long a second service tries to take over from one that is frozen.
+#: Time for which a second service tries to take over from a frozen one.
 _GIVES_UP_S: Final = leases.LENGTH_S + 2.0
-#: What may come after the last end, and must not.
+#: Time after the last end in which nothing more may happen.
 _QUIET_S: Final = 120.0
 
 
 def _clock(minute: int) -> str:
-    """Return what the clock shows so many minutes after the beginning."""
+    """Return the time of day this many minutes after the beginning."""
     return f"{datetime.fromtimestamp(START + 60 * minute, UTC):%H:%M}"
 
 
@@ -84,7 +84,7 @@ class Failed:
 
 
 def simulate(seed: int) -> Failed | None:
-    """Play the plan of a seed; return what is wrong, None if nothing is."""
+    """Run the plan of a seed; return the broken rule, None if there is none."""
     simulation = Simulation(plan(seed))
     try:
         simulation.play()
@@ -99,7 +99,7 @@ def simulate(seed: int) -> Failed | None:
 
 
 def trace(seed: int) -> str:
-    """Return everything that happens in the run of a seed."""
+    """Return every event in the run of a seed."""
     simulation = Simulation(plan(seed))
     try:
         simulation.play()
@@ -126,7 +126,7 @@ class Simulation:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._world = World(plan.version)
-        # Back-off and tokens of the service.
+        # The service's random delays and tokens.
         random.seed(plan.seed)
         self._dice = random.Random(plan.seed)
         self._asterisk = self._world.asterisk
@@ -134,7 +134,7 @@ class Simulation:
         self._trouble = ""
         self._commit_s = plan.commit_s
         self._ends = False
-        #: Whether the next life of the service is on its way.
+        #: Whether the next run of the service will start by itself.
         self._reborn = False
         self._points: list[list[str]] = []
         #: The machine on which the service runs.
@@ -152,14 +152,14 @@ class Simulation:
         self._world.watchers.append(self._look_after_the_service)
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Release everything."""
         globalLogPublisher.removeObserver(cast(ILogObserver, self._log))
         self.rules.close()
         self._world.close()
         self._database_clock.stop()
 
     def _observe(self, event: LogEvent) -> None:
-        """What fails unforeseen in a service that lives is a broken rule."""
+        """An unexpected failure in a living service is a broken rule."""
         if "log_failure" not in event or self._process.dead:
             return
         if event["log_namespace"].startswith(("fastagi", "tests")):
@@ -168,7 +168,7 @@ class Simulation:
                 BrokenRule("nothing fails unforeseen", formatEvent(event) + traceback)
             )
 
-    # -- the stage ---------------------------------------------------------
+    # -- set-up --------------------------------------------------------------
 
     def _build(self) -> None:
         chosen, asterisk = self._plan, self._asterisk
@@ -268,7 +268,7 @@ class Simulation:
         }
 
     def _opening_hours(self, queue: str) -> dict[str, str]:
-        """Each day is the same, so that no clock that is set leads out of the hours."""
+        """Each day has the same hours, so a clock that is set stays within them."""
         if queue not in self._plan.closed:
             return {}
         begin, end = (_clock(minute) for minute in self._plan.closed[queue])
@@ -308,7 +308,7 @@ class Simulation:
         return dies
 
     def _pace(self, process: ServiceProcess) -> None:
-        """The database does one thing after the other, as fast as it is now."""
+        """The database processes one request after the other, at its current speed."""
         done_at = 0.0
 
         def takes_s(name: str) -> float:
@@ -321,10 +321,10 @@ class Simulation:
         process.database.unavailable = self._trouble
 
     def _look_after_the_service(self) -> None:
-        """What systemd does."""
+        """Do what systemd does."""
         for process in self._world.processes:
             if process.lease_lost and not process.dead:
-                # It ends itself at once, and is not started again: see the unit.
+                # It ends at once, and systemd does not start it again: see the unit.
                 process.kill()
         process = self._process
         if (process.dead or process.stopped) and not self._reborn:
@@ -332,13 +332,13 @@ class Simulation:
             down_s: float = process.down_s  # type: ignore[attr-defined]
             self._world.clock.callLater(0.0 if self._ends else down_s, self._begin)
 
-    # -- what happens ------------------------------------------------------
+    # -- the run -------------------------------------------------------------
 
     def play(self) -> None:
-        """Let it happen.
+        """Run the plan.
 
         Raises:
-            BrokenRule: it must not.
+            BrokenRule: a rule was broken.
         """
         self._begin()
         self._world.run(ACTION_S)
@@ -360,7 +360,7 @@ class Simulation:
             if cue.moment in name:
                 left[0] -= 1
                 if left[0] == 0:
-                    # Not in the middle of what Asterisk or the service is doing.
+                    # Never during an event of Asterisk or of the service.
                     self._later(cue.after_s, lambda e=cue.event: self._happen(e))
 
     def _happen(self, event: Event) -> None:
@@ -370,7 +370,7 @@ class Simulation:
         getattr(self, f"_on_{what}")(**event.facts)
 
     def _mend(self) -> None:
-        """No more trouble, and every agent is there."""
+        """End all trouble and let every agent be available."""
         self._ends = True
         asterisk = self._asterisk
         asterisk.thaw()
@@ -407,7 +407,7 @@ class Simulation:
             call.number == number and call.channel.uniqueid in asterisk.channels
             for call in self.rules.calls
         ) or any(ring.ended_at is None for ring in asterisk.client(number).rung):
-            # Nobody rings in while on the phone.
+            # Nobody calls while already on the phone.
             return
         call = asterisk.call(
             queue,
@@ -425,12 +425,12 @@ class Simulation:
         asterisk.later(hangs_up_after_s, lambda: call.talking or call.hang_up())
 
     def _meets_bot(self, number: str) -> bool:
-        """Whether a caller talks to a voice bot first; some do."""
+        """Return whether a caller talks to a voice bot first."""
         which = f"{self._plan.seed} {number} {len(self.rules.calls)}"
         return zlib.crc32(which.encode()) % 8 == 0
 
     def _answers_offer(self, number: str) -> str:
-        """Return the keys that a caller presses who is offered a callback."""
+        """Return the keys of a caller who is offered a callback."""
         which = f"offer {self._plan.seed} {number} {len(self.rules.calls)}"
         return OFFER_ANSWERS[zlib.crc32(which.encode()) % len(OFFER_ANSWERS)]
 
@@ -492,7 +492,7 @@ class Simulation:
         self._later(for_s, lambda: self._asterisk.thaw(old_after_s))
 
     def _on_half_open(self) -> None:
-        """The network between them is gone, and nobody is told."""
+        """The network between both sides fails without notice."""
         for wire in self._asterisk.manager_wires:
             wire.dead = True
 
@@ -571,14 +571,14 @@ class Simulation:
             if run.wire is not None and run.wire.open:
                 run.cut()
 
-    # -- telling -----------------------------------------------------------
+    # -- report --------------------------------------------------------------
 
     def story(self) -> str:
-        """Tell the plan and what came of it."""
+        """Return the plan and the results."""
         return f"{self._plan}\n\n{self.rules.story()}"
 
     def trace(self) -> str:
-        """Tell everything, to the last event."""
+        """Return every event."""
         told = [_ACTION_ID.sub("", str(one)) for one in self._asterisk.told]
         points = [point for life in self._points for point in life]
         return "\n".join([*told, *points, self.story()])

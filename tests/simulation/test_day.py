@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The expected wait is good enough, and the best of those that were considered."""
+"""The expected wait is accurate enough, and the best of the compared estimates."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from tests.simulation.day import CENTERS, CHOSEN, Errors, Person, compare, play
 
-#: Bounds for the mean absolute error by the mean wait, with some room; see
-#: docs/expected-wait.md for what was measured.
+#: Bounds for the mean absolute error divided by the mean wait, with some room;
+#: docs/expected-wait.md has the measured values.
 BOUNDS = {
     "3 agents": 0.75,
     "12 agents": 0.45,
@@ -37,7 +37,7 @@ def errors(name: str) -> dict[str, Errors]:
 def test_expected_waits_come_near_the_real_ones(name: str, bound: float) -> None:
     found = errors(name)[CHOSEN]
     assert found.relative < bound
-    # On the whole neither too long nor too short.
+    # On average neither too long nor too short.
     assert abs(found.mean_s) < 0.2 * found.absolute_s / found.relative
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Many runs by chance, and the proof that they find what is wrong."""
+"""Many random runs, and the proof that they find faults."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 def kept_seeds() -> list[int]:
-    """Return the seeds in which a rule was once broken."""
+    """Return the seeds that once broke a rule."""
     lines = _KEPT.read_text().splitlines()
     return [int(line.split()[0]) for line in lines if line and line[0] != "#"]
 
@@ -85,7 +85,7 @@ def test_a_fault_put_in_on_purpose_is_found(fault: Fault) -> None:
 
 
 def test_a_seed_is_the_same_run_in_every_process() -> None:
-    """To the last event, whatever the order of Python's sets."""
+    """To the last event, for any order of Python's sets."""
     script = (
         "from tests.simulation.simulation import trace; from tests.harness import"
         " quiet_log; print(*map(trace, range(20)), sep='#')"

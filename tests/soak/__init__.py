@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Hours of work on a real Asterisk, trouble by chance, and a strict book-keeper."""
+"""Hours of calls on a real Asterisk with random trouble, and a strict comparison."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Let the service work under trouble: ``python -m tests.soak --minutes 30``."""
+"""Run the service under trouble: ``python -m tests.soak --minutes 30``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.soak.soak import Soak
 
 
 def main() -> int:
-    """Run and tell; 1 means that a rule was broken."""
+    """Run the soak and print the result; return 1 if a rule was broken."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, help="people and trouble of a run before")

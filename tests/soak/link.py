@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The way from the service to the manager port, which can be cut.
+"""A proxy between the service and the manager port that can be cut.
 
-Owns: a port that hands every byte on to another one. Must not know: what is said.
+Passes every byte on without interpreting it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _PIECE = 65536
 
 
 class Link:
-    """Takes connections on one port of 127.0.0.1 and carries them to another."""
+    """Accepts connections on one port of 127.0.0.1 and connects each to another."""
 
     def __init__(self, port: int, target: int) -> None:
         self.port = port
@@ -27,14 +27,14 @@ class Link:
         self._start(self._accept)
 
     def cut(self) -> None:
-        """Break every connection there is; new ones are taken at once."""
+        """Break every connection; new ones are accepted at once."""
         with self._lock:
             for one in self._open:
                 with suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Break everything and take no more."""
+        """Break every connection and accept no more."""
         with suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
@@ -57,7 +57,7 @@ class Link:
             self._start(self._carry, client)
 
     def _carry(self, client: socket.socket) -> None:
-        """Carry both ways until either side is at its end."""
+        """Pass bytes in both directions until either side closes."""
         with client:
             try:
                 server = socket.create_connection(("127.0.0.1", self._target), 5)

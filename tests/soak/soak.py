@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""One soak: the town calls, the service calls back, things break, books are kept.
+"""One soak: callers call, the service calls back, faults happen, all is recorded.
 
-Owns: the run, its pace and its end. Everything that breaks is mended here.
+Owns the run, its pace and its end. It also ends every fault that it begins.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from tests.soak.plan import Break, Call, Plan, Trouble
 from tests.soak.rules import Books, Disturbance, Limits, Verdict
 from tests.soak.town import CLIENT_RINGS, Town
 
-#: The service is as good as new so long after it is connected.
+#: Time after a connect until the service works normally, in seconds.
 _SETTLES_S = 3.0
 _READY_DEADLINE_S = 60.0
-#: Twisted keeps a file in reserve for when there are no more, and never closes it.
+#: Twisted keeps one spare file open for when file descriptors run out.
 _RESERVED = "unclosed file <_io.TextIOWrapper name='/dev/null'"
 _SOUNDS = (
     "accepted",
@@ -45,14 +45,14 @@ _SOUNDS = (
 
 @attrs.frozen(kw_only=True)
 class Pace:
-    """How fast everything is, in seconds."""
+    """The speed of everything, in seconds."""
 
     retry_delay_s: int = 6
     success_s: int = 2
     attempts: int = 3
     request_expiry_s: int = 240
     missed_window_s: int = 120
-    #: At the end: until every task that is due must have had its call.
+    #: Time at the end within which every due task must be called.
     drain_s: float = 150.0
 
     def settings(self, town: Town, link: Link) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Pace:
 
 
 class Soak:
-    """A town, an exchange and the service between them."""
+    """Callers and phones, an Asterisk under test, and the service between them."""
 
     def __init__(
         self,
@@ -94,14 +94,14 @@ class Soak:
         self.service = Service(
             self.town.exchange, self._pace.settings(self.town, self._link)
         )
-        #: What broke so far.
+        #: The faults so far.
         self.disturbances: list[Disturbance] = []
-        #: What was written down, once it is over.
+        #: The recorded lines, at the end.
         self.books: Books | None = None
         #: What is to be done later, and when.
         self._later: list[tuple[float, Callable[[], object]]] = []
         self._began = 0.0
-        #: When the exchange died of what breaks now.
+        #: When the current fault killed the Asterisk under test.
         self._died: float | None = None
         self._told_at = 0.0
         self._calls = 0
@@ -126,7 +126,7 @@ class Soak:
     # -- the run
 
     def run(self) -> Verdict:
-        """Let it all happen; return what came of it."""
+        """Run the soak; return the results."""
         self._began = self._told_at = time.monotonic()
         for event in self._plan.events():
             self._wait_until(event.at_s)
@@ -138,7 +138,7 @@ class Soak:
         return self._end()
 
     def _wait_until(self, at_s: float) -> None:
-        """Let time pass, and do on the way what is due."""
+        """Let time pass, and do what becomes due meanwhile."""
         while True:
             now_s = time.monotonic() - self._began
             if time.monotonic() - self._told_at >= 60:
@@ -162,7 +162,7 @@ class Soak:
         except LabError:
             self._not_made += 1
 
-    # -- what breaks, and how it is mended
+    # -- faults and their ends
 
     def _break(self, event: Break) -> None:
         self._heal()
@@ -180,7 +180,7 @@ class Soak:
         self._later.append((time.monotonic() - self._began + event.for_s, mended))
 
     def _begin(self, trouble: Trouble) -> Callable[[], object]:
-        """Break something; return what mends it."""
+        """Begin a fault; return the function that ends it."""
         exchange, service = self.town.exchange, self.service
         match trouble:
             case Trouble.KILL_SERVICE:
@@ -190,7 +190,7 @@ class Soak:
                 service.freeze()
                 return service.thaw
             case Trouble.RELOAD:
-                # systemd does not let a service be reloaded before it runs.
+                # systemd refuses to reload a service before it runs.
                 service.wait_until_ready(_READY_DEADLINE_S)
                 delay_s = self._pace.retry_delay_s + len(self.disturbances) % 2
                 service.write_settings({"defaults": {"retry_delay": f"{delay_s}s"}})
@@ -211,7 +211,7 @@ class Soak:
         return _nothing
 
     def _heal(self) -> None:
-        """Mend now what was to be mended later."""
+        """End all faults now."""
         later, self._later = self._later, []
         for _, mend in later:
             mend()
@@ -223,7 +223,7 @@ class Soak:
         self._tell("no more calls; waiting until all is done")
         self.service.wait_until_ready(_READY_DEADLINE_S)
         with suppress(DeadlinePassed):
-            # What is still open then must be explained.
+            # The report must explain what is still open then.
             wait_until(lambda: not self._open_tasks(), self._pace.drain_s, "the end")
         exit_code = self.service.stop()
         now = time.time()
@@ -256,7 +256,7 @@ class Soak:
         ]
 
     def _with_recovery(self, one: Disturbance) -> Disturbance:
-        """Return it with the time the service takes to be connected again."""
+        """Return it, including the time that the service needs to connect again."""
         over = one.over
         if one.trouble not in (
             Trouble.RELOAD,
@@ -280,7 +280,7 @@ class Soak:
         finally:
             db.close()
 
-    # -- what is told meanwhile
+    # -- progress
 
     def _tell_progress(self, minute: int) -> None:
         tasks = Counter(
@@ -304,11 +304,11 @@ class Soak:
 
 
 def _connected_at(line: LogLine) -> float:
-    """Return when a log line says that Asterisk is connected; 0 for any other."""
+    """Return the time of a log line that says "Asterisk is connected", 0 for others."""
     if not str(line.get("message", "")).startswith("connected to"):
         return 0.0
     return datetime.fromisoformat(str(line["time"])).timestamp()
 
 
 def _nothing() -> None:
-    """Mend nothing: it is whole already."""
+    """Do nothing: there is nothing to end."""

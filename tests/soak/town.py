@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Two real Asterisks: the exchange that is under test, and the town around it.
+"""Two real Asterisks: the exchange under test, and the town with all phones.
 
-The town is everybody's phone: callers, agents and clients, over SIP. It is never
-killed. It writes a diary of what its phones saw, and the exchange one of what its
-callers were promised, each line at once into a file, so that nothing of it is lost when
-the exchange is killed. Must not know: the product's code, or who reads the diaries.
+The town plays callers, agents and clients over SIP, and is never killed. It records
+what its phones saw, and the exchange what its callers were promised. Each line goes
+into a file at once, so nothing is lost when the exchange is killed. Independent of the
+product's code and of the comparison.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ QUEUES = (
     ),
 )
 
-#: The words that are written down.
+#: The words of the recorded lines.
 IN, OUT = "in", "out"
 AGENT_RINGS, AGENT_ANSWERS = "agent-rings", "agent-answers"
 CLIENT_RINGS, CLIENT_ANSWERS, CLIENT_GONE = "rings", "answers", "gone"
@@ -46,14 +46,14 @@ ARRIVES, LEAVES = "arrives", "leaves"
 
 @attrs.frozen
 class Line:
-    """One line of a diary."""
+    """One recorded line."""
 
     word: str
-    #: Epoch seconds, as Asterisk's clock says.
+    #: Epoch seconds by Asterisk's clock.
     at: float
-    #: Of the client.
+    #: The client's number.
     number: str
-    #: What else there is to tell, as the dialplans below write it.
+    #: Further facts, as the dialplans below write them.
     rest: tuple[str, ...]
 
 
@@ -74,7 +74,7 @@ class Town:
         self.diary = self.phones.home / "diary"
         self.promises = self.exchange.home / "promises"
         for path in (self.diary, self.promises):
-            # FILE() appends only where it sees how lines end.
+            # FILE() appends only if it can tell how lines end.
             path.write_text("diary\n")
         self.exchange.agent_slots = dict.fromkeys(
             AGENT_NAMES, PhoneSlot("127.0.0.1", self.phones.ports.sip)
@@ -88,7 +88,7 @@ class Town:
 
     @property
     def outbound_channel(self) -> str:
-        """How the exchange dials a client."""
+        """The setting with which the exchange dials a client."""
         return "Local/{number}@to-town/n"
 
     def start(self) -> None:
@@ -97,12 +97,12 @@ class Town:
         self.exchange.start()
 
     def close(self) -> None:
-        """End both and remove every trace."""
+        """End both and remove all their files."""
         self.exchange.close()
         self.phones.close()
 
     def call(self, call: Call) -> None:
-        """Have somebody call a queue."""
+        """Let somebody call a queue."""
         keys = ""
         if call.key_after_s is not None:
             keys = "w" * round(2 * call.key_after_s) + "1"
@@ -111,14 +111,14 @@ class Town:
             f"channel originate Local/{exten}@callers/n application Wait 600"
         )
 
-    # -- what was written down
+    # -- recorded lines
 
     def saw(self) -> list[Line]:
         """Return what the phones saw."""
         return list(_read(self.diary))
 
     def promised(self) -> list[Line]:
-        """Return what the exchange's callers were told."""
+        """Return what the exchange's callers were promised."""
         return list(_read(self.promises))
 
     # -- the dialplans
@@ -168,7 +168,7 @@ exten => s,1,Set(PJSIP_HEADER(add,X-Attempt)=${{CALLBACK_ID}})
 
         agents = "".join(f"exten => {name},1,Goto(agent,s,1)\n" for name in AGENT_NAMES)
         sip = self.exchange.ports.sip
-        # A client's number says what its phone does at each ring.
+        # A client's number determines what its phone does at each ring.
         act = f"${{EXTEN:$[{len(PREFIX)} + 4 + (${{RING}} - 1) % {RINGS}]:1}}"
         attempt = "${ATTEMPT}"
         return f"""
