@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Tests of the durable store, on a SQLite file and, if there is one, on PostgreSQL."""
+"""Tests of the store, on a SQLite file and on PostgreSQL."""

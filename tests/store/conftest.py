@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A fresh database for each test that asks for one."""
+"""An empty database for each test that asks for one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.store.harness import Loop, done
 
 @pytest.fixture
 def sqlite_path(tmp_path: Path) -> Path:
-    """Where a test's SQLite file is to be; it does not exist yet."""
+    """The path of a test's SQLite file, which does not exist yet."""
     return tmp_path / "callbacks.db"
 
 
@@ -38,7 +38,7 @@ def sqlite_url(_sqlite_with_tables: Path, sqlite_path: Path) -> str:
 
 @pytest.fixture
 def empty_postgres_url(postgresql_url: str) -> str:
-    """The URL of a PostgreSQL database with nothing in it."""
+    """The URL of a PostgreSQL database without tables."""
     return postgresql_url
 
 
@@ -51,7 +51,7 @@ def postgres_url(postgresql_with_tables: str) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_url(request: pytest.FixtureRequest) -> str:
-    """The URL of a database with nothing in it, on each engine."""
+    """The URL of a database without tables, on each engine."""
     if request.param == "sqlite":
         return f"sqlite:///{request.getfixturevalue('sqlite_path')}"
     return request.getfixturevalue("empty_postgres_url")
@@ -66,7 +66,7 @@ def url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def database(url: str) -> Iterator[Database]:
-    """A database without a thread: all is done when it is asked for."""
+    """A database without a thread: each request is done before `run` returns."""
     database = Database(url, deliver=None)
     yield database
     done(database.close())
@@ -74,13 +74,13 @@ def database(url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def store(database: Database) -> TaskStore:
-    """A store on it."""
+    """A store on this database."""
     return TaskStore(database)
 
 
 @pytest.fixture
 def loop() -> Loop:
-    """What stands in for the reactor."""
+    """A replacement for the reactor."""
     return Loop()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the store's tests share: databases, a stand-in for the reactor, processes."""
+"""Helpers of the store's tests: databases, a replacement for the reactor, processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-#: Longer than anything here takes; reached only when something hangs.
+#: Longer than any step takes; reached only if something hangs.
 PATIENCE_S = 20.0
 
 RULES = RetryRules(
@@ -38,7 +38,7 @@ RULES = RetryRules(
 
 
 def at(seconds: float) -> datetime:
-    """Return the moment that many seconds after the beginning of all tests."""
+    """Return the moment this many seconds after the beginning of all tests."""
     return NOW + timedelta(seconds=seconds)
 
 
@@ -71,7 +71,7 @@ def verdict(disposition: str, **changes: Any) -> Verdict:
 
 
 def done(work: Coroutine[Deferred[Any], Any, T] | Deferred[T]) -> T:
-    """Return the result of work that is over already, or raise its error."""
+    """Return the result of a finished Deferred, or raise its error."""
     deferred = work if isinstance(work, Deferred) else Deferred.fromCoroutine(work)
     results: list[T | Failure] = []
     deferred.addBoth(results.append)
@@ -82,23 +82,23 @@ def done(work: Coroutine[Deferred[Any], Any, T] | Deferred[T]) -> T:
 
 
 class Loop:
-    """Stands in for the reactor: runs on the test's thread what others hand in."""
+    """Replaces the reactor: runs calls from other threads on the test's thread."""
 
     def __init__(self) -> None:
         self._calls: queue.SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]]]
         self._calls = queue.SimpleQueue()
 
     def deliver(self, function: Callable[..., object], *args: Any) -> None:
-        """Do what ``reactor.callFromThread`` does."""
+        """Queue a call, like ``reactor.callFromThread``."""
         self._calls.put((function, args))
 
     def turn(self) -> None:
-        """Wait for one call and make it."""
+        """Wait for one call and run it."""
         function, args = self._calls.get(timeout=PATIENCE_S)
         function(*args)
 
     def wait(self, work: Coroutine[Deferred[Any], Any, T] | Deferred[T]) -> T:
-        """Turn until the work is over; return its result or raise its error."""
+        """Run calls until the work is over; return its result or raise its error."""
         deferred = work if isinstance(work, Deferred) else Deferred.fromCoroutine(work)
         results: list[T | Failure] = []
         deferred.addBoth(results.append)
@@ -109,7 +109,7 @@ class Loop:
         return results[0]  # type: ignore[return-value]
 
     def outcomes(self, works: list[Deferred[Any]]) -> list[Any]:
-        """Turn until all are over; return their results or errors."""
+        """Run calls until all are over; return their results or errors."""
         results: dict[int, Any] = {}
         for index, deferred in enumerate(works):
 
@@ -123,7 +123,7 @@ class Loop:
 
 
 class OtherProcess:
-    """A process that does what :mod:`tests.store.other_process` can do."""
+    """A process that runs a function of :mod:`tests.store.other_process`."""
 
     def __init__(self, *arguments: str) -> None:
         self._process = subprocess.Popen(
@@ -153,18 +153,18 @@ class OtherProcess:
         self._process.stdin.flush()
 
     def signal(self, number: int) -> tuple[int, list[str]]:
-        """Send it a signal; return its exit code and what it said before it ended."""
+        """Send it a signal; return its exit code and its output before it ended."""
         self._process.send_signal(number)
         out, _ = self._process.communicate(timeout=PATIENCE_S)
         return self._process.returncode, out.splitlines()
 
     def kill(self) -> None:
-        """Kill it with -9, as a power failure of its own."""
+        """Kill it (SIGKILL), as if only this process lost its power."""
         self._process.kill()
         self._process.wait()
 
     def lines(self) -> list[str]:
-        """Return all it still prints, until it ends by itself."""
+        """Return the rest of its output, once it has ended by itself."""
         out, _ = self._process.communicate(timeout=PATIENCE_S)
         assert self._process.returncode == 0
         return out.splitlines()

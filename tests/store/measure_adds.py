@@ -23,7 +23,7 @@ from tests.store.harness import NOW, new_task
 
 
 async def measure(database: Database, at_once: int, seconds: float) -> None:
-    """Let callers ask for that long and print what came of it."""
+    """Let callers add tasks for that long and print the rate."""
     store = TaskStore(database)
     await store.find(0)
     waits: list[float] = []

@@ -4,7 +4,7 @@
     python -m tests.store.measure_upgrade [--tasks 100000] [--postgresql]
 
 Each task has an attempt and seven events with sentences as 0.1.0 wrote them, of which
-two are found nowhere else. Without an option: a SQLite file in the current directory,
+two are unique. Without an option: a SQLite file in the current directory,
 removed afterwards; else a PostgreSQL server of its own.
 """
 
@@ -26,7 +26,7 @@ from fastagi.store.backends import backend_for
 from tests.lab.databases import PostgreSQL
 from tests.lab.install import install
 
-#: The version of the database that 0.1.0 made.
+#: The database version of 0.1.0.
 _OF_0_1_0: Final = "0006"
 _TALKED: Final = "'they talked for ' || (i % 3000) || '.' || (i % 10) || ' s'"
 _CHANNEL: Final = "'callback-' || i || '-1'"
@@ -85,7 +85,7 @@ def fill(url: str, tasks: int) -> None:
 
 @contextmanager
 def database(postgresql: bool) -> Iterator[str]:
-    """Give the URL of an empty database."""
+    """Yield the URL of an empty database."""
     if not postgresql:
         with tempfile.TemporaryDirectory(dir=".") as directory:
             yield f"sqlite:///{directory}/callbacks.db"

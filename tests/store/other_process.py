@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Another process on the same database; the tests tell it what to do.
+"""A second process on the same database, controlled by a test.
 
-It says a line when it is ready and waits for a line before each step, so that a test
-and it meet without sleeping.
+It prints a line when it is ready, and reads a line before each step, so that both meet
+without sleeping.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from tests.store.harness import NOW, Loop, done, new_task
 
 
 def meet(word: str = "ready") -> None:
-    """Say a word and wait to be told to go on."""
+    """Print a word and wait for a line."""
     print(word, flush=True)
     sys.stdin.readline()
 
 
 def add_and_hang(url: str) -> None:
-    """Add a task, say so when the Deferred has fired, and wait to be killed."""
+    """Add a task, print its id when the Deferred has fired, and wait to be killed."""
     loop = Loop()
     store = TaskStore(Database(url, deliver=loop.deliver))
     recorded = loop.wait(store.add(new_task(), NOW))
@@ -40,7 +40,7 @@ def add_and_hang(url: str) -> None:
 
 
 def add_many(url: str, first: str, count: str, copies: str) -> None:
-    """Add tasks, all at once, several times the same numbers."""
+    """Add tasks at the same time, each number several times."""
     loop = Loop()
     database = Database(url, deliver=loop.deliver, lock_wait_s=15)
     store = TaskStore(database)
@@ -69,7 +69,7 @@ def begin_all(url: str, name: str) -> None:
 
 
 def hold_lock(path: str) -> None:
-    """Keep the write lock of a SQLite file until told to let go."""
+    """Hold the write lock of a SQLite file until a line comes."""
     conn = sqlite3.connect(path, isolation_level=None)
     conn.execute("BEGIN IMMEDIATE")
     meet("locked")
@@ -78,7 +78,7 @@ def hold_lock(path: str) -> None:
 
 
 def try_add(url: str, user: str = "") -> None:
-    """Try to add a task and print what came of it."""
+    """Try to add a task and print the result."""
     if user:
         os.setgroups([])
         os.setgid(int(user))
@@ -116,11 +116,11 @@ def fill_up(url: str, limit: str) -> None:
 
 
 def commit_until_told(url: str, first: str) -> None:
-    """Add tasks, a COMMIT each, for as long as nobody says a line.
+    """Add tasks with one COMMIT each until a line comes.
 
-    Says how many, and how long the slowest took in ms.
+    Prints their number, and the time of the slowest in milliseconds.
     """
-    # The time limit is that of the service.
+    # The time limit of the service.
     database = Database(url, deliver=None)
     store = TaskStore(database)
     done(store.find(0))
@@ -139,12 +139,13 @@ def commit_until_told(url: str, first: str) -> None:
 
 
 def run_with_stops(*arguments: str) -> None:
-    """Run a command of the command line that says so when it pauses in a copy."""
+    """Run a command of the command line that prints a line at each pause of a copy."""
 
     def pause(_seconds: float) -> None:
         meet("copying")
 
-    # A shell has its background jobs ignore Ctrl-C, and so would this process.
+    # A shell lets its background jobs ignore Ctrl-C, and this process would inherit
+    # that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sqlite_copy.time.sleep = pause  # type: ignore[assignment]
     cli.main(arguments)

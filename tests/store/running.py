@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The service as a process of its own on a real database, and callers who press 1.
+"""The service as a separate process on a real database, and callers who press 1.
 
-There is no Asterisk: a caller is the other end of a FastAGI connection, and hears what
-the variables say that the dialplan would go by.
+There is no Asterisk: a caller is the other end of a FastAGI connection, and reads the
+variables on which the dialplan would act.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from tests.lab.ports import HeldPort
 from tests.process.program import Program
 from tests.store.harness import PATIENCE_S
 
-#: What the dialplan gives the service, in seconds: callback-ask.
+#: Time limit of the dialplan's request, in seconds: callback-ask.
 DIALPLAN_S = 1.0
-#: Room for some hundreds of tasks.
+#: Space for several hundred tasks.
 SMALL_DISK_BYTES = 2_000_000
-#: How often what can only be asked for is asked for, in seconds.
+#: Pause between two checks of a condition that has no event, in seconds.
 _PAUSE_S = 0.02
 
 
@@ -37,13 +37,13 @@ class RunningService(Program):
 
     Args:
         home: a directory of the test.
-        url: of its database.
-        small_disk: a directory that is a small disk of the service's own.
+        url: the URL of its database.
+        small_disk: a directory that is a small disk in the service's namespace.
     """
 
     def __init__(self, home: Path, url: str, *, small_disk: Path | None = None) -> None:
         self.url = url
-        # Nobody else gets them while a test takes its time.
+        # Held, so that nobody else gets these ports during the test.
         self._ports = HeldPort(), HeldPort()
         agi, ami = self._ports
         super().__init__(
@@ -57,7 +57,7 @@ class RunningService(Program):
         )
 
     def end(self) -> int:
-        """End it at once: its database may be one that holds it up."""
+        """Kill it: its database may be blocked."""
         assert self._process is not None
         self._process.kill()
         for port in self._ports:
@@ -65,18 +65,18 @@ class RunningService(Program):
         return self._process.wait()
 
     def seen(self, path: Path) -> Path:
-        """Return where a file of the service's own disk is for everybody else."""
+        """Return the path outside of a file on the service's own disk."""
         return Path(f"/proc/{self.pid}/root") / path.relative_to("/")
 
     def log_says(self, pattern: str) -> bool:
-        """Whether some line of its log says so."""
+        """Return whether a line of its log matches."""
         return re.search(pattern, self.said) is not None
 
     def wait_until(self, condition: Callable[[], object]) -> None:
-        """Wait until something is so.
+        """Wait until the condition is true.
 
         Raises:
-            AssertionError: it is not so in time, or the service has ended.
+            AssertionError: it is not true in time, or the service has ended.
         """
         end = time.monotonic() + PATIENCE_S
         while not condition():
@@ -85,7 +85,7 @@ class RunningService(Program):
             time.sleep(_PAUSE_S)
 
     def ask(self, command: str, **arguments: Any) -> Any:
-        """Ask through the control socket."""
+        """Send a command through the control socket."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(PATIENCE_S)
             connection.connect(str(self.socket))
@@ -97,7 +97,7 @@ class RunningService(Program):
 
     @property
     def database(self) -> str:
-        """What ``status`` says of the database."""
+        """What ``status`` reports about the database."""
         return str(self.ask("status")["database"])
 
     def numbers(self, **arguments: Any) -> set[str]:
@@ -105,13 +105,13 @@ class RunningService(Program):
         return {task["number"] for task in self.ask("tasks.list", **arguments)}
 
     def press_until_accepted(self, number: str) -> None:
-        """Have a caller press 1, and again where a busy machine was too slow."""
+        """Let a caller press 1, again if a busy machine was too slow."""
         self.wait_until(lambda: self.press(number) in {"ACCEPTED", "ALREADY"})
 
     def press(self, number: str) -> str:
-        """Have a caller press 1; return what the dialplan is told.
+        """Let a caller press 1; return the status for the dialplan.
 
-        Empty: nothing before it gave up. The caller is back in line then.
+        Empty: no answer in time, so the dialplan puts the caller back in line.
         """
         uniqueid = secrets.token_hex(8)
         channel = AsteriskAgi(
@@ -132,7 +132,7 @@ class RunningService(Program):
         return channel.variables.get(Variable.STATUS, "")
 
 
-#: The disk is in a namespace of mounts, and goes with the process.
+#: The disk is in a mount namespace, and ends with the process.
 _WITH_DISK = f"""
 mount -t tmpfs -o size={SMALL_DISK_BYTES} callbacks "$0"
 exec "$@"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A copy of the tasks: whole, sound, in nobody's way, or not there at all."""
+"""Copies of the database: complete, consistent, without blocking others, or none."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from tests.store.running import RunningService
 
 WHEN = datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC)
 DATED = "callbacks-20260301T123015Z.db"
-#: Somebody who is neither root nor who runs the tests; only root can be him.
+#: A user other than root and the one running the tests; only root can become it.
 SOMEBODY = 65534
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A folder for copies, empty."""
+    """An empty folder for copies."""
     folder = tmp_path / "copies"
     folder.mkdir()
     return folder
@@ -52,7 +52,7 @@ def add(url: str, *numbers: str) -> None:
 
 
 def pad(path: Path, megabytes: int) -> None:
-    """Make a file so large that it is copied in many steps."""
+    """Make a file so large that its copy takes many steps."""
     with closing(sqlite3.connect(path)) as conn, conn:
         conn.execute("CREATE TABLE padding (bytes BLOB)")
         conn.execute(
@@ -76,7 +76,7 @@ def refused(
     return str(caught.value)
 
 
-# -- where it is and what is in it -----------------------------------------
+# -- place and contents ----------------------------------------------------
 
 
 def test_copy_is_one_file_for_its_owner_alone_and_has_every_task(
@@ -94,7 +94,7 @@ def test_copy_is_one_file_for_its_owner_alone_and_has_every_task(
     assert made == Backup(copy, copy.stat().st_size, 3, version, version)
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert copy.stat().st_nlink == 1
-    # SQLite's format: 1 is without a write-ahead log, 2 with one.
+    # In SQLite's format, 1 means without a write-ahead log, 2 with one.
     assert copy.read_bytes()[18:20] == b"\x01\x01"
     assert numbers_in(copy) == {"+1", "+2", "+3"}
     assert [path.name for path in home.iterdir()] == ["mine.db"]
@@ -195,7 +195,7 @@ def test_commits_go_on_between_its_steps_and_are_not_in_it(
 ) -> None:
     add(sqlite_url, "1", "2")
     pad(sqlite_path, 20)
-    # It would give up at the first lock.
+    # This service would give up at the first lock.
     database = Database(sqlite_url, deliver=None, lock_wait_s=0)
     meanwhile = iter(range(100, 1000))
 
@@ -209,7 +209,7 @@ def test_commits_go_on_between_its_steps_and_are_not_in_it(
     assert made.tasks == 2
     assert numbers_in(made.path) == {"+1", "+2"}
     added = next(meanwhile) - 100
-    # So many steps as 20 MB have: it never began anew.
+    # 20 MB need this many steps, so the copy was never restarted.
     assert 4 <= added <= 6
     assert sum(done(TaskStore(database).counts()).values()) == 2 + added
     done(database.close())
@@ -228,7 +228,7 @@ def test_nobody_who_writes_in_another_process_is_kept_waiting(
         other.go()
         count, slowest_ms = map(int, other.lines())
 
-    # Each was committed or an error would have ended it.
+    # Each was committed; an error would have ended the process.
     database = Database(sqlite_url, deliver=None)
     assert sum(done(TaskStore(database).counts()).values()) == 1 + count
     done(database.close())
@@ -236,7 +236,7 @@ def test_nobody_who_writes_in_another_process_is_kept_waiting(
     seen = [one.tasks for one in made]
     assert 2 <= seen[0] < seen[1] < seen[2] <= 1 + count
     for one in made:
-        # A COMMIT is in it only if all earlier ones are.
+        # The copy has a COMMIT only if it has all earlier ones.
         wanted = {"+1"} | {f"+{1000 + n}" for n in range(one.tasks - 1)}
         assert numbers_in(one.path) == wanted
 
@@ -263,7 +263,7 @@ def test_service_goes_on_and_another_one_starts_from_the_copy(
         assert len(restored.numbers()) == 3
 
 
-# -- what goes wrong -------------------------------------------------------
+# -- errors ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["file", "link that leads nowhere", "itself"])
@@ -357,7 +357,7 @@ def test_disk_of_the_copy_is_full(
     pad(sqlite_path, 2)
     config = _settings(sqlite_url, home.parent)
     program = (sys.executable, "-m", "fastagi.command.cli", "db", "backup", str(home))
-    # The disk is in a namespace of mounts, and goes with the command.
+    # The disk is in a mount namespace, and ends with the command.
     as_root = () if os.geteuid() == 0 else ("--map-root-user",)
     told = subprocess.run(
         [
@@ -376,7 +376,7 @@ def test_disk_of_the_copy_is_full(
     )
 
 
-#: Says what is left on it.
+#: Prints what is left on it.
 _ON_FULL_DISK = """
 mount -t tmpfs -o size=1m copies "$0" && "$@"
 code=$?
@@ -468,7 +468,7 @@ def test_damaged_database_is_not_taken_for_a_copy(
 ) -> None:
     add(sqlite_url, "1", "2")
     content = bytearray(sqlite_path.read_bytes())
-    # An index loses its rows; what is asked of it would be answered, and wrong.
+    # An index loses rows, so some queries would return wrong results.
     with closing(sqlite3.connect(sqlite_path)) as conn:
         (page,) = conn.execute(
             "SELECT rootpage FROM sqlite_master WHERE type = 'index'"
@@ -533,7 +533,7 @@ def test_database_that_another_process_keeps_for_itself(
 def test_user_who_may_not_read_the_database(
     sqlite_path: Path, sqlite_url: str, closed: str, why: str
 ) -> None:
-    # Not below pytest's own folder, which is closed to others.
+    # Not below pytest's own folder, which other users cannot enter.
     with tempfile.TemporaryDirectory() as folder:
         theirs, ours = Path(folder, "theirs"), Path(folder, "ours")
         theirs.mkdir()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Tasks whose time somebody chose: their order, and how the time changes."""
+"""Tasks with a chosen time: their order, and how the time changes."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ def test_slot_takes_as_many_clients_as_it_may(store: TaskStore) -> None:
     add(store, limited("2", at(3660), per_slot=2))
     with pytest.raises(NotCallable, match="others have chosen that time"):
         add(store, limited("3", per_slot=2))
-    # In the slot after it there is room.
+    # The next slot has room.
     add(store, limited("4", at(3600 + 1800), per_slot=3))
     taken = done(store.chosen_times("support", LATER, at(9999)))
     assert taken == [LATER, at(3660), at(3600 + 1800)]
@@ -296,7 +296,7 @@ def test_task_of_an_operator_takes_the_slot_too(store: TaskStore) -> None:
 
 
 def test_callers_who_choose_at_once_never_overfill_a_slot(url: str) -> None:
-    """Each has a connection of its own, as two processes have."""
+    """Each has its own connection, like two processes."""
     callers = 8
     together = threading.Barrier(callers)
 

@@ -97,7 +97,7 @@ def _commands(kind: Any) -> st.SearchStrategy[Any]:
 def test_every_command_that_can_be_made_can_be_carried_out(
     given_settings: Settings, command: Any
 ) -> None:
-    """Or says in words why not: no database refuses what is in it."""
+    """Or refused with a message: no database fails on its contents."""
     try:
         answer = offline.do(given_settings, command, ADA)
     except CallbackError as error:
@@ -160,7 +160,7 @@ def test_tasks_are_counted_in_slices(url: str, monkeypatch: pytest.MonkeyPatch) 
 def test_few_open_tasks_are_found_without_a_look_at_those_that_ended(
     sqlite_url: str,
 ) -> None:
-    """Whatever is asked again and again, or while callers press the key."""
+    """Queries that run often, or while callers press the key."""
     database = Database(sqlite_url, deliver=None)
     store = TaskStore(database)
     asked: list[tuple[str, Any]] = []
@@ -218,7 +218,7 @@ def test_a_restored_postgresql_database_gets_statistics_at_the_start(
                 conn.exec_driver_sql(f"{known} IN ('task', 'task_event')").scalar_one()
             )
 
-    # As after pg_restore: rows, and nothing known of them.
+    # As after pg_restore: rows without statistics.
     assert analysed() == 0
     migrate.prepare(empty_postgres_url)
     assert analysed() == 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Durability, group commit, and every way in which a database can fail."""
+"""Durability, group commit, and every failure of a database."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.store.harness import NOW, PATIENCE_S, Loop, OtherProcess, done, new_t
 
 
 def add_task(conn: sa.Connection, new: NewTask) -> bool:
-    """Add a task that nothing keeps from being made."""
+    """Add a task without any condition against it."""
     recorded = requests.add(conn, new, NOW, False)
     assert isinstance(recorded, results.Recorded)
     return recorded.created
@@ -73,7 +73,7 @@ def threaded(url: str, loop: Loop) -> Iterator[Database]:
 
 
 class Gate:
-    """Keeps the worker busy, so that requests gather behind it."""
+    """Keeps the worker busy, so that requests queue up behind it."""
 
     def __init__(self, database: Database) -> None:
         self._entered = threading.Event()
@@ -86,7 +86,7 @@ class Gate:
         assert self._open.wait(20)
 
     def open(self) -> None:
-        """Let the worker go on."""
+        """Let the worker continue."""
         self._open.set()
 
 
@@ -100,7 +100,7 @@ def test_every_commit_waits_for_the_disk(sqlite_url: str, loop: Loop) -> None:
         names = ["journal_mode", "synchronous", "foreign_keys"]
         return [conn.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names]
 
-    # 2 is FULL: https://sqlite.org/pragma.html#pragma_synchronous
+    # 2 means FULL: https://sqlite.org/pragma.html#pragma_synchronous
     assert loop.wait(database.run("settings", settings)) == ["wal", 2, 1]
     loop.wait(database.close())
 
@@ -217,7 +217,7 @@ def test_waiting_requests_share_one_transaction(threaded: Database, loop: Loop) 
     gate.open()
 
     assert loop.outcomes(added) == [True] * 50
-    # One for the gate, one for all that gathered behind it.
+    # One for the gate, and one for all requests behind it.
     assert threaded.commits - before == 2
     assert loop.wait(threaded.run("count", count)) == 50
 
@@ -242,17 +242,17 @@ def test_requests_are_carried_out_in_their_order(
     assert order == list(range(500))
 
 
-# -- deadlines and many at once --------------------------------------------
+# -- deadlines of many requests --------------------------------------------
 
 
 class _Clock:
-    """The steady clock of the engine, which a test sets forward."""
+    """The engine's steady clock, which a test sets forward."""
 
     def __init__(self) -> None:
         self._ahead_s = 0.0
 
     def set_forward(self, seconds: float) -> None:
-        """Have so many seconds pass at once."""
+        """Let this many seconds pass at once."""
         self._ahead_s += seconds
 
     def monotonic(self) -> float:
@@ -287,7 +287,7 @@ def test_a_request_whose_time_is_over_before_it_began_is_never_run(
 
     assert [type(outcome) for outcome in outcomes] == [OutOfTime, OutOfTime, bool, bool]
     assert numbers(threaded) == ["3", "4"]
-    # Others were before them: that says nothing of the database.
+    # They waited for other requests, which is no fault of the database.
     assert not [event for event in logged if "can not be used" in event["log_format"]]
 
 
@@ -325,7 +325,7 @@ def test_a_group_is_committed_before_its_first_would_be_late(
     outcomes = loop.outcomes([urgent, *others])
 
     assert outcomes == [True, *[None] * 8]
-    # In their order, and none twice.
+    # In order, and none twice.
     assert ran == list(range(8))
 
 
@@ -418,7 +418,7 @@ def test_requests_of_one_kind_are_carried_out_by_one_call(
 
     assert loop.outcomes(works) == [True, True, 2, True]
     assert calls == [["1", "alone"], ["alone"], ["2"]]
-    # With that of the gate.
+    # This includes the gate's.
     assert threaded.commits - before <= 2
     assert numbers(threaded) == ["1", "2", "alone"]
 
@@ -465,7 +465,7 @@ def test_fifty_new_tasks_need_as_few_statements_as_one(
     needed(1000, 1)
     sa.event.listen(database._backend.engine, "before_cursor_execute", note)
     assert needed(2000, 1) == needed(3000, 50)
-    # One looks the numbers up; the others store. The server is told all in one.
+    # One reads the numbers, the others store; PostgreSQL stores all of them with one.
     assert len(statements) <= (2 if url.startswith("postgresql") else 6)
     assert len(done(store.listing())) == 52
 
@@ -651,7 +651,7 @@ def test_a_lost_race_is_run_again(database: Database) -> None:
         return len(tries)
 
     assert database.run_now("race", race) == 3
-    # What the lost ones did is undone.
+    # The changes of the lost ones are rolled back.
     assert database.run_now("count", count) == 1
 
 
@@ -685,7 +685,7 @@ def _make_late_check(conn: sa.Connection) -> None:
 
 
 def _fail_commit(conn: sa.Connection) -> str:
-    """Do what is refused only when it is committed."""
+    """Do something that the database refuses only at the commit."""
     conn.exec_driver_sql("INSERT INTO child (id) VALUES (1)")
     return "fine so far"
 
@@ -746,7 +746,7 @@ def test_no_room_left_fails_only_who_needs_room(sqlite_url: str, loop: Loop) -> 
     assert "much: no room left for " in str(error)
     assert "callbacks.db" in str(error)
     assert (added, also_added, counted) == (True, True, 2)
-    # With room again, nothing has to be restarted.
+    # Once there is room, no restart is needed.
     assert loop.wait(database.run("much", _add_much, "2")) is True
     loop.wait(database.close())
 
@@ -900,7 +900,7 @@ def test_a_damaged_file(sqlite_url: str, sqlite_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="is damaged or no database"):
         database.run_now("add", add, "1")
 
-    # The operator puts a copy back; nothing has to be restarted.
+    # The operator puts a copy back; no restart is needed.
     sqlite_path.write_bytes(intact)
     for name in ("callbacks.db-wal", "callbacks.db-shm"):
         sqlite_path.with_name(name).unlink(missing_ok=True)
@@ -910,7 +910,7 @@ def test_a_damaged_file(sqlite_url: str, sqlite_path: Path) -> None:
 
 @pytest.fixture
 def public_directory() -> Iterator[Path]:
-    """A directory every user of the machine can enter."""
+    """A directory that every user of the machine can enter."""
     path = Path(tempfile.mkdtemp())
     path.chmod(0o755)
     yield path
@@ -923,7 +923,7 @@ def test_a_file_that_can_not_be_written(public_directory: Path, what: str) -> No
     path = public_directory / "callbacks.db"
     url = f"sqlite:///{path}"
     migrate.upgrade(url)
-    # Root may write anywhere, so it becomes somebody else.
+    # Root may write anywhere, so the test becomes another user.
     user = "65534" if os.geteuid() == 0 else ""
     path.chmod(0o444 if what == "file" else 0o666)
     public_directory.chmod(0o555)
@@ -936,7 +936,7 @@ def test_a_file_that_can_not_be_written(public_directory: Path, what: str) -> No
 
 
 def test_a_directory_where_no_file_can_be_made() -> None:
-    # Nobody may write there, not even root.
+    # Not even root may write there.
     with pytest.raises(StoreUnavailable, match=r"/proc/callbacks\.db can not be made"):
         migrate.prepare("sqlite:////proc/callbacks.db")
 
@@ -997,7 +997,7 @@ def test_a_connection_cut_at_the_commit_is_not_called_a_success(
 ) -> None:
     database = Database(postgres_url, deliver=None)
     database.run_now("add", add, "1")
-    # The last thing that happens before the commit is sent.
+    # The last step before the commit is sent.
     database._backend.check_commit = lambda: _end_all_sessions(postgres_url)
 
     with pytest.raises(CommitUnknown, match="add: it could not be committed"):
@@ -1011,7 +1011,7 @@ def test_a_connection_cut_at_the_commit_is_not_called_a_success(
 def test_a_request_that_is_still_being_stored_is_taken_back_in_the_end(
     postgres_url: str, loop: Loop
 ) -> None:
-    """The server has not heard yet that its client has given it up."""
+    """The server does not know yet that its client has given up."""
     new = new_task("1", linkedid="1800000000.1")
     stored, leave = threading.Event(), threading.Event()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Numbers that callers enter are counted by caller, the same on every engine."""
+"""Numbers that callers enter count for the caller, on every engine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DAY_S = 24 * 3600
 def enter(
     store: TaskStore, number: str, seconds: float = 0, caller: str = "900"
 ) -> CallbackTask:
-    """Have a caller enter a number; two a day are allowed."""
+    """Let a caller enter a number; two a day are allowed."""
     new = new_task(
         number,
         entered=Entered(caller, limit=2),
@@ -38,7 +38,7 @@ def test_caller_enters_only_so_many_numbers_within_24_hours(store: TaskStore) ->
         " is allowed"
     )
     assert len(done(store.listing())) == 2
-    # One who entered none, and the same caller a day after the first.
+    # A caller who entered none, and the same caller a day after the first.
     enter(store, "300", 180, caller="901")
     enter(store, "400", DAY_S + 1)
     with pytest.raises(NotCallable):

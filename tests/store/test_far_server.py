@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Requests to a PostgreSQL server that is far away, from a service of its own process.
+"""Requests to a distant PostgreSQL server, from the service as a process.
 
-A caller waits for one second, whatever lies between the service and its database.
+A caller waits for one second, whatever the distance to the database.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tests.lab.slow_link import SlowLink
 from tests.process.burst import press_at_once
 from tests.store.running import RunningService
 
-#: What docs/database.md promises to carry.
+#: The load that docs/database.md promises.
 ROUND_TRIP_S = 0.05
 CALLERS = 30
 
 
 @pytest.fixture(scope="module")
 def link(postgresql: PostgreSQL) -> Iterator[SlowLink]:
-    """The way to the server."""
+    """A slow connection to the server."""
     with SlowLink(postgresql.port, ROUND_TRIP_S) as link:
         yield link
 
@@ -37,10 +37,10 @@ def service(
     link: SlowLink,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RunningService]:
-    """A service that reaches its database over that way."""
+    """A service whose connection to the database is slow."""
     home: Path = tmp_path_factory.mktemp("far-server")
     with postgresql.database() as url:
-        # Not over the long way: a migration is many statements.
+        # Not over the slow connection: a migration has many statements.
         migrate.upgrade(url)
         far = sa.make_url(url).set(port=link.port)
         text = far.render_as_string(hide_password=False)
@@ -60,7 +60,7 @@ def test_thirty_callers_at_once_are_all_told_within_their_second(
     service: RunningService,
 ) -> None:
     assert _told(service, 1000) == {"ACCEPTED": CALLERS}
-    # And those who ask again, one by one.
+    # Callers who ask again, one after another.
     assert service.press(f"4930{1000:07}") == "ALREADY"
     assert len(service.numbers(limit=1000)) == CALLERS + 1
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Blocked numbers, refusals and limits, the same on every engine."""
+"""Blocked numbers, refusals and limits, on every engine."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def add(store: TaskStore, key: str = "100", **more) -> CallbackTask:
 def begin(
     store: TaskStore, seconds: float = 0, *, count: int = 1, queues=("support",), **more
 ) -> BeginResult:
-    """Let so many agents turn free."""
+    """Begin attempts for this many free agents."""
     begin.channels += count
     channels = [f"c{begin.channels - n}" for n in range(count)]
     return done(store.begin_attempts(queues, channels, at(seconds), **more))
@@ -48,7 +48,7 @@ begin.channels = 0
 
 
 def call(store: TaskStore, key: str, seconds: float, how: str = "ANSWERED") -> None:
-    """Have somebody called back at a moment."""
+    """Let somebody be called back at a moment."""
     moment = at(seconds)
     task = add(
         store,
@@ -105,7 +105,7 @@ def test_blocking_ends_the_task_that_is_called_with_its_call(store: TaskStore) -
     ended = done(store.block(blocked(reason="no calls"), "")).task
     assert ended is not None
     assert (ended.status.value, ended.cancel_requested) == ("calling", True)
-    # Whoever asks again is refused, so nothing can undo it.
+    # A repeated request is refused, so nothing can be taken back.
     with pytest.raises(NotCallable):
         add(store)
 
@@ -135,7 +135,7 @@ def test_a_blocked_number_can_not_be_put_back_in_line(store: TaskStore) -> None:
 def test_a_task_whose_number_turns_out_to_be_blocked_is_not_called(
     store: TaskStore,
 ) -> None:
-    """As after a change of the region: asked for before it was known."""
+    """As after a change of the region: requested before the number was recognised."""
     done(store.block(blocked("0301234567", reason="no calls"), ""))
     add(store, "49301234567")
     done(store.rekey_blocked(NumberPlan("DE")))
@@ -261,7 +261,7 @@ def test_a_number_is_not_called_more_often_in_a_day(store: TaskStore) -> None:
     assert 0 <= (waits.due_at - at(DAY_S)).total_seconds() < 0.01
     assert "called 3 times within 24 hours" in waits.reason
     assert "from 2026-03-02 12:00 UTC on" in waits.reason
-    # And it is not looked at again before.
+    # It is not checked again before that.
     assert begin(store, moment, call_limits=THREE_A_DAY) == BeginResult([], [])
     assert (
         done(store.next_due({"support"}, at(moment), call_limits=THREE_A_DAY))
@@ -291,7 +291,7 @@ def test_a_task_for_which_that_would_be_too_late_ends(store: TaskStore) -> None:
     (ended,) = outcome.not_begun
     assert (ended.status.value, ended.number_key) == ("failed", "100")
     assert ended.reason.endswith("UTC on, which is too late")
-    # The next in line takes the agent.
+    # The next task in line gets the agent.
     assert [one.task.number_key for one in outcome.begun] == ["200"]
 
 
@@ -306,12 +306,12 @@ def test_who_asks_for_a_call_that_can_not_come_in_time_is_refused(
         done(store.add(soon, moment, most_calls=3))
     assert done(store.add(soon, moment, most_calls=4)).created
     late = new_task("100", expires_at=at(DAY_S + 60))
-    # One that lives long enough waits.
+    # A task that expires late enough waits.
     assert not done(store.add(late, moment, most_calls=3)).created
 
 
 def wait_for_number(store: TaskStore) -> CallbackTask:
-    """Have a task wait as its number was called twice."""
+    """Let a task wait because its number was called twice."""
     for seconds in (0, 100):
         call(store, "100", seconds)
     add(store, "100", joined_at=at(200), due_at=at(200), expires_at=at(3 * DAY_S))
@@ -377,7 +377,7 @@ def test_no_more_calls_begin_within_a_window(
     first = begin(store, 0, count=1, call_limits=limits)
     rest = begin(store, 10, count=4, call_limits=limits)
 
-    # Those under way count, in the same transaction too.
+    # Attempts in progress count, also within one transaction.
     assert (len(first.begun), len(rest.begun)) == (1, 2)
     assert rest.not_begun == []
     free_at = done(store.next_due({"support"}, at(10), call_limits=limits))
@@ -385,7 +385,7 @@ def test_no_more_calls_begin_within_a_window(
     assert 0 <= (free_at - at(window_s)).total_seconds() < 0.01
     just_before = (free_at - NOW).total_seconds() - 0.01
     assert begin(store, just_before, call_limits=limits).begun == []
-    # At the moment that was told there is room, and for one alone.
+    # At the reported moment there is room for exactly one.
     then = (free_at - NOW).total_seconds()
     assert len(begin(store, then, count=2, call_limits=limits).begun) == 1
 
@@ -423,7 +423,7 @@ def test_a_clock_set_back_forgets_no_call_and_blocks_none_for_long(
     add(store, "2", due_at=at(-9999))
     begin(store, 0, call_limits=limits)
     assert begin(store, -30, call_limits=limits).begun == []
-    # An hour before, the call is nowhere near.
+    # An hour earlier the call lies far in the future.
     assert len(begin(store, -3600, call_limits=limits).begun) == 1
 
 
@@ -471,7 +471,7 @@ def test_many_tasks_that_must_not_be_called_hold_up_nobody_for_long(
     assert begin(store, 0, number_rules=nobody) == BeginResult([], [])
 
 
-# -- many at once ----------------------------------------------------------
+# -- concurrent transactions -----------------------------------------------
 
 
 def test_many_at_once_leave_to_one_by_one_what_depends_on_more(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a real Asterisk wrote is read back from real MariaDB and PostgreSQL."""
+"""Records of a real Asterisk are read from real MariaDB and PostgreSQL servers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.recordings.past_calls import (
     outcomes,
 )
 
-#: As FreePBX makes it, with the columns that are its own.
+#: FreePBX's table, including its own columns.
 _TABLE = """
 CREATE TABLE cdr (
     calldate {time} NOT NULL,
@@ -73,7 +73,7 @@ def engine_of(url: str) -> sa.Engine:
 
 
 def fill(url: str, version: str, time: str) -> list[list[str]]:
-    """Make the table and put the recorded CDRs into it; return them."""
+    """Create the table and insert the recorded CDRs; return them."""
     rows = freepbx_rows(version)
     engine = engine_of(url)
     names, marks = ", ".join(FREEPBX), ", ".join(f":{name}" for name in FREEPBX)
@@ -93,7 +93,7 @@ def _typed(row: dict[str, str]) -> dict[str, object]:
 
 @pytest.fixture(params=_SERVERS)
 def server(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """The URL of an empty database, and its type for times."""
+    """The URL of an empty database, and its column type for times."""
     fixture, time = request.param
     return request.getfixturevalue(fixture), time
 
@@ -184,7 +184,7 @@ def test_table_that_is_not_there(server: tuple[str, str]) -> None:
 def test_recorded_queue_log_tells_the_same_as_in_a_file(
     server: tuple[str, str], version: str, kind: str
 ) -> None:
-    """The rows are those of the recorded file."""
+    """The rows are the lines of the recorded file."""
     url, time = server
     serial = "serial" if url.startswith("postgresql") else "integer AUTO_INCREMENT"
     data = [f"data{number}" for number in range(1, 6)]
@@ -216,7 +216,7 @@ def test_recorded_queue_log_tells_the_same_as_in_a_file(
 def test_server_that_does_not_answer_is_given_up(
     postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a server that hangs; its own time-out does not come then."""
+    """As with a server that hangs, on which its own time-out has no effect."""
     monkeypatch.setattr(database, "_PATIENCE_S", 0.5)
     table = database.CdrTable(postgresql_url, "cdr")
     began = time.monotonic()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A request that came while its client was being called, and what becomes of it."""
+"""A request made while its client is in a call, and what happens to it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ask(store: TaskStore, seconds: float, **changes: Any) -> Recorded:
 
 
 def ask_in_sales(store: TaskStore, seconds: float = 8.5, **changes: Any) -> Recorded:
-    """The client, transferred to another queue, presses the key there."""
+    """Let the client, transferred to another queue, press the key there."""
     known = {"queue": "sales", "name": "Ann", "language": "de", "linkedid": "17.2"}
     return ask(store, seconds, **{**known, **changes})
 
@@ -46,7 +46,7 @@ def begin(store: TaskStore, channel_id: str = "c1", seconds: float = 0) -> TaskA
 
 
 def talk(store: TaskStore) -> TaskAttempt:
-    """Let a client be called, who answers."""
+    """Call a client, who answers."""
     ask(store, 0, linkedid="17.1")
     begun = begin(store)
     done(
@@ -80,7 +80,7 @@ def close(
 
 
 def statuses(store: TaskStore) -> list[str]:
-    """Return where all tasks stand, the first one first."""
+    """Return the statuses of all tasks, the first one first."""
     return [task.status.value for task in reversed(done(store.listing()))]
 
 
@@ -90,7 +90,7 @@ def last(store: TaskStore) -> CallbackTask:
 
 
 def use_up(store: TaskStore, task_id: int) -> None:
-    """Have a task fail when its next attempt is short."""
+    """Let a task fail when its next attempt is short."""
     for n in range(RULES.attempts - 1):
         close(store, begin(store, f"b{n}", n * 30), "BUSY", n * 30)
     assert last(store).id == task_id
@@ -146,7 +146,7 @@ def test_a_request_before_the_answer_is_fulfilled_by_that_call(
 def test_an_answer_that_is_known_at_the_end_only(
     store: TaskStore, asked_s: float
 ) -> None:
-    """As by a service that was restarted meanwhile: the dialplan kept the moment."""
+    """As in a service that restarted during the call: the dialplan kept the time."""
     ask(store, 0, linkedid="17.1")
     begun = begin(store)
     ask_in_sales(store, asked_s)
@@ -172,7 +172,7 @@ def test_an_answer_of_which_nobody_knows_when_costs_no_request(
 def test_a_request_told_to_the_second_is_not_before_an_answer_in_that_second(
     store: TaskStore,
 ) -> None:
-    """Kept by Asterisk at 5.9, read as 5; the client answered at 5.3."""
+    """Stored by Asterisk at 5.9, read as 5; the client answered at 5.3."""
     ask(store, 0, linkedid="17.1")
     begun = begin(store)
     done(
@@ -326,7 +326,7 @@ def test_a_client_served_before_the_request_is_called_again(store: TaskStore) ->
 def test_who_was_served_after_the_request_is_known_after_the_call_too(
     store: TaskStore,
 ) -> None:
-    """The database was away when it happened."""
+    """The database was unavailable at that moment."""
     begun = talk(store)
     ask_in_sales(store)
     close(store, begun)
@@ -459,7 +459,7 @@ def test_who_hangs_up_in_line_after_a_request_was_taken_back_is_missed(
     assert statuses(store) == ["completed", "pending"]
 
 
-# -- what is told ----------------------------------------------------------
+# -- events ----------------------------------------------------------------
 
 
 def test_queue_log_is_told_of_each_request_and_each_end_once(store: TaskStore) -> None:

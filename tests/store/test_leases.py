@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Who holds the database, and what another may not do meanwhile."""
+"""Who holds the database, and what the others may not do meanwhile."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_process_frozen_in_a_transaction_keeps_nobody_from_the_lease(
     with backend.engine.connect() as frozen:
         frozen.execute(sa.text("SELECT * FROM lease FOR SHARE"))
 
-        # Shorter than the time-out of a lock.
+        # Sooner than the time-out of a lock.
         assert take(database, THEIRS, "b").token == "b"
 
         with pytest.raises(sa.exc.DBAPIError) as woken:
@@ -87,7 +87,7 @@ def test_released_lease_is_taken_at_once(database: Database) -> None:
     assert database.run_now("read", leases.read) is None
     theirs = take(database, THEIRS, "b")
     assert (theirs.token, theirs.epoch) == ("b", 2)
-    # Said too late, it changes nothing.
+    # A late release of the former holder changes nothing.
     database.run_now("release", leases.release, held)
     assert database.run_now("read", leases.read) is not None
 
@@ -122,7 +122,7 @@ def test_steps_of_an_attempt_are_told_only_while_the_lease_is_held(
     run_out(database)
     take(database, THEIRS, "b")
 
-    # The holder reads the same events, and tells them.
+    # The holder reads the same events and stores the step itself.
     with pytest.raises(LeaseLost):
         done(frozen.progress("a", said("one agent answered"), NOW))
 
@@ -132,7 +132,7 @@ def test_steps_of_an_attempt_are_told_only_while_the_lease_is_held(
 def _work_of_the_service(
     store: TaskStore, new: NewTask
 ) -> dict[str, Callable[[], Coroutine[Any, Any, object]]]:
-    """Return what the service does by itself to tasks and marks, and would in vain."""
+    """Return what the service does by itself to tasks and marks; each must fail."""
     late = NOW + timedelta(days=30)
     served = because(Code.CLIENT_RANG_AGAIN)
     return {
@@ -158,7 +158,7 @@ def test_service_that_lost_the_lease_changes_neither_tasks_nor_marks(
     run_out(database)
     holder = TaskStore(database, lease=lease_of(take(database, THEIRS, "b")))
     new = new_task()
-    # Asked for from the holder, after what the frozen one has just read of.
+    # Requested from the holder, after the frozen service has read.
     task = done(holder.add(new, NOW)).task
 
     with pytest.raises(LeaseLost):
@@ -191,7 +191,7 @@ def test_lock_on_the_file_counts_more_than_a_row_that_was_set_back(
     former = database.run_now("take", leases.take, OURS, "a", False)
     held = database.run_now("take", leases.take, OURS, "b", False)
     store = TaskStore(database, lease=lease_of(held))
-    # A copy that was made while the former run had the lock is put back.
+    # Restore a copy that was made while the former run had the lock.
     database.run_now(
         "set back",
         lambda conn: conn.execute(
@@ -206,7 +206,8 @@ def test_lock_on_the_file_counts_more_than_a_row_that_was_set_back(
     found = database.run_now("read", leases.read)
     assert found is not None
     assert (found.token, found.epoch) == ("b", 3)
-    # Another transaction had found the same row at that moment: it is taken anew once.
+    # Another transaction found the same row at that moment; the lease is taken again
+    # only once.
     assert database.run_now("renew", leases.renew, held).epoch == 3
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Any sequence of the store's moves, against a model that is small enough to trust."""
+"""Random sequences of the store's moves, compared with a small model."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ COSTLY = [
 
 @attrs.define
 class Model:
-    """What we believe of one task."""
+    """The expected state of one task."""
 
     number: str
     queue: str
@@ -68,12 +68,12 @@ class Model:
     served: bool = False
     attempt_id: int | None = None
     moves: list[str] = attrs.field(factory=lambda: ["create"])
-    #: When a call to the client ended last: the next must not come sooner.
+    #: When the last call to the client ended; the next must not come sooner.
     called_s: float | None = None
-    #: When the attempt under way began, and the client answered.
+    #: When the current attempt began, and when the client answered.
     begun_s: float = 0.0
     answered_s: float | None = None
-    #: What was asked for since: queue, kind, when joined, when too old, when asked, and
+    #: Requests since then: queue, kind, when joined, when too old, when requested, and
     #: whether the client was known to have answered.
     later: list[tuple[str, str, float, float, float, bool]] = attrs.field(factory=list)
 
@@ -87,7 +87,7 @@ class Model:
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Clients ask, agents answer or not, operators interfere, time passes."""
+    """Clients ask, agents answer or not, operators intervene, time passes."""
 
     attempts = Bundle("attempts")
 
@@ -283,7 +283,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.what_was_asked_for_goes_on(model)
 
     def what_was_asked_for_goes_on(self, former: Model) -> None:
-        """A request that came after the client had answered becomes a task."""
+        """A request made after the client had answered becomes a task."""
         answered_s = former.begun_s if former.answered_s is None else former.answered_s
         model: Model | None = None
         for queue, kind, joined_s, expires_s, asked_s, answered in former.later:
@@ -299,7 +299,7 @@ class StoreMachine(RuleBasedStateMachine):
             model.kind = "requested" if kind == "requested" else model.kind
             model.go("repeat", "pending")
 
-    # -- the janitor and the operator --------------------------------------
+    # -- expiry and operators ----------------------------------------------
 
     @rule()
     def old_tasks_expire(self) -> None:
@@ -352,7 +352,7 @@ class StoreMachine(RuleBasedStateMachine):
                 model.attempts = model.member_attempts = 0
                 model.cancel = model.served = False
             model.due_s = self.now_s
-            # By hand it may be sooner than by itself.
+            # An operator may choose an earlier time than the service.
             model.called_s = None
             model.go("reopen", "pending")
 
@@ -363,7 +363,7 @@ class StoreMachine(RuleBasedStateMachine):
             return
         raise AssertionError(f"not refused with {error.__name__}")
 
-    # -- what must always hold ---------------------------------------------
+    # -- invariants --------------------------------------------------------
 
     @invariant()
     def all_rules_hold(self) -> None:
@@ -396,7 +396,7 @@ class StoreMachine(RuleBasedStateMachine):
     ) -> None:
         opened = [task.number_key for task in tasks if task.is_open]
         assert len(opened) == len(set(opened))
-        # One attempt under way for each task that is being called, and no other.
+        # There is one attempt in progress for each task being called, and no other.
         assert sorted(b.task.id for b in done(self.store.open_attempts())) == sorted(
             task.id for task in tasks if task.status is Status.CALLING
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What was measured in each queue, and the tasks that wait, in each database."""
+"""The measurements of each queue, and the waiting tasks, in each database."""
 
 from __future__ import annotations
 

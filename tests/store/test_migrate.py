@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A database comes to this version from nothing and from any older one."""
+"""A database is upgraded to this version from nothing and from any older one."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from fastagi.store.schema import metadata
 from fastagi.store.store import TaskStore
 from tests.store.harness import NOW, RULES, done, new_task, verdict
 
-#: The newest version there is.
+#: The newest version.
 HEAD = migrate.newest_version()
 
-#: A step further than this version: a table is made anew, as batches do on SQLite, with
-#: one more column that the old rows must get a value for.
+#: A version after this one: it recreates a table, as batches do on SQLite, with an
+#: additional column that the old rows must get a value for.
 NEXT = """
 import sqlalchemy as sa
 from alembic import op
@@ -64,7 +64,7 @@ def upgrade():
 
 @pytest.fixture
 def newer(tmp_path: Path) -> Callable[..., Path]:
-    """Make a copy of the migrations that knows one more version."""
+    """Make a copy of the migrations with one more version."""
 
     def make(more: str = "pass") -> Path:
         target = tmp_path / "newer"
@@ -78,7 +78,7 @@ def newer(tmp_path: Path) -> Callable[..., Path]:
 
 
 def test_each_file_of_a_step_begins_with_its_version() -> None:
-    """As the service takes for granted, which asks without Alembic."""
+    """The service relies on this: it reads the version without Alembic."""
     config = Config()
     config.set_main_option("script_location", str(migrate._MIGRATIONS))
     script = ScriptDirectory.from_config(config)
@@ -101,7 +101,7 @@ def test_nothing_to_do_is_found_without_loading_alembic(tmp_path: Path) -> None:
 
 
 def connect(url: str) -> sa.Engine:
-    """Return an engine that knows nothing of ours."""
+    """Return an engine without the service's settings."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
@@ -118,7 +118,7 @@ def everything(url: str) -> dict[str, list[tuple[object, ...]]]:
 
 
 def fill(url: str) -> None:
-    """Put a task of each kind of life into the database."""
+    """Put a task in each state into the database."""
     database = Database(url, deliver=None)
     store = TaskStore(database)
     for number in "123":
@@ -180,7 +180,7 @@ def test_two_processes_that_start_at_once_make_it_once(empty_url: str) -> None:
 def holder(
     sqlite_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[sqlite3.Connection]:
-    """Hold a new file as another does that gives it a write-ahead log, in two steps."""
+    """Hold a new file while giving it a write-ahead log, in two steps."""
     with closing(sqlite3.connect(sqlite_path, isolation_level=None)) as conn:
         conn.execute(f"BEGIN {request.param}")
         yield conn
@@ -233,10 +233,10 @@ def _sqlite_schema(path: Path) -> dict[str, str]:
 
 
 def _same_order(sql: str) -> str:
-    """Bring the constraints of a table, not its columns, into one order.
+    """Sort the constraints of a table, but not its columns.
 
-    SQLite writes the name of a table in quotes once it was renamed, as batches do, and
-    puts a column that is added later behind the last constraint.
+    SQLite quotes the name of a table after a rename, as in batches, and puts a column
+    that is added later behind the last constraint.
     """
     added = r", (\w+ (?:(?:TEXT|INTEGER) DEFAULT|DOUBLE))"
     sql = re.sub(r"\)\s*$", "", re.sub(added, r",\n\1", sql))
@@ -327,8 +327,8 @@ def test_a_database_of_the_first_version_learns_how_attempts_can_end(
     migrate.upgrade(unmade_url)
 
     after = everything(unmade_url)
-    # There was one Asterisk, so that is where they were made. What no version said
-    # stays as a text.
+    # All attempts were made at the only Asterisk. A sentence without a code stays a
+    # text.
     said = '{"text":"busy"}'
     assert after["attempt"] == [
         (*row[:-1], said, "default", "text") for row in before["attempt"]
@@ -341,7 +341,7 @@ def test_a_database_of_the_first_version_learns_how_attempts_can_end(
         for newer in ("INVALID NUMBER", "WITHDRAWN", "FORWARDED"):
             conn.exec_driver_sql(f"UPDATE attempt SET disposition = '{newer}'")
         conn.rollback()
-        # What the database refused before, it refuses still.
+        # The constraints are still in force.
         for change in (
             "UPDATE attempt SET disposition = 'x'",
             "UPDATE attempt SET disposition = NULL",
@@ -415,7 +415,7 @@ def test_an_upgrade_keeps_every_row(url_of_its_own: str, newer) -> None:
     assert {row[-1] for row in after.pop("task")} == {"blue"}
     before.pop("task")
     assert after == before
-    # What the database refused before, it refuses still.
+    # The constraints are still in force.
     with connect(url_of_its_own).connect() as conn:
         for change in (
             "UPDATE task_event SET reason_params = 'x'",
@@ -430,7 +430,7 @@ def test_an_upgrade_keeps_every_row(url_of_its_own: str, newer) -> None:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url_of_its_own(request: pytest.FixtureRequest) -> str:
-    """A database of this version whose tables nobody else uses."""
+    """A database of this version that no other test uses."""
     if request.param == "sqlite":
         return request.getfixturevalue("sqlite_url")
     url: str = request.getfixturevalue("empty_postgres_url")
@@ -443,7 +443,7 @@ def test_a_copy_is_made_before_a_file_is_upgraded(
 ) -> None:
     fill(sqlite_url)
     before = everything(sqlite_url)
-    # Rows that are still in the log only belong into the copy too.
+    # Rows that are only in the write-ahead log belong into the copy, too.
     unclosed = Database(sqlite_url, deliver=None)
     done(TaskStore(unclosed).add(new_task("4"), NOW))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Offers of a callback, the same on every engine."""
+"""Offers of a callback, on every engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXPIRES = AT + timedelta(hours=4)
 
 
 def offer(n: int = 0, number: str = "0301234567", **more: object) -> Offer:
-    """Return an offer, n seconds later."""
+    """Return an offer made n seconds later."""
     made = Offer(
         at=AT + timedelta(seconds=n),
         queue="support",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Events go to each sink in order, with a position of its own in the database.
+"""Events go to each sink in order; the database has a position for each sink.
 
-A new sink is one class: the one below is.
+A new sink is one class, like the one below.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from tests.store.harness import at, done, new_task
 
 @attrs.define
 class Diary:
-    """A sink: two entries for each task that is made, none for other events."""
+    """A sink with two entries for each task created, and none for other events."""
 
     name: str = "diary"
     is_wanted: bool = True
     is_ready: bool = True
     written: list[str] = attrs.field(factory=list)
-    #: What is raised in place of writing the next entry.
+    #: Raised when the next entry is written.
     failure: Exception | None = None
 
     def entries(self, event: EventRow) -> Sequence[str]:
@@ -134,7 +134,7 @@ def test_what_may_have_been_delivered_is_not_delivered_again(
 
 
 async def _deliver_only(outboxes: Outboxes, store: TaskStore, sink: Diary) -> None:
-    """Deliver without the worker, which would log the error and try again."""
+    """Deliver without the worker, which would log the error and retry."""
     outbox = Outbox(
         sink, store=store, clock=outboxes._clock, background=outboxes.background
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The events of all tasks, and how far somebody who tells them has come."""
+"""The events of all tasks, and how far each reader has read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def events(store: TaskStore, after: int = 0, most: int = 100):
 
 
 def play(store: TaskStore) -> None:
-    """A missed call, on top of it a request, and an attempt that succeeds."""
+    """Play a missed call, a request of the same client, and a successful attempt."""
     missed = attrs.evolve(new_task("100"), kind=Kind.MISSED, linkedid="1.1")
     asked = attrs.evolve(new_task("100"), kind=Kind.REQUESTED, linkedid="2.2")
     done(store.add(missed, at(0)))
@@ -72,7 +72,7 @@ def test_position_is_kept(store: TaskStore) -> None:
 
 
 def test_position_is_never_beyond_the_last_event(store: TaskStore) -> None:
-    """A reader had come further when the database was set back."""
+    """The reader was further when the database was set back."""
     done(store.set_position(READER, Position(1)))
     play(store)
     last = events(store)[-1].event_id

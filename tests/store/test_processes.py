@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Two processes on one database: the rules hold without any help of ours."""
+"""Two processes on one database: the database itself enforces the rules."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Sentences of version 0.1.0 become codes that give the same sentences again."""
+"""Sentences of version 0.1.0 become codes that produce the same sentences."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.store.test_migrate import connect, everything, older, unmade_url
 
 __all__ = ["older", "unmade_url"]
 
-#: As 0.1.0 wrote them, each with the codes in it from the outside in.
+#: Sentences of 0.1.0, each with its codes from the outside in.
 SENTENCES = {
     "": "text",
     "a customer's wish; see mail": "text",
@@ -102,7 +102,7 @@ SENTENCES = {
     "it is a number of FR, and only those of AT, DE are called": "region_not_allowed",
     "it is a number of no country, and only those of DE are called": "no_region",
     "the queue closed meanwhile": "queue_closed",
-    # What could not be said again to the letter stays as it is.
+    # A sentence that no code reproduces exactly stays a text.
     "the client was busy; next try in 1800.000 s": "text",
     "all 007 attempts used up; there is no such number": "text no_such_number",
     "all ٣ attempts used up": "text",
@@ -111,7 +111,7 @@ SENTENCES = {
     " called again from 2026-03-01 09:05 UTC on": "text",
 }
 ENDED = "the client was busy (SIP 486)"
-#: What no version composed, and would take for ever to be taken apart.
+#: Texts that no version wrote, and that would take very long to parse.
 STRANGE = (
     "it" + "; not tried again" * 10,
     "it" + "; not tried again" * 1_000,
@@ -185,7 +185,7 @@ def _fill(url: str) -> None:
             "INSERT INTO attempt (id, task_id, channel_id, started_at, member, talk_s,"
             " reason, node) VALUES (5000, 5000, 'open', 1, '', 0, '', 'default')"
         )
-        # The latest event is gone: its id must not be given again.
+        # The latest event was deleted: its id must not be used again.
         run(
             "INSERT INTO task_event (id, task_id, at, move, status, text, linkedid)"
             " VALUES (9000, 1, 1, 'cancel', 'cancelled', 'x', '')"
@@ -199,10 +199,10 @@ def _fill(url: str) -> None:
 def carried(
     unmade_url: str, older: Callable[[str], Path], request: pytest.FixtureRequest
 ) -> tuple[str, dict[str, list[Any]]]:
-    """A filled database that was upgraded, and what was in it.
+    """An upgraded database with rows, and its rows before the upgrade.
 
-    It is of a version whose next step makes a table anew on SQLite, to which rows of
-    `answer`, `asked` and `later_request` belong: `attempt`, then `task_event`.
+    The next migration recreates a table on SQLite that rows of `answer`, `asked` and
+    `later_request` refer to: first `attempt`, then `task_event`.
     """
     migrate.upgrade(unmade_url, migrations=older(request.param))
     _fill(unmade_url)
@@ -267,7 +267,7 @@ def test_no_row_is_lost(carried: tuple[str, dict[str, list[Any]]]) -> None:
     after = everything(url)
     for rows in (before, after):
         rows.pop("alembic_version")
-    # Later versions have more tables; these begin empty.
+    # Tables of later versions begin empty.
     assert {name: len(rows) for name, rows in after.items()} == {
         name: len(before.get(name, ())) for name in after
     }

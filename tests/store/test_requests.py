@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whoever asks for a callback, the same comes of it."""
+"""Requests from every source are treated alike."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Line:
 
 
 class Service:
-    """Requests and promises on a database; all is done at once."""
+    """Requests and promises on a database without a thread."""
 
     def __init__(self, store: TaskStore) -> None:
         self.store = store
@@ -99,7 +99,7 @@ class Service:
         return answer, [formatEvent(event) for event in events]
 
     def promise(self, request: CallbackRequest, error: Exception | None = None) -> None:
-        """Ask for a caller who waits, and who is told or can not be told."""
+        """Ask for a waiting caller, who can or cannot be told the answer."""
 
         async def tell(_answer: Answer) -> None:
             if error is not None:
@@ -174,7 +174,7 @@ def test_each_way_to_ask_is_refused_for_the_same_reasons(
     assert service.changes == 0
     kept = done(service.store.refusals(None, 10))
     if source is OPERATOR:
-        # Who asks is told.
+        # The operator gets the answer directly.
         assert (kept, log) == ([], [])
     else:
         assert [(one.kind, one.reason) for one in kept] == [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the store promises, the same on every engine."""
+"""The store's operations, on every engine."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def story(store: TaskStore, task_id: int) -> list[tuple[str, str]]:
 
 
 def end_in(store: TaskStore, status: str):
-    """Return a task that has come to the given end."""
+    """Return a task with this final status."""
     task = add(store)
     match status:
         case "completed":
@@ -113,7 +113,7 @@ def test_a_request_is_kept_as_it_was_made(store: TaskStore) -> None:
     assert done(store.find(task.id)) == task
     known = {field.name for field in attrs.fields(type(task))}
     asked = {field.name for field in attrs.fields(type(new))}
-    # These decide whether and how the request is stored.
+    # Values that decide whether and how the request is stored.
     assert asked - known == {"slot", "entered", "why_again"}
     for name in asked & known:
         assert getattr(task, name) == getattr(new, name), name
@@ -587,7 +587,7 @@ def test_a_step_told_too_late_is_void(store: TaskStore) -> None:
 
 
 def lost(begun: TaskAttempt) -> TaskAttempt:
-    """Return an attempt of the same task that the database does not have."""
+    """Return an attempt of the same task that the database lacks."""
     return attrs.evolve(begun, attempt=attrs.evolve(begun.attempt, channel_id="lost"))
 
 
@@ -625,7 +625,7 @@ def test_attempt_that_is_there_is_not_stored_again(store: TaskStore) -> None:
 def test_attempt_of_a_lost_task_is_not_given_to_another(
     store: TaskStore, changes: dict
 ) -> None:
-    """The id of the lost task may be another one's by now."""
+    """The id of the lost task may belong to another task now."""
     task = add(store)
     begun = begin(store)
     close(store, begun, "WITHDRAWN", 2)
@@ -729,7 +729,7 @@ _TWICE_BUSY = attrs.evolve(
 
 
 def ends(store: TaskStore, *dispositions: str, since: float = 0) -> CallbackTask:
-    """Let the attempts end like that, one after another; return the task."""
+    """End attempts with these dispositions, one after another; return the task."""
     for n, disposition in enumerate(dispositions):
         seconds = since + n * 100
         begun = begin(store, f"c{seconds}", seconds)
@@ -1128,7 +1128,7 @@ def test_an_ended_task_can_not_be_cancelled(store: TaskStore, status: str) -> No
     assert story(store, ended.id) == before
 
 
-# -- asking the store ------------------------------------------------------
+# -- queries ---------------------------------------------------------------
 
 
 def test_what_is_not_there(store: TaskStore) -> None:
@@ -1236,7 +1236,7 @@ def test_a_database_without_tables_does_not_answer(empty_url: str) -> None:
     done(database.close())
 
 
-# -- what the database itself refuses --------------------------------------
+# -- constraints of the database -------------------------------------------
 
 
 def _row(**changes):
@@ -1361,7 +1361,7 @@ def test_history_can_not_be_rewritten(database: Database, store: TaskStore) -> N
         database.run_now("change", rewrite)
     assert len(done(store.history(task.id))) == 2
 
-    # Of an ended task it may be pruned, on purpose.
+    # Events of an ended task may be deleted on purpose.
     assert database.run_now("change", erase) == 2
 
 
@@ -1377,7 +1377,7 @@ def test_a_task_with_a_history_can_not_be_deleted(
 
 
 def test_a_task_that_moved_meanwhile_is_stale(database: Database) -> None:
-    """Beneath the locks there is one more guard: the state is in the WHERE."""
+    """In addition to the locks, the WHERE clause checks the status."""
     store = TaskStore(database)
     task = add(store)
     done(store.cancel(task.id, said("x"), NOW))
@@ -1448,10 +1448,10 @@ def test_a_delay_is_counted_from_the_end_of_the_attempt(store: TaskStore) -> Non
     assert task.due_at - at(105.5) == timedelta(seconds=30)
 
 
-# -- when numbers mean something else --------------------------------------
+# -- after a change of the number plan -------------------------------------
 
 
-#: There +7 and 8 mean the same.
+#: In Russia +7 and 8 mean the same.
 RUSSIAN: Final = NumberPlan("RU")
 
 

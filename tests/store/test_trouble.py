@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Trouble with the database while the service runs, on real files and servers.
 
-Each time: who presses 1 meanwhile is told so at once and put back in line, the status
-says what is wrong and what to do, and once the trouble is gone the service goes on by
-itself, with everything that was promised before and nothing that was not.
+In each case callers who press 1 meanwhile are told so at once and put back in line, and
+the status shows the problem and the remedy. Afterwards the service continues by itself,
+with every request that was accepted before, and no other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.lab.databases import PostgreSQL
 from tests.store.harness import OtherProcess
 from tests.store.running import SMALL_DISK_BYTES, RunningService
 
-#: Counts up, so that no two callers of a run have the same number.
+#: Counts up, so that each caller of a run has a different number.
 _numbers = iter(f"49301{n:06}" for n in range(1_000_000))
 
 
@@ -29,12 +29,12 @@ def _goes_wrong_and_well_again(
     trouble: AbstractContextManager[Callable[[], None] | None],
     words: str,
 ) -> None:
-    """Have callers press 1 before, during and after a trouble with the database.
+    """Let callers press 1 before, during and after a trouble with the database.
 
     Args:
-        service: it runs, and its database is sound.
-        trouble: with the database; yields what keeps it up, if it would end by itself.
-        words: what the status and the log say of it.
+        service: a running service with a working database.
+        trouble: the trouble; yields a function that renews it, if it ends by itself.
+        words: its text in the status and in the log.
     """
     before, during, still, after = (next(_numbers) for _ in range(4))
     service.press_until_accepted(before)
@@ -50,14 +50,14 @@ def _goes_wrong_and_well_again(
         for number in (during, still):
             if keep_up:
                 keep_up()
-            # Nothing in time has the same end: the caller is back in line.
+            # Without an answer in time the caller is put back in line, too.
             assert service.press(number) in {"ERROR", ""}, service.said
             service.wait_until(told)
         assert service.log_says("the database can not be used: .*" + words)
     service.wait_until(lambda: service.database == "ok")
     assert service.log_says("the database can be used again")
     service.press_until_accepted(after)
-    # What came too late is taken back: those callers are in line.
+    # Late requests are taken back, as their callers are in line.
     service.wait_until(lambda: service.numbers() == promised | {after})
 
 
@@ -66,20 +66,20 @@ def _goes_wrong_and_well_again(
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of the service that runs on SQLite."""
+    """The SQLite file of the running service."""
     return tmp_path_factory.mktemp("trouble") / "callbacks.db"
 
 
 @pytest.fixture(scope="module")
 def on_file(path: Path) -> Iterator[RunningService]:
-    """A service on a SQLite file; each test leaves it as it should be."""
+    """A service on a SQLite file. Each test must restore the file."""
     with RunningService(path.parent, f"sqlite:///{path}") as service:
         yield service
 
 
 @contextmanager
 def _full(path: Path) -> Iterator[Callable[[], None]]:
-    """Fill the disk to the last byte, and again when SQLite gives up its log."""
+    """Fill the disk completely, and again when SQLite releases its log."""
     filler = path.with_name("filler")
 
     def fill() -> None:
@@ -119,7 +119,7 @@ def _moved_away(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _damaged(path: Path) -> Iterator[None]:
-    """Put a damaged copy in its place."""
+    """Replace the file by a damaged copy."""
     with _moved_away(path):
         content = path.with_name(f"away-{path.name}").read_bytes()
         path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
@@ -164,7 +164,7 @@ def server() -> Iterator[PostgreSQL]:
 def on_server(
     server: PostgreSQL, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningService]:
-    """A service on PostgreSQL; each test leaves it as it should be."""
+    """A service on PostgreSQL. Each test must restore the server."""
     home = tmp_path_factory.mktemp("on-server")
     with server.database() as url, RunningService(home, url) as service:
         yield service
@@ -224,7 +224,7 @@ def test_connections_are_ended_by_the_servers_admin(
             " WHERE application_name = 'callback-queue'"
         )
 
-    # Nobody notices: the next transaction has a connection of its own.
+    # Nobody notices it: the next transaction uses a new connection.
     on_server.press_until_accepted(next(_numbers))
     assert on_server.database == "ok"
 
@@ -260,7 +260,7 @@ def test_server_that_does_not_answer_at_the_start(
 
 
 def _refuses_to_start(home: Path, url: str) -> str:
-    """Start the service, which is to end at once; return what it says."""
+    """Start the service, which must end at once; return its output."""
     with pytest.raises(AssertionError) as caught, RunningService(home, url):
         pass
     assert "critical" in str(caught.value)

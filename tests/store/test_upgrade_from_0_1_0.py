@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""A database that version 0.1.0 wrote shows after ``db upgrade`` what it showed before.
+"""A database of version 0.1.0 shows the same tasks after ``db upgrade`` as before.
 
-``database_of_0_1_0.json`` has rows that 0.1.0 wrote in its own simulation, chosen so
-that each kind of reason and each move that came up in 200 runs is there, and what
-``tasks show --json`` of 0.1.0 printed of each task.
+``database_of_0_1_0.json`` has rows that 0.1.0 wrote in its own simulation, with each
+kind of reason and each move that occurred in 200 runs, and the output of ``tasks show
+--json`` of 0.1.0 for each task.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ __all__ = ["older", "unmade_url"]
 _WRITTEN: Final = json.loads(
     Path(__file__).with_name("database_of_0_1_0.json").read_text()
 )
-#: The version of the database that 0.1.0 made.
+#: The database version of 0.1.0.
 _ITS_VERSION: Final = "0006"
-#: Words for which there is no code: an attempt was withdrawn for the same reason as its
-#: task; a clock was set back while a caller waited.
+#: Texts without a code: an attempt withdrawn for the same reason as its task, and a
+#: clock that was set back while a caller waited.
 _TEXTS: Final = frozenset(
     {
         "the number is blocked; the number is blocked",
@@ -63,7 +63,7 @@ class _Service:
         )
 
     def run(self, *words: str) -> str:
-        """Run a command and return what it prints."""
+        """Run a command and return its output."""
         done = CliRunner().invoke(cli.main, [*words, "--config", str(self._config)])
         assert done.exit_code == 0, done.output
         return done.output
@@ -79,7 +79,7 @@ def service(unmade_url: str, older: Callable[[str], Path], tmp_path: Path) -> _S
     with connect(unmade_url).begin() as conn:
         for name, (columns, *rows) in _WRITTEN["rows"].items():
             table = sa.Table(name, sa.MetaData(), autoload_with=conn)
-            # A step of the migrations puts a row into one of them.
+            # One of the migrations inserts a row into one of them.
             conn.execute(table.delete())
             flags = {one.name for one in table.c if isinstance(one.type, sa.Boolean)}
             for row in rows:
@@ -91,7 +91,7 @@ def service(unmade_url: str, older: Callable[[str], Path], tmp_path: Path) -> _S
 
 
 def _as_before(before: Any, now: Any) -> Any:
-    """Return what is shown now, without what 0.1.0 did not show."""
+    """Return the current output without what 0.1.0 did not show."""
     if isinstance(before, dict):
         return {name: _as_before(before[name], now[name]) for name in before}
     if isinstance(before, list):
@@ -137,12 +137,12 @@ def test_rows_without_a_reason_are_kept(service: _Service) -> None:
     assert sorted(one["reason"] for one in refused) == sorted(words)
 
 
-#: After every row that 0.1.0 wrote, in epoch seconds.
+#: After every row of 0.1.0, in epoch seconds.
 _LATER = 1_800_100_000.0
 
 
 def _leave_open(url: str) -> None:
-    """Add what an update finds: two tasks that wait, and one in an attempt."""
+    """Add open tasks: two that wait, and one with an attempt."""
     with connect(url).begin() as conn:
         tables = sa.MetaData()
         task = sa.Table("task", tables, autoload_with=conn)
@@ -187,7 +187,7 @@ def _leave_open(url: str) -> None:
         }
         conn.execute(attempt.insert().values(under_way))
         if conn.dialect.name == "postgresql":
-            # The rows were inserted with their ids, which a service does not do.
+            # The rows were inserted with their ids, which a service never does.
             for name in ("task", "attempt", "task_event"):
                 conn.exec_driver_sql(
                     f"SELECT setval(pg_get_serial_sequence('{name}', 'id'),"
@@ -207,7 +207,7 @@ def test_open_tasks_are_called_after_the_upgrade_in_their_order(
     store = TaskStore(database)
     (under_way,) = done(store.open_attempts())
     assert under_way.attempt.channel_id == "callback-under-way"
-    # The first waits in line before a caller who joined between the two.
+    # The first task joined the line before a caller between the two.
     begun = []
     for last in (Turn(_LATER + 15), Turn(_LATER + 15), ANY_TURN):
         found = done(

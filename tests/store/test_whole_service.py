@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The whole service with its tasks in PostgreSQL: what matters most, once more."""
+"""The most important tests of the whole service again, with tasks in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.system import test_request as request
 
 
 class _OnPostgreSQL:
-    """Has the tests it is mixed into use a real server."""
+    """Makes the test class that it is mixed into use a real server."""
 
     _url: str
 
@@ -23,7 +23,7 @@ class _OnPostgreSQL:
         self._url = postgresql_with_tables
 
     def make_world(self) -> World:
-        """Make a world of which the tasks are on the server."""
+        """Create a world whose tasks are on the server."""
         empty_tables(self._url)
         return World(url=self._url)
 

@@ -1,1 +1,1 @@
-"""The whole service in memory, on a fake clock and with a fake Asterisk."""
+"""The whole service in memory, with a fake clock and the model of Asterisk."""

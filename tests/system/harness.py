@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the tests of the whole service share: a world, and rules that always hold."""
+"""The test case of the whole service: a world, and rules that always hold."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ class ServiceTestCase(SynchronousTestCase):
         self.addCleanup(self._check)
 
     def make_world(self) -> World:
-        """Make the world of one test, with an empty database."""
+        """Create the world of one test, with an empty database."""
         return World()
 
     def again(self) -> None:
-        """End the world with all its checks, and begin anew in the same test."""
+        """End the world with all its checks, and begin a new one in the same test."""
         while self._cleanups:
             function, args, kwargs = self._cleanups.pop()
             function(*args, **kwargs)
@@ -72,8 +72,8 @@ class ServiceTestCase(SynchronousTestCase):
         buries = any(process.dead for process in self.world.processes)
         self.world.close()
         if buries:
-            # What a killed process still says is of no interest, and it says some of
-            # it only when it is collected.
+            # Errors of a killed process do not matter; some are only logged when its
+            # objects are collected.
             del self.world, self.asterisk, self.support, self.alice, self.client
             self.logged.clear()
             gc.collect()
@@ -85,7 +85,7 @@ class ServiceTestCase(SynchronousTestCase):
             if not process.dead:
                 self.check_stops(process)
 
-    # -- doing -------------------------------------------------------------
+    # -- actions -----------------------------------------------------------
 
     def begin(
         self, *queues: QueueSettings, kill_at: int | None = None, **sections: Any
@@ -94,16 +94,16 @@ class ServiceTestCase(SynchronousTestCase):
         return self.world.begin(settings(*queues, **sections), kill_at=kill_at)
 
     def add(self, number: str = NUMBER, queue: str = "support") -> None:
-        """Have a number called back, as an operator would; it takes no time."""
+        """Add a task as an operator would; this takes no time."""
         answer = self.world.ask("tasks.add", queue=queue, number=number)
         self.assertTrue(answer["ok"], answer)
 
     def request(
         self, number: str = NUMBER, queue: str = "support", priority: str = ""
     ) -> LiveCall:
-        """Have somebody call in, press 1 at once, hear the prompt and be gone.
+        """Let somebody call in, press 1 at once, hear the prompt and leave.
 
-        It takes the two seconds of the prompt. A free agent's phone rings briefly.
+        This takes the two seconds of the prompt. A free agent's phone rings briefly.
         """
         call = self.asterisk.call(queue, number, priority=priority)
         self.world.settle()
@@ -112,56 +112,56 @@ class ServiceTestCase(SynchronousTestCase):
         return call
 
     def run_to(self, t: float) -> None:
-        """Let time pass until so many seconds after the beginning."""
+        """Let time pass until this many seconds after the beginning."""
         self.world.run(START + t - self.world.clock.seconds())
 
-    # -- looking -----------------------------------------------------------
+    # -- results -----------------------------------------------------------
 
     @property
     def originates(self) -> list[float]:
-        """When Asterisk was told to place a callback."""
+        """The times of the Originates."""
         return [at for at, _ in self.world.originates()]
 
     def rung_at(self, phone: Phone) -> list[float]:
-        """Return when a phone began to ring."""
+        """Return the times at which a phone began to ring."""
         return [self.world.since(ring.at) for ring in phone.rung]
 
     def warnings(self) -> list[str]:
-        """Return what was logged as a warning or worse."""
+        """Return the log lines with level warning or higher."""
         grave = (LogLevel.warn, LogLevel.error, LogLevel.critical)
         return [
             formatEvent(event) for event in self.logged if event["log_level"] in grave
         ]
 
     def assert_warned(self, text: str) -> None:
-        """Some warning says this."""
+        """Check that a warning contains this text."""
         self.assertTrue(
             any(text in warning for warning in self.warnings()), self.warnings()
         )
 
     def assert_status(self, status: str, reason: str = "", task_id: int = 1) -> None:
-        """Check where a task stands and why."""
+        """Check the status of a task, and its reason."""
         task = next(task for task in self.world.tasks() if task.id == task_id)
         self.assertEqual(task.status.value, status, self.world.story(task_id))
         self.assertIn(reason, task.reason)
 
     def dispositions(self, task_id: int = 1) -> list[str]:
-        """Return how the attempts of a task ended."""
+        """Return the dispositions of a task's attempts."""
         return [
             attempt.disposition.value if attempt.disposition else "under way"
             for attempt in self.world.attempts(task_id)
         ]
 
-    # -- what always holds -------------------------------------------------
+    # -- rules -------------------------------------------------------------
 
     def _guard_originates(self) -> None:
-        """No call is placed before its attempt is in the database."""
+        """Check that no call is placed before its attempt is in the database."""
         handlers = self.asterisk.manager.handlers
         originate: Callable[[Action], Answer] = handlers["Originate"]
 
         def guarded(action: Action) -> Answer:
             if action.get("Channel").startswith(FORGETS):
-                # It forgets what is stored, and calls nobody.
+                # This one deletes a stored request and calls nobody.
                 return originate(action)
             channel_id = action.get("ChannelId").removesuffix("-1")
             stored = [
@@ -177,7 +177,7 @@ class ServiceTestCase(SynchronousTestCase):
         handlers["Originate"] = guarded
 
     def check_rules(self) -> None:
-        """Check what must hold of everything that has happened."""
+        """Check the rules that hold after every test."""
         for number, phone in self.asterisk.clients.items():
             end = 0.0
             for ring in phone.rung:
@@ -197,7 +197,7 @@ class ServiceTestCase(SynchronousTestCase):
         return [line for line, count in counts.items() if count > 1]
 
     def check_stops(self, process: ServiceProcess) -> None:
-        """Stop the service: nothing of it is left behind."""
+        """Stop the service and check that it leaves nothing behind."""
         process.database.unavailable = ""
         process.database.broken.clear()
         process.database.unheard.clear()
@@ -212,7 +212,7 @@ class ServiceTestCase(SynchronousTestCase):
 
 
 def gaps(moments: list[float]) -> list[float]:
-    """Return the time from each moment to the next."""
+    """Return the times between successive moments."""
     return [round(b - a, 3) for a, b in itertools.pairwise(moments)]
 
 

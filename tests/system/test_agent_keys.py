@@ -39,7 +39,7 @@ class KeysTestCase(ServiceTestCase):
         self.asterisk.client(OTHER).always(TALKS_10S)
 
     def reasons(self) -> list[str]:
-        """Return the codes of the reasons of the attempts, in order."""
+        """Return the reason codes of the attempts, in order."""
         return [attempt.why.code.value for attempt in self.world.attempts()]
 
 
@@ -124,7 +124,7 @@ class OneAgentTests(KeysTestCase):
         self.assert_status("pending", f"{ALICE} can not take the callback")
         self.add(OTHER)
         self.run_to(250)
-        # Another task is not concerned.
+        # This does not affect other tasks.
         self.assertEqual(self.rung_at(self.alice), [0, 10])
         self.run_to(400)
         self.assertEqual(self.rung_at(self.alice), [0, 10, 303.5])
@@ -190,7 +190,7 @@ class WhisperTests(KeysTestCase):
     """What the agent hears about the callback."""
 
     def alerts(self) -> list[str]:
-        """Return what each agent was to hear."""
+        """Return the alert that each agent was to hear."""
         return [
             variable.partition("=")[2].replace("callback-queue/", "")
             for action in self.asterisk.manager.asked("Originate")
@@ -240,7 +240,7 @@ class TwoAgentsTests(KeysTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        # The last member to be added is rung first.
+        # The member added last is rung first.
         self.support.strategy = "linear"
         self.bob = self.asterisk.phone(BOB).always(ACCEPTS)
 

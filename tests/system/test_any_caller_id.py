@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whatever a stranger shows as number and name, only plain ones go further."""
+"""Callers can send any text as number and name; only plain ones are used."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fastagi.runtime.logs import LineObserver
 from tests.emulator.scenarios import Answers
 from tests.system.harness import NUMBER, ServiceTestCase
 
-#: A real Asterisk ends a line of AGI or of the manager with these, whoever shows them.
+#: AGI and the manager end a line at these, in any caller's text.
 _LINES = "\r\n\x00"
 ANYTHING = st.one_of(
     st.text(st.characters(exclude_characters=_LINES, exclude_categories=["Cs"])),
-    # What would be more than text to a dialplan, a shell, SQL or the manager.
+    # Text with a meaning for a dialplan, a shell, SQL or the manager.
     st.lists(
         st.sampled_from(
             [
@@ -40,7 +40,7 @@ _SHOWN = re.compile(r"[A-Za-z0-9+*#@._ ?-]{0,40}")
 
 
 class AnyCallerIdTests(ServiceTestCase):
-    """One service; caller after caller shows something."""
+    """One service, to which callers send one text after another."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -56,7 +56,7 @@ class AnyCallerIdTests(ServiceTestCase):
         self.sent.clear()
         self.logged.clear()
         self.alice.busy()
-        # Some are missed, some ask for it; the last one shows a number that is plain.
+        # Some are missed, some ask for a callback; the last one has a plain number.
         for shown, presses in ((number, False), (number, True), (NUMBER, True)):
             call = self.asterisk.call("support", shown, name=name)
             self.world.run(1)
@@ -76,7 +76,7 @@ class AnyCallerIdTests(ServiceTestCase):
         self.check_the_log()
 
     def check_what_was_sent(self) -> None:
-        """The manager and the dialplan get lines of one header, and plain values."""
+        """The manager and the dialplan get headers of one line, with plain values."""
         for what, data in self.sent:
             lines = data.rstrip(b"\r\n").splitlines()
             if what == "AMI":
@@ -93,7 +93,7 @@ class AnyCallerIdTests(ServiceTestCase):
                 self.assertRegex(text, _CHANNEL)
 
     def check_what_is_kept(self) -> None:
-        """The database holds plain numbers, and what else was shown in a safe form."""
+        """The database has plain numbers, and other texts in a safe form."""
         with sqlite3.connect(self.world.directory / "callback.db") as db:
             for (number,) in db.execute("SELECT number FROM task"):
                 self.assertRegex(number, r"^\+?[0-9]{5,15}$")

@@ -210,7 +210,8 @@ class HangUpTests(ServiceTestCase):
         self.run_to(10)
         self.assertEqual(self.dispositions(), ["MEMBER NO ANSWER"])
         self.assertEqual(self.client.rung, [])
-        # It costs the client nothing, and the next try comes soon.
+        # The client was not called, so no attempt is used up and the next try comes
+        # soon.
         self.run_to(120)
         self.assert_status("completed")
         self.assertEqual(self.world.task().attempts, 1)
@@ -233,7 +234,7 @@ class AgentTests(ServiceTestCase):
         self.add()
         self.run_to(60)
         self.assertEqual(len(self.originates), 1)
-        # 15 s of ringing, one second of rest.
+        # 15 s of ringing, then the queue pauses for a second.
         rung = self.rung_at(self.alice)[0]
         self.assertEqual(self.rung_at(self.bob), [rung + 16])
         self.assert_status("completed")
@@ -407,13 +408,13 @@ class TwoQueueTests(ServiceTestCase):
 
 
 class TransferTests(ServiceTestCase):
-    """The agent of a callback sends the client on to a queue."""
+    """The agent of a callback transfers the client to a queue."""
 
     def transfer(self) -> None:
-        """Have the client of the first callback wait in support again."""
+        """Let the client of the first callback wait in support again."""
         self.client.always(Answers(after_s=1, hangs_up_after_s=60))
         queue = self.asterisk.queues["support"]
-        # As app_queue does: it looks for free agents once a second.
+        # app_queue looks for free agents once a second.
         queue.notice_s = 1.0
         self.begin()
         self.add()
@@ -434,6 +435,6 @@ class TransferTests(ServiceTestCase):
         self.run_to(12.5)
         self.assertEqual(len(self.originates), 1)
         self.run_to(20)
-        # She has the client again.
+        # She talks to the client again.
         self.assertEqual(len(self.alice.rung), 2)
         self.assertEqual(len(self.originates), 1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Never more callbacks than free agents less waiting callers, whatever comes when."""
+"""Never more callbacks than free agents minus waiting callers, in any order."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.harness.world import settings as service_settings
 from tests.system.harness import ALICE, ServiceTestCase
 
 AGENTS = (ALICE, "PJSIP/bob", "PJSIP/carol")
-#: The last one has no callbacks: the settings do not name it.
+#: The last queue has no callbacks, as the settings do not name it.
 QUEUES = ("support", "sales", "plain")
 WITH_CALLBACKS = QUEUES[:2]
 
 
 @attrs.frozen
 class Event:
-    """Something that happens; ``after_s`` the one before it."""
+    """Something that happens ``after_s`` seconds after the previous event."""
 
     what: str
     after_s: int
@@ -45,10 +45,10 @@ members = st.fixed_dictionaries(
 
 
 def guard(world: World) -> list[str]:
-    """Check each Originate in the moment Asterisk reads it.
+    """Check each Originate at the moment at which Asterisk reads it.
 
     Returns:
-        What is wrong, as it is found.
+        A list to which errors are added as they are found.
     """
     handlers = world.asterisk.manager.handlers
     originate = handlers["Originate"]
@@ -68,7 +68,7 @@ def guard(world: World) -> list[str]:
 
 
 def play(world: World, members: dict[str, set[str]], happening: list[Event]) -> None:
-    """Let it all happen; no two things at the same instant."""
+    """Run all events, no two at the same time."""
     asterisk = world.asterisk
     at_s = 0
     for number, event in enumerate(happening):
@@ -81,7 +81,7 @@ def play(world: World, members: dict[str, set[str]], happening: list[Event]) -> 
 
 
 def happen(world: World, event: Event, number: int) -> None:
-    """Let one event happen."""
+    """Run one event."""
     asterisk = world.asterisk
     caller = f"0300{number:06}"
     match event.what:
@@ -100,7 +100,7 @@ def happen(world: World, event: Event, number: int) -> None:
 
 
 def request(world: World, queue: str, number: str) -> None:
-    """Have a number called back, without waiting for the answer."""
+    """Request a callback without waiting for the answer."""
     client = ControlClient({"command": "tasks.add", "queue": queue, "number": number})
     assert world.processes[-1].control.dial(client) is not None
 
@@ -163,7 +163,7 @@ class SharedAgentTests(ServiceTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.plain = self.asterisk.add_queue("plain", [ALICE])
-        # app_queue looks once a second whether an agent has turned free.
+        # app_queue checks once a second whether an agent has become free.
         self.plain.notice_s = self.support.notice_s = 1.0
         self.alice.busy()
 
@@ -196,7 +196,7 @@ class SharedAgentTests(ServiceTestCase):
         self.assertEqual(self.originates, [])
 
     def test_a_callback_that_waits_for_an_agent_takes_the_next_one(self) -> None:
-        """Not two Originates for one agent."""
+        """There are no two Originates for one agent."""
         self.begin()
         self.add("0301111111")
         self.add("0302222222")
@@ -211,7 +211,7 @@ class SharedAgentTests(ServiceTestCase):
         self.assertEqual(self.originates, [10])
 
     def test_an_agent_who_declines_at_once_is_still_one_agent(self) -> None:
-        """The call goes on to wait for an agent; not a second one beside it."""
+        """The callback keeps waiting for an agent, and no second one is placed."""
         self.alice.always(Refuses.DECLINE)
         self.begin()
         self.add("0301111111")
@@ -237,7 +237,7 @@ class SharedAgentTests(ServiceTestCase):
 
 
 def test_the_brute_force_is_right() -> None:
-    """Where the greedy choice is wrong."""
+    """Cases in which a greedy choice is wrong."""
     a, b = {"x", "y"}, {"x"}
     assert largest_matching([a, b]) == 2
     assert largest_matching([b, b]) == 1

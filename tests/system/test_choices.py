@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A caller who pressed the key is asked: nothing is stored without a yes."""
+"""Questions to a caller who pressed the key: nothing is stored without a yes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOLD_ON = "callback-queue/hold-on"
 CLOSED = "callback-queue/closed"
 OTHER = "0309999999"
 CONFIRM = (Phrase.CONFIRM_PRESS, "1")
-#: The longest dialogue, and the way back.
+#: The duration of the longest dialogue, and of the way back.
 LONG_S = 170
 
 
@@ -37,7 +37,7 @@ class ChoicesTestCase(ServiceTestCase):
         number: str = NUMBER,
         callingpres: str | None = None,
     ) -> LiveCall:
-        """Somebody between two others presses the key, and answers."""
+        """A caller between two others presses the key and then these keys."""
         if callingpres is None:
             callingpres = "0" if number else "32"
         self.asterisk.call("support", "0301111111")
@@ -130,7 +130,7 @@ class ConfirmTests(ChoicesTestCase):
         self.assertIn("callback-queue/star", call.asked)
 
     def test_words_are_in_the_language_of_the_channel(self) -> None:
-        # The fake channel speaks English; grammar is tested with the words.
+        # The model's channel speaks English; grammar is tested with the words.
         self.begin_with(confirm_number=True)
         call = self.press(CONFIRM)
         self.world.run(40)
@@ -154,7 +154,7 @@ class ConfirmTests(ChoicesTestCase):
         self.world.run(5)
         self.assertEqual(call.heard, [HOLD_ON])
         self.assertTrue(call.waiting)
-        # Asterisk keeps no request to which the caller has not agreed.
+        # Asterisk stores no request that the caller has not confirmed.
         self.assertEqual(self.asterisk.astdb, {})
 
     def test_caller_of_a_closed_queue_is_not_asked(self) -> None:

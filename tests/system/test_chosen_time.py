@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Callbacks at a time that somebody chose."""
+"""Callbacks at a chosen time."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class ChosenTimeTestCase(HoursTestCase):
     """An operator who adds and moves tasks."""
 
     def choose(self, at: str, number: str = NUMBER) -> dict[str, Any]:
-        """Have a number called back at a time; return the task."""
+        """Add a task for a chosen time; return it."""
         answer = self.world.ask("tasks.add", queue="support", number=number, at=at)
         self.assertTrue(answer["ok"], answer)
         task: dict[str, Any] = answer["result"]["task"]
         return task
 
     def refused(self, at: str) -> str:
-        """Return why no task is added for a time."""
+        """Return why a task for this time is refused."""
         answer = self.world.ask("tasks.add", queue="support", number=NUMBER, at=at)
         self.assertFalse(answer["ok"], answer)
         self.assertEqual(self.world.tasks(), [])
@@ -38,7 +38,7 @@ class ChosenTimeTestCase(HoursTestCase):
         return self.world.ask("tasks.reschedule", id=1, actor="olga", **how)
 
     def codes(self, task_id: int = 1) -> list[Code]:
-        """Return the codes of a task's history."""
+        """Return the reason codes of a task's events."""
         return [event.why.code for event in self.world.history(task_id)]
 
     def missed_because(self) -> Code:

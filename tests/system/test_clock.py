@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The machine's clock is set: delays and windows hold by the new time.
+"""The machine's clock is set: delays and windows follow the new time.
 
-Who waits for a time of day sleeps a minute at most, so a clock set forward is noticed
-within one. Spans, such as time-outs and the length of a talk, are as long as they were.
+Waiting for a time of day sleeps for a minute at most, so a clock set forward is noticed
+within a minute. Durations, such as time-outs and the length of a talk, are not changed.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from tests.emulator.scenarios import Answers, Refuses
 from tests.system.harness import NUMBER, ServiceTestCase, queue_settings
 
 HOUR_S = 3600.0
-#: No timer sleeps longer, and what comes of it takes no time.
+#: No timer sleeps longer, and its work takes no time.
 NOTICED_S = 61.0
 
 
 class ClockTestCase(ServiceTestCase):
-    """What both directions need."""
+    """Steps for both directions."""
 
     def run_until_they_talk(self) -> None:
         """Let the client answer."""
@@ -26,7 +26,7 @@ class ClockTestCase(ServiceTestCase):
 
 
 class SetForwardTests(ClockTestCase):
-    """By two hours, while something waits for less."""
+    """The clock is set forward by two hours while something waits for less."""
 
     def set_forward(self) -> float:
         """Set the clock; return when, in seconds since the beginning."""
@@ -97,7 +97,7 @@ class SetForwardTests(ClockTestCase):
 
 
 class SetBackTests(ClockTestCase):
-    """By an hour."""
+    """The clock is set back by an hour."""
 
     def test_an_agent_who_has_talked_is_free(self) -> None:
         self.begin()
@@ -174,7 +174,7 @@ class SetBackTests(ClockTestCase):
         self.world.run(10)
         self.world.set_wall_clock(-60)
         self.world.run(300)
-        # Busy at 3; due 30 s later by a clock that was set back by a minute.
+        # Busy at 3, so due after 30 s, by a clock that was set back by a minute.
         first, second = self.originates
         self.assertEqual(first, 0)
         self.assertGreaterEqual(second, 33)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an operator is answered through the control socket."""
+"""Answers to an operator through the control socket."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How long callers and clients are expected to wait, from what was seen."""
+"""The expected wait of callers and clients, from what the service has measured."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.system.harness import (
     queue_settings,
 )
 
-#: Beside the five seconds that a phone is assumed to ring.
+#: In addition to the five seconds that a phone is assumed to ring.
 HANDLING_S = 100.0
 RING_S = 5.0
 
@@ -41,14 +41,14 @@ class ExpectedWaitTestCase(ServiceTestCase):
 
     @property
     def waits(self) -> ExpectedWaits:
-        """The provider of the service that runs."""
+        """The expected waits of the running service."""
         return self.world.processes[-1].service.node.expected_waits
 
     def expected_s(self, position: int, queue: str = "support") -> float | None:
         return self.waits.expected_wait_s(queue, position)
 
     def live(self, talks_s: float | None = 30.0, number: str = "") -> LiveCall:
-        """Have somebody call in; no two join at the same time."""
+        """Let somebody call in; no two join at the same time."""
         self._number = getattr(self, "_number", 0) + 1
         call = self.asterisk.call(
             "support", number or f"03099{self._number:05}", talks_s=talks_s
@@ -57,7 +57,7 @@ class ExpectedWaitTestCase(ServiceTestCase):
         return call
 
     def serve(self, count: int, talks_s: float) -> None:
-        """Have callers call in one after the other, and wait until each is gone."""
+        """Let callers call in one after the other, each after the former has left."""
         for _ in range(count):
             call = self.live(talks_s)
             self.world.run_until(lambda call=call: call.gone, talks_s + 120)
@@ -125,7 +125,7 @@ class AgentsTests(ExpectedWaitTestCase):
 
     @property
     def ring_s(self) -> float:
-        """What is known of the ringing: one call with 2 s, five assumed."""
+        """The expected ring time: one measured call with 2 s, and five assumed ones."""
         return (RING_S * 5 + 2) / 6
 
     def test_an_agent_of_two_busy_queues_is_shared(self) -> None:
@@ -144,7 +144,7 @@ class AgentsTests(ExpectedWaitTestCase):
 
 class MeasuredTests(ExpectedWaitTestCase):
     def known(self) -> Any:
-        """What was measured in the queue."""
+        """The measurements in the queue."""
         return self.waits._measured["support"]
 
     def test_talk_and_wrap_up_time_are_measured(self) -> None:
@@ -285,7 +285,7 @@ class TasksAheadTests(ExpectedWaitTestCase):
             self.world.run(5)
         behind = self.waits.next_caller_s("support")
         assert alone is not None and behind is not None
-        # One is in line already, the others are not: all three are ahead.
+        # One is already in line, the two others are not; all three are ahead.
         self.assertEqual(len(self.support.visits), 1)
         self.assertGreater(behind, alone + 2 * HANDLING_S)
 

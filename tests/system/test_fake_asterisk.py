@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The fake Asterisk says what a real one was recorded to say."""
+"""The model of Asterisk sends what a real Asterisk was recorded to send."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ from tests.recordings.dialogue import dialogue_names, read_dialogue
 
 Message = dict[str, str]
 
-#: What is compared of each event: all that somebody reads, and what tells it apart.
+#: The compared headers of each event: those that somebody reads, and those that
+#: distinguish events.
 _READ: Mapping[str, tuple[str, ...]] = {
     "AgentCalled": ("Queue", "Interface", "MemberName"),
     "AgentComplete": ("Queue", "Interface", "Reason"),
@@ -59,16 +60,16 @@ _READ: Mapping[str, tuple[str, ...]] = {
         "SIP",
     ),
 }
-#: Of the other UserEvent: it has other fields.
+#: The headers of the other UserEvent.
 _LEFT_LINE = ("UserEvent", "CallbackID", "QueueStatus")
-#: Raised past the message bus that keeps the order of the others, so they may come
-#: earlier or later than what happened at the same moment.
+#: Raised outside the message bus that keeps the order of the others, so they may come
+#: before or after other events of the same moment.
 _UNORDERED = frozenset({"OriginateResponse", "AgentComplete"})
 _SEQUENCE_NUMBER = re.compile(r"-[0-9a-f]{8}(?=;|$)")
 
 
 def messages(data: bytes) -> list[Message]:
-    """Read what Asterisk said."""
+    """Parse the messages of an Asterisk."""
     found = []
     for text in data.decode().split("\r\n\r\n"):
         message: Message = {}
@@ -92,7 +93,7 @@ def by_channel(
 ) -> tuple[dict[str, list[Any]], Counter[Any]]:
     """Return the events of each channel and device in order, and those without one.
 
-    Channels are told apart by what they are (``PJSIP/alice``), not by their numbers.
+    Channels are identified by their kind (``PJSIP/alice``), not by their numbers.
     """
     roles: dict[str, str] = {"": ""}
     ordered: dict[str, list[Any]] = defaultdict(list)
@@ -124,7 +125,7 @@ def by_channel(
 
 
 class _ManagerClient(Protocol):
-    """A client of the manager port that keeps what it hears."""
+    """A client of the manager port that stores what it receives."""
 
     def __init__(self) -> None:
         self.heard = b""
@@ -143,7 +144,7 @@ def _encode(headers: Message) -> bytes:
 
 
 def connect(world: World) -> _ManagerClient:
-    """Connect to the fake's manager port."""
+    """Connect to the model's manager port."""
     clients: list[Any] = []
     factory = Factory.forProtocol(_ManagerClient)
     connecting = world.asterisk.manager_endpoint().connect(factory)
@@ -154,7 +155,7 @@ def connect(world: World) -> _ManagerClient:
 
 
 def log_in(world: World) -> _ManagerClient:
-    """Log in to the fake's manager port in plain text."""
+    """Log in to the model's manager port in plain text."""
     user = world.asterisk.manager.user
     client = connect(world)
     login = {"Action": "Login", "Username": user.name, "Secret": user.secret}
@@ -166,7 +167,7 @@ def log_in(world: World) -> _ManagerClient:
 
 
 def play_callback(scenario: CallbackScenario, originate: bytes, version: str) -> bytes:
-    """Let the fake carry out the recorded Originate; return what it says."""
+    """Let the model run the recorded Originate; return its messages."""
     with a_world(version) as world:
         asterisk = world.asterisk
         asterisk.alert_s = 0.4
@@ -181,7 +182,7 @@ def play_callback(scenario: CallbackScenario, originate: bytes, version: str) ->
 
 
 def play_live_call(scenario: LiveScenario, version: str) -> bytes:
-    """Let the fake play a live call; return what it says."""
+    """Let the model play a live call; return its messages."""
     with a_world(version) as world:
         asterisk = world.asterisk
         _add_agents(asterisk, scenario, alice=scenario.alice)
@@ -213,7 +214,7 @@ def _add_agents(
 
 
 class _Service(Factory):
-    """A FastAGI service that says one thing to everybody."""
+    """A FastAGI service that gives the same answer to every caller."""
 
     noisy = False
 
@@ -255,7 +256,7 @@ def _scenario(name: str) -> str:
 
 
 def _play(name: str) -> tuple[list[Message], list[Message]]:
-    """Return what the fake and what the real Asterisk say in a recorded scenario."""
+    """Return the messages of the model and of the real Asterisk in a scenario."""
     recording = read_dialogue(name)
     kind, version, scenario = name.split("-", 2)
     if kind == "callback":
@@ -284,7 +285,7 @@ def test_a_call_is_told_as_recorded(name: str) -> None:
 
 @pytest.mark.parametrize("name", _RECORDED)
 def test_no_header_is_invented(name: str) -> None:
-    """Each event of the fake has only headers that the real one has."""
+    """Each event of the model has only headers that the real one has."""
     fake, real = _play(name)
     known: dict[str, set[str]] = defaultdict(set)
     for message in real:
@@ -294,7 +295,7 @@ def test_no_header_is_invented(name: str) -> None:
 
 
 def _line(said: Iterable[Message]) -> tuple[list[Any], list[Any]]:
-    """Return at which place each joined, and who stands where at the end."""
+    """Return the position at which each joined, and the line at the end."""
     joined, stand = [], []
     for message in said:
         if message.get("Event") == "QueueCallerJoin":
@@ -312,7 +313,7 @@ def _line(said: Iterable[Message]) -> tuple[list[Any], list[Any]]:
 def test_callers_and_callbacks_stand_in_line_as_recorded(name: str) -> None:
     """By position and priority, as app_queue inserts them."""
     recording = read_dialogue(name)
-    # One for each callback, and the question at the end.
+    # One Originate for each callback, and the final request.
     *originates, question = [t.data for t in recording.turns if not t.from_asterisk]
     with a_world(name.split("-")[1]) as world:
         world.asterisk.add_queue("support")
@@ -350,7 +351,7 @@ def _originate(scenario: CallbackScenario) -> bytes:
 
 
 def _shown(said: Iterable[Message]) -> list[dict[str, tuple[str, ...]]]:
-    """Return what each CoreShowChannels tells of the channels, by their names."""
+    """Return the channels in each CoreShowChannels, by their names."""
     shown: list[dict[str, tuple[str, ...]]] = []
     for message in said:
         if message.get("EventList") == "start":
@@ -386,7 +387,7 @@ def test_channels_are_shown_as_recorded(name: str) -> None:
 
 
 def _replies(name: str) -> Iterable[tuple[list[Message], list[Message]]]:
-    """Return each action of a recorded dialogue and what was said to it."""
+    """Return each action of a recorded dialogue with its response."""
     turns = read_dialogue(name).turns
     for asked, said in itertools.pairwise(turns):
         if not asked.from_asterisk:
@@ -394,7 +395,7 @@ def _replies(name: str) -> Iterable[tuple[list[Message], list[Message]]]:
 
 
 def _shape(said: Iterable[Message]) -> list[tuple[str, ...]]:
-    """Return what does not differ from one moment to the next."""
+    """Return the parts that are the same at any time."""
     return [
         (
             *message,
@@ -409,7 +410,7 @@ def _shape(said: Iterable[Message]) -> list[tuple[str, ...]]:
 
 @pytest.mark.parametrize("version", ["16.28", "22.10"])
 def test_the_manager_answers_as_recorded(version: str) -> None:
-    """The same headers in the same order, for what the fake knows in full."""
+    """The same headers in the same order, for all that the model knows completely."""
     recorded: dict[tuple[str, ...], list[Message]] = {}
     for dialogue in ("login-md5", "before-login", "login-refused", "command"):
         for actions, said in _replies(f"ami-{version}-{dialogue}"):
@@ -476,7 +477,7 @@ def test_queue_status_is_answered_as_recorded(version: str) -> None:
 
 
 def test_the_scenarios_are_recorded() -> None:
-    """Each once at least, and those that matter most with both versions."""
+    """Each at least once, and the important ones with both versions."""
     for version in ("16.28", "22.10"):
         for name in ("happy", "agent-hangs-up", "client-busy", "nobody-answers"):
             assert f"callback-{version}-{name}" in _RECORDED

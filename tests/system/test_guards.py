@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which numbers are not called: by the settings, by the list, by the limits."""
+"""Numbers that are not called because of the settings, the list or the limits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def german(**queue: Any) -> Settings:
 
 
 def limited(**limits: int) -> Settings:
-    """Return settings with limits of calls, and clients who are tried for long."""
+    """Return settings with limits of calls and a long expiry of requests."""
     return settings(
         queue_settings(attempts=9, retry_delay="5s", request_expiry="2h"),
         limits=LimitSettings(**limits),
@@ -41,13 +41,13 @@ class GuardsTestCase(ServiceTestCase):
         self.alice.busy()
 
     def call(self, number: str = NUMBER, **more: Any) -> LiveCall:
-        """Somebody calls in and waits."""
+        """Let somebody call in and wait."""
         call = self.asterisk.call("support", number, **more)
         self.world.settle()
         return call
 
     def ask_for_callback(self, number: str = NUMBER, **more: Any) -> LiveCall:
-        """Somebody calls in, presses the key after a second and hears a prompt."""
+        """Let somebody call in, press the key after a second and hear a prompt."""
         call = self.call(number, **more)
         self.world.run(1)
         call.press()
@@ -55,7 +55,9 @@ class GuardsTestCase(ServiceTestCase):
         return call
 
     def assert_refused(self, call: LiveCall, reason: str) -> None:
-        """The caller heard the truth, is in line, and the admin can see it."""
+        """Check that the caller heard the reason and is in line, and that the admin can
+        see it.
+        """
         self.assertEqual(call.heard, [CANNOT_CALL])
         self.assertTrue(call.waiting)
         (latest, *_) = self.refusals()
@@ -63,7 +65,7 @@ class GuardsTestCase(ServiceTestCase):
         self.assertEqual(latest["linkedid"], call.channel.uniqueid)
 
     def refusals(self, **arguments: Any) -> list[dict[str, Any]]:
-        """Return what the command line says of refused callers."""
+        """Return the refused callers as the command line shows them."""
         answer = self.world.ask("numbers.refused", **arguments)
         self.assertTrue(answer["ok"], answer)
         found: list[dict[str, Any]] = answer["result"]
@@ -115,7 +117,7 @@ class RefusedTests(GuardsTestCase):
         self.assertEqual(len(refusal["number"]), 40)
 
     def test_the_id_of_a_call_is_kept_as_it_is(self) -> None:
-        """With ``systemname`` in asterisk.conf it may be long."""
+        """With ``systemname`` in asterisk.conf the id may be long."""
         linkedid = f"pbx-{'a' * 60}.example.com-1800000000.17"
         process = self.world.begin(german())
         process.service.refusals.store(
@@ -144,7 +146,7 @@ class RefusedTests(GuardsTestCase):
 
 
 class DialTimeTests(GuardsTestCase):
-    """The settings in force when it would be dialled are what counts."""
+    """The settings in force at the time of the dialling decide."""
 
     def test_a_number_that_is_no_longer_allowed_is_not_dialled(self) -> None:
         process = self.begin()
@@ -158,7 +160,7 @@ class DialTimeTests(GuardsTestCase):
         self.assertEqual(self.originates, [])
 
     def test_a_number_written_without_its_plus_is_still_the_same(self) -> None:
-        """33612345678 is none in Germany, and +33612345678 is."""
+        """In Germany 33612345678 is no number, but +33612345678 is."""
         abroad = {"dial_as": "digits", "allow_regions": ["FR"]}
         self.world.begin(german(numbers=abroad))
         self.asterisk.client("33612345678").always(Answers(after_s=1))
@@ -179,7 +181,7 @@ class DialTimeTests(GuardsTestCase):
 
 
 class BlockedTests(GuardsTestCase):
-    """Somebody does not want to be called."""
+    """A client who does not want to be called."""
 
     def test_a_blocked_number_is_refused_in_each_form(self) -> None:
         self.world.begin(german())
@@ -190,7 +192,7 @@ class BlockedTests(GuardsTestCase):
             call.hang_up()
             self.world.run(1)
         self.assertEqual(self.world.tasks(), [])
-        # Pressed the key, and missed: both were refused.
+        # By the key, and by a missed call; both were refused.
         kinds = [refusal["kind"] for refusal in self.refusals()]
         self.assertEqual(kinds.count("requested"), 3)
         answer = self.world.ask("tasks.add", queue="support", number=NUMBER)
@@ -236,7 +238,7 @@ class BlockedTests(GuardsTestCase):
         self.block()
         self.world.run(60)
         self.assert_status("cancelled", "the number is blocked: asked us to")
-        # Told once, though the attempt ended for the same reason.
+        # Logged once, though the attempt ended for the same reason.
         self.assertEqual(self.world.task().reason.count("asked us to"), 1)
         self.assertEqual(self.client.rung, [])
 
@@ -278,7 +280,7 @@ class BlockedTests(GuardsTestCase):
 
 
 class LimitTests(GuardsTestCase):
-    """However much is asked for."""
+    """Limits of calls apply to any number of requests."""
 
     def test_one_number_is_called_no_more_often_in_a_day(self) -> None:
         self.world.begin(limited(calls_per_number=3))
@@ -314,7 +316,7 @@ class LimitTests(GuardsTestCase):
         self.assertGreaterEqual(rings[2] - rings[0], 24 * 3600 - 5)
 
     def wait_for_number(self, **limits: int) -> Settings:
-        """Have a task wait as its number was called once; return other settings."""
+        """Let a task wait because its number was called once; return other settings."""
         queue = queue_settings(attempts=9, retry_delay="5s", request_expiry="3d")
         self.world.begin(settings(queue, limits=LimitSettings(calls_per_number=1)))
         self.client.will(Refuses.BUSY)

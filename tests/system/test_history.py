@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Calls missed while the service was down, or its link lost, are found afterwards."""
+"""Calls missed while the service was down, or without its link, are found later."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class HistoryTestCase(ServiceTestCase):
         self.alice.busy()
 
     def begin(self, *queues: QueueSettings, **sections: Any) -> ServiceProcess:  # type: ignore[override]
-        """Start the service; it reads queue_log unless told otherwise."""
+        """Start the service; by default it reads queue_log."""
         sections.setdefault("history", HistorySettings(queue_log=str(self.log)))
         return super().begin(*queues, **sections)
 
@@ -50,25 +50,25 @@ class HistoryTestCase(ServiceTestCase):
             self.world.run_until(lambda: process.stopped)
 
     def call(self, number: str = NUMBER, **more: Any) -> LiveCall:
-        """Somebody calls in and waits."""
+        """Let somebody call in and wait."""
         call = self.asterisk.call("support", number, **more)
         self.world.settle()
         return call
 
     def miss(self, number: str = NUMBER, **more: Any) -> None:
-        """Somebody waits for five seconds and hangs up."""
+        """Let somebody wait for five seconds and hang up."""
         call = self.call(number, **more)
         self.world.run(5)
         call.hang_up()
         self.world.settle()
 
     def says(self, text: str) -> int:
-        """Return in how many warnings and worse this is said."""
+        """Return how many warnings or errors contain this."""
         return sum(text in warning for warning in self.warnings())
 
 
 class NoThreadTests(HistoryTestCase):
-    """The machine has no thread left to read a history with."""
+    """The machine has no thread left for reading a history."""
 
     def test_it_is_read_when_there_is_one_again(self) -> None:
         in_thread = ServiceProcess.in_thread
@@ -124,7 +124,7 @@ class DownTests(HistoryTestCase):
         self.assertEqual(self.world.task().number, OTHER)
 
     def test_nobody_is_called_for_a_call_of_before_a_long_outage(self) -> None:
-        """Asterisk ended with the call in it, and was away for days."""
+        """Asterisk ended during the call, and was down for days."""
         self.call()
         self.run_to(30)
         self.asterisk.kill()
@@ -144,7 +144,7 @@ class DownTests(HistoryTestCase):
         self.assert_status("pending", "in queue support until Asterisk ended")
 
     def forge(self, at: float) -> None:
-        """Somebody's number holds lines, by which another would have been served."""
+        """Let a caller send a number with lines by which another would be served."""
         at_s = int(START + at)
         lines = (
             f"{at_s}|{at_s}.9|support|NONE|ENTERQUEUE||{NUMBER}|1\n"
@@ -157,7 +157,7 @@ class DownTests(HistoryTestCase):
         self.world.settle()
 
     def test_forged_lines_of_when_the_service_listened_serve_nobody(self) -> None:
-        """It heard of every call of that time; nothing else is wrong with them."""
+        """The service received every call of that time. The lines look valid otherwise."""
         self.begin()
         self.miss()
         self.run_to(10)
@@ -193,7 +193,7 @@ class DownTests(HistoryTestCase):
         self.assert_warned("1 lines ENTERQUEUE are broken")
 
     def test_forged_lines_serve_nobody(self) -> None:
-        """A caller's number holds line breaks, and after them whole lines."""
+        """A caller's number has line breaks, followed by whole lines."""
         self.begin()
         self.add()
         self.run_to(10)
@@ -201,7 +201,7 @@ class DownTests(HistoryTestCase):
         at = f"{START + 20:.0f}"
         later = f"{START + 24 * 3600:.0f}"
         for when in (at, later):
-            # Each as Asterisk writes it: the number, and then the position.
+            # In Asterisk's format: the number, and then the position.
             for line in (
                 f"{when}|{at}.5|support|NONE|ENTERQUEUE||{NUMBER}|1",
                 f"{when}|{at}.5|support|PJSIP/alice|COMPLETECALLER|3|60|1",
@@ -294,7 +294,7 @@ class DownTests(HistoryTestCase):
         self.assert_status("pending", task_id=2)
 
     def test_request_of_a_client_stays_that_was_made_after_being_served(self) -> None:
-        """Asterisk kept it, and said so."""
+        """Asterisk stored it, with its time."""
         self.asterisk.keeps_requests = True
         self.alice.busy(False)
         self.call(talks_s=1)
@@ -309,7 +309,7 @@ class DownTests(HistoryTestCase):
         self.assert_status("pending")
 
     def test_request_is_not_ended_by_queue_log_alone(self) -> None:
-        """A caller may be able to write into queue_log: a promise outlives it."""
+        """A caller may be able to write into queue_log, so it cannot end a request."""
         self.begin()
         self.add()
         self.run_to(10)
@@ -338,7 +338,7 @@ class DownTests(HistoryTestCase):
         self.assert_status("served", "rang again and PJSIP/alice answered")
 
     def test_link_is_lost_while_requests_are_taken_over(self) -> None:
-        """Nothing is looked for then, and all of it at the next connect."""
+        """The reading is skipped, and done completely at the next connect."""
         process = self.begin()
         self.run_to(10)
         self.asterisk.cut_links()
@@ -442,7 +442,7 @@ class LinkTests(HistoryTestCase):
         self.assert_status("pending", "hung up after 15 s in queue support")
 
     def test_call_that_outlives_the_loss(self) -> None:
-        """It is left to the live detection, which did not see its beginning."""
+        """The live detection judges the call, although it did not see the beginning."""
         self.begin()
         call = self.call()
         self.lose_link()
@@ -471,7 +471,7 @@ class LinkTests(HistoryTestCase):
         self.assertEqual([move for _, move, _ in self.world.story()], ["create"])
 
     def test_withheld_number_that_was_seen_live(self) -> None:
-        """queue_log does not say that it was withheld."""
+        """queue_log does not show that it was withheld."""
         self.begin()
         self.run_to(10)
         self.miss(callingpres="35")
@@ -484,7 +484,7 @@ class LinkTests(HistoryTestCase):
         self.assertEqual(self.world.tasks(), [])
 
     def test_call_that_ends_right_after_the_connect(self) -> None:
-        """What was missed without a link is not read yet at that time."""
+        """The calls missed without a link are not read yet at that time."""
         self.bob.busy()
         process = self.begin(queue_settings(target_extension=BOB))
         self.run_to(10)
@@ -553,10 +553,10 @@ class LinkTests(HistoryTestCase):
 
 
 class WaitingTests(HistoryTestCase):
-    """Who may be called before the history is known."""
+    """Who may be called before the histories are read."""
 
     def serve_meanwhile(self) -> None:
-        """A client with an open task rings, and is answered, while we are down."""
+        """A client with an open task calls and is answered while the service is down."""
         self.begin(queue_settings(target_extension=BOB))
         self.bob.busy()
         self.miss()
@@ -616,7 +616,7 @@ class WaitingTests(HistoryTestCase):
         self.assertEqual(self.world.processes[-1].stopped, [None])
 
     def test_stop_before_it_is_read(self) -> None:
-        """It is known from when on only when the service has been told to stop."""
+        """The service is told to stop before it knows since when it saw all calls."""
         self.begin()
         self.stop()
         self.launch(50.0)
@@ -678,7 +678,7 @@ class TroubleTests(HistoryTestCase):
 
 
 class LateTests(HistoryTestCase):
-    """CDRs are written later than the call ended."""
+    """CDRs are written after the end of the call."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -686,7 +686,7 @@ class LateTests(HistoryTestCase):
         self.cdrs.touch()
 
     def cdr(self, at: float, number: str = NUMBER, *, answered: bool = False) -> None:
-        """A call of half a minute to an extension is over and written down."""
+        """Write the CDR of a call of half a minute to an extension."""
 
         def moment(seconds: float) -> str:
             return str(datetime.fromtimestamp(START + seconds))
@@ -731,7 +731,7 @@ class LateTests(HistoryTestCase):
         self.assert_status("pending", "direct ended unanswered after 30 s")
 
     def test_clock_is_set_forward_before_it_is_written(self) -> None:
-        """The looks to come are counted in seconds that really pass."""
+        """The delays of later readings count in elapsed seconds."""
         self.run_to(100)
         self.begin_with_cdrs(missed_window="5h")
         self.world.run(5)
@@ -750,7 +750,7 @@ class LateTests(HistoryTestCase):
         self.assert_status("pending", "direct ended unanswered after 30 s")
 
     def test_call_is_answered_after_its_queue(self) -> None:
-        """queue_log alone would have it missed."""
+        """By queue_log alone it would be missed."""
         self.run_to(40)
         call = self.call()
         self.world.run(10)
@@ -774,7 +774,7 @@ class LateTests(HistoryTestCase):
         self.assert_status("served", "rang again and PJSIP/bob answered")
 
     def test_request_is_ended_by_cdrs(self) -> None:
-        """His is the last of many that Asterisk kept."""
+        """The client's request is the last of many that Asterisk stored."""
         self.asterisk.keeps_requests = True
         for number in [*(f"030777770{i}" for i in range(5)), NUMBER]:
             call = self.call(number)
@@ -789,7 +789,7 @@ class LateTests(HistoryTestCase):
         self.assert_status("served", "while this service did not listen", task_id=6)
 
     def test_crash_before_the_last_look(self) -> None:
-        """What was not written at the first look is looked for by the next life."""
+        """What was not written at the first reading is found by the next run."""
         self.run_to(100)
         self.begin_with_cdrs()
         self.world.run(70)

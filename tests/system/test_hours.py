@@ -21,7 +21,7 @@ from tests.system.harness import (
 )
 
 BERLIN: Final = ZoneInfo("Europe/Berlin")
-#: Closed for ten minutes in the evening: a short night, for the tests' sake.
+#: Closed for ten minutes in the evening: a night short enough for the tests.
 BREAK: Final = "08:00-18:00, 18:10-22:00"
 #: The night in which 02:00 comes twice in Berlin.
 DOUBLED: Final = "2027-10-31"
@@ -44,10 +44,10 @@ def daily(hours: str, **more: Any) -> dict[str, Any]:
 
 
 class HoursTestCase(ServiceTestCase):
-    """A world that begins at a time of a clock on the wall in Berlin."""
+    """A world that begins at a local time in Berlin."""
 
     def go_to(self, local: str, fold: int = 0) -> None:
-        """Let the world begin, or go on, at a moment."""
+        """Begin, or let time pass, until a moment."""
         moment = datetime.fromisoformat(local).replace(tzinfo=BERLIN, fold=fold)
         seconds = moment.timestamp() - self.world.clock.seconds()
         if self.world.processes:
@@ -56,7 +56,7 @@ class HoursTestCase(ServiceTestCase):
             self.world.clock.rightNow = moment.timestamp()
 
     def local(self, t: float) -> str:
-        """Return a moment, in seconds from the beginning, as the clock shows it."""
+        """Return the local time of a moment given in seconds from the beginning."""
         moment = datetime.fromtimestamp(START + t, BERLIN)
         return moment.isoformat(" ", "seconds")[:19]
 
@@ -69,7 +69,7 @@ class HoursTestCase(ServiceTestCase):
         return [self.local(t) for t in self.rung_at(self.client)]
 
     def miss(self, number: str = NUMBER, queue: str = "support") -> LiveCall:
-        """Have somebody call in and hang up after five seconds."""
+        """Let somebody call in and hang up after five seconds."""
         call = self.asterisk.call(queue, number)
         self.world.run(5)
         call.hang_up()
@@ -86,7 +86,7 @@ class HoursTestCase(ServiceTestCase):
 
 
 class NightTests(HoursTestCase):
-    """What comes while the queue is closed; the night has ten minutes."""
+    """Requests while the queue is closed; the night lasts ten minutes."""
 
     def test_a_request_waits_for_the_opening_if_it_lasts_so_long(self) -> None:
         self.go_to("2026-11-24 18:02")
@@ -183,7 +183,7 @@ class NightTests(HoursTestCase):
         self.go_to("2026-12-24 12:00")
         process = self.world.begin(chosen)
         self.add()
-        # The service need not be there while nothing happens.
+        # The service may be down while nothing happens.
         for day in ("2026-12-25", "2026-12-26"):
             process.stop()
             self.go_to(f"{day} 12:00")
@@ -212,7 +212,7 @@ class NightTests(HoursTestCase):
 
 
 class ClosingTests(HoursTestCase):
-    """What is under way when the queue closes."""
+    """Callbacks in progress when the queue closes."""
 
     def test_a_talk_is_not_cut(self) -> None:
         self.client.always(Answers(after_s=3, hangs_up_after_s=100))
@@ -247,7 +247,7 @@ class ClosingTests(HoursTestCase):
         self.assertEqual((task.attempts, task.member_attempts), (1, 0))
 
     def test_closing_again_and_again_ends_no_task(self) -> None:
-        """Nor does it say that it is called in a moment."""
+        """Nor is it ever reported as about to be called."""
         self.alice.always(NO_ANSWER)
         self.go_to("2026-11-24 17:59:50")
         self.begin(self.open_support(member_attempts=1))
@@ -258,7 +258,7 @@ class ClosingTests(HoursTestCase):
         self.assertEqual(self.dispositions(), ["WITHDRAWN"])
 
     def test_an_agent_answers_who_could_not_be_hung_up_on_at_once(self) -> None:
-        """Then the call goes on, although hanging up is tried again."""
+        """Then the call continues, although the hangup is tried again."""
         handlers = self.asterisk.manager.handlers
         hang_up = handlers["Hangup"]
         self.alice.always(Answers(after_s=10.5))
@@ -287,7 +287,7 @@ class ClosingTests(HoursTestCase):
 
 
 class QueuesTests(HoursTestCase):
-    """Each queue has hours of its own."""
+    """Each queue has its own hours."""
 
     def test_two_queues_with_the_same_agent(self) -> None:
         self.asterisk.add_queue("sales", self.members)
@@ -322,7 +322,7 @@ class QueuesTests(HoursTestCase):
 
 
 class ReloadTests(HoursTestCase):
-    """New hours hold from the moment they are loaded."""
+    """New hours apply from the moment at which they are loaded."""
 
     def test_longer_hours_open_the_queue_at_once(self) -> None:
         self.go_to("2026-11-24 20:00")
@@ -354,7 +354,7 @@ class ReloadTests(HoursTestCase):
 
 
 class ClocksAreSetTests(HoursTestCase):
-    """The nights in which it is two twice, or never."""
+    """The nights in which clocks are changed."""
 
     def test_an_opening_in_the_skipped_hour(self) -> None:
         self.go_to(f"{SKIPPED} 01:55")
@@ -364,14 +364,14 @@ class ClocksAreSetTests(HoursTestCase):
         self.assertEqual(self.placed(), [f"{SKIPPED} 03:00:00"])
 
     def test_an_opening_in_the_doubled_hour(self) -> None:
-        """It is open from 02:50 to 03:00, which is 02:00 again, and from 02:50 on."""
+        """It is open from 02:50 to 03:00, when it becomes 02:00, and again from 02:50."""
         self.client.will(Refuses.BUSY, Refuses.BUSY)
         self.go_to(f"{DOUBLED} 02:49")
         self.begin(self.open_support("02:50-06:00", retry_delay="6m"))
         self.add()
         first = self.world.t + 60
         self.go_to(f"{DOUBLED} 02:51", fold=1)
-        # The third is due at 02:02:06 of the second time.
+        # The third is due at 02:02:06 of the second 02:00.
         self.assertEqual(self.originates, [first, first + 363, first + 3600])
 
     def test_delays_and_windows_are_real_time(self) -> None:
@@ -395,7 +395,7 @@ class ClocksAreSetTests(HoursTestCase):
 
 
 class TellingTests(HoursTestCase):
-    """What status, list and show say."""
+    """The output of status, list and show."""
 
     def test_status_says_whether_a_queue_is_open_and_until_when(self) -> None:
         self.asterisk.add_queue("sales", self.members)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The service does not answer and Asterisk keeps the request: taken over once."""
+"""Requests that Asterisk stores while the service does not answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FAMILY = "callback-request"
 
 
 class KeptTestCase(ServiceTestCase):
-    """The one agent is busy, and Asterisk is set to keep requests."""
+    """The one agent is busy, and Asterisk is set to store requests."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -26,7 +26,7 @@ class KeptTestCase(ServiceTestCase):
         self.asterisk.keeps_requests = True
 
     def press(self, number: str = NUMBER, **more: str) -> LiveCall:
-        """Somebody waits for ten seconds, presses 1, and gets no answer in time."""
+        """Let somebody wait for ten seconds, press 1, and get no answer in time."""
         call = self.asterisk.call("support", number, **more)  # type: ignore[arg-type]
         self.world.run(10)
         call.press()
@@ -35,17 +35,17 @@ class KeptTestCase(ServiceTestCase):
 
     @property
     def kept(self) -> list[str]:
-        """What Asterisk keeps."""
+        """The requests stored in Asterisk."""
         return [key for family, key in self.asterisk.astdb if family == FAMILY]
 
     def texts(self, task_id: int = 1) -> list[str]:
-        """Return the story of a task."""
+        """Return the texts of a task's events."""
         events: list[TaskEvent] = self.world.history(task_id)
         return [event.text for event in events]
 
 
 class ServiceDownTests(KeptTestCase):
-    """Nobody listens when the key is pressed."""
+    """The service is down when the key is pressed."""
 
     def test_the_next_start_makes_a_task_of_it(self) -> None:
         call = self.press("+49 30 123456", name="Ann: 50% & more")
@@ -105,7 +105,7 @@ class ServiceDownTests(KeptTestCase):
         self.begin()
         self.world.run(5)
         self.assertEqual([task.number for task in self.world.tasks()], [NUMBER])
-        # Not all of them were given up, and it is written down which.
+        # Some were refused, with a list of which.
         refused = self.world.ask("numbers.refused", queue="elsewhere", limit=100)
         self.assertEqual(len(refused["result"]) + len(self.kept), 80)
         self.assertGreater(len(self.kept), 5)
@@ -134,7 +134,7 @@ class ServiceDownTests(KeptTestCase):
         process = self.begin()
         self.world.run(1)
         process.kill()
-        # As if the process had died between the COMMIT and the clearing.
+        # As if the process had died between the COMMIT and the deletion.
         self.asterisk.astdb.update(entry)
         self.begin()
         self.world.run(1)
@@ -220,10 +220,10 @@ class ServiceDownTests(KeptTestCase):
 
 
 class LateTests(KeptTestCase):
-    """The service is there, but its answer comes too late for the caller."""
+    """The service runs, but its answer comes too late for the caller."""
 
     def late(self, *, add_takes_s: float) -> LiveCall:
-        """Press while the connection stalls and the database is slow."""
+        """Let a caller press while the connection stalls and the database is slow."""
         process = self.begin()
         takes_s = {"add": add_takes_s, "take_back": 2.0}
         process.database.takes_s = lambda name: takes_s.get(name, 0.0)
@@ -263,7 +263,7 @@ class LateTests(KeptTestCase):
         process.database.takes_s = lambda name: 0.0
         call.hang_up()
         self.asterisk.keeps_requests = True
-        # The same call, as the dialplan keeps it.
+        # The same call, as the dialplan stores it.
         value = f"1:1800000010:support:1:{NUMBER}:en:{call.channel.uniqueid}:"
         self.asterisk.astdb[FAMILY, "x"] = value
         process.kill()
@@ -274,7 +274,7 @@ class LateTests(KeptTestCase):
         self.assertEqual(self.kept, [])
 
     def test_taken_back_while_its_call_was_under_way(self) -> None:
-        """The end of that call adds its words to why it was taken back."""
+        """The end of that call adds its reason to the one for taking it back."""
         self.asterisk.keeps_requests = False
         process = self.begin()
         call = self.asterisk.call("support", NUMBER)
@@ -299,7 +299,7 @@ class LateTests(KeptTestCase):
         self.assert_status("pending", "Asterisk kept the request", task_id=2)
 
     def test_an_operator_who_cancels_in_the_same_words_takes_nothing_back(self) -> None:
-        """Only the service takes back, however like it an operator's reason reads."""
+        """Only the service takes requests back, whatever an operator's reason says."""
         self.asterisk.keeps_requests = False
         process = self.begin()
         call = self.asterisk.call("support", NUMBER)
@@ -321,7 +321,7 @@ class LateTests(KeptTestCase):
 
 
 class LinkTests(KeptTestCase):
-    """What can happen to the link meanwhile."""
+    """Trouble with the link meanwhile."""
 
     def test_what_asterisk_has_forgotten_is_not_remembered(self) -> None:
         process = self.begin()

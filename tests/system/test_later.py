@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A promise given while the client of a callback talks outlives that call."""
+"""A request made while its client is in a callback outlives that call."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ NOTED = "callback-queue/noted"
 
 
 class LaterTestCase(ServiceTestCase):
-    """The one agent of the queue talks with the client for a minute.
+    """The only agent of the queue talks to the client for a minute.
 
-    Bob is the one agent of another queue, and takes no calls until he is wanted.
+    Bob is the only agent of another queue, and is paused at first.
     """
 
     def setUp(self) -> None:
@@ -43,25 +43,25 @@ class LaterTestCase(ServiceTestCase):
         self.world.run(1)
 
     def ring_in(self) -> LiveCall:
-        """A second phone with the client's number calls the other queue."""
+        """Let a second phone with the client's number call the other queue."""
         call = self.asterisk.call("sales", NUMBER, name="Ann")
         self.world.run(5)
         return call
 
     def press(self) -> LiveCall:
-        """Somebody with the client's number presses the key in the other queue."""
+        """Let somebody with the client's number press the key in the other queue."""
         call = self.ring_in()
         call.press()
         self.world.run(5)
         return call
 
     def statuses(self) -> list[str]:
-        """Return where all tasks stand, the first one first."""
+        """Return the statuses of all tasks, the first one first."""
         tasks = sorted(self.world.tasks(), key=lambda task: task.id)
         return [task.status.value for task in tasks]
 
     def assert_called_again(self) -> None:
-        """The talk ends, and the other queue calls the client, once."""
+        """Check that the talk ends, and that the other queue calls the client once."""
         self.run_to(80)
         self.assertEqual(len(self.client.rung), 1)
         self.assertEqual(self.statuses(), ["completed", "pending"])
@@ -139,7 +139,7 @@ class RequestInTheTalkTests(LaterTestCase):
 
 
 class RestartInTheTalkTests(LaterTestCase):
-    """The service is killed, and Asterisk keeps what is asked for meanwhile."""
+    """The service is killed, and Asterisk stores the requests meanwhile."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -210,10 +210,10 @@ class RestartInTheTalkTests(LaterTestCase):
 
 
 class WithdrawnTests(LaterTestCase):
-    """The request does not stand until the end of the talk."""
+    """The request ends before the talk does."""
 
     def assert_not_called_again(self) -> None:
-        """The talk ends, and that was all."""
+        """Check that the talk ends, and that no call follows."""
         self.bob.busy(False)
         self.run_to(200)
         self.assertEqual(len(self.client.rung), 1)
@@ -232,7 +232,7 @@ class WithdrawnTests(LaterTestCase):
         call.hang_up()
         self.bob.busy(False)
         self.run_to(200)
-        # Who hangs up in line is missed, and called for that.
+        # A caller who hangs up in line is missed, and called for that.
         self.assertEqual(self.statuses(), ["completed", "completed"])
         self.assertEqual(len(self.client.rung), 2)
 

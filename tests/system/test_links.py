@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The manager link is lost, refused, frozen; events come late, twice or never."""
+"""The manager link is lost, refused or frozen; events come late, twice or never."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.system.harness import (
 
 @attrs.frozen(kw_only=True)
 class Story:
-    """A callback that goes a certain way when nothing disturbs it."""
+    """The course of a callback without trouble."""
 
     name: str
     agent: Behaviour = ANSWERS
     client: Behaviour = TALKS_10S
-    #: How the attempts end, and how often the client's phone rings in all.
+    #: The dispositions of its attempts, and how often the client's phone rings in all.
     dispositions: tuple[str, ...]
     rings: int
     status: str
@@ -68,7 +68,7 @@ STORIES = [
 
 
 class _Link:
-    """Cuts the link at one event, and lets it come back after a while."""
+    """Cuts the link at one event, and restores it after a while."""
 
     def __init__(self, test: ServiceTestCase, at: int, down_s: float) -> None:
         self._asterisk = test.asterisk
@@ -102,7 +102,7 @@ class _Link:
 
 
 class LostAtEveryMomentTests(ServiceTestCase):
-    """Whenever the link goes, and for however long, the story ends the same way."""
+    """Whenever and however long the link is lost, the callback ends in the same way."""
 
     def play(self, story: Story, disturb: Callable[[], object]) -> None:
         self.alice.always(story.agent)
@@ -114,13 +114,13 @@ class LostAtEveryMomentTests(ServiceTestCase):
             self.world.run(15)
             if not self.world.task().is_open:
                 break
-        # Nothing may come after the end.
+        # Nothing may follow the end.
         self.world.run(100)
 
     def check(self, story: Story, message: str) -> None:
         self.assertEqual(self.world.task().status.value, story.status, message)
         self.assertEqual(len(self.client.rung), story.rings, message)
-        # An Originate that was lost with the link is an attempt of its own.
+        # An Originate lost with the link is a separate attempt.
         known = [one for one in self.dispositions() if one != "UNKNOWN"]
         self.assertEqual(tuple(known), story.dispositions, message)
 
@@ -160,10 +160,10 @@ class LostAtEveryMomentTests(ServiceTestCase):
 
 
 class SlowLinkTests(ServiceTestCase):
-    """Bytes take their time; meanwhile Asterisk goes on."""
+    """Bytes are delayed while Asterisk continues."""
 
     def connect_slowly(self, busy_at: float) -> None:
-        """Bytes take half a second; the agent's owner makes a call at some moment."""
+        """Delay bytes by half a second; the agent's phone becomes busy at this time."""
         self.asterisk.latency_s = 0.5
         self.begin()
         self.asterisk.later(busy_at, self.alice.busy)
@@ -171,17 +171,17 @@ class SlowLinkTests(ServiceTestCase):
         self.run_to(30)
 
     def test_an_agent_who_turns_busy_while_the_state_is_asked_for(self) -> None:
-        # Whatever is asked for when: after each half second.
+        # At every half second, so that it falls into each request of the service.
         for step in range(20):
             with self.subTest(busy_at=step / 2):
                 self.connect_slowly(step / 2 + 0.01)
                 for at in self.originates:
-                    # What was sent before the news came is nobody's fault.
+                    # What was sent before the news arrived is correct.
                     self.assertLess(at, step / 2 + 0.01 + 1.0)
             self.again()
 
     def test_a_caller_who_joins_while_the_state_is_asked_for(self) -> None:
-        """The one agent is for the live caller."""
+        """The only agent belongs to the live caller."""
         for step in range(20):
             with self.subTest(joins_at=step / 2):
                 self.alice.plan.clear()
@@ -246,7 +246,7 @@ class BrokenLinkTests(ServiceTestCase):
         self.assert_status("completed")
 
     def test_a_ring_that_ends_while_the_link_is_away_leaves_one_agent(self) -> None:
-        """The call waits for the agent again; no second one takes the agent."""
+        """The callback waits for an agent again, and no second one takes the agent."""
         self.alice.always(NO_ANSWER)
         self.support.retry_s = 10
         self.begin()
@@ -287,7 +287,7 @@ class BrokenLinkTests(ServiceTestCase):
         self.assertEqual(self.dispositions(), ["ANSWERED"])
 
     def test_a_short_talk_whose_end_is_read_late_is_tried_again(self) -> None:
-        """The service is stopped for eight seconds in a talk of two."""
+        """The service is stopped for eight seconds during a talk of two."""
         self.client.always(Answers(after_s=3, hangs_up_after_s=2))
         self.begin(queue_settings(retry_delay="30s"))
         self.add()
@@ -303,7 +303,7 @@ class BrokenLinkTests(ServiceTestCase):
         self.assert_status("pending", "next try in 30 s")
 
     def test_a_talk_that_is_told_late_is_as_long_as_it_was(self) -> None:
-        """The service's machine reads nothing for a while; the link stays."""
+        """The service's machine reads nothing for a while; the link stays up."""
         self.client.always(Answers(after_s=3, hangs_up_after_s=20))
         process = self.begin()
         self.add()
@@ -348,14 +348,14 @@ class BrokenLinkTests(ServiceTestCase):
         self.assertEqual(self.dispositions(), ["MEMBER NO ANSWER", "ANSWERED"])
 
     def frozen_for(self, seconds: float, old_after_s: float) -> None:
-        """Frozen right before the Originate is read, until the link was given up."""
+        """Freeze Asterisk just before it reads the Originate, until the link is closed."""
         self.begin()
         self.asterisk.freeze()
         self.add()
         self.run_to(seconds)
         self.asterisk.thaw(old_after_s)
         self.run_to(seconds + 300)
-        # The Originate on the dead connection was carried out all the same.
+        # Asterisk carried out the Originate of the dead connection after all.
         self.assertEqual(len(self.asterisk.told_of("Newchannel", "callback-")), 2)
         self.assertEqual(self.dispositions(), ["ANSWERED"])
         self.assertEqual(len(self.client.rung), 1)
@@ -380,8 +380,8 @@ class BrokenLinkTests(ServiceTestCase):
         self.restarted_at(60)
         self.assertEqual(self.dispositions(), ["ANSWERED"])
         self.assertEqual(len(self.client.rung), 1)
-        # They talked for 54 s. The last word from Asterisk, the reply to a ping, is
-        # of up to 15 s before its end.
+        # They talked for 54 s. Asterisk's last message, the response to a ping, came up
+        # to 15 s before its end.
         (attempt,) = self.world.attempts()
         self.assertTrue(39 <= attempt.talk_s <= 54, attempt)
         self.assert_status("completed", "at least, until Asterisk ended")
@@ -402,7 +402,7 @@ class BrokenLinkTests(ServiceTestCase):
         self.assertEqual(self.dispositions(), ["UNKNOWN", "ANSWERED"])
 
     def test_asterisk_dies_in_a_talk_that_the_service_took_up(self) -> None:
-        """How long it saw them talk counts, from when it began to see."""
+        """The time for which the service saw them talk counts."""
         self.client.always(Answers(after_s=3, hangs_up_after_s=300))
         process = self.begin(queue_settings(retry_delay="1m"))
         self.add()
@@ -426,7 +426,7 @@ class BrokenLinkTests(ServiceTestCase):
         self.assertEqual(len(self.client.rung), 1)
 
     def test_a_member_who_is_taken_out_of_the_queue_without_a_word(self) -> None:
-        """It is known at the latest when the queues are asked for again."""
+        """It is known at the latest when the queues are requested again."""
         self.alice.busy()
         self.begin()
         self.add()
@@ -458,7 +458,7 @@ class BrokenLinkTests(ServiceTestCase):
         self.run_to(15)
         self.asterisk.manager.listening = False
         self.asterisk.cut_links()
-        # The talk ends at 16; Local;2 is a moment longer there than Local;1.
+        # The talk ends at 16; Local;2 exists a moment longer than Local;1.
         self.run_to(17)
         (channel_id,) = (attempt.channel_id for attempt in self.world.attempts())
         rest = self.asterisk.new_channel("Local/x;2", uniqueid=f"{channel_id}-2")
@@ -481,7 +481,7 @@ class BrokenLinkTests(ServiceTestCase):
 
 
 class WrongEventsTests(ServiceTestCase):
-    """Events that come twice, late, or not at all."""
+    """Events that come twice, late, or never."""
 
     def play(self, story: Story) -> None:
         self.alice.always(story.agent)
@@ -492,7 +492,7 @@ class WrongEventsTests(ServiceTestCase):
         self.assertEqual(self.world.task().status.value, story.status)
         self.assertEqual(len(self.client.rung), story.rings)
         self.assertEqual(tuple(self.dispositions()), story.dispositions)
-        # Each step of each attempt is in the task's story once.
+        # Each step of each attempt is an event of the task, once.
         steps = Counter(
             (event.attempt_id, event.text) for event in self.world.history()
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Missed calls and clients served, with the service, its link and its store failing."""
+"""Missed calls and served clients, with failures of the service, link and store."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class MissedTestCase(ServiceTestCase):
         self.alice.busy()
 
     def call(self, number: str = NUMBER, **more: Any) -> LiveCall:
-        """Somebody calls in and waits."""
+        """Let somebody call in and wait."""
         call = self.asterisk.call("support", number, **more)
         self.world.settle()
         return call
 
     def miss(self, number: str = NUMBER, **more: Any) -> None:
-        """Somebody waits for five seconds and hangs up."""
+        """Let somebody wait for five seconds and hang up."""
         call = self.call(number, **more)
         self.world.run(5)
         call.hang_up()
@@ -42,7 +42,7 @@ class MissedTestCase(ServiceTestCase):
 
 
 class DetectionTests(MissedTestCase):
-    """What becomes a task."""
+    """Which calls become tasks."""
 
     def test_caller_hangs_up_and_is_called_back(self) -> None:
         self.begin()
@@ -86,12 +86,12 @@ class DetectionTests(MissedTestCase):
         self.assertEqual(self.world.tasks(), [])
 
     def stop_reading(self, stopped: bool) -> None:
-        """Stop the service's process in its tracks, or let it go on."""
+        """Freeze the service's process, or let it continue."""
         for wire in self.asterisk.manager_wires:
             wire.client.frozen = stopped
 
     def wait_for(self, seconds: float) -> None:
-        """Somebody waits so long and hangs up."""
+        """Let somebody wait this long and hang up."""
         call = self.call()
         self.world.run(seconds)
         call.hang_up()
@@ -128,7 +128,7 @@ class DetectionTests(MissedTestCase):
         self.world.run(30)
         call.hang_up()
         self.world.run(1)
-        # What happened in between is for the history to say.
+        # The histories tell what happened in between.
         self.assertEqual(self.world.tasks(), [])
 
     def test_database_is_away_for_a_while(self) -> None:
@@ -155,7 +155,7 @@ class DetectionTests(MissedTestCase):
         self.assert_warned("a missed call of 0301234567 is lost")
 
     def test_caller_hangs_up_whose_request_came_too_late(self) -> None:
-        """It was taken back, so the call is missed after all."""
+        """The request was taken back, so the call is missed after all."""
         process = self.begin()
         process.database.takes_s = lambda name: 3.0 if name == "add" else 0.0
         call = self.call()
@@ -180,7 +180,7 @@ class DetectionTests(MissedTestCase):
         self.assert_status("pending", "hung up after", task_id=2)
 
     def test_request_is_kept_while_its_caller_hangs_up(self) -> None:
-        """One task, whichever of the two is told first."""
+        """There is one task, whichever of the two comes first."""
         process = self.begin()
         process.database.takes_s = lambda name: 0.5 if name == "add" else 0.0
         call = self.call()
@@ -193,7 +193,7 @@ class DetectionTests(MissedTestCase):
 
 
 class ServedTests(MissedTestCase):
-    """The client is in a call with us."""
+    """The client is in a call with an agent."""
 
     def begin_for_bob(self) -> None:
         self.begin(queue_settings(target_extension=BOB))
@@ -230,7 +230,7 @@ class ServedTests(MissedTestCase):
     def check_time_chosen_in_a_talk_is_kept(
         self, disturb: Callable[[], object]
     ) -> None:
-        """While client and agent talk, a time is chosen, and then something happens."""
+        """Choose a time while client and agent talk, then cause some trouble."""
         self.alice.busy(False)
         call = self.asterisk.call("support", NUMBER, talks_s=60)
         self.world.run_until(lambda: call.talking)
@@ -256,14 +256,14 @@ class ServedTests(MissedTestCase):
         self.check_time_chosen_in_a_talk_is_kept(restart)
 
     def test_served_while_the_database_is_away(self) -> None:
-        """Whoever has been served is not called, though the store knows it last."""
+        """A served client is not called, even if the store learns of it late."""
         process = self.begin()
         self.add()
         self.run_to(10)
         process.database.unavailable = "database is locked"
         self.alice.busy(False)
         self.asterisk.call("support", NUMBER, talks_s=5)
-        # The scheduler tries again sooner than what ends the task.
+        # The scheduler runs before the store can end the task.
         self.run_to(19.2)
         process.database.unavailable = ""
         self.run_to(100)
@@ -291,7 +291,7 @@ class ServedTests(MissedTestCase):
         self.assertEqual(self.client.rung, [])
 
     def test_client_rings_in_and_the_agents_phone_can_not_be_hung_up(self) -> None:
-        """No agent answered, then, and that is what counts."""
+        """No agent answered, and that decides."""
         refused = error("Permission denied")
         self.asterisk.manager.handlers["Hangup"] = lambda action: refused
         self.bob.always(NO_ANSWER)
@@ -332,7 +332,7 @@ class ServedTests(MissedTestCase):
         self.assert_status("pending", "the client rang in meanwhile")
 
     def test_service_is_killed_between_the_commit_and_the_answer(self) -> None:
-        """The request stands, and its caller is back in line."""
+        """The request is valid, and its caller is back in line."""
         process = self.begin(queue_settings(target_extension=BOB))
         self.bob.busy()
         call = self.call()
@@ -367,10 +367,10 @@ class ServedTests(MissedTestCase):
 
 
 class LearningTests(MissedTestCase):
-    """Which calls are under way is asked for at each connect."""
+    """The calls in progress are requested at each connect."""
 
     def test_what_an_old_link_was_to_be_asked_again_is_not(self) -> None:
-        """The answer to the new one's question would be taken for its own."""
+        """The repeat of an old link's request would take the answer to the new link's."""
         handlers = self.asterisk.manager.handlers
         show = handlers["CoreShowChannels"]
         asked: list[float] = []
@@ -391,7 +391,7 @@ class LearningTests(MissedTestCase):
 
 
 class CalledByHandTests(MissedTestCase):
-    """An agent calls a client who waits to be called back."""
+    """An agent calls a client who waits for a callback."""
 
     def dial_by_hand(self) -> None:
         """Alice dials the client, who answers at once."""
@@ -443,7 +443,7 @@ class CalledByHandTests(MissedTestCase):
         self.world.run(1)
         self.asterisk.cut_links()
         self.world.run_until(lambda: process.service.node.manager.connected)
-        # It may have been about to be looked at.
+        # The service may have been about to check it.
         self.world.run(6)
         asked = len(process.points)
         self.world.run(20)
@@ -452,7 +452,7 @@ class CalledByHandTests(MissedTestCase):
 
 
 class UnreadableHangupTests(MissedTestCase):
-    """The dialplan gives a caller a name that breaks the events that show it."""
+    """A caller's name breaks the events that contain it."""
 
     def check_called_back(self, name: str) -> None:
         process = self.begin()
@@ -464,7 +464,7 @@ class UnreadableHangupTests(MissedTestCase):
         self.assertTrue(call.gone)
         self.assertEqual(len(process.service.node.call_tracker.calls), 1)
         self.alice.busy(False)
-        # The queues, and all channels, are asked for each minute.
+        # The queues and all channels are requested every minute.
         self.run_to(200)
         self.assert_status("completed")
         self.assertEqual(len(process.service.node.call_tracker.calls), 0)
@@ -504,7 +504,7 @@ class UnreadableHangupTests(MissedTestCase):
             self.again()
 
     def test_channel_without_an_id_is_none(self) -> None:
-        """What follows the empty line that a number ended in is lost."""
+        """The headers after the empty line in the number are lost."""
         process = self.begin(queue_settings(target_extension=BOB))
         channel = (
             ("Channel", "PJSIP/trunk-00000099"),

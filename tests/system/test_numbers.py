@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Clients are recognised in each form of their number, by the region of the plan."""
+"""Clients are recognised by each form of their number, by the region of the plan."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class NumberPlanTests(ServiceTestCase):
         self.alice.busy()
 
     def miss(self, number: str) -> None:
-        """Somebody waits for five seconds and hangs up."""
+        """Let somebody wait for five seconds and hang up."""
         call = self.call(number)
         self.world.run(5)
         call.hang_up()
         self.world.settle()
 
     def call(self, number: str) -> LiveCall:
-        """Somebody calls in and waits."""
+        """Let somebody call in and wait."""
         call = self.asterisk.call("support", number)
         self.world.settle()
         return call
@@ -105,7 +105,7 @@ class NumberPlanTests(ServiceTestCase):
         self.assert_status("cancelled", "the same client as that of task 1", task_id=2)
 
     def test_a_client_who_talks_with_us_when_the_region_changes(self) -> None:
-        """He is not rung, whatever form his number has, and however slow it is."""
+        """The client is not rung, in any form of the number, even by a slow database."""
         for takes_s, asks_as, rings_as in (
             (0.0, INTERNATIONAL, NATIONAL),
             (2.0, NATIONAL, INTERNATIONAL),

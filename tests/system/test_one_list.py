@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""Asterisk is asked for its channels once for all who need the list."""
+"""The list of channels is requested once for all parts that need it."""
 
 from __future__ import annotations
 
 from tests.emulator.scenarios import Answers
 from tests.system.harness import NUMBER, ServiceTestCase
 
-#: Longer than the service looks after calls: so the talk outlives two looks.
+#: Longer than the interval of the list, so the talk spans two lists.
 TALKS_ON = Answers(after_s=3, hangs_up_after_s=200)
 
 
 class OneListTests(ServiceTestCase):
-    """A callback is under way, and another client waits in the queue."""
+    """A callback is in progress, and another client waits in the queue."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -23,7 +23,7 @@ class OneListTests(ServiceTestCase):
         self.world.run(1)
 
     def lists(self) -> list[float]:
-        """Return when the channels were asked for."""
+        """Return when the channels were requested."""
         return [
             self.world.since(at)
             for at, action in self.asterisk.manager.actions
@@ -35,11 +35,11 @@ class OneListTests(ServiceTestCase):
         self.asterisk.cut_links()
         self.world.run(20)
         self.assertEqual(len(self.lists()) - before, 1)
-        # Each has taken from it what it needs: the attempt goes on ...
+        # The dialer has used the list: the attempt continues.
         (running,) = self.process.service.node.dialer.running.values()
         self.assertEqual(running.task.number, NUMBER)
         self.assertTrue(running.progress.was_bridged)
-        # ... and it is known that both clients are in a call.
+        # The call tracker has used it, too: both clients are known to be in a call.
         calls = self.process.service.node.call_tracker.calls
         self.assertIn(self.waiting.channel.uniqueid, calls)
 
@@ -51,7 +51,7 @@ class OneListTests(ServiceTestCase):
         calls = self.process.service.node.call_tracker.calls
         self.assertIn(other.channel.uniqueid, calls)
         self.assert_warned("no call is placed until it is known which are under way")
-        # And the rest, once the database is back.
+        # The rest follows once the database is back.
         self.process.database.unavailable = ""
         self.waiting.hang_up()
         other.hang_up()
@@ -65,7 +65,7 @@ class OneListTests(ServiceTestCase):
         self.assertEqual(len(self.lists()) - before, 2)
 
     def test_twice_at_a_start_in_the_middle_of_a_callback(self) -> None:
-        """Who is in a call is asked at once, of the attempt when it is read."""
+        """Once for the calls, and again for the attempt after it was read."""
         self.process.kill()
         self.world.run(1)
         before = len(self.lists())

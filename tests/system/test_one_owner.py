@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Two services on one database: who does not hold it touches nothing."""
+"""Two services on one database: the one that does not hold it changes nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TALKS_A_MINUTE = Answers(after_s=3, hangs_up_after_s=60)
 
 
 class OneOwnerTests(ServiceTestCase):
-    """A caller presses the key at 5, the agent turns free at 20."""
+    """A caller presses the key at 5, the agent becomes free at 20."""
 
     def ask_for_a_callback(self) -> None:
         self.client.always(TALKS_A_MINUTE)
@@ -41,7 +41,7 @@ class OneOwnerTests(ServiceTestCase):
         _ = database.close()
 
     def test_service_without_the_lease_ends_no_attempt_of_the_holder(self) -> None:
-        # With a lock on a file there could be no second one.
+        # A lock on a file would exclude a second service.
         self.world.leases_run_out = True
         self.begin(queue_settings(retry_delay="1m"))
         self.ask_for_a_callback()
@@ -49,7 +49,7 @@ class OneOwnerTests(ServiceTestCase):
         self.run_to(40)
         self.assertEqual(len(self.client.rung), 1)
 
-        # Beside another Asterisk, which does not know the call.
+        # Beside another Asterisk, which does not have the call.
         other = FakeAsterisk(self.world.clock, self.world.net)
         other.add_queue("support", (ALICE,))
         self.world.asterisk, ours = other, self.asterisk
@@ -70,7 +70,7 @@ class OneOwnerTests(ServiceTestCase):
         self.world.leases_run_out = True
         process = self.begin(queue_settings(retry_delay="1m"))
         self.ask_for_a_callback()
-        # As if the process was frozen for a minute with the COMMIT just done.
+        # As if the process was frozen for a minute right after the COMMIT.
         database = process.database
         database.broken["renew lease"] = "frozen"
         database.takes_s = lambda name: 60.0 if name == "begin attempts" else 0.0
@@ -95,8 +95,8 @@ class OneOwnerTests(ServiceTestCase):
         self.alice.busy()
         call = self.asterisk.call("support", NUMBER, talks_s=20)
         self.run_to(5)
-        # As if the process was frozen for a minute before the COMMIT. The client may
-        # have been served by then, and only the new holder knows.
+        # As if the process was frozen for a minute before the COMMIT. By then the
+        # client may have been served, which only the new holder knows.
         database = process.database
         database.broken["renew lease"] = "frozen"
         database.takes_s = lambda name: 60.0 if name == "add" else 0.0
@@ -132,10 +132,10 @@ class OneOwnerTests(ServiceTestCase):
 
 
 class AwayTests(HoursTestCase):
-    """The database is away for longer than the lease lasts, and a call is possible."""
+    """The database is unavailable longer than the lease lasts, with a task due."""
 
     def away_with_a_call_to_place(self, process: ServiceProcess) -> None:
-        """Take the database away until the lease runs out, then free an agent."""
+        """Stop the database until the lease runs out, then free an agent."""
         process.database.unavailable = "away"
         self.world.run(2 * leases.LENGTH_S)
         self.bob.busy(False)
@@ -149,7 +149,7 @@ class AwayTests(HoursTestCase):
         self.bob.busy()
 
     def comes_back(self, process: ServiceProcess) -> None:
-        """Bring the database back; the call that was possible is placed."""
+        """Bring the database back; the due task is called."""
         process.database.unavailable = ""
         self.world.run(60)
         other = self.asterisk.client("0309999999")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What follows from an event waits until all trackers have taken it in."""
+"""The consequences of an event wait until all trackers have processed it."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def _at_once(session: AmiSession, callback: Callable[[], object]) -> None:
 
 
 class OrderTests(ServiceTestCase):
-    """The agent's phone is one whose state Asterisk does not know.
+    """The state of the agent's phone is unknown to Asterisk.
 
-    So AgentRingNoAnswer alone says two things: that the agent is free, and that the
-    callback that rang him waits for an agent again. Who has heard only the first half
-    takes him for free and begins a callback for the next client.
+    So AgentRingNoAnswer alone says two things: the agent is free, and the callback that
+    rang the agent waits again. A part that knows only the first would begin a callback
+    for the next client.
     """
 
     def play(self) -> int:
-        """Return how many attempts are begun for the second of two tasks.
+        """Return how many attempts begin for the second of two tasks.
 
         The agent does not answer, so the first task's callback waits all the time.
         """
@@ -56,7 +56,7 @@ class OrderTests(ServiceTestCase):
             self.assertEqual(self.play(), 0)
 
     def test_he_would_be_if_nothing_waited_for_the_last_tracker(self) -> None:
-        """The order matters: without it the tests above fail."""
+        """Without this order the tests above fail."""
         with (
             mock.patch.object(Afterwards, "wrap", lambda self, function: function),
             mock.patch.object(AmiSession, "after_read", _at_once),

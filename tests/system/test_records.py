@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""queue_log hears of every callback once, whatever fails meanwhile."""
+"""queue_log has every callback once, whatever fails meanwhile."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RecordsTests(ServiceTestCase):
         return [line.split("|")[3] for line in self.asterisk.queue_log]
 
     def assert_lacks_at_most_one(self, message: str) -> None:
-        """All is in order, and what was on its way is there once or not at all."""
+        """All is in order; a line in transit is there once or not at all."""
         complete = [WHOLE, *(WHOLE[:at] + WHOLE[at + 1 :] for at in range(len(WHOLE)))]
         self.assertIn(self.words(), complete, message)
 
@@ -120,7 +120,7 @@ class RecordsTests(ServiceTestCase):
         self.assert_warned("add 'agent' to 'write' of the manager user")
         warnings = [one for one in self.warnings() if "queue_log" in one]
         self.assertEqual(len(warnings), 1)
-        # Once it may, nothing is lost.
+        # Once the manager accepts them, nothing is lost.
         self.asterisk.manager.user = user
         self.asterisk.cut_links()
         self.world.run(60)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A caller presses the key: kept and promised, or back in line at the same place."""
+"""A caller presses the key: stored and promised, or back in line at the same place."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class RequestTestCase(ServiceTestCase):
         self.alice.busy()
 
     def call(self, number: str = NUMBER, **more: str) -> LiveCall:
-        """Somebody calls in and waits."""
+        """Let somebody call in and wait."""
         call = self.asterisk.call("support", number, **more)  # type: ignore[arg-type]
         self.world.settle()
         return call
 
     def three_in_line(self) -> tuple[LiveCall, LiveCall, LiveCall]:
-        """Three callers, ten seconds apart; the second is ours."""
+        """Let three callers join, ten seconds apart; the second is ours."""
         first = self.call("0301111111")
         self.world.run(10)
         ours = self.call()
@@ -40,7 +40,7 @@ class RequestTestCase(ServiceTestCase):
         return first, ours, last
 
     def assert_back_in_line(self, call: LiveCall, prompt: str) -> None:
-        """The caller heard this, and waits at the same place as before."""
+        """Check that the caller heard this, and waits at the same place as before."""
         self.assertEqual(call.heard, [prompt])
         self.assertTrue(call.waiting)
         self.assertEqual(call.positions, [2, 2])
@@ -48,7 +48,7 @@ class RequestTestCase(ServiceTestCase):
 
 
 class AcceptedTests(RequestTestCase):
-    """The request is kept."""
+    """The request is stored."""
 
     def test_the_promise_is_spoken_after_the_commit(self) -> None:
         process = self.begin()
@@ -163,10 +163,10 @@ class AcceptedTests(RequestTestCase):
 
 
 class RefusedTests(RequestTestCase):
-    """Numbers that can not be called."""
+    """Numbers that cannot be called."""
 
     def refused(self, number: str = NUMBER, **more: str) -> None:
-        """Two wait; the one of this number, between them, presses the key."""
+        """Let a caller of this number, between two others, press the key."""
         self.begin(queue_settings(numbers={"deny": ["0900[0-9]+"]}))
         self.call("0301111111")
         self.world.run(10)
@@ -207,7 +207,7 @@ class RefusedTests(RequestTestCase):
 
 
 class FailedTests(RequestTestCase):
-    """The request can not be kept: nothing is promised, nothing is lost."""
+    """The request cannot be stored: nothing is promised, nothing is lost."""
 
     def press_and_wait(self, wait_s: float = 5.0) -> LiveCall:
         _, ours, _ = self.three_in_line()
@@ -274,7 +274,7 @@ class FailedTests(RequestTestCase):
         self.assert_status("cancelled", "the caller could not be told in time")
 
     def test_what_is_asked_for_again_is_not_taken_back(self) -> None:
-        """The first request was stored, and nobody knew."""
+        """The first request was stored without anybody knowing."""
         process = self.begin()
         process.database.unheard = {"add"}
         process.database.broken["take_back"] = "no answer"
@@ -308,7 +308,7 @@ class FailedTests(RequestTestCase):
         self.world.run(5)
         ours.press()
         self.world.run(5)
-        # The request is as good as any other; it is called when the link is back.
+        # The request counts like any other; it is called when the link is back.
         self.assertEqual(ours.heard, [ACCEPTED])
         self.assertEqual(self.world.since(self.world.task().joined_at), 10)
 
@@ -327,7 +327,7 @@ class FailedTests(RequestTestCase):
         self.assertEqual(self.originates, [])
 
     def test_no_answer_in_time_after_the_commit(self) -> None:
-        """The dialplan gives up, and the service learns of it when all is over."""
+        """The dialplan gives up, and the service learns of it afterwards."""
         process = self.begin()
         _, ours, _ = self.three_in_line()
         process.at("after COMMIT of add", lambda: self.asterisk.agi_runs[-1].stall(20))
@@ -403,7 +403,7 @@ class FailedTests(RequestTestCase):
         count = itertools.count(1)
 
         def takes_s(_name: str) -> float:
-            # First come, first served.
+            # Requests are processed in order.
             wait_s: float = max(0.0, until - self.world.clock.seconds())
             return wait_s + next(count) * 1e-4
 
@@ -419,7 +419,7 @@ class FailedTests(RequestTestCase):
         self.assert_status("pending", "the client pressed the key")
 
     def test_the_caller_hangs_up_after_a_slow_database_was_given_up(self) -> None:
-        """Before it is known that the request was stored, and has to be taken back."""
+        """This is before the service knows whether to take the request back."""
         self.hang_up_after(1.2)
         (pending,) = [task for task in self.world.tasks() if task.is_open]
         self.assertIn("missed call", pending.reason)
@@ -479,7 +479,7 @@ class BackInLineTests(RequestTestCase):
         self.assertEqual(withheld.positions, [2, 2])
 
     def test_an_agent_who_answers_makes_the_request_void_by_itself(self) -> None:
-        """Back in line and answered: nothing is left to call back."""
+        """A caller back in line who is answered needs no callback."""
         process = self.begin()
         process.database.unavailable = "no room left"
         ours = self.call()

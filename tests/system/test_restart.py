@@ -25,7 +25,7 @@ ACCEPTED = "callback-queue/accepted"
 
 
 class RestartTestCase(ServiceTestCase):
-    """A caller presses the key at 5, the agent turns free at 20."""
+    """A caller presses the key at 5, the agent becomes free at 20."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -39,7 +39,7 @@ class RestartTestCase(ServiceTestCase):
         kill_at: int | None = None,
         disturb: Callable[[], object] = lambda: None,
     ) -> LiveCall:
-        """Play the story; a process that died is followed by another."""
+        """Run the scenario; a process that died is followed by another."""
         self.client.always(client)
         self.alice.always(ANSWERS)
         self.alice.busy()
@@ -66,7 +66,7 @@ class RestartTestCase(ServiceTestCase):
             self.asterisk.later(down_s, lambda: self.begin(queue))
 
     def check(self, call: LiveCall, status: str, message: str) -> None:
-        """Whatever happened, nobody was lost and nobody was called too often."""
+        """Check that no task was lost and nobody was called too often."""
         tasks = self.world.tasks()
         promised = ACCEPTED in call.heard
         if promised or call.answered_at is None:
@@ -74,7 +74,7 @@ class RestartTestCase(ServiceTestCase):
         self.assertEqual([task.status.value for task in tasks if task.is_open], [])
         ends = {status, "cancelled"}
         if call.answered_at is not None:
-            # Never told, back in line, and there answered by an agent.
+            # The caller was never told, and an agent answered in the queue.
             ends.add("served")
         for task in tasks:
             story = f"{message}: {self.world.story(task.id)}"
@@ -92,7 +92,7 @@ class RestartTestCase(ServiceTestCase):
 
 
 class StopTests(RestartTestCase):
-    """Stopped in peace: by systemd, for an upgrade."""
+    """The service is stopped by systemd, as for an upgrade."""
 
     def stop_at_every_event(self, client: Behaviour, status: str) -> None:
         call = self.play(client, 1)
@@ -110,7 +110,7 @@ class StopTests(RestartTestCase):
                 message = f"down for {down_s} s after event {at}, {stopper.event}"
                 self.check(call, status, message)
                 if ACCEPTED in call.heard:
-                    # A peaceful stop leaves nothing unknown.
+                    # An orderly stop leaves no unknown result.
                     story = f"{message}: {self.world.story()}"
                     self.assertEqual(len(self.client.rung), rings, story)
                     self.assertNotIn("UNKNOWN", self.dispositions(), story)
@@ -202,7 +202,7 @@ class KillTests(RestartTestCase):
         self.run_to(10)
         kept = self.asterisk.astdb
         (key,) = kept
-        # As version 1 of the dialplan kept it: it did not tell why.
+        # Version 1 of the dialplan stored no cause.
         kept[key] = ":".join(kept[key].split(":")[:3])
         self.assertEqual(kept[key], "CHANUNAVAIL:0:SUCCESS")
         self.begin()

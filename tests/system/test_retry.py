@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""When a client is called again, how often, and when it is over."""
+"""When a client is called again, how often, and when the task ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RetryTests(ServiceTestCase):
     """From the end of one call to the client to the next."""
 
     def retries(self, behaviour: Behaviour) -> None:
-        """The client behaves like that once and then answers; check the delay."""
+        """Let the client behave like this once and then answer; check the delay."""
         self.client.will(behaviour)
         self.begin(queue_settings(retry_delay="30s", caller_ring_time="20s"))
         self.add()
@@ -55,7 +55,7 @@ class RetryTests(ServiceTestCase):
         self.begin()
         self.add()
         self.run_to(300)
-        # DialEnd says NOANSWER here; only Dial() itself knows better.
+        # DialEnd says NOANSWER here; only Dial() itself has the true status.
         self.assertEqual(self.dispositions(), ["INVALID NUMBER"])
         self.assert_status(
             "failed", "there is no such number (SIP 404); not tried again"
@@ -116,7 +116,7 @@ class RetryTests(ServiceTestCase):
         self.run_to(1)
         self.add("0302222222")
         self.run_to(200)
-        # The first is busy at 3; the agent is free in that moment.
+        # The first client is busy at 3, when the agent becomes free.
         self.assertEqual(self.rung_at(other), [6])
         self.assertEqual(self.rung_at(self.client), [3, 36])
 
@@ -172,7 +172,7 @@ class RetryTests(ServiceTestCase):
 
 
 class ExpiryTests(ServiceTestCase):
-    """A request is ended at the instant it is too old."""
+    """A request ends at the moment at which it is too old."""
 
     def test_at_the_instant(self) -> None:
         self.alice.busy()
@@ -249,10 +249,10 @@ class ExpiryTests(ServiceTestCase):
 
 
 class UnheardCommitTests(ServiceTestCase):
-    """The database commits, and the connection is lost before it says so."""
+    """The database commits, but the connection is lost before the answer."""
 
     def lose_one(self, name: str) -> None:
-        """Let nobody hear of the next COMMIT of that name."""
+        """Lose the answer to the next COMMIT of this name."""
         process = self.begin(queue_settings(request_expiry="1h"))
         process.database.unheard.add(name)
         process.at(
@@ -280,7 +280,7 @@ class UnheardCommitTests(ServiceTestCase):
 
 
 class NumberTests(ServiceTestCase):
-    """What is dialled."""
+    """The number that is dialled."""
 
     def test_the_number_goes_into_the_channel_of_the_queue(self) -> None:
         self.begin(queue_settings(outbound_channel="Local/{number}@outbound-routes"))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The database is set back under a running service.
 
-A standby took over that lacked the last seconds, or somebody restored a copy: what was
-committed since is gone, and ids are given again to other rows.
+A standby took over that lacked the last seconds, or somebody restored a copy: later
+commits are lost, and ids are used again for other rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class SetBackTests(ServiceTestCase):
         self.alice.busy()
 
     def _pending(self, *numbers: str) -> None:
-        """Have these wait while no agent is free."""
+        """Add tasks while no agent is free."""
         self.support.pause(BOB)
         for number in numbers:
             self.add(number)
@@ -36,7 +36,7 @@ class SetBackTests(ServiceTestCase):
         self.support.pause(BOB, False)
 
     def under_way(self) -> int:
-        """Return how many calls the service says are under way."""
+        """Return the number of calls in progress in the service's status."""
         answer = self.world.ask("status")
         return int(answer["result"]["calls_under_way"])
 
@@ -49,7 +49,7 @@ class SetBackTests(ServiceTestCase):
         self.assertEqual(len(self.client.rung), 1)
 
         self.world.set_back_database(copy)
-        # Something has the scheduler look for due tasks.
+        # An event makes the scheduler look for due tasks.
         self.add(OTHER)
         self.run_to(400)
 
@@ -67,7 +67,7 @@ class SetBackTests(ServiceTestCase):
         self.run_to(20)
 
         self.world.replace_database(copy)
-        # What notices it fails; what comes next is done in the new file.
+        # The request that notices it fails; the next ones use the new file.
         status = self.world.ask("status")["result"]
         self.assertIn("replaced while in use", status["database"])
         self.assertNotIn("set mark", status["database"])
@@ -91,7 +91,7 @@ class SetBackTests(ServiceTestCase):
         self._agents_are_free()
         self.run_to(400)
 
-        # The copy says that the former run holds the database.
+        # In the copy the former run holds the database.
         self.assertEqual(len(self.client.rung), 1)
         self.assert_status("completed", "they talked for 180.0 s")
         self.assertEqual(process.lease_lost, [])
@@ -109,7 +109,7 @@ class SetBackTests(ServiceTestCase):
 
         self.assert_status("calling")
         self.assertEqual(self.dispositions(), ["under way"])
-        # What a new life of the service knows is in the database.
+        # The next run of the service knows only what is in the database.
         self.world.processes[-1].kill()
         self.begin()
         self.run_to(400)
@@ -129,7 +129,7 @@ class SetBackTests(ServiceTestCase):
         self.assertEqual(self.under_way(), 0)
         self.assertEqual(self.world.tasks(), [])
         self.assert_warned("is not in the database")
-        # And the service goes on.
+        # And the service continues.
         self.add(OTHER)
         self.asterisk.client(OTHER).always(Answers(after_s=1, hangs_up_after_s=10))
         self.world.run(60)
@@ -166,7 +166,7 @@ class SetBackTests(ServiceTestCase):
         copy = self.world.copy_database()
         self.run_to(60)
         self.assert_status("completed")
-        # Another call has Asterisk forget what became of the first.
+        # Another call replaces the outcome of the first in AstDB.
         self.add(OTHER)
         self.run_to(70)
         self.world.set_back_database(copy)
@@ -178,7 +178,7 @@ class SetBackTests(ServiceTestCase):
         self.assertEqual(len(self.client.rung), 1)
 
     def test_client_served_by_a_lost_attempt_is_not_called_once_more(self) -> None:
-        # The copy knows of an earlier attempt of the same task.
+        # The copy has an earlier attempt of the same task.
         self.client.will(Answers(after_s=3, hangs_up_after_s=1)).always(TALKS_LONG)
         self.begin(queue_settings(retry_delay="5s"))
         self._pending(NUMBER)

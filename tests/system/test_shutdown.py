@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Asterisk refuses every call, as after ``core stop gracefully``: no task pays."""
+"""Asterisk refuses every call, as after ``core stop gracefully``: no attempt counts."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class ShutdownTests(ServiceTestCase):
         self.asterisk.client(OTHER).always(TALKS_10S)
 
     def begin_both(self) -> None:
-        """Have two clients wait, and an Asterisk that takes no calls."""
+        """Let two clients wait at an Asterisk that accepts no calls."""
         self.begin()
         self.asterisk.manager.shutting_down = True
         self.add(NUMBER)
         self.add(OTHER)
 
     def assert_nobody_paid(self) -> None:
-        """No attempt and no try was used up by a refusal."""
+        """Check that a refusal used up no attempt."""
         for task in self.world.tasks():
             self.assertEqual(task.member_attempts, 0, self.world.story(task.id))
 
@@ -125,7 +125,7 @@ class ShutdownTests(ServiceTestCase):
         self.add(NUMBER)
         self.run_to(1)
         self.assertEqual(self.dispositions(), ["under way"])
-        # No channel to the agent's phone, so the queue gives the call up.
+        # There is no channel to the agent's phone, so the queue gives up the call.
         self.asterisk.manager.shutting_down = True
         (callback,) = self.asterisk.callbacks
         callback.cut_off()

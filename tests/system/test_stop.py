@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The service is told to stop while calls are under way."""
+"""The service is told to stop while calls are in progress."""
 
 from __future__ import annotations
 

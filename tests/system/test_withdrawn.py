@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A callback that is not wanted any more, and a link that breaks at that moment."""
+"""A callback is withdrawn, and the link breaks at that moment."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class LostHangupTests(ServiceTestCase):
             self.asterisk.later(0, self.asterisk.cut_links)
 
     def check_withdrawn(self, at: float) -> None:
-        """The Hangup was lost then, and went out again."""
+        """Check that the Hangup was lost at this time and sent again."""
         self.assertEqual(self.lost, [at])
         self.assertEqual(len(self.asterisk.manager.asked("Hangup")), 1)
         self.assertEqual(self.client.rung, [])
@@ -100,7 +100,7 @@ class LostHangupTests(ServiceTestCase):
 
 
 class CancelledTests(ServiceTestCase):
-    """An operator cancels a task whose attempt is under way."""
+    """An operator cancels a task whose attempt is in progress."""
 
     def cancel(self) -> None:
         self.world.ask("tasks.cancel", id=1, reason="not wanted any more")
@@ -108,7 +108,7 @@ class CancelledTests(ServiceTestCase):
     def check_client_was_spared(self) -> None:
         self.assertEqual(self.client.rung, [])
         self.assertEqual(self.dispositions(), ["WITHDRAWN"])
-        # Once, though task and attempt have the same reason.
+        # Only once, though task and attempt have the same reason.
         self.assertEqual(self.world.task().reason, "not wanted any more")
         self.assert_status("cancelled")
 
@@ -127,7 +127,7 @@ class CancelledTests(ServiceTestCase):
         self.alice.will(Refuses.DECLINE).always(Answers(after_s=1))
         self.begin()
         self.add()
-        # The queue rests for a second before it rings her again.
+        # The queue pauses for a second before it rings her again.
         self.run_to(0.5)
         self.assertIsNotNone(self.alice.rung[0].ended_at)
         self.cancel()
@@ -187,10 +187,10 @@ class CancelledTests(ServiceTestCase):
 
 
 class RefusedHangupTests(ServiceTestCase):
-    """Asterisk does not end the attempt when it is asked to."""
+    """Asterisk refuses to hang up the attempt."""
 
     def refuse_until(self, t: float) -> None:
-        """Have Asterisk refuse each Hangup before that."""
+        """Let Asterisk refuse each Hangup before this time."""
         handlers = self.asterisk.manager.handlers
         hang_up = handlers["Hangup"]
 
@@ -200,7 +200,7 @@ class RefusedHangupTests(ServiceTestCase):
         handlers["Hangup"] = refuse
 
     def begin_to_ring(self) -> None:
-        """Have a phone ring for a client who rings in at 12."""
+        """Let a phone ring for a client who calls in at 12."""
         self.asterisk.phone(BOB).always(Answers(after_s=40))
         self.alice.busy()
         self.begin(queue_settings(target_extension=BOB, member_ring_time="1m"))
@@ -231,7 +231,7 @@ class RefusedHangupTests(ServiceTestCase):
 
 
 class TalkInAGapTests(ServiceTestCase):
-    """The two have begun to talk while the link was away."""
+    """The two began to talk while the link was down."""
 
     def test_a_number_that_is_blocked_then_does_not_cut_them_off(self) -> None:
         self.client.always(Answers(after_s=3, hangs_up_after_s=60))
