@@ -157,7 +157,7 @@ class DownTests(HistoryTestCase):
         self.world.settle()
 
     def test_forged_lines_of_when_the_service_listened_serve_nobody(self) -> None:
-        """The service received every call of that time. The lines look valid otherwise."""
+        """The service received every call of that time. Otherwise they look valid."""
         self.begin()
         self.miss()
         self.run_to(10)
@@ -556,7 +556,7 @@ class WaitingTests(HistoryTestCase):
     """Who may be called before the histories are read."""
 
     def serve_meanwhile(self) -> None:
-        """A client with an open task calls and is answered while the service is down."""
+        """A client with an open task is answered while the service is down."""
         self.begin(queue_settings(target_extension=BOB))
         self.bob.busy()
         self.miss()

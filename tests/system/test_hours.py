@@ -364,7 +364,7 @@ class ClocksAreSetTests(HoursTestCase):
         self.assertEqual(self.placed(), [f"{SKIPPED} 03:00:00"])
 
     def test_an_opening_in_the_doubled_hour(self) -> None:
-        """It is open from 02:50 to 03:00, when it becomes 02:00, and again from 02:50."""
+        """It is open from 02:50 until clocks are set to 02:00, and from 02:50 again."""
         self.client.will(Refuses.BUSY, Refuses.BUSY)
         self.go_to(f"{DOUBLED} 02:49")
         self.begin(self.open_support("02:50-06:00", retry_delay="6m"))

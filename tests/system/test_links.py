@@ -348,7 +348,7 @@ class BrokenLinkTests(ServiceTestCase):
         self.assertEqual(self.dispositions(), ["MEMBER NO ANSWER", "ANSWERED"])
 
     def frozen_for(self, seconds: float, old_after_s: float) -> None:
-        """Freeze Asterisk just before it reads the Originate, until the link is closed."""
+        """Freeze Asterisk just before it reads the Originate, until the link ends."""
         self.begin()
         self.asterisk.freeze()
         self.add()

@@ -370,7 +370,7 @@ class LearningTests(MissedTestCase):
     """The calls in progress are requested at each connect."""
 
     def test_what_an_old_link_was_to_be_asked_again_is_not(self) -> None:
-        """The repeat of an old link's request would take the answer to the new link's."""
+        """The repeat of an old link's request would take the new link's answer."""
         handlers = self.asterisk.manager.handlers
         show = handlers["CoreShowChannels"]
         asked: list[float] = []

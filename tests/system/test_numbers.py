@@ -105,7 +105,7 @@ class NumberPlanTests(ServiceTestCase):
         self.assert_status("cancelled", "the same client as that of task 1", task_id=2)
 
     def test_a_client_who_talks_with_us_when_the_region_changes(self) -> None:
-        """The client is not rung, in any form of the number, even by a slow database."""
+        """The client is not rung in any form of the number, even by a slow database."""
         for takes_s, asks_as, rings_as in (
             (0.0, INTERNATIONAL, NATIONAL),
             (2.0, NATIONAL, INTERNATIONAL),
