@@ -466,7 +466,7 @@ def judge(progress: Progress, success_duration_s: float) -> Verdict:
     elif dialstatus and not (progress.lost and dialstatus == "ANSWER"):
         disposition = _disposition_of_dial(dialstatus, progress)
     elif progress.withdrawn and not (dialled or progress.lost):
-        disposition = Disposition.WITHDRAWN
+        disposition = _disposition_of_withdrawal(progress.withdrawn)
     elif progress.refused and not dialled:
         disposition = Disposition.NOT_PLACED
     elif progress.lost:
@@ -496,6 +496,16 @@ def may_be_shutdown(progress: Progress, verdict: Verdict) -> bool:
         and not progress.reported_cause
         and not progress.reported_sip
     )
+
+
+def _disposition_of_withdrawal(why: Reason) -> Disposition:
+    """Return the disposition of an attempt that the service ended.
+
+    It is a try in vain if that was because no agent answered.
+    """
+    if why.code is Code.NO_AGENT_ANSWERED:
+        return Disposition.MEMBER_NO_ANSWER
+    return Disposition.WITHDRAWN
 
 
 def _disposition_of_dial(dialstatus: str, progress: Progress) -> Disposition:

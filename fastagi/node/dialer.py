@@ -54,6 +54,7 @@ from fastagi.domain.attempt import (
 from fastagi.domain.names import folded
 from fastagi.domain.policy import dial_string
 from fastagi.domain.reason import Code, Reason, because
+from fastagi.domain.ring_time import RingTime
 from fastagi.domain.task import CallbackTask, Kind
 from fastagi.errors import CallbackError
 from fastagi.node.dialplan_report import Outcome
@@ -129,6 +130,8 @@ class RunningAttempt:
     progress: Progress = field(factory=Progress)
     #: Whether it waits in line at the place of its task, or only rings free agents.
     is_placeholder: bool = False
+    #: How long agents' phones rang for it while it waited in line.
+    ring_time: RingTime = field(factory=RingTime)
     #: Interfaces of the agents who are not rung for it. Unknown after a restart.
     skips: frozenset[str] = frozenset()
     #: How often agents put the task off before.
@@ -342,6 +345,23 @@ class Dialer:
     def leave_line(self, running: RunningAttempt, why: Reason) -> None:
         """Withdraw a placeholder, unless an agent has answered by now."""
         self._withdraw_unless(running, why, _is_answered)
+
+    def end_try(self, running: RunningAttempt) -> None:
+        """End a placeholder that no agent answers, unless one has answered by now.
+
+        It counts as a try to reach an agent, as if ``Queue()`` had timed out.
+        """
+        rung = ", ".join(running.progress.rung)
+        self.leave_line(running, because(Code.NO_AGENT_ANSWERED, rung=rung))
+
+    def ring_time_left_s(self, running: RunningAttempt) -> float | None:
+        """Return for how many seconds more agents' phones may ring in this try.
+
+        Returns None if none rings.
+        """
+        return running.ring_time.left_s(
+            running.settings.member_ring_time_s, self._clock.steady()
+        )
 
     def retry_endings(self) -> None:
         """Try again to end attempts for which the link was lost meanwhile."""
@@ -644,6 +664,7 @@ class Dialer:
         # last received event.
         for running in self.running.values():
             running.progress.unwatched(self._manager.heard_at)
+            self._update_ring_time(running)
 
     def _leg(self, uniqueid: str, half: str) -> RunningAttempt | None:
         if not uniqueid.endswith(half):
@@ -670,7 +691,9 @@ class Dialer:
     def _agent_ring_no_answer(self, event: AgentRingNoAnswer) -> None:
         if running := self._leg(event.uniqueid, "-2"):
             interface = event.interface
-            if running.progress.member_stops_ringing(interface):
+            news = running.progress.member_stops_ringing(interface)
+            self._update_ring_time(running)
+            if news:
                 self._note_step(
                     running, because(Code.AGENT_DID_NOT_ANSWER, interface=interface)
                 )
@@ -777,13 +800,20 @@ class Dialer:
             self._close(running)
 
     def _member_rings(self, running: RunningAttempt, interface: str) -> None:
-        if running.progress.member_rings(interface):
+        news = running.progress.member_rings(interface)
+        self._update_ring_time(running)
+        if news:
             self._note_step(running, because(Code.AGENT_RINGS, interface=interface))
 
     def _member_answers(self, running: RunningAttempt, interface: str) -> None:
         if running.progress.member_answers(interface, self._clock.steady()):
             why = because(Code.AGENT_ANSWERED, interface=interface)
             self._note_step(running, why, member=interface)
+
+    def _update_ring_time(self, running: RunningAttempt) -> None:
+        running.ring_time.update(
+            self._clock.steady(), rings=bool(running.progress.ringing)
+        )
 
     def _note_step(
         self,

@@ -354,7 +354,8 @@ class Scheduler:
         """Store in `LiveQueues` which place each placeholder has.
 
         A placeholder is withdrawn if its task is too old, or if no agent is logged in
-        and not paused.
+        and not paused. It ends as a try in vain if the agents' phones rang for the ring
+        time of a try.
         """
         queues = self._queue_monitor.queues
         for running in self._dialer.placeholders():
@@ -364,6 +365,8 @@ class Scheduler:
                 self._dialer.leave_line(running, because(Code.TASK_TOO_OLD))
             elif target in queues and not queues.logged_in(target):
                 self._dialer.leave_line(running, because(Code.NO_AGENT_LOGGED_IN))
+            elif self._dialer.ring_time_left_s(running) == 0:
+                self._dialer.end_try(running)
             elif not running.progress.ringing and only_refused_are_free(
                 self._free(target, running.settings.wrapuptime_s, now), running.skips
             ):
@@ -564,10 +567,11 @@ class Scheduler:
         ]
         moments += [nothing.until for nothing in self._nothing_due.values()]
         moments += self._paused.values()
-        moments += [
-            running.task.expires_at.timestamp()
-            for running in self._dialer.placeholders()
-        ]
+        for running in self._dialer.placeholders():
+            moments.append(running.task.expires_at.timestamp())
+            ring_time_left_s = self._dialer.ring_time_left_s(running)
+            if ring_time_left_s is not None:
+                moments.append(now + ring_time_left_s)
         return min((m for m in moments if m is not None and m > now), default=None)
 
 

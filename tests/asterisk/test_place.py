@@ -17,6 +17,7 @@ from tests.asterisk.callback import (
     pause,
     requested,
     settled,
+    story,
 )
 from tests.lab.lab import Lab
 from tests.lab.scenarios import Answer, HangUp, NoAnswer, Press
@@ -215,3 +216,31 @@ def test_live_caller_goes_before_a_callback_whose_agent_does_not_answer(
 
     assert served(lab, 2) == ["101", CLIENT]
     settled(service, "completed")
+
+
+def test_client_leaves_the_line_for_a_while_when_no_agent_answers(lab: Lab) -> None:
+    change_queue(lab, "sales", timeout_s=2)
+    lab.agent("carol", Answer(), NoAnswer(), NoAnswer(), *STAYS_FIRST[1:])
+    lab.client(CLIENT)
+    service = lab.service(
+        merged(with_fairness("place"), {"defaults": {"member_ring_time": "5s"}})
+    )
+    lab.caller("sales", number="101")
+    lab.witness.wait_for(event("AgentConnect", Queue="sales"))
+    lab.caller("sales", Press("1"), number=CLIENT)
+    requested(service)
+    lab.witness.wait_for(in_line)
+    for number in ("102", "103"):
+        lab.caller("sales", number=number)
+        joins(lab, number, 1)
+    end_first_call(lab)
+
+    settled(service, "pending")
+    assert dispositions(service)[0] == "MEMBER NO ANSWER"
+    # The place is before those who still wait.
+    assert lab.witness.wait_for(in_line, count=2)["Position"] == "1"
+    settled(service, "completed")
+    order = served(lab, 4)
+    assert order.index(CLIENT) < order.index("103")
+    assert dispositions(service) == ["MEMBER NO ANSWER", "ANSWERED"]
+    assert story(service)["task"]["member_attempts"] == 1

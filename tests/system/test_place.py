@@ -146,14 +146,70 @@ class OneAgentTests(PlaceTestCase):
         self.assertIn("waits in line at position 1", str(self.world.story(1)))
 
     def test_an_agent_who_does_not_answer_is_rung_again_for_the_client(self) -> None:
-        """As for any caller; the ring time of callbacks does not end it."""
+        """As for any caller, until the phones have rung for the ring time."""
         self.alice.will(Answers(after_s=2), NO_ANSWER, NO_ANSWER, Answers(after_s=2))
-        self.begin(with_places(member_ring_time="5s"))
+        self.begin(with_places())
         self.live("first", talks_s=10)
         self.client_joins()
         self.run_to(100)
         self.assertEqual(self.order(), ["first", NUMBER])
         self.assertEqual(self.dispositions(), ["ANSWERED"])
+
+    def test_try_ends_when_phones_rang_for_the_ring_time(self) -> None:
+        """Waiting for an agent does not count, nor do the pauses between rings."""
+        self.alice.will(Answers(after_s=2)).always(NO_ANSWER)
+        self.support.retry_s = 5
+        self.begin(with_places(member_ring_time="40s", member_retry_delay="30s"))
+        self.live("first", talks_s=60)
+        self.client_joins()
+        self.run_to(60)
+        self.assertEqual(self.line(), [NUMBER])
+        # Rings of 15, 15 and 10 seconds.
+        self.run_to(115)
+        self.assertEqual(self.line(), [])
+        self.assertEqual(self.dispositions(), ["MEMBER NO ANSWER"])
+        rung = self.alice.rung[1:]
+        self.assertEqual(len(rung), 3)
+        self.assertEqual(round(rung[-1].ended_at - rung[-1].at), 10)
+        self.assert_status("pending", "no agent answered")
+        self.assertEqual(self.world.task().member_attempts, 1)
+
+        self.alice.always(Answers(after_s=2))
+        self.live("second")
+        self.live("third", talks_s=40)
+        self.live("fourth")
+        # The delay is over: the client is before all who joined later.
+        self.run_to(150)
+        self.assertEqual(self.line()[0], NUMBER)
+        self.run_to(300)
+        self.assertEqual(self.order(), ["first", "second", "third", NUMBER, "fourth"])
+        self.assertEqual(self.dispositions(), ["MEMBER NO ANSWER", "ANSWERED"])
+
+    def test_task_is_given_up_when_the_tries_to_reach_an_agent_are_used_up(
+        self,
+    ) -> None:
+        self.alice.will(Answers(after_s=2)).always(NO_ANSWER)
+        self.begin(
+            with_places(
+                member_ring_time="20s", member_retry_delay="10s", member_attempts=2
+            )
+        )
+        self.live("first", talks_s=10)
+        self.client_joins()
+        self.run_to(300)
+        self.assertEqual(self.dispositions(), ["MEMBER NO ANSWER"] * 2)
+        self.assert_status("failed", "no agent answered")
+        self.assertEqual(self.client.rung, [])
+
+    def test_phone_that_refuses_at_once_uses_up_the_ring_time_too(self) -> None:
+        self.alice.will(Answers(after_s=2)).always(Refuses.BUSY)
+        self.support.retry_s = 5
+        self.begin(with_places(member_ring_time="18s", member_retry_delay="60s"))
+        self.live("first", talks_s=10)
+        self.client_joins()
+        self.run_to(60)
+        self.assertEqual(self.dispositions(), ["MEMBER NO ANSWER"])
+        self.assertEqual(len(self.alice.rung), 1 + 4)
 
     def test_client_who_rings_in_leaves_the_line(self) -> None:
         self.busy_line(with_places())
