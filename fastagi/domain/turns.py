@@ -5,7 +5,10 @@ Under :attr:`Fairness.PLACE` a task is put into the real queue as a *placeholder
 attempt that begins early and waits in line like a caller. It begins when fewer live
 callers and placeholders are ahead of it than agents could take calls. So each agent
 finds somebody to serve, and no more placeholders of a target wait than it has agents.
-An agent of several targets counts for each of them.
+
+An agent of several targets counts for each of them: Asterisk may give the agent to
+either line next, so the next of each must be in it. One who joins early waits at the
+right place and takes nobody's agent.
 """
 
 from __future__ import annotations

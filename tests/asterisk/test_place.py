@@ -21,7 +21,7 @@ from tests.asterisk.callback import (
 )
 from tests.lab.lab import Lab
 from tests.lab.scenarios import Answer, HangUp, NoAnswer, Press
-from tests.lab.service import Service, merged
+from tests.lab.service import Service, merged, says
 from tests.lab.witness import Seen, event
 
 #: The agent stays in the first call until the test ends it, and ends later ones after 2
@@ -244,3 +244,31 @@ def test_client_leaves_the_line_for_a_while_when_no_agent_answers(lab: Lab) -> N
     assert order.index(CLIENT) < order.index("103")
     assert dispositions(service) == ["MEMBER NO ANSWER", "ANSWERED"]
     assert story(service)["task"]["member_attempts"] == 1
+
+
+def test_clients_of_two_queues_keep_their_places_with_the_agent_of_both(
+    lab: Lab,
+) -> None:
+    change_queue(lab, "support", members=("carol",))
+    lab.agent("carol", *STAYS_FIRST)
+    other = "4930999999"
+    for number in (CLIENT, other):
+        lab.client(number)
+    service = lab.service(with_fairness("place"))
+    lab.caller("sales", number="101")
+    lab.witness.wait_for(event("AgentConnect", Queue="sales"))
+    lab.caller("sales", Press("1"), number=CLIENT)
+    lab.caller("support", Press("1"), number=other)
+    # Each is the next in a line, and the agent may serve either line next.
+    lab.witness.wait_for(in_line, count=2)
+    for queue, number in (("sales", "102"), ("support", "103")):
+        lab.caller(queue, number=number)
+        assert joins(lab, number, 1)["Position"] == "2"
+    end_first_call(lab)
+
+    lab.witness.wait_for(event("AgentConnect"), 60, count=5)
+    order = [one["CallerIDNum"] for one in lab.witness.events("AgentConnect")]
+    assert order.index(CLIENT) < order.index("102")
+    assert order.index(other) < order.index("103")
+    service.wait_for(says(r"^task \d+: completed"), 20, count=2)
+    assert [dispositions(service, task_id) for task_id in (1, 2)] == [["ANSWERED"]] * 2

@@ -719,3 +719,66 @@ class TwoAgentsTests(PlaceTestCase):
         self.assertEqual(self.line(), clients[:2])
         self.run_to(200)
         self.assertEqual(self.order(*clients)[2:], clients)
+
+
+class SharedAgentTests(PlaceTestCase):
+    """One agent takes the calls of two queues, and counts in each of them."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.sales = self.asterisk.add_queue("sales", [ALICE])
+        self.other = "0305555555"
+        self.asterisk.client(self.other).always(TALKS_5S)
+
+    def live_in(self, queue: str, name: str) -> LiveCall:
+        """Have somebody call in who waits in this queue."""
+        number = f"03088{len(self.callers):05}"
+        call = self.asterisk.call(queue, number, talks_s=10)
+        self.callers[name] = call
+        self.world.run(0.5)
+        return call
+
+    def test_clients_of_both_queues_are_called_in_the_order_of_their_line(
+        self,
+    ) -> None:
+        """Either line may be served next, so a client of each has to be in it."""
+        self.begin(with_places(), with_places("sales"))
+        self.live("first", talks_s=30)
+        self.client_joins()
+        self.request(self.other, "sales")
+        self.live("support")
+        self.live_in("sales", "sales")
+        self.request("0306666666", "sales")
+        self.run_to(28)
+        lines = [
+            [visit.channel.number for visit in queue.visits]
+            for queue in (self.support, self.sales)
+        ]
+        self.assertEqual(
+            lines,
+            [
+                [NUMBER, self.callers["support"].number],
+                [self.other, self.callers["sales"].number],
+            ],
+        )
+        self.run_to(150)
+        order = self.order(NUMBER, self.other, "0306666666")
+        self.assertEqual(len(order), 5, order)
+        self.assertLess(order.index(NUMBER), order.index("support"))
+        self.assertLess(order.index(self.other), order.index("sales"))
+        for task_id in (1, 2):
+            self.assertEqual(self.dispositions(task_id), ["ANSWERED"])
+
+    def test_client_in_line_takes_the_agent_from_a_queue_where_live_go_first(
+        self,
+    ) -> None:
+        """No agent is promised to the callbacks of both queues."""
+        self.begin(with_places(), queue_settings("sales", fairness=Fairness.LIVE_FIRST))
+        self.live("first", talks_s=30)
+        self.client_joins()
+        self.request(self.other, "sales")
+        self.run_to(28)
+        self.assertEqual(len(self.originates), 1)
+        self.run_to(100)
+        self.assertEqual(self.order(NUMBER, self.other), ["first", NUMBER, self.other])
+        self.assertEqual(self.dispositions(2), ["ANSWERED"])
