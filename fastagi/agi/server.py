@@ -41,6 +41,7 @@ from fastagi.agi.errors import (
 from fastagi.agi.peers import Admission, Network, Peers, RateLimitedReport
 from fastagi.agi.protocol import FAILURE_LINE, AgiLimits, AgiProtocol, abort
 from fastagi.agi.session import AgiSession
+from fastagi.runtime.waiters import Waiters, release
 from fastagi.wire.agi import AgiRequest
 
 Script = Callable[[AgiSession], Coroutine[Any, Any, None]]
@@ -153,7 +154,7 @@ class FastAgiServer(Service):
         self._files_left = files_left
         #: Runs while too few file descriptors are left; otherwise None.
         self._file_check: LoopingCall | None = None
-        self._all_ended: list[Deferred[None]] = []
+        self._all_ended: Waiters[None] = Waiters()
 
     # -- start and stop
 
@@ -240,10 +241,8 @@ class FastAgiServer(Service):
     async def _wait_for_end(self, timeout_s: float) -> bool:
         if not self._links:
             return True
-        ended: Deferred[None] = Deferred()
-        self._all_ended.append(ended)
         try:
-            await ended.addTimeout(timeout_s, self._clock)
+            await self._all_ended.add().addTimeout(timeout_s, self._clock)
         except TimeoutError:
             return False
         return True
@@ -456,10 +455,7 @@ class FastAgiServer(Service):
             self._long.discard(link)
             self._peers.release(link.peer)
         if not self._links:
-            waiting, self._all_ended = self._all_ended, []
-            for ended in waiting:
-                if not ended.called:
-                    ended.callback(None)
+            release(self._all_ended)
 
 
 class FastAgiFactory(Factory):

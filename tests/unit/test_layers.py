@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"errors", "plain_file", "domain", "history"},
     "store": {"patience", "errors", "runtime", "domain"},
     "ami": {"errors", "plain_file", "runtime", "wire"},
-    "agi": {"errors", "wire"},
+    "agi": {"errors", "runtime", "wire"},
     "dialogue": {"errors", "wire", "agi"},
     "history": {"patience", "errors", "dialplan", "plain_file", "domain"},
     "service": _SERVICE,
