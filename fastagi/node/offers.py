@@ -42,7 +42,7 @@ from fastagi.domain.task import Kind
 from fastagi.node.queue_monitor import QueueMonitor
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
-from fastagi.runtime.worker import Worker
+from fastagi.runtime.worker import GatedWorker, Worker
 from fastagi.service.opening_state import OpeningState
 from fastagi.service.until_stored import until_stored
 from fastagi.store.errors import StoreUnavailable
@@ -109,9 +109,6 @@ class Offers:
         self._expected_wait_s = expected_wait_s
         self._dialplan_has_offers = dialplan_has_offers
         self._may_call = may_call
-        self._after_read = after_read
-        self._enabled = False
-        self._is_waking = False
         #: By uniqueid.
         self._pressed: dict[str, _Pressed] = {}
         self._lost: dict[str, int] = {}
@@ -123,49 +120,42 @@ class Offers:
         #: Client keys by queue and caller ID, by the settings in force.
         self._keys: dict[tuple[str, str], str] = {}
         self._keys_of: Settings | None = None
-        self._worker = Worker(
-            self._look,
-            what="offering callbacks",
-            background=background,
-            clock=clock,
-            trouble="no callback can be offered",
-            passing=StoreUnavailable,
-            retry_s=_STORE_RETRY_S,
+        self._worker = GatedWorker(
+            Worker(
+                self._look,
+                what="offering callbacks",
+                background=background,
+                clock=clock,
+                trouble="no callback can be offered",
+                passing=StoreUnavailable,
+                retry_s=_STORE_RETRY_S,
+            ),
+            is_ready=self._may_offer,
+            after_read=after_read,
         )
 
     # -- when to look ------------------------------------------------------
 
     def enable(self) -> None:
         """Begin to offer callbacks."""
-        self._enabled = True
-        self.wake()
+        self._worker.enable()
 
     def disable(self) -> None:
         """Offer no more callbacks; those who are being asked go on."""
-        self._enabled = False
-        self._worker.cancel_timer()
+        self._worker.disable()
 
     def stop(self) -> None:
         """Offer no more callbacks until the process ends."""
-        self._enabled = False
         self._worker.stop()
 
     def wake(self) -> None:
         """Check whether somebody is to be asked, as something has changed."""
-        if self._is_ready and not self._is_waking:
-            self._is_waking = True
-            self._after_read(self._begin)
-
-    def _begin(self) -> None:
-        self._is_waking = False
         self._worker.wake()
 
-    @property
-    def _is_ready(self) -> bool:
-        return (
-            self._enabled
-            and self._queue_monitor.ready
-            and any(queue.offers.enabled for queue in self._settings().queues.values())
+    def _may_offer(self) -> bool:
+        """Whether any queue has offers, and it is known who waits."""
+        return self._queue_monitor.ready and any(
+            queue.offers.enabled for queue in self._settings().queues.values()
         )
 
     async def _look(self) -> float | None:
@@ -188,7 +178,7 @@ class Offers:
 
     @property
     def _can_ask(self) -> bool:
-        return self._is_ready and self._dialplan_has_offers()
+        return self._worker.ready and self._dialplan_has_offers()
 
     async def _remember_latest(self) -> None:
         """Read from the database who was asked before this process started."""

@@ -35,7 +35,7 @@ from fastagi.node.queue_monitor import QueueMonitor
 from fastagi.node.targets import Target, target_key
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
-from fastagi.runtime.worker import MAX_SLEEP_S, Worker
+from fastagi.runtime.worker import MAX_SLEEP_S, GatedWorker, Worker
 from fastagi.service.opening_state import OpeningState
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskAttempt, TaskStore
@@ -97,10 +97,6 @@ class Scheduler:
         #: Whether the dialplan that Asterisk has loaded can put an attempt in line;
         #: None if that is not known yet.
         self._dialplan_has_places = dialplan_has_places
-        #: Calls a function after all events that were read together were handled.
-        self._after_read = after_read
-        self._enabled = False
-        self._is_waking = False
         #: When the next task is due in queues where live callers go first, in epoch
         #: seconds; None if unknown.
         self._next_due: float | None = None
@@ -115,29 +111,31 @@ class Scheduler:
         #: in epoch seconds; None if there is none.
         self._held_until: float | None = None
         self._hold = hold
-        self._worker = Worker(
-            self._place_calls,
-            what="scheduling",
-            background=background,
-            clock=clock,
-            trouble="no callback can be placed",
-            passing=StoreUnavailable,
-            retry_s=_STORE_RETRY_S,
+        self._worker = GatedWorker(
+            Worker(
+                self._place_calls,
+                what="scheduling",
+                background=background,
+                clock=clock,
+                trouble="no callback can be placed",
+                passing=StoreUnavailable,
+                retry_s=_STORE_RETRY_S,
+            ),
+            is_ready=lambda: queue_monitor.ready,
+            after_read=after_read,
         )
 
     def enable(self) -> None:
         """Start placing calls."""
-        self._enabled = True
-        self.tasks_changed()
+        self._forget_due_times()
+        self._worker.enable()
 
     def disable(self) -> None:
         """Place no new calls; calls in progress continue."""
-        self._enabled = False
-        self._worker.cancel_timer()
+        self._worker.disable()
 
     def stop(self) -> None:
         """Place no new calls until the process ends."""
-        self._enabled = False
         self._worker.stop()
 
     def sent_away(self, running: RunningAttempt, why: Reason) -> None:
@@ -163,22 +161,16 @@ class Scheduler:
 
     def wake(self) -> None:
         """Check whether a call can be placed, as something has changed."""
-        if self._is_ready and not self._is_waking:
-            self._is_waking = True
-            self._after_read(self._begin)
+        self._worker.wake()
 
     def _forget_due_times(self) -> None:
         self._next_due = None
         self._nothing_due.clear()
 
-    def _begin(self) -> None:
-        self._is_waking = False
-        self._worker.wake()
-
     @property
     def _is_ready(self) -> bool:
         """Whether calls may be placed, and it is known which agents are free."""
-        return self._enabled and self._queue_monitor.ready
+        return self._worker.ready
 
     async def _place_calls(self) -> float | None:
         """Place as many calls as possible now.
@@ -248,7 +240,7 @@ class Scheduler:
             busy_keys=self._busy(),
             call_limits=settings.call_limits,
         )
-        if not (self._worker.woken or self._is_waking):
+        if not self._worker.woken:
             # Another process may add tasks, and this one gets no notice of that.
             latest = now + MAX_SLEEP_S
             self._next_due = min(at.timestamp(), latest) if at else latest
@@ -496,7 +488,7 @@ class Scheduler:
             call_limits=self._settings().call_limits,
             after_now=True,
         )
-        if not (self._worker.woken or self._is_waking):
+        if not self._worker.woken:
             latest = asked_at.timestamp() + MAX_SLEEP_S
             until = min(at.timestamp(), latest) if at else latest
             self._nothing_due[folded(target.key)] = _NothingDue(last, until)

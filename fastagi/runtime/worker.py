@@ -112,3 +112,63 @@ class Worker:
             self._running = False
             if due_in_s is not None:
                 self.wake_in(due_in_s)
+
+
+class GatedWorker:
+    """A worker that runs only while it is enabled and ready.
+
+    If several events of one read wake it, it runs once, after all of these events.
+
+    Args:
+        worker: does the work.
+        is_ready: returns whether a run can do anything; called only while enabled.
+        after_read: calls a function after all events that were read together.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        *,
+        is_ready: Callable[[], bool],
+        after_read: Callable[[Callable[[], object]], None],
+    ) -> None:
+        self._worker = worker
+        self._is_ready = is_ready
+        self._after_read = after_read
+        self._enabled = False
+        self._is_waking = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is enabled and a run can do anything."""
+        return self._enabled and self._is_ready()
+
+    @property
+    def woken(self) -> bool:
+        """Whether it was woken since the current run began."""
+        return self._worker.woken or self._is_waking
+
+    def enable(self) -> None:
+        """Allow runs, and wake it."""
+        self._enabled = True
+        self.wake()
+
+    def disable(self) -> None:
+        """Begin no runs until :meth:`enable`; a run in progress continues."""
+        self._enabled = False
+        self._worker.cancel_timer()
+
+    def stop(self) -> None:
+        """Begin no more runs; a run in progress continues to its end."""
+        self._enabled = False
+        self._worker.stop()
+
+    def wake(self) -> None:
+        """Run after the events of the current read, if it is ready now."""
+        if self.ready and not self._is_waking:
+            self._is_waking = True
+            self._after_read(self._begin)
+
+    def _begin(self) -> None:
+        self._is_waking = False
+        self._worker.wake()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import pytest
@@ -14,7 +15,7 @@ from twisted.logger import LogEvent
 
 from fastagi.runtime.background import Background, Stopping
 from fastagi.runtime.clock import MachineClock
-from fastagi.runtime.worker import MAX_SLEEP_S, Worker
+from fastagi.runtime.worker import MAX_SLEEP_S, GatedWorker, Worker
 
 RETRY_S = 5.0
 
@@ -244,3 +245,88 @@ def test_work_that_the_service_ends_is_not_begun_again(
     work.worker.wake()
     assert len(work.runs) == 1
     assert not logged
+
+
+class Read:
+    """Events that are read together: `after` calls functions once all were handled."""
+
+    def __init__(self) -> None:
+        self._later: list[Callable[[], object]] = []
+
+    def after(self, function: Callable[[], object]) -> None:
+        self._later.append(function)
+
+    def end(self) -> None:
+        later, self._later = self._later, []
+        for function in later:
+            function()
+
+
+@pytest.fixture
+def read() -> Read:
+    return Read()
+
+
+@pytest.fixture
+def ready() -> list[bool]:
+    """Whether the gated worker is ready."""
+    return [True]
+
+
+@pytest.fixture
+def gated(work: Work, read: Read, ready: list[bool]) -> GatedWorker:
+    return GatedWorker(work.worker, is_ready=lambda: ready[0], after_read=read.after)
+
+
+def test_events_of_one_read_cause_one_run_after_all_of_them(
+    work: Work, read: Read, gated: GatedWorker
+) -> None:
+    gated.enable()
+    read.end()
+    work.end()
+    for _ in range(3):
+        gated.wake()
+    assert gated.woken
+    assert len(work.runs) == 1
+    read.end()
+    assert not gated.woken
+    work.end()
+    assert len(work.runs) == 2
+
+
+def test_gated_worker_runs_only_while_it_is_enabled(
+    work: Work, read: Read, gated: GatedWorker
+) -> None:
+    gated.wake()
+    read.end()
+    assert (gated.ready, len(work.runs)) == (False, 0)
+    gated.enable()
+    read.end()
+    work.end(due_in_s=3)
+    gated.disable()
+    gated.wake()
+    read.end()
+    work.clock.advance(100)
+    assert (gated.ready, len(work.runs)) == (False, 1)
+    gated.enable()
+    read.end()
+    assert len(work.runs) == 2
+    gated.stop()
+    work.end(due_in_s=3)
+    gated.enable()
+    read.end()
+    work.clock.advance(100)
+    assert len(work.runs) == 2
+
+
+def test_gated_worker_runs_only_when_it_is_ready(
+    work: Work, read: Read, ready: list[bool], gated: GatedWorker
+) -> None:
+    ready[0] = False
+    gated.enable()
+    read.end()
+    assert (gated.ready, work.runs) == (False, [])
+    ready[0] = True
+    gated.wake()
+    read.end()
+    assert len(work.runs) == 1
