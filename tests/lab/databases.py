@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 import secrets
+import select
 import shutil
 import signal
 import subprocess
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -122,10 +123,30 @@ class DatabaseServer(ABC):
             self._process = None
 
     def kill(self) -> None:
-        """Kill it without warning."""
-        if self._process is not None:
+        """Kill all its processes without warning, and wait until they are gone.
+
+        A process that outlives PostgreSQL's first one for a moment serves its client to
+        the end, and the server can not start again meanwhile.
+        """
+        if self._process is None:
+            return
+        with ExitStack() as stack:
+            ends = []
+            # It begins no other processes while they are counted.
+            self._process.signal(signal.SIGSTOP)
+            with suppress(LabError):
+                for pid in self._pids():
+                    with suppress(ProcessLookupError):
+                        ends.append(os.pidfd_open(pid))
+                        stack.callback(os.close, ends[-1])
+            for end in ends:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(end, signal.SIGKILL)
             self._process.kill()
-            self._process = None
+            for end in ends:
+                if not select.select([end], [], [], _STOP_DEADLINE_S)[0]:
+                    raise DeadlinePassed(f"{self.program} was killed and still runs")
+        self._process = None
 
     def freeze(self) -> None:
         """Freeze all its processes (SIGSTOP); connections stay open."""
