@@ -14,7 +14,8 @@ from sqlalchemy.engine import make_url
 
 from fastagi.checks.finding import Notes
 from fastagi.checks.process import Running, User, note_missing_right
-from fastagi.store import leases, migrate, sqlite_copy
+from fastagi.sqlite_uri import sqlite_uri
+from fastagi.store import leases, migrate
 from fastagi.store.engine import Database
 from fastagi.store.errors import SchemaMismatch, SchemaOutdated, StoreUnavailable
 
@@ -110,7 +111,7 @@ def _is_whole(file: Path, notes: Notes) -> bool:
     """Look for damage, without writing: it may be another program's database."""
     give_up_at = time.monotonic() + _LONGEST_LOOK_S
     try:
-        with closing(sqlite3.connect(sqlite_copy.uri(file, "ro"), uri=True)) as conn:
+        with closing(sqlite3.connect(sqlite_uri(file, "ro"), uri=True)) as conn:
             conn.set_progress_handler(lambda: time.monotonic() > give_up_at, 10_000)
             (answer,) = conn.execute("PRAGMA quick_check(1)").fetchone()
             tables = "SELECT name FROM sqlite_master WHERE type = 'table'"

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -35,6 +34,7 @@ from fastagi.history.errors import HistoryUnreadable
 from fastagi.history.text import decoded
 from fastagi.history.times import read_time
 from fastagi.plain_file import NoPlainFile, open_plain
+from fastagi.sqlite_uri import sqlite_uri
 
 #: Time-out for connecting, in seconds.
 _CONNECT_S: Final = 5
@@ -429,9 +429,7 @@ def _open_sqlite(path: Path) -> sqlite3.Connection:
     except OSError:
         pass
     # "ro": SQLite must not create a missing file, nor change anything.
-    conn = sqlite3.connect(
-        f"file:{quote(str(path))}?mode=ro", uri=True, timeout=_CONNECT_S
-    )
+    conn = sqlite3.connect(sqlite_uri(path, "ro"), uri=True, timeout=_CONNECT_S)
     # Otherwise one name in another character set would make all rows unreadable.
     conn.text_factory = decoded
     return conn

@@ -25,8 +25,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
 from fastagi.errors import Problem
+from fastagi.sqlite_uri import sqlite_uri
 from fastagi.store.errors import CopyFailed, StoreUnavailable
-from fastagi.store.sqlite_copy import code_of, copy_file, sync_directory, uri
+from fastagi.store.sqlite_copy import code_of, copy_file, sync_directory
 
 T = TypeVar("T")
 
@@ -384,7 +385,7 @@ class SqliteBackend:
                 )
         conn = sqlite3.connect(
             # Without "rw" SQLite would create a missing file, readable by everybody.
-            uri(self._path, "rw") if self._path else "file::memory:",
+            sqlite_uri(self._path, "rw") if self._path else "file::memory:",
             uri=True,
             timeout=_LOOK_S,
             # begin() begins transactions, not the driver.

@@ -244,8 +244,6 @@ answer = Table(
     Column("at", Double, nullable=False),
 )
 
-#: Requests that were made while their client was being called. The call does not fulfil
-#: a request that was made after the client had answered.
 #: Requests of the last 24 hours in which the caller entered another number.
 entered_number = Table(
     "entered_number",
@@ -256,6 +254,8 @@ entered_number = Table(
 )
 Index(None, entered_number.c.caller_key, entered_number.c.at)
 
+#: Requests that were made while their client was being called. The call does not fulfil
+#: a request that was made after the client had answered.
 later_request = Table(
     "later_request",
     metadata,

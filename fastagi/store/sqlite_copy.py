@@ -16,8 +16,8 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, TypeVar
-from urllib.parse import quote
 
+from fastagi.sqlite_uri import Mode, sqlite_uri
 from fastagi.store.errors import CopyFailed
 
 T = TypeVar("T")
@@ -43,11 +43,6 @@ _WHEN_READING: Final = {
     sqlite3.SQLITE_IOERR_SHORT_READ,
     sqlite3.SQLITE_IOERR_CORRUPTFS,
 }
-
-
-def uri(path: Path, mode: str) -> str:
-    """Return SQLite's URI to open an existing file with a mode, ``ro`` or ``rw``."""
-    return f"file:{quote(str(path))}?mode={mode}"
 
 
 def code_of(error: sqlite3.Error) -> int:
@@ -212,9 +207,9 @@ def _remove_empty_log(source: Path) -> None:
         conn.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def _connect(path: Path, mode: Mode) -> sqlite3.Connection:
     return sqlite3.connect(
-        uri(path, mode), uri=True, timeout=_LOCK_WAIT_S, isolation_level=None
+        sqlite_uri(path, mode), uri=True, timeout=_LOCK_WAIT_S, isolation_level=None
     )
 
 

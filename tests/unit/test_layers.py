@@ -15,7 +15,7 @@ import fastagi
 PACKAGE = Path(fastagi.__file__).parent
 
 #: Each layer and those it may import besides itself.
-_PURE = {"errors", "dialplan", "plain_file", "patience"}
+_PURE = {"errors", "dialplan", "plain_file", "patience", "sqlite_uri"}
 _SERVICE = _PURE | {"runtime", "domain", "speech", "config", "store", "history"}
 _NODE = _SERVICE | {"wire", "ami", "agi", "dialogue", "service"}
 _APP = _NODE | {"node", "doors"}
@@ -24,17 +24,25 @@ ALLOWED: dict[str, set[str]] = {
     "dialplan": set(),
     "plain_file": set(),
     "patience": set(),
+    "sqlite_uri": set(),
     "runtime": set(),
     "wire": {"errors"},
     "domain": {"errors"},
     "speech": set(),
     # The history says which columns it can not do without.
     "config": {"errors", "plain_file", "domain", "history"},
-    "store": {"patience", "errors", "runtime", "domain"},
+    "store": {"patience", "sqlite_uri", "errors", "runtime", "domain"},
     "ami": {"errors", "plain_file", "runtime", "wire"},
     "agi": {"errors", "runtime", "wire"},
     "dialogue": {"errors", "wire", "agi"},
-    "history": {"patience", "errors", "dialplan", "plain_file", "domain"},
+    "history": {
+        "patience",
+        "sqlite_uri",
+        "errors",
+        "dialplan",
+        "plain_file",
+        "domain",
+    },
     "service": _SERVICE,
     "node": _NODE,
     "doors": {"errors", "runtime", "domain", "service"},
