@@ -27,7 +27,7 @@ END_KEY: Final = "#"
 #: How long to read the keys that were pressed before a question, in seconds.
 _DROP_S: Final = 0.1
 #: Maximum number of keys to drop before a question.
-_MOST_DROPPED: Final = 50
+_MAX_DROPPED: Final = 50
 
 
 class DialogueTimedOut(CallbackError):
@@ -140,7 +140,7 @@ class Dialogue:
         return entered
 
     async def _drop_keys(self) -> None:
-        for _ in range(_MOST_DROPPED):
+        for _ in range(_MAX_DROPPED):
             if not await self._wait(_DROP_S):
                 return
 

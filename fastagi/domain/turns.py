@@ -21,11 +21,11 @@ from typing import Final
 
 from attrs import frozen
 
-#: What ``scanf("%30d")`` reads.
+#: What ``scanf("%30d")`` accepts.
 _INTEGER: Final = re.compile(r"\s*([+-]?[0-9]{1,29})")
-#: The largest and the smallest priority: C's ``int``, and PostgreSQL's ``integer``.
-_MOST: Final = 2**31 - 1
-_LEAST: Final = -(2**31)
+#: The highest and the lowest priority: C's ``int``, and PostgreSQL's ``integer``.
+_HIGHEST: Final = 2**31 - 1
+_LOWEST: Final = -(2**31)
 
 
 class Fairness(enum.StrEnum):
@@ -43,7 +43,7 @@ def parse_priority(text: str) -> int:
     ``apps/app_queue.c:queue_exec`` reads the leading integer and ignores the rest.
     """
     found = _INTEGER.match(text)
-    return min(max(int(found[1]), _LEAST), _MOST) if found else 0
+    return min(max(int(found[1]), _LOWEST), _HIGHEST) if found else 0
 
 
 @frozen(order=True, init=False)
@@ -67,7 +67,7 @@ class Turn:
 
 
 #: The last of all: who may join so late may join at any time.
-ANY_TURN: Final = Turn(math.inf, _LEAST)
+ANY_TURN: Final = Turn(math.inf, _LOWEST)
 
 
 def turn_of(live: Collection[Turn], placeholders: int, agents: int) -> Turn | None:

@@ -43,9 +43,9 @@ _ANSWER_S: Final = 20
 #: Time-out for one answer of PostgreSQL, in seconds; longer than the server's own.
 _PATIENCE_S: Final = _ANSWER_S + 5.0
 #: Maximum number of rows read, the newest ones; a busy machine writes fewer in a day.
-MOST_ROWS: Final = 100_000
+MAX_ROWS: Final = 100_000
 #: Maximum number up to which rows without a time are counted.
-MOST_COUNTED: Final = 1000
+MAX_COUNTED: Final = 1000
 #: The earliest time that is accepted as the time of a CDR.
 _FIRST: Final = datetime(2001, 9, 10)
 #: For each kind of URL: SQLAlchemy's driver, its options, and its package.
@@ -213,7 +213,7 @@ class CdrTable(HistoryTable):
     _setting = "cdr"
 
     def rows_since(self, since: datetime) -> list[dict[str, object]]:
-        """Return the rows of CDRs that started since a time, ``MOST_ROWS`` at most.
+        """Return the rows of CDRs that started since a time, ``MAX_ROWS`` at most.
 
         Args:
             since: without a zone, in that of the rows.
@@ -230,7 +230,7 @@ class CdrTable(HistoryTable):
                     sa.select(*columns)
                     .where(time.column >= time.bound(since), *others)
                     .order_by(time.column.desc())
-                    .limit(MOST_ROWS - len(rows))
+                    .limit(MAX_ROWS - len(rows))
                 )
                 rows += [by_name(row.items()) for row in _rows(conn, newest_first)]
                 # Rows read by this column must not be read by the next one again.
@@ -238,7 +238,7 @@ class CdrTable(HistoryTable):
         return rows
 
     def count_without_time(self, since: datetime) -> int:
-        """Return how many CDRs have no time, up to ``MOST_COUNTED``.
+        """Return how many CDRs have no time, up to ``MAX_COUNTED``.
 
         Counts those whose uniqueid is not older than ``since``.
 
@@ -259,7 +259,7 @@ class CdrTable(HistoryTable):
                 sa.select(sa.literal(1))
                 .select_from(*{column.table for column in columns})
                 .where(sa.or_(*born_since), *unset)
-                .limit(MOST_COUNTED)
+                .limit(MAX_COUNTED)
             )
             return conn.execute(
                 sa.select(sa.func.count()).select_from(found.subquery())
@@ -292,7 +292,7 @@ class QueueLogTable(HistoryTable):
     _setting = "queue_log"
 
     def rows_since(self, since: datetime) -> list[dict[str, object]]:
-        """Return the rows since a time, in their order, ``MOST_ROWS`` at most.
+        """Return the rows since a time, in their order, ``MAX_ROWS`` at most.
 
         Args:
             since: without a zone, in that of the rows.
@@ -313,13 +313,13 @@ class QueueLogTable(HistoryTable):
                 ]
                 if not key:
                     # Rows of the same second keep the order in which they were written.
-                    rows = _rows(conn, found.limit(MOST_ROWS + 1))
-                    if len(rows) <= MOST_ROWS:
+                    rows = _rows(conn, found.limit(MAX_ROWS + 1))
+                    if len(rows) <= MAX_ROWS:
                         return [queue_log.by_name(row.items()) for row in rows]
                 newest_first = found.order_by(
                     time.column.desc(), *(column.desc() for column in key)
                 )
-                rows = _rows(conn, newest_first.limit(MOST_ROWS))
+                rows = _rows(conn, newest_first.limit(MAX_ROWS))
                 return [queue_log.by_name(row.items()) for row in reversed(rows)]
         return []
 

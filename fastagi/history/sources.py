@@ -23,8 +23,8 @@ from fastagi.domain.people import PERSON_TECHNOLOGIES
 from fastagi.errors import Problem
 from fastagi.history import cdr, queue_log
 from fastagi.history.database import (
-    MOST_COUNTED,
-    MOST_ROWS,
+    MAX_COUNTED,
+    MAX_ROWS,
     CdrTable,
     QueueLogTable,
 )
@@ -235,7 +235,7 @@ class CdrDatabase:
             # The CDRs that were read count all the same.
             remarks.append(error.problem)
         if without_time:
-            count = f"{without_time}{'+' * (without_time >= MOST_COUNTED)}"
+            count = f"{without_time}{'+' * (without_time >= MAX_COUNTED)}"
             remarks.append(
                 Problem(
                     table.name,
@@ -251,11 +251,11 @@ class CdrDatabase:
                     "have Asterisk write it",
                 )
             )
-        if len(found) >= MOST_ROWS:
+        if len(found) >= MAX_ROWS:
             remarks.append(
                 Problem(
                     table.name,
-                    f"no more than the newest {MOST_ROWS} CDRs are read, and those"
+                    f"no more than the newest {MAX_ROWS} CDRs are read, and those"
                     " before them are not known",
                     "make missed_window shorter",
                 )
@@ -312,11 +312,11 @@ class QueueLogDatabase:
                     " 12:00:00.123456",
                 )
             )
-        if len(found) >= MOST_ROWS:
+        if len(found) >= MAX_ROWS:
             remarks.append(
                 Problem(
                     table.name,
-                    f"no more than the newest {MOST_ROWS} rows are read, and those"
+                    f"no more than the newest {MAX_ROWS} rows are read, and those"
                     " before them are not known",
                     "make missed_window shorter",
                 )

@@ -55,12 +55,12 @@ _EXPECTED_WAIT_S: Final = 10.0
 #: Asterisk loses a key while it plays a number. How long to wait for a caller to leave
 #: the queue before the key is pressed again, in seconds, and how often that is done.
 _LOST_AFTER_S: Final = 10.0
-_MOST_LOST: Final = 3
+_MAX_LOST: Final = 3
 #: How long a caller may be asked, also after the key (`callback-choose`), in seconds;
 #: then the call must have gone elsewhere.
 _LONGEST_S: Final = 200.0
 #: Maximum number of numbers and calls that are remembered.
-_MOST_REMEMBERED: Final = 10_000
+_MAX_REMEMBERED: Final = 10_000
 
 
 @frozen(kw_only=True)
@@ -221,7 +221,7 @@ class Offers:
             if (
                 not key
                 or uniqueid in self._pressed
-                or self._lost.get(uniqueid, 0) >= _MOST_LOST
+                or self._lost.get(uniqueid, 0) >= _MAX_LOST
                 or self._is_withheld(uniqueid)
             ):
                 continue
@@ -280,7 +280,7 @@ class Offers:
         if settings is not self._keys_of:
             self._keys_of = settings
             self._keys.clear()
-        elif len(self._keys) > _MOST_REMEMBERED:
+        elif len(self._keys) > _MAX_REMEMBERED:
             self._keys.clear()
         known = self._keys.get((queue.name, number))
         if known is None:
@@ -313,7 +313,7 @@ class Offers:
                 self.channel_gone(uniqueid)
                 return
             self._forget(uniqueid)
-            self._lost[uniqueid] = _MOST_LOST
+            self._lost[uniqueid] = _MAX_LOST
             self._log.warn(
                 "a callback can not be offered to a caller in queue {queue}: Asterisk"
                 " refuses PlayDTMF: {error}; load app_senddtmf.so, and give the manager"
@@ -334,7 +334,7 @@ class Offers:
                 continue
             self._forget(uniqueid)
             self._lost[uniqueid] = lost = self._lost.get(uniqueid, 0) + 1
-            if lost == _MOST_LOST:
+            if lost == _MAX_LOST:
                 self._log.warn(
                     "a caller in queue {queue} can not be asked: the queue takes no"
                     " key {key}; set 'context = {context}' for it in queues.conf, or"
@@ -344,7 +344,7 @@ class Offers:
                     context=dialplan.REQUEST_CONTEXT,
                     uniqueid=uniqueid,
                 )
-        while len(self._lost) > _MOST_REMEMBERED:
+        while len(self._lost) > _MAX_REMEMBERED:
             del self._lost[next(iter(self._lost))]
 
     def _forget(self, uniqueid: str) -> _Pressed | None:
@@ -408,7 +408,7 @@ class Offers:
             return None
         offer = evolve(offer, id=key)
         self._open[uniqueid] = offer
-        while len(self._open) > _MOST_REMEMBERED:
+        while len(self._open) > _MAX_REMEMBERED:
             del self._open[next(iter(self._open))]
         self._log.info(
             "a callback is offered to {number} in queue {queue}: {trigger}",
@@ -437,7 +437,7 @@ class Offers:
         offered_at = self._offered_at = self._offered_at or {}
         offered_at.pop(key, None)
         offered_at[key] = at
-        while len(offered_at) > _MOST_REMEMBERED:
+        while len(offered_at) > _MAX_REMEMBERED:
             del offered_at[next(iter(offered_at))]
 
     # -- how it ends -------------------------------------------------------

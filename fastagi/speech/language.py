@@ -19,7 +19,7 @@ _MINUTE: Final = timedelta(minutes=1)
 _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
 #: Hours are said up to two days.
-_MOST_HOURS: Final = 48
+_MAX_HOURS: Final = 48
 #: The largest number with words of its own; larger ones are said digit by digit.
 LARGEST: Final = 99
 _WEEK_DAYS: Final = 7
@@ -85,7 +85,7 @@ class Language(ABC):
             past: Words = (sound("less-than-a-minute"),)
         elif duration < _HOUR:
             past = self.count_past(duration // _MINUTE, Unit.MINUTE)
-        elif duration < _MOST_HOURS * _HOUR:
+        elif duration < _MAX_HOURS * _HOUR:
             past = self.count_past(duration // _HOUR, Unit.HOUR)
         else:
             past = self.count_past(min(duration // _DAY, LARGEST), Unit.DAY)

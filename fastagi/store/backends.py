@@ -39,7 +39,7 @@ _FROZEN_S: Final = 10.0
 #: Lock time-out of a migration, in seconds.
 _MIGRATION_WAIT_S: Final = 15.0
 #: Free space that SQLite needs to open a file, in bytes.
-_LEAST_ROOM: Final = 64 * 1024
+_MIN_ROOM: Final = 64 * 1024
 #: The first version with RETURNING.
 _OLDEST_SQLITE: Final = (3, 35, 0)
 _UPGRADE: Final = "run: callback-queue db upgrade"
@@ -434,7 +434,7 @@ class SqliteBackend:
 
 def _has_room(path: Path) -> bool:
     try:
-        return shutil.disk_usage(path.parent).free > _LEAST_ROOM
+        return shutil.disk_usage(path.parent).free > _MIN_ROOM
     except OSError:
         return True
 

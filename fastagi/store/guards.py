@@ -20,7 +20,7 @@ from fastagi.store import schema
 from fastagi.store.rows import reason_of, reason_values
 
 #: Number of refusals that are kept, the latest ones; they take a few megabytes.
-MOST_REFUSALS: Final = 10_000
+MAX_REFUSALS: Final = 10_000
 
 _blocked: Final = schema.blocked
 _refusal: Final = schema.refusal
@@ -138,7 +138,7 @@ def _blocked_of(row: sa.Row[Any]) -> BlockedNumber:
 # -- refusals --------------------------------------------------------------
 
 
-def refuse(conn: sa.Connection, refusal: Refusal, most: int = MOST_REFUSALS) -> None:
+def refuse(conn: sa.Connection, refusal: Refusal, most: int = MAX_REFUSALS) -> None:
     """Store a refusal, and delete the oldest if there are more than ``most``."""
     key = conn.execute(
         _REFUSE,

@@ -16,7 +16,7 @@ from fastagi.domain.offers import Offer, OfferOutcome, Trigger
 from fastagi.store import guards, limits, schema
 
 #: Number of offers that are kept, the latest ones; they take a few megabytes.
-MOST_OFFERS: Final = 10_000
+MAX_OFFERS: Final = 10_000
 
 _offer: Final = schema.offer
 _ADD: Final = insert(_offer)
@@ -47,7 +47,7 @@ def add(
     number_key: str,
     expires_at: datetime,
     most_calls: int = 0,
-    most: int = MOST_OFFERS,
+    most: int = MAX_OFFERS,
 ) -> int | None:
     """Store an offer that begins, and delete the oldest if there are too many.
 

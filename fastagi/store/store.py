@@ -68,7 +68,7 @@ Ts = TypeVarTuple("Ts")
 #: Number of task ids that one transaction counts, in some milliseconds.
 _COUNTED_AT_ONCE: Final = 50_000
 #: Number of waiting tasks for which an expected time is known.
-_MOST_WAITING: Final = 1_000
+_MAX_WAITING: Final = 1_000
 _NO_LIMITS: Final = CallLimits()
 _ANY_NUMBER: Final[Mapping[str, NumberRules]] = {}
 _ANY_AGENT: Final[Mapping[str, AgentsToAsk]] = {}
@@ -640,7 +640,7 @@ class TaskStore:
         """Return the first thousand waiting tasks by place; None: of all queues."""
         chosen = None if queues is None else tuple(queues)
         return await self._database.run(
-            "waiting tasks", queries.waiting, chosen, _MOST_WAITING
+            "waiting tasks", queries.waiting, chosen, _MAX_WAITING
         )
 
     async def measured(self) -> dict[str, Measured]:

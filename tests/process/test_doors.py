@@ -22,7 +22,7 @@ from tests.process.program import Program, wait_until
 
 ASTERISK, OTHER_ASTERISK, STRANGER = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 #: One peer may have six of eight connections.
-MOST, SHARE = 8, 6
+CONNECTIONS, SHARE = 8, 6
 RATE = 40
 HEADERS = (
     b"agi_network: yes\nagi_network_script: request\n"
@@ -39,7 +39,7 @@ HEADERS = (
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     doors = {
-        "max_connections": MOST,
+        "max_connections": CONNECTIONS,
         "max_connections_per_peer": SHARE,
         "max_rate_per_peer": RATE,
         "allowed_peers": [f"{ASTERISK}/32", f"{OTHER_ASTERISK}/32"],

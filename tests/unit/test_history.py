@@ -691,7 +691,7 @@ def test_only_the_newest_rows_are_read_and_that_is_told(
     source = CdrDatabase(f"sqlite:///{tmp_path / 'cdr.db'}", "cdr")
     assert source.read(since=0, until=LATER).remarks == ()
     for module in (database, sources):
-        monkeypatch.setattr(module, "MOST_ROWS", 3)
+        monkeypatch.setattr(module, "MAX_ROWS", 3)
     assert len(source.open().rows_since(datetime(2000, 1, 1))) == 3
     (remark,) = source.read(since=0, until=LATER).remarks
     assert "no more than the newest 3 CDRs are read" in str(remark)
