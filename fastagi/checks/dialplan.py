@@ -18,7 +18,7 @@ from fastagi.config.sections import FastAgiSettings
 from fastagi.wire.ami import AmiMessage
 
 #: The number in VERSION_CONTEXT of this version's ``dialplan/callback-queue.conf``.
-VERSION: Final = 7
+VERSION: Final = 8
 VERSION_CONTEXT: Final = "callback-version"
 #: The file, as it is included in extensions.conf.
 FILE: Final = "callback-queue.conf"

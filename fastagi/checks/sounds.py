@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import Settings
 from fastagi.speech import agent
 from fastagi.speech.choice import all_languages, language_of
-from fastagi.speech.prompts import CALLER_CHOICES, Phrase, Words
+from fastagi.speech.prompts import CALLER_CHOICES, CALLER_TIMES, Phrase, Words
 
 #: File name extensions of Asterisk's formats; which are loaded is not looked at.
 _FORMATS: Final = frozenset(
@@ -42,6 +42,7 @@ _OFFER: Final = (
     Phrase.CALL_BACK_PRESS,
     Phrase.OR_STAY,
 )
+_ONE_DAY: Final = timedelta(days=1)
 #: How long ago a client asked, as an example of all times.
 _AGO: Final = timedelta(minutes=5)
 #: Languages of the prompts that come with this service.
@@ -68,6 +69,14 @@ def check_sounds(settings: Settings, place: Place) -> Notes:
         return notes
     user = asterisk_user(place)
     languages = _languages(directory)
+    wanted += sorted(
+        {
+            words
+            for queue in settings.queues.values()
+            for language in languages
+            for words in _times(queue, language)
+        }
+    )
     for setting, name, language in wanted:
         for one in [language] if language else languages:
             _check_sound(directory, setting, name, one, user, notes)
@@ -112,6 +121,22 @@ def _prompts(queue: QueueSettings) -> Iterator[tuple[str, str, str]]:
             yield "offers", phrase, ""
     if queue.choices.any:
         yield from (("choices", name, "") for name in CALLER_CHOICES)
+    if queue.choices.times:
+        yield from (("choices.times", name, "") for name in CALLER_TIMES)
+
+
+def _times(queue: QueueSettings, language: str) -> Iterator[tuple[str, str, str]]:
+    """Yield the words of which the slots of a queue are said in a language."""
+    if not queue.choices.times:
+        return
+    spoken, length = language_of(language), queue.choices.slot_length
+    today = date(2027, 1, 1)
+    said = [spoken.day(today + n * _ONE_DAY, today) for n in range(366)]
+    midnight = datetime.combine(today, time())
+    for number in range(_ONE_DAY // length):
+        said.append(spoken.at((midnight + number * length).time()))
+    for word in sorted({word for words in said for word in words}):
+        yield "choices.times", word, language
 
 
 def _words_to_agent(queue: QueueSettings) -> Iterator[tuple[str, Words]]:

@@ -42,6 +42,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # main/manager.c:get_input takes lines of 1022 bytes; the longest header name we
 # send before one of these texts leaves far more room than this.
 _LONGEST_TEXT = 200
+#: The keys of a telephone.
+_KEYS = frozenset("0123456789*#")
 _LONGEST_SECRET_BYTES = 512
 _LONGEST_SOCKET_PATH_BYTES = 107  # sun_path is 108 bytes with its closing NUL
 
@@ -556,12 +558,27 @@ def parse_key(value: object) -> str:
     # YAML reads a digit without quotes as a number.
     digit = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 9
     key = str(value) if digit else parse_text(value)
-    if len(key) == 1 and key in "0123456789*#":
+    if len(key) == 1 and key in _KEYS:
         return key
     raise BadValue(
         f"must be one key of a telephone (got {shown(key)})",
         'write one of 0 to 9, "*" and "#", in quotes',
     )
+
+
+def parse_keys(value: object) -> str:
+    """Take one or more keys of a telephone, written as one text."""
+    # YAML reads digits without quotes as a number.
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    keys = str(value) if is_number else parse_text(value)
+    if not keys or not set(keys) <= _KEYS:
+        raise BadValue(
+            f"must be keys of a telephone (got {shown(keys)})",
+            'write one or more of 0 to 9, "*" and "#", in quotes, such as "12"',
+        )
+    if len(set(keys)) < len(keys):
+        raise BadValue(f"must have each key once (got {shown(keys)})")
+    return keys
 
 
 def parse_key_or_none(value: object) -> str:

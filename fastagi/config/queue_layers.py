@@ -18,6 +18,7 @@ import attrs
 from pydantic import model_validator
 
 from fastagi.config import fields
+from fastagi.config.durations import format_duration
 from fastagi.config.errors import BadValue
 from fastagi.config.values import (
     CallerId,
@@ -31,6 +32,7 @@ from fastagi.config.values import (
     HoursOfDays,
     Key,
     KeyOrEmpty,
+    Keys,
     Language,
     NumberKinds,
     NumberPatterns,
@@ -59,9 +61,11 @@ from fastagi.domain.numbers import USUAL_KINDS, DialAs, NumberKind, OtherNumber
 from fastagi.domain.offers import OfferRules
 from fastagi.domain.policy import CarryOver, ExpiryRules
 from fastagi.domain.retry import ResultRule, RetryRules
+from fastagi.domain.slots import SlotRules
 from fastagi.domain.turns import Fairness
 from fastagi.errors import Problem
 
+_ONE_DAY = timedelta(days=1)
 _SHOWN_NUMBER = re.compile(r"(\+?[0-9]+)>?$")
 
 DAYS_OF_WEEK = (
@@ -94,18 +98,45 @@ class Sounds(Section):
 
 
 class Choices(Section):
-    """What callers are asked after they have pressed the key for a callback."""
+    """What callers are asked after they have pressed the key for a callback.
+
+    Several keys in one setting mean the same, and the first is said; but each of
+    ``time_keys`` is another time.
+
+    Attributes:
+        times: whether they may choose a time; the settings below it say which times.
+        slot_length: the length of a slot; a day has a whole number of slots.
+        per_slot: maximum number of clients who may choose one slot.
+        days_ahead: maximum number of days from today.
+        time_keys: the keys of the times, or days, that are said together.
+        times_back_key: leads from the times to the former question.
+    """
 
     confirm_number: Switch = False
     other_number: Annotated[OtherNumber, choice(OtherNumber)] = OtherNumber.NEVER
     other_numbers_per_day: Annotated[int, number(1, 100)] = 3
-    confirm_key: Key = "1"
-    other_number_key: Key = "2"
-    back_key: Key = "3"
+    times: Switch = False
+    slot_length: Annotated[timedelta, span("10m", "4h")] = timedelta(minutes=30)
+    per_slot: Annotated[int, number(1, 1000)] = 2
+    days_ahead: Annotated[int, number(0, 14)] = 3
+    confirm_key: Keys = "1"
+    other_number_key: Keys = "2"
+    back_key: Keys = "3"
+    soon_key: Keys = "1"
+    choose_time_key: Keys = "2"
+    time_keys: Keys = "1234"
+    earlier_times_key: Keys = "7"
+    later_times_key: Keys = "8"
+    times_back_key: Keys = "9"
 
     @property
     def any(self) -> bool:
         """Whether callers are asked anything."""
+        return self.asks_number or self.times
+
+    @property
+    def asks_number(self) -> bool:
+        """Whether callers are asked to confirm the number."""
         return self.confirm_number or self.other_number is not OtherNumber.NEVER
 
     def may_enter(self, shows_number: bool) -> bool:
@@ -416,11 +447,16 @@ class QueueLayer(Section):
         )
 
 
-#: The keys of each section that has keys.
-_KEYS: Mapping[str, tuple[str, ...]] = {
-    "agent_keys": ("accept", "later", "cannot"),
-    "choices": ("confirm_key", "other_number_key", "back_key"),
-}
+#: The keys that are asked for together, with the section that has them.
+_MENUS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("agent_keys", ("accept", "later", "cannot")),
+    ("choices", ("confirm_key", "other_number_key", "back_key")),
+    ("choices", ("soon_key", "choose_time_key", "back_key")),
+    (
+        "choices",
+        ("time_keys", "earlier_times_key", "later_times_key", "times_back_key"),
+    ),
+)
 
 
 @attrs.frozen
@@ -499,6 +535,18 @@ class QueueSettings(QueueLayer):
         return self.opening_hours.zone or UTC
 
     @property
+    def slot_rules(self) -> SlotRules:
+        """Which times callers may choose, as the domain takes it."""
+        choices = self.choices
+        return SlotRules(
+            hours=self.hours,
+            zone=self.zone,
+            length=choices.slot_length,
+            per_slot=choices.per_slot,
+            days_ahead=choices.days_ahead,
+        )
+
+    @property
     def expiry_rules(self) -> ExpiryRules:
         """How long tasks may wait, as the domain takes it."""
         return ExpiryRules(
@@ -556,8 +604,9 @@ def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
                 f"{numbers.max_digits}",
             ),
         )
-    for section in _KEYS:
-        yield from _double_keys(section, values.get(section))
+    for section, names in _MENUS:
+        yield from _double_keys(section, names, values.get(section))
+    yield from _broken_slots(values.get("choices"), values.get("request_expiry"))
     hours = values.get("opening_hours")
     if hours is not None and hours.in_use and hours.zone is None:
         yield BrokenRule(
@@ -583,21 +632,51 @@ def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
                 )
 
 
-def _double_keys(section: str, settings: Section | None) -> Iterator[BrokenRule]:
-    """Find a key of a section that has two meanings."""
+def _double_keys(
+    section: str, names: tuple[str, ...], settings: Section | None
+) -> Iterator[BrokenRule]:
+    """Find a key with two meanings among keys that are asked for together."""
     meanings: dict[str, str] = {}
-    for name in _KEYS[section] if settings else ():
-        key = getattr(settings, name)
-        if key and key in meanings:
-            yield BrokenRule(
-                (f"{section}.{name}", f"{section}.{meanings[key]}"),
-                Problem(
-                    "",
-                    f"{name} and {meanings[key]} are the same key, {key}",
-                    "give each a key of its own",
-                ),
-            )
-        meanings.setdefault(key, name)
+    for name in names if settings else ():
+        for key in getattr(settings, name):
+            if key in meanings:
+                yield BrokenRule(
+                    (f"{section}.{name}", f"{section}.{meanings[key]}"),
+                    Problem(
+                        "",
+                        f"{name} and {meanings[key]} are the same key, {key}",
+                        "give each a key of its own",
+                    ),
+                )
+            meanings.setdefault(key, name)
+
+
+def _broken_slots(
+    choices: Choices | None, request_expiry: timedelta | None
+) -> Iterator[BrokenRule]:
+    """Find a length of slots that can not be."""
+    if choices is None or not choices.times:
+        return
+    length = choices.slot_length
+    if _ONE_DAY % length:
+        yield BrokenRule(
+            ("choices.slot_length",),
+            Problem(
+                "",
+                f"slot_length, {format_duration(length)}, must divide a day evenly",
+                "write one of 10m, 15m, 20m, 30m, 1h, 2h",
+            ),
+        )
+    if request_expiry is not None and request_expiry < length:
+        yield BrokenRule(
+            ("choices.slot_length", "request_expiry"),
+            Problem(
+                "",
+                f"slot_length, {format_duration(length)}, must not be more than"
+                f" request_expiry, {format_duration(request_expiry)}, after which a"
+                " callback is given up",
+            ),
+        )
 
 
 def merge_layers(*layers: QueueLayer) -> dict[str, Any]:

@@ -48,6 +48,14 @@ class Patience:
     tries: int = 3
 
 
+@frozen
+class Option:
+    """Something that a caller may choose: what is said, and the keys for it."""
+
+    words: Sequence[str]
+    keys: str
+
+
 class Dialogue:
     """One conversation with the person on a channel.
 
@@ -112,6 +120,44 @@ class Dialogue:
             await self.say(before)
             await self._drop_keys()
             key = await self.say(question, KEYS)
+            key = key or await self._wait(self._patience.answer_s)
+            if key and key in keys:
+                return key
+            if key:
+                await self.say(wrong_key)
+        return None
+
+    async def choose(
+        self,
+        options: Sequence[Option],
+        ways: Sequence[Option] = (),
+        *,
+        wrong_key: Sequence[str] = (),
+    ) -> str | None:
+        """Say options, each with its keys, until one is chosen.
+
+        A key of an option counts only once the option is being said: nobody chooses
+        what was not said yet. Keys that were pressed before are dropped.
+
+        Args:
+            options: what there is to choose.
+            ways: what else the caller may do; these keys count from the beginning.
+            wrong_key: said after another key, when everything was said.
+
+        Returns:
+            The key; None if the question was asked in vain as often as `Patience` says.
+        """
+        keys = "".join(way.keys for way in ways)
+        spoken: list[tuple[Sequence[str], str]] = []
+        for option in options:
+            keys += option.keys
+            spoken.append((option.words, keys))
+        spoken += [(way.words, keys) for way in ways]
+        for _ in range(self._patience.tries):
+            await self._drop_keys()
+            key = ""
+            for words, until_now in spoken:
+                key = key or await self.say(words, until_now)
             key = key or await self._wait(self._patience.answer_s)
             if key and key in keys:
                 return key

@@ -150,6 +150,8 @@ class Code(StrEnum):
     UNKNOWN_REGION = "unknown_region"
     ENTERED_TOO_OFTEN = "entered_too_often"
     SLOT_FULL = "slot_full"
+    CALLED_BY_OTHER_QUEUE = "called_by_other_queue"
+    SLOT_OVER = "slot_over"
     CLOSED_TOO_LONG = "closed_too_long"
     UNKNOWN_QUEUE = "unknown_queue"
     QUEUE_NOT_IN_SETTINGS = "queue_not_in_settings"
@@ -399,6 +401,10 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
         "it is a number of an unknown country, and only those of {allowed} are called",
     ),
     Code.SLOT_FULL: ("others have chosen that time, and no more may",),
+    Code.CALLED_BY_OTHER_QUEUE: (
+        "queue {queue} calls that number at this moment, so no time can be chosen",
+    ),
+    Code.SLOT_OVER: ("that time has passed, or the queue is closed then",),
     Code.CLOSED_TOO_LONG: (
         "the queue is closed, and when it opens the request would be too old; see"
         " opening_hours in the settings",

@@ -9,6 +9,7 @@ meanings.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, time, timedelta, tzinfo
 
@@ -26,14 +27,6 @@ class Slot:
     begins_at: datetime
     ends_at: datetime
 
-    def has(self, at: datetime) -> bool:
-        """Whether a time is in the slot."""
-        return self.begins_at <= at < self.ends_at
-
-    def taken(self, chosen: Sequence[datetime]) -> int:
-        """Return how many of some chosen times are in the slot."""
-        return sum(map(self.has, chosen))
-
 
 @frozen
 class SlotLimit:
@@ -43,39 +36,62 @@ class SlotLimit:
     per_slot: int
 
 
-def slots(
-    now: datetime,
-    *,
-    hours: OpeningHours,
-    zone: tzinfo,
-    length: timedelta,
-    days_ahead: int,
-) -> Iterator[Slot]:
-    """Yield the slots that begin after ``now``, in order.
+@frozen(kw_only=True)
+class SlotRules:
+    """Which slots a queue has, from its settings."""
 
-    Args:
-        now: the current time.
-        hours: the opening hours of the queue.
-        zone: the time zone of the wall clock.
-        length: the length of a slot.
-        days_ahead: the last day, counted from today.
-    """
-    today = now.astimezone(zone).date()
-    for day in range(days_ahead + 1):
-        midnight = datetime.combine(today + day * _ONE_DAY, time())
-        for number in range(_ONE_DAY // length):
-            reading = midnight + number * length
-            begins_at = reading.replace(tzinfo=zone).astimezone(UTC)
-            if begins_at.astimezone(zone).replace(tzinfo=None) != reading:
-                # The clock never shows this time.
-                continue
-            slot = Slot(begins_at, begins_at + length)
-            if now < slot.begins_at and _is_open_for(slot, hours):
-                yield slot
+    hours: OpeningHours
+    #: The time zone of the wall clock.
+    zone: tzinfo
+    #: The length of a slot.
+    length: timedelta
+    #: Maximum number of clients who may choose one slot.
+    per_slot: int
+    #: The last day, counted from today.
+    days_ahead: int
 
+    def slots(self, now: datetime) -> Iterator[Slot]:
+        """Yield the slots that begin after ``now``, in order."""
+        today = now.astimezone(self.zone).date()
+        #: The queue is open from a slot that was looked at until then; None: for ever.
+        closes: datetime | None = now
+        for day in range(self.days_ahead + 1):
+            midnight = datetime.combine(today + day * _ONE_DAY, time())
+            for number in range(_ONE_DAY // self.length):
+                slot = self._at(midnight + number * self.length)
+                if slot is None or slot.begins_at <= now:
+                    continue
+                if not self.hours.is_open(slot.begins_at):
+                    continue
+                if closes is not None and closes <= slot.begins_at:
+                    closes = self.hours.next_closing(slot.begins_at)
+                if closes is None or slot.ends_at <= closes:
+                    yield slot
 
-def _is_open_for(slot: Slot, hours: OpeningHours) -> bool:
-    if not hours.is_open(slot.begins_at):
-        return False
-    closes = hours.next_closing(slot.begins_at)
-    return closes is None or slot.ends_at <= closes
+    def free(self, now: datetime, chosen: Sequence[datetime]) -> list[Slot]:
+        """Return the slots that fewer clients have chosen than may, in order.
+
+        Args:
+            now: the current time.
+            chosen: the times that clients have chosen, in order.
+        """
+        return [
+            slot
+            for slot in self.slots(now)
+            if bisect_left(chosen, slot.ends_at) - bisect_left(chosen, slot.begins_at)
+            < self.per_slot
+        ]
+
+    def may_begin(self, slot: Slot, now: datetime) -> bool:
+        """Whether a slot is to come, and the queue is open for the whole of it."""
+        if slot.begins_at <= now or not self.hours.is_open(slot.begins_at):
+            return False
+        closes = self.hours.next_closing(slot.begins_at)
+        return closes is None or slot.ends_at <= closes
+
+    def _at(self, reading: datetime) -> Slot | None:
+        """Return the slot that begins when the clock shows ``reading``, if it does."""
+        begins_at = reading.replace(tzinfo=self.zone).astimezone(UTC)
+        if begins_at.astimezone(self.zone).replace(tzinfo=None) != reading:
+            return None
+        return Slot(begins_at, begins_at + self.length)

@@ -190,7 +190,7 @@ class NewTask:
     chosen_at: datetime | None = field(default=None, validator=_aware)
     #: Until when the client must be dialled, so that the chosen time is kept.
     call_by: datetime | None = field(default=None, validator=_aware)
-    #: The slot of the chosen time, which must not be full; None: no limit.
+    #: The slot that a caller chose, which must not be full; None: no limit.
     slot: SlotLimit | None = None
     #: Linkedid of the call that made the request; empty for a task added by hand.
     linkedid: str = ""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -26,6 +25,7 @@ from fastagi.domain.names import folded
 from fastagi.domain.numbers import is_withheld
 from fastagi.domain.offers import Offer, OfferOutcome, Trigger
 from fastagi.domain.reason import Code, Reason
+from fastagi.domain.slots import Slot
 from fastagi.domain.task import CallbackTask
 from fastagi.domain.turns import Turn, parse_priority
 from fastagi.node.call_tracker import client_key
@@ -115,7 +115,7 @@ class AgiScripts:
     async def choose(self, agi: AgiSession) -> None:
         """Ask the caller, then store the request and set the answer."""
         asked = self._asked(agi.request)
-        status = await self._choices.ask(agi, asked, partial(self._answered, asked))
+        status = await self._choices.ask(agi, asked, self._answered)
         self._offers.ended(
             asked.uniqueid,
             OfferOutcome.DECLINED
@@ -148,7 +148,20 @@ class AgiScripts:
             request.uniqueid,
             OfferOutcome.ACCEPTED if is_stored else OfferOutcome.REFUSED,
         )
-        return _dialplan_answer(answer, self._settings().queues.get(request.queue))
+        status, prompt = _dialplan_answer(
+            answer, self._settings().queues.get(request.queue)
+        )
+        if isinstance(answer, Accepted | Repeated) and request.slot is not None:
+            prompt = "&".join(self._at_a_time(request, request.slot))
+        return status, prompt
+
+    def _at_a_time(self, request: CallbackRequest, slot: Slot) -> Words:
+        """Say that the request is accepted, and when the call will be."""
+        zone = self._settings().queues[request.queue].zone
+        moment = language_of(request.language).moment(
+            slot.begins_at.astimezone(zone), self._clock.now().astimezone(zone)
+        )
+        return (Phrase.WILL_CALL_TIME, *moment, Phrase.HANG_UP_NOW)
 
     async def position(self, agi: AgiSession) -> None:
         """Set the position at which a caller who goes back in line belongs."""

@@ -58,7 +58,7 @@ _LOST_AFTER_S: Final = 10.0
 _MAX_LOST: Final = 3
 #: How long a caller may be asked, also after the key (`callback-choose`), in seconds;
 #: then the call must have gone elsewhere.
-_LONGEST_S: Final = 200.0
+_LONGEST_S: Final = 320.0
 #: Maximum number of numbers and calls that are remembered.
 _MAX_REMEMBERED: Final = 10_000
 

@@ -33,6 +33,7 @@ from fastagi.domain.numbers import (
     shown_number,
 )
 from fastagi.domain.reason import Code, Reason, Value, because
+from fastagi.domain.slots import Slot, SlotLimit
 from fastagi.domain.task import CallbackTask, Entered, Kind, NewTask, Status
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
@@ -41,6 +42,11 @@ from fastagi.service.refusals import Refusals
 from fastagi.service.until_stored import until_stored
 from fastagi.store.errors import CommitUnknown, StoreUnavailable
 from fastagi.store.store import Recorded, TaskStore
+
+#: Why a caller can not have the time that was chosen, but perhaps another one.
+TIME_NOT_FREE: Final = frozenset(
+    {Code.SLOT_FULL, Code.SLOT_OVER, Code.CALLED_BY_OTHER_QUEUE}
+)
 
 # -- sources ---------------------------------------------------------------
 
@@ -158,9 +164,11 @@ class CallbackRequest:
     joined_at: datetime | None = None
     #: Asterisk's priority of the client in the queue.
     priority: int = 0
-    #: The time chosen for the call, already judged by the rules of the queue; None: as
-    #: soon as possible.
+    #: The time that an operator chose for the call, already judged by the rules of the
+    #: queue; None: as soon as possible, or ``slot``.
     chosen_at: datetime | None = None
+    #: The slot that the caller chose; the call is promised within it.
+    slot: Slot | None = None
     #: Uniqueid of the caller's channel.
     uniqueid: str = ""
     #: Id by which the store recognises the call.
@@ -323,7 +331,14 @@ class Requests:
             return self.refuse(request, queue.name, refusal.why)
         now = self._clock.now()
         at = now if request.asked_at is None else request.asked_at
-        chosen_at = request.chosen_at
+        slot, chosen_at = request.slot, request.chosen_at
+        call_by = queue.chosen_time.call_by(chosen_at)
+        limit = None
+        if slot is not None:
+            if not queue.slot_rules.may_begin(slot, now):
+                return self.refuse(request, queue.name, because(Code.SLOT_OVER))
+            chosen_at, call_by = slot.begins_at, slot.ends_at
+            limit = SlotLimit(slot, queue.choices.per_slot)
         joined_at = at if request.joined_at is None else request.joined_at
         due_at = at if chosen_at is None else chosen_at
         new = NewTask(
@@ -338,11 +353,14 @@ class Requests:
             due_at=due_at,
             expires_at=queue.expiry_rules.expires_at(source.kind, due_at),
             chosen_at=chosen_at,
-            call_by=queue.chosen_time.call_by(chosen_at),
+            call_by=call_by,
+            slot=limit,
             linkedid=request.linkedid,
             entered=_entered(request, queue, settings.plan, settings.plan.key(number)),
-            why=_story(request, queue.name, source.story),
-            why_again=_story(request, queue.name, source.story_again or source.story),
+            why=_story(request, queue.name, source.story, chosen_at),
+            why_again=_story(
+                request, queue.name, source.story_again or source.story, chosen_at
+            ),
         )
         if source.is_answered and _is_closed_too_long(
             queue, new.due_at, new.expires_at
@@ -439,13 +457,16 @@ class Requests:
     def refuse(self, request: CallbackRequest, queue: str, why: Reason) -> Refused:
         """Refuse a request: log the refusal and store it.
 
+        It is not stored if the caller may choose another time.
+
         Args:
             request: the request.
             queue: name of the queue, as in the settings.
             why: the reason.
         """
         self._log_refusal(request, queue, why)
-        self.store_refusal(request, queue, why)
+        if why.code not in TIME_NOT_FREE:
+            self.store_refusal(request, queue, why)
         return Refused(why)
 
     def _log_refusal(self, request: CallbackRequest, queue: str, why: Reason) -> None:
@@ -469,7 +490,9 @@ class Requests:
             )
 
 
-def _story(request: CallbackRequest, queue: str, code: Code) -> Reason:
+def _story(
+    request: CallbackRequest, queue: str, code: Code, chosen_at: datetime | None
+) -> Reason:
     """Return the reason of the request's event in the task's history."""
     story = request.actor.named_in(Reason(code, request.params))
     if request.entered_by is not None:
@@ -477,7 +500,7 @@ def _story(request: CallbackRequest, queue: str, code: Code) -> Reason:
         story = story.with_params(caller=caller)
     if request.source.story_names_queue:
         story = story.with_params(queue=queue)
-    return story if request.chosen_at is None else waits_for(request.chosen_at, story)
+    return story if chosen_at is None else waits_for(chosen_at, story)
 
 
 def _entered(

@@ -108,8 +108,11 @@ class Language(ABC):
 
     def moment(self, at: datetime, now: datetime) -> Words:
         """Say day and time; both datetimes are in the listener's time zone."""
-        at_time = (sound("at"), *self.clock(at.time()))
-        return (*self.day(at.date(), now.date()), *at_time)
+        return (*self.day(at.date(), now.date()), *self.at(at.time()))
+
+    def at(self, clock: time) -> Words:
+        """Say at which time of the day."""
+        return (sound("at"), *self.clock(clock))
 
     @abstractmethod
     def count(self, number: int, unit: Unit) -> Words:

@@ -41,9 +41,7 @@ class Phrase(StrEnum):
     CONFIRM_PRESS = sound("confirm-press")
     OTHER_NUMBER_PRESS = sound("other-number-press")
     BACK_PRESS = sound("back-press")
-    AGAIN_PRESS = sound("again-press")
     ENTER_NUMBER = sound("enter-number")
-    TRY_AGAIN = sound("try-again")
     WRONG_KEY = sound("wrong-key")
     STILL_IN_LINE = sound("still-in-line")
 
@@ -53,11 +51,15 @@ class Phrase(StrEnum):
     NUMBER_NOT_CALLED = sound("number-not-called")
     NUMBER_TOO_OFTEN = sound("number-too-often")
 
-    # -- when; each time is followed by PRESS and a key
+    # -- when; each day or time is followed by PRESS and a key
     SOON_PRESS = sound("soon-press")
     CHOOSE_TIME_PRESS = sound("choose-time-press")
+    EARLIER_TIMES_PRESS = sound("earlier-times-press")
     MORE_TIMES_PRESS = sound("more-times-press")
+    TIMES_BACK_PRESS = sound("times-back-press")
     PRESS = sound("press")
+    #: The chosen one is not.
+    TIME_NOT_FREE = sound("time-not-free")
     NO_TIME_FREE = sound("no-time-free")
     #: Followed by day and time, then HANG_UP_NOW.
     WILL_CALL_TIME = sound("will-call-time")
@@ -79,6 +81,19 @@ class Phrase(StrEnum):
     PAUSE = sound("pause")
 
 
+#: What a caller may hear who is asked about the time, besides days and times.
+CALLER_TIMES: Final = (
+    Phrase.SOON_PRESS,
+    Phrase.CHOOSE_TIME_PRESS,
+    Phrase.EARLIER_TIMES_PRESS,
+    Phrase.MORE_TIMES_PRESS,
+    Phrase.TIMES_BACK_PRESS,
+    Phrase.PRESS,
+    Phrase.TIME_NOT_FREE,
+    Phrase.NO_TIME_FREE,
+    Phrase.WILL_CALL_TIME,
+    Phrase.HANG_UP_NOW,
+)
 #: What a caller may hear who is asked about the number.
 CALLER_CHOICES: Final = (
     Phrase.WILL_CALL_NUMBER,

@@ -34,6 +34,8 @@ _INSERT_ASKED: Final = insert(schema.asked)
 _CHANGING: Final = (
     "kind",
     "status",
+    "number",
+    "queue",
     "name",
     "language",
     "joined_at",

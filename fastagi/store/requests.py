@@ -71,8 +71,8 @@ def add(
     """Create a task, or renew the open task of the same number.
 
     Refused if the number is blocked, or was called so often that it could not be
-    called again before the task expires; or if the caller entered it and has entered
-    too many.
+    called again before the task expires; if the caller entered it and has entered too
+    many; or if the caller can not have the chosen slot.
 
     Args:
         conn: in a transaction.
@@ -99,12 +99,19 @@ def add(
         return Refused(why)
     if new.slot is not None and is_full(conn, new.queue, number_key, new.slot):
         return Refused(because(Code.SLOT_FULL))
+    row = conn.execute(LOCK_OPEN_BY_KEY, {"number_key": number_key}).first()
+    if (
+        row is not None
+        and new.slot is not None
+        and row.queue != new.queue
+        and row.status == Status.CALLING.value
+    ):
+        return Refused(because(Code.CALLED_BY_OTHER_QUEUE, queue=row.queue))
     again_at = limits.number_free_at(conn, number_key, most_calls, now)
     if again_at is not None and again_at >= new.expires_at:
         return Refused(called_too_often(most_calls, again_at))
     if entered is not None:
         entered_numbers.note(conn, entered, now)
-    row = conn.execute(LOCK_OPEN_BY_KEY, {"number_key": number_key}).first()
     if row is not None:
         task = renew(conn, task_of(row), new, now)
         later_id = None
@@ -214,7 +221,8 @@ def renew(
     """Renew an open task because its client asked again; it keeps its place in line.
 
     If the client has a higher priority now, the task gets it.
-    A new chosen time replaces a former one, and is the task's place from now on. A
+    A new chosen time replaces a former one, and is the task's place from now on. If it
+    is a slot of another queue, that queue calls the client. A
     client who asks to be called as soon as possible joins the line now, instead of at
     the chosen time.
 
@@ -247,7 +255,7 @@ def renew(
 def _times_of_renewed(
     task: CallbackTask, new: NewTask, now: datetime
 ) -> dict[str, Any]:
-    """Return the fields of an open task that say when it is called."""
+    """Return the fields of an open task that say when it is called, and by whom."""
     if new.chosen_at is not None:
         return {
             "joined_at": new.joined_at,
@@ -255,6 +263,7 @@ def _times_of_renewed(
             "expires_at": new.expires_at,
             "chosen_at": new.chosen_at,
             "call_by": new.call_by,
+            **({"queue": new.queue, "number": new.number} if new.slot else {}),
         }
     expires_at = max(task.expires_at, new.expires_at)
     if new.kind is Kind.REQUESTED and task.waits_for_chosen_time(now):

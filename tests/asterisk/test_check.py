@@ -346,8 +346,8 @@ def test_dialplan_that_is_not_reloaded(installation: Installation) -> None:
     ("old", "new", "problem"),
     [
         ("[callback-version]", "[elsewhere]", "is of version none"),
-        ("version,1,NoOp(7)", "version,1,NoOp(0)", "is of version none"),
-        ("version,1,NoOp(7)", "version,1,NoOp(99)", "is of version 99"),
+        ("version,1,NoOp(8)", "version,1,NoOp(0)", "is of version none"),
+        ("version,1,NoOp(8)", "version,1,NoOp(99)", "is of version 99"),
         ("[callback-outcome]", "[elsewhere]", "contexts are missing: callback-outcome"),
     ],
 )

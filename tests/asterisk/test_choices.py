@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import wave
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import pytest
@@ -137,6 +138,47 @@ def test_keys_by_sip_info_count_and_those_before_the_question_do_not(lab: Lab) -
     assert number < log.index("Playing 'callback-queue/number-6.", number)
     assert number < log.index("Playing 'callback-queue/confirm-press.")
     hung_up_by_asterisk(caller, 20)
+
+
+def test_callers_choose_a_time_and_get_different_slots(lab: Lab) -> None:
+    """The first presses keys as RTP events, the second by SIP INFO."""
+    times = {"times": True, "per_slot": 1, "slot_length": "10m", "days_ahead": 2}
+    choices = {"time_keys": "56", "confirm_number": False, "other_number": "never"}
+    service = lab.service(
+        merged(CHOICES, {"defaults": {"choices": {**times, **choices}}})
+    )
+    pause(lab, "support")
+    language = [f"X-Language: {LANGUAGE}"]
+    first = lab.caller("support", number=CLIENT, keys_as_rtp=True, headers=language)
+    joins(lab, CLIENT, 1)
+    first.press("1")
+    said(lab, "choose-time-press")
+    first.press("2")
+    said(lab, "times-back-press")
+    # The second day with free times, which is not today even at midnight.
+    first.press("6")
+    said(lab, "at")
+    first.press("5")
+    requested(service)
+    hung_up_by_asterisk(first, 20)
+    said(lab, "hang-up-now")
+    second = lab.caller(
+        "support",
+        Press("1"),
+        *(Press("2", after_ms=400) for _ in range(5)),
+        *(Press("6", after_ms=400) for _ in range(30)),
+        number=OTHER,
+        headers=language,
+    )
+    requested(service, OTHER)
+    hung_up_by_asterisk(second, 20)
+    told = [
+        datetime.fromisoformat(task["chosen_at"]).astimezone()
+        for task in sorted(service.tasks(), key=lambda task: int(task["id"]))
+    ]
+    # The first slot of that day is taken: the key 6 is the third.
+    assert [f"{at:%H:%M}" for at in told] == ["00:00", "00:20"]
+    assert told[0].date() == told[1].date() > datetime.now().date()
 
 
 def test_caller_is_asked_in_the_language_of_the_channel(lab: Lab) -> None:

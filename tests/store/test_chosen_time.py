@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
+import attrs
 import pytest
 
 from fastagi.domain.limits import CallLimits
@@ -293,6 +294,25 @@ def test_task_of_an_operator_takes_the_slot_too(store: TaskStore) -> None:
     add(store, chosen_task("1", at(4000), kind=Kind.MANUAL))
     with pytest.raises(NotCallable):
         add(store, limited("2"))
+
+
+def test_time_in_another_queue_moves_the_task_there(store: TaskStore) -> None:
+    first = add(store, new_task("1", queue="sales"))
+    task = add(store, attrs.evolve(limited("1"), number="001"))
+    assert (task.id, task.queue, task.number) == (first.id, "support", "001")
+    assert found(store, task.id) == task
+    # It takes the slot of that queue.
+    with pytest.raises(NotCallable, match="others have chosen that time"):
+        add(store, limited("2"))
+
+
+def test_time_can_not_be_chosen_while_another_queue_calls(store: TaskStore) -> None:
+    add(store, new_task("1", queue="sales"))
+    done(store.begin_attempts(["sales"], ["a"], at(1)))
+    with pytest.raises(NotCallable, match="queue sales calls that number"):
+        add(store, limited("1"))
+    task = done(store.open_task("1"))
+    assert task is not None and (task.queue, task.chosen_at) == ("sales", None)
 
 
 def test_callers_who_choose_at_once_never_overfill_a_slot(url: str) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import LimitSettings
+from fastagi.domain.reason import Code
 from fastagi.speech.prompts import Phrase
 from tests.emulator.calls import LiveCall
 from tests.system.harness import NUMBER, TALKS_10S, ServiceTestCase, queue_settings
+from tests.system.test_hours import HoursTestCase, daily
 
 ACCEPTED = "callback-queue/accepted"
 CANNOT_CALL = "callback-queue/cannot-call"
@@ -353,3 +356,210 @@ class OtherNumberTests(ChoicesTestCase):
         )
         self.world.run(LONG_S)
         self.assertIn(Phrase.NUMBER_TOO_OFTEN, call.asked)
+
+
+#: The answers of a caller who chooses the first time of the first day.
+AT_A_TIME = (Phrase.CHOOSE_TIME_PRESS, "2")
+FIRST_DAY = ("callback-queue/today", "1")
+FIRST_TIME = ("callback-queue/at", "1")
+#: The first time again, after all were said.
+LATE = (Phrase.TIMES_BACK_PRESS, "1")
+
+
+def offering_times(
+    queue: str = "support", hours: str = "09:00-11:00", **choices: Any
+) -> QueueSettings:
+    """Return the settings of a queue with slots from 9 to 11, today and tomorrow."""
+    return queue_settings(
+        queue,
+        choices={"times": True, "per_slot": 1, "days_ahead": 1, **choices},
+        opening_hours=daily(hours),
+    )
+
+
+class TimesTests(ChoicesTestCase, HoursTestCase):
+    """Callers who choose when to be called; it is Tuesday, 8:50 in Berlin."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.go_to("2026-11-24 09:00")
+
+    def times(self) -> list[str]:
+        """Return the chosen times of the open tasks."""
+        return [
+            self.local(self.world.since(task.chosen_at))
+            for task in self.world.tasks()
+            if task.is_open and task.chosen_at is not None
+        ]
+
+    def chosen(self, *answers: tuple[str, str], number: str = NUMBER) -> LiveCall:
+        """Have a caller answer; return when the dialogue has ended."""
+        call = self.press(*answers, number=number)
+        self.world.run(LONG_S)
+        return call
+
+    def test_client_is_called_at_the_time_that_was_chosen(self) -> None:
+        self.begin(offering_times())
+        call = self.chosen(AT_A_TIME, FIRST_DAY, ("callback-queue/number-10", "2"))
+        self.assertEqual(
+            call.heard,
+            [
+                "&".join(
+                    f"callback-queue/{word}"
+                    for word in (
+                        *("will-call-time", "today", "at", "number-10", "am"),
+                        "hang-up-now",
+                    )
+                )
+            ],
+        )
+        self.assertTrue(call.gone)
+        self.assertEqual(self.times(), ["2026-11-24 10:00:00"])
+        task = self.world.task()
+        self.assertEqual(task.why.code, Code.WAITS_FOR_CHOSEN_TIME)
+        self.assertIn("pressed the key", task.reason)
+        # The promise is for the slot.
+        assert task.call_by is not None
+        self.assertEqual(
+            self.local(self.world.since(task.call_by)), "2026-11-24 10:30:00"
+        )
+        self.client.always(TALKS_10S)
+        for visit in list(self.support.visits):
+            visit.abandon()
+        self.alice.busy(False)
+        self.go_to("2026-11-24 09:59")
+        self.assertEqual(self.client.rung, [])
+        self.go_to("2026-11-24 10:01")
+        self.assertEqual(len(self.client.rung), 1)
+
+    def test_as_soon_as_possible_is_a_request_as_ever(self) -> None:
+        self.begin(offering_times())
+        call = self.chosen((Phrase.SOON_PRESS, "1"))
+        self.assertEqual(call.heard, [ACCEPTED])
+        self.assertIsNone(self.world.task().chosen_at)
+
+    def test_key_for_a_time_that_was_not_said_yet_chooses_nothing(self) -> None:
+        self.begin(offering_times(hours="09:00-11:00", days_ahead=0))
+        call = self.chosen(AT_A_TIME, ("callback-queue/at", "3"))
+        self.assert_back(call)
+
+    def test_times_are_said_a_few_at_a_time_and_the_caller_goes_to_and_fro(
+        self,
+    ) -> None:
+        self.begin(offering_times(days_ahead=0, time_keys="12", slot_length="10m"))
+        call = self.chosen(
+            AT_A_TIME,
+            (Phrase.MORE_TIMES_PRESS, "8"),
+            (Phrase.MORE_TIMES_PRESS, "8"),
+            (Phrase.EARLIER_TIMES_PRESS, "7"),
+            ("callback-queue/press", "1"),
+        )
+        # 9:10 9:20, 9:30 9:40, 9:50 10:00
+        self.assertEqual(self.times(), ["2026-11-24 09:30:00"])
+        before = call.asked[: call.asked.index(Phrase.EARLIER_TIMES_PRESS)]
+        self.assertEqual(before.count("callback-queue/press"), 6)
+
+    def test_caller_goes_back_from_the_times_to_the_days_and_to_the_question(
+        self,
+    ) -> None:
+        self.begin(offering_times())
+        call = self.chosen(
+            AT_A_TIME,
+            ("callback-queue/tomorrow", "2"),
+            ("callback-queue/at", "9"),
+            ("callback-queue/today", "9"),
+            (Phrase.SOON_PRESS, "1"),
+        )
+        self.assertEqual(call.heard, [ACCEPTED])
+        self.assertEqual(self.times(), [])
+
+    def test_caller_goes_back_to_the_queue(self) -> None:
+        self.begin(offering_times())
+        self.assert_back(self.chosen((Phrase.BACK_PRESS, "3")))
+
+    def test_caller_who_presses_nothing_at_the_times_is_back_in_line(self) -> None:
+        self.begin(offering_times())
+        self.assert_back(self.chosen(AT_A_TIME, FIRST_DAY))
+
+    def test_slot_that_is_taken_is_not_offered(self) -> None:
+        self.begin(offering_times(days_ahead=0))
+        self.chosen(AT_A_TIME, FIRST_TIME, number="0305550001")
+        self.chosen(AT_A_TIME, FIRST_TIME, number="0305550002")
+        self.assertEqual(self.times(), ["2026-11-24 09:30:00", "2026-11-24 10:00:00"])
+
+    def test_slot_that_fills_up_meanwhile_is_told_and_others_are_offered(
+        self,
+    ) -> None:
+        self.begin(offering_times(days_ahead=0))
+        late = self.press(AT_A_TIME, LATE, FIRST_TIME)
+        # The times are being said.
+        self.world.run(4)
+        self.world.ask("tasks.add", queue="support", number=OTHER, at="09:30")
+        self.world.run(LONG_S)
+        self.assertIn(Phrase.TIME_NOT_FREE, late.asked)
+        self.assertEqual(self.times(), ["2026-11-24 09:30:00", "2026-11-24 10:00:00"])
+        # It is no refusal: the caller has another time.
+        self.assertEqual(self.world.ask("numbers.refused")["result"], [])
+
+    def test_time_that_passes_while_the_caller_thinks_is_not_promised(self) -> None:
+        self.go_to("2026-11-24 09:29:38")
+        self.begin(offering_times(days_ahead=0))
+        call = self.chosen(AT_A_TIME, LATE, FIRST_TIME)
+        self.assertIn(Phrase.TIME_NOT_FREE, call.asked)
+        self.assertEqual(self.times(), ["2026-11-24 10:00:00"])
+
+    def test_nothing_is_asked_if_no_time_is_free(self) -> None:
+        self.go_to("2026-11-24 10:40")
+        self.begin(offering_times(days_ahead=0))
+        call = self.chosen()
+        self.assertEqual((call.asked, call.heard), ([], [ACCEPTED]))
+
+    def test_caller_of_a_closed_queue_chooses_a_time(self) -> None:
+        self.go_to("2026-11-24 12:00")
+        self.begin(offering_times())
+        call = self.chosen(AT_A_TIME, FIRST_TIME)
+        self.assertNotIn(Phrase.SOON_PRESS, call.asked)
+        self.assertEqual(self.times(), ["2026-11-25 09:00:00"])
+
+    def test_caller_of_a_closed_queue_without_a_free_time_hears_that(self) -> None:
+        self.go_to("2026-11-24 12:00")
+        self.begin(offering_times(days_ahead=0))
+        call = self.chosen()
+        self.assert_back(call, CLOSED)
+
+    def test_number_is_confirmed_before_the_time(self) -> None:
+        self.begin(offering_times(days_ahead=0, other_number="shown"))
+        call = self.chosen(
+            (Phrase.OTHER_NUMBER_PRESS, "2"),
+            (Phrase.ENTER_NUMBER, f"{OTHER}#"),
+            CONFIRM,
+            AT_A_TIME,
+            FIRST_TIME,
+        )
+        self.assertTrue(call.gone)
+        self.assertEqual(self.world.task().number, OTHER)
+        self.assertEqual(self.times(), ["2026-11-24 09:30:00"])
+
+    def test_client_who_calls_again_chooses_another_time(self) -> None:
+        self.begin(offering_times(days_ahead=0))
+        self.chosen(AT_A_TIME, FIRST_TIME)
+        call = self.chosen(AT_A_TIME, FIRST_TIME)
+        self.assertEqual(self.times(), ["2026-11-24 10:00:00"])
+        self.assertIn("will-call-time", call.heard[0])
+
+    def test_database_that_fails_puts_the_caller_back_in_line(self) -> None:
+        process = self.begin(offering_times())
+        process.database.unavailable = "disk full"
+        call = self.chosen(AT_A_TIME)
+        self.assert_back(call, HOLD_ON)
+        self.assert_warned("which times are free")
+
+    def test_slots_are_those_of_the_clock_on_the_wall_when_clocks_are_set(
+        self,
+    ) -> None:
+        self.go_to("2027-03-27 23:50")
+        self.begin(offering_times(hours="00:00-24:00", slot_length="1h", days_ahead=0))
+        self.go_to("2027-03-28 00:10")
+        # 1:00, 3:00, 4:00
+        self.chosen(AT_A_TIME, ("callback-queue/number-3", "2"))
+        self.assertEqual(self.times(), ["2027-03-28 03:00:00"])

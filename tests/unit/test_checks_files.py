@@ -362,6 +362,25 @@ class TestSounds:
         ):
             assert any(f"/{name}: " in text for text in texts), name
 
+    def test_words_for_times_are_looked_for_in_each_language(
+        self, tmp_path: Path
+    ) -> None:
+        sounds = Path(__file__).parents[2] / "sounds"
+        for language in SHIPPED:
+            shutil.copytree(sounds / language, tmp_path / "sounds" / language)
+        times = {"times": True, "slot_length": "10m"}
+        assert told(self._check(tmp_path, choices=times)) == ["ok"]
+        for missing in ("en/callback-queue/pm", "ru/callback-queue/hours-2"):
+            (tmp_path / f"sounds/{missing}.wav").unlink()
+        faults = sorted(told(self._check(tmp_path, choices=times)))
+        assert len(faults) == 2
+        assert "/en/callback-queue/pm: there is no such sound file for" in faults[0]
+        assert "/ru/callback-queue/hours-2: " in faults[1]
+        # Whole hours need no minutes.
+        (tmp_path / "sounds/ru/callback-queue/minutes.wav").unlink()
+        times["slot_length"] = "1h"
+        assert len(told(self._check(tmp_path, choices=times))) == 2
+
     def test_missing_directory(self, tmp_path: Path) -> None:
         assert only(self._check(tmp_path)) == (
             f"fault: {tmp_path}/sounds: there is no such directory - write the"

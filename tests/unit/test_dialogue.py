@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from fastagi.agi.errors import AgiCommandFailed
 from fastagi.agi.server import FastAgiServer, LongScript, Script
 from fastagi.agi.session import AgiSession
-from fastagi.dialogue.dialogue import Dialogue, DialogueTimedOut, Patience
+from fastagi.dialogue.dialogue import Dialogue, DialogueTimedOut, Option, Patience
 from tests.emulator.agi_client import AsteriskAgi, MemoryCall, MemoryEndpoint
 
 LIMIT_S = 200.0
@@ -118,6 +118,47 @@ class TestAsking(DialogueTestCase):
         asterisk = AsteriskAgi(answers=[("or-two", "1")])
         self.talk(confirm, asterisk)
         self.assertEqual(self.ended, ["1"])
+
+
+async def pick(dialogue: Dialogue) -> str | None:
+    """Offer two times and the way back."""
+    return await dialogue.choose(
+        [Option(("nine", "press-1"), "1"), Option(("ten", "press-2"), "2")],
+        [Option(("back",), "9")],
+        wrong_key=("wrong",),
+    )
+
+
+class TestChoosing(DialogueTestCase):
+    def picked(self, *answers: tuple[str, str], early: str = "") -> object:
+        self.asterisk = AsteriskAgi(early=early, answers=list(answers))
+        self.talk(pick, self.asterisk)
+        (picked,) = self.ended
+        return picked
+
+    def test_key_of_an_option_that_was_said_or_is_being_said(self) -> None:
+        self.assertEqual(self.picked(("nine", "1")), "1")
+        self.assertEqual(self.asterisk.played, ["nine"])
+
+    def test_key_of_an_earlier_option(self) -> None:
+        self.assertEqual(self.picked(("press-2", "1")), "1")
+
+    def test_key_of_an_option_that_was_not_said_yet_chooses_nothing(self) -> None:
+        self.assertEqual(self.picked(("press-1", "2")), None)
+        self.assertEqual(
+            self.asterisk.played, 3 * ["nine", "press-1", "ten", "press-2", "back"]
+        )
+
+    def test_keys_before_the_first_option_choose_nothing(self) -> None:
+        self.assertEqual(self.picked(early="1"), None)
+
+    def test_way_back_counts_at_any_time(self) -> None:
+        self.assertEqual(self.picked(("nine", "9")), "9")
+
+    def test_key_without_a_meaning_is_told_at_the_end(self) -> None:
+        self.assertEqual(self.picked(("back", "7"), ("ten", "2")), "2")
+        # A key is read at the end of a sound file, and one without a meaning is lost.
+        self.assertNotIn("wrong", self.asterisk.played[:2])
 
 
 class TestEntering(DialogueTestCase):

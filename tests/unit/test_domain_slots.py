@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastagi.domain.hours import ALWAYS, CLOSED, DayHours, OpeningHours, Range
-from fastagi.domain.slots import Slot, slots
+from fastagi.domain.slots import Slot, SlotRules
 
 BERLIN = ZoneInfo("Europe/Berlin")
 ZONES = [
@@ -34,6 +34,22 @@ def shown(found: list[Slot], zone: ZoneInfo = BERLIN) -> list[str]:
     return [f"{slot.begins_at.astimezone(zone):%a %H:%M}" for slot in found]
 
 
+def rules(
+    hours: OpeningHours,
+    zone: ZoneInfo = BERLIN,
+    length_min: int = 30,
+    days_ahead: int = 0,
+    per_slot: int = 1,
+) -> SlotRules:
+    return SlotRules(
+        hours=hours,
+        zone=zone,
+        length=length_min * MINUTE,
+        per_slot=per_slot,
+        days_ahead=days_ahead,
+    )
+
+
 def utc(text: str, zone: ZoneInfo = BERLIN) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=zone).astimezone(UTC)
 
@@ -45,14 +61,12 @@ def of(hours: str, now: str, length_min: int = 30, days_ahead: int = 0) -> list[
         begin, end = (60 * int(clock[:2]) + int(clock[3:]) for clock in text.split("-"))
         ranges.append(Range(begin, end))
     week = (DayHours(tuple(ranges)),) * 7
-    found = slots(
-        utc(now),
-        hours=OpeningHours(week=week, zone=BERLIN),
-        zone=BERLIN,
-        length=length_min * MINUTE,
+    chosen = rules(
+        OpeningHours(week=week, zone=BERLIN),
+        length_min=length_min,
         days_ahead=days_ahead,
     )
-    return shown(list(found))
+    return shown(list(chosen.slots(utc(now))))
 
 
 @pytest.mark.parametrize(
@@ -111,19 +125,14 @@ def test_any_slot_is_open_ahead_in_order_and_shown_by_a_clock(
     day = DayHours((Range(begin, begin + lasts),))
     week = tuple(CLOSED if number == closed_day else day for number in range(7))
     hours = OpeningHours(week=week, zone=zone)
-    found = list(
-        slots(
-            now,
-            hours=hours,
-            zone=zone,
-            length=length_min * MINUTE,
-            days_ahead=days_ahead,
-        )
-    )
+    chosen = rules(hours, zone, length_min, days_ahead)
+    found = list(chosen.slots(now))
     today = now.astimezone(zone).date()
     for slot in found:
         local = slot.begins_at.astimezone(zone)
         assert now < slot.begins_at
+        assert chosen.may_begin(slot, now)
+        assert not chosen.may_begin(slot, slot.begins_at)
         assert slot.ends_at - slot.begins_at == length_min * MINUTE
         assert (60 * local.hour + local.minute) % length_min == local.second == 0
         assert 0 <= (local.date() - today).days <= days_ahead
@@ -138,14 +147,24 @@ def test_any_slot_is_open_ahead_in_order_and_shown_by_a_clock(
 
 def test_queue_that_is_always_open_has_slots_all_day() -> None:
     now = utc("2026-11-24 00:00")
-    found = list(
-        slots(now, hours=ALWAYS, zone=BERLIN, length=60 * MINUTE, days_ahead=1)
-    )
+    found = list(rules(ALWAYS, length_min=60, days_ahead=1).slots(now))
     assert len(found) == 47
 
 
-def test_chosen_times_are_counted_in_their_slot() -> None:
+def test_slot_is_free_for_as_many_clients_as_may_choose_it() -> None:
+    begin = utc("2026-11-24 09:00")
+    chosen = [begin - MINUTE, begin, begin + 29 * MINUTE, begin + 30 * MINUTE]
+    now = begin - MINUTE
+    slots = rules(ALWAYS, per_slot=2)
+    assert shown(slots.free(now, chosen))[:2] == ["Tue 09:30", "Tue 10:00"]
+    slots = rules(ALWAYS, per_slot=3)
+    assert shown(slots.free(now, chosen))[:2] == ["Tue 09:00", "Tue 09:30"]
+
+
+def test_slot_ends_with_the_opening_hours_that_have_changed_since() -> None:
     begin = utc("2026-11-24 09:00")
     slot = Slot(begin, begin + 30 * MINUTE)
-    chosen = [begin - MINUTE, begin, begin + 29 * MINUTE, begin + 30 * MINUTE]
-    assert slot.taken(chosen) == 2
+    week = (DayHours((Range(9 * 60, 9 * 60 + 29),)),) * 7
+    hours = OpeningHours(week=week, zone=BERLIN)
+    assert not rules(hours).may_begin(slot, begin - MINUTE)
+    assert rules(ALWAYS).may_begin(slot, begin - MINUTE)
