@@ -98,6 +98,24 @@ class ServiceTestCase(SynchronousTestCase):
         answer = self.world.ask("tasks.add", queue=queue, number=number)
         self.assertTrue(answer["ok"], answer)
 
+    def call(
+        self, number: str = NUMBER, queue: str = "support", **more: Any
+    ) -> LiveCall:
+        """Let somebody call in and wait."""
+        call = self.asterisk.call(queue, number, **more)
+        self.world.settle()
+        return call
+
+    def miss(
+        self, number: str = NUMBER, queue: str = "support", **more: Any
+    ) -> LiveCall:
+        """Let somebody wait for five seconds and hang up."""
+        call = self.call(number, queue, **more)
+        self.world.run(5)
+        call.hang_up()
+        self.world.settle()
+        return call
+
     def request(
         self, number: str = NUMBER, queue: str = "support", priority: str = ""
     ) -> LiveCall:
@@ -105,8 +123,7 @@ class ServiceTestCase(SynchronousTestCase):
 
         This takes the two seconds of the prompt. A free agent's phone rings briefly.
         """
-        call = self.asterisk.call(queue, number, priority=priority)
-        self.world.settle()
+        call = self.call(number, queue, priority=priority)
         call.press()
         self.world.run(2)
         return call

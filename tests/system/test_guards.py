@@ -40,12 +40,6 @@ class GuardsTestCase(ServiceTestCase):
         super().setUp()
         self.alice.busy()
 
-    def call(self, number: str = NUMBER, **more: Any) -> LiveCall:
-        """Let somebody call in and wait."""
-        call = self.asterisk.call("support", number, **more)
-        self.world.settle()
-        return call
-
     def ask_for_callback(self, number: str = NUMBER, **more: Any) -> LiveCall:
         """Let somebody call in, press the key after a second and hear a prompt."""
         call = self.call(number, **more)

@@ -12,7 +12,6 @@ from unittest import mock
 
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import HistorySettings, MissedSettings
-from tests.emulator.calls import LiveCall
 from tests.emulator.scenarios import NO_ANSWER
 from tests.harness.world import START, ServiceProcess
 from tests.system.harness import (
@@ -48,19 +47,6 @@ class HistoryTestCase(ServiceTestCase):
         if not process.stopped:
             process.stop()
             self.world.run_until(lambda: process.stopped)
-
-    def call(self, number: str = NUMBER, **more: Any) -> LiveCall:
-        """Let somebody call in and wait."""
-        call = self.asterisk.call("support", number, **more)
-        self.world.settle()
-        return call
-
-    def miss(self, number: str = NUMBER, **more: Any) -> None:
-        """Let somebody wait for five seconds and hang up."""
-        call = self.call(number, **more)
-        self.world.run(5)
-        call.hang_up()
-        self.world.settle()
 
     def says(self, text: str) -> int:
         """Return how many warnings or errors contain this."""

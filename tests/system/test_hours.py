@@ -8,12 +8,10 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from fastagi.config.queue_layers import QueueSettings
-from tests.emulator.calls import LiveCall
 from tests.emulator.manager import error
 from tests.emulator.scenarios import NO_ANSWER, Answers, Refuses
 from tests.harness.world import START
 from tests.system.harness import (
-    NUMBER,
     TALKS_10S,
     ServiceTestCase,
     queue_settings,
@@ -67,14 +65,6 @@ class HoursTestCase(ServiceTestCase):
     def rung(self) -> list[str]:
         """Return when the client's phone rang."""
         return [self.local(t) for t in self.rung_at(self.client)]
-
-    def miss(self, number: str = NUMBER, queue: str = "support") -> LiveCall:
-        """Let somebody call in and hang up after five seconds."""
-        call = self.asterisk.call(queue, number)
-        self.world.run(5)
-        call.hang_up()
-        self.world.settle()
-        return call
 
     def open_support(self, hours: str = BREAK, **more: Any) -> QueueSettings:
         """Return the settings of a queue with these hours."""

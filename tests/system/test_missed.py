@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from fastagi.config.sections import MissedSettings
 from fastagi.domain.task import Status
-from tests.emulator.calls import LiveCall
 from tests.emulator.manager import Action, Answer, error
 from tests.emulator.scenarios import NO_ANSWER
 from tests.system.harness import (
@@ -26,19 +24,6 @@ class MissedTestCase(ServiceTestCase):
         super().setUp()
         self.bob = self.asterisk.phone(BOB)
         self.alice.busy()
-
-    def call(self, number: str = NUMBER, **more: Any) -> LiveCall:
-        """Let somebody call in and wait."""
-        call = self.asterisk.call("support", number, **more)
-        self.world.settle()
-        return call
-
-    def miss(self, number: str = NUMBER, **more: Any) -> None:
-        """Let somebody wait for five seconds and hang up."""
-        call = self.call(number, **more)
-        self.world.run(5)
-        call.hang_up()
-        self.world.settle()
 
 
 class DetectionTests(MissedTestCase):

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 from fastagi.config.sections import NumberPlanSettings, Settings
-from tests.emulator.calls import LiveCall
 from tests.emulator.scenarios import NO_ANSWER
 from tests.system.harness import (
     ANSWERS,
@@ -38,19 +37,6 @@ class NumberPlanTests(ServiceTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.alice.busy()
-
-    def miss(self, number: str) -> None:
-        """Let somebody wait for five seconds and hang up."""
-        call = self.call(number)
-        self.world.run(5)
-        call.hang_up()
-        self.world.settle()
-
-    def call(self, number: str) -> LiveCall:
-        """Let somebody call in and wait."""
-        call = self.asterisk.call("support", number)
-        self.world.settle()
-        return call
 
     def test_each_form_of_a_number_is_the_same_client(self) -> None:
         self.world.begin(russian())

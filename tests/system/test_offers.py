@@ -46,12 +46,6 @@ class OffersTestCase(ServiceTestCase):
         super().setUp()
         self.alice.busy()
 
-    def call(self, number: str = NUMBER, **more: Any) -> LiveCall:
-        """Somebody calls in and waits."""
-        call = self.asterisk.call("support", number, **more)
-        self.world.settle()
-        return call
-
     def offers(self) -> list[dict[str, Any]]:
         """Return the offers in the database."""
         path = self.world.directory / "callback.db"

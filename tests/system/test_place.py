@@ -70,6 +70,23 @@ class PlaceTestCase(ServiceTestCase):
         return [visit.channel.number for visit in self.support.visits]
 
 
+class TwoAgentsTestCase(PlaceTestCase):
+    """Two agents, who answer after two seconds."""
+
+    members = (ALICE, BOB)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.asterisk.phone(BOB).always(Answers(after_s=2))
+
+    def busy_agents(self, *talks_s: float, **values: Any) -> None:
+        """Start the service; the agents take two callers who talk for so long."""
+        self.begin(with_places(**values))
+        for name, seconds in zip(("first", "second"), talks_s, strict=True):
+            self.live(name, talks_s=seconds)
+            self.world.run(3)
+
+
 class OneAgentTests(PlaceTestCase):
     """One agent, and live callers all the time."""
 
@@ -82,6 +99,14 @@ class OneAgentTests(PlaceTestCase):
         for number in range(6):
             self.live(f"later {number}")
             self.world.run(3)
+
+    def one_in_line(self, talks_s: float, **values: Any) -> None:
+        """The agent talks for so long, and the client is alone in line at 10 s."""
+        self.begin(with_places(**values))
+        self.live("first", talks_s=talks_s)
+        self.client_joins()
+        self.run_to(10)
+        self.assertEqual(self.line(), [NUMBER])
 
     def test_client_is_called_in_the_order_of_joining(self) -> None:
         self.busy_line(with_places())
@@ -231,22 +256,14 @@ class OneAgentTests(PlaceTestCase):
         self.assertEqual(self.client.rung, [])
 
     def test_task_that_is_too_old_leaves_the_line(self) -> None:
-        self.begin(with_places(request_expiry="20s"))
-        self.live("first", talks_s=60)
-        self.client_joins()
-        self.run_to(10)
-        self.assertEqual(self.line(), [NUMBER])
+        self.one_in_line(60, request_expiry="20s")
         self.run_to(30)
         self.assertEqual(self.line(), [])
         self.assert_status("expired")
         self.assertEqual(self.dispositions(), ["WITHDRAWN"])
 
     def test_client_leaves_the_line_when_all_agents_are_paused(self) -> None:
-        self.begin(with_places())
-        self.live("first", talks_s=20)
-        self.client_joins()
-        self.run_to(5)
-        self.assertEqual(self.line(), [NUMBER])
+        self.one_in_line(20)
         self.support.pause(ALICE)
         self.run_to(30)
         self.assertEqual(self.line(), [])
@@ -270,11 +287,8 @@ class OneAgentTests(PlaceTestCase):
         self.assertLess(again.at - busy.at, 20 + 5)
 
     def test_client_leaves_the_line_whose_queue_left_the_settings(self) -> None:
-        process = self.begin(with_places(request_expiry="20s"))
-        self.live("first", talks_s=120)
-        self.client_joins()
-        self.run_to(10)
-        self.assertEqual(self.line(), [NUMBER])
+        self.one_in_line(120, request_expiry="20s")
+        process = self.world.processes[-1]
         process.service.settings.replace(settings(queue_settings("sales")))
         self.run_to(30)
         self.assertEqual(self.line(), [])
@@ -311,10 +325,7 @@ class OneAgentTests(PlaceTestCase):
         self.assert_status("completed")
 
     def test_client_in_line_leaves_it_in_time_after_other_settings(self) -> None:
-        self.begin(with_places(request_expiry="60s"))
-        self.live("first", talks_s=120)
-        self.client_joins()
-        self.run_to(10)
+        self.one_in_line(120, request_expiry="60s")
         self.world.processes[-1].kill()
         self.world.run(1)
         self.begin(queue_settings(request_expiry="60s", fairness=Fairness.LIVE_FIRST))
@@ -437,24 +448,12 @@ class PriorityTests(PlaceTestCase):
         self.assertEqual(self.world.task().priority, 3)
 
 
-class QueueOptionsTests(PlaceTestCase):
+class QueueOptionsTests(TwoAgentsTestCase):
     """Queues that do not take everybody."""
-
-    members = (ALICE, BOB)
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.asterisk.phone(BOB).always(Answers(after_s=2))
-
-    def busy_agents(self, **values: Any) -> None:
-        self.begin(with_places(**values))
-        for name, talks_s in (("first", 20), ("second", 40)):
-            self.live(name, talks_s=talks_s)
-            self.world.run(3)
 
     def test_last_place_is_left_to_a_live_caller(self) -> None:
         self.support.maxlen = 2
-        self.busy_agents()
+        self.busy_agents(20, 40)
         self.live("third")
         self.client_joins()
         self.world.run(1)
@@ -466,7 +465,7 @@ class QueueOptionsTests(PlaceTestCase):
 
     def test_client_who_is_next_may_take_the_last_place(self) -> None:
         self.support.maxlen = 1
-        self.busy_agents()
+        self.busy_agents(20, 40)
         self.client_joins()
         self.assertEqual(self.line(), [NUMBER])
         refused = self.live("third")
@@ -476,7 +475,7 @@ class QueueOptionsTests(PlaceTestCase):
 
     def test_client_is_not_put_in_a_line_that_is_full(self) -> None:
         self.support.maxlen = 1
-        self.busy_agents()
+        self.busy_agents(20, 40)
         self.live("third")
         self.client.always(TALKS_5S)
         self.add()
@@ -487,7 +486,7 @@ class QueueOptionsTests(PlaceTestCase):
 
     def test_client_who_is_not_next_leaves_a_line_that_becomes_full(self) -> None:
         self.support.maxlen = 3
-        self.busy_agents()
+        self.busy_agents(20, 40)
         self.live("third")
         self.client_joins()
         self.assertEqual(self.line()[1:], [NUMBER])
@@ -505,10 +504,7 @@ class QueueOptionsTests(PlaceTestCase):
         self,
     ) -> None:
         self.support.maxlen = 3
-        self.begin(with_places())
-        for name in ("first", "second"):
-            self.live(name, talks_s=20)
-            self.world.run(3)
+        self.busy_agents(20, 20)
         for interface in (ALICE, BOB):
             self.asterisk.phone(interface).always(Answers(after_s=12))
         self.live("third")
@@ -523,7 +519,7 @@ class QueueOptionsTests(PlaceTestCase):
         self.assertLess(self.order().index(NUMBER), self.order().index("fourth"))
 
     def test_queue_that_takes_nobody_is_tried_again_after_the_delay(self) -> None:
-        self.busy_agents(member_retry_delay="30s")
+        self.busy_agents(20, 40, member_retry_delay="30s")
         self.support.turns_away = "JOINEMPTY"
         self.client.always(TALKS_5S)
         self.add()
@@ -538,7 +534,7 @@ class QueueOptionsTests(PlaceTestCase):
 
     def test_reason_comes_after_the_response_to_the_originate(self) -> None:
         self.asterisk.responds_early = True
-        self.busy_agents(member_retry_delay="30s")
+        self.busy_agents(20, 40, member_retry_delay="30s")
         self.support.turns_away = "JOINEMPTY"
         self.add()
         self.world.run(25)
@@ -546,7 +542,7 @@ class QueueOptionsTests(PlaceTestCase):
         self.assertEqual(self.world.task().member_attempts, 0)
 
     def test_queue_that_sends_all_away_counts_as_no_try(self) -> None:
-        self.busy_agents(member_retry_delay="30s")
+        self.busy_agents(20, 40, member_retry_delay="30s")
         self.client_joins()
         self.assertEqual(self.line(), [NUMBER])
         self.support.send_away()
@@ -679,23 +675,14 @@ class RingsInAgainTests(PlaceTestCase):
         self.assertEqual(call.position, len(self.line()))
 
 
-class TwoAgentsTests(PlaceTestCase):
+class TwoAgentsTests(TwoAgentsTestCase):
     """Two agents: up to two clients wait in line."""
-
-    members = (ALICE, BOB)
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.asterisk.phone(BOB).always(Answers(after_s=2))
 
     def test_clients_who_wait_together_are_called_in_the_order_of_joining(
         self,
     ) -> None:
         clients = ["0301111111", "0302222222", "0303333333"]
-        self.begin(with_places())
-        self.live("first", talks_s=30)
-        self.live("second", talks_s=33)
-        self.world.run(3)
+        self.busy_agents(30, 33)
         for number, client in enumerate(clients):
             self.client_joins(client)
             self.live(f"later {number}")
@@ -710,10 +697,7 @@ class TwoAgentsTests(PlaceTestCase):
 
     def test_no_more_clients_wait_in_line_than_there_are_agents(self) -> None:
         clients = [f"03011111{number:02}" for number in range(5)]
-        self.begin(with_places())
-        self.live("first", talks_s=30)
-        self.live("second", talks_s=33)
-        self.world.run(3)
+        self.busy_agents(30, 33)
         for client in clients:
             self.client_joins(client)
         self.assertEqual(self.line(), clients[:2])

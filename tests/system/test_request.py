@@ -23,12 +23,6 @@ class RequestTestCase(ServiceTestCase):
         super().setUp()
         self.alice.busy()
 
-    def call(self, number: str = NUMBER, **more: str) -> LiveCall:
-        """Let somebody call in and wait."""
-        call = self.asterisk.call("support", number, **more)  # type: ignore[arg-type]
-        self.world.settle()
-        return call
-
     def three_in_line(self) -> tuple[LiveCall, LiveCall, LiveCall]:
         """Let three callers join, ten seconds apart; the second is ours."""
         first = self.call("0301111111")
