@@ -35,6 +35,8 @@ CALLER_EXTEN: Final = "s"
 AGENT_CONTEXT: Final = "callback-agent"
 #: Context that keeps Queue() from ringing some members; since version 7.
 SKIP_CONTEXT: Final = "callback-skip"
+#: Context that keeps Queue() from ringing any member but one; since version 8.
+ONLY_CONTEXT: Final = "callback-only"
 #: Context for calls that the client's phone forwards; it ends them.
 NO_FORWARD_CONTEXT: Final = "callback-no-forward"
 #: Context of the hangup handler that reports the outcome of an attempt.
@@ -125,6 +127,7 @@ class Variable(StrEnum):
     AGENT_KEYS = "CALLBACK_AGENT_KEYS"
     AGENT_WAIT = "CALLBACK_AGENT_WAIT"
     SKIP = "CALLBACK_SKIP"
+    ONLY = "CALLBACK_ONLY"
     FORGET = "CALLBACK_FORGET"
     CALLERID_NUM = "CALLBACK_CALLERID_NUM"
     CALLERID_NAME = "CALLBACK_CALLERID_NAME"

@@ -60,6 +60,7 @@ from fastagi.domain.names import folded
 from fastagi.domain.numbers import USUAL_KINDS, DialAs, NumberKind, OtherNumber
 from fastagi.domain.offers import OfferRules
 from fastagi.domain.policy import CarryOver, ExpiryRules
+from fastagi.domain.preferred_agent import PreferredAgentRules
 from fastagi.domain.retry import ResultRule, RetryRules
 from fastagi.domain.slots import SlotRules
 from fastagi.domain.turns import Fairness
@@ -361,6 +362,21 @@ class AgentKeys(Section):
         )
 
 
+class PreferredAgent(Section):
+    """The agent who talked to the client last is asked first, for a while."""
+
+    enabled: Switch = False
+    talked_within: Annotated[timedelta, span("1m", "365d")] = timedelta(days=30)
+    wait: Annotated[timedelta, span("1s", "1d")] = timedelta(minutes=5)
+
+    @property
+    def rules(self) -> PreferredAgentRules | None:
+        """The settings, as the domain takes them; None: no agent is asked first."""
+        if not self.enabled:
+            return None
+        return PreferredAgentRules(talked_within=self.talked_within, wait=self.wait)
+
+
 class QueueLayer(Section):
     """One layer of a queue's settings: ``defaults``, or the queue's own section.
 
@@ -396,6 +412,7 @@ class QueueLayer(Section):
     member_language: Language = ""
     whisper: Whisper = Whisper()
     agent_keys: AgentKeys = AgentKeys()
+    preferred_agent: PreferredAgent = PreferredAgent()
     choices: Choices = Choices()
     sounds: Sounds = Sounds()
     numbers: Numbers = Numbers()

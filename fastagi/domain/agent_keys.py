@@ -15,6 +15,7 @@ from typing import Final
 
 from attrs import frozen
 
+from fastagi.domain.preferred_agent import PreferredAgentRules
 from fastagi.domain.reason import Code
 
 #: A key that no phone has.
@@ -96,7 +97,10 @@ def times_put_off(answers: Iterable[AgentAnswer]) -> int:
 class AgentsToAsk:
     """The agents of one queue, for a decision whether a task may be begun."""
 
-    rules: AgentKeyRules
+    #: What a refusal means; None: agents are not asked for a key.
+    rules: AgentKeyRules | None = None
+    #: Whether the agent who talked to the client last is asked first; None: no.
+    preferred: PreferredAgentRules | None = None
     #: Interfaces that could be rung for one more callback now.
     free: frozenset[str]
     #: Interfaces of those who are logged in and not paused.
@@ -114,6 +118,10 @@ class AgentsToAsk:
         return bool(self.logged_in - refused) and not only_refused_are_free(
             self.free, refused
         )
+
+    def may_ask_only(self, interface: str) -> bool:
+        """Whether an attempt may begin that asks only this agent."""
+        return self.may_ask((self.logged_in | self.free) - {interface})
 
 
 def only_refused_are_free(free: Set[str], refused: Set[str]) -> bool:

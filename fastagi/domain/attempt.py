@@ -318,6 +318,10 @@ class Progress:
         self._quiet.add(interface)
         return news
 
+    def rang_in_vain(self, interface: str) -> bool:
+        """Return whether an agent's phone has rung and does not ring any more."""
+        return interface in self._quiet and interface in self.rung
+
     def unwatched(self, since: float) -> None:
         """Note a gap in the events."""
         self.ringing.clear()

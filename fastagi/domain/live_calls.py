@@ -196,6 +196,13 @@ class LiveCalls:
         for uniqueid in call.channels:
             yield from self._channels[uniqueid].rang
 
+    def client_of(self, uniqueid: str) -> str:
+        """Return the key of the client who calls on a channel, or an empty text."""
+        channel = self._channels.get(uniqueid)
+        if channel is None or self._is_own(uniqueid):
+            return ""
+        return self._caller_of(channel).key
+
     def is_withheld(self, uniqueid: str) -> bool:
         """Return whether a caller is known to have withheld the number."""
         channel = self._channels.get(uniqueid)

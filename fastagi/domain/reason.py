@@ -64,6 +64,12 @@ class Code(StrEnum):
     TALK_BEGINS = "talk_begins"
     REPEAT_TAKEN_BACK = "repeat_taken_back"
 
+    # -- the agent who talked to the client last ---------------------------
+    PREFERRED_AGENT_FIRST = "preferred_agent_first"
+    PREFERRED_AGENT_AWAY = "preferred_agent_away"
+    PREFERRED_AGENT_NOT_FREE = "preferred_agent_not_free"
+    PREFERRED_AGENT_DID_NOT_TAKE = "preferred_agent_did_not_take"
+
     # -- how an attempt ended ----------------------------------------------
     TALKED = "talked"
     TALKED_TOO_SHORT = "talked_too_short"
@@ -104,6 +110,7 @@ class Code(StrEnum):
     AGENT_TAKEN = "agent_taken"
     NO_AGENT_LOGGED_IN = "no_agent_logged_in"
     ONLY_REFUSING_AGENTS_FREE = "only_refusing_agents_free"
+    PREFERRED_AGENT_BUSY = "preferred_agent_busy"
     TASK_TOO_OLD = "task_too_old"
     LINE_FULL = "line_full"
     LINE_NEEDED = "line_needed"
@@ -264,6 +271,22 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.CLIENT_DIALLED: ("dialling {number}",),
     Code.TALK_BEGINS: ("agent and client are talking",),
     Code.REPEAT_TAKEN_BACK: ("asked again, but {cause}",),
+    Code.PREFERRED_AGENT_FIRST: (
+        "for up to {wait_s:g} s only {interface} is asked, who talked to the client"
+        " last",
+    ),
+    Code.PREFERRED_AGENT_AWAY: (
+        "any agent is asked: {interface}, who talked to the client last, is not logged"
+        " in, or is paused",
+    ),
+    Code.PREFERRED_AGENT_NOT_FREE: (
+        "any agent is asked: {interface}, who talked to the client last, was not free"
+        " in time",
+    ),
+    Code.PREFERRED_AGENT_DID_NOT_TAKE: (
+        "any agent is asked: {interface}, who talked to the client last, did not take"
+        " the callback",
+    ),
     Code.TALKED: (f"they talked for {{talk_s:.1f}} s{_UNTIL_END}",),
     Code.TALKED_TOO_SHORT: (
         f"they talked for {{talk_s:.1f}} s{_UNTIL_END}, less than the {{needed_s:g}} s"
@@ -325,6 +348,9 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     ),
     Code.ONLY_REFUSING_AGENTS_FREE: (
         "only agents are free who can not take this callback",
+    ),
+    Code.PREFERRED_AGENT_BUSY: (
+        "other agents than {interface} are free for those behind in line",
     ),
     Code.TASK_TOO_OLD: ("the task is too old",),
     Code.LINE_FULL: ("Asterisk's queue is full (maxlen)",),

@@ -21,7 +21,7 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final, TypeVar
 
@@ -32,6 +32,7 @@ from twisted.logger import Logger
 from fastagi.ami import actions
 from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.events import (
+    AgentConnect,
     BridgeEnter,
     BridgeLeave,
     CoreShowChannel,
@@ -60,6 +61,7 @@ from fastagi.service.missed_calls import request_of
 from fastagi.service.requests import Requests
 from fastagi.service.served import ServedClients
 from fastagi.service.until_stored import until_stored
+from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
 
 #: After Asterisk or the store failed to answer, in seconds.
@@ -189,6 +191,7 @@ class CallTracker:
         yield on(Newchannel, self._new_channel)
         yield on(QueueCallerJoin, self._caller_joined)
         yield on(QueueCallerLeave, self._caller_left)
+        yield on(AgentConnect, self._agent_connect)
         yield on(DialBegin, self._dial_begin)
         yield on(BridgeEnter, self._bridge_enter)
         yield on(BridgeLeave, self._bridge_leave)
@@ -399,6 +402,27 @@ class CallTracker:
         self.calls.left_queue(
             event.uniqueid, event.queue, _place(event), self._clock.epoch_s()
         )
+
+    def _agent_connect(self, event: AgentConnect) -> None:
+        key = self.calls.client_of(event.uniqueid)
+        talked_within = [
+            queue.preferred_agent.talked_within
+            for queue in self._settings().queues.values()
+            if queue.preferred_agent.enabled
+        ]
+        if key and talked_within:
+            self._background.start(
+                "storing who talks to a client",
+                self._store_talk(key, event.interface, max(talked_within)),
+            )
+
+    async def _store_talk(self, key: str, member: str, kept_for: timedelta) -> None:
+        now = self._clock.now()
+        try:
+            await self._store.note_talk(key, member, now, now - kept_for)
+        except StoreUnavailable as error:
+            # Then another agent is asked first, or none.
+            self._log.warn("who talks to a client is not stored: {error}", error=error)
 
     def _dial_begin(self, event: DialBegin) -> None:
         for key in self.calls.dialled(

@@ -53,6 +53,7 @@ from fastagi.domain.attempt import (
 )
 from fastagi.domain.names import folded
 from fastagi.domain.policy import dial_string
+from fastagi.domain.preferred_agent import PreferredAgent
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.ring_time import RingTime
 from fastagi.domain.task import CallbackTask, Kind
@@ -104,6 +105,8 @@ _SENT_AWAY: Final = {
 _MAX_POSITION: Final = 1_000_000
 #: The option of Queue() that keeps it from ringing the agents in CALLBACK_SKIP.
 _SKIP_OPTION: Final = f"b({dialplan.SKIP_CONTEXT}^s^1)"
+#: The option of Queue() with which it rings only the agent in CALLBACK_ONLY.
+_ONLY_OPTION: Final = f"b({dialplan.ONLY_CONTEXT}^s^1)"
 #: The argument of an option of Queue(), in parentheses.
 _OPTION_ARGUMENT: Final = re.compile(r"\([^)]*\)")
 _CALLER_ID: Final = re.compile(r'\s*(?:"(?P<name>[^"]*)"\s*)?<?(?P<num>[^<>"]*)>?\s*')
@@ -134,6 +137,8 @@ class RunningAttempt:
     ring_time: RingTime = field(factory=RingTime)
     #: Interfaces of the agents who are not rung for it. Unknown after a restart.
     skips: frozenset[str] = frozenset()
+    #: The only agent who is rung for it; None: any agent.
+    preferred: PreferredAgent | None = None
     #: How often agents put the task off before.
     times_put_off: int = 0
     #: Whether it has ended; its verdict may not be stored yet.
@@ -158,6 +163,12 @@ class RunningAttempt:
     def target(self) -> str:
         """Name of its target in `LiveQueues`."""
         return target_key(self.settings)
+
+    def may_ring(self, free: frozenset[str]) -> frozenset[str]:
+        """Return which of the free agents may be rung for it."""
+        if self.preferred is not None:
+            return free & {self.preferred.interface}
+        return free - self.skips
 
     @property
     def is_in_line(self) -> bool:
@@ -298,6 +309,7 @@ class Dialer:
         running = self._add(begun, settings)
         running.is_placeholder = position is not None
         running.skips = skips
+        running.preferred = begun.preferred
         running.times_put_off = times_put_off(begun.answers)
         self._background.start("originate", self._originate(running, position))
 
@@ -342,8 +354,18 @@ class Dialer:
                 return running.attempt.member_channel_id
         return ""
 
-    def leave_line(self, running: RunningAttempt, why: Reason) -> None:
-        """Withdraw a placeholder, unless an agent has answered by now."""
+    def asking_one_agent(self) -> list[RunningAttempt]:
+        """Return the attempts for which one agent is asked who has not answered yet."""
+        return [
+            running
+            for running in self.running.values()
+            if running.preferred is not None
+            and not running.closing
+            and not _is_answered(running.progress)
+        ]
+
+    def withdraw_ringing(self, running: RunningAttempt, why: Reason) -> None:
+        """Withdraw an attempt, unless an agent has answered by now."""
         self._withdraw_unless(running, why, _is_answered)
 
     def end_try(self, running: RunningAttempt) -> None:
@@ -352,7 +374,7 @@ class Dialer:
         It counts as a try to reach an agent, as if ``Queue()`` had timed out.
         """
         rung = ", ".join(running.progress.rung)
-        self.leave_line(running, because(Code.NO_AGENT_ANSWERED, rung=rung))
+        self.withdraw_ringing(running, because(Code.NO_AGENT_ANSWERED, rung=rung))
 
     def ring_time_left_s(self, running: RunningAttempt) -> float | None:
         """Return for how many seconds more agents' phones may ring in this try.
@@ -466,6 +488,7 @@ class Dialer:
         running = self._add(begun, settings)
         running.progress = progress
         running.is_placeholder = is_placeholder
+        running.preferred = begun.preferred
         if begun.task.cancel_requested:
             # Asterisk may not have received the hangup yet.
             self._withdraw_unless(running, begun.task.why, _is_talking)
@@ -590,8 +613,12 @@ class Dialer:
                 raise ValueError(f"{name} can not be passed to Asterisk: {value!r}")
         variables[Variable.ALERT] = "&".join(alert)
         # An older dialplan has no context for the option.
+        only = _locations([running.preferred.interface] if running.preferred else [])
         skips = _locations(running.skips) if self._dialplan_has_agent_keys() else []
-        if skips:
+        if only:
+            variables[Variable.QUEUE_OPTIONS] += _ONLY_OPTION
+            variables[f"__{Variable.ONLY}"] = only[0]
+        elif skips:
             variables[Variable.QUEUE_OPTIONS] += _SKIP_OPTION
             variables[f"__{Variable.SKIP}"] = "&".join(skips)
         name = f"{settings.display_prefix}{task.name}"

@@ -22,6 +22,7 @@ _HAS_PLACES: Final = (
     f"DIALPLAN_EXISTS({dialplan.MEMBER_CONTEXT},{dialplan.PLACE_EXTEN},1)"
 )
 _HAS_AGENT_KEYS: Final = f"DIALPLAN_EXISTS({dialplan.AGENT_CONTEXT},s,1)"
+_HAS_ONLY: Final = f"DIALPLAN_EXISTS({dialplan.ONLY_CONTEXT},s,1)"
 _HAS_OFFERS: Final = f"DIALPLAN_EXISTS({dialplan.OFFER_CONTEXT},s,1)"
 
 
@@ -42,6 +43,8 @@ class LoadedDialplan:
         #: Whether it can have agents accept by a key. Yes, until Asterisk says no: an
         #: older dialplan ignores what it is told.
         self.has_agent_keys = True
+        #: Whether it can ring one agent of a queue only, and whether that is needed.
+        self.has_only = False
 
     async def learn(self) -> None:
         """Ask for what any queue needs; without an answer the former one stands."""
@@ -60,6 +63,14 @@ class LoadedDialplan:
                 self.has_offers,
                 "no callback is offered, whatever 'offers' says",
                 "offer a callback",
+            )
+        )
+        self.has_only = any(queue.preferred_agent.enabled for queue in queues) and (
+            await self._has(
+                _HAS_ONLY,
+                self.has_only,
+                "any agent is asked, whatever 'preferred_agent' says",
+                "ring one agent of a queue only",
             )
         )
         if any(queue.agent_keys.enabled for queue in queues):

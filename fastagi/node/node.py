@@ -202,6 +202,7 @@ class Node:
             hold=self.hold,
             may_call=owner.may_call,
             dialplan_has_places=self._dialplan_has_places,
+            dialplan_has_only=lambda: self.dialplan.has_only,
             after_read=self.manager.after_read,
         )
         self.expected_waits = ExpectedWaits(

@@ -26,6 +26,7 @@ from fastagi.domain.agent_keys import (
 )
 from fastagi.domain.capacity import Capacity
 from fastagi.domain.names import folded
+from fastagi.domain.preferred_agent import why_over
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import CallbackTask
 from fastagi.domain.turns import ANY_TURN, Turn, turn_of
@@ -77,6 +78,7 @@ class Scheduler:
         hold: Hold,
         may_call: Callable[[], bool],
         dialplan_has_places: Callable[[], bool | None],
+        dialplan_has_only: Callable[[], bool],
         after_read: Callable[[Callable[[], object]], None],
     ) -> None:
         self._store = store
@@ -97,6 +99,8 @@ class Scheduler:
         #: Whether the dialplan that Asterisk has loaded can put an attempt in line;
         #: None if that is not known yet.
         self._dialplan_has_places = dialplan_has_places
+        #: Whether it can ring one agent of a queue only.
+        self._dialplan_has_only = dialplan_has_only
         #: When the next task is due in queues where live callers go first, in epoch
         #: seconds; None if unknown.
         self._next_due: float | None = None
@@ -258,9 +262,16 @@ class Scheduler:
         for name in queues:
             queue = self._settings().queue(name)
             key, rules = target_key(queue), queue.retry_rules.agent_keys
-            if rules is not None:
+            one_phone = bool(queue.target_extension)
+            preferred = (
+                queue.preferred_agent.rules
+                if self._dialplan_has_only() and not one_phone
+                else None
+            )
+            if rules is not None or preferred is not None:
                 agents[name] = AgentsToAsk(
                     rules=rules,
+                    preferred=preferred,
                     free=free.spare(folded(key))
                     if isinstance(free, Capacity)
                     else free,
@@ -271,6 +282,10 @@ class Scheduler:
 
     def _skips(self, begun: TaskAttempt) -> frozenset[str]:
         """Return the agents who are not rung for an attempt."""
+        if begun.preferred is not None:
+            key = target_key(self._settings().queue(begun.task.queue))
+            logged_in = self._queue_monitor.queues.who_is_logged_in(key)
+            return logged_in - {begun.preferred.interface}
         rules = self._settings().queue(begun.task.queue).retry_rules.agent_keys
         if rules is None:
             return frozenset()
@@ -309,7 +324,7 @@ class Scheduler:
                 chosen_first=chosen_first,
                 agents=agents,
             )
-            self._log_not_begun(due.not_begun)
+            self._log_not_begun(due.not_begun, due.notes)
             if due.held_until is not None:
                 held_until = due.held_until.timestamp()
                 self._held_until = min(held_until, self._held_until or held_until)
@@ -350,23 +365,48 @@ class Scheduler:
         time of a try.
         """
         queues = self._queue_monitor.queues
+        self._give_to_any_agent(now)
         for running in self._dialer.placeholders():
             self._note_place(running)
             target = running.target
             if running.task.expires_at.timestamp() <= now:
-                self._dialer.leave_line(running, because(Code.TASK_TOO_OLD))
+                self._dialer.withdraw_ringing(running, because(Code.TASK_TOO_OLD))
             elif target in queues and not queues.logged_in(target):
-                self._dialer.leave_line(running, because(Code.NO_AGENT_LOGGED_IN))
+                self._dialer.withdraw_ringing(running, because(Code.NO_AGENT_LOGGED_IN))
             elif self._dialer.ring_time_left_s(running) == 0:
                 self._dialer.end_try(running)
-            elif not running.progress.ringing and only_refused_are_free(
-                self._free(target, running.settings.wrapuptime_s, now), running.skips
-            ):
-                self._dialer.leave_line(
-                    running, because(Code.ONLY_REFUSING_AGENTS_FREE)
-                )
+            elif not running.progress.ringing and self._holds_up(running, now):
+                why = because(Code.ONLY_REFUSING_AGENTS_FREE)
+                if running.preferred is not None:
+                    interface = running.preferred.interface
+                    why = because(Code.PREFERRED_AGENT_BUSY, interface=interface)
+                self._dialer.withdraw_ringing(running, why)
         for target in {running.target for running in self._dialer.placeholders()}:
             self._make_room(target)
+
+    def _holds_up(self, running: RunningAttempt, now: float) -> bool:
+        """Whether only agents are free who are not rung for a placeholder."""
+        free = self._free(running.target, running.settings.wrapuptime_s, now)
+        return only_refused_are_free(free, free - running.may_ring(free))
+
+    def _give_to_any_agent(self, now: float) -> None:
+        """Withdraw attempts that do not wait for one agent any more.
+
+        The next attempt of the task, which follows at once, asks any agent.
+        """
+        for running in self._dialer.asking_one_agent():
+            agent = running.preferred
+            if agent is None or running.target not in self._queue_monitor.queues:
+                continue
+            why = why_over(
+                agent,
+                _utc(now),
+                is_logged_in=agent.interface
+                in self._queue_monitor.queues.who_is_logged_in(running.target),
+                was_asked=running.progress.rang_in_vain(agent.interface),
+            )
+            if why is not None and not running.progress.ringing:
+                self._dialer.withdraw_ringing(running, why)
 
     def _make_room(self, target: str) -> None:
         """Withdraw a placeholder if its queue is full, unless its client is next.
@@ -389,7 +429,7 @@ class Scheduler:
         others = [caller.turn for caller in queues.waiting(target)]
         others += [running.task.turn for running in in_line if running is not last]
         if others and min(others) < last.task.turn:
-            self._dialer.leave_line(last, because(Code.LINE_NEEDED))
+            self._dialer.withdraw_ringing(last, because(Code.LINE_NEEDED))
 
     def _free(self, target: str, wrapuptime_s: float, now: float) -> frozenset[str]:
         return frozenset(self._queue_monitor.queues.free(target, wrapuptime_s, now))
@@ -499,8 +539,12 @@ class Scheduler:
         """Return the keys of clients who must not be called now."""
         return {*self._in_a_call(), *self._dialer.busy_keys()}
 
-    def _log_not_begun(self, tasks: list[CallbackTask]) -> None:
-        """Log the tasks that ended or were delayed when they were due."""
+    def _log_not_begun(
+        self, tasks: list[CallbackTask], notes: Mapping[int, Reason]
+    ) -> None:
+        """Log the tasks that ended or were delayed when they were due, and notes."""
+        for task_id, note in notes.items():
+            self._log.info("task {task_id}: {note}", task_id=task_id, note=note)
         for task in tasks:
             self._log.info(
                 "task {task_id}: not called: {reason}",
@@ -509,7 +553,7 @@ class Scheduler:
                 status=task.status.value,
                 reason=task.reason,
             )
-        if tasks:
+        if tasks or notes:
             self._events_stored()
 
     def _update_open_queues(self, now: float) -> None:
@@ -539,9 +583,9 @@ class Scheduler:
             free[key] = queues.free(target.key, target.wrapuptime_s, now)
             for running in self._dialer.waiting_for_member(target.key):
                 claims = key
-                if running.skips:
+                if running.skips or running.preferred:
                     claims = f"{key}, {running.attempt.channel_id}"
-                    free[claims] = free[key] - running.skips
+                    free[claims] = set(running.may_ring(frozenset(free[key])))
                 claimed[claims] = claimed.get(claims, 0) + 1
         return Capacity(free, claimed)
 
@@ -564,6 +608,11 @@ class Scheduler:
             ring_time_left_s = self._dialer.ring_time_left_s(running)
             if ring_time_left_s is not None:
                 moments.append(now + ring_time_left_s)
+        moments += [
+            running.preferred.until.timestamp()
+            for running in self._dialer.asking_one_agent()
+            if running.preferred is not None
+        ]
         return min((m for m in moments if m is not None and m > now), default=None)
 
 

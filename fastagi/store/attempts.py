@@ -25,11 +25,12 @@ from fastagi.domain.attempt import Attempt, Disposition, Verdict
 from fastagi.domain.chosen_time import waits_for
 from fastagi.domain.limits import CallLimits, called_too_often
 from fastagi.domain.numbers import NumberRules, why_not_any_more
+from fastagi.domain.preferred_agent import PreferredAgent
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.retry import Decision, RetryRules, decide
 from fastagi.domain.task import CallbackTask, Move, Status, after
 from fastagi.domain.turns import Turn
-from fastagi.store import guards, later, limits, schema
+from fastagi.store import guards, later, limits, preferred_agents, schema
 from fastagi.store.errors import StaleTask
 from fastagi.store.events import move_task, write_event
 from fastagi.store.later import LaterRequest
@@ -178,6 +179,7 @@ def begin_attempts(
     begun: list[TaskAttempt] = []
     not_begun: list[CallbackTask] = []
     held: dict[int, datetime] = {}
+    notes: dict[int, Reason] = {}
     for channel_id in channel_ids:
         task = _next_to_call(
             conn,
@@ -191,11 +193,12 @@ def begin_attempts(
             agents,
             not_begun,
             held,
+            notes,
         )
         if task is None:
             break
         begun.append(_begin(conn, *task, channel_id, now, node))
-    return BeginResult(begun, not_begun, min(held.values(), default=None))
+    return BeginResult(begun, not_begun, min(held.values(), default=None), notes)
 
 
 def _next_to_call(
@@ -210,10 +213,12 @@ def _next_to_call(
     agents: Mapping[str, AgentsToAsk],
     not_begun: list[CallbackTask],
     held: dict[int, datetime],
-) -> tuple[CallbackTask, tuple[AgentAnswer, ...]] | None:
+    notes: dict[int, Reason],
+) -> tuple[CallbackTask, tuple[AgentAnswer, ...], PreferredAgent | None] | None:
     """Put off due tasks that must not be called; return the first that may, or None.
 
-    Tasks that wait for another agent than those who are free are added to ``held``.
+    Tasks that wait for another agent than those who are free are added to ``held``,
+    what is written about the agent to ask to ``notes``.
     """
     if limits.all_free_at(conn, call_limits, now) is not None:
         return None
@@ -241,12 +246,22 @@ def _next_to_call(
             continue
         asked = agents.get(task.queue)
         if asked is None:
-            return task, ()
-        answers = _answers(conn, task)
-        refused = refused_until(answers, asked.rules, now)
-        if asked.may_ask(refused):
-            return task, answers
-        held[task.id] = min(refused.values())
+            return task, (), None
+        answers = _answers(conn, task) if asked.rules else ()
+        refused = refused_until(answers, asked.rules, now) if asked.rules else {}
+        preferred, note = preferred_agents.decide(
+            conn, task, asked, frozenset(refused), now
+        )
+        if note is not None:
+            notes[task.id] = note
+        if preferred is not None:
+            if asked.may_ask_only(preferred.interface):
+                return task, answers, preferred
+            held[task.id] = preferred.until
+        elif asked.may_ask(refused):
+            return task, answers, None
+        else:
+            held[task.id] = min(refused.values())
     return None
 
 
@@ -289,6 +304,7 @@ def _begin(
     conn: sa.Connection,
     task: CallbackTask,
     answers: tuple[AgentAnswer, ...],
+    preferred: PreferredAgent | None,
     channel_id: str,
     now: datetime,
     node: str,
@@ -298,7 +314,8 @@ def _begin(
     )
     number = task.attempts + task.member_attempts + 1
     why = because(Code.ATTEMPT_BEGINS, number=number, channel_id=channel_id)
-    return evolve(_store_attempt(conn, task, attempt, now, why), answers=answers)
+    stored = _store_attempt(conn, task, attempt, now, why)
+    return evolve(stored, answers=answers, preferred=preferred)
 
 
 def _store_attempt(
@@ -528,7 +545,11 @@ def open_attempts(conn: sa.Connection, node: str) -> list[TaskAttempt]:
     here = select(_attempt).where(text(schema.UNDER_WAY), _attempt.c.node == node)
     rows = conn.execute(here).all()
     return [
-        TaskAttempt(found(conn, row.task_id), attempt_of(row))
+        TaskAttempt(
+            found(conn, row.task_id),
+            attempt_of(row),
+            preferred=preferred_agents.waits_for(conn, row.task_id),
+        )
         for row in sorted(rows, key=lambda row: int(row.id))
     ]
 

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
-from attrs import frozen
+from attrs import field, frozen
 
 from fastagi.domain.agent_keys import AgentAnswer
 from fastagi.domain.attempt import Attempt
 from fastagi.domain.blocked_numbers import BlockedNumber
+from fastagi.domain.preferred_agent import PreferredAgent
 from fastagi.domain.reason import Reason
 from fastagi.domain.task import CallbackTask, Status
 
@@ -42,6 +44,8 @@ class TaskAttempt:
     attempt: Attempt
     #: How agents answered earlier attempts without accepting them, if that was asked.
     answers: tuple[AgentAnswer, ...] = ()
+    #: The only agent who is asked; None: any agent.
+    preferred: PreferredAgent | None = None
 
 
 @frozen
@@ -64,6 +68,8 @@ class BeginResult:
     #: When the first of the tasks may be begun that wait for another agent than those
     #: who are free; None if there is none.
     held_until: datetime | None = None
+    #: What was written to the history of tasks about the agent to ask, by task id.
+    notes: Mapping[int, Reason] = field(factory=dict)
 
 
 @frozen

@@ -327,6 +327,18 @@ measured = Table(
     Column("waited_s", Double, nullable=False),
 )
 
+#: The agent who talked last to a client who had called a queue. Callbacks are in the
+#: table attempt.
+last_talk = Table(
+    "last_talk",
+    metadata,
+    Column("number_key", Text, primary_key=True),
+    #: Interface of the agent.
+    Column("member", Text, nullable=False),
+    Column("at", Double, nullable=False),
+)
+Index(None, last_talk.c.at)
+
 #: Numbers that are never called, whoever requests it.
 blocked = Table(
     "blocked",

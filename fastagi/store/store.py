@@ -41,6 +41,7 @@ from fastagi.store import (
     measured,
     offers,
     positions,
+    preferred_agents,
     queries,
     requests,
     rows,
@@ -646,6 +647,21 @@ class TaskStore:
     async def measured(self) -> dict[str, Measured]:
         """Return what was measured, by the name of the queue in lower case."""
         return await self._database.run("measured", measured.get)
+
+    async def note_talk(
+        self, number_key: str, member: str, now: datetime, since: datetime
+    ) -> None:
+        """Store that an agent talks to a client who called a queue.
+
+        Args:
+            number_key: the client.
+            member: interface of the agent.
+            now: the current time.
+            since: older talks, of any client, are deleted.
+        """
+        await self._run_fenced(
+            "note talk", preferred_agents.note_talk, number_key, member, now, since
+        )
 
     async def set_measured(self, by_queue: Mapping[str, Measured]) -> None:
         """Store what was measured, in place of what was stored for these queues."""

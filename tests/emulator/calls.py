@@ -145,7 +145,7 @@ class Callback:
                 left=self._left_queue,
                 timeout_s=None if in_line else ring_s,
                 position=int(self._variable("CALLBACK_POSITION")) if in_line else None,
-                skips=self._skips(queue),
+                skips=partial(self._skips, queue),
             )
             return
         half.at(half.context, "extension", 2, "Dial", f"{target},{ring_s:.0f}")
@@ -183,7 +183,12 @@ class Callback:
         self._member_leg_failed()
 
     def _skips(self, queue: Queue) -> list[str]:
-        """Return the members that the context callback-skip keeps from ringing."""
+        """Return the members that the contexts callback-skip and callback-only keep
+        from ringing.
+        """
+        if "b(callback-only^s^1)" in self._variable("CALLBACK_QUEUE_OPTIONS"):
+            only = self._variable("CALLBACK_ONLY")
+            return [m.interface for m in queue.members if m.phone.resource != only]
         if "b(callback-skip^s^1)" not in self._variable("CALLBACK_QUEUE_OPTIONS"):
             return []
         skipped = self._variable("CALLBACK_SKIP").split("&")

@@ -198,7 +198,8 @@ class Queue:
                 free = [member for member in self.members if self.can_ring(member)]
                 if len(free) <= ahead:
                     break
-                wanted = [m for m in free if m.interface not in visit.skips]
+                skipped = visit.skips()
+                wanted = [m for m in free if m.interface not in skipped]
                 if wanted:
                     visit.ring(wanted)
                 else:
@@ -223,11 +224,11 @@ class Visit:
         left: Callable[[], object],
         timeout_s: float | None = None,
         position: int | None = None,
-        skips: Collection[str] = (),
+        skips: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self.queue = queue
-        #: Interfaces of the members that may not be rung for it.
-        self.skips = frozenset(skips)
+        #: Returns the interfaces of the members that may not be rung for it.
+        self.skips = skips
         self.channel = channel
         self.over = False
         #: The final QUEUESTATUS.

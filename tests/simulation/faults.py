@@ -23,7 +23,7 @@ from fastagi.domain.live_queues import LiveQueues
 from fastagi.domain.offers import OfferOutcome
 from fastagi.domain.task import CallbackTask, NewTask, Status
 from fastagi.domain.turns import ANY_TURN, Turn
-from fastagi.node import scheduler
+from fastagi.node import dialer, scheduler
 from fastagi.node.agi_scripts import AgiScripts
 from fastagi.node.astdb_requests import AstDbRequests
 from fastagi.node.call_tracker import CallTracker
@@ -35,7 +35,7 @@ from fastagi.service.chosen_times import ChosenTimes
 from fastagi.service.opening_state import OpeningState
 from fastagi.service.promises import Promises
 from fastagi.service.requests import Requests
-from fastagi.store import guards, leases, limits, schema
+from fastagi.store import guards, leases, limits, preferred_agents, schema
 from fastagi.store.errors import StaleTask
 from fastagi.store.later import LaterRequest
 from fastagi.store.store import Recorded, TaskStore
@@ -45,6 +45,7 @@ from tests.simulation.plan import (
     KEYS_FROM,
     OFFERS_FROM,
     PLACES_FROM,
+    PREFERRED_FROM,
     TIMES_FROM,
 )
 from tests.simulation.simulation import Failed, simulate
@@ -187,6 +188,29 @@ def _put_off_for_ever() -> Iterator[None]:
 )
 def _insists() -> Iterator[None]:
     with mock.patch.object(Scheduler, "_skips", lambda self, begun: frozenset()):
+        yield
+
+
+@_fault(
+    "any agent is rung for a callback that waits for one",
+    "only the agent who talked last is rung while a callback waits for him",
+    first_seed=PREFERRED_FROM,
+)
+def _rings_any() -> Iterator[None]:
+    with mock.patch.object(dialer, "_ONLY_OPTION", ""):
+        yield
+
+
+@_fault(
+    "a callback waits for one agent for ever",
+    "a callback waits for one agent no longer than the settings say",
+    first_seed=PREFERRED_FROM,
+)
+def _waits_for_ever() -> Iterator[None]:
+    def never_over(*_: Any, **__: Any) -> None:
+        return None
+
+    with mock.patch.object(preferred_agents, "why_over", never_over):
         yield
 
 

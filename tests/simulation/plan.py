@@ -178,6 +178,11 @@ class Plan:
         return KEYS_FROM <= self.seed < TIMES_FROM
 
     @property
+    def prefers_agents(self) -> bool:
+        """Whether the agent who talked to the client last is asked first."""
+        return self.seed >= PREFERRED_FROM
+
+    @property
     def asks_callers(self) -> bool:
         """Whether callers are asked after the key (``choices``)."""
         return CHOICES_FROM <= self.seed < OFFERS_FROM
@@ -236,6 +241,11 @@ DENIED: Final = "0900123456"
 #: From this seed on, callers who wait are offered a callback; with odd seeds clients
 #: keep their place, too.
 OFFERS_FROM: Final = 50_000_000
+#: From this seed on, the agent who talked to the client last is asked first; with odd
+#: seeds clients keep their place, too.
+PREFERRED_FROM: Final = 70_000_000
+#: For how long a callback waits for that agent.
+PREFERRED_WAIT_S: Final = 60
 #: What a caller does who is asked, one as likely as the other: the keys pressed.
 OFFER_ANSWERS: Final = ("1", "", "5", "")
 
@@ -309,7 +319,7 @@ def plan(seed: int) -> Plan:
         times=(
             _times(dice, queues, clients) if TIMES_FROM <= seed < CHOICES_FROM else ()
         ),
-        offers=_offers(dice) if seed >= OFFERS_FROM else {},
+        offers=_offers(dice) if OFFERS_FROM <= seed < PREFERRED_FROM else {},
     )
     if drawn.asks_callers:
         events = tuple(_with_answers(dice, one, clients) for one in drawn.events)

@@ -23,7 +23,13 @@ from tests.emulator.free_agents import too_many
 from tests.emulator.phones import Channel, Ringing
 from tests.emulator.queues import Visit
 from tests.harness.world import START, World
-from tests.simulation.plan import DENIED, SLACK_S, WITH_CALLBACKS, Plan
+from tests.simulation.plan import (
+    DENIED,
+    PREFERRED_WAIT_S,
+    SLACK_S,
+    WITH_CALLBACKS,
+    Plan,
+)
 
 _PROMISES: Final = frozenset(
     {"callback-queue/accepted", "callback-queue/already-registered"}
@@ -404,16 +410,27 @@ class Rules:
             for at in range(self._rings_seen.get(number, 0), len(rings)):
                 self._check_ring(number, rings[:at], rings[at])
             self._rings_seen[number] = len(rings)
-        if self.plan.asks_for_keys:
+        if self.plan.asks_for_keys or self.plan.prefers_agents:
             for interface, phone in self.world.asterisk.phones.items():
                 for ring in phone.rung[self._agent_rings_seen.get(interface, 0) :]:
                     self._check_agent_ring(interface, ring)
                 self._agent_rings_seen[interface] = len(phone.rung)
 
     def _check_agent_ring(self, interface: str, ring: Ringing) -> None:
-        """An agent who can not take a callback is not rung for it for a while."""
+        """An agent who can not take a callback is not rung for it for a while.
+
+        While a callback waits for one agent, no other is rung for it.
+        """
         attempt = self._attempts.get(ring.by.removesuffix("-2"))
-        if attempt is None or self.clock_steps:
+        if attempt is None:
+            return
+        only, _ = self._waited_for(attempt)
+        if only not in ("", interface):
+            self._break(
+                "only the agent who talked last is rung while a callback waits for him",
+                f"{interface} by {ring.by}, which waits for {only}",
+            )
+        if self.clock_steps:
             return
         for other in self._attempts.values():
             if (
@@ -426,6 +443,34 @@ class Rules:
                     "an agent who can not take a callback is not asked again at once",
                     f"{interface} by {ring.by}, after {other['channel_id']}",
                 )
+
+    def _waited_for(self, attempt: sqlite3.Row) -> tuple[str, float]:
+        """Return the only agent to be rung for an attempt, and since when.
+
+        The agent is empty if any may be rung.
+        """
+        only, since = "", 0.0
+        for event in self._events[attempt["task_id"]]:
+            if event["move"] == "begin" and event["attempt_id"] == attempt["id"]:
+                break
+            if event["reason_code"] == "preferred_agent_first":
+                only = str(json.loads(event["reason_params"])["interface"])
+                since = event["at"]
+            elif (
+                event["reason_code"].startswith("preferred_agent_")
+                and (event["reason_code"] != "preferred_agent_busy")
+            ) or event["move"] == "reopen":
+                only = ""
+        return only, since
+
+    def _check_waits_for_one_agent(self, attempt: sqlite3.Row) -> None:
+        only, since = self._waited_for(attempt)
+        waited_s = attempt["started_at"] - since
+        if only and waited_s > PREFERRED_WAIT_S and not self.clock_steps:
+            self._break(
+                "a callback waits for one agent no longer than the settings say",
+                f"{attempt['channel_id']} for {only}, after {waited_s:.1f} s",
+            )
 
     def _check_accepted(self, number: str, ring: Ringing) -> None:
         """No client is dialled before an agent has pressed the key to accept."""
@@ -551,6 +596,7 @@ class Rules:
         if self._closed_since(task["queue"], self._now) is not None:
             self._break(_CLOSED, f"{base} to {number} begins")
         self._check_attempts_and_delay(task, base)
+        self._check_waits_for_one_agent(attempt)
         self._check_not_too_early(task, attempt, base)
         self._check_guards(task, attempt)
         self._check_not_busy(task, number)

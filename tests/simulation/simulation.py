@@ -38,6 +38,7 @@ from tests.simulation.plan import (
     ACTION_S,
     DENIED,
     OFFER_ANSWERS,
+    PREFERRED_WAIT_S,
     SLACK_S,
     TALK,
     WITH_CALLBACKS,
@@ -236,6 +237,10 @@ class Simulation:
                 member_ring_time="30s",
                 fairness="place" if chosen.keeps_places else "live_first",
                 agent_keys=self._agent_keys(),
+                preferred_agent={
+                    "enabled": chosen.prefers_agents,
+                    "wait": f"{PREFERRED_WAIT_S}s",
+                },
                 choices=self._choices(),
                 numbers={"deny": [DENIED]},
                 offers=dict(chosen.offers),

@@ -18,6 +18,7 @@ from tests.simulation.plan import (
     KEYS_FROM,
     OFFERS_FROM,
     PLACES_FROM,
+    PREFERRED_FROM,
     TIMES_FROM,
 )
 from tests.simulation.simulation import trace
@@ -64,6 +65,12 @@ def test_no_rule_is_broken_where_callers_are_asked(seeds: range) -> None:
 
 @pytest.mark.parametrize("seeds", list(chunks(OFFERS_FROM, 60)), ids=str)
 def test_no_rule_is_broken_where_callbacks_are_offered(seeds: range) -> None:
+    failed = play(seeds)
+    assert failed is None, str(failed)
+
+
+@pytest.mark.parametrize("seeds", list(chunks(PREFERRED_FROM, 40)), ids=str)
+def test_no_rule_is_broken_where_one_agent_is_asked_first(seeds: range) -> None:
     failed = play(seeds)
     assert failed is None, str(failed)
 

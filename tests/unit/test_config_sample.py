@@ -41,6 +41,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "defaults.offers": queue_layers.Offers,
     "defaults.agent_keys": queue_layers.AgentKeys,
     "defaults.whisper": queue_layers.Whisper,
+    "defaults.preferred_agent": queue_layers.PreferredAgent,
     "defaults.retry": queue_layers.Retry,
     **{
         f"defaults.retry.{result}": type(field.default)

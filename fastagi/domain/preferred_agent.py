@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""The agent who talked to a client last is asked first, for a while.
+
+The decision is part of the task's history, so it survives a restart: the event that
+begins the wait (`PREFERRED_AGENT_FIRST`) has the agent and how long the wait is, and
+each other code in :data:`DECIDED` ends it. Pure functions and values; the time is
+always an argument.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from attrs import frozen
+
+from fastagi.domain.reason import Code, Reason, because
+
+#: Codes of the events that decide whether the task waits for one agent.
+DECIDED: Final = frozenset(
+    {
+        Code.PREFERRED_AGENT_FIRST,
+        Code.PREFERRED_AGENT_AWAY,
+        Code.PREFERRED_AGENT_NOT_FREE,
+        Code.PREFERRED_AGENT_DID_NOT_TAKE,
+    }
+)
+
+
+@frozen(kw_only=True)
+class PreferredAgentRules:
+    """Who is asked first, and for how long, from the settings."""
+
+    #: How long ago the talk may have ended.
+    talked_within: timedelta
+    #: Maximum time for which a task that is due waits for this agent.
+    wait: timedelta
+
+
+@frozen
+class PreferredAgent:
+    """The only agent who is asked for a task, until a time."""
+
+    interface: str
+    until: datetime
+
+
+def first(interface: str, rules: PreferredAgentRules) -> Reason:
+    """Return the reason of the event with which the wait for an agent begins."""
+    wait_s = rules.wait.total_seconds()
+    return because(Code.PREFERRED_AGENT_FIRST, interface=interface, wait_s=wait_s)
+
+
+def preferred_agent(why: Reason, at: datetime) -> PreferredAgent | None:
+    """Return the agent for whom a task waits, or has waited.
+
+    Args:
+        why: the reason of the task's last event in :data:`DECIDED`.
+        at: the time of that event.
+
+    Returns:
+        None if the task waits for nobody.
+    """
+    interface, wait_s = why.params.get("interface"), why.params.get("wait_s")
+    if (
+        why.code is not Code.PREFERRED_AGENT_FIRST
+        or not isinstance(interface, str)
+        or not isinstance(wait_s, int | float)
+    ):
+        return None
+    return PreferredAgent(interface, at + timedelta(seconds=wait_s))
+
+
+def why_over(
+    agent: PreferredAgent,
+    now: datetime,
+    *,
+    is_logged_in: bool,
+    was_asked: bool,
+) -> Reason | None:
+    """Return why a task does not wait for an agent any more; None if it does.
+
+    Args:
+        agent: the agent.
+        now: the current time.
+        is_logged_in: whether the agent is logged in and not paused.
+        was_asked: whether the agent's phone rang for the task, and the agent did not
+            accept the callback.
+    """
+    if was_asked:
+        code = Code.PREFERRED_AGENT_DID_NOT_TAKE
+    elif not is_logged_in:
+        code = Code.PREFERRED_AGENT_AWAY
+    elif now >= agent.until:
+        code = Code.PREFERRED_AGENT_NOT_FREE
+    else:
+        return None
+    return because(code, interface=agent.interface)
