@@ -20,11 +20,11 @@ import wave
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 import attrs
 
 from tests.lab import config
+from tests.lab.closing import Starting
 from tests.lab.config import DEFAULT_QUEUES, ManagerUser, Queue
 from tests.lab.errors import DeadlinePassed, LabError
 from tests.lab.ports import PhoneSlot, PortBlock
@@ -68,7 +68,7 @@ class QueueLogRow:
     data: tuple[str, ...]
 
 
-class Asterisk:
+class Asterisk(Starting):
     """A real Asterisk of one major version.
 
     Use as a context manager, or call :meth:`start` and :meth:`close`.
@@ -97,18 +97,6 @@ class Asterisk:
         self._process: LabProcess | None = None
         self._marks: dict[Path, int] = {}
         self._make_directories()
-
-    def __enter__(self) -> Asterisk:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # -- its identity
 

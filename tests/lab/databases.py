@@ -15,15 +15,14 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import sqlalchemy as sa
 
+from tests.lab.closing import Starting
 from tests.lab.errors import DeadlinePassed, LabError
 from tests.lab.ports import HeldPort
 from tests.lab.processes import LabProcess, pauses
@@ -35,7 +34,7 @@ _MAKING_DEADLINE_S = 120.0
 _USER = "callback"
 
 
-class DatabaseServer(ABC):
+class DatabaseServer(Starting):
     """One server on 127.0.0.1.
 
     Use as a context manager, or call :meth:`start` and :meth:`close`.
@@ -62,18 +61,6 @@ class DatabaseServer(ABC):
             os.chown(self.data, NOBODY, NOBODY)
         self._process: LabProcess | None = None
         self._made = False
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # -- start and stop
 

@@ -18,12 +18,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 import attrs
 
 from tests.lab import config
 from tests.lab.asterisk import Asterisk
+from tests.lab.closing import Closing
 from tests.lab.errors import DeadlinePassed, LabError
 from tests.lab.media import Media
 from tests.lab.ports import PhoneSlot
@@ -161,7 +161,7 @@ def _parse_message(raw: bytes, sent: bool, at: datetime.datetime) -> SipMessage:
     )
 
 
-class Phone:
+class Phone(Closing):
     """One SIPp process and its trace."""
 
     def __init__(
@@ -214,17 +214,6 @@ class Phone:
             target=self._read, name=f"trace of {name}", daemon=True
         )
         self._reader.start()
-
-    def __enter__(self) -> Phone:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _read(self) -> None:
         parser = TraceParser()

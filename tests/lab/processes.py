@@ -10,14 +10,17 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from tests.lab.errors import DeadlinePassed, LabError
 from tests.lab.trees import Programs
+
+T = TypeVar("T")
 
 _FIRST_PAUSE_S = 0.002
 _LONGEST_PAUSE_S = 0.02
@@ -51,6 +54,33 @@ def wait_until(condition: Callable[[], object], deadline_s: float, what: str) ->
         if condition():
             return
     raise DeadlinePassed(f"{what} did not happen within {deadline_s} s")
+
+
+def wait_for_matches(
+    changed: threading.Condition,
+    items: Callable[[], Sequence[T]],
+    predicate: Callable[[T], object],
+    deadline_s: float,
+    count: int,
+) -> list[T]:
+    """Wait until so many items match; return all that match, fewer at the deadline.
+
+    Args:
+        changed: guards the items, and is notified when there are more.
+        items: returns them, in order.
+        predicate: whether an item matches.
+        deadline_s: how long to wait, in seconds.
+        count: how many are wanted.
+    """
+    end = time.monotonic() + deadline_s
+    found: list[T] = []
+    looked_at = 0
+    with changed:
+        while True:
+            found += filter(predicate, items()[looked_at:])
+            looked_at = len(items())
+            if len(found) >= count or not changed.wait(end - time.monotonic()):
+                return found
 
 
 class LabProcess:

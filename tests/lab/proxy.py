@@ -13,10 +13,10 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
 
 import attrs
 
+from tests.lab.closing import Closing
 from tests.lab.errors import DeadlinePassed
 
 #: The manager's greeting is one line; every other message ends with an empty line.
@@ -81,7 +81,7 @@ def holds(*texts: str) -> Callable[[bytes], bool]:
     return lambda message: all(text in message for text in wanted)
 
 
-class Proxy:
+class Proxy(Closing):
     """Accepts connections on a port of 127.0.0.1 and connects each to another port."""
 
     def __init__(self, port: int, to_port: int, message: re.Pattern[bytes]) -> None:
@@ -100,17 +100,6 @@ class Proxy:
             target=self._accept, name=f"proxy on port {port}", daemon=True
         )
         self._accepter.start()
-
-    def __enter__(self) -> Proxy:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Break every connection and accept no more."""

@@ -19,14 +19,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import yaml
 
 from tests.lab.asterisk import Asterisk
+from tests.lab.closing import Starting
 from tests.lab.errors import DeadlinePassed, LabError
-from tests.lab.processes import pauses
+from tests.lab.processes import pauses, wait_for_matches
 from tests.lab.program import Program, run_command
 
 _READY_DEADLINE_S = 15.0
@@ -71,7 +71,7 @@ class CommandResult:
             ) from None
 
 
-class Service:
+class Service(Starting):
     """One ``callback-queue run`` beside one Asterisk.
 
     The settings, the database and the socket survive :meth:`kill` and :meth:`start`, as
@@ -95,18 +95,6 @@ class Service:
         self._changed = threading.Condition()
         self._process: Program | None = None
         self._reader: threading.Thread | None = None
-
-    def __enter__(self) -> Service:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # -- settings
 
@@ -270,17 +258,11 @@ class Service:
         Raises:
             DeadlinePassed: it did not come; the text holds the log.
         """
-        end = time.monotonic() + deadline_s
-        found: list[LogLine] = []
-        looked_at = 0
-        with self._changed:
-            while True:
-                found += filter(predicate, self._lines[looked_at:])
-                looked_at = len(self._lines)
-                if len(found) >= count:
-                    return found[count - 1]
-                if not self._changed.wait(end - time.monotonic()):
-                    break
+        found = wait_for_matches(
+            self._changed, lambda: self._lines, predicate, deadline_s, count
+        )
+        if len(found) >= count:
+            return found[count - 1]
         raise DeadlinePassed(
             f"{len(found)} of {count} awaited log lines within {deadline_s} s:\n"
             f"{self.report()}"

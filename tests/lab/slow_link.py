@@ -12,15 +12,15 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
 import attrs
+
+from tests.lab.closing import Closing
 
 _JOIN_S = 5.0
 
 
-class SlowLink:
+class SlowLink(Closing):
     """Accepts connections on a port of 127.0.0.1 and connects each to another port.
 
     Args:
@@ -36,17 +36,6 @@ class SlowLink:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._begin(self._accept)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Break every connection and accept no more."""

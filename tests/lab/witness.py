@@ -20,14 +20,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import attrs
 from asterisk.manager import Event, Manager, ManagerException
 
+from tests.lab.closing import Closing
 from tests.lab.config import WITNESS, ManagerUser
 from tests.lab.errors import DeadlinePassed, LabError
+from tests.lab.processes import wait_for_matches
 
 _LONGEST_REPORT = 40
 #: Time limit for the answer to an action, in seconds.
@@ -128,7 +129,7 @@ class _Manager(Manager):  # type: ignore[misc]
         self._response_queue.put(None)
 
 
-class Witness:
+class Witness(Closing):
     """A logged-in AMI session that stores every event since :meth:`clear`."""
 
     def __init__(self, port: int, user: ManagerUser = WITNESS) -> None:
@@ -140,17 +141,9 @@ class Witness:
         self._numbers = itertools.count(1)
         self._manager: Manager | None = None
 
-    def __enter__(self) -> Witness:
+    def __enter__(self) -> Self:
         self.connect()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def connect(self) -> None:
         """Log in; every event from now on is stored.
@@ -223,17 +216,11 @@ class Witness:
         Raises:
             DeadlinePassed: it did not come; the text holds the latest events.
         """
-        end = time.monotonic() + deadline_s
-        found: list[Seen] = []
-        looked_at = 0
-        with self._changed:
-            while True:
-                found += filter(predicate, self._seen[looked_at:])
-                looked_at = len(self._seen)
-                if len(found) >= count:
-                    return found[count - 1]
-                if not self._changed.wait(end - time.monotonic()):
-                    break
+        found = wait_for_matches(
+            self._changed, lambda: self._seen, predicate, deadline_s, count
+        )
+        if len(found) >= count:
+            return found[count - 1]
         raise DeadlinePassed(
             f"{len(found)} of {count} awaited events came within {deadline_s} s; "
             f"the latest events were:\n{self.report()}"
