@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import wave
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
 import pytest
 
+from tests.asterisk.brief_words import LANGUAGE, record_brief_words, said
 from tests.asterisk.callback import (
     CLIENT,
     QUICK,
@@ -21,12 +21,10 @@ from tests.asterisk.callback import (
 )
 from tests.lab.lab import Lab
 from tests.lab.phones import Caller
-from tests.lab.processes import wait_until
 from tests.lab.scenarios import Press
 from tests.lab.service import Service, merged, says
 
 OTHER: Final = "4930222222"
-LANGUAGE: Final = "brief"
 CHOICES: Final[Mapping[str, Any]] = merged(
     QUICK,
     {"defaults": {"choices": {"confirm_number": True, "other_number": "shown"}}},
@@ -35,27 +33,8 @@ CHOICES: Final[Mapping[str, Any]] = merged(
 
 @pytest.fixture(autouse=True)
 def short_words(lab: Lab) -> None:
-    """Record the prompts with short sounds, which saves minutes."""
-    sounds = lab.asterisk.home / "data/sounds"
-    folder = sounds / LANGUAGE / "callback-queue"
-    if folder.exists():
-        return
-    folder.mkdir(parents=True)
-    for path in (sounds / "en/callback-queue").glob("*.wav"):
-        with wave.open(str(folder / path.name), "wb") as out:
-            out.setnchannels(1)
-            out.setsampwidth(2)
-            out.setframerate(8000)
-            out.writeframes(bytes(2 * 800))
-
-
-def said(lab: Lab, sound: str, count: int = 1) -> None:
-    """Wait until a sound was played this number of times."""
-    wait_until(
-        lambda: lab.asterisk.log.count(f"Playing 'callback-queue/{sound}.") >= count,
-        30,
-        f"{count} times {sound}",
-    )
+    """Play brief sounds in place of the words."""
+    record_brief_words(lab)
 
 
 def caller_is_asked(
