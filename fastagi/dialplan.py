@@ -37,6 +37,8 @@ AGENT_CONTEXT: Final = "callback-agent"
 SKIP_CONTEXT: Final = "callback-skip"
 #: Context that keeps Queue() from ringing any member but one; since version 8.
 ONLY_CONTEXT: Final = "callback-only"
+#: Context in which the client presses a key before being connected; since version 8.
+CONFIRM_CONTEXT: Final = "callback-confirm"
 #: Context for calls that the client's phone forwards; it ends them.
 NO_FORWARD_CONTEXT: Final = "callback-no-forward"
 #: Context of the hangup handler that reports the outcome of an attempt.
@@ -51,6 +53,9 @@ OUTCOME_EVENT: Final = "CallbackOutcome"
 
 #: Name of the user event for a callback in line that its queue sent away.
 LEFT_LINE_EVENT: Final = "CallbackLeftLine"
+
+#: Name of the user event for a client who has pressed the key to be connected.
+CONFIRMED_EVENT: Final = "CallbackConfirmed"
 
 #: AstDB family in which the dialplan stores requests that the service did not answer.
 REQUEST_FAMILY: Final = "callback-request"
@@ -105,6 +110,16 @@ class AgentSaid(StrEnum):
     NOTHING = "NOTHING"
 
 
+class ClientSaid(StrEnum):
+    """Values of CALLBACK_CLIENT_SAID: what came of asking the client for a key."""
+
+    CONFIRMED = "CONFIRMED"
+    #: The key was not pressed.
+    NOTHING = "NOTHING"
+    #: The agent hung up meanwhile.
+    AGENT_GONE = "AGENT_GONE"
+
+
 class Variable(StrEnum):
     """Channel variables; Originate sets those of a callback."""
 
@@ -128,6 +143,11 @@ class Variable(StrEnum):
     AGENT_WAIT = "CALLBACK_AGENT_WAIT"
     SKIP = "CALLBACK_SKIP"
     ONLY = "CALLBACK_ONLY"
+    CLIENT_KEY = "CALLBACK_CLIENT_KEY"
+    CLIENT_PROMPTS = "CALLBACK_CLIENT_PROMPTS"
+    CLIENT_LANGUAGE = "CALLBACK_CLIENT_LANGUAGE"
+    CLIENT_WAIT = "CALLBACK_CLIENT_WAIT"
+    CLIENT_TIMES = "CALLBACK_CLIENT_TIMES"
     FORGET = "CALLBACK_FORGET"
     CALLERID_NUM = "CALLBACK_CALLERID_NUM"
     CALLERID_NAME = "CALLBACK_CALLERID_NAME"

@@ -193,6 +193,7 @@ class UserEvent(AmiEvent):
     answered_ms: str
     queue_status: str
     agent_said: str
+    client_said: str
 
 
 @attrs.frozen(kw_only=True)

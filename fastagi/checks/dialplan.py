@@ -37,6 +37,8 @@ CONTEXTS: Final = (
     dialplan.AGENT_CONTEXT,
     dialplan.SKIP_CONTEXT,
     "callback-answered",
+    dialplan.CONFIRM_CONTEXT,
+    "callback-agent-gone",
     dialplan.NO_FORWARD_CONTEXT,
     dialplan.OUTCOME_CONTEXT,
 )

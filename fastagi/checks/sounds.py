@@ -14,7 +14,7 @@ from fastagi.checks.place import NotVisible, Place
 from fastagi.checks.process import User, asterisk_user
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import Settings
-from fastagi.speech import agent
+from fastagi.speech import agent, client
 from fastagi.speech.choice import all_languages, language_of
 from fastagi.speech.prompts import CALLER_CHOICES, CALLER_TIMES, Phrase, Words
 
@@ -119,6 +119,16 @@ def _prompts(queue: QueueSettings) -> Iterator[tuple[str, str, str]]:
     if queue.offers.enabled and queue.sounds.offer is None:
         for phrase in _OFFER:
             yield "offers", phrase, ""
+    if queue.client_key.enabled:
+        to_client = {
+            name
+            for language in all_languages().values()
+            for asked in (True, False)
+            for name in client.confirm(
+                language, queue.client_key.key, queue.client_key.who, asked=asked
+            )
+        }
+        yield from (("client_key", name, "") for name in sorted(to_client))
     if queue.choices.any:
         yield from (("choices", name, "") for name in CALLER_CHOICES)
     if queue.choices.times:

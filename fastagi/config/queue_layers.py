@@ -307,6 +307,7 @@ class Retry(Section):
     unreachable: Result = Result()
     invalid_number: InvalidNumber = InvalidNumber()
     forwarded: Result = Result()
+    not_confirmed: Result = Result()
     short: Result = Result()
     agent_hung_up: Result = Result()
 
@@ -319,6 +320,7 @@ RESULTS: Mapping[str, Disposition] = {
     "unreachable": Disposition.UNAVAILABLE,
     "invalid_number": Disposition.INVALID_NUMBER,
     "forwarded": Disposition.FORWARDED,
+    "not_confirmed": Disposition.NOT_CONFIRMED,
     "short": Disposition.SHORT,
     "agent_hung_up": Disposition.CANCEL,
 }
@@ -377,6 +379,22 @@ class PreferredAgent(Section):
         return PreferredAgentRules(talked_within=self.talked_within, wait=self.wait)
 
 
+class ClientKey(Section):
+    """A key that the client presses before being connected to the agent.
+
+    Attributes:
+        wait: how long the client may think after the last word.
+        times: how often the words are said, at most.
+        who: a recording that tells who calls; empty: none.
+    """
+
+    enabled: Switch = False
+    key: Key = "1"
+    wait: Annotated[timedelta, span("1s", "1m")] = timedelta(seconds=5)
+    times: Annotated[int, number(1, 5)] = 2
+    who: SoundOrEmpty = ""
+
+
 class QueueLayer(Section):
     """One layer of a queue's settings: ``defaults``, or the queue's own section.
 
@@ -413,6 +431,7 @@ class QueueLayer(Section):
     whisper: Whisper = Whisper()
     agent_keys: AgentKeys = AgentKeys()
     preferred_agent: PreferredAgent = PreferredAgent()
+    client_key: ClientKey = ClientKey()
     choices: Choices = Choices()
     sounds: Sounds = Sounds()
     numbers: Numbers = Numbers()
@@ -624,6 +643,16 @@ def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
     for section, names in _MENUS:
         yield from _double_keys(section, names, values.get(section))
     yield from _broken_slots(values.get("choices"), values.get("request_expiry"))
+    client_key = values.get("client_key")
+    if client_key is not None and client_key.key == "#":
+        yield BrokenRule(
+            ("client_key.key",),
+            Problem(
+                "",
+                "is #, with which Asterisk's Read() ends, so it is not seen as a key",
+                'choose one of 0 to 9 and "*"',
+            ),
+        )
     hours = values.get("opening_hours")
     if hours is not None and hours.in_use and hours.zone is None:
         yield BrokenRule(

@@ -44,7 +44,9 @@ class Disposition(StrEnum):
     INVALID_NUMBER = "INVALID NUMBER"
     #: The client's phone forwards calls; the other destination is not called.
     FORWARDED = "FORWARDED"
-    #: The agent hung up while the client's phone rang.
+    #: Somebody or something answered at the client's number and did not press the key.
+    NOT_CONFIRMED = "NOT CONFIRMED"
+    #: The agent hung up while the client's phone rang, or was asked for the key.
     CANCEL = "CANCEL"
     #: No agent answered, or none accepted the callback: the agent hung up before the
     #: client was dialled, or did not press the key to accept.
@@ -109,6 +111,12 @@ _MAY_HAVE_CAUSE: Final = frozenset(
 
 #: Dispositions of an attempt that the service ended before the client answered.
 _ENDED_BY_SERVICE: Final = frozenset({Disposition.CANCEL, Disposition.WITHDRAWN})
+
+#: The disposition of an attempt whose client answered and was not connected.
+_NOT_CONNECTED: Final = {
+    Code.CLIENT_PRESSED_NO_KEY: Disposition.NOT_CONFIRMED,
+    Code.AGENT_HUNG_UP_ASKING: Disposition.CANCEL,
+}
 
 _CODES: Final = {
     Disposition.BUSY: Code.CLIENT_BUSY,
@@ -225,6 +233,11 @@ class Progress:
     #: Why the agent who answered did not accept the callback; None if it is not known,
     #: or if he did.
     not_accepted: Code | None = None
+    #: Whether the client pressed the key to be connected, as far as it was seen.
+    client_confirmed: bool = False
+    #: Why the client who answered was not connected to the agent; None if it is not
+    #: known, or if they were connected.
+    not_connected: Code | None = None
     #: Whether a phone answered with another destination.
     forwarded: bool = False
     #: Whether Asterisk called that destination, so that not the client answered.
@@ -442,6 +455,14 @@ def judge(progress: Progress, success_duration_s: float) -> Verdict:
             member=progress.member,
             why=_reason(Disposition.FORWARDED, progress),
         )
+    if progress.not_connected is not None:
+        disposition = _NOT_CONNECTED[progress.not_connected]
+        return Verdict(
+            disposition=disposition,
+            talk_s=0.0,
+            member=progress.member,
+            why=_reason(disposition, progress),
+        )
     if (talk_s > 0 or progress.was_bridged) and not unwatched:
         disposition = (
             Disposition.ANSWERED if talk_s >= success_duration_s else Disposition.SHORT
@@ -531,6 +552,8 @@ def _disposition_of_dial(dialstatus: str, progress: Progress) -> Disposition:
 def _reason(disposition: Disposition, progress: Progress) -> Reason:
     if progress.withdrawn and disposition in _ENDED_BY_SERVICE:
         return progress.withdrawn
+    if progress.not_connected is not None:
+        return because(progress.not_connected)
     if disposition is Disposition.NOT_PLACED and progress.refused:
         return because(Code.NOT_PLACED, cause=progress.refused)
     if disposition is Disposition.SHORT:

@@ -61,6 +61,7 @@ class Code(StrEnum):
     AGENT_DID_NOT_ANSWER = "agent_did_not_answer"
     AGENT_ANSWERED = "agent_answered"
     CLIENT_DIALLED = "client_dialled"
+    CLIENT_CONFIRMED = "client_confirmed"
     TALK_BEGINS = "talk_begins"
     REPEAT_TAKEN_BACK = "repeat_taken_back"
 
@@ -80,6 +81,7 @@ class Code(StrEnum):
     CLIENT_CONGESTION = "client_congestion"
     CLIENT_UNAVAILABLE = "client_unavailable"
     CLIENT_FORWARDS = "client_forwards"
+    CLIENT_PRESSED_NO_KEY = "client_pressed_no_key"
     NO_SUCH_NUMBER = "no_such_number"
     NO_ROUTE = "no_route"
     PHONE_DID_NOT_RESPOND = "phone_did_not_respond"
@@ -90,6 +92,7 @@ class Code(StrEnum):
     NUMBER_INCOMPLETE = "number_incomplete"
     NETWORK_CONGESTED = "network_congested"
     AGENT_HUNG_UP_RINGING = "agent_hung_up_ringing"
+    AGENT_HUNG_UP_ASKING = "agent_hung_up_asking"
     AGENT_HUNG_UP_BEFORE_DIALLING = "agent_hung_up_before_dialling"
     AGENT_LATER = "agent_later"
     AGENT_CANNOT = "agent_cannot"
@@ -269,6 +272,7 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.AGENT_DID_NOT_ANSWER: ("{interface} did not answer",),
     Code.AGENT_ANSWERED: ("{interface} answered",),
     Code.CLIENT_DIALLED: ("dialling {number}",),
+    Code.CLIENT_CONFIRMED: ("the client pressed the key and is connected",),
     Code.TALK_BEGINS: ("agent and client are talking",),
     Code.REPEAT_TAKEN_BACK: ("asked again, but {cause}",),
     Code.PREFERRED_AGENT_FIRST: (
@@ -305,6 +309,10 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.CLIENT_FORWARDS: (
         f"the client's phone forwards calls; callbacks are not forwarded{_SOURCE}",
     ),
+    Code.CLIENT_PRESSED_NO_KEY: (
+        "somebody, or a mailbox, answered at the client's number and did not press the"
+        " key",
+    ),
     Code.NO_SUCH_NUMBER: (f"there is no such number{_SOURCE}",),
     Code.NO_ROUTE: (f"there is no route to the client's number{_SOURCE}",),
     Code.PHONE_DID_NOT_RESPOND: (f"the client's phone did not respond{_SOURCE}",),
@@ -317,6 +325,9 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     ),
     Code.NETWORK_CONGESTED: (f"the network is congested{_SOURCE}",),
     Code.AGENT_HUNG_UP_RINGING: ("the agent hung up while the client's phone rang",),
+    Code.AGENT_HUNG_UP_ASKING: (
+        "the agent hung up while the client was asked for the key",
+    ),
     Code.AGENT_HUNG_UP_BEFORE_DIALLING: (
         "the agent hung up before the client was dialled",
     ),

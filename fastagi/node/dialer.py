@@ -66,8 +66,9 @@ from fastagi.runtime.clock import Clock
 from fastagi.runtime.listeners import Listeners
 from fastagi.runtime.waiters import Waiters, release
 from fastagi.service.until_stored import until_stored
-from fastagi.speech import agent
+from fastagi.speech import agent, client
 from fastagi.speech.choice import language_of
+from fastagi.speech.prompts import Words
 from fastagi.store.errors import NoSuchTask, StaleTask, StoreUnavailable
 from fastagi.store.store import TaskAttempt, TaskStore
 
@@ -109,6 +110,8 @@ _SKIP_OPTION: Final = f"b({dialplan.SKIP_CONTEXT}^s^1)"
 _ONLY_OPTION: Final = f"b({dialplan.ONLY_CONTEXT}^s^1)"
 #: The argument of an option of Queue(), in parentheses.
 _OPTION_ARGUMENT: Final = re.compile(r"\([^)]*\)")
+#: A language as Asterisk names it.
+_LANGUAGE: Final = re.compile(r"[A-Za-z0-9_-]{1,39}")
 _CALLER_ID: Final = re.compile(r'\s*(?:"(?P<name>[^"]*)"\s*)?<?(?P<num>[^<>"]*)>?\s*')
 #: The dial string of a forwarded call that the dialplan refuses.
 _REFUSED_FORWARD: Final = re.compile(rf"[^/@]+@{dialplan.NO_FORWARD_CONTEXT}")
@@ -192,6 +195,7 @@ class Dialer:
         background: Background,
         hold: Hold,
         dialplan_has_agent_keys: Callable[[], bool],
+        dialplan_has_client_key: Callable[[], bool],
     ) -> None:
         self.running: dict[str, RunningAttempt] = {}
         self._manager = manager
@@ -201,6 +205,8 @@ class Dialer:
         self._hold = hold
         #: Whether the dialplan that Asterisk has loaded can ask agents for a key.
         self._dialplan_has_agent_keys = dialplan_has_agent_keys
+        #: The same for a key of the client.
+        self._dialplan_has_client_key = dialplan_has_client_key
         #: Channel ids of ended attempts whose outcome AstDB still has to delete.
         self._kept_in_astdb: deque[str] = deque(maxlen=1000)
         #: Verdicts on the latest attempts, by channel id.
@@ -428,6 +434,15 @@ class Dialer:
                 await self._manager.send(
                     actions.hangup(running.attempt.caller_channel_id)
                 )
+                if (
+                    self._is_asked(running)
+                    and running.progress.caller_dialled_at is not None
+                ):
+                    # Dial() does not look at its own channel while the client is asked
+                    # for the key. The end of this half ends that.
+                    await self._manager.send(
+                        actions.hangup(running.attempt.member_channel_id)
+                    )
                 return
             except NotConnected as error:
                 running.to_end[too_late] = why
@@ -598,6 +613,7 @@ class Dialer:
             Variable.CALLERID_NUM: caller_num,
             Variable.FORGET: forget,
             **self._keys(running),
+            **self._client_key(running),
         }
         exten, timeout_s = dialplan.QUEUE_EXTEN, settings.member_ring_time_s
         if settings.target_extension:
@@ -608,10 +624,16 @@ class Dialer:
             variables[Variable.PRIORITY] = str(task.priority)
             variables[Variable.QUEUE_OPTIONS] = _without_music(settings.queue_options)
         alert = self._alert(running)
-        for name, value in [*variables.items(), *((Variable.ALERT, a) for a in alert)]:
+        to_client = self._words_to_client(running)
+        values = [*variables.items()]
+        values += ((Variable.ALERT, sound) for sound in alert)
+        values += ((Variable.CLIENT_PROMPTS, sound) for sound in to_client)
+        for name, value in values:
             if _UNSAFE_VALUE.search(value):
                 raise ValueError(f"{name} can not be passed to Asterisk: {value!r}")
         variables[Variable.ALERT] = "&".join(alert)
+        if to_client:
+            variables[f"_{Variable.CLIENT_PROMPTS}"] = "&".join(to_client)
         # An older dialplan has no context for the option.
         only = _locations([running.preferred.interface] if running.preferred else [])
         skips = _locations(running.skips) if self._dialplan_has_agent_keys() else []
@@ -656,6 +678,48 @@ class Dialer:
             Variable.AGENT_KEYS: meanings,
             Variable.AGENT_WAIT: f"{keys.wait.total_seconds():g}",
         }
+
+    def _asks_client(self, running: RunningAttempt) -> bool:
+        """Whether the client is to press a key before being connected."""
+        return running.settings.client_key.enabled and self._dialplan_has_client_key()
+
+    def _is_asked(self, running: RunningAttempt) -> bool:
+        """Whether the client still has to press the key."""
+        progress = running.progress
+        return (
+            self._asks_client(running)
+            and not progress.client_confirmed
+            and not progress.was_bridged
+        )
+
+    def _client_key(self, running: RunningAttempt) -> dict[str, str]:
+        """Return the variables that make the client press a key, if that is wanted.
+
+        The client's channel inherits them.
+        """
+        if not self._asks_client(running):
+            return {}
+        rules, language = running.settings.client_key, running.task.language
+        return {
+            f"_{Variable.CLIENT_KEY}": rules.key,
+            f"_{Variable.CLIENT_WAIT}": f"{rules.wait.total_seconds():g}",
+            f"_{Variable.CLIENT_TIMES}": str(rules.times),
+            f"_{Variable.CLIENT_LANGUAGE}": (
+                language if _LANGUAGE.fullmatch(language) else ""
+            ),
+        }
+
+    def _words_to_client(self, running: RunningAttempt) -> Words:
+        """Return the sound files that the client hears before pressing a key."""
+        if not self._asks_client(running):
+            return ()
+        rules, task = running.settings.client_key, running.task
+        return client.confirm(
+            language_of(task.language),
+            rules.key,
+            rules.who,
+            asked=task.kind is Kind.REQUESTED,
+        )
 
     def _alert(self, running: RunningAttempt) -> list[str]:
         """Return the sound files that the agent hears before the client is dialled."""
@@ -775,9 +839,12 @@ class Dialer:
                 running.answered_at = running.answered_at or self._clock.now()
 
     def _bridge_enter(self, event: BridgeEnter) -> None:
-        if (running := self._leg(event.uniqueid, "-1")) and running.progress.bridged(
-            self._clock.steady()
-        ):
+        running = self._leg(event.uniqueid, "-1")
+        if running is None or self._is_asked(running):
+            # If the client hangs up while being asked, Dial() enters a bridge for a
+            # moment.
+            return
+        if running.progress.bridged(self._clock.steady()):
             running.answered_at = running.answered_at or self._clock.now()
             self._note_step(
                 running,
@@ -797,6 +864,13 @@ class Dialer:
             self._take_outcome(running, Outcome.said(event))
         elif event.user_event == dialplan.LEFT_LINE_EVENT:
             self._sent_away(running, event.queue_status)
+        elif event.user_event == dialplan.CONFIRMED_EVENT:
+            self._client_confirmed(running)
+
+    def _client_confirmed(self, running: RunningAttempt) -> None:
+        if not running.progress.client_confirmed:
+            running.progress.client_confirmed = True
+            self._note_step(running, because(Code.CLIENT_CONFIRMED))
 
     def _sent_away(self, running: RunningAttempt, queue_status: str) -> None:
         """Withdraw a placeholder that its queue did not take, or sent away."""

@@ -13,7 +13,7 @@ from typing import Final
 from attrs import frozen
 
 from fastagi.ami.events import UserEvent
-from fastagi.dialplan import AgentSaid
+from fastagi.dialplan import AgentSaid, ClientSaid
 from fastagi.domain.attempt import Progress
 from fastagi.domain.reason import Code
 
@@ -22,6 +22,11 @@ _NOT_ACCEPTED: Final = {
     AgentSaid.LATER.value: Code.AGENT_LATER,
     AgentSaid.CANNOT.value: Code.AGENT_CANNOT,
     AgentSaid.NOTHING.value: Code.AGENT_PRESSED_NO_KEY,
+}
+#: Why a client who answered was not connected, by what came of asking for a key.
+_NOT_CONNECTED: Final = {
+    ClientSaid.NOTHING.value: Code.CLIENT_PRESSED_NO_KEY,
+    ClientSaid.AGENT_GONE.value: Code.AGENT_HUNG_UP_ASKING,
 }
 #: Number of digits from which a number is malformed.
 _TOO_LONG: Final = 12
@@ -49,6 +54,8 @@ class Outcome:
     answered_at: float = 0.0
     #: What the agent said by a key; empty if no key was asked for.
     agent_said: str = ""
+    #: What came of asking the client for a key; empty if no key was asked for.
+    client_said: str = ""
 
     @classmethod
     def said(cls, event: UserEvent) -> Outcome:
@@ -62,12 +69,13 @@ class Outcome:
             event.forwarded,
             event.answered_ms,
             event.agent_said,
+            event.client_said,
         )
 
     @classmethod
     def kept(cls, value: str) -> Outcome:
         """Return the outcome in an AstDB entry; older dialplans write fewer fields."""
-        return cls._read(*(value.split(":") + [""] * 7)[:8])
+        return cls._read(*(value.split(":") + [""] * 8)[:9])
 
     @classmethod
     def _read(
@@ -80,6 +88,7 @@ class Outcome:
         forwarded: str,
         answered_ms: str,
         agent_said: str,
+        client_said: str,
     ) -> Outcome:
         return cls(
             dialstatus=dialstatus,
@@ -90,6 +99,7 @@ class Outcome:
             forwarded=forwarded == "1",
             answered_at=_number(answered_ms, _TOO_LATE) / 1000,
             agent_said=agent_said,
+            client_said=client_said,
         )
 
     def tell(self, progress: Progress, at: float) -> None:
@@ -98,6 +108,8 @@ class Outcome:
             progress.forwarded = True
         if self.agent_said in _NOT_ACCEPTED:
             progress.not_accepted = _NOT_ACCEPTED[self.agent_said]
+        if self.client_said in _NOT_CONNECTED:
+            progress.not_connected = _NOT_CONNECTED[self.client_said]
         progress.caller_reported(
             self.dialstatus,
             self.talk_s,

@@ -23,6 +23,7 @@ _HAS_PLACES: Final = (
 )
 _HAS_AGENT_KEYS: Final = f"DIALPLAN_EXISTS({dialplan.AGENT_CONTEXT},s,1)"
 _HAS_ONLY: Final = f"DIALPLAN_EXISTS({dialplan.ONLY_CONTEXT},s,1)"
+_HAS_CLIENT_KEY: Final = f"DIALPLAN_EXISTS({dialplan.CONFIRM_CONTEXT},s,1)"
 _HAS_OFFERS: Final = f"DIALPLAN_EXISTS({dialplan.OFFER_CONTEXT},s,1)"
 
 
@@ -45,6 +46,8 @@ class LoadedDialplan:
         self.has_agent_keys = True
         #: Whether it can ring one agent of a queue only, and whether that is needed.
         self.has_only = False
+        #: The same for a key of the client.
+        self.has_client_key = True
 
     async def learn(self) -> None:
         """Ask for what any queue needs; without an answer the former one stands."""
@@ -80,6 +83,13 @@ class LoadedDialplan:
                 "clients are called without a key of the agent, whatever 'agent_keys'"
                 " says",
                 "ask agents for a key",
+            )
+        if any(queue.client_key.enabled for queue in queues):
+            self.has_client_key = await self._has(
+                _HAS_CLIENT_KEY,
+                self.has_client_key,
+                "clients are connected without a key, whatever 'client_key' says",
+                "ask clients for a key",
             )
 
     async def _has(self, what: str, before: bool, instead: str, ability: str) -> bool:

@@ -131,6 +131,7 @@ class Node:
             background=background,
             hold=self.hold,
             dialplan_has_agent_keys=lambda: self.dialplan.has_agent_keys,
+            dialplan_has_client_key=lambda: self.dialplan.has_client_key,
         )
         self.queue_log_sink = QueueLogSink(
             manager=self.manager,

@@ -65,6 +65,11 @@ class Phrase(StrEnum):
     WILL_CALL_TIME = sound("will-call-time")
     HANG_UP_NOW = sound("hang-up-now")
 
+    # -- to the client who answers a callback; CONNECT_PRESS is followed by a key
+    YOU_ASKED = sound("you-asked")
+    WE_CALL_BACK = sound("we-call-back")
+    CONNECT_PRESS = sound("connect-press")
+
     # -- to the agent
     #: These two are followed by how long ago.
     CLIENT_ASKED = sound("client-asked")

@@ -72,6 +72,10 @@ class Callback:
         self._ended = False
         #: The agent's answer by a key.
         self.agent_said = ""
+        #: What came of asking the client for a key.
+        self.client_said = ""
+        #: Whether the client is being asked.
+        self._is_asking = False
         #: Whether the agent has transferred the client to another queue.
         self.transferred = False
         resource = action.get("Channel").removeprefix("Local/")
@@ -97,6 +101,7 @@ class Callback:
         for half in (self.caller_half, self.member_half):
             half.number, half.caller = number, name
         self.caller_half.hung_up = self._withdrawn
+        self.member_half.hung_up = self._member_half_hung_up
         self.caller_half.application = "AppDial2"
         self.caller_half.data = "(Outgoing Line)"
         pbx.tell(
@@ -109,8 +114,8 @@ class Callback:
         self._run_member_leg()
 
     def _variable(self, name: str) -> str:
-        value = self._variables.get(name)
-        return self._variables.get(f"__{name}", "") if value is None else value
+        names = (name, f"_{name}", f"__{name}")
+        return next((self._variables[n] for n in names if n in self._variables), "")
 
     # -- the agent's leg ---------------------------------------------------
 
@@ -339,6 +344,72 @@ class Callback:
 
     def _client_answers(self, ring: Ring) -> None:
         self._stop_timers()
+        if self._variable("CALLBACK_CLIENT_KEY"):
+            self._ask_client(ring)
+        else:
+            self._connect_client(ring)
+
+    def _ask_client(self, ring: Ring) -> None:
+        """What the context callback-confirm does."""
+        self._is_asking = True
+        self.client_said = "NOTHING"
+        ring.fact.asked_at, ring.fact.answered_at = ring.fact.answered_at, None
+        ring.channel.hung_up = self._asked_client_hangs_up
+        behaviour = ring.behaviour
+        assert isinstance(behaviour, Answers)
+        times = int(self._variable("CALLBACK_CLIENT_TIMES"))
+        wait_s = self._pbx.prompt_s + float(self._variable("CALLBACK_CLIENT_WAIT"))
+        self._later(times * wait_s, self._no_key_of_client)
+        if behaviour.key == self._variable("CALLBACK_CLIENT_KEY"):
+            self._later(behaviour.key_after_s, lambda: self._client_confirms(ring))
+
+    def _client_confirms(self, ring: Ring) -> None:
+        self._stop_timers()
+        self._is_asking = False
+        self.client_said = "CONFIRMED"
+        self._pbx.tell(
+            "UserEvent",
+            "user",
+            *ring.channel.headers(),
+            ("UserEvent", "CallbackConfirmed"),
+            ("CallbackID", self._variable("CALLBACK_ID")),
+        )
+        ring.fact.answered_at = self._pbx.now
+        self._connect_client(ring)
+
+    def _no_key_of_client(self) -> None:
+        assert self._client is not None
+        self._is_asking = False
+        self._pbx.dial_end(self.caller_half, self._client.channel, "CONTINUE")
+        self._client.end(NORMAL)
+        self._client_leg_over("ANSWER", NORMAL)
+
+    def _asked_client_hangs_up(self) -> None:
+        """Dial() enters a bridge for a moment, as if they talked."""
+        assert self._client is not None
+        self._is_asking = False
+        self._pbx.dial_end(self.caller_half, self._client.channel, "ANSWER")
+        self._pbx.bridge(self._client.channel, self.caller_half)
+        self._pbx.unbridge(self._client.channel, self.caller_half)
+        self._client.end(NORMAL)
+        self._client_leg_over("ANSWER", NORMAL)
+
+    def _agent_is_gone(self) -> None:
+        """What the context callback-agent-gone does."""
+        assert self._client is not None
+        self._is_asking = False
+        self.client_said = "AGENT_GONE"
+        self._dialstatus = "ANSWER"
+        self._pbx.dial_end(self.caller_half, self._client.channel, "ANSWER")
+        self._client.end(NORMAL)
+
+    def _member_half_hung_up(self) -> None:
+        """The service hangs up the half that rang the agent."""
+        if self._is_asking:
+            self._agent_is_gone()
+            self._client_leg_over("ANSWER", NORMAL)
+
+    def _connect_client(self, ring: Ring) -> None:
         ring.channel.hung_up = self._client_hangs_up
         self._dialstatus = "ANSWER"
         self._sip = "+200"
@@ -391,7 +462,9 @@ class Callback:
     def _agent_hangs_up(self) -> None:
         self._stop_timers()
         self._end_agent("agent", NORMAL)
-        if self._client is not None:
+        if self._is_asking:
+            self._agent_is_gone()
+        elif self._client is not None:
             if self._client.fact.answered_at is None:
                 self._dialstatus = "CANCEL"
                 self._pbx.dial_end(self.caller_half, self._client.channel, "CANCEL")
@@ -443,14 +516,17 @@ class Callback:
 
     def cut_off(self) -> None:
         """Asterisk hangs up all channels of the callback."""
-        if self._client is None or self._client.fact.answered_at is None:
+        if self._is_asking:
+            self._member_half_hung_up()
+        elif self._client is None or self._client.fact.answered_at is None:
             self._withdrawn()
         elif not self._ended:
             self._client_hangs_up()
 
     def _withdrawn(self) -> None:
         """The service hangs up the half that dials the client."""
-        if self._ended:
+        if self._ended or self._is_asking:
+            # Dial() does not see it while the client is asked for a key.
             return
         if self.transferred:
             self._client_hangs_up()
@@ -491,7 +567,7 @@ class Callback:
         callback_id = self._variable("CALLBACK_ID")
         self._pbx.astdb["callback-outcome", callback_id] = (
             f"{self._dialstatus}:{talk_ms}:{self._alert_status}:{cause}:{self._sip}"
-            f"::{self._answered_ms}:{self.agent_said}"
+            f"::{self._answered_ms}:{self.agent_said}:{self.client_said}"
         )
         self.caller_half.at("callback-outcome", "s", 9, "UserEvent", "")
         self._pbx.tell(
@@ -508,6 +584,7 @@ class Callback:
             ("AnsweredMs", self._answered_ms),
             # The recordings were made before agents could answer by keys.
             *([("AgentSaid", self.agent_said)] if self.agent_said else []),
+            *([("ClientSaid", self.client_said)] if self.client_said else []),
         )
 
     @property

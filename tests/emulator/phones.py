@@ -130,7 +130,10 @@ class Ringing:
     at: float
     #: Uniqueid of the channel that rings it.
     by: str
+    #: When it was answered; for a client who is asked for a key, when it was pressed.
     answered_at: float | None = None
+    #: When somebody or something answered who was asked for a key first.
+    asked_at: float | None = None
     ended_at: float | None = None
     #: What the phone displays.
     number: str = ""

@@ -23,8 +23,8 @@ class Answers:
 
     after_s: float = 0.3
     hangs_up_after_s: float | None = None
-    #: The key by which an agent accepts a callback, and when, in seconds from the
-    #: answer. A mailbox presses none.
+    #: The key by which an agent accepts a callback, or a client is connected, and when,
+    #: in seconds from the answer. A mailbox presses none.
     key: str = "1"
     key_after_s: float = 1.5
 

@@ -27,7 +27,7 @@ from tests.recordings.dialogue import dialogue_names, read_dialogue
 
 #: Headers that Asterisk writes only of a call that is forwarded, and events that are in
 #: no recording; tests/asterisk/test_manager_user.py has the latter.
-_NOT_RECORDED = {"forward", "forwarded", "agentsaid"}
+_NOT_RECORDED = {"forward", "forwarded", "agentsaid", "clientsaid"}
 _NO_RECORDING = {ExtensionStatus, Reload}
 
 KINDS = [

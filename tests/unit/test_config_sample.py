@@ -40,6 +40,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "defaults.chosen_time": queue_layers.ChosenTime,
     "defaults.offers": queue_layers.Offers,
     "defaults.agent_keys": queue_layers.AgentKeys,
+    "defaults.client_key": queue_layers.ClientKey,
     "defaults.whisper": queue_layers.Whisper,
     "defaults.preferred_agent": queue_layers.PreferredAgent,
     "defaults.retry": queue_layers.Retry,

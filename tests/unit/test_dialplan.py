@@ -24,8 +24,12 @@ ITS_OWN = {
     "CALLBACK_ARGS_BEHIND",
     "CALLBACK_ARGS_TIMEOUT",
     "CALLBACK_ASKED_AT",
+    "CALLBACK_ASKED",
     "CALLBACK_CALLS",
     "CALLBACK_CHOOSES",
+    "CALLBACK_CLIENT_ASKED",
+    "CALLBACK_CLIENT_PRESSED",
+    "CALLBACK_CLIENT_SAID",
     "CALLBACK_ENTERED",
     "CALLBACK_ENTERED_AT",
     "CALLBACK_KEPT",
@@ -62,6 +66,7 @@ def test_every_context_the_service_names_is_there() -> None:
         dialplan.CALLER_CONTEXT,
         dialplan.AGENT_CONTEXT,
         dialplan.SKIP_CONTEXT,
+        dialplan.CONFIRM_CONTEXT,
         dialplan.NO_FORWARD_CONTEXT,
         dialplan.OUTCOME_CONTEXT,
     } <= contexts()
@@ -90,6 +95,11 @@ def test_every_answer_the_dialplan_looks_for_is_one_the_service_gives() -> None:
 def test_everything_an_agent_can_say_is_known_to_the_service() -> None:
     said = set(re.findall(r"Set\(CALLBACK_AGENT_SAID=([A-Z]+)\)", CODE))
     assert said == {one.value for one in dialplan.AgentSaid}
+
+
+def test_everything_that_comes_of_asking_a_client_is_known_to_the_service() -> None:
+    said = set(re.findall(r"SHARED\(CALLBACK_CLIENT_SAID,[^)]*\)=([A-Z_]+)\)", CODE))
+    assert said == {one.value for one in dialplan.ClientSaid}
 
 
 def test_every_path_the_dialplan_asks_is_one_the_service_serves() -> None:

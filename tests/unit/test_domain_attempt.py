@@ -20,7 +20,7 @@ from fastagi.domain.attempt import (
     attempt_of,
     judge,
 )
-from fastagi.domain.reason import said
+from fastagi.domain.reason import Code, said
 
 Fact = Callable[[Progress], object]
 
@@ -80,6 +80,13 @@ def outcome(status: str, at: float, cause: int = 0, *sip: int) -> Fact:
 
 def forwards(progress: Progress) -> None:
     progress.forwarded = True
+
+
+def not_connected(code: Code) -> Fact:
+    def tell(progress: Progress) -> None:
+        progress.not_connected = code
+
+    return tell
 
 
 def forward_followed(progress: Progress) -> None:
@@ -278,6 +285,22 @@ CASES: dict[str, tuple[list[Fact], str, str]] = {
         ],
         "FORWARDED",
         "forwards calls",
+    ),
+    "answered, and no key was pressed": (
+        [
+            *DIALS,
+            not_connected(Code.CLIENT_PRESSED_NO_KEY),
+            dial_ended("ANSWER", 20),
+            together(20),
+            hung_up(30),
+        ],
+        "NOT CONFIRMED",
+        "did not press the key",
+    ),
+    "the agent hung up before the client pressed the key": (
+        [*DIALS, not_connected(Code.AGENT_HUNG_UP_ASKING), outcome("ANSWER", 20)],
+        "CANCEL",
+        "the agent hung up while the client was asked",
     ),
     "answered, never bridged": (
         [*DIALS, dial_ended("ANSWER", 20), hung_up(20)],
