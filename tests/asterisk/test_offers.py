@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from fastagi.config.queue_layers import DAYS_OF_WEEK
 from tests.asterisk.callback import (
     CLIENT,
     QUICK,
+    change_queue,
     hung_up_by_asterisk,
     joins,
     only_task,
@@ -24,6 +26,8 @@ from tests.lab.scenarios import Answer, HangUp
 from tests.lab.service import Service, merged, says
 from tests.lab.witness import Seen, event
 
+#: Further clients.
+OTHERS = ("4930123001", "4930123002")
 #: Each alone: the tests turn on the one reason that they are about.
 NO_REASON: dict[str, Any] = {
     "enabled": True,
@@ -68,6 +72,23 @@ def offered(service: Service, *, count: int = 1) -> None:
 def outcome(service: Service, words: str) -> None:
     """Wait until it is known what the caller did."""
     service.wait_for(says(f"^the callback offered to .*: {words}$"))
+
+
+def closes_at_the_next_minute() -> dict[str, str]:
+    """Return the opening hours of a queue that closes in 3 to 62 seconds."""
+    now = datetime.now(UTC)
+    closing = now + timedelta(seconds=62)
+    until = "24:00" if closing.date() > now.date() else f"{closing:%H:%M}"
+    today = DAYS_OF_WEEK[now.weekday()]
+    return {"time_zone": "UTC", "carry_over": "all", today: f"00:00-{until}"} | {
+        day: "closed" for day in DAYS_OF_WEEK if day != today
+    }
+
+
+def heard(lab: Lab, word: str) -> None:
+    """Wait until Asterisk plays a prompt."""
+    played = f"Playing 'callback-queue/{word}."
+    wait_until(lambda: played in lab.asterisk.log, 15, played)
 
 
 def someone_waits_first(lab: Lab, exten: str = "support") -> None:
@@ -209,10 +230,63 @@ def test_callback_is_offered_when_the_last_agent_leaves(lab: Lab) -> None:
 
     offered(service)
     for word in ("all-away", "call-back-press", "number-1", "or-stay"):
-        played = f"Playing 'callback-queue/{word}."
-        wait_until(lambda p=played: p in lab.asterisk.log, 15, played)
+        heard(lab, word)
     caller.press("0")
     joins(lab, CLIENT, 2)
+
+
+def test_callback_is_offered_at_a_position_an_expected_wait_and_at_closing(
+    lab: Lab,
+) -> None:
+    """In one queue for each reason; the queue sales closes at the next full minute."""
+    lab.agent("dave", Answer())
+    change_queue(lab, "plain", context="callback-request")
+    settings = offering()
+    del settings["defaults"]["sounds"]["offer"]
+    service = lab.service(settings)
+    pause(lab, "sales")
+    pause(lab, "support")
+    waits_at_closing = lab.caller("sales", number=OTHERS[0])
+    joins(lab, OTHERS[0], 1)
+
+    own = {
+        "sales": {
+            "opening_hours": closes_at_the_next_minute(),
+            "offers": {"at_closing": True, "answer_time": "20s"},
+        },
+        "support": {"offers": {"position_over": 1}, "sounds": {"offer": "beep"}},
+        "plain": {
+            "handling_time": "10m",
+            "offers": {"wait_over": "1m", "answer_time": "20s"},
+        },
+    }
+    service.write_settings(merged(settings, {"queues": own}))
+    service.reload()
+    service.wait_for(says("settings loaded again"))
+
+    # The caller at position 2 is asked, and stays there.
+    someone_waits_first(lab)
+    lab.caller("support", number=OTHERS[1])
+    service.wait_for(says(f"offered to {OTHERS[1]} in queue support: position"))
+    outcome(service, "timed out")
+    assert joins(lab, OTHERS[1], 2)["Position"] == "2"
+
+    # The only agent has just begun a call.
+    lab.caller("plain", number="101")
+    lab.witness.wait_for(event("AgentConnect", Queue="plain"))
+    caller = lab.caller("plain", number=CLIENT)
+    service.wait_for(says(f"offered to {CLIENT} in queue plain: expected wait"))
+    for word in ("all-busy", "you-will-wait", "minutes", "call-back-press"):
+        heard(lab, word)
+    caller.press("1")
+    outcome(service, "accepted")
+    assert only_task(service)["queue"] == "plain"
+
+    service.wait_for(says(f"offered to {OTHERS[0]} in queue sales: closed"), 75)
+    heard(lab, "closing")
+    waits_at_closing.press("5")
+    outcome(service, "declined")
+    assert joins(lab, OTHERS[0], 2)["Position"] == "1"
 
 
 def test_key_at_the_moment_of_an_answer_does_not_end_the_talk(lab: Lab) -> None:
