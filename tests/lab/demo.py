@@ -7,6 +7,9 @@ first, becomes free, rings, hears the alert; the client rings; they talk.
 Second act: a caller hangs up unanswered, rings again and is served, so there is no
 callback; another one is busy at the first attempt and answers the second.
 
+Third act: a caller is offered a callback with the expected wait, enters another number,
+and keeps the place before a caller who comes later; the agent accepts by a key.
+
 One line for each step, at the moment it happens. Exit code 0 only if all of it really
 happened. A phone that rings late because the machine is busy is reported and is no
 failure: the tests marked ``stopwatch`` measure this with nothing else running.
@@ -18,6 +21,8 @@ import datetime
 import sys
 import time
 from typing import Any
+
+from attrs import evolve
 
 from tests.lab.asterisk import Asterisk
 from tests.lab.config import DEFAULT_QUEUES, Queue
@@ -34,6 +39,11 @@ CLIENT = "4930123456"
 IMPATIENT = "4930222222"
 #: Is on the phone when called back first.
 BUSY_FIRST = "4930333333"
+#: Wants to be called at another number.
+AT_HOME = "4930444444"
+MOBILE = "4930555555"
+#: Extension of a colleague who calls the queue, and to whom no callback is offered.
+COLLEAGUE = "101"
 #: Longer than the success duration below.
 _TALK_MS = 4000
 #: From the agent's becoming free to the ring of the agent's phone, on an idle machine.
@@ -43,8 +53,26 @@ _MAX_MISSED_MS = 300
 #: The same two times on a machine that does other things as well.
 _MAX_BUSY_MS = 3000
 _SETTINGS = {"defaults": {"retry_delay": "3s", "success_duration": "3s"}}
+#: Of the third act.
+_MORE_SETTINGS = {
+    "queues": {
+        "support": {
+            "fairness": "place",
+            "offers": {
+                "enabled": True,
+                "not_before": "2s",
+                "after": "2s",
+                "unless_within": "0s",
+                "answer_time": "10s",
+            },
+            "choices": {"confirm_number": True, "other_number": "shown"},
+            "agent_keys": {"enabled": True},
+            "handling_time": "5m",
+        }
+    }
+}
 
-#: Alice's six calls, in order.
+#: Alice's calls, in order.
 _ALICE = (
     # The other caller, while the client waits.
     Answer(ring_ms=300),
@@ -57,6 +85,10 @@ _ALICE = (
     # The two callbacks to that one.
     Answer(ring_ms=700),
     Answer(ring_ms=700),
+    # The other caller of the third act, its callback, and the colleague.
+    Answer(ring_ms=300),
+    Answer(ring_ms=1000, keys_as_rtp=True),
+    Answer(ring_ms=700, steps=(HangUp(after_ms=1500),)),
 )
 
 _SUPPORT = Queue(
@@ -113,6 +145,8 @@ def _play(tell: Storyteller, asterisk: Asterisk, lab: Lab) -> int:
     print("\nSecond act: two missed calls\n")
     _served(tell, asterisk, lab, service)
     missed_ms = _missed(tell, lab, service, alice)
+    print("\nThird act: an offer, another number, a place in line, a key\n")
+    _offered(tell, asterisk, lab, service, alice)
     _print_stories(service)
     return _verdict(lab, service.tasks(), delay_ms, missed_ms)
 
@@ -236,9 +270,88 @@ def _missed(tell: Storyteller, lab: Lab, service: Service, alice: Agent) -> floa
     return missed_ms
 
 
+def _offered(
+    tell: Storyteller, asterisk: Asterisk, lab: Lab, service: Service, alice: Agent
+) -> None:
+    asterisk.set_queues(
+        evolve(queue, options={}) if queue.name == _SUPPORT.name else queue
+        for queue in asterisk.queues
+    )
+    service.write_settings(_MORE_SETTINGS)
+    service.reload()
+    service.wait_for(says("settings loaded again"))
+    tell.say("new settings: offers, choices, places in line, keys of the agents")
+    client = lab.client(
+        MOBILE, Answer(ring_ms=1000, steps=(HangUp(after_ms=_TALK_MS),))
+    )
+    lab.caller("support", number="4989333333")
+    alice.wait_for(response(200, "INVITE", sent=True), 15, count=6)
+    tell.say("Alice is busy: she talks to another caller")
+
+    caller = lab.caller("support", number=AT_HOME, keys_as_rtp=True)
+    lab.witness.wait_for(event("QueueCallerJoin", CallerIDNum=AT_HOME))
+    tell.say(f"caller {AT_HOME} enters the queue and waits")
+    offer = service.wait_for(says("a callback is offered to", number=AT_HOME), 20)
+    tell.say(f"expected wait: {offer['expected_wait_s']:.0f} s; the service offers")
+    _hears(asterisk, "you-will-wait")
+    tell.say('caller hears: "All agents are busy. You will wait for about ..."')
+    _hears(asterisk, "or-stay")
+    tell.say('caller hears: "To be called back, press 1, or stay on the line"')
+    caller.press("1")
+    _hears(asterisk, "confirm-press")
+    tell.say(f"caller presses 1, and hears the number that will be called, {AT_HOME}")
+    caller.press("2")
+    _hears(asterisk, "enter-number")
+    tell.say("caller presses 2, for another number")
+    caller.press(f"{MOBILE}#")
+    _hears(asterisk, "confirm-press", 2)
+    tell.say(f"caller enters {MOBILE}#, and hears this number")
+    caller.press("1")
+    task = service.wait_for(says("requested in queue", number=MOBILE))
+    tell.say(f"caller presses 1: task {task['task_id']} is stored")
+    caller.wait_for(request("BYE"), 20)
+    tell.say('caller hears "... has been accepted", and the call ends')
+    lab.witness.wait_for(event("QueueCallerJoin", CallerIDNum=MOBILE))
+    (waits,) = (one for one in service.tasks() if one["number"] == MOBILE)
+    tell.say(f"the callback waits in line at position {waits['position']}")
+    lab.caller("support", HangUp(after_ms=60_000), number=COLLEAGUE)
+    later = lab.witness.wait_for(event("QueueCallerJoin", CallerIDNum=COLLEAGUE))
+    tell.say(f"a later caller, {COLLEAGUE}, waits at position {later['Position']}")
+
+    asterisk.cli(f"channel request hangup {_channel_of(lab, '4989333333')}")
+    ringing = alice.wait_for_call(20, count=8)
+    tell.say(
+        "the other call ends, and Alice's phone rings for the callback:"
+        f" {ringing.name_and_number()[1]}"
+    )
+    _hears(asterisk, "accept-press")
+    tell.say(
+        'Alice hears: "The client asked for a callback. To accept it, press 1 ..."'
+    )
+    alice.press("1")
+    client.wait_for(response(200, "INVITE", sent=True), 20)
+    tell.say(f"Alice presses 1; the client's phone, {MOBILE}, rings, and is answered")
+    client.wait_to_hear(alice)
+    alice.wait_to_hear(client)
+    tell.say("they talk: each hears the other's voice")
+    done = service.wait_for(says("talked", task_id=task["task_id"]), 20)
+    tell.say(f"the client hangs up; {done['message']}")
+    served = alice.wait_for_call(20, count=9)
+    tell.say(
+        "Alice's phone rings for the later caller,"
+        f" {served.name_and_number()[1]}: after the client"
+    )
+
+
+def _hears(asterisk: Asterisk, word: str, times: int = 1) -> None:
+    """Wait until a prompt is played."""
+    played = f"Playing 'callback-queue/{word}."
+    wait_until(lambda: asterisk.log.count(played) >= times, 30, played)
+
+
 def _print_stories(service: Service) -> None:
     print("\nThe tasks' stories, as the database keeps them:")
-    for task_id in (1, 2, 3):
+    for task_id in (1, 2, 3, 4):
         print()
         print(service.cli("tasks", "show", str(task_id)).out)
 
@@ -251,6 +364,7 @@ def _verdict(
         CLIENT: ("completed", 1),
         IMPATIENT: ("served", 0),
         BUSY_FIRST: ("completed", 2),
+        MOBILE: ("completed", 1),
     }
     faults = []
     if ended != expected or len(tasks) != len(expected):
@@ -265,21 +379,23 @@ def _verdict(
             faults.append(f"{told}; the most is {_MAX_BUSY_MS} ms")
         elif measured_ms >= most_ms:
             late.append(f"{told}; on an idle machine it is less than {most_ms} ms")
-    if len(bridges_of_the_client_leg(lab.witness)) < 2:
-        faults.append("the witness did not see two bridges with a client")
+    if len(bridges_of_the_client_leg(lab.witness)) < 3:
+        faults.append("the witness did not see three bridges with a client")
     originates = [
         one
         for one in lab.witness.events("Newchannel")
         if one["Uniqueid"].startswith("callback-") and one["Uniqueid"].endswith("-1")
     ]
-    if len(originates) != 3:
-        faults.append(f"Asterisk placed {len(originates)} callbacks, not 3")
+    if len(originates) != 4:
+        faults.append(f"Asterisk placed {len(originates)} callbacks, not 4")
     for fault in faults:
         print(f"FAULT: {fault}", file=sys.stderr)
     for note in late:
         print(f"Note: {note}.")
     if not faults:
-        print("Callbacks work: asked for or missed, kept, rung, bridged, done.")
+        print(
+            "Callbacks work: offered, asked for or missed, kept, rung, bridged, done."
+        )
     return 1 if faults else 0
 
 
