@@ -56,6 +56,8 @@ class Absent(enum.Enum):
 
 Behaviour = Answers | Refuses | Rings | Absent
 TALKS = Answers()
+#: Talks for a moment.
+HANGS_UP = Answers(hangs_up_after_s=1.5)
 NO_ANSWER = Rings.FOR_EVER
 NO_PHONE = Absent.NO_PHONE
 
@@ -108,7 +110,7 @@ CALLBACKS = [
     CallbackScenario(
         name="happy",
         title="the client answers, they talk, the client hangs up",
-        client=Answers(hangs_up_after_s=1.5),
+        client=HANGS_UP,
     ),
     CallbackScenario(
         name="agent-hangs-up",
@@ -124,7 +126,7 @@ CALLBACKS = [
     CallbackScenario(
         name="agent-leaves-in-ring",
         title="the agent hangs up while the client's phone rings",
-        alice=Answers(hangs_up_after_s=1.5),
+        alice=HANGS_UP,
     ),
     CallbackScenario(
         name="client-busy", title="the client is busy", client=Refuses.BUSY
@@ -149,7 +151,7 @@ CALLBACKS = [
         title="the first agent does not answer, the second does",
         alice=NO_ANSWER,
         bob=TALKS,
-        client=Answers(hangs_up_after_s=1.5),
+        client=HANGS_UP,
         member_timeout_s=2,
     ),
     CallbackScenario(
@@ -157,14 +159,14 @@ CALLBACKS = [
         title="the first agent declines, the second answers",
         alice=Refuses.BUSY,
         bob=TALKS,
-        client=Answers(hangs_up_after_s=1.5),
+        client=HANGS_UP,
     ),
     CallbackScenario(
         name="ringall",
         title="both agents' phones ring, the second agent answers",
         alice=NO_ANSWER,
         bob=TALKS,
-        client=Answers(hangs_up_after_s=1.5),
+        client=HANGS_UP,
         strategy="ringall",
     ),
     CallbackScenario(
@@ -178,7 +180,7 @@ CALLBACKS = [
         name="place",
         title="a callback in line is given an agent, the client answers, they talk",
         target="place",
-        client=Answers(hangs_up_after_s=1.5),
+        client=HANGS_UP,
     ),
     CallbackScenario(
         name="place-not-joined",
@@ -191,7 +193,7 @@ CALLBACKS = [
         name="extension",
         title="one extension takes the callback and talks",
         target="extension",
-        client=Answers(hangs_up_after_s=1.5),
+        client=HANGS_UP,
     ),
     CallbackScenario(
         name="extension-no-answer",
@@ -209,7 +211,7 @@ CALLBACKS = [
     CallbackScenario(
         name="no-alert",
         title="the sound file of the alert is missing",
-        client=Answers(hangs_up_after_s=1.5),
+        client=HANGS_UP,
         alert="callback-queue/no-such-file",
     ),
 ]
