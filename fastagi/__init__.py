@@ -1,8 +1,6 @@
 """Queue callback for Asterisk.
 
-Layers, each importing only those before it: ``wire`` and ``calls`` (pure),
-``config``, ``store``, ``ami`` and ``agi`` (Twisted shells), ``service`` (the
-moving parts), ``app`` (composition), ``cli``.
+``docs/design.md`` describes the packages and which of them import which.
 """
 
 __version__ = "0.2.0.dev0"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What can be wrong, in an operator's words, and the root of every error.
+"""The form of a problem in an operator's words, and the base class of all errors.
 
-Owns the form of a problem. Whoever shows one chooses what stands between its parts;
-nobody takes a message apart again.
+The code that shows a problem chooses the text between its parts. No code splits a
+message to get these parts back.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Problem:
 
     Attributes:
         where: the file with its line, the setting, the table or the address; empty if
-            the one who shows it names the place.
+            the code that shows the problem names the place.
         what: what is wrong there.
         remedy: what to type or to change; empty if there is nothing to do.
     """
@@ -36,25 +36,23 @@ class Problem:
         return f"{self.where}: {self.what}" if self.where else self.what
 
     def on_one_line(self, between: str = "; ") -> str:
-        """Return the place, the problem and, behind ``between``, the remedy."""
+        """Return the place, the problem and, after ``between``, the remedy."""
         words = self.without_remedy
         return f"{words}{between}{self.remedy}" if self.remedy else words
 
 
 class CallbackError(Exception):
-    """Something this service knows how to name.
-
-    The text of each is a sentence an operator may read.
+    """An error with a message for operators.
 
     Attributes:
-        problem: what that sentence is made of.
+        problem: the parts of the message.
     """
 
-    #: What stands in the sentence between the problem and the remedy.
+    #: The text between the problem and the remedy in the message.
     between: ClassVar[str] = "; "
 
     def __init__(self, problem: str | Problem = "", remedy: str = "") -> None:
-        """Make it of a problem, or of a sentence and perhaps what to do."""
+        """Build it from a problem, or from a sentence and perhaps a remedy."""
         if not isinstance(problem, Problem):
             what = problem or (self.__doc__ or "").strip().splitlines()[0]
             problem = Problem("", what, remedy)

@@ -4,8 +4,8 @@
 Also finds where Asterisk stops reading: after a mistake in the file itself Asterisk
 refuses the whole file; after a mistake in an included file it skips the rest of that
 file, and only its log says so. ``tests/asterisk/test_conf.py`` compares this module
-with the answers of running Asterisks to GetConfig. Knows nothing of the meaning of
-sections and options.
+with the answers of running Asterisks to GetConfig. It does not interpret sections
+or options.
 
 To Asterisk a file is bytes. Here each byte is one character (Latin-1) until a name or a
 value is returned.

@@ -78,7 +78,7 @@ def check_dialplan(
     place: Place,
     queues: Container[str] = (),
 ) -> Notes:
-    """Look at the dialplan Asterisk has loaded, or else at its files.
+    """Check the dialplan that Asterisk has loaded, or else its files.
 
     Args:
         queues: those that have callbacks.

@@ -78,14 +78,14 @@ def check_program(
     files: Sequence[Path] = (Path(sys.executable), Path(fastagi.__file__)),
     directory: Path = Path(sys.prefix),
 ) -> Notes:
-    """Look whether the service can run its own program.
+    """Check whether the service can run its own program.
 
-    It can not if root installed it with the umask 077.
+    It cannot if root installed it with the umask 077.
 
     Args:
-        user: who the service runs as.
+        user: the user of the service.
         files: Python, and a file of the program.
-        directory: in which it is installed.
+        directory: the directory in which it is installed.
     """
     notes = Notes("program")
     for file in files:

@@ -37,7 +37,7 @@ from fastagi.history.sources import CdrDatabase, CdrFile, QueueLogDatabase
 _QUIET_S: Final = 7 * 86_400.0
 #: How far back to look for the newest line, in seconds.
 _LOOK_BACK_S: Final = 2 * 86_400.0
-#: A field of cdr_custom.conf that is written as one, whatever is in it.
+#: A field of cdr_custom.conf that is quoted, so it stays one column.
 _QUOTED: Final = re.compile(r"\$\{CSV_QUOTE\(\$\{[^}]*\}\)\}", re.IGNORECASE)
 #: Fields with text that a caller may have sent.
 _OF_CALLERS: Final = re.compile(
@@ -312,7 +312,7 @@ def _name_columns(path: Path, place: Place) -> str:
 
 
 def _look_at_quotes(path: Path, place: Place, notes: Notes) -> None:
-    """Warn of what a caller decides and cdr_custom writes without CSV_QUOTE()."""
+    """Warn of text from callers that cdr_custom writes without CSV_QUOTE()."""
     conf = place.conf_or_none("cdr_custom.conf")
     mappings = conf.section("mappings") if conf else None
     mapping = mappings.get(path.name) if mappings else None
@@ -361,7 +361,7 @@ def _may_read(path: Path, user: User, missing: str, notes: Notes) -> bool:
 
 
 def _let_in(path: Path, user: User) -> str:
-    """Return the commands that let a user read a file."""
+    """Return the commands that allow a user to read a file."""
     above = [one for one in reversed(path.parents) if one.is_dir()]
     closed = next((one for one in above if not user.may("x", one)), None)
     if closed is not None:

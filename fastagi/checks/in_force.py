@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The queues that Asterisk has loaded, compared with queues.conf.
+"""Compares the queues that Asterisk has loaded with queues.conf.
 
-Asterisk tells members, strategy and a few numbers of a queue. It does not tell the
-context of the key or the announcements; of those only the age of the files is known.
+Asterisk reports the members, the strategy and some numbers of a queue. It does not
+report the context of the key or the announcements; for those only the age of the files
+is checked.
 """
 
 from __future__ import annotations
@@ -33,18 +34,18 @@ _STRATEGIES: Final = frozenset(
 
 @attrs.frozen
 class Member:
-    """One member of a queue, as Asterisk has it."""
+    """One member of a queue, as Asterisk has loaded it."""
 
     interface: str
     state_interface: str
     status: str
-    #: It is of queues.conf, and was not added by an action or from a database.
+    #: Whether it comes from queues.conf, not from an action or a database.
     is_static: bool
 
 
 @attrs.frozen
 class Loaded:
-    """One queue, as Asterisk has it.
+    """One queue, as Asterisk has loaded it.
 
     Attributes:
         options: headers of QueueParams by name.
@@ -56,10 +57,10 @@ class Loaded:
 
 
 def loaded_queues(link: ManagerLink) -> dict[str, Loaded]:
-    """Return each queue that Asterisk has, by its name in small letters.
+    """Return each queue that Asterisk has loaded, by its name in lower case.
 
     Raises:
-        Refused, LinkFailed: it does not tell.
+        Refused, LinkFailed: Asterisk does not list the queues.
     """
     queues: dict[str, Loaded] = {}
     members: dict[str, list[Member]] = {}
@@ -82,7 +83,7 @@ def loaded_queues(link: ManagerLink) -> dict[str, Loaded]:
 
 
 def check_in_force(conf: Conf, loaded: Loaded, notes: Notes, reload: str) -> None:
-    """Note where a queue is not as queues.conf has it: it was not reloaded."""
+    """Note queues that differ from queues.conf because it was not reloaded."""
     section = conf.section(loaded.name)
     if section is None or conf.gaps:
         return
@@ -112,7 +113,7 @@ def _other_options(section: Section, loaded: Loaded) -> list[tuple[str, str]]:
     strategy, value = section.first("strategy"), loaded.options.get("Strategy", "")
     if strategy and strategy.value.lower() in _STRATEGIES:
         wanted = strategy.value.lower()
-        # To become linear takes a restart, and app_queue says so in the log.
+        # A change to linear needs a restart, as app_queue says in the log.
         if value and wanted not in (value.lower(), "linear"):
             found.append(
                 (strategy.where, f"[{section.name}] is loaded with strategy = {value}")

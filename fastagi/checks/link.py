@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """One login to Asterisk's manager interface, for checks that wait for each answer.
 
-Protocol, login and TLS are the service's own. Its session connects again for ever;
-here one try is made, on a reactor of its own that runs while an answer is awaited, and
-the reason of a failure is told by kind. Must not know what is asked, or why.
+Protocol, login and TLS are those of the service. Unlike the service's session, this
+connects once, on its own reactor, which runs only during a wait, and reports the kind
+of a failure. It does not interpret requests or answers.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ class Trouble(Enum):
 
 
 class LinkFailed(CallbackError):
-    """There is no connection, or there is none any more.
+    """There is no connection, or it was lost.
 
     Attributes:
-        trouble: of which kind.
-        problem: its remedy is empty where the kind alone tells what to do.
+        trouble: the kind of failure.
+        problem: the problem; without a remedy if the kind alone determines it.
     """
 
     def __init__(
@@ -84,8 +84,8 @@ class Where:
     """Where a manager listens, and how long to wait for it.
 
     Attributes:
-        tls: whom to believe; None for a connection in clear text.
-        timeout_s: for the connection, and for each answer.
+        tls: the trusted CAs and the server's name; None for clear text.
+        timeout_s: time-out for the connection, and for each answer.
     """
 
     host: str
@@ -95,11 +95,11 @@ class Where:
 
 
 class ManagerLink:
-    """A connection to the manager that is logged in when it is made.
+    """A connection to the manager, logged in by the constructor.
 
     Args:
         where: see `Where`.
-        user: as whom to log in.
+        user: the manager user to log in as.
 
     Raises:
         LinkFailed: the text says why.
@@ -253,7 +253,7 @@ async def _connect_to(
 
 @cache
 def _reactor() -> PollReactor:
-    """Return a reactor that nobody else runs: the process's own may have run before."""
+    """Return a new reactor, as the process's own may have run before."""
     return PollReactor()
 
 

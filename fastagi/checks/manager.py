@@ -30,24 +30,24 @@ OLDEST_ASTERISK: Final = 16
 #: AMI 5 came with Asterisk 16.
 _OLDEST_AMI: Final = 5
 
-#: Which class of ``write`` gives which of the actions that are needed. The others,
-#: such as QueueStatus and Ping, need none.
+#: The needed actions by the class of ``write`` that permits them. The others, such as
+#: QueueStatus and Ping, need no class.
 WRITE_CLASSES: Final = {
     "agent": ("QueueLog",),
     "call": ("Hangup",),
     "originate": ("Originate",),
     "reporting": ("CoreSettings", "CoreShowChannels", "DBGet"),
 }
-#: Needed too, and given by each of call and reporting.
+#: Another needed action; each of the classes call and reporting permits it.
 _DEVICES: Final = "DeviceStateList"
-#: Actions that come with a module, and those any user may send.
+#: Actions by the module that they need, and those that any user may send.
 _MODULES: Final = {
     _DEVICES: "res_manager_devicestate.so",
     "PlayDTMF": "app_senddtmf.so",
     "QueueStatus": "app_queue.so",
 }
-#: The event filter against what a caller writes into his number: Asterisk passes CR and
-#: LF on, so what follows an empty line there would be an event of its own.
+#: The event filter against text in callers' numbers: Asterisk passes on CR and LF, so
+#: text after an empty line would be an event of its own.
 NO_EMPTY_LINE: Final = "![[:cntrl:]]{3}[^[:cntrl:]]"
 _MADE_UP: Final = "Event: Newchannel\r\nCallerIDNum: 1\r\n\r\nEvent: Hangup\r\n"
 #: A class of characters that only Asterisk's regular expressions know.
@@ -61,7 +61,7 @@ def log_in(ami: AmiSettings) -> ManagerLink:
     """Connect and log in as the settings say.
 
     Raises:
-        LinkFailed: it can not be done.
+        LinkFailed: there is no connection, or the login is refused.
     """
     try:
         tls = manager_tls(ami)
@@ -243,10 +243,10 @@ def _check_clear_text(ami: AmiSettings, place: Place, notes: Notes) -> None:
 
 @attrs.frozen
 class _Granted:
-    """The classes of a user of the manager, and who says so.
+    """The classes of a user of the manager, and their source.
 
     Attributes:
-        read: the classes; None if nobody could be asked.
+        read: the classes; None if they are unknown.
         where: the section of manager.conf, or its name.
     """
 

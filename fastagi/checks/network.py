@@ -103,7 +103,7 @@ def _check_free(fastagi: FastAgiSettings, where: str, user: User, notes: Notes) 
             # Like the service itself, so that a port that was just closed is free.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((fastagi.listen, fastagi.port))
-            # Two may bind to one port, but only one may listen.
+            # Two sockets may bind to one port, but only one may listen.
             probe.listen(1)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
@@ -149,7 +149,7 @@ def _check_peers(fastagi: FastAgiSettings, place: Place, notes: Notes) -> None:
         )
     if not listens_to_itself:
         for network in fastagi.allowed_peers:
-            # One address is Asterisk's. Global ones anybody on the Internet may have.
+            # A single address is Asterisk's. A global network may contain strangers.
             if network.is_global and network.num_addresses > 1:
                 notes.warn(
                     "fastagi.allowed_peers",

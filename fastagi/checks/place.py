@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Asterisk's machine, and what can be read of it from this one."""
+"""Asterisk's machine, and the parts of it that this machine can read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Place:
     """The machine of Asterisk, its files and its console.
 
     Args:
-        settings: which name the machine and the directories.
+        settings: the settings with its address and directories.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -106,9 +106,9 @@ def note_stops(notes: Notes, conf: Conf | None, reload: str) -> None:
     """Note each line at which Asterisk stops reading a file.
 
     Args:
-        notes: of the area.
-        conf: the file; None if it can not be seen.
-        reload: the command that has Asterisk read it again.
+        notes: the findings of the area.
+        conf: the file; None if it cannot be read.
+        reload: the command with which Asterisk reads it again.
     """
     if conf is None:
         return

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The process of the service: whether it runs, as which user, with which rights.
 
-``check`` is mostly run by root, who may do anything. What counts is what the user of
-the service may do, so that is who the file system is asked for.
+``check`` is mostly run by root, who may do everything. What counts are the rights of
+the service's user, so the file system is asked for that user.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ class ControlRefused(Exception):
 
 
 def running_service(socket_path: str) -> Running | None:
-    """Ask the service on the control socket for its facts.
+    """Ask the running service for its facts over the control socket.
 
     Returns:
-        None if nobody is.
+        None if no service runs.
 
     Raises:
         ControlRefused: this user may not ask.
@@ -109,11 +109,11 @@ class User:
 
     name: str
     uid: int
-    #: Of the process, if it runs; what the user would have by now may be more.
+    #: The groups of the process, if it runs; the user may have got more since.
     groups: tuple[int, ...] | None = None
-    #: Of the process, too.
+    #: The group of the process, if it runs.
     gid: int | None = None
-    #: Whether it is the one of the service; else whoever started this.
+    #: Whether this is the service's user; otherwise it is the user who runs ``check``.
     is_service: bool = True
 
     @property
@@ -122,11 +122,11 @@ class User:
         return self.uid == os.geteuid()
 
     def may(self, mode: str, path: Path) -> bool:
-        """Ask the file system whether the user may do that with a path.
+        """Ask the file system whether the user may use a path.
 
         Args:
             mode: one of "r", "w" and "x".
-            path: must exist.
+            path: an existing path.
         """
         flag = {"r": os.R_OK, "w": os.W_OK, "x": os.X_OK}[mode]
         if self.is_us:
@@ -144,7 +144,7 @@ class User:
         return done.returncode == 0
 
     def _usual_groups(self) -> tuple[int, Sequence[int]]:
-        """Return the group of the user, and all those a new process would have."""
+        """Return the user's group, and all groups that a new process would have."""
         try:
             entry = pwd.getpwuid(self.uid)
         except KeyError:
@@ -164,14 +164,14 @@ class User:
 def note_missing_right(
     notes: Notes, user: User, where: object, what: str, remedy: str
 ) -> None:
-    """Note what a user may not do, if it is the one of the service.
+    """Note a missing right, if the user is the service's.
 
     Args:
-        notes: of the area.
+        notes: the findings of the area.
         user: from ``service_user``.
         where: the file or directory.
-        what: such as "may not read it".
-        remedy: how to let the service.
+        what: the missing right, such as "may not read it".
+        remedy: how to grant it to the service.
     """
     if user.is_service:
         notes.fault(where, f"{user.name} {what}", remedy)
@@ -184,9 +184,9 @@ def note_missing_right(
 
 
 def asterisk_user(place: Place) -> User | None:
-    """Return who Asterisk runs as; None if that is not known, or can not be asked for.
+    """Return Asterisk's user; None if it is unknown, or its rights cannot be checked.
 
-    Only root can ask the file system for another user than itself.
+    Only root can ask the file system about another user.
     """
     pid_file = console_socket(place.config_dir).with_name("asterisk.pid")
     try:
@@ -209,9 +209,9 @@ def asterisk_user(place: Place) -> User | None:
 
 
 def service_user(running: Running | None) -> User:
-    """Find out who the service runs as, or will.
+    """Return the user as whom the service runs, or will run.
 
-    Only root looks for another user than itself: nobody else could ask for one.
+    Only root looks for another user, as nobody else can check that user's rights.
     """
     us = os.geteuid()
     if us != 0:

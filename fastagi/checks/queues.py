@@ -29,13 +29,13 @@ from fastagi.wire.errors import LocalProtocolError
 
 #: Not "queue reload all": that raises no event, so the service hears of it late.
 _RELOAD: Final = "asterisk -rx 'module reload app_queue.so'"
-#: Local/{number}@CONTEXT, perhaps with options behind it.
+#: Local/{number}@CONTEXT, perhaps followed by options.
 _LOCAL: Final = re.compile(r"Local/[^@]*@([^/@]+)(?:/[a-z]*)?", re.IGNORECASE)
 #: QueueMember's Status of a device Asterisk does not know.
 _INVALID: Final = "4"
-#: In place of a key: the context includes that of the service.
+#: In place of a key: the context includes the service's context.
 _ALL_KEYS: Final = "all"
-#: Values of joinempty with which nobody is refused.
+#: Values of joinempty with which no caller is refused.
 _JOIN_EMPTY: Final = frozenset({"yes", "y", "true", "t", "1", "on", ""})
 
 

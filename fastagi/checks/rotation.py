@@ -22,7 +22,7 @@ _LARGEST_BYTES: Final = 1024 * 1024
 class Rotation:
     """The rotation of a log."""
 
-    #: File and line that say so.
+    #: The place of the setting: file and line.
     where: str
     #: The folder that old files are moved into.
     into: Path
@@ -32,7 +32,7 @@ def rotations(path: Path) -> Iterator[Rotation]:
     """Yield the rotations of a log.
 
     Args:
-        path: of the log.
+        path: the path of the log.
     """
     files = [
         file
@@ -56,9 +56,9 @@ def rotations(path: Path) -> Iterator[Rotation]:
 
 
 def _blocks(file: Path) -> Iterator[tuple[list[str], dict[str, str], int]]:
-    """Yield the patterns, options and line of each block, and what stands outside.
+    """Yield the patterns, options and line of each block, and of the lines outside.
 
-    A block without patterns is what is said for all that follow.
+    A block without patterns has the options that apply to all later blocks.
     """
     try:
         with open_plain(file) as opened:

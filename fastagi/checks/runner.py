@@ -36,8 +36,7 @@ def run(config: str) -> list[Finding]:
         config: path of the settings.
 
     Returns:
-        what was found, by area; an area with nothing to say has one finding that says
-        ok.
+        The findings by area; an area without problems has one finding that says ok.
     """
     try:
         settings = load_settings(config)

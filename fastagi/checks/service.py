@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The running service: whether it is there, and whether it is what is installed here.
+"""Checks that the service runs, in the installed version.
 
-Nothing else that is looked at needs the service to run, so a system without a fault
-may still call nobody.
+No other check needs the service to run, so a system without another fault may still
+call nobody.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from fastagi.speech import agent, client
 from fastagi.speech.choice import all_languages, language_of
 from fastagi.speech.prompts import CALLER_CHOICES, CALLER_TIMES, Phrase, Words
 
-#: File name extensions of Asterisk's formats; which are loaded is not looked at.
+#: File name extensions of Asterisk's formats, whether their modules are loaded or not.
 _FORMATS: Final = frozenset(
     {
         *("wav", "wav16", "WAV", "wav49", "gsm", "ulaw", "ul", "mu", "ulw", "pcm"),
@@ -31,9 +31,9 @@ _FORMATS: Final = frozenset(
 #: The default language of channels, also used if a prompt has no other language.
 _DEFAULT_LANGUAGE: Final = "en"
 _OWN: Final = "callback-queue"
-#: The option of queues.conf that names what waiting callers hear.
+#: The option of queues.conf with the announcement for waiting callers.
 _ANNOUNCEMENT: Final = "periodic-announce"
-#: Phrases of which the words of an offer are put together.
+#: Phrases of which an offer consists.
 _OFFER: Final = (
     Phrase.ALL_BUSY,
     Phrase.ALL_AWAY,
@@ -43,7 +43,7 @@ _OFFER: Final = (
     Phrase.OR_STAY,
 )
 _ONE_DAY: Final = timedelta(days=1)
-#: How long ago a client asked, as an example of all times.
+#: An example of how long ago a client asked.
 _AGO: Final = timedelta(minutes=5)
 #: Languages of the prompts that come with this service.
 SHIPPED: Final = frozenset(all_languages())
@@ -150,7 +150,7 @@ def _times(queue: QueueSettings, language: str) -> Iterator[tuple[str, str, str]
 
 
 def _words_to_agent(queue: QueueSettings) -> Iterator[tuple[str, Words]]:
-    """Yield what agents hear besides the alert, by the setting that wants it."""
+    """Yield the prompts that agents hear besides the alert, by their setting."""
     language, whisper, keys = (
         language_of(queue.member_language),
         queue.whisper,
@@ -203,10 +203,9 @@ def _languages(directory: Path) -> list[str]:
 
 
 def _files(directory: Path, name: str, language: str) -> list[Path]:
-    """Return the files of a prompt, in Asterisk's order of search.
+    """Return the files of a prompt, in Asterisk's search order.
 
-    As main/file.c:fileexists_core. At last it looks for English; that is for the caller
-    to do.
+    Follows main/file.c:fileexists_core, without its last step, the search for English.
     """
     if name.startswith("/"):
         return _formats_of(Path(name))

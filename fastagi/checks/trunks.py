@@ -32,8 +32,10 @@ def trunk_of(channel: str) -> str:
 def check_trunks(
     link: ManagerLink, settings: Settings, place: Place, notes: Notes
 ) -> None:
-    """Look at the endpoints that outbound_channel names. Of a Local route not even
-    the trunk is known, so nothing is said of it."""
+    """Check the endpoints that outbound_channel names.
+
+    The trunk behind a Local channel is unknown, so there is no check of it.
+    """
     by_trunk: dict[str, list[QueueSettings]] = {}
     for queue in settings.queues.values():
         by_trunk.setdefault(trunk_of(queue.outbound_channel), []).append(queue)

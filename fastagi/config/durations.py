@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Lengths of time as people write them in the settings: ``30s``, ``5m``, ``1h30m``.
 
-Parses and formats this notation. Knows nothing of single settings.
+Parses and formats this notation, for any setting.
 
 A duration is a ``timedelta``, not a number of seconds: the domain adds it to datetimes,
 the attribute has the name of the setting without a unit, and a timer needs an explicit

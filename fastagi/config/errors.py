@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What can be wrong with the settings, in words for the person who wrote them.
+"""Errors of the settings, in words for the person who wrote them.
 
-This module owns the errors of a value and of a whole file. It must not know YAML,
-pydantic or any single setting.
+Has the errors of a single value and of a whole file. Independent of YAML, pydantic and
+single settings.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from fastagi.errors import CallbackError, Problem
 
-#: What stands between a problem and its remedy, in all messages about settings.
+#: The text between a problem and its remedy, in all messages about settings.
 BETWEEN = " - "
 
 _SHOWN = 60
@@ -45,7 +45,7 @@ class ConfigErrors(CallbackError):
 
 
 def shown(value: object) -> str:
-    """Show a value from the file inside a message: on one line, and short."""
+    """Return a value from the file for a message: on one line, and short."""
     match value:
         case None:
             return "nothing"

@@ -3,7 +3,7 @@
 
 Texts that reach Asterisk contain no line break, no quote, none of ``, & ; |`` and no
 ``${``, so they are safe in an AMI header, in the arguments of an application and in a
-dial string. Knows nothing of single settings, or of places in a file.
+dial string. Independent of single settings and of places in a file.
 
 Each ``parse_...`` function takes any value from the file and returns the parsed value,
 or raises ``BadValue``. It also accepts its own result, so that code can build settings
@@ -93,7 +93,7 @@ _SOME_DAY = "must be a day such as 2026-12-24 or, for every year, 12-24"
 
 
 def parse_text(value: object) -> str:
-    """Take text as it is; say how to make text of anything else."""
+    """Parse a text; for any other value say how to write it as a text."""
     match value:
         case str():
             return value
@@ -120,7 +120,7 @@ def parse_text(value: object) -> str:
 
 
 def parse_number(value: object, lowest: int, highest: int) -> int:
-    """Take a whole number within limits."""
+    """Parse a whole number within limits."""
     if isinstance(value, bool) or not isinstance(value, int):
         remedy = ""
         if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
@@ -134,7 +134,7 @@ def parse_number(value: object, lowest: int, highest: int) -> int:
 
 
 def parse_span(value: object, shortest: timedelta, longest: timedelta) -> timedelta:
-    """Take a duration within limits."""
+    """Parse a duration within limits."""
     span = value if isinstance(value, timedelta) else parse_duration(value)
     if span < shortest:
         raise BadValue(
@@ -148,7 +148,7 @@ def parse_span(value: object, shortest: timedelta, longest: timedelta) -> timede
 
 
 def parse_switch(value: object) -> bool:
-    """Take true or false."""
+    """Parse true or false."""
     if isinstance(value, bool):
         return value
     remedy = ""
@@ -162,7 +162,7 @@ def parse_switch(value: object) -> bool:
 
 
 def parse_choice(value: object, choices: type[E]) -> E:
-    """Take one word of a closed set."""
+    """Parse one of several words."""
     if isinstance(value, choices):
         return value
     words = [str(choice.value) for choice in choices]
@@ -177,7 +177,7 @@ def parse_choice(value: object, choices: type[E]) -> E:
 
 
 def parse_list(value: object) -> object:
-    """Take a list; pydantic checks its items."""
+    """Parse a list; pydantic checks its items."""
     if isinstance(value, list | tuple):
         return tuple(value)
     remedy = ""
@@ -188,7 +188,7 @@ def parse_list(value: object) -> object:
 
 
 def parse_queue_name(value: object) -> str:
-    """Take the name of a queue as it may stand in queues.conf."""
+    """Parse the name of a queue that queues.conf may contain."""
     name = parse_text(value)
     if "," in name:
         raise BadValue(
@@ -221,12 +221,12 @@ def _may_be_in_queue_name(char: str) -> bool:
 
 
 def parse_context(value: object) -> str:
-    """Take the name of a context of the dialplan."""
+    """Parse the name of a context of the dialplan."""
     return _plain(value, _CONTEXT, 79, "letters, digits and _ . + - @")
 
 
 def parse_region(value: object) -> str:
-    """Take a country, as two letters of ISO 3166-1."""
+    """Parse a country, as two letters of ISO 3166-1."""
     if code := _COUNTRY_CODE.fullmatch(str(value)):
         found = REGIONS_OF_CODE.get(int(code[1]), ())
         raise BadValue(
@@ -248,18 +248,18 @@ def parse_region(value: object) -> str:
 
 
 def parse_region_or_all(value: object) -> str:
-    """Take a country, or the word for each of them."""
+    """Parse a country, or the word for all of them."""
     everywhere = isinstance(value, str) and value.lower() == EVERYWHERE
     return EVERYWHERE if everywhere else parse_region(value)
 
 
 def parse_username(value: object) -> str:
-    """Take the name of a user in manager.conf."""
+    """Parse the name of a user in manager.conf."""
     return _plain(value, _USERNAME, 79, "letters, digits and _ . + - @")
 
 
 def parse_secret(value: object) -> SecretStr:
-    """Take a secret; no message ever shows it."""
+    """Parse a secret; no message ever shows it."""
     if isinstance(value, SecretStr):
         return value
     if not isinstance(value, str):
@@ -284,7 +284,7 @@ def check_secret(text: str) -> str:
 
 
 def parse_path(value: object) -> str:
-    """Take the full path of a file."""
+    """Parse the full path of a file."""
     path = parse_text(value)
     if not path.startswith("/"):
         raise BadValue(
@@ -296,20 +296,20 @@ def parse_path(value: object) -> str:
 
 
 def parse_path_or_none(value: object) -> str:
-    """Take the full path of a file, or nothing."""
+    """Parse the full path of a file, or nothing."""
     if value is False:
         raise BadValue("must be text (got false)", 'write "" if there is none')
     return parse_path(value) if value != "" else ""
 
 
 def parse_directory(value: object) -> str:
-    """Take the full path of a directory."""
+    """Parse the full path of a directory."""
     path = parse_text(value)
     return parse_path(path.rstrip("/") or path)
 
 
 def parse_socket_path(value: object) -> str:
-    """Take the full path of a Unix socket."""
+    """Parse the full path of a Unix socket."""
     path = parse_path(value)
     if len(path.encode("utf-8")) > _LONGEST_SOCKET_PATH_BYTES:
         raise BadValue(
@@ -320,7 +320,7 @@ def parse_socket_path(value: object) -> str:
 
 
 def parse_host(value: object) -> str:
-    """Take a host name or an IP address."""
+    """Parse a host name or an IP address."""
     host = parse_text(value)
     if _is_address(host):
         return host
@@ -333,7 +333,7 @@ def parse_host(value: object) -> str:
 
 
 def parse_address(value: object) -> str:
-    """Take an IP address of this machine."""
+    """Parse an IP address of this machine."""
     address = parse_text(value)
     if _is_address(address):
         return address
@@ -349,7 +349,7 @@ def parse_address(value: object) -> str:
 
 
 def parse_network(value: object) -> Network:
-    """Take an IP address or a network with the length of its prefix."""
+    """Parse an IP address, or a network with the length of its prefix."""
     if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
         return value
     text = parse_text(value)
@@ -369,7 +369,7 @@ def parse_network(value: object) -> Network:
 
 
 def parse_networks(value: object) -> object:
-    """Take a list of networks with something in it."""
+    """Parse a list of networks that is not empty."""
     networks = parse_list(value)
     if not networks:
         raise BadValue("must name at least one address", 'write ["127.0.0.0/8"]')
@@ -377,9 +377,9 @@ def parse_networks(value: object) -> object:
 
 
 def parse_database_url(value: object) -> str:
-    """Take the address of a database that outlives the service.
+    """Parse the URL of a database that outlives the service.
 
-    No message shows it, as it may hold a password.
+    No message shows it, as it may contain a password.
     """
     if not isinstance(value, str):
         raise BadValue("must be text such as sqlite:////var/lib/callback-queue/cb.db")
@@ -407,9 +407,9 @@ def parse_database_url(value: object) -> str:
 
 
 def parse_history_url(value: object) -> str:
-    """Take the address of a database that Asterisk writes CDRs or queue_log into.
+    """Parse the URL of a database into which Asterisk writes CDRs or queue_log.
 
-    No message shows it, as it may hold a password.
+    No message shows it, as it may contain a password.
     """
     if not isinstance(value, str):
         raise BadValue("must be text such as mysql://USER@127.0.0.1/asteriskcdrdb")
@@ -432,17 +432,17 @@ def parse_history_url(value: object) -> str:
 
 
 def parse_table(value: object) -> str:
-    """Take the name of a table, with its schema before a dot if it needs one."""
+    """Parse the name of a table, with its schema before a dot if it needs one."""
     return _plain(value, _TABLE, 130, "letters, digits and _ $ -, and one dot")
 
 
 def parse_column(value: object) -> str:
-    """Take the name of a column of CDRs, as Asterisk names the property in it."""
+    """Parse the name of a column of CDRs, by Asterisk's name of the property in it."""
     return _plain(value, _COLUMN, 64, "letters, digits and _")
 
 
 def parse_columns(value: object) -> object:
-    """Take the columns of a file of CDRs; those that must be there are."""
+    """Parse the columns of a file of CDRs; the required ones must be among them."""
     columns = parse_list(value)
     assert isinstance(columns, tuple)
     lacking = lacking_columns(str(column) for column in columns) if columns else []
@@ -455,7 +455,7 @@ def parse_columns(value: object) -> object:
 
 
 def parse_technology(value: object) -> str:
-    """Take the technology of channels, as ``core show channeltypes`` names it."""
+    """Parse the technology of channels, as ``core show channeltypes`` names it."""
     technology = _plain(value, _TECHNOLOGY, 40, "letters, digits and _")
     if technology.lower() == "local":
         raise BadValue(
@@ -465,7 +465,7 @@ def parse_technology(value: object) -> str:
 
 
 def parse_device(value: object) -> str:
-    """Take what Dial() takes for one device."""
+    """Parse a dial string of one device."""
     is_number = isinstance(value, int) and not isinstance(value, bool)
     device = str(value) if is_number else parse_text(value)
     if len(device) <= _LONGEST_TEXT and _DEVICE.fullmatch(device):
@@ -479,7 +479,7 @@ def parse_device(value: object) -> str:
 
 
 def parse_state_interface(value: object) -> str:
-    """Take a device whose state Asterisk knows."""
+    """Parse a device whose state Asterisk knows."""
     device = parse_text(value)
     if is_local(device):
         raise BadValue(
@@ -500,7 +500,7 @@ def is_local(device: str) -> bool:
 
 
 def parse_channel_template(value: object) -> str:
-    """Take what Dial() takes, with ``{number}`` where the client's number goes."""
+    """Parse a dial string with ``{number}`` in place of the client's number."""
     template = parse_text(value)
     got = f"(got {shown(template)})"
     rest = template.replace("{number}", "")
@@ -525,7 +525,7 @@ def parse_channel_template(value: object) -> str:
 
 
 def parse_caller_id(value: object) -> str:
-    """Take ``"Name" <number>``, a number, or nothing."""
+    """Parse ``"Name" <number>``, a number, or nothing."""
     text = parse_text(value)
     if not text or _CALLER_NUMBER.fullmatch(text):
         return text
@@ -542,19 +542,19 @@ def parse_caller_id(value: object) -> str:
 
 
 def parse_display_prefix(value: object) -> str:
-    """Take a few characters for the display of a phone."""
+    """Parse a few characters for the display of a phone."""
     text = parse_text(value)
     _check_name(text, 20)
     return text
 
 
 def parse_queue_options(value: object) -> str:
-    """Take the letters of Queue() options that need no argument."""
+    """Parse letters of Queue() options that need no argument."""
     return _plain(value, _LETTERS, 30, "letters, as Queue() takes them")
 
 
 def parse_key(value: object) -> str:
-    """Take one key of a telephone."""
+    """Parse one key of a telephone."""
     # YAML reads a digit without quotes as a number.
     digit = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 9
     key = str(value) if digit else parse_text(value)
@@ -582,12 +582,12 @@ def parse_keys(value: object) -> str:
 
 
 def parse_key_or_none(value: object) -> str:
-    """Take one key of a telephone, or empty text for no key."""
+    """Parse one key of a telephone, or empty text for no key."""
     return "" if value == "" else parse_key(value)
 
 
 def parse_language(value: object) -> str:
-    """Take a language as Asterisk names it, or nothing."""
+    """Parse a language as Asterisk names it, or nothing."""
     text = parse_text(value)
     # include/asterisk/channel.h: MAX_LANGUAGE is 40 with its closing NUL.
     if len(text) < 40 and _LANGUAGE.fullmatch(text):
@@ -596,7 +596,7 @@ def parse_language(value: object) -> str:
 
 
 def parse_sound(value: object) -> str:
-    """Take the name of one sound file as Playback() takes it."""
+    """Parse the name of one sound file, as for Playback()."""
     name = parse_text(value)
     got = f"(got {shown(name)})"
     if not name:
@@ -618,7 +618,7 @@ def parse_sound(value: object) -> str:
 
 
 def parse_number_pattern(value: object) -> re.Pattern[str]:
-    """Take a regular expression for telephone numbers."""
+    """Parse a regular expression for telephone numbers."""
     if isinstance(value, re.Pattern):
         return value
     text = parse_text(value)
@@ -634,7 +634,7 @@ def parse_number_pattern(value: object) -> re.Pattern[str]:
         )
     try:
         with warnings.catch_warnings():
-            # Python warns of forms it may read otherwise one day.
+            # Python warns of forms whose meaning may change in a later version.
             warnings.simplefilter("ignore")
             return re.compile(text)
     except (re.error, OverflowError, RecursionError) as error:
@@ -646,7 +646,7 @@ def parse_number_pattern(value: object) -> re.Pattern[str]:
 
 
 def parse_zone(value: object) -> ZoneInfo:
-    """Take the name of a time zone."""
+    """Parse the name of a time zone."""
     if isinstance(value, ZoneInfo):
         return value
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 100:
@@ -664,7 +664,7 @@ def parse_zone(value: object) -> ZoneInfo:
 
 
 def parse_day_hours(value: object) -> DayHours:
-    """Take the hours of a day: ranges with commas between them, or ``closed``."""
+    """Parse the hours of a day: ranges with commas between them, or ``closed``."""
     if isinstance(value, DayHours):
         return value
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
@@ -722,7 +722,7 @@ def _minutes(hour: str, minute: str, most: int, text: str) -> int:
 
 
 def parse_special_days(value: object) -> object:
-    """Take days with their own hours; pydantic checks each."""
+    """Parse days with their own hours; pydantic checks each."""
     if isinstance(value, Mapping):
         return dict(value)
     raise BadValue(
@@ -732,7 +732,7 @@ def parse_special_days(value: object) -> object:
 
 
 def parse_special_day(value: object) -> SpecialDay:
-    """Take one day of a year, or of every year."""
+    """Parse one day of a year, or of every year."""
     if isinstance(value, SpecialDay):
         return value
     text = parse_text(value)

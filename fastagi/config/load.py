@@ -411,7 +411,7 @@ class _Judge:
     def _said(
         self, name: str, own: _Layer[queue_layers.QueueLayer], settings: Iterable[str]
     ) -> Place:
-        """Return where one of several settings is given: queue or defaults."""
+        """Return which layer gives one of several settings: the queue or defaults."""
         places: list[Place] = [
             (*layer, *setting.split("."))
             for layer in (("queues", name), ("defaults",))

@@ -99,7 +99,7 @@ class Sounds(Section):
 
 
 class Choices(Section):
-    """What callers are asked after they have pressed the key for a callback.
+    """The questions to callers who have pressed the key for a callback.
 
     Several keys in one setting mean the same, and the first is said; but each of
     ``time_keys`` is another time.
@@ -267,7 +267,7 @@ class Offers(Section):
 
     @property
     def rules(self) -> OfferRules:
-        """The settings, as the domain takes them."""
+        """The settings as values of the domain."""
         return OfferRules(
             not_before_s=self.not_before.total_seconds(),
             after_s=self.after.total_seconds() or None,
@@ -353,7 +353,7 @@ class AgentKeys(Section):
 
     @property
     def rules(self) -> AgentKeyRules | None:
-        """What becomes of tasks, as the domain takes it; None: there are no keys."""
+        """The rules of the keys as values of the domain; None: there are no keys."""
         if not self.enabled:
             return None
         return AgentKeyRules(
@@ -468,7 +468,7 @@ class QueueLayer(Section):
 
     @property
     def retry_rules(self) -> RetryRules:
-        """How often and how soon, as the domain takes it."""
+        """The retry rules as values of the domain."""
         return RetryRules(
             attempts=self.attempts,
             retry_delay=self.retry_delay,
@@ -562,7 +562,7 @@ class QueueSettings(QueueLayer):
 
     @property
     def hours(self) -> OpeningHours:
-        """When clients are called, as the domain takes it."""
+        """The opening hours as values of the domain."""
         return _opening_hours(self.opening_hours)
 
     @property
@@ -584,7 +584,7 @@ class QueueSettings(QueueLayer):
 
     @property
     def expiry_rules(self) -> ExpiryRules:
-        """How long tasks may wait, as the domain takes it."""
+        """The expiry rules as values of the domain."""
         return ExpiryRules(
             request_expiry=self.request_expiry,
             missed_window=self.missed_window,

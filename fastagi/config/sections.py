@@ -2,8 +2,8 @@
 """The sections of the settings file, and the tree of all settings.
 
 A new section is a class here and an attribute of ``Settings``; a new setting is a line
-in its class, or, if each queue has it, in ``queue_layers``. Knows nothing of files,
-lines or YAML (see ``load``).
+in its class, or, if each queue has it, in ``queue_layers``. Independent of files, lines
+and YAML (see ``load``).
 
 All classes are frozen, hashable and comparable with ``==``, so that a reload can find
 out what changed.
@@ -221,7 +221,7 @@ class LogSettings(Section):
 
 
 class NumberPlanSettings(Section):
-    """What numbers mean where this Asterisk is."""
+    """The number plan at the place of this Asterisk."""
 
     region: Region | None = None
     own_numbers: NumberPatterns = ()
@@ -301,7 +301,7 @@ class ReportSettings(Section):
 
 #: Metadata key: the class that parses a section of the file, if it is another one.
 _READ_AS = "read_as"
-#: Metadata of a section that is read at the start only.
+#: Metadata key of a section that is only read at the start.
 _FIXED = {"fixed": True}
 
 
@@ -309,14 +309,13 @@ _FIXED = {"fixed": True}
 class Settings:
     """All settings of the service.
 
-    A section of the file is one attribute here, and this is the only list of them:
-    what is read and compared at a reload goes by it. Only ``queues`` is no
-    section.
+    Each section of the file is one attribute here, and this is the only list of them:
+    loading, and the comparison at a reload, use it. Only ``queues`` is no section.
 
     Attributes:
         queues: the queues that have callbacks. ``queues.get(name)`` tells whether a
             queue does.
-        defaults: what a queue has that says nothing itself.
+        defaults: the settings of a queue that has none of its own.
     """
 
     ami: AmiSettings = attrs.field(metadata={_READ_AS: AmiSection, **_FIXED})
@@ -336,10 +335,10 @@ class Settings:
     queues: QueueTable = attrs.field(converter=QueueTable)
 
     def queue(self, name: str) -> QueueSettings:
-        """Give the settings of a queue, whether or not it has callbacks.
+        """Return the settings of a queue, whether or not it has callbacks.
 
-        A queue may leave the settings while a call for it is under way; then the
-        defaults hold for it. ``queues`` tells which may have new callbacks.
+        If a queue was removed from the settings during a call for it, the defaults
+        apply. ``queues`` tells which queues may have new callbacks.
         """
         return self.queues.get(name) or QueueSettings(
             name=name, **merge_layers(self.defaults)
@@ -347,11 +346,11 @@ class Settings:
 
     @property
     def plan(self) -> NumberPlan:
-        """What numbers mean, as the domain takes it."""
+        """The number plan as a value of the domain."""
         return NumberPlan(self.number_plan.region or "")
 
     def number_rules(self, queue: QueueSettings) -> NumberRules:
-        """Which numbers a queue may call and how, as the domain takes it."""
+        """The numbers that a queue may call, and how, as a value of the domain."""
         numbers = queue.numbers
         return NumberRules(
             min_digits=numbers.min_digits,
@@ -375,7 +374,7 @@ class Settings:
 
     @property
     def call_limits(self) -> CallLimits:
-        """How many calls are placed at most, as the domain takes it."""
+        """The limits of calls as a value of the domain."""
         return CallLimits(
             per_number=self.limits.calls_per_number,
             per_minute=self.limits.calls_per_minute,
@@ -388,7 +387,7 @@ class Settings:
 
     @property
     def counting_rules(self) -> CountingRules:
-        """Which calls may be missed ones, as the domain takes it."""
+        """Which calls may count as missed, as a value of the domain."""
         return CountingRules(
             queues=frozenset(
                 folded(name)
@@ -402,17 +401,17 @@ class Settings:
 
     @property
     def queue_for_others(self) -> str:
-        """Name of the queue that calls back who was in none."""
+        """Name of the queue that calls back callers who were in no queue."""
         return self.missed.queue or next(iter(self.queues), "")
 
 
-#: Every section of the file and what it is read as, in the order of the sample.
+#: Every section of the file with its class, in the order of the sample.
 SECTIONS: Mapping[str, type[Section]] = {
     field.name: cast(type[Section], field.metadata.get(_READ_AS, field.type))
     for field in attrs.fields(attrs.resolve_types(Settings))
     if field.name != "queues"
 }
-#: Sections of which a change takes effect at the next start.
+#: Sections whose changes take effect at the next start.
 FIXED_SECTIONS = tuple(
     field.name for field in attrs.fields(Settings) if field.metadata.get("fixed")
 )

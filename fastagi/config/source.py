@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""A settings file as plain values, each with the line it stands in.
+"""Reads a settings file as plain values, each with its line.
 
-This module owns YAML: what of it is allowed, and how its complaints are put into
-words. It must not know which settings there are.
+This module owns YAML: which parts of it are allowed, and the wording of its errors. It
+does not know which settings exist.
 
 It reads the events of PyYAML's parser and builds the values itself. So nothing is
-ever constructed from a tag, no alias can grow or loop, a key is always text (a queue
-may be called 600), and only ``true``, ``false``, ``null`` and plain whole numbers
-are more than text: ``10:00``, ``0123456``, ``+4930123456``, ``NO`` and ``1.10`` stay
-what was written.
+constructed from a tag, no alias can grow or loop, and a key is always text (a queue may
+be called 600). Only ``true``, ``false``, ``null`` and plain whole numbers are more than
+text: ``10:00``, ``0123456``, ``+4930123456``, ``NO`` and ``1.10`` stay text.
 """
 
 from __future__ import annotations
@@ -39,13 +38,13 @@ _QUOTED_THEN_MORE = re.compile(r""": *"[^"]*" *<""")
 
 @attrs.frozen
 class Fault:
-    """A problem, and where in the file it is.
+    """A problem, and its place in the file.
 
     Attributes:
-        line: counted from 1; 0 if the file as a whole is meant.
-        place: the setting; empty if no single one is meant.
-        problem: what is wrong there; its own place is empty, as the name of the file
-            is not known here.
+        line: counted from 1; 0: the file as a whole.
+        place: the setting; empty if it is no single one.
+        problem: what is wrong; its own place is empty, as the name of the file is not
+            known here.
     """
 
     line: int
@@ -72,7 +71,7 @@ class SourceFaults(Exception):
 
 @attrs.frozen
 class Source:
-    """What a file says.
+    """The contents of a file.
 
     Attributes:
         value: dicts with text keys, lists, text, int, bool and None.
@@ -85,7 +84,7 @@ class Source:
     faults: list[Fault]
 
     def line(self, place: Place) -> int:
-        """Give the line of a place, or of the nearest place around it."""
+        """Return the line of a place, or of the nearest place around it."""
         while place not in self.lines and place:
             place = place[:-1]
         return self.lines.get(place, 1)
@@ -95,7 +94,7 @@ def read_source(data: bytes) -> Source:
     """Read a settings file.
 
     Raises:
-        SourceFaults: it is no YAML, or holds a kind of YAML that is not allowed.
+        SourceFaults: it is no YAML, or contains a kind of YAML that is not allowed.
     """
     text = _decode(data)
     builder = _Builder(text)
@@ -104,8 +103,8 @@ def read_source(data: bytes) -> Source:
     except yaml.YAMLError as error:
         raise SourceFaults([_in_words(error, text)]) from None
     except (ValueError, OverflowError):
-        # An escape in quotes beyond the last character, or a %YAML version with
-        # thousands of digits: PyYAML lets Python's own error through.
+        # An escape of a character that does not exist, or a %YAML version with
+        # thousands of digits: PyYAML passes on Python's own error.
         line = builder.line
         raise SourceFaults(
             [fault(line, (), "there is a number here that is far too large")]
@@ -116,7 +115,7 @@ def read_source(data: bytes) -> Source:
 
 
 class _Builder:
-    """Makes values of the parser's events."""
+    """Builds values from the parser's events."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -194,7 +193,7 @@ class _Builder:
                         "delete one of the two",
                     )
                 )
-                # Whatever stands below is read, to get past it, and not used.
+                # Its contents are read, in order to skip them, and not used.
                 self._node(self._next(), inner)
                 continue
             self._lines[inner] = line
@@ -387,5 +386,5 @@ def _text_line(text: str, line: int) -> str:
 
 
 def _text_lines(text: str) -> list[str]:
-    # PyYAML counts these as the ends of lines.
+    # PyYAML counts these as line ends.
     return re.split("\r\n|[\n\r\x85\u2028\u2029]", text)

@@ -28,7 +28,7 @@ def machine_zone() -> ZoneInfo | None:
         return None
 
 
-#: How near a city's name must be: closer than germany is to Guernsey.
+#: Minimum similarity of a city's name: more than that of germany and Guernsey.
 _NEAR_CITY: Final = 0.82
 _A_CITY: Final = "write a city of your zone, which has its summer time too"
 #: A name, signed hours, and perhaps minutes: UTC+1, CET-1, GMT+05:30.
@@ -38,7 +38,7 @@ _WEST, _EAST = 12, 14
 
 
 def zone_meant(name: str) -> str:
-    """Say what to write in place of a name that is no time zone."""
+    """Return a suggestion for a name that is no time zone."""
     tidy = name.strip()
     if found := _OFFSET.fullmatch(tidy):
         return _offset_meant(found)

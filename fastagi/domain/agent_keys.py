@@ -32,23 +32,23 @@ NOT_ACCEPTED: Final = frozenset(
 
 
 class NoKey(StrEnum):
-    """What an agent counts as who answers and presses no key."""
+    """How an agent counts who answers and presses no key."""
 
-    #: As one who did not answer: asked again after member_retry_delay.
+    #: Like an agent who did not answer: asked again after member_retry_delay.
     NO_ANSWER = "no_answer"
-    #: As one who can not: others are asked first.
+    #: Like an agent who pressed "cannot": others are asked first.
     CANNOT = "cannot"
 
 
 @frozen(kw_only=True)
 class AgentKeyRules:
-    """What becomes of a task that an agent did not accept, from the settings."""
+    """What happens to a task that an agent did not accept, from the settings."""
 
-    #: Time until a task comes again that an agent put off.
+    #: Delay of a task that an agent put off.
     later_delay: timedelta
     #: Maximum number of times that a task is put off; then "later" means "cannot".
     later_times: int
-    #: Time for which an agent who can not is not asked again for the task.
+    #: Time for which an agent who pressed "cannot" is not asked again for the task.
     cannot_pause: timedelta
     no_key: NoKey
 
@@ -78,7 +78,7 @@ def refused_until(
     until: dict[str, datetime] = {}
     for answer in answers:
         end = answer.at + rules.cannot_pause
-        # One more than a whole pause ahead was written before the clock was set back.
+        # A time more than a whole pause ahead was stored before the clock was set back.
         if (
             answer.member
             and answer.code in rules.refusals
@@ -127,7 +127,7 @@ class AgentsToAsk:
 def only_refused_are_free(free: Set[str], refused: Set[str]) -> bool:
     """Whether an attempt at the head of a line would keep free agents from others.
 
-    Asterisk gives as many callers agents as agents are free, the first in line first.
-    One who waits for another agent would hold up the callers behind.
+    Asterisk serves as many callers as agents are free, the first in line first. A
+    caller who waits for another agent would hold up those behind.
     """
     return bool(free) and free <= refused

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The meaning of Asterisk's hangup causes (ITU-T Q.850) and of final SIP responses.
 
-Knows nothing of tasks.
+Independent of tasks.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Times that somebody chooses for a callback: reading and judging them.
+"""Parses times that somebody chooses for a callback, and decides whether they fit.
 
-The time of now, the zone and the opening hours are arguments. Times without a zone in
-the text are those of a wall clock in the zone of the queue.
+The current time, the zone and the opening hours are arguments. Times without a zone in
+the text are local times of the queue's zone.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ def waits_for(chosen_at: datetime, cause: Reason) -> Reason:
 def read_time(text: str, now: datetime, zone: tzinfo) -> datetime:
     """Return the time, in UTC, that a text means.
 
-    A time of the day without a day is one of today. A day in ``+1d`` has 24 hours.
+    A time without a day is one of today. A day in ``+1d`` has 24 hours.
 
     Raises:
-        BadTime: the text is no time, or a wall clock in the zone shows that time never
-            or twice; the message says what to write.
+        BadTime: the text is no time, or the local time occurs never or twice; the
+            message says what to write.
     """
     tidy = text.strip()
     if (after := _AFTER.fullmatch(tidy)) and any(after.groups()):
@@ -103,7 +103,7 @@ def _with_offset(local: datetime, offset: str, zone: tzinfo, text: str) -> datet
 
 
 def _of_wall_clock(local: datetime, zone: tzinfo, text: str) -> datetime:
-    """Return when a wall clock shows a time."""
+    """Return the moment of a local time."""
     try:
         first, second = (
             local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)
@@ -167,6 +167,6 @@ def why_not_at(
 
 
 def in_zone(at: datetime, zone: tzinfo) -> str:
-    """Return a time as people of a time zone say it, with the name of the zone."""
+    """Return the local time of a zone as text, with the name of the zone."""
     local = at.astimezone(zone)
     return f"{local:%A %Y-%m-%d %H:%M} ({zone})"

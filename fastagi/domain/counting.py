@@ -162,7 +162,7 @@ class Ended:
 
 
 def count(call: CallFacts, rules: CountingRules) -> Ended:
-    """Say what a call that is over was to us."""
+    """Return the outcome of an ended call, and its queue."""
     counted = [visit for visit in call.visits if folded(visit.queue) in rules.queues]
     return Ended(
         outcome=_outcome(call, bool(counted), rules),

@@ -25,35 +25,35 @@ from typing import Final
 
 from attrs import evolve, field, frozen
 
-#: About as many of the latest calls count; for callers who give up, of callers.
+#: Number of the latest calls that count, approximately; of callers for those who give
+#: up.
 _MEMORY: Final = 100.0
 _MEMORY_CALLERS: Final = 200.0
 #: How many measured calls the assumed values count for.
 _PRIOR_CALLS: Final = 5.0
-#: A call counts for no more than this many times the average: a call that was
-#: forgotten, or whose end Asterisk never saw, must not count for a whole day.
+#: A call counts as at most this many times the average: a call that was forgotten, or
+#: whose end Asterisk never saw, must not count for a whole day.
 _LONGEST: Final = 5.0
-#: How long a phone rings until the agent answers, in seconds, until it was measured.
+#: Assumed time until an agent answers, in seconds, before it was measured.
 _RING_S: Final = 5.0
-#: How long callers wait on average before they give up, in seconds, and for how many
-#: of them this assumption counts.
+#: Assumed average patience of callers, in seconds, and how many callers it counts for.
 _PATIENCE_S: Final = 1200.0
 _PRIOR_LEFT: Final = 3.0
-#: So many places are summed up one by one, the rest by an integral.
+#: Up to this many places are added one by one, the rest by an integral.
 _EXACT: Final = 50
 #: Half-life of the rate at which callers join, in seconds.
 _ARRIVALS_S: Final = 900.0
-#: A rate is never taken from a shorter time, in seconds.
+#: Shortest time over which a rate is computed, in seconds.
 _SHORTEST_S: Final = 300.0
-#: Agents must be faster than the callers who come by this factor, or the line of those
-#: who stand behind all callers is taken not to move.
+#: Agents must be faster than the callers who join by this factor; otherwise the line
+#: behind all callers counts as not moving.
 _HEADWAY: Final = 1.05
-#: What is left of a share by rounding.
+#: Tolerance for rounding errors of shares.
 _ROUNDING: Final = 1e-9
 
-#: Up to this many minutes each is said by itself.
+#: Up to this many minutes, every minute is announced exactly.
 _EACH_MIN: Final = 10
-#: Steps of longer waits in minutes, each with the longest wait for which it is used.
+#: Steps of longer announced waits in minutes, each with the longest wait that uses it.
 _STEPS_MIN: Final = ((30, 5), (60, 10), (math.inf, 30))
 
 
@@ -66,20 +66,20 @@ class Average:
 
     Attributes:
         mean: 0 without values.
-        weight: how many values it stands for.
+        weight: the number of values that it represents.
     """
 
     mean: float = 0.0
     weight: float = 0.0
 
     def with_value(self, value: float, most: float = math.inf) -> Average:
-        """Return the mean with one more value, which counts as ``most`` at most."""
+        """Return the mean with one more value, which counts as at most ``most``."""
         weight = min(self.weight + 1.0, _MEMORY)
         value = min(max(value, 0.0), most)
         return Average(self.mean + (value - self.mean) / weight, weight)
 
     def with_prior(self, prior: float) -> float:
-        """Return the mean of the values and of some that are assumed."""
+        """Return the mean of the values and of some assumed ones."""
         known = self.mean * self.weight
         return (known + prior * _PRIOR_CALLS) / (self.weight + _PRIOR_CALLS)
 
@@ -94,34 +94,34 @@ class Average:
 
 @frozen(kw_only=True)
 class Measured:
-    """What was measured in one queue; old calls count less with each new one."""
+    """The measurements of one queue; each new call reduces the weight of old ones."""
 
     #: Talk and wrap-up time of an agent, in seconds.
     handling: Average = field(factory=Average)
     #: How long a phone rang until the agent answered, in seconds.
     ring: Average = field(factory=Average)
-    #: How many callers left without an agent, and how long all callers waited
-    #: together, in seconds.
+    #: Number of callers who left without an agent, and the total wait of all callers,
+    #: in seconds.
     left: float = 0.0
     waited_s: float = 0.0
 
     def with_call(self, handling_s: float, prior_s: float) -> Measured:
-        """Note that an agent was done with a call.
+        """Note the handling time of a call.
 
         Args:
-            handling_s: its talk and wrap-up time in seconds.
-            prior_s: the assumed handling time in seconds.
+            handling_s: its talk and wrap-up time, in seconds.
+            prior_s: the assumed handling time, in seconds.
         """
         most = _LONGEST * self.handling.with_prior(prior_s)
         return evolve(self, handling=self.handling.with_value(handling_s, most))
 
     def with_answer(self, ring_s: float) -> Measured:
-        """Note that an agent answered after that many seconds."""
+        """Note after how many seconds an agent answered."""
         most = _LONGEST * max(self.ring.with_prior(_RING_S), 1.0)
         return evolve(self, ring=self.ring.with_value(ring_s, most))
 
     def with_caller(self, waited_s: float, *, left: bool) -> Measured:
-        """Note that a caller waits no more.
+        """Note that a caller no longer waits.
 
         Args:
             waited_s: how long the caller has waited, in seconds.
@@ -147,8 +147,8 @@ class Measured:
         """Return the pace of the queue.
 
         Args:
-            prior_s: the handling time to assume until enough was measured, in seconds.
-            arriving_per_s: how many of those come who are served first.
+            prior_s: the assumed handling time until enough was measured, in seconds.
+            arriving_per_s: number of callers per second who join and are served first.
         """
         left = self.left + _PRIOR_LEFT
         waited_s = self.waited_s + _PRIOR_LEFT * _PATIENCE_S
@@ -162,7 +162,7 @@ class Measured:
 
 @frozen
 class Arrivals:
-    """How many callers join in a second, of late."""
+    """The recent number of callers who join per second."""
 
     #: When counting began, and the last caller joined; seconds of a steady clock.
     since: float
@@ -174,9 +174,9 @@ class Arrivals:
         return Arrivals(self.since, now, self._left_of_count(now) + 1.0)
 
     def per_s(self, now: float) -> float:
-        """Return the rate now."""
+        """The current rate."""
         age_s = max(now - self.since, _SHORTEST_S)
-        # What a rate of one in a second would have counted.
+        # The count at a rate of one per second.
         span_s = _ARRIVALS_S / math.log(2) * -math.expm1(-_decay(age_s))
         return self._left_of_count(now) / span_s
 
@@ -193,12 +193,12 @@ def _decay(age_s: float) -> float:
 
 @frozen(kw_only=True)
 class Agent:
-    """Somebody who takes calls of the queue: logged in and not paused."""
+    """An agent who takes calls of the queue: logged in and not paused."""
 
-    #: In how many seconds the agent is free: 0: now; what is left of the wrap-up time;
-    #: None: not known, because the agent is in a call.
+    #: Seconds until the agent is free: 0 now, or the rest of the wrap-up time; None:
+    #: unknown, because the agent is in a call.
     free_in_s: float | None
-    #: The queue's part of this agent, up to 1.
+    #: The queue's share of this agent, up to 1.
     share: float = 1.0
 
 
@@ -210,9 +210,9 @@ class Pace:
     handling_s: float
     #: Mean time until an agent answers, in seconds.
     ring_s: float
-    #: How many of the waiting give up, for each of them and each second.
+    #: Rate at which each waiting caller gives up, per second.
     leaving_per_s: float = 0.0
-    #: How many come in a second who are served before the one who is asked about.
+    #: Number of callers per second who join later and are served earlier.
     arriving_per_s: float = 0.0
 
 
@@ -223,11 +223,11 @@ def expected_wait_s(ahead: int, agents: Collection[Agent], pace: Pace) -> float 
 
     Args:
         ahead: how many are served before.
-        agents: all who take calls of the queue now.
+        agents: all agents who take calls of the queue now.
         pace: how fast the line moves.
 
     Returns:
-        Seconds; None: not known, as there is no agent, or as the line does not move.
+        Seconds; None: unknown, as there is no agent, or the line does not move.
     """
     if not agents:
         return None
@@ -245,7 +245,7 @@ def expected_wait_s(ahead: int, agents: Collection[Agent], pace: Pace) -> float 
 
 
 def _until(turns: float, per_s: float, leaving_per_s: float) -> float:
-    """Return in how many seconds it is the turn of the last of so many.
+    """Return in how many seconds ``turns`` others have had their turn.
 
     With k others in line, the line moves by one in 1 / (per_s + k * leaving_per_s).
     """
@@ -275,11 +275,11 @@ def _end_of_rests(turns: float, agents: Collection[Agent]) -> float:
 
 
 def rounded_minutes(wait_s: float | None) -> int | None:
-    """Return a wait as it is said: "less than a minute", or "about N minutes".
+    """Return a wait as it is announced: "less than a minute", or "about N minutes".
 
-    It is rounded up, because a caller minds a longer wait than announced, and not a
+    It is rounded up, because a caller minds a longer wait than announced, but not a
     shorter one. Longer waits are rounded more, as they are less certain: up to 10
-    minutes to a minute, up to 30 to 5, up to 60 to 10, and then to 30.
+    minutes to one minute, up to 30 to 5, up to 60 to 10, and then to 30.
 
     Args:
         wait_s: the wait in seconds; None: unknown.

@@ -6,7 +6,7 @@ includes the nights in which clocks are changed: hours in the skipped hour do no
 hours in the repeated hour occur twice, and a queue that opens at 02:30 opens at 03:00
 if 02:00 is followed by 03:00.
 
-Knows nothing of how hours are written in the settings. The time is always an argument.
+Independent of the notation in the settings. The time is always an argument.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ class WaitingCaller:
 @define
 class _Queue:
     name: str
-    #: The most callers that may wait; 0: any number.
+    #: Maximum number of waiting callers; 0: no limit.
     max_callers: int = 0
     members: dict[str, Member] = field(factory=dict)
     #: The members that are free, or will be after their wrap-up time.
@@ -135,7 +135,8 @@ class LiveQueues:
     #: Whether a channel in a queue (uniqueid, name of the queue) belongs to a callback
     #: of this service, which waits there for an agent.
     is_member_leg: Callable[[str, str], bool] = field(default=lambda *_: False)
-    #: By name in lower case: Asterisk ignores case (``apps/app_queue.c:queue_cmp_cb``).
+    #: By name in lower case, as Asterisk ignores case
+    #: (``apps/app_queue.c:queue_cmp_cb``).
     _queues: dict[str, _Queue] = field(factory=dict, init=False)
     #: Interfaces in use, and the queues that reported it. Asterisk reports a change for
     #: one queue after the other; an agent is not free until all have reported it.
@@ -247,7 +248,10 @@ class LiveQueues:
         callers.update(line)
 
     def keep_place(self, queue: str, uniqueid: str, joined_at: float) -> None:
-        """A caller has the place of one who joined at that time; told at any time."""
+        """Give a caller the place of somebody who joined at this time.
+
+        It may be called at any time.
+        """
         self._first_joined[uniqueid, folded(queue)] = joined_at
         found = self._queues.get(folded(queue))
         if found is not None and uniqueid in found.callers:
@@ -255,9 +259,9 @@ class LiveQueues:
             found.callers[uniqueid] = evolve(caller, joined_at=joined_at)
 
     def placeholder(self, queue: str, uniqueid: str, turn: Turn) -> None:
-        """Our own channel waits, or will wait, in line at the place of its task.
+        """Note that our own channel waits, or will wait, in line at its task's place.
 
-        Nothing changes if it has left the line: AgentConnect, which tells of the
+        This changes nothing if it has left the line: AgentConnect, the event of the
         agent's answer, comes after that.
         """
         if uniqueid in self._former_placeholders:
@@ -282,7 +286,7 @@ class LiveQueues:
         self._to_be_asked.add(uniqueid)
 
     def not_asked(self, uniqueid: str) -> None:
-        """Note that a caller is not asked any more, or will not be."""
+        """Note that a caller is not asked any more, or will not be asked."""
         self._to_be_asked.discard(uniqueid)
         self._asked.pop(uniqueid, None)
 
@@ -433,16 +437,16 @@ class LiveQueues:
         return self._first_joined.get((uniqueid, folded(queue)))
 
     def position_of(self, turn: Turn, queue: str, without: str = "") -> int:
-        """Return the position, from 1, of one who has that turn.
+        """Return the position, from 1, of somebody with this turn.
 
-        That is the one after the last whose turn comes earlier. These are found, not
-        counted, as the priority of a caller who has just joined may not be known yet.
-        An attempt that only rings a free agent is in nobody's way.
+        That is the position after the last caller with an earlier turn. It is searched,
+        not counted, as the priority of a caller who has just joined may be unknown. An
+        attempt that only rings a free agent does not count.
 
         Args:
             turn: the turn.
             queue: name of the queue.
-            without: uniqueid of a channel whose place this is.
+            without: uniqueid of a channel that already has this place.
         """
         found = self._queues.get(folded(queue))
         position = 1
@@ -513,7 +517,7 @@ class LiveQueues:
         )
 
     def turn_at(self, queue: str, position: int) -> Turn | None:
-        """Return the turn of the one at a position, from 1; None: nobody is there."""
+        """Return the turn of the caller at a position, from 1; None: no caller."""
         found = self._queues.get(folded(queue))
         callers = list(found.callers.values()) if found else []
         return callers[position - 1].turn if 0 < position <= len(callers) else None

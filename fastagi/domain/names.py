@@ -5,9 +5,9 @@ from __future__ import annotations
 
 
 def folded(name: str) -> str:
-    """Return what is the same for each spelling of a name that Asterisk takes for one.
+    """Return a key that is equal for all spellings that Asterisk treats as one name.
 
-    Asterisk compares names of queues, devices and sections by the case of ASCII letters
-    only (``strcasecmp`` in the locale "C"): VERTRIEB is Vertrieb, but Ä is not ä.
+    Asterisk ignores the case of ASCII letters only in names of queues, devices and
+    sections (``strcasecmp`` in the locale "C"): VERTRIEB is Vertrieb, but Ä is not ä.
     """
     return "".join(char.lower() if char < "\x80" else char for char in name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What becomes of a task after an attempt, as a pure function."""
+"""Decides what happens to a task after an attempt, as a pure function."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RetryRules:
     member_attempts: int
     #: Time from such a try to the next; twice as long after two in a row, and so on.
     member_retry_delay: timedelta
-    #: What becomes of a task that an agent did not accept by a key; None: no keys.
+    #: The rules for a task that an agent did not accept by a key; None: no keys.
     agent_keys: AgentKeyRules | None = None
     #: Exceptions for some results.
     by_result: Mapping[Disposition, ResultRule] = field(factory=dict)
@@ -114,9 +114,10 @@ def decide(
 
 
 def _later(task: CallbackTask, rules: AgentKeyRules, now: datetime) -> timedelta:
-    """Return the time until a task comes again that an agent put off.
+    """Return the delay of a task that an agent put off.
 
-    At most half of the time that is left, so that it comes again before it expires.
+    It is at most half of the time that is left, so that the task is called again before
+    it expires.
     """
     return min(rules.later_delay, (task.expires_at - now) / 2)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The callback task: the stored promise to call one client back.
 
-Defines its kinds, statuses and moves, and the table of allowed moves. Knows nothing of
+Defines its kinds, statuses and moves, and the table of allowed moves. Independent of
 SQL, Asterisk or the settings; the time is always an argument.
 """
 
@@ -285,7 +285,10 @@ class TaskEvent:
 
 @frozen(kw_only=True)
 class WaitingTask:
-    """What decides when a waiting task is called; ``due_at`` is in epoch seconds."""
+    """The values that decide when a waiting task is called.
+
+    ``due_at`` is in epoch seconds.
+    """
 
     id: int
     queue: str

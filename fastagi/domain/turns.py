@@ -31,9 +31,9 @@ _LOWEST: Final = -(2**31)
 class Fairness(enum.StrEnum):
     """In which order live callers and tasks of a queue are served."""
 
-    #: By the time at which they joined.
+    #: In the order in which they joined.
     PLACE = "place"
-    #: Live callers first, also those who joined later.
+    #: Live callers first, even those who joined later.
     LIVE_FIRST = "live_first"
 
 
@@ -57,16 +57,16 @@ class Turn:
     joined_at: float
 
     def __init__(self, joined_at: float, priority: int = 0) -> None:
-        """Args: the time of joining in epoch seconds, and the priority."""
+        """Set the turn from the time of joining in epoch seconds, and the priority."""
         self.__attrs_init__(-priority, joined_at)
 
     @property
     def priority(self) -> int:
-        """The priority: who has a higher one is served before all with a lower one."""
+        """The priority: a higher one is served before all lower ones."""
         return -self._falling_priority
 
 
-#: The last of all: who may join so late may join at any time.
+#: The last possible turn: up to it, everybody may join.
 ANY_TURN: Final = Turn(math.inf, _LOWEST)
 
 
@@ -79,7 +79,7 @@ def turn_of(live: Collection[Turn], placeholders: int, agents: int) -> Turn | No
         agents: how many agents are logged in and not paused.
 
     Returns:
-        `ANY_TURN` if everybody's turn is near; None if nobody's is.
+        `ANY_TURN` if every turn is near; None if none is.
     """
     most_ahead = agents - placeholders
     if most_ahead <= 0:

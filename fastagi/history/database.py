@@ -2,7 +2,7 @@
 """Reads Asterisk's records from a database: SQLite, MariaDB or MySQL, PostgreSQL.
 
 It never writes. The administrator may change the table, so each reading finds out its
-columns and the form of its times. Knows nothing of the meaning of the rows. Blocks
+columns and the form of its times. It does not interpret the rows. It blocks
 while it reads; every wait has a time-out.
 """
 
@@ -421,7 +421,7 @@ def _limit_waits(engine: sa.Engine) -> None:
 
 
 def _open_sqlite(path: Path) -> sqlite3.Connection:
-    # SQLite would wait at a FIFO. It says itself what else is wrong.
+    # SQLite would wait for ever at a FIFO. It reports all other problems itself.
     try:
         open_plain(path).close()
     except NoPlainFile as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What can go wrong with a history."""
+"""The error of a history that cannot be read."""
 
 from __future__ import annotations
 

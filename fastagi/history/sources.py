@@ -46,20 +46,20 @@ _SAMPLE_BYTES: Final = 65_536
 
 @frozen
 class Reading:
-    """What one history says."""
+    """The calls of one history."""
 
     calls: list[PastCall]
-    #: What the admin should know of it.
+    #: Remarks for the admin about it.
     remarks: tuple[Problem, ...] = ()
 
 
 @frozen
 class Past:
-    """What all histories say together."""
+    """The calls of all histories."""
 
     calls: list[PastCall]
     remarks: list[Problem] = field(factory=list)
-    #: Those that could not be read.
+    #: The histories that could not be read.
     troubles: list[HistoryUnreadable] = field(factory=list)
 
 
@@ -83,7 +83,7 @@ class QueueLog:
     """A queue_log."""
 
     path: Path
-    #: Into which it is rotated, besides its own and those within it.
+    #: Folders for rotated files, besides its own folder and those within it.
     folders: Sequence[str] = ()
     #: Of the channels that a person may hold.
     technologies: Sequence[str] = PERSON_TECHNOLOGIES
@@ -116,9 +116,9 @@ class CdrFile:
     """A CSV file of CDRs."""
 
     path: Path
-    #: What is in it; those of ``cdr_csv`` if there are none.
+    #: Its columns; empty: those of ``cdr_csv``.
     columns: Sequence[str] = ()
-    #: Into which it is rotated, besides its own and those within it.
+    #: Folders for rotated files, besides its own folder and those within it.
     folders: Sequence[str] = ()
     #: Of the channels that a person may hold.
     technologies: Sequence[str] = PERSON_TECHNOLOGIES

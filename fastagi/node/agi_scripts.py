@@ -53,7 +53,7 @@ from fastagi.wire.agi import AgiRequest
 _STORE_LIMIT_S: Final = 0.8
 #: The key that accepts an offer, as in the queue.
 _OFFER_ACCEPTED: Final = "1"
-#: What a caller hears first who is offered a callback.
+#: The first prompt of an offer, by its reason.
 _WHY: Final = {
     Trigger.NO_AGENTS: Phrase.ALL_AWAY,
     Trigger.CLOSED: Phrase.CLOSING,
@@ -61,7 +61,7 @@ _WHY: Final = {
     Trigger.EXPECTED_WAIT: Phrase.ALL_BUSY,
     Trigger.POSITION: Phrase.ALL_BUSY,
 }
-#: When the expected wait is said, too.
+#: The same if the expected wait follows.
 _WAIT_IS_SAID: Final = frozenset(
     trigger for trigger, phrase in _WHY.items() if phrase is Phrase.ALL_BUSY
 )
@@ -208,7 +208,7 @@ class AgiScripts:
         turn = Turn(task.joined_at.timestamp(), priority)
         place = queues.position_of(turn, queue, without=self._placeholder_of(task.id))
         await agi.set_variable(Variable.PRIORITY, str(priority))
-        # Last: without it the dialplan takes no priority.
+        # Last: without it the dialplan uses no priority.
         await agi.set_variable(Variable.PLACE, str(place))
         queues.keep_place(queue, request.uniqueid, turn.joined_at)
         queues.caller_priority(queue, request.uniqueid, priority)
@@ -223,7 +223,7 @@ class AgiScripts:
         )
 
     async def offer(self, agi: AgiSession) -> None:
-        """Set the prompts by which a caller is offered a callback, if that is so."""
+        """Set the prompts of the offer, if the caller is offered a callback."""
         request = agi.request
         withheld = is_withheld(request.callingpres)
         offer = await self._offers.begin(
@@ -276,7 +276,7 @@ def _dialplan_answer(
 
 
 def _can_choose(request: AgiRequest) -> bool:
-    """Whether the dialplan can let the caller choose: it says so since version 7."""
+    """Whether the dialplan can let the caller choose; since version 7 it says so."""
     return len(request.args) > 4 and request.args[4] == dialplan.CAN_CHOOSE
 
 

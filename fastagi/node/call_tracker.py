@@ -64,7 +64,7 @@ from fastagi.service.until_stored import until_stored
 from fastagi.store.errors import StoreUnavailable
 from fastagi.store.store import TaskStore
 
-#: After Asterisk or the store failed to answer, in seconds.
+#: Pause before retrying when Asterisk or the store did not answer, in seconds.
 _RETRY_S: Final = 5.0
 #: Pause before measuring the talk again while a client is on hold, in seconds.
 _ON_HOLD_S: Final = 0.5

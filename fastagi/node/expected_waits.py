@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Measures how fast each queue is served, and tells how long a wait is expected to be.
+"""Measures how fast each queue is served, and estimates waits.
 
-It follows the events of agents and callers, and knows of each queue: how long a call
-keeps an agent, how long phones ring, how many callers give up, and how many come. All
-but the last is stored every few minutes and at the end, so that it survives a restart.
-The estimate itself is :func:`fastagi.domain.expected_wait.expected_wait_s`.
+It follows the events of agents and callers, and measures in each queue: how long a call
+occupies an agent, how long phones ring, how many callers give up, and how many join.
+All but the last is stored every few minutes and at the end, so that it survives a
+restart. The estimate itself is :func:`fastagi.domain.expected_wait.expected_wait_s`.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class _Left:
 
 @define
 class _Line:
-    """What the tasks of one target have in common."""
+    """The common part of the estimates for all tasks of one target."""
 
     #: The turns of the live callers.
     callers: list[Turn]
@@ -133,7 +133,7 @@ class ExpectedWaits:
         self._joined: dict[tuple[str, str], float] = {}
         #: Callers who left a queue, until an agent answers or they hang up.
         self._left: dict[str, _Left] = {}
-        #: Whether what an earlier process measured was read.
+        #: Whether the measurements of an earlier process were read.
         self._is_read = False
         self._is_changed = False
         self._store_at = clock.steady() + _STORE_S
@@ -163,12 +163,12 @@ class ExpectedWaits:
     # -- start and stop ----------------------------------------------------
 
     def start(self) -> None:
-        """Read what an earlier process measured, and the tasks in line."""
+        """Read the measurements of an earlier process, and the tasks in line."""
         self._background.start("reading the measured handling times", self._read())
         self.tasks_changed()
 
     async def stop(self) -> None:
-        """Store what was measured."""
+        """Store the measurements."""
         self._storing.stop()
         self._reading.stop()
         if not (self._is_changed and self._is_read):
@@ -213,7 +213,7 @@ class ExpectedWaits:
     # -- the tasks in line ---------------------------------------------------
 
     def tasks_changed(self) -> None:
-        """Read the tasks in line anew, if they count for callers."""
+        """Read the tasks in line again, if they count for callers."""
         self._reading.wake()
 
     async def _read_line(self) -> float | None:
@@ -254,7 +254,7 @@ class ExpectedWaits:
             del self._left[uniqueid]
 
     def extension_done(self, target: str, talk_s: float) -> None:
-        """Note that an extension was done with a callback."""
+        """Note that an extension has ended a callback."""
         self._note_call(target, talk_s + self._wrapuptime_s(target))
 
     def _caller_joined(self, event: QueueCallerJoin) -> None:
@@ -429,7 +429,7 @@ class ExpectedWaits:
         )
 
     def _agents(self, queue: str) -> list[Agent]:
-        """Return those who take calls now; none while that is not known."""
+        """Return the agents who take calls now; none while they are unknown."""
         if not self._queue_monitor.ready:
             return []
         return self._queue_monitor.queues.agents(

@@ -76,7 +76,7 @@ class Hold:
     def refused(self, error: ActionFailed) -> None:
         """Hold calls for a while: Asterisk refuses every call."""
         if self._pausing:
-            # This refusal is of another call that was placed before the pause.
+            # This refusal belongs to a call that was placed before the pause.
             return
         if not self._refusals:
             self._log.warn(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What the dialplan that Asterisk has loaded can do.
+"""Finds out what the dialplan that Asterisk has loaded can do.
 
 After an update of the service an older ``callback-queue.conf`` may still be loaded.
-Then the service does what that file allows, and ``check`` says what is missing.
+Then the service does what that file allows, and ``check`` names what is missing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HAS_OFFERS: Final = f"DIALPLAN_EXISTS({dialplan.OFFER_CONTEXT},s,1)"
 
 
 class LoadedDialplan:
-    """Asks Asterisk what the loaded dialplan has."""
+    """Asks Asterisk for the abilities of the loaded dialplan."""
 
     _log = Logger()
 
@@ -50,7 +50,7 @@ class LoadedDialplan:
         self.has_client_key = True
 
     async def learn(self) -> None:
-        """Ask for what any queue needs; without an answer the former one stands."""
+        """Ask for the abilities that any queue needs; no answer changes nothing."""
         queues = self._settings().queues.values()
         self.has_places = any(queue.keeps_place for queue in queues) and (
             await self._has(

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Offers a callback to callers who wait, when the settings say so.
+"""Offers a callback to callers who wait, by the rules in the settings.
 
-``Queue()`` can not be interrupted from the dialplan, so the service presses a key in
-the caller's place (``PlayDTMF``): the caller leaves the queue as with a key of his own,
-and is asked by the context ``callback-offer``. If an agent answers at the same moment,
-the key does no harm: the agent hears a tone. A ``Redirect`` at that moment would end
-their talk.
+``Queue()`` cannot be interrupted from the dialplan, so the service presses a key on
+behalf of the caller (``PlayDTMF``): the caller leaves the queue as by a key of the
+caller's own, and is asked by the context ``callback-offer``. If an agent answers at the
+same moment, the key is harmless: the agent hears a tone. A ``Redirect`` at that moment
+would end their talk.
 
 An offer is stored before it is spoken, so that no number is asked twice within the
 pause, and nobody is asked while a request could not be stored either.
@@ -50,14 +50,14 @@ from fastagi.store.store import TaskStore
 
 #: Pause before retrying after StoreUnavailable, in seconds.
 _STORE_RETRY_S: Final = 2.0
-#: An expected wait changes with time: how often to look again, in seconds.
+#: Interval of checks while an expected wait may change with time, in seconds.
 _EXPECTED_WAIT_S: Final = 10.0
 #: Asterisk loses a key while it plays a number. How long to wait for a caller to leave
 #: the queue before the key is pressed again, in seconds, and how often that is done.
 _LOST_AFTER_S: Final = 10.0
 _MAX_LOST: Final = 3
-#: How long a caller may be asked, also after the key (`callback-choose`), in seconds;
-#: then the call must have gone elsewhere.
+#: Longest duration of the questions to a caller, including those after the key
+#: (`callback-choose`), in seconds; after that the call has gone elsewhere.
 _LONGEST_S: Final = 320.0
 #: Maximum number of numbers and calls that are remembered.
 _MAX_REMEMBERED: Final = 10_000
@@ -65,7 +65,7 @@ _MAX_REMEMBERED: Final = 10_000
 
 @frozen(kw_only=True)
 class _Pressed:
-    """A caller in whose place the key is pressed."""
+    """A caller on whose behalf the key was pressed."""
 
     uniqueid: str
     queue: str
@@ -77,7 +77,7 @@ class _Pressed:
 
 
 class Offers:
-    """Decides who is asked, and follows each offer to its end."""
+    """Decides who is offered a callback, and follows each offer to its end."""
 
     _log = Logger()
 
@@ -137,11 +137,11 @@ class Offers:
     # -- when to look ------------------------------------------------------
 
     def enable(self) -> None:
-        """Begin to offer callbacks."""
+        """Start offering callbacks."""
         self._worker.enable()
 
     def disable(self) -> None:
-        """Offer no more callbacks; those who are being asked go on."""
+        """Offer no more callbacks; offers in progress continue."""
         self._worker.disable()
 
     def stop(self) -> None:
@@ -149,7 +149,7 @@ class Offers:
         self._worker.stop()
 
     def wake(self) -> None:
-        """Check whether somebody is to be asked, as something has changed."""
+        """Check whether to ask somebody, as something has changed."""
         self._worker.wake()
 
     def _may_offer(self) -> bool:
@@ -159,7 +159,7 @@ class Offers:
         )
 
     async def _look(self) -> float | None:
-        """Ask those who are to be asked; return in how many seconds to look again."""
+        """Make all offers that are due; return in how many seconds to check again."""
         if not self._can_ask:
             return None
         if self._offered_at is None:
@@ -190,7 +190,7 @@ class Offers:
     # -- deciding ----------------------------------------------------------
 
     def _wanted(self) -> tuple[list[_Pressed], list[float]]:
-        """Return who is to be asked, and in how many seconds to look again."""
+        """Return whom to ask, and in how many seconds to check again."""
         now = self._clock.epoch_s()
         wanted: list[_Pressed] = []
         moments: list[float] = []
@@ -306,7 +306,8 @@ class Offers:
         try:
             await self._manager.send(action)
         except (NotConnected, ActionTimedOut):
-            # It may have been pressed: the caller comes, or the key counts as lost.
+            # It may have been pressed: then the caller leaves, or the key counts as
+            # lost.
             return
         except ActionFailed as error:
             if await self._queue_monitor.is_gone(uniqueid):
@@ -443,7 +444,7 @@ class Offers:
     # -- how it ends -------------------------------------------------------
 
     def key_pressed(self, uniqueid: str) -> None:
-        """A caller asks for a callback, perhaps after an offer: it is not stored yet.
+        """A caller asks for a callback, perhaps after an offer; it is not stored yet.
 
         The caller leaves, or is put back in line by the request.
         """
@@ -451,7 +452,7 @@ class Offers:
             self._queue_monitor.queues.not_asked(uniqueid)
 
     def ended(self, uniqueid: str, outcome: OfferOutcome) -> None:
-        """Store what a caller did who was asked; nothing if nobody was."""
+        """Store the outcome of the caller's offer, if there is one."""
         offer = self._open.pop(uniqueid, None)
         if offer is None:
             return
@@ -481,7 +482,7 @@ class Offers:
         )
 
     def caller_joined(self, _queue: str, uniqueid: str) -> None:
-        """A caller is in a queue: what was not reported until now is not known."""
+        """A caller is in a queue: an outcome not reported by now stays unknown."""
         if uniqueid not in self._pressed:
             self._queue_monitor.queues.not_asked(uniqueid)
         self.ended(uniqueid, OfferOutcome.ASKED)

@@ -270,7 +270,7 @@ class QueueMonitor:
 
     def _agent_connected(self, event: AgentConnect) -> None:
         if self.queues.is_asked(event.uniqueid):
-            # The agent was faster than the question.
+            # The agent answered before the priority was known.
             self.queues.not_asked(event.uniqueid)
             self._report_change()
 

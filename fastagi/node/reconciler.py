@@ -132,7 +132,7 @@ class Reconciler:
 
         async def settle() -> None:
             nonlocal absent
-            # The list is of use for one try; it grows old.
+            # The list is used for one try only, as it becomes outdated.
             listed, absent = absent, None
             await self._settle(await self._missing(listed))
 

@@ -61,21 +61,21 @@ class ChosenTimes:
         )
 
     def start(self) -> None:
-        """Note what was missed while no service ran."""
+        """Note chosen times that were missed while no service ran."""
         self._started_at = self._clock.now()
         self._worker.wake()
 
     def wake(self) -> None:
-        """Look at the tasks again: some have changed."""
+        """Check the tasks again: some have changed."""
         if self._started_at is not None:
             self._worker.wake()
 
     def stop(self) -> None:
-        """Note nothing any more."""
+        """Stop noting missed times."""
         self._worker.stop()
 
     async def _look(self) -> float | None:
-        """Note what was missed; return the seconds until the next time runs out."""
+        """Note missed times; return the seconds until the next one can be missed."""
         now = self._clock.now()
         while late := await self._store.past_call_by(now):
             for task in late:

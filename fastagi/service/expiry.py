@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Expires tasks that are too old, as soon as they are."""
+"""Expires tasks at the moment at which they become too old."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Delivers what happens to tasks to the outside: to queue_log, and to further sinks.
+"""Delivers the events of tasks to sinks outside: to queue_log, and to further ones.
 
-An :class:`Outbox` follows the table of events for one :class:`Sink` and has a position
-of its own there. A sink cannot be asked whether it has an entry already, so if this
-process dies between two entries, one of them is lost or delivered twice. A report
-that counts a callback twice is worse than one that lacks an entry: the position is
-committed before each entry is delivered. If the sink says that an entry was certainly
-not delivered, it is delivered later.
+An :class:`Outbox` follows the table of events for one :class:`Sink` and has its own
+position there. A sink cannot be asked whether it has an entry already, so if this
+process dies between two entries, one of them is lost or delivered twice. A report that
+counts a callback twice is worse than one that lacks an entry, so the position is
+committed before each entry is delivered. If the sink reports that an entry was
+certainly not delivered, it is delivered later.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class NotDelivered(Exception):
 
 
 class Sink(Protocol[E]):
-    """Where entries go."""
+    """A destination of entries."""
 
     #: Name of the sink in the table of positions.
     name: str

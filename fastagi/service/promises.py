@@ -7,7 +7,7 @@ If a caller can not be told the answer, one of these follows:
 - the caller has hung up, or has heard that Asterisk stored the request: the request
   stays, as the caller wants the callback.
 
-Which of them it is shows only later, so these callers are remembered until then.
+Only later events show which one it is, so these callers are remembered until then.
 
 There is one `Promises` for each Asterisk, as channel ids are unique only there.
 """
@@ -257,7 +257,7 @@ class Promises:
         """
         self._unanswered[uniqueid] = (new, recorded)
         if len(self._unanswered) > _MAX_UNANSWERED:
-            # The oldest is probably a call whose end was not seen.
+            # The oldest is probably a call whose end was missed.
             del self._unanswered[next(iter(self._unanswered))]
         if await self._line.is_gone(uniqueid):
             self.channel_gone(uniqueid)

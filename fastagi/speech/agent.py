@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an agent hears who has answered a callback, before the client is dialled."""
+"""The prompts for an agent who answered a callback, before the client is dialled."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def asked(language: Language, ago: timedelta | None, *, missed: bool) -> Words:
     """Say that the client asked for a callback or was missed, and how long ago.
 
     Args:
-        language: of the agent.
-        ago: None: it is not said how long ago.
+        language: the agent's language.
+        ago: the time since then; None: it is not said.
         missed: whether the client's call was missed.
     """
     phrase = Phrase.CLIENT_MISSED if missed else Phrase.CLIENT_ASKED

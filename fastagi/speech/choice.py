@@ -11,7 +11,7 @@ from typing import Final
 from fastagi.speech import languages
 from fastagi.speech.language import Language
 
-#: Spoken where there is no other: Asterisk plays its sounds then, too.
+#: The language if no other fits, as in Asterisk.
 DEFAULT: Final = "en"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a language must be able to say, and what all languages have in common."""
+"""The base class of languages: what each must be able to say, and the common parts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from fastagi.speech.prompts import Phrase, Words, sound
 
 _SAID: Final = re.compile(r"\+?[0-9*#]+", re.ASCII)
 _KEYS: Final = {"*": sound("star"), "#": sound("hash"), "+": sound("plus")}
-#: The durations that a caller hears, in minutes.
+#: The durations that are announced to callers, in minutes.
 _ROUND_MINUTES: Final = (*range(1, 11), 15, 20, 25, 30, 40, 50)
 _MINUTE: Final = timedelta(minutes=1)
 _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
-#: Hours are said up to two days.
+#: Up to this many hours a time ago is said in hours.
 _MAX_HOURS: Final = 48
 #: The largest number with words of its own; larger ones are said digit by digit.
 LARGEST: Final = 99
@@ -26,7 +26,7 @@ _WEEK_DAYS: Final = 7
 
 
 class Unit(Enum):
-    """What is counted."""
+    """A unit that is counted."""
 
     MINUTE = auto()
     HOUR = auto()

@@ -99,7 +99,7 @@ CALLER_TIMES: Final = (
     Phrase.WILL_CALL_TIME,
     Phrase.HANG_UP_NOW,
 )
-#: What a caller may hear who is asked about the number.
+#: Prompts for callers who are asked about their number.
 CALLER_CHOICES: Final = (
     Phrase.WILL_CALL_NUMBER,
     Phrase.WILL_CALL_THIS_NUMBER,

@@ -2,7 +2,7 @@
 """SQLite and PostgreSQL: what differs between them.
 
 Opens connections so that a commit survives a power failure, begins transactions, and
-explains an engine's errors to an operator. Knows nothing of tables, threads or Twisted.
+explains an engine's errors to an operator. Independent of tables, threads and Twisted.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ T = TypeVar("T")
 
 #: Busy time-out of one try to lock a SQLite file, in seconds; the caller tries again.
 _LOOK_S: Final = 0.1
-#: How long the server keeps a transaction in which nothing comes, in seconds: a frozen
-#: process must not keep the lock on the lease until another one may take it.
+#: How long the server keeps an idle transaction, in seconds: a frozen process must not
+#: keep the lock on the lease until another one may take it.
 _FROZEN_S: Final = 10.0
 #: Lock time-out of a migration, in seconds.
 _MIGRATION_WAIT_S: Final = 15.0
@@ -446,7 +446,7 @@ def _unreadable(path: Path, why: str) -> CopyFailed:
     )
 
 
-#: SQLSTATE to what it means and what to do; two characters stand for the whole class.
+#: SQLSTATEs with their meaning and remedy; two characters apply to a whole class.
 _SQLSTATES: Final[dict[str, tuple[Trouble, str, str]]] = {
     "55P03": (Trouble.LOCKED, "its rows are locked by another session", ""),
     "57014": (Trouble.LOCKED, "it takes too long to answer", ""),

@@ -2,7 +2,7 @@
 """Ends stored tasks without an attempt, and puts them back in line.
 
 The functions run inside a transaction, may run twice and change only the database.
-They know nothing of threads, Asterisk or settings.
+They are independent of threads, Asterisk and settings.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Stores what was measured in each queue: handling times and the like.
+"""Stores the measurements of each queue, such as handling times.
 
 The functions run inside a transaction, may run twice and change only the database.
 """

@@ -32,7 +32,7 @@ from fastagi.domain.task import OPEN, Kind, Move, Status
 
 
 class LaterState(StrEnum):
-    """What became of a request that was made while its client was being called."""
+    """The state of a request that was made while its client was being called."""
 
     #: The call is still in progress.
     OPEN = "open"
@@ -284,7 +284,7 @@ later_request = Table(
     Column("next_event_id", ForeignKey(task_event.c.id, ondelete="CASCADE")),
     _reason_code(),
     _priority(),
-    #: As those of a task.
+    #: As in a task.
     Column("chosen_at", Double),
     Column("call_by", Double),
     CheckConstraint(_one_of("kind", Kind), name="kind"),

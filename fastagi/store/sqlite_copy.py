@@ -2,7 +2,7 @@
 """Copies a SQLite file while other processes may write to it.
 
 The copy is one new file, complete, checked and synced to the disk; if that fails,
-nothing is left of it. Knows nothing of the contents.
+nothing is left of it. Independent of the contents.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ class TaskStore:
             return await self._database.run(name, fenced, lease.held)
         except LeaseLost:
             if lease.held.runs_out:
-                # Renewed all the time: it is lost.
+                # A renewed lease: this one is lost.
                 raise
             # Nobody else has the lock on the file, but a database that was set back
             # does not know that this process took it.
@@ -121,7 +121,7 @@ class TaskStore:
             return await self._database.run(name, fenced, lease.held)
 
     def _make_sure(self, conn: sa.Connection) -> None:
-        """Go on only if the lease is ours; costs nothing while that is known.
+        """Check that the lease is still ours; this costs nothing while it is certain.
 
         Raises:
             LeaseLost: another process has taken it.

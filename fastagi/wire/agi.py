@@ -2,7 +2,7 @@
 """AGI as bytes: parses what Asterisk sends to a FastAGI server, and encodes commands.
 
 Knows the header block that opens a session, replies, the ``HANGUP`` line, the usage
-block of a 520, the quoting of commands, and all size limits. Knows nothing of
+block of a 520, the quoting of commands, and all size limits. Independent of
 transports, clocks, scripts, or which command a reply belongs to.
 
 Text: Asterisk does not check the encoding of names and variables, so any byte may come.
@@ -430,15 +430,15 @@ def _reply(code: int, text: bytes) -> AgiReply | None:
 
 
 def encode_command(*words: str) -> bytes:
-    r"""Return one command as the line Asterisk reads, newline and all.
+    r"""Return one command as the line that Asterisk reads, with its newline.
 
-    Words that are more than plain letters are put between quotes, with ``\`` before
-    each quote and backslash in them, which is the one form ``res_agi.c:parse_args``
-    gives back unchanged. An empty word is ``""``.
+    Words that are more than plain letters are quoted, with ``\`` before each quote and
+    backslash in them, the one form that ``res_agi.c:parse_args`` reads back unchanged.
+    An empty word is ``""``.
 
     Raises:
-        LocalProtocolError: A word holds CR, LF or NUL, the line is longer than Asterisk
-            reads in one piece, or the command is none. Nothing was encoded.
+        LocalProtocolError: A word contains CR, LF or NUL, the line is longer than
+            Asterisk reads in one piece, or there is no command. Nothing was encoded.
     """
     if not words or _VERB.fullmatch(words[0]) is None:
         raise LocalProtocolError("a command begins with a verb of letters")

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: MIT
 """The Asterisk Manager Interface as bytes: messages in, actions out.
 
-Owns the grammar: the banner, messages that end with a blank line, headers in their
-order with repeated ones kept, and what Asterisk refuses to read. Must not know
-sockets, clocks, logging, or what any action or event means.
+Owns the grammar: the banner, messages that end with a blank line, headers in order
+including repeated ones, and what Asterisk refuses to read. Independent of sockets,
+clocks, logging, and the meaning of actions and events.
 
-Text. Asterisk passes on the bytes it was given, and nobody promises that a caller's
-name is UTF-8. A message is read as UTF-8; when that fails, each header that is not
-UTF-8 is read as Latin-1, which is what such names are nearly always in. So every byte
-gives a character, no character is a lone surrogate (which a database or a log would
-refuse later), and one bad name does not spoil its neighbours. Sending is UTF-8 only.
+Text: Asterisk passes on the bytes that it was given, and a caller's name may not be
+UTF-8. A message is decoded as UTF-8; if that fails, each header that is not UTF-8 is
+decoded as Latin-1, the usual encoding of such names. So every byte gives a character,
+no character is a lone surrogate (which a database or a log would refuse later), and one
+bad name does not affect other headers. Actions are encoded as UTF-8.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from fastagi.wire.errors import LocalProtocolError, RemoteProtocolError
 #: main/manager.c:get_input: a line of 1023 bytes before its CRLF is refused as "line
 #: too long", and what follows it is then read as a message of its own.
 MAX_LINE_BYTES: Final = 1022
-#: AST_MAX_MANHEADERS: one more and the whole message is refused, its ActionID unread.
+#: AST_MAX_MANHEADERS: with one more, Asterisk refuses the whole message without reading
+#: its ActionID.
 MAX_HEADERS: Final = 128
-#: A reply to Command carries its whole output in one message. Some megabytes is more
-#: than any command prints, and little enough to hold while waiting for the end.
+#: A reply to Command has its whole output in one message. Some megabytes are more than
+#: any command prints, and small enough to hold in memory.
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 #: "Asterisk Call Manager/11.0.0" has 28.
 MAX_BANNER_BYTES: Final = 256
@@ -43,7 +44,7 @@ _EVENT: Final = b"Event: "
 _RESPONSE: Final = b"Response: "
 _ACTION_ID: Final = b"\r\nActionID: "
 
-#: How the names of headers begin that may come more than once in an event.
+#: Beginnings of the names of headers that an event may have more than once.
 _REPEATED: Final = ("chanvariable", "destchanvariable", "variable", "output")
 
 _TOKEN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -76,10 +77,10 @@ class Banner:
 
 @attrs.frozen(repr=False)
 class AmiMessage:
-    """One message as it came: an event, or the response to an action.
+    """One received message: an event, or the response to an action.
 
-    Only the bytes are kept. Headers are parsed when somebody first asks for one, so
-    that the many events nobody listens to cost next to nothing.
+    Only the bytes are kept. Headers are parsed when they are first read, so the many
+    events without a listener cost next to nothing.
     """
 
     #: The message without the blank line that ends it.
@@ -119,7 +120,8 @@ class AmiMessage:
             start += len(_ACTION_ID)
             end = self.raw.find(_EOL, start)
             return _decode(self.raw[start : end if end >= 0 else None])
-        # Asterisk spells it like that and never puts it first; others may not.
+        # Asterisk spells it like this and never puts it first; other programs may
+        # differ.
         return "" if self.raw.startswith(_EVENT) else self.get("ActionID")
 
     @cached_property
@@ -132,7 +134,8 @@ class AmiMessage:
             lines = self.raw.decode("utf-8").split("\r\n")
         except UnicodeDecodeError:
             lines = [_decode(line) for line in self.raw.split(_EOL)]
-        # One blank belongs to the grammar, more to the value: "Output:    Members: ".
+        # One blank belongs to the grammar, further ones to the value, as in
+        # "Output:    Members: ".
         return tuple(
             (name, value[1:] if value[:1] == " " else value) if colon else ("", name)
             for name, colon, value in [line.partition(":") for line in lines]
@@ -145,10 +148,10 @@ class AmiMessage:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether a header comes twice that Asterisk writes only once.
+        """Whether a header that Asterisk writes only once comes twice.
 
-        Asterisk writes a caller's number unchanged, even with CR and LF; so the second
-        of two headers may be forged by a caller.
+        Asterisk writes a caller's number unchanged, even with CR and LF, so a caller
+        may have forged the second one.
         """
         if len(self._first) == len(self.headers):
             return False
@@ -176,15 +179,15 @@ class AmiMessage:
 
 
 class AmiParser:
-    """Cuts a stream of bytes into messages. No socket, no clock, no callback.
+    """Splits a stream of bytes into messages. No socket, no clock, no callback.
 
     `receive_data` only stores; `next_event` returns the next whole message. The
-    messages do not depend on how the stream was cut into pieces, and each byte is
-    looked at a fixed number of times, however slowly it drips in.
+    messages do not depend on how the stream was split, and each byte is read a fixed
+    number of times, however slowly it arrives.
 
     Args:
-        expect_banner: False to read what a client sends, as a stand-in for Asterisk.
-        max_message_bytes: a longer message is taken for a fault of the peer.
+        expect_banner: False to parse what a client sends, as a stand-in for Asterisk.
+        max_message_bytes: a longer message counts as a fault of the peer.
     """
 
     def __init__(
@@ -228,11 +231,12 @@ class AmiParser:
         self._searched = max(0, len(last) - len(_END) + 1)
 
     def next_event(self) -> Banner | AmiMessage | NeedData:
-        """Return the next thing the peer said, or NEED_DATA.
+        """Return the next message or the banner, or NEED_DATA.
 
         Raises:
             RemoteProtocolError: the peer is no Asterisk manager, or a message has no
-                end. Nothing more can be read; each further call raises it again.
+        end.
+                Nothing more can be read; each further call raises it again.
         """
         if self._banner is not None:
             banner, self._banner = self._banner, None
@@ -280,12 +284,12 @@ class AmiParser:
 
 
 def encode_action(name: str, headers: Iterable[Header], action_id: str) -> bytes:
-    """Return an action as bytes, its ActionID right behind its name.
+    """Return an action as bytes, with its ActionID right after its name.
 
     Raises:
         LocalProtocolError: Asterisk would misread it: CR, LF or NUL anywhere, a line
-            over 1022 bytes, more than 128 headers, a header name or an action name
-            that is no plain word, or text that is not Unicode.
+            over 1022 bytes, more than 128 headers, a header name or an action name that
+            is no plain word, or text that is not Unicode.
     """
     if not _TOKEN.fullmatch(name):
         raise LocalProtocolError(f"{name!a} is no name of an action")

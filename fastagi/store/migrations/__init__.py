@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Alembic's files: how a database comes from any version to this one.
+"""Alembic's files: the upgrades from each version to the next.
 
-Each file in ``versions`` stands for ever and says all it needs itself; none imports
-the schema, which moves on. On SQLite, ``batch_alter_table`` makes a table anew and
-drops its triggers: a migration that does so to ``task_event`` makes them again.
+A file in ``versions`` never changes and contains all that it needs; none imports the
+schema, which does change. On SQLite, ``batch_alter_table`` recreates a table and drops
+its triggers, so a migration that uses it on ``task_event`` must create them again.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Run by Alembic; the connection and its transaction are those of the caller."""
+"""Run by Alembic, with the connection and the transaction of the caller."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Moments the service must know after a restart."""
+"""Times that the service must know after a restart."""
 
 from __future__ import annotations
 

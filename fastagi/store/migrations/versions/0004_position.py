@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What has happened to tasks is told elsewhere too: how far that has come."""
+"""Readers of the tasks' events, such as queue_log, have a position each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Make the tables; what happened before is not told any more."""
+    """Create the tables; readers skip all earlier events."""
     op.create_table(
         "asked",
         sa.Column(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Numbers that are never called, who was refused, and how many calls there were."""
+"""Blocked numbers, refusals, and an index to count calls."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""An attempt can be withdrawn, and costs nothing then."""
+"""An attempt can be withdrawn, and does not count then."""
 
 from __future__ import annotations
 

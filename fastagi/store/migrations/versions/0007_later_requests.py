@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""When a client answered, and what was asked for while the client was being called."""
+"""When a client answered, and requests made while their client was being called."""
 
 from __future__ import annotations
 

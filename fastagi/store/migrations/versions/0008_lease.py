@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Who runs the service on this database, and on which Asterisk an attempt is made."""
+"""The holder of the database, and the Asterisk of each attempt."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ down_revision = "0007"
 
 
 def upgrade() -> None:
-    """Make the table, and give every attempt the only Asterisk there was."""
+    """Create the table; every attempt so far was made on the only Asterisk."""
     op.create_table(
         "lease",
         sa.Column("name", sa.Text, primary_key=True),

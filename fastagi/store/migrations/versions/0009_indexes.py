@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What is asked of many ended tasks is found by indexes; numbers get new keys.
+"""Indexes for queries over many ended tasks; new keys for numbers.
 
-The keys of blocked numbers are made anew at the next start: some forms of a number that
-were two clients are one now.
+The next start renews the keys of blocked numbers: some forms of a number that counted
+as two clients count as one now.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ENDED = "ended_at IS NOT NULL"
 
 
 def upgrade() -> None:
-    """Make the indexes, and have the keys made anew."""
+    """Create the indexes, and let the next start renew the keys."""
     op.create_index(
         "ix_task_open_queue_joined_at",
         "task",
@@ -34,5 +34,5 @@ def upgrade() -> None:
         postgresql_where=sa.text(_ENDED),
     )
     op.create_index("ix_task_queue_id", "task", ["queue", "id"])
-    # No region: the service finds that they were blocked by another plan of numbers.
+    # Without a region the service sees that they were blocked by another number plan.
     op.execute("UPDATE blocked SET region = '?'")

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Reasons are codes with parameters in place of English sentences.
 
-A sentence that a version before this one composed is taken apart into the code and the
-parameters that give the same sentence again. Every other sentence, such as an
-operator's, becomes the parameter of the code ``text``.
+A sentence that an earlier version composed is split into the code and the parameters
+that produce the same sentence. Every other sentence, such as an operator's, becomes the
+parameter of the code ``text``.
 
-The sentences are taken apart once each, however many rows have them, and the rows are
-changed by one statement for each table.
+Each different sentence is split once, however many rows have it, and one statement for
+each table changes the rows.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _STATUS: Final = (
 )
 _OPEN: Final = "status IN ('pending', 'calling')"
 _REFUSAL: Final = "the history of a task is only ever added to"
-#: Which column of which table has a sentence.
+#: The columns with sentences, by table.
 _SENTENCES: Final = (
     ("task", "reason"),
     ("attempt", "reason"),
@@ -43,16 +43,16 @@ _SENTENCES: Final = (
     ("later_request", "reason"),
     ("refusal", "reason"),
 )
-#: Sentences that are taken apart at a time.
+#: Number of sentences that are split at a time.
 _AT_ONCE: Final = 5_000
-#: A longer sentence, or one with more reasons in it, was not composed by a version
-#: before this one. It stays as it is: taking it apart may take for ever.
+#: A longer sentence, or one with more reasons, was not composed by an earlier version.
+#: It stays as it is, because splitting it may take for ever.
 _LONGEST: Final = 20_000
 _MOST_REASONS: Final = 10
 
 
 def upgrade() -> None:
-    """Carry every row over."""
+    """Convert every row."""
     conn = op.get_bind()
     sqlite = conn.dialect.name == "sqlite"
     _take_apart(conn, sqlite)
@@ -82,8 +82,8 @@ def upgrade() -> None:
 
 
 def _take_apart(conn: sa.Connection, sqlite: bool) -> None:
-    """Make a table of all sentences, each with its code and parameters."""
-    # An index of PostgreSQL can not have the longest of them; it needs none.
+    """Create a table of all sentences, each with its code and parameters."""
+    # An index of PostgreSQL cannot contain the longest of them; none is needed.
     key = " PRIMARY KEY" if sqlite else ""
     rowid = " WITHOUT ROWID" if sqlite else ""
     op.execute(
@@ -123,7 +123,7 @@ def _fill(table: str, sqlite: bool) -> None:
 
 
 def _renew_events_on_sqlite() -> None:
-    """Make the table anew: SQLite can not change a constraint."""
+    """Recreate the table, as SQLite cannot change a constraint."""
     op.create_table(
         "new_event",
         sa.Column("id", sa.Integer, primary_key=True),
@@ -158,7 +158,7 @@ def _renew_events_on_sqlite() -> None:
         " status, code, params, linkedid"
         " FROM task_event JOIN sentence ON words = text ORDER BY id"
     )
-    # An id that was given is not given again, even if its row was deleted.
+    # An id is not used again, even if its row was deleted.
     op.execute("DELETE FROM sqlite_sequence WHERE name = 'new_event'")
     op.execute(
         "UPDATE sqlite_sequence SET name = 'new_event' WHERE name = 'task_event'"
@@ -201,7 +201,7 @@ _SOURCE: Final = "[ ({source:source})]"
 _UNHEARD: Final = "[ while this service did not listen|unheard]"
 _LOST: Final = "[ at least, until Asterisk ended|asterisk_ended]"
 
-#: How attempts end: such a sentence may also stand behind why a task was cancelled.
+#: How attempts end. Such a sentence may also follow the reason of a cancelled task.
 _ATTEMPT_ENDS: Final = (
     ("talked", f"they talked for {{talk_s:float}} s{_LOST}"),
     (
@@ -477,7 +477,7 @@ def _value(kind: str, text: str) -> Any:
     """Return a parameter.
 
     Raises:
-        ValueError: it could not be said again as it is.
+        ValueError: it would not produce the same text again.
     """
     match kind:
         case "int":
@@ -509,7 +509,7 @@ def _value(kind: str, text: str) -> Any:
 
 
 _ENDS: Final = [_Sentence(code, template) for code, template in _ATTEMPT_ENDS]
-#: Sentences with another one in front of their own words come first.
+#: Sentences that begin with another sentence come first.
 _ALL: Final = [*(_Sentence(code, template) for code, template in _OTHERS), *_ENDS]
 _BLOCKED: Final = "the number is blocked: "
 _UNDER_WAY: Final = "; the attempt under way: "
@@ -548,7 +548,7 @@ def _reason_of(words: str) -> tuple[str, dict[str, Any]]:
 
 
 def _with(why: str, name: str, ended: str) -> tuple[str, dict[str, Any]]:
-    """Return why a task ended, with how its attempt under way ended."""
+    """Return why a task ended, with the result of its attempt in progress."""
     code, params = _reason_of(why)
     ended_code, ended_params = _reason_of(ended)
     return code, {**params, name: {"code": ended_code, "params": ended_params}}
