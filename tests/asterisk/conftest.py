@@ -14,7 +14,7 @@ import pytest
 from tests.lab.asterisk import Asterisk
 from tests.lab.errors import LabError
 from tests.lab.lab import Lab
-from tests.lab.program import Fork
+from tests.lab.program import FORK
 from tests.lab.summary import MAJOR, VERSION
 
 MAJORS = (22, 16)
@@ -85,7 +85,7 @@ def asterisk(
 @pytest.fixture
 def lab(asterisk: Asterisk) -> Iterator[Lab]:
     """Return the laboratory of one test, with the witness already watching."""
-    lab = Lab(asterisk, launch=Fork)
+    lab = Lab(asterisk, launcher=FORK)
     yield lab
     lab.close()
 

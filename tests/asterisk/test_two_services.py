@@ -26,7 +26,7 @@ from tests.asterisk.callback import (
 from tests.lab.asterisk import Asterisk
 from tests.lab.lab import Lab
 from tests.lab.phones import Client, request
-from tests.lab.program import Fork
+from tests.lab.program import FORK
 from tests.lab.scenarios import Answer, HangUp, Press
 from tests.lab.service import Service, merged, says
 from tests.process.program import free_port
@@ -61,7 +61,7 @@ def other_lab(booted_asterisk: Asterisk) -> Iterator[Lab]:
     asterisk = Asterisk(22)
     try:
         asterisk.start()
-        lab = Lab(asterisk, launch=Fork)
+        lab = Lab(asterisk, launcher=FORK)
         yield lab
         lab.close()
     finally:

@@ -6,14 +6,14 @@ Owns the order in which all of it is closed, and the report of a failed test.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from tests.lab.asterisk import Asterisk
 from tests.lab.errors import LabError
 from tests.lab.phones import LIFETIME_S, Agent, Caller, Client, Phone
-from tests.lab.program import Program, run_command
+from tests.lab.program import COMMAND, Launcher
 from tests.lab.scenarios import Behaviour, Step
 from tests.lab.service import Service
 from tests.lab.witness import Witness
@@ -26,11 +26,9 @@ AnyPhone = TypeVar("AnyPhone", bound=Phone)
 class Lab:
     """The laboratory of one test; everything that it creates is closed with it."""
 
-    def __init__(
-        self, asterisk: Asterisk, *, launch: Callable[..., Program] = run_command
-    ) -> None:
+    def __init__(self, asterisk: Asterisk, *, launcher: Launcher = COMMAND) -> None:
         self.asterisk = asterisk
-        self._launch = launch
+        self._launcher = launcher
         #: Whether phones created from now on speak and listen. Each such phone is a
         #: thread that sends fifty packets a second: too much for dozens of them.
         self.voices = True
@@ -94,7 +92,7 @@ class Lab:
         self, settings: Mapping[str, Any] | None = None, *, start: bool = True
     ) -> Service:
         """Start the product beside this Asterisk."""
-        service = Service(self.asterisk, settings, launch=self._launch)
+        service = Service(self.asterisk, settings, launcher=self._launcher)
         self._services.append(service)
         if start:
             service.start()

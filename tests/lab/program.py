@@ -17,13 +17,22 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import IO, Protocol
 
+import attrs
+
 _PR_SET_PDEATHSIG = 1
+_COMMAND = Path(sys.executable).with_name("callback-queue")
+#: What the process that forks has imported.
+_LOADED = "tests.lab.loaded"
 _forks = multiprocessing.get_context("forkserver")
 
 
@@ -48,13 +57,12 @@ class Program(Protocol):
         """Kill it."""
 
 
-def run_command(
+def start_command(
     arguments: Sequence[str], *, cwd: Path, environment: Mapping[str, str]
 ) -> Program:
     """Start the installed command; stdout and stderr are one stream."""
-    command = Path(sys.executable).with_name("callback-queue")
     return subprocess.Popen(
-        ["setpriv", "--pdeathsig", "KILL", str(command), *arguments],
+        ["setpriv", "--pdeathsig", "KILL", str(_COMMAND), *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -63,20 +71,61 @@ def run_command(
     )
 
 
+def run_command(
+    arguments: Sequence[str],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    timeout_s: float,
+) -> CompletedProcess[str]:
+    """Run the installed command to its end.
+
+    Raises:
+        TimeoutExpired: it did not end in time, and was killed.
+    """
+    return subprocess.run(
+        [str(_COMMAND), *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        env=dict(environment),
+        cwd=cwd,
+        check=False,
+    )
+
+
+def run_fork(
+    arguments: Sequence[str],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    timeout_s: float,
+) -> CompletedProcess[str]:
+    """Run a fork of the command to its end.
+
+    Raises:
+        TimeoutExpired: it did not end in time, and was killed.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        streams = Path(directory, "stdout"), Path(directory, "stderr")
+        process = _fork(arguments, cwd, environment, *streams)
+        process.join(timeout_s)
+        code = process.exitcode
+        if code is None:
+            process.kill()
+            raise subprocess.TimeoutExpired("callback-queue", timeout_s)
+        return CompletedProcess(arguments, code, *(s.read_text() for s in streams))
+
+
 class Fork:
     """The command, started by a fork; stdout and stderr are one stream."""
 
     def __init__(
         self, arguments: Sequence[str], *, cwd: Path, environment: Mapping[str, str]
     ) -> None:
-        _forks.set_forkserver_preload(["tests.lab.loaded"])
         read, write = _forks.Pipe(duplex=False)
-        self._process = _forks.Process(
-            target=_be_the_command,
-            args=(list(arguments), str(cwd), dict(environment), write),
-            daemon=True,
-        )
-        self._process.start()
+        self._process = _fork(arguments, cwd, environment, write, write)
         write.close()
         self.stdout: IO[bytes] = os.fdopen(os.dup(read.fileno()), "rb")
         read.close()
@@ -103,13 +152,52 @@ class Fork:
         self._process.kill()
 
 
+@attrs.frozen
+class Launcher:
+    """How the command is started, or run to its end."""
+
+    start: Callable[..., Program]
+    run: Callable[..., CompletedProcess[str]]
+
+
+#: As a user does.
+COMMAND = Launcher(start_command, run_command)
+#: By forks, which are faster.
+FORK = Launcher(Fork, run_fork)
+
+
+def _fork(
+    arguments: Sequence[str],
+    cwd: Path,
+    environment: Mapping[str, str],
+    *streams: Connection | Path,
+) -> ForkServerProcess:
+    """Start a fork with these streams as stdout and stderr."""
+    _forks.set_forkserver_preload([_LOADED])
+    process = _forks.Process(
+        target=_be_the_command,
+        args=(list(arguments), str(cwd), dict(environment), *streams),
+        daemon=True,
+    )
+    process.start()
+    return process
+
+
 def _be_the_command(
-    arguments: list[str], cwd: str, environment: dict[str, str], output: Connection
+    arguments: list[str],
+    cwd: str,
+    environment: dict[str, str],
+    *streams: Connection | Path,
 ) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    for number in (1, 2):
-        os.dup2(output.fileno(), number)
-    output.close()
+    with ExitStack() as stack:
+        for number, stream in enumerate(streams, 1):
+            opened = stream.open("wb") if isinstance(stream, Path) else stream
+            os.dup2(opened.fileno(), number)
+            # Both may be the same one.
+            stack.callback(opened.close)
+    # The fork server ignores an import that fails.
+    assert _LOADED in sys.modules, f"{_LOADED} can not be imported"
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)

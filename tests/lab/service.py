@@ -14,7 +14,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -27,7 +26,7 @@ from tests.lab.asterisk import Asterisk
 from tests.lab.closing import Starting
 from tests.lab.errors import DeadlinePassed, LabError
 from tests.lab.processes import pauses, wait_for_matches
-from tests.lab.program import Program, run_command
+from tests.lab.program import COMMAND, Launcher, Program
 
 _READY_DEADLINE_S = 15.0
 _STOP_DEADLINE_S = 15.0
@@ -83,9 +82,9 @@ class Service(Starting):
         asterisk: Asterisk,
         settings: Mapping[str, Any] | None = None,
         *,
-        launch: Callable[..., Program] = run_command,
+        launcher: Launcher = COMMAND,
     ) -> None:
-        self._launch = launch
+        self._launcher = launcher
         self.home = asterisk.home / "service" / f"{time.monotonic_ns()}"
         self.home.mkdir(parents=True)
         self.config = self.home / "callback-queue.yaml"
@@ -118,7 +117,7 @@ class Service(Starting):
         if self.running:
             raise LabError("the service runs already")
         self._provide_database()
-        self._process = self._launch(
+        self._process = self._launcher.start(
             ["run", "--config", str(self.config)],
             cwd=self.home,
             environment=_environment(),
@@ -280,15 +279,11 @@ class Service(Starting):
 
     def cli(self, *arguments: str) -> CommandResult:
         """Run ``callback-queue ARGUMENTS --config FILE`` and return its result."""
-        done = subprocess.run(
-            [str(_program()), *arguments, "--config", str(self.config)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_COMMAND_DEADLINE_S,
-            env=_environment(),
+        done = self._launcher.run(
+            [*arguments, "--config", str(self.config)],
             cwd=self.home,
-            check=False,
+            environment=_environment(),
+            timeout_s=_COMMAND_DEADLINE_S,
         )
         return CommandResult(done)
 
@@ -367,10 +362,6 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
             value = merged(old, value)
         result[key] = value
     return result
-
-
-def _program() -> Path:
-    return Path(sys.executable).with_name("callback-queue")
 
 
 def _environment() -> dict[str, str]:
