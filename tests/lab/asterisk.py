@@ -476,8 +476,12 @@ def _product_manager_user() -> ManagerUser | None:
 
 
 def _copy_sounds(source: Path, target: Path) -> None:
+    """Copy the prompts that are new or have changed."""
     for path in source.rglob("*"):
-        if path.suffix in _SOUND_SUFFIXES:
-            copy = target / path.relative_to(source)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, copy)
+        if path.suffix not in _SOUND_SUFFIXES:
+            continue
+        copy = target / path.relative_to(source)
+        if copy.exists() and copy.stat().st_mtime_ns == path.stat().st_mtime_ns:
+            continue
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, copy)
