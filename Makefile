@@ -10,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: demo test lint style types fast-test simulate expected-wait fuzz soak memory bench
-.PHONY: busy-queue
+.PHONY: busy-queue waiting-line
 .PHONY: asterisk-test stopwatch-test lab sounds clean
 
 demo: .venv/ready
@@ -71,6 +71,13 @@ busy-queue: .venv/ready
 	@$(BIN)/python -m tests.lab.busy_queue --minutes $(or $(MINUTES),10) \
 		--asterisk $(ASTERISK) $(if $(FAIRNESS),--fairness $(FAIRNESS)) \
 		$(if $(SEED),--seed $(SEED))
+
+# What clients who wait in line cost, on a real Asterisk:
+#   make waiting-line      make waiting-line CLIENTS=20 ASTERISK=16
+waiting-line: .venv/ready
+	@$(BIN)/python -m tests.lab.install $(ASTERISK)
+	@$(BIN)/python -m tests.lab.waiting_line --asterisk $(ASTERISK) \
+		$(if $(CLIENTS),--clients $(CLIENTS))
 
 # Fuzz every parser of input from outside, all at the same time:
 #   make fuzz SECONDS=600      make fuzz TARGETS="ami settings"
