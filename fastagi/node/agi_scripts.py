@@ -61,7 +61,7 @@ _WHY: Final = {
     Trigger.EXPECTED_WAIT: Phrase.ALL_BUSY,
     Trigger.POSITION: Phrase.ALL_BUSY,
 }
-#: The same if the expected wait follows.
+#: Reasons of offers that also say the expected wait.
 _WAIT_IS_SAID: Final = frozenset(
     trigger for trigger, phrase in _WHY.items() if phrase is Phrase.ALL_BUSY
 )
