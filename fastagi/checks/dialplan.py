@@ -11,9 +11,9 @@ from typing import Final
 from fastagi import dialplan
 from fastagi.ami import actions
 from fastagi.ami.actions import Action
+from fastagi.checks.asterisk_machine import NotVisible, Place, note_stops
 from fastagi.checks.finding import Notes
 from fastagi.checks.link import LinkFailed, ManagerLink, Refused
-from fastagi.checks.place import NotVisible, Place, note_stops
 from fastagi.config.sections import FastAgiSettings
 from fastagi.wire.ami import AmiMessage
 

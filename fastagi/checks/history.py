@@ -17,8 +17,8 @@ from typing import Final
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
+from fastagi.checks.asterisk_machine import NotVisible, Place
 from fastagi.checks.finding import Notes
-from fastagi.checks.place import NotVisible, Place
 from fastagi.checks.process import User, note_missing_right
 from fastagi.checks.rotation import rotations
 from fastagi.config.sections import HistorySettings, Settings

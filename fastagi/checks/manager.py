@@ -13,10 +13,10 @@ from fastagi.ami import actions
 from fastagi.ami.events import LISTENED, READ_CLASSES, FullyBooted
 from fastagi.ami.session import Credentials
 from fastagi.ami.tls import TlsMisconfigured
+from fastagi.checks.asterisk_machine import NotVisible, Place, note_stops
 from fastagi.checks.conf import Conf, Option, Section
 from fastagi.checks.finding import Notes
 from fastagi.checks.link import LinkFailed, ManagerLink, Refused, Trouble, Where
-from fastagi.checks.place import NotVisible, Place, note_stops
 from fastagi.config.sections import (
     AMI_PORT,
     AMI_TLS_PORT,

@@ -10,8 +10,8 @@ import socket
 from pathlib import Path
 from typing import Final
 
+from fastagi.checks.asterisk_machine import Address, Place
 from fastagi.checks.finding import Notes
-from fastagi.checks.place import Address, Place
 from fastagi.checks.process import Running, User, note_missing_right
 from fastagi.config.sections import FastAgiSettings
 from fastagi.runtime.kernel_limits import longest_backlog

@@ -20,9 +20,9 @@ from typing import Any, Final
 
 import attrs
 
+from fastagi.checks.asterisk_machine import Place
 from fastagi.checks.console import console_socket
 from fastagi.checks.finding import Notes
-from fastagi.checks.place import Place
 from fastagi.plain_file import open_plain
 from fastagi.runtime.kernel_limits import open_files
 

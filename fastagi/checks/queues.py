@@ -9,6 +9,7 @@ from typing import Final
 
 from fastagi import dialplan
 from fastagi.ami import actions
+from fastagi.checks.asterisk_machine import NotVisible, Place, note_stops
 from fastagi.checks.conf import Conf, Section
 from fastagi.checks.dialplan import NO_CONTEXT, show_context
 from fastagi.checks.finding import Notes
@@ -20,7 +21,6 @@ from fastagi.checks.in_force import (
     loaded_queues,
 )
 from fastagi.checks.link import LinkFailed, ManagerLink, Refused
-from fastagi.checks.place import NotVisible, Place, note_stops
 from fastagi.checks.trunks import check_trunks, trunk_of
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import Settings

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
+from fastagi.checks.asterisk_machine import Place
 from fastagi.checks.database import check_database
 from fastagi.checks.dialplan import check_dialplan
 from fastagi.checks.files import check_program, check_settings_file
@@ -18,7 +19,6 @@ from fastagi.checks.link import LinkFailed, ManagerLink
 from fastagi.checks.manager import check_manager, explain_failure, log_in
 from fastagi.checks.network import check_control, check_fastagi
 from fastagi.checks.numbers import check_numbers
-from fastagi.checks.place import Place
 from fastagi.checks.process import ControlRefused, running_service, service_user
 from fastagi.checks.queues import check_queues
 from fastagi.checks.service import check_service

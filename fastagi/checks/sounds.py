@@ -9,13 +9,13 @@ from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Final
 
+from fastagi.checks.asterisk_machine import NotVisible, Place
 from fastagi.checks.finding import Notes
-from fastagi.checks.place import NotVisible, Place
 from fastagi.checks.process import User, asterisk_user
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import Settings
 from fastagi.speech import agent, client
-from fastagi.speech.choice import all_languages, language_of
+from fastagi.speech.channel_language import all_languages, language_of
 from fastagi.speech.prompts import CALLER_CHOICES, CALLER_TIMES, Phrase, Words
 
 #: File name extensions of Asterisk's formats, whether their modules are loaded or not.

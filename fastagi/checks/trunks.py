@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from fastagi.ami import actions
+from fastagi.checks.asterisk_machine import Place
 from fastagi.checks.finding import Notes
 from fastagi.checks.link import LinkFailed, ManagerLink, Refused
-from fastagi.checks.place import Place
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import Settings
 

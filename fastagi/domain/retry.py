@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Decides what happens to a task after an attempt, as a pure function."""
+"""Decides what happens to a task after an attempt, as a pure function.
+
+The rules of a result come from the settings: ``config/queue_layers.py`` lists in
+``RESULTS`` which results have rules of their own.
+"""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ from fastagi.service.requests import (
     Refused,
     Repeated,
 )
-from fastagi.speech.choice import language_of
+from fastagi.speech.channel_language import language_of
 from fastagi.speech.prompts import Phrase, Words
 from fastagi.store.errors import StoreUnavailable
 from fastagi.wire.agi import AgiRequest

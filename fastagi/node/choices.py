@@ -38,7 +38,7 @@ from fastagi.service.requests import (
     Refused,
     Requests,
 )
-from fastagi.speech.choice import language_of
+from fastagi.speech.channel_language import language_of
 from fastagi.speech.language import Language
 from fastagi.speech.prompts import Phrase, Words
 from fastagi.store.errors import StoreUnavailable

@@ -67,7 +67,7 @@ from fastagi.runtime.listeners import Listeners
 from fastagi.runtime.waiters import Waiters, release
 from fastagi.service.until_stored import until_stored
 from fastagi.speech import agent, client
-from fastagi.speech.choice import language_of
+from fastagi.speech.channel_language import language_of
 from fastagi.speech.prompts import Words
 from fastagi.store.errors import NoSuchTask, StaleTask, StoreUnavailable
 from fastagi.store.store import TaskAttempt, TaskStore

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The names of the recorded phrases; ``sounds/texts`` has their words.
 
+Prompts that an administrator may replace are settings: ``Sounds`` in
+``config/queue_layers.py``.
+
 A phrase whose name ends in ``_PRESS`` is followed by the name of a key
 (:meth:`fastagi.speech.language.Language.key`).
 """

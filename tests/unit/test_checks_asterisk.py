@@ -20,6 +20,7 @@ from fastagi.ami.events import READ_CLASSES
 from fastagi.ami.session import AmiSession
 from fastagi.app import CallbackService, Endpoints
 from fastagi.checks import dialplan, manager
+from fastagi.checks.asterisk_machine import Place
 from fastagi.checks.dialplan import check_dialplan
 from fastagi.checks.finding import Notes
 from fastagi.checks.link import LinkFailed, Trouble
@@ -29,7 +30,6 @@ from fastagi.checks.manager import (
     check_manager,
     explain_failure,
 )
-from fastagi.checks.place import Place
 from fastagi.checks.queues import check_queues
 from fastagi.config.sections import ReportSettings, Settings
 from fastagi.runtime.clock import MachineClock

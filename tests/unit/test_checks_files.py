@@ -18,11 +18,11 @@ import pytest
 import yaml
 
 from fastagi.checks import database
+from fastagi.checks.asterisk_machine import Place
 from fastagi.checks.database import check_database
 from fastagi.checks.files import HIDDEN, check_program, check_settings_file
 from fastagi.checks.finding import Notes
 from fastagi.checks.network import check_control
-from fastagi.checks.place import Place
 from fastagi.checks.process import DEFAULT_USER, Running, User, service_user
 from fastagi.checks.sounds import SHIPPED, check_sounds
 from fastagi.config.load import load_settings, parse_settings

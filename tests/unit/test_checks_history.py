@@ -18,8 +18,8 @@ import attrs
 import pytest
 
 from fastagi.checks import rotation
+from fastagi.checks.asterisk_machine import Place
 from fastagi.checks.history import check_history
-from fastagi.checks.place import Place
 from fastagi.checks.process import User
 from fastagi.config.sections import HistorySettings
 from tests.harness.checking import only, settings, told, write

@@ -24,9 +24,9 @@ from click.testing import CliRunner
 
 from fastagi import __version__, checks
 from fastagi.checks import runner
+from fastagi.checks.asterisk_machine import NotVisible, Place
 from fastagi.checks.finding import Finding, Level, Notes
 from fastagi.checks.network import check_fastagi
-from fastagi.checks.place import NotVisible, Place
 from fastagi.checks.process import Running, User, running_service
 from fastagi.checks.service import check_service
 from fastagi.command import cli, render

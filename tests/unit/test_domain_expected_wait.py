@@ -19,7 +19,7 @@ from fastagi.domain.expected_wait import (
     expected_wait_s,
     rounded_minutes,
 )
-from fastagi.speech.choice import language_of
+from fastagi.speech.channel_language import language_of
 
 FREE = Agent(free_in_s=0)
 BUSY = Agent(free_in_s=None)

@@ -25,6 +25,7 @@ import pytest
 
 from fastagi.ami.events import READ_CLASSES
 from fastagi.checks import dialplan
+from fastagi.checks.asterisk_machine import Place
 from fastagi.checks.conf import Conf, Section, read_conf
 from fastagi.checks.files import HIDDEN
 from fastagi.checks.manager import (
@@ -32,7 +33,6 @@ from fastagi.checks.manager import (
     WRITE_CLASSES,
     check_manager,
 )
-from fastagi.checks.place import Place
 from fastagi.checks.process import DEFAULT_USER
 from fastagi.checks.queues import check_queues
 from fastagi.command import cli

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastagi.speech.choice import all_languages, language_of
+from fastagi.speech.channel_language import all_languages, language_of
 from fastagi.speech.language import LARGEST, Language, Unit, grouped
 from fastagi.speech.prompts import FOLDER, Phrase, Words
 
