@@ -36,6 +36,7 @@ CONTEXTS: Final = (
     dialplan.CALLER_CONTEXT,
     dialplan.AGENT_CONTEXT,
     dialplan.SKIP_CONTEXT,
+    dialplan.ONLY_CONTEXT,
     "callback-answered",
     dialplan.CONFIRM_CONTEXT,
     "callback-agent-gone",
