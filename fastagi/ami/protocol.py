@@ -360,7 +360,7 @@ class AmiProtocol(protocol.Protocol):
             # One thread of Asterisk writes a list and the events, so no event comes in
             # the middle of a list.
             self._log.warn(
-                "{name} in the middle of a list is not believed: a caller's number with"
+                "{name} in the middle of a list is ignored: a caller's number with"
                 " line breaks in it can write it there",
                 name=message.event,
             )

@@ -388,7 +388,7 @@ class AmiSession(Service):
             )
         except TimeoutError:
             self._log.warn(
-                "no FullyBooted from {address} in {seconds:g} s, going on without it."
+                "no FullyBooted from {address} in {seconds:g} s, continuing without it."
                 " Either Asterisk is still starting, or the user {username} lacks"
                 ' "system" in the line "read" of manager.conf.',
                 address=self._address,

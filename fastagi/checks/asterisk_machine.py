@@ -15,9 +15,7 @@ from fastagi.config.sections import Settings
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_ON_ANOTHER_MACHINE = (
-    "not looked at: Asterisk is on another machine (ami.host is {host})"
-)
+_ON_ANOTHER_MACHINE = "not checked: Asterisk is on another machine (ami.host is {host})"
 
 
 class NotVisible(Exception):
@@ -69,7 +67,7 @@ class Place:
                 self._confs[name] = unreadable
         found = self._confs[name]
         if isinstance(found, ConfUnreadable):
-            raise NotVisible(f"not looked at: {found}") from found
+            raise NotVisible(f"not checked: {found}") from found
         return found
 
     def conf_or_none(self, name: str) -> Conf | None:

@@ -121,7 +121,7 @@ def _is_whole(file: Path, notes: Notes) -> bool:
         if code == sqlite3.SQLITE_INTERRUPT:
             notes.warn(
                 file,
-                f"not looked at as a whole, it would take over {_LONGEST_LOOK_S:.0f} s",
+                f"not checked as a whole, it would take over {_LONGEST_LOOK_S:.0f} s",
                 f"sqlite3 {file} 'PRAGMA quick_check'",
             )
             return True

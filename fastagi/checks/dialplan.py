@@ -95,7 +95,7 @@ def check_dialplan(
         except (Refused, LinkFailed) as error:
             notes.warn(
                 "Asterisk",
-                f"the dialplan it has loaded is not looked at: {error}",
+                f"the dialplan it has loaded is not checked: {error}",
                 "give the manager user the class 'reporting'; or run: asterisk -rx"
                 f" 'dialplan show {dialplan.REQUEST_CONTEXT}'",
             )
@@ -352,7 +352,7 @@ def _check_files(place: Place, notes: Notes) -> None:
     if conf.gaps:
         notes.warn(
             conf.gaps[0],
-            f"not looked at; contexts not found elsewhere: {', '.join(missing)}",
+            f"not checked; contexts not found elsewhere: {', '.join(missing)}",
             f"run: asterisk -rx 'dialplan show {dialplan.REQUEST_CONTEXT}'",
         )
     else:

@@ -334,7 +334,7 @@ def _check_events(
     if granted.read is None:
         try:
             gaps = place.conf("manager.conf").gaps
-            reason = f"not looked at: {gaps[0] if gaps else 'it is not in the file'}"
+            reason = f"not checked: {gaps[0] if gaps else 'it is not in the file'}"
         except NotVisible as error:
             reason = str(error)
         notes.warn(
@@ -373,7 +373,7 @@ def _check_filters(user: Section, notes: Notes) -> None:
         if one.name.lower() != "eventfilter":
             notes.warn(
                 one.where,
-                "not looked at: an event filter in the form of newer versions",
+                "not checked: an event filter in the form of newer versions",
                 "make sure that it lets through: " + ", ".join(_all_events()),
             )
             return
@@ -385,7 +385,7 @@ def _check_filters(user: Section, notes: Notes) -> None:
         except re.error:
             notes.warn(
                 one.where,
-                f"not looked at: the event filter {pattern}",
+                f"not checked: the event filter {pattern}",
                 "make sure that it lets through: " + ", ".join(_all_events()),
             )
             return

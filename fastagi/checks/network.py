@@ -38,7 +38,7 @@ def check_fastagi(
     elif control_refused:
         notes.warn(
             where,
-            "not looked at: this user may not ask whether the service runs",
+            "not checked: this user may not ask whether the service runs",
             "run this check as root",
         )
     else:
@@ -172,7 +172,7 @@ def check_control(
     if control_refused:
         notes.warn(
             socket_path,
-            "not looked at: this user may not open it",
+            "not checked: this user may not open it",
             "run this check as root",
         )
     elif running is not None:

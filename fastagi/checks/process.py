@@ -178,7 +178,7 @@ def note_missing_right(
     else:
         notes.warn(
             where,
-            f"not looked at: {user.name} {what}",
+            f"not checked: {user.name} {what}",
             "run this check as root, who can look at it as the user of the service",
         )
 

@@ -48,7 +48,7 @@ def check_queues(link: ManagerLink | None, settings: Settings, place: Place) -> 
     if link is None:
         notes.warn(
             "Asterisk",
-            "which queues and members it has is not looked at: there is no connection"
+            "which queues and members it has is not checked: there is no connection"
             " to the manager",
             "put the connection right and run this check again",
         )
@@ -99,7 +99,7 @@ def _conf(place: Place, notes: Notes) -> Conf | None:
     for gap in conf.gaps:
         notes.warn(
             gap,
-            "not looked at",
+            "not checked",
             "let this file be read, or see by hand what it says of your queues",
         )
     note_stops(notes, conf, _RELOAD)
@@ -129,7 +129,7 @@ def _check_existence(
     elif realtime:
         notes.warn(
             f"queue {name}",
-            "not looked at: queues are kept in a database, and Asterisk knows one only"
+            "not checked: queues are kept in a database, and Asterisk knows one only"
             " after a call to it",
             f"run: asterisk -rx 'queue show {name}'",
         )
@@ -193,7 +193,7 @@ def _check_options(
         if realtime:
             notes.warn(
                 f"queue {name}",
-                "its options are not looked at: they are kept in a database",
+                "its options are not checked: they are kept in a database",
                 f"run: asterisk -rx 'realtime load queues name {name}' and see that it"
                 f" has context {dialplan.REQUEST_CONTEXT}, setqueuevar yes,"
                 " announce_to_first_user yes and a periodic_announce",
@@ -234,7 +234,7 @@ def _check_keys(
         notes.warn(
             option.where,
             f"whether the context {option.value} leads to"
-            f" {dialplan.REQUEST_CONTEXT} is not looked at",
+            f" {dialplan.REQUEST_CONTEXT} is not checked",
             f"run: asterisk -rx 'dialplan show {option.value}'",
         )
         return
@@ -397,7 +397,7 @@ def _check_extension(link: ManagerLink, queue: QueueSettings, notes: Notes) -> N
     except (Refused, LinkFailed) as error:
         notes.warn(
             where,
-            f"whether Asterisk knows {device} is not looked at: {error}",
+            f"whether Asterisk knows {device} is not checked: {error}",
             f"run: asterisk -rx 'core show hints', and look for {device} there",
         )
         return
@@ -442,7 +442,7 @@ def _check_outbound(link: ManagerLink, channel: str, notes: Notes) -> None:
         else:
             notes.warn(
                 where,
-                f"where {channel} leads is not looked at: {error}",
+                f"where {channel} leads is not checked: {error}",
                 "add a task by hand and see whether the client is called:"
                 " callback-queue tasks add QUEUE NUMBER",
             )

@@ -51,7 +51,7 @@ def _wrong_settings(config: str, errors: ConfigErrors) -> Notes:
         notes.note(problem)
     notes.warn(
         config,
-        "nothing else was looked at: it depends on the settings",
+        "nothing else was checked: it depends on the settings",
         "put them right and run this check again",
     )
     return notes
@@ -119,13 +119,13 @@ def _area(name: str, look: Callable[[], Notes]) -> Notes:
     try:
         return look()
     except (OSError, CallbackError, subprocess.SubprocessError) as error:
-        notes.warn(name, f"not looked at: {error}", "run this check as root")
+        notes.warn(name, f"not checked: {error}", "run this check as root")
     except Exception as error:
         # Without its text, which may contain a part of a password.
         place = traceback.extract_tb(error.__traceback__)[-1]
         notes.fault(
             name,
-            f"not looked at: {type(error).__name__} in {place.filename}:{place.lineno}",
+            f"not checked: {type(error).__name__} in {place.filename}:{place.lineno}",
             "look for what is special in the settings of this area; it is a mistake of"
             " this program, too: please report it",
         )

@@ -965,7 +965,7 @@ class Dialer:
             self._log.warn("a line of a task's story is lost: {error}", error=error)
         except (NoSuchTask, StaleTask) as error:
             self._log.warn(
-                "task {task_id}: a line of its story is lost: {error}",
+                "task {task_id}: an event of its history is lost: {error}",
                 task_id=running.task.id,
                 error=error,
             )

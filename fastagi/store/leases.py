@@ -274,7 +274,7 @@ def renew(conn: sa.Connection, held: Held) -> Held:
             conn, held.process, held.token, held.epoch + 1, held.runs_out, new=True
         )
     if row.token == held.token and row.epoch >= held.epoch:
-        # Of a later epoch if it was taken anew just now.
+        # Of a later epoch if it was taken again just now.
         held = evolve(held, epoch=row.epoch)
         if not held.runs_out:
             return held
@@ -346,7 +346,8 @@ class Lease:
         """Note a renewal. It counts from the request: the answer may have been slow."""
         if self.held.epoch != held.epoch:
             _log.warn(
-                "the database was set back to an earlier state; its lease is taken anew"
+                "the database was set back to an earlier state; its lease is taken"
+                " again"
             )
         self.held = held
         self.taken_at = asked_at

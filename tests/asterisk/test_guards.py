@@ -118,9 +118,9 @@ def test_number_with_line_breaks_adds_no_event_to_a_list(lab: Lab) -> None:
     # The service requests the lists again.
     lab.asterisk.cli("module reload app_queue.so")
 
-    service.wait_for(says("Hangup in the middle of a list is not believed"))
+    service.wait_for(says("Hangup in the middle of a list is ignored"))
     lab.asterisk.cli("module reload app_queue.so")
-    service.wait_for(says("Hangup in the middle of a list is not believed"), count=2)
+    service.wait_for(says("Hangup in the middle of a list is ignored"), count=2)
     # The caller is still in line, and no call was missed.
     assert not waits.got_bye
     assert service.tasks() == []

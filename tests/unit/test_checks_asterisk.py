@@ -153,7 +153,7 @@ class TestManager:
         text = only(self._check(tmp_path, _may(*_EVERY_ACTION)))
         assert text == (
             "warning: [callback-queue] in manager.conf: which events callback-queue may"
-            f" read is not looked at: {tmp_path}/etc/manager.conf does not exist - run"
+            f" read is not checked: {tmp_path}/etc/manager.conf does not exist - run"
             " this check as root on Asterisk's machine; or run there: asterisk -rx"
             " 'manager show user callback-queue' and compare its 'read perm' with: read"
             " = agent,call,system,user"
@@ -164,7 +164,7 @@ class TestManager:
         write(tmp_path / "etc/huge.conf", "")
         os.truncate(tmp_path / "etc/huge.conf", 1 << 30)
         text = only(self._check(tmp_path, _may(*_EVERY_ACTION)))
-        assert f"is not looked at: {tmp_path}/etc/manager.conf:1: " in text
+        assert f"is not checked: {tmp_path}/etc/manager.conf:1: " in text
         assert "huge.conf is far too large - run this check as root" in text
 
     def test_file_that_asterisk_refuses(self, tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ class TestManager:
         self._configure(tmp_path, "read = all", line)
         text = only(self._check(tmp_path, _may(*_EVERY_ACTION)))
         assert text.startswith("warning: ")
-        assert "not looked at" in text
+        assert "not checked" in text
 
     def test_nothing_keeps_made_up_events_away(self, tmp_path: Path) -> None:
         self._configure(tmp_path, "read = all", "eventfilter = !^Event: VarSet")
@@ -652,8 +652,8 @@ class TestDialplan:
         given = settings(tmp_path)
         script: Script = {"ShowDialPlan": lambda _: (error("Permission denied"),)}
         doubt, other = told(self._check(given, script))
-        assert "is not looked at: Permission denied" in doubt
-        assert f"not looked at: {tmp_path}/etc/extensions.conf does not exist" in other
+        assert "is not checked: Permission denied" in doubt
+        assert f"not checked: {tmp_path}/etc/extensions.conf does not exist" in other
         write(tmp_path / "etc/extensions.conf", "[from-outside]\n")
         fault, _doubt = told(self._check(given, script))
         assert fault.startswith(f"fault: {tmp_path}/etc/extensions.conf: our dialplan")
@@ -928,7 +928,7 @@ class TestQueues:
 
     def test_file_that_can_not_be_read(self, tmp_path: Path) -> None:
         text = only(self._check(tmp_path, None))
-        assert text.startswith("warning: queues.conf: not looked at: ")
+        assert text.startswith("warning: queues.conf: not checked: ")
         assert "context = callback-request, setqueuevar = yes" in text
 
     def test_part_of_the_file_that_can_not_be_read(self, tmp_path: Path) -> None:

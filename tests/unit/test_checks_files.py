@@ -120,7 +120,7 @@ class TestDatabase:
             let_stranger(file.parent, 7)
             let_stranger(closed, bits)
             text = only(self._check(file, somebody))
-            assert text.startswith(f"warning: {closed}: not looked at: ")
+            assert text.startswith(f"warning: {closed}: not checked: ")
             assert "chown" not in text
             assert "run this check as root" in text
 
@@ -404,7 +404,7 @@ class TestSounds:
         given = settings(tmp_path, ami={"secret": "x", "host": "192.0.2.1"})
         text = only(check_sounds(given, Place(given)))
         assert text.startswith(
-            "warning: sounds: not looked at: Asterisk is on another machine (ami.host"
+            "warning: sounds: not checked: Asterisk is on another machine (ami.host"
             " is 192.0.2.1)"
         )
         assert "callback-queue/accepted" in text

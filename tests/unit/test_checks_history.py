@@ -194,7 +194,7 @@ class TestWhoMayNotRead:
     ) -> None:
         somebody = attrs.evolve(service, is_service=False)
         (text,) = check(closed.parents[1], somebody, queue_log=str(closed))
-        assert text.startswith(f"warning: {closed}: not looked at: ")
+        assert text.startswith(f"warning: {closed}: not checked: ")
         assert "run this check as root" in text
 
 

@@ -155,7 +155,7 @@ class TestFastAgi:
         notes = check_fastagi(
             given.fastagi, Place(given), None, _ROOT, control_refused=True
         )
-        assert only(notes).startswith("warning: 127.0.0.1:4573: not looked at: ")
+        assert only(notes).startswith("warning: 127.0.0.1:4573: not checked: ")
 
     def test_whole_world_may_connect(self, tmp_path: Path) -> None:
         peers = ["127.0.0.0/8", "10.0.0.0/8", "0.0.0.0/0"]
@@ -374,7 +374,7 @@ class TestRun:
         assert told(checks.run(path)) == [
             f"fault: {path}:14: fastagi.port: must be 1 or more (got 0) - ",
             f"fault: {path}:15: fastagi.prot: unknown setting - did you mean port?",
-            f"warning: {path}: nothing else was looked at: it depends on the settings -"
+            f"warning: {path}: nothing else was checked: it depends on the settings -"
             " put them right and run this check again",
         ]
 
@@ -388,7 +388,7 @@ class TestRun:
         found = checks.run(self._configure(tmp_path))
         (text,) = told(finding for finding in found if finding.area == "sounds")
         assert text == (
-            "warning: sounds: not looked at: [Errno 13] Permission denied: '/sound'"
+            "warning: sounds: not checked: [Errno 13] Permission denied: '/sound'"
             " - run this check as root"
         )
         assert found[-1].area == "service"
@@ -402,9 +402,7 @@ class TestRun:
         monkeypatch.setattr(runner, "check_sounds", fail)
         found = checks.run(self._configure(tmp_path))
         (text,) = told(finding for finding in found if finding.area == "sounds")
-        assert text.startswith(
-            f"fault: sounds: not looked at: ValueError in {__file__}"
-        )
+        assert text.startswith(f"fault: sounds: not checked: ValueError in {__file__}")
         assert "report it" in text
         assert "password" not in text
         assert found[-1].area == "service"

@@ -125,7 +125,7 @@ class TestQueues:
         write(tmp_path / "etc/queues.conf", (_ASTERISK / "queues.conf").read_text())
         given = settings(tmp_path)
         assert told(check_queues(None, given, Place(given))) == [
-            "warning: Asterisk: which queues and members it has is not looked at: there"
+            "warning: Asterisk: which queues and members it has is not checked: there"
             " is no connection to the manager - put the connection right and run this"
             " check again"
         ]
