@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How much of the FastAGI server one peer may take."""
+"""The share of the FastAGI server that one peer may use."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def _wait_for_a_key(agi: AgiSession) -> None:
 
 
 class TestShares(ServerTestCase):
-    """Over the whole server: one of two Asterisks takes all it can get."""
+    """With the whole server: one of two Asterisks uses all that it can get."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -102,14 +102,14 @@ class TestShares(ServerTestCase):
         )
 
     def connect(self, strangers: list[Stranger], host: str) -> None:
-        """Connect several; when the test is over they are gone."""
+        """Connect several; they are closed after the test."""
         calls = [self.endpoint.connect(one, host) for one in strangers]
         for call in calls:
             self.addCleanup(call.flush)
         self.addCleanup(self.clock.pump, [1.0] * 5)
 
     def test_peer_that_never_asks_for_anything_leaves_room_for_another(self) -> None:
-        # A byte now and then does not help: the time is for the whole header block.
+        # Single bytes do not help: the time limit is for the whole header block.
         slow = [Stranger(b"agi_network: yes\n") for _ in range(20)]
         self.connect(slow, "10.0.0.1")
         self.assertEqual(self.server.active, 6)

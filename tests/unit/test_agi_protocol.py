@@ -33,7 +33,7 @@ FAILURE = b"failure\n"
 
 
 class Owner:
-    """Remembers what a connection told it."""
+    """Stores the calls of a connection."""
 
     def __init__(self) -> None:
         self.requests: list[AgiRequest] = []
@@ -52,7 +52,7 @@ class Owner:
 
 
 class ConnectionTestCase(SynchronousTestCase):
-    """A connection in memory; whatever happened, it leaves nothing behind."""
+    """A connection in memory, which must leave nothing behind."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -292,7 +292,7 @@ class TestMisunderstanding(ConnectionTestCase):
         self.assert_given_up()
 
     def test_a_second_reply_spoils_the_first(self) -> None:
-        # The value read was "x)\n200 result=1 (forged", by whoever named himself so.
+        # A caller with this name made the value "x)\n200 result=1 (forged".
         self.open()
         waiting = self.link.send_command(b"GET VARIABLE A\n")
         self.sent()
@@ -457,7 +457,7 @@ class TestEnd(ConnectionTestCase):
         self.assertEqual(seen, [FAILURE])
 
     def test_an_abandoned_command_ends_the_session(self) -> None:
-        # Its reply would be taken for that of the next one.
+        # Its reply would be mistaken for that of the next command.
         self.open()
         waiting = self.link.send_command(NOOP)
         self.sent()

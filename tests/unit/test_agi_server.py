@@ -38,7 +38,7 @@ Script = Callable[[AgiSession], Coroutine[Any, Any, None]]
 
 
 class Stranger(Protocol):
-    """Sends what it was given and remembers what came back."""
+    """Sends the given bytes and stores the answer."""
 
     def __init__(self, *pieces: bytes) -> None:
         self.pieces = pieces
@@ -58,7 +58,7 @@ class Stranger(Protocol):
 
 
 class ServerTestCase(SynchronousTestCase):
-    """A server in memory; whatever happened, it leaves nothing behind."""
+    """A server in memory, which must leave nothing behind."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -328,7 +328,7 @@ class TestHangup(ServerTestCase):
 
         asterisk = self.run_script(script, AsteriskAgi(sounds=frozenset()))
         self.assertEqual(asterisk.variables["CALLBACK_STATUS"], "ACCEPTED")
-        # Asterisk's own doing: the dialplan must look at CALLBACK_STATUS.
+        # Asterisk sets it so: the dialplan must check CALLBACK_STATUS.
         self.assertEqual(asterisk.agistatus, "FAILURE")
 
     def test_a_hangup_handler_has_a_dead_channel(self) -> None:
@@ -461,7 +461,7 @@ class TestPeers(ServerTestCase):
     def connect(self, host: str) -> Stranger:
         stranger = Stranger(b"agi_network: yes\nagi_network_script: none\n\n")
         call = self.endpoint.connect(stranger, host)
-        # Strangers do not close when they hear "failure": our side does, later.
+        # Strangers do not close after "failure": the server does, later.
         self.addCleanup(call.flush)
         self.addCleanup(self.clock.advance, 2)
         return stranger
@@ -482,7 +482,7 @@ class TestPeers(ServerTestCase):
                 stranger = self.connect(host)
                 self.assertTrue(stranger.lost)
                 self.assertEqual(stranger.heard, b"", host)
-        # Once: a stranger must not fill the log either.
+        # Only once: a stranger must not fill the log.
         self.assertEqual([e["log_level"] for e in events], [LogLevel.warn])
 
     def test_other_networks_as_told(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Events are read as a real Asterisk writes them, and whatever a caller writes."""
+"""Events are parsed as a real Asterisk writes them, with any text of a caller."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_no_message_is_too_strange_to_be_read(kind: type[AmiEvent]) -> None:
 
 
 def test_events_can_not_be_changed() -> None:
-    """Several trackers are handed the same one."""
+    """Several trackers get the same event."""
     event = QueueEntry.parse(AmiMessage(b""))
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         event.queue = "other"  # type: ignore[misc]

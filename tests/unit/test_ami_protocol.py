@@ -213,12 +213,12 @@ class ListTests(ProtocolCase):
         self.assertEqual([event.event for event in self.events], ["Hangup"])
 
     def test_event_in_the_middle_of_a_list_is_not_believed(self) -> None:
-        """Asterisk writes none there; a caller's number with line breaks can."""
+        """Asterisk sends none there; a caller's number with line breaks forges one."""
         reply, asked = self.begin()
         self.start(asked)
         self.item(asked, "1.1")
         self.asterisk.event("QueueMemberStatus", ("Interface", "PJSIP/stranger"))
-        # What ends the list for the client, if it believes that.
+        # This would end the list for a client that accepts it.
         self.asterisk.say(("Response", "Success"), ("ActionID", "1"))
         self.asterisk.say(("Response", "Success"))
         self.asterisk.event("Complete", ("EventList", "Complete"))
@@ -332,7 +332,7 @@ class EndTests(ProtocolCase):
         self.assertEqual(self.asterisk.value(), b"")
 
     def test_action_sent_by_one_who_just_lost_another_fails_too(self) -> None:
-        # A dictionary changed while it is walked was the fault of older clients.
+        # Older clients changed a dictionary during iteration.
         failed: list[bool] = []
 
         def again(failure: Failure) -> None:
@@ -387,7 +387,7 @@ class EndTests(ProtocolCase):
 
 
 class AfterReadTests(ProtocolCase):
-    """What has to see all that came together waits for the last of it."""
+    """Code that needs all messages of one read waits for the last of them."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -488,7 +488,7 @@ class KeepAliveTests(ProtocolCase):
         self.asterisk.event("Newchannel")
         self.clock.advance(5)
         self.assertTrue(self.link.usable)
-        # And the watch goes on.
+        # The link is still watched.
         self.asterisk.asked("Ping")
         self.clock.advance(15)
         self.asterisk.asked("Ping")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The lasting relation with the manager: login, readiness, loss, next connection."""
+"""The session with the manager: login, readiness, loss, next connection."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ class EventMaskTests(SessionCase):
     def test_mask_is_asked_for_after_the_login(self) -> None:
         asterisk = self.accept()
         self.log_in(asterisk)
-        # A mask in the login itself would keep FullyBooted away.
+        # A mask in the login itself would suppress FullyBooted.
         self.assertTrue(asterisk.asked_nothing())
         asterisk.event("FullyBooted")
         mask = asterisk.asked("Events")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Who is believed to be Asterisk, by the service and by ``check`` alike."""
+"""Which server the service and ``check`` accept as Asterisk."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ AnyPeer = Peer | PlainPeer
 
 
 class PeerTransport(StringTransport):
-    """Carries what the client writes to the peer, and back what it answers."""
+    """Passes bytes between the client and the peer."""
 
     def __init__(self, protocol: IProtocol, peer: AnyPeer) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ class PeerEndpoint:
 
 
 class Heard(Protocol):
-    """Keeps what it is told."""
+    """Stores what it receives."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -162,7 +162,7 @@ class Heard(Protocol):
 
 
 class Client:
-    """What the service has of one connection."""
+    """The service's side of one connection."""
 
     def __init__(self, peer: AnyPeer, tls: ManagerTls) -> None:
         self.built: list[Heard] = []
@@ -210,7 +210,7 @@ def served(peer: AnyPeer, tls: ManagerTls) -> bytes:
 
 @pytest.fixture
 def believes(tmp_path: Path) -> Callable[..., ManagerTls]:
-    """Return a function: whom to believe, and by which name."""
+    """Return a function that builds the TLS settings: trusted CAs and a name."""
 
     def make(
         issuer: Identity | None = CA, name: str = NAME, **files: str
@@ -225,7 +225,7 @@ def believes(tmp_path: Path) -> Callable[..., ManagerTls]:
 
 
 def refused(peer: AnyPeer, tls: ManagerTls) -> TlsFailed:
-    """Return why there is no connection; not a byte of ours was heard."""
+    """Return why there is no connection; the peer must have received no byte."""
     with pytest.raises(TlsFailed) as raised:
         served(peer, tls)
     assert b"Action" not in peer.heard
@@ -264,7 +264,7 @@ def test_certificate_that_signed_itself_is_believed_if_it_is_the_one_given(
             " pbx.example.com",
         ),
         (GOOD, "192.0.2.2", f"its certificate is for {NAME}, 192.0.2.1, 2001:db8::1"),
-        # The name of the subject is no longer looked at, by anybody.
+        # The subject's name is not checked by any modern client.
         (
             issue(by=CA, common_name=NAME),
             NAME,
@@ -282,7 +282,7 @@ def test_certificate_that_signed_itself_is_believed_if_it_is_the_one_given(
             NAME,
             "its certificate is signed by an unknown CA: CN=Somebody's CA",
         ),
-        # Signed by what may not sign.
+        # Signed by a certificate that may not sign.
         (issue(NAME, by=GOOD), NAME, "its certificate is signed by an unknown CA"),
         (
             issue(NAME, by=CA, usage=ExtendedKeyUsageOID.CLIENT_AUTH),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What ``check`` finds by asking the manager, and in Asterisk's files."""
+"""Findings of ``check`` from the manager, and from Asterisk's files."""
 
 from __future__ import annotations
 
@@ -1244,7 +1244,7 @@ def test_every_event_the_service_listens_to_is_looked_for(
 
 
 def test_our_own_file_has_the_contexts_and_the_version(tmp_path: Path) -> None:
-    """Held here, so that neither the file nor the check can change alone."""
+    """Compared here, so that neither the file nor the check can change alone."""
     write(tmp_path / "etc/extensions.conf", _OURS.read_text())
     conf = Place(settings(tmp_path)).conf("extensions.conf")
     assert {section.name for section in conf.sections} == {

@@ -92,7 +92,7 @@ def test_files_are_included_in_place(tmp_path: Path) -> None:
         d__two="two = 2\n",
         d__one="one = 1\n",
     )
-    # What is behind an #include belongs to the section before it.
+    # Lines after an #include belong to the section before it.
     assert _values(conf, "a") == [("first", "1"), ("last", "1")]
     assert _values(conf, "b") == [("one", "1"), ("two", "2")]
     assert conf.gaps == []
@@ -112,7 +112,7 @@ def test_what_a_program_makes_is_not_known(tmp_path: Path) -> None:
     text = "#tryinclude gone.conf\n#exec /bin/date\n[a](gone)\n[gone](+)\n"
     conf = _read(tmp_path, text)
     file = tmp_path / "queues.conf"
-    # The sections may be in what the program makes.
+    # The sections may be in the output of the program.
     assert conf.gaps == [
         f"{file}:2: made by a program: /bin/date",
         f"{file}:3: [gone] is not found",

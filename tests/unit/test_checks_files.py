@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What ``check`` finds in files: the database, the sounds, the control socket."""
+"""Findings of ``check`` about files: the database, the sounds, the control socket."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.harness.checking import only, settings, told, write
 
 _US = User(pwd.getpwuid(os.geteuid()).pw_name, os.geteuid())
 _NOBODY = User("nobody", pwd.getpwnam("nobody").pw_uid)
-#: Whom files can be kept from: only root can ask what somebody else may do.
+#: Another user, from whom files can be hidden; only root can check that user's rights.
 _STRANGER = _NOBODY if os.geteuid() == 0 else _US
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``check`` says of each history what keeps the service from reading it."""
+"""``check`` reports why the service cannot read a history."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CDR_CONF = "[general]\nunanswered = yes\n[csv]\nloguniqueid = yes\n"
 
 
 def check(home: Path, user: User = _US, **history: Any) -> list[str]:
-    """Look at these histories; there are no others."""
+    """Check these histories; there are no others."""
     given = settings(home, history={"queue_log": "", **history})
     return told(check_history(given, Place(given), user))
 

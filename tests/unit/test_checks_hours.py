@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What ``check`` says of opening hours."""
+"""Findings of ``check`` about opening hours."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WORKDAYS = dict.fromkeys(
 
 
 def found(home: Path, hours: dict[str, Any], **queue: Any) -> list[str]:
-    """Return what is said of a queue with these hours."""
+    """Return the findings about a queue with these hours."""
     hours = {"time_zone": "Europe/Berlin", **hours}
     given = settings(home, queues={"support": {"opening_hours": hours, **queue}})
     assert have_hours(given)

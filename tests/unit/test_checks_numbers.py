@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What ``check`` says of numbers that nothing keeps from being called."""
+"""Findings of ``check`` about expensive numbers that no setting refuses."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the command line says when the service is not there, or not as it should be."""
+"""The output of the command line if the service does not run, or misbehaves."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class _Home:
         return server
 
     def answer(self, data: bytes) -> None:
-        """Have the next who asks get these bytes and no more."""
+        """Answer the next request with these bytes only."""
         server = self.listen()
 
         def serve() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The time of day may jump; timers and spans do not."""
+"""The time of day may jump; timers and durations do not."""
 
 from __future__ import annotations
 

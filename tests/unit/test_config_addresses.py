@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""An address of a database means the same to all who read it, or is refused."""
+"""Every library splits a database URL in the same way, or it is refused."""
 
 from __future__ import annotations
 

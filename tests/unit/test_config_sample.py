@@ -87,7 +87,7 @@ _IN_WORDS = {
         if (result, name) != ("invalid_number", "attempts")
     },
 }
-#: What else must stand in the file for an example to make sense.
+#: Further settings that an example needs.
 _NEEDS = {
     "defaults.state_interface": ["defaults.target_extension"],
     "ami.tls.ca_file": ["ami.tls.enabled"],
@@ -292,7 +292,7 @@ def test_technologies_of_persons_are_those_in_the_code() -> None:
 
 
 def test_a_mistake_in_the_sample_would_be_found() -> None:
-    """The tests above lean on this: a turned-on line is really read."""
+    """The tests above rely on this: an enabled line is really read."""
     text = _turn_on("log.level").replace("level: debug", "level: debugg")
     with pytest.raises(ConfigErrors, match=r"log\.level"):
         parse_settings(text, environ={})

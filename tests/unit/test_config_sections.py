@@ -370,7 +370,7 @@ class TestValues:
 
 
 class TestBuiltInCode:
-    """Settings built in code, as tests of other parts do, keep the same rules."""
+    """Settings built in code, as in other tests, obey the same rules."""
 
     def test_short_way(self) -> None:
         settings = Settings(

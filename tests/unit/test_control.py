@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The control socket: whatever comes in gets one answer in words, and nobody waits."""
+"""The control socket: every line gets one answer, and no client blocks others."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class _Service:
         self.factory = ControlFactory(Dispatch(table), self.background, clock)
 
     def work(self) -> None:
-        """Work on until there is nothing to do at once."""
+        """Run everything that is due now."""
         while self.background._pauses:
             self.clock.advance(0)
 
@@ -145,7 +145,7 @@ def test_what_can_not_be_done_is_told_why(line: bytes, words: str) -> None:
     assert (answer["ok"], words in answer["error"]) == (False, True), answer
     assert answer["error"].isascii()
     assert len(answer["error"]) < 400
-    # And the connection is as good as before.
+    # The connection is still usable.
     assert client.ask(said(command="tasks.list")) == {"ok": True, "result": []}
 
 
@@ -174,7 +174,7 @@ _requests = st.fixed_dictionaries(
 @example(b'{"command": "tasks.list", "status": []}')
 @settings(deadline=None)
 def test_each_line_gets_one_answer_whatever_is_in_it(line: bytes) -> None:
-    """And what reaches a desk can be stored and printed."""
+    """Every command that is carried out can be stored and printed."""
     service = _Service()
     answer = service.connect().ask(line)
     assert answer.keys() in ({"ok", "result"}, {"ok", "error"})

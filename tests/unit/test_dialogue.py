@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Asking a caller: prompts, keys, digits, and everything that can end it."""
+"""A dialogue with a caller: prompts, keys, digits, and all ways to end it."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def told(*facts: Fact) -> Progress:
 
 ANSWERS = [rings("PJSIP/1"), member("PJSIP/1", 10)]
 DIALS = [*ANSWERS, dialled(12)]
-#: What was seen, what it comes to, and words its reason must have.
+#: The facts, the expected disposition, and words that its reason must contain.
 CASES: dict[str, tuple[list[Fact], str, str]] = {
     "nothing": ([], "MEMBER NO ANSWER", "no agent could be rung"),
     "hung up at once": ([hung_up(5)], "MEMBER NO ANSWER", "no agent could be rung"),

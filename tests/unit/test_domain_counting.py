@@ -39,7 +39,7 @@ class Call:
     began_in: Place = MENU
     #: Queue, seconds from joining to leaving, seconds until what comes next.
     visits: tuple[tuple[str, float, float], ...] = ()
-    #: Seconds that the caller talked to a person after all of this.
+    #: How long the caller talked to a person after all of this, in seconds.
     talk_s: float | None = None
     withheld: bool = False
     #: From the last of these to the end; less than 0: the clock is set back.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What becomes of calls: facts in, one judgement at the end of each call."""
+"""Outcomes of calls: facts go in, one outcome for each ended call comes out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def place(exten: str = "support", priority: int = 1, context: str = "inbound") -
 
 
 class Calls:
-    """Tells facts of one Asterisk, a second apart unless said otherwise."""
+    """Passes on events of one Asterisk, by default a second apart."""
 
     def __init__(self) -> None:
         self.calls = LiveCalls(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The live picture of queues: who is free, and what a hang-up changes."""
+"""The state of queues: who is free, and what a hangup changes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Names are one queue exactly if Asterisk takes them for one."""
+"""Names denote one queue exactly if Asterisk treats them as one."""
 
 from __future__ import annotations
 

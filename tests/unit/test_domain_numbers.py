@@ -150,7 +150,7 @@ def test_without_a_region_only_the_plus_is_no_part_of_a_number() -> None:
 
 @given(st.from_regex(r"\+?[0-9]{1,32}", fullmatch=True), st.sampled_from(REGIONS))
 def test_the_key_of_a_key_is_the_key(number: str, region: str) -> None:
-    """Else a task would lose its client when its key is worked out again."""
+    """Otherwise a task would lose its client when its key is renewed."""
     key = NumberPlan(region).key(number)
     assert NumberPlan(region).key(f"+{key}") == key
     assert NumberPlan().key(key) == key

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What queue_log is told of each event of a task."""
+"""The queue_log lines of each event of a task."""
 
 from __future__ import annotations
 

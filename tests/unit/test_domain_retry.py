@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What becomes of a task after an attempt: every disposition, every limit."""
+"""The next move of a task after an attempt: every disposition, every limit."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The life of a task: every arrow of the table, and every hole in it."""
+"""The moves of a task: every allowed one, and every one that is not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fastagi.domain.task import (
 )
 from tests.unit.tasks import NOW, a_task
 
-#: Written out by hand, not taken from the code: a changed arrow must show here.
+#: Written by hand, not taken from the code, so that a changed move fails here.
 ARROWS = {
     ("pending", "repeat", "pending"),
     ("pending", "begin", "calling"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whose turn comes near, among live callers and placeholders."""
+"""Which turns are near, among live callers and placeholders."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _DEADLINE_S = 10.0
 
 
 def _let_in_and_die(server: socket.socket) -> None:
-    """Be an Asterisk that greets, takes a login, and ends with the next action."""
+    """Play an Asterisk that greets, accepts a login, and ends at the next action."""
     link, _ = server.accept()
     with link, link.makefile("rb") as sent:
         link.sendall(b"Asterisk Call Manager/9.0.0\r\n")
@@ -69,7 +69,7 @@ def test_an_action_ends_when_asterisk_dies_before_it_is_waited_for(
 
 
 def test_action_without_an_answer_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of an Asterisk that hangs, but whose kernel keeps the connection."""
+    """As with an Asterisk that hangs, but whose kernel keeps the connection."""
     monkeypatch.setattr(witness_module, "ANSWER_S", 0.1)
     ended = threading.Event()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The layers import one way: each only what stands before it."""
+"""Imports point one way: a layer imports only earlier ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "wire": {"errors"},
     "domain": {"errors"},
     "speech": set(),
-    # The history says which columns it can not do without.
+    # The history defines which columns it needs.
     "config": {"errors", "plain_file", "domain", "history"},
     "store": {"patience", "sqlite_uri", "errors", "runtime", "domain"},
     "ami": {"errors", "plain_file", "runtime", "wire"},
@@ -50,7 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     "app": _APP,
     "command": _APP | {"app", "checks"},
 }
-#: Packages that must not know the network, the database or the clock.
+#: Packages without network, database and clock.
 PURE = {
     "wire": {"twisted", "sqlalchemy"},
     "domain": {"twisted", "sqlalchemy"},
@@ -107,7 +107,7 @@ def test_commands_know_neither_socket_nor_json() -> None:
 
 @pytest.mark.parametrize("layer", ["service", "node", "doors", "app"])
 def test_what_time_it_is_only_the_clock_says(layer: str) -> None:
-    """``fastagi.runtime.clock``: a reactor's ``seconds()`` is the time of nothing."""
+    """Only ``fastagi.runtime.clock`` tells time, never a reactor's ``seconds()``."""
     for path in [path for path in modules() if layer_of(path) == layer]:
         names = set(imports(path))
         assert not names & {"time", "twisted.internet.interfaces.IReactorTime"}, path

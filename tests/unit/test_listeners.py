@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What follows from an event waits until everyone has been told of it."""
+"""The consequences of an event wait until all listeners were called."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_what_follows_may_have_consequences_of_its_own() -> None:
     with afterwards:
         afterwards.wrap(fact)()
         follow("next")
-    # Outside of the handing out nothing waits.
+    # Outside of an event nothing waits.
     assert done == ["of the fact", "fact", "next"]
 
 

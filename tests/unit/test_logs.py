@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from fastagi.runtime.logs import LineObserver, is_journal
 
-#: Whatever ends a line, somewhere.
+#: All characters that end a line in some program.
 _BREAKS = [
     *("\n", "\r", "\r\n", "\x0b", "\x0c"),
     *("\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"),

@@ -112,7 +112,7 @@ class Copy:
         return said.strip().replace(f"{self._settings}:", "")
 
     def test_of_the_sample(self, new: str) -> subprocess.CompletedProcess[str]:
-        """Run what is said there of one setting, and of all of them."""
+        """Run the tests of one setting, and of all settings."""
         which = f"{new} or nothing_else"
         return self._run(
             *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", which, SAMPLE_TEST)
@@ -166,7 +166,7 @@ def test_a_new_section_is_read_and_refused(tmp_path: Path) -> None:
 
 
 def test_a_setting_that_the_sample_does_not_have_is_found(tmp_path: Path) -> None:
-    """The tests above lean on this: the test of the sample looks at the copy."""
+    """The tests above rely on this: the test of the sample reads the copy."""
     copy = Copy(tmp_path, {QUEUE_LAYERS: SETTING[QUEUE_LAYERS]})
     told = copy.test_of_the_sample("breather")
     assert told.returncode == 1

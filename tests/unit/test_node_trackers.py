@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every tracker has taken in an event before anything follows from it."""
+"""Every tracker has processed an event before its consequences follow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HANGUP = AmiMessage(b"Event: Hangup\r\nUniqueid: 1.1")
 
 
 class Manager:
-    """Hands out events by their names, as the session does."""
+    """Passes on events by their names, as the session does."""
 
     def __init__(self) -> None:
         self.listeners: dict[str, Callable[[AmiMessage], object]] = {}
@@ -107,7 +107,7 @@ def test_what_the_first_tracker_tells_waits_for_the_last() -> None:
 
 
 def test_the_order_matters_where_nothing_waits() -> None:
-    """The edge as it must not be: what follows sees trackers that know nothing yet."""
+    """A wrong edge: the consequence runs before later trackers know the event."""
     world = World()
     world.listen()
     world.parts["queue_monitor"].told_of.add(world.done.append)

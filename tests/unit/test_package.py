@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a wheel holds for an admin who has nothing but the wheel."""
+"""The contents of a wheel are enough for an admin who has only the wheel."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an admin reads of a task."""
+"""The output about tasks for an admin."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What SECURITY.md leans on is there."""
+"""The facts that SECURITY.md relies on."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the dialplan says of the client's leg is read, whatever version said it."""
+"""The dialplan's report on the client's leg is parsed, from any version."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The soak's book-keeper finds what it is there to find."""
+"""The rules of the soak find broken promises."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ PROMISED = (
 
 
 class Story:
-    """What was written down, to be changed by a test."""
+    """The recorded lines, to be changed by a test."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

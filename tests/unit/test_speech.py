@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is said: the right words, and each of them recorded."""
+"""What the service says: the correct words, all of them recorded."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def outcome(pieces: list[bytes]) -> tuple[list[object], str]:
 
 
 def heard(name: str) -> bytes:
-    """What Asterisk said in a recorded dialogue. AGI ends lines with LF alone."""
+    """Asterisk's part of a recorded dialogue. AGI ends lines with LF alone."""
     return read_dialogue(name).from_asterisk.replace(b"\r\n", b"\n")
 
 

@@ -52,7 +52,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 
 
 class TestRecordedDialogues:
-    """What a real Asterisk 16.28 and 22.10 said, byte for byte."""
+    """The messages of a real Asterisk 16.28 and 22.10, byte for byte."""
 
     @pytest.mark.parametrize("name", dialogue_names("ami-*"))
     def test_any_cut_in_two_gives_the_same_messages(self, name: str) -> None:
