@@ -116,6 +116,10 @@ class ClientSaid(StrEnum):
     CONFIRMED = "CONFIRMED"
     #: The key was not pressed.
     NOTHING = "NOTHING"
+    #: An answering machine answered; followed by "-" and AMDCAUSE.
+    MACHINE = "MACHINE"
+    #: The client hung up before the question.
+    GONE = "GONE"
     #: The agent hung up meanwhile.
     AGENT_GONE = "AGENT_GONE"
 
@@ -143,6 +147,7 @@ class Variable(StrEnum):
     AGENT_WAIT = "CALLBACK_AGENT_WAIT"
     SKIP = "CALLBACK_SKIP"
     ONLY = "CALLBACK_ONLY"
+    AMD = "CALLBACK_AMD"
     CLIENT_KEY = "CALLBACK_CLIENT_KEY"
     CLIENT_PROMPTS = "CALLBACK_CLIENT_PROMPTS"
     CLIENT_LANGUAGE = "CALLBACK_CLIENT_LANGUAGE"

@@ -17,6 +17,7 @@ from fastagi.checks.history import check_history
 from fastagi.checks.hours import check_hours, have_hours
 from fastagi.checks.link import LinkFailed, ManagerLink
 from fastagi.checks.manager import check_manager, explain_failure, log_in
+from fastagi.checks.modules import check_modules, need_modules
 from fastagi.checks.network import check_control, check_fastagi
 from fastagi.checks.numbers import check_numbers
 from fastagi.checks.process import ControlRefused, running_service, service_user
@@ -110,6 +111,8 @@ def _look_at_asterisk(
         "dialplan", lambda: check_dialplan(link, settings.fastagi, place, queues)
     )
     yield _area("queues", lambda: check_queues(link, settings, place))
+    if link is not None and need_modules(settings):
+        yield _area("modules", lambda: check_modules(link, settings))
     if have_hours(settings):
         yield _area("opening hours", lambda: check_hours(settings, datetime.now(UTC)))
 

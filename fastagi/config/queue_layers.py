@@ -307,6 +307,7 @@ class Retry(Section):
     unreachable: Result = Result()
     invalid_number: InvalidNumber = InvalidNumber()
     forwarded: Result = Result()
+    machine: Result = Result()
     not_confirmed: Result = Result()
     short: Result = Result()
     agent_hung_up: Result = Result()
@@ -320,6 +321,7 @@ RESULTS: Mapping[str, Disposition] = {
     "unreachable": Disposition.UNAVAILABLE,
     "invalid_number": Disposition.INVALID_NUMBER,
     "forwarded": Disposition.FORWARDED,
+    "machine": Disposition.MACHINE,
     "not_confirmed": Disposition.NOT_CONFIRMED,
     "short": Disposition.SHORT,
     "agent_hung_up": Disposition.CANCEL,
@@ -432,6 +434,7 @@ class QueueLayer(Section):
     agent_keys: AgentKeys = AgentKeys()
     preferred_agent: PreferredAgent = PreferredAgent()
     client_key: ClientKey = ClientKey()
+    amd: Switch = False
     choices: Choices = Choices()
     sounds: Sounds = Sounds()
     numbers: Numbers = Numbers()
@@ -465,6 +468,11 @@ class QueueLayer(Section):
     def handling_time_s(self) -> float:
         """The setting in seconds."""
         return self.handling_time.total_seconds()
+
+    @property
+    def holds_client(self) -> bool:
+        """Whether something comes between the client's answer and the talk."""
+        return self.client_key.enabled or self.amd
 
     @property
     def retry_rules(self) -> RetryRules:

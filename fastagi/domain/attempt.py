@@ -44,6 +44,8 @@ class Disposition(StrEnum):
     INVALID_NUMBER = "INVALID NUMBER"
     #: The client's phone forwards calls; the other destination is not called.
     FORWARDED = "FORWARDED"
+    #: An answering machine answered, as far as Asterisk can tell.
+    MACHINE = "MACHINE"
     #: Somebody or something answered at the client's number and did not press the key.
     NOT_CONFIRMED = "NOT CONFIRMED"
     #: The agent hung up while the client's phone rang, or was asked for the key.
@@ -115,6 +117,8 @@ _ENDED_BY_SERVICE: Final = frozenset({Disposition.CANCEL, Disposition.WITHDRAWN}
 #: The disposition of an attempt whose client answered and was not connected.
 _NOT_CONNECTED: Final = {
     Code.CLIENT_PRESSED_NO_KEY: Disposition.NOT_CONFIRMED,
+    Code.CLIENT_IS_MACHINE: Disposition.MACHINE,
+    Code.CLIENT_GONE_AT_ONCE: Disposition.SHORT,
     Code.AGENT_HUNG_UP_ASKING: Disposition.CANCEL,
 }
 
@@ -233,11 +237,12 @@ class Progress:
     #: Why the agent who answered did not accept the callback; None if it is not known,
     #: or if he did.
     not_accepted: Code | None = None
-    #: Whether the client pressed the key to be connected, as far as it was seen.
+    #: Whether the client pressed the key, or was taken for a person, as far as it was
+    #: seen; then the client is connected.
     client_confirmed: bool = False
     #: Why the client who answered was not connected to the agent; None if it is not
     #: known, or if they were connected.
-    not_connected: Code | None = None
+    not_connected: Reason | None = None
     #: Whether a phone answered with another destination.
     forwarded: bool = False
     #: Whether Asterisk called that destination, so that not the client answered.
@@ -456,7 +461,7 @@ def judge(progress: Progress, success_duration_s: float) -> Verdict:
             why=_reason(Disposition.FORWARDED, progress),
         )
     if progress.not_connected is not None:
-        disposition = _NOT_CONNECTED[progress.not_connected]
+        disposition = _NOT_CONNECTED[progress.not_connected.code]
         return Verdict(
             disposition=disposition,
             talk_s=0.0,
@@ -553,7 +558,7 @@ def _reason(disposition: Disposition, progress: Progress) -> Reason:
     if progress.withdrawn and disposition in _ENDED_BY_SERVICE:
         return progress.withdrawn
     if progress.not_connected is not None:
-        return because(progress.not_connected)
+        return progress.not_connected
     if disposition is Disposition.NOT_PLACED and progress.refused:
         return because(Code.NOT_PLACED, cause=progress.refused)
     if disposition is Disposition.SHORT:

@@ -81,6 +81,7 @@ class Code(StrEnum):
     CLIENT_CONGESTION = "client_congestion"
     CLIENT_UNAVAILABLE = "client_unavailable"
     CLIENT_FORWARDS = "client_forwards"
+    CLIENT_IS_MACHINE = "client_is_machine"
     CLIENT_PRESSED_NO_KEY = "client_pressed_no_key"
     NO_SUCH_NUMBER = "no_such_number"
     NO_ROUTE = "no_route"
@@ -308,6 +309,9 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.CLIENT_UNAVAILABLE: (f"the client's number could not be reached{_SOURCE}",),
     Code.CLIENT_FORWARDS: (
         f"the client's phone forwards calls; callbacks are not forwarded{_SOURCE}",
+    ),
+    Code.CLIENT_IS_MACHINE: (
+        "an answering machine answered at the client's number[ (AMD: {amd_cause})]",
     ),
     Code.CLIENT_PRESSED_NO_KEY: (
         "somebody, or a mailbox, answered at the client's number and did not press the"

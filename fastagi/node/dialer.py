@@ -205,7 +205,7 @@ class Dialer:
         self._hold = hold
         #: Whether the dialplan that Asterisk has loaded can ask agents for a key.
         self._dialplan_has_agent_keys = dialplan_has_agent_keys
-        #: The same for a key of the client.
+        #: The same for a key of the client, and for answering machines.
         self._dialplan_has_client_key = dialplan_has_client_key
         #: Channel ids of ended attempts whose outcome AstDB still has to delete.
         self._kept_in_astdb: deque[str] = deque(maxlen=1000)
@@ -435,7 +435,7 @@ class Dialer:
                     actions.hangup(running.attempt.caller_channel_id)
                 )
                 if (
-                    self._is_asked(running)
+                    self._is_held(running)
                     and running.progress.caller_dialled_at is not None
                 ):
                     # Dial() does not look at its own channel while the client is asked
@@ -683,24 +683,29 @@ class Dialer:
         """Whether the client is to press a key before being connected."""
         return running.settings.client_key.enabled and self._dialplan_has_client_key()
 
-    def _is_asked(self, running: RunningAttempt) -> bool:
-        """Whether the client still has to press the key."""
+    def _is_held(self, running: RunningAttempt) -> bool:
+        """Whether the client who answers is not connected yet."""
         progress = running.progress
         return (
-            self._asks_client(running)
+            running.settings.holds_client
+            and self._dialplan_has_client_key()
             and not progress.client_confirmed
             and not progress.was_bridged
         )
 
     def _client_key(self, running: RunningAttempt) -> dict[str, str]:
-        """Return the variables that make the client press a key, if that is wanted.
+        """Return the variables for what comes before the client is connected.
 
         The client's channel inherits them.
         """
+        amd = {}
+        if running.settings.amd and self._dialplan_has_client_key():
+            amd = {f"_{Variable.AMD}": "1"}
         if not self._asks_client(running):
-            return {}
+            return amd
         rules, language = running.settings.client_key, running.task.language
         return {
+            **amd,
             f"_{Variable.CLIENT_KEY}": rules.key,
             f"_{Variable.CLIENT_WAIT}": f"{rules.wait.total_seconds():g}",
             f"_{Variable.CLIENT_TIMES}": str(rules.times),
@@ -840,7 +845,7 @@ class Dialer:
 
     def _bridge_enter(self, event: BridgeEnter) -> None:
         running = self._leg(event.uniqueid, "-1")
-        if running is None or self._is_asked(running):
+        if running is None or self._is_held(running):
             # If the client hangs up while being asked, Dial() enters a bridge for a
             # moment.
             return
@@ -870,7 +875,8 @@ class Dialer:
     def _client_confirmed(self, running: RunningAttempt) -> None:
         if not running.progress.client_confirmed:
             running.progress.client_confirmed = True
-            self._note_step(running, because(Code.CLIENT_CONFIRMED))
+            if self._asks_client(running):
+                self._note_step(running, because(Code.CLIENT_CONFIRMED))
 
     def _sent_away(self, running: RunningAttempt, queue_status: str) -> None:
         """Withdraw a placeholder that its queue did not take, or sent away."""

@@ -15,7 +15,7 @@ from attrs import frozen
 from fastagi.ami.events import UserEvent
 from fastagi.dialplan import AgentSaid, ClientSaid
 from fastagi.domain.attempt import Progress
-from fastagi.domain.reason import Code
+from fastagi.domain.reason import Code, because
 
 #: Why an agent did not accept a callback, by what the agent said by a key.
 _NOT_ACCEPTED: Final = {
@@ -26,6 +26,8 @@ _NOT_ACCEPTED: Final = {
 #: Why a client who answered was not connected, by what came of asking for a key.
 _NOT_CONNECTED: Final = {
     ClientSaid.NOTHING.value: Code.CLIENT_PRESSED_NO_KEY,
+    ClientSaid.MACHINE.value: Code.CLIENT_IS_MACHINE,
+    ClientSaid.GONE.value: Code.CLIENT_GONE_AT_ONCE,
     ClientSaid.AGENT_GONE.value: Code.AGENT_HUNG_UP_ASKING,
 }
 #: Number of digits from which a number is malformed.
@@ -108,8 +110,10 @@ class Outcome:
             progress.forwarded = True
         if self.agent_said in _NOT_ACCEPTED:
             progress.not_accepted = _NOT_ACCEPTED[self.agent_said]
-        if self.client_said in _NOT_CONNECTED:
-            progress.not_connected = _NOT_CONNECTED[self.client_said]
+        said, _, cause = self.client_said.partition("-")
+        if said in _NOT_CONNECTED:
+            more = {"amd_cause": cause} if cause else {}
+            progress.not_connected = because(_NOT_CONNECTED[said], **more)
         progress.caller_reported(
             self.dialstatus,
             self.talk_s,

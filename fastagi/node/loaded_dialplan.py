@@ -46,7 +46,7 @@ class LoadedDialplan:
         self.has_agent_keys = True
         #: Whether it can ring one agent of a queue only, and whether that is needed.
         self.has_only = False
-        #: The same for a key of the client.
+        #: The same for a key of the client, and for answering machines.
         self.has_client_key = True
 
     async def learn(self) -> None:
@@ -84,12 +84,12 @@ class LoadedDialplan:
                 " says",
                 "ask agents for a key",
             )
-        if any(queue.client_key.enabled for queue in queues):
+        if any(queue.holds_client for queue in queues):
             self.has_client_key = await self._has(
                 _HAS_CLIENT_KEY,
                 self.has_client_key,
-                "clients are connected without a key, whatever 'client_key' says",
-                "ask clients for a key",
+                "clients are connected at once, whatever 'client_key' and 'amd' say",
+                "ask clients for a key, or recognise answering machines",
             )
 
     async def _has(self, what: str, before: bool, instead: str, ability: str) -> bool:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The client presses a key before being connected to the agent, on real Asterisk."""
+"""What comes before a client is connected to the agent, on real Asterisk.
+
+The client presses a key, or Asterisk listens for an answering machine.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +35,15 @@ def short_words(lab: Lab) -> None:
 
 
 def with_key(lab: Lab, **key: Any) -> Service:
-    """Start the service."""
-    change_queue(lab, "support", members=("alice",))
+    """Start the service with a key for clients."""
     known = {"enabled": True, "wait": "30s", "times": 1, **key}
-    return lab.service(merged(QUICK, {"defaults": {"client_key": known}}))
+    return start(lab, client_key=known)
+
+
+def start(lab: Lab, **defaults: Any) -> Service:
+    """Start the service; one agent is a member of the queue."""
+    change_queue(lab, "support", members=("alice",))
+    return lab.service(merged(QUICK, {"defaults": defaults}))
 
 
 def ends(service: Service) -> list[tuple[str, str]]:
@@ -132,3 +140,22 @@ def test_mailbox_answers_while_the_service_is_down(lab: Lab) -> None:
 
     service.wait_for(says("did not press the key"))
     assert ends(service)[0] == ("NOT CONFIRMED", "client_pressed_no_key")
+
+
+def test_answering_machine_is_not_connected_and_a_person_is(lab: Lab) -> None:
+    alice = lab.agent("alice")
+    # It speaks without a pause.
+    client = lab.client(CLIENT, Answer())
+    service = start(lab, amd=True)
+
+    begin(lab, service)
+    client.wait_for(request("BYE"))
+    # "Hello?", and then silence.
+    client.media.words_s = 0.5
+    client.wait_for_call(count=2)
+    client.wait_to_hear(alice, 10)
+    service.wait_for(says("agent and client are talking"))
+
+    assert ends(service)[0] == ("MACHINE", "client_is_machine")
+    assert "AMD: LONGGREETING-" in story(service)["attempts"][0]["reason"]
+    assert len(client.invites) == 2

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 LOWEST_PRIORITY: Final = "-2147483648"
 #: Time from a transfer to the end of the agent's own call, in seconds.
 _HANGS_UP_S: Final = 0.05
+#: How long AMD() listens, in seconds.
+_AMD_S: Final = 2.0
 #: Extracts the number from an outbound channel such as PJSIP/0301234567@trunk.
 _NUMBER: Final = re.compile(r"/(?:trunk/sip:)?(\+?[0-9*#]+)@")
 
@@ -344,22 +346,38 @@ class Callback:
 
     def _client_answers(self, ring: Ring) -> None:
         self._stop_timers()
-        if self._variable("CALLBACK_CLIENT_KEY"):
-            self._ask_client(ring)
-        else:
+        amd = self._variable("CALLBACK_AMD")
+        if not (amd or self._variable("CALLBACK_CLIENT_KEY")):
             self._connect_client(ring)
-
-    def _ask_client(self, ring: Ring) -> None:
-        """What the context callback-confirm does."""
+            return
+        # What the context callback-confirm does.
         self._is_asking = True
-        self.client_said = "NOTHING"
+        self.client_said = "GONE"
         ring.fact.asked_at, ring.fact.answered_at = ring.fact.answered_at, None
         ring.channel.hung_up = self._asked_client_hangs_up
+        if amd:
+            self._later(_AMD_S, lambda: self._amd_ends(ring))
+        else:
+            self._ask_client(ring)
+
+    def _amd_ends(self, ring: Ring) -> None:
+        behaviour = ring.behaviour
+        assert isinstance(behaviour, Answers)
+        if behaviour.is_machine:
+            self.client_said = "MACHINE-LONGGREETING-1520-1500"
+            self._client_is_not_connected()
+        elif self._variable("CALLBACK_CLIENT_KEY"):
+            self._ask_client(ring)
+        else:
+            self._client_confirms(ring)
+
+    def _ask_client(self, ring: Ring) -> None:
+        self.client_said = "NOTHING"
         behaviour = ring.behaviour
         assert isinstance(behaviour, Answers)
         times = int(self._variable("CALLBACK_CLIENT_TIMES"))
         wait_s = self._pbx.prompt_s + float(self._variable("CALLBACK_CLIENT_WAIT"))
-        self._later(times * wait_s, self._no_key_of_client)
+        self._later(times * wait_s, self._client_is_not_connected)
         if behaviour.key == self._variable("CALLBACK_CLIENT_KEY"):
             self._later(behaviour.key_after_s, lambda: self._client_confirms(ring))
 
@@ -377,7 +395,7 @@ class Callback:
         ring.fact.answered_at = self._pbx.now
         self._connect_client(ring)
 
-    def _no_key_of_client(self) -> None:
+    def _client_is_not_connected(self) -> None:
         assert self._client is not None
         self._is_asking = False
         self._pbx.dial_end(self.caller_half, self._client.channel, "CONTINUE")

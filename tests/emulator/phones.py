@@ -134,6 +134,8 @@ class Ringing:
     answered_at: float | None = None
     #: When somebody or something answered who was asked for a key first.
     asked_at: float | None = None
+    #: What the phone did.
+    behaviour: Behaviour = TALKS
     ended_at: float | None = None
     #: What the phone displays.
     number: str = ""
@@ -244,7 +246,13 @@ class Ring:
         )
         self.channel.application = application
         self.channel.data = "(Outgoing Line)"
-        self.fact = Ringing(pbx.now, by.uniqueid, number=by.number, caller=by.caller)
+        self.fact = Ringing(
+            pbx.now,
+            by.uniqueid,
+            number=by.number,
+            caller=by.caller,
+            behaviour=self._behaviour,
+        )
         phone.rung.append(self.fact)
 
     @property

@@ -27,6 +27,8 @@ class Answers:
     #: in seconds from the answer. A mailbox presses none.
     key: str = "1"
     key_after_s: float = 1.5
+    #: Whether Asterisk's AMD() takes it for an answering machine.
+    is_machine: bool = False
 
 
 class Refuses(enum.Enum):

@@ -89,7 +89,7 @@ _MODULES = """
     app_mixmonitor app_read app_exec app_userevent app_macro app_cdr app_db app_echo
     app_controlplayback app_milliwatt app_originate app_channelredirect app_softhangup
     app_while app_system app_chanisavail app_playtones app_waitforcond app_chanspy
-    app_bridgewait app_directed_pickup app_sayunixtime app_forkcdr app_transfer
+    app_amd app_bridgewait app_directed_pickup app_sayunixtime app_forkcdr app_transfer
     res_cdrel_custom cdr_csv cdr_custom cdr_sqlite3_custom
     func_callerid func_cdr func_channel func_cut func_db func_devstate func_dialplan
     func_env func_global func_groupcount func_hangupcause func_lock func_logic
@@ -103,6 +103,7 @@ _MODULES = """
 #: Files that may be empty; Asterisk warns if they are missing.
 EMPTY_FILES = (
     "acl.conf",
+    "amd.conf",
     "ccss.conf",
     "cel.conf",
     "cli_aliases.conf",

@@ -29,6 +29,7 @@ _PCMU = 0
 _TELEPHONE_EVENT = 101
 _DIGITS = "0123456789*#ABCD"
 _EVENT_FRAMES = 5
+_SILENCE = b"\xff" * _FRAME
 
 
 class Media:
@@ -41,11 +42,14 @@ class Media:
         self, host: str, port: int, hertz: int, *, speaks: bool = True
     ) -> None:
         self.hertz = hertz
+        #: For how long it speaks in a call before it is silent; None: always.
+        self.words_s: float | None = None
         self._voice = _tone(hertz)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((host, port))
         self._changed = threading.Condition()
         self._remote: tuple[str, int] | None = None
+        self._spoken_s = 0.0
         self._heard = b""
         self._packets = 0
         self._pending_digits: list[str] = []
@@ -58,6 +62,7 @@ class Media:
         """Send the tone to this address from now on."""
         with self._changed:
             self._remote = (host, port)
+            self._spoken_s = 0.0
 
     def be_silent(self) -> None:
         """Stop sending; discard what was received."""
@@ -134,6 +139,9 @@ class Media:
                 number = self._send_digit(remote, digit[0], number)
             start = number * _FRAME % len(self._voice)
             frame = self._voice[start : start + _FRAME]
+            if self.words_s is not None and self._spoken_s >= self.words_s:
+                frame = _SILENCE
+            self._spoken_s += _FRAME_S
             self._send(remote, _PCMU, number, number * _FRAME, frame)
             number += 1
 

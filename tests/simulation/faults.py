@@ -23,7 +23,7 @@ from fastagi.domain.live_queues import LiveQueues
 from fastagi.domain.offers import OfferOutcome
 from fastagi.domain.task import CallbackTask, NewTask, Status
 from fastagi.domain.turns import ANY_TURN, Turn
-from fastagi.node import dialer, scheduler
+from fastagi.node import dialer, dialplan_report, scheduler
 from fastagi.node.agi_scripts import AgiScripts
 from fastagi.node.astdb_requests import AstDbRequests
 from fastagi.node.call_tracker import CallTracker
@@ -43,6 +43,7 @@ from tests.emulator import calls
 from tests.simulation.plan import (
     CHOICES_FROM,
     KEYS_FROM,
+    MACHINES_FROM,
     OFFERS_FROM,
     PLACES_FROM,
     PREFERRED_FROM,
@@ -211,6 +212,26 @@ def _waits_for_ever() -> Iterator[None]:
         return None
 
     with mock.patch.object(preferred_agents, "why_over", never_over):
+        yield
+
+
+@_fault(
+    "clients are connected at once, whatever the settings say",
+    "a machine is never a success",
+    first_seed=MACHINES_FROM,
+)
+def _connects_machines() -> Iterator[None]:
+    with mock.patch.object(Dialer, "_client_key", lambda self, running: {}):
+        yield
+
+
+@_fault(
+    "what came of asking a client is not read",
+    "who is not connected has a result of its own",
+    first_seed=MACHINES_FROM,
+)
+def _not_connected_is_not_read() -> Iterator[None]:
+    with mock.patch.object(dialplan_report, "_NOT_CONNECTED", {}):
         yield
 
 

@@ -164,6 +164,10 @@ class Plan:
     carry_over: str
     #: The settings of offers to callers who wait; empty: there are none.
     offers: Mapping[str, Any] = attrs.field(factory=dict)
+    #: Whether clients press a key before being connected, and whether Asterisk listens
+    #: for answering machines.
+    client_key: bool = False
+    amd: bool = False
 
     @property
     def keeps_places(self) -> bool:
@@ -241,6 +245,9 @@ DENIED: Final = "0900123456"
 #: From this seed on, callers who wait are offered a callback; with odd seeds clients
 #: keep their place, too.
 OFFERS_FROM: Final = 50_000_000
+#: From this seed on, clients press a key before being connected, or Asterisk listens
+#: for answering machines, or both; with odd seeds clients keep their place, too.
+MACHINES_FROM: Final = 60_000_000
 #: From this seed on, the agent who talked to the client last is asked first; with odd
 #: seeds clients keep their place, too.
 PREFERRED_FROM: Final = 70_000_000
@@ -319,11 +326,13 @@ def plan(seed: int) -> Plan:
         times=(
             _times(dice, queues, clients) if TIMES_FROM <= seed < CHOICES_FROM else ()
         ),
-        offers=_offers(dice) if OFFERS_FROM <= seed < PREFERRED_FROM else {},
+        offers=_offers(dice) if OFFERS_FROM <= seed < MACHINES_FROM else {},
     )
     if drawn.asks_callers:
         events = tuple(_with_answers(dice, one, clients) for one in drawn.events)
         return attrs.evolve(drawn, events=events)
+    if MACHINES_FROM <= seed < PREFERRED_FROM:
+        return _with_machines(dice, drawn)
     if not drawn.asks_for_keys:
         return drawn
     return attrs.evolve(
@@ -335,6 +344,30 @@ def plan(seed: int) -> Plan:
         later_delay_s=dice.choice((20, 60, 3600)),
         cannot_pause_s=dice.choice((30, 120)),
         no_key=dice.choice(("no_answer", "cannot")),
+    )
+
+
+def _with_machines(dice: random.Random, drawn: Plan) -> Plan:
+    client_key, amd = dice.choice(((True, False), (False, True), (True, True)))
+    return attrs.evolve(
+        drawn,
+        client_key=client_key,
+        amd=amd,
+        clients={
+            number: tuple(_machine_or_not(dice, one) for one in behaviours)
+            for number, behaviours in drawn.clients.items()
+        },
+    )
+
+
+def _machine_or_not(dice: random.Random, behaviour: Behaviour) -> Behaviour:
+    """Let a client who answers be a machine, or press a key, or none."""
+    if not isinstance(behaviour, Answers):
+        return behaviour
+    is_machine = dice.random() < 0.3
+    key = "" if is_machine else dice.choice(("1", "1", "1", "", "5"))
+    return attrs.evolve(
+        behaviour, key=key, key_after_s=_moment(dice, 0.1, 5), is_machine=is_machine
     )
 
 

@@ -22,6 +22,7 @@ from tests.emulator.calls import LiveCall
 from tests.emulator.free_agents import too_many
 from tests.emulator.phones import Channel, Ringing
 from tests.emulator.queues import Visit
+from tests.emulator.scenarios import Answers
 from tests.harness.world import START, World
 from tests.simulation.plan import (
     DENIED,
@@ -357,6 +358,8 @@ class Rules:
                 "an agent who does not answer costs no attempt",
                 f"{words}, but it was {what}",
             )
+        if ring is not None:
+            self._check_machine(attempt, ring, words)
         talk_s = self._talk_s(ring)
         if self.clock_steps or ring is None:
             return
@@ -374,6 +377,22 @@ class Rules:
                 "a talk that was seen is a talk",
                 f"{words}, but they were seen to talk for {seen_s:.2f} s",
             )
+
+    def _check_machine(self, attempt: sqlite3.Row, ring: Ringing, words: str) -> None:
+        """Whoever was not connected has a result of its own."""
+        answers = ring.behaviour
+        if not isinstance(answers, Answers):
+            return
+        is_machine = self.plan.amd and answers.is_machine
+        confirms = not self.plan.client_key or answers.key == "1"
+        if attempt["disposition"] == "ANSWERED" and (is_machine or not confirms):
+            self._break("a machine is never a success", words)
+        if ring.asked_at is None or ring.answered_at is not None or self.asterisk_died:
+            return
+        # AMD() takes a while, in which a client may hang up.
+        gone = {"SHORT"} if self.plan.amd else set()
+        if attempt["disposition"] not in {"MACHINE", "NOT CONFIRMED", "CANCEL", *gone}:
+            self._break("who is not connected has a result of its own", words)
 
     def _check_put_off(self, attempt: sqlite3.Row) -> None:
         """A task that an agent put off comes again, and not too late."""

@@ -241,6 +241,8 @@ class Simulation:
                     "enabled": chosen.prefers_agents,
                     "wait": f"{PREFERRED_WAIT_S}s",
                 },
+                client_key={"enabled": chosen.client_key, "wait": "3s"},
+                amd=chosen.amd,
                 choices=self._choices(),
                 numbers={"deny": [DENIED]},
                 offers=dict(chosen.offers),

@@ -16,6 +16,7 @@ from tests.simulation.faults import FAULTS, Fault, search
 from tests.simulation.plan import (
     CHOICES_FROM,
     KEYS_FROM,
+    MACHINES_FROM,
     OFFERS_FROM,
     PLACES_FROM,
     PREFERRED_FROM,
@@ -65,6 +66,12 @@ def test_no_rule_is_broken_where_callers_are_asked(seeds: range) -> None:
 
 @pytest.mark.parametrize("seeds", list(chunks(OFFERS_FROM, 60)), ids=str)
 def test_no_rule_is_broken_where_callbacks_are_offered(seeds: range) -> None:
+    failed = play(seeds)
+    assert failed is None, str(failed)
+
+
+@pytest.mark.parametrize("seeds", list(chunks(MACHINES_FROM, 60)), ids=str)
+def test_no_rule_is_broken_where_machines_answer(seeds: range) -> None:
     failed = play(seeds)
     assert failed is None, str(failed)
 

@@ -338,7 +338,13 @@ def test_a_database_of_the_first_version_learns_how_attempts_can_end(
         (*row[:-2], said, row[-1], "text") for row in before["task_event"]
     ]
     with connect(unmade_url).connect() as conn:
-        for newer in ("INVALID NUMBER", "WITHDRAWN", "FORWARDED", "NOT CONFIRMED"):
+        for newer in (
+            "INVALID NUMBER",
+            "WITHDRAWN",
+            "FORWARDED",
+            "NOT CONFIRMED",
+            "MACHINE",
+        ):
             conn.exec_driver_sql(f"UPDATE attempt SET disposition = '{newer}'")
         conn.rollback()
         # The constraints are still in force.

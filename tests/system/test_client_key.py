@@ -151,8 +151,65 @@ class ClientKeyTests(ServiceTestCase):
         self.client.always(MAILBOX)
         self.begin(with_key())
         self.world.run(1)
-        self.assert_warned("clients are connected without a key")
+        self.assert_warned("clients are connected at once")
         self.add()
         self.run_to(100)
         self.assert_status("completed")
         self.assertEqual(self.variable("_CALLBACK_CLIENT_KEY"), "")
+
+
+#: A greeting of 20 seconds, then a beep.
+MACHINE = Answers(after_s=3, key="", is_machine=True, hangs_up_after_s=60)
+
+
+class AmdTests(ServiceTestCase):
+    """Asterisk listens for an answering machine."""
+
+    def test_machine_is_never_a_success_and_is_tried_again_by_rules_of_its_own(
+        self,
+    ) -> None:
+        self.client.will(MACHINE, MACHINE).always(CONFIRMS)
+        self.begin(
+            queue_settings(amd=True, retry={"machine": {"attempts": 3, "delay": "1m"}})
+        )
+        self.add()
+        self.run_to(300)
+        self.assertEqual(self.dispositions(), ["MACHINE", "MACHINE", "ANSWERED"])
+        self.assertIn("(AMD: LONGGREETING-1520-1500)", str(self.world.story()))
+        first, second, third = self.rung_at(self.client)
+        self.assertGreater(second - first, 60)
+        self.assertGreater(third - second, 60)
+        self.assertEqual(str(self.world.story()).count("talking"), 1)
+
+    def test_talk_counts_from_the_moment_at_which_the_client_is_connected(self) -> None:
+        self.client.always(Answers(after_s=3, hangs_up_after_s=6))
+        self.begin(queue_settings(amd=True, attempts=1))
+        self.add()
+        self.run_to(60)
+        self.assertEqual(self.dispositions(), ["SHORT"])
+        self.assertEqual(round(self.world.attempts()[0].talk_s), 4)
+        self.assertNotIn("pressed the key", str(self.world.story()))
+
+    def test_machine_that_is_not_recognised_presses_no_key(self) -> None:
+        self.client.always(MAILBOX)
+        self.begin(with_key(amd=True, attempts=1))
+        self.add()
+        self.run_to(100)
+        self.assertEqual(self.dispositions(), ["NOT CONFIRMED"])
+
+    def test_client_hangs_up_while_asterisk_listens(self) -> None:
+        self.client.always(Answers(after_s=3, hangs_up_after_s=1))
+        self.begin(queue_settings(amd=True, attempts=1))
+        self.add()
+        self.run_to(60)
+        self.assertEqual(self.dispositions(), ["SHORT"])
+        self.assert_status("failed", "the client answered and was gone at once")
+
+    def test_older_dialplan_recognises_nobody_and_the_log_says_so(self) -> None:
+        self.asterisk.dialplan_has.remove("DIALPLAN_EXISTS(callback-confirm,s,1)")
+        self.client.always(MACHINE)
+        self.begin(queue_settings(amd=True))
+        self.add()
+        self.run_to(100)
+        self.assert_warned("clients are connected at once")
+        self.assert_status("completed")

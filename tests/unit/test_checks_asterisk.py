@@ -30,6 +30,7 @@ from fastagi.checks.manager import (
     check_manager,
     explain_failure,
 )
+from fastagi.checks.modules import check_modules, need_modules
 from fastagi.checks.queues import check_queues
 from fastagi.config.sections import ReportSettings, Settings
 from fastagi.runtime.clock import MachineClock
@@ -1256,3 +1257,44 @@ def test_our_own_file_has_the_contexts_and_the_version(tmp_path: Path) -> None:
     assert [one.value for one in mark.options] == [
         f"version,1,NoOp({dialplan.VERSION})"
     ]
+
+
+class TestModules:
+    def test_nothing_is_needed_by_default(self, tmp_path: Path) -> None:
+        assert not need_modules(settings(tmp_path))
+
+    @pytest.mark.parametrize(
+        ("loaded", "finding"),
+        [
+            (
+                "0",
+                "amd is set, and app_amd.so is not loaded: nobody is taken for an"
+                " answering machine - load = app_amd.so in modules.conf",
+            ),
+            ("", "it does not say whether app_amd.so, which amd needs, is loaded"),
+            ("1", "ok"),
+        ],
+    )
+    def test_module_for_answering_machines(
+        self, tmp_path: Path, loaded: str, finding: str
+    ) -> None:
+        asked: list[str] = []
+
+        def answer(action: AmiMessage) -> Answer:
+            asked.append(action.get("Variable"))
+            return (success(("Value", loaded)),)
+
+        given = settings(tmp_path, defaults={"amd": True})
+        assert need_modules(given)
+        script: Script = {"Getvar": answer}
+        with ScriptedManager(script, b"") as manager, log_in(manager) as link:
+            text = only(check_modules(link, given))
+        assert asked == ["IFMODULE(app_amd.so)"]
+        assert finding in text
+
+    def test_module_for_a_key_of_the_client(self, tmp_path: Path) -> None:
+        given = settings(tmp_path, defaults={"client_key": {"enabled": True}})
+        script: Script = {"Getvar": lambda _: (success(("Value", "0")),)}
+        with ScriptedManager(script, b"") as manager, log_in(manager) as link:
+            text = only(check_modules(link, given))
+        assert "app_read.so is not loaded: clients are connected without a key" in text

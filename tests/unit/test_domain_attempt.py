@@ -20,7 +20,7 @@ from fastagi.domain.attempt import (
     attempt_of,
     judge,
 )
-from fastagi.domain.reason import Code, said
+from fastagi.domain.reason import Code, because, said
 
 Fact = Callable[[Progress], object]
 
@@ -82,9 +82,9 @@ def forwards(progress: Progress) -> None:
     progress.forwarded = True
 
 
-def not_connected(code: Code) -> Fact:
+def not_connected(code: Code, **params: str) -> Fact:
     def tell(progress: Progress) -> None:
-        progress.not_connected = code
+        progress.not_connected = because(code, **params)
 
     return tell
 
@@ -296,6 +296,20 @@ CASES: dict[str, tuple[list[Fact], str, str]] = {
         ],
         "NOT CONFIRMED",
         "did not press the key",
+    ),
+    "an answering machine": (
+        [
+            *DIALS,
+            not_connected(Code.CLIENT_IS_MACHINE, amd_cause="TOOLONG-5000"),
+            outcome("ANSWER", 20),
+        ],
+        "MACHINE",
+        "an answering machine answered at the client's number (AMD: TOOLONG-5000)",
+    ),
+    "gone before AMD() had listened": (
+        [*DIALS, not_connected(Code.CLIENT_GONE_AT_ONCE), dial_ended("ANSWER", 20)],
+        "SHORT",
+        "gone at once",
     ),
     "the agent hung up before the client pressed the key": (
         [*DIALS, not_connected(Code.AGENT_HUNG_UP_ASKING), outcome("ANSWER", 20)],
