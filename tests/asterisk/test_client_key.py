@@ -146,7 +146,9 @@ def test_answering_machine_is_not_connected_and_a_person_is(lab: Lab) -> None:
     alice = lab.agent("alice")
     # It speaks without a pause.
     client = lab.client(CLIENT, Answer())
-    service = start(lab, amd=True)
+    # Without a Local channel between Dial() and the trunk.
+    channel = f"PJSIP/trunk/sip:{{number}}@{client.slot}"
+    service = start(lab, amd=True, outbound_channel=channel)
 
     begin(lab, service)
     client.wait_for(request("BYE"))
