@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 from unittest import mock
 
@@ -21,6 +22,7 @@ from fastagi.domain.attempt import Progress, Verdict
 from fastagi.domain.expected_wait import Measured
 from fastagi.domain.live_queues import LiveQueues
 from fastagi.domain.offers import OfferOutcome
+from fastagi.domain.slots import SlotRules
 from fastagi.domain.task import CallbackTask, NewTask, Status
 from fastagi.domain.turns import ANY_TURN, Turn
 from fastagi.node import dialer, dialplan_report, scheduler
@@ -35,7 +37,15 @@ from fastagi.service.chosen_times import ChosenTimes
 from fastagi.service.opening_state import OpeningState
 from fastagi.service.promises import Promises
 from fastagi.service.requests import Requests
-from fastagi.store import guards, leases, limits, preferred_agents, schema
+from fastagi.speech.language import Language
+from fastagi.store import (
+    guards,
+    leases,
+    limits,
+    preferred_agents,
+    requests,
+    schema,
+)
 from fastagi.store.errors import StaleTask
 from fastagi.store.later import LaterRequest
 from fastagi.store.store import Recorded, TaskStore
@@ -47,6 +57,7 @@ from tests.simulation.plan import (
     OFFERS_FROM,
     PLACES_FROM,
     PREFERRED_FROM,
+    SLOTS_FROM,
     TIMES_FROM,
 )
 from tests.simulation.simulation import Failed, simulate
@@ -581,6 +592,68 @@ def _misses_in_silence() -> Iterator[None]:
         return None
 
     with mock.patch.object(ChosenTimes, "_look", look):
+        yield
+
+
+@_fault(
+    "the clients of a slot are not counted",
+    "no more promises in a slot than the settings allow",
+    first_seed=SLOTS_FROM + 132,
+)
+def _any_slot() -> Iterator[None]:
+    def all_free(self: SlotRules, now: Any, chosen: Any) -> list[Any]:
+        return list(self.slots(now))
+
+    with (
+        mock.patch.object(requests, "is_full", lambda *_: False),
+        mock.patch.object(SlotRules, "free", all_free),
+    ):
+        yield
+
+
+@_fault(
+    "the key of a time that was not said yet chooses it",
+    "no request without the caller's yes",
+    first_seed=SLOTS_FROM,
+)
+def _chooses_unheard() -> Iterator[None]:
+    async def choose(self: Dialogue, options: Any, ways: Any = (), **_: Any) -> str:
+        keys = "".join(one.keys for one in (*options, *ways))
+        words = [word for one in (*options, *ways) for word in one.words]
+        return str(await self.ask(words, keys))
+
+    with mock.patch.object(Dialogue, "choose", choose):
+        yield
+
+
+@_fault(
+    "a time that a caller chose is not watched",
+    "a chosen time is kept, or its history says why not",
+    first_seed=SLOTS_FROM,
+)
+def _forgets_slots() -> Iterator[None]:
+    decide = Requests.decide
+
+    def without_end(self: Requests, request: Any) -> Any:
+        new = decide(self, request)
+        return attrs.evolve(new, call_by=None) if isinstance(new, NewTask) else new
+
+    with mock.patch.object(Requests, "decide", without_end):
+        yield
+
+
+@_fault(
+    "a caller hears another time than the one that is stored",
+    "the time that is said is the one that is stored",
+    first_seed=SLOTS_FROM,
+)
+def _says_another_time() -> Iterator[None]:
+    moment = Language.moment
+
+    def later(self: Language, at: Any, now: Any) -> Any:
+        return moment(self, at + timedelta(hours=1), now)
+
+    with mock.patch.object(Language, "moment", later):
         yield
 
 

@@ -184,12 +184,17 @@ class Plan:
     @property
     def prefers_agents(self) -> bool:
         """Whether the agent who talked to the client last is asked first."""
-        return self.seed >= PREFERRED_FROM
+        return PREFERRED_FROM <= self.seed < SLOTS_FROM
 
     @property
     def asks_callers(self) -> bool:
         """Whether callers are asked after the key (``choices``)."""
         return CHOICES_FROM <= self.seed < OFFERS_FROM
+
+    @property
+    def offers_times(self) -> bool:
+        """Whether callers may choose a time after the key (``choices.times``)."""
+        return self.seed >= SLOTS_FROM
 
     def __str__(self) -> str:
         facts = [
@@ -255,6 +260,14 @@ PREFERRED_FROM: Final = 70_000_000
 PREFERRED_WAIT_S: Final = 60
 #: What a caller does who is asked, one as likely as the other: the keys pressed.
 OFFER_ANSWERS: Final = ("1", "", "5", "")
+#: From this seed on, callers may choose a time; with odd seeds clients keep their
+#: place, too.
+SLOTS_FROM: Final = 80_000_000
+#: Maximum number of callers who may choose the same slot. A slot lasts SLACK_S.
+PER_SLOT: Final = 1
+#: What is said before the keys of the times, and after all of them.
+AT: Final = "callback-queue/at"
+ALL_TIMES_SAID: Final = "callback-queue/times-back-press"
 
 
 def plan(seed: int) -> Plan:
@@ -328,6 +341,12 @@ def plan(seed: int) -> Plan:
         ),
         offers=_offers(dice) if OFFERS_FROM <= seed < MACHINES_FROM else {},
     )
+    if drawn.offers_times:
+        # In most runs they all call at about the same time, and want the same slot.
+        faster = dice.choice((1, 8, 30, 30))
+        events = tuple(_with_time(dice, one, faster) for one in drawn.events)
+        # No slot may be longer.
+        return attrs.evolve(drawn, events=events, request_expiry_s=900)
     if drawn.asks_callers:
         events = tuple(_with_answers(dice, one, clients) for one in drawn.events)
         return attrs.evolve(drawn, events=events)
@@ -436,6 +455,40 @@ def _with_answers(dice: random.Random, event: Event, clients: list[str]) -> Even
         )
     )
     return attrs.evolve(event, facts={**event.facts, "answers": answers})
+
+
+def _with_time(dice: random.Random, event: Event, faster: int) -> Event:
+    """Let a caller who presses the key choose when to be called, or not.
+
+    Args:
+        dice: for this run.
+        event: of the plan.
+        faster: how many times as soon the caller calls and presses the key.
+    """
+    if event.what != "call" or event.facts.get("presses_after_s") is None:
+        return event
+    at_a_time = ("callback-queue/choose-time-press", "2")
+    later = ("callback-queue/more-times-press", "8")
+    first, second = (AT, "1"), (ALL_TIMES_SAID, "2")
+    answers = dice.choice(
+        (
+            (("callback-queue/soon-press", "1"),),
+            (at_a_time, first),
+            (at_a_time, first),
+            # The other one, if others were faster.
+            (at_a_time, (ALL_TIMES_SAID, "1"), first),
+            (at_a_time, second),
+            (at_a_time, later, first),
+            (at_a_time, (AT, "9"), ("callback-queue/back-press", "3")),
+            # Not said yet.
+            (at_a_time, (AT, "2")),
+            (at_a_time,),
+        )
+    )
+    presses_after_s = round(event.facts["presses_after_s"] / faster, 3)
+    facts = {"answers": answers, "presses_after_s": presses_after_s}
+    at = round(event.at / faster, 3)
+    return attrs.evolve(event, at=at, facts={**event.facts, **facts})
 
 
 def _with_key(dice: random.Random, behaviour: Behaviour) -> Behaviour:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from itertools import pairwise
 from math import inf
 from typing import Any, Final
@@ -25,7 +27,10 @@ from tests.emulator.queues import Visit
 from tests.emulator.scenarios import Answers
 from tests.harness.world import START, World
 from tests.simulation.plan import (
+    ALL_TIMES_SAID,
+    AT,
     DENIED,
+    PER_SLOT,
     PREFERRED_WAIT_S,
     SLACK_S,
     WITH_CALLBACKS,
@@ -37,6 +42,10 @@ _PROMISES: Final = frozenset(
 )
 #: The promise of the dialplan alone, when the service does not answer.
 _NOTED: Final = "callback-queue/noted"
+#: What the promise of a time begins with.
+_AT_A_TIME: Final = "callback-queue/will-call-time"
+#: What is said before the keys by which a caller chooses when to be called.
+_WHEN: Final = frozenset({"callback-queue/soon-press", AT, ALL_TIMES_SAID})
 #: What is said before the keys to confirm a number, and to enter one.
 _CONFIRM: Final = "callback-queue/confirm-press"
 _ENTER: Final = "callback-queue/enter-number"
@@ -260,6 +269,7 @@ class Rules:
             self._read_at[event["id"]] = self._now
             self._last_event = event["id"]
         self._tasks = tasks
+        self._check_slots()
         last = max((row["id"] for row in self._attempts.values()), default=0)
         for attempt in self._db.execute("SELECT * FROM attempt").fetchall():
             before = self._attempts.get(attempt["channel_id"])
@@ -932,12 +942,13 @@ class Rules:
     def _hears(self, call: LiveCall, sound: str) -> None:
         if sound == _NOTED:
             self._noted.append(call)
-        if sound == _NOTED or sound in _PROMISES:
+        is_promise = sound in _PROMISES or sound.startswith(_AT_A_TIME)
+        if sound == _NOTED or is_promise:
             promise = (_wanted_number(call), f"hears {sound}", self._now)
             self._promises.append(promise)
-        if sound not in _PROMISES:
+        if not is_promise:
             return
-        if call.asked and not any(prompt == _CONFIRM for prompt, _ in call.given):
+        if call.asked and not self._says_yes(call):
             self._break(
                 "no request without the caller's yes",
                 f"{call.number} hears {sound}, pressed {call.given}",
@@ -947,8 +958,49 @@ class Rules:
         for id_, story in reversed(self._events.items()):
             if any(event["linkedid"] == call.channel.uniqueid for event in story):
                 self._promised.append((call, id_))
+                if sound.startswith(_AT_A_TIME):
+                    self._check_time_said(call, sound, id_)
                 return
         self._break("no promise before its COMMIT", f"{call.number} hears {sound}")
+
+    def _says_yes(self, call: LiveCall) -> bool:
+        """Whether a caller who was asked has agreed to a callback."""
+        if not self.plan.offers_times:
+            return any(prompt == _CONFIRM for prompt, _ in call.given)
+        # At the first time, the key of the second is too early.
+        return any(
+            prompt in _WHEN and key in "12" and (prompt, key) != (AT, "2")
+            for prompt, key in call.given
+        )
+
+    def _check_slots(self) -> None:
+        """No more callers are promised a slot than may be."""
+        if not self.plan.offers_times:
+            return
+        chosen = Counter(
+            (task["queue"], task["chosen_at"])
+            for task in self._tasks.values()
+            if task["status"] in _OPEN and task["chosen_at"] is not None
+        )
+        for (queue, at), count in chosen.items():
+            if count > PER_SLOT:
+                self._break(
+                    "no more promises in a slot than the settings allow",
+                    f"{count} in {queue} at {self.world.since(at)}",
+                )
+
+    def _check_time_said(self, call: LiveCall, sound: str, id_: int) -> None:
+        """The time that a caller hears is the one that is stored."""
+        at = self._tasks[id_]["chosen_at"]
+        clock = datetime.fromtimestamp(at, UTC) if at is not None else None
+        if clock is None or not {
+            f"callback-queue/number-{clock.hour % 12 or 12}",
+            f"callback-queue/{'am' if clock.hour < 12 else 'pm'}",
+        } <= set(sound.split("&")):
+            self._break(
+                "the time that is said is the one that is stored",
+                f"{call.number} hears {sound}, task {id_} has {clock}",
+            )
 
     def _check_places(self) -> None:
         """Look at callers who did not want the callback and are back in line."""

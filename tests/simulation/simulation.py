@@ -7,7 +7,7 @@ import random
 import re
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 from unittest import mock
 
@@ -20,7 +20,7 @@ from twisted.logger import (
     globalLogPublisher,
 )
 
-from fastagi.config.queue_layers import DAYS_OF_WEEK
+from fastagi.config.queue_layers import DAYS_OF_WEEK, QueueSettings
 from fastagi.config.sections import LimitSettings, Settings
 from fastagi.store import leases
 from fastagi.store.errors import DatabaseHeld
@@ -38,6 +38,7 @@ from tests.simulation.plan import (
     ACTION_S,
     DENIED,
     OFFER_ANSWERS,
+    PER_SLOT,
     PREFERRED_WAIT_S,
     SLACK_S,
     TALK,
@@ -64,6 +65,12 @@ _MAX_S: Final = 2 * 3600.0
 _GIVES_UP_S: Final = leases.LENGTH_S + 2.0
 #: Time after the last end in which nothing more may happen.
 _QUIET_S: Final = 120.0
+
+
+def _with_short_slots(queue: QueueSettings) -> QueueSettings:
+    """Let slots be shorter than the settings allow, so that some begin in the run."""
+    short = {"slot_length": timedelta(seconds=SLACK_S)}
+    return queue.model_copy(update={"choices": queue.choices.model_copy(update=short)})
 
 
 def _clock(minute: int) -> str:
@@ -253,6 +260,8 @@ class Simulation:
             for name in chosen.queues
             if name in WITH_CALLBACKS
         ]
+        if chosen.offers_times:
+            queues = [_with_short_slots(queue) for queue in queues]
         limits = LimitSettings(
             calls_per_number=chosen.calls_per_number,
             calls_per_minute=chosen.calls_per_minute,
@@ -260,6 +269,13 @@ class Simulation:
         return settings(*queues, limits=limits)
 
     def _choices(self) -> dict[str, Any]:
+        if self._plan.offers_times:
+            return {
+                "times": True,
+                "slot_length": "10m",
+                "per_slot": PER_SLOT,
+                "days_ahead": 0,
+            }
         if not self._plan.asks_callers:
             return {}
         return {"confirm_number": True, "other_number": "anybody"}
@@ -277,7 +293,7 @@ class Simulation:
     def _opening_hours(self, queue: str) -> dict[str, str]:
         """Each day has the same hours, so a clock that is set stays within them."""
         if queue not in self._plan.closed:
-            return {}
+            return {"time_zone": "UTC"}
         begin, end = (_clock(minute) for minute in self._plan.closed[queue])
         hours = f"00:00-{begin}, {end}-24:00"
         return {

@@ -20,6 +20,7 @@ from tests.simulation.plan import (
     OFFERS_FROM,
     PLACES_FROM,
     PREFERRED_FROM,
+    SLOTS_FROM,
     TIMES_FROM,
 )
 from tests.simulation.simulation import trace
@@ -78,6 +79,12 @@ def test_no_rule_is_broken_where_machines_answer(seeds: range) -> None:
 
 @pytest.mark.parametrize("seeds", list(chunks(PREFERRED_FROM, 40)), ids=str)
 def test_no_rule_is_broken_where_one_agent_is_asked_first(seeds: range) -> None:
+    failed = play(seeds)
+    assert failed is None, str(failed)
+
+
+@pytest.mark.parametrize("seeds", list(chunks(SLOTS_FROM, 30)), ids=str)
+def test_no_rule_is_broken_where_callers_choose_times(seeds: range) -> None:
     failed = play(seeds)
     assert failed is None, str(failed)
 
