@@ -78,7 +78,7 @@ class Path(StrEnum):
 
 
 #: Fifth argument of `Path.REQUEST`: the dialplan can let the caller choose. Since
-#: version 7.
+#: version 7. The sixth argument is the key that the caller pressed, since version 8.
 CAN_CHOOSE: Final = "choices"
 
 
@@ -134,6 +134,7 @@ class Variable(StrEnum):
     PRIORITY = "CALLBACK_PRIORITY"
     OFFER = "CALLBACK_OFFER"
     OFFER_TIME = "CALLBACK_OFFER_TIME"
+    OFFER_KEYS = "CALLBACK_OFFER_KEYS"
     ID = "CALLBACK_ID"
     TASK = "CALLBACK_TASK"
     TARGET = "CALLBACK_TARGET"

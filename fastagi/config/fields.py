@@ -581,6 +581,17 @@ def parse_keys(value: object) -> str:
     return keys
 
 
+def parse_keys_to_read(value: object) -> str:
+    """Take keys that Read() of Asterisk reads: it takes ``#`` for the end."""
+    keys = parse_keys(value)
+    if "#" in keys:
+        raise BadValue(
+            f"must be keys other than # (got {shown(keys)})",
+            "Asterisk's Read() takes # for the end of the input; choose another key",
+        )
+    return keys
+
+
 def parse_key_or_none(value: object) -> str:
     """Parse one key of a telephone, or empty text for no key."""
     return "" if value == "" else parse_key(value)

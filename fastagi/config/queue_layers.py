@@ -33,6 +33,8 @@ from fastagi.config.values import (
     Key,
     KeyOrEmpty,
     Keys,
+    KeysOrEmpty,
+    KeysToRead,
     Language,
     NumberKinds,
     NumberPatterns,
@@ -109,6 +111,9 @@ class Choices(Section):
         slot_length: the length of a slot; a day has a whole number of slots.
         per_slot: maximum number of clients who may choose one slot.
         days_ahead: maximum number of days from today.
+        queue_soon_keys: pressed in the queue, or to accept an offer, these keys mean:
+            as soon as possible; the caller is not asked when.
+        queue_time_keys: the same for: at a time.
         time_keys: the keys of the times, or days, that are said together.
         times_back_key: leads from the times to the former question.
     """
@@ -120,6 +125,8 @@ class Choices(Section):
     slot_length: Annotated[timedelta, span("10m", "4h")] = timedelta(minutes=30)
     per_slot: Annotated[int, number(1, 1000)] = 2
     days_ahead: Annotated[int, number(0, 14)] = 3
+    queue_soon_keys: KeysOrEmpty = ""
+    queue_time_keys: KeysOrEmpty = ""
     confirm_key: Keys = "1"
     other_number_key: Keys = "2"
     back_key: Keys = "3"
@@ -134,6 +141,18 @@ class Choices(Section):
     def any(self) -> bool:
         """Whether callers are asked anything."""
         return self.asks_number or self.times
+
+    def asks(self, pressed: str) -> bool:
+        """Whether callers are asked anything who pressed a key; "" if not known."""
+        return self.asks_number or (self.times and not self.means_soon(pressed))
+
+    def means_soon(self, pressed: str) -> bool:
+        """Whether a key that was pressed in the queue means: as soon as possible."""
+        return pressed != "" and pressed in self.queue_soon_keys
+
+    def means_a_time(self, pressed: str) -> bool:
+        """Whether a key that was pressed in the queue means: at a time."""
+        return pressed != "" and pressed in self.queue_time_keys
 
     @property
     def asks_number(self) -> bool:
@@ -252,6 +271,7 @@ class Offers(Section):
         unless_within: no offer if an agent is expected for the caller so soon.
         pause: the least time between two offers to one number.
         answer_time: how long the caller may think after the prompt.
+        accept_keys: each of them accepts, and the first is said.
     """
 
     enabled: Switch = False
@@ -264,6 +284,7 @@ class Offers(Section):
     unless_within: Annotated[timedelta, span("0", "1h")] = timedelta(seconds=20)
     pause: Annotated[timedelta, span("1s", "1d")] = timedelta(minutes=5)
     answer_time: Annotated[timedelta, span("1s", "1m")] = timedelta(seconds=5)
+    accept_keys: KeysToRead = "1"
 
     @property
     def rules(self) -> OfferRules:
@@ -494,6 +515,7 @@ class QueueLayer(Section):
 #: The keys that are asked for together, with the section that has them.
 _MENUS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("agent_keys", ("accept", "later", "cannot")),
+    ("choices", ("queue_soon_keys", "queue_time_keys")),
     ("choices", ("confirm_key", "other_number_key", "back_key")),
     ("choices", ("soon_key", "choose_time_key", "back_key")),
     (

@@ -51,8 +51,6 @@ from fastagi.wire.agi import AgiRequest
 
 #: Time limit for the COMMIT, in seconds: the dialplan waits one second (callback-ask).
 _STORE_LIMIT_S: Final = 0.8
-#: The key that accepts an offer, as in the queue.
-_OFFER_ACCEPTED: Final = "1"
 #: The first prompt of an offer, by its reason.
 _WHY: Final = {
     Trigger.NO_AGENTS: Phrase.ALL_AWAY,
@@ -101,7 +99,9 @@ class AgiScripts:
         """Store the request of a caller who pressed the key, and set the answer."""
         asked = self._asked(agi.request)
         self._offers.key_pressed(asked.uniqueid)
-        if _can_choose(agi.request) and self._choices.wanted(asked):
+        if _can_choose(agi.request) and self._choices.wanted(
+            asked, _pressed(agi.request)
+        ):
             if not asked.withheld:
                 self._offers.asked_after_key(asked.queue, asked.number)
             await agi.set_variable(Variable.STATUS, dialplan.Answer.CHOOSE.value)
@@ -115,7 +115,9 @@ class AgiScripts:
     async def choose(self, agi: AgiSession) -> None:
         """Ask the caller, then store the request and set the answer."""
         asked = self._asked(agi.request)
-        status = await self._choices.ask(agi, asked, self._answered)
+        status = await self._choices.ask(
+            agi, asked, _pressed(agi.request), self._answered
+        )
         self._offers.ended(
             asked.uniqueid,
             OfferOutcome.DECLINED
@@ -237,6 +239,7 @@ class AgiScripts:
         queue = self._settings().queue(offer.queue)
         answer_s = math.ceil(queue.offers.answer_time.total_seconds())
         await agi.set_variable(Variable.OFFER_TIME, str(answer_s))
+        await agi.set_variable(Variable.OFFER_KEYS, queue.offers.accept_keys)
         # The prompts come last: without them the caller is not asked.
         prompts = _offer_prompts(offer, queue, request.language)
         await agi.set_variable(Variable.OFFER, "&".join(prompts))
@@ -280,6 +283,11 @@ def _can_choose(request: AgiRequest) -> bool:
     return len(request.args) > 4 and request.args[4] == dialplan.CAN_CHOOSE
 
 
+def _pressed(request: AgiRequest) -> str:
+    """Return the key that the caller pressed; "" from dialplans before version 8."""
+    return request.args[5] if len(request.args) > 5 else ""
+
+
 def _offer_prompts(offer: Offer, queue: QueueSettings, language: str) -> Words:
     """Return the sound files by which a callback is offered."""
     if queue.sounds.offer is not None:
@@ -295,7 +303,7 @@ def _offer_prompts(offer: Offer, queue: QueueSettings, language: str) -> Words:
         _WHY[offer.trigger],
         *wait,
         Phrase.CALL_BACK_PRESS,
-        *spoken.key(_OFFER_ACCEPTED),
+        *spoken.key(queue.offers.accept_keys[0]),
         Phrase.OR_STAY,
     )
 

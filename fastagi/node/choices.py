@@ -89,6 +89,13 @@ class _When(Enum):
     AT_A_TIME = auto()
 
 
+def _meaning(choices: Choices, pressed: str) -> _When | None:
+    """Return when a caller wants to be called who pressed a key in the queue."""
+    if not choices.times or choices.means_soon(pressed):
+        return _When.SOON
+    return _When.AT_A_TIME if choices.means_a_time(pressed) else None
+
+
 class _GoesBack(Exception):
     """The caller wants to go back to the queue, or answers nothing."""
 
@@ -116,12 +123,18 @@ class CallerChoices:
         #: Returns the times that clients of a queue have chosen, in order.
         self._chosen_times = chosen_times
 
-    def wanted(self, request: CallbackRequest) -> bool:
-        """Whether the caller is to be asked before the request is stored."""
+    def wanted(self, request: CallbackRequest, pressed: str) -> bool:
+        """Whether the caller is to be asked before the request is stored.
+
+        Args:
+            request: the request with the number that the network shows.
+            pressed: the key that the caller pressed in the queue; "" if not known.
+        """
         queue = self._settings().queues.get(request.queue)
-        if queue is None or not queue.choices.any:
+        if queue is None or not queue.choices.asks(pressed):
             return False
-        if not queue.choices.times and self._requests.is_closed_too_long(request):
+        may_choose = queue.choices.times and not queue.choices.means_soon(pressed)
+        if not may_choose and self._requests.is_closed_too_long(request):
             return False
         return self._judged(request).refused is None or _may_enter(queue, request)
 
@@ -129,6 +142,7 @@ class CallerChoices:
         self,
         agi: AgiSession,
         request: CallbackRequest,
+        pressed: str,
         answer: _InWords,
     ) -> dialplan.Answer | None:
         """Ask the caller, store the request, and tell the dialplan what to do.
@@ -136,6 +150,7 @@ class CallerChoices:
         Args:
             agi: the session.
             request: the request with the number that the network shows.
+            pressed: the key that the caller pressed in the queue; "" if not known.
             answer: returns the status and the prompt for the answer to a request; not
                 called if the caller goes back without one.
 
@@ -153,6 +168,7 @@ class CallerChoices:
             ),
             language=language_of(request.language),
             queue=queue,
+            wants=_meaning(queue.choices, pressed),
             judge=self._judged,
             store=partial(self._store, agi, answer),
             may_be_soon=not self._requests.is_closed_too_long(request),
@@ -236,6 +252,8 @@ class _Conversation:
     dialogue: Dialogue
     language: Language
     queue: QueueSettings
+    #: What the key says that was pressed in the queue; None: the caller is asked.
+    wants: _When | None
     judge: Callable[[CallbackRequest], _Chosen]
     #: Called with the request, and whether the caller may enter another number.
     store: Callable[[CallbackRequest, bool], Awaitable[Reason | None]]
@@ -324,7 +342,7 @@ class _Conversation:
         self, request: CallbackRequest, may_enter: bool
     ) -> Reason | None:
         """Ask when to call, and store the request; return as ``store`` does."""
-        wants = None if self._choices.times else _When.SOON
+        wants = self.wants
         while wants is not _When.SOON:
             free = await self.free_slots()
             if not free and wants is _When.AT_A_TIME:

@@ -19,12 +19,20 @@ from tests.asterisk.callback import (
     pause,
     requested,
 )
+from tests.asterisk.test_offers import NO_REASON
 from tests.lab.lab import Lab
 from tests.lab.phones import Caller
 from tests.lab.scenarios import Press
 from tests.lab.service import Service, merged, says
 
 OTHER: Final = "4930222222"
+KEYS: Final = (
+    "[inbound]\nexten => 700,1,Answer()\n"
+    " same => n,Gosub(callback-enter,s,1(support,t,,,60))\n"
+    " same => n,Queue(${CALLBACK_QUEUE_ARGS})\n"
+    "[callback-request](+)\n"
+    "exten => _[2*],1,Goto(callback-key,${EXTEN},1)\n"
+)
 CHOICES: Final[Mapping[str, Any]] = merged(
     QUICK,
     {"defaults": {"choices": {"confirm_number": True, "other_number": "shown"}}},
@@ -158,6 +166,42 @@ def test_callers_choose_a_time_and_get_different_slots(lab: Lab) -> None:
     # The first slot of that day is taken: the key 6 is the third.
     assert [f"{at:%H:%M}" for at in told] == ["00:00", "00:20"]
     assert told[0].date() == told[1].date() > datetime.now().date()
+
+
+def test_keys_in_the_queue_and_of_an_offer_say_when(lab: Lab) -> None:
+    lab.asterisk.set_dialplan(extra=KEYS)
+    pause(lab, "support")
+    choices = {"confirm_number": False, "other_number": "never", "times": True}
+    keys = {"queue_soon_keys": "*", "queue_time_keys": "27", "slot_length": "10m"}
+    offers = {**NO_REASON, "after": "1s", "accept_keys": "7"}
+    service = lab.service(
+        merged(
+            CHOICES,
+            {"defaults": {"choices": {**choices, **keys}, "offers": offers}},
+        )
+    )
+    caller = lab.caller(
+        "700", number=CLIENT, keys_as_rtp=True, headers=[f"X-Language: {LANGUAGE}"]
+    )
+    joins(lab, CLIENT, 1)
+    said(lab, "or-stay")
+    for time, key in enumerate("72", 1):
+        caller.press(key)
+        # No question comes before the times.
+        said(lab, "times-back-press", time)
+        assert lab.asterisk.log.count("Playing 'callback-queue/soon-press.") < time
+        caller.press("9")
+        said(lab, "soon-press", time)
+        caller.press("3")
+        assert joins(lab, CLIENT, time + 1)["Position"] == "1"
+    service.wait_for(says("^the callback offered to .*: declined$"))
+    assert service.tasks() == []
+
+    caller.press("*")
+
+    requested(service)
+    hung_up_by_asterisk(caller, 20)
+    assert only_task(service)["chosen_at"] is None
 
 
 def test_caller_is_asked_in_the_language_of_the_channel(lab: Lab) -> None:

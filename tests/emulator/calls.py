@@ -30,6 +30,7 @@ _TAKEN: Final = (
     "CALLBACK_PRIORITY",
     "CALLBACK_OFFER",
     "CALLBACK_OFFER_TIME",
+    "CALLBACK_OFFER_KEYS",
 )
 #: The channel that deletes a stored request from AstDB.
 FORGETS: Final = "Local/request@callback-forget"
@@ -678,6 +679,8 @@ class LiveCall:
         self._agent: Ring | None = None
         self._variables: dict[str, str] = {}
         self._answers_offer = answers_offer
+        #: The key that led to the request.
+        self._pressed = ""
         #: When the caller was offered a callback.
         self.offered_at: list[float] = []
         #: Prompts that the caller heard, until their end or until hanging up.
@@ -736,9 +739,10 @@ class LiveCall:
         """Whether the caller is in the context callback-offer."""
         return not self.gone and self.channel.context == "callback-offer"
 
-    def press(self) -> None:
-        """Press 1."""
-        if self._leaves_by_key("1"):
+    def press(self, key: str = "1") -> None:
+        """Press a key; keys other than 1 lead to the context callback-key."""
+        if self._leaves_by_key(key):
+            self._pressed = key
             self._request()
 
     def _key_pressed(self, key: str) -> None:
@@ -779,7 +783,11 @@ class LiveCall:
         self._later(self._pbx.prompt_s + thinks_s, self._answer_offer)
 
     def _answer_offer(self) -> None:
-        if self._answers_offer == "1":
+        if (
+            self._answers_offer
+            and self._answers_offer in (self._variables["CALLBACK_OFFER_KEYS"])
+        ):
+            self._pressed = self._answers_offer
             self._request()
             return
         status = "OK" if self._answers_offer else "TIMEOUT"
@@ -874,6 +882,7 @@ class LiveCall:
             self.channel.linkedid,
             self.channel.queue_priority,
             argument or self._ability(script),
+            *([self._pressed] if script in ("request", "choose") else []),
         )
         self._agi = AgiRun(
             self._pbx,
@@ -886,7 +895,8 @@ class LiveCall:
         self._agi.start(ended)
 
     def _ability(self, script: str) -> str:
-        return "choices" if script == "request" and self._pbx.can_choose else ""
+        asks = script in ("request", "choose")
+        return "choices" if asks and self._pbx.can_choose else ""
 
     def _agi_headers(self) -> dict[str, str]:
         return {

@@ -39,6 +39,7 @@ class ChoicesTestCase(ServiceTestCase):
         *answers: tuple[str, str],
         number: str = NUMBER,
         callingpres: str | None = None,
+        key: str = "1",
     ) -> LiveCall:
         """A caller between two others presses the key and then these keys."""
         if callingpres is None:
@@ -55,7 +56,7 @@ class ChoicesTestCase(ServiceTestCase):
         self.world.run(5)
         self.asterisk.call("support", "0303333333")
         self.world.run(5)
-        call.press()
+        call.press(key)
         return call
 
     def assert_back(self, call: LiveCall, prompt: str = Phrase.STILL_IN_LINE) -> None:
@@ -563,3 +564,51 @@ class TimesTests(ChoicesTestCase, HoursTestCase):
         # 1:00, 3:00, 4:00
         self.chosen(AT_A_TIME, ("callback-queue/number-3", "2"))
         self.assertEqual(self.times(), ["2027-03-28 03:00:00"])
+
+    def test_key_in_the_queue_says_when(self) -> None:
+        self.begin(
+            offering_times(days_ahead=0, queue_soon_keys="15", queue_time_keys="2")
+        )
+        soon = self.press(key="5", number="0305550001")
+        self.world.run(LONG_S)
+        self.assertEqual((soon.asked, soon.heard), ([], [ACCEPTED]))
+        at_a_time = self.press(FIRST_TIME, key="2", number="0305550002")
+        self.world.run(LONG_S)
+        self.assertNotIn(Phrase.CHOOSE_TIME_PRESS, at_a_time.asked)
+        self.assertEqual(self.times(), ["2026-11-24 09:30:00"])
+        another = self.press((Phrase.BACK_PRESS, "3"), key="7", number="0305550003")
+        self.world.run(LONG_S)
+        self.assertIn(Phrase.CHOOSE_TIME_PRESS, another.asked)
+        self.assertTrue(another.waiting)
+
+    def test_number_is_confirmed_after_a_key_that_says_when(self) -> None:
+        self.begin(
+            offering_times(days_ahead=0, queue_soon_keys="1", confirm_number=True)
+        )
+        call = self.chosen(CONFIRM)
+        self.assertNotIn(Phrase.SOON_PRESS, call.asked)
+        self.assertEqual(call.heard, [ACCEPTED])
+
+    def test_several_keys_mean_the_same_and_the_first_is_said(self) -> None:
+        self.begin(
+            offering_times(
+                days_ahead=0,
+                soon_key="46",
+                choose_time_key="57",
+                time_keys="890",
+                earlier_times_key="1",
+                later_times_key="23",
+                times_back_key="*#",
+            )
+        )
+        call = self.chosen(
+            (Phrase.CHOOSE_TIME_PRESS, "7"),
+            ("callback-queue/star", "#"),
+            (Phrase.CHOOSE_TIME_PRESS, "5"),
+            (Phrase.TIMES_BACK_PRESS, "0"),
+        )
+        self.assertEqual(self.times(), ["2026-11-24 10:30:00"])
+        after = call.asked[call.asked.index(Phrase.CHOOSE_TIME_PRESS) :]
+        self.assertEqual(after[0], Phrase.CHOOSE_TIME_PRESS)
+        self.assertIn("callback-queue/star", call.asked)
+        self.assertNotIn("callback-queue/hash", call.asked)

@@ -281,6 +281,33 @@ class HowItEndsTests(OffersTestCase):
         self.assertEqual(offer["reason"], "waited")
         self.assertEqual(offer["linkedid"], call.channel.linkedid)
 
+    def test_keys_that_accept_are_those_of_the_settings(self) -> None:
+        self.begin(offering(after="30s", accept_keys="52"))
+        accepts = self.call(answers_offer="2")
+        declines = self.call("0305550001", answers_offer="1")
+        self.run_to(60)
+        self.assertIn("callback-queue/number-5", accepts.heard)
+        self.assertEqual(accepts.heard[-1], ACCEPTED)
+        self.assertEqual(sorted(self.outcomes()), ["accepted", "declined"])
+        self.assertTrue(declines.waiting)
+
+    def test_key_that_accepts_may_say_when(self) -> None:
+        self.begin(
+            offering(
+                after="30s",
+                accept_keys="12",
+                queue={"choices": {"times": True, "queue_time_keys": "2"}},
+            )
+        )
+        call = self.call(
+            answers_offer="2",
+            answers=(("callback-queue/today", "1"), ("callback-queue/at", "1")),
+        )
+        self.run_to(100)
+        self.assertTrue(call.gone)
+        self.assertIsNotNone(self.world.task().chosen_at)
+        self.assertEqual(self.outcomes(), ["accepted"])
+
     def outcome_after_key(self, *answers: tuple[str, str], **queue: Any) -> str:
         """Return how an offer ends whose caller pressed the key, then the answers."""
         self.begin(
