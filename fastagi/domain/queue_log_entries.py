@@ -49,6 +49,8 @@ class EventRow:
     status: Status
     #: The kind of request; None if the event is not a request.
     asked: Kind | None = None
+    #: The time that was chosen for the call with this event, to the minute.
+    chosen_at: datetime | None = None
     task_id: int
     queue: str
     number: str
@@ -106,13 +108,13 @@ _ATTEMPT_ENDS: Final = frozenset(
 def entries(event: EventRow) -> tuple[Entry, ...]:
     """Return the lines for an event, in order; most events have none."""
     written = []
-    if event.asked is not None:
-        missed = event.asked is Kind.MISSED
-        word = Word.MISSED if missed else Word.REQUEST
-        how = () if missed else (event.asked.value,)
-        written.append(_entry(event, word, event.linkedid, "", *how))
-    elif event.move is Move.REOPEN:
-        written.append(_entry(event, Word.REQUEST, event.linkedid, "", "reopened"))
+    at = event.chosen_at
+    chosen = () if at is None else (f"{at.timestamp():.0f}",)
+    if event.asked is Kind.MISSED:
+        written.append(_entry(event, Word.MISSED, event.linkedid, ""))
+    elif event.asked is not None or event.move is Move.REOPEN:
+        how = "reopened" if event.asked is None else event.asked.value
+        written.append(_entry(event, Word.REQUEST, event.linkedid, "", how, *chosen))
     if event.channel_id and event.move in _ATTEMPT_ENDS:
         result = event.disposition.value if event.disposition else "UNKNOWN"
         written.append(

@@ -489,6 +489,11 @@ def utc_minute(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
 
 
+def parse_utc_minute(value: str) -> datetime:
+    """Return the time that :func:`utc_minute` has written."""
+    return datetime.strptime(value, "%Y-%m-%dT%H:%MZ").replace(tzinfo=UTC)
+
+
 def _utc_in_words(at: object) -> str:
     return str(at).replace("T", " ").replace("Z", " UTC")
 

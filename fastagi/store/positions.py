@@ -17,6 +17,7 @@ from sqlalchemy import bindparam, case, func, insert, select, update
 
 from fastagi.domain.attempt import Disposition
 from fastagi.domain.queue_log_entries import EventRow
+from fastagi.domain.reason import Code, load, parse_utc_minute
 from fastagi.domain.task import Kind, Move, Status
 from fastagi.store import schema
 
@@ -60,6 +61,8 @@ _AFTER: Final = (
         _event.c.status,
         _asked.c.kind,
         _event.c.linkedid,
+        _event.c.reason_code,
+        _event.c.reason_params,
         _task.c.id.label("task_id"),
         _task.c.queue,
         _task.c.number,
@@ -115,6 +118,7 @@ def after(conn: sa.Connection, event_id: int, limit: int) -> list[EventRow]:
             move=Move(row.move),
             status=Status(row.status),
             asked=None if row.kind is None else Kind(row.kind),
+            chosen_at=_chosen_at(row.reason_code, row.reason_params),
             task_id=row.task_id,
             queue=row.queue,
             number=row.number,
@@ -128,3 +132,10 @@ def after(conn: sa.Connection, event_id: int, limit: int) -> list[EventRow]:
         )
         for row in rows
     ]
+
+
+def _chosen_at(code: str, params: str) -> datetime | None:
+    """Return the time that was chosen in the event with this reason, if one was."""
+    if code != Code.WAITS_FOR_CHOSEN_TIME.value:
+        return None
+    return parse_utc_minute(str(load(code, params).params["chosen_at"]))

@@ -419,6 +419,9 @@ class TimesTests(ChoicesTestCase, HoursTestCase):
         task = self.world.task()
         self.assertEqual(task.why.code, Code.WAITS_FOR_CHOSEN_TIME)
         self.assertIn("pressed the key", task.reason)
+        (line,) = [line for line in self.asterisk.queue_log if "REQUEST" in line]
+        assert task.chosen_at is not None
+        self.assertIn(f"|requested|{task.chosen_at.timestamp():.0f}", line)
         # The promise is for the slot.
         assert task.call_by is not None
         self.assertEqual(

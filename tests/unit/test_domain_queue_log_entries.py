@@ -61,6 +61,14 @@ def test_task_is_asked_for(asked: Kind, written: str, move: Move) -> None:
     assert entry.queue == "support"
 
 
+def test_chosen_time_is_written_with_the_request() -> None:
+    at = datetime.fromtimestamp(1800003600, UTC)
+    for asked, how in ((Kind.REQUESTED, "requested"), (None, "reopened")):
+        move = Move.REPEAT if asked else Move.REOPEN
+        (entry,) = entries(happening(move, Status.PENDING, asked=asked, chosen_at=at))
+        assert entry.message.endswith(f"|1800000001|{how}|1800003600")
+
+
 def test_attempt_fails_and_another_follows() -> None:
     (entry,) = entries(attempt(Move.RETRY, Status.PENDING, Disposition.BUSY))
     assert line(entry) == (
