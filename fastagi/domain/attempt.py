@@ -48,7 +48,7 @@ class Disposition(StrEnum):
     MACHINE = "MACHINE"
     #: Somebody or something answered at the client's number and did not press the key.
     NOT_CONFIRMED = "NOT CONFIRMED"
-    #: The agent hung up while the client's phone rang, or was asked for the key.
+    #: The agent hung up while the client's phone rang, or before they were connected.
     CANCEL = "CANCEL"
     #: No agent answered, or none accepted the callback: the agent hung up before the
     #: client was dialled, or did not press the key to accept.
@@ -119,7 +119,7 @@ _NOT_CONNECTED: Final = {
     Code.CLIENT_PRESSED_NO_KEY: Disposition.NOT_CONFIRMED,
     Code.CLIENT_IS_MACHINE: Disposition.MACHINE,
     Code.CLIENT_GONE_AT_ONCE: Disposition.SHORT,
-    Code.AGENT_HUNG_UP_ASKING: Disposition.CANCEL,
+    Code.AGENT_HUNG_UP_BEFORE_CONNECTING: Disposition.CANCEL,
 }
 
 _CODES: Final = {

@@ -93,7 +93,7 @@ class Code(StrEnum):
     NUMBER_INCOMPLETE = "number_incomplete"
     NETWORK_CONGESTED = "network_congested"
     AGENT_HUNG_UP_RINGING = "agent_hung_up_ringing"
-    AGENT_HUNG_UP_ASKING = "agent_hung_up_asking"
+    AGENT_HUNG_UP_BEFORE_CONNECTING = "agent_hung_up_before_connecting"
     AGENT_HUNG_UP_BEFORE_DIALLING = "agent_hung_up_before_dialling"
     AGENT_LATER = "agent_later"
     AGENT_CANNOT = "agent_cannot"
@@ -329,8 +329,8 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     ),
     Code.NETWORK_CONGESTED: (f"the network is congested{_SOURCE}",),
     Code.AGENT_HUNG_UP_RINGING: ("the agent hung up while the client's phone rang",),
-    Code.AGENT_HUNG_UP_ASKING: (
-        "the agent hung up while the client was asked for the key",
+    Code.AGENT_HUNG_UP_BEFORE_CONNECTING: (
+        "the agent hung up after the client's answer, before they were connected",
     ),
     Code.AGENT_HUNG_UP_BEFORE_DIALLING: (
         "the agent hung up before the client was dialled",

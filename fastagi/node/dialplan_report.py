@@ -28,7 +28,7 @@ _NOT_CONNECTED: Final = {
     ClientSaid.NOTHING.value: Code.CLIENT_PRESSED_NO_KEY,
     ClientSaid.MACHINE.value: Code.CLIENT_IS_MACHINE,
     ClientSaid.GONE.value: Code.CLIENT_GONE_AT_ONCE,
-    ClientSaid.AGENT_GONE.value: Code.AGENT_HUNG_UP_ASKING,
+    ClientSaid.AGENT_GONE.value: Code.AGENT_HUNG_UP_BEFORE_CONNECTING,
 }
 #: Number of digits from which a number is malformed.
 _TOO_LONG: Final = 12

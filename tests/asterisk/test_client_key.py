@@ -114,7 +114,7 @@ def test_whoever_hangs_up_while_the_client_is_asked_ends_the_call_for_the_other(
     alice.wait_for(request("BYE"))
     # Then the agent hangs up.
     client.wait_for(request("BYE"))
-    service.wait_for(says("the agent hung up while the client was asked"))
+    service.wait_for(says("the agent hung up after the client's answer"))
     # Then an operator cancels the task.
     said(lab, ASKED, 3)
     assert service.cli("tasks", "cancel", "1").exit_code == 0

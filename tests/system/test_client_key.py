@@ -115,7 +115,7 @@ class ClientKeyTests(ServiceTestCase):
         self.begin(with_key())
         self.add()
         self.run_to(20)
-        self.assertEqual(self.reasons(), ["agent_hung_up_asking"])
+        self.assertEqual(self.reasons(), ["agent_hung_up_before_connecting"])
         self.assertEqual(self.dispositions(), ["CANCEL"])
         self.run_to(100)
         self.assert_status("completed")

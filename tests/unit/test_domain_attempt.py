@@ -312,9 +312,13 @@ CASES: dict[str, tuple[list[Fact], str, str]] = {
         "gone at once",
     ),
     "the agent hung up before the client pressed the key": (
-        [*DIALS, not_connected(Code.AGENT_HUNG_UP_ASKING), outcome("ANSWER", 20)],
+        [
+            *DIALS,
+            not_connected(Code.AGENT_HUNG_UP_BEFORE_CONNECTING),
+            outcome("ANSWER", 20),
+        ],
         "CANCEL",
-        "the agent hung up while the client was asked",
+        "the agent hung up after the client's answer",
     ),
     "answered, never bridged": (
         [*DIALS, dial_ended("ANSWER", 20), hung_up(20)],
