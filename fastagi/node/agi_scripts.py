@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -150,20 +150,13 @@ class AgiScripts:
             request.uniqueid,
             OfferOutcome.ACCEPTED if is_stored else OfferOutcome.REFUSED,
         )
-        status, prompt = _dialplan_answer(
-            answer, self._settings().queues.get(request.queue)
-        )
-        if isinstance(answer, Accepted | Repeated) and request.slot is not None:
-            prompt = "&".join(self._at_a_time(request, request.slot))
+        queue = self._settings().queues.get(request.queue)
+        status, prompt = _dialplan_answer(answer, queue)
+        if queue is not None and is_stored and request.slot is not None:
+            now = self._clock.now()
+            words = _at_a_time(request.slot, now, queue.zone, request.language)
+            prompt = "&".join(words)
         return status, prompt
-
-    def _at_a_time(self, request: CallbackRequest, slot: Slot) -> Words:
-        """Say that the request is accepted, and when the call will be."""
-        zone = self._settings().queues[request.queue].zone
-        moment = language_of(request.language).moment(
-            slot.begins_at.astimezone(zone), self._clock.now().astimezone(zone)
-        )
-        return (Phrase.WILL_CALL_TIME, *moment, Phrase.HANG_UP_NOW)
 
     async def position(self, agi: AgiSession) -> None:
         """Set the position at which a caller who goes back in line belongs."""
@@ -276,6 +269,14 @@ def _dialplan_answer(
             return dialplan.Answer.REFUSED, sounds.cannot_call
         case NotStored():
             return dialplan.Answer.ERROR, sounds.hold_on
+
+
+def _at_a_time(slot: Slot, now: datetime, zone: tzinfo, language: str) -> Words:
+    """Return the words that a request is accepted, and when the call will be."""
+    moment = language_of(language).moment(
+        slot.begins_at.astimezone(zone), now.astimezone(zone)
+    )
+    return (Phrase.WILL_CALL_TIME, *moment, Phrase.HANG_UP_NOW)
 
 
 def _can_choose(request: AgiRequest) -> bool:

@@ -485,6 +485,24 @@ class TimesTests(ChoicesTestCase, HoursTestCase):
         self.begin(offering_times())
         self.assert_back(self.chosen(AT_A_TIME, FIRST_DAY))
 
+    def test_caller_who_hangs_up_at_the_times_is_a_missed_call(self) -> None:
+        self.begin(offering_times())
+        call = self.press(AT_A_TIME, FIRST_DAY)
+        self.world.run(8)
+        self.assertIn("callback-queue/at", call.asked)
+        call.hang_up()
+        self.world.run(5)
+        task = self.world.task()
+        self.assertEqual((task.kind.value, task.chosen_at), ("missed", None))
+
+    def test_service_that_stops_at_the_times_leaves_the_caller_in_line(self) -> None:
+        process = self.begin(offering_times())
+        call = self.press(AT_A_TIME, FIRST_DAY)
+        self.world.run(8)
+        process.kill()
+        self.world.run(5)
+        self.assertEqual((call.heard, call.waiting), ([HOLD_ON], True))
+
     def test_slot_that_is_taken_is_not_offered(self) -> None:
         self.begin(offering_times(days_ahead=0))
         self.chosen(AT_A_TIME, FIRST_TIME, number="0305550001")
