@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Limits on the number of calls within a window of time.
 
-Each call counts, except those in which the client was not dialled. The windows slide,
-so neither midnight nor the time zone matters. If the clock was set back, calls may lie
-in the future; they count like calls that lie equally far in the past.
+A call counts from when the client is dialled. An attempt in progress whose client has
+not been dialled yet counts, too, because that may happen at any moment. The windows
+slide, so neither midnight nor the time zone matters. If the clock was set back, calls
+may lie in the future; they count like calls that lie equally far in the past.
 """
 
 from __future__ import annotations

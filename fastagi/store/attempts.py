@@ -134,6 +134,12 @@ _SET_MEMBER: Final = (
     .where(_attempt.c.id == bindparam("old_id"))
     .values(member=bindparam("new_member"))
 )
+#: The first time stays.
+_SET_DIALLED: Final = (
+    update(_attempt)
+    .where(_attempt.c.id == bindparam("old_id"), _attempt.c.dialled_at.is_(None))
+    .values(dialled_at=bindparam("new_dialled_at"))
+)
 _SETTLE_CHOSEN_TIME: Final = (
     update(_task).where(_task.c.id == bindparam("old_id")).values(call_by=None)
 )
@@ -395,6 +401,8 @@ def progress(
         )
     if answered_at is not None:
         later.note_answer(conn, attempt.id, answered_at)
+    if why.code is Code.CLIENT_DIALLED:
+        _note_dialled(conn, attempt, seconds(now))
     if (
         why.code is Code.CLIENT_DIALLED
         and task.call_by is not None
@@ -441,6 +449,10 @@ def close_attempt(
     )
     if ended.rowcount != 1:
         raise StaleTask(f"attempt {attempt.id} has ended already")
+    if verdict.counts:
+        # If the service did not see the client being dialled, the latest possible time.
+        latest = max(seconds(attempt.started_at), seconds(now) - verdict.talk_s)
+        _note_dialled(conn, attempt, latest)
     moved = move_task(
         conn,
         task,
@@ -466,6 +478,11 @@ def close_attempt(
         if state is not None:
             later.set_state(conn, request.event_id, state)
     return moved
+
+
+def _note_dialled(conn: sa.Connection, attempt: Attempt, at: float) -> None:
+    """Store when the client was dialled, for the limits."""
+    conn.execute(_SET_DIALLED, {"old_id": attempt.id, "new_dialled_at": at})
 
 
 def _when_and_why(

@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy import bindparam, or_, select
+from attrs import frozen
+from sqlalchemy import and_, bindparam, func, or_, select
 
 from fastagi.domain.attempt import COUNTED
 from fastagi.domain.limits import DAY, HOUR, MINUTE, CallLimits
@@ -21,29 +22,55 @@ _task: Final = schema.task
 _attempt: Final = schema.attempt
 
 
-def counted_within() -> tuple[sa.ColumnElement[bool], ...]:
-    """Return the conditions for an attempt that counts within a window."""
-    return (
-        _attempt.c.started_at > bindparam("after"),
-        _attempt.c.started_at < bindparam("before"),
-        or_(
-            _attempt.c.ended_at.is_(None),
-            _attempt.c.disposition.in_(sorted(one.value for one in COUNTED)),
-        ),
-    )
-
-
-#: The oldest call that must leave the window before one more is allowed.
-_IN_THE_WAY: Final = (
-    select(_attempt.c.started_at)
-    .where(*counted_within())
-    .order_by(_attempt.c.started_at.desc())
-    .limit(1)
-    .offset(bindparam("room"))
+#: The client has not been dialled yet, and may be at any moment.
+_NOT_DIALLED_YET: Final = and_(
+    _attempt.c.ended_at.is_(None), _attempt.c.dialled_at.is_(None)
 )
-_OF_TASK: Final = _IN_THE_WAY.join(_task, _task.c.id == _attempt.c.task_id)
-_OF_QUEUE: Final = _OF_TASK.where(_task.c.queue == bindparam("queue"))
-_OF_NUMBER: Final = _OF_TASK.where(_task.c.number_key == bindparam("number_key"))
+#: The client was dialled within a window.
+_DIALLED_WITHIN: Final = and_(
+    _attempt.c.dialled_at > bindparam("after"),
+    _attempt.c.dialled_at < bindparam("before"),
+    or_(
+        _attempt.c.ended_at.is_(None),
+        _attempt.c.disposition.in_(sorted(one.value for one in COUNTED)),
+    ),
+)
+
+
+def counted_within() -> sa.ColumnElement[bool]:
+    """Return the condition for an attempt that counts within a window until now."""
+    return or_(_NOT_DIALLED_YET, _DIALLED_WITHIN)
+
+
+@frozen
+class _Calls:
+    """The queries for the calls of a kind."""
+
+    #: How many may be dialled at any moment.
+    not_dialled_yet: sa.Select[Any]
+    #: The oldest that must leave the window before one more is allowed.
+    in_the_way: sa.Select[Any]
+
+    def of(self, *conditions: sa.ColumnElement[bool]) -> _Calls:
+        """Return the queries for those of some tasks."""
+        of_task = _task.c.id == _attempt.c.task_id
+        return _Calls(
+            self.not_dialled_yet.join(_task, of_task).where(*conditions),
+            self.in_the_way.join(_task, of_task).where(*conditions),
+        )
+
+
+# Two queries, as each of them uses an index.
+_ALL: Final = _Calls(
+    select(func.count()).select_from(_attempt).where(_NOT_DIALLED_YET),
+    select(_attempt.c.dialled_at)
+    .where(_DIALLED_WITHIN)
+    .order_by(_attempt.c.dialled_at.desc())
+    .limit(1)
+    .offset(bindparam("room")),
+)
+_OF_QUEUE: Final = _ALL.of(_task.c.queue == bindparam("queue"))
+_OF_NUMBER: Final = _ALL.of(_task.c.number_key == bindparam("number_key"))
 #: Added to each time, because rounding could make it a little too early.
 _ROUNDING: Final = timedelta(milliseconds=1)
 
@@ -75,12 +102,12 @@ def all_free_at(
     conn: sa.Connection, limits: CallLimits, now: datetime
 ) -> datetime | None:
     """Return when one more call may be placed; None if it may be placed now."""
-    return _free_at(conn, _IN_THE_WAY, limits.per_minute, MINUTE, now)
+    return _free_at(conn, _ALL, limits.per_minute, MINUTE, now)
 
 
 def _free_at(
     conn: sa.Connection,
-    query: sa.Select[Any],
+    calls: _Calls,
     max_calls: int,
     window: timedelta,
     now: datetime,
@@ -88,10 +115,15 @@ def _free_at(
 ) -> datetime | None:
     if not max_calls:
         return None
+    room = max_calls - conn.execute(calls.not_dialled_yet, whose).scalar_one()
+    if room <= 0:
+        # If one of them is dialled now. If it ends before that, there is room earlier.
+        return now + window + _ROUNDING
     span, at = window.total_seconds(), now.timestamp()
-    began = conn.execute(
-        query, {"after": at - span, "before": at + span, "room": max_calls - 1, **whose}
+    dialled_at = conn.execute(
+        calls.in_the_way,
+        {"after": at - span, "before": at + span, "room": room - 1, **whose},
     ).scalar()
-    if began is None:
+    if dialled_at is None:
         return None
-    return datetime.fromtimestamp(began, UTC) + window + _ROUNDING
+    return datetime.fromtimestamp(dialled_at, UTC) + window + _ROUNDING

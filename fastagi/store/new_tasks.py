@@ -33,7 +33,7 @@ _TAKEN: Final = (
 _CALLED: Final = (
     select(_task.c.number_key)
     .join_from(_task, schema.attempt)
-    .where(_task.c.number_key.in_(_keys), *limits.counted_within())
+    .where(_task.c.number_key.in_(_keys), limits.counted_within())
     .group_by(_task.c.number_key)
     .having(func.count() >= bindparam("most"))
 )

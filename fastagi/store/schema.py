@@ -179,14 +179,16 @@ attempt = Table(
     #: The name of the Asterisk that places the call.
     Column("node", Text, nullable=False, server_default=DEFAULT_NODE),
     _reason_code(),
+    #: When the client was dialled; NULL: not yet, or never.
+    Column("dialled_at", Double),
     CheckConstraint(_one_of("disposition", Disposition), name="disposition"),
     CheckConstraint(f"({UNDER_WAY}) = (disposition IS NULL)", name="ended"),
     CheckConstraint("talk_s >= 0", name="talk"),
     sqlite_autoincrement=True,
 )
 Index(None, attempt.c.task_id)
-#: The limits count the latest attempts.
-Index(None, attempt.c.started_at)
+#: The limits count the latest calls.
+Index(None, attempt.c.dialled_at)
 Index(
     "uq_attempt_under_way_task_id",
     attempt.c.task_id,

@@ -14,6 +14,7 @@ from typing import Any
 from unittest import mock
 
 import attrs
+import sqlalchemy as sa
 
 from fastagi.config import sections
 from fastagi.dialogue.dialogue import Dialogue
@@ -439,9 +440,24 @@ def _no_calls_per_minute() -> Iterator[None]:
         yield
 
 
+@_fault(
+    "callbacks that wait for an agent are not counted",
+    "the limits hold",
+    first_seed=PLACES_FROM,
+)
+def _waiting_not_counted() -> Iterator[None]:
+    nobody = limits._ALL.not_dialled_yet.where(sa.false())
+    calls_of_all = attrs.evolve(limits._ALL, not_dialled_yet=nobody)
+    with mock.patch.object(limits, "_ALL", calls_of_all):
+        yield
+
+
 @_fault("a number's calls are counted for each task separately", "the limits hold")
 def _new_task_new_count() -> Iterator[None]:
-    of_task = limits._OF_NUMBER.where(schema.task.c.ended_at.is_(None))
+    task = schema.task.c
+    of_task = limits._ALL.of(
+        task.number_key == sa.bindparam("number_key"), task.ended_at.is_(None)
+    )
     with mock.patch.object(limits, "_OF_NUMBER", of_task):
         yield
 

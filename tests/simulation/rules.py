@@ -530,8 +530,27 @@ class Rules:
 
         if self.plan.asks_for_keys:
             self._check_accepted(number, ring)
+        self._check_dialled_in_a_minute(ring)
         self._check_hours(number, ring)
         self._check_cancelled(number, ring)
+
+    def _check_dialled_in_a_minute(self, ring: Ringing) -> None:
+        """However long they waited for agents, no more clients are dialled at once."""
+        most = self.plan.calls_per_minute
+        if not most or self.clock_steps:
+            return
+        near = [
+            other.by
+            for _, other in self._rings()
+            if 0 <= ring.at - other.at < 60 - _HAIR_S
+            and (attempt := self._attempts.get(other.by.removesuffix("-1")))
+            and attempt["disposition"] not in _FREE_OF_CHARGE
+        ]
+        if len(near) > most:
+            self._break(
+                "the limits hold",
+                f"{', '.join(near)} are more than {most} clients dialled in 60 s",
+            )
 
     def _check_cancelled(self, number: str, ring: Ringing) -> None:
         """Once its task is cancelled an attempt rings no client, if we could know."""
@@ -811,8 +830,11 @@ class Rules:
             ("all", before, self.plan.calls_per_minute, 60),
             (task["queue"], of_queue, self.plan.calls_per_hour, 3600),
         ):
+            # Those whose clients are not dialled yet may be dialled at any moment.
             near = sum(
-                abs(attempt["started_at"] - other["started_at"]) < window_s
+                other["ended_at"] is None
+                if other["dialled_at"] is None
+                else abs(attempt["started_at"] - other["dialled_at"]) < window_s
                 for other in others
             )
             if 0 < most <= near:

@@ -13,7 +13,7 @@ import pytest
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
 from fastagi.domain.limits import CallLimits
 from fastagi.domain.numbers import NotCallable, NumberPlan, NumberRules
-from fastagi.domain.reason import said
+from fastagi.domain.reason import Code, because, said
 from fastagi.domain.task import CallbackTask, Kind, Move
 from fastagi.store import guards, requests
 from fastagi.store.engine import ALONE, Database
@@ -62,6 +62,13 @@ def call(store: TaskStore, key: str, seconds: float, how: str = "ANSWERED") -> N
     done(store.close_attempt(begun.attempt.channel_id, verdict(how), RULES, moment))
     if how != "ANSWERED":
         done(store.cancel(task.id, said("enough"), moment))
+
+
+def dial(store: TaskStore, begun: BeginResult, seconds: float) -> None:
+    """Let the agents of these attempts answer, so that the clients are dialled."""
+    for one in begun.begun:
+        why = because(Code.CLIENT_DIALLED, number=one.task.number)
+        done(store.progress(one.attempt.channel_id, why, at(seconds)))
 
 
 # -- blocked numbers -------------------------------------------------------
@@ -368,7 +375,7 @@ def test_attempts_in_which_no_client_was_dialled_do_not_count(
         (CallLimits(per_hour={"support": 3}), 3600.0),
     ],
 )
-def test_no_more_calls_begin_within_a_window(
+def test_no_more_clients_are_dialled_within_a_window(
     store: TaskStore, limits: CallLimits, window_s: float
 ) -> None:
     for key in "12345":
@@ -376,6 +383,8 @@ def test_no_more_calls_begin_within_a_window(
 
     first = begin(store, 0, count=1, call_limits=limits)
     rest = begin(store, 10, count=4, call_limits=limits)
+    dial(store, first, 0)
+    dial(store, rest, 10)
 
     # Attempts in progress count, also within one transaction.
     assert (len(first.begun), len(rest.begun)) == (1, 2)
@@ -397,8 +406,10 @@ def test_the_limit_of_one_queue_is_none_of_another(store: TaskStore) -> None:
     add(store, "2", expires_at=at(2 * 3600))
     add(store, "3", queue="sales", joined_at=at(5), due_at=at(20))
 
-    (first,) = begin(store, 0, count=3, queues=both, call_limits=limits).begun
+    result = begin(store, 0, count=3, queues=both, call_limits=limits)
+    (first,) = result.begun
     assert first.task.number_key == "1"
+    dial(store, result, 0)
     assert done(store.next_due(both, at(1), call_limits=limits)) == at(20)
     (other,) = begin(store, 20, count=3, queues=both, call_limits=limits).begun
     assert other.task.number_key == "3"
@@ -421,10 +432,41 @@ def test_a_clock_set_back_forgets_no_call_and_blocks_none_for_long(
     limits = CallLimits(per_minute=1)
     add(store, "1", due_at=at(-9999))
     add(store, "2", due_at=at(-9999))
-    begin(store, 0, call_limits=limits)
+    dial(store, begin(store, 0, call_limits=limits), 0)
     assert begin(store, -30, call_limits=limits).begun == []
     # An hour earlier the call lies far in the future.
     assert len(begin(store, -3600, call_limits=limits).begun) == 1
+
+
+def test_a_call_counts_from_when_the_client_is_dialled(store: TaskStore) -> None:
+    limits = CallLimits(per_minute=1)
+    for key in "123":
+        add(store, key, expires_at=at(DAY_S))
+    first = begin(store, 0, call_limits=limits)
+    # The client may be dialled at any moment, however long it waits for an agent.
+    assert begin(store, 300, call_limits=limits).begun == []
+    dial(store, first, 400)
+    assert begin(store, 459, call_limits=limits).begun == []
+    second = begin(store, 461, call_limits=limits)
+    assert len(second.begun) == 1
+    # An attempt that ends before that makes room at once.
+    channel_id = second.begun[0].attempt.channel_id
+    withdrawn = verdict("WITHDRAWN")
+    done(store.close_attempt(channel_id, withdrawn, RULES, at(470)))
+    assert len(begin(store, 470, call_limits=limits).begun) == 1
+
+
+def test_a_call_that_was_not_seen_counts_from_its_latest_possible_beginning(
+    store: TaskStore,
+) -> None:
+    limits = CallLimits(per_minute=1)
+    add(store, "1")
+    add(store, "2")
+    (begun,) = begin(store, 0, call_limits=limits).begun
+    talked = verdict("ANSWERED", talk_s=20.0)
+    done(store.close_attempt(begun.attempt.channel_id, talked, RULES, at(100)))
+    assert begin(store, 139, call_limits=limits).begun == []
+    assert len(begin(store, 141, call_limits=limits).begun) == 1
 
 
 def test_without_limits_nothing_is_counted(store: TaskStore) -> None:

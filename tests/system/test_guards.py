@@ -8,9 +8,17 @@ from typing import Any
 from fastagi.config.sections import LimitSettings, NumberPlanSettings, Settings
 from fastagi.domain.reason import said
 from fastagi.domain.task import Kind
+from fastagi.domain.turns import Fairness
 from tests.emulator.calls import LiveCall
 from tests.emulator.scenarios import NO_ANSWER, Answers, Refuses
-from tests.system.harness import NUMBER, ServiceTestCase, queue_settings, settings
+from tests.system.harness import (
+    ANSWERS,
+    NUMBER,
+    TALKS_10S,
+    ServiceTestCase,
+    queue_settings,
+    settings,
+)
 
 ACCEPTED = "callback-queue/accepted"
 CANNOT_CALL = "callback-queue/cannot-call"
@@ -370,6 +378,34 @@ class LimitTests(GuardsTestCase):
         statuses = {task.status.value for task in self.world.tasks()}
         self.assertEqual(statuses, {"completed"})
 
+    def test_no_more_clients_in_line_are_dialled_in_a_minute(self) -> None:
+        """All agents become free at once, after clients have waited in line."""
+        agents = [self.alice]
+        for name in ("bob", "carol"):
+            self.support.add(f"PJSIP/{name}")
+            agents.append(self.asterisk.phone(f"PJSIP/{name}").always(ANSWERS))
+        for agent in agents:
+            agent.busy()
+        self.world.begin(
+            settings(
+                queue_settings(fairness=Fairness.PLACE),
+                limits=LimitSettings(calls_per_minute=1),
+            )
+        )
+        clients = []
+        for n in range(3):
+            number = f"03012345{n}0"
+            clients.append(self.asterisk.client(number).always(TALKS_10S))
+            self.add(number)
+        self.world.run(200)
+        for agent in agents:
+            agent.busy(False)
+        self.world.run(300)
+        first, second, third = sorted(self.rung_at(one)[0] for one in clients)
+        self.assertGreaterEqual(second - first, 60)
+        self.assertGreaterEqual(third - second, 60)
+        self.assertLess(third, 400)
+
     def test_no_more_calls_for_a_queue_begin_in_an_hour(self) -> None:
         self.asterisk.add_queue("sales", ("PJSIP/alice",))
         self.world.begin(
@@ -387,9 +423,12 @@ class LimitTests(GuardsTestCase):
         begun = self.originates
         self.assertEqual(len(begun), 4)
         self.assertLess(begun[1], 60)
+        dialled = sorted(
+            at for one in self.asterisk.clients.values() for at in self.rung_at(one)
+        )
         for at, since in ((2, 0), (3, 2)):
-            self.assertGreaterEqual(begun[at] - begun[since], 3600)
-            self.assertLess(begun[at] - begun[since], 3601)
+            self.assertGreaterEqual(begun[at] - dialled[since], 3600)
+            self.assertLess(begun[at] - dialled[since], 3601)
 
     def test_while_a_limit_is_reached_nothing_is_asked_again_and_again(self) -> None:
         process = self.world.begin(limited(calls_per_minute=1))
