@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from fastagi.domain.agent_keys import AgentKeyRules
 from fastagi.domain.attempt import COUNTED, Disposition, Verdict
-from fastagi.domain.reason import Code, Reason, because
+from fastagi.domain.reason import Code, Reason, Value, because
 from fastagi.domain.task import CallbackTask, Move
 
 
@@ -91,6 +91,9 @@ def decide(
         taken_back = task.why.code is Code.TAKEN_BACK
         move = Move.TAKE_BACK if taken_back else Move.CANCEL
         return _end(move, _with_attempt(task.why, verdict.why, "attempt"))
+    if now >= task.expires_at and verdict.withdrawn:
+        # It waited in line, for example.
+        return _end(Move.EXPIRE, too_old(task))
     if now >= task.expires_at:
         return _end(Move.EXPIRE, because(Code.TOO_OLD_FOR_ANOTHER, cause=verdict.why))
     if verdict.withdrawn:
@@ -115,6 +118,16 @@ def decide(
     # times is away, and the ringing disturbs others.
     in_a_row = 1 + sum(1 for _ in takewhile(_without_agent, reversed(earlier)))
     return _retry(verdict, in_a_row * rules.member_retry_delay, now)
+
+
+def too_old(task: CallbackTask) -> Reason:
+    """Return why a task expires that is not called at that time."""
+    tried: dict[str, Value] = {}
+    if task.attempts:
+        tried["calls"] = task.attempts
+    if task.member_attempts:
+        tried["tries"] = task.member_attempts
+    return because(Code.TOO_OLD, **tried)
 
 
 def _later(task: CallbackTask, rules: AgentKeyRules, now: datetime) -> timedelta:

@@ -17,7 +17,8 @@ from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from fastagi.domain.blocked_numbers import BlockedNumber
-from fastagi.domain.reason import Code, Reason, Value, because
+from fastagi.domain.reason import Reason
+from fastagi.domain.retry import too_old
 from fastagi.domain.task import CallbackTask, Move, Status, after
 from fastagi.store import guards, later, schema
 from fastagi.store.errors import AlreadyOpen
@@ -76,13 +77,7 @@ def expire(conn: sa.Connection, now: datetime) -> list[CallbackTask]:
     rows = conn.execute(_EXPIRED, {"now": seconds(now)}).all()
     expired = []
     for task in map(task_of, rows):
-        tried: dict[str, Value] = {}
-        if task.attempts:
-            tried["calls"] = task.attempts
-        if task.member_attempts:
-            tried["tries"] = task.member_attempts
-        why = because(Code.TOO_OLD, **tried)
-        expired.append(move_task(conn, task, Move.EXPIRE, now, why))
+        expired.append(move_task(conn, task, Move.EXPIRE, now, too_old(task)))
     return expired
 
 

@@ -259,7 +259,7 @@ class OneAgentTests(PlaceTestCase):
         self.one_in_line(60, request_expiry="20s")
         self.run_to(30)
         self.assertEqual(self.line(), [])
-        self.assert_status("expired")
+        self.assert_status("expired", "too old; it was never called")
         self.assertEqual(self.dispositions(), ["WITHDRAWN"])
 
     def test_client_leaves_the_line_when_all_agents_are_paused(self) -> None:
