@@ -136,6 +136,8 @@ class RunningAttempt:
     progress: Progress = field(factory=Progress)
     #: Whether it waits in line at the place of its task, or only rings free agents.
     is_placeholder: bool = False
+    #: Whether it was seen to join the line.
+    has_joined: bool = False
     #: How long agents' phones rang for it while it waited in line.
     ring_time: RingTime = field(factory=RingTime)
     #: Interfaces of the agents who are not rung for it. Unknown after a restart.
@@ -776,7 +778,8 @@ class Dialer:
 
     def _joined_line(self, event: QueueCallerJoin) -> None:
         running = self._leg(event.uniqueid, "-2")
-        if running and running.is_in_line:
+        if running and running.is_in_line and not running.has_joined:
+            running.has_joined = True
             position = int(min(event.position, _MAX_POSITION))
             self._note_step(running, because(Code.WAITS_IN_LINE, position=position))
 
