@@ -106,7 +106,7 @@ class CallbackService:
             background=self._background,
             opening_state=opening_state,
             is_connected=lambda: self.node.asterisk.connected,
-            position=lambda task_id: self.node.task_position(task_id),
+            waits_unrung=lambda task_id: self.node.dialer.waits_unrung(task_id),
         )
         self._stored_tasks = StoredTasks(
             store=store,

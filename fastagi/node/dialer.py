@@ -362,6 +362,13 @@ class Dialer:
                 return running.attempt.member_channel_id
         return ""
 
+    def waits_unrung(self, task_id: int) -> bool:
+        """Whether a task waits in line, and no agent's phone has rung for it."""
+        return any(
+            running.task.id == task_id and not running.progress.rung
+            for running in self.placeholders()
+        )
+
     def asking_one_agent(self) -> list[RunningAttempt]:
         """Return the attempts for which one agent is asked who has not answered yet."""
         return [

@@ -40,15 +40,15 @@ class ChosenTimes:
         background: Background,
         opening_state: OpeningState,
         is_connected: Callable[[], bool],
-        position: Callable[[int], int | None],
+        waits_unrung: Callable[[int], bool],
     ) -> None:
         self._store = store
         self._clock = clock
         self._opening_state = opening_state
         #: Whether there is a link to Asterisk.
         self._is_connected = is_connected
-        #: Returns the position at which a task, by its id, waits in Asterisk's queue.
-        self._position = position
+        #: Returns whether a task, by its id, waits in line and no agent has been rung.
+        self._waits_unrung = waits_unrung
         self._started_at: datetime | None = None
         self._worker = Worker(
             self._look,
@@ -104,7 +104,7 @@ class ChosenTimes:
         """Return why a client was not dialled until ``call_by``."""
         if self._started_at is not None and call_by < self._started_at:
             return because(Code.SERVICE_NOT_RUNNING)
-        if task.status is Status.CALLING and self._position(task.id) is None:
+        if task.status is Status.CALLING and not self._waits_unrung(task.id):
             return because(Code.CLIENT_NOT_DIALLED_YET)
         if not self._is_connected():
             return because(Code.ASTERISK_NOT_CONNECTED)
