@@ -707,6 +707,8 @@ class LiveCall:
         self.visit: Visit | None = None
         if meets_bot:
             self._meet_bot()
+        #: Whether the dialplan asks for the place of the caller's task.
+        self.asks_place = asks_place
         if asks_place:
             # Run the context callback-place.
             self._variables = {"CALLBACK_QUEUE": queue} | dict.fromkeys(_TAKEN, "")

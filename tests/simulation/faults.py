@@ -26,7 +26,7 @@ from fastagi.domain.offers import OfferOutcome
 from fastagi.domain.slots import SlotRules
 from fastagi.domain.task import CallbackTask, NewTask, Status
 from fastagi.domain.turns import ANY_TURN, Turn
-from fastagi.node import dialer, dialplan_report, scheduler
+from fastagi.node import agi_scripts, dialer, dialplan_report, scheduler
 from fastagi.node.agi_scripts import AgiScripts
 from fastagi.node.astdb_requests import AstDbRequests
 from fastagi.node.call_tracker import CallTracker
@@ -54,6 +54,7 @@ from tests.emulator import calls
 from tests.simulation.plan import (
     CHOICES_FROM,
     KEYS_FROM,
+    LINES_FROM,
     MACHINES_FROM,
     OFFERS_FROM,
     PLACES_FROM,
@@ -168,6 +169,74 @@ def _all_in_line() -> Iterator[None]:
         return ANY_TURN if agents else None
 
     with mock.patch.object(scheduler, "turn_of", now):
+        yield
+
+
+@_fault(
+    "clients are put at the end of the line",
+    "who keeps a place is given an agent in the order of joining",
+    first_seed=LINES_FROM + 10,
+)
+def _behind_all() -> Iterator[None]:
+    with mock.patch.object(LiveQueues, "position_of", lambda *_, **__: 99):
+        yield
+
+
+@_fault(
+    "no turn is near while a live caller waits",
+    "who keeps a place is given an agent in the order of joining",
+    first_seed=LINES_FROM + 19,
+)
+def _never_near() -> Iterator[None]:
+    turn_of = scheduler.turn_of
+
+    def none_of_them(live: Any, placeholders: int, agents: int) -> Turn | None:
+        return None if live else turn_of(live, placeholders, agents)
+
+    with mock.patch.object(scheduler, "turn_of", none_of_them):
+        yield
+
+
+@_fault(
+    "a callback in line is taken for a live caller",
+    "a callback in line is not counted as a live caller",
+    first_seed=LINES_FROM,
+)
+def _counted_as_live() -> Iterator[None]:
+    with mock.patch.object(Dialer, "is_member_leg", lambda *_: False):
+        yield
+
+
+@_fault(
+    "a client who calls in again joins at the end of the line",
+    "a client who calls in again gets the place of the open task",
+    first_seed=LINES_FROM + 17,
+)
+def _no_own_place() -> Iterator[None]:
+    async def place(self: Any, agi: Any) -> None:
+        await agi.set_variable("CALLBACK_PLACE", "")
+
+    with mock.patch.object(AgiScripts, "place", place):
+        yield
+
+
+@_fault(
+    "maxlen of a queue is not heeded",
+    "a client who is not the next leaves the last place to live callers",
+    first_seed=LINES_FROM + 183,
+)
+def _endless_room() -> Iterator[None]:
+    with mock.patch.object(LiveQueues, "room", lambda self, queue: None):
+        yield
+
+
+@_fault(
+    "the priority of a caller is forgotten",
+    "a task has the priority of its caller",
+    first_seed=LINES_FROM,
+)
+def _no_priority() -> Iterator[None]:
+    with mock.patch.object(agi_scripts, "parse_priority", lambda text: 0):
         yield
 
 

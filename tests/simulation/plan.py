@@ -162,6 +162,8 @@ class Plan:
     #: Minutes after the beginning, by the machine's clock, in which a queue is closed.
     closed: Mapping[str, tuple[int, int]]
     carry_over: str
+    #: ``maxlen`` of queues that have one.
+    maxlen: Mapping[str, int] = attrs.field(factory=dict)
     #: The settings of offers to callers who wait; empty: there are none.
     offers: Mapping[str, Any] = attrs.field(factory=dict)
     #: Whether clients press a key before being connected, and whether Asterisk listens
@@ -175,6 +177,11 @@ class Plan:
         if self.seed >= KEYS_FROM:
             return self.seed % 2 == 1
         return self.seed >= PLACES_FROM
+
+    @property
+    def only_places(self) -> bool:
+        """Whether only the places in line decide who is given an agent."""
+        return PLACES_FROM <= self.seed < KEYS_FROM
 
     @property
     def asks_for_keys(self) -> bool:
@@ -234,6 +241,10 @@ class Plan:
 
 #: From this seed on, clients keep their place among the live callers.
 PLACES_FROM: Final = 10_000_000
+#: From this seed on, there are more live callers, some with a priority; the dialplan
+#: may ask for the place of a task, queues may have a ``maxlen``, and nothing limits the
+#: number of calls.
+LINES_FROM: Final = 15_000_000
 #: From this seed on, agents accept callbacks by a key; with odd seeds clients keep
 #: keep their place, too.
 KEYS_FROM: Final = 20_000_000
@@ -347,6 +358,8 @@ def plan(seed: int) -> Plan:
         events = tuple(_with_time(dice, one, faster) for one in drawn.events)
         # No slot may be longer.
         return attrs.evolve(drawn, events=events, request_expiry_s=900)
+    if LINES_FROM <= seed < KEYS_FROM:
+        return _with_lines(dice, drawn)
     if drawn.asks_callers:
         events = tuple(_with_answers(dice, one, clients) for one in drawn.events)
         return attrs.evolve(drawn, events=events)
@@ -387,6 +400,47 @@ def _machine_or_not(dice: random.Random, behaviour: Behaviour) -> Behaviour:
     key = "" if is_machine else dice.choice(("1", "1", "1", "", "5"))
     return attrs.evolve(
         behaviour, key=key, key_after_s=_moment(dice, 0.1, 5), is_machine=is_machine
+    )
+
+
+def _with_lines(dice: random.Random, drawn: Plan) -> Plan:
+    """Let more people call in, so that lines build up."""
+    asks_place = dice.random() < 0.6
+    events = [
+        attrs.evolve(
+            one,
+            facts={
+                **one.facts,
+                "priority": dice.choice(("", "", "", "5", "-1")),
+                "asks_place": asks_place,
+            },
+        )
+        if one.what == "call"
+        else one
+        for one in drawn.events
+    ]
+    for number in range(dice.randint(4, 12)):
+        facts: dict[str, Any] = {
+            "queue": dice.choice([*drawn.queues]),
+            "number": f"03099999{number:02}",
+            "talks_s": _moment(dice, 3, 15),
+            "withheld": False,
+            "runs_out_after_s": None,
+            "hangs_up_after_s": _moment(dice, 60, 150),
+            "priority": dice.choice(("", "", "", "5")),
+        }
+        events.append(Event(_moment(dice, 0, ACTION_S * 0.7), "call", facts))
+    return attrs.evolve(
+        drawn,
+        events=tuple(sorted(events, key=lambda event: event.at)),
+        maxlen={
+            name: dice.choice((1, 2, 3, 5))
+            for name in drawn.queues
+            if dice.random() < 0.3
+        },
+        calls_per_number=0,
+        calls_per_minute=0,
+        calls_per_hour=0,
     )
 
 

@@ -23,7 +23,7 @@ import attrs
 from tests.emulator.calls import LiveCall
 from tests.emulator.free_agents import too_many
 from tests.emulator.phones import Channel, Ringing
-from tests.emulator.queues import Visit
+from tests.emulator.queues import Queue, Visit
 from tests.emulator.scenarios import Answers
 from tests.harness.world import START, World
 from tests.simulation.plan import (
@@ -73,6 +73,17 @@ _CLOSED: Final = "no client is rung while the queue is closed"
 _LIVE_FIRST: Final = (
     "no callback is given an agent before a live caller who waited when the ring began"
 )
+_ORDER: Final = "who keeps a place is given an agent in the order of joining"
+_NOT_LIVE: Final = "a callback in line is not counted as a live caller"
+_OWN_PLACE: Final = "a client who calls in again gets the place of the open task"
+_ROOM: Final = "a client who is not the next leaves the last place to live callers"
+#: After a connect, callbacks wait at most so long for the histories to be read.
+_CATCHES_UP_S: Final = 10.0
+#: From when the turn of a client is near to when the client is in line, at most.
+_JOINS_S: Final = 4.0
+#: What the service may not know exactly of when a live caller joined: Asterisk tells
+#: whole seconds of those who joined before.
+_JOINED_S: Final = 1.5
 _CANCELLED: Final = "no client is rung for a task that was cancelled"
 #: From the closing until no agent is rung any more: what is being stored comes first.
 _CLOSES_S: Final = 1.5
@@ -154,6 +165,14 @@ class Rules:
     _back: dict[int, float] = attrs.field(factory=dict)
     #: Numbers that are blocked, with the last attempt of before.
     _blocked: dict[str, int] = attrs.field(factory=dict)
+    #: Whether nothing was between the service and Asterisk at the last step, and the
+    #: first step since when that is so.
+    _was_calm: bool = False
+    _connected_at: float = 0.0
+    #: Tasks that wait, by id, and since when their turn has been near.
+    _near_since: dict[int, float] = attrs.field(factory=dict)
+    #: Callers who asked for the place of a task, and were looked at in the queue.
+    _placed: set[str] = attrs.field(factory=set)
 
     def __attrs_post_init__(self) -> None:
         """Begin to watch."""
@@ -219,6 +238,8 @@ class Rules:
         self._check_calls()
         self._check_places()
         self._check_offers()
+        if self.plan.only_places:
+            self._look_at_the_lines()
         if self.broken:
             raise self.broken[0]
 
@@ -244,6 +265,9 @@ class Rules:
             self._asked_before = None
         if not calm:
             self.calm_since = self._now
+        if not (calm and self._was_calm):
+            self._connected_at = self._now
+        self._was_calm = calm
 
     # -- the database ------------------------------------------------------
 
@@ -664,7 +688,9 @@ class Rules:
 
     def _agents_ring(self, visit: Visit) -> None:
         """A queue begins to ring agents for one who waits in it."""
-        if not self.plan.keeps_places and self._is_ours(visit):
+        if self.plan.only_places:
+            self._check_order(visit)
+        elif not self.plan.keeps_places and self._is_ours(visit):
             self._check_live_first(visit)
 
     def _is_ours(self, visit: Visit) -> bool:
@@ -683,6 +709,165 @@ class Rules:
                     f"{visit.channel.uniqueid} before {other.channel.number}, who"
                     f" joined at {self.world.since(other.joined_at)}",
                 )
+
+    def _turn(self, visit: Visit) -> tuple[int, float]:
+        """Return the place of somebody in line; the smaller of two is served first.
+
+        It may be too early for a live caller, but is never too late.
+        """
+        if self._is_ours(visit):
+            base = visit.channel.uniqueid.removesuffix("-2")
+            joined_at = self._tasks[self._attempts[base]["task_id"]]["joined_at"]
+            return -visit.priority, float(joined_at)
+        tasks = [
+            float(task["joined_at"])
+            for task in self._tasks.values()
+            if task["number"] == visit.channel.number
+        ]
+        return -visit.priority, min([visit.channel.since, *tasks])
+
+    def _check_order(self, visit: Visit) -> None:
+        """Nobody is given an agent before a client whose turn comes earlier."""
+        self._read()
+        self._look_at_the_link()
+        if self.clock_steps or self._slow_database:
+            return
+        priority, joined_at = self._turn(visit)
+        calm = self._connected_at + _CATCHES_UP_S + _JOINS_S < self._now
+        for id_, since in self._near_since.items():
+            task = self._tasks[id_]
+            turn = -task["priority"], task["joined_at"] + _JOINED_S
+            if (
+                calm
+                and task["queue"] == visit.queue.name
+                and task["status"] == "pending"
+                and turn < (priority, joined_at)
+                and since + _JOINS_S < self._now
+            ):
+                self._break(
+                    _ORDER, f"task {id_} is not in line before {visit.channel.number}"
+                )
+        line = visit.queue.visits
+        for other in line[line.index(visit) + 1 :]:
+            if not (other.idle and self._is_ours(other)):
+                continue
+            ahead = line[line.index(visit) : line.index(other)]
+            mine, place = self._turn(other)
+            if self._connected_at < other.joined_at and all(
+                (mine, place + _JOINED_S) < self._turn(one) and one.priority == -mine
+                for one in ahead
+            ):
+                self._break(
+                    _ORDER,
+                    f"{other.channel.uniqueid} waits behind {visit.channel.number}",
+                )
+
+    def _look_at_the_lines(self) -> None:
+        """Note whose turn is near: fewer are ahead than agents could take calls."""
+        due = [
+            task
+            for task in self._tasks.values()
+            if task["status"] == "pending" and self._may_be_called(task)
+        ]
+        due.sort(key=lambda task: (-task["priority"], task["joined_at"]))
+        near: dict[int, float] = {}
+        for queue in self.world.asterisk.queues.values():
+            agents = self._agents(queue)
+            ahead = sum(
+                task["queue"] == queue.name and task["status"] == "calling"
+                for task in self._tasks.values()
+            )
+            live = [self._turn(one) for one in queue.visits if not self._is_ours(one)]
+            for task in due:
+                # A line with ``maxlen`` may have no place.
+                if task["queue"] != queue.name or queue.maxlen:
+                    continue
+                turn = -task["priority"], task["joined_at"] + _JOINED_S
+                if sum(one <= turn for one in live) + ahead < agents:
+                    near[task["id"]] = self._near_since.get(task["id"], self._now)
+                ahead += 1
+        self._near_since = near
+        self._check_live_callers()
+        for call in self.calls:
+            if call.asks_place and call.waiting:
+                self._check_own_place(call)
+
+    @staticmethod
+    def _agents(queue: Queue) -> int:
+        return sum(
+            member.phone.registered and not member.paused for member in queue.members
+        )
+
+    def _may_be_called(self, task: sqlite3.Row) -> bool:
+        """Whether nothing but the line keeps a task waiting."""
+        plan, number = self.plan, task["number"]
+        limits = plan.calls_per_number, plan.calls_per_minute, plan.calls_per_hour
+        return (
+            task["due_at"] <= self._now < task["expires_at"]
+            and self._closed_since(task["queue"], self._now) is None
+            and self._asked_before is None
+            and number not in self._blocked
+            and not any(limits)
+            and all(
+                channel.number != number
+                for channel in self.world.asterisk.channels.values()
+            )
+        )
+
+    def _check_live_callers(self) -> None:
+        """Check that the service tells callbacks in line from live callers."""
+        if self._connected_at + _CATCHES_UP_S >= self._now or self._slow_database:
+            return
+        ours = {
+            callback.member_half.uniqueid
+            for callback in self.world.asterisk.callbacks
+            if not callback.transferred
+        }
+        queues = self.world.processes[-1].service.node.queue_monitor.queues
+        for name in self.plan.queues:
+            counted = {caller.uniqueid for caller in queues.waiting(name)}
+            if wrong := ours & counted:
+                self._break(_NOT_LIVE, f"{sorted(wrong)} in {name}")
+
+    def _check_own_place(self, call: LiveCall) -> None:
+        """Check once where a client was put who asked for the place of the task."""
+        uniqueid = call.channel.uniqueid
+        if uniqueid in self._placed:
+            return
+        self._placed.add(uniqueid)
+        trouble = self.clock_steps or self._slow_database or call.withheld
+        if trouble or self._connected_at + _JOINS_S > call.channel.since:
+            return
+        places = [
+            float(task["joined_at"])
+            for id_, task in self._tasks.items()
+            if (task["number"], task["queue"]) == (call.number, call.queue)
+            and task["status"] in _OPEN
+            and self._read_at[self._events[id_][0]["id"]] < call.channel.since - 1
+        ]
+        if not places or call.visit is None:
+            return
+        line = call.visit.queue.visits
+        later = [
+            one.channel.number
+            for one in line[: line.index(call.visit)]
+            if not self._is_ours(one)
+            and one.priority <= call.visit.priority
+            and self._turn(one)[1] > places[0] + _JOINED_S
+        ]
+        if later:
+            self._break(_OWN_PLACE, f"{call.number} is behind {later}")
+
+    def _check_room(self, queue: Queue, base: str) -> None:
+        """A client is not put into the last place of a line, unless next."""
+        # The service may not know yet who has just joined.
+        line = [one for one in queue.visits if one.joined_at < self._now - _SEES_S]
+        if not queue.maxlen or len(line) < queue.maxlen - 1:
+            return
+        task = self._tasks[self._attempts[base]["task_id"]]
+        turn = -task["priority"], task["joined_at"] - _JOINED_S
+        if any(self._turn(one) < turn for one in line if one.idle):
+            self._break(_ROOM, f"{base} in {queue.name} with {len(line)} in line")
 
     def _check_not_too_early(
         self, task: sqlite3.Row, attempt: sqlite3.Row, base: str
@@ -749,6 +934,7 @@ class Rules:
     def _check_line(self, under_way: dict[str, str], base: str) -> None:
         """Count the callbacks that wait in the queue of the latest one."""
         queue = self.world.asterisk.queues[under_way[base]]
+        self._check_room(queue, base)
         # A client who was transferred is a caller like any other.
         ours = {
             callback.member_half.uniqueid
@@ -980,6 +1166,7 @@ class Rules:
         for id_, story in reversed(self._events.items()):
             if any(event["linkedid"] == call.channel.uniqueid for event in story):
                 self._promised.append((call, id_))
+                self._check_priority(call, id_)
                 if sound.startswith(_AT_A_TIME):
                     self._check_time_said(call, sound, id_)
                 return
@@ -1024,6 +1211,15 @@ class Rules:
                 f"{call.number} hears {sound}, task {id_} has {clock}",
             )
 
+    def _check_priority(self, call: LiveCall, id_: int) -> None:
+        """Check that the caller is in no worse place than in the queue."""
+        had, has = int(call.channel.queue_priority or 0), self._tasks[id_]["priority"]
+        if has < had:
+            self._break(
+                "a task has the priority of its caller",
+                f"task {id_} has {has}, {call.number} had {had}",
+            )
+
     def _check_places(self) -> None:
         """Look at callers who did not want the callback and are back in line."""
         by_channel = {call.channel.uniqueid: call for call in self.calls}
@@ -1051,6 +1247,7 @@ class Rules:
             promised = any(one is call for one, _ in self._promised)
             if (
                 call.answered_at is None
+                and not call.refused
                 and not promised
                 and call not in self._noted
                 and call.queue in WITH_CALLBACKS

@@ -189,6 +189,8 @@ class Simulation:
                 wrapuptime_s=chosen.wrapuptime_s,
                 context="callback-request" if name in WITH_CALLBACKS else "",
             )
+        for name, most in chosen.maxlen.items():
+            asterisk.queues[name].maxlen = most
         for interface, behaviours in chosen.agents.items():
             asterisk.phone(interface).will(*behaviours).always(behaviours[-1])
         for number, behaviours in chosen.clients.items():
@@ -422,6 +424,8 @@ class Simulation:
         runs_out_after_s: float | None,
         presses_after_s: float | None = None,
         answers: Sequence[tuple[str, str]] = (),
+        priority: str = "",
+        asks_place: bool = False,
     ) -> None:
         asterisk = self._asterisk
         if not asterisk.manager.listening and not asterisk.manager.booted:
@@ -441,6 +445,8 @@ class Simulation:
             meets_bot=self._meets_bot(number),
             answers=answers,
             answers_offer=self._answers_offer(number),
+            priority=priority,
+            asks_place=asks_place,
         )
         self.rules.calls.append(call)
         if presses_after_s is not None:

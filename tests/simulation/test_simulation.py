@@ -16,6 +16,7 @@ from tests.simulation.faults import FAULTS, Fault, search
 from tests.simulation.plan import (
     CHOICES_FROM,
     KEYS_FROM,
+    LINES_FROM,
     MACHINES_FROM,
     OFFERS_FROM,
     PLACES_FROM,
@@ -41,8 +42,14 @@ def test_no_rule_is_broken(seeds: range) -> None:
     assert failed is None, str(failed)
 
 
-@pytest.mark.parametrize("seeds", list(chunks(PLACES_FROM, 200)), ids=str)
+@pytest.mark.parametrize("seeds", list(chunks(PLACES_FROM, 160)), ids=str)
 def test_no_rule_is_broken_where_clients_keep_their_places(seeds: range) -> None:
+    failed = play(seeds)
+    assert failed is None, str(failed)
+
+
+@pytest.mark.parametrize("seeds", list(chunks(LINES_FROM, 40)), ids=str)
+def test_no_rule_is_broken_where_lines_build_up(seeds: range) -> None:
     failed = play(seeds)
     assert failed is None, str(failed)
 
