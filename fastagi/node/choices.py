@@ -89,9 +89,9 @@ class _When(Enum):
     AT_A_TIME = auto()
 
 
-def _meaning(choices: Choices, pressed: str) -> _When | None:
+def _meaning(choices: Choices, pressed: str, may_be_soon: bool) -> _When | None:
     """Return when a caller wants to be called who pressed a key in the queue."""
-    if not choices.times or choices.means_soon(pressed):
+    if not choices.times or (may_be_soon and choices.means_soon(pressed)):
         return _When.SOON
     return _When.AT_A_TIME if choices.means_a_time(pressed) else None
 
@@ -131,10 +131,13 @@ class CallerChoices:
             pressed: the key that the caller pressed in the queue; "" if not known.
         """
         queue = self._settings().queues.get(request.queue)
-        if queue is None or not queue.choices.asks(pressed):
+        if queue is None:
             return False
-        may_choose = queue.choices.times and not queue.choices.means_soon(pressed)
-        if not may_choose and self._requests.is_closed_too_long(request):
+        if self._requests.is_closed_too_long(request):
+            # Only a time after the opening can be promised, whatever key was pressed.
+            if not queue.choices.times:
+                return False
+        elif not queue.choices.asks(pressed):
             return False
         return self._judged(request).refused is None or _may_enter(queue, request)
 
@@ -160,6 +163,7 @@ class CallerChoices:
         queue = self._settings().queues.get(request.queue)
         if queue is None:
             return None
+        may_be_soon = not self._requests.is_closed_too_long(request)
         conversation = _Conversation(
             dialogue=Dialogue(
                 agi,
@@ -168,10 +172,10 @@ class CallerChoices:
             ),
             language=language_of(request.language),
             queue=queue,
-            wants=_meaning(queue.choices, pressed),
+            wants=_meaning(queue.choices, pressed, may_be_soon),
             judge=self._judged,
             store=partial(self._store, agi, answer),
-            may_be_soon=not self._requests.is_closed_too_long(request),
+            may_be_soon=may_be_soon,
             now=self._clock.now,
             free_slots=partial(self._free_slots, queue),
         )

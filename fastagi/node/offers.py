@@ -269,10 +269,15 @@ class Offers:
         return None if offered_at is None else max(0.0, now - offered_at)
 
     def _can_call_back(self, queue: QueueSettings) -> bool:
-        """Whether a request that is made now would not expire before it opens."""
+        """Whether a request that is made now would not expire before it opens.
+
+        If it would, callers may still be able to choose a time.
+        """
         at = self._clock.now()
         expires_at = queue.expiry_rules.expires_at(Kind.REQUESTED, at)
-        return queue.hours.opens_between(at, expires_at)
+        if queue.hours.opens_between(at, expires_at):
+            return True
+        return queue.choices.times and any(True for _ in queue.slot_rules.slots(at))
 
     def _key(self, queue: QueueSettings, number: str) -> str:
         """Return the client key of a caller ID; empty if it can not be called back."""

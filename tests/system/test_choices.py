@@ -543,6 +543,13 @@ class TimesTests(ChoicesTestCase, HoursTestCase):
         self.assertNotIn(Phrase.SOON_PRESS, call.asked)
         self.assertEqual(self.times(), ["2026-11-25 09:00:00"])
 
+    def test_key_for_soon_leads_to_the_times_while_the_queue_is_closed(self) -> None:
+        self.go_to("2026-11-24 12:00")
+        self.begin(offering_times(queue_soon_keys="1"))
+        call = self.chosen(AT_A_TIME, FIRST_TIME)
+        self.assertNotIn(Phrase.SOON_PRESS, call.asked)
+        self.assertEqual(self.times(), ["2026-11-25 09:00:00"])
+
     def test_caller_of_a_closed_queue_without_a_free_time_hears_that(self) -> None:
         self.go_to("2026-11-24 12:00")
         self.begin(offering_times(days_ahead=0))

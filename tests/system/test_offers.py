@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from fastagi.config.queue_layers import QueueSettings
+from fastagi.config.queue_layers import DAYS_OF_WEEK, QueueSettings
 from fastagi.speech.prompts import Phrase
 from tests.emulator.calls import LiveCall
 from tests.emulator.scenarios import NO_ANSWER
+from tests.harness.world import START
 from tests.system.harness import (
     ALICE,
     NUMBER,
@@ -37,6 +39,12 @@ def offering(**values: Any) -> QueueSettings:
     """Return the settings of a queue that offers a callback for one reason."""
     more = values.pop("queue", {})
     return queue_settings(offers={**NO_REASON, **values}, **more)
+
+
+def at_seven_tomorrow() -> datetime:
+    """Return 07:00 UTC on the day after the world has begun."""
+    begin = datetime.fromtimestamp(START, UTC)
+    return begin.replace(hour=7, minute=0, second=0) + timedelta(days=1)
 
 
 class OffersTestCase(ServiceTestCase):
@@ -137,6 +145,35 @@ class WhenTests(OffersTestCase):
         self.run_to(120)
         self.assertEqual(self.offered_at(before, after), [60])
         self.assertEqual(before.heard[0], "callback-queue/closing")
+
+    def closes_until_tomorrow(self, **choices: Any) -> LiveCall:
+        """A caller waits when the queue closes; a request would expire meanwhile."""
+        hours = {"time_zone": "UTC", **dict.fromkeys(DAYS_OF_WEEK, "07:00-08:01")}
+        self.begin(
+            offering(
+                at_closing=True, queue={"opening_hours": hours, "choices": choices}
+            )
+        )
+        call = self.call(
+            answers_offer="1",
+            answers=((Phrase.CHOOSE_TIME_PRESS, "2"), ("callback-queue/at", "1")),
+        )
+        self.run_to(100)
+        return call
+
+    def test_at_closing_time_nobody_who_could_not_be_called_back(self) -> None:
+        call = self.closes_until_tomorrow()
+        self.assertEqual(call.offered_at, [])
+
+    def test_at_closing_time_those_who_may_choose_a_time(self) -> None:
+        call = self.closes_until_tomorrow(times=True, days_ahead=1)
+        self.assertEqual(self.offered_at(call), [60])
+        self.assertNotIn(Phrase.SOON_PRESS, call.asked)
+        self.assertEqual(self.world.task().chosen_at, at_seven_tomorrow())
+
+    def test_at_closing_time_nobody_without_a_time_to_choose(self) -> None:
+        call = self.closes_until_tomorrow(times=True, days_ahead=0)
+        self.assertEqual(call.offered_at, [])
 
     def test_nobody_for_whom_an_agent_is_free(self) -> None:
         self.alice.busy(False).always(NO_ANSWER)
