@@ -697,6 +697,16 @@ def _any_slot() -> Iterator[None]:
 
 
 @_fault(
+    "a slot that fills up while the caller thinks is promised",
+    "no more promises in a slot than the settings allow",
+    first_seed=SLOTS_FROM + 430,
+)
+def _not_counted_again() -> Iterator[None]:
+    with mock.patch.object(requests, "is_full", lambda *_: False):
+        yield
+
+
+@_fault(
     "the key of a time that was not said yet chooses it",
     "no request without the caller's yes",
     first_seed=SLOTS_FROM,
