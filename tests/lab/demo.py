@@ -8,7 +8,9 @@ Second act: a caller hangs up unanswered, rings again and is served, so there is
 callback; another one is busy at the first attempt and answers the second.
 
 Third act: a caller is offered a callback with the expected wait, enters another number,
-and keeps the place before a caller who comes later; the agent accepts by a key.
+and keeps the place before a caller who comes later; the agent accepts by a key. An
+answering machine answers, is recognised and not connected; the second attempt reaches
+the client.
 
 One line for each step, at the moment it happens. Exit code 0 only if all of it really
 happened. A phone that rings late because the machine is busy is reported and is no
@@ -31,7 +33,7 @@ from tests.lab.lab import Lab
 from tests.lab.phones import Agent, request, response
 from tests.lab.processes import wait_until
 from tests.lab.scenarios import BUSY, Answer, HangUp, NoAnswer
-from tests.lab.service import Service, says
+from tests.lab.service import Service, merged, says
 from tests.lab.witness import bridges_of_the_client_leg, event
 
 CLIENT = "4930123456"
@@ -68,6 +70,7 @@ _MORE_SETTINGS = {
             "choices": {"confirm_number": True, "other_number": "shown"},
             "agent_keys": {"enabled": True},
             "handling_time": "5m",
+            "amd": True,
         }
     }
 }
@@ -85,10 +88,11 @@ _ALICE = (
     # The two callbacks to that one.
     Answer(ring_ms=700),
     Answer(ring_ms=700),
-    # The other caller of the third act, its callback, and the colleague.
+    # The other caller of the third act, the callback, the colleague, the callback.
     Answer(ring_ms=300),
     Answer(ring_ms=1000, keys_as_rtp=True),
     Answer(ring_ms=700, steps=(HangUp(after_ms=1500),)),
+    Answer(ring_ms=1000, keys_as_rtp=True),
 )
 
 _SUPPORT = Queue(
@@ -277,13 +281,20 @@ def _offered(
         evolve(queue, options={}) if queue.name == _SUPPORT.name else queue
         for queue in asterisk.queues
     )
-    service.write_settings(_MORE_SETTINGS)
+    client = lab.client(
+        MOBILE,
+        # An answering machine: it speaks without a pause.
+        Answer(ring_ms=1000),
+        # The client, after AMD() has listened.
+        Answer(ring_ms=1000, steps=(HangUp(after_ms=2 * _TALK_MS),)),
+    )
+    channel = f"PJSIP/trunk/sip:{{number}}@{client.slot}"
+    service.write_settings(
+        merged(_MORE_SETTINGS, {"defaults": {"outbound_channel": channel}})
+    )
     service.reload()
     service.wait_for(says("settings loaded again"))
-    tell.say("new settings: offers, choices, places in line, keys of the agents")
-    client = lab.client(
-        MOBILE, Answer(ring_ms=1000, steps=(HangUp(after_ms=_TALK_MS),))
-    )
+    tell.say("new settings: offers, choices, places in line, keys of the agents, AMD()")
     lab.caller("support", number="4989333333")
     alice.wait_for(response(200, "INVITE", sent=True), 15, count=6)
     tell.say("Alice is busy: she talks to another caller")
@@ -330,17 +341,26 @@ def _offered(
     )
     alice.press("1")
     client.wait_for(response(200, "INVITE", sent=True), 20)
-    tell.say(f"Alice presses 1; the client's phone, {MOBILE}, rings, and is answered")
-    client.wait_to_hear(alice)
-    alice.wait_to_hear(client)
-    tell.say("they talk: each hears the other's voice")
-    done = service.wait_for(says("talked", task_id=task["task_id"]), 20)
-    tell.say(f"the client hangs up; {done['message']}")
+    tell.say(f"Alice presses 1; the client's phone, {MOBILE}, rings: a machine answers")
+    again = service.wait_for(says("next try", task_id=task["task_id"]), 20)
+    tell.say(f"it is recognised, and not connected: {again['message']}")
+    # Now a person: "Hello?", and then silence.
+    client.media.words_s = 0.5
     served = alice.wait_for_call(20, count=9)
     tell.say(
         "Alice's phone rings for the later caller,"
-        f" {served.name_and_number()[1]}: after the client"
+        f" {served.name_and_number()[1]}: after the client's first call"
     )
+    alice.wait_for_call(20, count=10)
+    tell.say("they have talked, and Alice's phone rings for the callback again")
+    _hears(asterisk, "accept-press", 2)
+    alice.press("1")
+    client.wait_for(response(200, "INVITE", sent=True), 20, count=2)
+    tell.say('Alice presses 1; this time the client answers: "Hello?"')
+    client.wait_to_hear(alice)
+    tell.say("the client hears Alice's voice: they talk")
+    done = service.wait_for(says("talked", task_id=task["task_id"]), 20)
+    tell.say(f"the client hangs up; {done['message']}")
 
 
 def _hears(asterisk: Asterisk, word: str, times: int = 1) -> None:
@@ -364,7 +384,7 @@ def _verdict(
         CLIENT: ("completed", 1),
         IMPATIENT: ("served", 0),
         BUSY_FIRST: ("completed", 2),
-        MOBILE: ("completed", 1),
+        MOBILE: ("completed", 2),
     }
     faults = []
     if ended != expected or len(tasks) != len(expected):
@@ -386,8 +406,8 @@ def _verdict(
         for one in lab.witness.events("Newchannel")
         if one["Uniqueid"].startswith("callback-") and one["Uniqueid"].endswith("-1")
     ]
-    if len(originates) != 4:
-        faults.append(f"Asterisk placed {len(originates)} callbacks, not 4")
+    if len(originates) != 5:
+        faults.append(f"Asterisk placed {len(originates)} callbacks, not 5")
     for fault in faults:
         print(f"FAULT: {fault}", file=sys.stderr)
     for note in late:
