@@ -247,6 +247,13 @@ def get_var(variable: str, channel: str | None = None) -> Action:
     return _action("Getvar", ("Channel", channel), ("Variable", variable))
 
 
+def set_var(channel: str, variable: str, value: str) -> Action:
+    """Set a variable of a channel, which is given by its name or Uniqueid."""
+    return _action(
+        "Setvar", ("Channel", channel), ("Variable", variable), ("Value", value)
+    )
+
+
 def hangup(channel: str, cause: int | None = None) -> Action:
     """Hang up a channel.
 

@@ -735,18 +735,25 @@ class Dialer:
             asked=task.kind is Kind.REQUESTED,
         )
 
-    def _alert(self, running: RunningAttempt) -> list[str]:
-        """Return the sound files that the agent hears before the client is dialled."""
+    def _alert(
+        self, running: RunningAttempt, *, agent_rings: bool = False
+    ) -> list[str]:
+        """Return the sound files that the agent hears before the client is dialled.
+
+        Args:
+            running: the attempt.
+            agent_rings: whether an agent is rung now, and does not wait in line.
+        """
         settings, task = running.settings, running.task
         whisper, keys = settings.whisper, settings.agent_keys
         language = language_of(settings.member_language)
         asks_for_key = self._asks_for_key(running)
         words: list[str] = []
         if (asks_for_key or whisper.asked) and task.kind is not Kind.MANUAL:
-            # One who waits in line may wait for long, and these words stay the same.
+            # One who waits in line may wait for long; see `_renew_alert`.
             ago = (
                 max(timedelta(0), self._clock.now() - task.created_at)
-                if whisper.asked and not running.is_placeholder
+                if whisper.asked and (agent_rings or not running.is_placeholder)
                 else None
             )
             words += agent.asked(language, ago, missed=task.kind is Kind.MISSED)
@@ -921,6 +928,26 @@ class Dialer:
         self._update_ring_time(running)
         if news:
             self._note_step(running, because(Code.AGENT_RINGS, interface=interface))
+        if news and running.is_placeholder and running.settings.whisper.asked:
+            self._background.start("renewing an alert", self._renew_alert(running))
+
+    async def _renew_alert(self, running: RunningAttempt) -> None:
+        """Have the agent who is rung hear how long ago the client asked.
+
+        When the attempt joined the line it was not known when that would be. If
+        Asterisk does not take it, the agent hears the other words.
+        """
+        alert = "&".join(self._alert(running, agent_rings=True))
+        leg = running.attempt.caller_channel_id
+        try:
+            await self._manager.send(actions.set_var(leg, Variable.ALERT, alert))
+        except (ActionFailed, NotConnected, ActionTimedOut) as error:
+            self._log.debug(
+                "task {task_id}: the agent does not hear how long ago the client asked:"
+                " {error}",
+                task_id=running.task.id,
+                error=error,
+            )
 
     def _member_answers(self, running: RunningAttempt, interface: str) -> None:
         if running.progress.member_answers(interface, self._clock.steady()):

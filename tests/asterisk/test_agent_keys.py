@@ -135,6 +135,12 @@ def test_agent_hangs_up_while_the_prompts_are_played_then_puts_it_off_then_accep
         "talked",
     ]
     assert len(client.invites) == 1
+    # It is said when the agent's phone rings, as the client waited in line.
+    prompts = lab.witness.matching(
+        lambda one: one.name == "Newexten" and one["Application"] == "BackGround"
+    )
+    assert all("client-asked&" in one["AppData"] for one in prompts)
+    assert "ago&" in prompts[-1]["AppData"], prompts[-1]
 
 
 def test_key_that_an_agent_pressed_while_the_service_was_killed_counts(

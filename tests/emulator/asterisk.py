@@ -134,6 +134,7 @@ class FakeAsterisk:
             "Hangup": self._hangup,
             "Originate": self._originate,
             "Ping": self._ping,
+            "Setvar": self._set_var,
             "PlayDTMF": self._play_dtmf,
             "QueueLog": self._queue_log,
             "QueueStatus": self._queue_status,
@@ -608,6 +609,15 @@ class FakeAsterisk:
             priority = channel.queue_priority
             return success("Success", Variable=variable, Value=priority)
         return success("Success", Variable=variable, Value=channel.presentation)
+
+    def _set_var(self, action: Action) -> Answer:
+        channel = self._channel(action)
+        if channel is None:
+            return error("No such channel")
+        for callback in self.callbacks:
+            if callback.caller_half is channel:
+                callback.set_variable(action.get("Variable"), action.get("Value"))
+        return success("Variable Set")
 
     def _hangup(self, action: Action) -> Answer:
         channel = self._channel(action)

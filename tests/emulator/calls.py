@@ -116,6 +116,15 @@ class Callback:
         self._later(int(action.get("Timeout") or 30000) / 1000, self._too_long)
         self._run_member_leg()
 
+    @property
+    def alert(self) -> str:
+        """What the agent hears before the client is dialled."""
+        return self._variable("CALLBACK_ALERT")
+
+    def set_variable(self, name: str, value: str) -> None:
+        """Set a variable of the half that dials the client."""
+        self._variables[name] = value
+
     def _variable(self, name: str) -> str:
         names = (name, f"_{name}", f"__{name}")
         return next((self._variables[n] for n in names if n in self._variables), "")

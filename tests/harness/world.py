@@ -10,6 +10,7 @@ does reaches nobody.
 from __future__ import annotations
 
 import atexit
+import functools
 import json
 import random
 import shutil
@@ -19,7 +20,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeVar, cast
+from unittest import mock
 
 import attrs
 import sqlalchemy as sa
@@ -37,6 +39,7 @@ from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import AmiSettings, HistorySettings, Settings
 from fastagi.domain.attempt import Attempt
 from fastagi.domain.task import CallbackTask, TaskEvent
+from fastagi.domain.turns import Fairness
 from fastagi.runtime.clock import MachineClock
 from fastagi.store import leases, migrate, queries
 from fastagi.store.backends import backend_for
@@ -48,6 +51,8 @@ from tests.emulator.wires import Net, ServerEndpoint
 from tests.harness.ram import ram
 
 T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 #: The time at which every test begins, in epoch seconds.
 START: Final = 1_800_000_000.0
@@ -63,11 +68,31 @@ KillAt = int | Callable[[str], bool] | None
 # -- settings ------------------------------------------------------------------
 
 
+#: Settings of all queues of a test, in place of the product's defaults.
+_of_all_queues: dict[str, Any] = {}
+
+
 def queue_settings(name: str = "support", **values: Any) -> QueueSettings:
     """Return the settings of a queue; other values are the product's defaults."""
     return QueueSettings(
-        name=name, **{"outbound_channel": "PJSIP/{number}@trunk", **values}
+        name=name,
+        **{"outbound_channel": "PJSIP/{number}@trunk", **_of_all_queues, **values},
     )
+
+
+def live_first(test: Callable[P, R]) -> Callable[P, R]:
+    """Run a test with ``fairness: live_first``.
+
+    For tests of that setting, and tests in which a task has to be pending while agents
+    are logged in: with the default, ``place``, it would wait in line.
+    """
+
+    @functools.wraps(test)
+    def run(*args: P.args, **more: P.kwargs) -> R:
+        with mock.patch.dict(_of_all_queues, fairness=Fairness.LIVE_FIRST):
+            return test(*args, **more)
+
+    return run
 
 
 def settings(*queues: QueueSettings, **sections: Any) -> Settings:

@@ -24,7 +24,14 @@ from tests.emulator.calls import FORGETS, LiveCall
 from tests.emulator.manager import Action, Answer
 from tests.emulator.phones import Phone
 from tests.emulator.scenarios import Answers
-from tests.harness.world import START, ServiceProcess, World, queue_settings, settings
+from tests.harness.world import (
+    START,
+    ServiceProcess,
+    World,
+    live_first,
+    queue_settings,
+    settings,
+)
 
 NUMBER: Final = "0301234567"
 ALICE: Final = "PJSIP/alice"
@@ -243,6 +250,7 @@ __all__ = [
     "ServiceTestCase",
     "Settings",
     "gaps",
+    "live_first",
     "queue_settings",
     "settings",
 ]

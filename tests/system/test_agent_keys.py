@@ -14,6 +14,7 @@ from tests.system.harness import (
     NUMBER,
     TALKS_10S,
     ServiceTestCase,
+    live_first,
     queue_settings,
 )
 
@@ -198,6 +199,7 @@ class WhisperTests(KeysTestCase):
             if variable.startswith("CALLBACK_ALERT=")
         ]
 
+    @live_first
     def test_agent_hears_how_long_ago_which_attempt_and_which_queue(self) -> None:
         self.alice.busy()
         self.client.plan.clear()
@@ -213,6 +215,21 @@ class WhisperTests(KeysTestCase):
         first, second = self.alerts()
         self.assertEqual(first, f"{said.format(1)}&{queue}")
         self.assertIn("attempt-number&number-2&", second)
+
+    def test_agent_hears_how_long_ago_a_client_in_line_asked(self) -> None:
+        """The words are those of when the agent's phone rings."""
+        self.alice.busy()
+        whisper = {"asked": True}
+        self.begin(queue_settings(whisper=whisper, fairness=Fairness.PLACE))
+        self.request()
+        self.run_to(130)
+        self.assertEqual(self.alerts(), ["client-asked&member-alert"])
+        (callback,) = self.asterisk.callbacks
+        self.alice.busy(False)
+        self.run_to(150)
+        heard = callback.alert.replace("callback-queue/", "")
+        self.assertEqual(heard, "client-asked&number-2&minutes&ago&member-alert")
+        self.assert_status("completed")
 
     def test_agent_hears_the_whisper_before_the_keys(self) -> None:
         self.begin(with_keys(whisper={"attempt": True}))
