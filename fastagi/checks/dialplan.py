@@ -78,17 +78,23 @@ def check_dialplan(
     fastagi: FastAgiSettings,
     place: Place,
     queues: Container[str] = (),
+    *,
+    keeps_places: bool = False,
 ) -> Notes:
     """Check the dialplan that Asterisk has loaded, or else its files.
 
     Args:
+        link: the manager link, if there is one.
+        fastagi: where the service listens.
+        place: where Asterisk's files are.
         queues: those that have callbacks.
+        keeps_places: whether clients of any queue are to keep their place in line.
     """
     notes = Notes("dialplan")
     note_stops(notes, place.conf_or_none("extensions.conf"), _RELOAD)
     if link is not None:
         try:
-            _check_loaded(link, place, notes)
+            _check_loaded(link, place, notes, keeps_places=keeps_places)
             _check_address(link, fastagi, notes)
             _check_queue_lines(link, queues, notes)
             return notes
@@ -108,7 +114,9 @@ def show_context(context: str) -> Action:
     return Action("ShowDialPlan", (("Context", context),))
 
 
-def _check_loaded(link: ManagerLink, place: Place, notes: Notes) -> None:
+def _check_loaded(
+    link: ManagerLink, place: Place, notes: Notes, *, keeps_places: bool
+) -> None:
     missing = [context for context in CONTEXTS if not _is_loaded(link, context)]
     if len(missing) == len(CONTEXTS):
         notes.fault(
@@ -117,10 +125,15 @@ def _check_loaded(link: ManagerLink, place: Place, notes: Notes) -> None:
             _how_to_load(place),
         )
         return
+    without_places = (
+        "; until then live callers go first, whatever 'fairness' says"
+        if keeps_places and not _has_places(link)
+        else ""
+    )
     if missing:
         notes.fault(
             FILE,
-            f"contexts are missing: {', '.join(missing)}",
+            f"contexts are missing: {', '.join(missing)}{without_places}",
             "copy dialplan/callback-queue.conf of this version over it; then run:"
             f" {_RELOAD}",
         )
@@ -130,7 +143,7 @@ def _check_loaded(link: ManagerLink, place: Place, notes: Notes) -> None:
         notes.fault(
             FILE,
             f"the dialplan Asterisk has loaded is of version {version or 'none'}, this"
-            f" service works with version {VERSION}",
+            f" service works with version {VERSION}{without_places}",
             "copy dialplan/callback-queue.conf of this version over it; then run:"
             f" {_RELOAD}",
         )
@@ -308,6 +321,15 @@ def _is_loaded(link: ManagerLink, context: str) -> bool:
             return False
         raise
     return True
+
+
+def _has_places(link: ManagerLink) -> bool:
+    """Whether the loaded dialplan can put an attempt in line."""
+    try:
+        shown = link.ask_list(show_context(dialplan.MEMBER_CONTEXT))
+    except Refused:
+        return False
+    return any(line.get("Extension") == dialplan.PLACE_EXTEN for line in shown)
 
 
 def _loaded_version(link: ManagerLink) -> int:

@@ -107,8 +107,12 @@ def _look_at_asterisk(
     link: ManagerLink | None, settings: Settings, place: Place
 ) -> Iterator[Notes]:
     queues = settings.queues
+    keeps_places = any(queue.keeps_place for queue in queues.values())
     yield _area(
-        "dialplan", lambda: check_dialplan(link, settings.fastagi, place, queues)
+        "dialplan",
+        lambda: check_dialplan(
+            link, settings.fastagi, place, queues, keeps_places=keeps_places
+        ),
     )
     yield _area("queues", lambda: check_queues(link, settings, place))
     if link is not None and need_modules(settings):

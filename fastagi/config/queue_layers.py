@@ -439,7 +439,7 @@ class QueueLayer(Section):
     missed_window: Annotated[timedelta, span("1s", "30d")] = timedelta(minutes=5)
     opening_hours: Hours = Hours()
     chosen_time: ChosenTime = ChosenTime()
-    fairness: Annotated[Fairness, choice(Fairness)] = Fairness.LIVE_FIRST
+    fairness: Annotated[Fairness, choice(Fairness)] = Fairness.PLACE
     offers: Offers = Offers()
     member_ring_time: Annotated[timedelta, span("5s", "10m")] = timedelta(seconds=60)
     member_retry_delay: Annotated[timedelta, span("1s", "1h")] = timedelta(seconds=30)

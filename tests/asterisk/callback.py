@@ -30,6 +30,9 @@ QUICK: Mapping[str, Any] = {
     }
 }
 
+#: Live callers before callbacks, whoever joined earlier.
+LIVE_FIRST: Mapping[str, Any] = {"defaults": {"fairness": "live_first"}}
+
 
 def change_queue(lab: Lab, name: str, **changes: Any) -> None:
     """Change one queue of queues.conf for the rest of the test."""

@@ -9,6 +9,7 @@ import pytest
 
 from tests.asterisk.callback import (
     CLIENT,
+    LIVE_FIRST,
     QUICK,
     ask,
     change_queue,
@@ -347,7 +348,7 @@ def test_client_transferred_to_another_queue_waits_there_like_any_caller(
     carol = lab.agent("carol")
     client = lab.client(CLIENT, Answer())
     lab.client(other, Answer())
-    service = lab.service(QUICK)
+    service = lab.service(merged(QUICK, LIVE_FIRST))
     ask(lab, service)
     service.wait_for(says("agent and client are talking"))
     alice.wait_to_hear(client)

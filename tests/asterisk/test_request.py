@@ -10,6 +10,7 @@ import pytest
 
 from tests.asterisk.callback import (
     CLIENT,
+    LIVE_FIRST,
     QUICK,
     ask,
     change_queue,
@@ -278,7 +279,7 @@ exten => support,1,UserEvent(LabAfterQueue,Status: ${QUEUESTATUS})
 def test_callback_is_served_after_live_callers(lab: Lab) -> None:
     alice = lab.agent("alice", TALK, Answer())
     lab.client(CLIENT, TALK)
-    service = lab.service(QUICK)
+    service = lab.service(merged(QUICK, LIVE_FIRST))
     pause(lab, "support")
     lab.caller("support", Press("1"), number=CLIENT)
     requested(service)

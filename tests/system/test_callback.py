@@ -14,6 +14,7 @@ from tests.system.harness import (
     TALKS_10S,
     ServiceTestCase,
     gaps,
+    live_first,
     queue_settings,
 )
 
@@ -21,6 +22,7 @@ from tests.system.harness import (
 class CallbackTests(ServiceTestCase):
     """One agent, one client."""
 
+    @live_first
     def test_the_whole_story_to_the_second(self) -> None:
         self.begin()
         self.alice.busy()
@@ -80,6 +82,7 @@ class CallbackTests(ServiceTestCase):
             (client_saw.caller, client_saw.number), ("Support", "+4930123456")
         )
 
+    @live_first
     def test_the_end_of_a_call_is_the_beginning_of_the_next(self) -> None:
         self.begin()
         live = self.asterisk.call("support", "0309999999", talks_s=20)
@@ -123,6 +126,7 @@ class CallbackTests(ServiceTestCase):
         self.world.run(60)
         self.assertEqual(self.originates, [50])
 
+    @live_first
     def test_an_agent_is_left_alone_after_a_call(self) -> None:
         self.support.wrapuptime_s = 15
         self.begin(queue_settings(wrapuptime="15s"))
@@ -134,6 +138,7 @@ class CallbackTests(ServiceTestCase):
         self.assertEqual(self.originates, [37])
         self.assertEqual(self.rung_at(self.alice), [0, 37])
 
+    @live_first
     def test_an_agents_own_wrap_up_time_beats_the_queues(self) -> None:
         self.support.member(ALICE).wrapuptime_s = 5
         self.support.wrapuptime_s = 15
@@ -144,6 +149,7 @@ class CallbackTests(ServiceTestCase):
         self.world.run(60)
         self.assertEqual(self.originates, [27])
 
+    @live_first
     def test_who_joined_first_is_called_first(self) -> None:
         self.alice.busy()
         self.begin()
@@ -260,6 +266,7 @@ class AgentTests(ServiceTestCase):
         self.assert_status("completed")
         self.assertEqual(self.world.attempts()[0].member, BOB)
 
+    @live_first
     def test_no_agent_answers(self) -> None:
         self.alice.always(NO_ANSWER)
         self.bob.always(NO_ANSWER)
@@ -423,6 +430,7 @@ class TransferTests(ServiceTestCase):
         (callback,) = self.asterisk.callbacks
         callback.transfer(queue)
 
+    @live_first
     def test_client_is_waiting_there(self) -> None:
         self.transfer()
         self.run_to(12.5)
@@ -430,6 +438,7 @@ class TransferTests(ServiceTestCase):
             self.world.ask("status")["result"]["queues"]["support"]["waiting"], 1
         )
 
+    @live_first
     def test_agent_is_not_taken_by_another_callback(self) -> None:
         self.transfer()
         self.run_to(12.5)

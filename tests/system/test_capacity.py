@@ -12,7 +12,7 @@ from tests.emulator.manager import Action, Answer
 from tests.emulator.scenarios import Answers, Refuses
 from tests.harness.world import ControlClient, World, a_world, queue_settings
 from tests.harness.world import settings as service_settings
-from tests.system.harness import ALICE, ServiceTestCase
+from tests.system.harness import ALICE, ServiceTestCase, live_first
 
 AGENTS = (ALICE, "PJSIP/bob", "PJSIP/carol")
 #: The last queue has no callbacks, as the settings do not name it.
@@ -113,6 +113,7 @@ def request(world: World, queue: str, number: str) -> None:
     notice_s=st.sampled_from([0.0, 1.0]),
     wrapuptime_s=st.sampled_from([0, 5]),
 )
+@live_first
 def test_callbacks_take_only_what_live_callers_leave(
     members: dict[str, set[str]],
     happening: list[Event],
@@ -172,6 +173,7 @@ class SharedAgentTests(ServiceTestCase):
         self.alice.busy(False)
         self.run_to(12)
 
+    @live_first
     def test_a_caller_of_the_same_queue_comes_first(self) -> None:
         self.begin()
         self.add()
@@ -181,6 +183,7 @@ class SharedAgentTests(ServiceTestCase):
         self.run_to(100)
         self.assertEqual(self.originates, [self.world.since(live.ended_at or 0)])
 
+    @live_first
     def test_a_caller_of_another_queue_with_callbacks_comes_first(self) -> None:
         self.begin(queue_settings("support"), queue_settings("plain"))
         self.add()
@@ -188,6 +191,7 @@ class SharedAgentTests(ServiceTestCase):
         self.free_alice()
         self.assertEqual(self.originates, [])
 
+    @live_first
     def test_a_caller_of_a_queue_without_callbacks_comes_first(self) -> None:
         self.begin(queue_settings("support"))
         self.add()
@@ -195,6 +199,7 @@ class SharedAgentTests(ServiceTestCase):
         self.free_alice()
         self.assertEqual(self.originates, [])
 
+    @live_first
     def test_a_callback_that_waits_for_an_agent_takes_the_next_one(self) -> None:
         """There are no two Originates for one agent."""
         self.begin()
@@ -203,6 +208,7 @@ class SharedAgentTests(ServiceTestCase):
         self.free_alice()
         self.assertEqual(self.originates, [10])
 
+    @live_first
     def test_an_agent_in_two_queues_is_one_agent(self) -> None:
         self.begin(queue_settings("support"), queue_settings("plain"))
         self.add("0301111111", "support")
@@ -210,6 +216,7 @@ class SharedAgentTests(ServiceTestCase):
         self.free_alice()
         self.assertEqual(self.originates, [10])
 
+    @live_first
     def test_an_agent_who_declines_at_once_is_still_one_agent(self) -> None:
         """The callback keeps waiting for an agent, and no second one is placed."""
         self.alice.always(Refuses.DECLINE)
@@ -219,6 +226,7 @@ class SharedAgentTests(ServiceTestCase):
         self.free_alice()
         self.assertEqual(self.originates, [10])
 
+    @live_first
     def test_a_caller_who_takes_the_agent_during_the_commit_comes_first(self) -> None:
         process = self.begin(queue_settings(retry_delay="1m"))
         self.add()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from twisted.internet.protocol import Protocol
 
 from tests.emulator.scenarios import Answers, Refuses
-from tests.system.harness import NUMBER, ServiceTestCase, queue_settings
+from tests.system.harness import NUMBER, ServiceTestCase, live_first, queue_settings
 
 HOUR_S = 3600.0
 #: No timer sleeps longer, and its work takes no time.
@@ -44,6 +44,7 @@ class SetForwardTests(ClockTestCase):
         self.assertEqual(first, 0)
         self.assertLessEqual(second - at, NOTICED_S)
 
+    @live_first
     def test_a_request_is_too_old(self) -> None:
         self.alice.busy()
         self.begin(queue_settings(request_expiry="1h"))

@@ -16,6 +16,7 @@ from tests.system.harness import (
     NUMBER,
     TALKS_10S,
     ServiceTestCase,
+    live_first,
     queue_settings,
     settings,
 )
@@ -150,6 +151,7 @@ class RefusedTests(GuardsTestCase):
 class DialTimeTests(GuardsTestCase):
     """The settings in force at the time of the dialling decide."""
 
+    @live_first
     def test_a_number_that_is_no_longer_allowed_is_not_dialled(self) -> None:
         process = self.begin()
         self.ask_for_callback(PREMIUM)
@@ -222,6 +224,7 @@ class BlockedTests(GuardsTestCase):
         self.assertIn("no number", answer["error"])
         self.assertEqual(self.world.ask("numbers.list")["result"], [])
 
+    @live_first
     def test_blocking_ends_the_task_at_once(self) -> None:
         self.begin()
         self.ask_for_callback()

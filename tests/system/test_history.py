@@ -19,6 +19,7 @@ from tests.system.harness import (
     BOB,
     NUMBER,
     ServiceTestCase,
+    live_first,
     queue_settings,
 )
 
@@ -78,6 +79,7 @@ class NoThreadTests(HistoryTestCase):
 class DownTests(HistoryTestCase):
     """The service was down."""
 
+    @live_first
     def test_missed_call_becomes_the_task_it_would_have_been(self) -> None:
         self.run_to(10)
         self.miss("+49 (30) 123-4567")
@@ -119,6 +121,7 @@ class DownTests(HistoryTestCase):
         self.begin()
         self.assertEqual(self.world.tasks(), [])
 
+    @live_first
     def test_call_that_asterisk_took_with_it_counts_after_a_short_outage(self) -> None:
         self.call()
         self.run_to(30)
@@ -142,6 +145,7 @@ class DownTests(HistoryTestCase):
         call.hang_up()
         self.world.settle()
 
+    @live_first
     def test_forged_lines_of_when_the_service_listened_serve_nobody(self) -> None:
         """The service received every call of that time. Otherwise they look valid."""
         self.begin()
@@ -156,6 +160,7 @@ class DownTests(HistoryTestCase):
         self.world.run(10)
         self.assert_status("pending")
 
+    @live_first
     def test_forged_lines_dated_to_when_the_service_was_down_serve_nobody(
         self,
     ) -> None:
@@ -178,6 +183,7 @@ class DownTests(HistoryTestCase):
         self.begin()
         self.assert_warned("1 lines ENTERQUEUE are broken")
 
+    @live_first
     def test_forged_lines_serve_nobody(self) -> None:
         """A caller's number has line breaks, followed by whole lines."""
         self.begin()
@@ -210,6 +216,7 @@ class DownTests(HistoryTestCase):
         )
         self.assertEqual(self.world.tasks(), [])
 
+    @live_first
     def test_only_what_happened_since_it_listened(self) -> None:
         self.begin()
         self.run_to(10)
@@ -225,6 +232,7 @@ class DownTests(HistoryTestCase):
             [(NUMBER, "cancelled"), (OTHER, "pending")],
         )
 
+    @live_first
     def test_each_call_is_found_once_over_many_starts(self) -> None:
         self.miss()
         for _ in range(4):
@@ -243,6 +251,7 @@ class DownTests(HistoryTestCase):
         self.assertEqual(self.world.tasks(), [])
         self.assertEqual(self.client.rung, [])
 
+    @live_first
     def test_client_was_answered_and_missed_later(self) -> None:
         self.alice.busy(False)
         self.call(talks_s=1)
@@ -252,6 +261,7 @@ class DownTests(HistoryTestCase):
         self.begin()
         self.assert_status("pending")
 
+    @live_first
     def test_missed_call_of_a_client_served_meanwhile_is_served(self) -> None:
         self.begin()
         self.miss()
@@ -265,6 +275,7 @@ class DownTests(HistoryTestCase):
         self.world.run(60)
         self.assertEqual(self.client.rung, [])
 
+    @live_first
     def test_missed_call_of_a_client_served_and_missed_again(self) -> None:
         self.begin()
         self.miss()
@@ -279,6 +290,7 @@ class DownTests(HistoryTestCase):
         self.assert_status("served")
         self.assert_status("pending", task_id=2)
 
+    @live_first
     def test_request_of_a_client_stays_that_was_made_after_being_served(self) -> None:
         """Asterisk stored it, with its time."""
         self.asterisk.keeps_requests = True
@@ -382,6 +394,7 @@ class DownTests(HistoryTestCase):
         self.begin(queue_settings(missed_calls=False))
         self.assertEqual(self.world.tasks(), [])
 
+    @live_first
     def test_asterisk_died_with_callers_in_line(self) -> None:
         self.begin()
         self.call()
@@ -409,6 +422,7 @@ class LinkTests(HistoryTestCase):
         self.asterisk.manager.listening = True
         self.world.run(60)
 
+    @live_first
     def test_call_missed_without_a_link(self) -> None:
         self.begin()
         self.run_to(10)
@@ -417,6 +431,7 @@ class LinkTests(HistoryTestCase):
         self.find_link()
         self.assert_status("pending", "found in queue_log")
 
+    @live_first
     def test_call_that_was_under_way_when_the_link_was_lost(self) -> None:
         self.begin()
         call = self.call()
@@ -427,6 +442,7 @@ class LinkTests(HistoryTestCase):
         self.find_link()
         self.assert_status("pending", "hung up after 15 s in queue support")
 
+    @live_first
     def test_call_that_outlives_the_loss(self) -> None:
         """The live detection judges the call, although it did not see the beginning."""
         self.begin()
@@ -447,6 +463,7 @@ class LinkTests(HistoryTestCase):
         self.world.run(100)
         self.assertEqual(self.world.tasks(), [])
 
+    @live_first
     def test_call_seen_live_is_not_found_once_more(self) -> None:
         self.begin()
         self.run_to(10)
@@ -626,6 +643,7 @@ class TroubleTests(HistoryTestCase):
         self.assert_status("completed")
         self.assertEqual(self.says("does not exist; correct the section 'history'"), 1)
 
+    @live_first
     def test_it_is_read_when_it_can_be(self) -> None:
         self.miss()
         hidden = self.log.with_name("hidden")
@@ -707,6 +725,7 @@ class LateTests(HistoryTestCase):
             history=HistorySettings(queue_log=str(self.log), cdr_csv=str(self.cdrs)),
         )
 
+    @live_first
     def test_missed_call_is_found_when_it_is_written(self) -> None:
         self.run_to(100)
         self.begin_with_cdrs()
@@ -716,6 +735,7 @@ class LateTests(HistoryTestCase):
         self.world.run(10)
         self.assert_status("pending", "direct ended unanswered after 30 s")
 
+    @live_first
     def test_clock_is_set_forward_before_it_is_written(self) -> None:
         """The delays of later readings count in elapsed seconds."""
         self.run_to(100)
@@ -727,6 +747,7 @@ class LateTests(HistoryTestCase):
         self.world.run(60)
         self.assert_status("pending", "direct ended unanswered after 30 s")
 
+    @live_first
     def test_batch_of_five_minutes(self) -> None:
         self.run_to(100)
         self.begin_with_cdrs(missed_window="10m")
@@ -748,6 +769,7 @@ class LateTests(HistoryTestCase):
         self.world.run(400)
         self.assertEqual(self.world.tasks(), [])
 
+    @live_first
     def test_client_was_served_and_it_is_written_late(self) -> None:
         self.run_to(40)
         self.miss()

@@ -14,6 +14,7 @@ from tests.harness.world import START
 from tests.system.harness import (
     TALKS_10S,
     ServiceTestCase,
+    live_first,
     queue_settings,
     settings,
 )
@@ -96,6 +97,7 @@ class NightTests(HoursTestCase):
         self.assertFalse(call.gone)
         self.assertEqual(self.world.tasks(), [])
 
+    @live_first
     def test_a_request_is_carried_over_if_all_is(self) -> None:
         self.alice.busy()
         self.go_to("2026-11-24 17:59")
@@ -107,6 +109,7 @@ class NightTests(HoursTestCase):
         self.world.run(60)
         self.assertEqual(self.placed(), ["2026-11-24 18:11:00"])
 
+    @live_first
     def test_what_is_carried_over_grows_old_while_the_queue_is_open(self) -> None:
         self.alice.busy()
         self.go_to("2026-11-24 17:59")
@@ -127,6 +130,7 @@ class NightTests(HoursTestCase):
         self.assertEqual(self.placed(), [])
         self.assert_status("expired", "it was never called")
 
+    @live_first
     def test_a_missed_call_of_the_night_is_called_in_the_morning_if_set_so(
         self,
     ) -> None:
@@ -140,6 +144,7 @@ class NightTests(HoursTestCase):
         self.assertEqual(self.placed(), ["2026-11-24 18:14:00"])
         self.assert_status("completed")
 
+    @live_first
     def test_its_window_runs_from_the_opening(self) -> None:
         self.alice.busy()
         self.go_to("2026-11-24 18:01")

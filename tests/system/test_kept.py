@@ -11,7 +11,13 @@ from fastagi.store import requests
 from tests.emulator.calls import LiveCall
 from tests.emulator.manager import Action, Answer, error
 from tests.emulator.scenarios import Answers
-from tests.system.harness import NUMBER, ServiceTestCase, queue_settings, settings
+from tests.system.harness import (
+    NUMBER,
+    ServiceTestCase,
+    live_first,
+    queue_settings,
+    settings,
+)
 
 NOTED = "callback-queue/noted"
 FAMILY = "callback-request"
@@ -47,6 +53,7 @@ class KeptTestCase(ServiceTestCase):
 class ServiceDownTests(KeptTestCase):
     """The service is down when the key is pressed."""
 
+    @live_first
     def test_the_next_start_makes_a_task_of_it(self) -> None:
         call = self.press("+49 30 123456", name="Ann: 50% & more")
         self.assertEqual(call.heard, [NOTED])
@@ -128,6 +135,7 @@ class ServiceDownTests(KeptTestCase):
         self.assertEqual(len(self.world.tasks()), 2)
         self.assert_warned("Permission denied; give the manager user")
 
+    @live_first
     def test_it_is_read_twice_and_makes_one_task(self) -> None:
         self.press()
         entry = dict(self.asterisk.astdb)
@@ -235,6 +243,7 @@ class LateTests(KeptTestCase):
         self.world.run(20)
         return call
 
+    @live_first
     def test_stored_in_time_but_not_told(self) -> None:
         call = self.late(add_takes_s=0.5)
         self.assertEqual(call.heard, [NOTED])
@@ -273,6 +282,7 @@ class LateTests(KeptTestCase):
         self.assertEqual(len(open_tasks), 1)
         self.assertEqual(self.kept, [])
 
+    @live_first
     def test_taken_back_while_its_call_was_under_way(self) -> None:
         """The end of that call adds its reason to the one for taking it back."""
         self.asterisk.keeps_requests = False

@@ -9,6 +9,7 @@ from tests.system.harness import (
     BOB,
     NUMBER,
     ServiceTestCase,
+    live_first,
     queue_settings,
     settings,
 )
@@ -23,6 +24,7 @@ class LaterTestCase(ServiceTestCase):
     Bob is the only agent of another queue, and is paused at first.
     """
 
+    @live_first
     def setUp(self) -> None:
         super().setUp()
         self.asterisk.add_queue("sales", (BOB,))

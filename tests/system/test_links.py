@@ -15,6 +15,7 @@ from tests.system.harness import (
     ANSWERS,
     TALKS_10S,
     ServiceTestCase,
+    live_first,
     queue_settings,
 )
 
@@ -170,6 +171,7 @@ class SlowLinkTests(ServiceTestCase):
         self.add()
         self.run_to(30)
 
+    @live_first
     def test_an_agent_who_turns_busy_while_the_state_is_asked_for(self) -> None:
         # At every half second, so that it falls into each request of the service.
         for step in range(20):
@@ -180,6 +182,7 @@ class SlowLinkTests(ServiceTestCase):
                     self.assertLess(at, step / 2 + 0.01 + 1.0)
             self.again()
 
+    @live_first
     def test_a_caller_who_joins_while_the_state_is_asked_for(self) -> None:
         """The only agent belongs to the live caller."""
         for step in range(20):
@@ -425,6 +428,7 @@ class BrokenLinkTests(ServiceTestCase):
         self.assert_status("completed", "they talked for 14.0 s")
         self.assertEqual(len(self.client.rung), 1)
 
+    @live_first
     def test_a_member_who_is_taken_out_of_the_queue_without_a_word(self) -> None:
         """It is known at the latest when the queues are requested again."""
         self.alice.busy()

@@ -13,6 +13,7 @@ from tests.system.harness import (
     BOB,
     NUMBER,
     ServiceTestCase,
+    live_first,
     queue_settings,
 )
 
@@ -29,6 +30,7 @@ class MissedTestCase(ServiceTestCase):
 class DetectionTests(MissedTestCase):
     """Which calls become tasks."""
 
+    @live_first
     def test_caller_hangs_up_and_is_called_back(self) -> None:
         self.begin()
         self.run_to(10)
@@ -59,6 +61,7 @@ class DetectionTests(MissedTestCase):
         self.miss(meets_bot=True)
         self.assertEqual(self.world.task().number, NUMBER)
 
+    @live_first
     def test_voice_bot_ends_no_request(self) -> None:
         self.begin()
         self.miss()
@@ -139,6 +142,7 @@ class DetectionTests(MissedTestCase):
         self.assertEqual(self.world.tasks(), [])
         self.assert_warned("a missed call of 0301234567 is lost")
 
+    @live_first
     def test_caller_hangs_up_whose_request_came_too_late(self) -> None:
         """The request was taken back, so the call is missed after all."""
         process = self.begin()
@@ -152,6 +156,7 @@ class DetectionTests(MissedTestCase):
         self.world.run(10)
         self.assert_status("pending", "hung up after", task_id=2)
 
+    @live_first
     def test_caller_hangs_up_who_could_not_be_told_of_the_request(self) -> None:
         process = self.begin()
         call = self.call()
@@ -164,6 +169,7 @@ class DetectionTests(MissedTestCase):
         self.world.run(1)
         self.assert_status("pending", "hung up after", task_id=2)
 
+    @live_first
     def test_request_is_kept_while_its_caller_hangs_up(self) -> None:
         """There is one task, whichever of the two comes first."""
         process = self.begin()
@@ -240,6 +246,7 @@ class ServedTests(MissedTestCase):
 
         self.check_time_chosen_in_a_talk_is_kept(restart)
 
+    @live_first
     def test_served_while_the_database_is_away(self) -> None:
         """A served client is not called, even if the store learns of it late."""
         process = self.begin()
@@ -421,6 +428,7 @@ class CalledByHandTests(MissedTestCase):
         self.world.run(60)
         self.assert_status("pending", "waits for the chosen time")
 
+    @live_first
     def test_a_call_whose_end_nobody_saw_is_followed_no_more(self) -> None:
         process = self.begin()
         self.add()

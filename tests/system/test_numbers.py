@@ -11,6 +11,7 @@ from tests.system.harness import (
     ANSWERS,
     BOB,
     ServiceTestCase,
+    live_first,
     queue_settings,
     settings,
 )
@@ -54,6 +55,7 @@ class NumberPlanTests(ServiceTestCase):
         self.request(INTERNATIONAL)
         self.assertEqual(len(self.world.tasks()), 2)
 
+    @live_first
     def test_a_client_who_rings_under_another_form_is_served(self) -> None:
         self.world.begin(russian())
         self.miss(NATIONAL)
@@ -79,6 +81,7 @@ class NumberPlanTests(ServiceTestCase):
         self.request(INTERNATIONAL)
         self.assertEqual(self.world.task().number, NATIONAL)
 
+    @live_first
     def test_tasks_that_a_new_region_shows_to_be_of_one_client(self) -> None:
         process = self.begin()
         self.request(NATIONAL)

@@ -17,6 +17,7 @@ from tests.system.harness import (
     ALICE,
     NUMBER,
     ServiceTestCase,
+    live_first,
     queue_settings,
     settings,
 )
@@ -412,6 +413,7 @@ class HowItEndsTests(OffersTestCase):
         self.assertEqual(call.offered_at, [])
         self.assertTrue(call.waiting)
 
+    @live_first
     def test_callback_does_not_take_the_agent_of_one_who_is_asked(self) -> None:
         self.begin(offering(after="30s"))
         call = self.call()

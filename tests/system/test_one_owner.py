@@ -16,6 +16,7 @@ from tests.system.harness import (
     BOB,
     NUMBER,
     ServiceTestCase,
+    live_first,
     queue_settings,
     settings,
 )
@@ -66,6 +67,7 @@ class OneOwnerTests(ServiceTestCase):
         (task,) = self.world.tasks()
         self.assertEqual(task.status.value, "completed")
 
+    @live_first
     def test_call_is_not_placed_if_the_lease_was_taken_after_its_commit(self) -> None:
         self.world.leases_run_out = True
         process = self.begin(queue_settings(retry_delay="1m"))
@@ -111,6 +113,7 @@ class OneOwnerTests(ServiceTestCase):
         self.assertEqual(len(process.lease_lost), 1)
         process.kill()
 
+    @live_first
     def test_database_is_away_longer_than_the_lease_and_the_service_goes_on(
         self,
     ) -> None:
@@ -157,6 +160,7 @@ class AwayTests(HoursTestCase):
         self.assertEqual(process.lease_lost, [])
         self.flushLoggedErrors()
 
+    @live_first
     def test_agent_stops_ringing_when_the_queue_closes(self) -> None:
         self.alice.always(NO_ANSWER)
         self.go_to("2026-11-24 17:58")
@@ -175,6 +179,7 @@ class AwayTests(HoursTestCase):
         self.assertEqual(len(self.support.visits), 0)
         self.comes_back(process)
 
+    @live_first
     def test_placeholder_leaves_the_line_when_its_task_is_too_old(self) -> None:
         process = self.begin(
             queue_settings(fairness=Fairness.PLACE, request_expiry="60s"),

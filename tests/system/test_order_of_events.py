@@ -10,7 +10,7 @@ from fastagi.ami.session import AmiSession
 from fastagi.runtime.listeners import Afterwards
 from tests.emulator.manager import Told
 from tests.emulator.scenarios import NO_ANSWER
-from tests.system.harness import NUMBER, ServiceTestCase
+from tests.system.harness import NUMBER, ServiceTestCase, live_first
 
 OTHER = "0307654321"
 
@@ -55,6 +55,7 @@ class OrderTests(ServiceTestCase):
         with mock.patch.object(AmiSession, "after_read", _at_once):
             self.assertEqual(self.play(), 0)
 
+    @live_first
     def test_he_would_be_if_nothing_waited_for_the_last_tracker(self) -> None:
         """Without this order the tests above fail."""
         with (

@@ -15,6 +15,7 @@ from tests.system.harness import (
     NUMBER,
     TALKS_10S,
     ServiceTestCase,
+    live_first,
     queue_settings,
 )
 
@@ -63,6 +64,7 @@ class PreferredTestCase(ServiceTestCase):
 class LiveFirstTests(PreferredTestCase):
     """In queues where live callers go first."""
 
+    @live_first
     def test_agent_of_the_last_talk_in_the_queue_is_rung_alone(self) -> None:
         self.begin(preferring())
         self.bob_talks_to_the_client()
@@ -73,6 +75,7 @@ class LiveFirstTests(PreferredTestCase):
         self.assertEqual(self.story(), ["preferred_agent_first"])
         self.assert_status("completed")
 
+    @live_first
     def test_agent_of_the_last_callback_is_rung_alone(self) -> None:
         self.begin(preferring())
         self.alice.busy()
@@ -85,6 +88,7 @@ class LiveFirstTests(PreferredTestCase):
         self.assertEqual(self.rung_at(self.alice), [])
         self.assertEqual(self.rung_at(self.bob), [0, 30])
 
+    @live_first
     def test_without_the_setting_any_agent_is_rung(self) -> None:
         self.begin(queue_settings())
         self.bob_talks_to_the_client()
@@ -93,6 +97,7 @@ class LiveFirstTests(PreferredTestCase):
         self.assertEqual(self.rung_at(self.alice), [10])
         self.assertEqual(self.story(), [])
 
+    @live_first
     def test_talk_that_was_too_long_ago_does_not_count(self) -> None:
         self.begin(preferring({"talked_within": "5m"}))
         self.bob_talks_to_the_client()
@@ -102,6 +107,7 @@ class LiveFirstTests(PreferredTestCase):
         self.assertEqual(self.rung_at(self.alice), [400])
         self.assertEqual(self.story(), [])
 
+    @live_first
     def test_callback_waits_for_the_agent_and_nobody_waits_behind(self) -> None:
         self.begin(preferring())
         self.bob_talks_to_the_client()
@@ -116,6 +122,7 @@ class LiveFirstTests(PreferredTestCase):
         self.assertEqual(self.rung_at(self.bob), [0, 40])
         self.assert_status("completed")
 
+    @live_first
     def test_any_agent_is_asked_when_the_time_is_over(self) -> None:
         self.begin(preferring())
         self.bob_talks_to_the_client()
@@ -129,6 +136,7 @@ class LiveFirstTests(PreferredTestCase):
             self.story(), ["preferred_agent_first", "preferred_agent_not_free"]
         )
 
+    @live_first
     def test_any_agent_is_asked_at_once_if_the_agent_is_paused(self) -> None:
         self.begin(preferring())
         self.bob_talks_to_the_client()
@@ -138,6 +146,7 @@ class LiveFirstTests(PreferredTestCase):
         self.assertEqual(self.rung_at(self.alice), [10])
         self.assertEqual(self.story(), ["preferred_agent_away"])
 
+    @live_first
     def test_any_agent_is_asked_when_the_agent_logs_out_meanwhile(self) -> None:
         self.begin(preferring())
         self.bob_talks_to_the_client()
@@ -151,6 +160,7 @@ class LiveFirstTests(PreferredTestCase):
             self.story(), ["preferred_agent_first", "preferred_agent_away"]
         )
 
+    @live_first
     def test_any_agent_is_asked_when_the_agent_did_not_answer(self) -> None:
         self.begin(preferring())
         self.bob_talks_to_the_client()
@@ -162,6 +172,7 @@ class LiveFirstTests(PreferredTestCase):
         self.assertIn("preferred_agent_did_not_take", self.story())
         self.assert_status("completed")
 
+    @live_first
     def test_any_agent_is_asked_when_the_agent_can_not_take_it(self) -> None:
         accepts, cannot = (Answers(after_s=2, key=key) for key in "13")
         self.alice.always(accepts)
@@ -175,6 +186,7 @@ class LiveFirstTests(PreferredTestCase):
             self.story(), ["preferred_agent_first", "preferred_agent_did_not_take"]
         )
 
+    @live_first
     def test_agent_is_asked_again_when_the_client_was_busy(self) -> None:
         self.client.plan.clear()
         self.client.will(Refuses.BUSY).always(TALKS_10S)
@@ -185,6 +197,7 @@ class LiveFirstTests(PreferredTestCase):
         self.assertEqual(self.rung_at(self.alice), [])
         self.assert_status("completed")
 
+    @live_first
     def test_live_callers_go_first(self) -> None:
         self.begin(preferring())
         self.bob_talks_to_the_client()
@@ -199,6 +212,7 @@ class LiveFirstTests(PreferredTestCase):
         self.run_to(60)
         self.assert_status("completed")
 
+    @live_first
     def test_service_is_killed_and_the_callback_waits_on(self) -> None:
         self.begin(preferring())
         self.bob_talks_to_the_client()
@@ -214,6 +228,7 @@ class LiveFirstTests(PreferredTestCase):
         # Not later because of the new start.
         self.assertEqual(self.rung_at(self.alice), [70])
 
+    @live_first
     def test_older_dialplan_asks_any_agent_and_the_log_says_so(self) -> None:
         self.asterisk.dialplan_has.clear()
         self.begin(preferring())

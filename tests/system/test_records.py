@@ -7,7 +7,7 @@ import attrs
 
 from fastagi.config.sections import ReportSettings
 from tests.emulator.scenarios import Refuses
-from tests.system.harness import NUMBER, ServiceTestCase, queue_settings
+from tests.system.harness import NUMBER, ServiceTestCase, live_first, queue_settings
 
 #: A request, a busy client, and an attempt that succeeds.
 WHOLE = [
@@ -147,6 +147,7 @@ class RecordsTests(ServiceTestCase):
         self.world.run(60)
         self.assertEqual(self.words(), [])
 
+    @live_first
     def test_task_that_expires(self) -> None:
         self.alice.busy()
         self.begin(queue_settings(request_expiry="1m"))

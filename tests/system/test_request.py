@@ -8,7 +8,13 @@ import itertools
 from fastagi.service import promises
 from tests.emulator.calls import LiveCall
 from tests.emulator.scenarios import Answers
-from tests.system.harness import NUMBER, TALKS_10S, ServiceTestCase, queue_settings
+from tests.system.harness import (
+    NUMBER,
+    TALKS_10S,
+    ServiceTestCase,
+    live_first,
+    queue_settings,
+)
 
 ACCEPTED = "callback-queue/accepted"
 ALREADY = "callback-queue/already-registered"
@@ -94,6 +100,7 @@ class AcceptedTests(RequestTestCase):
         self.world.run(3)
         self.assertEqual(call.heard, ["custom/yes"])
 
+    @live_first
     def test_asked_again_in_another_call_keeps_the_earlier_place(self) -> None:
         self.begin(queue_settings(request_expiry="1h"))
         first = self.call()
@@ -131,6 +138,7 @@ class AcceptedTests(RequestTestCase):
         self.assertEqual(sorted(call.heard[0] for call in calls), [ACCEPTED, ALREADY])
         self.assertEqual(len(self.world.tasks()), 1)
 
+    @live_first
     def test_the_caller_hangs_up_before_the_answer_and_the_request_stands(self) -> None:
         process = self.begin()
         process.database.takes_s = lambda name: 0.5 if name == "add" else 0.0
@@ -146,6 +154,7 @@ class AcceptedTests(RequestTestCase):
         self.world.run(60)
         self.assert_status("completed")
 
+    @live_first
     def test_the_caller_hangs_up_in_the_prompt_and_the_request_stands(self) -> None:
         self.begin()
         call = self.call()
@@ -354,6 +363,7 @@ class FailedTests(RequestTestCase):
         self.assertTrue(ours.waiting)
         self.assert_status("pending")
 
+    @live_first
     def test_nothing_is_remembered_of_a_caller_who_is_gone(self) -> None:
         process = self.begin()
         call = self.call()
@@ -378,6 +388,7 @@ class FailedTests(RequestTestCase):
         self.assertEqual(len(self.world.tasks()), 4)
         self.assertLessEqual(len(process.service.node.promises._unanswered), 2)
 
+    @live_first
     def test_nothing_is_remembered_of_a_caller_who_left_a_slow_database(self) -> None:
         process = self.begin()
         call = self.call()
@@ -408,16 +419,19 @@ class FailedTests(RequestTestCase):
         call.hang_up()
         self.world.run(5)
 
+    @live_first
     def test_the_caller_hangs_up_before_a_slow_database_is_given_up(self) -> None:
         self.hang_up_after(0.3)
         self.assert_status("pending", "the client pressed the key")
 
+    @live_first
     def test_the_caller_hangs_up_after_a_slow_database_was_given_up(self) -> None:
         """This is before the service knows whether to take the request back."""
         self.hang_up_after(1.2)
         (pending,) = [task for task in self.world.tasks() if task.is_open]
         self.assertIn("missed call", pending.reason)
 
+    @live_first
     def test_who_hangs_up_before_an_unheard_commit_is_not_taken_back(self) -> None:
         self.hang_up_after(0.3, unheard=True)
         self.assert_status("pending", "the client pressed the key")
@@ -426,6 +440,7 @@ class FailedTests(RequestTestCase):
 class BackInLineTests(RequestTestCase):
     """The place is the old one, however long it took."""
 
+    @live_first
     def test_those_before_may_be_gone_by_then(self) -> None:
         self.begin()
         first, ours, last = self.three_in_line()

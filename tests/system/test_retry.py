@@ -10,6 +10,7 @@ from tests.system.harness import (
     TALKS_10S,
     ServiceTestCase,
     gaps,
+    live_first,
     queue_settings,
     settings,
 )
@@ -96,6 +97,7 @@ class RetryTests(ServiceTestCase):
         self.assertEqual(self.dispositions(), ["UNAVAILABLE", "UNAVAILABLE"])
         self.assert_status("failed", "the client's number could not be reached")
 
+    @live_first
     def test_the_delay_is_over_but_no_agent_is_free(self) -> None:
         self.client.will(Refuses.BUSY)
         self.begin()
@@ -174,6 +176,7 @@ class RetryTests(ServiceTestCase):
 class ExpiryTests(ServiceTestCase):
     """A request ends at the moment at which it is too old."""
 
+    @live_first
     def test_at_the_instant(self) -> None:
         self.alice.busy()
         self.begin(queue_settings(request_expiry="10m"))
@@ -219,6 +222,7 @@ class ExpiryTests(ServiceTestCase):
         self.assertEqual(self.world.story()[-1][0], 600)
         self.assert_status("expired")
 
+    @live_first
     def test_each_at_its_own_time_in_any_order(self) -> None:
         self.alice.busy()
         self.asterisk.add_queue("sales")
@@ -235,6 +239,7 @@ class ExpiryTests(ServiceTestCase):
         self.run_to(1200)
         self.assert_status("expired", task_id=1)
 
+    @live_first
     def test_while_the_database_is_away_it_waits(self) -> None:
         self.alice.busy()
         process = self.begin(queue_settings(request_expiry="10m"))

@@ -8,7 +8,14 @@ commits are lost, and ids are used again for other rows.
 from __future__ import annotations
 
 from tests.emulator.scenarios import Answers
-from tests.system.harness import ALICE, BOB, NUMBER, ServiceTestCase, queue_settings
+from tests.system.harness import (
+    ALICE,
+    BOB,
+    NUMBER,
+    ServiceTestCase,
+    live_first,
+    queue_settings,
+)
 
 OTHER = "0307654321"
 #: A client who answers after three seconds and talks for three minutes.
@@ -40,6 +47,7 @@ class SetBackTests(ServiceTestCase):
         answer = self.world.ask("status")
         return int(answer["result"]["calls_under_way"])
 
+    @live_first
     def test_client_in_a_talk_is_not_rung_again(self) -> None:
         self.begin()
         self._pending(NUMBER)

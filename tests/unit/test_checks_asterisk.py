@@ -620,6 +620,37 @@ class TestDialplan:
         script = _contexts(_loaded(version))
         assert words in only(self._check(settings(tmp_path), script))
 
+    @pytest.mark.parametrize("keeps_places", [True, False])
+    @pytest.mark.parametrize(
+        ("has_places", "missing", "words"),
+        [
+            (False, "", "this service works with version"),
+            (False, dialplan.CONTEXTS[-1], "contexts are missing"),
+            (True, "", "this service works with version"),
+        ],
+    )
+    def test_older_dialplan_that_keeps_no_places(
+        self,
+        tmp_path: Path,
+        has_places: bool,
+        missing: str,
+        words: str,
+        keeps_places: bool,
+    ) -> None:
+        loaded = _loaded("6")
+        if has_places:
+            loaded["callback-member"] = _extension("place", "Queue()")
+        loaded.pop(missing, None)
+        given = settings(tmp_path)
+        with ScriptedManager(_contexts(loaded)) as manager, log_in(manager) as link:
+            notes = check_dialplan(
+                link, given.fastagi, Place(given), keeps_places=keeps_places
+            )
+        text = only(notes)
+        assert words in text
+        told_so = "live callers go first, whatever 'fairness' says" in text
+        assert told_so == (keeps_places and not has_places)
+
     @pytest.mark.parametrize(
         ("agi", "words"),
         [
