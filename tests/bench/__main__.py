@@ -25,7 +25,12 @@ from tests.bench.rig import Rig, at_once, pause, run
 from tests.emulator.manager import Action, Answer, error
 from tests.recordings.dialogue import read_dialogue
 
-_DEFAULTS = {"outbound_channel": "PJSIP/{number}@trunk", "request_expiry": "4h"}
+#: Tasks wait in the database until an agent is free, and not in line.
+_DEFAULTS = {
+    "outbound_channel": "PJSIP/{number}@trunk",
+    "request_expiry": "4h",
+    "fairness": "live_first",
+}
 _RELOADED = b"Event: Reload\r\nPrivilege: system,all\r\nModule: app_queue\r\n\r\n"
 
 
