@@ -26,6 +26,10 @@ MEMBER_CONTEXT: Final = "callback-member"
 QUEUE_EXTEN: Final = "queue"
 #: Extension that waits in a queue at a position; since version 7 of the dialplan.
 PLACE_EXTEN: Final = "place"
+#: Extension that dials the client before an agent; since version 8.
+CLIENT_EXTEN: Final = "client"
+#: Context in which a client who was dialled first waits for an agent; since version 8.
+LINE_CONTEXT: Final = "callback-line"
 #: Extension that rings one device.
 EXTENSION_EXTEN: Final = "extension"
 #: Context of the leg to the client (``Local;1``), after the agent has answered.
@@ -149,6 +153,7 @@ class Variable(StrEnum):
     SKIP = "CALLBACK_SKIP"
     ONLY = "CALLBACK_ONLY"
     AMD = "CALLBACK_AMD"
+    FIRST = "CALLBACK_FIRST"
     CLIENT_KEY = "CALLBACK_CLIENT_KEY"
     CLIENT_PROMPTS = "CALLBACK_CLIENT_PROMPTS"
     CLIENT_LANGUAGE = "CALLBACK_CLIENT_LANGUAGE"

@@ -125,6 +125,7 @@ class DialBegin(AmiEvent):
     uniqueid: str
     linkedid: str
     dial_string: str
+    dest_uniqueid: str
     dest_caller_id_num: str
 
 

@@ -40,6 +40,8 @@ CONTEXTS: Final = (
     "callback-answered",
     dialplan.CONFIRM_CONTEXT,
     "callback-agent-gone",
+    dialplan.LINE_CONTEXT,
+    "callback-connected",
     dialplan.NO_FORWARD_CONTEXT,
     dialplan.OUTCOME_CONTEXT,
 )

@@ -119,7 +119,9 @@ def _prompts(queue: QueueSettings) -> Iterator[tuple[str, str, str]]:
     if queue.offers.enabled and queue.sounds.offer is None:
         for phrase in _OFFER:
             yield "offers", phrase, ""
-    if queue.client_key.enabled:
+    if queue.client_first:
+        yield "first", Phrase.CALL_AGAIN, ""
+    if queue.asks_client:
         to_client = {
             name
             for language in all_languages().values()

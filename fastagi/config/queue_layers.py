@@ -61,7 +61,7 @@ from fastagi.domain.hours import ALL_DAY, ALWAYS, CLOSED, DayHours, OpeningHours
 from fastagi.domain.names import folded
 from fastagi.domain.numbers import USUAL_KINDS, DialAs, NumberKind, OtherNumber
 from fastagi.domain.offers import OfferRules
-from fastagi.domain.policy import CarryOver, ExpiryRules
+from fastagi.domain.policy import CarryOver, ExpiryRules, First
 from fastagi.domain.preferred_agent import PreferredAgentRules
 from fastagi.domain.retry import ResultRule, RetryRules
 from fastagi.domain.slots import SlotRules
@@ -454,6 +454,7 @@ class QueueLayer(Section):
     whisper: Whisper = Whisper()
     agent_keys: AgentKeys = AgentKeys()
     preferred_agent: PreferredAgent = PreferredAgent()
+    first: Annotated[First, choice(First)] = First.AGENT
     client_key: ClientKey = ClientKey()
     amd: Switch = False
     choices: Choices = Choices()
@@ -493,7 +494,17 @@ class QueueLayer(Section):
     @property
     def holds_client(self) -> bool:
         """Whether something comes between the client's answer and the talk."""
-        return self.client_key.enabled or self.amd
+        return self.asks_client or self.amd
+
+    @property
+    def client_first(self) -> bool:
+        """Whether the client is dialled before an agent is rung."""
+        return self.first is First.CLIENT
+
+    @property
+    def asks_client(self) -> bool:
+        """Whether the client presses a key before being connected."""
+        return self.client_key.enabled or self.client_first
 
     @property
     def retry_rules(self) -> RetryRules:
@@ -580,9 +591,14 @@ class QueueSettings(QueueLayer):
     def keeps_place(self) -> bool:
         """Whether tasks are served in line with the live callers.
 
-        A single extension has no line, so there live callers are not known at all.
+        A single extension has no line, so there live callers are not known at all. A
+        client who is dialled first waits at the head of the queue.
         """
-        return self.fairness is Fairness.PLACE and not self.target_extension
+        return (
+            self.fairness is Fairness.PLACE
+            and not self.target_extension
+            and not self.client_first
+        )
 
     @property
     def outbound_number(self) -> str:
@@ -673,6 +689,7 @@ def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
     for section, names in _MENUS:
         yield from _double_keys(section, names, values.get(section))
     yield from _broken_slots(values.get("choices"), values.get("request_expiry"))
+    yield from _broken_first(values)
     client_key = values.get("client_key")
     if client_key is not None and client_key.key == "#":
         yield BrokenRule(
@@ -706,6 +723,31 @@ def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
                         "client whatever they come to",
                     ),
                 )
+
+
+def _broken_first(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
+    """Find settings that contradict ``first: client``."""
+    if values.get("first") is not First.CLIENT:
+        return
+    agent_keys = values.get("agent_keys")
+    contradictions = (
+        ("target_extension", values.get("target_extension"), "one phone has no line"),
+        (
+            "agent_keys.enabled",
+            agent_keys is not None and agent_keys.enabled,
+            "the client is on the line when the agent answers",
+        ),
+    )
+    for name, is_set, why in contradictions:
+        if is_set:
+            yield BrokenRule(
+                ("first", name),
+                Problem(
+                    "",
+                    f"client cannot stand beside {name}: {why}",
+                    f"write first: agent, or take {name} back",
+                ),
+            )
 
 
 def _double_keys(

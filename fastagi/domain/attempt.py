@@ -237,6 +237,8 @@ class Progress:
     #: Why the agent who answered did not accept the callback; None if it is not known,
     #: or if he did.
     not_accepted: Code | None = None
+    #: Whether the client is dialled first, and waits in the queue for an agent.
+    client_first: bool = False
     #: Whether the client pressed the key, or was taken for a person, as far as it was
     #: seen; then the client is connected.
     client_confirmed: bool = False
@@ -366,7 +368,7 @@ class Progress:
         if dialstatus:
             self.caller_dialled(at)
             self.dialstatus = max(self.dialstatus, dialstatus, key=_reach)
-        if dialstatus == "ANSWER":
+        if dialstatus == "ANSWER" and not self.client_first:
             self.caller_answered_at = _earliest(self.caller_answered_at, at)
 
     def caller_reported(
@@ -462,6 +464,8 @@ def judge(progress: Progress, success_duration_s: float) -> Verdict:
         )
     if progress.not_connected is not None:
         disposition = _NOT_CONNECTED[progress.not_connected.code]
+        if progress.withdrawn:
+            disposition = Disposition.CANCEL
         return Verdict(
             disposition=disposition,
             talk_s=0.0,
@@ -561,6 +565,8 @@ def _reason(disposition: Disposition, progress: Progress) -> Reason:
         return progress.not_connected
     if disposition is Disposition.NOT_PLACED and progress.refused:
         return because(Code.NOT_PLACED, cause=progress.refused)
+    if disposition is Disposition.SHORT and progress.client_first:
+        return because(Code.NO_AGENT_FOR_CLIENT)
     if disposition is Disposition.SHORT:
         return because(Code.CLIENT_GONE_AT_ONCE)
     if disposition is Disposition.MEMBER_NO_ANSWER:

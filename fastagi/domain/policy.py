@@ -23,6 +23,13 @@ LONGEST_CLOSED: Final = timedelta(days=7)
 _TO_DIAL: Final = re.compile(r"[+*#]?[0-9*#]{1,40}")
 
 
+class First(enum.StrEnum):
+    """Who is called first."""
+
+    AGENT = "agent"
+    CLIENT = "client"
+
+
 class CarryOver(enum.StrEnum):
     """For which tasks time in which their queue is closed does not count."""
 

@@ -82,6 +82,7 @@ class Code(StrEnum):
     CLIENT_UNAVAILABLE = "client_unavailable"
     CLIENT_FORWARDS = "client_forwards"
     CLIENT_IS_MACHINE = "client_is_machine"
+    NO_AGENT_FOR_CLIENT = "no_agent_for_client"
     CLIENT_PRESSED_NO_KEY = "client_pressed_no_key"
     NO_SUCH_NUMBER = "no_such_number"
     NO_ROUTE = "no_route"
@@ -309,6 +310,10 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.CLIENT_UNAVAILABLE: (f"the client's number could not be reached{_SOURCE}",),
     Code.CLIENT_FORWARDS: (
         f"the client's phone forwards calls; callbacks are not forwarded{_SOURCE}",
+    ),
+    Code.NO_AGENT_FOR_CLIENT: (
+        "the client, who was dialled first, hung up before an agent answered, or no"
+        " agent answered in time",
     ),
     Code.CLIENT_IS_MACHINE: (
         "an answering machine answered at the client's number[ (AMD: {amd_cause})]",

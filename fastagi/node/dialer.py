@@ -52,7 +52,7 @@ from fastagi.domain.attempt import (
     may_be_shutdown,
 )
 from fastagi.domain.names import folded
-from fastagi.domain.policy import dial_string
+from fastagi.domain.policy import First, dial_string
 from fastagi.domain.preferred_agent import PreferredAgent
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.ring_time import RingTime
@@ -74,6 +74,8 @@ from fastagi.store.store import TaskAttempt, TaskStore
 
 #: Time that the Originate allows beyond the member's ring time, in seconds.
 _ORIGINATE_MARGIN_S: Final = 5.0
+#: Maximum time that a client who is dialled first is asked, in seconds.
+_MAX_QUESTION_S: Final = 300.0
 #: Maximum time that a placeholder waits in line, in seconds. The expiry of its task
 #: ends it earlier, unless the service is down.
 _PLACEHOLDER_WAIT_S: Final = 86_400.0
@@ -160,6 +162,8 @@ class RunningAttempt:
     clock_offset_s: float | None = None
     #: The channel whose call was just answered with another destination, if any.
     forwarding: str = ""
+    #: Uniqueid of the channel to the client; empty if it was not seen.
+    client_uniqueid: str = ""
     #: Further reasons to end it, each with its `TooLate`. Asterisk has not been asked
     #: for these yet, or may not have received the action.
     to_end: dict[TooLate, Reason] = field(factory=dict)
@@ -316,6 +320,7 @@ class Dialer:
         """
         running = self._add(begun, settings)
         running.is_placeholder = position is not None
+        running.progress.client_first = self._is_client_first(settings)
         running.skips = skips
         running.preferred = begun.preferred
         running.times_put_off = times_put_off(begun.answers)
@@ -450,7 +455,11 @@ class Dialer:
                     # Dial() does not look at its own channel while the client is asked
                     # for the key. The end of this half ends that.
                     await self._manager.send(
-                        actions.hangup(running.attempt.member_channel_id)
+                        actions.hangup(
+                            running.client_uniqueid
+                            if running.progress.client_first
+                            else running.attempt.member_channel_id
+                        )
                     )
                 return
             except NotConnected as error:
@@ -632,6 +641,17 @@ class Dialer:
             variables[Variable.POSITION] = str(position)
             variables[Variable.PRIORITY] = str(task.priority)
             variables[Variable.QUEUE_OPTIONS] = _without_music(settings.queue_options)
+        context, first, second = (
+            dialplan.CALLER_CONTEXT,
+            attempt.caller_channel_id,
+            attempt.member_channel_id,
+        )
+        if running.progress.client_first:
+            exten, context = dialplan.CLIENT_EXTEN, dialplan.LINE_CONTEXT
+            # The half that dials the client is made second.
+            first, second = second, first
+            timeout_s = settings.caller_ring_time_s + _MAX_QUESTION_S
+            variables[f"_{Variable.FIRST}"] = First.CLIENT.value
         alert = self._alert(running)
         to_client = self._words_to_client(running)
         values = [*variables.items()]
@@ -655,12 +675,12 @@ class Dialer:
         name = f"{settings.display_prefix}{task.name}"
         return actions.originate(
             channel=f"Local/{exten}@{dialplan.MEMBER_CONTEXT}/n",
-            context=dialplan.CALLER_CONTEXT,
+            context=context,
             exten=dialplan.CALLER_EXTEN,
             priority=1,
             caller_id=f'"{name}" <{task.number}>',
-            channel_id=attempt.caller_channel_id,
-            other_channel_id=attempt.member_channel_id,
+            channel_id=first,
+            other_channel_id=second,
             variables=variables,
             timeout_s=timeout_s + _ORIGINATE_MARGIN_S,
         )
@@ -690,7 +710,10 @@ class Dialer:
 
     def _asks_client(self, running: RunningAttempt) -> bool:
         """Whether the client is to press a key before being connected."""
-        return running.settings.client_key.enabled and self._dialplan_has_client_key()
+        return running.settings.asks_client and self._dialplan_has_client_key()
+
+    def _is_client_first(self, settings: QueueSettings) -> bool:
+        return settings.client_first and self._dialplan_has_client_key()
 
     def _is_held(self, running: RunningAttempt) -> bool:
         """Whether the client who answers is not connected yet."""
@@ -783,11 +806,25 @@ class Dialer:
             return None
         return self.running.get(attempt_of(uniqueid))
 
+    def _leg_that_talks(self, uniqueid: str) -> RunningAttempt | None:
+        """Return the attempt of the half that is bridged when the talk begins."""
+        running = self.running.get(attempt_of(uniqueid))
+        if running is None:
+            return None
+        return self._leg(uniqueid, "-2" if running.progress.client_first else "-1")
+
     def _originate_response(self, event: OriginateResponse) -> None:
         # It may come before the event in which the dialplan says why the callback left
         # the line; Hangup comes after both.
-        running = self._leg(event.uniqueid, "-1")
-        if running and event.response == "Failure" and not running.is_in_line:
+        running = self._leg(event.uniqueid, "-1") or self._leg(event.uniqueid, "-2")
+        if (
+            running
+            and event.response == "Failure"
+            and not running.is_in_line
+            and not (
+                running.progress.client_first and running.progress.caller_dialled_at
+            )
+        ):
             self._close(running)
 
     def _joined_line(self, event: QueueCallerJoin) -> None:
@@ -841,11 +878,11 @@ class Dialer:
         uniqueid = event.uniqueid
         if (running := self._leg(uniqueid, "-2")) and running.settings.target_extension:
             self._member_rings(running, running.settings.target_extension)
-        elif (running := self._leg(uniqueid, "-1")) and running.progress.caller_dialled(
-            self._clock.steady()
-        ):
-            number = running.task.number
-            self._note_step(running, because(Code.CLIENT_DIALLED, number=number))
+        elif running := self._leg(uniqueid, "-1"):
+            running.client_uniqueid = event.dest_uniqueid
+            if running.progress.caller_dialled(self._clock.steady()):
+                number = running.task.number
+                self._note_step(running, because(Code.CLIENT_DIALLED, number=number))
 
     def _dial_end(self, event: DialEnd) -> None:
         self._check_forwarding(event)
@@ -861,7 +898,7 @@ class Dialer:
                 running.answered_at = running.answered_at or self._clock.now()
 
     def _bridge_enter(self, event: BridgeEnter) -> None:
-        running = self._leg(event.uniqueid, "-1")
+        running = self._leg_that_talks(event.uniqueid)
         if running is None or self._is_held(running):
             # If the client hangs up while being asked, Dial() enters a bridge for a
             # moment.
@@ -875,7 +912,7 @@ class Dialer:
             )
 
     def _bridge_leave(self, event: BridgeLeave) -> None:
-        if running := self._leg(event.uniqueid, "-1"):
+        if running := self._leg_that_talks(event.uniqueid):
             running.progress.unbridged(self._clock.steady())
 
     def _user_event(self, event: UserEvent) -> None:

@@ -88,7 +88,8 @@ class LoadedDialplan:
             self.has_client_key = await self._has(
                 _HAS_CLIENT_KEY,
                 self.has_client_key,
-                "clients are connected at once, whatever 'client_key' and 'amd' say",
+                "agents are called first and clients are connected at once, whatever"
+                " 'first', 'client_key' and 'amd' say",
                 "ask clients for a key, or recognise answering machines",
             )
 

@@ -88,7 +88,11 @@ class Reconciler:
                 absent.add(channel_id)
             else:
                 _update_progress(
-                    running.progress, caller_half, "", self._clock.steady()
+                    running.progress,
+                    caller_half,
+                    channels.get(running.attempt.member_channel_id),
+                    "",
+                    self._clock.steady(),
                 )
         return frozenset(absent)
 
@@ -252,7 +256,11 @@ class Reconciler:
             progress = Progress(member=begun.attempt.member)
             # What happened before is unknown.
             progress.unwatched(now)
-            _update_progress(progress, caller_half, begun.attempt.member, now)
+            # The half that dials the client is the second one then.
+            progress.client_first = caller_half.channel.endswith(";2")
+            _update_progress(
+                progress, caller_half, member_half, begun.attempt.member, now
+            )
             settings = self._settings().queue(begun.task.queue)
             # The settings may have changed since it was placed.
             is_placeholder = (
@@ -264,7 +272,7 @@ class Reconciler:
                 begun, settings, progress, is_placeholder=is_placeholder
             )
         else:
-            _update_progress(known.progress, caller_half, "", now)
+            _update_progress(known.progress, caller_half, member_half, "", now)
 
     async def _settle_by_record(self, begun: TaskAttempt) -> bool:
         """Settle an attempt by its record in AstDB; return whether there is one."""
@@ -318,9 +326,20 @@ class Reconciler:
 
 
 def _update_progress(
-    progress: Progress, caller_half: CoreShowChannel, member: str, now: float
+    progress: Progress,
+    caller_half: CoreShowChannel,
+    member_half: CoreShowChannel | None,
+    member: str,
+    now: float,
 ) -> None:
     """Update the progress of an attempt from an entry of CoreShowChannels."""
+    if progress.client_first:
+        if caller_half.application == "Dial":
+            progress.caller_dialled(now)
+        if member_half is not None and member_half.bridge_id:
+            progress.member_answers(member, now)
+            progress.bridged(now)
+        return
     if caller_half.channel_state_desc != "Up":
         return
     progress.member_answers(member, now)

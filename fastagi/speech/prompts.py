@@ -72,6 +72,8 @@ class Phrase(StrEnum):
     YOU_ASKED = sound("you-asked")
     WE_CALL_BACK = sound("we-call-back")
     CONNECT_PRESS = sound("connect-press")
+    #: No agent answered a client who was dialled first; played by the dialplan.
+    CALL_AGAIN = sound("call-again")
 
     # -- to the agent
     #: These two are followed by how long ago.

@@ -87,30 +87,36 @@ class Callback:
         context = rest.partition("/")[0]
         name, number = _caller_id(action.get("CallerID"))
         local = f"Local/{exten}@{context}-{pbx.next_local():08x}"
-        self.caller_half = pbx.new_channel(
+        #: The client is dialled before an agent.
+        self._client_first = exten == "client"
+        self._first_half = pbx.new_channel(
             f"{local};1",
             uniqueid=action.get("ChannelId"),
             context=context,
             exten=exten,
         )
-        self.member_half = pbx.new_channel(
+        second = pbx.new_channel(
             f"{local};2",
             uniqueid=action.get("OtherChannelId"),
-            linkedid=self.caller_half.uniqueid,
+            linkedid=self._first_half.uniqueid,
             state="Ring",
             context=context,
             exten=exten,
+        )
+        halves = (self._first_half, second)
+        self.caller_half, self.member_half = (
+            halves[::-1] if self._client_first else halves
         )
         for half in (self.caller_half, self.member_half):
             half.number, half.caller = number, name
         self.caller_half.hung_up = self._withdrawn
         self.member_half.hung_up = self._member_half_hung_up
-        self.caller_half.application = "AppDial2"
-        self.caller_half.data = "(Outgoing Line)"
+        self._first_half.application = "AppDial2"
+        self._first_half.data = "(Outgoing Line)"
         pbx.tell(
             "DialBegin",
             "call",
-            *self.caller_half.headers("Dest"),
+            *self._first_half.headers("Dest"),
             ("DialString", resource),
         )
         self._later(int(action.get("Timeout") or 30000) / 1000, self._too_long)
@@ -138,6 +144,9 @@ class Callback:
             pbx.forget("callback-outcome")
         else:
             pbx.astdb.pop(("callback-outcome", forget), None)
+        if self._client_first:
+            self._alert_over("")
+            return
         target = self._variable("CALLBACK_TARGET")
         ring_s = float(self._variable("CALLBACK_MEMBER_RING_TIME"))
         if self._how in ("queue", "place"):
@@ -257,7 +266,7 @@ class Callback:
         self._pbx.tell(
             "DialEnd",
             "call",
-            *self.caller_half.headers("Dest"),
+            *self._first_half.headers("Dest"),
             ("DialStatus", status),
         )
 
@@ -265,7 +274,7 @@ class Callback:
         if self._responded:
             return
         self._responded = True
-        half = self.caller_half
+        half = self._first_half
         asked_for = self._action.get("Channel")
         self._pbx.originate_response(
             self._action,
@@ -437,7 +446,47 @@ class Callback:
             self._agent_is_gone()
             self._client_leg_over("ANSWER", NORMAL)
 
+    def _put_client_in_line(self, ring: Ring) -> None:
+        """What the context callback-line does."""
+        ring.fact.answered_at = None
+        ring.channel.hung_up = self._client_hangs_up
+        self._dialstatus = "ANSWER"
+        self._sip = "+200"
+        pbx, half = self._pbx, self.member_half
+        pbx.dial_end(self.caller_half, ring.channel, "ANSWER")
+        half.state = self.caller_half.state = "Up"
+        self._respond("Success")
+        self._dial_of_caller_half_ends("ANSWER")
+        pbx.bridge(ring.channel, self.caller_half)
+        target = self._variable("CALLBACK_TARGET")
+        ring_s = float(self._variable("CALLBACK_MEMBER_RING_TIME"))
+        half.at("callback-line", "s", 6, "Queue", f"{target},,,,{ring_s:.0f},,,,1")
+        half.queue_priority = "2147483647"
+        self._visit = Visit(
+            pbx.queues[target.lower()],
+            half,
+            answered=self._agent_answers_client,
+            left=self._client_hangs_up,
+            timeout_s=ring_s,
+            position=1,
+        )
+
+    def _agent_answers_client(self, ring: Ring) -> None:
+        """What the context callback-connected does."""
+        assert self._client is not None
+        self._agent = ring
+        ring.channel.hung_up = self._agent_hangs_up
+        self._client.fact.answered_at = self._pbx.now
+        self._answered_at = self._pbx.now + self._pbx.skew_s
+        callback_id = self._variable("CALLBACK_ID")
+        kept = f"DIALLING::::::{self._answered_ms}"
+        self._pbx.astdb["callback-outcome", callback_id] = kept
+        self._pbx.bridge(ring.channel, self.member_half)
+
     def _connect_client(self, ring: Ring) -> None:
+        if self._client_first:
+            self._put_client_in_line(ring)
+            return
         ring.channel.hung_up = self._client_hangs_up
         self._dialstatus = "ANSWER"
         self._sip = "+200"
@@ -503,6 +552,11 @@ class Callback:
         self._end_caller_half(NORMAL)
 
     @property
+    def is_before_queue(self) -> bool:
+        """Whether the client is dialled first and is not in the queue yet."""
+        return self._client_first and self._visit is None and not self._ended
+
+    @property
     def talking(self) -> bool:
         """Whether agent and client talk to each other."""
         return (
@@ -558,6 +612,8 @@ class Callback:
             return
         if self.transferred:
             self._client_hangs_up()
+        elif self._client_first:
+            self._withdraw_client()
         elif self._agent is None or self._agent.fact.answered_at is None:
             self._too_long()
         elif self._client is None:
@@ -567,10 +623,20 @@ class Callback:
             self._client.end(NO_CAUSE)
             self._client_leg_over("CANCEL", NORMAL)
 
+    def _withdraw_client(self) -> None:
+        if self._dialstatus == "ANSWER":
+            self._client_hangs_up()
+            return
+        if self._client is not None:
+            self._pbx.dial_end(self.caller_half, self._client.channel, "CANCEL")
+            self._client.end(NO_CAUSE)
+        self._client_leg_over("CANCEL", NORMAL)
+
     def _end_agent(self, who: str, cause: int) -> None:
-        if self._visit is not None and self.transferred and self._agent is None:
-            # The client waited for the next agent.
-            if not self._visit.over:
+        if self._agent is None and (self.transferred or self._client_first):
+            # The client waited for an agent, or was not in line yet.
+            self._respond("Failure")
+            if self._visit is not None and not self._visit.over:
                 self._visit.abandon()
             self._end_member_half(cause)
             return

@@ -52,7 +52,12 @@ def too_many(asterisk: FakeAsterisk, targets: Mapping[str, str]) -> str:
         rung = {m.interface for m in visit.queue.members if visit.rings(m)}
         mine = not rung and visit.channel.uniqueid in ours
         (placed if mine else served).append(rung or free[visit.queue.name])
-    begun = {callback.member_half.uniqueid for callback in asterisk.callbacks}
+    # A client who is dialled first comes to the queue later.
+    begun = {
+        callback.member_half.uniqueid
+        for callback in asterisk.callbacks
+        if not callback.is_before_queue
+    }
     # The callers whom Asterisk does not ring agents for yet.
     placed += [free[q] for channel, q in targets.items() if f"{channel}-2" not in begun]
     # An earlier callback may wait in vain: its agent has taken another call since.

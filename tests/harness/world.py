@@ -37,7 +37,7 @@ from twisted.python.failure import Failure
 from fastagi.app import CallbackService, Endpoints
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import AmiSettings, HistorySettings, Settings
-from fastagi.domain.attempt import Attempt
+from fastagi.domain.attempt import Attempt, attempt_of
 from fastagi.domain.task import CallbackTask, TaskEvent
 from fastagi.domain.turns import Fairness
 from fastagi.runtime.clock import MachineClock
@@ -722,7 +722,7 @@ class World:
     def originates(self) -> list[tuple[float, str]]:
         """Return the time and number of each Originate that Asterisk received."""
         return [
-            (self.since(at), action.get("ChannelId").removesuffix("-1"))
+            (self.since(at), attempt_of(action.get("ChannelId")))
             for at, action in self.asterisk.manager.actions
             if action.name == "Originate"
             and not action.get("Channel").startswith(FORGETS)

@@ -53,6 +53,7 @@ from fastagi.store.store import Recorded, TaskStore
 from tests.emulator import calls
 from tests.simulation.plan import (
     CHOICES_FROM,
+    CLIENT_FIRST_FROM,
     KEYS_FROM,
     LINES_FROM,
     MACHINES_FROM,
@@ -303,6 +304,26 @@ def _waits_for_ever() -> Iterator[None]:
 )
 def _connects_machines() -> Iterator[None]:
     with mock.patch.object(Dialer, "_client_key", lambda self, running: {}):
+        yield
+
+
+@_fault(
+    "agents are called first, whatever the settings say",
+    "no agent is rung for a client who has not pressed the key",
+    first_seed=CLIENT_FIRST_FROM,
+)
+def _agents_first() -> Iterator[None]:
+    with mock.patch.object(Dialer, "_is_client_first", lambda self, settings: False):
+        yield
+
+
+@_fault(
+    "clients who are dialled first claim no agent",
+    "callbacks take only agents to spare",
+    first_seed=CLIENT_FIRST_FROM + 90,
+)
+def _clients_without_end() -> Iterator[None]:
+    with mock.patch.object(Dialer, "waiting_for_member", lambda self, target: []):
         yield
 
 

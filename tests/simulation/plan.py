@@ -174,6 +174,8 @@ class Plan:
     @property
     def keeps_places(self) -> bool:
         """Whether the queues have ``fairness: place``."""
+        if self.client_first:
+            return False
         if self.seed >= KEYS_FROM:
             return self.seed % 2 == 1
         return self.seed >= PLACES_FROM
@@ -182,6 +184,11 @@ class Plan:
     def only_places(self) -> bool:
         """Whether only the places in line decide who is given an agent."""
         return PLACES_FROM <= self.seed < KEYS_FROM
+
+    @property
+    def client_first(self) -> bool:
+        """Whether clients are dialled before agents are rung."""
+        return self.seed >= CLIENT_FIRST_FROM
 
     @property
     def asks_for_keys(self) -> bool:
@@ -201,7 +208,7 @@ class Plan:
     @property
     def offers_times(self) -> bool:
         """Whether callers may choose a time after the key (``choices.times``)."""
-        return self.seed >= SLOTS_FROM
+        return SLOTS_FROM <= self.seed < CLIENT_FIRST_FROM
 
     def __str__(self) -> str:
         facts = [
@@ -269,6 +276,8 @@ MACHINES_FROM: Final = 60_000_000
 PREFERRED_FROM: Final = 70_000_000
 #: For how long a callback waits for that agent.
 PREFERRED_WAIT_S: Final = 60
+#: From this seed on, clients are dialled before agents are rung.
+CLIENT_FIRST_FROM: Final = 90_000_000
 #: What a caller does who is asked, one as likely as the other: the keys pressed.
 OFFER_ANSWERS: Final = ("1", "", "5", "")
 #: From this seed on, callers may choose a time; with odd seeds clients keep their
@@ -363,7 +372,7 @@ def plan(seed: int) -> Plan:
     if drawn.asks_callers:
         events = tuple(_with_answers(dice, one, clients) for one in drawn.events)
         return attrs.evolve(drawn, events=events)
-    if MACHINES_FROM <= seed < PREFERRED_FROM:
+    if MACHINES_FROM <= seed < PREFERRED_FROM or drawn.client_first:
         return _with_machines(dice, drawn)
     if not drawn.asks_for_keys:
         return drawn
@@ -381,6 +390,7 @@ def plan(seed: int) -> Plan:
 
 def _with_machines(dice: random.Random, drawn: Plan) -> Plan:
     client_key, amd = dice.choice(((True, False), (False, True), (True, True)))
+    client_key = client_key or drawn.client_first
     return attrs.evolve(
         drawn,
         client_key=client_key,

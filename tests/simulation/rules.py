@@ -90,7 +90,7 @@ _CLOSES_S: Final = 1.5
 _NUMBER: Final = re.compile(rb"CALLBACK_CHANNEL=PJSIP/([0-9+]+)@")
 _TARGET: Final = re.compile(rb"CALLBACK_TARGET=([^\r]+)")
 _FORGETS: Final = re.compile(rb"__CALLBACK_FORGET=([^\r]+)")
-_CHANNEL_ID: Final = re.compile(rb"\r\nChannelId: (.+?)-1\r\n")
+_CHANNEL_ID: Final = re.compile(rb"\r\nChannelId: (.+?)-[12]\r\n")
 
 
 class BrokenRule(Exception):
@@ -423,8 +423,9 @@ class Rules:
             self._break("a machine is never a success", words)
         if ring.asked_at is None or ring.answered_at is not None or self.asterisk_died:
             return
-        # AMD() takes a while, in which a client may hang up.
-        gone = {"SHORT"} if self.plan.amd else set()
+        # The client may hang up while AMD() listens, or in the queue.
+        may_leave = self.plan.amd or self.plan.client_first
+        gone = {"SHORT"} if may_leave else set()
         if attempt["disposition"] not in {"MACHINE", "NOT CONFIRMED", "CANCEL", *gone}:
             self._break("who is not connected has a result of its own", words)
 
@@ -690,6 +691,9 @@ class Rules:
         """A queue begins to ring agents for one who waits in it."""
         if self.plan.only_places:
             self._check_order(visit)
+        elif self.plan.client_first:
+            # A client who has pressed the key waits at the head of the queue.
+            self._check_client_waits(visit)
         elif not self.plan.keeps_places and self._is_ours(visit):
             self._check_live_first(visit)
 
@@ -699,6 +703,17 @@ class Rules:
             callback.member_half is visit.channel and not callback.transferred
             for callback in self.world.asterisk.callbacks
         )
+
+    def _check_client_waits(self, visit: Visit) -> None:
+        for callback in self.world.asterisk.callbacks:
+            if (
+                callback.member_half is visit.channel
+                and callback.client_said != "CONFIRMED"
+            ):
+                self._break(
+                    "no agent is rung for a client who has not pressed the key",
+                    f"{visit.channel.uniqueid}: {callback.client_said}",
+                )
 
     def _check_live_first(self, visit: Visit) -> None:
         """Asterisk rings nobody for a live caller who waits only between two rings."""

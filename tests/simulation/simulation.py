@@ -250,6 +250,7 @@ class Simulation:
                     "enabled": chosen.prefers_agents,
                     "wait": f"{PREFERRED_WAIT_S}s",
                 },
+                first="client" if chosen.client_first else "agent",
                 client_key={"enabled": chosen.client_key, "wait": "3s"},
                 amd=chosen.amd,
                 choices=self._choices(),

@@ -15,6 +15,7 @@ from tests.simulation.batches import chunks, play
 from tests.simulation.faults import FAULTS, Fault, search
 from tests.simulation.plan import (
     CHOICES_FROM,
+    CLIENT_FIRST_FROM,
     KEYS_FROM,
     LINES_FROM,
     MACHINES_FROM,
@@ -74,6 +75,12 @@ def test_no_rule_is_broken_where_callers_are_asked(seeds: range) -> None:
 
 @pytest.mark.parametrize("seeds", list(chunks(OFFERS_FROM, 60)), ids=str)
 def test_no_rule_is_broken_where_callbacks_are_offered(seeds: range) -> None:
+    failed = play(seeds)
+    assert failed is None, str(failed)
+
+
+@pytest.mark.parametrize("seeds", list(chunks(CLIENT_FIRST_FROM, 60)), ids=str)
+def test_no_rule_is_broken_where_clients_are_dialled_first(seeds: range) -> None:
     failed = play(seeds)
     assert failed is None, str(failed)
 

@@ -20,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import Settings
+from fastagi.domain.attempt import attempt_of
 from tests.emulator.calls import FORGETS, LiveCall
 from tests.emulator.manager import Action, Answer
 from tests.emulator.phones import Phone
@@ -187,7 +188,7 @@ class ServiceTestCase(SynchronousTestCase):
             if action.get("Channel").startswith(FORGETS):
                 # This one deletes a stored request and calls nobody.
                 return originate(action)
-            channel_id = action.get("ChannelId").removesuffix("-1")
+            channel_id = attempt_of(action.get("ChannelId"))
             stored = [
                 attempt.channel_id
                 for task in self.world.tasks()

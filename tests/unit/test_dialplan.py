@@ -68,6 +68,7 @@ def test_every_context_the_service_names_is_there() -> None:
         dialplan.AGENT_CONTEXT,
         dialplan.SKIP_CONTEXT,
         dialplan.CONFIRM_CONTEXT,
+        dialplan.LINE_CONTEXT,
         dialplan.NO_FORWARD_CONTEXT,
         dialplan.OUTCOME_CONTEXT,
     } <= contexts()

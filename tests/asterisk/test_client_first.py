@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""The client is dialled first and waits at the head of the queue, on real Asterisk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.asterisk.brief_words import LANGUAGE, record_brief_words, said
+from tests.asterisk.callback import (
+    CLIENT,
+    QUICK,
+    ask,
+    change_queue,
+    pause,
+    settled,
+    story,
+    unpause,
+)
+from tests.lab.lab import Lab
+from tests.lab.phones import request
+from tests.lab.scenarios import Answer, HangUp, Press
+from tests.lab.service import Service, merged, says
+from tests.lab.witness import event
+
+
+@pytest.fixture(autouse=True)
+def short_words(lab: Lab) -> None:
+    """Play brief sounds in place of the words."""
+    record_brief_words(lab)
+
+
+def client_first(lab: Lab, **defaults: Any) -> Service:
+    """Start the service."""
+    change_queue(lab, "support", members=("alice",))
+    defaults = {
+        "first": "client",
+        "client_key": {"wait": "10s", "times": 1},
+        **defaults,
+    }
+    return lab.service(merged(QUICK, {"defaults": defaults}))
+
+
+def test_client_presses_1_and_an_agent_answers(lab: Lab) -> None:
+    alice = lab.agent("alice", Answer(steps=(HangUp(after_ms=2500),)))
+    client = lab.client(CLIENT, Answer(steps=(Press("1", after_ms=800),)))
+    service = client_first(lab)
+
+    ask(lab, service, headers=[f"X-Language: {LANGUAGE}"])
+    said(lab, "connect-press")
+    assert alice.invites == []
+    client.wait_to_hear(alice)
+    alice.wait_to_hear(client)
+    settled(service, "completed")
+
+    (attempt,) = story(service)["attempts"]
+    assert attempt["disposition"] == "ANSWERED"
+    assert attempt["member"] == "PJSIP/alice"
+    assert 1 <= attempt["talk_s"] < 4
+
+
+def test_client_hangs_up_before_an_agent_answers(lab: Lab) -> None:
+    alice = lab.agent("alice")
+    client = lab.client(
+        CLIENT, Answer(steps=(Press("1", after_ms=800), HangUp(after_ms=1500)))
+    )
+    service = client_first(lab)
+    ask(lab, service, headers=[f"X-Language: {LANGUAGE}"])
+    said(lab, "connect-press")
+    pause(lab, "support")
+    lab.witness.wait_for(
+        event("QueueCallerJoin", Uniqueid=originated(lab)), deadline_s=10
+    )
+    client.wait_for(request("BYE", sent=True))
+    service.wait_for(says("hung up before an agent answered"))
+    unpause(lab, "support")
+    assert alice.invites == []
+
+
+def originated(lab: Lab) -> str:
+    """Return the uniqueid of the half in the queue."""
+    seen = lab.witness.wait_for(
+        lambda one: (
+            one["Event"] == "Newchannel"
+            and one["Uniqueid"].startswith("callback-")
+            and one["Uniqueid"].endswith("-2")
+        )
+    )
+    return str(seen["Uniqueid"])

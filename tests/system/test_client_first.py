@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""The client is dialled first and waits at the head of the queue for an agent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastagi.config.queue_layers import QueueSettings
+from tests.emulator.scenarios import NO_ANSWER, Answers, Refuses
+from tests.system.harness import ServiceTestCase, queue_settings
+
+#: Answers after three seconds and presses the key five seconds later.
+CONFIRMS = Answers(after_s=3, key_after_s=5, hangs_up_after_s=30)
+MAILBOX = Answers(after_s=3, key="", hangs_up_after_s=60)
+OTHER = "0302222222"
+
+
+def client_first(**values: Any) -> QueueSettings:
+    """Return the settings of a queue whose clients are dialled first."""
+    return queue_settings(first="client", **values)
+
+
+class ClientFirstTests(ServiceTestCase):
+    """One agent, one client."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.client.always(CONFIRMS)
+        self.asterisk.client(OTHER).always(CONFIRMS)
+
+    def test_agent_is_rung_after_the_key(self) -> None:
+        self.begin(client_first())
+        self.add()
+        self.run_to(60)
+        self.assertEqual(self.rung_at(self.client), [0])
+        self.assertGreaterEqual(self.rung_at(self.alice)[0], 8)
+        self.assert_status("completed")
+        attempt = self.world.attempts()[0]
+        self.assertEqual(attempt.member, "PJSIP/alice")
+        # The agent answers two seconds after the key.
+        self.assertLess(abs(attempt.talk_s - 23), 1.5)
+
+    def test_client_goes_before_live_callers(self) -> None:
+        self.begin(client_first())
+        self.add()
+        self.run_to(5)
+        self.alice.busy()
+        live = self.asterisk.call("support", "0309999999")
+        self.run_to(15)
+        self.alice.busy(False)
+        self.run_to(100)
+        talked = self.client.rung[0].answered_at
+        assert talked is not None and live.answered_at is not None
+        self.assertLess(talked, live.answered_at)
+
+    def test_client_hangs_up_before_an_agent_answers(self) -> None:
+        self.client.will(Answers(after_s=3, key_after_s=2, hangs_up_after_s=10))
+        self.begin(client_first())
+        self.add()
+        self.run_to(4)
+        self.alice.busy()
+        self.run_to(20)
+        self.assertEqual(self.dispositions(), ["SHORT"])
+        self.assert_status("pending", "hung up before an agent answered")
+        self.alice.busy(False)
+        self.run_to(150)
+        self.assert_status("completed")
+
+    def test_mailbox_gets_no_agent(self) -> None:
+        self.client.always(MAILBOX)
+        self.begin(client_first(attempts=2))
+        self.add()
+        self.run_to(200)
+        self.assertEqual(self.dispositions(), ["NOT CONFIRMED"] * 2)
+        self.assertEqual(self.rung_at(self.alice), [])
+
+    def test_client_who_is_not_reached_costs_no_agent(self) -> None:
+        self.client.will(Refuses.BUSY, NO_ANSWER)
+        self.begin(client_first())
+        self.add()
+        self.run_to(300)
+        self.assertEqual(self.dispositions(), ["BUSY", "NO ANSWER", "ANSWERED"])
+        self.assertEqual(len(self.alice.rung), 1)
+
+    def test_no_more_clients_are_dialled_than_agents_are_free(self) -> None:
+        self.begin(client_first())
+        self.add()
+        self.add(OTHER)
+        self.run_to(10)
+        self.assertEqual(len(self.originates), 1)
+        self.alice.busy()
+        self.run_to(20)
+        self.assertEqual(len(self.originates), 1)
+
+    def test_cancel_while_the_client_is_asked_ends_the_call_at_once(self) -> None:
+        self.begin(client_first())
+        self.add()
+        self.run_to(5)
+        self.assertTrue(self.world.ask("tasks.cancel", id=1)["ok"])
+        self.run_to(6)
+        self.assert_status("cancelled")
+        self.assertIsNotNone(self.client.rung[0].ended_at)
+
+    def test_service_dies_at_each_stage(self) -> None:
+        for stage, at in enumerate((2, 5, 9, 15)):
+            with self.subTest(at):
+                self.begin(client_first(retry_delay="10m"))
+                self.add()
+                self.run_to(at)
+                self.world.processes[-1].kill()
+                self.world.run(1)
+                self.begin(client_first(retry_delay="10m"))
+                self.run_to(80)
+                self.assert_status("completed")
+                self.assertEqual(len(self.client.rung), 1)
+            if stage < 3:
+                self.again()
+
+    def test_older_dialplan_calls_the_agent_first(self) -> None:
+        self.asterisk.dialplan_has.remove("DIALPLAN_EXISTS(callback-confirm,s,1)")
+        self.begin(client_first())
+        self.add()
+        self.run_to(60)
+        self.assert_warned("agents are called first")
+        self.assertEqual(self.rung_at(self.alice), [0])
+        self.assert_status("completed")
