@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: MIT
+"""Settings that contradict ``first: client``, and a key that can not be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastagi.config.errors import ConfigErrors
+from tests.harness.checking import settings
+
+
+@pytest.mark.parametrize(
+    ("defaults", "words"),
+    [
+        (
+            {"first": "client", "agent_keys": {"enabled": True}},
+            "client cannot stand beside agent_keys.enabled",
+        ),
+        (
+            {"first": "client", "target_extension": "PJSIP/101"},
+            "client cannot stand beside target_extension",
+        ),
+        ({"client_key": {"key": "#"}}, "with which Asterisk's Read() ends"),
+    ],
+)
+def test_contradiction_is_named(
+    tmp_path: Path, defaults: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigErrors) as raised:
+        settings(tmp_path, defaults=defaults)
+    assert words in str(raised.value)
+
+
+def test_fairness_does_not_apply_to_clients_who_are_dialled_first(
+    tmp_path: Path,
+) -> None:
+    given = settings(tmp_path, defaults={"first": "client", "fairness": "place"})
+    assert not given.queue("support").keeps_place
