@@ -27,6 +27,7 @@ CONTEXTS: Final = (
     dialplan.PLACE_CONTEXT,
     dialplan.REQUEST_CONTEXT,
     dialplan.OFFER_CONTEXT,
+    "callback-key",
     "callback-ask",
     "callback-choose",
     "callback-keep",
