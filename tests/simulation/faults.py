@@ -119,6 +119,7 @@ def _promise_first() -> Iterator[None]:
     "the Originate is sent again when the link is back",
     "an Originate is never sent again",
     "no call before its COMMIT",
+    first_seed=62,
 )
 def _send_again() -> Iterator[None]:
     warn_result_unknown = Dialer._warn_result_unknown
@@ -254,7 +255,7 @@ def _no_keys() -> Iterator[None]:
 @_fault(
     "a task is put off for so long as the settings say, whenever it expires",
     "a task that was put off comes again",
-    first_seed=KEYS_FROM,
+    first_seed=KEYS_FROM + 25,
 )
 def _put_off_for_ever() -> Iterator[None]:
     def later(task: Any, rules: Any, now: Any) -> Any:
@@ -267,7 +268,7 @@ def _put_off_for_ever() -> Iterator[None]:
 @_fault(
     "an agent who can not is asked again at once",
     "an agent who can not take a callback is not asked again at once",
-    first_seed=KEYS_FROM,
+    first_seed=KEYS_FROM + 49,
 )
 def _insists() -> Iterator[None]:
     with mock.patch.object(Scheduler, "_skips", lambda self, begun: frozenset()):
@@ -277,7 +278,7 @@ def _insists() -> Iterator[None]:
 @_fault(
     "any agent is rung for a callback that waits for one",
     "only the agent who talked last is rung while a callback waits for him",
-    first_seed=PREFERRED_FROM,
+    first_seed=PREFERRED_FROM + 19,
 )
 def _rings_any() -> Iterator[None]:
     with mock.patch.object(dialer, "_ONLY_OPTION", ""):
@@ -287,7 +288,7 @@ def _rings_any() -> Iterator[None]:
 @_fault(
     "a callback waits for one agent for ever",
     "a callback waits for one agent no longer than the settings say",
-    first_seed=PREFERRED_FROM,
+    first_seed=PREFERRED_FROM + 7,
 )
 def _waits_for_ever() -> Iterator[None]:
     def never_over(*_: Any, **__: Any) -> None:
@@ -300,7 +301,7 @@ def _waits_for_ever() -> Iterator[None]:
 @_fault(
     "clients are connected at once, whatever the settings say",
     "a machine is never a success",
-    first_seed=MACHINES_FROM,
+    first_seed=MACHINES_FROM + 5,
 )
 def _connects_machines() -> Iterator[None]:
     with mock.patch.object(Dialer, "_client_key", lambda self, running: {}):
@@ -320,7 +321,7 @@ def _agents_first() -> Iterator[None]:
 @_fault(
     "clients who are dialled first claim no agent",
     "callbacks take only agents to spare",
-    first_seed=CLIENT_FIRST_FROM + 90,
+    first_seed=CLIENT_FIRST_FROM + 93,
 )
 def _clients_without_end() -> Iterator[None]:
     with mock.patch.object(Dialer, "waiting_for_member", lambda self, target: []):
@@ -330,7 +331,7 @@ def _clients_without_end() -> Iterator[None]:
 @_fault(
     "what came of asking a client is not read",
     "who is not connected has a result of its own",
-    first_seed=MACHINES_FROM,
+    first_seed=MACHINES_FROM + 48,
 )
 def _not_connected_is_not_read() -> Iterator[None]:
     with mock.patch.object(dialplan_report, "_NOT_CONNECTED", {}):
@@ -340,7 +341,7 @@ def _not_connected_is_not_read() -> Iterator[None]:
 @_fault(
     "silence is taken for a yes",
     "no request without the caller's yes",
-    first_seed=CHOICES_FROM,
+    first_seed=CHOICES_FROM + 5,
 )
 def _silence_is_yes() -> Iterator[None]:
     ask = Dialogue.ask
@@ -355,7 +356,7 @@ def _silence_is_yes() -> Iterator[None]:
 @_fault(
     "an entered number is not judged",
     "no number that the rules refuse is kept",
-    first_seed=CHOICES_FROM,
+    first_seed=CHOICES_FROM + 4,
 )
 def _any_number() -> Iterator[None]:
     number = Requests._number
@@ -372,7 +373,7 @@ def _any_number() -> Iterator[None]:
 @_fault(
     "a caller who goes back joins at the end",
     "who goes back to the queue keeps the place",
-    first_seed=CHOICES_FROM,
+    first_seed=CHOICES_FROM + 27,
 )
 def _at_the_end() -> Iterator[None]:
     with mock.patch.object(LiveQueues, "position_of", lambda self, turn, queue: 99):
@@ -382,13 +383,18 @@ def _at_the_end() -> Iterator[None]:
 @_fault(
     "the dialplan gives a callback the priority of a live caller",
     "no callback is given an agent before a live caller who waited when the ring began",
+    first_seed=84,
 )
 def _first_come() -> Iterator[None]:
     with mock.patch.object(calls, "LOWEST_PRIORITY", ""):
         yield
 
 
-@_fault("waiting callers are not counted", "callbacks take only agents to spare")
+@_fault(
+    "waiting callers are not counted",
+    "callbacks take only agents to spare",
+    first_seed=32,
+)
 def _no_callers() -> Iterator[None]:
     capacity = Scheduler._capacity
 
@@ -403,6 +409,7 @@ def _no_callers() -> Iterator[None]:
 @_fault(
     "a client who was transferred is taken for a callback that waits",
     "callbacks take only agents to spare",
+    first_seed=32,
 )
 def _member_leg_by_name() -> Iterator[None]:
     def by_name(self: Any, uniqueid: str, queue: str) -> bool:
@@ -415,6 +422,7 @@ def _member_leg_by_name() -> Iterator[None]:
 @_fault(
     "the attempt of a cancelled task goes on",
     "no client is rung for a task that was cancelled",
+    first_seed=54,
 )
 def _cancel_does_not_withdraw() -> Iterator[None]:
     with mock.patch.object(Dialer, "withdraw_task", lambda self, task_id, reason: None):
@@ -450,7 +458,11 @@ def _no_delay() -> Iterator[None]:
         yield
 
 
-@_fault("one attempt more than the limit", "attempts never exceed the limit")
+@_fault(
+    "one attempt more than the limit",
+    "attempts never exceed the limit",
+    first_seed=7,
+)
 def _one_more() -> Iterator[None]:
     decide = retry._after_call
 
@@ -465,6 +477,7 @@ def _one_more() -> Iterator[None]:
 @_fault(
     "an agent who does not answer costs an attempt",
     "an agent who does not answer costs no attempt",
+    first_seed=34,
 )
 def _agents_cost_attempts() -> Iterator[None]:
     with mock.patch.object(Verdict, "counts", property(lambda self: True)):
@@ -472,7 +485,9 @@ def _agents_cost_attempts() -> Iterator[None]:
 
 
 @_fault(
-    "the end of each fifth attempt is not stored and not reconciled", "every task ends"
+    "the end of each fifth attempt is not stored and not reconciled",
+    "every task ends",
+    first_seed=9,
 )
 def _forgotten() -> Iterator[None]:
     close_attempt = TaskStore.close_attempt
@@ -497,6 +512,7 @@ def _forgotten() -> Iterator[None]:
 @_fault(
     "clients who are in a call with us are called",
     "no client is called who is in a call with us",
+    first_seed=27,
 )
 def _call_busy_clients() -> Iterator[None]:
     def nobody(self: Any) -> set[str]:
@@ -512,6 +528,7 @@ def _call_busy_clients() -> Iterator[None]:
 @_fault(
     "a kept request is forgotten before its COMMIT",
     "a kept request is forgotten after its COMMIT",
+    first_seed=32,
 )
 def _delete_entry_first() -> Iterator[None]:
     take = AstDbRequests._store_entry
@@ -524,7 +541,11 @@ def _delete_entry_first() -> Iterator[None]:
         yield
 
 
-@_fault("the calls of a minute are not counted", "the limits hold")
+@_fault(
+    "the calls of a minute are not counted",
+    "the limits hold",
+    first_seed=19,
+)
 def _no_calls_per_minute() -> Iterator[None]:
     with mock.patch.object(limits, "all_free_at", lambda *_: None):
         yield
@@ -533,7 +554,7 @@ def _no_calls_per_minute() -> Iterator[None]:
 @_fault(
     "callbacks that wait for an agent are not counted",
     "the limits hold",
-    first_seed=PLACES_FROM,
+    first_seed=PLACES_FROM + 12,
 )
 def _waiting_not_counted() -> Iterator[None]:
     nobody = limits._ALL.not_dialled_yet.where(sa.false())
@@ -542,7 +563,11 @@ def _waiting_not_counted() -> Iterator[None]:
         yield
 
 
-@_fault("a number's calls are counted for each task separately", "the limits hold")
+@_fault(
+    "a number's calls are counted for each task separately",
+    "the limits hold",
+    first_seed=50,
+)
 def _new_task_new_count() -> Iterator[None]:
     task = schema.task.c
     of_task = limits._ALL.of(
@@ -559,7 +584,9 @@ def _no_blocked_numbers() -> Iterator[None]:
 
 
 @_fault(
-    "tasks of closed queues are begun", "no client is rung while the queue is closed"
+    "tasks of closed queues are begun",
+    "no client is rung while the queue is closed",
+    first_seed=3,
 )
 def _no_hours() -> Iterator[None]:
     def all_open(self: Any, now: float) -> frozenset[str]:
@@ -569,7 +596,11 @@ def _no_hours() -> Iterator[None]:
         yield
 
 
-@_fault("an event that comes twice is stored twice", "a step is told once")
+@_fault(
+    "an event that comes twice is stored twice",
+    "a step is told once",
+    first_seed=22,
+)
 def _store_event_twice() -> Iterator[None]:
     dialled = Progress.caller_dialled
 
@@ -584,7 +615,7 @@ def _store_event_twice() -> Iterator[None]:
 @_fault(
     "a talk that was seen is forgotten when Asterisk dies",
     "a talk that was seen is a talk",
-    first_seed=240,
+    first_seed=428,
 )
 def _forget_talk() -> Iterator[None]:
     def unwatched(self: Any, since: float) -> None:
@@ -597,6 +628,7 @@ def _forget_talk() -> Iterator[None]:
 @_fault(
     "a request made during the talk is lost when the call ends",
     "a promise is honoured",
+    first_seed=14,
 )
 def _later_request_lost() -> Iterator[None]:
     with mock.patch.object(LaterRequest, "outlives", lambda self, answered_at: False):
@@ -609,7 +641,7 @@ def _later_request_lost() -> Iterator[None]:
     "no call before its COMMIT",
     "no client is rung for an attempt that has ended",
     "callbacks take only agents to spare",
-    first_seed=100,
+    first_seed=114,
 )
 def _lease_not_checked() -> Iterator[None]:
     with (
@@ -620,13 +652,21 @@ def _lease_not_checked() -> Iterator[None]:
         yield
 
 
-@_fault("a voice bot is taken for a person", "no missed call is lost")
+@_fault(
+    "a voice bot is taken for a person",
+    "no missed call is lost",
+    first_seed=17,
+)
 def _bot_is_a_person() -> Iterator[None]:
     with mock.patch.object(sections, "PERSON_TECHNOLOGIES", ("PJSIP", "AudioSocket")):
         yield
 
 
-@_fault("what was measured is taken over twice", "each call is measured once")
+@_fault(
+    "what was measured is taken over twice",
+    "each call is measured once",
+    first_seed=24,
+)
 def _measures_twice() -> Iterator[None]:
     read = TaskStore.measured
 
@@ -642,7 +682,7 @@ def _measures_twice() -> Iterator[None]:
 @_fault(
     "a caller is asked while an agent is rung",
     "nobody is asked for whom an agent is rung",
-    first_seed=OFFERS_FROM,
+    first_seed=OFFERS_FROM + 7,
 )
 def _asks_while_ringing() -> Iterator[None]:
     with mock.patch.object(LiveQueues, "is_ringing_for", lambda self, uniqueid: False):
@@ -662,7 +702,7 @@ def _asks_again() -> Iterator[None]:
 @_fault(
     "one who declines joins at the end of the line",
     "one who is asked keeps the place",
-    first_seed=OFFERS_FROM + 140,
+    first_seed=OFFERS_FROM + 151,
 )
 def _loses_the_place() -> Iterator[None]:
     async def at_the_end(self: Any, agi: Any) -> None:
@@ -691,7 +731,7 @@ def _too_early() -> Iterator[None]:
 @_fault(
     "nobody notes that a chosen time is missed",
     "a chosen time is kept, or its history says why not",
-    first_seed=TIMES_FROM,
+    first_seed=TIMES_FROM + 8,
 )
 def _misses_in_silence() -> Iterator[None]:
     async def look(self: ChosenTimes) -> None:
