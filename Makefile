@@ -33,8 +33,8 @@ style: .venv/ready
 types: .venv/ready
 	$(BIN)/mypy
 
-# Unit tests, the store on each database, the whole service in memory, and 1,560
-# random runs of the simulation.
+# Unit tests, the store on each database, the whole service in memory, and random runs
+# of the simulation.
 fast-test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not stopwatch" tests \
 		--ignore tests/asterisk

@@ -29,6 +29,20 @@ from tests.simulation.simulation import trace
 
 _KEPT = Path(__file__).with_name("seeds.txt")
 _ROOT = Path(__file__).parents[2]
+#: The first seed and the number of seeds of each kind of run.
+_PLAYED = (
+    (0, 1000),
+    (PLACES_FROM, 160),
+    (LINES_FROM, 40),
+    (KEYS_FROM, 100),
+    (TIMES_FROM, 100),
+    (CHOICES_FROM, 100),
+    (OFFERS_FROM, 60),
+    (MACHINES_FROM, 60),
+    (PREFERRED_FROM, 40),
+    (SLOTS_FROM, 30),
+    (CLIENT_FIRST_FROM, 60),
+)
 
 
 def kept_seeds() -> list[int]:
@@ -37,68 +51,12 @@ def kept_seeds() -> list[int]:
     return [int(line.split()[0]) for line in lines if line and line[0] != "#"]
 
 
-@pytest.mark.parametrize("seeds", list(chunks(0, 1000)), ids=str)
+@pytest.mark.parametrize(
+    "seeds",
+    [seeds for first, count in _PLAYED for seeds in chunks(first, count)],
+    ids=str,
+)
 def test_no_rule_is_broken(seeds: range) -> None:
-    failed = play(seeds)
-    assert failed is None, str(failed)
-
-
-@pytest.mark.parametrize("seeds", list(chunks(PLACES_FROM, 160)), ids=str)
-def test_no_rule_is_broken_where_clients_keep_their_places(seeds: range) -> None:
-    failed = play(seeds)
-    assert failed is None, str(failed)
-
-
-@pytest.mark.parametrize("seeds", list(chunks(LINES_FROM, 40)), ids=str)
-def test_no_rule_is_broken_where_lines_build_up(seeds: range) -> None:
-    failed = play(seeds)
-    assert failed is None, str(failed)
-
-
-@pytest.mark.parametrize("seeds", list(chunks(TIMES_FROM, 100)), ids=str)
-def test_no_rule_is_broken_where_times_are_chosen(seeds: range) -> None:
-    failed = play(seeds)
-    assert failed is None, str(failed)
-
-
-@pytest.mark.parametrize("seeds", list(chunks(KEYS_FROM, 100)), ids=str)
-def test_no_rule_is_broken_where_agents_accept_by_a_key(seeds: range) -> None:
-    failed = play(seeds)
-    assert failed is None, str(failed)
-
-
-@pytest.mark.parametrize("seeds", list(chunks(CHOICES_FROM, 100)), ids=str)
-def test_no_rule_is_broken_where_callers_are_asked(seeds: range) -> None:
-    failed = play(seeds)
-    assert failed is None, str(failed)
-
-
-@pytest.mark.parametrize("seeds", list(chunks(OFFERS_FROM, 60)), ids=str)
-def test_no_rule_is_broken_where_callbacks_are_offered(seeds: range) -> None:
-    failed = play(seeds)
-    assert failed is None, str(failed)
-
-
-@pytest.mark.parametrize("seeds", list(chunks(CLIENT_FIRST_FROM, 60)), ids=str)
-def test_no_rule_is_broken_where_clients_are_dialled_first(seeds: range) -> None:
-    failed = play(seeds)
-    assert failed is None, str(failed)
-
-
-@pytest.mark.parametrize("seeds", list(chunks(MACHINES_FROM, 60)), ids=str)
-def test_no_rule_is_broken_where_machines_answer(seeds: range) -> None:
-    failed = play(seeds)
-    assert failed is None, str(failed)
-
-
-@pytest.mark.parametrize("seeds", list(chunks(PREFERRED_FROM, 40)), ids=str)
-def test_no_rule_is_broken_where_one_agent_is_asked_first(seeds: range) -> None:
-    failed = play(seeds)
-    assert failed is None, str(failed)
-
-
-@pytest.mark.parametrize("seeds", list(chunks(SLOTS_FROM, 30)), ids=str)
-def test_no_rule_is_broken_where_callers_choose_times(seeds: range) -> None:
     failed = play(seeds)
     assert failed is None, str(failed)
 
