@@ -43,7 +43,7 @@ def _needs(settings: Settings) -> Iterator[tuple[str, str, str]]:
     queues = settings.queues.values()
     if any(queue.offers.enabled for queue in queues):
         yield "app_read.so", "offers", "no callback is offered"
-    if any(queue.asks_client for queue in queues):
+    if any(queue.may_ask_client for queue in queues):
         yield "app_read.so", "client_key", "clients are connected without a key"
     if any(queue.amd for queue in queues):
         yield "app_amd.so", "amd", "nobody is taken for an answering machine"

@@ -119,9 +119,9 @@ def _prompts(queue: QueueSettings) -> Iterator[tuple[str, str, str]]:
     if queue.offers.enabled and queue.sounds.offer is None:
         for phrase in _OFFER:
             yield "offers", phrase, ""
-    if queue.client_first:
+    if queue.may_call_client_first:
         yield "first", Phrase.CALL_AGAIN, ""
-    if queue.asks_client:
+    if queue.may_ask_client:
         to_client = {
             name
             for language in all_languages().values()

@@ -455,6 +455,7 @@ class QueueLayer(Section):
     agent_keys: AgentKeys = AgentKeys()
     preferred_agent: PreferredAgent = PreferredAgent()
     first: Annotated[First, choice(First)] = First.AGENT
+    auto_agents: Annotated[int, number(1, 1000)] = 3
     client_key: ClientKey = ClientKey()
     amd: Switch = False
     choices: Choices = Choices()
@@ -492,19 +493,19 @@ class QueueLayer(Section):
         return self.handling_time.total_seconds()
 
     @property
-    def holds_client(self) -> bool:
-        """Whether something comes between the client's answer and the talk."""
-        return self.asks_client or self.amd
+    def may_hold_client(self) -> bool:
+        """Whether something may come between the client's answer and the talk."""
+        return self.may_ask_client or self.amd
 
     @property
-    def client_first(self) -> bool:
-        """Whether the client is dialled before an agent is rung."""
-        return self.first is First.CLIENT
+    def may_call_client_first(self) -> bool:
+        """Whether clients may be dialled before an agent is rung."""
+        return self.first is not First.AGENT
 
     @property
-    def asks_client(self) -> bool:
-        """Whether the client presses a key before being connected."""
-        return self.client_key.enabled or self.client_first
+    def may_ask_client(self) -> bool:
+        """Whether clients may have to press a key before being connected."""
+        return self.client_key.enabled or self.may_call_client_first
 
     @property
     def retry_rules(self) -> RetryRules:
@@ -592,12 +593,13 @@ class QueueSettings(QueueLayer):
         """Whether tasks are served in line with the live callers.
 
         A single extension has no line, so there live callers are not known at all. A
-        client who is dialled first waits at the head of the queue.
+        client who is dialled first waits at the head of the queue. With ``first: auto``
+        that is so only while enough agents are free.
         """
         return (
             self.fairness is Fairness.PLACE
             and not self.target_extension
-            and not self.client_first
+            and self.first is not First.CLIENT
         )
 
     @property
@@ -726,8 +728,9 @@ def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
 
 
 def _broken_first(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
-    """Find settings that contradict ``first: client``."""
-    if values.get("first") is not First.CLIENT:
+    """Find settings that contradict ``first: client`` and ``first: auto``."""
+    first = values.get("first")
+    if first not in {First.CLIENT, First.AUTO}:
         return
     agent_keys = values.get("agent_keys")
     contradictions = (
@@ -744,7 +747,7 @@ def _broken_first(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
                 ("first", name),
                 Problem(
                     "",
-                    f"client cannot stand beside {name}: {why}",
+                    f"{first.value} cannot stand beside {name}: {why}",
                     f"write first: agent, or take {name} back",
                 ),
             )

@@ -42,6 +42,15 @@ class Capacity:
         self._taken = taken
         return granted
 
+    def count(self, target: str) -> int:
+        """Return how many more callbacks to ``target`` :meth:`take` would grant."""
+        taken = dict(self._taken)
+        count = 0
+        while self._match(target, set()):
+            count += 1
+        self._taken = taken
+        return count
+
     def spare(self, target: str) -> frozenset[str]:
         """Return the agents whom one more callback to ``target`` could get."""
         free = self._free.get(target, ())

@@ -28,6 +28,8 @@ class First(enum.StrEnum):
 
     AGENT = "agent"
     CLIENT = "client"
+    #: The client if enough agents are free, else an agent.
+    AUTO = "auto"
 
 
 class CarryOver(enum.StrEnum):

@@ -308,6 +308,8 @@ class Dialer:
         settings: QueueSettings,
         position: int | None = None,
         skips: frozenset[str] = frozenset(),
+        *,
+        client_first: bool = False,
     ) -> None:
         """Send the Originate of an attempt that has just been stored.
 
@@ -317,10 +319,12 @@ class Dialer:
             position: the position in line of a placeholder, from 1; None: the call
                 rings a free agent at once.
             skips: interfaces of the agents who are not rung for it.
+            client_first: whether the client is dialled before an agent is rung. An
+                older dialplan can not do that.
         """
         running = self._add(begun, settings)
         running.is_placeholder = position is not None
-        running.progress.client_first = self._is_client_first(settings)
+        running.progress.client_first = client_first and self._dialplan_has_client_key()
         running.skips = skips
         running.preferred = begun.preferred
         running.times_put_off = times_put_off(begun.answers)
@@ -710,17 +714,19 @@ class Dialer:
 
     def _asks_client(self, running: RunningAttempt) -> bool:
         """Whether the client is to press a key before being connected."""
-        return running.settings.asks_client and self._dialplan_has_client_key()
+        return running.progress.client_first or (
+            running.settings.client_key.enabled and self._dialplan_has_client_key()
+        )
 
-    def _is_client_first(self, settings: QueueSettings) -> bool:
-        return settings.client_first and self._dialplan_has_client_key()
+    def _listens_for_machine(self, running: RunningAttempt) -> bool:
+        """Whether AMD() listens before the client is connected."""
+        return running.settings.amd and self._dialplan_has_client_key()
 
     def _is_held(self, running: RunningAttempt) -> bool:
         """Whether the client who answers is not connected yet."""
         progress = running.progress
         return (
-            running.settings.holds_client
-            and self._dialplan_has_client_key()
+            (self._asks_client(running) or self._listens_for_machine(running))
             and not progress.client_confirmed
             and not progress.was_bridged
         )
@@ -731,7 +737,7 @@ class Dialer:
         The client's channel inherits them.
         """
         amd = {}
-        if running.settings.amd and self._dialplan_has_client_key():
+        if self._listens_for_machine(running):
             amd = {f"_{Variable.AMD}": "1"}
         if not self._asks_client(running):
             return amd

@@ -84,7 +84,7 @@ class LoadedDialplan:
                 " says",
                 "ask agents for a key",
             )
-        if any(queue.holds_client for queue in queues):
+        if any(queue.may_hold_client for queue in queues):
             self.has_client_key = await self._has(
                 _HAS_CLIENT_KEY,
                 self.has_client_key,

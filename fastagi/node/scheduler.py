@@ -5,7 +5,9 @@ It reacts to events (an agent becomes free, a task becomes due, a queue opens) a
 polls. One pass runs at a time; events during a pass cause another one. In queues where
 live callers go first, it begins only as many callbacks as :class:`Capacity` allows. In
 queues where clients keep their place, it puts a task in line when its turn is near
-(:func:`turn_of`). The dialer places the callbacks.
+(:func:`turn_of`). With ``first: auto`` that depends on how many agents are to spare:
+while they are enough, clients are dialled first, as in a queue with ``first: client``.
+The dialer places the callbacks.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from attrs import frozen
 
 from twisted.logger import Logger
 
+from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import Settings
 from fastagi.domain.agent_keys import (
     AgentsToAsk,
@@ -26,6 +29,7 @@ from fastagi.domain.agent_keys import (
 )
 from fastagi.domain.capacity import Capacity
 from fastagi.domain.names import folded
+from fastagi.domain.policy import First
 from fastagi.domain.preferred_agent import why_over
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import CallbackTask
@@ -109,6 +113,9 @@ class Scheduler:
         #: Until when no task is put in line, as the queue sent one away; by target, in
         #: epoch seconds.
         self._paused: dict[str, float] = {}
+        #: Queues with `first: auto` that had enough agents to spare when it was last
+        #: looked which tasks are due.
+        self._clients_first: frozenset[str] = frozenset()
         #: The queues that were open at the last pass.
         self._open: frozenset[str] = frozenset()
         #: When the first task may be begun for which only other agents may be asked,
@@ -199,9 +206,11 @@ class Scheduler:
         self._update_placeholders(now)
         if self._hold.holds():
             return self._next_change(targets, now)
+        if self._any_auto():
+            self._update_clients_first(self._capacity(targets, now))
         keep_place = self._queues_with_places(settings)
         has_places = self._dialplan_has_places()
-        in_line = keep_place if has_places else frozenset()
+        in_line = (keep_place if has_places else frozenset()) - self._clients_first
         for target in targets:
             queues = self._open & target.queues & in_line
             if queues and not await self._put_in_line(target, queues):
@@ -209,10 +218,12 @@ class Scheduler:
         now = self._clock.epoch_s()
         if self._next_due is not None and _is_ahead(self._next_due, now):
             return self._next_change(targets, now)
-        # While it is not known what the dialplan can do, tasks of `keep_place` wait.
-        live_first = self._open - (frozenset() if has_places is False else keep_place)
         capacity = self._capacity(targets, now)
-        while spare := live_first & frozenset().union(
+        self._update_clients_first(capacity)
+        # While it is not known what the dialplan can do, tasks of `keep_place` wait.
+        if has_places is False:
+            keep_place = frozenset()
+        while spare := self._called_at_once(keep_place) & frozenset().union(
             *(t.queues for t in targets if capacity.can_take(folded(t.key)))
         ):
             if not self._may_call():
@@ -227,19 +238,21 @@ class Scheduler:
             why_not = self._reason_not_to_place(begun, now)
             capacity = self._capacity(targets, now)
             skips = self._skips(begun)
+            client_first = _calls_client_first(queue, capacity)
             if why_not is not None:
                 self._dialer.drop(begun, queue, why_not)
             elif not capacity.take(folded(target_key(queue)), skips):
                 self._dialer.drop(begun, queue, because(Code.AGENT_TAKEN))
             else:
-                self._dialer.place(begun, queue, skips=skips)
+                self._dialer.place(begun, queue, skips=skips, client_first=client_first)
+            self._update_clients_first(capacity)
             if not self._is_ready or self._hold.holds():
                 return self._next_change(targets, now)
         else:
             # No agent is free. The next change of a queue calls `wake`.
             return self._next_change(targets, now)
         at = await self._store.next_due(
-            live_first,
+            self._called_at_once(keep_place),
             _utc(now),
             busy_keys=self._busy(),
             call_limits=settings.call_limits,
@@ -249,6 +262,27 @@ class Scheduler:
             latest = now + MAX_SLEEP_S
             self._next_due = min(at.timestamp(), latest) if at else latest
         return self._next_change(targets, now)
+
+    def _called_at_once(self, keep_place: frozenset[str]) -> frozenset[str]:
+        """Return the open queues whose clients are not put in line."""
+        return self._open - (keep_place - self._clients_first)
+
+    def _any_auto(self) -> bool:
+        """Whether any queue has ``first: auto``."""
+        return any(q.first is First.AUTO for q in self._settings().queues.values())
+
+    def _update_clients_first(self, agents: Capacity) -> None:
+        """Find out in which queues with ``first: auto`` clients are dialled first."""
+        clients_first = frozenset(
+            name
+            for name, queue in self._settings().queues.items()
+            if queue.first is First.AUTO and _calls_client_first(queue, agents)
+        )
+        if clients_first != self._clients_first:
+            self._clients_first = clients_first
+            # They were found for other queues.
+            self._forget_due_times()
+            self.wake()
 
     def _agents_to_ask(
         self,
@@ -614,6 +648,13 @@ class Scheduler:
             if running.preferred is not None
         ]
         return min((m for m in moments if m is not None and m > now), default=None)
+
+
+def _calls_client_first(queue: QueueSettings, agents: Capacity) -> bool:
+    """Whether the client of a callback that begins now is dialled before an agent."""
+    if queue.first is First.AUTO:
+        return agents.count(folded(target_key(queue))) >= queue.auto_agents
+    return queue.first is First.CLIENT
 
 
 def _is_ahead(at: float, now: float) -> bool:

@@ -65,7 +65,8 @@ def test_client_hangs_up_before_an_agent_answers(lab: Lab) -> None:
     client = lab.client(
         CLIENT, Answer(steps=(Press("1", after_ms=800), HangUp(after_ms=1500)))
     )
-    service = client_first(lab)
+    # One agent is enough.
+    service = client_first(lab, first="auto", auto_agents=1)
     ask(lab, service, headers=[f"X-Language: {LANGUAGE}"])
     said(lab, "connect-press")
     pause(lab, "support")
@@ -76,6 +77,19 @@ def test_client_hangs_up_before_an_agent_answers(lab: Lab) -> None:
     service.wait_for(says("hung up before an agent answered"))
     unpause(lab, "support")
     assert alice.invites == []
+
+
+def test_agent_is_called_first_if_too_few_are_free(lab: Lab) -> None:
+    alice = lab.agent("alice", Answer())
+    client = lab.client(CLIENT, Answer(steps=(HangUp(after_ms=2000),)))
+    service = client_first(lab, first="auto", auto_agents=2)
+
+    ask(lab, service)
+    client.wait_to_hear(alice)
+    settled(service, "completed")
+
+    codes = [one["reason_code"] for one in story(service)["history"]]
+    assert codes.index("agent_answered") < codes.index("client_dialled")
 
 
 def originated(lab: Lab) -> str:

@@ -552,6 +552,11 @@ class Callback:
         self._end_caller_half(NORMAL)
 
     @property
+    def client_first(self) -> bool:
+        """Whether the client is dialled before an agent."""
+        return self._client_first
+
+    @property
     def is_before_queue(self) -> bool:
         """Whether the client is dialled first and is not in the queue yet."""
         return self._client_first and self._visit is None and not self._ended

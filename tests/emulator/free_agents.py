@@ -26,12 +26,15 @@ def largest_matching(wanted: Sequence[set[str]]) -> int:
     return best
 
 
-def too_many(asterisk: FakeAsterisk, targets: Mapping[str, str]) -> str:
-    """Return why the last callback has no agent; empty if it has one.
+def too_many(
+    asterisk: FakeAsterisk, targets: Mapping[str, str], agents: int = 1
+) -> str:
+    """Return why too few agents are free for the last callback; empty if enough are.
 
     Args:
         asterisk: the model.
         targets: the queue of each callback by its channel id; the last is the newest.
+        agents: how many have to be free that nobody else needs.
     """
     visits = [visit for visit in asterisk.visits() if not visit.over]
     # Of the phones that one call rings at the same time only one will be answered.
@@ -62,6 +65,7 @@ def too_many(asterisk: FakeAsterisk, targets: Mapping[str, str]) -> str:
     placed += [free[q] for channel, q in targets.items() if f"{channel}-2" not in begun]
     # An earlier callback may wait in vain: its agent has taken another call since.
     others = [*served, *placed[:-1]]
-    if not placed or largest_matching([*others, placed[-1]]) > largest_matching(others):
+    wanted = others + placed[-1:] * agents
+    if not placed or largest_matching(wanted) >= largest_matching(others) + agents:
         return ""
     return f"at {asterisk.now}: {placed=} beside {served=}"

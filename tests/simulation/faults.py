@@ -23,6 +23,7 @@ from fastagi.domain.attempt import Progress, Verdict
 from fastagi.domain.expected_wait import Measured
 from fastagi.domain.live_queues import LiveQueues
 from fastagi.domain.offers import OfferOutcome
+from fastagi.domain.policy import First
 from fastagi.domain.slots import SlotRules
 from fastagi.domain.task import CallbackTask, NewTask, Status
 from fastagi.domain.turns import ANY_TURN, Turn
@@ -52,6 +53,7 @@ from fastagi.store.later import LaterRequest
 from fastagi.store.store import Recorded, TaskStore
 from tests.emulator import calls
 from tests.simulation.plan import (
+    AUTO_FROM,
     CHOICES_FROM,
     CLIENT_FIRST_FROM,
     KEYS_FROM,
@@ -314,7 +316,20 @@ def _connects_machines() -> Iterator[None]:
     first_seed=CLIENT_FIRST_FROM,
 )
 def _agents_first() -> Iterator[None]:
-    with mock.patch.object(Dialer, "_is_client_first", lambda self, settings: False):
+    with mock.patch.object(scheduler, "_calls_client_first", lambda *_: False):
+        yield
+
+
+@_fault(
+    "clients are called first, however few agents are free",
+    "a client is called first only while enough agents are free",
+    first_seed=AUTO_FROM,
+)
+def _always_client_first() -> Iterator[None]:
+    def first(queue: Any, agents: Any) -> bool:
+        return queue.first is not First.AGENT
+
+    with mock.patch.object(scheduler, "_calls_client_first", first):
         yield
 
 

@@ -174,7 +174,7 @@ class Plan:
     @property
     def keeps_places(self) -> bool:
         """Whether the queues have ``fairness: place``."""
-        if self.client_first:
+        if self.first == "client":
             return False
         if self.seed >= KEYS_FROM:
             return self.seed % 2 == 1
@@ -186,9 +186,11 @@ class Plan:
         return PLACES_FROM <= self.seed < KEYS_FROM
 
     @property
-    def client_first(self) -> bool:
-        """Whether clients are dialled before agents are rung."""
-        return self.seed >= CLIENT_FIRST_FROM
+    def first(self) -> str:
+        """Who is called first: the setting."""
+        if self.seed >= AUTO_FROM:
+            return "auto"
+        return "client" if self.seed >= CLIENT_FIRST_FROM else "agent"
 
     @property
     def asks_for_keys(self) -> bool:
@@ -278,6 +280,10 @@ PREFERRED_FROM: Final = 70_000_000
 PREFERRED_WAIT_S: Final = 60
 #: From this seed on, clients are dialled before agents are rung.
 CLIENT_FIRST_FROM: Final = 90_000_000
+#: From this seed on, clients are dialled first only while AUTO_AGENTS are to spare;
+#: with odd seeds clients keep their place, too.
+AUTO_FROM: Final = 95_000_000
+AUTO_AGENTS: Final = 2
 #: What a caller does who is asked, one as likely as the other: the keys pressed.
 OFFER_ANSWERS: Final = ("1", "", "5", "")
 #: From this seed on, callers may choose a time; with odd seeds clients keep their
@@ -372,7 +378,7 @@ def plan(seed: int) -> Plan:
     if drawn.asks_callers:
         events = tuple(_with_answers(dice, one, clients) for one in drawn.events)
         return attrs.evolve(drawn, events=events)
-    if MACHINES_FROM <= seed < PREFERRED_FROM or drawn.client_first:
+    if MACHINES_FROM <= seed < PREFERRED_FROM or drawn.first != "agent":
         return _with_machines(dice, drawn)
     if not drawn.asks_for_keys:
         return drawn
@@ -390,7 +396,7 @@ def plan(seed: int) -> Plan:
 
 def _with_machines(dice: random.Random, drawn: Plan) -> Plan:
     client_key, amd = dice.choice(((True, False), (False, True), (True, True)))
-    client_key = client_key or drawn.client_first
+    client_key = client_key or drawn.first != "agent"
     return attrs.evolve(
         drawn,
         client_key=client_key,

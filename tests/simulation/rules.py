@@ -29,6 +29,7 @@ from tests.harness.world import START, World
 from tests.simulation.plan import (
     ALL_TIMES_SAID,
     AT,
+    AUTO_AGENTS,
     DENIED,
     PER_SLOT,
     PREFERRED_WAIT_S,
@@ -150,6 +151,8 @@ class Rules:
     _read_at: dict[int, float] = attrs.field(factory=dict)
     _end_read_at: dict[str, float] = attrs.field(factory=dict)
     _sent: dict[str, str] = attrs.field(factory=dict)
+    #: The attempts whose client is dialled before an agent, by channel id.
+    _client_first: set[str] = attrs.field(factory=set)
     _rings_seen: dict[str, int] = attrs.field(factory=dict)
     _agent_rings_seen: dict[str, int] = attrs.field(factory=dict)
     _missed: list[_Missed] = attrs.field(factory=list)
@@ -424,7 +427,7 @@ class Rules:
         if ring.asked_at is None or ring.answered_at is not None or self.asterisk_died:
             return
         # The client may hang up while AMD() listens, or in the queue.
-        may_leave = self.plan.amd or self.plan.client_first
+        may_leave = self.plan.amd or self.plan.first != "agent"
         gone = {"SHORT"} if may_leave else set()
         if attempt["disposition"] not in {"MACHINE", "NOT CONFIRMED", "CANCEL", *gone}:
             self._break("who is not connected has a result of its own", words)
@@ -634,6 +637,8 @@ class Rules:
                 match[1].decode() if (match := pattern.search(data)) else "?"
                 for pattern in (_CHANNEL_ID, _NUMBER, _TARGET)
             )
+            if b"\r\nChannel: Local/client@" in data:
+                self._client_first.add(channel_id)
             self._check_originate(channel_id, number, target)
 
     def _check_forgets(self, data: bytes) -> None:
@@ -679,11 +684,19 @@ class Rules:
                 for base, target in self._sent.items()
                 if self._attempts[base]["ended_at"] is None
             }
+            client_first = base in self._client_first
             words = too_many(self.world.asterisk, under_way)
-            if self.plan.keeps_places:
+            if self.plan.keeps_places and not client_first:
                 self._check_line(under_way, base)
             elif words:
                 self._break("callbacks take only agents to spare", f"{base}: {words}")
+            elif client_first and self.plan.first == "auto":
+                words = too_many(self.world.asterisk, under_way, AUTO_AGENTS)
+                if words:
+                    self._break(
+                        "a client is called first only while enough agents are free",
+                        f"{base}: {words}",
+                    )
 
     # -- who is given the next agent -----------------------------------------
 
@@ -691,11 +704,18 @@ class Rules:
         """A queue begins to ring agents for one who waits in it."""
         if self.plan.only_places:
             self._check_order(visit)
-        elif self.plan.client_first:
+        elif self.plan.first == "client" or self._is_client_first(visit):
             # A client who has pressed the key waits at the head of the queue.
             self._check_client_waits(visit)
         elif not self.plan.keeps_places and self._is_ours(visit):
             self._check_live_first(visit)
+
+    def _is_client_first(self, visit: Visit) -> bool:
+        """Whether a client waits who was dialled before an agent."""
+        return any(
+            callback.member_half is visit.channel and callback.client_first
+            for callback in self.world.asterisk.callbacks
+        )
 
     def _is_ours(self, visit: Visit) -> bool:
         """Whether a callback waits; a client who was transferred is a live caller."""
@@ -954,7 +974,7 @@ class Rules:
         ours = {
             callback.member_half.uniqueid
             for callback in self.world.asterisk.callbacks
-            if not callback.transferred
+            if not callback.transferred and not callback.client_first
         }
         waiting = ours & {visit.channel.uniqueid for visit in queue.visits}
         waiting.add(f"{base}-2")

@@ -36,6 +36,7 @@ from tests.harness.world import (
 )
 from tests.simulation.plan import (
     ACTION_S,
+    AUTO_AGENTS,
     DENIED,
     OFFER_ANSWERS,
     PER_SLOT,
@@ -250,7 +251,8 @@ class Simulation:
                     "enabled": chosen.prefers_agents,
                     "wait": f"{PREFERRED_WAIT_S}s",
                 },
-                first="client" if chosen.client_first else "agent",
+                first=chosen.first,
+                auto_agents=AUTO_AGENTS,
                 client_key={"enabled": chosen.client_key, "wait": "3s"},
                 amd=chosen.amd,
                 choices=self._choices(),

@@ -14,6 +14,7 @@ import pytest
 from tests.simulation.batches import chunks, play
 from tests.simulation.faults import FAULTS, Fault, search
 from tests.simulation.plan import (
+    AUTO_FROM,
     CHOICES_FROM,
     CLIENT_FIRST_FROM,
     KEYS_FROM,
@@ -42,6 +43,7 @@ _PLAYED = (
     (PREFERRED_FROM, 40),
     (SLOTS_FROM, 30),
     (CLIENT_FIRST_FROM, 60),
+    (AUTO_FROM, 60),
 )
 
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from fastagi.config.queue_layers import QueueSettings
+from tests.emulator.calls import FORGETS
 from tests.emulator.scenarios import NO_ANSWER, Answers, Refuses
-from tests.system.harness import ServiceTestCase, queue_settings
+from tests.system.harness import ALICE, BOB, ServiceTestCase, queue_settings
 
 #: Answers after three seconds and presses the key five seconds later.
 CONFIRMS = Answers(after_s=3, key_after_s=5, hangs_up_after_s=30)
@@ -123,4 +124,91 @@ class ClientFirstTests(ServiceTestCase):
         self.run_to(60)
         self.assert_warned("agents are called first")
         self.assertEqual(self.rung_at(self.alice), [0])
+        self.assert_status("completed")
+
+
+class AutoTests(ServiceTestCase):
+    """Two agents, and two of them have to be to spare for the client to be first."""
+
+    members = (ALICE, BOB)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.bob = self.asterisk.phone(BOB).always(Answers(after_s=2))
+        self.client.always(CONFIRMS)
+        self.asterisk.client(OTHER).always(CONFIRMS)
+
+    def _begin(self, **values: Any) -> None:
+        self.begin(queue_settings(first="auto", auto_agents=2, **values))
+
+    def _is_first(self, number: int) -> bool:
+        """Whether the client of an Originate is dialled before an agent is rung."""
+        channels = [
+            action.get("Channel")
+            for _, action in self.asterisk.manager.actions
+            if action.name == "Originate"
+            and not action.get("Channel").startswith(FORGETS)
+        ]
+        return channels[number].startswith("Local/client@")
+
+    def test_client_is_first_while_enough_agents_are_free(self) -> None:
+        for fairness in ("place", "live_first"):
+            with self.subTest(fairness):
+                self._begin(fairness=fairness)
+                self.add()
+                self.run_to(60)
+                self.assertTrue(self._is_first(0))
+                self.assertEqual(self.rung_at(self.client), [0])
+                self.assertGreaterEqual(self.rung_at(self.alice)[0], 8)
+                self.assert_status("completed")
+            self.again()
+
+    def test_agent_is_first_if_too_few_are_free(self) -> None:
+        for fairness in ("place", "live_first"):
+            with self.subTest(fairness):
+                self.bob.busy()
+                self._begin(fairness=fairness)
+                self.add()
+                self.run_to(60)
+                self.assertFalse(self._is_first(0))
+                self.assertEqual(self.rung_at(self.alice), [0])
+                self.assert_status("completed")
+            self.again()
+
+    def test_second_client_waits_in_line_while_the_first_one_is_called(self) -> None:
+        self._begin(fairness="place")
+        self.add()
+        self.add(OTHER)
+        self.run_to(1)
+        self.assertEqual(len(self.originates), 2)
+        self.assertEqual([self._is_first(n) for n in (0, 1)], [True, False])
+        self.run_to(100)
+        for task_id in (1, 2):
+            self.assertEqual(self.dispositions(task_id), ["ANSWERED"])
+
+    def test_live_caller_takes_an_agent_to_spare(self) -> None:
+        self.alice.busy()
+        self.bob.busy()
+        self._begin(fairness="live_first")
+        live = self.asterisk.call("support", "0309999999")
+        self.add()
+        self.run_to(5)
+        self.assertEqual(self.originates, [])
+        self.alice.busy(False)
+        self.bob.busy(False)
+        self.run_to(60)
+        self.assertIsNotNone(live.answered_at)
+        self.assertFalse(self._is_first(0))
+        self.assert_status("completed")
+
+    def test_agents_who_become_free_make_the_client_first(self) -> None:
+        self.alice.busy()
+        self.bob.busy()
+        self._begin(fairness="live_first")
+        self.add()
+        self.run_to(20)
+        self.assertEqual(self.originates, [])
+        self.alice.busy(False)
+        self.bob.busy(False)
+        self.run_to(80)
         self.assert_status("completed")

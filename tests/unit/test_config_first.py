@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Settings that contradict ``first: client``, and a key that can not be read."""
+"""Settings that contradict ``first``, and a key that can not be read."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ from tests.harness.checking import settings
             {"first": "client", "target_extension": "PJSIP/101"},
             "client cannot stand beside target_extension",
         ),
+        (
+            {"first": "auto", "agent_keys": {"enabled": True}},
+            "auto cannot stand beside agent_keys.enabled",
+        ),
         ({"client_key": {"key": "#"}}, "with which Asterisk's Read() ends"),
     ],
 )
@@ -39,3 +43,10 @@ def test_fairness_does_not_apply_to_clients_who_are_dialled_first(
 ) -> None:
     given = settings(tmp_path, defaults={"first": "client", "fairness": "place"})
     assert not given.queue("support").keeps_place
+
+
+def test_fairness_applies_to_clients_who_are_sometimes_dialled_first(
+    tmp_path: Path,
+) -> None:
+    given = settings(tmp_path, defaults={"first": "auto", "fairness": "place"})
+    assert given.queue("support").keeps_place

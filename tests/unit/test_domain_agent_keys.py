@@ -143,6 +143,18 @@ def test_capacity_grants_a_callback_no_agent_who_refused() -> None:
     assert capacity.take("q")
 
 
+def test_number_of_callbacks_that_would_be_granted() -> None:
+    free = {"q": ["a", "b", "c"], "other": ["a"]}
+    capacity = Capacity(free, {"q": 1})
+    # Each of the three could be had, but one is for the caller who waits.
+    assert capacity.spare("q") == {"a", "b", "c"}
+    assert capacity.count("q") == 2
+    assert capacity.count("other") == 1
+    assert capacity.take("other")
+    assert capacity.count("q") == 1
+    assert capacity.count("none") == 0
+
+
 def test_agent_whom_a_caller_may_leave_is_spare() -> None:
     # The one caller may be given either agent.
     capacity = Capacity({"q": ["a", "b"]}, {"q": 1})
