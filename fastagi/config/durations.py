@@ -22,6 +22,7 @@ _NEARLY = re.compile(
     r"|(h)(?:(?:ou)?rs?)?|(d)(?:ays?)?)",
     re.IGNORECASE,
 )
+_CLOCK = re.compile(r"(?:([0-9]{1,2}):)?([0-9]{1,3}):([0-5][0-9])")
 _LONGEST = timedelta(days=36_500)
 _FORM = "must be a time such as 30s, 5m, 2h or 1h30m"
 
@@ -69,5 +70,15 @@ def format_duration(duration: timedelta) -> str:
 
 
 def _correction(text: str) -> str:
+    """Return what to write in place of a length of time in another notation."""
+    if clock := _CLOCK.fullmatch(text):
+        hours, *rest = clock.groups("0")
+        first, second = map(int, rest)
+        if clock[1] is not None:
+            length = timedelta(hours=int(hours), minutes=first, seconds=second)
+            return f"write {format_duration(length)}"
+        in_minutes = format_duration(timedelta(minutes=first, seconds=second))
+        in_hours = format_duration(timedelta(hours=first, minutes=second))
+        return f"write {in_minutes} or {in_hours}" if first + second else "write 0"
     found = _NEARLY.fullmatch(text)
     return f"write {found[1]}{found[found.lastindex or 0].lower()}" if found else ""

@@ -152,7 +152,10 @@ def parse_switch(value: object) -> bool:
     if isinstance(value, bool):
         return value
     remedy = ""
-    if isinstance(value, str):
+    if isinstance(value, Mapping):
+        meant = "false" if value.get("enabled") is False else "true"
+        remedy = f"write {meant} after the colon, in place of the group"
+    elif isinstance(value, str):
         known = {"yes": "true", "on": "true", "no": "false", "off": "false"}
         if value.lower() in known:
             remedy = f"write {known[value.lower()]}"
@@ -166,14 +169,26 @@ def parse_choice(value: object, choices: type[E]) -> E:
     if isinstance(value, choices):
         return value
     words = [str(choice.value) for choice in choices]
-    if isinstance(value, str):
-        if value in words:
-            return choices(value)
-        near = get_close_matches(value.lower(), words, n=1)
-        remedy = f"did you mean {near[0]}?" if near else ""
-    else:
-        remedy = ""
+    if isinstance(value, str) and value in words:
+        return choices(value)
+    near = (
+        get_close_matches(value.lower(), words, n=1) if isinstance(value, str) else []
+    )
+    remedy = f"did you mean {near[0]}?" if near else _yes_or_no(value, words)
     raise BadValue(f"must be {_one_of(words)} (got {shown(value)})", remedy)
+
+
+def _yes_or_no(value: object, words: Sequence[str]) -> str:
+    """Return which of several words to write for yes or no, if one of them is no."""
+    no = next((word for word in words if word in {"never", "none"}), "")
+    if not no or not isinstance(value, bool | str):
+        return ""
+    said = str(value).lower()
+    if said in {"false", "no", "off"}:
+        return f"write {no}"
+    if said in {"true", "yes", "on", "all", "always"}:
+        return f"write {', or '.join(word for word in words if word != no)}"
+    return ""
 
 
 def parse_list(value: object) -> object:
@@ -582,12 +597,12 @@ def parse_keys(value: object) -> str:
 
 
 def parse_keys_to_read(value: object) -> str:
-    """Take keys that Read() of Asterisk reads: it takes ``#`` for the end."""
+    """Take keys that Read() of Asterisk returns: ``#`` ends its input."""
     keys = parse_keys(value)
     if "#" in keys:
         raise BadValue(
             f"must be keys other than # (got {shown(keys)})",
-            "Asterisk's Read() takes # for the end of the input; choose another key",
+            "# ends the input; choose another key",
         )
     return keys
 

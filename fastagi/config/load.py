@@ -253,7 +253,9 @@ class _Judge:
     def _layer(self, kind: type[S], value: object, place: Place) -> _Layer[S]:
         """Check each setting of a group separately."""
         if value is not None and not isinstance(value, dict):
-            self._fault(place, f"{_GROUP} (got {_kind(value)})", _regroup(value))
+            self._fault(
+                place, f"{_GROUP} (got {_kind(value)})", _regroup(value, place, kind)
+            )
             return _Layer(kind(), frozenset(), frozenset(kind.model_fields))
         given = frozenset(value or ())
         wrong: set[str] = set()
@@ -297,11 +299,19 @@ class _Judge:
                         continue
                 else:
                     self._fault(
-                        inner, f"{_GROUP} (got {_kind(value)})", _regroup(value)
+                        inner,
+                        f"{_GROUP} (got {_kind(value)})",
+                        _regroup(value, inner, group),
                     )
             elif value is not None:
                 known[name] = value
                 continue
+            elif inner in self._source.hashes:
+                self._fault(
+                    inner,
+                    "has no value: # begins a comment",
+                    'write "#" in quotes if this key is meant',
+                )
             else:
                 self._fault(
                     inner,
@@ -645,7 +655,9 @@ def _kind(value: object) -> str:
     return "text" if isinstance(value, str) else shown(value)
 
 
-def _regroup(value: object) -> str:
+def _regroup(value: object, place: Place, group: type[Section]) -> str:
+    if isinstance(value, bool) and "enabled" in group.model_fields:
+        return f"write {place[-1]}: {{enabled: {shown(value)}}}"
     if isinstance(value, list):
         return "delete the - in front of each line"
     if isinstance(value, str) and re.match(r"[a-z_]+:[^ ]", value):

@@ -686,6 +686,7 @@ def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
                 "",
                 f"min_digits, {numbers.min_digits}, must not be more than max_digits, "
                 f"{numbers.max_digits}",
+                "lower min_digits, or raise max_digits",
             ),
         )
     for section, names in _MENUS:
@@ -698,7 +699,7 @@ def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
             ("client_key.key",),
             Problem(
                 "",
-                "is #, with which Asterisk's Read() ends, so it is not seen as a key",
+                "is #, which ends the input, so it is not seen as a key",
                 'choose one of 0 to 9 and "*"',
             ),
         )
@@ -723,6 +724,7 @@ def broken_rules(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
                         f"retry.{name}.attempts, {result.attempts}, must not be more "
                         f"than attempts, {attempts}, which counts the calls to a "
                         "client whatever they come to",
+                        f"lower it, or write attempts: {result.attempts}",
                     ),
                 )
 
@@ -733,24 +735,27 @@ def _broken_first(values: Mapping[str, Any]) -> Iterator[BrokenRule]:
     if first not in {First.CLIENT, First.AUTO}:
         return
     agent_keys = values.get("agent_keys")
-    contradictions = (
-        ("target_extension", values.get("target_extension"), "one phone has no line"),
-        (
-            "agent_keys.enabled",
-            agent_keys is not None and agent_keys.enabled,
-            "the client is on the line when the agent answers",
-        ),
-    )
-    for name, is_set, why in contradictions:
-        if is_set:
-            yield BrokenRule(
-                ("first", name),
-                Problem(
-                    "",
-                    f"{first.value} cannot stand beside {name}: {why}",
-                    f"write first: agent, or take {name} back",
-                ),
-            )
+    if values.get("target_extension"):
+        yield BrokenRule(
+            ("first", "target_extension"),
+            Problem(
+                "",
+                f"{first.value} cannot be combined with target_extension: the client"
+                " waits in a queue, and one phone has none",
+                "write target_queue, or first: agent",
+            ),
+        )
+    if agent_keys is not None and agent_keys.enabled:
+        yield BrokenRule(
+            ("first", "agent_keys.enabled"),
+            Problem(
+                "",
+                f"{first.value} cannot be combined with agent_keys: the client is"
+                " already on the line when the agent answers",
+                "under this queue write agent_keys: {enabled: false}, or write"
+                " first: agent",
+            ),
+        )
 
 
 def _double_keys(
@@ -796,6 +801,7 @@ def _broken_slots(
                 f"slot_length, {format_duration(length)}, must not be more than"
                 f" request_expiry, {format_duration(request_expiry)}, after which a"
                 " callback is given up",
+                "write a shorter slot_length, or a longer request_expiry",
             ),
         )
 

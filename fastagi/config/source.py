@@ -33,6 +33,9 @@ _WORDS = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 _MISSING_SPACE = re.compile(r" *[A-Za-z_]+:[^ ]")
+#: What follows the colon if the key # is given without quotes.
+_HASH = re.compile(r" +#[0-9*#]* *(?=[\r\n]|$)")
+_HASH_IN_GROUP = re.compile(r"\{[^}]*: +#")
 _QUOTED_THEN_MORE = re.compile(r""": *"[^"]*" *<""")
 
 
@@ -77,11 +80,14 @@ class Source:
         value: dicts with text keys, lists, text, int, bool and None.
         lines: the line of each key and each item of a list.
         faults: keys that are given twice; the first of each is kept.
+        hashes: settings without a value that have only # and keys of a telephone after
+            the colon, which YAML takes for a comment.
     """
 
     value: object
     lines: dict[Place, int]
     faults: list[Fault]
+    hashes: frozenset[Place]
 
     def line(self, place: Place) -> int:
         """Return the line of a place, or of the nearest place around it."""
@@ -122,6 +128,7 @@ class _Builder:
         self._events: Iterator[yaml.Event] = iter(())
         self._lines: dict[Place, int] = {}
         self._twice: list[Fault] = []
+        self._hashes: set[Place] = set()
         self.refused: list[Fault] = []
         self.line = 1
 
@@ -141,7 +148,7 @@ class _Builder:
             elif isinstance(event, yaml.NodeEvent):
                 node = self._node(event, ())
                 value = node if documents == 1 else value
-        return Source(value, self._lines, self._twice)
+        return Source(value, self._lines, self._twice, frozenset(self._hashes))
 
     def _next(self) -> yaml.Event:
         event = next(self._events)
@@ -162,6 +169,9 @@ class _Builder:
                 return self._list(place)
             case yaml.ScalarEvent():
                 self._check_marks(event, event.anchor, event.tag)
+                is_empty = event.value == "" and event.style is None
+                if is_empty and self._is_before_hash(event):
+                    self._hashes.add(place)
                 return self._scalar(event)
             case _:
                 self._refuse_mark(event, "*", "an alias")
@@ -215,6 +225,10 @@ class _Builder:
         if text in _WORDS:
             return _WORDS[text]
         return int(text) if _INT.fullmatch(text) else text
+
+    def _is_before_hash(self, event: yaml.ScalarEvent) -> bool:
+        mark = event.start_mark
+        return mark is not None and _HASH.match(self._text, mark.index) is not None
 
     def _check_marks(
         self, event: yaml.Event, anchor: str | None, tag: str | None
@@ -282,6 +296,14 @@ def _in_words(error: yaml.YAMLError, text: str) -> Fault:
     if "\t" in here[: column + 1]:
         return fault(
             line, (), "there is a tab here, and YAML allows only spaces", "use spaces"
+        )
+    first = min(started, line - 1)
+    if "flow" in context and (hashed := _hash_in_group(text, first, line)):
+        return fault(
+            hashed,
+            (),
+            "# begins a comment here, so the { before it is not closed",
+            'write "#" in quotes if this key is meant',
         )
     if "quoted scalar" in context:
         if "escape" in problem or "hexadecimal" in problem:
@@ -377,6 +399,19 @@ def _in_words(error: yaml.YAMLError, text: str) -> Fault:
             return fault(number, (), "a line cannot start with %", "delete the %")
     return fault(
         line, (), "this is no YAML", "write `name: value`, text with signs in quotes"
+    )
+
+
+def _hash_in_group(text: str, first: int, last: int) -> int:
+    """Return the line in which a group in braces ends with #; 0 if there is none."""
+    lines = _text_lines(text)[:last]
+    return next(
+        (
+            number
+            for number, content in enumerate(lines, start=1)
+            if number >= first and _HASH_IN_GROUP.search(content)
+        ),
+        0,
     )
 
 

@@ -17,17 +17,17 @@ from tests.harness.checking import settings
     [
         (
             {"first": "client", "agent_keys": {"enabled": True}},
-            "client cannot stand beside agent_keys.enabled",
+            "client cannot be combined with agent_keys",
         ),
         (
             {"first": "client", "target_extension": "PJSIP/101"},
-            "client cannot stand beside target_extension",
+            "client cannot be combined with target_extension",
         ),
         (
             {"first": "auto", "agent_keys": {"enabled": True}},
-            "auto cannot stand beside agent_keys.enabled",
+            "auto cannot be combined with agent_keys",
         ),
-        ({"client_key": {"key": "#"}}, "with which Asterisk's Read() ends"),
+        ({"client_key": {"key": "#"}}, "is #, which ends the input"),
     ],
 )
 def test_contradiction_is_named(
