@@ -6,7 +6,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from attrs import evolve
+
 from fastagi.checks.finding import Notes
+from fastagi.config.durations import format_duration
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import Settings
 from fastagi.domain.hours import HORIZON
@@ -14,6 +17,8 @@ from fastagi.domain.task import Kind
 
 #: Every night and weekend of an ordinary week is within it.
 _SOME_NIGHTS: Final = timedelta(days=8)
+#: The days in which there must be a slot.
+_SLOT_DAYS: Final = 14
 
 
 def have_hours(settings: Settings) -> bool:
@@ -42,6 +47,7 @@ def check_hours(settings: Settings, now: datetime) -> Notes:
                 " when it opens again",
                 "write carry_over: all under opening_hours, or a longer request_expiry",
             )
+        _check_slots(queue, now, notes)
         _check_days(queue, now, notes)
         if queue.opening_hours.time_zone is None and _is_utc(queue):
             notes.warn(
@@ -69,6 +75,20 @@ def _lasts(queue: QueueSettings, now: datetime) -> bool:
             return True
         closes = hours.next_closing(opens)
     return not found
+
+
+def _check_slots(queue: QueueSettings, now: datetime, notes: Notes) -> None:
+    """Check that the hours are long enough for callers to choose a time."""
+    choices = queue.choices
+    rules = evolve(queue.slot_rules, days_ahead=_SLOT_DAYS)
+    if choices.times and next(rules.slots(now), None) is None:
+        length = format_duration(choices.slot_length)
+        notes.warn(
+            f"queues.{queue.name}.choices.slot_length",
+            f"callers can choose no time: in the next {_SLOT_DAYS} days the queue is"
+            f" never open for a whole slot of {length}",
+            "write a shorter slot_length, such as 10m, or longer opening_hours",
+        )
 
 
 def _check_days(queue: QueueSettings, now: datetime, notes: Notes) -> None:

@@ -33,6 +33,8 @@ _RELOAD: Final = "asterisk -rx 'module reload app_queue.so'"
 _LOCAL: Final = re.compile(r"Local/[^@]*@([^/@]+)(?:/[a-z]*)?", re.IGNORECASE)
 #: QueueMember's Status of a device Asterisk does not know.
 _INVALID: Final = "4"
+#: The context of the dialplan to which keys other than 1 lead.
+_KEY_CONTEXT: Final = "callback-key"
 #: In place of a key: the context includes the service's context.
 _ALL_KEYS: Final = "all"
 #: Values of joinempty with which no caller is refused.
@@ -217,6 +219,7 @@ def _check_options(
 def _check_keys(
     section: Section, queue: QueueSettings, link: ManagerLink | None, notes: Notes
 ) -> None:
+    """Check that the keys of callers lead to the service."""
     option = section.get("context")
     remedy = f"context = {dialplan.REQUEST_CONTEXT}; then run: {_RELOAD}"
     if option is None or not option.value:
@@ -228,6 +231,7 @@ def _check_keys(
         )
         return
     if option.value == dialplan.REQUEST_CONTEXT:
+        _check_other_keys(option.value, queue, link, notes)
         return
     leads = None if link is None else _leading_keys(link, option.value)
     if leads is None:
@@ -249,7 +253,9 @@ def _check_keys(
             f" {dialplan.REQUEST_CONTEXT}",
             include,
         )
-    elif queue.offers.enabled and leads.isdisjoint((_ALL_KEYS, dialplan.OFFER_KEY)):
+        return
+    _check_other_keys(option.value, queue, link, notes)
+    if queue.offers.enabled and leads.isdisjoint((_ALL_KEYS, dialplan.OFFER_KEY)):
         notes.fault(
             option.where,
             f"no callback can be offered in [{section.name}]: the context"
@@ -257,6 +263,106 @@ def _check_keys(
             " service ('offers')",
             include,
         )
+
+
+def _check_other_keys(
+    context: str, queue: QueueSettings, link: ManagerLink | None, notes: Notes
+) -> None:
+    """Check that the keys that say when lead anywhere in the context of the queue."""
+    choices = queue.choices
+    if link is None or not choices.times:
+        return
+    settings = ("queue_soon_keys", "queue_time_keys")
+    if not any(getattr(choices, name) for name in settings):
+        return
+    extensions = _extensions(link, context)
+    if extensions is None:
+        return
+    for name in settings:
+        for key in getattr(choices, name):
+            if not any(takes_key(extension, key) for extension in extensions):
+                _note_key(context, queue, name, key, notes)
+
+
+def _note_key(
+    context: str, queue: QueueSettings, name: str, key: str, notes: Notes
+) -> None:
+    where = f"queues.{queue.name}.choices.{name}"
+    line = f"exten => {key},1,Goto({_KEY_CONTEXT},{key},1)"
+    add = (
+        "give the queue a context of its own with: include =>"
+        f" {dialplan.REQUEST_CONTEXT} and {line}"
+        if context == dialplan.REQUEST_CONTEXT
+        else f"write in the context {context}: {line}; then run: asterisk -rx"
+        " 'dialplan reload'"
+    )
+    lacks = f"the context {context} has no extension {key}"
+    if queue.offers.enabled and key in queue.offers.accept_keys:
+        notes.warn(
+            where,
+            f"key {key} only accepts an offer; a caller who presses it in the queue"
+            f" gets nowhere: {lacks}",
+            f"if it is meant for the queue, too, {add}",
+        )
+    else:
+        notes.fault(where, f"key {key} leads nowhere: {lacks}", add)
+
+
+def _extensions(link: ManagerLink, context: str) -> set[str] | None:
+    """Return the extensions of a context and of those it includes; None if unknown.
+
+    Unknown are those of a context that may not be read, or that a switch, such as one
+    to a database, adds to.
+    """
+    found: set[str] = set()
+    seen: set[str] = set()
+    to_read = [context]
+    while to_read:
+        name = to_read.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            shown = link.ask_list(show_context(name))
+        except Refused as refused:
+            if NO_CONTEXT in str(refused).lower():
+                continue
+            return None
+        except (LinkFailed, LocalProtocolError):
+            return None
+        for message in shown:
+            if message.get("Switch"):
+                return None
+            if included := message.get("IncludeContext"):
+                # Behind a comma stand the hours in which it is included.
+                to_read.append(re.split(r"[,|]", included)[0])
+            elif extension := message.get("Extension"):
+                found.add(extension)
+    return found
+
+
+def takes_key(extension: str, key: str) -> bool:
+    """Whether an extension, or pattern of extensions, is that of a single key."""
+    if not extension.startswith("_"):
+        return extension == key
+    pattern = extension[1:].replace("-", "") if "[" not in extension else extension[1:]
+    if pattern[:1] in {".", "!"}:
+        return True
+    found = re.fullmatch(r"(?:\[([^\]]*)\]|(.))!?", pattern)
+    if found is None:
+        return False
+    if found[1] is not None:
+        return _is_in_set(key, found[1])
+    digits = {"X": "0123456789", "Z": "123456789", "N": "23456789"}
+    return key in digits.get(found[2].upper(), found[2])
+
+
+def _is_in_set(key: str, members: str) -> bool:
+    ranges = re.findall(r"(.)-(.)|(.)", members)
+    return any(
+        first <= key <= last if first else key == single
+        for first, last, single in ranges
+    )
 
 
 def _leading_keys(link: ManagerLink, context: str) -> frozenset[str] | None:

@@ -20,10 +20,16 @@ from fastagi.checks.manager import check_manager, explain_failure, log_in
 from fastagi.checks.modules import check_modules, need_modules
 from fastagi.checks.network import check_control, check_fastagi
 from fastagi.checks.numbers import check_numbers
-from fastagi.checks.process import ControlRefused, running_service, service_user
+from fastagi.checks.process import (
+    ControlRefused,
+    User,
+    running_service,
+    service_user,
+)
 from fastagi.checks.queues import check_queues
 from fastagi.checks.service import check_service
 from fastagi.checks.sounds import check_sounds
+from fastagi.checks.unused import note_unused
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import load_settings
 from fastagi.config.sections import Settings
@@ -66,7 +72,7 @@ def _findings(config: str, settings: Settings) -> Iterator[Notes]:
     except ControlRefused:
         control_refused = True
     user = service_user(running)
-    yield _area("settings", lambda: check_settings_file(config, settings, user))
+    yield _area("settings", lambda: _check_settings(config, settings, user))
     yield _area("program", lambda: check_program(user))
     yield _area("numbers", lambda: check_numbers(settings))
     yield _area(
@@ -101,6 +107,12 @@ def _findings(config: str, settings: Settings) -> Iterator[Notes]:
         "service",
         lambda: check_service(running, control_refused=control_refused),
     )
+
+
+def _check_settings(config: str, settings: Settings, user: User) -> Notes:
+    notes = check_settings_file(config, settings, user)
+    note_unused(settings, notes)
+    return notes
 
 
 def _look_at_asterisk(

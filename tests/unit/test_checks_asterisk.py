@@ -31,7 +31,7 @@ from fastagi.checks.manager import (
     explain_failure,
 )
 from fastagi.checks.modules import check_modules, need_modules
-from fastagi.checks.queues import check_queues
+from fastagi.checks.queues import check_queues, takes_key
 from fastagi.config.sections import ReportSettings, Settings
 from fastagi.runtime.clock import MachineClock
 from fastagi.runtime.threads import OwnThread
@@ -841,6 +841,100 @@ class TestQueues:
                 " [support]: the context keys does not take the key D"
             )
             assert "write include => callback-request in the context keys" in text
+
+    @pytest.mark.parametrize(
+        ("extensions", "accept_keys", "told_as"),
+        [
+            ([], "1", "fault"),
+            ([{"Extension": "_[3-5#]"}], "1", "fault"),
+            ([], "12", "warning"),
+            ([{"Extension": "2"}], "1", "ok"),
+            ([{"Extension": "_[1-3]"}], "1", "ok"),
+            ([{"IncludeContext": "more,09:00-17:00,mon-fri,*,*"}], "1", "ok"),
+            ([{"Switch": "Realtime/@"}], "1", "ok"),
+        ],
+    )
+    @pytest.mark.parametrize("own", [False, True])
+    def test_key_that_says_when_and_leads_nowhere(
+        self,
+        tmp_path: Path,
+        extensions: list[dict[str, str]],
+        accept_keys: str,
+        told_as: str,
+        own: bool,
+    ) -> None:
+        key_1 = {"Extension": "1", "AppData": "callback-request,1,1"}
+        key_d = {"Extension": "D", "AppData": "callback-request,D,1"}
+        context = "keys" if own else "callback-request"
+        loaded = {context: [key_1, key_d, *extensions], "more": [{"Extension": "2"}]}
+        notes = self._check(
+            tmp_path,
+            f"[support]\nsetqueuevar = yes\ncontext = {context}\n",
+            _contexts(loaded),
+            support={
+                "offers": {"enabled": True, "accept_keys": accept_keys},
+                "choices": {"times": True, "queue_time_keys": "2"},
+            },
+        )
+        text = only(notes)
+        line = "exten => 2,1,Goto(callback-key,2,1)"
+        remedy = (
+            f"write in the context keys: {line}; then run: asterisk -rx 'dialplan"
+            " reload'"
+            if own
+            else "give the queue a context of its own with: include =>"
+            f" callback-request and {line}"
+        )
+        where = "queues.support.choices.queue_time_keys"
+        lacks = f"the context {context} has no extension 2"
+        assert (
+            text
+            == {
+                "ok": "ok",
+                "fault": f"fault: {where}: key 2 leads nowhere: {lacks} - {remedy}",
+                "warning": f"warning: {where}: key 2 only accepts an offer; a"
+                f" caller who presses it in the queue gets nowhere: {lacks} - if it is"
+                f" meant for the queue, too, {remedy}",
+            }[told_as]
+        )
+
+    def test_keys_that_say_when_are_not_checked_without_times(
+        self, tmp_path: Path
+    ) -> None:
+        notes = self._check(
+            tmp_path,
+            f"[support]\n{_GOOD}{_OFFER}",
+            _contexts({"callback-request": [{"Extension": "1"}]}),
+            support={"choices": {"queue_time_keys": "2"}},
+        )
+        assert told(notes) == ["ok"]
+
+    @pytest.mark.parametrize(
+        ("extension", "key", "takes"),
+        [
+            ("2", "2", True),
+            ("2", "3", False),
+            ("*", "*", True),
+            ("_X", "0", True),
+            ("_X", "*", False),
+            ("_z", "0", False),
+            ("_N", "1", False),
+            ("_N!", "2", True),
+            ("_2", "2", True),
+            ("_-X", "2", True),
+            ("_.", "#", True),
+            ("_!", "#", True),
+            ("_X.", "2", False),
+            ("_XX", "2", False),
+            ("_[0-9*#]", "#", True),
+            ("_[13-5]", "4", True),
+            ("_[13-5]", "2", False),
+        ],
+    )
+    def test_extension_of_a_single_key(
+        self, extension: str, key: str, takes: bool
+    ) -> None:
+        assert takes_key(extension, key) == takes
 
     @pytest.mark.parametrize("without_agents", [True, False])
     @pytest.mark.parametrize(
