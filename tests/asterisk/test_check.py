@@ -573,6 +573,26 @@ def test_queue_with_a_context_of_its_own(installation: Installation) -> None:
     assert "key 1 leads to the context keys, which does not go" in found[0].what
 
 
+def test_key_that_has_no_extension_in_the_context_of_the_queue(
+    installation: Installation,
+) -> None:
+    choices = {"times": True, "queue_time_keys": "2"}
+    installation.configure({"queues": {"support": {"choices": choices}}})
+    # The first finding is of times without opening hours.
+    (_, fault) = installation.check()[1]
+    assert "the context callback-request has no extension 2" in fault.what
+    installation.set_dialplan(
+        extra="[menu]\ninclude => callback-request\n"
+        "[keys]\ninclude => callback-request\ninclude => callback-key\n"
+    )
+    installation.edit("queues.conf", "context = callback-request", "context = menu")
+    (_, fault) = installation.check()[1]
+    assert "the context menu has no extension 2" in fault.what
+    installation.edit("queues.conf", "context = menu", "context = keys")
+    (doubt,) = installation.check()[1]
+    assert doubt.where == "queues.support.choices.times"
+
+
 def test_queue_without_members_is_a_doubt(installation: Installation) -> None:
     members = Queue(name="sales", options=_OFFER)
     installation.set_queues(_SUPPORT, members)
