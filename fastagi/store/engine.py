@@ -534,8 +534,8 @@ class _Transactions:
                 steps.extendleft(_Step([request]) for request in reversed(alone))
         except _Broken as broken:
             self.disconnect()
-            self._process_each_alone([r for r in group if r.error is None], broken)
-            return [], []
+            able = [r for r in group if r.error is None]
+            return [], self._process_each_alone(able, broken)
         done = [r for r in begun if r.error is None and not r.again]
         again = [r for r in begun if r.again]
         if done and all(request.is_late for request in done):
@@ -670,18 +670,22 @@ class _Transactions:
             raise _Broken(error, explained) from error
         return explained
 
-    def _process_each_alone(self, group: list[_Request], broken: _Broken) -> None:
+    def _process_each_alone(
+        self, group: list[_Request], broken: _Broken
+    ) -> list[_Request]:
         """Carry out each request of a broken transaction alone.
 
         Nothing was committed, so all may run again. But a request that was alone in its
         transaction would break the next one, too, unless the connection was lost.
+
+        Returns:
+            The requests that were not begun, as others go first.
         """
         able = [r for r in group if r.tries < _MAX_TRIES and r.may_wait]
         if broken.trouble is not Trouble.LOST and len(group) == 1:
             able = []
         _fail([r for r in group if r not in able], broken.as_error())
-        for request in able:
-            self.process([request])
+        return [left for request in able for left in self.process([request])]
 
     def _commit(self, conn: sa.Connection, done: list[_Request]) -> None:
         failure: type[StoreUnavailable] = StoreUnavailable

@@ -372,6 +372,39 @@ def test_requests_under_way_are_interrupted_for_one_with_a_deadline(
     assert order == ["first", "urgent", "second"]
 
 
+def test_nothing_is_told_that_a_broken_transaction_left_for_later(
+    sqlite_url: str, loop: Loop
+) -> None:
+    """Its requests let one with a deadline go first, and run after it."""
+    threaded = Database(sqlite_url, deliver=loop.deliver)
+    threaded.test_url = sqlite_url  # type: ignore[attr-defined]
+    entered, arrived = threading.Event(), threading.Event()
+
+    def break_once(_conn: sa.Connection) -> str:
+        if arrived.is_set():
+            return "done"
+        entered.set()
+        assert arrived.wait(PATIENCE_S)
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR  # type: ignore[misc]
+        raise sa.exc.OperationalError("INSERT", None, error)
+
+    gate = Gate(threaded)
+    works: list[Deferred[Any]] = [
+        threaded.run("add", add, "1"),
+        threaded.run("break", break_once),
+        threaded.run("add", add, "2"),
+    ]
+    gate.open()
+    assert entered.wait(PATIENCE_S)
+    works.append(threaded.run("add", add, "3", within_s=PATIENCE_S))
+    arrived.set()
+
+    assert loop.outcomes(works) == [True, "done", True, True]
+    assert numbers(threaded) == ["1", "2", "3"]
+    loop.wait(threaded.close())
+
+
 def test_a_request_without_a_deadline_does_not_wait_for_ever(
     threaded: Database, loop: Loop, clock: _Clock
 ) -> None:
