@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import evolve
-from sqlalchemy import bindparam, insert, update
+from sqlalchemy import bindparam, insert, select, update
 
 from fastagi.domain.reason import Reason, map_texts
 from fastagi.domain.task import OPEN, CallbackTask, Kind, Move, Status, after
@@ -30,6 +30,25 @@ _task: Final = schema.task
 _event: Final = schema.task_event
 _INSERT_EVENT: Final = insert(_event)
 _INSERT_ASKED: Final = insert(schema.asked)
+_COLUMNS: Final = (
+    "task_id",
+    "attempt_id",
+    "at",
+    "move",
+    "status",
+    "reason_code",
+    "reason_params",
+    "linkedid",
+)
+_WRITTEN: Final = (
+    insert(_event)
+    .values({name: bindparam(name) for name in _COLUMNS})
+    .returning(_event.c.id)
+    .cte("written")
+)
+_INSERT_EVENT_AND_ASKED: Final = insert(schema.asked).from_select(
+    ["event_id", "kind"], select(_WRITTEN.c.id, bindparam("kind", type_=sa.Text))
+)
 #: The fields of a task that may change.
 _CHANGING: Final = (
     "kind",
@@ -122,18 +141,20 @@ def write_event(
     linkedid: str = "",
     asked: Kind | None = None,
 ) -> None:
-    event_id = insert_row(
-        conn,
-        _INSERT_EVENT,
-        {
-            "task_id": task_id,
-            "attempt_id": attempt_id,
-            "at": seconds(now),
-            "move": move.value,
-            "status": status.value,
-            **reason_values(why),
-            "linkedid": linkedid,
-        },
-    )
-    if asked is not None:
+    event = {
+        "task_id": task_id,
+        "attempt_id": attempt_id,
+        "at": seconds(now),
+        "move": move.value,
+        "status": status.value,
+        **reason_values(why),
+        "linkedid": linkedid,
+    }
+    if asked is None:
+        insert_row(conn, _INSERT_EVENT, event)
+    elif conn.dialect.name == "postgresql":
+        # One round trip.
+        conn.execute(_INSERT_EVENT_AND_ASKED, {**event, "kind": asked.value})
+    else:
+        event_id = insert_row(conn, _INSERT_EVENT, event)
         conn.execute(_INSERT_ASKED, {"event_id": event_id, "kind": asked.value})

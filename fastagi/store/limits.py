@@ -11,8 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
-from attrs import frozen
-from sqlalchemy import and_, bindparam, func, or_, select
+from sqlalchemy import and_, bindparam, case, func, or_, select
 
 from fastagi.domain.attempt import COUNTED
 from fastagi.domain.limits import DAY, HOUR, MINUTE, CallLimits
@@ -42,35 +41,38 @@ def counted_within() -> sa.ColumnElement[bool]:
     return or_(_NOT_DIALLED_YET, _DIALLED_WITHIN)
 
 
-@frozen
-class _Calls:
-    """The queries for the calls of a kind."""
+def _query(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Return the query for the calls of some tasks, one row.
 
-    #: How many may be dialled at any moment.
-    not_dialled_yet: sa.Select[Any]
-    #: The oldest that must leave the window before one more is allowed.
-    in_the_way: sa.Select[Any]
+    It has the number of those whose client may be dialled at any moment, and when the
+    oldest one was dialled that must leave the window before one more is allowed. It is
+    one round trip, and each part uses an index.
+    """
+    calls = _attempt.join(_task, _task.c.id == _attempt.c.task_id)
+    not_dialled_yet = (
+        select(func.count())
+        .select_from(calls)
+        .where(_NOT_DIALLED_YET, *conditions)
+        .scalar_subquery()
+    )
+    room = bindparam("max_calls", type_=sa.Integer) - not_dialled_yet
+    in_the_way = (
+        select(_attempt.c.dialled_at)
+        .select_from(calls)
+        .where(_DIALLED_WITHIN, *conditions)
+        .order_by(_attempt.c.dialled_at.desc())
+        .limit(1)
+        .offset(case((room > 0, room - 1), else_=0))
+        .scalar_subquery()
+    )
+    return select(
+        not_dialled_yet.label("not_dialled_yet"), in_the_way.label("dialled_at")
+    )
 
-    def of(self, *conditions: sa.ColumnElement[bool]) -> _Calls:
-        """Return the queries for those of some tasks."""
-        of_task = _task.c.id == _attempt.c.task_id
-        return _Calls(
-            self.not_dialled_yet.join(_task, of_task).where(*conditions),
-            self.in_the_way.join(_task, of_task).where(*conditions),
-        )
 
-
-# Two queries, as each of them uses an index.
-_ALL: Final = _Calls(
-    select(func.count()).select_from(_attempt).where(_NOT_DIALLED_YET),
-    select(_attempt.c.dialled_at)
-    .where(_DIALLED_WITHIN)
-    .order_by(_attempt.c.dialled_at.desc())
-    .limit(1)
-    .offset(bindparam("room")),
-)
-_OF_QUEUE: Final = _ALL.of(_task.c.queue == bindparam("queue"))
-_OF_NUMBER: Final = _ALL.of(_task.c.number_key == bindparam("number_key"))
+_ALL: Final = _query()
+_OF_QUEUE: Final = _query(_task.c.queue == bindparam("queue"))
+_OF_NUMBER: Final = _query(_task.c.number_key == bindparam("number_key"))
 #: Added to each time, because rounding could make it a little too early.
 _ROUNDING: Final = timedelta(milliseconds=1)
 
@@ -107,7 +109,7 @@ def all_free_at(
 
 def _free_at(
     conn: sa.Connection,
-    calls: _Calls,
+    calls: sa.Select[Any],
     max_calls: int,
     window: timedelta,
     now: datetime,
@@ -115,15 +117,12 @@ def _free_at(
 ) -> datetime | None:
     if not max_calls:
         return None
-    room = max_calls - conn.execute(calls.not_dialled_yet, whose).scalar_one()
-    if room <= 0:
+    span, at = window.total_seconds(), now.timestamp()
+    given = {"after": at - span, "before": at + span, "max_calls": max_calls, **whose}
+    found = conn.execute(calls, given).one()
+    if found.not_dialled_yet >= max_calls:
         # If one of them is dialled now. If it ends before that, there is room earlier.
         return now + window + _ROUNDING
-    span, at = window.total_seconds(), now.timestamp()
-    dialled_at = conn.execute(
-        calls.in_the_way,
-        {"after": at - span, "before": at + span, "room": room - 1, **whose},
-    ).scalar()
-    if dialled_at is None:
+    if found.dialled_at is None:
         return None
-    return datetime.fromtimestamp(dialled_at, UTC) + window + _ROUNDING
+    return datetime.fromtimestamp(found.dialled_at, UTC) + window + _ROUNDING
