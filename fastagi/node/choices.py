@@ -113,14 +113,15 @@ class CallerChoices:
         settings: Callable[[], Settings],
         clock: Clock,
         chosen_times: Callable[
-            [str, datetime, datetime], Coroutine[Any, Any, list[datetime]]
+            [str, datetime, datetime, float], Coroutine[Any, Any, list[datetime]]
         ],
     ) -> None:
         self._promises = promises
         self._requests = requests
         self._settings = settings
         self._clock = clock
-        #: Returns the times that clients of a queue have chosen, in order.
+        #: Returns the times that clients of a queue have chosen, in order, within a
+        #: time in seconds.
         self._chosen_times = chosen_times
 
     def wanted(self, request: CallbackRequest, pressed: str) -> bool:
@@ -207,6 +208,9 @@ class CallerChoices:
         return status
 
     def _judged(self, request: CallbackRequest) -> _Chosen:
+        if request.queue not in self._settings().queues:
+            # The settings were loaded again while the caller was being asked.
+            raise _GoesBack
         try:
             self._requests.check_number(request)
         except NotCallable as refusal:
@@ -216,7 +220,9 @@ class CallerChoices:
     async def _free_slots(self, queue: QueueSettings) -> list[Slot]:
         now, rules = self._clock.now(), queue.slot_rules
         until = now + (rules.days_ahead + 2) * _ONE_DAY
-        reading = Deferred.fromCoroutine(self._chosen_times(queue.name, now, until))
+        reading = Deferred.fromCoroutine(
+            self._chosen_times(queue.name, now, until, _STORE_LIMIT_S)
+        )
         chosen = await reading.addTimeout(_STORE_LIMIT_S, self._clock.timers)
         return rules.free(now, chosen)
 

@@ -302,6 +302,7 @@ class Node:
             self.promises.request_changed, self.expected_waits.request_changed
         )
         yield self._then(self.dialer.extension_done, self.expected_waits.extension_done)
+        yield self._then(self.promises.too_early, self.dialer.withdraw_unanswered)
         yield self._then(tracker.client_is_busy, self.dialer.withdraw)
         yield self._then(tracker.call_ended, self.catch_up.call_ended)
         yield self._then(self.dialer.sent_away, self.scheduler.sent_away)

@@ -112,6 +112,8 @@ class Offers:
         #: By uniqueid.
         self._pressed: dict[str, _Pressed] = {}
         self._lost: dict[str, int] = {}
+        #: The callers whose offer is being stored.
+        self._beginning: set[str] = set()
         #: The offers whose end is not known yet, by uniqueid.
         self._open: dict[str, Offer] = {}
         #: When a number was last asked, by client key; epoch seconds. None: not read
@@ -396,8 +398,10 @@ class Offers:
                 pressed.key,
                 queue.expiry_rules.expires_at(Kind.REQUESTED, now),
                 self._settings().limits.calls_per_number,
+                max(0.0, limit_s),
             )
         )
+        self._beginning.add(uniqueid)
         try:
             key = await adding.addTimeout(max(0.0, limit_s), self._clock.timers)
         except (StoreUnavailable, TimeoutError) as error:
@@ -408,7 +412,10 @@ class Offers:
                 error=error,
                 uniqueid=uniqueid,
             )
+            self._beginning.discard(uniqueid)
             return None
+        is_gone = uniqueid not in self._beginning
+        self._beginning.discard(uniqueid)
         if key is None:
             # The number is blocked, or was called too often.
             return None
@@ -426,6 +433,9 @@ class Offers:
             uniqueid=uniqueid,
             linkedid=linkedid,
         )
+        if is_gone:
+            self.ended(uniqueid, OfferOutcome.HUNG_UP)
+            return None
         return offer
 
     def asked_after_key(self, queue: str, number: str) -> None:
@@ -496,6 +506,7 @@ class Offers:
         """A caller has hung up, perhaps while being asked."""
         self._forget(uniqueid)
         self._lost.pop(uniqueid, None)
+        self._beginning.discard(uniqueid)
         self.ended(uniqueid, OfferOutcome.HUNG_UP)
 
 

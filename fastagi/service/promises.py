@@ -24,8 +24,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from fastagi.domain.numbers import NotCallable
-from fastagi.domain.reason import Code, because
-from fastagi.domain.task import CallbackTask, IllegalMove, NewTask
+from fastagi.domain.reason import Code, Reason, because
+from fastagi.domain.task import CallbackTask, IllegalMove, NewTask, Status
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.runtime.listeners import Listeners
@@ -86,6 +86,9 @@ class Promises:
         #: Called with the uniqueid of a caller, and whether the request stays (True) or
         #: is taken back (False).
         self.request_changed: Listeners[[str, bool]] = Listeners("a request")
+        #: Called with the id of a task that is in an attempt although its client is to
+        #: be called at a time to come, and why.
+        self.too_early: Listeners[[int, Reason]] = Listeners("a chosen time")
 
     async def ask(
         self,
@@ -121,6 +124,9 @@ class Promises:
             await deliver(NotStored(str(error)))
             return
         self.request_changed.call(request.uniqueid, True)
+        if new.slot is not None and recorded.task.status is Status.CALLING:
+            # It waits in line, or an agent's phone rings: that would be too early.
+            self.too_early.call(recorded.task.id, new.why_again or new.why)
         try:
             await deliver(self._requests.stored(request, new, recorded))
         except Exception:
@@ -269,8 +275,14 @@ class Promises:
     async def _take_back(self, new: NewTask, recorded: Recorded) -> None:
         await self._until_taken_back(
             new.linkedid,
-            lambda: self._store.take_back(
-                recorded.task.id, self._clock.now(), recorded.later_id
+            lambda: (
+                self._store.move_back(
+                    recorded.task, recorded.former, self._clock.now(), recorded.later_id
+                )
+                if recorded.former is not None
+                else self._store.take_back(
+                    recorded.task.id, self._clock.now(), recorded.later_id
+                )
             ),
         )
 
@@ -315,4 +327,6 @@ class Promises:
 
 def _can_be_taken_back(recorded: Recorded) -> bool:
     """Whether the request changed anything, that is, did not only repeat a task."""
-    return recorded.created or recorded.later_id is not None
+    return (
+        recorded.created or recorded.later_id is not None or recorded.former is not None
+    )

@@ -113,11 +113,18 @@ def add(
     if entered is not None:
         entered_numbers.note(conn, entered, now)
     if row is not None:
-        task = renew(conn, task_of(row), new, now)
+        former = task_of(row)
+        task = renew(conn, former, new, now)
         later_id = None
         if task.status is Status.CALLING:
             later_id = later.store(conn, task.id, _all_storable(new), now)
-        return Recorded(task, created=False, later_id=later_id)
+        is_moved = task.chosen_at != former.chosen_at or task.queue != former.queue
+        return Recorded(
+            task,
+            created=False,
+            later_id=later_id,
+            former=former if is_moved else None,
+        )
     task = create(conn, new, now)
     write_event(
         conn,
@@ -301,6 +308,47 @@ def take_back(
     if _is_repeated(conn, task_id):
         return None
     return _end_taken_back(conn, task, now)
+
+
+def move_back(
+    conn: sa.Connection,
+    moved: CallbackTask,
+    former: CallbackTask,
+    now: datetime,
+    later_id: int | None = None,
+) -> CallbackTask | None:
+    """Give a task its former time back: its client was not told the new one.
+
+    Args:
+        conn: in a transaction.
+        moved: the task after the request.
+        former: the task before the request.
+        now: the current time.
+        later_id: the id of the request, if it was made while the client was being
+            called.
+
+    Returns:
+        The task; None if it has ended or was moved again since.
+    """
+    if later_id is not None:
+        _take_back_later(conn, moved.id, later_id, now)
+    task = locked(conn, moved.id)
+    if not task.is_open or task.chosen_at != moved.chosen_at:
+        return None
+    return move_task(
+        conn,
+        task,
+        Move.PROGRESS,
+        now,
+        because(Code.REPEAT_TAKEN_BACK, cause=_TAKEN_BACK),
+        queue=former.queue,
+        number=former.number,
+        joined_at=former.joined_at,
+        due_at=former.due_at,
+        expires_at=former.expires_at,
+        chosen_at=former.chosen_at,
+        call_by=former.call_by,
+    )
 
 
 def _end_taken_back(

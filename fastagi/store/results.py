@@ -27,6 +27,8 @@ class Recorded:
     known: bool = False
     #: The id of the request if it was made while the client was being called.
     later_id: int | None = None
+    #: The task before, if the request changed when it is due.
+    former: CallbackTask | None = None
 
 
 @frozen

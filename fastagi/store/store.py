@@ -375,11 +375,19 @@ class TaskStore:
         return await self._run_fenced("expire", lifecycle.expire, now)
 
     async def chosen_times(
-        self, queue: str, since: datetime, until: datetime
+        self,
+        queue: str,
+        since: datetime,
+        until: datetime,
+        within_s: float | None = None,
     ) -> list[datetime]:
-        """Return the chosen times of the open tasks of a queue, in order."""
+        """Return the chosen times of the open tasks of a queue, in order.
+
+        Raises:
+            OutOfTime: ``within_s`` had passed before it was read.
+        """
         return await self._database.run(
-            "chosen times", slots.chosen_times, queue, since, until
+            "chosen times", slots.chosen_times, queue, since, until, within_s=within_s
         )
 
     async def past_call_by(self, now: datetime) -> list[CallbackTask]:
@@ -436,6 +444,18 @@ class TaskStore:
         """
         return await self._run_fenced(
             "take_back", requests.take_back, task_id, now, later_id
+        )
+
+    async def move_back(
+        self,
+        moved: CallbackTask,
+        former: CallbackTask,
+        now: datetime,
+        later_id: int | None = None,
+    ) -> CallbackTask | None:
+        """Give a task its former time back; see :func:`requests.move_back`."""
+        return await self._run_fenced(
+            "take_back", requests.move_back, moved, former, now, later_id
         )
 
     async def take_back_unheard(
@@ -717,6 +737,7 @@ class TaskStore:
         number_key: str,
         expires_at: datetime,
         most_calls: int = 0,
+        within_s: float | None = None,
     ) -> int | None:
         """Store an offer that begins; return its id.
 
@@ -727,12 +748,22 @@ class TaskStore:
             number_key: the client key of its number.
             expires_at: when a request that is made now would expire.
             most_calls: maximum number of calls to one number within a day; 0: no limit.
+            within_s: how long the caller waits for it, in seconds; None: for ever.
 
         Returns:
             None if a request of this number would be refused.
+
+        Raises:
+            OutOfTime: the caller's time was over. Nothing was stored.
         """
         return await self._database.run(
-            "add offer", offers.add, offer, number_key, expires_at, most_calls
+            "add offer",
+            offers.add,
+            offer,
+            number_key,
+            expires_at,
+            most_calls,
+            within_s=within_s,
         )
 
     async def end_offer(

@@ -10,7 +10,13 @@ from fastagi.config.sections import LimitSettings
 from fastagi.domain.reason import Code
 from fastagi.speech.prompts import Phrase
 from tests.emulator.calls import LiveCall
-from tests.system.harness import NUMBER, TALKS_10S, ServiceTestCase, queue_settings
+from tests.system.harness import (
+    NUMBER,
+    TALKS_10S,
+    ServiceTestCase,
+    queue_settings,
+    settings,
+)
 from tests.system.test_hours import HoursTestCase, daily
 
 ACCEPTED = "callback-queue/accepted"
@@ -575,6 +581,48 @@ class TimesTests(ChoicesTestCase, HoursTestCase):
         call = self.chosen(AT_A_TIME, FIRST_TIME)
         self.assertEqual(self.times(), ["2026-11-24 10:00:00"])
         self.assertIn("will-call-time", call.heard[0])
+
+    def test_client_in_line_for_whom_a_time_is_chosen_leaves_the_line(self) -> None:
+        self.go_to("2026-11-24 09:10")
+        self.begin(offering_times(other_number="shown"))
+        self.asterisk.client(OTHER).always(TALKS_10S)
+        self.chosen(CONFIRM, (Phrase.SOON_PRESS, "1"), number=OTHER)
+        for visit in list(self.support.visits):
+            visit.abandon()
+        self.world.run(10)
+        self.assertEqual(self.world.task().status.value, "calling")
+        self.chosen(
+            (Phrase.OTHER_NUMBER_PRESS, "2"),
+            (Phrase.ENTER_NUMBER, f"{OTHER}#"),
+            CONFIRM,
+            AT_A_TIME,
+            ("callback-queue/tomorrow", "2"),
+            FIRST_TIME,
+        )
+        self.assertEqual(self.times(), ["2026-11-25 09:00:00"])
+        self.alice.busy(False)
+        self.world.run(300)
+        self.assertEqual(self.asterisk.client(OTHER).rung, [])
+
+    def test_time_that_the_caller_was_not_told_leaves_the_former_one(self) -> None:
+        process = self.begin(offering_times())
+        self.chosen(AT_A_TIME, FIRST_DAY, FIRST_TIME)
+        process.database.takes_s = lambda name: 3.0 if name == "add" else 0.0
+        call = self.chosen(AT_A_TIME, ("callback-queue/tomorrow", "2"), FIRST_TIME)
+        self.assertEqual((call.heard, call.waiting), ([HOLD_ON], True))
+        self.assertEqual(self.times(), ["2026-11-24 09:30:00"])
+
+    def test_queue_that_leaves_the_settings_meanwhile(self) -> None:
+        queue = queue_settings(choices={"other_number": "shown"})
+        process = self.begin(queue, queue_settings("sales"))
+        call = self.press(
+            (Phrase.OTHER_NUMBER_PRESS, "2"), (Phrase.ENTER_NUMBER, f"{OTHER}#")
+        )
+        self.world.run(2)
+        process.service.settings.replace(settings(queue_settings("sales")))
+        self.world.run(LONG_S)
+        self.assertTrue(call.waiting)
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_database_that_fails_puts_the_caller_back_in_line(self) -> None:
         process = self.begin(offering_times())

@@ -372,6 +372,15 @@ class HowItEndsTests(OffersTestCase):
     def test_caller_who_hangs_up_during_the_questions_has_not_accepted(self) -> None:
         self.assertEqual(self.outcome_after_key(), "hung up")
 
+    def test_hang_up_while_the_offer_is_being_stored(self) -> None:
+        process = self.begin(offering(after="30s"))
+        process.database.takes_s = lambda name: 0.3 if "offer" in name else 0.0
+        call = self.call()
+        self.run_to(30.1)
+        call.hang_up()
+        self.run_to(60)
+        self.assertEqual(self.outcomes(), ["hung up"])
+
     def test_offer_is_refused_if_the_request_is(self) -> None:
         self.begin(offering(after="30s"))
         self.call(answers_offer="1")
