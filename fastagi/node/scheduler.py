@@ -220,10 +220,16 @@ class Scheduler:
             return self._next_change(targets, now)
         capacity = self._capacity(targets, now)
         self._update_clients_first(capacity)
-        # While it is not known what the dialplan can do, tasks of `keep_place` wait.
+        # While it is not known what the dialplan can do, tasks of `keep_place` wait,
+        # and those whose clients may be called first.
         if has_places is False:
             keep_place = frozenset()
-        while spare := self._called_at_once(keep_place) & frozenset().union(
+        unknown = frozenset(
+            name
+            for name, queue in settings.queues.items()
+            if has_places is None and queue.may_call_client_first
+        )
+        while spare := (self._called_at_once(keep_place) - unknown) & frozenset().union(
             *(t.queues for t in targets if capacity.can_take(folded(t.key)))
         ):
             if not self._may_call():
@@ -251,8 +257,10 @@ class Scheduler:
         else:
             # No agent is free. The next change of a queue calls `wake`.
             return self._next_change(targets, now)
+        at_once = self._called_at_once(keep_place) - unknown
+        await self._note_due_besides_held(at_once, _utc(now))
         at = await self._store.next_due(
-            self._called_at_once(keep_place),
+            at_once,
             _utc(now),
             busy_keys=self._busy(),
             call_limits=settings.call_limits,
@@ -520,6 +528,7 @@ class Scheduler:
             begun = await self._begin_attempt(queues, agents, last)
             if begun is None and self._held_until is not None:
                 # A task may be begun when another agent is free.
+                await self._note_due_besides_held(queues, asked_at)
                 return True
             if begun is None:
                 await self._note_nothing_due(target, queues, last, asked_at)
@@ -566,6 +575,27 @@ class Scheduler:
             latest = asked_at.timestamp() + MAX_SLEEP_S
             until = min(at.timestamp(), latest) if at else latest
             self._nothing_due[folded(target.key)] = _NothingDue(last, until)
+
+    async def _note_due_besides_held(
+        self, queues: Collection[str], asked_at: datetime
+    ) -> None:
+        """Find out when the next task is due, if one is held for an agent.
+
+        It is not stored in `_next_due` or `_nothing_due`: the held task is due, and
+        may be begun at any change of the agents.
+        """
+        if self._held_until is None:
+            return
+        at = await self._store.next_due(
+            queues,
+            asked_at,
+            busy_keys=self._busy(),
+            call_limits=self._settings().call_limits,
+            after_now=True,
+        )
+        if at is not None:
+            due_at = at.timestamp()
+            self._held_until = min(due_at, self._held_until or due_at)
 
     # -- what may be called now --------------------------------------------
 

@@ -122,6 +122,19 @@ class LiveFirstTests(PreferredTestCase):
         self.assertEqual(self.rung_at(self.bob), [0, 40])
         self.assert_status("completed")
 
+    def test_other_client_is_called_in_time_while_one_waits_for_the_agent(self) -> None:
+        for fairness in Fairness:
+            with self.subTest(fairness=fairness):
+                self.again()
+                self.begin(preferring({"wait": "5m"}, fairness=fairness.value))
+                self.bob_talks_to_the_client()
+                self.bob.busy()
+                self.add()
+                self.run_to(20)
+                self.world.ask("tasks.add", queue="support", number=OTHER, at="+42s")
+                self.run_to(150)
+                self.assertEqual(self.rung_at(self.alice), [62])
+
     @live_first
     def test_any_agent_is_asked_when_the_time_is_over(self) -> None:
         self.begin(preferring())
