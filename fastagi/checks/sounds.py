@@ -120,6 +120,7 @@ def _prompts(queue: QueueSettings) -> Iterator[tuple[str, str, str]]:
         for phrase in _OFFER:
             yield "offers", phrase, ""
     if queue.may_call_client_first:
+        yield "first", Phrase.NO_AGENT_FREE, ""
         yield "first", Phrase.CALL_AGAIN, ""
     if queue.may_ask_client:
         to_client = {

@@ -497,6 +497,9 @@ def judge(progress: Progress, success_duration_s: float) -> Verdict:
         or (dialstatus in _CAUSE_OVERRIDES and causes.says_moved(progress.reported_sip))
     ):
         disposition = Disposition.FORWARDED
+    elif progress.withdrawn and progress.client_first and dialstatus == "ANSWER":
+        # The client waited for an agent.
+        disposition = Disposition.CANCEL
     elif dialstatus and not (progress.lost and dialstatus == "ANSWER"):
         disposition = _disposition_of_dial(dialstatus, progress)
     elif progress.withdrawn and not (dialled or progress.lost):

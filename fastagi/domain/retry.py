@@ -120,6 +120,26 @@ def decide(
     return _retry(verdict, in_a_row * rules.member_retry_delay, now)
 
 
+def is_called_again(
+    task: CallbackTask, disposition: Disposition, rules: RetryRules, ends_at: datetime
+) -> bool:
+    """Whether a call to the client is certainly followed by another one.
+
+    Args:
+        task: the stored task; its counters do not include this call yet.
+        disposition: the result of the call.
+        rules: the retry rules of the task's queue.
+        ends_at: when the call ends, at the latest.
+    """
+    rule = rules.by_result.get(disposition, ResultRule())
+    limits = [rules.attempts]
+    if rule.attempts is not None:
+        # Perhaps all former calls had this result.
+        limits.append(rule.attempts)
+    delay = rules.retry_delay if rule.delay is None else rule.delay
+    return task.attempts + 1 < min(limits) and ends_at + delay < task.expires_at
+
+
 def too_old(task: CallbackTask) -> Reason:
     """Return why a task expires that is not called at that time."""
     tried: dict[str, Value] = {}

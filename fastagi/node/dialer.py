@@ -55,6 +55,7 @@ from fastagi.domain.names import folded
 from fastagi.domain.policy import First, dial_string
 from fastagi.domain.preferred_agent import PreferredAgent
 from fastagi.domain.reason import Code, Reason, because
+from fastagi.domain.retry import is_called_again
 from fastagi.domain.ring_time import RingTime
 from fastagi.domain.task import CallbackTask, Kind
 from fastagi.errors import CallbackError
@@ -68,14 +69,15 @@ from fastagi.runtime.waiters import Waiters, release
 from fastagi.service.until_stored import until_stored
 from fastagi.speech import agent, client
 from fastagi.speech.channel_language import language_of
-from fastagi.speech.prompts import Words
+from fastagi.speech.prompts import Phrase, Words
 from fastagi.store.errors import NoSuchTask, StaleTask, StoreUnavailable
 from fastagi.store.store import TaskAttempt, TaskStore
 
 #: Time that the Originate allows beyond the member's ring time, in seconds.
 _ORIGINATE_MARGIN_S: Final = 5.0
-#: Maximum time that a client who is dialled first is asked, in seconds.
-_MAX_QUESTION_S: Final = 300.0
+#: Maximum time that AMD() listens, and that the words to a client take, in seconds.
+_MAX_AMD_S: Final = 30.0
+_MAX_WORDS_S: Final = 60.0
 #: Maximum time that a placeholder waits in line, in seconds. The expiry of its task
 #: ends it earlier, unless the service is down.
 _PLACEHOLDER_WAIT_S: Final = 86_400.0
@@ -325,16 +327,21 @@ class Dialer:
         running = self._add(begun, settings)
         running.is_placeholder = position is not None
         running.progress.client_first = client_first and self._dialplan_has_client_key()
-        running.skips = skips
-        running.preferred = begun.preferred
+        # A client who is on the line takes any agent: whoever is free now may be gone
+        # when the key is pressed, and nobody behind the client would be served.
+        if not running.progress.client_first:
+            running.skips = skips
+            running.preferred = begun.preferred
         running.times_put_off = times_put_off(begun.answers)
         self._background.start("originate", self._originate(running, position))
 
     def withdraw(self, number_key: str, why: Reason) -> None:
-        """End an attempt to reach this client, unless client and agent are talking."""
+        """End an attempt to reach this client, unless client and agent are talking, or
+        the client is on the line and waits for an agent.
+        """
         for running in list(self.running.values()):
             if running.task.number_key == number_key:
-                self._withdraw_unless(running, why, _is_talking)
+                self._withdraw_unless(running, why, _is_on_the_line)
 
     def withdraw_task(self, task_id: int, why: Reason) -> None:
         """End the attempt of a task, unless agent and client are talking already."""
@@ -520,12 +527,15 @@ class Dialer:
         progress: Progress,
         *,
         is_placeholder: bool,
+        client_uniqueid: str = "",
     ) -> None:
         """Follow an attempt that is already in progress in Asterisk."""
         running = self._add(begun, settings)
         running.progress = progress
+        running.client_uniqueid = client_uniqueid
         running.is_placeholder = is_placeholder
-        running.preferred = begun.preferred
+        if not progress.client_first:
+            running.preferred = begun.preferred
         if begun.task.cancel_requested:
             # Asterisk may not have received the hangup yet.
             self._withdraw_unless(running, begun.task.why, _is_talking)
@@ -654,8 +664,12 @@ class Dialer:
             exten, context = dialplan.CLIENT_EXTEN, dialplan.LINE_CONTEXT
             # The half that dials the client is made second.
             first, second = second, first
-            timeout_s = settings.caller_ring_time_s + _MAX_QUESTION_S
+            rules = settings.client_key
+            question_s = rules.times * (_MAX_WORDS_S + rules.wait.total_seconds())
+            timeout_s = settings.caller_ring_time_s + _MAX_AMD_S + question_s
             variables[f"_{Variable.FIRST}"] = First.CLIENT.value
+            if self._is_called_again(running, timeout_s):
+                variables[f"_{Variable.AGAIN}"] = Phrase.CALL_AGAIN
         alert = self._alert(running)
         to_client = self._words_to_client(running)
         values = [*variables.items()]
@@ -687,6 +701,22 @@ class Dialer:
             other_channel_id=second,
             variables=variables,
             timeout_s=timeout_s + _ORIGINATE_MARGIN_S,
+        )
+
+    def _is_called_again(self, running: RunningAttempt, asks_for_s: float) -> bool:
+        """Whether a client who is given no agent is certainly called again.
+
+        Args:
+            running: an attempt whose client is dialled first.
+            asks_for_s: maximum time until the client has pressed the key, in seconds.
+        """
+        settings = running.settings
+        longest_s = asks_for_s + settings.member_ring_time_s + _ORIGINATE_MARGIN_S
+        return is_called_again(
+            running.task,
+            Disposition.SHORT,
+            settings.retry_rules,
+            self._clock.now() + timedelta(seconds=longest_s),
         )
 
     def _asks_for_key(self, running: RunningAttempt) -> bool:
@@ -868,6 +898,11 @@ class Dialer:
         if running is None or running.progress.caller_dialled_at is None:
             # Before that, an agent's phone forwards, which is up to the queue.
             return
+        if running.progress.client_first and (
+            running.progress.client_confirmed or running.progress.rung
+        ):
+            # So it is after that, if the client is dialled first.
+            return
         dialler, running.forwarding = running.forwarding, ""
         if isinstance(event, DialEnd):
             if event.forward:
@@ -905,7 +940,9 @@ class Dialer:
 
     def _bridge_enter(self, event: BridgeEnter) -> None:
         running = self._leg_that_talks(event.uniqueid)
-        if running is None or self._is_held(running):
+        if running is None or (
+            self._is_held(running) and not running.progress.client_first
+        ):
             # If the client hangs up while being asked, Dial() enters a bridge for a
             # moment.
             return
@@ -1243,6 +1280,11 @@ def _without_music(options: str) -> str:
 def _is_talking(progress: Progress) -> bool:
     """Whether agent and client were connected."""
     return progress.was_bridged
+
+
+def _is_on_the_line(progress: Progress) -> bool:
+    """Whether the client talks, or has pressed the key and waits for an agent."""
+    return progress.was_bridged or (progress.client_first and progress.client_confirmed)
 
 
 def _never(_progress: Progress) -> bool:

@@ -114,6 +114,9 @@ class Outcome:
         if said in _NOT_CONNECTED:
             more = {"amd_cause": cause} if cause else {}
             progress.not_connected = because(_NOT_CONNECTED[said], **more)
+        if said == ClientSaid.CONFIRMED and not self.answered_at:
+            # Whoever is dialled second talks at once.
+            progress.client_first = True
         progress.caller_reported(
             self.dialstatus,
             self.talk_s,

@@ -9,6 +9,7 @@ open for ever.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
@@ -111,7 +112,8 @@ class Reconciler:
             caller_half = channels.get(begun.attempt.caller_channel_id)
             if caller_half is not None:
                 member_half = channels.get(begun.attempt.member_channel_id)
-                self._follow(begun, known, caller_half, member_half)
+                client = _client_of(begun, listed)
+                self._follow(begun, known, caller_half, member_half, client)
             elif known is not None:
                 if not known.closing:
                     gone.append(begun)
@@ -245,6 +247,7 @@ class Reconciler:
         known: RunningAttempt | None,
         caller_half: CoreShowChannel,
         member_half: CoreShowChannel | None,
+        client_uniqueid: str,
     ) -> None:
         now = self._clock.steady()
         if known is None:
@@ -269,9 +272,14 @@ class Reconciler:
                 and member_half.exten == dialplan.PLACE_EXTEN
             )
             self._dialer.follow(
-                begun, settings, progress, is_placeholder=is_placeholder
+                begun,
+                settings,
+                progress,
+                is_placeholder=is_placeholder,
+                client_uniqueid=client_uniqueid,
             )
         else:
+            known.client_uniqueid = known.client_uniqueid or client_uniqueid
             _update_progress(known.progress, caller_half, member_half, "", now)
 
     async def _settle_by_record(self, begun: TaskAttempt) -> bool:
@@ -325,6 +333,25 @@ class Reconciler:
         self._dialer.settle(begun, self._settings().queue(begun.task.queue), progress)
 
 
+def _client_of(begun: TaskAttempt, listed: Iterable[CoreShowChannel]) -> str:
+    """Return the uniqueid of the channel to a client who is dialled first.
+
+    Of the channels of the call that is the first one besides the two halves: an agent
+    is rung later. Empty if there is none.
+    """
+    halves = (begun.attempt.caller_channel_id, begun.attempt.member_channel_id)
+    others = [
+        channel.uniqueid
+        for channel in listed
+        if channel.linkedid in halves and channel.uniqueid not in halves
+    ]
+    return min(others, key=_by_creation, default="")
+
+
+def _by_creation(uniqueid: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", uniqueid)[-2:])
+
+
 def _update_progress(
     progress: Progress,
     caller_half: CoreShowChannel,
@@ -336,6 +363,9 @@ def _update_progress(
     if progress.client_first:
         if caller_half.application == "Dial":
             progress.caller_dialled(now)
+        if member_half is not None and member_half.application == "Queue":
+            # Only a client who has pressed the key comes that far.
+            progress.client_confirmed = True
         if member_half is not None and member_half.bridge_id:
             progress.member_answers(member, now)
             progress.bridged(now)

@@ -73,6 +73,7 @@ class Phrase(StrEnum):
     WE_CALL_BACK = sound("we-call-back")
     CONNECT_PRESS = sound("connect-press")
     #: No agent answered a client who was dialled first; played by the dialplan.
+    NO_AGENT_FREE = sound("no-agent-free")
     CALL_AGAIN = sound("call-again")
 
     # -- to the agent

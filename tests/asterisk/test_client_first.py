@@ -79,6 +79,21 @@ def test_client_hangs_up_before_an_agent_answers(lab: Lab) -> None:
     assert alice.invites == []
 
 
+def test_client_who_presses_1_again_stays_in_line(lab: Lab) -> None:
+    alice = lab.agent("alice", Answer(ring_ms=2500, steps=(HangUp(after_ms=1500),)))
+    keys = (Press("1", after_ms=800), Press("1", after_ms=1500))
+    client = lab.client(CLIENT, Answer(steps=keys))
+    service = client_first(lab)
+
+    ask(lab, service, headers=[f"X-Language: {LANGUAGE}"])
+    lab.witness.wait_for(event("QueueCallerJoin", Uniqueid=originated(lab)), count=2)
+    client.wait_to_hear(alice)
+    settled(service, "completed")
+
+    assert len(client.invites) == 1
+    assert "callback-queue/already-registered" not in lab.asterisk.log
+
+
 def test_agent_is_called_first_if_too_few_are_free(lab: Lab) -> None:
     alice = lab.agent("alice", Answer())
     client = lab.client(CLIENT, Answer(steps=(HangUp(after_ms=2000),)))

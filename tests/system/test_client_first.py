@@ -8,7 +8,14 @@ from typing import Any
 from fastagi.config.queue_layers import QueueSettings
 from tests.emulator.calls import FORGETS
 from tests.emulator.scenarios import NO_ANSWER, Answers, Refuses
-from tests.system.harness import ALICE, BOB, ServiceTestCase, queue_settings
+from tests.system.harness import (
+    ALICE,
+    BOB,
+    NUMBER,
+    ServiceTestCase,
+    queue_settings,
+    settings,
+)
 
 #: Answers after three seconds and presses the key five seconds later.
 CONFIRMS = Answers(after_s=3, key_after_s=5, hangs_up_after_s=30)
@@ -126,6 +133,92 @@ class ClientFirstTests(ServiceTestCase):
         self.assertEqual(self.rung_at(self.alice), [0])
         self.assert_status("completed")
 
+    def _restart_at(self, t: float, **values: Any) -> None:
+        self.run_to(t)
+        self.world.processes[-1].kill()
+        self.world.run(0.2)
+        self.begin(client_first(**values))
+
+    def test_cancel_leaves_a_talk_that_began_after_a_restart(self) -> None:
+        self.begin(client_first())
+        self.add()
+        self.run_to(5)
+        self.alice.busy()
+        self._restart_at(9)
+        self.run_to(12)
+        self.alice.busy(False)
+        self.run_to(16)
+        self.assertTrue(self.world.ask("tasks.cancel", id=1)["ok"])
+        self.run_to(25)
+        self.assertIsNone(self.client.rung[0].ended_at)
+        self.run_to(80)
+        self.assertEqual(self.dispositions(), ["ANSWERED"])
+
+    def test_cancel_after_a_restart_ends_the_question(self) -> None:
+        self.client.always(Answers(after_s=3, key="", hangs_up_after_s=60))
+        self.begin(client_first())
+        self.add()
+        self._restart_at(4)
+        self.run_to(6)
+        self.assertTrue(self.world.ask("tasks.cancel", id=1)["ok"])
+        self.run_to(7)
+        self.assertIsNotNone(self.client.rung[0].ended_at)
+        self.assertEqual(self.warnings(), [])
+
+    def test_agent_whose_phone_forwards_does_not_end_the_call(self) -> None:
+        self.begin(client_first())
+        self.add()
+        self.run_to(5)
+        self.alice.always(NO_ANSWER)
+        self.run_to(10)
+        leg = f"{self.world.attempts()[0].channel_id}-2"
+        head = (("Uniqueid", leg), ("Linkedid", leg), ("Channel", "Local/x;1"))
+        forward = (("DialStatus", "CANCEL"), ("Forward", "0171@default"))
+        dest = (("DestUniqueid", "x.1"), ("DestLinkedid", leg))
+        self.asterisk.tell("DialEnd", "call", *head, *dest, *forward)
+        again = ("DialString", "0171@default")
+        self.asterisk.tell("DialBegin", "call", *head, *dest, again)
+        self.run_to(14)
+        self.assertIsNone(self.client.rung[0].ended_at)
+        self.run_to(60)
+        self.assertEqual(self.dispositions(), ["SHORT"])
+
+    def test_cancel_while_the_client_waits_for_an_agent(self) -> None:
+        self.begin(client_first())
+        self.add()
+        self.run_to(5)
+        self.alice.busy()
+        self.run_to(12)
+        self.assertTrue(self.world.ask("tasks.cancel", id=1)["ok"])
+        self.run_to(13)
+        self.assertEqual(self.dispositions(), ["CANCEL"])
+        self.assertEqual(self.world.attempts()[0].reason, "cancelled by hand")
+
+    def test_other_call_of_the_client_leaves_the_waiting_client(self) -> None:
+        self.begin(client_first())
+        self.add()
+        self.run_to(5)
+        self.alice.busy()
+        self.run_to(12)
+        other = self.call(NUMBER)
+        self.run_to(14)
+        self.assertIsNone(self.client.rung[0].ended_at)
+        other.hang_up()
+        self.alice.busy(False)
+        self.run_to(80)
+
+    def test_no_agent_while_the_service_is_down(self) -> None:
+        self.begin(client_first())
+        self.add()
+        self.run_to(5)
+        self.alice.busy()
+        self.run_to(12)
+        self.world.processes[-1].kill()
+        self.world.run(70)
+        self.begin(client_first())
+        self.run_to(85)
+        self.assert_status("pending", "who was dialled first")
+
 
 class AutoTests(ServiceTestCase):
     """Two agents, and two of them have to be to spare for the client to be first."""
@@ -212,3 +305,55 @@ class AutoTests(ServiceTestCase):
         self.bob.busy(False)
         self.run_to(80)
         self.assert_status("completed")
+
+
+class PreferredTests(ServiceTestCase):
+    """The agent who talked to the client last, and another one."""
+
+    members = (ALICE, BOB)
+
+    def test_client_on_the_line_takes_any_agent(self) -> None:
+        self.client.always(CONFIRMS)
+        self.asterisk.phone(BOB).always(Answers(after_s=2))
+        self.begin(client_first(preferred_agent={"enabled": True}))
+        self.alice.busy()
+        self.asterisk.call("support", NUMBER, talks_s=5)
+        self.run_to(10)
+        self.alice.busy(False)
+        self.add()
+        self.run_to(12)
+        self.assertIn("only PJSIP/bob is asked", str(self.world.story(1)))
+        variables = str(
+            [
+                action.all("Variable")
+                for _, action in self.asterisk.manager.actions
+                if action.name == "Originate"
+            ]
+        )
+        self.assertNotIn("callback-only", variables)
+        self.assertNotIn("callback-skip", variables)
+        self.run_to(80)
+
+
+class ReloadTests(ServiceTestCase):
+    """Settings that are loaded again while the dialplan is an older one."""
+
+    def test_client_is_not_called_first_before_the_dialplan_is_known(self) -> None:
+        self.asterisk.dialplan_has.remove("DIALPLAN_EXISTS(callback-confirm,s,1)")
+        self.alice.busy()
+        process = self.begin(queue_settings(fairness="live_first"))
+        self.add()
+        self.run_to(5)
+        self.asterisk.manager.answer_after = lambda action: (
+            0.3 if "DIALPLAN_EXISTS" in action.get("Variable") else 0.0
+        )
+        process.service.settings.replace(settings(client_first()))
+        self.alice.busy(False)
+        self.run_to(12)
+        channels = [
+            action.get("Channel")
+            for _, action in self.asterisk.manager.actions
+            if action.name == "Originate"
+        ]
+        self.assertEqual(channels, ["Local/queue@callback-member/n"])
+        self.run_to(60)

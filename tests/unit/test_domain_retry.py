@@ -4,13 +4,20 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import attrs
 import pytest
 
 from fastagi.domain.attempt import Disposition, Verdict
 from fastagi.domain.reason import said
-from fastagi.domain.retry import Decision, ResultRule, RetryRules, decide
+from fastagi.domain.retry import (
+    Decision,
+    ResultRule,
+    RetryRules,
+    decide,
+    is_called_again,
+)
 from fastagi.domain.task import Move, Status, after
 from tests.unit.tasks import NOW, a_task
 
@@ -249,6 +256,32 @@ def test_a_number_that_does_not_exist_is_not_tried_again() -> None:
 
     assert (decision.move, decision.due_at) == (Move.GIVE_UP, None)
     assert decision.reason == "its reason; not tried again"
+
+
+@pytest.mark.parametrize(
+    ("changes", "again"),
+    [
+        ({}, True),
+        ({"attempts": RULES.attempts - 2}, True),
+        ({"attempts": RULES.attempts - 1}, False),
+        # The next call would come too late.
+        ({"expires_at": NOW + RULES.retry_delay}, False),
+        ({"expires_at": NOW + RULES.retry_delay + timedelta(seconds=1)}, True),
+    ],
+)
+def test_whether_a_client_is_certainly_called_again(
+    changes: dict[str, Any], again: bool
+) -> None:
+    task = attrs.evolve(TASK, expires_at=NOW + timedelta(days=1))
+    task = attrs.evolve(task, **changes)
+    assert is_called_again(task, Disposition.SHORT, RULES, NOW) is again
+
+
+def test_client_may_not_be_called_again_after_the_last_call_with_this_result() -> None:
+    rules = attrs.evolve(RULES, by_result={Disposition.SHORT: ResultRule(attempts=1)})
+    task = attrs.evolve(TASK, expires_at=NOW + timedelta(days=1))
+    assert not is_called_again(task, Disposition.SHORT, rules, NOW)
+    assert is_called_again(task, Disposition.BUSY, rules, NOW)
 
 
 def test_the_attempts_bound_all_results_together() -> None:
