@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.asterisk.callback import QUICK, joins, pause
+from tests.asterisk.callback import QUICK, change_queue, joins, pause
 from tests.lab.asterisk import REPOSITORY
 from tests.lab.lab import Lab
 from tests.lab.phones import Caller
@@ -226,6 +226,32 @@ def test_line_without_callback_enter_keeps_its_limits_where_there_are_cdrs(
     finally:
         path.write_text(given)
         lab.asterisk.cli("module reload cdr")
+
+
+def test_key_of_an_included_context_keeps_the_options_of_the_queue_line(
+    lab: Lab,
+) -> None:
+    _install(
+        lab,
+        " same => n,Queue(support,tc,,,30)\n",
+        "[support-keys]\ninclude => callback-request\ninclude => callback-key\n",
+    )
+    change_queue(lab, "support", context="support-keys")
+    pause(lab, "support")
+    caller, joined = _calls(lab)
+    # The key 1 is that of callback-request, and no pattern of callback-key takes it.
+    for count, key in enumerate("21*", 2):
+        caller.press(key)
+        joins(lab, _NUMBER, count)
+        last = _queue_lines(lab, joined)[-1]
+        assert (last["Context"], last["Application"]) == ("callback-return", "Queue")
+        assert re.match("support,tc,,,30,.*,1$", last["AppData"])
+    lab.witness.fence()
+    assert [
+        one["AppData"]
+        for one in lab.witness.events("Newexten", Uniqueid=joined["Uniqueid"])
+        if one["AppData"].startswith("CALLBACK_PRESSED=")
+    ] == [f"CALLBACK_PRESSED={key}" for key in "21*"]
 
 
 def test_number_in_an_address_does_not_become_another_number(lab: Lab) -> None:
