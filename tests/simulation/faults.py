@@ -572,8 +572,8 @@ def _no_calls_per_minute() -> Iterator[None]:
     first_seed=PLACES_FROM + 12,
 )
 def _waiting_not_counted() -> Iterator[None]:
-    nobody = limits._ALL.not_dialled_yet.where(sa.false())
-    calls_of_all = attrs.evolve(limits._ALL, not_dialled_yet=nobody)
+    with mock.patch.object(limits, "_NOT_DIALLED_YET", sa.false()):
+        calls_of_all = limits._query()
     with mock.patch.object(limits, "_ALL", calls_of_all):
         yield
 
@@ -585,7 +585,7 @@ def _waiting_not_counted() -> Iterator[None]:
 )
 def _new_task_new_count() -> Iterator[None]:
     task = schema.task.c
-    of_task = limits._ALL.of(
+    of_task = limits._query(
         task.number_key == sa.bindparam("number_key"), task.ended_at.is_(None)
     )
     with mock.patch.object(limits, "_OF_NUMBER", of_task):
