@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -80,12 +81,13 @@ class AgiScripts:
         queue_monitor: QueueMonitor,
         offers: Offers,
         settings: Callable[[], Settings],
-        task_of: Callable[[str], Coroutine[Any, Any, CallbackTask | None]],
+        task_of: Callable[[str, float], Coroutine[Any, Any, CallbackTask | None]],
         placeholder_of: Callable[[int], str],
         clock: Clock,
     ) -> None:
         self._promises = promises
-        #: Returns the open task of a client, by the number key.
+        #: Returns the open task of a client, by the number key, within a time in
+        #: seconds.
         self._task_of = task_of
         #: Returns the uniqueid of the channel that waits in line for a task; or "".
         self._placeholder_of = placeholder_of
@@ -108,7 +110,7 @@ class AgiScripts:
             return
 
         async def deliver(answer: Answer) -> None:
-            await tell(agi, *self._answered(asked, answer))
+            await self._tell_answer(agi, asked, answer)
 
         await self._promises.ask(asked, _STORE_LIMIT_S - agi.unread_s, deliver)
 
@@ -116,7 +118,7 @@ class AgiScripts:
         """Ask the caller, then store the request and set the answer."""
         asked = self._asked(agi.request)
         status = await self._choices.ask(
-            agi, asked, _pressed(agi.request), self._answered
+            agi, asked, _pressed(agi.request), partial(self._tell_answer, agi)
         )
         self._offers.ended(
             asked.uniqueid,
@@ -141,22 +143,23 @@ class AgiScripts:
             linkedid=_linkedid(request),
         )
 
-    def _answered(
-        self, request: CallbackRequest, answer: Answer
-    ) -> tuple[dialplan.Answer, str]:
-        """Note the answer to a request; return it for the dialplan, and the prompt."""
+    async def _tell_answer(
+        self, agi: AgiSession, request: CallbackRequest, answer: Answer
+    ) -> None:
+        """Tell the dialplan the answer to a request, and the prompt."""
         is_stored = isinstance(answer, Accepted | Repeated | Known)
-        self._offers.ended(
-            request.uniqueid,
-            OfferOutcome.ACCEPTED if is_stored else OfferOutcome.REFUSED,
-        )
         queue = self._settings().queues.get(request.queue)
         status, prompt = _dialplan_answer(answer, queue)
         if queue is not None and is_stored and request.slot is not None:
             now = self._clock.now()
             words = _at_a_time(request.slot, now, queue.zone, request.language)
             prompt = "&".join(words)
-        return status, prompt
+        await tell(agi, status, prompt)
+        # Not before: a request whose answer is lost is taken back.
+        self._offers.ended(
+            request.uniqueid,
+            OfferOutcome.ACCEPTED if is_stored else OfferOutcome.REFUSED,
+        )
 
     async def position(self, agi: AgiSession) -> None:
         """Set the position at which a caller who goes back in line belongs."""
@@ -179,7 +182,7 @@ class AgiScripts:
         limit_s = _STORE_LIMIT_S - agi.unread_s
         if not key or is_withheld(request.callingpres) or limit_s <= 0:
             return
-        asking = Deferred.fromCoroutine(self._task_of(key))
+        asking = Deferred.fromCoroutine(self._task_of(key, limit_s))
         try:
             task = await asking.addTimeout(limit_s, self._clock.timers)
         except (StoreUnavailable, TimeoutError) as error:

@@ -53,7 +53,7 @@ SESSION_S: Final = 260.0
 _STORE_LIMIT_S: Final = 2.0
 _ONE_DAY: Final = timedelta(days=1)
 #: How often a caller may enter a number.
-_MOST_ENTRIES: Final = 3
+_MAX_ENTRIES: Final = 3
 #: What a caller hears who entered a number that is not called.
 _REFUSALS: Final = {
     Code.NO_NUMBER: Phrase.NO_NUMBER,
@@ -70,8 +70,8 @@ _NOT_SHOWN: Final = frozenset({Code.NO_NUMBER, Code.NUMBER_WITHHELD})
 _FINAL: Final = frozenset({Code.CLOSED_TOO_LONG, Code.ENTERED_TOO_OFTEN})
 
 
-#: Returns the status and the prompt for the answer to a request.
-_InWords: TypeAlias = Callable[[CallbackRequest, Answer], tuple[dialplan.Answer, str]]
+#: Tells the dialplan the answer to a request.
+_TellAnswer: TypeAlias = Callable[[CallbackRequest, Answer], Awaitable[None]]
 
 
 @frozen
@@ -147,7 +147,7 @@ class CallerChoices:
         agi: AgiSession,
         request: CallbackRequest,
         pressed: str,
-        answer: _InWords,
+        tell_answer: _TellAnswer,
     ) -> dialplan.Answer | None:
         """Ask the caller, store the request, and tell the dialplan what to do.
 
@@ -155,8 +155,8 @@ class CallerChoices:
             agi: the session.
             request: the request with the number that the network shows.
             pressed: the key that the caller pressed in the queue; "" if not known.
-            answer: returns the status and the prompt for the answer to a request; not
-                called if the caller goes back without one.
+            tell_answer: tells the dialplan the answer to a request; not called if the
+                caller goes back without one.
 
         Returns:
             The status without an answer; None after one.
@@ -175,7 +175,7 @@ class CallerChoices:
             queue=queue,
             wants=_meaning(queue.choices, pressed, may_be_soon),
             judge=self._judged,
-            store=partial(self._store, agi, answer),
+            store=partial(self._store, tell_answer),
             may_be_soon=may_be_soon,
             now=self._clock.now,
             free_slots=partial(self._free_slots, queue),
@@ -228,8 +228,7 @@ class CallerChoices:
 
     async def _store(
         self,
-        agi: AgiSession,
-        answer: _InWords,
+        tell_answer: _TellAnswer,
         request: CallbackRequest,
         may_enter: bool,
     ) -> Reason | None:
@@ -249,7 +248,7 @@ class CallerChoices:
             ):
                 again.append(refused)
                 return
-            await tell(agi, *answer(request, given))
+            await tell_answer(request, given)
 
         await self._promises.ask(request, _STORE_LIMIT_S, deliver)
         return again[0] if again else None
@@ -283,7 +282,7 @@ class _Conversation:
             _GoesBack: the dialplan was told nothing.
         """
         may_enter = _may_enter(self.queue, request)
-        entries = _MOST_ENTRIES if may_enter else 0
+        entries = _MAX_ENTRIES if may_enter else 0
         chosen = self.judge(request)
         while True:
             if chosen.refused is None and await self._agrees(

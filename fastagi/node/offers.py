@@ -466,6 +466,11 @@ class Offers:
         if uniqueid in self._open:
             self._queue_monitor.queues.not_asked(uniqueid)
 
+    def request_changed(self, uniqueid: str, stays: bool) -> None:
+        """A request of a caller was stored, or is taken back."""
+        if not stays:
+            self.ended(uniqueid, OfferOutcome.REFUSED)
+
     def ended(self, uniqueid: str, outcome: OfferOutcome) -> None:
         """Store the outcome of the caller's offer, if there is one."""
         offer = self._open.pop(uniqueid, None)

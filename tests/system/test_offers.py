@@ -381,6 +381,14 @@ class HowItEndsTests(OffersTestCase):
         self.run_to(60)
         self.assertEqual(self.outcomes(), ["hung up"])
 
+    def test_offer_is_not_accepted_if_the_answer_is_lost(self) -> None:
+        process = self.begin(offering(after="30s"))
+        self.call(answers_offer="1")
+        process.at("after COMMIT of add", lambda: self.asterisk.agi_runs[-1].cut())
+        self.run_to(60)
+        self.assertEqual(self.world.task().status.value, "cancelled")
+        self.assertEqual(self.outcomes(), ["refused"])
+
     def test_offer_is_refused_if_the_request_is(self) -> None:
         self.begin(offering(after="30s"))
         self.call(answers_offer="1")
