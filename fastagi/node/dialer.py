@@ -204,6 +204,7 @@ class Dialer:
         hold: Hold,
         dialplan_has_agent_keys: Callable[[], bool],
         dialplan_has_client_key: Callable[[], bool],
+        dialplan_has_client_first: Callable[[], bool],
     ) -> None:
         self.running: dict[str, RunningAttempt] = {}
         self._manager = manager
@@ -215,6 +216,8 @@ class Dialer:
         self._dialplan_has_agent_keys = dialplan_has_agent_keys
         #: The same for a key of the client, and for answering machines.
         self._dialplan_has_client_key = dialplan_has_client_key
+        #: Whether it can call clients first.
+        self._dialplan_has_client_first = dialplan_has_client_first
         #: Channel ids of ended attempts whose outcome AstDB still has to delete.
         self._kept_in_astdb: deque[str] = deque(maxlen=1000)
         #: Verdicts on the latest attempts, by channel id.
@@ -326,7 +329,9 @@ class Dialer:
         """
         running = self._add(begun, settings)
         running.is_placeholder = position is not None
-        running.progress.client_first = client_first and self._dialplan_has_client_key()
+        running.progress.client_first = (
+            client_first and self._dialplan_has_client_first()
+        )
         # A client who is on the line takes any agent: whoever is free now may be gone
         # when the key is pressed, and nobody behind the client would be served.
         if not running.progress.client_first:
@@ -336,8 +341,9 @@ class Dialer:
         self._background.start("originate", self._originate(running, position))
 
     def withdraw(self, number_key: str, why: Reason) -> None:
-        """End an attempt to reach this client, unless client and agent are talking, or
-        the client is on the line and waits for an agent.
+        """End an attempt to reach this client, unless the client is on the line.
+
+        That is, talks with an agent, or waits for one after pressing the key.
         """
         for running in list(self.running.values()):
             if running.task.number_key == number_key:

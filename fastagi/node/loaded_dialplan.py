@@ -24,6 +24,9 @@ _HAS_PLACES: Final = (
 _HAS_AGENT_KEYS: Final = f"DIALPLAN_EXISTS({dialplan.AGENT_CONTEXT},s,1)"
 _HAS_ONLY: Final = f"DIALPLAN_EXISTS({dialplan.ONLY_CONTEXT},s,1)"
 _HAS_CLIENT_KEY: Final = f"DIALPLAN_EXISTS({dialplan.CONFIRM_CONTEXT},s,1)"
+_HAS_CLIENT_FIRST: Final = (
+    f"DIALPLAN_EXISTS({dialplan.MEMBER_CONTEXT},{dialplan.CLIENT_EXTEN},1)"
+)
 _HAS_OFFERS: Final = f"DIALPLAN_EXISTS({dialplan.OFFER_CONTEXT},s,1)"
 
 
@@ -48,6 +51,9 @@ class LoadedDialplan:
         self.has_only = False
         #: The same for a key of the client, and for answering machines.
         self.has_client_key = True
+        #: Whether it can call clients first, and whether that is needed. No, until
+        #: Asterisk says yes: an older dialplan has no extension for it.
+        self.has_client_first = False
 
     async def learn(self) -> None:
         """Ask for the abilities that any queue needs; no answer changes nothing."""
@@ -84,14 +90,23 @@ class LoadedDialplan:
                 " says",
                 "ask agents for a key",
             )
-        if any(queue.may_hold_client for queue in queues):
+        if any(queue.client_key.enabled or queue.amd for queue in queues):
             self.has_client_key = await self._has(
                 _HAS_CLIENT_KEY,
                 self.has_client_key,
-                "agents are called first and clients are connected at once, whatever"
-                " 'first', 'client_key' and 'amd' say",
+                "clients are connected at once, whatever 'client_key' and 'amd' say",
                 "ask clients for a key, or recognise answering machines",
             )
+        self.has_client_first = any(
+            queue.may_call_client_first for queue in queues
+        ) and (
+            await self._has(
+                _HAS_CLIENT_FIRST,
+                self.has_client_first,
+                "agents are called first, whatever 'first' says",
+                "call clients first",
+            )
+        )
 
     async def _has(self, what: str, before: bool, instead: str, ability: str) -> bool:
         """Ask Asterisk for an ability of its dialplan.

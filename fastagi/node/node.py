@@ -132,6 +132,7 @@ class Node:
             hold=self.hold,
             dialplan_has_agent_keys=lambda: self.dialplan.has_agent_keys,
             dialplan_has_client_key=lambda: self.dialplan.has_client_key,
+            dialplan_has_client_first=lambda: self.dialplan.has_client_first,
         )
         self.queue_log_sink = QueueLogSink(
             manager=self.manager,
@@ -298,6 +299,7 @@ class Node:
         yield self._then(monitor.caller_joined, self.offers.caller_joined)
         yield self._then(monitor.channel_gone, self.offers.channel_gone)
         yield self._then(self.promises.request_changed, tracker.calls.requested)
+        yield self._then(self.promises.request_changed, self.offers.request_changed)
         yield self._then(
             self.promises.request_changed, self.expected_waits.request_changed
         )

@@ -90,6 +90,7 @@ class FakeAsterisk:
             "DIALPLAN_EXISTS(callback-agent,s,1)",
             "DIALPLAN_EXISTS(callback-only,s,1)",
             "DIALPLAN_EXISTS(callback-confirm,s,1)",
+            "DIALPLAN_EXISTS(callback-member,client,1)",
         }
         #: Whether callback-queue.conf lets the service ask the caller (version 7).
         self.can_choose = True

@@ -125,7 +125,7 @@ class ClientFirstTests(ServiceTestCase):
                 self.again()
 
     def test_older_dialplan_calls_the_agent_first(self) -> None:
-        self.asterisk.dialplan_has.remove("DIALPLAN_EXISTS(callback-confirm,s,1)")
+        self.asterisk.dialplan_has.remove("DIALPLAN_EXISTS(callback-member,client,1)")
         self.begin(client_first())
         self.add()
         self.run_to(60)
@@ -339,7 +339,7 @@ class ReloadTests(ServiceTestCase):
     """Settings that are loaded again while the dialplan is an older one."""
 
     def test_client_is_not_called_first_before_the_dialplan_is_known(self) -> None:
-        self.asterisk.dialplan_has.remove("DIALPLAN_EXISTS(callback-confirm,s,1)")
+        self.asterisk.dialplan_has.remove("DIALPLAN_EXISTS(callback-member,client,1)")
         self.alice.busy()
         process = self.begin(queue_settings(fairness="live_first"))
         self.add()
