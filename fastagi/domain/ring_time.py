@@ -9,7 +9,7 @@ from attrs import define
 
 #: Minimum time that a ring counts, in seconds. A phone may refuse a call at once, and
 #: ``Queue()`` rings it again after ``retry`` of queues.conf, which is 5 by default.
-_LEAST_S: Final = 5.0
+_MIN_RING_S: Final = 5.0
 #: Difference of two times that does not count, in seconds.
 _INEXACT_S: Final = 0.001
 
@@ -25,8 +25,8 @@ class RingTime:
     _before_s: float = 0.0
     #: When the last ring began; None if there was none.
     _began_at: float | None = None
-    #: Until when it counts at least.
-    _least_until: float = 0.0
+    #: Until when it counts even if it has ended.
+    _counts_until: float = 0.0
     #: When it ended; None while a phone rings.
     _ended_at: float | None = None
 
@@ -39,7 +39,7 @@ class RingTime:
             return
         self._before_s = self.total_s(at)
         self._began_at, self._ended_at = at, None
-        self._least_until = at + _LEAST_S
+        self._counts_until = at + _MIN_RING_S
 
     def total_s(self, now: float) -> float:
         """Return how long phones have rung until now, in seconds."""
@@ -47,7 +47,7 @@ class RingTime:
             return 0.0
         until = now
         if self._ended_at is not None:
-            until = min(now, max(self._ended_at, self._least_until))
+            until = min(now, max(self._ended_at, self._counts_until))
         return self._before_s + until - self._began_at
 
     def left_s(self, limit_s: float, now: float) -> float | None:
@@ -58,7 +58,9 @@ class RingTime:
         left_s = limit_s - self.total_s(now)
         if left_s < _INEXACT_S:
             return 0.0
-        counts = self._rings or (self._began_at is not None and now < self._least_until)
+        counts = self._rings or (
+            self._began_at is not None and now < self._counts_until
+        )
         return left_s if counts else None
 
     @property

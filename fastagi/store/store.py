@@ -587,20 +587,39 @@ class TaskStore:
         number_key: str | None = None,
         limit: int = 100,
         before_id: int | None = None,
+        within_s: float | None = None,
     ) -> list[CallbackTask]:
         """Return at most ``limit`` tasks, the newest first.
 
         With ``before_id``, only tasks older than that one; None for the other arguments
         means any.
+
+        Raises:
+            OutOfTime: ``within_s`` had passed before they were read.
         """
         chosen = None if statuses is None else tuple(statuses)
         return await self._database.run(
-            "listing", queries.listing, chosen, queue, number_key, limit, before_id
+            "listing",
+            queries.listing,
+            chosen,
+            queue,
+            number_key,
+            limit,
+            before_id,
+            within_s=within_s,
         )
 
-    async def open_task(self, number_key: str) -> CallbackTask | None:
-        """Return the open task of a client, or None."""
-        found = await self.listing(sorted(OPEN), number_key=number_key, limit=1)
+    async def open_task(
+        self, number_key: str, within_s: float | None = None
+    ) -> CallbackTask | None:
+        """Return the open task of a client, or None.
+
+        Raises:
+            OutOfTime: ``within_s`` had passed before it was read.
+        """
+        found = await self.listing(
+            sorted(OPEN), number_key=number_key, limit=1, within_s=within_s
+        )
         return found[0] if found else None
 
     async def history(self, task_id: int) -> list[TaskEvent]:
