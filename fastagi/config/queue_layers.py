@@ -493,11 +493,6 @@ class QueueLayer(Section):
         return self.handling_time.total_seconds()
 
     @property
-    def may_hold_client(self) -> bool:
-        """Whether something may come between the client's answer and the talk."""
-        return self.may_ask_client or self.amd
-
-    @property
     def may_call_client_first(self) -> bool:
         """Whether clients may be dialled before an agent is rung."""
         return self.first is not First.AGENT

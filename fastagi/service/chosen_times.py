@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Notes when a chosen time is missed, and why.
 
-A chosen time is kept if the client is dialled within ``chosen_time.slack`` after it.
-Otherwise the task goes on waiting as the first in line, its history gets an event with
-the reason, and the log a warning.
+A chosen time is kept if the client is dialled within ``chosen_time.slack`` after it, or
+before the end of the slot that a caller chose. Otherwise the task goes on waiting as
+the first in line, its history gets an event with the reason, and the log a warning.
 """
 
 from __future__ import annotations
