@@ -22,6 +22,8 @@ from fastagi import checks
 from fastagi.ami.events import READ_CLASSES
 from fastagi.checks.finding import Finding
 from fastagi.checks.manager import WRITE_CLASSES
+from fastagi.checks.modules import need_modules
+from fastagi.config.load import load_settings
 from tests.lab.config import Queue
 from tests.lab.lab import Lab
 
@@ -118,6 +120,8 @@ class Installation:
         areas = list(dict.fromkeys(one.area for one in found))
         if "modules" in areas:
             # Only some settings need modules of their own.
+            assert need_modules(load_settings(self.service.config))
+            assert areas[areas.index("modules") - 1] == "queues"
             areas.remove("modules")
         assert areas == list(_AREAS) or (areas == ["settings"] and found[0].is_fault)
         code = 1 if any(one.is_fault for one in found) else 0

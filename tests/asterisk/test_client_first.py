@@ -13,6 +13,7 @@ from tests.asterisk.callback import (
     QUICK,
     ask,
     change_queue,
+    joins,
     pause,
     settled,
     story,
@@ -20,9 +21,17 @@ from tests.asterisk.callback import (
 )
 from tests.lab.lab import Lab
 from tests.lab.phones import request
-from tests.lab.scenarios import Answer, HangUp, Press
+from tests.lab.scenarios import Answer, HangUp, NoAnswer, Press
 from tests.lab.service import Service, merged, says
 from tests.lab.witness import event
+
+#: The extension of callers who go before others.
+_URGENT = """
+[inbound](+)
+exten => urgent,1,Answer()
+ same => n,Set(QUEUE_PRIO=5)
+ same => n,Queue(support)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -75,8 +84,53 @@ def test_client_hangs_up_before_an_agent_answers(lab: Lab) -> None:
     )
     client.wait_for(request("BYE", sent=True))
     service.wait_for(says("hung up before an agent answered"))
-    unpause(lab, "support")
+    assert story(service)["attempts"][0]["disposition"] == "SHORT"
     assert alice.invites == []
+
+
+def test_client_waits_before_live_callers(lab: Lab) -> None:
+    lab.asterisk.set_dialplan(extra=_URGENT)
+    lab.agent("alice", Answer(steps=(HangUp(after_ms=1500),)))
+    lab.client(CLIENT, Answer(steps=(Press("1", after_ms=4000),)))
+    service = client_first(lab)
+    ask(lab, service, headers=[f"X-Language: {LANGUAGE}"])
+    said(lab, "connect-press")
+    pause(lab, "support")
+    lab.caller("urgent", number="4930888888")
+    joins(lab, "4930888888", 1)
+    mine = originated(lab)
+    joined = lab.witness.wait_for(event("QueueCallerJoin", Uniqueid=mine))
+    assert joined["Position"] == "1"
+    unpause(lab, "support")
+    assert lab.witness.wait_for(event("AgentConnect"))["Uniqueid"] == mine
+
+
+def test_client_who_is_given_no_agent_hears_so(lab: Lab) -> None:
+    lab.agent("alice", NoAnswer())
+    client = lab.client(CLIENT, Answer(steps=(Press("1", after_ms=800),)))
+    service = client_first(lab, member_ring_time="5s")
+    ask(lab, service, headers=[f"X-Language: {LANGUAGE}"])
+    said(lab, "no-agent-free")
+    said(lab, "call-again")
+    client.wait_for(request("BYE"))
+    service.wait_for(says("or no agent answered in time"))
+
+
+def test_client_who_is_transferred_waits_like_any_caller(lab: Lab) -> None:
+    alice = lab.agent("alice", Answer())
+    client = lab.client(CLIENT, Answer(steps=(Press("1", after_ms=800),)))
+    service = client_first(lab)
+    pause(lab, "sales")
+    lab.caller("sales", number="4930888888")
+    joins(lab, "4930888888", 1)
+    ask(lab, service, headers=[f"X-Language: {LANGUAGE}"])
+    alice.wait_to_hear(client)
+    talking = lab.witness.wait_for(event("AgentConnect"))["DestChannel"]
+    where = {"Channel": talking, "Context": "inbound", "Exten": "sales"}
+    lab.witness.action("BlindTransfer", **where)
+    mine = originated(lab)
+    joined = lab.witness.wait_for(event("QueueCallerJoin", Queue="sales"), count=2)
+    assert (joined["Uniqueid"], joined["Position"]) == (mine, "2")
 
 
 def test_client_who_presses_1_again_stays_in_line(lab: Lab) -> None:

@@ -72,6 +72,10 @@ _USAGE = (
 _Words = tuple[str, ...]
 
 
+#: In place of a prompt: the keys are pressed when nothing is played any more.
+SILENCE = ""
+
+
 class AsteriskAgi:
     """One channel in ``AGI(agi://HOST/SCRIPT,ARGS)``."""
 
@@ -285,6 +289,9 @@ class AsteriskAgi:
         return f"200 result={self._press(rest[1])}\n".encode()
 
     def _wait_for_digit(self, rest: _Words) -> bytes:
+        if int(rest[0]) >= 1000 and self.answers and self.answers[0][0] == SILENCE:
+            self.given.append(self.answers.pop(0))
+            self.pressed += self.given[-1][1]
         return f"200 result={self._press('0123456789*#')}\n".encode()
 
     def _get_data(self, rest: _Words) -> bytes:

@@ -298,6 +298,8 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="a part of the name of a case")
     options = parser.parse_args(None if arguments is None else list(arguments))
+    if not any(options.only in case.name for case in _cases()):
+        parser.error(f"no case has {options.only!r} in its name")
     faults = 0
     for major in (22, 16):
         asterisk = Asterisk(major, queues=DEFAULT_QUEUES)

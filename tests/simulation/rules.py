@@ -168,8 +168,7 @@ class Rules:
     _back: dict[int, float] = attrs.field(factory=dict)
     #: Numbers that are blocked, with the last attempt of before.
     _blocked: dict[str, int] = attrs.field(factory=dict)
-    #: Whether nothing was between the service and Asterisk at the last step, and the
-    #: first step since when that is so.
+    #: Whether the link to Asterisk was undisturbed at the last step, and since when.
     _was_calm: bool = False
     _connected_at: float = 0.0
     #: Tasks that wait, by id, and since when their turn has been near.

@@ -13,7 +13,7 @@ from fastagi.agi.errors import AgiCommandFailed
 from fastagi.agi.server import FastAgiServer, LongScript, Script
 from fastagi.agi.session import AgiSession
 from fastagi.dialogue.dialogue import Dialogue, DialogueTimedOut, Option, Patience
-from tests.emulator.agi_client import AsteriskAgi, MemoryCall, MemoryEndpoint
+from tests.emulator.agi_client import SILENCE, AsteriskAgi, MemoryCall, MemoryEndpoint
 
 LIMIT_S = 200.0
 USUAL = Patience()
@@ -156,9 +156,13 @@ class TestChoosing(DialogueTestCase):
         self.assertEqual(self.picked(("nine", "9")), "9")
 
     def test_key_without_a_meaning_is_told_at_the_end(self) -> None:
+        self.assertEqual(self.picked((SILENCE, "7"), ("ten", "2")), "2")
+        once = ["nine", "press-1", "ten", "press-2", "back", "wrong"]
+        self.assertEqual(self.asterisk.played, [*once, "nine", "press-1", "ten"])
+
+    def test_key_without_a_meaning_during_the_words_is_lost(self) -> None:
         self.assertEqual(self.picked(("back", "7"), ("ten", "2")), "2")
-        # A key is read at the end of a sound file, and one without a meaning is lost.
-        self.assertNotIn("wrong", self.asterisk.played[:2])
+        self.assertNotIn("wrong", self.asterisk.played)
 
 
 class TestEntering(DialogueTestCase):
