@@ -33,7 +33,7 @@ _ROOT = Path(__file__).parents[2]
 #: The first seed and the number of seeds of each kind of run.
 _PLAYED = (
     (0, 1000),
-    (PLACES_FROM, 160),
+    (PLACES_FROM, 200),
     (LINES_FROM, 40),
     (KEYS_FROM, 100),
     (TIMES_FROM, 100),
@@ -41,8 +41,8 @@ _PLAYED = (
     (OFFERS_FROM, 60),
     (MACHINES_FROM, 60),
     (PREFERRED_FROM, 40),
-    (SLOTS_FROM, 30),
-    (CLIENT_FIRST_FROM, 60),
+    (SLOTS_FROM, 140),
+    (CLIENT_FIRST_FROM, 100),
     (AUTO_FROM, 60),
 )
 
