@@ -101,6 +101,12 @@ class ServiceTestCase(SynchronousTestCase):
         """Start the service with the settings of these queues."""
         return self.world.begin(settings(*queues, **sections), kill_at=kill_at)
 
+    def restart(self, *queues: QueueSettings, down_s: float = 1) -> ServiceProcess:
+        """Kill the service, and start it again after a while."""
+        self.world.processes[-1].kill()
+        self.world.run(down_s)
+        return self.begin(*queues)
+
     def add(self, number: str = NUMBER, queue: str = "support") -> None:
         """Add a task as an operator would; this takes no time."""
         answer = self.world.ask("tasks.add", queue=queue, number=number)
@@ -174,6 +180,13 @@ class ServiceTestCase(SynchronousTestCase):
         """Return the dispositions of a task's attempts."""
         return [
             attempt.disposition.value if attempt.disposition else "under way"
+            for attempt in self.world.attempts(task_id)
+        ]
+
+    def reasons(self, task_id: int = 1) -> list[str]:
+        """Return the codes of the reasons of a task's attempts; empty: under way."""
+        return [
+            attempt.why.code.value if attempt.why else ""
             for attempt in self.world.attempts(task_id)
         ]
 

@@ -39,10 +39,6 @@ class KeysTestCase(ServiceTestCase):
         self.client.always(TALKS_10S)
         self.asterisk.client(OTHER).always(TALKS_10S)
 
-    def reasons(self) -> list[str]:
-        """Return the reason codes of the attempts, in order."""
-        return [attempt.why.code.value for attempt in self.world.attempts()]
-
 
 class OneAgentTests(KeysTestCase):
     """What each key does."""
@@ -136,9 +132,7 @@ class OneAgentTests(KeysTestCase):
         self.begin(with_keys({"cannot_pause": "5m"}))
         self.add()
         self.run_to(10)
-        self.world.processes[-1].kill()
-        self.world.run(1)
-        self.begin(with_keys({"cannot_pause": "5m"}))
+        self.restart(with_keys({"cannot_pause": "5m"}))
         self.run_to(290)
         self.assertEqual(self.rung_at(self.alice), [0])
         self.run_to(330)

@@ -115,9 +115,7 @@ class ClientFirstTests(ServiceTestCase):
                 self.begin(client_first(retry_delay="10m"))
                 self.add()
                 self.run_to(at)
-                self.world.processes[-1].kill()
-                self.world.run(1)
-                self.begin(client_first(retry_delay="10m"))
+                self.restart(client_first(retry_delay="10m"))
                 self.run_to(80)
                 self.assert_status("completed")
                 self.assertEqual(len(self.client.rung), 1)
@@ -133,11 +131,9 @@ class ClientFirstTests(ServiceTestCase):
         self.assertEqual(self.rung_at(self.alice), [0])
         self.assert_status("completed")
 
-    def _restart_at(self, t: float, **values: Any) -> None:
+    def _restart_at(self, t: float) -> None:
         self.run_to(t)
-        self.world.processes[-1].kill()
-        self.world.run(0.2)
-        self.begin(client_first(**values))
+        self.restart(client_first(), down_s=0.2)
 
     def test_cancel_leaves_a_talk_that_began_after_a_restart(self) -> None:
         self.begin(client_first())
@@ -206,6 +202,7 @@ class ClientFirstTests(ServiceTestCase):
         other.hang_up()
         self.alice.busy(False)
         self.run_to(80)
+        self.assertEqual(self.dispositions(), ["ANSWERED"])
 
     def test_no_agent_while_the_service_is_down(self) -> None:
         self.begin(client_first())
@@ -213,9 +210,7 @@ class ClientFirstTests(ServiceTestCase):
         self.run_to(5)
         self.alice.busy()
         self.run_to(12)
-        self.world.processes[-1].kill()
-        self.world.run(70)
-        self.begin(client_first())
+        self.restart(client_first(), down_s=70)
         self.run_to(85)
         self.assert_status("pending", "who was dialled first")
 
@@ -238,9 +233,8 @@ class AutoTests(ServiceTestCase):
         """Whether the client of an Originate is dialled before an agent is rung."""
         channels = [
             action.get("Channel")
-            for _, action in self.asterisk.manager.actions
-            if action.name == "Originate"
-            and not action.get("Channel").startswith(FORGETS)
+            for action in self.asterisk.manager.asked("Originate")
+            if not action.get("Channel").startswith(FORGETS)
         ]
         return channels[number].startswith("Local/client@")
 
@@ -304,6 +298,7 @@ class AutoTests(ServiceTestCase):
         self.alice.busy(False)
         self.bob.busy(False)
         self.run_to(80)
+        self.assertTrue(self._is_first(0))
         self.assert_status("completed")
 
 
@@ -326,13 +321,13 @@ class PreferredTests(ServiceTestCase):
         variables = str(
             [
                 action.all("Variable")
-                for _, action in self.asterisk.manager.actions
-                if action.name == "Originate"
+                for action in self.asterisk.manager.asked("Originate")
             ]
         )
         self.assertNotIn("callback-only", variables)
         self.assertNotIn("callback-skip", variables)
         self.run_to(80)
+        self.assertEqual(self.rung_at(self.alice), [18])
 
 
 class ReloadTests(ServiceTestCase):
@@ -351,9 +346,7 @@ class ReloadTests(ServiceTestCase):
         self.alice.busy(False)
         self.run_to(12)
         channels = [
-            action.get("Channel")
-            for _, action in self.asterisk.manager.actions
-            if action.name == "Originate"
+            action.get("Channel") for action in self.asterisk.manager.asked("Originate")
         ]
         self.assertEqual(channels, ["Local/queue@callback-member/n"])
         self.run_to(60)

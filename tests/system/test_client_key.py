@@ -24,13 +24,6 @@ def with_key(key: dict[str, Any] | None = None, **values: Any) -> QueueSettings:
 class ClientKeyTests(ServiceTestCase):
     """One agent, one client."""
 
-    def reasons(self) -> list[str]:
-        """Return the codes of the reasons of the attempts, in order."""
-        return [
-            attempt.why.code.value if attempt.why else ""
-            for attempt in self.world.attempts()
-        ]
-
     def told(self) -> str:
         """Return the history of the task in words."""
         return str(self.world.story())
@@ -137,9 +130,7 @@ class ClientKeyTests(ServiceTestCase):
                 self.begin(with_key({"wait": "3s"}, retry_delay="10m"))
                 self.add()
                 self.run_to(7)
-                self.world.processes[-1].kill()
-                self.world.run(1)
-                self.begin(with_key({"wait": "3s"}, retry_delay="10m"))
+                self.restart(with_key({"wait": "3s"}, retry_delay="10m"))
                 self.run_to(60)
                 self.assert_status(status)
                 self.assertEqual(len(self.client.rung), 1)

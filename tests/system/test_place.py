@@ -326,9 +326,7 @@ class OneAgentTests(PlaceTestCase):
 
     def test_client_in_line_leaves_it_in_time_after_other_settings(self) -> None:
         self.one_in_line(120, request_expiry="60s")
-        self.world.processes[-1].kill()
-        self.world.run(1)
-        self.begin(queue_settings(request_expiry="60s", fairness=Fairness.LIVE_FIRST))
+        self.restart(queue_settings(request_expiry="60s", fairness=Fairness.LIVE_FIRST))
         self.run_to(20)
         self.assertEqual(self.line(), [NUMBER])
         self.run_to(75)
@@ -361,9 +359,7 @@ class OneAgentTests(PlaceTestCase):
     def test_client_keeps_the_place_when_the_service_is_killed(self) -> None:
         self.busy_line(with_places())
         self.run_to(40)
-        self.world.processes[-1].kill()
-        self.world.run(1)
-        self.begin(with_places())
+        self.restart(with_places())
         self.run_to(43)
         self.assertEqual(self.line()[0], NUMBER)
         queue = self.world.ask("status")["result"]["queues"]["support"]
@@ -428,9 +424,7 @@ class PriorityTests(PlaceTestCase):
 
     def test_priorities_are_known_after_a_start(self) -> None:
         self.line_of_two_priorities()
-        self.world.processes[-1].kill()
-        self.world.run(1)
-        self.begin(with_places())
+        self.restart(with_places())
         self.run_to(120)
         self.assertEqual(self.order()[1:4], ["important", NUMBER, "later important"])
 

@@ -8,6 +8,7 @@ from typing import Any
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.domain.preferred_agent import DECIDED
 from fastagi.domain.turns import Fairness
+from tests.emulator.phones import Phone
 from tests.emulator.scenarios import NO_ANSWER, Answers, Refuses
 from tests.system.harness import (
     ALICE,
@@ -30,6 +31,9 @@ def preferring(rules: dict[str, Any] | None = None, **values: Any) -> QueueSetti
     return queue_settings(preferred_agent=rules, **values)
 
 
+IN_LINE = preferring(fairness=Fairness.PLACE)
+
+
 class PreferredTestCase(ServiceTestCase):
     """Alice is rung before bob, and bob has talked to the client."""
 
@@ -49,16 +53,20 @@ class PreferredTestCase(ServiceTestCase):
         self.alice.busy(False)
         self.assertEqual(len(self.bob.rung), 1)
 
+    def callback_after_talk(
+        self, queue: QueueSettings | None = None, *busy: Phone
+    ) -> None:
+        """Let the client talk to bob, then ask at 10 while these are busy."""
+        self.begin(queue or preferring())
+        self.bob_talks_to_the_client()
+        for phone in busy:
+            phone.busy()
+        self.add()
+
     def story(self, task_id: int = 1) -> list[str]:
         """Return what the history says about the agent who is asked, each code once."""
         codes = [event.why.code for event in self.world.history(task_id)]
         return list(dict.fromkeys(code.value for code in codes if code in DECIDED))
-
-    def reasons(self) -> list[str]:
-        """Return the codes of the reasons of the attempts, in order."""
-        return [
-            attempt.why.code.value for attempt in self.world.attempts() if attempt.why
-        ]
 
 
 class LiveFirstTests(PreferredTestCase):
@@ -66,9 +74,7 @@ class LiveFirstTests(PreferredTestCase):
 
     @live_first
     def test_agent_of_the_last_talk_in_the_queue_is_rung_alone(self) -> None:
-        self.begin(preferring())
-        self.bob_talks_to_the_client()
-        self.add()
+        self.callback_after_talk()
         self.run_to(60)
         self.assertEqual(self.rung_at(self.alice), [])
         self.assertEqual(self.rung_at(self.bob), [0, 10])
@@ -90,9 +96,7 @@ class LiveFirstTests(PreferredTestCase):
 
     @live_first
     def test_without_the_setting_any_agent_is_rung(self) -> None:
-        self.begin(queue_settings())
-        self.bob_talks_to_the_client()
-        self.add()
+        self.callback_after_talk(queue_settings())
         self.run_to(60)
         self.assertEqual(self.rung_at(self.alice), [10])
         self.assertEqual(self.story(), [])
@@ -109,10 +113,7 @@ class LiveFirstTests(PreferredTestCase):
 
     @live_first
     def test_callback_waits_for_the_agent_and_nobody_waits_behind(self) -> None:
-        self.begin(preferring())
-        self.bob_talks_to_the_client()
-        self.bob.busy()
-        self.add()
+        self.callback_after_talk(None, self.bob)
         self.run_to(20)
         self.add(OTHER)
         self.run_to(40)
@@ -137,10 +138,7 @@ class LiveFirstTests(PreferredTestCase):
 
     @live_first
     def test_any_agent_is_asked_when_the_time_is_over(self) -> None:
-        self.begin(preferring())
-        self.bob_talks_to_the_client()
-        self.bob.busy()
-        self.add()
+        self.callback_after_talk(None, self.bob)
         self.run_to(69)
         self.assertEqual(self.rung_at(self.alice), [])
         self.run_to(100)
@@ -161,10 +159,7 @@ class LiveFirstTests(PreferredTestCase):
 
     @live_first
     def test_any_agent_is_asked_when_the_agent_logs_out_meanwhile(self) -> None:
-        self.begin(preferring())
-        self.bob_talks_to_the_client()
-        self.bob.busy()
-        self.add()
+        self.callback_after_talk(None, self.bob)
         self.run_to(20)
         self.support.remove(BOB)
         self.run_to(60)
@@ -203,20 +198,14 @@ class LiveFirstTests(PreferredTestCase):
     def test_agent_is_asked_again_when_the_client_was_busy(self) -> None:
         self.client.plan.clear()
         self.client.will(Refuses.BUSY).always(TALKS_10S)
-        self.begin(preferring(retry_delay="10s"))
-        self.bob_talks_to_the_client()
-        self.add()
+        self.callback_after_talk(preferring(retry_delay="10s"))
         self.run_to(60)
         self.assertEqual(self.rung_at(self.alice), [])
         self.assert_status("completed")
 
     @live_first
     def test_live_callers_go_first(self) -> None:
-        self.begin(preferring())
-        self.bob_talks_to_the_client()
-        self.alice.busy()
-        self.bob.busy()
-        self.add()
+        self.callback_after_talk(None, self.alice, self.bob)
         live = self.asterisk.call("support", LIVE_CALLER, talks_s=10)
         self.run_to(20)
         self.bob.busy(False)
@@ -227,14 +216,9 @@ class LiveFirstTests(PreferredTestCase):
 
     @live_first
     def test_service_is_killed_and_the_callback_waits_on(self) -> None:
-        self.begin(preferring())
-        self.bob_talks_to_the_client()
-        self.bob.busy()
-        self.add()
+        self.callback_after_talk(None, self.bob)
         self.run_to(20)
-        self.world.processes[-1].kill()
-        self.world.run(1)
-        self.begin(preferring())
+        self.restart(preferring())
         self.run_to(50)
         self.assertEqual(self.rung_at(self.alice), [])
         self.run_to(100)
@@ -255,24 +239,15 @@ class LiveFirstTests(PreferredTestCase):
 class InLineTests(PreferredTestCase):
     """In queues where clients keep their place."""
 
-    def begin_in_line(self) -> None:
-        self.begin(preferring(fairness=Fairness.PLACE))
-
     def test_agent_is_rung_alone(self) -> None:
-        self.begin_in_line()
-        self.bob_talks_to_the_client()
-        self.add()
+        self.callback_after_talk(IN_LINE)
         self.run_to(60)
         self.assertEqual(self.rung_at(self.alice), [])
         self.assertEqual(self.rung_at(self.bob), [0, 10])
         self.assert_status("completed")
 
     def test_callback_is_given_the_agent_before_callers_who_joined_later(self) -> None:
-        self.begin_in_line()
-        self.bob_talks_to_the_client()
-        self.alice.busy()
-        self.bob.busy()
-        self.add()
+        self.callback_after_talk(IN_LINE, self.alice, self.bob)
         self.run_to(12)
         live = self.asterisk.call("support", LIVE_CALLER, talks_s=10)
         self.run_to(20)
@@ -284,11 +259,7 @@ class InLineTests(PreferredTestCase):
         self.assert_status("completed")
 
     def test_caller_behind_is_given_the_other_agent(self) -> None:
-        self.begin_in_line()
-        self.bob_talks_to_the_client()
-        self.alice.busy()
-        self.bob.busy()
-        self.add()
+        self.callback_after_talk(IN_LINE, self.alice, self.bob)
         self.run_to(12)
         live = self.asterisk.call("support", LIVE_CALLER, talks_s=30)
         self.run_to(20)
@@ -304,15 +275,9 @@ class InLineTests(PreferredTestCase):
         self.assert_status("completed")
 
     def test_any_agent_is_asked_when_the_time_is_over(self) -> None:
-        self.begin_in_line()
-        self.bob_talks_to_the_client()
-        self.bob.busy()
-        self.alice.busy()
-        self.add()
+        self.callback_after_talk(IN_LINE, self.bob, self.alice)
         self.run_to(69)
-        self.world.processes[-1].kill()
-        self.world.run(0.5)
-        self.begin_in_line()
+        self.restart(IN_LINE, down_s=0.5)
         self.run_to(75)
         self.alice.busy(False)
         self.run_to(100)
@@ -323,7 +288,7 @@ class InLineTests(PreferredTestCase):
         self.assert_status("completed")
 
     def test_agent_who_logs_in_later_is_not_rung_in_the_meantime(self) -> None:
-        self.begin_in_line()
+        self.begin(IN_LINE)
         self.bob_talks_to_the_client()
         self.support.remove(ALICE)
         self.bob.busy()
@@ -337,7 +302,7 @@ class InLineTests(PreferredTestCase):
         self.assertEqual(self.rung_at(self.bob), [0, 60])
 
     def test_any_agent_is_asked_when_the_agent_did_not_answer(self) -> None:
-        self.begin_in_line()
+        self.begin(IN_LINE)
         self.bob_talks_to_the_client()
         self.bob.always(NO_ANSWER)
         self.add()
