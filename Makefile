@@ -101,10 +101,10 @@ memory: .venv/ready
 bench: .venv/ready
 	@$(BIN)/python -m tests.bench $(BENCH)
 
-# Tests on real Asterisk, two of each version at the same time; then the tests marked
+# Tests on real Asterisk, three of each version at the same time; then the tests marked
 # `crowd`, three at a time.
 asterisk-test: lab
-	$(BIN)/python -m pytest -n 4 --dist loadgroup -m "not crowd and not stopwatch" \
+	$(BIN)/python -m pytest -n 6 --dist loadgroup -m "not crowd and not stopwatch" \
 		tests/asterisk
 	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "crowd and not stopwatch" \
 		tests/asterisk
