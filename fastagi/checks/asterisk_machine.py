@@ -22,7 +22,7 @@ class NotVisible(Exception):
     """Something of Asterisk cannot be read from here; the text says why."""
 
 
-class Place:
+class AsteriskMachine:
     """The machine of Asterisk, its files and its console.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Final
 from fastagi import dialplan
 from fastagi.ami import actions
 from fastagi.ami.actions import Action
-from fastagi.checks.asterisk_machine import NotVisible, Place, note_stops
+from fastagi.checks.asterisk_machine import AsteriskMachine, NotVisible, note_stops
 from fastagi.checks.finding import Notes
 from fastagi.checks.link import LinkFailed, ManagerLink, Refused
 from fastagi.config.sections import FastAgiSettings
@@ -79,7 +79,7 @@ _TIMEOUT: Final = 4
 def check_dialplan(
     link: ManagerLink | None,
     fastagi: FastAgiSettings,
-    place: Place,
+    machine: AsteriskMachine,
     queues: Container[str] = (),
     *,
     keeps_places: bool = False,
@@ -89,15 +89,15 @@ def check_dialplan(
     Args:
         link: the manager link, if there is one.
         fastagi: where the service listens.
-        place: where Asterisk's files are.
+        machine: where Asterisk's files are.
         queues: those that have callbacks.
         keeps_places: whether clients of any queue are to keep their place in line.
     """
     notes = Notes("dialplan")
-    note_stops(notes, place.conf_or_none("extensions.conf"), _RELOAD)
+    note_stops(notes, machine.conf_or_none("extensions.conf"), _RELOAD)
     if link is not None:
         try:
-            _check_loaded(link, place, notes, keeps_places=keeps_places)
+            _check_loaded(link, machine, notes, keeps_places=keeps_places)
             _check_address(link, fastagi, notes)
             _check_queue_lines(link, queues, notes)
             return notes
@@ -108,7 +108,7 @@ def check_dialplan(
                 "give the manager user the class 'reporting'; or run: asterisk -rx"
                 f" 'dialplan show {dialplan.REQUEST_CONTEXT}'",
             )
-    _check_files(place, notes)
+    _check_files(machine, notes)
     return notes
 
 
@@ -118,14 +118,14 @@ def show_context(context: str) -> Action:
 
 
 def _check_loaded(
-    link: ManagerLink, place: Place, notes: Notes, *, keeps_places: bool
+    link: ManagerLink, machine: AsteriskMachine, notes: Notes, *, keeps_places: bool
 ) -> None:
     missing = [context for context in CONTEXTS if not _is_loaded(link, context)]
     if len(missing) == len(CONTEXTS):
         notes.fault(
             "extensions.conf",
             "Asterisk has not loaded our dialplan",
-            _how_to_load(place),
+            _how_to_load(machine),
         )
         return
     without_places = (
@@ -345,24 +345,24 @@ def _loaded_version(link: ManagerLink) -> int:
     return next((int(text) for text in numbers if text.isdecimal()), 0)
 
 
-def _how_to_load(place: Place) -> str:
+def _how_to_load(machine: AsteriskMachine) -> str:
     include = f'#include "{FILE}"'
-    conf = place.conf_or_none("extensions.conf")
+    conf = machine.conf_or_none("extensions.conf")
     if conf is not None and conf.section(dialplan.REQUEST_CONTEXT):
         # The files contain it, but Asterisk was not reloaded.
         return f"run: {_RELOAD}"
-    if conf is not None and (place.config_dir / FILE).exists():
+    if conf is not None and (machine.config_dir / FILE).exists():
         return f"write {include} at the end of {conf.path}; then run: {_RELOAD}"
     return (
-        f"copy dialplan/callback-queue.conf to {place.config_dir}, write {include} at"
+        f"copy dialplan/callback-queue.conf to {machine.config_dir}, write {include} at"
         f" the end of extensions.conf; then run: {_RELOAD}"
     )
 
 
-def _check_files(place: Place, notes: Notes) -> None:
+def _check_files(machine: AsteriskMachine, notes: Notes) -> None:
     """Look for the contexts in Asterisk's files, if Asterisk cannot be asked."""
     try:
-        conf = place.conf("extensions.conf")
+        conf = machine.conf("extensions.conf")
     except NotVisible as error:
         notes.warn(
             "extensions.conf",
@@ -384,7 +384,7 @@ def _check_files(place: Place, notes: Notes) -> None:
         notes.fault(
             conf.path,
             f"our dialplan is not included: contexts missing: {', '.join(missing)}",
-            _how_to_load(place),
+            _how_to_load(machine),
         )
 
 

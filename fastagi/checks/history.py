@@ -17,7 +17,7 @@ from typing import Final
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
-from fastagi.checks.asterisk_machine import NotVisible, Place
+from fastagi.checks.asterisk_machine import AsteriskMachine, NotVisible
 from fastagi.checks.finding import Notes
 from fastagi.checks.process import User, note_missing_right
 from fastagi.checks.rotation import rotations
@@ -49,43 +49,45 @@ _OF_CALLERS: Final = re.compile(
 _BATCH_S: Final = 300
 
 
-def check_history(settings: Settings, place: Place, user: User) -> Notes:
+def check_history(settings: Settings, machine: AsteriskMachine, user: User) -> Notes:
     """Check each history with the rights of the user of the service.
 
     Args:
         settings: the settings, with the histories.
-        place: Asterisk's machine.
+        machine: Asterisk's machine.
         user: the user of the service.
     """
     notes = Notes("history")
-    _look_at_technologies(settings, place, notes)
+    _look_at_technologies(settings, machine, notes)
     history = settings.history
     if not history.enabled:
         return notes
-    newest = _Newest(place)
-    _look_at_logger_conf(history, place, notes)
+    newest = _Newest(machine)
+    _look_at_logger_conf(history, machine, notes)
     if history.queue_log_file:
-        _look_at_queue_log(settings, place, user, newest, notes)
+        _look_at_queue_log(settings, machine, user, newest, notes)
     if _may_open(history.queue_log_url, "queue_log", user, notes):
         _look_at_queue_log_table(history, newest, notes)
     if history.cdr_csv is not None:
-        _look_at_csv(Path(history.cdr_csv), history, place, user, newest, notes)
+        _look_at_csv(Path(history.cdr_csv), history, machine, user, newest, notes)
     if _may_open(history.cdr_url, "cdr", user, notes):
         _look_at_cdr_table(history, newest, notes)
     if history.cdr_csv is not None or history.cdr_url is not None:
-        _look_at_conf(settings, place, notes)
+        _look_at_conf(settings, machine, notes)
     newest.compare(notes)
     return notes
 
 
-def _look_at_technologies(settings: Settings, place: Place, notes: Notes) -> None:
+def _look_at_technologies(
+    settings: Settings, machine: AsteriskMachine, notes: Notes
+) -> None:
     """Find channel technologies that are neither persons' nor known otherwise."""
     known = {
         *map(str.lower, settings.missed.technologies),
         *map(str.lower, PERSON_TECHNOLOGIES),
         *map(str.lower, MACHINE_TECHNOLOGIES | INTERNAL_TECHNOLOGIES),
     }
-    for technology in _technologies(place.console("core show channeltypes") or ""):
+    for technology in _technologies(machine.console("core show channeltypes") or ""):
         if technology.lower() not in known:
             notes.warn(
                 "missed.person_technologies",
@@ -110,8 +112,8 @@ def _technologies(told: str) -> list[str]:
 class _Newest:
     """The times of the newest entry of each history."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, machine: AsteriskMachine) -> None:
+        self._machine = machine
         self._times: dict[str, float] = {}
 
     def note(self, where: str, at: float) -> None:
@@ -141,7 +143,7 @@ class _Newest:
             )
 
     def _up_since(self) -> float:
-        said = self._place.console("core show uptime seconds") or ""
+        said = self._machine.console("core show uptime seconds") or ""
         found = re.search(r"uptime: ([0-9]+)", said)
         return time.time() - int(found[1]) if found else 0.0
 
@@ -153,9 +155,11 @@ def _when(at: float) -> str:
 # -- files ---------------------------------------------------------------------
 
 
-def _look_at_logger_conf(history: HistorySettings, place: Place, notes: Notes) -> None:
+def _look_at_logger_conf(
+    history: HistorySettings, machine: AsteriskMachine, notes: Notes
+) -> None:
     """Compare where Asterisk writes queue_log with the settings."""
-    conf = place.conf_or_none("logger.conf")
+    conf = machine.conf_or_none("logger.conf")
     general = conf.section("general") if conf else None
     option = general.get("queue_log") if general else None
     wanted = bool(history.queue_log_file) or history.queue_log_url is not None
@@ -167,7 +171,7 @@ def _look_at_logger_conf(history: HistorySettings, place: Place, notes: Notes) -
                 "write queue_log = yes; then: asterisk -rx 'logger reload'",
             )
         return
-    extconfig = place.conf_or_none("extconfig.conf")
+    extconfig = machine.conf_or_none("extconfig.conf")
     families = extconfig.section("settings") if extconfig else None
     realtime = families.get("queue_log") if families else None
     to_file = general.get("queue_log_to_file") if general else None
@@ -202,7 +206,7 @@ def _look_at_logger_conf(history: HistorySettings, place: Place, notes: Notes) -
 
 def _look_at_queue_log(
     settings: Settings,
-    place: Place,
+    machine: AsteriskMachine,
     user: User,
     newest: _Newest,
     notes: Notes,
@@ -217,11 +221,11 @@ def _look_at_queue_log(
         "write its path as history.queue_log; or have Asterisk write it, which it does"
         " with queue_log = yes under [general] in logger.conf"
     )
-    missing = here if place.is_here else elsewhere
-    _look_at_rotation(path, history, place, notes)
+    missing = here if machine.is_here else elsewhere
+    _look_at_rotation(path, history, machine, notes)
     if not _may_read(path, user, missing, notes):
         return
-    if not place.is_here and "queue_log" not in history.model_fields_set:
+    if not machine.is_here and "queue_log" not in history.model_fields_set:
         notes.warn(
             path,
             "it is read by default, and Asterisk is on another machine (ami.host is"
@@ -234,10 +238,10 @@ def _look_at_queue_log(
 
 
 def _look_at_rotation(
-    path: Path, history: HistorySettings, place: Place, notes: Notes
+    path: Path, history: HistorySettings, machine: AsteriskMachine, notes: Notes
 ) -> None:
     """Check whether logrotate moves old files to a folder that is not read."""
-    if not place.is_here:
+    if not machine.is_here:
         return
     known = [path.parent, *map(Path, history.rotated_into)]
     for rotation in rotations(path):
@@ -255,7 +259,7 @@ def _look_at_rotation(
 def _look_at_csv(
     path: Path,
     history: HistorySettings,
-    place: Place,
+    machine: AsteriskMachine,
     user: User,
     newest: _Newest,
     notes: Notes,
@@ -267,11 +271,11 @@ def _look_at_csv(
         notes.fault(
             path,
             "its columns are not those of cdr_csv, so nothing of it is known",
-            _name_columns(path, place),
+            _name_columns(path, machine),
         )
         return
     if not history.cdr_columns:
-        conf = place.conf_or_none("cdr.conf")
+        conf = machine.conf_or_none("cdr.conf")
         section = conf.section("csv") if conf else None
         option = section.get("loguniqueid") if section else None
         if conf is not None and (option is None or not option.is_true):
@@ -281,10 +285,10 @@ def _look_at_csv(
                 "write loguniqueid = yes under [csv]; then: asterisk -rx 'module reload"
                 " cdr_csv.so'",
             )
-    _look_at_quotes(path, place, notes)
+    _look_at_quotes(path, machine, notes)
     if not readable:
         return
-    _look_at_rotation(path, history, place, notes)
+    _look_at_rotation(path, history, machine, notes)
     time_of = partial(cdr.time_of_csv, columns=history.cdr_columns)
     _look_for_newest(path, time_of, newest, notes)
     try:
@@ -297,9 +301,9 @@ def _look_at_csv(
         notes.note(remark)
 
 
-def _name_columns(path: Path, place: Place) -> str:
+def _name_columns(path: Path, machine: AsteriskMachine) -> str:
     """Return the value for history.cdr_columns from cdr_custom.conf, if it has one."""
-    conf = place.conf_or_none("cdr_custom.conf")
+    conf = machine.conf_or_none("cdr_custom.conf")
     mappings = conf.section("mappings") if conf else None
     mapping = mappings.get(path.name) if mappings else None
     names = [] if mapping is None else _columns_of(mapping.value)
@@ -311,9 +315,9 @@ def _name_columns(path: Path, place: Place) -> str:
     return f"as {mapping.where} has it: cdr_columns: [{', '.join(names)}]"
 
 
-def _look_at_quotes(path: Path, place: Place, notes: Notes) -> None:
+def _look_at_quotes(path: Path, machine: AsteriskMachine, notes: Notes) -> None:
     """Warn of text from callers that cdr_custom writes without CSV_QUOTE()."""
-    conf = place.conf_or_none("cdr_custom.conf")
+    conf = machine.conf_or_none("cdr_custom.conf")
     mappings = conf.section("mappings") if conf else None
     mapping = mappings.get(path.name) if mappings else None
     if mapping is None:
@@ -487,9 +491,9 @@ def _look_at_cdr_table(history: HistorySettings, newest: _Newest, notes: Notes) 
 # -- cdr.conf ------------------------------------------------------------------
 
 
-def _look_at_conf(settings: Settings, place: Place, notes: Notes) -> None:
+def _look_at_conf(settings: Settings, machine: AsteriskMachine, notes: Notes) -> None:
     try:
-        conf = place.conf("cdr.conf")
+        conf = machine.conf("cdr.conf")
     except NotVisible:
         return
     general = conf.section("general")

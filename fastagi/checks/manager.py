@@ -13,7 +13,7 @@ from fastagi.ami import actions
 from fastagi.ami.events import LISTENED, READ_CLASSES, FullyBooted
 from fastagi.ami.session import Credentials
 from fastagi.ami.tls import TlsMisconfigured
-from fastagi.checks.asterisk_machine import NotVisible, Place, note_stops
+from fastagi.checks.asterisk_machine import AsteriskMachine, NotVisible, note_stops
 from fastagi.checks.conf import Conf, Option, Section
 from fastagi.checks.finding import Notes
 from fastagi.checks.link import LinkFailed, ManagerLink, Refused, Trouble, Where
@@ -77,11 +77,13 @@ def log_in(ami: AmiSettings) -> ManagerLink:
     )
 
 
-def explain_failure(error: LinkFailed, ami: AmiSettings, place: Place) -> Notes:
+def explain_failure(
+    error: LinkFailed, ami: AmiSettings, machine: AsteriskMachine
+) -> Notes:
     """Return findings that explain why there is no connection to the manager."""
     notes = Notes("manager")
     where = f"{ami.host}:{ami.tcp_port}"
-    conf = place.conf_or_none("manager.conf")
+    conf = machine.conf_or_none("manager.conf")
     note_stops(notes, conf, _RELOAD)
     match error.trouble:
         case Trouble.NO_ADDRESS:
@@ -210,25 +212,27 @@ def _login_advice(
     return None
 
 
-def check_manager(link: ManagerLink, settings: Settings, place: Place) -> Notes:
+def check_manager(
+    link: ManagerLink, settings: Settings, machine: AsteriskMachine
+) -> Notes:
     """Check which actions Asterisk permits and which events it sends."""
     notes = Notes("manager")
     ami = settings.ami
-    granted = _granted(ami, place)
-    _check_clear_text(ami, place, notes)
-    note_stops(notes, place.conf_or_none("manager.conf"), _RELOAD)
+    granted = _granted(ami, machine)
+    _check_clear_text(ami, machine, notes)
+    note_stops(notes, machine.conf_or_none("manager.conf"), _RELOAD)
     try:
         _check_actions(link, settings, granted, notes)
         _check_version(link, notes)
-        _check_events(link, ami, place, granted, notes)
+        _check_events(link, ami, machine, granted, notes)
     except (Refused, LinkFailed) as error:
         notes.fault(f"{ami.host}:{ami.tcp_port}", str(error), "run this check again")
     return notes
 
 
-def _check_clear_text(ami: AmiSettings, place: Place, notes: Notes) -> None:
+def _check_clear_text(ami: AmiSettings, machine: AsteriskMachine, notes: Notes) -> None:
     """Check whether messages to Asterisk cross a network unencrypted."""
-    if ami.tls.enabled or place.is_here:
+    if ami.tls.enabled or machine.is_here:
         return
     heard = "hear every call and number and place calls of his own"
     if ami.login is AmiLogin.PLAIN:
@@ -255,12 +259,12 @@ class _Granted:
     section: Section | None
 
 
-def _granted(ami: AmiSettings, place: Place) -> _Granted:
-    conf = place.conf_or_none("manager.conf")
+def _granted(ami: AmiSettings, machine: AsteriskMachine) -> _Granted:
+    conf = machine.conf_or_none("manager.conf")
     section = conf.section(ami.username) if conf else None
     where = section.where if section else f"[{ami.username}] in manager.conf"
     # What Asterisk has loaded counts, not the file, which may have changed since.
-    shown = place.console(f"manager show user {ami.username}") or ""
+    shown = machine.console(f"manager show user {ami.username}") or ""
     if found := re.search(r"^\s*read perm:(.*)$", shown, re.MULTILINE):
         return _Granted(_classes(found[1]), where, section)
     if section is not None and (option := section.get("read")):
@@ -326,14 +330,14 @@ def _check_version(link: ManagerLink, notes: Notes) -> None:
 def _check_events(
     link: ManagerLink,
     ami: AmiSettings,
-    place: Place,
+    machine: AsteriskMachine,
     granted: _Granted,
     notes: Notes,
 ) -> None:
     remedy = f"write there: {_READ}; then run: {_RELOAD}"
     if granted.read is None:
         try:
-            gaps = place.conf("manager.conf").gaps
+            gaps = machine.conf("manager.conf").gaps
             reason = f"not checked: {gaps[0] if gaps else 'it is not in the file'}"
         except NotVisible as error:
             reason = str(error)

@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 from typing import Final
 
-from fastagi.checks.asterisk_machine import Address, Place
+from fastagi.checks.asterisk_machine import Address, AsteriskMachine
 from fastagi.checks.finding import Notes
 from fastagi.checks.process import Running, User, note_missing_right
 from fastagi.config.sections import FastAgiSettings
@@ -24,7 +24,7 @@ _UNPRIVILEGED: Final = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 def check_fastagi(
     fastagi: FastAgiSettings,
-    place: Place,
+    machine: AsteriskMachine,
     running: Running | None,
     user: User,
     *,
@@ -43,7 +43,7 @@ def check_fastagi(
         )
     else:
         _check_free(fastagi, where, user, notes)
-    _check_peers(fastagi, place, notes)
+    _check_peers(fastagi, machine, notes)
     _check_limits(fastagi, running, notes)
     return notes
 
@@ -130,10 +130,12 @@ def _first_unprivileged() -> int:
         return 1024
 
 
-def _check_peers(fastagi: FastAgiSettings, place: Place, notes: Notes) -> None:
+def _check_peers(
+    fastagi: FastAgiSettings, machine: AsteriskMachine, notes: Notes
+) -> None:
     """Check that Asterisk may connect, and that not everybody may."""
     listens_to_itself = ipaddress.ip_address(fastagi.listen).is_loopback
-    remote = [] if place.is_here else place.addresses
+    remote = [] if machine.is_here else machine.addresses
     if remote and listens_to_itself:
         notes.fault(
             "fastagi.listen",

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import attrs
 
-from fastagi.checks.asterisk_machine import Place
+from fastagi.checks.asterisk_machine import AsteriskMachine
 from fastagi.checks.console import console_socket
 from fastagi.checks.finding import Notes
 from fastagi.plain_file import open_plain
@@ -183,12 +183,12 @@ def note_missing_right(
         )
 
 
-def asterisk_user(place: Place) -> User | None:
+def asterisk_user(machine: AsteriskMachine) -> User | None:
     """Return Asterisk's user; None if it is unknown, or its rights cannot be checked.
 
     Only root can ask the file system about another user.
     """
-    pid_file = console_socket(place.config_dir).with_name("asterisk.pid")
+    pid_file = console_socket(machine.config_dir).with_name("asterisk.pid")
     try:
         with open_plain(pid_file) as file:
             pid = int(file.read(_LONGEST_PID))
@@ -196,7 +196,7 @@ def asterisk_user(place: Place) -> User | None:
         gid = Path(f"/proc/{pid}").stat().st_gid
         user = _user(uid, _groups_of(pid), gid)
     except (OSError, ValueError):
-        conf = place.conf_or_none("asterisk.conf")
+        conf = machine.conf_or_none("asterisk.conf")
         options = conf.section("options") if conf else None
         option = options.get("runuser") if options else None
         if option is None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from fastagi import dialplan
 from fastagi.ami import actions
-from fastagi.checks.asterisk_machine import NotVisible, Place, note_stops
+from fastagi.checks.asterisk_machine import AsteriskMachine, NotVisible, note_stops
 from fastagi.checks.conf import Conf, Section
 from fastagi.checks.dialplan import NO_CONTEXT, show_context
 from fastagi.checks.finding import Notes
@@ -41,11 +41,13 @@ _ALL_KEYS: Final = "all"
 _JOIN_EMPTY: Final = frozenset({"yes", "y", "true", "t", "1", "on", ""})
 
 
-def check_queues(link: ManagerLink | None, settings: Settings, place: Place) -> Notes:
+def check_queues(
+    link: ManagerLink | None, settings: Settings, machine: AsteriskMachine
+) -> Notes:
     """Check each queue and the target of its callbacks."""
     notes = Notes("queues")
-    conf = _conf(place, notes)
-    realtime = _realtime(place)
+    conf = _conf(machine, notes)
+    realtime = _realtime(machine)
     loaded: dict[str, Loaded] | None = None
     if link is None:
         notes.warn(
@@ -82,13 +84,13 @@ def check_queues(link: ManagerLink | None, settings: Settings, place: Place) -> 
         if link is not None:
             _check_outbound(link, channel, notes)
     if link is not None:
-        check_trunks(link, settings, place, notes)
+        check_trunks(link, settings, machine, notes)
     return notes
 
 
-def _conf(place: Place, notes: Notes) -> Conf | None:
+def _conf(machine: AsteriskMachine, notes: Notes) -> Conf | None:
     try:
-        conf = place.conf("queues.conf")
+        conf = machine.conf("queues.conf")
     except NotVisible as error:
         notes.warn(
             "queues.conf",
@@ -108,9 +110,9 @@ def _conf(place: Place, notes: Notes) -> Conf | None:
     return conf
 
 
-def _realtime(place: Place) -> bool:
+def _realtime(machine: AsteriskMachine) -> bool:
     """Whether Asterisk reads queues from a database."""
-    conf = place.conf_or_none("extconfig.conf")
+    conf = machine.conf_or_none("extconfig.conf")
     section = conf.section("settings") if conf else None
     return section is not None and section.get("queues") is not None
 

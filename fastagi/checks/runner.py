@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
-from fastagi.checks.asterisk_machine import Place
+from fastagi.checks.asterisk_machine import AsteriskMachine
 from fastagi.checks.database import check_database
 from fastagi.checks.dialplan import check_dialplan
 from fastagi.checks.files import check_program, check_settings_file
@@ -65,7 +65,7 @@ def _wrong_settings(config: str, errors: ConfigErrors) -> Notes:
 
 
 def _findings(config: str, settings: Settings) -> Iterator[Notes]:
-    place = Place(settings)
+    machine = AsteriskMachine(settings)
     running, control_refused = None, False
     try:
         running = running_service(settings.control.socket)
@@ -83,18 +83,18 @@ def _findings(config: str, settings: Settings) -> Iterator[Notes]:
         link = log_in(settings.ami)
     except LinkFailed as error:
         failed = error
-        yield _area("manager", lambda: explain_failure(failed, settings.ami, place))
-        yield from _look_at_asterisk(None, settings, place)
+        yield _area("manager", lambda: explain_failure(failed, settings.ami, machine))
+        yield from _look_at_asterisk(None, settings, machine)
     else:
         with link:
-            yield _area("manager", lambda: check_manager(link, settings, place))
-            yield from _look_at_asterisk(link, settings, place)
-    yield _area("history", lambda: check_history(settings, place, user))
-    yield _area("sounds", lambda: check_sounds(settings, place))
+            yield _area("manager", lambda: check_manager(link, settings, machine))
+            yield from _look_at_asterisk(link, settings, machine)
+    yield _area("history", lambda: check_history(settings, machine, user))
+    yield _area("sounds", lambda: check_sounds(settings, machine))
     yield _area(
         "FastAGI",
         lambda: check_fastagi(
-            settings.fastagi, place, running, user, control_refused=control_refused
+            settings.fastagi, machine, running, user, control_refused=control_refused
         ),
     )
     yield _area(
@@ -116,17 +116,17 @@ def _check_settings(config: str, settings: Settings, user: User) -> Notes:
 
 
 def _look_at_asterisk(
-    link: ManagerLink | None, settings: Settings, place: Place
+    link: ManagerLink | None, settings: Settings, machine: AsteriskMachine
 ) -> Iterator[Notes]:
     queues = settings.queues
     keeps_places = any(queue.keeps_place for queue in queues.values())
     yield _area(
         "dialplan",
         lambda: check_dialplan(
-            link, settings.fastagi, place, queues, keeps_places=keeps_places
+            link, settings.fastagi, machine, queues, keeps_places=keeps_places
         ),
     )
-    yield _area("queues", lambda: check_queues(link, settings, place))
+    yield _area("queues", lambda: check_queues(link, settings, machine))
     if link is not None and need_modules(settings):
         yield _area("modules", lambda: check_modules(link, settings))
     if have_hours(settings):

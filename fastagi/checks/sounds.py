@@ -9,7 +9,7 @@ from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Final
 
-from fastagi.checks.asterisk_machine import NotVisible, Place
+from fastagi.checks.asterisk_machine import AsteriskMachine, NotVisible
 from fastagi.checks.finding import Notes
 from fastagi.checks.process import User, asterisk_user
 from fastagi.config.queue_layers import QueueSettings
@@ -49,25 +49,25 @@ _AGO: Final = timedelta(minutes=5)
 SHIPPED: Final = frozenset(all_languages())
 
 
-def check_sounds(settings: Settings, place: Place) -> Notes:
+def check_sounds(settings: Settings, machine: AsteriskMachine) -> Notes:
     """Check each prompt of each queue."""
     notes = Notes("sounds")
     prompts = {pair for queue in settings.queues.values() for pair in _prompts(queue)}
-    wanted = sorted({*prompts, *_announcements(settings, place)})
+    wanted = sorted({*prompts, *_announcements(settings, machine)})
     try:
-        directory = place.sounds()
-        _check_directory(directory, place, notes)
+        directory = machine.sounds()
+        _check_directory(directory, machine, notes)
     except NotVisible as error:
         notes.warn(
             "sounds",
             str(error),
-            f"look there, below {place.sounds_dir}, for: "
+            f"look there, below {machine.sounds_dir}, for: "
             + ", ".join(dict.fromkeys(name for _, name, _ in wanted)),
         )
         return notes
     if not directory.is_dir():
         return notes
-    user = asterisk_user(place)
+    user = asterisk_user(machine)
     languages = _languages(directory)
     wanted += sorted(
         {
@@ -172,9 +172,9 @@ def _words_to_agent(queue: QueueSettings) -> Iterator[tuple[str, Words]]:
         yield "whisper.queue", agent.queue(whisper.queue)
 
 
-def _check_directory(directory: Path, place: Place, notes: Notes) -> None:
+def _check_directory(directory: Path, machine: AsteriskMachine, notes: Notes) -> None:
     """Compare the setting with asterisk.conf."""
-    conf = place.conf_or_none("asterisk.conf")
+    conf = machine.conf_or_none("asterisk.conf")
     directories = conf.section("directories") if conf else None
     option = directories.get("astdatadir") if directories else None
     remedy = "write the directory of Asterisk's sounds as asterisk.sounds_dir"
@@ -244,9 +244,11 @@ def _check_right(
     )
 
 
-def _announcements(settings: Settings, place: Place) -> Iterator[tuple[str, str, str]]:
+def _announcements(
+    settings: Settings, machine: AsteriskMachine
+) -> Iterator[tuple[str, str, str]]:
     """Yield the announcements in queues.conf, in the form of `_prompts`."""
-    conf = place.conf_or_none("queues.conf")
+    conf = machine.conf_or_none("queues.conf")
     for queue in settings.queues.values():
         section = conf.section(queue.name) if conf else None
         option = section.get(_ANNOUNCEMENT) if section else None

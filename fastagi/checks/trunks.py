@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from fastagi.ami import actions
-from fastagi.checks.asterisk_machine import Place
+from fastagi.checks.asterisk_machine import AsteriskMachine
 from fastagi.checks.finding import Notes
 from fastagi.checks.link import LinkFailed, ManagerLink, Refused
 from fastagi.config.queue_layers import QueueSettings
@@ -30,7 +30,7 @@ def trunk_of(channel: str) -> str:
 
 
 def check_trunks(
-    link: ManagerLink, settings: Settings, place: Place, notes: Notes
+    link: ManagerLink, settings: Settings, machine: AsteriskMachine, notes: Notes
 ) -> None:
     """Check the endpoints that outbound_channel names.
 
@@ -45,7 +45,7 @@ def check_trunks(
             # The endpoint does not exist, or Asterisk does not show it.
             continue
         _check_caller_id(link, trunk, queues, notes)
-        _check_redirects(link, trunk, place, notes)
+        _check_redirects(link, trunk, machine, notes)
 
 
 def _check_caller_id(
@@ -70,10 +70,12 @@ def _shows_a_number(link: ManagerLink, trunk: str) -> bool:
     return caller_id not in _NO_CALLER_ID or bool(_option(link, trunk, "from_user"))
 
 
-def _check_redirects(link: ManagerLink, trunk: str, place: Place, notes: Notes) -> None:
+def _check_redirects(
+    link: ManagerLink, trunk: str, machine: AsteriskMachine, notes: Notes
+) -> None:
     """Check whether Asterisk's SIP stack follows a 302 itself, without the dialplan."""
     method, where = _option(link, trunk, "redirect_method"), f"PJSIP endpoint {trunk}"
-    conf = place.conf_or_none("pjsip.conf")
+    conf = machine.conf_or_none("pjsip.conf")
     for section in conf.sections if conf else ():
         if section.name != trunk or section.is_template:
             continue

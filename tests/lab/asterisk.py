@@ -325,13 +325,11 @@ class Asterisk(Starting):
             self.cli("module reload res_pjsip.so")
 
     def _extensions_conf(self) -> str:
-        copied = []
-        if _DIALPLAN.exists():
-            copied.append(self.home / "etc" / _DIALPLAN.name)
-            shutil.copy(_DIALPLAN, copied[-1])
+        copied = self.home / "etc" / _DIALPLAN.name
+        shutil.copy(_DIALPLAN, copied)
         return config.extensions_conf(
             self._queues,
-            included=copied,
+            included=[copied],
             global_variables=self._global_variables,
             extra=self._extra_dialplan,
         )
@@ -339,7 +337,7 @@ class Asterisk(Starting):
     @property
     def service_user(self) -> ManagerUser:
         """The AMI user for the service: the one that the product ships."""
-        return _product_manager_user() or config.SERVICE
+        return _product_manager_user()
 
     def _make_directories(self) -> None:
         # This process holds the lock on the ports, so these files are of a killed run.
@@ -454,10 +452,8 @@ def write_tone(path: Path, *, hertz: int, seconds: float) -> None:
         file.writeframes(b"".join(struct.pack("<h", sample) for sample in samples))
 
 
-def _product_manager_user() -> ManagerUser | None:
+def _product_manager_user() -> ManagerUser:
     """Read the user of the product's example for manager.conf."""
-    if not _MANAGER_USER.exists():
-        return None
     name = ""
     options: dict[str, str] = {}
     for line in _MANAGER_USER.read_text().splitlines():

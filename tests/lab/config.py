@@ -52,13 +52,6 @@ class ManagerUser:
 
 
 WITNESS = ManagerUser(name="witness", secret="lab-witness", read="all", write="all")
-#: The manager rights of the design. They apply while the product ships no user.
-SERVICE = ManagerUser(
-    name="callback",
-    secret="lab-callback",
-    read="agent,call,user,cdr,system",
-    write="originate,call,agent,command,system,reporting,user",
-)
 
 DEFAULT_QUEUES = (
     Queue(name="support", members=("alice", "bob")),

@@ -562,7 +562,10 @@ class Rules:
         self._check_cancelled(number, ring)
 
     def _check_dialled_in_a_minute(self, ring: Ringing) -> None:
-        """However long they waited for agents, no more clients are dialled at once."""
+        """The limit of calls in a minute counts from when the clients are dialled.
+
+        How long the callbacks waited for their agents before makes no difference.
+        """
         most = self.plan.calls_per_minute
         if not most or self.clock_steps:
             return

@@ -20,7 +20,7 @@ from fastagi.ami.events import READ_CLASSES
 from fastagi.ami.session import AmiSession
 from fastagi.app import CallbackService, Endpoints
 from fastagi.checks import dialplan, manager
-from fastagi.checks.asterisk_machine import Place
+from fastagi.checks.asterisk_machine import AsteriskMachine
 from fastagi.checks.dialplan import check_dialplan
 from fastagi.checks.finding import Notes
 from fastagi.checks.link import LinkFailed, Trouble
@@ -70,7 +70,7 @@ class TestManager:
     def _check(self, home: Path, script: Script, banner: bytes = b"") -> Notes:
         given = settings(home)
         with ScriptedManager(script, banner) as manager, log_in(manager) as link:
-            return check_manager(link, given, Place(given))
+            return check_manager(link, given, AsteriskMachine(given))
 
     def _configure(self, home: Path, *lines: str) -> None:
         known = ["[general]", "enabled = yes", "[callback-queue]"]
@@ -103,7 +103,7 @@ class TestManager:
         )
         may = [one for one in _EVERY_ACTION if one != "QueueLog"]
         with ScriptedManager(_may(*may), b"") as manager, log_in(manager) as link:
-            assert told(check_manager(link, given, Place(given))) == ["ok"]
+            assert told(check_manager(link, given, AsteriskMachine(given))) == ["ok"]
 
     @pytest.mark.parametrize("name", READ_CLASSES)
     def test_class_missing_in_read(self, tmp_path: Path, name: str) -> None:
@@ -230,7 +230,7 @@ class TestManager:
         given = settings(tmp_path)
         script: Script = {"ListCommands": lambda _: ()}
         with ScriptedManager(script) as manager, log_in(manager, 0.05) as link:
-            text = only(check_manager(link, given, Place(given)))
+            text = only(check_manager(link, given, AsteriskMachine(given)))
         assert "no answer within 0.05 s" in text
 
     @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ class TestManager:
     ) -> None:
         given = settings(tmp_path, ami={"secret": "s3cret", **ami})
         with ScriptedManager({}) as manager, log_in(manager) as link:
-            found = told(check_manager(link, given, Place(given)))
+            found = told(check_manager(link, given, AsteriskMachine(given)))
         about_it = [text for text in found if text.startswith("warning: ami.tls: ")]
         assert len(about_it) == (0 if words is None else 1)
         assert words is None or words in about_it[0]
@@ -262,7 +262,7 @@ class TestManager:
 class TestNoConnection:
     def _explain(self, home: Path, failed: LinkFailed) -> str:
         given = settings(home)
-        return only(explain_failure(failed, given.ami, Place(given)))
+        return only(explain_failure(failed, given.ami, AsteriskMachine(given)))
 
     def _log_in(self, script: Script, banner: bytes = b"") -> LinkFailed:
         with (
@@ -359,7 +359,7 @@ class TestNoConnection:
         given = settings(tmp_path, ami={"tls": {"enabled": True}})
         write(tmp_path / "etc/manager.conf", f"[general]\nenabled = yes\n{conf}")
         failed = LinkFailed(Trouble.REFUSED, "the connection is refused")
-        text = only(explain_failure(failed, given.ami, Place(given)))
+        text = only(explain_failure(failed, given.ami, AsteriskMachine(given)))
         assert text.startswith("fault: 127.0.0.1:5039: no manager interface: ")
         assert advice in text
 
@@ -368,7 +368,7 @@ class TestNoConnection:
         given = settings(tmp_path, ami={"tls": {"enabled": True, "ca_file": file}})
         with pytest.raises(LinkFailed) as raised:
             manager.log_in(given.ami)
-        text = only(explain_failure(raised.value, given.ami, Place(given)))
+        text = only(explain_failure(raised.value, given.ami, AsteriskMachine(given)))
         assert text == (
             f"fault: 127.0.0.1:5039: no TLS: ami.tls.ca_file: {file} can not be read:"
             " No such file or directory - correct the path, or let the service read it:"
@@ -432,7 +432,7 @@ def _extension(name: str, *steps: str) -> list[dict[str, str]]:
 class TestDialplan:
     def _check(self, given: Settings, script: Script) -> Notes:
         with ScriptedManager(script) as manager, log_in(manager) as link:
-            return check_dialplan(link, given.fastagi, Place(given))
+            return check_dialplan(link, given.fastagi, AsteriskMachine(given))
 
     def test_our_dialplan_is_ok(self, tmp_path: Path) -> None:
         assert told(self._check(settings(tmp_path), _contexts(_loaded()))) == ["ok"]
@@ -460,7 +460,9 @@ class TestDialplan:
             for name, data in [("Answer", ""), *steps]
         ]
         with ScriptedManager(_contexts(loaded)) as manager, log_in(manager) as link:
-            notes = check_dialplan(link, given.fastagi, Place(given), {"support"})
+            notes = check_dialplan(
+                link, given.fastagi, AsteriskMachine(given), {"support"}
+            )
         if warned:
             text = told(notes)[-1]
             assert text.startswith("warning: extension 600@inbound: a caller whose")
@@ -581,7 +583,9 @@ class TestDialplan:
     ) -> Notes:
         given = settings(home)
         with ScriptedManager(_contexts(loaded)) as manager, log_in(manager) as link:
-            return check_dialplan(link, given.fastagi, Place(given), {"support"})
+            return check_dialplan(
+                link, given.fastagi, AsteriskMachine(given), {"support"}
+            )
 
     def test_dialplan_is_not_there(self, tmp_path: Path) -> None:
         given = settings(tmp_path)
@@ -644,7 +648,7 @@ class TestDialplan:
         given = settings(tmp_path)
         with ScriptedManager(_contexts(loaded)) as manager, log_in(manager) as link:
             notes = check_dialplan(
-                link, given.fastagi, Place(given), keeps_places=keeps_places
+                link, given.fastagi, AsteriskMachine(given), keeps_places=keeps_places
             )
         text = only(notes)
         assert words in text
@@ -732,7 +736,7 @@ class TestQueues:
             known = settings(home, queues=given)
         both = {**self._status(support=[("PJSIP/1", "1")]), **(script or {})}
         with ScriptedManager(both) as manager, log_in(manager) as link:
-            return check_queues(link, known, Place(known))
+            return check_queues(link, known, AsteriskMachine(known))
 
     def test_right_queue_is_ok(self, tmp_path: Path) -> None:
         conf = f"[callback](!)\n{_GOOD}{_OFFER}[Support](callback)\n"
@@ -1089,7 +1093,7 @@ class TestQueues:
     def test_without_a_connection_the_files_are_looked_at(self, tmp_path: Path) -> None:
         write(tmp_path / "etc/queues.conf", f"[support]\n{_OFFER}setqueuevar = yes\n")
         given = settings(tmp_path)
-        fault, doubt = told(check_queues(None, given, Place(given)))
+        fault, doubt = told(check_queues(None, given, AsteriskMachine(given)))
         assert "[support] has no context" in fault
         assert "there is no connection to the manager" in doubt
 
@@ -1372,7 +1376,7 @@ def test_every_event_the_service_listens_to_is_looked_for(
 def test_our_own_file_has_the_contexts_and_the_version(tmp_path: Path) -> None:
     """Compared here, so that neither the file nor the check can change alone."""
     write(tmp_path / "etc/extensions.conf", _OURS.read_text())
-    conf = Place(settings(tmp_path)).conf("extensions.conf")
+    conf = AsteriskMachine(settings(tmp_path)).conf("extensions.conf")
     assert {section.name for section in conf.sections} == {
         *dialplan.CONTEXTS,
         dialplan.VERSION_CONTEXT,

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from fastagi.checks import database
-from fastagi.checks.asterisk_machine import Place
+from fastagi.checks.asterisk_machine import AsteriskMachine
 from fastagi.checks.database import check_database
 from fastagi.checks.files import HIDDEN, check_program, check_settings_file
 from fastagi.checks.finding import Notes
@@ -229,7 +229,7 @@ class TestSounds:
 
     def _check(self, home: Path, **queue: object) -> Notes:
         given = settings(home, queues={"support": queue})
-        return check_sounds(given, Place(given))
+        return check_sounds(given, AsteriskMachine(given))
 
     def test_prompts_that_are_there_are_ok(self, tmp_path: Path) -> None:
         self._install(tmp_path, "en")
@@ -402,7 +402,7 @@ class TestSounds:
 
     def test_asterisk_on_another_machine(self, tmp_path: Path) -> None:
         given = settings(tmp_path, ami={"secret": "x", "host": "192.0.2.1"})
-        text = only(check_sounds(given, Place(given)))
+        text = only(check_sounds(given, AsteriskMachine(given)))
         assert text.startswith(
             "warning: sounds: not checked: Asterisk is on another machine (ami.host"
             " is 192.0.2.1)"

@@ -18,7 +18,7 @@ import attrs
 import pytest
 
 from fastagi.checks import rotation
-from fastagi.checks.asterisk_machine import Place
+from fastagi.checks.asterisk_machine import AsteriskMachine
 from fastagi.checks.history import check_history
 from fastagi.checks.process import User
 from fastagi.config.sections import HistorySettings
@@ -32,7 +32,7 @@ _CDR_CONF = "[general]\nunanswered = yes\n[csv]\nloguniqueid = yes\n"
 def check(home: Path, user: User = _US, **history: Any) -> list[str]:
     """Check these histories; there are no others."""
     given = settings(home, history={"queue_log": "", **history})
-    return told(check_history(given, Place(given), user))
+    return told(check_history(given, AsteriskMachine(given), user))
 
 
 def line(at: float) -> str:
@@ -89,7 +89,7 @@ def test_queue_log_is_not_there(tmp_path: Path) -> None:
 
 def test_queue_log_of_an_asterisk_on_another_machine(tmp_path: Path) -> None:
     given = settings(tmp_path, ami={"host": "192.0.2.1"})
-    text = only(check_history(given, Place(given), _US))
+    text = only(check_history(given, AsteriskMachine(given), _US))
     assert 'write queue_log: ""' in text
 
 
@@ -103,7 +103,7 @@ class TestQueueLogOfTheWrongAsterisk:
         in_file = given.history.model_fields_set
         history = HistorySettings.model_construct(in_file, **values)
         given = attrs.evolve(given, history=history)
-        return told(check_history(given, Place(given), _US))
+        return told(check_history(given, AsteriskMachine(given), _US))
 
     def test_default_path_is_a_file_of_this_machine(
         self, tmp_path: Path, log: Path
@@ -553,7 +553,9 @@ AudioSocket      AudioSocket Channel Driver               no
 def test_technology_of_which_nobody_said_whether_persons_use_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Place, "console", lambda _place, _command: CHANNEL_TYPES)
+    monkeypatch.setattr(
+        AsteriskMachine, "console", lambda _place, _command: CHANNEL_TYPES
+    )
     (text,) = check(tmp_path)
     assert text.startswith(
         "warning: missed.person_technologies: Asterisk has channels of the technology"
@@ -564,4 +566,4 @@ def test_technology_of_which_nobody_said_whether_persons_use_it(
         history={"queue_log": ""},
         missed={"person_technologies": ["PJSIP", "holophone"]},
     )
-    assert told(check_history(given, Place(given), _US)) == ["ok"]
+    assert told(check_history(given, AsteriskMachine(given), _US)) == ["ok"]

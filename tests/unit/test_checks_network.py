@@ -24,7 +24,7 @@ from click.testing import CliRunner
 
 from fastagi import __version__, checks
 from fastagi.checks import runner
-from fastagi.checks.asterisk_machine import NotVisible, Place
+from fastagi.checks.asterisk_machine import AsteriskMachine, NotVisible
 from fastagi.checks.finding import Finding, Level, Notes
 from fastagi.checks.network import check_fastagi
 from fastagi.checks.process import Running, User, running_service
@@ -60,7 +60,11 @@ class TestLimits:
             fastagi = given.fastagi.model_copy(update={"port": port})
             text = only(
                 check_fastagi(
-                    fastagi, Place(given), _FEW_FILES, _ROOT, control_refused=False
+                    fastagi,
+                    AsteriskMachine(given),
+                    _FEW_FILES,
+                    _ROOT,
+                    control_refused=False,
                 )
             )
         assert "1000 connections need 1128 open files" in text
@@ -76,7 +80,11 @@ class TestLimits:
         given = settings(tmp_path, ami={"secret": "x"}, fastagi={"port": _free_port()})
         text = only(
             check_fastagi(
-                given.fastagi, Place(given), None, _ROOT, control_refused=False
+                given.fastagi,
+                AsteriskMachine(given),
+                None,
+                _ROOT,
+                control_refused=False,
             )
         )
         assert "the kernel holds 128 connections" in text
@@ -110,7 +118,7 @@ class TestFastAgi:
     ) -> Notes:
         given = settings(home, fastagi=fastagi, ami={"secret": "x", "host": host})
         return check_fastagi(
-            given.fastagi, Place(given), running, user, control_refused=False
+            given.fastagi, AsteriskMachine(given), running, user, control_refused=False
         )
 
     def test_free_port_is_ok(self, tmp_path: Path) -> None:
@@ -153,7 +161,7 @@ class TestFastAgi:
     def test_service_we_may_not_ask(self, tmp_path: Path) -> None:
         given = settings(tmp_path)
         notes = check_fastagi(
-            given.fastagi, Place(given), None, _ROOT, control_refused=True
+            given.fastagi, AsteriskMachine(given), None, _ROOT, control_refused=True
         )
         assert only(notes).startswith("warning: 127.0.0.1:4573: not checked: ")
 
@@ -247,7 +255,9 @@ class TestRunningService:
 class TestPlace:
     def test_files_of_this_machine_are_read_once(self, tmp_path: Path) -> None:
         write(tmp_path / "etc/queues.conf", "[a]\n")
-        place = Place(settings(tmp_path, ami={"secret": "x", "host": "localhost"}))
+        place = AsteriskMachine(
+            settings(tmp_path, ami={"secret": "x", "host": "localhost"})
+        )
         conf = place.conf("queues.conf")
         (tmp_path / "etc/queues.conf").unlink()
         assert place.conf("queues.conf") is conf
@@ -255,14 +265,16 @@ class TestPlace:
 
     def test_files_of_another_machine_are_not_ours(self, tmp_path: Path) -> None:
         write(tmp_path / "etc/queues.conf", "[a]\n")
-        place = Place(settings(tmp_path, ami={"secret": "x", "host": "192.0.2.1"}))
+        place = AsteriskMachine(
+            settings(tmp_path, ami={"secret": "x", "host": "192.0.2.1"})
+        )
         with pytest.raises(NotVisible, match="Asterisk is on another machine"):
             place.conf("queues.conf")
         assert place.conf_or_none("queues.conf") is None
         assert place.console("core show version") is None
 
     def test_host_without_an_address(self, tmp_path: Path) -> None:
-        place = Place(
+        place = AsteriskMachine(
             settings(tmp_path, ami={"secret": "x", "host": "nosuchhost.invalid"})
         )
         assert place.addresses == []
@@ -271,7 +283,7 @@ class TestPlace:
     def test_no_console(self, tmp_path: Path) -> None:
         text = f"[directories]\nastrundir => {tmp_path}\n"
         write(tmp_path / "etc/asterisk.conf", text)
-        assert Place(settings(tmp_path)).console("core show version") is None
+        assert AsteriskMachine(settings(tmp_path)).console("core show version") is None
 
 
 class TestService:

@@ -25,7 +25,7 @@ import pytest
 
 from fastagi.ami.events import READ_CLASSES
 from fastagi.checks import dialplan
-from fastagi.checks.asterisk_machine import Place
+from fastagi.checks.asterisk_machine import AsteriskMachine
 from fastagi.checks.conf import Conf, Section, read_conf
 from fastagi.checks.files import HIDDEN
 from fastagi.checks.manager import (
@@ -108,7 +108,7 @@ class TestManagerUser:
             "CoreSettings": lambda _: (success(("AsteriskVersion", "22.1.0")),),
         }
         with ScriptedManager(script) as manager, log_in(manager) as link:
-            assert told(check_manager(link, given, Place(given))) == ["ok"]
+            assert told(check_manager(link, given, AsteriskMachine(given))) == ["ok"]
 
     def test_filters_hold_to_the_beginning(self) -> None:
         """Else a caller's name could match, and hide the caller's events."""
@@ -124,7 +124,7 @@ class TestQueues:
     def test_check_finds_nothing_in_it(self, tmp_path: Path) -> None:
         write(tmp_path / "etc/queues.conf", (_ASTERISK / "queues.conf").read_text())
         given = settings(tmp_path)
-        assert told(check_queues(None, given, Place(given))) == [
+        assert told(check_queues(None, given, AsteriskMachine(given))) == [
             "warning: Asterisk: which queues and members it has is not checked: there"
             " is no connection to the manager - put the connection right and run this"
             " check again"
