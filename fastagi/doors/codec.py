@@ -226,7 +226,15 @@ def _object_of(answer: Answer) -> Json:
 
 
 def state_json(state: TaskState) -> Json:
-    """Return a task, and whether its queue is open, as JSON values."""
+    """Return a task, and what keeps it from being called, as JSON values.
+
+    - ``queue_closed``, ``opens_at``: whether it waits for its queue to open, and when
+      that is; ``time_zone``: the name of the queue's time zone.
+    - ``position``: in Asterisk's queue, from 1; null: it does not wait in line there.
+    - ``expected_at``: when an agent is expected to take the callback; null: not known.
+    - ``why_not_yet``: what keeps it from being called, as a reason; null: nothing does,
+      it is being called, it has ended, or no service runs.
+    """
     return {
         **task_json(state.task),
         "queue_closed": state.queue_closed,
@@ -234,6 +242,7 @@ def state_json(state: TaskState) -> Json:
         "time_zone": state.zone,
         "position": state.position,
         "expected_at": iso(state.expected_at),
+        "why_not_yet": why_json(state.why_not_yet),
     }
 
 
@@ -301,6 +310,13 @@ def reason_json(why: Reason | None, words: str = "reason") -> Json:
         "reason_code": why.code.value,
         "reason_params": params_json(why),
     }
+
+
+def why_json(why: Reason | None) -> Json | None:
+    """Return a reason as a JSON object: ``code``, ``params`` and ``words``."""
+    if why is None:
+        return None
+    return {"code": why.code.value, "params": params_json(why), "words": str(why)}
 
 
 def blocked_json(number: BlockedNumber) -> Json:

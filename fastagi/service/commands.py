@@ -328,6 +328,8 @@ class TaskState:
         position: the position in Asterisk's queue, from 1; None if the task does not
             wait in line there.
         expected_at: when an agent is expected to take the callback; None: unknown.
+        why_not_yet: what keeps it from being called; None: nothing does, it is being
+            called, it has ended, or no service runs.
     """
 
     task: CallbackTask
@@ -336,6 +338,7 @@ class TaskState:
     zone: str = "UTC"
     position: int | None = None
     expected_at: datetime | None = None
+    why_not_yet: Reason | None = None
 
 
 @frozen(kw_only=True)
