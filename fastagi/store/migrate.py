@@ -24,20 +24,26 @@ from sqlalchemy.exc import DBAPIError
 from fastagi.store import leases
 from fastagi.store.backends import Backend, Trouble, backend_for
 from fastagi.store.engine import Database
-from fastagi.store.errors import (
-    DatabaseHeld,
-    ForeignDatabase,
-    SchemaOutdated,
-    SchemaTooNew,
-)
+from fastagi.store.errors import DatabaseHeld
 from fastagi.store.schema import lease
-
-_MIGRATIONS: Final = Path(__file__).with_name("migrations")
-#: The table in which Alembic stores the version.
-_VERSION_TABLE: Final = "alembic_version"
-_VERSIONS_TAKEN: Final[sa.TextClause] = sa.text(
-    f"SELECT version_num FROM {_VERSION_TABLE}"
+from fastagi.store.versions import (
+    MIGRATIONS,
+    VERSIONS_TAKEN,
+    newest_version,
+    outdated,
+    version_of,
 )
+
+__all__ = [
+    "MIGRATIONS",
+    "Upgraded",
+    "check_current",
+    "in_memory",
+    "newest_version",
+    "prepare",
+    "upgrade",
+]
+
 #: Time to wait for other processes to release the database, and the pause between two
 #: tries, in seconds.
 _CONNECT_WAIT_S: Final = 5.0
@@ -67,7 +73,7 @@ class Upgraded:
         return f"{text}; as it was before: {self.copy}" if self.copy else text
 
 
-def upgrade(url: str, *, migrations: Path = _MIGRATIONS) -> Upgraded:
+def upgrade(url: str, *, migrations: Path = MIGRATIONS) -> Upgraded:
     """Upgrade a database to the newest version; create it if there is none.
 
     The upgrade is one transaction: if it fails, nothing is changed.
@@ -89,7 +95,7 @@ def upgrade(url: str, *, migrations: Path = _MIGRATIONS) -> Upgraded:
         return _upgrade(conn, backend, migrations, only_empty=False)
 
 
-def prepare(url: str, *, migrations: Path = _MIGRATIONS) -> Upgraded:
+def prepare(url: str, *, migrations: Path = MIGRATIONS) -> Upgraded:
     """Create the database if there is none or it is empty; else check its version.
 
     Raises:
@@ -104,7 +110,7 @@ def prepare(url: str, *, migrations: Path = _MIGRATIONS) -> Upgraded:
         return _upgrade(conn, backend, migrations, only_empty=True)
 
 
-def check_current(url: str, *, migrations: Path = _MIGRATIONS) -> None:
+def check_current(url: str, *, migrations: Path = MIGRATIONS) -> None:
     """Check that the database has the version that this service works with.
 
     Raises:
@@ -115,20 +121,15 @@ def check_current(url: str, *, migrations: Path = _MIGRATIONS) -> None:
     """
     backend = backend_for(url)
     with _connected(backend) as conn:
-        version = _version(conn, migrations)
+        version = version_of(conn, migrations)
         if version != newest_version(migrations=migrations):
-            raise _outdated(version, backend, migrations)
-
-
-def newest_version(*, migrations: Path = _MIGRATIONS) -> str:
-    """Return the version of a database that this service works with."""
-    return max(_versions(migrations))
+            raise outdated(version, backend.before_upgrade, migrations)
 
 
 def in_memory() -> Database:
     """Return an empty database in memory, without a thread, for tests."""
     database = Database("sqlite://", deliver=None)
-    database.run_now("make tables", _run_migrations, _MIGRATIONS)
+    database.run_now("make tables", _run_migrations, MIGRATIONS)
     return database
 
 
@@ -140,14 +141,14 @@ def _upgrade(
         _load_alembic()
     # A second upgrade waits here, and then finds nothing to do.
     backend.begin_migration(conn)
-    before = _version(conn, migrations)
+    before = version_of(conn, migrations)
     head = newest_version(migrations=migrations)
     if before == head:
         if backend.collect_statistics(conn, again=False):
             conn.commit()
         return Upgraded(before, head, None)
     if before and only_empty:
-        raise _outdated(before, backend, migrations)
+        raise outdated(before, backend.before_upgrade, migrations)
     if before:
         _refuse_while_held(conn, backend)
     copy = backend.copy(before) if before else None
@@ -209,17 +210,11 @@ def _connect(backend: Backend) -> sa.Connection:
         time.sleep(_PAUSE_S)
 
 
-def _versions(migrations: Path) -> set[str]:
-    """Return all versions; the name of each migration file begins with its version."""
-    steps = (migrations / "versions").glob("[0-9]*_*.py")
-    return {step.name.partition("_")[0] for step in steps}
-
-
 def _has_work(backend: Backend, migrations: Path) -> bool:
     """Whether an upgrade seems to be needed; without the lock this may be outdated."""
     try:
         with backend.engine.connect() as conn:
-            versions = conn.scalars(_VERSIONS_TAKEN).all()
+            versions = conn.scalars(VERSIONS_TAKEN).all()
     except DBAPIError:
         return True
     return versions != [newest_version(migrations=migrations)]
@@ -237,43 +232,3 @@ def _run_migrations(conn: sa.Connection, migrations: Path) -> None:
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.attributes["connection"] = conn
     command.upgrade(config, "head")
-
-
-def _version(conn: sa.Connection, migrations: Path) -> str:
-    """Return the database's version; empty if the database is empty.
-
-    Raises:
-        SchemaTooNew: this service does not know the version.
-        ForeignDatabase: the database has tables, but no version.
-    """
-    tables = sa.inspect(conn).get_table_names()
-    heads: list[str] = []
-    if _VERSION_TABLE in tables:
-        heads += conn.scalars(_VERSIONS_TAKEN)
-    if not heads:
-        if tables:
-            raise ForeignDatabase(
-                "the database belongs to something else: it has tables such as"
-                f" {tables[0]}, but no version of this service",
-                "use one of its own",
-            )
-        return ""
-    known = _versions(migrations)
-    if unknown := [head for head in heads if head not in known]:
-        raise SchemaTooNew(
-            f"the database is of version {unknown[0]}, this service knows only up to"
-            f" {max(known)}",
-            "install the newer service again, or put back the copy made before the"
-            " upgrade",
-        )
-    return heads[0]
-
-
-def _outdated(version: str, backend: Backend, migrations: Path) -> SchemaOutdated:
-    found = f"of version {version}" if version else "empty"
-    needed = newest_version(migrations=migrations)
-    return SchemaOutdated(
-        f"the database is {found}, version {needed} is needed",
-        f"stop the service, {backend.before_upgrade}run 'callback-queue db upgrade' and"
-        " start it again",
-    )

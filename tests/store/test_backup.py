@@ -166,7 +166,7 @@ def test_database_of_an_older_version_is_copied_as_it_is(
     sqlite_path: Path, home: Path, tmp_path: Path
 ) -> None:
     older = tmp_path / "older"
-    shutil.copytree(migrate._MIGRATIONS, older)
+    shutil.copytree(migrate.MIGRATIONS, older)
     for file in (older / "versions").glob("[0-9]*.py"):
         if not file.name.startswith("0001"):
             file.unlink()

@@ -231,7 +231,7 @@ def test_a_number_blocked_before_its_key_changed_is_found_after_the_upgrade(
     where = request.getfixturevalue(database_of)
     url = where if database_of == "empty_postgres_url" else f"sqlite:///{where}"
     before = tmp_path / "before"
-    shutil.copytree(migrate._MIGRATIONS, before)
+    shutil.copytree(migrate.MIGRATIONS, before)
     for file in (before / "versions").glob("[0-9]*.py"):
         if file.name >= "0009":
             file.unlink()

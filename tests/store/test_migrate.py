@@ -23,7 +23,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from fastagi.domain.reason import said
-from fastagi.store import migrate
+from fastagi.store import migrate, versions
 from fastagi.store.backends import backend_for
 from fastagi.store.engine import Database
 from fastagi.store.errors import (
@@ -68,7 +68,7 @@ def newer(tmp_path: Path) -> Callable[..., Path]:
 
     def make(more: str = "pass") -> Path:
         target = tmp_path / "newer"
-        shutil.copytree(migrate._MIGRATIONS, target, dirs_exist_ok=True)
+        shutil.copytree(migrate.MIGRATIONS, target, dirs_exist_ok=True)
         (target / "versions" / "9999_next.py").write_text(
             NEXT.format(revision="9999", down_revision=HEAD, more=more)
         )
@@ -80,12 +80,12 @@ def newer(tmp_path: Path) -> Callable[..., Path]:
 def test_each_file_of_a_step_begins_with_its_version() -> None:
     """The service relies on this: it reads the version without Alembic."""
     config = Config()
-    config.set_main_option("script_location", str(migrate._MIGRATIONS))
+    config.set_main_option("script_location", str(migrate.MIGRATIONS))
     script = ScriptDirectory.from_config(config)
     assert script.get_current_head() == HEAD
-    assert {step.revision for step in script.walk_revisions()} == migrate._versions(
-        migrate._MIGRATIONS
-    )
+    assert {
+        step.revision for step in script.walk_revisions()
+    } == versions.known_versions(migrate.MIGRATIONS)
 
 
 def test_nothing_to_do_is_found_without_loading_alembic(tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def older(tmp_path: Path) -> Callable[[str], Path]:
 
     def make(last: str) -> Path:
         target = tmp_path / f"up-to-{last}"
-        shutil.copytree(migrate._MIGRATIONS, target, dirs_exist_ok=True)
+        shutil.copytree(migrate.MIGRATIONS, target, dirs_exist_ok=True)
         for file in (target / "versions").glob("[0-9]*.py"):
             if file.name[:4] > last:
                 file.unlink()

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +50,17 @@ ALLOWED: dict[str, set[str]] = {
     "doors": {"errors", "runtime", "domain", "service"},
     "checks": _NODE | {"node"},
     "app": _APP,
+    # A process of its own: of the service it knows the commands and their JSON.
+    "web": {
+        "errors",
+        "patience",
+        "sqlite_uri",
+        "domain",
+        "config",
+        "store",
+        "service",
+        "doors",
+    },
     "command": _APP | {"app", "checks"},
 }
 #: Packages without network, database and clock.
@@ -98,6 +111,29 @@ def test_the_command_line_knows_of_the_service_only_its_commands() -> None:
     known = {name for name in names if name.split(".")[1:2] in (["service"], ["doors"])}
     parts = {name.split(".")[2] for name in known if name.count(".") > 1}
     assert parts == {"codec", "commands"}
+
+
+def test_the_web_process_knows_only_the_commands_of_the_service() -> (
+    None
+):
+    for path in (PACKAGE / "web").rglob("*.py"):
+        names = [name.split(".") for name in imports(path)]
+        assert "twisted" not in {name[0] for name in names}, path
+        known = {tuple(name[1:3]) for name in names if len(name) > 2}
+        service = {part for part in known if part[0] in {"service", "doors"}}
+        allowed = {("service", "commands"), ("doors", "codec"), ("doors", "live_json")}
+        assert service <= allowed, path
+
+
+def test_the_web_process_loads_no_twisted() -> None:
+    """It would be 20 MB of memory for nothing."""
+    modules = ("live", "records", "service_client")
+    loading = "; ".join(f"import fastagi.web.{name}" for name in modules)
+    code = f"import sys; {loading}; print('twisted' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
 
 
 def test_commands_know_neither_socket_nor_json() -> None:
