@@ -13,7 +13,7 @@ import re
 import stat
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import attrs
 from pydantic import SecretStr, ValidationError
@@ -82,18 +82,36 @@ def load_settings(
         ConfigErrors: the file cannot be used. It contains all faults.
     """
     name = os.fspath(path)
+    sample = "copy the sample etc/callback-queue.yaml there and fill it in"
+    data = read_file(path, if_missing=sample, may_block=may_block)
+    return parse_settings(data, file=name, environ=environ)
+
+
+def read_file(
+    path: str | os.PathLike[str], *, if_missing: str, may_block: bool = True
+) -> bytes:
+    """Return the contents of a settings file.
+
+    Args:
+        path: the path of the file.
+        if_missing: the remedy if it does not exist.
+        may_block: whether the file may be a pipe, whose reading waits for a writer.
+
+    Raises:
+        ConfigErrors: the file cannot be read.
+    """
+    name = os.fspath(path)
     try:
         with open(path, "rb") if may_block else open_plain(path) as file:
-            data = file.read(LARGEST_BYTES + 1)
+            return file.read(LARGEST_BYTES + 1)
     except NoPlainFile:
         remedy = "put the settings into a plain file there"
         raise ConfigErrors([Problem(name, "is no plain file", remedy)]) from None
     except (OSError, ValueError) as error:
-        message, remedy = _file_trouble(error, name)
+        message, remedy = file_trouble(error, name)
         if isinstance(error, FileNotFoundError):
-            remedy = "copy the sample etc/callback-queue.yaml there and fill it in"
+            remedy = if_missing
         raise ConfigErrors([Problem(name, message, remedy)]) from None
-    return parse_settings(data, file=name, environ=environ)
 
 
 def read_control_socket(path: str | os.PathLike[str]) -> str | None:
@@ -148,10 +166,10 @@ def parse_settings(
         if settings is not None:
             return settings
         faults = judge.faults
-    raise ConfigErrors(_in_file(file, faults))
+    raise ConfigErrors(in_file(file, faults))
 
 
-def _in_file(file: str, faults: Iterable[Fault]) -> list[Problem]:
+def in_file(file: str, faults: Iterable[Fault]) -> list[Problem]:
     """Return each problem once, with its place in the file, in the order of lines."""
     found = {
         (
@@ -172,8 +190,27 @@ def _in_file(file: str, faults: Iterable[Fault]) -> list[Problem]:
     ]
 
 
+def _homes() -> dict[str, str]:
+    """Return for each setting the group that it belongs to."""
+    homes: dict[str, str] = {}
+    for name, field in queue_layers.QueueLayer.model_fields.items():
+        if isinstance(group := field.annotation, type) and issubclass(group, Section):
+            homes |= dict.fromkeys(group.model_fields, name)
+    homes |= dict.fromkeys(queue_layers.QueueLayer.model_fields, "defaults or a queue")
+    for name, section in sections.SECTIONS.items():
+        if name != "defaults":
+            for setting in section.model_fields:
+                # A name in two groups, such as port, suggests nothing.
+                homes[setting] = "" if setting in homes else name
+    return homes
+
+
+#: Where each setting of the service belongs.
+_HOMES: Final = _homes()
+
+
 @attrs.frozen
-class _Layer(Generic[S]):
+class Layer(Generic[S]):
     """The valid part of a group of settings.
 
     Attributes:
@@ -187,57 +224,20 @@ class _Layer(Generic[S]):
     wrong: frozenset[str]
 
 
-class _Judge:
-    """Finds all faults of one file."""
+class FileJudge:
+    """Finds all faults of one file, section by section.
+
+    Attributes:
+        faults: those found so far.
+    """
+
+    #: For each setting, the section that it belongs to; for suggestions.
+    homes: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, source: Source, environ: Mapping[str, str]) -> None:
         self.faults = list(source.faults)
         self._source = source
         self._environ = environ
-
-    def settings(self) -> sections.Settings | None:
-        """Return the settings, or None if there are faults."""
-        top = self._source.value
-        if top is None:
-            self._fault((), "the file holds no settings", _FROM_SAMPLE)
-            return None
-        if not isinstance(top, dict):
-            self._fault((), f"the file {_GROUP} (got {_kind(top)})", _FROM_SAMPLE)
-            return None
-        for name in top:
-            if name not in _TOP:
-                self._fault((name,), "unknown setting", _meant(name, _TOP))
-        layers: dict[str, _Layer[Any]] = {
-            name: self._layer(kind, top.get(name), (name,))
-            for name, kind in sections.SECTIONS.items()
-        }
-        checked: dict[str, Any] = {
-            name: layer.section for name, layer in layers.items()
-        }
-        secret = self._secret(layers["ami"])
-        history_passwords = self._history_passwords(layers["history"])
-        self._check_tls(checked["ami"].tls)
-        queues = self._queues(top, layers["defaults"])
-        self._check_missed(checked["missed"], queues)
-        if self.faults or secret is None:
-            return None
-        # These two sections also have secrets from elsewhere.
-        checked["ami"] = sections.AmiSettings(
-            **{**dict(checked["ami"]), "secret": secret}
-        )
-        history = checked["history"]
-        # Only what is in the file, so that model_fields_set still tells it.
-        written = {name: getattr(history, name) for name in history.model_fields_set}
-        checked["history"] = sections.HistorySettings(
-            **{**written, **history_passwords}
-        )
-        return sections.Settings(
-            **checked,
-            queues={
-                name: queue_layers.QueueSettings(name=name, **values)
-                for name, values in queues.items()
-            },
-        )
 
     def _fault(
         self, place: Place, message: str, remedy: str = "", *, at: Place | None = None
@@ -250,13 +250,13 @@ class _Judge:
         line = self._source.line(place if at is None else at)
         self.faults.append(Fault(line, place, problem))
 
-    def _layer(self, kind: type[S], value: object, place: Place) -> _Layer[S]:
+    def _layer(self, kind: type[S], value: object, place: Place) -> Layer[S]:
         """Check each setting of a group separately."""
         if value is not None and not isinstance(value, dict):
             self._fault(
                 place, f"{_GROUP} (got {_kind(value)})", _regroup(value, place, kind)
             )
-            return _Layer(kind(), frozenset(), frozenset(kind.model_fields))
+            return Layer(kind(), frozenset(), frozenset(kind.model_fields))
         given = frozenset(value or ())
         wrong: set[str] = set()
         data = self._known(kind, value or {}, place, wrong)
@@ -273,7 +273,7 @@ class _Judge:
                 wrong.add(str(inner[0]))
                 _prune(data, inner)
             section = kind.model_validate(data)
-        return _Layer(section, given, frozenset(wrong))
+        return Layer(section, given, frozenset(wrong))
 
     def _known(
         self,
@@ -288,7 +288,9 @@ class _Judge:
             inner = (*place, name)
             field = kind.model_fields.get(name)
             if field is None:
-                self._fault(inner, "unknown setting", _meant(name, kind.model_fields))
+                self._fault(
+                    inner, "unknown setting", meant(name, kind.model_fields, self.homes)
+                )
                 continue
             group = field.annotation
             if isinstance(group, type) and issubclass(group, Section):
@@ -321,8 +323,58 @@ class _Judge:
             wrong.add(name)
         return known
 
+
+class _Judge(FileJudge):
+    """Finds all faults of the file of the service."""
+
+    homes = _HOMES
+
+    def settings(self) -> sections.Settings | None:
+        """Return the settings, or None if there are faults."""
+        top = self._source.value
+        if top is None:
+            self._fault((), "the file holds no settings", _FROM_SAMPLE)
+            return None
+        if not isinstance(top, dict):
+            self._fault((), f"the file {_GROUP} (got {_kind(top)})", _FROM_SAMPLE)
+            return None
+        for name in top:
+            if name not in _TOP:
+                self._fault((name,), "unknown setting", meant(name, _TOP, self.homes))
+        layers: dict[str, Layer[Any]] = {
+            name: self._layer(kind, top.get(name), (name,))
+            for name, kind in sections.SECTIONS.items()
+        }
+        checked: dict[str, Any] = {
+            name: layer.section for name, layer in layers.items()
+        }
+        secret = self._secret(layers["ami"])
+        history_passwords = self._history_passwords(layers["history"])
+        self._check_tls(checked["ami"].tls)
+        queues = self._queues(top, layers["defaults"])
+        self._check_missed(checked["missed"], queues)
+        if self.faults or secret is None:
+            return None
+        # These two sections also have secrets from elsewhere.
+        checked["ami"] = sections.AmiSettings(
+            **{**dict(checked["ami"]), "secret": secret}
+        )
+        history = checked["history"]
+        # Only what is in the file, so that model_fields_set still tells it.
+        written = {name: getattr(history, name) for name in history.model_fields_set}
+        checked["history"] = sections.HistorySettings(
+            **{**written, **history_passwords}
+        )
+        return sections.Settings(
+            **checked,
+            queues={
+                name: queue_layers.QueueSettings(name=name, **values)
+                for name, values in queues.items()
+            },
+        )
+
     def _queues(
-        self, top: Mapping[str, object], defaults: _Layer[queue_layers.QueueLayer]
+        self, top: Mapping[str, object], defaults: Layer[queue_layers.QueueLayer]
     ) -> dict[str, dict[str, Any]]:
         """Check all queues and return their merged settings."""
         queues = top.get("queues")
@@ -395,8 +447,8 @@ class _Judge:
     def _merged(
         self,
         name: str,
-        defaults: _Layer[queue_layers.QueueLayer],
-        own: _Layer[queue_layers.QueueLayer],
+        defaults: Layer[queue_layers.QueueLayer],
+        own: Layer[queue_layers.QueueLayer],
     ) -> dict[str, Any]:
         """Merge the layers of a queue and check the rules between its settings."""
         values = queue_layers.merge_layers(defaults.section, own.section)
@@ -419,7 +471,7 @@ class _Judge:
         return values
 
     def _said(
-        self, name: str, own: _Layer[queue_layers.QueueLayer], settings: Iterable[str]
+        self, name: str, own: Layer[queue_layers.QueueLayer], settings: Iterable[str]
     ) -> Place:
         """Return which layer gives one of several settings: the queue or defaults."""
         places: list[Place] = [
@@ -429,7 +481,7 @@ class _Judge:
         ]
         return next(place for place in places if place in self._source.lines)
 
-    def _secret(self, ami: _Layer[sections.AmiSection]) -> SecretStr | None:
+    def _secret(self, ami: Layer[sections.AmiSection]) -> SecretStr | None:
         """Return the secret of the AMI user; it must be given in one place only."""
         given: list[Place] = [
             ("ami", name) for name in ("secret", "secret_file") if name in ami.given
@@ -467,13 +519,13 @@ class _Judge:
                 )
         elif ami.section.secret_file is not None:
             try:
-                return SecretStr(_read_secret(ami.section.secret_file))
+                return SecretStr(read_secret(ami.section.secret_file))
             except BadValue as bad:
                 self._problem(("ami", "secret_file"), bad.problem)
         return ami.section.secret
 
     def _history_passwords(
-        self, history: _Layer[sections.HistorySection]
+        self, history: Layer[sections.HistorySection]
     ) -> dict[str, SecretStr | None]:
         """Return the passwords of the databases that are not in their URLs."""
         section = history.section
@@ -496,7 +548,7 @@ class _Judge:
 
     def _history_password(
         self,
-        history: _Layer[sections.HistorySection],
+        history: Layer[sections.HistorySection],
         name: str,
         url: str | None,
         file: str | None,
@@ -529,7 +581,7 @@ class _Judge:
             )
         elif file is not None:
             try:
-                return SecretStr(_read_secret(file))
+                return SecretStr(read_secret(file))
             except BadValue as bad:
                 self._problem(place, bad.problem)
         elif variable:
@@ -543,7 +595,7 @@ class _Judge:
         return None
 
 
-def _read_secret(path: str) -> str:
+def read_secret(path: str) -> str:
     try:
         with open_plain(path) as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -551,7 +603,7 @@ def _read_secret(path: str) -> str:
     except NoPlainFile:
         raise BadValue(f"{path} is no plain file") from None
     except (OSError, ValueError) as error:
-        message, remedy = _file_trouble(error, path)
+        message, remedy = file_trouble(error, path)
         raise BadValue(f"{path} {message}", remedy) from None
     if mode & (stat.S_IROTH | stat.S_IWOTH):
         raise BadValue(
@@ -570,7 +622,7 @@ def _read_secret(path: str) -> str:
         raise BadValue(f"the secret in {path} {bad.problem.what}") from None
 
 
-def _file_trouble(error: OSError | ValueError, path: str) -> tuple[str, str]:
+def file_trouble(error: OSError | ValueError, path: str) -> tuple[str, str]:
     match error:
         case FileNotFoundError():
             return "does not exist", ""
@@ -595,7 +647,7 @@ def _prune(data: dict[str, Any], place: Place) -> None:
     data.pop(name, None)
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
+def meant(name: str, known: Iterable[str], homes: Mapping[str, str]) -> str:
     """Return a suggestion for an unknown name."""
     known = list(known)
     tidy = name.strip().lower().replace("-", "_")
@@ -605,9 +657,9 @@ def _meant(name: str, known: Iterable[str]) -> str:
         return f"write each day on a line of its own: {', '.join(days)}"
     near = get_close_matches(tidy, known, n=1)
     # The exact name of a setting elsewhere counts more than a similar name here.
-    homes = "" if get_close_matches(tidy, near, cutoff=0.9) else _HOMES.get(tidy)
-    if homes:
-        return f"it belongs under {homes}"
+    home = "" if get_close_matches(tidy, near, cutoff=0.9) else homes.get(tidy)
+    if home:
+        return f"it belongs under {home}"
     return f"did you mean {near[0]}?" if near else ""
 
 
@@ -626,24 +678,6 @@ def _days_meant(name: str) -> tuple[str, ...]:
         return ()
     begin, end = numbers
     return days[begin : end + 1] if begin <= end else days[begin:] + days[: end + 1]
-
-
-def _homes() -> dict[str, str]:
-    """Return for each setting the group that it belongs to."""
-    homes: dict[str, str] = {}
-    for name, field in queue_layers.QueueLayer.model_fields.items():
-        if isinstance(group := field.annotation, type) and issubclass(group, Section):
-            homes |= dict.fromkeys(group.model_fields, name)
-    homes |= dict.fromkeys(queue_layers.QueueLayer.model_fields, "defaults or a queue")
-    for name, section in sections.SECTIONS.items():
-        if name != "defaults":
-            for setting in section.model_fields:
-                # A name in two groups, such as port, suggests nothing.
-                homes[setting] = "" if setting in homes else name
-    return homes
-
-
-_HOMES = _homes()
 
 
 def _is_setting(value: object) -> bool:
