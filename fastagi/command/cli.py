@@ -26,6 +26,7 @@ import click
 from fastagi import __version__
 from fastagi.command import render
 from fastagi.command.supervisor import ReloadRequests
+from fastagi.command.web import web
 from fastagi.doors import codec
 from fastagi.errors import CallbackError
 from fastagi.service import commands
@@ -88,6 +89,9 @@ def main() -> None:
     # umask the shell or systemd has set. SQLite creates -wal and -shm with the mode of
     # the database file.
     os.umask(0o077)
+
+
+main.add_command(web)
 
 
 @main.command()

@@ -61,7 +61,7 @@ ALLOWED: dict[str, set[str]] = {
         "service",
         "doors",
     },
-    "command": _APP | {"app", "checks"},
+    "command": _APP | {"app", "checks", "web"},
 }
 #: Packages without network, database and clock.
 PURE = {
@@ -127,7 +127,7 @@ def test_the_web_process_knows_only_the_commands_of_the_service() -> (
 
 def test_the_web_process_loads_no_twisted() -> None:
     """It would be 20 MB of memory for nothing."""
-    modules = ("live", "records", "service_client")
+    modules = ("live", "records", "run", "service_client")
     loading = "; ".join(f"import fastagi.web.{name}" for name in modules)
     code = f"import sys; {loading}; print('twisted' in sys.modules)"
     done = subprocess.run(
@@ -139,6 +139,21 @@ def test_the_web_process_loads_no_twisted() -> None:
 def test_commands_know_neither_socket_nor_json() -> None:
     names = {name.split(".")[0] for name in imports(PACKAGE / "service/commands.py")}
     assert not names & {"twisted", "sqlalchemy", "pydantic", "json", "click", "socket"}
+
+
+def test_the_command_line_loads_the_libraries_of_the_web_process_only_for_it() -> None:
+    found = _loaded_by("import fastagi.command.cli")
+    assert "click" in found
+    assert not found & {"fastapi", "uvicorn", "jinja2", "httpx", "starlette"}
+
+
+def _loaded_by(code: str) -> set[str]:
+    """Return the packages that a new process has loaded after an import."""
+    code += "; import sys; print(*{name.split('.')[0] for name in sys.modules})"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    return set(ran.stdout.split())
 
 
 @pytest.mark.parametrize("layer", ["service", "node", "doors", "app"])

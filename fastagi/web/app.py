@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""Builds the ASGI application: routers, error pages, security headers, lifespan."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+from starlette.staticfiles import StaticFiles
+
+from fastagi import __version__
+from fastagi.web import pages_of_errors, templates
+from fastagi.web.background import Supervisor
+from fastagi.web.headers import ExpectedHost, SecurityHeaders
+from fastagi.web.parts import WebParts, build_parts, parts_of
+
+__all__ = ["WebParts", "build_parts", "create_app", "parts_of"]
+
+#: Every router of the application: each function gets the parts and returns a router.
+#: A new group of pages or operations is a line here.
+ROUTERS: Sequence[Callable[[WebParts], APIRouter]] = ()
+
+
+async def _end_streams(parts: WebParts) -> None:
+    """End all live streams when the process stops: it waits for open answers."""
+    await parts.stopping.wait()
+    await parts.live.close()
+
+
+def create_app(parts: WebParts) -> FastAPI:
+    """Build the application; its end closes the parts."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        supervisor = Supervisor(parts.background_tasks())
+        supervisor.start()
+        parts.live.start()
+        end_of_streams = asyncio.create_task(_end_streams(parts))
+        try:
+            yield
+        finally:
+            parts.stopping.set()
+            await end_of_streams
+            await supervisor.stop()
+            await parts.close()
+
+    app = FastAPI(
+        title="callback-queue",
+        version=__version__,
+        lifespan=lifespan,
+        # Their pages load scripts from other hosts, which the policy forbids.
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    app.state.parts = parts
+    pages_of_errors.install(app)
+    for router in ROUTERS:
+        app.include_router(router(parts))
+    if templates.STATIC.is_dir():
+        app.mount("/static", StaticFiles(directory=templates.STATIC), name="static")
+    # The last one added is the outermost.
+    app.add_middleware(pages_of_errors.Failures)
+    app.add_middleware(ExpectedHost, settings=parts.settings)
+    app.add_middleware(SecurityHeaders, settings=parts.settings)
+    return app

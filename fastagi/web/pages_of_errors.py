@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: MIT
+"""Answers for errors: a page for browsers, problem+json (RFC 9457) for programs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fastagi.store.errors import StoreUnavailable
+from fastagi.web.people.access import Forbidden, NotLoggedIn
+from fastagi.web.templates import page
+
+_log = logging.getLogger(__name__)
+
+#: What a page says for a status; for others the detail of the error.
+_WORDS: Final[Mapping[int, str]] = {
+    404: "There is no such page.",
+    405: "This page can not be used in this way.",
+    500: "Something failed. The log of callback-queue-web has the details.",
+    503: "The database of the web process can not be used. Try again in a moment.",
+}
+
+
+def wants_page(request: Request) -> bool:
+    """Whether the one who asks is a browser that shows a page."""
+    path = request.url.path
+    if path.startswith("/api/") or path == "/metrics":
+        return False
+    return "text/html" in request.headers.get("accept", "")
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str = "",
+    *,
+    headers: Mapping[str, str] | None = None,
+    **more: Any,
+) -> JSONResponse:
+    """Return an error as problem+json."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        **more,
+    }
+    return JSONResponse(
+        body, status, headers=headers, media_type="application/problem+json"
+    )
+
+
+def error_answer(
+    request: Request,
+    status: int,
+    code: str,
+    detail: str = "",
+    *,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return an error as a page or as problem+json, as the request wants it."""
+    if not wants_page(request):
+        return problem(status, code, detail, headers=headers)
+    answer = page(
+        request,
+        "error.html",
+        status_code=status,
+        status=status,
+        title=HTTPStatus(status).phrase,
+        detail=_WORDS.get(status, detail),
+    )
+    answer.headers.update(headers or {})
+    return answer
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the application."""
+
+    @app.exception_handler(NotLoggedIn)
+    async def not_logged_in(request: Request, error: NotLoggedIn) -> Response:
+        if wants_page(request) and request.method == "GET" and not error.has_token:
+            target = request.url.path
+            if request.url.query:
+                target += f"?{request.url.query}"
+            where = f"/login?{urlencode({'next': target})}"
+            if request.headers.get("hx-request") == "true":
+                return Response(status_code=401, headers={"HX-Redirect": where})
+            return RedirectResponse(where, 303)
+        headers = {"WWW-Authenticate": "Bearer"}
+        return error_answer(request, 401, "not-logged-in", str(error), headers=headers)
+
+    @app.exception_handler(Forbidden)
+    async def forbidden(request: Request, error: Forbidden) -> Response:
+        return error_answer(request, 403, "forbidden", str(error))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+        return error_answer(
+            request, error.status_code, code, error.detail, headers=error.headers
+        )
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        parts = [
+            f"{'.'.join(map(str, one['loc'][1:])) or one['loc'][0]}: {one['msg']}"
+            for one in error.errors()
+        ]
+        return error_answer(request, 422, "bad-request", "; ".join(parts))
+
+    @app.exception_handler(StoreUnavailable)
+    async def no_database(request: Request, error: StoreUnavailable) -> Response:
+        _log.error("%s %s: %s", request.method, request.url.path, error)
+        return error_answer(
+            request, 503, "database", _WORDS[503], headers={"Retry-After": "5"}
+        )
+
+
+class Failures:
+    """Logs an exception that no handler expects, and answers with status 500."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = False
+
+        async def noting_send(message: Message) -> None:
+            nonlocal began
+            began = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting_send)
+        except Exception:
+            _log.exception("%s %s failed", scope["method"], scope["path"])
+            if began:
+                # The client sees from the missing end that the answer is not whole.
+                raise
+            answer = error_answer(Request(scope), 500, "failed", _WORDS[500])
+            await answer(scope, receive, send)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+"""The parts of the web process, built once and shared by all requests.
+
+A request finds them at ``request.app.state.parts``; ``parts_of(request)`` returns them
+with their type.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import attrs
+from starlette.requests import HTTPConnection
+
+from fastagi.web.background import BackgroundTask
+from fastagi.web.live import LiveView
+from fastagi.web.records import Records
+from fastagi.web.service_client import ServiceClient
+from fastagi.web.settings import WebSettings
+from fastagi.web.state import versions
+from fastagi.web.state.state import State
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@attrs.frozen(kw_only=True)
+class WebParts:
+    """All parts of the web process.
+
+    Attributes:
+        settings: the settings at the start.
+        state: the database of the web process.
+        service: sends commands to the service.
+        live: the newest live state of the service.
+        records: reads the service's database.
+        now: the current time, with its zone.
+        stopping: is set when the process is asked to stop. Endless answers, such as
+            event streams, have to end then.
+    """
+
+    settings: WebSettings
+    state: State
+    service: ServiceClient
+    live: LiveView
+    records: Records
+    now: Callable[[], datetime] = _now
+    stopping: asyncio.Event = attrs.field(factory=asyncio.Event)
+
+    def background_tasks(self) -> list[BackgroundTask]:
+        """Return what runs as long as the process does; add your own here."""
+        return []
+
+    async def close(self) -> None:
+        """Close files and connections, after the last request."""
+        await self.live.close()
+        await self.service.close()
+        self.records.close()
+        self.state.close()
+
+
+def build_parts(settings: WebSettings) -> WebParts:
+    """Build all parts; create or upgrade the database of the web process.
+
+    Raises:
+        CallbackError: a part cannot be built.
+    """
+    records = Records(settings.service.database_url)
+    versions.prepare(settings.database.url)
+    service = ServiceClient(Path(settings.service.socket))
+    return WebParts(
+        settings=settings,
+        state=State(settings.database.url),
+        service=service,
+        live=LiveView(service),
+        records=records,
+    )
+
+
+def parts_of(request: HTTPConnection) -> WebParts:
+    """Return the parts that a request uses; also for ``Depends``."""
+    parts: WebParts = request.app.state.parts
+    return parts

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Who may use the web process, and what each of them may do."""

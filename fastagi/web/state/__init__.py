@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The database of the web process: people, sessions, tokens, and what else it keeps."""
