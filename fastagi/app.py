@@ -37,6 +37,7 @@ from fastagi.service.settings_in_force import SettingsInForce
 from fastagi.service.status import StatusCommand
 from fastagi.service.stored_tasks import StoredTasks
 from fastagi.service.task_commands import TaskCommands
+from fastagi.service.whys_not_yet import WhysNotYet
 from fastagi.store.engine import Database
 from fastagi.store.leases import Lease
 from fastagi.store.store import TaskStore
@@ -164,6 +165,9 @@ class CallbackService:
             withdraw_unanswered=self.node.dialer.withdraw_unanswered,
             position=self.node.task_position,
             expected_times=self.node.expected_waits.expected_times,
+            whys_not_yet=WhysNotYet(
+                store=store, outlook=self.node.scheduler.outlook
+            ).of,
         )
         numbers = NumberCommands(
             store=store,

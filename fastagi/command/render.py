@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastagi.domain.expected_wait import rounded_minutes
@@ -139,6 +139,19 @@ def _why(task: Mapping[str, Any]) -> str:
     )
 
 
+#: Codes of what the description of a task says in other words.
+_SAID_OTHERWISE: Final = frozenset(
+    {"closed_until", "chosen_time_to_come", "number_limit", "not_due", "in_line"}
+)
+
+
+def _why_not_yet(task: Mapping[str, Any]) -> str:
+    """Return what keeps a task from being called, unless the rest says it already."""
+    # A service that is older than this program does not tell it.
+    why = task.get("why_not_yet")
+    return "" if why is None or why["code"] in _SAID_OTHERWISE else str(why["words"])
+
+
 def _expires_first(task: Mapping[str, Any]) -> bool:
     opens_at, expires_at = task["opens_at"], task["expires_at"]
     return datetime.fromisoformat(expires_at) <= datetime.fromisoformat(opens_at)
@@ -221,6 +234,8 @@ def _describe(task: Mapping[str, Any]) -> str:
             f" {_chosen(task)}, or when an agent is free after it, until {until}."
         )
     expected = _expected(task) and f" Expected at about {_expected(task)}."
+    if why := _why_not_yet(task):
+        expected = f" Not yet: {why}.{expected}"
     if not task["queue_closed"]:
         return (
             f"Waiting: {task['reason']}. To be called from {_when(task['due_at'])} on,"

@@ -14,7 +14,7 @@ from typing import Final
 
 from attrs import frozen
 
-from fastagi.domain.reason import Code, Reason, because
+from fastagi.domain.reason import Code, Reason, because, utc_minute
 
 #: Codes of the events that decide whether the task waits for one agent.
 DECIDED: Final = frozenset(
@@ -49,6 +49,13 @@ def first(interface: str, rules: PreferredAgentRules) -> Reason:
     """Return the reason of the event with which the wait for an agent begins."""
     wait_s = rules.wait.total_seconds()
     return because(Code.PREFERRED_AGENT_FIRST, interface=interface, wait_s=wait_s)
+
+
+def waits_for_agent(agent: PreferredAgent) -> Reason:
+    """Return the reason why a due task is not called: it waits for one agent."""
+    return because(
+        Code.WAITS_FOR_AGENT, interface=agent.interface, until=utc_minute(agent.until)
+    )
 
 
 def preferred_agent(why: Reason, at: datetime) -> PreferredAgent | None:

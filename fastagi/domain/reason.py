@@ -169,6 +169,35 @@ class Code(StrEnum):
     QUEUE_NOT_IN_SETTINGS = "queue_not_in_settings"
     TOO_LONG_AGO = "too_long_ago"
 
+    # -- why a task is not called yet --------------------------------------
+    NO_LINK = "no_link"
+    QUEUES_NOT_KNOWN = "queues_not_known"
+    CATCHES_UP = "catches_up"
+    CALLS_ON_HOLD = "calls_on_hold"
+    LEASE_NOT_HELD = "lease_not_held"
+    NO_SUCH_QUEUE = "no_such_queue"
+    CLOSED_UNTIL = "closed_until"
+    DIALPLAN_NOT_KNOWN = "dialplan_not_known"
+    EXPIRED = "expired"
+    NOT_DUE = "not_due"
+    CHOSEN_TIME_TO_COME = "chosen_time_to_come"
+    NUMBER_LIMIT = "number_limit"
+    CLIENT_IN_A_CALL = "client_in_a_call"
+    MINUTE_LIMIT = "minute_limit"
+    HOUR_LIMIT = "hour_limit"
+    AGENTS_AWAY = "agents_away"
+    LIVE_CALLERS_FIRST = "live_callers_first"
+    AGENTS_BUSY = "agents_busy"
+    AGENTS_CLAIMED = "agents_claimed"
+    TURN_NOT_NEAR = "turn_not_near"
+    LINE_IS_FULL = "line_is_full"
+    LINE_REFUSED = "line_refused"
+    ANOTHER_JOINS_LINE = "another_joins_line"
+    WAITS_FOR_AGENT = "waits_for_agent"
+    AGENTS_REFUSED = "agents_refused"
+    OTHERS_FIRST = "others_first"
+    IN_LINE = "in_line"
+
 
 #: A value of a parameter; another reason where one reason is part of another.
 Value: TypeAlias = "str | int | float | bool | Reason"
@@ -460,6 +489,51 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     ),
     Code.QUEUE_NOT_IN_SETTINGS: ("the queue is not in the settings",),
     Code.TOO_LONG_AGO: ("it was too long ago ({cause})", "it was too long ago"),
+    Code.NO_LINK: ("the service has no link to Asterisk",),
+    Code.QUEUES_NOT_KNOWN: ("the state of Asterisk's queues is not known yet",),
+    Code.CATCHES_UP: (
+        "the service is finding out what happened while it had no link to Asterisk",
+    ),
+    Code.CALLS_ON_HOLD: ("Asterisk refuses all calls at the moment",),
+    Code.LEASE_NOT_HELD: ("the lease of the database must be renewed first",),
+    Code.NO_SUCH_QUEUE: ("there is no such queue in the settings",),
+    Code.CLOSED_UNTIL: ("the queue is closed until {until}", "the queue stays closed"),
+    Code.DIALPLAN_NOT_KNOWN: (
+        "it is not known yet what the dialplan can do that Asterisk has loaded",
+    ),
+    Code.EXPIRED: ("the task has become too old",),
+    Code.NOT_DUE: ("due at {due_at}",),
+    Code.CHOSEN_TIME_TO_COME: ("the chosen time is {chosen_at}",),
+    Code.NUMBER_LIMIT: ("the number was called as often as allowed, until {until}",),
+    Code.CLIENT_IN_A_CALL: ("the client is in a call",),
+    Code.MINUTE_LIMIT: (
+        "as many calls as allowed were placed within a minute, until {until}",
+    ),
+    Code.HOUR_LIMIT: (
+        "as many calls of the queue as allowed were placed within an hour, until"
+        " {until}",
+    ),
+    Code.AGENTS_AWAY: ("no agent of the queue is logged in and not paused",),
+    Code.LIVE_CALLERS_FIRST: ("live callers come first ({callers} wait)",),
+    Code.AGENTS_BUSY: ("no agent is free",),
+    Code.AGENTS_CLAIMED: (
+        "the free agents are needed for callers of other queues, or for other"
+        " callbacks",
+    ),
+    Code.TURN_NOT_NEAR: ("{ahead} are ahead in line",),
+    Code.LINE_IS_FULL: ("no place is left in Asterisk's queue (maxlen)",),
+    Code.LINE_REFUSED: (
+        "Asterisk's queue has just sent a callback away; next try at {until}",
+    ),
+    Code.ANOTHER_JOINS_LINE: ("another callback is joining the line",),
+    Code.WAITS_FOR_AGENT: (
+        "waits until {until} for {interface}, who talked to the client last",
+    ),
+    Code.AGENTS_REFUSED: (
+        "only agents are free who do not take this callback, until {until}",
+    ),
+    Code.OTHERS_FIRST: ("other tasks of the queue come first",),
+    Code.IN_LINE: ("in line at position {position}", "in line"),
 }
 #: Added if an operator gave the command: who it was. Older rows do not have it.
 _ACTOR: Final = "[ ({actor})]"
@@ -508,6 +582,8 @@ _SAID: Final[Mapping[str, Callable[[Any], str]]] = {
     "times": lambda times: "once" if times == 1 else f"{times} times",
     "again_at": _utc_in_words,
     "chosen_at": _utc_in_words,
+    "due_at": _utc_in_words,
+    "until": _utc_in_words,
     "kind": lambda kind: KINDS.get(kind, str(kind)),
     "found": _histories,
 }

@@ -34,6 +34,7 @@ from fastagi.domain.preferred_agent import why_over
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import CallbackTask
 from fastagi.domain.turns import ANY_TURN, Turn, turn_of
+from fastagi.domain.why_not_yet import Held, Outlook, QueueOutlook, until
 from fastagi.node.dialer import Dialer, RunningAttempt
 from fastagi.node.hold import Hold
 from fastagi.node.queue_monitor import QueueMonitor
@@ -80,7 +81,9 @@ class Scheduler:
         busy: Callable[[], Collection[str]],
         events_stored: Callable[[], None],
         hold: Hold,
+        is_connected: Callable[[], bool],
         may_call: Callable[[], bool],
+        holds_lease: Callable[[], bool],
         dialplan_has_places: Callable[[], bool | None],
         dialplan_has_only: Callable[[], bool],
         after_read: Callable[[Callable[[], object]], None],
@@ -100,6 +103,9 @@ class Scheduler:
         #: Returns whether certainly no other service has taken over the database. If
         #: not, `wake` is called as soon as that is known.
         self._may_call = may_call
+        #: The same without renewing the lease.
+        self._holds_lease = holds_lease
+        self._is_connected = is_connected
         #: Whether the dialplan that Asterisk has loaded can put an attempt in line;
         #: None if that is not known yet.
         self._dialplan_has_places = dialplan_has_places
@@ -118,6 +124,10 @@ class Scheduler:
         self._clients_first: frozenset[str] = frozenset()
         #: The queues that were open at the last pass.
         self._open: frozenset[str] = frozenset()
+        #: Tasks that were passed over when attempts were begun, by id; and queues that
+        #: a limit kept from calls.
+        self._held: dict[int, Held] = {}
+        self._limited: dict[str, Held] = {}
         #: When the first task may be begun for which only other agents may be asked,
         #: in epoch seconds; None if there is none.
         self._held_until: float | None = None
@@ -183,6 +193,133 @@ class Scheduler:
         """Whether calls may be placed, and it is known which agents are free."""
         return self._worker.ready
 
+    # -- what keeps tasks from being called ----------------------------------
+
+    def outlook(self) -> Outlook:
+        """Return what keeps tasks from being called at this moment.
+
+        It asks the same functions by which a pass begins attempts.
+        """
+        now = self._clock.epoch_s()
+        why = self._why_no_calls()
+        if why is None and not self._holds_lease():
+            why = because(Code.LEASE_NOT_HELD)
+        capacity = self._capacity(self._targets(), now)
+        clients_first = self._queues_with_clients_first(capacity)
+        by_key = {target.key: target for target in self._targets()}
+        queues = {}
+        for name, queue in self._settings().queues.items():
+            in_line = self._is_put_in_line(queue, clients_first)
+            turn = self._line_or_why_not(by_key[target_key(queue)]) if in_line else None
+            limit = self._limited.get(name)
+            no_agent: Reason | None = None
+            if limit is not None and _utc(now) < limit.until:
+                no_agent = limit.why
+            elif isinstance(turn, Reason):
+                no_agent = turn
+            elif not in_line:
+                no_agent = self._why_no_agent(queue, capacity, now)
+            queues[name] = QueueOutlook(
+                closed=self._why_closed(queue, now),
+                opens_at=self._opens_at(name, now),
+                no_agent=no_agent,
+                last=turn if isinstance(turn, Turn) else ANY_TURN,
+                ahead=self._ahead_in_line(target_key(queue)) if in_line else 0,
+                chosen_first=not in_line,
+            )
+        return Outlook(
+            now=now,
+            all_tasks=why,
+            queues=queues,
+            busy=frozenset(self._busy()),
+            held={i: held for i, held in self._held.items() if _utc(now) < held.until},
+        )
+
+    def _why_no_calls(self) -> Reason | None:
+        """Return what keeps all tasks from being called; None: nothing."""
+        if not self._is_connected():
+            return because(Code.NO_LINK)
+        if not self._queue_monitor.ready:
+            return because(Code.QUEUES_NOT_KNOWN)
+        if not self._is_ready:
+            return because(Code.CATCHES_UP)
+        return because(Code.CALLS_ON_HOLD) if self._hold.holds() else None
+
+    def _why_closed(self, queue: QueueSettings, now: float) -> Reason | None:
+        """Return why no task of a queue is called, however many agents are free.
+
+        While it is not known what the dialplan can do, tasks wait that keep their
+        place, and those whose clients may be called first.
+        """
+        if not self._opening_state.state_at(queue.name, now).is_open:
+            return until(Code.CLOSED_UNTIL, self._opens_at(queue.name, now))
+        needs_dialplan = queue.keeps_place or queue.may_call_client_first
+        if needs_dialplan and self._dialplan_has_places() is None:
+            return because(Code.DIALPLAN_NOT_KNOWN)
+        return None
+
+    def _opens_at(self, queue: str, now: float) -> float | None:
+        state = self._opening_state.state_at(queue, now)
+        return None if state.is_open or state.until is None else state.until.timestamp()
+
+    def _why_no_agent(
+        self, queue: QueueSettings, capacity: Capacity, now: float
+    ) -> Reason | None:
+        """Return why one more callback that rings a free agent can not begin."""
+        key = target_key(queue)
+        if capacity.can_take(folded(key)):
+            return None
+        live = self._queue_monitor.queues
+        if not live.logged_in(key):
+            return because(Code.AGENTS_AWAY)
+        if callers := live.waiting(key):
+            return because(Code.LIVE_CALLERS_FIRST, callers=len(callers))
+        target = next(t for t in self._targets() if t.key == key)
+        is_free = self._free(key, target.wrapuptime_s, now)
+        return because(Code.AGENTS_CLAIMED if is_free else Code.AGENTS_BUSY)
+
+    def _is_put_in_line(
+        self, queue: QueueSettings, clients_first: Collection[str]
+    ) -> bool:
+        """Whether tasks of a queue wait in Asterisk's line for an agent."""
+        return (
+            queue.keeps_place
+            and bool(self._dialplan_has_places())
+            and queue.name not in clients_first
+        )
+
+    def _ahead_in_line(self, target: str) -> int:
+        in_line = sum(
+            folded(running.target) == folded(target)
+            for running in self._dialer.placeholders()
+        )
+        return len(self._queue_monitor.queues.waiting(target)) + in_line
+
+    def _callable(self, now: float, *, in_line: bool) -> frozenset[str]:
+        """Return the queues whose tasks are called as soon as there is an agent.
+
+        Args:
+            now: the current time, in epoch seconds.
+            in_line: whether those whose tasks wait in Asterisk's line, or the others.
+        """
+        return frozenset(
+            name
+            for name, queue in self._settings().queues.items()
+            if self._is_put_in_line(queue, self._clients_first) is in_line
+            and self._why_closed(queue, now) is None
+        )
+
+    def _with_agent(self, capacity: Capacity, now: float) -> frozenset[str]:
+        """Return the queues with an agent who is free for one more callback."""
+        can_take = {t.key: capacity.can_take(folded(t.key)) for t in self._targets()}
+        return frozenset(
+            name
+            for name in self._callable(now, in_line=False)
+            if can_take[target_key(self._settings().queue(name))]
+        )
+
+    # -- a pass --------------------------------------------------------------
+
     async def _place_calls(self) -> float | None:
         """Place as many calls as possible now.
 
@@ -204,15 +341,13 @@ class Scheduler:
         self._held_until = None
         self._update_open_queues(now)
         self._update_placeholders(now)
-        if self._hold.holds():
+        if self._why_no_calls() is not None:
             return self._next_change(targets, now)
         if self._any_auto():
             self._update_clients_first(self._capacity(targets, now))
-        keep_place = self._queues_with_places(settings)
-        has_places = self._dialplan_has_places()
-        in_line = (keep_place if has_places else frozenset()) - self._clients_first
+        in_line = self._callable(now, in_line=True)
         for target in targets:
-            queues = self._open & target.queues & in_line
+            queues = target.queues & in_line
             if queues and not await self._put_in_line(target, queues):
                 return self._next_change(targets, self._clock.epoch_s())
         now = self._clock.epoch_s()
@@ -220,18 +355,7 @@ class Scheduler:
             return self._next_change(targets, now)
         capacity = self._capacity(targets, now)
         self._update_clients_first(capacity)
-        # While it is not known what the dialplan can do, tasks of `keep_place` wait,
-        # and those whose clients may be called first.
-        if has_places is False:
-            keep_place = frozenset()
-        unknown = frozenset(
-            name
-            for name, queue in settings.queues.items()
-            if has_places is None and queue.may_call_client_first
-        )
-        while spare := (self._called_at_once(keep_place) - unknown) & frozenset().union(
-            *(t.queues for t in targets if capacity.can_take(folded(t.key)))
-        ):
+        while spare := self._with_agent(capacity, now):
             if not self._may_call():
                 return self._next_change(targets, now)
             agents = self._agents_to_ask(spare, capacity)
@@ -257,7 +381,7 @@ class Scheduler:
         else:
             # No agent is free. The next change of a queue calls `wake`.
             return self._next_change(targets, now)
-        at_once = self._called_at_once(keep_place) - unknown
+        at_once = self._callable(now, in_line=False)
         await self._note_due_besides_held(at_once, _utc(now))
         at = await self._store.next_due(
             at_once,
@@ -271,26 +395,26 @@ class Scheduler:
             self._next_due = min(at.timestamp(), latest) if at else latest
         return self._next_change(targets, now)
 
-    def _called_at_once(self, keep_place: frozenset[str]) -> frozenset[str]:
-        """Return the open queues whose clients are not put in line."""
-        return self._open - (keep_place - self._clients_first)
-
     def _any_auto(self) -> bool:
         """Whether any queue has ``first: auto``."""
         return any(q.first is First.AUTO for q in self._settings().queues.values())
 
     def _update_clients_first(self, agents: Capacity) -> None:
         """Find out in which queues with ``first: auto`` clients are dialled first."""
-        clients_first = frozenset(
-            name
-            for name, queue in self._settings().queues.items()
-            if queue.first is First.AUTO and _calls_client_first(queue, agents)
-        )
+        clients_first = self._queues_with_clients_first(agents)
         if clients_first != self._clients_first:
             self._clients_first = clients_first
             # They were found for other queues.
             self._forget_due_times()
             self.wake()
+
+    def _queues_with_clients_first(self, agents: Capacity) -> frozenset[str]:
+        """Return the queues with ``first: auto`` that have enough agents to spare."""
+        return frozenset(
+            name
+            for name, queue in self._settings().queues.items()
+            if queue.first is First.AUTO and _calls_client_first(queue, agents)
+        )
 
     def _agents_to_ask(
         self,
@@ -367,6 +491,7 @@ class Scheduler:
                 agents=agents,
             )
             self._log_not_begun(due.not_begun, due.notes)
+            self._note_held(queues, due.held, due.limited)
             if due.held_until is not None:
                 held_until = due.held_until.timestamp()
                 self._held_until = min(held_until, self._held_until or held_until)
@@ -374,6 +499,18 @@ class Scheduler:
                 return due.begun[0]
             if not due.not_begun:
                 return None
+
+    def _note_held(
+        self,
+        queues: Collection[str],
+        held: Mapping[int, Held],
+        limited: Mapping[str, Held],
+    ) -> None:
+        """Remember why due tasks of some queues, asked for just now, were not begun."""
+        others = {i: one for i, one in self._held.items() if one.queue not in queues}
+        self._held = others | dict(held)
+        rest = {name: one for name, one in self._limited.items() if name not in queues}
+        self._limited = rest | dict(limited)
 
     def _reason_not_to_place(self, begun: TaskAttempt, now: float) -> Reason | None:
         """Return why an attempt that has just been stored must not be placed."""
@@ -394,10 +531,6 @@ class Scheduler:
         return None
 
     # -- in line -----------------------------------------------------------
-
-    def _queues_with_places(self, settings: Settings) -> frozenset[str]:
-        """Return the queues in which clients keep their place."""
-        return frozenset(n for n, queue in settings.queues.items() if queue.keeps_place)
 
     def _update_placeholders(self, now: float) -> None:
         """Store in `LiveQueues` which place each placeholder has.
@@ -483,10 +616,10 @@ class Scheduler:
             running.task.turn,
         )
 
-    def _latest_turn(self, target: Target) -> Turn | None:
+    def _line_or_why_not(self, target: Target) -> Turn | Reason:
         """Return the latest turn that a task may have to be put in line now.
 
-        Returns None if no task may be. Asterisk inserts a caller at a position. A
+        Returns the reason if no task may be. Asterisk inserts a caller at a position. A
         position means something only if nobody is on the way, so a placeholder must
         have joined before the next one is placed.
         """
@@ -498,16 +631,22 @@ class Scheduler:
         ]
         for running in placeholders:
             if not queues.is_waiting(target.key, running.attempt.member_channel_id):
-                return None
-        if _is_ahead(self._paused.get(folded(target.key), 0.0), self._clock.epoch_s()):
-            return None
+                return because(Code.ANOTHER_JOINS_LINE)
+        paused_until = self._paused.get(folded(target.key), 0.0)
+        if _is_ahead(paused_until, self._clock.epoch_s()):
+            return until(Code.LINE_REFUSED, paused_until)
         live = [caller.turn for caller in queues.waiting(target.key)]
-        last = turn_of(live, len(placeholders), queues.logged_in(target.key))
+        agents = queues.logged_in(target.key)
+        if not agents:
+            return because(Code.AGENTS_AWAY)
+        last = turn_of(live, len(placeholders), agents)
+        if last is None:
+            return because(Code.TURN_NOT_NEAR, ahead=len(live) + len(placeholders))
         room = queues.room(target.key)
-        if last is None or room is None or room > 1:
+        if room is None or room > 1:
             return last
         if not room or placeholders:
-            return None
+            return because(Code.LINE_IS_FULL)
         # The last place is for a live caller, unless the client is next.
         return min([last, *live])
 
@@ -517,7 +656,7 @@ class Scheduler:
         Returns:
             Whether calls may still be placed.
         """
-        while (last := self._latest_turn(target)) is not None:
+        while isinstance(last := self._line_or_why_not(target), Turn):
             if self._has_nothing_due(target, last):
                 return True
             if not self._may_call():

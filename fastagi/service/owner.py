@@ -50,6 +50,11 @@ class Owner:
         if self.lease.held.runs_out:
             self._background.start("renewing the lease", self._renew_regularly())
 
+    @property
+    def holds_lease(self) -> bool:
+        """Whether this service certainly holds the database."""
+        return not self.is_lost and self.lease.is_sure
+
     def may_call(self) -> bool:
         """Return whether this service certainly holds the database.
 
@@ -57,10 +62,8 @@ class Owner:
         for example because the process was frozen or the database was down, it is
         renewed as soon as the database answers; then `renewed` is called.
         """
-        if self.is_lost:
-            return False
-        if self.lease.is_sure:
-            return True
+        if self.is_lost or self.holds_lease:
+            return self.holds_lease
         if not self._is_renewing:
             self._is_renewing = True
             self._log.warn(

@@ -54,6 +54,10 @@ from fastagi.store.store import TaskStore
 
 #: Returns when open tasks are expected to be called, by task id.
 ExpectedTimes: TypeAlias = Callable[[], Awaitable[Mapping[int, datetime]]]
+#: Returns what keeps pending tasks from being called, by task id.
+WhysNotYetOf: TypeAlias = Callable[
+    [Sequence[CallbackTask]], Awaitable[Mapping[int, Reason]]
+]
 
 #: Maximum number of tasks read in one transaction, so that a caller who presses the key
 #: does not have to wait long for the database.
@@ -78,6 +82,7 @@ class TaskCommands:
         withdraw_unanswered: Callable[[int, Reason], None],
         position: Callable[[int], int | None],
         expected_times: ExpectedTimes | None = None,
+        whys_not_yet: WhysNotYetOf | None = None,
     ) -> None:
         """Store the parts.
 
@@ -93,6 +98,8 @@ class TaskCommands:
             position: returns the position of a task in Asterisk's queue, by its id.
             expected_times: tells when open tasks are expected to be called; None: no
                 service runs.
+            whys_not_yet: tells what keeps tasks from being called; None: no service
+                runs.
         """
         self._store = store
         self._requests = requests
@@ -105,6 +112,7 @@ class TaskCommands:
         self._withdraw_unanswered = withdraw_unanswered
         self._opening_state = opening_state
         self._expected_times = expected_times
+        self._whys_not_yet = whys_not_yet
 
     def handlers(self) -> Mapping[type[Command], Handler]:
         """Return the handler of each command."""
@@ -334,13 +342,18 @@ class TaskCommands:
         return TaskState(task=task, zone=zone, position=position)
 
     async def _states(self, tasks: Sequence[CallbackTask]) -> Sequence[TaskState]:
-        """Return tasks with the times at which they are expected to be called."""
+        """Return tasks with when they are expected to be called, and why not yet."""
         states = [self._state(task) for task in tasks]
         if self._expected_times is None or not any(task.is_open for task in tasks):
             return states
         times = await self._expected_times()
+        whys = {} if self._whys_not_yet is None else await self._whys_not_yet(tasks)
         return [
-            evolve(state, expected_at=times.get(state.task.id))
+            evolve(
+                state,
+                expected_at=times.get(state.task.id),
+                why_not_yet=_why_in_line(state) or whys.get(state.task.id),
+            )
             if state.task.is_open
             else state
             for state in states
@@ -360,6 +373,13 @@ class TaskCommands:
                 f"no queue {shown(name)} in the settings (there are: {known})"
             )
         return settings
+
+
+def _why_in_line(state: TaskState) -> Reason | None:
+    """Return the reason of a task that waits in Asterisk's line; None: it does not."""
+    if state.position is None:
+        return None
+    return because(Code.IN_LINE, position=state.position)
 
 
 def _moved_to(chosen_at: datetime | None) -> Reason:

@@ -8,7 +8,7 @@ They are independent of threads, Asterisk and settings.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import sqlalchemy as sa
@@ -25,11 +25,12 @@ from fastagi.domain.attempt import Attempt, Disposition, Verdict
 from fastagi.domain.chosen_time import waits_for
 from fastagi.domain.limits import CallLimits, called_too_often
 from fastagi.domain.numbers import NumberRules, why_not_any_more
-from fastagi.domain.preferred_agent import PreferredAgent
-from fastagi.domain.reason import Code, Reason, because
+from fastagi.domain.preferred_agent import PreferredAgent, waits_for_agent
+from fastagi.domain.reason import Code, Reason, because, utc_minute
 from fastagi.domain.retry import Decision, RetryRules, decide
 from fastagi.domain.task import CallbackTask, Move, Status, after
 from fastagi.domain.turns import Turn
+from fastagi.domain.why_not_yet import Held, obstacle
 from fastagi.store import guards, later, limits, preferred_agents, schema
 from fastagi.store.errors import StaleTask
 from fastagi.store.events import move_task, write_event
@@ -148,6 +149,8 @@ _SETTLE_CHOSEN_TIME: Final = (
 _MAX_NOT_BEGUN: Final = 100
 #: Maximum number of tasks passed over in one transaction that wait for other agents.
 _MAX_HELD: Final = 100
+#: Time after which a task is looked at again that a query found too early.
+_LOOK_AGAIN: Final = timedelta(seconds=1)
 #: Dispositions of attempts in which the client answered, or may have answered.
 _MAY_HAVE_ANSWERED: Final = frozenset(
     {Disposition.ANSWERED, Disposition.SHORT, Disposition.UNKNOWN}
@@ -184,12 +187,14 @@ def begin_attempts(
     """
     begun: list[TaskAttempt] = []
     not_begun: list[CallbackTask] = []
-    held: dict[int, datetime] = {}
+    held: dict[int, Held] = {}
     notes: dict[int, Reason] = {}
+    limited: dict[str, Held] = {}
     for channel_id in channel_ids:
+        limited = limits.limited(conn, queues, call_limits, now)
         task = _next_to_call(
             conn,
-            queues,
+            [queue for queue in queues if queue not in limited],
             busy_keys,
             now,
             call_limits,
@@ -204,7 +209,7 @@ def begin_attempts(
         if task is None:
             break
         begun.append(_begin(conn, *task, channel_id, now, node))
-    return BeginResult(begun, not_begun, min(held.values(), default=None), notes)
+    return BeginResult(begun, not_begun, held, limited, notes)
 
 
 def _next_to_call(
@@ -218,7 +223,7 @@ def _next_to_call(
     chosen_first: bool,
     agents: Mapping[str, AgentsToAsk],
     not_begun: list[CallbackTask],
-    held: dict[int, datetime],
+    held: dict[int, Held],
     notes: dict[int, Reason],
 ) -> tuple[CallbackTask, tuple[AgentAnswer, ...], PreferredAgent | None] | None:
     """Put off due tasks that must not be called; return the first that may, or None.
@@ -226,13 +231,8 @@ def _next_to_call(
     Tasks that wait for another agent than those who are free are added to ``held``,
     what is written about the agent to ask to ``notes``.
     """
-    if limits.all_free_at(conn, call_limits, now) is not None:
-        return None
-    free = [
-        q for q in queues if limits.queue_free_at(conn, q, call_limits, now) is None
-    ]
     due = {
-        "queues": free,
+        "queues": queues,
         "busy_keys": busy_keys,
         "now": seconds(now),
         "priority": last.priority,
@@ -240,11 +240,16 @@ def _next_to_call(
         "chosen_first": chosen_first,
         "most": 1,
     }
-    while free and len(not_begun) < _MAX_NOT_BEGUN and len(held) < _MAX_HELD:
+    while queues and len(not_begun) < _MAX_NOT_BEGUN and len(held) < _MAX_HELD:
         row = conn.execute(_DUE, {**due, "held": list(held)}).first()
         if row is None:
             return None
         task = task_of(row)
+        # The query finds the tasks by their index; this decides.
+        its_own = obstacle(task, seconds(now), busy_keys, last)
+        if its_own is not None:
+            held[task.id] = Held(task.queue, its_own, now + _LOOK_AGAIN)
+            continue
         rules = number_rules.get(task.queue)
         moved = _end_or_delay(conn, task, now, call_limits.per_number, rules)
         if moved is not None:
@@ -263,11 +268,14 @@ def _next_to_call(
         if preferred is not None:
             if asked.may_ask_only(preferred.interface):
                 return task, answers, preferred
-            held[task.id] = preferred.until
+            until = preferred.until
+            held[task.id] = Held(task.queue, waits_for_agent(preferred), until)
         elif asked.may_ask(refused):
             return task, answers, None
         else:
-            held[task.id] = min(refused.values())
+            until = min(refused.values())
+            why = because(Code.AGENTS_REFUSED, until=utc_minute(until))
+            held[task.id] = Held(task.queue, why, until)
     return None
 
 

@@ -7,6 +7,7 @@ defines what counts, and the windows.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ from sqlalchemy import and_, bindparam, case, func, or_, select
 
 from fastagi.domain.attempt import COUNTED
 from fastagi.domain.limits import DAY, HOUR, MINUTE, CallLimits
+from fastagi.domain.reason import Code, because, utc_minute
+from fastagi.domain.why_not_yet import Held
 from fastagi.store import schema
 
 _task: Final = schema.task
@@ -105,6 +108,23 @@ def all_free_at(
 ) -> datetime | None:
     """Return when one more call may be placed; None if it may be placed now."""
     return _free_at(conn, _ALL, limits.per_minute, MINUTE, now)
+
+
+def limited(
+    conn: sa.Connection, queues: Iterable[str], limits: CallLimits, now: datetime
+) -> dict[str, Held]:
+    """Return the queues that a limit keeps from one more call, and until when."""
+    at = all_free_at(conn, limits, now)
+    if at is not None:
+        why = because(Code.MINUTE_LIMIT, until=utc_minute(at))
+        return {queue: Held(queue, why, at) for queue in queues}
+    found = {}
+    for queue in queues:
+        at = queue_free_at(conn, queue, limits, now)
+        if at is not None:
+            why = because(Code.HOUR_LIMIT, until=utc_minute(at))
+            found[queue] = Held(queue, why, at)
+    return found
 
 
 def _free_at(

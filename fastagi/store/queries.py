@@ -6,7 +6,7 @@ The functions run inside a transaction and only read.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -181,6 +181,39 @@ def waiting(
         )
         for row in conn.execute(wanted)
     ]
+
+
+def first_in_line(
+    conn: sa.Connection, queues: Mapping[str, bool], now: datetime, most: int
+) -> list[CallbackTask]:
+    """Return the first due tasks of each queue, in the order in which they are called.
+
+    Args:
+        conn: in a transaction.
+        queues: the names of the queues, and whether tasks with a chosen time come
+            before all others there.
+        now: the current time.
+        most: maximum number of tasks of each queue.
+    """
+    found = []
+    for queue, chosen_first in queues.items():
+        wanted = (
+            select(_task)
+            .where(
+                text(schema.PENDING_ONLY),
+                _task.c.queue == queue,
+                _task.c.due_at <= seconds(now),
+            )
+            .order_by(
+                *([_task.c.chosen_at.is_(None)] if chosen_first else []),
+                _task.c.priority.desc(),
+                _task.c.joined_at,
+                _task.c.id,
+            )
+            .limit(most)
+        )
+        found += [task_of(row) for row in conn.execute(wanted)]
+    return found
 
 
 def open_by_queue(conn: sa.Connection) -> dict[str, int]:

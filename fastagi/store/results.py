@@ -14,6 +14,7 @@ from fastagi.domain.blocked_numbers import BlockedNumber
 from fastagi.domain.preferred_agent import PreferredAgent
 from fastagi.domain.reason import Reason
 from fastagi.domain.task import CallbackTask, Status
+from fastagi.domain.why_not_yet import Held
 
 
 @frozen
@@ -67,11 +68,18 @@ class BeginResult:
     #: Tasks that must not be called now: they have ended, or are due again when their
     #: numbers may be called.
     not_begun: list[CallbackTask]
-    #: When the first of the tasks may be begun that wait for another agent than those
-    #: who are free; None if there is none.
-    held_until: datetime | None = None
+    #: Tasks that were passed over, by id, such as those that wait for another agent
+    #: than those who are free.
+    held: Mapping[int, Held] = field(factory=dict)
+    #: Queues that a limit keeps from calls, by name, and until when.
+    limited: Mapping[str, Held] = field(factory=dict)
     #: What was written to the history of tasks about the agent to ask, by task id.
     notes: Mapping[int, Reason] = field(factory=dict)
+
+    @property
+    def held_until(self) -> datetime | None:
+        """When the first task that was passed over may be begun; None: none was."""
+        return min((held.until for held in self.held.values()), default=None)
 
 
 @frozen

@@ -683,6 +683,21 @@ class TaskStore:
             "waiting tasks", queries.waiting, chosen, _MAX_WAITING
         )
 
+    async def first_in_line(
+        self, queues: Mapping[str, bool], now: datetime, most: int
+    ) -> list[CallbackTask]:
+        """Return the first due tasks of queues, in the order in which they are called.
+
+        Args:
+            queues: the names of the queues, and whether tasks with a chosen time come
+                before all others there.
+            now: the current time.
+            most: maximum number of tasks of each queue.
+        """
+        return await self._database.run(
+            "first in line", queries.first_in_line, dict(queues), now, most
+        )
+
     async def measured(self) -> dict[str, Measured]:
         """Return what was measured, by the name of the queue in lower case."""
         return await self._database.run("measured", measured.get)

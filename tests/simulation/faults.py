@@ -607,7 +607,10 @@ def _no_hours() -> Iterator[None]:
     def all_open(self: Any, now: float) -> frozenset[str]:
         return frozenset(self._settings().queues)
 
-    with mock.patch.object(OpeningState, "open_queues", all_open):
+    with (
+        mock.patch.object(OpeningState, "open_queues", all_open),
+        mock.patch.object(Scheduler, "_why_closed", lambda *_: None),
+    ):
         yield
 
 

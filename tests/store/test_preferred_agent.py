@@ -103,6 +103,9 @@ def test_task_waits_for_the_agent_and_the_next_is_begun(store: TaskStore) -> Non
     result = begin(store, "c1", 5, free=(ALICE,))
     assert [one.task.number_key for one in result.begun] == ["2"]
     assert result.held_until == at(305)
+    (held,) = result.held.values()
+    assert held.why.code is Code.WAITS_FOR_AGENT
+    assert held.why.params["interface"] == BOB
     assert [note.code for note in result.notes.values()] == [Code.PREFERRED_AGENT_FIRST]
     assert begin(store, "c2", 304, free=(ALICE,)).begun == []
     (begun,) = begin(store, "c3", 305, free=(ALICE,)).begun

@@ -459,6 +459,7 @@ def test_task_waits_as_long_as_only_agents_are_free_who_refused_it(
     passed_over = begin_with("PJSIP/alice", 6, "c2", "c3")
     assert [one.task.number_key for one in passed_over.begun] == ["2"]
     assert passed_over.held_until == at(605)
+    assert passed_over.held[1].why.code is Code.AGENTS_REFUSED
     (begun,) = begin_with("PJSIP/bob", 7, "c4").begun
     assert begun.task.number_key == "1"
     assert begun.answers == (AgentAnswer("PJSIP/alice", Code.AGENT_CANNOT, at(5)),)

@@ -22,6 +22,7 @@ from fastagi.domain.reason import (
     map_texts,
     said,
 )
+from fastagi.domain.why_not_yet import CODES
 
 BUSY = because(Code.CLIENT_BUSY, source="SIP 486")
 REASONS = [
@@ -175,3 +176,12 @@ def test_the_docs_list_exactly_the_codes_there_are() -> None:
         for setting in others:
             name = setting.rpartition(".")[2]
             assert re.search(rf"^ *#?{name}:", sample, flags=re.MULTILINE), setting
+
+
+def test_the_docs_have_the_codes_of_why_a_task_is_not_called_yet_in_one_section() -> (
+    None
+):
+    page = Path(__file__).parents[2] / "docs" / "reasons.md"
+    _, _, section = page.read_text().partition("\n## Why a task is not called yet\n")
+    rows = re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)
+    assert rows == [code.value for code in CODES]
