@@ -536,9 +536,9 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.IN_LINE: ("in line at position {position}", "in line"),
 }
 #: Added if an operator gave the command: who it was. Older rows do not have it.
-_ACTOR: Final = "[ ({actor})]"
+ACTOR: Final = "[ ({actor})]"
 #: Added if the task was cancelled or served during an attempt: how that attempt ended.
-_ENDINGS: Final = "[; the attempt under way: {attempt_of_served}][; {attempt}]"
+ENDINGS: Final = "[; the attempt under way: {attempt_of_served}][; {attempt}]"
 
 #: Kinds of numbers, as KIND_NOT_CALLED names them.
 KINDS: Final = {
@@ -591,14 +591,31 @@ _PLACEHOLDER: Final = re.compile(r"\{(?P<name>\w+)(?::(?P<format>[^}]*))?\}")
 _SECTION: Final = re.compile(r"\[(?P<words>[^\]|]*)(?:\|(?P<if>\w+))?\]")
 
 
-def in_words(reason: Reason) -> str:
-    """Return a reason in English."""
+@frozen
+class Words:
+    """How reasons are said.
+
+    Attributes:
+        translate: returns a template in another language.
+        say: how parameters are said that are not said as they are.
+    """
+
+    translate: Callable[[str], str] = str
+    say: Mapping[str, Callable[[Any], str]] = _SAID
+
+
+_ENGLISH: Final = Words()
+
+
+def in_words(reason: Reason, words: Words = _ENGLISH) -> str:
+    """Return a reason in words, in English unless ``words`` says it otherwise."""
     params = reason.params
     # A damaged row, or one of another version, must not keep a list from being shown.
     with suppress(ArithmeticError, AttributeError, TypeError, ValueError):
         for template in TEMPLATES[reason.code]:
             if _names(_SECTION.sub("", template)) <= params.keys():
-                return _fill(template + _ACTOR + _ENDINGS, params)
+                parts = (template, ACTOR, ENDINGS)
+                return _fill("".join(map(words.translate, parts)), params, words)
     values = ", ".join(f"{name}: {value}" for name, value in params.items())
     return f"{reason.code.value} ({values})" if values else reason.code.value
 
@@ -607,14 +624,16 @@ def _names(template: str) -> set[str]:
     return {match["name"] for match in _PLACEHOLDER.finditer(template)}
 
 
-def _fill(template: str, params: Mapping[str, Value]) -> str:
+def _fill(template: str, params: Mapping[str, Value], words: Words) -> str:
     def section(match: re.Match[str]) -> str:
         needed = {match["if"]} if match["if"] else _names(match["words"])
         return match["words"] if needed <= params.keys() else ""
 
     def value(match: re.Match[str]) -> str:
         given = params[match["name"]]
-        if (say := _SAID.get(match["name"])) is not None:
+        if isinstance(given, Reason):
+            return in_words(given, words)
+        if (say := words.say.get(match["name"])) is not None:
             return say(given)
         if match["format"] and isinstance(given, int | float):
             return format(given, match["format"])
@@ -649,16 +668,21 @@ def load(code: str, params: str) -> Reason:
     contents.
     """
     try:
-        return _reason_of(code, json.loads(params))
+        return from_json(code, json.loads(params))
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return said(f"{code} {params}".strip())
 
 
-def _reason_of(code: str, params: Mapping[str, Any]) -> Reason:
+def from_json(code: str, params: Mapping[str, Any]) -> Reason:
+    """Return a reason from its code and its parameters as JSON values.
+
+    Raises:
+        ValueError: the code is not known; other errors if a value is not as expected.
+    """
     return Reason(
         Code(code),
         {
-            name: _reason_of(value["code"], value["params"])
+            name: from_json(value["code"], value["params"])
             if isinstance(value, dict)
             else value
             for name, value in params.items()
