@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Install what the laboratory runs: ``python -m tests.lab.install 22 16 databases``.
+"""Install what the laboratory runs: ``python -m tests.lab.install 22 16 browser``.
 
 It uses programs of the machine if they fit: an Asterisk of that version with SIPp, the
 servers of PostgreSQL and MariaDB. For the others it makes a small Debian tree each,
@@ -26,7 +26,7 @@ from pathlib import Path
 import attrs
 
 from tests.lab.errors import LabError
-from tests.lab.trees import find_server, find_tree, lab_home
+from tests.lab.trees import find_browser, find_server, find_tree, lab_home
 
 _SCRIPTS = Path("/usr/share/debootstrap/scripts")
 _TRIES = 3
@@ -76,6 +76,11 @@ def _find_databases() -> str:
     return f"PostgreSQL and MariaDB are ready ({where})"
 
 
+def _find_browser() -> str:
+    programs, path = find_browser()
+    return f"Chromium is ready ({programs.root or path})"
+
+
 _RECIPES = {
     "22": _asterisk(22, "forky", "sid"),
     "16": _asterisk(16, "bullseye", "bullseye"),
@@ -87,6 +92,16 @@ _RECIPES = {
         packages="postgresql-15,mariadb-server",
         instead="the servers of PostgreSQL and MariaDB",
         find=_find_databases,
+    ),
+    # What Playwright downloads is not needed: it can drive Debian's Chromium.
+    "browser": _Recipe(
+        subject="browser",
+        directory="browser",
+        suite="bookworm",
+        script="bookworm",
+        packages="chromium-headless-shell,fonts-inter",
+        instead="chromium",
+        find=_find_browser,
     ),
 }
 

@@ -30,6 +30,7 @@ _SERVERS = {
     "postgres": "usr/lib/postgresql/*/bin/postgres",
     "mariadbd": "usr/sbin/mariadbd",
 }
+_BROWSER = "usr/bin/chromium-headless-shell"
 _MODULE_GLOBS = (
     "usr/lib/*/asterisk/modules",
     "usr/lib*/asterisk/modules",
@@ -197,6 +198,28 @@ def find_server(name: str) -> tuple[Programs, Path]:
             return Programs(root=root), Path("/") / found[-1].relative_to(base)
     raise LabError(
         f"there is no {name} in {tree} and none on this machine: "
+        "run `make lab` (about two minutes, once)"
+    )
+
+
+@functools.cache
+def find_browser() -> tuple[Programs, Path]:
+    """Find Chromium, on the machine or in the laboratory's tree.
+
+    Returns:
+        Where it is, and the program's own path there.
+
+    Raises:
+        LabError: it is not there; the text names the command that installs it.
+    """
+    for name in ("chromium-headless-shell", "chromium", "google-chrome"):
+        if found := shutil.which(name):
+            return Programs(root=None), Path(found)
+    tree = lab_home() / "browser"
+    if (tree / _BROWSER).exists():
+        return Programs(root=tree), Path("/") / _BROWSER
+    raise LabError(
+        f"there is no Chromium in {tree} and none on the PATH: "
         "run `make lab` (about two minutes, once)"
     )
 
