@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
-from starlette.staticfiles import StaticFiles
 
 from fastagi import __version__
-from fastagi.web import pages_of_errors, templates
+from fastagi.web import pages_of_errors
 from fastagi.web.background import Supervisor
+from fastagi.web.console.router import console_router
 from fastagi.web.headers import ExpectedHost, SecurityHeaders
 from fastagi.web.parts import WebParts, build_parts, parts_of
 
@@ -20,7 +20,7 @@ __all__ = ["WebParts", "build_parts", "create_app", "parts_of"]
 
 #: Every router of the application: each function gets the parts and returns a router.
 #: A new group of pages or operations is a line here.
-ROUTERS: Sequence[Callable[[WebParts], APIRouter]] = ()
+ROUTERS: Sequence[Callable[[WebParts], APIRouter]] = (console_router,)
 
 
 async def _end_streams(parts: WebParts) -> None:
@@ -59,8 +59,6 @@ def create_app(parts: WebParts) -> FastAPI:
     pages_of_errors.install(app)
     for router in ROUTERS:
         app.include_router(router(parts))
-    if templates.STATIC.is_dir():
-        app.mount("/static", StaticFiles(directory=templates.STATIC), name="static")
     # The last one added is the outermost.
     app.add_middleware(pages_of_errors.Failures)
     app.add_middleware(ExpectedHost, settings=parts.settings)

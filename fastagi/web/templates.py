@@ -6,6 +6,7 @@ A template starts with ``{% extends "base.html" %}`` and marks its texts with ``
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,23 +14,31 @@ import jinja2
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from fastagi.web.console import rendering
+from fastagi.web.console.languages import translations
 from fastagi.web.parts import parts_of
 
 _HERE: Final = Path(__file__).parent
-#: Files that browsers may load without logging in.
-STATIC: Final = _HERE / "console" / "static"
+_FOLDERS: Final = (_HERE / "console" / "templates", _HERE / "people" / "templates")
 
-ENVIRONMENT: Final = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(
-        [_HERE / "console" / "templates", _HERE / "people" / "templates"]
-    ),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    extensions=["jinja2.ext.i18n"],
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-ENVIRONMENT.install_null_translations(newstyle=True)  # type: ignore[attr-defined]
+
+@cache
+def environment(language: str) -> jinja2.Environment:
+    """Return the templates in a language."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDERS),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        extensions=["jinja2.ext.i18n"],
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    # Added by the extension.
+    install: Any = made.install_gettext_translations  # type: ignore[attr-defined]
+    install(translations(language), newstyle=True)
+    made.globals["icon"] = rendering.icon
+    return made
 
 
 def page(
@@ -43,13 +52,12 @@ def page(
         status_code: the status of the answer.
         values: what else the template sees.
     """
-    template = ENVIRONMENT.get_template(name)
-    settings = parts_of(request).settings
-    text = template.render(
-        request=request,
-        settings=settings,
-        principal=getattr(request.state, "principal", None),
-        **values,
-    )
+    known = {
+        "request": request,
+        "settings": parts_of(request).settings,
+        "principal": getattr(request.state, "principal", None),
+        **rendering.look_of(request),
+    }
+    text = environment(known["language"]).get_template(name).render(known | values)
     # A page shows people's data: no browser or proxy may keep it.
     return HTMLResponse(text, status_code, headers={"Cache-Control": "no-store"})

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: MIT
+"""The stream that tells a page that something on it has changed.
+
+The stream has no contents: a page fetches its own address again, with all its filters
+and rights, and morphs what is new into place. So there is one way to make a page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import StreamingResponse
+
+from fastagi.web.console.frame import Frame, framed
+from fastagi.web.live import Subscription
+from fastagi.web.people.access import Right
+
+router = APIRouter()
+
+#: Minimum time between two events for one page, in seconds, so that a busy hour costs
+#: neither the browser nor this process much.
+_PAUSES_S: Final = {"live": 1.0, "wall": 1.0, "tasks": 2.0, "task": 0.5}
+_HEARTBEAT_S: Final = 15.0
+_RETRY_MS: Final = 1000
+
+Change = Mapping[str, Any]
+
+
+@router.get("/events")
+async def events(
+    frame: Annotated[Frame, Depends(framed(Right.TASKS_READ))],
+    watch: str = "live",
+    task: int = 0,
+) -> StreamingResponse:
+    """Return the stream of a page."""
+    return stream(frame, watch, task)
+
+
+def stream(frame: Frame, watch: str, task: int = 0) -> StreamingResponse:
+    """Return the stream for what a page watches."""
+    subscription = frame.parts.live.subscribe()
+    pause_s = _PAUSES_S.get(watch, 1.0)
+    pieces = _pieces(subscription, frame.parts.stopping, _matters(watch, task), pause_s)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(pieces, media_type="text/event-stream", headers=headers)
+
+
+def _matters(watch: str, task: int) -> Callable[[Change], bool]:
+    """Return whether a change matters to a page."""
+    if watch == "task":
+        key = str(task)
+
+        def of_task(change: Change) -> bool:
+            changed, gone = change.get("set", {}), change.get("remove", {})
+            if key in changed.get("tasks", {}) or key in gone.get("tasks", ()):
+                return True
+            attempts = changed.get("attempts", {}).values()
+            return any(one.get("task_id") == task for one in attempts)
+
+        return of_task
+    if watch == "tasks":
+        return lambda change: any(
+            "tasks" in change.get(what, {}) for what in ("set", "remove")
+        )
+    return lambda _change: True
+
+
+async def _pieces(
+    subscription: Subscription,
+    stopping: asyncio.Event,
+    matters: Callable[[Change], bool],
+    pause_s: float,
+) -> AsyncIterator[bytes]:
+    with subscription:
+        yield f"retry: {_RETRY_MS}\n\n".encode()
+        # The page shows this state already.
+        await subscription.next(0)
+        while not subscription.ended and not stopping.is_set():
+            started = time.monotonic()
+            message = await subscription.next(_HEARTBEAT_S)
+            if message is None:
+                yield b": still here\n\n"
+                continue
+            if message.kind == "change" and not matters(message.data):
+                continue
+            yield b"event: changed\ndata: 1\n\n"
+            rest_s = pause_s - (time.monotonic() - started)
+            if rest_s > 0:
+                await asyncio.sleep(rest_s)
+                # What came meanwhile is in the page that is fetched after the next one.

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""The words of database and service, in words for people; translated where shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from fastagi.web.console.languages import N_
+
+TERMS: Final[Mapping[str, Mapping[str, str]]] = {
+    "status": {
+        "pending": N_("waiting"),
+        "calling": N_("calling"),
+        "completed": N_("reached"),
+        "failed": N_("failed"),
+        "expired": N_("expired"),
+        "cancelled": N_("cancelled"),
+        "served": N_("served meanwhile"),
+    },
+    "kind": {
+        "requested": N_("pressed the key"),
+        "missed": N_("missed call"),
+        "manual": N_("added by hand"),
+        "web": N_("asked on the web"),
+    },
+    "agent": {
+        "free": N_("free"),
+        "ringing": N_("ringing"),
+        "talking": N_("talking"),
+        "wrapping_up": N_("wrapping up"),
+        "paused": N_("paused"),
+        "unavailable": N_("phone not connected"),
+        "logged_out": N_("logged out"),
+    },
+    "stage": {
+        "starts": N_("call starts"),
+        "waits_in_line": N_("waits in line for an agent"),
+        "agent_rings": N_("agent's phone rings"),
+        "alert": N_("agent hears the alert"),
+        "client_rings": N_("client's phone rings"),
+        "client_asked": N_("client is asked for a key"),
+        "talk": N_("they talk"),
+        "ends": N_("call ends"),
+    },
+    "disposition": {
+        "ANSWERED": N_("they talked"),
+        "SHORT": N_("talked too short"),
+        "BUSY": N_("client busy"),
+        "NO ANSWER": N_("client did not answer"),
+        "CONGESTION": N_("network congested"),
+        "UNAVAILABLE": N_("client not reachable"),
+        "INVALID NUMBER": N_("no such number"),
+        "FORWARDED": N_("client's phone forwards"),
+        "MACHINE": N_("answering machine"),
+        "NOT CONFIRMED": N_("client pressed no key"),
+        "CANCEL": N_("agent hung up"),
+        "MEMBER NO ANSWER": N_("no agent answered"),
+        "NOT PLACED": N_("call not placed"),
+        "WITHDRAWN": N_("withdrawn"),
+        "UNKNOWN": N_("result not known"),
+    },
+    "move": {
+        "create": N_("asked"),
+        "repeat": N_("asked again"),
+        "begin": N_("attempt"),
+        "progress": N_("step"),
+        "retry": N_("next try"),
+        "complete": N_("reached"),
+        "give_up": N_("given up"),
+        "expire": N_("expired"),
+        "cancel_later": N_("cancelled"),
+        "cancel": N_("cancelled"),
+        "take_back": N_("taken back"),
+        "take_back_later": N_("taken back"),
+        "serve_later": N_("served"),
+        "serve": N_("served"),
+        "reopen": N_("put back in line"),
+        "note": N_("note"),
+        "assign": N_("assigned"),
+        "move": N_("moved"),
+    },
+    "level": {
+        "warning": N_("Warning"),
+        "alarm": N_("Alarm"),
+        "fault": N_("Fault"),
+        "ok": N_("OK"),
+    },
+}

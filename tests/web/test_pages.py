@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""The pages, as somebody who has logged in sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fastagi.web.people.access import Role
+from tests.web.console import Browser, browser_in, person
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One process for all tests of this module."""
+    with browser_in(tmp_path_factory.mktemp("console")) as browser:
+        yield browser
+
+
+def test_live_shows_alarms_with_words_and_limits(browser: Browser) -> None:
+    page = browser.page("/", person(Role.SUPERVISOR))
+    assert "Oldest callback waits 42 min (limit 30 min)" in page
+    assert "No agent takes calls: log in or unpause somebody" in page
+    assert "1 queue with an alarm" in page
+    assert "open until 19:00" in page
+
+
+def test_viewers_see_masked_numbers(browser: Browser) -> None:
+    page = browser.page("/", person(Role.VIEWER))
+    assert "+49 30 123•••" in page
+    assert "123456" not in page
+    assert "+49 30 123456" in browser.page("/", person(Role.SUPERVISOR))
+
+
+def test_a_supervisor_of_one_queue_sees_no_other(browser: Browser) -> None:
+    page = browser.page("/", person(Role.SUPERVISOR, "sales"))
+    assert ">sales</h2>" in page
+    assert ">support</h2>" not in page
+
+
+def test_a_page_is_in_the_language_of_the_browser_or_in_the_chosen_one(
+    browser: Browser,
+) -> None:
+    assert '<html lang="ru"' in browser.page("/", **{"accept-language": "ru-RU,en"})
+    answer = browser.get("/look?language=en&back=/tasks")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/tasks")
+    page = browser.page("/", **{"accept-language": "ru-RU,en"})
+    assert '<html lang="en"' in page
+    browser.client.cookies.clear()
+
+
+@pytest.mark.parametrize(
+    "back", ["//evil.example", "/\\evil.example", "https://evil.example", "x", "/\n"]
+)
+def test_the_way_back_never_leads_to_another_host(browser: Browser, back: str) -> None:
+    answer = browser.client.get("/look", params={"theme": "dark", "back": back})
+    assert answer.headers["location"] == "/"
+    browser.client.cookies.clear()
+
+
+def test_static_files_are_kept_by_browsers_until_they_change(browser: Browser) -> None:
+    page = browser.page("/")
+    address = page.split('rel="stylesheet" href="')[1].split('"')[0]
+    answer = browser.get(address)
+    assert answer.headers["content-type"] == "text/css; charset=utf-8"
+    assert "immutable" in answer.headers["cache-control"]
+
+
+@pytest.mark.parametrize("name", ["../../app.py", "%2e%2e/%2e%2e/app.py", "nothing"])
+def test_static_paths_lead_to_no_other_file(browser: Browser, name: str) -> None:
+    answer = browser.get(f"/static/{name}")
+    assert answer.status_code == 404
+    assert "import" not in answer.text
+
+
+def test_no_page_has_a_script_or_a_style_inside(browser: Browser) -> None:
+    page = browser.page("/")
+    assert "style=" not in page
+    assert "onclick" not in page
+    assert page.count("<script ") == page.count("<script src=")
+    assert "<style" not in page
+
+
+def test_a_queue_without_alarms_has_no_words_of_alarm(tmp_path: Path) -> None:
+    from tests.web.live_state import queue, snapshot
+
+    with browser_in(tmp_path, snapshot(queues={"support": queue()})) as browser:
+        page = browser.page("/")
+        assert "All queues are fine" in page
+        assert 'class="alarms"' not in page
