@@ -512,6 +512,7 @@ class QueueLayer(Section):
             member_attempts=self.member_attempts,
             member_retry_delay=self.member_retry_delay,
             agent_keys=self.agent_keys.rules,
+            hours=_opening_hours(self.opening_hours),
             by_result={
                 RESULTS[name]: ResultRule(attempts=result.attempts, delay=result.delay)
                 for name, result in self.retry

@@ -189,6 +189,15 @@ class OpeningHours:
             left -= ends - opens
         return earliest
 
+    def open_between(self, at: datetime, end: datetime) -> timedelta:
+        """Return for how long the queue is open from ``at`` until ``end``."""
+        if self.is_always:
+            return max(timedelta(0), end - at)
+        total = timedelta(0)
+        for opens, closes in takewhile(lambda one: one[0] < end, self._periods(at)):
+            total += (end if closes is None else min(closes, end)) - opens
+        return total
+
     def opens_between(self, at: datetime, end: datetime) -> bool:
         """Whether the queue is open at some time from ``at`` until ``end``."""
         opening = self.next_opening(at)

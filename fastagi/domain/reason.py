@@ -137,6 +137,8 @@ class Code(StrEnum):
     NOT_ALLOWED_ANY_MORE = "not_allowed_any_more"
     BLOCKED = "blocked"
     SAME_CLIENT = "same_client"
+    TASK_DELETED_SOON = "task_deleted_soon"
+    NUMBER_ERASED = "number_erased"
     CANCELLED_BY_HAND = "cancelled_by_hand"
     TAKEN_BACK = "taken_back"
     CLIENT_RANG_AGAIN = "client_rang_again"
@@ -434,6 +436,10 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.NOT_ALLOWED_ANY_MORE: ("the settings do not allow it any more: {cause}",),
     Code.BLOCKED: ("the number is blocked[: {text}]",),
     Code.SAME_CLIENT: ("the same client as that of task {task_id}, which stays",),
+    Code.TASK_DELETED_SOON: (
+        "the task is too old to be put back in line; add a new one",
+    ),
+    Code.NUMBER_ERASED: ("its number was erased",),
     Code.CANCELLED_BY_HAND: ("cancelled by hand",),
     Code.TAKEN_BACK: ("the caller could not be told in time and is back in line",),
     Code.CLIENT_RANG_AGAIN: (

@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 from fastagi.domain.agent_keys import AgentKeyRules
 from fastagi.domain.attempt import COUNTED, Disposition, Verdict
+from fastagi.domain.hours import ALWAYS, OpeningHours
 from fastagi.domain.reason import Code, Reason, Value, because
 from fastagi.domain.task import CallbackTask, Move
 
@@ -45,6 +46,8 @@ class RetryRules:
     member_retry_delay: timedelta
     #: The rules for a task that an agent did not accept by a key; None: no keys.
     agent_keys: AgentKeyRules | None = None
+    #: When the queue is open, for the reports.
+    hours: OpeningHours = ALWAYS
     #: Exceptions for some results.
     by_result: Mapping[Disposition, ResultRule] = field(factory=dict)
 

@@ -44,6 +44,7 @@ from fastagi.store.rows import (
     found,
     insert_row,
     moment,
+    moment_or_none,
     reason_values,
     seconds,
     storable,
@@ -54,6 +55,7 @@ from fastagi.store.schema import LaterState
 
 _task: Final = schema.task
 _attempt: Final = schema.attempt
+_event: Final = schema.task_event
 _pending: Final = text(schema.PENDING_ONLY)
 _INSERT_ATTEMPT: Final = insert(_attempt)
 #: True for the tasks that come before all others.
@@ -144,6 +146,13 @@ _SET_DIALLED: Final = (
 _SETTLE_CHOSEN_TIME: Final = (
     update(_task).where(_task.c.id == bindparam("old_id")).values(call_by=None)
 )
+#: When agent and client were seen to begin to talk.
+_TALK_BEGAN: Final = select(func.min(_event.c.at)).where(
+    _event.c.task_id == bindparam("task_id"),
+    _event.c.attempt_id == bindparam("attempt_id"),
+    _event.c.reason_code == Code.TALK_BEGINS.value,
+)
+_INSERT_REACHED: Final = insert(schema.reached)
 #: Maximum number of tasks put off in one transaction, because requests of callers wait
 #: for its end.
 _MAX_NOT_BEGUN: Final = 100
@@ -474,6 +483,8 @@ def close_attempt(
         member_attempts=task.member_attempts
         + (not verdict.counts and not verdict.withdrawn),
     )
+    if verdict.success:
+        _note_reached(conn, task, attempt, verdict, rules, now, answered_at)
     if goes_on:
         _make_task_of_later(conn, moved, outliving, now)
     for request in asked:
@@ -486,6 +497,33 @@ def close_attempt(
         if state is not None:
             later.set_state(conn, request.event_id, state)
     return moved
+
+
+def _note_reached(
+    conn: sa.Connection,
+    task: CallbackTask,
+    attempt: Attempt,
+    verdict: Verdict,
+    rules: RetryRules,
+    now: datetime,
+    answered_at: datetime | None,
+) -> None:
+    """Store when the talk began that completes a task, for the reports."""
+    seen = {"task_id": task.id, "attempt_id": attempt.id}
+    talk_at = moment_or_none(conn.execute(_TALK_BEGAN, seen).scalar()) or answered_at
+    if talk_at is None:
+        talk_at = now - timedelta(seconds=verdict.talk_s)
+    talk_at = min(max(talk_at, attempt.started_at), max(now, attempt.started_at))
+    due_at = max(task.created_at, task.chosen_at or task.created_at)
+    net_wait = rules.hours.open_between(due_at, talk_at)
+    conn.execute(
+        _INSERT_REACHED,
+        {
+            "task_id": task.id,
+            "talk_at": seconds(talk_at),
+            "net_wait_s": net_wait.total_seconds(),
+        },
+    )
 
 
 def _note_dialled(conn: sa.Connection, attempt: Attempt, at: float) -> None:

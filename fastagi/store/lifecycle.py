@@ -17,10 +17,10 @@ from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from fastagi.domain.blocked_numbers import BlockedNumber
-from fastagi.domain.reason import Reason
+from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.retry import too_old
 from fastagi.domain.task import CallbackTask, Move, Status, after
-from fastagi.store import guards, later, schema
+from fastagi.store import guards, later, schema, tallies
 from fastagi.store.errors import AlreadyOpen
 from fastagi.store.events import move_task, write_event
 from fastagi.store.results import Blocked, Refused
@@ -161,6 +161,9 @@ def retry(
         if chosen_at is None and not task.waits_for_chosen_time(now):
             changes["expires_at"] = max(task.expires_at, expires_at)
     else:
+        # It is not among the tasks of a past day that have all ended any more.
+        if not tallies.forget(conn, task.queue, seconds(task.created_at)):
+            return Refused(because(Code.TASK_DELETED_SOON))
         other = conn.execute(LOCK_OPEN_BY_KEY, {"number_key": task.number_key}).first()
         if other is not None:
             raise AlreadyOpen(other.id)

@@ -48,6 +48,13 @@ class LaterState(StrEnum):
     TAKEN_BACK = "taken back"
 
 
+class Span(StrEnum):
+    """What a row of the table ``tally`` covers."""
+
+    DAY = "day"
+    MONTH = "month"
+
+
 def _one_of(column: str, words: Iterable[StrEnum]) -> str:
     return f"{column} IN ({', '.join(repr(word.value) for word in words)})"
 
@@ -74,6 +81,8 @@ ENDED_ONLY: Final = "ended_at IS NOT NULL"
 PENDING_ONLY: Final = f"status = '{Status.PENDING.value}'"
 #: The condition of the partial index for chosen times that are not settled.
 CALL_BY_SET: Final = "call_by IS NOT NULL"
+#: The condition of the partial index for events in which a client asked again.
+REPEATED: Final = f"move = '{Move.REPEAT.value}'"
 #: The condition of the partial index for attempts in progress.
 UNDER_WAY: Final = "ended_at IS NULL"
 
@@ -156,6 +165,8 @@ Index(
     postgresql_where=text(ENDED_ONLY),
 )
 Index(None, task.c.queue, task.c.id)
+#: The tasks of a day, for the reports.
+Index(None, task.c.created_at)
 #: The few tasks whose chosen time may still be missed.
 Index(
     "ix_task_call_by",
@@ -221,6 +232,13 @@ Index(
     task_event.c.linkedid,
     sqlite_where=text("linkedid <> ''"),
     postgresql_where=text("linkedid <> ''"),
+)
+
+Index(
+    "ix_task_event_repeated",
+    task_event.c.task_id,
+    sqlite_where=text(REPEATED),
+    postgresql_where=text(REPEATED),
 )
 
 #: The kind of request, for events that are requests.
@@ -399,6 +417,51 @@ offer = Table(
     sqlite_autoincrement=True,
 )
 Index(None, offer.c.at)
+
+#: The talks that completed tasks, for the reports.
+reached = Table(
+    "reached",
+    metadata,
+    Column("task_id", ForeignKey(task.c.id, ondelete="CASCADE"), primary_key=True),
+    #: When agent and client began to talk.
+    Column("talk_at", Double, nullable=False),
+    #: For how long the queue was open from when the task was due until the talk; NULL:
+    #: not known.
+    Column("net_wait_s", Double),
+)
+
+#: The time zone of each queue, in which the reports count its days and hours.
+queue_zone = Table(
+    "queue_zone",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    Column("zone", Text, nullable=False),
+)
+
+#: What the reports count, for each past day and month of a queue without open tasks.
+#: All of it can be counted again from the tasks, except for days whose tasks were
+#: deleted.
+tally = Table(
+    "tally",
+    metadata,
+    Column("span", Text, primary_key=True),
+    Column("queue", Text, primary_key=True),
+    Column("begins_at", Double, primary_key=True),
+    #: The kind of the tasks; empty: what does not depend on tasks, such as offers. Each
+    #: day and month that was counted has a row with an empty kind.
+    Column("kind", Text, primary_key=True),
+    Column("ends_at", Double, nullable=False),
+    *(
+        Column(name, Integer, nullable=False)
+        for name in ("asked", "reached", "failed", "expired", "cancelled", "served")
+    ),
+    #: The numbers by key (:mod:`fastagi.domain.tally`), as JSON.
+    Column("numbers", Text, nullable=False),
+    #: Whether tasks of the day were deleted, so it can not be counted again.
+    Column("final", _flag("final"), nullable=False),
+    CheckConstraint(_one_of("span", Span), name="span"),
+)
+Index(None, tally.c.queue, tally.c.begins_at)
 
 #: The process that runs the service on this database.
 lease = Table(

@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     # The history defines which columns it needs.
     "config": {"errors", "plain_file", "domain", "history"},
     "store": {"patience", "sqlite_uri", "errors", "runtime", "domain"},
+    "reports": {"errors", "domain", "store"},
     "ami": {"errors", "plain_file", "runtime", "wire"},
     "agi": {"errors", "runtime", "wire"},
     "dialogue": {"errors", "wire", "agi"},
@@ -58,10 +59,11 @@ ALLOWED: dict[str, set[str]] = {
         "domain",
         "config",
         "store",
+        "reports",
         "service",
         "doors",
     },
-    "command": _APP | {"app", "checks", "web"},
+    "command": _APP | {"app", "checks", "reports", "web"},
 }
 #: Packages without network, database and clock.
 PURE = {
@@ -113,9 +115,7 @@ def test_the_command_line_knows_of_the_service_only_its_commands() -> None:
     assert parts == {"codec", "commands"}
 
 
-def test_the_web_process_knows_only_the_commands_of_the_service() -> (
-    None
-):
+def test_the_web_process_knows_only_the_commands_of_the_service() -> None:
     for path in (PACKAGE / "web").rglob("*.py"):
         names = [name.split(".") for name in imports(path)]
         assert "twisted" not in {name[0] for name in names}, path

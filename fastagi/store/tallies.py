@@ -1,0 +1,562 @@
+# SPDX-License-Identifier: MIT
+"""Counts tasks for the reports, and stores the counts of past days and months.
+
+A report reads the stored counts of whole months and days, and counts the rest from the
+tasks themselves: today, days with open tasks, days that are not stored yet. Both come
+from one function (:func:`fastagi.domain.tally.tally_of`), so the figures do not depend
+on what is stored. A day is stored when it has been over for a while and has no open
+task: from then on only an operator can change it, by putting a task back in line, which
+deletes its counts (:func:`forget`). So no request of a caller and no end of a task
+costs more because of the reports.
+
+The functions run inside a transaction, may run twice and change only the database.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import date, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import sqlalchemy as sa
+from attrs import field, frozen
+from sqlalchemy import bindparam, delete, func, insert, select, text, update
+
+from fastagi.domain.tally import (
+    CountedAttempt,
+    CountedTask,
+    LocalDay,
+    Tally,
+    day_of,
+    local_day,
+    local_days,
+    tally_of,
+)
+from fastagi.store import schema
+from fastagi.store.schema import Span
+
+#: A range of time in epoch seconds; the end does not belong to it.
+Range = tuple[float, float]
+
+#: How long a day has been over when it is stored. If a clock is set back by less, no
+#: task is stored on such a day.
+SETTLED: Final = timedelta(hours=6)
+#: The zone of a queue that the service has not named yet.
+NO_ZONE: Final = "UTC"
+#: The kind in rows about what does not depend on tasks.
+NO_KIND: Final = ""
+#: The columns of a row that are numbers of its tally, too.
+COUNTS: Final = ("asked", "reached", "failed", "expired", "cancelled", "served")
+
+_task: Final = schema.task
+_attempt: Final = schema.attempt
+_event: Final = schema.task_event
+_reached: Final = schema.reached
+_offer: Final = schema.offer
+_tally: Final = schema.tally
+_zone: Final = schema.queue_zone
+
+_TASKS: Final = select(
+    _task.c.id,
+    _task.c.queue,
+    _task.c.kind,
+    _task.c.status,
+    _task.c.reason_code,
+    _task.c.created_at,
+).where(
+    _task.c.created_at >= bindparam("begins_at"),
+    _task.c.created_at < bindparam("ends_at"),
+)
+_ATTEMPTS: Final = (
+    select(
+        _attempt.c.task_id,
+        _attempt.c.disposition,
+        _attempt.c.member,
+        _attempt.c.talk_s,
+    )
+    .where(
+        _attempt.c.task_id.between(bindparam("low"), bindparam("high")),
+        _attempt.c.disposition.is_not(None),
+    )
+    .order_by(_attempt.c.task_id)
+)
+_REACHED: Final = select(
+    _reached.c.task_id, _reached.c.talk_at, _reached.c.net_wait_s
+).where(_reached.c.task_id.between(bindparam("low"), bindparam("high")))
+_REPEATS: Final = (
+    select(_event.c.task_id, func.count().label("times"))
+    .where(
+        text(schema.REPEATED),
+        _event.c.task_id.between(bindparam("low"), bindparam("high")),
+    )
+    .group_by(_event.c.task_id)
+)
+_OFFERS: Final = (
+    select(_offer.c.queue, _offer.c.at, _offer.c.outcome)
+    .where(_offer.c.at >= bindparam("begins_at"), _offer.c.at < bindparam("ends_at"))
+    .order_by(_offer.c.at)
+)
+#: The names of all queues with tasks, by an index that has them in order.
+_QUEUES_OF_TASKS: Final = text(
+    "WITH RECURSIVE named(queue) AS (SELECT min(queue) FROM task UNION ALL"
+    " SELECT (SELECT min(task.queue) FROM task WHERE task.queue > named.queue)"
+    " FROM named WHERE named.queue IS NOT NULL)"
+    " SELECT queue FROM named WHERE queue IS NOT NULL"
+)
+_OLDEST: Final = select(func.min(_task.c.created_at))
+_OLDEST_STORED: Final = select(func.min(_tally.c.begins_at))
+#: The first open task of a queue in a range of time; there are few open tasks.
+_HAS_OPEN: Final = text(
+    f"SELECT 1 FROM task WHERE {schema.OPEN_ONLY} AND task.queue = :queue"
+    " AND task.created_at >= :begins_at AND task.created_at < :ends_at LIMIT 1"
+)
+_STORED: Final = (
+    select(_tally.c.queue, _tally.c.begins_at, _tally.c.ends_at)
+    .where(
+        _tally.c.span == bindparam("span"),
+        _tally.c.kind == NO_KIND,
+        _tally.c.begins_at >= bindparam("begins_at"),
+        _tally.c.begins_at < bindparam("ends_at"),
+    )
+    .order_by(_tally.c.begins_at)
+)
+_NUMBERS: Final = select(
+    _tally.c.queue, _tally.c.begins_at, _tally.c.kind, _tally.c.numbers
+).where(
+    _tally.c.span == bindparam("span"),
+    _tally.c.begins_at.in_(bindparam("all_begin_at", expanding=True)),
+)
+_BY_DAY: Final = (
+    select(
+        _tally.c.begins_at,
+        _tally.c.kind,
+        *(func.sum(_tally.c[name]).label(name) for name in COUNTS),
+    )
+    .where(
+        _tally.c.span == Span.DAY.value,
+        _tally.c.kind != NO_KIND,
+        _tally.c.queue.in_(bindparam("queues", expanding=True)),
+        _tally.c.begins_at >= bindparam("begins_at"),
+        _tally.c.ends_at <= bindparam("ends_at"),
+    )
+    .group_by(_tally.c.begins_at, _tally.c.kind)
+)
+_STORE: Final = insert(_tally)
+_OF_SPAN: Final = (
+    _tally.c.span == bindparam("of_span"),
+    _tally.c.queue == bindparam("of_queue"),
+    _tally.c.begins_at == bindparam("of_begin"),
+)
+_REMOVE: Final = delete(_tally).where(*_OF_SPAN)
+_AROUND: Final = (
+    _tally.c.queue == bindparam("of_queue"),
+    _tally.c.begins_at <= bindparam("of_at"),
+    _tally.c.ends_at > bindparam("of_at"),
+)
+_FORGET: Final = delete(_tally).where(*_AROUND)
+_IS_FINAL: Final = select(_tally.c.queue).where(*_AROUND, _tally.c.final).limit(1)
+_FORGET_QUEUE: Final = delete(_tally).where(
+    _tally.c.queue == bindparam("of_queue"), ~_tally.c.final
+)
+_ZONES: Final = select(_zone.c.queue, _zone.c.zone)
+_SET_ZONE: Final = (
+    update(_zone)
+    .where(_zone.c.queue == bindparam("of_queue"))
+    .values(zone=bindparam("new_zone"))
+)
+_ADD_ZONE: Final = insert(_zone)
+#: Maximum number of values in one list of a statement.
+_MAX_LISTED: Final = 500
+
+
+@frozen(kw_only=True)
+class Counted:
+    """What was counted for a report."""
+
+    #: The sum over the whole range, by the kind of the tasks.
+    total: Mapping[str, Tally]
+    #: Only the numbers of COUNTS and ``open``, by day and kind.
+    by_day: Mapping[date, Mapping[str, Tally]]
+
+
+@frozen
+class _Cover:
+    """How the range of one queue is covered."""
+
+    months: list[Range] = field(factory=list)
+    days: list[Range] = field(factory=list)
+    #: What is to be counted from the tasks.
+    gaps: list[Range] = field(factory=list)
+
+
+# -- reading ---------------------------------------------------------------
+
+
+def zones(
+    conn: sa.Connection, otherwise: Mapping[str, str] | None = None
+) -> dict[str, ZoneInfo]:
+    """Return the time zone of every queue that has had tasks, offers or counts.
+
+    Args:
+        conn: in a transaction.
+        otherwise: zones of queues that the service has not named yet.
+    """
+    names = _zone_names(conn)
+    known = set(names)
+    known.update(conn.execute(_QUEUES_OF_TASKS).scalars())
+    known.update(conn.execute(select(_offer.c.queue).distinct()).scalars())
+    return {
+        queue: _zone_of(names.get(queue) or (otherwise or {}).get(queue, NO_ZONE))
+        for queue in sorted(known)
+    }
+
+
+def _zone_names(conn: sa.Connection) -> dict[str, str]:
+    return {row.queue: row.zone for row in conn.execute(_ZONES)}
+
+
+def _zone_of(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        return ZoneInfo(NO_ZONE)
+
+
+def oldest(conn: sa.Connection) -> float | None:
+    """Return when the oldest task was asked for that counts; None: there is none."""
+    moments = (conn.execute(one).scalar() for one in (_OLDEST, _OLDEST_STORED))
+    return min((at for at in moments if at is not None), default=None)
+
+
+def count(
+    conn: sa.Connection,
+    of_queues: Mapping[str, ZoneInfo],
+    first: date,
+    last: date,
+) -> Counted:
+    """Count the tasks of some queues that were asked for on some days.
+
+    Args:
+        conn: in a transaction.
+        of_queues: the queues, each with its time zone.
+        first: the first day.
+        last: the last day.
+    """
+    total: dict[str, Tally] = defaultdict(Counter)
+    by_day: dict[date, dict[str, Tally]] = defaultdict(lambda: defaultdict(Counter))
+    ranges = {
+        queue: (local_day(first, zone).begins_at, local_day(last, zone).ends_at)
+        for queue, zone in of_queues.items()
+    }
+    covers = _covers(conn, ranges)
+    for span in Span:
+        used = {
+            (queue, begins_at)
+            for queue, cover in covers.items()
+            for begins_at, _ in (cover.months if span is Span.MONTH else cover.days)
+        }
+        for kind, numbers in _stored_numbers(conn, span, used):
+            total[kind].update(json.loads(numbers))
+    for zone in set(of_queues.values()):
+        queues = [queue for queue, its in of_queues.items() if its == zone]
+        begins_at, ends_at = ranges[queues[0]]
+        given = {"queues": queues, "begins_at": begins_at, "ends_at": ends_at}
+        for row in conn.execute(_BY_DAY, given):
+            counts = by_day[day_of(row.begins_at, zone)][row.kind]
+            counts.update({name: getattr(row, name) for name in COUNTS})
+    gaps = {queue: cover.gaps for queue, cover in covers.items()}
+    for (_, day), kinds in count_tasks(conn, gaps, of_queues).items():
+        for kind, tally in kinds.items():
+            total[kind].update(tally)
+            by_day[day.day][kind].update(
+                {name: tally[name] for name in (*COUNTS, "open") if name in tally}
+            )
+    return Counted(total=total, by_day=by_day)
+
+
+def count_tasks(
+    conn: sa.Connection,
+    gaps: Mapping[str, Sequence[Range]],
+    of_queues: Mapping[str, ZoneInfo],
+) -> dict[tuple[str, LocalDay], dict[str, Tally]]:
+    """Count from the tasks themselves, in some ranges of time of each queue.
+
+    Args:
+        conn: in a transaction.
+        gaps: the ranges of each queue, in order and without overlaps.
+        of_queues: the queues, each with its time zone.
+    """
+    found: dict[tuple[str, LocalDay], list[CountedTask]] = defaultdict(list)
+    offered: dict[tuple[str, LocalDay], Tally] = defaultdict(Counter)
+    begins = {queue: [begin for begin, _ in ranges] for queue, ranges in gaps.items()}
+
+    def place(queue: str, at: float) -> tuple[str, LocalDay] | None:
+        number = bisect_right(begins.get(queue, ()), at) - 1
+        if number < 0 or at >= gaps[queue][number][1]:
+            return None
+        zone = of_queues[queue]
+        return queue, local_day(day_of(at, zone), zone)
+
+    for begins_at, ends_at in _union(gaps.values()):
+        for queue, task in _tasks(conn, begins_at, ends_at, begins.keys()):
+            if (where := place(queue, task.asked_at)) is not None:
+                found[where].append(task)
+        given = {"begins_at": begins_at, "ends_at": ends_at}
+        for offer in conn.execute(_OFFERS, given):
+            if (where := place(offer.queue, offer.at)) is not None:
+                offered[where][f"offer:{offer.outcome}"] += 1
+    counted = {where: tally_of(tasks, where[1]) for where, tasks in found.items()}
+    for where, tally in offered.items():
+        counted.setdefault(where, {})[NO_KIND] = tally
+    return counted
+
+
+def _tasks(
+    conn: sa.Connection, begins_at: float, ends_at: float, queues: Collection[str]
+) -> Iterable[tuple[str, CountedTask]]:
+    given = {"begins_at": begins_at, "ends_at": ends_at}
+    rows = [row for row in conn.execute(_TASKS, given) if row.queue in queues]
+    if not rows:
+        return
+    between = {
+        "low": min(row.id for row in rows),
+        "high": max(row.id for row in rows),
+    }
+    attempts: dict[int, list[CountedAttempt]] = defaultdict(list)
+    for task_id, *attempt in conn.execute(_ATTEMPTS, between):
+        attempts[task_id].append(CountedAttempt(*attempt))
+    reached = {
+        task_id: (talk_at, net_wait_s)
+        for task_id, talk_at, net_wait_s in conn.execute(_REACHED, between)
+    }
+    repeats = {row.task_id: row.times for row in conn.execute(_REPEATS, between)}
+    for row in rows:
+        talk_at, net_wait_s = reached.get(row.id, (None, None))
+        yield (
+            row.queue,
+            CountedTask(
+                kind=row.kind,
+                status=row.status,
+                reason_code=row.reason_code,
+                asked_at=row.created_at,
+                repeats=repeats.get(row.id, 0),
+                attempts=attempts.get(row.id, ()),
+                talk_at=talk_at,
+                net_wait_s=net_wait_s,
+            ),
+        )
+
+
+def _union(ranges: Iterable[Sequence[Range]]) -> list[Range]:
+    """Return ranges that cover the same time, without overlaps."""
+    merged: list[Range] = []
+    for begins_at, ends_at in sorted(one for some in ranges for one in some):
+        if merged and begins_at <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], ends_at))
+        else:
+            merged.append((begins_at, ends_at))
+    return merged
+
+
+def _covers(conn: sa.Connection, ranges: Mapping[str, Range]) -> dict[str, _Cover]:
+    """Cover the range of each queue with stored months, stored days, and gaps."""
+    covers: dict[str, _Cover] = {}
+    months = _stored(conn, Span.MONTH, _union([list(ranges.values())]))
+    left: dict[str, list[Range]] = {}
+    for queue, whole in ranges.items():
+        used, left[queue] = _fill([whole], months.get(queue, []))
+        covers[queue] = _Cover(months=used)
+    days = _stored(conn, Span.DAY, _union(left.values()))
+    for queue, cover in covers.items():
+        used, gaps = _fill(left[queue], days.get(queue, []))
+        cover.days.extend(used)
+        cover.gaps.extend(gaps)
+    return covers
+
+
+def _stored(
+    conn: sa.Connection, span: Span, ranges: Iterable[Range]
+) -> dict[str, list[Range]]:
+    """Return the days or months of each queue that are stored, in order."""
+    stored: dict[str, list[Range]] = defaultdict(list)
+    for begins_at, ends_at in ranges:
+        given = {"span": span.value, "begins_at": begins_at, "ends_at": ends_at}
+        for row in conn.execute(_STORED, given):
+            stored[row.queue].append((row.begins_at, row.ends_at))
+    return stored
+
+
+def _fill(
+    wholes: Iterable[Range], parts: Sequence[Range]
+) -> tuple[list[Range], list[Range]]:
+    """Return the parts that lie within the wholes, and the gaps between them."""
+    used: list[Range] = []
+    gaps: list[Range] = []
+    for begins_at, ends_at in wholes:
+        at = begins_at
+        for part in parts:
+            if at <= part[0] and part[1] <= ends_at:
+                if at < part[0]:
+                    gaps.append((at, part[0]))
+                used.append(part)
+                at = part[1]
+        if at < ends_at:
+            gaps.append((at, ends_at))
+    return used, gaps
+
+
+def _stored_numbers(
+    conn: sa.Connection, span: Span, used: Collection[tuple[str, float]]
+) -> Iterable[tuple[str, str]]:
+    """Yield the kind and the numbers of each row of the days or months used."""
+    moments = sorted({begins_at for _, begins_at in used})
+    for number in range(0, len(moments), _MAX_LISTED):
+        some = moments[number : number + _MAX_LISTED]
+        for row in conn.execute(_NUMBERS, {"span": span.value, "all_begin_at": some}):
+            if (row.queue, row.begins_at) in used:
+                yield row.kind, row.numbers
+
+
+# -- storing ---------------------------------------------------------------
+
+
+def set_zones(conn: sa.Connection, new: Mapping[str, str]) -> None:
+    """Store the time zones of queues; the days of a queue whose zone changes are lost.
+
+    They are counted and stored again; only days whose tasks were deleted stay as they
+    are.
+    """
+    known = _zone_names(conn)
+    for queue, zone in new.items():
+        if queue not in known:
+            conn.execute(_ADD_ZONE, {"queue": queue, "zone": zone})
+        elif known[queue] != zone:
+            conn.execute(_SET_ZONE, {"of_queue": queue, "new_zone": zone})
+        if known.get(queue, NO_ZONE) != zone:
+            conn.execute(_FORGET_QUEUE, {"of_queue": queue})
+
+
+def not_stored(
+    conn: sa.Connection, queue: str, zone: ZoneInfo, now: float, most: int
+) -> list[LocalDay]:
+    """Return past days of a queue that can be stored now, the oldest first."""
+    settled = now - SETTLED.total_seconds()
+    begins_at = oldest(conn)
+    if begins_at is None or begins_at >= settled:
+        return []
+    first, last = day_of(begins_at, zone), day_of(settled, zone) - timedelta(days=1)
+    stored = {begins for begins, _ in _stored_of(conn, queue, Span.DAY)}
+    missing: list[LocalDay] = []
+    for day in local_days(first, last, zone):
+        if day.begins_at in stored or _has_open(conn, queue, day):
+            continue
+        missing.append(day)
+        if len(missing) == most:
+            break
+    return missing
+
+
+def months_not_stored(
+    conn: sa.Connection, queue: str, zone: ZoneInfo
+) -> list[tuple[LocalDay, LocalDay]]:
+    """Return the first and last day of months that can be stored: all days are."""
+    stored = {begins for begins, _ in _stored_of(conn, queue, Span.DAY)}
+    months = {begins for begins, _ in _stored_of(conn, queue, Span.MONTH)}
+    found = []
+    for first in sorted({day_of(begins, zone).replace(day=1) for begins in stored}):
+        after = (first + timedelta(days=32)).replace(day=1)
+        days = list(local_days(first, after - timedelta(days=1), zone))
+        if days[0].begins_at not in months and all(
+            day.begins_at in stored for day in days if day.begins_at < day.ends_at
+        ):
+            found.append((days[0], days[-1]))
+    return found
+
+
+def store_day(conn: sa.Connection, queue: str, day: LocalDay) -> bool:
+    """Count the tasks of a day and store that; False if one of them is open."""
+    if _has_open(conn, queue, day):
+        return False
+    whole = {queue: [(day.begins_at, day.ends_at)]}
+    counted = count_tasks(conn, whole, {queue: day.zone})
+    _put(conn, Span.DAY, queue, day.begins_at, day.ends_at, counted.get((queue, day)))
+    return True
+
+
+def store_month(
+    conn: sa.Connection, queue: str, first: LocalDay, last: LocalDay
+) -> None:
+    """Add up the stored days of a month and store that."""
+    rows = conn.execute(
+        select(_tally.c.kind, _tally.c.numbers).where(
+            _tally.c.span == Span.DAY.value,
+            _tally.c.queue == queue,
+            _tally.c.begins_at >= first.begins_at,
+            _tally.c.ends_at <= last.ends_at,
+        )
+    )
+    kinds: dict[str, Tally] = defaultdict(Counter)
+    for kind, numbers in rows:
+        kinds[kind].update(json.loads(numbers))
+    _put(conn, Span.MONTH, queue, first.begins_at, last.ends_at, kinds)
+
+
+def forget(conn: sa.Connection, queue: str, at: float) -> bool:
+    """Delete the stored counts of the day and the month around a time.
+
+    Returns:
+        False if they can not be counted again; nothing was changed.
+    """
+    where = {"of_queue": queue, "of_at": at}
+    if conn.execute(_IS_FINAL, where).first() is not None:
+        return False
+    conn.execute(_FORGET, where)
+    return True
+
+
+def _put(
+    conn: sa.Connection,
+    span: Span,
+    queue: str,
+    begins_at: float,
+    ends_at: float,
+    kinds: Mapping[str, Tally] | None,
+) -> None:
+    conn.execute(
+        _REMOVE, {"of_span": span.value, "of_queue": queue, "of_begin": begins_at}
+    )
+    kinds = {NO_KIND: Counter(), **(kinds or {})}
+    conn.execute(
+        _STORE,
+        [
+            {
+                "span": span.value,
+                "queue": queue,
+                "begins_at": begins_at,
+                "ends_at": ends_at,
+                "kind": kind,
+                **{name: tally[name] for name in COUNTS},
+                "numbers": json.dumps(tally, separators=(",", ":"), sort_keys=True),
+                "final": False,
+            }
+            for kind, tally in kinds.items()
+        ],
+    )
+
+
+def _stored_of(conn: sa.Connection, queue: str, span: Span) -> list[Range]:
+    wanted = select(_tally.c.begins_at, _tally.c.ends_at).where(
+        _tally.c.queue == queue,
+        _tally.c.span == span.value,
+        _tally.c.kind == NO_KIND,
+    )
+    return [(begins_at, ends_at) for begins_at, ends_at in conn.execute(wanted)]
+
+
+def _has_open(conn: sa.Connection, queue: str, day: LocalDay) -> bool:
+    given = {"queue": queue, "begins_at": day.begins_at, "ends_at": day.ends_at}
+    return conn.execute(_HAS_OPEN, given).first() is not None

@@ -1,0 +1,387 @@
+# SPDX-License-Identifier: MIT
+"""Reports on every engine; stored counts never change a figure."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import attrs
+import pytest
+import sqlalchemy as sa
+
+from fastagi.domain.hours import DayHours, OpeningHours, Range
+from fastagi.domain.offers import Offer, OfferOutcome, Trigger
+from fastagi.domain.reason import Code, because
+from fastagi.domain.tally import local_day
+from fastagi.domain.task import IllegalMove, Kind
+from fastagi.reports import ReportQuery, report, report_csv, report_json
+from fastagi.store import schema, tallies
+from fastagi.store.engine import Database
+from fastagi.store.errors import AlreadyOpen
+from fastagi.store.store import TaskStore
+from tests.store.harness import RULES, done, new_task, verdict
+
+BERLIN = ZoneInfo("Europe/Berlin")
+#: The first day of the tests; clocks are changed on the third.
+FIRST = date(2026, 3, 27)
+TALKING = because(Code.TALK_BEGINS)
+
+
+def noon(day: date, hour: float = 12.0) -> datetime:
+    """Return a time of a day in Berlin."""
+    midnight = datetime.combine(day, time(), BERLIN)
+    return (midnight + timedelta(hours=hour)).astimezone(UTC)
+
+
+@attrs.define
+class House:
+    """A store, and the clock of what happens in it."""
+
+    store: TaskStore
+    database: Database
+    now: datetime = attrs.field(factory=lambda: noon(FIRST))
+    attempts: int = 0
+
+    def ask(self, number: str, queue: str = "support", **more: object) -> int:
+        """Store a request and return its task."""
+        times = {"joined_at": self.now, "due_at": self.now}
+        times["expires_at"] = self.now + timedelta(hours=4)
+        new = new_task(number, queue=queue, **(times | more))
+        return done(self.store.add(new, self.now)).task.id
+
+    def call(self, how: str = "ANSWERED", after_s: float = 60.0, **more: object) -> int:
+        """Call the next task of all; return it."""
+        self.now += timedelta(seconds=after_s)
+        self.attempts += 1
+        channel_id = f"callback-{self.attempts}"
+        queues = ["support", "sales", "=cmd"]
+        (begun,) = done(self.store.begin_attempts(queues, [channel_id], self.now)).begun
+        rules = attrs.evolve(RULES, retry_delay=timedelta(0), **more)
+        if how == "ANSWERED":
+            done(self.store.progress(channel_id, TALKING, self.now))
+        self.now += timedelta(seconds=30)
+        ended = verdict(
+            how, member="PJSIP/ada", talk_s=30.0 if how == "ANSWERED" else 0
+        )
+        done(self.store.close_attempt(channel_id, ended, rules, self.now))
+        return begun.task.id
+
+    def run(self, function: Callable[..., object], *args: object) -> object:
+        """Run a function of the store in a transaction."""
+        return done(self.database.run("test", function, *args))
+
+    def change(self, statement: sa.Delete | sa.Update) -> None:
+        """Change rows in a transaction."""
+        self.run(lambda conn: conn.execute(statement).rowcount)
+
+    def report(self, **more: object) -> object:
+        """Return the report of the first ten days."""
+        given = {"first": FIRST, "last": FIRST + timedelta(days=9), **more}
+        zones = {"support": "Europe/Berlin", "sales": "Europe/Berlin"}
+        return self.run(report, ReportQuery(zones=zones, **given))
+
+    def keep_counts(self) -> int:
+        """Store the counts of all past days and months; return how many days."""
+        stored = 0
+        for queue in ("support", "sales"):
+            for day in self.run(
+                tallies.not_stored, queue, BERLIN, self.now.timestamp(), 1000
+            ):
+                stored += self.run(tallies.store_day, queue, day)
+            for first, last in self.run(tallies.months_not_stored, queue, BERLIN):
+                self.run(tallies.store_month, queue, first, last)
+        return stored
+
+
+@pytest.fixture
+def house(store: TaskStore, database: Database) -> House:
+    """An empty house whose queues are in Berlin."""
+    made = House(store, database)
+    zones = {"support": "Europe/Berlin", "sales": "Europe/Berlin"}
+    made.run(tallies.set_zones, zones)
+    return made
+
+
+def test_a_report_of_nothing_has_no_figures(house: House) -> None:
+    empty = house.report()
+    assert empty.totals.asked == 0
+    assert empty.totals.reached_share is None
+    assert empty.gross_wait.p50_s is None
+    assert len(empty.by_day) == 10
+    assert house.report(first=None).by_day[0].asked == 0
+
+
+def test_clients_are_counted_with_what_became_of_them(house: House) -> None:
+    house.ask("1")
+    house.ask("1")
+    house.call("BUSY")
+    house.call()
+    house.ask("2", kind=Kind.MISSED)
+    house.call()
+    cancelled = house.ask("3")
+    done(house.store.cancel(cancelled, because(Code.CANCELLED_BY_HAND), house.now))
+    taken_back = house.ask("4")
+    done(house.store.take_back(taken_back, house.now))
+    house.ask("5")
+    done(house.store.serve("5", because(Code.CLIENT_RANG_AGAIN), house.now))
+    house.ask("6")
+    house.call("MACHINE")
+    house.call("MACHINE")
+    house.call("MACHINE")
+    house.ask("7")
+    done(house.store.expire(house.now + timedelta(hours=5)))
+    house.ask("8", kind=Kind.MANUAL, queue="sales")
+
+    found = house.report()
+    totals = found.totals
+    assert (totals.asked, totals.requested, totals.missed, totals.manual) == (
+        7,
+        5,
+        1,
+        1,
+    )
+    assert (totals.reached, totals.failed, totals.expired) == (2, 1, 1)
+    assert (totals.cancelled, totals.served, totals.open) == (1, 1, 1)
+    assert totals.repeats == 1
+    assert totals.reached_share == 2 / 4
+    assert totals.first_try_share == 1 / 2
+    assert totals.tries_per_success == 3 / 2
+    assert totals.tries == 6
+    assert totals.goal_share == 2 / 4
+    assert totals.asked == sum(day.asked for day in found.by_day)
+    assert found.by_day[0].open == 1
+    assert [(one.result, one.count) for one in found.results] == [
+        ("MACHINE", 3),
+        ("ANSWERED", 2),
+        ("BUSY", 1),
+    ]
+    assert [(one.agent, one.reached, one.talk_s) for one in found.agents] == [
+        ("PJSIP/ada", 2, 60.0)
+    ]
+    assert house.report(queues=("sales",)).totals.asked == 1
+    assert house.report(kind=Kind.MISSED).totals.asked == 1
+    assert house.report(kind=Kind.MISSED).totals.requested == 0
+
+
+def test_gross_and_net_wait_differ_by_the_time_in_which_the_queue_is_closed(
+    house: House,
+) -> None:
+    nine_to_five = (DayHours((Range(9 * 60, 17 * 60),)),) * 7
+    hours = OpeningHours(week=nine_to_five, zone=BERLIN)
+    house.now = noon(FIRST, 16.5)
+    house.ask("1", expires_at=noon(FIRST + timedelta(days=2)))
+    house.now = noon(FIRST + timedelta(days=1), 9.25)
+    house.call(after_s=0, hours=hours)
+
+    found = house.report()
+    assert found.gross_wait.total_s == 16.75 * 3600
+    # From 16:30 to 17:00, and from 09:00 to 09:15.
+    assert found.net_wait.total_s == 45 * 60
+    assert found.net_wait.count == found.gross_wait.count == 1
+    assert found.totals.goal_share == 0
+    assert house.report(goal_s=45 * 60).totals.goal_share == 1
+
+
+def test_the_wait_for_a_chosen_time_is_not_net(house: House) -> None:
+    chosen_at = house.now + timedelta(hours=2)
+    more = {"due_at": chosen_at, "joined_at": chosen_at, "chosen_at": chosen_at}
+    new = attrs.evolve(new_task("1", expires_at=house.now + timedelta(hours=9)), **more)
+    done(house.store.add(new, house.now))
+    house.call(after_s=2 * 3600 + 90)
+    found = house.report()
+    assert found.gross_wait.total_s == 2 * 3600 + 90
+    assert found.net_wait.total_s == 90
+
+
+def test_a_day_and_an_hour_are_those_of_the_zone_of_the_queue(house: House) -> None:
+    house.run(tallies.set_zones, {"sales": "America/New_York"})
+    house.now = datetime(2026, 3, 29, 0, 30, tzinfo=UTC)
+    house.ask("1")  # 01:30 in Berlin, half an hour before the skipped hour
+    house.ask("2", queue="sales")  # 20:30 on the day before in New York
+    house.now += timedelta(hours=1)
+    house.ask("3")  # 03:30
+    found = house.report()
+    asked = {day.day: day.asked for day in found.by_day if day.asked}
+    assert asked == {date(2026, 3, 28): 1, date(2026, 3, 29): 2}
+    hours = {one.hour: one.asked for one in found.by_hour if one.asked}
+    assert hours == {1: 1, 3: 1, 20: 1}
+    slots = {(one.weekday, one.hour) for one in found.by_weekday_hour if one.asked}
+    assert slots == {(6, 1), (6, 3), (5, 20)}
+
+
+def test_offers_are_counted_with_their_acceptance(house: House) -> None:
+    for number, outcome in enumerate(OfferOutcome):
+        offer = Offer(
+            at=house.now,
+            queue="support",
+            number=f"{number}",
+            position=3,
+            expected_wait_s=None,
+            trigger=Trigger.WAITED,
+            linkedid="",
+        )
+        key = done(
+            house.store.add_offer(offer, f"{number}", house.now + timedelta(hours=4))
+        )
+        if outcome is not OfferOutcome.ASKED:
+            done(house.store.end_offer(key, outcome, house.now))
+    offers = house.report().offers
+    assert (offers.made, offers.accepted) == (6, 1)
+    assert offers.acceptance == 1 / 6
+    house.now += timedelta(days=2)
+    assert house.keep_counts() == 0  # no tasks: nothing to store
+
+
+def test_the_days_before_are_compared(house: House) -> None:
+    house.ask("1")
+    house.now += timedelta(days=1)
+    house.ask("2")
+    house.ask("3")
+    day = FIRST + timedelta(days=1)
+    found = house.report(first=day, last=day)
+    assert found.totals.asked == 2
+    assert found.previous.asked == 1
+    assert (found.previous_first, found.previous_last) == (FIRST, FIRST)
+    assert house.report(compare=False).previous is None
+
+
+def test_a_day_with_an_open_task_is_not_stored(house: House) -> None:
+    house.ask("1")
+    house.now += timedelta(days=3)
+    # The two days after it are, of both queues, and that day of the other.
+    assert house.keep_counts() == 3 + 2
+    assert house.report().totals.open == 1
+
+
+def test_a_day_is_stored_only_when_it_has_been_over_for_a_while(house: House) -> None:
+    house.ask("1")
+    house.call()
+    house.now = noon(FIRST, 24 + 5.9)
+    assert house.keep_counts() == 0
+    house.now = noon(FIRST, 24 + 6.1)
+    assert house.keep_counts() == 2
+
+
+def test_a_task_put_back_in_line_changes_the_report_of_a_stored_day(
+    house: House,
+) -> None:
+    task = house.ask("1")
+    done(house.store.cancel(task, because(Code.CANCELLED_BY_HAND), house.now))
+    house.now += timedelta(days=40)
+    assert house.keep_counts()
+    assert house.report().totals.cancelled == 1
+    done(
+        house.store.retry(
+            task,
+            because(Code.REOPENED_BY_HAND),
+            house.now,
+            house.now + timedelta(hours=4),
+        )
+    )
+    assert house.report().totals.open == 1
+    house.call()
+    assert house.report().totals.reached == 1
+    assert house.keep_counts()
+    assert house.report().totals.reached == 1
+
+
+def test_another_zone_of_a_queue_counts_its_days_anew(house: House) -> None:
+    house.now = noon(FIRST, 23.5)
+    house.ask("1")
+    house.call()
+    house.now += timedelta(days=2)
+    house.keep_counts()
+    assert [day.asked for day in house.report().by_day][:2] == [1, 0]
+    house.run(tallies.set_zones, {"support": "Europe/Moscow"})
+    assert [day.asked for day in house.report().by_day][:2] == [0, 1]
+
+
+def test_stored_counts_never_change_a_figure(house: House) -> None:
+    """Random histories: with stored counts, in part or in full, and without."""
+    chance = random.Random(4711)
+    checked = 0
+    for step in range(220):
+        act = chance.random()
+        house.now += timedelta(hours=chance.expovariate(1 / 6))
+        number = f"{chance.randrange(30)}"
+        if act < 0.5:
+            kind = chance.choice(list(Kind))
+            house.ask(number, chance.choice(["support", "sales"]), kind=kind)
+        elif act < 0.8:
+            done(house.store.expire(house.now + timedelta(seconds=200)))
+            if done(house.store.next_due(["support", "sales"], house.now)):
+                house.call(chance.choice(["ANSWERED", "BUSY", "MACHINE", "NO ANSWER"]))
+        elif act < 0.9:
+            try:
+                done(
+                    house.store.retry(
+                        chance.randrange(1, step + 2),
+                        because(Code.REOPENED_BY_HAND),
+                        house.now,
+                        house.now + timedelta(hours=4),
+                    )
+                )
+            except (AlreadyOpen, IllegalMove, LookupError, sa.exc.SQLAlchemyError):
+                pass
+            except Exception as error:
+                if type(error).__name__ != "NoSuchTask":
+                    raise
+        if step % 20 == 19:
+            last = house.now.date()
+            given = {"first": FIRST, "last": last, "kind": chance.choice([None, *Kind])}
+            before = house.report(**given), house.report(first=None, last=last)
+            stored = house.keep_counts()
+            after = house.report(**given), house.report(first=None, last=last)
+            assert after == before
+            checked += stored > 0
+            if chance.random() < 0.3:
+                house.change(sa.delete(schema.tally))
+                assert house.report(**given) == before[0]
+    assert checked > 5
+    months = house.run(
+        lambda conn: conn.execute(
+            sa.select(sa.func.count()).where(schema.tally.c.span == "month")
+        ).scalar()
+    )
+    assert months
+
+
+def test_json_and_csv_have_every_day_and_the_definitions(house: House) -> None:
+    house.ask("1", "=cmd")
+    house.call()
+    found = house.report(queues=("=cmd",))
+    values = report_json(found)
+    assert values["first"] == "2026-03-27"
+    assert "once" in values["definitions"]["asked"]
+    lines = report_csv(found).splitlines()
+    assert len(lines) == 12
+    assert lines[0].startswith("from,to,queues,asked,requested,missed,manual,reached")
+    # A spreadsheet would take the name for a formula.
+    assert lines[1].startswith("2026-03-27,2026-03-27,'=cmd,")
+
+
+def test_a_goal_that_is_no_limit_of_a_band_is_refused() -> None:
+    with pytest.raises(ValueError, match="the goal can not be 1801 s; 1800 s can"):
+        ReportQuery(first=FIRST, last=FIRST, goal_s=1801)
+    with pytest.raises(ValueError, match="after the last"):
+        ReportQuery(first=FIRST, last=FIRST - timedelta(days=1))
+
+
+def test_a_talk_of_an_older_version_has_no_net_wait(house: House) -> None:
+    house.ask("1")
+    house.call()
+    house.ask("2")
+    house.call()
+    of_first = schema.reached.c.task_id == 1
+    house.change(sa.update(schema.reached).where(of_first).values(net_wait_s=None))
+    found = house.report()
+    assert (found.gross_wait.count, found.net_wait.count) == (2, 1)
+    assert found.totals.goal_share == 1
+
+
+def test_local_days_of_the_test_are_as_meant() -> None:
+    day = local_day(FIRST + timedelta(days=2), BERLIN)
+    assert (day.ends_at - day.begins_at) / 3600 == 23
