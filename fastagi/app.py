@@ -18,8 +18,7 @@ from twisted.internet.interfaces import (
 
 from fastagi.agi.server import FastAgiServer
 from fastagi.config.sections import Settings
-from fastagi.doors.http_server import HttpServer
-from fastagi.doors.internal_api import InternalApi
+from fastagi.doors.control import ControlFactory
 from fastagi.node.node import Node
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
@@ -177,12 +176,13 @@ class CallbackService:
             tasks_changed=self._tasks_changed.call,
             withdraw=self.node.dialer.withdraw,
         )
-        api = InternalApi(
+        self._control = ControlFactory(
             Dispatch(
                 {ShowStatus: self._status.status}, tasks.handlers(), numbers.handlers()
-            )
+            ),
+            self._background,
+            clock,
         )
-        self._control = HttpServer(api.answer, self._background, clock)
         # Listeners, in the order of their calls; those of a node are in Node._edges.
         self._tasks_changed.add(self._expiry.wake)
         self._tasks_changed.add(self._chosen_times.wake)

@@ -7,16 +7,20 @@ Imports the libraries of the extra ``[web]`` only when a command of the group ru
 from __future__ import annotations
 
 import os
+import pwd
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from fastagi.command.supervisor import notify
+from fastagi.errors import CallbackError
 
 if TYPE_CHECKING:
+    from fastagi.web.people.administration import Administration
     from fastagi.web.settings import WebSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,7 +29,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_FILE: Final = "/etc/callback-queue/web.yaml"
 FILE_VARIABLE: Final = "CALLBACK_QUEUE_WEB_CONFIG"
 #: One module of each library that the process can not do without.
-_NEEDED: Final = ("fastapi", "uvicorn", "jinja2", "httpx", "argon2", "authlib")
+_NEEDED: Final = ("fastapi", "uvicorn", "jinja2", "httpx", "argon2", "joserfc")
 
 
 def web_config_option(command: F) -> F:
@@ -84,3 +88,290 @@ def load_web_settings(config: str) -> WebSettings:
     except ConfigErrors as errors:
         click.echo(str(errors), err=True)
         sys.exit(2)
+
+
+# -- users, tokens and wall links -----------------------------------------------
+
+
+def _queues_option(command: F) -> F:
+    command = click.option(
+        "--queue", "queues", multiple=True, help="Only for this queue; may be repeated."
+    )(command)
+    return click.option("--all-queues", is_flag=True, help="For all queues.")(command)
+
+
+def _json_option(command: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+_ROLES: Final = click.Choice(["viewer", "supervisor", "admin"])
+
+
+@web.group()
+def user() -> None:
+    """Add, list and change the people who may log in."""
+
+
+@user.command("add")
+@web_config_option
+@click.argument("name")
+@click.option("--role", type=_ROLES, required=True, help="What the user may do.")
+@_queues_option
+@click.option(
+    "--link", is_flag=True, help="Print a link to set the password, in place of asking."
+)
+def user_add(
+    config: str,
+    name: str,
+    role: str,
+    queues: tuple[str, ...],
+    all_queues: bool,
+    link: bool,
+) -> None:
+    """Add a user.
+
+    Asks for the password; with --link the user sets it (works once, for 30 minutes).
+    """
+    with _administration(config) as admin:
+        chosen = _queues_of(role, queues, all_queues)
+        password = None if link else _ask_password()
+        key = admin.add_user(name, role, chosen, password)
+        click.echo(f"user {name} is added" + _link_words(admin, key))
+
+
+@user.command("list")
+@web_config_option
+@_json_option
+def user_list(config: str, as_json: bool) -> None:
+    """List the users with their roles, queues and last logins."""
+    with _administration(config) as admin:
+        click.echo(admin.user_list(as_json))
+
+
+@user.command("password")
+@web_config_option
+@click.argument("name")
+@click.option("--link", is_flag=True, help="Print a link to set the password.")
+def user_password(config: str, name: str, link: bool) -> None:
+    """Set a user's password, or print a link to set it. All sessions end."""
+    with _administration(config) as admin:
+        admin.check_user(name)
+        key = admin.set_password(name, None if link else _ask_password())
+        words = "" if link else f"the password of {name} is changed"
+        click.echo(words + _link_words(admin, key, between="" if link else "\n"))
+
+
+@user.command("role")
+@web_config_option
+@click.argument("name")
+@click.option("--role", type=_ROLES, required=True, help="What the user may do.")
+@_queues_option
+def user_role(
+    config: str, name: str, role: str, queues: tuple[str, ...], all_queues: bool
+) -> None:
+    """Change what a user may do; it takes effect at once."""
+    with _administration(config) as admin:
+        admin.set_role(name, role, _queues_of(role, queues, all_queues))
+        click.echo(f"user {name} is {role} now")
+
+
+@user.command("disable")
+@web_config_option
+@click.argument("name")
+def user_disable(config: str, name: str) -> None:
+    """Keep a user out, and end all sessions; 'enable' lets the user in again."""
+    with _administration(config) as admin:
+        admin.set_disabled(name, True)
+        click.echo(f"user {name} is disabled")
+
+
+@user.command("enable")
+@web_config_option
+@click.argument("name")
+def user_enable(config: str, name: str) -> None:
+    """Let a disabled user in again."""
+    with _administration(config) as admin:
+        admin.set_disabled(name, False)
+        click.echo(f"user {name} may log in again")
+
+
+@user.command("logout")
+@web_config_option
+@click.argument("name")
+def user_logout(config: str, name: str) -> None:
+    """End all sessions of a user."""
+    with _administration(config) as admin:
+        click.echo(f"{admin.log_out(name)} sessions of {name} ended")
+
+
+@user.command("remove")
+@web_config_option
+@click.argument("name")
+def user_remove(config: str, name: str) -> None:
+    """Remove a user. Stories of tasks keep the name."""
+    with _administration(config) as admin:
+        admin.remove_user(name)
+        click.echo(f"user {name} is removed")
+
+
+@web.group()
+def token() -> None:
+    """Make, list and revoke tokens of programs for the HTTP API."""
+
+
+@token.command("add")
+@web_config_option
+@click.argument("name")
+@click.option(
+    "--scope", "scopes", multiple=True, required=True, help="A right; may be repeated."
+)
+@_queues_option
+@click.option(
+    "--expires", metavar="TIME", default="", help="After a time, such as 90d."
+)
+def token_add(
+    config: str,
+    name: str,
+    scopes: tuple[str, ...],
+    queues: tuple[str, ...],
+    all_queues: bool,
+    expires: str,
+) -> None:
+    """Make a token and print it. It can not be shown again.
+
+    Scopes: tasks:read, tasks:write, tasks:create, numbers:read, numbers:write,
+    reports:read, metrics, settings:read, health:read, admin. Without --queue it is for
+    all queues.
+    """
+    with _administration(config) as admin:
+        if queues and all_queues:
+            raise click.UsageError("Give either --queue or --all-queues.")
+        click.echo(admin.add_token(name, scopes, queues or None, expires))
+
+
+@token.command("list")
+@web_config_option
+@_json_option
+def token_list(config: str, as_json: bool) -> None:
+    """List the tokens, without what lets a program in."""
+    with _administration(config) as admin:
+        click.echo(admin.token_list(as_json))
+
+
+@token.command("remove")
+@web_config_option
+@click.argument("name")
+def token_remove(config: str, name: str) -> None:
+    """Revoke a token, at once and for good."""
+    with _administration(config) as admin:
+        admin.revoke_token(name)
+        click.echo(f"token {name} is revoked")
+
+
+@web.group("wall-link")
+def wall_link() -> None:
+    """Make, list and revoke links to the wall display."""
+
+
+@wall_link.command("add")
+@web_config_option
+@click.argument("name")
+@_queues_option
+@click.option(
+    "--expires", metavar="TIME", default="", help="After a time, such as 90d."
+)
+def wall_link_add(
+    config: str, name: str, queues: tuple[str, ...], all_queues: bool, expires: str
+) -> None:
+    """Make a link that shows the wall without a login, with hidden numbers."""
+    with _administration(config) as admin:
+        if bool(queues) == all_queues:
+            raise click.UsageError("Give either --queue or --all-queues.")
+        click.echo(admin.add_wall_link(name, queues or None, expires))
+
+
+@wall_link.command("list")
+@web_config_option
+@_json_option
+def wall_link_list(config: str, as_json: bool) -> None:
+    """List the links to the wall display."""
+    with _administration(config) as admin:
+        click.echo(admin.wall_link_list(as_json))
+
+
+@wall_link.command("remove")
+@web_config_option
+@click.argument("name")
+def wall_link_remove(config: str, name: str) -> None:
+    """Revoke a link, at once and for good."""
+    with _administration(config) as admin:
+        admin.revoke_wall_link(name)
+        click.echo(f"wall link {name} is revoked")
+
+
+@web.command("audit")
+@web_config_option
+@_json_option
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=50,
+    show_default=True,
+    help="Maximum number of rows.",
+)
+def audit(config: str, as_json: bool, limit: int) -> None:
+    """List logins, log-outs, and changes of users and tokens, the latest first."""
+    with _administration(config) as admin:
+        click.echo(admin.audit(limit, as_json))
+
+
+@contextmanager
+def _administration(config: str) -> Iterator[Administration]:
+    """Open the database of the web process; print what is wrong and end with 1."""
+    from fastagi.web.people.administration import Administration
+
+    settings = load_web_settings(config)
+    try:
+        yield Administration(settings, by=f"cli:{_user_name()}")
+    except CallbackError as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+
+
+def _user_name() -> str:
+    """Return who gives the command; with sudo, the user who called sudo."""
+    uid = os.getuid()
+    name = os.environ.get("SUDO_USER", "") if uid == 0 else ""
+    try:
+        return name or pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def _queues_of(
+    role: str, queues: tuple[str, ...], all_queues: bool
+) -> tuple[str, ...] | None:
+    """Return the queues of a user; None: all queues."""
+    if queues and all_queues:
+        raise click.UsageError("Give either --queue or --all-queues.")
+    if role == "admin" and queues:
+        raise click.UsageError("An administrator has all queues: leave out --queue.")
+    if role == "supervisor" and not queues and not all_queues:
+        raise click.UsageError("A supervisor needs --queue NAME, or --all-queues.")
+    return queues or None
+
+
+def _ask_password() -> str:
+    """Ask for a new password twice; without a terminal read one line."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    answer: str = click.prompt(
+        "Password", hide_input=True, confirmation_prompt="The same again"
+    )
+    return answer
+
+
+def _link_words(admin: Administration, key: str | None, between: str = "\n") -> str:
+    if key is None:
+        return ""
+    return f"{between}{admin.link_address(key)}\n(works once, for 30 minutes)"

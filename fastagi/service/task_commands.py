@@ -31,8 +31,6 @@ from fastagi.service.commands import (
     Command,
     Handler,
     ListTasks,
-    NoSuchQueue,
-    NumberRefused,
     RescheduleTask,
     RetryTask,
     ShowTask,
@@ -41,7 +39,6 @@ from fastagi.service.commands import (
     TaskList,
     TaskState,
     TaskStory,
-    WrongState,
     shown,
 )
 from fastagi.service.opening_state import OpeningState
@@ -132,7 +129,7 @@ class TaskCommands:
         """Return tasks, the latest first.
 
         Raises:
-            NoSuchQueue: the queue is not in the settings, and there is no task of it.
+            BadRequest: the queue is not in the settings, and there is no task of it.
         """
         statuses = None if command.all else sorted(OPEN)
         if command.status is not None:
@@ -171,9 +168,8 @@ class TaskCommands:
         """Add a task by hand.
 
         Raises:
-            NoSuchQueue: the queue is not in the settings.
-            NumberRefused: the number can not be called.
-            WrongState: a time was chosen for a client who waits for another queue.
+            BadRequest: there is no such queue, the number can not be called, or a time
+                was chosen for a client who waits for another queue.
             BadTime: the time can not be chosen.
         """
         queue = self._queue(command.queue)
@@ -191,7 +187,7 @@ class TaskCommands:
             )
         )
         if isinstance(answer, Refused):
-            raise NumberRefused(
+            raise BadRequest(
                 f"{shown(command.number)} is no number to call: {answer.reason}"
             )
         if chosen_at is not None and answer.task.status is Status.CALLING:
@@ -209,12 +205,12 @@ class TaskCommands:
         The time was judged by the opening hours of ``queue``.
 
         Raises:
-            WrongState: the client waits for another queue.
+            BadRequest: the client waits for another queue.
         """
         key = self._settings().plan.key(without_separators(command.number))
         task = await self._store.open_task(key) if key else None
         if task and task.status is Status.PENDING and task.queue != queue.name:
-            raise WrongState(
+            raise BadRequest(
                 f"{shown(command.number)} is to be called back by queue {task.queue}"
                 f" already - move that task with 'callback-queue tasks reschedule"
                 f" {task.id} --at {shlex.quote(command.at)}'"
@@ -224,7 +220,7 @@ class TaskCommands:
         """Cancel a task, and end its attempt unless client and agent are talking.
 
         Raises:
-            WrongState: the task is cancelled already.
+            BadRequest: the task is cancelled already.
             IllegalMove: the task has ended in another way.
         """
         why = because(Code.CANCELLED_BY_HAND)
@@ -236,7 +232,7 @@ class TaskCommands:
             )
         except IllegalMove as error:
             if error.status is Status.CANCELLED:
-                raise WrongState(f"task {command.id} is cancelled already") from error
+                raise BadRequest(f"task {command.id} is cancelled already") from error
             raise
         self._log_change(task, why, actor)
         if task.cancel_requested:
@@ -248,8 +244,8 @@ class TaskCommands:
         """Put a task back in line: due at once, with no attempts counted.
 
         Raises:
-            WrongState: the client is being called, or was reached already.
-            NumberRefused: the settings do not allow the number any more.
+            BadRequest: the client was reached already, or the settings do not allow
+                the number any more.
             NoSuchTask: there is no such task.
         """
         return await self._put_back(command.id, because(Code.REOPENED_BY_HAND), actor)
@@ -258,9 +254,8 @@ class TaskCommands:
         """Move a task to another time, or make it due at once.
 
         Raises:
-            BadRequest: there is neither a time nor ``now``, or both.
-            WrongState: the client is being called, or was reached already.
-            NumberRefused: the settings do not allow the number any more.
+            BadRequest: the client is being called or was reached already, or the
+                settings do not allow the number any more.
             BadTime: the time can not be chosen.
             NoSuchTask: there is no such task.
         """
@@ -282,12 +277,12 @@ class TaskCommands:
         now = self._clock.now()
         task = await self._find(task_id)
         if task.status is Status.CALLING:
-            raise WrongState(
+            raise BadRequest(
                 f"task {task_id} has a call under way - wait for its end, or end the"
                 f" call with 'callback-queue tasks cancel {task_id}'"
             )
         if task.status in {Status.COMPLETED, Status.SERVED}:
-            raise WrongState(
+            raise BadRequest(
                 f"a task that is {task.status} can not be put back in line: the client"
                 " was reached - for one more call, give 'callback-queue tasks add"
                 f" {shlex.quote(task.queue)} {task.number}'"
@@ -295,7 +290,7 @@ class TaskCommands:
         settings = self._queue(task.queue)
         rules = self._settings().number_rules(settings)
         if refusal := why_not_any_more(task.number, task.number_key, rules):
-            raise NumberRefused(f"{task.number} is not called any more: {refusal}")
+            raise BadRequest(f"{task.number} is not called any more: {refusal}")
         story = actor.named_in(why)
         task = await self._store.retry(
             task.id,
@@ -374,7 +369,7 @@ class TaskCommands:
         settings = self._settings().queues.get(name)
         if settings is None:
             known = ", ".join(sorted(self._settings().queues))
-            raise NoSuchQueue(
+            raise BadRequest(
                 f"no queue {shown(name)} in the settings (there are: {known})"
             )
         return settings

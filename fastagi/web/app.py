@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from fastagi import __version__
 from fastagi.web import pages_of_errors
@@ -15,12 +15,14 @@ from fastagi.web.background import Supervisor
 from fastagi.web.console.router import console_router
 from fastagi.web.headers import ExpectedHost, SecurityHeaders
 from fastagi.web.parts import WebParts, build_parts, parts_of
+from fastagi.web.people.guard import guard
+from fastagi.web.people.pages import router as people_router
 
 __all__ = ["WebParts", "build_parts", "create_app", "parts_of"]
 
 #: Every router of the application: each function gets the parts and returns a router.
 #: A new group of pages or operations is a line here.
-ROUTERS: Sequence[Callable[[WebParts], APIRouter]] = (console_router,)
+ROUTERS: Sequence[Callable[[WebParts], APIRouter]] = (people_router, console_router)
 
 
 async def _end_streams(parts: WebParts) -> None:
@@ -37,6 +39,7 @@ def create_app(parts: WebParts) -> FastAPI:
         supervisor = Supervisor(parts.background_tasks())
         supervisor.start()
         parts.live.start()
+        await parts.people.announce_first_link()
         end_of_streams = asyncio.create_task(_end_streams(parts))
         try:
             yield
@@ -50,6 +53,7 @@ def create_app(parts: WebParts) -> FastAPI:
         title="callback-queue",
         version=__version__,
         lifespan=lifespan,
+        dependencies=[Depends(guard)],
         # Their pages load scripts from other hosts, which the policy forbids.
         docs_url=None,
         redoc_url=None,

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fastagi.store.errors import StoreUnavailable
 from fastagi.web.people.access import Forbidden, NotLoggedIn
+from fastagi.web.people.rates import TooManyRequests
 from fastagi.web.templates import page
 
 _log = logging.getLogger(__name__)
@@ -84,21 +85,34 @@ def error_answer(
     return answer
 
 
+def _login_address(path: str, query: str) -> str:
+    target = f"{path}?{query}" if query else path
+    return f"/login?{urlencode({'next': target})}"
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of the application."""
 
     @app.exception_handler(NotLoggedIn)
     async def not_logged_in(request: Request, error: NotLoggedIn) -> Response:
-        if wants_page(request) and request.method == "GET" and not error.has_token:
-            target = request.url.path
-            if request.url.query:
-                target += f"?{request.url.query}"
-            where = f"/login?{urlencode({'next': target})}"
-            if request.headers.get("hx-request") == "true":
-                return Response(status_code=401, headers={"HX-Redirect": where})
+        if request.headers.get("hx-request") == "true":
+            # A part of a page: the whole page goes to the login page.
+            shown = urlsplit(request.headers.get("hx-current-url", ""))
+            where = _login_address(shown.path, shown.query)
+            return Response(status_code=401, headers={"HX-Redirect": where})
+        if wants_page(request) and not error.has_token:
+            if request.method == "GET":
+                where = _login_address(request.url.path, request.url.query)
+            else:
+                where = _login_address("/", "")
             return RedirectResponse(where, 303)
         headers = {"WWW-Authenticate": "Bearer"}
         return error_answer(request, 401, "not-logged-in", str(error), headers=headers)
+
+    @app.exception_handler(TooManyRequests)
+    async def too_many(request: Request, error: TooManyRequests) -> Response:
+        headers = {"Retry-After": str(error.wait_s)}
+        return error_answer(request, 429, "busy", str(error), headers=headers)
 
     @app.exception_handler(Forbidden)
     async def forbidden(request: Request, error: Forbidden) -> Response:

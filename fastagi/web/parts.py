@@ -17,10 +17,15 @@ from starlette.requests import HTTPConnection
 
 from fastagi.web.background import BackgroundTask
 from fastagi.web.live import LiveView
+from fastagi.web.people.keys import signing_key
+from fastagi.web.people.oidc import Oidc
+from fastagi.web.people.passwords import Passwords
+from fastagi.web.people.people import People
 from fastagi.web.records import Records
 from fastagi.web.service_client import ServiceClient
 from fastagi.web.settings import WebSettings
 from fastagi.web.state import versions
+from fastagi.web.state.direct import committed
 from fastagi.web.state.state import State
 
 
@@ -38,6 +43,8 @@ class WebParts:
         service: sends commands to the service.
         live: the newest live state of the service.
         records: reads the service's database.
+        people: who makes a request, logins, tokens.
+        oidc: logins by an identity provider.
         now: the current time, with its zone.
         stopping: is set when the process is asked to stop. Endless answers, such as
             event streams, have to end then.
@@ -48,12 +55,14 @@ class WebParts:
     service: ServiceClient
     live: LiveView
     records: Records
+    people: People
+    oidc: Oidc
     now: Callable[[], datetime] = _now
     stopping: asyncio.Event = attrs.field(factory=asyncio.Event)
 
     def background_tasks(self) -> list[BackgroundTask]:
         """Return what runs as long as the process does; add your own here."""
-        return []
+        return [BackgroundTask("the end of old sessions", self.people.clean)]
 
     async def close(self) -> None:
         """Close files and connections, after the last request."""
@@ -63,18 +72,34 @@ class WebParts:
         self.state.close()
 
 
-def build_parts(settings: WebSettings) -> WebParts:
+def build_parts(
+    settings: WebSettings,
+    *,
+    now: Callable[[], datetime] = _now,
+    hashes: Passwords | None = None,
+) -> WebParts:
     """Build all parts; create or upgrade the database of the web process.
+
+    Args:
+        settings: the settings.
+        now: the current time.
+        hashes: makes and checks the hashes of passwords; with less work for tests.
 
     Raises:
         CallbackError: a part cannot be built.
     """
     records = Records(settings.service.database_url)
     versions.prepare(settings.database.url)
+    with committed(settings.database.url) as conn:
+        key = signing_key(conn)
     service = ServiceClient(Path(settings.service.socket))
+    state = State(settings.database.url)
     return WebParts(
         settings=settings,
-        state=State(settings.database.url),
+        state=state,
+        people=People(settings, state, key=key, now=now, hashes=hashes),
+        oidc=Oidc(settings.oidc, origin=settings.origin, key=key, now=now),
+        now=now,
         service=service,
         live=LiveView(service),
         records=records,

@@ -7,27 +7,35 @@ default, so the file may be missing.
 
 from __future__ import annotations
 
+import enum
 import os
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, cast
+from datetime import timedelta
+from typing import Annotated, Any, Final, TypeAlias, cast
+from urllib.parse import urlsplit
 
 import attrs
-from pydantic import PlainValidator
+from pydantic import BeforeValidator, PlainValidator, SecretStr
 
 from fastagi.config.errors import BadValue, ConfigErrors, shown
-from fastagi.config.fields import parse_text
-from fastagi.config.load import FileJudge, in_file, meant, read_file
+from fastagi.config.fields import parse_list, parse_text
+from fastagi.config.load import FileJudge, in_file, meant, read_file, read_secret
 from fastagi.config.sections import LogFormat, LogLevel
 from fastagi.config.source import SourceFaults, read_source
 from fastagi.config.values import (
     Address,
     DatabaseUrl,
     Networks,
+    Path,
     Port,
+    Secret,
     Section,
     SocketPath,
     Switch,
     choice,
+    number,
+    span,
 )
 
 DEFAULT_FILE: Final = "/etc/callback-queue/web.yaml"
@@ -49,6 +57,49 @@ def _public_url(value: object) -> str:
             "serve the console under a host name of its own",
         )
     return url.lower()
+
+
+def _issuer(value: object) -> str:
+    """Parse the address of an identity provider; it must be protected by TLS."""
+    url = parse_text(value)
+    parts = urlsplit(url)
+    is_local = parts.hostname in {"127.0.0.1", "::1", "localhost"}
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_local):
+        raise BadValue(f"must start with https:// (got {shown(url)})")
+    if not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise BadValue(f"must be the address of an issuer (got {shown(url)})")
+    return url
+
+
+def _text(value: object) -> str:
+    text = parse_text(value)
+    if not text or not text.isprintable() or len(text) > 200:
+        raise BadValue(f"must be a text of one line (got {shown(text)})")
+    return text
+
+
+def _header_name(value: object) -> str:
+    name = parse_text(value)
+    if not re.fullmatch(r"[A-Za-z0-9-]+", name):
+        raise BadValue(
+            f"may hold only letters, digits and - (got {shown(name)})",
+            "write a name such as X-Remote-User",
+        )
+    return name.lower()
+
+
+Text: TypeAlias = Annotated[str, PlainValidator(_text)]
+Names: TypeAlias = Annotated[tuple[Text, ...], BeforeValidator(parse_list)]
+HeaderName: TypeAlias = Annotated[str, PlainValidator(_header_name)]
+
+
+class RoleOrNone(enum.StrEnum):
+    """A role, or none."""
+
+    NONE = "none"
+    VIEWER = "viewer"
+    SUPERVISOR = "supervisor"
+    ADMIN = "admin"
 
 
 class ListenSettings(Section):
@@ -80,6 +131,62 @@ class StateSettings(Section):
     url: DatabaseUrl = "sqlite:////var/lib/callback-queue/web.sqlite3"
 
 
+class Groups(Section):
+    """What the groups of somebody whom another system has logged in mean here.
+
+    Attributes:
+        default_role: the role of those in none of the groups.
+    """
+
+    admins: Names = ()
+    supervisors: Names = ()
+    viewers: Names = ()
+    default_role: Annotated[RoleOrNone, choice(RoleOrNone)] = RoleOrNone.NONE
+
+
+class LoginSettings(Section):
+    """``login``: how people log in, and for how long.
+
+    Attributes:
+        passwords: whether users of this process have passwords.
+        idle: after how long without a request a session ends.
+        lifetime: after how long a session ends in any case.
+    """
+
+    passwords: Switch = True
+    idle: Annotated[timedelta, span("1m", "7d")] = timedelta(hours=8)
+    lifetime: Annotated[timedelta, span("5m", "30d")] = timedelta(days=1)
+
+
+class OidcSettings(Groups):
+    """``oidc``: logins by an identity provider (OpenID Connect)."""
+
+    issuer: Annotated[str, PlainValidator(_issuer)] | None = None
+    client_id: Text | None = None
+    client_secret: Secret | None = None
+    client_secret_file: Path | None = None
+    name: Text = "single sign-on"
+    scopes: Names = ("openid", "profile", "email")
+    name_claim: Text = "preferred_username"
+    groups_claim: Text = "groups"
+    queues_claim: Text | None = None
+
+
+class ProxyLoginSettings(Groups):
+    """``proxy_login``: logins by the web server in front of the process."""
+
+    user_header: HeaderName | None = None
+    groups_header: HeaderName | None = None
+    queues_header: HeaderName | None = None
+
+
+class LimitSettings(Section):
+    """``limits``: how many requests are answered in a minute."""
+
+    per_address: Annotated[int, number(10, 100_000)] = 600
+    per_client: Annotated[int, number(10, 100_000)] = 1200
+
+
 class WebLogSettings(Section):
     """``log``: what is written to the log."""
 
@@ -95,6 +202,10 @@ class WebSettings:
     web: ListenSettings = attrs.field(factory=ListenSettings)
     service: ServiceSettings = attrs.field(factory=ServiceSettings)
     database: StateSettings = attrs.field(factory=StateSettings)
+    login: LoginSettings = attrs.field(factory=LoginSettings)
+    oidc: OidcSettings = attrs.field(factory=OidcSettings)
+    proxy_login: ProxyLoginSettings = attrs.field(factory=ProxyLoginSettings)
+    limits: LimitSettings = attrs.field(factory=LimitSettings)
     log: WebLogSettings = attrs.field(factory=WebLogSettings)
 
     @property
@@ -149,7 +260,9 @@ class _Judge(FileJudge):
         }
         settings = WebSettings(**checked)
         self._check_public_url(settings.web)
-        return None if self.faults else settings
+        self._check_proxy_login(settings)
+        oidc = self._with_secret(settings.oidc)
+        return None if self.faults else attrs.evolve(settings, oidc=oidc)
 
     def _check_public_url(self, web: ListenSettings) -> None:
         """Refuse to listen for other machines without knowing the address they use."""
@@ -161,6 +274,43 @@ class _Judge(FileJudge):
                 "write the address that people type into their browsers, such as"
                 " public_url: https://callback.example.com",
             )
+
+    def _check_proxy_login(self, settings: WebSettings) -> None:
+        """Refuse to believe a header that every client could send."""
+        if settings.proxy_login.user_header is None:
+            return
+        if settings.web.socket is None and not settings.web.proxies:
+            self._fault(
+                ("proxy_login", "user_header"),
+                "needs web.proxies or web.socket, or everybody could send this header",
+                "write the address of the web server in front, such as"
+                " proxies: [127.0.0.1], below web",
+            )
+
+    def _with_secret(self, oidc: OidcSettings) -> OidcSettings:
+        """Return the settings of the identity provider, with the secret at hand."""
+        lines = self._source.lines
+        if oidc.issuer is not None and ("oidc", "client_id") not in lines:
+            self._fault(
+                ("oidc", "client_id"),
+                "is missing",
+                "write the id that the identity provider has for this client",
+            )
+        if oidc.client_secret_file is None:
+            return oidc
+        if oidc.client_secret is not None:
+            self._fault(
+                ("oidc", "client_secret_file"),
+                "the secret is given twice",
+                "delete client_secret",
+            )
+            return oidc
+        try:
+            secret = SecretStr(read_secret(oidc.client_secret_file))
+        except BadValue as bad:
+            self._problem(("oidc", "client_secret_file"), bad.problem)
+            return oidc
+        return oidc.model_copy(update={"client_secret": secret})
 
 
 def load(path: str | os.PathLike[str]) -> WebSettings:

@@ -55,6 +55,7 @@ def page(
     known = {
         "request": request,
         "settings": parts_of(request).settings,
+        "csrf": parts_of(request).people.csrf_token(request),
         "principal": getattr(request.state, "principal", None),
         **rendering.look_of(request),
     }

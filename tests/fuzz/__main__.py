@@ -24,7 +24,7 @@ PARSERS = [
         "fastagi.history",
         "fastagi.node.astdb_requests",
     ),
-    *("fastagi.doors", "fastagi.service.commands", "twisted.web.http"),
+    *("fastagi.doors.codec", "fastagi.service.commands"),
 ]
 
 with atheris.instrument_imports(include=PARSERS):

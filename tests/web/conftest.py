@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from fastagi.web.app import create_app
 from fastagi.web.parts import WebParts, build_parts
 from fastagi.web.settings import WebSettings
-from tests.web.help import settings_in
+from tests.web.help import cheap_hashes, settings_in
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def settings(tmp_path: Path) -> WebSettings:
 @pytest.fixture
 def parts(settings: WebSettings) -> Iterator[WebParts]:
     """All parts of the web process, with an empty database; no service runs."""
-    parts = build_parts(settings)
+    parts = build_parts(settings, hashes=cheap_hashes())
     yield parts
     asyncio.run(parts.close())
 

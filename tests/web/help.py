@@ -1,11 +1,32 @@
 # SPDX-License-Identifier: MIT
-"""Settings for tests of the web process."""
+"""The web process with people in it, for tests."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
+from argon2 import PasswordHasher
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from fastagi.web.app import create_app
+from fastagi.web.parts import WebParts, build_parts
+from fastagi.web.people import tokens, users
+from fastagi.web.people.access import Right, Role
+from fastagi.web.people.passwords import Passwords
+from fastagi.web.people.people import People
 from fastagi.web.settings import WebSettings, parse
+from fastagi.web.state.direct import committed
+
+PASSWORD = "correct horse battery"
+_CSRF = re.compile(r'name="csrf_token" value="([^"]+)"')
+#: What a browser sends along when it loads a page.
+PAGE = {"accept": "text/html"}
 
 
 def settings_in(directory: Path, more: str = "") -> WebSettings:
@@ -16,4 +37,152 @@ def settings_in(directory: Path, more: str = "") -> WebSettings:
         f"  database_url: sqlite:///{directory}/callback-queue.db\n"
         f"database:\n"
         f"  url: sqlite:///{directory}/web.sqlite3\n" + more
+    )
+
+
+def cheap_hashes() -> Passwords:
+    """Return what makes hashes of passwords with hardly any work."""
+    return Passwords(PasswordHasher(1, 8, 1))
+
+
+class Clock:
+    """A clock that tests set."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def pass_s(self, seconds: float) -> None:
+        """Let some time pass."""
+        self.now += timedelta(seconds=seconds)
+
+    @property
+    def now_s(self) -> float:
+        """The time in seconds since the epoch."""
+        return self.now.timestamp()
+
+
+class Site:
+    """The web process with a clock, and people made directly in its database."""
+
+    def __init__(self, directory: Path, more: str = "") -> None:
+        self.clock = Clock()
+        self.settings = settings_in(directory, more)
+        self.hashes = cheap_hashes()
+        self.parts: WebParts = build_parts(
+            self.settings, now=self.clock, hashes=self.hashes
+        )
+        self.app: FastAPI = create_app(self.parts)
+
+    @property
+    def people(self) -> People:
+        """The part that knows people."""
+        return self.parts.people
+
+    @contextmanager
+    def running(self) -> Iterator[Site]:
+        """Run the application as long as the block."""
+        with TestClient(self.app, base_url=self.settings.origin):
+            yield self
+
+    def browser(
+        self,
+        *,
+        address: str = "127.0.0.1",
+        headers: dict[str, str] | None = None,
+    ) -> TestClient:
+        """Return a browser without cookies."""
+        client = TestClient(
+            self.app,
+            base_url=self.settings.origin,
+            follow_redirects=False,
+            client=(address, 40000),
+            raise_server_exceptions=False,
+        )
+        client.headers.update(headers or {})
+        return client
+
+    def add(
+        self,
+        name: str,
+        role: Role = Role.VIEWER,
+        queues: Iterable[str] | None = None,
+        password: str = PASSWORD,
+    ) -> None:
+        """Add a user."""
+        with committed(self.settings.database.url) as conn:
+            users.add(
+                conn,
+                self.clock.now_s,
+                name=name,
+                role=role,
+                queues=queues,
+                password=self.hashes.hash(password),
+            )
+
+    def log_in(
+        self,
+        name: str,
+        password: str = PASSWORD,
+        browser: TestClient | None = None,
+        target: str = "/",
+    ) -> TestClient:
+        """Log a user in through the login page; return the browser."""
+        browser = browser or self.browser()
+        answer = submit(browser, "/login", name=name, password=password, next=target)
+        assert answer.status_code == 303, answer.text
+        return browser
+
+    def token(
+        self,
+        *rights: Right,
+        name: str = "crm",
+        queues: Iterable[str] | None = None,
+        lasts_s: float | None = None,
+    ) -> str:
+        """Return the text of a new token."""
+        now_s = self.clock.now_s
+        with committed(self.settings.database.url) as conn:
+            _, text = tokens.make(
+                conn,
+                now_s,
+                name=name,
+                rights=rights,
+                queues=queues,
+                expires_at=None if lasts_s is None else now_s + lasts_s,
+                by="anna",
+            )
+        return text
+
+    def with_token(self, text: str) -> TestClient:
+        """Return a program that sends a token."""
+        return self.browser(headers={"authorization": f"Bearer {text}"})
+
+
+def csrf_of(page: str) -> str:
+    """Return the token of the forms of a page."""
+    found = _CSRF.search(page)
+    assert found is not None, page
+    return found[1]
+
+
+def submit(
+    browser: TestClient, path: str, form: str = "", **values: str
+) -> httpx.Response:
+    """Load the page with a form, fill it in and submit it.
+
+    Args:
+        browser: the browser.
+        path: where the form is sent.
+        form: the page with the form, if it is another one.
+        values: the fields.
+    """
+    page = browser.get(form or path, headers=PAGE)
+    assert page.status_code == 200, page.text
+    return browser.post(
+        path,
+        data={"csrf_token": csrf_of(page.text), **values},
+        headers={**PAGE, "origin": str(browser.base_url).rstrip("/")},
     )

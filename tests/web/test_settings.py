@@ -77,17 +77,28 @@ def test_a_setting_has_its_meaning_unit_and_default(entry: _Entry) -> None:
 
 
 #: Further settings that an example needs.
-_NEEDS = {"listen": "public_url", "socket": "public_url"}
+_NEEDS = {
+    ("web", "listen"): ("web", "public_url"),
+    ("web", "socket"): ("web", "public_url"),
+    ("oidc", "issuer"): ("oidc", "client_id"),
+    ("proxy_login", "user_header"): ("web", "proxies"),
+}
 
 
 @_each_entry
-def test_an_example_works_and_is_not_the_default(entry: _Entry) -> None:
+def test_an_example_works_and_is_not_the_default(entry: _Entry, tmp_path: Path) -> None:
     lines = list(_LINES)
-    needed = _NEEDS.get(entry.name) if entry.section == "web" else None
+    needed = _NEEDS.get((entry.section, entry.name))
     for each in _ENTRIES:
-        if each is entry or (each.section, each.name) == ("web", needed):
+        if each is entry or (each.section, each.name) == needed:
             lines[each.line] = lines[each.line].replace("#", "", 1)
-    found = getattr(parse("\n".join(lines)), entry.section)
+    text = "\n".join(lines)
+    if entry.name == "client_secret_file":
+        secret = tmp_path / "secret"
+        secret.write_text("other")
+        secret.chmod(0o600)
+        text = text.replace("/etc/callback-queue/oidc-secret", str(secret))
+    found = getattr(parse(text), entry.section)
     default = getattr(WebSettings(), entry.section)
     assert getattr(found, entry.name) != getattr(default, entry.name)
 
@@ -115,6 +126,12 @@ def test_an_empty_file_means_the_defaults() -> None:
         ("web: {proxies: 127.0.0.1}", "must be a list"),
         ("database: {url: 'sqlite:///:memory:'}", "must name a file"),
         ("web: \t1", "there is a tab here"),
+        ("oidc: {issuer: 'http://sso.example.com'}", "must start with https://"),
+        ("oidc: {issuer: 'https://sso.example.com'}", "oidc.client_id: is missing"),
+        ("oidc: {client_secret_file: /nowhere}", "/nowhere does not exist"),
+        ("proxy_login: {user_header: 'X User'}", "may hold only letters, digits and -"),
+        ("proxy_login: {user_header: X-User}", "needs web.proxies or web.socket"),
+        ("oidc: {admins: all}", "must be a list"),
     ],
 )
 def test_a_mistake_is_named(text: str, message: str) -> None:

@@ -119,10 +119,7 @@ class Principal:
     @property
     def sees_numbers(self) -> bool:
         """Whether numbers are shown in full; otherwise mask them everywhere."""
-        if self.kind is Kind.TOKEN:
-            # A program asks for a scope; reading tasks without numbers is of no use.
-            return bool(self.rights - {Right.METRICS, Right.HEALTH_READ})
-        return Right.NUMBERS_READ in self.rights
+        return self.may(Right.NUMBERS_READ)
 
     def may(self, right: Right, queue: str | None = None) -> bool:
         """Whether they have a right, for a queue if one is given."""
@@ -138,8 +135,17 @@ class Principal:
 
 
 async def current_principal(request: Request) -> Principal | None:
-    """Return the one who makes a request; None: nobody has logged in."""
-    return None
+    """Return the one who makes a request; None: nobody has logged in.
+
+    Raises:
+        NotLoggedIn: there is a token, and it does not work (any more).
+    """
+    # Set by fastagi.web.people.guard, which runs before every route.
+    error: NotLoggedIn | None = getattr(request.state, "login_error", None)
+    if error is not None:
+        raise error
+    principal: Principal | None = getattr(request.state, "principal", None)
+    return principal
 
 
 def require(right: Right) -> Callable[[Request, Principal | None], Principal]:
