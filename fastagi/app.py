@@ -18,7 +18,8 @@ from twisted.internet.interfaces import (
 
 from fastagi.agi.server import FastAgiServer
 from fastagi.config.sections import Settings
-from fastagi.doors.control import ControlFactory
+from fastagi.doors.http_server import HttpServer
+from fastagi.doors.internal_api import InternalApi
 from fastagi.node.node import Node
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
@@ -176,13 +177,12 @@ class CallbackService:
             tasks_changed=self._tasks_changed.call,
             withdraw=self.node.dialer.withdraw,
         )
-        self._control = ControlFactory(
+        api = InternalApi(
             Dispatch(
                 {ShowStatus: self._status.status}, tasks.handlers(), numbers.handlers()
-            ),
-            self._background,
-            clock,
+            )
         )
+        self._control = HttpServer(api.answer, self._background, clock)
         # Listeners, in the order of their calls; those of a node are in Node._edges.
         self._tasks_changed.add(self._expiry.wake)
         self._tasks_changed.add(self._chosen_times.wake)

@@ -48,6 +48,9 @@ class CallbackError(Exception):
         problem: the parts of the message.
     """
 
+    #: The kind of the error, for programs. :data:`fastagi.doors.codec.STATUS` has the
+    #: HTTP status of each.
+    code: str = "failed"
     #: The text between the problem and the remedy in the message.
     between: ClassVar[str] = "; "
 

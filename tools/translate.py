@@ -18,6 +18,7 @@ from babel.messages.extract import extract
 from babel.messages.pofile import read_po, write_po
 
 from fastagi.domain import reason
+from fastagi.reports import DEFINITIONS
 from fastagi.web.console.languages import LANGUAGES, SOURCE, catalogue
 
 WEB = Path(reason.__file__).parents[1] / "web"
@@ -41,6 +42,8 @@ def texts() -> Iterator[str | tuple[str, ...]]:
     yield from (reason.ACTOR, reason.ENDINGS)
     yield from reason.KINDS.values()
     yield from reason.HISTORIES.values()
+    for definition in DEFINITIONS.values():
+        yield from (definition.title, definition.text)
 
 
 def _texts_in(path: Path, method: str) -> Iterator[str | tuple[str, ...]]:

@@ -178,7 +178,7 @@ def check_control(
             "run this check as root",
         )
     elif running is not None:
-        if running.status is None:
+        if running.status is None and not running.is_outdated:
             notes.fault(
                 socket_path,
                 "the service has it open and does not answer",

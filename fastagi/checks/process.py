@@ -8,11 +8,8 @@ the service's user, so the file system is asked for that user.
 from __future__ import annotations
 
 import grp
-import json
 import os
 import pwd
-import socket
-import struct
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,8 +20,11 @@ import attrs
 from fastagi.checks.asterisk_machine import AsteriskMachine
 from fastagi.checks.console import console_socket
 from fastagi.checks.finding import Notes
+from fastagi.doors import client
+from fastagi.errors import CallbackError
 from fastagi.plain_file import open_plain
 from fastagi.runtime.kernel_limits import open_files
+from fastagi.service.commands import ShowStatus
 
 #: The user that the systemd unit names.
 DEFAULT_USER: Final = "callback-queue"
@@ -33,8 +33,6 @@ _NO_GROUP: Final = 65534
 _TIMEOUT_S: Final = 10.0
 #: Bytes of the file with Asterisk's process id that are read.
 _LONGEST_PID: Final = 32
-#: struct ucred: process, user, group.
-_CREDENTIALS: Final = struct.Struct("3i")
 
 
 @attrs.frozen
@@ -47,6 +45,7 @@ class Running:
         status: its answer to ``status``; None if it does not answer.
         gid: the group it runs as; None if that is not known.
         open_files: how many files it may have open; None if that is not known.
+        is_outdated: whether it is of an earlier version that can not be asked.
     """
 
     uid: int
@@ -54,10 +53,7 @@ class Running:
     groups: tuple[int, ...] | None = None
     gid: int | None = None
     open_files: int | None = None
-
-
-class ControlRefused(Exception):
-    """This user may not open the control socket."""
+    is_outdated: bool = False
 
 
 def running_service(socket_path: str) -> Running | None:
@@ -67,30 +63,22 @@ def running_service(socket_path: str) -> Running | None:
         None if no service runs.
 
     Raises:
-        ControlRefused: this user may not ask.
+        SocketRefused: this user may not ask.
     """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:
-        control.settimeout(_TIMEOUT_S)
-        try:
-            control.connect(socket_path)
-        except PermissionError:
-            raise ControlRefused from None
-        except OSError:
-            return None
-        credentials = control.getsockopt(
-            socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
-        )
-        pid, uid, gid = _CREDENTIALS.unpack(credentials)
-        groups, files = _groups_of(pid), open_files(pid)
-        try:
-            control.sendall(b'{"command": "status"}\n')
-            with control.makefile("rb") as answers:
-                answer = json.loads(answers.readline())
-        except (OSError, ValueError):
-            return Running(uid, None, groups, gid, files)
-    usable = isinstance(answer, dict) and answer.get("ok") is True
-    status = answer["result"] if usable else None
-    return Running(uid, status, groups, gid, files)
+    try:
+        with client.Service(socket_path) as service:
+            pid, uid, gid = service.credentials
+            running = Running(uid, None, _groups_of(pid), gid, open_files(pid))
+            try:
+                return attrs.evolve(running, status=service.do(ShowStatus()))
+            except client.OtherVersion:
+                return attrs.evolve(running, is_outdated=True)
+            except CallbackError:
+                return running
+    except client.SocketRefused:
+        raise
+    except CallbackError:
+        return None
 
 
 def _groups_of(pid: int) -> tuple[int, ...] | None:

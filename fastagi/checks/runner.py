@@ -21,7 +21,6 @@ from fastagi.checks.modules import check_modules, need_modules
 from fastagi.checks.network import check_control, check_fastagi
 from fastagi.checks.numbers import check_numbers
 from fastagi.checks.process import (
-    ControlRefused,
     User,
     running_service,
     service_user,
@@ -33,6 +32,7 @@ from fastagi.checks.unused import note_unused
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import load_settings
 from fastagi.config.sections import Settings
+from fastagi.doors.client import SocketRefused
 from fastagi.errors import CallbackError
 
 
@@ -69,7 +69,7 @@ def _findings(config: str, settings: Settings) -> Iterator[Notes]:
     running, control_refused = None, False
     try:
         running = running_service(settings.control.socket)
-    except ControlRefused:
+    except SocketRefused:
         control_refused = True
     user = service_user(running)
     yield _area("settings", lambda: _check_settings(config, settings, user))

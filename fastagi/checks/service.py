@@ -30,6 +30,12 @@ def check_service(running: Running | None, *, control_refused: bool) -> Notes:
                 " why: journalctl -u callback-queue",
             )
         return notes
+    if running.is_outdated:
+        notes.warn(
+            _WHERE,
+            f"an earlier version is running, and {__version__} is installed",
+            _RESTART,
+        )
     if running.status is None:
         return notes
     version = running.status.get("version", __version__)

@@ -12,7 +12,6 @@ import json
 import os
 import pwd
 import signal
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from fastagi import __version__
 from fastagi.command import render
 from fastagi.command.supervisor import ReloadRequests
 from fastagi.command.web import web
-from fastagi.doors import codec
+from fastagi.doors import client, codec
 from fastagi.errors import CallbackError
 from fastagi.service import commands
 
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from fastagi.config.sections import Settings
 
 DEFAULT_CONFIG: Final = "/etc/callback-queue/callback-queue.yaml"
-#: Time limit for the answer of the running service, in seconds.
-_CONTROL_TIMEOUT_S: Final = 10.0
 
 _TASK_ID: Final = click.IntRange(1, commands.HIGHEST_ID)
 
@@ -458,38 +455,12 @@ def _actor() -> commands.Actor:
 
 def _send_to_service(control_socket: str, command: commands.Command) -> Any:
     """Return the service's answer; None if no service is running."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(_CONTROL_TIMEOUT_S)
-        try:
-            connection.connect(control_socket)
-        except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
-            return None
-        except PermissionError:
-            _fail(
-                f"this user may not open {control_socket} - run the command as"
-                " the user of the service or as root"
-            )
-        except OSError as error:
-            # The path is too long, or the service hangs and its backlog is full.
-            _fail(f"{control_socket} can not be used: {error}")
-        try:
-            connection.sendall(codec.write_request(command, _actor()))
-            with connection.makefile("rb") as stream:
-                line = stream.readline()
-        except OSError as error:
-            _fail(f"the service does not answer: {error}")
-    if not line.endswith(b"\n"):
-        _fail("the service closed the connection without an answer; see its log")
     try:
-        answer = codec.read_answer(line)
-    except ValueError:
-        _fail(
-            f"another program answers on {control_socket}, not callback-queue"
-            " - correct control.socket, or stop that program"
-        )
-    if not answer["ok"]:
-        _fail(answer["error"])
-    return answer["result"]
+        return client.do(control_socket, command, _actor())
+    except client.NoService:
+        return None
+    except CallbackError as error:
+        _fail(str(error))
 
 
 def _other_holder(settings: Settings) -> str:

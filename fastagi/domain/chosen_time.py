@@ -32,6 +32,8 @@ _FORMS: Final = (
 class BadTime(CallbackError):
     """A text is no time, or no callback can be placed at that time."""
 
+    code = "bad-time"
+
 
 def waits_for(chosen_at: datetime, cause: Reason) -> Reason:
     """Return the reason of a task that waits for a chosen time.

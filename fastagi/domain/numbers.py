@@ -150,6 +150,8 @@ _MAX_EMERGENCY_DIGITS: Final = 3
 class NotCallable(CallbackError):
     """The number cannot be called back."""
 
+    code = "refused"
+
     def __init__(self, why: Reason) -> None:
         super().__init__(str(why))
         self.why = why

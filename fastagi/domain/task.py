@@ -123,6 +123,8 @@ _SAID: Final = {
 class IllegalMove(CallbackError):
     """The move is not allowed from the task's status."""
 
+    code = "illegal-move"
+
     def __init__(self, status: Status, move: Move) -> None:
         what = _SAID.get(move, move.replace("_", " "))
         super().__init__(f"a task that is {status} can not {what}")

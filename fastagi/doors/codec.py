@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Commands and answers as JSON, as the control socket carries them.
+"""Commands, answers and errors as JSON, as the control socket carries them.
 
-A request is one object: ``{"command": "tasks.show", "id": 5}``, optionally with the
-name of the user (``actor``). An answer is ``{"ok": true, "result": …}`` or ``{"ok":
-false, "error": "…"}``. Times are ISO 8601 in UTC. This module knows no socket and
+The body of a request is an object of the command's fields, ``{"id": 5}``, optionally
+with the name of the user (``actor``). The body of an answer is the answer itself, or an
+error (:func:`problem_json`). Times are ISO 8601 in UTC. This module knows no socket and
 carries out nothing.
 """
 
@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, Final
 
 import attrs
@@ -22,6 +23,7 @@ from fastagi.domain.attempt import Attempt
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
 from fastagi.domain.reason import Reason, params_json
 from fastagi.domain.task import CallbackTask, Status, TaskEvent
+from fastagi.errors import CallbackError
 from fastagi.service.commands import (
     COMMANDS,
     Actor,
@@ -45,13 +47,31 @@ from fastagi.service.commands import (
 
 Json = dict[str, Any]
 
-#: Maximum length of a request without its newline, in bytes. A command has a few dozen,
-#: at most a few thousand.
+#: Maximum length of a request, in bytes. A command has a few dozen, at most a few
+#: thousand.
 LONGEST_REQUEST: Final = 16_384
-#: Maximum number of opening brackets: a request is one object without nested values.
-_MAX_BRACKETS: Final = 1
+#: The HTTP status for each kind of error (`CallbackError.code`).
+STATUS: Final[Mapping[str, int]] = {
+    "bad-request": 400,
+    "no-such-command": 404,
+    "no-such-page": 404,
+    "no-such-queue": 404,
+    "no-such-task": 404,
+    "wrong-method": 405,
+    "too-slow": 408,
+    "illegal-move": 409,
+    "too-long": 413,
+    "bad-time": 422,
+    "refused": 422,
+    "busy": 429,
+    "failed": 500,
+    "database": 503,
+    "stopping": 503,
+}
+#: How deep lists and objects may be nested. Thousands would exhaust the parser's stack.
+_DEEPEST: Final = 4
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_BRACKET: Final = re.compile(rb"[\[{]")
+_BRACKET: Final = re.compile(rb"[\[\]{}]")
 _NOT_A_COMMAND: Final = "not a command of this service"
 #: Rows of a list that are written at a time, which takes a few milliseconds.
 _ROWS_AT_A_TIME: Final = 200
@@ -65,40 +85,41 @@ class Request:
     actor: Actor
 
 
+class NoSuchCommand(BadRequest):
+    """No command has this name."""
+
+    code = "no-such-command"
+
+
+class TooLong(BadRequest):
+    """The request is longer than any command."""
+
+    code = "too-long"
+
+
 # -- requests --------------------------------------------------------------
 
 
-def read_request(line: bytes) -> Request:
-    """Return the request in one line.
+def read_request(name: str, body: bytes) -> Request:
+    """Return the command of a request.
+
+    Args:
+        name: the name of the command.
+        body: a JSON object of its fields, perhaps with ``actor``; empty: no fields.
 
     Raises:
         BadRequest: it is not a valid request; the text says why.
     """
-    if len(line) > LONGEST_REQUEST:
-        raise too_long()
-    return request_of(_object(line))
-
-
-def too_long() -> BadRequest:
-    """Return the error for a request that is too long."""
-    return BadRequest(f"{_NOT_A_COMMAND}: it is longer than {LONGEST_REQUEST:,} bytes")
-
-
-def request_of(said: Mapping[str, Any]) -> Request:
-    """Return the request in a JSON object.
-
-    Raises:
-        BadRequest: it is not a valid request; the text says why.
-    """
-    fields = dict(said)
-    name = fields.pop("command", None)
-    kind = COMMANDS.get(name) if isinstance(name, str) else None
+    kind = COMMANDS.get(name)
     if kind is None:
         known = ", ".join(COMMANDS)
-        raise BadRequest(
+        raise NoSuchCommand(
             f"{_NOT_A_COMMAND}: {shown(name)} (there are: {known}); is the command line"
             " of another version than the service?"
         )
+    if len(body) > LONGEST_REQUEST:
+        raise too_long(LONGEST_REQUEST)
+    fields = _object(body) if body else {}
     actor = actor_of(fields.pop("actor", None))
     names = [field.name for field in attrs.fields(kind)]
     if unknown := [name for name in fields if name not in names]:
@@ -109,25 +130,31 @@ def request_of(said: Mapping[str, Any]) -> Request:
     return Request(kind(**fields), actor)
 
 
-def request_json(command: Command, actor: Actor) -> Json:
-    """Return a command as a JSON object, which :func:`request_of` reads."""
-    said: Json = {"command": command.NAME}
-    if actor.name:
-        said["actor"] = actor.name
+def too_long(limit: int) -> TooLong:
+    """Return the error for a request that is longer than ``limit`` bytes."""
+    return TooLong(f"{_NOT_A_COMMAND}: it is longer than {limit:,} bytes")
+
+
+def body_json(command: Command, actor: Actor) -> Json:
+    """Return the fields of a command, with its actor, as a JSON object."""
+    said: Json = {"actor": actor.name} if actor.name else {}
     return said | attrs.asdict(command)
 
 
-def write_request(command: Command, actor: Actor) -> bytes:
-    """Return a command as one line of JSON."""
-    return json.dumps(request_json(command, actor)).encode() + b"\n"
+def write_body(command: Command, actor: Actor) -> bytes:
+    """Return the body of a request, which :func:`read_request` reads."""
+    return json.dumps(body_json(command, actor)).encode()
 
 
-def _object(line: bytes) -> Json:
-    # Check this before parsing: thousands of brackets would exhaust the parser's stack.
-    if len(_BRACKET.findall(_STRING.sub(b"", line))) > _MAX_BRACKETS:
-        raise BadRequest(f"{_NOT_A_COMMAND}: it contains a nested list or object")
+def _object(body: bytes) -> Json:
+    depth = 0
+    # Check this before parsing.
+    for bracket in _BRACKET.findall(_STRING.sub(b"", body)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > _DEEPEST:
+            raise BadRequest(f"{_NOT_A_COMMAND}: it is nested too deeply")
     try:
-        said = json.loads(line.decode("utf-8"), parse_constant=_no_number)
+        said = json.loads(body.decode("utf-8"), parse_constant=_no_number)
     except UnicodeDecodeError:
         raise BadRequest(f"{_NOT_A_COMMAND}: it is not UTF-8 text") from None
     except (ValueError, RecursionError):
@@ -154,35 +181,34 @@ def answer_json(answer: Answer) -> Any:
 
 
 def answer_pieces(answer: Answer) -> Iterator[bytes]:
-    """Yield the line of an answer in pieces, each of which takes little time."""
+    """Yield the JSON text of an answer in pieces, each of which takes little time."""
     rows = _rows(answer)
     if rows is None:
-        yield json.dumps({"ok": True, "result": _object_of(answer)}).encode() + b"\n"
+        yield json.dumps(_object_of(answer)).encode()
         return
     write, values = rows
-    yield b'{"ok": true, "result": ['
-    for start in range(0, len(values), _ROWS_AT_A_TIME):
-        page = [write(value) for value in values[start : start + _ROWS_AT_A_TIME]]
-        text = json.dumps(page)[1:-1]
-        yield (f", {text}" if start else text).encode()
-    yield b"]}\n"
+    for start in range(0, max(len(values), 1), _ROWS_AT_A_TIME):
+        end = start + _ROWS_AT_A_TIME
+        text = json.dumps([write(value) for value in values[start:end]])[1:-1]
+        before = ", " if start else "["
+        after = "]" if end >= len(values) else ""
+        yield f"{before}{text}{after}".encode()
 
 
-def error_line(error: str) -> bytes:
-    """Return the line of the answer to a command that failed."""
-    return json.dumps({"ok": False, "error": error}).encode() + b"\n"
+def problem_json(error: CallbackError) -> Json:
+    """Return an error as the answer to a command (RFC 9457).
 
-
-def read_answer(line: bytes) -> Json:
-    """Return the answer in one line.
-
-    Raises:
-        ValueError: it is not a valid answer.
+    - ``title``: the name of the status; ``status``: the HTTP status.
+    - ``detail``: the error in words, as the command line prints it.
+    - ``code``: the kind of the error, one of :data:`STATUS`.
     """
-    answer = json.loads(line)
-    if not isinstance(answer, dict) or not isinstance(answer.get("ok"), bool):
-        raise ValueError("this is not an answer of the service")
-    return answer
+    status = STATUS.get(error.code, 500)
+    return {
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": str(error),
+        "code": error.code,
+    }
 
 
 def _rows(

@@ -45,6 +45,26 @@ _UNFIT: Final = frozenset({"Cc", "Cs"})
 class BadRequest(CallbackError):
     """A field of the command is wrong, or the command can not be carried out."""
 
+    code = "bad-request"
+
+
+class NoSuchQueue(BadRequest):
+    """The queue is not in the settings."""
+
+    code = "no-such-queue"
+
+
+class WrongState(BadRequest):
+    """The task, or the number, is in a state in which the command makes no sense."""
+
+    code = "illegal-move"
+
+
+class NumberRefused(BadRequest):
+    """The settings, or the rules of numbers, do not allow to call the number."""
+
+    code = "refused"
+
 
 @frozen
 class Actor:

@@ -30,6 +30,7 @@ from fastagi.service.commands import (
     NumberUnblocked,
     RefusedCallers,
     UnblockNumber,
+    WrongState,
     shown,
 )
 from fastagi.service.task_commands import queue_of
@@ -111,12 +112,13 @@ class NumberCommands:
         """Unblock a number.
 
         Raises:
-            BadRequest: it is not a number, or it is not blocked.
+            BadRequest: it is not a number.
+            WrongState: it is not blocked.
         """
         number, key = self._number(command.number)
         known = await self._store.unblock(key)
         if known is None:
-            raise BadRequest(f"{number} is not blocked; see 'numbers list'")
+            raise WrongState(f"{number} is not blocked; see 'numbers list'")
         self._log.info(
             "number {number} is no longer blocked ({actor})",
             number=number,

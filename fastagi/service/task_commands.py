@@ -31,6 +31,8 @@ from fastagi.service.commands import (
     Command,
     Handler,
     ListTasks,
+    NoSuchQueue,
+    NumberRefused,
     RescheduleTask,
     RetryTask,
     ShowTask,
@@ -39,6 +41,7 @@ from fastagi.service.commands import (
     TaskList,
     TaskState,
     TaskStory,
+    WrongState,
     shown,
 )
 from fastagi.service.opening_state import OpeningState
@@ -129,7 +132,7 @@ class TaskCommands:
         """Return tasks, the latest first.
 
         Raises:
-            BadRequest: the queue is not in the settings, and there is no task of it.
+            NoSuchQueue: the queue is not in the settings, and there is no task of it.
         """
         statuses = None if command.all else sorted(OPEN)
         if command.status is not None:
@@ -168,8 +171,9 @@ class TaskCommands:
         """Add a task by hand.
 
         Raises:
-            BadRequest: there is no such queue, the number can not be called, or a time
-                was chosen for a client who waits for another queue.
+            NoSuchQueue: the queue is not in the settings.
+            NumberRefused: the number can not be called.
+            WrongState: a time was chosen for a client who waits for another queue.
             BadTime: the time can not be chosen.
         """
         queue = self._queue(command.queue)
@@ -187,7 +191,7 @@ class TaskCommands:
             )
         )
         if isinstance(answer, Refused):
-            raise BadRequest(
+            raise NumberRefused(
                 f"{shown(command.number)} is no number to call: {answer.reason}"
             )
         if chosen_at is not None and answer.task.status is Status.CALLING:
@@ -205,12 +209,12 @@ class TaskCommands:
         The time was judged by the opening hours of ``queue``.
 
         Raises:
-            BadRequest: the client waits for another queue.
+            WrongState: the client waits for another queue.
         """
         key = self._settings().plan.key(without_separators(command.number))
         task = await self._store.open_task(key) if key else None
         if task and task.status is Status.PENDING and task.queue != queue.name:
-            raise BadRequest(
+            raise WrongState(
                 f"{shown(command.number)} is to be called back by queue {task.queue}"
                 f" already - move that task with 'callback-queue tasks reschedule"
                 f" {task.id} --at {shlex.quote(command.at)}'"
@@ -220,7 +224,7 @@ class TaskCommands:
         """Cancel a task, and end its attempt unless client and agent are talking.
 
         Raises:
-            BadRequest: the task is cancelled already.
+            WrongState: the task is cancelled already.
             IllegalMove: the task has ended in another way.
         """
         why = because(Code.CANCELLED_BY_HAND)
@@ -232,7 +236,7 @@ class TaskCommands:
             )
         except IllegalMove as error:
             if error.status is Status.CANCELLED:
-                raise BadRequest(f"task {command.id} is cancelled already") from error
+                raise WrongState(f"task {command.id} is cancelled already") from error
             raise
         self._log_change(task, why, actor)
         if task.cancel_requested:
@@ -244,8 +248,8 @@ class TaskCommands:
         """Put a task back in line: due at once, with no attempts counted.
 
         Raises:
-            BadRequest: the client was reached already, or the settings do not allow
-                the number any more.
+            WrongState: the client is being called, or was reached already.
+            NumberRefused: the settings do not allow the number any more.
             NoSuchTask: there is no such task.
         """
         return await self._put_back(command.id, because(Code.REOPENED_BY_HAND), actor)
@@ -254,8 +258,9 @@ class TaskCommands:
         """Move a task to another time, or make it due at once.
 
         Raises:
-            BadRequest: the client is being called or was reached already, or the
-                settings do not allow the number any more.
+            BadRequest: there is neither a time nor ``now``, or both.
+            WrongState: the client is being called, or was reached already.
+            NumberRefused: the settings do not allow the number any more.
             BadTime: the time can not be chosen.
             NoSuchTask: there is no such task.
         """
@@ -277,12 +282,12 @@ class TaskCommands:
         now = self._clock.now()
         task = await self._find(task_id)
         if task.status is Status.CALLING:
-            raise BadRequest(
+            raise WrongState(
                 f"task {task_id} has a call under way - wait for its end, or end the"
                 f" call with 'callback-queue tasks cancel {task_id}'"
             )
         if task.status in {Status.COMPLETED, Status.SERVED}:
-            raise BadRequest(
+            raise WrongState(
                 f"a task that is {task.status} can not be put back in line: the client"
                 " was reached - for one more call, give 'callback-queue tasks add"
                 f" {shlex.quote(task.queue)} {task.number}'"
@@ -290,7 +295,7 @@ class TaskCommands:
         settings = self._queue(task.queue)
         rules = self._settings().number_rules(settings)
         if refusal := why_not_any_more(task.number, task.number_key, rules):
-            raise BadRequest(f"{task.number} is not called any more: {refusal}")
+            raise NumberRefused(f"{task.number} is not called any more: {refusal}")
         story = actor.named_in(why)
         task = await self._store.retry(
             task.id,
@@ -369,7 +374,7 @@ class TaskCommands:
         settings = self._settings().queues.get(name)
         if settings is None:
             known = ", ".join(sorted(self._settings().queues))
-            raise BadRequest(
+            raise NoSuchQueue(
                 f"no queue {shown(name)} in the settings (there are: {known})"
             )
         return settings

@@ -19,6 +19,8 @@ class StoreUnavailable(CallbackError):
         database_problem: the problem without the name of the step that found it.
     """
 
+    code = "database"
+
     def __init__(self, problem: str | Problem = "", remedy: str = "") -> None:
         super().__init__(problem, remedy)
         self.database_problem = self.problem
@@ -65,13 +67,19 @@ class CopyFailed(CallbackError):
 class NoSuchTask(CallbackError):
     """There is no such task."""
 
+    code = "no-such-task"
+
 
 class StaleTask(CallbackError):
     """The task or attempt has changed meanwhile, so nothing was done."""
 
+    code = "illegal-move"
+
 
 class AlreadyOpen(CallbackError):
     """Another open task has the same number."""
+
+    code = "illegal-move"
 
     def __init__(self, task_id: int) -> None:
         super().__init__(f"task {task_id} is open for the same number")

@@ -137,14 +137,12 @@ class ServiceClient:
             ServiceProblem: the command can not be carried out.
             ServiceDown: the service does not answer.
         """
-        fields = codec.request_json(command, Actor(actor))
-        name = fields.pop("command")
         limit_s = self._command_s if within_s is None else within_s
         with self._troubles(limit_s):
             async with asyncio.timeout(limit_s + 2 * _CONNECT_S):
                 answer = await self._commands.post(
-                    f"/v1/commands/{name}",
-                    json=fields,
+                    f"/v1/commands/{command.NAME}",
+                    json=codec.body_json(command, Actor(actor)),
                     timeout=httpx.Timeout(limit_s, connect=_CONNECT_S, pool=_CONNECT_S),
                 )
         return _value_of(answer)

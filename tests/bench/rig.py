@@ -7,7 +7,6 @@ runs as in production: its own process, its own SQLite file, every COMMIT on the
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -35,13 +34,13 @@ from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
-from twisted.protocols.basic import LineOnlyReceiver
 
 from fastagi.store import migrate
 from tests.emulator.agi_client import AgiClientProtocol, AsteriskAgi
 from tests.emulator.asterisk import FakeAsterisk
 from tests.emulator.manager import User
 from tests.emulator.wires import Net
+from tests.harness.control_client import ControlClient
 
 #: Twisted types its reactor as a bare module.
 reactor: Any = _reactor
@@ -65,25 +64,6 @@ class _ManagerPort(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         return self._asterisk.manager.accept()
-
-
-class _Question(LineOnlyReceiver):
-    """A request over the control socket, and its answer."""
-
-    delimiter = b"\n"
-    MAX_LENGTH = 10_000_000
-
-    def __init__(self, question: Mapping[str, Any]) -> None:
-        self._question = question
-        self.answer: Deferred[Any] = Deferred()
-
-    def connectionMade(self) -> None:
-        self.sendLine(json.dumps(self._question).encode())
-
-    def lineReceived(self, line: bytes) -> None:
-        self.answer.callback(json.loads(line))
-        assert self.transport is not None
-        self.transport.loseConnection()
 
 
 class Rig:
@@ -195,9 +175,9 @@ class Rig:
 
     async def ask(self, command: str, **arguments: Any) -> Any:
         """Send a command over the control socket."""
-        asking = _Question({"command": command, **arguments})
+        asking = ControlClient(command, arguments)
         await connectProtocol(UNIXClientEndpoint(reactor, str(self._socket)), asking)
-        answer = await asking.answer
+        answer = await asking.answered
         if not answer["ok"]:
             raise RuntimeError(answer["error"])
         return answer["result"]

@@ -24,7 +24,7 @@ PARSERS = [
         "fastagi.history",
         "fastagi.node.astdb_requests",
     ),
-    *("fastagi.doors.codec", "fastagi.service.commands"),
+    *("fastagi.doors", "fastagi.service.commands", "twisted.web.http"),
 ]
 
 with atheris.instrument_imports(include=PARSERS):

@@ -10,15 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import attrs
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import parse_settings
 from fastagi.doors import codec
+from fastagi.doors.http_server import HttpServer
+from fastagi.doors.internal_api import InternalApi
 from fastagi.history import cdr, queue_log
 from fastagi.node.astdb_requests import KeptRequest
-from fastagi.service.commands import COMMANDS, Actor, BadRequest
+from fastagi.runtime.background import Background
+from fastagi.runtime.clock import MachineClock
+from fastagi.service.commands import COMMANDS, Actor, BadRequest, Dispatch, TaskList
 from fastagi.wire import agi, ami
 from fastagi.wire.errors import LocalProtocolError, RemoteProtocolError
 from tests.recordings.dialogue import dialogue_names, read_dialogue
@@ -217,10 +228,12 @@ def fuzz_kept(data: bytes) -> None:
 
 
 def fuzz_control(data: bytes) -> None:
-    """Parse a line of the control socket: a command, or an error message."""
+    """Parse a command of the control socket: its name, a line break, its body."""
+    name, _, body = data.partition(b"\n")
     try:
-        request = codec.read_request(data.replace(b"\n", b" "))
+        request = codec.read_request(name.decode("utf-8", "replace"), body)
     except BadRequest as error:
+        assert codec.problem_json(error)["status"] in {400, 404, 413}
         assert str(error).isascii()
         assert len(str(error)) < 400
         return
@@ -234,8 +247,38 @@ def fuzz_control(data: bytes) -> None:
         elif value is not None:
             assert 0 <= value < 2**31
     # A decoded command is encoded and decoded to the same command.
-    line = codec.write_request(command, actor)
-    assert codec.read_request(line.removesuffix(b"\n")) == request
+    written = codec.write_body(command, actor)
+    assert codec.read_request(command.NAME, written) == request
+
+
+def fuzz_http(data: bytes) -> None:
+    """Pass bytes to the control socket, as any client may send them."""
+    timers = Clock()
+    clock = MachineClock(cast(IReactorTime, timers))
+    background = Background(clock)
+    carried_out: list[object] = []
+
+    async def handle(command: object, _actor: Actor) -> TaskList:
+        carried_out.append(command)
+        return TaskList(tasks=())
+
+    api = InternalApi(Dispatch(dict.fromkeys(COMMANDS.values(), handle)))
+    channel: Any = HttpServer(api.answer, background, clock).buildProtocol(None)
+    transport = StringTransport()
+    channel.makeConnection(transport)
+    for piece in _cut(data):
+        if not transport.disconnecting:
+            channel.dataReceived(piece)
+    while background._pauses:
+        timers.advance(0)
+    answers = transport.value()
+    assert answers.count(b"HTTP/1.") >= len(carried_out)
+    assert b" 500 " not in answers
+    # A client that says nothing more is hung up on, whatever it has said.
+    timers.advance(31)
+    assert transport.disconnecting
+    channel.connectionLost(Failure(ConnectionDone()))
+    assert not timers.getDelayedCalls()
 
 
 def _control_seeds() -> Iterator[bytes]:
@@ -244,9 +287,23 @@ def _control_seeds() -> Iterator[bytes]:
         names = {one.name for one in attrs.fields(kind)}
         command = kind(**{name: given[name] for name in names & given.keys()})
         assert name == command.NAME
-        yield codec.write_request(command, Actor("ada")).removesuffix(b"\n")
-    yield b'{"command": "tasks.list", "status": "pending", "all": true, "limit": 1e9}'
-    yield b'{"command": "numbers.block", "number": "\\ud83d\\ude00", "reason": null}'
+        yield name.encode() + b"\n" + codec.write_body(command, Actor("ada"))
+    yield b'tasks.list\n{"status": "pending", "all": true, "limit": 1e9}'
+    yield b'numbers.block\n{"number": "\\ud83d\\ude00", "reason": null}'
+
+
+def _http_seeds() -> Iterator[bytes]:
+    for seed in _control_seeds():
+        name, _, body = seed.partition(b"\n")
+        yield (
+            b"POST /v1/commands/%b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b"
+        ) % (name, len(body), body)
+    yield (
+        b"POST /v1/commands/status HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"
+        b"Expect: 100-continue\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    )
+    yield b"GET /v1/live HTTP/1.0\r\nConnection: close\r\n\r\n"
+    yield b'{"command": "status"}\n'
 
 
 def _histories(name: str) -> Iterator[bytes]:
@@ -268,6 +325,7 @@ TARGETS = {
     "queue_log": Target(fuzz_queue_log, lambda: _histories("queue_log"), 1_000),
     "cdr": Target(fuzz_cdr, lambda: _histories("Master.csv"), 800),
     "control": Target(fuzz_control, _control_seeds, 2_000, 400),
+    "http": Target(fuzz_http, _http_seeds, 1_000, 600),
     "kept": Target(fuzz_kept, _kept_seeds, 10_000, 300),
 }
 

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import atexit
 import functools
-import json
 import random
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +28,6 @@ import sqlalchemy as sa
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -48,6 +46,7 @@ from fastagi.store.errors import CommitUnknown, StoreUnavailable
 from tests.emulator.asterisk import FakeAsterisk
 from tests.emulator.calls import FORGETS
 from tests.emulator.wires import Net, ServerEndpoint
+from tests.harness.control_client import ControlClient
 from tests.harness.ram import ram
 
 T = TypeVar("T")
@@ -416,34 +415,6 @@ class ServiceProcess:
 # -- the world -----------------------------------------------------------------
 
 
-class ControlClient(Protocol):
-    """The command line's end of the control socket."""
-
-    def __init__(self, request: Mapping[str, Any], *, hangs_up: bool = False) -> None:
-        self._request = request
-        self._hangs_up = hangs_up
-        self._data = b""
-
-    def connectionMade(self) -> None:
-        assert self.transport is not None
-        self.transport.write(json.dumps(self._request).encode() + b"\n")
-
-    def dataReceived(self, data: bytes) -> None:
-        self._data += data
-        if self._hangs_up and self.answer is not None:
-            self.close()
-
-    @property
-    def answer(self) -> Any:
-        """The service's answer; None: none yet."""
-        return json.loads(self._data) if self._data.endswith(b"\n") else None
-
-    def close(self) -> None:
-        """Close the connection."""
-        assert self.transport is not None
-        self.transport.loseConnection()
-
-
 _dialects: dict[str, sa.Dialect] = {}
 _compiled: dict[Any, Any] = {}
 
@@ -680,7 +651,7 @@ class World:
 
     def ask(self, command: str, **arguments: Any) -> Any:
         """Ask the running service through its control socket; return its answer."""
-        client = ControlClient({"command": command, **arguments})
+        client = ControlClient(command, arguments)
         wire = self.processes[-1].control.dial(client)
         assert wire is not None, "no service listens on the control socket"
         self.run_until(lambda: client.answer is not None, 60)

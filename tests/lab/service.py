@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -22,6 +21,8 @@ from typing import Any
 
 import yaml
 
+from fastagi.doors import client
+from fastagi.service.commands import COMMANDS
 from tests.lab.asterisk import Asterisk
 from tests.lab.closing import Starting
 from tests.lab.errors import DeadlinePassed, LabError
@@ -297,18 +298,14 @@ class Service(Starting):
             OSError: it does not run.
             LabError: it refuses.
         """
-        with socket.socket(socket.AF_UNIX) as link:
-            link.settimeout(_COMMAND_DEADLINE_S)
-            link.connect(self.settings["control"]["socket"])
-            link.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
-            with link.makefile("rb") as answers:
-                line = answers.readline()
-        if not line:
-            raise ConnectionResetError("the service ended before it answered")
-        answer = json.loads(line)
-        if not answer["ok"]:
-            raise LabError(f"{command}: {answer}")
-        return answer["result"]
+        path = self.settings["control"]["socket"]
+        try:
+            with client.Service(path, _COMMAND_DEADLINE_S) as service:
+                return service.do(COMMANDS[command](**arguments))
+        except client.CommandFailed as error:
+            raise LabError(f"{command}: {error}") from error
+        except (client.NoService, client.NoAnswer) as error:
+            raise ConnectionError(str(error)) from error
 
     def status(self) -> Any:
         """Return its status; None if it does not answer yet."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import select
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from fastagi.doors.http_server import MAX_CONNECTIONS
+from tests.harness.control_client import AnswerReader, HttpAnswer, command_bytes
 from tests.process.program import Program, wait_until
 
 _DEADLINE_S = 30.0
@@ -33,66 +36,109 @@ def call(program: Program) -> socket.socket:
     return connection
 
 
-def ask(program: Program, line: bytes) -> Any:
-    """Send a line; return the answer."""
+def answer_to(connection: socket.socket) -> HttpAnswer:
+    """Read until an answer is complete."""
+    reader = AnswerReader()
+    while data := connection.recv(65_536):
+        for answer in reader.feed(data):
+            return answer
+    raise AssertionError("the service closed the connection without an answer")
+
+
+def ask(program: Program, command: str, body: bytes = b"{}") -> HttpAnswer:
+    """Send a command; return the answer."""
+    head = f"POST /v1/commands/{command} HTTP/1.1\r\nHost: x\r\n"
     with call(program) as connection:
-        connection.sendall(line + b"\n")
-        with connection.makefile("rb") as answers:
-            return json.loads(answers.readline())
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        return answer_to(connection)
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("command", "body"),
     [
-        b"[" * 16_000,
-        b'{"command": "tasks.show", "id": 3000000000}',
-        b'{"command": "tasks.show", "id": 1e400}',
-        b'{"command": "tasks.add", "queue": "support", "number": "\\ud800"}',
-        b'{"command": "tasks.cancel", "id": 1, "reason": "a\\u0000b"}',
-        b"\0\xff",
+        ("status", b"[" * 16_000),
+        ("tasks.show", b'{"id": 3000000000}'),
+        ("tasks.show", b'{"id": 1e400}'),
+        ("tasks.add", b'{"queue": "support", "number": "\\ud800"}'),
+        ("tasks.cancel", b'{"id": 1, "reason": "a\\u0000b"}'),
+        ("status", b"\0\xff"),
     ],
 )
 def test_nonsense_gets_an_answer_and_no_traceback(
-    program: Program, line: bytes
+    program: Program, command: str, body: bytes
 ) -> None:
-    answer = ask(program, line)
-    assert not answer["ok"]
-    assert "see its log" not in answer["error"]
+    answer = ask(program, command, body)
+    assert (answer.status, answer.value["code"]) == (400, "bad-request")
+    assert "see its log" not in answer.value["detail"]
     assert "Traceback" not in program.said
 
 
 def test_log_says_who_gave_a_command(program: Program) -> None:
     me = pwd.getpwuid(os.getuid()).pw_name
-    line = b'{"command": "tasks.add", "queue": "support", "number": "+4930123456"}'
-    assert ask(program, line)["ok"]
+    body = b'{"queue": "support", "number": "+4930123456"}'
+    assert ask(program, "tasks.add", body).status == 200
     wait_until(lambda: f"added by hand ({me})" in program.said, "word of who it was")
 
 
-def test_many_who_send_half_a_line_and_hang_up_harm_nobody(program: Program) -> None:
+def test_many_who_send_half_a_request_and_hang_up_harm_nobody(program: Program) -> None:
     with ExitStack() as stack:
         for _ in range(20):
-            stack.enter_context(call(program)).sendall(b'{"command": ')
-        assert ask(program, b'{"command": "status"}')["ok"]
+            stack.enter_context(call(program)).sendall(b"POST /v1/comm")
+        assert ask(program, "status").status == 200
     for _ in range(10):
         with ExitStack() as stack:
             # At most as many as the kernel lets wait at a socket.
             for _ in range(20):
-                stack.enter_context(call(program)).sendall(b'{"command": "status"}\n')
-        assert ask(program, b'{"command": "status"}')["ok"]
+                stack.enter_context(call(program)).sendall(command_bytes("status"))
+        assert ask(program, "status").status == 200
 
 
 def test_who_asks_and_asks_and_does_not_read_is_held_up_alone(program: Program) -> None:
+    request = command_bytes("status").replace(b"Connection: close\r\n", b"")
     with call(program) as greedy:
         greedy.setblocking(False)
         sent = 0
         try:
             while sent < 50_000_000:
-                sent += greedy.send(b'{"command": "status"}\n' * 1000)
+                sent += greedy.send(request * 1000)
         except BlockingIOError:
             pass
         # The rest waits in the client, so the service needs no memory for its answers.
         assert sent < 5_000_000
-        assert ask(program, b'{"command": "status"}')["ok"]
+        assert ask(program, "status").status == 200
+
+
+def test_who_is_one_too_many_is_told_so(program: Program) -> None:
+    def fill(stack: ExitStack) -> bool:
+        calls = [stack.enter_context(call(program)) for _ in range(MAX_CONNECTIONS)]
+        # Answered even before it has sent anything.
+        with call(program) as late:
+            assert answer_to(late).value["code"] == "busy"
+        # The service may not have seen yet that clients of other tests are gone.
+        refused, _, _ = select.select(calls, [], [], 0)
+        if refused:
+            stack.close()
+        return not refused
+
+    with ExitStack() as stack:
+        wait_until(lambda: fill(stack), "full set of connections")
+        code, text = program.command("status")
+        assert (code, text) == (
+            1,
+            f"{MAX_CONNECTIONS} commands are being carried out already - try again\n",
+        )
+    wait_until(lambda: ask(program, "status").status == 200, "free connection")
+
+
+def test_command_line_of_version_0_1_0_is_told_to_restart_the_service(
+    program: Program,
+) -> None:
+    with call(program) as connection:
+        connection.sendall(b'{"command": "status"}\n')
+        with connection.makefile("rb") as answers:
+            answer = json.loads(answers.readline())
+    assert answer["ok"] is False
+    assert "restart it with 'systemctl restart callback-queue'" in answer["error"]
 
 
 @pytest.mark.parametrize(
@@ -139,10 +185,10 @@ def test_story_of_a_task_says_who_gave_each_command(program: Program) -> None:
     me = pwd.getpwuid(os.getuid()).pw_name
     number = "+4930999999"
 
-    def do(command: str, **fields: object) -> dict[str, Any]:
-        answer = ask(program, json.dumps({"command": command, **fields}).encode())
-        assert answer["ok"], answer
-        return answer["result"]
+    def do(command: str, **fields: object) -> Any:
+        answer = ask(program, command, json.dumps(fields).encode())
+        assert answer.status == 200, answer
+        return answer.value
 
     add = {"queue": "support", "number": number}
     task_id = do("tasks.add", **add)["task"]["id"]

@@ -26,9 +26,9 @@ from fastagi.store import leases
 from fastagi.store.errors import DatabaseHeld
 from tests.emulator.manager import Header, Told
 from tests.emulator.scenarios import Answers
+from tests.harness.control_client import ControlClient
 from tests.harness.world import (
     START,
-    ControlClient,
     ServiceProcess,
     World,
     queue_settings,
@@ -498,7 +498,7 @@ class Simulation:
                 return
 
     def _on_operator(self, command: str, **arguments: Any) -> None:
-        client = ControlClient({"command": command, **arguments}, hangs_up=True)
+        client = ControlClient(command, arguments, hangs_up=True)
         _ = self._process.control.dial(client)
 
     # -- trouble -----------------------------------------------------------

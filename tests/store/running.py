@@ -7,7 +7,6 @@ variables on which the dialplan would act.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from fastagi.dialplan import Variable
+from fastagi.doors import client
+from fastagi.service.commands import COMMANDS
 from tests.emulator.agi_client import AsteriskAgi
 from tests.lab.ports import HeldPort
 from tests.process.program import Program
@@ -86,14 +87,9 @@ class RunningService(Program):
 
     def ask(self, command: str, **arguments: Any) -> Any:
         """Send a command through the control socket."""
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(PATIENCE_S)
-            connection.connect(str(self.socket))
-            request = {"command": command, **arguments}
-            connection.sendall(json.dumps(request).encode() + b"\n")
-            answer = json.loads(connection.makefile("rb").readline())
-        assert answer["ok"], answer
-        return answer["result"]
+        kind = COMMANDS[command]
+        with client.Service(str(self.socket), PATIENCE_S) as service:
+            return service.do(kind(**arguments))
 
     @property
     def database(self) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -104,7 +105,9 @@ def test_every_command_that_can_be_made_can_be_carried_out(
         assert str(error)
         assert "out of range" not in str(error)
         return
-    assert b"".join(codec.answer_pieces(answer)).endswith(b"\n")
+    assert json.loads(b"".join(codec.answer_pieces(answer))) == codec.answer_json(
+        answer
+    )
 
 
 def test_a_long_list_is_read_in_several_transactions(url: str) -> None:

@@ -26,7 +26,7 @@ from fastagi import __version__, checks
 from fastagi.checks import runner
 from fastagi.checks.asterisk_machine import AsteriskMachine, NotVisible
 from fastagi.checks.finding import Finding, Level, Notes
-from fastagi.checks.network import check_fastagi
+from fastagi.checks.network import check_control, check_fastagi
 from fastagi.checks.process import Running, User, running_service
 from fastagi.checks.service import check_service
 from fastagi.command import cli, render
@@ -207,6 +207,11 @@ class TestFastAgi:
         assert told(self._check(tmp_path, **given, allowed_peers=peers)) == ["ok"]
 
 
+def _http(status: int, body: bytes) -> bytes:
+    head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
 class TestRunningService:
     @contextmanager
     def _service(self, path: Path, answer: bytes) -> Iterator[None]:
@@ -228,8 +233,9 @@ class TestRunningService:
     @pytest.mark.parametrize(
         ("answer", "status"),
         [
-            (b'{"ok": true, "result": {"version": "1"}}\n', {"version": "1"}),
-            (b'{"ok": false, "error": "x"}\n', None),
+            (_http(200, b'{"version": "1"}'), {"version": "1"}),
+            (_http(503, b'{"detail": "x", "code": "database"}'), None),
+            (_http(200, b'{"version": '), None),
             (b"nonsense\n", None),
             (b"", None),
         ],
@@ -242,6 +248,21 @@ class TestRunningService:
             found = running_service(str(path))
         assert found is not None
         assert (found.uid, found.status) == (os.geteuid(), status)
+        assert not found.is_outdated
+
+    def test_service_of_an_earlier_version_is_not_taken_for_one_that_hangs(
+        self, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "control.sock"
+        with self._service(path, b'{"ok": false, "error": "it is not JSON"}\n'):
+            found = running_service(str(path))
+        assert found is not None
+        assert found.is_outdated
+        control = check_control(str(path), found, _ROOT, control_refused=False)
+        assert told(control) == ["ok"]
+        text = only(check_service(found, control_refused=False))
+        assert text.startswith("warning: callback-queue.service: an earlier version is")
+        assert "systemctl restart callback-queue" in text
 
     def test_nobody_is_there(self, tmp_path: Path) -> None:
         path = tmp_path / "control.sock"

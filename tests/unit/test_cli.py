@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 from twisted.internet.error import CannotListenError
 
 from fastagi.command import cli, daemon
+from fastagi.doors import client
 from fastagi.service.commands import MAX_LISTED, BadRequest, ListTasks
 from fastagi.store import migrate
 
@@ -61,7 +62,8 @@ class _Home:
         def serve() -> None:
             connection, _ = server.accept()
             with connection, connection.makefile("rb") as lines:
-                lines.readline()
+                while lines.readline().strip():
+                    pass
                 connection.sendall(data)
 
         thread = threading.Thread(target=serve, daemon=True)
@@ -82,7 +84,14 @@ def test_status_without_a_service_says_how_to_start_it(home: _Home) -> None:
     assert "systemctl start callback-queue" in done.stderr
 
 
-@pytest.mark.parametrize("data", [b"", b'{"ok": tr'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n[\r\n",
+    ],
+)
 def test_service_that_dies_in_the_middle_of_its_answer(
     home: _Home, data: bytes
 ) -> None:
@@ -92,6 +101,53 @@ def test_service_that_dies_in_the_middle_of_its_answer(
     assert done.stderr == (
         "the service closed the connection without an answer; see its log\n"
     )
+
+
+def test_service_of_an_earlier_version_is_to_be_restarted(home: _Home) -> None:
+    """Its control socket takes lines of JSON, and answers each line of a request."""
+    home.answer(b'{"ok": false, "error": "not a command of this service"}\n' * 6)
+    done = home.run("tasks", "list")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        "the running service is of an older version than this command - restart it"
+        " with 'systemctl restart callback-queue'\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"220 mail.example.com ESMTP\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>",
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 many\r\n\r\n",
+    ],
+)
+def test_other_program_on_the_control_socket_is_recognised(
+    home: _Home, data: bytes
+) -> None:
+    home.answer(data)
+    done = home.run("tasks", "list")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"another program answers on {home.socket}, not")
+
+
+def test_service_that_refuses_before_it_has_read_is_understood(home: _Home) -> None:
+    """It refuses the connection, so that nothing can be sent to it any more."""
+    body = b'{"detail": "50 commands are being carried out already", "code": "busy"}'
+    server = home.listen()
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection:
+            head = f"HTTP/1.1 429 Busy\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode() + body)
+
+    with client.Service(str(home.socket)) as service:
+        serve()
+        with pytest.raises(client.CommandFailed, match="50 commands") as caught:
+            service.do(ListTasks())
+    assert caught.value.code == "busy"
 
 
 def test_service_that_hangs_while_many_ask_it(home: _Home) -> None:

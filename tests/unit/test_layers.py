@@ -49,7 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "service": _SERVICE,
     "node": _NODE,
     "doors": {"errors", "runtime", "domain", "service"},
-    "checks": _NODE | {"node"},
+    "checks": _NODE | {"node", "doors"},
     "app": _APP,
     # A process of its own: of the service it knows the commands and their JSON.
     "web": {
@@ -112,7 +112,7 @@ def test_the_command_line_knows_of_the_service_only_its_commands() -> None:
     names = imports(PACKAGE / "command" / "cli.py")
     known = {name for name in names if name.split(".")[1:2] in (["service"], ["doors"])}
     parts = {name.split(".")[2] for name in known if name.count(".") > 1}
-    assert parts == {"codec", "commands"}
+    assert parts == {"client", "codec", "commands"}
 
 
 def test_the_web_process_knows_only_the_commands_of_the_service() -> None:

@@ -83,7 +83,8 @@ class Frame:
         """The names of the queues that may be seen, as far as they are known."""
         snapshot = self.snapshot
         known = list(snapshot["queues"]) if snapshot else sorted(self.who.queues or ())
-        return [name for name in known if self.who.may(Right.TASKS_READ, name)]
+        own = self.who.queues
+        return [name for name in known if own is None or name in own]
 
     def zone(self, queue: str) -> str | None:
         """Return the name of a queue's time zone; None if it is not known."""

@@ -7,12 +7,18 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import (
+    HTMLResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 
 from fastagi.web.console import live_page, rendering
 from fastagi.web.console.alarms import DEFAULTS, Kind
 from fastagi.web.console.frame import Frame, framed
 from fastagi.web.console.languages import LANGUAGES, N_
+from fastagi.web.console.stream import stream
 from fastagi.web.people.access import Right
 
 router = APIRouter()
@@ -35,6 +41,20 @@ async def live(
 ) -> HTMLResponse:
     """Show the queues as they are now."""
     return frame.page("live.html", "/", **live_values(frame))
+
+
+@router.get("/wall")
+async def wall(frame: Annotated[Frame, Depends(framed(Right.WALL))]) -> HTMLResponse:
+    """Show the queues on a screen that is read from afar."""
+    return frame.page("wall.html", "/wall", **live_values(frame))
+
+
+@router.get("/wall/events")
+async def wall_events(
+    frame: Annotated[Frame, Depends(framed(Right.WALL))],
+) -> StreamingResponse:
+    """Return the stream of that screen."""
+    return stream(frame, "wall")
 
 
 def live_values(frame: Frame) -> Mapping[str, Any]:

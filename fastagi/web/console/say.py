@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gettext
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import cached_property, lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -97,6 +97,12 @@ class Say:
             else str(format_percent(share, locale=self._locale))
         )
 
+    def decimal(self, number: float | None) -> str:
+        """Return a number with one decimal; a dash if it is not known."""
+        if number is None:
+            return UNKNOWN
+        return str(format_decimal(number, "#,##0.0", self._locale))
+
     def number(self, number: str) -> str:
         """Return a client's number in groups of digits, masked if need be."""
         if not number:
@@ -147,13 +153,21 @@ class Say:
             return UNKNOWN
         return f"{when.astimezone(self.zone(zone)):%H:%M:%S}"
 
-    def date(self, at: datetime | str | None, zone: str | None = None) -> str:
+    def long_day(self, at: datetime | str | None, zone: str | None = None) -> str:
         """Return the date."""
         when = as_time(at)
         if when is None:
             return UNKNOWN
         day = when.astimezone(self.zone(zone)).date()
         return str(format_date(day, "EEEE d MMMM y", locale=self._locale))
+
+    def day(self, day: date) -> str:
+        """Return a day with its day of the week."""
+        return str(format_date(day, "EEE d MMM y", locale=self._locale))
+
+    def short_day(self, day: date) -> str:
+        """Return a day and its month."""
+        return str(format_date(day, "d MMM", locale=self._locale))
 
     def when(self, at: datetime | str | None, zone: str | None = None) -> Markup:
         """Return a time as an element; its title has date, seconds and zone."""
@@ -177,6 +191,8 @@ class Say:
             return self.gettext("%(min)s min", min=whole // _MINUTE)
         if whole < _DAY:
             hours, minutes = divmod(whole // _MINUTE, 60)
+            if not minutes:
+                return self.gettext("%(h)s h", h=hours)
             two_digits = format(minutes, "02")
             return self.gettext("%(h)s h %(min)s min", h=hours, min=two_digits)
         days, hours = divmod(whole // _HOUR, 24)
@@ -309,12 +325,3 @@ def _grouped(number: str, region: str) -> str:
         else phonenumbers.PhoneNumberFormat.INTERNATIONAL
     )
     return str(phonenumbers.format_number(parsed, style))
-
-
-def today_of(now: datetime, zone: ZoneInfo) -> datetime:
-    """Return the last midnight in a zone."""
-    local = now.astimezone(zone)
-    return local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
-
-
-ONE_DAY: Final = timedelta(days=1)

@@ -29,7 +29,8 @@
     if (whole < 60) return fill(words.s, { s: whole });
     if (whole < 3600) return fill(words.min, { min: Math.floor(whole / 60) });
     const h = Math.floor(whole / 3600);
-    if (h < 24) return fill(words.h, { h, min: two(Math.floor(whole / 60) % 60) });
+    const min = Math.floor(whole / 60) % 60;
+    if (h < 24) return min ? fill(words.h, { h, min: two(min) }) : fill(words.whole_h, { h });
     return fill(words.d, { d: Math.floor(h / 24), h: h % 24 });
   };
 

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""The internal API: the requests that the control socket answers.
+
+``POST /v1/commands/<name>`` carries out a command of
+:mod:`fastagi.service.commands`. docs/internal-api.md describes the API.
+"""
+
+from __future__ import annotations
+
+from fastagi.doors import codec
+from fastagi.doors.http_server import HttpRequest
+from fastagi.errors import CallbackError
+from fastagi.service.commands import Dispatch
+
+
+class NoSuchPage(CallbackError):
+    """The internal API has no such path."""
+
+    code = "no-such-page"
+
+
+class WrongMethod(CallbackError):
+    """The internal API has no such method for this path."""
+
+    code = "wrong-method"
+
+
+class InternalApi:
+    """Answers the requests."""
+
+    def __init__(self, dispatch: Dispatch) -> None:
+        self._dispatch = dispatch
+
+    async def answer(self, request: HttpRequest) -> None:
+        """Answer one request.
+
+        Raises:
+            CallbackError: it can not be answered; the text says why.
+        """
+        match request.words:
+            case ("v1", "commands", name):
+                _check_method(request, b"POST")
+                await self._carry_out(name, request)
+            case _:
+                raise NoSuchPage("there is no such page (there are: /v1/commands/NAME)")
+
+    async def _carry_out(self, name: str, request: HttpRequest) -> None:
+        asked = codec.read_request(name, request.body)
+        # The client may name another user on whose behalf it acts, as with sudo.
+        actor = asked.actor if asked.actor.name else request.actor
+        answer = await self._dispatch.do(asked.command, actor)
+        await request.say(codec.answer_pieces(answer))
+
+
+def _check_method(request: HttpRequest, method: bytes) -> None:
+    if request.method != method:
+        request.setHeader(b"allow", method)
+        raise WrongMethod(f"this page takes only {method.decode()}")
