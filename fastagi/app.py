@@ -28,6 +28,7 @@ from fastagi.runtime.threads import InThread
 from fastagi.service.chosen_times import ChosenTimes
 from fastagi.service.commands import Dispatch, ShowStatus
 from fastagi.service.expiry import Expiry
+from fastagi.service.live_state import LiveState
 from fastagi.service.number_commands import NumberCommands
 from fastagi.service.opening_state import OpeningState
 from fastagi.service.owner import Owner
@@ -38,6 +39,7 @@ from fastagi.service.settings_in_force import SettingsInForce
 from fastagi.service.status import StatusCommand
 from fastagi.service.stored_tasks import StoredTasks
 from fastagi.service.task_commands import TaskCommands
+from fastagi.service.task_states import TaskStates
 from fastagi.service.whys_not_yet import WhysNotYet
 from fastagi.store.engine import Database
 from fastagi.store.leases import Lease
@@ -170,6 +172,19 @@ class CallbackService:
                 store=store, outlook=self.node.scheduler.outlook
             ).of,
         )
+        self.live = LiveState(
+            store=store,
+            clock=clock,
+            background=self._background,
+            settings=self.settings,
+            owner=self._owner,
+            node=self.node.live,
+            task_states=TaskStates(
+                clock=clock, settings=self.settings, opening_state=opening_state
+            ),
+            outlook=self.node.scheduler.outlook,
+            sink=self.node.queue_log_sink.name,
+        )
         numbers = NumberCommands(
             store=store,
             clock=clock,
@@ -187,9 +202,13 @@ class CallbackService:
         self._tasks_changed.add(self._expiry.wake)
         self._tasks_changed.add(self._chosen_times.wake)
         self._tasks_changed.add(self.node.tasks_changed)
+        self._tasks_changed.add(self.live.tasks_changed)
+        self.node.events_stored.add(self.live.tasks_changed)
+        self.node.changed.add(self.live.changed)
         self._stored_tasks.rekeyed.add(self.node.rekey_attempts)
         self.settings.changed.add(self.node.settings_changed)
         self.settings.changed.add(self._stored_tasks.settings_changed)
+        self.settings.changed.add(lambda _former, _new: self.live.settings_changed())
         # Last: these let calls be placed by the new settings.
         self.settings.changed.add(lambda _former, _new: self.node.hold.release())
         self.settings.changed.add(lambda _former, _new: self._tasks_changed.call())
@@ -202,7 +221,7 @@ class CallbackService:
         Raises:
             CannotListenError: a socket is in use; the service is stopped again.
         """
-        self._status.started_at = self._clock.now()
+        self._status.started_at = self.live.started_at = self._clock.now()
         self._control_port = await self._control_endpoint.listen(self._control)
         self._running = True
         self._owner.start()
@@ -232,6 +251,7 @@ class CallbackService:
             await maybeDeferred(self._control_port.stopListening)
         self._expiry.stop()
         self._chosen_times.stop()
+        self.live.stop()
         await self.node.stop()
         await self._background.stop()
         await self._database.close()

@@ -254,6 +254,10 @@ class MemberState(AmiEvent):
     #: Number of a device state (include/asterisk/devicestate.h).
     status: str
     paused: bool
+    #: As given to Asterisk; empty if none was.
+    paused_reason: str
+    #: When the member was last paused, in epoch seconds; 0 if it never was.
+    last_pause: float
     in_call: bool
     #: End of the member's last call, in epoch seconds; 0 if there was none.
     last_call: float

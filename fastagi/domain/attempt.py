@@ -134,6 +134,24 @@ _CODES: Final = {
 }
 
 
+class Stage(StrEnum):
+    """How far an attempt is."""
+
+    #: Asterisk is asked for the call; nothing rings yet.
+    STARTS = "starts"
+    #: It waits in Asterisk's queue until an agent is free.
+    WAITS_IN_LINE = "waits_in_line"
+    AGENT_RINGS = "agent_rings"
+    #: The agent has answered, and hears the alert or is asked for the key.
+    ALERT = "alert"
+    #: The client is dialled. Asterisk does not tell of the answer before agent and
+    #: client hear each other, so a client who is asked for the key is at this stage.
+    CLIENT_RINGS = "client_rings"
+    TALK = "talk"
+    #: The call has ended; the verdict is not stored yet.
+    ENDS = "ends"
+
+
 @frozen(kw_only=True)
 class Attempt:
     """One stored attempt."""
@@ -278,6 +296,26 @@ class Progress:
             and self.member_answered_at is None
             and not self.ringing
         )
+
+    def stage(self, *, in_line: bool) -> Stage:
+        """Return how far the attempt is.
+
+        Args:
+            in_line: whether it has joined a line in which it waits for an agent.
+        """
+        if self.ended_at is not None:
+            return Stage.ENDS
+        if self.was_bridged:
+            return Stage.TALK
+        if self.ringing:
+            return Stage.AGENT_RINGS
+        if self.client_first and self.client_confirmed:
+            return Stage.WAITS_IN_LINE
+        if self.caller_dialled_at is not None:
+            return Stage.CLIENT_RINGS
+        if self.member_answered_at is not None:
+            return Stage.ALERT
+        return Stage.WAITS_IN_LINE if in_line else Stage.STARTS
 
     @property
     def was_bridged(self) -> bool:

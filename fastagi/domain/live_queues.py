@@ -7,12 +7,13 @@ seconds of one clock and are arguments.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import IntEnum
 from typing import Final
 
 from attrs import define, evolve, field, frozen
 
+from fastagi.domain.agent_states import AgentState
 from fastagi.domain.expected_wait import Agent
 from fastagi.domain.names import folded
 from fastagi.domain.turns import Turn
@@ -50,8 +51,14 @@ _IN_USE: Final = frozenset(
         DeviceState.ONHOLD,
     }
 )
+#: Of phones that ring.
+_RINGS: Final = frozenset({DeviceState.RINGING, DeviceState.RINGINUSE})
 #: Of phones that are not registered, or do not exist.
 _GONE: Final = frozenset({DeviceState.INVALID, DeviceState.UNAVAILABLE})
+
+
+#: Number of agents from which those who have logged out are forgotten.
+_MAX_AGENTS: Final = 5_000
 
 
 @frozen(kw_only=True)
@@ -62,6 +69,10 @@ class Member:
     name: str = ""
     state: DeviceState = DeviceState.UNKNOWN
     paused: bool = False
+    #: Why the member is paused; may be empty.
+    pause_reason: str = ""
+    #: When the member was last paused, in epoch seconds; 0 if it never was.
+    last_pause: float = 0.0
     in_call: bool = False
     #: When the member's last call ended, in epoch seconds; 0 if there was none.
     last_call: float = 0.0
@@ -116,6 +127,20 @@ class WaitingCaller:
         return Turn(self.joined_at, self.priority)
 
 
+@frozen(kw_only=True)
+class AgentNow:
+    """One agent, over all queues; times are epoch seconds."""
+
+    name: str
+    state: AgentState
+    #: Since when; None: since before it was first looked.
+    since: float | None
+    #: The names of the agent's queues, and of those in which the agent is paused.
+    queues: tuple[str, ...]
+    paused_in: tuple[str, ...]
+    pause_reason: str
+
+
 @define
 class _Queue:
     name: str
@@ -138,6 +163,12 @@ class LiveQueues:
     #: By name in lower case, as Asterisk ignores case
     #: (``apps/app_queue.c:queue_cmp_cb``).
     _queues: dict[str, _Queue] = field(factory=dict, init=False)
+    #: The queues of each member, by interface.
+    _queues_of: dict[str, set[str]] = field(factory=dict, init=False)
+    #: The name and the state of each agent who was ever seen, and since when.
+    _agents: dict[str, tuple[str, AgentState, float | None]] = field(
+        factory=dict, init=False
+    )
     #: Interfaces in use, and the queues that reported it. Asterisk reports a change for
     #: one queue after the other; an agent is not free until all have reported it.
     _in_use: dict[str, set[str]] = field(factory=dict, init=False)
@@ -168,6 +199,7 @@ class LiveQueues:
     def clear(self) -> None:
         """Forget all queues, but keep the places of callers, and ringing interfaces."""
         self._queues.clear()
+        self._queues_of.clear()
         self._in_use.clear()
 
     def add_queue(self, queue: str, max_callers: int = 0) -> None:
@@ -183,6 +215,7 @@ class LiveQueues:
         """Add or update a member."""
         known = self._queue(queue)
         known.members[member.interface] = member
+        self._queues_of.setdefault(member.interface, set()).add(folded(queue))
         if member.is_ringable:
             known.ringable[member.interface] = member
         else:
@@ -199,8 +232,34 @@ class LiveQueues:
         """Remove a member from a queue."""
         known = self._queue(queue)
         known.members.pop(interface, None)
+        self._queues_of.get(interface, set()).discard(folded(queue))
         known.ringable.pop(interface, None)
         self._not_in_use(queue, interface)
+
+    def note_agents(self, now: float, *interfaces: str) -> None:
+        """Note since when agents are in their states.
+
+        Args:
+            now: the current time.
+            interfaces: the agents; without any, all.
+        """
+        for interface in interfaces or {*self._queues_of, *self._agents}:
+            state = self._agent_state(interface)
+            name = next((m.name for m in self._as_members(interface)), "")
+            known = self._agents.get(interface)
+            if known is None:
+                since = None
+                if state is AgentState.PAUSED:
+                    pauses = [m.last_pause for m in self._as_members(interface)]
+                    since = max(pauses) or None
+                if state is not AgentState.LOGGED_OUT:
+                    self._agents[interface] = name, state, since
+            elif state is not known[1]:
+                self._agents[interface] = name or known[0], state, now
+        if len(self._agents) > _MAX_AGENTS:
+            for interface, (_, state, _) in list(self._agents.items()):
+                if state is AgentState.LOGGED_OUT:
+                    del self._agents[interface]
 
     def rings_for(self, caller: str, interface: str, uniqueid: str) -> None:
         """Note that the channel ``uniqueid`` rings a member for a caller."""
@@ -412,6 +471,22 @@ class LiveQueues:
             if not self.is_member_leg(caller.uniqueid, found.name)
         ]
 
+    def in_queue(self, queue: str) -> Iterator[tuple[int | None, WaitingCaller]]:
+        """Yield those who wait in a queue, with their positions from 1.
+
+        These are live callers and placeholders, but no attempt that only rings a free
+        agent. A caller who is being asked something has no position.
+        """
+        found = self._queues.get(folded(queue))
+        asked = [one for of, one in self._asked.values() if of == folded(queue)]
+        for place, caller in enumerate(found.callers.values() if found else (), 1):
+            is_ours = self.is_member_leg(caller.uniqueid, queue)
+            if not is_ours or caller.uniqueid in self._placeholders:
+                before = sum(one.joined_at < caller.joined_at for one in asked)
+                yield place + before, caller
+        for caller in asked:
+            yield None, caller
+
     def is_ringing_for(self, uniqueid: str) -> bool:
         """Return whether an agent's phone rings for a caller."""
         return bool(self._ringing_for.get(uniqueid))
@@ -503,6 +578,74 @@ class LiveQueues:
             for member in self.members(queue)
             if member.takes_calls
         ]
+
+    def agents_now(
+        self, queues: Mapping[str, float], now: float
+    ) -> dict[str, AgentNow]:
+        """Return the agents of some queues and those logged out of all, by interface.
+
+        Args:
+            queues: the names of the queues, and their wrap-up times in seconds.
+            now: the current time.
+        """
+        self.note_agents(now)
+        wrapuptimes = {folded(name): time_s for name, time_s in queues.items()}
+        found = {}
+        for interface, (name, state, since) in self._agents.items():
+            members = [
+                (self._queues[of], self._queues[of].members[interface])
+                for of in self._queues_of.get(interface, ())
+                if of in wrapuptimes
+            ]
+            if not members and state is not AgentState.LOGGED_OUT:
+                continue
+            free_at = [
+                member.free_at(wrapuptimes[folded(queue.name)])
+                for queue, member in members
+            ]
+            ends = [at for at in free_at if at is not None]
+            if state is AgentState.FREE and ends:
+                if min(ends) > now:
+                    state = AgentState.WRAPPING_UP
+                elif since is not None:
+                    since = max(since, min(ends))
+            found[interface] = AgentNow(
+                name=name,
+                state=state,
+                since=since,
+                queues=tuple(sorted(queue.name for queue, _ in members)),
+                paused_in=tuple(sorted(q.name for q, m in members if m.paused)),
+                pause_reason=next(
+                    (m.pause_reason for _, m in members if m.paused and m.pause_reason),
+                    "",
+                ),
+            )
+        return found
+
+    def _as_members(self, interface: str) -> list[Member]:
+        """Return an agent as a member of each queue."""
+        return [
+            self._queues[of].members[interface]
+            for of in self._queues_of.get(interface, ())
+        ]
+
+    def _agent_state(self, interface: str) -> AgentState:
+        """Return the state of an agent, without the wrap-up time."""
+        members = self._as_members(interface)
+        if not members:
+            return AgentState.LOGGED_OUT
+        in_call = any(member.in_call for member in members)
+        if in_call or any(
+            m.state in _IN_USE and m.state not in _RINGS for m in members
+        ):
+            return AgentState.TALKING
+        if interface in self._called or any(m.state in _RINGS for m in members):
+            return AgentState.RINGING
+        if all(member.state in _GONE for member in members):
+            return AgentState.UNAVAILABLE
+        if all(member.paused for member in members):
+            return AgentState.PAUSED
+        return AgentState.FREE
 
     def in_line(self, queue: str) -> int:
         """Return how many wait in line, with placeholders.

@@ -270,8 +270,8 @@ def attempt_json(attempt: LiveAttempt) -> Json:
 
     - ``task_id``, ``queue``, ``number``, ``name``: of its task.
     - ``stage``: ``starts``, ``waits_in_line``, ``agent_rings``, ``alert`` (the agent
-      has answered and hears it), ``client_rings``, ``client_asked`` (for the key),
-      ``talk``, ``ends`` (the call has ended, and its verdict is being stored).
+      has answered and hears it), ``client_rings`` (or is asked for the key), ``talk``,
+      ``ends`` (the call has ended, and its verdict is being stored).
     - ``since``: since when it is at this stage; ``started_at``: when it began.
     - ``agent``: interface of the agent who has answered or whose phone rings; empty:
       none yet.

@@ -46,6 +46,7 @@ from fastagi.domain.attempt import (
     Attempt,
     Disposition,
     Progress,
+    Stage,
     Verdict,
     attempt_of,
     judge,
@@ -166,6 +167,9 @@ class RunningAttempt:
     forwarding: str = ""
     #: Uniqueid of the channel to the client; empty if it was not seen.
     client_uniqueid: str = ""
+    #: How far it is, and since when, as far as it was seen.
+    stage: Stage = Stage.STARTS
+    stage_since: datetime | None = None
     #: Further reasons to end it, each with its `TooLate`. Asterisk has not been asked
     #: for these yet, or may not have received the action.
     to_end: dict[TooLate, Reason] = field(factory=dict)
@@ -174,6 +178,14 @@ class RunningAttempt:
     def target(self) -> str:
         """Name of its target in `LiveQueues`."""
         return target_key(self.settings)
+
+    def note_stage(self, now: datetime) -> None:
+        """Note since when it is at its present stage."""
+        stage = self.progress.stage(in_line=self.has_joined)
+        if self.closing:
+            stage = Stage.ENDS
+        if stage is not self.stage:
+            self.stage, self.stage_since = stage, now
 
     def may_ring(self, free: frozenset[str]) -> frozenset[str]:
         """Return which of the free agents may be rung for it."""
@@ -1055,6 +1067,7 @@ class Dialer:
         """Log a step of the attempt, and store it as an event of the task."""
         if running.closing:
             return
+        running.note_stage(self._clock.now())
         self._log.info(
             "task {task_id}: {step}",
             step=why,
@@ -1142,6 +1155,7 @@ class Dialer:
         if not running.closing:
             running.closing = True
             running.progress.ended(self._clock.steady())
+            running.note_stage(self._clock.now())
             if running.clock_offset_s is not None:
                 offset_s = self._clock.epoch_s() - self._clock.steady()
                 set_by_s = offset_s - running.clock_offset_s

@@ -33,6 +33,7 @@ from fastagi.node.choices import SESSION_S, CallerChoices
 from fastagi.node.dialer import Dialer
 from fastagi.node.expected_waits import ExpectedWaits
 from fastagi.node.hold import Hold
+from fastagi.node.live_node import LiveNode
 from fastagi.node.loaded_dialplan import LoadedDialplan
 from fastagi.node.offers import Offers
 from fastagi.node.queue_log_sink import QueueLogSink
@@ -200,7 +201,7 @@ class Node:
             targets=self._current_targets,
             new_channel_id=self._new_channel_id,
             busy=self.call_tracker.busy,
-            events_stored=self.queue_log.wake,
+            events_stored=lambda: self.events_stored.call(),
             hold=self.hold,
             is_connected=lambda: self.manager.connected,
             may_call=owner.may_call,
@@ -269,6 +270,21 @@ class Node:
             Path.OFFER: self.agi_scripts.offer,
             Path.OFFERED: self.agi_scripts.offered,
         }
+        self.live = LiveNode(
+            asterisk=lambda: self.asterisk,
+            queue_monitor=self.queue_monitor,
+            dialer=self.dialer,
+            call_tracker=self.call_tracker,
+            expected_waits=self.expected_waits,
+            opening_state=opening_state,
+            clock=clock,
+            settings=settings,
+            targets=self._current_targets,
+        )
+        #: Called when tasks got an event in the database, but no attempt.
+        self.events_stored: Listeners[[]] = Listeners("events of tasks")
+        #: Called when anything may have changed that can be seen of this Asterisk.
+        self.changed: Listeners[[]] = Listeners("a change of the node")
         self._tasks_changed = tasks_changed
         self._removers = list(self._edges())
 
@@ -312,6 +328,16 @@ class Node:
         yield self._then(self.dialer.sent_away, self.scheduler.sent_away)
         yield self._then(self.dialer.attempt_ended, self._tasks_changed)
         yield self._then(self._owner.renewed, self.scheduler.wake)
+        yield self.events_stored.add(self.queue_log.wake)
+
+        # What can be seen changes with any of these.
+        yield self.trackers.event_handled.add(self.changed.call)
+        yield manager.on_connected(self.changed.call)
+        yield manager.on_disconnected(self.changed.call)
+        yield monitor.changed.add(self.changed.call)
+        yield self.scheduler.outlook_changed.add(self.changed.call)
+        yield self.dialer.attempt_ended.add(self.changed.call)
+        yield self._owner.renewed.add(self.changed.call)
 
     def _then(self, happened: Listeners[P], follows: Callable[P, object]) -> Remove:
         """Connect two parts.

@@ -175,6 +175,7 @@ class QueueMonitor:
             if self._manager.connected:
                 self.sync()
             return
+        self.queues.note_agents(self._clock.epoch_s())
         self.ready = True
         self._report_change()
 
@@ -228,19 +229,27 @@ class QueueMonitor:
 
     def _member_changed(self, event: MemberEvent) -> None:
         self.queues.set_member(event.queue, _member(event))
+        self._note_agent(event.interface)
         self._report_change()
 
     def _member_removed(self, event: QueueMemberRemoved) -> None:
         self.queues.remove_member(event.queue, event.interface)
+        self._note_agent(event.interface)
         self._report_change()
+
+    def _note_agent(self, interface: str) -> None:
+        """Note since when an agent is in the present state."""
+        self.queues.note_agents(self._clock.epoch_s(), interface)
 
     def _agent_called(self, event: AgentCalled) -> None:
         self.queues.rings_for(event.uniqueid, event.interface, event.dest_uniqueid)
         self.queues.member_called(event.interface, event.dest_uniqueid)
+        self._note_agent(event.interface)
 
     def _agent_released(self, event: AgentRingNoAnswer) -> None:
         self.queues.rang_in_vain(event.uniqueid, event.interface, event.dest_uniqueid)
         self.queues.member_released(event.interface, event.dest_uniqueid)
+        self._note_agent(event.interface)
         self._report_change()
 
     def _caller_joined(self, event: QueueCallerJoin) -> None:
@@ -330,6 +339,7 @@ class QueueMonitor:
                 self.queues.set_member(
                     target.key, Member(interface=target.device, state=state)
                 )
+                self._note_agent(target.device)
                 found = True
         return found
 
@@ -344,6 +354,8 @@ def _member(event: MemberEvent | QueueMember) -> Member:
         name=event.member_name,
         state=DeviceState.parse(event.status),
         paused=event.paused,
+        pause_reason=event.paused_reason,
+        last_pause=event.last_pause,
         in_call=event.in_call,
         last_call=event.last_call,
         wrapuptime_s=event.wrapuptime_s,

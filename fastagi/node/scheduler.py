@@ -41,6 +41,7 @@ from fastagi.node.queue_monitor import QueueMonitor
 from fastagi.node.targets import Target, target_key
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
+from fastagi.runtime.listeners import Listeners
 from fastagi.runtime.worker import MAX_SLEEP_S, GatedWorker, Worker
 from fastagi.service.opening_state import OpeningState
 from fastagi.store.errors import StoreUnavailable
@@ -131,6 +132,9 @@ class Scheduler:
         #: When the first task may be begun for which only other agents may be asked,
         #: in epoch seconds; None if there is none.
         self._held_until: float | None = None
+        #: Called when what keeps tasks from being called may have changed, other than
+        #: by a change of the queues.
+        self.outlook_changed: Listeners[[]] = Listeners("a change of the outlook")
         self._hold = hold
         self._worker = GatedWorker(
             Worker(
@@ -150,10 +154,12 @@ class Scheduler:
         """Start placing calls."""
         self._forget_due_times()
         self._worker.enable()
+        self.outlook_changed.call()
 
     def disable(self) -> None:
         """Place no new calls; calls in progress continue."""
         self._worker.disable()
+        self.outlook_changed.call()
 
     def stop(self) -> None:
         """Place no new calls until the process ends."""
@@ -329,6 +335,7 @@ class Scheduler:
         if not self._is_ready:
             return None
         due_at = await self._begin_due_tasks()
+        self.outlook_changed.call()
         if due_at is None or not self._is_ready:
             return None
         return due_at - self._clock.epoch_s()

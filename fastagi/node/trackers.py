@@ -69,6 +69,8 @@ class Trackers:
         self._queue_monitor = queue_monitor
         self._call_tracker = call_tracker
         self._reconciler = reconciler
+        #: Called after an event, with all that follows from it.
+        self.event_handled: Listeners[[]] = Listeners("an event of Asterisk")
         #: Each event goes to these in this order.
         self.in_order: tuple[Tracker, ...] = (
             queue_monitor,
@@ -97,6 +99,7 @@ class Trackers:
         event = kind.parse(message)
         with self._afterwards:
             takers.call(event)
+        self.event_handled.call()
 
     # -- the list of all channels ------------------------------------------
 

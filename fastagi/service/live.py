@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
 from datetime import datetime
-from enum import StrEnum
 from typing import Protocol
 
 from attrs import field, frozen
 
 from fastagi.domain.agent_states import AgentState
+from fastagi.domain.attempt import Stage
 from fastagi.domain.reason import Reason
 from fastagi.errors import CallbackError, Problem
 from fastagi.service.commands import AsteriskStatus, DatabaseHolder, TaskState
@@ -143,24 +143,6 @@ class LiveCaller:
     task_id: int | None = None
 
 
-class Stage(StrEnum):
-    """How far an attempt is."""
-
-    #: Asterisk is asked for the call; nothing rings yet.
-    STARTS = "starts"
-    #: It waits in Asterisk's queue until an agent is free.
-    WAITS_IN_LINE = "waits_in_line"
-    AGENT_RINGS = "agent_rings"
-    #: The agent has answered, and hears the alert or is asked for the key.
-    ALERT = "alert"
-    CLIENT_RINGS = "client_rings"
-    #: The client has answered, and is asked for the key, or listened to for a machine.
-    CLIENT_ASKED = "client_asked"
-    TALK = "talk"
-    #: The call has ended; the verdict is not stored yet.
-    ENDS = "ends"
-
-
 @frozen(kw_only=True)
 class LiveAttempt:
     """One attempt in progress."""
@@ -266,8 +248,8 @@ class LiveFeed(Protocol):
     def snapshot(self) -> Awaitable[Snapshot]:
         """Return everything as it is now.
 
-        Raises:
-            StoreUnavailable: the tasks can not be read.
+        While the database can not be used, the tasks are as they were last read, and
+        `LiveService.database_problem` says so.
         """
 
     def subscribe(self) -> Subscription:

@@ -39,6 +39,8 @@ class OpeningState:
         self._settings = settings
         self._of: Settings | None = None
         self._hours: dict[str, OpeningHours] = {}
+        #: The hours of queues that are not in the settings.
+        self._others: dict[str, OpeningHours] = {}
         self._known: dict[str, _Known] = {}
 
     def state_at(self, queue: str, now: float) -> OpenState:
@@ -49,10 +51,10 @@ class OpeningState:
                 defaults apply.
             now: epoch seconds.
         """
-        hours = self._hours_by_queue().get(queue)
+        hours = self._hours_by_queue().get(queue) or self._others.get(queue)
         if hours is None:
             # Not in the settings any more, or written with other upper or lower case.
-            hours = self._settings().queue(queue).hours
+            hours = self._others[queue] = self._settings().queue(queue).hours
         known = self._known.get(queue)
         if known is None or not known.holds(hours, now):
             state = hours.state_at(datetime.fromtimestamp(now, UTC))
@@ -64,6 +66,7 @@ class OpeningState:
         if settings is not self._of:
             self._of = settings
             self._known.clear()
+            self._others.clear()
             self._hours = {name: queue.hours for name, queue in settings.queues.items()}
         return self._hours
 

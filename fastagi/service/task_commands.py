@@ -52,6 +52,7 @@ from fastagi.service.requests import (
     Refused,
     Requests,
 )
+from fastagi.service.task_states import TaskStates
 from fastagi.store.errors import NoSuchTask
 from fastagi.store.store import TaskStore
 
@@ -113,7 +114,9 @@ class TaskCommands:
         self._position = position
         self._withdraw = withdraw
         self._withdraw_unanswered = withdraw_unanswered
-        self._opening_state = opening_state
+        self._task_states = TaskStates(
+            clock=clock, settings=settings, opening_state=opening_state
+        )
         self._expected_times = expected_times
         self._whys_not_yet = whys_not_yet
 
@@ -332,19 +335,8 @@ class TaskCommands:
 
     def _state(self, task: CallbackTask) -> TaskState:
         """Return a task, and whether it waits for its queue to open, or in line."""
-        zone = str(self._settings().queue(task.queue).zone)
-        if task.status is Status.PENDING:
-            now = self._clock.now()
-            # Until its chosen time it does not wait for the queue.
-            at = task.chosen_at if task.waits_for_chosen_time(now) else now
-            assert at is not None
-            state = self._opening_state.state_at(task.queue, at.timestamp())
-            if not state.is_open:
-                return TaskState(
-                    task=task, queue_closed=True, opens_at=state.until, zone=zone
-                )
         position = self._position(task.id) if task.status is Status.CALLING else None
-        return TaskState(task=task, zone=zone, position=position)
+        return self._task_states.of(task, position)
 
     async def _states(self, tasks: Sequence[CallbackTask]) -> Sequence[TaskState]:
         """Return tasks with when they are expected to be called, and why not yet."""

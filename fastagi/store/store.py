@@ -37,6 +37,7 @@ from fastagi.store import (
     guards,
     leases,
     lifecycle,
+    live_reads,
     marks,
     measured,
     offers,
@@ -51,6 +52,7 @@ from fastagi.store import (
 from fastagi.store.engine import Alone, Database
 from fastagi.store.errors import LeaseLost
 from fastagi.store.leases import Held, Lease
+from fastagi.store.live_reads import EndedTask, TaskChanges
 from fastagi.store.positions import Position
 from fastagi.store.results import (
     BeginResult,
@@ -829,6 +831,52 @@ class TaskStore:
     async def events_after(self, event_id: int, limit: int) -> list[EventRow]:
         """Return the events of all tasks after one, at most ``limit``, in order."""
         return await self._database.run("events", positions.after, event_id, limit)
+
+    async def last_event(self) -> int:
+        """Return the id of the last event of all tasks; 0 if there is none."""
+        return await self._database.run("live: last event", live_reads.last_event)
+
+    async def changes_after(
+        self, event_id: int, most: int, reader: str, before: datetime
+    ) -> TaskChanges:
+        """Return the tasks with events after one, and how far a reader is behind.
+
+        Args:
+            event_id: the last event that is known.
+            most: maximum number of events.
+            reader: the reader of events whose unread events are counted.
+            before: only events before this time count for that.
+        """
+        return await self._database.run(
+            "live: changes", live_reads.changes_after, event_id, most, reader, before
+        )
+
+    async def open_tasks(self, limit: int, before_id: int | None) -> list[CallbackTask]:
+        """Return at most ``limit`` open tasks, the newest first.
+
+        With ``before_id``, only tasks older than that one.
+        """
+        return await self._database.run(
+            "live: open tasks",
+            queries.listing,
+            tuple(sorted(OPEN)),
+            None,
+            None,
+            limit,
+            before_id,
+        )
+
+    async def first_event_since(self, since: datetime) -> int:
+        """Return the id of the last event before a time; 0: there is none."""
+        return await self._database.run(
+            "live: first event", live_reads.first_event_since, since
+        )
+
+    async def ended_tasks(self, event_id: int, up_to: int) -> list[EndedTask]:
+        """Return the tasks that ended by their calls within a range of events."""
+        return await self._database.run(
+            "live: ended tasks", live_reads.ended, event_id, up_to
+        )
 
     async def position(self, reader: str) -> Position:
         """Return how far a reader of the events has read."""

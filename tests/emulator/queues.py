@@ -39,6 +39,8 @@ class Member:
     paused: bool = False
     in_call: bool = False
     last_call: int = 0
+    last_pause: int = 0
+    pause_reason: str = ""
     calls_taken: int = 0
     wrapuptime_s: int = 0
     dynamic: bool = False
@@ -59,12 +61,12 @@ class Member:
             ("Penalty", "0"),
             ("CallsTaken", str(self.calls_taken)),
             ("LastCall", str(self.last_call)),
-            ("LastPause", "0"),
+            ("LastPause", str(self.last_pause)),
             ("LoginTime", "0"),
             ("InCall", str(int(self.in_call))),
             ("Status", str(DEVICE_STATES[self.phone.state])),
             ("Paused", str(int(self.paused))),
-            ("PausedReason", ""),
+            ("PausedReason", self.pause_reason),
             ("Ringinuse", "0"),
             ("Wrapuptime", str(self.wrapuptime_s)),
         )
@@ -144,10 +146,12 @@ class Queue:
         name = interface.rpartition("/")[2].capitalize()
         return Member(self.pbx.phone(interface), name, dynamic=dynamic)
 
-    def pause(self, interface: str, paused: bool = True) -> None:
+    def pause(self, interface: str, paused: bool = True, reason: str = "") -> None:
         """Pause or unpause a member."""
         member = self.member(interface)
-        member.paused = paused
+        member.paused, member.pause_reason = paused, reason if paused else ""
+        if paused:
+            member.last_pause = int(self.pbx.wall_clock)
         self.pbx.tell("QueueMemberPause", "agent", *member.headers(self.name))
         self.look(self.notice_s)
 

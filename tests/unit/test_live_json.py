@@ -13,6 +13,7 @@ import pytest
 from attrs import evolve
 
 from fastagi.domain.agent_states import AgentState
+from fastagi.domain.attempt import Stage
 from fastagi.domain.reason import Code, because
 from fastagi.domain.task import CallbackTask, Kind, Status
 from fastagi.doors import codec, live_json
@@ -28,7 +29,6 @@ from fastagi.service.live import (
     LiveService,
     Removed,
     Snapshot,
-    Stage,
 )
 
 AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
