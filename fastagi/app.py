@@ -20,6 +20,7 @@ from fastagi.agi.server import FastAgiServer
 from fastagi.config.sections import Settings
 from fastagi.doors.http_server import HttpServer
 from fastagi.doors.internal_api import InternalApi
+from fastagi.doors.live_stream import LivePage
 from fastagi.node.node import Node
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
@@ -195,7 +196,8 @@ class CallbackService:
         api = InternalApi(
             Dispatch(
                 {ShowStatus: self._status.status}, tasks.handlers(), numbers.handlers()
-            )
+            ),
+            LivePage(self.live, self._background, clock),
         )
         self._control = HttpServer(api.answer, self._background, clock)
         # Listeners, in the order of their calls; those of a node are in Node._edges.

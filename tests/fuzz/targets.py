@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import attrs
 
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
@@ -25,11 +26,14 @@ from fastagi.config.load import parse_settings
 from fastagi.doors import codec
 from fastagi.doors.http_server import HttpServer
 from fastagi.doors.internal_api import InternalApi
+from fastagi.doors.live_stream import LivePage
 from fastagi.history import cdr, queue_log
 from fastagi.node.astdb_requests import KeptRequest
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import MachineClock
 from fastagi.service.commands import COMMANDS, Actor, BadRequest, Dispatch, TaskList
+from fastagi.service.live import Snapshot, Subscription
+from fastagi.store.errors import StoreUnavailable
 from fastagi.wire import agi, ami
 from fastagi.wire.errors import LocalProtocolError, RemoteProtocolError
 from tests.recordings.dialogue import dialogue_names, read_dialogue
@@ -251,6 +255,16 @@ def fuzz_control(data: bytes) -> None:
     assert codec.read_request(command.NAME, written) == request
 
 
+class _NoLiveState:
+    """A live state that is never known."""
+
+    def snapshot(self) -> Deferred[Snapshot]:
+        return fail(StoreUnavailable("the disk is full"))
+
+    def subscribe(self) -> Subscription:
+        raise StoreUnavailable("the disk is full")
+
+
 def fuzz_http(data: bytes) -> None:
     """Pass bytes to the control socket, as any client may send them."""
     timers = Clock()
@@ -262,7 +276,10 @@ def fuzz_http(data: bytes) -> None:
         carried_out.append(command)
         return TaskList(tasks=())
 
-    api = InternalApi(Dispatch(dict.fromkeys(COMMANDS.values(), handle)))
+    api = InternalApi(
+        Dispatch(dict.fromkeys(COMMANDS.values(), handle)),
+        LivePage(_NoLiveState(), background, clock),
+    )
     channel: Any = HttpServer(api.answer, background, clock).buildProtocol(None)
     transport = StringTransport()
     channel.makeConnection(transport)

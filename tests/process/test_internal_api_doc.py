@@ -33,10 +33,19 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 def test_examples_work(program: Program) -> None:
     answers = []
     for example in _EXAMPLES:
+        is_stream = "text/event-stream" in example
         words = [
             word.replace("/run/callback-queue/control.sock", str(program.socket))
             for word in shlex.split(example)
         ]
+        if is_stream:
+            with subprocess.Popen(words, stdout=subprocess.PIPE) as curl:
+                assert curl.stdout is not None
+                event, _id, data = (curl.stdout.readline() for _ in range(3))
+                curl.kill()
+            assert event == b"event: snapshot\n"
+            answers.append(json.loads(data.removeprefix(b"data: ")))
+            continue
         done = subprocess.run(
             [*words, "--silent", "--show-error", "--max-time", "20"],
             capture_output=True,
@@ -44,7 +53,8 @@ def test_examples_work(program: Program) -> None:
             timeout=30,
         )
         answers.append(json.loads(done.stdout))
-    status, added, listed, cancelled, error = answers
+    status, added, listed, cancelled, live, streamed, error = answers
+    assert live["queues"].keys() == streamed["queues"].keys() == {"support"}
     assert status["version"]
     assert added["created"]
     assert [task["id"] for task in listed] == [added["task"]["id"]] == [1]

@@ -24,6 +24,7 @@ from fastagi.domain.task import IllegalMove, Move, Status
 from fastagi.doors import codec
 from fastagi.doors.http_server import MAX_CONNECTIONS, HttpServer
 from fastagi.doors.internal_api import InternalApi
+from fastagi.doors.live_stream import LivePage
 from fastagi.errors import CallbackError
 from fastagi.runtime.background import Background, Stopping
 from fastagi.runtime.clock import MachineClock
@@ -64,7 +65,8 @@ class _Service:
             answer = do(command, actor)
             return await answer if isinstance(answer, Deferred) else answer
 
-        api = InternalApi(Dispatch(dict.fromkeys(COMMANDS.values(), handle)))
+        dispatch = Dispatch(dict.fromkeys(COMMANDS.values(), handle))
+        api = InternalApi(dispatch, cast(LivePage, None))
         self.server = HttpServer(api.answer, self.background, clock)
 
     def work(self) -> None:
