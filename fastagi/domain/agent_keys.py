@@ -107,6 +107,8 @@ class AgentsToAsk:
     logged_in: frozenset[str]
     #: Whether the attempt waits in line until an agent is free.
     in_line: bool
+    #: Whether one of them can be rung alone.
+    one_alone: bool = True
 
     def may_ask(self, refused: Collection[str]) -> bool:
         """Whether an attempt may begin that does not ask the agents in ``refused``."""
@@ -121,7 +123,12 @@ class AgentsToAsk:
 
     def may_ask_only(self, interface: str) -> bool:
         """Whether an attempt may begin that asks only this agent."""
-        return self.may_ask((self.logged_in | self.free) - {interface})
+        everybody_else = (self.logged_in | self.free) - {interface}
+        return (
+            self.one_alone
+            and interface in (self.logged_in | self.free)
+            and self.may_ask(everybody_else)
+        )
 
 
 def only_refused_are_free(free: Set[str], refused: Set[str]) -> bool:

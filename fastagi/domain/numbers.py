@@ -360,6 +360,14 @@ def why_not_any_more(number: str, key: str, rules: NumberRules) -> Reason | None
     return None
 
 
+def region_of(number: str, home: str) -> str:
+    """Return the country of a plain number; empty if it has none or is not known."""
+    if not _PLAIN.fullmatch(number):
+        return ""
+    origin = _origin(number, home)
+    return "" if origin is None or origin.region == _WORLD else origin.region
+
+
 def shown_number(raw: str) -> str:
     """Return a caller ID that is safe to store and print.
 

@@ -9,7 +9,7 @@ always an argument.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from attrs import frozen
@@ -37,12 +37,18 @@ class PreferredAgentRules:
     wait: timedelta
 
 
+#: Until when an agent is asked to whom a task was assigned without an end.
+FOREVER: Final = datetime.max.replace(tzinfo=UTC)
+
+
 @frozen
 class PreferredAgent:
     """The only agent who is asked for a task, until a time."""
 
     interface: str
     until: datetime
+    #: Whether an operator assigned the task to this agent.
+    assigned: bool = False
 
 
 def first(interface: str, rules: PreferredAgentRules) -> Reason:
@@ -53,9 +59,11 @@ def first(interface: str, rules: PreferredAgentRules) -> Reason:
 
 def waits_for_agent(agent: PreferredAgent) -> Reason:
     """Return the reason why a due task is not called: it waits for one agent."""
-    return because(
-        Code.WAITS_FOR_AGENT, interface=agent.interface, until=utc_minute(agent.until)
-    )
+    code = Code.WAITS_FOR_ASSIGNED if agent.assigned else Code.WAITS_FOR_AGENT
+    why = because(code, interface=agent.interface)
+    if agent.until == FOREVER:
+        return why
+    return why.with_params(until=utc_minute(agent.until))
 
 
 def preferred_agent(why: Reason, at: datetime) -> PreferredAgent | None:
@@ -94,6 +102,8 @@ def why_over(
         was_asked: whether the agent's phone rang for the task, and the agent did not
             accept the callback.
     """
+    if agent.assigned:
+        return assignment_over(agent, now)
     if was_asked:
         code = Code.PREFERRED_AGENT_DID_NOT_TAKE
     elif not is_logged_in:
@@ -103,3 +113,13 @@ def why_over(
     else:
         return None
     return because(code, interface=agent.interface)
+
+
+def assignment_over(agent: PreferredAgent, now: datetime) -> Reason | None:
+    """Return why any agent is asked for an assigned task; None if none other is.
+
+    Logging out, a pause and a phone that is not answered do not end an assignment.
+    """
+    if now < agent.until:
+        return None
+    return because(Code.ASSIGNMENT_OVER, interface=agent.interface)

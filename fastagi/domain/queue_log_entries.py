@@ -17,7 +17,7 @@ from typing import Final
 from attrs import field, frozen
 
 from fastagi.domain.attempt import Disposition
-from fastagi.domain.task import ENDED, Kind, Move, Status
+from fastagi.domain.task import ENDED, STEERING, Kind, Move, Status
 
 
 class Word(StrEnum):
@@ -127,7 +127,7 @@ def entries(event: EventRow) -> tuple[Entry, ...]:
                 f"{event.talk_s:.0f}",
             )
         )
-    if event.status in ENDED:
+    if event.status in ENDED and event.move not in STEERING:
         took = event.member if event.status is Status.COMPLETED else ""
         written.append(
             _entry(event, Word.DONE, event.linkedid, took, event.status.value)

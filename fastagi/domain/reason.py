@@ -37,6 +37,15 @@ class Code(StrEnum):
     RESCHEDULED_BY_HAND = "rescheduled_by_hand"
     REQUESTED_WHILE_TALKING = "requested_while_talking"
 
+    # -- what operators changed --------------------------------------------
+    MOVED_TO_FRONT = "moved_to_front"
+    MOVED_BEHIND = "moved_behind"
+    ASSIGNED = "assigned"
+    RELEASED_BY_HAND = "released_by_hand"
+    ASSIGNMENT_OVER = "assignment_over"
+    ASSIGNED_AGENT_CANNOT = "assigned_agent_cannot"
+    NOTE = "note"
+
     # -- the chosen time ---------------------------------------------------
     WAITS_FOR_CHOSEN_TIME = "waits_for_chosen_time"
     CHOSEN_TIME_MISSED = "chosen_time_missed"
@@ -116,6 +125,10 @@ class Code(StrEnum):
     NO_AGENT_LOGGED_IN = "no_agent_logged_in"
     ONLY_REFUSING_AGENTS_FREE = "only_refusing_agents_free"
     PREFERRED_AGENT_BUSY = "preferred_agent_busy"
+    PLACE_CHANGED = "place_changed"
+    WAY_MADE = "way_made"
+    ASSIGNMENT_CHANGED = "assignment_changed"
+    ASSIGNED_AGENT_AWAY = "assigned_agent_away"
     TASK_TOO_OLD = "task_too_old"
     LINE_FULL = "line_full"
     LINE_NEEDED = "line_needed"
@@ -134,6 +147,7 @@ class Code(StrEnum):
     REQUESTED_AGAIN_IN_TALK = "requested_again_in_talk"
     CALLED_TOO_OFTEN = "called_too_often"
     MORE_CALLS_ALLOWED = "more_calls_allowed"
+    LIMIT_REACHED = "limit_reached"
     NOT_ALLOWED_ANY_MORE = "not_allowed_any_more"
     BLOCKED = "blocked"
     SAME_CLIENT = "same_client"
@@ -196,6 +210,7 @@ class Code(StrEnum):
     LINE_REFUSED = "line_refused"
     ANOTHER_JOINS_LINE = "another_joins_line"
     WAITS_FOR_AGENT = "waits_for_agent"
+    WAITS_FOR_ASSIGNED = "waits_for_assigned"
     AGENTS_REFUSED = "agents_refused"
     OTHERS_FIRST = "others_first"
     IN_LINE = "in_line"
@@ -261,6 +276,18 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
         "moved to {chosen_at} by hand",
         "to be called as soon as possible, by hand",
     ),
+    Code.MOVED_TO_FRONT: ("moved to the front of the queue by hand",),
+    Code.MOVED_BEHIND: ("moved behind task {task_id} by hand",),
+    Code.ASSIGNED: ("assigned to {interface}[ for up to {wait_s:g} s], by hand",),
+    Code.RELEASED_BY_HAND: ("any agent is asked again, by hand",),
+    Code.ASSIGNMENT_OVER: (
+        "any agent is asked: {interface}, to whom it was assigned, did not take it in"
+        " time",
+    ),
+    Code.ASSIGNED_AGENT_CANNOT: (
+        "any agent is asked: {interface}, to whom it was assigned, can not take it",
+    ),
+    Code.NOTE: ("note: {text}",),
     Code.WAITS_FOR_CHOSEN_TIME: ("{cause}; waits for the chosen time, {chosen_at}",),
     Code.CHOSEN_TIME_MISSED: (
         "the client was not dialled within {slack_s:g} s after the chosen time,"
@@ -403,6 +430,12 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.PREFERRED_AGENT_BUSY: (
         "other agents than {interface} are free for those behind in line",
     ),
+    Code.PLACE_CHANGED: ("an operator gave it another place in line",),
+    Code.WAY_MADE: ("an operator moved another task before it",),
+    Code.ASSIGNMENT_CHANGED: ("an operator changed who is asked",),
+    Code.ASSIGNED_AGENT_AWAY: (
+        "{interface}, to whom it is assigned, is not logged in, or is paused",
+    ),
     Code.TASK_TOO_OLD: ("the task is too old",),
     Code.LINE_FULL: ("Asterisk's queue is full (maxlen)",),
     Code.LINE_NEEDED: ("the last place in Asterisk's queue is left to live callers",),
@@ -431,6 +464,10 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.CALLED_TOO_OFTEN: (
         "the number was called {times} within 24 hours, the most that is allowed; it"
         " may be called again from {again_at} on[, which is too late|too_late]",
+    ),
+    Code.LIMIT_REACHED: (
+        "{limit} calls were placed, the most that {setting} allows; one more is allowed"
+        " from {again_at} on",
     ),
     Code.MORE_CALLS_ALLOWED: ("the settings allow more calls to the number",),
     Code.NOT_ALLOWED_ANY_MORE: ("the settings do not allow it any more: {cause}",),
@@ -534,6 +571,9 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.ANOTHER_JOINS_LINE: ("another callback is joining the line",),
     Code.WAITS_FOR_AGENT: (
         "waits until {until} for {interface}, who talked to the client last",
+    ),
+    Code.WAITS_FOR_ASSIGNED: (
+        "waits[ until {until}] for {interface}, to whom it is assigned",
     ),
     Code.AGENTS_REFUSED: (
         "only agents are free who do not take this callback, until {until}",
@@ -717,3 +757,12 @@ def codes_in(reason: Reason) -> Iterator[Code]:
     for value in reason.params.values():
         if isinstance(value, Reason):
             yield from codes_in(value)
+
+
+def actor_in(reason: Reason) -> str:
+    """Return who gave the command that a reason is about; empty if nobody did."""
+    actor = reason.params.get("actor")
+    if isinstance(actor, str):
+        return actor
+    nested = (value for value in reason.params.values() if isinstance(value, Reason))
+    return next((name for name in map(actor_in, nested) if name), "")

@@ -80,6 +80,14 @@ class Move(StrEnum):
     SERVE = "serve"
     #: Put back in line by an operator.
     REOPEN = "reopen"
+    #: Put at another place in line by an operator.
+    MOVE = "move"
+    #: Assigned to one agent by an operator.
+    ASSIGN = "assign"
+    #: Assigned to nobody any more: any agent is asked.
+    RELEASE = "release"
+    #: An operator wrote a note; nothing else changes.
+    NOTE = "note"
 
 
 #: All allowed moves, and the status after each.
@@ -109,7 +117,16 @@ TRANSITIONS: Final[dict[tuple[Status, Move], Status]] = {
     (Status.FAILED, Move.REOPEN): Status.PENDING,
     (Status.EXPIRED, Move.REOPEN): Status.PENDING,
     (Status.CANCELLED, Move.REOPEN): Status.PENDING,
+    **{
+        (status, move): status
+        for status in sorted(OPEN)
+        for move in (Move.MOVE, Move.ASSIGN, Move.RELEASE)
+    },
+    **{(status, Move.NOTE): status for status in Status},
 }
+
+#: Moves that never end a task or an attempt, whatever the status after them.
+STEERING: Final = frozenset({Move.MOVE, Move.ASSIGN, Move.RELEASE, Move.NOTE})
 
 
 #: Moves that an operator can request, in words for error messages.
@@ -117,6 +134,9 @@ _SAID: Final = {
     Move.CANCEL: "be cancelled",
     Move.CANCEL_LATER: "be cancelled",
     Move.REOPEN: "be put back in line",
+    Move.MOVE: "be moved in line",
+    Move.ASSIGN: "be assigned to an agent",
+    Move.RELEASE: "be released",
 }
 
 
@@ -240,11 +260,34 @@ class CallbackTask:
     cancel_requested: bool = False
     #: Whether the client was served in another way during the attempt in progress.
     served: bool = False
+    #: The place in line that an operator gave it, with a priority; None: its own, which
+    #: is `joined_at` with `priority`.
+    place_at: datetime | None = field(default=None, validator=_aware)
+    place_priority: int | None = None
+    #: Whether it is called among tasks with a chosen time, which come first where
+    #: nobody waits in line; None: if it has a chosen time.
+    place_chosen: bool | None = None
+    #: Interface of the only agent who is asked for it; None: any agent.
+    assigned_to: str | None = None
+    #: When it was assigned, and until when; None: until it is released.
+    assigned_at: datetime | None = field(default=None, validator=_aware)
+    assigned_until: datetime | None = field(default=None, validator=_aware)
 
     @property
     def turn(self) -> Turn:
         """Its place in line among live callers and other tasks."""
-        return Turn(self.joined_at.timestamp(), self.priority)
+        at = self.joined_at if self.place_at is None else self.place_at
+        priority = self.place_priority
+        return Turn(at.timestamp(), self.priority if priority is None else priority)
+
+    @property
+    def is_among_chosen(self) -> bool:
+        """Whether it is called among the tasks with a chosen time."""
+        return (
+            self.chosen_at is not None
+            if self.place_chosen is None
+            else self.place_chosen
+        )
 
     @property
     def is_open(self) -> bool:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import enum
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from attrs import frozen
@@ -66,6 +66,8 @@ class Turn:
         return -self._falling_priority
 
 
+#: Distance of two turns that follow each other, in seconds: the resolution of times.
+STEP_S: Final = 1e-6
 #: The last possible turn: up to it, everybody may join.
 ANY_TURN: Final = Turn(math.inf, _LOWEST)
 
@@ -87,3 +89,12 @@ def turn_of(live: Collection[Turn], placeholders: int, agents: int) -> Turn | No
     if len(live) < most_ahead:
         return ANY_TURN
     return sorted(live)[most_ahead - 1]
+
+
+def in_front_of(turns: Iterable[Turn]) -> Turn:
+    """Return the turn right before all of these, of which there must be one."""
+    every = list(turns)
+    return Turn(
+        min(turn.joined_at for turn in every) - STEP_S,
+        max(turn.priority for turn in every),
+    )

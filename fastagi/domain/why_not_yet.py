@@ -45,6 +45,7 @@ CODES: Final = (
     Code.LINE_REFUSED,
     Code.ANOTHER_JOINS_LINE,
     Code.WAITS_FOR_AGENT,
+    Code.WAITS_FOR_ASSIGNED,
     Code.AGENTS_REFUSED,
     Code.OTHERS_FIRST,
     Code.IN_LINE,
@@ -196,7 +197,7 @@ class Outlook:
 
 def order(task: CallbackTask, *, chosen_first: bool) -> tuple[bool, Turn, int]:
     """Return the key by which the tasks of a queue are called, the first one first."""
-    return not (chosen_first and task.chosen_at is not None), task.turn, task.id
+    return not (chosen_first and task.is_among_chosen), task.turn, task.id
 
 
 def first(tasks: Iterable[CallbackTask], outlook: Outlook) -> frozenset[int]:

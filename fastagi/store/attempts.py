@@ -31,7 +31,7 @@ from fastagi.domain.retry import Decision, RetryRules, decide
 from fastagi.domain.task import CallbackTask, Move, Status, after
 from fastagi.domain.turns import Turn
 from fastagi.domain.why_not_yet import Held, obstacle
-from fastagi.store import guards, later, limits, preferred_agents, schema
+from fastagi.store import guards, later, limits, places, preferred_agents, schema
 from fastagi.store.errors import StaleTask
 from fastagi.store.events import move_task, write_event
 from fastagi.store.later import LaterRequest
@@ -60,7 +60,7 @@ _pending: Final = text(schema.PENDING_ONLY)
 _INSERT_ATTEMPT: Final = insert(_attempt)
 #: True for the tasks that come before all others.
 _CHOSEN_FIRST: Final = and_(
-    bindparam("chosen_first", type_=sa.Boolean), _task.c.chosen_at.is_not(None)
+    bindparam("chosen_first", type_=sa.Boolean), places.AMONG_CHOSEN
 )
 _DUE: Final = (
     select(_task)
@@ -69,10 +69,10 @@ _DUE: Final = (
         _task.c.queue.in_(bindparam("queues", expanding=True)),
         _task.c.due_at <= bindparam("now"),
         or_(
-            _task.c.priority > bindparam("priority"),
+            bindparam("priority") < places.PRIORITY,
             and_(
-                _task.c.priority == bindparam("priority"),
-                _task.c.joined_at <= bindparam("joined_until"),
+                bindparam("priority") == places.PRIORITY,
+                bindparam("joined_until") >= places.PLACE,
             ),
         ),
         _task.c.expires_at > bindparam("now"),
@@ -81,8 +81,8 @@ _DUE: Final = (
     )
     .order_by(
         case((_CHOSEN_FIRST, 0), else_=1),
-        _task.c.priority.desc(),
-        _task.c.joined_at,
+        places.PRIORITY.desc(),
+        places.PLACE,
         _task.c.id,
     )
     .limit(bindparam("most"))
@@ -199,6 +199,7 @@ def begin_attempts(
     held: dict[int, Held] = {}
     notes: dict[int, Reason] = {}
     limited: dict[str, Held] = {}
+    unknown_agents: set[str] = set()
     for channel_id in channel_ids:
         limited = limits.limited(conn, queues, call_limits, now)
         task = _next_to_call(
@@ -214,11 +215,14 @@ def begin_attempts(
             not_begun,
             held,
             notes,
+            unknown_agents,
         )
         if task is None:
             break
         begun.append(_begin(conn, *task, channel_id, now, node))
-    return BeginResult(begun, not_begun, held, limited, notes)
+    return BeginResult(
+        begun, not_begun, held, limited, notes, frozenset(unknown_agents)
+    )
 
 
 def _next_to_call(
@@ -234,11 +238,14 @@ def _next_to_call(
     not_begun: list[CallbackTask],
     held: dict[int, Held],
     notes: dict[int, Reason],
+    unknown_agents: set[str],
 ) -> tuple[CallbackTask, tuple[AgentAnswer, ...], PreferredAgent | None] | None:
     """Put off due tasks that must not be called; return the first that may, or None.
 
     Tasks that wait for another agent than those who are free are added to ``held``,
-    what is written about the agent to ask to ``notes``.
+    what is written about the agent to ask to ``notes``. If the first task is assigned
+    to an agent of a queue that ``agents`` does not have, none is returned, and the
+    queue is added to ``unknown_agents``.
     """
     due = {
         "queues": queues,
@@ -265,9 +272,24 @@ def _next_to_call(
             not_begun.append(moved)
             continue
         asked = agents.get(task.queue)
+        if asked is None and task.assigned_to:
+            unknown_agents.add(task.queue)
+            return None
         if asked is None:
             return task, (), None
         answers = _answers(conn, task) if asked.rules else ()
+        if task.assigned_to:
+            task, assigned, note = preferred_agents.assigned(
+                conn, task, answers, asked, now
+            )
+            if note is not None:
+                notes[task.id] = note
+            if assigned is not None and asked.may_ask_only(assigned.interface):
+                return task, answers, assigned
+            if assigned is not None:
+                why = waits_for_agent(assigned)
+                held[task.id] = Held(task.queue, why, assigned.until)
+                continue
         refused = refused_until(answers, asked.rules, now) if asked.rules else {}
         preferred, note = preferred_agents.decide(
             conn, task, asked, frozenset(refused), now
@@ -609,11 +631,12 @@ def open_attempts(conn: sa.Connection, node: str) -> list[TaskAttempt]:
     rows = conn.execute(here).all()
     return [
         TaskAttempt(
-            found(conn, row.task_id),
+            task,
             attempt_of(row),
-            preferred=preferred_agents.waits_for(conn, row.task_id),
+            preferred=preferred_agents.waits_for(conn, task),
         )
         for row in sorted(rows, key=lambda row: int(row.id))
+        for task in [found(conn, row.task_id)]
     ]
 
 

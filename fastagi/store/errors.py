@@ -76,6 +76,18 @@ class StaleTask(CallbackError):
     code = "illegal-move"
 
 
+class NotAssigned(CallbackError):
+    """The task is assigned to nobody, so it can not be released."""
+
+    code = "illegal-move"
+
+
+class NotInLine(CallbackError):
+    """A task can not be moved behind another one, which has no place in its line."""
+
+    code = "illegal-move"
+
+
 class AlreadyOpen(CallbackError):
     """Another open task has the same number."""
 

@@ -69,6 +69,12 @@ _CHANGING: Final = (
     "why",
     "cancel_requested",
     "served",
+    "place_at",
+    "place_priority",
+    "place_chosen",
+    "assigned_to",
+    "assigned_at",
+    "assigned_until",
 )
 _SAVE_TASK: Final = (
     update(_task)
@@ -87,9 +93,22 @@ def move_task(
     attempt_id: int | None = None,
     linkedid: str = "",
     asked: Kind | None = None,
+    keeps_reason: bool = False,
     **changes: Any,
 ) -> CallbackTask:
     """Move a task and write the event of the move.
+
+    Args:
+        conn: in a transaction.
+        task: the task as it is stored.
+        move: the move.
+        now: the current time.
+        why: the reason, for the history.
+        attempt_id: the attempt that the event belongs to.
+        linkedid: the call that caused the event.
+        asked: the kind of request, if the event is one.
+        keeps_reason: whether the reason of the task's status stays as it is.
+        **changes: new values of other fields of the task.
 
     Raises:
         IllegalMove: the move is not allowed from the task's status.
@@ -102,7 +121,7 @@ def move_task(
         task,
         status=status,
         ended_at=None if status in OPEN else now,
-        why=map_texts(why, storable),
+        why=task.why if keeps_reason else map_texts(why, storable),
         **changes,
     )
     saved = conn.execute(

@@ -7,11 +7,12 @@ blocked number is found by its key, so every form of it is found.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy import bindparam, delete, insert, or_, select, update
+from sqlalchemy import and_, bindparam, delete, insert, or_, select, update
 
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
 from fastagi.domain.numbers import NumberPlan
@@ -80,15 +81,34 @@ def unblock(conn: sa.Connection, number_key: str) -> BlockedNumber | None:
     return known
 
 
-def listing(conn: sa.Connection, limit: int) -> list[BlockedNumber]:
-    """Return at most ``limit`` blocked numbers, the latest first."""
-    rows = conn.execute(
+def listing(
+    conn: sa.Connection, limit: int, before: str | None = None
+) -> list[BlockedNumber]:
+    """Return at most ``limit`` blocked numbers, the latest first.
+
+    Args:
+        conn: in a transaction.
+        limit: maximum number of them.
+        before: only those that follow the number with this key; if it is not blocked
+            any more, there are none.
+    """
+    wanted = (
         select(_blocked)
         .where(~_blocked.c.number_key.contains(_ALSO))
         .order_by(_blocked.c.at.desc(), _blocked.c.number_key)
         .limit(limit)
     )
-    return [_blocked_of(row) for row in rows]
+    if before is not None:
+        row = conn.execute(_BY_KEY, {"number_key": before}).first()
+        if row is None:
+            return []
+        wanted = wanted.where(
+            or_(
+                _blocked.c.at < row.at,
+                and_(_blocked.c.at == row.at, _blocked.c.number_key > before),
+            )
+        )
+    return [_blocked_of(row) for row in conn.execute(wanted)]
 
 
 def rekey(conn: sa.Connection, plan: NumberPlan) -> int:
@@ -171,15 +191,23 @@ def refusals(
         wanted = wanted.where(_refusal.c.queue == queue)
     if before_id is not None:
         wanted = wanted.where(_refusal.c.id < before_id)
-    return [
-        Refusal(
-            id=row.id,
-            at=datetime.fromtimestamp(row.at, UTC),
-            kind=Kind(row.kind),
-            queue=row.queue,
-            number=row.number,
-            why=reason_of(row),
-            linkedid=row.linkedid,
-        )
-        for row in conn.execute(wanted)
-    ]
+    return [_refusal_of(row) for row in conn.execute(wanted)]
+
+
+def refusals_ending_in(conn: sa.Connection, ending: str) -> Iterator[Refusal]:
+    """Yield the refusals of numbers with these last characters, the latest first."""
+    wanted = select(_refusal).where(_refusal.c.number.endswith(ending, autoescape=True))
+    for row in conn.execute(wanted.order_by(_refusal.c.id.desc())):
+        yield _refusal_of(row)
+
+
+def _refusal_of(row: sa.Row[Any]) -> Refusal:
+    return Refusal(
+        id=row.id,
+        at=datetime.fromtimestamp(row.at, UTC),
+        kind=Kind(row.kind),
+        queue=row.queue,
+        number=row.number,
+        why=reason_of(row),
+        linkedid=row.linkedid,
+    )

@@ -20,7 +20,7 @@ from fastagi.domain.blocked_numbers import BlockedNumber
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.retry import too_old
 from fastagi.domain.task import CallbackTask, Move, Status, after
-from fastagi.store import guards, later, schema, tallies
+from fastagi.store import guards, later, places, preferred_agents, schema, tallies
 from fastagi.store.errors import AlreadyOpen
 from fastagi.store.events import move_task, write_event
 from fastagi.store.results import Blocked, Refused
@@ -144,7 +144,8 @@ def retry(
     """Put a task back in line, unless its number is blocked.
 
     It is due at the chosen time, and that is its place; without one it is due at once,
-    and if it had no place yet, it joins the line now.
+    and if it had no place yet, it joins the line now. An open task keeps the place that
+    an operator gave it, unless a time is chosen, and the agent to whom it is assigned.
     """
     task = locked(conn, task_id)
     after(task.status, Move.REOPEN)
@@ -157,6 +158,8 @@ def retry(
         "call_by": call_by,
         "expires_at": expires_at,
     }
+    if chosen_at is not None or not task.is_open:
+        changes |= places.OWN_PLACE
     if task.is_open:
         if chosen_at is None and not task.waits_for_chosen_time(now):
             changes["expires_at"] = max(task.expires_at, expires_at)
@@ -172,11 +175,20 @@ def retry(
             "member_attempts": 0,
             "cancel_requested": False,
             "served": False,
+            **preferred_agents.TO_NOBODY,
         }
     try:
         return move_task(conn, task, Move.REOPEN, now, why, **changes)
     except IntegrityError as error:
         raise again_if_open(error) from error
+
+
+def note(conn: sa.Connection, task_id: int, why: Reason, now: datetime) -> CallbackTask:
+    """Write a note to the history of a task, which may have ended."""
+    task = locked(conn, task_id)
+    status = after(task.status, Move.NOTE)
+    write_event(conn, task.id, Move.NOTE, status, now, why)
+    return task
 
 
 def past_call_by(conn: sa.Connection, now: datetime) -> list[CallbackTask]:

@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: MIT
-"""Who talked to a client last, and the tasks that wait for that agent.
+"""The tasks that wait for one agent: who talked to the client last, or was assigned.
 
 The functions run inside a transaction, may run twice and change only the database.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, delete, insert, or_, select, update
 
-from fastagi.domain.agent_keys import AgentsToAsk
+from fastagi.domain.agent_keys import AgentAnswer, AgentsToAsk
 from fastagi.domain.attempt import Disposition
 from fastagi.domain.preferred_agent import (
     DECIDED,
+    FOREVER,
     PreferredAgent,
     PreferredAgentRules,
+    assignment_over,
     first,
     preferred_agent,
     why_over,
@@ -25,8 +28,9 @@ from fastagi.domain.preferred_agent import (
 from fastagi.domain.reason import Code, Reason, because, load
 from fastagi.domain.task import CallbackTask, Move, after
 from fastagi.store import schema
-from fastagi.store.events import write_event
-from fastagi.store.rows import moment, seconds, storable
+from fastagi.store.errors import NotAssigned
+from fastagi.store.events import move_task, write_event
+from fastagi.store.rows import locked, moment, seconds, storable
 
 _task: Final = schema.task
 _attempt: Final = schema.attempt
@@ -65,6 +69,12 @@ _CHANGE: Final = (
     .where(_talk.c.number_key == bindparam("of_key"))
     .values(member=bindparam("new_member"), at=bindparam("new_at"))
 )
+#: A task that is assigned to nobody.
+TO_NOBODY: Final[dict[str, Any]] = {
+    "assigned_to": None,
+    "assigned_at": None,
+    "assigned_until": None,
+}
 _FORGET: Final = delete(_talk).where(_talk.c.at < bindparam("before"))
 
 
@@ -81,12 +91,109 @@ def note_talk(
         conn.execute(_MAKE, {"number_key": number_key, "member": member, "at": at})
 
 
-def waits_for(conn: sa.Connection, task_id: int) -> PreferredAgent | None:
+def waits_for(conn: sa.Connection, task: CallbackTask) -> PreferredAgent | None:
     """Return the agent for whom a task waits, or has waited."""
-    row = conn.execute(_LAST_DECISION, {"task_id": task_id}).first()
+    if (agent := assigned_agent(task)) is not None:
+        return agent
+    row = conn.execute(_LAST_DECISION, {"task_id": task.id}).first()
     if row is None or row.move == Move.REOPEN.value:
         return None
     return preferred_agent(load(row.reason_code, row.reason_params), moment(row.at))
+
+
+def assigned_agent(task: CallbackTask) -> PreferredAgent | None:
+    """Return the agent to whom an operator assigned a task; None: to nobody."""
+    if not task.assigned_to:
+        return None
+    return PreferredAgent(
+        task.assigned_to, task.assigned_until or FOREVER, assigned=True
+    )
+
+
+def assign(
+    conn: sa.Connection,
+    task_id: int,
+    interface: str,
+    until: datetime | None,
+    why: Reason,
+    now: datetime,
+) -> CallbackTask:
+    """Let only one agent be asked for a task: until it is released, or until a time.
+
+    Raises:
+        IllegalMove: it has ended.
+    """
+    task = locked(conn, task_id)
+    return move_task(
+        conn,
+        task,
+        Move.ASSIGN,
+        now,
+        why,
+        keeps_reason=True,
+        assigned_to=storable(interface),
+        assigned_at=now,
+        assigned_until=until,
+    )
+
+
+def release(
+    conn: sa.Connection, task_id: int, why: Reason, now: datetime
+) -> CallbackTask:
+    """Let any agent be asked for a task again.
+
+    Raises:
+        IllegalMove: it has ended.
+        NotAssigned: it is assigned to nobody.
+    """
+    task = locked(conn, task_id)
+    after(task.status, Move.RELEASE)
+    if not task.assigned_to:
+        raise NotAssigned(f"task {task.id} is assigned to nobody")
+    return _release(conn, task, why, now)
+
+
+def _release(
+    conn: sa.Connection, task: CallbackTask, why: Reason, now: datetime
+) -> CallbackTask:
+    return move_task(conn, task, Move.RELEASE, now, why, keeps_reason=True, **TO_NOBODY)
+
+
+def assigned(
+    conn: sa.Connection,
+    task: CallbackTask,
+    answers: Collection[AgentAnswer],
+    asked: AgentsToAsk,
+    now: datetime,
+) -> tuple[CallbackTask, PreferredAgent | None, Reason | None]:
+    """Decide whether a due task that is assigned still waits for that agent.
+
+    Args:
+        conn: in a transaction.
+        task: the task.
+        answers: how agents answered its attempts without accepting them.
+        asked: the agents of its queue.
+        now: the current time.
+
+    Returns:
+        The task; the only agent to ask, or None; and why it is released, or None.
+    """
+    agent = assigned_agent(task)
+    assert agent is not None
+    why = assignment_over(agent, now)
+    if why is None and asked.rules is not None:
+        refusals = asked.rules.refusals
+        if any(
+            answer.member == agent.interface
+            and answer.code in refusals
+            and task.assigned_at is not None
+            and answer.at >= task.assigned_at
+            for answer in answers
+        ):
+            why = because(Code.ASSIGNED_AGENT_CANNOT, interface=agent.interface)
+    if why is None:
+        return task, agent, None
+    return _release(conn, task, why, now), None, why
 
 
 def decide(

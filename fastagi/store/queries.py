@@ -16,7 +16,6 @@ from sqlalchemy import bindparam, func, select, text
 from fastagi.domain.attempt import Attempt
 from fastagi.domain.task import (
     ENDED,
-    OPEN,
     CallbackTask,
     Move,
     Status,
@@ -25,8 +24,10 @@ from fastagi.domain.task import (
 )
 from fastagi.domain.turns import Turn
 from fastagi.store import schema
+from fastagi.store.places import PLACE, PRIORITY
 from fastagi.store.results import Counts
 from fastagi.store.rows import attempt_of, found, moment, reason_of, seconds, task_of
+from fastagi.store.selection import Selection, select_tasks
 
 _task: Final = schema.task
 _attempt: Final = schema.attempt
@@ -69,29 +70,12 @@ def listing(
     limit: int,
     before_id: int | None = None,
 ) -> list[CallbackTask]:
-    """Return tasks, the newest first; with ``before_id``, those older than that one."""
-    wanted = select(_task).limit(limit)
-    if statuses is not None and set(statuses) == OPEN:
-        # The same condition as in the index of open tasks; the sign "+" keeps databases
-        # from scanning all tasks in the order of their ids instead.
-        wanted = wanted.where(_open).order_by(text("+task.id DESC"))
-        if before_id is not None:
-            before = text("+task.id < :before_id").bindparams(before_id=before_id)
-            wanted = wanted.where(before)
-    else:
-        wanted = wanted.order_by(_task.c.id.desc())
-        if before_id is not None:
-            wanted = wanted.where(_task.c.id < before_id)
-        if statuses is not None:
-            words = [status.value for status in statuses]
-            wanted = wanted.where(_task.c.status.in_(words))
-            if not set(statuses) & OPEN:
-                wanted = wanted.where(_ended)
-    if queue is not None:
-        wanted = wanted.where(_task.c.queue == queue)
-    if number_key is not None:
-        wanted = wanted.where(_task.c.number_key == number_key)
-    return [task_of(row) for row in conn.execute(wanted)]
+    """Return tasks, the newest first; with ``before_id``, those older than that one.
+
+    :mod:`fastagi.store.selection` knows more properties of tasks.
+    """
+    wanted = Selection(statuses=statuses, queue=queue, number_key=number_key)
+    return select_tasks(conn, wanted, limit, before_id)
 
 
 def history(conn: sa.Connection, task_id: int) -> list[TaskEvent]:
@@ -162,12 +146,12 @@ def waiting(
         select(
             _task.c.id,
             _task.c.queue,
-            _task.c.joined_at,
-            _task.c.priority,
+            PLACE.label("place"),
+            PRIORITY.label("priority"),
             _task.c.due_at,
         )
         .where(text(schema.PENDING_ONLY))
-        .order_by(_task.c.priority.desc(), _task.c.joined_at, _task.c.id)
+        .order_by(PRIORITY.desc(), PLACE, _task.c.id)
         .limit(limit)
     )
     if queues is not None:
@@ -176,7 +160,7 @@ def waiting(
         WaitingTask(
             id=row.id,
             queue=row.queue,
-            turn=Turn(row.joined_at, row.priority),
+            turn=Turn(row.place, row.priority),
             due_at=row.due_at,
         )
         for row in conn.execute(wanted)

@@ -19,9 +19,18 @@ from sqlalchemy.exc import IntegrityError
 from fastagi.domain.limits import called_too_often
 from fastagi.domain.reason import Code, because, map_texts
 from fastagi.domain.task import CallbackTask, Kind, Move, NewTask, Status, after
-from fastagi.store import entered_numbers, guards, later, limits, new_tasks, schema
+from fastagi.store import (
+    entered_numbers,
+    guards,
+    later,
+    limits,
+    new_tasks,
+    places,
+    schema,
+)
 from fastagi.store.engine import ALONE, Alone
 from fastagi.store.events import move_task, write_event
+from fastagi.store.preferred_agents import TO_NOBODY
 from fastagi.store.results import Recorded, Refused
 from fastagi.store.rows import (
     LOCK_OPEN_BY_KEY,
@@ -270,7 +279,10 @@ def _times_of_renewed(
             "expires_at": new.expires_at,
             "chosen_at": new.chosen_at,
             "call_by": new.call_by,
+            **places.OWN_PLACE,
             **({"queue": new.queue, "number": new.number} if new.slot else {}),
+            # The agents of another queue do not know that one.
+            **(TO_NOBODY if new.slot and new.queue != task.queue else {}),
         }
     expires_at = max(task.expires_at, new.expires_at)
     if new.kind is Kind.REQUESTED and task.waits_for_chosen_time(now):
@@ -280,6 +292,7 @@ def _times_of_renewed(
             "expires_at": expires_at,
             "chosen_at": None,
             "call_by": None,
+            **places.OWN_PLACE,
         }
     return {"expires_at": expires_at}
 
@@ -348,6 +361,9 @@ def move_back(
         expires_at=former.expires_at,
         chosen_at=former.chosen_at,
         call_by=former.call_by,
+        place_at=former.place_at,
+        place_priority=former.place_priority,
+        place_chosen=former.place_chosen,
     )
 
 

@@ -75,6 +75,9 @@ class BeginResult:
     limited: Mapping[str, Held] = field(factory=dict)
     #: What was written to the history of tasks about the agent to ask, by task id.
     notes: Mapping[int, Reason] = field(factory=dict)
+    #: Queues whose agents must be known before more is begun: the next task is assigned
+    #: to one of them.
+    unknown_agents: frozenset[str] = frozenset()
 
     @property
     def held_until(self) -> datetime | None:

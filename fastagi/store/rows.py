@@ -160,6 +160,12 @@ def task_of(row: sa.Row[Any]) -> CallbackTask:
         why=reason_of(row),
         cancel_requested=row.cancel_requested,
         served=row.served,
+        place_at=moment_or_none(row.place_at),
+        place_priority=row.place_priority,
+        place_chosen=row.place_chosen,
+        assigned_to=row.assigned_to,
+        assigned_at=moment_or_none(row.assigned_at),
+        assigned_until=moment_or_none(row.assigned_until),
     )
 
 

@@ -125,6 +125,15 @@ task = Table(
     #: Until when the client must be dialled, so that it is kept; NULL once that is
     #: settled.
     Column("call_by", Double),
+    #: The place in line that an operator gave it; NULL: its own.
+    Column("place_at", Double),
+    Column("place_priority", Integer),
+    Column("place_chosen", Boolean),
+    #: Interface of the only agent who is asked for it; NULL: any agent.
+    Column("assigned_to", Text),
+    Column("assigned_at", Double),
+    #: NULL: until it is released.
+    Column("assigned_until", Double),
     CheckConstraint(_one_of("kind", Kind), name="kind"),
     CheckConstraint(_one_of("status", Status), name="status"),
     CheckConstraint(f"({OPEN_ONLY}) = (ended_at IS NULL)", name="ended"),

@@ -32,27 +32,33 @@ from fastagi.domain.task import (
     WaitingTask,
 )
 from fastagi.domain.turns import ANY_TURN, Turn
+from fastagi.errors import CallbackError
 from fastagi.store import (
     attempts,
+    changes,
     guards,
     leases,
     lifecycle,
     live_reads,
     marks,
     measured,
+    number_facts,
     offers,
     positions,
     preferred_agents,
     queries,
     requests,
     rows,
+    selection,
     settings_changes,
     slots,
 )
+from fastagi.store.changes import Change
 from fastagi.store.engine import Alone, Database
 from fastagi.store.errors import LeaseLost
 from fastagi.store.leases import Held, Lease
 from fastagi.store.live_reads import EndedTask, TaskChanges
+from fastagi.store.number_facts import NumberFacts
 from fastagi.store.positions import Position
 from fastagi.store.results import (
     BeginResult,
@@ -62,6 +68,7 @@ from fastagi.store.results import (
     Restored,
     TaskAttempt,
 )
+from fastagi.store.selection import Selection
 
 __all__ = ["BeginResult", "Blocked", "Recorded", "TaskAttempt", "TaskStore"]
 
@@ -578,6 +585,25 @@ class TaskStore:
             raise NotCallable(task.why)
         return task
 
+    async def carry_out(
+        self, wanted: Sequence[Change], *, preview: bool = False
+    ) -> list[CallbackTask | CallbackError]:
+        """Carry out changes of tasks in one transaction.
+
+        Args:
+            wanted: the changes; few, because callers wait for the end.
+            preview: whether to change nothing, and only return what would come of it.
+
+        Returns:
+            For each change its task, or why it was refused.
+        """
+        return await self._database.run(
+            "preview" if preview else "change",
+            changes.carry_out,
+            tuple(wanted),
+            preview,
+        )
+
     async def find(self, task_id: int) -> CallbackTask | None:
         """Return a task, or None if there is none."""
         return await self._database.run("find", rows.find, task_id)
@@ -599,17 +625,32 @@ class TaskStore:
         Raises:
             OutOfTime: ``within_s`` had passed before they were read.
         """
-        chosen = None if statuses is None else tuple(statuses)
         return await self._database.run(
             "listing",
-            queries.listing,
-            chosen,
-            queue,
-            number_key,
+            selection.select_tasks,
+            Selection(statuses=statuses, queue=queue, number_key=number_key),
             limit,
             before_id,
             within_s=within_s,
         )
+
+    async def select(
+        self, wanted: Selection, limit: int, before_id: int | None = None
+    ) -> list[CallbackTask]:
+        """Return at most ``limit`` selected tasks, the newest first.
+
+        Reads in several transactions, so that other requests do not wait long. A task
+        that changes meanwhile is selected as before or as after the change.
+        """
+        tasks: list[CallbackTask] = []
+        while True:
+            page = await self._database.run(
+                "listing", selection.page, wanted, limit - len(tasks), before_id
+            )
+            tasks += page.tasks
+            before_id = page.more_before
+            if before_id is None or len(tasks) >= limit:
+                return tasks
 
     async def open_task(
         self, number_key: str, within_s: float | None = None
@@ -743,9 +784,33 @@ class TaskStore:
         """Unblock a number and return it; None if it was not blocked."""
         return await self._database.run("unblock", guards.unblock, number_key)
 
-    async def blocked(self, limit: int) -> list[BlockedNumber]:
-        """Return at most ``limit`` blocked numbers, the latest first."""
-        return await self._database.run("blocked", guards.listing, limit)
+    async def blocked(
+        self, limit: int, before: str | None = None
+    ) -> list[BlockedNumber]:
+        """Return at most ``limit`` blocked numbers, the latest first.
+
+        With ``before``, only those that follow the number with this key.
+        """
+        return await self._database.run("blocked", guards.listing, limit, before)
+
+    async def number_facts(
+        self,
+        number: str,
+        plan: NumberPlan,
+        queue: str,
+        call_limits: CallLimits,
+        now: datetime,
+    ) -> NumberFacts:
+        """Return all that decides whether a queue may call a number now."""
+        return await self._database.run(
+            "number facts",
+            number_facts.number_facts,
+            number,
+            plan,
+            queue,
+            call_limits,
+            now,
+        )
 
     async def rekey_blocked(self, plan: NumberPlan) -> int:
         """Update the keys of blocked numbers after a change of the number plan.

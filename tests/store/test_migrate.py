@@ -238,7 +238,7 @@ def _same_order(sql: str) -> str:
     SQLite quotes the name of a table after a rename, as in batches, and puts a column
     that is added later behind the last constraint.
     """
-    added = r", (\w+ (?:(?:TEXT|INTEGER) DEFAULT|DOUBLE))"
+    added = r", (\w+ (?:TEXT|INTEGER|DOUBLE|BOOLEAN)\b)"
     sql = re.sub(r"\)\s*$", "", re.sub(added, r",\n\1", sql))
     sql = re.sub(r'^CREATE TABLE "(\w+)"', r"CREATE TABLE \1", sql)
     lines = [line.strip().rstrip(",") for line in sql.splitlines()]

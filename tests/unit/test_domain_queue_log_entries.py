@@ -9,7 +9,7 @@ import pytest
 
 from fastagi.domain.attempt import Disposition
 from fastagi.domain.queue_log_entries import Entry, EventRow, Word, entries
-from fastagi.domain.task import TRANSITIONS, Kind, Move, Status
+from fastagi.domain.task import OPEN, STEERING, TRANSITIONS, Kind, Move, Status
 from fastagi.history.queue_log import past_calls
 from tests.recordings.past_calls import LATER
 
@@ -103,10 +103,19 @@ def test_steps_on_the_way_are_not_written(move: Move) -> None:
 
 
 @pytest.mark.parametrize(("status", "move"), TRANSITIONS)
-def test_every_end_is_written(status: Status, move: Move) -> None:
+def test_every_end_is_written_once(status: Status, move: Move) -> None:
     after = TRANSITIONS[status, move]
     words = [entry.word for entry in entries(happening(move, after))]
-    assert words.count(Word.DONE) == (after not in (Status.PENDING, Status.CALLING))
+    ends = status in OPEN and after not in OPEN
+    assert words.count(Word.DONE) == ends
+
+
+@pytest.mark.parametrize("move", sorted(STEERING))
+@pytest.mark.parametrize("status", Status)
+def test_what_operators_change_in_line_is_not_written(
+    move: Move, status: Status
+) -> None:
+    assert entries(happening(move, status, channel_id="callback-1-ab")) == ()
 
 
 def test_no_text_can_make_a_field_or_a_header() -> None:
