@@ -168,6 +168,7 @@ class CallbackService:
             withdraw=self.node.dialer.withdraw_task,
             withdraw_unanswered=self.node.dialer.withdraw_unanswered,
             position=self.node.task_position,
+            line=self.node.operators_line,
             expected_times=self.node.expected_waits.expected_times,
             whys_not_yet=WhysNotYet(
                 store=store, outlook=self.node.scheduler.outlook

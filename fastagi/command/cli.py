@@ -78,6 +78,43 @@ def _at_option(command: F) -> F:
     )(command)
 
 
+def _filter_options(command: F) -> F:
+    """Add the options that say which tasks are meant; see `commands.TaskFilter`."""
+    options = (
+        click.option("--status", help="One of these statuses, separated by commas."),
+        click.option("--kind", help="One of these kinds: requested, missed, manual."),
+        click.option("--queue", help="Only tasks of this queue."),
+        click.option("--number", help="Only tasks for this number."),
+        click.option("--text", help="A part of the number or of the name."),
+        click.option("--reason-code", help="Code of the reason (docs/reasons.md)."),
+        click.option(
+            "--created-from",
+            metavar="TIME",
+            help="Created from then on: 2026-12-01, or '2026-12-01 14:30'.",
+        ),
+        click.option("--created-to", metavar="TIME", help="Created before then."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _agent_options(command: F) -> F:
+    command = click.option(
+        "--for",
+        "duration",
+        metavar="DURATION",
+        default="",
+        help="For how long, such as 30m; then any agent is asked. Default: until the"
+        " task is released.",
+    )(command)
+    return click.option(
+        "--agent",
+        default="",
+        help="The agent: interface, or name of the member in the queue.",
+    )(command)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="callback-queue")
 def main() -> None:
@@ -166,34 +203,14 @@ def tasks() -> None:
 @_config_option
 @_json_option
 @click.option("--all", "-a", "everything", is_flag=True, help="Include ended tasks.")
-@click.option("--status", help="Only tasks with this status.")
-@click.option("--queue", help="Only tasks of this queue.")
-@click.option("--number", help="Only tasks for this number.")
+@_filter_options
 @_limit_option
 @click.option(
     "--before-id", type=_TASK_ID, help="Only tasks with a lower id (the next page)."
 )
-def tasks_list(
-    config: str,
-    as_json: bool,
-    everything: bool,
-    status: str | None,
-    queue: str | None,
-    number: str | None,
-    limit: int,
-    before_id: int | None,
-) -> None:
+def tasks_list(config: str, as_json: bool, everything: bool, **wanted: Any) -> None:
     """List tasks, the latest first. Without options: the open tasks."""
-    answer = _carry_out(
-        config,
-        commands.ListTasks,
-        all=everything,
-        status=status,
-        queue=queue,
-        number=number,
-        limit=limit,
-        before_id=before_id,
-    )
+    answer = _carry_out(config, commands.ListTasks, all=everything, **wanted)
     click.echo(json.dumps(answer, indent=2) if as_json else render.tasks(answer))
 
 
@@ -277,9 +294,121 @@ def tasks_reschedule(
     _print(answer, as_json, f"task {task_id}{when}")
 
 
+@tasks.command("move")
+@_config_option
+@_json_option
+@click.argument("task_id", type=_TASK_ID)
+@click.option("--front", is_flag=True, help="Call it next.")
+@click.option("--behind", type=_TASK_ID, help="Call it right after this task.")
+def tasks_move(
+    config: str, as_json: bool, task_id: int, front: bool, behind: int | None
+) -> None:
+    """Give an open task another place in line.
+
+    With --front it is due at once: a delay and a chosen time are forgotten. Opening
+    hours, limits and blocked numbers still apply.
+    """
+    if front == (behind is not None):
+        raise click.UsageError("Give either --front or --behind TASK_ID.")
+    answer = _carry_out(
+        config, commands.MoveTask, id=task_id, front=front, behind=behind
+    )
+    where = "is called next" if front else f"is called after task {behind}"
+    _print(answer, as_json, f"task {task_id} {where}")
+
+
+@tasks.command("assign")
+@_config_option
+@_json_option
+@click.argument("task_id", type=_TASK_ID)
+@_agent_options
+@click.option("--release", is_flag=True, help="Ask any agent again.")
+def tasks_assign(
+    config: str,
+    as_json: bool,
+    task_id: int,
+    agent: str,
+    duration: str,
+    release: bool,
+) -> None:
+    """Let only one agent be asked for an open task, or any agent again."""
+    if bool(agent) == release:
+        raise click.UsageError("Give either --agent AGENT or --release.")
+    answer = _carry_out(
+        config,
+        commands.AssignTask,
+        id=task_id,
+        agent=agent,
+        duration=duration,
+        release=release,
+    )
+    who = "any agent" if release else f"only {answer['task']['assigned_to']}"
+    _print(answer, as_json, f"task {task_id}: {who} is asked")
+
+
+@tasks.command("note")
+@_config_option
+@_json_option
+@click.argument("task_id", type=_TASK_ID)
+@click.argument("note")
+def tasks_note(config: str, as_json: bool, task_id: int, note: str) -> None:
+    """Write NOTE, up to 1,000 characters, to the history of a task."""
+    answer = _carry_out(config, commands.NoteTask, id=task_id, note=note)
+    _print(answer, as_json, f"task {task_id}: noted")
+
+
+@tasks.command("bulk")
+@_config_option
+@_json_option
+@click.argument("action", type=click.Choice(list(commands.BulkAction)))
+@click.option("--ids", default="", help="The tasks: ids, separated by commas.")
+@click.option("--all", "-a", "everything", is_flag=True, help="Include ended tasks.")
+@_filter_options
+@click.option("--preview", is_flag=True, help="Only say what would happen.")
+@click.option(
+    "--expect",
+    metavar="FINGERPRINT",
+    default="",
+    help="Change nothing if other tasks match now than in the preview.",
+)
+@click.option("--reason", default="", help="Reason of a cancellation.")
+@_at_option
+@click.option("--now", is_flag=True, help="Reschedule: call as soon as possible.")
+@_agent_options
+@click.option("--note", default="", help="The note, up to 1,000 characters.")
+def tasks_bulk(
+    config: str, as_json: bool, action: str, everything: bool, **wanted: Any
+) -> None:
+    """Change up to 1,000 tasks at a time: those with --ids, or those that match.
+
+    Without --status and --all, only open tasks match. Exit code 1 if a task was
+    refused.
+    """
+    answer = _carry_out(
+        config, commands.BulkTasks, action=action, all=everything, **wanted
+    )
+    _print(answer, as_json, render.bulk(answer))
+    sys.exit(0 if answer["changed"] == answer["selected"] else 1)
+
+
 @main.group()
 def numbers() -> None:
-    """Block and unblock numbers, list refused callers."""
+    """Block, unblock and check numbers, list refused callers."""
+
+
+@numbers.command("check")
+@_config_option
+@_json_option
+@click.argument("queue")
+@click.argument("number")
+def numbers_check(config: str, as_json: bool, queue: str, number: str) -> None:
+    """Tell whether QUEUE may call NUMBER now, and why not.
+
+    Exit code 1 if it is not called.
+    """
+    answer = _carry_out(config, commands.CheckNumber, queue=queue, number=number)
+    _print(answer, as_json, render.checked(answer))
+    sys.exit(0 if answer["may_be_called"] else 1)
 
 
 @numbers.command("block")
@@ -312,9 +441,12 @@ def numbers_unblock(config: str, as_json: bool, number: str) -> None:
 @_config_option
 @_json_option
 @_limit_option
-def numbers_list(config: str, as_json: bool, limit: int) -> None:
+@click.option(
+    "--before", default="", help="Only numbers after this one (the next page)."
+)
+def numbers_list(config: str, as_json: bool, limit: int, before: str) -> None:
     """List the blocked numbers, the latest first."""
-    answer = _carry_out(config, commands.ListBlocked, limit=limit)
+    answer = _carry_out(config, commands.ListBlocked, limit=limit, before=before)
     click.echo(json.dumps(answer, indent=2) if as_json else render.blocked(answer))
 
 
@@ -323,9 +455,16 @@ def numbers_list(config: str, as_json: bool, limit: int) -> None:
 @_json_option
 @click.option("--queue", help="Only callers of this queue.")
 @_limit_option
-def numbers_refused(config: str, as_json: bool, queue: str | None, limit: int) -> None:
+@click.option(
+    "--before-id", type=_TASK_ID, help="Only refusals with a lower id (the next page)."
+)
+def numbers_refused(
+    config: str, as_json: bool, queue: str | None, limit: int, before_id: int | None
+) -> None:
     """List refused callers with the reasons, the latest first."""
-    answer = _carry_out(config, commands.ListRefused, queue=queue, limit=limit)
+    answer = _carry_out(
+        config, commands.ListRefused, queue=queue, limit=limit, before_id=before_id
+    )
     click.echo(json.dumps(answer, indent=2) if as_json else render.refused(answer))
 
 
@@ -429,11 +568,11 @@ def _note_old_settings(answer: Any) -> None:
     click.echo("the running service has its earlier settings in force", err=True)
 
 
-def _carry_out(config: str, kind: type[commands.Command], **fields: Any) -> Any:
+def _carry_out(config: str, which: type[commands.Command], **fields: Any) -> Any:
     """Return the answer of the running service, or carry out the command offline."""
     settings, control_socket = _load_or_find_socket(config)
     try:
-        command = kind(**fields)
+        command = which(**fields)
     except CallbackError as error:
         _fail(str(error))
     answer = _send_to_service(control_socket, command)

@@ -18,6 +18,7 @@ from fastagi.service.number_commands import NumberCommands
 from fastagi.service.opening_state import OpeningState
 from fastagi.service.refusals import Refusals
 from fastagi.service.requests import Requests
+from fastagi.service.task_changes import NoLine
 from fastagi.service.task_commands import TaskCommands
 from fastagi.store import migrate
 from fastagi.store.engine import Database
@@ -61,6 +62,7 @@ def do(settings: Settings, command: Command, actor: Actor) -> Answer:
         withdraw_unanswered=lambda _task_id, _reason: None,
         # Asterisk is not asked.
         position=lambda _task_id: None,
+        line=NoLine(),
     )
     number_commands = NumberCommands(
         store=store,

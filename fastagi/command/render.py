@@ -102,6 +102,59 @@ def blocked(rows: Sequence[Mapping[str, Any]]) -> str:
     return _table(("NUMBER", "BLOCKED SINCE", "WHY"), body)
 
 
+def bulk(answer: Mapping[str, Any]) -> str:
+    """Return what happened to many tasks, or would happen."""
+    action, selected = answer["action"], answer["selected"]
+    count = f"{answer['changed']} of {_count(selected, 'task')}"
+    if answer["preview"]:
+        head = (
+            f"{action}: {count} would be changed; to change exactly these, add"
+            f" --expect {answer['fingerprint']}"
+        )
+    else:
+        head = f"{action}: {count} changed"
+    body = [
+        (
+            str(row["id"]),
+            row["number"] or "-",
+            row["queue"] or "-",
+            row["status"] or "-",
+            row["refused"] or ("would be changed" if answer["preview"] else "done"),
+        )
+        for row in answer["results"]
+    ]
+    if not body:
+        return "no task is selected"
+    return f"{head}\n\n{_table(('TASK', 'NUMBER', 'QUEUE', 'STATUS', 'RESULT'), body)}"
+
+
+def checked(answer: Mapping[str, Any]) -> str:
+    """Return whether a number may be called, and what is known about it."""
+    number, queue = answer["number"], answer["queue"]
+    if answer["may_be_called"]:
+        lines = [f"{number} may be called for queue {queue}."]
+    else:
+        lines = [f"{number} is not called for queue {queue} now:"]
+        lines += [f"  - {why['reason']}" for why in answer["why_not"]]
+    lines.append("")
+    if answer["dialled"]:
+        lines.append(f"Dialled:  {answer['dialled']} ({answer['dial_string']})")
+    if answer["region"]:
+        lines.append(f"Country:  {answer['region']}")
+    for use in answer["limits"]:
+        allowed = str(use["allowed"]) if use["allowed"] else "no limit"
+        until = f", free at {_when(use['free_at'])}" if use["free_at"] else ""
+        lines.append(f"Limit:    {use['setting']}: {use['used']} of {allowed}{until}")
+    if (task := answer["open_task"]) is not None:
+        lines.append(
+            f"Task:     {task['id']} of queue {task['queue']} is {task['status']}:"
+            f" {task['reason']}"
+        )
+    if (refusal := answer["last_refusal"]) is not None:
+        lines.append(f"Refused:  {_when(refusal['at'])}: {refusal['reason']}")
+    return "\n".join(lines)
+
+
 def refused(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return a table of refusals."""
     if not rows:
@@ -164,7 +217,7 @@ def story(answer: Mapping[str, Any]) -> str:
     lines = [
         f"Task {task['id']}: {who}, queue {task['queue']}",
         f"  {_KINDS[task['kind']]}{_priority(task)}",
-        f"  {_describe(task)}",
+        f"  {_describe(task)}{_steered(task)}",
     ]
     day = ""
     for event in answer["history"]:
@@ -198,6 +251,18 @@ def _priority(task: Mapping[str, Any]) -> str:
     # A service that is older than this program does not tell it.
     priority = task.get("priority", 0)
     return f" Priority {priority} in the queue." if priority else ""
+
+
+def _steered(task: Mapping[str, Any]) -> str:
+    """Return what operators have changed in an open task."""
+    if task["ended_at"] is not None:
+        return ""
+    words = " An operator moved it in line." if task.get("moved") else ""
+    if agent := task.get("assigned_to"):
+        until = task.get("assigned_until")
+        limit = f"until {_when(until)}" if until else "until it is released"
+        words += f" Only {agent} is asked, {limit}."
+    return words
 
 
 def _expected(task: Mapping[str, Any]) -> str:

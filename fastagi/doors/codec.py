@@ -32,6 +32,7 @@ from fastagi.service.commands import (
     BlockedNumbers,
     Command,
     NumberBlocked,
+    NumberChecked,
     NumberUnblocked,
     QueueStatus,
     RefusedCallers,
@@ -39,6 +40,7 @@ from fastagi.service.commands import (
     TaskAdded,
     TaskChanged,
     TaskList,
+    TasksChanged,
     TaskState,
     TaskStory,
     actor_of,
@@ -47,12 +49,13 @@ from fastagi.service.commands import (
 
 Json = dict[str, Any]
 
-#: Maximum length of a request, in bytes. A command has a few dozen, at most a few
-#: thousand.
-LONGEST_REQUEST: Final = 16_384
+#: Maximum length of a request, in bytes. A command has a few dozen; with a thousand ids
+#: and a long note, in escaped characters, less than this.
+LONGEST_REQUEST: Final = 32_768
 #: The HTTP status for each kind of error (`CallbackError.code`).
 STATUS: Final[Mapping[str, int]] = {
     "bad-request": 400,
+    "no-such-agent": 404,
     "no-such-command": 404,
     "no-such-page": 404,
     "no-such-queue": 404,
@@ -60,6 +63,7 @@ STATUS: Final[Mapping[str, int]] = {
     "wrong-method": 405,
     "too-slow": 408,
     "illegal-move": 409,
+    "selection-changed": 409,
     "too-long": 413,
     "bad-time": 422,
     "refused": 422,
@@ -237,6 +241,10 @@ def _object_of(answer: Answer) -> Json:
             return {"created": answer.created, "task": state_json(answer.state)}
         case TaskChanged():
             return {"task": state_json(answer.state)}
+        case TasksChanged():
+            return bulk_json(answer)
+        case NumberChecked():
+            return checked_json(answer)
         case NumberBlocked():
             return {
                 "created": answer.created,
@@ -249,6 +257,56 @@ def _object_of(answer: Answer) -> Json:
             return status_json(answer)
         case _:
             raise TypeError(f"no answer: {answer!r}")
+
+
+def bulk_json(answer: TasksChanged) -> Json:
+    """Return what happened to many tasks, or would happen, as JSON values."""
+    return {
+        "action": answer.action.value,
+        "preview": answer.preview,
+        "fingerprint": answer.fingerprint,
+        "selected": len(answer.results),
+        "changed": answer.changed,
+        "results": [
+            {
+                "id": result.task_id,
+                "number": result.number,
+                "queue": result.queue,
+                "status": None if result.status is None else result.status.value,
+                "done": not result.refused,
+                "refused": result.refused,
+            }
+            for result in answer.results
+        ],
+    }
+
+
+def checked_json(answer: NumberChecked) -> Json:
+    """Return whether a number may be called as JSON values."""
+    return {
+        "queue": answer.queue,
+        "number": answer.number,
+        "may_be_called": not answer.why_not,
+        "why_not": [reason_json(why) for why in answer.why_not],
+        "dialled": answer.dialled,
+        "dial_string": answer.dial_string,
+        "region": answer.region,
+        "blocked": None if answer.blocked is None else blocked_json(answer.blocked),
+        "limits": [
+            {
+                "setting": use.setting,
+                "used": use.used,
+                "allowed": use.allowed,
+                "window_s": use.window_s,
+                "free_at": iso(use.free_at),
+            }
+            for use in answer.limits
+        ],
+        "open_task": None if answer.open_task is None else task_json(answer.open_task),
+        "last_refusal": None
+        if answer.last_refusal is None
+        else refusal_json(answer.last_refusal),
+    }
 
 
 def state_json(state: TaskState) -> Json:
@@ -293,6 +351,9 @@ def task_json(task: CallbackTask) -> Json:
         "member_attempts": task.member_attempts,
         **reason_json(task.why),
         "cancel_requested": task.cancel_requested,
+        "moved": task.place_at is not None,
+        "assigned_to": task.assigned_to,
+        "assigned_until": iso(task.assigned_until),
         "linkedid": task.linkedid,
     }
 

@@ -202,8 +202,8 @@ class AgiScripts:
         if not self._queue_monitor.ready:
             return
         queues = self._queue_monitor.queues
-        priority = max(task.priority, _priority(request))
-        turn = Turn(task.joined_at.timestamp(), priority)
+        priority = max(task.turn.priority, _priority(request))
+        turn = Turn(task.turn.joined_at, priority)
         place = queues.position_of(turn, queue, without=self._placeholder_of(task.id))
         await agi.set_variable(Variable.PRIORITY, str(priority))
         # Last: without it the dialplan uses no priority.

@@ -151,6 +151,8 @@ class RunningAttempt:
     preferred: PreferredAgent | None = None
     #: How often agents put the task off before.
     times_put_off: int = 0
+    #: Its task with the place to which an operator moved it; None: it was not moved.
+    moved: CallbackTask | None = None
     #: Whether it has ended; its verdict may not be stored yet.
     closing: bool = False
     #: Whether the database was set back and lost the attempt for good.
@@ -341,8 +343,11 @@ class Dialer:
         """
         running = self._add(begun, settings)
         running.is_placeholder = position is not None
+        # Only the agent is rung to whom the task is assigned, so that one is first.
         running.progress.client_first = (
-            client_first and self._dialplan_has_client_first()
+            client_first
+            and self._dialplan_has_client_first()
+            and not (begun.preferred and begun.preferred.assigned)
         )
         # A client who is on the line takes any agent: whoever is free now may be gone
         # when the key is pressed, and nobody behind the client would be served.
@@ -395,6 +400,12 @@ class Dialer:
             if running.task.id == task_id:
                 return running.attempt.member_channel_id
         return ""
+
+    def task_moved(self, task: CallbackTask) -> None:
+        """Note that an operator moved a task; see :meth:`placeholders`."""
+        for running in self.placeholders():
+            if running.task.id == task.id:
+                running.moved = task
 
     def waits_unrung(self, task_id: int) -> bool:
         """Whether a task waits in line, and no agent's phone has rung for it."""
@@ -671,7 +682,7 @@ class Dialer:
         elif position is not None:
             exten, timeout_s = dialplan.PLACE_EXTEN, _PLACEHOLDER_WAIT_S
             variables[Variable.POSITION] = str(position)
-            variables[Variable.PRIORITY] = str(task.priority)
+            variables[Variable.PRIORITY] = str(task.turn.priority)
             variables[Variable.QUEUE_OPTIONS] = _without_music(settings.queue_options)
         context, first, second = (
             dialplan.CALLER_CONTEXT,
@@ -1290,6 +1301,11 @@ def _locations(interfaces: Iterable[str]) -> list[str]:
     """
     locations = (interface.partition("/")[2] for interface in sorted(interfaces))
     return [one for one in locations if one and not _UNSAFE_VALUE.search(one)]
+
+
+def can_be_asked_alone(interface: str) -> bool:
+    """Whether the dialplan can be told to ring only this agent."""
+    return bool(_locations([interface]))
 
 
 def _without_music(options: str) -> str:

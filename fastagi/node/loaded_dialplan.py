@@ -47,7 +47,7 @@ class LoadedDialplan:
         #: Whether it can have agents accept by a key. Yes, until Asterisk says no: an
         #: older dialplan ignores what it is told.
         self.has_agent_keys = True
-        #: Whether it can ring one agent of a queue only, and whether that is needed.
+        #: Whether it can ring one agent of a queue only.
         self.has_only = False
         #: The same for a key of the client, and for answering machines.
         self.has_client_key = True
@@ -74,14 +74,13 @@ class LoadedDialplan:
                 "offer a callback",
             )
         )
-        self.has_only = any(queue.preferred_agent.enabled for queue in queues) and (
-            await self._has(
+        if any(queue.preferred_agent.enabled for queue in queues):
+            self.has_only = await self._has(
                 _HAS_ONLY,
                 self.has_only,
                 "any agent is asked, whatever 'preferred_agent' says",
                 "ring one agent of a queue only",
             )
-        )
         if any(queue.agent_keys.enabled for queue in queues):
             self.has_agent_keys = await self._has(
                 _HAS_AGENT_KEYS,
@@ -107,6 +106,20 @@ class LoadedDialplan:
                 "call clients first",
             )
         )
+
+    async def learn_for_operators(self) -> None:
+        """Ask for an ability that only tasks need which operators assign to an agent.
+
+        Until the answer, such tasks wait.
+        """
+        queues = self._settings().queues.values()
+        if not any(queue.preferred_agent.enabled for queue in queues):
+            self.has_only = await self._has(
+                _HAS_ONLY,
+                self.has_only,
+                "no task can be assigned to an agent",
+                "ring one agent of a queue only",
+            )
 
     async def _has(self, what: str, before: bool, instead: str, ability: str) -> bool:
         """Ask Asterisk for an ability of its dialplan.

@@ -36,6 +36,7 @@ from fastagi.node.hold import Hold
 from fastagi.node.live_node import LiveNode
 from fastagi.node.loaded_dialplan import LoadedDialplan
 from fastagi.node.offers import Offers
+from fastagi.node.operators import OperatorsLine
 from fastagi.node.queue_log_sink import QueueLogSink
 from fastagi.node.queue_monitor import QueueMonitor
 from fastagi.node.reconciler import Reconciler
@@ -209,6 +210,13 @@ class Node:
             dialplan_has_places=self._dialplan_has_places,
             dialplan_has_only=lambda: self.dialplan.has_only,
             after_read=self.manager.after_read,
+        )
+        self.operators_line = OperatorsLine(
+            queue_monitor=self.queue_monitor,
+            dialer=self.dialer,
+            scheduler=self.scheduler,
+            settings=settings,
+            dialplan_has_only=lambda: self.dialplan.has_only,
         )
         self.expected_waits = ExpectedWaits(
             store=store,
@@ -453,6 +461,13 @@ class Node:
         self._dialplan_is_known = settings is self._settings()
         self.scheduler.tasks_changed()
         self.offers.wake()
+        self._background.start(
+            "asking for the dialplan", self._learn_dialplan_for_operators()
+        )
+
+    async def _learn_dialplan_for_operators(self) -> None:
+        await self.dialplan.learn_for_operators()
+        self.scheduler.wake()
 
     def _dialplan_has_places(self) -> bool | None:
         return self.dialplan.has_places if self._dialplan_is_known else None

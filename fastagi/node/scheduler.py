@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from twisted.logger import Logger
 
@@ -117,6 +118,11 @@ class Scheduler:
         self._next_due: float | None = None
         #: Queues where clients keep their place and no task is due, by target.
         self._nothing_due: dict[str, _NothingDue] = {}
+        #: The first turn of tasks that operators moved, for which nobody has made way
+        #: in the line yet; by target.
+        self._moved: dict[str, Turn] = {}
+        #: Queues that had a task that is assigned to an agent, since the start.
+        self._with_assigned: frozenset[str] = frozenset()
         #: Until when no task is put in line, as the queue sent one away; by target, in
         #: epoch seconds.
         self._paused: dict[str, float] = {}
@@ -185,6 +191,16 @@ class Scheduler:
         """A task was added, changed or put back in line."""
         self._forget_due_times()
         self.wake()
+
+    def task_moved(self, task: CallbackTask) -> None:
+        """Let a task that an operator moved take its new place in line.
+
+        One that waits in line leaves it, and joins again. For another one, the last in
+        line makes way if no more may join. `tasks_changed` is called after this.
+        """
+        self._dialer.task_moved(task)
+        key = folded(target_key(self._settings().queue(task.queue)))
+        self._moved[key] = min(task.turn, self._moved.get(key, task.turn))
 
     def wake(self) -> None:
         """Check whether a call can be placed, as something has changed."""
@@ -354,6 +370,7 @@ class Scheduler:
             self._update_clients_first(self._capacity(targets, now))
         in_line = self._callable(now, in_line=True)
         for target in targets:
+            self._make_way(target)
             queues = target.queues & in_line
             if queues and not await self._put_in_line(target, queues):
                 return self._next_change(targets, self._clock.epoch_s())
@@ -365,7 +382,7 @@ class Scheduler:
         while spare := self._with_agent(capacity, now):
             if not self._may_call():
                 return self._next_change(targets, now)
-            agents = self._agents_to_ask(spare, capacity)
+            agents = partial(self._agents_to_ask, spare, capacity)
             begun = await self._begin_attempt(spare, agents, chosen_first=True)
             if begun is None:
                 break
@@ -441,7 +458,7 @@ class Scheduler:
                 if self._dialplan_has_only() and not one_phone
                 else None
             )
-            if rules is not None or preferred is not None:
+            if rules or preferred or name in self._with_assigned:
                 agents[name] = AgentsToAsk(
                     rules=rules,
                     preferred=preferred,
@@ -450,6 +467,7 @@ class Scheduler:
                     else free,
                     logged_in=self._queue_monitor.queues.who_is_logged_in(key),
                     in_line=in_line,
+                    one_alone=self._dialplan_has_only() and not one_phone,
                 )
         return agents
 
@@ -467,7 +485,7 @@ class Scheduler:
     async def _begin_attempt(
         self,
         queues: frozenset[str],
-        agents: Mapping[str, AgentsToAsk],
+        agents: Callable[[], Mapping[str, AgentsToAsk]],
         last: Turn = ANY_TURN,
         *,
         chosen_first: bool = False,
@@ -476,7 +494,7 @@ class Scheduler:
 
         Args:
             queues: the queues whose tasks may be called now.
-            agents: who may be asked, for queues whose agents may refuse a task.
+            agents: tells who may be asked, for queues whose agents may refuse a task.
             last: a task with a later turn is not begun.
             chosen_first: whether tasks with a chosen time come before all others.
 
@@ -495,8 +513,9 @@ class Scheduler:
                 number_rules=rules,
                 last=last,
                 chosen_first=chosen_first,
-                agents=agents,
+                agents=agents(),
             )
+            self._with_assigned |= due.unknown_agents
             self._log_not_begun(due.not_begun, due.notes)
             self._note_held(queues, due.held, due.limited)
             if due.held_until is not None:
@@ -504,7 +523,7 @@ class Scheduler:
                 self._held_until = min(held_until, self._held_until or held_until)
             if due.begun:
                 return due.begun[0]
-            if not due.not_begun:
+            if not due.not_begun and not due.unknown_agents:
                 return None
 
     def _note_held(
@@ -557,6 +576,11 @@ class Scheduler:
                 self._dialer.withdraw_ringing(running, because(Code.NO_AGENT_LOGGED_IN))
             elif self._dialer.ring_time_left_s(running) == 0:
                 self._dialer.end_try(running)
+            elif running.moved and not running.progress.ringing:
+                self._take_new_place(running, running.moved)
+            elif (agent := self._assigned_and_away(running)) is not None:
+                why = because(Code.ASSIGNED_AGENT_AWAY, interface=agent)
+                self._dialer.withdraw_ringing(running, why)
             elif not running.progress.ringing and self._holds_up(running, now):
                 why = because(Code.ONLY_REFUSING_AGENTS_FREE)
                 if running.preferred is not None:
@@ -565,6 +589,60 @@ class Scheduler:
                 self._dialer.withdraw_ringing(running, why)
         for target in {running.target for running in self._dialer.placeholders()}:
             self._make_room(target)
+
+    def _take_new_place(self, running: RunningAttempt, task: CallbackTask) -> None:
+        """Let a placeholder leave the line, unless it has its new place already."""
+        queues, former = self._queue_monitor.queues, running.task.turn
+        channel = running.attempt.member_channel_id
+        position = queues.position_of(task.turn, running.target, without=channel)
+        if (
+            task.turn <= former
+            and task.turn.priority == former.priority
+            and queues.position(running.target, channel) == position
+        ):
+            running.task, running.moved = (
+                evolve(
+                    running.task,
+                    place_at=task.place_at,
+                    place_priority=task.place_priority,
+                    place_chosen=task.place_chosen,
+                ),
+                None,
+            )
+            self._note_place(running)
+        else:
+            self._dialer.withdraw_ringing(running, because(Code.PLACE_CHANGED))
+
+    def _make_way(self, target: Target) -> None:
+        """Withdraw the last placeholder if a task that was moved can not join the line.
+
+        No more may wait in line than agents are logged in, or than ``maxlen`` allows.
+        """
+        turn = self._moved.pop(folded(target.key), None)
+        queues = self._queue_monitor.queues
+        in_line = [
+            running
+            for running in self._dialer.placeholders()
+            if folded(running.target) == folded(target.key) and not running.ending
+        ]
+        if turn is None or not in_line:
+            return
+        is_full = queues.room(target.key) == 0
+        last = max(in_line, key=lambda running: running.task.turn)
+        if (
+            (is_full or len(in_line) >= queues.logged_in(target.key))
+            and turn < last.task.turn
+            and not last.progress.ringing
+        ):
+            self._dialer.withdraw_ringing(last, because(Code.WAY_MADE))
+
+    def _assigned_and_away(self, running: RunningAttempt) -> str | None:
+        """Return the agent to whom a placeholder is assigned, if nobody can ring it."""
+        agent = running.preferred
+        if agent is None or not agent.assigned or running.progress.ringing:
+            return None
+        logged_in = self._queue_monitor.queues.who_is_logged_in(running.target)
+        return None if agent.interface in logged_in else agent.interface
 
     def _holds_up(self, running: RunningAttempt, now: float) -> bool:
         """Whether only agents are free who are not rung for a placeholder."""
@@ -642,6 +720,13 @@ class Scheduler:
         paused_until = self._paused.get(folded(target.key), 0.0)
         if _is_ahead(paused_until, self._clock.epoch_s()):
             return until(Code.LINE_REFUSED, paused_until)
+        if any(
+            running.moved and (running.ending or running.closing)
+            for running in self._dialer.running.values()
+            if folded(running.target) == folded(target.key)
+        ):
+            # Its place is free already, and it is the next one that may join.
+            return because(Code.ANOTHER_JOINS_LINE)
         live = [caller.turn for caller in queues.waiting(target.key)]
         agents = queues.logged_in(target.key)
         if not agents:
@@ -670,7 +755,7 @@ class Scheduler:
                 return False
             asked_at = self._clock.now()
             free = self._free(target.key, target.wrapuptime_s, asked_at.timestamp())
-            agents = self._agents_to_ask(queues, free, in_line=True)
+            agents = partial(self._agents_to_ask, queues, free, in_line=True)
             begun = await self._begin_attempt(queues, agents, last)
             if begun is None and self._held_until is not None:
                 # A task may be begun when another agent is free.

@@ -12,19 +12,23 @@ and the command line would load it for each command.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Any, ClassVar, Final, TypeAlias
+from enum import StrEnum
+from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 
 from attrs import field, frozen
 
 from fastagi.domain.attempt import Attempt
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
 from fastagi.domain.offers import OfferOutcome
-from fastagi.domain.reason import Reason
-from fastagi.domain.task import CallbackTask, Status, TaskEvent
+from fastagi.domain.reason import Code, Reason
+from fastagi.domain.task import CallbackTask, Kind, Status, TaskEvent
 from fastagi.errors import CallbackError, Problem
+
+E = TypeVar("E", bound=StrEnum)
 
 #: The largest id that both databases can hold.
 HIGHEST_ID: Final = 2**31 - 1
@@ -36,8 +40,15 @@ _LONGEST_NAME: Final = 200
 _LONGEST_REASON: Final = 500
 _LONGEST_ACTOR: Final = 100
 _LONGEST_TIME: Final = 100
+_LONGEST_NOTE: Final = 1000
+_LONGEST_AGENT: Final = 200
+_LONGEST_SEARCH: Final = 100
+#: Maximum number of tasks that one bulk command changes.
+MAX_BULK: Final = 1_000
 #: Maximum length of a wrong value in an error message.
 _LONGEST_SHOWN: Final = 60
+#: An id in a text with commas.
+_DIGITS: Final = re.compile(r" *[0-9]{1,12} *", re.ASCII)
 #: Control characters and lone surrogates, which databases and terminals do not take.
 _UNFIT: Final = frozenset({"Cc", "Cs"})
 
@@ -64,6 +75,18 @@ class NumberRefused(BadRequest):
     """The settings, or the rules of numbers, do not allow to call the number."""
 
     code = "refused"
+
+
+class SelectionChanged(CallbackError):
+    """Other tasks match now than those that a preview showed."""
+
+    code = "selection-changed"
+
+
+class NoSuchAgent(BadRequest):
+    """The queue has no such agent, or several of that name."""
+
+    code = "no-such-agent"
 
 
 @frozen
@@ -143,6 +166,10 @@ def _id(value: object) -> int:
     return value
 
 
+def _id_or_none(value: object) -> int | None:
+    return None if value is None else _id(value)
+
+
 def _limit(value: object) -> int:
     if type(value) is not int or not 1 <= value <= MAX_LISTED:
         raise BadRequest(
@@ -175,14 +202,82 @@ def _flag(name: str) -> Any:
     return field(default=False, converter=convert)
 
 
-def _status(value: object) -> Status | None:
+def _words(value: object, name: str) -> list[str]:
+    """Return the words of a list, or of a text with commas."""
     if value is None or value == "":
+        return []
+    if isinstance(value, str):
+        return [word.strip() for word in value.split(",")]
+    if isinstance(value, list | tuple):
+        return [text_of(word, name, _LONGEST_SEARCH) for word in value]
+    raise BadRequest(f"{name} must be a list, or text with commas (got {shown(value)})")
+
+
+def _members(kind: type[E], name: str) -> Any:
+    """Return the field for any number of members of an enum."""
+
+    def convert(value: object) -> tuple[E, ...]:
+        found = []
+        for word in _words(value, name):
+            try:
+                found.append(kind(word))
+            except ValueError:
+                known = ", ".join(kind)
+                raise BadRequest(
+                    f"no {name} {shown(word)} (there are: {known})"
+                ) from None
+        return tuple(dict.fromkeys(found))
+
+    return field(default=(), converter=convert)
+
+
+def _ids(value: object) -> tuple[int, ...]:
+    words = value.split(",") if isinstance(value, str) and value else value or []
+    if not isinstance(words, list | tuple):
+        raise BadRequest(f"ids must be a list of ids (got {shown(value)})")
+    found = []
+    for word in words:
+        is_number = isinstance(word, str) and _DIGITS.fullmatch(word)
+        found.append(_id(int(word) if is_number else word))
+    ids = tuple(dict.fromkeys(found))
+    if len(ids) > MAX_BULK:
+        raise BadRequest(
+            f"there are {len(ids):,} ids, more than the {MAX_BULK:,} allowed at a time"
+        )
+    return ids
+
+
+def _code_field(value: object) -> Code | None:
+    text = text_of(value, "reason_code", _LONGEST_SEARCH)
+    if not text:
         return None
     try:
-        return Status(value)  # type: ignore[arg-type]
+        return Code(text)
     except ValueError:
-        known = ", ".join(Status)
-        raise BadRequest(f"no status {shown(value)} (there are: {known})") from None
+        raise BadRequest(
+            f"no reason code {shown(text)}; docs/reasons.md lists them"
+        ) from None
+
+
+def _action(value: object) -> BulkAction:
+    try:
+        return BulkAction(value)  # type: ignore[arg-type]
+    except ValueError:
+        known = ", ".join(BulkAction)
+        raise BadRequest(f"no action {shown(value)} (there are: {known})") from None
+
+
+class BulkAction(StrEnum):
+    """What a bulk command does to each of its tasks."""
+
+    CANCEL = "cancel"
+    RETRY = "retry"
+    RESCHEDULE = "reschedule"
+    #: To the front of its queue; of several tasks the oldest is called first.
+    MOVE = "move"
+    ASSIGN = "assign"
+    RELEASE = "release"
+    NOTE = "note"
 
 
 # -- the commands ----------------------------------------------------------
@@ -196,17 +291,34 @@ class ShowStatus:
 
 
 @frozen(kw_only=True)
-class ListTasks:
+class TaskFilter:
+    """Which tasks are meant. All that is given must match."""
+
+    all: bool = _flag("all")
+    #: One of these; without any and without ``all``: the open ones.
+    status: tuple[Status, ...] = _members(Status, "status")
+    kind: tuple[Kind, ...] = _members(Kind, "kind")
+    queue: str = _text("queue", _LONGEST_QUEUE)
+    number: str = _text("number", _LONGEST_NUMBER)
+    #: A part of the number or of the name.
+    text: str = _text("text", _LONGEST_SEARCH)
+    #: The code of the reason of its status.
+    reason_code: Code | None = field(default=None, converter=_code_field)
+    #: Created from this time on, and before that one: ISO 8601. A time without a zone,
+    #: or a day, is one of the queue's time zone.
+    created_from: str = _text("created_from", _LONGEST_TIME)
+    created_to: str = _text("created_to", _LONGEST_TIME)
+
+
+@frozen(kw_only=True)
+class ListTasks(TaskFilter):
     """List tasks, the latest first; without ``all`` and ``status``, the open ones.
 
-    To continue a list, set ``before_id`` to its last id.
+    To continue a list, set ``before_id`` to its last id. That neither skips nor repeats
+    a task when tasks are added or changed meanwhile.
     """
 
     NAME: ClassVar = "tasks.list"
-    all: bool = _flag("all")
-    status: Status | None = field(default=None, converter=_status)
-    queue: str = _text("queue", _LONGEST_QUEUE)
-    number: str = _text("number", _LONGEST_NUMBER)
     limit: int = field(default=100, converter=_limit)
     before_id: int | None = field(default=None, converter=_before_id)
 
@@ -265,6 +377,80 @@ class RescheduleTask:
 
 
 @frozen(kw_only=True)
+class MoveTask:
+    """Give an open task another place in line.
+
+    In front of its queue it is due at once, and its chosen time is forgotten.
+    """
+
+    NAME: ClassVar = "tasks.move"
+    id: int = field(default=None, converter=_id)
+    #: Whether it is called next.
+    front: bool = _flag("front")
+    #: The open task of the same queue behind which it is called, in place of that.
+    behind: int | None = field(default=None, converter=_id_or_none)
+
+
+@frozen(kw_only=True)
+class AssignTask:
+    """Let only one agent be asked for an open task, or any agent again."""
+
+    NAME: ClassVar = "tasks.assign"
+    id: int = field(default=None, converter=_id)
+    #: The agent's interface, or the name of the member in the queue.
+    agent: str = _text("agent", _LONGEST_AGENT)
+    #: For how long, such as ``30m``; empty: until it is released.
+    duration: str = _text("duration", _LONGEST_TIME)
+    #: Whether to ask any agent again.
+    release: bool = _flag("release")
+
+
+@frozen(kw_only=True)
+class NoteTask:
+    """Write a note to the history of a task, which may have ended."""
+
+    NAME: ClassVar = "tasks.note"
+    id: int = field(default=None, converter=_id)
+    note: str = _text("note", _LONGEST_NOTE)
+
+
+@frozen(kw_only=True)
+class BulkTasks(TaskFilter):
+    """Change many tasks in the same way, the oldest first.
+
+    Each task is changed, or refused with a reason, as by the command for one task.
+    """
+
+    NAME: ClassVar = "tasks.bulk"
+    action: BulkAction = field(default=None, converter=_action)
+    #: The tasks, in place of a filter.
+    ids: tuple[int, ...] = field(default=(), converter=_ids)
+    #: Whether to say only what would happen.
+    preview: bool = _flag("preview")
+    #: The fingerprint of a preview: nothing is changed if other tasks match now.
+    expect: str = _text("expect", _LONGEST_SEARCH)
+    #: Of a cancellation.
+    reason: str = _text("reason", _LONGEST_REASON)
+    #: The time, or as soon as possible, to reschedule.
+    at: str = _text("at", _LONGEST_TIME)
+    now: bool = _flag("now")
+    #: As in `AssignTask`.
+    agent: str = _text("agent", _LONGEST_AGENT)
+    duration: str = _text("duration", _LONGEST_TIME)
+    #: As in `NoteTask`.
+    note: str = _text("note", _LONGEST_NOTE)
+
+
+@frozen(kw_only=True)
+class CheckNumber:
+    """Tell whether a queue may call a number now, and why not."""
+
+    NAME: ClassVar = "numbers.check"
+    queue: str = _text("queue", _LONGEST_QUEUE)
+    number: str = _text("number", _LONGEST_NUMBER)
+
+
+@frozen(kw_only=True)
 class BlockNumber:
     """Block a number: it is never called, and its open task ends."""
 
@@ -283,10 +469,14 @@ class UnblockNumber:
 
 @frozen(kw_only=True)
 class ListBlocked:
-    """List the blocked numbers, the latest first."""
+    """List the blocked numbers, the latest first.
+
+    To continue a list, set ``before`` to the last number in it.
+    """
 
     NAME: ClassVar = "numbers.list"
     limit: int = field(default=100, converter=_limit)
+    before: str = _text("before", _LONGEST_NUMBER)
 
 
 @frozen(kw_only=True)
@@ -307,6 +497,11 @@ Command: TypeAlias = (
     | CancelTask
     | RetryTask
     | RescheduleTask
+    | MoveTask
+    | AssignTask
+    | NoteTask
+    | BulkTasks
+    | CheckNumber
     | BlockNumber
     | UnblockNumber
     | ListBlocked
@@ -324,6 +519,11 @@ COMMANDS: Final[Mapping[str, type[Command]]] = {
         CancelTask,
         RetryTask,
         RescheduleTask,
+        MoveTask,
+        AssignTask,
+        NoteTask,
+        BulkTasks,
+        CheckNumber,
         BlockNumber,
         UnblockNumber,
         ListBlocked,
@@ -390,6 +590,70 @@ class TaskChanged:
     """A task after a command has changed it."""
 
     state: TaskState
+
+
+@frozen(kw_only=True)
+class BulkResult:
+    """What happened to one task, or would happen."""
+
+    task_id: int
+    #: Empty if there is no such task.
+    number: str
+    queue: str
+    status: Status | None
+    #: Why it is left as it is; empty: it is changed.
+    refused: str
+
+
+@frozen(kw_only=True)
+class TasksChanged:
+    """What happened to each task of a bulk command, or would happen."""
+
+    action: BulkAction
+    preview: bool
+    #: Identifies the selected tasks; see ``BulkTasks.expect``.
+    fingerprint: str
+    results: tuple[BulkResult, ...]
+
+    @property
+    def changed(self) -> int:
+        """How many tasks are changed."""
+        return sum(not result.refused for result in self.results)
+
+
+@frozen(kw_only=True)
+class LimitUse:
+    """How much of a limit is used."""
+
+    #: Name of the setting.
+    setting: str
+    used: int
+    #: Maximum number of calls; 0: there is no limit.
+    allowed: int
+    #: Length of the window in seconds.
+    window_s: float
+    #: When one more call is allowed; None: now.
+    free_at: datetime | None
+
+
+@frozen(kw_only=True)
+class NumberChecked:
+    """Whether a queue may call a number now, and what is known about it."""
+
+    queue: str
+    number: str
+    #: The number as it is dialled by the rules; empty: it is never called.
+    dialled: str
+    #: Asterisk's dial string; empty: it is never called.
+    dial_string: str
+    #: Country of the number, such as ``DE``; empty: none, or unknown.
+    region: str
+    #: Each reason why it is not called now; none: it may be called.
+    why_not: tuple[Reason, ...]
+    blocked: BlockedNumber | None
+    limits: tuple[LimitUse, ...]
+    open_task: CallbackTask | None
+    last_refusal: Refusal | None
 
 
 @frozen(kw_only=True)
@@ -499,6 +763,8 @@ Answer: TypeAlias = (
     | TaskStory
     | TaskAdded
     | TaskChanged
+    | TasksChanged
+    | NumberChecked
     | NumberBlocked
     | NumberUnblocked
     | BlockedNumbers

@@ -8,25 +8,38 @@ command line if no service runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Final
 
 from twisted.logger import Logger
 
 from fastagi.config.sections import Settings
 from fastagi.domain.blocked_numbers import BlockedNumber
-from fastagi.domain.numbers import NotCallable, plain_number
-from fastagi.domain.reason import Reason
+from fastagi.domain.limits import DAY, HOUR, MINUTE, called_too_often
+from fastagi.domain.numbers import (
+    NotCallable,
+    callable_number,
+    plain_number,
+    region_of,
+    without_separators,
+)
+from fastagi.domain.policy import dial_string
+from fastagi.domain.reason import Code, Reason, because, utc_minute
 from fastagi.runtime.clock import Clock
 from fastagi.service.commands import (
     Actor,
     BadRequest,
     BlockedNumbers,
     BlockNumber,
+    CheckNumber,
     Command,
     Handler,
+    LimitUse,
     ListBlocked,
     ListRefused,
+    NoSuchQueue,
     NumberBlocked,
+    NumberChecked,
     NumberUnblocked,
     RefusedCallers,
     UnblockNumber,
@@ -34,6 +47,7 @@ from fastagi.service.commands import (
     shown,
 )
 from fastagi.service.task_commands import queue_of
+from fastagi.store.number_facts import CallsWithin
 from fastagi.store.store import TaskStore
 
 _LONGEST_REASON: Final = 200
@@ -76,6 +90,7 @@ class NumberCommands:
             UnblockNumber: self.unblock,
             ListBlocked: self.blocked,
             ListRefused: self.refused,
+            CheckNumber: self.check,
         }
 
     async def block(self, command: BlockNumber, actor: Actor) -> NumberBlocked:
@@ -127,8 +142,75 @@ class NumberCommands:
         return NumberUnblocked(number=known)
 
     async def blocked(self, command: ListBlocked, actor: Actor) -> BlockedNumbers:
-        """Return the blocked numbers, the latest first."""
-        return BlockedNumbers(numbers=tuple(await self._store.blocked(command.limit)))
+        """Return the blocked numbers, the latest first.
+
+        Raises:
+            BadRequest: ``before`` is not a number.
+        """
+        before = self._number(command.before)[1] if command.before else None
+        found = await self._store.blocked(command.limit, before)
+        return BlockedNumbers(numbers=tuple(found))
+
+    async def check(self, command: CheckNumber, actor: Actor) -> NumberChecked:
+        """Tell whether a queue may call a number now, and why not.
+
+        Raises:
+            NoSuchQueue: it is not in the settings.
+        """
+        settings, now = self._settings(), self._clock.now()
+        queue = settings.queues.get(command.queue)
+        if queue is None:
+            known = ", ".join(sorted(settings.queues))
+            raise NoSuchQueue(
+                f"no queue {shown(command.queue)} in the settings (there are: {known})"
+            )
+        raw, plan, limits = command.number, settings.plan, settings.call_limits
+        dialled, why_not = "", []
+        try:
+            dialled = callable_number(raw, settings.number_rules(queue))
+        except NotCallable as refusal:
+            why_not.append(refusal.why)
+        number = without_separators(raw)
+        facts = await self._store.number_facts(number, plan, queue.name, limits, now)
+        if facts.blocked is not None:
+            why_not.append(facts.blocked.why)
+        if (again_at := facts.to_number.free_at) is not None:
+            why_not.append(called_too_often(limits.per_number, again_at))
+        uses = (
+            _use("limits.calls_per_number", limits.per_number, DAY, facts.to_number),
+            _use(
+                "calls_per_hour",
+                limits.per_hour.get(queue.name, 0),
+                HOUR,
+                facts.of_queue,
+            ),
+            _use("limits.calls_per_minute", limits.per_minute, MINUTE, facts.of_all),
+        )
+        for use in uses[1:]:
+            if use.free_at is not None:
+                why_not.append(
+                    because(
+                        Code.LIMIT_REACHED,
+                        setting=use.setting,
+                        limit=use.allowed,
+                        again_at=utc_minute(use.free_at),
+                    )
+                )
+        is_never_called = not dialled or facts.blocked is not None
+        return NumberChecked(
+            queue=queue.name,
+            number=raw,
+            dialled="" if is_never_called else dialled,
+            dial_string=""
+            if is_never_called
+            else dial_string(queue.outbound_channel, dialled),
+            region=region_of(number, plan.region),
+            why_not=tuple(why_not),
+            blocked=facts.blocked,
+            limits=uses,
+            open_task=facts.open_task,
+            last_refusal=facts.last_refusal,
+        )
 
     async def refused(self, command: ListRefused, actor: Actor) -> RefusedCallers:
         """Return the refusals, the latest first."""
@@ -142,3 +224,13 @@ class NumberCommands:
         except NotCallable as refusal:
             raise BadRequest(f"{shown(raw)} is no number: {refusal}") from None
         return number, self._settings().plan.key(number)
+
+
+def _use(setting: str, allowed: int, window: timedelta, calls: CallsWithin) -> LimitUse:
+    return LimitUse(
+        setting=setting,
+        used=calls.used,
+        allowed=allowed,
+        window_s=window.total_seconds(),
+        free_at=calls.free_at,
+    )

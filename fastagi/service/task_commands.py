@@ -7,38 +7,49 @@ if no service runs.
 
 from __future__ import annotations
 
+import hashlib
 import shlex
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
 from typing import Final, TypeAlias
 
-from attrs import evolve
+from attrs import evolve, fields
 
 from twisted.logger import Logger
 
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import Settings
-from fastagi.domain.chosen_time import BadTime, read_time, waits_for, why_not_at
-from fastagi.domain.numbers import why_not_any_more, without_separators
-from fastagi.domain.reason import Code, Reason, because, said, utc_minute
-from fastagi.domain.task import OPEN, CallbackTask, IllegalMove, Kind, Status
+from fastagi.domain.chosen_time import BadTime
+from fastagi.domain.numbers import without_separators
+from fastagi.domain.reason import Code, Reason, because
+from fastagi.domain.task import OPEN, CallbackTask, IllegalMove, Status
+from fastagi.errors import CallbackError
 from fastagi.runtime.clock import Clock
 from fastagi.service.commands import (
+    MAX_BULK,
     Actor,
     AddTask,
+    AssignTask,
     BadRequest,
+    BulkAction,
+    BulkResult,
+    BulkTasks,
     CancelTask,
     Command,
     Handler,
     ListTasks,
-    NoSuchQueue,
+    MoveTask,
+    NoteTask,
     NumberRefused,
     RescheduleTask,
     RetryTask,
+    SelectionChanged,
     ShowTask,
     TaskAdded,
     TaskChanged,
+    TaskFilter,
     TaskList,
+    TasksChanged,
     TaskState,
     TaskStory,
     WrongState,
@@ -52,8 +63,10 @@ from fastagi.service.requests import (
     Refused,
     Requests,
 )
+from fastagi.service.task_changes import Line, OperatorChange, TaskChanges, moved_to
 from fastagi.service.task_states import TaskStates
 from fastagi.store.errors import NoSuchTask
+from fastagi.store.selection import Selection
 from fastagi.store.store import TaskStore
 
 #: Returns when open tasks are expected to be called, by task id.
@@ -66,6 +79,8 @@ WhysNotYetOf: TypeAlias = Callable[
 #: Maximum number of tasks read in one transaction, so that a caller who presses the key
 #: does not have to wait long for the database.
 _ROWS_AT_A_TIME: Final = 500
+#: The same for tasks that are changed.
+_CHANGES_AT_A_TIME: Final = 25
 
 
 class TaskCommands:
@@ -85,6 +100,7 @@ class TaskCommands:
         withdraw: Callable[[int, Reason], None],
         withdraw_unanswered: Callable[[int, Reason], None],
         position: Callable[[int], int | None],
+        line: Line,
         expected_times: ExpectedTimes | None = None,
         whys_not_yet: WhysNotYetOf | None = None,
     ) -> None:
@@ -100,6 +116,7 @@ class TaskCommands:
             withdraw: ends the attempt of a task, by its id and with a reason.
             withdraw_unanswered: does the same unless an agent has answered.
             position: returns the position of a task in Asterisk's queue, by its id.
+            line: the lines in Asterisk's queues, and the agents there.
             expected_times: tells when open tasks are expected to be called; None: no
                 service runs.
             whys_not_yet: tells what keeps tasks from being called; None: no service
@@ -112,10 +129,16 @@ class TaskCommands:
         self._tasks_changed = tasks_changed
         #: Returns the position at which a task, by its id, waits in Asterisk's queue.
         self._position = position
-        self._withdraw = withdraw
         self._withdraw_unanswered = withdraw_unanswered
         self._task_states = TaskStates(
             clock=clock, settings=settings, opening_state=opening_state
+        )
+        self._changes = TaskChanges(
+            clock=clock,
+            settings=settings,
+            withdraw=withdraw,
+            withdraw_unanswered=withdraw_unanswered,
+            line=line,
         )
         self._expected_times = expected_times
         self._whys_not_yet = whys_not_yet
@@ -129,6 +152,10 @@ class TaskCommands:
             CancelTask: self.cancel,
             RetryTask: self.retry,
             RescheduleTask: self.reschedule,
+            MoveTask: self.move,
+            AssignTask: self.assign,
+            NoteTask: self.note,
+            BulkTasks: self.bulk,
         }
 
     async def list(self, command: ListTasks, actor: Actor) -> TaskList:
@@ -137,27 +164,19 @@ class TaskCommands:
         Raises:
             NoSuchQueue: the queue is not in the settings, and there is no task of it.
         """
-        statuses = None if command.all else sorted(OPEN)
-        if command.status is not None:
-            statuses = [command.status]
-        queue = queue_of(command.queue, self._settings())
-        number = without_separators(command.number)
+        selection = self._selection(command)
+        queue = selection.queue
         found: list[TaskState] = []
         before_id = command.before_id
         while (left := command.limit - len(found)) > 0:
-            tasks = await self._store.listing(
-                statuses=statuses,
-                queue=queue,
-                number_key=self._settings().plan.key(number) or None,
-                limit=min(left, _ROWS_AT_A_TIME),
-                before_id=before_id,
-            )
+            most = min(left, _ROWS_AT_A_TIME)
+            tasks = await self._store.select(selection, most, before_id)
             found += await self._states(tasks)
-            if len(tasks) < min(left, _ROWS_AT_A_TIME):
+            if len(tasks) < most:
                 break
             before_id = tasks[-1].id
         if not found and queue is not None:
-            self._queue(queue)
+            self._changes.queue(queue)
         return TaskList(tasks=tuple(found))
 
     async def show(self, command: ShowTask, actor: Actor) -> TaskStory:
@@ -179,8 +198,8 @@ class TaskCommands:
             WrongState: a time was chosen for a client who waits for another queue.
             BadTime: the time can not be chosen.
         """
-        queue = self._queue(command.queue)
-        chosen_at = self._chosen_at(command.at, queue)
+        queue = self._changes.queue(command.queue)
+        chosen_at = self._changes.chosen_at(command.at, queue)
         if chosen_at is not None:
             await self._check_no_other_queue(command, queue)
         answer = await self._requests.ask(
@@ -199,7 +218,7 @@ class TaskCommands:
             )
         if chosen_at is not None and answer.task.status is Status.CALLING:
             # It waits in line, or an agent's phone rings: that would be too early.
-            self._withdraw_unanswered(answer.task.id, _moved_to(chosen_at))
+            self._withdraw_unanswered(answer.task.id, moved_to(chosen_at))
         return TaskAdded(
             created=isinstance(answer, Accepted), state=self._state(answer.task)
         )
@@ -230,22 +249,13 @@ class TaskCommands:
             WrongState: the task is cancelled already.
             IllegalMove: the task has ended in another way.
         """
-        why = because(Code.CANCELLED_BY_HAND)
-        if command.reason:
-            why = said(command.reason)
+        change = self._changes.cancel(command.id, command.reason, actor)
         try:
-            task = await self._store.cancel(
-                command.id, actor.named_in(why), self._clock.now()
-            )
+            return await self._change(change, actor)
         except IllegalMove as error:
             if error.status is Status.CANCELLED:
                 raise WrongState(f"task {command.id} is cancelled already") from error
             raise
-        self._log_change(task, why, actor)
-        if task.cancel_requested:
-            self._withdraw(task.id, task.why)
-        self._tasks_changed()
-        return TaskChanged(state=self._state(task))
 
     async def retry(self, command: RetryTask, actor: Actor) -> TaskChanged:
         """Put a task back in line: due at once, with no attempts counted.
@@ -255,7 +265,8 @@ class TaskCommands:
             NumberRefused: the settings do not allow the number any more.
             NoSuchTask: there is no such task.
         """
-        return await self._put_back(command.id, because(Code.REOPENED_BY_HAND), actor)
+        task = await self._find(command.id)
+        return await self._change(self._changes.retry(task, actor), actor)
 
     async def reschedule(self, command: RescheduleTask, actor: Actor) -> TaskChanged:
         """Move a task to another time, or make it due at once.
@@ -270,68 +281,204 @@ class TaskCommands:
         if bool(command.at) == command.now:
             raise BadRequest("give either at, with a time, or now")
         task = await self._find(command.id)
-        chosen_at = self._chosen_at(command.at, self._queue(task.queue))
-        why = _moved_to(chosen_at)
-        return await self._put_back(command.id, why, actor, chosen_at)
+        change = self._changes.reschedule(task, command.at, command.now, actor)
+        return await self._change(change, actor)
 
-    async def _put_back(
-        self,
-        task_id: int,
-        why: Reason,
-        actor: Actor,
-        chosen_at: datetime | None = None,
-    ) -> TaskChanged:
-        """Put a task in line, at a chosen time or now."""
-        now = self._clock.now()
-        task = await self._find(task_id)
-        if task.status is Status.CALLING:
-            raise WrongState(
-                f"task {task_id} has a call under way - wait for its end, or end the"
-                f" call with 'callback-queue tasks cancel {task_id}'"
-            )
-        if task.status in {Status.COMPLETED, Status.SERVED}:
-            raise WrongState(
-                f"a task that is {task.status} can not be put back in line: the client"
-                " was reached - for one more call, give 'callback-queue tasks add"
-                f" {shlex.quote(task.queue)} {task.number}'"
-            )
-        settings = self._queue(task.queue)
-        rules = self._settings().number_rules(settings)
-        if refusal := why_not_any_more(task.number, task.number_key, rules):
-            raise NumberRefused(f"{task.number} is not called any more: {refusal}")
-        story = actor.named_in(why)
-        task = await self._store.retry(
-            task.id,
-            story if chosen_at is None else waits_for(chosen_at, story),
-            now,
-            settings.expiry_rules.expires_at(Kind.MANUAL, chosen_at or now),
-            chosen_at=chosen_at,
-            call_by=settings.chosen_time.call_by(chosen_at),
-        )
-        self._log_change(task, why, actor)
+    async def move(self, command: MoveTask, actor: Actor) -> TaskChanged:
+        """Give a task another place in line.
+
+        Raises:
+            BadRequest: a call is under way, or the fields do not say where.
+            IllegalMove: the task has ended.
+            NotInLine: there is no such place behind another task.
+            NoSuchTask: there is no such task.
+        """
+        task = await self._find(command.id)
+        change = self._changes.move(task, command.front, command.behind, actor)
+        return await self._change(change, actor)
+
+    async def assign(self, command: AssignTask, actor: Actor) -> TaskChanged:
+        """Let only one agent be asked for a task, or any agent again.
+
+        Raises:
+            BadRequest: there is no such agent, or the fields are wrong.
+            IllegalMove: the task has ended.
+            NotAssigned: it is to be released, and is assigned to nobody.
+            NoSuchTask: there is no such task.
+        """
+        if command.release:
+            if command.agent or command.duration:
+                raise BadRequest("give either an agent or release")
+            return await self._change(self._changes.release(command.id, actor), actor)
+        task = await self._find(command.id)
+        change = self._changes.assign(task, command.agent, command.duration, actor)
+        return await self._change(change, actor)
+
+    async def note(self, command: NoteTask, actor: Actor) -> TaskChanged:
+        """Write a note to the history of a task.
+
+        Raises:
+            BadRequest: the note is empty.
+            NoSuchTask: there is no such task.
+        """
+        change = self._changes.note(command.id, command.note, actor)
+        return await self._change(change, actor)
+
+    async def _change(self, change: OperatorChange, actor: Actor) -> TaskChanged:
+        (task,) = await self._store.carry_out([change.apply])
+        if isinstance(task, CallbackError):
+            raise task
+        self._changed(task, change, actor)
         self._tasks_changed()
         return TaskChanged(state=self._state(task))
+
+    def _changed(
+        self, task: CallbackTask, change: OperatorChange, actor: Actor
+    ) -> None:
+        self._log_change(task, change.what, actor)
+        change.afterwards(task)
+
+    # -- many tasks --------------------------------------------------------
+
+    async def bulk(self, command: BulkTasks, actor: Actor) -> TasksChanged:
+        """Change many tasks in the same way, or say only what would happen.
+
+        Raises:
+            BadRequest: no tasks are selected, or too many; or a field is wrong.
+            SelectionChanged: other tasks are selected than expected.
+        """
+        found = await self._selected(command)
+        fingerprint = _fingerprint(found)
+        if command.expect and command.expect != fingerprint:
+            raise SelectionChanged(
+                f"other tasks match now ({fingerprint}) than in the preview"
+                f" ({shown(command.expect)}): nothing was changed - look at a new"
+                " preview"
+            )
+        results: dict[int, BulkResult] = {}
+        order = sorted(found)
+        if command.action is BulkAction.MOVE:
+            # The oldest one is moved to the front last, so it is called first.
+            order.reverse()
+        for start in range(0, len(order), _CHANGES_AT_A_TIME):
+            some = {i: found[i] for i in order[start : start + _CHANGES_AT_A_TIME]}
+            for result in await self._change_some(command, some, actor):
+                results[result.task_id] = result
+        if not command.preview:
+            self._tasks_changed()
+        return TasksChanged(
+            action=command.action,
+            preview=command.preview,
+            fingerprint=fingerprint,
+            results=tuple(results[task_id] for task_id in sorted(results)),
+        )
+
+    async def _selected(self, command: BulkTasks) -> dict[int, CallbackTask | None]:
+        """Return the selected tasks by id; None for an id that no task has."""
+        given = [
+            name
+            for name in (field.name for field in fields(TaskFilter))
+            if getattr(command, name)
+        ]
+        if command.ids:
+            if given:
+                raise BadRequest(f"give either ids or a filter ({given[0]})")
+            some = await self._store.select(Selection(ids=command.ids), MAX_BULK)
+            tasks = {task.id: task for task in some}
+            return {task_id: tasks.get(task_id) for task_id in command.ids}
+        if not given:
+            raise BadRequest(
+                "give ids or a filter: queue, status, kind, number, text, reason_code,"
+                " created_from, created_to or all"
+            )
+        some = await self._store.select(self._selection(command), MAX_BULK + 1)
+        if len(some) > MAX_BULK:
+            raise BadRequest(
+                f"more than {MAX_BULK:,} tasks match, the most that is changed at a"
+                " time: select fewer"
+            )
+        return {task.id: task for task in some}
+
+    async def _change_some(
+        self,
+        command: BulkTasks,
+        tasks: Mapping[int, CallbackTask | None],
+        actor: Actor,
+    ) -> tuple[BulkResult, ...]:
+        """Change some tasks in one transaction."""
+        changes: dict[int, OperatorChange] = {}
+        refused: dict[int, CallbackError] = {}
+        for task_id, task in tasks.items():
+            try:
+                changes[task_id] = self._bulk_change(command, task_id, task, actor)
+            except CallbackError as error:
+                refused[task_id] = error
+        done = await self._store.carry_out(
+            [change.apply for change in changes.values()], preview=command.preview
+        )
+        after: dict[int, CallbackTask] = {}
+        for (task_id, change), result in zip(changes.items(), done, strict=True):
+            if isinstance(result, CallbackError):
+                refused[task_id] = result
+                continue
+            after[task_id] = result
+            if not command.preview:
+                self._changed(result, change, actor)
+        return tuple(
+            _result_of(task_id, after.get(task_id) or tasks[task_id], refused)
+            for task_id in tasks
+        )
+
+    def _bulk_change(
+        self, command: BulkTasks, task_id: int, task: CallbackTask | None, actor: Actor
+    ) -> OperatorChange:
+        changes = self._changes
+        if task is None:
+            raise _no_such_task(task_id)
+        match command.action:
+            case BulkAction.CANCEL:
+                return changes.cancel(task_id, command.reason, actor)
+            case BulkAction.RETRY:
+                return changes.retry(task, actor)
+            case BulkAction.RESCHEDULE:
+                return changes.reschedule(task, command.at, command.now, actor)
+            case BulkAction.MOVE:
+                return changes.move(task, True, None, actor)
+            case BulkAction.ASSIGN:
+                return changes.assign(task, command.agent, command.duration, actor)
+            case BulkAction.RELEASE:
+                return changes.release(task_id, actor)
+            case BulkAction.NOTE:
+                return changes.note(task_id, command.note, actor)
+
+    def _selection(self, command: TaskFilter) -> Selection:
+        """Return the tasks that a filter means.
+
+        Raises:
+            BadTime: a time is wrong.
+        """
+        settings = self._settings()
+        statuses: Sequence[Status] | None = None if command.all else sorted(OPEN)
+        if command.status:
+            statuses = command.status
+        number = without_separators(command.number)
+        known = settings.queues.get(command.queue) if command.queue else None
+        zone = (known or settings.queue("all")).zone
+        return Selection(
+            statuses=statuses,
+            kinds=command.kind or None,
+            queue=queue_of(command.queue, settings),
+            number_key=settings.plan.key(number) or None,
+            text=command.text,
+            reason_code=command.reason_code,
+            created_from=_moment(command.created_from, zone, "created_from"),
+            created_to=_moment(command.created_to, zone, "created_to"),
+        )
 
     def _log_change(self, task: CallbackTask, what: Reason, actor: Actor) -> None:
         self._log.info(
             "task {task_id}: {what} ({actor})", task_id=task.id, what=what, actor=actor
         )
-
-    def _chosen_at(self, text: str, queue: QueueSettings) -> datetime | None:
-        """Return the time that an operator chose; None: as soon as possible.
-
-        Raises:
-            BadTime: it is no time, or no callback can be placed then.
-        """
-        if not text:
-            return None
-        now = self._clock.now()
-        at = read_time(text, now, queue.zone)
-        if why_not := why_not_at(
-            at, now, queue.hours, queue.zone, queue.chosen_time.days_ahead
-        ):
-            raise BadTime(why_not)
-        return at
 
     def _state(self, task: CallbackTask) -> TaskState:
         """Return a task, and whether it waits for its queue to open, or in line."""
@@ -359,17 +506,22 @@ class TaskCommands:
     async def _find(self, task_id: int) -> CallbackTask:
         task = await self._store.find(task_id)
         if task is None:
-            raise NoSuchTask(f"there is no task {task_id}; see 'tasks list --all'")
+            raise _no_such_task(task_id)
         return task
 
-    def _queue(self, name: str) -> QueueSettings:
-        settings = self._settings().queues.get(name)
-        if settings is None:
-            known = ", ".join(sorted(self._settings().queues))
-            raise NoSuchQueue(
-                f"no queue {shown(name)} in the settings (there are: {known})"
-            )
-        return settings
+
+def _result_of(
+    task_id: int, task: CallbackTask | None, refused: Mapping[int, CallbackError]
+) -> BulkResult:
+    """Return what happened to a task; None: there is none with this id."""
+    why = refused.get(task_id)
+    return BulkResult(
+        task_id=task_id,
+        number="" if task is None else task.number,
+        queue="" if task is None else task.queue,
+        status=None if task is None else task.status,
+        refused="" if why is None else str(why),
+    )
 
 
 def _why_in_line(state: TaskState) -> Reason | None:
@@ -379,11 +531,35 @@ def _why_in_line(state: TaskState) -> Reason | None:
     return because(Code.IN_LINE, position=state.position)
 
 
-def _moved_to(chosen_at: datetime | None) -> Reason:
-    why = because(Code.RESCHEDULED_BY_HAND)
-    if chosen_at is None:
-        return why
-    return why.with_params(chosen_at=utc_minute(chosen_at))
+def _fingerprint(ids: Iterable[int]) -> str:
+    """Return a text that is another one for other tasks: their count, and a hash."""
+    chosen = sorted(ids)
+    digest = hashlib.sha256(",".join(map(str, chosen)).encode()).hexdigest()
+    return f"{len(chosen)}-{digest[:16]}"
+
+
+def _moment(text: str, zone: tzinfo, name: str) -> datetime | None:
+    """Return the time that a field of a filter means.
+
+    Raises:
+        BadTime: it is not a time.
+    """
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+        if at.utcoffset() is None:
+            at = at.replace(tzinfo=zone)
+        return at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise BadTime(
+            f"{name} is no time (got {shown(text)}): write 2026-12-01,"
+            " '2026-12-01 14:30' or 2026-12-01T14:30+01:00"
+        ) from None
+
+
+def _no_such_task(task_id: int) -> NoSuchTask:
+    return NoSuchTask(f"there is no task {task_id}; see 'tasks list --all'")
 
 
 def queue_of(name: str, settings: Settings) -> str | None:

@@ -22,8 +22,8 @@ from twisted.internet.task import Clock
 from fastagi.command import offline
 from fastagi.config.sections import DatabaseSettings, Settings
 from fastagi.domain.numbers import NumberPlan
-from fastagi.domain.reason import said
-from fastagi.domain.task import OPEN, Status
+from fastagi.domain.reason import Code, said
+from fastagi.domain.task import OPEN, Kind, Status
 from fastagi.doors import codec
 from fastagi.errors import CallbackError
 from fastagi.runtime.background import Background
@@ -33,6 +33,7 @@ from fastagi.service.commands import (
     HIGHEST_ID,
     Actor,
     AddTask,
+    BulkAction,
     CancelTask,
     ListTasks,
     ShowStatus,
@@ -44,6 +45,7 @@ from fastagi.service.commands import (
 from fastagi.service.opening_state import OpeningState
 from fastagi.service.refusals import Refusals
 from fastagi.service.requests import Requests
+from fastagi.service.task_changes import NoLine
 from fastagi.service.task_commands import TaskCommands
 from fastagi.store import migrate
 from fastagi.store.backends import backend_for
@@ -65,7 +67,25 @@ _values = {
     "before_id": st.none() | st.integers(1, HIGHEST_ID),
     "limit": st.integers(1, 10_000),
     "all": st.booleans(),
-    "status": st.none() | st.sampled_from(Status),
+    "status": st.none()
+    | st.sampled_from(Status)
+    | st.lists(st.sampled_from(Status), max_size=3),
+    "kind": st.none() | st.sampled_from(Kind) | st.just("missed,manual"),
+    "reason_code": st.none() | st.sampled_from(Code),
+    "text": st.text(max_size=100),
+    "created_from": st.just("") | st.just("2026-03-01") | st.text(max_size=100),
+    "created_to": st.just("") | st.just("2026-03-01T12:00Z") | st.text(max_size=100),
+    "front": st.booleans(),
+    "behind": st.none() | st.integers(1, HIGHEST_ID),
+    "agent": st.just("PJSIP/bob") | st.text(max_size=200),
+    "duration": st.just("") | st.just("30m") | st.text(max_size=100),
+    "release": st.booleans(),
+    "note": st.text(max_size=1000),
+    "action": st.sampled_from(BulkAction),
+    "ids": st.none() | st.lists(st.integers(1, HIGHEST_ID), max_size=5),
+    "preview": st.booleans(),
+    "expect": st.just("") | st.text(max_size=100),
+    "before": st.just("") | st.just("+4930123456") | st.text(max_size=100),
     "queue": st.just("support") | st.text(max_size=100),
     "number": st.just("+4930123456") | st.text(max_size=100),
     "name": st.text(max_size=200),
@@ -135,6 +155,7 @@ def test_a_long_list_is_read_in_several_transactions(url: str) -> None:
         withdraw=lambda _task_id, _reason: None,
         withdraw_unanswered=lambda _task_id, _reason: None,
         position=lambda _task_id: None,
+        line=NoLine(),
     )
     before = database.commits
     answer = done(desk.list(ListTasks(limit=1100), ADA))
