@@ -32,9 +32,9 @@ from twisted.logger import Logger
 
 from fastagi.errors import Problem
 from fastagi.store.backends import Backend, Explained, Trouble, backend_for
-from fastagi.store.errors import CommitUnknown, OutOfTime, StoreUnavailable
+from fastagi.store.errors import CommitUnknown, OutOfTime, StoreUnavailable, TryAgain
 
-__all__ = ["ALONE", "Alone", "Database", "Deliver", "StoreUnavailable", "TryAgain"]
+__all__ = ["ALONE", "Alone", "Database", "Deliver", "StoreUnavailable"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -55,13 +55,6 @@ _LETS_OTHERS_GO_FIRST_S: Final = 1.0
 _FADING: Final = 0.9
 #: Factor on expected durations, for safety.
 _SAFETY_FACTOR: Final = 2.0
-
-
-class TryAgain(Exception):
-    """The function lost a race against another process and must run again.
-
-    Only the functions raise it; the code that made the request never sees it.
-    """
 
 
 class Alone:

@@ -64,6 +64,13 @@ class CopyFailed(CallbackError):
     """No copy of the database was made; no partial copy is left."""
 
 
+class TryAgain(Exception):
+    """The function lost a race against another process and must run again.
+
+    Only the functions raise it; the code that made the request never sees it.
+    """
+
+
 class NoSuchTask(CallbackError):
     """There is no such task."""
 

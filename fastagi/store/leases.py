@@ -30,8 +30,8 @@ from twisted.logger import Logger
 from fastagi.runtime.file_lock import FileLock, is_locked
 from fastagi.store import schema
 from fastagi.store.backends import Backend, backend_for
-from fastagi.store.engine import Database, TryAgain
-from fastagi.store.errors import DatabaseHeld, LeaseLost, StoreUnavailable
+from fastagi.store.engine import Database
+from fastagi.store.errors import DatabaseHeld, LeaseLost, StoreUnavailable, TryAgain
 
 #: Duration of a lease after each renewal, and the interval of renewals, in seconds.
 LENGTH_S: Final = 15.0

@@ -20,8 +20,7 @@ from fastagi.domain.attempt import Attempt, Disposition
 from fastagi.domain.reason import Reason, dump_params, load, map_texts
 from fastagi.domain.task import CallbackTask, Kind, Status
 from fastagi.store import schema
-from fastagi.store.engine import TryAgain
-from fastagi.store.errors import NoSuchTask, StaleTask
+from fastagi.store.errors import NoSuchTask, StaleTask, TryAgain
 
 _task: Final = schema.task
 _attempt: Final = schema.attempt

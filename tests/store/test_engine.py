@@ -23,12 +23,13 @@ from twisted.logger import LogLevel, capturedLogs
 
 from fastagi.domain.task import NewTask, Status
 from fastagi.store import engine, migrate, queries, requests, results
-from fastagi.store.engine import ALONE, Alone, Database, TryAgain
+from fastagi.store.engine import ALONE, Alone, Database
 from fastagi.store.errors import (
     CommitUnknown,
     NoSuchTask,
     OutOfTime,
     StoreUnavailable,
+    TryAgain,
 )
 from fastagi.store.store import TaskStore
 from tests.store.harness import NOW, PATIENCE_S, Loop, OtherProcess, done, new_task
