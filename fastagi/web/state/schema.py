@@ -148,3 +148,102 @@ AUDIT: Final = sa.Table(
     sa.Column("address", sa.Text, nullable=False),
     sa.Column("detail", sa.Text, nullable=False),
 )
+
+#: How far readers of the events of tasks have read
+#: (`fastagi.store.story_events.StoryPosition`).
+READERS: Final = sa.Table(
+    "web_reader",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("event_id", sa.Integer, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("task_id", sa.Integer, nullable=False),
+)
+
+#: The endpoints of webhooks. Times are epoch seconds.
+WEBHOOKS: Final = sa.Table(
+    "web_webhook",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("url", sa.Text, nullable=False),
+    #: JSON lists; empty: all.
+    sa.Column("types", sa.Text, nullable=False),
+    sa.Column("queues", sa.Text, nullable=False),
+    #: ``full`` or ``masked``.
+    sa.Column("numbers", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    #: Grows with each change by an administrator. A delivery that began before stores
+    #: nothing.
+    sa.Column("revision", sa.Integer, nullable=False),
+    #: Why nothing is sent; NULL: it is enabled.
+    sa.Column("disabled_why", sa.Text),
+    #: The last event that is delivered or passed over, and the last change of alarms.
+    sa.Column("event_id", sa.Integer, nullable=False),
+    sa.Column("event_at", sa.Double, nullable=False),
+    sa.Column("event_task_id", sa.Integer, nullable=False),
+    sa.Column("alarm_change_id", sa.Integer, nullable=False),
+    #: The events that are still to be sent again: the next and the last; NULL: none.
+    sa.Column("replay_next", sa.Integer),
+    sa.Column("replay_last", sa.Integer),
+    #: The message that fails: since when, how often, and when it is tried again.
+    sa.Column("failing_since", sa.Double),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("next_try_at", sa.Double),
+    #: The last answer.
+    sa.Column("answered_at", sa.Double),
+    sa.Column("answer_status", sa.Integer),
+    sa.Column("answer", sa.Text, nullable=False),
+    sa.Column("delivered_at", sa.Double),
+    sa.Column("delivered", sa.Integer, nullable=False),
+    # The ids of messages contain the id, so it is never used again.
+    sqlite_autoincrement=True,
+)
+
+#: The secrets of endpoints; two of them are valid for a while after a rotation.
+WEBHOOK_SECRETS: Final = sa.Table(
+    "web_webhook_secret",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column(
+        "webhook_id",
+        sa.ForeignKey("web_webhook.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    sa.Column("secret", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    #: NULL: as long as it is not rotated.
+    sa.Column("valid_until", sa.Double),
+)
+
+#: The alarms that are on.
+ALARMS: Final = sa.Table(
+    "web_alarm",
+    METADATA,
+    sa.Column("kind", sa.Text, primary_key=True),
+    #: The name of the queue; empty: the whole service.
+    sa.Column("queue", sa.Text, primary_key=True),
+    sa.Column("level", sa.Text, nullable=False),
+    sa.Column("since", sa.Double, nullable=False),
+    sa.Column("value", sa.Double, nullable=False),
+    sa.Column("threshold", sa.Double),
+)
+
+#: Each change of an alarm, in order; webhooks and mail follow them.
+ALARM_CHANGES: Final = sa.Table(
+    "web_alarm_change",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("queue", sa.Text, nullable=False),
+    #: NULL: the alarm has ended.
+    sa.Column("level", sa.Text),
+    sa.Column("before", sa.Text),
+    sa.Column("since", sa.Double, nullable=False),
+    sa.Column("value", sa.Double, nullable=False),
+    sa.Column("threshold", sa.Double),
+    # Ids are never used again, so a higher id is a later change.
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""What the web process tells others: metrics, webhooks, alarms, mail."""
