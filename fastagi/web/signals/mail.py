@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: MIT
+"""Sends changes of alarms by e-mail: many changes in one mail, and few mails.
+
+Mail is one more reader of the stored changes. Its position is committed after the mail
+server has accepted a mail, so a crash may repeat a mail but never loses a change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from email.message import EmailMessage
+from email.utils import format_datetime, make_msgid
+from typing import Final, Protocol
+
+import aiosmtplib
+import sqlalchemy as sa
+
+from fastagi.errors import CallbackError
+from fastagi.plain_file import NoPlainFile, open_plain
+from fastagi.store.rows import moment
+from fastagi.web.signals.alarms import Alarm, AlarmChange, Storage, changes_after
+from fastagi.web.signals.endpoints import last_alarm_change
+from fastagi.web.signals.settings import Level, MailSecurity, MailSettings
+from fastagi.web.state.schema import READERS
+
+#: The reader's name in the table of positions.
+_READER: Final = "mail"
+#: Maximum number of changes in one mail; further ones are only counted.
+_MAX_LINES: Final = 50
+_AT_ONCE: Final = 1000
+#: Pauses before trying again, in seconds; the last one is repeated.
+_PAUSES_S: Final = (30.0, 120.0, 600.0)
+#: The longest time between two looks for changes, in seconds.
+_LOOK_EVERY_S: Final = 5.0
+_LONGEST_PASSWORD: Final = 4096
+
+_log = logging.getLogger(__name__)
+
+
+class MailFailed(CallbackError):
+    """The mail server did not accept the mail, or can not be reached."""
+
+
+class Alarming(Protocol):
+    """The part of `fastagi.web.signals.alarms.Alarms` that mail needs."""
+
+    def current(self) -> tuple[Alarm, ...]:
+        """Return the alarms that are on."""
+
+    async def wait(self, within_s: float | None) -> None:
+        """Wait for the next change, or for a time."""
+
+
+class Mailer:
+    """Sends one mail."""
+
+    def __init__(self, settings: MailSettings, *, now: Callable[[], datetime]) -> None:
+        """Prepare; a connection is opened for each mail."""
+        self._settings = settings
+        self._now = now
+
+    async def send(self, subject: str, text: str) -> None:
+        """Send a mail to all addresses of the settings.
+
+        Raises:
+            MailFailed: the mail server did not accept it for each of them.
+        """
+        settings = self._settings
+        if settings.host is None or not settings.to:
+            raise MailFailed(
+                "no mail is sent: mail.host and mail.to are not set",
+                "set both in web.yaml, and restart callback-queue-web",
+            )
+        sender = settings.sender or settings.to[0]
+        mail = EmailMessage()
+        mail["From"] = f"callback-queue <{sender}>"
+        mail["To"] = ", ".join(settings.to)
+        mail["Subject"] = subject
+        mail["Date"] = format_datetime(self._now())
+        mail["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2])
+        # So that no machine answers it.
+        mail["Auto-Submitted"] = "auto-generated"
+        mail.set_content(text)
+        where = f"{settings.host}:{settings.port}"
+        try:
+            refused, _ = await aiosmtplib.send(
+                mail,
+                hostname=settings.host,
+                port=settings.port,
+                username=settings.username,
+                password=self._password(),
+                use_tls=settings.security is MailSecurity.TLS,
+                start_tls=settings.security is MailSecurity.STARTTLS,
+                tls_context=self._tls(),
+                timeout=settings.timeout.total_seconds(),
+            )
+        except (aiosmtplib.SMTPException, OSError) as error:
+            remedy = (
+                "try 'callback-queue web mail test' after each change of the settings"
+            )
+            raise MailFailed(
+                f"{where} did not take the mail: {error}", remedy
+            ) from None
+        if refused:
+            answers = "; ".join(f"{to}: {answer[1]}" for to, answer in refused.items())
+            raise MailFailed(f"{where} did not take the mail for {answers}")
+
+    def _password(self) -> str | None:
+        settings = self._settings
+        if settings.password is not None:
+            return settings.password.get_secret_value()
+        if settings.password_file is None:
+            return None
+        try:
+            with open_plain(settings.password_file) as file:
+                return file.read(_LONGEST_PASSWORD).decode().strip()
+        except (OSError, NoPlainFile, UnicodeDecodeError) as error:
+            raise MailFailed(
+                f"the password in {settings.password_file} can not be read: {error}",
+                "let the user of callback-queue-web read the file",
+            ) from None
+
+    def _tls(self) -> ssl.SSLContext | None:
+        if self._settings.security is MailSecurity.NONE:
+            return None
+        context = ssl.create_default_context()
+        if self._settings.ca_file is not None:
+            context.load_verify_locations(self._settings.ca_file)
+        return context
+
+
+class AlarmMail:
+    """Sends digests of changes of alarms."""
+
+    def __init__(
+        self,
+        settings: MailSettings,
+        *,
+        state: Storage,
+        alarms: Alarming,
+        mailer: Mailer,
+        now: Callable[[], datetime],
+        address: str = "",
+    ) -> None:
+        """Prepare; `run` sends.
+
+        Args:
+            settings: when mails are sent.
+            state: the web process's own database.
+            alarms: the alarms that are on.
+            mailer: sends one mail.
+            now: the current time.
+            address: the address of the console, for the text.
+        """
+        self._settings = settings
+        self._state = state
+        self._alarms = alarms
+        self._mailer = mailer
+        self._now = now
+        self._address = address
+        self._failures = 0
+        #: Mails so far, by outcome: sent, failed.
+        self.outcomes: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        """Send mails until it is cancelled."""
+        if not self._settings.is_wanted:
+            await asyncio.Event().wait()
+        while True:
+            try:
+                pause_s = await self.send_due()
+            except MailFailed as error:
+                self.outcomes["failed"] += 1
+                pause_s = _PAUSES_S[min(self._failures, len(_PAUSES_S) - 1)]
+                self._failures += 1
+                _log.warning("%s; next try in %g s", error, pause_s)
+                await asyncio.sleep(pause_s)
+                continue
+            except CallbackError as error:
+                _log.warning("alarms can not be mailed now: %s", error)
+                pause_s = _LOOK_EVERY_S
+            if pause_s is None:
+                await self._alarms.wait(_LOOK_EVERY_S)
+            else:
+                await asyncio.sleep(pause_s)
+
+    async def send_due(self) -> float | None:
+        """Send a mail if one is due.
+
+        Returns:
+            In how many seconds one will be due; None: there is nothing to tell.
+
+        Raises:
+            MailFailed: the mail server did not accept it.
+            CallbackError: the database can not be used.
+        """
+        position = await self._state.read(_mail_position)
+        if position is None:
+            # Alarms that are older than the first start with mail are not mailed.
+            await self._state.write(_begin)
+            return None
+        read_to, sent_at = position
+        changes = await self._state.read(changes_after, read_to, _AT_ONCE)
+        told = [change for change in changes if self._is_told(change)]
+        if not told:
+            if changes:
+                await self._state.write(_set_mail_position, changes[-1].id, sent_at)
+            return None
+        due = max(
+            told[0].at + self._settings.gather,
+            moment(sent_at) + self._settings.at_most_every,
+        )
+        now = self._now()
+        if now < due:
+            return (due - now).total_seconds()
+        await self._mailer.send(*self._mail(told, now))
+        await self._state.write(_set_mail_position, changes[-1].id, now.timestamp())
+        self.outcomes["sent"] += 1
+        self._failures = 0
+        return None
+
+    def _is_told(self, change: AlarmChange) -> bool:
+        rank = self._settings.level.rank
+        return any(
+            level is not None and level.rank >= rank
+            for level in (change.level, change.before)
+        )
+
+    def _mail(self, told: Sequence[AlarmChange], now: datetime) -> tuple[str, str]:
+        """Return the subject and the text."""
+        current = self._alarms.current()
+        red = sum(one.level is Level.RED for one in current)
+        yellow = len(current) - red
+        subject = (
+            f"callback-queue: {red} red and {yellow} yellow alarms"
+            if current
+            else "callback-queue: all alarms have ended"
+        )
+        lines = ["What has changed (times are UTC):", ""]
+        lines += [
+            f"{change.at:%Y-%m-%d %H:%M:%S}  {_mark(change.level)}  {change.words}"
+            for change in told[:_MAX_LINES]
+        ]
+        if len(told) > _MAX_LINES:
+            lines.append(f"... and {len(told) - _MAX_LINES} more changes")
+        lines += ["", "Alarms at this time:" if current else "No alarm is on now."]
+        lines += [
+            f"  {_mark(one.level)}  since {one.since:%Y-%m-%d %H:%M}  {one.words}"
+            for one in current[:_MAX_LINES]
+        ]
+        if len(current) > _MAX_LINES:
+            lines.append(f"  ... and {len(current) - _MAX_LINES} more")
+        if self._address:
+            lines += ["", f"The console: {self._address}"]
+        lines += ["", f"Sent at {now:%Y-%m-%d %H:%M} UTC by callback-queue web."]
+        return subject, "\n".join(lines) + "\n"
+
+
+def _mark(level: Level | None) -> str:
+    return "ended " if level is None else f"{level.value.upper():6}"
+
+
+def _mail_position(conn: sa.Connection) -> tuple[int, float] | None:
+    """Return the last change that is mailed, and when the last mail was sent."""
+    row = conn.execute(sa.select(READERS).where(READERS.c.name == _READER)).first()
+    return None if row is None else (row.event_id, row.at)
+
+
+def _begin(conn: sa.Connection) -> None:
+    if _mail_position(conn) is None:
+        _set_mail_position(conn, last_alarm_change(conn), 0.0)
+
+
+def _set_mail_position(conn: sa.Connection, change_id: int, sent_at: float) -> None:
+    conn.execute(sa.delete(READERS).where(READERS.c.name == _READER))
+    conn.execute(
+        sa.insert(READERS).values(
+            name=_READER, event_id=change_id, at=sent_at, task_id=0
+        )
+    )
