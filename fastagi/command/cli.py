@@ -26,6 +26,7 @@ from fastagi import __version__
 from fastagi.command import render
 from fastagi.command.supervisor import ReloadRequests
 from fastagi.command.web import web
+from fastagi.command.web_signals import mail, webhook
 from fastagi.doors import client, codec
 from fastagi.errors import CallbackError
 from fastagi.service import commands
@@ -126,6 +127,8 @@ def main() -> None:
 
 
 main.add_command(web)
+web.add_command(webhook)
+web.add_command(mail)
 
 
 @main.command()

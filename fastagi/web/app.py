@@ -17,12 +17,17 @@ from fastagi.web.headers import ExpectedHost, SecurityHeaders
 from fastagi.web.parts import WebParts, build_parts, parts_of
 from fastagi.web.people.guard import guard
 from fastagi.web.people.pages import router as people_router
+from fastagi.web.signals.routes import metrics_router
 
 __all__ = ["WebParts", "build_parts", "create_app", "parts_of"]
 
 #: Every router of the application: each function gets the parts and returns a router.
 #: A new group of pages or operations is a line here.
-ROUTERS: Sequence[Callable[[WebParts], APIRouter]] = (people_router, console_router)
+ROUTERS: Sequence[Callable[[WebParts], APIRouter]] = (
+    people_router,
+    console_router,
+    metrics_router,
+)
 
 
 async def _end_streams(parts: WebParts) -> None:

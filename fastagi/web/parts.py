@@ -24,6 +24,7 @@ from fastagi.web.people.people import People
 from fastagi.web.records import Records
 from fastagi.web.service_client import ServiceClient
 from fastagi.web.settings import WebSettings
+from fastagi.web.signals.signals import Signals, build_signals
 from fastagi.web.state import versions
 from fastagi.web.state.direct import committed
 from fastagi.web.state.state import State
@@ -45,6 +46,7 @@ class WebParts:
         records: reads the service's database.
         people: who makes a request, logins, tokens.
         oidc: logins by an identity provider.
+        signals: alarms, webhooks, metrics and mail.
         now: the current time, with its zone.
         stopping: is set when the process is asked to stop. Endless answers, such as
             event streams, have to end then.
@@ -57,15 +59,20 @@ class WebParts:
     records: Records
     people: People
     oidc: Oidc
+    signals: Signals
     now: Callable[[], datetime] = _now
     stopping: asyncio.Event = attrs.field(factory=asyncio.Event)
 
     def background_tasks(self) -> list[BackgroundTask]:
         """Return what runs as long as the process does; add your own here."""
-        return [BackgroundTask("the end of old sessions", self.people.clean)]
+        return [
+            BackgroundTask("the end of old sessions", self.people.clean),
+            *self.signals.background_tasks(),
+        ]
 
     async def close(self) -> None:
         """Close files and connections, after the last request."""
+        await self.signals.close()
         await self.live.close()
         await self.service.close()
         self.records.close()
@@ -93,7 +100,7 @@ def build_parts(
     with committed(settings.database.url) as conn:
         key = signing_key(conn)
     service = ServiceClient(Path(settings.service.socket))
-    state = State(settings.database.url)
+    state, live = State(settings.database.url), LiveView(service)
     return WebParts(
         settings=settings,
         state=state,
@@ -101,8 +108,11 @@ def build_parts(
         oidc=Oidc(settings.oidc, origin=settings.origin, key=key, now=now),
         now=now,
         service=service,
-        live=LiveView(service),
+        live=live,
         records=records,
+        signals=build_signals(
+            settings, state=state, records=records, live=live, now=now
+        ),
     )
 
 

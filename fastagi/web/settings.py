@@ -37,6 +37,12 @@ from fastagi.config.values import (
     number,
     span,
 )
+from fastagi.web.signals.settings import (
+    AlarmSettings,
+    MailSettings,
+    MetricsSettings,
+    WebhookSettings,
+)
 
 DEFAULT_FILE: Final = "/etc/callback-queue/web.yaml"
 FILE_VARIABLE: Final = "CALLBACK_QUEUE_WEB_CONFIG"
@@ -207,6 +213,10 @@ class WebSettings:
     proxy_login: ProxyLoginSettings = attrs.field(factory=ProxyLoginSettings)
     limits: LimitSettings = attrs.field(factory=LimitSettings)
     log: WebLogSettings = attrs.field(factory=WebLogSettings)
+    metrics: MetricsSettings = attrs.field(factory=MetricsSettings)
+    webhooks: WebhookSettings = attrs.field(factory=WebhookSettings)
+    alarms: AlarmSettings = attrs.field(factory=AlarmSettings)
+    mail: MailSettings = attrs.field(factory=MailSettings)
 
     @property
     def origin(self) -> str:

@@ -54,6 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     # A process of its own: of the service it knows the commands and their JSON.
     "web": {
         "errors",
+        "plain_file",
         "patience",
         "sqlite_uri",
         "domain",

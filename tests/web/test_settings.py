@@ -117,7 +117,7 @@ def test_an_empty_file_means_the_defaults() -> None:
     [
         ("- web", "must be groups of settings"),
         ("wep: {}", "wep: unknown setting - did you mean web?"),
-        ("log: {port: 1}", "log.port: unknown setting - it belongs under web"),
+        ("log: {proxies: []}", "log.proxies: unknown setting - it belongs under web"),
         ("web: {listen: 0.0.0.0}", "web.listen: needs public_url"),
         ("web: {socket: /run/x}", "web.socket: needs public_url"),
         ("web: {public_url: cb.example.com}", "must be an address such as https://"),
