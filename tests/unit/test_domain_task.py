@@ -50,6 +50,19 @@ ARROWS = {
     ("failed", "reopen", "pending"),
     ("expired", "reopen", "pending"),
     ("cancelled", "reopen", "pending"),
+    ("pending", "move", "pending"),
+    ("calling", "move", "calling"),
+    ("pending", "assign", "pending"),
+    ("calling", "assign", "calling"),
+    ("pending", "release", "pending"),
+    ("calling", "release", "calling"),
+    ("pending", "note", "pending"),
+    ("calling", "note", "calling"),
+    ("completed", "note", "completed"),
+    ("failed", "note", "failed"),
+    ("expired", "note", "expired"),
+    ("cancelled", "note", "cancelled"),
+    ("served", "note", "served"),
 }
 HOLES = sorted(
     set(itertools.product(Status, Move))
@@ -92,11 +105,14 @@ def test_every_status_is_reached_and_an_open_one_can_always_end() -> None:
 
 
 def test_nothing_but_an_operator_moves_an_ended_task() -> None:
-    assert {move for (s, move) in TRANSITIONS if s in ENDED} == {Move.REOPEN}
+    moves = {move for (s, move) in TRANSITIONS if s in ENDED}
+    assert moves == {Move.REOPEN, Move.NOTE}
 
 
 def test_a_task_that_succeeded_stays_so() -> None:
-    assert not [m for (s, m) in TRANSITIONS if s in {Status.COMPLETED, Status.SERVED}]
+    reached = {Status.COMPLETED, Status.SERVED}
+    assert {end for (s, _), end in TRANSITIONS.items() if s in reached} == reached
+    assert {move for (s, move) in TRANSITIONS if s in reached} == {Move.NOTE}
 
 
 @pytest.mark.parametrize(

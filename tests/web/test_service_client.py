@@ -40,7 +40,7 @@ def test_a_command_is_sent_with_its_fields_and_its_actor(socket: Path) -> None:
         assert (request.method, request.path) == ("POST", "/v1/commands/tasks.list")
         assert request.body["actor"] == "anna"
         assert request.body["queue"] == "support"
-        assert request.body["status"] == "pending"
+        assert request.body["status"] == ["pending"]
 
     asyncio.run(ask())
 
