@@ -84,6 +84,7 @@ def build_parts(
     *,
     now: Callable[[], datetime] = _now,
     hashes: Passwords | None = None,
+    service: ServiceClient | None = None,
 ) -> WebParts:
     """Build all parts; create or upgrade the database of the web process.
 
@@ -91,6 +92,7 @@ def build_parts(
         settings: the settings.
         now: the current time.
         hashes: makes and checks the hashes of passwords; with less work for tests.
+        service: the connection to the service; None: by its socket.
 
     Raises:
         CallbackError: a part cannot be built.
@@ -99,7 +101,7 @@ def build_parts(
     versions.prepare(settings.database.url)
     with committed(settings.database.url) as conn:
         key = signing_key(conn)
-    service = ServiceClient(Path(settings.service.socket))
+    service = service or ServiceClient(Path(settings.service.socket))
     state, live = State(settings.database.url), LiveView(service)
     return WebParts(
         settings=settings,

@@ -6,20 +6,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import attrs
 from fastapi.testclient import TestClient
 
 from fastagi.web.app import create_app
-from fastagi.web.live import LiveView
 from fastagi.web.parts import WebParts, build_parts
 from fastagi.web.people.access import RIGHTS, Kind, Principal, Role, current_principal
-from tests.web.help import settings_in
+from tests.web.help import cheap_hashes, settings_in
 from tests.web.live_state import NOW, LiveService, snapshot
 
 _WITHIN_S = 5.0
+_EARLIER = timedelta(minutes=30)
 
 
 def person(role: Role, *queues: str) -> Principal:
@@ -48,6 +48,10 @@ class Browser:
         """Return an answer."""
         return self.client.get(path, headers={"accept": "text/html", **headers})
 
+    def post(self, path: str, **form: Any) -> Any:
+        """Send a form and return the answer."""
+        return self.client.post(path, data=form, headers={"accept": "text/html"})
+
     def page(self, path: str, who: Principal | None = None, **headers: str) -> str:
         """Return a page that must be there."""
         if who is not None:
@@ -63,21 +67,30 @@ def browser_in(
 ) -> Iterator[Browser]:
     """Return a browser on a new web process, whose service has a live state."""
     service = LiveService(snapshot() if state is None else state)
-    built = build_parts(settings_in(directory, more))
-    live = LiveView(service, pauses_s=(0.01,))
-    parts = attrs.evolve(built, service=service, live=live, now=lambda: NOW)
+    # Alarms begin when something has been so for a while.
+    clock = [NOW - _EARLIER]
+    parts = build_parts(
+        settings_in(directory, more),
+        now=lambda: clock[0],
+        hashes=cheap_hashes(),
+        service=service,
+    )
     app = create_app(parts)
     with TestClient(
         app, base_url=parts.settings.origin, follow_redirects=False
     ) as client:
         browser = Browser(client, parts, service)
         app.dependency_overrides[current_principal] = lambda: browser.who
-        client.portal.call(_until_live, live)  # type: ignore[union-attr]
+        for moment in (NOW - _EARLIER, NOW):
+            clock[0] = moment
+            client.portal.call(_until_judged, parts)  # type: ignore[union-attr]
         yield browser
 
 
-async def _until_live(live: LiveView) -> None:
+async def _until_judged(parts: WebParts) -> None:
+    """Wait until the live state is there, and its alarms are judged."""
     async with asyncio.timeout(_WITHIN_S):
-        async for message in live.changes():
+        async for message in parts.live.changes():
             if message.kind == "snapshot":
-                return
+                break
+        await parts.signals.alarms.evaluate()

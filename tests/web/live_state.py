@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from fastagi.service.commands import Command
 from fastagi.web.service_client import LiveMessage, ServiceClient
 
 NOW = datetime(2026, 3, 4, 14, 30, tzinfo=UTC)
@@ -144,10 +145,24 @@ def snapshot(**changes: object) -> dict[str, Any]:
 
 
 class LiveService(ServiceClient):
-    """A service whose live state a test sets; it takes no commands."""
+    """A service whose live state a test sets, and that answers as a test says.
+
+    Attributes:
+        commands: each command that it got, with its actor.
+        answer: returns the answer to a command, or raises.
+    """
 
     def __init__(self, state: Mapping[str, Any]) -> None:
         self.state = state
+        self.commands: list[tuple[Command, str]] = []
+        self.answer: Callable[[Command], Any] = lambda _command: {}
+
+    async def do(
+        self, command: Command, actor: str, *, within_s: float | None = None
+    ) -> Any:
+        """Note the command, and answer."""
+        self.commands.append((command, actor))
+        return self.answer(command)
 
     async def close(self) -> None:
         """Do nothing: there is no connection."""

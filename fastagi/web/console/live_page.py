@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from attrs import frozen
 
-from fastagi.web.console.alarms import Alarm, Kind, Level, Thresholds, alarms_of
 from fastagi.web.console.languages import N_
-from fastagi.web.console.say import Say
+from fastagi.web.console.say import Say, as_time
+from fastagi.web.signals.alarms import Alarm, AlarmKind
+from fastagi.web.signals.settings import Level
 
 Json = Mapping[str, Any]
 
@@ -24,8 +25,32 @@ STATE_WORDS: Final = {
     "paused": N_("paused"),
     "unavailable": N_("phone not connected"),
 }
+#: Alarms without figures, for those who listen: a figure would be read out each time
+#: that it changes. The last one is of queues that Asterisk does not have.
+_ALOUD: Final[Mapping[str, str]] = {
+    AlarmKind.OLDEST_TASK: N_("The oldest callback waits too long"),
+    AlarmKind.EXPECTED_WAIT: N_("The expected wait is too long"),
+    AlarmKind.FAILURES: N_("Too many clients are not reached"),
+    AlarmKind.NO_AGENTS: N_("No agent takes calls"),
+    "": N_("Asterisk does not have this queue"),
+}
 #: Calls of a queue that a card lists; the others are counted.
 _CALLS: Final = 6
+
+
+@frozen
+class Notice:
+    """An alarm as it is shown.
+
+    Attributes:
+        level: ``alarm`` or ``warning``, which is its icon, too.
+        words: what is wrong, with the value and the threshold.
+        aloud: the same without figures.
+    """
+
+    level: str
+    words: str
+    aloud: str
 
 
 @frozen
@@ -54,7 +79,7 @@ class Card:
 
     name: str
     queue: Json
-    alarms: Sequence[Alarm]
+    alarms: Sequence[Notice]
     segments: Sequence[Segment]
     attempts: Sequence[Json]
     more_attempts: int
@@ -63,25 +88,32 @@ class Card:
     @property
     def level(self) -> str:
         """The most serious level of its alarms; empty: there are none."""
-        return self.alarms[0].level.value if self.alarms else ""
+        return self.alarms[0].level if self.alarms else ""
 
 
 def cards(
     snapshot: Json,
-    now: datetime,
     visible: frozenset[str] | None,
-    thresholds: Thresholds,
+    raised: Sequence[Alarm],
+    say: Say,
 ) -> list[Card]:
-    """Return a card for each queue that somebody may see; None: all queues."""
+    """Return a card for each queue that somebody may see.
+
+    Args:
+        snapshot: the live state.
+        visible: the names of those queues; None: all.
+        raised: the alarms that are on.
+        say: how things are shown.
+    """
     return [
-        _card(snapshot, name, queue, now, thresholds)
+        _card(snapshot, name, queue, raised, say)
         for name, queue in snapshot["queues"].items()
         if visible is None or name in visible
     ]
 
 
 def _card(
-    snapshot: Json, name: str, queue: Json, now: datetime, thresholds: Thresholds
+    snapshot: Json, name: str, queue: Json, raised: Sequence[Alarm], say: Say
 ) -> Card:
     attempts = [
         attempt
@@ -91,10 +123,11 @@ def _card(
     attempts.sort(key=lambda attempt: str(attempt["started_at"]))
     callers = [one for one in snapshot["callers"].values() if one["queue"] == name]
     callers.sort(key=lambda one: (one["position"] is None, one["position"] or 0))
+    of_queue = [alarm for alarm in raised if alarm.queue == name]
     return Card(
         name=name,
         queue=queue,
-        alarms=alarms_of(queue, now, thresholds),
+        alarms=alarms_of(queue, of_queue, say.now, say),
         segments=_segments(queue),
         attempts=attempts[:_CALLS],
         more_attempts=max(len(attempts) - _CALLS, 0),
@@ -113,39 +146,62 @@ def _segments(queue: Json) -> list[Segment]:
     return found
 
 
-def alarm_words(alarm: Alarm, say: Say) -> str:
-    """Return an alarm in words, with its threshold."""
+def alarms_of(
+    queue: Json, raised: Iterable[Alarm], now: datetime, say: Say
+) -> list[Notice]:
+    """Return the alarms of a queue in words, with what the values are now.
+
+    Args:
+        queue: its live state.
+        raised: its alarms that are on.
+        now: the current time.
+        say: how things are shown.
+    """
+    found = [_notice(queue, one, now, say) for one in raised]
+    if not queue["known"]:
+        words = say.gettext("Asterisk does not have this queue: see Health")
+        found.append(Notice("alarm", words, say.gettext(_ALOUD[""])))
+    return sorted(found, key=lambda notice: notice.level != "alarm")
+
+
+def _notice(queue: Json, alarm: Alarm, now: datetime, say: Say) -> Notice:
     match alarm.kind:
-        case Kind.OLDEST_CALLBACK:
-            return say.gettext(
+        case AlarmKind.OLDEST_TASK:
+            since = as_time(queue["oldest_callback_since"])
+            age_s = (now - since).total_seconds() if since else alarm.value
+            words = say.gettext(
                 "Oldest callback waits %(age)s (limit %(limit)s)",
-                age=say.span(alarm.value),
-                limit=say.span(alarm.limit),
+                age=say.span(age_s),
+                limit=say.span(alarm.threshold),
             )
-        case Kind.EXPECTED_WAIT:
-            return say.gettext(
+        case AlarmKind.EXPECTED_WAIT:
+            wait_s = queue["expected_wait_s"]
+            words = say.gettext(
                 "Expected wait %(wait)s (limit %(limit)s)",
-                wait=say.span(alarm.value),
-                limit=say.span(alarm.limit),
+                wait=say.span(alarm.value if wait_s is None else wait_s),
+                limit=say.span(alarm.threshold),
             )
-        case Kind.FAILURES:
-            return say.gettext(
-                "%(share)s of today's clients not reached (limit %(limit)s)",
-                share=say.share(alarm.value),
-                limit=say.share(alarm.limit),
+        case AlarmKind.FAILURES:
+            words = say.ngettext(
+                "%(num)s client not reached within an hour (limit %(limit)s)",
+                "%(num)s clients not reached within an hour (limit %(limit)s)",
+                round(alarm.value),
+                limit=say.whole(alarm.threshold),
             )
-        case Kind.NO_AGENTS:
-            return say.gettext("No agent takes calls: log in or unpause somebody")
-        case Kind.NOT_IN_ASTERISK:
-            return say.gettext("Asterisk does not have this queue: see Health")
+        case AlarmKind.NO_AGENTS:
+            words = say.gettext("No agent takes calls: log in or unpause somebody")
+        case _:
+            words = alarm.words
+    level = "alarm" if alarm.level is Level.RED else "warning"
+    return Notice(level, words, say.gettext(_ALOUD.get(alarm.kind, words)))
 
 
 def summary(found: Sequence[Card]) -> Mapping[str, int]:
     """Return numbers over all cards."""
     return {
         "queues": len(found),
-        "alarms": sum(card.level == Level.ALARM for card in found),
-        "warnings": sum(card.level == Level.WARNING for card in found),
+        "alarms": sum(card.level == "alarm" for card in found),
+        "warnings": sum(card.level == "warning" for card in found),
         "waiting": sum(card.queue["waiting"] for card in found),
         "callbacks": sum(card.queue["callbacks_waiting"] for card in found),
         "calling": sum(card.queue["callbacks_calling"] for card in found),

@@ -15,24 +15,14 @@ from fastapi.responses import (
 )
 
 from fastagi.web.console import live_page, rendering
-from fastagi.web.console.alarms import DEFAULTS, Kind
 from fastagi.web.console.frame import Frame, framed
-from fastagi.web.console.languages import LANGUAGES, N_
+from fastagi.web.console.languages import LANGUAGES
 from fastagi.web.console.stream import stream
 from fastagi.web.people.access import Right
 
 router = APIRouter()
 
 _A_YEAR_S = 31_536_000
-#: Alarms without figures, for those who listen: a figure would be read out each time
-#: that it changes.
-_ALOUD = {
-    Kind.OLDEST_CALLBACK: N_("The oldest callback waits too long"),
-    Kind.EXPECTED_WAIT: N_("The expected wait is too long"),
-    Kind.FAILURES: N_("Too many clients are not reached"),
-    Kind.NO_AGENTS: N_("No agent takes calls"),
-    Kind.NOT_IN_ASTERISK: N_("Asterisk does not have this queue"),
-}
 
 
 @router.get("/")
@@ -60,11 +50,8 @@ async def wall_events(
 def live_values(frame: Frame) -> Mapping[str, Any]:
     """Return what Live and Wall show."""
     snapshot, say = frame.snapshot, frame.say
-    cards = (
-        live_page.cards(snapshot, say.now, frame.who.queues, DEFAULTS)
-        if snapshot
-        else []
-    )
+    raised = frame.parts.signals.alarms.current()
+    cards = live_page.cards(snapshot, frame.who.queues, raised, say) if snapshot else []
     first = next((n for n, card in enumerate(cards, 1) if card.level == "alarm"), 0)
 
     def agents_of(queue: str) -> list[Mapping[str, Any]]:
@@ -79,8 +66,6 @@ def live_values(frame: Frame) -> Mapping[str, Any]:
         "cards": cards,
         "sums": live_page.summary(cards),
         "first_alarm": f"queue-{first}",
-        "alarm_words": live_page.alarm_words,
-        "alarm_kinds": {kind: say.gettext(words) for kind, words in _ALOUD.items()},
         "state_words": live_page.STATE_WORDS,
         "agents_of": agents_of,
         "whole_settings": frame.who.queues is None,

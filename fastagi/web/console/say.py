@@ -103,6 +103,10 @@ class Say:
             return UNKNOWN
         return str(format_decimal(number, "#,##0.0", self._locale))
 
+    def country(self, region: str) -> str:
+        """Return the name of a country by its two letters."""
+        return str(self._locale.territories.get(region, region))
+
     def number(self, number: str) -> str:
         """Return a client's number in groups of digits, masked if need be."""
         if not number:
@@ -233,12 +237,13 @@ class Say:
         """Return a reason of the service's JSON (code, params, words) in words."""
         if not why:
             return ""
-        code, params = why.get("code"), why.get("params") or {}
+        code = why.get("code") or why.get("reason_code")
+        params = why.get("params") or why.get("reason_params") or {}
         try:
             reason = reasons.from_json(str(code), params)
         except (ValueError, TypeError, KeyError, AttributeError):
             # A later version of the service has reasons that are not known here.
-            return str(why.get("words") or code or "")
+            return str(why.get("words") or why.get("reason") or code or "")
         return self.reason(reason, zone)
 
     def _words(self, zone: str | None) -> Words:
