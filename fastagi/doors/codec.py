@@ -21,6 +21,7 @@ from attrs import frozen
 
 from fastagi.domain.attempt import Attempt
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
+from fastagi.domain.numbers import NotCallable
 from fastagi.domain.reason import Reason, params_json
 from fastagi.domain.task import CallbackTask, Status, TaskEvent
 from fastagi.errors import CallbackError
@@ -33,6 +34,7 @@ from fastagi.service.commands import (
     Command,
     NumberBlocked,
     NumberChecked,
+    NumberRefused,
     NumberUnblocked,
     QueueStatus,
     RefusedCallers,
@@ -205,14 +207,18 @@ def problem_json(error: CallbackError) -> Json:
     - ``title``: the name of the status; ``status``: the HTTP status.
     - ``detail``: the error in words, as the command line prints it.
     - ``code``: the kind of the error, one of :data:`STATUS`.
+    - ``reason``: why a number may not be called; only there if that is the error.
     """
     status = STATUS.get(error.code, 500)
-    return {
+    problem: Json = {
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": str(error),
         "code": error.code,
     }
+    if isinstance(error, NotCallable | NumberRefused):
+        problem["reason"] = why_json(error.why)
+    return problem
 
 
 def _rows(

@@ -72,9 +72,17 @@ class WrongState(BadRequest):
 
 
 class NumberRefused(BadRequest):
-    """The settings, or the rules of numbers, do not allow to call the number."""
+    """The settings, or the rules of numbers, do not allow to call the number.
+
+    Attributes:
+        why: the reason.
+    """
 
     code = "refused"
+
+    def __init__(self, problem: str, why: Reason) -> None:
+        super().__init__(problem)
+        self.why = why
 
 
 class SelectionChanged(CallbackError):

@@ -172,7 +172,9 @@ class TaskChanges:
         settings = self.queue(task.queue)
         rules = self._settings().number_rules(settings)
         if refusal := why_not_any_more(task.number, task.number_key, rules):
-            raise NumberRefused(f"{task.number} is not called any more: {refusal}")
+            raise NumberRefused(
+                f"{task.number} is not called any more: {refusal}", refusal
+            )
         story = actor.named_in(why)
         return OperatorChange(
             what=why,

@@ -214,7 +214,8 @@ class TaskCommands:
         )
         if isinstance(answer, Refused):
             raise NumberRefused(
-                f"{shown(command.number)} is no number to call: {answer.reason}"
+                f"{shown(command.number)} is no number to call: {answer.reason}",
+                answer.why,
             )
         if chosen_at is not None and answer.task.status is Status.CALLING:
             # It waits in line, or an agent's phone rings: that would be too early.
