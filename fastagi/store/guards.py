@@ -31,6 +31,8 @@ _BY_KEY: Final = select(_blocked).where(
 #: Suffix of the key of a number that is blocked in another form, too. No search finds
 #: such a key. It gets a key of its own if a new number plan tells the two apart.
 _ALSO: Final = "#"
+#: The condition of a blocked number that is no second form of another one.
+IS_LISTED: Final = ~_blocked.c.number_key.contains(_ALSO)
 _BLOCK: Final = insert(_blocked)
 _REMOVE: Final = delete(_blocked).where(_blocked.c.number_key == bindparam("old_key"))
 _UNBLOCK: Final = delete(_blocked).where(
@@ -59,7 +61,7 @@ _FORGET_OLD: Final = delete(_refusal).where(_refusal.c.id <= bindparam("last"))
 def blocked(conn: sa.Connection, number_key: str) -> BlockedNumber | None:
     """Return the blocked number with this key; None if it is not blocked."""
     row = conn.execute(_BY_KEY, {"number_key": number_key}).first()
-    return None if row is None else _blocked_of(row)
+    return None if row is None else blocked_of(row)
 
 
 def put(conn: sa.Connection, number: BlockedNumber, region: str) -> bool:
@@ -94,7 +96,7 @@ def listing(
     """
     wanted = (
         select(_blocked)
-        .where(~_blocked.c.number_key.contains(_ALSO))
+        .where(IS_LISTED)
         .order_by(_blocked.c.at.desc(), _blocked.c.number_key)
         .limit(limit)
     )
@@ -108,7 +110,7 @@ def listing(
                 and_(_blocked.c.at == row.at, _blocked.c.number_key > before),
             )
         )
-    return [_blocked_of(row) for row in conn.execute(wanted)]
+    return [blocked_of(row) for row in conn.execute(wanted)]
 
 
 def rekey(conn: sa.Connection, plan: NumberPlan) -> int:
@@ -125,7 +127,7 @@ def rekey(conn: sa.Connection, plan: NumberPlan) -> int:
     for row in rows:
         conn.execute(_REMOVE, {"old_key": row.number_key})
     for row in rows:
-        number = _blocked_of(row)
+        number = blocked_of(row)
         key = plan.key(number.number)
         known = blocked(conn, key)
         if known is not None:
@@ -146,7 +148,8 @@ def _values(number: BlockedNumber, region: str) -> dict[str, Any]:
     }
 
 
-def _blocked_of(row: sa.Row[Any]) -> BlockedNumber:
+def blocked_of(row: sa.Row[Any]) -> BlockedNumber:
+    """Return the blocked number of a row."""
     return BlockedNumber(
         number=row.number,
         number_key=row.number_key,
@@ -191,17 +194,18 @@ def refusals(
         wanted = wanted.where(_refusal.c.queue == queue)
     if before_id is not None:
         wanted = wanted.where(_refusal.c.id < before_id)
-    return [_refusal_of(row) for row in conn.execute(wanted)]
+    return [refusal_of(row) for row in conn.execute(wanted)]
 
 
 def refusals_ending_in(conn: sa.Connection, ending: str) -> Iterator[Refusal]:
     """Yield the refusals of numbers with these last characters, the latest first."""
     wanted = select(_refusal).where(_refusal.c.number.endswith(ending, autoescape=True))
     for row in conn.execute(wanted.order_by(_refusal.c.id.desc())):
-        yield _refusal_of(row)
+        yield refusal_of(row)
 
 
-def _refusal_of(row: sa.Row[Any]) -> Refusal:
+def refusal_of(row: sa.Row[Any]) -> Refusal:
+    """Return the refusal of a row."""
     return Refusal(
         id=row.id,
         at=datetime.fromtimestamp(row.at, UTC),

@@ -11,6 +11,8 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from fastagi import __version__
 from fastagi.web import pages_of_errors
+from fastagi.web.api import routes
+from fastagi.web.api.cors import Cors
 from fastagi.web.background import Supervisor
 from fastagi.web.console.router import console_router
 from fastagi.web.headers import ExpectedHost, SecurityHeaders
@@ -24,6 +26,7 @@ __all__ = ["WebParts", "build_parts", "create_app", "parts_of"]
 #: Every router of the application: each function gets the parts and returns a router.
 #: A new group of pages or operations is a line here.
 ROUTERS: Sequence[Callable[[WebParts], APIRouter]] = (
+    routes.router,
     people_router,
     console_router,
     metrics_router,
@@ -70,6 +73,7 @@ def create_app(parts: WebParts) -> FastAPI:
         app.include_router(router(parts))
     # The last one added is the outermost.
     app.add_middleware(pages_of_errors.Failures)
+    app.add_middleware(Cors, settings=parts.settings.api)
     app.add_middleware(ExpectedHost, settings=parts.settings)
     app.add_middleware(SecurityHeaders, settings=parts.settings)
     return app

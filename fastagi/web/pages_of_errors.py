@@ -17,8 +17,16 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fastagi.store.errors import StoreUnavailable
+from fastagi.web.api import routes
+from fastagi.web.api.problems import (
+    PROBLEM_JSON,
+    ApiProblem,
+    field_error,
+    problem_body,
+)
 from fastagi.web.people.access import Forbidden, NotLoggedIn
 from fastagi.web.people.rates import TooManyRequests
+from fastagi.web.records import OtherVersion, RecordsUnavailable, TooSlow
 from fastagi.web.templates import page
 
 _log = logging.getLogger(__name__)
@@ -49,17 +57,8 @@ def problem(
     **more: Any,
 ) -> JSONResponse:
     """Return an error as problem+json."""
-    body = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "code": code,
-        **more,
-    }
-    return JSONResponse(
-        body, status, headers=headers, media_type="application/problem+json"
-    )
+    body = {**problem_body(status, code, detail), **more}
+    return JSONResponse(body, status, headers=headers, media_type=PROBLEM_JSON)
 
 
 def error_answer(
@@ -121,17 +120,49 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = routes.allowed_methods(request.url.path)
+            headers |= {"Allow": allowed} if allowed else {}
         return error_answer(
-            request, error.status_code, code, error.detail, headers=error.headers
+            request, error.status_code, code, error.detail, headers=headers
         )
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        parts = [
-            f"{'.'.join(map(str, one['loc'][1:])) or one['loc'][0]}: {one['msg']}"
+        errors = [
+            field_error(str(one["loc"][0]), _keys(one), one["msg"])
             for one in error.errors()
         ]
-        return error_answer(request, 422, "bad-request", "; ".join(parts))
+        detail = "; ".join(
+            f"{'.'.join(map(str, _keys(one))) or one['loc'][0]}: {one['msg']}"
+            for one in error.errors()
+        )
+        if not wants_page(request):
+            return problem(422, "bad-request", detail, errors=errors)
+        return error_answer(request, 422, "bad-request", detail)
+
+    @app.exception_handler(ApiProblem)
+    async def api_problem(request: Request, error: ApiProblem) -> Response:
+        if not wants_page(request):
+            return JSONResponse(
+                error.body(), error.status, error.headers, media_type=PROBLEM_JSON
+            )
+        return error_answer(
+            request, error.status, error.code, error.detail, headers=error.headers
+        )
+
+    @app.exception_handler(RecordsUnavailable)
+    async def no_records(request: Request, error: RecordsUnavailable) -> Response:
+        _log.error("%s %s: %s", request.method, request.url.path, error)
+        code = {OtherVersion: "other-version", TooSlow: "too-slow"}
+        return error_answer(
+            request,
+            503,
+            code.get(type(error), "database"),
+            str(error),
+            headers={"Retry-After": "5"},
+        )
 
     @app.exception_handler(StoreUnavailable)
     async def no_database(request: Request, error: StoreUnavailable) -> Response:
@@ -139,6 +170,14 @@ def install(app: FastAPI) -> None:
         return error_answer(
             request, 503, "database", _WORDS[503], headers={"Retry-After": "5"}
         )
+
+
+def _keys(error: Mapping[str, Any]) -> list[str | int]:
+    """Return the keys that lead to the field of a mistake, without the part it is in.
+
+    The place of a mistake in JSON that can not be read is a number of a character.
+    """
+    return [] if error["type"] == "json_invalid" else list(error["loc"][1:])
 
 
 class Failures:

@@ -15,6 +15,7 @@ from pathlib import Path
 import attrs
 from starlette.requests import HTTPConnection
 
+from fastagi.web.api.limits import CreateLimits
 from fastagi.web.background import BackgroundTask
 from fastagi.web.live import LiveView
 from fastagi.web.people.keys import signing_key
@@ -47,6 +48,7 @@ class WebParts:
         people: who makes a request, logins, tokens.
         oidc: logins by an identity provider.
         signals: alarms, webhooks, metrics and mail.
+        create_limits: how often tasks may be created.
         now: the current time, with its zone.
         stopping: is set when the process is asked to stop. Endless answers, such as
             event streams, have to end then.
@@ -60,6 +62,7 @@ class WebParts:
     people: People
     oidc: Oidc
     signals: Signals
+    create_limits: CreateLimits
     now: Callable[[], datetime] = _now
     stopping: asyncio.Event = attrs.field(factory=asyncio.Event)
 
@@ -115,6 +118,7 @@ def build_parts(
         signals=build_signals(
             settings, state=state, records=records, live=live, now=now
         ),
+        create_limits=CreateLimits(settings.api),
     )
 
 

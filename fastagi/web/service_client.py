@@ -43,13 +43,21 @@ class ServiceProblem(CallbackError):
         status: the HTTP status of its answer.
         code: the kind of the problem, such as ``no-such-task``.
         detail: the problem in words, as the command line prints them.
+        reason: why, as code, parameters and words; None: there is no reason.
     """
 
-    def __init__(self, status: int, code: str, detail: str) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        reason: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code
         self.detail = detail
+        self.reason = reason
 
 
 class ServiceDown(CallbackError):
@@ -238,6 +246,7 @@ def _value_of(answer: httpx.Response) -> Any:
         answer.status_code,
         str(said.get("code") or "failed"),
         str(said.get("detail") or said.get("title") or "the service failed"),
+        reason if isinstance(reason := said.get("reason"), dict) else None,
     )
 
 

@@ -108,6 +108,11 @@ class RoleOrNone(enum.StrEnum):
     ADMIN = "admin"
 
 
+Origins: TypeAlias = Annotated[
+    tuple[Annotated[str, PlainValidator(_public_url)], ...], BeforeValidator(parse_list)
+]
+
+
 class ListenSettings(Section):
     """``web``: where browsers and programs reach the process.
 
@@ -129,6 +134,25 @@ class ServiceSettings(Section):
 
     socket: SocketPath = "/run/callback-queue/control.sock"
     database_url: DatabaseUrl = "sqlite:////var/lib/callback-queue/callback-queue.db"
+
+
+class ApiSettings(Section):
+    """``api``: the HTTP API for programs.
+
+    Attributes:
+        cors_origins: web sites whose scripts may use the API in a browser; None: no
+            other site may.
+        create_per_token: how many tasks one token may create in a minute; 0: no limit.
+        create_per_address: how many tasks one visitor of a web site may ask for in an
+            hour; 0: no limit.
+        create_per_number: how often a web site may ask for one number in a day; 0: no
+            limit.
+    """
+
+    cors_origins: Origins | None = None
+    create_per_token: Annotated[int, number(0, 100_000)] = 60
+    create_per_address: Annotated[int, number(0, 100_000)] = 5
+    create_per_number: Annotated[int, number(0, 100_000)] = 3
 
 
 class StateSettings(Section):
@@ -207,6 +231,7 @@ class WebSettings:
 
     web: ListenSettings = attrs.field(factory=ListenSettings)
     service: ServiceSettings = attrs.field(factory=ServiceSettings)
+    api: ApiSettings = attrs.field(factory=ApiSettings)
     database: StateSettings = attrs.field(factory=StateSettings)
     login: LoginSettings = attrs.field(factory=LoginSettings)
     oidc: OidcSettings = attrs.field(factory=OidcSettings)

@@ -247,3 +247,21 @@ ALARM_CHANGES: Final = sa.Table(
     # Ids are never used again, so a higher id is a later change.
     sqlite_autoincrement=True,
 )
+
+#: Requests with an Idempotency-Key, and their answers, for 24 hours.
+IDEMPOTENCY: Final = sa.Table(
+    "idempotency",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    #: Who made the request.
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    #: Stands for the operation and its body.
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    #: NULL: it is still under way.
+    sa.Column("status", sa.Integer),
+    sa.Column("answer", sa.Text),
+    sa.UniqueConstraint("owner", "key"),
+    sa.Index("ix_idempotency_at", "at"),
+)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The public HTTP API, ``/api/v1``."""

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: MIT
+"""Whether everything works, and who asks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import sqlalchemy as sa
+from fastapi import Depends
+from starlette.responses import JSONResponse
+
+from fastagi import __version__
+from fastagi.errors import Problem
+from fastagi.web.api import models
+from fastagi.web.api.common import Parts, api_router, described
+from fastagi.web.api.problems import ApiProblem
+from fastagi.web.people.access import (
+    Forbidden,
+    NotLoggedIn,
+    Principal,
+    Right,
+    current_principal,
+    require,
+)
+from fastagi.web.records import RecordsUnavailable
+
+Reader = Annotated[Principal, Depends(require(Right.HEALTH_READ))]
+Anybody = Annotated[Principal | None, Depends(current_principal)]
+
+router: Final = api_router("", "Health")
+
+
+@router.get(
+    "/alive",
+    summary="Is the web process alive?",
+    response_model=models.Alive,
+    **described(None),
+)
+async def alive() -> Any:
+    """Answer; for supervisors of processes. It needs no token and tells nothing."""
+    return JSONResponse({"status": "ok"})
+
+
+@router.get(
+    "/ready",
+    summary="Can it do its work?",
+    response_model=models.Alive,
+    **described(None, 503),
+)
+async def ready(parts: Parts) -> Any:
+    """Answer with 503 while the service can not be reached; for load balancers."""
+    if parts.live.down_since is not None:
+        raise ApiProblem(503, "service-down", "the service can not be reached")
+    return JSONResponse({"status": "ok"})
+
+
+@router.get(
+    "/health",
+    summary="Read the state of the system",
+    response_model=models.Health,
+    **described(Right.HEALTH_READ),
+)
+async def health(parts: Parts, who: Reader) -> Any:
+    """Tell of each part whether it works, and if not, what to do."""
+    live, snapshot = parts.live, parts.live.snapshot
+    service = _part(live.problem)
+    if live.down_since is not None:
+        service["since"] = live.down_since.isoformat(timespec="milliseconds")
+    asterisk = _part(None)
+    version = None
+    if snapshot is None:
+        asterisk = _part(Problem("", "not known: the service can not be reached"))
+    else:
+        version = snapshot["service"]["version"]
+        link = snapshot["service"]["asterisk"]
+        if not link["connected"]:
+            asterisk = _part(Problem("", link["error"] or "not connected"))
+    database = _part(None)
+    try:
+        await parts.records.read(_nothing)
+    except RecordsUnavailable as error:
+        database = _part(error.problem)
+    if database["ok"] and snapshot and snapshot["service"]["database_problem"]:
+        database = _part(Problem(**snapshot["service"]["database_problem"]))
+    return JSONResponse(
+        {
+            "version": __version__,
+            "service_version": version,
+            "service": service,
+            "asterisk": asterisk,
+            "database": database,
+        }
+    )
+
+
+def _part(problem: Problem | None) -> dict[str, Any]:
+    return {
+        "ok": problem is None,
+        "since": None,
+        "problem": problem and problem.without_remedy,
+        "remedy": problem and (problem.remedy or None),
+    }
+
+
+def _nothing(conn: sa.Connection) -> None:
+    """Read nothing but the version, which every read does."""
+
+
+@router.get(
+    "/me",
+    summary="Who am I?",
+    response_model=models.Me,
+    **described(None, 401, 403),
+)
+async def me(who: Anybody) -> Any:
+    """Return the rights and the queues of the token or user."""
+    if who is None:
+        raise NotLoggedIn
+    if who.rights == {Right.WALL}:
+        raise Forbidden("a wall link can not use the API")
+    return JSONResponse(
+        {
+            "name": who.name,
+            "kind": who.kind.value,
+            "rights": sorted(right.value for right in who.rights),
+            "queues": None if who.queues is None else sorted(who.queues),
+            "sees_numbers": who.sees_numbers,
+        }
+    )

@@ -1,0 +1,412 @@
+# SPDX-License-Identifier: MIT
+"""Queues, numbers, the live state and health in the API, over a real service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+from attrs import evolve
+
+from fastagi.domain.blocked_numbers import Refusal
+from fastagi.domain.reason import Code, because
+from fastagi.domain.task import Kind
+from fastagi.doors import live_json
+from fastagi.store import guards
+from fastagi.store.engine import Database
+from fastagi.web.api import live
+from fastagi.web.live import Subscription
+from fastagi.web.people.access import Principal, Right
+from fastagi.web.service_client import LiveMessage
+from tests.harness.world import START
+from tests.web.api_rig import ADMIN, SITE, SUPERVISOR, VIEWER, WALL, ApiRig, problem
+
+
+@pytest.fixture
+def rig(tmp_path: Any) -> Iterator[ApiRig]:
+    """The API over a service with the queues support and sales, and no agents."""
+    rig = ApiRig(tmp_path)
+    yield rig
+    rig.close()
+
+
+_SERVICE = {
+    "version": "0.2.0",
+    "asterisk": {"connected": True, "version": "22.10.1", "error": ""},
+    "holder": {"host": "pbx", "pid": 7, "since": "t"},
+    "database_problem": None,
+}
+_NUMBER = "0301234567"
+
+
+def _snapshot(**kinds: Any) -> dict[str, Any]:
+    return {"id": 1, "at": "t", "service": _SERVICE, **_EMPTY, **kinds}
+
+
+_EMPTY: Mapping[str, Any] = {
+    kind: {} for kind in ("queues", "agents", "callers", "tasks", "attempts")
+}
+_TWO_QUEUES = {
+    "queues": {"support": {"open": True}, "sales": {"open": False}},
+    "agents": {
+        "PJSIP/1": {"queues": ["support", "sales"], "paused_in": ["sales"]},
+        "PJSIP/2": {"queues": ["sales"], "paused_in": []},
+    },
+    "callers": {
+        "1.1": {"queue": "support", "number": _NUMBER},
+        "1.2": {"queue": "sales", "number": _NUMBER},
+    },
+    "tasks": {"1": {"queue": "sales"}, "2": {"queue": "support", "number": _NUMBER}},
+    "attempts": {"5": {"queue": "sales", "task_id": 1}},
+}
+
+
+# -- queues ------------------------------------------------------------------
+
+
+def test_queues_have_their_live_values(rig: ApiRig) -> None:
+    problem(rig.get("/queues"), 503, "service-down")
+    rig.live("snapshot", _snapshot(**_TWO_QUEUES))
+    items = rig.get("/queues").json()["items"]
+    assert items == [
+        {"name": "sales", "open": False},
+        {"name": "support", "open": True},
+    ]
+    assert [
+        queue["name"] for queue in rig.get("/queues", SUPERVISOR).json()["items"]
+    ] == ["support"]
+    assert rig.get("/queues/sales").json()["name"] == "sales"
+    problem(rig.get("/queues/sales", SUPERVISOR), 404, "no-such-queue")
+    problem(rig.get("/queues/none"), 404, "no-such-queue")
+
+
+# -- numbers -----------------------------------------------------------------
+
+
+def test_a_number_is_blocked_and_unblocked(rig: ApiRig) -> None:
+    task = rig.add()
+    answer = rig.post("/numbers/block", {"number": "030 1234567", "reason": "asked"})
+    assert answer.json()["created"] is True
+    assert answer.json()["task_id"] == task
+    assert answer.json()["blocked"]["number"] == _NUMBER
+    found = problem(
+        rig.post("/tasks", {"queue": "support", "number": _NUMBER}), 422, "refused"
+    )
+    assert found["reason"]["code"] == "blocked"
+    assert rig.post("/numbers/block", {"number": _NUMBER}).json()["created"] is False
+    assert rig.post("/numbers/unblock", {"number": _NUMBER}).status_code == 200
+    problem(rig.post("/numbers/unblock", {"number": _NUMBER}), 409, "illegal-move")
+    assert rig.post("/numbers/block", {"number": "hello"}).status_code == 422
+
+
+def test_the_task_of_another_queue_is_not_told(rig: ApiRig) -> None:
+    rig.add(_NUMBER, "sales")
+    answer = rig.post("/numbers/block", {"number": _NUMBER}, SUPERVISOR)
+    assert answer.json()["task_id"] is None
+
+
+def test_one_learns_whether_a_number_may_be_called(rig: ApiRig) -> None:
+    rig.add(_NUMBER, "sales")
+    body = {"queue": "support", "number": _NUMBER}
+    found = rig.post("/numbers/check", body).json()
+    assert found["dialled"] == _NUMBER
+    assert found["open_task"]["queue"] == "sales"
+    assert rig.post("/numbers/check", body, SUPERVISOR).json()["open_task"] is None
+    rig.post("/numbers/block", {"number": _NUMBER})
+    found = rig.post("/numbers/check", body).json()
+    assert not found["may_be_called"]
+    assert "blocked" in [why["reason_code"] for why in found["why_not"]]
+    elsewhere = {**body, "queue": "sales"}
+    problem(rig.post("/numbers/check", elsewhere, SUPERVISOR), 404, "no-such-queue")
+    problem(rig.post("/numbers/check", {**body, "queue": "x"}), 404, "no-such-queue")
+
+
+def test_blocked_numbers_come_in_pages(rig: ApiRig) -> None:
+    for count in range(5):
+        rig.post("/numbers/block", {"number": f"030123450{count}"})
+        rig.world.run(1 if count % 2 else 0)
+    seen: list[str] = []
+    cursor: dict[str, str] = {}
+    for _ in range(3):
+        page = rig.get("/numbers/blocked", limit=2, **cursor).json()
+        seen += [number["number"] for number in page["items"]]
+        cursor = {"cursor": page["next_cursor"]}
+    assert page["next_cursor"] is None
+    assert sorted(seen) == [f"030123450{count}" for count in range(5)]
+
+
+def test_refusals_are_those_of_own_queues(rig: ApiRig) -> None:
+    database = Database(rig.world.url, deliver=None)
+    for queue, number in (("support", "12"), ("sales", "13"), ("support", "14")):
+        refusal = Refusal(
+            at=datetime.fromtimestamp(START, UTC),
+            kind=Kind.MISSED,
+            queue=queue,
+            number=number,
+            why=because(Code.TOO_FEW_DIGITS),
+            linkedid="1.1",
+        )
+        database.run_now("refuse", guards.refuse, refusal)
+    database.close()
+    items = rig.get("/numbers/refusals").json()["items"]
+    assert [one["number"] for one in items] == ["14", "13", "12"]
+    page = rig.get("/numbers/refusals", limit=2).json()
+    rest = rig.get("/numbers/refusals", limit=2, cursor=page["next_cursor"]).json()
+    assert rest["items"] == items[2:]
+    own = rig.get("/numbers/refusals", SUPERVISOR).json()["items"]
+    assert [one["queue"] for one in own] == ["support", "support"]
+    problem(rig.get("/numbers/refusals", VIEWER), 403, "forbidden")
+
+
+# -- reports -----------------------------------------------------------------
+
+
+def test_a_report_counts_the_clients_of_own_queues(rig: ApiRig) -> None:
+    rig.add("0301111111")
+    rig.add("0302222222", "sales")
+    day = datetime.fromtimestamp(START, UTC).date()
+    report = rig.get("/reports", **{"from": str(day), "to": str(day)}).json()
+    assert report["totals"]["asked"] == 2
+    assert report["totals"]["open"] == 2
+    assert report["definitions"]["asked"]
+    assert rig.get("/reports", SUPERVISOR).json()["totals"]["asked"] == 1
+    assert rig.get("/reports", queue="sales").json()["totals"]["asked"] == 1
+    csv = rig.request("GET", "/reports", headers={"Accept": "text/csv"})
+    assert csv.headers["content-type"].startswith("text/csv")
+    assert csv.text.splitlines()[-1].split(",")[3] == "2"
+    problem(rig.get("/reports", SUPERVISOR, queue="sales"), 404, "no-such-queue")
+    nobody = evolve(SUPERVISOR, queues=frozenset())
+    problem(rig.get("/reports", nobody), 404, "no-such-queue")
+    for wrong in ({"from": "2026-02-30"}, {"goal_s": 7}, {"from": "0001-01-01"}):
+        problem(rig.get("/reports", **wrong), 422, "bad-request")
+    found = problem(rig.get("/reports", **{"from": "2199-01-01"}), 422, "bad-request")
+    assert found["errors"][0]["pointer"] == "/from"
+
+
+# -- live --------------------------------------------------------------------
+
+
+def _events(pieces: list[bytes]) -> list[tuple[str, Any]]:
+    found = []
+    for piece in pieces:
+        lines = dict(
+            line.split(": ", 1) for line in piece.decode().splitlines() if ": " in line
+        )
+        if "data" in lines:
+            found.append((lines["event"], json.loads(lines["data"])))
+    return found
+
+
+def _follow(rig: ApiRig, who: Principal, *messages: LiveMessage) -> list[Any]:
+    """Return what a reader of the stream gets of these messages."""
+
+    async def read() -> list[bytes]:
+        stopping = asyncio.Event()
+        subscription = rig.parts.live.subscribe()
+        stream = live.events(subscription, who, stopping, heartbeat_s=0)
+        pieces = [await anext(stream), await anext(stream)]
+        for message in messages:
+            rig.parts.live._take(message)
+            pieces.append(await anext(stream))
+        stopping.set()
+        pieces += [piece async for piece in stream]
+        return pieces
+
+    return _events(rig.run(read()))
+
+
+def test_one_snapshot_has_what_one_may_see(rig: ApiRig) -> None:
+    rig.live("snapshot", _snapshot(**_TWO_QUEUES))
+    whole = rig.request("GET", "/live").json()
+    assert whole == _snapshot(**_TWO_QUEUES)
+    own = rig.request("GET", "/live", SUPERVISOR).json()
+    assert set(own["queues"]) == {"support"}
+    assert own["agents"] == {"PJSIP/1": {"queues": ["support"], "paused_in": []}}
+    assert set(own["callers"]) == {"1.1"}
+    assert set(own["tasks"]) == {"2"}
+    assert own["attempts"] == {}
+    assert "holder" not in own["service"]
+    seen = rig.request("GET", "/live", VIEWER)
+    assert _NUMBER not in seen.text
+    assert seen.json()["tasks"]["2"]["number"] == "0301234•••"
+
+
+def test_changes_of_other_queues_are_not_sent(rig: ApiRig) -> None:
+    rig.live("snapshot", _snapshot(**_TWO_QUEUES))
+
+    def change(number: int, set_: Any, remove: Any) -> LiveMessage:
+        data = {"id": number, "at": "t", "set": set_, "remove": remove}
+        return LiveMessage("change", data)
+
+    messages = (
+        change(2, {"tasks": {"1": {"queue": "sales"}}}, {"callers": ["1.2"]}),
+        # A task comes to the queue, and another one goes to a queue of others.
+        change(3, {"tasks": {"1": {"queue": "support"}, "2": {"queue": "sales"}}}, {}),
+        change(4, {}, {"tasks": ["1", "2"], "callers": ["1.1", "1.2"]}),
+    )
+    own = _follow(rig, SUPERVISOR, *messages)
+    assert [kind for kind, _ in own] == ["snapshot", "change", "change"]
+    assert own[1][1]["set"] == {"tasks": {"1": {"queue": "support"}}}
+    assert own[1][1]["remove"] == {"tasks": ["2"]}
+    assert own[2][1]["remove"] == {"callers": ["1.1"], "tasks": ["1"]}
+
+
+def test_a_stream_tells_when_the_service_is_down(rig: ApiRig) -> None:
+    ((kind, data),) = _follow(rig, ADMIN)
+    assert kind == "down"
+    assert data["since"] and data["reason"]
+
+
+def test_a_stream_ends_with_the_process_and_after_its_time(rig: ApiRig) -> None:
+    async def read(longest_s: float) -> list[bytes]:
+        stream = live.events(
+            rig.parts.live.subscribe(), ADMIN, asyncio.Event(), longest_s=longest_s
+        )
+        return [piece async for piece in stream]
+
+    async def closed() -> list[bytes]:
+        reading = asyncio.create_task(read(900))
+        while not rig.parts.live.subscribers:
+            await asyncio.sleep(0)
+        await rig.parts.live.close()
+        return await reading
+
+    assert len(rig.run(read(0))) == 1
+    rig.run(closed())
+    assert rig.parts.live.subscribers == 0
+
+
+def test_too_many_streams_are_refused(rig: ApiRig) -> None:
+    held: list[Subscription] = []
+
+    async def fill() -> None:
+        held.extend(rig.parts.live.subscribe() for _ in range(500))
+
+    rig.run(fill())
+    answer = rig.request("GET", "/live", headers={"Accept": "text/event-stream"})
+    problem(answer, 503, "busy")
+
+
+def test_every_kind_of_the_live_state_is_filtered() -> None:
+    """A new kind in the service's JSON must not pass by the filter unseen."""
+    from fastagi.service.live import Entities
+
+    kinds = {kind for kind, _, _ in live_json._kinds(Entities())}
+    assert kinds == set(live._KINDS)
+
+
+# -- health ------------------------------------------------------------------
+
+
+def test_health_names_the_part_that_does_not_work(rig: ApiRig) -> None:
+    assert rig.get("/alive", None).json() == {"status": "ok"}
+    problem(rig.get("/ready", None), 503, "service-down")
+    health = rig.get("/health").json()
+    assert health["database"]["ok"]
+    assert not health["service"]["ok"] and health["service"]["since"]
+    broken = {
+        **_SERVICE,
+        "asterisk": {"connected": False, "version": "", "error": "refused"},
+        "database_problem": {"where": "", "what": "no room", "remedy": "make room"},
+    }
+    rig.live("snapshot", _snapshot(service=broken))
+    assert rig.get("/ready", None).status_code == 200
+    health = rig.get("/health").json()
+    assert health["service"]["ok"]
+    assert health["asterisk"]["problem"] == "refused"
+    assert health["database"]["remedy"] == "make room"
+    problem(rig.get("/health", VIEWER), 403, "forbidden")
+
+
+def test_one_learns_who_one_is(rig: ApiRig) -> None:
+    me = rig.get("/me", SITE).json()
+    assert (me["name"], me["kind"]) == ("site", "token")
+    assert (me["rights"], me["queues"]) == (["tasks:create"], ["support"])
+    problem(rig.get("/me", None), 401, "not-logged-in")
+    problem(rig.get("/me", WALL), 403, "forbidden")
+
+
+# -- the description ---------------------------------------------------------
+
+
+def test_every_operation_is_described(rig: ApiRig) -> None:
+    value = rig.get("/openapi.json", None).json()
+    assert value["openapi"].startswith("3.1")
+    ids = []
+    for path, methods in value["paths"].items():
+        for method, operation in methods.items():
+            where = f"{method} {path}"
+            ids.append(operation["operationId"])
+            assert operation["summary"] and operation["description"], where
+            for status, answer in operation["responses"].items():
+                assert answer["description"], where
+                if int(status) >= 400:
+                    assert list(answer["content"]) == ["application/problem+json"], (
+                        where
+                    )
+            if {"token": []} != operation["security"] != []:
+                assert {"401", "403"} <= set(operation["responses"]), where
+    assert len(ids) == len(set(ids))
+
+
+def test_no_route_lacks_a_right(rig: ApiRig) -> None:
+    """An operation without ``require`` would be open to everybody."""
+    value = rig.get("/openapi.json", None).json()
+    open_to_all = {
+        path
+        for path, methods in value["paths"].items()
+        for operation in methods.values()
+        if not operation["security"]
+    }
+    assert open_to_all == {"/api/v1/alive", "/api/v1/ready", "/api/v1/me"}
+    who = evolve(ADMIN, rights=frozenset({Right.METRICS}))
+    for path, methods in value["paths"].items():
+        if path in open_to_all:
+            continue
+        for method in methods:
+            short = path.removeprefix("/api/v1").replace("{task_id}", "1")
+            short = short.replace("{name}", "support")
+            body = {"json": {}} if method == "post" else {}
+            answer = rig.request(method.upper(), short, who, **body)
+            assert answer.status_code == 403, f"{method} {path}: {answer.text}"
+            answer = rig.request(method.upper(), short, None, **body)
+            assert answer.status_code == 401, f"{method} {path}: {answer.text}"
+
+
+# -- scripts of other sites --------------------------------------------------
+
+
+def _preflight(rig: ApiRig, origin: str) -> httpx.Response:
+    return rig.request(
+        "OPTIONS",
+        "/tasks",
+        headers={
+            "Origin": origin,
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization,idempotency-key",
+        },
+    )
+
+
+def test_scripts_of_other_sites_are_admitted_only_if_named(
+    rig: ApiRig, tmp_path: Any
+) -> None:
+    assert (
+        "access-control-allow-origin"
+        not in _preflight(rig, "https://shop.example").headers
+    )
+    (tmp_path / "two").mkdir()
+    named = ApiRig(tmp_path / "two", cors_origins=["https://shop.example"])
+    try:
+        headers = _preflight(named, "https://shop.example").headers
+        assert headers["access-control-allow-origin"] == "https://shop.example"
+        assert "access-control-allow-credentials" not in headers
+        other = _preflight(named, "https://evil.example").headers
+        assert "access-control-allow-origin" not in other
+    finally:
+        named.close()
