@@ -332,13 +332,13 @@ def _administration(config: str) -> Iterator[Administration]:
 
     settings = load_web_settings(config)
     try:
-        yield Administration(settings, by=f"cli:{_user_name()}")
+        yield Administration(settings, by=f"cli:{user_name()}")
     except CallbackError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
 
 
-def _user_name() -> str:
+def user_name() -> str:
     """Return who gives the command; with sudo, the user who called sudo."""
     uid = os.getuid()
     name = os.environ.get("SUDO_USER", "") if uid == 0 else ""

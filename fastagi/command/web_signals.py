@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from fastagi.command.web import load_web_settings, web_config_option
+from fastagi.command.web import load_web_settings, user_name, web_config_option
 from fastagi.errors import CallbackError
 
 if TYPE_CHECKING:
-    from fastagi.web.signals.webhooks import Webhooks, WebhookState
+    from fastagi.web.signals.webhooks import By, Webhooks, WebhookState
 
 T = TypeVar("T")
 
@@ -61,11 +61,11 @@ def add(
     It gets what happens from now on.
     """
 
-    async def work(webhooks: Webhooks) -> str:
+    async def work(webhooks: Webhooks, by: By) -> str:
         from fastagi.web.signals.messages import Numbers
 
         return await webhooks.add(
-            name, url, types=types, queues=queues, numbers=Numbers(numbers)
+            name, url, types=types, queues=queues, numbers=Numbers(numbers), by=by
         )
 
     secret = _run(config, work)
@@ -77,7 +77,7 @@ def add(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_all(config: str, as_json: bool) -> None:
     """List the endpoints, and how their deliveries go."""
-    found = _run(config, lambda webhooks: webhooks.all())
+    found = _run(config, lambda webhooks, _by: webhooks.all())
     if as_json:
         from fastagi.web.signals.webhooks import state_json
 
@@ -93,7 +93,7 @@ def list_all(config: str, as_json: bool) -> None:
 @_NAME
 def test(config: str, name: str) -> None:
     """Send a test message now, and print the answer; exit code 1 if it is not 2xx."""
-    answer = _run(config, lambda webhooks: webhooks.test(name))
+    answer = _run(config, lambda webhooks, _by: webhooks.test(name))
     click.echo(f"{answer.words} ({answer.took_s:.2f} s)", err=not answer.is_success)
     if not answer.is_success:
         sys.exit(1)
@@ -115,7 +115,7 @@ def replay(config: str, name: str, since: str, until: str | None) -> None:
     Times without a zone are those of this machine.
     """
     first, last = _when(since), None if until is None else _when(until)
-    count = _run(config, lambda webhooks: webhooks.replay(name, first, last))
+    count = _run(config, lambda webhooks, by: webhooks.replay(name, first, last, by=by))
     click.echo(f"{count} events are looked at again for webhook {name}")
 
 
@@ -125,7 +125,7 @@ def replay(config: str, name: str, since: str, until: str | None) -> None:
 @click.option("--from-now", is_flag=True, help="Pass over what is waiting.")
 def enable(config: str, name: str, from_now: bool) -> None:
     """Send again, at once: to a disabled endpoint, or one that waits for a retry."""
-    _run(config, lambda webhooks: webhooks.enable(name, from_now=from_now))
+    _run(config, lambda webhooks, by: webhooks.enable(name, from_now=from_now, by=by))
     click.echo(f"webhook {name} enabled")
 
 
@@ -134,7 +134,7 @@ def enable(config: str, name: str, from_now: bool) -> None:
 @_NAME
 def disable(config: str, name: str) -> None:
     """Send nothing until the endpoint is enabled; what happens meanwhile waits."""
-    _run(config, lambda webhooks: webhooks.disable(name))
+    _run(config, lambda webhooks, by: webhooks.disable(name, by=by))
     click.echo(f"webhook {name} disabled")
 
 
@@ -143,7 +143,7 @@ def disable(config: str, name: str) -> None:
 @_NAME
 def remove(config: str, name: str) -> None:
     """Remove an endpoint, with its secrets and its position."""
-    _run(config, lambda webhooks: webhooks.remove(name))
+    _run(config, lambda webhooks, by: webhooks.remove(name, by=by))
     click.echo(f"webhook {name} removed")
 
 
@@ -156,7 +156,7 @@ def rotate(config: str, name: str) -> None:
     The one before stays valid for a day (webhooks.old_secret_valid), so that the
     receiver can be changed meanwhile: each message has both signatures.
     """
-    secret = _run(config, lambda webhooks: webhooks.rotate(name))
+    secret = _run(config, lambda webhooks, by: webhooks.rotate(name, by=by))
     click.echo(f"the new secret of webhook {name}, shown only now:\n{secret}")
 
 
@@ -186,14 +186,15 @@ def mail_test(config: str) -> None:
     )
 
 
-def _run(config: str, work: Callable[[Webhooks], Awaitable[T]]) -> T:
+def _run(config: str, work: Callable[[Webhooks, By], Awaitable[T]]) -> T:
     """Run something with the webhooks; print what is wrong and end with 1."""
     settings = load_web_settings(config)
     from fastagi.web.signals.signals import webhooks_of
+    from fastagi.web.signals.webhooks import By
 
     async def run() -> T:
         async with webhooks_of(settings) as webhooks:
-            return await work(webhooks)
+            return await work(webhooks, By(f"cli:{user_name()}", "cli"))
 
     try:
         return asyncio.run(run())

@@ -212,9 +212,9 @@ def enable(
     )
 
 
-def disable(conn: sa.Connection, name: str, why: str = _DISABLED_BY_HAND) -> None:
+def disable(conn: sa.Connection, name: str) -> None:
     """Send nothing more; what happens meanwhile is sent once it is enabled."""
-    _change(conn, name, disabled_why=why)
+    _change(conn, name, disabled_why=_DISABLED_BY_HAND)
 
 
 def replay(conn: sa.Connection, name: str, first: int, last: int) -> None:

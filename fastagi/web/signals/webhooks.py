@@ -20,8 +20,9 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 
+import sqlalchemy as sa
 import standardwebhooks
 from attrs import evolve, frozen
 
@@ -33,12 +34,16 @@ from fastagi.store.story_events import (
     last_position,
     position_at,
 )
+from fastagi.web.people import audit
 from fastagi.web.signals import endpoints, messages
 from fastagi.web.signals.addresses import Answer, check_url
 from fastagi.web.signals.alarms import AlarmChange, Storage, changes_after
 from fastagi.web.signals.endpoints import Endpoint, Progress, Result
 from fastagi.web.signals.feed import Reading
 from fastagi.web.signals.messages import Filter, Message, Numbers
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 #: Pauses before trying again, in seconds; the last one is repeated. Each is made up to
 #: a fifth longer at random, so that many do not try at the same time.
@@ -154,6 +159,15 @@ def state_json(state: WebhookState) -> dict[str, Any]:
 
 
 @frozen
+class By:
+    """Who changes an endpoint, and from where; for the audit."""
+
+    actor: str
+    #: Address of the request; ``cli`` for the command line.
+    address: str = ""
+
+
+@frozen
 class _Delivery:
     """A message, and the progress once it is delivered; None: it is not wanted."""
 
@@ -209,6 +223,7 @@ class Webhooks:
         types: Sequence[str] = (),
         queues: Sequence[str] = (),
         numbers: Numbers = Numbers.MASKED,
+        by: By,
     ) -> str:
         """Add an endpoint, which gets what happens from now on; return its secret.
 
@@ -220,11 +235,17 @@ class Webhooks:
         wanted = Filter(messages.check_types(types), tuple(dict.fromkeys(queues)))
         checked = check_url(url)
         position = await self._records.read(last_position)
-        secret = await self._state.write(
-            endpoints.add, name, checked, wanted, numbers, position, self._now()
+        return await self._change(
+            by,
+            "webhook-made",
+            name,
+            endpoints.add,
+            checked,
+            wanted,
+            numbers,
+            position,
+            self._now(),
         )
-        self.wake()
-        return secret
 
     async def all(self) -> list[WebhookState]:
         """Return all endpoints, by name."""
@@ -255,7 +276,12 @@ class Webhooks:
         )
 
     async def replay(
-        self, name: str, since: datetime | int, until: datetime | int | None = None
+        self,
+        name: str,
+        since: datetime | int,
+        until: datetime | int | None = None,
+        *,
+        by: By,
     ) -> int:
         """Send the events of a range again, with the same ids as the first time.
 
@@ -265,6 +291,7 @@ class Webhooks:
             name: of the endpoint.
             since: the first event, or a time.
             until: the last event, or a time; None: up to now.
+            by: who wants it.
 
         Returns:
             How many events are in the range, whether the endpoint wants them or not.
@@ -286,39 +313,64 @@ class Webhooks:
                 "no event of this range has been delivered or passed over yet",
                 "what is still waiting is sent anyway",
             )
-        await self._state.write(endpoints.replay, name, first, last)
-        self.wake()
+        await self._change(by, "webhook-replayed", name, endpoints.replay, first, last)
         return last - first + 1
 
-    async def enable(self, name: str, *, from_now: bool = False) -> None:
+    async def enable(self, name: str, *, from_now: bool = False, by: By) -> None:
         """Send again at once.
 
         Args:
             name: of the endpoint.
             from_now: whether to pass over what is waiting.
+            by: who does it.
 
         Raises:
             NoSuchWebhook: there is none of this name.
         """
         skip_to = await self._records.read(last_position) if from_now else None
-        await self._state.write(endpoints.enable, name, skip_to)
-        self.wake()
+        await self._change(by, "webhook-enabled", name, endpoints.enable, skip_to)
 
-    async def disable(self, name: str) -> None:
+    async def disable(self, name: str, *, by: By) -> None:
         """Send nothing more, until the endpoint is enabled."""
-        await self._state.write(endpoints.disable, name)
-        self.wake()
+        await self._change(by, "webhook-disabled", name, endpoints.disable)
 
-    async def remove(self, name: str) -> None:
+    async def remove(self, name: str, *, by: By) -> None:
         """Remove an endpoint with its secrets."""
-        await self._state.write(endpoints.remove, name)
-        self.wake()
+        await self._change(by, "webhook-removed", name, endpoints.remove)
 
-    async def rotate(self, name: str) -> str:
+    async def rotate(self, name: str, *, by: By) -> str:
         """Return a new secret; the one before stays valid for a while."""
-        return await self._state.write(
-            endpoints.rotate, name, self._now(), self._old_secret_valid
+        return await self._change(
+            by,
+            "webhook-rotated",
+            name,
+            endpoints.rotate,
+            self._now(),
+            self._old_secret_valid,
         )
+
+    async def _change(
+        self,
+        by: By,
+        event: str,
+        name: str,
+        change: Callable[[sa.Connection, str, *Ts], T],
+        *args: *Ts,
+    ) -> T:
+        """Change an endpoint, and note in the same transaction who did it."""
+        now_s = self._now().timestamp()
+        entry = audit.Entry(
+            event=event, actor=by.actor, subject=name, address=by.address
+        )
+
+        def write(conn: sa.Connection) -> T:
+            value = change(conn, name, *args)
+            audit.note(conn, now_s, entry)
+            return value
+
+        value = await self._state.write(write)
+        self.wake()
+        return value
 
     async def _waiting(self, endpoint: Endpoint) -> int | None:
         try:

@@ -23,13 +23,14 @@ from fastagi.web.records import Records
 from fastagi.web.signals.addresses import Answer
 from fastagi.web.signals.feed import EventFeed
 from fastagi.web.signals.messages import Numbers
-from fastagi.web.signals.webhooks import Webhooks
+from fastagi.web.signals.webhooks import By, Webhooks
 from fastagi.web.state import versions
 from fastagi.web.state.state import State
 from tests.store.harness import NOW, RULES, done, new_task, verdict
 
 #: Longer than any step takes; reached only if something hangs.
 PATIENCE_S = 20.0
+BY = By("anna", "192.0.2.1")
 GOOD = Answer(status=200, words="200", outcome="delivered")
 BAD = Answer(status=500, words="500: out of order", outcome="refused")
 GONE = Answer(status=410, words="410: gone", outcome="gone")
@@ -60,12 +61,14 @@ class Clock:
 class Service:
     """The service's database, and what the service writes into it."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, url: str = "") -> None:
+        """Make it in a file, unless there is a URL of one with tables."""
         self.path = path
-        self.url = f"sqlite:///{path}"
+        self.url = url or f"sqlite:///{path}"
         self.clock = clock
         self._made = 0
-        path.write_bytes(_empty_service_file())
+        if not url:
+            path.write_bytes(_empty_service_file())
         self._open()
 
     def _open(self) -> None:
@@ -187,7 +190,9 @@ class World:
 
     async def add(self, name: str = "crm", **more: Any) -> str:
         return await self.webhooks.add(
-            name, "https://crm.example.org/hook", **{"numbers": Numbers.FULL} | more
+            name,
+            "https://crm.example.org/hook",
+            **{"numbers": Numbers.FULL, "by": BY} | more,
         )
 
     async def deliver(self, name: str = "crm") -> float | None:
@@ -217,14 +222,19 @@ def build_webhooks(
 def in_world(
     tmp_path: Path,
     test: Callable[[World], Awaitable[None]],
-    within_s: float = PATIENCE_S,
+    *,
+    service_url: str = "",
+    state_url: str = "",
 ) -> None:
-    """Run a test with everything, and close it afterwards."""
+    """Run a test with everything, and close it afterwards.
+
+    Both databases are new SQLite files, unless there are URLs.
+    """
 
     async def run() -> None:
         clock = Clock()
-        service = Service(tmp_path / "callbacks.db", clock)
-        url = f"sqlite:///{tmp_path}/web.sqlite3"
+        service = Service(tmp_path / "callbacks.db", clock, service_url)
+        url = state_url or f"sqlite:///{tmp_path}/web.sqlite3"
         versions.prepare(url)
         state, records = State(url), Records(service.url)
         live = Live()
@@ -232,7 +242,7 @@ def in_world(
         webhooks = build_webhooks(state, records, feed, receiver, clock)
         world = World(clock, service, records, state, live, feed, receiver, webhooks)
         try:
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout(PATIENCE_S):
                 await test(world)
         finally:
             service.close()

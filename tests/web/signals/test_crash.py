@@ -19,7 +19,7 @@ from pathlib import Path
 
 from fastagi.web.app import build_parts
 from fastagi.web.settings import WebSettings, load
-from tests.web.signals.harness import PATIENCE_S, Clock, Service
+from tests.web.signals.harness import BY, PATIENCE_S, Clock, Service
 
 
 class Counting:
@@ -88,7 +88,7 @@ def running(directory: Path, path: Path) -> Iterator[subprocess.Popen[bytes]]:
 def add_webhook(settings: WebSettings, url: str) -> None:
     async def add() -> None:
         parts = build_parts(settings)
-        await parts.signals.webhooks.add("counter", url)
+        await parts.signals.webhooks.add("counter", url, by=BY)
         await parts.close()
 
     asyncio.run(add())

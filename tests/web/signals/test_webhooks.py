@@ -13,6 +13,7 @@ import standardwebhooks
 from attrs import evolve
 
 from fastagi.domain.task import Move
+from fastagi.web.people import audit
 from fastagi.web.signals import endpoints
 from fastagi.web.signals.addresses import Answer, BadUrl
 from fastagi.web.signals.alarms import AlarmChange, AlarmKind, store_changes
@@ -23,6 +24,7 @@ from fastagi.web.signals.webhooks import NothingToReplay
 from tests.store.harness import NOW, at
 from tests.web.signals.harness import (
     BAD,
+    BY,
     GONE,
     GOOD,
     SILENT,
@@ -182,7 +184,7 @@ def test_endpoint_is_disabled_after_three_days_and_loses_nothing(
         world.receiver.answer = GOOD
         assert await world.deliver() is None
         assert not world.receiver.posts
-        await world.webhooks.enable("crm")
+        await world.webhooks.enable("crm", by=BY)
         assert await world.deliver() is None
         assert [data["task"]["id"] for data in datas(world)] == [first, second]
 
@@ -201,7 +203,7 @@ def test_receiver_that_is_gone_gets_nothing_more(tmp_path: Path) -> None:
         endpoint = (await world.webhooks.get("crm")).endpoint
         assert "410" in str(endpoint.disabled_why)
         # Whoever enables it may have it begin anew.
-        await world.webhooks.enable("crm", from_now=True)
+        await world.webhooks.enable("crm", from_now=True, by=BY)
         world.receiver.answer = GOOD
         assert await world.deliver() is None
         assert len(world.receiver.posts) == 1
@@ -272,14 +274,14 @@ def test_numbers_are_masked_and_dates_and_ids_are_not(text: str, shown: str) -> 
 def test_both_secrets_are_valid_for_a_while_after_a_rotation(tmp_path: Path) -> None:
     async def test(world: World) -> None:
         old = await world.add()
-        new = await world.webhooks.rotate("crm")
+        new = await world.webhooks.rotate("crm", by=BY)
         assert old != new and new.startswith("whsec_")
         world.service.ask()
         await world.deliver()
         for secret in (old, new):
             verified(secret, world.receiver.posts[0])
         # A second rotation ends the first secret at once: two are valid at a time.
-        newest = await world.webhooks.rotate("crm")
+        newest = await world.webhooks.rotate("crm", by=BY)
         world.service.ask()
         await world.deliver()
         verified(newest, world.receiver.posts[1])
@@ -302,7 +304,7 @@ def test_range_is_sent_again_with_the_same_ids_after_what_waits(tmp_path: Path) 
         await world.deliver()
         ids = list(world.receiver.ids)
         world.receiver.posts.clear()
-        assert await world.webhooks.replay("crm", 3, 110) == 108
+        assert await world.webhooks.replay("crm", 3, 110, by=BY) == 108
         new = world.service.ask()
         await world.deliver()
         assert datas(world)[0]["task"]["id"] == new
@@ -310,11 +312,11 @@ def test_range_is_sent_again_with_the_same_ids_after_what_waits(tmp_path: Path) 
         assert (await world.webhooks.get("crm")).endpoint.replay is None
         # By time: an event at either end is within.
         world.receiver.posts.clear()
-        assert await world.webhooks.replay("crm", at(60 * 5), at(60 * 8)) == 4
+        assert await world.webhooks.replay("crm", at(60 * 5), at(60 * 8), by=BY) == 4
         await world.deliver()
         assert world.receiver.ids == ids[4:8]
         with pytest.raises(NothingToReplay):
-            await world.webhooks.replay("crm", at(10 * DAY_S))
+            await world.webhooks.replay("crm", at(10 * DAY_S), by=BY)
 
     in_world(tmp_path, test)
 
@@ -327,7 +329,7 @@ def test_replay_goes_on_after_a_failure_and_a_restart(tmp_path: Path) -> None:
         await world.deliver()
         ids = list(world.receiver.ids)
         world.receiver.posts.clear()
-        await world.webhooks.replay("crm", 1)
+        await world.webhooks.replay("crm", 1, by=BY)
         world.receiver.answer = lambda post: (
             BAD if len(world.receiver.posts) == 2 else GOOD
         )
@@ -345,7 +347,7 @@ def test_replay_goes_on_after_a_failure_and_a_restart(tmp_path: Path) -> None:
 def test_test_message_is_sent_at_once_and_changes_nothing(tmp_path: Path) -> None:
     async def test(world: World) -> None:
         secret = await world.add()
-        await world.webhooks.disable("crm")
+        await world.webhooks.disable("crm", by=BY)
         before = (await world.webhooks.get("crm")).endpoint
         answer = await world.webhooks.test("crm")
         assert answer.is_success
@@ -427,7 +429,7 @@ def test_running_webhooks_follow_changes_of_endpoints(tmp_path: Path) -> None:
         world.service.ask()
         world.live.changed.set()
         await got.wait()
-        await world.webhooks.remove("crm")
+        await world.webhooks.remove("crm", by=BY)
         await world.add("other", types=["task.cancelled"])
         got.clear()
         task = world.service.ask()
@@ -458,7 +460,7 @@ def test_change_by_an_administrator_during_a_delivery_is_kept(tmp_path: Path) ->
         world.receiver.post = slow  # type: ignore[method-assign]
         delivering = asyncio.create_task(world.deliver())
         await answered.wait()
-        await world.webhooks.enable("crm", from_now=True)
+        await world.webhooks.enable("crm", from_now=True, by=BY)
         go_on.set()
         await delivering
         # The delivery that was under way does not set the position back.
@@ -474,12 +476,24 @@ def test_wrong_endpoints_are_refused(tmp_path: Path) -> None:
         with pytest.raises(WebhookExists):
             await world.add()
         with pytest.raises(BadUrl):
-            await world.webhooks.add("ftp", "ftp://crm.example.org/")
-        for work in (world.webhooks.test, world.webhooks.rotate, world.webhooks.remove):
+            await world.webhooks.add("ftp", "ftp://crm.example.org/", by=BY)
+        with pytest.raises(NoSuchWebhook):
+            await world.webhooks.test("nobody")
+        for work in (
+            world.webhooks.enable,
+            world.webhooks.rotate,
+            world.webhooks.remove,
+        ):
             with pytest.raises(NoSuchWebhook):
-                await work("nobody")
-        await world.webhooks.remove("crm")
+                await work("nobody", by=BY)
+        await world.webhooks.remove("crm", by=BY)
         assert await world.webhooks.all() == []
+        # Only what was really changed is in the audit.
+        noted = await world.state.read(audit.latest, 10)
+        assert [(one.event, one.actor, one.subject) for one in reversed(noted)] == [
+            ("webhook-made", "anna", "crm"),
+            ("webhook-removed", "anna", "crm"),
+        ]
 
     in_world(tmp_path, test)
 

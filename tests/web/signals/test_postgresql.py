@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MIT
+"""Events, webhooks, alarms and metrics with both databases on PostgreSQL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastagi.store.story_events import StoryPosition, position_at
+from fastagi.web.signals.alarms import Alarms
+from fastagi.web.signals.settings import AlarmSettings
+from tests.harness.tables import empty_tables
+from tests.lab.databases import PostgreSQL
+from tests.store.harness import at
+from tests.web.signals.harness import BAD, BY, GOOD, World, in_world
+from tests.web.signals.live_state import live_state
+from tests.web.signals.test_metrics import build_tally, parsed, rendered, value
+
+
+def test_everything_works_on_postgresql(
+    tmp_path: Path, postgresql: PostgreSQL, postgresql_with_tables: str
+) -> None:
+    async def test(world: World) -> None:
+        tally = build_tally(world)
+        await tally.catch_up()
+        await world.add()
+        for _ in range(3):
+            world.service.ask()
+            world.clock.advance(10)
+        world.service.call("BUSY")
+        events = await world.feed.read(StoryPosition(), 100)
+        assert len(events) == 5
+        found = await world.records.read(position_at, at(15))
+        assert found == events[1].position
+        # As after a restored copy: the last event that was read is another one.
+        lost = StoryPosition(events[2].id, at(12).timestamp(), 999)
+        assert await world.feed.read(lost, 100) == events[2:]
+
+        world.receiver.answer = BAD
+        pause_s = await world.deliver()
+        assert pause_s is not None
+        world.receiver.answer = GOOD
+        assert await world.wait_and_deliver(pause_s) is None
+        assert len(set(world.receiver.ids)) == 5
+        await world.webhooks.rotate("crm", by=BY)
+        assert await world.webhooks.replay("crm", events[0].id, by=BY) >= 5
+        assert await world.deliver() is None
+        assert len(set(world.receiver.ids)) == 5
+
+        world.live.snapshot = live_state(support={"oldest_callback_since": at(-4000)})
+        alarms = Alarms(
+            AlarmSettings(),
+            state=world.state,
+            live=world.live,
+            failures=tally.failures,
+            now=world.clock,
+        )
+        assert len(await alarms.evaluate()) == 1
+        await tally.catch_up()
+        metrics = parsed(await rendered(world, tally))
+        labels = {"queue": "support", "alarm": "oldest_task", "level": "red"}
+        assert value(metrics, "callback_alarm", **labels) == 1
+        assert value(metrics, "callback_attempts_total", result="BUSY") == 1
+        assert value(metrics, "callback_event_lag", reader="webhooks") == 0
+        await world.webhooks.remove("crm", by=BY)
+
+    empty_tables(postgresql_with_tables)
+    with postgresql.database() as state_url:
+        in_world(
+            tmp_path, test, service_url=postgresql_with_tables, state_url=state_url
+        )
