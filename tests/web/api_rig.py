@@ -11,7 +11,9 @@ import asyncio
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import attrs
 import httpx
@@ -21,7 +23,6 @@ from twisted.internet.protocol import Protocol
 
 from fastagi.web.api.limits import CreateLimits
 from fastagi.web.app import create_app
-from fastagi.web.live import LiveView
 from fastagi.web.parts import build_parts
 from fastagi.web.people.access import (
     RIGHTS,
@@ -31,8 +32,8 @@ from fastagi.web.people.access import (
     Role,
     current_principal,
 )
-from fastagi.web.records import Records
 from fastagi.web.service_client import LiveMessage, ServiceClient
+from fastagi.web.settings import ServiceSettings
 from tests.harness.control_client import AnswerReader, HttpAnswer
 from tests.harness.world import World, queue_settings, settings
 from tests.web.help import cheap_hashes, settings_in
@@ -125,20 +126,25 @@ class ApiRig:
         )
         self.transport = Transport(self.world)
         more = f"api: {json.dumps(api)}\n" if api else ""
-        self.settings = settings_in(directory, more)
-        service = ServiceClient(
-            self.world.directory / "control.sock", transport=self.transport
+        # Not started: the tests say what the live state is.
+        self.settings = attrs.evolve(
+            settings_in(directory, more),
+            service=ServiceSettings(
+                socket=str(self.world.directory / "control.sock"),
+                database_url=self.world.url,
+            ),
         )
 
         def now() -> datetime:
             return datetime.fromtimestamp(self.world.wall_clock, UTC)
 
+        def client(socket: Path) -> ServiceClient:
+            return ServiceClient(socket, transport=self.transport)
+
+        with mock.patch("fastagi.web.parts.ServiceClient", client):
+            parts = build_parts(self.settings, now=now, hashes=cheap_hashes())
         self.parts = attrs.evolve(
-            build_parts(self.settings, now=now, hashes=cheap_hashes()),
-            service=service,
-            # Not started: the tests say what the live state is.
-            live=LiveView(service),
-            records=Records(self.world.url),
+            parts,
             create_limits=CreateLimits(
                 self.settings.api, clock=lambda: self.world.wall_clock
             ),

@@ -300,6 +300,61 @@ def test_every_kind_of_the_live_state_is_filtered() -> None:
     assert kinds == set(live._KINDS)
 
 
+# -- events ------------------------------------------------------------------
+
+
+def test_events_are_followed_without_loss_or_repetition(rig: ApiRig) -> None:
+    first, second = rig.add("0301111111"), rig.add("0302222222", "sales")
+    rig.post(f"/tasks/{first}/cancel", {})
+
+    def follow(who: Principal = ADMIN, **more: Any) -> list[tuple[str, int]]:
+        seen, after = [], {}
+        while True:
+            page = rig.get("/events", who, **after, **more).json()
+            if not page["items"]:
+                return seen
+            for event in page["items"]:
+                seen.append((event["type"], event["data"]["task"]["id"]))
+            after = {"after": page["next"]}
+
+    whole = [
+        ("task.created", first),
+        ("task.created", second),
+        ("task.cancelled", first),
+    ]
+    assert follow() == follow(limit=1) == whole
+    assert follow(SUPERVISOR, limit=1) == [whole[0], whole[2]]
+    assert follow(queue="sales") == [whole[1]]
+    text = rig.get("/events", VIEWER).text
+    assert "1111111" not in text and "0301111" in text
+    after = rig.get("/events").json()["next"]
+    assert rig.get("/events", after=after).json() == {"items": [], "next": after}
+    problem(rig.get("/events", after="x"), 400, "bad-cursor")
+    both = {"after": after, "from": "2026-01-01T00:00:00Z"}
+    problem(rig.get("/events", **both), 422, "bad-request")
+    later = {"from": "2099-01-01T00:00:00Z"}
+    assert rig.get("/events", **later).json()["next"] == after
+
+
+def test_a_reader_waits_for_the_next_event(rig: ApiRig) -> None:
+    after = rig.get("/events").json()["next"]
+
+    async def wait() -> httpx.Response:
+        path = "/api/v1/events"
+        waiting = asyncio.create_task(
+            rig._http.get(path, params={"after": after, "wait_s": 20})
+        )
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        body = {"queue": "support", "number": _NUMBER}
+        await rig._http.post("/api/v1/tasks", json=body)
+        await rig.parts.signals.feed.look()
+        return await waiting
+
+    (event,) = rig.run(wait()).json()["items"]
+    assert event["type"] == "task.created"
+
+
 # -- health ------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fastagi.web.api.problems import ApiProblem
@@ -26,7 +26,7 @@ _REMEDY: Final = (
 
 
 def write_cursor(
-    of: str, filters: Mapping[str, Any], position: list[int | float | str]
+    of: str, filters: Mapping[str, Any], position: Sequence[int | float | str]
 ) -> str:
     """Return the cursor of a position.
 
@@ -40,7 +40,11 @@ def write_cursor(
 
 
 def read_cursor(
-    cursor: str | None, of: str, filters: Mapping[str, Any], *kinds: type
+    cursor: str | None,
+    of: str,
+    filters: Mapping[str, Any],
+    *kinds: type,
+    pointer: str = "cursor",
 ) -> list[Any] | None:
     """Return the position of a cursor; None if there is no cursor.
 
@@ -49,13 +53,14 @@ def read_cursor(
         of: the name of the list.
         filters: the filters of this request.
         kinds: the type of each value of the position.
+        pointer: the parameter that has the cursor.
 
     Raises:
         ApiProblem: the cursor does not belong to this list.
     """
     if cursor is None:
         return None
-    wrong = ApiProblem(400, "bad-cursor", _REMEDY, pointer="cursor", where="query")
+    wrong = ApiProblem(400, "bad-cursor", _REMEDY, pointer=pointer, where="query")
     if not cursor or len(cursor) > _LONGEST or not cursor.isascii():
         raise wrong
     try:

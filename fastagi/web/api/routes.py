@@ -12,9 +12,19 @@ from pydantic.json_schema import models_json_schema
 from starlette.responses import JSONResponse, Response
 
 from fastagi import __version__
-from fastagi.web.api import health, live, models, numbers, queues, reports, tasks
+from fastagi.web.api import (
+    events,
+    health,
+    live,
+    models,
+    numbers,
+    queues,
+    reports,
+    tasks,
+)
 from fastagi.web.api.problems import CODES
 from fastagi.web.parts import WebParts
+from fastagi.web.people import cookies
 
 PREFIX: Final = "/api/v1"
 _DESCRIPTION: Final = """\
@@ -44,11 +54,12 @@ _TAGS: Final = [
     {"name": "Numbers", "description": "Blocked numbers, and refused requests."},
     {"name": "Reports", "description": "What was, counted."},
     {"name": "Live", "description": "What happens now."},
+    {"name": "Events", "description": "What happened to tasks, in order."},
     {"name": "Health", "description": "Whether everything works."},
 ]
 
 
-_PARTS: Final = (queues, tasks, numbers, reports, live, health)
+_PARTS: Final = (queues, tasks, numbers, reports, live, events, health)
 
 
 def allowed_methods(path: str) -> str:
@@ -114,7 +125,7 @@ def openapi(api: APIRouter) -> dict[str, Any]:
         "session": {
             "type": "apiKey",
             "in": "cookie",
-            "name": "session",
+            "name": cookies.SESSION,
             "description": "The session of a person who has logged in to the console.",
         },
     }
