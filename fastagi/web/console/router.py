@@ -5,13 +5,24 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from fastagi.web.console import pages, reports_page, stream
+from fastagi.web.console import (
+    actions,
+    numbers_page,
+    pages,
+    reports_page,
+    story_page,
+    stream,
+    tasks_page,
+)
 from fastagi.web.parts import WebParts
 
 
 def console_router(_parts: WebParts) -> APIRouter:
     """Return the router of the console."""
     router = APIRouter(include_in_schema=False)
-    for part in (pages, stream, reports_page):
+    parts = (
+        pages, stream, tasks_page, story_page, actions, numbers_page, reports_page,
+    )  # fmt: skip
+    for part in parts:
         router.include_router(part.router)
     return router

@@ -24,15 +24,13 @@ from markupsafe import Markup
 
 from fastagi.domain import reason as reasons
 from fastagi.domain.reason import KINDS, Reason, Words, parse_utc_minute
+from fastagi.web.api.masking import mask, masked
 from fastagi.web.console import terms
 from fastagi.web.console.languages import translations
 
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE
 _DAY: Final = 24 * _HOUR
-#: Digits of a number that are hidden from people who may not see it.
-_HIDDEN: Final = 3
-_HIDDEN_DIGIT: Final = "•"
 #: What is shown for a value that is not known.
 UNKNOWN: Final = "\N{EN DASH}"
 
@@ -113,6 +111,10 @@ class Say:
             return self.gettext("withheld")
         shown = _grouped(number, self.region)
         return mask(shown) if self.masked else shown
+
+    def anything(self, text: str) -> str:
+        """Return a text of people; numbers in it are masked if need be."""
+        return str(masked(text)) if self.masked else text
 
     # -- times -------------------------------------------------------------
 
@@ -231,7 +233,7 @@ class Say:
         """Return a reason in words, with times in a zone; "" for None."""
         if reason is None:
             return ""
-        return reasons.in_words(reason, self._words(zone))
+        return self.anything(reasons.in_words(reason, self._words(zone)))
 
     def why(self, why: Mapping[str, Any] | None, zone: str | None = None) -> str:
         """Return a reason of the service's JSON (code, params, words) in words."""
@@ -257,19 +259,20 @@ class Say:
                 return str(at)
 
         def grouped(number: object) -> str:
-            return self.number(str(number))
+            # The whole sentence is masked, if need be.
+            return _grouped(str(number), self.region)
 
         return Words(
             self._catalogue.gettext,
             {
                 "times": times,
-                "again_at": minute,
-                "chosen_at": minute,
+                **dict.fromkeys(("again_at", "chosen_at", "due_at", "until"), minute),
                 "kind": lambda kind: self.gettext(KINDS.get(str(kind), str(kind))),
                 "found": self._found,
                 # Numbers of clients in the parameters of reasons.
                 "caller": grouped,
-                "number": _number_or_count(grouped),
+                # Of the begin of an attempt it is a count.
+                "number": lambda it: grouped(it) if isinstance(it, str) else str(it),
             },
         )
 
@@ -277,11 +280,6 @@ class Say:
         names = sorted(str(found).split(","))
         known = [reasons.HISTORIES.get(name, name) for name in names]
         return self.gettext(" and ").join(map(self.gettext, known))
-
-
-def _number_or_count(grouped: Any) -> Any:
-    # The parameter "number" of an attempt's begin is a count.
-    return lambda value: grouped(value) if isinstance(value, str) else str(value)
 
 
 def as_time(at: datetime | str | None) -> datetime | None:
@@ -298,19 +296,6 @@ def local_zone() -> ZoneInfo:
         return ZoneInfo(tzlocal.get_localzone_name() or "UTC")
     except (ZoneInfoNotFoundError, ValueError):
         return ZoneInfo("UTC")
-
-
-def mask(number: str) -> str:
-    """Return a number without its last three digits."""
-    hidden = 0
-    shown = []
-    for char in reversed(number):
-        if char.isdigit() and hidden < _HIDDEN:
-            shown.append(_HIDDEN_DIGIT)
-            hidden += 1
-        else:
-            shown.append(char)
-    return "".join(reversed(shown))
 
 
 @lru_cache(maxsize=4096)
