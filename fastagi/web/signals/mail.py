@@ -106,6 +106,10 @@ class Mailer:
             raise MailFailed(
                 f"{where} did not take the mail: {error}", remedy
             ) from None
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # asyncio.wait_for of Python 3.11, which the library uses, may lose this.
+            raise asyncio.CancelledError
         if refused:
             answers = "; ".join(f"{to}: {answer[1]}" for to, answer in refused.items())
             raise MailFailed(f"{where} did not take the mail for {answers}")
