@@ -111,7 +111,8 @@ asterisk-test: lab
 
 # Tests in which milliseconds count, one at a time.
 stopwatch-test: lab
-	$(BIN)/python -m pytest -m stopwatch tests/process tests/store tests/asterisk
+	$(BIN)/python -m pytest -m stopwatch tests/process tests/store tests/web \
+		tests/asterisk
 
 lab: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22 16 databases

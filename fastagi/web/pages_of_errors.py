@@ -36,7 +36,6 @@ _WORDS: Final[Mapping[int, str]] = {
     404: "There is no such page.",
     405: "This page can not be used in this way.",
     500: "Something failed. The log of callback-queue-web has the details.",
-    503: "The database of the web process can not be used. Try again in a moment.",
 }
 
 
@@ -167,8 +166,9 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(StoreUnavailable)
     async def no_database(request: Request, error: StoreUnavailable) -> Response:
         _log.error("%s %s: %s", request.method, request.url.path, error)
+        detail = "The database of the web process can not be used. Try again soon."
         return error_answer(
-            request, 503, "database", _WORDS[503], headers={"Retry-After": "5"}
+            request, 503, "database", detail, headers={"Retry-After": "5"}
         )
 
 

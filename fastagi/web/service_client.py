@@ -117,7 +117,10 @@ class ServiceClient:
             return httpx.AsyncClient(
                 base_url="http://callback-queue",
                 transport=transport
-                or httpx.AsyncHTTPTransport(uds=str(socket), limits=limits),
+                # There is no TLS on a socket: no certificates have to be loaded.
+                or httpx.AsyncHTTPTransport(
+                    uds=str(socket), limits=limits, verify=False
+                ),
                 timeout=httpx.Timeout(read_s, connect=_CONNECT_S, pool=_CONNECT_S),
                 # Proxies of the environment are not for a socket of this machine.
                 trust_env=False,

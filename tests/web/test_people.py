@@ -20,10 +20,17 @@ from fastagi.web.state.schema import SESSIONS, USERS
 from tests.web.help import PAGE, PASSWORD, Site, csrf_of, submit
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    with Site(tmp_path).running() as site:
+@pytest.fixture(scope="module")
+def _site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with Site(tmp_path_factory.mktemp("site")).running() as site:
         yield site
+
+
+@pytest.fixture
+def site(_site: Site) -> Site:
+    """The web process, with nobody in it."""
+    _site.reset()
+    return _site
 
 
 def _events(site: Site) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 import httpx
 from attrs import frozen
-from itsdangerous import BadSignature, URLSafeTimedSerializer
+from itsdangerous import BadSignature, URLSafeSerializer
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
@@ -95,7 +95,7 @@ class Oidc:
         self._settings = settings
         self._redirect_uri = f"{origin}/login/oidc/callback"
         self._now = now
-        self._signer = URLSafeTimedSerializer(key, salt="oidc")
+        self._signer = URLSafeSerializer(key, salt="oidc")
         self._transport = transport
         self._provider: Provider | None = None
         self._keys: KeySet | None = None
@@ -121,11 +121,12 @@ class Oidc:
             OidcProblem: the provider can not be asked.
         """
         provider = await self._document()
-        began = {
+        began: dict[str, Any] = {
             "state": keys.new_key(),
             "nonce": keys.new_key(),
             "verifier": secrets.token_urlsafe(64),
             "target": target,
+            "until": self._now().timestamp() + LOGIN_S,
         }
         digest = hashlib.sha256(began["verifier"].encode()).digest()
         query = {
@@ -155,12 +156,14 @@ class Oidc:
             OidcProblem: nobody is logged in.
         """
         try:
-            began = self._signer.loads(cookie, max_age=LOGIN_S)
+            began = self._signer.loads(cookie)
         except BadSignature:
+            began = None
+        if began is None or began["until"] < self._now().timestamp():
             raise OidcProblem(
                 "this login was not begun in this browser, or took too long",
                 "begin again",
-            ) from None
+            )
         if not keys.same(query.get("state", ""), began["state"]):
             raise OidcProblem("this login was begun in another window", "begin again")
         if error := query.get("error"):

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from fastagi.errors import CallbackError
-from fastagi.web.parts import WebParts
+from fastagi.web.parts import WebParts, parts_of
 from fastagi.web.people import cookies
 from fastagi.web.people.access import (
     Forbidden,
@@ -128,6 +128,7 @@ def router(parts: WebParts) -> APIRouter:
     def login_page(
         request: Request, target: str, *, status_code: int = 200, error: str = ""
     ) -> Response:
+        oidc = parts_of(request).oidc
         return with_form(
             request,
             "login.html",
@@ -135,7 +136,7 @@ def router(parts: WebParts) -> APIRouter:
             target=target,
             error=error,
             passwords=settings.login.passwords,
-            oidc=parts.oidc.name if parts.oidc.is_enabled else "",
+            oidc=oidc.name if oidc.is_enabled else "",
             oidc_address=f"/login/oidc?{urlencode({'next': target})}",
         )
 
@@ -246,10 +247,10 @@ def router(parts: WebParts) -> APIRouter:
     @routes.get("/login/oidc")
     async def oidc(request: Request) -> Response:
         target = safe_target(request.query_params.get("next", _HOME))
-        if not parts.oidc.is_enabled:
+        if not parts_of(request).oidc.is_enabled:
             return RedirectResponse("/login", 303)
         try:
-            where, cookie = await parts.oidc.begin(target)
+            where, cookie = await parts_of(request).oidc.begin(target)
         except OidcProblem as error:
             _log.error("login by the identity provider: %s", error)
             return login_page(request, target, status_code=502, error=str(error))
@@ -269,9 +270,11 @@ def router(parts: WebParts) -> APIRouter:
         cookie = cookies.read(request, settings, cookies.OIDC)
         answer: Response
         try:
-            if not parts.oidc.is_enabled:
+            if not parts_of(request).oidc.is_enabled:
                 raise OidcProblem("there is no identity provider in the settings")
-            account, target = await parts.oidc.finish(cookie, request.query_params)
+            account, target = await parts_of(request).oidc.finish(
+                cookie, request.query_params
+            )
             key = await people.log_in_account(account, "oidc", people.browser(request))
         except OidcProblem as error:
             _log.warning("login by the identity provider: %s", error)

@@ -163,6 +163,10 @@ class People:
             number = principal.session_id or principal.id
             self._rates.note(f"{principal.kind.value} {number}", limits.per_client)
 
+    def forget_rates(self) -> None:
+        """Let every client begin to count anew."""
+        self._rates = Rates()
+
     def address(self, request: HTTPConnection) -> str:
         """Return the address of the browser or program."""
         return client_address(request, self._settings.web)
