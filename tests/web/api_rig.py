@@ -8,9 +8,13 @@ in the test's own thread, and time stands still unless the test lets it pass.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -34,7 +38,9 @@ from fastagi.web.people.access import (
 )
 from fastagi.web.service_client import LiveMessage, ServiceClient
 from fastagi.web.settings import ServiceSettings
+from fastagi.web.state import versions
 from tests.harness.control_client import AnswerReader, HttpAnswer
+from tests.harness.ram import ram
 from tests.harness.world import World, queue_settings, settings
 from tests.web.help import cheap_hashes, settings_in
 
@@ -64,6 +70,15 @@ SITE = Principal(
 
 
 _app: list[FastAPI] = []
+
+
+@cache
+def _empty_state() -> Path:
+    """Return an empty database of the web process, made once for all tests."""
+    directory = Path(tempfile.mkdtemp(prefix="callback-web-", dir=ram()))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    versions.prepare(f"sqlite:///{directory}/web.sqlite3")
+    return directory / "web.sqlite3"
 
 
 class Transport(httpx.AsyncBaseTransport):
@@ -141,6 +156,9 @@ class ApiRig:
         def client(socket: Path) -> ServiceClient:
             return ServiceClient(socket, transport=self.transport)
 
+        shutil.copy(
+            _empty_state(), self.settings.database.url.removeprefix("sqlite:///")
+        )
         with mock.patch("fastagi.web.parts.ServiceClient", client):
             parts = build_parts(self.settings, now=now, hashes=cheap_hashes())
         self.parts = attrs.evolve(
