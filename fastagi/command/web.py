@@ -325,6 +325,19 @@ def audit(config: str, as_json: bool, limit: int) -> None:
         click.echo(admin.audit(limit, as_json))
 
 
+@web.command("backup")
+@web_config_option
+@click.argument("file", required=False)
+def backup(config: str, file: str | None) -> None:
+    """Copy the database of the web process, which may be running.
+
+    FILE is a new file, or a folder; in a folder the copy's name contains the date and
+    time (UTC). Without FILE the copy is made beside the database.
+    """
+    with _administration(config) as admin:
+        click.echo(f"copied to {admin.back_up(file)}")
+
+
 @contextmanager
 def _administration(config: str) -> Iterator[Administration]:
     """Open the database of the web process; print what is wrong and end with 1."""

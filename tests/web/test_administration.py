@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from fastagi.command.cli import main
-from fastagi.web.people import administration
+from fastagi.web.people import administration, users
 from fastagi.web.people.access import (
     RIGHTS,
     Forbidden,
@@ -23,11 +24,13 @@ from fastagi.web.people.access import (
     Right,
     Role,
 )
+from fastagi.web.settings import WebSettings, parse
 from fastagi.web.state.direct import committed
 from fastagi.web.state.schema import AUDIT, FAILED_LOGINS, SESSIONS
 from tests.web.help import PAGE, PASSWORD, Site, cheap_hashes, submit
 
 Run = Callable[..., Result]
+_DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +230,43 @@ def test_the_audit_tells_who_did_what(site: Site, run: Run) -> None:
     assert entries[1]["subject"] == "crm"
     assert entries[1]["detail"] == "metrics"
     assert "login-failed" in run("audit").output
+
+
+def test_a_copy_of_the_database_has_what_was_committed(
+    site: Site, run: Run, tmp_path: Path
+) -> None:
+    site.add("anna", Role.ADMIN)
+    done = run("backup", f"{tmp_path}/copy.sqlite3")
+    assert done.output == f"copied to {tmp_path}/copy.sqlite3\n"
+    with committed(f"sqlite:///{tmp_path}/copy.sqlite3") as conn:
+        assert [user.name for user in users.everybody(conn)] == ["anna"]
+    again = run("backup", f"{tmp_path}/copy.sqlite3")
+    assert again.exit_code == 1
+    assert f"{tmp_path}/copy.sqlite3" in again.output
+
+
+def test_every_command_in_the_docs_exists() -> None:
+    text = (_DOCS / "web.md").read_text()
+    lines = set(re.findall(r"callback-queue (web [^`\n]+)", text))
+    assert len(lines) > 15
+    for line in lines:
+        words = [*shlex.split(line.rstrip(".,")), "--help"]
+        ran = CliRunner().invoke(main, words)
+        assert ran.exit_code == 0, f"{line}: {ran.output}"
+        options = [word for word in words if word.startswith("--")]
+        assert all(option in ran.output for option in options), line
+
+
+def test_the_settings_in_the_docs_are_right(tmp_path: Path) -> None:
+    text = (_DOCS / "web.md").read_text()
+    blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 4
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret")
+    secret.chmod(0o600)
+    for block in blocks:
+        found = parse(block.replace("/etc/callback-queue/oidc-secret", str(secret)))
+        assert found != WebSettings()
 
 
 def test_an_administrator_makes_and_revokes_tokens_in_the_console(site: Site) -> None:

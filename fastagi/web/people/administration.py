@@ -7,9 +7,11 @@ The web process may be running: it sees each change with the next request.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +19,7 @@ import sqlalchemy as sa
 from fastagi.config.durations import parse_duration
 from fastagi.config.errors import BadValue
 from fastagi.errors import CallbackError
+from fastagi.store.backends import backend_for
 from fastagi.web.people import audit, keys, passwords, tokens, users
 from fastagi.web.people.access import SCOPES, Right, Role
 from fastagi.web.people.passwords import Passwords
@@ -271,6 +274,16 @@ class Administration:
         ]
         return _table(rows, as_json, "there are no wall links")
 
+    def back_up(self, file: str | None) -> Path:
+        """Copy the database; return the path of the copy.
+
+        Raises:
+            CopyFailed: it is not a file, or the copy can not be made.
+        """
+        backend = backend_for(self._settings.database.url)
+        path, _ = backend.back_up(file, self._now(), _check_copy)
+        return path
+
     def audit(self, limit: int, as_json: bool) -> str:
         """Return the latest entries of the audit as text or JSON."""
         with self._database() as conn:
@@ -300,6 +313,12 @@ class Administration:
         if one.revoked_at is not None:
             return "revoked"
         return "works" if one.works(self._now_s()) else "expired"
+
+
+def _check_copy(copy: sqlite3.Connection) -> None:
+    """Raise if a copy is not whole."""
+    (version,) = copy.execute("SELECT version FROM web_version").fetchone()
+    assert version <= versions.LATEST
 
 
 def _scope(text: str) -> Right:
