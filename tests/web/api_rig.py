@@ -132,7 +132,7 @@ class _Client(Protocol):
 class ApiRig:
     """The application, and the service behind it."""
 
-    def __init__(self, directory: Any, **api: Any) -> None:
+    def __init__(self, directory: Any, *, sections: str = "", **api: Any) -> None:
         self.world = World()
         self.world.asterisk.add_queue("support", ())
         self.world.asterisk.add_queue("sales", ())
@@ -140,7 +140,7 @@ class ApiRig:
             settings(queue_settings("support"), queue_settings("sales"))
         )
         self.transport = Transport(self.world)
-        more = f"api: {json.dumps(api)}\n" if api else ""
+        more = sections + (f"api: {json.dumps(api)}\n" if api else "")
         # Not started: the tests say what the live state is.
         self.settings = attrs.evolve(
             settings_in(directory, more),

@@ -21,10 +21,12 @@ from fastagi.web.api import (
     queues,
     reports,
     tasks,
+    webhooks,
 )
 from fastagi.web.api.problems import CODES
 from fastagi.web.parts import WebParts
 from fastagi.web.people import cookies
+from fastagi.web.signals.messages import MESSAGES
 
 PREFIX: Final = "/api/v1"
 _DESCRIPTION: Final = """\
@@ -55,11 +57,12 @@ _TAGS: Final = [
     {"name": "Reports", "description": "What was, counted."},
     {"name": "Live", "description": "What happens now."},
     {"name": "Events", "description": "What happened to tasks, in order."},
+    {"name": "Webhooks", "description": "Other programs that are told of events."},
     {"name": "Health", "description": "Whether everything works."},
 ]
 
 
-_PARTS: Final = (queues, tasks, numbers, reports, live, events, health)
+_PARTS: Final = (queues, tasks, numbers, reports, live, events, webhooks, health)
 
 
 def allowed_methods(path: str) -> str:
@@ -109,13 +112,14 @@ def openapi(api: APIRouter) -> dict[str, Any]:
     components = value.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     _, problems = models_json_schema(
-        [(models.Problem, "serialization")],
+        [(model, "serialization") for model in (models.Problem, *MESSAGES)],
         ref_template="#/components/schemas/{model}",
     )
     schemas.update(problems["$defs"])
     # The errors of this API have the class Problem.
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
+    value["webhooks"] = webhooks.openapi_webhooks()
     components["securitySchemes"] = {
         "token": {
             "type": "http",

@@ -202,6 +202,7 @@ class TestMessage(_Part):
 
 
 Message: TypeAlias = TaskMessage | AlarmMessage | TestMessage
+MESSAGES: Final = (TaskMessage, AlarmMessage, TestMessage)
 
 
 def schema_of(kind: str) -> dict[str, Any]:

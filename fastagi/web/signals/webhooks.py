@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -56,7 +57,9 @@ _AT_ONCE: Final = 100
 _MAX_DELIVERIES: Final = 20
 #: How often changes by another process, such as the command line, are looked for.
 _LOOK_EVERY_S: Final = 5.0
-_LONGEST_NAME: Final = 64
+#: Names of endpoints are parts of addresses of the API.
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_RESERVED: Final = frozenset({".", ".."})
 
 _log = logging.getLogger(__name__)
 
@@ -230,8 +233,11 @@ class Webhooks:
         Raises:
             CallbackError: it is refused, or a database can not be used.
         """
-        if not name or len(name) > _LONGEST_NAME or not name.isprintable():
-            raise BadWebhook(f"the name must have 1 to {_LONGEST_NAME} characters")
+        if not _NAME.fullmatch(name) or name in _RESERVED:
+            raise BadWebhook(
+                "the name must have 1 to 64 letters, digits, dots, dashes or _",
+                f"choose another one than {name[:64]!a}",
+            )
         wanted = Filter(messages.check_types(types), tuple(dict.fromkeys(queues)))
         checked = check_url(url)
         position = await self._records.read(last_position)
