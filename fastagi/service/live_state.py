@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from statistics import median
 from typing import Any, Final, Protocol, TypeVar
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.defer import fail as failed
@@ -638,7 +638,8 @@ class LiveState:
         elif position is not None:
             why = because(Code.IN_LINE, position=position)
         return TaskState(
-            task=task,
+            # Without what is not shown, which may change alone.
+            task=evolve(task, number_key="", call_by=None, served=False),
             queue_closed=state.queue_closed,
             opens_at=state.opens_at,
             zone=state.zone,

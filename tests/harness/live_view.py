@@ -13,9 +13,17 @@ from fastagi.doors.live_json import message_pieces
 from fastagi.service.live import Change, Snapshot, Subscription
 
 KINDS: Final = ("queues", "agents", "callers", "tasks", "attempts")
-#: Fields that depend on when somebody began to look.
+#: Fields that depend on when somebody began to look, or that are only looked at every
+#: ten seconds.
 _ESTIMATES: Final = frozenset(
-    {"expected_at", "expected_callback_at", "expected_wait_s", "database_latency_s"}
+    {
+        "expected_at",
+        "expected_callback_at",
+        "expected_wait_s",
+        "database_latency_s",
+        "events_waiting",
+        "events_waiting_since",
+    }
 )
 
 

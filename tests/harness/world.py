@@ -53,6 +53,8 @@ T = TypeVar("T")
 P = ParamSpec("P")
 R = TypeVar("R")
 
+#: What the names of requests begin with that read for the live state.
+_LOOKS_ON: Final = "live: "
 #: The time at which every test begins, in epoch seconds.
 START: Final = 1_800_000_000.0
 #: Maximum number of reactor turns at one instant; more mean an endless loop.
@@ -173,7 +175,9 @@ class PacedDatabase(Database):
         if self._process.dead:
             return fail(StoreUnavailable("the process is dead"))
         self._pending.append(result)
-        delay_s = self.takes_s(name)
+        # Who looks on changes nothing, neither the pace of the others nor when a
+        # process may be killed.
+        delay_s = 0.0 if name.startswith(_LOOKS_ON) else self.takes_s(name)
         self._thread_clock.callLater(
             delay_s, self._do, result, name, fn, args, together
         )
@@ -197,10 +201,11 @@ class PacedDatabase(Database):
         if trouble:
             done: Deferred[T] = fail(StoreUnavailable(trouble).in_step(name))
         else:
-            if not process.point(f"before COMMIT of {name}"):
+            looks_on = name.startswith(_LOOKS_ON)
+            if not (looks_on or process.point(f"before COMMIT of {name}")):
                 return
             done = super().run(name, fn, *args, together=together)
-            if not process.point(f"after COMMIT of {name}"):
+            if not looks_on and not process.point(f"after COMMIT of {name}"):
                 # The process is dead: drop the result, also a failure.
                 _ = done.addErrback(lambda failure: None)
                 return

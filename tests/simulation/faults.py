@@ -24,6 +24,7 @@ from fastagi.domain.expected_wait import Measured
 from fastagi.domain.live_queues import LiveQueues
 from fastagi.domain.offers import OfferOutcome
 from fastagi.domain.policy import First
+from fastagi.domain.reason import Code, because
 from fastagi.domain.slots import SlotRules
 from fastagi.domain.task import CallbackTask, NewTask, Status
 from fastagi.domain.turns import ANY_TURN, Turn
@@ -35,7 +36,9 @@ from fastagi.node.dialer import Dialer
 from fastagi.node.offers import Offers
 from fastagi.node.reconciler import Reconciler
 from fastagi.node.scheduler import Scheduler
+from fastagi.service import live_state
 from fastagi.service.chosen_times import ChosenTimes
+from fastagi.service.live_state import LiveState
 from fastagi.service.opening_state import OpeningState
 from fastagi.service.promises import Promises
 from fastagi.service.requests import Requests
@@ -52,12 +55,15 @@ from fastagi.store.errors import StaleTask
 from fastagi.store.later import LaterRequest
 from fastagi.store.store import Recorded, TaskStore
 from tests.emulator import calls
+from tests.simulation.looker import CALLED, HOLDS, IS_SO, SAME, SAYS
 from tests.simulation.plan import (
     AUTO_FROM,
     CHOICES_FROM,
     CLIENT_FIRST_FROM,
     KEYS_FROM,
     LINES_FROM,
+    LOOKED_AT,
+    LOOKED_AT_FROM,
     MACHINES_FROM,
     OFFERS_FROM,
     PLACES_FROM,
@@ -81,17 +87,20 @@ class Fault:
     within_seeds: int = 400
     #: The seed to begin with, which saves time for a fault that is rarely found.
     first_seed: int = 0
+    #: From one seed to the next: the live state is followed in some runs only.
+    step: int = 1
 
 
 FAULTS: list[Fault] = []
 
 
 def _fault(
-    name: str, *rules: str, first_seed: int = 0
+    name: str, *rules: str, first_seed: int = 0, step: int = 1
 ) -> Callable[[Callable[[], Iterator[None]]], None]:
     def keep(function: Callable[[], Iterator[None]]) -> None:
         put_in = contextmanager(function)
-        FAULTS.append(Fault(name, frozenset(rules), put_in, first_seed=first_seed))
+        fault = Fault(name, frozenset(rules), put_in, first_seed=first_seed, step=step)
+        FAULTS.append(fault)
 
     return keep
 
@@ -831,6 +840,75 @@ def _says_another_time() -> Iterator[None]:
         yield
 
 
+@_fault(
+    "tasks are begun half a minute before they are due",
+    HOLDS,
+    first_seed=LOOKED_AT_FROM + 16 * LOOKED_AT,
+    step=LOOKED_AT,
+)
+def _too_early() -> Iterator[None]:
+    begin = TaskStore.begin_attempts
+
+    def early(self: Any, queues: Any, ids: Any, now: Any, **more: Any) -> Any:
+        return begin(self, queues, ids, now + timedelta(seconds=30), **more)
+
+    with mock.patch.object(TaskStore, "begin_attempts", early):
+        yield
+
+
+@_fault(
+    "tasks say that live callers come first whenever no agent is free",
+    SAYS,
+    first_seed=LOOKED_AT_FROM + 5 * LOOKED_AT,
+    step=LOOKED_AT,
+)
+def _blames_callers() -> Iterator[None]:
+    why_no_agent = Scheduler._why_no_agent
+
+    def callers(self: Any, queue: Any, capacity: Any, now: float) -> Any:
+        why = why_no_agent(self, queue, capacity, now)
+        return why and because(Code.LIVE_CALLERS_FIRST, callers=1)
+
+    with mock.patch.object(Scheduler, "_why_no_agent", callers):
+        yield
+
+
+@_fault(
+    "the scheduler does not look for tasks that were added",
+    CALLED,
+    first_seed=LOOKED_AT_FROM + 5 * LOOKED_AT,
+    step=LOOKED_AT,
+)
+def _forgets_new_tasks() -> Iterator[None]:
+    with mock.patch.object(Scheduler, "_forget_due_times", lambda self: None):
+        yield
+
+
+@_fault(
+    "tasks that have ended stay in the live state",
+    IS_SO,
+    first_seed=LOOKED_AT_FROM + 5 * LOOKED_AT,
+    step=LOOKED_AT,
+)
+def _keeps_ended_tasks() -> Iterator[None]:
+    with mock.patch.object(LiveState, "_drop", lambda self, task_id: None):
+        yield
+
+
+@_fault(
+    "changes of what was sent before are not sent",
+    SAME,
+    first_seed=LOOKED_AT_FROM,
+    step=LOOKED_AT,
+)
+def _sends_only_new() -> Iterator[None]:
+    def new_ones(new: Any, old: Any) -> Any:
+        return {key: value for key, value in new.items() if key not in old}
+
+    with mock.patch.object(live_state, "_changed", new_ones):
+        yield
+
+
 def search(fault: Fault) -> tuple[int, Failed | None]:
     """Play seeds with a planted fault until it is found.
 
@@ -839,7 +917,7 @@ def search(fault: Fault) -> tuple[int, Failed | None]:
     """
     with fault.put_in():
         for played in range(fault.within_seeds):
-            failed = simulate(fault.first_seed + played)
+            failed = simulate(fault.first_seed + played * fault.step)
             if failed is not None and failed.rule in fault.rules:
                 return played + 1, failed
     return fault.within_seeds, None

@@ -100,6 +100,11 @@ class Death:
     down_s: float
 
 
+#: Somebody follows the live state in each so many runs, from this seed of them on.
+LOOKED_AT: Final = 64
+LOOKED_AT_FROM: Final = 11
+
+
 @attrs.frozen(kw_only=True)
 class Plan:
     """One run."""
@@ -170,6 +175,11 @@ class Plan:
     #: for answering machines.
     client_key: bool = False
     amd: bool = False
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether somebody follows the live state, which takes a while to play."""
+        return self.seed % LOOKED_AT == LOOKED_AT_FROM
 
     @property
     def keeps_places(self) -> bool:

@@ -26,6 +26,7 @@ from tests.emulator.phones import Channel, Ringing
 from tests.emulator.queues import Queue, Visit
 from tests.emulator.scenarios import Answers
 from tests.harness.world import START, World
+from tests.simulation.looker import HOLDS, Facts, Looker
 from tests.simulation.plan import (
     ALL_TIMES_SAID,
     AT,
@@ -175,6 +176,8 @@ class Rules:
     _near_since: dict[int, float] = attrs.field(factory=dict)
     #: Callers who asked for the place of a task, and were looked at in the queue.
     _placed: set[str] = attrs.field(factory=set)
+    #: Who follows the live state; None: nobody.
+    _looker: Looker | None = None
 
     def __attrs_post_init__(self) -> None:
         """Begin to watch."""
@@ -187,6 +190,15 @@ class Rules:
         self.world.asterisk.on_ring = self._agents_ring
         self.world.asterisk.on_key = self._key_is_pressed
         self.calm_since = self._now
+        if self.plan.is_looked_at:
+            facts = Facts(
+                world=self.world,
+                tasks=lambda: self._tasks,
+                attempts=lambda: self._attempts,
+                closed_since=self._closed_since,
+                is_ours=self._is_ours,
+            )
+            self._looker = Looker(facts)
 
     def asterisk_dies(self) -> None:
         """Asterisk is about to be killed: note who is seen to talk."""
@@ -217,6 +229,8 @@ class Rules:
     def close(self) -> None:
         """Stop watching."""
         self._db.close()
+        if self._looker is not None:
+            self._looker.close()
 
     # -- what the service is asked for -------------------------------------
 
@@ -242,8 +256,19 @@ class Rules:
         self._check_offers()
         if self.plan.only_places:
             self._look_at_the_lines()
+        if self._looker is not None:
+            broken = self._looker.look(self._all_well_since)
+            if broken is not None:
+                self._break(*broken)
         if self.broken:
             raise self.broken[0]
+
+    @property
+    def _all_well_since(self) -> float:
+        """Since when nothing is in trouble that may delay the service."""
+        if self._asked_before is not None or self.clock_steps or self._slow_database:
+            return inf
+        return max(self.calm_since, self._connected_at + _CATCHES_UP_S)
 
     def _look_at_the_link(self) -> None:
         world = self.world
@@ -673,6 +698,10 @@ class Rules:
         if task["status"] != "calling" or task["number"] != number:
             self._break("a call is its task's", f"{base} to {number}: {dict(task)}")
         self._look_at_the_link()
+        if self._looker is not None:
+            waits = self._looker.before_call(task, self._all_well_since)
+            if waits:
+                self._break(HOLDS, f"{base} to {number}: {waits}")
         if self._closed_since(task["queue"], self._now) is not None:
             self._break(_CLOSED, f"{base} to {number} begins")
         self._check_attempts_and_delay(task, base)
