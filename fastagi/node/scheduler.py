@@ -135,9 +135,9 @@ class Scheduler:
         #: a limit kept from calls.
         self._held: dict[int, Held] = {}
         self._limited: dict[str, Held] = {}
-        #: When the first task may be begun for which only other agents may be asked,
-        #: in epoch seconds; None if there is none.
-        self._held_until: float | None = None
+        #: When a task may be begun besides those that are due and wait for an agent, in
+        #: epoch seconds; None if there is none.
+        self._again_at: float | None = None
         #: Called when what keeps tasks from being called may have changed, other than
         #: by a change of the queues.
         self.outlook_changed: Listeners[[]] = Listeners("a change of the outlook")
@@ -361,7 +361,7 @@ class Scheduler:
         now = self._clock.epoch_s()
         settings = self._settings()
         targets = self._targets()
-        self._held_until = None
+        self._again_at = None
         self._update_open_queues(now)
         self._update_placeholders(now)
         if self._why_no_calls() is not None:
@@ -406,13 +406,15 @@ class Scheduler:
             # No agent is free. The next change of a queue calls `wake`.
             return self._next_change(targets, now)
         at_once = self._callable(now, in_line=False)
-        await self._note_due_besides_held(at_once, _utc(now))
         at = await self._store.next_due(
             at_once,
             _utc(now),
             busy_keys=self._busy(),
             call_limits=settings.call_limits,
         )
+        if self._again_at is not None or (at is not None and at.timestamp() <= now):
+            # A task is due that waits for agents of its own.
+            await self._note_due_besides(at_once, _utc(now))
         if not self._worker.woken:
             # Another process may add tasks, and this one gets no notice of that.
             latest = now + MAX_SLEEP_S
@@ -520,7 +522,7 @@ class Scheduler:
             self._note_held(queues, due.held, due.limited)
             if due.held_until is not None:
                 held_until = due.held_until.timestamp()
-                self._held_until = min(held_until, self._held_until or held_until)
+                self._again_at = min(held_until, self._again_at or held_until)
             if due.begun:
                 return due.begun[0]
             if not due.not_begun and not due.unknown_agents:
@@ -757,9 +759,9 @@ class Scheduler:
             free = self._free(target.key, target.wrapuptime_s, asked_at.timestamp())
             agents = partial(self._agents_to_ask, queues, free, in_line=True)
             begun = await self._begin_attempt(queues, agents, last)
-            if begun is None and self._held_until is not None:
+            if begun is None and self._again_at is not None:
                 # A task may be begun when another agent is free.
-                await self._note_due_besides_held(queues, asked_at)
+                await self._note_due_besides(queues, asked_at)
                 return True
             if begun is None:
                 await self._note_nothing_due(target, queues, last, asked_at)
@@ -807,16 +809,14 @@ class Scheduler:
             until = min(at.timestamp(), latest) if at else latest
             self._nothing_due[folded(target.key)] = _NothingDue(last, until)
 
-    async def _note_due_besides_held(
+    async def _note_due_besides(
         self, queues: Collection[str], asked_at: datetime
     ) -> None:
-        """Find out when the next task is due, if one is held for an agent.
+        """Find out when the next task is due, as one is due that waits for an agent.
 
-        It is not stored in `_next_due` or `_nothing_due`: the held task is due, and
-        may be begun at any change of the agents.
+        It is not stored in `_next_due` or `_nothing_due`: the task that waits is due,
+        and may be begun at any change of the agents.
         """
-        if self._held_until is None:
-            return
         at = await self._store.next_due(
             queues,
             asked_at,
@@ -826,7 +826,7 @@ class Scheduler:
         )
         if at is not None:
             due_at = at.timestamp()
-            self._held_until = min(due_at, self._held_until or due_at)
+            self._again_at = min(due_at, self._again_at or due_at)
 
     # -- what may be called now --------------------------------------------
 
@@ -893,7 +893,7 @@ class Scheduler:
         moments = [queues.next_free_at(t.key, t.wrapuptime_s, now) for t in targets]
         moments += [
             self._next_due,
-            self._held_until,
+            self._again_at,
             self._opening_state.next_change(now),
         ]
         moments += [nothing.until for nothing in self._nothing_due.values()]

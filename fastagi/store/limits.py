@@ -113,15 +113,18 @@ def all_free_at(
 def limited(
     conn: sa.Connection, queues: Iterable[str], limits: CallLimits, now: datetime
 ) -> dict[str, Held]:
-    """Return the queues that a limit keeps from one more call, and until when."""
-    at = all_free_at(conn, limits, now)
-    if at is not None:
-        why = because(Code.MINUTE_LIMIT, until=utc_minute(at))
-        return {queue: Held(queue, why, at) for queue in queues}
+    """Return the queues that a limit keeps from one more call, and until when.
+
+    If both limits do, it is the one that lasts longer.
+    """
     found = {}
+    all_at = all_free_at(conn, limits, now)
     for queue in queues:
+        if all_at is not None:
+            why = because(Code.MINUTE_LIMIT, until=utc_minute(all_at))
+            found[queue] = Held(queue, why, all_at)
         at = queue_free_at(conn, queue, limits, now)
-        if at is not None:
+        if at is not None and (all_at is None or at > all_at):
             why = because(Code.HOUR_LIMIT, until=utc_minute(at))
             found[queue] = Held(queue, why, at)
     return found

@@ -23,7 +23,7 @@ from fastagi.domain.task import (
     WaitingTask,
 )
 from fastagi.domain.turns import Turn
-from fastagi.store import schema
+from fastagi.store import places, schema
 from fastagi.store.places import PLACE, PRIORITY
 from fastagi.store.results import Counts
 from fastagi.store.rows import attempt_of, found, moment, reason_of, seconds, task_of
@@ -189,9 +189,9 @@ def first_in_line(
                 _task.c.due_at <= seconds(now),
             )
             .order_by(
-                *([_task.c.chosen_at.is_(None)] if chosen_first else []),
-                _task.c.priority.desc(),
-                _task.c.joined_at,
+                *([sa.not_(places.AMONG_CHOSEN)] if chosen_first else []),
+                places.PRIORITY.desc(),
+                places.PLACE,
                 _task.c.id,
             )
             .limit(most)

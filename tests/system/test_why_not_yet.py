@@ -110,15 +110,17 @@ class LiveFirstTests(WhyTestCase):
     def test_a_task_that_a_limit_keeps_from_being_called_says_until_when(self) -> None:
         self.begin(
             queue_settings(calls_per_hour=1),
-            limits=LimitSettings(calls_per_number=0),
+            limits=LimitSettings(calls_per_number=0, calls_per_minute=1),
         )
         self.add()
         self.add("030555")
         self.world.run_until(
             lambda: self.world.tasks()[0].status.value == "completed", 600
         )
-        self.world.run(5)
-        self.assertEqual(self.code(2), "hour_limit")
+        for _ in range(2):
+            self.world.run(60)
+            # Also when the limit of a minute is over.
+            self.assertEqual(self.code(2), "hour_limit")
         self.assertEqual(len(self.originates), 1)
         self.world.run_until(lambda: len(self.originates) == 2, 3700)
 
@@ -181,3 +183,38 @@ class InLineTests(WhyTestCase):
         self.support.pause(BOB)
         self.world.run(5)
         self.assertEqual(self.code(), "agents_away")
+
+
+class TwoQueuesTests(WhyTestCase):
+    @live_first
+    def test_a_task_that_becomes_due_is_called_while_one_of_another_queue_waits(
+        self,
+    ) -> None:
+        self.asterisk.add_queue("sales", (BOB,))
+        self.asterisk.phone(BOB).always(Answers(after_s=2))
+        # The queues are asked for once a minute from now on, and not at that time.
+        self.world.run(20)
+        self.begin(queue_settings("support"), queue_settings("sales"))
+        self.alice.busy()
+        self.world.settle()
+        self.add()
+        self.world.ask(
+            "tasks.add", queue="sales", number="030555", at="2027-01-15T08:05Z"
+        )
+        self.run_to(302)
+        self.assertEqual(self.originates, [300.0])
+        self.assertEqual(self.code(1), "agents_busy")
+
+
+class SteeredTests(WhyTestCase):
+    @live_first
+    def test_a_task_moved_to_the_front_is_among_the_next(self) -> None:
+        self.begin()
+        self.alice.busy()
+        self.world.settle()
+        for number in range(6 * NEXT):
+            self.add(f"0301000{number:02}")
+        self.assertEqual(self.code(6 * NEXT), "others_first")
+        self.world.ask("tasks.move", id=6 * NEXT, front=True)
+        self.assertEqual(self.code(6 * NEXT), "agents_busy")
+        self.assertEqual(self.code(NEXT), "others_first")
