@@ -101,7 +101,7 @@ def happen(world: World, event: Event, number: int) -> None:
 
 def request(world: World, queue: str, number: str) -> None:
     """Request a callback without waiting for the answer."""
-    client = ControlClient({"command": "tasks.add", "queue": queue, "number": number})
+    client = ControlClient("tasks.add", {"queue": queue, "number": number})
     assert world.processes[-1].control.dial(client) is not None
 
 

@@ -176,7 +176,7 @@ class CancelledTests(ServiceTestCase):
         )
         self.add()
         self.run_to(2)
-        client = ControlClient({"command": "tasks.cancel", "id": 1}, hangs_up=True)
+        client = ControlClient("tasks.cancel", {"id": 1}, hangs_up=True)
         _ = self.world.processes[-1].control.dial(client)
         self.run_to(3)
         self.assertTrue(self.world.processes[-1].dead)
