@@ -205,7 +205,7 @@ class Looker:
             case "turn_not_near":
                 return None if len(queue.visits) >= _logged_in(queue) else False
             case "line_is_full":
-                return bool(queue.maxlen)
+                return None if queue.maxlen else False
             case "client_in_a_call":
                 return any(
                     channel.number == task["number"]
