@@ -1,26 +1,38 @@
-# Two commands that install everything they need on a fresh Debian 12 machine:
+# Three commands that install everything they need on a fresh Debian 12 machine:
 #
 #   make demo    a caller presses 1 and is called back, on a real Asterisk
-#   make test    all tests, on real Asterisk 22 and 16 and real databases
+#   make console the web console of a busy call centre, to look at in a browser
+#   make test    all tests, on real Asterisk 22 and 16, real databases and a browser
 #
-# The first run takes a few minutes: it installs Asterisk, PostgreSQL and MariaDB into
-# ~/.cache, not on the system. Later runs use that installation.
+# The first run takes a few minutes: it installs Asterisk, PostgreSQL, MariaDB and
+# Chromium into ~/.cache, not on the system. Later runs use that installation.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: demo test lint style types fast-test simulate expected-wait fuzz soak memory bench
-.PHONY: busy-queue waiting-line
+.PHONY: busy-queue waiting-line console screenshots browser-test
 .PHONY: asterisk-test stopwatch-test lab sounds clean
 
 demo: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22
 	@$(BIN)/python -m tests.lab.demo
 
-# Asterisk and the databases are installed while the tests without them run.
+# A busy call centre in the console, until Ctrl-C:   make console PORT=8573
+console: .venv/ready
+	@$(BIN)/python -m tests.lab.install 22
+	@$(BIN)/python -m tests.lab.console $(if $(PORT),--port $(PORT))
+
+# Take the pictures of docs/images again.
+screenshots: .venv/ready
+	@$(BIN)/python -m tests.lab.install 22 browser
+	@$(BIN)/python -m tests.lab.screenshots
+
+# Asterisk, the databases and the browser are installed while the tests without them run.
 test: .venv/ready
 	@$(MAKE) --no-print-directory style
 	@$(MAKE) --no-print-directory -j 3 types fast-test lab
+	@$(MAKE) --no-print-directory browser-test
 	@$(MAKE) --no-print-directory asterisk-test
 	@$(MAKE) --no-print-directory stopwatch-test
 
@@ -37,7 +49,7 @@ types: .venv/ready
 # of the simulation.
 fast-test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not stopwatch" tests \
-		--ignore tests/asterisk
+		--ignore tests/asterisk --ignore tests/browser
 
 # Random runs of the simulation, or one run with all its events:
 #   make simulate SEEDS=20000 FIRST=1000      make simulate SEED=4711
@@ -109,13 +121,17 @@ asterisk-test: lab
 	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "crowd and not stopwatch" \
 		tests/asterisk
 
+# The console in Chromium, on a real service and a real Asterisk 22.
+browser-test: lab
+	$(BIN)/python -m pytest tests/browser
+
 # Tests in which milliseconds count, one at a time.
 stopwatch-test: lab
 	$(BIN)/python -m pytest -m stopwatch tests/process tests/store tests/web \
 		tests/asterisk
 
 lab: .venv/ready
-	@$(BIN)/python -m tests.lab.install 22 16 databases
+	@$(BIN)/python -m tests.lab.install 22 16 databases browser
 
 # Rebuild the prompts after a change in sounds/texts; needs the speech engines.
 sounds: .venv/ready

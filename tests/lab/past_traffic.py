@@ -328,7 +328,7 @@ def _others(writer: _Writer, now: datetime, queues: Sequence[str]) -> None:
             expected_wait_s=240.0, reason="expected wait", outcome=outcome,
             ended_at=moment + 12, linkedid=f"offer.{back}",
         )  # fmt: skip
-    for back, (code, params, number) in enumerate(_REFUSED * 2):
+    for back, (code, params, number) in reversed(list(enumerate(_REFUSED * 2))):
         writer.add(
             schema.refusal, at=at - 7000 - back * 3100, kind=Kind.REQUESTED.value,
             queue=chance.choice(queues), number=number, reason_code=code.value,

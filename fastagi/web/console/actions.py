@@ -16,7 +16,7 @@ from attrs import frozen
 from fastapi import APIRouter, Depends, Form, HTTPException
 from fastapi.responses import RedirectResponse, Response
 
-from fastagi.domain.task import CallbackTask
+from fastagi.domain.task import OPEN, CallbackTask, Status
 from fastagi.service.commands import (
     AddTask,
     AssignTask,
@@ -42,6 +42,8 @@ router = APIRouter()
 
 Values = Mapping[str, str]
 _MOST: Final = 1_000
+#: Tasks that are open, or can be put back in line.
+_AGAIN: Final = OPEN | {Status.FAILED, Status.EXPIRED, Status.CANCELLED}
 _NO_REASON: Final = N_("Write a reason: it is kept in the story of the task.")
 
 
@@ -58,8 +60,7 @@ class Action:
         makes: returns the command for one task.
         fields: the fields of its form besides the reason.
         needs_reason: whether it can not be done without a reason.
-        for_open: whether it is offered for open tasks.
-        for_ended: whether it is offered for ended tasks.
+        statuses: the statuses of tasks for which it is offered.
         bulk: whether it can be done with many tasks.
     """
 
@@ -71,13 +72,12 @@ class Action:
     makes: Callable[[int, Values], Command]
     fields: Sequence[str] = ()
     needs_reason: bool = False
-    for_open: bool = True
-    for_ended: bool = False
+    statuses: frozenset[Status] = OPEN
     bulk: bool = True
 
     def fits(self, task: CallbackTask) -> bool:
         """Whether the action is offered for a task."""
-        return self.for_open if task.is_open else self.for_ended
+        return task.status in self.statuses
 
 
 ACTIONS: Final[Mapping[str, Action]] = {
@@ -101,7 +101,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
             icon="retry",
             said="retried",
             makes=lambda id, _values: RetryTask(id=id),
-            for_ended=True,
+            statuses=_AGAIN,
         ),
         Action(
             name="reschedule",
@@ -113,7 +113,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
             said="moved",
             makes=lambda id, values: RescheduleTask(id=id, at=values["at"]),
             fields=("at",),
-            for_ended=True,
+            statuses=_AGAIN,
         ),
         Action(
             name="assign",
@@ -140,7 +140,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
             said="noted",
             makes=lambda id, values: NoteTask(id=id, note=values["note"]),
             fields=("note",),
-            for_ended=True,
+            statuses=frozenset(Status),
         ),
         Action(
             name="cancel",

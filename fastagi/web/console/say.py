@@ -202,6 +202,8 @@ class Say:
             two_digits = format(minutes, "02")
             return self.gettext("%(h)s h %(min)s min", h=hours, min=two_digits)
         days, hours = divmod(whole // _HOUR, 24)
+        if not hours:
+            return self.gettext("%(d)s d", d=days)
         return self.gettext("%(d)s d %(h)s h", d=days, h=hours)
 
     def timer(self, seconds: float | None) -> str:

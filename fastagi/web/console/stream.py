@@ -18,12 +18,16 @@ from fastapi.responses import StreamingResponse
 from fastagi.web.console.frame import Frame, framed
 from fastagi.web.live import Subscription
 from fastagi.web.people.access import Right
+from fastagi.web.service_client import LiveMessage
+from fastagi.web.signals.alarms import Alarms
 
 router = APIRouter()
 
 #: Minimum time between two events for one page, in seconds, so that a busy hour costs
 #: neither the browser nor this process much.
 _PAUSES_S: Final = {"live": 1.0, "wall": 1.0, "tasks": 2.0, "task": 0.5}
+#: Pages that show alarms, which also begin when nothing else happens.
+_WITH_ALARMS: Final = frozenset({"live", "wall"})
 _HEARTBEAT_S: Final = 15.0
 _RETRY_MS: Final = 1000
 
@@ -44,7 +48,10 @@ def stream(frame: Frame, watch: str, task: int = 0) -> StreamingResponse:
     """Return the stream for what a page watches."""
     subscription = frame.parts.live.subscribe()
     pause_s = _PAUSES_S.get(watch, 1.0)
-    pieces = _pieces(subscription, frame.parts.stopping, _matters(watch, task), pause_s)
+    alarms = frame.parts.signals.alarms if watch in _WITH_ALARMS else None
+    pieces = _pieces(
+        subscription, alarms, frame.parts.stopping, _matters(watch, task), pause_s
+    )
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(pieces, media_type="text/event-stream", headers=headers)
 
@@ -71,6 +78,7 @@ def _matters(watch: str, task: int) -> Callable[[Change], bool]:
 
 async def _pieces(
     subscription: Subscription,
+    alarms: Alarms | None,
     stopping: asyncio.Event,
     matters: Callable[[Change], bool],
     pause_s: float,
@@ -81,14 +89,34 @@ async def _pieces(
         await subscription.next(0)
         while not subscription.ended and not stopping.is_set():
             started = time.monotonic()
-            message = await subscription.next(_HEARTBEAT_S)
-            if message is None:
-                yield b": still here\n\n"
-                continue
-            if message.kind == "change" and not matters(message.data):
-                continue
+            raised = alarms.current() if alarms else ()
+            message = await _next(subscription, alarms)
+            if alarms is None or alarms.current() == raised:
+                if message is None:
+                    yield b": still here\n\n"
+                    continue
+                if message.kind == "change" and not matters(message.data):
+                    continue
             yield b"event: changed\ndata: 1\n\n"
             rest_s = pause_s - (time.monotonic() - started)
             if rest_s > 0:
                 await asyncio.sleep(rest_s)
                 # What came meanwhile is in the page that is fetched after the next one.
+
+
+async def _next(
+    subscription: Subscription, alarms: Alarms | None
+) -> LiveMessage | None:
+    """Return the next message; None if there is none in time, or an alarm changes."""
+    if alarms is None:
+        return await subscription.next(_HEARTBEAT_S)
+    message = asyncio.create_task(subscription.next(_HEARTBEAT_S))
+    alarm = asyncio.create_task(alarms.wait(_HEARTBEAT_S))
+    try:
+        await asyncio.wait((message, alarm), return_when=asyncio.FIRST_COMPLETED)
+        return message.result() if message.done() else None
+    finally:
+        # A message that has not come yet stays with the subscription.
+        for waiting in (message, alarm):
+            waiting.cancel()
+        await asyncio.gather(message, alarm, return_exceptions=True)

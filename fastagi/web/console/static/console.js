@@ -31,7 +31,8 @@
     const h = Math.floor(whole / 3600);
     const min = Math.floor(whole / 60) % 60;
     if (h < 24) return min ? fill(words.h, { h, min: two(min) }) : fill(words.whole_h, { h });
-    return fill(words.d, { d: Math.floor(h / 24), h: h % 24 });
+    const d = Math.floor(h / 24);
+    return h % 24 ? fill(words.d, { d, h: h % 24 }) : fill(words.whole_d, { d });
   };
 
   const countOn = () => {
