@@ -14,6 +14,7 @@ from fastagi.web import pages_of_errors
 from fastagi.web.api import routes
 from fastagi.web.api.cors import Cors
 from fastagi.web.background import Supervisor
+from fastagi.web.bodies import BodyLimit
 from fastagi.web.console.router import console_router
 from fastagi.web.headers import ExpectedHost, SecurityHeaders
 from fastagi.web.parts import WebParts, build_parts, parts_of
@@ -72,6 +73,7 @@ def create_app(parts: WebParts) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router(parts))
     # The last one added is the outermost.
+    app.add_middleware(BodyLimit)
     app.add_middleware(pages_of_errors.Failures)
     app.add_middleware(Cors, settings=parts.settings.api)
     app.add_middleware(ExpectedHost, settings=parts.settings)

@@ -38,6 +38,14 @@ _WORDS: Final[Mapping[int, str]] = {
     500: "Something failed. The log of callback-queue-web has the details.",
 }
 
+#: The codes of errors that Starlette raises.
+_CODES: Final[Mapping[int, str]] = {
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "too-long",
+    500: "failed",
+}
+
 
 def wants_page(request: Request) -> bool:
     """Whether the one who asks is a browser that shows a page."""
@@ -118,7 +126,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
-        code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+        code = _CODES.get(error.status_code) or "bad-request"
         headers = dict(error.headers or {})
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             allowed = routes.allowed_methods(request.url.path)

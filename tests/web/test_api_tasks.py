@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -116,6 +116,34 @@ def test_a_body_that_is_no_json_is_refused(rig: ApiRig) -> None:
     problem(answer, 422, "bad-request")
 
 
+def test_a_body_that_is_far_too_long_is_not_even_read(rig: ApiRig) -> None:
+    """It is read before anybody is asked who they are."""
+    kind = {"Content-Type": "application/json"}
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(70):
+            yield b"x" * 1000
+
+    for body in (b"x" * 70_000, pieces()):
+        answer = rig.request("POST", "/tasks", None, content=body, headers=kind)
+        problem(answer, 413, "too-long")
+
+
+def test_a_replayed_request_does_not_count(tmp_path: Any) -> None:
+    rig = ApiRig(tmp_path, create_per_token=1)
+    try:
+        body = {"queue": "support", "number": "0301234567"}
+        for _ in range(3):
+            answer = rig.post("/tasks", body, Idempotency_Key="k")
+            assert answer.status_code == 201
+        problem(rig.post("/tasks", body, Idempotency_Key="l"), 429, "too-often")
+        rig.world.run(60)
+        # It may be tried again with the same key.
+        assert rig.post("/tasks", body, Idempotency_Key="l").status_code == 200
+    finally:
+        rig.close()
+
+
 def test_too_many_creations_of_one_token_are_refused(tmp_path: Any) -> None:
     rig = ApiRig(tmp_path, create_per_token=2)
     try:
@@ -185,8 +213,12 @@ def test_one_visitor_or_one_number_can_not_ask_often(rig: ApiRig) -> None:
         assert ask(f"030123460{count}", f"2001:db8::{count}").status_code == 202
     problem(ask("0301234699", "2001:db8::ffff"), 429, "too-often")
     for count in range(3):
-        assert ask("+49 30 777", f"203.0.113.{count + 20}").status_code in {202, 422}
-    problem(ask("+4930777", "203.0.113.99"), 429, "too-often")
+        # What a visitor typed wrong does not count.
+        problem(ask("12", "203.0.113.8"), 422, "refused")
+        assert ask("+49 30 77777", f"203.0.113.{count + 20}").status_code == 202
+    problem(ask("+493077777", "203.0.113.99"), 429, "too-often")
+    for count in range(5):
+        assert ask(f"030123480{count}", "203.0.113.8").status_code == 202
     problem(ask("0301234700", "nowhere"), 422, "bad-request")
 
 

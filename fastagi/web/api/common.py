@@ -43,6 +43,7 @@ _ERRORS: Final[Mapping[int, str]] = {
     403: "The right is missing.",
     404: "There is no such thing, or it is of a queue of others.",
     409: "It makes no sense in this state, or the first request is under way.",
+    413: "The body is longer than any request needs.",
     422: "A field has a wrong value; `errors` points to it.",
     429: "A limit is reached; `Retry-After` says how long to wait.",
     500: "A fault of the program.",

@@ -48,12 +48,17 @@ class RateLimit:
         # Keys may be numbers of clients, which are not to be kept, not even in memory.
         self._salt = secrets.token_bytes(16)
 
+    def give_back(self, key: str) -> None:
+        """Take back the last count of a key."""
+        if times := self._times.get(self._digest(key)):
+            times.pop()
+
     def wait_s(self, key: str) -> int:
         """Count one; return 0, or in how many seconds there may be another one."""
         if not self._most:
             return 0
         now = self._clock()
-        digest = hashlib.blake2b(key.encode(), key=self._salt, digest_size=16).digest()
+        digest = self._digest(key)
         times = self._times.setdefault(digest, deque())
         self._times.move_to_end(digest)
         if len(self._times) > _MAX_KEYS:
@@ -64,6 +69,9 @@ class RateLimit:
             return math.ceil(times[0] + self._within_s - now)
         times.append(now)
         return 0
+
+    def _digest(self, key: str) -> bytes:
+        return hashlib.blake2b(key.encode(), key=self._salt, digest_size=16).digest()
 
 
 class CreateLimits:

@@ -71,7 +71,7 @@ async def list_blocked(
     "/block",
     summary="Block a number",
     response_model=models.NumberBlocked,
-    **described(Right.NUMBERS_WRITE, 400, 409, 503, 504),
+    **described(Right.NUMBERS_WRITE, 400, 409, 413, 503, 504),
 )
 async def block_number(
     parts: Parts,
@@ -108,7 +108,7 @@ async def block_number(
     "/unblock",
     summary="Unblock a number",
     response_model=models.NumberUnblocked,
-    **described(Right.NUMBERS_WRITE, 400, 409, 503, 504),
+    **described(Right.NUMBERS_WRITE, 400, 409, 413, 503, 504),
 )
 async def unblock_number(
     parts: Parts,
@@ -132,7 +132,7 @@ async def unblock_number(
     "/check",
     summary="May this number be called?",
     response_model=models.NumberChecked,
-    **described(Right.NUMBERS_READ, 404, 503, 504),
+    **described(Right.NUMBERS_READ, 404, 413, 503, 504),
 )
 async def check_number(parts: Parts, who: Reader, body: models.CheckNumber) -> Any:
     """Tell whether a queue may call a number now, and why not. Nothing is changed."""

@@ -26,6 +26,7 @@ CODES: Final[Mapping[str, str]] = {
     "nothing-to-replay": "no event of this range has been delivered yet",
     "not-found": "there is nothing at this address",
     "method-not-allowed": "this address does not take this method",
+    "too-long": "the body is longer than any request needs",
     "illegal-move": "the task or number is in a state in which this makes no sense",
     "refused": "the number may not be called; `reason` says why",
     "no-such-agent": "the queue has no such agent, or several of that name",

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import Annotated, Any, Final
 
@@ -63,7 +65,7 @@ _BULK_S: Final = 60.0
 #: The fields of a task that is created.
 _CREATED: Final = ("queue", "number", "name", "at")
 #: The errors of an operation that changes a task.
-_CHANGES: Final = (400, 404, 409, 503, 504)
+_CHANGES: Final = (400, 404, 409, 413, 503, 504)
 
 
 # -- reading -----------------------------------------------------------------
@@ -197,9 +199,9 @@ def _story(conn: sa.Connection, task_id: int) -> tuple[Any, Any, Any] | None:
     status_code=201,
     response_model=models.Created | models.CreatedMinimal,
     **{
-        **described(Right.TASKS_CREATE, 400, 404, 409, 503, 504),
+        **described(Right.TASKS_CREATE, 400, 404, 409, 413, 503, 504),
         "responses": {
-            **described(Right.TASKS_CREATE, 400, 404, 409, 503, 504)["responses"],
+            **described(Right.TASKS_CREATE, 400, 404, 409, 413, 503, 504)["responses"],
             200: {
                 "model": models.Created | models.CreatedMinimal,
                 "description": "The client had an open task already.",
@@ -236,7 +238,6 @@ async def create_task(
     """
     check_queue(who, body.queue)
     blind = not who.may(Right.TASKS_READ, body.queue)
-    _check_limits(parts, who, body, blind)
     key = read_key(idempotency_key)
     minimal = "return=minimal" in (prefer or "").replace(" ", "")
     wanted = command(
@@ -249,7 +250,8 @@ async def create_task(
     )
 
     async def create() -> tuple[int, Any]:
-        return await _create(parts, who, wanted, blind=blind, minimal=minimal)
+        with _counted(parts, who, body, blind):
+            return await _create(parts, who, wanted, blind=blind, minimal=minimal)
 
     operation = f"POST /tasks {'minimal' if minimal else ''}"
     answer = await once(
@@ -307,29 +309,43 @@ def _without_others(problem: ApiProblem) -> ApiProblem:
     return problem
 
 
-def _check_limits(
+@contextmanager
+def _counted(
     parts: WebParts, who: Principal, body: models.CreateTask, blind: bool
-) -> None:
-    """Count the request.
+) -> Iterator[None]:
+    """Count a request. What a visitor typed wrong does not count for the visitor.
 
     Raises:
         ApiProblem: there were too many.
     """
     limits = parts.create_limits
-    waits = [limits.by_token.wait_s(who.actor)]
+    counts = []
     if blind:
         # Forms of a spelling with and without blanks are one number.
         digits = "".join(char for char in body.number if char.isdigit()).lstrip("0")
-        waits.append(limits.by_number.wait_s(digits))
+        counts.append((limits.by_number, digits))
         if body.client_address:
-            waits.append(limits.by_address.wait_s(_address(body.client_address)))
-    if wait_s := max(waits):
-        raise ApiProblem(
-            429,
-            "too-often",
-            "too many callbacks were asked for: try again later",
-            headers={"Retry-After": str(wait_s)},
-        )
+            counts.append((limits.by_address, _address(body.client_address)))
+    wait_s = limits.by_token.wait_s(who.actor)
+    counted = []
+    for limit, key in counts if not wait_s else ():
+        wait_s = limit.wait_s(key)
+        if wait_s:
+            break
+        counted.append((limit, key))
+    try:
+        if wait_s:
+            raise ApiProblem(
+                429,
+                "too-often",
+                "too many callbacks were asked for: try again later",
+                headers={"Retry-After": str(wait_s)},
+            )
+        yield
+    except ApiProblem:
+        for limit, key in counted:
+            limit.give_back(key)
+        raise
 
 
 def _address(text: str) -> str:
