@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: MIT
+"""Do browsers slow down callers? ``python -m tests.bench.web``.
+
+Callers press 1, many at once, in turns without and with the web process under load: 50
+browsers that watch the page Live, and 20 programs that use the API. Everything is on
+this machine, while in reality browsers run on others; their processes have the lowest
+priority. The web process has that of its unit: ``CPUWeight=20`` against 100, which for
+the kernel is the same as ``nice -n 7``.
+
+Prints p50 and p99 of both, and fails if p99 grows by more than the given percentage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fastagi.web.people import sessions, tokens, users
+from fastagi.web.people.access import Right, Role
+from fastagi.web.state import versions
+from fastagi.web.state.direct import committed
+from tests.bench.rig import Rig, at_once, pause, run
+from tests.process.program import free_port
+
+_QUEUE = "support"
+#: Nice value of CPUWeight=20 beside services with the usual weight of 100.
+_NICE = "7"
+_LOWEST = "19"
+_READY_S = 60.0
+#: Pause between two bursts of callers, in seconds.
+_PAUSE_S = 1.0
+
+
+class Web:
+    """The web process, and the browsers and programs at it."""
+
+    def __init__(self, rig: Rig, browsers: int, programs: int) -> None:
+        self._home = rig.home
+        self._url = f"sqlite:///{rig.home}/web.sqlite3"
+        self._port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._load: subprocess.Popen[str] | None = None
+        settings = {
+            "web": {"port": self._port},
+            "service": {
+                "socket": str(rig.home / "control.sock"),
+                "database_url": rig.database_url,
+            },
+            "database": {"url": self._url},
+            "limits": {"per_address": 100_000, "per_client": 100_000},
+            "log": {"level": "warn"},
+        }
+        (rig.home / "web.yaml").write_text(yaml.safe_dump(settings))
+        versions.prepare(self._url)
+        self._cookies, self._tokens = self._people(browsers, programs)
+
+    def _people(self, browsers: int, programs: int) -> tuple[list[str], list[str]]:
+        now_s = time.time()
+        rights = (Right.TASKS_READ, Right.TASKS_WRITE, Right.NUMBERS_READ)
+        with committed(self._url) as conn:
+            user = users.add(
+                conn, now_s, name="anna", role=Role.SUPERVISOR, queues=None
+            )
+            cookies = [
+                sessions.begin(
+                    conn, now_s, user, login="password", address="", browser=""
+                )
+                for _ in range(browsers)
+            ]
+            made = [
+                tokens.make(
+                    conn,
+                    now_s,
+                    name=f"program-{number}",
+                    rights=rights,
+                    queues=None,
+                    expires_at=None,
+                    by="anna",
+                )[1]
+                for number in range(programs)
+            ]
+        return [f"cbq_session={cookie}" for cookie in cookies], made
+
+    async def begin(self) -> None:
+        """Start the process, and then the load."""
+        with (self._home / "web.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *("setpriv", "--pdeathsig", "KILL", "nice", "-n", _NICE),
+                    *(sys.executable, "-m", "fastagi.command.cli", "web", "run"),
+                    *("--config", str(self._home / "web.yaml")),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        end = time.monotonic() + _READY_S
+        while not self._answers():
+            if time.monotonic() > end or self._process.poll() is not None:
+                raise RuntimeError((self._home / "web.log").read_text()[-3000:])
+            await pause(0.2)
+        self._load = subprocess.Popen(
+            [
+                *("setpriv", "--pdeathsig", "KILL", "nice", "-n", _LOWEST),
+                *(sys.executable, "-m", "tests.bench.web_load"),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        assert self._load.stdin is not None
+        given = {"port": self._port, "cookies": self._cookies, "tokens": self._tokens}
+        self._load.stdin.write(json.dumps(given) + "\n")
+        self._load.stdin.flush()
+        # By then all pages are loaded.
+        await pause(4)
+
+    def _answers(self) -> bool:
+        address = f"http://127.0.0.1:{self._port}/api/v1/ready"
+        try:
+            with urllib.request.urlopen(address, timeout=1):
+                return True
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def end(self) -> Any:
+        """End the load and the process; return what the load has measured."""
+        measured: Any = None
+        if self._load is not None:
+            said, _ = self._load.communicate("\n", timeout=60)
+            if self._load.returncode:
+                raise RuntimeError("the load has failed")
+            measured = json.loads(said)
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(30)
+        self._load = self._process = None
+        return measured
+
+    def kill(self) -> None:
+        """End everything, after a failure."""
+        for process in (self._load, self._process):
+            if process is not None:
+                process.kill()
+                process.wait(10)
+
+
+class Callers:
+    """Callers who press 1."""
+
+    def __init__(self, rig: Rig, at_once: int) -> None:
+        self._rig = rig
+        self._at_once = at_once
+        self._number = 0
+
+    async def burst(self, took_s: list[float]) -> None:
+        """Let many press at once; add how long each waited for the answer."""
+
+        async def press() -> None:
+            self._number += 1
+            number = self._number
+            began = time.perf_counter()
+            status = await self._rig.press(f"4930{number:08}", _QUEUE, f"1.{number}")
+            took_s.append(time.perf_counter() - began)
+            if status != "ACCEPTED":
+                raise RuntimeError(f"a caller was told {status}")
+
+        await at_once(press, self._at_once)
+
+    async def phase(self, bursts: int) -> list[float]:
+        """Return the seconds that each caller waited, in some bursts."""
+        took_s: list[float] = []
+        # The first one warms up.
+        await self.burst([])
+        for _ in range(bursts):
+            await pause(_PAUSE_S)
+            await self.burst(took_s)
+        # Otherwise each phase would have more open tasks than the one before.
+        await self._rig.ask("tasks.bulk", action="cancel", queue=_QUEUE)
+        return took_s
+
+
+def _words(took_s: list[float]) -> str:
+    quantiles = statistics.quantiles(took_s, n=100)
+    return (
+        f"p50 {1000 * quantiles[49]:6.1f} ms   p90 {1000 * quantiles[89]:6.1f} ms"
+        f"   p99 {1000 * quantiles[98]:6.1f} ms   ({len(took_s)} callers)"
+    )
+
+
+def _p99(took_s: list[float]) -> float:
+    return statistics.quantiles(took_s, n=100)[98]
+
+
+@contextmanager
+def _closing(rig: Rig):  # type: ignore[no-untyped-def]
+    try:
+        yield rig
+    finally:
+        rig.close()
+
+
+async def measure(options: argparse.Namespace) -> int:
+    """Measure, print, and return the exit code."""
+    settings = {
+        "log": {"level": "warn"},
+        "defaults": {
+            "outbound_channel": "PJSIP/{number}@trunk",
+            "request_expiry": "4h",
+            "fairness": "live_first",
+        },
+    }
+    with _closing(Rig(settings, [_QUEUE])) as rig:
+        await rig.listen()
+        await rig.start()
+        callers = Callers(rig, options.callers)
+        web = Web(rig, options.browsers, options.programs)
+        without: list[float] = []
+        loaded: list[float] = []
+        try:
+            for turn in range(1, options.turns + 1):
+                alone = await callers.phase(options.bursts)
+                print(f"turn {turn}, without   {_words(alone)}", flush=True)
+                without += alone
+                await web.begin()
+                together = await callers.phase(options.bursts)
+                print(f"turn {turn}, with load {_words(together)}", flush=True)
+                loaded += together
+                print(f"        the load: {json.dumps(web.end())}", flush=True)
+        finally:
+            web.kill()
+        growth = 100 * (_p99(loaded) / _p99(without) - 1)
+        print(f"without   {_words(without)}")
+        print(f"with load {_words(loaded)}")
+        print(f"p99 grows by {growth:.0f} %")
+        return 0 if options.most is None or growth <= options.most else 1
+
+
+def main() -> int:
+    """Read the options, and measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--bursts", type=int, default=12)
+    parser.add_argument("--callers", type=int, default=50)
+    parser.add_argument("--browsers", type=int, default=50)
+    parser.add_argument("--programs", type=int, default=20)
+    parser.add_argument("--most", type=float, help="percentage that p99 may grow by")
+    return run(measure(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
