@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +25,7 @@ from fastagi.web.live import Subscription
 from fastagi.web.people.access import Principal, Right
 from fastagi.web.service_client import LiveMessage
 from tests.harness.world import START
+from tests.web import live_state
 from tests.web.api_rig import ADMIN, SITE, SUPERVISOR, VIEWER, WALL, ApiRig, problem
 
 
@@ -431,6 +433,45 @@ def test_no_route_lacks_a_right(rig: ApiRig) -> None:
             assert answer.status_code == 403, f"{method} {path}: {answer.text}"
             answer = rig.request(method.upper(), short, None, **body)
             assert answer.status_code == 401, f"{method} {path}: {answer.text}"
+
+
+def _reads(rig: ApiRig) -> list[str]:
+    """Return the path of every operation that reads, with ids that exist."""
+    paths = rig.get("/openapi.json", None).json()["paths"]
+    return [
+        path.removeprefix("/api/v1")
+        .replace("{task_id}", "2")
+        .replace("{name}", "sales")
+        for path, methods in paths.items()
+        if "get" in methods
+    ]
+
+
+def test_no_operation_shows_what_belongs_to_others(rig: ApiRig) -> None:
+    """A new operation that forgets the queues, or the numbers, fails here."""
+    rig.add("0301111111", name="Ann")
+    rig.add("0302222222", "sales", name="Zebra")
+    state = live_state.snapshot()
+    state["queues"]["sales"] = live_state.queue()
+    state["callers"]["7.7"] = {
+        **next(iter(state["callers"].values())),
+        "queue": "sales",
+        "number": "0302222222",
+        "name": "Zebra",
+    }
+    rig.live("snapshot", state)
+    reads = _reads(rig)
+    assert {"/tasks", "/tasks/2", "/live", "/events", "/reports"} <= set(reads)
+    for path in reads:
+        own = rig.get(path, SUPERVISOR).text
+        assert "Zebra" not in own and "2222222" not in own, path
+        assert '"sales"' not in own, path
+        seen = rig.get(path, VIEWER).text
+        assert not re.search(r"0301111111|0302222222", seen), path
+        for caller in state["callers"].values():
+            assert not caller["number"] or caller["number"] not in seen, path
+    # All of that is there for the administrator.
+    assert all("Zebra" in rig.get(p).text for p in ("/tasks", "/tasks/2", "/live"))
 
 
 # -- scripts of other sites --------------------------------------------------
