@@ -35,6 +35,8 @@ _ended: Final = text(schema.ENDED_ONLY)
 _LAST_ID: Final = select(func.max(_task.c.id))
 #: Number of ids that are looked through in one transaction, in some milliseconds.
 IDS_AT_ONCE: Final = 50_000
+#: Digits after the leading zeros with which a number is searched without these.
+_FEWEST_DIGITS: Final = 5
 
 
 def _sorted(words: Any) -> Any:
@@ -151,21 +153,31 @@ def _conditions(selection: Selection, dialect: str) -> list[sa.ColumnElement[boo
     if selection.created_to is not None:
         conditions.append(created_at < seconds(selection.created_to))
     if selection.text:
-        conditions.append(_contains(selection.text, dialect))
+        conditions.append(contains(selection.text, dialect))
     return conditions
 
 
-def _contains(part: str, dialect: str) -> sa.ColumnElement[bool]:
+def contains(
+    part: str, dialect: str, *, in_numbers: bool = True
+) -> sa.ColumnElement[bool]:
     """Return the condition for a part of the number or of the name.
 
     SQLite ignores the case of the letters A to Z only. So other letters are also
     searched as they usually stand in names.
+
+    Args:
+        part: the part.
+        dialect: the name of the engine.
+        in_numbers: whether to look for it in numbers, too.
     """
     part = storable(part)
     digits = "".join(char for char in part if char not in " -/().")
     found: list[sa.ColumnElement[bool]] = []
-    if digits and digits.lstrip("+").isdigit():
-        found.append(_task.c.number.contains(digits, autoescape=True))
+    if in_numbers and digits and digits.lstrip("+").isdigit():
+        # A number is stored with or without the code of its country.
+        core = digits.lstrip("+0")
+        shown = core if len(core) >= _FEWEST_DIGITS else digits
+        found.append(_task.c.number.contains(shown, autoescape=True))
     forms = dict.fromkeys([part])
     if not part.isascii():
         forms |= dict.fromkeys([part.lower(), part.upper(), part.title()])

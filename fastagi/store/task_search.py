@@ -13,19 +13,17 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy import or_, select, text
+from sqlalchemy import select, text
 
 from fastagi.domain.reason import Code
 from fastagi.domain.task import ENDED, OPEN, CallbackTask, Kind, Status
 from fastagi.store import schema
 from fastagi.store.rows import seconds, task_of
+from fastagi.store.selection import contains
 
 _task: Final = schema.task
 _open: Final = text(schema.OPEN_ONLY)
 _ended: Final = text(schema.ENDED_ONLY)
-#: Digits that a text must have to be searched for in numbers.
-_FEWEST_DIGITS: Final = 3
-_NOT_OF_NUMBERS: Final = str.maketrans("", "", " -./()")
 
 
 @frozen(kw_only=True)
@@ -58,13 +56,13 @@ class TaskSearch:
 def search(conn: sa.Connection, wanted: TaskSearch, limit: int) -> list[CallbackTask]:
     """Return at most ``limit`` tasks, the latest first."""
     if wanted.queues is None:
-        rows = conn.execute(_select(wanted, limit, None)).all()
+        rows = conn.execute(_select(wanted, limit, None, conn.dialect.name)).all()
         return [task_of(row) for row in rows]
     # Each queue has an index by id, so each is read by itself, and then merged.
     found = [
         task_of(row)
         for queue in sorted(wanted.queues)
-        for row in conn.execute(_select(wanted, limit, queue))
+        for row in conn.execute(_select(wanted, limit, queue, conn.dialect.name))
     ]
     return sorted(found, key=lambda task: -task.id)[:limit]
 
@@ -76,7 +74,7 @@ def by_ids(conn: sa.Connection, ids: Sequence[int]) -> list[CallbackTask]:
 
 
 def _select(
-    wanted: TaskSearch, limit: int, queue: str | None
+    wanted: TaskSearch, limit: int, queue: str | None, dialect: str
 ) -> sa.Select[tuple[Any, ...]]:
     query = select(_task).limit(limit)
     statuses = wanted.statuses
@@ -108,21 +106,11 @@ def _select(
     if wanted.created_to is not None:
         query = query.where(_task.c.created_at < seconds(wanted.created_to))
     if wanted.text:
-        query = query.where(_holds(wanted.text, wanted.in_numbers))
+        query = query.where(
+            contains(wanted.text, dialect, in_numbers=wanted.in_numbers)
+        )
     return query
 
 
 def _words(values: Iterable[Any]) -> list[str]:
     return sorted(value.value for value in values)
-
-
-def _holds(words: str, in_numbers: bool) -> sa.ColumnElement[bool]:
-    # SQLite compares only ASCII letters without regard to their case.
-    forms = {words, words.lower(), words.upper(), words.title()}
-    places = [_task.c.name.contains(form, autoescape=True) for form in sorted(forms)]
-    # A number is written with and without the code of its country.
-    digits = words.translate(_NOT_OF_NUMBERS).removeprefix("+").lstrip("0")
-    are_digits = digits.isascii() and digits.isdigit()
-    if in_numbers and are_digits and len(digits) >= _FEWEST_DIGITS:
-        places.append(_task.c.number.contains(digits, autoescape=True))
-    return or_(*places)

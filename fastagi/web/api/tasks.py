@@ -103,7 +103,7 @@ async def list_tasks(
         str,
         Query(
             max_length=100,
-            description="A part of the client's name, or at least three digits of the"
+            description="A part of the client's name, or digits of the"
             " number in a row. Those who may not see numbers find names only.",
         ),
     ] = "",

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""Searching tasks for pages and programs, on both databases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from fastagi.domain.task import OPEN, Status
+from fastagi.store import task_search
+from fastagi.store.engine import Database
+from fastagi.store.requests import add
+from fastagi.store.task_search import TaskSearch
+from tests.store.harness import NOW, new_task
+
+
+@pytest.fixture
+def ids(database: Database) -> list[int]:
+    """The ids of tasks: in support, sales and support again, and one has ended."""
+
+    def fill(conn: sa.Connection) -> list[int]:
+        made = [
+            add(conn, new_task(number, queue=queue, name=name), NOW, False).task.id
+            for number, queue, name in (
+                ("4930111111", "support", "Jane Roe"),
+                ("4930222222", "sales", "Иван Петров"),
+                ("4930333333", "support", "100% Ltd"),
+                ("4930444444", "support", ""),
+            )
+        ]
+        conn.exec_driver_sql(
+            f"UPDATE task SET status = 'failed', ended_at = 1 WHERE id = {made[3]}"
+        )
+        return made
+
+    return database.run_now("fill", fill)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ({}, [3, 2, 1, 0]),
+        ({"queues": {"support"}}, [3, 2, 0]),
+        ({"queues": {"support", "sales"}}, [3, 2, 1, 0]),
+        ({"queues": set()}, []),
+        ({"statuses": OPEN}, [2, 1, 0]),
+        ({"statuses": OPEN, "queues": {"sales", "support"}}, [2, 1, 0]),
+        ({"statuses": {Status.FAILED}}, [3]),
+        ({"statuses": {Status.FAILED, Status.PENDING}}, [3, 2, 1, 0]),
+        ({"text": "jANE"}, [0]),
+        ({"text": "иван"}, [1]),
+        ({"text": "%"}, [2]),
+        ({"text": "_"}, []),
+        ({"text": "030 222-222"}, [1]),
+        ({"text": "30222222", "in_numbers": False}, []),
+        ({"before": 2}, [1, 0]),
+        ({"before": 2, "statuses": OPEN}, [1, 0]),
+        ({"before": 2, "queues": {"support"}}, [0]),
+    ],
+)
+def test_each_property_selects(
+    database: Database, ids: list[int], wanted: dict[str, Any], found: list[int]
+) -> None:
+    wanted = dict(wanted)
+    if "before" in wanted:
+        wanted["before_id"] = ids[wanted.pop("before")]
+    got = database.run_now("search", task_search.search, TaskSearch(**wanted), 10)
+    assert [ids.index(task.id) for task in got] == found
+
+
+def test_no_more_are_returned_than_wanted(database: Database, ids: list[int]) -> None:
+    for queues in (None, frozenset({"support", "sales"})):
+        wanted = TaskSearch(queues=queues)
+        got = database.run_now("search", task_search.search, wanted, 2)
+        assert [task.id for task in got] == ids[:1:-1]
+
+
+def test_ids_that_do_not_exist_are_left_out(database: Database, ids: list[int]) -> None:
+    got = database.run_now("by ids", task_search.by_ids, [ids[1], 9999, ids[0]])
+    assert [task.id for task in got] == ids[:2]
