@@ -21,7 +21,7 @@ import attrs
 from twisted.application.internet import backoffPolicy
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, ConnectingCancelledError
 from twisted.internet.interfaces import (
     IAddress,
     IProtocol,
@@ -348,7 +348,13 @@ class AmiSession(Service):
             link = await connecting
         except TlsFailed as error:
             raise NotConnected(f"no TLS with {self._address}: {error}") from error
-        except (ConnectError, CancelledError, TimeoutError, OSError) as error:
+        except (
+            ConnectError,
+            ConnectingCancelledError,
+            CancelledError,
+            TimeoutError,
+            OSError,
+        ) as error:
             words = str(error).rstrip(".") or type(error).__name__
             raise NotConnected(
                 f"can not connect to {self._address}: {words}. Is Asterisk running, and"

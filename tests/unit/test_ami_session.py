@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from twisted.internet.address import HostnameAddress
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -585,6 +587,15 @@ class StopTests(SessionCase):
     def test_stop_while_connecting(self) -> None:
         self.successResultOf(self.stop())
         self.assertEqual(self.endpoint.cancelled, 1)
+
+    def test_stop_while_connecting_is_no_fault_if_the_endpoint_says_so(self) -> None:
+        """An endpoint with a name to look up has an error of its own for that."""
+        ((_, attempt),) = self.endpoint.waiting
+        self.endpoint.waiting = []
+        error = ConnectingCancelledError(HostnameAddress(b"asterisk", 5038))
+        attempt._canceller = lambda cancelled: cancelled.errback(error)
+        self.successResultOf(self.stop())
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_stop_while_waiting_for_the_next_try(self) -> None:
         self.endpoint.refuse()
