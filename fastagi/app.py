@@ -25,7 +25,9 @@ from fastagi.node.node import Node
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.runtime.listeners import Listeners
+from fastagi.runtime.programs import Programs
 from fastagi.runtime.threads import InThread
+from fastagi.service.check_command import CheckCommand
 from fastagi.service.chosen_times import ChosenTimes
 from fastagi.service.commands import Dispatch, ShowStatus
 from fastagi.service.expiry import Expiry
@@ -36,6 +38,7 @@ from fastagi.service.owner import Owner
 from fastagi.service.refusals import Refusals
 from fastagi.service.requests import Requests
 from fastagi.service.served import ServedClients
+from fastagi.service.settings_commands import SettingsCommands, dry_run_by
 from fastagi.service.settings_in_force import SettingsInForce
 from fastagi.service.status import StatusCommand
 from fastagi.service.stored_tasks import StoredTasks
@@ -68,12 +71,14 @@ class CallbackService:
         clock: Clock,
         in_thread: InThread,
         lease: Lease,
+        programs: Programs,
         on_lease_lost: Callable[[str], None] = lambda _reason: None,
         new_token: Callable[[], str] = lambda: secrets.token_hex(4),
         files_left: Callable[[], int] | None = None,
     ) -> None:
         self.settings = SettingsInForce(settings)
         self._database = database
+        self._programs = programs
         self._control_endpoint = endpoints.control
         self._control_port: IListeningPort | None = None
         self._running = False
@@ -194,9 +199,22 @@ class CallbackService:
             tasks_changed=self._tasks_changed.call,
             withdraw=self.node.dialer.withdraw,
         )
+        settings_commands = SettingsCommands(
+            settings=self.settings, clock=clock, dry_run=dry_run_by(programs)
+        )
+        check = CheckCommand(
+            config=settings.loaded.path,
+            programs=programs,
+            clock=clock,
+            background=self._background,
+        )
         api = InternalApi(
             Dispatch(
-                {ShowStatus: self._status.status}, tasks.handlers(), numbers.handlers()
+                {ShowStatus: self._status.status},
+                tasks.handlers(),
+                numbers.handlers(),
+                settings_commands.handlers(),
+                check.handlers(),
             ),
             LivePage(self.live, self._background, clock),
         )
@@ -211,6 +229,7 @@ class CallbackService:
         self._stored_tasks.rekeyed.add(self.node.rekey_attempts)
         self.settings.changed.add(self.node.settings_changed)
         self.settings.changed.add(self._stored_tasks.settings_changed)
+        self.settings.changed.add(settings_commands.settings_changed)
         self.settings.changed.add(lambda _former, _new: self.live.settings_changed())
         # Last: these let calls be placed by the new settings.
         self.settings.changed.add(lambda _former, _new: self.node.hold.release())
@@ -255,6 +274,7 @@ class CallbackService:
         self._expiry.stop()
         self._chosen_times.stop()
         self.live.stop()
+        self._programs.stop()
         await self.node.stop()
         await self._background.stop()
         await self._database.close()

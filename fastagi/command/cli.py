@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from signal import SIGHUP, SIGTERM
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn, TypeVar
 
 import attrs
 import click
@@ -469,6 +469,49 @@ def numbers_refused(
         config, commands.ListRefused, queue=queue, limit=limit, before_id=before_id
     )
     click.echo(json.dumps(answer, indent=2) if as_json else render.refused(answer))
+
+
+@main.group()
+def settings() -> None:
+    """List the settings in force, try a changed settings file."""
+
+
+@settings.command("show")
+@_config_option
+@_json_option
+@click.option("--queue", help="Only the settings of this queue.")
+@click.option("--given", is_flag=True, help="Only settings that the file gives.")
+def settings_show(config: str, as_json: bool, queue: str | None, given: bool) -> None:
+    """List each setting: its value, its line in the file, its default.
+
+    Of the running service; if none runs, of the settings file. Secrets are not shown.
+    """
+    answer = _carry_out(config, commands.ShowSettings, queue=queue)
+    if given:
+        rows = [row for row in answer["settings"] if row["origin"] != "built_in"]
+        answer["settings"] = rows
+    _print(answer, as_json, render.settings(answer))
+
+
+@settings.command("check")
+@_config_option
+@_json_option
+@click.argument("file", type=click.File("rb"))
+def settings_check(config: str, as_json: bool, file: BinaryIO) -> None:
+    """Say what a reload of FILE in place of the settings file would change.
+
+    Nothing is changed. Exit code 1 if FILE has mistakes. - stands for the standard
+    input.
+    """
+    try:
+        text = file.read(commands.LONGEST_FILE + 1).decode("utf-8")
+    except UnicodeDecodeError:
+        _fail(f"{file.name} is not UTF-8 text")
+    except OSError as error:
+        _fail(f"{file.name} cannot be read: {error.strerror}")
+    answer = _carry_out(config, commands.CheckSettings, text=text)
+    _print(answer, as_json, render.settings_check(answer))
+    sys.exit(1 if answer["problems"] else 0)
 
 
 @main.group()

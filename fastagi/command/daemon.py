@@ -32,6 +32,7 @@ from fastagi.runtime import steady_reactor
 from fastagi.runtime.clock import MachineClock
 from fastagi.runtime.kernel_limits import allow_open_files, files_left, longest_backlog
 from fastagi.runtime.logs import Logs
+from fastagi.runtime.programs import ChildPrograms
 from fastagi.runtime.steady_reactor import SteadyReactor
 from fastagi.runtime.threads import OwnThread
 from fastagi.store import migrate
@@ -75,11 +76,13 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
         # For example a database server that is not up yet: systemd tries again.
         _log.critical("{error}", error=error)
         return 1
+    clock = MachineClock(reactor)
     service = CallbackService(
         settings=settings,
         database=Database(settings.database.url, deliver=reactor.callFromThread),
         endpoints=endpoints,
-        clock=MachineClock(reactor),
+        clock=clock,
+        programs=ChildPrograms(reactor, clock),
         in_thread=OwnThread(reactor.callFromThread),
         files_left=files_left,
         lease=ownership.lease,

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Coroutine
+from typing import Any, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from fastagi.config import dry_run
 from fastagi.config.sections import Settings
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import MachineClock
@@ -18,6 +20,8 @@ from fastagi.service.number_commands import NumberCommands
 from fastagi.service.opening_state import OpeningState
 from fastagi.service.refusals import Refusals
 from fastagi.service.requests import Requests
+from fastagi.service.settings_commands import SettingsCommands
+from fastagi.service.settings_in_force import SettingsInForce
 from fastagi.service.task_changes import NoLine
 from fastagi.service.task_commands import TaskCommands
 from fastagi.store import migrate
@@ -31,10 +35,17 @@ def do(settings: Settings, command: Command, actor: Actor) -> Answer:
     Raises:
         CallbackError: the command can not be carried out; the text says why.
     """
-    # The database is not created here: it would belong to the wrong user.
-    migrate.check_current(settings.database.url)
     # The timers of this clock never run: a command only waits for the database.
     clock = MachineClock(cast(IReactorTime, Clock()))
+    about_settings = SettingsCommands(
+        settings=SettingsInForce(settings),
+        clock=clock,
+        dry_run=lambda data: succeed(dry_run.answer(data)),
+    ).handlers()
+    if type(command) in about_settings:
+        return _result(Dispatch(about_settings).do(command, actor))
+    # The database is not created here: it would belong to the wrong user.
+    migrate.check_current(settings.database.url)
     database = Database(settings.database.url, deliver=None)
     store = TaskStore(database)
     background = Background(clock)
@@ -73,11 +84,17 @@ def do(settings: Settings, command: Command, actor: Actor) -> Answer:
         withdraw=lambda _key, _reason: None,
     )
     dispatch = Dispatch(task_commands.handlers(), number_commands.handlers())
+    try:
+        # The database answers at once.
+        return _result(dispatch.do(command, actor))
+    finally:
+        _ = database.close()
+
+
+def _result(work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Return the result of work that does not wait for anything."""
     answers: list[Answer | Failure] = []
-    work = dispatch.do(command, actor)
     _ = Deferred.fromCoroutine(work).addBoth(answers.append)
-    _ = database.close()
-    # The database answers at once, so the coroutine has ended by now.
     (answer,) = answers
     if isinstance(answer, Failure):
         answer.raiseException()

@@ -428,6 +428,65 @@ def _opening(queue: Mapping[str, Any]) -> str:
     return f"until {until}" if queue["open"] else f"no, closed until {until}"
 
 
+def settings(answer: Mapping[str, Any]) -> str:
+    """Return a table of settings."""
+    rows = [
+        (row["name"], _value(row), _origin(row), _written(row["default"]))
+        for row in answer["settings"]
+    ]
+    table = _table(("SETTING", "VALUE", "FROM", "DEFAULT"), rows)
+    return f"{answer['file']}, loaded {_when(answer['loaded_at'])}\n\n{table}"
+
+
+def _value(row: Mapping[str, Any]) -> str:
+    value = "secret" if row["secret"] and row["value"] is None else row["value"]
+    waits = " (after a restart)" if row["waits_for_restart"] else ""
+    return f"{_written(value)}{waits}"
+
+
+def _origin(row: Mapping[str, Any]) -> str:
+    """Return where a value is from."""
+    match row["origin"]:
+        case "file":
+            return f"line {row['line']}"
+        case "defaults":
+            return f"line {row['line']}, defaults"
+        case "environment":
+            return "environment"
+        case _:
+            return "-"
+
+
+def _written(value: object) -> str:
+    """Return a value as it is written in the settings file, on one line."""
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) and value else json.dumps(value)
+
+
+def settings_check(answer: Mapping[str, Any]) -> str:
+    """Return the mistakes of a settings file, or what it would change."""
+    if answer["problems"]:
+        return "\n".join(
+            " - ".join(
+                filter(None, (f"{row['where']}: {row['problem']}", row["remedy"]))
+            )
+            for row in answer["problems"]
+        )
+    lines = [f"queue {name} is added" for name in answer["queues_added"]]
+    lines += [f"queue {name} is removed" for name in answer["queues_removed"]]
+    for row in answer["changes"]:
+        if row["secret"]:
+            change = f"{row['name']}: a secret changes"
+        else:
+            change = (
+                f"{row['name']}: {_written(row['before'])} -> {_written(row['after'])}"
+            )
+        restart = " (takes effect at the next start)" if row["needs_restart"] else ""
+        lines.append(f"{change}{restart}")
+    return "\n".join(lines) or "nothing changes"
+
+
 def findings(found: Sequence[Finding]) -> str:
     """Return the findings: one line for an area without problems, else each problem."""
     lines: list[str] = []

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_plus
 
 from fastagi.config.errors import BadValue
 
 _HOST_AND_PORT: Final = re.compile(r"(?:\[[^][]+\]|[^][:]*)(?::([^:]*))?")
 #: Options of the drivers that contain passwords.
 _SECRETS: Final = frozenset({"password", "passwd", "sslpassword"})
+_HIDDEN: Final = "***"
 
 
 def check_server(url: str) -> str:
@@ -63,3 +64,21 @@ def has_password(url: str) -> bool:
     credentials = url.partition("://")[2].rpartition("@")[0]
     options = {name for name, _ in parse_qsl(url.partition("?")[2])}
     return bool(credentials.partition(":")[2]) or not options.isdisjoint(_SECRETS)
+
+
+def without_password(url: str) -> str:
+    """Return a URL with ``***`` in place of each password."""
+    scheme, slashes, rest = url.partition("://")
+    credentials, at, address = rest.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    where, mark, query = address.partition("?")
+    options = [
+        f"{option.partition('=')[0]}={_HIDDEN}" if _is_secret(option) else option
+        for option in query.split("&")
+    ]
+    hidden = f"{colon}{_HIDDEN}" if colon else ""
+    return f"{scheme}{slashes}{user}{hidden}{at}{where}{mark}{'&'.join(options)}"
+
+
+def _is_secret(option: str) -> bool:
+    return unquote_plus(option.partition("=")[0]) in _SECRETS

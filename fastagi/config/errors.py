@@ -37,10 +37,14 @@ class ConfigErrors(CallbackError):
         problems: every one found, in the order of the lines of the file. The place is
             the file, its line if a line is meant, and the setting if one is meant:
             ``callback-queue.yaml:12: queues.support.attempts``.
+        lines: the line of each; 0: the file as a whole.
     """
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(
+        self, problems: Iterable[Problem], lines: Iterable[int] | None = None
+    ) -> None:
         self.problems = tuple(problems)
+        self.lines = (0,) * len(self.problems) if lines is None else tuple(lines)
         super().__init__("\n".join(one.on_one_line(BETWEEN) for one in self.problems))
 
 

@@ -7,7 +7,6 @@ a pipe in place of a secret file is refused. Does not use Twisted.
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import stat
@@ -28,6 +27,7 @@ from fastagi.config.source import (
     Place,
     Source,
     SourceFaults,
+    dotted,
     read_source,
 )
 from fastagi.config.values import Section
@@ -60,7 +60,6 @@ _OTHER_WORDS = {
 _GROUP = "must be a group of settings, one `name: value` on each line"
 _FROM_SAMPLE = "start from the sample callback-queue.yaml"
 _NAME_A_QUEUE = "write `queues:` and below it, indented, `support:` or what yours is"
-_SIMPLE_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _LARGEST_SECRET_FILE_BYTES = 4096
 
 
@@ -162,32 +161,34 @@ def parse_settings(
         faults = unreadable.faults
     else:
         judge = _Judge(source, os.environ if environ is None else environ)
-        settings = judge.settings()
+        settings = judge.settings(sections.LoadedFile(file, data, source.lines))
         if settings is not None:
             return settings
         faults = judge.faults
-    raise ConfigErrors(in_file(file, faults))
+    raise ConfigErrors(*in_file(file, faults))
 
 
-def in_file(file: str, faults: Iterable[Fault]) -> list[Problem]:
-    """Return each problem once, with its place in the file, in the order of lines."""
+def in_file(file: str, faults: Iterable[Fault]) -> tuple[list[Problem], list[int]]:
+    """Return each problem once, in the order of lines, and the line of each."""
     found = {
         (
             fault.line,
-            _dotted(fault.place),
+            dotted(fault.place),
             fault.problem.what,
             fault.problem.remedy,
         )
         for fault in faults
     }
-    return [
+    in_order = sorted(found)
+    problems = [
         Problem(
             ": ".join(filter(None, (f"{file}:{line}" if line else file, path))),
             what,
             remedy,
         )
-        for line, path, what, remedy in sorted(found)
+        for line, path, what, remedy in in_order
     ]
+    return problems, [line for line, *_ in in_order]
 
 
 def _homes() -> dict[str, str]:
@@ -329,7 +330,7 @@ class _Judge(FileJudge):
 
     homes = _HOMES
 
-    def settings(self) -> sections.Settings | None:
+    def settings(self, loaded: sections.LoadedFile) -> sections.Settings | None:
         """Return the settings, or None if there are faults."""
         top = self._source.value
         if top is None:
@@ -367,6 +368,7 @@ class _Judge(FileJudge):
         )
         return sections.Settings(
             **checked,
+            loaded=loaded,
             queues={
                 name: queue_layers.QueueSettings(name=name, **values)
                 for name, values in queues.items()
@@ -697,12 +699,3 @@ def _regroup(value: object, place: Place, group: type[Section]) -> str:
     if isinstance(value, str) and re.match(r"[a-z_]+:[^ ]", value):
         return "write a space after the colon: `name: value`"
     return ""
-
-
-def _dotted(place: Place) -> str:
-    """Return a place with dots between names; items of lists have no name."""
-    words = itertools.takewhile(lambda part: isinstance(part, str), place)
-    return ".".join(
-        word if _SIMPLE_NAME.fullmatch(word) else shown(word)
-        for word in map(str, words)
-    )

@@ -27,6 +27,7 @@ from fastagi.config.queue_layers import (
     QueueTable,
     merge_layers,
 )
+from fastagi.config.source import Place
 from fastagi.config.values import (
     Address,
     Columns,
@@ -299,6 +300,21 @@ class ReportSettings(Section):
     queue_log: Switch = True
 
 
+@attrs.frozen
+class LoadedFile:
+    """The file that settings were loaded from.
+
+    Attributes:
+        path: its path.
+        data: its contents, with the secrets in it.
+        lines: the line of each setting in it.
+    """
+
+    path: str = ""
+    data: bytes = attrs.field(default=b"", repr=False)
+    lines: Mapping[Place, int] = attrs.field(factory=dict, repr=False)
+
+
 #: Metadata key: the class that parses a section of the file, if it is another one.
 _READ_AS = "read_as"
 #: Metadata key of a section that is only read at the start.
@@ -310,12 +326,14 @@ class Settings:
     """All settings of the service.
 
     Each section of the file is one attribute here, and this is the only list of them:
-    loading, and the comparison at a reload, use it. Only ``queues`` is no section.
+    loading, and the comparison at a reload, use it. Only ``queues`` and ``loaded`` are
+    no sections.
 
     Attributes:
         queues: the queues that have callbacks. ``queues.get(name)`` tells whether a
             queue does.
         defaults: the settings of a queue that has none of its own.
+        loaded: the file they are from. It makes no difference between settings.
     """
 
     ami: AmiSettings = attrs.field(metadata={_READ_AS: AmiSection, **_FIXED})
@@ -333,6 +351,7 @@ class Settings:
     reports: ReportSettings = attrs.field(factory=ReportSettings)
     defaults: QueueLayer = attrs.field(factory=QueueLayer)
     queues: QueueTable = attrs.field(converter=QueueTable)
+    loaded: LoadedFile = attrs.field(factory=LoadedFile, eq=False, repr=False)
 
     def queue(self, name: str) -> QueueSettings:
         """Return the settings of a queue, whether or not it has callbacks.
@@ -409,7 +428,7 @@ class Settings:
 SECTIONS: Mapping[str, type[Section]] = {
     field.name: cast(type[Section], field.metadata.get(_READ_AS, field.type))
     for field in attrs.fields(attrs.resolve_types(Settings))
-    if field.name != "queues"
+    if field.name not in {"queues", "loaded"}
 }
 #: Sections whose changes take effect at the next start.
 FIXED_SECTIONS = tuple(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import TypeAlias
 
 import attrs
@@ -25,6 +26,7 @@ from fastagi.errors import Problem
 Place: TypeAlias = tuple[str | int, ...]
 
 LARGEST_BYTES = 256 * 1024
+_SIMPLE_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _DEEPEST = 16
 _INT = re.compile(r"-?(?:0|[1-9][0-9]{0,30})")
 _WORDS = {
@@ -94,6 +96,15 @@ class Source:
         while place not in self.lines and place:
             place = place[:-1]
         return self.lines.get(place, 1)
+
+
+def dotted(place: Place) -> str:
+    """Return a place with dots between names; items of lists have no name."""
+    words = takewhile(lambda part: isinstance(part, str), place)
+    return ".".join(
+        word if _SIMPLE_NAME.fullmatch(word) else shown(word)
+        for word in map(str, words)
+    )
 
 
 def read_source(data: bytes) -> Source:

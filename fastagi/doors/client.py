@@ -10,16 +10,19 @@ import http.client
 import json
 import socket
 import struct
+from collections.abc import Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final, Self
 
 from fastagi.doors import codec
 from fastagi.errors import CallbackError
-from fastagi.service.commands import Actor, Command
+from fastagi.service.commands import Actor, CheckSettings, Command, RunCheck
 
 #: Time limit for each part of the answer, in seconds.
 TIMEOUT_S: Final = 10.0
+#: The same for commands that take long.
+_SLOW: Final[Mapping[type, float]] = {CheckSettings: 30.0, RunCheck: 90.0}
 #: How a service of 0.1.0 answers, whose control socket does not speak HTTP.
 _OTHER_PROTOCOL: Final = '{"ok":'
 #: Process id, user id and group id of the other side (unix(7), SO_PEERCRED).
@@ -157,7 +160,7 @@ def do(path: str, command: Command, actor: Actor = _NOBODY) -> Any:
     Raises:
         CallbackError: see `Service` and `Service.do`.
     """
-    with Service(path) as service:
+    with Service(path, _SLOW.get(type(command), TIMEOUT_S)) as service:
         return service.do(command, actor)
 
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
+from itertools import islice
 from typing import Any, Final
 
 import attrs
@@ -31,6 +32,8 @@ from fastagi.service.commands import (
     Answer,
     BadRequest,
     BlockedNumbers,
+    CheckDone,
+    CheckSettings,
     Command,
     NumberBlocked,
     NumberChecked,
@@ -39,6 +42,9 @@ from fastagi.service.commands import (
     QueueStatus,
     RefusedCallers,
     ServiceStatus,
+    SettingsChecked,
+    SettingsShown,
+    ShownSetting,
     TaskAdded,
     TaskChanged,
     TaskList,
@@ -54,6 +60,10 @@ Json = dict[str, Any]
 #: Maximum length of a request, in bytes. A command has a few dozen; with a thousand ids
 #: and a long note, in escaped characters, less than this.
 LONGEST_REQUEST: Final = 32_768
+#: The same for any request.
+LONGEST_BODY: Final = 1_048_576
+#: The same for commands that need more. A character of a file may take six bytes.
+_LONGEST: Final[Mapping[str, int]] = {CheckSettings.NAME: LONGEST_BODY}
 #: The HTTP status for each kind of error (`CallbackError.code`).
 STATUS: Final[Mapping[str, int]] = {
     "bad-request": 400,
@@ -123,8 +133,9 @@ def read_request(name: str, body: bytes) -> Request:
             f"{_NOT_A_COMMAND}: {shown(name)} (there are: {known}); is the command line"
             " of another version than the service?"
         )
-    if len(body) > LONGEST_REQUEST:
-        raise too_long(LONGEST_REQUEST)
+    limit = _LONGEST.get(name, LONGEST_REQUEST)
+    if len(body) > limit:
+        raise too_long(limit)
     fields = _object(body) if body else {}
     actor = actor_of(fields.pop("actor", None))
     names = [field.name for field in attrs.fields(kind)]
@@ -179,26 +190,38 @@ def _no_number(word: str) -> float:
 
 def answer_json(answer: Answer) -> Any:
     """Return an answer as a JSON value: an object, or a list if the answer has rows."""
-    rows = _rows(answer)
-    if rows is not None:
-        write, values = rows
-        return [write(value) for value in values]
-    return _object_of(answer)
+    return json.loads(b"".join(answer_pieces(answer)))
 
 
 def answer_pieces(answer: Answer) -> Iterator[bytes]:
     """Yield the JSON text of an answer in pieces, each of which takes little time."""
-    rows = _rows(answer)
-    if rows is None:
-        yield json.dumps(_object_of(answer)).encode()
-        return
-    write, values = rows
-    for start in range(0, max(len(values), 1), _ROWS_AT_A_TIME):
-        end = start + _ROWS_AT_A_TIME
-        text = json.dumps([write(value) for value in values[start:end]])[1:-1]
-        before = ", " if start else "["
-        after = "]" if end >= len(values) else ""
-        yield f"{before}{text}{after}".encode()
+    match answer:
+        case TaskList():
+            yield from _list_pieces("[", state_json, answer.tasks, "]")
+        case BlockedNumbers():
+            yield from _list_pieces("[", blocked_json, answer.numbers, "]")
+        case RefusedCallers():
+            yield from _list_pieces("[", refusal_json, answer.refusals, "]")
+        case SettingsShown():
+            head = {"file": answer.file, "loaded_at": iso(answer.loaded_at)}
+            before = json.dumps(head)[:-1] + ', "settings": ['
+            yield from _list_pieces(before, setting_json, answer.settings, "]}")
+        case _:
+            yield json.dumps(_object_of(answer)).encode()
+
+
+def _list_pieces(
+    before: str, write: Callable[[Any], Json], values: Iterable[object], after: str
+) -> Iterator[bytes]:
+    rest = iter(values)
+    page = list(islice(rest, _ROWS_AT_A_TIME))
+    while True:
+        following = list(islice(rest, _ROWS_AT_A_TIME))
+        text = json.dumps([write(value) for value in page])[1:-1]
+        yield f"{before}{text}{', ' if following else after}".encode()
+        if not following:
+            return
+        before, page = "", following
 
 
 def problem_json(error: CallbackError) -> Json:
@@ -219,20 +242,6 @@ def problem_json(error: CallbackError) -> Json:
     if isinstance(error, NotCallable | NumberRefused):
         problem["reason"] = why_json(error.why)
     return problem
-
-
-def _rows(
-    answer: Answer,
-) -> tuple[Callable[[Any], Json], Sequence[object]] | None:
-    match answer:
-        case TaskList():
-            return state_json, answer.tasks
-        case BlockedNumbers():
-            return blocked_json, answer.numbers
-        case RefusedCallers():
-            return refusal_json, answer.refusals
-        case _:
-            return None
 
 
 def _object_of(answer: Answer) -> Json:
@@ -261,6 +270,14 @@ def _object_of(answer: Answer) -> Json:
             return {"unblocked": blocked_json(answer.number)}
         case ServiceStatus():
             return status_json(answer)
+        case SettingsChecked():
+            return dict(answer.found)
+        case CheckDone():
+            return {
+                "at": iso(answer.at),
+                "took_s": round(answer.took_s, 1),
+                "findings": [attrs.asdict(finding) for finding in answer.findings],
+            }
         case _:
             raise TypeError(f"no answer: {answer!r}")
 
@@ -415,6 +432,23 @@ def why_json(why: Reason | None) -> Json | None:
 def blocked_json(number: BlockedNumber) -> Json:
     """Return a blocked number as JSON values."""
     return {"number": number.number, "reason": number.reason, "at": iso(number.at)}
+
+
+def setting_json(setting: ShownSetting) -> Json:
+    """Return a setting as JSON values.
+
+    - ``name``: with its section, such as ``queues.support.attempts``.
+    - ``value``: as it is written in the file; null: there is none, or it is secret.
+      ``secret``: whether the value, or a part of it (then ``***``), is not told.
+    - ``default``: what applies if it is nowhere in the file.
+    - ``origin``: ``file``, ``defaults`` (of all queues), ``built_in``,
+      ``environment``; ``line``: its line in the file, or null.
+    - ``needs_restart``: whether a change takes effect at the next start only;
+      ``waits_for_restart``: whether the service still uses another value.
+    """
+    said = attrs.asdict(setting)
+    said["secret"] = said.pop("is_secret")
+    return said
 
 
 def refusal_json(refusal: Refusal) -> Json:

@@ -30,15 +30,13 @@ from fastagi.doors import codec
 from fastagi.errors import CallbackError
 from fastagi.runtime.background import Background, Stopping
 from fastagi.runtime.clock import Clock
-from fastagi.service.commands import Actor
+from fastagi.service.commands import Actor, Busy
 
 #: Time limit for a client to send a whole request, or to read what was written, in
 #: seconds. A connection without a request is closed after it, too.
 CLIENT_TIMEOUT_S: Final = 30.0
 #: Maximum number of connections. The command line opens one for each command.
 MAX_CONNECTIONS: Final = 50
-#: Maximum length of a body, in bytes. Most commands have a lower limit: see `codec`.
-LONGEST_BODY: Final = 1_048_576
 #: Maximum length of the request line and all headers, in bytes.
 _LONGEST_HEAD: Final = 8192
 _MAX_HEADERS: Final = 50
@@ -53,12 +51,6 @@ _OTHER_PROTOCOL: Final = {
     " with 'systemctl restart callback-queue', or use the command that was installed"
     " with it",
 }
-
-
-class Busy(CallbackError):
-    """There are too many connections."""
-
-    code = "busy"
 
 
 class TooSlow(CallbackError):
@@ -114,18 +106,18 @@ class HttpRequest(http.Request):
     def gotLength(self, length: int | None) -> None:
         """Prepare for the body; by default a long one is written to a file."""
         self.content = BytesIO()
-        if length is not None and length > LONGEST_BODY:
+        if length is not None and length > codec.LONGEST_BODY:
             self._refuse_long_body()
 
     def handleContentChunk(self, data: bytes) -> None:
         """Store a part of the body."""
-        if self.content.tell() + len(data) > LONGEST_BODY:
+        if self.content.tell() + len(data) > codec.LONGEST_BODY:
             self._refuse_long_body()
         else:
             self.content.write(data)
 
     def _refuse_long_body(self) -> None:
-        self.channel.refuse(codec.too_long(LONGEST_BODY))
+        self.channel.refuse(codec.too_long(codec.LONGEST_BODY))
 
     def process(self) -> None:
         """Answer the request, as it is complete."""

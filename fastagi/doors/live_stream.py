@@ -13,10 +13,11 @@ from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall
 
-from fastagi.doors.http_server import Busy, HttpRequest
+from fastagi.doors.http_server import HttpRequest
 from fastagi.doors.live_json import message_pieces
 from fastagi.runtime.background import Background, Stopping
 from fastagi.runtime.clock import Clock
+from fastagi.service.commands import Busy
 from fastagi.service.live import Change, LiveFeed, Snapshot, Subscription, TooSlow
 
 #: Pause between two heartbeats, in seconds. A client that misses them knows that the

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Final, TypeAlias, TypeVar
@@ -45,6 +45,8 @@ _LONGEST_AGENT: Final = 200
 _LONGEST_SEARCH: Final = 100
 #: Maximum number of tasks that one bulk command changes.
 MAX_BULK: Final = 1_000
+#: Maximum length of a settings file, in bytes.
+LONGEST_FILE: Final = 256 * 1024
 #: Maximum length of a wrong value in an error message.
 _LONGEST_SHOWN: Final = 60
 #: An id in a text with commas.
@@ -95,6 +97,12 @@ class NoSuchAgent(BadRequest):
     """The queue has no such agent, or several of that name."""
 
     code = "no-such-agent"
+
+
+class Busy(CallbackError):
+    """There is too much to do at the moment; nothing was done."""
+
+    code = "busy"
 
 
 @frozen
@@ -195,6 +203,21 @@ def _before_id(value: object) -> int | None:
         raise BadRequest(
             f"{shown(value)} can not be before_id, which is an id from 1 to"
             f" {HIGHEST_ID:,}: the last one of the list before"
+        )
+    return value
+
+
+def _file_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise BadRequest(f"text must be the contents of a file (got {shown(value)})")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise BadRequest("text is no UTF-8 text") from None
+    if size > LONGEST_FILE:
+        raise BadRequest(
+            f"text has {size:,} bytes, more than the {LONGEST_FILE:,} that a settings"
+            " file may have"
         )
     return value
 
@@ -497,6 +520,30 @@ class ListRefused:
     before_id: int | None = field(default=None, converter=_before_id)
 
 
+@frozen(kw_only=True)
+class ShowSettings:
+    """List the settings in force, or those of one queue."""
+
+    NAME: ClassVar = "settings.show"
+    queue: str = _text("queue", _LONGEST_QUEUE)
+
+
+@frozen(kw_only=True)
+class CheckSettings:
+    """Try a changed settings file; nothing is changed."""
+
+    NAME: ClassVar = "settings.check"
+    #: The contents of the file.
+    text: str = field(default="", converter=_file_text, repr=False)
+
+
+@frozen(kw_only=True)
+class RunCheck:
+    """Run ``callback-queue check``, as the user of the service."""
+
+    NAME: ClassVar = "check.run"
+
+
 Command: TypeAlias = (
     ShowStatus
     | ListTasks
@@ -514,6 +561,9 @@ Command: TypeAlias = (
     | UnblockNumber
     | ListBlocked
     | ListRefused
+    | ShowSettings
+    | CheckSettings
+    | RunCheck
 )
 
 #: Every command, by its name in requests.
@@ -536,6 +586,9 @@ COMMANDS: Final[Mapping[str, type[Command]]] = {
         UnblockNumber,
         ListBlocked,
         ListRefused,
+        ShowSettings,
+        CheckSettings,
+        RunCheck,
     )
 }
 
@@ -765,6 +818,73 @@ class ServiceStatus:
     offers: Mapping[OfferOutcome, int] | None = None
 
 
+@frozen(kw_only=True)
+class ShownSetting:
+    """One setting.
+
+    Attributes:
+        name: with its section, such as ``queues.support.attempts``.
+        value: as it is written in the file, a JSON value; None: there is none, or it is
+            secret.
+        default: what applies if it is nowhere in the file.
+        origin: where the value is from: ``file``, ``defaults`` (of all queues),
+            ``built_in``, ``environment``.
+        line: its line in the file; None: it is not from the file.
+        is_secret: whether the value, or a part of it, is not shown.
+        needs_restart: whether a change takes effect at the next start only, and not at
+            a reload.
+        waits_for_restart: whether the service still uses another value for that reason.
+    """
+
+    name: str
+    value: Any
+    default: Any
+    origin: str
+    line: int | None
+    is_secret: bool
+    needs_restart: bool
+    waits_for_restart: bool
+
+
+@frozen(kw_only=True)
+class SettingsShown:
+    """The settings in force."""
+
+    #: Path of the file they were loaded from.
+    file: str
+    loaded_at: datetime
+    #: Each is made when it is read.
+    settings: Iterable[ShownSetting]
+
+
+@frozen(kw_only=True)
+class SettingsChecked:
+    """What a changed settings file would do, as in `fastagi.config.dry_run`."""
+
+    found: Mapping[str, Any]
+
+
+@frozen(kw_only=True)
+class CheckFinding:
+    """One finding of ``check``; without problem and remedy the whole area is good."""
+
+    area: str
+    #: ``ok``, ``warning`` or ``fault``.
+    level: str
+    where: str
+    problem: str
+    remedy: str
+
+
+@frozen(kw_only=True)
+class CheckDone:
+    """The findings of ``check``, and when it ended."""
+
+    at: datetime
+    took_s: float
+    findings: tuple[CheckFinding, ...]
+
+
 Answer: TypeAlias = (
     ServiceStatus
     | TaskList
@@ -777,6 +897,9 @@ Answer: TypeAlias = (
     | NumberUnblocked
     | BlockedNumbers
     | RefusedCallers
+    | SettingsShown
+    | SettingsChecked
+    | CheckDone
 )
 
 #: A function that carries out the commands of one class.

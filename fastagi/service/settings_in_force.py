@@ -22,6 +22,11 @@ class SettingsInForce:
             "a change of the settings"
         )
 
+    @property
+    def at_start(self) -> Settings:
+        """The settings with which the service started."""
+        return self._at_start
+
     def __call__(self) -> Settings:
         """Return the settings in force."""
         return self._current

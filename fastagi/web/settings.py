@@ -369,8 +369,8 @@ def parse(data: bytes | str, *, file: str = "web.yaml") -> WebSettings:
     try:
         judge = _Judge(read_source(data), os.environ)
     except SourceFaults as unreadable:
-        raise ConfigErrors(in_file(file, unreadable.faults)) from None
+        raise ConfigErrors(*in_file(file, unreadable.faults)) from None
     settings = judge.settings()
     if settings is None:
-        raise ConfigErrors(in_file(file, judge.faults))
+        raise ConfigErrors(*in_file(file, judge.faults))
     return settings

@@ -39,6 +39,7 @@ from fastagi.domain.attempt import Attempt, attempt_of
 from fastagi.domain.task import CallbackTask, TaskEvent
 from fastagi.domain.turns import Fairness
 from fastagi.runtime.clock import MachineClock
+from fastagi.runtime.programs import ChildPrograms
 from fastagi.store import leases, migrate, queries
 from fastagi.store.backends import backend_for
 from fastagi.store.engine import Database
@@ -281,15 +282,18 @@ class ServiceProcess:
         self.ami = asterisk.manager_endpoint(self._around("AMI"))
         asterisk.agi = self.agi
         tokens = (f"{random.getrandbits(32):08x}" for _ in iter(int, 1))
+        clock = MachineClock(
+            cast(IReactorTime, self.clock),
+            lambda: self.clock.seconds() + world.skew_s,
+        )
         self.service = CallbackService(
             settings=settings,
             database=self.database,
             endpoints=Endpoints(ami=self.ami, fastagi=self.agi, control=self.control),
-            clock=MachineClock(
-                cast(IReactorTime, self.clock),
-                lambda: self.clock.seconds() + world.skew_s,
-            ),
+            clock=clock,
             in_thread=self.in_thread,
+            # No test in memory starts a program.
+            programs=ChildPrograms(None, clock),
             lease=leases.Lease(held, world.clock.seconds, world.clock.seconds()),
             on_lease_lost=self.lease_lost.append,
             new_token=lambda: next(tokens),

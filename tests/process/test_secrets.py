@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,12 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from fastagi.ami import actions
 from fastagi.ami.session import Credentials
 from fastagi.config.load import load_settings
+from fastagi.doors import client
 from fastagi.node.node import credentials_of
+from fastagi.service.commands import COMMANDS, CheckSettings, ShowSettings
 from fastagi.wire.ami import NEED_DATA, AmiMessage, AmiParser
 from tests.harness.messages import message_of, written
 from tests.process.program import Program, wait_until
@@ -139,3 +143,55 @@ def test_settings_show_neither_whatever_way_they_are_shown(tmp_path: Path) -> No
     for text in shown:
         assert SECRET not in text
         assert PASSWORD not in text
+
+
+def test_secrets_are_in_no_answer_of_the_control_socket(tmp_path: Path) -> None:
+    """Not even in the answers about settings, and about files with mistakes."""
+    secrets = [f"5eb6c1d9-{number}" for number in range(8)]
+    files = [tmp_path / "queue_log_password", tmp_path / "secret"]
+    for file, secret in zip(files, secrets[:2], strict=True):
+        file.write_text(secret)
+        file.chmod(0o600)
+    program = Program(
+        tmp_path,
+        ami={"secret": secrets[2]},
+        history={
+            "queue_log_url": "mysql://reader@127.0.0.1:1/asterisk",
+            "queue_log_password_file": str(files[0]),
+            "cdr_url": f"mysql://reader:{secrets[3]}@127.0.0.1:1/cdr",
+        },
+    )
+    text = program.config.read_text()
+    url = f"postgresql://u:{secrets[4]}@h/x?sslpassword={secrets[5]}"
+    changed = [
+        text.replace(secrets[2], secrets[6]).replace(secrets[3], secrets[7]),
+        text.replace(f"secret: {secrets[2]}", f"secret_file: {files[1]}"),
+        text.replace("sqlite:///", f"{url} sqlite:///"),
+        re.sub("url: sqlite:.*", f"url: {url}", text),
+        # Mistakes in the lines of secrets.
+        text.replace("secret: ", "secret:"),
+        text.replace("secret: ", "secret: ["),
+        text.replace("secret: ", "secrets: "),
+        text.replace("mysql://reader", "mysql:/reader"),
+        text.replace("@127.0.0.1", "@@127.0.0.1"),
+    ]
+    answers: list[str] = []
+    with program, client.Service(str(program.socket), 60) as service:
+        for name, kind in COMMANDS.items():
+            fields: dict[str, Any] = {"id": 1, "action": "cancel", "ids": [1]}
+            fields |= {"queue": "support", "number": "+4930123456"}
+            known = {field.name for field in attrs.fields(kind)}
+            command = kind(**{key: fields[key] for key in known & fields.keys()})
+            try:
+                answers.append(f"{name}: {service.do(command)}")
+            except client.CommandFailed as error:
+                answers.append(f"{name}: {error}")
+        answers += [str(service.do(ShowSettings()))]
+        answers += [str(service.do(CheckSettings(text=text))) for text in changed]
+        answers.append(program.command("settings", "show")[1])
+    answers.append(program.said)
+    assert len(answers) == len(COMMANDS) + len(changed) + 3
+    for answer in answers:
+        found = [secret for secret in secrets if secret in answer]
+        assert not found, answer
+    assert sum("secret" in answer for answer in answers) > 5

@@ -34,6 +34,7 @@ from fastagi.checks.modules import check_modules, need_modules
 from fastagi.checks.queues import check_queues, takes_key
 from fastagi.config.sections import ReportSettings, Settings
 from fastagi.runtime.clock import MachineClock
+from fastagi.runtime.programs import ChildPrograms
 from fastagi.runtime.threads import OwnThread
 from fastagi.store import leases
 from fastagi.store.engine import Database
@@ -1366,6 +1367,7 @@ def test_every_event_the_service_listens_to_is_looked_for(
         ),
         clock=clock,
         in_thread=OwnThread(lambda *_: None),
+        programs=ChildPrograms(None, clock),
         lease=leases.Lease(held, leases.steady_seconds, 0.0),
     )
     # The session itself waits for these two.

@@ -289,3 +289,59 @@ def test_unit_checks_the_settings_before_it_reloads() -> None:
         ["check", "--settings"],
         ["-HUP", "$MAINPID"],
     ]
+
+
+def test_settings_are_shown_without_a_service(home: _Home) -> None:
+    done = home.run("settings", "show")
+    assert (done.exit_code, done.stderr) == (0, "")
+    head, _, columns, *rows = done.stdout.splitlines()
+    assert head.startswith(f"{home.path}/callback-queue.yaml, loaded ")
+    assert columns.split() == ["SETTING", "VALUE", "FROM", "DEFAULT"]
+    values = {row.split()[0]: row.split()[1:] for row in rows}
+    text = (home.path / "callback-queue.yaml").read_text().splitlines()
+    secret = text.index("  secret: x") + 1
+    channel = text.index("  outbound_channel: PJSIP/{number}@trunk") + 1
+    assert values["ami.secret"] == ["secret", "line", f"{secret}", "-"]
+    assert values["queues.support.outbound_channel"] == (
+        ["PJSIP/{number}@trunk", "line", f"{channel},", "defaults", "-"]
+    )
+    assert values["queues.support.attempts"] == ["5", "-", "5"]
+    given = home.run("settings", "show", "--given", "--json")
+    assert [row["name"] for row in json.loads(given.stdout)["settings"]] == [
+        *("ami.secret", "database.url", "control.socket"),
+        *("defaults.outbound_channel", "queues.support.outbound_channel"),
+    ]
+    done = home.run("settings", "show", "--queue", "sales")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "no queue 'sales' in the settings (there are: support)\n"
+
+
+def test_changed_settings_file_is_tried_without_a_service(home: _Home) -> None:
+    text = (home.path / "callback-queue.yaml").read_text()
+    changed = home.path / "changed.yaml"
+
+    def check(text: str) -> Result:
+        changed.write_text(text)
+        return home.run("settings", "check", str(changed))
+
+    assert check(text).stdout == "nothing changes\n"
+    done = check(
+        text.replace("secret: x", "secret: y")
+        .replace("support: {}", "sales: {}")
+        .replace("defaults:", "log: {level: warn}\ndefaults:")
+    )
+    assert done.exit_code == 0
+    assert done.stdout == (
+        "queue sales is added\nqueue support is removed\n"
+        "ami.secret: a secret changes (takes effect at the next start)\n"
+        "log.level: info -> warn\n"
+    )
+    done = check(text.replace("secret:", "secrets:"))
+    assert done.exit_code == 1
+    assert ": ami.secrets: unknown setting - did you mean secret?\n" in done.stdout
+    changed.write_bytes(b"\xff")
+    done = home.run("settings", "check", str(changed))
+    assert (done.exit_code, done.stderr) == (1, f"{changed} is not UTF-8 text\n")
+    done = check("#" * 300_000)
+    assert done.exit_code == 1
+    assert "text has 262,145 bytes" in done.stderr

@@ -34,6 +34,7 @@ from fastagi.service.commands import (
     Actor,
     BadRequest,
     BlockedNumbers,
+    CheckSettings,
     Dispatch,
     TaskList,
 )
@@ -258,6 +259,9 @@ def test_each_request_gets_one_answer_whatever_is_in_it(
     answer = service.connect().ask(post(command, body))
     assert answer.status in {200, 400}
     for asked, actor in service.asked:
+        if isinstance(asked, CheckSettings):
+            # A file, of which nothing is stored.
+            continue
         for value in [actor.name, *attrs.astuple(asked)]:
             if isinstance(value, str):
                 value.encode()
@@ -349,6 +353,20 @@ def test_request_that_is_too_long_is_refused(
     assert f"longer than {limit} bytes" in answer.value["detail"]
     assert client.transport.disconnecting is not stays_open
     assert client.service.asked == []
+
+
+def test_settings_file_may_be_longer_than_other_commands() -> None:
+    """256 kB, in whatever way JSON writes them."""
+    client = _Service().connect()
+    largest = "\U0001f600" * 65_536
+    assert client.ask(post("settings.check", text=largest)).status == 200
+    (asked, _actor) = client.service.asked[0]
+    assert asked.text == largest
+    answer = client.ask(post("settings.check", text=largest + "x"))
+    assert (answer.status, answer.value["code"]) == (400, "bad-request")
+    assert "262,145 bytes" in answer.value["detail"]
+    answer = client.ask(post("settings.check", text="\ud800"))
+    assert "text is no UTF-8 text" in answer.value["detail"]
 
 
 # -- times -----------------------------------------------------------------

@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "plain_file": set(),
     "patience": set(),
     "sqlite_uri": set(),
-    "runtime": set(),
+    "runtime": {"errors"},
     "wire": {"errors"},
     "domain": {"errors"},
     "speech": set(),
