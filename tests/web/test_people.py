@@ -312,6 +312,16 @@ def test_a_disabled_or_changed_user_is_so_with_the_next_request(site: Site) -> N
     assert browser.get("/account", headers=PAGE).status_code == 303
 
 
+def test_a_session_of_a_user_who_is_disabled_in_the_database_ends(
+    site: Site,
+) -> None:
+    site.add("anna")
+    browser = site.log_in("anna")
+    with committed(site.settings.database.url) as conn:
+        conn.execute(USERS.update().values(disabled=True))
+    assert browser.get("/account", headers=PAGE).status_code == 303
+
+
 def test_the_ids_of_sessions_are_not_in_the_database(
     site: Site, tmp_path: Path
 ) -> None:
