@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse
 
 from fastagi.web.console import rendering
 from fastagi.web.console.languages import translations
+from fastagi.web.console.navigation import pages_of
 from fastagi.web.parts import parts_of
 
 _HERE: Final = Path(__file__).parent
@@ -52,11 +53,13 @@ def page(
         status_code: the status of the answer.
         values: what else the template sees.
     """
+    principal = values.get("principal") or getattr(request.state, "principal", None)
     known = {
         "request": request,
         "settings": parts_of(request).settings,
         "csrf": parts_of(request).people.csrf_token(request),
-        "principal": getattr(request.state, "principal", None),
+        "principal": principal,
+        "pages": pages_of(principal),
         **rendering.look_of(request),
     }
     text = environment(known["language"]).get_template(name).render(known | values)

@@ -417,10 +417,18 @@ class Refusal:
     words: str
 
 
-async def attempt(frame: Frame, make: Callable[[], Command]) -> Any:
-    """Send a command; return its answer, or a `Refusal`."""
+async def attempt(
+    frame: Frame, make: Callable[[], Command], within_s: float | None = None
+) -> Any:
+    """Send a command; return its answer, or a `Refusal`.
+
+    Args:
+        frame: the request of the page.
+        make: makes the command, which checks its fields.
+        within_s: time limit in seconds; None: the usual one.
+    """
     try:
-        return await frame.parts.service.do(make(), frame.who.actor)
+        return await frame.parts.service.do(make(), frame.who.actor, within_s=within_s)
     except BadRequest as error:
         return Refusal(422, str(error))
     except ServiceProblem as problem:

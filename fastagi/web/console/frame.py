@@ -20,25 +20,6 @@ from fastagi.web.templates import page
 Json = Mapping[str, Any]
 
 
-@frozen
-class Entry:
-    """One page in the navigation."""
-
-    path: str
-    name: str
-    icon: str
-    right: Right
-
-
-PAGES: Final = (
-    Entry("/", N_("Live"), "live", Right.TASKS_READ),
-    Entry("/tasks", N_("Tasks"), "tasks", Right.TASKS_READ),
-    Entry("/reports", N_("Reports"), "reports", Right.REPORTS_READ),
-    Entry("/numbers", N_("Numbers"), "numbers", Right.NUMBERS_READ),
-    Entry("/health", N_("Health"), "health", Right.HEALTH_READ),
-    Entry("/settings", N_("Settings"), "settings", Right.SETTINGS_READ),
-)
-
 #: What a page says at its top after something was done, by the word in its address.
 #: Other words say nothing, so nobody can put a text of their own there.
 SAID: Final = {
@@ -117,7 +98,6 @@ class Frame:
             "say": self.say,
             "who": self.who,
             "may": self.who.may,
-            "pages": [one for one in PAGES if self.who.may(one.right)],
             "section": section,
             "snapshot": self.snapshot,
             "down_since": down,

@@ -104,7 +104,6 @@ def look_of(request: Request) -> dict[str, Any]:
         "url": lambda to, **values: address(root + to, values),
         "static": lambda name: static_address(root, name),
         # Of pages within the console.
-        "pages": (),
         "section": "",
         "said": None,
         "now_s": "",

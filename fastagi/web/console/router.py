@@ -12,6 +12,7 @@ from fastagi.web.console import (
     reports_page,
     story_page,
     stream,
+    system_pages,
     tasks_page,
 )
 from fastagi.web.parts import WebParts
@@ -22,6 +23,7 @@ def console_router(_parts: WebParts) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     parts = (
         pages, stream, tasks_page, story_page, actions, numbers_page, reports_page,
+        system_pages,
     )  # fmt: skip
     for part in parts:
         router.include_router(part.router)

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -115,7 +115,6 @@ async def story(
         row=row,
         entries=entries,
         attempts=attempts,
-        live_attempt=_live_attempt(frame, task_id),
         assigned_to=assigned_to,
         actions=actions_for(task, assigned_to is not None)
         if frame.who.may(Right.TASKS_WRITE, task.queue)
@@ -126,14 +125,6 @@ async def story(
 
 def _is_good(attempt: Attempt) -> bool:
     return attempt.disposition is Disposition.ANSWERED
-
-
-def _live_attempt(frame: Frame, task_id: int) -> Mapping[str, Any] | None:
-    snapshot = frame.snapshot
-    if snapshot is None:
-        return None
-    attempts = snapshot["attempts"].values()
-    return next((one for one in attempts if one["task_id"] == task_id), None)
 
 
 def entries_of(frame: Frame, told: Story, zone: str | None) -> list[Entry]:

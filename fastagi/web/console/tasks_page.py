@@ -151,18 +151,22 @@ class Row:
     Attributes:
         task: the task, from the database.
         live: the same in the live state; None: it has ended, or nothing is live.
+        attempt: its attempt in progress, in the live state; None: there is none.
         zone: the name of its queue's time zone; None: not known.
         say: how things are shown.
     """
 
     task: CallbackTask
     live: Mapping[str, Any] | None
+    attempt: Mapping[str, Any] | None
     zone: str | None
     say: Say
 
     @property
     def why(self) -> str:
         """Why it is not called yet, or why it is as it is."""
+        if self.attempt is not None and self.attempt["stage"] != "waits_in_line":
+            return self.say.term("stage", self.attempt["stage"])
         if self.live is not None:
             if why := self.live.get("why_not_yet"):
                 return self.say.why(why, self.zone)
@@ -182,10 +186,13 @@ def rows_of(frame: Frame, tasks: Iterable[CallbackTask]) -> list[Row]:
     """Return tasks with what is live of them."""
     snapshot = frame.snapshot
     live = snapshot["tasks"] if snapshot else {}
+    under_way = snapshot["attempts"].values() if snapshot else ()
+    attempts = {one["task_id"]: one for one in under_way}
     return [
         Row(
             task=task,
             live=live.get(str(task.id)) if task.is_open else None,
+            attempt=attempts.get(task.id),
             zone=frame.zone(task.queue),
             say=frame.say,
         )

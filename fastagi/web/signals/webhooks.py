@@ -31,7 +31,7 @@ from fastagi.errors import CallbackError
 from fastagi.store.story_events import (
     StoryEvent,
     StoryPosition,
-    lag,
+    count_after,
     last_position,
     position_at,
 )
@@ -380,8 +380,7 @@ class Webhooks:
 
     async def _waiting(self, endpoint: Endpoint) -> int | None:
         try:
-            count, _ = await self._records.read(lag, endpoint.position)
-            return count
+            return await self._records.read(count_after, endpoint.position)
         except CallbackError:
             return None
 

@@ -45,14 +45,6 @@ def _empty_service_file() -> bytes:
         return path.read_bytes()
 
 
-@functools.cache
-def _empty_state_file() -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "web.sqlite3")
-        versions.prepare(f"sqlite:///{path}")
-        return path.read_bytes()
-
-
 class Clock:
     """The time of a test."""
 
@@ -243,10 +235,7 @@ def in_world(
         clock = Clock()
         service = Service(tmp_path / "callbacks.db", clock, service_url)
         url = state_url or f"sqlite:///{tmp_path}/web.sqlite3"
-        if state_url:
-            versions.prepare(url)
-        else:
-            (tmp_path / "web.sqlite3").write_bytes(_empty_state_file())
+        versions.prepare(url)
         state, records = State(url), Records(service.url)
         live = Live()
         feed, receiver = EventFeed(records, live.subscribe), Receiver(clock)

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: MIT
+"""The pages Settings and Health."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fastagi.service.commands import CheckSettings, Command, RunCheck, ShowSettings
+from fastagi.web.people.access import Role
+from fastagi.web.service_client import ServiceDown
+from tests.web.console import Browser, browser_in, person
+
+_SETTINGS = {
+    "file": "/etc/callback-queue/callback-queue.yaml",
+    "loaded_at": "2026-03-04T08:00:00.000+00:00",
+    "settings": [
+        {
+            "name": name,
+            "value": value,
+            "default": default,
+            "origin": origin,
+            "line": line,
+            "secret": secret,
+            "needs_restart": False,
+            "waits_for_restart": waits,
+        }
+        for name, value, default, origin, line, secret, waits in (
+            ("ami.secret", None, None, "file", 7, True, False),
+            ("ami.port", 5039, 5038, "file", 6, False, True),
+            ("queues.support.attempts", 5, 3, "defaults", 41, False, False),
+            ("number_plan.own_numbers", ["+493012345678"], [], "file", 9, False, False),
+            ("log.level", "info", "info", "built_in", None, False, False),
+        )
+    ],
+}
+_CHECK = {
+    "at": "2026-03-04T14:29:00.000+00:00",
+    "took_s": 2.1,
+    "findings": [
+        {"area": "settings", "level": "ok", "where": "", "problem": "", "remedy": ""},
+        {
+            "area": "sounds",
+            "level": "fault",
+            "where": "accepted.wav",
+            "problem": "there is no such file",
+            "remedy": "copy sounds/en",
+        },
+    ],
+}
+
+
+def _answer(command: Command) -> Any:
+    match command:
+        case ShowSettings():
+            return _SETTINGS
+        case RunCheck():
+            return _CHECK
+        case CheckSettings() if "attempts: x" in command.text:
+            problem = {"line": 3, "where": "a.b", "problem": "no number", "remedy": "1"}
+            return {**_NOTHING, "problems": [problem]}
+        case CheckSettings() if "attempts: 7" in command.text:
+            change = {
+                "name": "queues.support.attempts",
+                "before": 5,
+                "after": 7,
+                "line": 3,
+                "needs_restart": True,
+                "secret": False,
+            }
+            return {**_NOTHING, "changes": [change], "queues_added": ["night"]}
+        case _:
+            return _NOTHING
+
+
+_NOTHING: dict[str, list[Any]] = {
+    "problems": [],
+    "changes": [],
+    "queues_added": [],
+    "queues_removed": [],
+}
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A process whose service answers as above."""
+    with browser_in(tmp_path_factory.mktemp("system")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(house: Browser) -> Browser:
+    """The same, with an administrator before it."""
+    house.who = person(Role.ADMIN)
+    house.live.answer = _answer
+    return house
+
+
+def test_each_setting_has_its_value_its_default_and_its_line(browser: Browser) -> None:
+    page = browser.page("/settings")
+    row = page.split("<code>queues.support.attempts</code>")[1].split("</tr>")[0]
+    assert "<code>5</code>" in row
+    assert "<code>3</code>" in row
+    assert "line 41, for all queues" in row
+    assert "1 changed setting takes effect at the next start" in page
+    assert "log.level" not in page
+    assert "log.level" in browser.page("/settings?all=true")
+    assert "log.level" in browser.page("/settings?q=LEVEL")
+    assert "ami.port" not in browser.page("/settings?q=LEVEL")
+
+
+def test_a_secret_is_named_and_not_shown(browser: Browser) -> None:
+    row = browser.page("/settings").split("<code>ami.secret</code>")[1]
+    assert "secret" in row.split("</tr>")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("attempts: x", ["1 mistake", "Line 3", "a.b", "no number"]),
+        ("attempts: 7", ["No mistakes", "New queue: night", "at the next start"]),
+        ("attempts: 5", ["nothing would be different"]),
+    ],
+)
+def test_a_changed_file_can_be_tried(
+    browser: Browser, text: str, words: list[str]
+) -> None:
+    answer = browser.post("/settings/check", text=f"a:\r\n{text}")
+    assert all(word in answer.text for word in words), answer.text
+    [command] = [
+        one for one, _ in browser.live.commands if isinstance(one, CheckSettings)
+    ]
+    assert command.text == f"a:\n{text}"
+    browser.live.commands.clear()
+    # What was pasted stays in the form.
+    assert text in answer.text
+
+
+def test_health_shows_findings_with_what_to_do(browser: Browser) -> None:
+    assert 'hx-get="/health/check"' in browser.page("/health")
+    page = browser.page("/health/check")
+    assert "1 fault" in page
+    assert "there is no such file" in page
+    assert "copy sounds/en" in page
+
+
+def test_without_the_service_the_pages_say_what_to_do(browser: Browser) -> None:
+    def down(_command: Command) -> Any:
+        raise ServiceDown("the service does not run")
+
+    browser.live.answer = down
+    for path in ("/settings", "/health/check"):
+        page = browser.get(path).text
+        assert "The callback service can not be reached" in page, path
+
+
+def test_the_support_bundle_has_neither_numbers_nor_people(browser: Browser) -> None:
+    answer = browser.get("/health/bundle.zip")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        texts = {name: archive.read(name).decode() for name in archive.namelist()}
+    whole = "".join(texts.values())
+    assert set(texts) == {"versions.json", "check.json", "settings.json", "live.json"}
+    assert "+493012345678" not in whole
+    assert "+493055555" not in whole
+    assert "Ada" not in whole
+    assert "Alice" not in whole
+    assert json.loads(texts["live.json"])["queues"]["support"]["waiting"] == 2
+
+
+@pytest.mark.parametrize("path", ["/settings", "/health", "/health/bundle.zip"])
+def test_only_administrators_see_these_pages(browser: Browser, path: str) -> None:
+    browser.who = person(Role.SUPERVISOR)
+    assert browser.get(path).status_code == 403
