@@ -44,6 +44,7 @@ from fastagi.service.status import StatusCommand
 from fastagi.service.stored_tasks import StoredTasks
 from fastagi.service.task_commands import TaskCommands
 from fastagi.service.task_states import TaskStates
+from fastagi.service.upkeep import Upkeep
 from fastagi.service.whys_not_yet import WhysNotYet
 from fastagi.store.engine import Database
 from fastagi.store.leases import Lease
@@ -124,6 +125,12 @@ class CallbackService:
             background=self._background,
             settings=self.settings,
             tasks_changed=self._tasks_changed.call,
+        )
+        self._upkeep = Upkeep(
+            store=store,
+            clock=clock,
+            background=self._background,
+            settings=self.settings,
         )
         self.node = Node(
             endpoint=endpoints.ami,
@@ -231,6 +238,7 @@ class CallbackService:
         self.settings.changed.add(self._stored_tasks.settings_changed)
         self.settings.changed.add(settings_commands.settings_changed)
         self.settings.changed.add(lambda _former, _new: self.live.settings_changed())
+        self.settings.changed.add(self._upkeep.settings_changed)
         # Last: these let calls be placed by the new settings.
         self.settings.changed.add(lambda _former, _new: self.node.hold.release())
         self.settings.changed.add(lambda _former, _new: self._tasks_changed.call())
@@ -256,6 +264,7 @@ class CallbackService:
         self._expiry.wake()
         self._chosen_times.start()
         self._stored_tasks.start()
+        self._upkeep.start()
 
     async def stop(self) -> None:
         """Place no new calls, follow those in progress for a while, then stop.
@@ -275,6 +284,7 @@ class CallbackService:
         self._chosen_times.stop()
         self.live.stop()
         self._programs.stop()
+        self._upkeep.stop()
         await self.node.stop()
         await self._background.stop()
         await self._database.close()

@@ -42,6 +42,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # main/manager.c:get_input takes lines of 1022 bytes; the longest header name we
 # send before one of these texts leaves far more room than this.
 _LONGEST_TEXT = 200
+#: In place of a duration: there is no limit.
+FOREVER = "forever"
 #: The keys of a telephone.
 _KEYS = frozenset("0123456789*#")
 _LONGEST_SECRET_BYTES = 512
@@ -145,6 +147,22 @@ def parse_span(value: object, shortest: timedelta, longest: timedelta) -> timede
             f"must be {format_duration(longest)} or less (got {_span(value)})"
         )
     return span
+
+
+def parse_span_or_forever(
+    value: object, shortest: timedelta, longest: timedelta
+) -> timedelta | None:
+    """Parse a duration within limits; None: for ever."""
+    if value is None:
+        return None
+    if isinstance(value, str) and value.lower() == FOREVER:
+        return None
+    try:
+        return parse_span(value, shortest, longest)
+    except BadValue as error:
+        raise BadValue(
+            error.problem.what, error.problem.remedy or f"write {FOREVER} for no limit"
+        ) from None
 
 
 def parse_switch(value: object) -> bool:

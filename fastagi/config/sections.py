@@ -54,6 +54,7 @@ from fastagi.config.values import (
     choice,
     number,
     span,
+    span_or_forever,
 )
 from fastagi.domain.counting import CountingRules
 from fastagi.domain.limits import CallLimits
@@ -315,6 +316,20 @@ class LoadedFile:
     lines: Mapping[Place, int] = attrs.field(factory=dict, repr=False)
 
 
+class RetentionSettings(Section):
+    """How long data of ended tasks are kept.
+
+    Attributes:
+        keep_numbers: how long numbers and names are kept; None: for ever.
+        keep_tasks: how long whole tasks are kept; None: for ever.
+    """
+
+    keep_numbers: Annotated[timedelta | None, span_or_forever("2d", "36500d")] = (
+        timedelta(days=365)
+    )
+    keep_tasks: Annotated[timedelta | None, span_or_forever("2d", "36500d")] = None
+
+
 #: Metadata key: the class that parses a section of the file, if it is another one.
 _READ_AS = "read_as"
 #: Metadata key of a section that is only read at the start.
@@ -349,6 +364,7 @@ class Settings:
         factory=HistorySettings, metadata={_READ_AS: HistorySection}
     )
     reports: ReportSettings = attrs.field(factory=ReportSettings)
+    retention: RetentionSettings = attrs.field(factory=RetentionSettings)
     defaults: QueueLayer = attrs.field(factory=QueueLayer)
     queues: QueueTable = attrs.field(converter=QueueTable)
     loaded: LoadedFile = attrs.field(factory=LoadedFile, eq=False, repr=False)

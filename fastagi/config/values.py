@@ -68,6 +68,11 @@ def span(shortest: str, longest: str) -> PlainValidator:
     return PlainValidator(lambda value: fields.parse_span(value, low, high))
 
 
+def span_or_forever(shortest: str, longest: str) -> PlainValidator:
+    low, high = parse_duration(shortest), parse_duration(longest)
+    return PlainValidator(lambda value: fields.parse_span_or_forever(value, low, high))
+
+
 def choice(choices: type[enum.Enum]) -> PlainValidator:
     return PlainValidator(lambda value: fields.parse_choice(value, choices))
 

@@ -31,6 +31,9 @@ _ONE_DAY: Final = timedelta(days=1)
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE
 _DAY: Final = 24 * _HOUR
+#: In seconds. In all zones hours begin, and clocks are changed, at the beginning of a
+#: quarter of an hour, as seen from UTC.
+QUARTER_S: Final = 900
 #: The upper limits of the bands of waits, in seconds. A wait is in the first band whose
 #: limit it does not exceed; a longer one is in a last band without a limit.
 BANDS: Final[tuple[int, ...]] = (
@@ -67,13 +70,15 @@ class CountedAttempt:
 
 @frozen(kw_only=True)
 class CountedTask:
-    """What counts of a task."""
+    """What counts of a task, or of several that differ in nothing that counts."""
 
     kind: str
     status: str
     reason_code: str
     #: When it was stored.
     asked_at: float
+    #: How many tasks these are.
+    number: int = 1
     #: How often its client asked again while it was open.
     repeats: int = 0
     attempts: Sequence[CountedAttempt] = ()
@@ -97,9 +102,16 @@ class LocalDay:
         """The first day of its month."""
         return self.day.replace(day=1)
 
-    def hour(self, at: float) -> int:
-        """Return what a wall clock shows; the repeated hour has one number."""
-        return datetime.fromtimestamp(at, self.zone).hour
+
+@lru_cache(maxsize=100_000)
+def _day_and_hour(quarter: int, zone: ZoneInfo) -> tuple[date, int]:
+    moment = datetime.fromtimestamp(quarter * QUARTER_S, zone)
+    return moment.date(), moment.hour
+
+
+def hour_of(at: float, zone: ZoneInfo) -> int:
+    """Return the hour that a wall clock shows; the repeated hour has one number."""
+    return _day_and_hour(int(at // QUARTER_S), zone)[1]
 
 
 def midnight(day: date, zone: ZoneInfo) -> float:
@@ -110,7 +122,7 @@ def midnight(day: date, zone: ZoneInfo) -> float:
     low, high = at - _DAY, at
     while high - low > 0.5:
         middle = (low + high) / 2
-        if day_of(middle, zone) < day:
+        if datetime.fromtimestamp(middle, zone).date() < day:
             low = middle
         else:
             high = middle
@@ -137,7 +149,7 @@ def local_days(first: date, last: date, zone: ZoneInfo) -> Iterator[LocalDay]:
 
 def day_of(at: float, zone: ZoneInfo) -> date:
     """Return the date that a calendar shows at a time."""
-    return datetime.fromtimestamp(at, zone).date()
+    return _day_and_hour(int(at // QUARTER_S), zone)[0]
 
 
 def band_of(wait_s: float) -> str:
@@ -166,10 +178,11 @@ def tally_of(tasks: Iterable[CountedTask], day: LocalDay) -> dict[str, Tally]:
 def _count(task: CountedTask, day: LocalDay, tally: Tally) -> None:
     status = Status(task.status)
     outcome = OUTCOMES[status]
-    slot = f"{day.day.weekday()}:{day.hour(task.asked_at)}"
-    tally["asked"] += 1
-    tally[outcome] += 1
-    tally[f"asked_at:{slot}"] += 1
+    slot = f"{day.day.weekday()}:{hour_of(task.asked_at, day.zone)}"
+    if task.number:
+        tally["asked"] += task.number
+        tally[outcome] += task.number
+        tally[f"asked_at:{slot}"] += task.number
     if task.repeats:
         tally["repeats"] += task.repeats
     dialled = 0

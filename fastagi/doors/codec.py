@@ -23,6 +23,7 @@ from attrs import frozen
 from fastagi.domain.attempt import Attempt
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
 from fastagi.domain.numbers import NotCallable
+from fastagi.domain.offers import Offer
 from fastagi.domain.reason import Reason, params_json
 from fastagi.domain.task import CallbackTask, Status, TaskEvent
 from fastagi.errors import CallbackError
@@ -37,6 +38,8 @@ from fastagi.service.commands import (
     Command,
     NumberBlocked,
     NumberChecked,
+    NumberData,
+    NumberErased,
     NumberRefused,
     NumberUnblocked,
     QueueStatus,
@@ -268,6 +271,10 @@ def _object_of(answer: Answer) -> Json:
             }
         case NumberUnblocked():
             return {"unblocked": blocked_json(answer.number)}
+        case NumberData():
+            return records_json(answer)
+        case NumberErased():
+            return {**attrs.asdict(answer.erased), "blocked": answer.blocked}
         case ServiceStatus():
             return status_json(answer)
         case SettingsChecked():
@@ -461,6 +468,52 @@ def refusal_json(refusal: Refusal) -> Json:
         "number": refusal.number,
         **reason_json(refusal.why),
         "linkedid": refusal.linkedid,
+    }
+
+
+def records_json(data: NumberData) -> Json:
+    """Return everything that is stored about a number as JSON values."""
+    records = data.records
+    return {
+        "number": data.number,
+        "tasks": [
+            {
+                "task": task_json(record.task),
+                "number_key": record.task.number_key,
+                "linkedids": list(record.linkedids),
+                "attempts": [attempt_json(attempt) for attempt in record.attempts],
+                "history": [event_json(event) for event in record.history],
+            }
+            for record in records.tasks
+        ],
+        "mentioned_in_tasks": list(records.mentioned_in),
+        "refusals": [refusal_json(refusal) for refusal in records.refusals],
+        "offers": [_offer_json(offer) for offer in records.offers],
+        "blocked": blocked_json(records.blocked) if records.blocked else None,
+        "last_talk": None
+        if records.last_talk is None
+        else {
+            "member": records.last_talk[0],
+            "at": iso(datetime.fromtimestamp(records.last_talk[1], UTC)),
+        },
+        "entered_another_number_at": [
+            iso(datetime.fromtimestamp(at, UTC)) for at in records.entered_at
+        ],
+    }
+
+
+def _offer_json(offer: Offer) -> Json:
+    return {
+        "id": offer.id,
+        "at": iso(offer.at),
+        "queue": offer.queue,
+        "number": offer.number,
+        "position": offer.position,
+        "expected_wait_s": offer.expected_wait_s,
+        "reason": offer.trigger.value,
+        "outcome": offer.outcome.value,
+        "ended_at": iso(offer.ended_at),
+        "linkedid": offer.linkedid,
     }
 
 

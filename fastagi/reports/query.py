@@ -41,7 +41,8 @@ class ReportQuery:
         kind: only tasks of this kind; None: of all kinds.
         goal_s: within how many seconds clients are to be reached: one of
             :data:`fastagi.domain.tally.BANDS`.
-        compare: whether to count the same number of days before, too.
+        compare: whether to count the same number of days before, too; not if ``first``
+            is None.
         zones: time zones of queues which the service has not stored yet.
     """
 

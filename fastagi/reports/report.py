@@ -45,10 +45,10 @@ def report(conn: sa.Connection, query: ReportQuery) -> Report:
     counted = tallies.count(conn, queues, first, query.last)
     total = _sum(counted.total, query.kind)
     previous, before = None, None
-    if query.compare:
+    if query.compare and query.first is not None:
         span = query.last - first + _ONE_DAY
         before = (first - span, first - _ONE_DAY)
-        former = tallies.count(conn, queues, *before)
+        former = tallies.count(conn, queues, *before, each_day=False)
         previous = _totals(former.total, query)
     return Report(
         queues=tuple(queues),

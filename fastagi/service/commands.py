@@ -27,6 +27,7 @@ from fastagi.domain.offers import OfferOutcome
 from fastagi.domain.reason import Code, Reason
 from fastagi.domain.task import CallbackTask, Kind, Status, TaskEvent
 from fastagi.errors import CallbackError, Problem
+from fastagi.store.erasure import Erased, NumberRecords
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -311,6 +312,12 @@ class BulkAction(StrEnum):
     NOTE = "note"
 
 
+def _block(value: object) -> str:
+    if value in (None, "", "keep", "lift"):
+        return str(value or "")
+    raise BadRequest(f"block must be keep or lift (got {shown(value)})")
+
+
 # -- the commands ----------------------------------------------------------
 
 
@@ -544,6 +551,24 @@ class RunCheck:
     NAME: ClassVar = "check.run"
 
 
+@frozen(kw_only=True)
+class ExportNumber:
+    """Return everything that is stored about a number."""
+
+    NAME: ClassVar = "numbers.export"
+    number: str = _text("number", _LONGEST_NUMBER)
+
+
+@frozen(kw_only=True)
+class EraseNumber:
+    """Erase a number, and the names and calls that belong to it."""
+
+    NAME: ClassVar = "numbers.erase"
+    number: str = _text("number", _LONGEST_NUMBER)
+    #: What becomes of a block: ``keep`` or ``lift``; empty: refuse if it is blocked.
+    block: str = field(default="", converter=_block)
+
+
 Command: TypeAlias = (
     ShowStatus
     | ListTasks
@@ -564,6 +589,8 @@ Command: TypeAlias = (
     | ShowSettings
     | CheckSettings
     | RunCheck
+    | ExportNumber
+    | EraseNumber
 )
 
 #: Every command, by its name in requests.
@@ -589,6 +616,8 @@ COMMANDS: Final[Mapping[str, type[Command]]] = {
         ShowSettings,
         CheckSettings,
         RunCheck,
+        ExportNumber,
+        EraseNumber,
     )
 }
 
@@ -750,6 +779,23 @@ class RefusedCallers:
 
 
 @frozen(kw_only=True)
+class NumberData:
+    """Everything that is stored about a number."""
+
+    number: str
+    records: NumberRecords
+
+
+@frozen(kw_only=True)
+class NumberErased:
+    """How much was erased; the number itself is not repeated."""
+
+    erased: Erased
+    #: Whether the number is blocked still.
+    blocked: bool
+
+
+@frozen(kw_only=True)
 class AsteriskStatus:
     """The link to Asterisk."""
 
@@ -900,6 +946,8 @@ Answer: TypeAlias = (
     | SettingsShown
     | SettingsChecked
     | CheckDone
+    | NumberData
+    | NumberErased
 )
 
 #: A function that carries out the commands of one class.

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from fastagi.config.sections import Settings
 from fastagi.domain.blocked_numbers import BlockedNumber
+from fastagi.domain.erasure import keys_of
 from fastagi.domain.limits import DAY, HOUR, MINUTE, called_too_often
 from fastagi.domain.numbers import (
     NotCallable,
@@ -33,6 +34,8 @@ from fastagi.service.commands import (
     BlockNumber,
     CheckNumber,
     Command,
+    EraseNumber,
+    ExportNumber,
     Handler,
     LimitUse,
     ListBlocked,
@@ -40,6 +43,8 @@ from fastagi.service.commands import (
     NoSuchQueue,
     NumberBlocked,
     NumberChecked,
+    NumberData,
+    NumberErased,
     NumberUnblocked,
     RefusedCallers,
     UnblockNumber,
@@ -91,6 +96,8 @@ class NumberCommands:
             ListBlocked: self.blocked,
             ListRefused: self.refused,
             CheckNumber: self.check,
+            ExportNumber: self.export,
+            EraseNumber: self.erase,
         }
 
     async def block(self, command: BlockNumber, actor: Actor) -> NumberBlocked:
@@ -217,6 +224,69 @@ class NumberCommands:
         queue = queue_of(command.queue, self._settings())
         found = await self._store.refusals(queue, command.limit, command.before_id)
         return RefusedCallers(refusals=tuple(found))
+
+    async def export(self, command: ExportNumber, actor: Actor) -> NumberData:
+        """Return everything that is stored about a number.
+
+        Raises:
+            BadRequest: it is not a number.
+        """
+        number, _ = self._number(command.number)
+        plan = self._settings().plan
+        records = await self._store.records_of(keys_of(number, plan), plan)
+        self._log.info(
+            "what is kept about a number was exported ({actor})", actor=actor
+        )
+        return NumberData(number=number, records=records)
+
+    async def erase(self, command: EraseNumber, actor: Actor) -> NumberErased:
+        """Erase a number from everything that has ended.
+
+        Raises:
+            BadRequest: it is not a number.
+            WrongState: it has an open task; or it is blocked and the command does not
+                say what becomes of that.
+        """
+        number, _ = self._number(command.number)
+        plan = self._settings().plan
+        keys = keys_of(number, plan)
+        records = await self._store.records_of(keys, plan)
+        for record in records.tasks:
+            if record.task.is_open:
+                raise WrongState(
+                    f"task {record.task.id} of this number is open - cancel it first:"
+                    f" callback-queue tasks cancel {record.task.id}"
+                )
+        if open_ids := await self._store.open_among(records.mentioned_in):
+            raise WrongState(
+                f"task {open_ids[0]}, which is open, was requested from this number for"
+                " another one - erase it when that task has ended"
+            )
+        if records.blocked is not None and not command.block:
+            raise WrongState(
+                "this number is blocked, so that it is never called - say whether to"
+                " keep that (--keep-block: the number stays in the list, without the"
+                " reason) or not (--lift-block)"
+            )
+        why = actor.named_in(because(Code.NUMBER_ERASED))
+        erased = await self._store.erase_number(keys, plan, why, self._clock.now())
+        if records.blocked is not None:
+            if command.block == "lift":
+                await self._store.unblock(records.blocked.number_key)
+            else:
+                await self._store.clear_block_reason(records.blocked.number_key)
+        self._log.info(
+            "a number was erased: {tasks} tasks, {others} other entries, mentioned in"
+            " {mentions} ({actor})",
+            tasks=erased.tasks,
+            others=erased.others,
+            mentions=erased.mentions,
+            actor=actor,
+        )
+        return NumberErased(
+            erased=erased,
+            blocked=records.blocked is not None and command.block == "keep",
+        )
 
     def _number(self, raw: str) -> tuple[str, str]:
         try:

@@ -20,6 +20,7 @@ from fastagi.config.errors import BadValue
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import Settings
 from fastagi.domain.chosen_time import BadTime, read_time, waits_for, why_not_at
+from fastagi.domain.erasure import ERASED
 from fastagi.domain.names import folded
 from fastagi.domain.numbers import why_not_any_more
 from fastagi.domain.reason import Code, Reason, because, said, utc_minute
@@ -162,6 +163,11 @@ class TaskChanges:
             raise WrongState(
                 f"task {task.id} has a call under way - wait for its end, or end the"
                 f" call with 'callback-queue tasks cancel {task.id}'"
+            )
+        if task.number == ERASED:
+            raise WrongState(
+                f"the number of task {task.id} was erased - add a new task with"
+                " 'callback-queue tasks add'"
             )
         if task.status in {Status.COMPLETED, Status.SERVED}:
             raise WrongState(

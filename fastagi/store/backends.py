@@ -13,6 +13,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from enum import Enum, auto
 from pathlib import Path
@@ -117,6 +118,9 @@ class Backend(Protocol):
 
     def has_written(self, conn: sa.Connection) -> bool:
         """Say whether the transaction has changed anything so far."""
+
+    def empty_log(self, conn: sa.Connection) -> None:
+        """Empty the log of writes, as far as others let it; outside a transaction."""
 
     def copy(self, version: str) -> Path | None:
         """Copy the database if it is a file; return the path of the copy, or None."""
@@ -258,6 +262,12 @@ class SqliteBackend:
         """Compare the driver's count of changed rows with that at the beginning."""
         return self._total_changes(conn) > self._changes
 
+    def empty_log(self, conn: sa.Connection) -> None:
+        """Write all pages to the file, and truncate the log."""
+        with suppress(sa.exc.DBAPIError):
+            conn.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        conn.rollback()
+
     @staticmethod
     def _total_changes(conn: sa.Connection) -> int:
         driver: Any = conn.connection.driver_connection
@@ -396,6 +406,8 @@ class SqliteBackend:
             # Each commit waits for the disk: a promise must survive a power failure.
             conn.execute("PRAGMA synchronous=FULL")
             conn.execute("PRAGMA foreign_keys=ON")
+            # What is erased or deleted is overwritten with zeros.
+            conn.execute("PRAGMA secure_delete=ON")
         except BaseException:
             conn.close()
             raise
@@ -480,8 +492,15 @@ _HAS_STATISTICS: Final = (
     " OR pg_relation_size(c.oid) = 0)"
     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
     " WHERE c.oid IN (to_regclass('task'), to_regclass('attempt'),"
-    " to_regclass('task_event'))"
+    " to_regclass('task_event'), to_regclass('tally'), to_regclass('reached'))"
 )
+#: The tables that grow.
+_ANALYSED: Final = ("task", "attempt", "task_event", "tally", "reached")
+
+
+def _has_table(conn: sa.Connection, name: str) -> bool:
+    asked = sa.text("SELECT to_regclass(:name) IS NOT NULL")
+    return bool(conn.execute(asked, {"name": name}).scalar())
 
 
 class PostgresBackend:
@@ -589,7 +608,9 @@ class PostgresBackend:
         """Collect statistics; without them (after a restore) query plans are slow."""
         if not again and conn.exec_driver_sql(_HAS_STATISTICS).scalar():
             return False
-        conn.exec_driver_sql("ANALYZE task, attempt, task_event")
+        # The tables of the reports are new in 0.2.0.
+        tables = [name for name in _ANALYSED if _has_table(conn, name)]
+        conn.exec_driver_sql(f"ANALYZE {', '.join(tables)}")
         return True
 
     def check_commit(self) -> None:
@@ -599,6 +620,9 @@ class PostgresBackend:
         """Ask the server: a transaction gets an id when it first writes."""
         asked = "SELECT txid_current_if_assigned() IS NOT NULL"
         return bool(conn.exec_driver_sql(asked).scalar())
+
+    def empty_log(self, conn: sa.Connection) -> None:
+        """Do nothing: the server keeps its log as long as its administrator wants."""
 
     def copy(self, version: str) -> Path | None:
         """Return None: pg_dump copies a PostgreSQL database."""

@@ -97,6 +97,8 @@ class _Request:
     deadline: float = math.inf
     #: Carries out several requests of this kind, given the arguments of each.
     together: Callable[[sa.Connection, Sequence[Any]], Sequence[Any]] | None = None
+    #: Whether the engine's log of writes is emptied after its COMMIT.
+    empties_log: bool = False
     deferred: Deferred[Any] = field(factory=Deferred)
     value: Any = None
     error: Exception | None = None
@@ -269,6 +271,7 @@ class Database:
         within_s: float | None = None,
         together: Callable[[sa.Connection, Sequence[tuple[*Ts]]], Sequence[T | Alone]]
         | None = None,
+        empty_log: bool = False,
     ) -> Deferred[T]:
         """Run ``fn(conn, *args)`` in a transaction.
 
@@ -283,6 +286,8 @@ class Database:
             together: does the same for several requests that wait at the same time,
                 given the ``args`` of each. It returns a list with one result for each,
                 which is ALONE for a request that ``fn`` has to carry out afterwards.
+            empty_log: whether to empty the engine's log of writes after the COMMIT,
+                so that nothing of what was erased remains in it. That takes a while.
 
         Returns:
             A Deferred that fires after the COMMIT with what ``fn`` returned. It fails
@@ -292,6 +297,7 @@ class Database:
         """
         request = self._request(name, fn, args)
         request.together = together
+        request.empties_log = empty_log
         if within_s is not None:
             request.deadline = time.monotonic() + within_s
             request.give_up_at = min(request.give_up_at, request.deadline)
@@ -699,6 +705,8 @@ class _Transactions:
             _fail(done, failure(evolve(problem, what=what)))
         else:
             self.commits += 1
+            if any(request.empties_log for request in done):
+                self._backend.empty_log(conn)
             self._failed = self._failed and not proves_usable
             for request in done:
                 request.proves_usable = proves_usable

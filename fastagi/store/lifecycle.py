@@ -17,6 +17,7 @@ from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from fastagi.domain.blocked_numbers import BlockedNumber
+from fastagi.domain.erasure import ERASED
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.retry import too_old
 from fastagi.domain.task import CallbackTask, Move, Status, after
@@ -149,6 +150,8 @@ def retry(
     """
     task = locked(conn, task_id)
     after(task.status, Move.REOPEN)
+    if task.number == ERASED:
+        return Refused(because(Code.NUMBER_ERASED))
     if (known := guards.blocked(conn, task.number_key)) is not None:
         return Refused(known.why)
     changes: dict[str, Any] = {

@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 
 from fastagi.domain.attempt import DEFAULT_NODE, Disposition
+from fastagi.domain.erasure import ERASED
 from fastagi.domain.offers import OfferOutcome, Trigger
 from fastagi.domain.reason import Code
 from fastagi.domain.task import OPEN, Kind, Move, Status
@@ -52,6 +53,8 @@ class Span(StrEnum):
     """What a row of the table ``tally`` covers."""
 
     DAY = "day"
+    #: From Monday.
+    WEEK = "week"
     MONTH = "month"
 
 
@@ -81,6 +84,8 @@ ENDED_ONLY: Final = "ended_at IS NOT NULL"
 PENDING_ONLY: Final = f"status = '{Status.PENDING.value}'"
 #: The condition of the partial index for chosen times that are not settled.
 CALL_BY_SET: Final = "call_by IS NOT NULL"
+#: The condition of the partial index for ended tasks with a number.
+NOT_ERASED: Final = f"ended_at IS NOT NULL AND number <> '{ERASED}'"
 #: The condition of the partial index for events in which a client asked again.
 REPEATED: Final = f"move = '{Move.REPEAT.value}'"
 #: The condition of the partial index for attempts in progress.
@@ -176,6 +181,13 @@ Index(
 Index(None, task.c.queue, task.c.id)
 #: The tasks of a day, for the reports.
 Index(None, task.c.created_at)
+#: The tasks whose numbers are to be erased after a time.
+Index(
+    "ix_task_not_erased",
+    task.c.ended_at,
+    sqlite_where=text(NOT_ERASED),
+    postgresql_where=text(NOT_ERASED),
+)
 #: The few tasks whose chosen time may still be missed.
 Index(
     "ix_task_call_by",
@@ -217,7 +229,8 @@ Index(
     postgresql_where=text(UNDER_WAY),
 )
 
-#: Append-only: triggers refuse updates, and deletes for a task that is still open.
+#: Append-only: triggers refuse updates and deletes. But ended tasks may be deleted, and
+#: their reason_params and linkedid may be erased.
 task_event = Table(
     "task_event",
     metadata,
@@ -447,7 +460,8 @@ queue_zone = Table(
     Column("zone", Text, nullable=False),
 )
 
-#: What the reports count, for each past day and month of a queue without open tasks.
+#: What the reports count, for each past day, week and month of a queue without open
+#: tasks.
 #: All of it can be counted again from the tasks, except for days whose tasks were
 #: deleted.
 tally = Table(
@@ -466,6 +480,8 @@ tally = Table(
     ),
     #: The numbers by key (:mod:`fastagi.domain.tally`), as JSON.
     Column("numbers", Text, nullable=False),
+    #: The highest id of a task when it was counted.
+    Column("last_task", Integer, nullable=False),
     #: Whether tasks of the day were deleted, so it can not be counted again.
     Column("final", _flag("final"), nullable=False),
     CheckConstraint(_one_of("span", Span), name="span"),

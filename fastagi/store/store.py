@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Final, TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
+from attrs import evolve
 
 from fastagi.domain.agent_keys import AgentsToAsk
 from fastagi.domain.attempt import DEFAULT_NODE, Attempt, Verdict
@@ -23,6 +24,7 @@ from fastagi.domain.offers import Offer, OfferOutcome
 from fastagi.domain.queue_log_entries import EventRow
 from fastagi.domain.reason import Reason
 from fastagi.domain.retry import RetryRules
+from fastagi.domain.tally import LocalDay
 from fastagi.domain.task import (
     OPEN,
     CallbackTask,
@@ -36,6 +38,7 @@ from fastagi.errors import CallbackError
 from fastagi.store import (
     attempts,
     changes,
+    erasure,
     guards,
     leases,
     lifecycle,
@@ -52,9 +55,11 @@ from fastagi.store import (
     selection,
     settings_changes,
     slots,
+    tallies,
 )
 from fastagi.store.changes import Change
 from fastagi.store.engine import Alone, Database
+from fastagi.store.erasure import Erased, NumberRecords
 from fastagi.store.errors import LeaseLost
 from fastagi.store.leases import Held, Lease
 from fastagi.store.live_reads import EndedTask, TaskChanges
@@ -884,6 +889,114 @@ class TaskStore:
     async def offers(self, limit: int) -> list[Offer]:
         """Return at most ``limit`` offers, the latest first."""
         return await self._database.run("offers", offers.listing, limit)
+
+    # -- reports and retention ---------------------------------------------
+
+    async def set_zones(self, zones: Mapping[str, str]) -> None:
+        """Store the time zones of queues, in which the reports count days."""
+        await self._run_fenced("set zones", tallies.set_zones, dict(zones))
+
+    async def days_not_counted(
+        self, now: datetime, most: int
+    ) -> dict[LocalDay, list[str]]:
+        """Return past days whose counts can be stored, each with its queues."""
+        return await self._database.run(
+            "days not counted", tallies.not_stored, now.timestamp(), most
+        )
+
+    async def count_day(self, queues: Sequence[str], day: LocalDay) -> int:
+        """Store the counts of a day; return for how many queues that was possible."""
+        return await self._run_fenced(
+            "count day", tallies.store_day, tuple(queues), day
+        )
+
+    async def count_longer(self) -> int:
+        """Store the counts of weeks and months whose days are; return how many."""
+        return await self._run_fenced("count longer", tallies.store_longer)
+
+    async def recount_tasks_set_back(self) -> None:
+        """Delete the counts of days to which tasks were added after they were stored.
+
+        That happens if the machine's clock was set back.
+        """
+        await self._run_fenced("recount", tallies.forget_if_set_back)
+
+    async def erase_old(self, before: datetime) -> int:
+        """Erase numbers and names of what ended before a time, some rows at a time.
+
+        Returns:
+            How many rows were changed; 0: nothing is left.
+        """
+        return await self._run_fenced(
+            "erase old", erasure.erase_old, before.timestamp()
+        )
+
+    async def delete_old(self, before: datetime) -> int:
+        """Delete tasks that ended before a time, some at a time; return how many."""
+        return await self._run_fenced(
+            "delete old", erasure.delete_old, before.timestamp()
+        )
+
+    async def erase_number(
+        self, keys: Collection[str], plan: NumberPlan, why: Reason, now: datetime
+    ) -> Erased:
+        """Erase a number from everything that has ended.
+
+        Works in several transactions, so that other requests do not wait long. If it is
+        interrupted, it can be repeated.
+
+        Args:
+            keys: all keys of the number.
+            plan: the number plan.
+            why: what is written to the history of each task.
+            now: the current time.
+        """
+        tasks = 0
+        while some := await self._database.run(
+            "erase number", erasure.erase_number, tuple(keys), why, now
+        ):
+            tasks += some
+        others = await self._database.run(
+            "erase rows", erasure.erase_rows_of_number, tuple(keys), plan
+        )
+        mentions = 0
+        for after_id in await self._ranges_of_events():
+            mentions += await self._database.run(
+                "erase mentions", erasure.erase_mentions, tuple(keys), after_id
+            )
+        await self.leave_nothing_erased()
+        return Erased(tasks=tasks, others=others, mentions=mentions)
+
+    async def leave_nothing_erased(self) -> None:
+        """Remove what was erased from the engine's log of writes, too."""
+        await self._database.run("empty log", erasure.nothing, empty_log=True)
+
+    async def records_of(
+        self, keys: Collection[str], plan: NumberPlan
+    ) -> NumberRecords:
+        """Return everything that is stored about a number."""
+        found = await self._database.run("records", erasure.records, tuple(keys), plan)
+        own = {task.task.id for task in found.tasks}
+        mentioned: set[int] = set()
+        for after_id in await self._ranges_of_events():
+            mentioned |= await self._database.run(
+                "mentions", erasure.mentioning, tuple(keys), after_id
+            )
+        return evolve(found, mentioned_in=tuple(sorted(mentioned - own)))
+
+    async def open_among(self, task_ids: Collection[int]) -> list[int]:
+        """Return those of some tasks that are open, in order."""
+        return await self._database.run(
+            "open among", erasure.open_among, tuple(task_ids)
+        )
+
+    async def clear_block_reason(self, number_key: str) -> None:
+        """Erase why a number is blocked; it stays blocked."""
+        await self._database.run("clear reason", erasure.clear_block, number_key)
+
+    async def _ranges_of_events(self) -> range:
+        last = await self._database.run("last event", erasure.last_event_id)
+        return range(0, last, erasure.EVENTS_AT_ONCE)
 
     async def mark(self, name: str) -> datetime | None:
         """Return the time with a name; None if none is stored."""

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Counts tasks for the reports, and stores the counts of past days and months.
+"""Counts tasks for the reports, and stores the counts of past days.
 
-A report reads the stored counts of whole months and days, and counts the rest from the
-tasks themselves: today, days with open tasks, days that are not stored yet. Both come
-from one function (:func:`fastagi.domain.tally.tally_of`), so the figures do not depend
-on what is stored. A day is stored when it has been over for a while and has no open
-task: from then on only an operator can change it, by putting a task back in line, which
-deletes its counts (:func:`forget`). So no request of a caller and no end of a task
-costs more because of the reports.
+A report reads the stored counts of whole months, weeks and days, and counts the rest
+from the tasks themselves: today, days with open tasks, days that are not stored yet.
+Both come from one function (:func:`fastagi.domain.tally.tally_of`), so the figures do
+not depend on what is stored. A day is stored when it has been over for a while and has
+no open task: from then on only an operator can change it, by putting a task back in
+line, which deletes its counts (:func:`forget`). So no request of a caller and no end of
+a task costs more because of the reports.
 
 The functions run inside a transaction, may run twice and change only the database.
 """
@@ -19,7 +19,8 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, timedelta
-from typing import Final
+from itertools import islice
+from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import sqlalchemy as sa
@@ -27,6 +28,7 @@ from attrs import field, frozen
 from sqlalchemy import bindparam, delete, func, insert, select, text, update
 
 from fastagi.domain.tally import (
+    QUARTER_S,
     CountedAttempt,
     CountedTask,
     LocalDay,
@@ -36,6 +38,7 @@ from fastagi.domain.tally import (
     local_days,
     tally_of,
 )
+from fastagi.domain.task import Status
 from fastagi.store import schema
 from fastagi.store.schema import Span
 
@@ -70,6 +73,40 @@ _TASKS: Final = select(
 ).where(
     _task.c.created_at >= bindparam("begins_at"),
     _task.c.created_at < bindparam("ends_at"),
+    text(schema.ENDED_ONLY),
+)
+_OPEN_IN_RANGE: Final = (
+    text(f"task.{schema.OPEN_ONLY}"),
+    _task.c.created_at >= bindparam("begins_at"),
+    _task.c.created_at < bindparam("ends_at"),
+)
+#: Quarters of an hour as whole numbers. SQLite truncates, and may have no floor().
+_QUARTERS: Final = {
+    "sqlite": sa.cast(_task.c.created_at / QUARTER_S, sa.Integer),
+    "postgresql": sa.cast(func.floor(_task.c.created_at / QUARTER_S), sa.Integer),
+}
+_OPEN_TASKS: Final = {
+    dialect: select(_task.c.queue, _task.c.kind, quarter, func.count())
+    .where(*_OPEN_IN_RANGE)
+    .group_by(_task.c.queue, _task.c.kind, quarter)
+    for dialect, quarter in _QUARTERS.items()
+}
+_OPEN_ATTEMPTS: Final = (
+    select(
+        _task.c.queue,
+        _task.c.kind,
+        _task.c.created_at,
+        _attempt.c.disposition,
+        _attempt.c.member,
+        _attempt.c.talk_s,
+    )
+    .join(_attempt, _attempt.c.task_id == _task.c.id)
+    .where(*_OPEN_IN_RANGE, _attempt.c.disposition.is_not(None))
+)
+_OPEN_REPEATS: Final = (
+    select(_task.c.queue, _task.c.kind, _task.c.created_at)
+    .join(_event, _event.c.task_id == _task.c.id)
+    .where(*_OPEN_IN_RANGE, text(f"task_event.{schema.REPEATED}"))
 )
 _ATTEMPTS: Final = (
     select(
@@ -107,7 +144,15 @@ _QUEUES_OF_TASKS: Final = text(
     " FROM named WHERE named.queue IS NOT NULL)"
     " SELECT queue FROM named WHERE queue IS NOT NULL"
 )
+#: The same of stored counts.
+_QUEUES_STORED: Final = text(
+    "WITH RECURSIVE named(queue) AS (SELECT min(queue) FROM tally UNION ALL"
+    " SELECT (SELECT min(tally.queue) FROM tally WHERE tally.queue > named.queue)"
+    " FROM named WHERE named.queue IS NOT NULL)"
+    " SELECT queue FROM named WHERE queue IS NOT NULL"
+)
 _OLDEST: Final = select(func.min(_task.c.created_at))
+_LAST_TASK: Final = select(func.max(_task.c.id))
 _OLDEST_STORED: Final = select(func.min(_tally.c.begins_at))
 #: The first open task of a queue in a range of time; there are few open tasks.
 _HAS_OPEN: Final = text(
@@ -158,7 +203,11 @@ _AROUND: Final = (
     _tally.c.ends_at > bindparam("of_at"),
 )
 _FORGET: Final = delete(_tally).where(*_AROUND)
-_IS_FINAL: Final = select(_tally.c.queue).where(*_AROUND, _tally.c.final).limit(1)
+_IS_FINAL: Final = (
+    select(_tally.c.queue)
+    .where(*_AROUND, _tally.c.span == Span.DAY.value, _tally.c.final)
+    .limit(1)
+)
 _FORGET_QUEUE: Final = delete(_tally).where(
     _tally.c.queue == bindparam("of_queue"), ~_tally.c.final
 )
@@ -169,6 +218,10 @@ _SET_ZONE: Final = (
     .values(zone=bindparam("new_zone"))
 )
 _ADD_ZONE: Final = insert(_zone)
+#: From the first day of a week or month into the next one.
+_NEXT: Final = {Span.WEEK: timedelta(days=7), Span.MONTH: timedelta(days=32)}
+#: Later than every task, in epoch seconds.
+_FAR_FUTURE_S: Final = 1e12
 #: Maximum number of values in one list of a statement.
 _MAX_LISTED: Final = 500
 
@@ -187,8 +240,7 @@ class Counted:
 class _Cover:
     """How the range of one queue is covered."""
 
-    months: list[Range] = field(factory=list)
-    days: list[Range] = field(factory=list)
+    used: dict[Span, list[Range]] = field(factory=dict)
     #: What is to be counted from the tasks.
     gaps: list[Range] = field(factory=list)
 
@@ -208,6 +260,7 @@ def zones(
     names = _zone_names(conn)
     known = set(names)
     known.update(conn.execute(_QUEUES_OF_TASKS).scalars())
+    known.update(conn.execute(_QUEUES_STORED).scalars())
     known.update(conn.execute(select(_offer.c.queue).distinct()).scalars())
     return {
         queue: _zone_of(names.get(queue) or (otherwise or {}).get(queue, NO_ZONE))
@@ -237,6 +290,8 @@ def count(
     of_queues: Mapping[str, ZoneInfo],
     first: date,
     last: date,
+    *,
+    each_day: bool = True,
 ) -> Counted:
     """Count the tasks of some queues that were asked for on some days.
 
@@ -245,6 +300,7 @@ def count(
         of_queues: the queues, each with its time zone.
         first: the first day.
         last: the last day.
+        each_day: whether the days are wanted, too.
     """
     total: dict[str, Tally] = defaultdict(Counter)
     by_day: dict[date, dict[str, Tally]] = defaultdict(lambda: defaultdict(Counter))
@@ -257,17 +313,18 @@ def count(
         used = {
             (queue, begins_at)
             for queue, cover in covers.items()
-            for begins_at, _ in (cover.months if span is Span.MONTH else cover.days)
+            for begins_at, _ in cover.used[span]
         }
         for kind, numbers in _stored_numbers(conn, span, used):
             total[kind].update(json.loads(numbers))
-    for zone in set(of_queues.values()):
+    for zone in set(of_queues.values()) if each_day else ():
         queues = [queue for queue, its in of_queues.items() if its == zone]
         begins_at, ends_at = ranges[queues[0]]
         given = {"queues": queues, "begins_at": begins_at, "ends_at": ends_at}
         for row in conn.execute(_BY_DAY, given):
             counts = by_day[day_of(row.begins_at, zone)][row.kind]
-            counts.update({name: getattr(row, name) for name in COUNTS})
+            for name, number in zip(COUNTS, row[2:], strict=True):
+                counts[name] += number
     gaps = {queue: cover.gaps for queue, cover in covers.items()}
     for (_, day), kinds in count_tasks(conn, gaps, of_queues).items():
         for kind, tally in kinds.items():
@@ -319,6 +376,36 @@ def _tasks(
     conn: sa.Connection, begins_at: float, ends_at: float, queues: Collection[str]
 ) -> Iterable[tuple[str, CountedTask]]:
     given = {"begins_at": begins_at, "ends_at": ends_at}
+    # There may be many open tasks; most of them have had no attempt.
+    open_tasks = conn.execute(_OPEN_TASKS[conn.dialect.name], given)
+    for queue, kind, quarter, number in open_tasks:
+        if queue in queues:
+            yield queue, _open_task(kind, quarter * QUARTER_S, number=number)
+    for row in conn.execute(_OPEN_ATTEMPTS, given):
+        if row.queue in queues:
+            attempt = CountedAttempt(row.disposition, row.member, row.talk_s)
+            task = _open_task(row.kind, row.created_at, attempts=(attempt,))
+            yield row.queue, task
+    for queue, kind, asked_at in conn.execute(_OPEN_REPEATS, given):
+        if queue in queues:
+            yield queue, _open_task(kind, asked_at, repeats=1)
+    yield from _ended_tasks(conn, given, queues)
+
+
+def _open_task(kind: str, asked_at: float, **more: Any) -> CountedTask:
+    """Return open tasks, or what counts of one besides itself."""
+    return CountedTask(
+        **{"number": 0, **more},
+        kind=kind,
+        status=Status.PENDING.value,
+        reason_code="",
+        asked_at=asked_at,
+    )
+
+
+def _ended_tasks(
+    conn: sa.Connection, given: Mapping[str, float], queues: Collection[str]
+) -> Iterable[tuple[str, CountedTask]]:
     rows = [row for row in conn.execute(_TASKS, given) if row.queue in queues]
     if not rows:
         return
@@ -363,25 +450,22 @@ def _union(ranges: Iterable[Sequence[Range]]) -> list[Range]:
 
 
 def _covers(conn: sa.Connection, ranges: Mapping[str, Range]) -> dict[str, _Cover]:
-    """Cover the range of each queue with stored months, stored days, and gaps."""
-    covers: dict[str, _Cover] = {}
-    months = _stored(conn, Span.MONTH, _union([list(ranges.values())]))
-    left: dict[str, list[Range]] = {}
-    for queue, whole in ranges.items():
-        used, left[queue] = _fill([whole], months.get(queue, []))
-        covers[queue] = _Cover(months=used)
-    days = _stored(conn, Span.DAY, _union(left.values()))
-    for queue, cover in covers.items():
-        used, gaps = _fill(left[queue], days.get(queue, []))
-        cover.days.extend(used)
-        cover.gaps.extend(gaps)
+    """Cover the range of each queue with what is stored, longest first, and gaps."""
+    covers = {queue: _Cover(gaps=[whole]) for queue, whole in ranges.items()}
+    for span in (Span.MONTH, Span.WEEK, Span.DAY):
+        gaps = _union(cover.gaps for cover in covers.values())
+        stored = _stored(conn, span, gaps)
+        for queue, cover in covers.items():
+            used, left = _fill(cover.gaps, stored.get(queue, []))
+            cover.used[span] = used
+            cover.gaps[:] = left
     return covers
 
 
 def _stored(
     conn: sa.Connection, span: Span, ranges: Iterable[Range]
 ) -> dict[str, list[Range]]:
-    """Return the days or months of each queue that are stored, in order."""
+    """Return the days, weeks or months of each queue that are stored, in order."""
     stored: dict[str, list[Range]] = defaultdict(list)
     for begins_at, ends_at in ranges:
         given = {"span": span.value, "begins_at": begins_at, "ends_at": ends_at}
@@ -412,7 +496,7 @@ def _fill(
 def _stored_numbers(
     conn: sa.Connection, span: Span, used: Collection[tuple[str, float]]
 ) -> Iterable[tuple[str, str]]:
-    """Yield the kind and the numbers of each row of the days or months used."""
+    """Yield the kind and the numbers of each row of the spans used."""
     moments = sorted({begins_at for _, begins_at in used})
     for number in range(0, len(moments), _MAX_LISTED):
         some = moments[number : number + _MAX_LISTED]
@@ -440,57 +524,92 @@ def set_zones(conn: sa.Connection, new: Mapping[str, str]) -> None:
             conn.execute(_FORGET_QUEUE, {"of_queue": queue})
 
 
-def not_stored(
-    conn: sa.Connection, queue: str, zone: ZoneInfo, now: float, most: int
-) -> list[LocalDay]:
-    """Return past days of a queue that can be stored now, the oldest first."""
+def not_stored(conn: sa.Connection, now: float, most: int) -> dict[LocalDay, list[str]]:
+    """Return past days that can be stored now, the oldest first, each with its queues.
+
+    Args:
+        conn: in a transaction.
+        now: the current time.
+        most: maximum number of days of each queue.
+    """
     settled = now - SETTLED.total_seconds()
     begins_at = oldest(conn)
+    missing: dict[LocalDay, list[str]] = defaultdict(list)
     if begins_at is None or begins_at >= settled:
-        return []
-    first, last = day_of(begins_at, zone), day_of(settled, zone) - timedelta(days=1)
-    stored = {begins for begins, _ in _stored_of(conn, queue, Span.DAY)}
-    missing: list[LocalDay] = []
-    for day in local_days(first, last, zone):
-        if day.begins_at in stored or _has_open(conn, queue, day):
-            continue
-        missing.append(day)
-        if len(missing) == most:
-            break
-    return missing
+        return missing
+    waiting = _open_moments(conn)
+    for queue, zone in zones(conn).items():
+        has_open = {day_of(at, zone) for at in waiting.get(queue, ())}
+        first, last = day_of(begins_at, zone), day_of(settled, zone) - timedelta(days=1)
+        stored = {begins for begins, _ in _stored_of(conn, queue, Span.DAY)}
+        days = (
+            day
+            for day in local_days(first, last, zone)
+            if day.begins_at not in stored and day.day not in has_open
+        )
+        for day in islice(days, most):
+            missing[day].append(queue)
+    return dict(sorted(missing.items(), key=lambda item: item[0].begins_at))
 
 
-def months_not_stored(
-    conn: sa.Connection, queue: str, zone: ZoneInfo
+def store_longer(conn: sa.Connection) -> int:
+    """Store the weeks and months whose days are all stored; return how many."""
+    stored = 0
+    for queue, zone in zones(conn).items():
+        for span in (Span.WEEK, Span.MONTH):
+            for first, last in _not_stored(conn, queue, zone, span):
+                _store_longer(conn, span, queue, first, last)
+                stored += 1
+    return stored
+
+
+def _not_stored(
+    conn: sa.Connection, queue: str, zone: ZoneInfo, span: Span
 ) -> list[tuple[LocalDay, LocalDay]]:
-    """Return the first and last day of months that can be stored: all days are."""
-    stored = {begins for begins, _ in _stored_of(conn, queue, Span.DAY)}
-    months = {begins for begins, _ in _stored_of(conn, queue, Span.MONTH)}
+    """Return the first and last day of weeks or months whose days are all stored."""
+    days = {begins for begins, _ in _stored_of(conn, queue, Span.DAY)}
+    known = {begins for begins, _ in _stored_of(conn, queue, span)}
     found = []
-    for first in sorted({day_of(begins, zone).replace(day=1) for begins in stored}):
-        after = (first + timedelta(days=32)).replace(day=1)
-        days = list(local_days(first, after - timedelta(days=1), zone))
-        if days[0].begins_at not in months and all(
-            day.begins_at in stored for day in days if day.begins_at < day.ends_at
+    for first in sorted({_first_day(span, day_of(begins, zone)) for begins in days}):
+        last = _first_day(span, first + _NEXT[span]) - timedelta(days=1)
+        covered = list(local_days(first, last, zone))
+        if covered[0].begins_at not in known and all(
+            day.begins_at in days for day in covered if day.begins_at < day.ends_at
         ):
-            found.append((days[0], days[-1]))
+            found.append((covered[0], covered[-1]))
     return found
 
 
-def store_day(conn: sa.Connection, queue: str, day: LocalDay) -> bool:
-    """Count the tasks of a day and store that; False if one of them is open."""
-    if _has_open(conn, queue, day):
-        return False
-    whole = {queue: [(day.begins_at, day.ends_at)]}
-    counted = count_tasks(conn, whole, {queue: day.zone})
-    _put(conn, Span.DAY, queue, day.begins_at, day.ends_at, counted.get((queue, day)))
-    return True
+def _first_day(span: Span, day: date) -> date:
+    if span is Span.MONTH:
+        return day.replace(day=1)
+    return day - timedelta(days=day.weekday())
 
 
-def store_month(
-    conn: sa.Connection, queue: str, first: LocalDay, last: LocalDay
+def store_day(conn: sa.Connection, queues: Iterable[str], day: LocalDay) -> int:
+    """Count the tasks of a day and store that, except for queues with an open task.
+
+    Args:
+        conn: in a transaction.
+        queues: queues in the time zone of the day.
+        day: a past day.
+
+    Returns:
+        For how many queues it was stored.
+    """
+    ended = [queue for queue in queues if not _has_open(conn, queue, day)]
+    whole = {queue: [(day.begins_at, day.ends_at)] for queue in ended}
+    counted = count_tasks(conn, whole, dict.fromkeys(ended, day.zone))
+    for queue in ended:
+        kinds = counted.get((queue, day))
+        _put(conn, Span.DAY, queue, day.begins_at, day.ends_at, kinds)
+    return len(ended)
+
+
+def _store_longer(
+    conn: sa.Connection, span: Span, queue: str, first: LocalDay, last: LocalDay
 ) -> None:
-    """Add up the stored days of a month and store that."""
+    """Add up the stored days of a week or month and store that."""
     rows = conn.execute(
         select(_tally.c.kind, _tally.c.numbers).where(
             _tally.c.span == Span.DAY.value,
@@ -502,11 +621,27 @@ def store_month(
     kinds: dict[str, Tally] = defaultdict(Counter)
     for kind, numbers in rows:
         kinds[kind].update(json.loads(numbers))
-    _put(conn, Span.MONTH, queue, first.begins_at, last.ends_at, kinds)
+    _put(conn, span, queue, first.begins_at, last.ends_at, kinds)
+
+
+def forget_if_set_back(conn: sa.Connection) -> None:
+    """Delete the counts of days to which tasks were added after they were stored.
+
+    That happens if a clock was set back by more than :data:`SETTLED`.
+    """
+    last = conn.execute(select(func.max(_tally.c.last_task))).scalar()
+    if last is None:
+        return
+    newer = select(_task.c.queue, func.min(_task.c.created_at)).where(_task.c.id > last)
+    for queue, at in conn.execute(newer.group_by(_task.c.queue)).all():
+        later = delete(_tally).where(
+            _tally.c.queue == queue, _tally.c.ends_at > at, ~_tally.c.final
+        )
+        conn.execute(later)
 
 
 def forget(conn: sa.Connection, queue: str, at: float) -> bool:
-    """Delete the stored counts of the day and the month around a time.
+    """Delete the stored counts of the day, week and month around a time.
 
     Returns:
         False if they can not be counted again; nothing was changed.
@@ -530,6 +665,7 @@ def _put(
         _REMOVE, {"of_span": span.value, "of_queue": queue, "of_begin": begins_at}
     )
     kinds = {NO_KIND: Counter(), **(kinds or {})}
+    last_task = conn.execute(_LAST_TASK).scalar() or 0
     conn.execute(
         _STORE,
         [
@@ -542,6 +678,7 @@ def _put(
                 **{name: tally[name] for name in COUNTS},
                 "numbers": json.dumps(tally, separators=(",", ":"), sort_keys=True),
                 "final": False,
+                "last_task": last_task,
             }
             for kind, tally in kinds.items()
         ],
@@ -555,6 +692,15 @@ def _stored_of(conn: sa.Connection, queue: str, span: Span) -> list[Range]:
         _tally.c.kind == NO_KIND,
     )
     return [(begins_at, ends_at) for begins_at, ends_at in conn.execute(wanted)]
+
+
+def _open_moments(conn: sa.Connection) -> dict[str, list[float]]:
+    """Return when open tasks were asked for, to a quarter of an hour, by queue."""
+    found: dict[str, list[float]] = defaultdict(list)
+    ever = {"begins_at": 0.0, "ends_at": _FAR_FUTURE_S}
+    for row in conn.execute(_OPEN_TASKS[conn.dialect.name], ever):
+        found[row.queue].append(row[2] * QUARTER_S)
+    return found
 
 
 def _has_open(conn: sa.Connection, queue: str, day: LocalDay) -> bool:

@@ -167,6 +167,7 @@ class PacedDatabase(Database):
         *args: Any,
         within_s: float | None = None,
         together: Any = None,
+        empty_log: bool = False,
     ) -> Deferred[T]:
         """Run a request after its delay, and deliver the result later.
 

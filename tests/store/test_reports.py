@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import attrs
@@ -13,14 +15,15 @@ import pytest
 import sqlalchemy as sa
 
 from fastagi.domain.hours import DayHours, OpeningHours, Range
+from fastagi.domain.numbers import NotCallable
 from fastagi.domain.offers import Offer, OfferOutcome, Trigger
 from fastagi.domain.reason import Code, because
 from fastagi.domain.tally import local_day
 from fastagi.domain.task import IllegalMove, Kind
 from fastagi.reports import ReportQuery, report, report_csv, report_json
-from fastagi.store import schema, tallies
+from fastagi.store import erasure, schema, tallies
 from fastagi.store.engine import Database
-from fastagi.store.errors import AlreadyOpen
+from fastagi.store.errors import AlreadyOpen, NoSuchTask
 from fastagi.store.store import TaskStore
 from tests.store.harness import RULES, done, new_task, verdict
 
@@ -44,12 +47,14 @@ class House:
     database: Database
     now: datetime = attrs.field(factory=lambda: noon(FIRST))
     attempts: int = 0
+    asked: int = 0
 
     def ask(self, number: str, queue: str = "support", **more: object) -> int:
         """Store a request and return its task."""
         times = {"joined_at": self.now, "due_at": self.now}
         times["expires_at"] = self.now + timedelta(hours=4)
         new = new_task(number, queue=queue, **(times | more))
+        self.asked += 1
         return done(self.store.add(new, self.now)).task.id
 
     def call(self, how: str = "ANSWERED", after_s: float = 60.0, **more: object) -> int:
@@ -86,20 +91,21 @@ class House:
     def keep_counts(self) -> int:
         """Store the counts of all past days and months; return how many days."""
         stored = 0
-        for queue in ("support", "sales"):
-            for day in self.run(
-                tallies.not_stored, queue, BERLIN, self.now.timestamp(), 1000
-            ):
-                stored += self.run(tallies.store_day, queue, day)
-            for first, last in self.run(tallies.months_not_stored, queue, BERLIN):
-                self.run(tallies.store_month, queue, first, last)
+        days = self.run(tallies.not_stored, self.now.timestamp(), 1000)
+        for day, queues in days.items():
+            stored += self.run(tallies.store_day, queues, day)
+        self.run(tallies.store_longer)
         return stored
 
 
 @pytest.fixture
 def house(store: TaskStore, database: Database) -> House:
     """An empty house whose queues are in Berlin."""
-    made = House(store, database)
+    return in_berlin(House(store, database))
+
+
+def in_berlin(made: House) -> House:
+    """Store the time zone of its queues."""
     zones = {"support": "Europe/Berlin", "sales": "Europe/Berlin"}
     made.run(tallies.set_zones, zones)
     return made
@@ -299,54 +305,131 @@ def test_another_zone_of_a_queue_counts_its_days_anew(house: House) -> None:
     assert [day.asked for day in house.report().by_day][:2] == [0, 1]
 
 
-def test_stored_counts_never_change_a_figure(house: House) -> None:
-    """Random histories: with stored counts, in part or in full, and without."""
-    chance = random.Random(4711)
-    checked = 0
-    for step in range(220):
-        act = chance.random()
-        house.now += timedelta(hours=chance.expovariate(1 / 6))
-        number = f"{chance.randrange(30)}"
-        if act < 0.5:
-            kind = chance.choice(list(Kind))
-            house.ask(number, chance.choice(["support", "sales"]), kind=kind)
-        elif act < 0.8:
-            done(house.store.expire(house.now + timedelta(seconds=200)))
-            if done(house.store.next_due(["support", "sales"], house.now)):
-                house.call(chance.choice(["ANSWERED", "BUSY", "MACHINE", "NO ANSWER"]))
-        elif act < 0.9:
-            try:
-                done(
-                    house.store.retry(
-                        chance.randrange(1, step + 2),
-                        because(Code.REOPENED_BY_HAND),
-                        house.now,
-                        house.now + timedelta(hours=4),
-                    )
-                )
-            except (AlreadyOpen, IllegalMove, LookupError, sa.exc.SQLAlchemyError):
-                pass
-            except Exception as error:
-                if type(error).__name__ != "NoSuchTask":
-                    raise
-        if step % 20 == 19:
-            last = house.now.date()
-            given = {"first": FIRST, "last": last, "kind": chance.choice([None, *Kind])}
-            before = house.report(**given), house.report(first=None, last=last)
-            stored = house.keep_counts()
-            after = house.report(**given), house.report(first=None, last=last)
-            assert after == before
-            checked += stored > 0
-            if chance.random() < 0.3:
-                house.change(sa.delete(schema.tally))
-                assert house.report(**given) == before[0]
-    assert checked > 5
-    months = house.run(
-        lambda conn: conn.execute(
-            sa.select(sa.func.count()).where(schema.tally.c.span == "month")
-        ).scalar()
-    )
-    assert months
+# -- random histories ------------------------------------------------------
+
+
+def open_tasks(house: House) -> object:
+    """Return all columns of all open tasks, and their events."""
+
+    def read(conn: sa.Connection) -> list[tuple[Any, ...]]:
+        task, event = schema.task, schema.task_event
+        wanted = sa.select(task, event).join(event, event.c.task_id == task.c.id)
+        is_open = wanted.where(task.c.ended_at.is_(None)).order_by(event.c.id)
+        return [tuple(row) for row in conn.execute(is_open)]
+
+    return house.run(read)
+
+
+def something_happens(house: House, chance: random.Random) -> None:
+    """Let a client ask, be called, or an operator put a task back in line."""
+    act = chance.random()
+    house.now += timedelta(hours=chance.expovariate(1 / 6))
+    number = f"{chance.randrange(30)}"
+    if act < 0.4:
+        kind = chance.choice(list(Kind))
+        house.ask(number, chance.choice(["support", "sales"]), kind=kind)
+    elif act < 0.6:
+        done(house.store.expire(house.now + timedelta(seconds=200)))
+        if done(house.store.next_due(["support", "sales"], house.now)):
+            house.call(chance.choice(["ANSWERED", "BUSY", "MACHINE", "NO ANSWER"]))
+    else:
+        until = house.now + timedelta(hours=4)
+        why = because(Code.REOPENED_BY_HAND)
+        # It may be open, reached, erased, deleted, or have another open task.
+        with suppress(AlreadyOpen, IllegalMove, NoSuchTask, NotCallable):
+            task = chance.randrange(max(0, house.asked - 30), house.asked + 1)
+            done(house.store.retry(task, why, house.now, until))
+
+
+def upkeep(house: House, chance: random.Random) -> None:
+    """Store counts, erase numbers and delete tasks: all of it, or some."""
+    house.keep_counts()
+    for step in (house.store.erase_old, house.store.delete_old):
+        before = house.now - timedelta(days=chance.choice([3, 6]))
+        while done(step(before)) and chance.random() < 0.9:
+            pass
+    if chance.random() < 0.3:
+        # As if the counts were lost, except for days without their tasks.
+        house.change(sa.delete(schema.tally).where(~schema.tally.c.final))
+
+
+def live(house: House, seed: int, steps: int = 144) -> None:
+    """Check over a random history that upkeep changes no report and no open task."""
+    chance = random.Random(seed)
+    for step in range(steps):
+        something_happens(house, chance)
+        if step % 12 < 11:
+            continue
+        given = {"first": FIRST, "last": house.now.date()}
+        kind = chance.choice([None, *Kind])
+        reports = house.report(**given), house.report(**given, kind=kind)
+        still_open = open_tasks(house)
+        upkeep(house, chance)
+        assert (house.report(**given), house.report(**given, kind=kind)) == reports
+        assert open_tasks(house) == still_open
+
+
+def test_upkeep_never_changes_a_figure_or_an_open_task(house: House) -> None:
+    live(house, 4712)
+    count = sa.select(sa.func.count()).select_from(schema.tally)
+    for condition in (schema.tally.c.span == "week", schema.tally.c.final):
+        stored = count.where(condition)
+        assert house.run(lambda conn, one=stored: conn.execute(one).scalar())
+
+
+def _erase_open_ones(conn: sa.Connection, before: float) -> int:
+    rows = schema.task.c.created_at < before
+    conn.execute(sa.update(schema.task).where(rows).values(name="erased"))
+    return 0
+
+
+#: Faults that the check of random histories must find.
+FAULTS: dict[str, tuple[object, str, object]] = {
+    "a task put back in line leaves the counts of its day": (
+        tallies,
+        "forget",
+        lambda *_: True,
+    ),
+    "days with open tasks are stored": (tallies, "_has_open", lambda *_: False),
+    "open tasks are erased": (erasure, "erase_old", _erase_open_ones),
+    "the day of deleted tasks may be counted again": (
+        erasure,
+        "_MAKE_FINAL",
+        sa.update(schema.tally).where(sa.false()).values(final=True),
+    ),
+    "tasks of days that are not stored are deleted": (
+        erasure,
+        "_TO_DELETE",
+        sa.select(schema.task.c.id, schema.task.c.queue, schema.task.c.created_at)
+        .where(schema.task.c.ended_at < sa.bindparam("before"))
+        .limit(5),
+    ),
+    "the reason of a cancelled task is erased, too": (
+        erasure,
+        "_ERASE_TASK",
+        sa.update(schema.task)
+        .where(
+            schema.task.c.id == sa.bindparam("old_id"),
+            sa.bindparam("new_params", type_=sa.Text).is_not(None),
+        )
+        .values(number="erased", status="failed"),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_check_of_random_histories_finds_faults(
+    sqlite_url: str, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(sqlite_url, deliver=None)
+    house = in_berlin(House(TaskStore(database), database))
+    monkeypatch.setattr(*FAULTS[fault])
+    if fault == "days with open tasks are stored":
+        monkeypatch.setattr(tallies, "_open_moments", lambda _conn: {})
+    with pytest.raises(AssertionError):
+        for seed in range(5):
+            live(house, seed)
+    done(database.close())
 
 
 def test_json_and_csv_have_every_day_and_the_definitions(house: House) -> None:

@@ -1,0 +1,453 @@
+# SPDX-License-Identifier: MIT
+"""Erases numbers and names from what has ended, and deletes whole tasks.
+
+What the reports count remains: kinds, statuses, times, reason codes, agents. Every
+function changes a limited number of rows, so that requests of callers do not wait long;
+it is called again until nothing is left.
+
+The functions run inside a transaction, may run twice and change only the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from attrs import frozen
+from sqlalchemy import bindparam, delete, exists, func, or_, select, text, update
+
+from fastagi.domain.attempt import Attempt
+from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
+from fastagi.domain.erasure import ERASED, erased_params, mentions
+from fastagi.domain.numbers import NumberPlan
+from fastagi.domain.offers import Offer
+from fastagi.domain.reason import Reason
+from fastagi.domain.task import CallbackTask, Move, TaskEvent
+from fastagi.store import guards, offers, queries, schema
+from fastagi.store.events import write_event
+from fastagi.store.rows import task_of
+from fastagi.store.schema import Span
+
+#: Maximum number of tasks that are erased or deleted in one transaction.
+TASKS_AT_ONCE: Final = 20
+#: Maximum number of other rows.
+ROWS_AT_ONCE: Final = 500
+#: Number of ids of events that are searched in one transaction.
+EVENTS_AT_ONCE: Final = 50_000
+
+_task: Final = schema.task
+_attempt: Final = schema.attempt
+_event: Final = schema.task_event
+_later: Final = schema.later_request
+_refusal: Final = schema.refusal
+_offer: Final = schema.offer
+_talk: Final = schema.last_talk
+_entered: Final = schema.entered_number
+_tally: Final = schema.tally
+
+_OLD: Final = (
+    select(_task.c.id)
+    .where(
+        text(schema.NOT_ERASED),
+        _task.c.ended_at < bindparam("before"),
+    )
+    .order_by(_task.c.ended_at)
+    .limit(TASKS_AT_ONCE)
+)
+_OF_KEYS: Final = (
+    select(_task)
+    .where(_task.c.number_key.in_(bindparam("number_keys", expanding=True)))
+    .order_by(_task.c.id)
+)
+_ERASE_TASK: Final = (
+    update(_task)
+    .where(_task.c.id == bindparam("old_id"))
+    .values(
+        number=ERASED,
+        number_key=ERASED,
+        name="",
+        linkedid="",
+        reason_params=bindparam("new_params"),
+    )
+)
+_SET_PARAMS: Final = {
+    table: update(table)
+    .where(table.c.id == bindparam("old_id"))
+    .values(reason_params=bindparam("new_params"))
+    for table in (_task, _attempt)
+}
+_SET_EVENT: Final = (
+    update(_event)
+    .where(_event.c.id == bindparam("old_id"))
+    .values(reason_params=bindparam("new_params"), linkedid=bindparam("new_linkedid"))
+)
+_SET_REFUSAL: Final = (
+    update(_refusal)
+    .where(_refusal.c.id == bindparam("old_id"))
+    .values(number="", linkedid="", reason_params=bindparam("new_params"))
+)
+_MENTIONS: Final = (
+    select(_event.c.id, _event.c.task_id, _event.c.reason_params, _task.c.ended_at)
+    .join(_task, _task.c.id == _event.c.task_id)
+    .where(_event.c.id > bindparam("after_id"), _event.c.id <= bindparam("up_to"))
+)
+#: The oldest tasks whose day is stored for the reports.
+_TO_DELETE: Final = (
+    select(_task.c.id, _task.c.queue, _task.c.created_at)
+    .where(
+        _task.c.created_at < bindparam("before"),
+        _task.c.ended_at < bindparam("before"),
+        exists().where(
+            _tally.c.queue == _task.c.queue,
+            _tally.c.span == Span.DAY.value,
+            _tally.c.begins_at <= _task.c.created_at,
+            _tally.c.ends_at > _task.c.created_at,
+        ),
+    )
+    .order_by(_task.c.created_at)
+    .limit(TASKS_AT_ONCE)
+)
+_MAKE_FINAL: Final = (
+    update(_tally)
+    .where(
+        _tally.c.span == Span.DAY.value,
+        _tally.c.queue == bindparam("of_queue"),
+        _tally.c.begins_at <= bindparam("of_at"),
+        _tally.c.ends_at > bindparam("of_at"),
+        ~_tally.c.final,
+    )
+    .values(final=True)
+)
+
+
+@frozen(kw_only=True)
+class Erased:
+    """How much was erased: tasks, rows of other tables, events of other tasks."""
+
+    tasks: int
+    others: int
+    mentions: int
+
+
+@frozen(kw_only=True)
+class TaskRecord:
+    """One task of a number."""
+
+    task: CallbackTask
+    attempts: tuple[Attempt, ...]
+    history: tuple[TaskEvent, ...]
+    #: The linkedids of the calls that asked for it.
+    linkedids: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class NumberRecords:
+    """Everything that is stored about a number."""
+
+    tasks: tuple[TaskRecord, ...]
+    refusals: tuple[Refusal, ...]
+    offers: tuple[Offer, ...]
+    blocked: BlockedNumber | None
+    #: The agent who talked to the client last, and when; None: none is stored.
+    last_talk: tuple[str, float] | None
+    #: When the caller entered another number.
+    entered_at: tuple[float, ...]
+    #: Other tasks whose histories contain the number.
+    mentioned_in: tuple[int, ...] = ()
+
+
+# -- after a time ----------------------------------------------------------
+
+
+def erase_old(conn: sa.Connection, before: float) -> int:
+    """Erase numbers and names of tasks that ended before a time, and of what is older.
+
+    Returns:
+        How many rows were changed; 0: nothing is left.
+    """
+    ids = list(conn.execute(_OLD, {"before": before}).scalars())
+    erase_tasks(conn, ids)
+    return len(ids) or _erase_old_rows(conn, before)
+
+
+def _erase_old_rows(conn: sa.Connection, before: float) -> int:
+    wanted = (
+        select(_refusal.c.id, _refusal.c.reason_params)
+        .where(
+            _refusal.c.at < before,
+            or_(_refusal.c.number != "", _refusal.c.linkedid != ""),
+        )
+        .limit(ROWS_AT_ONCE)
+    )
+    changed = _erase_refusals(conn, conn.execute(wanted).all())
+    listed = (
+        select(_offer.c.id)
+        .where(
+            _offer.c.at < before, or_(_offer.c.number != "", _offer.c.linkedid != "")
+        )
+        .limit(ROWS_AT_ONCE)
+    )
+    changed += _erase_offers(conn, list(conn.execute(listed).scalars()))
+    for table in (_talk, _entered):
+        changed += conn.execute(delete(table).where(table.c.at < before)).rowcount
+    return changed
+
+
+def delete_old(conn: sa.Connection, before: float) -> int:
+    """Delete tasks that ended before a time; their counts for the reports remain.
+
+    Returns:
+        How many tasks were deleted; 0: nothing is left.
+    """
+    rows = conn.execute(_TO_DELETE, {"before": before}).all()
+    if not rows:
+        return 0
+    for row in rows:
+        conn.execute(_MAKE_FINAL, {"of_queue": row.queue, "of_at": row.created_at})
+    ids = [row.id for row in rows]
+    of_tasks = select(_event.c.id).where(_event.c.task_id.in_(ids))
+    for statement in (
+        delete(_later).where(_later.c.event_id.in_(of_tasks)),
+        update(_later)
+        .where(_later.c.next_event_id.in_(of_tasks))
+        .values(next_event_id=None),
+        delete(_event).where(_event.c.task_id.in_(ids)),
+        delete(_attempt).where(_attempt.c.task_id.in_(ids)),
+        delete(_task).where(_task.c.id.in_(ids)),
+    ):
+        conn.execute(statement)
+    return len(ids)
+
+
+# -- of one number ---------------------------------------------------------
+
+
+def tasks_of(conn: sa.Connection, keys: Collection[str]) -> list[CallbackTask]:
+    """Return all tasks of a number, the oldest first."""
+    rows = conn.execute(_OF_KEYS, {"number_keys": sorted(keys)})
+    return [task_of(row) for row in rows]
+
+
+def erase_number(
+    conn: sa.Connection, keys: Collection[str], why: Reason, now: datetime
+) -> int:
+    """Erase a number and its names from ended tasks, the first ones.
+
+    Args:
+        conn: in a transaction.
+        keys: all keys of the number.
+        why: what is written to the history of each task.
+        now: the current time.
+
+    Returns:
+        How many tasks were erased; 0: nothing is left.
+    """
+    ended = [task for task in tasks_of(conn, keys) if not task.is_open]
+    some = ended[:TASKS_AT_ONCE]
+    erase_tasks(conn, [task.id for task in some])
+    for task in some:
+        write_event(conn, task.id, Move.PROGRESS, task.status, now, why)
+    return len(some)
+
+
+def erase_rows_of_number(
+    conn: sa.Connection, keys: Collection[str], plan: NumberPlan
+) -> int:
+    """Erase a number from refusals, offers, last talks and entered numbers."""
+    refusals = select(_refusal.c.id, _refusal.c.number, _refusal.c.reason_params)
+    of_number = [
+        row
+        for row in conn.execute(refusals)
+        if (row.number and plan.key(row.number) in keys)
+        or mentions(row.reason_params, keys)
+    ]
+    changed = _erase_refusals(conn, of_number)
+    listed = conn.execute(
+        select(_offer.c.id, _offer.c.number).where(_offer.c.number != "")
+    )
+    ids = [row.id for row in listed if plan.key(row.number) in keys]
+    changed += _erase_offers(conn, ids)
+    for statement in (
+        delete(_talk).where(_talk.c.number_key.in_(keys)),
+        delete(_entered).where(_entered.c.caller_key.in_(keys)),
+    ):
+        changed += conn.execute(statement).rowcount
+    return changed
+
+
+def last_event_id(conn: sa.Connection) -> int:
+    """Return the highest id of an event; 0: there is none."""
+    return conn.execute(select(func.max(_event.c.id))).scalar() or 0
+
+
+def nothing(_conn: sa.Connection) -> None:
+    """Do nothing; what counts is what the database does after it."""
+
+
+def open_among(conn: sa.Connection, task_ids: Collection[int]) -> list[int]:
+    """Return those of some tasks that are open, in order."""
+    wanted = select(_task.c.id).where(
+        _task.c.id.in_(task_ids), _task.c.ended_at.is_(None)
+    )
+    return sorted(conn.execute(wanted).scalars())
+
+
+def clear_block(conn: sa.Connection, number_key: str) -> None:
+    """Erase why a number is blocked; it stays blocked."""
+    known = schema.blocked.c.number_key == number_key
+    conn.execute(update(schema.blocked).where(known).values(reason=""))
+
+
+def mentioning(conn: sa.Connection, keys: Collection[str], after_id: int) -> set[int]:
+    """Return tasks with a number in their events, in one range of ids of events."""
+    return {row.task_id for row in _mentions(conn, keys, after_id)}
+
+
+def erase_mentions(conn: sa.Connection, keys: Collection[str], after_id: int) -> int:
+    """Erase a number from events of ended tasks of others, in one range of ids."""
+    changed = 0
+    for row in _mentions(conn, keys, after_id):
+        if row.ended_at is None:
+            continue
+        params = erased_params(row.reason_params, keys)
+        if params != row.reason_params:
+            conn.execute(
+                update(_event).where(_event.c.id == row.id).values(reason_params=params)
+            )
+            _erase_reasons(conn, [row.task_id], keys)
+            changed += 1
+    return changed
+
+
+def _mentions(conn: sa.Connection, keys: Collection[str], after_id: int) -> list[Any]:
+    likely = or_(*(_event.c.reason_params.contains(key) for key in sorted(keys)))
+    between = {"after_id": after_id, "up_to": after_id + EVENTS_AT_ONCE}
+    return [
+        row
+        for row in conn.execute(_MENTIONS.where(likely), between)
+        if erased_params(row.reason_params, keys) != row.reason_params
+    ]
+
+
+def records(
+    conn: sa.Connection, keys: Collection[str], plan: NumberPlan
+) -> NumberRecords:
+    """Return everything that is stored about a number, except for mentions."""
+    tasks = []
+    for task in tasks_of(conn, keys):
+        calls = select(_event.c.linkedid).where(
+            _event.c.task_id == task.id, _event.c.linkedid != ""
+        )
+        tasks.append(
+            TaskRecord(
+                task=task,
+                attempts=tuple(queries.attempts(conn, task.id)),
+                history=tuple(queries.history(conn, task.id)),
+                linkedids=tuple(sorted(set(conn.execute(calls).scalars()))),
+            )
+        )
+    talk = conn.execute(
+        select(_talk.c.member, _talk.c.at).where(_talk.c.number_key.in_(keys))
+    ).first()
+    entered = conn.execute(select(_entered.c.at).where(_entered.c.caller_key.in_(keys)))
+    blocked = [guards.blocked(conn, key) for key in sorted(keys)]
+    return NumberRecords(
+        tasks=tuple(tasks),
+        refusals=tuple(
+            refusal
+            for refusal in guards.refusals(conn, None, guards.MAX_REFUSALS)
+            if refusal.number and plan.key(refusal.number) in keys
+        ),
+        offers=tuple(
+            offer
+            for offer in offers.listing(conn, offers.MAX_OFFERS)
+            if offer.number and plan.key(offer.number) in keys
+        ),
+        blocked=next((one for one in blocked if one is not None), None),
+        last_talk=None if talk is None else (talk.member, talk.at),
+        entered_at=tuple(entered.scalars()),
+    )
+
+
+# -- rows ------------------------------------------------------------------
+
+
+def erase_tasks(conn: sa.Connection, ids: Sequence[int]) -> None:
+    """Erase numbers and names from ended tasks and all that belongs to them."""
+    if not ids:
+        return
+    wanted = select(_task.c.id, _task.c.reason_params).where(
+        _task.c.id.in_(ids), _task.c.ended_at.is_not(None)
+    )
+    for row in conn.execute(wanted).all():
+        params = erased_params(row.reason_params)
+        conn.execute(_ERASE_TASK, {"old_id": row.id, "new_params": params})
+    _erase_attempts(conn, ids, None)
+    events = select(_event.c.id, _event.c.reason_params, _event.c.linkedid).where(
+        _event.c.task_id.in_(ids)
+    )
+    for event in conn.execute(events).all():
+        params = erased_params(event.reason_params)
+        if params != event.reason_params or event.linkedid:
+            conn.execute(
+                _SET_EVENT,
+                {"old_id": event.id, "new_params": params, "new_linkedid": ""},
+            )
+    of_tasks = select(_event.c.id).where(_event.c.task_id.in_(ids))
+    laters = select(_later.c.event_id, _later.c.reason_params).where(
+        or_(_later.c.event_id.in_(of_tasks), _later.c.next_event_id.in_(of_tasks))
+    )
+    for later in conn.execute(laters).all():
+        conn.execute(
+            update(_later)
+            .where(_later.c.event_id == later.event_id)
+            .values(
+                number=ERASED,
+                name="",
+                linkedid="",
+                reason_params=erased_params(later.reason_params),
+            )
+        )
+
+
+def _erase_reasons(
+    conn: sa.Connection, ids: Sequence[int], keys: Collection[str]
+) -> None:
+    """Erase a number from the reasons of tasks of others, and of their attempts."""
+    wanted = select(_task.c.id, _task.c.reason_params).where(_task.c.id.in_(ids))
+    for row in conn.execute(wanted).all():
+        params = erased_params(row.reason_params, keys)
+        if params != row.reason_params:
+            conn.execute(_SET_PARAMS[_task], {"old_id": row.id, "new_params": params})
+    _erase_attempts(conn, ids, keys)
+
+
+def _erase_attempts(
+    conn: sa.Connection, ids: Sequence[int], keys: Collection[str] | None
+) -> None:
+    wanted = select(_attempt.c.id, _attempt.c.reason_params).where(
+        _attempt.c.task_id.in_(ids)
+    )
+    for row in conn.execute(wanted).all():
+        if not row.reason_params:
+            continue
+        params = erased_params(row.reason_params, keys)
+        if params != row.reason_params:
+            given = {"old_id": row.id, "new_params": params}
+            conn.execute(_SET_PARAMS[_attempt], given)
+
+
+def _erase_refusals(conn: sa.Connection, rows: Sequence[Any]) -> int:
+    for row in rows:
+        params = erased_params(row.reason_params)
+        conn.execute(_SET_REFUSAL, {"old_id": row.id, "new_params": params})
+    return len(rows)
+
+
+def _erase_offers(conn: sa.Connection, ids: Sequence[int]) -> int:
+    if ids:
+        erased = update(_offer).where(_offer.c.id.in_(ids))
+        conn.execute(erased.values(number="", linkedid=""))
+    return len(ids)

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+"""The service stores counts of past days, and erases what is too old."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import attrs
+
+from fastagi.config.sections import RetentionSettings
+from fastagi.reports import ReportQuery, report
+from fastagi.store import schema
+from tests.system.harness import NUMBER, ServiceTestCase, queue_settings
+
+DAY_S = 86_400.0
+
+
+class UpkeepTestCase(ServiceTestCase):
+    """A client was reached, and time passes."""
+
+    def reach(self) -> None:
+        """Let a client be called back."""
+        self.add()
+        self.world.run(60)
+        self.assert_status("completed")
+
+    def days_pass(self, days: float) -> None:
+        """Set the clock, and give the service the time for one look."""
+        self.world.set_wall_clock(days * DAY_S)
+        self.world.run(700)
+
+    def stored(self) -> int:
+        """Return the number of rows with counts."""
+        rows = schema.tally.select()
+        return self.world._read(lambda conn: len(conn.execute(rows).all()))
+
+    def reached(self) -> int:
+        """Return the number of clients reached according to the report."""
+        day = self.world.task().created_at.date()
+        query = ReportQuery(first=day, last=day)
+        return self.world._read(report, query).totals.reached
+
+    def test_numbers_are_erased_after_their_time(self) -> None:
+        self.begin(retention=RetentionSettings(keep_numbers="30d"))
+        self.reach()
+        self.days_pass(29)
+        self.assertEqual(self.world.task().number, NUMBER)
+        self.days_pass(2)
+        self.assertEqual(self.world.task().number, "erased")
+        self.assertEqual(self.reached(), 1)
+        self.assertEqual(self.warnings(), [])
+
+    def test_upkeep_goes_on_after_a_restart(self) -> None:
+        queue = queue_settings()
+        self.begin(queue)
+        self.reach()
+        self.world.set_wall_clock(400 * DAY_S)
+        self.restart(queue)
+        self.world.run(15)
+        self.assertEqual(self.world.task().number, NUMBER)
+        self.restart(queue)
+        self.world.run(120)
+        self.assertGreater(self.stored(), 400)
+        self.world.run(120)
+        self.assertEqual(self.world.task().number, "erased")
+
+    def test_an_open_task_is_kept_however_old_it_is(self) -> None:
+        self.alice.busy()
+        self.begin(
+            queue_settings(request_expiry="30d"),
+            retention=RetentionSettings(keep_numbers="2d", keep_tasks="2d"),
+        )
+        self.add()
+        self.days_pass(20)
+        self.assertEqual(self.world.task().number, NUMBER)
+        self.assertTrue(self.world.task().is_open)
+        self.alice.busy(False)
+        self.world.run(60)
+        self.assert_status("completed")
+
+    def test_whole_tasks_are_deleted_after_their_time_and_still_count(self) -> None:
+        self.begin(retention=RetentionSettings(keep_tasks="30d"))
+        self.reach()
+        day = self.world.task().created_at.date()
+        self.days_pass(20)
+        self.days_pass(11)
+        self.assertEqual(self.world.tasks(), [])
+        self.assertGreater(self.stored(), 28)
+        query = ReportQuery(first=day, last=day + timedelta(days=1))
+        self.assertEqual(self.world._read(report, query).totals.reached, 1)
+
+    def test_a_change_of_the_settings_is_used_at_once(self) -> None:
+        process = self.begin()
+        self.reach()
+        self.days_pass(20)
+        self.assertEqual(self.world.task().number, NUMBER)
+        former = process.service.settings()
+        new = attrs.evolve(former, retention=RetentionSettings(keep_numbers="5d"))
+        process.service.settings.replace(new)
+        self.world.run(30)
+        self.assertEqual(self.world.task().number, "erased")
