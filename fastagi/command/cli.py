@@ -471,6 +471,115 @@ def numbers_refused(
     click.echo(json.dumps(answer, indent=2) if as_json else render.refused(answer))
 
 
+@numbers.command("export")
+@_config_option
+@click.argument("number")
+def numbers_export(config: str, number: str) -> None:
+    """Print everything that is kept about NUMBER, as JSON.
+
+    That are its tasks with attempts and history, refusals, offers, the block, and the
+    agent who talked to the client last.
+    """
+    answer = _carry_out(config, commands.ExportNumber, number=number)
+    click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+
+
+@numbers.command("erase")
+@_config_option
+@_json_option
+@click.argument("number")
+@click.option(
+    "--keep-block",
+    "block",
+    flag_value="keep",
+    help="If it is blocked, it stays so; only the reason is erased.",
+)
+@click.option(
+    "--lift-block", "block", flag_value="lift", help="If it is blocked, unblock it."
+)
+def numbers_erase(config: str, as_json: bool, number: str, block: str | None) -> None:
+    """Erase NUMBER and the names and calls that belong to it.
+
+    Its tasks stay, without number, name and linkedids, so no report changes. A task
+    that is open must be cancelled first. docs/privacy.md says what else to do, such as
+    for copies of the database.
+    """
+    answer = _carry_out(config, commands.EraseNumber, number=number, block=block or "")
+    _print(answer, as_json, render.erased(answer))
+
+
+@main.command("report")
+@_config_option
+@click.option("--queue", "queues", multiple=True, help="Only this queue; repeatable.")
+@click.option(
+    "--from",
+    "first",
+    metavar="DAY",
+    default="",
+    show_default="30 days before --to",
+    help="First day: 2026-12-01, today, yesterday, or all.",
+)
+@click.option(
+    "--to", "last", metavar="DAY", default="", show_default="today", help="Last day."
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["requested", "missed", "manual"]),
+    default=None,
+    help="Only tasks of this kind.",
+)
+@click.option(
+    "--goal",
+    metavar="TIME",
+    default="",
+    show_default="30m",
+    help="Within which time clients are to be reached.",
+)
+@click.option("--explain", is_flag=True, help="Print what each figure means.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, a row for each day.")
+@_json_option
+def report(
+    config: str,
+    queues: tuple[str, ...],
+    first: str,
+    last: str,
+    kind: str | None,
+    goal: str,
+    explain: bool,
+    as_csv: bool,
+    as_json: bool,
+) -> None:
+    """Show how many clients asked, were reached, and how long they waited.
+
+    Days are those of the time zone of each queue. docs/reports.md explains the figures.
+    """
+    if as_csv and as_json:
+        raise click.UsageError("Give either --csv or --json.")
+    from fastagi import reports
+    from fastagi.command import reports as reading
+    from fastagi.command.report_text import report_text
+
+    settings = _load(config)
+    try:
+        found = reading.read(
+            settings,
+            datetime.now(UTC),
+            queues=queues,
+            first=first,
+            last=last,
+            kind=kind or "",
+            goal=goal,
+        )
+    except CallbackError as error:
+        _fail(str(error))
+    if as_json:
+        click.echo(json.dumps(reports.report_json(found), indent=2))
+    elif as_csv:
+        click.echo(reports.report_csv(found), nl=False)
+    else:
+        click.echo(report_text(found, explain=explain))
+
+
 @main.group()
 def settings() -> None:
     """List the settings in force, try a changed settings file."""

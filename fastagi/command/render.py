@@ -155,6 +155,15 @@ def checked(answer: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def erased(answer: Any) -> str:
+    """Return what `numbers erase` did, without the number."""
+    words = (
+        f"erased from {answer['tasks']} tasks, {answer['others']} other entries, and"
+        f" {answer['mentions']} mentions in tasks of other numbers"
+    )
+    return f"{words}; it stays blocked" if answer["blocked"] else words
+
+
 def refused(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return a table of refusals."""
     if not rows:
