@@ -92,6 +92,7 @@ _values = {
     "at": st.just("") | st.just("+2h") | st.text(max_size=100),
     "now": st.booleans(),
     "reason": st.text(max_size=500),
+    "block": st.sampled_from(["", "keep", "lift"]),
 }
 _kinds = [kind for kind in COMMANDS.values() if kind is not ShowStatus]
 
