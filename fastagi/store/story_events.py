@@ -122,10 +122,8 @@ _AFTER: Final = (
     .limit(bindparam("most"))
 )
 _OLDER: Final = _LAST.where(_event.c.at < bindparam("until"))
-_COUNT_AFTER: Final = (
-    select(sa.func.count())
-    .select_from(_event)
-    .where(_event.c.id > bindparam("event_id"))
+_FIRST_AFTER: Final = (
+    _MARK.where(_event.c.id > bindparam("event_id")).order_by(_event.c.id).limit(1)
 )
 
 
@@ -192,10 +190,17 @@ def read_after(
     ]
 
 
-def count_after(conn: sa.Connection, position: StoryPosition) -> int:
-    """Return how many events follow a position."""
+def lag(conn: sa.Connection, position: StoryPosition) -> tuple[int, float | None]:
+    """Return how many events follow a position, and the time of the first of them.
+
+    The number is taken from the ids, so it may be a little too high, but it is 0 only
+    if there is none.
+    """
     start = position_in(conn, position)
-    return int(conn.execute(_COUNT_AFTER, {"event_id": start.event_id}).scalar_one())
+    first = conn.execute(_FIRST_AFTER, {"event_id": start.event_id}).first()
+    if first is None:
+        return 0, None
+    return last_position(conn).event_id - start.event_id, float(first.at)
 
 
 def position_at(conn: sa.Connection, at: datetime) -> StoryPosition:

@@ -30,7 +30,7 @@ from prometheus_client.registry import Collector
 from fastagi import __version__
 from fastagi.errors import CallbackError
 from fastagi.store import schema
-from fastagi.store.story_events import StoryPosition, position_in
+from fastagi.store.story_events import StoryPosition, lag
 from fastagi.web.signals import endpoints
 from fastagi.web.signals.addresses import OUTCOMES
 from fastagi.web.signals.alarms import Alarm, AlarmKind, Live, Storage
@@ -522,21 +522,20 @@ class _Collector(Collector):
 # -- the service's database ------------------------------------------------------
 
 _task: Final = schema.task
-_event: Final = schema.task_event
-_OPEN: Final = sa.text(schema.OPEN_ONLY)
-_OPEN_TASKS: Final = (
-    sa.select(_task.c.queue, _task.c.status, _task.c.reason_code, sa.func.count())
-    .where(_OPEN)
-    .group_by(_task.c.queue, _task.c.status, _task.c.reason_code)
+#: The open tasks, selected first by their own index, not among a million ended ones.
+_OPEN: Final = (
+    sa.select(_task.c.queue, _task.c.status, _task.c.reason_code, _task.c.joined_at)
+    .where(sa.text(schema.OPEN_ONLY))
+    .cte("open")
+    .prefix_with("MATERIALIZED")
 )
-_OLDEST: Final = (
-    sa.select(_task.c.queue, sa.func.min(_task.c.joined_at))
-    .where(_OPEN)
-    .group_by(_task.c.queue)
-)
-_UNREAD: Final = sa.select(sa.func.count(), sa.func.min(_event.c.at)).where(
-    _event.c.id > sa.bindparam("event_id")
-)
+OPEN_TASKS: Final = sa.select(
+    _OPEN.c.queue,
+    _OPEN.c.status,
+    _OPEN.c.reason_code,
+    sa.func.count(),
+    sa.func.min(_OPEN.c.joined_at),
+).group_by(_OPEN.c.queue, _OPEN.c.status, _OPEN.c.reason_code)
 
 
 def _read_tasks(
@@ -546,11 +545,10 @@ def _read_tasks(
     dict[str, float],
     dict[str, tuple[int, float | None]],
 ]:
-    tasks = {(row[0], row[1], row[2]): row[3] for row in conn.execute(_OPEN_TASKS)}
-    oldest = {row[0]: row[1] for row in conn.execute(_OLDEST)}
-    lag = {}
-    for reader, position in positions.items():
-        start = position_in(conn, position)
-        count, since = conn.execute(_UNREAD, {"event_id": start.event_id}).one()
-        lag[reader] = int(count), since
-    return tasks, oldest, lag
+    tasks: dict[tuple[str, str, str], int] = {}
+    oldest: dict[str, float] = {}
+    for queue, status, reason, count, since in conn.execute(OPEN_TASKS):
+        tasks[queue, status, reason] = count
+        oldest[queue] = min(since, oldest.get(queue, since))
+    behind = {reader: lag(conn, position) for reader, position in positions.items()}
+    return tasks, oldest, behind

@@ -31,7 +31,7 @@ from fastagi.errors import CallbackError
 from fastagi.store.story_events import (
     StoryEvent,
     StoryPosition,
-    count_after,
+    lag,
     last_position,
     position_at,
 )
@@ -380,7 +380,8 @@ class Webhooks:
 
     async def _waiting(self, endpoint: Endpoint) -> int | None:
         try:
-            return await self._records.read(count_after, endpoint.position)
+            count, _ = await self._records.read(lag, endpoint.position)
+            return count
         except CallbackError:
             return None
 

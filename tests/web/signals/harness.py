@@ -45,6 +45,14 @@ def _empty_service_file() -> bytes:
         return path.read_bytes()
 
 
+@functools.cache
+def _empty_state_file() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "web.sqlite3")
+        versions.prepare(f"sqlite:///{path}")
+        return path.read_bytes()
+
+
 class Clock:
     """The time of a test."""
 
@@ -235,7 +243,10 @@ def in_world(
         clock = Clock()
         service = Service(tmp_path / "callbacks.db", clock, service_url)
         url = state_url or f"sqlite:///{tmp_path}/web.sqlite3"
-        versions.prepare(url)
+        if state_url:
+            versions.prepare(url)
+        else:
+            (tmp_path / "web.sqlite3").write_bytes(_empty_state_file())
         state, records = State(url), Records(service.url)
         live = Live()
         feed, receiver = EventFeed(records, live.subscribe), Receiver(clock)
