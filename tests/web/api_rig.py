@@ -199,6 +199,13 @@ class ApiRig:
         self.who = who
         return self._runner.run(self._http.request(method, f"/api/v1{path}", **more))
 
+    def page(
+        self, path: str, who: Principal | None, headers: Mapping[str, str]
+    ) -> httpx.Response:
+        """Read something outside of the API as somebody."""
+        self.who = who
+        return self._runner.run(self._http.get(path, headers=dict(headers)))
+
     async def send(self, **request: Any) -> httpx.Response:
         """Make a request as the administrator."""
         self.who = ADMIN

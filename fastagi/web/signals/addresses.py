@@ -52,6 +52,10 @@ class BadUrl(CallbackError):
     """Webhooks can not be sent to this URL."""
 
 
+class BadCertificates(CallbackError):
+    """The file with certificates of signers can not be used."""
+
+
 class AddressRefused(CallbackError):
     """Webhooks may not be sent to this address."""
 
@@ -173,7 +177,7 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
         try:
             async with asyncio.timeout(_RESOLVE_S):
                 found = await self._resolver(host, port)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(
                 f"{host} can not be resolved: {error}"
             ) from None
@@ -231,6 +235,26 @@ class Answer:
 OUTCOMES: Final = ("delivered", "refused", "no_answer", "address_refused", "gone")
 
 
+def trusting(ca_file: str | None) -> ssl.SSLContext:
+    """Return a TLS context that also trusts the signers in a file.
+
+    Raises:
+        BadCertificates: the file can not be used.
+    """
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except OSError as error:
+            raise BadCertificates(
+                f"the certificates in {ca_file} can not be used:"
+                f" {error.strerror or error}",
+                "correct ca_file in web.yaml: a file with certificates as PEM, readable"
+                " by the user of callback-queue-web",
+            ) from None
+    return context
+
+
 class Sender:
     """Posts messages, without following redirects, and without any proxy."""
 
@@ -249,11 +273,12 @@ class Sender:
             timeout_s: time limit for one delivery, in seconds.
             ca_file: certificates that are trusted besides the usual ones.
             resolver: resolves names.
+
+        Raises:
+            BadCertificates: the file can not be used.
         """
         self._timeout_s = timeout_s
-        context = ssl.create_default_context()
-        if ca_file is not None:
-            context.load_verify_locations(ca_file)
+        context = trusting(ca_file)
         self._pools = {
             scheme: httpcore.AsyncConnectionPool(
                 ssl_context=context,

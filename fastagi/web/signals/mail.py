@@ -23,6 +23,7 @@ import sqlalchemy as sa
 from fastagi.errors import CallbackError
 from fastagi.plain_file import NoPlainFile, open_plain
 from fastagi.store.rows import moment
+from fastagi.web.signals.addresses import trusting
 from fastagi.web.signals.alarms import Alarm, AlarmChange, Storage, changes_after
 from fastagi.web.signals.endpoints import last_alarm_change
 from fastagi.web.signals.settings import Level, MailSecurity, MailSettings
@@ -69,6 +70,7 @@ class Mailer:
 
         Raises:
             MailFailed: the mail server did not accept it for each of them.
+            BadCertificates: ``mail.ca_file`` can not be used.
         """
         settings = self._settings
         if settings.host is None or not settings.to:
@@ -132,10 +134,7 @@ class Mailer:
     def _tls(self) -> ssl.SSLContext | None:
         if self._settings.security is MailSecurity.NONE:
             return None
-        context = ssl.create_default_context()
-        if self._settings.ca_file is not None:
-            context.load_verify_locations(self._settings.ca_file)
-        return context
+        return trusting(self._settings.ca_file)
 
 
 class AlarmMail:

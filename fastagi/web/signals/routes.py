@@ -11,21 +11,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fastagi.config.fields import Network
-from fastagi.web.parts import WebParts
+from fastagi.web.parts import WebParts, parts_of
 from fastagi.web.people.access import NotLoggedIn, Principal, Right, current_principal
 
 
-def metrics_router(parts: WebParts) -> APIRouter:
+def metrics_router(_parts: WebParts) -> APIRouter:
     """Return the router of the metrics."""
     router = APIRouter(include_in_schema=False)
-    open_to = parts.settings.metrics.open_to or ()
 
     @router.get("/metrics")
     async def metrics(
         request: Request,
         who: Annotated[Principal | None, Depends(current_principal)],
     ) -> Response:
-        if not is_open(request, open_to):
+        parts = parts_of(request)
+        if not is_open(request, parts.settings.metrics.open_to or ()):
             if who is None:
                 raise NotLoggedIn
             who.check(Right.METRICS)

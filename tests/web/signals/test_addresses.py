@@ -17,6 +17,7 @@ import pytest
 from fastagi.web.signals.addresses import (
     AddressRules,
     Answer,
+    BadCertificates,
     BadUrl,
     Sender,
     check_url,
@@ -290,6 +291,22 @@ def test_nobody_listens_is_no_answer() -> None:
         assert nowhere.outcome == "no_answer"
 
     asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    "host", ["a..b.invalid", f"{'a' * 64}.invalid", "[::1]", "[fe80::1]", "1.2", "-"]
+)
+def test_no_url_makes_the_sender_fail(host: str) -> None:
+    answer = asyncio.run(post(f"https://{host}:9/", AddressRules()))
+    assert answer.outcome in ("no_answer", "address_refused"), answer
+
+
+def test_certificates_that_can_not_be_used_are_named(tmp_path: Path) -> None:
+    missing, empty = tmp_path / "missing.pem", tmp_path / "empty.pem"
+    empty.write_text("")
+    for path in (missing, empty):
+        with pytest.raises(BadCertificates, match=path.name):
+            Sender(LOCAL, timeout_s=1, ca_file=str(path))
 
 
 def _fails(_host: str) -> Sequence[str]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import json
 import re
@@ -15,7 +14,7 @@ import promql_parser
 import pytest
 import sqlalchemy as sa
 import yaml
-from fastapi.testclient import TestClient
+from attrs import evolve
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
@@ -26,16 +25,13 @@ from fastagi.domain.attempt import Disposition
 from fastagi.domain.reason import Code
 from fastagi.domain.task import Kind as TaskKind
 from fastagi.domain.task import Status
-from fastagi.web.app import create_app
-from fastagi.web.parts import build_parts
-from fastagi.web.people.access import Kind as PrincipalKind
-from fastagi.web.people.access import Principal, Right, current_principal
+from fastagi.web.people.access import Principal, Right
 from fastagi.web.signals.alarms import AlarmKind, Alarms
 from fastagi.web.signals.metrics import FAMILIES, OPEN_TASKS, Kind, Metrics
 from fastagi.web.signals.settings import AlarmSettings, Level
 from fastagi.web.signals.tally import Tally
 from tests.store.harness import NOW
-from tests.web.help import cheap_hashes, settings_in
+from tests.web.api_rig import ADMIN, VIEWER, ApiRig
 from tests.web.signals.harness import World, in_world
 from tests.web.signals.live_state import live_state
 
@@ -261,45 +257,32 @@ def test_many_queues_share_one_value_of_the_label(tmp_path: Path) -> None:
 # -- who may read them -----------------------------------------------------------
 
 
-_PROXY = {"X-Forwarded-For": "192.0.2.7"}
+_PROXY = {"X-Forwarded-For": "127.0.0.1"}
+_TASKS_ONLY = evolve(ADMIN, rights=frozenset({Right.TASKS_READ}))
+_METRICS_ONLY = evolve(ADMIN, rights=frozenset({Right.METRICS}))
 
 
 @pytest.mark.parametrize(
     ("open_to", "requests"),
     [
-        (
-            "[192.0.2.8]",
-            [
-                (None, {}, 401),
-                ({Right.METRICS}, {}, 200),
-                ({Right.TASKS_READ}, {}, 403),
-            ],
-        ),
-        ("[192.0.2.0/24]", [(None, {}, 200), (None, _PROXY, 401)]),
+        ("[192.0.2.8]", [(None, {}, 401), (_METRICS_ONLY, {}, 200)]),
+        ("[192.0.2.8]", [(_TASKS_ONLY, {}, 403), (VIEWER, {}, 403)]),
+        ("[127.0.0.0/8]", [(None, {}, 200), (None, _PROXY, 401)]),
     ],
 )
 def test_metrics_need_the_right_or_a_listed_address(
     tmp_path: Path,
     open_to: str,
-    requests: list[tuple[set[Right] | None, dict[str, str], int]],
+    requests: list[tuple[Principal | None, dict[str, str], int]],
 ) -> None:
-    more = f"metrics: {{open_to: {open_to}}}\n"
-    parts = build_parts(settings_in(tmp_path, more), hashes=cheap_hashes())
-    app = create_app(parts)
-    client = TestClient(
-        app, base_url=parts.settings.origin, client=("192.0.2.7", 40_000)
-    )
-    for rights, headers, status in requests:
-        who = rights and Principal(
-            kind=PrincipalKind.TOKEN, name="prometheus", rights=frozenset(rights)
-        )
-        app.dependency_overrides[current_principal] = lambda who=who: who
-        answer = client.get("/metrics", headers={"Accept": "text/plain", **headers})
+    rig = ApiRig(tmp_path, sections=f"metrics: {{open_to: {open_to}}}\n")
+    for who, headers, status in requests:
+        answer = rig.page("/metrics", who, {"Accept": "text/plain", **headers})
         assert answer.status_code == status
         if status == 200:
             assert answer.headers["content-type"].startswith("text/plain; version=")
             assert "callback_build_info" in parsed(answer.text)
-    asyncio.run(parts.close())
+    rig.close()
 
 
 # -- docs, dashboard, rules --------------------------------------------------------
