@@ -45,7 +45,6 @@ _PICTURES: Final[dict[str, tuple[str, tuple[int, int], str, str, str]]] = {
     "settings-phone": ("/settings", _PHONE, "dark", "en", ""),
     "health": ("/health/check", _DESK, "dark", "en", ""),
     "health-phone": ("/health/check", _PHONE, "light", "en", ""),
-    "account": ("/account", _DESK, "dark", "en", ""),
 }
 
 
