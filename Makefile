@@ -113,6 +113,13 @@ memory: .venv/ready
 bench: .venv/ready
 	@$(BIN)/python -m tests.bench $(BENCH)
 
+# Whether 50 browsers and 20 programs at the web process slow down 50 callers who press 1
+# at once; on a machine without other work:
+#   make bench-web TURNS=5
+TURNS ?= 3
+bench-web: .venv/ready
+	@$(BIN)/python -m tests.bench.web --turns $(TURNS)
+
 # Tests on real Asterisk, three of each version at the same time; then the tests marked
 # `crowd`, three at a time.
 asterisk-test: lab
