@@ -59,6 +59,7 @@ from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.retry import is_called_again
 from fastagi.domain.ring_time import RingTime
 from fastagi.domain.task import CallbackTask, Kind
+from fastagi.domain.turns import Turn
 from fastagi.errors import CallbackError
 from fastagi.node.dialplan_report import Outcome
 from fastagi.node.hold import Hold, refuses_all
@@ -188,6 +189,11 @@ class RunningAttempt:
             stage = Stage.ENDS
         if stage is not self.stage:
             self.stage, self.stage_since = stage, now
+
+    @property
+    def next_turn(self) -> Turn:
+        """The place in line of its task, which it may still have to take."""
+        return (self.moved or self.task).turn
 
     def may_ring(self, free: frozenset[str]) -> frozenset[str]:
         """Return which of the free agents may be rung for it."""
@@ -401,11 +407,12 @@ class Dialer:
                 return running.attempt.member_channel_id
         return ""
 
-    def task_moved(self, task: CallbackTask) -> None:
-        """Note that an operator moved a task; see :meth:`placeholders`."""
-        for running in self.placeholders():
-            if running.task.id == task.id:
-                running.moved = task
+    def task_moved(self, task: CallbackTask) -> bool:
+        """Note that an operator moved a task; return whether it waits in line."""
+        in_line = [one for one in self.placeholders() if one.task.id == task.id]
+        for running in in_line:
+            running.moved = task
+        return bool(in_line)
 
     def waits_unrung(self, task_id: int) -> bool:
         """Whether a task waits in line, and no agent's phone has rung for it."""

@@ -198,7 +198,8 @@ class Scheduler:
         One that waits in line leaves it, and joins again. For another one, the last in
         line makes way if no more may join. `tasks_changed` is called after this.
         """
-        self._dialer.task_moved(task)
+        if self._dialer.task_moved(task):
+            return
         key = folded(target_key(self._settings().queue(task.queue)))
         self._moved[key] = min(task.turn, self._moved.get(key, task.turn))
 
@@ -630,10 +631,10 @@ class Scheduler:
         if turn is None or not in_line:
             return
         is_full = queues.room(target.key) == 0
-        last = max(in_line, key=lambda running: running.task.turn)
+        last = max(in_line, key=lambda running: running.next_turn)
         if (
             (is_full or len(in_line) >= queues.logged_in(target.key))
-            and turn < last.task.turn
+            and turn < last.next_turn
             and not last.progress.ringing
         ):
             self._dialer.withdraw_ringing(last, because(Code.WAY_MADE))

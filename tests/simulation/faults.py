@@ -7,7 +7,7 @@ rules as broken within its number of seeds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -42,11 +42,14 @@ from fastagi.service.live_state import LiveState
 from fastagi.service.opening_state import OpeningState
 from fastagi.service.promises import Promises
 from fastagi.service.requests import Requests
+from fastagi.service.task_changes import TaskChanges
+from fastagi.service.task_commands import TaskCommands
 from fastagi.speech.language import Language
 from fastagi.store import (
     guards,
     leases,
     limits,
+    places,
     preferred_agents,
     requests,
     schema,
@@ -69,6 +72,7 @@ from tests.simulation.plan import (
     PLACES_FROM,
     PREFERRED_FROM,
     SLOTS_FROM,
+    STEERS_FROM,
     TIMES_FROM,
 )
 from tests.simulation.simulation import Failed, simulate
@@ -906,6 +910,64 @@ def _sends_only_new() -> Iterator[None]:
         return {key: value for key, value in new.items() if key not in old}
 
     with mock.patch.object(live_state, "_changed", new_ones):
+        yield
+
+
+@_fault(
+    "a task moved to the front is due, and stays where it is",
+    "a task moved to the front is the next one called of its queue",
+    first_seed=STEERS_FROM,
+)
+def _stays_behind() -> Iterator[None]:
+    def at_the_end(turns: Iterable[Turn]) -> Turn:
+        last = max(turns)
+        return Turn(last.joined_at + 1, last.priority)
+
+    with mock.patch.object(places, "in_front_of", at_the_end):
+        yield
+
+
+@_fault(
+    "a task that waits in line stays there when it is moved",
+    "a task moved to the front is the next one called of its queue",
+    first_seed=STEERS_FROM,
+)
+def _stays_in_line() -> Iterator[None]:
+    with mock.patch.object(Dialer, "task_moved", lambda self, task: False):
+        yield
+
+
+@_fault(
+    "any agent is rung for an assigned task",
+    "an assigned task rings only that agent",
+    first_seed=STEERS_FROM,
+)
+def _assigned_to_nobody() -> Iterator[None]:
+    with mock.patch.object(
+        preferred_agents,
+        "assigned",
+        lambda conn, task, answers, asked, now: (task, None, None),
+    ):
+        yield
+
+
+@_fault(
+    "an attempt that rings the wrong agent goes on",
+    "an assigned task rings only that agent",
+    first_seed=STEERS_FROM,
+)
+def _rings_on() -> Iterator[None]:
+    with mock.patch.object(TaskChanges, "_ask_anew", lambda self, task: None):
+        yield
+
+
+@_fault(
+    "the attempts of tasks that are cancelled together go on",
+    "no client is rung for a task that was cancelled",
+    first_seed=STEERS_FROM,
+)
+def _bulk_withdraws_nothing() -> Iterator[None]:
+    with mock.patch.object(TaskCommands, "_changed", lambda *_: None):
         yield
 
 

@@ -158,6 +158,8 @@ class Plan:
     no_key: str = "no_answer"
     #: An operator adds tasks for a time, and moves tasks.
     times: tuple[Event, ...] = ()
+    #: Operators move, assign, note and cancel tasks, one or many.
+    steers: tuple[Event, ...] = ()
     #: Asterisk keeps a request that the service does not answer.
     keeps_requests: bool
     #: The most calls, 0 for no limit: to a number, in a minute, for a queue in an hour.
@@ -198,6 +200,8 @@ class Plan:
     @property
     def first(self) -> str:
         """Who is called first: the setting."""
+        if self.seed >= STEERS_FROM:
+            return "agent"
         if self.seed >= AUTO_FROM:
             return "auto"
         return "client" if self.seed >= CLIENT_FIRST_FROM else "agent"
@@ -233,6 +237,7 @@ class Plan:
                 "deaths",
                 "reloads",
                 "times",
+                "steers",
                 "ends_of_talks",
                 "transfers",
                 "cancels",
@@ -249,6 +254,7 @@ class Plan:
                 *map(str, self.events),
                 *map(str, self.reloads),
                 *map(str, self.times),
+                *map(str, self.steers),
                 *map(str, self.ends_of_talks),
                 *map(str, self.transfers),
                 *map(str, self.cancels),
@@ -294,6 +300,9 @@ CLIENT_FIRST_FROM: Final = 90_000_000
 #: with odd seeds clients keep their place, too.
 AUTO_FROM: Final = 95_000_000
 AUTO_AGENTS: Final = 2
+#: From this seed on, operators move tasks in line, assign them to an agent, write notes
+#: and cancel many at a time; with odd seeds clients keep their place, too.
+STEERS_FROM: Final = 98_000_000
 #: What a caller does who is asked, one as likely as the other: the keys pressed.
 OFFER_ANSWERS: Final = ("1", "", "5", "")
 #: From this seed on, callers may choose a time; with odd seeds clients keep their
@@ -375,6 +384,7 @@ def plan(seed: int) -> Plan:
         times=(
             _times(dice, queues, clients) if TIMES_FROM <= seed < CHOICES_FROM else ()
         ),
+        steers=_steers(dice, agents, queues) if seed >= STEERS_FROM else (),
         offers=_offers(dice) if OFFERS_FROM <= seed < MACHINES_FROM else {},
     )
     if drawn.offers_times:
@@ -770,6 +780,52 @@ def _times(
                 "id": dice.randint(1, 3),
                 **(at if dice.random() < 0.7 else {"now": True}),
             }
+        events.append(Event(_moment(dice, 0, ACTION_S), "operator", facts))
+    return tuple(events)
+
+
+def _steers(
+    dice: random.Random, agents: tuple[str, ...], queues: tuple[str, ...]
+) -> tuple[Event, ...]:
+    """Operators change what waits: often, so that most of it finds a task."""
+    with_callbacks = [queue for queue in queues if queue in WITH_CALLBACKS]
+    events = []
+    for _ in range(dice.randint(4, 14)):
+        id_ = dice.randint(1, 4)
+        queue = dice.choice(with_callbacks)
+        facts: dict[str, Any] = dice.choice(
+            (
+                {"command": "tasks.move", "id": id_, "front": True},
+                {"command": "tasks.move", "id": id_, "front": True},
+                {"command": "tasks.move", "id": id_, "behind": dice.randint(1, 4)},
+                {
+                    "command": "tasks.assign",
+                    "id": id_,
+                    "agent": dice.choice(agents),
+                    "duration": f"{dice.choice((20, 60, 200))}s",
+                },
+                {"command": "tasks.assign", "id": id_, "release": True},
+                {"command": "tasks.note", "id": id_, "note": "rang, and rang off"},
+                {"command": "tasks.bulk", "action": "move", "queue": queue},
+                {
+                    "command": "tasks.bulk",
+                    "action": dice.choice(("cancel", "note", "retry")),
+                    "ids": f"{id_},{dice.randint(1, 4)}",
+                    "note": "called by mistake",
+                    "preview": dice.random() < 0.5,
+                },
+                {
+                    "command": "tasks.add",
+                    "queue": queue,
+                    "number": f"03012345{dice.randrange(6):02}",
+                },
+                {
+                    "command": "tasks.add",
+                    "queue": queue,
+                    "number": f"03012345{dice.randrange(6):02}",
+                },
+            )
+        )
         events.append(Event(_moment(dice, 0, ACTION_S), "operator", facts))
     return tuple(events)
 

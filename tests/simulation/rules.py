@@ -86,6 +86,8 @@ _JOINS_S: Final = 4.0
 #: What the service may not know exactly of when a live caller joined: Asterisk tells
 #: whole seconds of those who joined before.
 _JOINED_S: Final = 1.5
+_FRONT: Final = "a task moved to the front is the next one called of its queue"
+_ASSIGNED: Final = "an assigned task rings only that agent"
 _CANCELLED: Final = "no client is rung for a task that was cancelled"
 #: From the closing until no agent is rung any more: what is being stored comes first.
 _CLOSES_S: Final = 1.5
@@ -339,7 +341,11 @@ class Rules:
         id_ = event["task_id"]
         if (event["move"] == "create") != (not story):
             self._break("a story has one beginning", f"task {id_}: {_words(event)}")
-        elif story and story[-1]["status"] not in _OPEN and event["move"] != "reopen":
+        elif (
+            story
+            and story[-1]["status"] not in _OPEN
+            and event["move"] not in ("reopen", "note")
+        ):
             self._break("a task ends once", f"task {id_}: {_words(event)}")
         if not _says_why(event):
             self._break("every step says why", f"task {id_}: {event['move']}")
@@ -491,7 +497,7 @@ class Rules:
             for at in range(self._rings_seen.get(number, 0), len(rings)):
                 self._check_ring(number, rings[:at], rings[at])
             self._rings_seen[number] = len(rings)
-        if self.plan.asks_for_keys or self.plan.prefers_agents:
+        if self.plan.asks_for_keys or self.plan.prefers_agents or self.plan.steers:
             for interface, phone in self.world.asterisk.phones.items():
                 for ring in phone.rung[self._agent_rings_seen.get(interface, 0) :]:
                     self._check_agent_ring(interface, ring)
@@ -505,6 +511,7 @@ class Rules:
         attempt = self._attempts.get(ring.by.removesuffix("-2"))
         if attempt is None:
             return
+        self._check_assigned(attempt, interface, ring)
         only, _ = self._waited_for(attempt)
         if only not in ("", interface):
             self._break(
@@ -524,6 +531,99 @@ class Rules:
                     "an agent who can not take a callback is not asked again at once",
                     f"{interface} by {ring.by}, after {other['channel_id']}",
                 )
+
+    def _check_assigned(
+        self, attempt: sqlite3.Row, interface: str, ring: Ringing
+    ) -> None:
+        """Only the agent is rung to whom a task is assigned, if we could know."""
+        story = self._events[attempt["task_id"]]
+        begun = min(one["id"] for one in story if one["attempt_id"] == attempt["id"])
+        only, since = "", 0.0
+        for event in story:
+            if event["move"] == "assign":
+                only = str(json.loads(event["reason_params"])["interface"])
+                since = self._read_at[event["id"]]
+            elif event["move"] == "release":
+                only = ""
+            elif event["move"] == "begin" and event["id"] > begun:
+                break
+            if only in ("", interface):
+                continue
+            if event["id"] <= begun:
+                known = event["id"] == begun
+            else:
+                # The attempt had begun, and must end.
+                known = (
+                    self.calm_since <= since
+                    and ring.at > since + _CLOSES_S
+                    and not self._slow_database
+                )
+            if known and not self.clock_steps:
+                self._break(_ASSIGNED, f"{interface} by {ring.by}, not {only}")
+
+    def _check_front(self, attempt: sqlite3.Row) -> None:
+        """No task is called before one that was moved to the front of its queue."""
+        if not self.plan.steers or self.clock_steps:
+            return
+        task = self._tasks[attempt["task_id"]]
+        begun = max(
+            one["id"]
+            for one in self._events[task["id"]]
+            if one["attempt_id"] == attempt["id"]
+        )
+        for id_, other in self._tasks.items():
+            moved = self._moved_to_front(id_)
+            if (
+                id_ != task["id"]
+                and other["queue"] == task["queue"]
+                and other["status"] == "pending"
+                and moved is not None
+                and self._events[id_][-1]["id"] < begun
+                and other["assigned_to"] is None
+                and other["due_at"] <= attempt["started_at"]
+                and self._may_be_called(other)
+                and _place(other) < _place(task)
+            ):
+                self._break(_FRONT, f"task {id_} waits, {task['id']} is called")
+
+    def _check_front_of_line(self, visit: Visit) -> None:
+        """Nor is one given an agent that waits in line behind it."""
+        self._read()
+        self._look_at_the_link()
+        if self.clock_steps or self._slow_database or not self._is_ours(visit):
+            return
+        task = self._task_of(visit)
+        line = visit.queue.visits
+        for other in line[line.index(visit) + 1 :]:
+            if not (other.idle and self._is_ours(other)):
+                continue
+            behind = self._task_of(other)
+            moved = self._moved_to_front(behind["id"])
+            if (
+                moved is not None
+                and behind["queue"] == task["queue"]
+                and behind["assigned_to"] is None
+                and self._connected_at + _CATCHES_UP_S < self._read_at[moved["id"]]
+                and self._read_at[moved["id"]] + _JOINS_S < self._now
+                and _place(behind) < _place(task)
+            ):
+                self._break(_FRONT, f"{behind['id']} waits behind {task['id']}")
+
+    def _task_of(self, visit: Visit) -> sqlite3.Row:
+        base = visit.channel.uniqueid.removesuffix("-2")
+        return self._tasks[self._attempts[base]["task_id"]]
+
+    def _moved_to_front(self, id_: int) -> sqlite3.Row | None:
+        """Return the event that moved a task to where it is, if that is the front."""
+        last = None
+        for event in self._events[id_]:
+            if event["move"] == "reopen":
+                last = None
+            elif event["move"] == "move":
+                last = event
+        if last is None or last["reason_code"] != "moved_to_front":
+            return None
+        return last if self._tasks[id_]["place_at"] is not None else None
 
     def _waited_for(self, attempt: sqlite3.Row) -> tuple[str, float]:
         """Return the only agent to be rung for an attempt, and since when.
@@ -707,6 +807,7 @@ class Rules:
         self._check_attempts_and_delay(task, base)
         self._check_waits_for_one_agent(attempt)
         self._check_not_too_early(task, attempt, base)
+        self._check_front(attempt)
         self._check_guards(task, attempt)
         self._check_not_busy(task, number)
         if self.calm_since < self._now and self._asked_before is None:
@@ -740,6 +841,8 @@ class Rules:
             self._check_client_waits(visit)
         elif not self.plan.keeps_places and self._is_ours(visit):
             self._check_live_first(visit)
+        elif self.plan.steers:
+            self._check_front_of_line(visit)
 
     def _is_client_first(self, visit: Visit) -> bool:
         """Whether a client waits who was dialled before an agent."""
@@ -1045,6 +1148,14 @@ class Rules:
             row = self._attempts[ring.by.removesuffix("-1")]
             if row["ended_at"] is None:
                 self._break("one attempt at a time", f"{base}: {ring.by} is not over")
+                continue
+            if any(
+                event["reason_code"] == "moved_to_front" and event["id"] > ended["id"]
+                for ended in story
+                if ended["attempt_id"] == row["id"] and ended["move"] == "retry"
+                for event in story
+            ):
+                # An operator had it called at once.
                 continue
             # The service counts from when it noticed, whatever was set before.
             read_at = self._end_read_at[row["channel_id"]]
@@ -1492,6 +1603,13 @@ class Rules:
                 f" answered {call.answered_at is not None}, gone {ended}"
             )
         return "\n".join(lines)
+
+
+def _place(task: sqlite3.Row) -> tuple[int, float]:
+    """Return the place of a task in line; the smaller of two is called first."""
+    if task["place_at"] is None:
+        return -task["priority"], float(task["joined_at"])
+    return -task["place_priority"], float(task["place_at"])
 
 
 def _words(row: sqlite3.Row) -> str:

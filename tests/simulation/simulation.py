@@ -218,7 +218,12 @@ class Simulation:
                 tell(name, privilege, *headers)
 
             asterisk.tell = tells  # type: ignore[method-assign]
-        for event in (*chosen.events, *chosen.reloads, *chosen.times):
+        for event in (
+            *chosen.events,
+            *chosen.reloads,
+            *chosen.times,
+            *chosen.steers,
+        ):
             self._world.clock.callLater(event.at, self._happen, event)
 
     def _deliver(self, told: Told) -> tuple[float, ...]:

@@ -24,6 +24,7 @@ from tests.simulation.plan import (
     PLACES_FROM,
     PREFERRED_FROM,
     SLOTS_FROM,
+    STEERS_FROM,
     TIMES_FROM,
 )
 from tests.simulation.simulation import trace
@@ -44,6 +45,7 @@ _PLAYED = (
     (SLOTS_FROM, 140),
     (CLIENT_FIRST_FROM, 100),
     (AUTO_FROM, 60),
+    (STEERS_FROM, 25),
 )
 
 
