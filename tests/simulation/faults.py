@@ -916,7 +916,7 @@ def _sends_only_new() -> Iterator[None]:
 @_fault(
     "a task moved to the front is due, and stays where it is",
     "a task moved to the front is the next one called of its queue",
-    first_seed=STEERS_FROM,
+    first_seed=STEERS_FROM + 55,
 )
 def _stays_behind() -> Iterator[None]:
     def at_the_end(turns: Iterable[Turn]) -> Turn:
@@ -930,7 +930,7 @@ def _stays_behind() -> Iterator[None]:
 @_fault(
     "a task that waits in line stays there when it is moved",
     "a task moved to the front is the next one called of its queue",
-    first_seed=STEERS_FROM,
+    first_seed=STEERS_FROM + 75,
 )
 def _stays_in_line() -> Iterator[None]:
     with mock.patch.object(Dialer, "task_moved", lambda self, task: False):
@@ -940,7 +940,7 @@ def _stays_in_line() -> Iterator[None]:
 @_fault(
     "any agent is rung for an assigned task",
     "an assigned task rings only that agent",
-    first_seed=STEERS_FROM,
+    first_seed=STEERS_FROM + 105,
 )
 def _assigned_to_nobody() -> Iterator[None]:
     with mock.patch.object(

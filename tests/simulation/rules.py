@@ -582,7 +582,7 @@ class Rules:
                 and other["assigned_to"] is None
                 and other["due_at"] <= attempt["started_at"]
                 and self._may_be_called(other)
-                and _place(other) < _place(task)
+                and not self._moved_after(task["id"], moved)
             ):
                 self._break(_FRONT, f"task {id_} waits, {task['id']} is called")
 
@@ -605,7 +605,7 @@ class Rules:
                 and behind["assigned_to"] is None
                 and self._connected_at + _CATCHES_UP_S < self._read_at[moved["id"]]
                 and self._read_at[moved["id"]] + _JOINS_S < self._now
-                and _place(behind) < _place(task)
+                and not self._moved_after(task["id"], moved)
             ):
                 self._break(_FRONT, f"{behind['id']} waits behind {task['id']}")
 
@@ -624,6 +624,13 @@ class Rules:
         if last is None or last["reason_code"] != "moved_to_front":
             return None
         return last if self._tasks[id_]["place_at"] is not None else None
+
+    def _moved_after(self, id_: int, moved: sqlite3.Row) -> bool:
+        """Whether a task was moved, too, after another one was moved to the front."""
+        return any(
+            event["move"] == "move" and event["id"] > moved["id"]
+            for event in self._events[id_]
+        )
 
     def _waited_for(self, attempt: sqlite3.Row) -> tuple[str, float]:
         """Return the only agent to be rung for an attempt, and since when.
@@ -1603,13 +1610,6 @@ class Rules:
                 f" answered {call.answered_at is not None}, gone {ended}"
             )
         return "\n".join(lines)
-
-
-def _place(task: sqlite3.Row) -> tuple[int, float]:
-    """Return the place of a task in line; the smaller of two is called first."""
-    if task["place_at"] is None:
-        return -task["priority"], float(task["joined_at"])
-    return -task["place_priority"], float(task["place_at"])
 
 
 def _words(row: sqlite3.Row) -> str:
