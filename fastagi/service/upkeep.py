@@ -31,6 +31,8 @@ _FIRST_LOOK_S: Final = 20.0
 _LOOK_S: Final = 600.0
 #: Pause between two transactions, which take some milliseconds each, in seconds.
 _PAUSE_S: Final = 0.2
+#: Maximum number of weeks and months that are counted in one transaction.
+_MAX_LONGER: Final = 10
 #: Maximum number of days of each queue that are found in one look.
 _MAX_DAYS: Final = 50
 
@@ -57,6 +59,8 @@ class Upkeep:
         self._look_at = 0.0
         #: Past days to be counted, each with its queues.
         self._days: deque[tuple[LocalDay, list[str]]] = deque()
+        #: Whether weeks and months may have to be counted.
+        self._longer_left = True
         self._erased = 0
         self._deleted = 0
         self._worker = Worker(
@@ -125,11 +129,14 @@ class Upkeep:
             found = await self._store.days_not_counted(now, _MAX_DAYS)
             self._days.extend(found.items())
         if not self._days:
-            await self._store.count_longer()
-            return False
+            if self._longer_left:
+                stored = await self._store.count_longer(_MAX_LONGER)
+                self._longer_left = stored == _MAX_LONGER
+            return self._longer_left
         day, queues = self._days[0]
         await self._store.count_day(queues, day)
         self._days.popleft()
+        self._longer_left = True
         return True
 
     def _zones(self) -> dict[str, str]:

@@ -910,9 +910,12 @@ class TaskStore:
             "count day", tallies.store_day, tuple(queues), day
         )
 
-    async def count_longer(self) -> int:
-        """Store the counts of weeks and months whose days are; return how many."""
-        return await self._run_fenced("count longer", tallies.store_longer)
+    async def count_longer(self, most: int) -> int:
+        """Store the counts of weeks and months whose days are stored; return how many.
+
+        At most ``most``; if there are fewer, none is left.
+        """
+        return await self._run_fenced("count longer", tallies.store_longer, most)
 
     async def recount_tasks_set_back(self) -> None:
         """Delete the counts of days to which tasks were added after they were stored.

@@ -552,14 +552,25 @@ def not_stored(conn: sa.Connection, now: float, most: int) -> dict[LocalDay, lis
     return dict(sorted(missing.items(), key=lambda item: item[0].begins_at))
 
 
-def store_longer(conn: sa.Connection) -> int:
-    """Store the weeks and months whose days are all stored; return how many."""
+def store_longer(conn: sa.Connection, most: int) -> int:
+    """Store weeks and months whose days are all stored.
+
+    Args:
+        conn: in a transaction.
+        most: maximum number of weeks and months, as callers wait meanwhile.
+
+    Returns:
+        How many were stored; less than ``most``: no more are left.
+    """
     stored = 0
     for queue, zone in zones(conn).items():
         for span in (Span.WEEK, Span.MONTH):
-            for first, last in _not_stored(conn, queue, zone, span):
+            found = _not_stored(conn, queue, zone, span)
+            for first, last in found[: most - stored]:
                 _store_longer(conn, span, queue, first, last)
                 stored += 1
+            if stored == most:
+                return stored
     return stored
 
 

@@ -135,7 +135,7 @@ def store_counts(conn: sa.Connection, now: float) -> None:
     tallies.set_zones(conn, names)
     for day, queues in tallies.not_stored(conn, now, 10_000).items():
         tallies.store_day(conn, queues, day)
-    tallies.store_longer(conn)
+    tallies.store_longer(conn, 10_000)
 
 
 def questions(conn: sa.Connection) -> dict[str, Callable[[], object]]:

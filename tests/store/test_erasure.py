@@ -268,7 +268,7 @@ def stored(database: Database) -> None:
         days = tallies.not_stored(conn, at(5 * 86400).timestamp(), 100)
         for day, queues in days.items():
             tallies.store_day(conn, queues, day)
-        tallies.store_longer(conn)
+        tallies.store_longer(conn, 10_000)
 
     done(database.run("test", store))
 

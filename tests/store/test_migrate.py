@@ -390,6 +390,55 @@ def test_offers_are_kept_and_may_be_refused(unmade_url: str, older) -> None:
             conn.rollback()
 
 
+def test_reports_know_when_older_talks_began(unmade_url: str, older) -> None:
+    migrate.upgrade(unmade_url, migrations=older("0022"))
+    columns = (
+        "id, kind, status, number, number_key, name, language, queue, linkedid,"
+        " joined_at, created_at, due_at, expires_at, ended_at, attempts,"
+        " member_attempts, reason_params, cancel_requested, served"
+    )
+    with connect(unmade_url).begin() as conn:
+        for task_id, status in ((1, "completed"), (2, "failed"), (3, "pending")):
+            ended = "NULL" if status == "pending" else "90"
+            conn.exec_driver_sql(
+                f"INSERT INTO task ({columns}) VALUES ({task_id}, 'missed', '{status}',"
+                f" '10{task_id}', '10{task_id}', '', '', 'support', '', 1, 1, 1, 9,"
+                f" {ended}, 1, 0, '{{}}', false, false)"
+            )
+            conn.exec_driver_sql(
+                "INSERT INTO task_event (id, task_id, at, move, status, reason_params,"
+                f" linkedid) VALUES ({task_id}, {task_id}, 1, 'create', 'pending',"
+                " '{}', '1.1')"
+            )
+        conn.exec_driver_sql(
+            "INSERT INTO attempt (id, task_id, channel_id, started_at, ended_at,"
+            " disposition, member, talk_s, reason_params) VALUES"
+            " (4, 1, 'a', 10, 20, 'BUSY', '', 0, '{}'),"
+            " (5, 1, 'b', 30, 90, 'ANSWERED', 'PJSIP/1', 50, '{}'),"
+            " (6, 2, 'c', 30, 90, 'MACHINE', '', 0, '{}')"
+        )
+    before = everything(unmade_url)
+
+    migrate.upgrade(unmade_url)
+
+    after = everything(unmade_url)
+    for table in ("task", "attempt", "task_event"):
+        assert after[table] == before[table]
+    assert after["reached"] == [(1, 40.0, None)]
+    with connect(unmade_url).connect() as conn:
+        # Ids of calls may be erased from ended tasks, and nothing else be changed.
+        conn.exec_driver_sql("UPDATE task_event SET linkedid = '' WHERE task_id = 1")
+        for change in (
+            "UPDATE task_event SET linkedid = '' WHERE task_id = 3",
+            "UPDATE task_event SET linkedid = '1.2' WHERE task_id = 2",
+            "UPDATE task_event SET at = 2 WHERE task_id = 2",
+            "DELETE FROM task_event WHERE task_id = 3",
+        ):
+            with pytest.raises(sa.exc.DBAPIError, match="only ever added to"):
+                conn.exec_driver_sql(change)
+            conn.rollback()
+
+
 def insert_into_the_first_version(url: str) -> None:
     """Put a task with an attempt that has ended into a database of version 0001."""
     task = (

@@ -94,7 +94,7 @@ class House:
         days = self.run(tallies.not_stored, self.now.timestamp(), 1000)
         for day, queues in days.items():
             stored += self.run(tallies.store_day, queues, day)
-        self.run(tallies.store_longer)
+        self.run(tallies.store_longer, 10_000)
         return stored
 
 
