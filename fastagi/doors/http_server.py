@@ -107,6 +107,8 @@ class HttpRequest(http.Request):
         """Prepare for the body; by default a long one is written to a file."""
         self.content = BytesIO()
         if length is not None and length > codec.LONGEST_BODY:
+            # The client may ask whether to send the body: no.
+            self.requestHeaders.removeHeader(b"expect")
             self._refuse_long_body()
 
     def handleContentChunk(self, data: bytes) -> None:

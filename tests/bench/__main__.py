@@ -68,6 +68,36 @@ async def requests() -> None:
             rig.close()
 
 
+# -- control socket ----------------------------------------------------------
+
+
+async def commands() -> None:
+    """Commands over the control socket, one after the other, each on a connection."""
+    rig = Rig(_settings(), ["support"])
+    try:
+        await rig.listen()
+        await rig.start()
+        for command, what in (
+            ("numbers.list", "read from the database"),
+            ("status", "written to it"),
+        ):
+            took_s: list[float] = []
+            cpu_s = rig.cpu_s
+            for _ in range(1000):
+                began = time.perf_counter()
+                await rig.ask(command)
+                took_s.append(time.perf_counter() - began)
+            cpu_s = rig.cpu_s - cpu_s
+            _say(
+                f"commands, {what}",
+                f"{1000 * statistics.median(took_s):.1f} ms, 1 in 100 longer than"
+                f" {1000 * sorted(took_s)[990]:.1f} ms,"
+                f" {1000 * cpu_s / len(took_s):.2f} ms of CPU each",
+            )
+    finally:
+        rig.close()
+
+
 # -- manager events ----------------------------------------------------------
 
 
@@ -281,6 +311,7 @@ def _say(what: str, found: str) -> None:
 
 BENCHMARKS: Mapping[str, Callable[[], Awaitable[None]]] = {
     "requests": requests,
+    "commands": commands,
     "events": events,
     "free": free,
     "start": start,

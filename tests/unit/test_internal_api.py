@@ -334,7 +334,11 @@ def test_connection_is_closed_after_the_answer_if_the_client_wants_that(
     ("request_bytes", "limit", "stays_open"),
     [
         (post("tasks.list", b" " * 32_769), "32,768", True),
-        (post("tasks.list", b"")[:-5] + b"1048577\r\n\r\n", "1,048,576", False),
+        (
+            post("tasks.list", b"")[:-5] + b"1048577\r\nExpect: 100-continue\r\n\r\n",
+            "1,048,576",
+            False,
+        ),
         (
             b"POST /v1/commands/status HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
             + (b"10000\r\n" + b" " * 65_536 + b"\r\n") * 17,
@@ -351,6 +355,8 @@ def test_request_that_is_too_long_is_refused(
     answer = client.ask(request_bytes)
     assert (answer.status, answer.value["code"]) == (413, "too-long")
     assert f"longer than {limit} bytes" in answer.value["detail"]
+    # A client that asks before it sends its body is not told to send it.
+    assert b"100 Continue" not in client.transport.value()
     assert client.transport.disconnecting is not stays_open
     assert client.service.asked == []
 
