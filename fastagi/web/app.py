@@ -18,6 +18,7 @@ from fastagi.web.bodies import BodyLimit
 from fastagi.web.console.router import console_router
 from fastagi.web.headers import ExpectedHost, SecurityHeaders
 from fastagi.web.parts import WebParts, build_parts, parts_of
+from fastagi.web.people.access_page import router as access_router
 from fastagi.web.people.guard import guard
 from fastagi.web.people.pages import router as people_router
 from fastagi.web.signals.routes import metrics_router
@@ -29,6 +30,7 @@ __all__ = ["WebParts", "build_parts", "create_app", "parts_of"]
 ROUTERS: Sequence[Callable[[WebParts], APIRouter]] = (
     routes.router,
     people_router,
+    access_router,
     console_router,
     metrics_router,
 )

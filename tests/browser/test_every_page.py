@@ -38,6 +38,7 @@ PAGES = (
     "/settings",
     "/health",
     "/account",
+    "/access",
     "/wall",
     "/no-such-page",
 )

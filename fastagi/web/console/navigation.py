@@ -28,6 +28,7 @@ PAGES: Final = (
     Entry("/numbers", N_("Numbers"), "numbers", Right.NUMBERS_READ),
     Entry("/health", N_("Health"), "health", Right.HEALTH_READ),
     Entry("/settings", N_("Settings"), "settings", Right.SETTINGS_READ),
+    Entry("/access", N_("Access"), "agent", Right.ADMIN),
 )
 
 

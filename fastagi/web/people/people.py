@@ -554,6 +554,72 @@ class People:
         """Return all users by name."""
         return await self._state.read(users.everybody)
 
+    async def add_user(
+        self,
+        by: Principal,
+        *,
+        name: str,
+        role: Role,
+        queues: Iterable[str] | None,
+        address: str,
+    ) -> str:
+        """Add a user; return the address of a link to set the password.
+
+        Raises:
+            Forbidden: only an administrator may do this.
+            UserProblem: the name is taken, or can not be one.
+        """
+        by.check(Right.ADMIN)
+
+        def add(conn: sa.Connection) -> str:
+            now_s = self._now_s()
+            user = users.add(conn, now_s, name=name, role=role, queues=queues)
+            self._note(
+                conn, "user-made", by.actor, address, subject=name, detail=role.value
+            )
+            return users.make_link(conn, now_s, user)
+
+        return self.link_address(await self._state.write(add))
+
+    async def make_link(self, by: Principal, user_id: int, address: str) -> str:
+        """Return the address of a link with which a user sets a new password.
+
+        Raises:
+            Forbidden: only an administrator may do this.
+            UserProblem: there is no such user with a password.
+        """
+        by.check(Right.ADMIN)
+
+        def make(conn: sa.Connection) -> str:
+            user = users.find_by_id(conn, user_id)
+            if user is None or user.issuer or user.disabled:
+                raise UserProblem("there is no such user who could have a password")
+            self._note(conn, "link-made", by.actor, address, subject=user.name)
+            return users.make_link(conn, self._now_s(), user)
+
+        return self.link_address(await self._state.write(make))
+
+    async def set_disabled(
+        self, by: Principal, user_id: int, disabled: bool, address: str
+    ) -> None:
+        """Keep a user out, or let the user in again.
+
+        Raises:
+            Forbidden: only an administrator may do this.
+            UserProblem: there is no such user, or no other administrator.
+        """
+        by.check(Right.ADMIN)
+
+        def change(conn: sa.Connection) -> None:
+            user = users.find_by_id(conn, user_id)
+            if user is None:
+                raise UserProblem("there is no such user")
+            users.set_disabled(conn, user, disabled)
+            event = "user-disabled" if disabled else "user-enabled"
+            self._note(conn, event, by.actor, address, subject=user.name)
+
+        await self._state.write(change)
+
     async def audit_entries(self, limit: int = 200) -> list[audit.StoredEntry]:
         """Return the latest entries of the audit."""
         return await self._state.read(audit.latest, limit)
