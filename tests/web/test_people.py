@@ -163,7 +163,7 @@ def test_a_wrong_password_an_unknown_and_a_disabled_user_look_the_same(
     password = PASSWORD if name != "anna" else "wrong horse battery"
     answer = submit(browser, "/login", name=name, password=password)
     assert answer.status_code == 401
-    assert "the name or the password is wrong" in answer.text
+    assert "The name or the password is wrong." in answer.text
     assert "cbq_session" not in browser.cookies
     assert _events(site)[-1] == ("login-failed", name)
     other = submit(browser, "/login", name="nobody2", password="wrong")

@@ -13,6 +13,8 @@ from fastapi import APIRouter, Depends, Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from fastagi.errors import CallbackError
+from fastagi.web.console.languages import N_, translations
+from fastagi.web.console.rendering import language_of
 from fastagi.web.parts import WebParts, parts_of
 from fastagi.web.people import cookies
 from fastagi.web.people.access import (
@@ -37,6 +39,9 @@ _HOME: Final = "/"
 #: How long a browser keeps the cookie of a wall link, in seconds: as long as it may.
 _WALL_S: Final = 400 * 86400.0
 
+REFUSED: Final = N_("The name or the password is wrong.")
+LOCKED: Final = N_("Too many logins have failed. Try again in %(wait_s)s s.")
+
 #: Longest texts of the forms.
 Name = Annotated[str, Form(max_length=200)]
 Password = Annotated[str, Form(max_length=1000)]
@@ -55,6 +60,11 @@ def safe_target(target: str) -> str:
     ):
         return _HOME
     return target
+
+
+def _translated(request: Request, text: str) -> str:
+    """Return a text in the language of a request."""
+    return translations(language_of(request)).gettext(text)
 
 
 def _moment(at_s: float) -> str:
@@ -181,11 +191,13 @@ def router(parts: WebParts) -> APIRouter:
         try:
             key = await people.log_in(name, password, people.browser(request))
         except LoginLocked as error:
-            answer = login_page(request, target, status_code=429, error=str(error))
+            words = _translated(request, LOCKED) % {"wait_s": error.wait_s}
+            answer = login_page(request, target, status_code=429, error=words)
             answer.headers["Retry-After"] = str(error.wait_s)
             return answer
-        except LoginRefused as error:
-            return login_page(request, target, status_code=401, error=str(error))
+        except LoginRefused:
+            words = _translated(request, REFUSED)
+            return login_page(request, target, status_code=401, error=words)
         return logged_in(key, target)
 
     @routes.post("/logout")
