@@ -169,6 +169,13 @@ class LiveQueues:
     _agents: dict[str, tuple[str, AgentState, float | None]] = field(
         factory=dict, init=False
     )
+    #: Agents whose state may be another one than noted, and those that may have changed
+    #: since they were last looked at.
+    _to_note: set[str] = field(factory=set, init=False)
+    _touched: set[str] = field(factory=set, init=False)
+    #: The agents as they were last looked at, and the wrap-up times by that.
+    _looked_at: dict[str, AgentNow] = field(factory=dict, init=False)
+    _wrapuptimes: Mapping[str, float] = field(factory=dict, init=False)
     #: Interfaces in use, and the queues that reported it. Asterisk reports a change for
     #: one queue after the other; an agent is not free until all have reported it.
     _in_use: dict[str, set[str]] = field(factory=dict, init=False)
@@ -198,6 +205,8 @@ class LiveQueues:
 
     def clear(self) -> None:
         """Forget all queues, but keep the places of callers, and ringing interfaces."""
+        for interface in self._queues_of:
+            self._touch(interface)
         self._queues.clear()
         self._queues_of.clear()
         self._in_use.clear()
@@ -215,6 +224,7 @@ class LiveQueues:
         """Add or update a member."""
         known = self._queue(queue)
         known.members[member.interface] = member
+        self._touch(member.interface)
         self._queues_of.setdefault(member.interface, set()).add(folded(queue))
         if member.is_ringable:
             known.ringable[member.interface] = member
@@ -232,18 +242,20 @@ class LiveQueues:
         """Remove a member from a queue."""
         known = self._queue(queue)
         known.members.pop(interface, None)
+        self._touch(interface)
         self._queues_of.get(interface, set()).discard(folded(queue))
         known.ringable.pop(interface, None)
         self._not_in_use(queue, interface)
 
-    def note_agents(self, now: float, *interfaces: str) -> None:
-        """Note since when agents are in their states.
+    def _touch(self, interface: str) -> None:
+        """Note that an agent may have changed."""
+        self._to_note.add(interface)
+        self._touched.add(interface)
 
-        Args:
-            now: the current time.
-            interfaces: the agents; without any, all.
-        """
-        for interface in interfaces or {*self._queues_of, *self._agents}:
+    def note_agents(self, now: float) -> None:
+        """Note since when those agents are in their states who have changed."""
+        to_note, self._to_note = self._to_note, set()
+        for interface in to_note:
             state = self._agent_state(interface)
             name = next((m.name for m in self._as_members(interface)), "")
             known = self._agents.get(interface)
@@ -277,12 +289,14 @@ class LiveQueues:
             for queue in self._queues.values()
         ):
             self._called.setdefault(interface, set()).add(uniqueid)
+            self._touch(interface)
 
     def member_released(self, interface: str, uniqueid: str) -> None:
         """Note that this ringing has ended, in any way."""
         waiting = self._called.get(interface)
         if waiting is not None:
             waiting.discard(uniqueid)
+            self._touch(interface)
             if not waiting:
                 del self._called[interface]
 
@@ -590,37 +604,49 @@ class LiveQueues:
         """
         self.note_agents(now)
         wrapuptimes = {folded(name): time_s for name, time_s in queues.items()}
-        found = {}
-        for interface, (name, state, since) in self._agents.items():
-            members = [
-                (self._queues[of], self._queues[of].members[interface])
-                for of in self._queues_of.get(interface, ())
-                if of in wrapuptimes
-            ]
-            if not members and state is not AgentState.LOGGED_OUT:
-                continue
-            free_at = [
-                member.free_at(wrapuptimes[folded(queue.name)])
-                for queue, member in members
-            ]
-            ends = [at for at in free_at if at is not None]
-            if state is AgentState.FREE and ends:
-                if min(ends) > now:
-                    state = AgentState.WRAPPING_UP
-                elif since is not None:
-                    since = max(since, min(ends))
-            found[interface] = AgentNow(
-                name=name,
-                state=state,
-                since=since,
-                queues=tuple(sorted(queue.name for queue, _ in members)),
-                paused_in=tuple(sorted(q.name for q, m in members if m.paused)),
-                pause_reason=next(
-                    (m.pause_reason for _, m in members if m.paused and m.pause_reason),
-                    "",
-                ),
-            )
-        return found
+        if wrapuptimes != self._wrapuptimes:
+            self._wrapuptimes = wrapuptimes
+            self._looked_at.clear()
+        touched, self._touched = self._touched, set()
+        for interface in touched | self._looked_at.keys() ^ self._agents.keys():
+            self._looked_at.pop(interface, None)
+        for interface in self._agents:
+            known = self._looked_at.get(interface)
+            if known is None or known.state is AgentState.WRAPPING_UP:
+                self._looked_at[interface] = self._agent_now(interface, now)
+        return {
+            interface: agent
+            for interface, agent in self._looked_at.items()
+            if agent.queues or agent.state is AgentState.LOGGED_OUT
+        }
+
+    def _agent_now(self, interface: str, now: float) -> AgentNow:
+        name, state, since = self._agents[interface]
+        members = [
+            (self._queues[of], self._queues[of].members[interface])
+            for of in self._queues_of.get(interface, ())
+            if of in self._wrapuptimes
+        ]
+        free_at = [
+            member.free_at(self._wrapuptimes[folded(queue.name)])
+            for queue, member in members
+        ]
+        ends = [at for at in free_at if at is not None]
+        if state is AgentState.FREE and ends:
+            if min(ends) > now:
+                state = AgentState.WRAPPING_UP
+            elif since is not None:
+                since = max(since, min(ends))
+        return AgentNow(
+            name=name,
+            state=state,
+            since=since,
+            queues=tuple(sorted(queue.name for queue, _ in members)),
+            paused_in=tuple(sorted(q.name for q, m in members if m.paused)),
+            pause_reason=next(
+                (m.pause_reason for _, m in members if m.paused and m.pause_reason), ""
+            ),
+        )
 
     def _as_members(self, interface: str) -> list[Member]:
         """Return an agent as a member of each queue."""

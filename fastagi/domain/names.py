@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 
+
+@lru_cache(maxsize=10_000)
 def folded(name: str) -> str:
     """Return a key that is equal for all spellings that Asterisk treats as one name.
 

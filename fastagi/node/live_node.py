@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The part of the live state that one Asterisk and its callbacks are.
 
-It reads the state of the other parts and keeps nothing.
+It reads the state of the other parts and keeps only what took long to compute.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Final
 from fastagi.config.sections import Settings
 from fastagi.domain.agent_states import AgentState
 from fastagi.domain.attempt import DEFAULT_NODE
-from fastagi.domain.live_queues import AgentNow
 from fastagi.domain.names import folded
 from fastagi.domain.reason import Reason
 from fastagi.domain.task import WaitingTask
@@ -32,6 +31,8 @@ from fastagi.service.opening_state import OpeningState
 #: Steps to which an expected wait is rounded, and up to which wait, in seconds.
 _STEPS_S: Final = ((60, 5), (600, 30), (3600, 120))
 _LONG_STEP_S: Final = 600
+#: How often a wait is estimated again, in seconds.
+_WAITS_EACH_S: Final = 3.0
 
 
 class LiveNode:
@@ -61,6 +62,8 @@ class LiveNode:
         self._clock = clock
         self._settings = settings
         self._targets = targets
+        #: The last expected waits, and when they were estimated, by queue.
+        self._waits: dict[str, tuple[float, float | None]] = {}
 
     @property
     def asterisk(self) -> AsteriskStatus:
@@ -74,26 +77,25 @@ class LiveNode:
 
     def agents(self, now: float) -> dict[str, LiveAgent]:
         """Return the agents who take callbacks, by interface."""
+        wrapuptimes = {target.key: target.wrapuptime_s for target in self._targets()}
+        agents = self._queue_monitor.queues.agents_now(wrapuptimes, now)
+        names = self._names()
+
+        def shown(keys: Sequence[str]) -> tuple[str, ...]:
+            """Return names of queues as in the settings, where they are there."""
+            return tuple(sorted(names.get(folded(key), key) for key in keys))
+
         return {
             interface: LiveAgent(
                 name=agent.name,
                 state=agent.state,
                 since=None if agent.since is None else _utc(agent.since),
-                queues=self._shown(agent.queues),
-                paused_in=self._shown(agent.paused_in),
+                queues=shown(agent.queues),
+                paused_in=shown(agent.paused_in),
                 pause_reason=agent.pause_reason,
             )
-            for interface, agent in self._agents_now(now).items()
+            for interface, agent in agents.items()
         }
-
-    def _agents_now(self, now: float) -> dict[str, AgentNow]:
-        wrapuptimes = {target.key: target.wrapuptime_s for target in self._targets()}
-        return self._queue_monitor.queues.agents_now(wrapuptimes, now)
-
-    def _shown(self, keys: Sequence[str]) -> tuple[str, ...]:
-        """Return names of queues as in the settings, where they are there."""
-        names = self._names()
-        return tuple(sorted(names.get(folded(key), key) for key in keys))
 
     def _names(self) -> dict[str, str]:
         """Return the names of queues in the settings, by the folded name.
@@ -177,6 +179,7 @@ class LiveNode:
     def queues(
         self,
         now: float,
+        agents: Mapping[str, LiveAgent],
         tasks: Mapping[str, QueueTasks],
         why_not: Callable[[str], Reason | None],
     ) -> dict[str, LiveQueue]:
@@ -184,11 +187,11 @@ class LiveNode:
 
         Args:
             now: epoch seconds.
+            agents: the agents, as :meth:`agents` returns them.
             tasks: what is known of the tasks of each queue.
             why_not: returns what keeps the tasks of a queue from being called.
         """
         live = self._queue_monitor.queues
-        agents = self._agents_now(now)
         found = {}
         for name, settings in self._settings().queues.items():
             key = target_key(settings)
@@ -229,13 +232,22 @@ class LiveNode:
                 wrapping_up=states[AgentState.WRAPPING_UP],
                 paused=states[AgentState.PAUSED],
                 unavailable=states[AgentState.UNAVAILABLE],
-                expected_wait_s=_rounded(self._expected_waits.next_caller_s(name)),
+                expected_wait_s=self._expected_wait_s(name),
                 expected_callback_at=of_tasks.expected_at,
                 reached_today=of_tasks.reached_today,
                 not_reached_today=of_tasks.not_reached_today,
                 median_time_to_reach_s=of_tasks.median_time_to_reach_s,
             )
         return found
+
+    def _expected_wait_s(self, queue: str) -> float | None:
+        """Return how long a caller is expected to wait who joins now, about."""
+        now = self._clock.steady()
+        known = self._waits.get(queue)
+        if known is None or now - known[0] > _WAITS_EACH_S:
+            wait_s = _rounded(self._expected_waits.next_caller_s(queue))
+            known = self._waits[queue] = now, wait_s
+        return known[1]
 
     def callback_waits_s(self, waiting: Sequence[WaitingTask]) -> Mapping[int, float]:
         """Return in how many seconds tasks are expected to be called, by task id."""

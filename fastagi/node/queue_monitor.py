@@ -175,7 +175,7 @@ class QueueMonitor:
             if self._manager.connected:
                 self.sync()
             return
-        self.queues.note_agents(self._clock.epoch_s())
+        self._note_agents()
         self.ready = True
         self._report_change()
 
@@ -229,27 +229,27 @@ class QueueMonitor:
 
     def _member_changed(self, event: MemberEvent) -> None:
         self.queues.set_member(event.queue, _member(event))
-        self._note_agent(event.interface)
+        self._note_agents()
         self._report_change()
 
     def _member_removed(self, event: QueueMemberRemoved) -> None:
         self.queues.remove_member(event.queue, event.interface)
-        self._note_agent(event.interface)
+        self._note_agents()
         self._report_change()
 
-    def _note_agent(self, interface: str) -> None:
-        """Note since when an agent is in the present state."""
-        self.queues.note_agents(self._clock.epoch_s(), interface)
+    def _note_agents(self) -> None:
+        """Note since when agents are in their present states."""
+        self.queues.note_agents(self._clock.epoch_s())
 
     def _agent_called(self, event: AgentCalled) -> None:
         self.queues.rings_for(event.uniqueid, event.interface, event.dest_uniqueid)
         self.queues.member_called(event.interface, event.dest_uniqueid)
-        self._note_agent(event.interface)
+        self._note_agents()
 
     def _agent_released(self, event: AgentRingNoAnswer) -> None:
         self.queues.rang_in_vain(event.uniqueid, event.interface, event.dest_uniqueid)
         self.queues.member_released(event.interface, event.dest_uniqueid)
-        self._note_agent(event.interface)
+        self._note_agents()
         self._report_change()
 
     def _caller_joined(self, event: QueueCallerJoin) -> None:
@@ -339,7 +339,7 @@ class QueueMonitor:
                 self.queues.set_member(
                     target.key, Member(interface=target.device, state=state)
                 )
-                self._note_agent(target.device)
+                self._note_agents()
                 found = True
         return found
 

@@ -128,6 +128,7 @@ class Node(Protocol):
     def queues(
         self,
         now: float,
+        agents: Mapping[str, LiveAgent],
         tasks: Mapping[str, QueueTasks],
         why_not: Callable[[str], Reason | None],
     ) -> dict[str, LiveQueue]:
@@ -565,8 +566,8 @@ class LiveState:
             self._by_queue = self._count(now)
         seen = self._seen
         service = self._service(outlook)
-        queues = self._node.queues(now, self._by_queue, outlook.why_not_queue)
         agents, callers = self._node.agents(now), self._node.callers()
+        queues = self._node.queues(now, agents, self._by_queue, outlook.why_not_queue)
         attempts = self._node.attempts()
         changed = Entities(
             service=service if service != seen.service else None,
@@ -757,7 +758,11 @@ def _common(outlook: Outlook, queue: str) -> tuple[Reason | None, Reason | None]
 
 
 def _changed(new: Mapping[K, V], old: Mapping[K, V]) -> dict[K, V]:
-    return {key: value for key, value in new.items() if old.get(key) != value}
+    return {
+        key: value
+        for key, value in new.items()
+        if (known := old.get(key)) is not value and known != value
+    }
 
 
 def _midnight(now: datetime, zone: tzinfo) -> datetime:
