@@ -278,6 +278,62 @@ async def foreign() -> None:
             rig.close()
 
 
+# -- the live state ------------------------------------------------------------
+
+_OPEN_TASKS = 10_000
+_CHANGES = 20
+
+
+async def live() -> None:
+    """One who follows the live state of 10,000 tasks and 500 agents."""
+    names = [f"queue{number}" for number in range(_QUEUES)]
+    rig = Rig(_settings(reports={"queue_log": False}), names)
+    try:
+        await _staff(rig, names)
+        await rig.listen()
+        _fill(rig.database_url, names, _OPEN_TASKS)
+        await rig.start()
+        await pause(5)
+        for is_looked_at in (False, True):
+            if is_looked_at:
+                await _measure_snapshot(rig)
+            cpu_s = rig.cpu_s
+            await pause(20)
+            idle = (rig.cpu_s - cpu_s) / 20
+            cpu_s = rig.cpu_s
+            for number in range(_CHANGES):
+                queue = rig.asterisk.queues[names[number % len(names)]]
+                queue.pause(queue.members[0].interface)
+                await pause(1)
+            each_s = (rig.cpu_s - cpu_s) / _CHANGES - idle
+            _say(
+                f"a change, {'followed' if is_looked_at else 'not followed'}",
+                f"{1000 * each_s:.0f} ms of CPU each; nothing happens:"
+                f" {100 * idle:.1f} % of one processor",
+            )
+    finally:
+        rig.close()
+
+
+async def _measure_snapshot(rig: Rig) -> None:
+    """Measure the first snapshot, and how long a caller waits at most meanwhile."""
+    cpu_s, began = rig.cpu_s, time.perf_counter()
+    reader = await rig.look_on()
+    longest_s, number = 0.0, 0
+    while not reader.events:
+        asked_at = time.perf_counter()
+        await rig.press(f"4931{number:08}", "queue0", f"2.{number}")
+        longest_s = max(longest_s, time.perf_counter() - asked_at)
+        number += 1
+    took_s = time.perf_counter() - began
+    _say(
+        f"a snapshot of {_OPEN_TASKS} tasks",
+        f"{took_s:.2f} s, {rig.cpu_s - cpu_s:.2f} s of CPU with {number} requests,"
+        f" {reader.bytes / 1e6:.1f} MB; the longest request took"
+        f" {1000 * longest_s:.0f} ms",
+    )
+
+
 # -- parts -------------------------------------------------------------------
 
 
@@ -316,6 +372,7 @@ BENCHMARKS: Mapping[str, Callable[[], Awaitable[None]]] = {
     "free": free,
     "start": start,
     "foreign": foreign,
+    "live": live,
 }
 
 
@@ -332,7 +389,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument(
+        "--looked-at",
+        action="store_true",
+        help="with one who follows the live state of each service",
+    )
     options = parser.parse_args()
+    Rig.is_looked_at = options.looked_at
     return run(_measure(options.names, options.rounds))
 
 

@@ -66,8 +66,39 @@ class _ManagerPort(Factory):
         return self._asterisk.manager.accept()
 
 
+class Reader(Protocol):
+    """Reads the stream of the live state, and counts."""
+
+    noisy = False
+
+    def __init__(self) -> None:
+        #: The bytes and the events that came so far.
+        self.bytes = 0
+        self.events = 0
+        self._rest = b""
+
+    def connectionMade(self) -> None:
+        """Ask for the stream."""
+        assert self.transport is not None
+        self.transport.write(
+            b"GET /v1/live HTTP/1.1\r\nHost: service\r\n"
+            b"Accept: text/event-stream\r\n\r\n"
+        )
+
+    def dataReceived(self, data: bytes) -> None:
+        """Count."""
+        self.bytes += len(data)
+        # An event ends with an empty line, a heartbeat begins with a colon.
+        found = self._rest + data
+        self.events += found.count(b"}\n\n")
+        self._rest = found[-2:] if not found.endswith(b"}\n\n") else b""
+
+
 class Rig:
     """One service process, and everything around it."""
+
+    #: Whether somebody follows the live state of each service.
+    is_looked_at = False
 
     def __init__(self, settings: Mapping[str, Any], queues: Iterable[str]) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="callback-queue-bench-"))
@@ -139,7 +170,17 @@ class Rig:
                 stderr=log,
             )
         await self.until(self._is_ready, _READY_DEADLINE_S)
-        return time.perf_counter() - began
+        took_s = time.perf_counter() - began
+        if self.is_looked_at:
+            reader = await self.look_on()
+            await self.until(lambda: _is_true(reader.events > 0), _READY_DEADLINE_S)
+        return took_s
+
+    async def look_on(self) -> Reader:
+        """Follow the live state."""
+        endpoint = UNIXClientEndpoint(reactor, str(self._socket))
+        reader: Reader = await connectProtocol(endpoint, Reader())
+        return reader
 
     async def _is_ready(self) -> bool:
         assert self._process is not None
@@ -228,6 +269,10 @@ class Rig:
         found = re.search(r"VmRSS:\s+(\d+)", status)
         assert found is not None
         return int(found[1])
+
+
+async def _is_true(value: bool) -> bool:
+    return value
 
 
 def pause(seconds: float) -> Deferred[None]:
