@@ -104,7 +104,7 @@ ROUTES: Final[Mapping[str, str]] = {
     "POST /numbers/unblock": "numbers:write",
     "GET /health": "health:read",
     "GET /health/check": "health:read",
-    "GET /health/bundle.zip": "health:read",
+    "GET /health/bundle.zip": "admin",
     "GET /settings": "settings:read",
     "POST /settings/check": "settings:read",
     "GET /reports": "reports:read",
