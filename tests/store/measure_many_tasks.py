@@ -14,15 +14,19 @@ import argparse
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from fastagi.domain.limits import CallLimits
-from fastagi.domain.task import OPEN, Status
+from fastagi.domain.numbers import NumberPlan
+from fastagi.domain.reason import Code
+from fastagi.domain.task import OPEN, Kind, Status
 from fastagi.store import migrate
 from fastagi.store.backends import backend_for
 from fastagi.store.engine import Database
+from fastagi.store.selection import Selection
 from fastagi.store.store import TaskStore
 from tests.store.harness import NOW, done, new_task
 
@@ -119,7 +123,7 @@ def measure(url: str) -> None:
             new_task(f"{next(number)}", linkedid="new"), NOW, once=True, most_calls=10
         ),
         "counts": store.counts,
-        "oldest open": store.oldest_open,
+        "oldest open": lambda: store.oldest_open(NOW),
         "open by queue": store.open_by_queue,
         "open attempts": store.open_attempts,
         "next due": lambda: store.next_due(["support"], NOW, call_limits=limits),
@@ -130,6 +134,22 @@ def measure(url: str) -> None:
         "list failed": lambda: store.listing([Status.FAILED]),
         "list queue sales": lambda: store.listing(queue="sales", limit=500),
         "list queue nowhere": lambda: store.listing(queue="nowhere", limit=500),
+        "search a number": lambda: store.select(Selection(text="4711"), 100),
+        "search nobody": lambda: store.select(Selection(text="nobody"), 100),
+        "search a reason": lambda: store.select(
+            Selection(reason_code=Code.BLOCKED), 100
+        ),
+        "search a kind": lambda: store.select(Selection(kinds=[Kind.MANUAL]), 100),
+        "search an old day": lambda: store.select(
+            Selection(
+                created_from=NOW - timedelta(seconds=900_000),
+                created_to=NOW - timedelta(seconds=899_000),
+            ),
+            100,
+        ),
+        "one number's facts": lambda: store.number_facts(
+            "+490000007", NumberPlan(), "support", limits, NOW
+        ),
     }
     for name, ask in questions.items():
         done(ask())  # type: ignore[arg-type]

@@ -439,6 +439,55 @@ def test_reports_know_when_older_talks_began(unmade_url: str, older) -> None:
             conn.rollback()
 
 
+def test_events_are_kept_and_may_be_notes(unmade_url: str, older) -> None:
+    migrate.upgrade(unmade_url, migrations=older("0021"))
+    no = "0" if unmade_url.startswith("sqlite") else "false"
+    with connect(unmade_url).begin() as conn:
+        conn.exec_driver_sql(
+            "INSERT INTO task (id, kind, status, number, number_key, name, language,"
+            " queue, linkedid, joined_at, created_at, due_at, expires_at, attempts,"
+            " member_attempts, reason_params, cancel_requested, served) VALUES (1,"
+            " 'missed', 'pending', '100', '100', 'Ada', 'en', 'support', '1.1', 1, 2,"
+            f" 3, 9, 0, 0, '{{}}', {no}, {no})"
+        )
+        conn.exec_driver_sql(
+            "INSERT INTO task_event (id, task_id, at, move, status, reason_params,"
+            " linkedid, reason_code) VALUES (7, 1, 1, 'create', 'pending', '{}', '1.1',"
+            " 'missed_call'), (9, 1, 2, 'retry', 'pending', '{}', '', 'retry')"
+        )
+        conn.exec_driver_sql("INSERT INTO asked VALUES (7, 'missed')")
+    before = everything(unmade_url)
+
+    migrate.upgrade(unmade_url)
+
+    after = everything(unmade_url)
+    assert after["task_event"] == before["task_event"]
+    assert after["asked"] == before["asked"]
+    assert after["task"] == [(*row, *(None,) * 6) for row in before["task"]]
+    with connect(unmade_url).connect() as conn:
+        one = (
+            "INSERT INTO task_event (task_id, at, move, status, reason_params,"
+            " linkedid) VALUES (1, 3, '{}', 'pending', '', '')"
+        )
+        for move in ("move", "assign", "release", "note"):
+            conn.exec_driver_sql(one.format(move))
+        conn.rollback()
+        for change in (
+            one.format("x"),
+            "UPDATE task_event SET at = 5",
+            "DELETE FROM task_event",
+        ):
+            with pytest.raises(sa.exc.DBAPIError):
+                conn.exec_driver_sql(change)
+            conn.rollback()
+    if unmade_url.startswith("sqlite"):
+        with connect(unmade_url).connect() as conn:
+            conn.exec_driver_sql(one.format("note"))
+            last = "SELECT max(id) FROM task_event"
+            # No id is used again.
+            assert conn.exec_driver_sql(last).scalar() == 10
+
+
 def insert_into_the_first_version(url: str) -> None:
     """Put a task with an attempt that has ended into a database of version 0001."""
     task = (

@@ -3,33 +3,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 
 from fastagi.domain.agent_keys import AgentKeyRules, AgentsToAsk, NoKey
+from fastagi.domain.limits import CallLimits
+from fastagi.domain.numbers import NumberPlan
 from fastagi.domain.preferred_agent import FOREVER, PreferredAgentRules
 from fastagi.domain.reason import Code, because, said
-from fastagi.domain.task import CallbackTask, IllegalMove, Move, Status
+from fastagi.domain.task import CallbackTask, IllegalMove, Kind, Move, Status
 from fastagi.domain.turns import Turn
 from fastagi.errors import CallbackError
-from fastagi.store import lifecycle, migrate, places, preferred_agents
+from fastagi.store import lifecycle, places, preferred_agents
 from fastagi.store.errors import NoSuchTask, NotAssigned, NotInLine
+from fastagi.store.selection import Selection
 from fastagi.store.store import TaskStore
 from tests.store.harness import RULES, at, done, new_task, timedelta, verdict
 
 ALICE, BOB = "PJSIP/alice", "PJSIP/bob"
 LINE = ["support"]
 BY_HAND = because(Code.MOVED_TO_FRONT)
-
-
-@pytest.fixture
-def store() -> Iterator[TaskStore]:
-    database = migrate.in_memory()
-    yield TaskStore(database)
-    done(database.close())
 
 
 def add(store: TaskStore, number: str, joined_s: float = 0.0, **more: object) -> int:
@@ -373,3 +369,75 @@ def test_only_open_tasks_are_assigned_and_only_assigned_ones_released(store) -> 
         assign(store, task)
     with pytest.raises(IllegalMove, match="released"):
         release(store, task)
+
+
+# -- many tasks, lists and numbers -----------------------------------------
+
+
+def test_preview_leads_to_the_same_and_changes_nothing(store) -> None:
+    waiting, ended = add(store, "100", 0), add(store, "101", 0)
+    done(store.cancel(ended, said("x"), at(1)))
+    changes = [
+        partial(lifecycle.cancel, task_id=one, why=said("y"), now=at(2))
+        for one in (waiting, ended, 99)
+    ]
+    before = done(store.listing())
+    seen = done(store.carry_out(changes, preview=True))
+    assert done(store.listing()) == before
+    assert len(done(store.history(waiting))) == 1
+    carried_out = done(store.carry_out(changes))
+    assert [type(one) for one in seen] == [CallbackTask, IllegalMove, NoSuchTask]
+    assert list(map(str, seen)) == list(map(str, carried_out))
+    assert done(store.find(waiting)).status is Status.CANCELLED
+
+
+def test_refused_change_leaves_nothing_of_itself_in_the_transaction(store) -> None:
+    task = add(store, "100", 0)
+
+    def half(conn: Any) -> CallbackTask:
+        lifecycle.note(conn, task, said("half"), at(1))
+        raise NotAssigned("and then no")
+
+    whole = partial(lifecycle.note, task_id=task, why=said("whole"), now=at(1))
+    refused, noted = done(store.carry_out([half, whole]))
+    assert isinstance(refused, NotAssigned)
+    assert isinstance(noted, CallbackTask)
+    assert [one.text for one in done(store.history(task))][1:] == ["whole"]
+
+
+def test_tasks_are_selected_by_all_that_is_given(store) -> None:
+    plain = add(store, "4930111", 0, name="Ada Lovelace")
+    accented = add(store, "4930222", 10, name="Ада Лавлейс", kind=Kind.MISSED)
+    percent = add(store, "4930333", 20, name="100 %")
+    done(store.cancel(plain, because(Code.CANCELLED_BY_HAND), at(30)))
+
+    def ids(**wanted: Any) -> list[int]:
+        return [one.id for one in done(store.select(Selection(**wanted), 10))]
+
+    assert ids() == [percent, accented, plain]
+    assert ids(text="love") == [plain]
+    assert ids(text="ЛАВ") == [accented]
+    assert ids(text="30-2") == [accented]
+    assert ids(text="%") == [percent]
+    assert ids(kinds=[Kind.MISSED]) == [accented]
+    assert ids(reason_code=Code.CANCELLED_BY_HAND) == [plain]
+    assert ids(created_from=at(10), created_to=at(20)) == [accented]
+    assert ids(statuses=[Status.CANCELLED], text="ada") == [plain]
+    assert ids(ids=[plain, percent, 99]) == [percent, plain]
+    page = done(store.select(Selection(text="493"), 2))
+    rest = done(store.select(Selection(text="493"), 2, page[-1].id))
+    assert [one.id for one in page + rest] == [percent, accented, plain]
+
+
+def test_all_that_is_known_of_a_number(store) -> None:
+    plan = NumberPlan()
+    limits = CallLimits(per_number=1, per_minute=5, per_hour={"support": 9})
+    task = add(store, "4930111", 0)
+    assert order(store) == [task]
+    done(store.close_attempt("c0", verdict("BUSY"), RULES, at(101)))
+    facts = done(store.number_facts("+4930111", plan, "support", limits, at(102)))
+    assert facts.open_task is not None and facts.open_task.id == task
+    assert (facts.to_number.used, facts.of_queue.used, facts.of_all.used) == (1,) * 3
+    assert facts.to_number.free_at is not None
+    assert facts.of_queue.free_at is None
+    assert facts.blocked is None and facts.last_refusal is None
