@@ -487,6 +487,21 @@ tally = Table(
     CheckConstraint(_one_of("span", Span), name="span"),
 )
 Index(None, tally.c.queue, tally.c.begins_at)
+#: Days are listed without reading the rows, which are long.
+Index(
+    "ix_tally_days",
+    tally.c.span,
+    tally.c.kind,
+    tally.c.begins_at,
+    tally.c.queue,
+    tally.c.ends_at,
+    tally.c.asked,
+    tally.c.reached,
+    tally.c.failed,
+    tally.c.expired,
+    tally.c.cancelled,
+    tally.c.served,
+)
 
 #: The process that runs the service on this database.
 lease = Table(

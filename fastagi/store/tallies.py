@@ -38,7 +38,7 @@ from fastagi.domain.tally import (
     local_days,
     tally_of,
 )
-from fastagi.domain.task import Status
+from fastagi.domain.task import Kind, Status
 from fastagi.store import schema
 from fastagi.store.schema import Span
 
@@ -183,7 +183,7 @@ _BY_DAY: Final = (
     )
     .where(
         _tally.c.span == Span.DAY.value,
-        _tally.c.kind != NO_KIND,
+        _tally.c.kind.in_([kind.value for kind in Kind]),
         _tally.c.queue.in_(bindparam("queues", expanding=True)),
         _tally.c.begins_at >= bindparam("begins_at"),
         _tally.c.ends_at <= bindparam("ends_at"),

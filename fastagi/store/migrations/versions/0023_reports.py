@@ -66,6 +66,11 @@ def upgrade() -> None:
     )
     op.create_index("ix_tally_queue_begins_at", "tally", ["queue", "begins_at"])
     op.create_index(
+        "ix_tally_days",
+        "tally",
+        ["span", "kind", "begins_at", "queue", "ends_at", *_COUNTS],
+    )
+    op.create_index(
         "ix_task_not_erased",
         "task",
         ["ended_at"],
