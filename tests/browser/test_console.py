@@ -8,7 +8,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import House, PageOpener
+from tests.browser.conftest import PASSWORD, House, PageOpener
 from tests.lab.service import says
 from tests.lab.witness import event
 
@@ -98,3 +98,32 @@ def test_the_pages_of_a_person_are_those_they_may_see(
     shown = [name.strip() for name in names.all_inner_texts()]
     assert ("Settings" in shown) == (who == "root")
     assert ("Numbers" in shown) == (who == "root")
+
+
+def test_a_page_survives_a_restart_of_the_web_process(
+    house: House, open_page: PageOpener
+) -> None:
+    page = open_page("/tasks?state=all")
+    page.locator("#q").fill("half a name")
+    lost = page.get_by_text("The connection to the console is lost")
+    expect(lost).to_be_hidden()
+    house.web.stop()
+    expect(lost).to_be_visible()
+    house.web.start()
+    expect(lost).to_be_hidden()
+    expect(page.locator("#q")).to_have_value("half a name")
+
+
+def test_a_page_whose_session_has_ended_leads_to_the_login(
+    house: House, open_page: PageOpener
+) -> None:
+    link = house.web.add_user("tom", "viewer")
+    page = open_page(link.removeprefix(house.web.address), who=None)
+    page.fill("#password", PASSWORD)
+    page.fill("#again", PASSWORD)
+    page.click("button[type=submit]")
+    expect(page.get_by_role("heading", name="Live", level=1)).to_be_visible()
+    house.web.cli("user", "logout", "tom")
+    house.web.stop()
+    house.web.start()
+    expect(page.get_by_label("Password")).to_be_visible()

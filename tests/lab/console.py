@@ -146,6 +146,11 @@ class Town(Starting):
         """Let nobody call any more."""
         self._stopping.set()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopping.is_set()
+
     def close(self) -> None:
         """End all of it, in any state."""
         for one in reversed(self._closing):
@@ -210,8 +215,11 @@ def main() -> int:
             town.live()
             say("\nending all of it")
     except LabError as error:
-        print(f"console: {error}", file=sys.stderr)
         town.close()
+        # Ctrl-C in a terminal ends Asterisk and the service at the same moment.
+        if town.stopped:
+            return 0
+        print(f"console: {error}", file=sys.stderr)
         return 1
     return 0
 

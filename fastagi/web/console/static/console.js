@@ -73,7 +73,13 @@
     body.dataset.connected = "no";
     if (source) source.close();
     source = null;
-    if (!retry) retry = setTimeout(connect, 2000);
+    if (!retry) retry = setTimeout(again, 2000);
+  };
+
+  // If the session has ended, the answer leads to the login.
+  const again = () => {
+    connect();
+    refresh();
   };
 
   const found = () => {
@@ -87,8 +93,6 @@
     source = new EventSource(address);
     source.addEventListener("open", found);
     source.addEventListener("changed", refresh);
-    // The session has ended: the page leads to the login.
-    source.addEventListener("login", () => window.location.reload());
     source.addEventListener("error", lost);
   };
 
