@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 from babel.messages.pofile import read_po
 
+import fastagi
 from fastagi.domain import reason
 from fastagi.domain.attempt import Disposition
 from fastagi.domain.task import Kind, Status
@@ -20,6 +24,31 @@ from tests.web.live_state import NOW
 OTHERS = [language for language in LANGUAGES if language != SOURCE]
 _PYTHON = re.compile(r"%\((\w+)\)[a-z]")
 _BRACES = re.compile(r"\{(\w+)(?::[^}]*)?\}")
+
+
+@pytest.fixture(scope="module")
+def translate() -> ModuleType:
+    """The program that brings the catalogues up to date."""
+    path = Path(fastagi.__file__).parents[1] / "tools/translate.py"
+    spec = importlib.util.spec_from_file_location("translate", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_the_catalogue_has_exactly_the_texts_of_the_console(
+    translate: ModuleType, language: str
+) -> None:
+    """If it fails: python tools/translate.py, and translate what it lists."""
+    assert catalogue(language).read_bytes() == translate.updated(language)
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_every_text_is_translated(translate: ModuleType, language: str) -> None:
+    """If it fails: python tools/translate.py, and translate what it lists."""
+    assert translate.untranslated(language) == []
 
 
 @pytest.mark.parametrize("language", OTHERS)
