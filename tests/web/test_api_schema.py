@@ -39,7 +39,8 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiRig]:
     rig.close()
 
 
-@_SCHEMA.parametrize()
+# The check is a program, which needs real time: tests/process/test_web_api.py runs it.
+@_SCHEMA.exclude(path=f"{routes.PREFIX}/health/check").parametrize()
 @settings(
     max_examples=5,
     derandomize=True,

@@ -11,8 +11,9 @@ from starlette.responses import JSONResponse
 
 from fastagi import __version__
 from fastagi.errors import Problem
+from fastagi.service.commands import RunCheck
 from fastagi.web.api import models
-from fastagi.web.api.common import Parts, api_router, described
+from fastagi.web.api.common import Parts, api_router, command, described, do
 from fastagi.web.api.problems import ApiProblem
 from fastagi.web.people.access import (
     Forbidden,
@@ -28,6 +29,9 @@ Reader = Annotated[Principal, Depends(require(Right.HEALTH_READ))]
 Anybody = Annotated[Principal | None, Depends(current_principal)]
 
 router: Final = api_router("", "Health")
+
+#: Time limit of `callback-queue check`, in seconds.
+_CHECK_S: Final = 60.0
 
 
 @router.get(
@@ -91,6 +95,20 @@ async def health(parts: Parts, who: Reader) -> Any:
             "database": database,
         }
     )
+
+
+@router.post(
+    "/health/check",
+    summary="Look for mistakes of the installation",
+    response_model=models.CheckDone,
+    **described(Right.HEALTH_READ, 503, 504),
+)
+async def check(parts: Parts, who: Reader) -> Any:
+    """Run `callback-queue check`, and return what it finds, with remedies.
+
+    It takes some seconds. Nothing is changed.
+    """
+    return JSONResponse(await do(parts, command(RunCheck), who, within_s=_CHECK_S))
 
 
 def _part(problem: Problem | None) -> dict[str, Any]:

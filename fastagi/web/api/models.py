@@ -657,6 +657,24 @@ class Health(BaseModel):
     database: Part
 
 
+class CheckFinding(BaseModel):
+    """One finding; without problem and remedy the whole area is good."""
+
+    area: str
+    level: Literal["ok", "warning", "fault"]
+    where: str
+    problem: str
+    remedy: str
+
+
+class CheckDone(BaseModel):
+    """What `callback-queue check` has found."""
+
+    at: datetime
+    took_s: float
+    findings: list[CheckFinding]
+
+
 class Alive(BaseModel):
     """The process answers."""
 
