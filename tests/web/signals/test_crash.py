@@ -19,7 +19,10 @@ from pathlib import Path
 
 from fastagi.web.app import build_parts
 from fastagi.web.settings import WebSettings, load
-from tests.web.signals.harness import BY, PATIENCE_S, Clock, Service
+from tests.web.signals.harness import BY, Clock, Service
+
+#: Longer than a start of the process takes on a busy machine.
+_START_S = 60.0
 
 
 class Counting:
@@ -49,7 +52,7 @@ class Counting:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def next(self) -> str:
-        return self.ids.get(timeout=PATIENCE_S)
+        return self.ids.get(timeout=_START_S)
 
     def close(self) -> None:
         self._server.shutdown()
@@ -63,7 +66,7 @@ def running(directory: Path, path: Path) -> Iterator[subprocess.Popen[bytes]]:
     where.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
         supervisor.bind(str(where))
-        supervisor.settimeout(30)
+        supervisor.settimeout(_START_S)
         process = subprocess.Popen(
             [
                 sys.executable,
