@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +42,21 @@ def _principal(role: Role, *queues: str) -> Principal:
 
 
 @pytest.fixture
-def app(parts: WebParts) -> FastAPI:
+def app(_app: FastAPI) -> Iterator[FastAPI]:
+    """The application with some routes more."""
+    yield _app
+    _app.dependency_overrides.clear()
+
+
+@pytest.fixture
+def client(_app: FastAPI) -> TestClient:
+    """A browser, or a program, that has not logged in."""
+    return _client(_app)
+
+
+@pytest.fixture(scope="module")
+def _app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
+    parts = build_parts(settings_in(tmp_path_factory.mktemp("app")))
     app = create_app(parts)
 
     @app.get("/api/fails")
@@ -55,7 +70,8 @@ def app(parts: WebParts) -> FastAPI:
         who.check(Right.TASKS_WRITE, queue)
         return who.actor
 
-    return app
+    yield app
+    asyncio.run(parts.close())
 
 
 def _client(app: FastAPI) -> TestClient:
