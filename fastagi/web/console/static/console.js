@@ -62,6 +62,8 @@
   let retry = null;
 
   const refresh = () => {
+    // A page that nobody sees costs nothing; it is brought up to date when it is shown.
+    if (document.hidden) return;
     // Somebody who marks tasks or types keeps what is on the screen.
     if (live.querySelector("input[type=checkbox][name=task]:checked")) return;
     if (document.querySelector("dialog[open]")) return;
