@@ -58,6 +58,7 @@ ROUTES: Final[Mapping[str, str]] = {
     "GET /api/v1/openapi.json": PUBLIC,
     "GET /api/v1/me": ANYBODY,
     "GET /api/v1/health": "health:read",
+    "POST /api/v1/health/check": "health:read",
     "GET /api/v1/live": "tasks:read",
     "GET /api/v1/events": "tasks:read",
     "GET /api/v1/queues": "tasks:read",
