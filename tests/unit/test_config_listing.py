@@ -244,6 +244,26 @@ def test_mistakes_of_a_changed_file_have_their_lines() -> None:
     assert _dry_run(f"ami: {{secret: [{_SECRET}]}}")["problems"]
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("  secret: ", "  secret:"),
+        ("  secret: ", "  secret: ["),
+        ("  secret: ", "  secrets: "),
+        ("  secret: ", "  secret: &"),
+        ("postgresql://", "postgresql:/"),
+        ("url: postgresql", "url: x postgresql"),
+        ("@db/", "@@db/"),
+        ("mysql://u:", "mysql://u/"),
+        ("?password=", "#password="),
+    ],
+)
+def test_mistake_in_the_line_of_a_secret_does_not_show_it(old: str, new: str) -> None:
+    assert old in _RICH
+    # That the secret is in no answer is asserted for each of them.
+    assert _dry_run(_RICH.replace(old, new))["problems"]
+
+
 def test_nothing_changes_with_the_same_settings_in_another_form() -> None:
     assert not any(_dry_run(_RICH).values())
     again = _RICH.replace("min_duration: 90s", "min_duration: 1m30s")
