@@ -42,7 +42,6 @@ from fastagi.service.live_state import LiveState
 from fastagi.service.opening_state import OpeningState
 from fastagi.service.promises import Promises
 from fastagi.service.requests import Requests
-from fastagi.service.task_changes import TaskChanges
 from fastagi.service.task_commands import TaskCommands
 from fastagi.speech.language import Language
 from fastagi.store import (
@@ -948,16 +947,6 @@ def _assigned_to_nobody() -> Iterator[None]:
         "assigned",
         lambda conn, task, answers, asked, now: (task, None, None),
     ):
-        yield
-
-
-@_fault(
-    "an attempt that rings the wrong agent goes on",
-    "an assigned task rings only that agent",
-    first_seed=STEERS_FROM,
-)
-def _rings_on() -> Iterator[None]:
-    with mock.patch.object(TaskChanges, "_ask_anew", lambda self, task: None):
         yield
 
 
