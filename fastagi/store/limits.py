@@ -44,6 +44,27 @@ def counted_within() -> sa.ColumnElement[bool]:
     return or_(_NOT_DIALLED_YET, _DIALLED_WITHIN)
 
 
+def count_within(
+    conn: sa.Connection,
+    window: timedelta,
+    now: datetime,
+    *conditions: sa.ColumnElement[bool],
+) -> int:
+    """Return how many calls of some tasks count within a window until now."""
+    span, at = window.total_seconds(), now.timestamp()
+    calls = _attempt.join(_task, _task.c.id == _attempt.c.task_id)
+    # Two queries, because each of them then uses an index.
+    return sum(
+        int(
+            conn.execute(
+                select(func.count()).select_from(calls).where(which, *conditions),
+                {"after": at - span, "before": at + span},
+            ).scalar_one()
+        )
+        for which in (_NOT_DIALLED_YET, _DIALLED_WITHIN)
+    )
+
+
 def _query(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
     """Return the query for the calls of some tasks, one row.
 

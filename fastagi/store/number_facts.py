@@ -11,7 +11,7 @@ from typing import Final
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
 from fastagi.domain.limits import DAY, HOUR, MINUTE, CallLimits
@@ -21,7 +21,6 @@ from fastagi.store import guards, limits, schema
 from fastagi.store.rows import task_of
 
 _task: Final = schema.task
-_attempt: Final = schema.attempt
 #: Number of digits at the end of a number that are the same in all its forms.
 _LAST_DIGITS: Final = 5
 
@@ -76,36 +75,20 @@ def number_facts(
     return NumberFacts(
         blocked=guards.blocked(conn, key),
         to_number=CallsWithin(
-            used=_used(conn, DAY.total_seconds(), now, _task.c.number_key == key),
+            used=limits.count_within(conn, DAY, now, _task.c.number_key == key),
             free_at=limits.number_free_at(conn, key, call_limits.per_number, now),
         ),
         of_queue=CallsWithin(
-            used=_used(conn, HOUR.total_seconds(), now, _task.c.queue == queue),
+            used=limits.count_within(conn, HOUR, now, _task.c.queue == queue),
             free_at=limits.queue_free_at(conn, queue, call_limits, now),
         ),
         of_all=CallsWithin(
-            used=_used(conn, MINUTE.total_seconds(), now),
+            used=limits.count_within(conn, MINUTE, now),
             free_at=limits.all_free_at(conn, call_limits, now),
         ),
         open_task=None if open_task is None else task_of(open_task),
         last_refusal=_last_refusal(conn, number, key, plan),
     )
-
-
-def _used(
-    conn: sa.Connection,
-    window_s: float,
-    now: datetime,
-    *conditions: sa.ColumnElement[bool],
-) -> int:
-    at = now.timestamp()
-    counted = (
-        select(func.count())
-        .select_from(_attempt.join(_task, _task.c.id == _attempt.c.task_id))
-        .where(limits.counted_within(), *conditions)
-    )
-    given = {"after": at - window_s, "before": at + window_s}
-    return int(conn.execute(counted, given).scalar_one())
 
 
 def _last_refusal(
