@@ -7,10 +7,10 @@ meanwhile.
 
 There is no index for a part of a number or of a name, for the reason or the kind: one
 would cost more at each new task than it saves. The index of the time of creation is not
-used, as it does not have the order of the ids. One query over a million tasks takes about
-0.2 s on SQLite; ``tests/store/measure_many_tasks.py`` measures more. The service reads
-them in ranges of ids, each in a transaction of its own, because callers wait for the end
-of it.
+used, as it does not have the order of the ids. One query over a million tasks takes
+about 0.2 s on SQLite; ``tests/store/measure_many_tasks.py`` measures more. The service
+reads them in ranges of ids, each in a transaction of its own, because callers wait for
+the end of it.
 
 The functions run inside a transaction and only read.
 """
