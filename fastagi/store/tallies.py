@@ -173,6 +173,8 @@ _NUMBERS: Final = select(
     _tally.c.queue, _tally.c.begins_at, _tally.c.kind, _tally.c.numbers
 ).where(
     _tally.c.span == bindparam("span"),
+    # All kinds are named, so that an index is used.
+    _tally.c.kind.in_([NO_KIND, *(kind.value for kind in Kind)]),
     _tally.c.begins_at.in_(bindparam("all_begin_at", expanding=True)),
 )
 _BY_DAY: Final = (
