@@ -89,7 +89,9 @@ STATUS: Final[Mapping[str, int]] = {
 }
 #: How deep lists and objects may be nested. Thousands would exhaust the parser's stack.
 _DEEPEST: Final = 4
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+#: A string, or the beginning of one that has no end. It never backtracks, so that each
+#: byte is looked at once.
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _BRACKET: Final = re.compile(rb"[\[\]{}]")
 _NOT_A_COMMAND: Final = "not a command of this service"
 #: Rows of a list that are written at a time, which takes a few milliseconds.

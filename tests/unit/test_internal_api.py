@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -177,6 +178,16 @@ def test_what_can_not_be_done_is_told_why(
     assert len(detail) < 400
     # The connection is still usable.
     assert client.ask(post("tasks.list")).value == []
+
+
+@pytest.mark.parametrize("inside", [rb"\"", rb"\\", b"a", b'"', b"["])
+def test_text_without_an_end_does_not_hold_up_callers(inside: bytes) -> None:
+    body = (b'"' + inside * codec.LONGEST_REQUEST)[: codec.LONGEST_REQUEST]
+    began = time.process_time()
+    with pytest.raises(BadRequest):
+        codec.read_request("settings.check", body)
+    # It took four seconds, and an hour for the longest body.
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(
