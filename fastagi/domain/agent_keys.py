@@ -121,14 +121,15 @@ class AgentsToAsk:
             self.free, refused
         )
 
-    def may_ask_only(self, interface: str) -> bool:
-        """Whether an attempt may begin that asks only this agent."""
-        everybody_else = (self.logged_in | self.free) - {interface}
-        return (
-            self.one_alone
-            and interface in (self.logged_in | self.free)
-            and self.may_ask(everybody_else)
-        )
+    @property
+    def may_ask_alone(self) -> frozenset[str]:
+        """The agents for each of whom an attempt may begin that asks nobody else."""
+        everybody = self.logged_in | self.free
+        if not self.one_alone or len(everybody) <= 1:
+            return everybody if self.one_alone else frozenset()
+        if not self.in_line:
+            return self.free
+        return self.logged_in & self.free if self.free else self.logged_in
 
 
 def only_refused_are_free(free: Set[str], refused: Set[str]) -> bool:

@@ -15,6 +15,7 @@ from typing import Final
 from attrs import frozen
 
 from fastagi.domain.reason import Code, Reason, because, utc_minute
+from fastagi.domain.task import CallbackTask
 
 #: Codes of the events that decide whether the task waits for one agent.
 DECIDED: Final = frozenset(
@@ -49,6 +50,15 @@ class PreferredAgent:
     until: datetime
     #: Whether an operator assigned the task to this agent.
     assigned: bool = False
+
+
+def assigned_agent(task: CallbackTask) -> PreferredAgent | None:
+    """Return the agent to whom an operator assigned a task; None: to nobody."""
+    if not task.assigned_to:
+        return None
+    return PreferredAgent(
+        task.assigned_to, task.assigned_until or FOREVER, assigned=True
+    )
 
 
 def first(interface: str, rules: PreferredAgentRules) -> Reason:

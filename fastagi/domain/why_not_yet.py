@@ -15,6 +15,7 @@ from typing import Final
 
 from attrs import field, frozen
 
+from fastagi.domain.preferred_agent import assigned_agent, waits_for_agent
 from fastagi.domain.reason import Code, Reason, because, utc_minute
 from fastagi.domain.task import CallbackTask, Status
 from fastagi.domain.turns import ANY_TURN, Turn
@@ -119,6 +120,8 @@ class QueueOutlook:
         last: the last turn that is near.
         ahead: how many are in line before a task whose turn is not near.
         chosen_first: whether tasks with a chosen time come before all others.
+        ask_alone: the agents who may be asked now for tasks assigned to them; None:
+            not known, as no task was assigned.
     """
 
     closed: Reason | None = None
@@ -127,6 +130,7 @@ class QueueOutlook:
     last: Turn = ANY_TURN
     ahead: int = 0
     chosen_first: bool = False
+    ask_alone: frozenset[str] | None = None
 
 
 #: Of a queue that is not in the settings.
@@ -163,7 +167,23 @@ class Outlook:
 
     def is_in_line(self, task: CallbackTask) -> bool:
         """Whether a pending task counts among the next of its queue."""
-        return task.id not in self.held and obstacle(task, self.now, self.busy) is None
+        return (
+            task.id not in self.held
+            and self._waits_for_assigned(task) is None
+            and obstacle(task, self.now, self.busy) is None
+        )
+
+    def _waits_for_assigned(self, task: CallbackTask) -> Reason | None:
+        """Return the reason if a task waits for the agent to whom it is assigned."""
+        agent, ask_alone = assigned_agent(task), self.of_queue(task.queue).ask_alone
+        if (
+            agent is None
+            or ask_alone is None
+            or agent.interface in ask_alone
+            or agent.until.timestamp() <= self.now
+        ):
+            return None
+        return waits_for_agent(agent)
 
     def why_not(self, task: CallbackTask, *, is_next: bool) -> Reason | None:
         """Return what keeps a pending task from being called; None: nothing.
@@ -183,6 +203,8 @@ class Outlook:
             return queue.closed
         if its_own is not None:
             return its_own
+        if (waits := self._waits_for_assigned(task)) is not None:
+            return waits
         held = self.held.get(task.id)
         if held is not None:
             return queue.no_agent or held.why

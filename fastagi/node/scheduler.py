@@ -249,6 +249,7 @@ class Scheduler:
                 last=turn if isinstance(turn, Turn) else ANY_TURN,
                 ahead=self._ahead_in_line(target_key(queue)) if in_line else 0,
                 chosen_first=not in_line,
+                ask_alone=self._ask_alone(name, capacity, now, in_line=in_line),
             )
         return Outlook(
             now=now,
@@ -257,6 +258,20 @@ class Scheduler:
             busy=frozenset(self._busy()),
             held={i: held for i, held in self._held.items() if _utc(now) < held.until},
         )
+
+    def _ask_alone(
+        self, queue: str, capacity: Capacity, now: float, *, in_line: bool
+    ) -> frozenset[str] | None:
+        """Return who may be asked for tasks assigned to them; None: no task is."""
+        if queue not in self._with_assigned:
+            return None
+        free: Capacity | frozenset[str] = capacity
+        if in_line:
+            key = target_key(self._settings().queue(queue))
+            target = next(t for t in self._targets() if t.key == key)
+            free = self._free(key, target.wrapuptime_s, now)
+        agents = self._agents_to_ask([queue], free, in_line=in_line)
+        return agents[queue].may_ask_alone
 
     def _why_no_calls(self) -> Reason | None:
         """Return what keeps all tasks from being called; None: nothing."""

@@ -606,6 +606,8 @@ class LiveState:
         for queue in self._tasks.queues():
             if _common(outlook, queue) != _common(former, queue):
                 dirty |= self._tasks.of_queue(queue)
+            if outlook.of_queue(queue).ask_alone != former.of_queue(queue).ask_alone:
+                dirty |= self._tasks.assigned(queue)
         dirty.update(self._tasks.with_keys(outlook.busy ^ former.busy))
         dirty |= outlook.held.keys() ^ former.held.keys()
         nexts = self._tasks.first(outlook)

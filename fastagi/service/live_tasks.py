@@ -32,6 +32,8 @@ class _Line:
     #: The ids of all pending tasks, and of those that are being called.
     pending: set[int] = field(factory=set)
     calling: set[int] = field(factory=set)
+    #: The ids of the pending tasks that are assigned to an agent.
+    assigned: set[int] = field(factory=set)
     #: When each open task joined the line, in epoch seconds.
     joined: dict[int, float] = field(factory=dict)
 
@@ -80,6 +82,8 @@ class OpenTasks:
             line.calling.add(task.id)
             return
         line.pending.add(task.id)
+        if task.assigned_to:
+            line.assigned.add(task.id)
         due_at = task.due_at.timestamp()
         if due_at > now:
             heapq.heappush(self._later, (due_at, task.id))
@@ -101,6 +105,7 @@ class OpenTasks:
         line = self._lines[task.queue]
         line.pending.discard(task_id)
         line.calling.discard(task_id)
+        line.assigned.discard(task_id)
         line.joined.pop(task_id, None)
         key = self._keys.pop(task_id, None)
         if key is not None:
@@ -181,6 +186,11 @@ class OpenTasks:
         """Return the ids of the pending tasks of a queue."""
         line = self._lines.get(queue)
         return set(line.pending) if line else set()
+
+    def assigned(self, queue: str) -> set[int]:
+        """Return the ids of the pending tasks of a queue that are assigned."""
+        line = self._lines.get(queue)
+        return set(line.assigned) if line else set()
 
     def calling(self) -> set[int]:
         """Return the ids of all tasks that are being called."""

@@ -40,12 +40,18 @@ class WhysNotYet:
         pending = [task for task in tasks if task.status is Status.PENDING]
         if not pending:
             return {}
-        now = datetime.fromtimestamp(self._outlook().now, UTC)
-        queues = {
-            queue: self._outlook().of_queue(queue).chosen_first
-            for queue in {task.queue for task in pending}
-        }
-        line = await self._store.first_in_line(queues, now, _READ)
+        before = self._outlook()
+        queues = {task.queue: before.of_queue(task.queue) for task in pending}
+        line = await self._store.first_in_line(
+            {name: queue.chosen_first for name, queue in queues.items()},
+            {
+                name: queue.ask_alone
+                for name, queue in queues.items()
+                if queue.ask_alone is not None
+            },
+            datetime.fromtimestamp(before.now, UTC),
+            _READ,
+        )
         outlook = self._outlook()
         known = {task.id: task for task in line}
         nexts = first(

@@ -13,7 +13,18 @@ from typing import Final
 
 import sqlalchemy as sa
 from attrs import evolve
-from sqlalchemy import and_, bindparam, case, func, insert, or_, select, text, update
+from sqlalchemy import (
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from fastagi.domain.agent_keys import (
     NOT_ACCEPTED,
@@ -62,10 +73,24 @@ _INSERT_ATTEMPT: Final = insert(_attempt)
 _CHOSEN_FIRST: Final = and_(
     bindparam("chosen_first", type_=sa.Boolean), places.AMONG_CHOSEN
 )
+#: False for tasks that are assigned to agents who can not be asked now, except those
+#: of unknown agents, and those that an attempt since then may release.
+_MAY_BE_BEGUN: Final = or_(
+    ~bindparam("one_waits", type_=sa.Boolean),
+    _task.c.assigned_to.is_(None),
+    _task.c.queue.in_(bindparam("unknown", expanding=True)),
+    _task.c.assigned_to.in_(bindparam("ask_alone", expanding=True)),
+    _task.c.assigned_until <= bindparam("now"),
+    exists().where(
+        _attempt.c.task_id == _task.c.id,
+        _attempt.c.ended_at >= _task.c.assigned_at,
+    ),
+)
 _DUE: Final = (
     select(_task)
     .where(
         _pending,
+        _MAY_BE_BEGUN,
         _task.c.queue.in_(bindparam("queues", expanding=True)),
         _task.c.due_at <= bindparam("now"),
         or_(
@@ -87,6 +112,11 @@ _DUE: Final = (
     )
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
+)
+_ASSIGNMENT_ENDS: Final = select(func.min(_task.c.assigned_until)).where(
+    _pending,
+    _task.c.queue.in_(bindparam("queues", expanding=True)),
+    _task.c.assigned_until > bindparam("now"),
 )
 _NEXT_DUE: Final = select(func.min(_task.c.due_at)).where(
     _pending,
@@ -220,9 +250,24 @@ def begin_attempts(
         if task is None:
             break
         begun.append(_begin(conn, *task, channel_id, now, node))
+    ends: float | None = None
+    if any(_waits_for_assigned(one) for one in held.values()):
+        wait = {"queues": queues, "now": seconds(now)}
+        ends = conn.execute(_ASSIGNMENT_ENDS, wait).scalar()
     return BeginResult(
-        begun, not_begun, held, limited, notes, frozenset(unknown_agents)
+        begun,
+        not_begun,
+        held=held,
+        assignment_ends=moment_or_none(ends),
+        limited=limited,
+        notes=notes,
+        unknown_agents=frozenset(unknown_agents),
     )
+
+
+def _waits_for_assigned(held: Held) -> bool:
+    """Whether a task was passed over as it waits for the agent it is assigned to."""
+    return held.why.code is Code.WAITS_FOR_ASSIGNED
 
 
 def _next_to_call(
@@ -254,10 +299,18 @@ def _next_to_call(
         "priority": last.priority,
         "joined_until": min(last.joined_at, _FAR_FUTURE_S),
         "chosen_first": chosen_first,
+        "unknown": [queue for queue in queues if queue not in agents],
+        "ask_alone": sorted(
+            frozenset[str]().union(*(one.may_ask_alone for one in agents.values()))
+        ),
         "most": 1,
     }
+    one_waits = any(_waits_for_assigned(one) for one in held.values())
     while queues and len(not_begun) < _MAX_NOT_BEGUN and len(held) < _MAX_HELD:
-        row = conn.execute(_DUE, {**due, "held": list(held)}).first()
+        # Others that wait like one in ``held``, perhaps thousands, are left out.
+        row = conn.execute(
+            _DUE, {**due, "held": list(held), "one_waits": one_waits}
+        ).first()
         if row is None:
             return None
         task = task_of(row)
@@ -284,11 +337,12 @@ def _next_to_call(
             )
             if note is not None:
                 notes[task.id] = note
-            if assigned is not None and asked.may_ask_only(assigned.interface):
+            if assigned is not None and assigned.interface in asked.may_ask_alone:
                 return task, answers, assigned
             if assigned is not None:
                 why = waits_for_agent(assigned)
                 held[task.id] = Held(task.queue, why, assigned.until)
+                one_waits = True
                 continue
         refused = refused_until(answers, asked.rules, now) if asked.rules else {}
         preferred, note = preferred_agents.decide(
@@ -297,7 +351,7 @@ def _next_to_call(
         if note is not None:
             notes[task.id] = note
         if preferred is not None:
-            if asked.may_ask_only(preferred.interface):
+            if preferred.interface in asked.may_ask_alone:
                 return task, answers, preferred
             until = preferred.until
             held[task.id] = Held(task.queue, waits_for_agent(preferred), until)

@@ -17,9 +17,9 @@ from fastagi.domain.agent_keys import AgentAnswer, AgentsToAsk
 from fastagi.domain.attempt import Disposition
 from fastagi.domain.preferred_agent import (
     DECIDED,
-    FOREVER,
     PreferredAgent,
     PreferredAgentRules,
+    assigned_agent,
     assignment_over,
     first,
     preferred_agent,
@@ -99,15 +99,6 @@ def waits_for(conn: sa.Connection, task: CallbackTask) -> PreferredAgent | None:
     if row is None or row.move == Move.REOPEN.value:
         return None
     return preferred_agent(load(row.reason_code, row.reason_params), moment(row.at))
-
-
-def assigned_agent(task: CallbackTask) -> PreferredAgent | None:
-    """Return the agent to whom an operator assigned a task; None: to nobody."""
-    if not task.assigned_to:
-        return None
-    return PreferredAgent(
-        task.assigned_to, task.assigned_until or FOREVER, assigned=True
-    )
 
 
 def assign(

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy import bindparam, func, select, text
+from sqlalchemy import bindparam, func, or_, select, text
 
 from fastagi.domain.attempt import Attempt
 from fastagi.domain.task import (
@@ -168,7 +168,11 @@ def waiting(
 
 
 def first_in_line(
-    conn: sa.Connection, queues: Mapping[str, bool], now: datetime, most: int
+    conn: sa.Connection,
+    queues: Mapping[str, bool],
+    ask_alone: Mapping[str, Collection[str]],
+    now: datetime,
+    most: int,
 ) -> list[CallbackTask]:
     """Return the first due tasks of each queue, in the order in which they are called.
 
@@ -176,6 +180,8 @@ def first_in_line(
         conn: in a transaction.
         queues: the names of the queues, and whether tasks with a chosen time come
             before all others there.
+        ask_alone: the agents who may be asked for tasks assigned to them, by queue;
+            tasks of the others are left out. A queue without: none is.
         now: the current time.
         most: maximum number of tasks of each queue.
     """
@@ -196,6 +202,14 @@ def first_in_line(
             )
             .limit(most)
         )
+        if queue in ask_alone:
+            wanted = wanted.where(
+                or_(
+                    _task.c.assigned_to.is_(None),
+                    _task.c.assigned_to.in_(ask_alone[queue]),
+                    _task.c.assigned_until <= seconds(now),
+                )
+            )
         found += [task_of(row) for row in conn.execute(wanted)]
     return found
 

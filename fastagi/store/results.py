@@ -69,8 +69,11 @@ class BeginResult:
     #: numbers may be called.
     not_begun: list[CallbackTask]
     #: Tasks that were passed over, by id, such as those that wait for another agent
-    #: than those who are free.
+    #: than those who are free. Of those that are assigned to agents, perhaps only one.
     held: Mapping[int, Held] = field(factory=dict)
+    #: When the first assignment ends of the tasks that wait for their agents; None:
+    #: none does.
+    assignment_ends: datetime | None = None
     #: Queues that a limit keeps from calls, by name, and until when.
     limited: Mapping[str, Held] = field(factory=dict)
     #: What was written to the history of tasks about the agent to ask, by task id.
@@ -82,7 +85,10 @@ class BeginResult:
     @property
     def held_until(self) -> datetime | None:
         """When the first task that was passed over may be begun; None: none was."""
-        return min((held.until for held in self.held.values()), default=None)
+        moments = [held.until for held in self.held.values()]
+        if self.assignment_ends is not None:
+            moments.append(self.assignment_ends)
+        return min(moments, default=None)
 
 
 @frozen

@@ -732,18 +732,29 @@ class TaskStore:
         )
 
     async def first_in_line(
-        self, queues: Mapping[str, bool], now: datetime, most: int
+        self,
+        queues: Mapping[str, bool],
+        ask_alone: Mapping[str, Collection[str]],
+        now: datetime,
+        most: int,
     ) -> list[CallbackTask]:
         """Return the first due tasks of queues, in the order in which they are called.
 
         Args:
             queues: the names of the queues, and whether tasks with a chosen time come
                 before all others there.
+            ask_alone: the agents who may be asked for tasks assigned to them, by queue;
+                tasks of the others are left out. A queue without: none is.
             now: the current time.
             most: maximum number of tasks of each queue.
         """
         return await self._database.run(
-            "first in line", queries.first_in_line, dict(queues), now, most
+            "first in line",
+            queries.first_in_line,
+            dict(queues),
+            dict(ask_alone),
+            now,
+            most,
         )
 
     async def measured(self) -> dict[str, Measured]:

@@ -298,6 +298,30 @@ def test_assigned_task_waits_for_its_agent_and_holds_up_nobody(store) -> None:
     assert running[task].preferred == begun.preferred
 
 
+def test_many_tasks_of_an_agent_who_is_away_hold_up_nobody(store) -> None:
+    # Bob can not take this one, which is told only when it is looked at.
+    refused = add(store, "100", 0)
+    assign(store, refused)
+    (begun,) = begin(store, 20, asked(BOB, rules=KEYS), "w").begun
+    cannot = verdict("MEMBER NO ANSWER", member=BOB, why=because(Code.AGENT_CANNOT))
+    done(store.close_attempt("w", cannot, RULES, at(25)))
+    mine = [add(store, f"1{number:03}", -9) for number in range(120)]
+    for task in mine:
+        assign(store, task, until_s=700 if task == mine[110] else None)
+    other = add(store, "101", 30)
+    result = begin(store, 40, asked(ALICE, rules=KEYS))
+    assert [one.task.id for one in result.begun] == [refused]
+    assert result.notes[refused].code is Code.ASSIGNED_AGENT_CANNOT
+    result = begin(store, 41, asked(ALICE, rules=KEYS), "y")
+    assert [one.task.id for one in result.begun] == [other]
+    assert result.held_until == at(700)
+    assert begin(store, 42, asked(ALICE), "z").held_until == at(700)
+    (begun,) = begin(store, 43, asked(BOB), "z").begun
+    assert begun.task.id == mine[0]
+    (begun,) = begin(store, 700, asked(ALICE), "a").begun
+    assert begun.task.id == mine[110]
+
+
 @pytest.mark.parametrize("in_line", [False, True])
 def test_agent_who_logs_out_keeps_the_task_until_its_time_is_over(
     store, in_line: bool

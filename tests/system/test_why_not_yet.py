@@ -32,7 +32,7 @@ class WhyTestCase(ServiceTestCase):
     def why(self, task_id: int = 1) -> dict[str, Any] | None:
         """Return what `tasks show` says of a task, after comparing with the list."""
         shown = self.world.ask("tasks.show", id=task_id)["result"]["task"]
-        listed = self.world.ask("tasks.list")["result"]
+        listed = self.world.ask("tasks.list", limit=200)["result"]
         (same,) = [task for task in listed if task["id"] == task_id]
         self.assertEqual(same["why_not_yet"], shown["why_not_yet"])
         found: dict[str, Any] | None = shown["why_not_yet"]
@@ -161,6 +161,31 @@ class LiveFirstTests(WhyTestCase):
 
 class InLineTests(WhyTestCase):
     members = (ALICE, BOB)
+
+    def test_tasks_of_an_agent_who_is_away_are_in_nobodys_way(self) -> None:
+        """Also if they are more than are looked at one by one."""
+        for fairness in (Fairness.LIVE_FIRST, Fairness.PLACE):
+            with self.subTest(fairness=fairness):
+                self.again()
+                self.begin(queue_settings(fairness=fairness))
+                self.alice.busy()
+                self.support.pause(BOB)
+                self.world.settle()
+                for number in range(110):
+                    self.add(f"0301000{number:03}")
+                ids = ",".join(str(number + 1) for number in range(110))
+                self.world.ask("tasks.bulk", action="assign", ids=ids, agent=BOB)
+                self.alice.busy(False)
+                self.world.run(5)
+                self.add(NUMBER)
+                self.world.run(5)
+                self.assertNotEqual(self.world.tasks()[110].status.value, "pending")
+                self.alice.busy()
+                self.world.run(60)
+                for task_id in (1, 2, 110):
+                    self.assertEqual(self.code(task_id), "waits_for_assigned")
+                self.add("0309876543")
+                self.assertNotIn(self.code(112), ("", "others_first"))
 
     def test_a_task_waits_for_its_turn_and_then_in_line(self) -> None:
         self.begin(queue_settings(fairness=Fairness.PLACE))
