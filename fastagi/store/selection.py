@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import field, frozen
-from sqlalchemy import func, or_, select, text
+from sqlalchemy import false, func, or_, select, text
 
 from fastagi.domain.reason import Code
 from fastagi.domain.task import OPEN, CallbackTask, Kind, Status
@@ -169,9 +169,13 @@ def contains(
     Args:
         part: the part.
         dialect: the name of the engine.
-        in_numbers: whether to look for it in numbers, too.
+        in_numbers: whether to look for it in numbers, too. If not, a part with digits
+            finds nothing: names may hold numbers, and whoever may not see those could
+            find out each digit.
     """
     part = storable(part)
+    if not in_numbers and any(char.isdigit() for char in part):
+        return false()
     digits = "".join(char for char in part if char not in " -/().")
     found: list[sa.ColumnElement[bool]] = []
     if in_numbers and digits and digits.lstrip("+").isdigit():

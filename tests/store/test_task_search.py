@@ -55,6 +55,8 @@ def ids(database: Database) -> list[int]:
         ({"text": "_"}, []),
         ({"text": "030 222-222"}, [1]),
         ({"text": "30222222", "in_numbers": False}, []),
+        ({"text": "jANE", "in_numbers": False}, [0]),
+        ({"text": "100", "in_numbers": False}, []),
         ({"before": 2}, [1, 0]),
         ({"before": 2, "statuses": OPEN}, [1, 0]),
         ({"before": 2, "queues": {"support"}}, [0]),

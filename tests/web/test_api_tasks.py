@@ -543,6 +543,10 @@ def test_a_token_that_may_change_and_not_see_numbers_gets_masked_answers(
     body = {"queue": "support", "number": "0301234567"}
     assert "1234567" not in rig.post("/tasks", body, who).text
     assert "1234567" not in rig.post("/tasks/1/cancel", {}, who).text
+    # The service's words of an error repeat the number.
+    rig.post("/numbers/block", {"number": "0301234567"})
+    refused = problem(rig.post("/tasks", body, who), 422, "refused")
+    assert "1234567" not in str(refused), refused
 
 
 def test_without_a_login_nothing_is_told(rig: ApiRig) -> None:

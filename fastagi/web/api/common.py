@@ -12,8 +12,8 @@ from fastagi.domain.task import CallbackTask
 from fastagi.doors import codec
 from fastagi.service.commands import BadRequest, Command
 from fastagi.store import rows
-from fastagi.web.api.masking import masked
 from fastagi.web.api.problems import CODES, PROBLEM_JSON, ApiProblem, field_error
+from fastagi.web.masking import masked
 from fastagi.web.parts import WebParts, parts_of
 from fastagi.web.people.access import Principal, Right
 from fastagi.web.service_client import ServiceDown, ServiceProblem
@@ -142,12 +142,14 @@ async def do(
     try:
         return await parts.service.do(wanted, who.actor, within_s=within_s)
     except ServiceProblem as problem:
-        raise problem_of(problem, fields) from problem
+        raise problem_of(problem, fields, who) from problem
     except ServiceDown as down:
         raise down_of(down) from down
 
 
-def problem_of(problem: ServiceProblem, fields: Collection[str] = ()) -> ApiProblem:
+def problem_of(
+    problem: ServiceProblem, fields: Collection[str], who: Principal
+) -> ApiProblem:
     """Return the API's error for an error of the service."""
     status, code = problem.status, problem.code
     if code not in CODES or status not in _ERRORS:
@@ -160,9 +162,9 @@ def problem_of(problem: ServiceProblem, fields: Collection[str] = ()) -> ApiProb
     return ApiProblem(
         status,
         code,
-        problem.detail,
+        for_eyes(who, problem.detail),
         pointer=field if field in fields else "",
-        reason=problem.reason,
+        reason=for_eyes(who, problem.reason),
         headers=headers,
     )
 

@@ -104,7 +104,8 @@ async def list_tasks(
         Query(
             max_length=100,
             description="A part of the client's name, or digits of the"
-            " number in a row. Those who may not see numbers find names only.",
+            " number in a row. Those who may not see numbers find names only,"
+            " and nothing by digits.",
         ),
     ] = "",
     limit: Limit = 50,

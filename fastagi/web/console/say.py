@@ -24,9 +24,9 @@ from markupsafe import Markup
 
 from fastagi.domain import reason as reasons
 from fastagi.domain.reason import KINDS, Reason, Words, parse_utc_minute
-from fastagi.web.api.masking import mask, masked
 from fastagi.web.console import terms
 from fastagi.web.console.languages import translations
+from fastagi.web.masking import mask, masked
 
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE

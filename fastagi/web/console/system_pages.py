@@ -21,10 +21,10 @@ from fastapi.responses import Response
 
 from fastagi import __version__
 from fastagi.service.commands import CheckSettings, RunCheck, ShowSettings
-from fastagi.web.api.masking import masked
 from fastagi.web.console.actions import Refusal, attempt
 from fastagi.web.console.frame import Frame, framed
 from fastagi.web.console.languages import N_
+from fastagi.web.masking import masked
 from fastagi.web.people.access import Right
 
 router = APIRouter()

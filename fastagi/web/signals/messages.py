@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -24,6 +23,7 @@ from fastagi.domain.reason import Reason, params_json
 from fastagi.domain.task import Move
 from fastagi.errors import CallbackError
 from fastagi.store.story_events import StoryEvent
+from fastagi.web.masking import mask, masked
 
 #: The version of all messages.
 VERSION: Final = 1
@@ -69,10 +69,6 @@ TASK_ENDS: Final = frozenset(
 )
 #: Moves with which the attempt of the event, if it has one, has ended.
 ATTEMPT_ENDS: Final = TASK_ENDS | {Move.RETRY}
-#: A possible telephone number in text: not a date, nor a part of an id.
-_NUMBER: Final = re.compile(
-    r"(?<![\w.:-])(?!\d{4}-\d\d-\d\d\b)\+?\d(?:[ ()/-]{0,2}\d){4,}(?![\w.:-]*\w)"
-)
 
 
 class Numbers(StrEnum):
@@ -81,20 +77,6 @@ class Numbers(StrEnum):
     FULL = "full"
     #: The last three digits of numbers are hidden, and names are left out.
     MASKED = "masked"
-
-
-def masked(text: str) -> str:
-    """Return the text with the last three digits of each number hidden."""
-
-    def hide(match: re.Match[str]) -> str:
-        kept, hidden = [], 3
-        for char in reversed(match[0]):
-            hide_it = hidden > 0 and char.isdigit()
-            hidden -= hide_it
-            kept.append("*" if hide_it else char)
-        return "".join(reversed(kept))
-
-    return _NUMBER.sub(hide, text)
 
 
 # -- the JSON ----------------------------------------------------------------
@@ -233,7 +215,7 @@ def task_message(event: StoryEvent, numbers: Numbers) -> TaskMessage:
                 id=event.task_id,
                 queue=event.queue,
                 kind=event.kind.value,
-                number=masked(event.number) if hide else event.number,
+                number=mask(event.number) if hide else event.number,
                 name="" if hide else event.name,
                 linkedid=event.linkedid,
                 created_at=event.created_at,
@@ -259,20 +241,9 @@ def _reason(why: Reason, *, hide: bool) -> ReasonPart:
     params, words = params_json(why), str(why)
     return ReasonPart(
         code=why.code.value,
-        params=_masked_values(params) if hide else params,
+        params=masked(params) if hide else params,
         words=masked(words) if hide else words,
     )
-
-
-def _masked_values(params: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: _masked_values(value)
-        if isinstance(value, dict)
-        else masked(value)
-        if isinstance(value, str)
-        else value
-        for name, value in params.items()
-    }
 
 
 def body_of(message: Message) -> str:

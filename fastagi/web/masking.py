@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Hides the last digits of clients' numbers from those who may not see them.
 
-Numbers also occur in names, and in the words and parameters of reasons. So every text
-is masked, except in the fields that are known to hold something else.
+Used by the console, the API and webhooks. Numbers also occur in names, and in the words
+and parameters of reasons. So every text is masked, except in the fields that are known
+to hold something else.
 """
 
 from __future__ import annotations
@@ -14,9 +15,22 @@ from typing import Any, Final
 #: Number of digits that are hidden.
 _HIDDEN: Final = 3
 _HIDDEN_DIGIT: Final = "•"
-#: A number as people or machines write it. Shorter ones are extensions of agents, or
-#: counts.
-_NUMBER: Final = re.compile(r"\+?\d(?:[ ./()-]?\d){4,}")
+#: A number as people or machines write it; shorter ones are extensions of agents, or
+#: counts. What comes before it is left alone: times, and ids of channels, which begin
+#: with the seconds since the epoch.
+_NUMBER: Final = re.compile(
+    r"""
+    (?P<other>
+        (?<!\d) (?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])
+        (?:[T ]\d\d:\d\d (?: :\d\d (?:\.\d{1,6})? )? (?:Z|[+-]\d\d:\d\d)? )? (?!\d)
+      | (?<!\d) 1[5-9]\d{8}\.\d{1,9} (?!\d)
+    )
+    | \+?\d (?:[ ./()-]{0,2}\d){4,}
+    """,
+    re.VERBOSE,
+)
+#: Fields that hold a number and nothing else.
+_HOLDS_NUMBER: Final = frozenset({"caller", "number"})
 #: Fields with times, ids and words of this program.
 _HOLDS_NO_NUMBER: Final = frozenset(
     {
@@ -46,7 +60,6 @@ _HOLDS_NO_NUMBER: Final = frozenset(
         "version",
     }
 )
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
 
 
 def mask(number: str) -> str:
@@ -80,8 +93,10 @@ def masked(value: Any, name: str = "") -> Any:
 
 
 def _masked_text(value: str, name: str) -> str:
-    if name == "number":
+    if name in _HOLDS_NUMBER:
         return mask(value)
-    if name in _HOLDS_NO_NUMBER or name.endswith("_at") or _TIME.match(value):
+    if name in _HOLDS_NO_NUMBER or name.endswith("_at"):
         return value
-    return _NUMBER.sub(lambda found: mask(found[0]), value)
+    return _NUMBER.sub(
+        lambda found: found[0] if found["other"] else mask(found[0]), value
+    )
