@@ -16,6 +16,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Self
+from weakref import WeakSet
 
 from fastagi.errors import CallbackError, Problem
 from fastagi.web.service_client import LiveMessage, ServiceClient, ServiceProblem
@@ -61,7 +62,9 @@ class LiveView:
         self._snapshot: Mapping[str, Any] | None = None
         self._down_since: datetime | None = now()
         self._problem: Problem | None = Problem("", "not connected to the service yet")
-        self._subscribers: set[Subscription] = set()
+        # Weak: of a browser that goes away before its answer begins, nobody would end
+        # the subscription.
+        self._subscribers: WeakSet[Subscription] = WeakSet()
         self._running: asyncio.Task[None] | None = None
 
     @property

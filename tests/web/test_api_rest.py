@@ -204,13 +204,17 @@ def _events(pieces: list[bytes]) -> list[tuple[str, Any]]:
     return found
 
 
+async def _always() -> bool:
+    return True
+
+
 def _follow(rig: ApiRig, who: Principal, *messages: LiveMessage) -> list[Any]:
     """Return what a reader of the stream gets of these messages."""
 
     async def read() -> list[bytes]:
         stopping = asyncio.Event()
         subscription = rig.parts.live.subscribe()
-        stream = live.events(subscription, who, stopping, heartbeat_s=0)
+        stream = live.events(subscription, who, stopping, _always, heartbeat_s=0)
         pieces = [await anext(stream), await anext(stream)]
         for message in messages:
             rig.parts.live._take(message)
@@ -267,7 +271,11 @@ def test_a_stream_tells_when_the_service_is_down(rig: ApiRig) -> None:
 def test_a_stream_ends_with_the_process_and_after_its_time(rig: ApiRig) -> None:
     async def read(longest_s: float) -> list[bytes]:
         stream = live.events(
-            rig.parts.live.subscribe(), ADMIN, asyncio.Event(), longest_s=longest_s
+            rig.parts.live.subscribe(),
+            ADMIN,
+            asyncio.Event(),
+            _always,
+            longest_s=longest_s,
         )
         return [piece async for piece in stream]
 
@@ -280,6 +288,29 @@ def test_a_stream_ends_with_the_process_and_after_its_time(rig: ApiRig) -> None:
 
     assert len(rig.run(read(0))) == 1
     rig.run(closed())
+    assert rig.parts.live.subscribers == 0
+
+
+def test_a_stream_sends_nothing_once_a_right_is_gone(rig: ApiRig) -> None:
+    allowed = True
+
+    async def still() -> bool:
+        return allowed
+
+    async def read() -> list[bytes]:
+        nonlocal allowed
+        subscription = rig.parts.live.subscribe()
+        stream = live.events(
+            subscription, SUPERVISOR, asyncio.Event(), still, heartbeat_s=0
+        )
+        assert b"snapshot" in [await anext(stream), await anext(stream)][1]
+        allowed = False
+        data = {"id": 2, "at": "t", "set": {"tasks": {"1": {"queue": "support"}}}}
+        rig.parts.live._take(LiveMessage("change", data))
+        return [piece async for piece in stream]
+
+    rig.live("snapshot", _snapshot(**_TWO_QUEUES))
+    assert rig.run(read()) == []
     assert rig.parts.live.subscribers == 0
 
 

@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from argon2 import PasswordHasher
+from fastapi.testclient import TestClient
+from starlette.requests import Request
 
-from fastagi.web.people import audit, sessions, users
-from fastagi.web.people.access import Role
+from fastagi.store.errors import StoreUnavailable
+from fastagi.web.people import audit, cookies, sessions, users
+from fastagi.web.people.access import Principal, Right, Role
 from fastagi.web.people.passwords import Passwords, WeakPassword, check_strength
+from fastagi.web.people.still import still_allowed
 from fastagi.web.state.direct import committed
 from fastagi.web.state.schema import SESSIONS, USERS
 from tests.web.help import PAGE, PASSWORD, Site, csrf_of, submit
@@ -266,6 +270,75 @@ def test_the_log_out_ends_the_session_itself(site: Site) -> None:
     thief.cookies.update(stolen)
     assert thief.get("/account", headers=PAGE).status_code == 303
     assert [event for event, _ in _events(site)] == ["login", "logout"]
+
+
+def _request(site: Site, browser: TestClient) -> Request:
+    """Return a request of a browser, such as one for a stream."""
+    cookie = f"{cookies.SESSION}={browser.cookies[cookies.SESSION]}"
+    return Request(
+        {"type": "http", "headers": [(b"cookie", cookie.encode())], "app": site.app}
+    )
+
+
+@pytest.mark.parametrize("end", ["log out", "disabled", "other queues", "idle"])
+def test_a_stream_learns_that_the_session_has_ended_or_has_other_rights(
+    site: Site, end: str
+) -> None:
+    site.add("sue", Role.SUPERVISOR, queues=["support"])
+    browser = site.log_in("sue")
+    request = _request(site, browser)
+
+    async def may_go_on(who: Principal) -> bool:
+        allowed = still_allowed(request, who)
+        allowed._every_s = 0
+        return await allowed()
+
+    who = asyncio.run(site.people.authenticate(request))
+    assert who is not None
+    assert asyncio.run(may_go_on(who))
+    with committed(site.settings.database.url) as conn:
+        user = users.get(conn, "sue")
+        if end == "disabled":
+            users.add(conn, 0, name="root", role=Role.ADMIN, queues=None)
+            users.set_disabled(conn, user, True)
+        elif end == "other queues":
+            users.set_role(conn, user, Role.SUPERVISOR, ["sales"])
+    if end == "log out":
+        submit(browser, "/logout", form="/account")
+    elif end == "idle":
+        # The stream itself does not keep the session.
+        idle_s = site.settings.login.idle.total_seconds()
+        site.clock.pass_s(idle_s - 60)
+        assert asyncio.run(may_go_on(who))
+        site.clock.pass_s(120)
+    assert not asyncio.run(may_go_on(who))
+
+
+def test_pages_are_shown_while_nothing_can_be_stored(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    async def no_room(*_: object) -> None:
+        tries.append(1)
+        raise StoreUnavailable("no room left for web.sqlite3", "make room on its disk")
+
+    site.add("anna", Role.ADMIN)
+    browser = site.log_in("anna")
+    program = site.with_token(site.token(Right.TASKS_READ))
+    site.clock.pass_s(300)
+    monkeypatch.setattr(site.parts.state, "write", no_room)
+    for _ in range(3):
+        assert browser.get("/account", headers=PAGE).status_code == 200
+        assert program.get("/api/v1/me").status_code == 200
+    # A database that is locked makes each try long.
+    assert len(tries) == 1
+    monkeypatch.undo()
+    site.clock.pass_s(90)
+    assert browser.get("/account", headers=PAGE).status_code == 200
+    with committed(site.settings.database.url) as conn:
+        (seen_at,) = conn.execute(sa.select(SESSIONS.c.seen_at)).one()
+    assert seen_at == site.clock.now_s
 
 
 def test_a_person_sees_and_ends_only_their_own_sessions(site: Site) -> None:

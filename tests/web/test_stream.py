@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -46,6 +47,10 @@ class _Alarms:
         await self.changed.wait()
 
 
+async def _always() -> bool:
+    return True
+
+
 def _change(number: int, **parts: Any) -> LiveMessage:
     return LiveMessage("change", {"id": number, "at": "", "set": parts, "remove": {}})
 
@@ -70,6 +75,7 @@ async def _told(
             view.subscribe(),
             alarms if with_alarms else None,  # type: ignore[arg-type]
             stopping,
+            _always,
             stream._matters(watch, task),
             0.0,
         )
@@ -126,10 +132,65 @@ def test_a_closed_stream_ends() -> None:
         view = LiveView(_Service())
         subscription = view.subscribe()
         pieces = stream._pieces(
-            subscription, None, asyncio.Event(), stream._matters("live", 0), 0.0
+            subscription,
+            None,
+            asyncio.Event(),
+            _always,
+            stream._matters("live", 0),
+            0.0,
         )
         assert await anext(pieces)
         await view.close()
         assert [piece async for piece in pieces] == []
 
     asyncio.run(run())
+
+
+def test_nothing_is_told_once_somebody_has_logged_out() -> None:
+    async def run() -> list[bytes]:
+        service = _Service()
+        view = LiveView(service)
+        view.start()
+        logged_out = False
+
+        async def still() -> bool:
+            return not logged_out
+
+        pieces = stream._pieces(
+            view.subscribe(),
+            None,
+            asyncio.Event(),
+            still,
+            stream._matters("live", 0),
+            0.0,
+        )
+        async with asyncio.timeout(_WITHIN_S):
+            begin = [await anext(pieces), await anext(pieces)]
+            assert begin[1].startswith(b"event: changed")
+            logged_out = True
+            service.messages.put_nowait(_MESSAGES[0])
+            told = [piece async for piece in pieces]
+        assert not view.subscribers
+        await view.close()
+        return told
+
+    assert asyncio.run(run()) == []
+
+
+def test_a_browser_that_goes_away_before_the_answer_begins_leaves_nothing() -> None:
+    async def run() -> int:
+        view = LiveView(_Service())
+        pieces = stream._pieces(
+            view.subscribe(),
+            None,
+            asyncio.Event(),
+            _always,
+            stream._matters("live", 0),
+            0.0,
+        )
+        assert view.subscribers == 1
+        del pieces
+        gc.collect()
+        return view.subscribers
+
+    assert asyncio.run(run()) == 0

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
@@ -17,6 +17,7 @@ from fastagi.web.api.problems import ApiProblem
 from fastagi.web.api.queues import live_snapshot
 from fastagi.web.live import Subscription, TooManySubscribers
 from fastagi.web.people.access import Principal, Right, require
+from fastagi.web.people.still import still_allowed
 from fastagi.web.service_client import LiveMessage
 
 Reader = Annotated[Principal, Depends(require(Right.TASKS_READ))]
@@ -61,7 +62,8 @@ async def live(parts: Parts, who: Reader, request: Request) -> Any:
     """Return the live state of the queues that you may see, or follow its changes.
 
     A stream begins with the state and continues with each change. After 15 minutes it
-    ends; connect again. A slow reader gets a new snapshot in place of the changes that
+    ends; connect again. It ends within seconds once the session or token has ended, or
+    has other rights. A slow reader gets a new snapshot in place of the changes that
     it missed.
     """
     if _STREAM not in request.headers.get("accept", ""):
@@ -73,7 +75,7 @@ async def live(parts: Parts, who: Reader, request: Request) -> Any:
             503, "busy", str(error), headers={"Retry-After": "10"}
         ) from None
     return StreamingResponse(
-        events(subscription, who, parts.stopping),
+        events(subscription, who, parts.stopping, still_allowed(request, who)),
         media_type=_STREAM,
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
@@ -83,6 +85,7 @@ async def events(
     subscription: Subscription,
     who: Principal,
     stopping: asyncio.Event,
+    still: Callable[[], Awaitable[bool]],
     *,
     heartbeat_s: float = _HEARTBEAT_S,
     longest_s: float = _LONGEST_STREAM_S,
@@ -93,6 +96,7 @@ async def events(
         subscription: the changes; it is ended at the end.
         who: the one who reads.
         stopping: set when the process stops.
+        still: says whether the reader has the same rights as at the beginning.
         heartbeat_s: time between two heartbeats, in seconds.
         longest_s: how long the stream lasts at most, in seconds.
     """
@@ -102,6 +106,8 @@ async def events(
         yield f"retry: {_RETRY_MS}\n\n".encode()
         while not stopping.is_set() and time.monotonic() < end:
             message = await subscription.next(heartbeat_s)
+            if not await still():
+                return
             if message is not None:
                 shown = view.message(message)
                 if shown is not None:

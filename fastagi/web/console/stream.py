@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends
@@ -18,6 +18,7 @@ from fastapi.responses import StreamingResponse
 from fastagi.web.console.frame import Frame, framed
 from fastagi.web.live import Subscription
 from fastagi.web.people.access import Right
+from fastagi.web.people.still import still_allowed
 from fastagi.web.service_client import LiveMessage
 from fastagi.web.signals.alarms import Alarms
 
@@ -50,7 +51,12 @@ def stream(frame: Frame, watch: str, task: int = 0) -> StreamingResponse:
     pause_s = _PAUSES_S.get(watch, 1.0)
     alarms = frame.parts.signals.alarms if watch in _WITH_ALARMS else None
     pieces = _pieces(
-        subscription, alarms, frame.parts.stopping, _matters(watch, task), pause_s
+        subscription,
+        alarms,
+        frame.parts.stopping,
+        still_allowed(frame.request, frame.who),
+        _matters(watch, task),
+        pause_s,
     )
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(pieces, media_type="text/event-stream", headers=headers)
@@ -80,6 +86,7 @@ async def _pieces(
     subscription: Subscription,
     alarms: Alarms | None,
     stopping: asyncio.Event,
+    still: Callable[[], Awaitable[bool]],
     matters: Callable[[Change], bool],
     pause_s: float,
 ) -> AsyncIterator[bytes]:
@@ -91,6 +98,8 @@ async def _pieces(
             started = time.monotonic()
             raised = alarms.current() if alarms else ()
             message = await _next(subscription, alarms)
+            if not await still():
+                return
             if alarms is None or alarms.current() == raised:
                 if message is None:
                     yield b": still here\n\n"

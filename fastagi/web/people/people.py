@@ -18,6 +18,7 @@ from attrs import frozen
 from starlette.requests import HTTPConnection
 
 from fastagi.errors import CallbackError
+from fastagi.store.errors import StoreUnavailable
 from fastagi.web.people import (
     audit,
     cookies,
@@ -44,6 +45,8 @@ _log = logging.getLogger(__name__)
 #: How often old sessions and entries of the audit are deleted, in seconds.
 _CLEAN_S: Final = 3600.0
 _LONGEST_AUTHORIZATION: Final = 200
+#: Pause after the use of a session could not be stored, in seconds.
+_STORE_AGAIN_S: Final = 60.0
 
 
 class LoginRefused(CallbackError):
@@ -112,6 +115,8 @@ class People:
         self._now = now
         self._hashes = hashes or Passwords()
         self._rates = Rates()
+        #: When it could not be stored that a session is in use.
+        self._not_stored_at = float("-inf")
 
     @property
     def lifetime(self) -> Lifetime:
@@ -126,27 +131,34 @@ class People:
 
     # -- requests -----------------------------------------------------------
 
-    async def authenticate(self, request: HTTPConnection) -> Principal | None:
+    async def authenticate(
+        self, request: HTTPConnection, *, is_new: bool = True
+    ) -> Principal | None:
         """Return the one who makes a request; None: nobody has logged in.
 
         A token counts before a session, and a session before a wall link.
+
+        Args:
+            request: the request.
+            is_new: whether the request is made now, so that its session is in use.
 
         Raises:
             NotLoggedIn: there is a token, and it does not work (any more).
         """
         authorization = request.headers.get("authorization")
         if authorization is not None:
-            return await self._by_token(authorization)
-        found = await self._by_session(request)
+            return await self._by_token(authorization, is_new)
+        found = await self._by_session(request, is_new)
         return found or await self._by_wall_link(request)
 
     async def is_still(self, request: HTTPConnection, principal: Principal) -> bool:
         """Whether the one who made a request may still do the same as then.
 
-        An answer without end, such as an event stream, asks this once a minute.
+        An answer without end, such as an event stream, asks this again and again. It
+        does not keep a session from ending.
         """
         try:
-            return await self.authenticate(request) == principal
+            return await self.authenticate(request, is_new=False) == principal
         except NotLoggedIn:
             return False
 
@@ -194,7 +206,7 @@ class People:
     def _cookie(self, request: HTTPConnection, name: str) -> str:
         return cookies.read(request, self._settings, name)
 
-    async def _by_token(self, authorization: str) -> Principal:
+    async def _by_token(self, authorization: str, is_new: bool) -> Principal:
         scheme, _, text = authorization.strip().partition(" ")
         text = text.strip()
         if scheme.lower() != "bearer" or len(text) > _LONGEST_AUTHORIZATION:
@@ -203,11 +215,13 @@ class People:
         token = await self._state.read(tokens.find, now_s, text)
         if token is None:
             raise NotLoggedIn("this token does not work (any more)", has_token=True)
-        if token.is_due(now_s):
-            await self._state.write(tokens.touch, now_s, token.id)
+        if is_new and token.is_due(now_s):
+            await self._note_use(tokens.touch, token.id)
         return token.principal
 
-    async def _by_session(self, request: HTTPConnection) -> Principal | None:
+    async def _by_session(
+        self, request: HTTPConnection, is_new: bool
+    ) -> Principal | None:
         key = self._cookie(request, cookies.SESSION)
         if not key:
             return None
@@ -218,9 +232,26 @@ class People:
         if found.user.issuer == PROXY and self.proxy_user(request) != found.user.name:
             # The web server in front has logged the user out, or somebody else in.
             return None
-        if sessions.is_due(found, now_s):
-            await self._state.write(sessions.touch, now_s, found.session.id)
+        if is_new and sessions.is_due(found, now_s):
+            await self._note_use(sessions.touch, found.session.id)
         return found.principal
+
+    async def _note_use(
+        self, touch: Callable[[sa.Connection, float, int], None], number: int
+    ) -> None:
+        """Store that a session or token is in use, as soon as that is possible.
+
+        While nothing can be stored, because the disk is full or another process holds a
+        lock, pages are shown all the same.
+        """
+        now_s = self._now_s()
+        if 0 <= now_s - self._not_stored_at < _STORE_AGAIN_S:
+            return
+        try:
+            await self._state.write(touch, now_s, number)
+        except StoreUnavailable as error:
+            self._not_stored_at = self._now_s()
+            _log.warning("that sessions are in use can not be stored: %s", error)
 
     async def _by_wall_link(self, request: HTTPConnection) -> Principal | None:
         text = self._cookie(request, cookies.WALL)
