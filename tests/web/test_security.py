@@ -317,6 +317,36 @@ def test_two_headers_with_a_user_are_none(proxied: Site) -> None:
     assert "__Host-cbq_session" not in browser.cookies
 
 
+def test_of_two_headers_with_groups_none_counts(proxied: Site) -> None:
+    """A web server that adds its header leaves one that the browser has sent."""
+    twice = [("x-groups", "it"), ("x-groups", "staff"), ("x-queues", "support")]
+    user = [("x-remote-user", "anna"), ("accept", "text/html")]
+    browser = proxied.browser(address="10.0.0.1")
+    assert browser.get("/login", headers=[*user, *twice]).status_code == 403
+    queues = [("x-groups", "leads"), ("x-queues", "support"), ("x-queues", "sales")]
+    assert browser.get("/login", headers=[*user, *queues]).status_code == 200
+    page = browser.get("/account", headers=user).text
+    assert "You are anna, supervisor" in page
+    assert "support" not in page and "sales" not in page
+
+
+@pytest.mark.parametrize("scheme", ["Basic YW5uYTpw", "Negotiate YII="])
+def test_the_password_for_the_proxy_is_no_token_and_frees_from_no_check(
+    proxied: Site, scheme: str
+) -> None:
+    headers = {**PAGE, "x-remote-user": "anna", "x-groups": "staff"}
+    browser = proxied.browser(
+        address="10.0.0.1", headers={**headers, "authorization": scheme}
+    )
+    assert browser.get("/login").status_code == 200
+    assert "You are anna, viewer" in browser.get("/account").text
+    # A browser sends it also with a form of another site.
+    assert browser.post("/logout").status_code == 403
+    assert "You are anna, viewer" in browser.get("/account").text
+    direct = proxied.browser(headers={**headers, "authorization": scheme})
+    assert direct.get("/account").status_code == 401
+
+
 class _Connection:
     """A connection as the functions of addresses see it."""
 

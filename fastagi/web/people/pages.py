@@ -166,10 +166,11 @@ def router(parts: WebParts) -> APIRouter:
     async def by_proxy(request: Request, name: str, target: str) -> Response:
         """Log in the user whom the web server in front names."""
         chosen = settings.proxy_login
-        groups = request.headers.get(chosen.groups_header or "", "")
+        groups = people.proxy_header(request, chosen.groups_header)
         queues = None
         if chosen.queues_header is not None:
-            queues = frozenset(texts(request.headers.get(chosen.queues_header, "")))
+            said = people.proxy_header(request, chosen.queues_header)
+            queues = frozenset(texts(said))
         account = Account(
             issuer=PROXY,
             subject=name,

@@ -145,11 +145,26 @@ class People:
         Raises:
             NotLoggedIn: there is a token, and it does not work (any more).
         """
-        authorization = request.headers.get("authorization")
-        if authorization is not None:
+        if self.sends_token(request):
+            authorization = request.headers["authorization"]
             return await self._by_token(authorization, is_new)
         found = await self._by_session(request, is_new)
         return found or await self._by_wall_link(request)
+
+    def sends_token(self, request: HTTPConnection) -> bool:
+        """Whether a request brings a token, in place of a session.
+
+        What a web server that logs people in has checked itself is none: browsers send
+        the header with each request to it, with the scheme Basic or Negotiate.
+        """
+        authorization = request.headers.get("authorization")
+        if authorization is None:
+            return False
+        by_proxy = self._settings.proxy_login.user_header is not None and is_from_proxy(
+            request, self._settings.web
+        )
+        scheme = authorization.strip().partition(" ")[0]
+        return not by_proxy or scheme.lower() == "bearer"
 
     async def is_still(self, request: HTTPConnection, principal: Principal) -> bool:
         """Whether the one who made a request may still do the same as then.
@@ -266,10 +281,13 @@ class People:
 
     def proxy_user(self, request: HTTPConnection) -> str:
         """Return the user whom a trusted web server names; empty: none."""
-        header = self._settings.proxy_login.user_header
-        if header is None or not is_from_proxy(request, self._settings.web):
+        return self.proxy_header(request, self._settings.proxy_login.user_header)
+
+    def proxy_header(self, request: HTTPConnection, name: str | None) -> str:
+        """Return what a trusted web server says in a header; empty: nothing."""
+        if name is None or not is_from_proxy(request, self._settings.web):
             return ""
-        values = request.headers.getlist(header)
+        values = request.headers.getlist(name)
         # Two headers: one of them is the client's.
         return values[0].strip() if len(values) == 1 else ""
 
