@@ -17,12 +17,22 @@ from typing import Any, Final, Self
 
 from fastagi.doors import codec
 from fastagi.errors import CallbackError
-from fastagi.service.commands import Actor, CheckSettings, Command, RunCheck
+from fastagi.service.commands import (
+    Actor,
+    BulkTasks,
+    CheckSettings,
+    Command,
+    RunCheck,
+)
 
 #: Time limit for each part of the answer, in seconds.
 TIMEOUT_S: Final = 10.0
 #: The same for commands that take long.
-_SLOW: Final[Mapping[type, float]] = {CheckSettings: 30.0, RunCheck: 90.0}
+_SLOW: Final[Mapping[type, float]] = {
+    BulkTasks: 300.0,
+    CheckSettings: 30.0,
+    RunCheck: 90.0,
+}
 #: How a service of 0.1.0 answers, whose control socket does not speak HTTP.
 _OTHER_PROTOCOL: Final = '{"ok":'
 #: Process id, user id and group id of the other side (unix(7), SO_PEERCRED).

@@ -79,8 +79,10 @@ WhysNotYetOf: TypeAlias = Callable[
 #: Maximum number of tasks read in one transaction, so that a caller who presses the key
 #: does not have to wait long for the database.
 _ROWS_AT_A_TIME: Final = 500
-#: The same for tasks that are changed.
+#: The same for tasks that are changed, and how long such a transaction may take, in
+#: seconds; with a distant database fewer are changed at a time.
 _CHANGES_AT_A_TIME: Final = 25
+_CHANGES_TAKE_S: Final = 0.2
 
 
 class TaskCommands:
@@ -361,12 +363,19 @@ class TaskCommands:
         if command.action is BulkAction.MOVE:
             # The oldest one is moved to the front last, so it is called first.
             order.reverse()
-        for start in range(0, len(order), _CHANGES_AT_A_TIME):
-            some = {i: found[i] for i in order[start : start + _CHANGES_AT_A_TIME]}
-            for result in await self._change_some(command, some, actor):
-                results[result.task_id] = result
-        if not command.preview:
-            self._tasks_changed()
+        start, size = 0, 1
+        try:
+            while start < len(order):
+                some = {i: found[i] for i in order[start : start + size]}
+                began = self._clock.steady()
+                for result in await self._change_some(command, some, actor):
+                    results[result.task_id] = result
+                start += size
+                size = _next_size(size, self._clock.steady() - began)
+        finally:
+            # Also if the database fails before the last one.
+            if not command.preview and results:
+                self._tasks_changed()
         return TasksChanged(
             action=command.action,
             preview=command.preview,
@@ -530,6 +539,19 @@ def _why_in_line(state: TaskState) -> Reason | None:
     if state.position is None:
         return None
     return because(Code.IN_LINE, position=state.position)
+
+
+def _next_size(size: int, took_s: float) -> int:
+    """Return how many tasks to change in the next transaction.
+
+    Args:
+        size: how many the last one changed.
+        took_s: how long that took, with the time until it began.
+    """
+    fits = _CHANGES_AT_A_TIME
+    if took_s > 0:
+        fits = min(fits, int(size * _CHANGES_TAKE_S / took_s))
+    return max(1, fits)
 
 
 def _fingerprint(ids: Iterable[int]) -> str:

@@ -302,6 +302,48 @@ class BulkTests(SteeringTestCase):
     def bulk(self, action: str, **fields: Any) -> Any:
         return self.ask("tasks.bulk", action=action, **fields)
 
+    def transactions(self, takes_s: float) -> int:
+        """Return in how many transactions three tasks get a note."""
+        seen: list[str] = []
+
+        def takes(name: str) -> float:
+            seen.append(name)
+            return takes_s if name == "change" else 0.0
+
+        database = self.world.processes[-1].database
+        database.takes_s = takes
+        self.bulk("note", ids="1,2,3", note="x")
+        return seen.count("change")
+
+    def test_with_a_distant_database_fewer_are_changed_at_a_time(self) -> None:
+        self.wait(LIVE_FIRST)
+        self.assertEqual(self.transactions(0.0), 2)
+        self.assertEqual(self.transactions(0.15), 3)
+        notes = [one.why.code for one in self.world.history(2)]
+        self.assertEqual(notes.count(Code.NOTE), 2)
+
+    def test_tasks_that_are_changed_before_the_database_fails_are_called(self) -> None:
+        self.wait(LIVE_FIRST)
+        for task_id in (1, 2, 3):
+            self.ask("tasks.reschedule", id=task_id, at="+2h")
+        self.free()
+        self.world.run(5)
+        database = self.world.processes[-1].database
+        asked: list[str] = []
+
+        def takes(name: str) -> float:
+            asked.append(name)
+            if asked.count("change") == 2:
+                database.broken["change"] = "the disk is full"
+            return 0.0
+
+        database.takes_s = takes
+        self.error("tasks.bulk", action="reschedule", now=True, ids="1,2,3")
+        self.world.run(1)
+        self.assertEqual(
+            [task.status.value for task in self.world.tasks()][:1], ["calling"]
+        )
+
     def test_preview_shows_what_is_changed_and_changes_nothing(self) -> None:
         self.wait(LIVE_FIRST)
         self.ask("tasks.cancel", id=2)
@@ -336,7 +378,8 @@ class BulkTests(SteeringTestCase):
             self.add(f"0302222{number:03}")
         done = self.bulk("note", queue="support", note="too many calls", actor="eve")
         self.assertEqual(done["changed"], 60)
-        self.assertEqual(process.points.count("after COMMIT of change"), 3)
+        # The first one changes one task, and tells how long that takes.
+        self.assertEqual(process.points.count("after COMMIT of change"), 4)
         event = self.world.history(60)[-1]
         self.assertEqual(event.text, "note: too many calls (eve)")
 
