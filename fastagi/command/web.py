@@ -62,7 +62,9 @@ def web(context: click.Context) -> None:
         )
         sys.exit(2)
     if context.invoked_subcommand is None:
-        context.invoke(run)
+        # Unlike context.invoke, this reads the variables of the options.
+        with run.make_context("run", [], parent=context) as of_run:
+            run.invoke(of_run)
 
 
 @web.command()

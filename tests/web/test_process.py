@@ -124,6 +124,17 @@ def test_a_mistake_in_the_settings_is_named_with_its_line(tmp_path: Path) -> Non
     ]
 
 
+def test_without_a_subcommand_the_variable_names_the_settings_file(
+    tmp_path: Path,
+) -> None:
+    path = _settings(tmp_path, "port: x")
+    ran = CliRunner().invoke(
+        main, ["web"], env={"CALLBACK_QUEUE_WEB_CONFIG": str(path)}
+    )
+    assert ran.exit_code == 2
+    assert f"{path}:2: web.port" in ran.output
+
+
 def test_a_settings_file_that_was_named_must_exist(tmp_path: Path) -> None:
     path = tmp_path / "web.yaml"
     ran = CliRunner().invoke(main, ["web", "run", "-c", str(path)])
