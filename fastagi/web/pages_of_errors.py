@@ -24,6 +24,8 @@ from fastagi.web.api.problems import (
     field_error,
     problem_body,
 )
+from fastagi.web.console.languages import N_, translations
+from fastagi.web.console.rendering import language_of
 from fastagi.web.people.access import Forbidden, NotLoggedIn
 from fastagi.web.people.rates import TooManyRequests
 from fastagi.web.records import OtherVersion, RecordsUnavailable, TooSlow
@@ -33,9 +35,16 @@ _log = logging.getLogger(__name__)
 
 #: What a page says for a status; for others the detail of the error.
 _WORDS: Final[Mapping[int, str]] = {
-    404: "There is no such page.",
-    405: "This page can not be used in this way.",
-    500: "Something failed. The log of callback-queue-web has the details.",
+    404: N_("There is no such page."),
+    405: N_("This page can not be used in this way."),
+    500: N_("Something failed. The log of callback-queue-web has the details."),
+}
+_TITLES: Final[Mapping[int, str]] = {
+    403: N_("Not allowed"),
+    404: N_("Not found"),
+    429: N_("Too many requests"),
+    500: N_("A fault"),
+    503: N_("Not possible now"),
 }
 
 #: The codes of errors that Starlette raises.
@@ -79,13 +88,14 @@ def error_answer(
     """Return an error as a page or as problem+json, as the request wants it."""
     if not wants_page(request):
         return problem(status, code, detail, headers=headers)
+    translated = translations(language_of(request)).gettext
     answer = page(
         request,
         "error.html",
         status_code=status,
         status=status,
-        title=HTTPStatus(status).phrase,
-        detail=_WORDS.get(status, detail),
+        title=translated(_TITLES.get(status, HTTPStatus(status).phrase)),
+        detail=translated(_WORDS.get(status, detail)),
     )
     answer.headers.update(headers or {})
     return answer

@@ -6,11 +6,14 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from fastagi.web.console.terms import TERMS
+from fastagi.web.people import access_page
 from fastagi.web.people.access import Role
 from tests.web.help import PAGE, PASSWORD, Site, csrf_of, submit
 
@@ -130,7 +133,7 @@ def test_a_wall_link_is_made_shown_and_revoked(site: Site, admin: TestClient) ->
     (revoke,) = _actions(admin, "/wall-links/")
     _send(admin, revoke)
     assert site.browser().get(path, headers=PAGE).status_code == 410
-    assert "wall-link-revoked" in admin.get("/access", headers=PAGE).text
+    assert "link to the wall revoked" in admin.get("/access", headers=PAGE).text
 
 
 def test_names_are_shown_as_text(admin: TestClient) -> None:
@@ -138,3 +141,26 @@ def test_names_are_shown_as_text(admin: TestClient) -> None:
     page = admin.get("/access", headers=PAGE).text
     assert "<b>crm" not in page
     assert "&lt;b&gt;crm" in page
+
+
+def test_roles_and_the_audit_are_in_the_language_of_the_page(
+    admin: TestClient,
+) -> None:
+    page = admin.get("/access", headers={**PAGE, "accept-language": "ru"}).text
+    users = page.split('id="users"')[1].split("</section>")[0]
+    assert "<span>администратор</span>" in users
+    audit = page.split('id="audit"')[1]
+    assert "<span>вход (password)</span>" in audit
+    assert "<span>login" not in audit
+
+
+def test_every_event_of_the_audit_has_words() -> None:
+    """Those that the code writes, found as texts that look like one."""
+    web = Path(access_page.__file__).parents[1]
+    sources = [*web.glob("people/*.py"), web / "signals/webhooks.py"]
+    text = "".join(path.read_text() for path in sources)
+    kinds = "login|logout|link|password|role|token|user|wall-link|webhook"
+    ends = "made|revoked|removed|enabled|disabled|changed|failed|locked|refused"
+    found = set(re.findall(f'"((?:{kinds})-(?:{ends}|replayed|rotated))"', text))
+    assert len(found) > 15
+    assert found <= set(TERMS["audit"])

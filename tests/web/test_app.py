@@ -95,7 +95,7 @@ def test_a_browser_gets_a_page_for_an_error_and_a_program_gets_json(
 ) -> None:
     page = _client(app).get("/nothing<b>", headers=_PAGE)
     assert page.status_code == 404
-    assert "<h1>404 Not Found</h1>" in page.text
+    assert "<h1>404 Not found</h1>" in page.text
     assert page.headers["cache-control"] == "no-store"
     answer = _client(app).get("/api/nothing", headers=_PAGE)
     assert answer.headers["content-type"] == "application/problem+json"

@@ -51,6 +51,29 @@ def test_a_page_is_in_the_language_of_the_browser_or_in_the_chosen_one(
     browser.client.cookies.clear()
 
 
+def test_a_page_that_does_not_exist_says_so_in_the_language(browser: Browser) -> None:
+    page = browser.get("/nothing", **{"accept-language": "ru"}).text
+    assert "Такой страницы нет." in page
+    assert "Not found" not in page
+
+
+def test_times_of_no_queue_are_in_the_zone_that_all_queues_have(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = browser.parts.live.snapshot
+    assert state is not None
+
+    def shown() -> str:
+        page = browser.page("/health", person(Role.ADMIN))
+        return page.split("<time ")[1].split('">')[0]
+
+    for queue in state["queues"].values():
+        monkeypatch.setitem(queue, "time_zone", "Asia/Tokyo")
+    assert shown().endswith("JST")
+    monkeypatch.setitem(state["queues"]["sales"], "time_zone", "Europe/Berlin")
+    assert not shown().endswith("JST")
+
+
 @pytest.mark.parametrize(
     "back", ["//evil.example", "/\\evil.example", "https://evil.example", "x", "/\n"]
 )

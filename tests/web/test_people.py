@@ -52,6 +52,18 @@ def _link(site: Site, name: str) -> str:
 # -- the first administrator ----------------------------------------------------
 
 
+def test_without_users_the_login_and_a_used_link_say_where_the_next_link_is(
+    site: Site,
+) -> None:
+    browser = site.browser()
+    for path in ("/login", "/login/link/used"):
+        page = browser.get(path, headers=PAGE).text
+        assert "journalctl -u callback-queue-web | grep /login/link/" in page, path
+    site.add("root", Role.ADMIN)
+    for path in ("/login", "/login/link/used"):
+        assert "journalctl" not in browser.get(path, headers=PAGE).text, path
+
+
 def test_the_first_start_logs_a_link_that_makes_the_first_administrator(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

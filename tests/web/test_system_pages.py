@@ -149,6 +149,37 @@ def test_health_shows_findings_with_what_to_do(browser: Browser) -> None:
     assert "copy sounds/en" in page
 
 
+def test_health_says_how_to_check_what_the_service_may_not_read(
+    browser: Browser,
+) -> None:
+    problem = "not checked: /etc/asterisk/queues.conf can not be read"
+    unread = {
+        "area": "queues",
+        "level": "warning",
+        "where": "queues.conf",
+        "problem": problem,
+        "remedy": "run this check as root",
+    }
+    answered = {**_CHECK, "findings": [unread]}
+    browser.live.answer = lambda command: answered
+    page = browser.page("/health/check")
+    assert "1 point not checked" in page
+    assert "sudo /opt/callback-queue/bin/callback-queue check" in page
+    assert "1 warning" not in page
+    assert "Everything that was checked is good" not in page
+
+
+def test_the_alarms_of_health_are_in_the_language_and_zone_of_the_page(
+    browser: Browser,
+) -> None:
+    page = browser.page("/health", **{"accept-language": "ru"})
+    alarms = page.split('id="alarms"')[1].split("</section>")[0]
+    assert "sales: Самая старая заявка ждёт 42 мин" in alarms
+    assert "queue" not in alarms
+    # The queues are in Berlin, whose time differs by an hour from that of UTC.
+    assert "15:30" in alarms
+
+
 def test_without_the_service_the_pages_say_what_to_do(browser: Browser) -> None:
     def down(_command: Command) -> Any:
         raise ServiceDown("the service does not run")

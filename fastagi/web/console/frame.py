@@ -134,5 +134,14 @@ def framed(right: Right) -> Callable[..., Frame]:
 def frame_of(request: Request, who: Principal) -> Frame:
     """Return the frame of a request."""
     parts = parts_of(request)
-    say = Say(rendering.language_of(request), parts.now(), masked=not who.sees_numbers)
+    snapshot = parts.live.snapshot
+    zones = (
+        {one["time_zone"] for one in snapshot["queues"].values()} if snapshot else ()
+    )
+    say = Say(
+        rendering.language_of(request),
+        parts.now(),
+        masked=not who.sees_numbers,
+        home=str(min(zones) or "") if len(zones) == 1 else "",
+    )
     return Frame(request, who, parts, say)

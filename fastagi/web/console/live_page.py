@@ -164,10 +164,16 @@ def alarms_of(
     return sorted(found, key=lambda notice: notice.level != "alarm")
 
 
+def notice_of(snapshot: Json | None, alarm: Alarm, say: Say) -> Notice:
+    """Return an alarm of a queue, or of the whole service, in words."""
+    queue = snapshot["queues"].get(alarm.queue) if snapshot else None
+    return _notice(queue or {}, alarm, say.now, say)
+
+
 def _notice(queue: Json, alarm: Alarm, now: datetime, say: Say) -> Notice:
     match alarm.kind:
         case AlarmKind.OLDEST_TASK:
-            since = as_time(queue["oldest_callback_since"])
+            since = as_time(queue.get("oldest_callback_since"))
             age_s = (now - since).total_seconds() if since else alarm.value
             words = say.gettext(
                 "Oldest callback waits %(age)s (limit %(limit)s)",
@@ -175,7 +181,7 @@ def _notice(queue: Json, alarm: Alarm, now: datetime, say: Say) -> Notice:
                 limit=say.span(alarm.threshold),
             )
         case AlarmKind.EXPECTED_WAIT:
-            wait_s = queue["expected_wait_s"]
+            wait_s = queue.get("expected_wait_s")
             words = say.gettext(
                 "Expected wait %(wait)s (limit %(limit)s)",
                 wait=say.span(alarm.value if wait_s is None else wait_s),
@@ -190,8 +196,10 @@ def _notice(queue: Json, alarm: Alarm, now: datetime, say: Say) -> Notice:
             )
         case AlarmKind.NO_AGENTS:
             words = say.gettext("No agent takes calls: log in or unpause somebody")
+        case AlarmKind.LINK_DOWN:
+            words = say.gettext("The service has no connection to Asterisk")
         case _:
-            words = alarm.words
+            words = say.gettext("The service does not answer")
     level = "alarm" if alarm.level is Level.RED else "warning"
     return Notice(level, words, say.gettext(_ALOUD.get(alarm.kind, words)))
 

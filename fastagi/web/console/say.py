@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Words, times, numbers and reasons as the pages show them, in one language.
 
-Times are shown in the zone of their queue. Numbers of clients are shown in groups of
-digits, and masked for people who may not see them.
+Times are shown in the zone of their queue, those of no queue in the zone that all
+queues have, if they have the same, or else in the machine's. Numbers of clients are
+shown in groups of digits, and masked for people who may not see them.
 """
 
 from __future__ import annotations
@@ -45,12 +46,14 @@ class Say:
         masked: whether numbers of clients are masked.
         names_hidden: whether names of clients are left out.
         region: the country of numbers without a country code; may be empty.
+        home: the zone of times that belong to no queue; empty: the machine's.
     """
 
     language: str
     now: datetime = field(factory=lambda: datetime.now(UTC))
     masked: bool = True
     region: str = ""
+    home: str = ""
 
     # -- words -------------------------------------------------------------
 
@@ -119,9 +122,9 @@ class Say:
     # -- times -------------------------------------------------------------
 
     def zone(self, name: str | None) -> ZoneInfo:
-        """Return a time zone; the machine's if there is none of that name."""
+        """Return the zone of a queue; without a name that of other times."""
         try:
-            return ZoneInfo(name or "")
+            return ZoneInfo(name or self.home)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             return local_zone()
 

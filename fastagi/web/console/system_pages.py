@@ -24,6 +24,7 @@ from fastagi.service.commands import CheckSettings, RunCheck, ShowSettings
 from fastagi.web.console.actions import Refusal, attempt
 from fastagi.web.console.frame import Frame, framed
 from fastagi.web.console.languages import N_
+from fastagi.web.console.live_page import notice_of
 from fastagi.web.masking import masked
 from fastagi.web.people.access import Right
 
@@ -39,6 +40,8 @@ ORIGINS: Final[Mapping[str, str]] = {
 }
 #: Parts of the live state that are about no person.
 _WITHOUT_PEOPLE: Final = ("id", "at", "service", "queues")
+#: In findings about what the user of the service may not read.
+_NOT_CHECKED: Final = "not checked"
 
 Json = Mapping[str, Any]
 
@@ -145,12 +148,16 @@ async def check(
     done = await attempt(frame, RunCheck, within_s=60.0)
     refusal = done if isinstance(done, Refusal) else None
     checked = None if refusal else done
-    levels = Counter(one["level"] for one in checked["findings"]) if checked else {}
+    findings = checked and [
+        {**one, "level": "unknown"} if _NOT_CHECKED in one["problem"] else one
+        for one in checked["findings"]
+    ]
+    levels = Counter(one["level"] for one in findings or ())
     return frame.page(
         "health.html",
         "/health",
         checked=checked,
-        findings=checked["findings"] if checked else None,
+        findings=findings,
         levels=levels,
         refusal=refusal,
         **_state(frame),
@@ -161,7 +168,7 @@ def _state(frame: Frame) -> dict[str, Any]:
     return {
         "web_version": __version__,
         "alarms": [
-            one
+            (one, notice_of(frame.snapshot, one, frame.say))
             for one in frame.parts.signals.alarms.current()
             if frame.who.queues is None or one.queue in frame.who.queues
         ],

@@ -135,7 +135,12 @@ def router(parts: WebParts) -> APIRouter:
         return page(request, "continue.html", target=target)
 
     def login_page(
-        request: Request, target: str, *, status_code: int = 200, error: str = ""
+        request: Request,
+        target: str,
+        *,
+        status_code: int = 200,
+        error: str = "",
+        empty: bool = False,
     ) -> Response:
         oidc = parts_of(request).oidc
         return with_form(
@@ -144,6 +149,7 @@ def router(parts: WebParts) -> APIRouter:
             status_code=status_code,
             target=target,
             error=error,
+            empty=empty,
             passwords=settings.login.passwords,
             oidc=oidc.name if oidc.is_enabled else "",
             oidc_address=f"/login/oidc?{urlencode({'next': target})}",
@@ -161,7 +167,7 @@ def router(parts: WebParts) -> APIRouter:
             return going_on(request, f"/login?{query}")
         if name := people.proxy_user(request):
             return await by_proxy(request, name, target)
-        return login_page(request, target)
+        return login_page(request, target, empty=await people.nobody_yet())
 
     async def by_proxy(request: Request, name: str, target: str) -> Response:
         """Log in the user whom the web server in front names."""
@@ -221,7 +227,8 @@ def router(parts: WebParts) -> APIRouter:
     ) -> Response:
         link = await people.link(key)
         if link is None:
-            return page(request, "link-ended.html", status_code=410)
+            empty = await people.nobody_yet()
+            return page(request, "link-ended.html", status_code=410, empty=empty)
         return with_form(
             request,
             "set-password.html",
@@ -303,7 +310,7 @@ def router(parts: WebParts) -> APIRouter:
     @routes.get("/wall/open/{text}")
     async def open_wall(request: Request, text: str) -> Response:
         if await people.wall_principal(text) is None:
-            return page(request, "link-ended.html", status_code=410)
+            return page(request, "link-ended.html", status_code=410, empty=False)
         answer = going_on(request, "/wall")
         cookies.write(answer, settings, cookies.WALL, text, max_age_s=_WALL_S)
         return answer

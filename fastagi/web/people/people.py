@@ -805,6 +805,10 @@ class People:
             await self._state.write(forget)
             await asyncio.sleep(_CLEAN_S)
 
+    async def nobody_yet(self) -> bool:
+        """Whether there is no user, so that nobody can log in."""
+        return await self._state.read(users.is_empty)
+
     async def announce_first_link(self) -> None:
         """Log the link that makes the first administrator, if there are no users."""
         link = await self.first_link()
