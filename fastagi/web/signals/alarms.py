@@ -67,6 +67,10 @@ class AlarmKind(StrEnum):
         return self not in (AlarmKind.LINK_DOWN, AlarmKind.SERVICE_DOWN)
 
 
+#: The kinds whose value is how long something has been so, counted by this process.
+_LASTING: Final = frozenset(
+    {AlarmKind.NO_AGENTS, AlarmKind.LINK_DOWN, AlarmKind.SERVICE_DOWN}
+)
 #: The kind, and the name of the queue; empty: the whole service.
 Key: TypeAlias = tuple[AlarmKind, str]
 
@@ -243,6 +247,17 @@ class AlarmValues:
         self._opened: dict[str, datetime] = {}
         self._closed: set[str] = set()
 
+    def resume(self, alarms: Sequence[Alarm]) -> None:
+        """Count on from when this process ended, so that what lasts has no new begin.
+
+        Args:
+            alarms: the alarms that are on.
+        """
+        for one in alarms:
+            if one.kind in _LASTING:
+                key = (one.kind, one.queue)
+                self._since[key] = one.since - timedelta(seconds=one.value)
+
     def of(
         self,
         snapshot: Mapping[str, Any] | None,
@@ -259,9 +274,13 @@ class AlarmValues:
                 None: not known.
             now: the current time.
         """
-        down_s = 0.0 if down_since is None else (now - down_since).total_seconds()
+        down = (AlarmKind.SERVICE_DOWN, "")
+        if down_since is None:
+            self._since.pop(down, None)
+        else:
+            self._since[down] = min(down_since, self._since.get(down, down_since))
         values: dict[Key, float | None] = {
-            (AlarmKind.SERVICE_DOWN, ""): max(down_s, 0.0)
+            down: self._lasts(down, down_since is not None, now)
         }
         if snapshot is None:
             return values
@@ -307,7 +326,7 @@ class AlarmValues:
         if not is_so:
             self._since.pop(key, None)
             return 0.0
-        return (now - self._since.setdefault(key, now)).total_seconds()
+        return max((now - self._since.setdefault(key, now)).total_seconds(), 0.0)
 
 
 # -- in the web process's database ---------------------------------------------
@@ -499,6 +518,7 @@ class Alarms:
         if self._judge is None:
             stored = await self._state.read(stored_alarms)
             self._judge = AlarmJudge(self._settings, stored)
+            self._values.resume(stored)
             self._version += 1
         now = self._now()
         values = self._values.of(

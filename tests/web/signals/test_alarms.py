@@ -238,6 +238,39 @@ def test_alarms_of_queues_stay_while_the_service_is_down(tmp_path: Path) -> None
     in_world(tmp_path, test)
 
 
+@pytest.mark.parametrize("kind", ["no_agents", "link_down", "service_down"])
+def test_what_lasts_over_a_restart_of_this_process_stays_an_alarm(
+    tmp_path: Path, kind: str
+) -> None:
+    async def test(world: World) -> None:
+        live = world.live
+        alarms = build_alarms(world)
+        if kind == "service_down":
+            live.snapshot, live.down_since = None, world.clock()
+        elif kind == "link_down":
+            live.snapshot = live_state(linked=False, support={})
+        else:
+            live.snapshot = live_state(support={"agents": 0, "free": 0})
+        await alarms.evaluate()
+        world.clock.advance(310)
+        (raised,) = await alarms.evaluate()
+        assert (raised.kind, raised.level) == (kind, RED)
+        again = build_alarms(world)
+        if live.down_since is not None:
+            # The new process does not know since when.
+            live.down_since = world.clock()
+        for _ in range(20):
+            assert await again.evaluate() == []
+            world.clock.advance(10)
+        live.snapshot, live.down_since = live_state(support={}), None
+        await again.evaluate()
+        world.clock.advance(60)
+        (ended,) = await again.evaluate()
+        assert (ended.kind, ended.level) == (kind, None)
+
+    in_world(tmp_path, test)
+
+
 def test_link_down_and_no_agents_are_alarms(tmp_path: Path) -> None:
     async def test(world: World) -> None:
         alarms = build_alarms(world)
