@@ -167,6 +167,8 @@ class AlarmMail:
         self._now = now
         self._address = address
         self._failures = 0
+        #: The last change that is mailed, and when, also if that is not stored yet.
+        self._mailed = (0, 0.0)
         #: Mails so far, by outcome: sent, failed.
         self.outcomes: Counter[str] = Counter()
 
@@ -207,7 +209,10 @@ class AlarmMail:
             # Alarms that are older than the first start with mail are not mailed.
             await self._state.write(_begin)
             return None
-        read_to, sent_at = position
+        # Otherwise a disk without room would mean the same mail again and again.
+        read_to, sent_at = max(position, self._mailed)
+        if (read_to, sent_at) != position:
+            await self._state.write(_set_mail_position, read_to, sent_at)
         changes = await self._state.read(changes_after, read_to, _AT_ONCE)
         told = [change for change in changes if self._is_told(change)]
         if not told:
@@ -222,6 +227,7 @@ class AlarmMail:
         if now < due:
             return (due - now).total_seconds()
         await self._mailer.send(*self._mail(told, now))
+        self._mailed = (changes[-1].id, now.timestamp())
         await self._state.write(_set_mail_position, changes[-1].id, now.timestamp())
         self.outcomes["sent"] += 1
         self._failures = 0

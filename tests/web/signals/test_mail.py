@@ -19,6 +19,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 from attrs import define, field
 
 from fastagi.config.errors import ConfigErrors
+from fastagi.store.errors import StoreUnavailable
 from fastagi.web.settings import parse
 from fastagi.web.signals.alarms import (
     Alarm,
@@ -245,6 +246,32 @@ def test_change_is_not_lost_while_the_mail_server_refuses(tmp_path: Path) -> Non
         mailbox.refused_recipient = ""
         mailbox.mails.clear()
         assert await mail.send_due() is None
+        assert len(mailbox.mails) == 1
+
+    in_mail_world(tmp_path, test)
+
+
+def test_mail_is_not_repeated_while_its_position_can_not_be_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_room(*_: object) -> None:
+        raise StoreUnavailable("no room left for web.sqlite3", "make room on its disk")
+
+    async def test(world: World, mail: AlarmMail, mailbox: Mailbox, on: On) -> None:
+        first = change(AlarmKind.OLDEST_TASK, 0, Level.RED)
+        await world.state.write(store_changes, [first])
+        world.clock.advance(60)
+        monkeypatch.setattr(world.state, "write", no_room)
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await mail.send_due()
+        assert len(mailbox.mails) == 1
+        monkeypatch.undo()
+        assert await mail.send_due() is None
+        second = change(AlarmKind.FAILURES, 70, Level.RED)
+        await world.state.write(store_changes, [second])
+        # The pause between two mails holds, too.
+        assert await mail.send_due() == 900
         assert len(mailbox.mails) == 1
 
     in_mail_world(tmp_path, test)
