@@ -15,6 +15,7 @@ from pathlib import Path
 import attrs
 from starlette.requests import HTTPConnection
 
+from fastagi.web.api import idempotency
 from fastagi.web.api.limits import CreateLimits
 from fastagi.web.background import BackgroundTask
 from fastagi.web.live import LiveView
@@ -70,6 +71,10 @@ class WebParts:
         """Return what runs as long as the process does; add your own here."""
         return [
             BackgroundTask("the end of old sessions", self.people.clean),
+            BackgroundTask(
+                "the end of old answers",
+                lambda: idempotency.clean(self.state, self.now),
+            ),
             *self.signals.background_tasks(),
         ]
 

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from attrs import evolve
 
 from fastagi.web.people.access import Right
+from fastagi.web.state.schema import IDEMPOTENCY
 from tests.harness.world import START
 from tests.web.api_rig import ADMIN, SITE, SUPERVISOR, VIEWER, ApiRig, problem
 
@@ -459,6 +462,38 @@ def test_a_key_is_free_again_after_a_day(rig: ApiRig) -> None:
     rig.world.set_wall_clock(24 * 3600 + 1)
     answer = rig.post(f"/tasks/{task}/retry", Idempotency_Key="k")
     assert answer.status_code == 200
+
+
+def test_answers_with_numbers_go_after_a_day_even_if_no_request_comes(
+    rig: ApiRig,
+) -> None:
+    def kept(conn: sa.Connection) -> list[str]:
+        return list(conn.scalars(sa.select(IDEMPOTENCY.c.answer)))
+
+    async def cleaned() -> None:
+        (task,) = [one for one in rig.parts.background_tasks() if "answers" in one.name]
+        running = asyncio.ensure_future(task.run())
+        async with asyncio.timeout(20):
+            while await rig.parts.state.read(kept):
+                await asyncio.sleep(0.01)
+        running.cancel()
+
+    body = {"queue": "support", "number": "0301234567"}
+    rig.post("/tasks", body, Idempotency_Key="k")
+    (answer,) = rig.run(rig.parts.state.read(kept))
+    assert "0301234567" in answer
+    rig.world.set_wall_clock(24 * 3600 + 1)
+    rig.run(cleaned())
+
+
+def test_a_new_user_with_the_id_of_a_former_one_gets_no_answer_of_theirs(
+    rig: ApiRig,
+) -> None:
+    task = rig.add()
+    rig.post(f"/tasks/{task}/retry", None, SUPERVISOR, Idempotency_Key="k")
+    other = evolve(SUPERVISOR, name="steve")
+    answer = rig.post(f"/tasks/{task}/retry", None, other, Idempotency_Key="k")
+    assert "Idempotency-Replayed" not in answer.headers
 
 
 def test_while_the_first_request_is_under_way_the_second_one_waits(rig: ApiRig) -> None:

@@ -8,6 +8,7 @@ Idempotency-Key HTTP Header Field".
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
@@ -27,12 +28,12 @@ from fastagi.web.state.state import State
 
 #: How long an answer is kept.
 KEPT: Final = timedelta(hours=24)
+#: How often old answers are deleted, in seconds.
+_CLEAN_S: Final = 3600.0
 #: After this time a request without an answer is not under way any more: the process
 #: was killed.
 _LONGEST_REQUEST: Final = timedelta(minutes=2)
 _VALID: Final = re.compile(r"[\x21-\x7e]{1,255}")
-#: Old rows that are deleted with each new one.
-_DELETED_AT_ONCE: Final = 100
 _QUOTES: Final = '"'
 
 
@@ -107,9 +108,9 @@ async def once(
     digest = hashlib.sha256(
         json.dumps([operation, body], sort_keys=True, default=str).encode()
     ).hexdigest()
-    request = Once(
-        owner=f"{who.kind.value}:{who.id or who.name}", key=key, digest=digest, now=now
-    )
+    # The id of somebody who was removed may be used again.
+    owner = f"{who.kind.value}:{who.id}:{who.name}"
+    request = Once(owner=owner, key=key, digest=digest, now=now)
     stored = await state.write(_begin, request)
     if stored is not None:
         return _replay(*stored)
@@ -129,6 +130,13 @@ async def once(
         raise
     await state.write(_finish, request, status, value)
     return JSONResponse(value, status)
+
+
+async def clean(state: State, now: Callable[[], datetime]) -> None:
+    """Delete answers that are kept no longer, also if no request comes."""
+    while True:
+        await state.write(forget_old, now())
+        await asyncio.sleep(_CLEAN_S)
 
 
 def _replay(status: int, answer: str) -> Response:
@@ -159,14 +167,15 @@ def _in_progress() -> ApiProblem:
     )
 
 
+def forget_old(conn: sa.Connection, now: datetime) -> None:
+    """Delete answers that are kept no longer: they hold numbers and names."""
+    old = IDEMPOTENCY.c.at < (now - KEPT).timestamp()
+    conn.execute(sa.delete(IDEMPOTENCY).where(old))
+
+
 def _begin(conn: sa.Connection, request: Once) -> tuple[int, str] | None:
     """Store the key; return the answer of the first request if there was one."""
-    old = (
-        sa.select(IDEMPOTENCY.c.id)
-        .where(IDEMPOTENCY.c.at < (request.now - KEPT).timestamp())
-        .limit(_DELETED_AT_ONCE)
-    )
-    conn.execute(sa.delete(IDEMPOTENCY).where(IDEMPOTENCY.c.id.in_(old)))
+    forget_old(conn, request.now)
     known = conn.execute(sa.select(IDEMPOTENCY).where(_is(request))).first()
     if known is None:
         new = sa.insert(IDEMPOTENCY).values(
