@@ -29,6 +29,8 @@ KEPT_PARAMS: Final = frozenset(
     }
 )
 _NO_DIGIT: Final = re.compile(r"\D+")
+#: Number of digits at the end of a number that are the same in all its forms.
+_LAST_DIGITS: Final = 5
 #: Fewer digits may be part of anything.
 _MIN_DIGITS: Final = 6
 
@@ -40,6 +42,20 @@ def keys_of(number: str, plan: NumberPlan) -> frozenset[str]:
     """
     forms = plan.forms(number) | {number}
     return frozenset({plan.key(number), *map(_digits, forms)})
+
+
+def has_key(number: str, keys: Collection[str], plan: NumberPlan) -> bool:
+    """Whether a number has one of some keys.
+
+    To read a number with the plan takes long, so that is only done if its last digits
+    are right, or if it is more than digits.
+    """
+    digits = number.removeprefix("+")
+    if digits.isascii() and digits.isdecimal():
+        last = digits[-_LAST_DIGITS:]
+        if not any(key.endswith(last) or last.endswith(key) for key in keys):
+            return False
+    return bool(number) and plan.key(number) in keys
 
 
 def mentions(text: str, keys: Collection[str]) -> bool:

@@ -20,7 +20,7 @@ from sqlalchemy import bindparam, delete, exists, func, or_, select, text, updat
 
 from fastagi.domain.attempt import Attempt
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
-from fastagi.domain.erasure import ERASED, erased_params, mentions
+from fastagi.domain.erasure import ERASED, erased_params, has_key, mentions
 from fastagi.domain.numbers import NumberPlan
 from fastagi.domain.offers import Offer
 from fastagi.domain.reason import Reason
@@ -260,14 +260,13 @@ def erase_rows_of_number(
     of_number = [
         row
         for row in conn.execute(refusals)
-        if (row.number and plan.key(row.number) in keys)
-        or mentions(row.reason_params, keys)
+        if has_key(row.number, keys, plan) or mentions(row.reason_params, keys)
     ]
     changed = _erase_refusals(conn, of_number)
     listed = conn.execute(
         select(_offer.c.id, _offer.c.number).where(_offer.c.number != "")
     )
-    ids = [row.id for row in listed if plan.key(row.number) in keys]
+    ids = [row.id for row in listed if has_key(row.number, keys, plan)]
     changed += _erase_offers(conn, ids)
     for statement in (
         delete(_talk).where(_talk.c.number_key.in_(keys)),
@@ -358,12 +357,12 @@ def records(
         refusals=tuple(
             refusal
             for refusal in guards.refusals(conn, None, guards.MAX_REFUSALS)
-            if refusal.number and plan.key(refusal.number) in keys
+            if has_key(refusal.number, keys, plan)
         ),
         offers=tuple(
             offer
             for offer in offers.listing(conn, offers.MAX_OFFERS)
-            if offer.number and plan.key(offer.number) in keys
+            if has_key(offer.number, keys, plan)
         ),
         blocked=next((one for one in blocked if one is not None), None),
         last_talk=None if talk is None else (talk.member, talk.at),

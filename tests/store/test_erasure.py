@@ -13,9 +13,18 @@ from typing import Any
 import attrs
 import pytest
 import sqlalchemy as sa
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
-from fastagi.domain.erasure import ERASED, KEPT_PARAMS, erased_params, keys_of, mentions
+from fastagi.domain.erasure import (
+    ERASED,
+    KEPT_PARAMS,
+    erased_params,
+    has_key,
+    keys_of,
+    mentions,
+)
 from fastagi.domain.numbers import NotCallable, NumberPlan
 from fastagi.domain.offers import Offer, OfferOutcome, Trigger
 from fastagi.domain.reason import Code, because, said
@@ -414,3 +423,45 @@ def files(path: Path) -> list[bytes]:
     """Return the contents of the database and its log of writes."""
     paths = [path, path.with_name(f"{path.name}-wal")]
     return [one.read_bytes() for one in paths if one.exists()]
+
+
+@pytest.mark.parametrize("region", ["", "DE", "AR"])
+@given(number=st.from_regex(r"\+?[0-9]{1,16}", fullmatch=True) | st.text(min_size=1))
+@example(number="+49 30 12345-67")
+@example(number="0301234567;ext=12")
+@example(number="0091112345678")
+@example(number="12")
+def test_every_number_has_its_own_keys(region: str, number: str) -> None:
+    plan = NumberPlan(region=region)
+    assert has_key(number, {plan.key(number)}, plan)
+    assert has_key(number, keys_of(number, plan), plan)
+    assert not has_key("", keys_of(number, plan), plan)
+
+
+def test_callers_do_not_wait_until_every_stored_number_is_read(
+    store: TaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ten thousand refusals and offers that took a second, in one transaction."""
+    for number in range(300):
+        refusal = Refusal(
+            id=0,
+            at=at(number),
+            kind=Kind.REQUESTED,
+            queue="support",
+            number=f"030{number:08}",
+            why=said("x"),
+            linkedid="",
+        )
+        done(store.refuse(refusal))
+    read: list[str] = []
+    key = NumberPlan.key
+
+    def note(plan: NumberPlan, number: str) -> str:
+        read.append(number)
+        return key(plan, number)
+
+    monkeypatch.setattr(NumberPlan, "key", note)
+    keys = keys_of("+493000000007", PLAN)
+    assert len(done(store.records_of(keys, PLAN)).refusals) == 1
+    assert done(store.erase_number(keys, PLAN, said("x"), at(400))).others == 1
+    assert len(read) < 20
