@@ -208,7 +208,8 @@ def main() -> int:
         with town:
             say(
                 f"\nThe console:  {town.web.address}\n"
-                f"Log in once:  {town.web.first_link()}\n"
+                f"First login:  {town.web.first_link()}\n"
+                "              (works once: choose a name and a password)\n"
                 f"The wall:     {town.web.add_wall_link('demo')}\n\n"
                 "People call now. Ctrl-C ends everything."
             )
