@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,21 @@ def test_a_page_that_does_not_exist_says_so_in_the_language(browser: Browser) ->
     page = browser.get("/nothing", **{"accept-language": "ru"}).text
     assert "Такой страницы нет." in page
     assert "Not found" not in page
+
+
+def test_no_callback_is_the_oldest_while_none_waits(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = browser.parts.live.snapshot
+    assert state is not None
+    since = re.compile(r"\boldest <span")
+    for path in ("/", "/wall"):
+        assert since.search(browser.page(path, person(Role.SUPERVISOR))), path
+    for queue in state["queues"].values():
+        # One that is being called is still open.
+        monkeypatch.setitem(queue, "callbacks_waiting", 0)
+    for path in ("/", "/wall"):
+        assert not since.search(browser.page(path)), path
 
 
 def test_times_of_no_queue_are_in_the_zone_that_all_queues_have(
