@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from fastagi.domain.reason import Reason, map_texts
 from fastagi.domain.task import OPEN, CallbackTask, Kind, Move, Status, after
-from fastagi.store import schema
+from fastagi.store import schema, tallies
 from fastagi.store.errors import StaleTask
 from fastagi.store.rows import (
     column_names,
@@ -117,6 +117,9 @@ def move_task(
     status = after(task.status, move)
     if status not in OPEN:
         changes["call_by"] = None
+    if changes.get("queue", task.queue) != task.queue:
+        # It counts for another queue from now on.
+        tallies.forget(conn, changes["queue"], seconds(task.created_at))
     moved = evolve(
         task,
         status=status,

@@ -18,7 +18,7 @@ from fastagi.domain.names import folded
 from fastagi.domain.numbers import NumberPlan
 from fastagi.domain.reason import Code, because
 from fastagi.domain.task import CallbackTask, Move, Status
-from fastagi.store import later, limits, schema
+from fastagi.store import later, limits, schema, tallies
 from fastagi.store.events import move_task
 from fastagi.store.queries import open_by_queue
 from fastagi.store.rows import seconds, task_of
@@ -141,6 +141,10 @@ def respell(conn: sa.Connection, names: Collection[str]) -> int:
         name = by_folded.get(folded(queue), queue)
         if name != queue:
             of_queue = update(_task).where(_open, _task.c.queue == queue)
+            # They count for the other name from now on.
+            asked_at = select(_task.c.created_at).where(_open, _task.c.queue == queue)
+            for at in conn.execute(asked_at).scalars().all():
+                tallies.forget(conn, name, at)
             changed += conn.execute(of_queue.values(queue=name)).rowcount
     later.respell(conn, by_folded)
     return changed

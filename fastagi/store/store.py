@@ -911,9 +911,13 @@ class TaskStore:
         self, now: datetime, most: int
     ) -> dict[LocalDay, list[str]]:
         """Return past days whose counts can be stored, each with its queues."""
-        return await self._database.run(
+        found = await self._database.run(
             "days not counted", tallies.not_stored, now.timestamp(), most
         )
+        if found:
+            # Once these are stored, it is not known any more.
+            await self.recount_tasks_set_back()
+        return found
 
     async def count_day(self, queues: Sequence[str], day: LocalDay) -> int:
         """Store the counts of a day; return for how many queues that was possible."""

@@ -513,8 +513,8 @@ def _stored_numbers(
 def set_zones(conn: sa.Connection, new: Mapping[str, str]) -> None:
     """Store the time zones of queues; the days of a queue whose zone changes are lost.
 
-    They are counted and stored again; only days whose tasks were deleted stay as they
-    are.
+    They are counted and stored again. Days whose tasks were deleted keep their counts:
+    they become the days with the same dates in the new zone.
     """
     known = _zone_names(conn)
     for queue, zone in new.items():
@@ -522,8 +522,24 @@ def set_zones(conn: sa.Connection, new: Mapping[str, str]) -> None:
             conn.execute(_ADD_ZONE, {"queue": queue, "zone": zone})
         elif known[queue] != zone:
             conn.execute(_SET_ZONE, {"of_queue": queue, "new_zone": zone})
-        if known.get(queue, NO_ZONE) != zone:
+        former = known.get(queue, NO_ZONE)
+        if former != zone:
             conn.execute(_FORGET_QUEUE, {"of_queue": queue})
+            _keep_dates(conn, queue, _zone_of(former), _zone_of(zone))
+
+
+def _keep_dates(
+    conn: sa.Connection, queue: str, former: ZoneInfo, zone: ZoneInfo
+) -> None:
+    """Let the days that can not be counted again begin and end in another zone."""
+    stored = _tally.c.queue == queue
+    rows = [dict(row) for row in conn.execute(select(_tally).where(stored)).mappings()]
+    conn.execute(delete(_tally).where(stored))
+    for row in rows:
+        day = local_day(day_of(row["begins_at"], former), zone)
+        row |= {"begins_at": day.begins_at, "ends_at": day.ends_at}
+    if rows:
+        conn.execute(_STORE, rows)
 
 
 def not_stored(conn: sa.Connection, now: float, most: int) -> dict[LocalDay, list[str]]:

@@ -18,6 +18,7 @@ from fastagi.domain.hours import DayHours, OpeningHours, Range
 from fastagi.domain.numbers import NotCallable
 from fastagi.domain.offers import Offer, OfferOutcome, Trigger
 from fastagi.domain.reason import Code, because
+from fastagi.domain.slots import Slot, SlotLimit
 from fastagi.domain.tally import local_day
 from fastagi.domain.task import IllegalMove, Kind
 from fastagi.reports import ReportQuery, report, report_csv, report_json
@@ -303,6 +304,81 @@ def test_another_zone_of_a_queue_counts_its_days_anew(house: House) -> None:
     assert [day.asked for day in house.report().by_day][:2] == [1, 0]
     house.run(tallies.set_zones, {"support": "Europe/Moscow"})
     assert [day.asked for day in house.report().by_day][:2] == [0, 1]
+
+
+def test_days_without_their_tasks_keep_their_dates_in_another_zone(
+    house: House,
+) -> None:
+    house.ask("1")
+    house.call()
+    house.now += timedelta(days=1)
+    house.ask("2")
+    house.call()
+    house.now += timedelta(days=2)
+    house.keep_counts()
+    while done(house.store.delete_old(house.now)):
+        pass
+    before = house.report()
+    for zone in (
+        "Europe/Moscow",
+        "America/New_York",
+        "Pacific/Kiritimati",
+        "Etc/GMT+12",
+    ):
+        house.run(tallies.set_zones, {"support": zone})
+        house.keep_counts()
+        after = house.report()
+        assert [day.asked for day in after.by_day][:3] == [1, 1, 0], zone
+        assert after.totals == before.totals, zone
+
+
+def test_a_task_that_another_queue_takes_counts_on_a_stored_day_of_it(
+    house: House,
+) -> None:
+    house.ask("1")
+    house.now += timedelta(days=2)
+    assert house.keep_counts()
+    # Its client chooses a time at which the other queue calls.
+    chosen = house.now + timedelta(hours=2)
+    slot = SlotLimit(Slot(chosen, chosen + timedelta(hours=1)), 5)
+    former = done(house.store.find(1))
+    house.ask("1", queue="sales", chosen_at=chosen, due_at=chosen, slot=slot)
+    taken = done(house.store.find(1))
+    assert taken.queue == "sales"
+    assert house.report().totals.open == 1
+    assert house.report(queues=("sales",)).totals.open == 1
+    house.keep_counts()
+    # Its caller was not told, so it is given back.
+    done(house.store.move_back(taken, former, house.now))
+    assert house.report(queues=("support",)).totals.open == 1
+
+
+def test_a_task_whose_queue_is_spelled_anew_counts_on_a_stored_day(
+    house: House,
+) -> None:
+    house.ask("1", queue="Support")
+    house.now += timedelta(days=2)
+    assert house.keep_counts()
+    assert done(house.store.respell(["support"])) == 1
+    assert house.report(queues=("support",)).totals.open == 1
+
+
+def test_tasks_are_counted_that_were_stored_while_the_clock_was_set_back(
+    house: House,
+) -> None:
+    house.ask("1")
+    house.call()
+    house.now += timedelta(days=1)
+    house.keep_counts()
+    right = house.now
+    house.now = noon(FIRST)
+    house.ask("2")
+    house.call()
+    house.now = right + timedelta(days=1)
+    # The next day is stored without a restart of the service.
+    for day, queues in done(house.store.days_not_counted(house.now, 100)).items():
+        done(house.store.count_day(queues, day))
+    assert house.report().totals.asked == 2
 
 
 # -- random histories ------------------------------------------------------
