@@ -83,6 +83,11 @@ _SET_EVENT: Final = (
     .where(_event.c.id == bindparam("old_id"))
     .values(reason_params=bindparam("new_params"), linkedid=bindparam("new_linkedid"))
 )
+_SET_LATER: Final = (
+    update(_later)
+    .where(_later.c.event_id == bindparam("old_id"))
+    .values(reason_params=bindparam("new_params"))
+)
 _SET_REFUSAL: Final = (
     update(_refusal)
     .where(_refusal.c.id == bindparam("old_id"))
@@ -294,8 +299,8 @@ def open_among(conn: sa.Connection, task_ids: Collection[int]) -> list[int]:
 
 
 def clear_block(conn: sa.Connection, number_key: str) -> None:
-    """Erase why a number is blocked; it stays blocked."""
-    known = schema.blocked.c.number_key == number_key
+    """Erase why a number is blocked, in all its forms; it stays blocked."""
+    known = guards.is_blocked_as(number_key)
     conn.execute(update(schema.blocked).where(known).values(reason=""))
 
 
@@ -354,20 +359,22 @@ def records(
     blocked = [guards.blocked(conn, key) for key in sorted(keys)]
     return NumberRecords(
         tasks=tuple(tasks),
-        refusals=tuple(
-            refusal
-            for refusal in guards.refusals(conn, None, guards.MAX_REFUSALS)
-            if has_key(refusal.number, keys, plan)
-        ),
-        offers=tuple(
-            offer
-            for offer in offers.listing(conn, offers.MAX_OFFERS)
-            if has_key(offer.number, keys, plan)
-        ),
+        refusals=tuple(map(guards.refusal_of, _rows_of(conn, _refusal, keys, plan))),
+        offers=tuple(map(offers.offer_of, _rows_of(conn, _offer, keys, plan))),
         blocked=next((one for one in blocked if one is not None), None),
         last_talk=None if talk is None else (talk.member, talk.at),
         entered_at=tuple(entered.scalars()),
     )
+
+
+def _rows_of(
+    conn: sa.Connection, table: sa.Table, keys: Collection[str], plan: NumberPlan
+) -> list[Any]:
+    """Return the rows of a number in a table, the latest first."""
+    numbers = conn.execute(select(table.c.id, table.c.number))
+    ids = [key for key, number in numbers if has_key(number, keys, plan)]
+    wanted = select(table).where(table.c.id.in_(ids)).order_by(table.c.id.desc())
+    return list(conn.execute(wanted))
 
 
 # -- rows ------------------------------------------------------------------
@@ -394,11 +401,7 @@ def erase_tasks(conn: sa.Connection, ids: Sequence[int]) -> None:
                 _SET_EVENT,
                 {"old_id": event.id, "new_params": params, "new_linkedid": ""},
             )
-    of_tasks = select(_event.c.id).where(_event.c.task_id.in_(ids))
-    laters = select(_later.c.event_id, _later.c.reason_params).where(
-        or_(_later.c.event_id.in_(of_tasks), _later.c.next_event_id.in_(of_tasks))
-    )
-    for later in conn.execute(laters).all():
+    for later in _laters(conn, ids):
         conn.execute(
             update(_later)
             .where(_later.c.event_id == later.event_id)
@@ -414,13 +417,30 @@ def erase_tasks(conn: sa.Connection, ids: Sequence[int]) -> None:
 def _erase_reasons(
     conn: sa.Connection, ids: Sequence[int], keys: Collection[str]
 ) -> None:
-    """Erase a number from the reasons of tasks of others, and of their attempts."""
+    """Erase a number from the reasons of tasks of others.
+
+    Those of their attempts, and of requests made while they were called, too.
+    """
     wanted = select(_task.c.id, _task.c.reason_params).where(_task.c.id.in_(ids))
     for row in conn.execute(wanted).all():
         params = erased_params(row.reason_params, keys)
         if params != row.reason_params:
             conn.execute(_SET_PARAMS[_task], {"old_id": row.id, "new_params": params})
     _erase_attempts(conn, ids, keys)
+    for later in _laters(conn, ids):
+        params = erased_params(later.reason_params, keys)
+        if params != later.reason_params:
+            given = {"old_id": later.event_id, "new_params": params}
+            conn.execute(_SET_LATER, given)
+
+
+def _laters(conn: sa.Connection, ids: Sequence[int]) -> Sequence[Any]:
+    """Return the requests that were made while some tasks were called."""
+    of_tasks = select(_event.c.id).where(_event.c.task_id.in_(ids))
+    wanted = select(_later.c.event_id, _later.c.reason_params).where(
+        or_(_later.c.event_id.in_(of_tasks), _later.c.next_event_id.in_(of_tasks))
+    )
+    return conn.execute(wanted).all()
 
 
 def _erase_attempts(

@@ -83,6 +83,14 @@ def unblock(conn: sa.Connection, number_key: str) -> BlockedNumber | None:
     return known
 
 
+def is_blocked_as(number_key: str) -> sa.ColumnElement[bool]:
+    """Return the condition of a blocked number, and of its second forms."""
+    return or_(
+        _blocked.c.number_key == number_key,
+        _blocked.c.number_key.startswith(f"{number_key}{_ALSO}", autoescape=True),
+    )
+
+
 def listing(
     conn: sa.Connection, limit: int, before: str | None = None
 ) -> list[BlockedNumber]:

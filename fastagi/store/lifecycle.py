@@ -186,9 +186,17 @@ def retry(
         raise again_if_open(error) from error
 
 
-def note(conn: sa.Connection, task_id: int, why: Reason, now: datetime) -> CallbackTask:
-    """Write a note to the history of a task, which may have ended."""
+def note(
+    conn: sa.Connection, task_id: int, why: Reason, now: datetime
+) -> CallbackTask | Refused:
+    """Write a note to the history of a task, which may have ended.
+
+    Refused if the number of the task is erased: what the note says of the client would
+    never be erased.
+    """
     task = locked(conn, task_id)
+    if task.number == ERASED:
+        return Refused(because(Code.NUMBER_ERASED))
     status = after(task.status, Move.NOTE)
     write_event(conn, task.id, Move.NOTE, status, now, why)
     return task

@@ -7,7 +7,7 @@ The functions run inside a transaction, may run twice and change only the databa
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, delete, func, insert, select, update
@@ -114,20 +114,22 @@ def counts(conn: sa.Connection, since: datetime) -> dict[OfferOutcome, int]:
 def listing(conn: sa.Connection, limit: int) -> list[Offer]:
     """Return at most ``limit`` offers, the latest first."""
     rows = conn.execute(select(_offer).order_by(_offer.c.id.desc()).limit(limit))
-    return [
-        Offer(
-            id=row.id,
-            at=datetime.fromtimestamp(row.at, UTC),
-            queue=row.queue,
-            number=row.number,
-            position=row.position,
-            expected_wait_s=row.expected_wait_s,
-            trigger=Trigger(row.reason),
-            linkedid=row.linkedid,
-            outcome=OfferOutcome(row.outcome),
-            ended_at=None
-            if row.ended_at is None
-            else datetime.fromtimestamp(row.ended_at, UTC),
-        )
-        for row in rows
-    ]
+    return [offer_of(row) for row in rows]
+
+
+def offer_of(row: sa.Row[Any]) -> Offer:
+    """Return the offer of a row."""
+    return Offer(
+        id=row.id,
+        at=datetime.fromtimestamp(row.at, UTC),
+        queue=row.queue,
+        number=row.number,
+        position=row.position,
+        expected_wait_s=row.expected_wait_s,
+        trigger=Trigger(row.reason),
+        linkedid=row.linkedid,
+        outcome=OfferOutcome(row.outcome),
+        ended_at=None
+        if row.ended_at is None
+        else datetime.fromtimestamp(row.ended_at, UTC),
+    )

@@ -30,7 +30,7 @@ from fastagi.domain.offers import Offer, OfferOutcome, Trigger
 from fastagi.domain.reason import Code, because, said
 from fastagi.domain.task import Entered, Kind
 from fastagi.reports import ReportQuery, report
-from fastagi.store import erasure, schema, tallies
+from fastagi.store import erasure, lifecycle, schema, tallies
 from fastagi.store.engine import Database
 from fastagi.store.store import TaskStore
 from tests.store.harness import NOW, ROOT, RULES, at, done, new_task, verdict
@@ -344,6 +344,55 @@ def test_everything_that_is_kept_about_a_number_is_returned(
         last_talk=None,
         entered_at=(),
     )
+
+
+def test_a_number_is_erased_from_later_requests_for_other_numbers(
+    store: TaskStore, database: Database
+) -> None:
+    other = new_task(
+        "493099999999",
+        why=because(Code.REQUESTED, queue="support", caller=f"+{NUMBER}"),
+    )
+    done(store.add(other, at(0)))
+    done(store.begin_attempts(["support"], ["a"], at(1)))
+    done(store.add(other, at(2)))
+    done(store.close_attempt("a", verdict("ANSWERED"), RULES, at(20)))
+    assert "later_request.reason_params" in planted_in(database)
+    why = because(Code.NUMBER_ERASED)
+    done(store.erase_number(keys_of(NUMBER, PLAN), PLAN, why, at(30)))
+    assert planted_in(database) == set()
+
+
+def test_the_reason_of_a_block_is_erased_for_all_forms_of_a_number(
+    store: TaskStore, database: Database
+) -> None:
+    for number in (f"+{NUMBER}", f"0{NUMBER[2:]}"):
+        blocked = BlockedNumber(
+            number=number, number_key=number.removeprefix("+"), reason=NAME, at=at(0)
+        )
+        done(store.block(blocked, ""))
+    done(store.rekey_blocked(PLAN))
+    done(store.clear_block_reason(NUMBER))
+    assert planted_in(database) == {"blocked.number", "blocked.number_key"}
+
+
+def test_no_note_is_written_to_a_task_whose_number_is_erased(
+    store: TaskStore, database: Database
+) -> None:
+    done(store.add(new_task(NUMBER), at(0)))
+    done(store.cancel(1, said("no"), at(1)))
+    note = because(Code.NOTE, text=f"call {NUMBER}, {NAME}")
+
+    def write(conn: sa.Connection) -> Any:
+        return lifecycle.note(conn, 1, note, at(2))
+
+    (task,) = done(store.carry_out([write]))
+    assert task.id == 1
+    done(store.erase_old(at(100)))
+    (refused,) = done(store.carry_out([write]))
+    assert isinstance(refused, NotCallable)
+    assert "number was erased" in str(refused)
+    assert planted_in(database) == set()
 
 
 # -- pure ------------------------------------------------------------------
