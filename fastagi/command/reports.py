@@ -67,7 +67,7 @@ def read(
         first_day = None if first == "all" else _day(first, today)
     try:
         query = ReportQuery(
-            queues=names,
+            queues=names or None,
             first=first_day,
             last=last_day,
             kind=Kind(kind) if kind else None,

@@ -8,7 +8,13 @@
 from __future__ import annotations
 
 from fastagi.reports.definitions import DEFINITIONS, Definition
-from fastagi.reports.query import DEFAULT_GOAL_S, LATEST_DAYS, ReportQuery
+from fastagi.reports.query import (
+    DEFAULT_GOAL_S,
+    FIRST_DAY,
+    LAST_DAY,
+    LATEST_DAYS,
+    ReportQuery,
+)
 from fastagi.reports.report import report
 from fastagi.reports.text import report_csv, report_json
 from fastagi.reports.values import (
@@ -27,6 +33,8 @@ from fastagi.reports.values import (
 __all__ = [
     "DEFAULT_GOAL_S",
     "DEFINITIONS",
+    "FIRST_DAY",
+    "LAST_DAY",
     "LATEST_DAYS",
     "AgentShare",
     "Band",

@@ -18,7 +18,15 @@ DEFAULT_GOAL_S: Final = 1800
 LATEST_DAYS: Final = 30
 
 
+#: Days outside of these are mistakes.
+FIRST_DAY: Final = date(2000, 1, 1)
+LAST_DAY: Final = date(2199, 12, 31)
+
+
 def _in_order(query: ReportQuery, _attribute: Attribute[Any], last: date) -> None:
+    for day in (query.first or last, last):
+        if not FIRST_DAY <= day <= LAST_DAY:
+            raise ValueError(f"{day} is not a day from {FIRST_DAY} to {LAST_DAY}")
     if query.first is not None and query.first > last:
         raise ValueError(f"the first day, {query.first}, is after the last, {last}")
 
@@ -34,7 +42,7 @@ class ReportQuery:
     """What is asked of a report; ValueError says what is wrong with it.
 
     Attributes:
-        queues: the queues; empty: all that ever had tasks.
+        queues: the queues; None: all that ever had tasks.
         first: the first day, in the time zone of each queue; None: the first of the
             month of the oldest task.
         last: the last day, which belongs to the report.
@@ -46,7 +54,7 @@ class ReportQuery:
         zones: time zones of queues which the service has not stored yet.
     """
 
-    queues: tuple[str, ...] = ()
+    queues: tuple[str, ...] | None = None
     first: date | None
     last: date = field(validator=_in_order)
     kind: Kind | None = None

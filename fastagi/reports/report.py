@@ -39,7 +39,7 @@ def report(conn: sa.Connection, query: ReportQuery) -> Report:
     known = tallies.zones(conn, query.zones)
     queues = {
         queue: known.get(queue) or ZoneInfo(query.zones.get(queue, tallies.NO_ZONE))
-        for queue in (query.queues or known)
+        for queue in (known if query.queues is None else query.queues)
     }
     first = _first_day(conn, query, queues)
     counted = tallies.count(conn, queues, first, query.last)

@@ -529,6 +529,21 @@ def test_a_goal_that_is_no_limit_of_a_band_is_refused() -> None:
         ReportQuery(first=FIRST, last=FIRST - timedelta(days=1))
 
 
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [("0001-01-01", "2026-01-01"), ("2026-01-01", "9999-12-31")],
+)
+def test_a_report_of_many_centuries_is_refused(first: str, last: str) -> None:
+    with pytest.raises(ValueError, match="2000-01-01 to 2199-12-31"):
+        ReportQuery(first=date.fromisoformat(first), last=date.fromisoformat(last))
+
+
+def test_a_report_of_no_queue_has_no_figures(house: House) -> None:
+    house.ask("1")
+    assert house.report(queues=()).totals.asked == 0
+    assert house.report(queues=None).totals.asked == 1
+
+
 def test_a_talk_of_an_older_version_has_no_net_wait(house: House) -> None:
     house.ask("1")
     house.call()

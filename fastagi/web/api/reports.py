@@ -17,7 +17,14 @@ from starlette.responses import JSONResponse, Response
 from fastagi import reports
 from fastagi.domain.tally import BANDS
 from fastagi.domain.task import Kind
-from fastagi.reports import DEFAULT_GOAL_S, DEFINITIONS, LATEST_DAYS, ReportQuery
+from fastagi.reports import (
+    DEFAULT_GOAL_S,
+    DEFINITIONS,
+    FIRST_DAY,
+    LAST_DAY,
+    LATEST_DAYS,
+    ReportQuery,
+)
 from fastagi.web.api.common import Parts, api_router, described, queues_of
 from fastagi.web.api.problems import ApiProblem
 from fastagi.web.parts import WebParts
@@ -27,9 +34,6 @@ Reader = Annotated[Principal, Depends(require(Right.REPORTS_READ))]
 
 router: Final = api_router("/reports", "Reports")
 
-#: Days outside of these are mistakes; the reports need days before the first one, too.
-_FIRST_DAY: Final = date(2000, 1, 1)
-_LAST_DAY: Final = date(2199, 12, 31)
 _DAY: Final = timedelta(days=1)
 _CSV: Final = "text/csv"
 #: Time limit of a report, in seconds: one of many years counts what is not stored yet.
@@ -90,8 +94,8 @@ async def read_report(
         date | None,
         Query(
             alias="from",
-            ge=_FIRST_DAY,
-            le=_LAST_DAY,
+            ge=FIRST_DAY,
+            le=LAST_DAY,
             description="The first day, in the time zone of each queue; without it: 30"
             " days before the last one.",
             examples=["2026-11-01"],
@@ -101,8 +105,8 @@ async def read_report(
         date | None,
         Query(
             alias="to",
-            ge=_FIRST_DAY,
-            le=_LAST_DAY,
+            ge=FIRST_DAY,
+            le=LAST_DAY,
             description="The last day, which belongs to the report; without it: today.",
             examples=["2026-11-29"],
         ),
@@ -135,8 +139,8 @@ async def read_report(
         detail = f"the goal can not be {goal_s} s, but one of {allowed}"
         raise ApiProblem(422, "bad-request", detail, pointer="goal_s", where="query")
     wanted = ReportQuery(
-        queues=tuple(sorted(queues or ())),
-        first=_in_order(first or max(end - (LATEST_DAYS - 1) * _DAY, _FIRST_DAY), end),
+        queues=None if queues is None else tuple(sorted(queues)),
+        first=_in_order(first or max(end - (LATEST_DAYS - 1) * _DAY, FIRST_DAY), end),
         last=end,
         kind=kind,
         goal_s=goal_s,

@@ -15,6 +15,8 @@ from fastagi.domain.task import Kind
 from fastagi.reports import (
     DEFAULT_GOAL_S,
     DEFINITIONS,
+    FIRST_DAY,
+    LAST_DAY,
     Report,
     ReportQuery,
     report,
@@ -117,7 +119,7 @@ def _day(text: str) -> date | None:
         found = date.fromisoformat(text)
     except ValueError:
         return None
-    return found if 2000 <= found.year <= 2200 else None
+    return found if FIRST_DAY <= found <= LAST_DAY else None
 
 
 def chosen_of(
@@ -155,9 +157,9 @@ Asked = Annotated[tuple[Frame, Chosen], Depends(chosen_of)]
 async def _read(frame: Frame, chosen: Chosen) -> Report:
     own = frame.who.queues
     if chosen.queue:
-        queues: tuple[str, ...] = (chosen.queue,)
+        queues: tuple[str, ...] | None = (chosen.queue,)
     else:
-        queues = () if own is None else tuple(sorted(own))
+        queues = None if own is None else tuple(sorted(own))
     snapshot = frame.snapshot
     zones = (
         {name: str(queue["time_zone"]) for name, queue in snapshot["queues"].items()}
