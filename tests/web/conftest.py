@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,35 @@ from fastapi.testclient import TestClient
 from fastagi.web.app import create_app
 from fastagi.web.parts import WebParts, build_parts
 from fastagi.web.settings import WebSettings
+from tests.harness.ram import ram
 from tests.web.help import cheap_hashes, settings_in
+
+
+class _InMemory:
+    """Makes directories in memory: a COMMIT on disk waits for the disk."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def mktemp(self, basename: str) -> Path:
+        """Return a new directory."""
+        return Path(tempfile.mkdtemp(prefix=f"{basename}-", dir=self._root))
+
+
+@pytest.fixture(scope="session")
+def tmp_path_factory() -> Iterator[_InMemory]:
+    """Makes directories for the tests of a file, in place of pytest's own."""
+    root = Path(tempfile.mkdtemp(prefix="callback-web-", dir=ram()))
+    yield _InMemory(root)
+    shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: _InMemory) -> Iterator[Path]:
+    """A directory for one test, in place of pytest's own."""
+    directory = tmp_path_factory.mktemp("test")
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from fastagi.web.people.access import (
     current_principal,
     require,
 )
-from tests.web.help import settings_in
+from tests.web.help import cheap_hashes, settings_in
 
 _PAGE = {"accept": "text/html"}
 
@@ -56,7 +56,9 @@ def client(_app: FastAPI) -> TestClient:
 
 @pytest.fixture(scope="module")
 def _app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
-    parts = build_parts(settings_in(tmp_path_factory.mktemp("app")))
+    parts = build_parts(
+        settings_in(tmp_path_factory.mktemp("app")), hashes=cheap_hashes()
+    )
     app = create_app(parts)
 
     @app.get("/api/fails")
@@ -128,7 +130,7 @@ def test_with_https_in_front_browsers_are_told_to_use_only_that(
     tmp_path: Path,
 ) -> None:
     settings = settings_in(tmp_path, "web: {public_url: 'https://cb.example.com'}\n")
-    parts = build_parts(settings)
+    parts = build_parts(settings, hashes=cheap_hashes())
     with TestClient(create_app(parts), base_url="https://cb.example.com") as client:
         assert "max-age" in client.get("/x").headers["strict-transport-security"]
 
