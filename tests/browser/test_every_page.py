@@ -127,4 +127,4 @@ def test_a_wall_link_opens_the_wall_and_nothing_else(
     expect(page.locator("section.card")).to_have_count(1)
     expect(page.locator("section.card")).to_contain_text("support")
     page.goto("/tasks")
-    expect(page.get_by_role("heading", level=1)).to_have_text("403 Forbidden")
+    expect(page.get_by_role("heading", level=1)).to_have_text("403 Not allowed")
