@@ -24,8 +24,8 @@ from phonenumbers import (
     shortnumberinfo,
 )
 
+from fastagi.domain.not_callable import NotCallable
 from fastagi.domain.reason import Code, Reason, because
-from fastagi.errors import CallbackError
 
 #: The countries that the library knows, as two capital letters (ISO 3166-1).
 REGIONS: Final = frozenset(phonenumbers.SUPPORTED_REGIONS)
@@ -145,16 +145,6 @@ _WORLD_KINDS: Final = {
 }
 #: Maximum length of a number that is taken for an emergency number in any country.
 _MAX_EMERGENCY_DIGITS: Final = 3
-
-
-class NotCallable(CallbackError):
-    """The number cannot be called back."""
-
-    code = "refused"
-
-    def __init__(self, why: Reason) -> None:
-        super().__init__(str(why))
-        self.why = why
 
 
 class DialAs(StrEnum):

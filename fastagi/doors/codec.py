@@ -22,7 +22,7 @@ from attrs import frozen
 
 from fastagi.domain.attempt import Attempt
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
-from fastagi.domain.numbers import NotCallable
+from fastagi.domain.not_callable import NotCallable
 from fastagi.domain.offers import Offer
 from fastagi.domain.reason import Reason, params_json
 from fastagi.domain.task import CallbackTask, Status, TaskEvent

@@ -49,7 +49,8 @@ from fastagi.config.sections import Settings
 from fastagi.domain.contacts import Contact, PastContact
 from fastagi.domain.counting import Ended, Outcome, Place
 from fastagi.domain.live_calls import LiveCalls, Meeting
-from fastagi.domain.numbers import NotCallable, plain_number
+from fastagi.domain.not_callable import NotCallable
+from fastagi.domain.numbers import plain_number
 from fastagi.domain.people import is_person
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import CallbackTask

@@ -26,7 +26,8 @@ from fastagi.config.queue_layers import Choices, QueueSettings
 from fastagi.config.sections import Settings
 from fastagi.dialogue.dialogue import Dialogue, DialogueTimedOut, Option, Patience
 from fastagi.dialplan import Variable
-from fastagi.domain.numbers import NotCallable, plain_number
+from fastagi.domain.not_callable import NotCallable
+from fastagi.domain.numbers import plain_number
 from fastagi.domain.reason import Code, Reason
 from fastagi.domain.slots import Slot
 from fastagi.runtime.clock import Clock

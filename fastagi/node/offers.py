@@ -28,7 +28,8 @@ from fastagi.ami.errors import ActionFailed, ActionTimedOut, NotConnected
 from fastagi.ami.session import AmiSession
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import Settings
-from fastagi.domain.numbers import NotCallable, callable_number, shown_number
+from fastagi.domain.not_callable import NotCallable
+from fastagi.domain.numbers import callable_number, shown_number
 from fastagi.domain.offers import (
     Offer,
     OfferOutcome,

@@ -23,11 +23,11 @@ from attrs import field, frozen
 
 from fastagi.domain.attempt import Attempt
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
+from fastagi.domain.number_records import Erased, NumberRecords
 from fastagi.domain.offers import OfferOutcome
 from fastagi.domain.reason import Code, Reason
 from fastagi.domain.task import CallbackTask, Kind, Status, TaskEvent
 from fastagi.errors import CallbackError, Problem
-from fastagi.store.erasure import Erased, NumberRecords
 
 E = TypeVar("E", bound=StrEnum)
 

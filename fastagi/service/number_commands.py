@@ -17,8 +17,8 @@ from fastagi.config.sections import Settings
 from fastagi.domain.blocked_numbers import BlockedNumber
 from fastagi.domain.erasure import keys_of
 from fastagi.domain.limits import DAY, HOUR, MINUTE, called_too_often
+from fastagi.domain.not_callable import NotCallable
 from fastagi.domain.numbers import (
-    NotCallable,
     callable_number,
     plain_number,
     region_of,

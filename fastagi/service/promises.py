@@ -23,7 +23,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from fastagi.domain.numbers import NotCallable
+from fastagi.domain.not_callable import NotCallable
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import CallbackTask, IllegalMove, NewTask, Status
 from fastagi.runtime.background import Background

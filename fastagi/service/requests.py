@@ -24,8 +24,8 @@ from twisted.logger import Logger, LogLevel
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import Settings
 from fastagi.domain.chosen_time import waits_for
+from fastagi.domain.not_callable import NotCallable
 from fastagi.domain.numbers import (
-    NotCallable,
     NumberPlan,
     callable_number,
     display_name,

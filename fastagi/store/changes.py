@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import sqlalchemy as sa
 
-from fastagi.domain.numbers import NotCallable
+from fastagi.domain.not_callable import NotCallable
 from fastagi.domain.task import CallbackTask
 from fastagi.errors import CallbackError
 from fastagi.store.errors import StoreUnavailable

@@ -15,16 +15,13 @@ from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
-from attrs import frozen
 from sqlalchemy import bindparam, delete, exists, func, or_, select, text, update
 
-from fastagi.domain.attempt import Attempt
-from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
 from fastagi.domain.erasure import ERASED, erased_params, has_key, mentions
+from fastagi.domain.number_records import NumberRecords, TaskRecord
 from fastagi.domain.numbers import NumberPlan
-from fastagi.domain.offers import Offer
 from fastagi.domain.reason import Reason
-from fastagi.domain.task import CallbackTask, Move, TaskEvent
+from fastagi.domain.task import CallbackTask, Move
 from fastagi.store import guards, offers, queries, schema
 from fastagi.store.events import write_event
 from fastagi.store.rows import task_of
@@ -125,42 +122,6 @@ _MAKE_FINAL: Final = (
     )
     .values(final=True)
 )
-
-
-@frozen(kw_only=True)
-class Erased:
-    """How much was erased: tasks, rows of other tables, events of other tasks."""
-
-    tasks: int
-    others: int
-    mentions: int
-
-
-@frozen(kw_only=True)
-class TaskRecord:
-    """One task of a number."""
-
-    task: CallbackTask
-    attempts: tuple[Attempt, ...]
-    history: tuple[TaskEvent, ...]
-    #: The linkedids of the calls that asked for it.
-    linkedids: tuple[str, ...]
-
-
-@frozen(kw_only=True)
-class NumberRecords:
-    """Everything that is stored about a number."""
-
-    tasks: tuple[TaskRecord, ...]
-    refusals: tuple[Refusal, ...]
-    offers: tuple[Offer, ...]
-    blocked: BlockedNumber | None
-    #: The agent who talked to the client last, and when; None: none is stored.
-    last_talk: tuple[str, float] | None
-    #: When the caller entered another number.
-    entered_at: tuple[float, ...]
-    #: Other tasks whose histories contain the number.
-    mentioned_in: tuple[int, ...] = ()
 
 
 # -- after a time ----------------------------------------------------------

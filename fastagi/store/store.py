@@ -19,7 +19,9 @@ from fastagi.domain.attempt import DEFAULT_NODE, Attempt, Verdict
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
 from fastagi.domain.expected_wait import Measured
 from fastagi.domain.limits import CallLimits
-from fastagi.domain.numbers import NotCallable, NumberPlan, NumberRules
+from fastagi.domain.not_callable import NotCallable
+from fastagi.domain.number_records import Erased, NumberRecords
+from fastagi.domain.numbers import NumberPlan, NumberRules
 from fastagi.domain.offers import Offer, OfferOutcome
 from fastagi.domain.queue_log_entries import EventRow
 from fastagi.domain.reason import Reason
@@ -59,7 +61,6 @@ from fastagi.store import (
 )
 from fastagi.store.changes import Change
 from fastagi.store.engine import Alone, Database
-from fastagi.store.erasure import Erased, NumberRecords
 from fastagi.store.errors import LeaseLost
 from fastagi.store.leases import Held, Lease
 from fastagi.store.live_reads import EndedTask, TaskChanges
