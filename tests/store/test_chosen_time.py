@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from fastagi.domain.limits import CallLimits
-from fastagi.domain.numbers import NotCallable
+from fastagi.domain.not_callable import NotCallable
 from fastagi.domain.reason import Code, because, said
 from fastagi.domain.slots import Slot, SlotLimit
 from fastagi.domain.task import CallbackTask, Kind, NewTask, Status

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastagi.domain.numbers import NotCallable
+from fastagi.domain.not_callable import NotCallable
 from fastagi.domain.reason import Code
 from fastagi.domain.task import CallbackTask, Entered
 from fastagi.store.store import TaskStore

@@ -25,7 +25,8 @@ from fastagi.domain.erasure import (
     keys_of,
     mentions,
 )
-from fastagi.domain.numbers import NotCallable, NumberPlan
+from fastagi.domain.not_callable import NotCallable
+from fastagi.domain.numbers import NumberPlan
 from fastagi.domain.offers import Offer, OfferOutcome, Trigger
 from fastagi.domain.reason import Code, because, said
 from fastagi.domain.task import Entered, Kind

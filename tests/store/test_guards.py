@@ -12,7 +12,8 @@ import pytest
 
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
 from fastagi.domain.limits import CallLimits
-from fastagi.domain.numbers import NotCallable, NumberPlan, NumberRules
+from fastagi.domain.not_callable import NotCallable
+from fastagi.domain.numbers import NumberPlan, NumberRules
 from fastagi.domain.reason import Code, because, said
 from fastagi.domain.task import CallbackTask, Kind, Move
 from fastagi.store import guards, requests

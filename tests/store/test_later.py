@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from fastagi.domain.blocked_numbers import BlockedNumber
-from fastagi.domain.numbers import NotCallable
+from fastagi.domain.not_callable import NotCallable
 from fastagi.domain.queue_log_entries import Word, entries
 from fastagi.domain.reason import said
 from fastagi.domain.task import CallbackTask, Kind, Status

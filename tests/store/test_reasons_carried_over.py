@@ -305,7 +305,7 @@ def test_history_is_guarded_as_before_and_no_id_is_given_again(
 ) -> None:
     with connect(carried[0]).connect() as conn:
         for change in (
-            "UPDATE task_event SET reason_params = '{}'",
+            "UPDATE task_event SET at = at - 1",
             "INSERT INTO task_event (task_id, at, move, status, reason_params,"
             " linkedid) VALUES (1, 1, 'x', 'cancelled', '{}', '')",
         ):

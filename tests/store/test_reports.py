@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from fastagi.domain.hours import DayHours, OpeningHours, Range
-from fastagi.domain.numbers import NotCallable
+from fastagi.domain.not_callable import NotCallable
 from fastagi.domain.offers import Offer, OfferOutcome, Trigger
 from fastagi.domain.reason import Code, because
 from fastagi.domain.slots import Slot, SlotLimit

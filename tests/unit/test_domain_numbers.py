@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastagi.domain.not_callable import NotCallable
 from fastagi.domain.numbers import (
     DialAs,
-    NotCallable,
     NumberKind,
     NumberPlan,
     NumberRules,
