@@ -75,13 +75,16 @@ def outcome(service: Service, words: str) -> None:
 
 
 def closes_at_the_next_minute() -> dict[str, str]:
-    """Return the opening hours of a queue that closes in 3 to 62 seconds."""
+    """Return the opening hours of a queue that closes in 3 to 62 seconds.
+
+    On other days it is open for long enough that a request does not expire first.
+    """
     now = datetime.now(UTC)
     closing = now + timedelta(seconds=62)
     until = "24:00" if closing.date() > now.date() else f"{closing:%H:%M}"
     today = DAYS_OF_WEEK[now.weekday()]
     return {"time_zone": "UTC", "carry_over": "all", today: f"00:00-{until}"} | {
-        day: "closed" for day in DAYS_OF_WEEK if day != today
+        day: "12:00-13:00" for day in DAYS_OF_WEEK if day != today
     }
 
 
