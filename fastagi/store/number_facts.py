@@ -79,7 +79,7 @@ def number_facts(
             free_at=limits.number_free_at(conn, key, call_limits.per_number, now),
         ),
         of_queue=CallsWithin(
-            used=limits.count_within(conn, HOUR, now, _task.c.queue == queue),
+            used=limits.count_within(conn, HOUR, now, limits.of_queue(queue)),
             free_at=limits.queue_free_at(conn, queue, call_limits, now),
         ),
         of_all=CallsWithin(
