@@ -12,7 +12,8 @@ BIN := .venv/bin
 
 .PHONY: demo test lint style types fast-test simulate expected-wait fuzz soak memory bench
 .PHONY: busy-queue waiting-line console screenshots browser-test
-.PHONY: asterisk-test stopwatch-test lab sounds clean
+.PHONY: unit-test simulation-test call-test crowd-test asterisk-test stopwatch-test
+.PHONY: lab sounds clean
 
 demo: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22
@@ -29,11 +30,13 @@ screenshots: .venv/ready
 	@$(BIN)/python -m tests.lab.screenshots
 
 # Asterisk, the databases and the browser are installed while the tests without them run.
+# Calls mostly wait, so the simulation has the rest of the processors meanwhile.
 test: .venv/ready
 	@$(MAKE) --no-print-directory style
-	@$(MAKE) --no-print-directory -j 3 types fast-test lab
+	@$(MAKE) --no-print-directory -j 3 types unit-test lab
 	@$(MAKE) --no-print-directory browser-test
-	@$(MAKE) --no-print-directory asterisk-test
+	@$(MAKE) --no-print-directory -j 2 call-test simulation-test
+	@$(MAKE) --no-print-directory crowd-test
 	@$(MAKE) --no-print-directory stopwatch-test
 
 lint: style types
@@ -45,11 +48,19 @@ style: .venv/ready
 types: .venv/ready
 	$(BIN)/mypy
 
-# Unit tests, the store on each database, the whole service in memory, and random runs
-# of the simulation.
-fast-test: .venv/ready
+# All tests without Asterisk and browser.
+fast-test:
+	@$(MAKE) --no-print-directory unit-test
+	@$(MAKE) --no-print-directory simulation-test
+
+# Unit tests, the store on each database, the web process, the whole service in memory.
+unit-test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not stopwatch" tests \
-		--ignore tests/asterisk --ignore tests/browser
+		--ignore tests/asterisk --ignore tests/browser --ignore tests/simulation
+
+# Random runs of the simulation, and planted faults that it must find.
+simulation-test: .venv/ready
+	nice -n 19 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/simulation
 
 # Random runs of the simulation, or one run with all its events:
 #   make simulate SEEDS=20000 FIRST=1000      make simulate SEED=4711
@@ -120,11 +131,18 @@ TURNS ?= 3
 bench-web: .venv/ready
 	@$(BIN)/python -m tests.bench.web --turns $(TURNS)
 
-# Tests on real Asterisk, three of each version at the same time; then the tests marked
-# `crowd`, three at a time.
-asterisk-test: lab
+# Tests on real Asterisk.
+asterisk-test:
+	@$(MAKE) --no-print-directory call-test
+	@$(MAKE) --no-print-directory crowd-test
+
+# Those that mostly wait for calls, three of each version at the same time.
+call-test: lab
 	$(BIN)/python -m pytest -n 6 --dist loadgroup -m "not crowd and not stopwatch" \
 		tests/asterisk
+
+# Those that keep the machine busy, three at a time.
+crowd-test: lab
 	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "crowd and not stopwatch" \
 		tests/asterisk
 
