@@ -27,6 +27,7 @@ from fastagi.config.secrecy import unsafe_rights
 from fastagi.config.sections import AmiSettings, FastAgiSettings, LogFormat, Settings
 from fastagi.doors.control_socket import ControlSocketEndpoint
 from fastagi.errors import CallbackError
+from fastagi.garbage import exclude_existing_objects
 from fastagi.node.manager_tls import manager_tls
 from fastagi.runtime import steady_reactor
 from fastagi.runtime.clock import MachineClock
@@ -95,6 +96,7 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
 
     async def begin() -> None:
         await service.start()
+        exclude_existing_objects()
         reloads.set_action(lambda: reactor.callFromThread(reload))
         _tell_supervisor("READY=1")
 

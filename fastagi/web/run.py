@@ -17,6 +17,7 @@ import uvicorn
 
 from fastagi import __version__
 from fastagi.errors import CallbackError
+from fastagi.garbage import exclude_existing_objects
 from fastagi.store.errors import StoreUnavailable
 from fastagi.web import logs
 from fastagi.web.app import create_app
@@ -65,6 +66,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            exclude_existing_objects()
             self._tell("READY=1")
 
 

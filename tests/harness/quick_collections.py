@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
-import gc
-
 import pytest
+
+from fastagi.garbage import exclude_existing_objects
 
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_collections() -> None:
-    """Exclude all existing objects from garbage collection (``gc.freeze``).
+    """Exclude all existing objects from garbage collections.
 
     Tests that kill a service collect its remains, thousands of times in all. Without
     this, each collection would visit every module, every test and everything that
     earlier tests left in memory.
     """
-    gc.collect()
-    gc.freeze()
+    exclude_existing_objects()

@@ -6,11 +6,11 @@ No module of the product imports a reactor, so each fork installs its own.
 
 from __future__ import annotations
 
-import gc
 import importlib
 import pkgutil
 
 import fastagi
+from fastagi.garbage import exclude_existing_objects
 from fastagi.store import migrations
 
 for module in pkgutil.walk_packages(fastagi.__path__, "fastagi."):
@@ -18,5 +18,4 @@ for module in pkgutil.walk_packages(fastagi.__path__, "fastagi."):
         importlib.import_module(module.name)
 
 # A garbage collection would write to all of it, and written memory is copied.
-gc.collect()
-gc.freeze()
+exclude_existing_objects()

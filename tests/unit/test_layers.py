@@ -17,13 +17,14 @@ import fastagi
 PACKAGE = Path(fastagi.__file__).parent
 
 #: Each layer and those it may import besides itself.
-_PURE = {"errors", "dialplan", "plain_file", "patience", "sqlite_uri"}
+_PURE = {"errors", "dialplan", "garbage", "plain_file", "patience", "sqlite_uri"}
 _SERVICE = _PURE | {"runtime", "domain", "speech", "config", "store", "history"}
 _NODE = _SERVICE | {"wire", "ami", "agi", "dialogue", "service"}
 _APP = _NODE | {"node", "doors"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "dialplan": set(),
+    "garbage": set(),
     "plain_file": set(),
     "patience": set(),
     "sqlite_uri": set(),
@@ -54,6 +55,7 @@ ALLOWED: dict[str, set[str]] = {
     # A process of its own: of the service it knows the commands and their JSON.
     "web": {
         "errors",
+        "garbage",
         "plain_file",
         "patience",
         "sqlite_uri",
