@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -40,6 +42,32 @@ def test_each_plot_has_a_table_and_a_sentence(browser: Browser) -> None:
     assert "Half of the clients reached waited at most" in page
     assert "The busiest hour begins at" in page
     assert "Of these, whose call was missed." in page
+
+
+@pytest.mark.parametrize(
+    ("first", "title", "bars", "label"),
+    [
+        ("2025-11-09", "Clients by day", 120, "9 Nov"),
+        ("2025-11-08", "Clients by week", 18, "8 Nov"),
+        # 121 weeks, and a day more.
+        ("2023-11-13", "Clients by week", 121, "13 Nov"),
+        ("2023-11-12", "Clients by month", 29, "Nov 2023"),
+    ],
+)
+def test_a_long_range_is_drawn_by_week_or_month(
+    browser: Browser, first: str, title: str, bars: int, label: str
+) -> None:
+    page = browser.page(f"/reports?first={first}&last=2026-03-08", person(Role.VIEWER))
+    (found,) = re.findall(r'aria-label="(Clients by [^"]*)" data-plot="([^"]*)"', page)
+    data = json.loads(html.unescape(found[1]))
+    assert found[0].startswith(title)
+    assert len(data["labels"]) == bars
+    assert data["labels"][0] == label
+    browser.who = person(Role.SUPERVISOR)
+    answer = browser.get(f"/reports.json?first={first}&last=2026-03-08")
+    asked = json.loads(answer.text)["totals"]["asked"]
+    assert asked
+    assert sum(sum(one["values"]) for one in data["series"]) == asked
 
 
 def test_a_supervisor_of_one_queue_gets_its_figures_only(browser: Browser) -> None:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from enum import Enum
 from typing import Annotated, Any, Final
 
 from attrs import frozen
@@ -324,8 +326,23 @@ _STACK: Final = (
 )
 
 
+class _Bars(Enum):
+    """What each bar of the plot covers. The value is the most of them in one plot."""
+
+    DAY = 120
+    WEEK = 121
+    MONTH = 2400
+
+    def begin(self, day: date) -> date:
+        """Return the first day of the bar to which a day belongs."""
+        if self is _Bars.DAY:
+            return day
+        if self is _Bars.WEEK:
+            return day - day.weekday() * _ONE_DAY
+        return day.replace(day=1)
+
+
 def _by_day(say: Say, found: Report) -> Plot:
-    days = [day.day for day in found.by_day]
     busiest = max(found.by_day, key=lambda day: day.asked, default=None)
     summary = ""
     if busiest is not None and busiest.asked:
@@ -335,33 +352,60 @@ def _by_day(say: Say, found: Report) -> Plot:
             busiest.asked,
             day=say.day(busiest.day),
         )
+    for unit in _Bars:
+        bars = _bars(found, unit)
+        if len(bars) <= unit.value:
+            break
+    title, head = {
+        _Bars.DAY: (
+            say.gettext("Clients by day, and what became of them"),
+            say.gettext("Day"),
+        ),
+        _Bars.WEEK: (
+            say.gettext("Clients by week, and what became of them"),
+            say.gettext("Week from"),
+        ),
+        _Bars.MONTH: (
+            say.gettext("Clients by month, and what became of them"),
+            say.gettext("Month"),
+        ),
+    }[unit]
+    by_month = unit is _Bars.MONTH
     names = [say.gettext(words) for _, words in _STACK]
     return Plot(
         id="by-day",
-        title=say.gettext("Clients by day, and what became of them"),
+        title=title,
         summary=summary,
-        head=[say.gettext("Day"), say.gettext("asked"), *names],
+        head=[head, say.gettext("asked"), *names],
         rows=[
             [
-                say.day(one.day),
-                say.whole(one.asked),
-                *(say.whole(getattr(one, field)) for field, _ in _STACK),
+                say.month(begin) if by_month else say.day(begin),
+                *(say.whole(counts[field]) for field in ("asked", *dict(_STACK))),
             ]
-            for one in found.by_day
+            for begin, counts in bars.items()
         ],
         data={
             "kind": "stacked",
-            "labels": [say.short_day(day) for day in days],
+            "labels": [
+                say.month(begin) if by_month else say.short_day(begin) for begin in bars
+            ],
             "series": [
-                {
-                    "label": name,
-                    "values": [getattr(one, field) for one in found.by_day],
-                }
+                {"label": name, "values": [counts[field] for counts in bars.values()]}
                 for (field, _), name in zip(_STACK, names, strict=True)
             ],
         },
         name="by_day",
     )
+
+
+def _bars(found: Report, unit: _Bars) -> dict[date, Counter[str]]:
+    """Return the numbers of each bar by the first of its days in the report."""
+    bars: dict[date, Counter[str]] = {}
+    for one in found.by_day:
+        counts = bars.setdefault(max(unit.begin(one.day), found.first), Counter())
+        for field in ("asked", *dict(_STACK)):
+            counts[field] += getattr(one, field)
+    return bars
 
 
 def _waits(say: Say, found: Report) -> Plot:

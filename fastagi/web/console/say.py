@@ -178,6 +178,10 @@ class Say:
         """Return a day and its month."""
         return str(format_date(day, "d MMM", locale=self._locale))
 
+    def month(self, day: date) -> str:
+        """Return the month of a day and its year."""
+        return str(format_date(day, "LLL y", locale=self._locale))
+
     def when(self, at: datetime | str | None, zone: str | None = None) -> Markup:
         """Return a time as an element; its title has date, seconds and zone."""
         when = as_time(at)
