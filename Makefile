@@ -11,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: demo test lint style types fast-test simulate expected-wait fuzz soak memory bench
-.PHONY: busy-queue waiting-line console screenshots browser-test
+.PHONY: bench-web bench-pages busy-queue waiting-line console screenshots browser-test
 .PHONY: unit-test simulation-test call-test crowd-test asterisk-test stopwatch-test
 .PHONY: lab sounds clean
 
@@ -130,6 +130,12 @@ bench: .venv/ready
 TURNS ?= 3
 bench-web: .venv/ready
 	@$(BIN)/python -m tests.bench.web --turns $(TURNS)
+
+# How long each page of the console and each list and report of the API takes with a
+# million ended tasks; on a machine without other work.
+bench-pages: .venv/ready
+	@$(BIN)/python -m tests.lab.install databases
+	@$(BIN)/python -m tests.bench.pages
 
 # Tests on real Asterisk.
 asterisk-test:

@@ -101,9 +101,14 @@ class Rig:
     #: Whether somebody follows the live state of each service.
     is_looked_at = False
 
-    def __init__(self, settings: Mapping[str, Any], queues: Iterable[str]) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        queues: Iterable[str],
+        database_url: str | None = None,
+    ) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="callback-queue-bench-"))
-        self.database_url = f"sqlite:///{self.home}/callback-queue.db"
+        self.database_url = database_url or f"sqlite:///{self.home}/callback-queue.db"
         self.asterisk = FakeAsterisk(
             reactor, Net(), user=User(name="bench", secret="bench")
         )

@@ -18,26 +18,16 @@ import statistics
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from fastagi.web.people import sessions, tokens, users
-from fastagi.web.people.access import Right, Role
-from fastagi.web.state import versions
-from fastagi.web.state.direct import committed
+from fastagi.web.people.access import Right
 from tests.bench.rig import Rig, at_once, pause, run
-from tests.process.program import free_port
+from tests.bench.web_process import WebProcess
 
 _QUEUE = "support"
-#: Nice value of CPUWeight=20 beside services with the usual weight of 100.
-_NICE = "7"
 _LOWEST = "19"
-_READY_S = 60.0
 #: Pause between two bursts of callers, in seconds.
 _PAUSE_S = 1.0
 
@@ -46,70 +36,16 @@ class Web:
     """The web process, and the browsers and programs at it."""
 
     def __init__(self, rig: Rig, browsers: int, programs: int) -> None:
-        self._home = rig.home
-        self._url = f"sqlite:///{rig.home}/web.sqlite3"
-        self._port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._web = WebProcess(rig)
+        self._cookies = self._web.cookies(browsers)
+        self._tokens = self._web.tokens(
+            programs, (Right.TASKS_READ, Right.TASKS_WRITE, Right.NUMBERS_READ)
+        )
         self._load: subprocess.Popen[str] | None = None
-        settings = {
-            "web": {"port": self._port},
-            "service": {
-                "socket": str(rig.home / "control.sock"),
-                "database_url": rig.database_url,
-            },
-            "database": {"url": self._url},
-            "limits": {"per_address": 100_000, "per_client": 100_000},
-            "log": {"level": "warn"},
-        }
-        (rig.home / "web.yaml").write_text(yaml.safe_dump(settings))
-        versions.prepare(self._url)
-        self._cookies, self._tokens = self._people(browsers, programs)
-
-    def _people(self, browsers: int, programs: int) -> tuple[list[str], list[str]]:
-        now_s = time.time()
-        rights = (Right.TASKS_READ, Right.TASKS_WRITE, Right.NUMBERS_READ)
-        with committed(self._url) as conn:
-            user = users.add(
-                conn, now_s, name="anna", role=Role.SUPERVISOR, queues=None
-            )
-            cookies = [
-                sessions.begin(
-                    conn, now_s, user, login="password", address="", browser=""
-                )
-                for _ in range(browsers)
-            ]
-            made = [
-                tokens.make(
-                    conn,
-                    now_s,
-                    name=f"program-{number}",
-                    rights=rights,
-                    queues=None,
-                    expires_at=None,
-                    by="anna",
-                )[1]
-                for number in range(programs)
-            ]
-        return [f"cbq_session={cookie}" for cookie in cookies], made
 
     async def begin(self) -> None:
         """Start the process, and then the load."""
-        with (self._home / "web.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    *("setpriv", "--pdeathsig", "KILL", "nice", "-n", _NICE),
-                    *(sys.executable, "-m", "fastagi.command.cli", "web", "run"),
-                    *("--config", str(self._home / "web.yaml")),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        end = time.monotonic() + _READY_S
-        while not self._answers():
-            if time.monotonic() > end or self._process.poll() is not None:
-                raise RuntimeError((self._home / "web.log").read_text()[-3000:])
-            await pause(0.2)
+        await self._web.start()
         self._load = subprocess.Popen(
             [
                 *("setpriv", "--pdeathsig", "KILL", "nice", "-n", _LOWEST),
@@ -121,19 +57,15 @@ class Web:
             cwd=Path(__file__).parents[2],
         )
         assert self._load.stdin is not None
-        given = {"port": self._port, "cookies": self._cookies, "tokens": self._tokens}
+        given = {
+            "port": self._web.port,
+            "cookies": self._cookies,
+            "tokens": self._tokens,
+        }
         self._load.stdin.write(json.dumps(given) + "\n")
         self._load.stdin.flush()
         # By then all pages are loaded.
         await pause(4)
-
-    def _answers(self) -> bool:
-        address = f"http://127.0.0.1:{self._port}/api/v1/ready"
-        try:
-            with urllib.request.urlopen(address, timeout=1):
-                return True
-        except (urllib.error.URLError, OSError):
-            return False
 
     def end(self) -> Any:
         """End the load and the process; return what the load has measured."""
@@ -143,18 +75,16 @@ class Web:
             if self._load.returncode:
                 raise RuntimeError("the load has failed")
             measured = json.loads(said)
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(30)
-        self._load = self._process = None
+        self._load = None
+        self._web.stop()
         return measured
 
     def kill(self) -> None:
         """End everything, after a failure."""
-        for process in (self._load, self._process):
-            if process is not None:
-                process.kill()
-                process.wait(10)
+        if self._load is not None:
+            self._load.kill()
+            self._load.wait(10)
+        self._web.kill()
 
 
 class Callers:

@@ -17,24 +17,26 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
 from fastagi.domain.task import OPEN, Kind, Status
+from fastagi.garbage import exclude_existing_objects
 from fastagi.reports import ReportQuery, report
 from fastagi.store import migrate, queries, tallies
 from fastagi.store.backends import backend_for
 from tests.lab.databases import PostgreSQL
 
-_QUEUES: Final = (
+QUEUES: Final = (
     *("support", "support", "support", "sales", "sales", "orders", "billing"),
     *("returns", "spares", "dealers", "vip"),
 )
 #: Three years.
 _DAYS: Final = 1095
-_ZONE: Final = ZoneInfo("Europe/Berlin")
+ZONE: Final = ZoneInfo("Europe/Berlin")
 _RESULTS: Final = (
     *("ANSWERED", "ANSWERED", "ANSWERED", "BUSY", "NO ANSWER", "NO ANSWER", "MACHINE"),
     *("MEMBER NO ANSWER", "SHORT", "UNAVAILABLE"),
@@ -56,11 +58,12 @@ def _run(conn: sa.Connection, statement: str) -> None:
     conn.execute(sa.text(statement))
 
 
-def fill(conn: sa.Connection, tasks: int, still_open: int) -> None:
-    """Store ended tasks of three years, and open tasks of the last day."""
+def fill(conn: sa.Connection, tasks: int, still_open: int, now: float) -> None:
+    """Store ended tasks of three years, and open tasks of the last two hours."""
     per_day = max(1, tasks // _DAYS)
-    midnight = datetime.combine(_LAST, datetime.min.time(), _ZONE).timestamp()
-    first = midnight - (_DAYS - 1) * 86400
+    # The latest task has ended by now.
+    latest = now - 700
+    first = latest - (_DAYS - 1) * 86400 - 36000
     columns = (
         "kind, status, number, number_key, name, language, queue, linkedid, joined_at,"
         " created_at, due_at, expires_at, ended_at, attempts, member_attempts,"
@@ -79,21 +82,20 @@ def fill(conn: sa.Connection, tasks: int, still_open: int) -> None:
             sa.text(
                 f"INSERT INTO task ({columns}) {numbers(count)} SELECT {kinds},"
                 f" {status}, '+' || ({base} + i), '' || ({base} + i), 'Ada', 'en',"
-                f" {_one_of(_QUEUES, '(i * 13)')}, i || '.1', {created}, {created},"
+                f" {_one_of(QUEUES, '(i * 13)')}, i || '.1', {created}, {created},"
                 f" {created}, {created} + 14400, {ended}, 1, 0, :params, false, false,"
                 " 'talked' FROM n"
             ),
             {"params": '{"talk_s":60.0}'},
         )
 
-    # From 08:00 to 18:00 of each day, in order.
+    # In ten hours of each day, in order.
     created = (
-        f"({first} + 28800 + (i / {per_day}) * 86400.0"
-        f" + (i % {per_day}) * {36000 / per_day})"
+        f"({first} + (i / {per_day}) * 86400.0 + (i % {per_day}) * {36000 / per_day})"
     )
-    ended = f"({created} + 40 + (i * 7919) % 3600)"
+    ended = f"({created} + 40 + (i * 7919) % 600)"
     insert(tasks, 490_000_000, _one_of(_ENDS, "(i / 3)"), created, ended)
-    created = f"({midnight} + 28800 + i * {36000 / max(still_open, 1)})"
+    created = f"({latest - 7200} + i * {7200 / max(still_open, 1)})"
     insert(still_open, 390_000_000, "'pending'", created, "NULL")
     for number, share in ((1, 1), (2, 2)):
         # The last attempt of a completed task is answered.
@@ -132,7 +134,7 @@ def fill(conn: sa.Connection, tasks: int, still_open: int) -> None:
 
 def store_counts(conn: sa.Connection, now: float) -> None:
     """Store the counts of all past days and months, as the service does in time."""
-    names = dict.fromkeys(_QUEUES, _ZONE.key)
+    names = dict.fromkeys(QUEUES, ZONE.key)
     tallies.set_zones(conn, names)
     for day, queues in tallies.not_stored(conn, now, 10_000).items():
         tallies.store_day(conn, queues, day)
@@ -178,29 +180,11 @@ def questions(conn: sa.Connection) -> dict[str, Callable[[], object]]:
 
 def measure(url: str, tasks: int, still_open: int, times: int) -> None:
     """Fill a database if it is empty, ask each question, and print the times."""
-    migrate.prepare(url)
-    now = datetime.combine(_LAST, datetime.min.time(), _ZONE).timestamp() + 68_000
-    backend = backend_for(url)
-    with backend.engine.connect() as conn:
-        if conn.dialect.name == "postgresql":
-            driver: Any = conn.connection.driver_connection
-            driver.patience_s = None
-            conn.exec_driver_sql("SET statement_timeout = 0")
-            conn.commit()
+    now = datetime.combine(_LAST, datetime.min.time(), ZONE).timestamp() + 68_000
+    prepare(url, tasks, still_open, now)
+    exclude_existing_objects()
+    with backend_for(url).engine.connect() as conn:
         print(conn.dialect.name)
-        if conn.execute(sa.text("SELECT max(id) FROM task")).scalar() is None:
-            fill(conn, tasks, still_open)
-            conn.commit()
-        began = time.perf_counter()
-        if conn.dialect.name == "sqlite":
-            backend.begin(conn)
-        store_counts(conn, now)
-        conn.commit()
-        if conn.dialect.name == "postgresql":
-            # As the server does by itself after a while.
-            conn.exec_driver_sql("ANALYZE")
-            conn.commit()
-        print(f"  counts of past days stored in {time.perf_counter() - began:.0f} s")
         for name, ask in questions(conn).items():
             took, cpu_s = [], time.process_time()
             for _ in range(times):
@@ -216,13 +200,44 @@ def measure(url: str, tasks: int, still_open: int, times: int) -> None:
             print(f"  {name:25} {wall}   processor {cpu_ms:6.1f} ms{late}", flush=True)
 
 
+def prepare(url: str, tasks: int, still_open: int, now: float) -> None:
+    """Create a database and fill it if it is empty; store the counts of past days."""
+    migrate.prepare(url)
+    backend = backend_for(url)
+    with backend.engine.connect() as conn:
+        if conn.dialect.name == "postgresql":
+            driver: Any = conn.connection.driver_connection
+            driver.patience_s = None
+            conn.exec_driver_sql("SET statement_timeout = 0")
+            conn.commit()
+        if conn.execute(sa.text("SELECT max(id) FROM task")).scalar() is None:
+            fill(conn, tasks, still_open, now)
+            conn.commit()
+        began = time.perf_counter()
+        if conn.dialect.name == "sqlite":
+            backend.begin(conn)
+        store_counts(conn, now)
+        conn.commit()
+        if conn.dialect.name == "postgresql":
+            # As the server does by itself after a while.
+            conn.exec_driver_sql("ANALYZE")
+            conn.commit()
+        print(f"  counts of past days stored in {time.perf_counter() - began:.0f} s")
+
+
+def day_of(at: float) -> date:
+    """Return the day at a time (epoch seconds) in the zone of the queues."""
+    return datetime.fromtimestamp(at, ZONE).date()
+
+
 @contextmanager
-def _databases(urls: list[str]) -> Iterator[list[str]]:
+def databases(urls: list[str]) -> Iterator[list[str]]:
+    """Yield the databases to measure, without any a new one of each kind."""
     if urls:
         yield urls
         return
     with (
-        tempfile.TemporaryDirectory(dir=".") as directory,
+        tempfile.TemporaryDirectory(dir=Path.cwd()) as directory,
         PostgreSQL() as server,
         server.database() as url,
     ):
@@ -238,7 +253,7 @@ def main() -> None:
     parser.add_argument("urls", nargs="*", metavar="URL")
     options = parser.parse_args()
     print(f"{options.tasks:,} ended tasks, {options.still_open:,} open ones")
-    with _databases(options.urls) as urls:
+    with databases(options.urls) as urls:
         for url in urls:
             measure(url, options.tasks, options.still_open, options.times)
 
