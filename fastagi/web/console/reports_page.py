@@ -327,11 +327,11 @@ _STACK: Final = (
 
 
 class _Bars(Enum):
-    """What each bar of the plot covers. The value is the most of them in one plot."""
+    """What each bar of the plot covers. The value is the most days of such a plot."""
 
     DAY = 120
-    WEEK = 121
-    MONTH = 2400
+    WEEK = 7 * 121
+    MONTH = 366 * 200
 
     def begin(self, day: date) -> date:
         """Return the first day of the bar to which a day belongs."""
@@ -352,10 +352,8 @@ def _by_day(say: Say, found: Report) -> Plot:
             busiest.asked,
             day=say.day(busiest.day),
         )
-    for unit in _Bars:
-        bars = _bars(found, unit)
-        if len(bars) <= unit.value:
-            break
+    unit = next(unit for unit in _Bars if len(found.by_day) <= unit.value)
+    bars = _bars(found, unit)
     title, head = {
         _Bars.DAY: (
             say.gettext("Clients by day, and what became of them"),
