@@ -255,6 +255,10 @@ class PostgreSQL(DatabaseServer):
     stop_signal = signal.SIGINT
     first_database = "postgres"
 
+    def __init__(self, shared_buffers: str = "16MB") -> None:
+        super().__init__()
+        self._shared_buffers = shared_buffers
+
     @contextmanager
     def copy(self, url: str) -> Iterator[str]:
         """Copy a database in use, yield the name of the copy, and drop the copy.
@@ -305,7 +309,7 @@ class PostgreSQL(DatabaseServer):
             "port": self.port,
             "unix_socket_directories": self.data,
             "max_connections": 50,
-            "shared_buffers": "16MB",
+            "shared_buffers": self._shared_buffers,
             "fsync": "off",
             "full_page_writes": "off",
         }

@@ -238,7 +238,8 @@ def databases(urls: list[str]) -> Iterator[list[str]]:
         return
     with (
         tempfile.TemporaryDirectory(dir=Path.cwd()) as directory,
-        PostgreSQL() as server,
+        # PostgreSQL's own default.
+        PostgreSQL("128MB") as server,
         server.database() as url,
     ):
         yield [f"sqlite:///{directory}/callbacks.db", url]
