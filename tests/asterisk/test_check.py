@@ -71,7 +71,7 @@ class Installation:
         self.service.config.chmod(0o640)
 
     def set_queues(self, *queues: Queue) -> None:
-        """Set these queues; callers enter them as in README."""
+        """Set these queues; callers enter them as in docs/install.md."""
         self.asterisk.set_queues(queues)
         self.set_dialplan()
 

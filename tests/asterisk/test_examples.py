@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The examples for Asterisk, and the steps of README, on real Asterisks."""
+"""The examples for Asterisk, and steps of docs/install.md, on real Asterisks."""
 
 from __future__ import annotations
 
@@ -43,9 +43,10 @@ def test_asterisk_takes_them_without_a_word(asterisk: Asterisk) -> None:
     assert asterisk.cli("dialplan show callback-request").startswith("[ Context")
 
 
-def test_readme_finds_the_folder_of_the_sounds(asterisk: Asterisk) -> None:
-    text = (REPOSITORY / "README.md").read_text("utf-8")
-    # The same line for an installation and for an update.
+def test_docs_find_the_folder_of_the_sounds(asterisk: Asterisk) -> None:
+    pages = ("docs/install.md", "docs/update.md", "docs/uninstall.md")
+    text = "".join((REPOSITORY / page).read_text("utf-8") for page in pages)
+    # Each page has the same line.
     (script,) = set(re.findall(r"sed -n '(.*)'\)/sounds", text))
     shown = asterisk.cli("core show settings")
     found = subprocess.run(

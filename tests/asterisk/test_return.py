@@ -20,12 +20,12 @@ from tests.lab.scenarios import Press
 from tests.lab.witness import Seen, event
 
 _NUMBER = "030111"
-_README = REPOSITORY / "README.md"
+_INSTALL = REPOSITORY / "docs/install.md"
 
 
-def _as_in_readme(arguments: str) -> str:
-    """Return the lines that README gives in place of Queue(arguments)."""
-    text = _README.read_text("utf-8")
+def _as_installed(arguments: str) -> str:
+    """Return the lines that docs/install.md gives in place of Queue(arguments)."""
+    text = _INSTALL.read_text("utf-8")
     (lines,) = re.findall(
         r"^ (same => n,Gosub\(callback-enter.*\n same => n,Queue\(.*)$", text, re.M
     )
@@ -84,7 +84,7 @@ def _calls(lab: Lab, *steps: Press) -> tuple[Caller, Seen]:
 def test_time_out_goes_on_options_are_kept_and_what_follows_the_queue_follows(
     lab: Lab,
 ) -> None:
-    _install(lab, _as_in_readme("support,tc,,,8"))
+    _install(lab, _as_installed("support,tc,,,8"))
     _, joined = _calls(lab, Press("1", after_ms=3500))
 
     back = joins(lab, _NUMBER, 2)
@@ -102,7 +102,7 @@ def test_time_out_goes_on_options_are_kept_and_what_follows_the_queue_follows(
 
 
 def test_queue_line_is_gone_and_its_arguments_are_kept(lab: Lab) -> None:
-    _install(lab, _as_in_readme("support,tc,,,30"))
+    _install(lab, _as_installed("support,tc,,,30"))
     caller, joined = _calls(lab)
     lab.asterisk.cli("dialplan remove extension 700@inbound")
     caller.press("1")
@@ -119,7 +119,7 @@ def test_queue_line_is_gone_and_its_arguments_are_kept(lab: Lab) -> None:
 def test_each_key_leaves_less_of_the_time_out_and_one_second_at_least(
     lab: Lab,
 ) -> None:
-    _install(lab, _as_in_readme("support,t,,,3"))
+    _install(lab, _as_installed("support,t,,,3"))
     caller, joined = _calls(lab)
     for count in (2, 3, 4):
         caller.press("1")
@@ -134,7 +134,7 @@ def test_each_key_leaves_less_of_the_time_out_and_one_second_at_least(
 
 
 def test_place_in_line_and_no_time_out_are_kept(lab: Lab) -> None:
-    _install(lab, _as_in_readme("support"))
+    _install(lab, _as_installed("support"))
     lab.witness.originate("Local/700@inbound/n", caller_id="<4989000001>")
     joins(lab, "4989000001", 1)
     caller, joined = _calls(lab)
@@ -152,7 +152,7 @@ def test_queue_line_in_a_subroutine_returns_from_it_as_before(lab: Lab) -> None:
         lab,
         " same => n,Gosub(wait-in-line,s,1(tc,4))\n",
         "[wait-in-line]\nexten => s,1,NoOp()\n"
-        + _as_in_readme("support,${ARG1},,,${ARG2}")
+        + _as_installed("support,${ARG1},,,${ARG2}")
         + " same => n,Return()\n",
     )
     _, joined = _calls(lab, Press("1", after_ms=500))
@@ -166,7 +166,7 @@ def test_queue_line_in_a_subroutine_returns_from_it_as_before(lab: Lab) -> None:
 def test_key_in_another_queue_does_not_lead_back_to_the_first_one(lab: Lab) -> None:
     _install(
         lab,
-        _as_in_readme("plain,t,,,1") + " same => n,Queue(support,tc,,,5)\n",
+        _as_installed("plain,t,,,1") + " same => n,Queue(support,tc,,,5)\n",
         "[callback-after-queue]\nexten => support,1,UserEvent(Behind)\n",
     )
     pause(lab, "plain")
@@ -183,7 +183,7 @@ def test_key_in_a_later_line_of_the_queue_does_not_lead_back_to_the_first_one(
 ) -> None:
     _install(
         lab,
-        _as_in_readme("support,t,,,1") + " same => n,Queue(support,tc,,,30)\n",
+        _as_installed("support,t,,,1") + " same => n,Queue(support,tc,,,30)\n",
     )
     caller, joined = _calls(lab)
     joins(lab, _NUMBER, 2)
@@ -256,7 +256,7 @@ def test_key_of_an_included_context_keeps_the_options_of_the_queue_line(
 
 def test_number_in_an_address_does_not_become_another_number(lab: Lab) -> None:
     """Its digits alone are 03011110005, somebody else's number."""
-    _install(lab, _as_in_readme("support,t,,,20"))
+    _install(lab, _as_installed("support,t,,,20"))
     service = lab.service(QUICK)
     caller = lab.caller("700", number=quote("030111@10.0.0.5", safe=""))
     lab.witness.wait_for(event("QueueCallerJoin", Queue="support"))

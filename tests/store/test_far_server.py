@@ -19,7 +19,7 @@ from tests.lab.slow_link import SlowLink
 from tests.process.burst import press_at_once
 from tests.store.running import RunningService
 
-#: The load that docs/database.md promises.
+#: The load that docs/postgresql.md promises.
 ROUND_TRIP_S = 0.05
 CALLERS = 30
 

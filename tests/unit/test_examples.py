@@ -224,9 +224,8 @@ class TestUnit:
                 f"RuntimeDirectory={name}",
             ]
 
-    def test_readme_tells_how_to_run_a_second_service(self) -> None:
-        readme = (_ROOT / "README.md").read_text()
-        (told,) = re.findall("^### A second service$(.*?)^###", readme, re.M | re.S)
+    def test_docs_tell_how_to_run_a_second_service(self) -> None:
+        told = (_ROOT / "docs/second-service.md").read_text()
         assert "callback-queue-berlin.service" in told
         (yaml,) = re.findall("^```yaml\n(.*?)```$", told, re.M | re.S)
         given = parse_settings(
@@ -376,11 +375,11 @@ class TestUnit:
 
 
 class TestNightlyCopy:
-    """The systemd units that docs/database.md has an admin write."""
+    """The systemd units that docs/backup.md has an admin write."""
 
     @pytest.fixture
     def units(self) -> dict[str, str]:
-        text = (_ROOT / "docs/database.md").read_text()
+        text = (_ROOT / "docs/backup.md").read_text()
         pattern = r"^cat >/etc/systemd/system/(\S+) <<'END'\n(.*?)^END$"
         found = re.findall(pattern, text, re.MULTILINE | re.DOTALL)
         assert [name for name, _ in found] == [
@@ -438,12 +437,12 @@ class TestNightlyCopy:
 
 
 @pytest.mark.parametrize("before", ["[a]\nexten => 1,1,NoOp()", "[a]\n", ""])
-def test_readme_adds_the_include_to_a_file_without_a_newline_at_its_end(
+def test_docs_add_the_include_to_a_file_without_a_newline_at_its_end(
     tmp_path: Path, before: str
 ) -> None:
-    readme = (_ROOT / "README.md").read_text()
+    install = (_ROOT / "docs/install.md").read_text()
     (lines,) = re.findall(
-        r"^sudo grep -q .*?tee -a /etc/asterisk/extensions.conf$", readme, re.M | re.S
+        r"^sudo grep -q .*?tee -a /etc/asterisk/extensions.conf$", install, re.M | re.S
     )
     path = tmp_path / "extensions.conf"
     path.write_text(before)
@@ -461,12 +460,13 @@ def test_readme_adds_the_include_to_a_file_without_a_newline_at_its_end(
     assert after.endswith('\n#include "callback-queue.conf"\n')
 
 
-def test_readme_gives_sudo_the_whole_path_of_our_command() -> None:
+@pytest.mark.parametrize("page", ["docs/install.md", "docs/update.md"])
+def test_docs_give_sudo_the_whole_path_of_our_command(page: str) -> None:
     # Its secure_path may lack /usr/local/bin.
     names = "|".join(sorted(cli.main.commands))
     command = re.compile(rf"(?<![/\w.-])callback-queue (?:\w+ )?(?:{names})\b")
-    readme = (_ROOT / "README.md").read_text()
-    by_sudo = re.findall(r"^sudo (?!systemctl|-u callback-queue).*$", readme, re.M)
+    text = (_ROOT / page).read_text()
+    by_sudo = re.findall(r"^sudo (?!systemctl|-u callback-queue).*$", text, re.M)
     assert by_sudo
     assert [line for line in by_sudo if command.search(line)] == []
 

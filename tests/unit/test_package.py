@@ -44,7 +44,7 @@ def _ours(*below: str) -> set[Path]:
     return {path for path in found if (_ROOT / path).is_file()}
 
 
-def test_whatever_an_admin_copies_is_in_the_wheel_where_readme_looks_for_it() -> None:
+def test_whatever_an_admin_copies_is_in_the_wheel_where_the_docs_look_for_it() -> None:
     prompts = {path for path in _ours("sounds") if path.parent.name == "callback-queue"}
     others = {Path("README.md"), Path("constraints.txt")}
     wanted = {*_ours("dialplan", "etc"), *prompts, *others}
@@ -60,9 +60,8 @@ def test_every_link_of_readme_leads_to_a_file_of_the_wheel() -> None:
     assert {_SHARE / link for link in links} <= set(_shipped())
 
 
-def test_readme_names_no_file_that_is_not_there() -> None:
-    steps = (_ROOT / "README.md").read_text().partition("## Install it")[2]
-    steps = steps.partition("\n## ")[0]
+def test_installation_names_no_file_that_is_not_there() -> None:
+    steps = (_ROOT / "docs/install.md").read_text()
     words = {word.strip("`,.;:()") for word in steps.split()}
     named = {w for w in words if w.startswith(("etc/", "dialplan/", "sounds/$"))}
     assert len(named) > 5
