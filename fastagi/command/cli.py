@@ -363,7 +363,7 @@ def tasks_note(config: str, as_json: bool, task_id: int, note: str) -> None:
 @tasks.command("bulk")
 @_config_option
 @_json_option
-@click.argument("action", type=click.Choice(list(commands.BulkAction)))
+@click.argument("action", type=click.Choice([a.value for a in commands.BulkAction]))
 @click.option("--ids", default="", help="The tasks: ids, separated by commas.")
 @click.option("--all", "-a", "everything", is_flag=True, help="Include ended tasks.")
 @_filter_options
@@ -652,7 +652,7 @@ def db_backup(config: str, as_json: bool, file: str | None) -> None:
     FILE is a new file, or a folder; in a folder the copy's name contains the date and
     time (UTC). Without FILE the copy is made beside the database. No file is
     overwritten. The copy is one file with everything that was committed when the
-    command began; only the user who runs the command can read it. docs/database.md
+    command began; only the user who runs the command can read it. docs/backup.md
     explains how to restore it.
     """
     from fastagi.store import backup

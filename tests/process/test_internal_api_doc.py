@@ -16,21 +16,27 @@ import pytest
 
 from fastagi.doors import codec
 from fastagi.service.commands import COMMANDS
+from tests.harness import curl
 from tests.process.program import Program
 
 _TEXT = (Path(__file__).parents[2] / "docs/internal-api.md").read_text()
 _EXAMPLES = re.findall(r"^curl .*$", _TEXT, re.MULTILINE)
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    with Program(tmp_path_factory.mktemp("doc")) as program:
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Program]:
+    with Program(tmp_path) as program:
         yield program
 
 
+@pytest.fixture
+def program_curl(tmp_path: Path) -> str:
+    """The path of this machine's curl, or of the stand-in if it has none."""
+    return shutil.which("curl") or str(curl.install(tmp_path) / "curl")
+
+
 # One test, as the task of one example is cancelled in another.
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_examples_work(program: Program) -> None:
+def test_examples_work(program: Program, program_curl: str) -> None:
     answers = []
     for example in _EXAMPLES:
         is_stream = "text/event-stream" in example
@@ -38,11 +44,13 @@ def test_examples_work(program: Program) -> None:
             word.replace("/run/callback-queue/control.sock", str(program.socket))
             for word in shlex.split(example)
         ]
+        assert words[0] == "curl"
+        words[0] = program_curl
         if is_stream:
-            with subprocess.Popen(words, stdout=subprocess.PIPE) as curl:
-                assert curl.stdout is not None
-                event, _id, data = (curl.stdout.readline() for _ in range(3))
-                curl.kill()
+            with subprocess.Popen(words, stdout=subprocess.PIPE) as stream:
+                assert stream.stdout is not None
+                event, _id, data = (stream.stdout.readline() for _ in range(3))
+                stream.kill()
             assert event == b"event: snapshot\n"
             answers.append(json.loads(data.removeprefix(b"data: ")))
             continue
