@@ -13,7 +13,7 @@ BIN := .venv/bin
 .PHONY: demo test lint style types fast-test simulate expected-wait fuzz soak memory bench
 .PHONY: bench-web bench-pages busy-queue waiting-line console screenshots browser-test
 .PHONY: unit-test simulation-test call-test crowd-test asterisk-test stopwatch-test
-.PHONY: lab sounds clean
+.PHONY: docs reference lab sounds clean
 
 demo: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22
@@ -24,6 +24,15 @@ console: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22
 	@$(BIN)/python -m tests.lab.console $(if $(PORT),--port $(PORT))
 
+# The documentation as a web site, in build/site; a warning is an error.
+docs: .venv/ready
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs -d build/doctrees . build/site
+	@echo "The site is in build/site; begin with build/site/index.html"
+
+# Write the reference pages of docs/ anew, from the program.
+reference: .venv/ready
+	$(BIN)/python tools/reference.py
+
 # Take the pictures of docs/images again.
 screenshots: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22 browser
@@ -33,7 +42,7 @@ screenshots: .venv/ready
 # Calls mostly wait, so the simulation has the rest of the processors meanwhile.
 test: .venv/ready
 	@$(MAKE) --no-print-directory style
-	@$(MAKE) --no-print-directory -j 3 types unit-test lab
+	@$(MAKE) --no-print-directory -j 4 types docs unit-test lab
 	@$(MAKE) --no-print-directory browser-test
 	@$(MAKE) --no-print-directory -j 2 call-test simulation-test
 	@$(MAKE) --no-print-directory crowd-test

@@ -73,11 +73,17 @@ FORGET_REQUEST_EXTEN: Final = "request"
 class Path(StrEnum):
     """FastAGI request paths."""
 
+    #: A caller pressed the key: may there be a callback?
     REQUEST = "request"
+    #: At which position does a caller who goes back to the queue join again?
     POSITION = "position"
+    #: Does this client have an open request, and at which place in line?
     PLACE = "place"
+    #: What is a waiting caller to hear who is offered a callback?
     OFFER = "offer"
+    #: The caller did not accept the offer: back to the queue, at which position?
     OFFERED = "offered"
+    #: Ask the caller about the callback (setting "choices"), for at most 270 seconds.
     CHOOSE = "choose"
 
 
@@ -89,12 +95,13 @@ CAN_CHOOSE: Final = "choices"
 class Answer(StrEnum):
     """Values of CALLBACK_STATUS, the service's answer to a request."""
 
+    #: The request is stored; the caller hears so and may hang up.
     ACCEPTED = "ACCEPTED"
     #: The client already had an open task; it keeps its place.
     ALREADY = "ALREADY"
     #: This number cannot be called; the caller goes back in line.
     REFUSED = "REFUSED"
-    #: The caller is to be asked: the dialplan runs `Path.CHOOSE`.
+    #: The caller is to be asked: the dialplan sends the request "choose".
     CHOOSE = "CHOOSE"
     #: The caller does not want or confirm a callback, and goes back in line.
     BACK = "BACK"

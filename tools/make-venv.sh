@@ -30,6 +30,6 @@ fi
 say "Making .venv and installing the Python packages (about 30 s)"
 "$python" -m venv --clear .venv
 .venv/bin/python -m pip install -qq --disable-pip-version-check \
-    --constraint constraints.txt --editable '.[test,lint]'
+    --constraint constraints.txt --editable '.[test,lint,docs]'
 say "Python packages are ready"
 touch .venv/ready

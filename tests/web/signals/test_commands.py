@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from fastagi.command.cli import main
+from tests.docs.blocks import blocks
 from tests.web.signals.harness import Clock, Service
 from tests.web.signals.test_crash import Counting
 
@@ -89,3 +91,14 @@ def test_database_that_can_not_be_read_is_named(settings: Path) -> None:
     (settings.parent / "callback-queue.db").unlink()
     words = ("webhook", "add", "crm", "https://example.org/")
     assert "does not exist" in run(settings, *words, exit_code=1).output
+
+
+def test_commands_of_the_docs_work(settings: Path) -> None:
+    receiver = Counting()
+    first, *_ = blocks("docs/webhooks.md", "sh")
+    for line in first.text.splitlines():
+        line = line.replace("https://crm.example.com/callbacks", receiver.url)
+        _program, _web, *words = shlex.split(line)
+        run(settings, *words)
+    assert receiver.next().startswith("msg_1_test_")
+    receiver.close()
