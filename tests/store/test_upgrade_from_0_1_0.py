@@ -44,10 +44,10 @@ _TEXTS: Final = frozenset(
 )
 
 
-class _Service:
+class Commands:
     """The commands of this version on a database that 0.1.0 wrote."""
 
-    def __init__(self, home: Path, url: str) -> None:
+    def __init__(self, home: Path, url: str, **sections: Any) -> None:
         self.url = url
         self._config = home / "callback-queue.yaml"
         self._config.write_text(
@@ -58,14 +58,15 @@ class _Service:
                     "control": {"socket": str(home / "control.sock")},
                     "defaults": {"outbound_channel": "PJSIP/{number}@trunk"},
                     "queues": {"support": {}},
+                    **sections,
                 }
             )
         )
 
-    def run(self, *words: str) -> str:
+    def run(self, *words: str, exit_code: int = 0) -> str:
         """Run a command and return its output."""
         done = CliRunner().invoke(cli.main, [*words, "--config", str(self._config)])
-        assert done.exit_code == 0, done.output
+        assert done.exit_code == exit_code, done.output
         return done.output
 
     def json(self, *words: str) -> Any:
@@ -74,7 +75,7 @@ class _Service:
 
 
 @pytest.fixture
-def service(unmade_url: str, older: Callable[[str], Path], tmp_path: Path) -> _Service:
+def service(unmade_url: str, older: Callable[[str], Path], tmp_path: Path) -> Commands:
     migrate.upgrade(unmade_url, migrations=older(_ITS_VERSION))
     with connect(unmade_url).begin() as conn:
         for name, (columns, *rows) in _WRITTEN["rows"].items():
@@ -87,20 +88,20 @@ def service(unmade_url: str, older: Callable[[str], Path], tmp_path: Path) -> _S
                 for flag in flags & values.keys():
                     values[flag] = bool(values[flag])
                 conn.execute(table.insert().values(values))
-    return _Service(tmp_path, unmade_url)
+    return Commands(tmp_path, unmade_url)
 
 
-def _as_before(before: Any, now: Any) -> Any:
+def as_before(before: Any, now: Any) -> Any:
     """Return the current output without what 0.1.0 did not show."""
     if isinstance(before, dict):
-        return {name: _as_before(before[name], now[name]) for name in before}
+        return {name: as_before(before[name], now[name]) for name in before}
     if isinstance(before, list):
         assert len(before) == len(now)
-        return [_as_before(*pair) for pair in zip(before, now, strict=True)]
+        return [as_before(*pair) for pair in zip(before, now, strict=True)]
     return now
 
 
-def test_tasks_are_shown_after_the_upgrade_as_before_it(service: _Service) -> None:
+def test_tasks_are_shown_after_the_upgradeas_before_it(service: Commands) -> None:
     said = service.run("db", "upgrade")
 
     assert f"from version {_ITS_VERSION} to {migrate.newest_version()}" in said
@@ -108,7 +109,7 @@ def test_tasks_are_shown_after_the_upgrade_as_before_it(service: _Service) -> No
     for before in shown:
         number = str(before["task"]["id"])
         now = service.json("tasks", "show", number)
-        assert _as_before(before, now) == before
+        assert as_before(before, now) == before
         is_text = now["task"]["reason_code"] == "text"
         assert is_text == (now["task"]["reason"] in _TEXTS)
         words = service.run("tasks", "show", number)
@@ -120,10 +121,10 @@ def test_tasks_are_shown_after_the_upgrade_as_before_it(service: _Service) -> No
     )
     by_id = {one["task"]["id"]: one["task"] for one in shown}
     for one in listed:
-        assert _as_before(by_id[one["id"]], one) == by_id[one["id"]]
+        assert as_before(by_id[one["id"]], one) == by_id[one["id"]]
 
 
-def test_rows_without_a_reason_are_kept(service: _Service) -> None:
+def test_rows_without_a_reason_are_kept(service: Commands) -> None:
     before = everything(service.url)
     service.run("db", "upgrade")
     after = everything(service.url)
@@ -196,7 +197,7 @@ def _leave_open(url: str) -> None:
 
 
 def test_open_tasks_are_called_after_the_upgrade_in_their_order(
-    service: _Service,
+    service: Commands,
 ) -> None:
     _leave_open(service.url)
 
