@@ -13,7 +13,7 @@ BIN := .venv/bin
 .PHONY: demo test lint style types fast-test simulate expected-wait fuzz soak memory bench
 .PHONY: bench-web bench-pages busy-queue waiting-line console screenshots browser-test
 .PHONY: unit-test simulation-test call-test crowd-test asterisk-test stopwatch-test
-.PHONY: docs reference lab sounds clean
+.PHONY: package-test docs reference lab sounds clean release
 
 demo: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22
@@ -44,7 +44,7 @@ test: .venv/ready
 	@$(MAKE) --no-print-directory style
 	@$(MAKE) --no-print-directory -j 4 types docs unit-test lab
 	@$(MAKE) --no-print-directory browser-test
-	@$(MAKE) --no-print-directory -j 2 call-test simulation-test
+	@$(MAKE) --no-print-directory -j 3 call-test simulation-test package-test
 	@$(MAKE) --no-print-directory crowd-test
 	@$(MAKE) --no-print-directory stopwatch-test
 
@@ -65,7 +65,8 @@ fast-test:
 # Unit tests, the store on each database, the web process, the whole service in memory.
 unit-test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not stopwatch" tests \
-		--ignore tests/asterisk --ignore tests/browser --ignore tests/simulation
+		--ignore tests/asterisk --ignore tests/browser --ignore tests/simulation \
+		--ignore tests/packaging
 
 # Random runs of the simulation, and planted faults that it must find.
 simulation-test: .venv/ready
@@ -161,6 +162,10 @@ crowd-test: lab
 	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "crowd and not stopwatch" \
 		tests/asterisk
 
+# What is installed: the files of a release.
+package-test: lab
+	nice -n 19 $(BIN)/python -m pytest tests/packaging
+
 # The console in Chromium, on a real service and a real Asterisk 22.
 browser-test: lab
 	$(BIN)/python -m pytest tests/browser
@@ -176,6 +181,11 @@ lab: .venv/ready
 # Rebuild the prompts after a change in sounds/texts; needs the speech engines.
 sounds: .venv/ready
 	$(BIN)/python sounds/build.py
+
+# Wheel, sources, bill of materials and SHA256SUMS of the last commit, in dist/, together
+# with what WITH names (docs/releases.md):   make release WITH=deb
+release: .venv/ready $(WITH)
+	@$(BIN)/python packaging/release/make.py
 
 .venv/ready: setup.cfg constraints.txt tools/make-venv.sh
 	@PYTHON=$(PYTHON) tools/make-venv.sh

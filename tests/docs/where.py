@@ -54,6 +54,7 @@ TRIED: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("docs/web-form.md", "html"): (
         "tests/web/test_api_docs.py::test_the_web_form_asks_for_a_callback",
     ),
+    ("docs/releases.md", "sh"): ("tests/packaging/test_release.py",),
     ("docs/internal-api.md", "sh"): (
         "tests/process/test_internal_api_doc.py::test_examples_work",
     ),
