@@ -509,11 +509,12 @@ class _Transactions:
             while steps:
                 step = steps.popleft()
                 late = [request for request in step.requests if request.is_late]
-                _fail(late, OutOfTime("its time was over before it began"))
-                begun += late
-                step.requests = [r for r in step.requests if r not in late]
-                if not step.requests:
-                    continue
+                if late:
+                    _fail(late, OutOfTime("its time was over before it began"))
+                    begun += late
+                    step.requests = [r for r in step.requests if r not in late]
+                    if not step.requests:
+                        continue
                 if self._must_commit(begun, step) or (
                     step.lets_others_go_first and self._has_deadlines()
                 ):
