@@ -127,6 +127,11 @@ _NEXT_DUE: Final = select(func.min(_task.c.due_at)).where(
 )
 #: Later than every place, in epoch seconds; a database may not take infinity.
 _FAR_FUTURE_S: Final = 1e12
+#: The attempts in progress on a node, without ORDER BY: with it a database would scan
+#: all attempts.
+_OPEN: Final = select(_attempt).where(
+    text(schema.UNDER_WAY), _attempt.c.node == bindparam("node")
+)
 #: Dispositions of the attempts of a task that count, the latest first.
 _DISPOSITIONS: Final = (
     select(_attempt.c.disposition)
@@ -680,9 +685,7 @@ def _earlier_dispositions(conn: sa.Connection, task: CallbackTask) -> list[Dispo
 
 def open_attempts(conn: sa.Connection, node: str) -> list[TaskAttempt]:
     """Return the attempts in progress on a node with their tasks, the oldest first."""
-    # Sorted in Python: with ORDER BY a database would scan all attempts.
-    here = select(_attempt).where(text(schema.UNDER_WAY), _attempt.c.node == node)
-    rows = conn.execute(here).all()
+    rows = conn.execute(_OPEN, {"node": node}).all()
     return [
         TaskAttempt(
             task,

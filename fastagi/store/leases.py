@@ -68,6 +68,9 @@ _OURS: Final = (
     )
     .with_for_update(read=True)
 )
+_EXTEND: Final = (
+    update(_lease).where(_lease.c.name == _NAME).values(valid_until=bindparam("until"))
+)
 
 
 # -- processes -------------------------------------------------------------------
@@ -278,11 +281,7 @@ def renew(conn: sa.Connection, held: Held) -> Held:
         held = evolve(held, epoch=row.epoch)
         if not held.runs_out:
             return held
-        conn.execute(
-            update(_lease)
-            .where(_lease.c.name == _NAME)
-            .values(valid_until=_now(conn) + LENGTH_S)
-        )
+        conn.execute(_EXTEND, {"until": _now(conn) + LENGTH_S})
         return evolve(held, left_s=LENGTH_S)
     other = _held(conn, row)
     theirs = bool(row.token) and (not other.runs_out or other.left_s > 0)

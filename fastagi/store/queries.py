@@ -43,6 +43,25 @@ _FEW: Final = (
     .cte("few")
     .prefix_with("MATERIALIZED")
 )
+_OPEN_BY_QUEUE: Final = select(_FEW.c.queue, func.count().label("open")).group_by(
+    _FEW.c.queue
+)
+#: The waiting tasks that joined first.
+_WAITING: Final = (
+    select(
+        _task.c.id,
+        _task.c.queue,
+        PLACE.label("place"),
+        PRIORITY.label("priority"),
+        _task.c.due_at,
+    )
+    .where(text(schema.PENDING_ONLY))
+    .order_by(PRIORITY.desc(), PLACE, _task.c.id)
+    .limit(bindparam("most"))
+)
+_WAITING_IN: Final = _WAITING.where(
+    _task.c.queue.in_(bindparam("queues", expanding=True))
+)
 _COUNT_OPEN: Final = select(_FEW.c.status, func.count()).group_by(_FEW.c.status)
 #: One subquery for each status, because each then uses the index of ended tasks.
 _COUNT_ENDED: Final = select(
@@ -142,20 +161,10 @@ def waiting(
     conn: sa.Connection, queues: Collection[str] | None, limit: int
 ) -> list[WaitingTask]:
     """Return the waiting tasks that joined first, of some queues or of all."""
-    wanted = (
-        select(
-            _task.c.id,
-            _task.c.queue,
-            PLACE.label("place"),
-            PRIORITY.label("priority"),
-            _task.c.due_at,
-        )
-        .where(text(schema.PENDING_ONLY))
-        .order_by(PRIORITY.desc(), PLACE, _task.c.id)
-        .limit(limit)
-    )
+    given: dict[str, object] = {"most": limit}
     if queues is not None:
-        wanted = wanted.where(_task.c.queue.in_(queues))
+        given["queues"] = list(queues)
+    wanted = _WAITING if queues is None else _WAITING_IN
     return [
         WaitingTask(
             id=row.id,
@@ -163,7 +172,7 @@ def waiting(
             turn=Turn(row.place, row.priority),
             due_at=row.due_at,
         )
-        for row in conn.execute(wanted)
+        for row in conn.execute(wanted, given)
     ]
 
 
@@ -216,6 +225,4 @@ def first_in_line(
 
 def open_by_queue(conn: sa.Connection) -> dict[str, int]:
     """Return the number of open tasks for each queue that has any."""
-    wanted = select(_FEW.c.queue, func.count().label("open"))
-    rows = conn.execute(wanted.group_by(_FEW.c.queue))
-    return {row.queue: row.open for row in rows}
+    return {row.queue: row.open for row in conn.execute(_OPEN_BY_QUEUE)}
