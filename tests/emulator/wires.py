@@ -115,20 +115,18 @@ class End:
 
     def carry(self, piece: int) -> bool:
         """Transfer bytes; return whether there were any."""
-        if self.closed or self.frozen or self._idle:
+        if self.closed or self.frozen:
             return False
-        moved = self._send()
-        return self._deliver(piece) or moved
-
-    @property
-    def _idle(self) -> bool:
-        return not (
+        if not (
             self._unsent
             or self._inbox
             or self._end is not None
             or self._aborting
             or self.disconnecting
-        )
+        ):
+            return False
+        moved = self._send()
+        return self._deliver(piece) or moved
 
     def _send(self) -> bool:
         moved = bool(self._unsent)
@@ -275,8 +273,8 @@ class Net:
             again = False
             for wire in list(self.wires):
                 again = wire.carry(self.piece) or again
-            self.wires = [wire for wire in self.wires if wire.open]
             moved = moved or again
+        self.wires = [wire for wire in self.wires if wire.open]
         return moved
 
 

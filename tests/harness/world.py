@@ -28,7 +28,6 @@ import sqlalchemy as sa
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.task import Clock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -49,6 +48,7 @@ from tests.emulator.calls import FORGETS
 from tests.emulator.wires import Net, ServerEndpoint
 from tests.harness.control_client import ControlClient
 from tests.harness.ram import ram
+from tests.harness.sorted_clock import SortedClock
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -111,10 +111,19 @@ def settings(*queues: QueueSettings, **sections: Any) -> Settings:
 # -- one life of the service ---------------------------------------------------
 
 
-class ProcessClock(Clock):
+class ProcessClock(SortedClock):
     """The clock of one process, which the world drives as long as it is alive."""
 
     _log = Logger()
+
+    def __init__(self, process: ServiceProcess) -> None:
+        super().__init__()
+        self._process = process
+
+    @property
+    def runs(self) -> bool:
+        """Whether the process is neither dead nor frozen."""
+        return not (self._process.dead or self._process.frozen)
 
     def callLater(  # type: ignore[override]
         self, when: float, what: Callable[..., object], *args: Any, **kw: Any
@@ -207,6 +216,7 @@ class PacedDatabase(Database):
             if not (looks_on or process.point(f"before COMMIT of {name}")):
                 return
             done = super().run(name, fn, *args, together=together)
+            process.world.requests += 1
             if not looks_on and not process.point(f"after COMMIT of {name}"):
                 # The process is dead: drop the result, also a failure.
                 _ = done.addErrback(lambda failure: None)
@@ -260,7 +270,7 @@ class ServiceProcess:
         *,
         kill_at: KillAt = None,
     ) -> None:
-        self._world = world
+        self.world = world
         self._asterisk = world.asterisk
         self._kill_at = kill_at
         #: The names of the points passed so far, in order.
@@ -274,7 +284,7 @@ class ServiceProcess:
         self.lease_lost: list[str] = []
         #: Duration of reading the histories, in seconds.
         self.reading_takes_s = 0.0
-        self.clock = ProcessClock()
+        self.clock = ProcessClock(self)
         self.clock.rightNow = world.clock.seconds()
         self.database = PacedDatabase(world.url, world.clock, self.clock, self)
         net, asterisk = world.net, world.asterisk
@@ -314,7 +324,7 @@ class ServiceProcess:
                     result = Failure()
                 self.clock.callLater(0, done.callback, result)
 
-        self._world.clock.callLater(self.reading_takes_s, do)
+        self.world.clock.callLater(self.reading_takes_s, do)
         return done
 
     def start(self) -> None:
@@ -350,10 +360,10 @@ class ServiceProcess:
         self.agi.factory, self.control.factory = self._factories
         for end in self._ends():
             end.frozen = False
-        self.clock.rightNow = self._world.clock.seconds()
+        self.clock.rightNow = self.world.clock.seconds()
         waiting, self._when_thawed = self._when_thawed, []
         for function in waiting:
-            self._world.clock.callLater(0, function)
+            self.world.clock.callLater(0, function)
 
     def when_thawed(self, function: Callable[[], object]) -> None:
         """Run a function when a frozen process continues."""
@@ -414,7 +424,7 @@ class ServiceProcess:
         def around(data: bytes, send: Callable[[], None]) -> None:
             first = data.partition(b"\r\n")[0][:40].decode("utf-8", "replace")
             if self.point(f"before sending {what} {first.strip()}"):
-                for listener in self._world.listeners:
+                for listener in self.world.listeners:
                     listener(what, data)
                 send()
                 self.point(f"after sending {what} {first.strip()}")
@@ -433,6 +443,13 @@ def _share_statements(engine: sa.Engine) -> None:
     """Compile each SQL statement once for all processes of all worlds."""
     engine.dialect = _dialects.setdefault(engine.dialect.name, engine.dialect)
     engine.update_execution_options(compiled_cache=_compiled)
+
+
+def database_without_thread(url: str) -> Database:
+    """Return a database that carries out each request at once."""
+    database = Database(url, deliver=None)
+    _share_statements(database._backend.engine)
+    return database
 
 
 _template: list[Path] = []
@@ -465,7 +482,7 @@ class World:
     version: str = "22.10.1"
     #: The database of every process, with empty tables; by default a file of its own.
     url: str = ""
-    clock: Clock = attrs.field(factory=Clock)
+    clock: SortedClock = attrs.field(factory=SortedClock)
     net: Net = attrs.field(factory=Net)
     asterisk: FakeAsterisk = attrs.field(init=False)
     directory: Path = attrs.field(init=False)
@@ -480,7 +497,11 @@ class World:
     skew_s: float = 0.0
     #: Whether leases run out, as on PostgreSQL; otherwise a held file lock is assumed.
     leases_run_out: bool = False
+    #: How many requests the databases of all processes have carried out.
+    requests: int = 0
     _reading: sa.Connection | None = None
+    #: Takes the lease for processes that begin.
+    _launching: Database | None = None
 
     def __attrs_post_init__(self) -> None:
         """Begin at the usual time with an empty database."""
@@ -514,9 +535,12 @@ class World:
         token = f"run {life}"
         # No process has this id, so the lease's last holder counts as ended.
         process_id = leases.Process(host, "boot", _NO_PID + life, "pid", "0")
-        held = Database(self.url, deliver=None).run_now(
+        if self._launching is None:
+            self._launching = database_without_thread(self.url)
+        held = self._launching.run_now(
             "take lease", leases.take, process_id, token, self.leases_run_out
         )
+        self.requests += 1
         if held.token != token:
             raise leases.held_error(held)
         process = ServiceProcess(self, settings, held, kill_at=kill_at)
@@ -530,9 +554,17 @@ class World:
             if not process.dead:
                 process.kill()
             process.bury()
+        self._disconnect()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _disconnect(self) -> None:
+        """Close the connections that belong to no process."""
         if self._reading is not None:
             self._reading.close()
-        shutil.rmtree(self.directory, ignore_errors=True)
+            self._reading = None
+        if self._launching is not None:
+            self._launching.close()
+            self._launching = None
 
     # -- restoring an old copy of the database -------------------------------
 
@@ -555,9 +587,7 @@ class World:
 
     def replace_database(self, copy: Path) -> None:
         """Replace the database file by a copy, as an administrator does."""
-        if self._reading is not None:
-            self._reading.close()
-            self._reading = None
+        self._disconnect()
         shutil.copy(copy, f"{copy}.new")
         Path(f"{copy}.new").replace(self._file)
 
@@ -585,13 +615,13 @@ class World:
         self.skew_s += by_s
         self.asterisk.skew_s = self.skew_s
 
-    def _clocks(self) -> list[Clock]:
-        alive = (p for p in self.processes if not (p.dead or p.frozen))
-        return [self.clock, *(process.clock for process in alive)]
+    def _clocks(self) -> list[SortedClock]:
+        clocks = (process.clock for process in self.processes)
+        return [self.clock, *(clock for clock in clocks if clock.runs)]
 
     def _next(self) -> float | None:
         """Return when the next timed call is due."""
-        due = [c.getTime() for clock in self._clocks() for c in clock.getDelayedCalls()]
+        due = [clock.calls[0].getTime() for clock in self._clocks() if clock.calls]
         # Time never runs backwards, not even by a rounding error.
         return max(min(due), self.clock.seconds()) if due else None
 
@@ -612,14 +642,9 @@ class World:
 
     def _turn(self) -> bool:
         """Run what is due now. Work that this makes due waits for the next turn."""
-        due: list[tuple[Clock, Any]] = [
-            (clock, call)
-            for clock in self._clocks()
-            for call in clock.getDelayedCalls()
-            if call.getTime() <= clock.seconds()
-        ]
+        due = [(clock, call) for clock in self._clocks() for call in clock.due()]
         for clock, call in due:
-            if call.active() and clock in self._clocks():
+            if call.active() and clock.runs:
                 clock.calls.remove(call)
                 call.called = 1
                 call.func(*call.args, **call.kw)
@@ -672,7 +697,9 @@ class World:
     def _read(self, fn: Callable[..., T], *args: Any) -> T:
         """Read the database over a separate connection."""
         if self._reading is None:
-            self._reading = backend_for(self.url).engine.connect()
+            engine = backend_for(self.url).engine
+            _share_statements(engine)
+            self._reading = engine.connect()
         with self._reading.begin():
             return fn(self._reading, *args)
 

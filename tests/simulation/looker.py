@@ -20,7 +20,7 @@ from fastagi.store.engine import Database
 from fastagi.store.store import TaskStore
 from tests.emulator.queues import Queue
 from tests.harness.live_view import LiveView, without_estimates
-from tests.harness.world import ServiceProcess, World
+from tests.harness.world import ServiceProcess, World, database_without_thread
 
 SAYS: Final = "what a task says it waits for is so"
 HOLDS: Final = "a task is not called while what it waits for holds"
@@ -244,7 +244,7 @@ class Looker:
             return None
         self._fresh_at = self._now + _FRESH_EACH_S
         if self._database is None:
-            self._database = Database(self._facts.world.url, deliver=None)
+            self._database = database_without_thread(self._facts.world.url)
         former = process.service.live
         live = LiveState(
             store=TaskStore(self._database),

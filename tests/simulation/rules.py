@@ -145,6 +145,8 @@ class Rules:
     #: Whether the database failed for a while.
     database_failed: bool = False
     _db: sqlite3.Connection = attrs.field(init=False)
+    #: How many requests there had been at the last look, and what had changed by then.
+    _requests: int = -1
     _version: int = -1
     _tasks: dict[int, sqlite3.Row] = attrs.field(factory=dict)
     _attempts: dict[str, sqlite3.Row] = attrs.field(factory=dict)
@@ -302,6 +304,9 @@ class Rules:
 
     def _read(self) -> None:
         """Take in what was committed since the last look, and check it."""
+        if self.world.requests == self._requests:
+            return
+        self._requests = self.world.requests
         (version,) = self._db.execute("PRAGMA data_version").fetchone()
         if version == self._version:
             return

@@ -8,6 +8,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, Final, cast
 from unittest import mock
 
@@ -239,6 +240,7 @@ class Simulation:
             again = self._dice.uniform(0, chosen.doubled_after_s)
         return (first, first + again)
 
+    @cached_property
     def _settings(self) -> Settings:
         chosen = self._plan
         queues = [
@@ -322,7 +324,7 @@ class Simulation:
         self._reborn = False
         death = self._deaths.pop(0) if self._deaths and not self._ends else None
         kill_at = self._executioner(death)
-        process = self._world.launch(self._settings(), kill_at=kill_at, host=self._host)
+        process = self._world.launch(self._settings, kill_at=kill_at, host=self._host)
         process.down_s = 1.0 if death is None else death.down_s  # type: ignore[attr-defined]
         self._points.append(process.points)
         self._pace(process)
