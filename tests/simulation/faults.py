@@ -57,6 +57,7 @@ from fastagi.store.errors import StaleTask
 from fastagi.store.later import LaterRequest
 from fastagi.store.store import Recorded, TaskStore
 from tests.emulator import calls
+from tests.simulation.batches import play_one
 from tests.simulation.looker import CALLED, HOLDS, IS_SO, SAME, SAYS
 from tests.simulation.plan import (
     AUTO_FROM,
@@ -74,7 +75,7 @@ from tests.simulation.plan import (
     STEERS_FROM,
     TIMES_FROM,
 )
-from tests.simulation.simulation import Failed, simulate
+from tests.simulation.simulation import Failed
 
 
 @attrs.frozen
@@ -968,7 +969,7 @@ def search(fault: Fault) -> tuple[int, Failed | None]:
     """
     with fault.put_in():
         for played in range(fault.within_seeds):
-            failed = simulate(fault.first_seed + played * fault.step)
+            failed = play_one(fault.first_seed + played * fault.step)
             if failed is not None and failed.rule in fault.rules:
                 return played + 1, failed
     return fault.within_seeds, None
