@@ -13,10 +13,11 @@ value is returned.
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum, auto
 from pathlib import Path
 from typing import Final
@@ -143,23 +144,44 @@ class Conf:
         return any(stop.whole for stop in self.stops)
 
 
-def read_conf(directory: Path, name: str) -> Conf:
+def read_conf(
+    directory: Path,
+    name: str,
+    *,
+    changed: Mapping[Path, bytes] | None = None,
+    root: Path = Path("/"),
+) -> Conf:
     """Read a configuration file.
 
     Args:
         directory: Asterisk's directory for files and included files.
         name: the name of the file.
+        changed: contents of files that are not written yet; they are read in place of
+            the files.
+        root: the root directory of Asterisk's machine: that of paths in ``#include``.
 
     Raises:
         ConfUnreadable: the file itself cannot be read. Unreadable included files are in
             ``gaps``.
     """
     conf = Conf(directory / name)
-    _bytes_of(conf.path)
-    if _Reader(directory, conf).load(str(conf.path)) is _Loaded.STOPPED:
+    reader = _Reader(directory, conf, changed or {}, root)
+    reader.bytes_of(conf.path)
+    if reader.load(str(conf.path)) is _Loaded.STOPPED:
         conf.stops[-1] = attrs.evolve(conf.stops[-1], whole=True)
         conf.sections.clear()
     return conf
+
+
+def stripped_lines(data: bytes) -> Iterator[tuple[int, str]]:
+    """Yield the number of each line, and the line without comments and blanks.
+
+    The text is Latin-1, one character for each byte.
+    """
+    comments = 0
+    for number, line in _lines(data):
+        text, comments = _without_comments(line, comments)
+        yield number, text.strip(_BLANKS)
 
 
 class _Loaded(Enum):
@@ -190,14 +212,23 @@ class _Place:
 class _Reader:
     """Reads the files in Asterisk's order."""
 
-    def __init__(self, directory: Path, conf: Conf) -> None:
+    def __init__(
+        self, directory: Path, conf: Conf, changed: Mapping[Path, bytes], root: Path
+    ) -> None:
         self._directory = directory
         self._conf = conf
+        self._changed = changed
+        self._root = root
         #: The section that was begun or continued last, in any file.
         self._current: Section | None = None
         #: Depth of includes. Asterisk does not decrease it for a file in which it
         #: stopped.
         self._level = 0
+
+    def bytes_of(self, path: Path) -> bytes:
+        """Return the contents of a file, or those that it will have."""
+        found = self._changed.get(path)
+        return _bytes_of(path) if found is None else found
 
     def load(self, pattern: str, included_at: str = "") -> _Loaded:
         """Read each file that matches a pattern (config_text_file_load)."""
@@ -206,9 +237,9 @@ class _Reader:
         self._level += 1
         found = False
         place = _Place(self._current)
-        for path in _fitting(pattern):
+        for path in _fitting(pattern, self._changed):
             try:
-                data = _bytes_of(path)
+                data = self.bytes_of(path)
             except ConfUnreadable as unreadable:
                 if not unreadable.missing:
                     self._conf.gaps.append(f"{included_at}: {unreadable}")
@@ -342,7 +373,10 @@ class _Reader:
                     f"{place.where}: made by a program: {_decoded(argument)}"
                 )
             return
-        pattern = os.path.join(self._directory, _decoded(argument))
+        name = _decoded(argument)
+        inside = os.path.isabs(name) and self._root != Path("/")
+        base = f"{self._root}/" if inside else str(self._directory)
+        pattern = os.path.join(base, name.lstrip("/") if inside else name)
         folder = os.path.dirname(pattern)
         if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
             self._conf.gaps.append(f"{place.where}: {folder} can not be read")
@@ -468,15 +502,24 @@ def _bytes_of(path: Path) -> bytes:
     return data
 
 
-def _fitting(pattern: str) -> Iterator[Path]:
+def _fitting(pattern: str, changed: Mapping[Path, bytes]) -> Iterator[Path]:
     """Yield the files that match a pattern in glob()'s order, with GLOB_BRACE."""
     if (braces := _BRACES.search(pattern)) is not None:
         for one in braces[1].split(","):
             yield from _fitting(
-                pattern[: braces.start()] + one + pattern[braces.end() :]
+                pattern[: braces.start()] + one + pattern[braces.end() :], changed
             )
     elif glob.has_magic(pattern):
-        yield from map(Path, sorted(glob.glob(pattern.replace("[^", "[!"))))
+        pattern = pattern.replace("[^", "[!")
+        found = set(glob.glob(pattern))
+        # Without "*" matching "/", which it does in fnmatch().
+        found |= {
+            str(path)
+            for path in changed
+            if str(path).count("/") == pattern.count("/")
+            and fnmatch.fnmatchcase(str(path), pattern)
+        }
+        yield from map(Path, sorted(found))
     else:
         yield Path(pattern)
 

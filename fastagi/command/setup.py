@@ -1,0 +1,441 @@
+# SPDX-License-Identifier: MIT
+"""``callback-queue setup``: installs the service beside an Asterisk, or takes it back.
+
+Imports what it needs only when it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn, TextIO
+
+import click
+
+from fastagi.command import render
+from fastagi.errors import CallbackError, Problem
+
+if TYPE_CHECKING:
+    from fastagi.setup.answers import Answers, Given
+    from fastagi.setup.found import Found
+    from fastagi.setup.installation import Installation, Plan
+
+#: How long a started service has to connect to Asterisk, in seconds.
+_CONNECT_S: Final = 15.0
+_POLL_S: Final = 0.1
+
+
+@click.command()
+@click.option(
+    "--queue", "queues", multiple=True, help="Queue with callbacks; repeatable."
+)
+@click.option(
+    "--outbound",
+    metavar="CHANNEL",
+    help="How clients are dialled, such as PJSIP/{number}@trunk.",
+)
+@click.option("--region", metavar="COUNTRY", help="Your country, such as DE.")
+@click.option(
+    "--own-number",
+    "own_numbers",
+    metavar="NUMBER",
+    multiple=True,
+    help="A number of yours, which is never called back; repeatable.",
+)
+@click.option(
+    "--offer-text",
+    "offer",
+    metavar="PROMPT",
+    help="Sound file that tells waiting callers about the key 1, or none."
+    "  [default: callback-queue/offer]",
+)
+@click.option("--start/--no-start", default=None, help="Whether to start the service.")
+@click.option(
+    "--answers",
+    "answers_file",
+    type=click.File("r", encoding="utf-8"),
+    help="File with the answers (YAML).",
+)
+@click.option("--yes", is_flag=True, help="Ask nothing, and write at once.")
+@click.option("--preview", is_flag=True, help="Only show what would be written.")
+@click.option("--undo", is_flag=True, help="Take back what setup has written.")
+@click.option(
+    "--asterisk-config",
+    "config_dir",
+    metavar="DIR",
+    default="/etc/asterisk",
+    show_default=True,
+    help="Directory of Asterisk's configuration.",
+)
+@click.option(
+    "--root",
+    "root",
+    metavar="DIR",
+    default="/",
+    help="Root directory of Asterisk's machine, such as that of a container.",
+)
+@click.option(
+    "--files-to",
+    "files_to",
+    metavar="DIR",
+    help="Asterisk is on another machine: write the files to carry there into DIR. With"
+    " --root, a copy of that machine's files, they are its changed files.",
+)
+@click.option(
+    "--asterisk-address",
+    metavar="ADDRESS",
+    help="With --files-to: where the service reaches Asterisk.",
+)
+@click.option(
+    "--service-address",
+    metavar="ADDRESS",
+    help="With --files-to: where Asterisk reaches the service.",
+)
+def setup(
+    queues: tuple[str, ...],
+    outbound: str | None,
+    region: str | None,
+    own_numbers: tuple[str, ...],
+    offer: str | None,
+    start: bool | None,
+    answers_file: TextIO | None,
+    yes: bool,
+    preview: bool,
+    undo: bool,
+    config_dir: str,
+    root: str,
+    files_to: str | None,
+    asterisk_address: str | None,
+    service_address: str | None,
+) -> None:
+    """Install the service beside the Asterisk of this machine.
+
+    Looks at Asterisk, asks at most six questions, shows every line that it would write,
+    writes them, lets Asterisk read them and runs the check. A second run changes only
+    what is not as it should be. --undo leaves Asterisk's files as they were.
+
+    Exit code 1 if nothing was installed, or if the check finds a fault; 2 if an option
+    is wrong.
+    """
+    from fastagi.setup.answers import Given, read_answers
+    from fastagi.setup.installation import Installation
+    from fastagi.setup.material import material
+    from fastagi.setup.paths import Root
+
+    with _failures():
+        installation = Installation(
+            Root(Path(root).resolve()), Path(config_dir), material()
+        )
+        if undo:
+            _undo(installation)
+            return
+        given = Given(
+            queues=queues or None,
+            outbound=outbound,
+            region=region,
+            own_numbers=own_numbers or None,
+            offer=offer,
+            start=start,
+        )
+        if answers_file is not None:
+            text = answers_file.read()
+            given = given.or_else(read_answers(text, str(answers_file.name)))
+        if files_to is not None:
+            if asterisk_address is None or service_address is None:
+                raise click.UsageError(
+                    "--files-to needs --asterisk-address and --service-address."
+                )
+            addresses = asterisk_address, service_address
+            _carry(installation, given, Path(files_to), addresses, yes=yes)
+            return
+        if preview:
+            _preview(installation, given)
+            return
+        found = installation.look()
+        with installation.journal.locked():
+            for path in installation.journal.recover():
+                click.echo(f"an interrupted setup was taken back: {path}")
+            plan = _install(installation, found, given, yes=yes)
+    if plan is None:
+        return
+    code = _check(installation, plan)
+    if not yes and plan.answers.start and code == 0:
+        _offer_a_test_call(plan)
+    sys.exit(code)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Print a failure and end with 1."""
+    try:
+        yield
+    except CallbackError as error:
+        _fail(str(error))
+
+
+def _undo(installation: Installation) -> None:
+    from fastagi.setup.machine import needs_root
+    from fastagi.setup.show import by_hand_text
+
+    if problem := needs_root(installation.root):
+        _fail(str(problem))
+    if not installation.journal.directory.exists():
+        click.echo("there is nothing to take back: setup has written nothing")
+        return
+    with installation.journal.locked():
+        left, said = installation.undo()
+    click.echo("\n".join(said))
+    if left:
+        click.echo(f"\nTo do by hand:\n{by_hand_text(left)}")
+        sys.exit(1)
+
+
+def _preview(installation: Installation, given: Given) -> None:
+    found = installation.look_only()
+    settings = installation.existing_settings()
+    given = given.or_else(installation.given_by_settings(settings))
+    plan = installation.plan(found, _all_given(given, found), settings)
+    _show(installation, plan)
+
+
+def _carry(
+    installation: Installation,
+    given: Given,
+    directory: Path,
+    addresses: tuple[str, str],
+    *,
+    yes: bool,
+) -> None:
+    """Write the files for an Asterisk on another machine."""
+    from fastagi.setup.carry import Addresses, carry
+    from fastagi.setup.material import material
+    from fastagi.setup.show import by_hand_text
+
+    root = installation.root
+    found = None if root.is_this_machine else installation.look_only()
+    if yes:
+        answers = _all_given(given, found)
+    else:
+        answers = _ask(installation, given, given, found)
+    asterisk, service = addresses
+    left = carry(
+        directory,
+        answers,
+        Addresses(asterisk=asterisk, service=service),
+        material(),
+        found=found,
+        root=None if found is None else root,
+    )
+    click.echo(f"{directory / 'README.txt'} says what to do with these files.")
+    if left:
+        click.echo(f"\nTo do by hand:\n{by_hand_text(left)}")
+
+
+def _install(
+    installation: Installation, found: Found, given: Given, *, yes: bool
+) -> Plan | None:
+    """Ask, show and write; return None if the administrator does not want it."""
+    from fastagi.setup.show import found_text
+
+    settings = installation.existing_settings()
+    theirs = installation.given_by_settings(settings)
+    if yes:
+        answers = _all_given(given.or_else(theirs), found)
+    else:
+        click.echo(found_text(found) + "\n")
+        answers = _ask(installation, given, theirs, found)
+    plan = installation.plan(found, answers, settings)
+    _show(installation, plan)
+    if plan.is_empty and not plan.adds_user:
+        click.echo("Nothing to write: everything is as setup would write it.")
+    elif not yes and not click.confirm("\nWrite this?", default=True):
+        click.echo("Nothing was written.")
+        return None
+    for line in installation.apply(plan, datetime.now(UTC)):
+        click.echo(line)
+    return plan
+
+
+def _show(installation: Installation, plan: Plan) -> None:
+    from fastagi.setup.show import by_hand_text, plan_text
+
+    click.echo(plan_text(plan, installation.root))
+    if plan.by_hand:
+        click.echo(f"\nTo do by hand:\n{by_hand_text(plan.by_hand)}")
+
+
+# -- answers
+
+
+def _all_given(given: Given, found: Found | None) -> Answers:
+    """Return the answers if nobody can be asked.
+
+    Raises:
+        Refused: one is missing that can not be guessed.
+    """
+    from fastagi.setup.answers import DEFAULT_OFFER, Answers
+    from fastagi.setup.errors import Refused
+
+    known = [one.name for one in found.queues] if found else []
+    trunks = found.trunks if found else ()
+    queues = given.queues
+    if queues is None and len(known) == 1:
+        queues = tuple(known)
+    outbound = given.outbound
+    if outbound is None and len(trunks) == 1:
+        outbound = trunks[0]
+    problems = []
+    if not queues:
+        names = ", ".join(known) or "none that setup sees"
+        problems.append(
+            Problem("--queue", "it is not given", f"name a queue; there are: {names}")
+        )
+    if outbound is None:
+        ways = ", ".join(trunks) or "none that setup sees"
+        problems.append(
+            Problem(
+                "--outbound",
+                "it is not given",
+                f"say how clients are dialled; there are: {ways}",
+            )
+        )
+    if given.region is None:
+        problems.append(
+            Problem("--region", "it is not given", "give the country, such as DE")
+        )
+    if problems:
+        raise Refused(problems)
+    assert queues is not None
+    assert outbound is not None
+    assert given.region is not None
+    return Answers(
+        queues=queues,
+        outbound=outbound,
+        region=given.region,
+        own_numbers=given.own_numbers or (),
+        offer=given.offer or DEFAULT_OFFER,
+        start=given.start is not False,
+    )
+
+
+def _ask(
+    installation: Installation, given: Given, theirs: Given, found: Found | None
+) -> Answers:
+    """Ask what is not given; answers of existing settings are suggested."""
+    from fastagi.setup.answers import DEFAULT_OFFER, Answers
+    from fastagi.setup.machine import country_of_time_zone
+
+    names = [one.name for one in found.queues] if found else []
+    trunks = found.trunks if found else ()
+    queues = given.queues or _several(
+        "1. Queues that offer callbacks, with spaces between",
+        theirs.queues or names[:1],
+    )
+    outbound = given.outbound or click.prompt(
+        "2. Way outside ({number} is the client's number)",
+        default=theirs.outbound or next(iter(trunks), None),
+    )
+    region = given.region or click.prompt(
+        "3. Your country",
+        default=theirs.region or country_of_time_zone(installation.root) or None,
+    )
+    own = given.own_numbers
+    if own is None:
+        own = _several(
+            "4. Your own numbers, which are never called back, such as +4930123456",
+            theirs.own_numbers or (),
+        )
+    offer = given.offer or click.prompt(
+        "5. Prompt that tells callers to press 1 (none: no prompt)",
+        default=DEFAULT_OFFER,
+    )
+    start = given.start
+    if start is None and found is not None:
+        start = click.confirm("6. Start the service now", default=True)
+    return Answers(
+        queues=tuple(queues),
+        outbound=outbound,
+        region=region,
+        own_numbers=tuple(own),
+        offer=offer,
+        start=bool(start),
+    )
+
+
+def _several(question: str, suggested: Sequence[str]) -> tuple[str, ...]:
+    shown = " ".join(suggested)
+    answer = click.prompt(question, default=shown, show_default=bool(shown))
+    # A queue's name may contain blanks; then it is given with --queue.
+    return tuple(suggested) if answer == shown else tuple(answer.split())
+
+
+# -- after writing
+
+
+def _check(installation: Installation, plan: Plan) -> int:
+    """Run the check and print what it finds; return the exit code."""
+    if not installation.root.is_this_machine:
+        click.echo("Now run 'callback-queue check' on that machine.")
+        return 0
+    from fastagi import checks
+
+    if plan.answers.start and installation.machine.has_systemd:
+        _wait_for_the_service(plan.settings.control.socket)
+    findings = checks.run(str(installation.settings_path))
+    click.echo(f"\ncallback-queue check:\n{render.findings(findings)}")
+    if not plan.answers.start:
+        click.echo("\nStart the service: systemctl enable --now callback-queue")
+    elif not installation.machine.has_systemd:
+        click.echo(
+            f"\nThere is no systemd here. Start the service as the user callback-queue:"
+            f" {sys.prefix}/bin/callback-queue run"
+        )
+    return 1 if any(one.is_fault for one in findings) else 0
+
+
+def _wait_for_the_service(socket: str) -> None:
+    """Wait until the started service has connected to Asterisk."""
+    from fastagi.checks.process import running_service
+
+    end = time.monotonic() + _CONNECT_S
+    while time.monotonic() < end:
+        try:
+            running = running_service(socket)
+        except CallbackError:
+            return
+        status = (running.status if running else None) or {}
+        if status.get("asterisk", {}).get("connected"):
+            return
+        time.sleep(_POLL_S)
+
+
+def _offer_a_test_call(plan: Plan) -> None:
+    """Offer a callback to a number of the administrator's."""
+    from fastagi.doors import client
+    from fastagi.service import commands
+
+    queue = plan.answers.queues[0]
+    click.echo(
+        f"\nTest call: an agent of {queue} is rung, then the number that you enter."
+    )
+    number = click.prompt(
+        "Number to call (Enter: none)", default="", show_default=False
+    )
+    if not number:
+        return
+    with _failures():
+        command = commands.AddTask(queue=queue, number=number)
+        answer = client.do(
+            plan.settings.control.socket, command, commands.actor_of("root")
+        )
+    task = answer["task"]["id"]
+    click.echo(f"task {task} is added; see it with: callback-queue tasks show {task}")
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(message, err=True)
+    sys.exit(1)

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+"""Why nothing is installed: each obstacle says what to do by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fastagi.errors import CallbackError, Problem
+
+
+class Refused(CallbackError):
+    """Something is not as setup needs it. Nothing was changed.
+
+    Attributes:
+        problems: everything that was found, each with its remedy.
+    """
+
+    between = " - "
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(self.problems[0])
+
+    def __str__(self) -> str:
+        return "\n".join(one.on_one_line(self.between) for one in self.problems)
+
+
+class SetupFailed(CallbackError):
+    """Writing or taking back failed; the text says what is left."""
+
+    between = " - "

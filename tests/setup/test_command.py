@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: MIT
+"""The command ``callback-queue setup``, on a directory in place of a machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fastagi.command.cli import main
+from fastagi.config.load import load_settings
+from fastagi.setup import journal as journal_module
+from fastagi.setup.lines import has_ours
+from tests.setup.layouts import machine, tree
+
+_GIVEN = (
+    *("--queue", "support", "--outbound", "PJSIP/{number}@trunk"),
+    *("--region", "DE", "--own-number", "+4930123456"),
+)
+_ETC = "etc/asterisk"
+
+
+@pytest.fixture(autouse=True)
+def _no_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module.os, "fsync", lambda handle: None)
+
+
+def _run(root: Path, *arguments: str, typed: str = "") -> Result:
+    before = os.umask(0)
+    try:
+        return CliRunner().invoke(
+            main, ["setup", "--root", str(root), *arguments], input=typed
+        )
+    finally:
+        os.umask(before)
+
+
+def test_yes_installs_without_a_question_and_undo_takes_it_back(tmp_path: Path) -> None:
+    machine(tmp_path)
+    before = tree(tmp_path / _ETC)
+    done = _run(tmp_path, "--yes", *_GIVEN)
+    assert done.exit_code == 0, done.output
+    assert "+context = callback-request" in done.output
+    assert "prompts into /usr/share/asterisk/sounds/ru/callback-queue" in done.output
+    assert "does not run: it reads the files when it starts" in done.output
+    settings = tmp_path / "etc/callback-queue/callback-queue.yaml"
+    assert settings.stat().st_mode & 0o777 == 0o640
+    # The secret is in two files, and not in the output.
+    user = (tmp_path / _ETC / "manager.d/callback-queue.conf").read_text()
+    (secret,) = (
+        line.partition(" = ")[2]
+        for line in user.splitlines()
+        if line.startswith("secret = ")
+    )
+    assert secret in settings.read_text()
+    assert secret not in done.output
+
+    undone = _run(tmp_path, "--undo")
+    assert undone.exit_code == 0, undone.output
+    assert tree(tmp_path / _ETC) == before
+    assert not settings.exists()
+    again = _run(tmp_path, "--undo")
+    assert (again.exit_code, "nothing to take back" in again.output) == (0, True)
+
+
+def test_a_second_run_writes_nothing(tmp_path: Path) -> None:
+    machine(tmp_path)
+    _run(tmp_path, "--yes", *_GIVEN)
+    before = tree(tmp_path / _ETC)
+    # Its answers are those of the first run.
+    again = _run(tmp_path, "--yes")
+    assert again.exit_code == 0, again.output
+    assert "Nothing to write" in again.output
+    assert tree(tmp_path / _ETC) == before
+
+
+def test_the_questions_and_their_suggestions(tmp_path: Path) -> None:
+    machine(tmp_path)
+    typed = "support sales\n\nde\n\n\nn\ny\n"
+    done = _run(tmp_path, typed=typed)
+    assert done.exit_code == 0, done.output
+    asked = [line for line in done.output.splitlines() if line[:2] in _NUMBERS]
+    assert len(asked) == 6
+    assert "[PJSIP/{number}@trunk]" in asked[1]
+    assert "Write this? [Y/n]" in done.output
+    text = (tmp_path / "etc/callback-queue/callback-queue.yaml").read_text()
+    assert text.endswith("queues:\n  'support': {}\n  'sales': {}\n")
+
+
+_NUMBERS = {f"{number}." for number in range(1, 10)}
+
+
+def test_no_is_an_answer(tmp_path: Path) -> None:
+    machine(tmp_path)
+    before = tree(tmp_path / _ETC)
+    done = _run(tmp_path, *_GIVEN, "--no-start", typed="\nn\n")
+    assert "Nothing was written" in done.output
+    assert tree(tmp_path / _ETC) == before
+
+
+def test_preview_writes_nothing(tmp_path: Path) -> None:
+    machine(tmp_path)
+    before = tree(tmp_path)
+    done = _run(tmp_path, "--preview", *_GIVEN)
+    assert done.exit_code == 0, done.output
+    assert "+context = callback-request" in done.output
+    assert tree(tmp_path) == before
+
+
+def test_a_file_of_answers(tmp_path: Path) -> None:
+    machine(tmp_path / "root")
+    answers = tmp_path / "answers.yaml"
+    answers.write_text(
+        "queues: [support, sales]\noutbound: Local/{number}@to-outside\nregion: NO\n"
+        "own_numbers: ['+4722334455']\noffer: none\nstart: false\n"
+    )
+    done = _run(tmp_path / "root", "--yes", "--answers", str(answers))
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "root/etc/callback-queue/callback-queue.yaml").read_text()
+    assert "  region: 'NO'\n" in text
+    queues = (tmp_path / "root" / _ETC / "queues.conf").read_text()
+    assert "periodic-announce" not in queues
+
+
+def test_a_file_of_answers_with_mistakes(tmp_path: Path) -> None:
+    machine(tmp_path / "root")
+    answers = tmp_path / "answers.yaml"
+    answers.write_text("queue: support\nregion: 49\n")
+    done = _run(tmp_path / "root", "--yes", "--answers", str(answers))
+    assert done.exit_code == 1
+    assert "queue is no answer" in done.output
+    assert "region must be a country such as DE" in done.output
+
+
+def test_yes_names_all_that_it_would_have_to_ask(tmp_path: Path) -> None:
+    machine(tmp_path, {"pjsip.conf": None})
+    done = _run(tmp_path, "--yes")
+    assert done.exit_code == 1
+    for option in ("--queue", "--outbound", "--region"):
+        assert option in done.output
+    assert "there are: support, sales" in done.output
+
+
+def test_an_interrupted_setup_is_repaired_by_the_next(tmp_path: Path) -> None:
+    machine(tmp_path)
+    before = tree(tmp_path / _ETC)
+    child = os.fork()
+    if child == 0:
+        replace = os.replace
+
+        def killed(source: str, target: Path) -> None:
+            replace(source, target)
+            if target.name == "extensions.conf":
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        journal_module.os.replace = killed  # type: ignore[assignment]
+        _run(tmp_path, "--yes", *_GIVEN)
+        os._exit(0)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    assert has_ours((tmp_path / _ETC / "extensions.conf").read_text())
+
+    done = _run(tmp_path, "--yes", *_GIVEN)
+    assert done.exit_code == 0, done.output
+    assert "an interrupted setup was taken back" in done.output
+    assert _run(tmp_path, "--undo").exit_code == 0
+    assert tree(tmp_path / _ETC) == before
+
+
+def test_a_refusal_changes_nothing_and_says_what_to_do(tmp_path: Path) -> None:
+    machine(tmp_path, {"extensions_additional.conf": "[ext-queues]\n"})
+    before = tree(tmp_path)
+    done = _run(tmp_path, "--yes", *_GIVEN)
+    assert done.exit_code == 1
+    assert "FreePBX writes these files" in done.output
+    assert tree(tmp_path) == before
+
+
+def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(tmp_path)
+    before = tree(tmp_path / _ETC)
+    write = os.write
+
+    def full(handle: int, data: bytes) -> int:
+        name = os.readlink(f"/proc/self/fd/{handle}")
+        if "/.queues.conf." in name:
+            raise OSError(28, "No space left on device")
+        return write(handle, data)
+
+    monkeypatch.setattr(journal_module.os, "write", full)
+    done = _run(tmp_path, "--yes", *_GIVEN)
+    assert done.exit_code == 1
+    assert "no space left on device; nothing is changed - make room" in done.output
+    assert tree(tmp_path / _ETC) == before
+    assert not has_ours((tmp_path / _ETC / "queues.conf").read_text())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+def test_a_user_who_may_not_write(tmp_path: Path) -> None:
+    machine(tmp_path)
+    for path in (tmp_path, *tmp_path.parents):
+        if path != Path("/") and path.stat().st_uid == 0 and path != Path("/tmp"):
+            path.chmod(path.stat().st_mode | 0o055)
+    for path in (tmp_path / _ETC).rglob("*"):
+        path.chmod(0o644 if path.is_file() else 0o755)
+    before = tree(tmp_path / _ETC)
+    child = os.fork()
+    if child == 0:
+        os.setgid(65534)
+        os.setuid(65534)
+        done = _run(tmp_path, "--yes", *_GIVEN)
+        good = done.exit_code == 1 and "run it as root" in done.output
+        os._exit(0 if good else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert tree(tmp_path / _ETC) == before
+
+
+class TestFilesForAnotherMachine:
+    _TO = ("--asterisk-address", "192.0.2.7", "--service-address", "192.0.2.9")
+
+    def test_new_files_and_lines_to_add(self, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        arguments = ["setup", "--files-to", str(out), *self._TO, "--yes", *_GIVEN]
+        done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == 0, done.output
+        assert "192.0.2.7" in (out / "README.txt").read_text()
+        settings = load_settings(out / "service/callback-queue.yaml", {})
+        assert settings.ami.tls.enabled
+        assert settings.ami.host == "192.0.2.7"
+        assert settings.fastagi.listen == "192.0.2.9"
+        user = out / "asterisk/etc/asterisk/manager.d/callback-queue.conf"
+        assert settings.ami.secret.get_secret_value() in user.read_text()
+        assert "permit = 192.0.2.9/255.255.255.255" in user.read_text()
+        lines = (out / "asterisk/add-to-extensions.conf").read_text()
+        assert "CALLBACK_AGI = agi://192.0.2.9:4573\n" in lines
+        assert out.stat().st_mode & 0o777 == 0o700
+        again = CliRunner().invoke(main, arguments)
+        assert "it is not empty" in again.output
+
+    def test_the_changed_files_of_a_copy(self, tmp_path: Path) -> None:
+        machine(tmp_path / "copy")
+        before = tree(tmp_path / "copy")
+        out = tmp_path / "out"
+        done = _run(
+            tmp_path / "copy", "--files-to", str(out), *self._TO, "--yes", *_GIVEN
+        )
+        assert done.exit_code == 0, done.output
+        etc = out / "asterisk/etc/asterisk"
+        assert "callback-enter" in (etc / "extensions.conf").read_text()
+        assert "agi://192.0.2.9:4573" in (etc / "extensions.conf").read_text()
+        assert "context = callback-request" in (etc / "queues.conf").read_text()
+        assert tree(tmp_path / "copy") == before
+
+    def test_both_addresses_are_needed(self, tmp_path: Path) -> None:
+        done = CliRunner().invoke(main, ["setup", "--files-to", str(tmp_path / "o")])
+        assert done.exit_code == 2
