@@ -24,6 +24,7 @@ import click
 
 from fastagi import __version__
 from fastagi.command import render
+from fastagi.command.setup import setup
 from fastagi.command.supervisor import ReloadRequests
 from fastagi.command.web import web
 from fastagi.command.web_signals import mail, webhook
@@ -126,6 +127,7 @@ def main() -> None:
     os.umask(0o077)
 
 
+main.add_command(setup)
 main.add_command(web)
 web.add_command(webhook)
 web.add_command(mail)

@@ -140,12 +140,7 @@ class Asterisk(Starting):
             raise LabError("this Asterisk runs already")
         self.write_configuration()
         (self.home / "run/asterisk.ctl").unlink(missing_ok=True)
-        output = self.home / "log/stdout"
-        conf = self.home / "etc/asterisk.conf"
-        process = LabProcess(
-            self.tree, ["asterisk", "-f", "-C", str(conf)], output=output
-        )
-        self._process = process
+        process = self._process = self._start_process(self.home / "log/stdout")
         for _ in pauses(_BOOT_DEADLINE_S):
             if not process.running:
                 raise LabError(
@@ -160,6 +155,10 @@ class Asterisk(Starting):
             f"Asterisk {self.version} did not boot in {_BOOT_DEADLINE_S} s:\n"
             f"{self.log[-4000:]}"
         )
+
+    def _start_process(self, output: Path) -> LabProcess:
+        conf = self.home / "etc/asterisk.conf"
+        return LabProcess(self.tree, ["asterisk", "-f", "-C", str(conf)], output=output)
 
     def stop(self) -> None:
         """Stop it as an administrator does; kill it if it does not end."""

@@ -487,6 +487,11 @@ _OUTBOUND = "[outbound-routes]" + "".join(
 )
 
 
+def routes() -> str:
+    """Return the contexts of the agents' phones and of the way outside."""
+    return f"{_AGENTS_CONTEXT}{_agent_extensions()}\n{_OUTBOUND}\n"
+
+
 def _agent_extensions() -> str:
     return "".join(f"exten => {name},1,Dial(PJSIP/{name})\n" for name in AGENTS)
 

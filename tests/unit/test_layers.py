@@ -51,6 +51,8 @@ ALLOWED: dict[str, set[str]] = {
     "node": _NODE,
     "doors": {"errors", "runtime", "domain", "service"},
     "checks": _NODE | {"node", "doors"},
+    # Reads Asterisk's files like the checks, and writes the settings of the service.
+    "setup": {"errors", "dialplan", "domain", "config", "checks"},
     "app": _APP,
     # A process of its own: of the service it knows the commands and their JSON.
     "web": {
@@ -66,7 +68,7 @@ ALLOWED: dict[str, set[str]] = {
         "service",
         "doors",
     },
-    "command": _APP | {"app", "checks", "reports", "web"},
+    "command": _APP | {"app", "checks", "setup", "reports", "web"},
 }
 #: Packages without network, database and clock.
 PURE = {
