@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -38,9 +38,11 @@ class SortedClock(Clock):
         """Whether its calls are made when they are due."""
         return True
 
-    def due(self) -> list[DelayedCall]:
+    def due(self) -> Sequence[DelayedCall]:
         """Return the calls that are due now, the earliest first."""
         now = self.rightNow
+        if not self.calls or self.calls[0].getTime() > now:
+            return ()
         return list(takewhile(lambda call: call.getTime() <= now, self.calls))
 
     def callLater(  # type: ignore[override]

@@ -616,8 +616,8 @@ class World:
         self.asterisk.skew_s = self.skew_s
 
     def _clocks(self) -> list[SortedClock]:
-        clocks = (process.clock for process in self.processes)
-        return [self.clock, *(clock for clock in clocks if clock.runs)]
+        alive = [p.clock for p in self.processes if not (p.dead or p.frozen)]
+        return [self.clock, *alive]
 
     def _next(self) -> float | None:
         """Return when the next timed call is due."""
