@@ -457,7 +457,7 @@ def _origin(row: Mapping[str, Any]) -> str:
     """Return where a value is from."""
     match row["origin"]:
         case "file":
-            return f"line {row['line']}"
+            return f"line {row['line']}" + (row["file"] and f" of {row['file']}")
         case "defaults":
             return f"line {row['line']}, defaults"
         case "environment":

@@ -51,6 +51,7 @@ class ListedSetting:
         default: what applies if it is nowhere in the file.
         origin: where the value is from.
         line: its line in the file; None: it is not from the file.
+        file: the included file that the line is in; empty: the settings file itself.
         is_secret: whether the value, or a part of it, is not listed.
         needs_restart: whether a change takes effect at the next start only, and not at
             a reload.
@@ -62,6 +63,7 @@ class ListedSetting:
     default: Written
     origin: Origin
     line: int | None
+    file: str = ""
     is_secret: bool = False
     needs_restart: bool = False
     secret: object = attrs.field(default=None, repr=False)
@@ -108,6 +110,7 @@ def _setting(
     settings: Settings, place: Place, value: Any, default: Any
 ) -> ListedSetting:
     origin, line = _found(settings, place)
+    file = settings.loaded.files.get(str(place[1]), "") if place[0] == "queues" else ""
     is_secret = isinstance(value, str) and "://" in value and has_password(value)
     return ListedSetting(
         name=dotted(place),
@@ -115,6 +118,7 @@ def _setting(
         default=written(default),
         origin=origin,
         line=line,
+        file=file if origin is Origin.FILE else "",
         is_secret=is_secret,
         needs_restart=place[0] in FIXED_SECTIONS,
         secret=value if is_secret else None,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Loads a file to ``Settings``, or lists all of its faults.
 
-Reads only the settings file and the files with secrets that it names. It never blocks:
-a pipe in place of a secret file is refused. Does not use Twisted.
+Reads only the settings file, and the files with secrets and with queues that it names.
+It never blocks: a pipe in place of such a file is refused. Does not use Twisted.
 """
 
 from __future__ import annotations
@@ -156,12 +156,13 @@ def parse_settings(
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogatepass")
     try:
-        source = read_source(data)
+        source = with_included_queues(read_source(data))
     except SourceFaults as unreadable:
         faults = unreadable.faults
     else:
         judge = _Judge(source, os.environ if environ is None else environ)
-        settings = judge.settings(sections.LoadedFile(file, data, source.lines))
+        loaded = sections.LoadedFile(file, data, source.lines, source.files)
+        settings = judge.settings(loaded)
         if settings is not None:
             return settings
         faults = judge.faults
@@ -169,9 +170,13 @@ def parse_settings(
 
 
 def in_file(file: str, faults: Iterable[Fault]) -> tuple[list[Problem], list[int]]:
-    """Return each problem once, in the order of lines, and the line of each."""
+    """Return each problem once, in the order of lines, and the line of each.
+
+    Problems of included files come last; the line of each is 0.
+    """
     found = {
         (
+            fault.file,
             fault.line,
             dotted(fault.place),
             fault.problem.what,
@@ -182,13 +187,19 @@ def in_file(file: str, faults: Iterable[Fault]) -> tuple[list[Problem], list[int
     in_order = sorted(found)
     problems = [
         Problem(
-            ": ".join(filter(None, (f"{file}:{line}" if line else file, path))),
+            ": ".join(
+                filter(None, (_line_of(included or file, line), setting)),
+            ),
             what,
             remedy,
         )
-        for line, path, what, remedy in in_order
+        for included, line, setting, what, remedy in in_order
     ]
-    return problems, [line for line, *_ in in_order]
+    return problems, [0 if included else line for included, line, *_ in in_order]
+
+
+def _line_of(file: str, line: int) -> str:
+    return f"{file}:{line}" if line else file
 
 
 def _homes() -> dict[str, str]:
@@ -248,8 +259,10 @@ class FileJudge:
     def _problem(
         self, place: Place, problem: Problem, *, at: Place | None = None
     ) -> None:
-        line = self._source.line(place if at is None else at)
-        self.faults.append(Fault(line, place, problem))
+        where = place if at is None else at
+        self.faults.append(
+            Fault(self._source.line(where), place, problem, self._source.file(where))
+        )
 
     def _layer(self, kind: type[S], value: object, place: Place) -> Layer[S]:
         """Check each setting of a group separately."""
@@ -381,10 +394,14 @@ class _Judge(FileJudge):
         """Check all queues and return their merged settings."""
         queues = top.get("queues")
         merged: dict[str, dict[str, Any]] = {}
-        if "queues" not in top:
+        # The last queue may be removed from an included file by another program.
+        may_be_empty = queues is None and _included_directory(top) is not None
+        if "queues" not in top and not may_be_empty:
             self._fault(("queues",), "is missing", _NAME_A_QUEUE)
         elif queues is not None and not isinstance(queues, dict):
             self._fault(("queues",), f"{_GROUP} (got {_kind(queues)})", _NAME_A_QUEUE)
+        elif not queues and may_be_empty:
+            pass
         elif not queues:
             self._fault(("queues",), "must name at least one queue", _NAME_A_QUEUE)
         else:
@@ -438,10 +455,13 @@ class _Judge(FileJudge):
                 self._problem(place, bad.problem)
             other = known.setdefault(folded(name), name)
             if other != name:
-                line = self._source.line(("queues", other))
+                at = ("queues", other)
+                where = f"line {self._source.line(at)}"
+                if (file := self._source.file(at)) != self._source.file(place):
+                    where += f" of {file or 'the settings file'}"
                 self._fault(
                     place,
-                    f"is the same queue as {other} in line {line}: Asterisk does not "
+                    f"is the same queue as {other} in {where}: Asterisk does not "
                     "tell small letters from capitals",
                     "delete one of the two",
                 )
@@ -595,6 +615,108 @@ class _Judge(FileJudge):
                     f"{variable_name} in the environment {bad.problem.what}",
                 )
         return None
+
+
+def _included_directory(top: object) -> str | None:
+    """Return the directory of files with queues, if a valid one is given."""
+    include = top.get("include") if isinstance(top, dict) else None
+    path = include.get("queues") if isinstance(include, dict) else None
+    try:
+        return sections.IncludeSettings(queues=path).queues
+    except ValidationError:
+        return None
+
+
+def with_included_queues(source: Source) -> Source:
+    """Add the queues of the included files to the contents of a settings file.
+
+    A file that cannot be read is a fault, and its queues are not added.
+    """
+    top = source.value
+    directory = _included_directory(top)
+    if directory is None or not isinstance(top, dict):
+        return source
+    own = top.get("queues")
+    if own is not None and not isinstance(own, dict):
+        return source
+    queues: dict[str, object] = dict(own or {})
+    lines, hashes = dict(source.lines), set(source.hashes)
+    faults, files = list(source.faults), dict[str, str]()
+    try:
+        paths = sorted(
+            entry.path
+            for entry in os.scandir(directory)
+            if entry.name.endswith(".yaml") and not entry.name.startswith(".")
+        )
+    except OSError as error:
+        message, remedy = file_trouble(error, directory)
+        if isinstance(error, FileNotFoundError):
+            remedy = f"mkdir {directory}, or delete this line"
+        place = ("include", "queues")
+        problem = Problem("", f"{directory} {message}", remedy)
+        faults.append(Fault(source.line(place), place, problem))
+        paths = []
+    for path in paths:
+        try:
+            file = read_source(read_file(path, if_missing="try again", may_block=False))
+        except ConfigErrors as unreadable:
+            problems = unreadable.problems
+            faults += [
+                Fault(0, (), Problem("", one.what, one.remedy), path)
+                for one in problems
+            ]
+            continue
+        except SourceFaults as unreadable:
+            faults += [attrs.evolve(one, file=path) for one in unreadable.faults]
+            continue
+        faults += [attrs.evolve(one, file=path) for one in file.faults]
+        found, more = _queues_of(file, path)
+        faults += more
+        for name, value in found.items():
+            place = ("queues", name)
+            if name in queues:
+                where = files.get(name, "the settings file")
+                line = file.line(place)
+                problem = Problem(
+                    "",
+                    f"is given twice, here and in line {lines[place]} of {where}",
+                    "delete one of the two",
+                )
+                faults.append(Fault(line, place, problem, path))
+                continue
+            queues[name] = value
+            files[name] = path
+            lines |= {at: line for at, line in file.lines.items() if at[:2] == place}
+            hashes |= {at for at in file.hashes if at[:2] == place}
+    value = {**top, "queues": queues or None}
+    return Source(value, lines, faults, frozenset(hashes), files)
+
+
+def _queues_of(file: Source, path: str) -> tuple[dict[str, object], list[Fault]]:
+    """Return the queues of an included file, and what is wrong with the rest of it."""
+
+    def fault(place: Place, what: str, remedy: str) -> Fault:
+        return Fault(file.line(place), place, Problem("", what, remedy), path)
+
+    top = file.value
+    if top is None:
+        return {}, []
+    if not isinstance(top, dict):
+        return {}, [fault((), f"the file {_GROUP} (got {_kind(top)})", _NAME_A_QUEUE)]
+    faults = [
+        fault(
+            (name,),
+            "is not allowed here: an included file has queues only",
+            "write it in the settings file",
+        )
+        for name in top
+        if name != "queues"
+    ]
+    queues = top.get("queues")
+    if queues is not None and not isinstance(queues, dict):
+        what = f"{_GROUP} (got {_kind(queues)})"
+        return {}, [*faults, fault(("queues",), what, _NAME_A_QUEUE)]
+    return queues or {}, faults
 
 
 def read_secret(path: str) -> str:

@@ -28,6 +28,14 @@ def unsafe_rights(
         OSError: the file cannot be inspected.
     """
     mode = os.stat(config).st_mode
+    for path in (settings.include.queues, *settings.loaded.files.values()):
+        if path and os.stat(path).st_mode & stat.S_IWOTH:
+            yield Problem(
+                path,
+                "every user of this machine may change it, and so decide whom the"
+                " service calls and what it costs",
+                f"chmod o-w {path}",
+            )
     remedy = f"chgrp {group} {config}; chmod 640 {config}"
     if mode & stat.S_IWOTH:
         yield Problem(

@@ -301,6 +301,16 @@ class ReportSettings(Section):
     queue_log: Switch = True
 
 
+class IncludeSettings(Section):
+    """Further files with settings.
+
+    Attributes:
+        queues: a directory; each ``*.yaml`` file in it has queues, and nothing else.
+    """
+
+    queues: Path | None = None
+
+
 @attrs.frozen
 class LoadedFile:
     """The file that settings were loaded from.
@@ -308,12 +318,14 @@ class LoadedFile:
     Attributes:
         path: its path.
         data: its contents, with the secrets in it.
-        lines: the line of each setting in it.
+        lines: the line of each setting in its file.
+        files: the path of the included file of each queue that is in one.
     """
 
     path: str = ""
     data: bytes = attrs.field(default=b"", repr=False)
     lines: Mapping[Place, int] = attrs.field(factory=dict, repr=False)
+    files: Mapping[str, str] = attrs.field(factory=dict, repr=False)
 
 
 class RetentionSettings(Section):
@@ -365,6 +377,7 @@ class Settings:
     )
     reports: ReportSettings = attrs.field(factory=ReportSettings)
     retention: RetentionSettings = attrs.field(factory=RetentionSettings)
+    include: IncludeSettings = attrs.field(factory=IncludeSettings)
     defaults: QueueLayer = attrs.field(factory=QueueLayer)
     queues: QueueTable = attrs.field(converter=QueueTable)
     loaded: LoadedFile = attrs.field(factory=LoadedFile, eq=False, repr=False)

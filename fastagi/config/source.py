@@ -13,7 +13,7 @@ text: ``10:00``, ``0123456``, ``+4930123456``, ``NO`` and ``1.10`` stay text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import takewhile
 from typing import TypeAlias
 
@@ -50,11 +50,13 @@ class Fault:
         place: the setting; empty if it is no single one.
         problem: what is wrong; its own place is empty, as the name of the file is not
             known here.
+        file: the path of an included file; empty: the settings file itself.
     """
 
     line: int
     place: Place
     problem: Problem
+    file: str = ""
 
 
 def fault(line: int, place: Place, what: str, remedy: str = "") -> Fault:
@@ -84,18 +86,26 @@ class Source:
         faults: keys that are given twice; the first of each is kept.
         hashes: settings without a value that have only # and keys of a telephone after
             the colon, which YAML takes for a comment.
+        files: the path of the included file of each queue that is in one.
     """
 
     value: object
     lines: dict[Place, int]
     faults: list[Fault]
     hashes: frozenset[Place]
+    files: Mapping[str, str] = attrs.field(factory=dict)
 
     def line(self, place: Place) -> int:
         """Return the line of a place, or of the nearest place around it."""
         while place not in self.lines and place:
             place = place[:-1]
         return self.lines.get(place, 1)
+
+    def file(self, place: Place) -> str:
+        """Return the included file of a place; empty: the settings file itself."""
+        if len(place) < 2 or place[0] != "queues":
+            return ""
+        return self.files.get(str(place[1]), "")
 
 
 def dotted(place: Place) -> str:

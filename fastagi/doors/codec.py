@@ -451,7 +451,8 @@ def setting_json(setting: ShownSetting) -> Json:
       ``secret``: whether the value, or a part of it (then ``***``), is not told.
     - ``default``: what applies if it is nowhere in the file.
     - ``origin``: ``file``, ``defaults`` (of all queues), ``built_in``,
-      ``environment``; ``line``: its line in the file, or null.
+      ``environment``; ``line``: its line in the file, or null; ``file``: the included
+      file that the line is in, or "".
     - ``needs_restart``: whether a change takes effect at the next start only;
       ``waits_for_restart``: whether the service still uses another value.
     """

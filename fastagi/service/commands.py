@@ -876,6 +876,7 @@ class ShownSetting:
         origin: where the value is from: ``file``, ``defaults`` (of all queues),
             ``built_in``, ``environment``.
         line: its line in the file; None: it is not from the file.
+        file: the included file that the line is in; empty: the settings file itself.
         is_secret: whether the value, or a part of it, is not shown.
         needs_restart: whether a change takes effect at the next start only, and not at
             a reload.
@@ -887,6 +888,7 @@ class ShownSetting:
     default: Any
     origin: str
     line: int | None
+    file: str
     is_secret: bool
     needs_restart: bool
     waits_for_restart: bool

@@ -142,6 +142,7 @@ class ShownSettings:
                 default=setting.default,
                 origin=setting.origin.value,
                 line=setting.line,
+                file=setting.file,
                 is_secret=setting.is_secret,
                 needs_restart=setting.needs_restart,
                 waits_for_restart=used.get(setting.name, value) != value,

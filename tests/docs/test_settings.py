@@ -44,6 +44,7 @@ def _with_files(block: Block, home: Path) -> str:
     for name in ("queue-log-password", "cdr-password", "oidc-secret"):
         (home / name).write_text("secret")
         (home / name).chmod(0o600)
+    (home / "queues.d").mkdir()
     return block.text.replace("/etc/callback-queue/", f"{home}/")
 
 

@@ -96,6 +96,7 @@ def test_settings_are_shown_as_they_were_loaded() -> None:
         "default": "info",
         "origin": "file",
         "line": 2,
+        "file": "",
         "secret": False,
         "needs_restart": False,
         "waits_for_restart": False,

@@ -16,6 +16,7 @@ from fastagi.web.people.access import Role
 from fastagi.web.service_client import ServiceDown
 from tests.web.console import Browser, browser_in, person
 
+_INCLUDED = "/etc/callback-queue/queues.d/freepbx.yaml"
 _SETTINGS = {
     "file": "/etc/callback-queue/callback-queue.yaml",
     "loaded_at": "2026-03-04T08:00:00.000+00:00",
@@ -26,6 +27,7 @@ _SETTINGS = {
             "default": default,
             "origin": origin,
             "line": line,
+            "file": _INCLUDED if name == "queues.sales.attempts" else "",
             "secret": secret,
             "needs_restart": False,
             "waits_for_restart": waits,
@@ -34,6 +36,7 @@ _SETTINGS = {
             ("ami.secret", None, None, "file", 7, True, False),
             ("ami.port", 5039, 5038, "file", 6, False, True),
             ("queues.support.attempts", 5, 3, "defaults", 41, False, False),
+            ("queues.sales.attempts", 6, 3, "file", 2, False, False),
             ("number_plan.own_numbers", ["+493012345678"], [], "file", 9, False, False),
             ("log.level", "info", "info", "built_in", None, False, False),
         )
@@ -107,6 +110,9 @@ def test_each_setting_has_its_value_its_default_and_its_line(browser: Browser) -
     assert "<code>5</code>" in row
     assert "<code>3</code>" in row
     assert "line 41, for all queues" in row
+    assert _INCLUDED not in row
+    row = page.split("<code>queues.sales.attempts</code>")[1].split("</tr>")[0]
+    assert f"line 2: <code>{_INCLUDED}</code>" in row
     assert "1 changed setting takes effect at the next start" in page
     assert "log.level" not in page
     assert "log.level" in browser.page("/settings?all=true")
