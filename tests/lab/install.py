@@ -26,7 +26,13 @@ from pathlib import Path
 import attrs
 
 from tests.lab.errors import LabError
-from tests.lab.trees import find_browser, find_server, find_tree, lab_home
+from tests.lab.trees import (
+    find_browser,
+    find_php,
+    find_server,
+    find_tree,
+    lab_home,
+)
 
 _SCRIPTS = Path("/usr/share/debootstrap/scripts")
 _TRIES = 3
@@ -81,6 +87,11 @@ def _find_browser() -> str:
     return f"Chromium is ready ({programs.root or path})"
 
 
+def _find_php() -> str:
+    programs, path = find_php()
+    return f"PHP is ready ({programs.root or path})"
+
+
 _RECIPES = {
     "22": _asterisk(22, "forky", "sid"),
     "16": _asterisk(16, "bullseye", "bullseye"),
@@ -102,6 +113,16 @@ _RECIPES = {
         packages="chromium-headless-shell,fonts-inter",
         instead="chromium",
         find=_find_browser,
+    ),
+    # FreePBX 17 runs on Debian 12.
+    "php": _Recipe(
+        subject="PHP",
+        directory="php",
+        suite="bookworm",
+        script="bookworm",
+        packages="php-cli",
+        instead="php",
+        find=_find_php,
     ),
 }
 

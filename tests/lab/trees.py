@@ -31,6 +31,7 @@ _SERVERS = {
     "mariadbd": "usr/sbin/mariadbd",
 }
 _BROWSER = "usr/bin/chromium-headless-shell"
+_PHP = "usr/bin/php"
 _MODULE_GLOBS = (
     "usr/lib/*/asterisk/modules",
     "usr/lib*/asterisk/modules",
@@ -221,6 +222,26 @@ def find_browser() -> tuple[Programs, Path]:
     raise LabError(
         f"there is no Chromium in {tree} and none on the PATH: "
         "run `make lab` (about two minutes, once)"
+    )
+
+
+def find_php() -> tuple[Programs, Path]:
+    """Find PHP for the command line, on the machine or in the laboratory's tree.
+
+    Returns:
+        Where it is, and the program's own path there.
+
+    Raises:
+        LabError: it is not there; the text names the command that installs it.
+    """
+    if found := shutil.which("php"):
+        return Programs(root=None), Path(found)
+    tree = lab_home() / "php"
+    if os.path.lexists(tree / _PHP):
+        return Programs(root=tree), Path("/") / _PHP
+    raise LabError(
+        f"there is no PHP in {tree} and none on the PATH: "
+        "run `python -m tests.lab.install php` (about one minute, once)"
     )
 
 
