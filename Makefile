@@ -13,7 +13,7 @@ BIN := .venv/bin
 .PHONY: demo test lint style types fast-test simulate expected-wait fuzz soak memory bench
 .PHONY: bench-web bench-pages busy-queue waiting-line console screenshots browser-test
 .PHONY: unit-test simulation-test call-test crowd-test asterisk-test stopwatch-test
-.PHONY: package-test docs reference lab sounds clean release
+.PHONY: package-test docs reference freepbx freepbx-test lab sounds clean release
 
 demo: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22
@@ -66,7 +66,7 @@ fast-test:
 unit-test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not stopwatch" tests \
 		--ignore tests/asterisk --ignore tests/browser --ignore tests/simulation \
-		--ignore tests/packaging
+		--ignore tests/packaging --ignore tests/freepbx
 
 # Random runs of the simulation, and planted faults that it must find.
 simulation-test: .venv/ready
@@ -155,7 +155,7 @@ asterisk-test:
 # Those that mostly wait for calls, three of each version at the same time.
 call-test: lab
 	$(BIN)/python -m pytest -n 6 --dist loadgroup -m "not crowd and not stopwatch" \
-		tests/asterisk
+		tests/asterisk tests/freepbx
 
 # Those that keep the machine busy, three at a time.
 crowd-test: lab
@@ -175,8 +175,18 @@ stopwatch-test: lab
 	$(BIN)/python -m pytest -m stopwatch tests/process tests/store tests/web \
 		tests/asterisk
 
+# The module for FreePBX 17, as Module Admin takes it: dist/callbackqueue-VERSION.tgz
+freepbx: .venv/ready
+	@$(BIN)/python tools/freepbx.py
+
+# The module in PHP between models of FreePBX's modules, and what it writes on real
+# Asterisk.
+freepbx-test: .venv/ready
+	@$(BIN)/python -m tests.lab.install 22 16 php
+	$(BIN)/python -m pytest tests/freepbx
+
 lab: .venv/ready
-	@$(BIN)/python -m tests.lab.install 22 16 databases browser
+	@$(BIN)/python -m tests.lab.install 22 16 databases browser php
 
 # Rebuild the prompts after a change in sounds/texts; needs the speech engines.
 sounds: .venv/ready

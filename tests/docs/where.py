@@ -47,6 +47,10 @@ TRIED: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
         "tests/web/test_api_docs.py::test_the_examples_of_the_api_work",
         _WEB,
     ),
+    ("docs/freepbx.md", "sh"): (
+        "tests/freepbx/test_docs.py::"
+        "test_commands_of_the_docs_install_service_and_module",
+    ),
     ("docs/web-form.md", "sh"): (_WEB,),
     ("docs/web-form.md", "python"): (
         "tests/web/test_api_docs.py::test_the_web_form_asks_for_a_callback",
