@@ -4,7 +4,7 @@
 #   make console the web console of a busy call centre, to look at in a browser
 #   make test    all tests, on real Asterisk 22 and 16, real databases and a browser
 #
-# The first run takes a few minutes: it installs Asterisk, PostgreSQL, MariaDB and
+# The first run takes a few minutes: it installs Asterisk, PostgreSQL, MariaDB, PHP and
 # Chromium into ~/.cache, not on the system. Later runs use that installation.
 
 PYTHON ?= python3
