@@ -598,6 +598,10 @@ class CallTracker:
         served_at = datetime.fromtimestamp(first_at, UTC)
         with self._not_stored_yet(self._clock.epoch_s()):
             await self._served.serve(contact, served_at=served_at, asked_at=asked_at)
+        if contact.key not in self.busy():
+            # The call ended before this was stored: a task that did not end may be
+            # called now.
+            self._tasks_changed()
 
 
 def client_key(settings: Settings, number: str) -> str:

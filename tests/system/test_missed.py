@@ -262,6 +262,24 @@ class ServedTests(MissedTestCase):
         self.assertEqual(self.originates, [])
         self.assert_status("served")
 
+    @live_first
+    def test_task_added_in_a_talk_is_called_though_the_talk_is_stored_late(
+        self,
+    ) -> None:
+        """The call ends before the store knows of the talk, which ends no task."""
+        process = self.begin()
+        process.database.takes_s = lambda name: 20.0 if name == "serve" else 0.0
+        self.alice.busy(False)
+        call = self.asterisk.call("support", NUMBER, talks_s=60)
+        self.world.run_until(lambda: call.talking)
+        self.world.run(5)
+        self.add()
+        call.hang_up()
+        self.world.run(10)
+        self.assertEqual(self.originates, [])
+        self.world.run(10)
+        self.assertEqual(len(self.originates), 1)
+
     def test_client_rings_in_while_the_agents_phone_rings(self) -> None:
         self.bob.always(NO_ANSWER)
         self.begin_for_bob()
