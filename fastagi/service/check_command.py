@@ -11,8 +11,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from fastagi.errors import CallbackError
-from fastagi.runtime.background import Background, Stopping
+from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.runtime.programs import ProgramFailed, Programs
 from fastagi.service.commands import (
@@ -87,7 +86,8 @@ class CheckCommand:
                 took_s=self._last_ended_s - began,
                 findings=_findings(output),
             )
-        except (CallbackError, Stopping):
+        except Exception:
+            # Whatever it is, each request that waits gets it, and tells or logs it.
             done = Failure()
         waiting, self._waiting = self._waiting, []
         for one in waiting:
