@@ -3,19 +3,21 @@
 
 The work is done in small transactions with pauses between them, so that no caller waits
 for it. All of it is found again by looking at the database, so a restart loses nothing.
+:mod:`fastagi.domain.retention` says by which time something is old.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from twisted.logger import Logger
 
 from fastagi.config.sections import Settings
+from fastagi.domain.retention import advanced
 from fastagi.domain.tally import LocalDay
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
@@ -35,6 +37,10 @@ _PAUSE_S: Final = 0.2
 _MAX_LONGER: Final = 10
 #: Maximum number of days of each queue that are found in one look.
 _MAX_DAYS: Final = 50
+#: The name of the stored time by which something is old.
+_MARK: Final = "retention"
+#: How far the clock may be ahead of that time without a warning.
+_FAR_AHEAD: Final = timedelta(days=1)
 
 
 class Upkeep:
@@ -57,6 +63,11 @@ class Upkeep:
         self._zones_stored = False
         #: When to look again, by the steady clock.
         self._look_at = 0.0
+        #: The time by which something is old in this look; None: no look is under way.
+        self._retention_at: datetime | None = None
+        #: When the stored time was last advanced, by the steady clock.
+        self._advanced_at = 0.0
+        self._warned = False
         #: Past days to be counted, each with its queues.
         self._days: deque[tuple[LocalDay, list[str]]] = deque()
         #: Whether weeks and months may have to be counted.
@@ -75,7 +86,8 @@ class Upkeep:
 
     def start(self) -> None:
         """Begin in a while: after a start there is more important work."""
-        self._look_at = self._clock.steady() + _FIRST_LOOK_S
+        self._advanced_at = self._clock.steady()
+        self._look_at = self._advanced_at + _FIRST_LOOK_S
         self._worker.wake_in(_FIRST_LOOK_S)
 
     def settings_changed(self, _former: Settings, _new: Settings) -> None:
@@ -94,31 +106,63 @@ class Upkeep:
         left_s = self._look_at - self._clock.steady()
         if left_s > 0:
             return left_s
-        if await self._step():
+        if self._retention_at is None:
+            self._retention_at = await self._advance()
+        if await self._step(self._retention_at):
             return _PAUSE_S
+        self._retention_at = None
         if self._erased or self._deleted:
             await self._store.leave_nothing_erased()
         self._report()
         self._look_at = self._clock.steady() + _LOOK_S
         return _LOOK_S
 
-    async def _step(self) -> bool:
-        """Do the first thing that there is to do; False: there is nothing."""
+    async def _advance(self) -> datetime:
+        """Advance the stored time; return it, or the clock's if that is earlier."""
+        now, steady_s = self._clock.now(), self._clock.steady()
+        known = await self._store.mark(_MARK)
+        if known is None and (known := await self._store.last_stored_at()) is None:
+            # Nothing can be old.
+            return now
+        ran_for = timedelta(seconds=steady_s - self._advanced_at)
+        at = advanced(known, now, ran_for)
+        await self._store.set_mark(_MARK, at)
+        self._advanced_at = steady_s
+        is_far_ahead = now - at > _FAR_AHEAD
+        if is_far_ahead and not self._warned:
+            self._log.warn(
+                "the machine's clock is {days:.0f} days ahead of the last time that"
+                " this service has stored ({at:%Y-%m-%d %H:%M} UTC): what is old is"
+                " erased by that time, which now passes a day in an hour - if the clock"
+                " is wrong, set it",
+                days=(now - at) / timedelta(days=1),
+                at=at,
+            )
+        self._warned = is_far_ahead
+        return min(now, at)
+
+    async def _step(self, retention_at: datetime) -> bool:
+        """Do the first thing that there is to do; False: there is nothing.
+
+        Args:
+            retention_at: the time by which something is old.
+        """
         if not self._zones_stored:
             await self._store.set_zones(self._zones())
             self._zones_stored = True
             await self._store.recount_tasks_set_back()
-        now = self._clock.now()
         retention = self._settings().retention
-        if await self._count_day(now):
+        if await self._count_day(self._clock.now()):
             return True
         if retention.keep_numbers is not None and (
-            changed := await self._store.erase_old(now - retention.keep_numbers)
+            changed := await self._store.erase_old(
+                retention_at - retention.keep_numbers
+            )
         ):
             self._erased += changed
             return True
         if retention.keep_tasks is not None and (
-            deleted := await self._store.delete_old(now - retention.keep_tasks)
+            deleted := await self._store.delete_old(retention_at - retention.keep_tasks)
         ):
             self._deleted += deleted
             return True

@@ -24,7 +24,7 @@ from fastagi.domain.reason import Reason
 from fastagi.domain.task import CallbackTask, Move
 from fastagi.store import guards, offers, queries, schema
 from fastagi.store.events import write_event
-from fastagi.store.rows import task_of
+from fastagi.store.rows import moment_or_none, task_of
 from fastagi.store.schema import Span
 
 #: Maximum number of tasks that are erased or deleted in one transaction.
@@ -122,9 +122,20 @@ _MAKE_FINAL: Final = (
     )
     .values(final=True)
 )
+#: The times of the last event, refusal and offer.
+_LAST_STORED: Final = tuple(
+    select(table.c.at).order_by(table.c.id.desc()).limit(1)
+    for table in (_event, _refusal, _offer)
+)
 
 
 # -- after a time ----------------------------------------------------------
+
+
+def last_stored_at(conn: sa.Connection) -> datetime | None:
+    """Return when the last event, refusal or offer was stored; None: there is none."""
+    found = [conn.execute(query).scalar() for query in _LAST_STORED]
+    return moment_or_none(max((at for at in found if at is not None), default=None))
 
 
 def erase_old(conn: sa.Connection, before: float) -> int:

@@ -940,6 +940,10 @@ class TaskStore:
         """
         await self._run_fenced("recount", tallies.forget_if_set_back)
 
+    async def last_stored_at(self) -> datetime | None:
+        """Return when the last event, refusal or offer was stored, if there is one."""
+        return await self._database.run("last stored", erasure.last_stored_at)
+
     async def erase_old(self, before: datetime) -> int:
         """Erase numbers and names of what ended before a time, some rows at a time.
 

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import attrs
 
 from fastagi.config.sections import RetentionSettings
 from fastagi.reports import ReportQuery, report
-from fastagi.store import schema
+from fastagi.store import marks, schema
 from tests.system.harness import NUMBER, ServiceTestCase, queue_settings
 
 DAY_S = 86_400.0
@@ -24,9 +24,15 @@ class UpkeepTestCase(ServiceTestCase):
         self.world.run(60)
         self.assert_status("completed")
 
-    def days_pass(self, days: float) -> None:
-        """Set the clock, and give the service the time for one look."""
+    def set_clock_and_mark(self, days: float) -> None:
+        """Set the clock, as if the service had run all these days."""
         self.world.set_wall_clock(days * DAY_S)
+        now = datetime.fromtimestamp(self.world.wall_clock, UTC)
+        self.world._read(marks.put, "retention", now)
+
+    def days_pass(self, days: float) -> None:
+        """Let days pass, and give the service the time for one look."""
+        self.set_clock_and_mark(days)
         self.world.run(700)
 
     def stored(self) -> int:
@@ -54,7 +60,7 @@ class UpkeepTestCase(ServiceTestCase):
         queue = queue_settings()
         self.begin(queue)
         self.reach()
-        self.world.set_wall_clock(400 * DAY_S)
+        self.set_clock_and_mark(400)
         self.restart(queue)
         self.world.run(15)
         self.assertEqual(self.world.task().number, NUMBER)
@@ -62,6 +68,45 @@ class UpkeepTestCase(ServiceTestCase):
         self.world.run(120)
         self.assertGreater(self.stored(), 400)
         self.world.run(120)
+        self.assertEqual(self.world.task().number, "erased")
+
+    def test_clock_that_is_set_far_ahead_erases_nothing_early(self) -> None:
+        self.begin(
+            retention=RetentionSettings(keep_numbers="30d", keep_tasks="60d"),
+        )
+        self.reach()
+        self.world.set_wall_clock(3650 * DAY_S)
+        self.world.run(700)
+        self.assertEqual(self.world.task().number, NUMBER)
+        self.assert_warned("clock is 3650 days ahead of the last time")
+        self.assertEqual(len(self.warnings()), 1)
+        self.world.set_wall_clock(-3650 * DAY_S)
+        self.days_pass(31)
+        self.assertEqual(self.world.task().number, "erased")
+
+    def test_clock_that_is_far_ahead_at_the_start_erases_nothing_early(self) -> None:
+        queue = queue_settings()
+        retention = RetentionSettings(keep_numbers="2d", keep_tasks="2d")
+        self.begin(queue, retention=retention)
+        self.reach()
+        self.world.processes[-1].kill()
+        self.world.set_wall_clock(3650 * DAY_S)
+        self.begin(queue, retention=retention)
+        self.world.run(60)
+        self.assertEqual(self.world.task().number, NUMBER)
+
+    def test_days_without_the_service_are_made_up_for_at_a_day_an_hour(self) -> None:
+        queue = queue_settings()
+        retention = RetentionSettings(keep_numbers="2d")
+        self.begin(queue, retention=retention)
+        self.reach()
+        self.set_clock_and_mark(1.9)
+        self.world.processes[-1].kill()
+        self.world.set_wall_clock(DAY_S)
+        self.begin(queue, retention=retention)
+        self.world.run(300)
+        self.assertEqual(self.world.task().number, NUMBER)
+        self.world.run(400)
         self.assertEqual(self.world.task().number, "erased")
 
     def test_an_open_task_is_kept_however_old_it_is(self) -> None:
