@@ -240,9 +240,9 @@ class Promises:
                 # If the caller hangs up in line, this is a missed call.
                 self.request_changed.call(uniqueid, False)
             recorded = await adding
-        except CommitUnknown:
+        except CommitUnknown as error:
             if not hung_up:
-                await self._take_back_uncommitted(new, asked_at)
+                await self._take_back_unheard(new, asked_at, error.result)
         except (NotCallable, StoreUnavailable):
             return
         else:
@@ -286,10 +286,15 @@ class Promises:
             ),
         )
 
-    async def _take_back_uncommitted(self, new: NewTask, asked_at: datetime) -> None:
+    async def _take_back_unheard(
+        self, new: NewTask, asked_at: datetime, result: object
+    ) -> None:
+        recorded = result if isinstance(result, Recorded) else None
         await self._until_taken_back(
             new.linkedid,
-            lambda: self._store.take_back_unheard(new, asked_at, self._clock.now()),
+            lambda: self._store.take_back_unheard(
+                new, asked_at, self._clock.now(), recorded
+            ),
         )
 
     async def _until_taken_back(

@@ -703,7 +703,11 @@ class _Transactions:
                 explained.problem if explained else Problem("", str(_origin(error)))
             )
             what = f"it could not be committed: {problem.what}"
+            values = [request.value for request in done]
             _fail(done, failure(evolve(problem, what=what)))
+            for request, value in zip(done, values, strict=True):
+                if isinstance(request.error, CommitUnknown):
+                    request.error = request.error.with_result(value)
         else:
             self.commits += 1
             if any(request.empties_log for request in done):

@@ -39,7 +39,17 @@ class CommitUnknown(StoreUnavailable):
 
     The work may be in the database, or not, or appear there later: a server that hangs
     carries on when it recovers. It is safe to request the work again.
+
+    Attributes:
+        result: what the work returns if it is in the database.
     """
+
+    result: object = None
+
+    def with_result(self, result: object) -> Self:
+        """Set the result, and return the error."""
+        self.result = result
+        return self
 
 
 class OutOfTime(StoreUnavailable):

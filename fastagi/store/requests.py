@@ -37,6 +37,7 @@ from fastagi.store.rows import (
     again_if_open,
     insert_row,
     locked,
+    seconds,
     storable,
     task_of,
     values_of,
@@ -364,7 +365,13 @@ def move_back(
         place_at=former.place_at,
         place_priority=former.place_priority,
         place_chosen=former.place_chosen,
+        **_assignment(former if moved.queue != former.queue else task),
     )
+
+
+def _assignment(task: CallbackTask) -> dict[str, Any]:
+    """Return the fields of a task that say which agent is asked for it."""
+    return {name: getattr(task, name) for name in TO_NOBODY}
 
 
 def _end_taken_back(
@@ -419,34 +426,61 @@ def _take_back_later(
 
 
 def take_back_unheard(
-    conn: sa.Connection, new: NewTask, asked_at: datetime, now: datetime
+    conn: sa.Connection,
+    new: NewTask,
+    asked_at: datetime,
+    now: datetime,
+    recorded: Recorded | None = None,
 ) -> CallbackTask | None:
-    """Take back a task after a COMMIT whose result is unknown.
+    """Take back a request after a COMMIT whose result is unknown.
 
     Args:
         conn: in a transaction.
         new: the task that was to be stored.
         asked_at: the time that was given to :func:`add`.
         now: the current time.
+        recorded: what :func:`add` returned before the COMMIT, if that is known.
 
     Returns:
-        The task; None if it was not stored and never will be, or was requested again.
+        The task; None if the request was not stored and never will be, or the client
+        asked again since.
     """
+    linkedid = storable(new.linkedid)
     row = conn.execute(LOCK_OPEN_BY_KEY, {"number_key": new.number_key}).first()
     if row is None:
         # The server may still be committing it for a lost connection. A number has only
         # one open task, so storing a second one waits for that COMMIT.
         trial = create(conn, new, now)
         conn.execute(_DELETE, {"task_id": trial.id})
-    if repeated := later.of_call(conn, storable(new.linkedid), asked_at):
-        task_id, later_id = repeated
-        return _take_back_later(conn, task_id, later_id, now)
+    repeated = later.of_call(conn, linkedid, asked_at)
+    later_id = None if repeated is None else repeated[1]
+    if (
+        recorded is not None
+        and recorded.former is not None
+        and _is_repeated_by(conn, recorded.task.id, linkedid, asked_at)
+    ):
+        return move_back(conn, recorded.task, recorded.former, now, later_id)
+    if repeated is not None:
+        return _take_back_later(conn, *repeated, now)
     if row is None:
         return None
     task = task_of(row)
-    if task.linkedid != storable(new.linkedid) or task.created_at != asked_at:
+    if task.linkedid != linkedid or task.created_at != asked_at:
         return None
     return take_back(conn, task.id, now)
+
+
+def _is_repeated_by(
+    conn: sa.Connection, task_id: int, linkedid: str, at: datetime
+) -> bool:
+    """Whether a call requested a task again at a time."""
+    wanted = select(_event.c.id).where(
+        _event.c.task_id == task_id,
+        _event.c.move == Move.REPEAT.value,
+        _event.c.linkedid == linkedid,
+        _event.c.at == seconds(at),
+    )
+    return conn.execute(wanted.limit(1)).first() is not None
 
 
 def _all_storable(new: NewTask) -> NewTask:

@@ -474,7 +474,11 @@ class TaskStore:
         )
 
     async def take_back_unheard(
-        self, new: NewTask, asked_at: datetime, now: datetime
+        self,
+        new: NewTask,
+        asked_at: datetime,
+        now: datetime,
+        recorded: Recorded | None = None,
     ) -> CallbackTask | None:
         """Take back an :meth:`add` that raised CommitUnknown.
 
@@ -482,6 +486,7 @@ class TaskStore:
             new: the task that was given to it.
             asked_at: the time that was given to it.
             now: the current time.
+            recorded: the result in the error, if there is one.
 
         Returns:
             The task; None if it was not stored and never will be, or was requested
@@ -492,7 +497,7 @@ class TaskStore:
             StoreUnavailable: it is still unknown whether it was stored.
         """
         return await self._run_fenced(
-            "take_back", requests.take_back_unheard, new, asked_at, now
+            "take_back", requests.take_back_unheard, new, asked_at, now, recorded
         )
 
     async def serve(

@@ -222,8 +222,9 @@ class PacedDatabase(Database):
                 _ = done.addErrback(lambda failure: None)
                 return
             if name in self.unheard:
-                _ = done.addErrback(lambda failure: None)
-                done = fail(CommitUnknown("the server does not answer").in_step(name))
+                error = CommitUnknown("the server does not answer").in_step(name)
+                _ = done.addCallbacks(error.with_result, lambda failure: None)
+                done = fail(error)
         _ = done.addBoth(self._deliver_later, result)
 
     def _deliver_later(self, value: Any, result: Deferred[Any]) -> None:

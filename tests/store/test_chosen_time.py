@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import attrs
@@ -16,6 +17,7 @@ from fastagi.domain.not_callable import NotCallable
 from fastagi.domain.reason import Code, because, said
 from fastagi.domain.slots import Slot, SlotLimit
 from fastagi.domain.task import CallbackTask, Kind, NewTask, Status
+from fastagi.store import preferred_agents
 from fastagi.store.engine import Database
 from fastagi.store.store import TaskStore
 from tests.store.harness import NOW, RULES, at, done, new_task, verdict
@@ -94,6 +96,47 @@ def test_new_chosen_time_replaces_the_former_one(store: TaskStore) -> None:
     task = add(store, chosen_task(when=at(7200)), at(60))
     assert (task.chosen_at, task.due_at, task.joined_at) == (at(7200),) * 3
     assert task.expires_at == at(14400)
+    assert found(store, task.id) == task
+
+
+@pytest.mark.parametrize("calling", [False, True])
+def test_time_of_which_nobody_heard_whether_it_is_stored_is_taken_back(
+    store: TaskStore, calling: bool
+) -> None:
+    task = add(store, new_task(queue="support" if calling else "sales"))
+    assign = partial(
+        preferred_agents.assign,
+        task_id=task.id,
+        interface="PJSIP/bob",
+        until=None,
+        why=because(Code.ASSIGNED, interface="PJSIP/bob"),
+        now=NOW,
+    )
+    if calling:
+        assert begin(store, at(1)) is not None
+    else:
+        done(store.carry_out([assign]))
+    former = found(store, task.id)
+    new = chosen_task(when=at(7200), linkedid="17.2")
+    new = attrs.evolve(new, slot=SlotLimit(Slot(at(7200), at(9000)), 1))
+    recorded = done(store.add(new, at(60)))
+    assert recorded.task.chosen_at == at(7200)
+    taken = done(store.take_back_unheard(new, at(60), at(63), recorded))
+    why = because(Code.REPEAT_TAKEN_BACK, cause=because(Code.TAKEN_BACK))
+    assert taken == attrs.evolve(former, why=why)
+    assert done(store.take_back_unheard(new, at(60), at(64), recorded)) is None
+
+
+def test_time_that_was_not_stored_or_was_chosen_anew_is_not_taken_back(
+    store: TaskStore,
+) -> None:
+    add(store, chosen_task())
+    new = chosen_task(when=at(7200), linkedid="17.2")
+    recorded = done(store.add(new, at(60)))
+    # Another request, of which nothing was stored.
+    assert done(store.take_back_unheard(new, at(50), at(63), recorded)) is None
+    task = add(store, chosen_task(when=at(8000)), at(62))
+    assert done(store.take_back_unheard(new, at(60), at(64), recorded)) is None
     assert found(store, task.id) == task
 
 

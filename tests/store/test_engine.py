@@ -742,9 +742,12 @@ def test_a_failed_commit_fails_all_in_it(threaded: Database, loop: Loop) -> None
 
     outcomes = loop.outcomes(works)
 
-    for index, name in [(0, "add"), (1, "late"), (3, "add")]:
-        assert isinstance(outcomes[index], CommitUnknown)
-        assert str(outcomes[index]).startswith(f"{name}: it could not be committed")
+    results = [(0, "add", True), (1, "late", "fine so far"), (3, "add", True)]
+    for index, name, result in results:
+        outcome = outcomes[index]
+        assert isinstance(outcome, CommitUnknown)
+        assert str(outcome).startswith(f"{name}: it could not be committed")
+        assert outcome.result == result
     assert isinstance(outcomes[2], NoSuchTask)
     assert loop.wait(threaded.run("count", count)) == 0
     assert loop.wait(threaded.run("add", add, "1")) is True
@@ -1034,8 +1037,9 @@ def test_a_connection_cut_at_the_commit_is_not_called_a_success(
     # The last step before the commit is sent.
     database._backend.check_commit = lambda: _end_all_sessions(postgres_url)
 
-    with pytest.raises(CommitUnknown, match="add: it could not be committed"):
+    with pytest.raises(CommitUnknown, match="add: it could not be committed") as error:
         database.run_now("add", add, "2")
+    assert error.value.result is True
 
     del database._backend.check_commit
     assert database.run_now("count", count) == 1

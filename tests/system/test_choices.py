@@ -612,6 +612,18 @@ class TimesTests(ChoicesTestCase, HoursTestCase):
         self.assertEqual((call.heard, call.waiting), ([HOLD_ON], True))
         self.assertEqual(self.times(), ["2026-11-24 09:30:00"])
 
+    def test_time_leaves_the_former_one_if_nobody_heard_whether_it_is_stored(
+        self,
+    ) -> None:
+        process = self.begin(offering_times())
+        self.chosen(AT_A_TIME, FIRST_DAY, FIRST_TIME)
+        process.database.unheard = {"add"}
+        call = self.chosen(AT_A_TIME, ("callback-queue/tomorrow", "2"), FIRST_TIME)
+        self.assertEqual((call.heard, call.waiting), ([HOLD_ON], True))
+        self.assertEqual(self.times(), ["2026-11-24 09:30:00"])
+        task = self.world.task()
+        self.assertEqual((task.due_at, task.joined_at), (task.chosen_at,) * 2)
+
     def test_queue_that_leaves_the_settings_meanwhile(self) -> None:
         queue = queue_settings(choices={"other_number": "shown"})
         process = self.begin(queue, queue_settings("sales"))
