@@ -115,6 +115,7 @@ class TaskChanges:
     def cancel(self, task_id: int, reason: str, actor: Actor) -> OperatorChange:
         """Cancel a task, and end its attempt unless client and agent are talking."""
         why = said(reason) if reason else because(Code.CANCELLED_BY_HAND)
+        began_s = self._clock.steady()
 
         def withdraw(task: CallbackTask) -> None:
             if task.cancel_requested:
@@ -127,6 +128,7 @@ class TaskChanges:
                 task_id=task_id,
                 why=actor.named_in(why),
                 now=self._clock.now(),
+                waited_s=lambda: self._clock.steady() - began_s,
             ),
             afterwards=withdraw,
         )

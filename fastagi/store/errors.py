@@ -115,6 +115,12 @@ class AlreadyOpen(CallbackError):
         self.task_id = task_id
 
 
+class AskedAgain(CallbackError):
+    """The client asked again while the command waited, so the task was not ended."""
+
+    code = "illegal-move"
+
+
 class SchemaMismatch(CallbackError):
     """The database does not have the version that this service works with."""
 

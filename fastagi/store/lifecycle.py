@@ -7,7 +7,7 @@ They are independent of threads, Asterisk and settings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.retry import too_old
 from fastagi.domain.task import CallbackTask, Move, Status, after
 from fastagi.store import guards, later, places, preferred_agents, schema, tallies
-from fastagi.store.errors import AlreadyOpen
+from fastagi.store.errors import AlreadyOpen, AskedAgain
 from fastagi.store.events import move_task, write_event
 from fastagi.store.results import Blocked, Refused
 from fastagi.store.rows import (
@@ -48,6 +48,16 @@ _ASKS: Final = (
         _event.c.task_id == bindparam("task_id"),
         _event.c.move.in_([Move.CREATE.value, Move.REPEAT.value, Move.REOPEN.value]),
     )
+)
+_REPEATED_SINCE: Final = (
+    select(_event.c.id)
+    .where(
+        _event.c.task_id == bindparam("task_id"),
+        _event.c.move == Move.REPEAT.value,
+        _event.c.at > bindparam("since"),
+        _event.c.at <= bindparam("to"),
+    )
+    .limit(1)
 )
 _NEXT_EXPIRY: Final = select(func.min(_task.c.expires_at)).where(_pending)
 _EXPIRED: Final = (
@@ -83,10 +93,32 @@ def expire(conn: sa.Connection, now: datetime) -> list[CallbackTask]:
 
 
 def cancel(
-    conn: sa.Connection, task_id: int, why: Reason, now: datetime
+    conn: sa.Connection,
+    task_id: int,
+    why: Reason,
+    now: datetime,
+    waited_s: Callable[[], float] = lambda: 0.0,
 ) -> CallbackTask:
-    """End a task: at once, or when its attempt in progress has ended."""
+    """End a task: at once, or when its attempt in progress has ended.
+
+    Args:
+        conn: in a transaction.
+        task_id: the task.
+        why: the reason.
+        now: when that was decided.
+        waited_s: returns how long ago that is, in seconds. A client who asked again
+            since was told that there will be a callback.
+
+    Raises:
+        AskedAgain: the client asked again since.
+    """
     task = locked(conn, task_id)
+    since = {"task_id": task.id, "since": seconds(now), "to": seconds(now) + waited_s()}
+    if conn.execute(_REPEATED_SINCE, since).first() is not None:
+        raise AskedAgain(
+            f"task {task.id} was not cancelled: its client asked again in this moment",
+            "cancel it again if that is still right",
+        )
     if task.status is Status.CALLING:
         later.end_all(conn, task.id)
         return move_task(conn, task, Move.CANCEL_LATER, now, why, cancel_requested=True)

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from fastagi.domain.turns import Fairness
 from tests.harness.world import START
-from tests.system.harness import NUMBER, ServiceTestCase
+from tests.system.harness import NUMBER, ServiceTestCase, queue_settings
 
 
 class CommandTests(ServiceTestCase):
@@ -31,6 +32,26 @@ class CommandTests(ServiceTestCase):
         self.world.ask("tasks.cancel", id=1)
         answer = self.world.ask("tasks.cancel", id=1)
         self.assertEqual(answer["error"], "task 1 is cancelled already")
+        self.assert_status("cancelled")
+
+    def test_client_who_asks_again_while_a_cancellation_waits_is_called(self) -> None:
+        self.alice.busy()
+        process = self.begin(queue_settings(fairness=Fairness.LIVE_FIRST))
+        caller = self.call()
+        caller.press()
+        self.world.run(5)
+        again = self.call()
+        self.world.run(5)
+        process.database.takes_s = lambda name: 3.0 if name == "change" else 0.0
+        self.world.clock.callLater(1, again.press)
+        answer = self.world.ask("tasks.cancel", id=1)
+        self.assertEqual(
+            answer["error"],
+            "task 1 was not cancelled: its client asked again in this moment; cancel it"
+            " again if that is still right",
+        )
+        self.assert_status("pending")
+        self.world.ask("tasks.cancel", id=1)
         self.assert_status("cancelled")
 
     def test_status_tells_since_when_the_first_in_line_waits(self) -> None:
