@@ -4,14 +4,16 @@
 A slot begins when a wall clock in the time zone of the queue shows a multiple of the
 slot length since midnight. The queue is open for the whole of it. In the night in which
 an hour is repeated, only the first one has slots: a time that is said must not have two
-meanings.
+meanings. In the night in which an hour is skipped, a slot that would last beyond the
+beginning of the next one ends there.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from itertools import pairwise
 
 from attrs import frozen
 
@@ -53,19 +55,17 @@ class SlotRules:
     def slots(self, now: datetime) -> Iterator[Slot]:
         """Yield the slots that begin after ``now``, in order."""
         today = now.astimezone(self.zone).date()
-        #: The queue is open from a slot that was looked at until then; None: for ever.
-        closes: datetime | None = now
+        is_open = False
+        #: Until when the queue is open, or closed; None: for ever.
+        until: datetime | None = now
         for day in range(self.days_ahead + 1):
-            midnight = datetime.combine(today + day * _ONE_DAY, time())
-            for number in range(_ONE_DAY // self.length):
-                slot = self._at(midnight + number * self.length)
-                if slot is None or slot.begins_at <= now:
+            for slot in self._slots_of(today + day * _ONE_DAY):
+                if slot.begins_at <= now:
                     continue
-                if not self.hours.is_open(slot.begins_at):
-                    continue
-                if closes is not None and closes <= slot.begins_at:
-                    closes = self.hours.next_closing(slot.begins_at)
-                if closes is None or slot.ends_at <= closes:
+                if until is not None and until <= slot.begins_at:
+                    state = self.hours.state_at(slot.begins_at)
+                    is_open, until = state.is_open, state.until
+                if is_open and (until is None or slot.ends_at <= until):
                     yield slot
 
     def free(self, now: datetime, chosen: Sequence[datetime]) -> list[Slot]:
@@ -89,9 +89,19 @@ class SlotRules:
         closes = self.hours.next_closing(slot.begins_at)
         return closes is None or slot.ends_at <= closes
 
-    def _at(self, reading: datetime) -> Slot | None:
-        """Return the slot that begins when the clock shows ``reading``, if it does."""
-        begins_at = reading.replace(tzinfo=self.zone).astimezone(UTC)
-        if begins_at.astimezone(self.zone).replace(tzinfo=None) != reading:
-            return None
-        return Slot(begins_at, begins_at + self.length)
+    def _slots_of(self, day: date) -> Iterator[Slot]:
+        """Yield the slots that begin on a day, in order, whenever the queue is open."""
+        midnight = datetime.combine(day, time())
+        readings = [midnight + n * self.length for n in range(_ONE_DAY // self.length)]
+        begins = [at for at in map(self._moment, readings) if at is not None]
+        after_last = midnight + _ONE_DAY
+        while (end := self._moment(after_last)) is None:
+            after_last += self.length
+        for begins_at, next_begins_at in pairwise([*begins, end]):
+            yield Slot(begins_at, min(begins_at + self.length, next_begins_at))
+
+    def _moment(self, reading: datetime) -> datetime | None:
+        """Return when the clock first shows ``reading``; None: it is skipped."""
+        at = reading.replace(tzinfo=self.zone).astimezone(UTC)
+        shown = at.astimezone(self.zone).replace(tzinfo=None)
+        return at if shown == reading else None

@@ -27,7 +27,7 @@ ZONES = [
     )
 ]
 MINUTE = timedelta(minutes=1)
-LENGTHS = [10, 15, 20, 30, 60, 90]
+LENGTHS = [10, 15, 20, 30, 60, 90, 120, 180, 240]
 
 
 def shown(found: list[Slot], zone: ZoneInfo = BERLIN) -> list[str]:
@@ -98,6 +98,29 @@ def test_skipped_hour_has_no_slots() -> None:
     assert found == ["Sun 01:00", "Sun 01:30", "Sun 03:00", "Sun 03:30"]
 
 
+@pytest.mark.parametrize(
+    ("length_min", "expected"),
+    [
+        # 03:00 is two hours after midnight.
+        (180, ["00:00 for 2:00:00", "03:00 for 3:00:00"]),
+        (240, ["00:00 for 3:00:00", "04:00 for 4:00:00"]),
+        # There is no 02:15.
+        (45, ["01:30 for 0:30:00", "03:00 for 0:45:00"]),
+        # There is no 02:00.
+        (120, ["00:00 for 2:00:00", "04:00 for 2:00:00"]),
+    ],
+)
+def test_slot_over_the_skipped_hour_ends_when_the_next_one_begins(
+    length_min: int, expected: list[str]
+) -> None:
+    now = utc("2027-03-27 23:59") if length_min > 45 else utc("2027-03-28 01:29")
+    found = list(rules(ALWAYS, length_min=length_min, days_ahead=1).slots(now))
+    assert [
+        f"{slot.begins_at.astimezone(BERLIN):%H:%M} for {slot.ends_at - slot.begins_at}"
+        for slot in found[:2]
+    ] == expected
+
+
 def test_repeated_hour_has_slots_once() -> None:
     found = of("01:30-03:30", "2027-10-31 00:30", 30)
     assert found == ["Sun 01:30", "Sun 02:00", "Sun 02:30", "Sun 03:00"]
@@ -133,12 +156,14 @@ def test_any_slot_is_open_ahead_in_order_and_shown_by_a_clock(
         assert now < slot.begins_at
         assert chosen.may_begin(slot, now)
         assert not chosen.may_begin(slot, slot.begins_at)
-        assert slot.ends_at - slot.begins_at == length_min * MINUTE
+        lasts = slot.ends_at - slot.begins_at
+        skipped = slot.ends_at.astimezone(zone).utcoffset() != local.utcoffset()
+        assert lasts == length_min * MINUTE or (skipped and lasts < length_min * MINUTE)
         assert (60 * local.hour + local.minute) % length_min == local.second == 0
         assert 0 <= (local.date() - today).days <= days_ahead
         assert all(
             hours.is_open(slot.begins_at + minute * MINUTE)
-            for minute in range(length_min)
+            for minute in range(lasts // MINUTE)
         )
     assert all(a.ends_at <= b.begins_at for a, b in pairwise(found))
     readings = [slot.begins_at.astimezone(zone).replace(tzinfo=None) for slot in found]
