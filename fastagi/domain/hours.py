@@ -159,18 +159,20 @@ class OpeningHours:
     def after(self, at: datetime, span: timedelta) -> datetime:
         """Return the time at which the queue has been open for ``span`` since ``at``.
 
-        If it is not open for that long within :data:`HORIZON`, closed time counts, too.
+        Closed time counts, too, once the queue has closed for the last time within
+        :data:`HORIZON`.
         """
         if self.is_always:
             return at + span
-        left = span
+        left, since = span, at
         for opens, closes in self._periods(at):
+            if opens - at > HORIZON:
+                break
             if closes is None or opens + left <= closes:
                 return opens + left
             left -= closes - opens
-            if closes - at > HORIZON:
-                break
-        return at + span
+            since = closes
+        return since + left
 
     def before(self, at: datetime, span: timedelta, earliest: datetime) -> datetime:
         """Return the time since which the queue has been open for ``span`` at ``at``.

@@ -8,7 +8,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastagi.config.fields import parse_day_hours
@@ -323,7 +323,18 @@ class TestOpenTime:
         assert OFFICE.opens_between(at("2026-11-23 16:59"), night)
 
     def test_where_there_is_not_enough_of_it_closed_time_counts(self) -> None:
+        """But only from the last closing on, so that open time can be used."""
         table = weekly("closed", d12_24="09:00-09:10")
+        missing = timedelta(hours=4) - timedelta(minutes=10)
+        now = at("2026-11-10 03:00")
+        assert table.after(now, timedelta(hours=4)) == at("2026-12-24 09:10") + missing
+        # There are two such days within 400 days.
+        now = at("2026-12-20 03:00")
+        missing -= timedelta(minutes=10)
+        assert table.after(now, timedelta(hours=4)) == at("2027-12-24 09:10") + missing
+
+    def test_a_day_too_far_ahead_does_not_count(self) -> None:
+        table = weekly("closed", d2028_06_01="09:00-17:00")
         now = at("2026-11-23 03:00")
         assert table.after(now, timedelta(hours=4)) == now + timedelta(hours=4)
 
@@ -445,16 +456,26 @@ def test_open_time_adds_up(drawn: tuple[OpeningHours, datetime], span_s: int) ->
     table, moment = drawn
     span = timedelta(seconds=span_s)
     end = table.after(moment, span)
-    # Else it is not open for so long, or has been all the time.
-    assume(end != moment + span)
-    open_time, now = timedelta(0), moment
+    open_time, now, closed_at = timedelta(0), moment, moment
     while now < end:
         standing = table.state_at(now)
         until = min(end, standing.until or end)
         if standing.is_open:
             open_time += until - now
+            closed_at = until
         now = until
-    assert open_time == span
+    # If it is not open for so long, closed time counts from the last closing on.
+    assert end == closed_at + (span - open_time)
+
+
+@given(_at_night(), st.integers(1, 5 * 3600), st.integers(0, 5 * 3600))
+def test_a_longer_span_never_ends_earlier(
+    drawn: tuple[OpeningHours, datetime], span_s: int, more_s: int
+) -> None:
+    table, moment = drawn
+    shorter = timedelta(seconds=span_s)
+    longer = shorter + timedelta(seconds=more_s)
+    assert table.after(moment, shorter) <= table.after(moment, longer)
 
 
 @given(_day_hours())
