@@ -392,7 +392,17 @@ class CancelTask:
 
 
 @frozen(kw_only=True)
-class RetryTask:
+class ChangeWithNote:
+    """A change of one task, with a note for its history.
+
+    The two are stored together, or neither is.
+    """
+
+    note: str = _text("note", _LONGEST_NOTE)
+
+
+@frozen(kw_only=True)
+class RetryTask(ChangeWithNote):
     """Put a task back in line: due at once, with no attempts counted."""
 
     NAME: ClassVar = "tasks.retry"
@@ -400,7 +410,7 @@ class RetryTask:
 
 
 @frozen(kw_only=True)
-class RescheduleTask:
+class RescheduleTask(ChangeWithNote):
     """Move a task to another time, or call its client as soon as possible.
 
     A task that has ended is put back in line, with no attempts counted.
@@ -415,7 +425,7 @@ class RescheduleTask:
 
 
 @frozen(kw_only=True)
-class MoveTask:
+class MoveTask(ChangeWithNote):
     """Give an open task another place in line.
 
     In front of its queue it is due at once, and its chosen time is forgotten.
@@ -430,7 +440,7 @@ class MoveTask:
 
 
 @frozen(kw_only=True)
-class AssignTask:
+class AssignTask(ChangeWithNote):
     """Let only one agent be asked for an open task, or any agent again."""
 
     NAME: ClassVar = "tasks.assign"
@@ -475,7 +485,7 @@ class BulkTasks(TaskFilter):
     #: As in `AssignTask`.
     agent: str = _text("agent", _LONGEST_AGENT)
     duration: str = _text("duration", _LONGEST_TIME)
-    #: As in `NoteTask`.
+    #: As in `NoteTask`; of another action: as in `ChangeWithNote`.
     note: str = _text("note", _LONGEST_NOTE)
 
 

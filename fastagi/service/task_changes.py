@@ -13,7 +13,8 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol
 
-from attrs import frozen
+import sqlalchemy as sa
+from attrs import evolve, frozen
 
 from fastagi.config.durations import parse_duration
 from fastagi.config.errors import BadValue
@@ -37,6 +38,7 @@ from fastagi.service.commands import (
 )
 from fastagi.store import lifecycle, places, preferred_agents
 from fastagi.store.changes import Change
+from fastagi.store.results import Refused
 
 
 class Line(Protocol):
@@ -311,15 +313,33 @@ class TaskChanges:
         """
         if not text:
             raise BadRequest("the note is empty")
-        why = because(Code.NOTE, text=text)
         return OperatorChange(
-            what=why,
-            apply=partial(
-                lifecycle.note,
-                task_id=task_id,
-                why=actor.named_in(why),
-                now=self._clock.now(),
-            ),
+            what=because(Code.NOTE, text=text),
+            apply=self._note(task_id, text, actor),
+        )
+
+    def with_note(
+        self, change: OperatorChange, task_id: int, text: str, actor: Actor
+    ) -> OperatorChange:
+        """Write a note, unless it is empty, to the history after a change of a task."""
+        if not text:
+            return change
+        note = self._note(task_id, text, actor)
+
+        def apply(conn: sa.Connection) -> CallbackTask | Refused:
+            done = change.apply(conn)
+            if isinstance(done, CallbackTask):
+                note(conn)
+            return done
+
+        return evolve(change, apply=apply)
+
+    def _note(self, task_id: int, text: str, actor: Actor) -> Change:
+        return partial(
+            lifecycle.note,
+            task_id=task_id,
+            why=actor.named_in(because(Code.NOTE, text=text)),
+            now=self._clock.now(),
         )
 
     def _ask_anew(self, task: CallbackTask) -> None:

@@ -76,6 +76,8 @@ WhysNotYetOf: TypeAlias = Callable[
     [Sequence[CallbackTask]], Awaitable[Mapping[int, Reason]]
 ]
 
+_WithNote: TypeAlias = RetryTask | RescheduleTask | MoveTask | AssignTask
+
 #: Maximum number of tasks read in one transaction, so that a caller who presses the key
 #: does not have to wait long for the database.
 _ROWS_AT_A_TIME: Final = 500
@@ -269,7 +271,8 @@ class TaskCommands:
             NoSuchTask: there is no such task.
         """
         task = await self._find(command.id)
-        return await self._change(self._changes.retry(task, actor), actor)
+        change = self._changes.retry(task, actor)
+        return await self._change_with_note(command, change, actor)
 
     async def reschedule(self, command: RescheduleTask, actor: Actor) -> TaskChanged:
         """Move a task to another time, or make it due at once.
@@ -285,7 +288,7 @@ class TaskCommands:
             raise BadRequest("give either at, with a time, or now")
         task = await self._find(command.id)
         change = self._changes.reschedule(task, command.at, command.now, actor)
-        return await self._change(change, actor)
+        return await self._change_with_note(command, change, actor)
 
     async def move(self, command: MoveTask, actor: Actor) -> TaskChanged:
         """Give a task another place in line.
@@ -298,7 +301,7 @@ class TaskCommands:
         """
         task = await self._find(command.id)
         change = self._changes.move(task, command.front, command.behind, actor)
-        return await self._change(change, actor)
+        return await self._change_with_note(command, change, actor)
 
     async def assign(self, command: AssignTask, actor: Actor) -> TaskChanged:
         """Let only one agent be asked for a task, or any agent again.
@@ -312,10 +315,11 @@ class TaskCommands:
         if command.release:
             if command.agent or command.duration:
                 raise BadRequest("give either an agent or release")
-            return await self._change(self._changes.release(command.id, actor), actor)
-        task = await self._find(command.id)
-        change = self._changes.assign(task, command.agent, command.duration, actor)
-        return await self._change(change, actor)
+            change = self._changes.release(command.id, actor)
+        else:
+            task = await self._find(command.id)
+            change = self._changes.assign(task, command.agent, command.duration, actor)
+        return await self._change_with_note(command, change, actor)
 
     async def note(self, command: NoteTask, actor: Actor) -> TaskChanged:
         """Write a note to the history of a task.
@@ -326,6 +330,12 @@ class TaskCommands:
         """
         change = self._changes.note(command.id, command.note, actor)
         return await self._change(change, actor)
+
+    async def _change_with_note(
+        self, command: _WithNote, change: OperatorChange, actor: Actor
+    ) -> TaskChanged:
+        noted = self._changes.with_note(change, command.id, command.note, actor)
+        return await self._change(noted, actor)
 
     async def _change(self, change: OperatorChange, actor: Actor) -> TaskChanged:
         (task,) = await self._store.carry_out([change.apply])
@@ -420,7 +430,11 @@ class TaskCommands:
         refused: dict[int, CallbackError] = {}
         for task_id, task in tasks.items():
             try:
-                changes[task_id] = self._bulk_change(command, task_id, task, actor)
+                change = self._bulk_change(command, task_id, task, actor)
+                if command.action is not BulkAction.NOTE:
+                    note = command.note
+                    change = self._changes.with_note(change, task_id, note, actor)
+                changes[task_id] = change
             except CallbackError as error:
                 refused[task_id] = error
         done = await self._store.carry_out(

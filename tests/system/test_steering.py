@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 from typing import Any, ClassVar
+from unittest import mock
 
 from fastagi.domain.reason import Code, actor_in
 from fastagi.domain.turns import Fairness
 from fastagi.service.commands import COMMANDS
+from fastagi.store import lifecycle
+from fastagi.store.errors import NoSuchTask
 from tests.emulator.scenarios import NO_ANSWER, Answers, Refuses
 from tests.system.harness import (
     ALICE,
@@ -402,6 +405,28 @@ class BulkTests(SteeringTestCase):
         self.assertEqual(self.world.tasks()[0].reason, "called twice")
         self.bulk("retry", status="cancelled")
         self.assertEqual(self.world.tasks()[0].status.value, "pending")
+
+    def test_note_of_a_change_is_stored_with_it_or_not_at_all(self) -> None:
+        self.wait(LIVE_FIRST)
+        changes: dict[str, Any] = {
+            "tasks.move": {"front": True},
+            "tasks.assign": {"agent": ALICE},
+            "tasks.reschedule": {"at": "+2h"},
+            "tasks.retry": {},
+        }
+        for command, fields in changes.items():
+            self.ask(command, id=1, **fields, note=command, actor="eve")
+            last = self.world.history(1)[-1]
+            self.assertEqual(last.text, f"note: {command} (eve)")
+        self.ask("tasks.assign", id=1, release=True, note="free")
+        self.assertEqual(self.world.history(1)[-1].text, "note: free")
+        self.bulk("move", ids="2", note="first")
+        self.assertEqual(self.world.history(2)[-1].text, "note: first")
+        self.bulk("move", ids="3", note="first", preview=True)
+        with mock.patch.object(lifecycle, "note", side_effect=NoSuchTask("no")):
+            self.error("tasks.move", id=3, front=True, note="lost")
+        self.assertIsNone(self.world.tasks()[2].place_at)
+        self.assertEqual(len(self.world.history(3)), 1)
 
     def test_selection_must_be_said_and_be_small(self) -> None:
         self.begin(LIVE_FIRST)

@@ -89,7 +89,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
             words=N_("The task goes to the front of its queue and is due at once."),
             icon="next",
             said="next",
-            makes=lambda id, _values: MoveTask(id=id, front=True),
+            makes=lambda id, values: MoveTask(id=id, front=True, note=values["reason"]),
         ),
         Action(
             name="retry",
@@ -100,7 +100,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
             ),
             icon="retry",
             said="retried",
-            makes=lambda id, _values: RetryTask(id=id),
+            makes=lambda id, values: RetryTask(id=id, note=values["reason"]),
             statuses=_AGAIN,
         ),
         Action(
@@ -111,7 +111,9 @@ ACTIONS: Final[Mapping[str, Action]] = {
             ),
             icon="calendar",
             said="moved",
-            makes=lambda id, values: RescheduleTask(id=id, at=values["at"]),
+            makes=lambda id, values: RescheduleTask(
+                id=id, at=values["at"], note=values["reason"]
+            ),
             fields=("at",),
             statuses=_AGAIN,
         ),
@@ -121,7 +123,9 @@ ACTIONS: Final[Mapping[str, Action]] = {
             words=N_("Only this agent is asked to take the callback."),
             icon="assign",
             said="assigned",
-            makes=lambda id, values: AssignTask(id=id, agent=values["agent"]),
+            makes=lambda id, values: AssignTask(
+                id=id, agent=values["agent"], note=values["reason"]
+            ),
             fields=("agent",),
         ),
         Action(
@@ -130,7 +134,9 @@ ACTIONS: Final[Mapping[str, Action]] = {
             words=N_("The task is assigned to nobody any more."),
             icon="agent",
             said="released",
-            makes=lambda id, _values: AssignTask(id=id, release=True),
+            makes=lambda id, values: AssignTask(
+                id=id, release=True, note=values["reason"]
+            ),
         ),
         Action(
             name="note",
@@ -262,19 +268,7 @@ async def act(
     done = await attempt(frame, lambda: action.makes(task_id, values))
     if isinstance(done, Refusal):
         return _form_page(frame, task, action, values, done)
-    await _keep_reason(frame, [task_id], action, values["reason"])
     return redirect(frame, f"/tasks/{task_id}", said=action.said)
-
-
-async def _keep_reason(
-    frame: Frame, ids: Sequence[int], action: Action, reason: str
-) -> None:
-    """Write a reason into the story, where the command itself has none."""
-    if not reason or action.needs_reason:
-        return
-    # The action is done: a note that can not be written changes nothing about that.
-    for task_id in ids:
-        await attempt(frame, lambda task_id=task_id: NoteTask(id=task_id, note=reason))  # type: ignore[misc]
 
 
 def _form_page(
@@ -358,8 +352,6 @@ async def bulk(
         if isinstance(done, Refusal):
             refusal = done
         elif doing:
-            changed = [one["id"] for one in done["results"] if not one["refused"]]
-            await _keep_reason(frame, changed, chosen, values["reason"])
             return frame.page(
                 "bulk_done.html", "/tasks", action=chosen, done=done, tasks=mine
             )
@@ -386,8 +378,11 @@ def _bulk_command(
     action: Action, ids: Sequence[int], values: Values, expect: str, doing: bool
 ) -> Command:
     named: dict[str, Any] = {name: values[name] for name in action.fields}
-    if action.name == "cancel":
+    if action.needs_reason:
         named["reason"] = values["reason"]
+    else:
+        # Of a note, it is the note itself.
+        named.setdefault("note", values["reason"])
     return BulkTasks(
         action=_BULK_WORDS.get(action.name, action.name),
         ids=tuple(ids),
