@@ -10,12 +10,13 @@ The functions run inside a transaction, may run twice and change only the databa
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy import and_, bindparam, func, select, text, update
+from sqlalchemy import and_, bindparam, func, select, text
 
 from fastagi.domain.reason import Reason
 from fastagi.domain.task import CallbackTask, IllegalMove, Move, Status
@@ -34,6 +35,8 @@ AMONG_CHOSEN: Final = func.coalesce(
     _task.c.place_chosen, _task.c.chosen_at.is_not(None), type_=sa.Boolean
 )
 _STEP: Final = timedelta(seconds=STEP_S)
+#: How far behind another task a task is placed, if there is so much room.
+_BEHIND: Final = timedelta(milliseconds=1)
 #: The other open tasks in some lines, except those whose chosen time is to come.
 _OTHERS: Final = (
     select(_task)
@@ -64,17 +67,8 @@ _FOLLOWERS: Final = (
     .order_by(PLACE, _task.c.id)
     .limit(bindparam("most"))
 )
-#: Number of followers that are read at a time. Few are as near as two steps.
+#: Number of followers that are read at a time. Few are so near that they are moved.
 _AT_ONCE: Final = 20
-_SET_PLACE: Final = (
-    update(_task)
-    .where(_task.c.id == bindparam("old_id"))
-    .values(
-        place_at=bindparam("new_at"),
-        place_priority=bindparam("new_priority"),
-        place_chosen=bindparam("new_chosen"),
-    )
-)
 #: A task's own place.
 OWN_PLACE: Final[dict[str, Any]] = {
     "place_at": None,
@@ -141,6 +135,9 @@ def move_behind(
 ) -> CallbackTask:
     """Let a task be called right after another one; when it is due does not change.
 
+    Those who follow keep their places, unless they are so near that there is no place
+    between. Then they are moved behind, too, which their histories tell.
+
     Args:
         conn: in a transaction.
         task_id: the task.
@@ -167,9 +164,15 @@ def move_behind(
                 f"task {one.id} waits for its chosen time, and has no place in line"
                 f" before that; see 'tasks reschedule {one.id} --now'"
             )
-    at = moment(other.turn.joined_at) + _STEP
-    _push(conn, task.id, other, at, now, queues)
-    return move_task(
+    here = moment(other.turn.joined_at)
+    at = here + _BEHIND
+    followers = _followers(conn, task.id, other, now, queues)
+    first = next(followers, None)
+    if first is not None:
+        half_way = (moment(first.turn.joined_at) - here) / 2
+        at = max(here + _STEP, min(at, here + half_way))
+    make_way = _too_near(at, [] if first is None else chain([first], followers))
+    moved = move_task(
         conn,
         task,
         Move.MOVE,
@@ -180,17 +183,44 @@ def move_behind(
         place_priority=other.turn.priority,
         place_chosen=other.is_among_chosen,
     )
+    ahead = moved
+    for follower, new_at in make_way:
+        move_task(
+            conn,
+            follower,
+            Move.MOVE,
+            now,
+            why.with_params(task_id=ahead.id),
+            keeps_reason=True,
+            place_at=new_at,
+            place_priority=follower.turn.priority,
+            place_chosen=follower.is_among_chosen,
+        )
+        ahead = follower
+    return moved
 
 
-def _push(
+def _too_near(
+    at: datetime, followers: Iterable[CallbackTask]
+) -> list[tuple[CallbackTask, datetime]]:
+    """Return the followers that are not behind a place any more, with new places."""
+    too_near = []
+    for follower in followers:
+        if moment(follower.turn.joined_at) > at:
+            break
+        at += _BEHIND
+        too_near.append((follower, at))
+    return too_near
+
+
+def _followers(
     conn: sa.Connection,
     task_id: int,
     other: CallbackTask,
-    at: datetime,
     now: datetime,
     queues: Collection[str],
-) -> None:
-    """Move those who follow a task out of the way, by microseconds."""
+) -> Iterator[CallbackTask]:
+    """Yield the tasks behind another one in line, except for one, in order."""
     last = other
     while True:
         rows = conn.execute(
@@ -205,20 +235,8 @@ def _push(
                 "most": _AT_ONCE,
             },
         ).all()
-        for follower in map(task_of, rows):
-            last = follower
-            if moment(follower.turn.joined_at) > at:
-                return
-            at += _STEP
-            conn.execute(
-                _SET_PLACE,
-                {
-                    "old_id": follower.id,
-                    "new_at": seconds(at),
-                    "new_priority": follower.turn.priority,
-                    "new_chosen": follower.is_among_chosen,
-                },
-            )
+        for last in map(task_of, rows):
+            yield last
         if len(rows) < _AT_ONCE:
             return
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -158,6 +159,39 @@ def test_many_tasks_are_moved_behind_the_same_one(store) -> None:
     for task in tasks:
         behind(store, task, head)
     assert order(store) == [head, *tasks[::-1], tail]
+
+
+def test_those_who_follow_keep_their_places(store) -> None:
+    head, follower, tail = (add(store, f"10{n}", n) for n in range(3))
+    task = add(store, "104", 4)
+    behind(store, tail, head)
+    before = [done(store.find(one)) for one in (head, follower, tail)]
+    behind(store, task, head)
+    assert [done(store.find(one)) for one in (head, follower, tail)] == before
+    assert order(store) == [head, task, tail, follower]
+
+
+def test_those_who_have_to_make_way_have_it_in_their_history(store) -> None:
+    head, *followers = (add(store, f"10{n}", 0) for n in range(4))
+    task = add(store, "105", 5)
+    behind(store, task, head)
+    for ahead, follower in pairwise([task, *followers]):
+        moved, event = done(store.find(follower)), done(store.history(follower))[-1]
+        assert (event.move, event.why) == (
+            Move.MOVE,
+            because(Code.MOVED_BEHIND, task_id=ahead),
+        )
+        assert moved.why == done(store.history(follower))[0].why
+        assert moved.joined_at == at(0)
+    assert [event.move for event in done(store.history(head))] == [Move.CREATE]
+    assert order(store) == [head, task, *followers]
+
+
+def test_many_who_stand_at_the_same_place_make_way_in_order(store) -> None:
+    head, *followers = (add(store, f"2{n:02}", 0) for n in range(29))
+    task = add(store, "300", 5)
+    behind(store, task, head)
+    assert order(store) == [head, task, *followers]
 
 
 def test_a_move_makes_a_delayed_task_due_and_a_chosen_time_is_forgotten(store) -> None:
