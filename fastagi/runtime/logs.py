@@ -28,6 +28,8 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from fastagi.masking import hide_in_log
+
 #: Twisted's own fields; all other fields of an event are data of the message.
 _TWISTED: Final = frozenset(
     {"log_level", "log_format", "log_time", "log_namespace", "log_source"}
@@ -43,9 +45,6 @@ _TWISTED: Final = frozenset(
 )
 #: Fields with ids, whose digits are not hidden.
 _IDS: Final = frozenset({"uniqueid", "linkedid", "channel_id"})
-#: A possible telephone number in text: five digits or more, perhaps with separators,
-#: and not part of a longer word such as an id.
-_NUMBER: Final = re.compile(r"(?<![\w.:-])\+?\d(?:[ ()/-]{0,2}\d){4,}(?![\w.:-]*\w)")
 _LEVELS: Final = list(LogLevel.iterconstants())
 #: Levels of syslog(3).
 _PRIORITIES: Final = {
@@ -56,15 +55,6 @@ _PRIORITIES: Final = {
     LogLevel.critical: 2,
 }
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-
-
-def mask(text: str) -> str:
-    """Return the text with all but the last three digits of each number hidden."""
-
-    def hide(match: re.Match[str]) -> str:
-        return re.sub(r"\d", "*", match[0][:-3]) + match[0][-3:]
-
-    return _NUMBER.sub(hide, text)
 
 
 @implementer(ILogObserver)
@@ -98,7 +88,7 @@ class LineObserver:
 
     def _trace(self, failure: Failure) -> str:
         trace: str = failure.getTraceback().rstrip()
-        return mask(trace) if self.mask_numbers else trace
+        return hide_in_log(trace) if self.mask_numbers else trace
 
     def _message(self, event: LogEvent) -> str:
         text = formatEvent(event) or ""
@@ -106,7 +96,7 @@ class LineObserver:
         if failure is not None:
             what = failure.getErrorMessage()
             if self.mask_numbers:
-                what = mask(what)
+                what = hide_in_log(what)
             text = f"{text}: {failure.type.__name__}: {what}"
         return text
 
@@ -156,7 +146,7 @@ def _without_numbers(name: str, value: Any) -> Any:
         return value
     if isinstance(value, (list, tuple)):
         return [_without_numbers(name, one) for one in value]
-    return value if value is None else mask(str(value))
+    return value if value is None else hide_in_log(str(value))
 
 
 def is_journal(out: TextIO, environ: Mapping[str, str]) -> bool:
@@ -195,7 +185,7 @@ class Logs:
             level: debug, info, warn or error; events of this level and above are
                 written, but of Twisted's own (ports opened and closed) only warnings.
             as_json: write one JSON object per line instead of text.
-            mask_numbers: hide all but the last three digits of telephone numbers.
+            mask_numbers: hide all but the first three digits of telephone numbers.
         """
         self._observer.as_json = as_json
         self._observer.mask_numbers = mask_numbers

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Final, TextIO
 
 from fastagi.config.sections import LogFormat
+from fastagi.masking import hide_in_log
 from fastagi.web.settings import WebLogSettings
 
 #: Levels of syslog(3).
@@ -29,20 +30,8 @@ _PRIORITIES: Final = {
 }
 _NAMES: Final = {logging.WARNING: "warn"}
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-#: A possible telephone number in text: five digits or more, perhaps with separators,
-#: and not part of a longer word such as an id.
-_NUMBER: Final = re.compile(r"(?<![\w.:-])\+?\d(?:[ ()/-]{0,2}\d){4,}(?![\w.:-]*\w)")
 #: Attributes of every record; all others are data of the message.
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
-
-
-def mask(text: str) -> str:
-    """Return the text with all but the last three digits of each number hidden."""
-
-    def hide(match: re.Match[str]) -> str:
-        return re.sub(r"\d", "*", match[0][:-3]) + match[0][-3:]
-
-    return _NUMBER.sub(hide, text)
 
 
 class Lines(logging.Formatter):
@@ -89,7 +78,7 @@ class Lines(logging.Formatter):
         return text
 
     def _masked(self, text: str) -> str:
-        return mask(text) if self._settings.mask_numbers else text
+        return hide_in_log(text) if self._settings.mask_numbers else text
 
 
 def begin(settings: WebLogSettings, out: TextIO | None = None) -> None:

@@ -12,8 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-#: Number of digits that are hidden.
-_HIDDEN: Final = 3
+from fastagi.masking import hide
+
 _HIDDEN_DIGIT: Final = "•"
 #: A number as people or machines write it; shorter ones are extensions of agents, or
 #: counts. What comes before it is left alone: times, and ids of channels, which begin
@@ -64,14 +64,7 @@ _HOLDS_NO_NUMBER: Final = frozenset(
 
 def mask(number: str) -> str:
     """Return a number with its last three digits hidden."""
-    shown: list[str] = []
-    hidden = 0
-    for char in reversed(number):
-        if char.isdigit() and hidden < _HIDDEN:
-            char = _HIDDEN_DIGIT
-            hidden += 1
-        shown.append(char)
-    return "".join(reversed(shown))
+    return hide(number, _HIDDEN_DIGIT)
 
 
 def masked(value: Any, name: str = "") -> Any:

@@ -17,7 +17,15 @@ import fastagi
 PACKAGE = Path(fastagi.__file__).parent
 
 #: Each layer and those it may import besides itself.
-_PURE = {"errors", "dialplan", "garbage", "plain_file", "patience", "sqlite_uri"}
+_PURE = {
+    "errors",
+    "dialplan",
+    "garbage",
+    "masking",
+    "plain_file",
+    "patience",
+    "sqlite_uri",
+}
 _SERVICE = _PURE | {"runtime", "domain", "speech", "config", "store", "history"}
 _NODE = _SERVICE | {"wire", "ami", "agi", "dialogue", "service"}
 _APP = _NODE | {"node", "doors"}
@@ -25,10 +33,11 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "dialplan": set(),
     "garbage": set(),
+    "masking": set(),
     "plain_file": set(),
     "patience": set(),
     "sqlite_uri": set(),
-    "runtime": {"errors"},
+    "runtime": {"errors", "masking"},
     "wire": {"errors"},
     "domain": {"errors"},
     "speech": set(),
@@ -58,6 +67,7 @@ ALLOWED: dict[str, set[str]] = {
     "web": {
         "errors",
         "garbage",
+        "masking",
         "plain_file",
         "patience",
         "sqlite_uri",
