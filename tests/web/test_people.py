@@ -474,6 +474,61 @@ def test_the_present_password_is_needed_and_its_guesses_are_counted(
     assert found == [422] * 5 + [429]
 
 
+@pytest.mark.parametrize("change", ["log in", "change the password"])
+def test_a_password_that_is_changed_while_it_is_checked_lets_nobody_in(
+    site: Site, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    site.add("anna")
+    new, mine = "another horse battery", "a third horse battery"
+    other = site.log_in("anna")
+    path = "/account" if change == "change the password" else "/login"
+    browser = other if path == "/account" else site.browser()
+    form = csrf_of(browser.get(path, headers=PAGE).text)
+    check = site.hashes.check
+
+    def check_and_change(stored: str | None, password: str) -> bool:
+        right = check(stored, password)
+        site.clock.pass_s(0.001)
+        with committed(site.settings.database.url) as conn:
+            user, hashed = users.get(conn, "anna"), site.hashes.hash(new)
+            users.set_password(conn, site.clock.now_s, user, hashed)
+        return right
+
+    fields = {"csrf_token": form, "name": "anna", "password": PASSWORD}
+    if path == "/account":
+        path += "/password"
+        fields |= {"old": PASSWORD, "password": mine, "again": mine}
+    with monkeypatch.context() as patch:
+        patch.setattr(site.hashes, "check", check_and_change)
+        answer = browser.post(
+            path, data=fields, headers={**PAGE, "origin": site.settings.origin}
+        )
+    assert answer.status_code == (422 if path != "/login" else 401), answer.text
+    assert browser.get("/account", headers=PAGE).status_code == 303
+    site.log_in("anna", new)
+
+
+def test_two_logins_at_once_both_replace_an_old_hash(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = Passwords(PasswordHasher(2, 8, 1))
+    site.add("anna")
+    with committed(site.settings.database.url) as conn:
+        user = users.get(conn, "anna")
+        users.set_password(conn, site.clock.now_s, user, old.hash(PASSWORD))
+    check = site.hashes.check
+
+    def check_and_replace(stored: str | None, password: str) -> bool:
+        right = check(stored, password)
+        with committed(site.settings.database.url) as conn:
+            user = users.get(conn, "anna")
+            users.replace_hash(conn, user, site.hashes.hash(password))
+        return right
+
+    monkeypatch.setattr(site.hashes, "check", check_and_replace)
+    site.log_in("anna")
+
+
 def test_a_link_to_set_a_password_works_once_and_ends_all_sessions(
     site: Site,
 ) -> None:

@@ -307,7 +307,12 @@ class People:
         if self._hashes.is_outdated(user.password):
             new = await asyncio.to_thread(self._hashes.hash, password)
             await self._state.write(users.replace_hash, user, new)
-        return await self.begin_session(user, "password", browser)
+
+        def begin(conn: sa.Connection) -> str:
+            self._check_again(conn, user)
+            return self._begun(conn, user, "password", browser)
+
+        return await self._state.write(begin)
 
     async def _checked(self, name: str, password: str, browser: Browser) -> User | None:
         """Return the user of a name and a password; None: one of them is wrong."""
@@ -340,17 +345,16 @@ class People:
         await self._state.write(end)
         return user if right else None
 
-    async def begin_session(self, user: User, login: str, browser: Browser) -> str:
-        """Return the id of a new session.
+    @staticmethod
+    def _check_again(conn: sa.Connection, user: User) -> None:
+        """Check that a user still has the password that was just found to be right.
 
         Raises:
-            LoginRefused: the user has just been disabled or removed.
+            LoginRefused: it was changed meanwhile, or the user was removed.
         """
-
-        def begin(conn: sa.Connection) -> str:
-            return self._begun(conn, user, login, browser)
-
-        return await self._state.write(begin)
+        now = users.find_by_id(conn, user.id)
+        if now is None or now.password_changed_at != user.password_changed_at:
+            raise LoginRefused("the password has just been changed")
 
     def _begun(
         self, conn: sa.Connection, user: User, login: str, browser: Browser
@@ -509,6 +513,7 @@ class People:
         stored = await asyncio.to_thread(self._hashes.hash, new)
 
         def change(conn: sa.Connection) -> str:
+            self._check_again(conn, user)
             users.set_password(conn, self._now_s(), user, stored)
             self._note(conn, "password-changed", user.name, browser.address)
             return self._begun(conn, user, "password", browser)

@@ -33,6 +33,7 @@ class User:
     Attributes:
         queues: the queues of a supervisor or viewer; None: all queues.
         password: the hash; None: there is no password.
+        password_changed_at: when the password was set, not when its hash was renewed.
         issuer: where the account comes from; empty: from here.
         subject: the account's id there.
     """
@@ -42,6 +43,7 @@ class User:
     role: Role
     queues: frozenset[str] | None
     password: str | None
+    password_changed_at: float | None
     issuer: str
     subject: str | None
     disabled: bool
@@ -311,6 +313,7 @@ def user_of(row: Any) -> User:
         role=Role(row["role"]),
         queues=loaded(row["queues"]),
         password=row["password"],
+        password_changed_at=row["password_changed_at"],
         issuer=row["issuer"],
         subject=row["subject"],
         disabled=row["disabled"],
