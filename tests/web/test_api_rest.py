@@ -12,7 +12,9 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from attrs import evolve
+from starlette.requests import Request
 
 from fastagi.domain.blocked_numbers import Refusal
 from fastagi.domain.reason import Code, because
@@ -20,9 +22,11 @@ from fastagi.domain.task import Kind
 from fastagi.doors import live_json
 from fastagi.store import guards
 from fastagi.store.engine import Database
-from fastagi.web.api import live
+from fastagi.web.api import events, live
 from fastagi.web.live import Subscription
+from fastagi.web.people import tokens
 from fastagi.web.people.access import Principal, Right
+from fastagi.web.people.still import StillAllowed, still_allowed
 from fastagi.web.service_client import LiveMessage
 from tests.harness.world import START
 from tests.web import live_state
@@ -369,6 +373,14 @@ def test_events_are_followed_without_loss_or_repetition(rig: ApiRig) -> None:
     assert rig.get("/events", **later).json()["next"] == after
 
 
+async def _until_a_reader_waits(rig: ApiRig) -> None:
+    # The reader has seen the last event, so it waits for the next one.
+    await rig.parts.signals.feed.look()
+    async with asyncio.timeout(10):
+        while not rig.parts.signals.feed._moved._waiters:
+            await asyncio.sleep(0)
+
+
 def test_a_reader_waits_for_the_next_event(rig: ApiRig) -> None:
     after = rig.get("/events").json()["next"]
 
@@ -377,8 +389,7 @@ def test_a_reader_waits_for_the_next_event(rig: ApiRig) -> None:
         waiting = asyncio.create_task(
             rig._http.get(path, params={"after": after, "wait_s": 20})
         )
-        await asyncio.sleep(0.05)
-        assert not waiting.done()
+        await _until_a_reader_waits(rig)
         body = {"queue": "support", "number": _NUMBER}
         await rig._http.post("/api/v1/tasks", json=body)
         await rig.parts.signals.feed.look()
@@ -386,6 +397,55 @@ def test_a_reader_waits_for_the_next_event(rig: ApiRig) -> None:
 
     (event,) = rig.run(wait()).json()["items"]
     assert event["type"] == "task.created"
+
+
+@pytest.mark.parametrize("revoked", [False, True])
+def test_a_reader_whose_token_ends_while_it_waits_gets_no_event(
+    rig: ApiRig, monkeypatch: pytest.MonkeyPatch, revoked: bool
+) -> None:
+    def asks_each_time(request: Request, who: Principal) -> StillAllowed:
+        allowed = still_allowed(request, who)
+        allowed._every_s = 0
+        return allowed
+
+    monkeypatch.setattr(events, "still_allowed", asks_each_time, raising=False)
+    after = rig.get("/events").json()["next"]
+    now_s = rig.parts.now().timestamp()
+
+    def make(conn: sa.Connection) -> tuple[tokens.Token, str]:
+        return tokens.make(
+            conn,
+            now_s,
+            name="crm",
+            rights=[Right.TASKS_READ],
+            queues=None,
+            expires_at=None,
+            by="anna",
+        )
+
+    async def wait() -> Any:
+        token, text = await rig.parts.state.write(make)
+        rig.who = token.principal
+        waiting = asyncio.create_task(
+            rig._http.get(
+                "/api/v1/events",
+                params={"after": after, "wait_s": 20},
+                headers={"Authorization": f"Bearer {text}"},
+            )
+        )
+        await _until_a_reader_waits(rig)
+        if revoked:
+            await rig.parts.state.write(tokens.revoke, now_s, "crm")
+        body = {"queue": "support", "number": _NUMBER}
+        await rig.send(method="POST", url="/api/v1/tasks", json=body)
+        await rig.parts.signals.feed.look()
+        return (await waiting).json()
+
+    answer = rig.run(wait())
+    if revoked:
+        assert answer == {"items": [], "next": after}
+    else:
+        assert [event["type"] for event in answer["items"]] == ["task.created"]
 
 
 # -- health ------------------------------------------------------------------

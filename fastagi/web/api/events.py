@@ -7,7 +7,7 @@ import asyncio
 import time
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Query
+from fastapi import Depends, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
@@ -18,6 +18,7 @@ from fastagi.web.api.cursors import read_cursor, write_cursor
 from fastagi.web.api.problems import ApiProblem
 from fastagi.web.parts import WebParts
 from fastagi.web.people.access import Principal, Right, require
+from fastagi.web.people.still import still_allowed
 from fastagi.web.signals.messages import Numbers, TaskMessage, task_message
 
 Reader = Annotated[Principal, Depends(require(Right.TASKS_READ))]
@@ -50,6 +51,7 @@ class Events(BaseModel):
 async def read_events(
     parts: Parts,
     who: Reader,
+    request: Request,
     queue: Annotated[list[str] | None, Query(description="Of these queues.")] = None,
     after: Annotated[
         str | None,
@@ -86,7 +88,8 @@ async def read_events(
     position = StoryPosition(*known) if known else StoryPosition()
     if since is not None:
         position = await parts.records.read(position_at, since)
-    end = time.monotonic() + wait_s
+    begin, end = position, time.monotonic() + wait_s
+    still = still_allowed(request, who)
     while True:
         found, position, at_end = await _read(parts, position, queues, limit)
         left_s = end - time.monotonic()
@@ -94,6 +97,10 @@ async def read_events(
             break
         await parts.signals.feed.wait(position, left_s)
         await asyncio.sleep(min(_PAUSE_S, left_s))
+        if not await still():
+            # The next request learns why, or is answered with the rights of then.
+            found, position = [], begin
+            break
     items = [
         for_eyes(who, task_message(event, Numbers.FULL).model_dump(mode="json"))
         for event in found
