@@ -312,12 +312,12 @@ class AlarmValues:
             since = datetime.fromisoformat(oldest)
             since = max(since, self._opened.get(name, since))
             oldest_s = max((now - since).total_seconds(), 0.0)
-        expected = queue["expected_wait_s"]
+        expected = queue["expected_wait_s"] if is_open else 0.0
         able = queue["agents"] - queue["paused"] - queue["unavailable"]
         key = (AlarmKind.NO_AGENTS, name)
         return {
             (AlarmKind.OLDEST_TASK, name): oldest_s,
-            (AlarmKind.EXPECTED_WAIT, name): float(expected or 0.0) if is_open else 0.0,
+            (AlarmKind.EXPECTED_WAIT, name): expected,
             key: self._lasts(key, is_open and able <= 0, now) if known else None,
         }
 
@@ -334,7 +334,7 @@ class AlarmValues:
 
 def stored_alarms(conn: sa.Connection) -> list[Alarm]:
     """Return the alarms that are on; those of another version's kinds are left out."""
-    kinds = {kind.value for kind in AlarmKind}
+    known = ALARMS.c.kind.in_([kind.value for kind in AlarmKind])
     return [
         Alarm(
             kind=AlarmKind(row.kind),
@@ -344,8 +344,7 @@ def stored_alarms(conn: sa.Connection) -> list[Alarm]:
             value=row.value,
             threshold=row.threshold,
         )
-        for row in conn.execute(sa.select(ALARMS))
-        if row.kind in kinds
+        for row in conn.execute(sa.select(ALARMS).where(known))
     ]
 
 
@@ -387,10 +386,14 @@ def store_changes(
 
 
 def changes_after(conn: sa.Connection, change_id: int, limit: int) -> list[AlarmChange]:
-    """Return the changes after this one, at most ``limit``, in order."""
+    """Return the changes after this one, at most ``limit``, in order.
+
+    Those of another version's kinds are left out.
+    """
+    known = ALARM_CHANGES.c.kind.in_([kind.value for kind in AlarmKind])
     rows = conn.execute(
         sa.select(ALARM_CHANGES)
-        .where(ALARM_CHANGES.c.id > change_id)
+        .where(ALARM_CHANGES.c.id > change_id, known)
         .order_by(ALARM_CHANGES.c.id)
         .limit(limit)
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from fastagi.config.errors import ConfigErrors
 from fastagi.web.settings import parse
@@ -21,6 +22,7 @@ from fastagi.web.signals.alarms import (
     changes_after,
 )
 from fastagi.web.signals.settings import AlarmSettings, Level, limits_of
+from fastagi.web.state.schema import ALARM_CHANGES, ALARMS
 from tests.store.harness import NOW, at
 from tests.web.signals.harness import World, in_world
 from tests.web.signals.live_state import live_state
@@ -113,6 +115,13 @@ def test_values_are_taken_from_the_live_state() -> None:
 def test_chosen_time_that_is_to_come_is_no_old_task() -> None:
     found = values_of(0, AlarmValues(), oldest_callback_since=at(7200))
     assert found[OLDEST] == 0
+
+
+def test_expected_wait_that_is_not_known_is_no_short_one() -> None:
+    key: Key = (AlarmKind.EXPECTED_WAIT, "support")
+    assert values_of(0, AlarmValues(), expected_wait_s=None)[key] is None
+    closed = values_of(0, AlarmValues(), open=False, expected_wait_s=None)
+    assert closed[key] == 0
 
 
 def test_night_in_which_a_queue_was_closed_does_not_count() -> None:
@@ -211,6 +220,26 @@ def test_changes_are_stored_and_a_restart_tells_nothing_twice(tmp_path: Path) ->
         assert ended.since == at(2000)
         stored = await world.state.read(changes_after, 0, 10)
         assert stored == [raised, ended]
+
+    in_world(tmp_path, test)
+
+
+def test_alarms_of_a_kind_that_this_version_does_not_know_are_passed_over(
+    tmp_path: Path,
+) -> None:
+    def store(conn: sa.Connection) -> None:
+        row = {"kind": "moon", "queue": "", "level": "red", "since": 1.0, "value": 1.0}
+        conn.execute(sa.insert(ALARMS).values(**row))
+        for _ in range(3):
+            conn.execute(sa.insert(ALARM_CHANGES).values(at=1.0, **row))
+
+    async def test(world: World) -> None:
+        await world.state.write(store)
+        alarms = build_alarms(world)
+        world.live.snapshot = live_state(support={"oldest_callback_since": at(-4000)})
+        (raised,) = await alarms.evaluate()
+        assert await world.state.read(changes_after, 0, 2) == [raised]
+        assert [one.kind for one in alarms.current()] == [AlarmKind.OLDEST_TASK]
 
     in_world(tmp_path, test)
 
