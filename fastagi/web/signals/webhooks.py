@@ -213,6 +213,8 @@ class Webhooks:
         self._jitter = jitter
         self._slots = asyncio.Semaphore(_MAX_DELIVERIES)
         self._woken = asyncio.Event()
+        #: What could not be stored of a delivery, by endpoint.
+        self._unsaved: dict[int, tuple[Progress, Result]] = {}
         #: Deliveries so far, by outcome.
         self.outcomes: Counter[str] = Counter()
 
@@ -413,6 +415,8 @@ class Webhooks:
                         task.cancel()
                         await asyncio.wait([task])
                         del running[endpoint_id]
+                        if endpoint_id not in wanted:
+                            self._unsaved.pop(endpoint_id, None)
                 for endpoint_id, revision in wanted.items():
                     if endpoint_id not in running:
                         task = asyncio.create_task(
@@ -458,6 +462,9 @@ class Webhooks:
             CallbackError: a database can not be used at the moment.
         """
         while True:
+            # Otherwise a disk without room would mean the same message again and again.
+            if unsaved := self._unsaved.get(endpoint_id):
+                await self._save(*unsaved)
             endpoint = await self._state.read(endpoints.by_id, endpoint_id)
             if endpoint is None or endpoint.disabled_why is not None:
                 return None
@@ -490,19 +497,30 @@ class Webhooks:
                     _log.info("webhook %s: messages are accepted again", endpoint.name)
                 failing_since, failures = None, 0
                 progress, unsaved = delivery.after, False
-                if not await self._state.write(endpoints.save, progress, result):
+                if not await self._save(progress, result):
                     # An administrator has changed the endpoint.
                     return None
                 continue
             failing_since = failing_since or result.at
             result = self._failed(endpoint, answer, result, failing_since, failures + 1)
-            await self._state.write(endpoints.save, progress, result)
+            await self._save(progress, result)
             if result.next_try_at is None:
                 return None
             return (result.next_try_at - result.at).total_seconds()
         if unsaved:
             await self._state.write(endpoints.save, progress, None)
         return None
+
+    async def _save(self, progress: Progress, result: Result) -> bool:
+        """Store what came of a delivery; False: the endpoint was changed meanwhile.
+
+        Raises:
+            CallbackError: it can not be stored; it is stored before the next delivery.
+        """
+        self._unsaved[progress.endpoint_id] = progress, result
+        saved = await self._state.write(endpoints.save, progress, result)
+        del self._unsaved[progress.endpoint_id]
+        return saved
 
     def _failed(
         self,

@@ -13,6 +13,7 @@ import standardwebhooks
 from attrs import evolve
 
 from fastagi.domain.task import Move
+from fastagi.store.errors import StoreUnavailable
 from fastagi.web.people import audit
 from fastagi.web.signals import endpoints
 from fastagi.web.signals.addresses import Answer, BadUrl
@@ -161,6 +162,33 @@ def test_nothing_is_lost_while_the_receiver_is_down_for_hours(tmp_path: Path) ->
         assert pause is not None
         assert await world.wait_and_deliver(pause) is None
         assert [data["task"]["id"] for data in datas(world)] == asked
+
+    in_world(tmp_path, test)
+
+
+@pytest.mark.parametrize("answer", [GOOD, BAD])
+def test_message_is_not_repeated_while_its_result_can_not_be_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer
+) -> None:
+    async def no_room(*_: object) -> None:
+        raise StoreUnavailable("no room left for web.sqlite3", "make room on its disk")
+
+    async def test(world: World) -> None:
+        await world.add()
+        world.service.ask()
+        world.receiver.answer = answer
+        monkeypatch.setattr(world.state, "write", no_room)
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await world.deliver()
+        assert len(world.receiver.posts) == 1
+        monkeypatch.undo()
+        assert await world.deliver() == (5 if answer is BAD else None)
+        assert len(world.receiver.posts) == 1
+        endpoint = (await world.webhooks.get("crm")).endpoint
+        assert (endpoint.delivered, endpoint.failures) == (
+            (0, 1) if answer is BAD else (1, 0)
+        )
 
     in_world(tmp_path, test)
 
