@@ -156,6 +156,21 @@ class OpeningHours:
             return OpenState(True, self.next_closing(at))
         return OpenState(False, self.next_opening(at))
 
+    def open_since(self, at: datetime) -> datetime | None:
+        """Return when the queue opened last.
+
+        None: it is closed at ``at``, or has been open for longer than a week.
+        """
+        if self.is_always or not self.is_open(at):
+            return None
+        for begin in (at - _ONE_DAY, at - 8 * _ONE_DAY):
+            opened = begin
+            for opens, _ in takewhile(lambda one: one[0] <= at, self._periods(begin)):
+                opened = opens
+            if opened > begin:
+                return opened
+        return None
+
     def after(self, at: datetime, span: timedelta) -> datetime:
         """Return the time at which the queue has been open for ``span`` since ``at``.
 

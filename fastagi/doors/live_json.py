@@ -172,6 +172,8 @@ def queue_json(queue: LiveQueue) -> Json:
     """Return a queue of the settings as JSON values.
 
     - ``open``, ``until``: whether it is open, and when that changes; null: never.
+    - ``open_since``: when it opened; null: it is closed, or has been open for longer
+      than a week.
     - ``time_zone``: the name of its time zone.
     - ``target``: who takes its callbacks; ``known``: whether Asterisk has the target.
     - ``waiting``, ``waiting_since``: how many live callers wait, and since when the one
@@ -195,6 +197,7 @@ def queue_json(queue: LiveQueue) -> Json:
     """
     return {
         "open": queue.open,
+        "open_since": iso(queue.open_since),
         "until": iso(queue.until),
         "time_zone": queue.zone,
         "target": queue.target,

@@ -208,6 +208,7 @@ class LiveNode:
                 states[shown] += 1
             found[name] = LiveQueue(
                 open=state.is_open,
+                open_since=self._opening_state.open_since(name, now),
                 until=state.until,
                 zone=str(settings.zone),
                 target=key,

@@ -56,6 +56,8 @@ class LiveQueue:
     """One queue of the settings."""
 
     open: bool
+    #: When it opened; None: it is closed, or has been open for longer than a week.
+    open_since: datetime | None
     #: When the queue opens or closes next; None: never.
     until: datetime | None
     #: The name of the queue's time zone.

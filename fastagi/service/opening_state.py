@@ -42,6 +42,8 @@ class OpeningState:
         #: The hours of queues that are not in the settings.
         self._others: dict[str, OpeningHours] = {}
         self._known: dict[str, _Known] = {}
+        #: The same, with the time at which the queue opened.
+        self._opened: dict[str, tuple[_Known, datetime | None]] = {}
 
     def state_at(self, queue: str, now: float) -> OpenState:
         """Return whether a queue is open at a time, and until when.
@@ -60,6 +62,22 @@ class OpeningState:
             state = hours.state_at(datetime.fromtimestamp(now, UTC))
             known = self._known[queue] = _Known(hours, now, state)
         return known.state
+
+    def open_since(self, queue: str, now: float) -> datetime | None:
+        """Return when a queue opened last.
+
+        None: it is closed, or has been open for longer than a week.
+
+        Args:
+            queue: name of the queue.
+            now: epoch seconds.
+        """
+        self.state_at(queue, now)
+        known, found = self._known[queue], self._opened.get(queue)
+        if found is None or found[0] is not known:
+            since = known.hours.open_since(datetime.fromtimestamp(now, UTC))
+            found = self._opened[queue] = known, since
+        return found[1]
 
     def _hours_by_queue(self) -> dict[str, OpeningHours]:
         settings = self._settings()

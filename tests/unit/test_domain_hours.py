@@ -122,6 +122,25 @@ class TestTable:
     def test_next_closing(self, moment: str, closes: str) -> None:
         assert OFFICE.next_closing(at(moment)) == at(closes)
 
+    @pytest.mark.parametrize(
+        ("moment", "opened"),
+        [
+            ("2026-11-23 08:59", None),
+            ("2026-11-23 09:00", "2026-11-23 09:00"),
+            ("2026-11-23 14:00", "2026-11-23 13:00"),
+            ("2026-11-27 01:00", "2026-11-26 22:00"),
+        ],
+    )
+    def test_open_since(self, moment: str, opened: str | None) -> None:
+        expected = None if opened is None else at(opened)
+        assert OFFICE.open_since(at(moment)) == expected
+
+    def test_open_for_some_days_or_longer_than_a_week(self) -> None:
+        table = weekly("00:00-24:00", d11_20="closed")
+        assert table.open_since(at("2026-11-23 12:00")) == at("2026-11-21 00:00")
+        assert table.open_since(at("2026-12-05 12:00")) is None
+        assert ALWAYS.open_since(at("2026-12-05 12:00")) is None
+
     def test_moments_are_of_the_time_zone_of_the_table(self) -> None:
         new_york = datetime(2026, 11, 23, 3, 30, tzinfo=ZoneInfo("America/New_York"))
         assert OFFICE.is_open(new_york)

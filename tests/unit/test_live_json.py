@@ -49,6 +49,7 @@ SERVICE = LiveService(
 )
 QUEUE = LiveQueue(
     open=True,
+    open_since=AT,
     until=None,
     zone="Europe/Berlin",
     target="sales",

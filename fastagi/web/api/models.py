@@ -483,6 +483,11 @@ class Queue(BaseModel):
 
     name: str
     open: bool
+    open_since: datetime | None = Field(
+        default=None,
+        description="When it opened; null: it is closed, or has been open for longer"
+        " than a week.",
+    )
     until: datetime | None = Field(
         description="When it closes or opens next; null: never."
     )

@@ -243,9 +243,6 @@ class AlarmValues:
     def __init__(self) -> None:
         #: Since when there has been no agent, or no link.
         self._since: dict[Key, datetime] = {}
-        #: When a queue was seen to open.
-        self._opened: dict[str, datetime] = {}
-        self._closed: set[str] = set()
 
     def resume(self, alarms: Sequence[Alarm]) -> None:
         """Count on from when this process ended, so that what lasts has no new begin.
@@ -299,18 +296,12 @@ class AlarmValues:
         self, name: str, queue: Mapping[str, Any], known: bool, now: datetime
     ) -> dict[Key, float | None]:
         is_open = bool(queue["open"])
-        if not is_open:
-            self._closed.add(name)
-            self._opened.pop(name, None)
-        elif name in self._closed:
-            self._closed.discard(name)
-            self._opened[name] = now
-        oldest = queue["oldest_callback_since"]
+        # A service of before an update does not send the second one.
+        oldest, opened = queue["oldest_callback_since"], queue.get("open_since")
         oldest_s = 0.0
         if is_open and oldest is not None:
             # A night in which the queue is closed is no fault of anybody.
-            since = datetime.fromisoformat(oldest)
-            since = max(since, self._opened.get(name, since))
+            since = max(map(datetime.fromisoformat, filter(None, (oldest, opened))))
             oldest_s = max((now - since).total_seconds(), 0.0)
         expected = queue["expected_wait_s"] if is_open else 0.0
         able = queue["agents"] - queue["paused"] - queue["unavailable"]

@@ -13,6 +13,7 @@ from tests.store.harness import NOW
 
 _QUEUE: dict[str, Any] = {
     "open": True,
+    "open_since": None,
     "until": None,
     "zone": "UTC",
     "known": True,

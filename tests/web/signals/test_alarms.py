@@ -128,8 +128,10 @@ def test_night_in_which_a_queue_was_closed_does_not_count() -> None:
     values, old = AlarmValues(), {"oldest_callback_since": NOW, "expected_wait_s": 9e9}
     closed = values_of(30_000, values, open=False, free=0, agents=0, **old)
     assert {closed[key] for key in closed if key[1] and key != FAILURES} == {0.0}
-    assert values_of(36_000, values, **old)[OLDEST] == 0
-    assert values_of(36_120, values, **old)[OLDEST] == 120
+    opened = {"open_since": at(36_000), **old}
+    assert values_of(36_120, values, **opened)[OLDEST] == 120
+    # After a start of this process, too.
+    assert values_of(36_130, AlarmValues(), **opened)[OLDEST] == 130
 
 
 def test_no_agents_are_counted_from_when_the_last_one_left() -> None:
