@@ -177,7 +177,8 @@ def mail_test(config: str) -> None:
     )
     mailer = Mailer(settings.mail, now=lambda: datetime.now(UTC))
     try:
-        asyncio.run(mailer.send("callback-queue: test", text))
+        if refused := asyncio.run(mailer.send("callback-queue: test", text)):
+            raise mailer.refused(refused)
     except CallbackError as error:
         click.echo(str(error), err=True)
         sys.exit(1)

@@ -2,7 +2,9 @@
 """Sends changes of alarms by e-mail: many changes in one mail, and few mails.
 
 Mail is one more reader of the stored changes. Its position is committed after the mail
-server has accepted a mail, so a crash may repeat a mail but never loses a change.
+server has accepted a mail for at least one address, so a crash may repeat a mail, but a
+change is never lost. For an address that is refused for the moment the mail is tried
+again a few times; those who have it do not get it again.
 """
 
 from __future__ import annotations
@@ -11,14 +13,15 @@ import asyncio
 import logging
 import ssl
 from collections import Counter
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 from typing import Final, Protocol
 
 import aiosmtplib
 import sqlalchemy as sa
+from attrs import define, frozen
 
 from fastagi.errors import CallbackError
 from fastagi.plain_file import NoPlainFile, open_plain
@@ -47,6 +50,30 @@ class MailFailed(CallbackError):
     """The mail server did not accept the mail, or can not be reached."""
 
 
+@frozen
+class Refusal:
+    """The answer of the mail server for an address that it refuses."""
+
+    code: int
+    words: str
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the same mail is refused each time (RFC 5321: the codes 5xx)."""
+        return self.code >= 500
+
+
+@define
+class _Late:
+    """A mail that was refused for some addresses, to be tried again."""
+
+    subject: str
+    text: str
+    to: tuple[str, ...]
+    next_at: datetime
+    tries: int = 1
+
+
 class Alarming(Protocol):
     """The part of `fastagi.web.signals.alarms.Alarms` that mail needs."""
 
@@ -65,11 +92,21 @@ class Mailer:
         self._settings = settings
         self._now = now
 
-    async def send(self, subject: str, text: str) -> None:
-        """Send a mail to all addresses of the settings.
+    async def send(
+        self, subject: str, text: str, to: Sequence[str] = ()
+    ) -> dict[str, Refusal]:
+        """Send a mail.
+
+        Args:
+            subject: the subject.
+            text: the text.
+            to: some of the addresses of the settings; empty: all.
+
+        Returns:
+            The addresses that the mail server refuses, perhaps all.
 
         Raises:
-            MailFailed: the mail server did not accept it for each of them.
+            MailFailed: the mail server does not accept it for any address.
             BadCertificates: ``mail.ca_file`` can not be used.
         """
         settings = self._settings
@@ -90,8 +127,9 @@ class Mailer:
         mail.set_content(text)
         where = f"{settings.host}:{settings.port}"
         try:
-            refused, _ = await aiosmtplib.send(
+            answers, _ = await aiosmtplib.send(
                 mail,
+                recipients=list(dict.fromkeys(to or settings.to)),
                 hostname=settings.host,
                 port=settings.port,
                 username=settings.username,
@@ -101,6 +139,11 @@ class Mailer:
                 tls_context=self._tls(),
                 timeout=settings.timeout.total_seconds(),
             )
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            return {
+                one.recipient: Refusal(one.code, one.message)
+                for one in error.recipients
+            }
         except (aiosmtplib.SMTPException, OSError) as error:
             remedy = (
                 "try 'callback-queue web mail test' after each change of the settings"
@@ -112,9 +155,16 @@ class Mailer:
         if task is not None and task.cancelling():
             # asyncio.wait_for of Python 3.11, which the library uses, may lose this.
             raise asyncio.CancelledError
-        if refused:
-            answers = "; ".join(f"{to}: {answer[1]}" for to, answer in refused.items())
-            raise MailFailed(f"{where} did not take the mail for {answers}")
+        return {to: Refusal(one.code, one.message) for to, one in answers.items()}
+
+    def refused(self, refused: Mapping[str, Refusal]) -> MailFailed:
+        """Return the error that names the addresses that were refused."""
+        answers = "; ".join(f"{to}: {one.words}" for to, one in refused.items())
+        return MailFailed(
+            f"{self._settings.host}:{self._settings.port} did not take the mail for"
+            f" {answers}",
+            "see mail.to in web.yaml, and what the mail server says",
+        )
 
     def _password(self) -> str | None:
         settings = self._settings
@@ -169,6 +219,8 @@ class AlarmMail:
         self._failures = 0
         #: The last change that is mailed, and when, also if that is not stored yet.
         self._mailed = (0, 0.0)
+        #: The mails that some addresses do not have yet.
+        self._late: list[_Late] = []
         #: Mails so far, by outcome: sent, failed.
         self.outcomes: Counter[str] = Counter()
 
@@ -201,9 +253,51 @@ class AlarmMail:
             In how many seconds one will be due; None: there is nothing to tell.
 
         Raises:
-            MailFailed: the mail server did not accept it.
+            MailFailed: the mail server accepted it for nobody.
             CallbackError: the database can not be used.
         """
+        late_s = await self._send_late()
+        due_s = await self._send_new()
+        return due_s if due_s is None or late_s is None else min(due_s, late_s)
+
+    async def _send_late(self) -> float | None:
+        """Try refused addresses again; return when the next try is due, in seconds."""
+        now = self._now()
+        for mail in [one for one in self._late if one.next_at <= now]:
+            self._late.remove(mail)
+            try:
+                refused = await self._mailer.send(mail.subject, mail.text, mail.to)
+            except MailFailed as error:
+                _log.warning("%s", error)
+                self._try_later(mail.subject, mail.text, mail.to, mail.tries + 1)
+            else:
+                self._note_refused(mail.subject, mail.text, refused, mail.tries + 1)
+        left = [(one.next_at - now).total_seconds() for one in self._late]
+        return min(left, default=None)
+
+    def _note_refused(
+        self, subject: str, text: str, refused: Mapping[str, Refusal], tries: int = 1
+    ) -> None:
+        final = {to: one for to, one in refused.items() if one.is_final}
+        if final:
+            self.outcomes["failed"] += 1
+            _log.error("%s", self._mailer.refused(final))
+        self._try_later(subject, text, [to for to in refused if to not in final], tries)
+
+    def _try_later(
+        self, subject: str, text: str, to: Sequence[str], tries: int
+    ) -> None:
+        if not to:
+            return
+        if tries > len(_PAUSES_S):
+            self.outcomes["failed"] += 1
+            _log.error("the mail server has not taken a mail for %s", ", ".join(to))
+            return
+        next_at = self._now() + timedelta(seconds=_PAUSES_S[tries - 1])
+        self._late.append(_Late(subject, text, tuple(to), next_at, tries))
+
+    async def _send_new(self) -> float | None:
+        """Send what has changed if that is due; return when it will be, in seconds."""
         position = await self._state.read(_mail_position)
         if position is None:
             # Alarms that are older than the first start with mail are not mailed.
@@ -226,7 +320,11 @@ class AlarmMail:
         now = self._now()
         if now < due:
             return (due - now).total_seconds()
-        await self._mailer.send(*self._mail(told, now))
+        subject, text = self._mail(told, now)
+        refused = await self._mailer.send(subject, text)
+        if refused.keys() >= set(self._settings.to or ()):
+            raise self._mailer.refused(refused)
+        self._note_refused(subject, text, refused)
         self._mailed = (changes[-1].id, now.timestamp())
         await self._state.write(_set_mail_position, changes[-1].id, now.timestamp())
         self.outcomes["sent"] += 1

@@ -41,7 +41,8 @@ class Mailbox:
     mails: list[EmailMessage] = field(factory=list)
     recipients: list[list[str]] = field(factory=list)
     refuse: str = ""
-    refused_recipient: str = ""
+    #: The answers for addresses that are refused.
+    refused: dict[str, str] = field(factory=dict)
     arrived: asyncio.Event = field(factory=asyncio.Event)
 
     async def handle_RCPT(
@@ -52,8 +53,8 @@ class Mailbox:
         address: str,
         _options: list[str],
     ) -> str:
-        if address == self.refused_recipient:
-            return "550 no such user"
+        if address in self.refused:
+            return self.refused[address]
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -240,13 +241,43 @@ def test_change_is_not_lost_while_the_mail_server_refuses(tmp_path: Path) -> Non
             mailbox.refuse = answer
             with pytest.raises(MailFailed, match=answer[4:]):
                 await mail.send_due()
-        mailbox.refuse, mailbox.refused_recipient = "", "duty@test.org"
-        with pytest.raises(MailFailed, match=r"duty@test\.org: no such user"):
+        mailbox.refuse = ""
+        mailbox.refused = {"boss@test.org": "550 no", "duty@test.org": "450 later"}
+        with pytest.raises(MailFailed, match=r"duty@test\.org: later"):
             await mail.send_due()
-        mailbox.refused_recipient = ""
-        mailbox.mails.clear()
+        mailbox.refused.clear()
         assert await mail.send_due() is None
-        assert len(mailbox.mails) == 1
+        assert mailbox.recipients == [["boss@test.org", "duty@test.org"]]
+
+    in_mail_world(tmp_path, test)
+
+
+@pytest.mark.parametrize(
+    ("answers", "later", "outcomes"),
+    [
+        (["550 no such user"], [], {"sent": 1, "failed": 1}),
+        (["450 try later"], [["duty@test.org"]], {"sent": 1}),
+        (["450 later", "550 no such user"], [], {"sent": 1, "failed": 1}),
+        (["450 try later"] * 4, [], {"sent": 1, "failed": 1}),
+    ],
+)
+def test_address_that_is_refused_does_not_repeat_the_mail_to_the_others(
+    tmp_path: Path,
+    answers: list[str],
+    later: list[list[str]],
+    outcomes: dict[str, int],
+) -> None:
+    async def test(world: World, mail: AlarmMail, mailbox: Mailbox, on: On) -> None:
+        first = change(AlarmKind.OLDEST_TASK, 0, Level.RED)
+        await world.state.write(store_changes, [first])
+        world.clock.advance(60)
+        for answer in [*answers, ""]:
+            mailbox.refused = {"duty@test.org": answer} if answer else {}
+            assert await mail.send_due() is None
+            assert await mail.send_due() is None
+            world.clock.advance(601)
+        assert mailbox.recipients == [["boss@test.org"], *later]
+        assert mail.outcomes == outcomes
 
     in_mail_world(tmp_path, test)
 
