@@ -43,6 +43,7 @@ from fastagi.store import leases, migrate, queries
 from fastagi.store.backends import backend_for
 from fastagi.store.engine import Database
 from fastagi.store.errors import CommitUnknown, StoreUnavailable
+from fastagi.store.processes import Process
 from tests.emulator.asterisk import FakeAsterisk
 from tests.emulator.calls import FORGETS
 from tests.emulator.wires import Net, ServerEndpoint
@@ -535,7 +536,7 @@ class World:
         life = len(self.processes) + 1
         token = f"run {life}"
         # No process has this id, so the lease's last holder counts as ended.
-        process_id = leases.Process(host, "boot", _NO_PID + life, "pid", "0")
+        process_id = Process(host, "boot", _NO_PID + life, "pid", "0")
         if self._launching is None:
             self._launching = database_without_thread(self.url)
         held = self._launching.run_now(

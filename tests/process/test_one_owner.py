@@ -14,8 +14,8 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from fastagi.store import leases
 from fastagi.store.backends import backend_for
+from fastagi.store.processes import Process
 from tests.harness.tables import empty_tables
 from tests.process.program import Program, wait_until
 
@@ -188,13 +188,13 @@ def test_frozen_service_whose_lease_was_taken_ends_when_it_wakes(
 def test_process_of_another_machine_or_of_a_container_is_not_known_to_have_ended() -> (
     None
 ):
-    here = leases.Process.this()
-    ended = leases.Process(here.host, here.boot_id, 2**22, here.pid_space, "1")
+    here = Process.this()
+    ended = Process(here.host, here.boot_id, 2**22, here.pid_space, "1")
     assert here.knows_ended(ended)
     for field in ("host", "boot_id", "pid_space"):
         values = {
             name: getattr(ended, name)
             for name in ("host", "boot_id", "pid", "pid_space", "start")
         }
-        assert not here.knows_ended(leases.Process(**{**values, field: "other"}))
+        assert not here.knows_ended(Process(**{**values, field: "other"}))
     assert not here.knows_ended(here)

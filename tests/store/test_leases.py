@@ -19,7 +19,8 @@ from fastagi.domain.task import NewTask
 from fastagi.store import backends, leases
 from fastagi.store.engine import Database
 from fastagi.store.errors import DatabaseHeld, LeaseLost
-from fastagi.store.leases import Held, Lease, Ownership, Process
+from fastagi.store.leases import Held, Lease, Ownership
+from fastagi.store.processes import Process
 from fastagi.store.store import TaskStore
 from tests.store.harness import NOW, RULES, done, new_task, verdict
 

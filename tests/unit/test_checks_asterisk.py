@@ -38,6 +38,7 @@ from fastagi.runtime.programs import ChildPrograms
 from fastagi.runtime.threads import OwnThread
 from fastagi.store import leases
 from fastagi.store.engine import Database
+from fastagi.store.processes import Process
 from fastagi.wire.ami import AmiMessage, Header
 from tests.emulator.scripted_manager import (
     Answer,
@@ -1356,7 +1357,7 @@ def test_every_event_the_service_listens_to_is_looked_for(
 
     monkeypatch.setattr(AmiSession, "listen", recording)
     clock = MachineClock(Clock())
-    process = leases.Process.this()
+    process = Process.this()
     held = leases.Held(process, "token", 1, datetime.now(UTC), runs_out=False)
     nowhere = UNIXServerEndpoint(None, "")
     CallbackService(
