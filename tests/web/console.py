@@ -93,4 +93,5 @@ async def _until_judged(parts: WebParts) -> None:
         async for message in parts.live.changes():
             if message.kind == "snapshot":
                 break
+        await parts.signals.lease.wait()
         await parts.signals.alarms.evaluate()

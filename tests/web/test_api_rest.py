@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from fastagi.web.people import tokens
 from fastagi.web.people.access import Principal, Right
 from fastagi.web.people.still import StillAllowed, still_allowed
 from fastagi.web.service_client import LiveMessage
+from fastagi.web.state.sending import SendingLease
 from tests.harness.world import START
 from tests.web import live_state
 from tests.web.api_rig import ADMIN, SITE, SUPERVISOR, VIEWER, WALL, ApiRig, problem
@@ -469,6 +471,19 @@ def test_health_names_the_part_that_does_not_work(rig: ApiRig) -> None:
     assert health["asterisk"]["problem"] == "refused"
     assert health["database"]["remedy"] == "make room"
     problem(rig.get("/health", VIEWER), 403, "forbidden")
+
+
+def test_health_names_the_process_that_sends(rig: ApiRig) -> None:
+    nobody = {"here": False, "host": None, "pid": None, "since": None}
+    assert rig.get("/health").json()["sending"] == nobody
+    other = SendingLease(rig.parts.state, now=rig.parts.now)
+    rig.run(other.look())
+    rig.run(rig.parts.signals.lease.look())
+    found = rig.get("/health").json()["sending"]
+    assert (found["here"], found["pid"]) == (False, os.getpid())
+    rig.run(other.release())
+    rig.run(rig.parts.signals.lease.look())
+    assert rig.get("/health").json()["sending"]["here"]
 
 
 def test_one_learns_who_one_is(rig: ApiRig) -> None:

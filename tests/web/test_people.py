@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from starlette.requests import Request
 
 from fastagi.store.errors import StoreUnavailable
-from fastagi.web.people import audit, cookies, sessions, users
+from fastagi.web.people import audit, cookies, sessions, tokens, users
 from fastagi.web.people.access import Principal, Right, Role
 from fastagi.web.people.passwords import Passwords, WeakPassword, check_strength
 from fastagi.web.people.still import still_allowed
@@ -329,10 +329,10 @@ def test_a_stream_learns_that_the_session_has_ended_or_has_other_rights(
 def test_pages_are_shown_while_nothing_can_be_stored(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tries = []
+    tries: list[object] = []
 
-    async def no_room(*_: object) -> None:
-        tries.append(1)
+    async def no_room(function: object, *_: object) -> None:
+        tries.append(function)
         raise StoreUnavailable("no room left for web.sqlite3", "make room on its disk")
 
     site.add("anna", Role.ADMIN)
@@ -344,7 +344,7 @@ def test_pages_are_shown_while_nothing_can_be_stored(
         assert browser.get("/account", headers=PAGE).status_code == 200
         assert program.get("/api/v1/me").status_code == 200
     # A database that is locked makes each try long.
-    assert len(tries) == 1
+    assert len([one for one in tries if one in (sessions.touch, tokens.touch)]) == 1
     monkeypatch.undo()
     site.clock.pass_s(90)
     assert browser.get("/account", headers=PAGE).status_code == 200

@@ -148,7 +148,9 @@ def test_a_changed_file_can_be_tried(
 
 
 def test_health_shows_findings_with_what_to_do(browser: Browser) -> None:
-    assert 'hx-get="/health/check"' in browser.page("/health")
+    page = browser.page("/health")
+    assert 'hx-get="/health/check"' in page
+    assert "sent by this process" in page
     page = browser.page("/health/check")
     assert "1 fault" in page
     assert "there is no such file" in page

@@ -15,6 +15,7 @@ from fastagi.service.commands import RunCheck
 from fastagi.web.api import models
 from fastagi.web.api.common import Parts, api_router, command, described, do
 from fastagi.web.api.problems import ApiProblem
+from fastagi.web.parts import WebParts
 from fastagi.web.people.access import (
     Forbidden,
     NotLoggedIn,
@@ -93,6 +94,7 @@ async def health(parts: Parts, who: Reader) -> Any:
             "service": service,
             "asterisk": asterisk,
             "database": database,
+            "sending": _sending(parts),
         }
     )
 
@@ -109,6 +111,17 @@ async def check(parts: Parts, who: Reader) -> Any:
     It takes some seconds. Nothing is changed.
     """
     return JSONResponse(await do(parts, command(RunCheck), who, within_s=_CHECK_S))
+
+
+def _sending(parts: WebParts) -> dict[str, Any]:
+    lease = parts.signals.lease
+    holder = lease.holder
+    return {
+        "here": lease.is_held,
+        "host": holder and holder.process.host,
+        "pid": holder and holder.process.pid,
+        "since": holder and holder.since.isoformat(timespec="milliseconds"),
+    }
 
 
 def _part(problem: Problem | None) -> dict[str, Any]:

@@ -652,6 +652,15 @@ class Part(BaseModel):
     remedy: str | None = None
 
 
+class Sending(BaseModel):
+    """The web process that looks for alarms and sends webhooks and mail."""
+
+    here: bool = Field(description="Whether it is this process.")
+    host: str | None = Field(description="Null: no process does it at the moment.")
+    pid: int | None
+    since: datetime | None
+
+
 class Health(BaseModel):
     """The state of the system."""
 
@@ -660,6 +669,7 @@ class Health(BaseModel):
     service: Part
     asterisk: Part
     database: Part
+    sending: Sending
 
 
 class CheckFinding(BaseModel):

@@ -167,6 +167,7 @@ async def check(
 def _state(frame: Frame) -> dict[str, Any]:
     return {
         "web_version": __version__,
+        "sending": frame.parts.signals.lease,
         "alarms": [
             (one, notice_of(frame.snapshot, one, frame.say))
             for one in frame.parts.signals.alarms.current()

@@ -417,6 +417,14 @@ class Storage(Protocol):
         """Run a function and commit."""
 
 
+class Lease(Storage, Protocol):
+    """The part of `fastagi.web.state.sending.SendingLease` that alarms need."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this process looks for alarms; otherwise another one does."""
+
+
 class Live(Protocol):
     """The part of `fastagi.web.live.LiveView` that alarms need."""
 
@@ -433,13 +441,17 @@ class Live(Protocol):
 
 
 class Alarms:
-    """The alarms that are on, and their changes."""
+    """The alarms that are on, and their changes.
+
+    Of several processes on one database one evaluates, the one with the lease; the
+    others show what it has stored.
+    """
 
     def __init__(
         self,
         settings: AlarmSettings,
         *,
-        state: Storage,
+        lease: Lease,
         live: Live,
         failures: Callable[[datetime], Mapping[str, int] | None],
         now: Callable[[], datetime],
@@ -448,19 +460,21 @@ class Alarms:
 
         Args:
             settings: the thresholds.
-            state: the web process's own database.
+            lease: the web process's own database; written only with the lease.
             live: the live state.
             failures: tasks that failed or expired within the hour before a time, by
                 queue; None: not known yet.
             now: the current time.
         """
         self._settings = settings
-        self._state = state
+        self._lease = lease
         self._live = live
         self._failures = failures
         self._now = now
         self._values = AlarmValues()
         self._judge: AlarmJudge | None = None
+        #: Whether another process evaluated at the last evaluation.
+        self._follows = False
         self._changed = asyncio.Condition()
         self._version = 0
 
@@ -507,17 +521,22 @@ class Alarms:
         """Evaluate once; return the changes, which are stored.
 
         Raises:
-            CallbackError: they can not be stored.
+            CallbackError: the database can not be used.
         """
-        if self._judge is None:
-            stored = await self._state.read(stored_alarms)
-            self._judge = AlarmJudge(self._settings, stored)
-            self._values.resume(stored)
-            self._version += 1
         now = self._now()
+        follows = not self._lease.is_held
+        if self._judge is None or follows or self._follows:
+            stored = await self._lease.read(stored_alarms)
+            await self._begin_with(stored)
+            # Also while another process evaluates: this one may go on for it.
+            self._values.resume(stored)
+        self._follows = follows
         values = self._values.of(
             self._live.snapshot, self._live.down_since, self._failures(now), now
         )
+        if follows:
+            return []
+        assert self._judge is not None
         if self._live.snapshot is None:
             # Nothing is known of queues and link: their alarms stay as they are.
             values |= {
@@ -528,13 +547,23 @@ class Alarms:
         found = self._judge.judge(values, now)
         if not found:
             return []
-        changes = await self._state.write(store_changes, found)
+        changes = await self._lease.write(store_changes, found)
         self._judge.take(changes)
         for change in changes:
             level = change.level.value if change.level else "ended"
             log = _log.info if change.level is None else _log.warning
             log("alarm %s: %s", level, change.words)
+        await self._tell()
+        return changes
+
+    async def _begin_with(self, stored: Sequence[Alarm]) -> None:
+        """Take over the alarms that are stored."""
+        before = self.current()
+        self._judge = AlarmJudge(self._settings, stored)
+        if self.current() != before:
+            await self._tell()
+
+    async def _tell(self) -> None:
         async with self._changed:
             self._version += 1
             self._changed.notify_all()
-        return changes

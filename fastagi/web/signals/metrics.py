@@ -33,7 +33,7 @@ from fastagi.store import schema
 from fastagi.store.story_events import StoryPosition, lag
 from fastagi.web.signals import endpoints
 from fastagi.web.signals.addresses import OUTCOMES
-from fastagi.web.signals.alarms import Alarm, AlarmKind, Live, Storage
+from fastagi.web.signals.alarms import Alarm, AlarmKind, Lease, Live, Storage
 from fastagi.web.signals.feed import Reading
 from fastagi.web.signals.settings import Level
 from fastagi.web.signals.tally import REACH_BOUNDS_S, Tally
@@ -186,6 +186,13 @@ FAMILIES: Final = {
             "Age of the oldest event that a reader has not handled yet.",
         ),
         Family(
+            "callback_sending",
+            _G,
+            (),
+            "1 if this web process looks for alarms and sends webhooks and mail; 0 if"
+            " another one does.",
+        ),
+        Family(
             "callback_webhooks",
             _G,
             ("state",),
@@ -240,6 +247,7 @@ class Metrics:
         alarms: Alarming,
         webhook_outcomes: Mapping[str, int],
         mail_outcomes: Mapping[str, int],
+        lease: Lease,
         now: Callable[[], datetime],
     ) -> None:
         """Prepare.
@@ -252,6 +260,7 @@ class Metrics:
             alarms: the alarms that are on.
             webhook_outcomes: deliveries so far, by outcome.
             mail_outcomes: mails so far, by outcome.
+            lease: the lease on sending.
             now: the current time.
         """
         self._live = live
@@ -261,6 +270,7 @@ class Metrics:
         self._alarms = alarms
         self._webhook_outcomes = webhook_outcomes
         self._mail_outcomes = mail_outcomes
+        self._lease = lease
         self._now = now
         self._reading: asyncio.Lock = asyncio.Lock()
         self._read: _Read | None = None
@@ -344,6 +354,7 @@ class Metrics:
         for reader, (count, since) in read.lag.items():
             write.add("callback_event_lag", count, reader)
             write.add("callback_event_lag_seconds", self._age_s(since), reader)
+        write.add("callback_sending", self._lease.is_held)
         for state, count in read.webhooks.items():
             write.add("callback_webhooks", count, state)
         for outcome in OUTCOMES:

@@ -21,6 +21,7 @@ from fastagi.web.signals.metrics import Metrics
 from fastagi.web.signals.tally import Tally
 from fastagi.web.signals.webhooks import Webhooks
 from fastagi.web.state import versions
+from fastagi.web.state.sending import SendingLease
 from fastagi.web.state.state import State
 
 
@@ -29,6 +30,7 @@ class Signals:
     """Events, alarms, and whoever is told of them.
 
     Attributes:
+        lease: whether this process looks for alarms and sends, or another one.
         feed: the events of tasks.
         tally: counts them.
         alarms: the alarms that are on.
@@ -38,6 +40,7 @@ class Signals:
         metrics: for Prometheus.
     """
 
+    lease: SendingLease
     feed: EventFeed
     tally: Tally
     alarms: Alarms
@@ -49,12 +52,14 @@ class Signals:
 
     def background_tasks(self) -> list[BackgroundTask]:
         """Return what runs as long as the process does."""
+        held = self.lease.while_held
         return [
+            BackgroundTask("the lease on sending", self.lease.run),
             BackgroundTask("following the events of tasks", self.feed.run),
             BackgroundTask("counting events", self.tally.run),
             BackgroundTask("looking for alarms", self.alarms.run),
-            BackgroundTask("sending webhooks", self.webhooks.run),
-            BackgroundTask("mailing alarms", self.mail.run),
+            BackgroundTask("sending webhooks", lambda: held(self.webhooks.run)),
+            BackgroundTask("mailing alarms", lambda: held(self.mail.run)),
         ]
 
     async def close(self) -> None:
@@ -71,14 +76,16 @@ def build_signals(
     now: Callable[[], datetime],
 ) -> Signals:
     """Build all parts."""
+    lease = SendingLease(state, now=now)
     feed = EventFeed(records, live.subscribe)
     tally = Tally(state=state, records=records, feed=feed, now=now)
     alarms = Alarms(
-        settings.alarms, state=state, live=live, failures=tally.failures, now=now
+        settings.alarms, lease=lease, live=live, failures=tally.failures, now=now
     )
     sender = build_sender(settings)
     webhooks = Webhooks(
         state=state,
+        lease=lease,
         records=records,
         feed=feed,
         sender=sender,
@@ -88,7 +95,7 @@ def build_signals(
     mailer = Mailer(settings.mail, now=now)
     mail = AlarmMail(
         settings.mail,
-        state=state,
+        state=lease,
         alarms=alarms,
         mailer=mailer,
         now=now,
@@ -102,9 +109,11 @@ def build_signals(
         alarms=alarms,
         webhook_outcomes=webhooks.outcomes,
         mail_outcomes=mail.outcomes,
+        lease=lease,
         now=now,
     )
     return Signals(
+        lease=lease,
         feed=feed,
         tally=tally,
         alarms=alarms,
@@ -136,6 +145,7 @@ async def webhooks_of(settings: WebSettings) -> AsyncIterator[Webhooks]:
     try:
         yield Webhooks(
             state=state,
+            lease=state,
             records=records,
             feed=EventFeed(records, never),
             sender=sender,

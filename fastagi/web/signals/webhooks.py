@@ -186,6 +186,7 @@ class Webhooks:
         self,
         *,
         state: Storage,
+        lease: Storage,
         records: Reading,
         feed: Feeding,
         sender: Posting,
@@ -197,6 +198,7 @@ class Webhooks:
 
         Args:
             state: the web process's own database.
+            lease: the same; deliveries write to it only with the lease on sending.
             records: the service's database.
             feed: the events of tasks.
             sender: sends messages.
@@ -205,6 +207,7 @@ class Webhooks:
             jitter: returns a random number from 0 to 1.
         """
         self._state = state
+        self._lease = lease
         self._records = records
         self._feed = feed
         self._sender = sender
@@ -433,6 +436,8 @@ class Webhooks:
                 task.cancel()
             if running:
                 await asyncio.wait([task for _, task in running.values()])
+            # Another process may deliver now, and store more than this.
+            self._unsaved.clear()
 
     async def _follow(self, endpoint_id: int) -> None:
         """Deliver to one endpoint until it is changed, disabled or removed."""
@@ -508,7 +513,7 @@ class Webhooks:
                 return None
             return (result.next_try_at - result.at).total_seconds()
         if unsaved:
-            await self._state.write(endpoints.save, progress, None)
+            await self._lease.write(endpoints.save, progress, None)
         return None
 
     async def _save(self, progress: Progress, result: Result) -> bool:
@@ -518,7 +523,7 @@ class Webhooks:
             CallbackError: it can not be stored; it is stored before the next delivery.
         """
         self._unsaved[progress.endpoint_id] = progress, result
-        saved = await self._state.write(endpoints.save, progress, result)
+        saved = await self._lease.write(endpoints.save, progress, result)
         del self._unsaved[progress.endpoint_id]
         return saved
 

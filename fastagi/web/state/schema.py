@@ -248,6 +248,24 @@ ALARM_CHANGES: Final = sa.Table(
     sqlite_autoincrement=True,
 )
 
+#: Which of several web processes watches for alarms and sends webhooks and mail; one
+#: row (`fastagi.web.state.sending`).
+SENDING: Final = sa.Table(
+    "web_sending",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    #: A random text of the holder; empty: there is none.
+    sa.Column("token", sa.Text, nullable=False),
+    #: Grows with each renewal.
+    sa.Column("renewals", sa.Integer, nullable=False),
+    sa.Column("since", sa.Double, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("boot_id", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("pid_space", sa.Text, nullable=False),
+    sa.Column("process_start", sa.Text, nullable=False),
+)
+
 #: Requests with an Idempotency-Key, and their answers, for 24 hours.
 IDEMPOTENCY: Final = sa.Table(
     "idempotency",

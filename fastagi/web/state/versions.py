@@ -14,12 +14,18 @@ import sqlalchemy as sa
 
 from fastagi.errors import CallbackError
 from fastagi.store.backends import backend_for
-from fastagi.web.state.schema import METADATA, VERSION
+from fastagi.web.state.schema import METADATA, SENDING, VERSION
 
 #: The version of the tables in ``schema``.
-LATEST: Final = 1
+LATEST: Final = 2
+
+
+def _add_sending(conn: sa.Connection) -> None:
+    SENDING.create(conn)
+
+
 #: For each version its step from the version before it.
-STEPS: Final[dict[int, Callable[[sa.Connection], None]]] = {}
+STEPS: Final[dict[int, Callable[[sa.Connection], None]]] = {2: _add_sending}
 
 
 class NewerState(CallbackError):

@@ -21,10 +21,13 @@ from fastagi.store.engine import Database
 from fastagi.store.store import TaskStore
 from fastagi.web.records import Records
 from fastagi.web.signals.addresses import Answer
+from fastagi.web.signals.alarms import Alarms
 from fastagi.web.signals.feed import EventFeed
 from fastagi.web.signals.messages import Numbers
+from fastagi.web.signals.settings import AlarmSettings
 from fastagi.web.signals.webhooks import By, Webhooks
 from fastagi.web.state import versions
+from fastagi.web.state.sending import SendingLease
 from fastagi.web.state.state import State
 from tests.store.harness import NOW, RULES, done, new_task, verdict
 
@@ -191,10 +194,26 @@ class World:
     service: Service
     records: Records
     state: State
+    lease: SendingLease
     live: Live
     feed: EventFeed
     receiver: Receiver
-    webhooks: Webhooks
+    webhooks: Webhooks = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.webhooks = self.new_webhooks()
+
+    def new_webhooks(self, lease: SendingLease | None = None) -> Webhooks:
+        """Return webhooks, as after a start of the process."""
+        return Webhooks(
+            state=self.state,
+            lease=lease or self.lease,
+            records=self.records,
+            feed=self.feed,
+            sender=self.receiver,
+            now=self.clock,
+            jitter=lambda: 0.0,
+        )
 
     async def add(self, name: str = "crm", **more: Any) -> str:
         return await self.webhooks.add(
@@ -213,17 +232,19 @@ class World:
         return await self.deliver()
 
 
-def build_webhooks(
-    state: State, records: Records, feed: EventFeed, receiver: Receiver, clock: Clock
-) -> Webhooks:
-    """Return webhooks, as after a start of the process."""
-    return Webhooks(
-        state=state,
-        records=records,
-        feed=feed,
-        sender=receiver,
-        now=clock,
-        jitter=lambda: 0.0,
+def build_alarms(
+    world: World,
+    settings: AlarmSettings | None = None,
+    *,
+    lease: SendingLease | None = None,
+) -> Alarms:
+    """Return alarms, as after a start of the process."""
+    return Alarms(
+        settings or AlarmSettings(),
+        lease=lease or world.lease,
+        live=world.live,
+        failures=lambda _now: {},
+        now=world.clock,
     )
 
 
@@ -248,12 +269,12 @@ def in_world(
         else:
             (tmp_path / "web.sqlite3").write_bytes(_empty_state_file())
         state, records = State(url), Records(service.url)
-        live = Live()
+        live, lease = Live(), SendingLease(state, now=clock)
         feed, receiver = EventFeed(records, live.subscribe), Receiver(clock)
-        webhooks = build_webhooks(state, records, feed, receiver, clock)
-        world = World(clock, service, records, state, live, feed, receiver, webhooks)
+        world = World(clock, service, records, state, lease, live, feed, receiver)
         try:
             async with asyncio.timeout(PATIENCE_S):
+                await lease.look()
                 await test(world)
         finally:
             service.close()

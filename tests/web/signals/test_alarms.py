@@ -16,7 +16,6 @@ from fastagi.web.settings import parse
 from fastagi.web.signals.alarms import (
     AlarmJudge,
     AlarmKind,
-    Alarms,
     AlarmValues,
     Key,
     changes_after,
@@ -24,7 +23,7 @@ from fastagi.web.signals.alarms import (
 from fastagi.web.signals.settings import AlarmSettings, Level, limits_of
 from fastagi.web.state.schema import ALARM_CHANGES, ALARMS
 from tests.store.harness import NOW, at
-from tests.web.signals.harness import World, in_world
+from tests.web.signals.harness import World, build_alarms, in_world
 from tests.web.signals.live_state import live_state
 
 OLDEST: Key = (AlarmKind.OLDEST_TASK, "support")
@@ -186,16 +185,6 @@ def test_mistake_in_a_threshold_is_named(text: str, message: str) -> None:
     with pytest.raises(ConfigErrors) as caught:
         parse(f"alarms: {{{text}}}")
     assert message in str(caught.value)
-
-
-def build_alarms(world: World, settings: AlarmSettings | None = None) -> Alarms:
-    return Alarms(
-        settings or AlarmSettings(),
-        state=world.state,
-        live=world.live,
-        failures=lambda _now: {},
-        now=world.clock,
-    )
 
 
 def test_changes_are_stored_and_a_restart_tells_nothing_twice(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def in_mail_world(
         async with serving(mailbox) as port:
             mail = AlarmMail(
                 settings(port, more),
-                state=world.state,
+                state=world.lease,
                 alarms=on,
                 mailer=Mailer(settings(port, more), now=world.clock),
                 now=world.clock,

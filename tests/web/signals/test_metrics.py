@@ -73,7 +73,7 @@ def value(families: dict[str, Metric], name: str, **labels: str) -> float:
 async def rendered(world: World, tally: Tally, accept: str = "") -> str:
     alarms = Alarms(
         AlarmSettings(),
-        state=world.state,
+        lease=world.lease,
         live=world.live,
         failures=tally.failures,
         now=world.clock,
@@ -87,6 +87,7 @@ async def rendered(world: World, tally: Tally, accept: str = "") -> str:
         alarms=alarms,
         webhook_outcomes=world.webhooks.outcomes,
         mail_outcomes={"sent": 2},
+        lease=world.lease,
         now=world.clock,
     )
     text, _ = await metrics.render(accept)
@@ -120,6 +121,7 @@ def test_all_metrics_of_a_busy_service(tmp_path: Path) -> None:
         assert "1234567" not in text and "Anna" not in text
         found = parsed(text)
         assert {name for name in found if name.startswith("callback_")} == set(FAMILIES)
+        assert value(found, "callback_sending") == 1
         one = functools.partial(value, found, queue="support")
         assert one("callback_attempts_total", result="BUSY") == 1
         assert one("callback_attempts_total", result="ANSWERED") == 1

@@ -49,7 +49,7 @@ def test_everything_works_on_postgresql(
         world.live.snapshot = live_state(support={"oldest_callback_since": at(-4000)})
         alarms = Alarms(
             AlarmSettings(),
-            state=world.state,
+            lease=world.lease,
             live=world.live,
             failures=tally.failures,
             now=world.clock,

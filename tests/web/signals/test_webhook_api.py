@@ -45,6 +45,7 @@ def test_life_of_a_webhook(rig: ApiRig) -> None:
     receiver.next()
     rig.add("0301112223", "sales")
     endpoint = rig.run(rig.parts.signals.webhooks.get("crm")).endpoint
+    rig.run(rig.parts.signals.lease.look())
     assert rig.run(rig.parts.signals.webhooks.deliver(endpoint.id)) is None
     receiver.next()
     receiver.close()

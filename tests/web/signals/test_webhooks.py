@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import standardwebhooks
 from attrs import evolve
 
@@ -22,18 +24,22 @@ from fastagi.web.signals.endpoints import NoSuchWebhook, WebhookExists
 from fastagi.web.signals.messages import CHOOSABLE, TYPES, BadFilter, Numbers
 from fastagi.web.signals.settings import Level
 from fastagi.web.signals.webhooks import NothingToReplay
+from fastagi.web.state.schema import SENDING
+from fastagi.web.state.sending import SendingLease
 from tests.store.harness import NOW, at
 from tests.web.signals.harness import (
     BAD,
     BY,
     GONE,
     GOOD,
+    PATIENCE_S,
     SILENT,
     Post,
     World,
-    build_webhooks,
+    build_alarms,
     in_world,
 )
+from tests.web.signals.live_state import live_state
 
 DAY_S = 86_400
 
@@ -150,9 +156,7 @@ def test_nothing_is_lost_while_the_receiver_is_down_for_hours(tmp_path: Path) ->
             while world.clock() < at(hour * 3600):
                 assert pause is not None
                 # The process is started again each time.
-                world.webhooks = build_webhooks(
-                    world.state, world.records, world.feed, world.receiver, world.clock
-                )
+                world.webhooks = world.new_webhooks()
                 pause = await world.wait_and_deliver(pause)
             asked.append(world.service.ask())
         tries = len(world.receiver.posts)
@@ -352,9 +356,7 @@ def test_replay_goes_on_after_a_failure_and_a_restart(tmp_path: Path) -> None:
         )
         pause = await world.deliver()
         assert pause is not None
-        world.webhooks = build_webhooks(
-            world.state, world.records, world.feed, world.receiver, world.clock
-        )
+        world.webhooks = world.new_webhooks()
         assert await world.wait_and_deliver(pause) is None
         assert world.receiver.ids == [ids[0], ids[1], ids[1], ids[2]]
 
@@ -519,3 +521,54 @@ def test_every_move_of_a_task_has_a_type() -> None:
     assert set(TYPES) == set(Move)
     assert len(set(TYPES.values())) == len(Move)
     assert set(TYPES.values()) < set(CHOOSABLE)
+
+
+def test_two_processes_on_one_database_send_each_message_once(tmp_path: Path) -> None:
+    async def test(world: World) -> None:
+        other = SendingLease(world.state, now=world.clock)
+        await other.look()
+        webhooks = [world.webhooks, world.new_webhooks(lease=other)]
+        alarms = [build_alarms(world), build_alarms(world, lease=other)]
+        await world.add()
+        await world.add("alarms", types=["alarm.*"])
+        old = world.clock() - timedelta(hours=2)
+        world.live.snapshot = live_state(support={"oldest_callback_since": old})
+        for _ in range(2):
+            for one in alarms:
+                await one.evaluate()
+        assert len(alarms[0].current()) == 1
+        assert alarms[1].current() == alarms[0].current()
+        world.service.ask()
+        await world.feed.look()
+        running = [
+            asyncio.create_task(lease.while_held(one.run))
+            for lease, one in zip((world.lease, other), webhooks, strict=True)
+        ]
+        async with asyncio.timeout(PATIENCE_S):
+            while len(world.receiver.posts) < 3:
+                await asyncio.sleep(0.01)
+        # The first process has ended.
+        running[0].cancel()
+        await world.state.write(_free_lease)
+        await other.look()
+        world.service.ask()
+        await world.feed.look()
+        async with asyncio.timeout(PATIENCE_S):
+            while len(world.receiver.posts) < 4:
+                await asyncio.sleep(0.01)
+        assert len(set(world.receiver.ids)) == len(world.receiver.ids) == 4
+        assert (webhooks[0].outcomes, webhooks[1].outcomes) == (
+            {"delivered": 3},
+            {"delivered": 1},
+        )
+        assert await alarms[1].evaluate() == []
+        assert len(alarms[1].current()) == 1
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running)
+
+    in_world(tmp_path, test)
+
+
+def _free_lease(conn: sa.Connection) -> None:
+    conn.execute(SENDING.update().values(token=""))
