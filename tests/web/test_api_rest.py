@@ -114,8 +114,45 @@ def test_a_number_is_blocked_and_unblocked(rig: ApiRig) -> None:
 
 def test_the_task_of_another_queue_is_not_told(rig: ApiRig) -> None:
     rig.add(_NUMBER, "sales")
-    answer = rig.post("/numbers/block", {"number": _NUMBER}, SUPERVISOR)
+    # With this right alone nobody reads tasks.
+    writer = evolve(SUPERVISOR, queues=None, rights=frozenset({Right.NUMBERS_WRITE}))
+    answer = rig.post("/numbers/block", {"number": _NUMBER}, writer)
     assert answer.json()["task_id"] is None
+
+
+def test_who_has_some_queues_only_blocks_no_number(rig: ApiRig) -> None:
+    for operation in ("block", "unblock"):
+        answer = rig.post(f"/numbers/{operation}", {"number": _NUMBER}, SUPERVISOR)
+        assert "all queues" in problem(answer, 403, "forbidden")["detail"]
+    assert rig.get("/numbers/blocked").json()["items"] == []
+    assert "numbers:write" not in rig.get("/me", SUPERVISOR).json()["rights"]
+    everywhere = evolve(SUPERVISOR, queues=None)
+    answer = rig.post("/numbers/block", {"number": _NUMBER}, everywhere)
+    assert answer.status_code == 200
+
+
+def test_what_is_kept_about_a_number_is_read_and_erased(rig: ApiRig) -> None:
+    task = rig.add(_NUMBER, name="Ann")
+    body = {"number": "030 1234567"}
+    found = rig.post("/numbers/export", body).json()
+    (record,) = found["tasks"]
+    assert (record["task"]["id"], record["task"]["name"]) == (task, "Ann")
+    assert record["history"][0]["move"] == "create"
+    problem(rig.post("/numbers/erase", body), 409, "wrong-state")
+    rig.post(f"/tasks/{task}/cancel", {})
+    rig.post("/numbers/block", {**body, "reason": "asked"})
+    problem(rig.post("/numbers/erase", body), 409, "wrong-state")
+    done = rig.post("/numbers/erase", {**body, "block": "keep"}).json()
+    assert (done["tasks"], done["blocked"]) == (1, True)
+    again = rig.post("/numbers/erase", {**body, "block": "lift"}).json()
+    assert (again["tasks"], again["blocked"]) == (0, False)
+    assert rig.post("/numbers/export", body).json()["tasks"] == []
+    assert rig.get(f"/tasks/{task}").json()["task"]["name"] == ""
+    assert rig.post("/numbers/export", {"number": "hello"}).status_code == 422
+    everything = evolve(SUPERVISOR, queues=None)
+    for operation in ("export", "erase"):
+        answer = rig.post(f"/numbers/{operation}", body, everything)
+        problem(answer, 403, "forbidden")
 
 
 def test_one_learns_whether_a_number_may_be_called(rig: ApiRig) -> None:

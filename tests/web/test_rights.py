@@ -139,12 +139,14 @@ _SUPERVISOR: Final = _VIEWER | {
     "numbers:write",
 }
 #: What each client may do. Those of queues have their rights only there, which the
-#: tests of the routes show.
+#: tests of the routes show, and none over what belongs to all queues.
 HAVE: Final[Mapping[str, set[str]]] = {
     "nobody": set(),
     "viewer": _VIEWER | {PERSON},
-    "supervisor of support": _SUPERVISOR | {PERSON},
-    "supervisor of sales": _SUPERVISOR | {PERSON},
+    # Numbers are blocked for all queues.
+    "supervisor of support": _SUPERVISOR - {"numbers:write"} | {PERSON},
+    "supervisor of sales": _SUPERVISOR - {"numbers:write"} | {PERSON},
+    "supervisor": _SUPERVISOR | {PERSON},
     "admin": _ALL | {PERSON},
     **{f"token {scope}": {scope} for scope in _ALL - {"admin", "wall"}},
     "token admin": _ALL,
@@ -170,6 +172,7 @@ class _Clients:
         self.known: dict[str, tuple[TestClient, str]] = {}
         for name, role, queues in (
             ("viewer", Role.VIEWER, None),
+            ("supervisor", Role.SUPERVISOR, None),
             ("supervisor-of-support", Role.SUPERVISOR, ["support"]),
             ("supervisor-of-sales", Role.SUPERVISOR, ["sales"]),
             ("admin", Role.ADMIN, None),
@@ -184,7 +187,7 @@ class _Clients:
         site.clock.pass_s(9 * 3600)
         self.known["expired session"] = expired, expired_csrf
         self.known["nobody"] = site.browser(), ""
-        for name in ("viewer", "admin"):
+        for name in ("viewer", "supervisor", "admin"):
             self._person(name, name)
         self._person("supervisor of support", "supervisor-of-support")
         self._person("supervisor of sales", "supervisor-of-sales")

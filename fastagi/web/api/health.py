@@ -153,7 +153,7 @@ async def me(who: Anybody) -> Any:
         {
             "name": who.name,
             "kind": who.kind.value,
-            "rights": sorted(right.value for right in who.rights),
+            "rights": sorted(right.value for right in who.rights if who.may(right)),
             "queues": None if who.queues is None else sorted(who.queues),
             "sees_numbers": who.sees_numbers,
         }

@@ -100,6 +100,7 @@ async def _page(
         refused=refused[:_PER_PAGE],
         next_before=refused[_PER_PAGE - 1].id if len(refused) > _PER_PAGE else None,
         problem=problem,
+        limited=own is not None,
         refusal=refusal,
         blocking=blocking,
         reason=reason,

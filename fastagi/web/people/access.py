@@ -63,6 +63,10 @@ RIGHTS: Final[Mapping[Role, frozenset[Right]]] = {
 SCOPES: Final = tuple(right for right in Right if right is not Right.WALL)
 
 
+#: The rights over what belongs to all queues. Who is limited to some queues has none.
+OF_ALL_QUEUES: Final = frozenset({Right.NUMBERS_WRITE, Right.ADMIN})
+
+
 class Kind(enum.StrEnum):
     """How somebody proved who they are."""
 
@@ -125,10 +129,17 @@ class Principal:
         """Whether they have a right, for a queue if one is given."""
         if right not in self.rights and Right.ADMIN not in self.rights:
             return False
+        if right in OF_ALL_QUEUES and self.queues is not None:
+            return False
         return queue is None or self.queues is None or queue in self.queues
 
     def check(self, right: Right, queue: str | None = None) -> None:
         """Raise Forbidden unless they have a right, for a queue if one is given."""
+        if right in OF_ALL_QUEUES and self.queues is not None:
+            raise Forbidden(
+                f"the right {right.value} concerns all queues, and you have some only",
+                "ask somebody who has all queues",
+            )
         if not self.may(right, queue):
             where = f" for the queue {queue}" if queue is not None else ""
             raise Forbidden(f"the right {right.value}{where} is missing")

@@ -16,7 +16,7 @@ from attrs import frozen
 
 from fastagi.errors import CallbackError
 from fastagi.web.people import keys
-from fastagi.web.people.access import SCOPES, Kind, Principal, Right
+from fastagi.web.people.access import OF_ALL_QUEUES, SCOPES, Kind, Principal, Right
 from fastagi.web.people.users import dumped, loaded
 from fastagi.web.state.schema import TOKENS, WALL_LINKS
 
@@ -127,8 +127,10 @@ def make(
         raise TokenProblem("a token needs at least one scope", _some_scopes())
     if foreign := [right for right in rights if right not in SCOPES]:
         raise TokenProblem(f"{foreign[0]} is no scope of a token", _some_scopes())
-    if Right.ADMIN in rights and queues is not None:
-        raise TokenProblem("the scope admin is for all queues", "leave out the queues")
+    if queues is not None and (wide := sorted(OF_ALL_QUEUES.intersection(rights))):
+        raise TokenProblem(
+            f"the scope {wide[0]} is for all queues", "leave out the queues"
+        )
     _check(conn, now_s, TOKENS, name, expires_at)
     key = keys.new_key()
     text = PREFIX + key
