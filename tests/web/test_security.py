@@ -298,6 +298,35 @@ def test_the_proxy_says_who_it_is_and_which_role(proxied: Site) -> None:
     assert thief.get("/account", headers=PAGE).status_code == 303
 
 
+@pytest.mark.parametrize(
+    ("header", "before", "after", "now"),
+    [
+        ("x-groups", "it", "staff", "anna, viewer"),
+        ("x-groups", "leads", "", None),
+        ("x-queues", "support, sales", "sales", "sales"),
+        ("x-queues", "sales", "support, sales", "sales, support"),
+    ],
+)
+def test_a_session_ends_when_the_proxy_says_other_groups_or_queues(
+    proxied: Site, header: str, before: str, after: str, now: str | None
+) -> None:
+    headers = {**PAGE, "x-remote-user": "anna", "x-groups": "leads", "x-queues": ""}
+    browser = proxied.browser(address="10.0.0.1", headers=headers)
+    browser.headers[header] = before
+    browser.get("/login")
+    for _ in range(2):
+        assert browser.get("/account").status_code == 200
+    browser.headers[header] = after
+    assert browser.get("/account").status_code == 303
+    again = browser.get("/login")
+    if now is None:
+        assert again.status_code == 403
+    else:
+        page = browser.get("/account").text
+        assert now in page
+        assert now != "sales" or "support" not in page
+
+
 def test_who_is_in_no_group_has_no_role_and_no_local_user_is_taken_over(
     proxied: Site,
 ) -> None:

@@ -24,11 +24,10 @@ from fastagi.web.people.access import (
     Principal,
     current_principal,
 )
-from fastagi.web.people.groups import role_of, texts
 from fastagi.web.people.guard import check_form
 from fastagi.web.people.oidc import LOGIN_S, OidcProblem
 from fastagi.web.people.passwords import LONGEST, SHORTEST, WeakPassword
-from fastagi.web.people.people import PROXY, Account, LoginLocked, LoginRefused
+from fastagi.web.people.people import Account, LoginLocked, LoginRefused
 from fastagi.web.people.rates import TooManyRequests
 from fastagi.web.people.users import UserProblem
 from fastagi.web.templates import page
@@ -165,25 +164,12 @@ def router(parts: WebParts) -> APIRouter:
         if request.headers.get("sec-fetch-site") == "cross-site" and not again:
             query = urlencode({"next": target, "again": "1"})
             return going_on(request, f"/login?{query}")
-        if name := people.proxy_user(request):
-            return await by_proxy(request, name, target)
+        if account := people.proxy_account(request):
+            return await by_proxy(request, account, target)
         return login_page(request, target, empty=await people.nobody_yet())
 
-    async def by_proxy(request: Request, name: str, target: str) -> Response:
+    async def by_proxy(request: Request, account: Account, target: str) -> Response:
         """Log in the user whom the web server in front names."""
-        chosen = settings.proxy_login
-        groups = people.proxy_header(request, chosen.groups_header)
-        queues = None
-        if chosen.queues_header is not None:
-            said = people.proxy_header(request, chosen.queues_header)
-            queues = frozenset(texts(said))
-        account = Account(
-            issuer=PROXY,
-            subject=name,
-            name=name,
-            role=role_of(texts(groups), chosen),
-            queues=queues,
-        )
         try:
             key = await people.log_in_account(account, "proxy", people.browser(request))
         except LoginRefused as error:

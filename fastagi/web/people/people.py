@@ -31,6 +31,7 @@ from fastagi.web.people import (
 )
 from fastagi.web.people.access import NotLoggedIn, Principal, Right, Role
 from fastagi.web.people.addresses import client_address, is_from_proxy
+from fastagi.web.people.groups import role_of, texts
 from fastagi.web.people.passwords import Passwords
 from fastagi.web.people.rates import Rates, TooManyRequests
 from fastagi.web.people.sessions import Lifetime, Session
@@ -244,8 +245,7 @@ class People:
         found = await self._state.read(sessions.find, now_s, key, self.lifetime)
         if found is None:
             return None
-        if found.user.issuer == PROXY and self.proxy_user(request) != found.user.name:
-            # The web server in front has logged the user out, or somebody else in.
+        if found.user.issuer == PROXY and not self._still_says(request, found.user):
             return None
         if is_new and sessions.is_due(found, now_s):
             await self._note_use(sessions.touch, found.session.id)
@@ -282,6 +282,42 @@ class People:
     def proxy_user(self, request: HTTPConnection) -> str:
         """Return the user whom a trusted web server names; empty: none."""
         return self.proxy_header(request, self._settings.proxy_login.user_header)
+
+    def proxy_account(self, request: HTTPConnection) -> Account | None:
+        """Return the account that a trusted web server names; None: none."""
+        name = self.proxy_user(request)
+        if not name:
+            return None
+        chosen = self._settings.proxy_login
+        groups = self.proxy_header(request, chosen.groups_header)
+        queues = None
+        if chosen.queues_header is not None:
+            queues = frozenset(texts(self.proxy_header(request, chosen.queues_header)))
+        return Account(
+            issuer=PROXY,
+            subject=name,
+            name=name,
+            role=role_of(texts(groups), chosen),
+            queues=queues,
+        )
+
+    def _still_says(self, request: HTTPConnection, user: User) -> bool:
+        """Whether the web server in front says the same as at the login of a user.
+
+        It may have logged the user out, or somebody else in, or the user's groups may
+        have changed. Headers that it does not send along with each request say nothing.
+        """
+        account = self.proxy_account(request)
+        if account is None or account.name != user.name:
+            return False
+        chosen = self._settings.proxy_login
+        if _is_sent(request, chosen.groups_header) and account.role is not user.role:
+            return False
+        return (
+            user.role is Role.ADMIN
+            or not _is_sent(request, chosen.queues_header)
+            or account.queues == user.queues
+        )
 
     def proxy_header(self, request: HTTPConnection, name: str | None) -> str:
         """Return what a trusted web server says in a header; empty: nothing."""
@@ -838,6 +874,11 @@ class People:
             event=event, actor=actor, subject=subject, address=address, detail=detail
         )
         audit.note(conn, self._now_s(), entry)
+
+
+def _is_sent(request: HTTPConnection, header: str | None) -> bool:
+    """Whether a request has a header of the settings."""
+    return header is not None and header in request.headers
 
 
 def link_address(settings: WebSettings, key: str) -> str:
