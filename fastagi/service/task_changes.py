@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Protocol
 
@@ -31,6 +31,8 @@ from fastagi.runtime.clock import Clock
 from fastagi.service.commands import (
     Actor,
     BadRequest,
+    BulkAction,
+    BulkTasks,
     NoSuchQueue,
     NumberRefused,
     WrongState,
@@ -113,6 +115,29 @@ class TaskChanges:
         self._withdraw = withdraw
         self._withdraw_unanswered = withdraw_unanswered
         self._line = line
+
+    def check_fields(self, command: BulkTasks) -> None:
+        """Check what is wrong for every task, whatever it is.
+
+        Raises:
+            BadRequest: a field of the action is missing or wrong.
+            BadTime: ``at`` is no time.
+        """
+        match command.action:
+            case BulkAction.RESCHEDULE:
+                if bool(command.at) == command.now:
+                    raise BadRequest("at, with a time, or now is needed, and not both")
+                if command.at:
+                    # The zone of a queue only decides which moment is meant.
+                    read_time(command.at, self._clock.now(), UTC)
+            case BulkAction.ASSIGN:
+                if not command.agent:
+                    raise BadRequest("agent is needed, or the action release")
+                _duration(command.duration)
+            case BulkAction.NOTE if not command.note:
+                raise BadRequest("note is empty")
+            case _:
+                pass
 
     def cancel(self, task_id: int, reason: str, actor: Actor) -> OperatorChange:
         """Cancel a task, and end its attempt unless client and agent are talking."""
@@ -269,13 +294,7 @@ class TaskChanges:
         interface = self._line.interface_of(task.queue, agent)
         why = because(Code.ASSIGNED, interface=interface)
         until = None
-        if duration:
-            try:
-                wait = parse_duration(duration)
-            except BadValue as error:
-                raise BadRequest(f"duration {error}") from None
-            if not wait:
-                raise BadRequest("duration must be more than 0")
+        if wait := _duration(duration):
             until = now + wait
             why = why.with_params(wait_s=wait.total_seconds())
         return OperatorChange(
@@ -384,6 +403,23 @@ class TaskChanges:
         key = _line_key(self.queue(name))
         queues = self._settings().queues.values()
         return [queue.name for queue in queues if _line_key(queue) == key]
+
+
+def _duration(text: str) -> timedelta | None:
+    """Return for how long an agent is asked alone; None: until the task is released.
+
+    Raises:
+        BadRequest: it is no duration.
+    """
+    if not text:
+        return None
+    try:
+        wait = parse_duration(text)
+    except BadValue as error:
+        raise BadRequest(f"duration {error}") from None
+    if not wait:
+        raise BadRequest("duration must be more than 0")
+    return wait
 
 
 def _line_key(queue: QueueSettings) -> tuple[str, str]:

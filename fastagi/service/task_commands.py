@@ -358,8 +358,10 @@ class TaskCommands:
 
         Raises:
             BadRequest: no tasks are selected, or too many; or a field is wrong.
+            BadTime: a time is no time.
             SelectionChanged: other tasks are selected than expected.
         """
+        self._changes.check_fields(command)
         found = await self._selected(command)
         fingerprint = _fingerprint(found)
         if command.expect and command.expect != fingerprint:

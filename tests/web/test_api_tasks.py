@@ -387,6 +387,29 @@ def test_many_tasks_are_changed_as_the_preview_said(rig: ApiRig) -> None:
         problem(answer, 422, "bad-request")
 
 
+@pytest.mark.parametrize("preview", [True, False])
+@pytest.mark.parametrize(
+    ("action", "fields", "code", "pointer"),
+    [
+        ("reschedule", {"at": "soon"}, "bad-time", "at"),
+        ("assign", {}, "bad-request", "agent"),
+        ("assign", {"agent": "x", "duration": "5 moons"}, "bad-request", "duration"),
+        ("note", {}, "bad-request", "note"),
+    ],
+)
+def test_bulk_change_with_a_wrong_field_is_refused_as_a_whole(
+    rig: ApiRig,
+    preview: bool,
+    action: str,
+    fields: dict[str, str],
+    code: str,
+    pointer: str,
+) -> None:
+    wanted = {"action": action, "ids": [1], "preview": preview, **fields}
+    found = problem(rig.post("/tasks/bulk", wanted), 422, code)
+    assert [one["pointer"] for one in found["errors"]] == [f"/{pointer}"]
+
+
 def test_bulk_changes_reach_only_own_queues(rig: ApiRig) -> None:
     own, other = rig.add("0301111111"), rig.add("0302222222", "sales")
     body: dict[str, Any] = {"action": "cancel", "ids": [own, other]}

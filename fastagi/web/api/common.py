@@ -159,6 +159,9 @@ def problem_of(
         # The request could be read, and its values make no sense.
         status = 422
     field = _WRONG_FIELD.get(code, "")
+    if code == "bad-request":
+        # The message begins with the name of the field.
+        field = problem.detail.partition(" ")[0]
     return ApiProblem(
         status,
         code,
