@@ -119,7 +119,7 @@ def _is_whole(file: Path, notes: Notes) -> bool:
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", None)
         if code == sqlite3.SQLITE_INTERRUPT:
-            notes.warn(
+            notes.skip(
                 file,
                 f"not checked as a whole, it would take over {_LONGEST_LOOK_S:.0f} s",
                 f"sqlite3 {file} 'PRAGMA quick_check'",

@@ -102,7 +102,7 @@ def check_dialplan(
             _check_queue_lines(link, queues, notes)
             return notes
         except (Refused, LinkFailed) as error:
-            notes.warn(
+            notes.skip(
                 "Asterisk",
                 f"the dialplan it has loaded is not checked: {error}",
                 "give the manager user the class 'reporting'; or run: asterisk -rx"
@@ -364,7 +364,7 @@ def _check_files(machine: AsteriskMachine, notes: Notes) -> None:
     try:
         conf = machine.conf("extensions.conf")
     except NotVisible as error:
-        notes.warn(
+        notes.skip(
             "extensions.conf",
             str(error),
             f"on Asterisk's machine run: asterisk -rx 'dialplan show"
@@ -375,7 +375,7 @@ def _check_files(machine: AsteriskMachine, notes: Notes) -> None:
     if not missing or conf.refused:
         return
     if conf.gaps:
-        notes.warn(
+        notes.skip(
             conf.gaps[0],
             f"not checked; contexts not found elsewhere: {', '.join(missing)}",
             f"run: asterisk -rx 'dialplan show {dialplan.REQUEST_CONTEXT}'",

@@ -29,10 +29,13 @@ class Finding(Problem):
     Attributes:
         area: the checked area: settings, database, manager...
         level: the severity.
+        is_checked: whether it was looked at; False: it could not be checked, and
+            nobody knows whether there is a problem.
     """
 
     area: str
     level: Level = Level.FAULT
+    is_checked: bool = True
 
     @property
     def is_fault(self) -> bool:
@@ -57,13 +60,25 @@ class Notes:
         self.note(Problem(str(where), what, remedy))
 
     def warn(self, where: object, what: str, remedy: str) -> None:
-        """Note something doubtful, or something that could not be checked."""
+        """Note something doubtful."""
         self.note(Problem(str(where), what, remedy), Level.WARNING)
 
-    def note(self, problem: Problem, level: Level = Level.FAULT) -> None:
+    def skip(self, where: object, what: str, remedy: str) -> None:
+        """Note something that could not be checked."""
+        problem = Problem(str(where), what, remedy)
+        self.note(problem, Level.WARNING, is_checked=False)
+
+    def note(
+        self, problem: Problem, level: Level = Level.FAULT, *, is_checked: bool = True
+    ) -> None:
         """Note a problem that other code has described."""
         finding = Finding(
-            problem.where, problem.what, problem.remedy, area=self.area, level=level
+            problem.where,
+            problem.what,
+            problem.remedy,
+            area=self.area,
+            level=level,
+            is_checked=is_checked,
         )
         if finding not in self._findings:
             self._findings.append(finding)

@@ -341,7 +341,7 @@ def _check_events(
             reason = f"not checked: {gaps[0] if gaps else 'it is not in the file'}"
         except NotVisible as error:
             reason = str(error)
-        notes.warn(
+        notes.skip(
             granted.where,
             f"which events {ami.username} may read is {reason}",
             "run this check as root on Asterisk's machine; or run there: asterisk -rx"
@@ -375,7 +375,7 @@ def _check_filters(user: Section, notes: Notes) -> None:
     excluding: list[tuple[Option, re.Pattern[str]]] = []
     for one in filters:
         if one.name.lower() != "eventfilter":
-            notes.warn(
+            notes.skip(
                 one.where,
                 "not checked: an event filter in the form of newer versions",
                 "make sure that it lets through: " + ", ".join(_all_events()),
@@ -387,7 +387,7 @@ def _check_filters(user: Section, notes: Notes) -> None:
             compiled = re.compile(pattern.replace(*_CONTROL))
             (excluding if bad else including).append((one, compiled))
         except re.error:
-            notes.warn(
+            notes.skip(
                 one.where,
                 f"not checked: the event filter {pattern}",
                 "make sure that it lets through: " + ", ".join(_all_events()),

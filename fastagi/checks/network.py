@@ -36,7 +36,7 @@ def check_fastagi(
     if running is not None:
         _check_answer(fastagi, where, notes)
     elif control_refused:
-        notes.warn(
+        notes.skip(
             where,
             "not checked: this user may not ask whether the service runs",
             "run this check as root",
@@ -172,7 +172,7 @@ def check_control(
     notes = Notes("control socket")
     directory = Path(socket_path).parent
     if control_refused:
-        notes.warn(
+        notes.skip(
             socket_path,
             "not checked: this user may not open it",
             "run this check as root",

@@ -50,7 +50,7 @@ def check_queues(
     realtime = _realtime(machine)
     loaded: dict[str, Loaded] | None = None
     if link is None:
-        notes.warn(
+        notes.skip(
             "Asterisk",
             "which queues and members it has is not checked: there is no connection"
             " to the manager",
@@ -92,7 +92,7 @@ def _conf(machine: AsteriskMachine, notes: Notes) -> Conf | None:
     try:
         conf = machine.conf("queues.conf")
     except NotVisible as error:
-        notes.warn(
+        notes.skip(
             "queues.conf",
             str(error),
             "run this check as root on Asterisk's machine; or see there that each queue"
@@ -101,7 +101,7 @@ def _conf(machine: AsteriskMachine, notes: Notes) -> Conf | None:
         )
         return None
     for gap in conf.gaps:
-        notes.warn(
+        notes.skip(
             gap,
             "not checked",
             "let this file be read, or see by hand what it says of your queues",
@@ -131,7 +131,7 @@ def _check_existence(
     if section is not None:
         notes.fault(section.where, f"{problem}, though it is here", f"run: {_RELOAD}")
     elif realtime:
-        notes.warn(
+        notes.skip(
             f"queue {name}",
             "not checked: queues are kept in a database, and Asterisk knows one only"
             " after a call to it",
@@ -195,7 +195,7 @@ def _check_options(
     section = conf.section(name)
     if section is None:
         if realtime:
-            notes.warn(
+            notes.skip(
                 f"queue {name}",
                 "its options are not checked: they are kept in a database",
                 f"run: asterisk -rx 'realtime load queues name {name}' and see that it"
@@ -237,7 +237,7 @@ def _check_keys(
         return
     leads = None if link is None else _leading_keys(link, option.value)
     if leads is None:
-        notes.warn(
+        notes.skip(
             option.where,
             f"whether the context {option.value} leads to"
             f" {dialplan.REQUEST_CONTEXT} is not checked",
@@ -503,7 +503,7 @@ def _check_extension(link: ManagerLink, queue: QueueSettings, notes: Notes) -> N
         else:
             known = _knows(link, device)
     except (Refused, LinkFailed) as error:
-        notes.warn(
+        notes.skip(
             where,
             f"whether Asterisk knows {device} is not checked: {error}",
             f"run: asterisk -rx 'core show hints', and look for {device} there",
@@ -548,7 +548,7 @@ def _check_outbound(link: ManagerLink, channel: str, notes: Notes) -> None:
                 " PJSIP/{number}@trunk",
             )
         else:
-            notes.warn(
+            notes.skip(
                 where,
                 f"where {channel} leads is not checked: {error}",
                 "add a task by hand and see whether the client is called:"

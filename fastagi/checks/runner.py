@@ -138,7 +138,7 @@ def _area(name: str, look: Callable[[], Notes]) -> Notes:
     try:
         return look()
     except (OSError, CallbackError, subprocess.SubprocessError) as error:
-        notes.warn(name, f"not checked: {error}", "run this check as root")
+        notes.skip(name, f"not checked: {error}", "run this check as root")
     except Exception as error:
         # Without its text, which may contain a part of a password.
         place = traceback.extract_tb(error.__traceback__)[-1]

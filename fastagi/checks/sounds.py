@@ -58,7 +58,7 @@ def check_sounds(settings: Settings, machine: AsteriskMachine) -> Notes:
         directory = machine.sounds()
         _check_directory(directory, machine, notes)
     except NotVisible as error:
-        notes.warn(
+        notes.skip(
             "sounds",
             str(error),
             f"look there, below {machine.sounds_dir}, for: "

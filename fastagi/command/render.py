@@ -527,6 +527,7 @@ def findings_json(found: Sequence[Finding]) -> str:
                 "problem": finding.what,
                 "remedy": finding.remedy,
                 "level": finding.level,
+                "checked": finding.is_checked,
             }
             for finding in found
         ],

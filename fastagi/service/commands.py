@@ -932,6 +932,8 @@ class CheckFinding:
     where: str
     problem: str
     remedy: str
+    #: False: it could not be checked.
+    checked: bool = True
 
 
 @frozen(kw_only=True)

@@ -46,13 +46,21 @@ _CHECK = {
     "at": "2026-03-04T14:29:00.000+00:00",
     "took_s": 2.1,
     "findings": [
-        {"area": "settings", "level": "ok", "where": "", "problem": "", "remedy": ""},
+        {
+            "area": "settings",
+            "level": "ok",
+            "where": "",
+            "problem": "",
+            "remedy": "",
+            "checked": True,
+        },
         {
             "area": "sounds",
             "level": "fault",
             "where": "accepted.wav",
             "problem": "there is no such file",
             "remedy": "copy sounds/en",
+            "checked": True,
         },
     ],
 }
@@ -160,13 +168,14 @@ def test_health_shows_findings_with_what_to_do(browser: Browser) -> None:
 def test_health_says_how_to_check_what_the_service_may_not_read(
     browser: Browser,
 ) -> None:
-    problem = "not checked: /etc/asterisk/queues.conf can not be read"
+    problem = "/etc/asterisk/queues.conf can not be read"
     unread = {
         "area": "queues",
         "level": "warning",
         "where": "queues.conf",
         "problem": problem,
         "remedy": "run this check as root",
+        "checked": False,
     }
     answered = {**_CHECK, "findings": [unread]}
     browser.live.answer = lambda command: answered

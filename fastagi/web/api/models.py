@@ -680,6 +680,7 @@ class CheckFinding(BaseModel):
     where: str
     problem: str
     remedy: str
+    checked: bool = Field(description="False: it could not be checked.")
 
 
 class CheckDone(BaseModel):

@@ -40,8 +40,6 @@ ORIGINS: Final[Mapping[str, str]] = {
 }
 #: Parts of the live state that are about no person.
 _WITHOUT_PEOPLE: Final = ("id", "at", "service", "queues")
-#: In findings about what the user of the service may not read.
-_NOT_CHECKED: Final = "not checked"
 
 Json = Mapping[str, Any]
 
@@ -149,7 +147,7 @@ async def check(
     refusal = done if isinstance(done, Refusal) else None
     checked = None if refusal else done
     findings = checked and [
-        {**one, "level": "unknown"} if _NOT_CHECKED in one["problem"] else one
+        one if one.get("checked", True) else {**one, "level": "unknown"}
         for one in checked["findings"]
     ]
     levels = Counter(one["level"] for one in findings or ())
