@@ -138,10 +138,10 @@ def test_what_is_kept_about_a_number_is_read_and_erased(rig: ApiRig) -> None:
     (record,) = found["tasks"]
     assert (record["task"]["id"], record["task"]["name"]) == (task, "Ann")
     assert record["history"][0]["move"] == "create"
-    problem(rig.post("/numbers/erase", body), 409, "wrong-state")
+    problem(rig.post("/numbers/erase", body), 409, "illegal-move")
     rig.post(f"/tasks/{task}/cancel", {})
     rig.post("/numbers/block", {**body, "reason": "asked"})
-    problem(rig.post("/numbers/erase", body), 409, "wrong-state")
+    problem(rig.post("/numbers/erase", body), 409, "illegal-move")
     done = rig.post("/numbers/erase", {**body, "block": "keep"}).json()
     assert (done["tasks"], done["blocked"]) == (1, True)
     again = rig.post("/numbers/erase", {**body, "block": "lift"}).json()

@@ -630,6 +630,75 @@ class NumberChecked(BaseModel):
     )
 
 
+class NumberTask(BaseModel):
+    """A task of a number, with everything that is kept about it."""
+
+    task: Task
+    number_key: str = Field(description="The form in which numbers are compared.")
+    linkedids: list[str] = Field(description="Asterisk's ids of the client's calls.")
+    attempts: list[Attempt]
+    history: list[HistoryEvent]
+
+
+class NumberOffer(BaseModel):
+    """A callback that was offered to a caller."""
+
+    id: int
+    at: datetime
+    queue: str
+    number: str
+    position: int | None
+    expected_wait_s: float | None
+    reason: str
+    outcome: str
+    ended_at: datetime | None
+    linkedid: str
+
+
+class LastTalk(BaseModel):
+    """The agent who talked to a client last."""
+
+    member: str = Field(description="Interface of the agent.")
+    at: datetime
+
+
+class NumberExported(BaseModel):
+    """Everything that is kept about a number."""
+
+    number: str
+    tasks: list[NumberTask]
+    mentioned_in_tasks: list[int] = Field(
+        description="Tasks of other numbers in whose story it occurs."
+    )
+    refusals: list[Refusal]
+    offers: list[NumberOffer]
+    blocked: Blocked | None
+    last_talk: LastTalk | None
+    entered_another_number_at: list[datetime] = Field(
+        description="When a caller with this number entered another one."
+    )
+
+
+class EraseNumber(Body):
+    """A number to erase."""
+
+    number: Number
+    block: Literal["keep", "lift"] | None = Field(
+        default=None,
+        description="What becomes of it if the number is blocked: `keep` it without its"
+        " reason, or `lift` it. Needed if it is blocked.",
+    )
+
+
+class NumberErased(BaseModel):
+    """How much was erased."""
+
+    tasks: int = Field(description="Tasks without number, name and calls from now on.")
+    others: int = Field(description="Refusals, offers and other entries.")
+    mentions: int = Field(description="Entries in stories of tasks of other numbers.")
+    blocked: bool = Field(description="Whether the number is blocked still.")
+
+
 # -- the rest ----------------------------------------------------------------
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Blocked numbers, and requests that were refused.
+"""Blocked numbers, requests that were refused, and what is kept about a number.
 
 Numbers stand in bodies and never in addresses, which proxies write into their logs.
 """
@@ -13,7 +13,13 @@ from fastapi import Depends, Query, Response
 from starlette.responses import JSONResponse
 
 from fastagi.doors import codec
-from fastagi.service.commands import BlockNumber, CheckNumber, UnblockNumber
+from fastagi.service.commands import (
+    BlockNumber,
+    CheckNumber,
+    EraseNumber,
+    ExportNumber,
+    UnblockNumber,
+)
 from fastagi.store import number_lists
 from fastagi.web.api import models
 from fastagi.web.api.common import (
@@ -36,6 +42,7 @@ from fastagi.web.people.access import Principal, Right, require
 
 Reader = Annotated[Principal, Depends(require(Right.NUMBERS_READ))]
 Writer = Annotated[Principal, Depends(require(Right.NUMBERS_WRITE))]
+Admin = Annotated[Principal, Depends(require(Right.ADMIN))]
 
 router: Final = api_router("/numbers", "Numbers")
 
@@ -147,6 +154,45 @@ async def check_number(parts: Parts, who: Reader, body: models.CheckNumber) -> A
     if refusal is not None and not who.may(Right.NUMBERS_READ, refusal["queue"]):
         answer["last_refusal"] = None
     return JSONResponse(for_eyes(who, answer))
+
+
+@router.post(
+    "/export",
+    summary="Read everything that is kept about a number",
+    response_model=models.NumberExported,
+    **described(Right.ADMIN, 413, 503, 504),
+)
+async def export_number(parts: Parts, who: Admin, body: models.OneNumber) -> Any:
+    """Return what is kept about a number in all its forms, of all queues.
+
+    The log says who has read it, without the number.
+    """
+    fields = body.model_dump()
+    wanted = command(ExportNumber, tuple(fields), **fields)
+    answer = dict(await do(parts, wanted, who, fields=fields))
+    answer["tasks"] = [
+        {**one, "task": answered_task(one["task"])} for one in answer["tasks"]
+    ]
+    return JSONResponse(answer)
+
+
+@router.post(
+    "/erase",
+    summary="Erase a number",
+    response_model=models.NumberErased,
+    **described(Right.ADMIN, 409, 413, 503, 504),
+)
+async def erase_number(parts: Parts, who: Admin, body: models.EraseNumber) -> Any:
+    """Erase a number and the names and calls that belong to it, in all queues.
+
+    Its tasks stay without them, so no report changes. A task that is open must be
+    cancelled first. It can be repeated: what is erased already is not counted again.
+    """
+    fields = body.model_dump()
+    wanted = command(
+        EraseNumber, tuple(fields), number=body.number, block=body.block or ""
+    )
+    return JSONResponse(await do(parts, wanted, who, fields=fields))
 
 
 @router.get(

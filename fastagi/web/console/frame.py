@@ -35,6 +35,7 @@ SAID: Final = {
     "blocked": N_("The number is blocked. Its open task ends."),
     "blocked-before": N_("The number was blocked already."),
     "unblocked": N_("The number may be called again."),
+    "erased": N_("The number is erased. Copies of the database still contain it."),
 }
 
 

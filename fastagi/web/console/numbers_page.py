@@ -1,15 +1,25 @@
 # SPDX-License-Identifier: MIT
-"""The page Numbers: may this number be called, blocked numbers, refused requests."""
+"""The page Numbers: may this number be called, blocked numbers, refused requests.
+
+Administrators also get what is kept about a number, and erase it.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Form
 from fastapi.responses import Response
 
-from fastagi.service.commands import BlockNumber, CheckNumber, UnblockNumber
+from fastagi.service.commands import (
+    BlockNumber,
+    CheckNumber,
+    EraseNumber,
+    ExportNumber,
+    UnblockNumber,
+)
 from fastagi.store import number_lists
 from fastagi.web.console.actions import Refusal, attempt, redirect
 from fastagi.web.console.frame import Frame, framed
@@ -62,6 +72,40 @@ async def unblock(
     return redirect(frame, "/numbers", said="unblocked")
 
 
+@router.post("/numbers/export")
+async def export(
+    frame: Annotated[Frame, Depends(framed(Right.ADMIN))],
+    number: Annotated[str, Form()] = "",
+) -> Response:
+    """Return everything that is kept about a number as a file."""
+    done = await attempt(frame, lambda: ExportNumber(number=number))
+    if isinstance(done, Refusal):
+        return await _page(frame, refusal=done, erasing=number)
+    return Response(
+        json.dumps(done, indent=2, ensure_ascii=False),
+        media_type="application/json",
+        # Not the number: browsers list the names of files.
+        headers={"Content-Disposition": 'attachment; filename="number.json"'},
+    )
+
+
+@router.post("/numbers/erase")
+async def erase(
+    frame: Annotated[Frame, Depends(framed(Right.ADMIN))],
+    number: Annotated[str, Form()] = "",
+    block: Annotated[str, Form()] = "",
+    sure: Annotated[str, Form()] = "",
+) -> Response:
+    """Erase a number; with ``sure`` only."""
+    if not sure:
+        words = frame.say.gettext("Say that you are sure: it can not be undone.")
+        return await _page(frame, refusal=Refusal(422, words), erasing=number)
+    done = await attempt(frame, lambda: EraseNumber(number=number, block=block))
+    if isinstance(done, Refusal):
+        return await _page(frame, refusal=done, erasing=number)
+    return redirect(frame, "/numbers", said="erased")
+
+
 async def _page(
     frame: Frame,
     number: str = "",
@@ -71,6 +115,7 @@ async def _page(
     refusal: Refusal | None = None,
     blocking: str = "",
     reason: str = "",
+    erasing: str = "",
 ) -> Response:
     own = frame.who.queues
     if queue not in frame.queues:
@@ -104,5 +149,6 @@ async def _page(
         refusal=refusal,
         blocking=blocking,
         reason=reason,
+        erasing=erasing,
         status=refusal.status if refusal else 503 if problem else 200,
     )
