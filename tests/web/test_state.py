@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from fastagi.store.errors import StoreUnavailable
 from fastagi.web.state import versions
-from fastagi.web.state.schema import VERSION
+from fastagi.web.state.schema import SECRETS, VERSION
 from fastagi.web.state.state import State
 
 
@@ -47,6 +47,24 @@ def test_the_file_is_only_for_its_owner(url: str, tmp_path: Path) -> None:
     versions.prepare(url)
     mode = (tmp_path / "web.sqlite3").stat().st_mode
     assert stat.S_IMODE(mode) == 0o600
+
+
+def test_what_is_deleted_is_overwritten_in_the_file(url: str, tmp_path: Path) -> None:
+    versions.prepare(url)
+    state = State(url)
+    secret = b"number-to-be-overwritten"
+
+    def add(conn: sa.Connection) -> None:
+        conn.execute(SECRETS.insert().values(name="x", value=secret))
+
+    def delete(conn: sa.Connection) -> None:
+        conn.execute(SECRETS.delete())
+
+    asyncio.run(state.write(add))
+    asyncio.run(state.write(delete))
+    # The log of writes goes into the file when the last connection is closed.
+    state.close()
+    assert secret not in (tmp_path / "web.sqlite3").read_bytes()
 
 
 def test_what_a_write_returned_is_committed(state: State) -> None:
