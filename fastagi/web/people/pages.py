@@ -39,6 +39,10 @@ _HOME: Final = "/"
 _WALL_S: Final = 400 * 86400.0
 
 REFUSED: Final = N_("The name or the password is wrong.")
+NO_OIDC: Final = N_(
+    "The login by the identity provider did not work. Begin again. If it stays so, show"
+    " this to an administrator:"
+)
 LOCKED: Final = N_("Too many logins have failed. Try again in %(wait_s)s s.")
 
 #: Longest texts of the forms.
@@ -258,7 +262,8 @@ def router(parts: WebParts) -> APIRouter:
             where, cookie = await parts_of(request).oidc.begin(target)
         except OidcProblem as error:
             _log.error("login by the identity provider: %s", error)
-            return login_page(request, target, status_code=502, error=str(error))
+            words = f"{_translated(request, NO_OIDC)} {error}"
+            return login_page(request, target, status_code=502, error=words)
         answer = RedirectResponse(where, 303)
         cookies.write(
             answer,
@@ -283,7 +288,8 @@ def router(parts: WebParts) -> APIRouter:
             key = await people.log_in_account(account, "oidc", people.browser(request))
         except OidcProblem as error:
             _log.warning("login by the identity provider: %s", error)
-            answer = login_page(request, _HOME, status_code=403, error=str(error))
+            words = f"{_translated(request, NO_OIDC)} {error}"
+            answer = login_page(request, _HOME, status_code=403, error=words)
         except LoginRefused as error:
             answer = login_page(request, _HOME, status_code=403, error=str(error))
         else:
