@@ -197,9 +197,13 @@ def test_callers_are_counted_without_callbacks(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
-def test_packages_that_are_needed_first_are_installed(
+def test_first_steps_install_the_packages_and_the_program(
     machine: Machine, page: str
 ) -> None:
-    first = blocks(page, "sh")[0]
-    machine.run([first], before="make() { printf 'make %s\\n' \"$*\"; }")
+    make = "make() { printf 'make %s\\n' \"$*\"; }"
+    first, *_ = blocks(page, "sh")
+    (install,) = (one for one in blocks(page, "sh") if "pip install" in one.text)
+    machine.run([first, install], before=make)
     assert "apt-get install -y make git" in machine.calls
+    assert "pip install -c constraints.txt ." in machine.calls
+    assert machine.calls[-1] == "callback-queue setup"

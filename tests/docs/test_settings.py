@@ -10,6 +10,7 @@ import yaml
 
 from fastagi.config.load import parse_settings
 from fastagi.config.sections import SECTIONS
+from fastagi.setup.answers import read_answers
 from fastagi.web import settings as web_settings
 from tests.docs.blocks import BLOCKS, ROOT, Block
 
@@ -28,6 +29,8 @@ def _kind(block: Block) -> str:
     names = set(yaml.safe_load(block.text))
     if "scrape_configs" in names:
         return "Prometheus"
+    if block.page == "docs/setup.md":
+        return "answers"
     if block.page == _OF_WEB:
         return "web process"
     assert names <= {*SECTIONS, "queues"}, f"{block}: unknown sections"
@@ -76,3 +79,10 @@ def test_prometheus_is_told_our_address_and_our_rules(block: Block) -> None:
     assert target["targets"] == [f"127.0.0.1:{port}"]
     (rules,) = given["rule_files"]
     assert (ROOT / "etc/prometheus" / Path(rules).name).exists()
+
+
+@_of("answers")
+def test_setup_understands_the_answers(block: Block) -> None:
+    assert list(read_answers(block.text, "answers.yaml").queues or ()) == [
+        *("support", "sales")
+    ]

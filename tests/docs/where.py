@@ -59,6 +59,9 @@ TRIED: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
         "tests/web/test_api_docs.py::test_the_web_form_asks_for_a_callback",
     ),
     ("docs/releases.md", "sh"): ("tests/packaging/test_release.py",),
+    ("docs/setup.md", "sh"): (
+        "tests/setup/test_command.py::test_commands_of_the_docs_work",
+    ),
     ("docs/internal-api.md", "sh"): (
         "tests/process/test_internal_api_doc.py::test_examples_work",
     ),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fastagi.command.cli import main
 from fastagi.config.load import load_settings
 from fastagi.setup import journal as journal_module
 from fastagi.setup.lines import has_ours
+from tests.docs.blocks import blocks
 from tests.setup.layouts import machine, tree
 
 _GIVEN = (
@@ -64,6 +66,22 @@ def test_yes_installs_without_a_question_and_undo_takes_it_back(tmp_path: Path) 
     assert not settings.exists()
     again = _run(tmp_path, "--undo")
     assert (again.exit_code, "nothing to take back" in again.output) == (0, True)
+
+
+def test_commands_of_the_docs_work(tmp_path: Path) -> None:
+    machine(tmp_path / "machine")
+    asks, yes, undo, carry = (
+        shlex.split(block.text.replace("\\\n", "").removeprefix("sudo "))[2:]
+        for block in blocks("docs/setup.md", "sh")
+    )
+    # The answers of the first run are suggested to the second one.
+    for words, typed in ((yes, ""), (asks, "\n" * 10), (undo, "")):
+        done = _run(tmp_path / "machine", *words, typed=typed)
+        assert done.exit_code == 0, f"{words}: {done.output}"
+    words = [str(tmp_path / one) if one == "carry" else one for one in carry]
+    done = CliRunner().invoke(main, ["setup", *words])
+    assert done.exit_code == 0, f"{words}: {done.output}"
+    assert (tmp_path / "carry/README.txt").exists()
 
 
 def test_a_second_run_writes_nothing(tmp_path: Path) -> None:
