@@ -182,7 +182,7 @@ class Callbackqueue extends \FreePBX_Helpers implements \BMO
 			return;
 		}
 		$this->setConfig($queue, $settings->toArray(), self::QUEUES);
-		needreload();
+		$this->accepted();
 	}
 
 	private function refuse(array $given, Unusable $unusable, string $what): void
@@ -197,6 +197,12 @@ class Callbackqueue extends \FreePBX_Helpers implements \BMO
 			true,
 			true
 		);
+	}
+
+	private function accepted(): void
+	{
+		$this->freepbx->Notifications->delete('callbackqueue', 'FORM');
+		needreload();
 	}
 
 	/** Called by the page of a queue (hooks in module.xml). */
@@ -263,7 +269,7 @@ class Callbackqueue extends \FreePBX_Helpers implements \BMO
 			(new ServiceFile($former->directory))->remove();
 		}
 		$this->setConfig(self::MODULE, $settings->toArray());
-		needreload();
+		$this->accepted();
 	}
 
 	public function showPage()
@@ -299,7 +305,14 @@ class Callbackqueue extends \FreePBX_Helpers implements \BMO
 		}
 		$settings = $this->moduleSettings();
 		$dialplan = new Dialplan($ext, $this->asteriskVersion());
-		$dialplan->addContexts((string) file_get_contents(__DIR__ . '/dialplan/callback-queue.conf'));
+		$conf = __DIR__ . '/dialplan/callback-queue.conf';
+		if (!is_readable($conf)) {
+			$this->tell('DIALPLAN', _('Queue Callback has no dialplan'), [
+				sprintf(_('%s is missing: install the module from the file that "make freepbx" builds'), $conf),
+			]);
+			return;
+		}
+		$dialplan->addContexts((string) file_get_contents($conf));
 		$ext->addGlobal('CALLBACK_AGI', "agi://$settings->service");
 		$ext->addGlobal('CALLBACK_WHEN_DOWN', $settings->whenDown);
 		$missing = [];

@@ -159,6 +159,14 @@ class TestTab:
         # Nothing that was entered is lost, and the reason stands beside it.
         assert problem in shown["hookContent"].replace("&quot;", '"')
 
+    def test_mistake_is_gone_from_the_dashboard_once_it_is_mended(
+        self, freepbx: FreePBX
+    ) -> None:
+        freepbx.save_queue(attempts="many")
+        assert "FORM" in freepbx.told
+        freepbx.save_queue(attempts="5")
+        assert freepbx.told == {}
+
     def test_deleted_queue_has_no_settings(self, freepbx: FreePBX) -> None:
         freepbx.save_queue()
         freepbx.save_queue(action="delete")
@@ -261,6 +269,19 @@ class TestApplyConfig:
         freepbx.label = "qcall"
         freepbx.apply()
         assert freepbx.notifications == {}
+
+    def test_module_without_its_dialplan_says_so_and_freepbx_has_its_own(
+        self, tmp_path: Path
+    ) -> None:
+        module = tool.unpacked(tmp_path)
+        (module / "dialplan/callback-queue.conf").unlink()
+        freepbx = FreePBX(module, tmp_path)
+        freepbx.save_page()
+        freepbx.save_queue()
+        extensions, _ = freepbx.apply()
+        assert "[ext-queues]" in extensions
+        assert "callback" not in "".join(_context(extensions, "ext-queues"))
+        assert "is missing: install the module" in freepbx.told["DIALPLAN"]
 
     def test_lines_of_the_queue_win_over_those_of_freepbx(
         self, freepbx: FreePBX

@@ -63,11 +63,12 @@ class ServiceFile
 		$isWritten = @file_put_contents($new, $text) === strlen($text)
 			&& @chmod($new, 0640)
 			&& @rename($new, $file);
+		$reason = error_get_last()['message'] ?? '';
+		// FreePBX takes an error that is left for a failure of Apply Config.
+		error_clear_last();
 		if ($isWritten) {
 			return [];
 		}
-		$reason = error_get_last()['message'] ?? '';
-		error_clear_last();
 		@unlink($new);
 		return [sprintf(
 			_('%1$s can not be written (%2$s). As root: install -d -o asterisk -g callback-queue -m 2750 %3$s'),
