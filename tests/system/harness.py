@@ -85,6 +85,8 @@ class ServiceTestCase(SynchronousTestCase):
             del self.world, self.asterisk, self.support, self.alice, self.client
             self.logged.clear()
             gc.collect()
+            # What is left stays: the next collection need not visit it.
+            gc.freeze()
             self.flushLoggedErrors()
 
     def _check(self) -> None:
