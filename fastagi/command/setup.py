@@ -155,11 +155,11 @@ def setup(
         if preview:
             _preview(installation, given)
             return
-        found = installation.look()
+        installation.look()
         with installation.journal.locked():
             for path in installation.journal.recover():
                 click.echo(f"an interrupted setup was taken back: {path}")
-            plan = _install(installation, found, given, yes=yes)
+            plan = _install(installation, installation.look(), given, yes=yes)
     if plan is None:
         return
     code = _check(installation, plan)
@@ -351,7 +351,7 @@ def _ask(
         )
     offer = given.offer or click.prompt(
         "5. Prompt that tells callers to press 1 (none: no prompt)",
-        default=DEFAULT_OFFER,
+        default=theirs.offer or DEFAULT_OFFER,
     )
     start = given.start
     if start is None and found is not None:

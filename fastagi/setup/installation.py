@@ -143,8 +143,9 @@ class Installation:
             raise Refused(errors.problems) from None
 
     def given_by_settings(self, settings: Settings | None) -> Given:
-        """Return the answers that settings give."""
-        return given_by(settings) if settings is not None else Given()
+        """Return the answers of an earlier setup, and those that settings give."""
+        given = given_by(settings) if settings is not None else Given()
+        return attrs.evolve(given, offer=self.journal.read().offer or None)
 
     def _settings_text(self) -> str | None:
         try:
@@ -314,14 +315,15 @@ class Installation:
         folder = Folder(path=self.settings_path.parent, mode=0o750, gid=gid)
         todo = self._commands(plan, is_root)
         takes_back = [back for _, back in todo if back]
-        self.journal.apply(changes, [folder], takes_back, now)
-        for argv, _ in todo:
-            self.machine.run(argv)
-            said.append(f"ran: {' '.join(argv)}")
+        self.journal.apply(changes, [folder], takes_back, now, offer=plan.answers.offer)
+        # Before the service starts: it logs in as the new manager user.
         if self.machine.reload_asterisk():
             said.append("Asterisk has read its files again")
         else:
             said.append("Asterisk does not run: it reads the files when it starts")
+        for argv, _ in todo:
+            self.machine.run(argv)
+            said.append(f"ran: {' '.join(argv)}")
         return said
 
     def _commands(

@@ -104,6 +104,7 @@ class Book:
         files: every file that setup has written, in that order.
         folders: every folder that it has made.
         commands: what takes back the commands that it has run.
+        offer: the prompt for callers that was chosen.
         unfinished: the change that is being made.
         new_folders: the folders that this change makes.
     """
@@ -112,6 +113,7 @@ class Book:
     files: tuple[Entry, ...] = ()
     folders: tuple[str, ...] = ()
     commands: tuple[tuple[str, ...], ...] = ()
+    offer: str = ""
     unfinished: tuple[Step, ...] = ()
     new_folders: tuple[str, ...] = ()
 
@@ -166,6 +168,8 @@ class Journal:
             yield
         finally:
             os.close(handle)
+            if not (self.directory / _FILE).exists():
+                self.forget()
 
     def _check_owner(self) -> None:
         """Refuse a journal that another user could have written."""
@@ -198,6 +202,10 @@ class Journal:
             return _book(values)
         except FileNotFoundError:
             return Book()
+        except PermissionError:
+            raise SetupFailed(
+                f"the journal {path} may not be read", "run it as root"
+            ) from None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise SetupFailed(
                 f"the journal {path} can not be read: {error}",
@@ -219,6 +227,8 @@ class Journal:
         folders: Iterable[Folder],
         commands: Iterable[tuple[str, ...]],
         now: datetime,
+        *,
+        offer: str = "",
     ) -> None:
         """Write all changes, or none.
 
@@ -227,6 +237,7 @@ class Journal:
             folders: the modes of folders that may have to be made.
             commands: what takes back the commands that belong to these changes.
             now: the time of the journal.
+            offer: the prompt for callers that was chosen.
 
         Raises:
             SetupFailed: nothing is changed.
@@ -271,6 +282,7 @@ class Journal:
                     files=tuple(known.values()),
                     folders=tuple(dict.fromkeys((*book.folders, *map(str, missing)))),
                     commands=tuple(dict.fromkeys((*book.commands, *commands))),
+                    offer=offer,
                 )
             )
         except OSError as error:
@@ -583,6 +595,7 @@ def _book(values: Mapping[str, Any]) -> Book:
         ),
         folders=tuple(values["folders"]),
         commands=tuple(map(tuple, values["commands"])),
+        offer=values["offer"],
         unfinished=tuple(
             Step(**{**one, "before": copy(one["before"])})
             for one in values["unfinished"]

@@ -8,6 +8,7 @@ would read them: if a line does not have its effect there, nothing is written.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -131,6 +132,7 @@ def plan_asterisk(
     queues = planner.queues()
     places = planner.dialplan(places, queues, free_port, settled)
     planner.prompts()
+    planner.check_links()
     if not planner.problems:
         planner.verify(queues, username, secret, places)
     if planner.problems:
@@ -614,6 +616,20 @@ class _Planner:
                 gid=self._found.gid if is_manager else 0,
                 clean=_bytes(clean),
             )
+
+    def check_links(self) -> None:
+        """Refuse a link of another user's: it could have root write any file."""
+        trusted = {0, os.geteuid()}
+        for path in (*self._edits, *(one.path for one in self._whole)):
+            if path.is_symlink() and path.lstat().st_uid not in trusted:
+                self.problems.append(
+                    Problem(
+                        str(path),
+                        f"it is a link to {os.readlink(path)} that another user than"
+                        " root has made",
+                        "if it is right, make it again as root",
+                    )
+                )
 
     def _resolved(self, path: Path) -> Path:
         return self._root.inside(Path("/") / path.relative_to(self._root.directory))

@@ -41,7 +41,6 @@ _SOUND_SUFFIXES = {".wav", ".gsm", ".ulaw", ".alaw", ".sln", ".sln16", ".g722"}
 #: Asterisk's own English prompts, in the directories of Debian and of the source.
 _PROMPTS = ("en_US_f_Allison", "en")
 
-_BOOT_DEADLINE_S = 30.0
 _STOP_DEADLINE_S = 5.0
 
 _DIRECTORIES = (
@@ -73,6 +72,8 @@ class Asterisk(Starting):
 
     Use as a context manager, or call :meth:`start` and :meth:`close`.
     """
+
+    boot_deadline_s = 30.0
 
     def __init__(
         self,
@@ -141,7 +142,8 @@ class Asterisk(Starting):
         self.write_configuration()
         (self.home / "run/asterisk.ctl").unlink(missing_ok=True)
         process = self._process = self._start_process(self.home / "log/stdout")
-        for _ in pauses(_BOOT_DEADLINE_S):
+        deadline_s = self.boot_deadline_s
+        for _ in pauses(deadline_s):
             if not process.running:
                 raise LabError(
                     f"Asterisk {self.version} ended with {process.exit_code}:\n"
@@ -149,10 +151,10 @@ class Asterisk(Starting):
                 )
             with suppress(LabError):
                 # Asterisk answers this only when it is fully booted.
-                self.cli("core waitfullybooted", deadline_s=_BOOT_DEADLINE_S)
+                self.cli("core waitfullybooted", deadline_s=deadline_s)
                 return
         raise DeadlinePassed(
-            f"Asterisk {self.version} did not boot in {_BOOT_DEADLINE_S} s:\n"
+            f"Asterisk {self.version} did not boot in {deadline_s} s:\n"
             f"{self.log[-4000:]}"
         )
 

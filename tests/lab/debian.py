@@ -42,6 +42,9 @@ exec asterisk -f
 class DebianAsterisk(Asterisk):
     """A real Asterisk with Debian's files."""
 
+    #: Debian loads every module.
+    boot_deadline_s = 90.0
+
     def __init__(self, major: int) -> None:
         super().__init__(major, queues=(_QUEUE,))
 

@@ -95,6 +95,13 @@ def test_a_second_run_writes_nothing(tmp_path: Path) -> None:
     assert tree(tmp_path / _ETC) == before
 
 
+def test_a_second_run_keeps_the_prompt_of_the_first(tmp_path: Path) -> None:
+    machine(tmp_path)
+    _run(tmp_path, "--yes", *_GIVEN, "--offer-text", "none")
+    again = _run(tmp_path, "--yes")
+    assert "Nothing to write" in again.output, again.output
+
+
 def test_the_questions_and_their_suggestions(tmp_path: Path) -> None:
     machine(tmp_path)
     typed = "support sales\n\nde\n\n\nn\ny\n"
@@ -113,10 +120,10 @@ _NUMBERS = {f"{number}." for number in range(1, 10)}
 
 def test_no_is_an_answer(tmp_path: Path) -> None:
     machine(tmp_path)
-    before = tree(tmp_path / _ETC)
+    before = tree(tmp_path)
     done = _run(tmp_path, *_GIVEN, "--no-start", typed="\nn\n")
     assert "Nothing was written" in done.output
-    assert tree(tmp_path / _ETC) == before
+    assert tree(tmp_path) == before
 
 
 def test_preview_writes_nothing(tmp_path: Path) -> None:

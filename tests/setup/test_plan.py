@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -467,6 +468,15 @@ class TestRefusals:
         text = DEBIAN["manager.conf"] + "[callback-queue]\nsecret = x\n"
         root = machine(tmp_path, {"manager.conf": text})
         assert "there is a manager user [callback-queue] already" in _refused(root)
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user's file")
+    def test_a_link_that_another_user_has_made(self, tmp_path: Path) -> None:
+        root = machine(tmp_path)
+        path = tmp_path / "etc/asterisk/queues.conf"
+        path.rename(tmp_path / "etc/elsewhere")
+        path.symlink_to("../elsewhere")
+        os.chown(path, 101, 101, follow_symlinks=False)
+        assert "that another user than root has made" in _refused(root)
 
     def test_damaged_markers(self, tmp_path: Path) -> None:
         text = DEBIAN["queues.conf"] + f"{BEGIN}\n"
