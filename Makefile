@@ -13,7 +13,7 @@ BIN := .venv/bin
 .PHONY: demo test lint style types fast-test simulate expected-wait fuzz soak memory bench
 .PHONY: bench-web bench-pages busy-queue waiting-line console screenshots browser-test
 .PHONY: unit-test simulation-test call-test crowd-test asterisk-test stopwatch-test
-.PHONY: package-test docs reference freepbx freepbx-test lab sounds clean release
+.PHONY: package-test docs reference freepbx freepbx-test lab sounds clean image release
 
 demo: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22
@@ -162,7 +162,7 @@ crowd-test: lab
 	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "crowd and not stopwatch" \
 		tests/asterisk
 
-# What is installed: the files of a release.
+# What is installed: the files of a release, the container image.
 package-test: lab
 	nice -n 19 $(BIN)/python -m pytest tests/packaging
 
@@ -192,8 +192,12 @@ lab: .venv/ready
 sounds: .venv/ready
 	$(BIN)/python sounds/build.py
 
+# The container image, as a file in dist/ (docs/container.md).
+image: .venv/ready
+	@$(BIN)/python packaging/image/build.py
+
 # Wheel, sources, bill of materials and SHA256SUMS of the last commit, in dist/, together
-# with what WITH names (docs/releases.md):   make release WITH=deb
+# with what WITH names (docs/releases.md):   make release WITH="deb freepbx image"
 release: .venv/ready $(WITH)
 	@$(BIN)/python packaging/release/make.py
 

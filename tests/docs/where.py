@@ -58,6 +58,10 @@ TRIED: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("docs/web-form.md", "html"): (
         "tests/web/test_api_docs.py::test_the_web_form_asks_for_a_callback",
     ),
+    ("docs/container.md", "sh"): (
+        "tests/packaging/test_image.py::"
+        "test_commands_of_the_docs_fit_the_compose_file_and_the_program",
+    ),
     ("docs/releases.md", "sh"): ("tests/packaging/test_release.py",),
     ("docs/setup.md", "sh"): (
         "tests/setup/test_command.py::test_commands_of_the_docs_work",
