@@ -13,7 +13,7 @@ BIN := .venv/bin
 .PHONY: demo test lint style types fast-test simulate expected-wait fuzz soak memory bench
 .PHONY: bench-web bench-pages busy-queue waiting-line console screenshots browser-test
 .PHONY: unit-test simulation-test call-test crowd-test asterisk-test stopwatch-test
-.PHONY: package-test docs reference freepbx freepbx-test lab sounds clean image release
+.PHONY: package-test docs reference deb freepbx freepbx-test lab sounds clean image release
 
 demo: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22
@@ -162,9 +162,10 @@ crowd-test: lab
 	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "crowd and not stopwatch" \
 		tests/asterisk
 
-# What is installed: the files of a release, the container image.
+# Packages, the image and releases: built, installed, upgraded and removed.
+# The tests install what these machines need.
 package-test: lab
-	nice -n 19 $(BIN)/python -m pytest tests/packaging
+	nice -n 19 $(BIN)/python -m pytest -n 2 --dist loadfile tests/packaging
 
 # The console in Chromium, on a real service and a real Asterisk 22.
 browser-test: lab
@@ -184,6 +185,10 @@ freepbx: .venv/ready
 freepbx-test: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22 16 php
 	$(BIN)/python -m pytest tests/freepbx
+
+# The Debian packages, into dist/; or that of one release:   make deb RELEASE=13
+deb: .venv/ready
+	@$(BIN)/python -m tools.deb $(RELEASE)
 
 lab: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22 16 databases browser php

@@ -59,6 +59,15 @@ def _blocks(page: str) -> Iterator[Block]:
 BLOCKS: Final = tuple(block for page in PAGES for block in _blocks(page))
 
 
+def blocks_below(page: str, heading: str) -> list[str]:
+    """Return the texts of the shell blocks below a heading of a page, in order."""
+    lines = (ROOT / page).read_text("utf-8").splitlines()
+    first = lines.index(f"## {heading}") + 1
+    ends = (n for n, line in enumerate(lines, 1) if n > first and line[:3] == "## ")
+    last = next(ends, len(lines))
+    return [b.text for b in blocks(page, "sh") if first < b.line < last]
+
+
 def blocks(page: str, language: str) -> list[Block]:
     """Return the blocks of a page in a language, in their order."""
     found = [b for b in BLOCKS if (b.page, b.language) == (page, language)]

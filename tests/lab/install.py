@@ -4,7 +4,7 @@
 It uses programs of the machine if they fit: an Asterisk of that version with SIPp, the
 servers of PostgreSQL and MariaDB. For the others it makes a small Debian tree each,
 from the machine's own Debian mirror. Nothing on the machine itself changes, except that
-debootstrap is installed if it is missing.
+debootstrap is installed if it is missing, and systemd-nspawn for the tests of packages.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import attrs
 from tests.lab.errors import LabError
 from tests.lab.trees import (
     find_browser,
+    find_debian,
     find_php,
     find_server,
     find_tree,
@@ -54,10 +55,14 @@ class _Recipe:
     #: debootstrap's script, for versions that do not know the suite's name yet.
     script: str
     packages: str
-    #: The programs that would do instead, if they are on the PATH.
+    #: The programs that would do instead, if they are on the PATH; "" if none would.
     instead: str
     #: Returns what is already there; raises LabError if it is missing.
     find: Callable[[], str]
+    #: What apt adds then; its dependencies may be too difficult for debootstrap.
+    added: str = ""
+    #: The name of a recipe whose tree is copied, to save downloading it again.
+    base: str = ""
 
 
 def _asterisk(major: int, suite: str, script: str) -> _Recipe:
@@ -73,6 +78,32 @@ def _asterisk(major: int, suite: str, script: str) -> _Recipe:
         packages="asterisk,sip-tester",
         instead=f"an Asterisk {major} and sipp",
         find=find,
+    )
+
+
+#: What a machine has that is administered with sudo.
+_MACHINE = (
+    "systemd,systemd-sysv,dbus,sudo,procps,iproute2,logrotate,libpam-systemd,"
+    "python3-venv"
+)
+
+
+def _debian(
+    release: int, suite: str, packages: str, *, added: str = "", base: str = ""
+) -> _Recipe:
+    def find() -> str:
+        return f"ready ({find_debian(release).root})"
+
+    return _Recipe(
+        subject=f"Debian {release}",
+        directory=f"debian-{release}",
+        suite=suite,
+        script=suite if suite == "bookworm" else "sid",
+        packages=packages,
+        added=added,
+        instead="",
+        find=find,
+        base=base,
     )
 
 
@@ -124,11 +155,19 @@ _RECIPES = {
         instead="php",
         find=_find_php,
     ),
+    # Where packages are built and tried: each release with its own Python.
+    "debian12": _debian(12, "bookworm", _MACHINE),
+    "debian13": _debian(13, "trixie", _MACHINE, added="lintian"),
+    "debian14": _debian(14, "forky", "asterisk,sip-tester", added=_MACHINE, base="22"),
 }
 
 
+#: What the tests of the program itself need.
+_WITHOUT_NAMES = ("22", "16", "databases", "browser")
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Install what is named, or everything; return the exit code."""
+    """Install what is named, or what most tests need; return the exit code."""
     unknown = [argument for argument in arguments if argument not in _RECIPES]
     if unknown:
         names = " ".join(f"[{name}]" for name in _RECIPES)
@@ -139,7 +178,7 @@ def main(arguments: Sequence[str]) -> int:
         )
         return 2
     try:
-        install(arguments or list(_RECIPES))
+        install(arguments or _WITHOUT_NAMES)
     except LabError as error:
         print(f"laboratory: {error}", file=sys.stderr)
         return 1
@@ -187,6 +226,8 @@ def _installed(recipe: _Recipe) -> str | None:
 
 
 def _install_one(recipe: _Recipe, home: Path, mirror: str) -> None:
+    if recipe.base and not _installed(_RECIPES[recipe.base]):
+        _install_one(_RECIPES[recipe.base], home, mirror)
     with _locked(home / f"{recipe.directory}.lock", recipe.subject):
         # Another run may have made it while this one waited for the lock.
         if found := _installed(recipe):
@@ -198,8 +239,15 @@ def _install_one(recipe: _Recipe, home: Path, mirror: str) -> None:
         for leftover in [*home.glob(f"{final.name}.making*"), final]:
             _remove(leftover)
         making = home / f"{final.name}.making"
+        base = _tree_of(recipe.base, home) if recipe.base else None
         try:
-            _debootstrap(recipe, making, mirror)
+            if base is None:
+                _debootstrap(recipe, making, mirror)
+            else:
+                _say(recipe, f"copying the tree {base.name} (10 s)")
+                _as_root_run("cp", "-a", "--reflink=auto", str(base), str(making))
+            if recipe.added:
+                _add_packages(recipe, making)
             making.rename(final)
             found = recipe.find()
         except BaseException:
@@ -207,6 +255,50 @@ def _install_one(recipe: _Recipe, home: Path, mirror: str) -> None:
             raise
         took_s = time.monotonic() - started
         _say(recipe, f"{found}, after {took_s:.0f} s")
+
+
+def _tree_of(name: str, home: Path) -> Path | None:
+    """Return the tree of a recipe; None if the machine's own programs are used."""
+    tree = home / _RECIPES[name].directory
+    return tree if tree.exists() else None
+
+
+#: Arguments: the tree, and the packages to add.
+_ADD_PACKAGES = """
+tree=$1
+shift
+cp /etc/resolv.conf "$tree/etc/"
+mount -t proc proc "$tree/proc"
+mount --rbind /dev "$tree/dev"
+# A mirror may be a snapshot; what it had on that day is what the tree has.
+chroot "$tree" apt-get -qq -o Acquire::Check-Valid-Until=false update
+chroot "$tree" apt-get -qq install -y --no-install-recommends "$@"
+chroot "$tree" apt-get clean
+rm -rf "$tree"/var/lib/apt/lists/*
+"""
+
+
+def _add_packages(recipe: _Recipe, tree: Path) -> None:
+    _say(recipe, f"adding {recipe.added} (30 s)")
+    command = [
+        *_as_root(),
+        *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+        *("env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8"),
+        *([f"http_proxy={_proxy()}"] if _proxy() else []),
+        *("sh", "-ec", _ADD_PACKAGES, "sh", str(tree), *recipe.added.split(",")),
+    ]
+    tail = ""
+    for attempt in range(1, _TRIES + 1):
+        output = _run_and_tell(recipe, command)
+        if output is None:
+            return
+        tail = "\n    ".join(output[-5:])
+        _say(recipe, f"failed ({attempt} of {_TRIES}):\n    {tail}")
+        time.sleep(_PAUSE_BEFORE_RETRY_S * attempt)
+    raise LabError(
+        f"{recipe.subject}: {recipe.added} could not be added:\n    {tail}\n"
+        f"Check that the Debian mirror of this machine holds {recipe.suite}"
+    )
 
 
 def _debootstrap(recipe: _Recipe, target: Path, mirror: str) -> None:
@@ -238,8 +330,8 @@ def _debootstrap(recipe: _Recipe, target: Path, mirror: str) -> None:
     raise LabError(
         f"{recipe.subject}: debootstrap could not make a {recipe.suite} tree:\n"
         f"    {tail}\n"
-        f"Check that the Debian mirror of this machine holds {recipe.suite}, or put "
-        f"{recipe.instead} on the PATH"
+        f"Check that the Debian mirror of this machine holds {recipe.suite}"
+        + (f", or put {recipe.instead} on the PATH" if recipe.instead else "")
     )
 
 
@@ -280,28 +372,44 @@ def _run_and_tell(recipe: _Recipe, command: Sequence[str]) -> list[str] | None:
 # -- requirements
 
 
+def install_nspawn() -> None:
+    """Install systemd-nspawn, which boots a tree, if it is missing.
+
+    Raises:
+        LabError: it could not be installed.
+    """
+    home = lab_home()
+    home.mkdir(parents=True, exist_ok=True)
+    _install_program(home, "systemd-nspawn", "systemd-container")
+
+
 def _install_debootstrap(home: Path) -> None:
-    if Path("/usr/sbin/debootstrap").exists() or shutil.which("debootstrap"):
+    if not Path("/usr/sbin/debootstrap").exists():
+        _install_program(home, "debootstrap", "debootstrap")
+
+
+def _install_program(home: Path, program: str, package: str) -> None:
+    if shutil.which(program):
         return
     if shutil.which("apt-get") is None:
         raise LabError(
-            "this machine has no apt-get: install debootstrap yourself, or put "
+            f"this machine has no apt-get: install {program} yourself, or put "
             "what the tests run on the PATH"
         )
-    with _locked(home / "debootstrap.lock", "debootstrap"):
-        _say(None, "installing debootstrap (10 s)")
+    with _locked(home / f"{program}.lock", program):
+        _say(None, f"installing {package} (10 s)")
         apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120"]
         quiet = ["env", "DEBIAN_FRONTEND=noninteractive"]
         said = ""
         for _ in range(_TRIES):
             _as_root_run(*apt, "update")
             done = _as_root_run(
-                *quiet, *apt, "install", "-y", "--no-install-recommends", "debootstrap"
+                *quiet, *apt, "install", "-y", "--no-install-recommends", package
             )
             if done.returncode == 0:
                 return
             said = done.stderr
-        raise LabError(f"apt-get could not install debootstrap:\n{said}")
+        raise LabError(f"apt-get could not install {package}:\n{said}")
 
 
 def _mirror() -> str:

@@ -245,6 +245,21 @@ def find_php() -> tuple[Programs, Path]:
     )
 
 
+def find_debian(release: int) -> Programs:
+    """Find the tree of a Debian release, in which packages are built and tried.
+
+    Raises:
+        LabError: it is not there; the text names the command that installs it.
+    """
+    root = lab_home() / f"debian-{release}"
+    if all((root / name).exists() for name in ("usr/bin/python3", "usr/bin/systemctl")):
+        return Programs(root=root)
+    raise LabError(
+        f"there is no Debian {release} in {root}: run "
+        f"`python -m tests.lab.install debian{release}` (about two minutes, once)"
+    )
+
+
 def _version_of(command: Sequence[str]) -> str | None:
     try:
         done = subprocess.run(
