@@ -51,13 +51,8 @@ HOME: Final = PurePosixPath("usr/lib/callback-queue")
 MAINTAINER: Final = "asterisk-callback-queue <maintainers@callback-queue.invalid>"
 
 _SOURCES: Final = ROOT / "packaging/debian"
-#: What goes into a package besides the libraries.
-_INPUTS: Final = (
-    *("fastagi", "dialplan", "etc", "sounds", "docs", "packaging/debian"),
-    *("tools/deb.py", "tools/man_pages.py", "setup.cfg", "pyproject.toml"),
-    *("constraints.txt", "MANIFEST.in", "CHANGELOG.md", "CONTRIBUTING.md"),
-    *("LICENSE", "README.md", "SECURITY.md"),
-)
+#: What never goes into a package; all else may.
+_NOT_IN_PACKAGES: Final = ("tests", ".ci", "freepbx", "Makefile", ".gitignore")
 _SUITES: Final = {12: "bookworm", 13: "trixie", 14: "forky"}
 #: Debian's names of kinds of machines, and those of wheels.
 _MACHINES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -204,22 +199,21 @@ def _git(*arguments: str) -> str:
 
 @functools.cache
 def _source_files() -> tuple[Path, ...]:
-    """Return what goes into a package: the files that git knows, or would."""
-    listed = _git("ls-files", "-co", "--exclude-standard", "--", *_INPUTS)
+    """Return what may go into a package: files that git knows, or would."""
+    listed = _git("ls-files", "-co", "--exclude-standard")
     if listed:
-        found = (Path(line) for line in listed.splitlines())
+        found = [Path(line) for line in listed.splitlines()]
     else:
         # As it was unpacked from an archive.
-        places = (ROOT / name for name in _INPUTS)
-        below = (
-            p
-            for place in places
-            for p in ([place] if place.is_file() else place.rglob("*"))
+        found = [path.relative_to(ROOT) for path in ROOT.rglob("*")]
+        found = [path for path in found if "__pycache__" not in path.parts]
+    return tuple(
+        sorted(
+            path
+            for path in found
+            if path.parts[0] not in _NOT_IN_PACKAGES and (ROOT / path).is_file()
         )
-        found = (
-            path.relative_to(ROOT) for path in below if "__pycache__" not in path.parts
-        )
-    return tuple(sorted(path for path in found if (ROOT / path).is_file()))
+    )
 
 
 def _build(
