@@ -24,7 +24,7 @@ def _commands() -> list[str]:
         f"{page.name}: {found[1].strip()}"
         for page in _PAGES
         for block in _BLOCK.findall(page.read_text("utf-8"))
-        for line in block.splitlines()
+        for line in block.replace("\\\n", " ").splitlines()
         if (found := _COMMAND.fullmatch(line.partition(" #")[0].strip()))
     ]
     return list(dict.fromkeys(lines))
