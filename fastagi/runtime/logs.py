@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, TextIO
 
 from twisted.logger import (
@@ -45,6 +45,9 @@ _TWISTED: Final = frozenset(
 )
 #: Fields with ids, whose digits are not hidden.
 _IDS: Final = frozenset({"uniqueid", "linkedid", "channel_id"})
+#: Types of values without a telephone number. They keep their type, because a message
+#: may format them.
+_HOLDS_NO_NUMBER: Final = (bool, int, float, date, timedelta)
 _LEVELS: Final = list(LogLevel.iterconstants())
 #: Levels of syslog(3).
 _PRIORITIES: Final = {
@@ -142,7 +145,7 @@ def _plain(value: object) -> Any:
 
 
 def _without_numbers(name: str, value: Any) -> Any:
-    if name in _TWISTED or name in _IDS or isinstance(value, (bool, int, float)):
+    if name in _TWISTED or name in _IDS or isinstance(value, _HOLDS_NO_NUMBER):
         return value
     if isinstance(value, (list, tuple)):
         return [_without_numbers(name, one) for one in value]

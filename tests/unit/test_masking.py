@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import logging
 import time
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -52,3 +53,16 @@ def test_log_of_the_service_and_of_the_web_process_hide_the_same_digits() -> Non
     record = logging.makeLogRecord({"msg": "to +4930123456"})
     line = Lines(WebLogSettings(mask_numbers=True)).format(record)
     assert out.getvalue().split()[-2:] == line.split()[-2:] == ["to", "+493*******"]
+
+
+def test_log_that_hides_digits_shows_times_as_the_message_formats_them() -> None:
+    out = io.StringIO()
+    event = {
+        "log_format": "{number} was erased by {at:%Y-%m-%d %H:%M} UTC",
+        "log_time": time.time(),
+        "log_level": LogLevel.warn,
+        "number": "+4930123456",
+        "at": datetime(2026, 11, 30, 9, 5, tzinfo=UTC),
+    }
+    LineObserver(out, as_json=False, mask_numbers=True)(event)
+    assert out.getvalue().endswith("+493******* was erased by 2026-11-30 09:05 UTC\n")
