@@ -18,10 +18,23 @@ from fastagi.store.errors import StoreUnavailable
 from fastagi.web.people import audit, cookies, sessions, tokens, users
 from fastagi.web.people.access import Principal, Right, Role
 from fastagi.web.people.passwords import Passwords, WeakPassword, check_strength
+from fastagi.web.people.people import Browser, LoginRefused, People
 from fastagi.web.people.still import still_allowed
+from fastagi.web.state import versions
 from fastagi.web.state.direct import committed
 from fastagi.web.state.schema import SESSIONS, USERS
-from tests.web.help import PAGE, PASSWORD, Site, csrf_of, submit
+from fastagi.web.state.state import State
+from tests.lab.databases import PostgreSQL
+from tests.web.help import (
+    PAGE,
+    PASSWORD,
+    Clock,
+    Site,
+    cheap_hashes,
+    csrf_of,
+    settings_in,
+    submit,
+)
 
 
 @pytest.fixture(scope="module")
@@ -506,6 +519,51 @@ def test_a_password_that_is_changed_while_it_is_checked_lets_nobody_in(
     assert answer.status_code == (422 if path != "/login" else 401), answer.text
     assert browser.get("/account", headers=PAGE).status_code == 303
     site.log_in("anna", new)
+
+
+def test_a_password_that_is_being_changed_on_postgresql_lets_nobody_in(
+    tmp_path: Path, postgresql: PostgreSQL
+) -> None:
+    async def log_in_during_change(url: str, state: State) -> None:
+        hashes = cheap_hashes()
+        people = People(
+            settings_in(tmp_path), state, key=b"k" * 32, now=Clock(), hashes=hashes
+        )
+        with committed(url) as conn:
+            stored = hashes.hash(PASSWORD)
+            users.add(
+                conn, 1.0, name="anna", role=Role.ADMIN, queues=None, password=stored
+            )
+        with committed(url) as conn:
+            stored = hashes.hash("another horse battery")
+            users.set_password(conn, 2.0, users.get(conn, "anna"), stored)
+            trying = asyncio.create_task(
+                people.log_in("anna", PASSWORD, Browser("127.0.0.1", ""))
+            )
+            while not trying.done() and not await state.read(_waits_for_a_lock):
+                await asyncio.wait({trying}, timeout=0.02)
+        with pytest.raises(LoginRefused, match="has just been changed"):
+            await trying
+
+    async def within_a_minute(url: str, state: State) -> None:
+        async with asyncio.timeout(60):
+            await log_in_during_change(url, state)
+
+    with postgresql.database() as url:
+        versions.prepare(url)
+        state = State(url)
+        try:
+            asyncio.run(within_a_minute(url, state))
+        finally:
+            state.close()
+
+
+def _waits_for_a_lock(conn: sa.Connection) -> bool:
+    waiting = sa.text(
+        "SELECT 1 FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return conn.execute(waiting).first() is not None
 
 
 def test_two_logins_at_once_both_replace_an_old_hash(

@@ -385,10 +385,13 @@ class People:
     def _check_again(conn: sa.Connection, user: User) -> None:
         """Check that a user still has the password that was just found to be right.
 
+        It can not be changed before the end of the transaction: on PostgreSQL a session
+        that begins during the change would outlast it.
+
         Raises:
             LoginRefused: it was changed meanwhile, or the user was removed.
         """
-        now = users.find_by_id(conn, user.id)
+        now = users.find_and_lock(conn, user.id)
         if now is None or now.password_changed_at != user.password_changed_at:
             raise LoginRefused("the password has just been changed")
 

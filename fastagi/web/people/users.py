@@ -129,6 +129,13 @@ def find_by_id(conn: sa.Connection, user_id: int) -> User | None:
     return _one(conn, USERS.c.id == user_id)
 
 
+def find_and_lock(conn: sa.Connection, user_id: int) -> User | None:
+    """Return a user whom no other transaction changes before the end of this one."""
+    wanted = sa.select(USERS).where(USERS.c.id == user_id).with_for_update()
+    row = conn.execute(wanted).mappings().first()
+    return None if row is None else user_of(row)
+
+
 def find_by_subject(conn: sa.Connection, issuer: str, subject: str) -> User | None:
     """Return the user of an account of an identity provider."""
     return _one(conn, sa.and_(USERS.c.issuer == issuer, USERS.c.subject == subject))
