@@ -264,14 +264,15 @@ class AlarmMail:
         """Try refused addresses again; return when the next try is due, in seconds."""
         now = self._now()
         for mail in [one for one in self._late if one.next_at <= now]:
-            self._late.remove(mail)
             try:
                 refused = await self._mailer.send(mail.subject, mail.text, mail.to)
-            except MailFailed as error:
+            except CallbackError as error:
                 _log.warning("%s", error)
                 self._try_later(mail.subject, mail.text, mail.to, mail.tries + 1)
             else:
                 self._note_refused(mail.subject, mail.text, refused, mail.tries + 1)
+            # Not before: the process may lose the lease on sending meanwhile.
+            self._late.remove(mail)
         left = [(one.next_at - now).total_seconds() for one in self._late]
         return min(left, default=None)
 

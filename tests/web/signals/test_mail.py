@@ -21,6 +21,7 @@ from attrs import define, field
 from fastagi.config.errors import ConfigErrors
 from fastagi.store.errors import StoreUnavailable
 from fastagi.web.settings import parse
+from fastagi.web.signals.addresses import BadCertificates
 from fastagi.web.signals.alarms import (
     Alarm,
     AlarmChange,
@@ -278,6 +279,42 @@ def test_address_that_is_refused_does_not_repeat_the_mail_to_the_others(
             world.clock.advance(601)
         assert mailbox.recipients == [["boss@test.org"], *later]
         assert mail.outcomes == outcomes
+
+    in_mail_world(tmp_path, test)
+
+
+def test_mail_for_a_refused_address_is_kept_whatever_stops_the_next_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    async def hang(*_: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def fail(*_: object) -> None:
+        raise BadCertificates("ca.pem can not be read", "let it be read")
+
+    async def test(world: World, mail: AlarmMail, mailbox: Mailbox, on: On) -> None:
+        first = change(AlarmKind.OLDEST_TASK, 0, Level.RED)
+        await world.state.write(store_changes, [first])
+        world.clock.advance(60)
+        mailbox.refused = {"duty@test.org": "450 try later"}
+        await mail.send_due()
+        mailbox.refused.clear()
+        world.clock.advance(601)
+        monkeypatch.setattr(Mailer, "send", fail)
+        await mail.send_due()
+        world.clock.advance(601)
+        monkeypatch.setattr(Mailer, "send", hang)
+        # As when the lease on sending is lost.
+        trying = asyncio.create_task(mail.send_due())
+        await begun.wait()
+        trying.cancel()
+        await asyncio.wait({trying})
+        monkeypatch.undo()
+        await mail.send_due()
+        assert mailbox.recipients == [["boss@test.org"], ["duty@test.org"]]
 
     in_mail_world(tmp_path, test)
 
