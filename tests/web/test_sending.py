@@ -118,6 +118,20 @@ def test_two_processes_that_start_together_do_not_both_get_it(pair: Pair) -> Non
     pair.run(test)
 
 
+def test_a_lease_that_nobody_renews_has_no_holder_for_anybody(pair: Pair) -> None:
+    async def test() -> None:
+        await pair.one.look()
+        await pair.two.look()
+        pair.seconds += LENGTH_S - 6
+        assert pair.one.holder == pair.two.holder is not None
+        # As when neither can use the database any more.
+        pair.seconds += 6
+        assert pair.held == (False, False)
+        assert (pair.one.holder, pair.two.holder) == (None, None)
+
+    pair.run(test)
+
+
 def test_lease_is_taken_at_once_when_its_holder_stops_or_has_ended(pair: Pair) -> None:
     here = Process.this()
     ended = evolve(here, pid=2**22, start="1")

@@ -116,8 +116,13 @@ class SendingLease:
 
     @property
     def holder(self) -> Holder | None:
-        """The process that had the lease at the last look; None: none."""
-        return self._seen if self._seen is not None and self._seen.token else None
+        """The process that has the lease, as far as this one knows; None: none."""
+        seen = self._seen
+        if seen is None or not seen.token:
+            return None
+        if self._is_stored:
+            return seen if self.is_held else None
+        return seen if self._steady_s() - self._seen_at_s < LENGTH_S else None
 
     async def read(self, function: Callable[[sa.Connection, *Ts], T], *args: *Ts) -> T:
         """Run a function that only reads."""
