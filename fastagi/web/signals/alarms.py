@@ -505,13 +505,17 @@ class Alarms:
         if not self._settings.enabled:
             await asyncio.Event().wait()
         subscription = self._live.subscribe()
+        problem = ""
         try:
             while True:
                 try:
                     await self.evaluate()
+                    problem = ""
                 except CallbackError as error:
                     # The next evaluation finds the same changes.
-                    _log.warning("a change of alarms can not be stored: %s", error)
+                    if str(error) != problem:
+                        _log.warning("alarms can not be read or stored: %s", error)
+                    problem = str(error)
                 await asyncio.sleep(_AT_LEAST_S)
                 await subscription.next(_AT_MOST_S - _AT_LEAST_S)
         finally:

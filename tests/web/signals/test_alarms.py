@@ -12,7 +12,9 @@ import pytest
 import sqlalchemy as sa
 
 from fastagi.config.errors import ConfigErrors
+from fastagi.store.errors import StoreUnavailable
 from fastagi.web.settings import parse
+from fastagi.web.signals import alarms as alarms_module
 from fastagi.web.signals.alarms import (
     AlarmJudge,
     AlarmKind,
@@ -22,6 +24,7 @@ from fastagi.web.signals.alarms import (
 )
 from fastagi.web.signals.settings import AlarmSettings, Level, limits_of
 from fastagi.web.state.schema import ALARM_CHANGES, ALARMS
+from fastagi.web.state.sending import SendingLease
 from tests.store.harness import NOW, at
 from tests.web.signals.harness import World, build_alarms, in_world
 from tests.web.signals.live_state import live_state
@@ -328,3 +331,38 @@ def test_pages_are_told_of_each_change(tmp_path: Path) -> None:
         assert world.live.subscriptions == 0
 
     in_world(tmp_path, test)
+
+
+def test_database_that_can_not_be_used_is_told_once_and_not_at_each_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks, repaired = 0, asyncio.Event()
+
+    async def test(world: World) -> None:
+        read = world.lease.read
+
+        async def fail(*args: Any) -> Any:
+            nonlocal looks
+            looks += 1
+            world.live.changed.set()
+            if looks in (4, 6):
+                return await read(*args)
+            if looks == 7:
+                repaired.set()
+            raise StoreUnavailable("no room left for web.sqlite3")
+
+        monkeypatch.setattr(alarms_module, "_AT_LEAST_S", 0.0)
+        monkeypatch.setattr(world.lease, "read", fail)
+        # As of a process that follows another one: it reads at each look.
+        monkeypatch.setattr(SendingLease, "is_held", False)
+        running = asyncio.create_task(build_alarms(world).run())
+        async with asyncio.timeout(60):
+            await repaired.wait()
+        running.cancel()
+        await asyncio.wait([running])
+
+    in_world(tmp_path, test)
+    told = [one.getMessage() for one in caplog.records if "alarms can" in one.msg]
+    assert (
+        told == ["alarms can not be read or stored: no room left for web.sqlite3"] * 3
+    )
