@@ -149,27 +149,41 @@ class Journal:
             Refused: this user may not write there.
         """
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._check_owner()
-            handle = os.open(
-                self.directory / _LOCK,
-                os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW,
-                0o600,
-            )
+            handle = self._lock()
         except OSError as error:
             raise Refused([_cannot_write(self.directory, error)]) from None
         try:
+            yield
+        finally:
+            # While the lock is held: the copies of another setup must stay.
+            try:
+                if not (self.directory / _FILE).exists():
+                    self.forget()
+            finally:
+                os.close(handle)
+
+    def _lock(self) -> int:
+        """Return the lock file, opened and locked."""
+        path = self.directory / _LOCK
+        while True:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._check_owner()
+            handle = os.open(
+                path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+            )
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Another setup may have removed the file since it was opened.
+                if os.path.samestat(os.fstat(handle), os.lstat(path)):
+                    return handle
             except BlockingIOError:
+                os.close(handle)
                 raise SetupFailed(
                     "another 'callback-queue setup' is running", "wait for its end"
                 ) from None
-            yield
-        finally:
+            except FileNotFoundError:
+                pass
             os.close(handle)
-            if not (self.directory / _FILE).exists():
-                self.forget()
 
     def _check_owner(self) -> None:
         """Refuse a journal that another user could have written."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -296,6 +297,42 @@ def test_two_setups_do_not_run_at_the_same_time(tmp_path: Path) -> None:
         installation(Root(tmp_path)).journal.locked(),
     ):
         pass
+
+
+def test_a_setup_that_may_not_run_leaves_lock_and_copies_of_the_other(
+    tmp_path: Path,
+) -> None:
+    made = installation(machine(tmp_path))
+    other = installation(Root(tmp_path)).journal
+    with made.journal.locked():
+        # As it is while the first one asks, or makes its copies.
+        (made.journal.directory / "copies").mkdir()
+        (made.journal.directory / "copies/file").touch()
+        for _ in range(2):
+            with pytest.raises(SetupFailed, match="another"), other.locked():
+                pass
+        assert (made.journal.directory / "copies/file").exists()
+    assert not made.journal.directory.exists()
+
+
+def test_a_lock_file_that_was_removed_meanwhile_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = installation(machine(tmp_path))
+    lock = made.journal.directory / "lock"
+    flock = fcntl.flock
+    opened: list[int] = []
+
+    def slow(handle: int, how: int) -> None:
+        if not opened:
+            lock.unlink()
+        opened.append(handle)
+        flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    with made.journal.locked():
+        assert len(opened) == 2
+        assert lock.exists()
 
 
 def test_a_journal_that_others_may_write_is_refused(tmp_path: Path) -> None:
