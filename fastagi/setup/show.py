@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from difflib import unified_diff
@@ -16,6 +17,11 @@ from fastagi.setup.paths import Root
 from fastagi.setup.planning import PROMPT, Change
 
 _HIDDEN: Final = "********"
+#: The beginning of a line that gives a password: also those of other users are hidden,
+#: which may be near a changed line.
+_SECRET: Final = re.compile(
+    r"(?i)^(?P<shown>.+?(?:secret|passw|pwd|token)\w*\s*(?:\+?=>?|:)\s*)[^\s;].*$"
+)
 
 
 def found_text(found: Found) -> str:
@@ -88,7 +94,8 @@ def _diff(
         lineterm="",
         n=2,
     ):
-        yield line.replace(secret, _HIDDEN)
+        line = line.replace(secret, _HIDDEN)
+        yield _SECRET.sub(rf"\g<shown>{_HIDDEN}", line)
 
 
 def _shown(path: Path, root: Root) -> str:

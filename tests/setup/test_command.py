@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 from pathlib import Path
@@ -66,6 +67,28 @@ def test_yes_installs_without_a_question_and_undo_takes_it_back(tmp_path: Path) 
     assert not settings.exists()
     again = _run(tmp_path, "--undo")
     assert (again.exit_code, "nothing to take back" in again.output) == (0, True)
+
+
+def test_no_secret_of_any_user_is_shown(tmp_path: Path) -> None:
+    manager = (
+        "[general]\nenabled = no\nbindaddr = 0.0.0.0\n"
+        "[admin]\n;secret=former-1\nSecret=>theirs-2 ; of the PBX\n"
+    )
+    extensions = (
+        "[globals]\nDB_PASSWORD = theirs-3\n[in]\nexten => 1,1,Answer()\n"
+        " same => n,Set(TOKEN=theirs-4)\n same => n,Queue(support)\n"
+    )
+    root = machine(
+        tmp_path, {"manager.conf": manager, "extensions.conf": extensions}
+    ).directory
+    shown = _run(root, "--yes", *_GIVEN).output
+    # The user as the sample has it, with another secret than the new settings have.
+    (root / "etc/callback-queue/callback-queue.yaml").unlink()
+    user = root / _ETC / "manager.d/callback-queue.conf"
+    user.write_text(re.sub("secret = .*", "secret = ours-5\\\\;6", user.read_text()))
+    shown += _run(root, "--preview", *_GIVEN).output
+    assert shown.count("secret = ********") >= 3
+    assert not re.findall(r"(?:former|theirs|ours)-\d", shown)
 
 
 def test_commands_of_the_docs_work(tmp_path: Path) -> None:
