@@ -126,6 +126,10 @@ def setup(
     from fastagi.setup.material import material
     from fastagi.setup.paths import Root
 
+    if undo and (preview or files_to is not None):
+        raise click.UsageError("--undo goes with neither --preview nor --files-to.")
+    if preview and files_to is not None:
+        raise click.UsageError("--files-to writes files: leave out --preview.")
     with _failures():
         installation = Installation(
             Root(Path(root).resolve()), Path(config_dir), material()

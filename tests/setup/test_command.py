@@ -265,6 +265,16 @@ def test_a_user_who_may_not_write(tmp_path: Path) -> None:
     assert tree(tmp_path / _ETC) == before
 
 
+def test_preview_never_writes(tmp_path: Path) -> None:
+    machine(tmp_path)
+    _run(tmp_path, "--yes", *_GIVEN)
+    before = tree(tmp_path)
+    for other in (("--undo",), ("--files-to", str(tmp_path / "out"))):
+        done = _run(tmp_path, "--preview", *other, *_GIVEN)
+        assert (done.exit_code, "--preview" in done.output) == (2, True)
+    assert tree(tmp_path) == before
+
+
 class TestFilesForAnotherMachine:
     _TO = ("--asterisk-address", "192.0.2.7", "--service-address", "192.0.2.9")
 
