@@ -208,11 +208,12 @@ def _write(directory: Path, files: dict[str, bytes]) -> None:
                 [Problem(str(directory), "it is not empty", "name a new directory")]
             )
         shutil.rmtree(partial, ignore_errors=True)
+        # Nobody else may enter it, even while it is written: it has the secret.
+        partial.mkdir(mode=0o700, parents=True)
         for name, data in files.items():
             path = partial / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-        partial.chmod(0o700)
         os.replace(partial, directory)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)

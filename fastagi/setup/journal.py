@@ -31,7 +31,7 @@ import attrs
 from fastagi.errors import Problem
 from fastagi.setup import lines
 from fastagi.setup.errors import Refused, SetupFailed
-from fastagi.setup.planning import PROMPT, Change
+from fastagi.setup.planning import PROMPT, SECRET, Change
 
 #: Where the journal is, on the machine whose files are changed.
 DIRECTORY: Final = Path("/var/lib/callback-queue-setup")
@@ -357,13 +357,17 @@ class Journal:
         return attrs.evolve(like, sha=sha)
 
     def _write_new(self, one: Change) -> None:
-        """Write the new contents beside the old ones, with their mode and owner."""
+        """Write the new contents beside the old ones, with their mode and owner.
+
+        A file of ours with a secret gets its own ones: the old one may have had none.
+        """
         path = _new(one.path)
-        try:
-            status = one.path.stat()
-            mode, uid, gid = stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
-        except FileNotFoundError:
-            mode, uid, gid = one.mode, one.uid, one.gid
+        mode, uid, gid = one.mode, one.uid, one.gid
+        if one.clean is not None or one.mode != SECRET:
+            with suppress(FileNotFoundError):
+                status = one.path.stat()
+                mode = stat.S_IMODE(status.st_mode)
+                uid, gid = status.st_uid, status.st_gid
         # There are hundreds of prompts, and setup can write them again.
         flush = one.path.suffix != PROMPT
         self._write_file(path, one.after, mode, (uid, gid), flush=flush)
@@ -447,7 +451,7 @@ class Journal:
             )
         new = _new(path)
         self._write_file(new, data, copy.mode, (copy.uid, copy.gid))
-        os.utime(new, ns=(copy.mtime_ns, copy.mtime_ns))
+        os.utime(new, ns=(copy.mtime_ns, copy.mtime_ns), follow_symlinks=False)
         os.replace(new, path)
         if self._flush:
             _flush_folder(path.parent)
@@ -559,10 +563,17 @@ def _missing(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def _make_folder(folder: Folder) -> None:
-    folder.path.mkdir(exist_ok=True)
-    if os.geteuid() == 0:
-        os.chown(folder.path, 0, folder.gid)
-    os.chmod(folder.path, folder.mode)
+    folder.path.mkdir()
+    # Asterisk's user may own the folder above, and put a link in its place.
+    handle = os.open(
+        folder.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    )
+    try:
+        if os.geteuid() == 0:
+            os.fchown(handle, 0, folder.gid)
+        os.fchmod(handle, folder.mode)
+    finally:
+        os.close(handle)
 
 
 def _remove_folders(paths: Sequence[str]) -> None:

@@ -61,9 +61,10 @@ class Change:
         path: the file, on this machine.
         before: its contents; None if there is no such file.
         after: its new contents.
-        mode: the mode of a new file; an existing one keeps its own.
-        uid: the owner of a new file.
-        gid: the group of a new file.
+        mode: the mode of a new file; an existing one keeps its own, unless the whole
+            file is ours and has a secret.
+        uid: the owner of such a file.
+        gid: the group of such a file.
         clean: the file without the lines between the markers; None if the whole file
             is ours.
         source: the file of the material that it is made from, if there is one.

@@ -311,6 +311,27 @@ class TestFilesForAnotherMachine:
         assert "context = callback-request" in (etc / "queues.conf").read_text()
         assert tree(tmp_path / "copy") == before
 
+    def test_nobody_else_reads_the_secret_while_it_is_written(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        out = tmp_path / "out"
+        partial = tmp_path / ".out.callback-queue-setup"
+        modes = set()
+        write = Path.write_bytes
+
+        def watched(path: Path, data: bytes) -> int:
+            modes.add(partial.stat().st_mode & 0o777)
+            return write(path, data)
+
+        monkeypatch.setattr(Path, "write_bytes", watched)
+        arguments = ["setup", "--files-to", str(out), *self._TO, "--yes", *_GIVEN]
+        before = os.umask(0)
+        try:
+            assert CliRunner().invoke(main, arguments).exit_code == 0
+        finally:
+            os.umask(before)
+        assert modes == {0o700}
+
     def test_both_addresses_are_needed(self, tmp_path: Path) -> None:
         done = CliRunner().invoke(main, ["setup", "--files-to", str(tmp_path / "o")])
         assert done.exit_code == 2

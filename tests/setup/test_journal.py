@@ -20,6 +20,7 @@ from fastagi.setup import journal as journal_module
 from fastagi.setup.errors import Refused, SetupFailed
 from fastagi.setup.installation import Installation
 from fastagi.setup.lines import BEGIN, has_ours
+from fastagi.setup.material import material
 from fastagi.setup.paths import Root
 from fastagi.setup.planning import Change
 from tests.setup.layouts import ANSWERS, installation, machine, planned, tree
@@ -116,6 +117,51 @@ def test_a_file_of_ours_that_was_edited_stays_and_is_named(tmp_path: Path) -> No
     # The other files are back, and a second try finds only this one.
     assert not has_ours((tmp_path / _ETC / "queues.conf").read_text())
     assert len(made.undo()[0]) == 1
+
+
+def test_a_secret_is_not_written_into_a_file_that_everybody_reads(
+    tmp_path: Path,
+) -> None:
+    root = machine(tmp_path)
+    samples = material() / "etc"
+    # As a copy by hand leaves them: the secret is still that of the sample.
+    settings = tmp_path / "etc/callback-queue/callback-queue.yaml"
+    user = tmp_path / _ETC / "manager.d/callback-queue.conf"
+    settings.parent.mkdir()
+    for path, sample in (
+        (settings, samples / "callback-queue.yaml"),
+        (user, samples / "asterisk/manager.d/callback-queue.conf"),
+    ):
+        path.write_bytes(sample.read_bytes())
+        path.chmod(0o644)
+    before = tree(tmp_path / "etc")
+    made = _installed(root)
+    for path in (settings, user):
+        assert "change-me" not in path.read_text()
+        assert path.stat().st_mode & 0o777 == 0o640, path
+    assert made.undo()[0] == []
+    assert tree(tmp_path / "etc") == before
+
+
+def test_a_link_in_place_of_a_new_folder_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, changes = _small(machine(tmp_path))
+    kept = tmp_path / "kept"
+    kept.mkdir(mode=0o700)
+    mkdir = Path.mkdir
+
+    def swapped(path: Path, *args: Any, **options: Any) -> None:
+        mkdir(path, *args, **options)
+        if path.name == "new":
+            path.rmdir()
+            path.symlink_to(kept)
+
+    monkeypatch.setattr(Path, "mkdir", swapped)
+    with pytest.raises(SetupFailed):
+        made.journal.apply(changes, [], [], _NOW)
+    assert kept.stat().st_mode & 0o777 == 0o700
+    assert not list(kept.iterdir())
 
 
 def test_damaged_markers_are_left_and_named(tmp_path: Path) -> None:
