@@ -30,6 +30,8 @@ _ENTER: Final = f"Gosub({dialplan.ENTER_CONTEXT},s,1("
 _THEN: Final = "Queue(${CALLBACK_QUEUE_ARGS})"
 #: Our own line: also if it was written by hand, as README says.
 _OURS: Final = re.compile(r"\$\{CALLBACK_\w+")
+#: A priority that is so many lines before or behind that of the jump.
+_RELATIVE: Final = re.compile(r"[+-]\s*(?:\d+|\$\{.*)", re.DOTALL)
 _JUMPS: Final = re.compile(
     r"(?:goto|gotoif|gotoiftime|gosub|gosubif|execif|macro|macroif)\b", re.IGNORECASE
 )
@@ -143,8 +145,11 @@ def queue_lines(all_steps: Sequence[Step], queues: Collection[str]) -> list[Queu
         elif folded(name) in wanted:
             why = _why_not(step, all_steps)
             found.append(_left(step, name, why) if why else QueueLine(step.where, name))
-    # A template gives the same line to several sections.
-    return list({one.where: one for one in found}.values())
+    # A template gives the same line to several sections, as does an #include. If it is
+    # left in one of them, it is left.
+    left_last = sorted(found, key=lambda one: one.by_hand is not None)
+    chosen = {one.where: one for one in left_last}
+    return [chosen[where] for where in dict.fromkeys(one.where for one in found)]
 
 
 def _left(step: Step, name: str, why: str) -> QueueLine:
@@ -178,9 +183,19 @@ def _why_not(step: Step, all_steps: Sequence[Step]) -> str:
         return "its extension is written twice"
     if any("${PRIORITY}" in one.application for one in mine):
         return "its extension computes with ${PRIORITY}"
+    if any(_jumps_by_lines(one) for one in mine):
+        return "its extension has a jump by a number of lines"
     if any(_jumps_behind(one, step) for one in all_steps):
         return "something jumps to a number behind it"
     return ""
+
+
+def _jumps_by_lines(one: Step) -> bool:
+    """Whether a step has a jump such as ``GotoIf($[...]?+2)``."""
+    return _JUMPS.search(one.application) is not None and any(
+        _RELATIVE.fullmatch(target.rpartition(",")[2].strip())
+        for target in re.split(r"[?:()]", one.application)
+    )
 
 
 def _jumps_behind(one: Step, step: Step) -> bool:

@@ -109,6 +109,22 @@ def test_a_line_of_a_template_is_found_once(tmp_path: Path) -> None:
             "its extension computes with ${PRIORITY}",
         ),
         (
+            "[a]\nexten => 1,1,Answer()\n same => n,GotoIf($[${X} = 1]?+3:again)\n"
+            " same => n(again),Queue(support)\n same => n,Hangup()\n",
+            "its extension has a jump by a number of lines",
+        ),
+        (
+            "[a]\nexten => 1,1,Answer()\n same => n,Queue(support)\n"
+            " same => n,Goto(a,1,-2)\n",
+            "its extension has a jump by a number of lines",
+        ),
+        (
+            # The line is in both contexts, and may not be changed in the first one.
+            "[t](!)\nexten => 1,1,Answer()\n same => n,Queue(support)\n"
+            "[a](t)\nexten => 1,3,Hangup()\n[b](t)\n",
+            "the priorities behind it are numbered",
+        ),
+        (
             "[a]\nexten => 1,1,NoOp()\n same => n,ExecIf(1?Queue(support))\n",
             "Queue() runs within another application",
         ),
@@ -136,5 +152,6 @@ def test_jumps_before_the_line_and_to_labels_do_not_matter(tmp_path: Path) -> No
         " same => n,Goto(again)\n same => n,GotoIf($[1]?1:again)\n"
         "[b]\nexten => 2,1,Goto(a,1,1)\n same => n,Goto(b,2,3)\n same => n,Hangup()\n"
         "exten => 600,1,Set(X=3)\n same => n,Dial(PJSIP/3,10)\n"
+        "exten => 601,1,Goto(+1)\n same => n,Dial(PJSIP/3,10)\n"
     )
     assert _found(tmp_path, text) == [(3, "")]
