@@ -382,7 +382,8 @@ class Installation:
             self.machine.has_systemd
         ):
             self.machine.run(["systemctl", "daemon-reload"])
-        said.append(f"{len(book.files)} files are as they were before setup")
+        back = len(book.files) - len(left)
+        said.append(f"{back} files are as they were before setup")
         if self.machine.reload_asterisk():
             said.append("Asterisk has read its files again")
         if not left:
