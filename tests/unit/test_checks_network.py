@@ -450,7 +450,8 @@ class TestRun:
         done = CliRunner().invoke(cli.main, ["check", "--json", "--config", path])
         assert done.exit_code == 1
         found = json.loads(done.output)
-        assert {"area", "where", "problem", "remedy", "level"} == set(found[0])
+        keys = {"area", "where", "problem", "remedy", "level", "checked"}
+        assert keys == set(found[0])
         assert found[0]["level"] == "ok"
 
     def test_warnings_alone_are_no_failure(

@@ -183,6 +183,7 @@ _FINDING = {
     "problem": "unknown setting",
     "remedy": "delete it",
     "level": "fault",
+    "checked": True,
 }
 
 
