@@ -62,7 +62,7 @@ TRIED: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
         "tests/packaging/test_image.py::"
         "test_commands_of_the_docs_fit_the_compose_file_and_the_program",
     ),
-    ("docs/debian.md", "sh"): ("tests/packaging/test_setup.py",),
+    ("docs/debian.md", "sh"): ("tests/packaging/test_debian_package.py",),
     ("docs/releases.md", "sh"): ("tests/packaging/test_release.py",),
     ("docs/setup.md", "sh"): (
         "tests/setup/test_command.py::test_commands_of_the_docs_work",
