@@ -7,6 +7,7 @@ compose file's settings, passwords and first script are given.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -71,9 +72,16 @@ def _key() -> str:
 
 
 @pytest.fixture(scope="module")
-def archive() -> Path:
-    """The image's file, built if it is not there."""
+def archive() -> Iterator[Path]:
+    """The image's file, built if it is not there; one run of the tests at a time."""
     home = lab_home() / "image"
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield _built(home)
+
+
+def _built(home: Path) -> Path:
     to = home / f"built-{_key()}"
     if not to.exists():
         for old in home.glob("built-*"):
