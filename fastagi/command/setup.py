@@ -146,8 +146,12 @@ def setup(
             start=start,
         )
         if answers_file is not None:
-            text = answers_file.read()
-            given = given.or_else(read_answers(text, str(answers_file.name)))
+            name = str(answers_file.name)
+            try:
+                text = answers_file.read()
+            except UnicodeDecodeError:
+                raise click.UsageError(f"{name} is not written in UTF-8.") from None
+            given = given.or_else(read_answers(text, name))
         if files_to is not None:
             if asterisk_address is None or service_address is None:
                 raise click.UsageError(
@@ -179,6 +183,8 @@ def _failures() -> Iterator[None]:
         yield
     except CallbackError as error:
         _fail(str(error))
+    except PermissionError as error:
+        _fail(f"{error.filename}: you may not read it - run it as root")
 
 
 def _undo(installation: Installation) -> None:

@@ -17,6 +17,8 @@ from fastagi.setup.errors import Refused
 DEFAULT_OFFER: Final = "callback-queue/offer"
 #: In place of a prompt: nothing is said.
 NO_OFFER: Final = "none"
+#: A name without what has a meaning in Asterisk's files, or in patterns.
+_SOUND: Final = r"[^\s,;&*?\[\]{}\"']+"
 #: The names in the file, with what each must be.
 _NAMES: Final = {
     "queues": "a list of queues",
@@ -147,7 +149,7 @@ def mistakes(answers: Answers) -> list[Problem]:
                     "write it with digits only, such as +4930123456",
                 )
             )
-    if answers.offer != NO_OFFER and not re.fullmatch(r"[^\s,;&]+", answers.offer):
+    if answers.offer != NO_OFFER and not re.fullmatch(_SOUND, answers.offer):
         found.append(
             Problem(
                 "--offer-text",

@@ -244,6 +244,17 @@ class _Planner:
                         f" {_MANAGER_FILE}",
                     )
                 )
+        for header in edit.headers(_text(_read(file) or b"")):
+            if folded(header.name) not in (folded(username), "callback-queue"):
+                self.problems.append(
+                    Problem(
+                        f"{file}:{header.line}",
+                        f"setup writes this whole file, and [{header.name}] would be"
+                        " lost",
+                        "move this section into another file, which manager.conf"
+                        " includes",
+                    )
+                )
         general = conf.section("general") if conf else None
         enabled = general is not None and _is_on(general, "enabled")
         address = _value(general, "bindaddr") if enabled else LOOPBACK[0]
@@ -581,9 +592,11 @@ class _Planner:
                 self._copy(target / prompt.name, prompt)
         target = self._root.inside(self._found.sounds_dir)
         offer = self._answers.offer
-        if offer not in (DEFAULT_OFFER, NO_OFFER) and not any(
-            target.glob(f"**/{offer}.*")
-        ):
+        pattern = f"**/{offer}.*"
+        if offer.startswith("/"):
+            target = self._root.inside(Path(offer).parent)
+            pattern = f"{Path(offer).name}.*"
+        if offer not in (DEFAULT_OFFER, NO_OFFER) and not any(target.glob(pattern)):
             self.by_hand.append(
                 Problem(
                     str(self._found.sounds_dir),
@@ -823,3 +836,14 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise Refused(
+            [
+                Problem(
+                    str(path),
+                    f"it can not be read: {reason}",
+                    "run setup as root, or move it away",
+                )
+            ]
+        ) from None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ from click.testing import CliRunner, Result
 from fastagi.command.cli import main
 from fastagi.config.load import load_settings
 from fastagi.setup import journal as journal_module
+from fastagi.setup.installation import Installation
 from fastagi.setup.lines import has_ours
 from tests.docs.blocks import blocks
 from tests.setup.layouts import machine, tree
@@ -263,6 +265,40 @@ def test_a_user_who_may_not_write(tmp_path: Path) -> None:
         os._exit(0 if good else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert tree(tmp_path / _ETC) == before
+
+
+def test_odd_answers_and_files_are_refused_with_their_place(tmp_path: Path) -> None:
+    machine(tmp_path)
+    answers = tmp_path / "answers.yaml"
+    answers.write_bytes(b"region: \xff\n")
+    done = _run(tmp_path, "--yes", *_GIVEN, "--answers", str(answers))
+    assert (done.exit_code, "UTF-8" in done.output) == (2, True)
+    done = _run(tmp_path, "--yes", *_GIVEN, "--offer-text", "a**b")
+    assert "'a**b' is no name of a sound file" in done.output
+    ours = tmp_path / _ETC / "callback-queue.conf"
+    ours.mkdir()
+    done = _run(tmp_path, "--yes", *_GIVEN)
+    assert f"{ours}: it can not be read: is a directory" in done.output
+    ours.rmdir()
+    user = tmp_path / _ETC / "manager.d/callback-queue.conf"
+    user.write_text("[callback-queue]\nsecret = 1\n[other]\nsecret = 2\n")
+    done = _run(tmp_path, "--yes", *_GIVEN)
+    assert f"{user}:3: setup writes this whole file, and [other]" in done.output
+    assert "[other]" in user.read_text()
+
+
+def test_preview_names_a_file_that_the_user_may_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/etc/its/file")
+
+    monkeypatch.setattr(Installation, "look_only", refuse)
+    done = _run(tmp_path, "--preview", *_GIVEN)
+    assert (done.exit_code, done.output) == (
+        1,
+        "/etc/its/file: you may not read it - run it as root\n",
+    )
 
 
 def test_preview_never_writes(tmp_path: Path) -> None:
