@@ -194,7 +194,7 @@ def _undo(installation: Installation) -> None:
     if problem := needs_root(installation.root):
         _fail(str(problem))
     if not installation.journal.directory.exists():
-        click.echo("there is nothing to take back: setup has written nothing")
+        click.echo(installation.nothing_to_undo())
         return
     with installation.journal.locked():
         left, said = installation.undo()

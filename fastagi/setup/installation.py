@@ -22,6 +22,7 @@ from fastagi.setup.answers import Answers, Given, mistakes
 from fastagi.setup.errors import Refused, SetupFailed
 from fastagi.setup.found import Found, discover
 from fastagi.setup.journal import DIRECTORY, Folder, Journal
+from fastagi.setup.lines import has_ours
 from fastagi.setup.machine import USER, Machine, needs_root
 from fastagi.setup.paths import Root
 from fastagi.setup.planning import SECRET, AsteriskPlan, Change, plan_asterisk
@@ -357,6 +358,27 @@ class Installation:
             )
         return todo
 
+    def nothing_to_undo(self) -> str:
+        """Return why nothing is taken back, if there is no journal.
+
+        Raises:
+            SetupFailed: there was one, because files have lines of setup.
+        """
+        directory = self.root.inside(self._config_dir)
+        marked = [
+            str(path)
+            for path in sorted(directory.rglob("*.conf"))
+            if path.is_file() and has_ours(path.read_bytes().decode("latin-1"))
+        ]
+        if marked:
+            raise SetupFailed(
+                f"setup has written into {', '.join(marked)}, but its journal"
+                f" {self.journal.directory} is gone",
+                "run 'callback-queue setup' again, so that it knows these lines, and"
+                " then --undo; or delete them by hand",
+            )
+        return "there is nothing to take back: setup has written nothing"
+
     def undo(self) -> tuple[list[Problem], list[str]]:
         """Take everything back.
 
@@ -368,7 +390,7 @@ class Installation:
         """
         book = self.journal.read()
         if not book.files and not book.unfinished:
-            return [], ["there is nothing to take back: setup has written nothing"]
+            return [], [self.nothing_to_undo()]
         said = []
         if self.root.is_this_machine and os.geteuid() == 0:
             for argv in reversed(book.commands):

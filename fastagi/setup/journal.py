@@ -264,6 +264,16 @@ class Journal:
         missing = list(dict.fromkeys(_missing(one.path for one in wanted)))
         steps: list[Step] = []
         try:
+            for one in changes:
+                marked = one.is_empty and one.clean not in (None, one.before)
+                if marked and str(one.path) not in known:
+                    # Lines of a setup whose journal is lost.
+                    known[str(one.path)] = Entry(
+                        path=str(one.path),
+                        original=self._original(one, self._copy(one.path), None),
+                        after=_sha(one.after),
+                        whole=False,
+                    )
             for one in wanted:
                 before = self._copy(one.path)
                 entry = known.get(str(one.path))
@@ -300,7 +310,8 @@ class Journal:
                 )
             )
         except OSError as error:
-            place = Path(error.filename or wanted[0].path)
+            first = wanted[0].path if wanted else self.directory
+            place = Path(error.filename or first)
             problem = _cannot_write(place, error)
             try:
                 self.recover()

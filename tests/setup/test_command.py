@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import shlex
+import shutil
 import signal
 from pathlib import Path
 
@@ -265,6 +266,23 @@ def test_a_user_who_may_not_write(tmp_path: Path) -> None:
         os._exit(0 if good else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert tree(tmp_path / _ETC) == before
+
+
+def test_undo_without_its_journal_names_the_files(tmp_path: Path) -> None:
+    machine(tmp_path)
+    files = [tmp_path / _ETC / one for one in ("extensions.conf", "queues.conf")]
+    before = [path.read_bytes() for path in files]
+    _run(tmp_path, "--yes", *_GIVEN)
+    shutil.rmtree(tmp_path / "var/lib/callback-queue-setup")
+    undone = _run(tmp_path, "--undo")
+    assert undone.exit_code == 1
+    assert all(str(path) in undone.output for path in files)
+    assert "run 'callback-queue setup' again" in undone.output
+    # That remedy works.
+    assert "Nothing to write" in _run(tmp_path, "--yes").output
+    undone = _run(tmp_path, "--undo")
+    assert undone.exit_code == 0, undone.output
+    assert [path.read_bytes() for path in files] == before
 
 
 def test_odd_answers_and_files_are_refused_with_their_place(tmp_path: Path) -> None:
