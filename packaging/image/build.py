@@ -85,7 +85,7 @@ $pip install --quiet --no-index --find-links /mnt --no-compile --no-cache-dir \
 $pip check --quiet
 rm -f "$home"/bin/[Aa]ctivate* "$home/.gitignore"
 find "$home" -name __pycache__ -prune -exec rm -r {} +
-"$home/bin/python" -m compileall -q --invalidation-mode unchecked-hash "$home/lib"
+"$home/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash "$home/lib"
 ' sh "$3"
 """
 
@@ -145,7 +145,7 @@ def build(to: Path, cache: Path, wheel: Path | None, base_days: float) -> Path:
         oci.pack(root, _OF_THE_PROGRAM, tar, epoch, _owner)
         _say("writing the image")
         layers = [
-            oci.compress(base, work / "debian.tar.gz"),
+            _compressed(base),
             oci.compress(tar, work / "callback-queue.tar.gz"),
         ]
         architecture = _architecture()
@@ -231,6 +231,17 @@ def _base(cache: Path, days: float) -> Path:
     )
     new.rename(tar)
     return tar
+
+
+def _compressed(base: Path) -> oci.Layer:
+    """Return the layer of a base, which is compressed once."""
+    packed, about = base.with_suffix(".tar.gz"), base.with_suffix(".json")
+    if about.exists() and about.stat().st_mtime >= base.stat().st_mtime:
+        return oci.Layer(packed, **json.loads(about.read_text()))
+    layer = oci.compress(base, packed)
+    found = {"digest": layer.digest, "diff_id": layer.diff_id}
+    about.write_text(json.dumps(found))
+    return layer
 
 
 def _sources() -> list[str]:

@@ -223,7 +223,8 @@ class Container(Starting):
             argv = [*_CRUN, "exec", f"--user={uid}:{gid}", self._name, *command]
         else:
             argv = [
-                *("nsenter", f"--target={self.pid}", "--mount", "--pid", "--ipc"),
+                *("nsenter", f"--target={self.pid}"),
+                *("--mount", "--pid", "--ipc", "--root"),
                 *_demoted(uid, gid),
                 *("env", "-i", *(f"{k}={v}" for k, v in self._environment.items())),
                 *command,
@@ -318,13 +319,14 @@ class Container(Starting):
             lines += [f"mount --bind {one.source} .{one.target}"]
             if one.read_only:
                 lines += [f"mount -o remount,bind,ro .{one.target}"]
-        lines += ['mount -o remount,bind,ro "$1"', "pivot_root . mnt", "umount -l /mnt"]
-        lines += [f"cd {self.image.config['WorkingDir']}", "shift", 'exec "$@"']
+        # Without capabilities nobody leaves a chroot.
+        lines += ['mount -o remount,bind,ro "$1"', 'exec chroot "$@"']
         return [
             *("unshare", "--mount", "--pid", "--ipc", "--fork", "--kill-child"),
             *("sh", "-ec", "\n".join(lines), "sh", str(self.image.root)),
             *_demoted(uid, gid),
-            *("env", "-i", *(f"{k}={v}" for k, v in self._environment.items())),
+            *("env", "-i", f"--chdir={self.image.config['WorkingDir']}"),
+            *(f"{name}={value}" for name, value in self._environment.items()),
             *self._argv,
         ]
 
