@@ -44,8 +44,9 @@ test: .venv/ready
 	@$(MAKE) --no-print-directory style
 	@$(MAKE) --no-print-directory -j 4 types docs unit-test lab
 	@$(MAKE) --no-print-directory browser-test
-	@$(MAKE) --no-print-directory -j 3 call-test simulation-test package-test
+	@$(MAKE) --no-print-directory -j 2 call-test simulation-test
 	@$(MAKE) --no-print-directory crowd-test
+	@$(MAKE) --no-print-directory package-test
 	@$(MAKE) --no-print-directory stopwatch-test
 
 lint: style types
@@ -70,7 +71,8 @@ unit-test: .venv/ready
 
 # Random runs of the simulation, and planted faults that it must find.
 simulation-test: .venv/ready
-	nice -n 19 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/simulation
+	tools/lowest-priority.sh $(BIN)/python -m pytest -q -n 2 --dist worksteal \
+		tests/simulation
 
 # Random runs of the simulation, or one run with all its events:
 #   make simulate SEEDS=20000 FIRST=1000      make simulate SEED=4711
@@ -165,7 +167,7 @@ crowd-test: lab
 # Packages, the image and releases: built, installed, upgraded and removed.
 # The tests install what these machines need.
 package-test: lab
-	nice -n 19 $(BIN)/python -m pytest -n 2 --dist loadfile tests/packaging
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/packaging
 
 # The console in Chromium, on a real service and a real Asterisk 22.
 browser-test: lab
