@@ -72,7 +72,8 @@ class Machine(Starting):
         self._name = f"callback-queue-{name}-{os.getpid()}"
         self._home = Path(tempfile.mkdtemp(prefix=f"{self._name}-"))
         self._process: LabProcess | None = None
-        self._init = 0
+        #: The process id of its systemd, as this machine sees it.
+        self.init = 0
 
     def start(self) -> None:
         """Boot it, and make the administrator's account.
@@ -85,13 +86,16 @@ class Machine(Starting):
         self._process = LabProcess(
             Programs(root=None),
             [
-                *("unshare", "--mount", "--propagation", "private"),
+                # A namespace for processes, so that the machine ends with this one,
+                # however that ends.
+                *("unshare", "--mount", "--propagation", "private", "--mount-proc"),
+                *("--pid", "--fork", "--kill-child"),
                 *("sh", "-ec", _BOOT, "sh", str(self._tree), str(self._home / "mnt")),
                 self._name,
             ],
             output=self._home / "console",
         )
-        self._init = self._find_init()
+        self.init = self._find_init()
         self._wait_until_booted()
         self.run(
             f"useradd --create-home --shell /bin/bash {ADMIN};"
@@ -101,9 +105,9 @@ class Machine(Starting):
     def close(self) -> None:
         """Switch it off like a power cut, and remove what it wrote."""
         if self._process is not None:
-            if self._init:
+            if self.init:
                 with suppress(ProcessLookupError):
-                    os.kill(self._init, 9)
+                    os.kill(self.init, 9)
             with suppress(DeadlinePassed):
                 self._process.wait(10)
             self._process.kill()
@@ -119,11 +123,11 @@ class Machine(Starting):
         for _ in pauses(_BOOT_DEADLINE_S):
             if not self._process.running:
                 break
-            children = _children(self._process.pid)
-            for pid in children:
-                with suppress(OSError):
-                    if Path(f"/proc/{pid}/exe").readlink().name == "systemd":
-                        return pid
+            for nspawn in _children(self._process.pid):
+                for pid in _children(nspawn):
+                    with suppress(OSError):
+                        if Path(f"/proc/{pid}/exe").readlink().name == "systemd":
+                            return pid
         raise LabError(f"the machine did not boot:\n{self.console()}")
 
     def _wait_until_booted(self) -> None:
@@ -205,7 +209,7 @@ class Machine(Starting):
 
     def path(self, place: str) -> Path:
         """Return the path by which this process reaches a file of the machine."""
-        return Path(f"/proc/{self._init}/root") / place.lstrip("/")
+        return Path(f"/proc/{self.init}/root") / place.lstrip("/")
 
     def write(self, place: str, text: str) -> None:
         """Write a file of the machine."""
@@ -224,7 +228,7 @@ class Machine(Starting):
         """Give this thread the machine's network: for sockets and new processes."""
         with (
             Path("/proc/thread-self/ns/net").open() as own,
-            Path(f"/proc/{self._init}/ns/net").open() as other,
+            Path(f"/proc/{self.init}/ns/net").open() as other,
         ):
             _enter_network(other.fileno())
             try:
@@ -237,7 +241,7 @@ class Machine(Starting):
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [
-                *("nsenter", "--target", str(self._init), "--all", "env", "-i"),
+                *("nsenter", "--target", str(self.init), "--all", "env", "-i"),
                 *(f"PATH={_PATH}", "LANG=C.UTF-8", "TERM=dumb"),
                 *("DEBIAN_FRONTEND=noninteractive", "sh", "-ec", script),
             ],
