@@ -29,10 +29,11 @@ defaults:
 queues:
   support: {}
 """
-#: What Debian itself writes while packages come and go.
+#: What Debian and its Asterisk write by themselves meanwhile.
 _DEBIANS_OWN: Final = (
     *("/dev", "/proc", "/run", "/sys", "/tmp", "/var/cache", "/var/log", "/var/tmp"),
     *("/var/lib/apt", "/var/lib/dpkg", "/var/lib/systemd", "/root", "/home"),
+    *("/var/lib/asterisk", "/var/spool/asterisk"),
     # Copies that useradd and userdel make.
     *(f"/etc/{name}-" for name in ("passwd", "group", "shadow", "gshadow")),
     *("/etc/subuid-", "/etc/subgid-"),
