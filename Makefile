@@ -193,7 +193,8 @@ deb: .venv/ready
 	@$(BIN)/python -m tools.deb $(RELEASE)
 
 lab: .venv/ready
-	@$(BIN)/python -m tests.lab.install 22 16 databases browser php
+	@$(BIN)/python -m tests.lab.install 22 16 databases browser php \
+		debian12 debian13 debian14
 
 # Rebuild the prompts after a change in sounds/texts; needs the speech engines.
 sounds: .venv/ready
