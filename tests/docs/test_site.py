@@ -24,7 +24,8 @@ def extensions(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.parametrize("block", _DIAGRAMS, ids=str)
 def test_diagrams_are_drawn(block: Block) -> None:
-    diagrams = pytest.importorskip("diagrams")
+    import diagrams
+
     if diagrams.merman is None:
         pytest.skip("there is no drawing library for this kind of machine")
     for theme in diagrams.THEMES.values():
@@ -35,7 +36,8 @@ def test_diagrams_are_drawn(block: Block) -> None:
 
 
 def test_a_diagram_with_a_mistake_is_reported() -> None:
-    diagrams = pytest.importorskip("diagrams")
+    import diagrams
+
     if diagrams.merman is None:
         pytest.skip("there is no drawing library for this kind of machine")
     with pytest.raises(ValueError):
