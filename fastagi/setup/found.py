@@ -31,7 +31,7 @@ _WRITERS: Final = (
     (
         "VitalPBX",
         ("vitalpbx", "ombutel"),
-        "do by hand what README says, in files that VitalPBX leaves alone",
+        "do by hand what docs/install.md says, in files that VitalPBX leaves alone",
     ),
 )
 #: Names of the lines of "core show settings".

@@ -189,7 +189,7 @@ class _Planner:
             Problem(
                 gap,
                 "setup does not know what is there",
-                "do by hand what README says, or let setup read the file",
+                "do by hand what docs/install.md says, or let setup read the file",
             )
             for gap in conf.gaps
         ]
@@ -365,7 +365,7 @@ class _Planner:
             Problem(
                 section.where,
                 f"the lines of [{section.name}] are not found",
-                "add by hand what README says about queues.conf",
+                "add by hand what docs/install.md says about queues.conf",
             )
         )
         return Path(), None
@@ -703,7 +703,7 @@ class _Planner:
                 section.where if section else str(self._found.config_dir / file),
                 f"the line that setup would write has no effect there: {line}",
                 "look for a later line that sets it again, or for a comment ;-- without"
-                " an end; or do by hand what README says",
+                " an end; or do by hand what docs/install.md says",
             )
         )
 

@@ -28,7 +28,7 @@ _QUEUE_SOMEWHERE: Final = re.compile(r"\bQueue\s*\(", re.IGNORECASE)
 _ENTER: Final = f"Gosub({dialplan.ENTER_CONTEXT},s,1("
 #: What becomes of the line of Queue().
 _THEN: Final = "Queue(${CALLBACK_QUEUE_ARGS})"
-#: Our own line: also if it was written by hand, as README says.
+#: Our own line: also if it was written by hand, as docs/install.md says.
 _OURS: Final = re.compile(r"\$\{CALLBACK_\w+")
 #: A priority that is so many lines before or behind that of the jump.
 _RELATIVE: Final = re.compile(r"[+-]\s*(?:\d+|\$\{.*)", re.DOTALL)
