@@ -118,12 +118,11 @@ class Machine:
     @property
     def service_is_active(self) -> bool:
         """Whether systemd says that the service runs."""
-        done = subprocess.run(
-            ["systemctl", "is-active", "--quiet", USER],
-            timeout=_COMMAND_S,
-            check=False,
-        )
-        return done.returncode == 0
+        try:
+            self.run(["systemctl", "is-active", "--quiet", USER])
+        except SetupFailed:
+            return False
+        return True
 
     def run(self, argv: Sequence[str]) -> None:
         """Run a command.
