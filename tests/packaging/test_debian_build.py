@@ -4,22 +4,13 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab.trees import SHARED, find_debian
+from tests.lab.trees import find_debian
 from tests.packaging import EPOCH
 from tools import deb
-
-
-@pytest.fixture
-def shared() -> Iterator[Path]:
-    """A directory that the laboratory's trees see, too."""
-    with tempfile.TemporaryDirectory(dir=SHARED, prefix="callback-queue-test-") as made:
-        yield Path(made)
 
 
 def _package(number: int) -> Path:

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +11,7 @@ import pytest
 
 from fastagi import __version__
 from tests.docs.blocks import blocks_below
-from tests.lab.trees import SHARED, find_debian
+from tests.lab.trees import find_debian
 from tests.packaging import EPOCH
 from tests.packaging.machine import ADMIN, Machine
 from tools import deb
@@ -39,13 +37,6 @@ _DEBIANS_OWN: Final = (
     *("/etc/subuid-", "/etc/subgid-"),
 )
 _ACCOUNTS: Final = "sort /etc/passwd /etc/group"
-
-
-@pytest.fixture
-def shared() -> Iterator[Path]:
-    """A directory that the laboratory's trees see, too."""
-    with tempfile.TemporaryDirectory(dir=SHARED, prefix="callback-queue-test-") as made:
-        yield Path(made)
 
 
 def _package(number: int) -> Path:
