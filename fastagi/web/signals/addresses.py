@@ -278,17 +278,25 @@ class Sender:
             BadCertificates: the file can not be used.
         """
         self._timeout_s = timeout_s
-        context = trusting(ca_file)
-        self._pools = {
-            scheme: httpcore.AsyncConnectionPool(
-                ssl_context=context,
+        self._rules = rules
+        self._resolver = resolver
+        #: Whom to trust; None: those of the system, who are not read yet.
+        self._context = None if ca_file is None else trusting(ca_file)
+        self._pools: dict[str, httpcore.AsyncConnectionPool] = {}
+
+    async def _pool(self, scheme: str) -> httpcore.AsyncConnectionPool:
+        if scheme == "https" and self._context is None:
+            # They are many: most processes never need them.
+            self._context = await asyncio.to_thread(trusting, None)
+        if scheme not in self._pools:
+            self._pools[scheme] = httpcore.AsyncConnectionPool(
+                ssl_context=self._context,
                 keepalive_expiry=_KEEP_S,
                 network_backend=_CheckedBackend(
-                    rules, resolver, encrypted=scheme == "https"
+                    self._rules, self._resolver, encrypted=scheme == "https"
                 ),
             )
-            for scheme in ("https", "http")
-        }
+        return self._pools[scheme]
 
     async def close(self) -> None:
         """Close all connections."""
@@ -336,7 +344,8 @@ class Sender:
             **headers,
         }
         timeouts = dict.fromkeys(("connect", "read", "write", "pool"), self._timeout_s)
-        async with self._pools[scheme].stream(
+        pool = await self._pool(scheme)
+        async with pool.stream(
             "POST",
             url,
             headers=list(sent.items()),

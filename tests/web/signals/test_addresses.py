@@ -341,29 +341,55 @@ async def _pause_after(value: str) -> float | None:
         return answer.retry_after_s
 
 
-def test_certificate_is_checked_for_the_name_of_the_url(tmp_path: Path) -> None:
+def _signed(folder: Path) -> tuple[str, ssl.SSLContext]:
+    """Return the certificate of a signer, and the TLS of a receiver that it signed."""
     authority = issue(authority=True, common_name="CA")
-    ca_file, _ = authority.save(tmp_path, "ca")
+    ca_file, _ = authority.save(folder, "ca")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server = issue("hook.example.org", by=authority).save(tmp_path, "server")
-    tls.load_cert_chain(*server)
+    tls.load_cert_chain(*issue("hook.example.org", by=authority).save(folder, "server"))
+    return str(ca_file), tls
+
+
+def _here(_host: str) -> Sequence[str]:
+    return ["127.0.0.1"]
+
+
+def test_certificate_is_checked_for_the_name_of_the_url(tmp_path: Path) -> None:
+    ca, tls = _signed(tmp_path)
 
     async def test() -> None:
         async with serving(Server(OK), tls) as server:
-
-            def names(_host: str) -> Sequence[str]:
-                return ["127.0.0.1"]
-
-            ca = str(ca_file)
             url = f"https://hook.example.org:{server.port}/"
-            assert (await post(url, names=names, ca_file=ca)).is_success
+            assert (await post(url, names=_here, ca_file=ca)).is_success
             for other_url, other_ca in (
                 (url, None),
                 (f"https://other.example.org:{server.port}/", ca),
             ):
-                answer = await post(other_url, names=names, ca_file=other_ca)
+                answer = await post(other_url, names=_here, ca_file=other_ca)
                 assert answer.outcome == "no_answer"
                 assert "certificate" in answer.words
             assert len(server.requests) == 1
+
+    asyncio.run(test())
+
+
+def test_signers_of_the_system_are_read_with_the_first_encrypted_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca, tls = _signed(tmp_path)
+
+    async def resolver(host: str, _port: int) -> Sequence[str]:
+        return _here(host)
+
+    async def test() -> None:
+        sender = Sender(LOCAL, timeout_s=10, resolver=resolver)
+        async with serving(Server(OK)) as server:
+            url = f"http://hook.example.org:{server.port}/"
+            assert (await sender.post(url, {}, b"{}")).is_success
+        monkeypatch.setenv("SSL_CERT_FILE", ca)
+        async with serving(Server(OK), tls) as server:
+            url = f"https://hook.example.org:{server.port}/"
+            assert (await sender.post(url, {}, b"{}")).is_success
+        await sender.close()
 
     asyncio.run(test())
