@@ -7,6 +7,7 @@ answer does not tell. At most two checks run at a time, as each takes 64 MiB of 
 
 from __future__ import annotations
 
+import base64
 import secrets
 import threading
 import unicodedata
@@ -38,7 +39,7 @@ class Passwords:
         """
         self._hasher = hasher or PasswordHasher(3, 64 * 1024, 4)
         #: The hash that is checked if there is no user.
-        self._nobody = self._hasher.hash(secrets.token_hex())
+        self._nobody = _hash_of_nothing(self._hasher)
         self._free = threading.BoundedSemaphore(_AT_A_TIME)
 
     def hash(self, password: str) -> str:
@@ -82,6 +83,19 @@ def check_strength(password: str, user: str) -> None:
     rest = text.casefold().replace(user.casefold(), "")
     if len(rest) < SHORTEST // 2:
         raise WeakPassword("the password is nearly the user's name", "use another one")
+
+
+def _hash_of_nothing(hasher: PasswordHasher) -> str:
+    """Return a random hash, whose check costs as much as any other one.
+
+    To make one from a password would cost as much as a check, at each start.
+    """
+    costs = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
+    salt, digest = (
+        base64.b64encode(secrets.token_bytes(length)).decode().rstrip("=")
+        for length in (hasher.salt_len, hasher.hash_len)
+    )
+    return f"$argon2id$v=19${costs}${salt}${digest}"
 
 
 def _normal(password: str) -> str:
