@@ -7,7 +7,6 @@ Whatever is sent, there is no fault of the program, and each answer is as descri
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import schemathesis
@@ -19,8 +18,7 @@ from fastagi.web.api import routes
 from tests.web import live_state
 from tests.web.api_rig import ApiRig
 
-_parts: Any = None
-_SCHEMA = schemathesis.openapi.from_dict(routes.openapi(routes.router(_parts)))
+_SCHEMA = schemathesis.openapi.from_dict(routes.openapi())
 _SCHEMA.config.generation.update(
     modes=[GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
 )

@@ -18,6 +18,8 @@ from fastagi.web.parts import WebParts, parts_of
 from fastagi.web.people.access import Principal, Right
 from fastagi.web.service_client import ServiceDown, ServiceProblem
 
+#: The path of every operation begins with it.
+PREFIX: Final = "/api/v1"
 Parts = Annotated[WebParts, Depends(parts_of)]
 IdempotencyKey = Annotated[
     str | None,
@@ -62,9 +64,16 @@ _NOT_LIVE: Final = {"position": None, "expected_at": None, "why_not_yet": None}
 
 
 def api_router(prefix: str, tag: str) -> APIRouter:
-    """Return a router; the name of each function is the id of its operation."""
+    """Return a router; the name of each function is the id of its operation.
+
+    Args:
+        prefix: the path of its operations below ``PREFIX``.
+        tag: the group of its operations in the description.
+    """
     return APIRouter(
-        prefix=prefix, tags=[tag], generate_unique_id_function=lambda route: route.name
+        prefix=PREFIX + prefix,
+        tags=[tag],
+        generate_unique_id_function=lambda route: route.name,
     )
 
 

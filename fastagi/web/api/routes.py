@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 from fastapi import APIRouter
@@ -23,12 +24,13 @@ from fastagi.web.api import (
     tasks,
     webhooks,
 )
+from fastagi.web.api.common import PREFIX
 from fastagi.web.api.problems import CODES
-from fastagi.web.parts import WebParts
 from fastagi.web.people import cookies
 from fastagi.web.signals.messages import MESSAGES
 
-PREFIX: Final = "/api/v1"
+__all__ = ["PREFIX", "ROUTERS", "allowed_methods", "openapi"]
+
 _DESCRIPTION: Final = """\
 Everything that the console shows and does, for programs.
 
@@ -70,34 +72,36 @@ def allowed_methods(path: str) -> str:
 
     Starlette knows only those of the first route with the path.
     """
-    inner = path.removeprefix(PREFIX)
     methods = {
         method
         for part in _PARTS
         for route in part.router.routes
-        if isinstance(route, APIRoute) and route.path_regex.match(inner)
+        if isinstance(route, APIRoute) and route.path_regex.match(path)
         for method in route.methods or ()
     }
     return ", ".join(sorted(methods))
 
 
-def router(parts: WebParts) -> APIRouter:
-    """Return all operations of the API."""
-    api = APIRouter(prefix=PREFIX)
-    for part in _PARTS:
-        api.include_router(part.router)
-    described: list[dict[str, Any]] = []
-
-    @api.get("/openapi.json", include_in_schema=False)
-    async def read_openapi() -> Response:
-        if not described:
-            described.append(openapi(api))
-        return JSONResponse(described[0])
-
-    return api
+_description: Final = APIRouter(prefix=PREFIX)
 
 
-def openapi(api: APIRouter) -> dict[str, Any]:
+@_description.get("/openapi.json", include_in_schema=False)
+async def read_openapi() -> Response:
+    """Return the description of the API."""
+    return Response(_described(), media_type="application/json")
+
+
+@cache
+def _described() -> bytes:
+    """Return the description as it is sent; to make it takes a while."""
+    return bytes(JSONResponse(openapi()).body)
+
+
+#: All operations of the API.
+ROUTERS: Final = (*(part.router for part in _PARTS), _description)
+
+
+def openapi() -> dict[str, Any]:
     """Return the description of the API."""
     codes = "\n".join(f"- `{code}`: {words}" for code, words in CODES.items())
     value = get_openapi(
@@ -106,7 +110,7 @@ def openapi(api: APIRouter) -> dict[str, Any]:
         summary="Queue callback for Asterisk",
         description=_DESCRIPTION.format(codes=codes),
         license_info={"name": "MIT", "identifier": "MIT"},
-        routes=api.routes,
+        routes=[route for part in _PARTS for route in part.router.routes],
         tags=_TAGS,
     )
     components = value.setdefault("components", {})

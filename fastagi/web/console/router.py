@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Final
 
 from fastagi.web.console import (
     actions,
@@ -15,16 +15,18 @@ from fastagi.web.console import (
     system_pages,
     tasks_page,
 )
-from fastagi.web.parts import WebParts
 
-
-def console_router(_parts: WebParts) -> APIRouter:
-    """Return the router of the console."""
-    router = APIRouter(include_in_schema=False)
-    parts = (
-        pages, stream, tasks_page, story_page, actions, numbers_page, reports_page,
+#: The first route whose path fits answers a request.
+ROUTERS: Final = tuple(
+    part.router
+    for part in (
+        pages,
+        stream,
+        tasks_page,
+        story_page,
+        actions,
+        numbers_page,
+        reports_page,
         system_pages,
-    )  # fmt: skip
-    for part in parts:
-        router.include_router(part.router)
-    return router
+    )
+)

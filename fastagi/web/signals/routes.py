@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fastagi.config.fields import Network
-from fastagi.web.parts import WebParts, parts_of
+from fastagi.web.parts import parts_of
 from fastagi.web.people.access import NotLoggedIn, Principal, Right, current_principal
 
 
-def metrics_router(_parts: WebParts) -> APIRouter:
+def metrics_router() -> APIRouter:
     """Return the router of the metrics."""
     router = APIRouter(include_in_schema=False)
 

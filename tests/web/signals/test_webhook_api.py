@@ -95,7 +95,7 @@ def test_wrong_field_is_pointed_to(
 
 
 OPERATIONS = [
-    (method, route.path.removeprefix("/webhooks").replace("{name}", "crm"))
+    (method, route.path.removeprefix(router.prefix).replace("{name}", "crm"))
     for route in router.routes
     for method in sorted(getattr(route, "methods", ()))
 ]
