@@ -8,8 +8,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
+import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from fastagi.web.app import create_app
@@ -28,6 +31,28 @@ class _InMemory:
     def mktemp(self, basename: str) -> Path:
         """Return a new directory."""
         return Path(tempfile.mkdtemp(prefix=f"{basename}-", dir=self._root))
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _statements_are_compiled_once() -> Iterator[None]:
+    """Compile each statement for SQLite once, not once for each engine of each test.
+
+    A cache belongs to a dialect, so all engines get the same one.
+    """
+    create = sa.create_engine
+    first, cache = create("sqlite://"), {}  # type: ignore[var-annotated]
+    first.connect().close()
+
+    def create_engine(*args: Any, **options: Any) -> sa.Engine:
+        engine = create(*args, **options)
+        if engine.dialect.name == "sqlite":
+            engine.dialect = first.dialect
+            engine.update_execution_options(compiled_cache=cache)
+        return engine
+
+    with mock.patch.object(sa, "create_engine", create_engine):
+        yield
+    first.dispose()
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from fastagi.web.app import create_app
 from fastagi.web.parts import WebParts, build_parts
 from fastagi.web.people.access import RIGHTS, Kind, Principal, Role, current_principal
-from tests.web.help import cheap_hashes, settings_in
+from tests.web.help import InOneStep, cheap_hashes, settings_in
 from tests.web.live_state import NOW, LiveService, snapshot
 
 _WITHIN_S = 5.0
@@ -79,11 +79,13 @@ def browser_in(
     with TestClient(
         app, base_url=parts.settings.origin, follow_redirects=False
     ) as client:
+        assert client.portal is not None
+        client._transport = InOneStep(app, client.portal)
         browser = Browser(client, parts, service)
         app.dependency_overrides[current_principal] = lambda: browser.who
         for moment in (NOW - _EARLIER, NOW):
             clock[0] = moment
-            client.portal.call(_until_judged, parts)  # type: ignore[union-attr]
+            client.portal.call(_until_judged, parts)
         yield browser
 
 

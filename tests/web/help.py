@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+from anyio.from_thread import BlockingPortal
 from argon2 import PasswordHasher
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -46,6 +47,49 @@ def cheap_hashes() -> Passwords:
     return Passwords(PasswordHasher(1, 8, 1))
 
 
+class InOneStep(httpx.BaseTransport):
+    """Carries requests to an application that runs, each in one step of its loop.
+
+    Starlette's own transport goes to the thread of the loop and back a dozen times for
+    each request, and begins a thread and a loop if it has none, which takes longer than
+    most answers. But only it can read an answer that has no end.
+    """
+
+    def __init__(
+        self,
+        app: FastAPI,
+        portal: BlockingPortal,
+        *,
+        client: tuple[str, int] = ("testclient", 50000),
+        raises: bool = True,
+    ) -> None:
+        """Connect.
+
+        Args:
+            app: the application.
+            portal: leads to its loop.
+            client: the address and the port of the browser.
+            raises: whether an exception of the application is raised, as a fault of
+                the test; otherwise it is an answer with the status 500.
+        """
+        self._portal = portal
+        self._application = httpx.ASGITransport(
+            app, raise_app_exceptions=raises, client=client
+        )
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the whole answer."""
+        return self._portal.call(self._answer, request)
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._application.handle_async_request(request)
+        return httpx.Response(
+            answer.status_code,
+            headers=answer.headers.raw,
+            stream=httpx.ByteStream(await answer.aread()),
+        )
+
+
 class Clock:
     """A clock that tests set."""
 
@@ -76,6 +120,7 @@ class Site:
             self.settings, now=self.clock, hashes=self.hashes
         )
         self.app: FastAPI = create_app(self.parts)
+        self._portal: BlockingPortal | None = None
 
     def reset(self) -> None:
         """Forget everybody; making a new application takes far longer."""
@@ -94,8 +139,10 @@ class Site:
     @contextmanager
     def running(self) -> Iterator[Site]:
         """Run the application as long as the block."""
-        with TestClient(self.app, base_url=self.settings.origin):
+        with TestClient(self.app, base_url=self.settings.origin) as first:
+            self._portal = first.portal
             yield self
+        self._portal = None
 
     def browser(
         self,
@@ -104,12 +151,17 @@ class Site:
         headers: dict[str, str] | None = None,
     ) -> TestClient:
         """Return a browser without cookies."""
+        assert self._portal is not None, "the application does not run"
+        where = address, 40000
         client = TestClient(
             self.app,
             base_url=self.settings.origin,
             follow_redirects=False,
-            client=(address, 40000),
+            client=where,
             raise_server_exceptions=False,
+        )
+        client._transport = InOneStep(
+            self.app, self._portal, client=where, raises=False
         )
         client.headers.update(headers or {})
         return client
