@@ -60,8 +60,10 @@ class AmiEvent:
     @classmethod
     def parse(cls: type[E], message: AmiMessage) -> E:
         """Return the event that a message of this kind contains."""
-        get = message.get
-        return cls(**{name: read(get(header)) for name, header, read in _columns(cls)})
+        get = message.first.get
+        return cls(
+            **{name: read(get(header, "")) for name, header, read in _columns(cls)}
+        )
 
 
 def _read_columns(kind: type[AmiEvent]) -> Columns:

@@ -39,6 +39,11 @@ class OneShot(Generic[T]):
         self._fire: Callable[[Deferred[T]], None] | None = None
         self._waiters: Waiters[T] = Waiters()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it has happened, or never will."""
+        return self._fire is not None
+
     def when(self) -> Deferred[T]:
         """Return a new Deferred that fires with the outcome."""
         waiter = self._waiters.add()
@@ -342,8 +347,9 @@ class AmiProtocol(protocol.Protocol):
         match message.kind:
             case "event":
                 if not self._part_of_a_list(message):
-                    if message.event == FullyBooted.__name__:
-                        self._fully_booted.happen(None)
+                    booted = self._fully_booted
+                    if not booted.is_over and message.event == FullyBooted.__name__:
+                        booted.happen(None)
                     self._on_event(message)
             case "response":
                 self._response_received(message)
@@ -365,7 +371,7 @@ class AmiProtocol(protocol.Protocol):
                 name=message.event,
             )
             return True
-        last = message.action_id and message.get("EventList").lower() == "complete"
+        last = action_id and message.get("EventList").lower() == "complete"
         if last:
             self._arriving = ""
         if action_id in self._given_up:

@@ -470,16 +470,20 @@ class AmiSession(Service):
         if name == Shutdown.__name__:
             restarts = Shutdown.parse(message).restart
             self._announced = f"Asterisk {'restarts' if restarts else 'is stopped'}"
-        called = [self._listeners[key] for key in (name, "*") if key in self._listeners]
-        if called and message.is_doubtful:
+        listeners, of_all = self._listeners.get(name), self._listeners.get("*")
+        if listeners is None and of_all is None:
+            return
+        if message.is_doubtful:
             self._log.warn(
                 "ignored {name}: it has a header twice, as a caller's number with line"
                 " breaks can forge it",
                 name=name,
             )
             return
-        for listeners in called:
+        if listeners is not None:
             listeners.call(message)
+        if of_all is not None:
+            of_all.call(message)
 
     def _link_ended(self) -> None:
         if self._link is not None:

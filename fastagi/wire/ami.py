@@ -17,8 +17,7 @@ from __future__ import annotations
 import enum
 import re
 from collections import deque
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
 import attrs
@@ -39,6 +38,8 @@ MAX_BANNER_BYTES: Final = 256
 
 _EOL: Final = b"\r\n"
 _END: Final = b"\r\n\r\n"
+#: Between the name and the value of a header.
+_SEPARATOR: Final = ": "
 _BANNER: Final = b"Asterisk Call Manager"
 _EVENT: Final = b"Event: "
 _RESPONSE: Final = b"Response: "
@@ -75,7 +76,7 @@ class Banner:
         return self.text.partition("/")[2]
 
 
-@attrs.frozen(repr=False)
+@attrs.define(repr=False)
 class AmiMessage:
     """One received message: an event, or the response to an action.
 
@@ -85,6 +86,11 @@ class AmiMessage:
 
     #: The message without the blank line that ends it.
     raw: bytes
+    #: The first value of each header, by its name in lower case; None until a header is
+    #: read.
+    _first: dict[str, str] | None = attrs.field(default=None, init=False, eq=False)
+    #: The number of headers, repeated ones too; 0 until one is read.
+    _count: int = attrs.field(default=0, init=False, eq=False)
 
     @property
     def kind(self) -> Kind:
@@ -96,9 +102,9 @@ class AmiMessage:
             return "event"
         if self.raw.startswith(_RESPONSE):
             return "response"
-        if "event" in self._first:
+        if "event" in self.first:
             return "event"
-        return "response" if "response" in self._first else "other"
+        return "response" if "response" in self.first else "other"
 
     @property
     def event(self) -> str:
@@ -124,27 +130,18 @@ class AmiMessage:
         # differ.
         return "" if self.raw.startswith(_EVENT) else self.get("ActionID")
 
-    @cached_property
+    @property
     def headers(self) -> tuple[Header, ...]:
         """All headers in order, repeated ones too.
 
         A line without a colon is kept as a header with the name "".
         """
-        try:
-            lines = self.raw.decode("utf-8").split("\r\n")
-        except UnicodeDecodeError:
-            lines = [_decode(line) for line in self.raw.split(_EOL)]
-        # One blank belongs to the grammar, further ones to the value, as in
-        # "Output:    Members: ".
-        return tuple(
-            (name, value[1:] if value[:1] == " " else value) if colon else ("", name)
-            for name, colon, value in [line.partition(":") for line in lines]
-        )
+        return tuple(map(_split_header, self._lines()))
 
-    @cached_property
-    def _first(self) -> dict[str, str]:
-        # In reverse order, so that the first of several headers with one name counts.
-        return {name.lower(): value for name, value in reversed(self.headers)}
+    @property
+    def first(self) -> Mapping[str, str]:
+        """The first value of each header, by its name in lower case."""
+        return self._first or self._parse()
 
     @property
     def is_doubtful(self) -> bool:
@@ -153,7 +150,7 @@ class AmiMessage:
         Asterisk writes a caller's number unchanged, even with CR and LF, so a caller
         may have forged the second one.
         """
-        if len(self._first) == len(self.headers):
+        if len(self.first) == self._count:
             return False
         names = [
             name.lower()
@@ -164,12 +161,31 @@ class AmiMessage:
 
     def get(self, name: str, default: str = "") -> str:
         """Return the first value of a header, whatever the case of its name."""
-        return self._first.get(name.lower(), default)
+        return self.first.get(name.lower(), default)
 
     def all(self, name: str) -> list[str]:
         """Return every value of a header in order (Output, ChanVariable)."""
         wanted = name.lower()
         return [value for header, value in self.headers if header.lower() == wanted]
+
+    def _lines(self) -> list[str]:
+        try:
+            return self.raw.decode("utf-8").split("\r\n")
+        except UnicodeDecodeError:
+            return [_decode(line) for line in self.raw.split(_EOL)]
+
+    def _parse(self) -> dict[str, str]:
+        lines = self._lines()
+        self._count = len(lines)
+        self._first = first = {}
+        # In reverse order, so that the first of several headers with one name counts.
+        for line in reversed(lines):
+            # This runs for every header of every event, so the usual form comes first.
+            name, colon, value = line.partition(_SEPARATOR)
+            if not colon or ":" in name:
+                name, value = _split_header(line)
+            first[name.lower()] = value
+        return first
 
     def __repr__(self) -> str:
         # Names only: values may be secrets, and callers' numbers.
@@ -323,6 +339,15 @@ def _encode_header(name: str, value: str) -> bytes:
             f" Asterisk reads {MAX_LINE_BYTES} at most"
         )
     return line
+
+
+def _split_header(line: str) -> Header:
+    name, colon, value = line.partition(":")
+    if not colon:
+        return "", line
+    # One blank belongs to the grammar, further ones to the value, as in
+    # "Output:    Members: ".
+    return name, value.removeprefix(" ")
 
 
 def _decode(data: bytes) -> str:

@@ -128,6 +128,10 @@ def _look_at(message: ami.AmiMessage) -> None:
         assert "\r\n" not in value
         value.encode()
         assert value in message.all(name)
+    first: dict[str, str] = {}
+    for name, value in message.headers:
+        first.setdefault(name.lower(), value)
+    assert message.first == first
     if message.raw.startswith(b"Event: "):
         assert message.event == message.get("Event")
     # A message that can be written is parsed to the same message.

@@ -254,6 +254,30 @@ class TestMessage:
         assert response.event == ""
         assert AmiMessage(b"Action: Ping\r\nActionID: 3").kind == "other"
 
+    @pytest.mark.parametrize(
+        ("line", "name", "value"),
+        [
+            ("Exten: 500", "exten", "500"),
+            ("Exten:500", "exten", "500"),
+            ("Exten:", "exten", ""),
+            ("Exten: ", "exten", ""),
+            ("Exten:  500 ", "exten", " 500 "),
+            ("Exten: a: b", "exten", "a: b"),
+            ("Exten:a: b", "exten", "a: b"),
+            (": b", "", "b"),
+            (" a b", "", " a b"),
+        ],
+    )
+    def test_header_is_split_at_its_first_colon(
+        self, line: str, name: str, value: str
+    ) -> None:
+        message = AmiMessage(f"Event: Hangup\r\n{line}".encode())
+        assert message.first == {"event": "Hangup", name: value}
+        assert message.headers[1][1] == message.get(name) == value
+
+    def test_two_lines_without_a_colon_are_doubtful(self) -> None:
+        assert AmiMessage(b"Event: Hangup\r\none\r\ntwo").is_doubtful
+
     def test_line_without_a_colon_is_kept(self) -> None:
         message = AmiMessage(b"Response: Follows\r\nno colon here\r\nEmpty:")
         assert message.headers[1:] == (("", "no colon here"), ("Empty", ""))
