@@ -25,14 +25,18 @@ class Listeners(Generic[P]):
     def __init__(self, what: str) -> None:
         self._what = what
         self._entries: dict[object, Callable[P, object]] = {}
+        #: The same, as a copy that does not change while it is called.
+        self._in_order: tuple[tuple[object, Callable[P, object]], ...] = ()
 
     def add(self, listener: Callable[P, object]) -> Callable[[], None]:
         """Add a listener; return a function that removes it, even if called twice."""
         key = object()
         self._entries[key] = listener
+        self._in_order = tuple(self._entries.items())
 
         def remove() -> None:
             self._entries.pop(key, None)
+            self._in_order = tuple(self._entries.items())
 
         return remove
 
@@ -42,7 +46,7 @@ class Listeners(Generic[P]):
         A listener that an earlier one removed is not called. Errors are logged with a
         traceback.
         """
-        for key, listener in list(self._entries.items()):
+        for key, listener in self._in_order:
             if key in self._entries:
                 try:
                     listener(*args, **kwargs)
