@@ -9,7 +9,7 @@ contradict each other, and converts the settings to values of the domain.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Annotated, Any, TypeAlias
@@ -850,15 +850,26 @@ class QueueTable(Mapping[str, QueueSettings]):
         if any(name != queue.name for name, queue in queues.items()):
             raise ValueError("a queue stands under another name than its own")
         self._by_folded_name = {folded(name): q for name, q in queues.items()}
+        self._by_name = {q.name: q for q in self._by_folded_name.values()}
 
     def __getitem__(self, name: str) -> QueueSettings:
         return self._by_folded_name[folded(name)]
 
     def __iter__(self) -> Iterator[str]:
-        return (queue.name for queue in self._by_folded_name.values())
+        return iter(self._by_name)
 
     def __len__(self) -> int:
         return len(self._by_folded_name)
+
+    # Those of Mapping look up one queue after another; these are read at each event.
+
+    def values(self) -> ValuesView[QueueSettings]:
+        """Return the settings of the queues."""
+        return self._by_name.values()
+
+    def items(self) -> ItemsView[str, QueueSettings]:
+        """Return the names and the settings of the queues."""
+        return self._by_name.items()
 
     def __hash__(self) -> int:
         return hash(frozenset(self._by_folded_name))

@@ -392,7 +392,7 @@ class Settings:
             name=name, **merge_layers(self.defaults)
         )
 
-    @property
+    @cached_property
     def plan(self) -> NumberPlan:
         """The number plan as a value of the domain."""
         return NumberPlan(self.number_plan.region or "")
@@ -433,7 +433,7 @@ class Settings:
             },
         )
 
-    @property
+    @cached_property
     def counting_rules(self) -> CountingRules:
         """Which calls may count as missed, as a value of the domain."""
         return CountingRules(
@@ -446,6 +446,16 @@ class Settings:
             numbers=self.missed.numbers,
             min_duration_s=self.missed.min_duration.total_seconds(),
         )
+
+    @cached_property
+    def min_digits(self) -> int:
+        """The fewest digits of a number that any queue may call."""
+        return min((q.numbers.min_digits for q in self.queues.values()), default=1)
+
+    @cached_property
+    def has_offers(self) -> bool:
+        """Whether any queue offers callbacks."""
+        return any(queue.offers.enabled for queue in self.queues.values())
 
     @property
     def queue_for_others(self) -> str:

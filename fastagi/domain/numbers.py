@@ -281,11 +281,22 @@ def plain_number(raw: str) -> str:
         NotCallable: it contains no number.
     """
     number = without_separators(raw)
-    if number.lower() in _NO_NUMBER:
-        raise NotCallable(because(Code.NO_NUMBER))
-    if not _PLAIN.fullmatch(number):
-        raise NotCallable(because(Code.NOT_PLAIN))
+    why_not = _why_not_plain(number)
+    if why_not is not None:
+        raise NotCallable(because(why_not))
     return number
+
+
+def plain_number_in(raw: str) -> str | None:
+    """Return the number in a caller ID, or in an extension; None: there is none."""
+    number = without_separators(raw)
+    return number if _why_not_plain(number) is None else None
+
+
+def _why_not_plain(number: str) -> Code | None:
+    if number.lower() in _NO_NUMBER:
+        return Code.NO_NUMBER
+    return None if _PLAIN.fullmatch(number) else Code.NOT_PLAIN
 
 
 def callable_number(raw: str, rules: NumberRules) -> str:

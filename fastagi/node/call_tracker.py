@@ -49,8 +49,7 @@ from fastagi.config.sections import Settings
 from fastagi.domain.contacts import Contact, PastContact
 from fastagi.domain.counting import Ended, Outcome, Place
 from fastagi.domain.live_calls import LiveCalls, Meeting
-from fastagi.domain.not_callable import NotCallable
-from fastagi.domain.numbers import plain_number
+from fastagi.domain.numbers import plain_number_in
 from fastagi.domain.people import is_person
 from fastagi.domain.reason import Code, Reason, because
 from fastagi.domain.task import CallbackTask
@@ -479,7 +478,7 @@ class CallTracker:
                 "call of {number}: {outcome}: {how}",
                 number=ended.number,
                 outcome=ended.outcome.value,
-                how=ended.how,
+                how=ended.why,
                 linkedid=ended.uniqueid,
             )
             if ended.outcome is Outcome.MISSED:
@@ -606,13 +605,8 @@ class CallTracker:
 
 def client_key(settings: Settings, number: str) -> str:
     """Return the client key of a number; empty if it can not be a client's number."""
-    queues = settings.queues.values()
-    least = min((queue.numbers.min_digits for queue in queues), default=1)
-    try:
-        plain = plain_number(number)
-    except NotCallable:
-        return ""
-    if len(plain.removeprefix("+")) < least:
+    plain = plain_number_in(number)
+    if plain is None or len(plain.removeprefix("+")) < settings.min_digits:
         return ""
     return settings.plan.key(plain)
 

@@ -157,9 +157,7 @@ class Offers:
 
     def _may_offer(self) -> bool:
         """Whether any queue has offers, and it is known who waits."""
-        return self._queue_monitor.ready and any(
-            queue.offers.enabled for queue in self._settings().queues.values()
-        )
+        return self._queue_monitor.ready and self._settings().has_offers
 
     async def _look(self) -> float | None:
         """Make all offers that are due; return in how many seconds to check again."""
