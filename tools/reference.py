@@ -215,7 +215,7 @@ def _command(command: click.Command, name: str, level: int) -> Iterator[str]:
         (_code(option.get_help_record(context)[0]), _words(_option(option, context)))
         for option in command.get_params(context)
         if isinstance(option, click.Option)
-        and option.name != "help"
+        and option is not command.get_help_option(context)
         and option.get_help_record(context)
     ]
     if rows:
