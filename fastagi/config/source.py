@@ -39,6 +39,8 @@ _MISSING_SPACE = re.compile(r" *[A-Za-z_]+:[^ ]")
 _HASH = re.compile(r" +#[0-9*#]* *(?=[\r\n]|$)")
 _HASH_IN_GROUP = re.compile(r"\{[^}]*: +#")
 _QUOTED_THEN_MORE = re.compile(r""": *"[^"]*" *<""")
+#: Spaces, and what PyYAML takes for a comment.
+_COMMENT = re.compile(" *(?:#[^\0\r\n\x85\u2028\u2029]*)?")
 
 
 @attrs.frozen
@@ -141,6 +143,30 @@ def read_source(data: bytes) -> Source:
     return source
 
 
+class Loader(yaml.SafeLoader):
+    """PyYAML's parser, with a faster reading of comments.
+
+    The sample file consists mostly of comments, and PyYAML reads them sign by sign.
+    """
+
+    def scan_to_next_token(self) -> None:
+        """Skip spaces, comments and line breaks."""
+        if self.index == 0 and self.peek() == "\ufeff":
+            self.forward()
+        while True:
+            skipped = _COMMENT.match(self.buffer, self.pointer)
+            assert skipped is not None
+            length = skipped.end() - self.pointer
+            self.pointer += length
+            self.index += length
+            # PyYAML gives a byte order mark no column.
+            self.column += length - skipped[0].count("\ufeff")
+            if not self.scan_line_break():
+                return
+            if not self.flow_level:
+                self.allow_simple_key = True
+
+
 class _Builder:
     """Builds values from the parser's events."""
 
@@ -154,7 +180,7 @@ class _Builder:
         self.line = 1
 
     def build(self) -> Source:
-        self._events = yaml.parse(self._text, Loader=yaml.SafeLoader)
+        self._events = yaml.parse(self._text, Loader=Loader)
         value: object = None
         documents = 0
         for event in self._events:

@@ -17,7 +17,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastagi.config import queue_layers, sections
+from fastagi.config import queue_layers, sections, source
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import SECRET_VARIABLE, load_settings, parse_settings
 from fastagi.config.values import Section
@@ -150,30 +150,53 @@ def test_any_bytes(data: bytes) -> None:
     _check(data)
 
 
-@given(
-    st.lists(
-        st.sampled_from(
-            [
-                *"  :-#[]{},&*!|>'\"%@`?\n\n\t\r\\",
-                "a",
-                "1",
-                ": ",
-                "\n  ",
-                "\n- ",
-                "---\n",
-                "...\n",
-                "ami:\n",
-                "queues:\n  a:\n",
-                "\ufeff",
-                "\x85",
-                "\u2028",
-            ]
-        )
+_signs = st.lists(
+    st.sampled_from(
+        [
+            *"  :-#[]{},&*!|>'\"%@`?\n\n\t\r\\",
+            "a",
+            "1",
+            ": ",
+            "\n  ",
+            "\n- ",
+            "---\n",
+            "...\n",
+            "ami:\n",
+            "queues:\n  a:\n",
+            "\ufeff",
+            "\x85",
+            "\u2028",
+        ]
     )
 )
+
+
+@given(_signs)
 @settings(deadline=None)
 def test_any_signs_of_yaml(parts: list[str]) -> None:
     _check("".join(parts))
+
+
+@given(st.lists(_signs.map("".join), min_size=1).map(" # ".join))
+@example(_SAMPLE)
+@example(_ALL_ON)
+@example("a: 1  # \ufeff")
+@settings(deadline=None)
+def test_comments_are_skipped_as_pyyaml_skips_them(text: str) -> None:
+    assert _events(text, source.Loader) == _events(text, yaml.SafeLoader)
+
+
+def _events(text: str, loader: type[yaml.SafeLoader]) -> list[object]:
+    """Return what PyYAML's parser finds, and where."""
+    events: list[object] = []
+    try:
+        for event in yaml.parse(text, Loader=loader):
+            marks = (event.start_mark, event.end_mark)
+            places = [(one.index, one.line, one.column) for one in marks]
+            events.append((repr(event), places))
+    except yaml.YAMLError as error:
+        events.append(str(error))
+    return events
 
 
 @given(st.data())
