@@ -76,6 +76,9 @@ class ScriptedManager:
         with suppress(OSError):
             client, _address = self._listening.accept()
             with client:
+                # As Asterisk does: otherwise an answer of several messages waits for
+                # the acknowledgement of its first one, 40 ms.
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if not self._closes:
                     self._talk(client)
 
