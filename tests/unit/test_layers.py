@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -88,8 +89,13 @@ PURE = {
 }
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Yield the dotted name of every module that a file imports, wherever it does."""
+@functools.cache
+def imports(path: Path) -> tuple[str, ...]:
+    """Return the dotted name of every module that a file imports, wherever it does."""
+    return tuple(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -100,6 +106,7 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@functools.cache
 def modules() -> list[Path]:
     """Return every module but the migrations, which Alembic loads by path."""
     return [path for path in PACKAGE.rglob("*.py") if "migrations" not in path.parts]

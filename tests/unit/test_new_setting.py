@@ -7,6 +7,8 @@ matters: three files. A section is declared in one place, too.
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -63,19 +65,23 @@ SECTION: Final[Additions] = {
     ],
 }
 
-#: Run in the copy, with a file of settings and what is to be shown of them.
+#: Run in the copy, with what is to be shown and files of settings.
 SHOW: Final = """
+import json
 import sys
 import fastagi
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import load_settings
 from fastagi.node.targets import targets
-print(fastagi.__file__)
-try:
-    settings = load_settings(sys.argv[1], {})
-    print(eval(sys.argv[2]))
-except ConfigErrors as errors:
-    print(errors)
+
+def shown(path):
+    try:
+        settings = load_settings(path, {})
+        return str(eval(sys.argv[1]))
+    except ConfigErrors as errors:
+        return str(errors).replace(f"{path}:", "")
+
+print(json.dumps([fastagi.__file__, *map(shown, sys.argv[2:])]))
 """
 NEEDED: Final = (
     "ami: {secret: s3cret}\n"
@@ -88,9 +94,9 @@ class Copy:
 
     def __init__(self, directory: Path, additions: Additions) -> None:
         self._root = directory / "copy"
-        self._settings = directory / "callback-queue.yaml"
-        ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / "fastagi", self._root / "fastagi", ignore=ignore)
+        self._directory = directory
+        # With the byte code, which Python uses as long as a file is not changed.
+        shutil.copytree(ROOT / "fastagi", self._root / "fastagi")
         for name in (SAMPLE, SAMPLE_TEST):
             (self._root / name).parent.mkdir(parents=True)
             shutil.copy(ROOT / name, self._root / name)
@@ -102,14 +108,17 @@ class Copy:
                 text = text.replace(before, before + added)
             file.write_text(text, "utf-8")
 
-    def shows(self, settings: str, what: str) -> str:
-        """Return what an expression about loaded settings is, or all their faults."""
-        self._settings.write_text(settings)
-        where, _, said = self._run(
-            "-c", SHOW, str(self._settings), what
-        ).stdout.partition("\n")
+    def shows(self, what: str, *settings: str) -> list[str]:
+        """Return what an expression about settings is, or all faults, for each text."""
+        files = []
+        for number, text in enumerate(settings):
+            files.append(self._directory / f"{number}.yaml")
+            files[-1].write_text(text)
+        done = self._run("-c", SHOW, what, *map(str, files))
+        assert done.returncode == 0, done.stderr
+        where, *shown = json.loads(done.stdout)
         assert Path(where).is_relative_to(self._root)
-        return said.strip().replace(f"{self._settings}:", "")
+        return shown
 
     def test_of_the_sample(self, new: str) -> subprocess.CompletedProcess[str]:
         """Run the tests of one setting, and of all settings."""
@@ -122,6 +131,8 @@ class Copy:
         return subprocess.run(
             [sys.executable, *words],
             cwd=self._root,
+            # The test of the sample needs no plugin of pytest.
+            env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
             capture_output=True,
             text=True,
             timeout=120,
@@ -130,37 +141,41 @@ class Copy:
 
 def test_a_new_setting_is_read_merged_refused_and_used(tmp_path: Path) -> None:
     copy = Copy(tmp_path, SETTING)
-    used = "targets(settings)[0].wrapuptime_s"
-    assert copy.shows(NEEDED, used) == "0.0"
-    assert copy.shows(f"defaults: {{breather: 3s}}\n{NEEDED}", used) == "3.0"
     own = NEEDED.replace("support: {", "support: {breather: 4s, wrapuptime: 1s, ")
-    assert copy.shows(f"defaults: {{breather: 3s}}\n{own}", used) == "5.0"
-    assert copy.shows(f"defaults:\n  breather: 6m\n{NEEDED}", used) == (
-        "2: defaults.breather: must be 5m or less (got 6m)"
-    )
-    assert copy.shows(f"defaults:\n  breathr: 6m\n{NEEDED}", used) == (
-        "2: defaults.breathr: unknown setting - did you mean breather?"
-    )
+    assert copy.shows(
+        "targets(settings)[0].wrapuptime_s",
+        NEEDED,
+        f"defaults: {{breather: 3s}}\n{NEEDED}",
+        f"defaults: {{breather: 3s}}\n{own}",
+        f"defaults:\n  breather: 6m\n{NEEDED}",
+        f"defaults:\n  breathr: 6m\n{NEEDED}",
+    ) == [
+        "0.0",
+        "3.0",
+        "5.0",
+        "2: defaults.breather: must be 5m or less (got 6m)",
+        "2: defaults.breathr: unknown setting - did you mean breather?",
+    ]
     told = copy.test_of_the_sample("breather")
     assert told.returncode == 0, told.stdout
 
 
 def test_a_new_section_is_read_and_refused(tmp_path: Path) -> None:
     copy = Copy(tmp_path, SECTION)
-    used = "settings.web"
-    assert copy.shows(NEEDED, used) == "enabled=False listening_port=8080"
-    assert copy.shows(f"web: {{enabled: true}}\n{NEEDED}", used) == (
-        "enabled=True listening_port=8080"
-    )
-    assert copy.shows(f"web:\n  listening_port: 0\n{NEEDED}", used) == (
-        "2: web.listening_port: must be 1 or more (got 0)"
-    )
-    assert copy.shows(f"wep:\n{NEEDED}", used) == (
-        "1: wep: unknown setting - did you mean web?"
-    )
-    assert copy.shows(f"log:\n  listening_port: 1\n{NEEDED}", used) == (
-        "2: log.listening_port: unknown setting - it belongs under web"
-    )
+    assert copy.shows(
+        "settings.web",
+        NEEDED,
+        f"web: {{enabled: true}}\n{NEEDED}",
+        f"web:\n  listening_port: 0\n{NEEDED}",
+        f"wep:\n{NEEDED}",
+        f"log:\n  listening_port: 1\n{NEEDED}",
+    ) == [
+        "enabled=False listening_port=8080",
+        "enabled=True listening_port=8080",
+        "2: web.listening_port: must be 1 or more (got 0)",
+        "1: wep: unknown setting - did you mean web?",
+        "2: log.listening_port: unknown setting - it belongs under web",
+    ]
     told = copy.test_of_the_sample("listening_port")
     assert told.returncode == 0, told.stdout
 
