@@ -4,8 +4,9 @@
 The service only creates the tables of an empty database. Any other upgrade is left to
 ``callback-queue db upgrade``, which copies a SQLite file first.
 
-Alembic does the upgrade. Whether one is needed is found out without Alembic, because
-loading it takes longer than everything else in a command.
+Alembic does the upgrade. Tables of an empty database are created, and whether an
+upgrade is needed is found out, without Alembic, because loading it takes longer than
+everything else in a command.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from sqlalchemy.exc import DBAPIError
 
 from fastagi.store import leases
 from fastagi.store.backends import Backend, Trouble, backend_for
+from fastagi.store.creation import create_tables
 from fastagi.store.engine import Database
 from fastagi.store.errors import DatabaseHeld
 from fastagi.store.schema import lease
@@ -80,7 +82,8 @@ def upgrade(url: str, *, migrations: Path = MIGRATIONS) -> Upgraded:
 
     Args:
         url: the URL of the database.
-        migrations: Alembic's directory.
+        migrations: Alembic's directory. Those of another directory are also run if
+            the database is empty.
 
     Raises:
         SchemaTooNew: the database is newer than this service.
@@ -129,14 +132,14 @@ def check_current(url: str, *, migrations: Path = MIGRATIONS) -> None:
 def in_memory() -> Database:
     """Return an empty database in memory, without a thread, for tests."""
     database = Database("sqlite://", deliver=None)
-    database.run_now("make tables", _run_migrations, MIGRATIONS)
+    database.run_now("make tables", create_tables, newest_version())
     return database
 
 
 def _upgrade(
     conn: sa.Connection, backend: Backend, migrations: Path, *, only_empty: bool
 ) -> Upgraded:
-    if _has_work(backend, migrations):
+    if _runs_migrations(backend, migrations):
         # Load it before taking the lock, for which other processes do not wait long.
         _load_alembic()
     # A second upgrade waits here, and then finds nothing to do.
@@ -152,7 +155,10 @@ def _upgrade(
     if before:
         _refuse_while_held(conn, backend)
     copy = backend.copy(before) if before else None
-    _run_migrations(conn, migrations)
+    if not before and migrations == MIGRATIONS:
+        create_tables(conn, head)
+    else:
+        _run_migrations(conn, migrations)
     backend.check_migration(conn)
     backend.collect_statistics(conn, again=True)
     conn.commit()
@@ -210,13 +216,14 @@ def _connect(backend: Backend) -> sa.Connection:
         time.sleep(_PAUSE_S)
 
 
-def _has_work(backend: Backend, migrations: Path) -> bool:
-    """Whether an upgrade seems to be needed; without the lock this may be outdated."""
+def _runs_migrations(backend: Backend, migrations: Path) -> bool:
+    """Whether migrations seem to be needed; without the lock this may be outdated."""
     try:
         with backend.engine.connect() as conn:
             versions = conn.scalars(VERSIONS_TAKEN).all()
     except DBAPIError:
-        return True
+        # Most likely it is empty.
+        return migrations != MIGRATIONS
     return versions != [newest_version(migrations=migrations)]
 
 

@@ -2,14 +2,15 @@
 """The tables, with constraints against impossible values.
 
 Times are seconds since the epoch; statuses and the like are the words of
-:mod:`fastagi.domain`. The migrations create the tables; a test compares the two.
+:mod:`fastagi.domain`. An empty database gets these tables at once
+(:mod:`fastagi.store.creation`), an older one by the migrations; tests compare the two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     Boolean,
@@ -91,6 +92,36 @@ REPEATED: Final = f"move = '{Move.REPEAT.value}'"
 #: The condition of the partial index for attempts in progress.
 UNDER_WAY: Final = "ended_at IS NULL"
 
+#: All indexes, in the order in which they are created. Between two indexes that are
+#: equally good for a query, an engine chooses by this order.
+INDEXES: Final[list[Index]] = []
+
+
+def _index(
+    *columns: Column[Any],
+    name: str | None = None,
+    unique: bool = False,
+    where: str = "",
+) -> None:
+    """Add an index.
+
+    Args:
+        columns: the columns of one table.
+        name: its name; None: composed of the names of table and columns.
+        unique: whether two rows may not have the same values.
+        where: the condition of a partial index.
+    """
+    condition = text(where) if where else None
+    index = Index(
+        name,
+        *columns,
+        unique=unique,
+        sqlite_where=condition,
+        postgresql_where=condition,
+    )
+    INDEXES.append(index)
+
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -147,54 +178,23 @@ task = Table(
     # Logs and commands contain the id, so it is never used again for another task.
     sqlite_autoincrement=True,
 )
-Index(
-    "uq_task_open_number_key",
-    task.c.number_key,
-    unique=True,
-    sqlite_where=text(OPEN_ONLY),
-    postgresql_where=text(OPEN_ONLY),
-)
-Index("ix_task_queue_status_due_at", task.c.queue, task.c.status, task.c.due_at)
-Index(
-    "ix_task_pending_expires_at",
-    task.c.expires_at,
-    sqlite_where=text(PENDING_ONLY),
-    postgresql_where=text(PENDING_ONLY),
-)
-Index(None, task.c.number_key)
+_index(task.c.number_key, name="uq_task_open_number_key", unique=True, where=OPEN_ONLY)
+_index(task.c.queue, task.c.status, task.c.due_at)
+_index(task.c.expires_at, name="ix_task_pending_expires_at", where=PENDING_ONLY)
+_index(task.c.number_key)
 #: Indexes for: the few open tasks among a million ended ones, by queue; ended tasks by
 #: status, to list and count them; ended tasks by queue.
-Index(
-    "ix_task_open_queue_joined_at",
-    task.c.queue,
-    task.c.joined_at,
-    sqlite_where=text(OPEN_ONLY),
-    postgresql_where=text(OPEN_ONLY),
+_index(
+    task.c.queue, task.c.joined_at, name="ix_task_open_queue_joined_at", where=OPEN_ONLY
 )
-Index(
-    "ix_task_ended_status_id",
-    task.c.status,
-    task.c.id,
-    sqlite_where=text(ENDED_ONLY),
-    postgresql_where=text(ENDED_ONLY),
-)
-Index(None, task.c.queue, task.c.id)
-#: The tasks of a day, for the reports.
-Index(None, task.c.created_at)
-#: The tasks whose numbers are to be erased after a time.
-Index(
-    "ix_task_not_erased",
-    task.c.ended_at,
-    sqlite_where=text(NOT_ERASED),
-    postgresql_where=text(NOT_ERASED),
-)
+_index(task.c.status, task.c.id, name="ix_task_ended_status_id", where=ENDED_ONLY)
+_index(task.c.queue, task.c.id)
 #: The few tasks whose chosen time may still be missed.
-Index(
-    "ix_task_call_by",
-    task.c.call_by,
-    sqlite_where=text(CALL_BY_SET),
-    postgresql_where=text(CALL_BY_SET),
-)
+_index(task.c.call_by, name="ix_task_call_by", where=CALL_BY_SET)
+#: The tasks of a day, for the reports.
+_index(task.c.created_at)
+#: The tasks whose numbers are to be erased after a time.
+_index(task.c.ended_at, name="ix_task_not_erased", where=NOT_ERASED)
 
 attempt = Table(
     "attempt",
@@ -218,16 +218,12 @@ attempt = Table(
     CheckConstraint("talk_s >= 0", name="talk"),
     sqlite_autoincrement=True,
 )
-Index(None, attempt.c.task_id)
-#: The limits count the latest calls.
-Index(None, attempt.c.dialled_at)
-Index(
-    "uq_attempt_under_way_task_id",
-    attempt.c.task_id,
-    unique=True,
-    sqlite_where=text(UNDER_WAY),
-    postgresql_where=text(UNDER_WAY),
+_index(attempt.c.task_id)
+_index(
+    attempt.c.task_id, name="uq_attempt_under_way_task_id", unique=True, where=UNDER_WAY
 )
+#: The limits count the latest calls.
+_index(attempt.c.dialled_at)
 
 #: Append-only: triggers refuse updates and deletes. But ended tasks may be deleted, and
 #: their reason_params and linkedid may be erased.
@@ -248,20 +244,9 @@ task_event = Table(
     CheckConstraint(_one_of("status", Status), name="status"),
     sqlite_autoincrement=True,
 )
-Index(None, task_event.c.task_id)
-Index(
-    "ix_task_event_linkedid",
-    task_event.c.linkedid,
-    sqlite_where=text("linkedid <> ''"),
-    postgresql_where=text("linkedid <> ''"),
-)
-
-Index(
-    "ix_task_event_repeated",
-    task_event.c.task_id,
-    sqlite_where=text(REPEATED),
-    postgresql_where=text(REPEATED),
-)
+_index(task_event.c.task_id)
+_index(task_event.c.linkedid, name="ix_task_event_linkedid", where="linkedid <> ''")
+_index(task_event.c.task_id, name="ix_task_event_repeated", where=REPEATED)
 
 #: The kind of request, for events that are requests.
 asked = Table(
@@ -294,7 +279,7 @@ entered_number = Table(
     Column("caller_key", Text, nullable=False),
     Column("at", Double, nullable=False),
 )
-Index(None, entered_number.c.caller_key, entered_number.c.at)
+_index(entered_number.c.caller_key, entered_number.c.at)
 
 #: Requests that were made while their client was being called. The call does not fulfil
 #: a request that was made after the client had answered.
@@ -332,8 +317,8 @@ later_request = Table(
     CheckConstraint(_one_of("kind", Kind), name="kind"),
     CheckConstraint(_one_of("state", LaterState), name="state"),
 )
-Index(None, later_request.c.attempt_id)
-Index(None, later_request.c.next_event_id)
+_index(later_request.c.attempt_id)
+_index(later_request.c.next_event_id)
 
 #: Times that must survive a restart.
 mark = Table(
@@ -379,7 +364,7 @@ last_talk = Table(
     Column("member", Text, nullable=False),
     Column("at", Double, nullable=False),
 )
-Index(None, last_talk.c.at)
+_index(last_talk.c.at)
 
 #: Numbers that are never called, whoever requests it.
 blocked = Table(
@@ -438,7 +423,7 @@ offer = Table(
     # Ids are never used again, so the highest ids are the latest offers.
     sqlite_autoincrement=True,
 )
-Index(None, offer.c.at)
+_index(offer.c.at)
 
 #: The talks that completed tasks, for the reports.
 reached = Table(
@@ -486,10 +471,9 @@ tally = Table(
     Column("final", _flag("final"), nullable=False),
     CheckConstraint(_one_of("span", Span), name="span"),
 )
-Index(None, tally.c.queue, tally.c.begins_at)
+_index(tally.c.queue, tally.c.begins_at)
 #: Days are listed without reading the rows, which are long.
-Index(
-    "ix_tally_days",
+_index(
     tally.c.span,
     tally.c.kind,
     tally.c.begins_at,
@@ -501,6 +485,7 @@ Index(
     tally.c.expired,
     tally.c.cancelled,
     tally.c.served,
+    name="ix_tally_days",
 )
 
 #: The process that runs the service on this database.
