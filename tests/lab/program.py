@@ -31,6 +31,8 @@ import attrs
 
 _PR_SET_PDEATHSIG = 1
 _COMMAND = Path(sys.executable).with_name("callback-queue")
+#: The usual umask.
+_UMASK = 0o022
 #: What the process that forks has imported.
 _LOADED = "tests.lab.loaded"
 _forks = multiprocessing.get_context("forkserver")
@@ -52,6 +54,9 @@ class Program(Protocol):
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end; raise TimeoutExpired if it does not end in time."""
+
+    def terminate(self) -> None:
+        """Let it end, by SIGTERM."""
 
     def kill(self) -> None:
         """Kill it."""
@@ -119,15 +124,34 @@ def run_fork(
 
 
 class Fork:
-    """The command, started by a fork; stdout and stderr are one stream."""
+    """The command, started by a fork; stdout and stderr are one stream.
+
+    Args:
+        arguments: its arguments.
+        cwd: its directory.
+        environment: its environment.
+        output: the file to which its output is added; None: the pipe ``stdout``.
+        umask: its umask.
+    """
 
     def __init__(
-        self, arguments: Sequence[str], *, cwd: Path, environment: Mapping[str, str]
+        self,
+        arguments: Sequence[str],
+        *,
+        cwd: Path,
+        environment: Mapping[str, str],
+        output: Path | None = None,
+        umask: int = _UMASK,
     ) -> None:
+        self.stdout: IO[bytes] | None = None
+        if output is not None:
+            streams = output, output
+            self._process = _fork(arguments, cwd, environment, *streams, umask=umask)
+            return
         read, write = _forks.Pipe(duplex=False)
-        self._process = _fork(arguments, cwd, environment, write, write)
+        self._process = _fork(arguments, cwd, environment, write, write, umask=umask)
         write.close()
-        self.stdout: IO[bytes] = os.fdopen(os.dup(read.fileno()), "rb")
+        self.stdout = os.fdopen(os.dup(read.fileno()), "rb")
         read.close()
 
     @property
@@ -146,6 +170,10 @@ class Fork:
         if self._process.exitcode is None:
             raise subprocess.TimeoutExpired("callback-queue", timeout or 0.0)
         return self._process.exitcode
+
+    def terminate(self) -> None:
+        """Let it end, by SIGTERM."""
+        self._process.terminate()
 
     def kill(self) -> None:
         """Kill it."""
@@ -171,12 +199,13 @@ def _fork(
     cwd: Path,
     environment: Mapping[str, str],
     *streams: Connection | Path,
+    umask: int = _UMASK,
 ) -> ForkServerProcess:
     """Start a fork with these streams as stdout and stderr."""
     _forks.set_forkserver_preload([_LOADED])
     process = _forks.Process(
         target=_be_the_command,
-        args=(list(arguments), str(cwd), dict(environment), *streams),
+        args=(list(arguments), str(cwd), dict(environment), umask, *streams),
         daemon=True,
     )
     process.start()
@@ -187,23 +216,27 @@ def _be_the_command(
     arguments: list[str],
     cwd: str,
     environment: dict[str, str],
+    umask: int,
     *streams: Connection | Path,
 ) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with ExitStack() as stack:
         for number, stream in enumerate(streams, 1):
-            opened = stream.open("wb") if isinstance(stream, Path) else stream
+            opened = stream.open("ab") if isinstance(stream, Path) else stream
             os.dup2(opened.fileno(), number)
             # Both may be the same one.
             stack.callback(opened.close)
     # The fork server ignores an import that fails.
     assert _LOADED in sys.modules, f"{_LOADED} can not be imported"
     os.chdir(cwd)
+    os.umask(umask)
     os.environ.clear()
     os.environ.update(environment)
-    # The effect of PYTHONUNBUFFERED and PYTHONWARNINGS on a new interpreter.
+    # The effect of PYTHONUNBUFFERED and PYTHONWARNINGS on a new interpreter; the latter
+    # may be empty.
     sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
-    warnings.simplefilter("default")
+    if environment.get("PYTHONWARNINGS", "default"):
+        warnings.simplefilter("default")
     sys.argv = ["callback-queue", *arguments]
 
     from fastagi.command.cli import main

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""``callback-queue`` as an administrator runs it, in a directory of the test."""
+"""``callback-queue`` in a directory of the test: the command, or a fork of it.
+
+A new interpreter takes about a second of processor time to load the product, so that
+most tests use forks of a process that has loaded it (:mod:`tests.lab.program`).
+"""
 
 from __future__ import annotations
 
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +19,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import yaml
+
+from tests.lab.program import Fork
+from tests.lab.program import Program as RunningProgram
 
 _DEADLINE_S = 30.0
 _PAUSE_S = 0.02
@@ -41,7 +49,9 @@ class Program:
         sections: settings, on top of those with which it runs without Asterisk.
         umask: the umask of every process that is started.
         environ: variables on top of those of the test.
-        runs_in: the words of a command that runs the service.
+        runs_in: the words of a command that runs the service, in a new interpreter.
+        forked: whether the commands are forks; otherwise each is a new interpreter, as
+            an administrator starts it.
     """
 
     def __init__(
@@ -51,6 +61,7 @@ class Program:
         umask: int = 0o022,
         environ: Mapping[str, str] | None = None,
         runs_in: Sequence[str] = (),
+        forked: bool = True,
         **sections: Mapping[str, Any],
     ) -> None:
         self.home = home
@@ -58,9 +69,15 @@ class Program:
         self.log = home / "log"
         self.socket = home / "run/control.sock"
         self._runs_in = runs_in
+        self._forked = forked
         self._umask = umask
-        self._environ = {"PATH": "/usr/bin:/bin", **(environ or {})}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._environ = {
+            "PATH": "/usr/bin:/bin",
+            # Python's own choice.
+            "PYTHONWARNINGS": "",
+            **(environ or {}),
+        }
+        self._process: RunningProgram | None = None
         given: dict[str, Any] = {
             # Nobody listens there, so the service keeps trying to connect.
             "ami": {"port": free_port(), "secret": "s3cret"},
@@ -106,10 +123,8 @@ class Program:
 
     def begin(self) -> int:
         """Start the service without waiting; return its process id."""
-        with self.log.open("ab") as log:
-            # The process ends with the tests, however they end.
-            words = ("setpriv", "--pdeathsig", "KILL", *self._runs_in)
-            self._process = self._start("run", before=words, stdout=log)
+        self.log.touch()
+        self._process = self._start("run", output=self.log, runs_in=self._runs_in)
         return self.pid
 
     @property
@@ -162,26 +177,45 @@ class Program:
         new.rename(self.config)
 
     def _start(
-        self, *words: str, before: Sequence[str] = (), **options: Any
-    ) -> subprocess.Popen[bytes]:
+        self, *words: str, output: Path, runs_in: Sequence[str] = ()
+    ) -> RunningProgram:
+        arguments = (*words, "--config", str(self.config))
+        directory = Path(__file__).parents[2]
+        if self._forked and not runs_in:
+            return Fork(
+                arguments,
+                cwd=directory,
+                environment=self._environ,
+                output=output,
+                umask=self._umask,
+            )
+        # The process ends with the tests, however they end.
+        before = ("setpriv", "--pdeathsig", "KILL", *runs_in)
         # Not the script beside the interpreter, which may belong to another working
         # copy.
         program = (sys.executable, "-m", "fastagi.command.cli")
-        return subprocess.Popen(
-            [*before, *program, *words, "--config", self.config],
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.STDOUT,
-            umask=self._umask,
-            env=self._environ,
-            cwd=Path(__file__).parents[2],
-            **options,
-        )
+        with output.open("ab") as file:
+            return subprocess.Popen(
+                [*before, *program, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                umask=self._umask,
+                env=self._environ,
+                cwd=directory,
+            )
 
     def command(self, *words: str) -> tuple[int, str]:
         """Run another command to its end; return its exit code and output."""
-        process = self._start(*words, stdout=subprocess.PIPE)
-        output, _ = process.communicate(timeout=_DEADLINE_S)
-        return process.returncode, output.decode()
+        # Not in the directory of the test, which holds only files of the product.
+        with tempfile.TemporaryDirectory() as directory:
+            output = Path(directory, "output")
+            process = self._start(*words, output=output)
+            try:
+                code = process.wait(_DEADLINE_S)
+            finally:
+                process.kill()
+            return code, output.read_text()
 
 
 def _can_connect(port: int) -> bool:

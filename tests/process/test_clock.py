@@ -28,6 +28,7 @@ def test_service_still_tries_to_reach_asterisk(tmp_path: Path) -> None:
         manager.settimeout(_DEADLINE_S)
         program = Program(
             tmp_path,
+            forked=False,
             environ={
                 "PYTHONPATH": str(tmp_path),
                 "CLOCK_IS_SET_BACK_BY": str(set_back),

@@ -44,7 +44,7 @@ def test_nothing_slow_is_imported_before_a_reload_is_harmless() -> None:
 
 
 def test_reloads_at_every_moment_of_a_start_do_not_end_it(tmp_path: Path) -> None:
-    program = Program(tmp_path)
+    program = Program(tmp_path, forked=False)
     with program.begun() as pid:
         wait_until(lambda: takes_sighup(pid), "handler of SIGHUP")
 
@@ -57,7 +57,7 @@ def test_reloads_at_every_moment_of_a_start_do_not_end_it(tmp_path: Path) -> Non
 
 
 def test_reload_during_the_start_is_done_after_it(tmp_path: Path) -> None:
-    program = Program(tmp_path)
+    program = Program(tmp_path, forked=False)
     # A warning then shows in the log as soon as the settings are read.
     program.config.chmod(0o644)
     with closing(sqlite3.connect(tmp_path / "data/callback-queue.db")) as other:
@@ -93,7 +93,7 @@ def test_supervisor_is_told_when_the_service_listens_and_when_it_stops(
     supervisor: tuple[socket.socket, str], tmp_path: Path
 ) -> None:
     heard, name = supervisor
-    program = Program(tmp_path, environ={"NOTIFY_SOCKET": name})
+    program = Program(tmp_path, forked=False, environ={"NOTIFY_SOCKET": name})
     with program.begun():
         assert heard.recv(4096) == b"READY=1"
         assert program.listens()

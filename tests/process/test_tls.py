@@ -59,6 +59,7 @@ def test_service_speaks_tls_though_it_may_make_no_code(tmp_path: Path) -> None:
         listener.settimeout(_DEADLINE_S)
         program = Program(
             tmp_path,
+            forked=False,
             environ={"PYTHONPATH": str(tmp_path)},
             ami={
                 "port": listener.getsockname()[1],

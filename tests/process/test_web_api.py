@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import yaml
 from fastagi.web.people import tokens
 from fastagi.web.people.access import Right
 from fastagi.web.state.direct import committed
+from tests.lab.program import Fork
 from tests.process.program import Program, free_port, wait_until
 
 _DEADLINE_S = 30.0
@@ -45,11 +45,12 @@ def _web(home: Path, program: Program) -> Iterator[httpx.Client]:
             }
         )
     )
-    log = (home / "web.log").open("w")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fastagi.command.cli", "web", "run", "-c", str(config)],
-        stdout=log,
-        stderr=log,
+    log = home / "web.log"
+    process = Fork(
+        ["web", "run", "-c", str(config)],
+        cwd=home,
+        environment=os.environ,
+        output=log,
     )
     client = httpx.Client(
         base_url=f"http://127.0.0.1:{port}/api/v1",
@@ -58,7 +59,7 @@ def _web(home: Path, program: Program) -> Iterator[httpx.Client]:
     )
 
     def answers() -> bool:
-        assert process.poll() is None, (home / "web.log").read_text()
+        assert process.poll() is None, log.read_text()
         try:
             return client.get("/alive").status_code == 200
         except httpx.ConnectError:
@@ -74,7 +75,6 @@ def _web(home: Path, program: Program) -> Iterator[httpx.Client]:
         process.kill()
         process.wait()
         client.close()
-        log.close()
 
 
 def _token(home: Path) -> str:
