@@ -10,6 +10,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# Many machines of CI set it. Then each of the hundreds of processes that the tests start
+# would compile all of its modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint style types fast-test simulate expected-wait fuzz soak memory bench
 .PHONY: bench-web bench-pages busy-queue waiting-line console screenshots browser-test
 .PHONY: unit-test simulation-test call-test crowd-test asterisk-test stopwatch-test
