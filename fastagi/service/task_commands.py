@@ -169,7 +169,7 @@ class TaskCommands:
             NoSuchQueue: the queue is not in the settings, and there is no task of it.
         """
         selection = self._selection(command)
-        queue = selection.queue
+        queue = queue_of(command.queue, self._settings())
         found: list[TaskState] = []
         before_id = command.before_id
         while (left := command.limit - len(found)) > 0:
@@ -489,14 +489,15 @@ class TaskCommands:
             statuses = command.status
         number = without_separators(command.number)
         known = settings.queues.get(command.queue) if command.queue else None
+        queue = queue_of(command.queue, settings)
         zone = (known or settings.queue("all")).zone
         return Selection(
             statuses=statuses,
             kinds=command.kind or None,
-            queue=queue_of(command.queue, settings),
+            queues=None if queue is None else [queue],
             number_key=settings.plan.key(number) or None,
             text=command.text,
-            reason_code=command.reason_code,
+            reason_codes=None if command.reason_code is None else [command.reason_code],
             created_from=_moment(command.created_from, zone, "created_from"),
             created_to=_moment(command.created_to, zone, "created_to"),
         )

@@ -93,7 +93,8 @@ def listing(
 
     :mod:`fastagi.store.selection` knows more properties of tasks.
     """
-    wanted = Selection(statuses=statuses, queue=queue, number_key=number_key)
+    queues = None if queue is None else [queue]
+    wanted = Selection(statuses=statuses, queues=queues, number_key=number_key)
     return select_tasks(conn, wanted, limit, before_id)
 
 

@@ -5,19 +5,21 @@ Ids grow with the time of creation and are never used again. So a list that cont
 before the last id neither skips nor repeats a task, whatever was added or changed
 meanwhile.
 
+A list of several queues is merged from theirs: each has an index by id.
+
 There is no index for a part of a number or of a name, for the reason or the kind: one
-would cost more at each new task than it saves. The index of the time of creation is not
-used, as it does not have the order of the ids. One query over a million tasks takes
+would cost more at each new task than it saves. One query over a million tasks takes
 about 0.2 s on SQLite; ``tests/store/measure_many_tasks.py`` measures more. The service
 reads them in ranges of ids, each in a transaction of its own, because callers wait for
-the end of it.
+the end of it. There the index of the time of creation is not used, as it does not have
+the order of the ids.
 
 The functions run inside a transaction and only read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -50,11 +52,14 @@ class Selection:
 
     statuses: Collection[Status] | None = field(default=None, converter=_sorted)
     kinds: Collection[Kind] | None = field(default=None, converter=_sorted)
-    queue: str | None = None
+    #: As spelled in the settings.
+    queues: Collection[str] | None = field(default=None, converter=_sorted)
     number_key: str | None = None
     #: A part of the number or of the name, in lower or upper case.
     text: str = ""
-    reason_code: Code | None = None
+    #: Whether the text is looked for in numbers, too.
+    in_numbers: bool = True
+    reason_codes: Collection[Code] | None = field(default=None, converter=_sorted)
     #: Created from this time on, and before that one.
     created_from: datetime | None = None
     created_to: datetime | None = None
@@ -63,19 +68,20 @@ class Selection:
     @property
     def reads_all(self) -> bool:
         """Whether a database may have to look at every task."""
-        few = (
-            (self.statuses is not None and set(self.statuses) <= OPEN)
-            or self.number_key is not None
-            or self.ids is not None
-        )
+        few = self.only_open or self.number_key is not None or self.ids is not None
         return not few and bool(
             self.kinds is not None
             or self.text
-            or self.reason_code
+            or self.reason_codes is not None
             or self.created_from
             or self.created_to
-            or (self.queue is not None and self.statuses is not None)
+            or (self.queues is not None and self.statuses is not None)
         )
+
+    @property
+    def only_open(self) -> bool:
+        """Whether no ended task is meant."""
+        return self.statuses is not None and OPEN.issuperset(self.statuses)
 
 
 @frozen
@@ -94,29 +100,48 @@ def select_tasks(
     before_id: int | None = None,
     after_id: int | None = None,
 ) -> list[CallbackTask]:
-    """Return at most ``limit`` tasks with an id between two others."""
-    wanted = select(_task).limit(limit)
+    """Return at most ``limit`` tasks with ids between two others, the newest first."""
+    found: list[CallbackTask] = []
+    for queue in (None,) if selection.queues is None else selection.queues:
+        wanted = _select(selection, queue, before_id, after_id, conn.dialect.name)
+        found += [task_of(row) for row in conn.execute(wanted.limit(limit))]
+    return sorted(found, key=lambda task: -task.id)[:limit]
+
+
+def _select(
+    selection: Selection,
+    queue: str | None,
+    before_id: int | None,
+    after_id: int | None,
+    dialect: str,
+) -> sa.Select[Any]:
+    wanted = select(_task)
     statuses = selection.statuses
-    if statuses is not None and set(statuses) == OPEN:
+    column: Any = _task.c.id
+    if selection.only_open:
         # The same condition as in the index of open tasks; the sign "+" keeps databases
         # from scanning all tasks in the order of their ids instead.
-        wanted = wanted.where(_open).order_by(text("+task.id DESC"))
-        column: Any = sa.literal_column("+task.id")
-    else:
-        wanted = wanted.order_by(_task.c.id.desc())
-        column = _task.c.id
-        if statuses is not None:
-            words = [status.value for status in statuses]
-            wanted = wanted.where(_task.c.status.in_(words))
-            if not set(statuses) & OPEN:
-                wanted = wanted.where(_ended)
+        wanted = wanted.where(_open)
+        column = sa.literal_column("+task.id")
+    elif statuses is not None and OPEN.isdisjoint(statuses):
+        wanted = wanted.where(_ended)
+    wanted = wanted.order_by(column.desc())
+    if statuses is not None and set(statuses) != OPEN:
+        words = [status.value for status in statuses]
+        wanted = wanted.where(_task.c.status.in_(words))
+    if queue is not None:
+        wanted = wanted.where(_task.c.queue == queue)
     if before_id is not None:
         wanted = wanted.where(column < before_id)
     if after_id is not None:
         wanted = wanted.where(column > after_id)
-    for condition in _conditions(selection, conn.dialect.name):
-        wanted = wanted.where(condition)
-    return [task_of(row) for row in conn.execute(wanted)]
+    return wanted.where(*_conditions(selection, dialect, in_range=after_id is not None))
+
+
+def by_ids(conn: sa.Connection, ids: Sequence[int]) -> list[CallbackTask]:
+    """Return the tasks that exist among these ids, at most a thousand."""
+    rows = conn.execute(select(_task).where(_task.c.id.in_(ids)).order_by(_task.c.id))
+    return [task_of(row) for row in rows]
 
 
 def page(
@@ -135,32 +160,35 @@ def page(
     return Page(tasks, after_id + 1 if after_id > 0 else None)
 
 
-def _conditions(selection: Selection, dialect: str) -> list[sa.ColumnElement[bool]]:
+def _conditions(
+    selection: Selection, dialect: str, *, in_range: bool
+) -> list[sa.ColumnElement[bool]]:
     conditions: list[sa.ColumnElement[bool]] = []
-    if selection.queue is not None:
-        conditions.append(_task.c.queue == selection.queue)
     if selection.number_key is not None:
         conditions.append(_task.c.number_key == selection.number_key)
     if selection.ids is not None:
         conditions.append(_task.c.id.in_(selection.ids))
     if selection.kinds is not None:
         conditions.append(_task.c.kind.in_([kind.value for kind in selection.kinds]))
-    if selection.reason_code is not None:
-        conditions.append(_task.c.reason_code == selection.reason_code.value)
-    # A later index of this column must not replace the order of the ids.
-    created_at: Any = sa.literal_column("+task.created_at")
+    if selection.reason_codes is not None:
+        codes = [code.value for code in selection.reason_codes]
+        conditions.append(_task.c.reason_code.in_(codes))
+    created_at: Any = _task.c.created_at
+    if in_range or selection.only_open:
+        # The index of this column must not replace a range of ids, or the open tasks.
+        created_at = sa.literal_column("+task.created_at")
     if selection.created_from is not None:
         conditions.append(created_at >= seconds(selection.created_from))
     if selection.created_to is not None:
         conditions.append(created_at < seconds(selection.created_to))
     if selection.text:
-        conditions.append(contains(selection.text, dialect))
+        conditions.append(
+            _contains(selection.text, dialect, in_numbers=selection.in_numbers)
+        )
     return conditions
 
 
-def contains(
-    part: str, dialect: str, *, in_numbers: bool = True
-) -> sa.ColumnElement[bool]:
+def _contains(part: str, dialect: str, *, in_numbers: bool) -> sa.ColumnElement[bool]:
     """Return the condition for a part of the number or of the name.
 
     SQLite ignores the case of the letters A to Z only. So other letters are also

@@ -636,10 +636,11 @@ class TaskStore:
         Raises:
             OutOfTime: ``within_s`` had passed before they were read.
         """
+        queues = None if queue is None else [queue]
         return await self._database.run(
             "listing",
             selection.select_tasks,
-            Selection(statuses=statuses, queue=queue, number_key=number_key),
+            Selection(statuses=statuses, queues=queues, number_key=number_key),
             limit,
             before_id,
             within_s=within_s,

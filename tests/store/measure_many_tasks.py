@@ -137,7 +137,7 @@ def measure(url: str) -> None:
         "search a number": lambda: store.select(Selection(text="4711"), 100),
         "search nobody": lambda: store.select(Selection(text="nobody"), 100),
         "search a reason": lambda: store.select(
-            Selection(reason_code=Code.BLOCKED), 100
+            Selection(reason_codes=[Code.BLOCKED]), 100
         ),
         "search a kind": lambda: store.select(Selection(kinds=[Kind.MANUAL]), 100),
         "search an old day": lambda: store.select(

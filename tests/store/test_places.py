@@ -478,7 +478,7 @@ def test_tasks_are_selected_by_all_that_is_given(store) -> None:
     assert ids(text="30-2") == [accented]
     assert ids(text="%") == [percent]
     assert ids(kinds=[Kind.MISSED]) == [accented]
-    assert ids(reason_code=Code.CANCELLED_BY_HAND) == [plain]
+    assert ids(reason_codes=[Code.CANCELLED_BY_HAND]) == [plain]
     assert ids(created_from=at(10), created_to=at(20)) == [accented]
     assert ids(statuses=[Status.CANCELLED], text="ada") == [plain]
     assert ids(ids=[plain, percent, 99]) == [percent, plain]

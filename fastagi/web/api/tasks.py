@@ -14,7 +14,7 @@ from fastapi import Depends, Header, Query, Request, Response
 from starlette.responses import JSONResponse
 
 from fastagi.domain.reason import Code
-from fastagi.domain.task import OPEN, CallbackTask, Kind, Status
+from fastagi.domain.task import OPEN, Kind, Status
 from fastagi.doors import codec
 from fastagi.service.commands import (
     AddTask,
@@ -28,8 +28,8 @@ from fastagi.service.commands import (
     RescheduleTask,
     RetryTask,
 )
-from fastagi.store import queries, rows, task_search
-from fastagi.store.task_search import TaskSearch
+from fastagi.store import queries, rows
+from fastagi.store.selection import Selection, by_ids, select_tasks
 from fastagi.web.api import models
 from fastagi.web.api.common import (
     Cursor,
@@ -112,7 +112,7 @@ async def list_tasks(
     cursor: Cursor = None,
 ) -> Any:
     """Return tasks, the latest first."""
-    wanted = TaskSearch(
+    wanted = Selection(
         queues=queues_of(who, queue or ()),
         statuses=frozenset(status) if status else OPEN if open_only else None,
         kinds=frozenset(kind) if kind else None,
@@ -133,7 +133,7 @@ async def list_tasks(
     }
     position = read_cursor(cursor, "tasks", filters, int)
     before_id: int | None = position[0] if position else None
-    found = await parts.records.read(_page, wanted, limit + 1, before_id)
+    found = await parts.records.read(select_tasks, wanted, limit + 1, before_id)
     page, more = found[:limit], found[limit:]
     return JSONResponse(
         {
@@ -143,12 +143,6 @@ async def list_tasks(
             else None,
         }
     )
-
-
-def _page(
-    conn: sa.Connection, wanted: TaskSearch, limit: int, before_id: int | None
-) -> list[CallbackTask]:
-    return task_search.search(conn, attrs.evolve(wanted, before_id=before_id), limit)
 
 
 def _searchable(text: str) -> str:
@@ -533,7 +527,7 @@ async def change_tasks(
     key = read_key(idempotency_key)
     _check_selection(who, body)
     if who.queues is not None and body.ids:
-        tasks = await parts.records.read(task_search.by_ids, body.ids)
+        tasks = await parts.records.read(by_ids, body.ids)
         seen = {task.id for task in tasks if who.may(Right.TASKS_WRITE, task.queue)}
         if missing := [task_id for task_id in body.ids if task_id not in seen]:
             detail = f"there is no task {missing[0]}"

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Annotated, Any, Final
 
-import sqlalchemy as sa
 from attrs import frozen
 from fastapi import APIRouter, Depends, Form, HTTPException
 from fastapi.responses import RedirectResponse, Response
@@ -29,9 +28,9 @@ from fastagi.service.commands import (
     RescheduleTask,
     RetryTask,
 )
-from fastagi.store import task_search
 from fastagi.store.errors import NoSuchTask
 from fastagi.store.rows import found
+from fastagi.store.selection import by_ids
 from fastagi.web.console.frame import Frame, framed
 from fastagi.web.console.languages import N_
 from fastagi.web.console.rendering import address
@@ -323,7 +322,7 @@ async def bulk(
     ids = list(dict.fromkeys(task or ()))[:_MOST]
     if chosen is None or not ids:
         return redirect(frame, "/tasks")
-    tasks = await frame.parts.records.read(_by_ids, ids)
+    tasks = await frame.parts.records.read(by_ids, ids)
     mine = [one for one in tasks if frame.who.may(Right.TASKS_WRITE, one.queue)]
     values = {
         "reason": reason.strip(),
@@ -390,10 +389,6 @@ def _bulk_command(
         expect=expect,
         **named,
     )
-
-
-def _by_ids(conn: sa.Connection, ids: Sequence[int]) -> list[CallbackTask]:
-    return task_search.by_ids(conn, ids)
 
 
 # -- sending commands ------------------------------------------------------

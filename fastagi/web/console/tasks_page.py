@@ -9,14 +9,13 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from typing import Annotated, Any, Final
 
-import sqlalchemy as sa
 from attrs import frozen
 from fastapi import APIRouter, Depends
 from fastapi.responses import HTMLResponse, Response
 
 from fastagi.domain.reason import Code
 from fastagi.domain.task import ENDED, OPEN, CallbackTask, Kind, Status
-from fastagi.store.task_search import TaskSearch, search
+from fastagi.store.selection import Selection, select_tasks
 from fastagi.web.console.frame import Frame, framed
 from fastagi.web.console.languages import N_
 from fastagi.web.console.say import Say
@@ -118,8 +117,8 @@ def _day(text: str) -> date | None:
         return None
 
 
-def search_of(frame: Frame, chosen: Filters) -> TaskSearch:
-    """Return the search for the filters, within what somebody may see."""
+def selection_of(frame: Frame, chosen: Filters) -> Selection:
+    """Return the tasks that the filters leave, within what somebody may see."""
     zone = frame.say.zone(frame.zone(chosen.queue))
     queues = frame.who.queues
     if chosen.queue:
@@ -131,7 +130,7 @@ def search_of(frame: Frame, chosen: Filters) -> TaskSearch:
             return None
         return datetime.combine(day + timedelta(days), time.min, zone)
 
-    return TaskSearch(
+    return Selection(
         statuses=STATES[chosen.state][1],
         queues=queues,
         kinds=frozenset({Kind(chosen.kind)}) if chosen.kind else None,
@@ -140,7 +139,6 @@ def search_of(frame: Frame, chosen: Filters) -> TaskSearch:
         in_numbers=frame.who.sees_numbers,
         created_from=midnight(chosen.since, 0),
         created_to=midnight(chosen.until, 1),
-        before_id=chosen.before,
     )
 
 
@@ -206,10 +204,12 @@ async def tasks(
     chosen: Annotated[Filters, Depends(filters)],
 ) -> HTMLResponse:
     """Show the tasks that the filters leave, the latest first."""
-    wanted = search_of(frame, chosen)
+    wanted = selection_of(frame, chosen)
     problem, found = "", []
     try:
-        found = await frame.parts.records.read(_search, wanted, _PER_PAGE + 1)
+        found = await frame.parts.records.read(
+            select_tasks, wanted, _PER_PAGE + 1, chosen.before
+        )
     except RecordsUnavailable as error:
         problem = str(error)
     shown = found[:_PER_PAGE]
@@ -234,7 +234,9 @@ async def tasks_csv(
     chosen: Annotated[Filters, Depends(filters)],
 ) -> Response:
     """Return the same as a file for a spreadsheet, at most 10,000 rows."""
-    found = await frame.parts.records.read(_search, search_of(frame, chosen), _IN_FILE)
+    found = await frame.parts.records.read(
+        select_tasks, selection_of(frame, chosen), _IN_FILE, chosen.before
+    )
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(_HEAD)
@@ -276,7 +278,3 @@ def _cell(value: object) -> object:
         return value
     plain_number = value[0] == "+" and value[1:].isdigit()
     return value if plain_number else f"'{value}"
-
-
-def _search(conn: sa.Connection, wanted: TaskSearch, limit: int) -> list[CallbackTask]:
-    return search(conn, wanted, limit)

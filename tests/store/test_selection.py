@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Searching tasks for pages and programs, on both databases."""
+"""Selecting tasks by their properties, on both databases."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from fastagi.domain.task import OPEN, Status
-from fastagi.store import task_search
 from fastagi.store.engine import Database
 from fastagi.store.requests import add
-from fastagi.store.task_search import TaskSearch
+from fastagi.store.selection import Selection, by_ids, select_tasks
 from tests.store.harness import NOW, new_task
 
 
@@ -48,6 +47,9 @@ def ids(database: Database) -> list[int]:
         ({"statuses": OPEN}, [2, 1, 0]),
         ({"statuses": OPEN, "queues": {"sales", "support"}}, [2, 1, 0]),
         ({"statuses": {Status.FAILED}}, [3]),
+        ({"statuses": {Status.PENDING}}, [2, 1, 0]),
+        ({"statuses": {Status.CALLING}}, []),
+        ({"statuses": set()}, []),
         ({"statuses": {Status.FAILED, Status.PENDING}}, [3, 2, 1, 0]),
         ({"text": "jANE"}, [0]),
         ({"text": "иван"}, [1]),
@@ -66,19 +68,57 @@ def test_each_property_selects(
     database: Database, ids: list[int], wanted: dict[str, Any], found: list[int]
 ) -> None:
     wanted = dict(wanted)
-    if "before" in wanted:
-        wanted["before_id"] = ids[wanted.pop("before")]
-    got = database.run_now("search", task_search.search, TaskSearch(**wanted), 10)
+    before_id = ids[wanted.pop("before")] if "before" in wanted else None
+    selection = Selection(**wanted)
+    got = database.run_now("select", select_tasks, selection, 10, before_id)
     assert [ids.index(task.id) for task in got] == found
 
 
 def test_no_more_are_returned_than_wanted(database: Database, ids: list[int]) -> None:
     for queues in (None, frozenset({"support", "sales"})):
-        wanted = TaskSearch(queues=queues)
-        got = database.run_now("search", task_search.search, wanted, 2)
+        wanted = Selection(queues=queues)
+        got = database.run_now("select", select_tasks, wanted, 2)
         assert [task.id for task in got] == ids[:1:-1]
 
 
 def test_ids_that_do_not_exist_are_left_out(database: Database, ids: list[int]) -> None:
-    got = database.run_now("by ids", task_search.by_ids, [ids[1], 9999, ids[0]])
+    got = database.run_now("by ids", by_ids, [ids[1], 9999, ids[0]])
     assert [task.id for task in got] == ids[:2]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"statuses": [Status.PENDING]},
+        {"statuses": [Status.CALLING], "text": "jane"},
+        {"statuses": OPEN, "created_from": NOW},
+    ],
+)
+def test_waiting_tasks_are_selected_without_reading_those_that_ended(
+    sqlite_url: str, wanted: dict[str, Any]
+) -> None:
+    """The service reads them in one transaction, and callers wait for its end."""
+    selection = Selection(**wanted)
+    assert not selection.reads_all
+    database = Database(sqlite_url, deliver=None)
+    plans: list[str] = []
+
+    def plan(conn: sa.Connection) -> None:
+        statements: list[tuple[str, Any]] = []
+
+        def note(_conn, _cursor, statement, parameters, *_) -> None:
+            statements.append((statement, parameters))
+
+        sa.event.listen(conn, "before_cursor_execute", note)
+        select_tasks(conn, selection, 10)
+        sa.event.remove(conn, "before_cursor_execute", note)
+        for statement, parameters in statements:
+            rows = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.extend(row.detail for row in rows)
+
+    database.run_now("plan", plan)
+    database.close()
+
+    assert any("USING INDEX ix_task_open_queue_joined_at" in one for one in plans), (
+        plans
+    )
