@@ -9,10 +9,10 @@ A list of several queues is merged from theirs: each has an index by id.
 
 There is no index for a part of a number or of a name, for the reason or the kind: one
 would cost more at each new task than it saves. One query over a million tasks takes
-about 0.2 s on SQLite; ``tests/store/measure_many_tasks.py`` measures more. The service
-reads them in ranges of ids, each in a transaction of its own, because callers wait for
+about 0.2 s; ``tests/store/measure_many_tasks.py`` measures more. The service reads them
+in ranges of ids (`page`), each in a transaction of its own, because callers wait for
 the end of it. There the index of the time of creation is not used, as it does not have
-the order of the ids.
+the order of the ids. The web process reads all at once (`search`).
 
 The functions run inside a transaction and only read.
 """
@@ -66,22 +66,33 @@ class Selection:
     ids: Collection[int] | None = field(default=None, converter=_sorted)
 
     @property
-    def reads_all(self) -> bool:
-        """Whether a database may have to look at every task."""
-        few = self.only_open or self.number_key is not None or self.ids is not None
-        return not few and bool(
-            self.kinds is not None
-            or self.text
-            or self.reason_codes is not None
-            or self.created_from
-            or self.created_to
-            or (self.queues is not None and self.statuses is not None)
-        )
-
-    @property
     def only_open(self) -> bool:
         """Whether no ended task is meant."""
         return self.statuses is not None and OPEN.issuperset(self.statuses)
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether a database may have to look at every task."""
+        return self.has_no_index or (
+            not self._is_narrow
+            and bool(
+                self.created_from
+                or self.created_to
+                or (self.queues is not None and self.statuses is not None)
+            )
+        )
+
+    @property
+    def has_no_index(self) -> bool:
+        """Whether no index helps to find tasks that are rare."""
+        return not self._is_narrow and bool(
+            self.kinds is not None or self.text or self.reason_codes is not None
+        )
+
+    @property
+    def _is_narrow(self) -> bool:
+        """Whether an index leaves few tasks to look at."""
+        return self.only_open or self.number_key is not None or self.ids is not None
 
 
 @frozen
@@ -102,15 +113,35 @@ def select_tasks(
 ) -> list[CallbackTask]:
     """Return at most ``limit`` tasks with ids between two others, the newest first."""
     found: list[CallbackTask] = []
-    for queue in (None,) if selection.queues is None else selection.queues:
-        wanted = _select(selection, queue, before_id, after_id, conn.dialect.name)
+    queues: Sequence[Collection[str] | None] = [selection.queues]
+    if selection.queues is not None and not selection.has_no_index:
+        queues = [[queue] for queue in selection.queues]
+    for some in queues:
+        wanted = _select(selection, some, before_id, after_id, conn.dialect.name)
         found += [task_of(row) for row in conn.execute(wanted.limit(limit))]
     return sorted(found, key=lambda task: -task.id)[:limit]
 
 
+def search(
+    conn: sa.Connection, selection: Selection, limit: int, before_id: int | None = None
+) -> list[CallbackTask]:
+    """Return at most ``limit`` tasks, the newest first, in one transaction.
+
+    If all tasks may have to be read, the latest are read first, as they are wanted most
+    often, and then all others at once.
+    """
+    if not selection.has_no_index:
+        return select_tasks(conn, selection, limit, before_id)
+    latest = page(conn, selection, limit, before_id)
+    left = limit - len(latest.tasks)
+    if latest.more_before is None or left == 0:
+        return latest.tasks
+    return latest.tasks + select_tasks(conn, selection, left, latest.more_before)
+
+
 def _select(
     selection: Selection,
-    queue: str | None,
+    queues: Collection[str] | None,
     before_id: int | None,
     after_id: int | None,
     dialect: str,
@@ -123,14 +154,17 @@ def _select(
         # from scanning all tasks in the order of their ids instead.
         wanted = wanted.where(_open)
         column = sa.literal_column("+task.id")
-    elif statuses is not None and OPEN.isdisjoint(statuses):
+    elif selection.has_no_index and after_id is None and dialect == "postgresql":
+        # Without the order of the ids, PostgreSQL reads with several processes.
+        column = sa.literal_column("+task.id")
+    if not selection.only_open and statuses is not None and OPEN.isdisjoint(statuses):
         wanted = wanted.where(_ended)
     wanted = wanted.order_by(column.desc())
     if statuses is not None and set(statuses) != OPEN:
         words = [status.value for status in statuses]
         wanted = wanted.where(_task.c.status.in_(words))
-    if queue is not None:
-        wanted = wanted.where(_task.c.queue == queue)
+    if queues is not None:
+        wanted = wanted.where(_task.c.queue.in_(queues))
     if before_id is not None:
         wanted = wanted.where(column < before_id)
     if after_id is not None:
@@ -216,7 +250,8 @@ def _contains(part: str, dialect: str, *, in_numbers: bool) -> sa.ColumnElement[
         forms |= dict.fromkeys([part.lower(), part.upper(), part.title()])
     for form in forms:
         name = _task.c.name
-        if dialect == "postgresql":
+        if dialect == "postgresql" and form.lower() != form.upper():
+            # Ignoring the case costs as much as all the rest; digits have none.
             found.append(name.icontains(form, autoescape=True))
         else:
             found.append(name.contains(form, autoescape=True))

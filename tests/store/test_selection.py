@@ -9,9 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from fastagi.domain.task import OPEN, Status
+from fastagi.store import selection as selection_module
 from fastagi.store.engine import Database
 from fastagi.store.requests import add
-from fastagi.store.selection import Selection, by_ids, select_tasks
+from fastagi.store.selection import Selection, by_ids, search, select_tasks
 from tests.store.harness import NOW, new_task
 
 
@@ -65,13 +66,23 @@ def ids(database: Database) -> list[int]:
     ],
 )
 def test_each_property_selects(
-    database: Database, ids: list[int], wanted: dict[str, Any], found: list[int]
+    database: Database,
+    ids: list[int],
+    wanted: dict[str, Any],
+    found: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wanted = dict(wanted)
     before_id = ids[wanted.pop("before")] if "before" in wanted else None
     selection = Selection(**wanted)
     got = database.run_now("select", select_tasks, selection, 10, before_id)
     assert [ids.index(task.id) for task in got] == found
+    # However many of them are the latest, which are read first.
+    for latest in (1, 2, 3):
+        monkeypatch.setattr(selection_module, "IDS_AT_ONCE", latest)
+        for limit in (1, 2, 10):
+            got = database.run_now("search", search, selection, limit, before_id)
+            assert [ids.index(task.id) for task in got] == found[:limit]
 
 
 def test_no_more_are_returned_than_wanted(database: Database, ids: list[int]) -> None:

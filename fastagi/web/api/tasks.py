@@ -29,7 +29,7 @@ from fastagi.service.commands import (
     RetryTask,
 )
 from fastagi.store import queries, rows
-from fastagi.store.selection import Selection, by_ids, select_tasks
+from fastagi.store.selection import Selection, by_ids, search
 from fastagi.web.api import models
 from fastagi.web.api.common import (
     Cursor,
@@ -133,7 +133,7 @@ async def list_tasks(
     }
     position = read_cursor(cursor, "tasks", filters, int)
     before_id: int | None = position[0] if position else None
-    found = await parts.records.read(select_tasks, wanted, limit + 1, before_id)
+    found = await parts.records.read(search, wanted, limit + 1, before_id)
     page, more = found[:limit], found[limit:]
     return JSONResponse(
         {

@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from fastagi.domain.reason import Code
 from fastagi.domain.task import ENDED, OPEN, CallbackTask, Kind, Status
-from fastagi.store.selection import Selection, select_tasks
+from fastagi.store.selection import Selection, search
 from fastagi.web.console.frame import Frame, framed
 from fastagi.web.console.languages import N_
 from fastagi.web.console.say import Say
@@ -208,7 +208,7 @@ async def tasks(
     problem, found = "", []
     try:
         found = await frame.parts.records.read(
-            select_tasks, wanted, _PER_PAGE + 1, chosen.before
+            search, wanted, _PER_PAGE + 1, chosen.before
         )
     except RecordsUnavailable as error:
         problem = str(error)
@@ -235,7 +235,7 @@ async def tasks_csv(
 ) -> Response:
     """Return the same as a file for a spreadsheet, at most 10,000 rows."""
     found = await frame.parts.records.read(
-        select_tasks, selection_of(frame, chosen), _IN_FILE, chosen.before
+        search, selection_of(frame, chosen), _IN_FILE, chosen.before
     )
     text = io.StringIO()
     writer = csv.writer(text)
