@@ -25,8 +25,9 @@ import sqlalchemy as sa
 
 from fastagi.domain.task import OPEN, Kind, Status
 from fastagi.garbage import exclude_existing_objects
+from fastagi.node.queue_log_sink import QueueLogSink
 from fastagi.reports import ReportQuery, report
-from fastagi.store import migrate, queries, tallies
+from fastagi.store import migrate, positions, queries, tallies
 from fastagi.store.backends import backend_for
 from tests.lab.databases import PostgreSQL
 
@@ -212,6 +213,8 @@ def prepare(url: str, tasks: int, still_open: int, now: float) -> None:
             conn.commit()
         if conn.execute(sa.text("SELECT max(id) FROM task")).scalar() is None:
             fill(conn, tasks, still_open, now)
+            # The entries of queue_log are written, as in a service that always ran.
+            positions.put_last(conn, QueueLogSink.name)
             conn.commit()
         began = time.perf_counter()
         if conn.dialect.name == "sqlite":
