@@ -68,6 +68,9 @@ class Upkeep:
         #: When the stored time was last advanced, by the steady clock.
         self._advanced_at = 0.0
         self._warned = False
+        #: When to look again for days to be counted, by the steady clock: that takes
+        #: some time, and erasing may take thousands of steps.
+        self._find_days_at = 0.0
         #: Past days to be counted, each with its queues.
         self._days: deque[tuple[LocalDay, list[str]]] = deque()
         #: Whether weeks and months may have to be counted.
@@ -94,7 +97,7 @@ class Upkeep:
         """Use other zones or times."""
         self._zones_stored = False
         self._days.clear()
-        self._look_at = self._clock.steady()
+        self._look_at = self._find_days_at = self._clock.steady()
         self._worker.wake_in(_PAUSE_S)
 
     def stop(self) -> None:
@@ -169,9 +172,11 @@ class Upkeep:
         return False
 
     async def _count_day(self, now: datetime) -> bool:
-        if not self._days:
+        if not self._days and self._clock.steady() >= self._find_days_at:
             found = await self._store.days_not_counted(now, _MAX_DAYS)
             self._days.extend(found.items())
+            if not found:
+                self._find_days_at = self._clock.steady() + _LOOK_S
         if not self._days:
             if self._longer_left:
                 stored = await self._store.count_longer(_MAX_LONGER)

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from unittest import mock
 
 import attrs
 
 from fastagi.config.sections import RetentionSettings
 from fastagi.reports import ReportQuery, report
-from fastagi.store import marks, schema
+from fastagi.store import marks, schema, tallies
 from tests.system.harness import NUMBER, ServiceTestCase, queue_settings
 
 DAY_S = 86_400.0
@@ -55,6 +57,22 @@ class UpkeepTestCase(ServiceTestCase):
         self.assertEqual(self.world.task().number, "erased")
         self.assertEqual(self.reached(), 1)
         self.assertEqual(self.warnings(), [])
+
+    def test_days_are_not_looked_for_again_at_each_step_of_erasing(self) -> None:
+        """With a million tasks there are thousands of steps."""
+        found = []
+
+        def not_stored(*args: Any) -> Any:
+            found.append(tallies_not_stored(*args))
+            return found[-1]
+
+        tallies_not_stored = tallies.not_stored
+        self.begin(retention=RetentionSettings(keep_numbers="30d"))
+        self.reach()
+        with mock.patch.object(tallies, "not_stored", not_stored):
+            self.days_pass(31)
+        self.assertEqual(self.world.task().number, "erased")
+        self.assertEqual([bool(days) for days in found], [True, False])
 
     def test_upkeep_goes_on_after_a_restart(self) -> None:
         queue = queue_settings()
