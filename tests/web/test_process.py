@@ -20,6 +20,7 @@ from fastagi.command import web as command
 from fastagi.command.cli import main
 from fastagi.web.run import CannotListen, listen
 from fastagi.web.settings import parse
+from tests.lab import program
 
 
 def _free_port() -> int:
@@ -38,32 +39,55 @@ def _settings(directory: Path, web: str) -> Path:
 
 
 @contextmanager
+def _supervisor(directory: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(directory / "notify"))
+        supervisor.settimeout(30)
+        yield supervisor
+
+
+@contextmanager
 def _running(directory: Path, path: Path) -> Iterator[subprocess.Popen[str]]:
     """Run the process; return when it has told the supervisor that it listens."""
-    supervisor = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    supervisor.bind(str(directory / "notify"))
-    supervisor.settimeout(30)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fastagi.command.cli", "web", "run", "-c", str(path)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "NOTIFY_SOCKET": str(directory / "notify")},
-    )
-    try:
-        assert supervisor.recv(100) == b"READY=1"
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-        supervisor.close()
+    with _supervisor(directory) as supervisor:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fastagi.command.cli", "web", "run", "-c", path],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "NOTIFY_SOCKET": str(directory / "notify")},
+        )
+        try:
+            assert supervisor.recv(100) == b"READY=1"
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+
+@contextmanager
+def _forked(directory: Path, path: Path) -> Iterator[program.Fork]:
+    """Run a fork of the process, which has loaded its libraries already."""
+    with _supervisor(directory) as supervisor:
+        process = program.Fork(
+            ["web", "run", "-c", str(path)],
+            cwd=directory,
+            environment={**os.environ, "NOTIFY_SOCKET": str(directory / "notify")},
+            output=directory / "log",
+        )
+        try:
+            assert supervisor.recv(100) == b"READY=1"
+            yield process
+        finally:
+            process.kill()
+            process.wait(30)
 
 
 def _second(path: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fastagi.command.cli", "web", "run", "-c", str(path)],
-        capture_output=True,
-        text=True,
-        timeout=60,
+    return program.run_fork(
+        ["web", "run", "-c", str(path)],
+        cwd=path.parent,
+        environment=os.environ,
+        timeout_s=60,
     )
 
 
@@ -90,16 +114,15 @@ def test_it_listens_on_a_unix_socket_for_its_group(tmp_path: Path) -> None:
     where = tmp_path / "web.sock"
     web = f"socket: {where}, public_url: 'https://cb.example.com'"
     path = _settings(tmp_path, web)
-    with _running(tmp_path, path) as process:
+    with _forked(tmp_path, path) as process:
         assert where.stat().st_mode & 0o777 == 0o660
         transport = httpx.HTTPTransport(uds=str(where))
         with httpx.Client(transport=transport) as client:
             assert client.get("https://cb.example.com".replace("s:", ":"))
         with pytest.raises(CannotListen, match="is in use; is another"):
             listen(parse(path.read_text()).web)
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
-        assert process.returncode == 0
+        process.terminate()
+        assert process.wait(30) == 0
     assert not where.exists()
 
 

@@ -6,11 +6,8 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
-import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +16,7 @@ from pathlib import Path
 
 from fastagi.web.app import build_parts
 from fastagi.web.settings import WebSettings, load
+from tests.lab.program import Fork
 from tests.web.signals.harness import BY, Clock, Service
 
 #: Longer than a start of the process takes on a busy machine.
@@ -60,32 +58,25 @@ class Counting:
 
 
 @contextmanager
-def running(directory: Path, path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the web process; return when it has told the supervisor that it listens."""
+def running(directory: Path, path: Path) -> Iterator[Fork]:
+    """Run a fork of the web process; return when it has told that it listens."""
     where = directory / "notify"
     where.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
         supervisor.bind(str(where))
         supervisor.settimeout(_START_S)
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "fastagi.command.cli",
-                "web",
-                "run",
-                "-c",
-                str(path),
-            ],
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "NOTIFY_SOCKET": str(where)},
+        process = Fork(
+            ["web", "run", "-c", str(path)],
+            cwd=directory,
+            environment={**os.environ, "NOTIFY_SOCKET": str(where)},
+            output=directory / "log",
         )
         try:
             assert supervisor.recv(100) == b"READY=1"
             yield process
         finally:
             process.kill()
-            process.wait()
+            process.wait(_START_S)
 
 
 def add_webhook(settings: WebSettings, url: str) -> None:
@@ -128,8 +119,8 @@ def test_kill_between_delivery_and_commit_repeats_the_id_and_loses_nothing(
         with running(tmp_path, path) as process:
             first = [receiver.next() for _ in range(3)]
             assert held.is_set()
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            process.kill()
+            process.wait(_START_S)
         own.execute("ROLLBACK")
     with running(tmp_path, path) as process:
         second = [receiver.next() for _ in range(2)]
@@ -141,8 +132,8 @@ def test_kill_between_delivery_and_commit_repeats_the_id_and_loses_nothing(
         service.clock.advance(60)
         service.ask()
         fourth = receiver.next()
-        process.send_signal(signal.SIGTERM)
-        process.wait()
+        process.terminate()
+        process.wait(_START_S)
     service.close()
     receiver.close()
     assert second[0] == first[2], "the message that was not committed is repeated"
