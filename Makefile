@@ -9,6 +9,11 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# A test run without the plugin that only tests/web uses, whose import takes a second.
+PYTEST := $(BIN)/python -m pytest -p no:schemathesis
+# Keep byte code, also where the environment switches that off: else each of hundreds of
+# processes compiles the program, and each process of pytest all tests.
+export PYTHONDONTWRITEBYTECODE :=
 
 # Many machines of CI set it. Then each of the hundreds of processes that the tests start
 # would compile all of its modules again.
@@ -75,7 +80,7 @@ unit-test: .venv/ready
 
 # Random runs of the simulation, and planted faults that it must find.
 simulation-test: .venv/ready
-	tools/lowest-priority.sh $(BIN)/python -m pytest -q -n 2 --dist worksteal \
+	tools/lowest-priority.sh $(PYTEST) -q -n 2 --dist worksteal \
 		tests/simulation
 
 # Random runs of the simulation, or one run with all its events:
@@ -157,22 +162,22 @@ asterisk-test:
 
 # Those that mostly wait for calls, three of each version at the same time.
 call-test: lab
-	$(BIN)/python -m pytest -n 6 --dist loadgroup -m "not crowd and not stopwatch" \
+	$(PYTEST) -n 6 --dist loadgroup -m "not crowd and not stopwatch" \
 		tests/asterisk tests/freepbx
 
 # Those that keep the machine busy, three at a time.
 crowd-test: lab
-	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "crowd and not stopwatch" \
+	$(PYTEST) -n 3 --dist loadgroup -m "crowd and not stopwatch" \
 		tests/asterisk
 
 # Packages, the image and releases: built, installed, upgraded and removed.
 # The tests install what these machines need.
 package-test: lab
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/packaging
+	$(PYTEST) -n 2 --dist loadfile tests/packaging
 
 # The console in Chromium, on a real service and a real Asterisk 22.
 browser-test: lab
-	$(BIN)/python -m pytest tests/browser
+	$(PYTEST) tests/browser
 
 # Tests in which milliseconds count, one at a time.
 stopwatch-test: lab
@@ -187,7 +192,7 @@ freepbx: .venv/ready
 # Asterisk.
 freepbx-test: .venv/ready
 	@$(BIN)/python -m tests.lab.install 22 16 php
-	$(BIN)/python -m pytest tests/freepbx
+	$(PYTEST) tests/freepbx
 
 # The Debian packages, into dist/; or that of one release:   make deb RELEASE=13
 deb: .venv/ready
