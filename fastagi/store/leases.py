@@ -64,8 +64,28 @@ _OURS: Final = (
     )
     .with_for_update(read=True)
 )
+#: Extends the lease if this process holds it, also if it was taken again just now.
 _EXTEND: Final = (
-    update(_lease).where(_lease.c.name == _NAME).values(valid_until=bindparam("until"))
+    update(_lease)
+    .where(
+        _lease.c.name == _NAME,
+        _lease.c.token == bindparam("our_token"),
+        _lease.c.epoch >= bindparam("our_epoch"),
+    )
+    .values(valid_until=bindparam("until"))
+    .returning(_lease.c.epoch)
+)
+_INSERT: Final = insert(_lease)
+_TAKE: Final = (
+    update(_lease)
+    .where(_lease.c.name == _NAME)
+    .values(
+        {
+            column.name: bindparam(f"new_{column.name}")
+            for column in _lease.c
+            if column.name != "name"
+        }
+    )
 )
 
 
@@ -178,11 +198,11 @@ def _write(
     }
     if new:
         try:
-            conn.execute(insert(_lease).values(name=_NAME, **values))
+            conn.execute(_INSERT, {"name": _NAME, **values})
         except sa.exc.IntegrityError:
             raise TryAgain from None
     else:
-        conn.execute(update(_lease).where(_lease.c.name == _NAME).values(**values))
+        conn.execute(_TAKE, {f"new_{name}": value for name, value in values.items()})
     since = datetime.fromtimestamp(now, UTC)
     return Held(process, token, epoch, since, runs_out, LENGTH_S if runs_out else 0.0)
 
@@ -197,6 +217,9 @@ def renew(conn: sa.Connection, held: Held) -> Held:
     Raises:
         LeaseLost: another process holds the lease, or has held it since.
     """
+    # In one round trip, unless the row is another one.
+    if held.runs_out and (extended := _extend(conn, held)) is not None:
+        return extended
     row = conn.execute(_LOCK_ROW).first()
     if row is None:
         return _write(
@@ -205,10 +228,7 @@ def renew(conn: sa.Connection, held: Held) -> Held:
     if row.token == held.token and row.epoch >= held.epoch:
         # Of a later epoch if it was taken again just now.
         held = evolve(held, epoch=row.epoch)
-        if not held.runs_out:
-            return held
-        conn.execute(_EXTEND, {"until": _now(conn) + LENGTH_S})
-        return evolve(held, left_s=LENGTH_S)
+        return (_extend(conn, held) if held.runs_out else None) or held
     other = _held(conn, row)
     theirs = bool(row.token) and (not other.runs_out or other.left_s > 0)
     if row.epoch >= held.epoch or (theirs and held.runs_out):
@@ -216,6 +236,17 @@ def renew(conn: sa.Connection, held: Held) -> Held:
     return _write(
         conn, held.process, held.token, held.epoch + 1, held.runs_out, new=False
     )
+
+
+def _extend(conn: sa.Connection, held: Held) -> Held | None:
+    """Extend a lease and return it; None if the row is not that of this process."""
+    ours = {
+        "our_token": held.token,
+        "our_epoch": held.epoch,
+        "until": _now(conn) + LENGTH_S,
+    }
+    epoch = conn.execute(_EXTEND, ours).scalar()
+    return None if epoch is None else evolve(held, epoch=epoch, left_s=LENGTH_S)
 
 
 def release(conn: sa.Connection, held: Held) -> None:
