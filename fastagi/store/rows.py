@@ -38,6 +38,16 @@ LOCK_OPEN_BY_KEY: Final = (
 ATTEMPT_BY_CHANNEL: Final = select(_attempt).where(
     _attempt.c.channel_id == bindparam("channel_id")
 )
+_LOCK_BY_CHANNEL: Final = (
+    select(_task)
+    .where(
+        _task.c.id
+        == select(_attempt.c.task_id)
+        .where(_attempt.c.channel_id == bindparam("channel_id"))
+        .scalar_subquery()
+    )
+    .with_for_update()
+)
 #: Characters that PostgreSQL or UTF-8 cannot store, but a caller name may contain.
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
@@ -124,15 +134,14 @@ def locked(conn: sa.Connection, task_id: int) -> CallbackTask:
 def under_way(conn: sa.Connection, channel_id: str) -> tuple[CallbackTask, Attempt]:
     """Return an attempt in progress and its task; locks the task first."""
     wanted = {"channel_id": channel_id}
+    task = conn.execute(_LOCK_BY_CHANNEL, wanted).first()
+    # Read after the wait for the lock: it may have ended meanwhile.
     row = conn.execute(ATTEMPT_BY_CHANNEL, wanted).first()
-    if row is None:
+    if task is None or row is None:
         raise NoSuchTask(f"there is no attempt with channel id {channel_id}")
-    task = locked(conn, row.task_id)
-    # Read it again: it may have ended during the wait for the lock.
-    row = conn.execute(ATTEMPT_BY_CHANNEL, wanted).one()
     if row.ended_at is not None:
         raise StaleTask(f"attempt {row.id} has ended already")
-    return task, attempt_of(row)
+    return task_of(task), attempt_of(row)
 
 
 def task_of(row: sa.Row[Any]) -> CallbackTask:
