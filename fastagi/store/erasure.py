@@ -53,6 +53,26 @@ _OLD: Final = (
     .order_by(_task.c.ended_at)
     .limit(TASKS_AT_ONCE)
 )
+#: Refusals, offers, last talks and entered numbers from before a time.
+_OLD_REFUSALS: Final = (
+    select(_refusal.c.id, _refusal.c.reason_params)
+    .where(
+        _refusal.c.at < bindparam("before"),
+        or_(_refusal.c.number != "", _refusal.c.linkedid != ""),
+    )
+    .limit(ROWS_AT_ONCE)
+)
+_OLD_OFFERS: Final = (
+    select(_offer.c.id)
+    .where(
+        _offer.c.at < bindparam("before"),
+        or_(_offer.c.number != "", _offer.c.linkedid != ""),
+    )
+    .limit(ROWS_AT_ONCE)
+)
+_DELETE_OLD: Final = tuple(
+    delete(table).where(table.c.at < bindparam("before")) for table in (_talk, _entered)
+)
 _OF_KEYS: Final = (
     select(_task)
     .where(_task.c.number_key.in_(bindparam("number_keys", expanding=True)))
@@ -150,26 +170,10 @@ def erase_old(conn: sa.Connection, before: float) -> int:
 
 
 def _erase_old_rows(conn: sa.Connection, before: float) -> int:
-    wanted = (
-        select(_refusal.c.id, _refusal.c.reason_params)
-        .where(
-            _refusal.c.at < before,
-            or_(_refusal.c.number != "", _refusal.c.linkedid != ""),
-        )
-        .limit(ROWS_AT_ONCE)
-    )
-    changed = _erase_refusals(conn, conn.execute(wanted).all())
-    listed = (
-        select(_offer.c.id)
-        .where(
-            _offer.c.at < before, or_(_offer.c.number != "", _offer.c.linkedid != "")
-        )
-        .limit(ROWS_AT_ONCE)
-    )
-    changed += _erase_offers(conn, list(conn.execute(listed).scalars()))
-    for table in (_talk, _entered):
-        changed += conn.execute(delete(table).where(table.c.at < before)).rowcount
-    return changed
+    old = {"before": before}
+    changed = _erase_refusals(conn, conn.execute(_OLD_REFUSALS, old).all())
+    changed += _erase_offers(conn, list(conn.execute(_OLD_OFFERS, old).scalars()))
+    return changed + sum(conn.execute(each, old).rowcount for each in _DELETE_OLD)
 
 
 def delete_old(conn: sa.Connection, before: float) -> int:

@@ -40,17 +40,17 @@ _UNDER_WAY: Final = select(_attempt.c.id, _attempt.c.started_at).where(
 _ANSWER: Final = select(_answer.c.at).where(
     _answer.c.attempt_id == bindparam("attempt_id")
 )
+_INSERT_ANSWER: Final = insert(_answer)
 _LAST_EVENT: Final = select(func.max(_event.c.id)).where(
     _event.c.task_id == bindparam("task_id")
 )
+_IS_OPEN: Final = _later.c.state == LaterState.OPEN.value
 _OPEN: Final = (
     select(_later)
-    .where(
-        _later.c.attempt_id == bindparam("attempt_id"),
-        _later.c.state == LaterState.OPEN.value,
-    )
+    .where(_later.c.attempt_id == bindparam("attempt_id"), _IS_OPEN)
     .order_by(_later.c.event_id)
 )
+_QUEUES: Final = select(_later.c.queue).where(_IS_OPEN).distinct()
 _SET_STATE: Final = (
     update(_later)
     .where(_later.c.event_id == bindparam("old_id"))
@@ -121,7 +121,7 @@ class LaterRequest:
 def note_answer(conn: sa.Connection, attempt_id: int, at: datetime) -> None:
     """Store when the client of an attempt answered, unless a time is stored already."""
     if conn.execute(_ANSWER, {"attempt_id": attempt_id}).first() is None:
-        conn.execute(insert(_answer), {"attempt_id": attempt_id, "at": at.timestamp()})
+        conn.execute(_INSERT_ANSWER, {"attempt_id": attempt_id, "at": at.timestamp()})
 
 
 def answered_at(
@@ -250,12 +250,10 @@ def respell(conn: sa.Connection, by_folded: Mapping[str, str]) -> None:
         conn: in a transaction.
         by_folded: the names of the settings, by `folded` name.
     """
-    is_open = _later.c.state == LaterState.OPEN.value
-    queues = conn.execute(select(_later.c.queue).where(is_open).distinct()).scalars()
-    for queue in queues.all():
+    for queue in conn.execute(_QUEUES).scalars().all():
         name = by_folded.get(folded(queue), queue)
         if name != queue:
-            of_queue = update(_later).where(is_open, _later.c.queue == queue)
+            of_queue = update(_later).where(_IS_OPEN, _later.c.queue == queue)
             conn.execute(of_queue.values(queue=name))
 
 

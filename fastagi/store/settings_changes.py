@@ -28,6 +28,7 @@ _event: Final = schema.task_event
 _open: Final = text(schema.OPEN_ONLY)
 _setting: Final = _event.alias("setting")
 #: The last event that set when a task is due.
+_LOCK_OPEN: Final = select(_task).where(_open).with_for_update()
 _SET_DUE: Final = (
     select(func.max(_setting.c.id))
     .where(
@@ -93,7 +94,7 @@ def rekey(conn: sa.Connection, plan: NumberPlan, now: datetime) -> list[Callback
     first in line; the others end. Two tasks in progress stay as they are until the next
     time.
     """
-    rows = conn.execute(select(_task).where(_open).with_for_update())
+    rows = conn.execute(_LOCK_OPEN)
     tasks = sorted(
         (task_of(row) for row in rows),
         key=lambda task: (task.status is not Status.CALLING, task.turn, task.id),

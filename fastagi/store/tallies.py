@@ -213,6 +213,14 @@ _IS_FINAL: Final = (
 _FORGET_QUEUE: Final = delete(_tally).where(
     _tally.c.queue == bindparam("of_queue"), ~_tally.c.final
 )
+#: The ranges of a span that are stored for a queue.
+_RANGES: Final = select(_tally.c.begins_at, _tally.c.ends_at).where(
+    _tally.c.queue == bindparam("queue"),
+    _tally.c.span == bindparam("span"),
+    _tally.c.kind == NO_KIND,
+)
+_LAST_COUNTED: Final = select(func.max(_tally.c.last_task))
+_QUEUES_OF_OFFERS: Final = select(_offer.c.queue).distinct()
 _ZONES: Final = select(_zone.c.queue, _zone.c.zone)
 _SET_ZONE: Final = (
     update(_zone)
@@ -263,7 +271,7 @@ def zones(
     known = set(names)
     known.update(conn.execute(_QUEUES_OF_TASKS).scalars())
     known.update(conn.execute(_QUEUES_STORED).scalars())
-    known.update(conn.execute(select(_offer.c.queue).distinct()).scalars())
+    known.update(conn.execute(_QUEUES_OF_OFFERS).scalars())
     return {
         queue: _zone_of(names.get(queue) or (otherwise or {}).get(queue, NO_ZONE))
         for queue in sorted(known)
@@ -582,8 +590,11 @@ def store_longer(conn: sa.Connection, most: int) -> int:
     """
     stored = 0
     for queue, zone in zones(conn).items():
+        days = {begins for begins, _ in _stored_of(conn, queue, Span.DAY)}
+        if not days:
+            continue
         for span in (Span.WEEK, Span.MONTH):
-            found = _not_stored(conn, queue, zone, span)
+            found = _not_stored(conn, queue, zone, span, days)
             for first, last in found[: most - stored]:
                 _store_longer(conn, span, queue, first, last)
                 stored += 1
@@ -593,10 +604,21 @@ def store_longer(conn: sa.Connection, most: int) -> int:
 
 
 def _not_stored(
-    conn: sa.Connection, queue: str, zone: ZoneInfo, span: Span
+    conn: sa.Connection,
+    queue: str,
+    zone: ZoneInfo,
+    span: Span,
+    days: Collection[float],
 ) -> list[tuple[LocalDay, LocalDay]]:
-    """Return the first and last day of weeks or months whose days are all stored."""
-    days = {begins for begins, _ in _stored_of(conn, queue, Span.DAY)}
+    """Return the first and last day of weeks or months that are not stored yet.
+
+    Args:
+        conn: in a transaction.
+        queue: the queue.
+        zone: its time zone.
+        span: weeks or months.
+        days: when the stored days of the queue begin; all days must be among them.
+    """
     known = {begins for begins, _ in _stored_of(conn, queue, span)}
     found = []
     for first in sorted({_first_day(span, day_of(begins, zone)) for begins in days}):
@@ -658,7 +680,7 @@ def forget_if_set_back(conn: sa.Connection) -> None:
 
     That happens if a clock was set back by more than :data:`SETTLED`.
     """
-    last = conn.execute(select(func.max(_tally.c.last_task))).scalar()
+    last = conn.execute(_LAST_COUNTED).scalar()
     if last is None:
         return
     newer = select(_task.c.queue, func.min(_task.c.created_at)).where(_task.c.id > last)
@@ -715,12 +737,8 @@ def _put(
 
 
 def _stored_of(conn: sa.Connection, queue: str, span: Span) -> list[Range]:
-    wanted = select(_tally.c.begins_at, _tally.c.ends_at).where(
-        _tally.c.queue == queue,
-        _tally.c.span == span.value,
-        _tally.c.kind == NO_KIND,
-    )
-    return [(begins_at, ends_at) for begins_at, ends_at in conn.execute(wanted)]
+    stored = conn.execute(_RANGES, {"queue": queue, "span": span.value})
+    return [(begins_at, ends_at) for begins_at, ends_at in stored]
 
 
 def _open_moments(conn: sa.Connection) -> dict[str, list[float]]:
