@@ -429,7 +429,7 @@ class SqliteBackend:
     @staticmethod
     def _identity(path: Path) -> tuple[int, int] | None:
         try:
-            status = path.stat()
+            status = os.stat(path)
         except OSError:
             return None
         return status.st_dev, status.st_ino

@@ -430,6 +430,8 @@ class Database:
 
     def _has_deadlines(self) -> bool:
         """Whether a request that has not begun has a deadline."""
+        if not self._waiting:
+            return False
         with self._changed:
             return any(request.has_deadline for request in self._waiting)
 
@@ -515,8 +517,8 @@ class _Transactions:
                     step.requests = [r for r in step.requests if r not in late]
                     if not step.requests:
                         continue
-                if self._must_commit(begun, step) or (
-                    step.lets_others_go_first and self._has_deadlines()
+                if (begun and self._must_commit(begun, step)) or (
+                    self._has_deadlines() and step.lets_others_go_first
                 ):
                     steps.appendleft(step)
                     break
