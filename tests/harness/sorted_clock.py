@@ -3,27 +3,37 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_right, insort
 from collections.abc import Callable, Sequence
-from itertools import takewhile
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
 from twisted.internet.base import DelayedCall
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 
+#: Returns when a call is due, faster than `DelayedCall.getTime`.
+_TIME: Final = attrgetter("time")
+
 
 class _Call(DelayedCall):
-    """A timed call that also tells its clock when it is put off."""
+    """A timed call that also tells its clock when it is put off.
+
+    ``time`` is always when it is due: ``delayed_time`` is 0.
+    """
 
     def reset(self, secondsFromNow: float) -> None:
         """Let it come at another time."""
         super().reset(secondsFromNow)
-        self.resetter(self)
+        self._moved()
 
     def delay(self, secondsLater: float) -> None:
         """Let it come later."""
         super().delay(secondsLater)
+        self._moved()
+
+    def _moved(self) -> None:
+        self.activate_delay()
         self.resetter(self)
 
 
@@ -40,10 +50,10 @@ class SortedClock(Clock):
 
     def due(self) -> Sequence[DelayedCall]:
         """Return the calls that are due now, the earliest first."""
-        now = self.rightNow
-        if not self.calls or self.calls[0].getTime() > now:
+        calls, now = self.calls, self.rightNow
+        if not calls or calls[0].time > now:
             return ()
-        return list(takewhile(lambda call: call.getTime() <= now, self.calls))
+        return calls[: bisect_right(calls, now, key=_TIME)]
 
     def callLater(  # type: ignore[override]
         self, delay: float, callable: Callable[..., object], *args: Any, **kw: Any
@@ -62,7 +72,7 @@ class SortedClock(Clock):
         return call
 
     def _insert(self, call: DelayedCall) -> None:
-        insort(self.calls, call, key=DelayedCall.getTime)
+        insort(self.calls, call, key=_TIME)
 
     def _move(self, call: DelayedCall) -> None:
         self.calls.remove(call)

@@ -623,7 +623,7 @@ class World:
 
     def _next(self) -> float | None:
         """Return when the next timed call is due."""
-        due = [clock.calls[0].getTime() for clock in self._clocks() if clock.calls]
+        due = [clock.calls[0].time for clock in self._clocks() if clock.calls]
         # Time never runs backwards, not even by a rounding error.
         return max(min(due), self.clock.seconds()) if due else None
 
@@ -644,7 +644,13 @@ class World:
 
     def _turn(self) -> bool:
         """Run what is due now. Work that this makes due waits for the next turn."""
-        due = [(clock, call) for clock in self._clocks() for call in clock.due()]
+        due = [
+            (clock, call)
+            for clock in self._clocks()
+            # Most clocks have no call that is due.
+            if clock.calls and clock.calls[0].time <= clock.rightNow
+            for call in clock.due()
+        ]
         for clock, call in due:
             if call.active() and clock.runs:
                 clock.calls.remove(call)

@@ -14,6 +14,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import pairwise
 from math import inf
 from typing import Any, Final
@@ -498,15 +499,18 @@ class Rules:
 
     def _check_rings(self) -> None:
         for number, phone in self.world.asterisk.clients.items():
-            rings = phone.rung
-            for at in range(self._rings_seen.get(number, 0), len(rings)):
-                self._check_ring(number, rings[:at], rings[at])
-            self._rings_seen[number] = len(rings)
+            rings, seen = phone.rung, self._rings_seen.get(number, 0)
+            if len(rings) != seen:
+                for at in range(seen, len(rings)):
+                    self._check_ring(number, rings[:at], rings[at])
+                self._rings_seen[number] = len(rings)
         if self.plan.asks_for_keys or self.plan.prefers_agents or self.plan.steers:
             for interface, phone in self.world.asterisk.phones.items():
-                for ring in phone.rung[self._agent_rings_seen.get(interface, 0) :]:
-                    self._check_agent_ring(interface, ring)
-                self._agent_rings_seen[interface] = len(phone.rung)
+                rings, seen = phone.rung, self._agent_rings_seen.get(interface, 0)
+                if len(rings) != seen:
+                    for ring in rings[seen:]:
+                        self._check_agent_ring(interface, ring)
+                    self._agent_rings_seen[interface] = len(rings)
 
     def _check_agent_ring(self, interface: str, ring: Ringing) -> None:
         """An agent who can not take a callback is not rung for it for a while.
@@ -751,7 +755,7 @@ class Rules:
         if late:
             self._break(_CLOSED, f"{number} by {base}: {late} answered after closing")
 
-    @property
+    @cached_property
     def _slow_database(self) -> bool:
         trouble = (*self.plan.events, *(cue.event for cue in self.plan.cues))
         return any("database" in event.what for event in trouble)
@@ -1411,8 +1415,11 @@ class Rules:
 
     def _check_places(self) -> None:
         """Look at callers who did not want the callback and are back in line."""
+        back = [call for call in self.calls if call.came_back]
+        if not back:
+            return
         by_channel = {call.channel.uniqueid: call for call in self.calls}
-        for call in self.calls:
+        for call in back:
             came_back, call.came_back = call.came_back, []
             for at, ahead in came_back:
                 later = [
