@@ -440,14 +440,13 @@ class LiveQueues:
         found = self._queues.get(folded(queue))
         return list(found.members.values()) if found else []
 
-    def member_names(self) -> dict[str, str]:
-        """Return the names of members by interface, without unnamed members."""
-        return {
-            member.interface: member.name
-            for queue in self._queues.values()
-            for member in queue.members.values()
-            if member.name
-        }
+    def member_name(self, interface: str) -> str:
+        """Return the name of a member; empty if it has none in any queue."""
+        for queue in reversed(self._queues.values()):
+            member = queue.members.get(interface)
+            if member is not None and member.name:
+                return member.name
+        return ""
 
     def waiting(self, queue: str) -> list[WaitingCaller]:
         """Return the live callers of a queue, first in line first.

@@ -9,7 +9,7 @@ the time at its beginning is that of writing.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -75,15 +75,15 @@ class Entry:
     interface: str
     data: tuple[str, ...] = field()
 
-    def agent(self, names: Mapping[str, str]) -> str:
+    def agent(self, name_of: Callable[[str], str]) -> str:
         """Return the field "agent" as Asterisk writes it in its own lines.
 
         Args:
-            names: the members' names, by interface.
+            name_of: returns a member's name by the interface; empty if it has none.
         """
         if not self.interface:
             return NOBODY
-        return _UNSAFE.sub(" ", names.get(self.interface) or self.interface)
+        return _UNSAFE.sub(" ", name_of(self.interface) or self.interface)
 
     @property
     def message(self) -> str:

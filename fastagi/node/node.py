@@ -139,7 +139,7 @@ class Node:
         self.queue_log_sink = QueueLogSink(
             manager=self.manager,
             settings=settings,
-            member_names=self.queue_monitor.queues.member_names,
+            member_name=self.queue_monitor.queues.member_name,
         )
         self.queue_log = Outbox(
             self.queue_log_sink, store=store, clock=clock, background=background

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from twisted.logger import Logger
@@ -30,11 +30,11 @@ class QueueLogSink:
         *,
         manager: AmiSession,
         settings: Callable[[], Settings],
-        member_names: Callable[[], Mapping[str, str]],
+        member_name: Callable[[str], str],
     ) -> None:
         self._manager = manager
         self._settings = settings
-        self._member_names = member_names
+        self._member_name = member_name
         #: Whether Asterisk refused a line; then none is sent before the next connect.
         self._is_forbidden = False
 
@@ -68,7 +68,7 @@ class QueueLogSink:
                     entry.queue,
                     entry.word.value,
                     uniqueid=entry.uniqueid or None,
-                    interface=entry.agent(self._member_names()),
+                    interface=entry.agent(self._member_name),
                     message=entry.message,
                 )
             )
