@@ -144,7 +144,6 @@ class CallTracker:
         background: Background,
         settings: Callable[[], Settings],
         is_gone: Callable[[str], Awaitable[bool]],
-        tasks_changed: Callable[[], None],
     ) -> None:
         self.calls = LiveCalls(
             client_key=lambda number: client_key(self._settings(), number),
@@ -161,7 +160,6 @@ class CallTracker:
         self._background = background
         self._settings = settings
         self._is_gone = is_gone
-        self._tasks_changed = tasks_changed
         #: Collects events while a list of channels is in transit.
         self._meanwhile: Meanwhile | None = None
         #: Calls made by hand that are followed: uniqueid and client key.
@@ -185,6 +183,8 @@ class CallTracker:
         #: Called with the key of a client who is in a call now, and the reason not to
         #: call this client.
         self.client_is_busy: Listeners[[str, Reason]] = Listeners("a client's call")
+        #: Called when clients may be called again, as their calls have ended.
+        self.client_is_free: Listeners[[]] = Listeners("the end of a client's call")
 
     def handlers(self) -> Iterator[Handler]:
         """Yield the handler of each event that this tracker needs."""
@@ -359,7 +359,7 @@ class CallTracker:
         self.calls.gone(uniqueid, self._clock.epoch_s())
         self._forget_calls_by_hand(self.calls)
         if before - self.calls.clients():
-            self._tasks_changed()
+            self.client_is_free.call()
 
     # -- events ------------------------------------------------------------
 
@@ -487,8 +487,7 @@ class CallTracker:
                 )
             self._report_ended(ended)
         if freed - self.calls.clients():
-            # The tasks of these clients may be called now.
-            self._tasks_changed()
+            self.client_is_free.call()
 
     async def _store_missed(self, ended: Ended) -> None:
         with self._not_stored_yet(ended.ended_at):
@@ -600,7 +599,7 @@ class CallTracker:
         if contact.key not in self.busy():
             # The call ended before this was stored: a task that did not end may be
             # called now.
-            self._tasks_changed()
+            self.client_is_free.call()
 
 
 def client_key(settings: Settings, number: str) -> str:

@@ -179,7 +179,6 @@ class Node:
             background=background,
             settings=settings,
             is_gone=self.queue_monitor.is_gone,
-            tasks_changed=tasks_changed,
         )
         self.catch_up = CatchUp(
             store=store,
@@ -332,6 +331,7 @@ class Node:
         yield self._then(self.dialer.extension_done, self.expected_waits.extension_done)
         yield self._then(self.promises.too_early, self.dialer.withdraw_unanswered)
         yield self._then(tracker.client_is_busy, self.dialer.withdraw)
+        yield self._then(tracker.client_is_free, self.scheduler.tasks_changed)
         yield self._then(tracker.call_ended, self.catch_up.call_ended)
         yield self._then(self.dialer.sent_away, self.scheduler.sent_away)
         yield self._then(self.dialer.attempt_ended, self._tasks_changed)
@@ -345,6 +345,7 @@ class Node:
         yield monitor.changed.add(self.changed.call)
         yield self.scheduler.outlook_changed.add(self.changed.call)
         yield self.dialer.attempt_ended.add(self.changed.call)
+        yield tracker.client_is_free.add(self.changed.call)
         yield self._owner.renewed.add(self.changed.call)
 
     def _then(self, happened: Listeners[P], follows: Callable[P, object]) -> Remove:

@@ -49,6 +49,18 @@ class DetectionTests(MissedTestCase):
         self.miss()
         self.assertEqual(self.originates, [15])
 
+    def test_end_of_a_call_without_a_task_makes_only_the_scheduler_read(self) -> None:
+        process = self.begin()
+        self.alice.busy(False)
+        call = self.call()
+        self.world.run(30)
+        process.points.clear()
+        call.hang_up()
+        self.world.settle()
+        read = {name.rpartition(" of ")[2] for name in process.points}
+        self.assertIn("next due", read)
+        self.assertLessEqual(read, {"begin attempts", "next due"})
+
     def test_answered_call_is_no_task(self) -> None:
         self.begin()
         self.alice.busy(False)
