@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -24,6 +26,7 @@ from fastagi.web.people.people import People
 from fastagi.web.settings import WebSettings, parse
 from fastagi.web.state.direct import committed
 from fastagi.web.state.schema import METADATA, SECRETS, VERSION
+from tests.lab.program import run_fork
 
 PASSWORD = "correct horse battery"
 _CSRF = re.compile(r'name="csrf_token" value="([^"]+)"')
@@ -45,6 +48,15 @@ def settings_in(directory: Path, more: str = "") -> WebSettings:
 def cheap_hashes() -> Passwords:
     """Return what makes hashes of passwords with hardly any work."""
     return Passwords(PasswordHasher(1, 8, 1))
+
+
+@cache
+def load_forks() -> None:
+    """Wait until the process that forks has loaded the product.
+
+    It takes many seconds on a busy machine, which are not those of the test.
+    """
+    run_fork(["--version"], cwd=Path("/"), environment=os.environ, timeout_s=300)
 
 
 class InOneStep(httpx.BaseTransport):

@@ -21,6 +21,7 @@ from fastagi.command.cli import main
 from fastagi.web.run import CannotListen, listen
 from fastagi.web.settings import parse
 from tests.lab import program
+from tests.web.help import load_forks
 
 
 def _free_port() -> int:
@@ -67,6 +68,7 @@ def _running(directory: Path, path: Path) -> Iterator[subprocess.Popen[str]]:
 @contextmanager
 def _forked(directory: Path, path: Path) -> Iterator[program.Fork]:
     """Run a fork of the process, which has loaded its libraries already."""
+    load_forks()
     with _supervisor(directory) as supervisor:
         process = program.Fork(
             ["web", "run", "-c", str(path)],
@@ -83,6 +85,7 @@ def _forked(directory: Path, path: Path) -> Iterator[program.Fork]:
 
 
 def _second(path: Path) -> subprocess.CompletedProcess[str]:
+    load_forks()
     return program.run_fork(
         ["web", "run", "-c", str(path)],
         cwd=path.parent,

@@ -17,6 +17,7 @@ from pathlib import Path
 from fastagi.web.app import build_parts
 from fastagi.web.settings import WebSettings, load
 from tests.lab.program import Fork
+from tests.web.help import load_forks
 from tests.web.signals.harness import BY, Clock, Service
 
 #: Longer than a start of the process takes on a busy machine.
@@ -60,6 +61,7 @@ class Counting:
 @contextmanager
 def running(directory: Path, path: Path) -> Iterator[Fork]:
     """Run a fork of the web process; return when it has told that it listens."""
+    load_forks()
     where = directory / "notify"
     where.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
