@@ -59,7 +59,7 @@ from fastagi.config.values import (
 from fastagi.domain.counting import CountingRules
 from fastagi.domain.limits import CallLimits
 from fastagi.domain.names import folded
-from fastagi.domain.numbers import NumberPlan, NumberRules
+from fastagi.domain.numbers import NumberPlan, NumberRules, number_of_pattern
 from fastagi.domain.people import PERSON_TECHNOLOGIES
 
 
@@ -409,15 +409,22 @@ class Settings:
             allow_regions=frozenset(numbers.allow_regions),
             deny_regions=frozenset(numbers.deny_regions),
             own=self.number_plan.own_numbers,
-            own_keys=self._shown_keys,
+            own_keys=self._own_keys,
             dial_as=numbers.dial_as,
             plan=self.plan,
         )
 
     @cached_property
-    def _shown_keys(self) -> frozenset[str]:
-        """Keys of the numbers that clients see when they are called."""
-        numbers = (queue.outbound_number for queue in self.queues.values())
+    def _own_keys(self) -> frozenset[str]:
+        """Keys of own numbers: of those named as such, and of those that clients see.
+
+        The library may know no form of a number, such as one of a new range, in which a
+        pattern could match it.
+        """
+        numbers = [
+            *map(number_of_pattern, self.number_plan.own_numbers),
+            *(queue.outbound_number for queue in self.queues.values()),
+        ]
         return frozenset(self.plan.key(number) for number in numbers if number)
 
     @property

@@ -32,6 +32,8 @@ REGIONS: Final = frozenset(phonenumbers.SUPPORTED_REGIONS)
 #: The countries of each country calling code, the largest first.
 REGIONS_OF_CODE: Final = phonenumbers.COUNTRY_CODE_TO_REGION_CODE
 _PLAIN: Final = re.compile(r"\+?[0-9]{1,32}", re.ASCII)
+#: A pattern for one number.
+_ONE_NUMBER: Final = re.compile(r"(\\\+|\[\+\])?([0-9]+)", re.ASCII)
 #: Separators that make numbers readable.
 _SEPARATORS: Final = str.maketrans("", "", " -./()")
 #: Words of Asterisk and networks for "no number".
@@ -228,7 +230,7 @@ class NumberRules:
     deny_regions: frozenset[str] = frozenset()
     #: This Asterisk's own numbers.
     own: tuple[re.Pattern[str], ...] = field(default=())
-    #: Number keys of further own numbers.
+    #: Number keys of own numbers that are known as numbers.
     own_keys: frozenset[str] = frozenset()
     dial_as: DialAs = DialAs.AS_RECEIVED
     plan: NumberPlan = NumberPlan()
@@ -390,6 +392,12 @@ def display_name(raw: str) -> str:
     name = _CONTROL.sub(" ", raw)
     name = " ".join(name.split())[:60]
     return "" if name.lower() in _NO_NUMBER else name
+
+
+def number_of_pattern(pattern: re.Pattern[str]) -> str:
+    """Return the number that a pattern names; empty if it may match several."""
+    named = _ONE_NUMBER.fullmatch(pattern.pattern)
+    return f"{'+' if named[1] else ''}{named[2]}" if named else ""
 
 
 def _any_matches(patterns: tuple[re.Pattern[str], ...], forms: set[str]) -> bool:

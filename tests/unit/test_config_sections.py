@@ -27,7 +27,8 @@ from fastagi.domain.hours import (
     Range,
     SpecialDay,
 )
-from fastagi.domain.numbers import DialAs, NumberPlan
+from fastagi.domain.not_callable import NotCallable
+from fastagi.domain.numbers import DialAs, NumberPlan, callable_number
 from fastagi.domain.policy import CarryOver, ExpiryRules
 from fastagi.domain.retry import ResultRule
 
@@ -307,6 +308,18 @@ class TestValues:
             (re.compile("09.*"),),
         )
         assert (numbers.dial_as, numbers.plan) == (DialAs.E164, NumberPlan("DE"))
+
+    @pytest.mark.parametrize("own", ["004930999", "030999", r"\+4930999", "[+]4930999"])
+    def test_an_own_number_is_known_in_all_its_forms(self, own: str) -> None:
+        settings = _load(
+            f"number_plan: {{region: de, own_numbers: ['{own}']}}\n"
+            "queues: {support: {outbound_channel: 'PJSIP/{number}@trunk'}}\n"
+        )
+        rules = settings.number_rules(settings.queues["support"])
+        for number in ("030999", "+4930999", "4930999", "004930999"):
+            with pytest.raises(NotCallable):
+                callable_number(number, rules)
+        assert callable_number("0309991", rules) == "0309991"
 
     @pytest.mark.parametrize(
         "text",
