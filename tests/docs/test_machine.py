@@ -196,6 +196,13 @@ def test_callers_are_counted_without_callbacks(machine: Machine) -> None:
     assert machine.run([block]) == theirs
 
 
+def test_readme_installs_the_package_as_its_page_does() -> None:
+    (block,) = (one for one in blocks("README.md", "sh") if ".deb" in one.text)
+    # The package's tests run that of the page.
+    page = blocks("docs/debian.md", "sh")[0].text
+    assert page.replace("~deb12_amd64", "") == block.text
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
 def test_first_steps_install_the_packages_and_the_program(
     machine: Machine, page: str
