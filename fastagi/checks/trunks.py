@@ -19,7 +19,8 @@ _PJSIP: Final = re.compile(
     r"PJSIP/(?:([^/{}]+)/.*|[^/@]*\{number\}[^/@]*@([^/@]+))", re.IGNORECASE
 )
 #: The value of PJSIP_ENDPOINT() for a caller ID that is not set.
-_NO_CALLER_ID: Final = ("", "<unknown>")
+#: Values of an endpoint's callerid that show no number.
+NO_CALLER_ID: Final = ("", "<unknown>")
 _RELOAD: Final = "asterisk -rx 'module reload res_pjsip.so'"
 
 
@@ -67,7 +68,7 @@ def _check_caller_id(
 
 def _shows_a_number(link: ManagerLink, trunk: str) -> bool:
     caller_id = _option(link, trunk, "callerid")
-    return caller_id not in _NO_CALLER_ID or bool(_option(link, trunk, "from_user"))
+    return caller_id not in NO_CALLER_ID or bool(_option(link, trunk, "from_user"))
 
 
 def _check_redirects(

@@ -6,13 +6,14 @@ Imports what it needs only when it runs.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn, TextIO
+from typing import TYPE_CHECKING, Final, NoReturn, TextIO, TypeVar
 
 import click
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 #: How long a started service has to connect to Asterisk, in seconds.
 _CONNECT_S: Final = 15.0
 _POLL_S: Final = 0.1
+
+_Answer = TypeVar("_Answer")
 
 
 @click.command()
@@ -44,7 +47,8 @@ _POLL_S: Final = 0.1
     "own_numbers",
     metavar="NUMBER",
     multiple=True,
-    help="A number of yours, which is never called back; repeatable.",
+    help="A number of yours, which is never called back; repeatable. Clients see the"
+    " first one if the trunk shows none.",
 )
 @click.option(
     "--offer-text",
@@ -114,9 +118,10 @@ def setup(
 ) -> None:
     """Install the service beside the Asterisk of this machine.
 
-    Looks at Asterisk, asks at most six questions, shows every line that it would write,
-    writes them, lets Asterisk read them and runs the check. A second run changes only
-    what is not as it should be. --undo leaves Asterisk's files as they were.
+    Looks at Asterisk, asks at most six questions, shows every line that it would write
+    and asks whether to. Then it writes them, lets Asterisk read them, runs the check
+    and offers a test call. A second run changes only what is not as it should be.
+    --undo leaves Asterisk's files as they were.
 
     Exit code 1 if nothing was installed, or if the check finds a fault; 2 if an option
     is wrong.
@@ -178,9 +183,17 @@ def setup(
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    """Print a failure and end with 1."""
+    """Print a failure, or that nobody answers any more, and end with 1."""
     try:
         yield
+    except click.Abort as ended:
+        # Nothing is asked once something was written.
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            _fail("\nInterrupted: nothing was written.")
+        _fail(
+            "\nThe input ended: nothing was written - answer in a terminal, or with"
+            " options or --answers FILE together with --yes"
+        )
     except CallbackError as error:
         _fail(str(error))
     except PermissionError as error:
@@ -256,7 +269,7 @@ def _install(
     if yes:
         answers = _all_given(given.or_else(theirs), found)
     else:
-        click.echo(found_text(found) + "\n")
+        click.echo(found_text(found, installation.root) + "\n")
         answers = _ask(installation, given, theirs, found)
     plan = installation.plan(found, answers, settings)
     _show(installation, plan)
@@ -285,11 +298,12 @@ def _all_given(given: Given, found: Found | None) -> Answers:
     """Return the answers if nobody can be asked.
 
     Raises:
-        Refused: one is missing that can not be guessed.
+        Refused: one is wrong, or is missing and can not be guessed.
     """
-    from fastagi.setup.answers import DEFAULT_OFFER, Answers
+    from fastagi.setup.answers import DEFAULT_OFFER, Answers, checked
     from fastagi.setup.errors import Refused
 
+    given, problems = checked(given, found)
     known = [one.name for one in found.queues] if found else []
     trunks = found.trunks if found else ()
     queues = given.queues
@@ -298,7 +312,6 @@ def _all_given(given: Given, found: Found | None) -> Answers:
     outbound = given.outbound
     if outbound is None and len(trunks) == 1:
         outbound = trunks[0]
-    problems = []
     if not queues:
         names = ", ".join(known) or "none that setup sees"
         problems.append(
@@ -329,58 +342,105 @@ def _all_given(given: Given, found: Found | None) -> Answers:
         own_numbers=given.own_numbers or (),
         offer=given.offer or DEFAULT_OFFER,
         start=given.start is not False,
+        places=given.places,
     )
 
 
 def _ask(
     installation: Installation, given: Given, theirs: Given, found: Found | None
 ) -> Answers:
-    """Ask what is not given; answers of existing settings are suggested."""
-    from fastagi.setup.answers import DEFAULT_OFFER, Answers
-    from fastagi.setup.machine import country_of_time_zone
+    """Ask what is not given; answers of existing settings are suggested.
 
+    Each answer is checked at its question, which is asked again until it is right.
+
+    Raises:
+        Refused: an answer that was given is wrong, or there is no queue.
+    """
+    from fastagi.setup import answers as check
+    from fastagi.setup.countries import country, suggested_country
+    from fastagi.setup.errors import Refused
+    from fastagi.setup.found import why_no_queue
+
+    given, problems = check.checked(given, found)
+    if found is not None and not found.queues and not found.realtime:
+        problems += why_no_queue(installation.root, found.config_dir)
+    if problems:
+        raise Refused(problems)
     names = [one.name for one in found.queues] if found else []
     trunks = found.trunks if found else ()
-    queues = given.queues or _several(
-        "1. Queues that offer callbacks, with spaces between",
-        theirs.queues or names[:1],
+
+    suggested = tuple(theirs.queues or names[:1])
+
+    def several(text: str) -> tuple[str, ...]:
+        # A queue's name may contain blanks.
+        parts = (text,) if text in names else tuple(re.split(r"[\s,]+", text))
+        return check.check_queues(
+            suggested if text == " ".join(suggested) else parts, found
+        )
+
+    queues = given.queues or _asked(
+        "1. Queues that offer callbacks, with blanks between",
+        " ".join(suggested),
+        several,
     )
-    outbound = given.outbound or click.prompt(
-        "2. Way outside ({number} is the client's number)",
-        default=theirs.outbound or next(iter(trunks), None),
+    outbound = given.outbound or _asked(
+        "2. Way outside, such as PJSIP/{number}@trunk"
+        " ({number} is the client's number)",
+        theirs.outbound or next(iter(trunks), ""),
+        check.check_outbound,
     )
-    region = given.region or click.prompt(
-        "3. Your country",
-        default=theirs.region or country_of_time_zone(installation.root) or None,
+    region = given.region or _asked(
+        "3. Your country, such as DE",
+        theirs.region or suggested_country(installation.root, found),
+        country,
     )
     own = given.own_numbers
     if own is None:
-        own = _several(
-            "4. Your own numbers, which are never called back, such as +4930123456",
-            theirs.own_numbers or (),
+        none = "none" if theirs.own_numbers else "Enter"
+        shown = ""
+        if found is not None and found.shows_no_number(outbound):
+            shown = "; the first one is shown to clients"
+        own = _asked(
+            f"4. Your own numbers, such as {check.example_number(region)}, which are"
+            f" never called back{shown} ({none}: none)",
+            " ".join(theirs.own_numbers or ()),
+            lambda text: check.check_own_numbers(_numbers(text), region),
         )
-    offer = given.offer or click.prompt(
+    offer = given.offer or _asked(
         "5. Prompt that tells callers to press 1 (none: no prompt)",
-        default=theirs.offer or DEFAULT_OFFER,
+        theirs.offer or check.DEFAULT_OFFER,
+        check.check_offer,
     )
     start = given.start
     if start is None and found is not None:
         start = click.confirm("6. Start the service now", default=True)
-    return Answers(
+    return check.Answers(
         queues=tuple(queues),
         outbound=outbound,
         region=region,
         own_numbers=tuple(own),
         offer=offer,
         start=bool(start),
+        places=given.places,
     )
 
 
-def _several(question: str, suggested: Sequence[str]) -> tuple[str, ...]:
-    shown = " ".join(suggested)
-    answer = click.prompt(question, default=shown, show_default=bool(shown))
-    # A queue's name may contain blanks; then it is given with --queue.
-    return tuple(suggested) if answer == shown else tuple(answer.split())
+def _asked(question: str, suggested: str, read: Callable[[str], _Answer]) -> _Answer:
+    """Ask a question until its answer is right."""
+    from fastagi.setup.errors import WrongAnswer
+
+    while True:
+        text = click.prompt(question, default=suggested, show_default=bool(suggested))
+        try:
+            return read(text.strip())
+        except WrongAnswer as wrong:
+            click.echo(f"   {wrong}")
+
+
+def _numbers(text: str) -> list[str]:
+    """Return the numbers of an answer: with commas between them, or blanks."""
+    parts = text.split(",") if "," in text else text.split()
+    return [one.strip() for one in parts if one.strip()]
 
 
 # -- after writing
@@ -432,18 +492,30 @@ def _offer_a_test_call(plan: Plan) -> None:
     click.echo(
         f"\nTest call: an agent of {queue} is rung, then the number that you enter."
     )
-    number = click.prompt(
-        "Number to call (Enter: none)", default="", show_default=False
-    )
-    if not number:
-        return
-    with _failures():
+    while True:
+        try:
+            number = click.prompt(
+                "Number to call (Enter: no test call)", default="", show_default=False
+            )
+        except click.Abort:
+            # Everything is installed.
+            click.echo()
+            return
+        if not number:
+            return
         command = commands.AddTask(queue=queue, number=number)
-        answer = client.do(
-            plan.settings.control.socket, command, commands.actor_of("root")
+        try:
+            answer = client.do(
+                plan.settings.control.socket, command, commands.actor_of("root")
+            )
+        except CallbackError as error:
+            click.echo(f"   {error}")
+            continue
+        task = answer["task"]["id"]
+        click.echo(
+            f"task {task} is added; see it with: callback-queue tasks show {task}"
         )
-    task = answer["task"]["id"]
-    click.echo(f"task {task} is added; see it with: callback-queue tasks show {task}")
+        return
 
 
 def _fail(message: str) -> NoReturn:

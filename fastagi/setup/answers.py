@@ -1,24 +1,45 @@
 # SPDX-License-Identifier: MIT
-"""What an administrator is asked, and the file that answers it."""
+"""What an administrator is asked, the file that answers it, and what is wrong there."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
+import phonenumbers
 import yaml
 
+from fastagi.config.errors import BadValue
+from fastagi.config.fields import parse_channel_template
+from fastagi.domain.names import folded
+from fastagi.domain.numbers import DialAs, NumberPlan
 from fastagi.errors import Problem
-from fastagi.setup.errors import Refused
+from fastagi.setup.countries import country
+from fastagi.setup.errors import Refused, WrongAnswer
+from fastagi.setup.found import Found
 
 #: The prompt that tells waiting callers about the key.
 DEFAULT_OFFER: Final = "callback-queue/offer"
 #: In place of a prompt: nothing is said.
 NO_OFFER: Final = "none"
+#: In place of own numbers: there are none.
+NO_NUMBERS: Final = "none"
 #: A name without what has a meaning in Asterisk's files, or in patterns.
 _SOUND: Final = r"[^\s,;&*?\[\]{}\"']+"
+#: Where each answer is given, if nothing else gives it.
+OPTIONS: Final = {
+    "queues": "--queue",
+    "outbound": "--outbound",
+    "region": "--region",
+    "own_numbers": "--own-number",
+    "offer": "--offer-text",
+    "start": "--start",
+}
+#: Numbers with fewer digits are internal ones, which are never called back.
+_FEWEST_DIGITS: Final = 5
+_EXAMPLE: Final = "+4930123456"
 #: The names in the file, with what each must be.
 _NAMES: Final = {
     "queues": "a list of queues",
@@ -33,7 +54,11 @@ _LISTS: Final = ("queues", "own_numbers")
 
 @attrs.frozen(kw_only=True)
 class Given:
-    """Answers that were given; None if the question is open."""
+    """Answers that were given; None if the question is open.
+
+    Attributes:
+        places: where an answer was given, for messages; an option if it is not listed.
+    """
 
     queues: tuple[str, ...] | None = None
     outbound: str | None = None
@@ -41,17 +66,23 @@ class Given:
     own_numbers: tuple[str, ...] | None = None
     offer: str | None = None
     start: bool | None = None
+    places: Mapping[str, str] = attrs.field(factory=dict, eq=False)
 
     def or_else(self, other: Given) -> Given:
         """Return these answers, and where one is open that of the other."""
-        mine = attrs.asdict(self, recurse=False)
-        theirs = attrs.asdict(other, recurse=False)
-        return Given(
-            **{
-                name: theirs[name] if value is None else value
-                for name, value in mine.items()
-            }
+        open_ones = [name for name in OPTIONS if getattr(self, name) is None]
+        return attrs.evolve(
+            self,
+            **{name: getattr(other, name) for name in open_ones},
+            places={
+                **self.places,
+                **{name: other.place(name) for name in open_ones},
+            },
         )
+
+    def place(self, name: str) -> str:
+        """Return where an answer was given, or can be."""
+        return self.places.get(name, OPTIONS[name])
 
 
 @attrs.frozen(kw_only=True)
@@ -62,9 +93,11 @@ class Answers:
         queues: the queues that offer callbacks.
         outbound: the channel with which clients are dialled.
         region: the country, in two letters.
-        own_numbers: the numbers of this Asterisk.
+        own_numbers: the numbers of this Asterisk; clients see the first one if the
+            trunk shows none.
         offer: the prompt that tells callers about the key; "none" for no prompt.
         start: whether the service is started.
+        places: where an answer was given, as in Given.
     """
 
     queues: tuple[str, ...]
@@ -73,6 +106,7 @@ class Answers:
     own_numbers: tuple[str, ...] = ()
     offer: str = DEFAULT_OFFER
     start: bool = True
+    places: Mapping[str, str] = attrs.field(factory=dict, eq=False)
 
 
 def read_answers(text: str, file: str) -> Given:
@@ -83,6 +117,7 @@ def read_answers(text: str, file: str) -> Given:
     """
     try:
         values = yaml.safe_load(text)
+        lines = _lines(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{file}:{mark.line + 1}" if mark else file
@@ -93,6 +128,7 @@ def read_answers(text: str, file: str) -> Given:
         values = {} if values is None else {"": values}
     given: dict[str, Any] = {}
     problems = []
+    places = {name: f"{file}:{line}" for name, line in lines.items()}
     for name, value in values.items():
         right, taken = _taken(name, value)
         if right:
@@ -102,14 +138,23 @@ def read_answers(text: str, file: str) -> Given:
             what = f"{name} must be {_NAMES[name]}" if name in _NAMES else ""
             problems.append(
                 Problem(
-                    file,
+                    places.get(name, file),
                     what or f"{name or 'this'} is no answer",
                     f"the answers are {known}; docs/setup.md has an example",
                 )
             )
     if problems:
         raise Refused(problems)
-    return Given(**given)
+    named = {name: f"{place}, {name}" for name, place in places.items()}
+    return Given(**given, places=named)
+
+
+def _lines(text: str) -> dict[str, int]:
+    """Return the line of each name in a file of answers."""
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    if not isinstance(node, yaml.MappingNode):
+        return {}
+    return {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
 
 
 def _taken(name: Any, value: Any) -> tuple[bool, Any]:
@@ -120,44 +165,166 @@ def _taken(name: Any, value: Any) -> tuple[bool, Any]:
         return right, tuple(values)
     if name == "start":
         return isinstance(value, bool), value
-    # YAML takes NO, the country, for false.
-    if name == "region" and value is False:
-        return True, "NO"
+    if name == "region" and not isinstance(value, str):
+        # YAML takes NO, the country, for false, and a calling code for a number.
+        taken = "NO" if value is False else str(value)
+        return value is False or type(value) is int, taken
     if name == "offer" and value is None:
         return True, NO_OFFER
     return name in _NAMES and isinstance(value, str), value
 
 
-def mistakes(answers: Answers) -> list[Problem]:
-    """Return what is wrong with the answers in themselves."""
-    found = []
-    if answers.outbound.count("{number}") != 1:
-        found.append(
-            Problem(
-                "--outbound",
-                f"{answers.outbound} has no {{number}}, or several",
-                "write {number} where the client's number goes, as in"
-                " PJSIP/{number}@trunk",
-            )
+# -- what is wrong with an answer
+
+
+def checked(given: Given, found: Found | None) -> tuple[Given, list[Problem]]:
+    """Check the answers that are given.
+
+    Args:
+        given: the answers.
+        found: the Asterisk; None if nothing is known of it.
+
+    Returns:
+        The answers in the form in which they are written, and what is wrong.
+    """
+    good: dict[str, Any] = {}
+    problems = []
+
+    def check(name: str, read: Callable[[Any], Any]) -> None:
+        value = getattr(given, name)
+        if value is None:
+            return
+        try:
+            good[name] = read(value)
+        except WrongAnswer as wrong:
+            problems.append(Problem(given.place(name), wrong.what, wrong.remedy))
+
+    check("queues", lambda names: check_queues(names, found))
+    check("outbound", check_outbound)
+    check("region", country)
+    region = good.get("region", "")
+    check("own_numbers", lambda numbers: check_own_numbers(numbers, region))
+    check("offer", check_offer)
+    return attrs.evolve(given, **good), problems
+
+
+def all_checked(answers: Answers, found: Found | None) -> Answers:
+    """Return all answers in the form in which they are written.
+
+    Raises:
+        Refused: at least one is wrong; the problems name where each was given.
+    """
+    values = attrs.asdict(answers, recurse=False)
+    given, problems = checked(Given(**values), found)
+    if problems:
+        raise Refused(problems)
+    return Answers(**attrs.asdict(given, recurse=False))
+
+
+def check_queues(names: Sequence[str], found: Found | None) -> tuple[str, ...]:
+    """Return the queues.
+
+    Raises:
+        WrongAnswer: there is no such queue, or none is named.
+    """
+    known = [one.name for one in found.queues] if found else []
+    listed = ", ".join(known)
+    if not names or not all(names):
+        raise WrongAnswer(
+            "a queue is needed",
+            f"name one of: {listed}" if listed else "name one, such as support",
         )
-    for number in answers.own_numbers:
-        if not re.fullmatch(r"\+?[0-9]+", number):
-            found.append(
-                Problem(
-                    "--own-number",
-                    f"{number} is no telephone number",
-                    "write it with digits only, such as +4930123456",
-                )
+    # Asterisk knows queues in a database only while it runs. If there is none at all,
+    # the plan says why.
+    is_complete = found is not None and not (found.realtime and not found.runs)
+    for name in names:
+        if set(name) & set("\r\n"):
+            raise WrongAnswer(f"{name!r} has a line break", "write it on one line")
+        if known and is_complete and folded(name) not in map(folded, known):
+            assert found is not None
+            raise WrongAnswer(
+                f"there is no queue {name}; the queues are: {listed}",
+                f"name one of them, or write [{name}] with its members into"
+                f" {found.config_dir / 'queues.conf'} first",
             )
-    if answers.offer != NO_OFFER and not re.fullmatch(_SOUND, answers.offer):
-        found.append(
-            Problem(
-                "--offer-text",
-                f"{answers.offer!r} is no name of a sound file",
-                "write it as for Playback(), without extension, such as"
-                " custom/press-1-for-a-callback",
-            )
+    return tuple(names)
+
+
+def check_outbound(channel: str) -> str:
+    """Return the channel with which clients are dialled.
+
+    Raises:
+        WrongAnswer: it can not be dialled.
+    """
+    trunk = channel if re.fullmatch(r"[\w.-]+", channel) else "trunk"
+    example = f"PJSIP/{{number}}@{trunk}"
+    if not channel:
+        raise WrongAnswer("a way outside is needed", f"write it such as {example}")
+    if channel.count("{number}") != 1:
+        raise WrongAnswer(
+            f"{channel} has no {{number}}, or several",
+            f"write {{number}} where the client's number goes, as in {example}",
         )
-    if any(set(char) & set("\r\n") for char in (*answers.queues, answers.outbound)):
-        found.append(Problem("answers", "one has a line break", "write it on one line"))
-    return found
+    try:
+        return parse_channel_template(channel)
+    except BadValue as bad:
+        raise WrongAnswer(
+            f"it {bad.problem.what}",
+            bad.problem.remedy or f"write it such as {example}",
+        ) from None
+
+
+def check_own_numbers(numbers: Sequence[str], region: str) -> tuple[str, ...]:
+    """Return own numbers, with the country code where the country's plan knows it.
+
+    Raises:
+        WrongAnswer: one is no telephone number.
+    """
+    if [one.casefold() for one in numbers] == [NO_NUMBERS]:
+        return ()
+    return tuple(dict.fromkeys(_own_number(one, region) for one in numbers))
+
+
+def _own_number(text: str, region: str) -> str:
+    number = re.sub(r"[-\s./()]", "", text)
+    if not re.fullmatch(r"\+?[0-9]+", number, re.ASCII):
+        raise WrongAnswer(
+            f"{text} is no telephone number",
+            "write its digits, with + and the country code in front, such as"
+            f" {example_number(region)}",
+        )
+    if number.startswith("+0"):
+        raise WrongAnswer(
+            f"{text} has no country code after the +",
+            f"write it such as {example_number(region)}",
+        )
+    if len(number.removeprefix("+")) < _FEWEST_DIGITS:
+        raise WrongAnswer(
+            f"{text} has fewer than {_FEWEST_DIGITS} digits",
+            f"write each number without blanks, such as {example_number(region)}; an"
+            " internal number is never called back, and need not be written",
+        )
+    return NumberPlan(region).write(number, DialAs.E164)
+
+
+def example_number(region: str) -> str:
+    """Return a number of a country."""
+    number = phonenumbers.example_number(region) if region else None
+    if number is None:
+        return _EXAMPLE
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def check_offer(name: str) -> str:
+    """Return the name of the prompt that tells callers about the key.
+
+    Raises:
+        WrongAnswer: it is none.
+    """
+    if name != NO_OFFER and not re.fullmatch(_SOUND, name):
+        raise WrongAnswer(
+            f"{name!r} is no name of a sound file",
+            "write it as for Playback(), without extension, such as"
+            " custom/press-1-for-a-callback",
+        )
+    return name

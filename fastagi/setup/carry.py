@@ -16,7 +16,7 @@ from typing import Final
 import attrs
 
 from fastagi.errors import Problem
-from fastagi.setup.answers import Answers, mistakes
+from fastagi.setup.answers import Answers, all_checked
 from fastagi.setup.errors import Refused, SetupFailed
 from fastagi.setup.found import Found
 from fastagi.setup.paths import Root
@@ -73,8 +73,7 @@ def carry(
         Refused: something is wrong; nothing is written.
         SetupFailed: they can not be written.
     """
-    if problems := mistakes(answers):
-        raise Refused(problems)
+    answers = all_checked(answers, found)
     secret = secrets.token_hex(16)
     places = Places(
         ami_host=addresses.asterisk,

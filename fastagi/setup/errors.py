@@ -25,6 +25,20 @@ class Refused(CallbackError):
         return "\n".join(one.on_one_line(self.between) for one in self.problems)
 
 
+class WrongAnswer(ValueError):
+    """An answer can not be used. Who knows where it was given names the place.
+
+    Attributes:
+        what: what is wrong.
+        remedy: what to answer.
+    """
+
+    def __init__(self, what: str, remedy: str) -> None:
+        self.what = what
+        self.remedy = remedy
+        super().__init__(Problem("", what, remedy).on_one_line(" - "))
+
+
 class SetupFailed(CallbackError):
     """Writing or taking back failed; the text says what is left."""
 

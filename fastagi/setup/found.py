@@ -15,6 +15,7 @@ from typing import Final
 import attrs
 
 from fastagi.checks.conf import Conf, ConfUnreadable, Section, read_conf
+from fastagi.checks.trunks import NO_CALLER_ID, trunk_of
 from fastagi.domain.names import folded
 from fastagi.errors import Problem
 from fastagi.setup.paths import Root
@@ -91,6 +92,8 @@ class Found:
         queues: its queues.
         realtime: whether it reads queues from a database.
         trunks: ways outside, as outbound_channel takes them.
+        without_number: endpoints, such as PJSIP/trunk, whose calls show no number.
+        languages: the languages that files give to channels.
     """
 
     runs: bool
@@ -105,6 +108,14 @@ class Found:
     queues: tuple[FoundQueue, ...]
     realtime: bool
     trunks: tuple[str, ...]
+    without_number: frozenset[str] = frozenset()
+    languages: tuple[str, ...] = ()
+
+    def shows_no_number(self, outbound: str) -> bool:
+        """Whether clients would see no number of calls through a way outside."""
+        sip = re.fullmatch(r"SIP/(?:\{number\}@)?([^/{}@]+)(?:/\{number\})?", outbound)
+        endpoint = f"SIP/{sip[1]}" if sip else f"PJSIP/{trunk_of(outbound)}"
+        return folded(endpoint) in self.without_number
 
     @property
     def sounds_dir(self) -> Path:
@@ -166,6 +177,8 @@ def discover(
         queues=queues,
         realtime=realtime,
         trunks=tuple(dict.fromkeys(_trunks(root, config_dir))),
+        without_number=frozenset(_without_number(root, config_dir)),
+        languages=tuple(dict.fromkeys(_languages(root, config_dir))),
     )
 
 
@@ -277,6 +290,20 @@ def _queues(
     return tuple(found.values()), realtime
 
 
+def why_no_queue(root: Root, config_dir: Path) -> list[Problem]:
+    """Return why queues.conf has no queue."""
+    conf = conf_of(root, config_dir, "queues.conf")
+    if conf is not None and conf.stops:
+        return [stop.problem for stop in conf.stops]
+    return [
+        Problem(
+            str(config_dir / "queues.conf"),
+            "there is no queue",
+            "write one with its members there, then run setup again",
+        )
+    ]
+
+
 def _trunks(root: Root, config_dir: Path) -> Iterator[str]:
     """Yield the ways outside that the files of the channel drivers show."""
     pjsip = conf_of(root, config_dir, "pjsip.conf")
@@ -309,6 +336,50 @@ def _trunks(root: Root, config_dir: Path) -> Iterator[str]:
             and folded(section.name) != "general"
         ):
             yield f"SIP/{section.name}/{{number}}"
+
+
+def _endpoints(root: Root, config_dir: Path) -> Iterator[tuple[str, str, Section]]:
+    """Yield each endpoint: "PJSIP" or "SIP", the prefix of its options, its section."""
+    for name, prefix in (("pjsip.conf", ""), ("pjsip_wizard.conf", "endpoint/")):
+        conf = conf_of(root, config_dir, name)
+        for section in conf.sections if conf else ():
+            kind = "wizard" if prefix else "endpoint"
+            if not section.is_template and _is(section, "type", kind):
+                yield "PJSIP", prefix, section
+    sip = conf_of(root, config_dir, "sip.conf")
+    for section in sip.sections if sip else ():
+        if not section.is_template and folded(section.name) != "general":
+            yield "SIP", "", section
+
+
+def _without_number(root: Root, config_dir: Path) -> Iterator[str]:
+    """Yield the endpoints that give calls no number of their own."""
+    sip = conf_of(root, config_dir, "sip.conf")
+    general = sip.section("general") if sip else None
+    for driver, prefix, section in _endpoints(root, config_dir):
+        shown = [section.get(f"{prefix}callerid"), section.get(f"{prefix}from_user")]
+        if driver == "SIP":
+            shown = [section.get("callerid"), section.get("fromuser")]
+            shown += [general.get("callerid")] if general else []
+        if all(one is None or one.value in NO_CALLER_ID for one in shown):
+            yield folded(f"{driver}/{section.name}")
+
+
+def _languages(root: Root, config_dir: Path) -> Iterator[str]:
+    """Yield the languages of channels, the default of all of them first."""
+    conf = conf_of(root, config_dir, "asterisk.conf")
+    options = conf.section("options") if conf else None
+    sip = conf_of(root, config_dir, "sip.conf")
+    general = sip.section("general") if sip else None
+    named = [
+        options.get("defaultlanguage") if options else None,
+        general.get("language") if general else None,
+    ]
+    for _, prefix, section in _endpoints(root, config_dir):
+        named.append(section.get(f"{prefix}language"))
+    for option in named:
+        if option is not None and option.value:
+            yield option.value
 
 
 def _is(section: Section, name: str, value: str) -> bool:

@@ -17,8 +17,9 @@ import attrs
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import load_settings
 from fastagi.config.sections import Settings
+from fastagi.domain.numbers import number_of_pattern
 from fastagi.errors import Problem
-from fastagi.setup.answers import Answers, Given, mistakes
+from fastagi.setup.answers import Answers, Given, all_checked
 from fastagi.setup.errors import Refused, SetupFailed
 from fastagi.setup.found import Found, discover
 from fastagi.setup.journal import DIRECTORY, Folder, Journal
@@ -54,6 +55,7 @@ class Plan:
         adds_user: whether the user of the service is added.
         joins: the group that the user gets, to read queue_log; empty if none is needed.
         secret: the secret that is not to be shown.
+        keeps_secret: whether it is that of the settings that exist.
         settings: the settings, as they will be.
     """
 
@@ -64,6 +66,7 @@ class Plan:
     adds_user: bool
     joins: str
     secret: str
+    keeps_secret: bool
     settings: Settings
 
     @property
@@ -145,7 +148,9 @@ class Installation:
 
     def given_by_settings(self, settings: Settings | None) -> Given:
         """Return the answers of an earlier setup, and those that settings give."""
-        given = given_by(settings) if settings is not None else Given()
+        given = Given()
+        if settings is not None:
+            given = given_by(settings, self.settings_path)
         return attrs.evolve(given, offer=self.journal.read().offer or None)
 
     def _settings_text(self) -> str | None:
@@ -177,15 +182,15 @@ class Installation:
         Raises:
             Refused: something is not understood; the problems say what to do by hand.
         """
-        if problems := mistakes(answers):
-            raise Refused(problems)
+        answers = all_checked(answers, found)
         secret = secrets.token_hex(16)
+        keeps_secret = False
         username = "callback-queue"
         if settings is not None:
             username = settings.ami.username
             given = settings.ami.secret.get_secret_value()
-            secret = secret if given == _NO_SECRET else given
-        # Before Asterisk's files are read: a wrong answer is an answer's fault.
+            keeps_secret = given != _NO_SECRET
+            secret = given if keeps_secret else secret
         places = places_of(settings) if settings is not None else None
         asterisk = plan_asterisk(
             self.root,
@@ -211,6 +216,7 @@ class Installation:
             adds_user=ids is None,
             joins=joins,
             secret=secret,
+            keeps_secret=keeps_secret,
             settings=in_force,
         )
 
@@ -429,7 +435,7 @@ def _differences(kept: Settings, new: Settings, path: Path) -> list[Problem]:
         ("number_plan.region", lambda one: one.number_plan.region),
         (
             "number_plan.own_numbers",
-            lambda one: {getattr(n, "pattern", n) for n in one.number_plan.own_numbers},
+            _own_numbers,
         ),
         (
             "defaults.outbound_channel",
@@ -448,6 +454,14 @@ def _differences(kept: Settings, new: Settings, path: Path) -> list[Problem]:
                 )
             )
     return found
+
+
+def _own_numbers(settings: Settings) -> set[str]:
+    """Return the own numbers, so that different forms of one number are the same."""
+    return {
+        settings.plan.key(number) if (number := number_of_pattern(one)) else one.pattern
+        for one in settings.number_plan.own_numbers
+    }
 
 
 def _group_exists(name: str) -> bool:

@@ -7,7 +7,6 @@ Every wait has a time-out.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -182,21 +181,6 @@ def needs_root(root: Root) -> Problem | None:
         "only root may write Asterisk's files",
         "run it with sudo; --preview shows what it would write",
     )
-
-
-def country_of_time_zone(root: Root) -> str:
-    """Return the country of the machine's time zone; "" if that is not known."""
-    try:
-        target = os.path.realpath(root.inside(Path("/etc/localtime")))
-        zone = re.sub(r"^.*/zoneinfo/", "", target)
-        table = root.inside(Path("/usr/share/zoneinfo/zone.tab")).read_text()
-    except OSError:
-        return ""
-    for line in table.splitlines():
-        fields = line.split("\t")
-        if len(fields) > 2 and fields[2] == zone and not line.startswith("#"):
-            return fields[0]
-    return ""
 
 
 def _is_free(port: int) -> bool:

@@ -63,6 +63,13 @@ class Root:
                 return int(fields[2]), int(fields[3])
         return None
 
+    def user_name(self, uid: int) -> str:
+        """Return the name of a user; its number if it has none."""
+        for fields in self._entries("etc/passwd"):
+            if len(fields) > 2 and fields[2] == str(uid):
+                return fields[0]
+        return str(uid)
+
     def group_name(self, gid: int) -> str:
         """Return the name of a group; its number if it has none."""
         for fields in self._entries("etc/group"):

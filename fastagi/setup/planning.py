@@ -25,7 +25,7 @@ from fastagi.errors import Problem
 from fastagi.setup import lines as edit
 from fastagi.setup.answers import DEFAULT_OFFER, NO_OFFER, Answers
 from fastagi.setup.errors import Refused
-from fastagi.setup.found import Found, FoundQueue, Style, conf_of
+from fastagi.setup.found import Found, FoundQueue, Style, conf_of, why_no_queue
 from fastagi.setup.paths import Root
 from fastagi.setup.queue_lines import (
     QueueLine,
@@ -314,14 +314,7 @@ class _Planner:
             if queue is None and self._found.realtime and not self._found.runs:
                 queue = FoundQueue(name)
             if queue is None:
-                names = ", ".join(one.name for one in self._found.queues) or "none"
-                self.problems.append(
-                    Problem(
-                        str(self._found.config_dir / "queues.conf"),
-                        f"there is no queue {name}; the queues are: {names}",
-                        f"write [{name}] with its members there, or correct --queue",
-                    )
-                )
+                self.problems += why_no_queue(self._root, self._found.config_dir)
                 continue
             chosen.append(queue)
             section = conf.section(queue.name) if conf and queue.where else None

@@ -13,6 +13,7 @@ import attrs
 from fastagi.config.errors import ConfigErrors
 from fastagi.config.load import parse_settings
 from fastagi.config.sections import AMI_PORT, Settings
+from fastagi.domain.numbers import number_of_pattern
 from fastagi.setup.answers import Answers, Given
 from fastagi.setup.errors import Refused
 from fastagi.setup.found import Found
@@ -103,6 +104,9 @@ def settings_text(
         own = ", ".join(_quoted(re.escape(one)) for one in answers.own_numbers)
         _set(lines, "number_plan", "own_numbers", f"[{own}]")
     _set(lines, "defaults", "outbound_channel", _quoted(answers.outbound))
+    if answers.own_numbers and found and found.shows_no_number(answers.outbound):
+        shown = _quoted(answers.own_numbers[0])
+        _set(lines, "defaults", "outbound_caller_id", shown)
     at = lines.index("queues:")
     lines[at + 1 :] = [f"  {_quoted(name)}: {{}}" for name in answers.queues]
     return "\n".join(lines) + "\n"
@@ -125,15 +129,26 @@ def parsed(text: str, file: Path, environ: Mapping[str, str] | None = None) -> S
         raise Refused(errors.problems) from None
 
 
-def given_by(settings: Settings) -> Given:
-    """Return the answers that existing settings give."""
-    own = tuple(_plain(one) for one in settings.number_plan.own_numbers)
+def given_by(settings: Settings, file: Path) -> Given:
+    """Return the answers that existing settings give.
+
+    Args:
+        settings: the settings.
+        file: the file that they are from.
+    """
+    own = tuple(map(number_of_pattern, settings.number_plan.own_numbers))
     channels = {queue.outbound_channel for queue in settings.queues.values()}
     return Given(
         queues=tuple(settings.queues),
         outbound=channels.pop() if len(channels) == 1 else None,
         region=settings.number_plan.region,
         own_numbers=own if all(own) else None,
+        places={
+            "queues": f"{file}, queues",
+            "outbound": f"{file}, outbound_channel",
+            "region": f"{file}, number_plan.region",
+            "own_numbers": f"{file}, number_plan.own_numbers",
+        },
     )
 
 
@@ -147,13 +162,6 @@ def places_of(settings: Settings) -> Places:
         agi_port=settings.fastagi.port,
         permit="" if host in LOOPBACK else host,
     )
-
-
-def _plain(pattern: object) -> str:
-    """Return the number of a pattern for one number; "" if it is for several."""
-    text = getattr(pattern, "pattern", pattern)
-    plain = re.sub(r"\\(\W)", r"\1", str(text))
-    return plain if re.escape(plain) == text else ""
 
 
 def _set_path(

@@ -17,6 +17,25 @@ from fastagi.setup.paths import Root
 from fastagi.setup.planning import PROMPT, Change
 
 _HIDDEN: Final = "********"
+#: In place of our own secret: what is written, and what was there.
+_NEW: Final = "(a new random secret)"
+_KEPT: Final = "(the secret of your settings)"
+_FORMER: Final = "(the former secret)"
+_OF_SAMPLE: Final = "(the secret of the sample)"
+_OURS: Final = re.compile(r"[-+]\s*secret\s*[:=]")
+#: Languages with prompts.
+_LANGUAGES: Final = {"en": "English", "ru": "Russian"}
+#: Countries in which callers expect them.
+_ENGLISH: Final = frozenset(
+    (
+        *("AG", "AU", "BB", "BM", "BS", "BW", "BZ", "CA", "DM", "FJ", "GB", "GD"),
+        *("GG", "GH", "GI", "GM", "GU", "GY", "IE", "IM", "IN", "JE", "JM", "KE"),
+        *("KN", "KY", "LC", "LK", "LR", "LS", "MT", "MU", "MW", "NA", "NG", "NZ"),
+        *("PG", "PH", "PK", "RW", "SB", "SC", "SG", "SL", "SZ", "TC", "TO", "TT"),
+        *("TZ", "UG", "US", "VC", "VG", "VI", "VU", "WS", "ZA", "ZM", "ZW"),
+    )
+)
+_RUSSIAN: Final = frozenset(("BY", "KG", "KZ", "RU"))
 #: The beginning of a line that gives a password: also those of other users are hidden,
 #: which may be near a changed line.
 _SECRET: Final = re.compile(
@@ -24,7 +43,7 @@ _SECRET: Final = re.compile(
 )
 
 
-def found_text(found: Found) -> str:
+def found_text(found: Found, root: Root) -> str:
     """Describe the Asterisk that was found."""
     version = found.version or "of unknown version (it does not run)"
     queues = ", ".join(one.name for one in found.queues) or "none"
@@ -32,7 +51,7 @@ def found_text(found: Found) -> str:
         ("Asterisk", version),
         ("configuration", str(found.config_dir)),
         ("sounds", str(found.sounds_dir)),
-        ("runs as", "root" if found.uid == 0 else f"user {found.uid}"),
+        ("runs as", root.user_name(found.uid)),
         ("dialplan", ", ".join(found.styles) or "none"),
         ("queues", queues + (", others in a database" if found.realtime else "")),
         ("ways outside", ", ".join(found.trunks) or "none found"),
@@ -45,7 +64,7 @@ def plan_text(plan: Plan, root: Root) -> str:
     parts = []
     for change in plan.changes:
         if not change.is_empty and change.path.suffix != PROMPT:
-            parts.append(_change(change, root, plan.secret))
+            parts.append(_change(change, root, plan))
     prompts = Counter(
         change.path.parent
         for change in plan.changes
@@ -55,6 +74,8 @@ def plan_text(plan: Plan, root: Root) -> str:
         f"{number} prompts into {_shown(folder, root)}"
         for folder, number in prompts.items()
     ]
+    if prompts:
+        parts += _languages(plan)
     if plan.adds_user:
         parts.append("the system user callback-queue is added")
     if plan.joins:
@@ -69,22 +90,56 @@ def by_hand_text(problems: tuple[Problem, ...] | list[Problem]) -> str:
     return "\n".join(f"- {one.on_one_line(' - ')}" for one in problems)
 
 
-def _change(change: Change, root: Root, secret: str) -> str:
+def _languages(plan: Plan) -> list[str]:
+    """Say in which languages the prompts are, and what other callers hear."""
+    shipped = {
+        one.source.parent.parent.name
+        for one in plan.changes
+        if one.path.suffix == PROMPT and one.source is not None
+    }
+    names = " and ".join(_LANGUAGES.get(code, code) for code in sorted(shipped))
+    spoken = {one.partition("_")[0]: one for one in plan.found.languages}
+    others = [spoken[code] for code in spoken if code not in shipped]
+    region = plan.answers.region
+    said = [
+        f"the prompts are in {names}; callers hear those in their channel's language"
+    ]
+    if others:
+        missing = f"the language {others[0]} of your channels"
+    elif region not in _ENGLISH | _RUSSIAN and not spoken:
+        missing = f"other languages of your country ({region})"
+    elif region in _RUSSIAN and "ru" not in spoken:
+        return [
+            *said,
+            "callers hear the English ones until their channels have the language ru:"
+            " docs/setup.md says where to set it (Prompts in another language)",
+        ]
+    else:
+        return said
+    return [
+        *said,
+        f"there are no prompts in {missing}: callers hear the English ones;"
+        " docs/setup.md says how to add a language (Prompts in another language)",
+    ]
+
+
+def _change(change: Change, root: Root, plan: Plan) -> str:
     path = _shown(change.path, root)
     if change.before is not None:
-        diff = _diff(change.before, change.after, path, path, secret)
-        return "\n".join(diff)
+        former = _FORMER if change.clean is None else _HIDDEN
+        return "\n".join(_diff(change.before, change.after, path, path, plan, former))
     if change.source is None:
-        return "\n".join(_diff(b"", change.after, "/dev/null", path, secret))
+        return "\n".join(_diff(b"", change.after, "/dev/null", path, plan, _HIDDEN))
     source = change.source.read_bytes()
-    lines = list(_diff(source, change.after, str(change.source), path, secret))
+    name = str(change.source)
+    lines = list(_diff(source, change.after, name, path, plan, _OF_SAMPLE))
     if not lines:
         return f"new file {path}: a copy of {change.source}"
     return "\n".join([f"new file {path}: {change.source} with these changes", *lines])
 
 
 def _diff(
-    before: bytes, after: bytes, old: str, new: str, secret: str
+    before: bytes, after: bytes, old: str, new: str, plan: Plan, former: str
 ) -> Iterator[str]:
     for line in unified_diff(
         before.decode("utf-8", "replace").splitlines(),
@@ -94,8 +149,13 @@ def _diff(
         lineterm="",
         n=2,
     ):
-        line = line.replace(secret, _HIDDEN)
-        yield _SECRET.sub(rf"\g<shown>{_HIDDEN}", line)
+        hidden = _HIDDEN
+        if _OURS.match(line) and line.startswith("-"):
+            hidden = former
+        elif _OURS.match(line) and plan.secret in line:
+            hidden = _KEPT if plan.keeps_secret else _NEW
+        line = line.replace(plan.secret, _HIDDEN)
+        yield _SECRET.sub(rf"\g<shown>{hidden}", line)
 
 
 def _shown(path: Path, root: Root) -> str:

@@ -51,6 +51,12 @@ DEBIAN = {
     "extconfig.conf": "[settings]\n;queues => odbc,asterisk\n",
 }
 
+#: A trunk whose calls show no number.
+SILENT = (
+    "[trunk]\ntype = endpoint\ncallerid = <unknown>\n\n"
+    "[trunk]\ntype = identify\nendpoint = trunk\nmatch = 192.0.2.1\n"
+)
+
 
 def machine(
     path: Path,

@@ -13,12 +13,22 @@ import pytest
 from fastagi.checks.conf import read_conf
 from fastagi.checks.dialplan import CONTEXTS
 from fastagi.config.load import parse_settings
+from fastagi.domain.not_callable import NotCallable
+from fastagi.domain.numbers import callable_number
+from fastagi.domain.reason import Code
 from fastagi.setup.answers import NO_OFFER, Answers
 from fastagi.setup.errors import Refused
 from fastagi.setup.installation import SETTINGS, Plan
 from fastagi.setup.lines import BEGIN, END
 from fastagi.setup.paths import Root
-from tests.setup.layouts import ANSWERS, DEBIAN, installation, machine, planned
+from tests.setup.layouts import (
+    ANSWERS,
+    DEBIAN,
+    SILENT,
+    installation,
+    machine,
+    planned,
+)
 
 _NOW = datetime(2026, 12, 1, tzinfo=UTC)
 
@@ -487,7 +497,7 @@ class TestRefusals:
         ("answers", "what"),
         [
             ({"outbound": "PJSIP/trunk"}, "has no {number}"),
-            ({"region": "XX"}, "number_plan.region"),
+            ({"region": "XX"}, "--region: XX is no country"),
             ({"own_numbers": ("call me",)}, "is no telephone number"),
             ({"offer": "press 1 please"}, "is no name of a sound file"),
         ],
@@ -504,6 +514,81 @@ class TestRefusals:
         path.parent.mkdir(parents=True)
         path.write_text("queues: 1\n")
         assert "queues" in _refused(root)
+
+
+class TestOwnNumbers:
+    @pytest.mark.parametrize(
+        "typed",
+        ["4930999", "+4930999", "030999", "004930999", "030-999", "+49 (30) 999"],
+    )
+    def test_a_call_from_an_own_number_is_not_called_back_in_any_form(
+        self, tmp_path: Path, typed: str
+    ) -> None:
+        answers = attrs.evolve(ANSWERS, own_numbers=(typed,))
+        settings = _plan(machine(tmp_path), answers).settings
+        rules = settings.number_rules(settings.queues["support"])
+        for number in ("4930999", "+4930999", "030999", "004930999"):
+            with pytest.raises(NotCallable) as refused:
+                callable_number(number, rules)
+            assert refused.value.why.code is Code.OWN_NUMBER
+        assert callable_number("030123456", rules) == "030123456"
+
+    @pytest.mark.parametrize(
+        ("files", "outbound", "shown"),
+        [
+            ({"pjsip.conf": SILENT}, "PJSIP/{number}@trunk", "+4930123456"),
+            ({"pjsip.conf": SILENT}, "PJSIP/{number}@Trunk", "+4930123456"),
+            ({"pjsip.conf": SILENT}, "Local/{number}@routes", ""),
+            ({}, "PJSIP/{number}@trunk", ""),
+            (
+                {"pjsip.conf": "[t](!)\ncallerid = 1\n[trunk](t)\ntype = endpoint\n"},
+                "PJSIP/{number}@trunk",
+                "",
+            ),
+            (
+                {"pjsip_wizard.conf": "[w]\ntype = wizard\nremote_hosts = x\n"},
+                "PJSIP/{number}@w",
+                "+4930123456",
+            ),
+            (
+                {
+                    "pjsip_wizard.conf": "[w]\ntype = wizard\nremote_hosts = x\n"
+                    "endpoint/from_user = 1\n"
+                },
+                "PJSIP/{number}@w",
+                "",
+            ),
+            ({"sip.conf": "[p]\nhost = x\n"}, "SIP/p/{number}", "+4930123456"),
+            ({"sip.conf": "[p]\nhost = x\n"}, "SIP/{number}@p", "+4930123456"),
+            ({"sip.conf": "[p]\nhost = x\nfromuser = 1\n"}, "SIP/p/{number}", ""),
+            # It is in no file, so what it shows is not known.
+            ({}, "PJSIP/{number}@elsewhere", ""),
+        ],
+    )
+    def test_the_first_is_shown_to_clients_if_the_endpoint_shows_none(
+        self, tmp_path: Path, files: dict[str, str], outbound: str, shown: str
+    ) -> None:
+        root = machine(tmp_path, files)
+        settings = _plan(root, attrs.evolve(ANSWERS, outbound=outbound)).settings
+        assert settings.queues["support"].outbound_caller_id == shown
+
+    def test_without_an_own_number_none_is_shown(self, tmp_path: Path) -> None:
+        root = machine(tmp_path, {"pjsip.conf": SILENT})
+        settings = _plan(root, attrs.evolve(ANSWERS, own_numbers=())).settings
+        assert settings.queues["support"].outbound_caller_id == ""
+
+    def test_another_form_of_the_same_number_is_no_difference(
+        self, tmp_path: Path
+    ) -> None:
+        root = machine(tmp_path)
+        path = root.inside(SETTINGS)
+        path.parent.mkdir(parents=True)
+        path.write_text(
+            "ami: {secret: abc}\n"
+            "number_plan: {region: DE, own_numbers: ['030123456']}\n"
+            "queues: {support: {outbound_channel: 'PJSIP/{number}@trunk'}}\n"
+        )
+        assert "own_numbers" not in _by_hand(_plan(root))
 
 
 class TestSettings:
