@@ -185,6 +185,7 @@ class CallbackService:
             whys_not_yet=WhysNotYet(
                 store=store, outlook=self.node.scheduler.outlook
             ).of,
+            calls=self.node.live.calls,
         )
         self.live = LiveState(
             store=store,

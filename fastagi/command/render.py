@@ -36,7 +36,7 @@ def tasks(rows: Sequence[Mapping[str, Any]]) -> str:
     # Most installations have no chosen times, so their tables have no column for them.
     if any(task.get("chosen_at") for task in rows):
         columns["CHOSEN TIME"] = _chosen
-    columns["TRIES"] = lambda task: str(task["attempts"])
+    columns["TRIES"] = _tries
     # Without the service it is not known when a callback is expected.
     if any(task.get("expected_at") for task in rows):
         columns["EXPECTED"] = lambda task: _expected(task) or "-"
@@ -51,6 +51,12 @@ def _joined(task: Mapping[str, Any]) -> str:
 
 def _chosen(task: Mapping[str, Any]) -> str:
     return _when(task["chosen_at"]) if task.get("chosen_at") else "-"
+
+
+def _tries(task: Mapping[str, Any]) -> str:
+    """Return how often the client was called, with the call in progress."""
+    call = task.get("call")
+    return str(task["attempts"] + bool(call and call["client_dialled"]))
 
 
 def _is_ahead(task: Mapping[str, Any]) -> bool:
@@ -184,9 +190,13 @@ def refused(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _why(task: Mapping[str, Any]) -> str:
-    """Return the task's reason, and what it waits for."""
+    """Return the task's reason, and what it waits for, or how far its call is."""
+    call = _call(task)
     if task["status"] == "calling" and task["cancel_requested"]:
-        return f"{task['reason']}; ends with the call under way"
+        ends = f"{task['reason']}; ends with the call under way"
+        return f"{ends}: {call}" if call else ends
+    if call:
+        return call
     # A service that is older than this program does not tell the position.
     if (position := task.get("position")) is not None:
         return f"waits in line at position {position}"
@@ -199,6 +209,32 @@ def _why(task: Mapping[str, Any]) -> str:
         f"{task['reason']}; waits for the queue to open at"
         f" {_when(task['opens_at'])}{early}"
     )
+
+
+def _call(task: Mapping[str, Any]) -> str:
+    """Return how far the call of a task is, and since when; empty if not known."""
+    # Only the service knows it, and one that is older than this program does not tell.
+    call = task.get("call")
+    if call is None:
+        return ""
+    agent = call["agent_name"] or call["agent"]
+    if call["agent"] not in agent:
+        agent = f"{agent} ({call['agent']})"
+    words = {
+        "starts": "starting the call",
+        "waits_in_line": "waiting in line for an agent",
+        "agent_rings": f"ringing the agent {agent or '(not known)'}",
+        "alert": f"announcing the callback to {agent or 'the agent'}",
+        "client_rings": "dialling the client" + (f" for {agent}" if agent else ""),
+        "talk": f"talking with {agent or 'the agent'}",
+        "ends": "storing the result",
+    }.get(call["stage"])
+    if words is None:
+        return ""
+    # Of a callback in line the position says more.
+    if call["stage"] == "waits_in_line" and task.get("position") is not None:
+        return ""
+    return f"{words} since {_time(call['since'])}"
 
 
 #: Codes of what the description of a task says in other words.
@@ -277,11 +313,7 @@ def _steered(task: Mapping[str, Any]) -> str:
 def _expected(task: Mapping[str, Any]) -> str:
     """Return when a callback is expected, to the minute; empty if that is unknown."""
     at = task.get("expected_at")
-    if at is None:
-        return ""
-    when = datetime.fromisoformat(at).astimezone()
-    today = when.date() == datetime.now(UTC).astimezone().date()
-    return f"{when:%H:%M}" if today else f"{when:%Y-%m-%d %H:%M}"
+    return "" if at is None else _time(at)[:-3]
 
 
 def _describe(task: Mapping[str, Any]) -> str:
@@ -291,7 +323,9 @@ def _describe(task: Mapping[str, Any]) -> str:
         return f"{status} at {_when(task['ended_at'])}: {task['reason']}."
     if task["status"] == "calling":
         said = f"A call is under way; {task['reason']}."
-        if (position := task.get("position")) is not None:
+        if call := _call(task):
+            said = f"A call is under way: {call}."
+        elif (position := task.get("position")) is not None:
             said = (
                 f"Waits in line in Asterisk's queue at position {position}, for the"
                 " next agent in turn."
@@ -548,6 +582,13 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         ).rstrip()
         for row in table
     )
+
+
+def _time(iso: str) -> str:
+    """Return a time without the day, if that is today."""
+    at = datetime.fromisoformat(iso).astimezone()
+    is_today = at.date() == datetime.now(UTC).astimezone().date()
+    return f"{at:%H:%M:%S}" if is_today else f"{at:%Y-%m-%d %H:%M:%S}"
 
 
 def _when(iso: str, *, exact: bool = False) -> str:

@@ -202,7 +202,7 @@ def answer_pieces(answer: Answer) -> Iterator[bytes]:
     """Yield the JSON text of an answer in pieces, each of which takes little time."""
     match answer:
         case TaskList():
-            yield from _list_pieces("[", state_json, answer.tasks, "]")
+            yield from _list_pieces("[", told_json, answer.tasks, "]")
         case BlockedNumbers():
             yield from _list_pieces("[", blocked_json, answer.numbers, "]")
         case RefusedCallers():
@@ -253,7 +253,7 @@ def _object_of(answer: Answer) -> Json:
     match answer:
         case TaskStory():
             return {
-                "task": state_json(answer.state),
+                "task": told_json(answer.state),
                 "attempts": [attempt_json(attempt) for attempt in answer.attempts],
                 "history": [event_json(event) for event in answer.history],
             }
@@ -359,6 +359,29 @@ def state_json(state: TaskState) -> Json:
         "position": state.position,
         "expected_at": iso(state.expected_at),
         "why_not_yet": why_json(state.why_not_yet),
+    }
+
+
+def told_json(state: TaskState) -> Json:
+    """Return a task with its call in progress, for `tasks.list` and `tasks.show`.
+
+    ``call`` is null if there is none, or if no service runs. Otherwise:
+
+    - ``stage``, ``since``, ``agent``: as in :func:`live_json.attempt_json`.
+    - ``agent_name``: the agent's name in the queue; empty: none, or not known.
+    - ``client_dialled``: whether the client is called, or was.
+    """
+    call = state.call
+    return {
+        **state_json(state),
+        "call": call
+        and {
+            "stage": call.stage.value,
+            "since": iso(call.since),
+            "agent": call.agent,
+            "agent_name": call.agent_name,
+            "client_dialled": call.client_dialled,
+        },
     }
 
 

@@ -23,7 +23,7 @@ from fastagi.node.expected_waits import ExpectedWaits
 from fastagi.node.queue_monitor import QueueMonitor
 from fastagi.node.targets import Target, target_key
 from fastagi.runtime.clock import Clock
-from fastagi.service.commands import AsteriskStatus
+from fastagi.service.commands import AsteriskStatus, CallUnderWay
 from fastagi.service.live import LiveAgent, LiveAttempt, LiveCaller, LiveQueue
 from fastagi.service.live_state import QueueTasks
 from fastagi.service.opening_state import OpeningState
@@ -162,6 +162,25 @@ class LiveNode:
                 client_first=progress.client_first,
             )
         return found
+
+    def calls(self) -> dict[int, CallUnderWay]:
+        """Return how far the attempts in progress are, by task id."""
+        name_of = self._queue_monitor.queues.member_name
+        dialled = {
+            running.task.id
+            for running in self._dialer.running.values()
+            if running.progress.caller_dialled_at is not None
+        }
+        return {
+            one.task_id: CallUnderWay(
+                stage=one.stage,
+                since=one.since,
+                agent=one.agent,
+                agent_name=name_of(one.agent),
+                client_dialled=one.task_id in dialled,
+            )
+            for one in self.attempts().values()
+        }
 
     def positions(self) -> dict[int, int]:
         """Return the positions of tasks that wait in Asterisk's line, by task id."""

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 
 from attrs import field, frozen
 
-from fastagi.domain.attempt import Attempt
+from fastagi.domain.attempt import Attempt, Stage
 from fastagi.domain.blocked_numbers import BlockedNumber, Refusal
 from fastagi.domain.number_records import Erased, NumberRecords
 from fastagi.domain.offers import OfferOutcome
@@ -636,6 +636,26 @@ COMMANDS: Final[Mapping[str, type[Command]]] = {
 
 
 @frozen(kw_only=True)
+class CallUnderWay:
+    """The call of a task that is in progress.
+
+    Attributes:
+        stage: how far it is.
+        since: since when it is at this stage, as far as the service saw it.
+        agent: interface of the agent who has answered or whose phone rings; empty:
+            none yet.
+        agent_name: the agent's name in the queue; empty: none, or not known.
+        client_dialled: whether the client is called, or was.
+    """
+
+    stage: Stage
+    since: datetime
+    agent: str = ""
+    agent_name: str = ""
+    client_dialled: bool = False
+
+
+@frozen(kw_only=True)
 class TaskState:
     """A task, and whether it waits for its queue to open.
 
@@ -650,6 +670,7 @@ class TaskState:
         expected_at: when an agent is expected to take the callback; None: unknown.
         why_not_yet: what keeps it from being called; None: nothing does, it is being
             called, it has ended, or no service runs.
+        call: its call in progress; None: there is none, or it was not looked for.
     """
 
     task: CallbackTask
@@ -659,6 +680,7 @@ class TaskState:
     position: int | None = None
     expected_at: datetime | None = None
     why_not_yet: Reason | None = None
+    call: CallUnderWay | None = None
 
 
 @frozen(kw_only=True)

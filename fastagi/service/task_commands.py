@@ -34,6 +34,7 @@ from fastagi.service.commands import (
     BulkAction,
     BulkResult,
     BulkTasks,
+    CallUnderWay,
     CancelTask,
     Command,
     Handler,
@@ -71,6 +72,8 @@ from fastagi.store.store import TaskStore
 
 #: Returns when open tasks are expected to be called, by task id.
 ExpectedTimes: TypeAlias = Callable[[], Awaitable[Mapping[int, datetime]]]
+#: Returns the calls in progress, by task id.
+CallsUnderWay: TypeAlias = Callable[[], Mapping[int, CallUnderWay]]
 #: Returns what keeps pending tasks from being called, by task id.
 WhysNotYetOf: TypeAlias = Callable[
     [Sequence[CallbackTask]], Awaitable[Mapping[int, Reason]]
@@ -107,6 +110,7 @@ class TaskCommands:
         line: Line,
         expected_times: ExpectedTimes | None = None,
         whys_not_yet: WhysNotYetOf | None = None,
+        calls: CallsUnderWay = dict,
     ) -> None:
         """Store the parts.
 
@@ -125,6 +129,7 @@ class TaskCommands:
                 service runs.
             whys_not_yet: tells what keeps tasks from being called; None: no service
                 runs.
+            calls: returns the calls in progress; without a service: none.
         """
         self._store = store
         self._requests = requests
@@ -146,6 +151,7 @@ class TaskCommands:
         )
         self._expected_times = expected_times
         self._whys_not_yet = whys_not_yet
+        self._calls = calls
 
     def handlers(self) -> Mapping[type[Command], Handler]:
         """Return the handler of each command."""
@@ -513,17 +519,21 @@ class TaskCommands:
         return self._task_states.of(task, position)
 
     async def _states(self, tasks: Sequence[CallbackTask]) -> Sequence[TaskState]:
-        """Return tasks with when they are expected to be called, and why not yet."""
+        """Return tasks with what the service knows: their calls, when, why not yet."""
         states = [self._state(task) for task in tasks]
         if self._expected_times is None or not any(task.is_open for task in tasks):
             return states
         times = await self._expected_times()
         whys = {} if self._whys_not_yet is None else await self._whys_not_yet(tasks)
+        calls = self._calls()
         return [
             evolve(
                 state,
                 expected_at=times.get(state.task.id),
                 why_not_yet=_why_in_line(state) or whys.get(state.task.id),
+                call=calls.get(state.task.id)
+                if state.task.status is Status.CALLING
+                else None,
             )
             if state.task.is_open
             else state

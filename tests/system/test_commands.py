@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastagi.domain.turns import Fairness
 from tests.harness.world import START
 from tests.system.harness import NUMBER, ServiceTestCase, queue_settings
@@ -100,6 +102,27 @@ class CommandTests(ServiceTestCase):
             [row["id"] for row in self.world.ask("tasks.list")["result"]],
             [5, 4, 3, 2, 1],
         )
+
+    def test_tasks_tell_how_far_their_call_is(self) -> None:
+        self.begin()
+        self.add()
+        seen: dict[str, dict[str, Any]] = {}
+        while self.world.task().is_open:
+            for told in (
+                self.world.ask("tasks.list", all=True)["result"][0],
+                self.world.ask("tasks.show", id=1)["result"]["task"],
+            ):
+                if (call := told["call"]) is not None:
+                    seen.setdefault(call["stage"], call)
+            self.world.run(0.5)
+        self.assertLessEqual({"agent_rings", "alert", "talk"}, seen.keys())
+        since = [call["since"] for call in seen.values()]
+        self.assertEqual(since, sorted(since))
+        self.assertEqual(seen["agent_rings"]["agent"], "PJSIP/alice")
+        self.assertFalse(seen["agent_rings"]["client_dialled"])
+        self.assertEqual(seen["talk"]["agent"], "PJSIP/alice")
+        self.assertTrue(seen["talk"]["client_dialled"])
+        self.assertIsNone(self.world.ask("tasks.show", id=1)["result"]["task"]["call"])
 
     def test_refused_callers_are_listed_on_from_where_the_list_ended(self) -> None:
         self.alice.busy()

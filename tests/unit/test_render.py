@@ -344,3 +344,61 @@ def test_copy_of_a_database_of_another_version_says_so(
     assert first == "/var/backups/cq.db: 1,234,567 tasks, 1,234.6 MB"
     assert second.startswith(f"The database is of version {version}, ")
     assert words in second
+
+
+def _calling(stage: str, **more: object) -> dict[str, object]:
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    call = {
+        "stage": stage,
+        "since": at,
+        "agent": "PJSIP/101",
+        "agent_name": "",
+        "client_dialled": stage in ("client_rings", "talk"),
+        **more,
+    }
+    reason = "attempt 1 begins, channel id callback-1796012798-607096bf"
+    return task(
+        status="calling",
+        reason=reason,
+        joined_at=at,
+        attempts=0,
+        position=None,
+        call=call,
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "words", "tries"),
+    [
+        (_calling("starts", agent=""), "starting the call", 0),
+        (_calling("waits_in_line", agent=""), "waiting in line for an agent", 0),
+        (_calling("agent_rings"), "ringing the agent PJSIP/101", 0),
+        (_calling("alert"), "announcing the callback to PJSIP/101", 0),
+        (_calling("client_rings"), "dialling the client for PJSIP/101", 1),
+        (_calling("client_rings", agent=""), "dialling the client", 1),
+        (_calling("talk"), "talking with PJSIP/101", 1),
+        (_calling("talk", agent_name="Ada"), "talking with Ada (PJSIP/101)", 1),
+        (_calling("ends"), "storing the result", 0),
+    ],
+)
+def test_call_in_progress_is_described(
+    call: dict[str, Any], words: str, tries: int
+) -> None:
+    since = f" since {call['call']['since'][11:19]}"
+    row = render.tasks([call]).splitlines()[-1]
+    assert row.endswith(f"  {tries}      {words}{since}")
+    story = render.story({"task": call, "history": [], "attempts": []})
+    assert story.endswith(f"\n  A call is under way: {words}{since}.")
+
+
+def test_call_at_a_stage_of_a_newer_service_keeps_its_reason() -> None:
+    call = _calling("sings")
+    assert render.tasks([call]).endswith(str(call["reason"]))
+
+
+def test_callback_that_waits_in_line_shows_its_position() -> None:
+    call = {**_calling("waits_in_line"), "position": 3}
+    assert render.tasks([call]).endswith("waits in line at position 3")
+    # While an agent's phone rings for it, it is still in line.
+    call = {**_calling("agent_rings"), "position": 1}
+    assert "ringing the agent PJSIP/101 since" in render.tasks([call])
