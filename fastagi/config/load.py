@@ -8,6 +8,7 @@ It never blocks: a pipe in place of such a file is refused. Does not use Twisted
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import stat
 from collections.abc import Iterable, Mapping
@@ -38,6 +39,8 @@ from fastagi.plain_file import NoPlainFile, open_plain
 S = TypeVar("S", bound=Section)
 
 SECRET_VARIABLE = "CALLBACK_QUEUE_AMI_SECRET"
+#: The user of the systemd unit.
+_SERVICE_USER: Final = "callback-queue"
 CDR_PASSWORD_VARIABLE = "CALLBACK_QUEUE_CDR_PASSWORD"
 QUEUE_LOG_PASSWORD_VARIABLE = "CALLBACK_QUEUE_QUEUE_LOG_PASSWORD"
 
@@ -746,17 +749,25 @@ def read_secret(path: str) -> str:
         raise BadValue(f"the secret in {path} {bad.problem.what}") from None
 
 
+def user_name() -> str:
+    """Return the name of the user whose rights this process has."""
+    uid = os.geteuid()
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"with the id {uid}"
+
+
 def file_trouble(error: OSError | ValueError, path: str) -> tuple[str, str]:
     match error:
         case FileNotFoundError():
             return "does not exist", ""
         case PermissionError():
-            return (
-                "may not be read by the user this runs as",
-                "if that is the service, let its group read it:"
-                f" chgrp callback-queue {path}; chmod 640 {path}; if it is you, run"
-                " the command with sudo",
-            )
+            name = user_name()
+            remedy = f"run the command with sudo, or let the user {name} read it"
+            if name == _SERVICE_USER:
+                remedy = f"chgrp {name} {path}; chmod 640 {path}"
+            return f"may not be read by the user {name}", remedy
         case OSError(strerror=str(reason)):
             return f"cannot be read: {reason.lower()}", ""
         case _:

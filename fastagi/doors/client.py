@@ -180,8 +180,7 @@ def _why_not_connected(path: str, error: OSError) -> CallbackError:
             return NoService(f"no service listens on {path}")
         case PermissionError():
             return SocketRefused(
-                f"this user may not open {path} - run the command as the user of the"
-                " service or as root"
+                f"this user may not open {path} - run the command with sudo"
             )
         case _:
             # The path is too long, or the service hangs and its backlog is full.

@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 from fastagi.config.errors import ConfigErrors
-from fastagi.config.load import SECRET_VARIABLE, load_settings, parse_settings
+from fastagi.config.load import (
+    SECRET_VARIABLE,
+    load_settings,
+    parse_settings,
+    user_name,
+)
 from fastagi.config.sections import Settings
 
 _QUEUE = "queues:\n  support:\n    outbound_channel: PJSIP/{number}@trunk\n"
@@ -68,10 +73,24 @@ class TestSettingsFile:
         path.chmod(0)
         with _as_somebody_without_rights():
             told = _told(path)
+            name = user_name()
         assert told == (
-            f"{path}: may not be read by the user this runs as - if that is the"
-            f" service, let its group read it: chgrp callback-queue {path}; chmod 640"
-            f" {path}; if it is you, run the command with sudo"
+            f"{path}: may not be read by the user {name} - run the command with sudo,"
+            f" or let the user {name} read it"
+        )
+
+    def test_file_that_the_service_may_not_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("fastagi.config.load.user_name", lambda: "callback-queue")
+        path = tmp_path / "cq.yaml"
+        path.write_text(_QUEUE)
+        path.chmod(0)
+        with _as_somebody_without_rights():
+            told = _told(path)
+        assert told == (
+            f"{path}: may not be read by the user callback-queue - chgrp"
+            f" callback-queue {path}; chmod 640 {path}"
         )
 
     def test_endless_file_is_not_read_to_its_end(self) -> None:
@@ -135,12 +154,11 @@ class TestSecret:
         secret.chmod(0)
         text = f"ami:\n  secret_file: {secret}\n{_QUEUE}"
         with _as_somebody_without_rights(), pytest.raises(ConfigErrors) as raised:
+            name = user_name()
             parse_settings(text, file="cq.yaml", environ={})
         assert str(raised.value) == (
-            f"cq.yaml:2: ami.secret_file: {secret} may not be read by the user this "
-            f"runs as - if that is the service, let its group read it: chgrp"
-            f" callback-queue {secret}; chmod 640 {secret}; if it is you, run the"
-            " command with sudo"
+            f"cq.yaml:2: ami.secret_file: {secret} may not be read by the user {name} -"
+            f" run the command with sudo, or let the user {name} read it"
         )
 
     def test_pipe_in_the_place_of_the_secret_does_not_hold_us_up(
