@@ -229,7 +229,12 @@ def _command(command: click.Command, name: str, level: int) -> Iterator[str]:
 
 def _help(command: click.Command) -> Iterator[str]:
     for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
-        yield from (_plain(line) for line in paragraph.splitlines())
+        lines = paragraph.splitlines()
+        if lines[0] == "\b":
+            # Examples, whose lines keep their ends.
+            yield from ("```sh", *lines[1:], "```")
+        else:
+            yield from map(_plain, lines)
         yield ""
 
 

@@ -24,10 +24,12 @@ import click
 
 from fastagi import __version__
 from fastagi.command import render
+from fastagi.command.groups import Commands
 from fastagi.command.setup import setup
 from fastagi.command.supervisor import ReloadRequests
 from fastagi.command.web import web
 from fastagi.command.web_signals import mail, webhook
+from fastagi.domain.task import Kind, Status
 from fastagi.doors import client, codec
 from fastagi.errors import CallbackError
 from fastagi.service import commands
@@ -83,12 +85,18 @@ def _at_option(command: F) -> F:
 def _filter_options(command: F) -> F:
     """Add the options that say which tasks are meant; see `commands.TaskFilter`."""
     options = (
-        click.option("--status", help="One of these statuses, separated by commas."),
-        click.option("--kind", help="One of these kinds: requested, missed, manual."),
+        click.option(
+            "--status",
+            help="Only tasks with one of these statuses, separated by commas:"
+            f" {', '.join(Status)}.",
+        ),
+        click.option("--kind", help=f"The same for kinds: {', '.join(Kind)}."),
         click.option("--queue", help="Only tasks of this queue."),
         click.option("--number", help="Only tasks for this number."),
-        click.option("--text", help="A part of the number or of the name."),
-        click.option("--reason-code", help="Code of the reason (docs/reasons.md)."),
+        click.option("--text", help="Only with this text in the number or name."),
+        click.option(
+            "--reason-code", help="Only with this reason (a code of docs/reasons.md)."
+        ),
         click.option(
             "--created-from",
             metavar="TIME",
@@ -117,10 +125,21 @@ def _agent_options(command: F) -> F:
     )(command)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="callback-queue")
 def main() -> None:
-    """Queue callback for Asterisk: callers press 1 and are called back."""
+    """Queue callback for Asterisk: callers press 1 and are called back.
+
+    Run the commands as root or with sudo. Examples:
+
+    \b
+    sudo callback-queue check              # what is missing, with the remedy
+    sudo callback-queue status             # Asterisk, queues and agents now
+    sudo callback-queue tasks list         # who waits for a callback, and why
+    sudo callback-queue tasks show 17      # the history of one task
+    sudo callback-queue tasks add support +4930123456
+    sudo callback-queue numbers block +4930123456
+    """
     # No other user may read the database, copies of it and the control socket, whatever
     # umask the shell or systemd has set. SQLite creates -wal and -shm with the mode of
     # the database file.
@@ -128,41 +147,23 @@ def main() -> None:
 
 
 main.add_command(setup)
-main.add_command(web)
-web.add_command(webhook)
-web.add_command(mail)
 
 
 @main.command()
-@_config_option
-def run(config: str) -> None:
-    """Run the service in the foreground.
-
-    SIGHUP reloads the settings. SIGTERM stops the service; calls in progress continue
-    in Asterisk.
-    """
-    reloads = ReloadRequests()
-    settings = _load(config)
-    # Imported here: no other command needs a reactor.
-    from fastagi.command import daemon
-
-    sys.exit(daemon.run(config, settings, reloads))
-
-
-@main.command()
-@_config_option
-@_json_option
 @click.option(
     "--settings",
     "settings_only",
     is_flag=True,
     help="Check the settings file only.",
 )
+@_json_option
+@_config_option
 def check(config: str, as_json: bool, settings_only: bool) -> None:
     """Find mistakes in the settings, the database and Asterisk.
 
-    Each finding names its remedy. Exit code 1 if there is a fault. With --settings:
-    exit code 2 if the settings file has mistakes.
+    Each finding names its remedy. Run it as root: only root may look at everything.
+    Exit code 1 if there is a fault. With --settings: exit code 2 if the settings file
+    has mistakes.
     """
     if settings_only:
         _load(config)
@@ -175,10 +176,10 @@ def check(config: str, as_json: bool, settings_only: bool) -> None:
 
 
 @main.command()
-@_config_option
 @_json_option
+@_config_option
 def status(config: str, as_json: bool) -> None:
-    """Show the state of the service: Asterisk, database, queues, tasks.
+    """Show the state of Asterisk, the queues and the service.
 
     Exit code 1 if the service is not running, is not connected to Asterisk, or cannot
     use its database.
@@ -201,28 +202,41 @@ def status(config: str, as_json: bool) -> None:
 
 @main.group()
 def tasks() -> None:
-    """List, show and change callback tasks."""
+    """List, show, add, cancel and change callbacks.
+
+    A task is one client who is to be called back.
+
+    \b
+    sudo callback-queue tasks list
+    sudo callback-queue tasks show 17
+    sudo callback-queue tasks add support +4930123456 --at 'tomorrow 9:00'
+    sudo callback-queue tasks cancel 17
+    """
 
 
 @tasks.command("list")
-@_config_option
-@_json_option
 @click.option("--all", "-a", "everything", is_flag=True, help="Include ended tasks.")
 @_filter_options
 @_limit_option
 @click.option(
     "--before-id", type=_TASK_ID, help="Only tasks with a lower id (the next page)."
 )
+@_json_option
+@_config_option
 def tasks_list(config: str, as_json: bool, everything: bool, **wanted: Any) -> None:
-    """List tasks, the latest first. Without options: the open tasks."""
+    """List tasks, the latest first. Without options: the open tasks.
+
+    TRIES counts calls to the client, with the one in progress. If only an agent's phone
+    has rung, it does not count.
+    """
     answer = _carry_out(config, commands.ListTasks, all=everything, **wanted)
     click.echo(json.dumps(answer, indent=2) if as_json else render.tasks(answer))
 
 
 @tasks.command("show")
-@_config_option
-@_json_option
 @click.argument("task_id", type=_TASK_ID)
+@_json_option
+@_config_option
 def tasks_show(config: str, as_json: bool, task_id: int) -> None:
     """Show one task with its attempts and its history."""
     answer = _carry_out(config, commands.ShowTask, id=task_id)
@@ -230,18 +244,23 @@ def tasks_show(config: str, as_json: bool, task_id: int) -> None:
 
 
 @tasks.command("add")
-@_config_option
-@_json_option
 @click.argument("queue")
 @click.argument("number")
 @click.option("--name", default="", help="Name that the agent sees.")
 @_at_option
+@_json_option
+@_config_option
 def tasks_add(
     config: str, as_json: bool, queue: str, number: str, name: str, at: str
 ) -> None:
-    """Add a task: QUEUE calls NUMBER back, as soon as possible or at a time.
+    """Add a task: QUEUE calls NUMBER back.
 
-    If NUMBER has an open task, --at moves that task.
+    It is called as soon as an agent is free, or with --at at that time. If NUMBER has
+    an open task, --at moves that task.
+
+    \b
+    sudo callback-queue tasks add support +4930123456
+    sudo callback-queue tasks add support +4930123456 --name 'Ada' --at +2h
     """
     answer = _carry_out(
         config, commands.AddTask, queue=queue, number=number, name=name, at=at
@@ -252,8 +271,6 @@ def tasks_add(
 
 
 @tasks.command("cancel")
-@_config_option
-@_json_option
 @click.argument("task_id", type=_TASK_ID)
 @click.option(
     "--reason",
@@ -261,6 +278,8 @@ def tasks_add(
     show_default="cancelled by hand",
     help="Reason to store with the task.",
 )
+@_json_option
+@_config_option
 def tasks_cancel(config: str, as_json: bool, task_id: int, reason: str) -> None:
     """Cancel a task and its call. A talk in progress continues."""
     answer = _carry_out(config, commands.CancelTask, id=task_id, reason=reason)
@@ -270,27 +289,34 @@ def tasks_cancel(config: str, as_json: bool, task_id: int, reason: str) -> None:
 
 
 @tasks.command("retry")
-@_config_option
-@_json_option
 @click.argument("task_id", type=_TASK_ID)
+@_json_option
+@_config_option
 def tasks_retry(config: str, as_json: bool, task_id: int) -> None:
-    """Put a task back in line; it is due at once."""
+    """Put a task back in line, so that its client is called.
+
+    It is due at once, and no tries are counted. A task that has ended is open again.
+    """
     answer = _carry_out(config, commands.RetryTask, id=task_id)
     _print(answer, as_json, f"task {task_id} is back in line")
 
 
 @tasks.command("reschedule")
-@_config_option
-@_json_option
 @click.argument("task_id", type=_TASK_ID)
 @_at_option
 @click.option("--now", is_flag=True, help="Call as soon as possible.")
+@_json_option
+@_config_option
 def tasks_reschedule(
     config: str, as_json: bool, task_id: int, at: str, now: bool
 ) -> None:
-    """Move a task to another time, or call its client as soon as possible.
+    """Choose the time of a callback, or call with --now.
 
     A task that has ended without success is put back in line.
+
+    \b
+    sudo callback-queue tasks reschedule 17 --at 'tomorrow 9:00'
+    sudo callback-queue tasks reschedule 17 --now
     """
     if bool(at) == now:
         raise click.UsageError("Give either --at TIME or --now.")
@@ -300,11 +326,11 @@ def tasks_reschedule(
 
 
 @tasks.command("move")
-@_config_option
-@_json_option
 @click.argument("task_id", type=_TASK_ID)
 @click.option("--front", is_flag=True, help="Call it next.")
 @click.option("--behind", type=_TASK_ID, help="Call it right after this task.")
+@_json_option
+@_config_option
 def tasks_move(
     config: str, as_json: bool, task_id: int, front: bool, behind: int | None
 ) -> None:
@@ -323,11 +349,11 @@ def tasks_move(
 
 
 @tasks.command("assign")
-@_config_option
-@_json_option
 @click.argument("task_id", type=_TASK_ID)
 @_agent_options
 @click.option("--release", is_flag=True, help="Ask any agent again.")
+@_json_option
+@_config_option
 def tasks_assign(
     config: str,
     as_json: bool,
@@ -336,7 +362,12 @@ def tasks_assign(
     duration: str,
     release: bool,
 ) -> None:
-    """Let only one agent be asked for an open task, or any agent again."""
+    """Ask only one agent for an open task, or any again.
+
+    \b
+    sudo callback-queue tasks assign 17 --agent PJSIP/101 --for 30m
+    sudo callback-queue tasks assign 17 --release
+    """
     if bool(agent) == release:
         raise click.UsageError("Give either --agent AGENT or --release.")
     answer = _carry_out(
@@ -352,19 +383,17 @@ def tasks_assign(
 
 
 @tasks.command("note")
-@_config_option
-@_json_option
 @click.argument("task_id", type=_TASK_ID)
 @click.argument("note")
+@_json_option
+@_config_option
 def tasks_note(config: str, as_json: bool, task_id: int, note: str) -> None:
-    """Write NOTE, up to 1,000 characters, to the history of a task."""
+    """Write NOTE to the history of a task, up to 1,000 characters."""
     answer = _carry_out(config, commands.NoteTask, id=task_id, note=note)
     _print(answer, as_json, f"task {task_id}: noted")
 
 
 @tasks.command("bulk")
-@_config_option
-@_json_option
 @click.argument("action", type=click.Choice([a.value for a in commands.BulkAction]))
 @click.option("--ids", default="", help="The tasks: ids, separated by commas.")
 @click.option("--all", "-a", "everything", is_flag=True, help="Include ended tasks.")
@@ -381,13 +410,19 @@ def tasks_note(config: str, as_json: bool, task_id: int, note: str) -> None:
 @click.option("--now", is_flag=True, help="Reschedule: call as soon as possible.")
 @_agent_options
 @click.option("--note", default="", help="The note, up to 1,000 characters.")
+@_json_option
+@_config_option
 def tasks_bulk(
     config: str, as_json: bool, action: str, everything: bool, **wanted: Any
 ) -> None:
-    """Change up to 1,000 tasks at a time: those with --ids, or those that match.
+    """Change many tasks at a time, up to 1,000.
 
-    Without --status and --all, only open tasks match. Exit code 1 if a task was
-    refused.
+    Give the tasks with --ids, or say which ones match. Without --status and --all, only
+    open tasks match. Exit code 1 if a task was refused.
+
+    \b
+    sudo callback-queue tasks bulk cancel --queue support --preview
+    sudo callback-queue tasks bulk assign --ids 17,18 --agent PJSIP/101
     """
     answer = _carry_out(
         config, commands.BulkTasks, action=action, all=everything, **wanted
@@ -398,29 +433,22 @@ def tasks_bulk(
 
 @main.group()
 def numbers() -> None:
-    """Block, unblock and check numbers, list refused callers."""
+    """Block and unblock numbers, list blocked and refused ones.
 
+    A blocked number is not called back; calls from it still reach the queue.
 
-@numbers.command("check")
-@_config_option
-@_json_option
-@click.argument("queue")
-@click.argument("number")
-def numbers_check(config: str, as_json: bool, queue: str, number: str) -> None:
-    """Tell whether QUEUE may call NUMBER now, and why not.
-
-    Exit code 1 if it is not called.
+    \b
+    sudo callback-queue numbers block +4930123456 --reason "asked us not to call"
+    sudo callback-queue numbers unblock +4930123456
+    sudo callback-queue numbers list
     """
-    answer = _carry_out(config, commands.CheckNumber, queue=queue, number=number)
-    _print(answer, as_json, render.checked(answer))
-    sys.exit(0 if answer["may_be_called"] else 1)
 
 
 @numbers.command("block")
-@_config_option
-@_json_option
 @click.argument("number")
 @click.option("--reason", default="", help="Reason to store with the number.")
+@_json_option
+@_config_option
 def numbers_block(config: str, as_json: bool, number: str, reason: str) -> None:
     """Never call NUMBER. Its open task ends."""
     answer = _carry_out(config, commands.BlockNumber, number=number, reason=reason)
@@ -433,9 +461,9 @@ def numbers_block(config: str, as_json: bool, number: str, reason: str) -> None:
 
 
 @numbers.command("unblock")
-@_config_option
-@_json_option
 @click.argument("number")
+@_json_option
+@_config_option
 def numbers_unblock(config: str, as_json: bool, number: str) -> None:
     """Allow calls to NUMBER again."""
     answer = _carry_out(config, commands.UnblockNumber, number=number)
@@ -443,26 +471,41 @@ def numbers_unblock(config: str, as_json: bool, number: str) -> None:
 
 
 @numbers.command("list")
-@_config_option
-@_json_option
 @_limit_option
 @click.option(
     "--before", default="", help="Only numbers after this one (the next page)."
 )
+@_json_option
+@_config_option
 def numbers_list(config: str, as_json: bool, limit: int, before: str) -> None:
     """List the blocked numbers, the latest first."""
     answer = _carry_out(config, commands.ListBlocked, limit=limit, before=before)
     click.echo(json.dumps(answer, indent=2) if as_json else render.blocked(answer))
 
 
-@numbers.command("refused")
-@_config_option
+@numbers.command("check")
+@click.argument("queue")
+@click.argument("number")
 @_json_option
+@_config_option
+def numbers_check(config: str, as_json: bool, queue: str, number: str) -> None:
+    """Tell whether QUEUE may call NUMBER now, and why not.
+
+    Exit code 1 if it is not called.
+    """
+    answer = _carry_out(config, commands.CheckNumber, queue=queue, number=number)
+    _print(answer, as_json, render.checked(answer))
+    sys.exit(0 if answer["may_be_called"] else 1)
+
+
+@numbers.command("refused")
 @click.option("--queue", help="Only callers of this queue.")
 @_limit_option
 @click.option(
     "--before-id", type=_TASK_ID, help="Only refusals with a lower id (the next page)."
 )
+@_json_option
+@_config_option
 def numbers_refused(
     config: str, as_json: bool, queue: str | None, limit: int, before_id: int | None
 ) -> None:
@@ -474,12 +517,12 @@ def numbers_refused(
 
 
 @numbers.command("export")
-@_config_option
 @click.argument("number")
+@_config_option
 def numbers_export(config: str, number: str) -> None:
     """Print everything that is kept about NUMBER, as JSON.
 
-    That are its tasks with attempts and history, refusals, offers, the block, and the
+    These are its tasks with attempts and history, refusals, offers, the block, and the
     agent who talked to the client last.
     """
     answer = _carry_out(config, commands.ExportNumber, number=number)
@@ -487,8 +530,6 @@ def numbers_export(config: str, number: str) -> None:
 
 
 @numbers.command("erase")
-@_config_option
-@_json_option
 @click.argument("number")
 @click.option(
     "--keep-block",
@@ -499,6 +540,8 @@ def numbers_export(config: str, number: str) -> None:
 @click.option(
     "--lift-block", "block", flag_value="lift", help="If it is blocked, unblock it."
 )
+@_json_option
+@_config_option
 def numbers_erase(config: str, as_json: bool, number: str, block: str | None) -> None:
     """Erase NUMBER and the names and calls that belong to it.
 
@@ -511,7 +554,6 @@ def numbers_erase(config: str, as_json: bool, number: str, block: str | None) ->
 
 
 @main.command("report")
-@_config_option
 @click.option("--queue", "queues", multiple=True, help="Only this queue; repeatable.")
 @click.option(
     "--from",
@@ -540,6 +582,7 @@ def numbers_erase(config: str, as_json: bool, number: str, block: str | None) ->
 @click.option("--explain", is_flag=True, help="Print what each figure means.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, a row for each day.")
 @_json_option
+@_config_option
 def report(
     config: str,
     queues: tuple[str, ...],
@@ -551,9 +594,12 @@ def report(
     as_csv: bool,
     as_json: bool,
 ) -> None:
-    """Show how many clients asked, were reached, and how long they waited.
+    """Count clients who asked and were reached, and their waits.
 
     Days are those of the time zone of each queue. docs/reports.md explains the figures.
+
+    \b
+    sudo callback-queue report --queue support --from 2026-11-01 --to 2026-11-30
     """
     if as_csv and as_json:
         raise click.UsageError("Give either --csv or --json.")
@@ -588,10 +634,10 @@ def settings() -> None:
 
 
 @settings.command("show")
-@_config_option
-@_json_option
 @click.option("--queue", help="Only the settings of this queue.")
 @click.option("--given", is_flag=True, help="Only settings that the file gives.")
+@_json_option
+@_config_option
 def settings_show(config: str, as_json: bool, queue: str | None, given: bool) -> None:
     """List each setting: its value, its line in the file, its default.
 
@@ -605,14 +651,14 @@ def settings_show(config: str, as_json: bool, queue: str | None, given: bool) ->
 
 
 @settings.command("check")
-@_config_option
-@_json_option
 @click.argument("file", type=click.File("rb"))
+@_json_option
+@_config_option
 def settings_check(config: str, as_json: bool, file: BinaryIO) -> None:
-    """Say what a reload of FILE in place of the settings file would change.
+    """Say what a changed settings file would change.
 
-    Nothing is changed. Exit code 1 if FILE has mistakes. - stands for the standard
-    input.
+    FILE is compared with the settings in force, and nothing is changed. Write - to read
+    it from the standard input. Exit code 1 if FILE has mistakes.
     """
     try:
         text = file.read(commands.LONGEST_FILE + 1).decode("utf-8")
@@ -627,27 +673,13 @@ def settings_check(config: str, as_json: bool, file: BinaryIO) -> None:
 
 @main.group()
 def db() -> None:
-    """Back up or upgrade the database."""
-
-
-@db.command("upgrade")
-@_config_option
-def db_upgrade(config: str) -> None:
-    """Upgrade the database to this version, after copying it."""
-    from fastagi.store import migrate
-
-    settings = _load(config)
-    try:
-        done = migrate.upgrade(settings.database.url)
-    except CallbackError as error:
-        _fail(str(error))
-    click.echo(done)
+    """Copy the database, or upgrade it after an update."""
 
 
 @db.command("backup")
-@_config_option
-@_json_option
 @click.argument("file", required=False)
+@_json_option
+@_config_option
 def db_backup(config: str, as_json: bool, file: str | None) -> None:
     """Copy the database. The service may be running.
 
@@ -669,6 +701,44 @@ def db_backup(config: str, as_json: bool, file: str | None) -> None:
         _fail("interrupted; the unfinished copy is removed")
     answer = attrs.asdict(done) | {"path": str(done.path)}
     _print(answer, as_json, render.backup(answer))
+
+
+@db.command("upgrade")
+@_config_option
+def db_upgrade(config: str) -> None:
+    """Upgrade the database after an update of the program.
+
+    An SQLite database is copied before, beside it. Stop the service before.
+    """
+    from fastagi.store import migrate
+
+    settings = _load(config)
+    try:
+        done = migrate.upgrade(settings.database.url)
+    except CallbackError as error:
+        _fail(str(error))
+    click.echo(done)
+
+
+main.add_command(web)
+web.add_command(webhook)
+web.add_command(mail)
+
+
+@main.command()
+@_config_option
+def run(config: str) -> None:
+    """Run the service in the foreground; systemd does this.
+
+    SIGHUP reloads the settings. SIGTERM stops the service; calls in progress continue
+    in Asterisk.
+    """
+    reloads = ReloadRequests()
+    settings = _load(config)
+    # Imported here: no other command needs a reactor.
+    from fastagi.command import daemon
+
+    sys.exit(daemon.run(config, settings, reloads))
 
 
 @contextmanager

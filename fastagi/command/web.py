@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from fastagi.command.groups import Commands
 from fastagi.command.supervisor import notify
 from fastagi.errors import CallbackError
 
@@ -45,12 +46,12 @@ def web_config_option(command: F) -> F:
     )(command)
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Commands, invoke_without_command=True)
 @click.pass_context
 def web(context: click.Context) -> None:
-    """Run the web process (console and HTTP API), manage its users and tokens.
+    """Run the console and the HTTP API, add users and tokens.
 
-    Without a command: run it.
+    Without a command: run them.
     """
     lacking = [name for name in _NEEDED if find_spec(name) is None]
     if lacking:
@@ -115,13 +116,13 @@ def user() -> None:
 
 
 @user.command("add")
-@web_config_option
 @click.argument("name")
 @click.option("--role", type=_ROLES, required=True, help="What the user may do.")
 @_queues_option
 @click.option(
     "--link", is_flag=True, help="Print a link to set the password, in place of asking."
 )
+@web_config_option
 def user_add(
     config: str,
     name: str,
@@ -142,8 +143,8 @@ def user_add(
 
 
 @user.command("list")
-@web_config_option
 @_json_option
+@web_config_option
 def user_list(config: str, as_json: bool) -> None:
     """List the users with their roles, queues and last logins."""
     with _administration(config) as admin:
@@ -151,9 +152,9 @@ def user_list(config: str, as_json: bool) -> None:
 
 
 @user.command("password")
-@web_config_option
 @click.argument("name")
 @click.option("--link", is_flag=True, help="Print a link to set the password.")
+@web_config_option
 def user_password(config: str, name: str, link: bool) -> None:
     """Set a user's password, or print a link to set it. All sessions end."""
     with _administration(config) as admin:
@@ -164,10 +165,10 @@ def user_password(config: str, name: str, link: bool) -> None:
 
 
 @user.command("role")
-@web_config_option
 @click.argument("name")
 @click.option("--role", type=_ROLES, required=True, help="What the user may do.")
 @_queues_option
+@web_config_option
 def user_role(
     config: str, name: str, role: str, queues: tuple[str, ...], all_queues: bool
 ) -> None:
@@ -178,18 +179,21 @@ def user_role(
 
 
 @user.command("disable")
-@web_config_option
 @click.argument("name")
+@web_config_option
 def user_disable(config: str, name: str) -> None:
-    """Keep a user out, and end all sessions; 'enable' lets the user in again."""
+    """Keep a user out, and end all sessions.
+
+    'enable' lets the user in again.
+    """
     with _administration(config) as admin:
         admin.set_disabled(name, True)
         click.echo(f"user {name} is disabled")
 
 
 @user.command("enable")
-@web_config_option
 @click.argument("name")
+@web_config_option
 def user_enable(config: str, name: str) -> None:
     """Let a disabled user in again."""
     with _administration(config) as admin:
@@ -198,8 +202,8 @@ def user_enable(config: str, name: str) -> None:
 
 
 @user.command("logout")
-@web_config_option
 @click.argument("name")
+@web_config_option
 def user_logout(config: str, name: str) -> None:
     """End all sessions of a user."""
     with _administration(config) as admin:
@@ -207,8 +211,8 @@ def user_logout(config: str, name: str) -> None:
 
 
 @user.command("remove")
-@web_config_option
 @click.argument("name")
+@web_config_option
 def user_remove(config: str, name: str) -> None:
     """Remove a user. Stories of tasks keep the name."""
     with _administration(config) as admin:
@@ -222,7 +226,6 @@ def token() -> None:
 
 
 @token.command("add")
-@web_config_option
 @click.argument("name")
 @click.option(
     "--scope", "scopes", multiple=True, required=True, help="A right; may be repeated."
@@ -231,6 +234,7 @@ def token() -> None:
 @click.option(
     "--expires", metavar="TIME", default="", help="After a time, such as 90d."
 )
+@web_config_option
 def token_add(
     config: str,
     name: str,
@@ -252,8 +256,8 @@ def token_add(
 
 
 @token.command("list")
-@web_config_option
 @_json_option
+@web_config_option
 def token_list(config: str, as_json: bool) -> None:
     """List the tokens, without what lets a program in."""
     with _administration(config) as admin:
@@ -261,8 +265,8 @@ def token_list(config: str, as_json: bool) -> None:
 
 
 @token.command("remove")
-@web_config_option
 @click.argument("name")
+@web_config_option
 def token_remove(config: str, name: str) -> None:
     """Revoke a token, at once and for good."""
     with _administration(config) as admin:
@@ -276,16 +280,19 @@ def wall_link() -> None:
 
 
 @wall_link.command("add")
-@web_config_option
 @click.argument("name")
 @_queues_option
 @click.option(
     "--expires", metavar="TIME", default="", help="After a time, such as 90d."
 )
+@web_config_option
 def wall_link_add(
     config: str, name: str, queues: tuple[str, ...], all_queues: bool, expires: str
 ) -> None:
-    """Make a link that shows the wall without a login, with hidden numbers."""
+    """Make a link that shows the wall without a login.
+
+    Numbers are hidden.
+    """
     with _administration(config) as admin:
         if bool(queues) == all_queues:
             raise click.UsageError("Give either --queue or --all-queues.")
@@ -293,8 +300,8 @@ def wall_link_add(
 
 
 @wall_link.command("list")
-@web_config_option
 @_json_option
+@web_config_option
 def wall_link_list(config: str, as_json: bool) -> None:
     """List the links to the wall display."""
     with _administration(config) as admin:
@@ -302,8 +309,8 @@ def wall_link_list(config: str, as_json: bool) -> None:
 
 
 @wall_link.command("remove")
-@web_config_option
 @click.argument("name")
+@web_config_option
 def wall_link_remove(config: str, name: str) -> None:
     """Revoke a link, at once and for good."""
     with _administration(config) as admin:
@@ -312,8 +319,6 @@ def wall_link_remove(config: str, name: str) -> None:
 
 
 @web.command("audit")
-@web_config_option
-@_json_option
 @click.option(
     "--limit",
     type=click.IntRange(1, 10_000),
@@ -321,15 +326,17 @@ def wall_link_remove(config: str, name: str) -> None:
     show_default=True,
     help="Maximum number of rows.",
 )
+@_json_option
+@web_config_option
 def audit(config: str, as_json: bool, limit: int) -> None:
-    """List logins, log-outs, and changes of users and tokens, the latest first."""
+    """List logins and changes of users and tokens, the latest first."""
     with _administration(config) as admin:
         click.echo(admin.audit(limit, as_json))
 
 
 @web.command("backup")
-@web_config_option
 @click.argument("file", required=False)
+@web_config_option
 def backup(config: str, file: str | None) -> None:
     """Copy the database of the web process, which may be running.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from fastagi.command.groups import Commands
 from fastagi.command.web import load_web_settings, user_name, web_config_option
 from fastagi.errors import CallbackError
 
@@ -23,13 +24,12 @@ T = TypeVar("T")
 _NAME: Final = click.argument("name")
 
 
-@click.group()
+@click.group(cls=Commands)
 def webhook() -> None:
     """Send events and alarms to other programs (docs/webhooks.md)."""
 
 
 @webhook.command("add")
-@web_config_option
 @_NAME
 @click.argument("url")
 @click.option(
@@ -48,6 +48,7 @@ def webhook() -> None:
     show_default=True,
     help="Whether clients' numbers and names are sent.",
 )
+@web_config_option
 def add(
     config: str,
     name: str,
@@ -56,9 +57,9 @@ def add(
     queues: tuple[str, ...],
     numbers: str,
 ) -> None:
-    """Add an endpoint, and print its secret, which is never shown again.
+    """Add an endpoint, and print its secret.
 
-    It gets what happens from now on.
+    The secret is never shown again. The endpoint gets what happens from now on.
     """
 
     async def work(webhooks: Webhooks, by: By) -> str:
@@ -89,10 +90,13 @@ def list_all(config: str, as_json: bool) -> None:
 
 
 @webhook.command("test")
-@web_config_option
 @_NAME
+@web_config_option
 def test(config: str, name: str) -> None:
-    """Send a test message now, and print the answer; exit code 1 if it is not 2xx."""
+    """Send a test message now, and print the answer.
+
+    Exit code 1 if the answer is not 2xx.
+    """
     answer = _run(config, lambda webhooks, _by: webhooks.test(name))
     click.echo(f"{answer.words} ({answer.took_s:.2f} s)", err=not answer.is_success)
     if not answer.is_success:
@@ -100,7 +104,6 @@ def test(config: str, name: str) -> None:
 
 
 @webhook.command("replay")
-@web_config_option
 @_NAME
 @click.option(
     "--since",
@@ -109,10 +112,12 @@ def test(config: str, name: str) -> None:
     help="The first event: 2026-12-01T14:30, or the number of an event.",
 )
 @click.option("--until", metavar="TIME", help="The last event; by default up to now.")
+@web_config_option
 def replay(config: str, name: str, since: str, until: str | None) -> None:
-    """Send the events of a range again, with the same ids as the first time.
+    """Send the events of a range again.
 
-    Times without a zone are those of this machine.
+    They have the same ids as the first time. Times without a zone are those of this
+    machine.
     """
     first, last = _when(since), None if until is None else _when(until)
     count = _run(config, lambda webhooks, by: webhooks.replay(name, first, last, by=by))
@@ -120,27 +125,33 @@ def replay(config: str, name: str, since: str, until: str | None) -> None:
 
 
 @webhook.command("enable")
-@web_config_option
 @_NAME
 @click.option("--from-now", is_flag=True, help="Pass over what is waiting.")
+@web_config_option
 def enable(config: str, name: str, from_now: bool) -> None:
-    """Send again, at once: to a disabled endpoint, or one that waits for a retry."""
+    """Send again at once to a disabled endpoint.
+
+    Also to one that waits for a retry.
+    """
     _run(config, lambda webhooks, by: webhooks.enable(name, from_now=from_now, by=by))
     click.echo(f"webhook {name} enabled")
 
 
 @webhook.command("disable")
-@web_config_option
 @_NAME
+@web_config_option
 def disable(config: str, name: str) -> None:
-    """Send nothing until the endpoint is enabled; what happens meanwhile waits."""
+    """Send nothing until the endpoint is enabled again.
+
+    What happens meanwhile waits.
+    """
     _run(config, lambda webhooks, by: webhooks.disable(name, by=by))
     click.echo(f"webhook {name} disabled")
 
 
 @webhook.command("remove")
-@web_config_option
 @_NAME
+@web_config_option
 def remove(config: str, name: str) -> None:
     """Remove an endpoint, with its secrets and its position."""
     _run(config, lambda webhooks, by: webhooks.remove(name, by=by))
@@ -148,8 +159,8 @@ def remove(config: str, name: str) -> None:
 
 
 @webhook.command("rotate")
-@web_config_option
 @_NAME
+@web_config_option
 def rotate(config: str, name: str) -> None:
     """Print a new secret, which is never shown again.
 
@@ -160,9 +171,9 @@ def rotate(config: str, name: str) -> None:
     click.echo(f"the new secret of webhook {name}, shown only now:\n{secret}")
 
 
-@click.group()
+@click.group(cls=Commands)
 def mail() -> None:
-    """Alarms by e-mail."""
+    """Send a test mail to those who get alarms."""
 
 
 @mail.command("test")

@@ -38,6 +38,9 @@ TRIED: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
         )
     },
     ("README.md", "sh"): (_MACHINE,),
+    ("docs/commands.md", "sh"): (
+        "tests/unit/test_docs_of_commands.py::test_command_of_the_docs_exists",
+    ),
     ("docs/quickstart.md", "sh"): (_MACHINE, _COMMANDS),
     ("docs/reports.md", "sh"): (_MACHINE, _COMMANDS),
     ("docs/web.md", "sh"): (_MACHINE, _WEB),

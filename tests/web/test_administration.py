@@ -264,11 +264,11 @@ def test_commands_of_the_docs_work(site: Site, run: Run, tmp_path: Path) -> None
         site.reset()
         site.add("anna", Role.ADMIN)
         for block in blocks(f"docs/{page}.md", "sh"):
-            if not block.text.startswith("callback-queue web"):
+            if not block.text.startswith("sudo callback-queue web"):
                 continue
             text = block.text.replace("/var/backups/callback-queue", str(tmp_path))
             for line in text.splitlines():
-                _program, _web, *words = shlex.split(line, comments=True)
+                _sudo, _program, _web, *words = shlex.split(line, comments=True)
                 done = run(*words, typed=f"{PASSWORD}\n")
                 assert done.exit_code == 0, f"{line}: {done.output}"
                 tried += 1

@@ -98,7 +98,7 @@ def test_commands_of_the_docs_work(settings: Path) -> None:
     first, *_ = blocks("docs/webhooks.md", "sh")
     for line in first.text.splitlines():
         line = line.replace("https://crm.example.com/callbacks", receiver.url)
-        _program, _web, *words = shlex.split(line)
+        _sudo, _program, _web, *words = shlex.split(line)
         run(settings, *words)
     assert receiver.next().startswith("msg_1_test_")
     receiver.close()
