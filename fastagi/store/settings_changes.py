@@ -27,8 +27,8 @@ _task: Final = schema.task
 _event: Final = schema.task_event
 _open: Final = text(schema.OPEN_ONLY)
 _setting: Final = _event.alias("setting")
-#: The last event that set when a task is due.
 _LOCK_OPEN: Final = select(_task).where(_open).with_for_update()
+#: The last event that set when a task is due.
 _SET_DUE: Final = (
     select(func.max(_setting.c.id))
     .where(
