@@ -431,9 +431,14 @@ class LiveQueues:
     def __contains__(self, queue: str) -> bool:
         return folded(queue) in self._queues
 
-    def names(self) -> list[str]:
-        """Return the names of Asterisk's queues, sorted."""
-        return sorted(queue.name for queue in self._queues.values())
+    def with_callers(self) -> list[str]:
+        """Return the names of the queues that somebody has joined, sorted."""
+        asked = {of for _, of in self._asked.values()}
+        return sorted(
+            queue.name
+            for name, queue in self._queues.items()
+            if queue.callers or name in asked
+        )
 
     def members(self, queue: str) -> list[Member]:
         """Return the queue's members in Asterisk's order."""

@@ -291,10 +291,13 @@ class Scheduler:
         """
         if not self._opening_state.state_at(queue.name, now).is_open:
             return until(Code.CLOSED_UNTIL, self._opens_at(queue.name, now))
-        needs_dialplan = queue.keeps_place or queue.may_call_client_first
-        if needs_dialplan and self._dialplan_has_places() is None:
+        if self._waits_for_dialplan(queue):
             return because(Code.DIALPLAN_NOT_KNOWN)
         return None
+
+    def _waits_for_dialplan(self, queue: QueueSettings) -> bool:
+        needs_dialplan = queue.keeps_place or queue.may_call_client_first
+        return needs_dialplan and self._dialplan_has_places() is None
 
     def _opens_at(self, queue: str, now: float) -> float | None:
         state = self._opening_state.state_at(queue, now)
@@ -340,11 +343,13 @@ class Scheduler:
             now: the current time, in epoch seconds.
             in_line: whether those whose tasks wait in Asterisk's line, or the others.
         """
+        is_open = self._opening_state.open_queues(now)
         return frozenset(
             name
             for name, queue in self._settings().queues.items()
-            if self._is_put_in_line(queue, self._clients_first) is in_line
-            and self._why_closed(queue, now) is None
+            if name in is_open
+            and self._is_put_in_line(queue, self._clients_first) is in_line
+            and not self._waits_for_dialplan(queue)
         )
 
     def _with_agent(self, capacity: Capacity, now: float) -> frozenset[str]:
@@ -637,13 +642,15 @@ class Scheduler:
         No more may wait in line than agents are logged in, or than ``maxlen`` allows.
         """
         turn = self._moved.pop(folded(target.key), None)
+        if turn is None:
+            return
         queues = self._queue_monitor.queues
         in_line = [
             running
             for running in self._dialer.placeholders()
             if folded(running.target) == folded(target.key) and not running.ending
         ]
-        if turn is None or not in_line:
+        if not in_line:
             return
         is_full = queues.room(target.key) == 0
         last = max(in_line, key=lambda running: running.next_turn)
@@ -885,7 +892,7 @@ class Scheduler:
         claimed: dict[str, int] = {}
         # Count the live callers of every queue, also of queues without callbacks, as
         # an agent may be a member of several.
-        for name in queues.names():
+        for name in queues.with_callers():
             if callers := queues.waiting(name):
                 free[folded(name)] = queues.free(name, 0.0, now)
                 claimed[folded(name)] = len(callers)

@@ -32,6 +32,20 @@ class _Known:
         )
 
 
+@frozen
+class _AllQueues:
+    """Which queues of the settings are open, until one of them opens or closes."""
+
+    #: Epoch seconds, as in `_Known`.
+    since: float
+    open: frozenset[str]
+    until: float | None
+
+    def holds(self, now: float) -> bool:
+        """Whether this is still valid."""
+        return self.since <= now and (self.until is None or now < self.until)
+
+
 class OpeningState:
     """Whether each queue of the settings is open."""
 
@@ -44,6 +58,7 @@ class OpeningState:
         self._known: dict[str, _Known] = {}
         #: The same, with the time at which the queue opened.
         self._opened: dict[str, tuple[_Known, datetime | None]] = {}
+        self._all: _AllQueues | None = None
 
     def state_at(self, queue: str, now: float) -> OpenState:
         """Return whether a queue is open at a time, and until when.
@@ -85,16 +100,26 @@ class OpeningState:
             self._of = settings
             self._known.clear()
             self._others.clear()
+            self._all = None
             self._hours = {name: queue.hours for name, queue in settings.queues.items()}
         return self._hours
 
     def open_queues(self, now: float) -> frozenset[str]:
         """Return the names of the queues that are open at ``now`` (epoch seconds)."""
-        return frozenset(
-            name for name in self._hours_by_queue() if self.state_at(name, now).is_open
-        )
+        return self._all_queues(now).open
 
     def next_change(self, now: float) -> float | None:
         """Return when a queue opens or closes next (epoch seconds); None: never."""
-        ends = [self.state_at(name, now).until for name in self._hours_by_queue()]
-        return min((end.timestamp() for end in ends if end is not None), default=None)
+        return self._all_queues(now).until
+
+    def _all_queues(self, now: float) -> _AllQueues:
+        hours = self._hours_by_queue()
+        if self._all is None or not self._all.holds(now):
+            states = {name: self.state_at(name, now) for name in hours}
+            ends = [state.until for state in states.values()]
+            self._all = _AllQueues(
+                now,
+                frozenset(name for name, state in states.items() if state.is_open),
+                min((end.timestamp() for end in ends if end is not None), default=None),
+            )
+        return self._all
