@@ -433,7 +433,7 @@ class LiveQueues:
 
     def with_callers(self) -> list[str]:
         """Return the names of the queues that somebody has joined, sorted."""
-        asked = {of for _, of in self._asked.values()}
+        asked = {of for of, _ in self._asked.values()}
         return sorted(
             queue.name
             for name, queue in self._queues.items()

@@ -182,6 +182,21 @@ def test_caller_who_is_being_asked_has_a_place_in_a_queue_that_takes_few() -> No
     assert queues.room(QUEUE) == 1
 
 
+def test_caller_who_is_being_asked_is_a_caller_of_the_queue() -> None:
+    queues = LiveQueues()
+    queues.add_queue(QUEUE)
+    queues.add_queue("sales")
+    assert queues.with_callers() == []
+    join(queues, "a", 1)
+    assert queues.with_callers() == [QUEUE]
+    queues.to_be_asked("a")
+    queues.caller_left(QUEUE, "a")
+    assert queues.with_callers() == [QUEUE]
+    assert [caller.uniqueid for caller in queues.waiting(QUEUE)] == ["a"]
+    queues.not_asked("a")
+    assert queues.with_callers() == []
+
+
 @pytest.mark.parametrize("how", ["hung up", "missing in a list of channels"])
 def test_nothing_is_remembered_of_a_placeholder_that_is_gone(how: str) -> None:
     queues = LiveQueues()
