@@ -15,12 +15,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fastagi.command.cli import main
+from fastagi.command.setup import _offer_a_test_call
 from fastagi.config.load import load_settings
+from fastagi.doors import client
+from fastagi.errors import CallbackError
+from fastagi.service.commands import AddTask
 from fastagi.setup import journal as journal_module
 from fastagi.setup.installation import Installation
 from fastagi.setup.lines import has_ours
 from tests.docs.blocks import blocks
-from tests.setup.layouts import SILENT, machine, tree
+from tests.setup.layouts import SILENT, installation, machine, planned, tree
 
 _GIVEN = (
     *("--queue", "support", "--outbound", "PJSIP/{number}@trunk"),
@@ -570,3 +574,27 @@ class TestFilesForAnotherMachine:
     def test_both_addresses_are_needed(self, tmp_path: Path) -> None:
         done = CliRunner().invoke(main, ["setup", "--files-to", str(tmp_path / "o")])
         assert done.exit_code == 2
+
+
+def test_a_wrong_number_for_the_test_call_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def answer(socket: str, command: AddTask, actor: object) -> object:
+        asked.append(command.number)
+        if len(asked) == 1:
+            raise CallbackError("it is too short", "give the whole number")
+        return {"task": {"id": 7}}
+
+    monkeypatch.setattr(client, "do", answer)
+    plan = planned(installation(machine(tmp_path)))
+    for typed, said in (
+        ("03\n030123456\n", "   it is too short; give the whole number\n"),
+        # The end of the input is no fault: everything is installed.
+        ("", "an agent of support is rung"),
+    ):
+        with CliRunner().isolation(input=typed) as (output, *_):
+            _offer_a_test_call(plan)
+        assert said in output.getvalue().decode()
+    assert asked == ["03", "030123456"]
