@@ -13,6 +13,7 @@ is needed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Final, Literal
 
@@ -356,9 +357,12 @@ class AmiSession(Service):
             OSError,
         ) as error:
             words = str(error).rstrip(".") or type(error).__name__
+            if isinstance(error, ConnectError) and isinstance(error.osError, int):
+                words = os.strerror(error.osError).lower()
             raise NotConnected(
-                f"can not connect to {self._address}: {words}. Is Asterisk running, and"
-                " does manager.conf say enabled = yes and this port?"
+                f"can not connect to {self._address}: {words}. Is Asterisk running,"
+                " does manager.conf say enabled = yes, and are host and port right"
+                " (ami.host and ami.port in the settings)?"
             ) from error
         finally:
             self._waiting_for = None
@@ -422,9 +426,10 @@ class AmiSession(Service):
                 ) from None
             raise LoginRefused(
                 f"{self._address} refused the login of {user.username}:"
-                f" {error.response.get('Message')}. Check the section"
-                f" [{user.username}] of manager.conf, its secret and its permit and"
-                ' deny lines, then run "manager reload" in Asterisk'
+                f" {error.response.get('Message')}. The section [{user.username}] of"
+                " manager.conf must have the secret of the settings (ami.secret), and"
+                " its permit and deny lines must allow this machine; then run"
+                " 'manager reload' in Asterisk"
             ) from None
         except NotConnected as error:
             raise NotConnected(

@@ -84,7 +84,10 @@ def load_settings(
         ConfigErrors: the file cannot be used. It contains all faults.
     """
     name = os.fspath(path)
-    sample = "copy the sample etc/callback-queue.yaml there and fill it in"
+    sample = (
+        "run 'sudo callback-queue setup', which writes it; or copy the sample"
+        " etc/callback-queue.yaml there and fill it in"
+    )
     data = read_file(path, if_missing=sample, may_block=may_block)
     return parse_settings(data, file=name, environ=environ)
 

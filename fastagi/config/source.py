@@ -404,6 +404,8 @@ def _in_words(error: yaml.YAMLError, text: str) -> Fault:
         )
     if "alias" in context or "anchor" in context or "tag" in context:
         return fault(line, (), "text cannot start with *, & or !", quotes)
+    if "node content" in problem and not here[column:].strip():
+        return fault(line, (), "a { or [ is opened above and never closed", "close it")
     if "node content" in problem:
         return fault(
             line,

@@ -113,6 +113,7 @@ class Node:
             endpoint=endpoint,
             clock=clock.timers,
             credentials=credentials_of(ami),
+            address=f"Asterisk at {ami.host}:{ami.tcp_port}",
             ping_interval_s=ami.ping_interval_s,
             action_timeout_s=ami.timeout_s,
         )

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.address import HostnameAddress
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.error import ConnectingCancelledError, ConnectionRefusedError
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from fastagi.ami import actions
@@ -266,6 +268,16 @@ class ReconnectTests(SessionCase):
         self.assertIn("enabled = yes", lines[4])
         self.assertIn("(next try in 5.0 s)", lines[4])
         self.connect()
+
+    def test_refused_connection_is_told_in_plain_words(self) -> None:
+        ((_, attempt),) = self.endpoint.waiting
+        self.endpoint.waiting = []
+        attempt.errback(Failure(ConnectionRefusedError(errno.ECONNREFUSED)))
+        self.assertIn(
+            "can not connect to 127.0.0.1:5038: connection refused. Is Asterisk",
+            self.session.last_error,
+        )
+        self.assertIn("(ami.host and ami.port in", self.session.last_error)
 
     def test_connection_that_never_comes_is_given_up(self) -> None:
         self.clock.advance(10)

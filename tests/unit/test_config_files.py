@@ -57,8 +57,8 @@ class TestSettingsFile:
     def test_missing_file(self, tmp_path: Path) -> None:
         path = tmp_path / "cq.yaml"
         assert _told(path) == (
-            f"{path}: does not exist - copy the sample etc/callback-queue.yaml there"
-            " and fill it in"
+            f"{path}: does not exist - run 'sudo callback-queue setup', which writes"
+            " it; or copy the sample etc/callback-queue.yaml there and fill it in"
         )
 
     def test_directory(self, tmp_path: Path) -> None:
