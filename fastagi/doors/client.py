@@ -128,7 +128,7 @@ class Service:
         """
         try:
             return self._do(command.NAME, codec.write_body(command, actor))
-        except (http.client.RemoteDisconnected, http.client.IncompleteRead):
+        except (ConnectionError, http.client.IncompleteRead):
             raise NoAnswer(
                 "the service closed the connection without an answer; see its log"
             ) from None

@@ -55,15 +55,20 @@ class _Home:
         server.listen(backlog)
         return server
 
-    def answer(self, data: bytes) -> None:
-        """Answer the next request with these bytes only."""
+    def answer(self, data: bytes, *, reads_all: bool = True) -> None:
+        """Answer the next request with these bytes only.
+
+        If not all of the request is read, the client's connection is reset.
+        """
         server = self.listen()
 
         def serve() -> None:
             connection, _ = server.accept()
-            with connection, connection.makefile("rb") as lines:
-                while lines.readline().strip():
+            with connection, connection.makefile("rb", buffering=0) as lines:
+                while lines.readline().strip() and reads_all:
                     pass
+                if reads_all:
+                    connection.recv(1_000_000)
                 connection.sendall(data)
 
         thread = threading.Thread(target=serve, daemon=True)
@@ -92,10 +97,11 @@ def test_status_without_a_service_says_how_to_start_it(home: _Home) -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n[\r\n",
     ],
 )
+@pytest.mark.parametrize("reads_all", [True, False], ids=["closed", "reset"])
 def test_service_that_dies_in_the_middle_of_its_answer(
-    home: _Home, data: bytes
+    home: _Home, data: bytes, *, reads_all: bool
 ) -> None:
-    home.answer(data)
+    home.answer(data, reads_all=reads_all)
     done = home.run("tasks", "list")
     assert done.exit_code == 1
     assert done.stderr == (
