@@ -21,10 +21,11 @@ from fastagi.checks.in_force import (
     loaded_queues,
 )
 from fastagi.checks.link import LinkFailed, ManagerLink, Refused
-from fastagi.checks.trunks import check_trunks, trunk_of
+from fastagi.checks.trunks import check_trunks
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import Settings
 from fastagi.domain.names import folded
+from fastagi.domain.trunk import UNKNOWN_DEVICE, trunk_of
 from fastagi.wire.errors import LocalProtocolError
 
 #: Not "queue reload all": that raises no event, so the service hears of it late.
@@ -521,7 +522,7 @@ def _check_extension(link: ManagerLink, queue: QueueSettings, notes: Notes) -> N
 def _knows(link: ManagerLink, device: str) -> bool:
     state = link.ask(actions.get_var(f"DEVICE_STATE({device})")).get("Value")
     if state:
-        return state != "INVALID"
+        return state != UNKNOWN_DEVICE
     # func_devstate.so is not loaded, so the list is used.
     listed = link.ask_list(actions.device_state_list())
     return any(one.get("Device") == device for one in listed)

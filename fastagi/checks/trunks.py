@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -13,21 +12,12 @@ from fastagi.checks.finding import Notes
 from fastagi.checks.link import LinkFailed, ManagerLink, Refused
 from fastagi.config.queue_layers import QueueSettings
 from fastagi.config.sections import Settings
+from fastagi.domain.trunk import endpoint_option, trunk_of
 
-#: PJSIP/{number}@ENDPOINT or PJSIP/ENDPOINT/sip:{number}@HOST
-_PJSIP: Final = re.compile(
-    r"PJSIP/(?:([^/{}]+)/.*|[^/@]*\{number\}[^/@]*@([^/@]+))", re.IGNORECASE
-)
 #: The value of PJSIP_ENDPOINT() for a caller ID that is not set.
 #: Values of an endpoint's callerid that show no number.
 NO_CALLER_ID: Final = ("", "<unknown>")
 _RELOAD: Final = "asterisk -rx 'module reload res_pjsip.so'"
-
-
-def trunk_of(channel: str) -> str:
-    """Return the endpoint that an outbound_channel names; "" if it names none."""
-    found = _PJSIP.fullmatch(channel)
-    return (found[1] or found[2]) if found else ""
 
 
 def check_trunks(
@@ -96,7 +86,7 @@ def _check_redirects(
 def _option(link: ManagerLink, trunk: str, name: str) -> str:
     """Return an option of an endpoint; "" if Asterisk does not show it."""
     try:
-        action = actions.get_var(f"PJSIP_ENDPOINT({trunk},{name})")
+        action = actions.get_var(endpoint_option(trunk, name))
         return link.ask(action).get("Value")
     except (Refused, LinkFailed):
         return ""

@@ -421,7 +421,18 @@ def status(answer: Mapping[str, Any]) -> str:
         "NEXT CALLBACK",
     )
     lines.append(_table(head, rows))
+    lines += _missing_trunks(answer["queues"])
     return "\n".join(lines)
+
+
+def _missing_trunks(queues: Mapping[str, Any]) -> list[str]:
+    """Return a line for each queue whose clients can not be called."""
+    return [
+        f"{name}: NO CLIENT CAN BE CALLED: Asterisk has no PJSIP endpoint {trunk} -"
+        " correct outbound_channel and run 'callback-queue reload'"
+        for name, queue in queues.items()
+        if (trunk := queue.get("missing_trunk"))
+    ]
 
 
 def _waiting(queue: Mapping[str, Any]) -> str:

@@ -573,6 +573,26 @@ def may_be_shutdown(progress: Progress, verdict: Verdict) -> bool:
     )
 
 
+def created_no_channel(
+    progress: Progress, verdict: Verdict, *, client_channel: str
+) -> bool:
+    """Whether Dial() of the client ended before there was a channel to the client.
+
+    Args:
+        progress: of the attempt.
+        verdict: on it.
+        client_channel: the uniqueid of the channel to the client; "": none was seen.
+    """
+    return (
+        not client_channel
+        and verdict.disposition in (Disposition.UNAVAILABLE, Disposition.CONGESTION)
+        and progress.reported_dialstatus == "CHANUNAVAIL"
+        and progress.placed_at is not None
+        and progress.watched_until is None
+        and not progress.reported_sip
+    )
+
+
 def _disposition_of_withdrawal(why: Reason) -> Disposition:
     """Return the disposition of an attempt that the service ended.
 

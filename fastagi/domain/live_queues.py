@@ -431,6 +431,10 @@ class LiveQueues:
     def __contains__(self, queue: str) -> bool:
         return folded(queue) in self._queues
 
+    def names(self) -> list[str]:
+        """Return the names of all queues, sorted."""
+        return sorted(queue.name for queue in self._queues.values())
+
     def with_callers(self) -> list[str]:
         """Return the names of the queues that somebody has joined, sorted."""
         asked = {of for of, _ in self._asked.values()}

@@ -194,6 +194,7 @@ class Code(StrEnum):
     NO_SUCH_QUEUE = "no_such_queue"
     CLOSED_UNTIL = "closed_until"
     DIALPLAN_NOT_KNOWN = "dialplan_not_known"
+    NO_TRUNK = "no_trunk"
     EXPIRED = "expired"
     NOT_DUE = "not_due"
     CHOSEN_TIME_TO_COME = "chosen_time_to_come"
@@ -543,6 +544,9 @@ TEMPLATES: Final[Mapping[Code, tuple[str, ...]]] = {
     Code.CLOSED_UNTIL: ("the queue is closed until {until}", "the queue stays closed"),
     Code.DIALPLAN_NOT_KNOWN: (
         "it is not known yet what the dialplan can do that Asterisk has loaded",
+    ),
+    Code.NO_TRUNK: (
+        "Asterisk has no PJSIP endpoint {trunk} (outbound_channel of the queue)",
     ),
     Code.EXPIRED: ("the task has become too old",),
     Code.NOT_DUE: ("due at {due_at}",),

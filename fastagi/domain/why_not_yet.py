@@ -30,6 +30,7 @@ CODES: Final = (
     Code.NO_SUCH_QUEUE,
     Code.CLOSED_UNTIL,
     Code.DIALPLAN_NOT_KNOWN,
+    Code.NO_TRUNK,
     Code.EXPIRED,
     Code.NOT_DUE,
     Code.CHOSEN_TIME_TO_COME,

@@ -583,6 +583,7 @@ def _queue_json(queue: QueueStatus) -> Json:
         "agents": queue.agents,
         "expected_wait_s": _tenths(queue.expected_wait_s),
         "expected_callback_s": _tenths(queue.expected_callback_s),
+        "missing_trunk": queue.missing_trunk,
     }
 
 

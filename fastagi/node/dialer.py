@@ -49,6 +49,7 @@ from fastagi.domain.attempt import (
     Stage,
     Verdict,
     attempt_of,
+    created_no_channel,
     judge,
     may_be_shutdown,
 )
@@ -253,6 +254,12 @@ class Dialer:
         self.sent_away: Listeners[[RunningAttempt, Reason]] = Listeners(
             "a callback that a queue sent away"
         )
+        #: Called when Asterisk could not create the channel to a client.
+        self.no_channel_to_client: Listeners[[]] = Listeners(
+            "a client to whom no channel could be created"
+        )
+        #: Queues, with their outbound_channel, of which a warning said so.
+        self._warned_of_channel: set[tuple[str, str]] = set()
         self._waiting_for_idle: Waiters[None] = Waiters()
 
     def handlers(self) -> Iterator[Handler]:
@@ -1220,8 +1227,30 @@ class Dialer:
                 talk_s=round(verdict.talk_s, 1),
                 reason=task.reason,
             )
+            self._look_for_channel(running, verdict)
         self.attempt_ended.call()
         self._fire_if_idle()
+
+    def _look_for_channel(self, running: RunningAttempt, verdict: Verdict) -> None:
+        """Warn if Asterisk could not create the channel to the client."""
+        if not created_no_channel(
+            running.progress, verdict, client_channel=running.client_uniqueid
+        ):
+            if verdict.success:
+                self._warned_of_channel.discard(_channel_of(running))
+            return
+        if _channel_of(running) not in self._warned_of_channel:
+            self._warned_of_channel.add(_channel_of(running))
+            self._log.warn(
+                "task {task_id}: Asterisk could not create a channel to the client:"
+                " {reason}. Is outbound_channel of queue {queue} right ({channel})?"
+                " Run 'callback-queue check'",
+                task_id=running.task.id,
+                reason=verdict.reason,
+                queue=running.task.queue,
+                channel=running.settings.outbound_channel,
+            )
+        self.no_channel_to_client.call()
 
     async def _verdict_on(self, running: RunningAttempt) -> Verdict:
         """Return the verdict; withdraw an attempt that a shutdown of Asterisk ended."""
@@ -1284,6 +1313,10 @@ class Dialer:
                 if served is not None:
                     return served
             raise
+
+
+def _channel_of(running: RunningAttempt) -> tuple[str, str]:
+    return running.task.queue, running.settings.outbound_channel
 
 
 def _client_answered_at(running: RunningAttempt) -> datetime | None:

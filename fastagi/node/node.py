@@ -35,6 +35,7 @@ from fastagi.node.expected_waits import ExpectedWaits
 from fastagi.node.hold import Hold
 from fastagi.node.live_node import LiveNode
 from fastagi.node.loaded_dialplan import LoadedDialplan
+from fastagi.node.missing_queues import MissingQueues
 from fastagi.node.offers import Offers
 from fastagi.node.operators import OperatorsLine
 from fastagi.node.queue_log_sink import QueueLogSink
@@ -43,6 +44,7 @@ from fastagi.node.reconciler import Reconciler
 from fastagi.node.scheduler import Scheduler
 from fastagi.node.targets import Target, target_key, targets
 from fastagi.node.trackers import Remove, Trackers
+from fastagi.node.trunks import Trunks
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
 from fastagi.runtime.listeners import Afterwards, Listeners
@@ -126,6 +128,14 @@ class Node:
             keeps_places=self._keeps_places,
         )
         self.dialplan = LoadedDialplan(manager=self.manager, settings=settings)
+        self.trunks = Trunks(
+            manager=self.manager, background=background, settings=settings
+        )
+        self._missing_queues = MissingQueues(
+            manager=self.manager,
+            settings=settings,
+            known=self.queue_monitor.queues.names,
+        )
         self.hold = Hold(manager=self.manager, background=background)
         self.dialer = Dialer(
             manager=self.manager,
@@ -209,6 +219,7 @@ class Node:
             holds_lease=lambda: owner.holds_lease,
             dialplan_has_places=self._dialplan_has_places,
             dialplan_has_only=lambda: self.dialplan.has_only,
+            why_no_trunk=self.trunks.why_not,
             after_read=self.manager.after_read,
         )
         self.operators_line = OperatorsLine(
@@ -264,6 +275,7 @@ class Node:
             afterwards=self._afterwards,
             queue_monitor=self.queue_monitor,
             hold=self.hold,
+            trunks=self.trunks,
             dialer=self.dialer,
             astdb_requests=self.astdb_requests,
             call_tracker=self.call_tracker,
@@ -320,6 +332,8 @@ class Node:
         yield self._then(monitor.changed, self.scheduler.wake)
         yield self._then(monitor.changed, self.offers.wake)
         yield self._then(self.hold.released, self.scheduler.tasks_changed)
+        yield self._then(self.trunks.changed, self.scheduler.tasks_changed)
+        yield self._then(self.dialer.no_channel_to_client, self.trunks.ask_again)
         yield self._then(monitor.caller_joined, self.promises.caller_joined)
         yield self._then(monitor.channel_gone, self.promises.channel_gone)
         yield self._then(monitor.caller_joined, self.offers.caller_joined)
@@ -458,6 +472,7 @@ class Node:
 
     async def _learn_dialplan(self) -> None:
         settings = self._settings()
+        await self.trunks.learn()
         await self.dialplan.learn()
         # After another reload meanwhile, its own question decides.
         self._dialplan_is_known = settings is self._settings()
@@ -470,6 +485,7 @@ class Node:
     async def _learn_dialplan_for_operators(self) -> None:
         await self.dialplan.learn_for_operators()
         self.scheduler.wake()
+        await self._missing_queues.warn()
 
     def _dialplan_has_places(self) -> bool | None:
         return self.dialplan.has_places if self._dialplan_is_known else None
@@ -537,6 +553,7 @@ class Node:
             agents=live.logged_in(key) if self.queue_monitor.ready else 0,
             expected_wait_s=self.expected_waits.next_caller_s(name),
             expected_callback_s=expected_callback_s,
+            missing_trunk=self.trunks.missing_for(self._settings().queues[name]),
         )
 
     def task_position(self, task_id: int) -> int | None:

@@ -88,6 +88,7 @@ class Scheduler:
         holds_lease: Callable[[], bool],
         dialplan_has_places: Callable[[], bool | None],
         dialplan_has_only: Callable[[], bool],
+        why_no_trunk: Callable[[QueueSettings], Reason | None],
         after_read: Callable[[Callable[[], object]], None],
     ) -> None:
         self._store = store
@@ -113,6 +114,8 @@ class Scheduler:
         self._dialplan_has_places = dialplan_has_places
         #: Whether it can ring one agent of a queue only.
         self._dialplan_has_only = dialplan_has_only
+        #: Returns why a queue's clients can not be called; None: they can.
+        self._why_no_trunk = why_no_trunk
         #: When the next task is due in queues where live callers go first, in epoch
         #: seconds; None if unknown.
         self._next_due: float | None = None
@@ -293,7 +296,7 @@ class Scheduler:
             return until(Code.CLOSED_UNTIL, self._opens_at(queue.name, now))
         if self._waits_for_dialplan(queue):
             return because(Code.DIALPLAN_NOT_KNOWN)
-        return None
+        return self._why_no_trunk(queue)
 
     def _waits_for_dialplan(self, queue: QueueSettings) -> bool:
         needs_dialplan = queue.keeps_place or queue.may_call_client_first
@@ -350,6 +353,7 @@ class Scheduler:
             if name in is_open
             and self._is_put_in_line(queue, self._clients_first) is in_line
             and not self._waits_for_dialplan(queue)
+            and self._why_no_trunk(queue) is None
         )
 
     def _with_agent(self, capacity: Capacity, now: float) -> frozenset[str]:
@@ -584,9 +588,9 @@ class Scheduler:
     def _update_placeholders(self, now: float) -> None:
         """Store in `LiveQueues` which place each placeholder has.
 
-        A placeholder is withdrawn if its task is too old, or if no agent is logged in
-        and not paused. It ends as a try in vain if the agents' phones rang for the ring
-        time of a try.
+        A placeholder is withdrawn if its task is too old, if Asterisk does not have its
+        trunk, or if no agent is logged in and not paused. It ends as a try in vain if
+        the agents' phones rang for the ring time of a try.
         """
         queues = self._queue_monitor.queues
         self._give_to_any_agent(now)
@@ -595,6 +599,8 @@ class Scheduler:
             target = running.target
             if running.task.expires_at.timestamp() <= now:
                 self._dialer.withdraw_ringing(running, because(Code.TASK_TOO_OLD))
+            elif (no_trunk := self._why_no_trunk(running.settings)) is not None:
+                self._dialer.withdraw_ringing(running, no_trunk)
             elif target in queues and not queues.logged_in(target):
                 self._dialer.withdraw_ringing(running, because(Code.NO_AGENT_LOGGED_IN))
             elif self._dialer.ring_time_left_s(running) == 0:

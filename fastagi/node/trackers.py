@@ -25,6 +25,7 @@ from fastagi.node.expected_waits import ExpectedWaits
 from fastagi.node.hold import Hold
 from fastagi.node.queue_monitor import QueueMonitor
 from fastagi.node.reconciler import Reconciler
+from fastagi.node.trunks import Trunks
 from fastagi.node.until_known import until_known
 from fastagi.runtime.background import Background
 from fastagi.runtime.listeners import Afterwards, Listeners
@@ -52,6 +53,7 @@ class Trackers:
         afterwards: Afterwards,
         queue_monitor: QueueMonitor,
         hold: Hold,
+        trunks: Trunks,
         dialer: Dialer,
         astdb_requests: AstDbRequests,
         call_tracker: CallTracker,
@@ -75,6 +77,7 @@ class Trackers:
         self.in_order: tuple[Tracker, ...] = (
             queue_monitor,
             hold,
+            trunks,
             dialer,
             astdb_requests,
             call_tracker,

@@ -872,6 +872,9 @@ class QueueStatus:
     #: next, in seconds; None: unknown, or there is no task.
     expected_wait_s: float | None
     expected_callback_s: float | None
+    #: The PJSIP endpoint of outbound_channel that Asterisk does not have; empty: it
+    #: has it, or that is unknown.
+    missing_trunk: str = ""
 
 
 @frozen(kw_only=True)

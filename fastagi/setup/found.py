@@ -15,8 +15,9 @@ from typing import Final
 import attrs
 
 from fastagi.checks.conf import Conf, ConfUnreadable, Section, read_conf
-from fastagi.checks.trunks import NO_CALLER_ID, trunk_of
+from fastagi.checks.trunks import NO_CALLER_ID
 from fastagi.domain.names import folded
+from fastagi.domain.trunk import trunk_of
 from fastagi.errors import Problem
 from fastagi.setup.paths import Root
 

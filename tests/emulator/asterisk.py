@@ -92,6 +92,8 @@ class FakeAsterisk:
             "DIALPLAN_EXISTS(callback-confirm,s,1)",
             "DIALPLAN_EXISTS(callback-member,client,1)",
         }
+        #: PJSIP endpoints that it does not have.
+        self.missing_endpoints: set[str] = set()
         #: Whether callback-queue.conf lets the service ask the caller (version 7).
         self.can_choose = True
         #: Whether CALLBACK_WHEN_DOWN is "keep".
@@ -599,6 +601,15 @@ class FakeAsterisk:
             return success("Success", Variable=variable, Value=keys[:1023])
         if variable.startswith("DIALPLAN_EXISTS("):
             found = variable in self.dialplan_has
+            return success("Success", Variable=variable, Value=str(int(found)))
+        if variable.startswith("DEVICE_STATE(PJSIP/"):
+            endpoint = variable.removeprefix("DEVICE_STATE(PJSIP/").removesuffix(")")
+            state = "INVALID" if endpoint in self.missing_endpoints else "NOT_INUSE"
+            return success("Success", Variable=variable, Value=state)
+        if variable.startswith("QUEUE_EXISTS("):
+            queue = variable.removeprefix("QUEUE_EXISTS(").removesuffix(")")
+            names = {name.lower() for name in self.queues}
+            found = queue.lower() in names
             return success("Success", Variable=variable, Value=str(int(found)))
         if not action.get("Channel"):
             # The name of a global variable, which may be unset.

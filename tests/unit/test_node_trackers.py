@@ -61,6 +61,7 @@ class World:
         names = (
             "queue_monitor",
             "hold",
+            "trunks",
             "dialer",
             "astdb_requests",
             "call_tracker",
@@ -83,6 +84,7 @@ class World:
 ORDER = [
     "queue_monitor",
     "hold",
+    "trunks",
     "dialer",
     "astdb_requests",
     "call_tracker",

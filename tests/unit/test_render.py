@@ -286,6 +286,37 @@ def test_status_says_how_long_callers_and_callbacks_are_expected_to_wait(
     assert [shown[column] for column in columns] == words
 
 
+def test_status_names_a_trunk_that_asterisk_does_not_have() -> None:
+    queue = {
+        "target": "t",
+        "known": True,
+        "members": 1,
+        "free": [],
+        "waiting": 0,
+        "open": True,
+        "until": None,
+    }
+    told = render.status(
+        {
+            "version": "1",
+            "started_at": "2026-11-24T17:00:00+00:00",
+            "asterisk": {"connected": True, "version": "22", "error": ""},
+            "database": "ok",
+            "tasks": {"pending": 1},
+            "calls_under_way": 0,
+            "queues": {
+                "a": {**queue, "missing_trunk": "trnk"},
+                "b": {**queue, "missing_trunk": ""},
+            },
+        }
+    )
+    last, *others = reversed(told.splitlines())
+    assert last.startswith("a: NO CLIENT CAN BE CALLED: Asterisk has no PJSIP endpoint")
+    assert "trnk" in last
+    assert "callback-queue reload" in last
+    assert not any("CAN BE CALLED" in line for line in others)
+
+
 def test_task_says_when_its_callback_is_expected() -> None:
     soon = datetime.now(UTC).replace(microsecond=0)
     waits = task(expected_at=soon.isoformat())
