@@ -32,3 +32,9 @@ def test_wrong_trunk_rings_nobody_until_it_is_mended_and_reloaded(lab: Lab) -> N
     service.reload()
     settled(service, "completed")
     assert len(client.invites) == 1
+
+    # A wrong name of a queue is a warning at the reload, too.
+    service.write_settings({"queues": {"suport": {}}})
+    service.reload()
+    warned = service.wait_for(says("^Asterisk has no queue", name="suport"))
+    assert "no queue suport (but support)" in warned["message"]
