@@ -75,6 +75,8 @@ def check_queues(
             if target and folded(target) in loaded:
                 _check_members(target, loaded[folded(target)].members, notes)
                 _check_room(loaded[folded(target)], notes)
+                if conf is not None and loaded[folded(target)].members:
+                    _check_ring_in_use(conf.section(target), notes)
         _check_options(queue, conf, realtime, link, notes)
         if queue.keeps_place and conf is not None:
             _check_line(conf.section(queue.target_queue), notes)
@@ -395,6 +397,20 @@ def _check_room(loaded: Loaded, notes: Notes) -> None:
             f"write in [{loaded.name}]: maxlen = {int(most) + agents}, one place more"
             f" for each agent; then run: {_RELOAD}",
         )
+
+
+def _check_ring_in_use(section: Section | None, notes: Notes) -> None:
+    """Check that Asterisk rings no agent who is in a call or being rung."""
+    option = section.get("ringinuse") if section else None
+    # Without the option it is on.
+    if section is None or (option is not None and not option.is_true):
+        return
+    notes.warn(
+        option.where if option else section.where,
+        f"agents of [{section.name}] are rung while they talk, so one agent may be"
+        " rung for several callbacks at once (ringinuse is not no)",
+        f"write there: ringinuse = no; then run: {_RELOAD}",
+    )
 
 
 def _check_line(section: Section | None, notes: Notes) -> None:

@@ -732,7 +732,9 @@ class TestQueues:
         self, home: Path, conf: str | None, script: Script | None = None, **given: Any
     ) -> Notes:
         if conf is not None:
-            write(home / "etc/queues.conf", conf)
+            # The last section is that of the queue; without it there is a warning.
+            good = "" if "ringinuse" in conf else "ringinuse = no\n"
+            write(home / "etc/queues.conf", conf + good)
         known = settings(home)
         if given:
             known = settings(home, queues=given)
@@ -1041,6 +1043,17 @@ class TestQueues:
         else:
             assert texts == ["ok"]
 
+    @pytest.mark.parametrize("option", ["", "ringinuse = yes\n"])
+    def test_agents_who_are_rung_while_they_talk(
+        self, tmp_path: Path, option: str
+    ) -> None:
+        conf = f"[ringinuse](!)\n[support]\n{_GOOD}{_OFFER}{option}"
+        text = only(self._check(tmp_path, conf))
+        line = 8 if option else 2
+        assert text.startswith(f"warning: {tmp_path}/etc/queues.conf:{line}: ")
+        assert "one agent may be rung for several callbacks at once" in text
+        assert "write there: ringinuse = no; then run: " in text
+
     @pytest.mark.parametrize("option", ["joinempty", "leavewhenempty"])
     @pytest.mark.parametrize(
         ("value", "fairness", "doubted"),
@@ -1180,7 +1193,8 @@ class TestQueues:
             ),
             "Getvar": lambda _: (success(("Value", "+0200")),),
         }
-        write(tmp_path / "etc/queues.conf", f"[support]\n{_GOOD}{_OFFER}")
+        conf = f"[support]\n{_GOOD}{_OFFER}ringinuse = no\n"
+        write(tmp_path / "etc/queues.conf", conf)
         changed = datetime(2026, 3, 2, 10, 0, 0, 900_000, tzinfo=UTC).timestamp()
         os.utime(tmp_path / "etc/queues.conf", (changed, changed))
         notes = self._check(tmp_path, None, status)
