@@ -81,7 +81,12 @@ class ServedClients:
             # From the second try on, a request may have come after the contact.
             before = served_at or (now if tries > 1 else None)
             return await self._store.serve(
-                key, contact.why, now, served_at=before, asked_at=asked_at
+                key,
+                contact.why,
+                now,
+                served_at=before,
+                asked_at=asked_at,
+                clock_at=self._clock.now(),
             )
 
         self._unstored[key] += 1

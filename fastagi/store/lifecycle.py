@@ -8,7 +8,7 @@ They are independent of threads, Asterisk and settings.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -40,6 +40,9 @@ _task: Final = schema.task
 _event: Final = schema.task_event
 _later: Final = schema.later_request
 _pending: Final = text(schema.PENDING_ONLY)
+#: How far a stored time may be ahead of the clock that is not set back: a request that
+#: is in a hurry may be stored before one that was made earlier.
+_OVERTAKES: Final = timedelta(seconds=5)
 #: The times of a task's requests, and the calls that made them.
 _ASKS: Final = (
     select(func.coalesce(_later.c.asked_at, _event.c.at).label("at"), _event.c.linkedid)
@@ -145,10 +148,13 @@ def serve(
     now: datetime,
     served_at: datetime | None = None,
     asked_at: Mapping[str, datetime] | None = None,
+    clock_at: datetime | None = None,
 ) -> CallbackTask | None:
     """End the number's open task because its client was served in another way.
 
-    A task that was requested after that is left alone.
+    A task that was requested after that is left alone. A request that is ahead of the
+    clock (``clock_at``, or ``now``) was stored before the clock was set back, and so
+    before a talk that is not ahead of it.
     """
     row = conn.execute(LOCK_OPEN_BY_KEY, {"number_key": number_key}).first()
     if row is None:
@@ -157,7 +163,11 @@ def serve(
     if served_at is not None:
         known = asked_at or {}
         asks = conn.execute(_ASKS, {"task_id": task.id}).all()
-        if any(known.get(ask.linkedid, moment(ask.at)) > served_at for ask in asks):
+        times = [known.get(ask.linkedid, moment(ask.at)) for ask in asks]
+        clock_at = clock_at or now
+        if served_at <= clock_at:
+            times = [at for at in times if at <= clock_at + _OVERTAKES]
+        if any(at > served_at for at in times):
             return None
     if task.status is Status.CALLING:
         later.end_all(conn, task.id)

@@ -508,6 +508,7 @@ class TaskStore:
         *,
         served_at: datetime | None = None,
         asked_at: Mapping[str, datetime] | None = None,
+        clock_at: datetime | None = None,
     ) -> CallbackTask | None:
         """End the number's open task, because its client was served in another way.
 
@@ -521,12 +522,20 @@ class TaskStore:
                 requested later is left alone.
             asked_at: by linkedid, when a call requested the task, if not when the
                 request was stored.
+            clock_at: the time at this moment, if that is not ``now``.
 
         Returns:
             The task; None if the number has no such open task.
         """
         return await self._run_fenced(
-            "serve", lifecycle.serve, number_key, why, now, served_at, asked_at
+            "serve",
+            lifecycle.serve,
+            number_key,
+            why,
+            now,
+            served_at,
+            asked_at,
+            clock_at,
         )
 
     async def rekey(self, plan: NumberPlan, now: datetime) -> list[CallbackTask]:

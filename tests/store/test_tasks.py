@@ -993,6 +993,38 @@ def test_client_who_asked_again_after_being_served_is_still_called(
     assert done(store.serve("100", said("rang"), at(60), served_at=at(21))) is not None
 
 
+def test_client_is_served_by_a_talk_after_the_clock_was_set_back(
+    store: TaskStore,
+) -> None:
+    add(store, seconds=3700)
+
+    served = done(store.serve("100", said("rang"), at(120), served_at=at(110)))
+
+    assert served is not None
+    assert served.status is Status.SERVED
+
+
+def test_talk_before_the_clock_was_set_back_does_not_serve_who_asked_later(
+    store: TaskStore,
+) -> None:
+    add(store, seconds=3700)
+
+    assert done(store.serve("100", said("rang"), at(120), served_at=at(3690))) is None
+
+
+def test_request_that_was_stored_just_before_a_talk_that_came_first_stays(
+    store: TaskStore,
+) -> None:
+    """A request goes before work that nobody waits for."""
+    add(store, seconds=11)
+    rang = said("rang")
+
+    assert done(store.serve("100", rang, at(10), served_at=at(10))) is None
+    add(store, seconds=600)
+    later = store.serve("100", rang, at(10), served_at=at(10), clock_at=at(601))
+    assert done(later) is None
+
+
 def test_client_asked_when_the_call_was_and_not_when_it_was_stored(
     store: TaskStore,
 ) -> None:
