@@ -76,10 +76,11 @@ def booted_asterisk(request: pytest.FixtureRequest) -> Iterator[Asterisk]:
 def asterisk(
     booted_asterisk: Asterisk, request: pytest.FixtureRequest
 ) -> Iterator[Asterisk]:
-    """Return a reset Asterisk."""
+    """Return a reset Asterisk, which must understand each expression it evaluates."""
     booted_asterisk.reset()
     request.node.user_properties.append((VERSION, booted_asterisk.version))
     yield booted_asterisk
+    assert [line for line in booted_asterisk.log.splitlines() if "yyerror" in line] == []
 
 
 @pytest.fixture
