@@ -3,4 +3,4 @@
 ``docs/design.md`` describes the packages and which of them import which.
 """
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
