@@ -247,6 +247,7 @@ class KillTests(RestartTestCase):
         self.assertEqual(self.warnings(), [])
 
     def test_tasks_of_a_queue_that_has_left_the_settings_are_told_of(self) -> None:
+        self.asterisk.add_queue("sales", self.members)
         self.alice.busy()
         process = self.begin(queue_settings(), queue_settings("sales"))
         for number, queue in ((NUMBER, "support"), ("111111", "sales")):
