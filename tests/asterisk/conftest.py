@@ -80,7 +80,8 @@ def asterisk(
     booted_asterisk.reset()
     request.node.user_properties.append((VERSION, booted_asterisk.version))
     yield booted_asterisk
-    assert [line for line in booted_asterisk.log.splitlines() if "yyerror" in line] == []
+    log = booted_asterisk.log.splitlines()
+    assert [line for line in log if "yyerror" in line] == []
 
 
 @pytest.fixture
