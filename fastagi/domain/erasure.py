@@ -24,7 +24,7 @@ KEPT_PARAMS: Final = frozenset(
     {
         *("queue", "before", "found", "source", "interface", "who", "rung", "actor"),
         *("chosen_at", "again_at", "due_at", "until"),
-        *("amd_cause", "kind", "region", "allowed", "setting"),
+        *("amd_cause", "kind", "region", "allowed", "setting", "trunk"),
         "channel_id",
     }
 )
