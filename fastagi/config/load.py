@@ -11,7 +11,7 @@ import os
 import pwd
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
@@ -251,6 +251,8 @@ class FileJudge:
 
     #: For each setting, the section that it belongs to; for suggestions.
     homes: ClassVar[Mapping[str, str]] = {}
+    #: The names of the groups of the file.
+    groups: ClassVar[Container[str]] = ()
 
     def __init__(self, source: Source, environ: Mapping[str, str]) -> None:
         self.faults = list(source.faults)
@@ -279,7 +281,8 @@ class FileJudge:
             return Layer(kind(), frozenset(), frozenset(kind.model_fields))
         given = frozenset(value or ())
         wrong: set[str] = set()
-        data = self._known(kind, value or {}, place, wrong)
+        outer = self.groups if len(place) == 1 else ()
+        data = self._known(kind, value or {}, place, wrong, outer)
         try:
             section = kind.model_validate(data)
         except ValidationError as error:
@@ -295,28 +298,81 @@ class FileJudge:
             section = kind.model_validate(data)
         return Layer(section, given, frozenset(wrong))
 
+    def _shifted(
+        self,
+        place: Place,
+        kind: type[Section],
+        before: str | None,
+        outer: Container[str],
+    ) -> str:
+        """Return a remedy if an unknown setting may have too few or too many spaces.
+
+        Args:
+            place: the unknown setting.
+            kind: the group that it is in.
+            before: the name of the setting before it in this group; None: it is first.
+            outer: the names of the settings one level up.
+        """
+        *above, group, name = place
+        remedies = []
+        if name in outer:
+            line = self._source.line((*above, group))
+            where = f"under {dotted(tuple(above))}" if above else "in no other group"
+            remedies.append(
+                f"{where}: begin it in the same column as {group} in line {line}"
+            )
+        sibling = kind.model_fields[before].annotation if before else None
+        if not isinstance(sibling, type) or not issubclass(sibling, Section):
+            sibling = Section
+        if name in sibling.model_fields:
+            line = self._source.line((*above, group, str(before)))
+            remedies.append(
+                f"under {before} in line {line}: begin it further right than {before}"
+            )
+        return f"it belongs {', or '.join(remedies)}" if remedies else ""
+
     def _known(
         self,
         kind: type[Section],
         values: Mapping[str, object],
         place: Place,
         wrong: set[str],
+        outer: Container[str] = (),
     ) -> dict[str, Any]:
-        """Return the settings that exist and have a value."""
+        """Return the settings that exist and have a value.
+
+        Args:
+            kind: the group.
+            values: the settings in the file.
+            place: the place of the group.
+            wrong: receives the names of settings without a valid value.
+            outer: the names of the settings one level up.
+        """
         known: dict[str, Any] = {}
+        before: str | None = None
         for name, value in values.items():
             inner = (*place, name)
             field = kind.model_fields.get(name)
             if field is None:
-                self._fault(
-                    inner, "unknown setting", meant(name, kind.model_fields, self.homes)
+                remedy = self._shifted(inner, kind, before, outer) or meant(
+                    name, kind.model_fields, self.homes
                 )
+                if not remedy and place[:-1] == ("queues",) and isinstance(value, dict):
+                    line = self._source.line(place)
+                    remedy = (
+                        "if it is a queue, begin it in the same column as"
+                        f" {place[-1]} in line {line}"
+                    )
+                self._fault(inner, "unknown setting", remedy)
                 continue
+            before = name
             group = field.annotation
             if isinstance(group, type) and issubclass(group, Section):
                 if value is None or isinstance(value, dict):
                     wrong_inside: set[str] = set()
-                    known[name] = self._known(group, value or {}, inner, wrong_inside)
+                    known[name] = self._known(
+                        group, value or {}, inner, wrong_inside, kind.model_fields
+                    )
                     if not wrong_inside:
                         continue
                 else:
@@ -348,6 +404,7 @@ class _Judge(FileJudge):
     """Finds all faults of the file of the service."""
 
     homes = _HOMES
+    groups = _TOP
 
     def settings(self, loaded: sections.LoadedFile) -> sections.Settings | None:
         """Return the settings, or None if there are faults."""

@@ -38,6 +38,7 @@ _MISSING_SPACE = re.compile(r" *[A-Za-z_]+:[^ ]")
 #: What follows the colon if the key # is given without quotes.
 _HASH = re.compile(r" +#[0-9*#]* *(?=[\r\n]|$)")
 _HASH_IN_GROUP = re.compile(r"\{[^}]*: +#")
+_SETTING = re.compile(r" *[A-Za-z0-9_-]+: *[^ #]")
 _QUOTED_THEN_MORE = re.compile(r""": *"[^"]*" *<""")
 #: Spaces, and what PyYAML takes for a comment.
 _COMMENT = re.compile(" *(?:#[^\0\r\n\x85\u2028\u2029]*)?")
@@ -340,6 +341,8 @@ def _in_words(error: yaml.YAMLError, text: str) -> Fault:
     colon = "write a space after the colon: `name: value`"
     quotes = "put the text in quotes"
 
+    if unclosed := _unclosed_quote(text, line):
+        return _never_closed(unclosed)
     if "\t" in here[: column + 1]:
         return fault(
             line, (), "there is a tab here, and YAML allows only spaces", "use spaces"
@@ -353,19 +356,15 @@ def _in_words(error: yaml.YAMLError, text: str) -> Fault:
             'write "#" in quotes if this key is meant',
         )
     if "quoted scalar" in context:
-        if "escape" in problem or "hexadecimal" in problem:
+        is_escape = "escape" in problem or "hexadecimal" in problem
+        if is_escape and started == line:
             return fault(
                 line,
                 (),
                 r"inside double quotes a \ has a meaning of its own",
                 "use single quotes: 'text'",
             )
-        return fault(
-            started,
-            (),
-            "a quote is opened here and never closed",
-            "close it, or put the whole text in the other kind of quotes",
-        )
+        return _never_closed(started)
     if "flow sequence" in context:
         return fault(
             started, (), "a list is opened here with [ and not closed well", "add ]"
@@ -389,6 +388,8 @@ def _in_words(error: yaml.YAMLError, text: str) -> Fault:
                 "there is a second colon here, which YAML takes for a new setting",
                 quotes,
             )
+        if outdented := _outdented(text, line):
+            return _too_far_left(outdented, line)
         return fault(
             line,
             (),
@@ -428,6 +429,8 @@ def _in_words(error: yaml.YAMLError, text: str) -> Fault:
                 "there is text after a closing quote",
                 "put the whole text in single quotes",
             )
+        if outdented := _outdented(text, line):
+            return _too_far_left(outdented, line)
         return fault(
             line,
             (),
@@ -449,6 +452,78 @@ def _in_words(error: yaml.YAMLError, text: str) -> Fault:
     return fault(
         line, (), "this is no YAML", "write `name: value`, text with signs in quotes"
     )
+
+
+def _never_closed(line: int) -> Fault:
+    return fault(
+        line,
+        (),
+        "a quote is opened here and never closed",
+        "close it, or put the whole text in the other kind of quotes",
+    )
+
+
+def _unclosed_quote(text: str, line: int) -> int:
+    """Return where a quote begins that ends, by mistake, in a later line; 0 if none.
+
+    Such a quote ends at the next one, often at an apostrophe in a comment, where the
+    parser complains of what follows.
+
+    Args:
+        text: the whole file.
+        line: the line that the parser complains of.
+    """
+    begins = 0
+    try:
+        for token in yaml.scan(text, Loader=Loader):
+            first, last = token.start_mark.line + 1, token.end_mark.line + 1
+            if isinstance(token, yaml.ScalarToken) and token.style in ("'", '"'):
+                begins = first if first < last == line else begins
+    except (yaml.YAMLError, ValueError, OverflowError):
+        # The mistake itself, or another one below it.
+        pass
+    return begins
+
+
+def _too_far_left(line: int, next_line: int) -> Fault:
+    return fault(
+        line,
+        (),
+        "this line begins further left than its group, which goes on in line"
+        f" {next_line}",
+        "correct the spaces before it",
+    )
+
+
+def _outdented(text: str, line: int) -> int:
+    """Return the setting above a line that begins left of its group; 0 if none does.
+
+    Such a setting ends its group, so that the next one of the group is in none.
+
+    Args:
+        text: the whole file.
+        line: the line that the parser complains of.
+    """
+    here = _indent(_text_line(text, line))
+    above = [
+        (number, content)
+        for number, content in enumerate(_text_lines(text)[: line - 1], start=1)
+        if content.strip() and not content.lstrip().startswith("#")
+    ]
+    if not above or _indent(above[-1][1]) >= here:
+        return 0
+    number, setting = above.pop()
+    if not _SETTING.match(setting):
+        return 0
+    # The group of this line, if it was still open before the setting.
+    for _, content in reversed(above):
+        if _indent(content) <= here:
+            return number if _indent(content) == here else 0
+    return 0
+
+
+def _indent(content: str) -> int:
+    return len(content) - len(content.lstrip(" "))
 
 
 def _hash_in_group(text: str, first: int, last: int) -> int:

@@ -276,6 +276,7 @@ class _Judge(FileJudge):
     """Finds all faults of the file of the web process."""
 
     homes = _homes()
+    groups = SECTIONS
 
     def settings(self) -> WebSettings | None:
         """Return the settings, or None if there are faults."""
