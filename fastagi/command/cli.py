@@ -795,6 +795,19 @@ def _note_old_settings(answer: Any) -> None:
     click.echo("the running service has its earlier settings in force", err=True)
 
 
+#: Commands whose answers are about calls that only a running service places.
+_ABOUT_CALLS: Final = (
+    commands.ListTasks,
+    commands.ShowTask,
+    commands.AddTask,
+    commands.RetryTask,
+    commands.RescheduleTask,
+    commands.MoveTask,
+    commands.AssignTask,
+    commands.BulkTasks,
+)
+
+
 def _carry_out(config: str, which: type[commands.Command], **fields: Any) -> Any:
     """Return the answer of the running service, or carry out the command offline."""
     settings, control_socket = _load_or_find_socket(config)
@@ -806,7 +819,33 @@ def _carry_out(config: str, which: type[commands.Command], **fields: Any) -> Any
     if settings is None:
         _note_old_settings(answer)
         return answer
-    return _do_offline(settings, command) if answer is None else answer
+    if answer is not None:
+        return answer
+    answer = _do_offline(settings, command)
+    if which in _ABOUT_CALLS:
+        click.echo(_nobody_calls(settings), err=True)
+    return answer
+
+
+def _nobody_calls(settings: Settings) -> str:
+    """Return, for people, that an answer is from the database alone."""
+    from fastagi.store import leases
+
+    socket = settings.control.socket
+    try:
+        holder = leases.holder(settings.database.url)
+    except CallbackError:
+        holder = None
+    if holder is not None:
+        return (
+            f"no service answers on {socket}, but the database is held by {holder}:"
+            " this is what is stored - correct control.socket, or see the log with"
+            " 'journalctl -u callback-queue'"
+        )
+    return (
+        f"the service is not running (no answer on {socket}): this is what is stored,"
+        " and nobody is called - start it with 'sudo systemctl start callback-queue'"
+    )
 
 
 def _actor() -> commands.Actor:

@@ -200,15 +200,28 @@ def _why(task: Mapping[str, Any]) -> str:
     # A service that is older than this program does not tell the position.
     if (position := task.get("position")) is not None:
         return f"waits in line at position {position}"
+    reason = _reason(task)
     if not task["queue_closed"]:
-        return str(task["reason"])
+        return reason
     if task["opens_at"] is None:
-        return f"{task['reason']}; the queue is closed"
+        return f"{reason}; the queue is closed"
     early = " and expires before" if _expires_first(task) else ""
-    return (
-        f"{task['reason']}; waits for the queue to open at"
-        f" {_when(task['opens_at'])}{early}"
-    )
+    return f"{reason}; waits for the queue to open at {_when(task['opens_at'])}{early}"
+
+
+def _reason(task: Mapping[str, Any]) -> str:
+    """Return the reason of a task, with when its next try is to be.
+
+    The stored words say how long the pause is, but not since when.
+    """
+    reason = str(task["reason"])
+    # A service that is older than this program does not tell the code.
+    if task["status"] != "pending" or task.get("reason_code") != "retry":
+        return reason
+    pause = f"next try in {task['reason_params']['delay_s']:g} s"
+    is_due = datetime.fromisoformat(task["due_at"]) <= datetime.now(UTC)
+    when = "the next try is due" if is_due else f"next try at {_time(task['due_at'])}"
+    return reason.replace(pause, when, 1)
 
 
 def _call(task: Mapping[str, Any]) -> str:

@@ -67,7 +67,7 @@ class Commands:
         """Run a command and return its output."""
         done = CliRunner().invoke(cli.main, [*words, "--config", str(self._config)])
         assert done.exit_code == exit_code, done.output
-        return done.output
+        return done.stdout
 
     def json(self, *words: str) -> Any:
         """Run a command and return its answer."""

@@ -22,7 +22,7 @@ from twisted.internet.error import CannotListenError
 from fastagi.command import cli, daemon
 from fastagi.doors import client
 from fastagi.service.commands import MAX_LISTED, BadRequest, ListTasks
-from fastagi.store import migrate
+from fastagi.store import leases, migrate
 
 
 class _Home:
@@ -169,6 +169,51 @@ def test_tasks_of_a_database_that_is_not_there_yet(home: _Home) -> None:
     done = home.run("tasks", "list")
     assert done.exit_code == 1
     assert "cq.db does not exist" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "tasks add support +4930123456",
+        "tasks list --json",
+        "tasks show 1 --json",
+        "tasks note 1 Hello",
+        "numbers list --json",
+    ],
+)
+def test_tasks_without_a_service_say_that_nobody_is_called(
+    home: _Home, words: str
+) -> None:
+    assert home.run("db", "upgrade").exit_code == 0
+    assert home.run("tasks", "add", "support", "+4930999999").exit_code == 0
+
+    done = home.run(*words.split())
+
+    assert done.exit_code == 0
+    if "--json" in words:
+        json.loads(done.stdout)
+    if "note" in words or "numbers" in words:
+        assert done.stderr == ""
+        return
+    assert done.stderr == (
+        f"the service is not running (no answer on {home.socket}): this is what is"
+        " stored, and nobody is called - start it with 'sudo systemctl start"
+        " callback-queue'\n"
+    )
+
+
+def test_tasks_of_a_service_on_another_socket_say_so(home: _Home) -> None:
+    assert home.run("db", "upgrade").exit_code == 0
+    ownership = leases.Ownership.take(home.url)
+    try:
+        done = home.run("tasks", "list")
+    finally:
+        ownership.release()
+    assert (done.exit_code, done.stdout) == (0, "no tasks\n")
+    assert done.stderr.startswith(
+        f"no service answers on {home.socket}, but the database is held by process"
+    )
+    assert "control.socket" in done.stderr
 
 
 @pytest.mark.parametrize("words", ["tasks list", "numbers list", "numbers refused"])

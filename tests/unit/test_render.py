@@ -132,6 +132,22 @@ def test_task_that_waits_for_its_queue_to_open(
     assert render.tasks([row]).endswith(f"{waits['reason']}{why}")
 
 
+@pytest.mark.parametrize("ahead", [timedelta(seconds=-1), timedelta(minutes=10)])
+def test_list_says_when_the_next_try_is(ahead: timedelta) -> None:
+    """The stored reason has the pause, which is over at some time."""
+    due = datetime.now(UTC).replace(microsecond=0) + ahead
+    waits = task(
+        due_at=due.isoformat(), reason_code="retry", reason_params={"delay_s": 30.0}
+    )
+    row = {**waits, "joined_at": "2026-11-24T16:24:00.000+00:00", "attempts": 1}
+    (line,) = render.tasks([row]).splitlines()[1:]
+    assert "next try in 30 s" not in line
+    if ahead < timedelta(0):
+        assert line.endswith("  busy (SIP 486); the next try is due")
+    else:
+        assert re.search(rf"; next try at ([\d-]{{10}} )?{due:%H:%M:%S}$", line)
+
+
 def test_status_says_which_queue_is_open_and_until_when() -> None:
     at = "2026-11-24T17:00:00+00:00"
     queue = {"target": "t", "known": True, "members": 1, "free": [], "waiting": 0}
