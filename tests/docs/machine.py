@@ -49,6 +49,10 @@ _STAND_INS: Final = {
     # Every unit that is named has to be installed.
     "systemctl": """
 [ "$1" = daemon-reload ] && exit
+if [ "$1 $2 $3" = 'show -P FragmentPath' ]; then
+    echo "$MACHINE/etc/systemd/system/$4.service"
+    exit
+fi
 shift
 for unit; do
     case $unit in

@@ -181,7 +181,7 @@ def test_health_says_how_to_check_what_the_service_may_not_read(
     browser.live.answer = lambda command: answered
     page = browser.page("/health/check")
     assert "1 point not checked" in page
-    assert "sudo /opt/callback-queue/bin/callback-queue check" in page
+    assert "sudo callback-queue check" in page
     assert "1 warning" not in page
     assert "Everything that was checked is good" not in page
 
