@@ -18,6 +18,7 @@ import re
 import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from difflib import get_close_matches
 from itertools import pairwise
@@ -712,10 +713,8 @@ def parse_day_hours(value: object) -> DayHours:
     if isinstance(value, DayHours):
         return value
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        raise BadValue(
-            f"{_SOME_HOURS} (got a list)",
-            f'write "{", ".join(value)}"' if value else "",
-        )
+        meant = _hours_meant(", ".join(value))
+        raise BadValue(f"{_SOME_HOURS} (got a list)", meant and f'write "{meant}"')
     if not isinstance(value, str):
         raise BadValue(f"{_SOME_HOURS} (got {shown(value)})")
     if value == "closed":
@@ -739,13 +738,13 @@ def _range(text: str, whole: str) -> Range:
             remedy = "write 00:00-24:00"
         raise BadValue(f"{_SOME_HOURS} (got {shown(whole)})", remedy)
     hour, minute, end_hour, end_minute = found.groups()
-    if minute is None or end_minute is None:
-        times = (
-            f"{int(hour):02}:{minute or '00'}-{int(end_hour):02}:{end_minute or '00'}"
-        )
-        raise BadValue(f"{_SOME_HOURS} (got {shown(whole)})", f"write {times}")
     begin = _minutes(hour, minute, DAY - 1, text)
     end = _minutes(end_hour, end_minute, DAY, text)
+    if minute is None or end_minute is None:
+        meant = _hours_meant(whole)
+        raise BadValue(
+            f"{_SOME_HOURS} (got {shown(whole)})", meant and f"write {meant}"
+        )
     if begin == end:
         raise BadValue(
             f"has a range that ends when it begins: {text.strip()}",
@@ -755,12 +754,32 @@ def _range(text: str, whole: str) -> Range:
     return Range(begin, end if end > begin else end + DAY)
 
 
-def _minutes(hour: str, minute: str, most: int, text: str) -> int:
-    minutes = 60 * int(hour) + int(minute)
-    if int(minute) > 59 or minutes > most:
+def _hours_meant(text: str) -> str:
+    """Return the hours of a day with all their minutes; "" if that is not valid."""
+    if text == "closed":
+        return text
+    ranges = []
+    for part in text.split(","):
+        found = _RANGE.fullmatch(part)
+        if not found:
+            return ""
+        hour, minute, end_hour, end_minute = found.groups("00")
+        ranges.append(f"{int(hour):02}:{minute}-{int(end_hour):02}:{end_minute}")
+    meant = ", ".join(ranges)
+    try:
+        parse_day_hours(meant)
+    except BadValue:
+        return ""
+    return meant
+
+
+def _minutes(hour: str, minute: str | None, most: int, text: str) -> int:
+    minutes = 60 * int(hour) + int(minute or 0)
+    if int(minute or 0) > 59 or minutes > most:
         last = f"{most // 60:02}:{most % 60:02}"
+        wrong = hour if minute is None else f"{hour}:{minute}"
         raise BadValue(
-            f"holds {hour}:{minute} in {text.strip()}; times go from 00:00 to {last}"
+            f"holds {wrong} in {text.strip()}; times go from 00:00 to {last}"
         )
     return minutes
 
@@ -785,7 +804,10 @@ def parse_special_day(value: object) -> SpecialDay:
         remedy = ""
         if other := _DAY_FIRST.fullmatch(text):
             year = f"{other[3]}-" if other[3] else ""
-            remedy = f"write {year}{int(other[2]):02}-{int(other[1]):02}"
+            meant = f"{year}{int(other[2]):02}-{int(other[1]):02}"
+            with suppress(BadValue):
+                parse_special_day(meant)
+                remedy = f"write {meant}"
         raise BadValue(f"{_SOME_DAY} (got {shown(text)})", remedy)
     try:
         return SpecialDay(int(found[1] or 0), int(found[2]), int(found[3]))
