@@ -10,9 +10,9 @@ from attrs import evolve
 
 from fastagi.checks.finding import Notes
 from fastagi.config.durations import format_duration
-from fastagi.config.queue_layers import QueueSettings
+from fastagi.config.queue_layers import DAYS_OF_WEEK, QueueSettings
 from fastagi.config.sections import Settings
-from fastagi.domain.hours import HORIZON
+from fastagi.domain.hours import DAY, HORIZON, Range
 from fastagi.domain.task import Kind
 
 #: Every night and weekend of an ordinary week is within it.
@@ -48,6 +48,7 @@ def check_hours(settings: Settings, now: datetime) -> Notes:
                 "write carry_over: all under opening_hours, or a longer request_expiry",
             )
         _check_slots(queue, now, notes)
+        _check_nights(queue, notes)
         _check_days(queue, now, notes)
         if queue.opening_hours.time_zone is None and _is_utc(queue):
             notes.warn(
@@ -88,6 +89,29 @@ def _check_slots(queue: QueueSettings, now: datetime, notes: Notes) -> None:
             f"callers can choose no time: in the next {_SLOT_DAYS} days the queue is"
             f" never open for a whole slot of {length}",
             "write a shorter slot_length, such as 10m, or longer opening_hours",
+        )
+
+
+def _check_nights(queue: QueueSettings, notes: Notes) -> None:
+    """Look for ranges whose times are probably the wrong way round.
+
+    Such a range begins after noon and passes midnight, and is longer than half a day.
+    """
+    names = dict(zip(DAYS_OF_WEEK, queue.hours.week, strict=True))
+    names |= {str(day): hours for day, hours in queue.hours.days.items()}
+    days: dict[Range, list[str]] = {}
+    for name, hours in names.items():
+        for one in hours.ranges:
+            if one.begin >= DAY // 2 and one.end > max(DAY, one.begin + DAY // 2):
+                days.setdefault(one, []).append(name)
+    for one, found in days.items():
+        begin, _, end = str(one).partition("-")
+        notes.warn(
+            _place(queue),
+            f"{one} ({', '.join(found)}) closes on the next day at {end}: is that"
+            " meant?",
+            f"if not, write {end}-{begin}; if so, {begin}-24:00, and 00:00-{end} on"
+            " the next day, is the same without this warning",
         )
 
 

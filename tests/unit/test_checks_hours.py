@@ -39,6 +39,33 @@ def test_a_queue_that_is_always_open_is_not_looked_at(tmp_path: Path) -> None:
     assert told(check_hours(given, _NOW)) == ["ok"]
 
 
+def test_hours_over_midnight_that_are_longer_than_half_a_day(tmp_path: Path) -> None:
+    hours = dict.fromkeys(("monday", "friday"), "17:00-08:30")
+    hours["sunday"] = "10:00-11:00, 13:00-09:00"
+    first, second = found(
+        tmp_path, {**hours, "days": {"12-24": "17:00-08:30"}, "carry_over": "all"}
+    )
+    assert first == (
+        "warning: queues.support.opening_hours: 17:00-08:30 (monday, friday, 12-24)"
+        " closes on the next day at 08:30: is that meant? - if not, write 08:30-17:00;"
+        " if so, 17:00-24:00, and 00:00-08:30 on the next day, is the same without"
+        " this warning"
+    )
+    assert "13:00-09:00 (sunday) closes on the next day at 09:00" in second
+
+
+@pytest.mark.parametrize(
+    "hours", ["22:00-06:00", "20:00-08:00", "10:00-02:00", "17:00-24:00"]
+)
+def test_hours_over_midnight_that_people_mean(hours: str, tmp_path: Path) -> None:
+    assert found(tmp_path, {"monday": hours, "carry_over": "all"}) == ["ok"]
+
+
+def test_hours_over_midnight_that_are_split(tmp_path: Path) -> None:
+    split = {"monday": "17:00-24:00", "tuesday": "00:00-08:30", "carry_over": "all"}
+    assert found(tmp_path, split) == ["ok"]
+
+
 @pytest.mark.parametrize(
     "hours",
     [
