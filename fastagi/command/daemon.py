@@ -21,6 +21,7 @@ from fastagi import __version__
 from fastagi.ami.tls import TlsClientEndpoint, TlsMisconfigured
 from fastagi.app import CallbackService, Endpoints
 from fastagi.command.supervisor import ReloadRequests, notify
+from fastagi.config import number_plan
 from fastagi.config.errors import BETWEEN, ConfigErrors
 from fastagi.config.load import load_settings
 from fastagi.config.secrecy import unsafe_rights
@@ -63,6 +64,7 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
     _configure_log(logs, settings)
     logs.begin()
     _warn_of_readable_secrets(config, settings)
+    _warn_of_number_plan(settings)
     _warn_of_limits(settings.fastagi)
     try:
         migrate.prepare(settings.database.url)
@@ -131,6 +133,7 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
         else:
             _configure_log(logs, new)
             _warn_of_readable_secrets(config, new)
+            _warn_of_number_plan(new)
             service.settings.replace(new)
 
     reactor.callWhenRunning(start)
@@ -186,6 +189,11 @@ def _warn_of_readable_secrets(config: str, settings: Settings) -> None:
     except OSError:
         # The file was changed just now; the next reload checks it.
         return
+
+
+def _warn_of_number_plan(settings: Settings) -> None:
+    for problem in number_plan.lacking(settings):
+        _log.warn("{problem}", problem=problem.on_one_line(BETWEEN))
 
 
 def _warn_of_limits(fastagi: FastAgiSettings) -> None:

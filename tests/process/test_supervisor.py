@@ -75,6 +75,26 @@ def test_reload_during_the_start_is_done_after_it(tmp_path: Path) -> None:
             assert set(status["queues"]) == {"support", "sales"}
 
 
+def test_log_warns_of_a_missing_number_plan_at_start_and_reload(
+    tmp_path: Path,
+) -> None:
+    def warnings() -> list[str]:
+        return [line for line in program.said.splitlines() if "number_plan." in line]
+
+    plan = {"region": "DE", "own_numbers": [r"\+4930123456"]}
+    with Program(tmp_path) as program:
+        at_start = warnings()
+        assert len(at_start) == 2
+        assert "number_plan.region: it is not set: what is expensive" in at_start[0]
+        assert "number_plan.own_numbers: no number of your own is known" in at_start[1]
+        os.kill(program.pid, signal.SIGHUP)
+        wait_until(lambda: len(warnings()) == 4, "warnings of the reload")
+        program.write_settings(number_plan=plan)
+        os.kill(program.pid, signal.SIGHUP)
+        wait_until(lambda: program.said.count("settings loaded again") == 2, "reload")
+        assert len(warnings()) == 4
+
+
 @pytest.fixture(params=["path", "abstract"])
 def supervisor(
     request: pytest.FixtureRequest, tmp_path: Path
