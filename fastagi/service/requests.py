@@ -47,6 +47,8 @@ from fastagi.store.store import Recorded, TaskStore
 TIME_NOT_FREE: Final = frozenset(
     {Code.SLOT_FULL, Code.SLOT_OVER, Code.CALLED_BY_OTHER_QUEUE}
 )
+#: A number that the network does not show, in texts.
+_NOT_SHOWN: Final = "a number that is not shown"
 
 # -- sources ---------------------------------------------------------------
 
@@ -56,7 +58,8 @@ class Source:
     """A source of requests: its rules, and its log lines.
 
     The log lines may contain the fields ``queue``, ``number``, ``how`` and ``actor``;
-    those about stored requests also ``task_id``, those about refusals ``reason``.
+    those about stored requests also ``task_id``, those about refusals ``reason`` and
+    ``caller``: the number, or that it is not shown.
     """
 
     #: A request of this source, as the log names it.
@@ -97,7 +100,7 @@ KEY_PRESS: Final = Source(
     story_names_queue=True,
     created="task {task_id}: callback to {number} requested in queue {queue}",
     repeated="task {task_id}: callback to {number} asked for again in {queue}",
-    refused="request in queue {queue} refused: {reason}",
+    refused="request of {caller} in queue {queue} refused: {reason}",
     unknown_queue="a caller asked for a callback in queue {queue!r}, which is not in"
     " the settings; add it under 'queues'",
     is_answered=True,
@@ -113,7 +116,7 @@ KEPT_BY_ASTERISK: Final = Source(
     " this task already",
     known="task {task_id}: the request of {number} in {queue} that Asterisk kept has"
     " this task already",
-    refused="a request that Asterisk kept for queue {queue} is not called back:"
+    refused="the request of {caller} in {queue} that Asterisk kept is not called back:"
     " {reason}",
     once=True,
     is_promised=True,
@@ -124,7 +127,7 @@ MISSED_CALL: Final = Source(
     story=Code.MISSED_CALL,
     created="task {task_id}: missed call of {number} in queue {queue}: {how}",
     repeated="task {task_id}: missed again: {number} in queue {queue}: {how}",
-    refused="missed call of {number} in queue {queue} is not called back: {reason}",
+    refused="missed call of {caller} in queue {queue} is not called back: {reason}",
     once=True,
     may_be_old=True,
 )
@@ -471,12 +474,14 @@ class Requests:
 
     def _log_refusal(self, request: CallbackRequest, queue: str, why: Reason) -> None:
         if request.source.refused:
+            number = shown_number(_loggable_number(request))
             self._log.emit(
                 LogLevel.warn if request.source.is_promised else LogLevel.info,
                 request.source.refused,
                 queue=queue,
                 reason=why,
-                number=shown_number(_loggable_number(request)),
+                number=number,
+                caller=number or _NOT_SHOWN,
                 uniqueid=request.uniqueid,
                 linkedid=request.linkedid,
             )
@@ -496,7 +501,7 @@ def _story(
     """Return the reason of the request's event in the task's history."""
     story = request.actor.named_in(Reason(code, request.params))
     if request.entered_by is not None:
-        caller = shown_number(request.entered_by) or "a number that is not shown"
+        caller = shown_number(request.entered_by) or _NOT_SHOWN
         story = story.with_params(caller=caller)
     if request.source.story_names_queue:
         story = story.with_params(queue=queue)

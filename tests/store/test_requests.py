@@ -183,6 +183,9 @@ def test_each_way_to_ask_is_refused_for_the_same_reasons(
         assert answer.reason in log[0]
         if more.get("withheld"):
             assert kept[0].number == ""
+            assert " of a number that is not shown " in log[0]
+        else:
+            assert f" of {more['number']} " in log[0]
 
 
 @every_source
