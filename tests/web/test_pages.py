@@ -11,6 +11,8 @@ import pytest
 
 from fastagi.web.people.access import Role
 from tests.web.console import Browser, browser_in, person
+from tests.web.live_state import queue as queue_state
+from tests.web.live_state import snapshot
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +125,44 @@ def test_no_page_has_a_script_or_a_style_inside(browser: Browser) -> None:
 
 
 def test_a_queue_without_alarms_has_no_words_of_alarm(tmp_path: Path) -> None:
-    from tests.web.live_state import queue, snapshot
-
-    with browser_in(tmp_path, snapshot(queues={"support": queue()})) as browser:
+    with browser_in(tmp_path, snapshot(queues={"support": queue_state()})) as browser:
         page = browser.page("/")
         assert "All queues are fine" in page
         assert 'class="alarms"' not in page
+
+
+_NOBODY = "No agent takes calls: log in or unpause somebody"
+
+
+@pytest.mark.parametrize("waits", ["callbacks_waiting", "waiting"])
+def test_a_queue_whose_only_agent_is_paused_is_not_fine_if_somebody_waits(
+    waits: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused = queue_state(agents=1, free=0, busy=0, paused=1, **{waits: 3})
+    with browser_in(tmp_path, snapshot(queues={"support": paused})) as browser:
+        assert browser.page("/").count(_NOBODY) == 1
+        # The alarm begins only after a minute.
+        monkeypatch.setattr(browser.parts.signals.alarms, "current", lambda: ())
+        page = browser.page("/")
+        assert page.count(_NOBODY) == 1
+        assert "1 queue with a warning" in page
+        assert "All queues are fine" not in page
+        assert _NOBODY in browser.page("/wall")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"callbacks_waiting": 3, "open": False}, {"waiting": 1, "busy": 1}],
+    ids=["nobody waits", "closed", "another agent talks"],
+)
+def test_a_queue_whose_paused_agents_are_not_lacking_is_fine(
+    changes: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = {"agents": 1, "free": 0, "busy": 0, "paused": 1, **changes}
+    if changes.get("busy"):
+        state["agents"] = 2
+    with browser_in(
+        tmp_path, snapshot(queues={"support": queue_state(**state)})
+    ) as browser:
+        monkeypatch.setattr(browser.parts.signals.alarms, "current", lambda: ())
+        assert "All queues are fine" in browser.page("/")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from attrs import frozen
 
 from fastagi.web.console.languages import N_
 from fastagi.web.console.say import Say, as_time
-from fastagi.web.signals.alarms import Alarm, AlarmKind
+from fastagi.web.signals.alarms import Alarm, AlarmKind, lacks_agents
 from fastagi.web.signals.settings import Level
 
 Json = Mapping[str, Any]
@@ -34,6 +34,7 @@ _ALOUD: Final[Mapping[str, str]] = {
     AlarmKind.NO_AGENTS: N_("No agent takes calls"),
     "": N_("Asterisk does not have this queue"),
 }
+_NO_AGENTS: Final = N_("No agent takes calls: log in or unpause somebody")
 #: Calls of a queue that a card lists; the others are counted.
 _CALLS: Final = 6
 
@@ -123,11 +124,12 @@ def _card(
     attempts.sort(key=lambda attempt: str(attempt["started_at"]))
     callers = [one for one in snapshot["callers"].values() if one["queue"] == name]
     callers.sort(key=lambda one: (one["position"] is None, one["position"] or 0))
+    linked = bool(snapshot["service"]["asterisk"]["connected"])
     of_queue = [alarm for alarm in raised if alarm.queue == name]
     return Card(
         name=name,
         queue=queue,
-        alarms=alarms_of(queue, of_queue, say.now, say),
+        alarms=alarms_of(queue, of_queue, say.now, say, linked=linked),
         segments=_segments(queue),
         attempts=attempts[:_CALLS],
         more_attempts=max(len(attempts) - _CALLS, 0),
@@ -147,17 +149,25 @@ def _segments(queue: Json) -> list[Segment]:
 
 
 def alarms_of(
-    queue: Json, raised: Iterable[Alarm], now: datetime, say: Say
+    queue: Json, raised: Sequence[Alarm], now: datetime, say: Say, *, linked: bool
 ) -> list[Notice]:
     """Return the alarms of a queue in words, with what the values are now.
+
+    Also a warning if somebody waits and nobody takes calls, before that is an alarm.
 
     Args:
         queue: its live state.
         raised: its alarms that are on.
         now: the current time.
         say: how things are shown.
+        linked: whether the service has a link to Asterisk.
     """
     found = [_notice(queue, one, now, say) for one in raised]
+    waits = queue["waiting"] or queue["callbacks_waiting"]
+    lacks = linked and queue["known"] and lacks_agents(queue)
+    if waits and lacks and all(one.kind is not AlarmKind.NO_AGENTS for one in raised):
+        aloud = say.gettext(_ALOUD[AlarmKind.NO_AGENTS])
+        found.append(Notice("warning", say.gettext(_NO_AGENTS), aloud))
     if not queue["known"]:
         words = say.gettext("Asterisk does not have this queue: see Health")
         found.append(Notice("alarm", words, say.gettext(_ALOUD[""])))
@@ -195,7 +205,7 @@ def _notice(queue: Json, alarm: Alarm, now: datetime, say: Say) -> Notice:
                 limit=say.whole(alarm.threshold),
             )
         case AlarmKind.NO_AGENTS:
-            words = say.gettext("No agent takes calls: log in or unpause somebody")
+            words = say.gettext(_NO_AGENTS)
         case AlarmKind.LINK_DOWN:
             words = say.gettext("The service has no connection to Asterisk")
         case _:

@@ -114,8 +114,29 @@ class AlarmChange:
     @property
     def words(self) -> str:
         """The change as a sentence."""
-        said = words_of(self.kind, self.queue, self.value)
-        return said if self.level is not None else f"no longer: {said}"
+        if self.level is None:
+            return _words_of_end(self.kind, self.queue)
+        return words_of(self.kind, self.queue, self.value)
+
+
+def _words_of_end(kind: AlarmKind, queue: str) -> str:
+    """Return the end of an alarm as a sentence.
+
+    Each is also true if the queue has closed, or is not in the settings any more.
+    """
+    match kind:
+        case AlarmKind.OLDEST_TASK:
+            return f"queue {queue}: callbacks no longer wait too long"
+        case AlarmKind.EXPECTED_WAIT:
+            return f"queue {queue}: callers are no longer expected to wait too long"
+        case AlarmKind.FAILURES:
+            return f"queue {queue}: no longer too many failed or expired callbacks"
+        case AlarmKind.NO_AGENTS:
+            return f"queue {queue}: no longer open without an available agent"
+        case AlarmKind.LINK_DOWN:
+            return "the service has a link to Asterisk again"
+        case AlarmKind.SERVICE_DOWN:
+            return "the service answers again"
 
 
 def words_of(kind: AlarmKind, queue: str, value: float) -> str:
@@ -237,6 +258,12 @@ def _rank(level: Level | None) -> int:
     return 0 if level is None else level.rank
 
 
+def lacks_agents(queue: Mapping[str, Any]) -> bool:
+    """Whether a queue is open without an agent who is logged in and not paused."""
+    able = queue["agents"] - queue["paused"] - queue["unavailable"]
+    return bool(queue["open"]) and able <= 0
+
+
 class AlarmValues:
     """Takes the values of alarms from the live state."""
 
@@ -304,12 +331,11 @@ class AlarmValues:
             since = max(map(datetime.fromisoformat, filter(None, (oldest, opened))))
             oldest_s = max((now - since).total_seconds(), 0.0)
         expected = queue["expected_wait_s"] if is_open else 0.0
-        able = queue["agents"] - queue["paused"] - queue["unavailable"]
         key = (AlarmKind.NO_AGENTS, name)
         return {
             (AlarmKind.OLDEST_TASK, name): oldest_s,
             (AlarmKind.EXPECTED_WAIT, name): expected,
-            key: self._lasts(key, is_open and able <= 0, now) if known else None,
+            key: self._lasts(key, lacks_agents(queue), now) if known else None,
         }
 
     def _lasts(self, key: Key, is_so: bool, now: datetime) -> float:

@@ -202,7 +202,9 @@ def test_many_changes_make_one_mail(tmp_path: Path) -> None:
         text = text_of(sent)
         assert "12:00:00  RED     queue support: the oldest callback has waited" in text
         assert "12:00:20  RED     the service has had no link to Asterisk" in text
-        assert "12:00:30  ended   no longer: queue support" in text
+        assert (
+            "12:00:30  ended   queue support: callbacks no longer wait too long" in text
+        )
         # Only red alarms are mailed, and not what is older than the first start.
         assert "failed or expired" not in text and "no agent" not in text
         assert "https://callback.test" in text
