@@ -10,7 +10,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, TextIO, TypeVar
@@ -21,6 +21,7 @@ from fastagi.command import render
 from fastagi.errors import CallbackError, Problem
 
 if TYPE_CHECKING:
+    from fastagi.config.sections import Settings
     from fastagi.setup.answers import Answers, Given
     from fastagi.setup.found import Found
     from fastagi.setup.installation import Installation, Plan
@@ -201,6 +202,7 @@ def _failures() -> Iterator[None]:
 
 
 def _undo(installation: Installation) -> None:
+    from fastagi.setup.errors import Refused
     from fastagi.setup.machine import needs_root
     from fastagi.setup.show import by_hand_text
 
@@ -209,12 +211,43 @@ def _undo(installation: Installation) -> None:
     if not installation.journal.directory.exists():
         click.echo(installation.nothing_to_undo())
         return
+    # Before the settings, which say where the database is, are taken back.
+    waiting = ""
+    if installation.root.is_this_machine:
+        with suppress(Refused):
+            settings = installation.existing_settings()
+            waiting = still_waiting(settings) if settings else ""
     with installation.journal.locked():
         left, said = installation.undo()
-    click.echo("\n".join(said))
+    click.echo("\n".join(filter(None, (*said, waiting))))
     if left:
         click.echo(f"\nTo do by hand:\n{by_hand_text(left)}")
         sys.exit(1)
+
+
+def still_waiting(settings: Settings) -> str:
+    """Return how many callbacks wait, as a sentence; "" if there are none."""
+    from fastagi.command import offline
+    from fastagi.doors import client, codec
+    from fastagi.service.commands import MAX_LISTED, ListTasks, actor_of
+
+    command, root = ListTasks(limit=MAX_LISTED), actor_of("root")
+    try:
+        try:
+            answer = client.do(settings.control.socket, command, root)
+        except client.NoService:
+            answer = codec.answer_json(offline.do(settings, command, root))
+    except CallbackError as error:
+        return f"how many callbacks still wait is not known: {error}"
+    number = len(answer)
+    if not number:
+        return ""
+    most = "at least " if number == MAX_LISTED else ""
+    wait = "callback still waits" if number == 1 else "callbacks still wait"
+    return (
+        f"{most}{number} {wait} in the database; without the service nobody is called"
+        " back"
+    )
 
 
 def _preview(installation: Installation, given: Given) -> None:

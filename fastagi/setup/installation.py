@@ -24,7 +24,7 @@ from fastagi.setup.errors import Refused, SetupFailed
 from fastagi.setup.found import Found, discover
 from fastagi.setup.journal import DIRECTORY, Folder, Journal
 from fastagi.setup.lines import has_ours
-from fastagi.setup.machine import USER, Machine, needs_root
+from fastagi.setup.machine import USER, WEB_UNIT, Machine, needs_root
 from fastagi.setup.paths import Root
 from fastagi.setup.planning import SECRET, AsteriskPlan, Change, plan_asterisk
 from fastagi.setup.settings_file import given_by, parsed, places_of, settings_text
@@ -414,6 +414,11 @@ class Installation:
         said.append(f"{back} files are as they were before setup")
         if self.machine.reload_asterisk():
             said.append("Asterisk has read its files again")
+        if self.machine.has_systemd and self.machine.web_is_enabled:
+            said.append(
+                "the web process is still enabled; to stop it: sudo systemctl disable"
+                f" --now {WEB_UNIT}"
+            )
         if not left:
             self.journal.forget()
         return left, said

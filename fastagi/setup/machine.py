@@ -22,6 +22,8 @@ from fastagi.setup.settings_file import AGI_PORT
 
 #: The user of the service.
 USER: Final = "callback-queue"
+#: The unit of the web process, which setup does not enable.
+WEB_UNIT: Final = "callback-queue-web"
 _CONSOLE_S: Final = 10.0
 _COMMAND_S: Final = 120.0
 #: How many ports behind the usual one are tried.
@@ -119,6 +121,15 @@ class Machine:
         """Whether systemd says that the service runs."""
         try:
             self.run(["systemctl", "is-active", "--quiet", USER])
+        except SetupFailed:
+            return False
+        return True
+
+    @property
+    def web_is_enabled(self) -> bool:
+        """Whether systemd starts the web process."""
+        try:
+            self.run(["systemctl", "is-enabled", "--quiet", WEB_UNIT])
         except SetupFailed:
             return False
         return True

@@ -14,16 +14,19 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from fastagi.command import offline
 from fastagi.command.cli import main
-from fastagi.command.setup import _offer_a_test_call
+from fastagi.command.setup import _offer_a_test_call, still_waiting
 from fastagi.config.load import load_settings
 from fastagi.doors import client
 from fastagi.errors import CallbackError
-from fastagi.service.commands import AddTask
+from fastagi.service.commands import AddTask, actor_of
 from fastagi.setup import journal as journal_module
 from fastagi.setup.installation import Installation
 from fastagi.setup.lines import has_ours
+from fastagi.store import migrate
 from tests.docs.blocks import blocks
+from tests.harness.checking import settings
 from tests.setup.layouts import SILENT, installation, machine, planned, tree
 
 _GIVEN = (
@@ -451,6 +454,27 @@ def test_a_user_who_may_not_write(tmp_path: Path) -> None:
         os._exit(0 if good else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert tree(tmp_path / _ETC) == before
+
+
+def test_undo_says_how_many_callbacks_still_wait(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/callback-queue.db"
+    given = settings(
+        tmp_path,
+        database={"url": url},
+        control={"socket": str(tmp_path / "none.sock")},
+    )
+    assert still_waiting(given).startswith(
+        "how many callbacks still wait is not known: "
+    )
+    migrate.prepare(url)
+    assert still_waiting(given) == ""
+    by_root = actor_of("root")
+    offline.do(given, AddTask(queue="support", number="030123456"), by_root)
+    rest = "without the service nobody is called back"
+    assert still_waiting(given) == f"1 callback still waits in the database; {rest}"
+    for number in ("030123457", "030123458"):
+        offline.do(given, AddTask(queue="support", number=number), by_root)
+    assert still_waiting(given) == f"3 callbacks still wait in the database; {rest}"
 
 
 def test_undo_without_its_journal_names_the_files(tmp_path: Path) -> None:

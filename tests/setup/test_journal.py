@@ -7,7 +7,7 @@ import errno
 import fcntl
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from fastagi.setup import journal as journal_module
 from fastagi.setup.errors import Refused, SetupFailed
 from fastagi.setup.installation import Installation
 from fastagi.setup.lines import BEGIN, has_ours
+from fastagi.setup.machine import Machine
 from fastagi.setup.material import material
 from fastagi.setup.paths import Root
 from fastagi.setup.planning import Change
@@ -67,6 +68,26 @@ def test_undo_leaves_every_byte_mode_owner_and_time(tmp_path: Path) -> None:
     for name in ("var/lib", "var"):
         before.pop(name, None), after.pop(name, None)
     assert after == before
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_undo_says_that_the_web_process_is_still_enabled(
+    is_enabled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = _installed(machine(tmp_path))
+
+    def run(_machine: Machine, argv: Sequence[str]) -> None:
+        if argv[1] == "is-enabled" and not is_enabled:
+            raise SetupFailed("not enabled", "run it by hand")
+
+    monkeypatch.setattr(Machine, "has_systemd", True)
+    monkeypatch.setattr(Machine, "run", run)
+    left, said = made.undo()
+    assert left == []
+    assert [line for line in said if "callback-queue-web" in line] == [
+        "the web process is still enabled; to stop it: sudo systemctl disable --now"
+        " callback-queue-web"
+    ] * is_enabled
 
 
 def test_undo_after_several_setups_goes_back_to_the_first(tmp_path: Path) -> None:
