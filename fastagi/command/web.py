@@ -11,6 +11,7 @@ import pwd
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -18,6 +19,7 @@ import click
 
 from fastagi.command.groups import Commands
 from fastagi.command.supervisor import notify
+from fastagi.domain.names import folded
 from fastagi.errors import CallbackError
 
 if TYPE_CHECKING:
@@ -103,6 +105,39 @@ def _queues_option(command: F) -> F:
     return click.option("--all-queues", is_flag=True, help="For all queues.")(command)
 
 
+def known_queues(config: str, queues: tuple[str, ...]) -> tuple[str, ...]:
+    """Return queues with their names in the settings of the service.
+
+    Ends with 1 if one is not there. If the service does not answer, all are accepted.
+    """
+    from fastagi.doors import client
+    from fastagi.service.commands import ShowStatus
+
+    if not queues:
+        return ()
+    socket = load_web_settings(config).service.socket
+    try:
+        answer = client.do(socket, ShowStatus())
+    except CallbackError as error:
+        click.echo(
+            f"--queue is not compared with the settings of the service: {error}",
+            err=True,
+        )
+        return queues
+    known = {folded(name): name for name in answer["queues"]}
+    for name in queues:
+        if folded(name) not in known:
+            near = get_close_matches(folded(name), known, n=1)
+            meant = f"; did you mean {known[near[0]]}?" if near else "."
+            click.echo(
+                f"--queue {name}: the settings of the service have no such"
+                f" queue{meant} There are: {', '.join(sorted(known.values()))}",
+                err=True,
+            )
+            sys.exit(1)
+    return tuple(known[folded(name)] for name in queues)
+
+
 def _json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
@@ -136,7 +171,7 @@ def user_add(
     Asks for the password; with --link the user sets it (works once, for 30 minutes).
     """
     with _administration(config) as admin:
-        chosen = _queues_of(role, queues, all_queues)
+        chosen = _queues_of(config, role, queues, all_queues)
         password = None if link else _ask_password()
         key = admin.add_user(name, role, chosen, password)
         click.echo(f"user {name} is added" + _link_words(admin, key))
@@ -174,7 +209,7 @@ def user_role(
 ) -> None:
     """Change what a user may do; it takes effect at once."""
     with _administration(config) as admin:
-        admin.set_role(name, role, _queues_of(role, queues, all_queues))
+        admin.set_role(name, role, _queues_of(config, role, queues, all_queues))
         click.echo(f"user {name} is {role} now")
 
 
@@ -252,7 +287,8 @@ def token_add(
     with _administration(config) as admin:
         if queues and all_queues:
             raise click.UsageError("Give either --queue or --all-queues.")
-        click.echo(admin.add_token(name, scopes, queues or None, expires))
+        chosen = known_queues(config, queues) or None
+        click.echo(admin.add_token(name, scopes, chosen, expires))
 
 
 @token.command("list")
@@ -296,7 +332,8 @@ def wall_link_add(
     with _administration(config) as admin:
         if bool(queues) == all_queues:
             raise click.UsageError("Give either --queue or --all-queues.")
-        click.echo(admin.add_wall_link(name, queues or None, expires))
+        chosen = known_queues(config, queues) or None
+        click.echo(admin.add_wall_link(name, chosen, expires))
 
 
 @wall_link.command("list")
@@ -371,7 +408,7 @@ def user_name() -> str:
 
 
 def _queues_of(
-    role: str, queues: tuple[str, ...], all_queues: bool
+    config: str, role: str, queues: tuple[str, ...], all_queues: bool
 ) -> tuple[str, ...] | None:
     """Return the queues of a user; None: all queues."""
     if queues and all_queues:
@@ -380,7 +417,7 @@ def _queues_of(
         raise click.UsageError("An administrator has all queues: leave out --queue.")
     if role == "supervisor" and not queues and not all_queues:
         raise click.UsageError("A supervisor needs --queue NAME, or --all-queues.")
-    return queues or None
+    return known_queues(config, queues) or None
 
 
 def _ask_password() -> str:

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from fastagi.command.groups import Commands
-from fastagi.command.web import load_web_settings, user_name, web_config_option
+from fastagi.command.web import (
+    known_queues,
+    load_web_settings,
+    user_name,
+    web_config_option,
+)
 from fastagi.errors import CallbackError
 
 if TYPE_CHECKING:
@@ -62,11 +67,13 @@ def add(
     The secret is never shown again. The endpoint gets what happens from now on.
     """
 
+    chosen = known_queues(config, queues)
+
     async def work(webhooks: Webhooks, by: By) -> str:
         from fastagi.web.signals.messages import Numbers
 
         return await webhooks.add(
-            name, url, types=types, queues=queues, numbers=Numbers(numbers), by=by
+            name, url, types=types, queues=chosen, numbers=Numbers(numbers), by=by
         )
 
     secret = _run(config, work)

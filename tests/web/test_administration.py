@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from fastagi.command.cli import main
+from fastagi.doors import client
 from fastagi.web.people import administration, users
 from fastagi.web.people.access import (
     RIGHTS,
@@ -59,6 +60,8 @@ def run(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
             self, settings, by=by, now=site.clock, hashes=cheap_hashes
         ),
     )
+    queues = {"queues": dict.fromkeys(("support", "sales"))}
+    monkeypatch.setattr(client, "do", lambda path, command: queues)
 
     def run(*words: str, typed: str = "") -> Result:
         return CliRunner().invoke(
@@ -94,6 +97,54 @@ def test_a_user_sets_the_password_with_a_link(site: Site, run: Run) -> None:
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        "user add boris --role supervisor",
+        "user role boris --role viewer",
+        "token add crm --scope tasks:read",
+        "wall-link add hall",
+        "webhook add crm https://crm.example.com/hook",
+    ],
+)
+def test_a_queue_that_is_not_in_the_settings_is_refused(
+    site: Site, run: Run, words: str
+) -> None:
+    if "user role" in words:
+        site.add("boris", Role.SUPERVISOR)
+    lists = ("user", "token", "wall-link", "webhook")
+    before = [run(one, "list").output for one in lists]
+    done = run(*words.split(), "--queue", "sales", "--queue", "suport")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        "--queue suport: the settings of the service have no such queue; did you mean"
+        " support? There are: sales, support\n"
+    )
+    assert [run(one, "list").output for one in lists] == before
+
+
+def test_a_queue_has_the_name_that_it_has_in_the_settings(site: Site, run: Run) -> None:
+    run("user", "add", "boris", "--role", "viewer", "--queue", "SUPPORT", "--link")
+    (boris,) = json.loads(run("user", "list", "--json").output)
+    assert boris["queues"] == ["support"]
+
+
+def test_a_queue_is_accepted_if_the_service_does_not_answer(
+    site: Site, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_service(path: str, command: object) -> None:
+        raise client.NoService(f"no service listens on {path}")
+
+    monkeypatch.setattr(client, "do", no_service)
+    done = run("wall-link", "add", "hall", "--queue", "suport")
+    assert done.exit_code == 0
+    assert "/wall/open/" in done.stdout
+    assert done.stderr == (
+        "--queue is not compared with the settings of the service: no service listens"
+        " on /run/callback-queue/control.sock\n"
+    )
+
+
+@pytest.mark.parametrize(
     ("words", "exit_code", "output"),
     [
         ("user add b --role boss", 2, "'boss' is not one of"),
@@ -109,7 +160,7 @@ def test_a_user_sets_the_password_with_a_link(site: Site, run: Run) -> None:
         ("token add crm --scope tasks:all", 1, "tasks:all is no scope; choose from"),
         ("token add crm --scope wall", 1, "wall is no scope"),
         ("token add crm", 2, "Missing option '--scope'"),
-        ("token add crm --scope admin --queue a", 1, "admin is for all queues"),
+        ("token add crm --scope admin --queue sales", 1, "admin is for all queues"),
         ("token add crm --scope metrics --expires 90", 1, "--expires must"),
         ("token remove crm", 1, "there is no crm that could be revoked"),
         ("wall-link add hall", 2, "Give either --queue or --all-queues"),
