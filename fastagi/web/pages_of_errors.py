@@ -26,7 +26,7 @@ from fastagi.web.api.problems import (
 )
 from fastagi.web.console.languages import N_, translations
 from fastagi.web.console.rendering import language_of
-from fastagi.web.people.access import Forbidden, NotLoggedIn
+from fastagi.web.people.access import Forbidden, NotLoggedIn, RightMissing
 from fastagi.web.people.rates import TooManyRequests
 from fastagi.web.records import OtherVersion, RecordsUnavailable, TooSlow
 from fastagi.web.templates import page
@@ -39,6 +39,11 @@ _WORDS: Final[Mapping[int, str]] = {
     405: N_("This page can not be used in this way."),
     500: N_("Something failed. The log of callback-queue-web has the details."),
 }
+#: What a page says if a right is missing. Names of rights are for programs.
+_NO_RIGHT: Final = N_(
+    "Your user may not do this. Ask an administrator of this console to change your"
+    " role or your queues."
+)
 _TITLES: Final[Mapping[int, str]] = {
     403: N_("Not allowed"),
     404: N_("Not found"),
@@ -132,7 +137,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Forbidden)
     async def forbidden(request: Request, error: Forbidden) -> Response:
-        return error_answer(request, 403, "forbidden", str(error))
+        for_people = isinstance(error, RightMissing) and wants_page(request)
+        detail = _NO_RIGHT if for_people else str(error)
+        return error_answer(request, 403, "forbidden", detail)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:

@@ -60,6 +60,22 @@ def test_a_page_that_does_not_exist_says_so_in_the_language(browser: Browser) ->
     assert "Not found" not in page
 
 
+def test_a_page_that_the_role_does_not_allow_says_so_in_words(
+    browser: Browser,
+) -> None:
+    browser.who = person(Role.VIEWER)
+    answer = browser.get("/settings")
+    assert answer.status_code == 403
+    assert "403 Not allowed" in answer.text
+    assert "Your user may not do this. Ask an administrator" in answer.text
+    assert "settings:read" not in answer.text
+    page = browser.get("/settings", **{"accept-language": "ru"}).text
+    assert "Вашему пользователю это не разрешено." in page
+    # A program is told which right it needs.
+    answer = browser.get("/settings", accept="application/json")
+    assert answer.json()["detail"] == "the right settings:read is missing"
+
+
 def test_no_callback_is_the_oldest_while_none_waits(
     browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,10 @@ class Forbidden(CallbackError):
     """The one who asks may not do this."""
 
 
+class RightMissing(Forbidden):
+    """The one who asks lacks a right; the text names it, for programs."""
+
+
 @frozen(kw_only=True)
 class Principal:
     """The one who makes a request.
@@ -142,7 +146,7 @@ class Principal:
             )
         if not self.may(right, queue):
             where = f" for the queue {queue}" if queue is not None else ""
-            raise Forbidden(f"the right {right.value}{where} is missing")
+            raise RightMissing(f"the right {right.value}{where} is missing")
 
 
 async def current_principal(request: Request) -> Principal | None:
