@@ -96,7 +96,8 @@ class QueueLog:
         remarks = list(log.remarks)
         broken = [at for at in believed.broken_at if at >= since]
         if broken:
-            first = datetime.fromtimestamp(broken[0], UTC).isoformat(" ", "seconds")
+            at = datetime.fromtimestamp(broken[0], UTC).astimezone()
+            first = f"{at:%Y-%m-%d %H:%M:%S}"
             remarks.append(
                 Problem(
                     str(self.path),

@@ -390,10 +390,11 @@ class CatchUp:
             if not isinstance(answer, Accepted | Repeated | Known):
                 self._rejected.append(ended.uniqueid)
         if missed:
+            begin = datetime.fromtimestamp(since, UTC).astimezone()
             self._log.info(
                 "the history since {since} contains {missed} missed calls; {kept} of"
                 " them were not known and are called back",
-                since=datetime.fromtimestamp(since, UTC).isoformat(" ", "seconds"),
+                since=f"{begin:%Y-%m-%d %H:%M:%S}",
                 missed=len(missed),
                 kept=kept,
             )

@@ -107,7 +107,7 @@ class Held:
 
     def __str__(self) -> str:
         process = self.process
-        since = self.since.astimezone().isoformat(sep=" ", timespec="seconds")
+        since = f"{self.since.astimezone():%Y-%m-%d %H:%M:%S}"
         return f"process {process.pid} on {process.host or 'a host'} since {since}"
 
     @property

@@ -182,6 +182,8 @@ class DownTests(HistoryTestCase):
         self.call("1\nx").hang_up()
         self.begin()
         self.assert_warned("1 lines ENTERQUEUE are broken")
+        # Times are written as at the beginning of each line.
+        self.assertFalse([line for line in self.warnings() if "+00:00" in line])
 
     @live_first
     def test_forged_lines_serve_nobody(self) -> None:
