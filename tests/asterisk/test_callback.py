@@ -215,6 +215,8 @@ def test_client_is_not_reached_and_the_next_attempt_succeeds(
     first, second = client.invites
     # The delay of one second counts from the end of the first attempt.
     assert second.at - first.at > datetime.timedelta(seconds=1)
+    # Each expression of the dialplan has its operands, also if nobody answered.
+    assert [line for line in lab.asterisk.log.splitlines() if "yyerror" in line] == []
 
 
 @pytest.mark.parametrize(
