@@ -421,8 +421,9 @@ class Settings:
         The library may know no form of a number, such as one of a new range, in which a
         pattern could match it.
         """
+        named = map(number_of_pattern, self.number_plan.own_numbers)
         numbers = [
-            *map(number_of_pattern, self.number_plan.own_numbers),
+            *filter(self.plan.has_area_code, named),
             *(queue.outbound_number for queue in self.queues.values()),
         ]
         return frozenset(self.plan.key(number) for number in numbers if number)

@@ -196,6 +196,17 @@ class NumberPlan:
             return digits
         return _without_mobile_token(_e164(parsed).removeprefix("+"), parsed)
 
+    def has_area_code(self, number: str) -> bool:
+        """Whether a number can not be a local one, as it is dialled within a town.
+
+        The library reads a local number as another one, whose area code it begins with.
+        """
+        if not self.region or number.startswith(("+", "0")):
+            return True
+        # Where other numbers have a 0 in front, one without it is local, or abroad.
+        prefix = phonenumbers.ndd_prefix_for_region(self.region, True)
+        return prefix != "0" or self.key(number) == number
+
     def write(self, number: str, form: DialAs) -> str:
         """Return a number in another form; an invalid number is returned unchanged."""
         if form is DialAs.AS_RECEIVED or not self.region:

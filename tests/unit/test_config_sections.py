@@ -321,6 +321,18 @@ class TestValues:
                 callable_number(number, rules)
         assert callable_number("0309991", rules) == "0309991"
 
+    @pytest.mark.parametrize("own", ["40123456", "40000"])
+    def test_a_local_own_number_is_no_number_of_another_town(self, own: str) -> None:
+        settings = _load(
+            f"number_plan: {{region: de, own_numbers: ['{own}']}}\n"
+            "queues: {support: {outbound_channel: 'PJSIP/{number}@trunk'}}\n"
+        )
+        rules = settings.number_rules(settings.queues["support"])
+        for number in (f"0{own}", f"+49{own}"):
+            assert callable_number(number, rules) == number
+        with pytest.raises(NotCallable):
+            callable_number(own, rules)
+
     @pytest.mark.parametrize(
         "text",
         ["4930123456", "+4930123456", '"Jörg O\'Neill" <+49>', '"" <1>', ""],
