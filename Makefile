@@ -11,12 +11,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # A test run without the plugin that only tests/web uses, whose import takes a second.
 PYTEST := $(BIN)/python -m pytest -p no:schemathesis
-# Keep byte code, also where the environment switches that off: else each of hundreds of
+# Keep byte code, also on machines of CI that switch it off: else each of hundreds of
 # processes compiles the program, and each process of pytest all tests.
-export PYTHONDONTWRITEBYTECODE :=
-
-# Many machines of CI set it. Then each of the hundreds of processes that the tests start
-# would compile all of its modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint style types fast-test simulate expected-wait fuzz soak memory bench

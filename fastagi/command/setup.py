@@ -48,8 +48,8 @@ _Answer = TypeVar("_Answer")
     "own_numbers",
     metavar="NUMBER",
     multiple=True,
-    help="A number of yours, which is never called back; repeatable. Clients see the"
-    " first one if the trunk shows none.",
+    help="A number of yours, which is never called back, or 'none'; repeatable. Clients"
+    " see the first one if the trunk shows none.",
 )
 @click.option(
     "--offer-text",
@@ -177,7 +177,8 @@ def setup(
     if plan is None:
         return
     code = _check(installation, plan)
-    if not yes and plan.answers.start and code == 0:
+    is_here = installation.root.is_this_machine
+    if not yes and plan.answers.start and code == 0 and is_here:
         _offer_a_test_call(plan)
     sys.exit(code)
 
@@ -253,8 +254,9 @@ def still_waiting(settings: Settings) -> str:
 def _preview(installation: Installation, given: Given) -> None:
     found = installation.look_only()
     settings = installation.existing_settings()
-    given = given.or_else(installation.given_by_settings(settings))
-    plan = installation.plan(found, _all_given(given, found), settings)
+    theirs = installation.given_by_settings(settings)
+    answers = _all_given(given.or_else(theirs), found, theirs)
+    plan = installation.plan(found, answers, settings)
     _show(installation, plan)
 
 
@@ -300,7 +302,7 @@ def _install(
     settings = installation.existing_settings()
     theirs = installation.given_by_settings(settings)
     if yes:
-        answers = _all_given(given.or_else(theirs), found)
+        answers = _all_given(given.or_else(theirs), found, theirs)
     else:
         click.echo(found_text(found, installation.root) + "\n")
         answers = _ask(installation, given, theirs, found)
@@ -327,8 +329,15 @@ def _show(installation: Installation, plan: Plan) -> None:
 # -- answers
 
 
-def _all_given(given: Given, found: Found | None) -> Answers:
+def _all_given(
+    given: Given, found: Found | None, theirs: Given | None = None
+) -> Answers:
     """Return the answers if nobody can be asked.
+
+    Args:
+        given: the answers.
+        found: the Asterisk.
+        theirs: what existing settings answer.
 
     Raises:
         Refused: one is wrong, or is missing and can not be guessed.
@@ -336,7 +345,8 @@ def _all_given(given: Given, found: Found | None) -> Answers:
     from fastagi.setup.answers import DEFAULT_OFFER, Answers, checked
     from fastagi.setup.errors import Refused
 
-    given, problems = checked(given, found)
+    own_numbers = theirs.own_numbers if theirs else None
+    given, problems = checked(given, found, own_numbers or ())
     known = [one.name for one in found.queues] if found else []
     trunks = found.trunks if found else ()
     queues = given.queues
@@ -406,7 +416,7 @@ def _ask(
 
     def several(text: str) -> tuple[str, ...]:
         # A queue's name may contain blanks.
-        parts = (text,) if text in names else tuple(re.split(r"[\s,]+", text))
+        parts = (text,) if text in names else tuple(re.findall(r"[^\s,]+", text))
         return check.check_queues(
             suggested if text == " ".join(suggested) else parts, found
         )
@@ -427,6 +437,13 @@ def _ask(
         theirs.region or suggested_country(installation.root, found),
         country,
     )
+    kept = " ".join(theirs.own_numbers or ())
+
+    def own_numbers(text: str) -> tuple[str, ...]:
+        if text == kept:
+            return theirs.own_numbers or ()
+        return check.check_own_numbers(check.split_numbers(text, region), region)
+
     own = given.own_numbers
     if own is None:
         none = "none" if theirs.own_numbers else "Enter"
@@ -436,8 +453,8 @@ def _ask(
         own = _asked(
             f"4. Your own numbers, such as {check.example_number(region)}, which are"
             f" never called back{shown} ({none}: none)",
-            " ".join(theirs.own_numbers or ()),
-            lambda text: check.check_own_numbers(_numbers(text), region),
+            kept,
+            own_numbers,
         )
     offer = given.offer or _asked(
         "5. Prompt that tells callers to press 1 (none: no prompt)",
@@ -470,12 +487,6 @@ def _asked(question: str, suggested: str, read: Callable[[str], _Answer]) -> _An
             click.echo(f"   {wrong}")
 
 
-def _numbers(text: str) -> list[str]:
-    """Return the numbers of an answer: with commas between them, or blanks."""
-    parts = text.split(",") if "," in text else text.split()
-    return [one.strip() for one in parts if one.strip()]
-
-
 # -- after writing
 
 
@@ -491,7 +502,7 @@ def _check(installation: Installation, plan: Plan) -> int:
     findings = checks.run(str(installation.settings_path))
     click.echo(f"\ncallback-queue check:\n{render.findings(findings)}")
     if not plan.answers.start:
-        click.echo("\nStart the service: systemctl enable --now callback-queue")
+        click.echo("\nStart the service: sudo systemctl enable --now callback-queue")
     elif not installation.machine.has_systemd:
         click.echo(
             f"\nThere is no systemd here. Start the service as the user callback-queue:"
@@ -546,7 +557,7 @@ def _offer_a_test_call(plan: Plan) -> None:
             continue
         task = answer["task"]["id"]
         click.echo(
-            f"task {task} is added; see it with: callback-queue tasks show {task}"
+            f"task {task} is added; see it with: sudo callback-queue tasks show {task}"
         )
         return
 

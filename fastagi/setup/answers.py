@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import attrs
@@ -37,15 +38,13 @@ OPTIONS: Final = {
     "offer": "--offer-text",
     "start": "--start",
 }
-#: Numbers with fewer digits are internal ones, which are never called back.
-_FEWEST_DIGITS: Final = 5
 _EXAMPLE: Final = "+4930123456"
 #: The names in the file, with what each must be.
 _NAMES: Final = {
     "queues": "a list of queues",
     "outbound": "a channel such as PJSIP/{number}@trunk",
     "region": "a country such as DE",
-    "own_numbers": "a list of numbers, each in quotes",
+    "own_numbers": "a list of numbers, each in quotes, or none",
     "offer": "the name of a sound file, or none",
     "start": "true or false",
 }
@@ -117,7 +116,7 @@ def read_answers(text: str, file: str) -> Given:
     """
     try:
         values = yaml.safe_load(text)
-        lines = _lines(text)
+        nodes = _nodes(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{file}:{mark.line + 1}" if mark else file
@@ -128,9 +127,11 @@ def read_answers(text: str, file: str) -> Given:
         values = {} if values is None else {"": values}
     given: dict[str, Any] = {}
     problems = []
-    places = {name: f"{file}:{line}" for name, line in lines.items()}
+    places = {name: f"{file}:{line}" for name, (line, _) in nodes.items()}
     for name, value in values.items():
-        right, taken = _taken(name, value)
+        _, written = nodes.get(name, (0, ""))
+        # YAML takes NO, the country, for false, and 0041 for another number.
+        right, taken = _taken(name, written if name == "region" else value)
         if right:
             given[name] = taken
         else:
@@ -149,12 +150,21 @@ def read_answers(text: str, file: str) -> Given:
     return Given(**given, places=named)
 
 
-def _lines(text: str) -> dict[str, int]:
-    """Return the line of each name in a file of answers."""
+def _nodes(text: str) -> dict[str, tuple[int, str | None]]:
+    """Return the line of each name in a file of answers, and its value as written.
+
+    None: the value is a list or a mapping.
+    """
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     if not isinstance(node, yaml.MappingNode):
         return {}
-    return {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
+    return {
+        str(key.value): (
+            key.start_mark.line + 1,
+            value.value if isinstance(value, yaml.ScalarNode) else None,
+        )
+        for key, value in node.value
+    }
 
 
 def _taken(name: Any, value: Any) -> tuple[bool, Any]:
@@ -165,10 +175,6 @@ def _taken(name: Any, value: Any) -> tuple[bool, Any]:
         return right, tuple(values)
     if name == "start":
         return isinstance(value, bool), value
-    if name == "region" and not isinstance(value, str):
-        # YAML takes NO, the country, for false, and a calling code for a number.
-        taken = "NO" if value is False else str(value)
-        return value is False or type(value) is int, taken
     if name == "offer" and value is None:
         return True, NO_OFFER
     return name in _NAMES and isinstance(value, str), value
@@ -177,12 +183,15 @@ def _taken(name: Any, value: Any) -> tuple[bool, Any]:
 # -- what is wrong with an answer
 
 
-def checked(given: Given, found: Found | None) -> tuple[Given, list[Problem]]:
+def checked(
+    given: Given, found: Found | None, known: Sequence[str] = ()
+) -> tuple[Given, list[Problem]]:
     """Check the answers that are given.
 
     Args:
         given: the answers.
         found: the Asterisk; None if nothing is known of it.
+        known: the own numbers of existing settings, which stay as they are.
 
     Returns:
         The answers in the form in which they are written, and what is wrong.
@@ -203,19 +212,21 @@ def checked(given: Given, found: Found | None) -> tuple[Given, list[Problem]]:
     check("outbound", check_outbound)
     check("region", country)
     region = good.get("region", "")
-    check("own_numbers", lambda numbers: check_own_numbers(numbers, region))
+    check("own_numbers", lambda numbers: check_own_numbers(numbers, region, known))
     check("offer", check_offer)
     return attrs.evolve(given, **good), problems
 
 
-def all_checked(answers: Answers, found: Found | None) -> Answers:
-    """Return all answers in the form in which they are written.
+def all_checked(
+    answers: Answers, found: Found | None, known: Sequence[str] = ()
+) -> Answers:
+    """Return all answers in the form in which they are written; see `checked`.
 
     Raises:
         Refused: at least one is wrong; the problems name where each was given.
     """
     values = attrs.asdict(answers, recurse=False)
-    given, problems = checked(Given(**values), found)
+    given, problems = checked(Given(**values), found, known)
     if problems:
         raise Refused(problems)
     return Answers(**attrs.asdict(given, recurse=False))
@@ -247,7 +258,8 @@ def check_queues(names: Sequence[str], found: Found | None) -> tuple[str, ...]:
                 f"name one of them, or write [{name}] with its members into"
                 f" {found.config_dir / 'queues.conf'} first",
             )
-    return tuple(names)
+    # Asterisk ignores the case of the names.
+    return tuple({folded(name): name for name in reversed(names)}.values())[::-1]
 
 
 def check_outbound(channel: str) -> str:
@@ -274,15 +286,38 @@ def check_outbound(channel: str) -> str:
         ) from None
 
 
-def check_own_numbers(numbers: Sequence[str], region: str) -> tuple[str, ...]:
-    """Return own numbers, with the country code where the country's plan knows it.
+def check_own_numbers(
+    numbers: Sequence[str], region: str, known: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Return own numbers, with the country code.
+
+    Args:
+        numbers: as somebody has written them.
+        region: the country; empty if it is not known.
+        known: numbers that stay as they are.
 
     Raises:
-        WrongAnswer: one is no telephone number.
+        WrongAnswer: one is no telephone number of a public network.
     """
     if [one.casefold() for one in numbers] == [NO_NUMBERS]:
         return ()
-    return tuple(dict.fromkeys(_own_number(one, region) for one in numbers))
+    return tuple(
+        dict.fromkeys(
+            one if one in known else _own_number(one, region) for one in numbers
+        )
+    )
+
+
+def split_numbers(text: str, region: str) -> list[str]:
+    """Return the numbers of an answer: with commas between them, or blanks.
+
+    Without a comma, the whole text is one number if it can be one.
+    """
+    if "," not in text:
+        with suppress(WrongAnswer):
+            return [_own_number(text, region)]
+    parts = text.split(",") if "," in text else text.split()
+    return [one.strip() for one in parts if one.strip()]
 
 
 def _own_number(text: str, region: str) -> str:
@@ -298,13 +333,36 @@ def _own_number(text: str, region: str) -> str:
             f"{text} has no country code after the +",
             f"write it such as {example_number(region)}",
         )
-    if len(number.removeprefix("+")) < _FEWEST_DIGITS:
+    if not region:
+        return number
+    written = _with_country_code(number, region)
+    if not written:
         raise WrongAnswer(
-            f"{text} has fewer than {_FEWEST_DIGITS} digits",
-            f"write each number without blanks, such as {example_number(region)}; an"
-            " internal number is never called back, and need not be written",
+            f"{text} is no whole telephone number",
+            "write each number with + and the country code, and without blanks, such"
+            f" as {example_number(region)}; internal numbers need not be written",
         )
-    return NumberPlan(region).write(number, DialAs.E164)
+    return written
+
+
+def _with_country_code(number: str, region: str) -> str:
+    """Return a number in the form E.164; "" if it is no whole number of a country."""
+    plan = NumberPlan(region)
+    written = plan.write(number, DialAs.E164)
+    if written.startswith("+") and not number.startswith("+"):
+        return written if plan.has_area_code(number) else ""
+    if not number.startswith(("+", "0")):
+        return ""
+    # It may be of a range that the library does not know yet.
+    try:
+        parsed = phonenumbers.parse(number, region)
+    except phonenumbers.NumberParseException:
+        return ""
+    why = phonenumbers.is_possible_number_with_reason(parsed)
+    is_possible = why is phonenumbers.ValidationResult.IS_POSSIBLE
+    if not is_possible or not parsed.national_number:
+        return ""
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
 
 
 def example_number(region: str) -> str:

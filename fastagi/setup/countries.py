@@ -18,7 +18,15 @@ from fastagi.setup.paths import Root
 NAMES: Final = Path("/usr/share/zoneinfo/iso3166.tab")
 _CODE: Final = re.compile(r"(?:\+|00)?([1-9][0-9]{0,2})", re.ASCII)
 #: What people write in place of the two letters.
-_ALSO: Final = {"UK": "GB", "USA": "US"}
+_ALSO: Final = {
+    "UK": "GB",
+    "UNITED KINGDOM": "GB",
+    "GREAT BRITAIN": "GB",
+    "USA": "US",
+    "CZECHIA": "CZ",
+    "SOUTH KOREA": "KR",
+    "IVORY COAST": "CI",
+}
 _FEW: Final = 4
 #: The country in Asterisk's sample of indications.conf, which tells nothing.
 _SAMPLE: Final = "US"
@@ -46,7 +54,7 @@ def country(text: str) -> str:
     letters = _ALSO.get(text.upper(), text.upper())
     if letters in REGIONS:
         return letters
-    if code := _CODE.fullmatch(text):
+    if code := _CODE.fullmatch(re.sub(r"\s", "", text)):
         found = [one for one in REGIONS_OF_CODE.get(int(code[1]), ()) if one in REGIONS]
         if len(found) == 1:
             return found[0]

@@ -182,7 +182,8 @@ class Installation:
         Raises:
             Refused: something is not understood; the problems say what to do by hand.
         """
-        answers = all_checked(answers, found)
+        theirs = self.given_by_settings(settings).own_numbers
+        answers = all_checked(answers, found, theirs or ())
         secret = secrets.token_hex(16)
         keeps_secret = False
         username = "callback-queue"
@@ -438,18 +439,27 @@ def _differences(kept: Settings, new: Settings, path: Path) -> list[Problem]:
             )
     checks: tuple[tuple[str, Callable[[Settings], object]], ...] = (
         ("number_plan.region", lambda one: one.number_plan.region),
-        (
-            "number_plan.own_numbers",
-            _own_numbers,
-        ),
+        ("number_plan.own_numbers", _own_numbers),
         (
             "defaults.outbound_channel",
             lambda one: {queue.outbound_channel for queue in one.queues.values()},
         ),
+        (
+            "defaults.outbound_caller_id",
+            lambda one: {
+                queue.outbound_caller_id
+                for queue in one.queues.values()
+                if queue.outbound_caller_id
+            },
+        ),
     )
+    own = kept.number_plan.own_numbers
+    # Nothing is asked of patterns for several numbers.
+    says_none = not new.number_plan.own_numbers and all(map(number_of_pattern, own))
     for name, value in checks:
         theirs, ours = value(kept), value(new)
-        if ours and theirs != ours:
+        is_answered = bool(ours) or (value is _own_numbers and says_none)
+        if is_answered and theirs != ours:
             found.append(
                 Problem(
                     str(path),

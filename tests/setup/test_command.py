@@ -22,6 +22,9 @@ from fastagi.doors import client
 from fastagi.errors import CallbackError
 from fastagi.service.commands import AddTask, actor_of
 from fastagi.setup import journal as journal_module
+from fastagi.setup.answers import read_answers
+from fastagi.setup.countries import country
+from fastagi.setup.errors import WrongAnswer
 from fastagi.setup.installation import Installation
 from fastagi.setup.lines import has_ours
 from fastagi.store import migrate
@@ -98,6 +101,7 @@ def test_no_secret_of_any_user_is_shown(tmp_path: Path) -> None:
     user.write_text(re.sub("secret = .*", "secret = ours-5\\\\;6", user.read_text()))
     shown += _run(root, "--preview", *_GIVEN).output
     assert not re.findall(r"(?:former|theirs|ours)-\d", shown)
+    assert "Secret=>********" in shown
 
 
 def test_commands_of_the_docs_work(tmp_path: Path) -> None:
@@ -163,7 +167,7 @@ def test_a_wrong_answer_is_said_at_its_question_and_asked_again(
         "suport\nsupport, sales\n"
         "trunk\nPJSIP/{number}@tr unk\n\n"
         "Atlantis\n+1\nde\n"
-        "Germany\n+49 30 123456\n030/123456, +49 30 999999\n"
+        "Germany\n+49 30\n030/123456, +49 30 999999\n"
         "press 1\n\nn\ny\n"
     )
     done = _run(tmp_path, typed=typed)
@@ -179,7 +183,7 @@ def test_a_wrong_answer_is_said_at_its_question_and_asked_again(
         " yours: US, ",
         "   Germany is no telephone number - write its digits, with + and the country"
         " code in front, such as +4930123456\n",
-        "   +49 has fewer than 5 digits - write each number without blanks",
+        "   +49 is no whole telephone number - write each number with + and the",
         "   'press 1' is no name of a sound file",
     ):
         assert said in done.output, said
@@ -204,6 +208,62 @@ def test_an_answer_that_is_needed_can_not_be_empty(tmp_path: Path) -> None:
         "   a country is needed - write its two letters, such as DE for Germany\n"
         in done.output
     )
+
+
+def test_own_numbers_of_existing_settings_stay_as_they_are(tmp_path: Path) -> None:
+    """Also those that would not be taken as an answer."""
+    machine(tmp_path)
+    assert _run(tmp_path, "--yes", *_GIVEN).exit_code == 0
+    path = tmp_path / "etc/callback-queue/callback-queue.yaml"
+    text = path.read_text()
+    edited = text.replace(
+        "own_numbers: ['\\+4930123456']", "own_numbers: ['101', '030999']"
+    )
+    assert edited != text
+    path.write_text(edited)
+    for arguments, typed in ((("--yes",), ""), ((), "\n" * 10)):
+        done = _run(tmp_path, *arguments, typed=typed)
+        assert done.exit_code == 0, done.output
+        assert "own_numbers than the answers" not in done.output
+    assert path.read_text() == edited
+    done = _run(tmp_path, "--yes", "--own-number", "none")
+    assert "another number_plan.own_numbers than the answers" in done.output
+
+
+def test_the_same_queue_twice_and_a_last_comma_are_one_queue(tmp_path: Path) -> None:
+    machine(tmp_path)
+    done = _run(tmp_path, "--yes", *_GIVEN, "--queue", "Support")
+    assert done.exit_code == 0, done.output
+    done = _run(tmp_path / "other", typed="")
+    machine(tmp_path / "other")
+    done = _run(tmp_path / "other", *_GIVEN[2:], typed="support,\n\nn\nn\n")
+    assert _asked(done) == "156"
+
+
+def test_no_test_call_is_offered_for_another_machine(tmp_path: Path) -> None:
+    machine(tmp_path)
+    done = _run(tmp_path, *_GIVEN, typed="\n\ny\n")
+    assert done.exit_code == 0, done.output
+    assert "Test call" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("written", "taken"), [("0041", "CH"), ("0033", "FR"), ("+49", "DE"), ("NO", "NO")]
+)
+def test_a_country_of_a_file_is_taken_as_it_is_written(
+    written: str, taken: str
+) -> None:
+    given = read_answers(f"region: {written}\n", "answers.yaml")
+    assert given.region is not None
+    assert country(given.region) == taken
+
+
+@pytest.mark.parametrize("written", ["off", "1:30", "yes"])
+def test_what_yaml_reads_as_something_else_is_no_country(written: str) -> None:
+    given = read_answers(f"region: {written}\n", "answers.yaml")
+    assert given.region == written
+    with pytest.raises(WrongAnswer):
+        country(written)
 
 
 def test_the_end_of_the_input_is_said(tmp_path: Path) -> None:
@@ -259,7 +319,7 @@ def test_a_wrong_answer_of_a_file_is_refused_with_its_line(tmp_path: Path) -> No
         tmp_path / "root",
         *("--yes", "--answers", str(answers), "--own-number", "+49"),
     )
-    assert done.output.startswith("--own-number: +49 has fewer than 5 digits")
+    assert done.output.startswith("--own-number: +49 is no whole telephone number")
 
 
 def test_clients_are_shown_the_first_own_number_if_the_trunk_shows_none(

@@ -16,8 +16,13 @@ from fastagi.config.load import parse_settings
 from fastagi.domain.not_callable import NotCallable
 from fastagi.domain.numbers import callable_number
 from fastagi.domain.reason import Code
-from fastagi.setup.answers import NO_OFFER, Answers
-from fastagi.setup.errors import Refused
+from fastagi.setup.answers import (
+    NO_OFFER,
+    Answers,
+    check_own_numbers,
+    split_numbers,
+)
+from fastagi.setup.errors import Refused, WrongAnswer
 from fastagi.setup.installation import SETTINGS, Plan
 from fastagi.setup.lines import BEGIN, END
 from fastagi.setup.paths import Root
@@ -532,6 +537,45 @@ class TestOwnNumbers:
                 callable_number(number, rules)
             assert refused.value.why.code is Code.OWN_NUMBER
         assert callable_number("030123456", rules) == "030123456"
+
+    @pytest.mark.parametrize(
+        ("typed", "region", "numbers"),
+        [
+            ("01632 960001", "GB", ["+441632960001"]),
+            ("07700 900123", "GB", ["+447700900123"]),
+            ("04931 123456", "DE", ["+494931123456"]),
+            ("+49 30 123456", "DE", ["+4930123456"]),
+            ("030123456 040123456", "DE", ["+4930123456", "+4940123456"]),
+            ("030 123456, 040 123456", "DE", ["+4930123456", "+4940123456"]),
+            ("202 555 0123", "US", ["+12025550123"]),
+            ("none", "DE", []),
+        ],
+    )
+    def test_blanks_may_stand_in_numbers_and_between_them(
+        self, typed: str, region: str, numbers: list[str]
+    ) -> None:
+        parts = split_numbers(typed, region)
+        assert check_own_numbers(parts, region) == tuple(numbers)
+
+    @pytest.mark.parametrize(
+        ("typed", "region"),
+        [
+            # Local numbers: with the country code in front they are those of others.
+            ("40123456", "DE"),
+            ("40000", "DE"),
+            ("98765 43210", "IN"),
+            ("101", "DE"),
+            ("123456", "DE"),
+            ("5551234", "US"),
+            ("00000", "DE"),
+            ("+99999999", "DE"),
+            ("+30123456789", "DE"),
+            ("1" * 40, "DE"),
+        ],
+    )
+    def test_what_is_no_whole_number_is_refused(self, typed: str, region: str) -> None:
+        with pytest.raises(WrongAnswer):
+            check_own_numbers(split_numbers(typed, region), region)
 
     @pytest.mark.parametrize(
         ("files", "outbound", "shown"),
