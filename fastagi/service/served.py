@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from twisted.logger import Logger
@@ -25,6 +25,8 @@ from fastagi.store.store import TaskStore
 
 #: Maximum number of open tasks that are compared with the histories at a time.
 _MAX_OPEN: Final = 10_000
+#: How long ago a talk may have begun that has just begun.
+_JUST_NOW: Final = timedelta(seconds=2)
 
 
 class ServedClients:
@@ -73,6 +75,7 @@ class ServedClients:
         """
         key = contact.key
         now = self._clock.now()
+        has_just_begun = served_at is not None and abs(now - served_at) < _JUST_NOW
         tries = 0
 
         async def store() -> CallbackTask | None:
@@ -86,7 +89,7 @@ class ServedClients:
                 now,
                 served_at=before,
                 asked_at=asked_at,
-                clock_at=self._clock.now(),
+                clock_at=now if tries == 1 and has_just_begun else None,
             )
 
         self._unstored[key] += 1

@@ -40,9 +40,9 @@ _task: Final = schema.task
 _event: Final = schema.task_event
 _later: Final = schema.later_request
 _pending: Final = text(schema.PENDING_ONLY)
-#: How far a stored time may be ahead of the clock that is not set back: a request that
-#: is in a hurry may be stored before one that was made earlier.
-_OVERTAKES: Final = timedelta(seconds=5)
+#: How far a request may be ahead of an earlier one that is stored after it: for as long
+#: as the database may take to fail.
+_OVERTAKES: Final = timedelta(seconds=15)
 #: The times of a task's requests, and the calls that made them.
 _ASKS: Final = (
     select(func.coalesce(_later.c.asked_at, _event.c.at).label("at"), _event.c.linkedid)
@@ -153,8 +153,8 @@ def serve(
     """End the number's open task because its client was served in another way.
 
     A task that was requested after that is left alone. A request that is ahead of the
-    clock (``clock_at``, or ``now``) was stored before the clock was set back, and so
-    before a talk that is not ahead of it.
+    clock (``clock_at``) at the beginning of a talk was stored before the clock was set
+    back, and so before the talk.
     """
     row = conn.execute(LOCK_OPEN_BY_KEY, {"number_key": number_key}).first()
     if row is None:
@@ -164,8 +164,7 @@ def serve(
         known = asked_at or {}
         asks = conn.execute(_ASKS, {"task_id": task.id}).all()
         times = [known.get(ask.linkedid, moment(ask.at)) for ask in asks]
-        clock_at = clock_at or now
-        if served_at <= clock_at:
+        if clock_at is not None:
             times = [at for at in times if at <= clock_at + _OVERTAKES]
         if any(at > served_at for at in times):
             return None

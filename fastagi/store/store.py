@@ -522,7 +522,8 @@ class TaskStore:
                 requested later is left alone.
             asked_at: by linkedid, when a call requested the task, if not when the
                 request was stored.
-            clock_at: the time at this moment, if that is not ``now``.
+            clock_at: the time at this moment, if the talk has just begun; None: it may
+                have begun before the clock was set.
 
         Returns:
             The task; None if the number has no such open task.
