@@ -117,6 +117,9 @@ class CallbackService:
             background=self._background,
             opening_state=opening_state,
             is_connected=lambda: self.node.asterisk.connected,
+            why_no_trunk=lambda queue: self.node.trunks.why_not(
+                self.settings().queue(queue)
+            ),
             waits_unrung=lambda task_id: self.node.dialer.waits_unrung(task_id),
         )
         self._stored_tasks = StoredTasks(

@@ -8,7 +8,7 @@ from typing import Final
 
 #: PJSIP/{number}@ENDPOINT or PJSIP/ENDPOINT/sip:{number}@HOST
 _PJSIP: Final = re.compile(
-    r"PJSIP/(?:([^/{}$&,]+)/[^&]*|[^/@&]*\{number\}[^/@&]*@([^/@{}$&,]+))",
+    r"PJSIP/(?:([^/{}@$&,]+)/[^&]*|[^/@&]*\{number\}[^/@&]*@([^/@{}$&,]+))",
     re.IGNORECASE,
 )
 #: What Asterisk says of the state of a device that it does not know.

@@ -577,6 +577,8 @@ class Scheduler:
             return because(Code.ASTERISK_TAKES_NO_CALLS)
         if begun.task.queue not in self._open:
             return because(Code.QUEUE_CLOSED)
+        if no_trunk := self._why_no_trunk(self._settings().queue(begun.task.queue)):
+            return no_trunk
         if self._settings().plan.key(begun.task.number) in self._in_a_call():
             return because(Code.CLIENT_RANG_IN)
         if begun.task.number_key in self._dialer.busy_keys():

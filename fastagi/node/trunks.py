@@ -85,15 +85,17 @@ class Trunks:
         for queue in self._settings().queues.values():
             if trunk := trunk_of(queue.outbound_channel):
                 queues.setdefault(trunk, []).append(queue)
-        missing = set()
+        missing: set[str] = set()
+        found: set[str] = set()
         for trunk in queues:
             try:
-                if await self._is_missing(trunk):
-                    missing.add(trunk)
+                (missing if await self._is_missing(trunk) else found).add(trunk)
             except NotConnected:
                 # The next connect asks again.
                 return
             except (ActionFailed, ActionTimedOut) as error:
+                if isinstance(error, ActionTimedOut) and trunk in self._missing:
+                    missing.add(trunk)
                 self._log.debug(
                     "not known whether Asterisk has the PJSIP endpoint {trunk}:"
                     " {error}",
@@ -104,15 +106,12 @@ class Trunks:
             return
         for trunk in sorted(missing - warned):
             self._warn(trunk, queues[trunk])
-        found = self._missing - missing
-        for trunk in sorted(found & queues.keys()):
+        for trunk in sorted(self._missing & found):
             self._log.info("Asterisk has the PJSIP endpoint {trunk} now", trunk=trunk)
         former, self._missing = self._missing, frozenset(missing)
         if missing and not self._asks_each_minute:
             self._asks_each_minute = True
-            self._background.start(
-                "waiting for a trunk", self._ask_each_minute(self._manager.link_number)
-            )
+            self._background.start("waiting for a trunk", self._ask_each_minute())
         if former != self._missing:
             self.changed.call()
 
@@ -130,12 +129,11 @@ class Trunks:
             return True
         return not answer.get("Value")
 
-    async def _ask_each_minute(self, link: int) -> None:
+    async def _ask_each_minute(self) -> None:
+        """Ask until none is missing, over all links to Asterisk."""
         try:
             while self._missing:
                 await self._background.pause(_AGAIN_S)
-                if not self._manager.is_up(link):
-                    return
                 await self._ask(self._missing)
         finally:
             self._asks_each_minute = False

@@ -40,6 +40,7 @@ class ChosenTimes:
         background: Background,
         opening_state: OpeningState,
         is_connected: Callable[[], bool],
+        why_no_trunk: Callable[[str], Reason | None],
         waits_unrung: Callable[[int], bool],
     ) -> None:
         self._store = store
@@ -47,6 +48,8 @@ class ChosenTimes:
         self._opening_state = opening_state
         #: Whether there is a link to Asterisk.
         self._is_connected = is_connected
+        #: Returns why the clients of a queue can not be called; None: they can.
+        self._why_no_trunk = why_no_trunk
         #: Returns whether a task, by its id, waits in line and no agent has been rung.
         self._waits_unrung = waits_unrung
         self._started_at: datetime | None = None
@@ -110,6 +113,8 @@ class ChosenTimes:
             return because(Code.ASTERISK_NOT_CONNECTED)
         if not self._opening_state.state_at(task.queue, now.timestamp()).is_open:
             return because(Code.QUEUE_IS_CLOSED)
+        if (no_trunk := self._why_no_trunk(task.queue)) is not None:
+            return no_trunk
         if task.status is Status.CALLING:
             # It is in line.
             return because(Code.NO_AGENT_FREE)

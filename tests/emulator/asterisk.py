@@ -94,6 +94,8 @@ class FakeAsterisk:
         }
         #: PJSIP endpoints that it does not have.
         self.missing_endpoints: set[str] = set()
+        #: Endpoints that it has, but whose state is not known.
+        self.stateless_endpoints: set[str] = set()
         #: Whether callback-queue.conf lets the service ask the caller (version 7).
         self.can_choose = True
         #: Whether CALLBACK_WHEN_DOWN is "keep".
@@ -604,8 +606,15 @@ class FakeAsterisk:
             return success("Success", Variable=variable, Value=str(int(found)))
         if variable.startswith("DEVICE_STATE(PJSIP/"):
             endpoint = variable.removeprefix("DEVICE_STATE(PJSIP/").removesuffix(")")
-            state = "INVALID" if endpoint in self.missing_endpoints else "NOT_INUSE"
+            unknown = self.missing_endpoints | self.stateless_endpoints
+            state = "INVALID" if endpoint in unknown else "NOT_INUSE"
             return success("Success", Variable=variable, Value=state)
+        if variable.startswith("PJSIP_ENDPOINT("):
+            named = variable.removeprefix("PJSIP_ENDPOINT(").removesuffix(")")
+            endpoint = named.partition(",")[0]
+            if endpoint in self.missing_endpoints:
+                return error("No such channel")
+            return success("Success", Variable=variable, Value="inbound")
         if variable.startswith("QUEUE_EXISTS("):
             queue = variable.removeprefix("QUEUE_EXISTS(").removesuffix(")")
             names = {name.lower() for name in self.queues}

@@ -260,6 +260,15 @@ class MissedTimeTests(ChosenTimeTestCase):
         self.assertEqual(self.placed(), ["2026-11-24 10:20:00"])
         self.assertNotIn(Code.CHOSEN_TIME_MISSED, self.codes())
 
+    def test_asterisk_does_not_have_the_trunk(self) -> None:
+        self.go_to("2026-11-24 10:00")
+        self.asterisk.missing_endpoints.add("trunk")
+        self.begin(office(chosen_time={"slack": "5m"}))
+        self.choose("10:10")
+        self.go_to("2026-11-24 10:15:01")
+        self.assertIs(self.missed_because(), Code.NO_TRUNK)
+        self.asterisk.missing_endpoints.clear()
+
     def test_no_agent_is_free(self) -> None:
         self.go_to("2026-11-24 10:00")
         self.alice.busy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.emulator.manager import error
+from tests.emulator.manager import Answer, error
 from tests.harness.world import settings
 from tests.system.harness import NUMBER, ServiceTestCase, queue_settings
 
@@ -63,6 +63,79 @@ class TrunkTests(ServiceTestCase):
         self.asterisk.missing_endpoints.clear()
         self.world.run(120)
         self.assert_status("completed")
+
+    def test_it_is_still_asked_for_after_the_link_was_lost(self) -> None:
+        """The endpoint is added without an event, as one of a database is."""
+        self.asterisk.missing_endpoints.add("trunk")
+        self.begin()
+        self.add()
+        self.world.run(10)
+        self.asterisk.cut_links()
+        self.world.run(100)
+        self.assertEqual(self.originates, [])
+        self.asterisk.missing_endpoints.clear()
+        self.world.run(120)
+        self.assert_status("completed")
+
+    def test_endpoint_is_found_at_once_after_a_reload_of_its_module(self) -> None:
+        self.asterisk.missing_endpoints.add("trunk")
+        self.begin()
+        self.add()
+        self.world.run(10)
+        self.asterisk.missing_endpoints.clear()
+        self.asterisk.tell("Reload", "system", ("Module", "res_pjsip.so"))
+        self.world.run(5)
+        self.assertEqual(len(self.originates), 1)
+
+    def test_endpoint_whose_state_is_not_known_holds_nothing(self) -> None:
+        self.asterisk.stateless_endpoints.add("trunk")
+        self.begin()
+        self.add()
+        self.world.run(60)
+        self.assert_status("completed")
+        self.assertEqual(self.warnings(), [])
+
+    def test_missing_endpoint_stays_missing_without_an_answer(self) -> None:
+        self.asterisk.missing_endpoints.add("trunk")
+        self.begin()
+        self.add()
+        self.world.run(50)
+        take = self.asterisk.manager.handlers["Getvar"]
+        self.asterisk.manager.handlers["Getvar"] = lambda action: (
+            Answer(()) if "DEVICE_STATE" in action.get("Variable") else take(action)
+        )
+        self.world.run(60)
+        self.assertEqual(self.originates, [])
+        self.assertEqual(self.missing(), "trunk")
+        self.asterisk.manager.handlers["Getvar"] = take
+        self.asterisk.missing_endpoints.clear()
+        self.world.run(120)
+        self.assert_status("completed")
+
+    def test_callback_in_line_is_withdrawn_and_costs_no_attempt(self) -> None:
+        self.begin(queue_settings(fairness="place"))
+        self.call("0309999999", talks_s=60)
+        self.world.run(5)
+        self.add()
+        self.world.run(5)
+        self.assertEqual(len(self.originates), 1)
+        self.asterisk.missing_endpoints.add("trunk")
+        self.asterisk.tell("Reload", "system", ("Module", "All"), ("Status", "0"))
+        self.world.run(10)
+        task = self.world.task()
+        self.assertEqual((task.status.value, task.attempts), ("pending", 0))
+        self.assertEqual(self.reasons()[-1], "no_trunk")
+
+    def test_trunk_is_asked_for_when_no_channel_can_be_created(self) -> None:
+        """An endpoint was removed, and Asterisk did not say so."""
+        self.begin(queue_settings(attempts=3, retry_delay="10s"))
+        self.world.run(1)
+        self.asterisk.client(NUMBER).registered = False
+        self.asterisk.missing_endpoints.add("trunk")
+        self.add()
+        self.world.run(120)
+        self.assertEqual(len(self.originates), 1)
+        self.assertEqual(self.missing(), "trunk")
 
     def test_reload_with_a_wrong_trunk_warns_and_holds_the_callbacks(self) -> None:
         process = self.begin()

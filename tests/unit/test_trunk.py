@@ -20,6 +20,7 @@ from fastagi.domain.trunk import trunk_of
         ("SIP/{number}@trunk", ""),
         ("DAHDI/g1/{number}", ""),
         ("PJSIP/{number}", ""),
+        ("PJSIP/x@trunk/sip:{number}@host", ""),
         ("PJSIP/{number}@${TRUNK}", ""),
         ("PJSIP/${TRUNK}/sip:{number}@host", ""),
         ("PJSIP/{number}@one&PJSIP/{number}@two", ""),
