@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -26,9 +27,11 @@ from fastagi.web.people.people import People
 from fastagi.web.settings import WebSettings, parse
 from fastagi.web.state.direct import committed
 from fastagi.web.state.schema import METADATA, SECRETS, VERSION
-from tests.lab.program import run_fork
+from tests.lab.program import Fork, run_fork
 
 PASSWORD = "correct horse battery"
+#: How long a web process may take to start, or to end, in seconds.
+START_S = 30.0
 _CSRF = re.compile(r'name="csrf_token" value="([^"]+)"')
 #: What a browser sends along when it loads a page.
 PAGE = {"accept": "text/html"}
@@ -260,3 +263,26 @@ def submit(
         data={"csrf_token": csrf_of(page.text), **values},
         headers={**PAGE, "origin": str(browser.base_url).rstrip("/")},
     )
+
+
+@contextmanager
+def running(directory: Path, path: Path) -> Iterator[Fork]:
+    """Run a fork of the web process; return when it has told that it listens."""
+    load_forks()
+    where = directory / "notify"
+    where.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(where))
+        supervisor.settimeout(START_S)
+        process = Fork(
+            ["web", "run", "-c", str(path)],
+            cwd=directory,
+            environment={**os.environ, "NOTIFY_SOCKET": str(where)},
+            output=directory / "log",
+        )
+        try:
+            assert supervisor.recv(100) == b"READY=1"
+            yield process
+        finally:
+            process.kill()
+            process.wait(START_S)

@@ -21,7 +21,7 @@ from fastagi.command.cli import main
 from fastagi.web.run import CannotListen, listen
 from fastagi.web.settings import parse
 from tests.lab import program
-from tests.web.help import load_forks
+from tests.web.help import load_forks, running
 
 
 def _free_port() -> int:
@@ -65,25 +65,6 @@ def _running(directory: Path, path: Path) -> Iterator[subprocess.Popen[str]]:
             process.communicate()
 
 
-@contextmanager
-def _forked(directory: Path, path: Path) -> Iterator[program.Fork]:
-    """Run a fork of the process, which has loaded its libraries already."""
-    load_forks()
-    with _supervisor(directory) as supervisor:
-        process = program.Fork(
-            ["web", "run", "-c", str(path)],
-            cwd=directory,
-            environment={**os.environ, "NOTIFY_SOCKET": str(directory / "notify")},
-            output=directory / "log",
-        )
-        try:
-            assert supervisor.recv(100) == b"READY=1"
-            yield process
-        finally:
-            process.kill()
-            process.wait(30)
-
-
 def _second(path: Path) -> subprocess.CompletedProcess[str]:
     load_forks()
     return program.run_fork(
@@ -117,7 +98,7 @@ def test_it_listens_on_a_unix_socket_for_its_group(tmp_path: Path) -> None:
     where = tmp_path / "web.sock"
     web = f"socket: {where}, public_url: 'https://cb.example.com'"
     path = _settings(tmp_path, web)
-    with _forked(tmp_path, path) as process:
+    with running(tmp_path, path) as process:
         assert where.stat().st_mode & 0o777 == 0o660
         transport = httpx.HTTPTransport(uds=str(where))
         with httpx.Client(transport=transport) as client:

@@ -4,24 +4,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import queue
-import socket
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from fastagi.web.app import build_parts
 from fastagi.web.settings import WebSettings, load
-from tests.lab.program import Fork
-from tests.web.help import load_forks
+from tests.web.help import START_S, running
 from tests.web.signals.harness import BY, Clock, Service
-
-#: Longer than a start of the process takes on a busy machine.
-_START_S = 60.0
 
 
 class Counting:
@@ -51,34 +45,11 @@ class Counting:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def next(self) -> str:
-        return self.ids.get(timeout=_START_S)
+        return self.ids.get(timeout=START_S)
 
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-
-
-@contextmanager
-def running(directory: Path, path: Path) -> Iterator[Fork]:
-    """Run a fork of the web process; return when it has told that it listens."""
-    load_forks()
-    where = directory / "notify"
-    where.unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
-        supervisor.bind(str(where))
-        supervisor.settimeout(_START_S)
-        process = Fork(
-            ["web", "run", "-c", str(path)],
-            cwd=directory,
-            environment={**os.environ, "NOTIFY_SOCKET": str(where)},
-            output=directory / "log",
-        )
-        try:
-            assert supervisor.recv(100) == b"READY=1"
-            yield process
-        finally:
-            process.kill()
-            process.wait(_START_S)
 
 
 def add_webhook(settings: WebSettings, url: str) -> None:
@@ -122,7 +93,7 @@ def test_kill_between_delivery_and_commit_repeats_the_id_and_loses_nothing(
             first = [receiver.next() for _ in range(3)]
             assert held.is_set()
             process.kill()
-            process.wait(_START_S)
+            process.wait(START_S)
         own.execute("ROLLBACK")
     with running(tmp_path, path) as process:
         second = [receiver.next() for _ in range(2)]
@@ -135,7 +106,7 @@ def test_kill_between_delivery_and_commit_repeats_the_id_and_loses_nothing(
         service.ask()
         fourth = receiver.next()
         process.terminate()
-        process.wait(_START_S)
+        process.wait(START_S)
     service.close()
     receiver.close()
     assert second[0] == first[2], "the message that was not committed is repeated"
