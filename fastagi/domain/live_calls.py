@@ -134,11 +134,25 @@ class _Call:
     #: The numbers that were dialled in the call, by client key.
     dialled: dict[str, str] = field(factory=dict)
 
-    def takes_dialled(self, numbers: Mapping[str, str]) -> None:
-        """Note dialled numbers, up to the maximum."""
-        fresh = [key for key in sorted(numbers) if key not in self.dialled]
-        for key in fresh[: _MAX_DIALLED - len(self.dialled)]:
-            self.dialled[key] = numbers[key]
+
+@define(eq=False)
+class _Clients:
+    """The keys of clients in calls, with the number of reasons why each is in one.
+
+    So what one event changes costs no look at all other calls.
+    """
+
+    reasons: dict[str, int] = field(factory=dict)
+
+    def add(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self.reasons[key] = self.reasons.get(key, 0) + 1
+
+    def remove(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self.reasons[key] -= 1
+            if not self.reasons[key]:
+                del self.reasons[key]
 
 
 class LiveCalls:
@@ -167,6 +181,8 @@ class LiveCalls:
         self._calls: dict[str, _Call] = {}
         self._bridges: dict[str, set[str]] = {}
         self._pairs: dict[str, set[str]] = {}
+        #: One reason for each key in ``dialled`` of a call and ``rang`` of a channel.
+        self._in_calls = _Clients()
         #: Channels that were missing in the last list of all channels.
         self._absent: set[str] = set()
 
@@ -181,7 +197,11 @@ class LiveCalls:
 
     def clients(self) -> set[str]:
         """Return the keys of the clients who are in a call now."""
-        return {key for call in self._calls.values() for key in self._clients_of(call)}
+        return set(self._in_calls.reasons)
+
+    def is_in_call(self, key: str) -> bool:
+        """Return whether a client is in a call now."""
+        return key in self._in_calls.reasons
 
     def clients_with(self, uniqueid: str) -> set[str]:
         """Return the keys of the clients in the call of a channel."""
@@ -337,9 +357,7 @@ class LiveCalls:
         numbers = self._by_key(found)
         if first is not None:
             numbers.pop(first.key, None)
-        before = set(call.dialled)
-        call.takes_dialled(numbers)
-        return call.dialled.keys() - before
+        return self._note_dialled(call, numbers)
 
     def entered_bridge(
         self, uniqueid: str, bridge: str, *, name: str, linkedid: str, at: float
@@ -382,12 +400,15 @@ class LiveCalls:
 
     def rekey(self) -> None:
         """Update all client keys after a change of the number plan."""
+        self._in_calls = _Clients()
         for channel in self._channels.values():
             if channel.key:
                 channel.key = self._client_key(channel.number)
             channel.rang = self._by_key(channel.rang.values())
+            self._in_calls.add(channel.rang)
         for call in self._calls.values():
             call.dialled = self._by_key(call.dialled.values())
+            self._in_calls.add(call.dialled)
 
     # -- after a gap -------------------------------------------------------
 
@@ -465,8 +486,19 @@ class LiveCalls:
         if not key or key == channel.key:
             return set()
         channel.key = key
+        if key not in channel.rang:
+            self._in_calls.add((key,))
         channel.rang[key] = channel.number
         return {key}
+
+    def _note_dialled(self, call: _Call, numbers: Mapping[str, str]) -> set[str]:
+        """Note dialled numbers, up to the maximum; return the new keys."""
+        fresh = [key for key in sorted(numbers) if key not in call.dialled]
+        fresh = fresh[: _MAX_DIALLED - len(call.dialled)]
+        for key in fresh:
+            call.dialled[key] = numbers[key]
+        self._in_calls.add(fresh)
+        return set(fresh)
 
     def _caller_of(self, channel: _Channel) -> _Channel:
         """Return the caller's channel; for half of a Local channel, the first one."""
@@ -481,7 +513,7 @@ class LiveCalls:
             return
         old = self._calls[channel.linkedid]
         new = self._calls.setdefault(linkedid, _Call(linkedid))
-        new.takes_dialled(old.dialled)
+        self._note_dialled(new, old.dialled)
         self._leave_call(channel)
         channel.linkedid = linkedid
         new.channels.add(channel.uniqueid)
@@ -490,6 +522,7 @@ class LiveCalls:
         call = self._calls[channel.linkedid]
         call.channels.discard(channel.uniqueid)
         if not call.channels:
+            self._in_calls.remove(call.dialled)
             del self._calls[channel.linkedid]
 
     def _leave_bridge(self, channel: _Channel) -> set[str]:
@@ -514,7 +547,8 @@ class LiveCalls:
                 del self._pairs[channel.pair]
         if channel.is_local:
             # Asterisk may optimise the Local channel away while the talk continues.
-            self._calls[channel.linkedid].takes_dialled(channel.rang)
+            self._note_dialled(self._calls[channel.linkedid], channel.rang)
+        self._in_calls.remove(channel.rang)
         self._leave_call(channel)
         del self._channels[channel.uniqueid]
         return others

@@ -154,6 +154,17 @@ class _Queue:
 
 
 @define
+class _Stay:
+    """What is kept of a channel in a queue until the channel is gone."""
+
+    #: The time of joining that is its place: when it first joined, or that of its task.
+    first_joined: float | None = None
+    #: When it really joined first.
+    waits_since: float | None = None
+    priority: int = 0
+
+
+@define
 class LiveQueues:
     """All known queues."""
 
@@ -179,21 +190,23 @@ class LiveQueues:
     #: Interfaces in use, and the queues that reported it. Asterisk reports a change for
     #: one queue after the other; an agent is not free until all have reported it.
     _in_use: dict[str, set[str]] = field(factory=dict, init=False)
-    #: Interfaces that a queue is ringing and whose device state does not show it yet.
+    #: Interfaces that a queue is ringing and whose device state does not show it yet,
+    #: with the channels that ring.
     _called: dict[str, set[str]] = field(factory=dict, init=False)
-    #: The time of joining that is a channel's place in a queue, until the channel is
-    #: gone: when it first joined, or that of its task.
-    _first_joined: dict[tuple[str, str], float] = field(factory=dict, init=False)
-    #: When a channel really joined a queue first, until the channel is gone.
-    _waits_since: dict[tuple[str, str], float] = field(factory=dict, init=False)
-    #: Priorities of channels in a queue, until the channel is gone.
-    _priorities: dict[tuple[str, str], int] = field(factory=dict, init=False)
+    #: The interface that each of these channels rings.
+    _called_by: dict[str, str] = field(factory=dict, init=False)
+    #: The stays of each channel, by queue, until the channel is gone.
+    _stays: dict[str, dict[str, _Stay]] = field(factory=dict, init=False)
+    #: The queues that each channel waits in now.
+    _waits_in: dict[str, set[str]] = field(factory=dict, init=False)
     #: Uniqueids of our own channels that wait in line at the place of their task.
     _placeholders: set[str] = field(factory=set, init=False)
     #: Uniqueids of those that have left the line, until the channel is gone.
     _former_placeholders: set[str] = field(factory=set, init=False)
     #: Interfaces that ring for a caller, by the channel that rings.
     _ringing_for: dict[str, dict[str, str]] = field(factory=dict, init=False)
+    #: The caller that each channel rings for.
+    _rings_for: dict[str, str] = field(factory=dict, init=False)
     #: Interfaces that rang for a caller in vain.
     _rang_in_vain: dict[str, set[str]] = field(factory=dict, init=False)
     #: Callers who will leave a queue to be asked something, and come back.
@@ -209,6 +222,7 @@ class LiveQueues:
             self._touch(interface)
         self._queues.clear()
         self._queues_of.clear()
+        self._waits_in.clear()
         self._in_use.clear()
 
     def add_queue(self, queue: str, max_callers: int = 0) -> None:
@@ -276,23 +290,23 @@ class LiveQueues:
     def rings_for(self, caller: str, interface: str, uniqueid: str) -> None:
         """Note that the channel ``uniqueid`` rings a member for a caller."""
         self._ringing_for.setdefault(caller, {})[uniqueid] = interface
+        self._rings_for[uniqueid] = caller
 
     def rang_in_vain(self, caller: str, interface: str, uniqueid: str) -> None:
         """Note that the member did not answer."""
-        self._ringing_for.get(caller, {}).pop(uniqueid, None)
+        self._ring_ended(uniqueid)
         self._rang_in_vain.setdefault(caller, set()).add(interface)
 
     def member_called(self, interface: str, uniqueid: str) -> None:
         """Note that a queue rings a member for the caller ``uniqueid``."""
-        if any(
-            interface in queue.members and queue.members[interface].state in _RINGABLE
-            for queue in self._queues.values()
-        ):
+        if any(member.state in _RINGABLE for member in self._as_members(interface)):
             self._called.setdefault(interface, set()).add(uniqueid)
+            self._called_by[uniqueid] = interface
             self._touch(interface)
 
     def member_released(self, interface: str, uniqueid: str) -> None:
         """Note that this ringing has ended, in any way."""
+        self._called_by.pop(uniqueid, None)
         waiting = self._called.get(interface)
         if waiting is not None:
             waiting.discard(uniqueid)
@@ -303,13 +317,18 @@ class LiveQueues:
     def caller_joined(self, queue: str, caller: WaitingCaller) -> None:
         """Add a caller, who may have come back to an old place."""
         self._asked.pop(caller.uniqueid, None)
-        key = caller.uniqueid, folded(queue)
+        stay = self._stay(queue, caller.uniqueid)
+        if stay.first_joined is None:
+            stay.first_joined = caller.joined_at
+        if stay.waits_since is None:
+            stay.waits_since = caller.joined_at
         caller = evolve(
             caller,
-            joined_at=self._first_joined.setdefault(key, caller.joined_at),
-            waits_since=self._waits_since.setdefault(key, caller.joined_at),
-            priority=self._priorities.get(key, 0),
+            joined_at=stay.first_joined,
+            waits_since=stay.waits_since,
+            priority=stay.priority,
         )
+        self._waits_in.setdefault(caller.uniqueid, set()).add(folded(queue))
         callers = self._queue(queue).callers
         callers.pop(caller.uniqueid, None)
         if not 0 < caller.position <= len(callers):
@@ -325,7 +344,7 @@ class LiveQueues:
 
         It may be called at any time.
         """
-        self._first_joined[uniqueid, folded(queue)] = joined_at
+        self._stay(queue, uniqueid).first_joined = joined_at
         found = self._queues.get(folded(queue))
         if found is not None and uniqueid in found.callers:
             caller = found.callers[uniqueid]
@@ -345,7 +364,7 @@ class LiveQueues:
 
     def caller_priority(self, queue: str, uniqueid: str, priority: int) -> None:
         """Note the priority of a caller who waits in the queue."""
-        self._priorities[uniqueid, folded(queue)] = priority
+        self._stay(queue, uniqueid).priority = priority
         found = self._queues.get(folded(queue))
         if found is not None and uniqueid in found.callers:
             caller = found.callers[uniqueid]
@@ -365,7 +384,7 @@ class LiveQueues:
 
     def caller_left(self, queue: str, uniqueid: str) -> None:
         """Remove a caller; the call may continue."""
-        self._ringing_for.pop(uniqueid, None)
+        self._rings_ended(uniqueid)
         is_placeholder = uniqueid in self._placeholders
         if is_placeholder:
             self._placeholders.discard(uniqueid)
@@ -373,7 +392,7 @@ class LiveQueues:
         if is_placeholder or self.is_member_leg(uniqueid, queue):
             # If its client is sent to a queue later, that is another wait.
             self._forget(uniqueid, folded(queue))
-        caller = self._queue(queue).callers.pop(uniqueid, None)
+        caller = self._take_caller(folded(queue), uniqueid)
         if caller is not None and uniqueid in self._to_be_asked:
             self._asked[uniqueid] = (folded(queue), caller)
 
@@ -387,44 +406,68 @@ class LiveQueues:
         self._placeholders.discard(uniqueid)
         self._former_placeholders.discard(uniqueid)
         self.not_asked(uniqueid)
-        self._ringing_for.pop(uniqueid, None)
+        self._rings_ended(uniqueid)
         self._rang_in_vain.pop(uniqueid, None)
-        for rings in self._ringing_for.values():
-            rings.pop(uniqueid, None)
-        for name, queue in self._queues.items():
-            had_any |= queue.callers.pop(uniqueid, None) is not None
-            self._forget(uniqueid, name)
-        for interface, calls in list(self._called.items()):
-            if uniqueid in calls:
-                had_any = True
-                self.member_released(interface, uniqueid)
+        self._ring_ended(uniqueid)
+        for queue in tuple(self._waits_in.get(uniqueid, ())):
+            self._take_caller(queue, uniqueid)
+            had_any = True
+        self._stays.pop(uniqueid, None)
+        interface = self._called_by.get(uniqueid)
+        if interface is not None:
+            had_any |= uniqueid in self._called.get(interface, ())
+            self.member_released(interface, uniqueid)
         return had_any
+
+    def _take_caller(self, folded_queue: str, uniqueid: str) -> WaitingCaller | None:
+        """Remove a caller from a queue, and return it; None: it was not there."""
+        queues = self._waits_in.get(uniqueid)
+        if queues is None or folded_queue not in queues:
+            return None
+        queues.discard(folded_queue)
+        if not queues:
+            del self._waits_in[uniqueid]
+        return self._queues[folded_queue].callers.pop(uniqueid)
+
+    def _ring_ended(self, uniqueid: str) -> None:
+        """Note that a channel does not ring any more."""
+        caller = self._rings_for.pop(uniqueid, None)
+        if caller is not None:
+            self._ringing_for.get(caller, {}).pop(uniqueid, None)
+
+    def _rings_ended(self, caller: str) -> None:
+        """Note that nothing rings for a caller any more."""
+        for uniqueid in self._ringing_for.pop(caller, {}):
+            self._rings_for.pop(uniqueid, None)
 
     def keep_channels(self, alive: set[str]) -> set[str]:
         """Forget channels that are not ``alive``; return those that had a place."""
         for interface, calls in list(self._called.items()):
             for uniqueid in calls - alive:
                 self.member_released(interface, uniqueid)
-        gone = {uniqueid for uniqueid, _ in self._first_joined} - alive
-        for uniqueid, queue in list(self._first_joined):
-            if uniqueid in gone:
-                self._forget(uniqueid, queue)
+        gone = self._stays.keys() - alive
+        for uniqueid in gone:
+            del self._stays[uniqueid]
         self._placeholders -= gone
         self._former_placeholders &= alive
         for uniqueid in {*self._asked, *self._to_be_asked} - alive:
             self.not_asked(uniqueid)
         for uniqueid in {*self._ringing_for, *self._rang_in_vain} - alive:
-            self._ringing_for.pop(uniqueid, None)
+            self._rings_ended(uniqueid)
             self._rang_in_vain.pop(uniqueid, None)
-        for rings in self._ringing_for.values():
-            for ring in rings.keys() - alive:
-                del rings[ring]
+        for ring in self._rings_for.keys() - alive:
+            self._ring_ended(ring)
         return gone
 
+    def _stay(self, queue: str, uniqueid: str) -> _Stay:
+        return self._stays.setdefault(uniqueid, {}).setdefault(folded(queue), _Stay())
+
     def _forget(self, uniqueid: str, folded_queue: str) -> None:
-        self._first_joined.pop((uniqueid, folded_queue), None)
-        self._waits_since.pop((uniqueid, folded_queue), None)
-        self._priorities.pop((uniqueid, folded_queue), None)
+        """Forget the stay of a channel in a queue."""
+        stays = self._stays.get(uniqueid, {})
+        stays.pop(folded_queue, None)
+        if not stays:
+            self._stays.pop(uniqueid, None)
 
     # -- asking ------------------------------------------------------------
 
@@ -531,7 +574,8 @@ class LiveQueues:
 
     def joined_at(self, queue: str, uniqueid: str) -> float | None:
         """Return when a channel first joined the queue, also after it left."""
-        return self._first_joined.get((uniqueid, folded(queue)))
+        stay = self._stays.get(uniqueid, {}).get(folded(queue))
+        return None if stay is None else stay.first_joined
 
     def position_of(self, turn: Turn, queue: str, without: str = "") -> int:
         """Return the position, from 1, of somebody with this turn.

@@ -231,6 +231,9 @@ class CallTracker:
         """
         return self.calls.clients() | set(self._served.unstored())
 
+    def _is_busy(self, key: str) -> bool:
+        return self.calls.is_in_call(key) or key in self._served.unstored()
+
     def rekey(self) -> None:
         """Renew the client keys by the number plan in force."""
         self.calls.rekey()
@@ -355,11 +358,10 @@ class CallTracker:
         # Its entry in the list may have been dropped, too, so ask.
         if not await self._is_gone(uniqueid):
             return
-        before = self.calls.clients()
+        clients = self.calls.clients_with(uniqueid)
         self.calls.gone(uniqueid, self._clock.epoch_s())
         self._forget_calls_by_hand(self.calls)
-        if before - self.calls.clients():
-            self.client_is_free.call()
+        self._report_free(clients)
 
     # -- events ------------------------------------------------------------
 
@@ -461,7 +463,7 @@ class CallTracker:
         if self._meanwhile is not None:
             self._meanwhile.gone.add(uniqueid)
             self._meanwhile.bridges.pop(uniqueid, None)
-        freed = self.calls.clients_with(uniqueid)
+        clients = self.calls.clients_with(uniqueid)
         talk_s = self.calls.talk_s(uniqueid, self._clock.epoch_s())
         if any(uniqueid == followed for followed, _ in self._followed):
             self._talked[uniqueid] = talk_s
@@ -486,7 +488,11 @@ class CallTracker:
                     "storing a missed call", self._store_missed(ended)
                 )
             self._report_ended(ended)
-        if freed - self.calls.clients():
+        self._report_free(clients)
+
+    def _report_free(self, clients: Iterable[str]) -> None:
+        """Tell the listeners if one of these clients is in no call any more."""
+        if not all(map(self.calls.is_in_call, clients)):
             self.client_is_free.call()
 
     async def _store_missed(self, ended: Ended) -> None:
@@ -500,7 +506,10 @@ class CallTracker:
         try:
             yield
         finally:
-            self._unstored -= Counter([at])
+            # `-=` would look at all of them.
+            self._unstored[at] -= 1
+            if not self._unstored[at]:
+                del self._unstored[at]
 
     def _report_ended(self, ended: Ended) -> None:
         seen = ended.whole or ended.outcome in {Outcome.ANSWERED, Outcome.REQUESTED}
@@ -596,7 +605,7 @@ class CallTracker:
         served_at = datetime.fromtimestamp(first_at, UTC)
         with self._not_stored_yet(self._clock.epoch_s()):
             await self._served.serve(contact, served_at=served_at, asked_at=asked_at)
-        if contact.key not in self.busy():
+        if not self._is_busy(contact.key):
             # The call ended before this was stored: a task that did not end may be
             # called now.
             self.client_is_free.call()

@@ -98,7 +98,10 @@ class ServedClients:
                 store, "that a client was served is not stored yet", self._background
             )
         finally:
-            self._unstored -= Counter([key])
+            # `-=` would look at all of them.
+            self._unstored[key] -= 1
+            if not self._unstored[key]:
+                del self._unstored[key]
         if task is not None:
             # Only after `_unstored` was updated, as listeners look at it.
             self._task_served(task, contact.why)
