@@ -28,7 +28,9 @@ class Capacity:
             claimed: for each target the number of waiting callers plus the number of
                 callbacks that have no agent yet.
         """
-        self._free = {target: sorted(who) for target, who in free.items()}
+        self._free = free
+        #: The same in order, of the targets that somebody was matched to.
+        self._in_order: dict[str, list[str]] = {}
         self._taken: dict[str, str] = {}
         for target, count in claimed.items():
             for _ in range(count):
@@ -53,7 +55,7 @@ class Capacity:
 
     def spare(self, target: str) -> frozenset[str]:
         """Return the agents whom one more callback to ``target`` could get."""
-        free = self._free.get(target, ())
+        free = self._ordered(target)
         taken = dict(self._taken)
         found = set()
         for interface in free:
@@ -70,14 +72,19 @@ class Capacity:
             without: agents who are not rung for it.
         """
         if without:
-            allowed = [one for one in self._free.get(target, ()) if one not in without]
+            allowed = [one for one in self._ordered(target) if one not in without]
             # It can be moved to these agents only, so it is a target of its own.
             target = f"{target}, only {', '.join(allowed)}"
-            self._free[target] = allowed
+            self._in_order[target] = allowed
         return self._match(target, set())
 
+    def _ordered(self, target: str) -> list[str]:
+        if target not in self._in_order:
+            self._in_order[target] = sorted(self._free.get(target, ()))
+        return self._in_order[target]
+
     def _match(self, target: str, seen: set[str]) -> bool:
-        for interface in self._free.get(target, ()):
+        for interface in self._ordered(target):
             if interface in seen:
                 continue
             seen.add(interface)

@@ -141,6 +141,20 @@ class AgentNow:
     pause_reason: str
 
 
+@frozen
+class _Free:
+    """The members that are free, from one time until another."""
+
+    since: float
+    #: When the next wrap-up time ends; None: no member is in one.
+    until: float | None
+    interfaces: frozenset[str]
+
+    def holds(self, now: float) -> bool:
+        """Whether this is still so, as long as no member changes."""
+        return self.since <= now and (self.until is None or now < self.until)
+
+
 @define
 class _Queue:
     name: str
@@ -149,8 +163,13 @@ class _Queue:
     members: dict[str, Member] = field(factory=dict)
     #: The members that are free, or will be after their wrap-up time.
     ringable: dict[str, Member] = field(factory=dict)
+    #: The members that are free, by the queue's wrap-up time; empty after a change.
+    free: dict[float, _Free] = field(factory=dict)
     #: In Asterisk's order.
     callers: dict[str, WaitingCaller] = field(factory=dict)
+
+
+_NOBODY: Final = _Free(since=0.0, until=None, interfaces=frozenset())
 
 
 @define
@@ -238,8 +257,8 @@ class LiveQueues:
         """Add or update a member."""
         known = self._queue(queue)
         known.members[member.interface] = member
-        self._touch(member.interface)
         self._queues_of.setdefault(member.interface, set()).add(folded(queue))
+        self._touch(member.interface)
         if member.is_ringable:
             known.ringable[member.interface] = member
         else:
@@ -256,15 +275,17 @@ class LiveQueues:
         """Remove a member from a queue."""
         known = self._queue(queue)
         known.members.pop(interface, None)
-        self._touch(interface)
-        self._queues_of.get(interface, set()).discard(folded(queue))
         known.ringable.pop(interface, None)
         self._not_in_use(queue, interface)
+        self._touch(interface)
+        self._queues_of.get(interface, set()).discard(folded(queue))
 
     def _touch(self, interface: str) -> None:
         """Note that an agent may have changed."""
         self._to_note.add(interface)
         self._touched.add(interface)
+        for queue in self._queues_of.get(interface, ()):
+            self._queues[queue].free.clear()
 
     def note_agents(self, now: float) -> None:
         """Note since when those agents are in their states who have changed."""
@@ -480,12 +501,9 @@ class LiveQueues:
 
     def with_callers(self) -> list[str]:
         """Return the names of the queues that somebody has joined, sorted."""
-        asked = {of for of, _ in self._asked.values()}
-        return sorted(
-            queue.name
-            for name, queue in self._queues.items()
-            if queue.callers or name in asked
-        )
+        joined = {of for of, _ in self._asked.values()}
+        joined.update(*self._waits_in.values())
+        return sorted(self._queues[of].name for of in joined if of in self._queues)
 
     def members(self, queue: str) -> list[Member]:
         """Return the queue's members in Asterisk's order."""
@@ -743,20 +761,28 @@ class LiveQueues:
         callers = list(found.callers.values()) if found else []
         return callers[position - 1].turn if 0 < position <= len(callers) else None
 
-    def free(self, queue: str, wrapuptime_s: float, now: float) -> set[str]:
+    def free(self, queue: str, wrapuptime_s: float, now: float) -> frozenset[str]:
         """Return the interfaces that the queue could ring now."""
-        return {
-            interface
-            for interface, free_at in self._free_times(queue, wrapuptime_s)
-            if free_at <= now
-        }
+        return self._free(queue, wrapuptime_s, now).interfaces
 
     def next_free_at(self, queue: str, wrapuptime_s: float, now: float) -> float | None:
         """Return when the next wrap-up time ends, or None if none is running."""
-        return min(
-            (at for _, at in self._free_times(queue, wrapuptime_s) if at > now),
-            default=None,
-        )
+        return self._free(queue, wrapuptime_s, now).until
+
+    def _free(self, queue: str, wrapuptime_s: float, now: float) -> _Free:
+        """Return who is free; the members are only looked at after a change."""
+        found = self._queues.get(folded(queue))
+        if found is None:
+            return _NOBODY
+        known = found.free.get(wrapuptime_s)
+        if known is None or not known.holds(now):
+            times = list(self._free_times(queue, wrapuptime_s))
+            known = found.free[wrapuptime_s] = _Free(
+                since=now,
+                until=min((at for _, at in times if at > now), default=None),
+                interfaces=frozenset(who for who, at in times if at <= now),
+            )
+        return known
 
     def _free_times(
         self, queue: str, wrapuptime_s: float

@@ -294,22 +294,21 @@ class Dialer:
         """Number of attempts in progress that do not only wait in line."""
         return len(self.running) - len(self.placeholders())
 
-    def waiting_for_member(self, target: str) -> list[RunningAttempt]:
-        """Return the attempts that need a free member of the target.
+    def waiting_for_member(self) -> dict[str, list[RunningAttempt]]:
+        """Return the attempts that need a free member of their target, by target.
 
         An attempt to an extension needs its only member from beginning to end.
         """
-        return [
-            running
-            for running in self.running.values()
-            if running.target == target
-            and (
+        found: dict[str, list[RunningAttempt]] = {}
+        for running in self.running.values():
+            if (
                 running.progress.waits_for_member
                 # Asterisk reports that the phone rings a while after it was dialled;
                 # until then the phone looks free.
-                or bool(running.settings.target_extension and not running.closing)
-            )
-        ]
+                or (running.settings.target_extension and not running.closing)
+            ):
+                found.setdefault(running.target, []).append(running)
+        return found
 
     def busy_keys(self) -> set[str]:
         """Return the client keys of attempts in progress.

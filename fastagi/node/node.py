@@ -104,6 +104,8 @@ class Node:
         self._use_number_plan = use_number_plan
         self._new_token = new_token
         self._targets = targets(settings())
+        #: The queues of Asterisk in whose lines tasks wait, folded.
+        self._with_places = _with_places(settings())
         self._running = False
         #: Whether Asterisk was asked for the dialplan since the last connect or reload.
         self._dialplan_is_known = False
@@ -460,6 +462,7 @@ class Node:
     def settings_changed(self, former: Settings, settings: Settings) -> None:
         """Apply new settings."""
         self._targets = targets(settings)
+        self._with_places = _with_places(settings)
         self.expected_waits.tasks_changed()
         if former.plan != settings.plan:
             self.call_tracker.rekey()
@@ -575,16 +578,18 @@ class Node:
 
     def _keeps_places(self, queue: str) -> bool:
         """Whether tasks wait in line among the callers of a queue of Asterisk."""
-        return self.dialplan.has_places and any(
-            settings.keeps_place and folded(settings.target_queue) == folded(queue)
-            for settings in self._settings().queues.values()
-        )
+        return self.dialplan.has_places and folded(queue) in self._with_places
 
     def _current_targets(self) -> list[Target]:
         return self._targets
 
     def _new_channel_id(self) -> str:
         return f"callback-{self._clock.epoch_s():.0f}-{self._new_token()}"
+
+
+def _with_places(settings: Settings) -> frozenset[str]:
+    queues = settings.queues.values()
+    return frozenset(folded(one.target_queue) for one in queues if one.keeps_place)
 
 
 def credentials_of(ami: AmiSettings) -> Credentials:

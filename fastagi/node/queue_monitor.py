@@ -100,6 +100,9 @@ class QueueMonitor:
         self._targets = targets
         #: Whether a queue has tasks that wait in line among its callers.
         self._keeps_places = keeps_places
+        #: The targets that are devices, by device in lower case, and of which targets.
+        self._by_device: dict[str, list[Target]] = {}
+        self._known_targets: Collection[Target] = ()
         #: Called after a change that may allow or prevent calls.
         self.changed: Listeners[[]] = Listeners("a change of the queues")
         #: Called with queue and uniqueid of each live caller who joined, and after a
@@ -333,15 +336,20 @@ class QueueMonitor:
 
     def _set_state(self, device: str, state: DeviceState) -> bool:
         """Set the state of a target that is a device; False if none is."""
-        found = False
-        for target in self._targets():
-            if target.device and target.device.lower() == device:
-                self.queues.set_member(
-                    target.key, Member(interface=target.device, state=state)
-                )
-                self._note_agents()
-                found = True
-        return found
+        targets = self._targets()
+        if targets is not self._known_targets:
+            self._known_targets = targets
+            self._by_device = {}
+            for target in targets:
+                if target.device:
+                    self._by_device.setdefault(target.device.lower(), []).append(target)
+        found = self._by_device.get(device, ())
+        for target in found:
+            self.queues.set_member(
+                target.key, Member(interface=target.device, state=state)
+            )
+            self._note_agents()
+        return bool(found)
 
     def _report_change(self) -> None:
         if self.ready:

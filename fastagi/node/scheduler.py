@@ -63,6 +63,19 @@ class _NothingDue:
     until: float
 
 
+@frozen
+class _Kinds:
+    """The names of queues of some kinds, in one version of the settings."""
+
+    settings: Settings
+    #: Whose tasks wait in line among the callers.
+    keep_place: frozenset[str]
+    #: Whose tasks wait until it is known what the dialplan can do.
+    need_dialplan: frozenset[str]
+    #: With ``first: auto``.
+    auto: frozenset[str]
+
+
 class Scheduler:
     """Decides which task is called back when."""
 
@@ -144,6 +157,7 @@ class Scheduler:
         #: Called when what keeps tasks from being called may have changed, other than
         #: by a change of the queues.
         self.outlook_changed: Listeners[[]] = Listeners("a change of the outlook")
+        self._known_kinds: _Kinds | None = None
         self._hold = hold
         self._worker = GatedWorker(
             Worker(
@@ -299,8 +313,7 @@ class Scheduler:
         return self._why_no_trunk(queue)
 
     def _waits_for_dialplan(self, queue: QueueSettings) -> bool:
-        needs_dialplan = queue.keeps_place or queue.may_call_client_first
-        return needs_dialplan and self._dialplan_has_places() is None
+        return _needs_dialplan(queue) and self._dialplan_has_places() is None
 
     def _opens_at(self, queue: str, now: float) -> float | None:
         state = self._opening_state.state_at(queue, now)
@@ -346,15 +359,23 @@ class Scheduler:
             now: the current time, in epoch seconds.
             in_line: whether those whose tasks wait in Asterisk's line, or the others.
         """
-        is_open = self._opening_state.open_queues(now)
-        return frozenset(
-            name
-            for name, queue in self._settings().queues.items()
-            if name in is_open
-            and self._is_put_in_line(queue, self._clients_first) is in_line
-            and not self._waits_for_dialplan(queue)
-            and self._why_no_trunk(queue) is None
-        )
+        kinds, has_places = self._kinds(), self._dialplan_has_places()
+        put_in_line = frozenset[str]()
+        if has_places:
+            put_in_line = kinds.keep_place - self._clients_first
+        found = self._opening_state.open_queues(now)
+        found = found & put_in_line if in_line else found - put_in_line
+        if has_places is None:
+            found -= kinds.need_dialplan
+        queues = self._settings().queues
+        return frozenset(n for n in found if self._why_no_trunk(queues[n]) is None)
+
+    def _kinds(self) -> _Kinds:
+        """Return the kinds of the queues in the settings in force."""
+        settings = self._settings()
+        if self._known_kinds is None or self._known_kinds.settings is not settings:
+            self._known_kinds = _kinds_of(settings)
+        return self._known_kinds
 
     def _with_agent(self, capacity: Capacity, now: float) -> frozenset[str]:
         """Return the queues with an agent who is free for one more callback."""
@@ -391,7 +412,7 @@ class Scheduler:
         self._update_placeholders(now)
         if self._why_no_calls() is not None:
             return self._next_change(targets, now)
-        if self._any_auto():
+        if self._kinds().auto:
             self._update_clients_first(self._capacity(targets, now))
         in_line = self._callable(now, in_line=True)
         for target in targets:
@@ -446,10 +467,6 @@ class Scheduler:
             self._next_due = min(at.timestamp(), latest) if at else latest
         return self._next_change(targets, now)
 
-    def _any_auto(self) -> bool:
-        """Whether any queue has ``first: auto``."""
-        return any(q.first is First.AUTO for q in self._settings().queues.values())
-
     def _update_clients_first(self, agents: Capacity) -> None:
         """Find out in which queues with ``first: auto`` clients are dialled first."""
         clients_first = self._queues_with_clients_first(agents)
@@ -461,10 +478,11 @@ class Scheduler:
 
     def _queues_with_clients_first(self, agents: Capacity) -> frozenset[str]:
         """Return the queues with ``first: auto`` that have enough agents to spare."""
+        queues = self._settings().queues
         return frozenset(
             name
-            for name, queue in self._settings().queues.items()
-            if queue.first is First.AUTO and _calls_client_first(queue, agents)
+            for name in self._kinds().auto
+            if _calls_client_first(queues[name], agents)
         )
 
     def _agents_to_ask(
@@ -725,7 +743,7 @@ class Scheduler:
             self._dialer.withdraw_ringing(last, because(Code.LINE_NEEDED))
 
     def _free(self, target: str, wrapuptime_s: float, now: float) -> frozenset[str]:
-        return frozenset(self._queue_monitor.queues.free(target, wrapuptime_s, now))
+        return self._queue_monitor.queues.free(target, wrapuptime_s, now)
 
     def _note_place(self, running: RunningAttempt) -> None:
         self._queue_monitor.queues.placeholder(
@@ -896,7 +914,7 @@ class Scheduler:
 
     def _capacity(self, targets: list[Target], now: float) -> Capacity:
         queues = self._queue_monitor.queues
-        free: dict[str, set[str]] = {}
+        free: dict[str, frozenset[str]] = {}
         claimed: dict[str, int] = {}
         # Count the live callers of every queue, also of queues without callbacks, as
         # an agent may be a member of several.
@@ -904,14 +922,15 @@ class Scheduler:
             if callers := queues.waiting(name):
                 free[folded(name)] = queues.free(name, 0.0, now)
                 claimed[folded(name)] = len(callers)
+        waiting = self._dialer.waiting_for_member()
         for target in targets:
             key = folded(target.key)
             free[key] = queues.free(target.key, target.wrapuptime_s, now)
-            for running in self._dialer.waiting_for_member(target.key):
+            for running in waiting.get(target.key, ()):
                 claims = key
                 if running.skips or running.preferred:
                     claims = f"{key}, {running.attempt.channel_id}"
-                    free[claims] = set(running.may_ring(frozenset(free[key])))
+                    free[claims] = running.may_ring(free[key])
                 claimed[claims] = claimed.get(claims, 0) + 1
         return Capacity(free, claimed)
 
@@ -940,6 +959,20 @@ class Scheduler:
             if running.preferred is not None
         ]
         return min((m for m in moments if m is not None and m > now), default=None)
+
+
+def _kinds_of(settings: Settings) -> _Kinds:
+    queues = settings.queues.items()
+    return _Kinds(
+        settings=settings,
+        keep_place=frozenset(name for name, queue in queues if queue.keeps_place),
+        need_dialplan=frozenset(n for n, queue in queues if _needs_dialplan(queue)),
+        auto=frozenset(name for name, queue in queues if queue.first is First.AUTO),
+    )
+
+
+def _needs_dialplan(queue: QueueSettings) -> bool:
+    return queue.keeps_place or queue.may_call_client_first
 
 
 def _calls_client_first(queue: QueueSettings, agents: Capacity) -> bool:

@@ -62,6 +62,8 @@ class Trunks:
 
     def missing_for(self, queue: QueueSettings) -> str:
         """Return the endpoint of a queue if Asterisk does not have it; otherwise ""."""
+        if not self._missing:
+            return ""
         trunk = trunk_of(queue.outbound_channel)
         return trunk if trunk in self._missing else ""
 

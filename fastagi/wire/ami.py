@@ -177,14 +177,17 @@ class AmiMessage:
     def _parse(self) -> dict[str, str]:
         lines = self._lines()
         self._count = len(lines)
-        self._first = first = {}
         # In reverse order, so that the first of several headers with one name counts.
-        for line in reversed(lines):
+        lines.reverse()
+        try:
             # This runs for every header of every event, so the usual form comes first.
-            name, colon, value = line.partition(_SEPARATOR)
-            if not colon or ":" in name:
-                name, value = _split_header(line)
-            first[name.lower()] = value
+            pairs = [line.split(_SEPARATOR, 1) for line in lines]
+            first = {name.lower(): value for name, value in pairs}
+        except ValueError:
+            first = {":": ""}
+        if ":" in "".join(first):
+            first = {name.lower(): text for name, text in map(_split_header, lines)}
+        self._first = first
         return first
 
     def __repr__(self) -> str:

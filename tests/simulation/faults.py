@@ -352,7 +352,7 @@ def _always_client_first() -> Iterator[None]:
     first_seed=CLIENT_FIRST_FROM + 93,
 )
 def _clients_without_end() -> Iterator[None]:
-    with mock.patch.object(Dialer, "waiting_for_member", lambda self, target: []):
+    with mock.patch.object(Dialer, "waiting_for_member", lambda self: {}):
         yield
 
 
