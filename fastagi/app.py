@@ -45,6 +45,7 @@ from fastagi.service.stored_tasks import StoredTasks
 from fastagi.service.task_commands import TaskCommands
 from fastagi.service.task_states import TaskStates
 from fastagi.service.upkeep import Upkeep
+from fastagi.service.warm_up import WarmUp
 from fastagi.service.whys_not_yet import WhysNotYet
 from fastagi.store.engine import Database
 from fastagi.store.leases import Lease
@@ -134,6 +135,9 @@ class CallbackService:
             clock=clock,
             background=self._background,
             settings=self.settings,
+        )
+        self._warm_up = WarmUp(
+            store=store, background=self._background, settings=self.settings
         )
         self.node = Node(
             endpoint=endpoints.ami,
@@ -269,6 +273,10 @@ class CallbackService:
         self._chosen_times.start()
         self._stored_tasks.start()
         self._upkeep.start()
+
+    def warm_up(self) -> None:
+        """Do in the background what otherwise the first call would wait for."""
+        self._warm_up.start()
 
     async def stop(self) -> None:
         """Place no new calls, follow those in progress for a while, then stop.

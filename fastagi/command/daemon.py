@@ -101,6 +101,7 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
         exclude_existing_objects()
         reloads.set_action(lambda: reactor.callFromThread(reload))
         _tell_supervisor("READY=1")
+        service.warm_up()
 
     def stop() -> Deferred[None]:
         if not failed:

@@ -443,6 +443,7 @@ def _store_attempt(
             "talk_s": 0.0,
             **reason_values(None),
             "node": attempt.node,
+            "dialled_at": None,
         },
     )
     moved = move_task(conn, task, Move.BEGIN, now, why, attempt_id=attempt_id)

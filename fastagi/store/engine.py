@@ -26,6 +26,7 @@ from typing import Any, Final, TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
 from attrs import define, evolve, field
+from sqlalchemy.sql.compiler import WARN_LINTING
 
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
@@ -338,6 +339,37 @@ class Database:
             raise request.error
         value: T = request.value
         return value
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has been used, and no request waits for it to begin."""
+        return self.commits > 0 and not self._waiting
+
+    def compile(
+        self, statement: sa.ClauseElement, names: Iterable[str], *, several: bool
+    ) -> None:
+        """Compile a statement, and keep the result for its executions.
+
+        Nothing is executed. Only once the database has been used, since the engine's
+        dialect depends on the server's version.
+
+        Args:
+            statement: the statement.
+            names: the parameters that it is executed with.
+            several: whether it is executed with several sets of parameters at once.
+        """
+        engine = self._backend.engine
+        # What Connection.execute() does first; SQLAlchemy has no public way to do only
+        # that. A test finds whether the result is used.
+        statement._compile_w_cache(
+            engine.dialect,
+            compiled_cache=engine.get_execution_options().get(
+                "compiled_cache", engine._compiled_cache
+            ),
+            column_keys=sorted(names),
+            for_executemany=several,
+            linting=engine.dialect.compiler_linting | WARN_LINTING,
+        )
 
     def close(self) -> Deferred[None]:
         """Carry out the waiting requests, then close the database.

@@ -7,8 +7,9 @@ database cannot be used, besides the errors in its docstring.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
@@ -57,6 +58,7 @@ from fastagi.store import (
     selection,
     settings_changes,
     slots,
+    statements,
     tallies,
 )
 from fastagi.store.changes import Change
@@ -111,6 +113,21 @@ class TaskStore:
         self._database = database
         self._lease = lease
         self._node = node
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the database has been used, and nothing waits for it."""
+        return self._database.is_idle
+
+    def first_uses(self) -> Iterator[Callable[[], None]]:
+        """Yield functions that each compile one statement of calls, and store nothing.
+
+        Each takes some milliseconds, which its first execution then does not take.
+        """
+        for one in statements.of_calls():
+            yield partial(
+                self._database.compile, one.statement, one.names, several=one.several
+            )
 
     async def _run_fenced(
         self, name: str, fn: Callable[[sa.Connection, *Ts], T], *args: *Ts

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: MIT
+"""The statements of calls that are compiled before the first call."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
+
+from fastagi.store import attempts, requests, statements
+
+
+@pytest.mark.parametrize("dialect", [sqlite.dialect(), postgresql.dialect()])
+def test_each_compiles_with_just_the_parameters_that_it_has(dialect: Dialect) -> None:
+    for one in statements.of_calls():
+        compiled = one.statement.compile(dialect=dialect, column_keys=list(one.names))
+        assert one.names <= set(compiled.params), compiled
+
+
+def test_each_constant_is_found_once_for_one_and_inserts_for_several_rows() -> None:
+    found = list(statements.of_calls())
+    keys = [(id(one.statement), one.several) for one in found]
+    assert len(keys) == len(set(keys))
+    assert (id(attempts._DUE), False) in keys
+    assert (id(attempts._DUE), True) not in keys
+    assert {(id(requests._INSERT_TASK), several) for several in (False, True)} < set(
+        keys
+    )
