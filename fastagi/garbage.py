@@ -6,6 +6,15 @@ from __future__ import annotations
 import gc
 
 
+def postpone_collections() -> None:
+    """Collect no garbage until :func:`exclude_existing_objects`.
+
+    To be called once when a process starts: modules are loaded faster, as nearly all
+    objects of a start stay.
+    """
+    gc.disable()
+
+
 def exclude_existing_objects() -> None:
     """Exclude all objects that exist now from garbage collections, for good.
 
@@ -14,3 +23,4 @@ def exclude_existing_objects() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()

@@ -32,6 +32,7 @@ from fastagi.command.web_signals import mail, webhook
 from fastagi.domain.task import Kind, Status
 from fastagi.doors import client, codec
 from fastagi.errors import CallbackError
+from fastagi.garbage import postpone_collections
 from fastagi.service import commands
 
 if TYPE_CHECKING:
@@ -733,6 +734,7 @@ def run(config: str) -> None:
     SIGHUP reloads the settings. SIGTERM stops the service; calls in progress continue
     in Asterisk.
     """
+    postpone_collections()
     reloads = ReloadRequests()
     settings = _load(config)
     # Imported here: no other command needs a reactor.
