@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest -p no:schemathesis
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint style types fast-test simulate expected-wait fuzz soak memory bench
-.PHONY: bench-web bench-pages busy-queue waiting-line console screenshots browser-test
+.PHONY: bench-web bench-pages bench-door busy-queue waiting-line console screenshots browser-test
 .PHONY: unit-test simulation-test call-test crowd-test asterisk-test stopwatch-test
 .PHONY: package-test docs reference deb freepbx freepbx-test lab sounds clean image release
 
@@ -137,6 +137,14 @@ memory: .venv/ready
 #   make bench      make bench BENCH="requests free"
 bench: .venv/ready
 	@$(BIN)/python -m tests.bench $(BENCH)
+
+# How fast requests are promised, beside servers written with panoramisk and pystrix, which
+# are installed for it into build/; on a machine without other work:
+#   make bench-door      make bench-door SYNC_MS=2      make bench-door BURST=1 SYNC_MS=2
+ROUNDS ?= 3
+bench-door: .venv/ready
+	@$(BIN)/python -m tests.bench.door --rounds $(ROUNDS) \
+		$(if $(SYNC_MS),--sync-ms $(SYNC_MS)) $(if $(BURST),--burst)
 
 # Whether 50 browsers and 20 programs at the web process slow down 50 callers who press 1
 # at once; on a machine without other work:

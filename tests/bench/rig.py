@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,16 @@ class Rig:
         settings: Mapping[str, Any],
         queues: Iterable[str],
         database_url: str | None = None,
+        runs_in: Sequence[str] = (),
     ) -> None:
+        """Prepare.
+
+        Args:
+            settings: sections of the settings file.
+            queues: names of the queues.
+            database_url: the database; None: a new SQLite file.
+            runs_in: the words of a command that runs the service.
+        """
         self.home = Path(tempfile.mkdtemp(prefix="callback-queue-bench-"))
         self.database_url = database_url or f"sqlite:///{self.home}/callback-queue.db"
         self.asterisk = FakeAsterisk(
@@ -121,7 +130,9 @@ class Rig:
         self._socket = self.home / "control.sock"
         self._settings = dict(settings)
         self._queues = list(queues)
-        self._agi_port = 0
+        self._runs_in = runs_in
+        #: The port of FastAGI.
+        self.agi_port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     # -- start and stop
@@ -135,7 +146,7 @@ class Rig:
         probe = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(
             Factory.forProtocol(Protocol)
         )
-        self._agi_port = probe.getHost().port
+        self.agi_port = probe.getHost().port
         await probe.stopListening()
         settings = {
             "ami": {
@@ -146,7 +157,7 @@ class Rig:
             },
             "fastagi": {
                 "listen": "127.0.0.1",
-                "port": self._agi_port,
+                "port": self.agi_port,
                 # All callers have one address; the limits for each address are not
                 # measured.
                 "max_connections": 2000,
@@ -161,19 +172,25 @@ class Rig:
         (self.home / "settings.yaml").write_text(yaml.safe_dump(settings))
         migrate.prepare(self.database_url)
 
-    async def start(self) -> float:
-        """Start the service; return the seconds until it saw its queues."""
+    async def start(self, environ: Mapping[str, str] | None = None) -> float:
+        """Start the service; return the seconds until it saw its queues.
+
+        Args:
+            environ: variables on top of those of this process.
+        """
         program = Path(sys.executable).with_name("callback-queue")
         began = time.perf_counter()
         with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
+                    *self._runs_in,
                     *("setpriv", "--pdeathsig", "KILL", str(program)),
                     *("run", "--config", str(self.home / "settings.yaml")),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env={**os.environ, **(environ or {})},
             )
         await self.until(self._is_ready, _READY_DEADLINE_S)
         took_s = time.perf_counter() - began
@@ -238,7 +255,7 @@ class Rig:
         )
         client = AgiClientProtocol(channel)
         await connectProtocol(
-            TCP4ClientEndpoint(reactor, "127.0.0.1", self._agi_port), client
+            TCP4ClientEndpoint(reactor, "127.0.0.1", self.agi_port), client
         )
         await client.ended
         return channel.variables.get("CALLBACK_STATUS", "")
