@@ -205,9 +205,11 @@ class AgiScripts:
         priority = max(task.turn.priority, _priority(request))
         turn = Turn(task.turn.joined_at, priority)
         place = queues.position_of(turn, queue, without=self._placeholder_of(task.id))
-        await agi.set_variable(Variable.PRIORITY, str(priority))
-        # Last: without it the dialplan uses no priority.
-        await agi.set_variable(Variable.PLACE, str(place))
+        await agi.set_variables(
+            (Variable.PRIORITY, str(priority)),
+            # Last: without it the dialplan uses no priority.
+            (Variable.PLACE, str(place)),
+        )
         queues.keep_place(queue, request.uniqueid, turn.joined_at)
         queues.caller_priority(queue, request.uniqueid, priority)
         self._log.info(
@@ -234,11 +236,13 @@ class AgiScripts:
             return
         queue = self._settings().queue(offer.queue)
         answer_s = math.ceil(queue.offers.answer_time.total_seconds())
-        await agi.set_variable(Variable.OFFER_TIME, str(answer_s))
-        await agi.set_variable(Variable.OFFER_KEYS, queue.offers.accept_keys)
-        # The prompts come last: without them the caller is not asked.
         prompts = _offer_prompts(offer, queue, request.language)
-        await agi.set_variable(Variable.OFFER, "&".join(prompts))
+        await agi.set_variables(
+            (Variable.OFFER_TIME, str(answer_s)),
+            (Variable.OFFER_KEYS, queue.offers.accept_keys),
+            # The prompts come last: without them the caller is not asked.
+            (Variable.OFFER, "&".join(prompts)),
+        )
 
     async def offered(self, agi: AgiSession) -> None:
         """Note that a caller did not accept, and set the position to return to."""

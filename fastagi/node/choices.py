@@ -133,7 +133,7 @@ class CallerChoices:
             pressed: the key that the caller pressed in the queue; "" if not known.
         """
         queue = self._settings().queues.get(request.queue)
-        if queue is None:
+        if queue is None or not (queue.choices.times or queue.choices.asks_number):
             return False
         if self._requests.is_closed_too_long(request):
             # Only a time after the opening can be promised, whatever key was pressed.
@@ -450,8 +450,7 @@ async def tell(agi: AgiSession, status: dialplan.Answer, prompt: str) -> None:
 
     The status comes last: without it the dialplan assumes no answer.
     """
-    await agi.set_variable(Variable.PROMPT, prompt)
-    await agi.set_variable(Variable.STATUS, status.value)
+    await agi.set_variables((Variable.PROMPT, prompt), (Variable.STATUS, status.value))
 
 
 def _words(chosen: _Chosen) -> Words:

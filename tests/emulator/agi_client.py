@@ -317,7 +317,20 @@ class AsteriskAgi:
     def _exec(self, rest: _Words) -> bytes:
         if rest[0].lower().startswith("nosuch"):
             return b"200 result=-2\n"
-        self.executed.append((rest[0], rest[1] if len(rest) > 1 else ""))
+        args = rest[1] if len(rest) > 1 else ""
+        if rest[0].lower() == "mset":
+            return self._set_many(args)
+        self.executed.append((rest[0], args))
+        return b"200 result=0\n"
+
+    def _set_many(self, args: str) -> bytes:
+        """Set variables as MSet() does: ``name1=value1,name2=value2``."""
+        if re.search(r"[\"'\\()\[\]{}]", args):
+            self.faults.append(f"MSet() does not take this as it is: {args!r}")
+        for pair in args.split(",")[:24]:
+            name, equals, value = pair.partition("=")
+            if equals:
+                self.variables[name] = value
         return b"200 result=0\n"
 
     def _hangup(self, rest: _Words) -> bytes:

@@ -73,7 +73,7 @@ def is_served(program: Program, host: str) -> bool:
     """Send a request, and return whether a command comes back."""
     with call(program, host) as connection:
         connection.sendall(HEADERS)
-        return connection.recv(4096).startswith(b"SET VARIABLE")
+        return connection.recv(4096).startswith(b"EXEC MSet")
 
 
 def second(program: Program) -> None:

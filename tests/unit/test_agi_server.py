@@ -131,6 +131,30 @@ class TestVerbs(ServerTestCase):
         self.assertEqual(asterisk.variables["CALLBACK_STATUS"], text)
         self.assertEqual(asterisk.agistatus, "SUCCESS")
 
+    def test_several_variables_need_one_round_trip(self) -> None:
+        async def script(agi: AgiSession) -> None:
+            await agi.set_variables(("A", "a/b-1.2&c"), ("B", ""), ("C", "*#+@:"))
+
+        asterisk = self.run_script(script, AsteriskAgi())
+        self.assertEqual(asterisk.variables, {"A": "a/b-1.2&c", "B": "", "C": "*#+@:"})
+        self.assertEqual(
+            asterisk.commands, [("EXEC", "MSet", "A=a/b-1.2&c,B=,C=*#+@:")]
+        )
+        self.assertEqual(asterisk.faults, [])
+
+    def test_variables_that_mset_would_change_are_set_one_by_one(self) -> None:
+        for value in ("a,b", 'a"b', "a\\b", "a(b", "a b", "a|b", "a=b", "a$b", "\xe4"):
+
+            async def script(agi: AgiSession, value: str = value) -> None:
+                await agi.set_variables(("A", "1"), ("B", value))
+
+            asterisk = self.run_script(script, AsteriskAgi())
+            self.assertEqual(asterisk.variables, {"A": "1", "B": value})
+            self.assertEqual(
+                asterisk.commands,
+                [("SET", "VARIABLE", "A", "1"), ("SET", "VARIABLE", "B", value)],
+            )
+
     def test_a_value_that_get_variable_cuts_is_read_whole(self) -> None:
         seen: list[str | None] = []
         values = {"SHORT": "x" * 1022, "LONG": "y" * 5000, "WIDE": "\u20ac" * 400}
