@@ -8,7 +8,7 @@ They are independent of threads, Asterisk and settings.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -17,7 +17,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from fastagi.domain.limits import called_too_often
-from fastagi.domain.reason import Code, because, map_texts
+from fastagi.domain.reason import Code, because, dump_params, map_texts
 from fastagi.domain.task import CallbackTask, Kind, Move, NewTask, Status, after
 from fastagi.store import (
     entered_numbers,
@@ -66,6 +66,8 @@ _BY_CALL: Final = (
     .limit(1)
 )
 _TAKEN_BACK: Final = because(Code.TAKEN_BACK)
+#: A character that cannot be stored, as JSON writes it.
+_ESCAPED_NUL: Final = r"\u0000"
 #: The fields of a task that are set when it is created.
 _NEW: Final = tuple(field.name for field in fields(CallbackTask) if field.name != "id")
 
@@ -163,40 +165,39 @@ def add_many(
         For each request the new task, or ALONE if it needs :func:`add`: its number is
         blocked, has an open task, was called as often as is allowed, was entered by
         the caller, or stands in ``asked`` before; its call may be stored already, or
-        its slot may be full.
+        its time has been chosen, so that a slot may be full. These requests have to be
+        carried out in their order. Then all decisions are the same as one by one.
     """
     unusual = new_tasks.unusual(
         conn, [(new.number_key, most, now) for new, now, _, _, most in asked]
     )
-    tasks: dict[str, CallbackTask] = {}
-    results: list[Recorded | Refused | Alone] = []
-    for new, now, once, _, _ in asked:
-        if once or new.entered or new.slot or new.number_key in unusual:
-            results.append(ALONE)
-            continue
-        # A second request for the same number needs add().
+    usual: dict[int, tuple[NewTask, datetime]] = {}
+    for index, (new, now, once, _, _) in enumerate(asked):
+        depends_on_more = once or new.entered or new.slot or new.chosen_at
+        if not (depends_on_more or new.number_key in unusual):
+            usual[index] = _all_storable(new), now
+        # A later request for the same number needs add(), and comes after this one.
         unusual.add(new.number_key)
-        tasks[new.number_key] = _pending_task(new, now)
-        results.append(Recorded(tasks[new.number_key], created=True))
-    if not tasks:
-        return results
+    if not usual:
+        return [ALONE] * len(asked)
     try:
-        ids = new_tasks.insert_all(
-            conn, [values_of(task, _NEW) for task in tasks.values()]
-        )
+        ids = new_tasks.insert_all(conn, [_row_of(*one) for one in usual.values()])
     except IntegrityError as error:
         raise again_if_open(error) from error
     return [
-        evolve(one, task=evolve(one.task, id=ids[one.task.number_key]))
-        if isinstance(one, Recorded)
-        else one
-        for one in results
+        Recorded(
+            _pending_task(*usual[index], id_=ids[new.number_key]),
+            created=True,
+        )
+        if index in usual
+        else ALONE
+        for index, (new, *_) in enumerate(asked)
     ]
 
 
 def create(conn: sa.Connection, new: NewTask, now: datetime) -> CallbackTask:
     """Store a task; waits if another process is storing a task of the same number."""
-    task = _pending_task(new, now)
+    task = _pending_task(_all_storable(new), now)
     try:
         task_id = insert_row(conn, _INSERT_TASK, values_of(task, _NEW))
     except IntegrityError as error:
@@ -204,18 +205,18 @@ def create(conn: sa.Connection, new: NewTask, now: datetime) -> CallbackTask:
     return evolve(task, id=task_id)
 
 
-def _pending_task(new: NewTask, now: datetime) -> CallbackTask:
-    """Return a new task as it is to be stored, still without its id."""
+def _pending_task(new: NewTask, now: datetime, id_: int = 0) -> CallbackTask:
+    """Return a new task as it is to be stored, from a request that can be stored."""
     return CallbackTask(
-        id=0,
+        id=id_,
         kind=new.kind,
         status=Status.PENDING,
         number=new.number,
         number_key=new.number_key,
-        name=storable(new.name),
-        language=storable(new.language),
+        name=new.name,
+        language=new.language,
         queue=new.queue,
-        linkedid=storable(new.linkedid),
+        linkedid=new.linkedid,
         joined_at=new.joined_at,
         priority=new.priority,
         created_at=now,
@@ -223,8 +224,31 @@ def _pending_task(new: NewTask, now: datetime) -> CallbackTask:
         expires_at=new.expires_at,
         chosen_at=new.chosen_at,
         call_by=new.call_by,
-        why=map_texts(new.why, storable),
+        why=new.why,
     )
+
+
+def _row_of(new: NewTask, now: datetime) -> dict[str, Any]:
+    """Return the same as a row: the value of each column by its name."""
+    return {
+        **_SAME_IN_EACH_ROW,
+        "kind": new.kind.value,
+        "number": new.number,
+        "number_key": new.number_key,
+        "name": new.name,
+        "language": new.language,
+        "queue": new.queue,
+        "linkedid": new.linkedid,
+        "joined_at": seconds(new.joined_at),
+        "priority": new.priority,
+        "created_at": seconds(now),
+        "due_at": seconds(new.due_at),
+        "expires_at": seconds(new.expires_at),
+        "chosen_at": None if new.chosen_at is None else seconds(new.chosen_at),
+        "call_by": None if new.call_by is None else seconds(new.call_by),
+        "reason_code": new.why.code.value,
+        "reason_params": dump_params(new.why),
+    }
 
 
 def renew(
@@ -484,6 +508,9 @@ def _is_repeated_by(
 
 
 def _all_storable(new: NewTask) -> NewTask:
+    texts = f"{new.name}{new.language}{new.linkedid}{dump_params(new.why)}"
+    if storable(texts) == texts and _ESCAPED_NUL not in texts:
+        return new
     return evolve(
         new,
         name=storable(new.name),
@@ -491,3 +518,23 @@ def _all_storable(new: NewTask) -> NewTask:
         linkedid=storable(new.linkedid),
         why=map_texts(new.why, storable),
     )
+
+
+#: The columns of a new task whose values do not depend on the request.
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_SAME_IN_EACH_ROW: Final = values_of(
+    _pending_task(
+        NewTask(
+            kind=Kind.REQUESTED,
+            number="",
+            number_key="",
+            queue="",
+            joined_at=_EPOCH,
+            due_at=_EPOCH,
+            expires_at=_EPOCH,
+            why=_TAKEN_BACK,
+        ),
+        _EPOCH,
+    ),
+    _NEW,
+)
