@@ -77,6 +77,7 @@ class CallbackService:
         on_lease_lost: Callable[[str], None] = lambda _reason: None,
         new_token: Callable[[], str] = lambda: secrets.token_hex(4),
         files_left: Callable[[], int] | None = None,
+        in_a_moment: Callable[[Callable[[], object]], object] | None = None,
     ) -> None:
         self.settings = SettingsInForce(settings)
         self._database = database
@@ -159,6 +160,7 @@ class CallbackService:
             tasks_changed=self._tasks_changed.call,
             use_number_plan=self._stored_tasks.use_number_plan,
             new_token=new_token,
+            in_a_moment=in_a_moment,
         )
         self.agi = FastAgiServer(
             endpoint=endpoints.fastagi,

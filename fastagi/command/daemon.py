@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,6 +47,9 @@ from fastagi.store.leases import Ownership
 #: of wrong settings, or because another service holds the database
 #: (RestartPreventExitStatus in callback-queue.service).
 EXIT_NO_RESTART: Final = 2
+#: From a caller's request to what follows from it besides the answer, in seconds: the
+#: next caller often comes at once, and is answered first.
+_MOMENT_S: Final = 0.01
 
 _log = Logger()
 
@@ -82,12 +86,17 @@ def run(config: str, settings: Settings, reloads: ReloadRequests) -> int:
     clock = MachineClock(reactor)
     service = CallbackService(
         settings=settings,
-        database=Database(settings.database.url, deliver=reactor.callFromThread),
+        database=Database(
+            settings.database.url,
+            deliver=reactor.callFromThread,
+            at_turn_end=partial(reactor.callLater, 0),
+        ),
         endpoints=endpoints,
         clock=clock,
         programs=ChildPrograms(reactor, clock),
         in_thread=OwnThread(reactor.callFromThread),
         files_left=files_left,
+        in_a_moment=partial(reactor.callLater, _MOMENT_S),
         lease=ownership.lease,
         on_lease_lost=lambda reason: lease_lost(reason),
     )

@@ -47,7 +47,7 @@ from fastagi.node.trackers import Remove, Trackers
 from fastagi.node.trunks import Trunks
 from fastagi.runtime.background import Background
 from fastagi.runtime.clock import Clock
-from fastagi.runtime.listeners import Afterwards, Listeners
+from fastagi.runtime.listeners import Afterwards, Listeners, OnceForAll
 from fastagi.runtime.threads import InThread
 from fastagi.service.commands import AsteriskStatus, QueueStatus
 from fastagi.service.opening_state import OpeningState
@@ -83,6 +83,7 @@ class Node:
         tasks_changed: Callable[[], None],
         use_number_plan: Callable[[], Coroutine[Deferred[Any], Any, None]],
         new_token: Callable[[], str] = lambda: secrets.token_hex(4),
+        in_a_moment: Callable[[Callable[[], object]], object] | None = None,
     ) -> None:
         """Build the parts; nothing listens or connects before :meth:`start`.
 
@@ -95,6 +96,9 @@ class Node:
             use_number_plan: renews the client keys in the database by the number plan
                 in force.
             new_token: returns a random part for the ids of the service's channels.
+            in_a_moment: calls a function after a moment. Then what follows from a
+                caller's request, besides the answer, begins after that, and once for
+                many callers. None: at once.
         """
         self._clock = clock
         self._background = background
@@ -172,7 +176,7 @@ class Node:
             line=self.queue_monitor,
             clock=clock,
             background=background,
-            tasks_changed=tasks_changed,
+            tasks_changed=OnceForAll(tasks_changed, in_a_moment).call,
         )
         self.astdb_requests = AstDbRequests(
             manager=self.manager,

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Generic, ParamSpec
+from typing import Final, Generic, ParamSpec
 
 from twisted.logger import Logger
 
@@ -52,6 +52,55 @@ class Listeners(Generic[P]):
                     listener(*args, **kwargs)
                 except Exception:
                     self._log.failure("a listener of {what} failed", what=self._what)
+
+
+class OnceForAll:
+    """Calls a function once for calls that come shortly one after the other.
+
+    Args:
+        function: the function. It is called when no call has come for a moment, or
+            after `_MOST_MOMENTS`.
+        in_a_moment: calls a function after a moment; None: each call is made at once.
+    """
+
+    _MOST_MOMENTS: Final = 10
+
+    def __init__(
+        self,
+        function: Callable[[], object],
+        in_a_moment: Callable[[Callable[[], object]], object] | None,
+    ) -> None:
+        self._function = function
+        self._in_a_moment = in_a_moment
+        #: Calls since the function was called, and of those the ones that came before
+        #: this moment; and the number of moments since the first of them.
+        self._calls = 0
+        self._seen = 0
+        self._moments = 0
+
+    def call(self) -> None:
+        """Call the function soon."""
+        self._calls += 1
+        if self._in_a_moment is None:
+            self._call()
+        elif self._calls == 1:
+            self._wait(self._in_a_moment)
+
+    def _wait(self, in_a_moment: Callable[[Callable[[], object]], object]) -> None:
+        self._seen = self._calls
+        self._moments += 1
+        in_a_moment(self._after_a_moment)
+
+    def _after_a_moment(self) -> None:
+        assert self._in_a_moment is not None
+        if self._calls == self._seen or self._moments >= self._MOST_MOMENTS:
+            self._call()
+        else:
+            self._wait(self._in_a_moment)
+
+    def _call(self) -> None:
+        self._calls = self._seen = self._moments = 0
+        self._function()
 
 
 class Afterwards:

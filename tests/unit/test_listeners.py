@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
+from twisted.internet.task import Clock
 from twisted.logger import LogEvent
 
-from fastagi.runtime.listeners import Afterwards, Listeners
+from fastagi.runtime.listeners import Afterwards, Listeners, OnceForAll
 
 
 def test_what_follows_is_called_at_the_end_in_its_order() -> None:
@@ -71,3 +74,39 @@ def test_a_listener_can_be_made_to_wait() -> None:
         happened.call(1)
         assert done == []
     assert done == [1]
+
+
+def test_calls_within_a_moment_have_one_consequence() -> None:
+    clock, done = Clock(), []
+    once = OnceForAll(lambda: done.append(clock.seconds()), partial(clock.callLater, 1))
+    once.call()
+    once.call()
+    assert not done
+    clock.advance(1)
+    # The second call came after the first had begun to wait.
+    assert not done
+    clock.advance(1)
+    assert done == [2]
+    once.call()
+    clock.advance(1)
+    assert done == [2, 3]
+    clock.advance(100)
+    assert done == [2, 3]
+
+
+def test_calls_that_never_end_do_not_put_it_off_for_ever() -> None:
+    clock, done = Clock(), []
+    once = OnceForAll(lambda: done.append(clock.seconds()), partial(clock.callLater, 1))
+    for _ in range(30):
+        once.call()
+        once.call()
+        clock.advance(1)
+    assert done == [10, 20, 30]
+
+
+def test_without_a_clock_each_call_is_made_at_once() -> None:
+    done: list[int] = []
+    once = OnceForAll(lambda: done.append(1), None)
+    once.call()
+    once.call()
+    assert done == [1, 1]
