@@ -33,6 +33,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IDelayedCall,
     IReactorTime,
+    IReadDescriptor,
     ITCPTransport,
     ITransport,
 )
@@ -74,6 +75,38 @@ def _seconds_since_last_data(transport: ITransport | None) -> float:
     except (AttributeError, OSError, struct.error):
         return 0.0
     return float(milliseconds / 1000)
+
+
+def socket_of(transport: ITransport | None) -> socket.socket | None:
+    """Return the socket of a TCP connection; None if there is none, as in tests."""
+    if not ITCPTransport.providedBy(transport):
+        return None
+    handle = getattr(transport, "getHandle", lambda: None)()
+    return handle if isinstance(handle, socket.socket) else None
+
+
+def send_at_once(sender: socket.socket, data: bytes) -> int:
+    """Send bytes now, and not in the next turn of the reactor.
+
+    Only while nothing waits in the transport, which would be overtaken.
+
+    Returns:
+        How many bytes were sent; the transport has to send the rest, and finds out
+        about errors.
+    """
+    try:
+        return sender.send(data)
+    except OSError:
+        return 0
+
+
+def close_at_once(transport: ITransport | None) -> None:
+    """Close a TCP connection now, whose bytes are all sent and read.
+
+    Twisted's ``loseConnection`` does the same two turns of the reactor later.
+    """
+    assert transport is not None
+    cast(IReadDescriptor, transport).connectionLost(connectionDone)
 
 
 def abort(transport: ITransport | None) -> None:
@@ -145,6 +178,8 @@ class AgiProtocol(TwistedProtocol):
         self._deadline = 0.0
         self._session_deadline = 0.0
         self._session_timeout_s = limits.session_timeout_s
+        #: The socket, as long as nothing waits in the transport to be sent.
+        self._socket: socket.socket | None = None
 
     @property
     def closed(self) -> bool:
@@ -197,8 +232,15 @@ class AgiProtocol(TwistedProtocol):
 
     def finish(self) -> None:
         """End the session normally: the script has ended."""
-        if self._state is _State.OPEN:
-            self._leave(AgiConnectionLost("The session has ended."))
+        if self._state is not _State.OPEN:
+            return
+        error = AgiConnectionLost("The session has ended.")
+        if self._waiting is None and self._socket is not None:
+            # All is sent and answered: there is nothing to wait for.
+            self._state, self._error = _State.LEAVING, error
+            close_at_once(self.transport)
+        else:
+            self._leave(error)
             self._lose()
 
     def give_up(self, error: AgiError) -> None:
@@ -223,6 +265,7 @@ class AgiProtocol(TwistedProtocol):
     # -- called by Twisted
 
     def connectionMade(self) -> None:
+        self._socket = socket_of(self.transport)
         now = self._clock.seconds()
         self._session_deadline = now + self._session_timeout_s
         self._set_deadline(
@@ -336,6 +379,11 @@ class AgiProtocol(TwistedProtocol):
 
     def _write(self, data: bytes) -> None:
         assert self.transport is not None
+        if self._socket is not None:
+            data = data[send_at_once(self._socket, data) :]
+            if not data:
+                return
+            self._socket = None
         self.transport.write(data)
 
     def _lose(self) -> None:
