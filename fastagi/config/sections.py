@@ -57,10 +57,13 @@ from fastagi.config.values import (
     span_or_forever,
 )
 from fastagi.domain.counting import CountingRules
+from fastagi.domain.hours import OpeningHours
 from fastagi.domain.limits import CallLimits
 from fastagi.domain.names import folded
 from fastagi.domain.numbers import NumberPlan, NumberRules, number_of_pattern
 from fastagi.domain.people import PERSON_TECHNOLOGIES
+from fastagi.domain.policy import ExpiryRules
+from fastagi.domain.slots import SlotRules
 
 
 class AmiLogin(enum.StrEnum):
@@ -349,6 +352,18 @@ _FIXED = {"fixed": True}
 
 
 @attrs.frozen(kw_only=True)
+class QueueRules:
+    """The rules of a queue for requests, as values of the domain."""
+
+    #: Which numbers may be called, and how.
+    numbers: NumberRules
+    expiry: ExpiryRules
+    #: Which times callers may choose.
+    slots: SlotRules
+    hours: OpeningHours
+
+
+@attrs.frozen(kw_only=True)
 class Settings:
     """All settings of the service.
 
@@ -399,6 +414,29 @@ class Settings:
 
     def number_rules(self, queue: QueueSettings) -> NumberRules:
         """The numbers that a queue may call, and how, as a value of the domain."""
+        return self.rules_of(queue).numbers
+
+    def rules_of(self, queue: QueueSettings) -> QueueRules:
+        """The rules of a queue for requests, as values of the domain."""
+        known = self._rules_of_queues.get(queue.name)
+        if known is not None and self.queues[queue.name] is queue:
+            return known
+        return self._rules(queue)
+
+    @cached_property
+    def _rules_of_queues(self) -> Mapping[str, QueueRules]:
+        """The rules of queues that have callbacks; each request needs them."""
+        return {name: self._rules(queue) for name, queue in self.queues.items()}
+
+    def _rules(self, queue: QueueSettings) -> QueueRules:
+        return QueueRules(
+            numbers=self._number_rules(queue),
+            expiry=queue.expiry_rules,
+            slots=queue.slot_rules,
+            hours=queue.hours,
+        )
+
+    def _number_rules(self, queue: QueueSettings) -> NumberRules:
         numbers = queue.numbers
         return NumberRules(
             min_digits=numbers.min_digits,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import cached_property
 from itertools import pairwise, takewhile
 from typing import Any, Final, TypeAlias
 
@@ -110,7 +111,7 @@ class OpeningHours:
     days: SpecialDays = field(factory=dict)
     zone: tzinfo = UTC
 
-    @property
+    @cached_property
     def is_always(self) -> bool:
         """Whether it never closes."""
         return {*self.week, *self.days.values()} == {ALL_DAY}
@@ -217,6 +218,8 @@ class OpeningHours:
 
     def opens_between(self, at: datetime, end: datetime) -> bool:
         """Whether the queue is open at some time from ``at`` until ``end``."""
+        if self.is_always:
+            return at < end
         opening = self.next_opening(at)
         return opening is not None and opening < end
 

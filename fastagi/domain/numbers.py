@@ -215,6 +215,8 @@ class NumberPlan:
 
     def forms(self, number: str) -> set[str]:
         """Return all forms of a number, including the given one."""
+        if not self.region:
+            return {number}
         return {self.write(number, form) for form in DialAs}
 
 
@@ -257,6 +259,8 @@ def without_separators(raw: str) -> str:
 
     From an address such as ``sip:`` and ``tel:``, return the number without parameters.
     """
+    if _PLAIN.fullmatch(raw):
+        return raw
     text = raw.strip()
     if text.startswith("<") and text.endswith(">"):
         text = text[1:-1].strip()
@@ -603,6 +607,8 @@ def _keypad_word(number: str, home: str) -> str:
     one (0 in Germany). In North America RESTRICTED is always taken for the word.
     """
     digits = number.removeprefix("+")
+    if digits not in _KEYPAD_WORDS and digits.removeprefix("1") != _RESTRICTED:
+        return ""
     north_american = not home or (
         phonenumbers.country_code_for_region(home) == _NORTH_AMERICA
     )

@@ -22,7 +22,7 @@ from attrs import field, frozen
 from twisted.logger import Logger, LogLevel
 
 from fastagi.config.queue_layers import QueueSettings
-from fastagi.config.sections import Settings
+from fastagi.config.sections import QueueRules, Settings
 from fastagi.domain.chosen_time import waits_for
 from fastagi.domain.not_callable import NotCallable
 from fastagi.domain.numbers import (
@@ -332,41 +332,43 @@ class Requests:
             number = self._number(request, queue, settings)
         except NotCallable as refusal:
             return self.refuse(request, queue.name, refusal.why)
+        rules = settings.rules_of(queue)
         now = self._clock.now()
         at = now if request.asked_at is None else request.asked_at
         slot, chosen_at = request.slot, request.chosen_at
         call_by = queue.chosen_time.call_by(chosen_at)
         limit = None
         if slot is not None:
-            if not queue.slot_rules.may_begin(slot, now):
+            if not rules.slots.may_begin(slot, now):
                 return self.refuse(request, queue.name, because(Code.SLOT_OVER))
             chosen_at, call_by = slot.begins_at, slot.ends_at
             limit = SlotLimit(slot, queue.choices.per_slot)
+        number_key = settings.plan.key(number)
         joined_at = at if request.joined_at is None else request.joined_at
         due_at = at if chosen_at is None else chosen_at
         new = NewTask(
             kind=source.kind,
             number=number,
-            number_key=settings.plan.key(number),
+            number_key=number_key,
             name=display_name(request.name),
             language=request.language,
             queue=queue.name,
             joined_at=joined_at if chosen_at is None else chosen_at,
             priority=request.priority,
             due_at=due_at,
-            expires_at=queue.expiry_rules.expires_at(source.kind, due_at),
+            expires_at=rules.expiry.expires_at(source.kind, due_at),
             chosen_at=chosen_at,
             call_by=call_by,
             slot=limit,
             linkedid=request.linkedid,
-            entered=_entered(request, queue, settings.plan, settings.plan.key(number)),
+            entered=_entered(request, queue, settings.plan, number_key),
             why=_story(request, queue.name, source.story, chosen_at),
-            why_again=_story(
-                request, queue.name, source.story_again or source.story, chosen_at
-            ),
+            why_again=None
+            if source.story_again is None
+            else _story(request, queue.name, source.story_again, chosen_at),
         )
         if source.is_answered and _is_closed_too_long(
-            queue, new.due_at, new.expires_at
+            rules, new.due_at, new.expires_at
         ):
             return self.refuse(request, queue.name, because(Code.CLOSED_TOO_LONG))
         if source.may_be_old and new.expires_at <= now:
@@ -377,10 +379,11 @@ class Requests:
 
     def is_closed_too_long(self, request: CallbackRequest) -> bool:
         """Whether a request would expire before its queue opens."""
-        queue = self._settings().queues[request.queue]
+        settings = self._settings()
+        rules = settings.rules_of(settings.queues[request.queue])
         at = self._clock.now() if request.asked_at is None else request.asked_at
-        expires_at = queue.expiry_rules.expires_at(request.source.kind, at)
-        return _is_closed_too_long(queue, at, expires_at)
+        expires_at = rules.expiry.expires_at(request.source.kind, at)
+        return _is_closed_too_long(rules, at, expires_at)
 
     def check_number(self, request: CallbackRequest) -> str:
         """Return the number to dial, by the rules alone; nothing is stored.
@@ -524,10 +527,8 @@ def _entered(
     return Entered(caller_key, queue.choices.other_numbers_per_day)
 
 
-def _is_closed_too_long(
-    queue: QueueSettings, at: datetime, expires_at: datetime
-) -> bool:
-    return not queue.hours.opens_between(at, expires_at)
+def _is_closed_too_long(rules: QueueRules, at: datetime, expires_at: datetime) -> bool:
+    return not rules.hours.opens_between(at, expires_at)
 
 
 def _loggable_number(request: CallbackRequest) -> str:

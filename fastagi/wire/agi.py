@@ -48,7 +48,8 @@ MAX_UNFINISHED_BYTES: Final = 65536
 #: PRES_NUMBER_NOT_AVAILABLE, used for an unreadable presentation.
 _PRESENTATION_UNAVAILABLE: Final = 67
 
-_HEADER = re.compile(r"^(agi_[a-z0-9_]{1,60}): ?(.*)$", re.MULTILINE)
+_HEADER_NAME = re.compile(r"agi_[a-z0-9_]{1,60}")
+_NO_HEADER: Final = "a line of the header block is no header"
 _HEADER_START: Final = b"agi_"
 _HANGUP: Final = b"HANGUP"
 _REPLY = re.compile(rb"([1-9][0-9][0-9])([ -])(.*)", re.DOTALL)
@@ -318,27 +319,15 @@ class AgiParser:
             text = block.decode("utf-8")
         except UnicodeDecodeError:
             text = "\n".join([_text(line) for line in block.split(b"\n")])
-        pairs = _HEADER.findall(text)
-        count = text.count("\n") + 1
-        if count > self.max_headers:
+        if text.count("\n") >= self.max_headers:
             raise RemoteProtocolError("too many headers")
-        if len(pairs) != count:
-            raise RemoteProtocolError("a line of the header block is no header")
-        variables: dict[str, str] = dict(pairs)
-        if len(variables) != count:
-            raise RemoteProtocolError("a header came twice")
-        names = list(variables)
-        args = [name for name in names if name.startswith("agi_arg_")]
-        if args and (
-            args != names[-len(args) :]
-            or args != [f"agi_arg_{n}" for n in range(1, len(args) + 1)]
-        ):
-            raise RemoteProtocolError(
-                "the arguments are not the last headers, in order"
-            )
-        if "agi_calleridname" in variables and "agi_priority" not in variables:
-            raise RemoteProtocolError("the header block ends too early")
-        return AgiRequest(variables=variables)
+        parts = [line.partition(":") for line in text.split("\n")]
+        names, colons, values = zip(*parts, strict=True)
+        if "" in colons:
+            raise RemoteProtocolError(_NO_HEADER)
+        _check_names(names)
+        stripped = [value.removeprefix(" ") for value in values]
+        return AgiRequest(variables=dict(zip(names, stripped, strict=True)))
 
     # -- replies
 
@@ -408,6 +397,27 @@ class AgiParser:
         if reply is None:
             raise RemoteProtocolError(f"not a reply: {whole[:40]!r}")
         return reply
+
+
+@functools.lru_cache(maxsize=64)
+def _check_names(names: tuple[str, ...]) -> None:
+    """Check the names of the headers in a block: they are the same in most blocks.
+
+    Raises:
+        RemoteProtocolError: Asterisk does not send such a block.
+    """
+    if not all(map(_HEADER_NAME.fullmatch, names)):
+        raise RemoteProtocolError(_NO_HEADER)
+    if len(set(names)) != len(names):
+        raise RemoteProtocolError("a header came twice")
+    args = tuple(name for name in names if name.startswith("agi_arg_"))
+    if args and (
+        args != names[-len(args) :]
+        or args != tuple(f"agi_arg_{n}" for n in range(1, len(args) + 1))
+    ):
+        raise RemoteProtocolError("the arguments are not the last headers, in order")
+    if "agi_calleridname" in names and "agi_priority" not in names:
+        raise RemoteProtocolError("the header block ends too early")
 
 
 def _reply(code: int, text: bytes) -> AgiReply | None:
