@@ -220,6 +220,19 @@ def test_requests_are_decided_together_as_one_by_one(
     assert shared == alone
 
 
+def test_the_last_place_of_a_slot_is_for_who_asked_first(database: Database) -> None:
+    first = new_task(
+        "1", chosen_at=SLOT.begins_at, call_by=SLOT.ends_at, slot=SlotLimit(SLOT, 1)
+    )
+    # An operator chose a time in the slot just after that.
+    second = new_task("2", chosen_at=at(1900), call_by=at(2500))
+    asked: list[Asked] = [(first, NOW, False, (), 0), (second, NOW, False, (), 0)]
+
+    found = database.run_now("add", together, asked)
+
+    assert [isinstance(one, Recorded) for one in found] == [True, True]
+
+
 def test_tasks_stored_together_have_the_ids_that_they_had_one_by_one(
     url: str, database: Database
 ) -> None:
