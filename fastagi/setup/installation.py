@@ -24,7 +24,14 @@ from fastagi.setup.errors import Refused, SetupFailed
 from fastagi.setup.found import Found, discover
 from fastagi.setup.journal import DIRECTORY, Folder, Journal
 from fastagi.setup.lines import has_ours
-from fastagi.setup.machine import USER, WEB_UNIT, Machine, needs_root
+from fastagi.setup.machine import (
+    RELOADS_BY_HAND,
+    USER,
+    WEB_UNIT,
+    Machine,
+    Reload,
+    needs_root,
+)
 from fastagi.setup.paths import Root
 from fastagi.setup.planning import SECRET, AsteriskPlan, Change, plan_asterisk
 from fastagi.setup.settings_file import given_by, parsed, places_of, settings_text
@@ -41,6 +48,11 @@ _PACKAGED: Final = {
 _PROGRAM: Final = "/opt/callback-queue/bin/callback-queue"
 #: The secret of the sample.
 _NO_SECRET: Final = "change-me"
+_RELOADED: Final = {
+    Reload.DONE: "Asterisk has read its files again",
+    Reload.NOT_RUNNING: "Asterisk does not run: it reads the files when it starts",
+    Reload.NO_ANSWER: f"Asterisk does not answer: if it runs, run: {RELOADS_BY_HAND}",
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -325,10 +337,7 @@ class Installation:
         takes_back = [back for _, back in todo if back]
         self.journal.apply(changes, [folder], takes_back, now, offer=plan.answers.offer)
         # Before the service starts: it logs in as the new manager user.
-        if self.machine.reload_asterisk():
-            said.append("Asterisk has read its files again")
-        else:
-            said.append("Asterisk does not run: it reads the files when it starts")
+        said.append(_RELOADED[self.machine.reload_asterisk()])
         for argv, _ in todo:
             self.machine.run(argv)
             said.append(f"ran: {' '.join(argv)}")
@@ -413,8 +422,9 @@ class Installation:
             self.machine.run(["systemctl", "daemon-reload"])
         back = len(book.files) - len(left)
         said.append(f"{back} files are as they were before setup")
-        if self.machine.reload_asterisk():
-            said.append("Asterisk has read its files again")
+        reloaded = self.machine.reload_asterisk()
+        if reloaded is not Reload.NO_ANSWER:
+            said.append(_RELOADED[reloaded])
         if self.machine.has_systemd and self.machine.web_is_enabled:
             said.append(
                 "the web process is still enabled; to stop it: sudo systemctl disable"
@@ -422,6 +432,14 @@ class Installation:
             )
         if not left:
             self.journal.forget()
+        if reloaded is Reload.NO_ANSWER:
+            left.append(
+                Problem(
+                    "Asterisk",
+                    "it does not answer: if it runs, it still offers callbacks",
+                    f"run: {RELOADS_BY_HAND}",
+                )
+            )
         return left, said
 
 

@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Sequence
+from enum import Enum, auto
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,14 @@ _COMMAND_S: Final = 120.0
 #: How many ports behind the usual one are tried.
 _PORTS: Final = 30
 _LONGEST_PID: Final = 32
+
+
+class Reload(Enum):
+    """What became of letting Asterisk read its files again."""
+
+    DONE = auto()
+    NOT_RUNNING = auto()
+    NO_ANSWER = auto()
 
 
 class Machine:
@@ -66,9 +75,26 @@ class Machine:
             return None
         return status.st_uid, status.st_gid
 
-    def reload_asterisk(self) -> bool:
-        """Let Asterisk read its files again; False if it does not run."""
-        return all(self.console(command) is not None for command in RELOADS)
+    def reload_asterisk(self) -> Reload:
+        """Let Asterisk read its files again."""
+        if all(self.console(command) is not None for command in RELOADS):
+            return Reload.DONE
+        return Reload.NO_ANSWER if self._has_console else Reload.NOT_RUNNING
+
+    @property
+    def _has_console(self) -> bool:
+        """Whether some process has Asterisk's console open, even if it hangs."""
+        if not self._socket.exists():
+            return False
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(_CONSOLE_S)
+            try:
+                probe.connect(str(self._socket))
+            except (FileNotFoundError, ConnectionRefusedError):
+                return False
+            except OSError:
+                pass
+        return True
 
     # -- the port
 
@@ -159,6 +185,8 @@ class Machine:
 
 #: What lets Asterisk read the changed files again.
 RELOADS: Final = ("manager reload", "dialplan reload", "module reload app_queue.so")
+#: The same for an administrator.
+RELOADS_BY_HAND: Final = "; ".join(f"sudo asterisk -rx '{one}'" for one in RELOADS)
 
 
 def port_owner(port: int) -> str:

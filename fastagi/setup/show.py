@@ -45,7 +45,7 @@ _SECRET: Final = re.compile(
 
 def found_text(found: Found, root: Root) -> str:
     """Describe the Asterisk that was found."""
-    version = found.version or "of unknown version (it does not run)"
+    version = found.version or "of unknown version (it does not answer)"
     queues = ", ".join(one.name for one in found.queues) or "none"
     rows = [
         ("Asterisk", version),

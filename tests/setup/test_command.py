@@ -9,6 +9,10 @@ import re
 import shlex
 import shutil
 import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,6 +26,7 @@ from fastagi.doors import client
 from fastagi.errors import CallbackError
 from fastagi.service.commands import AddTask, actor_of
 from fastagi.setup import journal as journal_module
+from fastagi.setup import machine as machine_module
 from fastagi.setup.answers import read_answers
 from fastagi.setup.countries import country
 from fastagi.setup.errors import WrongAnswer
@@ -682,3 +687,50 @@ def test_a_wrong_number_for_the_test_call_is_asked_again(
             _offer_a_test_call(plan)
         assert said in output.getvalue().decode()
     assert asked == ["03", "030123456"]
+
+
+@contextmanager
+def _hanging_asterisk() -> Iterator[Path]:
+    """Make a machine whose Asterisk takes commands, and never answers."""
+    # The path of a socket must be short.
+    with (
+        tempfile.TemporaryDirectory(dir="/tmp") as directory,
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as console,
+    ):
+        root = Path(directory)
+        machine(root)
+        (root / "var/run/asterisk").mkdir(parents=True)
+        console.bind(str(root / "var/run/asterisk/asterisk.ctl"))
+        console.listen()
+        yield root
+
+
+def test_an_asterisk_that_hangs_is_named_with_what_to_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(machine_module, "_CONSOLE_S", 0.01)
+    commands = (
+        "run: sudo asterisk -rx 'manager reload'; sudo asterisk -rx 'dialplan reload';"
+        " sudo asterisk -rx 'module reload app_queue.so'\n"
+    )
+    with _hanging_asterisk() as root:
+        before = tree(root / _ETC)
+        done = _run(root, "--yes", *_GIVEN)
+        assert done.exit_code == 0, done.output
+        assert "not run:" not in done.output
+        assert f"Asterisk does not answer: if it runs, {commands}" in done.output
+        undone = _run(root, "--undo")
+        assert tree(root / _ETC) == before
+    assert undone.exit_code == 1
+    assert (
+        "- Asterisk: it does not answer: if it runs, it still offers callbacks -"
+        f" {commands}" in undone.output
+    )
+
+
+def test_undo_says_that_asterisk_does_not_run(tmp_path: Path) -> None:
+    machine(tmp_path)
+    _run(tmp_path, "--yes", *_GIVEN)
+    undone = _run(tmp_path, "--undo")
+    assert undone.exit_code == 0, undone.output
+    assert "Asterisk does not run: it reads the files when it starts" in undone.output
