@@ -416,12 +416,19 @@ class Installation:
                 except SetupFailed as failed:
                     said.append(str(failed))
         left = self.journal.undo()
+        edited = [one for one in left if one.where == str(self.settings_path)]
+        left = [one for one in left if one not in edited]
         if str(self.root.inside(_UNIT)) in {one.path for one in book.files} and (
             self.machine.has_systemd
         ):
             self.machine.run(["systemctl", "daemon-reload"])
-        back = len(book.files) - len(left)
+        back = len(book.files) - len(left) - len(edited)
         said.append(f"{back} files are as they were before setup")
+        if edited:
+            said.append(
+                f"{self.settings_path} stays, because you have edited it: delete it if"
+                " you do not need it"
+            )
         reloaded = self.machine.reload_asterisk()
         if reloaded is not Reload.NO_ANSWER:
             said.append(_RELOADED[reloaded])

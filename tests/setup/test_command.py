@@ -734,3 +734,21 @@ def test_undo_says_that_asterisk_does_not_run(tmp_path: Path) -> None:
     undone = _run(tmp_path, "--undo")
     assert undone.exit_code == 0, undone.output
     assert "Asterisk does not run: it reads the files when it starts" in undone.output
+
+
+def test_undo_keeps_edited_settings_and_is_complete(tmp_path: Path) -> None:
+    machine(tmp_path)
+    before = tree(tmp_path / _ETC)
+    _run(tmp_path, "--yes", *_GIVEN)
+    settings_file = tmp_path / "etc/callback-queue/callback-queue.yaml"
+    with settings_file.open("a") as written:
+        written.write("# mine\n")
+    undone = _run(tmp_path, "--undo")
+    assert undone.exit_code == 0, undone.output
+    assert f"{settings_file} stays, because you have edited it" in undone.output
+    assert "by hand" not in undone.output
+    assert settings_file.read_text().endswith("# mine\n")
+    assert tree(tmp_path / _ETC) == before
+    assert not (tmp_path / "var/lib/callback-queue-setup").exists()
+    again = _run(tmp_path, "--undo")
+    assert (again.exit_code, "nothing to take back" in again.output) == (0, True)
