@@ -174,13 +174,27 @@ def setup(
             for path in installation.journal.recover():
                 click.echo(f"an interrupted setup was taken back: {path}")
             plan = _install(installation, installation.look(), given, yes=yes)
-    if plan is None:
-        return
-    code = _check(installation, plan)
+        if plan is None:
+            return
+        with _interrupted(
+            lambda: (
+                "everything is written. See whether it works: sudo callback-queue check"
+            )
+        ):
+            code = _check(installation, plan)
     is_here = installation.root.is_this_machine
     if not yes and plan.answers.start and code == 0 and is_here:
         _offer_a_test_call(plan)
     sys.exit(code)
+
+
+@contextmanager
+def _interrupted(left: Callable[[], str]) -> Iterator[None]:
+    """Say at Ctrl-C what is done and what to run, and end with 1."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _fail(f"\nInterrupted: {left()}")
 
 
 @contextmanager
@@ -196,6 +210,9 @@ def _failures() -> Iterator[None]:
             "\nThe input ended: nothing was written - answer in a terminal, or with"
             " options or --answers FILE together with --yes"
         )
+    except KeyboardInterrupt:
+        # What has written says more.
+        _fail("\nInterrupted: nothing was written.")
     except CallbackError as error:
         _fail(str(error))
     except PermissionError as error:
@@ -218,7 +235,10 @@ def _undo(installation: Installation) -> None:
         with suppress(Refused):
             settings = installation.existing_settings()
             waiting = still_waiting(settings) if settings else ""
-    with installation.journal.locked():
+    with (
+        installation.journal.locked(),
+        _interrupted(lambda: "not all is taken back. Run setup --undo again."),
+    ):
         left, said = installation.undo()
     click.echo("\n".join(filter(None, (*said, waiting))))
     if left:
@@ -313,8 +333,10 @@ def _install(
     elif not yes and not click.confirm("\nWrite this?", default=True):
         click.echo("Nothing was written.")
         return None
-    for line in installation.apply(plan, datetime.now(UTC)):
-        click.echo(line)
+    now = datetime.now(UTC)
+    with _interrupted(lambda: installation.left_by_interruption(now)):
+        for line in installation.apply(plan, now):
+            click.echo(line)
     return plan
 
 

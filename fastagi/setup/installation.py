@@ -22,7 +22,7 @@ from fastagi.errors import Problem
 from fastagi.setup.answers import Answers, Given, all_checked
 from fastagi.setup.errors import Refused, SetupFailed
 from fastagi.setup.found import Found, discover
-from fastagi.setup.journal import DIRECTORY, Folder, Journal
+from fastagi.setup.journal import DIRECTORY, Folder, Journal, journal_time
 from fastagi.setup.lines import has_ours
 from fastagi.setup.machine import (
     RELOADS_BY_HAND,
@@ -342,6 +342,19 @@ class Installation:
             self.machine.run(argv)
             said.append(f"ran: {' '.join(argv)}")
         return said
+
+    def left_by_interruption(self, now: datetime) -> str:
+        """Return what is done after ``apply`` at this time was interrupted."""
+        book = self.journal.read()
+        if book.unfinished:
+            written = "some files are written"
+        elif book.at == journal_time(now):
+            written = "the files are written"
+        else:
+            return "nothing was written."
+        runs = self.machine.has_systemd and self.machine.service_is_active
+        service = "the service runs" if runs else "the service is not started"
+        return f"{written}, {service}. Run setup again, or setup --undo."
 
     def _commands(
         self, plan: Plan, is_root: bool

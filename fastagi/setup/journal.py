@@ -302,7 +302,7 @@ class Journal:
                     _flush_folder(parent)
             self._write(
                 Book(
-                    at=now.isoformat(timespec="seconds"),
+                    at=journal_time(now),
                     files=tuple(known.values()),
                     folders=tuple(dict.fromkeys((*book.folders, *map(str, missing)))),
                     commands=tuple(dict.fromkeys((*book.commands, *commands))),
@@ -538,6 +538,11 @@ class Journal:
             for folder in (copies, self.directory):
                 with suppress(FileNotFoundError):
                     os.rmdir(folder)
+
+
+def journal_time(at: datetime) -> str:
+    """Return the time of a setup as the journal has it."""
+    return at.isoformat(timespec="seconds")
 
 
 # -- helpers

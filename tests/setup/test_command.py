@@ -13,12 +13,15 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from click.testing import CliRunner, Result
 
 from fastagi.command import offline
+from fastagi.command import setup as setup_command
 from fastagi.command.cli import main
 from fastagi.command.setup import _offer_a_test_call, still_waiting
 from fastagi.config.load import load_settings
@@ -30,8 +33,9 @@ from fastagi.setup import machine as machine_module
 from fastagi.setup.answers import read_answers
 from fastagi.setup.countries import country
 from fastagi.setup.errors import WrongAnswer
-from fastagi.setup.installation import Installation
+from fastagi.setup.installation import Installation, Plan
 from fastagi.setup.lines import has_ours
+from fastagi.setup.machine import Machine
 from fastagi.store import migrate
 from tests.docs.blocks import blocks
 from tests.harness.checking import settings
@@ -752,3 +756,85 @@ def test_undo_keeps_edited_settings_and_is_complete(tmp_path: Path) -> None:
     assert not (tmp_path / "var/lib/callback-queue-setup").exists()
     again = _run(tmp_path, "--undo")
     assert (again.exit_code, "nothing to take back" in again.output) == (0, True)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "said"),
+    [
+        (Machine, "user_ids", "nothing was written.\n"),
+        (
+            journal_module.os,
+            "replace",
+            "some files are written, the service is not started. Run setup again, or"
+            " setup --undo.\n",
+        ),
+        (
+            Machine,
+            "reload_asterisk",
+            "the files are written, the service is not started. Run setup again, or"
+            " setup --undo.\n",
+        ),
+    ],
+)
+def test_an_interruption_says_what_is_done(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: object,
+    name: str,
+    said: str,
+) -> None:
+    machine(tmp_path)
+    before = tree(tmp_path / _ETC)
+    apply, replace = Installation.apply, os.replace
+
+    def act(*args: Path | Machine) -> None:
+        if name != "replace":
+            _interrupt()
+        source, target = args
+        assert isinstance(source, Path)
+        assert isinstance(target, Path)
+        if target.name == "queues.conf":
+            _interrupt()
+        replace(source, target)
+
+    with monkeypatch.context() as changed:
+
+        def interrupted(made: Installation, plan: Plan, now: datetime) -> list[str]:
+            changed.setattr(owner, name, act)
+            return apply(made, plan, now)
+
+        changed.setattr(Installation, "apply", interrupted)
+        done = _run(tmp_path, *_GIVEN, "--no-start", typed="\ny\n")
+    assert done.exit_code == 1
+    assert done.output.endswith(f"\nInterrupted: {said}")
+    # Either remedy works.
+    undone = _run(tmp_path, "--undo")
+    assert undone.exit_code == 0, undone.output
+    assert tree(tmp_path / _ETC) == before
+
+
+def test_an_interrupted_check_says_that_everything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(tmp_path)
+    monkeypatch.setattr(setup_command, "_check", _interrupt)
+    done = _run(tmp_path, "--yes", *_GIVEN)
+    assert (done.exit_code, "Interrupted: everything is written" in done.output) == (
+        1,
+        True,
+    )
+
+
+def test_an_interrupted_undo_says_what_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(tmp_path)
+    _run(tmp_path, "--yes", *_GIVEN)
+    monkeypatch.setattr(Installation, "undo", _interrupt)
+    done = _run(tmp_path, "--undo")
+    assert done.exit_code == 1
+    assert "Interrupted: not all is taken back. Run setup --undo again." in done.output
