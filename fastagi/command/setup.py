@@ -453,6 +453,7 @@ def _ask(
         " ({number} is the client's number)",
         theirs.outbound or next(iter(trunks), ""),
         check.check_outbound,
+        lambda channel: check.doubt_outbound(channel, found),
     )
     region = given.region or _asked(
         "3. Your country, such as DE",
@@ -497,16 +498,35 @@ def _ask(
     )
 
 
-def _asked(question: str, suggested: str, read: Callable[[str], _Answer]) -> _Answer:
-    """Ask a question until its answer is right."""
+def _asked(
+    question: str,
+    suggested: str,
+    read: Callable[[str], _Answer],
+    doubt: Callable[[_Answer], Problem | None] = lambda _: None,
+) -> _Answer:
+    """Ask a question until its answer is right; a doubtful one counts if given twice.
+
+    Args:
+        question: the question.
+        suggested: the answer of Enter.
+        read: returns the answer of a text, or raises `WrongAnswer`.
+        doubt: returns why an answer is probably wrong.
+    """
     from fastagi.setup.errors import WrongAnswer
 
+    doubted: _Answer | None = None
     while True:
         text = click.prompt(question, default=suggested, show_default=bool(suggested))
         try:
-            return read(text.strip())
+            answer = read(text.strip())
         except WrongAnswer as wrong:
             click.echo(f"   {wrong}")
+            continue
+        problem = doubt(answer)
+        if problem is None or answer == doubted:
+            return answer
+        doubted = answer
+        click.echo(f"   {problem.on_one_line(' - ')}. To keep it, answer it once more.")
 
 
 # -- after writing

@@ -16,6 +16,7 @@ from fastagi.config.errors import BadValue
 from fastagi.config.fields import parse_channel_template
 from fastagi.domain.names import folded
 from fastagi.domain.numbers import DialAs, NumberPlan
+from fastagi.domain.trunk import trunk_of
 from fastagi.errors import Problem
 from fastagi.setup.countries import country
 from fastagi.setup.errors import Refused, WrongAnswer
@@ -284,6 +285,21 @@ def check_outbound(channel: str) -> str:
             f"it {bad.problem.what}",
             bad.problem.remedy or f"write it such as {example}",
         ) from None
+
+
+def doubt_outbound(channel: str, found: Found | None) -> Problem | None:
+    """Return why a way outside probably leads nowhere; None if it may be right."""
+    name = found.lacks_endpoint(channel) if found else ""
+    if not name:
+        return None
+    assert found is not None
+    there = ", ".join(filter(None, map(trunk_of, found.trunks)))
+    return Problem(
+        "",
+        f"Asterisk has no endpoint {name}" + (f"; there is: {there}" if there else ""),
+        "correct the name, or add the endpoint to pjsip.conf and run setup again, which"
+        " then sees whether its calls show a number",
+    )
 
 
 def check_own_numbers(

@@ -95,6 +95,7 @@ class Found:
         trunks: ways outside, as outbound_channel takes them.
         without_number: endpoints, such as PJSIP/trunk, whose calls show no number.
         languages: the languages that files give to channels.
+        endpoints: the PJSIP endpoints; None if not all of them are in files.
     """
 
     runs: bool
@@ -111,6 +112,14 @@ class Found:
     trunks: tuple[str, ...]
     without_number: frozenset[str] = frozenset()
     languages: tuple[str, ...] = ()
+    endpoints: frozenset[str] | None = None
+
+    def lacks_endpoint(self, outbound: str) -> str:
+        """Return the endpoint of a way outside if there is none of that name; or ""."""
+        name = trunk_of(outbound)
+        if not name or self.endpoints is None or folded(name) in self.endpoints:
+            return ""
+        return name
 
     def shows_no_number(self, outbound: str) -> bool:
         """Whether clients would see no number of calls through a way outside."""
@@ -180,6 +189,7 @@ def discover(
         trunks=tuple(dict.fromkeys(_trunks(root, config_dir))),
         without_number=frozenset(_without_number(root, config_dir)),
         languages=tuple(dict.fromkeys(_languages(root, config_dir))),
+        endpoints=_all_endpoints(root, config_dir),
     )
 
 
@@ -351,6 +361,24 @@ def _endpoints(root: Root, config_dir: Path) -> Iterator[tuple[str, str, Section
     for section in sip.sections if sip else ():
         if not section.is_template and folded(section.name) != "general":
             yield "SIP", "", section
+
+
+def _all_endpoints(root: Root, config_dir: Path) -> frozenset[str] | None:
+    """Return the names of all PJSIP endpoints; None if there may be others."""
+    conf = conf_of(root, config_dir, "pjsip.conf")
+    extconfig = conf_of(root, config_dir, "extconfig.conf")
+    mapped = extconfig.section("settings") if extconfig else None
+    sorcery = conf_of(root, config_dir, "sorcery.conf")
+    made = sorcery.section("res_pjsip") if sorcery else None
+    if conf is None or conf.gaps or conf.stops:
+        return None
+    if (mapped and mapped.get("ps_endpoints")) or (made and made.get("endpoint")):
+        return None
+    return frozenset(
+        folded(section.name)
+        for driver, _, section in _endpoints(root, config_dir)
+        if driver == "PJSIP"
+    )
 
 
 def _without_number(root: Root, config_dir: Path) -> Iterator[str]:

@@ -7,7 +7,7 @@ import grp
 import os
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ from fastagi.config.load import load_settings
 from fastagi.config.sections import Settings
 from fastagi.domain.numbers import number_of_pattern
 from fastagi.errors import Problem
-from fastagi.setup.answers import Answers, Given, all_checked
+from fastagi.setup.answers import Answers, Given, all_checked, doubt_outbound
 from fastagi.setup.errors import Refused, SetupFailed
 from fastagi.setup.found import Found, discover
 from fastagi.setup.journal import DIRECTORY, Folder, Journal, journal_time
@@ -225,7 +225,7 @@ class Installation:
             found=found,
             answers=answers,
             changes=(*asterisk.changes, *written, *self._system_files()),
-            by_hand=(*asterisk.by_hand, *remarks, *more),
+            by_hand=(*_doubts(answers, found), *asterisk.by_hand, *remarks, *more),
             adds_user=ids is None,
             joins=joins,
             secret=secret,
@@ -461,6 +461,14 @@ class Installation:
                 )
             )
         return left, said
+
+
+def _doubts(answers: Answers, found: Found) -> Iterator[Problem]:
+    """Yield what is probably wrong with the answers."""
+    doubt = doubt_outbound(answers.outbound, found)
+    if doubt is not None:
+        given = Given(places=answers.places)
+        yield attrs.evolve(doubt, where=given.place("outbound"))
 
 
 def _differences(kept: Settings, new: Settings, path: Path) -> list[Problem]:

@@ -838,3 +838,47 @@ def test_an_interrupted_undo_says_what_to_run(
     done = _run(tmp_path, "--undo")
     assert done.exit_code == 1
     assert "Interrupted: not all is taken back. Run setup --undo again." in done.output
+
+
+def test_a_trunk_that_asterisk_does_not_have_is_doubted(tmp_path: Path) -> None:
+    machine(tmp_path)
+    said = (
+        "Asterisk has no endpoint mytrunk; there is: trunk - correct the name, or add"
+        " the endpoint to pjsip.conf"
+    )
+    mine = "PJSIP/{number}@mytrunk\n"
+    # Corrected, and kept.
+    for typed, asked, used in (
+        (f"\n{mine}\nde\n\n\nn\nn\n", "1223456", "trunk"),
+        (f"\n{mine}{mine}de\n\n\nn\nn\n", "1223456", "mytrunk"),
+    ):
+        done = _run(tmp_path, typed=typed)
+        assert _asked(done) == asked, done.output
+        assert f"   {said}" in done.output
+        assert f"outbound_channel: 'PJSIP/{{number}}@{used}'\n" in done.output
+    for mode in ("--preview", "--yes"):
+        done = _run(tmp_path, mode, *_GIVEN, "--outbound", mine.strip())
+        assert done.exit_code == 0, done.output
+        assert f"- --outbound: {said}" in done.output
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"extconfig.conf": "[settings]\nps_endpoints => odbc,asterisk\n"},
+        {"sorcery.conf": "[res_pjsip]\nendpoint = realtime,ps_endpoints\n"},
+        {
+            "pjsip.conf": '[trunk]\ntype = endpoint\n#exec "/bin/more"\n',
+            "asterisk.conf": "[options]\nexecincludes = yes\nrunuser = asterisk\n",
+        },
+        {"pjsip.conf": "[more](!)\ntype = endpoint\n\n[mytrunk](more)\n"},
+        {"pjsip_wizard.conf": "[mytrunk]\ntype = wizard\n"},
+    ],
+)
+def test_a_trunk_that_asterisk_may_have_is_not_doubted(
+    tmp_path: Path, changed: dict[str, str | None]
+) -> None:
+    machine(tmp_path, changed)
+    done = _run(tmp_path, "--preview", *_GIVEN, "--outbound", "PJSIP/{number}@mytrunk")
+    assert done.exit_code == 0, done.output
+    assert "no endpoint" not in done.output
