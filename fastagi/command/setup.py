@@ -328,9 +328,11 @@ def _install(
         answers = _ask(installation, given, theirs, found)
     plan = installation.plan(found, answers, settings)
     _show(installation, plan)
-    if plan.is_empty and not plan.adds_user:
-        click.echo("Nothing to write: everything is as setup would write it.")
-    elif not yes and not click.confirm("\nWrite this?", default=True):
+    if (
+        not yes
+        and not plan.writes_nothing
+        and not click.confirm("\nWrite this?", default=True)
+    ):
         click.echo("Nothing was written.")
         return None
     now = datetime.now(UTC)
@@ -343,7 +345,10 @@ def _install(
 def _show(installation: Installation, plan: Plan) -> None:
     from fastagi.setup.show import by_hand_text, plan_text
 
-    click.echo(plan_text(plan, installation.root))
+    if text := plan_text(plan, installation.root):
+        click.echo(text)
+    if plan.writes_nothing:
+        click.echo("Nothing to write: everything is as setup would write it.")
     if plan.by_hand:
         click.echo(f"\nTo do by hand:\n{by_hand_text(plan.by_hand)}")
 

@@ -82,9 +82,9 @@ class Plan:
     settings: Settings
 
     @property
-    def is_empty(self) -> bool:
-        """Whether no file changes."""
-        return all(one.is_empty for one in self.changes)
+    def writes_nothing(self) -> bool:
+        """Whether no file changes and no user is added."""
+        return not self.adds_user and all(one.is_empty for one in self.changes)
 
 
 class Installation:

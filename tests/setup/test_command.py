@@ -138,6 +138,12 @@ def test_a_second_run_writes_nothing(tmp_path: Path) -> None:
     assert again.exit_code == 0, again.output
     assert "Nothing to write" in again.output
     assert tree(tmp_path / _ETC) == before
+    (tmp_path / "etc/group").write_text("asterisk:x:101:callback-queue\n")
+    preview = _run(tmp_path, "--preview")
+    assert preview.exit_code == 0
+    assert preview.output == (
+        "Nothing to write: everything is as setup would write it.\n"
+    )
 
 
 def test_a_second_run_keeps_the_prompt_of_the_first(tmp_path: Path) -> None:
